@@ -1,0 +1,47 @@
+"""What a data set is: images and labels, split into training and test."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from minicereb.files import sha256_arrays
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled images.
+
+    Parameters
+    ----------
+    name : str
+        As given to ``--dataset``.
+    x_train, x_test : array of uint8, or of float32 in [0, 1], shape (images, inputs)
+        Images as rows. uint8 means pixel / 255.
+    y_train, y_test : array of int64, shape (images,)
+        Labels, 0 to ``classes - 1``.
+    image_shape : tuple of int
+        Shape of one image, (height, width) or (height, width, channels); (inputs,) for rows that are no images.
+    classes : int
+        Number of classes.
+    """
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    image_shape: tuple[int, ...]
+    classes: int
+
+    @property
+    def inputs(self) -> int:
+        """Numbers in a row: the mossy fibres of a cerebellum that sees these images."""
+        return self.x_train.shape[1]
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Hash of everything that a result can depend on."""
+        return sha256_arrays(self.x_train, self.y_train, self.x_test, self.y_test, np.array(self.image_shape))
