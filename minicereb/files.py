@@ -106,13 +106,15 @@ def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None
 def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Read every array of an npz; :class:`DataError` if the file is truncated, altered, or holds objects."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file:  # np.load leaves a file of its own open when it is truncated
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path} is not an npz file")
-            return {name: archive[name] for name in archive.files}
+            with archive:
+                return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is damaged or not an npz file ({error})") from error
 
 

@@ -1,0 +1,41 @@
+"""``minicereb bench``: how fast the engine is, against what the machine can do and against PyTorch."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict
+
+import click
+import numpy as np
+
+from minicereb.backend import execution
+from minicereb.bench import run_benchmarks
+from minicereb.cli.options import as_json, execution_options
+from minicereb.cli.output import StatusLine, print_json, print_table
+
+
+@click.command()
+@click.option("--peers", is_flag=True, help="Time PyTorch's forms of the same work in the same run.")
+@execution_options
+@as_json
+def bench(peers: bool, as_json: bool) -> None:
+    """Time the engine's inner loops: medians of interleaved runs in one process."""
+    line, rows = StatusLine(), []
+    line.update("timing")
+    for row in run_benchmarks(peers):
+        rows.append(row)
+        line.update(f"timed {row.name}")
+    line.close()
+    machine = (f"{platform.machine()}, {platform.system()}, {execution().threads} threads, device {execution().device}, "
+               f"NumPy {np.__version__}")
+    if as_json:
+        print_json({"machine": machine, "rows": [asdict(row) for row in rows]})
+        return
+    print_table(
+        ("work", "ms", "floor ms", "over floor", "peer", "peer ms", "peer / ours"),
+        [(row.name, f"{1e3 * row.seconds:.2f}", f"{1e3 * row.floor_seconds:.2f}", f"{row.seconds / row.floor_seconds:.1f}x",
+          row.peer or "-", f"{1e3 * row.peer_seconds:.2f}" if row.peer_seconds else "-",
+          f"{row.peer_seconds / row.seconds:.1f}x" if row.peer_seconds else "-") for row in rows],
+    )
+    click.echo(f"\nMedians of interleaved runs in one process. Floors: {'; '.join(dict.fromkeys(row.floor for row in rows))}.")
+    click.echo(machine)

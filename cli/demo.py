@@ -1,0 +1,87 @@
+"""``minicereb demo``: the main job, small: learn, be attacked, print the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from minicereb import datasets
+from minicereb.attacks.run import Attack
+from minicereb.cli.attack import attack_with_progress
+from minicereb.cli.options import as_json, execution_options
+from minicereb.cli.output import note, print_json, print_table
+from minicereb.cli.train import train_with_progress
+from minicereb.datasets import Dataset
+from minicereb.experiments.attacks import Tally, attack_config
+from minicereb.experiments.configs import CerebellumModel, Data, Train
+from minicereb.experiments.runs import load_model
+from minicereb.report.figures import grouped_bars, image_rows, save_figure
+from minicereb.statistics import proportion_interval
+
+EPSILON, IMAGES = 0.1, 200
+MODELS = {
+    "base network (full wiring, no LTD)": (CerebellumModel("full", 5_970, ltd=False), 1),
+    "cerebellum (4 inputs a cell, LTD)": (CerebellumModel("random", 200_000, 4), 1),
+}
+ATTACKS = {
+    "FGSM, squared error": Attack("fgsm", "mse", EPSILON),
+    "PGD, squared error": Attack("pgd", "mse", EPSILON),
+    "PGD, margin": Attack("pgd", "margin", EPSILON),
+}
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Folder for runs and figures.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@execution_options
+@as_json
+def demo(out: Path, seed: int, as_json: bool) -> None:
+    """Train the base network and the cerebellum on drawn digits, attack both, print a table and draw it. No network needed."""
+    dataset = datasets.load("strokes")
+    rows, pictures = [], []
+    for name, (model, batch_size) in MODELS.items():
+        config = Train(model, Data(dataset.name, dataset.sha256), batch_size, 2, 0.5 / model.cells, seed=seed)
+        note(f"training the {name} on {len(dataset.x_train):,} drawn digits")
+        run = train_with_progress(config, dataset, out / name.split(" ")[0])
+        trained = load_model(run, dataset)
+        row: dict[str, Any] = {"model": name, "run": str(run.folder), "test_accuracy": (run.result or {})["test_accuracy"], "attacks": {}}
+        for title, attack in ATTACKS.items():
+            tally = Tally(keep_images=True)
+            record = attack_with_progress(run, trained, dataset, attack_config(run, dataset, attack, IMAGES), tally)
+            row["attacks"][title] = {"robust_accuracy": record["robust_accuracy"], "robust_interval": record["robust_interval"]}
+        pictures.append((name.split(" ")[0], *_examples(tally, dataset)))
+        rows.append(row)
+    save_figure(_bars(rows, dataset), out / "robustness.png")
+    save_figure(image_rows(pictures), out / "examples.png")
+    if as_json:
+        print_json({"epsilon": EPSILON, "images": IMAGES, "models": rows, "figures": [str(out / "robustness.png"), str(out / "examples.png")]})
+        return
+    print_table(
+        ("accuracy in %", "test", *ATTACKS),
+        [(row["model"], f"{100 * row['test_accuracy']:.1f}", *(f"{100 * row['attacks'][title]['robust_accuracy']:.1f}" for title in ATTACKS))
+         for row in rows],
+    )
+    click.echo(f"\nAttacked: the first {IMAGES} test images, every pixel moved by at most {EPSILON}. An attack that ascends the squared error")
+    click.echo("can leave a model looking robust; the same attack on the margin tells what it can really be made to do.")
+    click.echo(f"Figures: {out / 'robustness.png'}, {out / 'examples.png'}")
+
+
+def _bars(rows: list[dict[str, Any]], dataset: Dataset) -> Any:
+    series, intervals = {}, {}
+    for row in rows:
+        attacked = [row["attacks"][title] for title in ATTACKS]
+        images = len(dataset.x_test)
+        clean = proportion_interval(round(row["test_accuracy"] * images), images)
+        series[row["model"]] = [100 * row["test_accuracy"], *(100 * each["robust_accuracy"] for each in attacked)]
+        intervals[row["model"]] = [tuple(100 * b for b in bounds) for bounds in (clean, *(each["robust_interval"] for each in attacked))]
+    return grouped_bars(["clean", *ATTACKS], series, intervals, f"accuracy in %, ε = {EPSILON}, 95% interval")
+
+
+def _examples(tally: Tally, dataset: Dataset) -> tuple[np.ndarray, list[str]]:
+    block = tally.blocks[0]
+    fooled = np.flatnonzero(block.success & (block.clean_predicted == block.y))[:8]
+    images = block.x_adv[fooled].reshape(-1, *dataset.image_shape)
+    return images, [f"{was} seen as {now}" for was, now in zip(block.y[fooled], block.predicted[fooled], strict=True)]

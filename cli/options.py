@@ -1,0 +1,27 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from minicereb import backend
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--device``, ``--threads`` and ``--memory``, and put them in force before the command runs."""
+
+    @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+    @click.option("--threads", type=int, help="Worker threads on the CPU.  [default: all cores]")
+    @click.option("--memory", help="Budget for arrays that grow with a block of images.  [default: 512MiB]")
+    @functools.wraps(command)
+    def configured(*args: Any, device: str, threads: int | None, memory: str | None, **kwargs: Any) -> Any:
+        backend.configure(device=device, threads=threads, memory=memory)
+        return command(*args, **kwargs)
+
+    return configured

@@ -1,0 +1,87 @@
+"""What commands print: JSON or tables on standard output, progress on standard error and only to a terminal."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of text in aligned columns."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def note(text: str) -> None:
+    """Say something to the person at the keyboard, on standard error."""
+    click.echo(text, err=True)
+
+
+class StatusLine:
+    """One line on a terminal that is written over; nothing anywhere else."""
+
+    def __init__(self) -> None:
+        self.shown = sys.stderr.isatty()
+        self.last = 0.0
+
+    def update(self, text: str) -> None:
+        """Show `text`, at most ten times a second."""
+        if self.shown and time.monotonic() - self.last > 0.1:
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
+            self.last = time.monotonic()
+
+    def close(self) -> None:
+        """Clear the line."""
+        if self.shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+class Pace:
+    """How fast something goes and how long it will take."""
+
+    def __init__(self) -> None:
+        self.began: float | None = None
+        self.first = 0
+
+    def describe(self, done: int, total: int) -> str:
+        """Return ``"12,345 images/s  1:23 left"`` for work that stands at `done` of `total` images."""
+        if self.began is None:
+            self.began, self.first = time.monotonic(), done
+        rate = (done - self.first) / max(1e-9, time.monotonic() - self.began)
+        if rate <= 0:
+            return ""
+        left = int((total - done) / rate)
+        return f"{rate:,.0f} images/s  {left // 60}:{left % 60:02d} left"
+
+
+@contextmanager
+def interruption() -> Iterator[list[bool]]:
+    """Give a list that holds True once Ctrl-C was pressed, so that work can end at a good place; a second Ctrl-C does not wait."""
+    pressed: list[bool] = []
+
+    def on_interrupt(signum: int, frame: Any) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(True)
+
+    previous = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, previous)

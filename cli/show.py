@@ -1,0 +1,44 @@
+"""``minicereb show``: what is in a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from minicereb.cli.options import as_json
+from minicereb.cli.output import print_json, print_table
+from minicereb.experiments.configs import to_json
+from minicereb.experiments.runs import read_run
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@as_json
+def show(run: Path, as_json: bool) -> None:
+    """Show the settings, the learning curve and the accuracy of the run folder RUN."""
+    found = read_run(run)
+    settings, metrics = to_json(found.config), found.metrics()
+    if as_json:
+        print_json({"run": str(run), "config": settings, "metrics": metrics, "manifest": found.manifest})
+        return
+    model = settings.pop("model")
+    for name, value in {**model, **settings}.items():
+        if name != "kind":
+            click.echo(f"{name.replace('_', '-'):18} {value['name'] if name == 'data' else value}")
+    if metrics:
+        click.echo()
+        print_table(
+            ("epoch", "loss", "accuracy while learning", "validation accuracy"),
+            [(str(m["epoch"]), f"{m['loss']:.4f}", f"{m['train_accuracy']:.4f}", _share(m["validation_accuracy"])) for m in metrics],
+        )
+    click.echo()
+    if found.result is None:
+        click.echo("not complete: the training command, given again, goes on")
+    else:
+        click.echo(f"test accuracy {found.result['test_accuracy']:.2%}, training accuracy {found.result['train_accuracy']:.2%}, "
+                   f"model of epoch {found.result['epoch']}, {found.result['seconds']:.1f} s")
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,130 @@
+"""``minicereb train``: train a model into a run folder."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+
+from minicereb import datasets
+from minicereb.cli.options import as_json, execution_options
+from minicereb.cli.output import Pace, StatusLine, interruption, note, print_json
+from minicereb.datasets import Dataset
+from minicereb.errors import InputError
+from minicereb.experiments.configs import CerebellumModel, Data, PerceptronModel, Train, config_hash
+from minicereb.experiments.runs import Progress, Run, read_run, run_training
+
+
+@click.group()
+def train() -> None:
+    """Train a model; the same command takes up an interrupted training."""
+
+
+def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that every kind of training has."""
+    for option in (
+        click.option("--dataset", default="strokes", show_default=True, help="mnist, strokes, digits or a path to an .npz file."),
+        click.option("--epochs", type=int, default=10, show_default=True),
+        click.option("--seed", type=int, default=0, show_default=True, help="Of wiring, initial weights, orders and validation split."),
+        click.option("--validation", type=float, default=1 / 12, show_default="1/12",
+                     help="Share of the training images held out for choosing."),
+        click.option("--keep", type=click.Choice(["best", "last"]), default="best", show_default=True,
+                     help="The epoch kept: the best on the held-out images, or the last."),
+        click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/NAME-HASH]"),
+    ):
+        command = option(command)
+    return as_json(execution_options(command))
+
+
+@train.command()
+@click.option("--wiring", type=click.Choice(["full", "random", "local"]), default="random", show_default=True)
+@click.option("--cells", type=int, default=200_000, show_default=True, help="Granule cells.")
+@click.option("--inputs-per-cell", type=int, help="Mossy fibres that reach a granule cell.  [default: 4; full wiring: all]")
+@click.option("--replacement", is_flag=True, help="Random wiring: draw a cell's inputs with replacement, as the authors' code does.")
+@click.option("--patch", is_flag=True, help="Local wiring: a patch of the image instead of a window of its rows.")
+@click.option("--ltd/--no-ltd", default=True, show_default=True, help="Centre the granule cells' activity by long-term depression.")
+@click.option("--ltd-decay", type=float, default=0.99, show_default=True, help="Of the moving average.")
+@click.option("--rule", type=click.Choice(["delta", "least-squares"]), default="delta", show_default=True,
+              help="How the readout is learned: by the delta rule, or in closed form.")
+@click.option("--batch-size", type=int, default=10, show_default=True)
+@click.option("--learning-rate", type=float, help="[default: 0.5 / cells]")
+@click.option("--optimizer", type=click.Choice(["rmsprop", "adam", "sgd"]), default="rmsprop", show_default=True)
+@training_options
+def cerebellum(**options: Any) -> None:
+    """Train a simulated cerebellum: only the synapses onto the Purkinje cells learn."""
+    wiring, per_cell, rate = options["wiring"], options["inputs_per_cell"], options["learning_rate"]
+    model = CerebellumModel(
+        wiring, options["cells"], 4 if per_cell is None and wiring != "full" else per_cell,
+        options["replacement"], options["patch"], options["ltd"], options["ltd_decay"],
+    )
+    train_and_report(model, 0.5 / model.cells if rate is None else rate, **options)
+
+
+@train.command()
+@click.option("--hidden", default="300,100", show_default=True, help="Units of each hidden layer; empty for a linear classifier.")
+@click.option("--batch-size", type=int, default=32, show_default=True)
+@click.option("--learning-rate", type=float, default=1e-3, show_default=True)
+@click.option("--optimizer", type=click.Choice(["rmsprop", "adam", "sgd"]), default="adam", show_default=True)
+@training_options
+def mlp(**options: Any) -> None:
+    """Train a multilayer perceptron by backpropagation: the control."""
+    try:
+        hidden = tuple(int(units) for units in options["hidden"].split(",") if units.strip())
+    except ValueError:
+        raise InputError("hidden", options["hidden"], "whole numbers with commas between, for example 300,100") from None
+    train_and_report(PerceptronModel(hidden), options["learning_rate"], rule="backpropagation", **options)
+
+
+def train_and_report(model: CerebellumModel | PerceptronModel, learning_rate: float, **options: Any) -> None:
+    """Train, with progress, and print what came of it."""
+    dataset = datasets.load(options["dataset"])
+    config = Train(
+        model, Data(dataset.name, dataset.sha256), options["batch_size"], options["epochs"], learning_rate,
+        options["optimizer"], options["seed"], options["validation"], options["keep"], options["rule"],
+    )
+    out = options["out"] or Path("runs") / run_name(config)
+    run = train_with_progress(config, dataset, out)
+    result = run.result or {}
+    report = {"run": str(run.folder), **{k: result[k] for k in ("test_accuracy", "train_accuracy", "validation_accuracy", "seconds")}}
+    if options["as_json"]:
+        print_json(report)
+        return
+    click.echo(f"{run.folder}: test accuracy {result['test_accuracy']:.2%} on {len(dataset.x_test):,} images "
+               f"(training {result['train_accuracy']:.2%}, epoch {result['epoch']}, {result['seconds']:.1f} s)")
+
+
+def run_name(config: Train) -> str:
+    """Return the name of a config's run folder: kind of model, data, and the beginning of its hash."""
+    kind = "cerebellum" if isinstance(config.model, CerebellumModel) else "mlp"
+    return f"{kind}-{Path(config.data.name).stem}-{config_hash(config)[:12]}"
+
+
+def train_with_progress(config: Train, dataset: Dataset, out: Path) -> Run:
+    """Train into `out` and return the complete run; on Ctrl-C save, say how to go on, and exit with code 130."""
+    line, pace, describe = StatusLine(), Pace(), functools.partial(_describe, config=config)
+    with interruption() as interrupted, closing(run_training(config, dataset, out)) as training:
+        for progress in training:
+            line.update(describe(progress, pace))
+            if interrupted:
+                break
+    line.close()
+    run = read_run(out)
+    if run.result is None:
+        note(f"interrupted; {out} holds a checkpoint, and the same command goes on from there")
+        raise click.exceptions.Exit(130)
+    return run
+
+
+def _describe(progress: Progress, pace: Pace, config: Train) -> str:
+    position, images = progress.position, progress.images
+    if progress.done is not None:
+        loss, accuracy, seen = progress.done.loss, progress.done.train_accuracy, 0
+    else:
+        loss, accuracy, seen = position.loss_sum / position.seen, position.correct / position.seen, position.seen
+    done, total = position.epoch * images + seen, config.epochs * images
+    return (f"epoch {min(position.epoch + 1, config.epochs)}/{config.epochs}  {done / total:4.0%}  loss {loss:.4f}  "
+            f"accuracy {accuracy:.4f}  {pace.describe(done, total)}")

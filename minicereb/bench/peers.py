@@ -1,0 +1,107 @@
+"""The same work in PyTorch, as well as its users would write it: for comparison only, never part of the product."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from minicereb.backend import execution, to_numpy
+from minicereb.errors import MinicerebError
+from minicereb.models.cerebellum import Cerebellum
+
+
+def _torch() -> ModuleType:
+    try:
+        import torch
+    except ImportError as error:
+        raise MinicerebError("--peers needs PyTorch: pip install 'minicereb[peers]'") from error
+    torch.set_num_threads(execution().threads)
+    return torch
+
+
+def _parts(model: Cerebellum) -> tuple[Any, ...]:
+    """Copies of the model's arrays as tensors: sparse CSR projection, its inputs and weights apart, readout, mean."""
+    torch, device = _torch(), execution().device
+    cells, per_cell = model.wiring.weights.shape
+    weights = torch.tensor(to_numpy(model.wiring.weights), device=device)
+    inputs = torch.tensor(to_numpy(model.wiring.inputs), dtype=torch.int64, device=device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # sparse CSR tensors announce that they are in beta
+        csr = torch.sparse_csr_tensor(
+            torch.arange(0, cells * per_cell + 1, per_cell, device=device), inputs.reshape(-1), weights.reshape(-1),
+            (cells, model.wiring.width),
+        )
+    return csr, inputs, weights, torch.tensor(to_numpy(model.readout), device=device), torch.zeros(cells, device=device)
+
+
+def learning_steps(model: Cerebellum, images: np.ndarray, labels: np.ndarray, batch: int) -> dict[str, Callable[[], object]]:
+    """One learning step with the projection as a sparse CSR product, and as a gather."""
+    torch = _torch()
+    csr, inputs, weights, _, _ = _parts(model)
+    x = torch.tensor(images, device=csr.device).reshape(-1, batch, images.shape[1])
+    y = torch.nn.functional.one_hot(torch.tensor(labels, device=csr.device)).to(torch.float32).reshape(len(x), batch, -1)
+    rate = 0.5 / len(inputs)
+
+    def learner(respond: Callable[[Any], Any], contract: Callable[..., Any], product: Callable[..., Any]) -> Callable[[], object]:
+        _, _, _, readout, mean = _parts(model)
+        square, turn = torch.zeros_like(readout), iter(range(10**9))
+
+        @torch.no_grad()
+        def step() -> None:
+            at = next(turn) % len(x)
+            z, error = contract(respond(x[at]), mean, readout, y[at])
+            gradient = product(z, error)
+            square.mul_(0.99).addcmul_(gradient, gradient, value=0.01)
+            readout.addcdiv_(gradient, square.sqrt().add_(1e-8), value=-rate)
+
+        return step
+
+    def columns(h: Any, mean: Any, readout: Any, target: Any) -> tuple[Any, Any]:  # h is (cells, batch)
+        mean.mul_(0.99).add_(h.mean(1), alpha=0.01)
+        z = h.sub_(mean[:, None])
+        return z, (z.T @ readout - target) / batch
+
+    def rows(h: Any, mean: Any, readout: Any, target: Any) -> tuple[Any, Any]:  # h is (batch, cells)
+        mean.mul_(0.99).add_(h.mean(0), alpha=0.01)
+        z = h.sub_(mean)
+        return z, (z @ readout - target) / batch
+
+    return {
+        "PyTorch, sparse CSR": learner(lambda x: (csr @ x.T).relu_(), columns, lambda z, error: z @ error),
+        "PyTorch, gather": learner(lambda x: (x[:, inputs] * weights).sum(-1).relu_(), rows, lambda z, error: z.T @ error),
+    }
+
+
+def pgd_steps(model: Cerebellum, images: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[], object]]:
+    """Squared error and input gradient, by hand with both products as sparse CSR, and by autograd."""
+    torch = _torch()
+    csr, inputs, weights, readout, mean = _parts(model)
+    x = torch.tensor(images, device=csr.device)
+    y = torch.nn.functional.one_hot(torch.tensor(labels, device=csr.device)).to(torch.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        by_input = csr.to_sparse_csc()
+        transposed = torch.sparse_csr_tensor(by_input.ccol_indices(), by_input.row_indices(), by_input.values(), csr.shape[::-1])
+
+    @torch.no_grad()
+    def by_hand() -> object:
+        h = (csr @ x.T).relu_()
+        error = h.T @ readout - mean @ readout - y
+        return transposed @ ((readout @ error.T).mul_(h > 0))
+
+    def by_autograd() -> object:
+        leaf = x.clone().requires_grad_()
+        outputs = (torch.sparse.mm(csr, leaf.T).relu().T - mean) @ readout
+        return torch.autograd.grad(0.5 * ((outputs - y) ** 2).sum(), leaf)[0]
+
+    def by_gather() -> object:
+        leaf = x.clone().requires_grad_()
+        outputs = (torch.nn.functional.embedding_bag(
+            inputs, leaf.T.contiguous(), per_sample_weights=weights, mode="sum").relu().T - mean) @ readout
+        return torch.autograd.grad(0.5 * ((outputs - y) ** 2).sum(), leaf)[0]
+
+    return {"PyTorch, sparse CSR by hand": by_hand, "PyTorch, sparse CSR and autograd": by_autograd, "PyTorch, embedding bag": by_gather}

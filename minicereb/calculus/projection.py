@@ -1,0 +1,46 @@
+"""The granule layer's fixed projection ``v = Jᵀx``, sparse or full, and its transpose, for any block of cells.
+
+Cells are rows and images are columns, so that a block of cells is a contiguous view. The weights never learn: there is no
+weight gradient here.
+"""
+
+from __future__ import annotations
+
+from minicereb.backend import Array, add_sparse_transpose_product, sparse_product, xp_of
+
+
+def project(weights: Array, inputs: Array | None, x_t: Array, out: Array) -> Array:
+    """Pre-activation of a block of granule cells, ``v = Jᵀx`` of ``[C1]``.
+
+    Parameters
+    ----------
+    weights : array, shape (cells, inputs_per_cell)
+        J, one row a cell: the transpose of the paper's d × m matrix.
+    inputs : array of int32, shape (cells, inputs_per_cell), or None
+        Which mossy fibre each weight belongs to; None if every cell sees all of them in order.
+    x_t : array, shape (inputs, images)
+        Mossy fibre activity, one column an image.
+    out : array, shape (cells, images)
+        Overwritten and returned.
+    """
+    if inputs is None:
+        return xp_of(out).matmul(weights, x_t, out=out)
+    return sparse_product(weights, inputs, x_t, out)
+
+
+def add_project_input_gradient(weights: Array, inputs: Array | None, d_v: Array, d_x_t: Array) -> Array:
+    """Add the block's share ``J d_v`` to the gradient by the mossy fibres, and return it.
+
+    Parameters
+    ----------
+    weights, inputs
+        As for :func:`project`.
+    d_v : array, shape (cells, images)
+        Derivative of the objective by the block's pre-activation.
+    d_x_t : array, shape (inputs, images)
+        Accumulated in place.
+    """
+    if inputs is None:
+        d_x_t += weights.T @ d_v
+        return d_x_t
+    return add_sparse_transpose_product(weights, inputs, d_v, d_x_t)

@@ -1,0 +1,122 @@
+"""Fetch data sets from their mirrors."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+import zlib
+from urllib.parse import urlsplit
+
+from minicereb.datasets.store import DataFile, FileReport, decompressed, download_of, examine, find, place_file, sha256
+from minicereb.errors import DataError, MinicerebError
+
+ROUNDS = 3  # times that every mirror is tried
+TIMEOUT = (5, 30)  # seconds to connect, and without a byte, after which a mirror counts as dead
+
+
+class Progress:
+    """One line on a terminal that says how much of a file has come, with the methods that pooch calls."""
+
+    def __init__(self, label: str):
+        self.label, self.total, self.done, self.shown, self.closed = label, 0, 0, 0, False
+        sys.stderr.write(label)
+        sys.stderr.flush()
+
+    def update(self, count: int) -> None:
+        """Count `count` more bytes."""
+        self.done += count
+        percent = min(100, 100 * self.done // self.total) if self.total else 0
+        if percent != self.shown:
+            sys.stderr.write(f"\r{self.label} {percent:3d} %")
+            sys.stderr.flush()
+            self.shown = percent
+
+    def reset(self) -> None:
+        """Count from zero again."""
+        self.done = 0
+
+    def close(self) -> None:
+        """End the line, once."""
+        sys.stderr.write("" if self.closed else "\n")
+        self.closed = True
+
+
+def fetch(name: str, backoff: float = 1.0) -> list[FileReport]:
+    """Fetch the files of a data set that are not here, or not as they should be.
+
+    A file that arrived stays when a later one fails, so that the next call goes on from there; an interrupted one leaves nothing.
+
+    Parameters
+    ----------
+    name : str
+        A data set of the registry.
+    backoff : float
+        Seconds to wait before the mirrors are tried again; doubled each time.
+
+    Returns
+    -------
+    list of FileReport
+        Where each file lies and where it came from.
+
+    Raises
+    ------
+    InputError
+        If `name` is not a data set that can be downloaded.
+    MinicerebError
+        If no mirror gave the right content; the message says what each one answered.
+    """
+    reports = []
+    for file in download_of(name).files:
+        path = find(file)
+        present = path is not None and examine(file, path)[0].state == "ok"
+        reports.append(FileReport(file, "ok", path, "already here") if present else _fetch_file(file, backoff))
+    return reports
+
+
+def _fetch_file(file: DataFile, backoff: float) -> FileReport:
+    failures: dict[str, str] = {}
+    for attempt in range(ROUNDS):
+        if attempt:
+            time.sleep(backoff * 2 ** (attempt - 1))
+        for mirror in file.mirrors:
+            try:
+                content = _download(file, mirror)
+            except (OSError, DataError) as error:  # requests' errors are OSErrors
+                failures[mirror] = _reason(error)
+            else:
+                return place_file(file, content, f"fetched from {mirror}")
+    reasons = "; ".join(f"{mirror}: {reason}" for mirror, reason in failures.items())
+    raise MinicerebError(
+        f"{file.name} could not be fetched ({reasons}): check the network, or fetch it by hand and run "
+        "'minicereb data import FILE', or work offline with '--dataset strokes'"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words what went wrong: requests says it in a paragraph."""
+    if isinstance(error, DataError):
+        return str(error)
+    response = getattr(error, "response", None)
+    return type(error).__name__ if response is None else f"HTTP status {response.status_code}"
+
+
+def _download(file: DataFile, mirror: str) -> bytes:
+    """Return the decompressed, checked content that one mirror gives; OSError or :class:`DataError` if it cannot."""
+    import pooch
+
+    progress = Progress(f"{file.name} from {urlsplit(mirror).netloc}") if sys.stderr.isatty() else None
+    received = io.BytesIO()
+    try:
+        pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=TIMEOUT)(mirror, received, None)
+    finally:
+        if progress:
+            progress.close()
+    received.seek(0)
+    try:
+        content = decompressed(received, limit=file.bytes)
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"what it sent cannot be decompressed ({error})") from error
+    if sha256(content) != file.sha256:
+        raise DataError("what it sent has another SHA-256")
+    return content

@@ -1,0 +1,69 @@
+"""Data sets by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from minicereb.datasets import digits, mnist, npz, store, strokes
+from minicereb.datasets.dataset import Dataset
+from minicereb.errors import InputError
+
+_LOADERS = {"mnist": mnist.load, "strokes": strokes.load, "digits": digits.load}
+STROKES_OPTIONS = ("train", "test", "size", "seed")
+
+
+@dataclass(frozen=True)
+class Description:
+    """A row of the table of data sets: what one is, and where it comes from."""
+
+    name: str
+    title: str
+    training: int
+    test: int
+    image_shape: tuple[int, ...]
+    licence: str
+    source: str
+
+
+def load(name: str, **options: Any) -> Dataset:
+    """Load a data set.
+
+    Parameters
+    ----------
+    name : str
+        ``"mnist"``, ``"strokes"``, ``"digits"``, or the path of a file that ends in ``.npz``.
+    **options
+        For ``"strokes"`` alone: ``train``, ``test``, ``size``, ``seed`` (see :func:`minicereb.datasets.strokes.load`).
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    InputError
+        If there is no such data set or option.
+    DataError
+        If a file is missing or not what it should be.
+    """
+    for option, value in options.items():
+        if name != "strokes" or option not in STROKES_OPTIONS:
+            raise InputError(option, value, f"only with dataset strokes, whose options are {', '.join(STROKES_OPTIONS)}")
+    if name in _LOADERS:
+        return _LOADERS[name](**options)
+    if str(name).lower().endswith(".npz"):
+        return npz.load(name)
+    raise InputError("dataset", name, "mnist, strokes, digits or a path to an .npz file")
+
+
+def describe() -> list[Description]:
+    """Return a row for each data set that has a name."""
+    download = store.download_of("mnist")
+    found = [store.find(file) for file in download.files]
+    where = str(found[0].parent) if found[0] and all(found) else "not here: minicereb data fetch mnist"
+    return [
+        Description("mnist", download.title, 60_000, 10_000, (28, 28), download.licence, where),
+        Description("strokes", "digits from our own pen, any number and size", 6_000, 1_000, (28, 28), "as minicereb", "drawn"),
+        Description("digits", "8x8 grey images of handwritten digits", 1_437, 360, (8, 8), "CC BY 4.0 (UCI)", "scikit-learn"),
+    ]

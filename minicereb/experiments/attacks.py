@@ -1,0 +1,87 @@
+"""Attacks on runs: counted as they come, kept in the run folder, not done twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minicereb.attacks.run import Attack, Attacked, attack_images
+from minicereb.datasets.dataset import Dataset
+from minicereb.errors import InputError
+from minicereb.experiments.configs import AttackedModel, config_hash, to_json
+from minicereb.experiments.runs import Run
+from minicereb.files import read_json, write_json, write_npz
+from minicereb.statistics import proportion_interval
+
+
+@dataclass
+class Tally:
+    """Counts over the blocks of an attack.
+
+    Parameters
+    ----------
+    keep_images : bool
+        Whether to keep the blocks themselves, for :meth:`save`.
+    """
+
+    keep_images: bool = False
+    images: int = 0
+    clean: int = 0
+    robust: int = 0
+    blocks: list[Attacked] = field(default_factory=list)
+
+    def add(self, block: Attacked) -> None:
+        """Count one block."""
+        self.images += len(block.y)
+        self.clean += int((block.clean_predicted == block.y).sum())
+        self.robust += int((~block.success).sum())
+        if self.keep_images:
+            self.blocks.append(block)
+
+    def save(self, path: str | Path) -> None:
+        """Write ids, x, x_adv, y, predicted, success and distance of every image, in order, to an npz."""
+        names = ("ids", "x", "x_adv", "y", "predicted", "success", "distance")
+        write_npz(path, {name: np.concatenate([getattr(block, name) for block in self.blocks]) for name in names})
+
+
+def record_path(run: Run, config: AttackedModel) -> Path:
+    """Where the result of an attack on a run is kept."""
+    return run.folder / "attacks" / f"{config_hash(config)[:16]}.json"
+
+
+def attack_config(run: Run, dataset: Dataset, attack: Attack, images: int | None) -> AttackedModel:
+    """Return the experiment: `attack` on the first `images` test images (None: all of them)."""
+    available = len(dataset.x_test)
+    if images is not None and not 1 <= images <= available:
+        raise InputError("images", images, f"a whole number from 1 to the {available} test images")
+    return AttackedModel(run.config, attack, available if images is None else images)
+
+
+def stored_record(run: Run, config: AttackedModel) -> dict[str, Any] | None:
+    """Return the record of an attack that was done already, or None."""
+    path = record_path(run, config)
+    return read_json(path)["record"] if path.exists() else None
+
+
+def attack_run(run: Run, model: Any, dataset: Dataset, config: AttackedModel, tally: Tally) -> Iterator[Tally]:
+    """Attack a run's model, yielding the tally after every block; at the end the record is kept in the run folder.
+
+    The record has run, method, objective, epsilon, images, clean_accuracy, robust_accuracy, robust_interval (95%,
+    Clopper-Pearson) and seconds.
+    """
+    attack, began = config.attack, time.monotonic()
+    ids = np.arange(config.images, dtype=np.int64)
+    for block in attack_images(model, attack, dataset.x_test, dataset.y_test, ids):
+        tally.add(block)
+        yield tally
+    record = {
+        "run": str(run.folder), "method": attack.method, "objective": attack.objective, "epsilon": attack.epsilon,
+        "images": tally.images, "clean_accuracy": tally.clean / tally.images, "robust_accuracy": tally.robust / tally.images,
+        "robust_interval": list(proportion_interval(tally.robust, tally.images)), "seconds": round(time.monotonic() - began, 3),
+    }
+    write_json(record_path(run, config), {"config": to_json(config), "record": record})

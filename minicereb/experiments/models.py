@@ -1,0 +1,71 @@
+"""From settings to models and learners, and from models to named arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minicereb.backend import Array, images_per_block, to_device, to_numpy
+from minicereb.datasets.dataset import Dataset
+from minicereb.datasets.transforms import to_unit
+from minicereb.experiments.configs import CerebellumModel, Train
+from minicereb.learning.backprop import Backpropagation
+from minicereb.learning.least_squares import least_squares_readout
+from minicereb.learning.optimizers import make_optimizer
+from minicereb.learning.plasticity import DeltaRule
+from minicereb.learning.training import Learner, Split
+from minicereb.models.cerebellum import Cerebellum, initial_cerebellum
+from minicereb.models.mlp import initial_mlp
+from minicereb.models.wiring import draw_wiring
+
+
+def build_model(config: Train, dataset: Dataset) -> Any:
+    """Return the untrained model of a config: equal configs give equal bits."""
+    model = config.model
+    if not isinstance(model, CerebellumModel):
+        return initial_mlp(dataset.inputs, model.hidden, dataset.classes, config.seed)
+    wiring = draw_wiring(
+        model.wiring, model.cells, dataset.image_shape, model.inputs_per_cell, config.seed,
+        replacement=model.replacement, patch=model.patch,
+    )
+    return initial_cerebellum(wiring, dataset.classes, config.seed)
+
+
+def build_learner(config: Train, dataset: Dataset) -> Learner:
+    """Return the learning rule of a config at work on its untrained model."""
+    optimizer = make_optimizer(config.optimizer, config.learning_rate)
+    model = build_model(config, dataset)
+    if isinstance(config.model, CerebellumModel):
+        return DeltaRule(model, optimizer, config.batch_size, config.model.ltd_decay if config.model.ltd else None)
+    return Backpropagation(model, optimizer, config.batch_size)
+
+
+def solve(config: Train, split: Split) -> Cerebellum:
+    """Return the cerebellum of a config with the least-squares readout of its training images."""
+    data, model = split.dataset, build_model(config, split.dataset)
+    size = images_per_block(8 * model.wiring.cells, 1024)
+    blocks = (split.training[start : start + size] for start in range(0, len(split.training), size))
+    batches = ((to_unit(to_device(data.x_train[ids])), to_device(data.y_train[ids])) for ids in blocks)
+    return least_squares_readout(model, batches, centre=config.model.ltd)  # type: ignore[union-attr]
+
+
+def model_arrays(model: Any) -> dict[str, Array]:
+    """Return the arrays of a model that learning changes, by the names they are stored under."""
+    if isinstance(model, Cerebellum):
+        return {"ltd_mean": model.ltd_mean, "readout": model.readout}
+    dense = [layer.parameters for layer in model.layers if hasattr(layer, "parameters")]
+    return {f"{name}_{number}": array for number, layer in enumerate(dense) for name, array in layer.items()}
+
+
+def exported_arrays(model: Any) -> dict[str, np.ndarray]:
+    """Return everything that a model computes with, by documented names: what other programs read.
+
+    A cerebellum's projection is a CSR matrix, cells × inputs, also when its wiring is full.
+    """
+    arrays = {name: to_numpy(array) for name, array in model_arrays(model).items()}
+    if isinstance(model, Cerebellum):
+        data, indices, indptr = model.wiring.csr()
+        arrays |= {"projection_data": data, "projection_indices": indices, "projection_indptr": indptr}
+        arrays["projection_shape"] = np.array([model.wiring.cells, model.wiring.width], dtype=np.int64)
+    return arrays

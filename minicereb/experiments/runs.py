@@ -1,0 +1,233 @@
+"""Run folders: a training that can be killed at any instant, taken up again, and read back as a model.
+
+``config.json`` is written first, ``manifest.json`` says how it was executed and, at the end, what it came to;
+``checkpoint.npz`` is there while training goes on, ``model.npz`` when it is complete. docs/formats.md has every name.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy
+
+from minicereb import __version__
+from minicereb.backend import execution, to_numpy
+from minicereb.datasets.dataset import Dataset
+from minicereb.errors import DataError, RunError
+from minicereb.experiments.configs import Train, config_hash, differences, from_json, to_json
+from minicereb.experiments.models import build_learner, build_model, model_arrays, solve
+from minicereb.files import atomic_write, folder_lock, read_json, read_npz, sha256_file, write_json, write_npz
+from minicereb.learning.training import EpochDone, Position, Split, accuracy, restore, train
+
+SECONDS_BETWEEN_CHECKPOINTS = 20.0
+
+
+class Progress(NamedTuple):
+    """One report of a training in progress.
+
+    Attributes
+    ----------
+    position : Position
+    done : EpochDone or None
+        At the end of an epoch.
+    images : int
+        Training images in an epoch.
+    resumed : bool
+        Whether this training was taken up from a checkpoint.
+    """
+
+    position: Position
+    done: EpochDone | None
+    images: int
+    resumed: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that was read."""
+
+    folder: Path
+    config: Train
+    manifest: dict[str, Any]
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What the run came to, or None while it is incomplete."""
+        return self.manifest.get("result")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """One record an epoch."""
+        path = self.folder / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read a run folder's settings and state; :class:`RunError` if `folder` is not one."""
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise RunError(f"{folder} is not a run folder: it has no config.json")
+    stored = read_json(folder / "config.json")
+    config = from_json(stored.get("config") if isinstance(stored, dict) else None)
+    if not isinstance(config, Train):
+        raise DataError(f"{folder / 'config.json'} does not hold the settings of a training")
+    manifest = read_json(folder / "manifest.json") if (folder / "manifest.json").exists() else {}
+    return Run(folder, config, manifest)
+
+
+def load_model(run: Run, dataset: Dataset) -> Any:
+    """Return the trained model of a complete run, on the configured device.
+
+    Raises
+    ------
+    RunError
+        If the run is not complete.
+    DataError
+        If a file is damaged, or `dataset` is not what the model was trained on.
+    """
+    if run.result is None:
+        raise RunError(f"{run.folder} is not complete: run its training command again to finish it")
+    if dataset.sha256 != run.config.data.sha256:
+        raise DataError(f"{run.folder} was trained on other data than {dataset.name} holds now")
+    path = run.folder / "model.npz"
+    if not path.exists() or sha256_file(path) != run.manifest["model_sha256"]:
+        raise DataError(f"{path} is missing or was altered: its SHA-256 is not the one in manifest.json")
+    stored = read_npz(path)
+    model = build_model(run.config, dataset)
+    if "wiring_sha256" in stored and str(stored["wiring_sha256"]) != model.wiring.sha256():
+        raise DataError(f"{path}: its wiring cannot be drawn again bit by bit with NumPy {np.__version__}")
+    restore(model_arrays(model), stored)
+    return model
+
+
+def run_training(config: Train, dataset: Dataset, folder: str | Path) -> Iterator[Progress]:
+    """Train into `folder`, from its last checkpoint if it has one; nothing is done if it is complete.
+
+    Closing the generator (what Ctrl-C comes to) writes a checkpoint first. Whatever way a training ends, the same call takes
+    it up again, and the model is the same bit by bit as without the interruption.
+
+    Raises
+    ------
+    RunError
+        If the folder belongs to other settings, or another process is using it.
+    """
+    folder = Path(folder)
+    _claim(config, folder)
+    with folder_lock(folder):
+        if read_run(folder).result is None:
+            yield from _train(config, dataset, folder)
+
+
+def _claim(config: Train, folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; a run needs a folder")
+    if (folder / "config.json").exists():
+        other = read_run(folder).config
+        if config_hash(other) != config_hash(config):
+            what = "; ".join(differences(config, other)) or "another revision of the program"
+            raise RunError(f"{folder} holds a run with other settings ({what}); choose another --out")
+    elif folder.exists() and any(path.name != ".lock" for path in folder.iterdir()):
+        raise RunError(f"{folder} is not empty and not a run; choose another --out")
+    else:
+        write_json(folder / "config.json", {"config": to_json(config), "hash": config_hash(config)})
+
+
+def _train(config: Train, dataset: Dataset, folder: Path) -> Iterator[Progress]:
+    split = Split(dataset, config.validation, config.seed)
+    if config.rule == "least-squares":
+        _write_manifest(folder, config, {"status": "training"})
+        began = time.monotonic()
+        model = solve(config, split)
+        _finish(config, dataset, split, model, Position(), folder, time.monotonic() - began)
+        return
+    learner = build_learner(config, dataset)
+    position, best, metrics, seconds = Position(), {}, [], 0.0
+    checkpoint = folder / "checkpoint.npz"
+    resumed = checkpoint.exists()
+    if resumed:
+        position, best, metrics, seconds = _resume(checkpoint, learner)
+    _write_manifest(folder, config, {"status": "training"})
+    began = written = time.monotonic()
+
+    def save() -> None:
+        _write_checkpoint(checkpoint, learner, position, best, metrics, seconds + time.monotonic() - began)
+
+    try:
+        for position, done in train(learner, split, config.epochs, config.seed, position, best):  # noqa: B020
+            if done is not None:
+                metrics.append(asdict(done))
+                _write_metrics(folder, metrics)
+            if done is not None or time.monotonic() - written > SECONDS_BETWEEN_CHECKPOINTS:
+                save()
+                written = time.monotonic()
+            yield Progress(position, done, len(split.training), resumed)
+    except GeneratorExit:
+        save()
+        raise
+    if config.keep == "best":
+        restore(learner.arrays(), {name: to_numpy(array) for name, array in best.items()})
+    _finish(config, dataset, split, learner.model, position, folder, seconds + time.monotonic() - began)
+    checkpoint.unlink(missing_ok=True)
+
+
+def _finish(config: Train, dataset: Dataset, split: Split, model: Any, position: Position, folder: Path, seconds: float) -> None:
+    arrays = {name: to_numpy(array) for name, array in model_arrays(model).items()}
+    if hasattr(model, "wiring"):
+        arrays["wiring_sha256"] = np.array(model.wiring.sha256())
+    write_npz(folder / "model.npz", arrays)
+    held_out = len(split.validation) > 0
+    result = {
+        "test_accuracy": accuracy(model, dataset.x_test, dataset.y_test),
+        "train_accuracy": accuracy(model, dataset.x_train, dataset.y_train, split.training),
+        "validation_accuracy": accuracy(model, dataset.x_train, dataset.y_train, split.validation) if held_out else None,
+        "epoch": position.best_epoch if config.keep == "best" else position.epoch,
+        "seconds": round(seconds, 3),
+    }
+    extra = {"status": "complete", "result": result, "model_sha256": sha256_file(folder / "model.npz")}
+    _write_manifest(folder, config, extra)
+
+
+def _write_checkpoint(path: Path, learner: Any, position: Position, best: dict, metrics: list, seconds: float) -> None:
+    arrays = {f"now/{name}": to_numpy(array) for name, array in learner.arrays().items()}
+    arrays |= {f"best/{name}": to_numpy(array) for name, array in best.items()}
+    state = {"position": position.as_json(), "metrics": metrics, "seconds": seconds}
+    arrays["state"] = np.array(json.dumps(state))
+    write_npz(path, arrays)
+
+
+def _resume(path: Path, learner: Any) -> tuple[Position, dict, list, float]:
+    stored = read_npz(path)
+    try:
+        state = json.loads(str(stored["state"]))
+        restore(learner.arrays(), {name[4:]: array for name, array in stored.items() if name.startswith("now/")})
+        best = {name: array.copy() for name, array in learner.arrays().items()}
+        kept = {name[5:]: array for name, array in stored.items() if name.startswith("best/")}
+        if kept:
+            restore(best, kept)
+        return Position(**state["position"]), best if kept else {}, state["metrics"], state["seconds"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is not a checkpoint of this run ({error}); delete it to train from the start") from error
+
+
+def _write_metrics(folder: Path, metrics: list[dict[str, Any]]) -> None:
+    with atomic_write(folder / "metrics.jsonl") as file:
+        file.write("".join(json.dumps(record) + "\n" for record in metrics).encode())
+
+
+def _write_manifest(folder: Path, config: Train, extra: dict[str, Any]) -> None:
+    settings = execution()
+    write_json(folder / "manifest.json", {
+        "versions": {"minicereb": __version__, "python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__},
+        "machine": {"system": platform.platform(), "processor": platform.machine()},
+        "execution": {"device": settings.device, "threads": settings.threads, "memory": settings.memory},
+        "data": to_json(config.data),
+        "command": sys.argv,
+        **extra,
+    })

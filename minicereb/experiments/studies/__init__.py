@@ -1,0 +1,18 @@
+"""Studies: questions, each answered by a set of experiments at one of three scales."""
+
+from __future__ import annotations
+
+from minicereb.errors import InputError
+from minicereb.experiments.studies.objectives import OBJECTIVES_STUDY
+from minicereb.experiments.studies.study import SCALES, Study
+
+STUDIES = {study.name: study for study in (OBJECTIVES_STUDY,)}
+
+__all__ = ["SCALES", "STUDIES", "Study", "study_named"]
+
+
+def study_named(name: str) -> Study:
+    """Return the study of this name; :class:`InputError` if there is none."""
+    if name not in STUDIES:
+        raise InputError("study", name, ", ".join(STUDIES))
+    return STUDIES[name]

@@ -1,0 +1,63 @@
+"""Backpropagation ``[M-BP]``: the credit of a hidden unit is what its outputs' credits send back through their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from minicereb.backend import Array, run_lanes, xp_of
+from minicereb.calculus.losses import cross_entropy
+from minicereb.learning.optimizers import Optimizer
+from minicereb.learning.plasticity import Learned
+from minicereb.models.sequential import Sequential
+
+
+class Backpropagation:
+    """Learns every parameter of a sequential network, in place, by descending the cross-entropy ``[M-CE]``.
+
+    Parameters
+    ----------
+    network : Sequential
+        Its layers' ``parameters`` are written into.
+    optimizer : SGD, RMSprop or Adam
+    batch_size : int
+        Images that a step averages over.
+    """
+
+    batches_ahead = 16  # converted from uint8 together
+
+    def __init__(self, network: Sequential, optimizer: Optimizer, batch_size: int):
+        self.model, self.optimizer, self.batch_size = network, optimizer, batch_size
+        self.parameters = [layer.parameters for layer in network.layers if hasattr(layer, "parameters")]
+        self.states = [{name: optimizer.state(array) for name, array in layer.items()} for layer in self.parameters]
+        self.steps = 0
+
+    def arrays(self) -> dict[str, Array]:
+        """Everything that learning changes, by name; written in place."""
+        named = {f"{name}_{number}": array for number, name, array in self._numbered()}
+        for number, layer in enumerate(self.states):
+            for name, state in layer.items():
+                named.update({f"{name}_{number}_{kind}": array for kind, array in state.items()})
+        return named
+
+    def _numbered(self) -> Iterator[tuple[int, str, Array]]:
+        for number, layer in enumerate(self.parameters):
+            for name, array in layer.items():
+                yield number, name, array
+
+    def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
+        """Learn from the batches of `x`, shape (images, inputs), one after the other, and yield what each showed."""
+        for start in range(0, len(x), self.batch_size):
+            batch = slice(start, start + self.batch_size)
+            yield run_lanes(lambda part: self._learn_batch(x[part], labels[part]), [batch])[0]
+
+    def _learn_batch(self, x: Array, labels: Array) -> Learned:
+        outputs, caches = self.model.forward(x)
+        loss, d_outputs = cross_entropy(outputs, labels)
+        d_outputs /= len(x)
+        gradients = [layer for layer in self.model.weight_gradients(d_outputs, caches) if layer]
+        self.steps += 1
+        for number, name, array in self._numbered():
+            gradient = gradients[number][name]
+            scratch = xp_of(gradient).empty_like(gradient)
+            self.optimizer.update(array, gradient, self.states[number][name], self.steps, scratch)
+        return Learned(loss, outputs)

@@ -1,0 +1,70 @@
+"""Where the delta rule is heading: the readout of least squared error, in closed form ``[M-LS]``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from minicereb.backend import execution, to_device, to_numpy, xp_of
+from minicereb.calculus.activations import relu
+from minicereb.calculus.losses import one_hot
+from minicereb.errors import InputError, require
+from minicereb.models.cerebellum import Cerebellum
+
+
+def least_squares_readout(cerebellum: Cerebellum, batches: Iterator[tuple], ridge: float = 1e-3, centre: bool = True) -> Cerebellum:
+    """Return the cerebellum with the readout that minimises ``½‖ŷ - y‖²`` over all images, plus a small ridge.
+
+    Parameters
+    ----------
+    cerebellum : Cerebellum
+        Gives wiring and number of classes; its readout is not used.
+    batches : iterator of (x, labels)
+        Images as float rows and their labels, each once.
+    ridge : float
+        λ per image: ``(ZᵀZ/n + λ s I) W = ZᵀY/n``, s the mean of the diagonal of ZᵀZ/n. At least 0.
+    centre : bool
+        With LTD: subtract each cell's mean over all images, and store it as ``ltd_mean``.
+
+    Returns
+    -------
+    Cerebellum
+        Its arrays are float32 on the device of the wiring; the solution is in float64 on the host.
+
+    Raises
+    ------
+    InputError
+        If the m × m matrix of granule cells does not fit the memory budget.
+    """
+    require(ridge >= 0, "ridge", ridge, "a number of at least 0")
+    wiring, classes = cerebellum.wiring, cerebellum.readout.shape[1]
+    cells = wiring.cells
+    if 16 * cells * cells > execution().memory:
+        most = int((execution().memory / 16) ** 0.5)
+        raise InputError("cells", cells, f"at most {most} for the closed form within the memory budget (--memory raises it)")
+    gram = np.zeros((cells, cells), dtype=np.float64)
+    product, images = np.zeros((cells, classes), dtype=np.float64), 0
+    activity, targets = np.zeros(cells, dtype=np.float64), np.zeros(classes, dtype=np.float64)
+    for x, labels in batches:
+        xp = xp_of(x)
+        h = wiring.project(slice(0, cells), xp.ascontiguousarray(x.T), xp.empty((cells, len(x)), dtype=x.dtype))
+        h = to_numpy(relu(h, out=h))
+        y = to_numpy(one_hot(labels, xp.empty((len(x), classes), dtype=x.dtype)))
+        gram += h @ h.T
+        product += h @ y
+        activity += h.sum(axis=1)
+        targets += y.sum(axis=0)
+        images += len(x)
+    for array in (gram, product, activity, targets):
+        array /= images
+    mean = activity if centre else np.zeros_like(activity)
+    gram -= np.outer(mean, mean)  # now ZᵀZ / n
+    product -= np.outer(mean, targets)
+    gram[np.diag_indices(cells)] += max(ridge * np.trace(gram) / cells, np.finfo(np.float64).tiny)
+    readout = cho_solve(cho_factor(gram, overwrite_a=True), product)
+    return replace(
+        cerebellum, readout=to_device(readout.astype(np.float32)), ltd_mean=to_device(mean.astype(np.float32))
+    )

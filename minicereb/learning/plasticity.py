@@ -1,0 +1,135 @@
+"""The delta rule at the Purkinje cells: every weight change is pre-synaptic activity times the climbing fibre's error ``[C4]``.
+
+A synapse needs only its own granule cell's activity and its own Purkinje cell's error. That locality is what makes learning
+fast as well: a block of cells is learned on its own, on any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from minicereb.backend import Array, cell_blocks, run_lanes, scratch, xp_of
+from minicereb.calculus.activations import relu
+from minicereb.calculus.losses import squared_error
+from minicereb.learning.optimizers import Optimizer
+from minicereb.models.cerebellum import Cerebellum
+
+# Granule cells do not learn, so their response to the next few batches can be had in one product, as large as pays.
+AHEAD_SPARSE, AHEAD_FULL = 1 << 21, 1 << 23
+
+
+class Learned(NamedTuple):
+    """What one batch showed.
+
+    Attributes
+    ----------
+    loss : array, shape (batch,)
+        ``½‖ŷ - y‖²`` of each image before the update.
+    outputs : array, shape (batch, classes)
+        ŷ before the update.
+    """
+
+    loss: Array
+    outputs: Array
+
+
+class DeltaRule:
+    """Learns the readout of a cerebellum, and its LTD mean, in place.
+
+    Parameters
+    ----------
+    cerebellum : Cerebellum
+        Its ``readout`` and ``ltd_mean`` are written into.
+    optimizer : SGD, RMSprop or Adam
+        Turns the product of activity and error into the change of weight.
+    batch_size : int
+        Images that a step averages over.
+    ltd_decay : float or None
+        β of ``[C-LTD]``; None leaves ``ltd_mean`` as it is.
+
+    Notes
+    -----
+    The activity of a batch is kept as the matrix ``[h | μ | 0]``, one row a cell. With the mean as one more column, the
+    centred product ``z eᵀ = h eᵀ - μ (Σe)ᵀ`` and the outputs ``Wᵀz = Wᵀh - Wᵀμ`` are one matrix product each and z is never
+    formed. Zero columns fill up to a multiple of four, which matrix products like.
+    """
+
+    def __init__(self, cerebellum: Cerebellum, optimizer: Optimizer, batch_size: int, ltd_decay: float | None):
+        self.model, self.optimizer, self.batch_size, self.ltd_decay = cerebellum, optimizer, batch_size, ltd_decay
+        self.columns = 2 if batch_size == 1 else (batch_size + 4) // 4 * 4
+        cells = cerebellum.wiring.cells
+        ahead = AHEAD_FULL if cerebellum.wiring.inputs is None else AHEAD_SPARSE
+        self.batches_ahead = max(1, ahead // (cells * self.columns))
+        self.state = optimizer.state(cerebellum.readout)
+        self.steps = 0
+        xp = xp_of(cerebellum.readout)
+        self.activity = xp.empty(cells * self.batches_ahead * self.columns, dtype=cerebellum.readout.dtype)
+        self.parts = cell_blocks(cerebellum.readout, cells, max(self.columns, cerebellum.readout.shape[1]))
+
+    def arrays(self) -> dict[str, Array]:
+        """Everything that learning changes, by name; written in place."""
+        return {"readout": self.model.readout, "ltd_mean": self.model.ltd_mean, **self.state}
+
+    def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
+        """Learn from up to ``batches_ahead`` batches, one after the other, and yield what each showed.
+
+        Parameters
+        ----------
+        x : array of float, shape (images, inputs)
+        labels : array of int, shape (images,)
+        """
+        xp, size = xp_of(x), self.batch_size
+        count = -(-len(x) // size)
+        padded = xp.zeros((x.shape[1], count, self.columns), dtype=x.dtype)
+        for batch in range(count):
+            rows = x[batch * size : (batch + 1) * size]
+            padded[:, batch, : len(rows)] = rows.T
+        x_t = padded.reshape(x.shape[1], count * self.columns)
+        ahead = self.activity[: count * self.columns * self.model.wiring.cells].reshape(-1, count * self.columns)
+        if count > 1:
+            run_lanes(lambda part: self._respond(part, x_t, ahead), cell_blocks(ahead, len(ahead), x_t.shape[1]))
+        for batch in range(count):
+            activity = ahead[:, batch * self.columns : (batch + 1) * self.columns]
+            yield self._learn_batch(activity, labels[batch * size : (batch + 1) * size], x_t if count == 1 else None)
+
+    def _respond(self, part: slice, x_t: Array, ahead: Array) -> None:
+        granule = self.model.wiring.project(part, x_t, ahead[part])
+        relu(granule, out=granule)
+
+    def _learn_batch(self, activity: Array, labels: Array, x_t: Array | None) -> Learned:
+        """One step; with `x_t` the granule cells' response to it is computed on the way, while its block is in the cache."""
+        xp, dtype = xp_of(labels), self.model.readout.dtype
+        images, readout, mean = len(labels), self.model.readout, self.model.ltd_mean
+        batch_mean = xp.zeros(self.columns, dtype=dtype)
+        batch_mean[:images] = (1 - (self.ltd_decay or 0)) / images
+
+        def read_out(part: slice) -> Array:
+            if x_t is not None:
+                self._respond(part, x_t, activity)
+            granule = activity[part]
+            if self.ltd_decay is not None:  # [C-LTD]; z uses the mean just updated
+                mean[part] *= self.ltd_decay
+                mean[part] += granule @ batch_mean
+            granule[:, images] = mean[part]
+            return granule.T @ readout[part]
+
+        sums, *others = run_lanes(read_out, self.parts)
+        for other in others:
+            sums += other
+        outputs = sums[:images] - sums[images]
+        loss, error = squared_error(outputs, labels)
+
+        credit = xp.zeros((self.columns, readout.shape[1]), dtype=dtype)
+        credit[:images] = error / images
+        credit[images] = -credit[:images].sum(axis=0)
+        self.steps += 1
+
+        def change(part: slice) -> None:
+            weights = readout[part]
+            gradient = xp.matmul(activity[part], credit, out=scratch("gradient", weights.shape, weights))  # [C4]
+            state = {name: array[part] for name, array in self.state.items()}
+            self.optimizer.update(weights, gradient, state, self.steps, scratch("update", weights.shape, weights))
+
+        run_lanes(change, self.parts)
+        return Learned(loss, outputs)

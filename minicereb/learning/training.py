@@ -1,0 +1,195 @@
+"""Training as a generator: it yields what happened, and the consumer shows it, checkpoints, or stops.
+
+Everything that training will still need is in the learner's arrays and in a :class:`Position`; orders are drawn by address. So
+training can be taken up again from any yielded event and ends with the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from minicereb.backend import Array, images_per_block, to_device, to_numpy
+from minicereb.datasets.dataset import Dataset
+from minicereb.datasets.transforms import to_unit
+from minicereb.errors import MinicerebError, require
+from minicereb.learning.plasticity import Learned
+from minicereb.randomness import generator
+
+
+class Learner(Protocol):
+    """A learning rule at work on a model: :class:`DeltaRule` or :class:`Backpropagation`."""
+
+    model: Any
+    batch_size: int
+    steps: int
+
+    @property
+    def batches_ahead(self) -> int:
+        """Batches that one call of ``learn`` takes."""
+
+    def arrays(self) -> dict[str, Array]:
+        """Everything that learning changes, by name; written in place."""
+
+    def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
+        """Learn from a few batches, one after the other."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far training has come; with the learner's arrays, all that resuming needs.
+
+    Parameters
+    ----------
+    epoch : int
+        The current epoch, from 0; equal to ``epochs`` when training is complete.
+    seen : int
+        Training images learned in this epoch.
+    loss_sum : float
+        Their losses, each before its update.
+    correct : int
+        How many of them were classified correctly, each before its update.
+    steps : int
+        Updates since the start.
+    best_epoch : int
+        Epoch (from 1) with the best validation accuracy so far; 0 before the first.
+    best_accuracy : float
+        That accuracy.
+    """
+
+    epoch: int = 0
+    seen: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    steps: int = 0
+    best_epoch: int = 0
+    best_accuracy: float = -1.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """What an epoch came to; losses and accuracies in training are those before each update."""
+
+    epoch: int
+    loss: float
+    train_accuracy: float
+    validation_accuracy: float | None
+
+
+class Split:
+    """Training images divided into those learned from and those held out for choosing.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    validation : float
+        Share of the training images that is held out, from 0 to less than 1.
+    seed : int
+        Of the choice.
+    """
+
+    def __init__(self, dataset: Dataset, validation: float, seed: int):
+        require(0 <= validation < 1, "validation", validation, "a share from 0 to less than 1")
+        order = generator(seed, "validation split").permutation(len(dataset.x_train))
+        held_out = round(validation * len(order))
+        require(held_out < len(order), "validation", validation, "a share that leaves images to learn from")
+        self.dataset = dataset
+        self.validation, self.training = np.sort(order[:held_out]), np.sort(order[held_out:])
+
+
+def accuracy(model: Any, rows: np.ndarray, labels: np.ndarray, ids: np.ndarray | None = None) -> float:
+    """Return the share of images that `model` classifies correctly.
+
+    Parameters
+    ----------
+    model : classifier
+        Anything with ``forward``.
+    rows : array of uint8 or float, shape (images, inputs)
+    labels : array of int, shape (images,)
+    ids : array of int, optional
+        Which images; all of them by default.
+    """
+    ids = np.arange(len(rows)) if ids is None else ids
+    size, correct = images_per_block(getattr(model, "bytes_per_image", 0)), 0
+    for start in range(0, len(ids), size):
+        block = ids[start : start + size]
+        outputs = model.forward(to_unit(to_device(rows[block])))[0]
+        correct += int((to_numpy(outputs.argmax(axis=1)) == labels[block]).sum())
+    return correct / max(1, len(ids))
+
+
+def train(
+    learner: Learner, split: Split, epochs: int, seed: int, position: Position, best: dict[str, Array]
+) -> Iterator[tuple[Position, EpochDone | None]]:
+    """Train from `position` on, yielding the new position after every few batches and every epoch.
+
+    Parameters
+    ----------
+    learner : Learner
+        Its arrays are changed in place.
+    split : Split
+    epochs : int
+        Passes over the training images.
+    seed : int
+        Of the order in each epoch.
+    position : Position
+        Where to begin; ``Position()`` for the start.
+    best : dict
+        Filled with copies of the learner's arrays at the best epoch by validation accuracy (the earliest, if several are
+        equal; the last epoch, if no images are held out).
+
+    Yields
+    ------
+    position : Position
+    done : EpochDone or None
+        At the end of an epoch, what it came to.
+
+    Raises
+    ------
+    MinicerebError
+        If the loss is no longer finite.
+    """
+    data, size = split.dataset, learner.batch_size
+    learner.steps = position.steps
+    while position.epoch < epochs:
+        order = split.training[generator(seed, "order", position.epoch).permutation(len(split.training))]
+        group = learner.batches_ahead * size
+        while position.seen < len(order):
+            ids = order[position.seen : position.seen + group]
+            labels = to_device(data.y_train[ids])
+            loss, correct = 0.0, 0
+            for batch, learned in enumerate(learner.learn(to_unit(to_device(data.x_train[ids])), labels)):
+                loss += float(learned.loss.sum(dtype=np.float64))
+                correct += int((learned.outputs.argmax(axis=1) == labels[batch * size : (batch + 1) * size]).sum())
+            if not np.isfinite(loss):
+                raise MinicerebError(f"training diverged in epoch {position.epoch + 1}: the loss is {loss}; lower --learning-rate")
+            position = replace(position, seen=position.seen + len(ids), loss_sum=position.loss_sum + loss,
+                               correct=position.correct + correct, steps=learner.steps)
+            if position.seen < len(order):
+                yield position, None
+        position, done = _end_epoch(learner, split, position, best)
+        yield position, done
+
+
+def _end_epoch(learner: Learner, split: Split, position: Position, best: dict[str, Array]) -> tuple[Position, EpochDone]:
+    epoch, held_out = position.epoch + 1, len(split.validation)
+    chosen = accuracy(learner.model, split.dataset.x_train, split.dataset.y_train, split.validation) if held_out else None
+    done = EpochDone(epoch, position.loss_sum / position.seen, position.correct / position.seen, chosen)
+    position = replace(position, epoch=epoch, seen=0, loss_sum=0.0, correct=0)
+    if chosen is None or chosen > position.best_accuracy:
+        best.update({name: array.copy() for name, array in learner.arrays().items()})
+        position = replace(position, best_epoch=epoch, best_accuracy=-1.0 if chosen is None else chosen)
+    return position, done
+
+
+def restore(arrays: Mapping[str, Array], stored: Mapping[str, np.ndarray]) -> None:
+    """Write stored host arrays into a learner's arrays of the same names, in place."""
+    for name, array in arrays.items():
+        array[...] = to_device(stored[name])

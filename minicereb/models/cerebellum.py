@@ -1,0 +1,120 @@
+"""The simulated cerebellum: mossy fibres, granule cells, Purkinje cells ``[C1]`` ``[C2]``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from minicereb.backend import Array, cell_blocks, scratch, sum_lanes, to_device, xp_of
+from minicereb.calculus.activations import relu, relu_input_gradient
+from minicereb.models.wiring import Wiring
+from minicereb.randomness import generator
+
+
+class CerebellumCache(NamedTuple):
+    """What the input gradient needs of a forward pass.
+
+    Attributes
+    ----------
+    active : array of bool, shape (cells, images)
+        Granule cells above threshold.
+    """
+
+    active: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Cerebellum:
+    """``ŷ = Wᵀ(max(Jᵀx, 0) - μ)``, computed a block of granule cells at a time.
+
+    Parameters
+    ----------
+    wiring : Wiring
+        J, fixed.
+    ltd_mean : array, shape (cells,)
+        μ of ``[C-LTD]``: the mean activity that long-term depression subtracts; zeros without LTD.
+    readout : array, shape (cells, classes)
+        W, the synapses from parallel fibres to Purkinje cells: the only ones that learn.
+    """
+
+    wiring: Wiring
+    ltd_mean: Array
+    readout: Array
+
+    @property
+    def bytes_per_image(self) -> int:
+        """Memory that one more image takes in a forward pass and its input gradient."""
+        return self.wiring.cells + 64 * self.wiring.width
+
+    def forward(self, x: Array) -> tuple[Array, CerebellumCache]:
+        """Purkinje outputs.
+
+        z is never formed: ``Wᵀ(h - μ) = Wᵀh - Wᵀμ``.
+
+        Parameters
+        ----------
+        x : array of float, shape (images, inputs)
+
+        Returns
+        -------
+        outputs : array, shape (images, classes)
+        cache : CerebellumCache
+        """
+        xp, dtype = xp_of(x), self.readout.dtype
+        x_t = xp.ascontiguousarray(x.T)
+        images = len(x)
+        active = xp.empty((self.wiring.cells, images), dtype=bool)
+        parts = cell_blocks(x, self.wiring.cells, images)
+
+        def outputs_of(lane: list[slice]) -> Array:
+            total = xp.zeros((images, self.readout.shape[1]), dtype=dtype)
+            for part in lane:
+                granule = self.wiring.project(part, x_t, scratch("granule", (part.stop - part.start, images), x_t))
+                relu(granule, out=granule)
+                xp.greater(granule, 0, out=active[part])
+                total += granule.T @ self.readout[part]
+            return total
+
+        outputs = sum_lanes(outputs_of, parts)
+        outputs -= self.ltd_mean @ self.readout
+        return outputs, CerebellumCache(active)
+
+    def input_gradient(self, d_outputs: Array, cache: CerebellumCache) -> Array:
+        """Derivative by the mossy fibres ``[M-DX]``.
+
+        Parameters
+        ----------
+        d_outputs : array, shape (images, classes)
+            Derivative of the objective by the outputs.
+        cache : CerebellumCache
+            Of the forward pass.
+
+        Returns
+        -------
+        array, shape (images, inputs)
+        """
+        xp, dtype = xp_of(d_outputs), self.readout.dtype
+        images = len(d_outputs)
+        credit = xp.ascontiguousarray(d_outputs.T)
+        parts = cell_blocks(d_outputs, self.wiring.cells, images)
+
+        def gradient_of(lane: list[slice]) -> Array:
+            d_x_t = xp.zeros((self.wiring.width, images), dtype=dtype)
+            for part in lane:
+                d_granule = scratch("granule", (part.stop - part.start, images), credit)
+                xp.matmul(self.readout[part], credit, out=d_granule)
+                d_v = relu_input_gradient(d_granule, cache.active[part], out=d_granule)
+                self.wiring.add_input_gradient(part, d_v, d_x_t)
+            return d_x_t
+
+        return xp.ascontiguousarray(sum_lanes(gradient_of, parts).T)
+
+
+def initial_cerebellum(wiring: Wiring, classes: int, seed: int) -> Cerebellum:
+    """Return an untrained cerebellum: μ = 0 and readout weights drawn from N(0, 1/m), as the authors' code has it."""
+    cells = wiring.cells
+    readout = generator(seed, "readout").standard_normal((cells, classes), dtype=np.float32)
+    readout *= np.float32(cells**-0.5)
+    return Cerebellum(wiring, to_device(np.zeros(cells, dtype=np.float32)), to_device(readout))

@@ -1,0 +1,52 @@
+"""Layers: frozen dataclasses of arrays whose methods are one-line calls into the calculus.
+
+A layer has ``forward(x) -> (output, cache)`` and ``input_gradient(d_output, cache)``; one that learns by backpropagation also has
+``parameters`` and ``weight_gradient``, whose dictionaries share their keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minicereb.backend import Array
+from minicereb.calculus.activations import relu, relu_input_gradient
+from minicereb.calculus.dense import dense, dense_input_gradient, dense_weight_gradient
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """Affine map; `weight` is (outputs, inputs), `bias` is (outputs,)."""
+
+    weight: Array
+    bias: Array
+
+    def forward(self, x: Array) -> tuple[Array, Array]:
+        """Return ``x weightᵀ + bias``, shape (batch, outputs), and x."""
+        return dense(x, self.weight, self.bias), x
+
+    def input_gradient(self, d_v: Array, x: Array) -> Array:
+        """Return the derivative by x, shape (batch, inputs)."""
+        return dense_input_gradient(d_v, self.weight)
+
+    def weight_gradient(self, d_v: Array, x: Array) -> dict[str, Array]:
+        """Return the derivatives by weight and bias, summed over the batch."""
+        d_weight, d_bias = dense_weight_gradient(d_v, x)
+        return {"weight": d_weight, "bias": d_bias}
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """The arrays that learn."""
+        return {"weight": self.weight, "bias": self.bias}
+
+
+@dataclass(frozen=True)
+class ReLU:
+    """Rectified linear units."""
+
+    def forward(self, v: Array) -> tuple[Array, Array]:
+        """Return ``max(v, 0)`` and which units are active."""
+        return relu(v), v > 0
+
+    def input_gradient(self, d_h: Array, active: Array) -> Array:
+        """Return ``d_h`` where the unit was active, else 0."""
+        return relu_input_gradient(d_h, active)

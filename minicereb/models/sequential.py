@@ -1,0 +1,50 @@
+"""One layer after another: the project's only combinator, itself a layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from minicereb.backend import Array
+
+
+@dataclass(frozen=True)
+class Sequential:
+    """Layers applied in order; the last one's output is this layer's.
+
+    Parameters
+    ----------
+    layers : tuple of layers
+        Anything with ``forward`` and ``input_gradient``.
+    """
+
+    layers: tuple[Any, ...]
+
+    def forward(self, x: Array) -> tuple[Array, list[Any]]:
+        """Return the last layer's output and every layer's cache."""
+        caches = []
+        for layer in self.layers:
+            x, cache = layer.forward(x)
+            caches.append(cache)
+        return x, caches
+
+    def input_gradient(self, d_output: Array, caches: list[Any]) -> Array:
+        """Carry a derivative by the output back to the input."""
+        for layer, cache in zip(reversed(self.layers), reversed(caches), strict=True):
+            d_output = layer.input_gradient(d_output, cache)
+        return d_output
+
+    def weight_gradients(self, d_output: Array, caches: list[Any]) -> list[dict[str, Array]]:
+        """Backpropagation ``[M-BP]``: each layer's weight gradients (empty where nothing learns), in the order of the layers."""
+        gradients: list[dict[str, Array]] = []
+        for index in reversed(range(len(self.layers))):
+            layer, cache = self.layers[index], caches[index]
+            gradients.append(layer.weight_gradient(d_output, cache) if hasattr(layer, "weight_gradient") else {})
+            if index:
+                d_output = layer.input_gradient(d_output, cache)
+        return gradients[::-1]
+
+    @property
+    def bytes_per_image(self) -> int:
+        """Memory that one more image takes: what the layers say, or their weights' output widths."""
+        return sum(getattr(layer, "bytes_per_image", 16 * len(getattr(layer, "bias", ()))) for layer in self.layers)

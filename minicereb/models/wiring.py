@@ -1,0 +1,159 @@
+"""Which mossy fibres reach which granule cell, and how strongly: drawn once, never learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minicereb.backend import Array, blocks, to_device, to_numpy
+from minicereb.calculus.projection import add_project_input_gradient, project
+from minicereb.errors import InputError, require
+from minicereb.files import sha256_arrays
+from minicereb.randomness import generator
+
+KINDS = ("full", "random", "local")
+
+
+@dataclass(frozen=True, eq=False)
+class Wiring:
+    """The projection J of ``[C1]``; every granule cell has the same number of inputs.
+
+    Parameters
+    ----------
+    weights : array of float, shape (cells, inputs_per_cell)
+    inputs : array of int32, shape (cells, inputs_per_cell), or None
+        Numbers of the mossy fibres, ascending in each row; None if every cell sees all of them in order (full wiring).
+    width : int
+        Number of mossy fibres, d.
+    """
+
+    weights: Array
+    inputs: Array | None
+    width: int
+
+    @property
+    def cells(self) -> int:
+        """Number of granule cells, m."""
+        return self.weights.shape[0]
+
+    def project(self, part: slice, x_t: Array, out: Array) -> Array:
+        """Pre-activation of the cells in `part` (see :func:`minicereb.calculus.projection.project`)."""
+        return project(self.weights[part], None if self.inputs is None else self.inputs[part], x_t, out)
+
+    def add_input_gradient(self, part: slice, d_v: Array, d_x_t: Array) -> Array:
+        """Add the cells' share to the gradient by the mossy fibres."""
+        inputs = None if self.inputs is None else self.inputs[part]
+        return add_project_input_gradient(self.weights[part], inputs, d_v, d_x_t)
+
+    def csr(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return data, indices and row starts of J as a host CSR matrix (cells × inputs)."""
+        cells, per_cell = self.weights.shape
+        if self.inputs is None:
+            indices = np.tile(np.arange(self.width, dtype=np.int32), cells)
+        else:
+            indices = to_numpy(self.inputs).ravel()
+        return to_numpy(self.weights).ravel(), indices, np.arange(0, cells * per_cell + 1, per_cell, dtype=np.int64)
+
+    def sha256(self) -> str:
+        """Hash of weights and inputs, by which a stored model recognises the wiring it was trained on."""
+        inputs = np.empty(0, dtype=np.int32) if self.inputs is None else to_numpy(self.inputs)
+        return sha256_arrays(to_numpy(self.weights), inputs)
+
+
+def draw_wiring(
+    kind: str,
+    cells: int,
+    image_shape: tuple[int, ...],
+    inputs_per_cell: int | None,
+    seed: int,
+    *,
+    replacement: bool = False,
+    patch: bool = False,
+) -> Wiring:
+    """Draw a wiring ``[C-J]``: positions by kind, weights independently N(0, 1/k).
+
+    Parameters
+    ----------
+    kind : {"full", "random", "local"}
+        ``full``: every cell sees all d inputs. ``random``: k distinct inputs, every set of k equally likely.
+        ``local``: k neighbouring inputs, every place equally likely.
+    cells : int
+        m, at least 1.
+    image_shape : tuple of int
+        (height, width), (height, width, channels) or (inputs,); d is their product.
+    inputs_per_cell : int or None
+        k, from 1 to d; ignored by ``full``.
+    seed : int
+        Equal settings and seeds give equal wirings.
+    replacement : bool
+        ``random`` only: draw the k inputs with replacement, as the authors' code does. A mossy fibre drawn twice
+        makes two synapses.
+    patch : bool
+        ``local`` only: a rectangle of k pixels, as near a square as k allows, in one channel, instead of k consecutive
+        inputs of a row.
+
+    Returns
+    -------
+    Wiring
+        float32 on the configured device.
+
+    Raises
+    ------
+    InputError
+        If cells, k or kind cannot be used.
+    """
+    width = int(np.prod(image_shape))
+    require(kind in KINDS, "wiring", kind, ", ".join(KINDS))
+    require(cells >= 1, "cells", cells, "a whole number of at least 1")
+    if kind == "full":
+        inputs, per_cell = None, width
+    else:
+        expected = f"a whole number from 1 to the {width} inputs"
+        if inputs_per_cell is None or not 1 <= inputs_per_cell <= width:
+            raise InputError("inputs-per-cell", inputs_per_cell, expected)
+        per_cell = inputs_per_cell
+        rng = generator(seed, "wiring inputs")
+        if kind == "local":
+            inputs = _patches(rng, cells, image_shape, per_cell) if patch else _windows(rng, cells, width, per_cell)
+        elif replacement:
+            inputs = rng.integers(0, width, (cells, per_cell), dtype=np.int32)
+        else:
+            inputs = _distinct(rng, cells, width, per_cell)
+        inputs.sort(axis=1)
+    weights = generator(seed, "wiring weights").standard_normal((cells, per_cell), dtype=np.float32)
+    weights *= np.float32(per_cell**-0.5)
+    return Wiring(to_device(weights), None if inputs is None else to_device(inputs), width)
+
+
+def _distinct(rng: np.random.Generator, cells: int, width: int, count: int) -> np.ndarray:
+    """Draw for each cell a set of distinct inputs, all sets equally likely (Floyd's algorithm, all cells at once)."""
+    chosen = np.empty((cells, count), dtype=np.int32)
+    for column, last in enumerate(range(width - count, width)):
+        candidate = rng.integers(0, last, cells, dtype=np.int32, endpoint=True)
+        taken = np.zeros(cells, dtype=bool)
+        for part in blocks(column, 16):  # memory stays small however large k is
+            taken |= (chosen[:, part] == candidate[:, None]).any(axis=1)
+        chosen[:, column] = np.where(taken, last, candidate)
+    return chosen
+
+
+def _windows(rng: np.random.Generator, cells: int, width: int, length: int) -> np.ndarray:
+    starts = rng.integers(0, width - length, cells, dtype=np.int32, endpoint=True)
+    return starts[:, None] + np.arange(length, dtype=np.int32)
+
+
+def _patches(rng: np.random.Generator, cells: int, image_shape: tuple[int, ...], count: int) -> np.ndarray:
+    if len(image_shape) < 2:
+        raise InputError("local patch", image_shape, "a data set of images; its rows have no second dimension")
+    rows, columns = image_shape[:2]
+    channels = image_shape[2] if len(image_shape) == 3 else 1
+    height = max(side for side in range(1, int(count**0.5) + 1) if count % side == 0)
+    length = count // height
+    if height > rows or length > columns:
+        raise InputError("inputs-per-cell", count, f"a number that factors into a patch within {rows} × {columns} pixels")
+    top = rng.integers(0, rows - height, cells, dtype=np.int32, endpoint=True)
+    left = rng.integers(0, columns - length, cells, dtype=np.int32, endpoint=True)
+    channel = rng.integers(0, channels, cells, dtype=np.int32)
+    offsets = (np.arange(height, dtype=np.int32)[:, None] * columns + np.arange(length, dtype=np.int32)).ravel()
+    return ((top * columns + left)[:, None] + offsets) * channels + channel[:, None]

@@ -1,0 +1,43 @@
+"""Data sets by name."""
+
+import numpy as np
+import pytest
+
+from minicereb.datasets import Dataset, load, registry
+from minicereb.errors import InputError
+
+
+def test_strokes_with_options():
+    data = load("strokes", train=30, test=20, size=10, seed=2)
+    assert isinstance(data, Dataset)
+    assert data.x_train.shape == (30, 100)
+    assert data.x_test.shape == (20, 100)
+    assert data.image_shape == (10, 10)
+
+
+def test_a_path_is_a_name(tmp_path, own_arrays):
+    path = tmp_path / "mine.NPZ"
+    with open(path, "wb") as file:
+        np.savez(file, **own_arrays)
+    assert load(str(path)).name == str(path)
+    assert load(path).classes == 3
+
+
+@pytest.mark.parametrize("name", ["imagenet", "", "mine.npy"])
+def test_an_unknown_name_says_which_there_are(name):
+    with pytest.raises(InputError, match="mnist, strokes, digits or a path to an .npz file"):
+        load(name)
+
+
+@pytest.mark.parametrize(("name", "option"), [("strokes", "colour"), ("mnist", "size"), ("mine.npz", "train")])
+def test_an_unknown_option_is_named(name, option):
+    with pytest.raises(InputError, match=f"{option}: 3 is not valid; expected only with dataset strokes|{option}.*train, test"):
+        load(name, **{option: 3})
+
+
+def test_descriptions_tell_the_truth():
+    rows = {row.name: row for row in registry.describe()}
+    assert list(rows) == ["mnist", "strokes", "digits"]
+    strokes = load("strokes")
+    assert (rows["strokes"].training, rows["strokes"].test) == (len(strokes.x_train), len(strokes.x_test))
+    assert rows["strokes"].image_shape == strokes.image_shape

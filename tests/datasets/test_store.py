@@ -1,0 +1,146 @@
+"""Finding, checking and importing files."""
+
+import gzip
+import hashlib
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from minicereb.datasets import store
+from minicereb.errors import DataError, InputError, MinicerebError
+
+
+def states(name="tiny"):
+    return {report.file.name: report.state for report in store.verify(name)}
+
+
+def test_the_shipped_registry_is_complete():
+    mnist = store.downloads()["mnist"]
+    assert [file.bytes for file in mnist.files] == [47_040_016, 60_008, 7_840_016, 10_008]
+    for file in mnist.files:
+        assert len(bytes.fromhex(file.sha256)) == 32
+        assert len(set(file.mirrors)) >= 2
+        assert all(mirror.startswith("https://") and mirror.endswith(f"/{file.name}.gz") for mirror in file.mirrors)
+
+
+def test_places_are_searched_in_the_stated_order(folder, tmp_path, monkeypatch):
+    assert store.places() == [tmp_path / "data", tmp_path / "cache"]
+    checkout = tmp_path / "checkout"
+    (checkout / "data").mkdir(parents=True)
+    (checkout / "data" / "registry.json").write_text("{}")
+    monkeypatch.setattr(store, "CHECKOUT", checkout)
+    monkeypatch.delenv("MINICEREB_DATA")
+    assert store.places() == [checkout / "data", tmp_path / "cache"]
+
+
+@pytest.mark.parametrize("where", ["data/tiny/images", "data/tiny/images.gz", "data/images", "cache/tiny/images.gz"])
+def test_a_file_is_found_plain_or_gzip_in_every_place(folder, tmp_path, contents, where):
+    path = tmp_path / where
+    path.parent.mkdir(parents=True)
+    path.write_bytes(gzip.compress(contents["images"]) if path.suffix else contents["images"])
+    file = store.downloads()["tiny"].files[0]
+    assert store.find(file) == path
+    assert store.read(file) == contents["images"]
+
+
+def test_verify_tells_missing_truncated_and_altered(filled, contents):
+    assert states() == {"images": "ok", "labels": "ok"}
+    (filled / "images").write_bytes(contents["images"][:-1])
+    assert states()["images"] == "truncated"
+    (filled / "images").write_bytes(contents["images"] + b"x")
+    assert states()["images"] == "altered"
+    (filled / "images").unlink()
+    assert states() == {"images": "missing", "labels": "ok"}
+    with pytest.raises(InputError, match="tiny"):
+        store.verify("strokes")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_flipped_bit_never_passes_and_never_is_a_traceback(filled, contents, data):
+    name, path = data.draw(st.sampled_from([("images", filled / "images"), ("labels", filled / "labels.gz")]))
+    whole = contents["images"] if name == "images" else gzip.compress(contents["labels"])
+    damaged = bytearray(whole)
+    damaged[data.draw(st.integers(0, len(whole) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(damaged)
+    file = next(file for file in store.downloads()["tiny"].files if file.name == name)
+    if states()[name] == "ok":  # a flip in gzip's header, for example in its date, does no harm
+        assert store.read(file) == contents[name]
+        return
+    assert states()[name] in ("truncated", "altered")
+    with pytest.raises(DataError) as error:
+        store.read(file)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_truncated_file_is_named(filled, contents, data):
+    whole = gzip.compress(contents["labels"])
+    (filled / "labels.gz").write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    with pytest.raises(DataError, match="labels.gz is truncated"):
+        store.read(store.downloads()["tiny"].files[1])
+
+
+def test_a_gzip_bomb_is_not_unpacked(folder):
+    folder.mkdir(parents=True)
+    (folder / "labels.gz").write_bytes(gzip.compress(bytes(50_000_000)))
+    assert states()["labels"] == "altered"
+
+
+def test_import_knows_files_by_content(folder, tmp_path, contents):
+    plain, packed = tmp_path / "downloaded (1)", tmp_path / "whatever.bin"
+    plain.write_bytes(contents["labels"])
+    packed.write_bytes(gzip.compress(contents["images"]))
+    reports = store.import_files([plain, packed])
+    assert {report.file.name: report.path for report in reports} == {"labels": folder / "labels", "images": folder / "images"}
+    assert states() == {"images": "ok", "labels": "ok"}
+    assert sorted(path.name for path in folder.iterdir()) == ["images", "labels"]
+
+
+def test_import_takes_what_it_knows_from_a_folder(folder, tmp_path, contents):
+    raw = tmp_path / "raw"
+    (raw / "below").mkdir(parents=True)
+    (raw / "a").write_bytes(contents["labels"])
+    (raw / "b.gz").write_bytes(gzip.compress(contents["images"])[:-9])
+    (raw / "notes.txt").write_text("nothing")
+    assert [report.file.name for report in store.import_files([raw])] == ["labels"]
+    assert states() == {"images": "missing", "labels": "ok"}
+
+
+def test_import_places_nothing_unless_all_is_known(folder, tmp_path, contents):
+    good, other = tmp_path / "good", tmp_path / "other"
+    good.write_bytes(contents["labels"])
+    other.write_bytes(b"something else")
+    with pytest.raises(DataError) as error:
+        store.import_files([good, other])
+    message = str(error.value)
+    assert str(other) in message
+    assert hashlib.sha256(b"something else").hexdigest() in message
+    assert "\n" not in message
+    assert all(file.sha256 in message and file.name in message for file in store.downloads()["tiny"].files)
+    assert states() == {"images": "missing", "labels": "missing"}
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "cannot be read"), (gzip.compress(b"0" * 99)[:-3], "truncated")])
+def test_import_names_what_cannot_be_read(folder, tmp_path, content, words):
+    path = tmp_path / "given.gz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=f"given.gz .*{words}"):
+        store.import_files([path])
+
+
+def test_import_of_a_folder_without_known_files(folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty holds no known file"):
+        store.import_files([tmp_path / "empty"])
+
+
+def test_a_place_that_cannot_be_written_is_named(folder, tmp_path, contents):
+    (tmp_path / "data").write_text("a file where the folder should be")
+    (tmp_path / "given").write_bytes(contents["labels"])
+    with pytest.raises(MinicerebError, match="cannot write"):
+        store.import_files([tmp_path / "given"])
