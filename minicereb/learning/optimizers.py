@@ -32,27 +32,30 @@ class SGD:
 
 @dataclass(frozen=True)
 class RMSprop:
-    """``V = ρV + (1 - ρ)g²``, ``W = W - η g / (√V + ϵ)`` ``[M-RMSPROP]``."""
+    """``V = ρV + (1 - ρ)g²``, ``W = W - η g / (√V + ϵ)`` ``[M-RMSPROP]``.
+
+    Kept is the sum ``S = V / (1 - ρ)``, with which ``η g / (√V + ϵ) = η' g / (√S + ϵ')`` for constants η' and ϵ': one pass
+    over the weights less.
+    """
 
     learning_rate: float
     decay: float = 0.99
     epsilon: float = 1e-8
 
     def state(self, weights: Array) -> State:
-        """Return V = 0."""
-        return {"square": xp_of(weights).zeros_like(weights)}
+        """Return S = 0."""
+        return {"square_sum": xp_of(weights).zeros_like(weights)}
 
     def update(self, weights: Array, gradient: Array, state: State, step: int, scratch: Array) -> None:
         """Change `weights` and `state` in place; `gradient` and `scratch`, of the same shape, are overwritten."""
-        xp, square = xp_of(weights), state["square"]
+        xp, square_sum, scale = xp_of(weights), state["square_sum"], (1 - self.decay) ** -0.5
         xp.multiply(gradient, gradient, out=scratch)
-        scratch *= 1 - self.decay
-        square *= self.decay
-        square += scratch
-        xp.sqrt(square, out=scratch)
-        scratch += self.epsilon
+        square_sum *= self.decay
+        square_sum += scratch
+        xp.sqrt(square_sum, out=scratch)
+        scratch += scale * self.epsilon
         gradient /= scratch
-        gradient *= self.learning_rate
+        gradient *= scale * self.learning_rate
         weights -= gradient
 
 

@@ -15,8 +15,8 @@ from minicereb.calculus.losses import squared_error
 from minicereb.learning.optimizers import Optimizer
 from minicereb.models.cerebellum import Cerebellum
 
-# Granule cells do not learn, so their response to the next few batches can be had in one product, as large as pays.
-AHEAD_SPARSE, AHEAD_FULL = 1 << 21, 1 << 23
+# Granule cells do not learn, so with full wiring their response to the next few batches is had in one product of so many columns.
+COLUMNS_AHEAD = 128
 
 
 class Learned(NamedTuple):
@@ -59,8 +59,7 @@ class DeltaRule:
         self.model, self.optimizer, self.batch_size, self.ltd_decay = cerebellum, optimizer, batch_size, ltd_decay
         self.columns = 2 if batch_size == 1 else (batch_size + 4) // 4 * 4
         cells = cerebellum.wiring.cells
-        ahead = AHEAD_FULL if cerebellum.wiring.inputs is None else AHEAD_SPARSE
-        self.batches_ahead = max(1, ahead // (cells * self.columns))
+        self.batches_ahead = max(1, COLUMNS_AHEAD // self.columns) if cerebellum.wiring.inputs is None else 1
         self.state = optimizer.state(cerebellum.readout)
         self.steps = 0
         xp = xp_of(cerebellum.readout)
@@ -110,9 +109,9 @@ class DeltaRule:
             granule = activity[part]
             if self.ltd_decay is not None:  # [C-LTD]; z uses the mean just updated
                 mean[part] *= self.ltd_decay
-                mean[part] += granule @ batch_mean
+                mean[part] += xp.dot(granule, batch_mean)
             granule[:, images] = mean[part]
-            return granule.T @ readout[part]
+            return xp.dot(granule.T, readout[part])  # unlike @, dot lets other threads run also when its result is small
 
         sums, *others = run_lanes(read_out, self.parts)
         for other in others:

@@ -1,0 +1,62 @@
+"""One test body for every device, and small models to try things on."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import strict
+from hypothesis import settings
+
+from minicereb import backend
+from minicereb.backend import to_device
+from minicereb.models.cerebellum import initial_cerebellum
+from minicereb.models.wiring import draw_wiring
+from minicereb.randomness import generator
+
+settings.register_profile("minicereb", deadline=None, derandomize=True)
+settings.load_profile("minicereb")
+
+
+@pytest.fixture(autouse=True)
+def _execution_as_before():
+    """Whatever a test configures, the next one does not see."""
+    before = backend._execution
+    yield
+    backend._execution = before
+
+
+@pytest.fixture(params=["cpu", "strict", "cuda"])
+def xp_device(request, monkeypatch):
+    """The array library of each device in turn, with the device configured: NumPy, the strict stand-in for CuPy, CuPy."""
+    if request.param == "strict":
+        return strict.install(monkeypatch)
+    if request.param == "cuda" and backend.cupy_problem() is not None:
+        pytest.skip(f"no GPU: {backend.cupy_problem()}")
+    backend.configure(device=request.param)
+    return backend.xp_of(to_device(np.zeros(1, dtype=np.float32)))
+
+
+@pytest.fixture(scope="session")
+def build_cerebellum():
+    """Builds a small cerebellum on the configured device, in float64 unless asked, with an LTD mean that is not zero."""
+
+    def build(cells=40, shape=(5, 6), kind="random", k=4, classes=3, seed=0, dtype=np.float64, ltd=True, **options):
+        wiring = draw_wiring(kind, cells, shape, None if kind == "full" else k, seed, **options)
+        wiring = dataclasses.replace(wiring, weights=wiring.weights.astype(dtype))
+        model = initial_cerebellum(wiring, classes, seed)
+        mean = generator(seed, "a mean").random(cells) * ltd / 2
+        return dataclasses.replace(model, ltd_mean=to_device(mean.astype(dtype)), readout=model.readout.astype(dtype))
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def draw_images():
+    """Draws images in [0, 1] and labels on the configured device."""
+
+    def draw(count, inputs=30, classes=3, seed=0, dtype=np.float64):
+        rng = generator(seed, "images of a test")
+        x, labels = rng.random((count, inputs)).astype(dtype), rng.integers(0, classes, count)
+        return to_device(x), to_device(labels)
+
+    return draw

@@ -1,0 +1,267 @@
+"""Files appear whole or not at all, and damage is noticed."""
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from minicereb import files
+from minicereb.errors import DataError, MinicerebError, RunError
+
+with_files = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+# -- writing -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def old(tmp_path):
+    """A file that is there already; afterwards nothing but files of this name may lie beside it."""
+    path = tmp_path / "model.npz"
+    path.write_bytes(b"old")
+    yield path
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.npz"]
+
+
+def test_a_file_appears_whole_at_the_end(old):
+    with files.atomic_write(old) as file:
+        file.write(b"new")
+        assert old.read_bytes() == b"old"
+    assert old.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, MinicerebError, MemoryError])
+def test_an_exception_leaves_the_old_file_and_nothing_else(old, error):
+    with pytest.raises(error), files.atomic_write(old) as file:
+        file.write(b"half of the n")
+        raise error("stop")
+    assert old.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_old_file_and_says_so(old, monkeypatch, call):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(MinicerebError, match="model.npz: no space left on the device; nothing was changed"):
+        files.write_npz(old, {"x": np.arange(3)})
+    monkeypatch.undo()
+    assert old.read_bytes() == b"old"
+
+
+def test_a_disk_that_fills_up_while_writing_leaves_the_old_file(old):
+    with pytest.raises(MinicerebError, match="no space left"), files.atomic_write(old) as file:
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert old.read_bytes() == b"old"
+
+
+def test_a_place_that_cannot_be_written_is_named(old):
+    with pytest.raises(MinicerebError, match="cannot write .*beneath"), files.atomic_write(old / "beneath"):
+        pass
+    with pytest.raises(MinicerebError, match="cannot write"), files.atomic_write(old.parent):
+        pass
+
+
+def test_folders_are_made_and_permissions_are_the_users(tmp_path):
+    path = tmp_path / "a" / "b" / "notes.json"
+    files.write_json(path, {"a": [1, None]})
+    assert json.loads(path.read_text()) == files.read_json(path) == {"a": [1, None]}
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}])
+def test_what_json_cannot_hold_is_not_written(tmp_path, value):
+    with pytest.raises((ValueError, TypeError)):
+        files.write_json(tmp_path / "notes.json", value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", None])
+def test_what_is_no_json_is_an_error_that_names_the_file(tmp_path, content):
+    if content is not None:
+        (tmp_path / "notes.json").write_bytes(content)
+    with pytest.raises(DataError, match="notes.json"):
+        files.read_json(tmp_path / "notes.json")
+
+
+# -- hashes ------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_hash_of_a_file_is_that_of_its_bytes(tmp_path):
+    content = bytes(range(256)) * 10_000
+    (tmp_path / "file").write_bytes(content)
+    assert files.sha256_file(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+    assert files._digest(io.BytesIO(content)) == hashlib.sha256(content).hexdigest()
+
+
+def test_the_hash_of_arrays_sees_type_shape_value_and_order_but_not_layout():
+    x = np.arange(6, dtype=np.int32).reshape(2, 3)
+    others = [x.ravel(), x.T, x + 1, x.astype(np.int64), x.view(np.float32), x[:0], np.zeros(())]
+    hashes = {files.sha256_arrays(array) for array in [x, *others]}
+    assert len(hashes) == 1 + len(others)
+    assert files.sha256_arrays(np.asfortranarray(x)) == files.sha256_arrays(x)
+    assert files.sha256_arrays(x, x.T) != files.sha256_arrays(x.T, x)
+
+
+def test_canonical_json_is_equal_for_equal_values():
+    assert files.canonical_json({"b": 1, "a": [0.1, "µ"]}) == files.canonical_json({"a": [0.1, "µ"], "b": 1}) == '{"a":[0.1,"µ"],"b":1}'
+    with pytest.raises(ValueError, match="JSON"):
+        files.canonical_json(float("nan"))
+
+
+# -- npz ---------------------------------------------------------------------------------------------------------------------
+
+ARRAYS = {"readout": np.arange(6, dtype=np.float32).reshape(2, 3), "ids": np.array([-1, 1 << 40]), "step": np.array(7)}
+
+
+def same(read, arrays):
+    return read.keys() == arrays.keys() and all(
+        read[name].dtype == array.dtype and np.array_equal(read[name], array) for name, array in arrays.items()
+    )
+
+
+@pytest.fixture
+def npz(tmp_path):
+    path = tmp_path / "arrays.npz"
+    files.write_npz(path, ARRAYS)
+    return path
+
+
+def test_arrays_come_back(npz):
+    assert same(files.read_npz(npz), ARRAYS)
+
+
+def test_equal_arrays_give_equal_bytes_whenever_they_are_written(npz, monkeypatch):
+    first = npz.read_bytes()
+    monkeypatch.setattr(time, "time", lambda: 2e9)
+    files.write_npz(npz, {name: array.copy() for name, array in ARRAYS.items()})
+    assert npz.read_bytes() == first
+
+
+def test_a_truncated_npz_is_an_error_wherever_it_ends(npz):
+    content = npz.read_bytes()
+    for length in range(len(content)):
+        npz.write_bytes(content[:length])
+        with pytest.raises(DataError, match="arrays.npz"):
+            files.read_npz(npz)
+
+
+def damage(npz, content, place, value):
+    """What reading makes of one byte changed: an error, the same arrays, or other ones."""
+    altered = bytearray(content)
+    altered[place] = value
+    npz.write_bytes(altered)
+    with warnings.catch_warnings(), contextlib.suppress(DataError):
+        warnings.simplefilter("ignore")  # NumPy takes some headers for those of Python 2
+        return "same" if same(files.read_npz(npz), ARRAYS) else "other"
+    return "error"
+
+
+def test_every_flipped_bit_is_an_error_or_does_no_harm(npz):
+    content = npz.read_bytes()
+    flips = [(place, bit) for place in range(len(content)) for bit in range(8)]
+    results = [damage(npz, content, place, content[place] ^ (1 << bit)) for place, bit in flips]
+    assert [flip for flip, result in zip(flips, results, strict=True) if result == "other"] == []
+    assert results.count("error") > len(results) / 2
+
+
+@with_files
+@given(data=st.data())
+def test_an_altered_byte_is_an_error_or_does_no_harm(npz, data):
+    files.write_npz(npz, ARRAYS)
+    content = npz.read_bytes()
+    place, value = data.draw(st.integers(0, len(content) - 1)), data.draw(st.integers(0, 255))
+    assert damage(npz, content, place, value) in ("error", "same")
+
+
+@pytest.mark.parametrize("header", ["'<f4'→'<f2'", "(2, 3)→(2, 2)", "(2, 3)→(1, 3)", "(2,)→(1,)", "'<i8'→'<i4'", "'<i8'→'|i1'"])
+def test_a_header_that_claims_less_than_there_is_is_an_error(npz, header):
+    before, after = header.encode().split("→".encode())
+    content = npz.read_bytes()
+    assert before in content
+    npz.write_bytes(content.replace(before, after))
+    with pytest.raises(DataError, match="arrays.npz"):
+        files.read_npz(npz)
+
+
+@pytest.mark.parametrize("kind", ["text", "nothing", "npy", "pickle", "folder", "missing"])
+def test_what_is_no_npz_is_an_error_that_names_the_file(tmp_path, kind):
+    path = tmp_path / "arrays.npz"
+    if kind == "folder":
+        path.mkdir()
+    elif kind != "missing":
+        with open(path, "wb") as file:
+            if kind == "npy":
+                np.save(file, np.arange(3))
+            elif kind == "pickle":
+                np.array([None]).dump(file)
+            elif kind == "text":
+                file.write(b"hello")
+    with pytest.raises(DataError, match="arrays.npz"):
+        files.read_npz(path)
+
+
+def test_objects_are_never_unpickled(tmp_path):
+    np.savez(tmp_path / "arrays.npz", fine=np.arange(3), objects=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(DataError, match="arrays.npz"):
+        files.read_npz(tmp_path / "arrays.npz")
+
+
+# -- lock --------------------------------------------------------------------------------------------------------------------
+
+HOLD = """
+import sys
+from minicereb.files import folder_lock
+with folder_lock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the folder until its input ends."""
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline().strip() == b"held"
+        yield process
+        process.kill()
+
+
+def test_a_folder_has_one_holder(tmp_path, holder):
+    with pytest.raises(RunError, match="in use by another process"), files.folder_lock(tmp_path):
+        pass
+    holder.communicate(b"")
+    with files.folder_lock(tmp_path):
+        pass
+
+
+def test_a_killed_process_holds_nothing(tmp_path, holder):
+    holder.kill()
+    holder.wait()
+    with files.folder_lock(tmp_path):
+        pass
+
+
+def test_a_folder_is_free_again_after_an_exception_and_held_against_its_own_process(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(ValueError, match="stop"), files.folder_lock(folder):
+        with pytest.raises(RunError), files.folder_lock(folder):
+            pass
+        raise ValueError("stop")
+    with files.folder_lock(folder):
+        assert folder.is_dir()
