@@ -20,15 +20,25 @@ from minicereb.experiments.runs import Run, load_model, read_run
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--method", type=click.Choice(["fgsm", "pgd"]), default="pgd", show_default=True)
-@click.option("--objective", type=click.Choice(["mse", "cross-entropy", "margin"]), default="margin", show_default=True,
-              help="What the attack ascends.")
+@click.option(
+    "--objective",
+    type=click.Choice(["mse", "cross-entropy", "margin"]),
+    default="margin",
+    show_default=True,
+    help="What the attack ascends.",
+)
 @click.option("--epsilon", type=float, default=0.1, show_default=True, help="Largest change of a pixel.")
 @click.option("--steps", type=int, default=40, show_default=True)
 @click.option("--step-size", type=float, default=0.01, show_default=True)
 @click.option("--restarts", type=int, default=1, show_default=True)
 @click.option("--random-start/--clean-start", default=True, show_default=True)
-@click.option("--keep", type=click.Choice(["best", "last"]), default="best", show_default=True,
-              help="The point that counts: the best one visited, or the last.")
+@click.option(
+    "--keep",
+    type=click.Choice(["best", "last"]),
+    default="best",
+    show_default=True,
+    help="The point that counts: the best one visited, or the last.",
+)
 @click.option("--images", type=int, help="Attack the first N test images.  [default: all]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random starts.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write the attacked images to this npz file.")
@@ -52,9 +62,11 @@ def attack(run: Path, images: int | None, save: Path | None, as_json: bool, **op
         print_json({**record, "run": str(run)})
         return
     low, high = record["robust_interval"]
-    click.echo(f"{settings.method} on {settings.objective}, ε = {settings.epsilon:g}, {record['images']:,} images: accuracy "
-               f"{record['clean_accuracy']:.2%} clean, {record['robust_accuracy']:.2%} attacked "
-               f"(95% interval {low:.2%} to {high:.2%}), {record['seconds']:.1f} s")
+    click.echo(
+        f"{settings.method} on {settings.objective}, ε = {settings.epsilon:g}, {record['images']:,} images: accuracy "
+        f"{record['clean_accuracy']:.2%} clean, {record['robust_accuracy']:.2%} attacked "
+        f"(95% interval {low:.2%} to {high:.2%}), {record['seconds']:.1f} s"
+    )
 
 
 def attack_with_progress(run: Run, model: Any, dataset: Dataset, config: AttackedModel, tally: Tally) -> dict[str, Any]:
@@ -62,8 +74,10 @@ def attack_with_progress(run: Run, model: Any, dataset: Dataset, config: Attacke
     line, pace = StatusLine(), Pace()
     line.update(f"attacking {config.images:,} images")
     for count in attack_run(run, model, dataset, config, tally):
-        line.update(f"{count.images:,}/{config.images:,} images  {count.robust / count.images:.2%} robust  "
-                    f"{pace.describe(count.images, config.images)}")
+        line.update(
+            f"{count.images:,}/{config.images:,} images  {count.robust / count.images:.2%} robust  "
+            f"{pace.describe(count.images, config.images)}"
+        )
     line.close()
     record = stored_record(run, config)
     assert record is not None

@@ -26,16 +26,27 @@ def bench(peers: bool, as_json: bool) -> None:
         rows.append(row)
         line.update(f"timed {row.name}")
     line.close()
-    machine = (f"{platform.machine()}, {platform.system()}, {execution().threads} threads, device {execution().device}, "
-               f"NumPy {np.__version__}")
+    machine = (
+        f"{platform.machine()}, {platform.system()}, {execution().threads} threads, device {execution().device}, "
+        f"NumPy {np.__version__}"
+    )
     if as_json:
         print_json({"machine": machine, "rows": [asdict(row) for row in rows]})
         return
     print_table(
         ("work", "ms", "floor ms", "over floor", "peer", "peer ms", "peer / ours"),
-        [(row.name, f"{1e3 * row.seconds:.2f}", f"{1e3 * row.floor_seconds:.2f}", f"{row.seconds / row.floor_seconds:.1f}x",
-          row.peer or "-", f"{1e3 * row.peer_seconds:.2f}" if row.peer_seconds else "-",
-          f"{row.peer_seconds / row.seconds:.1f}x" if row.peer_seconds else "-") for row in rows],
+        [
+            (
+                row.name,
+                f"{1e3 * row.seconds:.2f}",
+                f"{1e3 * row.floor_seconds:.2f}",
+                f"{row.seconds / row.floor_seconds:.1f}x",
+                row.peer or "-",
+                f"{1e3 * row.peer_seconds:.2f}" if row.peer_seconds else "-",
+                f"{row.peer_seconds / row.seconds:.1f}x" if row.peer_seconds else "-",
+            )
+            for row in rows
+        ],
     )
     click.echo(f"\nMedians of interleaved runs in one process. Floors: {'; '.join(dict.fromkeys(row.floor for row in rows))}.")
     click.echo(machine)

@@ -34,7 +34,9 @@ ATTACKS = {
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Folder for runs and figures.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Folder for runs and figures."
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @execution_options
 @as_json
@@ -47,7 +49,12 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
         note(f"training the {name} on {len(dataset.x_train):,} drawn digits")
         run = train_with_progress(config, dataset, out / name.split(" ")[0])
         trained = load_model(run, dataset)
-        row: dict[str, Any] = {"model": name, "run": str(run.folder), "test_accuracy": (run.result or {})["test_accuracy"], "attacks": {}}
+        row: dict[str, Any] = {
+            "model": name,
+            "run": str(run.folder),
+            "test_accuracy": (run.result or {})["test_accuracy"],
+            "attacks": {},
+        }
         for title, attack in ATTACKS.items():
             tally = Tally(keep_images=True)
             record = attack_with_progress(run, trained, dataset, attack_config(run, dataset, attack, IMAGES), tally)
@@ -57,15 +64,30 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     save_figure(_bars(rows, dataset), out / "robustness.png")
     save_figure(image_rows(pictures), out / "examples.png")
     if as_json:
-        print_json({"epsilon": EPSILON, "images": IMAGES, "models": rows, "figures": [str(out / "robustness.png"), str(out / "examples.png")]})
+        print_json(
+            {
+                "epsilon": EPSILON,
+                "images": IMAGES,
+                "models": rows,
+                "figures": [str(out / "robustness.png"), str(out / "examples.png")],
+            }
+        )
         return
     print_table(
         ("accuracy in %", "test", *ATTACKS),
-        [(row["model"], f"{100 * row['test_accuracy']:.1f}", *(f"{100 * row['attacks'][title]['robust_accuracy']:.1f}" for title in ATTACKS))
-         for row in rows],
+        [
+            (
+                row["model"],
+                f"{100 * row['test_accuracy']:.1f}",
+                *(f"{100 * row['attacks'][title]['robust_accuracy']:.1f}" for title in ATTACKS),
+            )
+            for row in rows
+        ],
     )
-    click.echo(f"\nAttacked: the first {IMAGES} test images, every pixel moved by at most {EPSILON}. An attack that ascends the squared error")
-    click.echo("can leave a model looking robust; the same attack on the margin tells what it can really be made to do.")
+    click.echo(
+        f"\nAttacked: the first {IMAGES} test images, every pixel moved by at most {EPSILON}. A model can look robust to an"
+    )
+    click.echo("attack that ascends the squared error; the same attack on the margin tells what it can really be made to do.")
     click.echo(f"Figures: {out / 'robustness.png'}, {out / 'examples.png'}")
 
 
@@ -76,7 +98,9 @@ def _bars(rows: list[dict[str, Any]], dataset: Dataset) -> Any:
         images = len(dataset.x_test)
         clean = proportion_interval(round(row["test_accuracy"] * images), images)
         series[row["model"]] = [100 * row["test_accuracy"], *(100 * each["robust_accuracy"] for each in attacked)]
-        intervals[row["model"]] = [tuple(100 * b for b in bounds) for bounds in (clean, *(each["robust_interval"] for each in attacked))]
+        intervals[row["model"]] = [
+            tuple(100 * b for b in bounds) for bounds in (clean, *(each["robust_interval"] for each in attacked))
+        ]
     return grouped_bars(["clean", *ATTACKS], series, intervals, f"accuracy in %, ε = {EPSILON}, 95% interval")
 
 

@@ -72,7 +72,7 @@ class Pace:
 
 @contextmanager
 def interruption() -> Iterator[list[bool]]:
-    """Give a list that holds True once Ctrl-C was pressed, so that work can end at a good place; a second Ctrl-C does not wait."""
+    """Give a list that is no longer empty once Ctrl-C was pressed: work can end at a good place. A second does not wait."""
     pressed: list[bool] = []
 
     def on_interrupt(signum: int, frame: Any) -> None:

@@ -30,14 +30,19 @@ def show(run: Path, as_json: bool) -> None:
         click.echo()
         print_table(
             ("epoch", "loss", "accuracy while learning", "validation accuracy"),
-            [(str(m["epoch"]), f"{m['loss']:.4f}", f"{m['train_accuracy']:.4f}", _share(m["validation_accuracy"])) for m in metrics],
+            [
+                (str(m["epoch"]), f"{m['loss']:.4f}", f"{m['train_accuracy']:.4f}", _share(m["validation_accuracy"]))
+                for m in metrics
+            ],
         )
     click.echo()
     if found.result is None:
         click.echo("not complete: the training command, given again, goes on")
     else:
-        click.echo(f"test accuracy {found.result['test_accuracy']:.2%}, training accuracy {found.result['train_accuracy']:.2%}, "
-                   f"model of epoch {found.result['epoch']}, {found.result['seconds']:.1f} s")
+        click.echo(
+            f"test accuracy {found.result['test_accuracy']:.2%}, training accuracy {found.result['train_accuracy']:.2%}, "
+            f"model of epoch {found.result['epoch']}, {found.result['seconds']:.1f} s"
+        )
 
 
 def _share(value: float | None) -> str:

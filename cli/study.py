@@ -17,8 +17,13 @@ from minicereb.files import read_json
 
 @click.command()
 @click.argument("name")
-@click.option("--scale", type=click.Choice(SCALES), default="smoke", show_default=True,
-              help="smoke: seconds; course: minutes; paper: as printed, hours.")
+@click.option(
+    "--scale",
+    type=click.Choice(SCALES),
+    default="smoke",
+    show_default=True,
+    help="smoke: seconds; course: minutes; paper: as printed, hours.",
+)
 @click.option("--seed", "seeds", type=int, multiple=True, help="One or more.  [default: 0; at paper scale 0 and 123]")
 @click.option("--dataset", help="Use this data set instead of the study's own.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: runs/study-NAME-SCALE]")

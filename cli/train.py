@@ -29,11 +29,23 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--dataset", default="strokes", show_default=True, help="mnist, strokes, digits or a path to an .npz file."),
         click.option("--epochs", type=int, default=10, show_default=True),
-        click.option("--seed", type=int, default=0, show_default=True, help="Of wiring, initial weights, orders and validation split."),
-        click.option("--validation", type=float, default=1 / 12, show_default="1/12",
-                     help="Share of the training images held out for choosing."),
-        click.option("--keep", type=click.Choice(["best", "last"]), default="best", show_default=True,
-                     help="The epoch kept: the best on the held-out images, or the last."),
+        click.option(
+            "--seed", type=int, default=0, show_default=True, help="Of wiring, initial weights, orders and validation split."
+        ),
+        click.option(
+            "--validation",
+            type=float,
+            default=1 / 12,
+            show_default="1/12",
+            help="Share of the training images held out for choosing.",
+        ),
+        click.option(
+            "--keep",
+            type=click.Choice(["best", "last"]),
+            default="best",
+            show_default=True,
+            help="The epoch kept: the best on the held-out images, or the last.",
+        ),
         click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/NAME-HASH]"),
     ):
         command = option(command)
@@ -44,24 +56,34 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--wiring", type=click.Choice(["full", "random", "local"]), default="random", show_default=True)
 @click.option("--cells", type=int, default=200_000, show_default=True, help="Granule cells.")
 @click.option("--inputs-per-cell", type=int, help="Mossy fibres that reach a granule cell.  [default: 4; full wiring: all]")
-@click.option("--replacement", is_flag=True, help="Random wiring: draw a cell's inputs with replacement, as the authors' code does.")
+@click.option(
+    "--replacement", is_flag=True, help="Random wiring: draw a cell's inputs with replacement, as the authors' code does."
+)
 @click.option("--patch", is_flag=True, help="Local wiring: a patch of the image instead of a window of its rows.")
-@click.option("--ltd/--no-ltd", default=True, show_default=True, help="Centre the granule cells' activity by long-term depression.")
+@click.option(
+    "--ltd/--no-ltd", default=True, show_default=True, help="Centre the granule cells' activity by long-term depression."
+)
 @click.option("--ltd-decay", type=float, default=0.99, show_default=True, help="Of the moving average.")
-@click.option("--rule", type=click.Choice(["delta", "least-squares"]), default="delta", show_default=True,
-              help="How the readout is learned: by the delta rule, or in closed form.")
+@click.option(
+    "--rule",
+    type=click.Choice(["delta", "least-squares"]),
+    default="delta",
+    show_default=True,
+    help="How the readout is learned: by the delta rule, or in closed form.",
+)
 @click.option("--batch-size", type=int, default=10, show_default=True)
 @click.option("--learning-rate", type=float, help="[default: 0.5 / cells]")
 @click.option("--optimizer", type=click.Choice(["rmsprop", "adam", "sgd"]), default="rmsprop", show_default=True)
 @training_options
 def cerebellum(**options: Any) -> None:
     """Train a simulated cerebellum: only the synapses onto the Purkinje cells learn."""
-    wiring, per_cell, rate = options["wiring"], options["inputs_per_cell"], options["learning_rate"]
-    model = CerebellumModel(
-        wiring, options["cells"], 4 if per_cell is None and wiring != "full" else per_cell,
-        options["replacement"], options["patch"], options["ltd"], options["ltd_decay"],
-    )
-    train_and_report(model, 0.5 / model.cells if rate is None else rate, **options)
+    if options["inputs_per_cell"] is None and options["wiring"] != "full":
+        options["inputs_per_cell"] = 4
+    names = ("wiring", "cells", "inputs_per_cell", "replacement", "patch", "ltd", "ltd_decay", "rule")
+    model = CerebellumModel(**{name: options[name] for name in names})
+    if options["learning_rate"] is None:
+        options["learning_rate"] = 0.5 / model.cells
+    train_and_report(model, options)
 
 
 @train.command()
@@ -76,25 +98,28 @@ def mlp(**options: Any) -> None:
         hidden = tuple(int(units) for units in options["hidden"].split(",") if units.strip())
     except ValueError:
         raise InputError("hidden", options["hidden"], "whole numbers with commas between, for example 300,100") from None
-    train_and_report(PerceptronModel(hidden), options["learning_rate"], rule="backpropagation", **options)
+    train_and_report(PerceptronModel(hidden), options)
 
 
-def train_and_report(model: CerebellumModel | PerceptronModel, learning_rate: float, **options: Any) -> None:
+def train_and_report(model: CerebellumModel | PerceptronModel, options: dict[str, Any]) -> None:
     """Train, with progress, and print what came of it."""
     dataset = datasets.load(options["dataset"])
-    config = Train(
-        model, Data(dataset.name, dataset.sha256), options["batch_size"], options["epochs"], learning_rate,
-        options["optimizer"], options["seed"], options["validation"], options["keep"], options["rule"],
-    )
+    names = ("batch_size", "epochs", "learning_rate", "optimizer", "seed", "validation", "keep")
+    config = Train(model, Data(dataset.name, dataset.sha256), **{name: options[name] for name in names})
     out = options["out"] or Path("runs") / run_name(config)
     run = train_with_progress(config, dataset, out)
     result = run.result or {}
-    report = {"run": str(run.folder), **{k: result[k] for k in ("test_accuracy", "train_accuracy", "validation_accuracy", "seconds")}}
+    report = {
+        "run": str(run.folder),
+        **{k: result[k] for k in ("test_accuracy", "train_accuracy", "validation_accuracy", "seconds")},
+    }
     if options["as_json"]:
         print_json(report)
         return
-    click.echo(f"{run.folder}: test accuracy {result['test_accuracy']:.2%} on {len(dataset.x_test):,} images "
-               f"(training {result['train_accuracy']:.2%}, epoch {result['epoch']}, {result['seconds']:.1f} s)")
+    click.echo(
+        f"{run.folder}: test accuracy {result['test_accuracy']:.2%} on {len(dataset.x_test):,} images "
+        f"(training {result['train_accuracy']:.2%}, epoch {result['epoch']}, {result['seconds']:.1f} s)"
+    )
 
 
 def run_name(config: Train) -> str:
@@ -126,5 +151,7 @@ def _describe(progress: Progress, pace: Pace, config: Train) -> str:
     else:
         loss, accuracy, seen = position.loss_sum / position.seen, position.correct / position.seen, position.seen
     done, total = position.epoch * images + seen, config.epochs * images
-    return (f"epoch {min(position.epoch + 1, config.epochs)}/{config.epochs}  {done / total:4.0%}  loss {loss:.4f}  "
-            f"accuracy {accuracy:.4f}  {pace.describe(done, total)}")
+    return (
+        f"epoch {min(position.epoch + 1, config.epochs)}/{config.epochs}  {done / total:4.0%}  loss {loss:.4f}  "
+        f"accuracy {accuracy:.4f}  {pace.describe(done, total)}"
+    )

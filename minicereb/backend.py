@@ -255,8 +255,8 @@ def _pool(workers: int) -> ThreadPoolExecutor:
 
 
 # -- sparse products ---------------------------------------------------------------------------------------------------------
-# A wiring gives every cell the same number of inputs, so it is two rectangular arrays, (cells, inputs per cell): weights and input
-# numbers. A block of cells is a view of them, and read row by row they are a CSR matrix.
+# A wiring gives every cell the same number of inputs, so it is two arrays of shape (cells, inputs per cell): weights, and the
+# numbers of the inputs. A block of cells is a view of them, and read row by row they are a CSR matrix.
 
 
 def sparse_product(weights: Array, inputs: Array, x_t: Array, out: Array) -> Array:

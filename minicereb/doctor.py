@@ -19,10 +19,13 @@ PACKAGES = ("numpy", "scipy", "matplotlib", "click", "pooch", "threadpoolctl", "
 
 
 def examine() -> dict[str, Any]:
-    """Return everything that ``minicereb doctor`` reports, as JSON values; the list ``problems`` is empty on a healthy machine."""
+    """Return all that ``minicereb doctor`` reports, as JSON values; the list ``problems`` is empty on a healthy machine."""
     wheels = sorted(name for name in _installed() if name == "cupy" or name.startswith("cupy-"))
-    blas = [{key: library.get(key) for key in ("internal_api", "version", "architecture", "num_threads", "filepath")}
-            for library in threadpool_info() if library.get("user_api") == "blas"]
+    blas = [
+        {key: library.get(key) for key in ("internal_api", "version", "architecture", "num_threads", "filepath")}
+        for library in threadpool_info()
+        if library.get("user_api") == "blas"
+    ]
     report: dict[str, Any] = {
         "minicereb": __version__,
         "python": platform.python_version(),
@@ -36,7 +39,8 @@ def examine() -> dict[str, Any]:
         "driver": _driver(),
         "data": [
             {"dataset": name, "file": each.file.name, "state": each.state, "path": str(each.path) if each.path else None}
-            for name in store.downloads() for each in store.verify(name)
+            for name in store.downloads()
+            for each in store.verify(name)
         ],
         "data_places": [str(place) for place in store.places()],
     }
@@ -48,7 +52,9 @@ def _problems(report: dict[str, Any]) -> list[str]:
     problems = []
     wheels = report["cupy"]["wheels"]
     if len(wheels) > 1:
-        problems.append(f"several CuPy wheels are installed ({', '.join(wheels)}): they overwrite each other; uninstall all, install one")
+        problems.append(
+            f"several CuPy wheels are installed ({', '.join(wheels)}): they overwrite each other; uninstall all, install one"
+        )
     if report["driver"] and report["cupy"]["problem"]:
         problems.append(f"there is a GPU ({report['driver']}) but it cannot be used: {report['cupy']['problem']}")
     for file in report["data"]:
@@ -93,6 +99,9 @@ def _device() -> dict[str, Any] | None:
     properties = cupy.cuda.runtime.getDeviceProperties(0)
     free, total = cupy.cuda.runtime.memGetInfo()
     return {
-        "name": properties["name"].decode(), "compute_capability": f"{properties['major']}.{properties['minor']}",
-        "cuda_runtime": cupy.cuda.runtime.runtimeGetVersion(), "memory": total, "memory_free": free,
+        "name": properties["name"].decode(),
+        "compute_capability": f"{properties['major']}.{properties['minor']}",
+        "cuda_runtime": cupy.cuda.runtime.runtimeGetVersion(),
+        "memory": total,
+        "memory_free": free,
     }

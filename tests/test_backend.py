@@ -182,7 +182,9 @@ def bits_of(build_cerebellum, draw_images):
         outputs, cache = model.forward(x)
         gradient = model.input_gradient(outputs, cache)
         rule = DeltaRule(model, RMSprop(1e-4), 10, ltd_decay=0.9)
-        learned = [learned.outputs.tobytes() for learned in rule.learn(x, labels)]
+        learned = []
+        for part in backend.blocks(len(x), rule.batches_ahead * 10):
+            learned += [batch.outputs.tobytes() for batch in rule.learn(x[part], labels[part])]
         return [outputs.tobytes(), gradient.tobytes(), *learned, *(array.tobytes() for array in rule.arrays().values())]
 
     return compute

@@ -15,7 +15,7 @@ OBJECTIVES: dict[str, Objective] = {"mse": squared_error, "cross-entropy": cross
 
 
 def objective_named(name: str) -> Objective:
-    """Return the objective of this name: from outputs and labels to its value and derivative; see :mod:`minicereb.calculus.losses`."""
+    """Return the function of this name, from outputs and labels to value and derivative (:mod:`minicereb.calculus.losses`)."""
     if name not in OBJECTIVES:
         raise InputError("objective", name, ", ".join(OBJECTIVES))
     return OBJECTIVES[name]

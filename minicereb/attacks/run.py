@@ -1,4 +1,4 @@
-"""Attack a model on a data set: blocks, starts and restarts, the best point of each image, and a second look at all that is claimed."""
+"""Attack a model on a data set: blocks, starts, restarts, the best point of each image, and a second look at what is claimed."""
 
 from __future__ import annotations
 
@@ -147,7 +147,9 @@ def _attack_block(model: Any, attack: Attack, ids: np.ndarray, x: Array, labels:
     return chosen, predicted
 
 
-def _search(attack: Attack, landscape: Landscape, x: Array, pending: np.ndarray, ids: np.ndarray, restart: int) -> Iterator[Point]:
+def _search(
+    attack: Attack, landscape: Landscape, x: Array, pending: np.ndarray, ids: np.ndarray, restart: int
+) -> Iterator[Point]:
     if attack.method == "fgsm":
         return fgsm(landscape, x, attack.epsilon)
     start = x

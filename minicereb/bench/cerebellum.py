@@ -57,8 +57,14 @@ def learning_step(peers: bool) -> Contest:
         competitors = torch_peers.learning_steps(model, images, labels, BATCH)
     # Read and write W, V and the activity; read J (weights and indices) and the mean.
     moved = 4 * CELLS * (2 * CLASSES + 2 * CLASSES + 2 * BATCH + 2 * PER_CELL + 2)
-    return Contest(f"learning step, {CELLS:,} cells, k = {PER_CELL}, batch {BATCH}", step, _copy(model, moved),
-                   f"copy of the {moved / 1e6:.0f} MB that must move", competitors, repeats=20)
+    return Contest(
+        f"learning step, {CELLS:,} cells, k = {PER_CELL}, batch {BATCH}",
+        step,
+        _copy(model, moved),
+        f"copy of the {moved / 1e6:.0f} MB that must move",
+        competitors,
+        repeats=20,
+    )
 
 
 def pgd_step(peers: bool) -> Contest:
@@ -73,8 +79,13 @@ def pgd_step(peers: bool) -> Contest:
 
         competitors = torch_peers.pgd_steps(model, images, labels)
     products = 2 * CELLS * IMAGES * (PER_CELL + CLASSES)  # multiply-adds, forward and back
-    return Contest(f"PGD step, {CELLS:,} cells, k = {PER_CELL}, {IMAGES} images", lambda: landscape.slope(x), _product(model, products),
-                   f"{2 * products / 1e9:.1f} GFLOP at the rate of a matrix product", competitors)
+    return Contest(
+        f"PGD step, {CELLS:,} cells, k = {PER_CELL}, {IMAGES} images",
+        lambda: landscape.slope(x),
+        _product(model, products),
+        f"{2 * products / 1e9:.1f} GFLOP at the rate of a matrix product",
+        competitors,
+    )
 
 
 def _copy(model: Cerebellum, moved: int) -> Callable[[], object]:

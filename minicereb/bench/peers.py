@@ -32,7 +32,9 @@ def _parts(model: Cerebellum) -> tuple[Any, ...]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sparse CSR tensors announce that they are in beta
         csr = torch.sparse_csr_tensor(
-            torch.arange(0, cells * per_cell + 1, per_cell, device=device), inputs.reshape(-1), weights.reshape(-1),
+            torch.arange(0, cells * per_cell + 1, per_cell, device=device),
+            inputs.reshape(-1),
+            weights.reshape(-1),
             (cells, model.wiring.width),
         )
     return csr, inputs, weights, torch.tensor(to_numpy(model.readout), device=device), torch.zeros(cells, device=device)
@@ -100,8 +102,13 @@ def pgd_steps(model: Cerebellum, images: np.ndarray, labels: np.ndarray) -> dict
 
     def by_gather() -> object:
         leaf = x.clone().requires_grad_()
-        outputs = (torch.nn.functional.embedding_bag(
-            inputs, leaf.T.contiguous(), per_sample_weights=weights, mode="sum").relu().T - mean) @ readout
+        outputs = (
+            torch.nn.functional.embedding_bag(inputs, leaf.T.contiguous(), per_sample_weights=weights, mode="sum").relu().T - mean
+        ) @ readout
         return torch.autograd.grad(0.5 * ((outputs - y) ** 2).sum(), leaf)[0]
 
-    return {"PyTorch, sparse CSR by hand": by_hand, "PyTorch, sparse CSR and autograd": by_autograd, "PyTorch, embedding bag": by_gather}
+    return {
+        "PyTorch, sparse CSR by hand": by_hand,
+        "PyTorch, sparse CSR and autograd": by_autograd,
+        "PyTorch, embedding bag": by_gather,
+    }

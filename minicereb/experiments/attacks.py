@@ -80,8 +80,14 @@ def attack_run(run: Run, model: Any, dataset: Dataset, config: AttackedModel, ta
         tally.add(block)
         yield tally
     record = {
-        "run": str(run.folder), "method": attack.method, "objective": attack.objective, "epsilon": attack.epsilon,
-        "images": tally.images, "clean_accuracy": tally.clean / tally.images, "robust_accuracy": tally.robust / tally.images,
-        "robust_interval": list(proportion_interval(tally.robust, tally.images)), "seconds": round(time.monotonic() - began, 3),
+        "run": str(run.folder),
+        "method": attack.method,
+        "objective": attack.objective,
+        "epsilon": attack.epsilon,
+        "images": tally.images,
+        "clean_accuracy": tally.clean / tally.images,
+        "robust_accuracy": tally.robust / tally.images,
+        "robust_interval": list(proportion_interval(tally.robust, tally.images)),
+        "seconds": round(time.monotonic() - began, 3),
     }
     write_json(record_path(run, config), {"config": to_json(config), "record": record})

@@ -45,6 +45,8 @@ class CerebellumModel:
         Whether long-term depression centres the granule cells' activity.
     ltd_decay : float
         β of its moving average.
+    rule : {"delta", "least-squares"}
+        How the readout is learned: step by step, or in closed form (batches, epochs, rate and optimiser play no part then).
     """
 
     wiring: str
@@ -54,22 +56,29 @@ class CerebellumModel:
     patch: bool = False
     ltd: bool = True
     ltd_decay: float = 0.99
+    rule: str = "delta"
 
     def __post_init__(self) -> None:
         require(self.wiring in KINDS, "wiring", self.wiring, ", ".join(KINDS))
         require(self.cells >= 1, "cells", self.cells, "a whole number of at least 1")
         if self.wiring == "full":
-            require(self.inputs_per_cell is None, "inputs-per-cell", self.inputs_per_cell, "nothing: in full wiring every cell has all")
+            require(
+                self.inputs_per_cell is None,
+                "inputs-per-cell",
+                self.inputs_per_cell,
+                "nothing: in full wiring every cell has all",
+            )
         elif self.inputs_per_cell is None or self.inputs_per_cell < 1:
             raise InputError("inputs-per-cell", self.inputs_per_cell, f"a whole number of at least 1 for {self.wiring} wiring")
         require(not self.replacement or self.wiring == "random", "replacement", self.replacement, "only with --wiring random")
         require(not self.patch or self.wiring == "local", "patch", self.patch, "only with --wiring local")
         require(0 <= self.ltd_decay < 1, "ltd-decay", self.ltd_decay, "a number from 0 to less than 1")
+        require(self.rule in ("delta", "least-squares"), "rule", self.rule, "delta or least-squares")
 
 
 @dataclass(frozen=True)
 class PerceptronModel:
-    """Settings of a multilayer perceptron: the units of each hidden layer."""
+    """Settings of a multilayer perceptron, trained by backpropagation: the units of each hidden layer."""
 
     hidden: tuple[int, ...]
 
@@ -94,9 +103,6 @@ class Train:
         Share of the training images held out for choosing.
     keep : {"best", "last"}
         The epoch kept: the best by validation accuracy, or the last.
-    rule : {"delta", "least-squares", "backpropagation"}
-        How a cerebellum learns its readout: step by step, or in closed form (batches, epochs, rate and optimiser then play
-        no part); a perceptron learns by backpropagation.
     """
 
     model: CerebellumModel | PerceptronModel
@@ -108,11 +114,8 @@ class Train:
     seed: int = 0
     validation: float = 1 / 12
     keep: str = "best"
-    rule: str = "delta"
 
     def __post_init__(self) -> None:
-        rules = ("delta", "least-squares") if isinstance(self.model, CerebellumModel) else ("backpropagation",)
-        require(self.rule in rules, "rule", self.rule, " or ".join(rules))
         require(self.batch_size >= 1, "batch-size", self.batch_size, "a whole number of at least 1")
         require(self.epochs >= 1, "epochs", self.epochs, "a whole number of at least 1")
         require(0 < self.learning_rate < float("inf"), "learning-rate", self.learning_rate, "a number above 0")
@@ -160,7 +163,9 @@ def from_json(value: Any) -> Any:
 
 def _identity(config: Any) -> Any:
     if dataclasses.is_dataclass(config):
-        fields = {f.name: _identity(getattr(config, f.name)) for f in dataclasses.fields(config) if f.metadata.get("identity", True)}
+        fields = {
+            f.name: _identity(getattr(config, f.name)) for f in dataclasses.fields(config) if f.metadata.get("identity", True)
+        }
         return {"kind": type(config).__name__, **fields}
     return list(config) if isinstance(config, tuple) else config
 

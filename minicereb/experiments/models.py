@@ -26,8 +26,13 @@ def build_model(config: Train, dataset: Dataset) -> Any:
     if not isinstance(model, CerebellumModel):
         return initial_mlp(dataset.inputs, model.hidden, dataset.classes, config.seed)
     wiring = draw_wiring(
-        model.wiring, model.cells, dataset.image_shape, model.inputs_per_cell, config.seed,
-        replacement=model.replacement, patch=model.patch,
+        model.wiring,
+        model.cells,
+        dataset.image_shape,
+        model.inputs_per_cell,
+        config.seed,
+        replacement=model.replacement,
+        patch=model.patch,
     )
     return initial_cerebellum(wiring, dataset.classes, config.seed)
 
@@ -41,13 +46,13 @@ def build_learner(config: Train, dataset: Dataset) -> Learner:
     return Backpropagation(model, optimizer, config.batch_size)
 
 
-def solve(config: Train, split: Split) -> Cerebellum:
-    """Return the cerebellum of a config with the least-squares readout of its training images."""
-    data, model = split.dataset, build_model(config, split.dataset)
+def solve(model: Cerebellum, split: Split, ltd: bool) -> Cerebellum:
+    """Return `model` with the least-squares readout of the training images."""
+    data = split.dataset
     size = images_per_block(8 * model.wiring.cells, 1024)
     blocks = (split.training[start : start + size] for start in range(0, len(split.training), size))
     batches = ((to_unit(to_device(data.x_train[ids])), to_device(data.y_train[ids])) for ids in blocks)
-    return least_squares_readout(model, batches, centre=config.model.ltd)  # type: ignore[union-attr]
+    return least_squares_readout(model, batches, centre=ltd)
 
 
 def model_arrays(model: Any) -> dict[str, Array]:

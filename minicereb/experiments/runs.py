@@ -10,7 +10,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,10 +22,10 @@ from minicereb import __version__
 from minicereb.backend import execution, to_numpy
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import DataError, RunError
-from minicereb.experiments.configs import Train, config_hash, differences, from_json, to_json
+from minicereb.experiments.configs import CerebellumModel, Train, config_hash, differences, from_json, to_json
 from minicereb.experiments.models import build_learner, build_model, model_arrays, solve
 from minicereb.files import atomic_write, folder_lock, read_json, read_npz, sha256_file, write_json, write_npz
-from minicereb.learning.training import EpochDone, Position, Split, accuracy, restore, train
+from minicereb.learning.training import EpochDone, Learner, Position, Split, accuracy, restore, train
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 
@@ -107,7 +107,7 @@ def load_model(run: Run, dataset: Dataset) -> Any:
     return model
 
 
-def run_training(config: Train, dataset: Dataset, folder: str | Path) -> Iterator[Progress]:
+def run_training(config: Train, dataset: Dataset, folder: str | Path) -> Generator[Progress, None, None]:
     """Train into `folder`, from its last checkpoint if it has one; nothing is done if it is complete.
 
     Closing the generator (what Ctrl-C comes to) writes a checkpoint first. Whatever way a training ends, the same call takes
@@ -119,13 +119,22 @@ def run_training(config: Train, dataset: Dataset, folder: str | Path) -> Iterato
         If the folder belongs to other settings, or another process is using it.
     """
     folder = Path(folder)
-    _claim(config, folder)
+    if _belongs(config, folder) and read_run(folder).result is not None:
+        return
+    learner = build_learner(config, dataset)  # before anything is written: it may find the settings impossible
     with folder_lock(folder):
-        if read_run(folder).result is None:
-            yield from _train(config, dataset, folder)
+        if not _belongs(config, folder):
+            write_json(folder / "config.json", {"config": to_json(config), "hash": config_hash(config)})
+        split = Split(dataset, config.validation, config.seed)
+        if isinstance(config.model, CerebellumModel) and config.model.rule == "least-squares":
+            began = time.monotonic()
+            _finish(config, split, solve(learner.model, split, config.model.ltd), Position(), folder, time.monotonic() - began)
+        else:
+            yield from _train(config, split, learner, folder)
 
 
-def _claim(config: Train, folder: Path) -> None:
+def _belongs(config: Train, folder: Path) -> bool:
+    """Whether `folder` is a run of `config`; :class:`RunError` if it holds anything else."""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; a run needs a folder")
     if (folder / "config.json").exists():
@@ -133,21 +142,13 @@ def _claim(config: Train, folder: Path) -> None:
         if config_hash(other) != config_hash(config):
             what = "; ".join(differences(config, other)) or "another revision of the program"
             raise RunError(f"{folder} holds a run with other settings ({what}); choose another --out")
-    elif folder.exists() and any(path.name != ".lock" for path in folder.iterdir()):
+        return True
+    if folder.exists() and any(path.name != ".lock" for path in folder.iterdir()):
         raise RunError(f"{folder} is not empty and not a run; choose another --out")
-    else:
-        write_json(folder / "config.json", {"config": to_json(config), "hash": config_hash(config)})
+    return False
 
 
-def _train(config: Train, dataset: Dataset, folder: Path) -> Iterator[Progress]:
-    split = Split(dataset, config.validation, config.seed)
-    if config.rule == "least-squares":
-        _write_manifest(folder, config, {"status": "training"})
-        began = time.monotonic()
-        model = solve(config, split)
-        _finish(config, dataset, split, model, Position(), folder, time.monotonic() - began)
-        return
-    learner = build_learner(config, dataset)
+def _train(config: Train, split: Split, learner: Learner, folder: Path) -> Generator[Progress, None, None]:
     position, best, metrics, seconds = Position(), {}, [], 0.0
     checkpoint = folder / "checkpoint.npz"
     resumed = checkpoint.exists()
@@ -173,11 +174,12 @@ def _train(config: Train, dataset: Dataset, folder: Path) -> Iterator[Progress]:
         raise
     if config.keep == "best":
         restore(learner.arrays(), {name: to_numpy(array) for name, array in best.items()})
-    _finish(config, dataset, split, learner.model, position, folder, seconds + time.monotonic() - began)
+    _finish(config, split, learner.model, position, folder, seconds + time.monotonic() - began)
     checkpoint.unlink(missing_ok=True)
 
 
-def _finish(config: Train, dataset: Dataset, split: Split, model: Any, position: Position, folder: Path, seconds: float) -> None:
+def _finish(config: Train, split: Split, model: Any, position: Position, folder: Path, seconds: float) -> None:
+    dataset = split.dataset
     arrays = {name: to_numpy(array) for name, array in model_arrays(model).items()}
     if hasattr(model, "wiring"):
         arrays["wiring_sha256"] = np.array(model.wiring.sha256())
@@ -223,11 +225,19 @@ def _write_metrics(folder: Path, metrics: list[dict[str, Any]]) -> None:
 
 def _write_manifest(folder: Path, config: Train, extra: dict[str, Any]) -> None:
     settings = execution()
-    write_json(folder / "manifest.json", {
-        "versions": {"minicereb": __version__, "python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__},
-        "machine": {"system": platform.platform(), "processor": platform.machine()},
-        "execution": {"device": settings.device, "threads": settings.threads, "memory": settings.memory},
-        "data": to_json(config.data),
-        "command": sys.argv,
-        **extra,
-    })
+    write_json(
+        folder / "manifest.json",
+        {
+            "versions": {
+                "minicereb": __version__,
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "scipy": scipy.__version__,
+            },
+            "machine": {"system": platform.platform(), "processor": platform.machine()},
+            "execution": {"device": settings.device, "threads": settings.threads, "memory": settings.memory},
+            "data": to_json(config.data),
+            "command": sys.argv,
+            **extra,
+        },
+    )

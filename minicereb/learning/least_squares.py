@@ -15,7 +15,9 @@ from minicereb.errors import InputError, require
 from minicereb.models.cerebellum import Cerebellum
 
 
-def least_squares_readout(cerebellum: Cerebellum, batches: Iterator[tuple], ridge: float = 1e-3, centre: bool = True) -> Cerebellum:
+def least_squares_readout(
+    cerebellum: Cerebellum, batches: Iterator[tuple], ridge: float = 1e-3, centre: bool = True
+) -> Cerebellum:
     """Return the cerebellum with the readout that minimises ``½‖ŷ - y‖²`` over all images, plus a small ridge.
 
     Parameters
@@ -65,6 +67,4 @@ def least_squares_readout(cerebellum: Cerebellum, batches: Iterator[tuple], ridg
     product -= np.outer(mean, targets)
     gram[np.diag_indices(cells)] += max(ridge * np.trace(gram) / cells, np.finfo(np.float64).tiny)
     readout = cho_solve(cho_factor(gram, overwrite_a=True), product)
-    return replace(
-        cerebellum, readout=to_device(readout.astype(np.float32)), ltd_mean=to_device(mean.astype(np.float32))
-    )
+    return replace(cerebellum, readout=to_device(readout.astype(np.float32)), ltd_mean=to_device(mean.astype(np.float32)))

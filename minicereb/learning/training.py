@@ -169,9 +169,16 @@ def train(
                 loss += float(learned.loss.sum(dtype=np.float64))
                 correct += int((learned.outputs.argmax(axis=1) == labels[batch * size : (batch + 1) * size]).sum())
             if not np.isfinite(loss):
-                raise MinicerebError(f"training diverged in epoch {position.epoch + 1}: the loss is {loss}; lower --learning-rate")
-            position = replace(position, seen=position.seen + len(ids), loss_sum=position.loss_sum + loss,
-                               correct=position.correct + correct, steps=learner.steps)
+                raise MinicerebError(
+                    f"training diverged in epoch {position.epoch + 1}: the loss is {loss}; lower --learning-rate"
+                )
+            position = replace(
+                position,
+                seen=position.seen + len(ids),
+                loss_sum=position.loss_sum + loss,
+                correct=position.correct + correct,
+                steps=learner.steps,
+            )
             if position.seen < len(order):
                 yield position, None
         position, done = _end_epoch(learner, split, position, best)

@@ -49,10 +49,8 @@ class Wiring:
     def csr(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return data, indices and row starts of J as a host CSR matrix (cells × inputs)."""
         cells, per_cell = self.weights.shape
-        if self.inputs is None:
-            indices = np.tile(np.arange(self.width, dtype=np.int32), cells)
-        else:
-            indices = to_numpy(self.inputs).ravel()
+        every = np.arange(self.width, dtype=np.int32)
+        indices = np.tile(every, cells) if self.inputs is None else to_numpy(self.inputs).ravel()
         return to_numpy(self.weights).ravel(), indices, np.arange(0, cells * per_cell + 1, per_cell, dtype=np.int64)
 
     def sha256(self) -> str:

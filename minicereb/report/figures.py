@@ -47,7 +47,9 @@ def grouped_bars(
         bounds = np.array(intervals[name], dtype=np.float64)
         errors = np.abs(np.array([np.asarray(values) - bounds[:, 0], bounds[:, 1] - np.asarray(values)], dtype=np.float64))
         places = np.arange(len(groups), dtype=np.float64) + (number - (len(series) - 1) / 2) * width
-        axes.bar(places, values, width * 0.92, yerr=errors, capsize=2, color=COLOURS[number], label=name, error_kw={"linewidth": 0.8})
+        axes.bar(
+            places, values, width * 0.92, yerr=errors, capsize=2, color=COLOURS[number], label=name, error_kw={"linewidth": 0.8}
+        )
     axes.set_xticks(range(len(groups)), groups)
     axes.set_ylim(0, 102)
     axes.set_ylabel(label)

@@ -12,7 +12,11 @@ from minicereb.statistics import proportion_interval
 EPSILONS = (0.1, 0.3)
 OBJECTIVES = ("mse", "cross-entropy", "margin")
 # Per scale: cells in full and random wiring, epochs at batch 1 and batch 10, steps, images attacked.
-SIZES = {"smoke": (300, 2_000, 1, 1, 5, 50), "course": (5_000, 200_000, 1, 3, 40, 1_000), "paper": (5_970, 200_000, 10, 10, 40, 10_000)}
+SIZES = {
+    "smoke": (300, 2_000, 1, 1, 5, 50),
+    "course": (5_000, 200_000, 1, 3, 40, 1_000),
+    "paper": (5_970, 200_000, 10, 10, 40, 10_000),
+}
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[AttackedModel]:
@@ -46,9 +50,12 @@ def table(results: list[tuple[AttackedModel, Record]]) -> str:
         lines.append("| " + " | ".join([model, *cells]) + " |")
     config, record = results[0]
     seeds = sorted({c.train.seed for c, _ in results})
-    lines += ["", f"Robust accuracy in % under PGD-{config.attack.steps} with step {config.attack.step_size:g}, random start, best "
-              f"iterate, by objective and ε; {config.train.data.name}, first {record['images']:,} test images, "
-              f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; 95% intervals are at most {100 * widest:.1f} points wide."]
+    lines += [
+        "",
+        f"Robust accuracy in % under PGD-{config.attack.steps} with step {config.attack.step_size:g}, random start, best "
+        f"iterate, by objective and ε; {config.train.data.name}, first {record['images']:,} test images, "
+        f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; 95% intervals are at most {100 * widest:.1f} points wide.",
+    ]
     return "\n".join(lines)
 
 

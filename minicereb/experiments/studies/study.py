@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,7 +50,7 @@ class Progress(NamedTuple):
     doing: str
 
 
-def carry_out(study: Study, scale: str, seeds: tuple[int, ...], dataset: Dataset, out: Path) -> Iterator[Progress]:
+def carry_out(study: Study, scale: str, seeds: tuple[int, ...], dataset: Dataset, out: Path) -> Generator[Progress, None, None]:
     """Carry out a study into the folder `out`, yielding its progress; what was done before is not done again.
 
     At the end ``out/study.json`` holds every experiment with its record and ``out/table.md`` the table.
@@ -77,10 +77,16 @@ def carry_out(study: Study, scale: str, seeds: tuple[int, ...], dataset: Dataset
             records[config] = {**record, "run": run.folder.name, "test_accuracy": (run.result or {})["test_accuracy"]}
             yield Progress(len(records), len(plan), f"done: {describe(train)}")
     results = [(config, records[config]) for config in plan]
-    write_json(out / "study.json", {
-        "study": study.name, "question": study.question, "scale": scale, "seeds": list(seeds),
-        "results": [{"config": to_json(config), "record": record} for config, record in results],
-    })
+    write_json(
+        out / "study.json",
+        {
+            "study": study.name,
+            "question": study.question,
+            "scale": scale,
+            "seeds": list(seeds),
+            "results": [{"config": to_json(config), "record": record} for config, record in results],
+        },
+    )
     with atomic_write(out / "table.md") as file:
         file.write((study.table(results) + "\n").encode())
 
