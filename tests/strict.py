@@ -2,7 +2,7 @@
 
 Installed in CuPy's place, it sends the product down the paths of a device. What CuPy would refuse, or do by a hidden copy between
 host and device, is a TypeError here: arithmetic, ``out=``, indexing and assignment that mix the two kinds of array, and NumPy
-functions called on an array of the device. What CuPy allows at the price of a wait for the device, reading one number, is counted.
+functions called on an array of the device. Reading a value, which CuPy allows at the price of a wait for the device, is counted.
 
 It is no subclass of ``numpy.ndarray`` because :mod:`minicereb.backend` takes these for arrays of the host.
 """

@@ -1,0 +1,85 @@
+"""What the losses are, also where floating-point numbers end."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from minicereb.calculus.losses import cross_entropy, margin, squared_error
+
+shapes = st.tuples(st.integers(1, 6), st.integers(2, 8))
+
+
+@st.composite
+def cases(draw, dtype=np.float32, limit=1e4):
+    """Outputs and labels."""
+    shape = draw(shapes)
+    outputs = draw(hnp.arrays(dtype, shape, elements=st.floats(-limit, limit, width=32)))
+    return outputs, draw(hnp.arrays(np.int64, shape[0], elements=st.integers(0, shape[1] - 1)))
+
+
+@given(cases())
+def test_the_margin_is_positive_just_when_the_image_is_misclassified(case):
+    outputs, labels = case
+    value, _ = margin(outputs, labels)
+    correct = outputs[np.arange(len(labels)), labels]
+    tied = (outputs == correct[:, None]).sum(axis=1) > 1
+    wrong = outputs.argmax(axis=1) != labels
+    assert np.array_equal(value[~tied] > 0, wrong[~tied])
+    assert np.array_equal(value > 0, outputs.max(axis=1) > correct)  # where outputs tie, the answer is argmax's and the margin 0
+    assert np.array_equal(np.sign(value[tied]), np.sign(outputs.max(axis=1) - correct)[tied])
+
+
+@given(cases())
+def test_the_margin_is_the_best_wrong_output_less_the_right_one(case):
+    outputs, labels = case
+    value, derivative = margin(outputs, labels)
+    for row, label in enumerate(labels):
+        rival = int(np.delete(outputs[row], label).argmax())
+        rival += rival >= label
+        assert value[row] == outputs[row, rival] - outputs[row, label]
+        expected = np.zeros(outputs.shape[1])
+        expected[rival], expected[label] = 1, -1
+        assert np.array_equal(derivative[row], expected)
+
+
+@given(cases(np.float64))
+def test_cross_entropy_is_the_logarithm_of_the_softmax(case):
+    outputs, labels = case
+    value, derivative = cross_entropy(outputs, labels)
+    softmax = np.exp(outputs - np.logaddexp.reduce(outputs, axis=1, keepdims=True))
+    expected = np.logaddexp.reduce(outputs, axis=1) - outputs[np.arange(len(labels)), labels]
+    assert np.allclose(value, expected, rtol=1e-12, atol=1e-11)
+    assert np.allclose(derivative, softmax - np.eye(outputs.shape[1])[labels], rtol=0, atol=1e-11)
+    assert (value >= 0).all()
+
+
+@pytest.mark.parametrize("scale", [1e4, 1e30, -1e4, -1e30])
+def test_cross_entropy_overflows_nowhere(scale):
+    outputs, labels = np.array([[1, 0], [1, 0]], dtype=np.float32) * np.float32(scale), np.array([0, 1])
+    value, derivative = cross_entropy(outputs, labels)
+    assert value.dtype == derivative.dtype == np.float32
+    assert value == pytest.approx([0, abs(scale)] if scale > 0 else [abs(scale), 0])
+    assert np.array_equal(derivative, [[0, 0], [1, -1]] if scale > 0 else [[-1, 1], [0, 0]])
+
+
+@given(cases(np.float64, 100.0))
+def test_squared_error_is_half_the_squared_distance_from_the_target(case):
+    outputs, labels = case
+    value, error = squared_error(outputs, labels)
+    targets = np.eye(outputs.shape[1])[labels]
+    assert np.array_equal(error, outputs - targets)
+    assert np.allclose(value, np.linalg.norm(outputs - targets, axis=1) ** 2 / 2, rtol=1e-12, atol=0)
+
+
+@given(cases(np.float32, 10.0), st.randoms(use_true_random=False))
+def test_an_image_has_its_own_value_whatever_its_neighbours(case, random):
+    outputs, labels = case
+    order = list(range(len(labels)))
+    random.shuffle(order)
+    for loss in (squared_error, cross_entropy, margin):
+        value, derivative = loss(outputs, labels)
+        shuffled = loss(outputs[order], labels[order])
+        assert np.array_equal(shuffled[0], value[order])
+        assert np.array_equal(shuffled[1], derivative[order])

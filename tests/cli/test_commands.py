@@ -1,0 +1,206 @@
+"""The commands: what they print, the errors they tell in one line, and what they leave behind when they are killed."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from minicereb.cli.main import main
+
+TRAIN = ("train", "cerebellum", "--dataset", "strokes", "--cells", "300", "--epochs", "1")
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def succeed(*arguments):
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    succeed(*TRAIN, "--out", folder)
+    return folder
+
+
+def test_train_prints_one_json_document_with_the_stable_keys(tmp_path):
+    result = succeed(*TRAIN, "--out", "run", "--json")
+    report = json.loads(result.stdout)
+    assert list(report) == ["run", "test_accuracy", "train_accuracy", "validation_accuracy", "seconds"]
+    assert 0.7 < report["test_accuracy"] <= 1
+
+
+def test_the_default_folder_is_named_by_model_data_and_hash(tmp_path):
+    report = json.loads(succeed("train", "mlp", "--hidden", "", "--epochs", "1", "--json").stdout)
+    assert report["run"].startswith("runs/mlp-strokes-")
+
+
+def test_attack_prints_the_stable_keys_saves_and_does_not_repeat(run, tmp_path):
+    arguments = ("attack", run, "--epsilon", "0.05", "--images", "20", "--steps", "3", "--json")
+    report = json.loads(succeed(*arguments, "--save", "x.npz").stdout)
+    keys = ["run", "method", "objective", "epsilon", "images", "clean_accuracy", "robust_accuracy"]
+    assert [key for key in report if key in keys] == keys
+    assert "seconds" in report
+    with np.load("x.npz", allow_pickle=False) as saved:
+        assert set(saved.files) == {"ids", "x", "x_adv", "y", "predicted", "success", "distance"}
+    again = succeed(*arguments)
+    assert json.loads(again.stdout) == report
+    assert "done before" in again.stderr
+
+
+def test_show_export_and_plain_output(run, tmp_path):
+    assert "test accuracy" in succeed("show", run).stdout
+    assert json.loads(succeed("show", run, "--json").stdout)["manifest"]["status"] == "complete"
+    assert "projection_indptr" in succeed("export", run, "model.npz").stdout
+    with np.load("model.npz", allow_pickle=False) as exported:
+        assert exported["readout"].shape == (300, 10)
+        assert list(exported["projection_shape"]) == [300, 784]
+    assert "attacked" in succeed("attack", run, "--method", "fgsm", "--images", "10").stdout
+
+
+def test_doctor_reports_versions_and_finishes_without_a_problem():
+    report = json.loads(succeed("doctor", "--json").stdout)
+    assert report["packages"]["numpy"] == np.__version__
+    assert report["cores"] >= 1
+    assert report["problems"] == []
+    assert "machine" in succeed("doctor").stdout
+
+
+def test_help_of_every_command_is_there():
+    for name, command in main.commands.items():
+        assert command.help, name
+        assert "Usage" in succeed(name, "--help").stdout
+
+
+BAD = {
+    "unknown dataset": ((*TRAIN[:2], "--dataset", "imagenet"), "dataset: 'imagenet'"),
+    "k > d": ((*TRAIN, "--inputs-per-cell", 785), "inputs-per-cell: 785"),
+    "k = 0": ((*TRAIN, "--inputs-per-cell", 0), "inputs-per-cell: 0"),
+    "k with full wiring": ((*TRAIN, "--wiring", "full", "--inputs-per-cell", 4), "inputs-per-cell: 4"),
+    "m = 0": ((*TRAIN[:4], "--cells", 0), "cells: 0"),
+    "epochs": ((*TRAIN[:6], "--epochs", 0), "epochs: 0"),
+    "learning rate": ((*TRAIN, "--learning-rate", "nan"), "learning-rate: nan"),
+    "validation": ((*TRAIN, "--validation", 1), "validation: 1.0"),
+    "hidden": (("train", "mlp", "--hidden", "a,b"), "hidden: 'a,b'"),
+    "a word for a number": ((*TRAIN[:4], "--cells", "many"), "many"),
+    "unknown option": ((*TRAIN, "--sells", "1"), "--sells"),
+    "missing argument": (("attack",), "RUN"),
+    "not a run": (("attack", "nowhere"), "nowhere is not a run folder"),
+    "show not a run": (("show", "nowhere"), "nowhere is not a run folder"),
+    "cuda": ((*TRAIN, "--device", "cuda"), "device: 'cuda'"),
+    "device": ((*TRAIN, "--device", "tpu"), "device: 'tpu'"),
+    "threads": ((*TRAIN, "--threads", 0), "threads: 0"),
+    "memory": ((*TRAIN, "--memory", "lots"), "memory: 'lots'"),
+    "unknown study": (("study", "everything"), "study: 'everything'"),
+    "no such data file": ((*TRAIN[:2], "--dataset", "mine.npz"), "mine.npz"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_that_names_it_exit_code_2_and_nothing_left_behind(case, tmp_path):
+    from minicereb.backend import cupy_problem
+
+    if case == "cuda" and cupy_problem() is None:
+        pytest.skip("there is a GPU here")
+    arguments, named = BAD[case]
+    result = invoke(*arguments)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert named in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "named"),
+    [("--epsilon", "-0.1", "epsilon: -0.1"), ("--epsilon", "nan", "epsilon: nan"), ("--images", "0", "images: 0"),
+     ("--images", "1001", "images: 1001"), ("--steps", "0", "steps: 0"), ("--step-size", "-1", "step-size: -1.0"),
+     ("--restarts", "0", "restarts: 0"), ("--objective", "hope", "hope")],
+)  # fmt: skip
+def test_bad_attack_settings_are_one_line_and_exit_code_2(option, value, named, run):
+    result = invoke("attack", run, option, value)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert named in result.stderr
+
+
+def test_an_existing_run_with_other_settings_is_refused(run):
+    result = invoke(*TRAIN, "--seed", "5", "--out", run)
+    assert result.exit_code == 2
+    assert "seed: 5 here, 0 there" in result.stderr
+
+
+def test_a_full_disk_is_told_in_one_line_and_leaves_nothing_half_written(run, monkeypatch, tmp_path):
+    import errno
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    result = invoke("attack", run, "--method", "fgsm", "--images", "5", "--epsilon", "0.01", "--save", tmp_path / "x.npz")
+    assert result.exit_code == 2
+    assert "no space left" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def command(*arguments, checkpoint_seconds=0.0):
+    code = (
+        "import minicereb.experiments.runs as runs; from minicereb.cli.main import main; "
+        f"runs.SECONDS_BETWEEN_CHECKPOINTS = {checkpoint_seconds}; main()"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=os.getcwd()
+    )
+
+
+LONG = ("train", "cerebellum", "--cells", "2000", "--epochs", "4", "--out")
+
+
+def wait_for(path, process):
+    until = time.monotonic() + 60
+    while not path.exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def test_killed_at_any_instant_and_given_again_a_training_ends_with_the_same_bytes(tmp_path):
+    succeed(*LONG, "whole")
+    rng = random.Random(0)
+    for _ in range(4):
+        process = command(*LONG, "killed")
+        wait_for(tmp_path / "killed" / "checkpoint.npz", process)
+        time.sleep(rng.uniform(0, 0.4))
+        process.kill()
+        process.communicate()
+    succeed(*LONG, "killed")
+    assert (tmp_path / "killed" / "model.npz").read_bytes() == (tmp_path / "whole" / "model.npz").read_bytes()
+    assert (tmp_path / "killed" / "metrics.jsonl").read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_leaves_a_run_that_can_be_resumed_and_says_so(tmp_path):
+    arguments = (*LONG[:-3], "--epochs", "60", "--out")
+    process = command(*arguments, "stopped", checkpoint_seconds=1000)
+    wait_for(tmp_path / "stopped" / "manifest.json", process)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert "same command goes on" in error
+    assert (tmp_path / "stopped" / "checkpoint.npz").exists()
