@@ -2,5 +2,6 @@
 
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.registry import load
+from minicereb.datasets.transforms import to_unit
 
-__all__ = ["Dataset", "load"]
+__all__ = ["Dataset", "load", "to_unit"]

@@ -1,4 +1,4 @@
-"""From stored images and labels to what a network computes with; each works where its input lives, on the CPU or the GPU."""
+"""From stored images to what a network computes with, where they live: on the CPU or the GPU."""
 
 from __future__ import annotations
 
@@ -23,22 +23,3 @@ def to_unit(rows: Array) -> Array:
     if rows.dtype == xp.uint8:
         return rows.astype(xp.float32) * xp.float32(1 / 255)
     return rows.astype(xp.float32, copy=False)
-
-
-def one_hot(labels: Array, classes: int) -> Array:
-    """Turn labels into target activities.
-
-    Parameters
-    ----------
-    labels : array of int64, shape (images,)
-        0 to ``classes - 1``.
-    classes : int
-        Number of classes.
-
-    Returns
-    -------
-    array of float32, shape (images, classes)
-        1 in the column of the label, 0 elsewhere.
-    """
-    xp = xp_of(labels)
-    return (labels[:, None] == xp.arange(classes, dtype=labels.dtype)).astype(xp.float32)

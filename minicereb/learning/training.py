@@ -164,10 +164,11 @@ def train(
         while position.seen < len(order):
             ids = order[position.seen : position.seen + group]
             labels = to_device(data.y_train[ids])
-            loss, correct = 0.0, 0
+            losses, hits = [], []  # read at the end of the group, so that a GPU is not waited for at every step
             for batch, learned in enumerate(learner.learn(to_unit(to_device(data.x_train[ids])), labels)):
-                loss += float(learned.loss.sum(dtype=np.float64))
-                correct += int((learned.outputs.argmax(axis=1) == labels[batch * size : (batch + 1) * size]).sum())
+                losses.append(learned.loss.sum(dtype=np.float64))
+                hits.append((learned.outputs.argmax(axis=1) == labels[batch * size : (batch + 1) * size]).sum())
+            loss, correct = sum(map(float, losses)), sum(map(int, hits))
             if not np.isfinite(loss):
                 raise MinicerebError(
                     f"training diverged in epoch {position.epoch + 1}: the loss is {loss}; lower --learning-rate"

@@ -2,11 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
-from minicereb.datasets.transforms import one_hot, to_unit
+from minicereb.datasets.transforms import to_unit
 
 
 def test_every_byte_is_its_share_of_255():
@@ -27,16 +24,6 @@ def test_floats_pass(dtype):
     assert (units is rows) == (dtype == np.float32)
 
 
-@given(hnp.arrays(np.int64, st.integers(0, 20), elements=st.integers(0, 6)))
-def test_one_hot_is_one_in_the_column_of_the_label(labels):
-    targets = one_hot(labels, 7)
-    assert targets.dtype == np.float32
-    assert targets.shape == (len(labels), 7)
-    assert np.array_equal(targets.sum(axis=1), np.ones(len(labels)))
-    assert np.array_equal(targets.argmax(axis=1), labels)
-
-
-@pytest.mark.parametrize("function", [to_unit, lambda rows: one_hot(rows, 3)])
-def test_only_arrays_are_taken(function):
+def test_only_arrays_are_taken():
     with pytest.raises(TypeError):
-        function([0, 1, 2])
+        to_unit([0, 1, 2])

@@ -13,7 +13,7 @@ from minicereb.models.sequential import Sequential
 from minicereb.randomness import generator
 
 
-def in_float64(network, **replacing):
+def in_float64(network):
     """A copy of a network in float64 with biases that are not zero."""
     layers = []
     for number, layer in enumerate(network.layers):

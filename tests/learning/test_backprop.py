@@ -1,0 +1,115 @@
+"""Backpropagation descends the mean cross-entropy, by its derivative."""
+
+import numpy as np
+import pytest
+
+from minicereb.backend import blocks, to_device, to_numpy
+from minicereb.calculus.check import check_gradient
+from minicereb.calculus.losses import cross_entropy
+from minicereb.learning.backprop import Backpropagation
+from minicereb.learning.optimizers import SGD, Adam, RMSprop
+from minicereb.models.layers import Dense, ReLU
+from minicereb.models.mlp import initial_mlp
+from minicereb.models.sequential import Sequential
+
+
+def perceptron(hidden=(20, 10), dtype=np.float64, **_):
+    """On the configured device, in a given precision."""
+    layers = initial_mlp(30, hidden, 3, 0).layers
+    return Sequential(
+        tuple(
+            Dense(layer.weight.astype(dtype), layer.bias.astype(dtype)) if isinstance(layer, Dense) else layer for layer in layers
+        )
+    )
+
+
+def mean_loss(network, x, labels):
+    return float(cross_entropy(network.forward(x)[0], labels)[0].mean())
+
+
+@pytest.mark.parametrize("hidden", [(), (20,), (20, 10)])
+@pytest.mark.parametrize("batch_size", [1, 3, 10])
+def test_a_step_of_gradient_descent_goes_against_the_derivative_of_the_mean_loss(draw_images, hidden, batch_size):
+    x, labels = draw_images(batch_size)
+    network = perceptron(hidden)
+    before = [array.copy() for layer in network.layers for array in getattr(layer, "parameters", {}).values()]
+    (learned,) = Backpropagation(network, SGD(1.0), batch_size).learn(x, labels)
+    after = [array.copy() for layer in network.layers for array in getattr(layer, "parameters", {}).values()]
+    fresh = perceptron(hidden)
+    parameters = [array for layer in fresh.layers for array in getattr(layer, "parameters", {}).values()]
+    assert learned.loss.mean() == pytest.approx(mean_loss(fresh, x, labels), rel=1e-12)
+    assert np.array_equal(learned.outputs, fresh.forward(x)[0])
+    for old, new, parameter in zip(before, after, parameters, strict=True):
+
+        def loss_at(values, parameter=parameter, old=old):
+            parameter[...] = values
+            loss = mean_loss(fresh, x, labels)
+            parameter[...] = old
+            return loss
+
+        check = check_gradient(loss_at, old - new, old)
+        assert check.error < 1e-6
+        assert check.directions >= 15
+
+
+def test_images_are_taken_batch_by_batch_and_the_last_may_be_short(draw_images):
+    x, labels = draw_images(23)
+    together, one_by_one = perceptron(), perceptron()
+    learner = Backpropagation(together, Adam(0.01), 10)
+    learned = list(learner.learn(x, labels))
+    assert [len(batch.loss) for batch in learned] == [10, 10, 3]
+    assert learner.steps == 3
+    other = Backpropagation(one_by_one, Adam(0.01), 10)
+    for part in blocks(23, 10):
+        list(other.learn(x[part], labels[part]))
+    for name, array in learner.arrays().items():
+        assert np.array_equal(array, other.arrays()[name])
+
+
+def test_only_what_has_weights_learns_and_a_cerebellum_behind_is_taken_as_it_is(build_cerebellum, draw_images):
+    x, labels = draw_images(50)
+    cerebellum = build_cerebellum(cells=300, shape=(12,))
+    (encoder,) = initial_mlp(30, (), 12, 0).layers
+    encoder = Dense(encoder.weight.astype(np.float64), encoder.bias.astype(np.float64))
+    network = Sequential((encoder, ReLU(), cerebellum))
+    readout, first = cerebellum.readout.copy(), mean_loss(network, x, labels)
+    learner = Backpropagation(network, Adam(0.01), 10)
+    assert {name.split("_")[0] for name in learner.arrays()} == {"weight", "bias"}
+    for _ in range(20):
+        list(learner.learn(x, labels))
+    assert np.array_equal(cerebellum.readout, readout)
+    assert mean_loss(network, x, labels) < first - 0.1
+
+
+def test_every_array_that_learns_is_named_once_and_written_in_place(draw_images):
+    network = perceptron()
+    learner = Backpropagation(network, Adam(0.01), 10)
+    arrays = learner.arrays()
+    assert len(arrays) == 3 * 2 * 3  # weights and biases of three layers, each with two moments
+    before = {name: array.copy() for name, array in arrays.items()}
+    list(learner.learn(*draw_images(10)))
+    for name, array in learner.arrays().items():
+        assert array is arrays[name]
+        assert not np.array_equal(array, before[name])
+    own = {id(array) for layer in network.layers for array in getattr(layer, "parameters", {}).values()}
+    assert own < {id(array) for array in arrays.values()}
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1), RMSprop(0.001), Adam(0.001)], ids=lambda optimizer: type(optimizer).__name__)
+def test_every_device_learns_the_same_in_float32(xp_device, draw_images, optimizer):
+    learner = Backpropagation(perceptron(dtype=np.float32), optimizer, 10)
+    x, labels = draw_images(35, dtype=np.float32)
+    outputs = [to_numpy(batch.outputs) for batch in learner.learn(x, labels)]
+    here = perceptron()
+    here = Sequential(
+        tuple(
+            Dense(to_numpy(layer.weight), to_numpy(layer.bias)) if isinstance(layer, Dense) else layer for layer in here.layers
+        )
+    )
+    reference = Backpropagation(here, optimizer, 10)
+    x, labels = to_numpy(x).astype(np.float64), to_numpy(labels)
+    for found, wanted in zip(outputs, reference.learn(x, labels), strict=True):
+        assert np.allclose(found, wanted.outputs, rtol=0, atol=1e-3)
+    for array in learner.arrays().values():
+        assert type(array) is type(to_device(np.zeros(1)))
+        assert array.dtype == np.float32

@@ -1,0 +1,121 @@
+"""The optimisers, against their formulas and in pieces."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minicereb.backend import blocks, to_device, to_numpy
+from minicereb.errors import InputError
+from minicereb.learning.optimizers import OPTIMIZERS, SGD, Adam, RMSprop, make_optimizer
+
+EVERY = [SGD(0.1), RMSprop(0.1), RMSprop(0.1, decay=0.5, epsilon=0.1), Adam(0.1), Adam(0.1, 0.5, 0.7, epsilon=0.1)]
+every_optimizer = pytest.mark.parametrize("optimizer", EVERY, ids=repr)
+
+
+def formula(optimizer, weights, gradients):
+    """W after these gradients, in float64, as the equations are printed."""
+    mean = square = 0.0
+    for step, g in enumerate(gradients.astype(np.float64), 1):
+        if isinstance(optimizer, SGD):
+            change = g
+        elif isinstance(optimizer, RMSprop):
+            square = optimizer.decay * square + (1 - optimizer.decay) * g**2
+            change = g / (square**0.5 + optimizer.epsilon)
+        else:
+            mean = optimizer.decay_mean * mean + (1 - optimizer.decay_mean) * g
+            square = optimizer.decay_square * square + (1 - optimizer.decay_square) * g**2
+            corrected = square / (1 - optimizer.decay_square**step)
+            change = mean / (1 - optimizer.decay_mean**step) / (corrected**0.5 + optimizer.epsilon)
+        weights = weights - optimizer.learning_rate * change
+    return weights
+
+
+def draw(shape=(6, 4), steps=10, dtype=np.float64, seed=0):
+    """Weights, and gradients over twelve orders of magnitude, some of them exactly zero."""
+    rng = np.random.default_rng(seed)
+    gradients = rng.standard_normal((steps, *shape)) * 10.0 ** rng.integers(-10, 3, (steps, *shape))
+    gradients[rng.random(gradients.shape) < 0.1] = 0
+    return rng.standard_normal(shape).astype(dtype), gradients.astype(dtype)
+
+
+def run(optimizer, weights, gradients, parts=(slice(None),)):
+    """Update in place, one part after the other."""
+    state = optimizer.state(weights)
+    for step, gradient in enumerate(gradients, 1):
+        for part in parts:
+            piece = gradient[part].copy()
+            own = {name: array[part] for name, array in state.items()}
+            optimizer.update(weights[part], piece, own, step, piece.copy())
+    return state
+
+
+@every_optimizer
+def test_every_optimizer_is_its_formula(optimizer):
+    weights, gradients = draw()
+    expected = formula(optimizer, weights.copy(), gradients)
+    run(optimizer, weights, gradients)
+    assert np.allclose(weights, expected, rtol=1e-12, atol=1e-12)
+
+
+@every_optimizer
+def test_every_device_computes_the_formula_in_float32(xp_device, optimizer):
+    weights, gradients = draw(dtype=np.float32)
+    expected = formula(optimizer, weights.astype(np.float64), gradients)
+    there = to_device(weights.copy())
+    state = run(optimizer, there, [to_device(gradient) for gradient in gradients])
+    assert np.allclose(to_numpy(there), expected, rtol=1e-5, atol=1e-4 if isinstance(optimizer, SGD) else 1e-5)
+    for array in (there, *state.values()):
+        assert type(array) is xp_device.ndarray
+        assert array.dtype == np.float32
+
+
+@every_optimizer
+@given(st.integers(1, 200), st.integers(1, 70), st.integers(1, 12), st.integers(0, 99))
+def test_pieces_of_the_weights_come_to_the_same_bits_as_the_whole(optimizer, cells, size, columns, seed):
+    weights, gradients = draw((cells, columns), 3, np.float32, seed)
+    in_pieces = weights.copy()
+    state = run(optimizer, weights, gradients)
+    state_in_pieces = run(optimizer, in_pieces, gradients, list(blocks(cells, size)))
+    assert np.array_equal(in_pieces, weights)
+    for name, array in state.items():
+        assert np.array_equal(state_in_pieces[name], array)
+
+
+@every_optimizer
+def test_without_a_gradient_nothing_moves(optimizer):
+    weights, gradients = draw()
+    before = weights.copy()
+    run(optimizer, weights, np.zeros_like(gradients))
+    assert np.array_equal(weights, before)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_adams_first_step_has_the_length_of_the_learning_rate_whatever_the_gradient(scale):
+    weights = np.zeros(3)
+    run(Adam(0.1), weights, np.array([[1.0, -2.0, 3.0]]) * scale)
+    assert np.allclose(weights, [-0.1, 0.1, -0.1], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_has_its_name_and_rate(name):
+    optimizer = make_optimizer(name, 0.25)
+    assert type(optimizer).__name__.lower() == name
+    assert optimizer.learning_rate == 0.25
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "setting"),
+    [
+        ("momentum", 0.1, "optimizer"),
+        ("", 0.1, "optimizer"),
+        ("sgd", 0.0, "learning-rate"),
+        ("sgd", -1.0, "learning-rate"),
+        ("adam", float("inf"), "learning-rate"),
+        ("rmsprop", float("nan"), "learning-rate"),
+    ],
+)
+def test_what_cannot_be_used_is_named(name, rate, setting):
+    with pytest.raises(InputError) as caught:
+        make_optimizer(name, rate)
+    assert caught.value.setting == setting

@@ -1,0 +1,279 @@
+"""Training can be stopped anywhere and taken up again, holds out what it says, and keeps the best."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from minicereb import backend
+from minicereb.backend import to_device, to_numpy
+from minicereb.datasets.dataset import Dataset
+from minicereb.errors import InputError, MinicerebError
+from minicereb.learning.backprop import Backpropagation
+from minicereb.learning.optimizers import SGD, Adam, RMSprop
+from minicereb.learning.plasticity import DeltaRule, Learned
+from minicereb.learning.training import EpochDone, Position, Split, accuracy, restore, train
+from minicereb.models.mlp import initial_mlp
+
+
+def dataset(images=83, test=20, inputs=30, classes=3):
+    """Images whose class is the third in which they are brightest, so that there is something to learn."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, classes, images + test)
+    x = rng.integers(0, 128, (images + test, inputs))
+    x[np.arange(inputs) // (inputs // classes) == y[:, None]] += 90
+    x = x.astype(np.uint8)
+    return Dataset("a test", x[:images], y[:images], x[images:], y[images:], (inputs,), classes)
+
+
+LEARNERS = {
+    "delta rule, sparse": lambda build: DeltaRule(build(cells=60, dtype=np.float32), RMSprop(0.01), 10, 0.9),
+    "delta rule, full": lambda build: DeltaRule(build(cells=60, kind="full", dtype=np.float32), Adam(0.01), 2, 0.9),
+    "delta rule, one by one": lambda build: DeltaRule(build(cells=60, dtype=np.float32), SGD(0.1), 1, None),
+    "backpropagation": lambda build: Backpropagation(initial_mlp(30, (10,), 3, 0), Adam(0.01), 2),
+}
+EPOCHS = 3
+
+
+@pytest.fixture(params=LEARNERS)
+def make_learner(request, build_cerebellum):
+    return lambda: LEARNERS[request.param](build_cerebellum)
+
+
+def copies(arrays):
+    return {name: to_numpy(array).copy() for name, array in arrays.items()}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+# -- resuming ----------------------------------------------------------------------------------------------------------------
+
+
+def test_training_taken_up_from_any_event_ends_with_the_same_bits(make_learner):
+    split, best = Split(dataset(), 0.2, 0), {}
+    learner = make_learner()
+    events = []
+    for position, done in train(learner, split, EPOCHS, 7, Position(), best):
+        events.append((position, done, copies(learner.arrays()), copies(best)))
+    assert len(events) > EPOCHS  # there is something between the ends of epochs
+    _, _, end, end_best = events[-1]
+    for number, (position, _, arrays, best_then) in enumerate(events):
+        resumed, best = make_learner(), {name: array.copy() for name, array in best_then.items()}
+        restore(resumed.arrays(), arrays)
+        rest = list(train(resumed, split, EPOCHS, 7, position, best))
+        assert rest == [(position, done) for position, done, _, _ in events[number + 1 :]]
+        assert same(copies(resumed.arrays()), end)
+        assert same(best, end_best)
+
+
+def test_training_that_is_closed_stays_at_the_event(make_learner):
+    split, learner = Split(dataset(), 0.2, 0), make_learner()
+    training = train(learner, split, EPOCHS, 7, Position(), {})
+    position, _ = next(training)
+    arrays = copies(learner.arrays())
+    training.close()
+    assert list(training) == []
+    assert same(copies(learner.arrays()), arrays)
+    other = make_learner()
+    assert next(train(other, split, EPOCHS, 7, Position(), {}))[0] == position
+    assert same(copies(other.arrays()), arrays)
+
+
+def test_complete_training_has_no_more_events(make_learner):
+    split = Split(dataset(), 0.2, 0)
+    *_, (position, _) = train(make_learner(), split, EPOCHS, 7, Position(), {})
+    assert position.epoch == EPOCHS
+    assert list(train(make_learner(), split, EPOCHS, 7, position, {})) == []
+
+
+def test_a_position_is_json_and_back(make_learner):
+    for position, _ in train(make_learner(), Split(dataset(), 0.2, 0), 1, 7, Position(), {}):
+        assert Position(**position.as_json()) == position
+
+
+def test_every_device_trains_the_same_way(xp_device, make_learner):
+    learner, best = make_learner(), {}
+    *_, (position, done) = train(learner, Split(dataset(), 0.2, 0), EPOCHS, 7, Position(), best)
+    assert done.train_accuracy > 0.6
+    for array in (*learner.arrays().values(), *best.values()):
+        assert type(array) is xp_device.ndarray
+    stored = copies(best)
+    restore(learner.arrays(), stored)
+    assert same(copies(learner.arrays()), stored)
+    backend.configure(device="cpu")
+    *_, (here, _) = train(make_learner(), Split(dataset(), 0.2, 0), EPOCHS, 7, Position(), {})
+    assert (position.epoch, position.steps) == (here.epoch, here.steps)
+    assert position.best_accuracy == pytest.approx(here.best_accuracy, abs=0.1)
+
+
+# -- what an epoch is --------------------------------------------------------------------------------------------------------
+
+
+class Scripted:
+    """A learner that only takes notes; its model classifies the first so many images of the validation set correctly."""
+
+    def __init__(self, correct=(), batch_size=4, batches_ahead=2, loss=1.0):
+        self.correct, self.batch_size, self.batches_ahead, self.loss = correct, batch_size, batches_ahead, loss
+        self.model, self.steps, self.seen, self.epoch, self.array = self, 0, [], 0, np.zeros(1)
+
+    def arrays(self):
+        return {"array": self.array}
+
+    def learn(self, x, labels):
+        for part in backend.blocks(len(x), self.batch_size):
+            self.steps += 1
+            self.array += 1
+            self.seen.append((x[part], labels[part]))
+            yield Learned(np.full(len(x[part]), self.loss), np.eye(3)[labels[part]])
+
+    def forward(self, x):
+        """Called once for each epoch, on the images held out, whose label is 0."""
+        right = self.correct[self.epoch]
+        self.epoch += 1
+        return np.eye(3)[np.where(np.arange(len(x)) < right, 0, 1)], None
+
+
+def numbered(images=50):
+    """A data set in which an image is recognised by its pixels, all of class 0."""
+    x = np.repeat(np.arange(images, dtype=np.float32)[:, None] / 64, 5, axis=1)
+    zeros = np.zeros(images, dtype=np.int64)
+    return Dataset("numbered", x, zeros, x, zeros, (5,), 3)
+
+
+@pytest.mark.parametrize("validation", [0.0, 0.2])
+def test_an_epoch_shows_every_training_image_once_in_a_new_order(validation):
+    learner, split = Scripted((0, 0, 0)), Split(numbered(), validation, 0)
+    events = list(train(learner, split, 3, 7, Position(), {}))
+    orders = []
+    for epoch in range(3):
+        steps = -(-len(split.training) // 4)
+        batches = learner.seen[epoch * steps : (epoch + 1) * steps]
+        assert [len(x) for x, _ in batches[:-1]] == [4] * (steps - 1)
+        orders.append(np.concatenate([x[:, 0] for x, _ in batches]) * 64)
+        assert np.array_equal(np.sort(orders[-1]), split.training)
+    assert not np.array_equal(orders[0], orders[1])
+    assert not np.array_equal(orders[1], orders[2])
+    assert [position.seen for position, _ in events[:3]] == [8, 16, 24]
+    assert [done.epoch for _, done in events if done] == [1, 2, 3]
+
+
+def test_labels_travel_with_their_images():
+    learner = Scripted()
+    data = dataclasses.replace(numbered(), y_train=np.arange(50) % 3)
+    list(train(learner, Split(data, 0.0, 0), 1, 7, Position(), {}))
+    for x, labels in learner.seen:
+        assert np.array_equal(labels, (x[:, 0] * 64).astype(int) % 3)
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    seen = []
+    for seed, batches_ahead in ((7, 2), (7, 100), (8, 2)):
+        learner = Scripted(batches_ahead=batches_ahead)
+        list(train(learner, Split(numbered(), 0.0, 0), 2, seed, Position(), {}))
+        seen.append(np.concatenate([x for x, _ in learner.seen]))
+    assert np.array_equal(seen[0], seen[1])
+    assert not np.array_equal(seen[0], seen[2])
+
+
+@given(st.lists(st.integers(0, 10), min_size=1, max_size=8))
+def test_the_best_epoch_is_the_earliest_maximum(correct):
+    learner, best = Scripted(correct), {}
+    *_, (position, _) = train(learner, Split(numbered(), 0.2, 0), len(correct), 7, Position(), best)
+    assert position.best_epoch == correct.index(max(correct)) + 1
+    assert position.best_accuracy == max(correct) / 10
+    assert best["array"] == position.best_epoch * 10  # as it was then: ten batches an epoch
+
+
+def test_without_images_held_out_the_last_epoch_is_the_best():
+    learner, best = Scripted(), {}
+    *_, (position, done) = train(learner, Split(numbered(), 0.0, 0), 3, 7, Position(), best)
+    assert position.best_epoch == 3
+    assert best["array"] == 3 * 13
+    assert done == EpochDone(3, 1.0, 1.0, None)
+    assert learner.epoch == 0  # nothing was classified
+
+
+def test_what_an_epoch_came_to_is_the_mean_over_its_images():
+    class Noted(Scripted):
+        def learn(self, x, labels):
+            for learned in super().learn(x, labels):
+                yield Learned(x[: len(learned.loss), 0] * 0 + self.steps, learned.outputs[:, [1, 0, 2]][:, :: (-1) ** self.steps])
+
+    (*_, (_, done)) = train(Noted(batch_size=25, batches_ahead=1), Split(numbered(), 0.0, 0), 1, 7, Position(), {})
+    assert done.loss == 1.5  # 25 images with loss 1 and 25 with loss 2
+    assert done.train_accuracy == 0.0
+
+
+@pytest.mark.parametrize("loss", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_ends_training_with_advice(loss):
+    with pytest.raises(MinicerebError, match="diverged in epoch 1.*learning-rate"):
+        list(train(Scripted(loss=loss), Split(numbered(), 0.0, 0), 3, 7, Position(), {}))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", ["delta rule, sparse", "delta rule, full", "backpropagation"])
+def test_a_learning_rate_that_is_too_high_is_one_error_and_no_warning(build_cerebellum, name, threads):
+    backend.configure(threads=threads)
+    learner = LEARNERS[name](build_cerebellum)
+    learner.optimizer = SGD(1e30)
+    with pytest.raises(MinicerebError, match="diverged.*learning-rate"):
+        list(train(learner, Split(dataset(), 0.2, 0), 100, 7, Position(), {}))
+
+
+# -- holding out -------------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 300), st.floats(0, 1, exclude_max=True), st.integers(0, 9))
+def test_the_share_that_is_held_out_is_right_and_disjoint(images, validation, seed):
+    assume(round(validation * images) < images)
+    split = Split(numbered(images), validation, seed)
+    assert len(split.validation) == round(validation * images)
+    assert np.array_equal(np.sort(np.concatenate((split.validation, split.training))), np.arange(images))
+    assert np.array_equal(split.validation, Split(numbered(images), validation, seed).validation)
+
+
+def test_every_image_is_held_out_equally_often_and_the_seed_says_which():
+    splits = [Split(numbered(20), 0.25, seed).validation for seed in range(400)]
+    counts = np.bincount(np.concatenate(splits), minlength=20)
+    assert np.abs(counts - 100).max() < 5.5 * (400 * 0.25 * 0.75) ** 0.5  # a false alarm in a million
+    assert len({tuple(validation) for validation in splits}) > 390
+
+
+@pytest.mark.parametrize("validation", [1.0, -0.1, float("nan"), 0.999])
+def test_a_share_that_cannot_be_held_out_is_named(validation):
+    with pytest.raises(InputError) as caught:
+        Split(numbered(), validation, 0)
+    assert caught.value.setting == "validation"
+
+
+# -- accuracy ----------------------------------------------------------------------------------------------------------------
+
+
+def test_accuracy_is_the_share_of_correct_answers(xp_device, build_cerebellum):
+    model, data = build_cerebellum(dtype=np.float32), dataset()
+    outputs = to_numpy(model.forward(to_device(data.x_test.astype(np.float32) / 255))[0])
+    right = outputs.argmax(axis=1) == data.y_test
+    assert 0 < right.sum() < 20
+    assert accuracy(model, data.x_test, data.y_test) == right.mean()
+    assert accuracy(model, data.x_test, data.y_test, np.array([3, 5, 5])) == right[[3, 5, 5]].mean()
+
+
+def test_accuracy_does_not_depend_on_the_memory():
+    class Counting:
+        bytes_per_image, blocks = 1 << 20, 0
+
+        def forward(self, x):
+            self.blocks += 1
+            return np.eye(3)[(x[:, 0] * 255).astype(int) % 3], None
+
+    rows, labels = np.repeat(np.arange(200, dtype=np.uint8)[:, None], 5, axis=1), np.zeros(200, dtype=int)
+    small, large = Counting(), Counting()
+    backend.configure(memory="16MB")
+    few = accuracy(small, rows, labels)
+    backend.configure(memory="16GB")
+    assert few == accuracy(large, rows, labels)
+    assert small.blocks > large.blocks == 1
