@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 import numpy as np
+from matplotlib.figure import Figure
 
 from minicereb import datasets
 from minicereb.attacks.run import Attack
@@ -91,16 +92,16 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     click.echo(f"Figures: {out / 'robustness.png'}, {out / 'examples.png'}")
 
 
-def _bars(rows: list[dict[str, Any]], dataset: Dataset) -> Any:
-    series, intervals = {}, {}
+def _bars(rows: list[dict[str, Any]], dataset: Dataset) -> Figure:
+    series: dict[str, list[float]] = {}
+    intervals: dict[str, list[tuple[float, float]]] = {}
+    images = len(dataset.x_test)
     for row in rows:
         attacked = [row["attacks"][title] for title in ATTACKS]
-        images = len(dataset.x_test)
         clean = proportion_interval(round(row["test_accuracy"] * images), images)
+        bounds = [clean, *(each["robust_interval"] for each in attacked)]
         series[row["model"]] = [100 * row["test_accuracy"], *(100 * each["robust_accuracy"] for each in attacked)]
-        intervals[row["model"]] = [
-            tuple(100 * b for b in bounds) for bounds in (clean, *(each["robust_interval"] for each in attacked))
-        ]
+        intervals[row["model"]] = [(100 * low, 100 * high) for low, high in bounds]
     return grouped_bars(["clean", *ATTACKS], series, intervals, f"accuracy in %, ε = {EPSILON}, 95% interval")
 
 

@@ -8,7 +8,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 
@@ -27,8 +28,15 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def note(text: str) -> None:
-    """Say something to the person at the keyboard, on standard error."""
-    click.echo(text, err=True)
+    """Say something in passing to the person at the keyboard: on standard error, and only to a terminal."""
+    if sys.stderr.isatty():
+        click.echo(text, err=True)
+
+
+def stop_interrupted(folder: Path) -> NoReturn:
+    """Say that `folder` can be taken up again, and exit with code 130."""
+    click.echo(f"interrupted; {folder} keeps what is done, and the same command goes on from there", err=True)
+    raise click.exceptions.Exit(130)
 
 
 class StatusLine:

@@ -9,7 +9,7 @@ import click
 
 from minicereb import datasets
 from minicereb.cli.options import as_json, execution_options
-from minicereb.cli.output import StatusLine, interruption, note, print_json
+from minicereb.cli.output import StatusLine, interruption, print_json, stop_interrupted
 from minicereb.experiments.studies import SCALES, STUDIES, study_named
 from minicereb.experiments.studies.study import carry_out
 from minicereb.files import read_json
@@ -45,8 +45,7 @@ def study(name: str, scale: str, seeds: tuple[int, ...], dataset: str | None, ou
             finished = True
     line.close()
     if not finished:
-        note(f"interrupted; {out} keeps what is done, and the same command goes on from there")
-        raise click.exceptions.Exit(130)
+        stop_interrupted(out)
     if as_json:
         print_json(read_json(out / "study.json"))
         return

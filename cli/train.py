@@ -12,7 +12,7 @@ import click
 
 from minicereb import datasets
 from minicereb.cli.options import as_json, execution_options
-from minicereb.cli.output import Pace, StatusLine, interruption, note, print_json
+from minicereb.cli.output import Pace, StatusLine, interruption, print_json, stop_interrupted
 from minicereb.datasets import Dataset
 from minicereb.errors import InputError
 from minicereb.experiments.configs import CerebellumModel, Data, PerceptronModel, Train, config_hash
@@ -139,8 +139,7 @@ def train_with_progress(config: Train, dataset: Dataset, out: Path) -> Run:
     line.close()
     run = read_run(out)
     if run.result is None:
-        note(f"interrupted; {out} holds a checkpoint, and the same command goes on from there")
-        raise click.exceptions.Exit(130)
+        stop_interrupted(out)
     return run
 
 

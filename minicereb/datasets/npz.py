@@ -50,7 +50,13 @@ def load(path: str | os.PathLike) -> Dataset:
     if y_test.max() >= classes:
         raise DataError(f"{path}: y_test holds the label {y_test.max()}; the largest in y_train is {classes - 1}")
     return Dataset(
-        os.path.abspath(path), _rows(x_train), y_train.astype(np.int64), _rows(x_test), y_test.astype(np.int64), x_train.shape[1:], classes
+        os.path.abspath(path),
+        _rows(x_train),
+        y_train.astype(np.int64),
+        _rows(x_test),
+        y_test.astype(np.int64),
+        x_train.shape[1:],
+        classes,
     )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import scipy
 
 from minicereb import __version__
-from minicereb.backend import execution, to_numpy
+from minicereb.backend import Array, execution, to_numpy
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import DataError, RunError
 from minicereb.experiments.configs import CerebellumModel, Train, config_hash, differences, from_json, to_json
@@ -149,7 +149,9 @@ def _belongs(config: Train, folder: Path) -> bool:
 
 
 def _train(config: Train, split: Split, learner: Learner, folder: Path) -> Generator[Progress, None, None]:
-    position, best, metrics, seconds = Position(), {}, [], 0.0
+    position, seconds = Position(), 0.0
+    best: dict[str, Array] = {}
+    metrics: list[dict[str, Any]] = []
     checkpoint = folder / "checkpoint.npz"
     resumed = checkpoint.exists()
     if resumed:

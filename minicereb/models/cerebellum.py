@@ -74,9 +74,8 @@ class Cerebellum:
                 granule = self.wiring.project(part, x_t, scratch("granule", (part.stop - part.start, images), x_t))
                 relu(granule, out=granule)
                 xp.greater(granule, 0, out=active[part])
-                total += xp.dot(
-                    granule.T, self.readout[part]
-                )  # unlike @, dot lets other threads run also when its result is small
+                # Unlike @, dot lets other threads run also when its result is small.
+                total += xp.dot(granule.T, self.readout[part])
             return total
 
         outputs = sum_lanes(outputs_of, parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,10 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
 
 def grouped_bars(
-    groups: Sequence[str], series: dict[str, Sequence[float]], intervals: dict[str, Sequence[tuple[float, float]]], label: str
+    groups: Sequence[str],
+    series: Mapping[str, Sequence[float]],
+    intervals: Mapping[str, Sequence[tuple[float, float]]],
+    label: str,
 ) -> Figure:
     """Draw bars in groups, one colour a series, with intervals.
 
@@ -54,7 +57,7 @@ def grouped_bars(
     axes.set_ylim(0, 102)
     axes.set_ylabel(label)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, ncols=len(series), loc="upper right")
+    axes.legend(frameon=False, ncols=len(series), loc="lower left", bbox_to_anchor=(0, 1))
     return figure
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from minicereb.datasets.dataset import Dataset
 from minicereb.experiments.attacks import Tally, attack_run, stored_record
-from minicereb.experiments.configs import AttackedModel, Data, Train, config_hash, to_json
+from minicereb.experiments.configs import AttackedModel, Data, PerceptronModel, Train, config_hash, to_json
 from minicereb.experiments.runs import load_model, read_run, run_training
 from minicereb.files import atomic_write, write_json
 
@@ -56,7 +56,6 @@ def carry_out(study: Study, scale: str, seeds: tuple[int, ...], dataset: Dataset
     At the end ``out/study.json`` holds every experiment with its record and ``out/table.md`` the table.
     """
     plan = study.plan(Data(dataset.name, dataset.sha256), scale, seeds)
-    results: list[tuple[AttackedModel, Record]] = []
     models = list(dict.fromkeys(config.train for config in plan))
     attacks = {train: [config for config in plan if config.train == train] for train in models}
     records: dict[AttackedModel, Record] = {}
@@ -94,7 +93,7 @@ def carry_out(study: Study, scale: str, seeds: tuple[int, ...], dataset: Dataset
 def describe(train: Train) -> str:
     """Return a few words for a model, as tables and progress lines call it."""
     model = train.model
-    if not hasattr(model, "wiring"):
+    if isinstance(model, PerceptronModel):
         return f"perceptron {'-'.join(map(str, model.hidden))}, batch {train.batch_size}"
     wiring = model.wiring if model.inputs_per_cell is None else f"{model.wiring} k={model.inputs_per_cell}"
     return f"{wiring}, {model.cells:,} cells, {'LTD' if model.ltd else 'no LTD'}, batch {train.batch_size}"

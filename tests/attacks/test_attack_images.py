@@ -1,0 +1,395 @@
+"""What an attack claims is true, does not depend on how the work is cut, and never looks weaker for trying harder."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import strict
+
+from minicereb import backend
+from minicereb.attacks.objectives import OBJECTIVES
+from minicereb.attacks.pgd import pgd
+from minicereb.attacks.run import Attack, Attacked, attack_images
+from minicereb.attacks.sources import Landscape
+from minicereb.backend import to_device, to_numpy
+from minicereb.calculus.losses import margin
+from minicereb.errors import InputError, MinicerebError
+from minicereb.models.layers import Dense
+from minicereb.models.mlp import initial_mlp
+from minicereb.models.sequential import Sequential
+
+IMAGES = 24
+FGSM = Attack("fgsm", "mse", 0.125)
+PGD = Attack("pgd", "margin", 0.125, steps=5, step_size=0.03125)
+ATTACKS = [
+    FGSM,
+    PGD,
+    *(dataclasses.replace(PGD, objective=objective) for objective in ("mse", "cross-entropy")),
+    dataclasses.replace(PGD, keep="last"),
+    dataclasses.replace(PGD, random_start=False),
+    dataclasses.replace(PGD, restarts=3, seed=5),
+]
+every_attack = pytest.mark.parametrize("attack", ATTACKS, ids=range(len(ATTACKS)))
+
+
+def rows_and_labels(model):
+    """Stored images, and labels of which about two thirds are what the model answers."""
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 256, (IMAGES, 30), dtype=np.uint8)
+    answers = to_numpy(model.forward(to_device(rows.astype(np.float32) / 255))[0].argmax(axis=1))
+    return rows, np.where(rng.random(IMAGES) < 0.5, answers, rng.integers(0, 3, IMAGES))
+
+
+@pytest.fixture(params=["cerebellum", "perceptron"])
+def victim(request, build_cerebellum):
+    """A model in float32 with images and labels."""
+    model = build_cerebellum(cells=80, dtype=np.float32) if request.param == "cerebellum" else initial_mlp(30, (20,), 3, 0)
+    return model, *rows_and_labels(model)
+
+
+def run(model, attack, rows, labels, ids=None):
+    """All blocks of an attack as one."""
+    ids = np.arange(len(rows)) if ids is None else np.asarray(ids)
+    return Attacked(*map(np.concatenate, zip(*attack_images(model, attack, rows, labels, ids), strict=True)))
+
+
+# -- claims ------------------------------------------------------------------------------------------------------------------
+
+
+@every_attack
+def test_bound_box_label_and_answers_are_what_the_images_say(victim, attack):
+    model, rows, labels = victim
+    attacked = run(model, attack, rows, labels)
+    assert np.array_equal(attacked.ids, np.arange(IMAGES))
+    assert np.array_equal(attacked.y, labels)
+    assert np.array_equal(attacked.x, rows.astype(np.float32) * np.float32(1 / 255))
+    assert attacked.x_adv.dtype == np.float32
+    change = np.abs(attacked.x_adv.astype(np.float64) - attacked.x).max(axis=1)
+    assert np.array_equal(attacked.distance, change)
+    assert change.max() <= attack.epsilon + 1e-6
+    assert attacked.x_adv.min() >= 0
+    assert attacked.x_adv.max() <= 1
+    outputs = model.forward(attacked.x_adv)[0]
+    assert np.array_equal(attacked.predicted, outputs.argmax(axis=1))
+    assert np.array_equal(attacked.success, attacked.predicted != labels)
+    assert np.allclose(attacked.value, OBJECTIVES[attack.objective](outputs, labels)[0], rtol=0, atol=1e-6)
+    assert np.array_equal(attacked.clean_predicted, model.forward(attacked.x)[0].argmax(axis=1))
+
+
+@every_attack
+def test_an_image_that_is_misclassified_already_is_left_alone(victim, attack):
+    model, rows, labels = victim
+    attacked = run(model, attack, rows, labels)
+    wrong = attacked.clean_predicted != labels
+    assert 3 < wrong.sum() < IMAGES - 3
+    assert np.array_equal(attacked.x_adv[wrong], attacked.x[wrong])
+    assert attacked.success[wrong].all()
+    assert (attacked.distance[~wrong] > 0).all()
+
+
+@every_attack
+def test_a_bound_of_zero_changes_nothing(victim, attack):
+    model, rows, labels = victim
+    attacked = run(model, dataclasses.replace(attack, epsilon=0.0), rows, labels)
+    assert np.array_equal(attacked.x_adv, attacked.x)
+    assert np.array_equal(attacked.success, attacked.clean_predicted != labels)
+
+
+def test_an_attack_does_some_harm(victim):
+    model, rows, labels = victim
+    attacked = run(model, PGD, rows, labels)
+    assert attacked.success.sum() > (attacked.clean_predicted != labels).sum()
+    assert not attacked.success.all()
+
+
+@every_attack
+def test_every_device_claims_the_same(xp_device, build_cerebellum, attack):
+    model = build_cerebellum(cells=80, dtype=np.float32)
+    rows, labels = rows_and_labels(model)
+    there = run(model, attack, rows, labels)
+    for array in there:
+        assert type(array) is np.ndarray  # claims are on the host
+    backend.configure(device="cpu")
+    here = run(build_cerebellum(cells=80, dtype=np.float32), attack, rows, labels)
+    assert np.array_equal(there.clean_predicted, here.clean_predicted)
+    assert np.mean(np.abs(there.x_adv - here.x_adv) > 1e-6) < 0.01  # where a gradient vanishes but for rounding
+    assert np.mean(there.success != here.success) < 0.1
+
+
+# -- independence ------------------------------------------------------------------------------------------------------------
+
+
+@every_attack
+def test_images_one_by_one_fare_as_all_at_once(victim, attack):
+    model, rows, labels = victim
+    together = run(model, attack, rows, labels)
+    for image in range(IMAGES):
+        alone = run(model, attack, rows, labels, [image])
+        assert np.allclose(alone.x_adv[0], together.x_adv[image], rtol=0, atol=1e-6)
+        assert alone.success[0] == together.success[image]
+
+
+@every_attack
+def test_images_in_another_order_fare_the_same(victim, attack):
+    model, rows, labels = victim
+    order = np.random.default_rng(1).permutation(IMAGES)[:15]
+    together, shuffled = run(model, attack, rows, labels), run(model, attack, rows, labels, order)
+    assert np.array_equal(shuffled.ids, order)
+    assert np.allclose(shuffled.x_adv, together.x_adv[order], rtol=0, atol=1e-6)
+    assert np.array_equal(shuffled.success, together.success[order])
+
+
+def test_the_memory_budget_cuts_blocks_and_changes_nothing(build_cerebellum):
+    class Hungry:
+        def __init__(self, model):
+            self.forward, self.input_gradient, self.bytes_per_image = model.forward, model.input_gradient, 1 << 20
+
+    model = build_cerebellum(cells=80, dtype=np.float32)
+    rows, labels = rows_and_labels(model)
+    backend.configure(memory="16MB")
+    few = list(attack_images(Hungry(model), PGD, rows, labels, np.arange(IMAGES)))
+    assert len(few) > 5
+    whole = run(model, PGD, rows, labels)
+    assert np.allclose(np.concatenate([block.x_adv for block in few]), whole.x_adv, rtol=0, atol=1e-6)
+    assert np.array_equal(np.concatenate([block.success for block in few]), whole.success)
+
+
+def test_the_seed_and_the_restart_give_the_start(build_cerebellum):
+    model = build_cerebellum(cells=80, dtype=np.float32)
+    rows, labels = rows_and_labels(model)
+    short = dataclasses.replace(PGD, steps=1, step_size=1e-6, keep="last")
+    first, again = (run(model, short, rows, labels).x_adv for _ in range(2))
+    assert np.array_equal(first, again)
+    pending = run(model, short, rows, labels).clean_predicted == labels
+    starts = [run(model, dataclasses.replace(short, seed=seed), rows, labels).x_adv[pending] for seed in (0, 1)]
+    assert np.abs(starts[0] - starts[1]).mean() > 0.02
+
+
+def test_random_starts_fill_the_ball():
+    """A model without a gradient stays where it starts: uniform in the ball, but for what the box cuts off."""
+
+    class Flat:
+        def forward(self, x):
+            return np.tile(np.float32([1, 0]), (len(x), 1)), None
+
+        def input_gradient(self, d_outputs, cache):
+            return np.zeros((len(d_outputs), 500), dtype=np.float32)
+
+    x, labels = np.full((40, 500), 0.5, dtype=np.float32), np.zeros(40, dtype=np.int64)
+    moved = run(Flat(), dataclasses.replace(PGD, epsilon=0.25, keep="last"), x, labels).x_adv.astype(np.float64) - 0.5
+    assert -0.25 <= moved.min() < -0.2499
+    assert 0.2499 < moved.max() <= 0.25
+    assert abs(moved.mean()) < 4.9 * 0.25 / 3**0.5 / moved.size**0.5  # a false alarm in a million seeds
+    assert moved.var() == pytest.approx(0.25**2 / 3, rel=0.05)
+    (edge,) = {run(Flat(), dataclasses.replace(PGD, epsilon=0.75), x, labels).x_adv.max()}
+    assert edge == 1
+
+
+def test_without_images_there_are_no_claims(build_cerebellum):
+    model = build_cerebellum(dtype=np.float32)
+    rows, labels = rows_and_labels(model)
+    assert list(attack_images(model, PGD, rows, labels, np.arange(0))) == []
+
+
+def test_numbers_of_numpy_are_numbers(build_cerebellum):
+    """A bound out of ``numpy.linspace`` must not turn the images into float64."""
+    model = build_cerebellum(cells=80, dtype=np.float32)
+    rows, labels = rows_and_labels(model)
+    for attack in (FGSM, PGD):
+        found = run(model, dataclasses.replace(attack, epsilon=np.float64(0.125), step_size=np.float64(0.03125)), rows, labels)
+        expected = run(model, attack, rows, labels)
+        assert found.x_adv.dtype == np.float32
+        assert np.array_equal(found.x_adv, expected.x_adv)
+
+
+# -- trying harder -----------------------------------------------------------------------------------------------------------
+
+
+def no_weaker(harder, weaker):
+    """Misclassified before not, then by the objective; equal runs are equal bits."""
+    return (harder.success > weaker.success) | ((harder.success == weaker.success) & (harder.value >= weaker.value))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("random_start", [True, False])
+def test_more_steps_never_look_weaker(victim, objective, random_start):
+    model, rows, labels = victim
+    attack = dataclasses.replace(PGD, objective=objective, step_size=0.1, random_start=random_start)  # too large a step
+    results = [run(model, dataclasses.replace(attack, steps=steps), rows, labels) for steps in (1, 2, 3, 6, 12)]
+    for weaker, harder in zip(results, results[1:], strict=False):
+        assert no_weaker(harder, weaker).all()
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_more_restarts_never_look_weaker(victim, objective):
+    model, rows, labels = victim
+    attack = dataclasses.replace(PGD, objective=objective, steps=1, step_size=0.01)
+    results = [run(model, dataclasses.replace(attack, restarts=restarts), rows, labels) for restarts in (1, 2, 4, 8)]
+    for weaker, harder in zip(results, results[1:], strict=False):
+        assert no_weaker(harder, weaker).all()
+    assert (results[-1].value > results[0].value).any()
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_best_point_is_no_weaker_than_the_last(victim, objective):
+    model, rows, labels = victim
+    attack = dataclasses.replace(PGD, objective=objective, step_size=0.1)
+    best, last = (run(model, dataclasses.replace(attack, keep=keep), rows, labels) for keep in ("best", "last"))
+    assert no_weaker(best, last).all()
+    assert (best.value > last.value).any()
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_last_point_is_the_last_iterate(victim, objective):
+    """Written out: start at the image, step along the sign, project; five times."""
+    model, rows, labels = victim
+    attack = dataclasses.replace(PGD, objective=objective, random_start=False, keep="last")
+    attacked = run(model, attack, rows, labels)
+    pending = attacked.clean_predicted == labels
+    x, here = attacked.x[pending], attacked.x[pending].copy()
+    for _ in range(attack.steps):
+        outputs, cache = model.forward(here)
+        gradient = model.input_gradient(OBJECTIVES[objective](outputs, labels[pending])[1], cache)
+        here = here + np.float32(attack.step_size) * np.sign(gradient)
+        here = np.clip(np.clip(here, x - np.float32(attack.epsilon), x + np.float32(attack.epsilon)), 0, 1)
+    assert np.allclose(attacked.x_adv[pending], here, rtol=0, atol=1e-6)
+
+
+def test_pgd_yields_the_start_brought_into_the_ball_and_a_point_after_every_step(victim):
+    model, rows, labels = victim
+    x = rows.astype(np.float32) / 255
+    landscape = Landscape(model, margin, labels)
+    start = x + np.float32(0.5) * np.sign(np.random.default_rng(0).standard_normal(x.shape)).astype(np.float32)
+    points = list(pgd(landscape, x, start, 0.125, steps=4, step_size=0.03125))
+    assert len(points) == 5
+    low, high = np.maximum(x - np.float32(0.125), 0), np.minimum(x + np.float32(0.125), 1)
+    assert np.array_equal(points[0].x, np.clip(start, low, high))
+    for point in points:
+        assert (point.x >= low).all()
+        assert (point.x <= high).all()
+        assert np.array_equal(point.outputs, model.forward(point.x)[0])
+        assert np.array_equal(point.value, margin(point.outputs, labels)[0])
+    for before, after in zip(points, points[1:], strict=False):
+        assert not np.shares_memory(before.x, after.x)
+        assert np.abs(after.x - before.x).max() <= 0.03125 + 1e-6
+
+
+def test_the_search_reads_nothing_from_the_device(monkeypatch, build_cerebellum, draw_images):
+    strict.install(monkeypatch)
+    model, (x, labels) = build_cerebellum(dtype=np.float32), draw_images(6, dtype=np.float32)
+    before = strict.StrictArray.reads
+    points = list(pgd(Landscape(model, margin, labels), x, x, 0.125, steps=4, step_size=0.03125))
+    assert strict.StrictArray.reads == before
+    assert len(points) == 5
+
+
+# -- models of others --------------------------------------------------------------------------------------------------------
+
+
+class Student:
+    """A linear classifier with the two methods that an attack needs, and nothing else."""
+
+    def __init__(self, weight):
+        self.weight = weight
+
+    def forward(self, x):
+        return x @ self.weight, None
+
+    def input_gradient(self, d_outputs, cache):
+        return d_outputs @ self.weight.T
+
+
+WEIGHT = np.random.default_rng(0).standard_normal((30, 3)).astype(np.float32)
+
+
+@every_attack
+def test_a_students_own_classifier_can_be_attacked(attack):
+    own, ours = Student(WEIGHT), Sequential((Dense(np.ascontiguousarray(WEIGHT.T), np.zeros(3, dtype=np.float32)),))
+    rows, labels = rows_and_labels(ours)
+    found, expected = run(own, attack, rows, labels), run(ours, attack, rows, labels)
+    assert np.allclose(found.x_adv, expected.x_adv, rtol=0, atol=1e-6)
+    assert np.array_equal(found.success, expected.success)
+    assert found.success.sum() > (found.clean_predicted != labels).sum()
+
+
+class Broken(Student):
+    """Goes wrong as told: everywhere, away from the clean images, or in its gradient."""
+
+    def __init__(self, where, value):
+        super().__init__(WEIGHT)
+        self.where, self.value, self.calls = where, np.float32(value), 0
+
+    def forward(self, x):
+        self.calls += 1
+        outputs, cache = super().forward(x)
+        if self.where == "everywhere" or (self.where == "one image" and len(x)) or (self.where == "later" and self.calls > 2):
+            outputs[-1:] = self.value
+        return outputs, cache
+
+    def input_gradient(self, d_outputs, cache):
+        gradient = super().input_gradient(d_outputs, cache)
+        return gradient * self.value if self.where == "gradient" else gradient
+
+
+@pytest.mark.parametrize("label", [0, 1, 2])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("where", ["one image", "later", "gradient"])
+@every_attack
+def test_outputs_or_gradients_that_are_not_finite_are_an_error_and_no_robustness(attack, where, value, label):
+    """Whatever the label: of outputs that are NaN the first is argmax's answer, which may well be the right one."""
+    model = Broken(where, value)
+    rows, _ = rows_and_labels(Student(WEIGHT))
+    labels = Student(WEIGHT).forward(rows.astype(np.float32) / 255)[0].argmax(axis=1)
+    with np.errstate(invalid="ignore"), pytest.raises(MinicerebError, match="not finite"):
+        run(model, attack, rows[labels == label], labels[labels == label])
+
+
+@pytest.mark.parametrize("spoil", [lambda z: z[:, 0], lambda z: z[:-1], lambda z: z[None], lambda z: z.T], ids=range(4))
+def test_outputs_of_a_wrong_shape_are_named(spoil):
+    class Misshapen(Student):
+        def forward(self, x):
+            return spoil(x @ self.weight), None
+
+    rows, labels = rows_and_labels(Student(WEIGHT))
+    with pytest.raises(InputError, match="outputs of shape") as caught:
+        run(Misshapen(WEIGHT), PGD, rows, labels)
+    assert caught.value.setting == "model"
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "wrong"),
+    [
+        ("epsilon", -1.0),
+        ("epsilon", -1e-9),
+        ("epsilon", float("nan")),
+        ("epsilon", float("inf")),
+        ("steps", 0),
+        ("steps", -5),
+        ("step-size", 0.0),
+        ("step-size", -0.1),
+        ("step-size", float("nan")),
+        ("step-size", float("inf")),
+        ("restarts", 0),
+        ("seed", -1),
+        ("method", "apgd"),
+        ("method", ""),
+        ("objective", "loss"),
+        ("keep", "first"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(setting, wrong):
+    with pytest.raises(InputError, match=setting) as caught:
+        dataclasses.replace(PGD, **{setting.replace("-", "_"): wrong})
+    assert caught.value.setting == setting
+    assert caught.value.value is wrong
+
+
+@pytest.mark.parametrize("epsilon", [0, 0.0, 1e-30, 1, 7.5])
+def test_every_bound_from_zero_on_can_be_used(victim, epsilon):
+    model, rows, labels = victim
+    for attack in (FGSM, PGD):
+        attacked = run(model, dataclasses.replace(attack, epsilon=epsilon), rows, labels)
+        assert attacked.distance.max() <= min(epsilon, 1) + 1e-6

@@ -1,0 +1,197 @@
+"""Against a linear model everything is known: no attack may claim more than the exact oracle, and PGD must claim as much.
+
+Weights, pixels and bounds are multiples of powers of two, small enough that float32 computes all that counts without rounding.
+"""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from minicereb.attacks.objectives import OBJECTIVES
+from minicereb.attacks.run import Attack, attack_images
+from minicereb.models.layers import Dense
+from minicereb.models.sequential import Sequential
+
+EPSILONS = [0.0, 1 / 256, 0.125, 0.25, 0.75, 1.0, 1.5]
+
+
+def linear(weight, bias):
+    return Sequential((Dense(weight, bias),))
+
+
+@st.composite
+def problems(draw, classes):
+    """A linear model, images and labels."""
+    inputs, images, count = draw(st.integers(1, 6)), draw(st.integers(1, 8)), draw(classes)
+    eighths = st.integers(-16, 16).map(lambda number: number / 8)
+    weight = draw(hnp.arrays(np.float32, (count, inputs), elements=eighths))
+    bias = draw(hnp.arrays(np.float32, count, elements=eighths))
+    x = draw(hnp.arrays(np.float32, (images, inputs), elements=st.integers(0, 256).map(lambda number: number / 256)))
+    return linear(weight, bias), x, draw(hnp.arrays(np.int64, images, elements=st.integers(0, count - 1)))
+
+
+two_classes, ten_classes = problems(st.just(2)), problems(st.integers(3, 10))
+
+
+def exact(array):
+    return [[Fraction(float(value)) for value in row] for row in np.atleast_2d(array)]
+
+
+def oracle(model, x, labels, epsilon):
+    """The least margin of each image over the ball and the box, and whether some point there is misclassified; exact.
+
+    The margin of the label over class j is least at m_j + Σ_i min(w_i lo_i, w_i hi_i), where pixel i moves by lo_i to hi_i.
+    Of equal outputs the first is the model's answer.
+    """
+    (layer,) = model.layers
+    weight, (bias,), epsilon = exact(layer.weight), exact(layer.bias), Fraction(epsilon)
+    least, broken = [], []
+    for row, label in zip(exact(x), labels.tolist(), strict=True):
+        margins = {}
+        for rival in set(range(len(bias))) - {label}:
+            w = [a - b for a, b in zip(weight[label], weight[rival], strict=True)]
+            margin = bias[label] - bias[rival] + sum(wi * xi for wi, xi in zip(w, row, strict=True))
+            moves = [(max(xi - epsilon, 0) - xi, min(xi + epsilon, 1) - xi) for xi in row]
+            margins[rival] = margin + sum(min(wi * low, wi * high) for wi, (low, high) in zip(w, moves, strict=True))
+        least.append(float(min(margins.values())))
+        broken.append(any(m < 0 or (m == 0 and rival < label) for rival, m in margins.items()))
+    return np.array(least), np.array(broken)
+
+
+def run(model, attack, x, labels):
+    (attacked,) = attack_images(model, attack, x, labels, np.arange(len(x)))
+    return attacked
+
+
+def across(epsilon, **settings):
+    """PGD whose steps cross the ball from one side to the other."""
+    return Attack("pgd", epsilon=epsilon, steps=9, step_size=max(epsilon / 4, 1 / 256), **{"objective": "margin", **settings})
+
+
+@settings(max_examples=60)
+@given(two_classes, st.sampled_from(EPSILONS), st.sampled_from(["best", "last"]))
+def test_pgd_on_the_margin_breaks_exactly_what_can_be_broken(problem, epsilon, keep):
+    model, x, labels = problem
+    least, broken = oracle(model, x, labels, epsilon)
+    attacked = run(model, across(epsilon, random_start=False, keep=keep), x, labels)
+    assert np.array_equal(attacked.success, broken)
+    attempted = attacked.clean_predicted == labels
+    if keep == "last":
+        assert np.array_equal(attacked.value[attempted], -least[attempted])
+
+
+@settings(max_examples=60)
+@given(two_classes, st.sampled_from(EPSILONS), st.integers(0, 2**31), st.integers(1, 3))
+def test_pgd_from_random_starts_breaks_exactly_what_can_be_broken(problem, epsilon, seed, restarts):
+    """Random starts are no multiples of anything: where the oracle finds a tie, rounding may decide."""
+    model, x, labels = problem
+    least, broken = oracle(model, x, labels, epsilon)
+    attacked = run(model, across(epsilon, seed=seed, restarts=restarts), x, labels)
+    assert np.array_equal(attacked.success[least != 0], broken[least != 0])
+
+
+@settings(max_examples=60)
+@given(ten_classes, st.sampled_from(EPSILONS), st.sampled_from(list(OBJECTIVES)), st.sampled_from(["best", "last"]))
+def test_with_more_classes_no_attack_breaks_what_cannot_be_broken(problem, epsilon, objective, keep):
+    model, x, labels = problem
+    least, broken = oracle(model, x, labels, epsilon)
+    for attack in (
+        across(epsilon, objective=objective, keep=keep),
+        across(epsilon, objective=objective, keep=keep, random_start=False),
+        Attack("fgsm", objective, epsilon),
+    ):
+        success = run(model, attack, x, labels).success
+        assert not (success & ~broken)[least != 0].any()
+
+
+@settings(max_examples=60)
+@given(two_classes, st.sampled_from(EPSILONS))
+def test_one_step_of_fgsm_is_enough_where_the_margin_is_linear(problem, epsilon):
+    model, x, labels = problem
+    _, broken = oracle(model, x, labels, epsilon)
+    assert np.array_equal(run(model, Attack("fgsm", "margin", epsilon), x, labels).success, broken)
+
+
+@settings(max_examples=60)
+@given(two_classes, st.sampled_from(["margin", "mse"]), st.sampled_from(EPSILONS))
+def test_fgsm_is_its_closed_form(problem, objective, epsilon):
+    """clip(x + ε sign(∂l/∂x), 0, 1): for two classes and the margin ∂l/∂x = w_rival - w_y, for the squared error Wᵀe."""
+    model, x, labels = problem
+    (layer,) = model.layers
+    weight, bias = layer.weight.astype(np.float64), layer.bias.astype(np.float64)
+    attacked = run(model, Attack("fgsm", objective, epsilon), x, labels)
+    error = x.astype(np.float64) @ weight.T + bias - np.eye(2)[labels]
+    gradient = error @ weight if objective == "mse" else weight[1 - labels] - weight[labels]
+    expected = np.clip(x + epsilon * np.sign(gradient), 0, 1)
+    attempted = attacked.clean_predicted == labels
+    assert np.array_equal(attacked.x_adv[attempted], expected[attempted])
+    assert np.array_equal(attacked.x_adv[~attempted], x[~attempted])
+
+
+def test_fgsm_on_the_cross_entropy_goes_along_the_difference_of_the_weights():
+    rng = np.random.default_rng(0)
+    weight, x = rng.standard_normal((2, 30)).astype(np.float32), rng.random((50, 30), dtype=np.float32)
+    model = linear(weight, np.zeros(2, dtype=np.float32))
+    labels = model.forward(x)[0].argmax(axis=1)
+    attacked = run(model, Attack("fgsm", "cross-entropy", 0.25), x, labels)
+    assert np.array_equal(attacked.x_adv, np.clip(x + np.float32(0.25) * np.sign(weight[1 - labels] - weight[labels]), 0, 1))
+
+
+@settings(max_examples=60)
+@given(two_classes, st.booleans())
+def test_a_larger_bound_breaks_whatever_a_smaller_one_breaks(problem, random_start):
+    model, x, labels = problem
+    ties = np.any([oracle(model, x, labels, epsilon)[0] == 0 for epsilon in EPSILONS], axis=0)
+    broken = [run(model, across(epsilon, random_start=random_start), x, labels).success for epsilon in EPSILONS]
+    for smaller, larger in zip(broken, broken[1:], strict=False):
+        assert not (smaller & ~larger)[~ties].any()
+
+
+@given(two_classes)
+def test_the_oracle_is_no_more_than_the_corners_of_the_box(problem):
+    """A linear function is least at a corner: all of them, one by one."""
+    model, x, labels = problem
+    (layer,) = model.layers
+    epsilon = 0.25
+    least, broken = oracle(model, x, labels, epsilon)
+    for image, label in enumerate(labels):
+        sides = [(max(pixel - epsilon, 0), min(pixel + epsilon, 1)) for pixel in x[image].astype(float)]
+        corners = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, len(sides))
+        outputs = corners @ layer.weight.T.astype(float) + layer.bias
+        assert (outputs[:, label] - outputs[:, 1 - label]).min() == least[image]
+        assert (outputs.argmax(axis=1) != label).any() == broken[image]
+
+
+def test_on_a_model_of_28_by_28_pixels_the_robust_accuracy_is_the_oracles():
+    """Random weights, 200 images, every bound: to the last image."""
+    rng = np.random.default_rng(0)
+    weight = rng.integers(-16, 17, (2, 784)).astype(np.float32) / 128
+    x = rng.integers(0, 257, (200, 784)).astype(np.float32) / 256
+    model = linear(weight, np.zeros(2, dtype=np.float32))
+    labels = np.where(rng.random(200) < 0.9, model.forward(x)[0].argmax(axis=1), rng.integers(0, 2, 200))
+    broken = []
+    for epsilon in (0.0, 1 / 256, 1 / 64, 1 / 16, 1.0):
+        broken.append(oracle(model, x, labels, epsilon)[1])
+        assert np.array_equal(run(model, across(epsilon, random_start=False), x, labels).success, broken[-1])
+    counts = [int(images.sum()) for images in broken]
+    assert counts == sorted(counts)
+    assert counts[0] < counts[1] < counts[-1] == 200
+
+
+@pytest.mark.parametrize("seed", [0, 123])
+def test_on_every_device_pgd_is_as_strong_as_the_oracle(xp_device, seed):
+    from minicereb.backend import to_device
+
+    rng = np.random.default_rng(seed)
+    weight, x = rng.integers(-16, 17, (2, 40)).astype(np.float32) / 64, rng.integers(0, 257, (60, 40)).astype(np.float32) / 256
+    model = linear(to_device(weight), to_device(np.zeros(2, dtype=np.float32)))
+    here = linear(weight, np.zeros(2, dtype=np.float32))
+    labels = here.forward(x)[0].argmax(axis=1)
+    broken = oracle(here, x, labels, 0.0625)[1]
+    assert 0 < broken.sum() < 60
+    for attack in (across(0.0625, random_start=False), across(0.0625, random_start=False, keep="last")):
+        assert np.array_equal(run(model, attack, x, labels).success, broken)
