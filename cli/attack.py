@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from minicereb.attacks.run import Attack
 from minicereb.cli.options import as_json, execution_options
 from minicereb.cli.output import Pace, StatusLine, note, print_json
 from minicereb.datasets import Dataset
+from minicereb.errors import require
 from minicereb.experiments.attacks import Tally, attack_config, attack_run, stored_record
 from minicereb.experiments.configs import AttackedModel
 from minicereb.experiments.runs import Run, load_model, read_run
@@ -47,6 +49,9 @@ from minicereb.experiments.runs import Run, load_model, read_run
 def attack(run: Path, images: int | None, save: Path | None, as_json: bool, **options: Any) -> None:
     """Attack the model in the run folder RUN and print how many test images it still gets right."""
     settings = Attack(**options)
+    if save is not None:  # better said before the attack than after it
+        writable = save.parent.is_dir() and os.access(save.parent, os.W_OK)
+        require(writable, "save", str(save), "a file in a folder that can be written")
     trained = read_run(run)
     dataset = datasets.load(trained.config.data.name)
     config = attack_config(trained, dataset, settings, images)

@@ -25,6 +25,10 @@ class Failure(click.ClickException):
     exit_code = 2
 
 
+# What click raises, where it has it, to show a group's help when no command is given.
+_HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
+
 class Commands(click.Group):
     """A group that tells every error a user can cause in one line."""
 
@@ -35,9 +39,14 @@ class Commands(click.Group):
         except MinicerebError as error:
             raise Failure(str(error)) from error
         except click.UsageError as error:
+            if isinstance(error, _HELP):
+                raise
             raise Failure(error.format_message()) from error
         except MemoryError as error:
             raise Failure(f"not enough memory ({error}); lower --memory or the number of cells") from error
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            raise click.exceptions.Exit(130) from None
         except BrokenPipeError:  # the reader of our output has seen enough
             raise
         except OSError as error:

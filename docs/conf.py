@@ -14,9 +14,8 @@ author = "minicereb contributors"
 copyright = author
 version = release = minicereb.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 exclude_patterns = ["_build", "_generated"]
-suppress_warnings = ["toc.empty_glob"]  # docs/results may hold no results yet
 smartquotes = False  # --json is two hyphens
 myst_heading_anchors = 3
 
@@ -25,7 +24,7 @@ napoleon_custom_sections = [("Attributes", "params_style")]  # as a list; a Name
 napoleon_use_param = False  # else the words of "shape (images, inputs)" become links
 napoleon_use_rtype = False
 autodoc_member_order = "bysource"
-autodoc_type_aliases = {"Array": "Array"}
+autodoc_typehints = "none"  # the docstrings say more: shapes
 autodoc_default_options = {"members": True, "ignore-module-all": True, "exclude-members": "__new__, __init__"}
 
 html_theme = "furo" if importlib.util.find_spec("furo") else "alabaster"
@@ -40,7 +39,7 @@ def write_equations(app):
         named = [f"`{path.relative_to(PACKAGE.parent).as_posix()}`" for path, text in sources.items() if f"[{entry.tag}]" in text]
         sections.append(
             f"## {entry.tag}\n\n```text\n{entry.formula}\n```\n\n{as_text(entry.symbols)}.\n\n"
-            f"Source: {as_text(entry.source)}. Code: {', '.join(named) or 'none yet'}.\n"
+            f"Source: {as_text(entry.source)}. Code: {', '.join(named) or 'in the tests only'}.\n"
         )
     text, path = "\n".join(sections), HERE / "_generated" / "equations.md"
     if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -65,15 +64,8 @@ def prepare_docstring(app, what, name, member, options, lines):
         lines.insert(0, r"\ ")  # an escaped space: nothing, on the line that napoleon looks at
 
 
-def prepare_signature(app, what, name, member, options, signature, returns):
-    """Write an alias, and a default that is a function, by its name."""
-    pattern = r"TypeAliasForwardRef\('(\w+)'\)|<function (\w+)>"
-    return [text and re.sub(pattern, lambda found: found[1] or found[2], text) for text in (signature, returns)]
-
-
 def setup(app):
     """Connect the hooks; Sphinx calls this."""
     app.connect("builder-inited", write_equations)
     app.connect("autodoc-skip-member", skip_field_alias)
-    app.connect("autodoc-process-signature", prepare_signature)
     app.connect("autodoc-process-docstring", prepare_docstring, priority=400)  # before napoleon, which has 500

@@ -13,6 +13,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, TypeVar
@@ -83,13 +84,15 @@ def configure(device: str | None = None, threads: int | None = None, memory: int
         If CUDA is asked for where it cannot be used.
     """
     global _execution
+    changed = _execution
     if device is not None:
-        _execution = replace(_execution, device=resolve_device(device))
+        changed = replace(changed, device=resolve_device(device))
     if threads is not None:
         require(threads >= 1, "threads", threads, "a whole number of at least 1")
-        _execution = replace(_execution, threads=threads)
+        changed = replace(changed, threads=threads)
     if memory is not None:
-        _execution = replace(_execution, memory=parse_memory(memory))
+        changed = replace(changed, memory=parse_memory(memory))
+    _execution = changed
     return _execution
 
 
@@ -121,6 +124,31 @@ def cupy_problem() -> str | None:
         return f"CuPy is installed but unusable: {str(error).splitlines()[0]}"
     _LIBRARIES[cupy.ndarray] = cupy
     return None
+
+
+def device_properties() -> dict[str, Any] | None:
+    """Return name, compute capability, CUDA runtime and memory of the GPU, or None if CuPy cannot use one."""
+    if cupy_problem() is not None:
+        return None
+    import cupy
+
+    properties = cupy.cuda.runtime.getDeviceProperties(0)
+    free, total = cupy.cuda.runtime.memGetInfo()
+    return {
+        "name": properties["name"].decode(),
+        "compute_capability": f"{properties['major']}.{properties['minor']}",
+        "cuda_runtime": cupy.cuda.runtime.runtimeGetVersion(),
+        "memory": total,
+        "memory_free": free,
+    }
+
+
+def wait_for_device() -> None:
+    """Return when all work that was given to the configured device is done."""
+    if _execution.device == "cuda":
+        import cupy
+
+        cupy.cuda.get_current_stream().synchronize()
 
 
 def resolve_device(device: str) -> str:
@@ -168,13 +196,14 @@ LANES = 16  # sums over blocks are taken in this many parts, whatever the number
 
 def blocks(total: int, size: int) -> Iterator[slice]:
     """Cut ``range(total)`` into slices of at most `size`."""
-    for start in range(0, total, max(1, size)):
+    size = max(1, size)
+    for start in range(0, total, size):
         yield slice(start, min(start + size, total))
 
 
 def cell_blocks(like: Array, cells: int, columns: int) -> list[slice]:
     """Cut a population of cells into blocks whose activity for `columns` images fits the cache (a GPU takes them whole)."""
-    size = ACTIVITY_BYTES // (4 * columns) if isinstance(like, np.ndarray) else cells
+    size = ACTIVITY_BYTES // (4 * max(1, columns)) if isinstance(like, np.ndarray) else cells
     return list(blocks(cells, max(256, size)))
 
 
@@ -189,12 +218,18 @@ def run_lanes(function: Callable[[Part], Result], parts: list[Part]) -> list[Res
     Each thread takes a contiguous share, so that what it touches stays in its own cache from one call to the next.
     """
     workers = min(_execution.threads, len(parts))
-    with _blas().limit(limits=1):
+    with one_blas_thread():
         if workers <= 1:
             return [function(part) for part in parts]
         cuts = [len(parts) * worker // workers for worker in range(workers + 1)]
         shares = [parts[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
-        others = [_pool(workers - 1).submit(lambda share: [function(part) for part in share], share) for share in shares[1:]]
+        warnings = np.geterr()  # a new thread has NumPy's own settings, not its caller's
+
+        def work(share: list[Part]) -> list[Result]:
+            with np.errstate(**warnings):
+                return [function(part) for part in share]
+
+        others = [_pool(workers - 1).submit(work, share) for share in shares[1:]]
         results = [function(part) for part in shares[0]]
         for other in others:
             results += other.result()
@@ -242,6 +277,11 @@ def scratch(slot: str, shape: tuple[int, int], like: Array) -> Array:
 
 
 _scratch = threading.local()
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Keep BLAS on one thread within a block, so that its results do not depend on how many threads it has."""
+    return _blas().limit(limits=1)
 
 
 @functools.cache

@@ -6,13 +6,12 @@ import importlib.metadata
 import os
 import platform
 import subprocess
-import sys
 from typing import Any
 
 from threadpoolctl import threadpool_info
 
 from minicereb import __version__
-from minicereb.backend import available_cores, cupy_problem, execution
+from minicereb.backend import available_cores, cupy_problem, device_properties, execution
 from minicereb.datasets import store
 
 PACKAGES = ("numpy", "scipy", "matplotlib", "click", "pooch", "threadpoolctl", "scikit-learn", "torch")
@@ -35,7 +34,7 @@ def examine() -> dict[str, Any]:
         "cores": available_cores(),
         "memory": _physical_memory(),
         "execution": {"threads": execution().threads, "memory": execution().memory},
-        "cupy": {"wheels": {name: _version(name) for name in wheels}, "problem": cupy_problem(), "device": _device()},
+        "cupy": {"wheels": {name: _version(name) for name in wheels}, "problem": cupy_problem(), "device": device_properties()},
         "driver": _driver(),
         "data": [
             {"dataset": name, "file": each.file.name, "state": each.state, "path": str(each.path) if each.path else None}
@@ -90,18 +89,3 @@ def _driver() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return "; ".join(answer.stdout.strip().splitlines()) or None if answer.returncode == 0 else None
-
-
-def _device() -> dict[str, Any] | None:
-    if cupy_problem() is not None:
-        return None
-    cupy = sys.modules["cupy"]
-    properties = cupy.cuda.runtime.getDeviceProperties(0)
-    free, total = cupy.cuda.runtime.memGetInfo()
-    return {
-        "name": properties["name"].decode(),
-        "compute_capability": f"{properties['major']}.{properties['minor']}",
-        "cuda_runtime": cupy.cuda.runtime.runtimeGetVersion(),
-        "memory": total,
-        "memory_free": free,
-    }

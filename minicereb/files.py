@@ -111,11 +111,22 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path} is not an npz file")
             with archive:
+                _check_archive(archive.zip, file)
                 return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
     except (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is damaged or not an npz file ({error})") from error
+
+
+def _check_archive(archive: zipfile.ZipFile, file: IO[bytes]) -> None:
+    """Check every sum before a header is believed, and that no entry was lost: neither NumPy nor zipfile does."""
+    if broken := archive.testzip():
+        raise zipfile.BadZipFile(f"bad checksum of {broken}")
+    file.seek(-22, os.SEEK_END)
+    end = file.read()
+    if end[:4] == b"PK\5\6" and int.from_bytes(end[10:12], "little") != len(archive.infolist()):
+        raise zipfile.BadZipFile("entries are missing")
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 Installed in CuPy's place, it sends the product down the paths of a device. What CuPy would refuse, or do by a hidden copy between
 host and device, is a TypeError here: arithmetic, ``out=``, indexing and assignment that mix the two kinds of array, and NumPy
 functions called on an array of the device. Reading a value, which CuPy allows at the price of a wait for the device, is counted.
+A calculation with arrays of two floating-point types, by which a forgotten ``dtype=`` slows a network down, is a TypeError too.
 
 It is no subclass of ``numpy.ndarray`` because :mod:`minicereb.backend` takes these for arrays of the host.
 """
@@ -30,6 +31,7 @@ class StrictArray(NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc, method, *inputs, **keywords):
         outs = keywords.get("out", (None,))
+        _agree((*inputs, *outs))
         result = _close(getattr(ufunc, method)(*_open(inputs), **_open(keywords)))
         return result if outs[0] is None else outs[0]
 
@@ -45,7 +47,7 @@ class StrictArray(NDArrayOperatorsMixin):
         value = getattr(self._inside, name)
         if name in ("item", "tolist"):
             return lambda *args: getattr(_read(self), name)(*args)
-        return _guarded(value) if callable(value) else _close(value)
+        return _guarded(value, self) if callable(value) else _close(value)
 
     def __getitem__(self, key):
         return _close(self._inside[_open(key)])
@@ -96,6 +98,13 @@ def _open(value):
     return value
 
 
+def _agree(values):
+    """Refuse two floating-point types among the arrays; numbers, and arrays without axes, are numbers."""
+    types = {value.dtype for value in values if isinstance(value, StrictArray) and value.ndim and value.dtype.kind == "f"}
+    if len(types) > 1:
+        raise TypeError(f"arrays of {' and '.join(sorted(map(str, types)))} of the device in one calculation")
+
+
 def _close(value):
     if isinstance(value, np.ndarray | np.generic):
         return StrictArray(np.asarray(value))  # a sum over everything is an array without axes, as in CuPy
@@ -104,8 +113,9 @@ def _close(value):
     return value
 
 
-def _guarded(function):
+def _guarded(function, *own):
     def call(*args, **kwargs):
+        _agree((*own, *args, *kwargs.values()))
         result = _close(function(*_open(args), **_open(kwargs)))
         return result if kwargs.get("out") is None else kwargs["out"]
 
@@ -136,6 +146,7 @@ class _CsrMatrix:
         return _CsrMatrix(self._matrix.T, None)
 
     def __matmul__(self, other):
+        _agree((StrictArray(self._matrix.data), other))
         return _close(self._matrix @ _open(other))
 
 

@@ -330,6 +330,22 @@ def test_the_strict_stand_in_refuses_to_meet_the_host(leak):
         leak(strict.library.asarray(HOST))
 
 
+@pytest.mark.parametrize(
+    "promote",
+    [
+        lambda single, double: single + double,
+        lambda single, double: double @ single,
+        lambda single, double: strict.library.matmul(single, single, out=double),
+        lambda single, double: strict.library.maximum(double, single),
+        lambda single, double: strict.library.where(single > 0, single, double),
+        lambda single, double: single.dot(double),
+    ],
+)
+def test_the_strict_stand_in_refuses_to_promote(promote):
+    with pytest.raises(TypeError, match=r"float32 and float64"):
+        promote(strict.library.ones((2, 2), dtype=np.float32), strict.library.ones((2, 2)))
+
+
 def test_the_strict_stand_in_computes_like_numpy(monkeypatch):
     strict.install(monkeypatch)
     host = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)

@@ -160,7 +160,7 @@ def test_equal_arrays_give_equal_bytes_whenever_they_are_written(npz, monkeypatc
 
 def test_a_truncated_npz_is_an_error_wherever_it_ends(npz):
     content = npz.read_bytes()
-    for length in (*range(300), *range(300, 12_000, 97), *range(12_000, len(content))):
+    for length in (*range(300), *range(300, 12_000, 197), *range(12_000, len(content))):
         npz.write_bytes(content[:length])
         with pytest.raises(DataError, match="arrays.npz"):
             files.read_npz(npz)
@@ -181,11 +181,12 @@ def damage(npz, content, place, value):
             return type(error).__name__
 
 
-def test_every_flipped_bit_is_an_error_or_does_no_harm(npz):
+def test_a_flipped_bit_in_any_byte_is_an_error_or_does_no_harm(npz):
     content = npz.read_bytes()
     values = range(content.index(ARRAYS["readout"].tobytes()), 12_000)
     places = set(range(len(content))) - set(values) | set(values[::97])
-    results = {(place, bit): damage(npz, content, place, content[place] ^ (1 << bit)) for place in places for bit in range(8)}
+    flips = [(place, bit % 8) for place in places for bit in (place, place + 3)]
+    results = {(place, bit): damage(npz, content, place, content[place] ^ (1 << bit)) for place, bit in flips}
     assert {flip: result for flip, result in results.items() if result not in ("error", "same")} == {}
     assert list(results.values()).count("error") > len(results) / 2
 

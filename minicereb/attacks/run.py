@@ -12,7 +12,7 @@ from minicereb.attacks.fgsm import fgsm
 from minicereb.attacks.objectives import objective_named
 from minicereb.attacks.pgd import pgd
 from minicereb.attacks.sources import Landscape, Point
-from minicereb.backend import Array, images_per_block, to_device, to_numpy, xp_of
+from minicereb.backend import Array, images_per_block, one_blas_thread, to_device, to_numpy, xp_of
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, MinicerebError, require
 from minicereb.randomness import uniform
@@ -125,25 +125,30 @@ def attack_images(model: Any, attack: Attack, rows: np.ndarray, labels: np.ndarr
     for start in range(0, len(ids), size):
         block = ids[start : start + size]
         x, y = to_unit(to_device(rows[block])), to_device(labels[block])
-        yield _checked(model, attack, block, x, y, *_attack_block(model, attack, block, x, y))
+        with one_blas_thread():
+            attacked = _checked(model, attack, block, x, y, *_attack_block(model, attack, block, x, y))
+        yield attacked
 
 
 def _attack_block(model: Any, attack: Attack, ids: np.ndarray, x: Array, labels: Array) -> tuple[Array, Array]:
     """Return the chosen point of each image and the model's answers to the clean images."""
     xp = xp_of(x)
     objective = objective_named(attack.objective)
-    clean = Landscape(model, objective, labels).look(x)
-    _check_outputs(clean.outputs, len(x))
-    predicted, chosen = clean.outputs.argmax(axis=1), x.copy()
+    outputs, _ = model.forward(x)
+    _check_outputs(outputs, labels)
+    predicted, chosen = outputs.argmax(axis=1), x.copy()
+    value = xp.full(len(x), -xp.inf, dtype=x.dtype)
     pending = xp.flatnonzero(predicted == labels)  # the rest is misclassified without our help
     for restart in range(attack.restarts if attack.method == "pgd" else 1):
         if len(pending) == 0:
             break
         landscape = Landscape(model, objective, labels[pending])
-        points = _search(attack, landscape, x[pending], to_numpy(pending), ids, restart)
+        points = _watched(_search(attack, landscape, x[pending], to_numpy(pending), ids, restart))
         best = _best(points, landscape.labels) if attack.keep == "best" else _last(points)
-        chosen[pending] = best.x
-        pending = pending[best.outputs.argmax(axis=1) == landscape.labels]
+        wrong = best.outputs.argmax(axis=1) != landscape.labels
+        better = wrong | (best.value > value[pending]) | (attack.keep == "last")
+        chosen[pending[better]], value[pending[better]] = best.x[better], best.value[better]
+        pending = pending[~wrong]
     return chosen, predicted
 
 
@@ -158,6 +163,17 @@ def _search(
         noise = uniform(xp, attack.seed, "attack start", (restart,), to_device(ids[pending]), x.shape[1])
         start = x + np.float32(attack.epsilon) * (2 * noise - 1)
     return pgd(landscape, x, start, attack.epsilon, attack.steps, attack.step_size)
+
+
+def _watched(points: Iterator[Point]) -> Iterator[Point]:
+    """Pass points on, and raise at the end if anything was not finite on the way: one look at the device, not one a step."""
+    finite: Any = True
+    for point in points:
+        xp = xp_of(point.x)
+        finite = xp.isfinite(point.value).all() & xp.isfinite(point.x).all() & finite
+        yield point
+    if not bool(finite):
+        raise MinicerebError("outputs or gradients of the model are not finite; an attack on them would prove nothing")
 
 
 def _last(points: Iterator[Point]) -> Point:
@@ -180,9 +196,11 @@ def _best(points: Iterator[Point], labels: Array) -> Point:
     return best
 
 
-def _check_outputs(outputs: Array, images: int) -> None:
-    if outputs.ndim != 2 or len(outputs) != images:
-        raise InputError("model", f"outputs of shape {outputs.shape}", f"one row of outputs for each of {images} images")
+def _check_outputs(outputs: Array, labels: Array) -> None:
+    classes = int(labels.max()) + 1
+    if outputs.ndim != 2 or len(outputs) != len(labels) or outputs.shape[1] < classes:
+        expected = f"one row of at least {classes} outputs for each of {len(labels)} images"
+        raise InputError("model", f"outputs of shape {outputs.shape}", expected)
     if not bool(xp_of(outputs).isfinite(outputs).all()):
         raise MinicerebError("the model's outputs are not finite; an attack on them would prove nothing")
 
@@ -190,7 +208,7 @@ def _check_outputs(outputs: Array, images: int) -> None:
 def _checked(model: Any, attack: Attack, ids: np.ndarray, x: Array, labels: Array, x_adv: Array, clean: Array) -> Attacked:
     """Look again: the answers to the attacked images, their distance and their box, all from the images themselves."""
     again = Landscape(model, objective_named(attack.objective), labels).look(x_adv)
-    _check_outputs(again.outputs, len(x))
+    _check_outputs(again.outputs, labels)
     x, x_adv, y = to_numpy(x), to_numpy(x_adv), to_numpy(labels)
     predicted = to_numpy(again.outputs.argmax(axis=1))
     distance = np.abs(x_adv.astype(np.float64) - x).max(axis=1, initial=0.0)

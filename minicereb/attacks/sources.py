@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from minicereb.attacks.objectives import Objective
 from minicereb.backend import Array
+from minicereb.errors import require
 
 
 class Point(NamedTuple):
@@ -43,10 +44,17 @@ def exact(model: Any, objective: Objective, x: Array, labels: Array) -> tuple[Po
     -------
     point : Point
     gradient : array, shape (images, inputs)
+
+    Raises
+    ------
+    InputError
+        If the model's gradient does not have the shape of its input.
     """
     outputs, cache = model.forward(x)
     value, d_outputs = objective(outputs, labels)
-    return Point(x, outputs, value), model.input_gradient(d_outputs, cache)
+    gradient = model.input_gradient(d_outputs, cache)
+    require(gradient.shape == x.shape, "model", f"an input gradient of shape {gradient.shape}", f"one of shape {x.shape}")
+    return Point(x, outputs, value), gradient
 
 
 @dataclass(frozen=True)

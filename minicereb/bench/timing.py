@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from minicereb.backend import execution
+from minicereb.backend import wait_for_device
 
 
 @dataclass(frozen=True)
@@ -69,23 +69,16 @@ def time_contest(contest: Contest, turns: int = 15) -> Iterator[Row]:
     for turn in range(turns + 1):
         for name, work in everything.items():
             work()  # the caches and threads of whoever came before are not ours to pay for
-            _wait()
+            wait_for_device()
             began = time.perf_counter()
             for _ in range(contest.repeats):
                 work()
-            _wait()
+            wait_for_device()
             if turn:
                 times[name].append((time.perf_counter() - began) / contest.repeats)
     median = {name: statistics.median(values) for name, values in times.items()}
     for peer in contest.peers or [None]:
         yield Row(contest.name, median["ours"], median["floor"], contest.floor_name, peer, median[peer] if peer else None)
-
-
-def _wait() -> None:
-    if execution().device == "cuda":
-        import sys
-
-        sys.modules["cupy"].cuda.get_current_stream().synchronize()
 
 
 def run_benchmarks(peers: bool) -> Iterator[Row]:

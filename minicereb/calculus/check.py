@@ -75,7 +75,7 @@ def check_gradient(
         direction = rng.standard_normal(at.shape)
         direction /= np.linalg.norm(direction)
         ahead, behind = function(at + step * direction), function(at - step * direction)
-        if abs((ahead - middle) - (middle - behind)) > 1e-3 * scale * step + 1e-9 * abs(middle):
+        if abs((ahead - middle) - (middle - behind)) > 1e-3 * scale * step + 1e-13 * abs(middle):
             kinks += 1
             continue
         errors.append(abs((ahead - behind) / (2 * step) - float(np.vdot(gradient, direction))) / scale)

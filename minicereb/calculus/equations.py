@@ -81,12 +81,6 @@ EQUATIONS = (
         "α step size, x_0 uniform in the ball",
         "Madry et al. (2018)",
     ),
-    Equation(
-        "M-ORACLE",
-        "min over the box of the margin to class j: m_j + Σ_i min(w_i lo_i, w_i hi_i)",
-        "w difference of two classes' weights, m_j its clean margin, [lo_i, hi_i] how far pixel i can move",
-        "linear models, exact",
-    ),
 )
 
 

@@ -1,6 +1,7 @@
 """Losses and attack objectives: each returns its value per image and its derivative by the network's outputs.
 
-Training descends the first, an attack ascends any of them: they are the same functions. Labels are class numbers; where the
+Training descends one of them (the cerebellum the first, the perceptron the second), an attack ascends any: they are the same
+functions. Labels are class numbers; where the
 formula needs targets, they are one-hot.
 """
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.backend import Array, images_per_block, to_device, to_numpy
+from minicereb.backend import Array, blocks, to_device, to_numpy
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.experiments.configs import CerebellumModel, Train
@@ -49,9 +49,8 @@ def build_learner(config: Train, dataset: Dataset) -> Learner:
 def solve(model: Cerebellum, split: Split, ltd: bool) -> Cerebellum:
     """Return `model` with the least-squares readout of the training images."""
     data = split.dataset
-    size = images_per_block(8 * model.wiring.cells, 1024)
-    blocks = (split.training[start : start + size] for start in range(0, len(split.training), size))
-    batches = ((to_unit(to_device(data.x_train[ids])), to_device(data.y_train[ids])) for ids in blocks)
+    groups = [split.training[group] for group in blocks(len(split.training), 1024)]
+    batches = ((to_unit(to_device(data.x_train[ids])), to_device(data.y_train[ids])) for ids in groups)
     return least_squares_readout(model, batches, centre=ltd)
 
 

@@ -21,7 +21,7 @@ import scipy
 from minicereb import __version__
 from minicereb.backend import Array, execution, to_numpy
 from minicereb.datasets.dataset import Dataset
-from minicereb.errors import DataError, RunError
+from minicereb.errors import DataError, MinicerebError, RunError
 from minicereb.experiments.configs import CerebellumModel, Train, config_hash, differences, from_json, to_json
 from minicereb.experiments.models import build_learner, build_model, model_arrays, solve
 from minicereb.files import atomic_write, folder_lock, read_json, read_npz, sha256_file, write_json, write_npz
@@ -52,21 +52,25 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder that was read."""
+    """A run folder that was read; `hash` is the one its settings had when it was begun."""
 
     folder: Path
     config: Train
+    hash: str
     manifest: dict[str, Any]
 
     @property
     def result(self) -> dict[str, Any] | None:
         """What the run came to, or None while it is incomplete."""
-        return self.manifest.get("result")
+        return self.manifest.get("result") or None
 
     def metrics(self) -> list[dict[str, Any]]:
         """One record an epoch."""
         path = self.folder / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        try:
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        except ValueError as error:
+            raise DataError(f"{path} is damaged ({error})") from error
 
 
 def read_run(folder: str | Path) -> Run:
@@ -75,11 +79,22 @@ def read_run(folder: str | Path) -> Run:
     if not (folder / "config.json").is_file():
         raise RunError(f"{folder} is not a run folder: it has no config.json")
     stored = read_json(folder / "config.json")
-    config = from_json(stored.get("config") if isinstance(stored, dict) else None)
+    try:
+        config = from_json(stored.get("config") if isinstance(stored, dict) else None)
+    except MinicerebError as error:
+        raise DataError(f"{folder / 'config.json'}: {error}") from error
     if not isinstance(config, Train):
         raise DataError(f"{folder / 'config.json'} does not hold the settings of a training")
-    manifest = read_json(folder / "manifest.json") if (folder / "manifest.json").exists() else {}
-    return Run(folder, config, manifest)
+    return Run(folder, config, stored.get("hash", ""), _read_manifest(folder / "manifest.json"))
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    manifest = read_json(path) if path.exists() else {}
+    result = manifest.get("result", {}) if isinstance(manifest, dict) else None
+    whole = {"test_accuracy", "train_accuracy", "validation_accuracy", "epoch", "seconds"}
+    if not isinstance(result, dict) or (result and (not whole <= set(result) or "model_sha256" not in manifest)):
+        raise DataError(f"{path} does not hold what a run's manifest holds")
+    return manifest
 
 
 def load_model(run: Run, dataset: Dataset) -> Any:
@@ -138,9 +153,9 @@ def _belongs(config: Train, folder: Path) -> bool:
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; a run needs a folder")
     if (folder / "config.json").exists():
-        other = read_run(folder).config
-        if config_hash(other) != config_hash(config):
-            what = "; ".join(differences(config, other)) or "another revision of the program"
+        other = read_run(folder)
+        if other.hash != config_hash(config):
+            what = "; ".join(differences(config, other.config)) or "another revision of the program"
             raise RunError(f"{folder} holds a run with other settings ({what}); choose another --out")
         return True
     if folder.exists() and any(path.name != ".lock" for path in folder.iterdir()):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from minicereb.backend import execution, to_device, to_numpy, xp_of
+from minicereb.backend import blocks, execution, one_blas_thread, run_lanes, to_device, to_numpy, xp_of
 from minicereb.calculus.activations import relu
 from minicereb.calculus.losses import one_hot
 from minicereb.errors import InputError, require
@@ -55,8 +56,7 @@ def least_squares_readout(
         h = wiring.project(slice(0, cells), xp.ascontiguousarray(x.T), xp.empty((cells, len(x)), dtype=x.dtype))
         h = to_numpy(relu(h, out=h))
         y = to_numpy(one_hot(labels, xp.empty((len(x), classes), dtype=x.dtype)))
-        gram += h @ h.T
-        product += h @ y
+        run_lanes(partial(_add_moments, h=h, y=y, gram=gram, product=product), list(blocks(cells, 512)))
         activity += h.sum(axis=1)
         targets += y.sum(axis=0)
         images += len(x)
@@ -66,5 +66,14 @@ def least_squares_readout(
     gram -= np.outer(mean, mean)  # now ZᵀZ / n
     product -= np.outer(mean, targets)
     gram[np.diag_indices(cells)] += max(ridge * np.trace(gram) / cells, np.finfo(np.float64).tiny)
-    readout = cho_solve(cho_factor(gram, overwrite_a=True), product)
+    try:
+        with one_blas_thread():
+            readout = cho_solve(cho_factor(gram, overwrite_a=True), product)
+    except np.linalg.LinAlgError as error:
+        raise InputError("ridge", ridge, "a larger number: the cells' activities are linearly dependent") from error
     return replace(cerebellum, readout=to_device(readout.astype(np.float32)), ltd_mean=to_device(mean.astype(np.float32)))
+
+
+def _add_moments(part: slice, h: np.ndarray, y: np.ndarray, gram: np.ndarray, product: np.ndarray) -> None:
+    gram[part] += h[part] @ h.T
+    product[part] += h[part] @ y

@@ -25,7 +25,7 @@ class Learned(NamedTuple):
     Attributes
     ----------
     loss : array, shape (batch,)
-        ``½‖ŷ - y‖²`` of each image before the update.
+        Of each image before the update: ``½‖ŷ - y‖²``, or what else the rule descends.
     outputs : array, shape (batch, classes)
         ŷ before the update.
     """
@@ -71,13 +71,19 @@ class DeltaRule:
         return {"readout": self.model.readout, "ltd_mean": self.model.ltd_mean, **self.state}
 
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
-        """Learn from up to ``batches_ahead`` batches, one after the other, and yield what each showed.
+        """Learn from one batch after the other, and yield what each showed.
 
         Parameters
         ----------
         x : array of float, shape (images, inputs)
         labels : array of int, shape (images,)
         """
+        group = self.batches_ahead * self.batch_size
+        for start in range(0, len(x), group):
+            yield from self._learn_group(x[start : start + group], labels[start : start + group])
+
+    def _learn_group(self, x: Array, labels: Array) -> Iterator[Learned]:
+        """Learn from as many batches as the granule cells respond to ahead."""
         xp, size = xp_of(x), self.batch_size
         count = -(-len(x) // size)
         padded = xp.zeros((x.shape[1], count, self.columns), dtype=x.dtype)

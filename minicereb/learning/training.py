@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minicereb.backend import Array, images_per_block, to_device, to_numpy
+from minicereb.backend import Array, images_per_block, one_blas_thread, to_device, to_numpy
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import MinicerebError, require
@@ -120,7 +120,8 @@ def accuracy(model: Any, rows: np.ndarray, labels: np.ndarray, ids: np.ndarray |
     size, correct = images_per_block(getattr(model, "bytes_per_image", 0)), 0
     for start in range(0, len(ids), size):
         block = ids[start : start + size]
-        outputs = model.forward(to_unit(to_device(rows[block])))[0]
+        with one_blas_thread():
+            outputs = model.forward(to_unit(to_device(rows[block])))[0]
         correct += int((to_numpy(outputs.argmax(axis=1)) == labels[block]).sum())
     return correct / max(1, len(ids))
 
@@ -165,14 +166,12 @@ def train(
             ids = order[position.seen : position.seen + group]
             labels = to_device(data.y_train[ids])
             losses, hits = [], []  # read at the end of the group, so that a GPU is not waited for at every step
-            for batch, learned in enumerate(learner.learn(to_unit(to_device(data.x_train[ids])), labels)):
-                losses.append(learned.loss.sum(dtype=np.float64))
-                hits.append((learned.outputs.argmax(axis=1) == labels[batch * size : (batch + 1) * size]).sum())
+            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told below, in one line
+                for batch, learned in enumerate(learner.learn(to_unit(to_device(data.x_train[ids])), labels)):
+                    losses.append(learned.loss.sum(dtype=np.float64))
+                    hits.append((learned.outputs.argmax(axis=1) == labels[batch * size : (batch + 1) * size]).sum())
             loss, correct = sum(map(float, losses)), sum(map(int, hits))
-            if not np.isfinite(loss):
-                raise MinicerebError(
-                    f"training diverged in epoch {position.epoch + 1}: the loss is {loss}; lower --learning-rate"
-                )
+            _check_finite(loss, position.epoch + 1)
             position = replace(
                 position,
                 seen=position.seen + len(ids),
@@ -186,8 +185,16 @@ def train(
         yield position, done
 
 
+def _check_finite(value: float, epoch: int) -> None:
+    if not np.isfinite(value):
+        raise MinicerebError(f"training diverged in epoch {epoch}: a value is {value}; lower --learning-rate")
+
+
 def _end_epoch(learner: Learner, split: Split, position: Position, best: dict[str, Array]) -> tuple[Position, EpochDone]:
     epoch, held_out = position.epoch + 1, len(split.validation)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for array in learner.arrays().values():  # the last update has not been seen by any loss
+            _check_finite(float(abs(array).max()), epoch)
     chosen = accuracy(learner.model, split.dataset.x_train, split.dataset.y_train, split.validation) if held_out else None
     done = EpochDone(epoch, position.loss_sum / position.seen, position.correct / position.seen, chosen)
     position = replace(position, epoch=epoch, seen=0, loss_sum=0.0, correct=0)

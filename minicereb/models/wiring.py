@@ -146,10 +146,11 @@ def _patches(rng: np.random.Generator, cells: int, image_shape: tuple[int, ...],
         raise InputError("local patch", image_shape, "a data set of images; its rows have no second dimension")
     rows, columns = image_shape[:2]
     channels = image_shape[2] if len(image_shape) == 3 else 1
-    height = max(side for side in range(1, int(count**0.5) + 1) if count % side == 0)
-    length = count // height
-    if height > rows or length > columns:
+    sides = [(side, count // side) for side in range(1, count + 1) if count % side == 0]
+    sides = [(height, length) for height, length in sides if height <= rows and length <= columns]
+    if not sides:
         raise InputError("inputs-per-cell", count, f"a number that factors into a patch within {rows} × {columns} pixels")
+    height, length = min(sides, key=lambda pair: abs(pair[0] - pair[1]))
     top = rng.integers(0, rows - height, cells, dtype=np.int32, endpoint=True)
     left = rng.integers(0, columns - length, cells, dtype=np.int32, endpoint=True)
     channel = rng.integers(0, channels, cells, dtype=np.int32)

@@ -239,6 +239,38 @@ def test_the_best_point_is_no_weaker_than_the_last(victim, objective):
     assert (best.value > last.value).any()
 
 
+class Path:
+    """Its gradient always points to brighter pixels, and its outputs depend on how far an image of 0.5 went that way."""
+
+    def __init__(self, *outputs):
+        self.outputs = np.float32(outputs)
+
+    def forward(self, x):
+        return self.outputs[np.rint((x.mean(axis=1) - 0.5) * 10).astype(int)], len(x)
+
+    def input_gradient(self, d_outputs, images):
+        return np.ones((images, 5), dtype=np.float32)
+
+
+def walk(objective, *outputs):
+    """How far the image is that PGD chooses out of those with these outputs, 0.1 apart."""
+    attack = Attack("pgd", objective, (len(outputs) - 1) / 10, steps=len(outputs) - 1, step_size=0.1, random_start=False)
+    attacked = run(Path(*outputs), attack, np.full((1, 5), 0.5, dtype=np.float32), np.zeros(1, dtype=np.int64))
+    return round(10 * float(attacked.distance[0])), bool(attacked.success[0])
+
+
+def test_a_misclassified_point_counts_before_one_with_a_larger_objective():
+    """The squared error rewards raising the right output too: a search that kept its maximum would overlook the break."""
+    assert walk("mse", (1, 0.5), (1, 1.2), (50, 0), (60, 0)) == (1, True)
+    assert walk("mse", (1, 0.5), (1, 1.2), (50, 0), (1, 3)) == (3, True)
+    assert walk("mse", (1, 0.5), (30, 1.2), (50, 0), (40, 3)) == (2, False)
+
+
+def test_of_equal_points_the_first_counts():
+    assert walk("margin", (1, 0.5), (1, 0.5), (1, 0.5)) == (0, False)
+    assert walk("margin", (1, 0.5), (1, 3), (1, 3), (2, 3)) == (1, True)
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_last_point_is_the_last_iterate(victim, objective):
     """Written out: start at the image, step along the sign, project; five times."""
@@ -300,6 +332,7 @@ class Student:
 
 
 WEIGHT = np.random.default_rng(0).standard_normal((30, 3)).astype(np.float32)
+WEIGHT -= WEIGHT.mean(axis=0)  # every class is some image's answer
 
 
 @every_attack
@@ -313,17 +346,18 @@ def test_a_students_own_classifier_can_be_attacked(attack):
 
 
 class Broken(Student):
-    """Goes wrong as told: everywhere, away from the clean images, or in its gradient."""
+    """Goes wrong as told: for the last image, away from the middle of the box, or in its gradient."""
 
     def __init__(self, where, value):
         super().__init__(WEIGHT)
-        self.where, self.value, self.calls = where, np.float32(value), 0
+        self.where, self.value = where, np.float32(value)
 
     def forward(self, x):
-        self.calls += 1
         outputs, cache = super().forward(x)
-        if self.where == "everywhere" or (self.where == "one image" and len(x)) or (self.where == "later" and self.calls > 2):
+        if self.where == "last image":
             outputs[-1:] = self.value
+        if self.where == "away":
+            outputs[np.abs(x - 0.5).max(axis=1) > 0.25] = self.value
         return outputs, cache
 
     def input_gradient(self, d_outputs, cache):
@@ -332,16 +366,19 @@ class Broken(Student):
 
 
 @pytest.mark.parametrize("label", [0, 1, 2])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("where", ["one image", "later", "gradient"])
-@every_attack
-def test_outputs_or_gradients_that_are_not_finite_are_an_error_and_no_robustness(attack, where, value, label):
+@pytest.mark.parametrize(
+    ("where", "value"), [("last image", np.nan), ("last image", np.inf), ("away", np.nan), ("away", np.inf), ("gradient", np.nan)]
+)
+@pytest.mark.parametrize("settings", [{"method": "fgsm"}, {"keep": "best"}, {"keep": "last"}], ids=str)
+def test_outputs_or_gradients_that_are_not_finite_are_an_error_and_no_robustness(settings, where, value, label):
     """Whatever the label: of outputs that are NaN the first is argmax's answer, which may well be the right one."""
-    model = Broken(where, value)
-    rows, _ = rows_and_labels(Student(WEIGHT))
+    rows = np.random.default_rng(0).integers(77, 179, (IMAGES, 30), dtype=np.uint8)  # within 0.2 of the middle
     labels = Student(WEIGHT).forward(rows.astype(np.float32) / 255)[0].argmax(axis=1)
+    chosen = labels == label
+    assert chosen.any()
+    attack = dataclasses.replace(PGD, random_start=False, **settings)
     with np.errstate(invalid="ignore"), pytest.raises(MinicerebError, match="not finite"):
-        run(model, attack, rows[labels == label], labels[labels == label])
+        run(Broken(where, value), attack, rows[chosen], labels[chosen])
 
 
 @pytest.mark.parametrize("spoil", [lambda z: z[:, 0], lambda z: z[:-1], lambda z: z[None], lambda z: z.T], ids=range(4))

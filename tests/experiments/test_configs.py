@@ -42,7 +42,8 @@ def test_the_hash_is_pinned_so_that_old_runs_are_found_again():
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"batch_size": 1}, {"keep": "last"}, {"model": CerebellumModel("random", 100, 5)}, {"data": Data("x", "c")}]
+    "change",
+    [{"seed": 1}, {"batch_size": 1}, {"keep": "last"}, {"model": CerebellumModel("random", 100, 5)}, {"data": Data("x", "c")}],
 )
 def test_every_setting_changes_the_hash(change):
     assert config_hash(dataclasses.replace(TRAIN, **change)) != config_hash(TRAIN)

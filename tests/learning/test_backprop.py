@@ -66,6 +66,15 @@ def test_images_are_taken_batch_by_batch_and_the_last_may_be_short(draw_images):
         assert np.array_equal(array, other.arrays()[name])
 
 
+def test_a_short_batch_is_averaged_over_its_own_images(draw_images):
+    x, labels = draw_images(3)
+    ten, three = (Backpropagation(perceptron(), SGD(0.5), batch_size) for batch_size in (10, 3))
+    for learner in (ten, three):
+        list(learner.learn(x, labels))
+    for name, array in ten.arrays().items():
+        assert np.array_equal(array, three.arrays()[name])
+
+
 def test_only_what_has_weights_learns_and_a_cerebellum_behind_is_taken_as_it_is(build_cerebellum, draw_images):
     x, labels = draw_images(50)
     cerebellum = build_cerebellum(cells=300, shape=(12,))
@@ -102,9 +111,7 @@ def test_every_device_learns_the_same_in_float32(xp_device, draw_images, optimiz
     outputs = [to_numpy(batch.outputs) for batch in learner.learn(x, labels)]
     here = perceptron()
     here = Sequential(
-        tuple(
-            Dense(to_numpy(layer.weight), to_numpy(layer.bias)) if isinstance(layer, Dense) else layer for layer in here.layers
-        )
+        tuple(Dense(to_numpy(layer.weight), to_numpy(layer.bias)) if isinstance(layer, Dense) else layer for layer in here.layers)
     )
     reference = Backpropagation(here, optimizer, 10)
     x, labels = to_numpy(x).astype(np.float64), to_numpy(labels)

@@ -201,7 +201,7 @@ def test_every_device_has_the_same_wiring(xp_device, kind):
         ({"k": 31, "kind": {"kind": "local"}}, "inputs-per-cell"),
         ({"k": 31, "kind": {"kind": "random", "replacement": True}}, "inputs-per-cell"),
         ({"k": 7, "kind": {"kind": "local", "patch": True}}, "inputs-per-cell"),
-        ({"k": 30, "kind": {"kind": "local", "patch": True}, "shape": (2, 15)}, "inputs-per-cell"),
+        ({"k": 14, "kind": {"kind": "local", "patch": True}, "shape": (3, 5)}, "inputs-per-cell"),
         ({"kind": {"kind": "local", "patch": True}, "shape": (30,)}, "local patch"),
     ],
 )

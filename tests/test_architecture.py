@@ -1,0 +1,274 @@
+"""What imports what, what is never used, and what is written down: rules of the whole source, read without running it."""
+
+import ast
+import configparser
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minicereb.attacks.run import Attack, attack_images
+from minicereb.experiments.attacks import Tally
+from minicereb.experiments.models import exported_arrays
+from minicereb.files import write_npz
+
+ROOT = Path(__file__).parents[1]
+LAYERS = (  # a module may import from its own layer and those above it here
+    ("errors", "backend", "randomness", "files", "statistics"),
+    ("calculus", "datasets"),
+    ("models",),
+    ("learning",),
+    ("attacks", "tasks"),
+    ("robustness",),
+    ("experiments",),
+    ("report", "explain", "exercises", "bench", "doctor"),
+    ("cli",),
+)
+CUPY = {"cupy", "cupyx"}
+FRAMEWORKS = {"torch", "torchvision", "tensorflow", "keras", "jax", "jaxlib", "flax", "mxnet", "paddle", "mindspore", "theano"}
+FRAMEWORKS |= {"aesara", "pytensor", "autograd", "chainer", "tinygrad", "foolbox", "art", "cleverhans", "torchattacks"}
+PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+GENERATORS = {"randomness": {"Generator", "SFC64", "SeedSequence"}}  # elsewhere a generator's type, for annotations
+
+
+def module_name(path):
+    """``cli/train.py`` is minicereb.cli.train, as it is installed."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(("minicereb", *parts) if parts[0] == "cli" else parts).removesuffix(".__init__")
+
+
+SOURCES = {
+    module_name(path): path.read_text(encoding="utf-8")
+    for folder in ("minicereb", "cli")
+    for path in (ROOT / folder).rglob("*.py")
+}
+
+
+def layer(module):
+    """Number of a module's layer; the package itself, which holds the version, counts as ground."""
+    part = (module.split(".") + [""])[1]
+    return 0 if not part else next((number for number, names in enumerate(LAYERS) if part in names), None)
+
+
+def imports(tree):
+    """Everything that a source imports, with whether it stands inside a function."""
+    inside = {id(node) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for node in ast.walk(f)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from ((name, id(node) in inside) for name in names)
+
+
+def wrong_layers(module, source):
+    """Imports of the project's own modules from a layer that builds on this one, or by a path that hides the layer."""
+    here, found = layer(module), []
+    if here is None:
+        return [f"{module} has no layer"]
+    for name, _ in imports(ast.parse(source)):
+        is_ours, is_version = name.split(".")[0] in ("minicereb", ""), name == "minicereb.__version__"
+        there = 0 if is_version else layer(name)
+        if is_ours and (name.startswith(".") or there is None or there > here):
+            found.append(f"{module} imports {name}")
+    return found
+
+
+def wrong_libraries(module, source):
+    """Imports of CuPy, of another framework or of something that pickles, where they do not belong."""
+    found = []
+    for name, inside in imports(ast.parse(source)):
+        library = name.split(".")[0]
+        if (
+            (library in CUPY and module != "minicereb.backend")
+            or (library in FRAMEWORKS and not (module.startswith("minicereb.bench.") and inside))
+            or library in PICKLERS
+        ):
+            found.append(f"{module} imports {name}")
+    return found
+
+
+def unpickled(module, source):
+    """Calls that allow pickle."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and getattr(node.value, "value", None) is not False:
+            yield f"{module}, line {node.value.lineno}: allow_pickle"
+
+
+def global_randomness(module, source):
+    """Uses of a random generator that has no address: NumPy's or CuPy's ``random`` functions, Python's own."""
+    tree = ast.parse(source)
+    allowed = GENERATORS.get(module.removeprefix("minicereb."), {"Generator"})
+    for node in ast.walk(tree):
+        is_function = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute) and node.value.attr == "random"
+        if is_function and node.attr not in allowed:
+            yield f"{module}, line {node.lineno}: {ast.unparse(node)}"
+    for name, _ in imports(tree):
+        if name.split(".")[0] in ("random", "secrets") or re.search(r"\.random(\.|$)", name):
+            yield f"{module} imports {name}"
+
+
+def undescribed(module, source):
+    """Public functions, classes, methods and non-empty modules without a docstring."""
+    tree = ast.parse(source)
+    if tree.body and not ast.get_docstring(tree):
+        yield module
+    scopes = [(module, tree)]
+    while scopes:
+        prefix, scope = scopes.pop()
+        for node in scope.body:
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or node.name.startswith("_"):
+                continue
+            if not ast.get_docstring(node):
+                yield f"{prefix}.{node.name}"
+            if isinstance(node, ast.ClassDef):
+                scopes.append((f"{prefix}.{node.name}", node))
+
+
+RULES = (wrong_layers, wrong_libraries, unpickled, global_randomness, undescribed)
+
+
+@pytest.mark.parametrize("module", sorted(SOURCES))
+def test_a_module_keeps_the_rules(module):
+    assert [complaint for rule in RULES for complaint in rule(module, SOURCES[module])] == []
+
+
+def test_the_walk_sees_the_whole_house():
+    assert {"minicereb", "minicereb.backend", "minicereb.experiments.studies.study", "minicereb.cli.main"} <= SOURCES.keys()
+    assert len(SOURCES) > 50
+
+
+@pytest.mark.parametrize(
+    ("rule", "module", "source"),
+    [
+        (wrong_layers, "minicereb.backend", "from minicereb.calculus.losses import margin"),
+        (wrong_layers, "minicereb.calculus.losses", "import minicereb.models.wiring"),
+        (wrong_layers, "minicereb.models.mlp", "from minicereb import learning"),
+        (wrong_layers, "minicereb.models.mlp", "from ..learning import backprop"),
+        (wrong_layers, "minicereb.models.mlp", "from . import layers"),
+        (wrong_layers, "minicereb.experiments.studies.study", "def f():\n    from minicereb.report.figures import image_rows"),
+        (wrong_layers, "minicereb.doctor", "if TYPE_CHECKING:\n    from minicereb.cli.main import main"),
+        (wrong_layers, "minicereb.models.mlp", "import minicereb.utilities"),
+        (wrong_layers, "minicereb.utilities", ""),
+        (wrong_layers, "minicereb", "from minicereb.datasets import load"),
+        (wrong_libraries, "minicereb.models.mlp", "def f():\n    import cupy as cp"),
+        (wrong_libraries, "minicereb.bench.peers", "def f():\n    from cupyx.scipy import sparse"),
+        (wrong_libraries, "minicereb.bench.peers", "import torch"),
+        (wrong_libraries, "minicereb.bench.peers", "class Peer:\n    import torch"),
+        (wrong_libraries, "minicereb.learning.backprop", "def f():\n    from torch.nn import functional"),
+        (wrong_libraries, "minicereb.cli.bench", "def f():\n    import jax.numpy as jnp"),
+        (wrong_libraries, "minicereb.files", "import pickle"),
+        (unpickled, "minicereb.files", "np.load(path, allow_pickle=True)"),
+        (unpickled, "minicereb.files", "np.load(path, allow_pickle=trusted)"),
+        (global_randomness, "minicereb.models.mlp", "w = np.random.standard_normal(3)"),
+        (global_randomness, "minicereb.models.mlp", "rng = numpy.random.default_rng()"),
+        (global_randomness, "minicereb.models.mlp", "np.random.seed(0)"),
+        (global_randomness, "minicereb.models.mlp", "noise = xp.random.normal(size=3)"),
+        (global_randomness, "minicereb.models.mlp", "from numpy.random import default_rng"),
+        (global_randomness, "minicereb.models.mlp", "from numpy import random"),
+        (global_randomness, "minicereb.models.mlp", "import random"),
+        (global_randomness, "minicereb.models.mlp", "rng = np.random.SFC64(0)"),
+        (undescribed, "minicereb.models.mlp", "x = 1"),
+        (undescribed, "minicereb.models.mlp", '"""Models."""\ndef build(): pass'),
+        (undescribed, "minicereb.models.mlp", '"""Models."""\nclass Layer: pass'),
+        (undescribed, "minicereb.models.mlp", '"""Models."""\nclass Layer:\n    """A layer."""\n    def forward(self): pass'),
+    ],
+)
+def test_what_breaks_a_rule_is_found(rule, module, source):
+    assert len(list(rule(module, source))) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        (
+            "minicereb.models.mlp",
+            "from minicereb import __version__\nfrom minicereb.calculus.dense import dense\nimport numpy",
+        ),
+        ("minicereb.datasets.npz", "from minicereb.calculus.losses import one_hot"),
+        ("minicereb.backend", "def _f():\n    import cupy\n    from cupyx.scipy import sparse"),
+        ("minicereb.bench.peers", "def _f():\n    import torch"),
+        ("minicereb.randomness", "def _f(rng: np.random.Generator):\n    return np.random.SeedSequence(0)"),
+        ("minicereb.files", "np.load(path, allow_pickle=False)\nvalue = rng.random(3)"),
+        ("minicereb.files", "def _private(): pass\nclass _Private:\n    def method(self): pass"),
+    ],
+)
+def test_what_keeps_the_rules_is_left_alone(module, source):
+    assert [complaint for rule in RULES for complaint in rule(module, f'"""Words."""\n{source}')] == []
+
+
+# -- packages ----------------------------------------------------------------------------------------------------------------
+
+
+def wrong_packages(root):
+    """Folders of code that setup.cfg does not install, packages there that do not exist, folders without ``__init__.py``."""
+    settings = configparser.ConfigParser()
+    settings.read(root / "setup.cfg", encoding="utf-8")
+    declared = set(settings["options"]["packages"].split())
+    folders = {path.parent for top in ("minicereb", "cli", "data") for path in (root / top).rglob("*.py")}
+    packages = {".".join(folder.relative_to(root).parts): folder for folder in folders}
+    installed = {name if name.split(".")[0] == "minicereb" else f"minicereb.{name}" for name in packages} | {"minicereb.data"}
+    return sorted(declared ^ installed) + [name for name, folder in packages.items() if not (folder / "__init__.py").exists()]
+
+
+def test_setup_lists_every_package():
+    assert wrong_packages(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("listed", "made", "wrong"),
+    [
+        ("minicereb minicereb.cli minicereb.data", ["minicereb/__init__.py", "cli/__init__.py"], []),
+        ("minicereb minicereb.data", ["minicereb/__init__.py", "cli/__init__.py"], ["minicereb.cli"]),
+        ("minicereb minicereb.data", ["minicereb/__init__.py", "minicereb/tasks/__init__.py"], ["minicereb.tasks"]),
+        ("minicereb minicereb.tasks minicereb.data", ["minicereb/__init__.py"], ["minicereb.tasks"]),
+        ("minicereb minicereb.data", ["minicereb/mlp.py"], ["minicereb"]),
+    ],
+)
+def test_a_package_that_is_not_listed_is_found(tmp_path, listed, made, wrong):
+    (tmp_path / "setup.cfg").write_text("[options]\npackages =\n    " + listed.replace(" ", "\n    "))
+    for path in made:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    assert wrong_packages(tmp_path) == wrong
+
+
+# -- documentation -----------------------------------------------------------------------------------------------------------
+
+
+def undocumented(page, sources):
+    """Modules that the page of all modules lacks, and those it has too many; commands have a page of their own."""
+    listed = re.findall(r"^\.\. automodule:: (\S+)$", page, re.MULTILINE)
+    return sorted({name for name, source in sources.items() if source and name.split(".")[1:2] not in ([], ["cli"])} ^ {*listed})
+
+
+def test_every_module_has_its_place_in_the_documentation():
+    assert undocumented((ROOT / "docs" / "api.md").read_text(encoding="utf-8"), SOURCES) == []
+
+
+def test_a_module_without_a_place_in_the_documentation_is_found():
+    page, sources = (
+        ".. automodule:: minicereb.old",
+        {"minicereb": "x", "minicereb.new": "x", "minicereb.a": "", "minicereb.cli.b": "x"},
+    )
+    assert undocumented(page, sources) == ["minicereb.new", "minicereb.old"]
+
+
+@pytest.mark.parametrize("kind", ["full", "random"])
+def test_the_documented_example_computes_the_outputs_of_an_exported_model(tmp_path, monkeypatch, capsys, build_cerebellum, kind):
+    model = build_cerebellum(kind=kind, dtype=np.float32, **({"replacement": True} if kind == "random" else {}))
+    rows, labels = np.arange(600, dtype=np.uint8).reshape(20, 30), np.arange(20) % 3
+    tally = Tally(keep_images=True)
+    for block in attack_images(model, Attack("pgd", "margin", 0.05, steps=2), rows, labels, np.arange(20)):
+        tally.add(block)
+    monkeypatch.chdir(tmp_path)
+    tally.save("attacked.npz")
+    write_npz("cerebellum.npz", exported_arrays(model))
+    example = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "formats.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    names = {}
+    exec(example, names)
+    assert np.allclose(names["outputs"], model.forward(names["attacked"]["x_adv"])[0], rtol=0, atol=1e-5)
+    assert "1.0 of the answers agree" in capsys.readouterr().out
