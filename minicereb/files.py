@@ -35,7 +35,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        os.replace(temporary, path)
     except OSError as error:
         raise MinicerebError(f"cannot write {path}: {_reason(error)}; nothing was changed") from error
     finally:
