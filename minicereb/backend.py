@@ -236,11 +236,32 @@ def run_lanes(function: Callable[[Part], Result], parts: list[Part]) -> list[Res
         return results
 
 
-def sum_lanes(function: Callable[[list[slice]], Array], parts: list[slice]) -> Array:
-    """Sum `function` over groups of parts: one accumulator a lane, so that a long list of blocks needs few."""
+def sum_lanes(add: Callable[[list[slice], Array], None], parts: list[slice], shape: tuple[int, int], like: Array) -> Array:
+    """Sum over many parts in a fixed number of lanes: each adds its parts to an accumulator of its own, these are added in order.
+
+    Parameters
+    ----------
+    add : callable
+        Given some of the parts and an array of `shape`, adds what they contribute to it.
+    parts : list of slice
+    shape : tuple of int
+        (rows, columns) of the sum.
+    like : array
+        Gives library and dtype.
+    """
     groups = [parts[lane * len(parts) // LANES : (lane + 1) * len(parts) // LANES] for lane in range(LANES)]
     groups = [group for group in groups if group]
-    total, *others = run_lanes(function, groups)
+    rows = shape[0]
+    sums = scratch("lanes", (rows * len(groups), shape[1]), like)
+
+    def work(lane: int) -> Array:
+        total = sums[lane * rows : (lane + 1) * rows]
+        total[...] = 0
+        add(groups[lane], total)
+        return total
+
+    first, *others = run_lanes(work, list(range(len(groups))))
+    total = first.copy()
     for other in others:
         total += other
     return total
@@ -280,7 +301,10 @@ _scratch = threading.local()
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:
-    """Keep BLAS on one thread within a block, so that its results do not depend on how many threads it has."""
+    """Keep BLAS on one thread within a block, so that its results do not depend on how many threads it has.
+
+    It is also faster beside our own threads: those of OpenBLAS go on spinning for milliseconds after a product.
+    """
     return _blas().limit(limits=1)
 
 

@@ -165,10 +165,14 @@ def test_an_exception_in_a_lane_reaches_the_caller(threads, failing):
 def test_lanes_sum_every_part_once(count):
     parts = list(backend.blocks(count * 3, 3))
 
-    def total(lane):
-        return np.array([sum(number for part in lane for number in range(part.start, part.stop)), len(lane)])
+    def add(lane, total):
+        total += [[sum(number for part in lane for number in range(part.start, part.stop)), len(lane)]]
 
-    assert backend.sum_lanes(total, parts).tolist() == [sum(range(count * 3)), count]
+    like = np.empty(0, dtype=np.float64)
+    first = backend.sum_lanes(add, parts, (1, 2), like)
+    assert first.tolist() == [[sum(range(count * 3)), count]]
+    backend.sum_lanes(add, parts[:1], (1, 2), like)
+    assert first.tolist() == [[sum(range(count * 3)), count]]  # and is nobody's scratch
 
 
 @pytest.fixture(scope="module")

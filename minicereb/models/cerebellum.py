@@ -62,24 +62,22 @@ class Cerebellum:
         outputs : array, shape (images, classes)
         cache : CerebellumCache
         """
-        xp, dtype = xp_of(x), self.readout.dtype
+        xp = xp_of(x)
         x_t = xp.ascontiguousarray(x.T)
         images = len(x)
         active = xp.empty((self.wiring.cells, images), dtype=bool)
         parts = cell_blocks(x, self.wiring.cells, images)
 
-        def outputs_of(lane: list[slice]) -> Array:
-            total = xp.zeros((images, self.readout.shape[1]), dtype=dtype)
+        def add_outputs(lane: list[slice], total: Array) -> None:
             for part in lane:
                 granule = self.wiring.project(part, x_t, scratch("granule", (part.stop - part.start, images), x_t))
                 relu(granule, out=granule)
                 xp.greater(granule, 0, out=active[part])
                 # Unlike @, dot lets other threads run also when its result is small.
                 total += xp.dot(granule.T, self.readout[part])
-            return total
+                total -= xp.dot(self.ltd_mean[part], self.readout[part])
 
-        outputs = sum_lanes(outputs_of, parts)
-        outputs -= self.ltd_mean @ self.readout
+        outputs = sum_lanes(add_outputs, parts, (images, self.readout.shape[1]), self.readout)
         return outputs, CerebellumCache(active)
 
     def input_gradient(self, d_outputs: Array, cache: CerebellumCache) -> Array:
@@ -96,21 +94,20 @@ class Cerebellum:
         -------
         array, shape (images, inputs)
         """
-        xp, dtype = xp_of(d_outputs), self.readout.dtype
+        xp = xp_of(d_outputs)
         images = len(d_outputs)
         credit = xp.ascontiguousarray(d_outputs.T)
         parts = cell_blocks(d_outputs, self.wiring.cells, images)
 
-        def gradient_of(lane: list[slice]) -> Array:
-            d_x_t = xp.zeros((self.wiring.width, images), dtype=dtype)
+        def add_gradient(lane: list[slice], d_x_t: Array) -> None:
             for part in lane:
                 d_granule = scratch("granule", (part.stop - part.start, images), credit)
                 xp.matmul(self.readout[part], credit, out=d_granule)
                 d_v = relu_input_gradient(d_granule, cache.active[part], out=d_granule)
                 self.wiring.add_input_gradient(part, d_v, d_x_t)
-            return d_x_t
 
-        return xp.ascontiguousarray(sum_lanes(gradient_of, parts).T)
+        d_x_t = sum_lanes(add_gradient, parts, (self.wiring.width, images), self.readout)
+        return xp.ascontiguousarray(d_x_t.T)
 
 
 def initial_cerebellum(wiring: Wiring, classes: int, seed: int) -> Cerebellum:
