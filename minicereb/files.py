@@ -107,11 +107,9 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Read every array of an npz; :class:`DataError` if the file is truncated, altered, or holds objects."""
     try:
         with open(path, "rb") as file:  # np.load leaves a file of its own open when it is truncated
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path} is not an npz file")
-            with archive:
-                _check_archive(archive.zip, file)
+            _check_archive(file)
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
@@ -119,14 +117,15 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise DataError(f"{path} is damaged or not an npz file ({error})") from error
 
 
-def _check_archive(archive: zipfile.ZipFile, file: IO[bytes]) -> None:
+def _check_archive(file: IO[bytes]) -> None:
     """Check every sum before a header is believed, and that no entry was lost: neither NumPy nor zipfile does."""
-    if broken := archive.testzip():
-        raise zipfile.BadZipFile(f"bad checksum of {broken}")
-    file.seek(-22, os.SEEK_END)
-    end = file.read()
-    if end[:4] == b"PK\5\6" and int.from_bytes(end[10:12], "little") != len(archive.infolist()):
-        raise zipfile.BadZipFile("entries are missing")
+    with zipfile.ZipFile(file) as archive:
+        if broken := archive.testzip():
+            raise zipfile.BadZipFile(f"bad checksum of {broken}")
+        file.seek(-22, os.SEEK_END)
+        end = file.read()
+        if end[:4] == b"PK\5\6" and int.from_bytes(end[10:12], "little") != len(archive.infolist()):
+            raise zipfile.BadZipFile("entries are missing")
 
 
 @contextlib.contextmanager
