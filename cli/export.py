@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from minicereb import datasets
+from minicereb.cli.options import as_json
+from minicereb.cli.output import print_json, print_table
 from minicereb.experiments.models import exported_arrays
 from minicereb.experiments.runs import load_model, read_run
 from minicereb.files import write_npz
@@ -15,10 +17,17 @@ from minicereb.files import write_npz
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path))
-def export(run: Path, file: Path) -> None:
+@as_json
+def export(run: Path, file: Path, as_json: bool) -> None:
     """Write every array of the model in RUN to FILE (npz), by the names in docs/formats.md."""
     found = read_run(run)
     arrays = exported_arrays(load_model(found, datasets.load(found.config.data.name)))
     write_npz(file, arrays)
-    for name, array in arrays.items():
-        click.echo(f"{name:20} {str(array.dtype):8} {' x '.join(map(str, array.shape))}")
+    if as_json:
+        written = {name: {"dtype": str(array.dtype), "shape": list(array.shape)} for name, array in arrays.items()}
+        print_json({"run": str(run), "file": str(file), "arrays": written})
+        return
+    print_table(
+        ("array", "dtype", "shape"),
+        [(name, str(array.dtype), " x ".join(map(str, array.shape))) for name, array in arrays.items()],
+    )

@@ -68,6 +68,8 @@ def test_show_export_and_plain_output(run, tmp_path):
     assert "test accuracy" in succeed("show", run).stdout
     assert json.loads(succeed("show", run, "--json").stdout)["manifest"]["status"] == "complete"
     assert "projection_indptr" in succeed("export", run, "model.npz").stdout
+    written = json.loads(succeed("export", run, "model.npz", "--json").stdout)["arrays"]
+    assert written["readout"] == {"dtype": "float32", "shape": [300, 10]}
     with np.load("model.npz", allow_pickle=False) as exported:
         assert exported["readout"].shape == (300, 10)
         assert list(exported["projection_shape"]) == [300, 784]
