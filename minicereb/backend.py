@@ -190,7 +190,7 @@ def to_numpy(array: Array) -> np.ndarray:
 
 # -- blocks ------------------------------------------------------------------------------------------------------------------
 
-ACTIVITY_BYTES = 1 << 20  # the activity of one block stays in a core's second-level cache
+ACTIVITY_BYTES = 5 << 18  # of one block of cells: few enough to stay in a fast cache, long enough to keep threads from waiting
 LANES = 16  # sums over blocks are taken in this many parts, whatever the number of threads
 
 

@@ -24,7 +24,7 @@ def naive(model, x, d_outputs):
     return (np.maximum(v, 0) - mean) @ readout, ((d_outputs @ readout.T) * (v > 0)) @ projection.T
 
 
-CELLS, IMAGES = [1, 300, 70_000], [1, 3, 300]
+CELLS, IMAGES = [1, 300, 90_000], [1, 3, 300]
 
 
 @pytest.mark.parametrize("kind", ["random", "full"])
