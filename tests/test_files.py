@@ -274,10 +274,12 @@ def test_a_folder_has_one_holder(tmp_path, holder):
 
 
 def test_a_killed_process_holds_nothing(tmp_path, holder):
+    with pytest.raises(RunError), files.folder_lock(tmp_path):  # it does hold the folder while it lives
+        pass
     holder.kill()
     holder.wait()
     with files.folder_lock(tmp_path):
-        pass
+        assert (tmp_path / ".lock").exists()
 
 
 def test_a_folder_is_free_again_after_an_exception_and_held_against_its_own_process(tmp_path):
