@@ -8,7 +8,7 @@ import click
 
 from minicereb.cli.options import as_json
 from minicereb.cli.output import print_json, print_table
-from minicereb.experiments.configs import to_json
+from minicereb.experiments.identity import to_json
 from minicereb.experiments.runs import read_run
 
 

@@ -51,6 +51,8 @@ def study(name: str, scale: str, seeds: tuple[int, ...], dataset: str | None, ou
         return
     click.echo(f"{chosen.question}\n")
     click.echo((out / "table.md").read_text(encoding="utf-8"))
+    if chosen.figures is not None:
+        click.echo(f"Figures: {', '.join(str(path) for path in sorted(out.glob('*.png')))}")
 
 
 study.help += "\n\nStudies: " + "; ".join(f"{each.name} ({each.question})" for each in STUDIES.values())  # type: ignore[operator]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from contextlib import closing
@@ -11,12 +12,18 @@ from typing import Any
 import click
 
 from minicereb import datasets
+from minicereb.calculus.activations import ACTIVATIONS
+from minicereb.calculus.noise import LAWS
+from minicereb.calculus.replicated import LOSSES
 from minicereb.cli.options import as_json, execution_options
 from minicereb.cli.output import Pace, StatusLine, interruption, print_json, stop_interrupted
 from minicereb.datasets import Dataset
 from minicereb.errors import InputError
-from minicereb.experiments.configs import CerebellumModel, Data, PerceptronModel, Train, config_hash
+from minicereb.experiments.configs import CerebellumModel, Data, Model, NoisyModel, PerceptronModel, Train
+from minicereb.experiments.identity import config_hash
 from minicereb.experiments.runs import Progress, Run, read_run, run_training
+from minicereb.learning.glr import ESTIMATORS, LAST_LAYER
+from minicereb.learning.optimizers import SCHEDULES
 
 
 @click.group()
@@ -27,7 +34,12 @@ def train() -> None:
 def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that every kind of training has."""
     for option in (
-        click.option("--dataset", default="strokes", show_default=True, help="mnist, strokes, digits or a path to an .npz file."),
+        click.option(
+            "--dataset",
+            default="strokes",
+            show_default=True,
+            help="mnist, mnist14, strokes, strokes14, digits or a path to an .npz file.",
+        ),
         click.option("--epochs", type=int, default=10, show_default=True),
         click.option(
             "--seed", type=int, default=0, show_default=True, help="Of wiring, initial weights, orders and validation split."
@@ -45,6 +57,13 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default="best",
             show_default=True,
             help="The epoch kept: the best on the held-out images, or the last.",
+        ),
+        click.option(
+            "--schedule",
+            type=click.Choice(SCHEDULES),
+            default="constant",
+            show_default=True,
+            help="The learning rate stays, or falls to 0 over the training along a cosine.",
         ),
         click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/NAME-HASH]"),
     ):
@@ -94,17 +113,65 @@ def cerebellum(**options: Any) -> None:
 @training_options
 def mlp(**options: Any) -> None:
     """Train a multilayer perceptron by backpropagation: the control."""
+    train_and_report(PerceptronModel(numbers("hidden", options["hidden"], int, "300,100")), options)
+
+
+# What a number of replications is worth depends on the estimator; these learn about as fast as they can per second.
+REPLICATIONS = {"plain": 10_000, "baseline": 100, "antithetic": 100, "sobol": 128, "rao-blackwell": 100}
+
+
+@train.command(context_settings={"default_map": {"epochs": 12, "schedule": "cosine", "validation": 0.0, "dataset": "strokes14"}})
+@click.option("--hidden", default="20", show_default=True, help="Neurons of each hidden layer.")
+@click.option("--activation", type=click.Choice(list(ACTIVATIONS)), default="threshold", show_default=True)
+@click.option("--slope", type=float, default=1.0, show_default=True, help="Of the sigmoid.")
+@click.option("--loss", type=click.Choice(list(LOSSES)), default="cross-entropy", show_default=True)
+@click.option("--noise", type=click.Choice([*LAWS, "none"]), default="gaussian", show_default=True, help="Law of the noise.")
+@click.option("--noise-scale", default="2", show_default=True, help="The law's σ: one for all layers, or one for each.")
+@click.option("--noise-degrees", type=float, help="Of Student's t.  [default: 3]")
+@click.option("--output-noise/--no-output-noise", default=True, show_default=True, help="Noise on the outputs too.")
+@click.option("--output-activation/--no-output-activation", default=False, show_default=True)
+@click.option(
+    "--estimator", type=click.Choice(list(ESTIMATORS)), help="[default: flip for threshold neurons, antithetic for others]"
+)
+@click.option("--replications", type=int, help="Of the noise for each image.  [default: 10000 plain, 100 others, 1 flip]")
+@click.option(
+    "--last-layer",
+    type=click.Choice(LAST_LAYER),
+    help="Whether the last layer too learns from loss values, or by the derivative of the loss.  [default: score where it can]",
+)
+@click.option("--l2", type=float, default=0.0, show_default=True, help="Penalty ½ l2 Σθ² on the weights.")
+@click.option("--l1", type=float, default=0.0, show_default=True, help="Penalty l1 Σ|θ| on the weights.")
+@click.option("--learn-scale", is_flag=True, help="Let the noise scales learn as well.")
+@click.option("--batch-size", type=int, default=25, show_default=True)
+@click.option("--learning-rate", type=float, default=0.02, show_default=True)
+@click.option("--optimizer", type=click.Choice(["rmsprop", "adam", "sgd"]), default="adam", show_default=True)
+@training_options
+def glr(**options: Any) -> None:
+    """Train a network with neuronal noise from its loss values (the generalised likelihood ratio method)."""
+    options["hidden"] = numbers("hidden", options["hidden"], int, "20 or 64,32")
+    noisy = options["noise"] != "none"
+    options["noise_scale"] = numbers("noise-scale", options["noise_scale"], float, "2 or 2,1") if noisy else ()
+    if options["estimator"] is None:
+        options["estimator"] = ("flip" if options["activation"] == "threshold" else "antithetic") if noisy else "backprop"
+    if options["replications"] is None:
+        options["replications"] = REPLICATIONS.get(options["estimator"], 1)
+    if options["last_layer"] is None:
+        options["last_layer"] = "score" if options["estimator"] in REPLICATIONS else "derivative"
+    train_and_report(NoisyModel(**{field.name: options[field.name] for field in dataclasses.fields(NoisyModel)}), options)
+
+
+def numbers(setting: str, text: str, kind: type, example: str) -> tuple[Any, ...]:
+    """Read numbers with commas between; :class:`InputError` for anything else."""
     try:
-        hidden = tuple(int(units) for units in options["hidden"].split(",") if units.strip())
+        return tuple(kind(part) for part in text.split(",") if part.strip())
     except ValueError:
-        raise InputError("hidden", options["hidden"], "whole numbers with commas between, for example 300,100") from None
-    train_and_report(PerceptronModel(hidden), options)
+        raise InputError(setting, text, f"numbers with commas between, for example {example}") from None
 
 
-def train_and_report(model: CerebellumModel | PerceptronModel, options: dict[str, Any]) -> None:
+def train_and_report(model: Model, options: dict[str, Any]) -> None:
     """Train, with progress, and print what came of it."""
     dataset = datasets.load(options["dataset"])
-    names = ("batch_size", "epochs", "learning_rate", "optimizer", "seed", "validation", "keep")
+    names = ("batch_size", "epochs", "learning_rate", "optimizer", "seed", "validation", "keep", "schedule")
     config = Train(model, Data(dataset.name, dataset.sha256), **{name: options[name] for name in names})
     out = options["out"] or Path("runs") / run_name(config)
     run = train_with_progress(config, dataset, out)
@@ -124,8 +191,7 @@ def train_and_report(model: CerebellumModel | PerceptronModel, options: dict[str
 
 def run_name(config: Train) -> str:
     """Return the name of a config's run folder: kind of model, data, and the beginning of its hash."""
-    kind = "cerebellum" if isinstance(config.model, CerebellumModel) else "mlp"
-    return f"{kind}-{Path(config.data.name).stem}-{config_hash(config)[:12]}"
+    return f"{config.model.family}-{Path(config.data.name).stem}-{config_hash(config)[:12]}"
 
 
 def train_with_progress(config: Train, dataset: Dataset, out: Path) -> Run:

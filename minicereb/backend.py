@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
+from scipy import special
 from scipy.sparse import _sparsetools  # what csr_array uses; its own product cannot write into an array it is given
 from threadpoolctl import ThreadpoolController
 
@@ -186,6 +187,15 @@ def to_device(array: np.ndarray, device: str | None = None) -> Array:
 def to_numpy(array: Array) -> np.ndarray:
     """Return `array` on the host."""
     return array.get() if hasattr(array, "get") else np.asarray(array)
+
+
+def special_of(array: Array) -> ModuleType:
+    """Return the special functions (of SciPy or of cupyx) for the library that owns `array`."""
+    if isinstance(array, np.ndarray):
+        return special
+    from cupyx.scipy import special as device_special
+
+    return device_special
 
 
 # -- blocks ------------------------------------------------------------------------------------------------------------------

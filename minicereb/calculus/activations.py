@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from minicereb.backend import Array, xp_of, zeros_for
+from minicereb.errors import InputError, require
 
 
 def relu(v: Array, out: Array | None = None) -> Array:
@@ -34,3 +39,111 @@ def relu_input_gradient(d_h: Array, active: Array, out: Array | None = None) -> 
         ``v > 0``, equally ``relu(v) > 0``.
     """
     return xp_of(d_h).multiply(d_h, active, out=out)
+
+
+def sigmoid(v: Array, slope: float = 1.0, out: Array | None = None) -> Array:
+    """``h = 1/(1 + exp(-s v))`` with slope s ``[G-SIGMOID]``; finite for any v.
+
+    Parameters
+    ----------
+    v : array of float, any shape
+    slope : float
+        s, above 0; the larger, the nearer to :func:`threshold`.
+    out : array, optional
+        Where to write; may be `v`.
+    """
+    # ½(1 + tanh(½sv)) neither overflows nor branches.
+    xp = xp_of(v)
+    h = xp.multiply(v, v.dtype.type(0.5 * slope), out=out)
+    h = xp.tanh(h, out=h)
+    h += 1
+    h *= v.dtype.type(0.5)
+    return h
+
+
+def threshold(v: Array, out: Array | None = None) -> Array:
+    """``h = 1 if v > 0 else 0`` ``[G-THRESHOLD]``, the limit of :func:`sigmoid`; 0 at v = 0, where the paper leaves it open."""
+    xp = xp_of(v)
+    fires = v > 0
+    if out is None:
+        return fires.astype(v.dtype)
+    xp.copyto(out, fires)
+    return out
+
+
+def absolute(v: Array, out: Array | None = None) -> Array:
+    """``h = |v|`` ``[G-ABS]``."""
+    return xp_of(v).abs(v, out=out)
+
+
+def arctan_inverse(v: Array, out: Array | None = None) -> Array:
+    """``h = arctan(1/v)`` ``[G-ARCTAN]``, computed as ``±π/2 - arctan v``; at v = 0, where it jumps, -π/2 as just below."""
+    xp = xp_of(v)
+    side = (v > 0) * v.dtype.type(math.pi) - v.dtype.type(math.pi / 2)
+    h = xp.arctan(v, out=out)
+    return xp.subtract(side, h, out=out)
+
+
+LOG_FLOOR = 1e-6
+
+
+def log_absolute(v: Array, out: Array | None = None) -> Array:
+    """``h = ln |v|`` ``[G-LOG]``; below |v| = 1e-6, where it goes to -∞, it stays at ln 1e-6."""
+    xp = xp_of(v)
+    h = xp.abs(v, out=out)
+    h = xp.maximum(h, v.dtype.type(LOG_FLOOR), out=h)
+    return xp.log(h, out=h)
+
+
+def log_absolute_minus(v: Array, out: Array | None = None) -> Array:
+    """``h = ln |v| - v`` ``[G-LOGMINUS]``, the paper's Fig. 7(c); its logarithm as in :func:`log_absolute`."""
+    return xp_of(v).subtract(log_absolute(v), v, out=out)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation of noisy neurons, by name.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`ACTIVATIONS`.
+    slope : float
+        Of the sigmoid.
+    """
+
+    name: str
+    slope: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.name not in ACTIVATIONS:
+            raise InputError("activation", self.name, ", ".join(ACTIVATIONS))
+        require(0 < self.slope < float("inf"), "slope", self.slope, "a number above 0")
+        require(self.slope == 1 or self.name == "sigmoid", "slope", self.slope, "1: only the sigmoid has a slope")
+
+    def __call__(self, v: Array, out: Array | None = None) -> Array:
+        """Response to the signals `v`; `out` may be `v`."""
+        return sigmoid(v, self.slope, out) if self.name == "sigmoid" else ACTIVATIONS[self.name](v, out)
+
+    @property
+    def smooth(self) -> bool:
+        """Whether derivatives may pass through it: it has no jump and no pole."""
+        return self.name in ("sigmoid", "absolute")
+
+    def derivative(self, v: Array) -> Array:
+        """``φ'(v)``; at the kink of \\|v\\| it is 0. :class:`InputError` for an activation with a jump or a pole."""
+        if self.name == "sigmoid":
+            h = sigmoid(v, self.slope)
+            return h * (1 - h) * v.dtype.type(self.slope)
+        require(self.smooth, "activation", self.name, "sigmoid or absolute: derivatives do not pass through a jump or a pole")
+        return xp_of(v).sign(v)
+
+
+ACTIVATIONS: dict[str, Callable[..., Array]] = {
+    "sigmoid": sigmoid,
+    "threshold": threshold,
+    "absolute": absolute,
+    "arctan-inverse": arctan_inverse,
+    "log-absolute": log_absolute,
+    "log-absolute-minus": log_absolute_minus,
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minicereb.backend import Array
+from minicereb.backend import Array, xp_of
 
 
 def dense(x: Array, weight: Array, bias: Array) -> Array:
@@ -33,4 +33,4 @@ def dense_weight_gradient(d_v: Array, x: Array) -> tuple[Array, Array]:
 
     Post-synaptic credit times pre-synaptic activity: the form that every weight change of the project has.
     """
-    return d_v.T @ x, d_v.sum(axis=0)
+    return xp_of(x).dot(d_v.T, x), d_v.sum(axis=0)  # unlike @, dot lets other threads run also when its result is small

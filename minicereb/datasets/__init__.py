@@ -2,6 +2,6 @@
 
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.registry import load
-from minicereb.datasets.transforms import to_unit
+from minicereb.datasets.transforms import pool_2x2, to_unit
 
-__all__ = ["Dataset", "load", "to_unit"]
+__all__ = ["Dataset", "load", "pool_2x2", "to_unit"]

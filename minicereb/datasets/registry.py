@@ -5,12 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from minicereb.datasets import digits, mnist, npz, store, strokes
+from minicereb.datasets import digits, mnist, npz, pooled, store, strokes
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import InputError
 
-_LOADERS = {"mnist": mnist.load, "strokes": strokes.load, "digits": digits.load}
-STROKES_OPTIONS = ("train", "test", "size", "seed")
+_LOADERS = {
+    "mnist": mnist.load,
+    "mnist14": pooled.mnist14,
+    "strokes": strokes.load,
+    "strokes14": pooled.strokes14,
+    "digits": digits.load,
+}
+_OPTIONS = {"strokes": ("train", "test", "size", "seed"), "strokes14": ("train", "test", "seed")}
 
 
 @dataclass(frozen=True)
@@ -32,9 +38,10 @@ def load(name: str, **options: Any) -> Dataset:
     Parameters
     ----------
     name : str
-        ``"mnist"``, ``"strokes"``, ``"digits"``, or the path of a file that ends in ``.npz``.
+        ``"mnist"``, ``"mnist14"``, ``"strokes"``, ``"strokes14"``, ``"digits"``, or the path of a file that ends in ``.npz``.
     **options
-        For ``"strokes"`` alone: ``train``, ``test``, ``size``, ``seed`` (see :func:`minicereb.datasets.strokes.load`).
+        For ``"strokes"`` alone: ``train``, ``test``, ``size``, ``seed`` (see :func:`minicereb.datasets.strokes.load`); for
+        ``"strokes14"`` the same without ``size``.
 
     Returns
     -------
@@ -48,13 +55,14 @@ def load(name: str, **options: Any) -> Dataset:
         If a file is missing or not what it should be.
     """
     for option, value in options.items():
-        if name != "strokes" or option not in STROKES_OPTIONS:
-            raise InputError(option, value, f"only with dataset strokes, whose options are {', '.join(STROKES_OPTIONS)}")
+        if option not in _OPTIONS.get(name, ()):
+            taken = " or ".join(f"{each}, whose options are {', '.join(known)}" for each, known in _OPTIONS.items())
+            raise InputError(option, value, f"only with dataset {taken}")
     if name in _LOADERS:
         return _LOADERS[name](**options)
     if str(name).lower().endswith(".npz"):
         return npz.load(name)
-    raise InputError("dataset", name, "mnist, strokes, digits or a path to an .npz file")
+    raise InputError("dataset", name, f"{', '.join(_LOADERS)} or a path to an .npz file")
 
 
 def describe() -> list[Description]:
@@ -64,6 +72,8 @@ def describe() -> list[Description]:
     where = str(found[0].parent) if found[0] and all(found) else "not here: minicereb data fetch mnist"
     return [
         Description("mnist", download.title, 60_000, 10_000, (28, 28), download.licence, where),
+        Description("mnist14", "all of MNIST, 2x2 pixels averaged, split 6:4", 42_000, 28_000, (14, 14), download.licence, where),
         Description("strokes", "digits from our own pen, any number and size", 6_000, 1_000, (28, 28), "as minicereb", "drawn"),
+        Description("strokes14", "strokes, 2x2 pixels averaged, any number", 6_000, 1_000, (14, 14), "as minicereb", "drawn"),
         Description("digits", "8x8 grey images of handwritten digits", 1_437, 360, (8, 8), "CC BY 4.0 (UCI)", "scikit-learn"),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ import numpy as np
 from minicereb.attacks.run import Attack, Attacked, attack_images
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import InputError
-from minicereb.experiments.configs import AttackedModel, config_hash, to_json
+from minicereb.experiments.configs import AttackedModel, describe
+from minicereb.experiments.identity import config_hash
+from minicereb.experiments.laboratory import Laboratory, Record, read_record, write_record
 from minicereb.experiments.runs import Run
-from minicereb.files import read_json, write_json, write_npz
+from minicereb.files import write_npz
 from minicereb.statistics import proportion_interval
 
 
@@ -33,6 +35,7 @@ class Tally:
     images: int = 0
     clean: int = 0
     robust: int = 0
+    seconds: float = 0.0
     blocks: list[Attacked] = field(default_factory=list)
 
     def add(self, block: Attacked) -> None:
@@ -62,32 +65,44 @@ def attack_config(run: Run, dataset: Dataset, attack: Attack, images: int | None
     return AttackedModel(run.config, attack, available if images is None else images)
 
 
-def stored_record(run: Run, config: AttackedModel) -> dict[str, Any] | None:
+def stored_record(run: Run, config: AttackedModel) -> Record | None:
     """Return the record of an attack that was done already, or None."""
     path = record_path(run, config)
-    return read_json(path)["record"] if path.exists() else None
+    return read_record(path) if path.exists() else None
 
 
 def attack_run(run: Run, model: Any, dataset: Dataset, config: AttackedModel, tally: Tally) -> Iterator[Tally]:
-    """Attack a run's model, yielding the tally after every block; at the end the record is kept in the run folder.
+    """Attack a run's model, yielding the tally after every block; at the end the record is kept in the run folder."""
+    yield from _attack(model, dataset, config, tally)
+    write_record(record_path(run, config), config, _record(run, config, tally))
 
-    The record has run, method, objective, epsilon, images, clean_accuracy, robust_accuracy, robust_interval (95%,
-    Clopper-Pearson) and seconds.
-    """
-    attack, began = config.attack, time.monotonic()
-    ids = np.arange(config.images, dtype=np.int64)
-    for block in attack_images(model, attack, dataset.x_test, dataset.y_test, ids):
+
+def attacked_model(config: AttackedModel, laboratory: Laboratory) -> Generator[str, None, Record]:
+    """Carry out the experiment, yielding its progress in words."""
+    attack, tally = config.attack, Tally()
+    doing = f"attacking {describe(config.train)}: {attack.method} on {attack.objective} at {attack.epsilon:g}"
+    for _ in _attack(laboratory.model(config.train), laboratory.dataset, config, tally):
+        yield f"{doing}, {tally.images} images"
+    return _record(laboratory.run(config.train), config, tally)
+
+
+def _attack(model: Any, dataset: Dataset, config: AttackedModel, tally: Tally) -> Iterator[Tally]:
+    began, ids = time.monotonic(), np.arange(config.images, dtype=np.int64)
+    for block in attack_images(model, config.attack, dataset.x_test, dataset.y_test, ids):
         tally.add(block)
+        tally.seconds = time.monotonic() - began
         yield tally
-    record = {
+
+
+def _record(run: Run, config: AttackedModel, tally: Tally) -> Record:
+    return {
         "run": str(run.folder),
-        "method": attack.method,
-        "objective": attack.objective,
-        "epsilon": attack.epsilon,
+        "method": config.attack.method,
+        "objective": config.attack.objective,
+        "epsilon": config.attack.epsilon,
         "images": tally.images,
         "clean_accuracy": tally.clean / tally.images,
         "robust_accuracy": tally.robust / tally.images,
         "robust_interval": list(proportion_interval(tally.robust, tally.images)),
-        "seconds": round(time.monotonic() - began, 3),
+        "seconds": round(tally.seconds, 3),
     }
-    write_json(record_path(run, config), {"config": to_json(config), "record": record})

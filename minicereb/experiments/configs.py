@@ -1,25 +1,29 @@
-"""An experiment is a value: frozen settings that nest, and a hash that identifies what they will compute.
+"""An experiment is a value: frozen settings that nest.
 
-Device, threads, memory and paths are execution and not part of it. Data count by content, not by name.
+Device, threads, memory and paths are execution and not part of it. Data count by content, not by name. What an experiment
+stands on it names in ``trainings``.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 from dataclasses import dataclass, field
-from typing import Any
+from typing import ClassVar, Protocol
 
 from minicereb.attacks.run import Attack
-from minicereb.errors import DataError, InputError, require
-from minicereb.files import canonical_json
-from minicereb.learning.optimizers import OPTIMIZERS
+from minicereb.calculus.activations import Activation
+from minicereb.calculus.noise import law_named
+from minicereb.calculus.replicated import loss_named
+from minicereb.errors import InputError, require
+from minicereb.experiments.identity import config_kind
+from minicereb.learning.glr import estimator_named
+from minicereb.learning.optimizers import OPTIMIZERS, SCHEDULES
+from minicereb.models.noisy import check_scales
 from minicereb.models.wiring import KINDS
 
-# Raised when equal settings come to give other numbers, so that old results are not taken for new ones.
-REVISION = 1
+config_kind(Attack)
 
 
+@config_kind
 @dataclass(frozen=True)
 class Data:
     """Which data: the hash is what counts, the name says where to find them again."""
@@ -28,6 +32,7 @@ class Data:
     sha256: str
 
 
+@config_kind
 @dataclass(frozen=True)
 class CerebellumModel:
     """Settings of a cerebellum; see :func:`minicereb.models.wiring.draw_wiring`.
@@ -49,6 +54,7 @@ class CerebellumModel:
         How the readout is learned: step by step, or in closed form (batches, epochs, rate and optimiser play no part then).
     """
 
+    family: ClassVar[str] = "cerebellum"
     wiring: str
     cells: int
     inputs_per_cell: int | None = None
@@ -75,24 +81,126 @@ class CerebellumModel:
         require(0 <= self.ltd_decay < 1, "ltd-decay", self.ltd_decay, "a number from 0 to less than 1")
         require(self.rule in ("delta", "least-squares"), "rule", self.rule, "delta or least-squares")
 
+    @property
+    def description(self) -> str:
+        """A few words."""
+        wiring = self.wiring if self.inputs_per_cell is None else f"{self.wiring} k={self.inputs_per_cell}"
+        return f"{wiring}, {self.cells:,} cells, {'LTD' if self.ltd else 'no LTD'}"
 
+
+@config_kind
 @dataclass(frozen=True)
 class PerceptronModel:
     """Settings of a multilayer perceptron, trained by backpropagation: the units of each hidden layer."""
 
+    family: ClassVar[str] = "mlp"
     hidden: tuple[int, ...]
 
     def __post_init__(self) -> None:
         require(all(units >= 1 for units in self.hidden), "hidden", list(self.hidden), "whole numbers of at least 1")
 
+    @property
+    def description(self) -> str:
+        """A few words."""
+        return f"perceptron {'-'.join(map(str, self.hidden))}"
 
+
+@config_kind
+@dataclass(frozen=True)
+class NoisyModel:
+    """Settings of a network with neuronal noise and of how it learns; see :mod:`minicereb.learning.glr`.
+
+    Parameters
+    ----------
+    hidden : tuple of int
+        Neurons in each hidden layer.
+    activation : str
+        One of :data:`minicereb.calculus.activations.ACTIVATIONS`.
+    slope : float
+        Of the sigmoid.
+    noise : str
+        One of :data:`minicereb.calculus.noise.LAWS`, or ``"none"`` (backpropagation only).
+    noise_scale : tuple of float
+        σ, for all layers or for each; empty without noise.
+    noise_degrees : float or None
+        Of Student's t.
+    output_noise, output_activation : bool
+        Whether the outputs have noise, and an activation.
+    loss : {"cross-entropy", "zero-one"}
+    estimator : str
+        One of :data:`minicereb.learning.glr.ESTIMATORS`.
+    replications : int
+        K.
+    last_layer : {"score", "derivative"}
+        How the last layer's weights learn: from loss values too, or by the derivative of the loss.
+    l2, l1 : float
+        Weight penalties.
+    learn_scale : bool
+        Whether the noise scales learn.
+    """
+
+    family: ClassVar[str] = "glr"
+    hidden: tuple[int, ...]
+    activation: str = "threshold"
+    slope: float = 1.0
+    noise: str = "gaussian"
+    noise_scale: tuple[float, ...] = (2.0,)
+    noise_degrees: float | None = None
+    output_noise: bool = True
+    output_activation: bool = False
+    loss: str = "cross-entropy"
+    estimator: str = "flip"
+    replications: int = 1
+    last_layer: str = "derivative"
+    l2: float = 0.0
+    l1: float = 0.0
+    learn_scale: bool = False
+
+    def __post_init__(self) -> None:
+        require(
+            len(self.hidden) >= 1 and all(u >= 1 for u in self.hidden),
+            "hidden",
+            list(self.hidden),
+            "at least one layer of at least 1",
+        )
+        Activation(self.activation, self.slope)
+        loss_named(self.loss)
+        estimator_named(self.estimator, self.last_layer)
+        if self.noise == "none":
+            require(not self.noise_scale, "noise-scale", self.noise_scale, "nothing without noise")
+            require(
+                self.estimator == "backprop",
+                "noise",
+                self.noise,
+                f"a law of noise, or --estimator backprop; not {self.estimator}",
+            )
+            require(self.replications == 1, "replications", self.replications, "1 without noise: all are alike")
+            require(not self.learn_scale, "learn-scale", self.learn_scale, "used with noise")
+        else:
+            law_named(self.noise, self.noise_degrees)
+            check_scales(self.noise_scale, len(self.hidden) + 1)
+
+    @property
+    def description(self) -> str:
+        """A few words."""
+        noise = "no noise" if self.noise == "none" else f"{self.noise} {','.join(f'{scale:g}' for scale in self.noise_scale)}"
+        return (
+            f"{self.activation} {'-'.join(map(str, self.hidden))}, {noise}, {self.loss}, {self.estimator} K={self.replications}"
+        )
+
+
+# A kind of model: settings with a `family`, which begins the names of its run folders, and a `description`.
+Model = CerebellumModel | PerceptronModel | NoisyModel
+
+
+@config_kind
 @dataclass(frozen=True)
 class Train:
     """A model, trained.
 
     Parameters
     ----------
-    model : CerebellumModel or PerceptronModel
+    model : CerebellumModel, PerceptronModel or NoisyModel
     data : Data
     batch_size, epochs : int
     learning_rate : float
@@ -103,9 +211,11 @@ class Train:
         Share of the training images held out for choosing.
     keep : {"best", "last"}
         The epoch kept: the best by validation accuracy, or the last.
+    schedule : {"constant", "cosine"}
+        The learning rate stays, or falls to 0 over the training ``[M-COSINE]``.
     """
 
-    model: CerebellumModel | PerceptronModel
+    model: Model
     data: Data
     batch_size: int
     epochs: int
@@ -114,6 +224,7 @@ class Train:
     seed: int = 0
     validation: float = 1 / 12
     keep: str = "best"
+    schedule: str = field(default="constant", metadata={"added": True})
 
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, "batch-size", self.batch_size, "a whole number of at least 1")
@@ -123,8 +234,23 @@ class Train:
         require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
         require(0 <= self.validation < 1, "validation", self.validation, "a share from 0 to less than 1")
         require(self.keep in ("best", "last"), "keep", self.keep, "best or last")
+        require(self.schedule in SCHEDULES, "schedule", self.schedule, " or ".join(SCHEDULES))
 
 
+def describe(train: Train) -> str:
+    """Return a few words for a trained model, as tables and progress lines call it."""
+    return f"{train.model.description}, batch {train.batch_size}"
+
+
+class Experiment(Protocol):
+    """What a study is made of: a frozen dataclass of settings, with the trainings whose models it needs."""
+
+    @property
+    def trainings(self) -> tuple[Train, ...]:
+        """The trainings it stands on, none for a model that has not learned."""
+
+
+@config_kind
 @dataclass(frozen=True)
 class AttackedModel:
     """A trained model under an attack: the first `images` of the test images."""
@@ -136,55 +262,7 @@ class AttackedModel:
     def __post_init__(self) -> None:
         require(self.images >= 1, "images", self.images, "a whole number of at least 1")
 
-
-KINDS_OF_CONFIG = {cls.__name__: cls for cls in (Data, CerebellumModel, PerceptronModel, Train, Attack, AttackedModel)}
-
-
-def to_json(config: Any) -> Any:
-    """Return a config as JSON values; each carries its kind."""
-    if dataclasses.is_dataclass(config):
-        fields = {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
-        return {"kind": type(config).__name__, **fields}
-    return list(config) if isinstance(config, tuple) else config
-
-
-def from_json(value: Any) -> Any:
-    """Return the config that :func:`to_json` wrote; :class:`DataError` if it is not one."""
-    if isinstance(value, list):
-        return tuple(value)
-    if not isinstance(value, dict):
-        return value
-    try:
-        fields = {name: from_json(item) for name, item in value.items() if name != "kind"}
-        return KINDS_OF_CONFIG[value["kind"]](**fields)
-    except (KeyError, TypeError) as error:
-        raise DataError(f"not the settings of an experiment of this version ({error})") from error
-
-
-def _identity(config: Any) -> Any:
-    if dataclasses.is_dataclass(config):
-        fields = {
-            f.name: _identity(getattr(config, f.name)) for f in dataclasses.fields(config) if f.metadata.get("identity", True)
-        }
-        return {"kind": type(config).__name__, **fields}
-    return list(config) if isinstance(config, tuple) else config
-
-
-def config_hash(config: Any) -> str:
-    """Return the SHA-256 that identifies an experiment."""
-    return hashlib.sha256(canonical_json({"revision": REVISION, "config": _identity(config)}).encode()).hexdigest()
-
-
-def differences(one: Any, other: Any, prefix: str = "") -> list[str]:
-    """List the settings in which two configs differ, as ``name: this, there that``."""
-    if type(one) is type(other) and dataclasses.is_dataclass(one):
-        found = []
-        for f in dataclasses.fields(one):
-            if f.metadata.get("identity", True):
-                found += differences(getattr(one, f.name), getattr(other, f.name), f.name)
-        return found
-    return [] if one == other else [f"{prefix}: {_short(one)} here, {_short(other)} there"]
-
-
-def _short(value: Any) -> str:
-    return type(value).__name__ if dataclasses.is_dataclass(value) else str(value)[:16]
+    @property
+    def trainings(self) -> tuple[Train, ...]:
+        """The one that is attacked."""
+        return (self.train,)

@@ -7,23 +7,40 @@ from typing import Any
 import numpy as np
 
 from minicereb.backend import Array, blocks, to_device, to_numpy
+from minicereb.calculus.activations import Activation
+from minicereb.calculus.noise import law_named
+from minicereb.calculus.replicated import loss_named
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
-from minicereb.experiments.configs import CerebellumModel, Train
+from minicereb.experiments.configs import CerebellumModel, NoisyModel, PerceptronModel, Train
 from minicereb.learning.backprop import Backpropagation
+from minicereb.learning.glr import GLR, estimator_named
 from minicereb.learning.least_squares import least_squares_readout
 from minicereb.learning.optimizers import make_optimizer
 from minicereb.learning.plasticity import DeltaRule
 from minicereb.learning.training import Learner, Split
 from minicereb.models.cerebellum import Cerebellum, initial_cerebellum
 from minicereb.models.mlp import initial_mlp
+from minicereb.models.noisy import NoisyNetwork, initial_noisy
 from minicereb.models.wiring import draw_wiring
 
 
 def build_model(config: Train, dataset: Dataset) -> Any:
     """Return the untrained model of a config: equal configs give equal bits."""
     model = config.model
-    if not isinstance(model, CerebellumModel):
+    if isinstance(model, NoisyModel):
+        return initial_noisy(
+            dataset.inputs,
+            model.hidden,
+            dataset.classes,
+            config.seed,
+            activation=Activation(model.activation, model.slope),
+            law=None if model.noise == "none" else law_named(model.noise, model.noise_degrees),
+            scales=model.noise_scale,
+            output_noise=model.output_noise,
+            output_activation=model.output_activation,
+        )
+    if isinstance(model, PerceptronModel):
         return initial_mlp(dataset.inputs, model.hidden, dataset.classes, config.seed)
     wiring = draw_wiring(
         model.wiring,
@@ -39,11 +56,32 @@ def build_model(config: Train, dataset: Dataset) -> Any:
 
 def build_learner(config: Train, dataset: Dataset) -> Learner:
     """Return the learning rule of a config at work on its untrained model."""
-    optimizer = make_optimizer(config.optimizer, config.learning_rate)
-    model = build_model(config, dataset)
-    if isinstance(config.model, CerebellumModel):
-        return DeltaRule(model, optimizer, config.batch_size, config.model.ltd_decay if config.model.ltd else None)
-    return Backpropagation(model, optimizer, config.batch_size)
+    optimizer = make_optimizer(config.optimizer, config.learning_rate, total_steps(config, dataset))
+    model, settings = build_model(config, dataset), config.model
+    if isinstance(settings, CerebellumModel):
+        return DeltaRule(model, optimizer, config.batch_size, settings.ltd_decay if settings.ltd else None)
+    if isinstance(settings, PerceptronModel):
+        return Backpropagation(model, optimizer, config.batch_size)
+    return GLR(
+        model,
+        loss_named(settings.loss),
+        estimator_named(settings.estimator, settings.last_layer),
+        optimizer,
+        config.batch_size,
+        settings.replications,
+        config.seed,
+        l2=settings.l2,
+        l1=settings.l1,
+        learn_scale=settings.learn_scale,
+    )
+
+
+def total_steps(config: Train, dataset: Dataset) -> int | None:
+    """Return the steps over which the learning rate falls: all of the training; None if it stays."""
+    if config.schedule == "constant":
+        return None
+    images = len(Split(dataset, config.validation, config.seed).training)
+    return config.epochs * -(-images // config.batch_size)
 
 
 def solve(model: Cerebellum, split: Split, ltd: bool) -> Cerebellum:
@@ -58,6 +96,8 @@ def model_arrays(model: Any) -> dict[str, Array]:
     """Return the arrays of a model that learning changes, by the names they are stored under."""
     if isinstance(model, Cerebellum):
         return {"ltd_mean": model.ltd_mean, "readout": model.readout}
+    if isinstance(model, NoisyNetwork):
+        return model.parameters
     dense = [layer.parameters for layer in model.layers if hasattr(layer, "parameters")]
     return {f"{name}_{number}": array for number, layer in enumerate(dense) for name, array in layer.items()}
 

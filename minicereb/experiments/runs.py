@@ -22,7 +22,8 @@ from minicereb import __version__
 from minicereb.backend import Array, execution, to_numpy
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import DataError, MinicerebError, RunError
-from minicereb.experiments.configs import CerebellumModel, Train, config_hash, differences, from_json, to_json
+from minicereb.experiments.configs import CerebellumModel, Train
+from minicereb.experiments.identity import config_hash, differences, from_json, to_json
 from minicereb.experiments.models import build_learner, build_model, model_arrays, solve
 from minicereb.files import atomic_write, folder_lock, read_json, read_npz, sha256_file, write_json, write_npz
 from minicereb.learning.training import EpochDone, Learner, Position, Split, accuracy, restore, train

@@ -1,11 +1,13 @@
 """Optimisers: how a gradient becomes a change of the weights.
 
 All are element by element, so a block of weights can be updated apart from the others. They write into the weights and into
-their own state and use the gradient as scratch: a step allocates nothing.
+their own state and use the gradient as scratch: a step allocates nothing. With ``total_steps`` the learning rate falls to 0 over
+so many steps, without it it stays.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from minicereb.backend import Array, xp_of
@@ -14,11 +16,29 @@ from minicereb.errors import InputError, require
 State = dict[str, Array]
 
 
+def rate_at(step: int, learning_rate: float, total_steps: int | None) -> float:
+    """Return the learning rate of a step.
+
+    Parameters
+    ----------
+    step : int
+        t, from 1.
+    learning_rate : float
+        η, that of the first step.
+    total_steps : int or None
+        T: ``η_t = ½ η (1 + cos(π (t - 1)/T))``, and 0 after T steps ``[M-COSINE]``; None: η at every step.
+    """
+    if total_steps is None:
+        return learning_rate
+    return 0.5 * learning_rate * (1 + math.cos(math.pi * (step - 1) / total_steps)) if step <= total_steps else 0.0
+
+
 @dataclass(frozen=True)
 class SGD:
     """Gradient descent, ``W = W - η g``."""
 
     learning_rate: float
+    total_steps: int | None = None
 
     def state(self, weights: Array) -> State:
         """Return the arrays that one array of weights needs, all zero: none."""
@@ -26,7 +46,7 @@ class SGD:
 
     def update(self, weights: Array, gradient: Array, state: State, step: int, scratch: Array) -> None:
         """Change `weights` and `state` in place; `gradient` and `scratch`, of the same shape, are overwritten."""
-        gradient *= self.learning_rate
+        gradient *= rate_at(step, self.learning_rate, self.total_steps)
         weights -= gradient
 
 
@@ -41,6 +61,7 @@ class RMSprop:
     learning_rate: float
     decay: float = 0.99
     epsilon: float = 1e-8
+    total_steps: int | None = None
 
     def state(self, weights: Array) -> State:
         """Return S = 0."""
@@ -55,7 +76,7 @@ class RMSprop:
         xp.sqrt(square_sum, out=scratch)
         scratch += scale * self.epsilon
         gradient /= scratch
-        gradient *= scale * self.learning_rate
+        gradient *= scale * rate_at(step, self.learning_rate, self.total_steps)
         weights -= gradient
 
 
@@ -67,6 +88,7 @@ class Adam:
     decay_mean: float = 0.9
     decay_square: float = 0.999
     epsilon: float = 1e-8
+    total_steps: int | None = None
 
     def state(self, weights: Array) -> State:
         """Return M = 0 and V = 0."""
@@ -87,17 +109,19 @@ class Adam:
         scratch *= (1 - self.decay_square**step) ** -0.5
         scratch += self.epsilon
         xp.divide(mean, scratch, out=gradient)
-        gradient *= self.learning_rate / (1 - self.decay_mean**step)
+        gradient *= rate_at(step, self.learning_rate, self.total_steps) / (1 - self.decay_mean**step)
         weights -= gradient
 
 
 Optimizer = SGD | RMSprop | Adam
 OPTIMIZERS = {"rmsprop": RMSprop, "adam": Adam, "sgd": SGD}
+SCHEDULES = ("constant", "cosine")
 
 
-def make_optimizer(name: str, learning_rate: float) -> Optimizer:
-    """Return the optimiser of this name with its usual constants; :class:`InputError` for a name or rate that cannot be used."""
+def make_optimizer(name: str, learning_rate: float, total_steps: int | None = None) -> Optimizer:
+    """Return the optimiser of this name with its usual constants; :class:`InputError` for a setting that cannot be used."""
     if name not in OPTIMIZERS:
         raise InputError("optimizer", name, ", ".join(OPTIMIZERS))
     require(0 < learning_rate < float("inf"), "learning-rate", learning_rate, "a positive number")
-    return OPTIMIZERS[name](learning_rate)  # type: ignore[operator]
+    require(total_steps is None or total_steps >= 1, "total-steps", total_steps, "a whole number of at least 1")
+    return OPTIMIZERS[name](learning_rate, total_steps=total_steps)  # type: ignore[operator]

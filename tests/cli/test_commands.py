@@ -51,6 +51,30 @@ def test_the_default_folder_is_named_by_model_data_and_hash(tmp_path):
     assert report["run"].startswith("runs/mlp-strokes-")
 
 
+def test_a_schedule_is_a_setting_of_the_run_and_constant_unless_it_is_given(run):
+    assert json.loads(succeed("show", run, "--json").stdout)["config"]["schedule"] == "constant"
+    result = invoke(*TRAIN, "--schedule", "cosine", "--out", run)
+    assert result.exit_code == 2
+    assert "schedule: cosine here, constant there" in result.stderr
+    succeed("train", "mlp", "--hidden", "", "--epochs", "1", "--schedule", "cosine", "--out", "falling")
+    assert json.loads(succeed("show", "falling", "--json").stdout)["config"]["schedule"] == "cosine"
+
+
+def test_a_study_prints_its_table_and_names_its_figures(monkeypatch):
+    from minicereb.cli import study as command
+    from minicereb.experiments.studies.study import Study
+
+    def figures(results, out):
+        (out / "one.png").touch()
+
+    nothing = Study("nothing", "Is there anything?", {"smoke": "strokes"}, lambda *_: [], lambda results: "| no |", figures)
+    monkeypatch.setattr(command, "study_named", lambda name: nothing)
+    printed = succeed("study", "nothing", "--out", "study").stdout
+    assert printed.startswith("Is there anything?")
+    assert "| no |" in printed
+    assert printed.endswith("Figures: study/one.png\n")
+
+
 def test_attack_prints_the_stable_keys_saves_and_does_not_repeat(run, tmp_path):
     arguments = ("attack", run, "--epsilon", "0.05", "--images", "20", "--steps", "3", "--json")
     report = json.loads(succeed(*arguments, "--save", "x.npz").stdout)

@@ -35,7 +35,7 @@ def test_list(folder):
     for words in ("mnist", "60,000 + 10,000", "strokes", "digits", "minicereb data fetch mnist", ".npz"):
         assert words in result.output
     document = json.loads(run("list", "--json").output)
-    assert [row["name"] for row in document["datasets"]] == ["mnist", "strokes", "digits"]
+    assert [row["name"] for row in document["datasets"]] == ["mnist", "mnist14", "strokes", "strokes14", "digits"]
     assert document["datasets"][0]["image_shape"] == [28, 28]
 
 

@@ -25,19 +25,25 @@ def test_a_path_is_a_name(tmp_path, own_arrays):
 
 @pytest.mark.parametrize("name", ["imagenet", "", "mine.npy"])
 def test_an_unknown_name_says_which_there_are(name):
-    with pytest.raises(InputError, match="mnist, strokes, digits or a path to an .npz file"):
+    with pytest.raises(InputError, match="mnist, mnist14, strokes, strokes14, digits or a path to an .npz file"):
         load(name)
 
 
-@pytest.mark.parametrize(("name", "option"), [("strokes", "colour"), ("mnist", "size"), ("mine.npz", "train")])
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("strokes", "colour"), ("mnist", "size"), ("mine.npz", "train"), ("strokes14", "size"), ("mnist14", "train")],
+)
 def test_an_unknown_option_is_named(name, option):
-    with pytest.raises(InputError, match=f"{option}: 3 is not valid; expected only with dataset strokes|{option}.*train, test"):
+    with pytest.raises(
+        InputError, match=f"{option}: 3 is not valid; expected only with dataset strokes, .* size, seed or strokes14,"
+    ):
         load(name, **{option: 3})
 
 
 def test_descriptions_tell_the_truth():
     rows = {row.name: row for row in registry.describe()}
-    assert list(rows) == ["mnist", "strokes", "digits"]
+    assert list(rows) == ["mnist", "mnist14", "strokes", "strokes14", "digits"]
     strokes = load("strokes")
     assert (rows["strokes"].training, rows["strokes"].test) == (len(strokes.x_train), len(strokes.x_test))
     assert rows["strokes"].image_shape == strokes.image_shape
+    assert rows["mnist14"].training + rows["mnist14"].test == rows["mnist"].training + rows["mnist"].test

@@ -12,11 +12,9 @@ from minicereb.experiments.configs import (
     Data,
     PerceptronModel,
     Train,
-    config_hash,
-    differences,
-    from_json,
-    to_json,
+    describe,
 )
+from minicereb.experiments.identity import config_hash, config_kind, differences, from_json, to_json
 from minicereb.files import canonical_json
 
 TRAIN = Train(CerebellumModel("random", 100, 4), Data("strokes", "a" * 64), 10, 2, 0.005)
@@ -36,14 +34,75 @@ def test_a_config_comes_back_from_json_equal_and_with_the_same_hash(config):
     assert config_hash(again) == config_hash(config)
 
 
-def test_the_hash_is_pinned_so_that_old_runs_are_found_again():
-    assert config_hash(TRAIN) == config_hash(dataclasses.replace(TRAIN))
-    assert len({config_hash(config) for config in CONFIGS}) == len(CONFIGS)
+# As the first version computed them, before any field was added.
+PINNED = (
+    "473cc610f2a36e1dc0e6914991cd78f8dc588e77a3e932041855ab2935005bd9",
+    "d5be900428c4555c3ccb7b7eabcf0d769402184b03710c0046a2d06f3b0ca4a0",
+    "22e70519936249064eb664f4abf7f3ab9c58c70c91b3854d83b0b0dae157e744",
+)
+
+
+@pytest.mark.parametrize(("config", "digest"), list(zip(CONFIGS, PINNED, strict=True)))
+def test_the_hash_is_pinned_so_that_old_runs_are_found_again(config, digest):
+    assert config_hash(config) == digest
+
+
+def test_settings_from_before_a_field_was_added_are_read_with_its_default():
+    old = to_json(TRAIN)
+    del old["schedule"]
+    assert from_json(old) == TRAIN
+    assert config_hash(from_json(old)) == PINNED[0]
+
+
+@config_kind
+@dataclasses.dataclass(frozen=True)
+class Several:
+    """A toy: configs in a tuple, and a field that came later."""
+
+    trains: tuple[Train, ...]
+    later: int = dataclasses.field(default=3, metadata={"added": True})
+
+
+def test_configs_in_a_tuple_come_back_from_json_and_count():
+    several = Several((TRAIN, CONFIGS[1]))
+    assert from_json(to_json(several)) == several
+    renamed = dataclasses.replace(TRAIN, data=Data("elsewhere.npz", "a" * 64))
+    assert config_hash(Several((renamed, CONFIGS[1]))) == config_hash(several)
+    assert config_hash(Several((CONFIGS[1], TRAIN))) != config_hash(several)
+
+
+def test_an_added_field_counts_only_when_it_differs_from_its_default():
+    assert config_hash(Several((TRAIN,), 3)) == config_hash(Several((TRAIN,)))
+    assert config_hash(Several((TRAIN,), 4)) != config_hash(Several((TRAIN,)))
+    assert differences(Several((), 4), Several(())) == ["later: 4 here, 3 there"]
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (CerebellumModel("full", 5970, ltd=False), "full, 5,970 cells, no LTD, batch 10"),
+        (CerebellumModel("random", 100, 4), "random k=4, 100 cells, LTD, batch 10"),
+        (PerceptronModel((30, 20)), "perceptron 30-20, batch 10"),
+    ],
+)
+def test_a_model_is_described_in_a_few_words(model, words):
+    assert describe(dataclasses.replace(TRAIN, model=model)) == words
+
+
+def test_an_attacked_model_stands_on_its_training():
+    assert CONFIGS[2].trainings == (TRAIN,)
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"batch_size": 1}, {"keep": "last"}, {"model": CerebellumModel("random", 100, 5)}, {"data": Data("x", "c")}],
+    [
+        {"seed": 1},
+        {"batch_size": 1},
+        {"keep": "last"},
+        {"schedule": "cosine"},
+        {"model": CerebellumModel("random", 100, 5)},
+        {"data": Data("x", "c")},
+    ],
 )
 def test_every_setting_changes_the_hash(change):
     assert config_hash(dataclasses.replace(TRAIN, **change)) != config_hash(TRAIN)
@@ -87,6 +146,7 @@ def test_what_is_not_a_config_is_refused_or_no_training(value):
         ("seed", lambda: dataclasses.replace(TRAIN, seed=-1)),
         ("validation", lambda: dataclasses.replace(TRAIN, validation=1.0)),
         ("keep", lambda: dataclasses.replace(TRAIN, keep="worst")),
+        ("schedule", lambda: dataclasses.replace(TRAIN, schedule="linear")),
         ("images", lambda: AttackedModel(TRAIN, Attack("fgsm", "mse", 0.1), 0)),
     ],
 )

@@ -10,10 +10,10 @@ import pytest
 from minicereb.errors import DataError, MinicerebError, RunError
 from minicereb.experiments import runs
 from minicereb.experiments.configs import CerebellumModel
-from minicereb.experiments.models import exported_arrays
+from minicereb.experiments.models import build_learner, exported_arrays
 from minicereb.experiments.runs import load_model, read_run, run_training
 from minicereb.files import folder_lock
-from minicereb.learning.training import accuracy
+from minicereb.learning.training import Position, Split, accuracy, train
 
 
 def complete(config, dataset, folder):
@@ -196,3 +196,33 @@ def test_an_exported_perceptron_recomputes_the_outputs_without_the_engine(percep
     x = strokes.x_test[:20].astype(np.float32) / np.float32(255)
     hidden = np.maximum(x @ out["weight_0"].T + out["bias_0"], 0)
     np.testing.assert_allclose(model.forward(x)[0], hidden @ out["weight_1"].T + out["bias_1"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["cerebellum", "perceptron"])
+def test_along_a_cosine_the_rate_falls_to_zero_with_the_last_step_of_a_training(kind, strokes, request):
+    config = dataclasses.replace(request.getfixturevalue(kind), schedule="cosine")
+    learner, split = build_learner(config, strokes), Split(strokes, config.validation, config.seed)
+    for position, _ in train(learner, split, config.epochs, config.seed, Position(), {}):
+        last = position.steps
+    assert learner.optimizer.total_steps == last == config.epochs * -(-550 // config.batch_size)
+    assert build_learner(request.getfixturevalue(kind), strokes).optimizer.total_steps is None
+
+
+def test_a_run_from_before_schedules_is_found_complete_and_another_schedule_is_refused(run, cerebellum, strokes):
+    stored = json.loads((run.folder / "config.json").read_text())
+    del stored["config"]["schedule"]
+    (run.folder / "config.json").write_text(json.dumps(stored))
+    assert read_run(run.folder).config == cerebellum
+    assert list(run_training(cerebellum, strokes, run.folder)) == []
+    with pytest.raises(RunError, match="schedule: cosine here, constant there"):
+        list(run_training(dataclasses.replace(cerebellum, schedule="cosine"), strokes, run.folder))
+
+
+def test_a_training_along_a_cosine_goes_on_with_the_same_bytes(cerebellum, strokes, tmp_path):
+    config = dataclasses.replace(cerebellum, schedule="cosine")
+    whole = complete(config, strokes, tmp_path / "whole")
+    training = run_training(config, strokes, tmp_path / "stopped")
+    list(itertools.islice(training, 70))
+    training.close()
+    complete(config, strokes, tmp_path / "stopped")
+    assert (tmp_path / "stopped" / "model.npz").read_bytes() == (whole.folder / "model.npz").read_bytes()

@@ -6,6 +6,8 @@ import pytest
 
 from minicereb import datasets
 from minicereb.errors import InputError
+from minicereb.experiments.carrying_out import EXPERIMENTS
+from minicereb.experiments.configs import Data
 from minicereb.experiments.studies import SCALES, STUDIES, study_named
 from minicereb.experiments.studies.study import carry_out
 from minicereb.files import read_json
@@ -43,11 +45,10 @@ def test_a_study_that_was_stopped_ends_with_the_same_table_and_does_nothing_twic
 @pytest.mark.parametrize("name", STUDIES)
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_scale_names_its_data_and_plans_distinct_experiments(name, scale):
-    from minicereb.experiments.configs import Data
-
     study = study_named(name)
     plan = study.plan(Data(study.dataset[scale], "0" * 64), scale, (0, 123))
     assert len(set(plan)) == len(plan) > 0
+    assert {type(config) for config in plan} <= EXPERIMENTS.keys()
 
 
 def test_an_unknown_study_is_named():

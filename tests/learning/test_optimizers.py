@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from minicereb.backend import blocks, to_device, to_numpy
 from minicereb.errors import InputError
-from minicereb.learning.optimizers import OPTIMIZERS, SGD, Adam, RMSprop, make_optimizer
+from minicereb.learning.optimizers import OPTIMIZERS, SGD, Adam, RMSprop, make_optimizer, rate_at
 
 EVERY = [SGD(0.1), RMSprop(0.1), RMSprop(0.1, decay=0.5, epsilon=0.1), Adam(0.1), Adam(0.1, 0.5, 0.7, epsilon=0.1)]
+EVERY += [SGD(0.1, 7), RMSprop(0.1, total_steps=7), Adam(0.1, total_steps=7)]  # fewer than the steps taken below
 every_optimizer = pytest.mark.parametrize("optimizer", EVERY, ids=repr)
 
 
@@ -27,7 +28,9 @@ def formula(optimizer, weights, gradients):
             square = optimizer.decay_square * square + (1 - optimizer.decay_square) * g**2
             corrected = square / (1 - optimizer.decay_square**step)
             change = mean / (1 - optimizer.decay_mean**step) / (corrected**0.5 + optimizer.epsilon)
-        weights = weights - optimizer.learning_rate * change
+        total = optimizer.total_steps
+        falling = 1.0 if total is None else (1 + np.cos(np.pi * (step - 1) / total)) / 2 if step <= total else 0.0
+        weights = weights - optimizer.learning_rate * falling * change
     return weights
 
 
@@ -97,11 +100,22 @@ def test_adams_first_step_has_the_length_of_the_learning_rate_whatever_the_gradi
     assert np.allclose(weights, [-0.1, 0.1, -0.1], rtol=1e-4)
 
 
+def test_along_a_cosine_the_rate_begins_whole_is_half_in_the_middle_and_ends_at_zero():
+    rates = [rate_at(step, 0.2, 10) for step in range(1, 14)]
+    assert rates[0] == 0.2
+    assert rates[5] == pytest.approx(0.1)
+    assert rates[10:] == [0, 0, 0]
+    assert rates == sorted(rates, reverse=True)
+    assert [first + last for first, last in zip(rates[:11], rates[10::-1], strict=True)] == pytest.approx([0.2] * 11)
+    assert rate_at(1_000_000, 0.2, None) == 0.2
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_optimizer_has_its_name_and_rate(name):
     optimizer = make_optimizer(name, 0.25)
     assert type(optimizer).__name__.lower() == name
-    assert optimizer.learning_rate == 0.25
+    assert (optimizer.learning_rate, optimizer.total_steps) == (0.25, None)
+    assert make_optimizer(name, 0.25, 12).total_steps == 12
 
 
 @pytest.mark.parametrize(
@@ -119,3 +133,8 @@ def test_what_cannot_be_used_is_named(name, rate, setting):
     with pytest.raises(InputError) as caught:
         make_optimizer(name, rate)
     assert caught.value.setting == setting
+
+
+def test_a_schedule_over_no_steps_is_refused():
+    with pytest.raises(InputError, match="total-steps: 0"):
+        make_optimizer("sgd", 0.1, 0)

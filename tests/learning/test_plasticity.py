@@ -81,7 +81,10 @@ def test_learning_follows_the_paper_step_by_step(build_cerebellum, draw_images, 
 @by_optimizer
 @pytest.mark.parametrize("kind", ["random", "full"])
 def test_learning_on_every_device_follows_the_paper_in_float32(xp_device, build_cerebellum, draw_images, optimizer, kind):
-    """Tolerance: a weight moves by about 0.01 a step for 5 steps, and a gradient that is small by cancellation has few digits."""
+    """Tolerance: a weight moves by about 0.01 a step for 5 steps, and a gradient that is small by cancellation has few digits.
+
+    With SGD learning diverges here: weights come to 60, and float32 has as many digits of them as of others.
+    """
     model = build_cerebellum(cells=3000, kind=kind, dtype=np.float32, ltd=False)
     x, labels = draw_images(43, dtype=np.float32)
     rule, paper = DeltaRule(model, optimizer, 10, 0.9), Paper(model, optimizer, 0.9)
@@ -90,7 +93,7 @@ def test_learning_on_every_device_follows_the_paper_in_float32(xp_device, build_
     steps = [paper.step(host_x[part], host_labels[part]) for part in backend.blocks(43, 10)]
     assert np.allclose(outputs, np.concatenate([step[1] for step in steps]), rtol=1e-3, atol=1e-3)
     assert np.allclose(to_numpy(model.ltd_mean), paper.mu, rtol=0, atol=1e-6)
-    assert np.abs(to_numpy(model.readout) - paper.W).mean() < 1e-5
+    assert np.abs(to_numpy(model.readout) - paper.W).mean() < 1e-6 * max(10, np.abs(paper.W).max())
     for array in rule.arrays().values():
         assert type(array) is xp_device.ndarray
         assert array.dtype == np.float32

@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import product
 
 from minicereb.attacks.run import Attack
-from minicereb.experiments.configs import AttackedModel, CerebellumModel, Data, Train
-from minicereb.experiments.studies.study import Record, Study, describe
+from minicereb.experiments.configs import AttackedModel, CerebellumModel, Data, Train, describe
+from minicereb.experiments.laboratory import Record
+from minicereb.experiments.studies.study import Study
 from minicereb.statistics import proportion_interval
 
 EPSILONS = (0.1, 0.3)

@@ -1,0 +1,283 @@
+"""Laws of neuronal noise: density, distribution, score and Fisher information, all of unit scale.
+
+A neuron's noise is ``r = σe``: σ is the *scale* of the law (for the Gaussian its standard deviation, for the others not), e has
+unit scale. All laws are symmetric, so a threshold neuron driven by u fires with probability ``P(u + σe > 0) = F(u/σ)``.
+
+Noise is made from uniform numbers in [-1, 1], never 0, of which the caller draws as many as :meth:`uniforms` says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from minicereb.backend import Array, scratch, special_of, xp_of
+from minicereb.errors import InputError, require
+from minicereb.randomness import signed_uniform
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Density ``f(e) = exp(-e²/2) / √(2π)``; unit scale is a standard deviation of 1."""
+
+    name = "gaussian"
+    fisher = 1.0  # E[s(e)²]
+    standard_deviation = 1.0
+
+    def uniforms(self, count: int) -> int:
+        """Uniform numbers that `count` draws take."""
+        return count + count % 2
+
+    def draw(self, uniform: Array, count: int) -> Array:
+        """Return `count` independent draws of unit scale, made in place (Box and Muller, 1958)."""
+        xp, half = xp_of(uniform), len(uniform) // 2
+        radius, angle = uniform[:half], uniform[half:]
+        xp.abs(radius, out=radius)
+        xp.log(radius, out=radius)
+        radius *= uniform.dtype.type(-2)
+        xp.sqrt(radius, out=radius)
+        angle *= uniform.dtype.type(math.pi)
+        cosine = xp.cos(angle, out=scratch("cosine", (1, half), uniform)[0])
+        xp.sin(angle, out=angle)
+        angle *= radius
+        radius *= cosine
+        return uniform[:count]
+
+    def score(self, e: Array) -> Array:
+        """``s(e) = -f'(e)/f(e) = e``: `e` itself, not a copy."""
+        return e
+
+    def density(self, e: Array) -> Array:
+        """``f(e)``."""
+        return xp_of(e).exp(-0.5 * e * e) * e.dtype.type((2 * math.pi) ** -0.5)
+
+    def distribution(self, e: Array) -> Array:
+        """``F(e)``."""
+        return special_of(e).ndtr(e)
+
+    def quantile(self, q: Array) -> Array:
+        """``F⁻¹(q)`` for q in (0, 1)."""
+        return special_of(q).ndtri(q)
+
+    def density_ratio(self, e: Array) -> Array:
+        """``f(e)/F(e)``, also where F underflows: ``√(2/π) / erfcx(-e/√2)``."""
+        return e.dtype.type((2 / math.pi) ** 0.5) / special_of(e).erfcx(e * e.dtype.type(-(0.5**0.5)))
+
+
+@dataclass(frozen=True)
+class Laplace:
+    """Density ``f(e) = exp(-|e|) / 2``; unit scale is a standard deviation of √2."""
+
+    name = "laplace"
+    fisher = 1.0
+    standard_deviation = 2**0.5
+
+    def uniforms(self, count: int) -> int:
+        """Uniform numbers that `count` draws take."""
+        return count
+
+    def draw(self, uniform: Array, count: int) -> Array:
+        """Return `count` independent draws of unit scale: an exponential variable with a random sign."""
+        xp = xp_of(uniform)
+        return -xp.sign(uniform) * xp.log(xp.abs(uniform))
+
+    def score(self, e: Array) -> Array:
+        """``s(e) = sign(e)``."""
+        return xp_of(e).sign(e)
+
+    def density(self, e: Array) -> Array:
+        """``f(e)``."""
+        xp = xp_of(e)
+        return xp.exp(-xp.abs(e)) * e.dtype.type(0.5)
+
+    def distribution(self, e: Array) -> Array:
+        """``F(e)``."""
+        xp = xp_of(e)
+        tail = self.density(e)
+        return xp.where(e < 0, tail, 1 - tail)
+
+    def quantile(self, q: Array) -> Array:
+        """``F⁻¹(q)`` for q in (0, 1)."""
+        xp = xp_of(q)
+        return -xp.sign(q - 0.5) * xp.log(2 * xp.minimum(q, 1 - q))
+
+    def density_ratio(self, e: Array) -> Array:
+        """``f(e)/F(e)``: 1 below zero."""
+        xp = xp_of(e)
+        tail = self.density(e)
+        return xp.where(e < 0, e.dtype.type(1), tail / (1 - tail))
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """Density ``f(e) = F(e)(1 - F(e))``, ``F(e) = 1/(1 + exp(-e))``; unit scale is a standard deviation of π/√3."""
+
+    name = "logistic"
+    fisher = 1 / 3
+    standard_deviation = math.pi / 3**0.5
+
+    def uniforms(self, count: int) -> int:
+        """Uniform numbers that `count` draws take."""
+        return count
+
+    def draw(self, uniform: Array, count: int) -> Array:
+        """Return `count` independent draws of unit scale: ``±ln((1-q)/q)``, q = \\|uniform\\|/2 the probability beyond."""
+        xp = xp_of(uniform)
+        twice = xp.abs(uniform)
+        return xp.sign(uniform) * xp.log((2 - twice) / twice)
+
+    def score(self, e: Array) -> Array:
+        """``s(e) = tanh(e/2)``."""
+        return xp_of(e).tanh(e * e.dtype.type(0.5))
+
+    def density(self, e: Array) -> Array:
+        """``f(e)``."""
+        expit = special_of(e).expit
+        return expit(e) * expit(-e)
+
+    def distribution(self, e: Array) -> Array:
+        """``F(e)``."""
+        return special_of(e).expit(e)
+
+    def quantile(self, q: Array) -> Array:
+        """``F⁻¹(q)`` for q in (0, 1)."""
+        return special_of(q).logit(q)
+
+    def density_ratio(self, e: Array) -> Array:
+        """``f(e)/F(e) = 1 - F(e)``."""
+        return special_of(e).expit(-e)
+
+
+@dataclass(frozen=True)
+class StudentT:
+    """Student's t with ν degrees of freedom: density proportional to ``(1 + e²/ν)^(-(ν+1)/2)``.
+
+    Parameters
+    ----------
+    degrees : float
+        ν, above 0. Unit scale is a standard deviation of √(ν/(ν-2)) if ν > 2; below, there is none.
+    """
+
+    degrees: float = 3.0
+    name = "student-t"
+
+    def __post_init__(self) -> None:
+        require(0 < self.degrees < float("inf"), "noise-degrees", self.degrees, "a number above 0")
+
+    @property
+    def fisher(self) -> float:
+        """``E[s(e)²] = (ν+1)/(ν+3)``."""
+        return (self.degrees + 1) / (self.degrees + 3)
+
+    @property
+    def standard_deviation(self) -> float:
+        """Of unit scale; infinite for ν up to 2."""
+        return (self.degrees / (self.degrees - 2)) ** 0.5 if self.degrees > 2 else float("inf")
+
+    def uniforms(self, count: int) -> int:
+        """Uniform numbers that `count` draws take."""
+        return 2 * count
+
+    def draw(self, uniform: Array, count: int) -> Array:
+        """Return `count` independent draws of unit scale (Bailey, 1994, the polar method)."""
+        xp = xp_of(uniform)
+        power = xp.abs(uniform[:count]) ** (-2 / self.degrees)
+        return xp.cos(uniform[count:] * uniform.dtype.type(math.pi)) * xp.sqrt(self.degrees * (power - 1))
+
+    def score(self, e: Array) -> Array:
+        """``s(e) = (ν+1)e/(ν + e²)``."""
+        return (self.degrees + 1) * e / (self.degrees + e * e)
+
+    def density(self, e: Array) -> Array:
+        """``f(e)``."""
+        nu = self.degrees
+        height = math.exp(math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2)) / (nu * math.pi) ** 0.5
+        return height * (1 + e * e / nu) ** (-(nu + 1) / 2)
+
+    def distribution(self, e: Array) -> Array:
+        """``F(e)``, by the incomplete beta function."""
+        xp, nu = xp_of(e), e.dtype.type(self.degrees)
+        tail = e.dtype.type(0.5) * special_of(e).betainc(nu / 2, e.dtype.type(0.5), nu / (nu + e * e))
+        return xp.where(e < 0, tail, 1 - tail)
+
+    def quantile(self, q: Array) -> Array:
+        """``F⁻¹(q)`` for q in (0, 1)."""
+        xp, nu = xp_of(q), self.degrees
+        ratio = special_of(q).betaincinv(nu / 2, 0.5, 2 * xp.minimum(q, 1 - q))
+        return xp.sign(q - 0.5) * xp.sqrt(nu * (1 - ratio) / ratio)
+
+    def density_ratio(self, e: Array) -> Array:
+        """``f(e)/F(e)``."""
+        return self.density(e) / self.distribution(e)
+
+
+Law = Gaussian | Laplace | Logistic | StudentT
+LAWS: dict[str, type[Law]] = {law.name: law for law in (Gaussian, Laplace, Logistic, StudentT)}
+
+
+def law_named(name: str, degrees: float | None = None) -> Law:
+    """Return the law of this name; `degrees` are those of Student's t (3 by default) and belong to no other.
+
+    Raises
+    ------
+    InputError
+    """
+    if name not in LAWS:
+        raise InputError("noise", name, ", ".join(LAWS))
+    if name == StudentT.name:
+        return StudentT() if degrees is None else StudentT(degrees)
+    require(degrees is None, "noise-degrees", degrees, f"nothing: only {StudentT.name} noise has degrees of freedom")
+    return LAWS[name]()
+
+
+def draw_noise(
+    like: Array, laws: Sequence[Law | None], shapes: Sequence[tuple[int, ...]], seed: int, stream: str, numbers: tuple[int, ...]
+) -> tuple[Array | None, ...]:
+    """Draw independent noise of unit scale for several layers from one address (see :mod:`minicereb.randomness`).
+
+    Parameters
+    ----------
+    like : array
+        Gives library and dtype.
+    laws : sequence of Law or None
+        Of each layer; None: no noise there.
+    shapes : sequence of tuple
+        Of each layer's noise.
+    seed, stream, numbers
+        The address.
+
+    Returns
+    -------
+    tuple of array or None
+    """
+    counts = [math.prod(shape) for shape in shapes]
+    takes = [0 if law is None else law.uniforms(count) for law, count in zip(laws, counts, strict=True)]
+    uniform = signed_uniform(like, seed, stream, numbers, sum(takes))
+    noise: list[Array | None] = []
+    end = 0
+    for law, shape, count, take in zip(laws, shapes, counts, takes, strict=True):
+        end += take
+        noise.append(None if law is None else law.draw(uniform[end - take : end], count).reshape(shape))
+    return tuple(noise)
+
+
+def conditional_score(law: Law, fires: Array, a: Array) -> Array:
+    """Mean score of a threshold neuron's noise, given whether it fires: ``E[s(e) | h] = ±f(a)/F(±a)`` ``[M-RB]``.
+
+    Parameters
+    ----------
+    law : Law
+    fires : array of float, values 0 and 1
+        h.
+    a : array, broadcasting against `fires`
+        Drive over noise scale, u/σ: the neuron fires with probability F(a).
+
+    Returns
+    -------
+    array
+        For unit scale: divide by σ for the score of r = σe. Equal to ``(h - p) f(a) / (p(1 - p))``, but also where p rounds
+        to 0 or 1.
+    """
+    sign = 2 * fires - 1
+    return sign * law.density_ratio(sign * a)

@@ -1,0 +1,44 @@
+"""Carry out an experiment of any kind: train what it stands on, do it unless it was done, and keep what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+from minicereb.experiments import attacks
+from minicereb.experiments.configs import AttackedModel, Experiment
+from minicereb.experiments.identity import config_hash
+from minicereb.experiments.laboratory import Laboratory, Record, read_record, write_record
+
+# For each kind of experiment the generator that does it, when its trainings are complete: it yields progress in words and
+# returns a record of JSON values.
+EXPERIMENTS: dict[type, Callable[[Any, Laboratory], Generator[str, None, Record]]] = {
+    AttackedModel: attacks.attacked_model,
+}
+
+
+def carry_out_experiment(config: Experiment, laboratory: Laboratory) -> Generator[str, None, Record]:
+    """Carry out an experiment, or find its record; yields the progress in words and returns the record.
+
+    To the record as it is kept are added the names of the run folders and the test accuracies of the models that the
+    experiment stands on: ``run`` and ``test_accuracy`` if it is one, lists ``runs`` and ``test_accuracies`` if there are more.
+    """
+    for train in config.trainings:
+        yield from laboratory.train(train)
+    path = record_path(config, laboratory)
+    if not path.exists():
+        record = yield from EXPERIMENTS[type(config)](config, laboratory)
+        write_record(path, config, record)
+    runs = [laboratory.run(train) for train in config.trainings]
+    names, accuracies = [run.folder.name for run in runs], [(run.result or {})["test_accuracy"] for run in runs]
+    if len(runs) == 1:
+        return {**read_record(path), "run": names[0], "test_accuracy": accuracies[0]}
+    return read_record(path) | ({"runs": names, "test_accuracies": accuracies} if runs else {})
+
+
+def record_path(config: Experiment, laboratory: Laboratory) -> Path:
+    """Where the record of an experiment is kept: with the run if it is an attack on one, else in ``experiments``."""
+    if isinstance(config, AttackedModel):
+        return attacks.record_path(laboratory.run(config.train), config)
+    return laboratory.out / "experiments" / f"{config_hash(config)[:16]}.json"

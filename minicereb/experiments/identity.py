@@ -1,0 +1,80 @@
+"""What makes an experiment a value: its settings as JSON, and a hash of them that identifies what they will compute.
+
+Knows no kind of settings; each makes itself known with :func:`config_kind`. What a field's metadata may say: ``{"identity":
+False}``, it does not count; ``{"added": True}``, it came later, and counts only when it differs from its default, which stands
+for what was done before it was there. So results from then are still found.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import Any, TypeVar
+
+from minicereb.errors import DataError
+from minicereb.files import canonical_json
+
+# Raised when equal settings come to give other numbers, so that old results are not taken for new ones.
+REVISION = 1
+
+KINDS: dict[str, type] = {}
+Kind = TypeVar("Kind", bound=type)
+
+
+def config_kind(cls: Kind) -> Kind:
+    """Make a frozen dataclass of settings known to :func:`from_json` by its name; to be used as a decorator."""
+    KINDS[cls.__name__] = cls
+    return cls
+
+
+def to_json(config: Any) -> Any:
+    """Return a config as JSON values; each carries its kind."""
+    if dataclasses.is_dataclass(config):
+        fields = {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config)}
+        return {"kind": type(config).__name__, **fields}
+    return [to_json(item) for item in config] if isinstance(config, tuple) else config
+
+
+def from_json(value: Any) -> Any:
+    """Return the config that :func:`to_json` wrote; :class:`DataError` if it is not one."""
+    if isinstance(value, list):
+        return tuple(from_json(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    try:
+        fields = {name: from_json(item) for name, item in value.items() if name != "kind"}
+        return KINDS[value["kind"]](**fields)
+    except (KeyError, TypeError) as error:
+        raise DataError(f"not the settings of an experiment of this version ({error})") from error
+
+
+def config_hash(config: Any) -> str:
+    """Return the SHA-256 that identifies an experiment."""
+    return hashlib.sha256(canonical_json({"revision": REVISION, "config": _identity(config)}).encode()).hexdigest()
+
+
+def _identity(config: Any) -> Any:
+    if dataclasses.is_dataclass(config):
+        fields = {f.name: _identity(getattr(config, f.name)) for f in dataclasses.fields(config) if _counts(f, config)}
+        return {"kind": type(config).__name__, **fields}
+    return [_identity(item) for item in config] if isinstance(config, tuple) else config
+
+
+def _counts(field: dataclasses.Field, config: Any) -> bool:
+    as_before = field.metadata.get("added", False) and getattr(config, field.name) == field.default
+    return field.metadata.get("identity", True) and not as_before
+
+
+def differences(one: Any, other: Any, prefix: str = "") -> list[str]:
+    """List the settings in which two configs differ, as ``name: this, there that``."""
+    if type(one) is type(other) and dataclasses.is_dataclass(one):
+        found = []
+        for f in dataclasses.fields(one):
+            if f.metadata.get("identity", True):
+                found += differences(getattr(one, f.name), getattr(other, f.name), f.name)
+        return found
+    return [] if one == other else [f"{prefix}: {_short(one)} here, {_short(other)} there"]
+
+
+def _short(value: Any) -> str:
+    return type(value).__name__ if dataclasses.is_dataclass(value) else str(value)[:16]

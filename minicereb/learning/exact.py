@@ -1,0 +1,101 @@
+"""The mean loss of one small layer of threshold neurons, and its derivatives, as sums over every pattern it can show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minicereb.backend import Array, blocks, xp_of
+from minicereb.calculus.replicated import ReplicatedLoss, error_probability, error_probability_gradient
+from minicereb.errors import require
+from minicereb.learning.estimators import Piece
+from minicereb.learning.noise import Design, Independent
+from minicereb.models.noisy import NoisyNetwork
+
+MOST_NEURONS = 20
+PATTERNS = 1 << 12  # in a block
+
+
+@dataclass(frozen=True)
+class Exact:
+    """``E[L] = Σ_h P(h) L(h)`` over all 2^H patterns h of a layer, ``P(h) = ∏_a F(u_a/σ)^h_a F(-u_a/σ)^(1-h_a)`` ``[M-EXACT]``.
+
+    For one hidden layer of at most 20 threshold neurons; outputs without noise for a smooth loss, with noise for the 0-1 loss,
+    which is then averaged over it by a quadrature of 64 nodes. Computed in float64. No noise is drawn.
+    """
+
+    name = "exact"
+    design: Design = field(default_factory=Independent)
+    baseline = False
+    columns_per_sample = 1
+
+    def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
+        """Raise :class:`InputError` if the sum cannot be taken."""
+        hidden, last = network.layers[0], network.layers[-1]
+        small = len(network.layers) == 2 and len(hidden.bias) <= MOST_NEURONS
+        threshold = hidden.activation is not None and hidden.activation.name == "threshold" and hidden.law is not None
+        expected = f"used with one hidden layer of at most {MOST_NEURONS} noisy threshold neurons; else flip, or antithetic"
+        require(small and threshold, "estimator", self.name, expected)
+        require(last.activation is None, "estimator", self.name, "used without output activation")
+        outputs = "without output noise (--no-output-noise)" if loss.smooth else "with output noise for a loss without derivative"
+        require((last.law is None) == loss.smooth, "estimator", self.name, f"used {outputs}")
+
+    def on(self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool) -> Piece:
+        """Return the sum for images in columns, shape (inputs, images); `noise` plays no part."""
+        xp, hidden, last = xp_of(x_t), network.layers[0], network.layers[-1]
+        images, neurons, classes = x_t.shape[1], len(hidden.bias), len(last.bias)
+        law = hidden.law
+        assert law is not None
+        u = hidden.drive(x_t[:, :, None])[:, :, 0].astype(xp.float64)
+        a = u / hidden.scale.astype(xp.float64)
+        log_on, log_off = xp.log(law.distribution(a)), xp.log(law.distribution(-a))
+        value, by_h = xp.zeros(images), xp.zeros((neurons, images))
+        d_weight, d_bias, d_scale = xp.zeros((classes, neurons)), xp.zeros(classes), xp.zeros(1)
+        for block in blocks(1 << neurons, PATTERNS):
+            h = _patterns(xp, block, neurons)
+            probability = xp.exp(h @ log_on + (1 - h) @ log_off)  # (patterns, images)
+            drive = last.weight.astype(xp.float64) @ h.T + last.bias.astype(xp.float64)[:, None]
+            for label in range(classes):
+                chosen = xp.flatnonzero(labels == label)
+                if not len(chosen):
+                    continue
+                losses, d_drive = _last_layer(network, loss, drive, label)
+                weighted = probability[:, chosen] * losses[:, None]
+                value[chosen] += weighted.sum(axis=0)
+                for_h = law.density_ratio(a[:, chosen]), law.density_ratio(-a[:, chosen])
+                by_h[:, chosen] += (h.T @ weighted) * for_h[0] - ((1 - h).T @ weighted) * for_h[1]
+                credit = d_drive * probability[:, chosen].sum(axis=1)
+                d_weight += credit @ h
+                d_bias += credit.sum(axis=1)
+                if last.law is not None:
+                    d_scale -= (credit * drive).sum() / last.scale.astype(xp.float64)
+        by_h /= hidden.scale.astype(xp.float64)
+        gradients = [{}, {"weight": d_weight, "bias": d_bias}]
+        if scales:
+            gradients[0]["scale"] = -(by_h * a).sum().reshape(1)
+            if last.law is not None:
+                gradients[1]["scale"] = d_scale
+        dtype = x_t.dtype
+        cast = [{name: array.astype(dtype) for name, array in layer.items()} for layer in gradients]
+        return Piece(value.astype(dtype), by_h.T.astype(dtype), cast)
+
+
+def _patterns(xp: Any, block: slice, neurons: int) -> Array:
+    """The patterns with these numbers, shape (patterns, neurons), values 0 and 1."""
+    numbers = xp.arange(block.start, block.stop, dtype=xp.int64)
+    return ((numbers[:, None] >> xp.arange(neurons, dtype=xp.int64)) & 1).astype(xp.float64)
+
+
+def _last_layer(network: NoisyNetwork, loss: ReplicatedLoss, drive: Array, label: int) -> tuple[Array, Array]:
+    """Loss of each pattern and its derivative by the last layer's drive, for images of one class."""
+    xp, last = xp_of(drive), network.layers[-1]
+    outputs, labels = drive[:, None, :], xp.full(1, label, dtype=xp.int64)
+    if loss.smooth:
+        return loss.value(outputs, labels)[0], loss.derivative(outputs, labels)[:, 0]
+    assert last.law is not None
+    places, weights = np.polynomial.legendre.leggauss(64)
+    nodes = last.law.quantile(xp.asarray((places + 1) / 2))[:, None, None]
+    given = (outputs, labels, last.law, last.scale.astype(xp.float64), nodes, xp.asarray(weights / 2))
+    return error_probability(*given)[0], error_probability_gradient(*given)[:, 0]

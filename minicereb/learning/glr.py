@@ -1,0 +1,229 @@
+"""Learning from loss values: the generalised likelihood ratio method (the paper's Algorithm 1) ``[G-A1]``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicereb.backend import Array, one_blas_thread, run_lanes, xp_of
+from minicereb.calculus.replicated import ReplicatedLoss
+from minicereb.errors import InputError, require
+from minicereb.learning.estimators import ESTIMATORS, Estimator, Piece, ScoreFunction
+from minicereb.learning.exact import Exact
+from minicereb.learning.noise import Address
+from minicereb.learning.optimizers import Optimizer
+from minicereb.learning.plasticity import Learned
+from minicereb.models.noisy import NoisyNetwork
+
+SAMPLES = 1 << 12  # images × replications in a piece of work on the CPU: what its layers hold then stays in a fast cache
+DEVICE_SAMPLES = 1 << 19  # on a GPU
+
+ESTIMATORS = {**ESTIMATORS, "exact": Exact()}
+LAST_LAYER = ("score", "derivative")
+
+
+def estimator_named(name: str, last_layer: str) -> Estimator:
+    """Return the estimator of this name.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`ESTIMATORS`.
+    last_layer : {"score", "derivative"}
+        How the last layer's credit is found: by the score function as in the other layers, or as a derivative, which is the
+        only way of flip, exact and backprop.
+
+    Raises
+    ------
+    InputError
+    """
+    if name not in ESTIMATORS:
+        raise InputError("estimator", name, ", ".join(ESTIMATORS))
+    require(last_layer in LAST_LAYER, "last-layer", last_layer, " or ".join(LAST_LAYER))
+    found = ESTIMATORS[name]
+    if isinstance(found, ScoreFunction):
+        return replace(found, derivative_last=last_layer == "derivative")
+    require(last_layer == "derivative", "last-layer", last_layer, f"derivative with the estimator {name}")
+    return found
+
+
+class Estimate(NamedTuple):
+    """An unbiased estimate of what a noisy network's mean loss is and how it changes.
+
+    Attributes
+    ----------
+    loss : array, shape (images,)
+        Mean over replications.
+    first_credit : array, shape (images, outputs of the first layer)
+        Derivative of each image's loss by its first signals.
+    gradients : list of dict
+        For each layer the derivatives of the mean loss over images by weight and bias, and by scale where asked for.
+    """
+
+    loss: Array
+    first_credit: Array
+    gradients: list[dict[str, Array]]
+
+
+def estimate(
+    network: NoisyNetwork,
+    loss: ReplicatedLoss,
+    estimator: Estimator,
+    x: Array,
+    labels: Array,
+    replications: int,
+    at: Address,
+    scales: bool = False,
+) -> Estimate:
+    """Estimate the derivatives of the mean loss over noise, in pieces of fixed size on all threads.
+
+    Parameters
+    ----------
+    network : NoisyNetwork
+    loss : ReplicatedLoss
+    estimator : Estimator
+        One that :meth:`Estimator.check` lets pass.
+    x : array, shape (images, inputs)
+    labels : array of int, shape (images,)
+    replications : int
+        K, for each image; memory does not grow with it.
+    at : Address
+        Of the noise.
+    scales : bool
+        Whether the derivatives by the noise scales are wanted as well.
+    """
+    xp = xp_of(x)
+    x_t = xp.ascontiguousarray(x.T)
+    laws = [layer.law for layer in network.layers]
+    work = list(enumerate(_pieces(estimator, len(x), replications, SAMPLES if isinstance(x, np.ndarray) else DEVICE_SAMPLES)))
+
+    def piece(part: tuple[int, tuple[slice, int]]) -> Piece:
+        number, (images, count) = part
+        columns = x_t[:, images]
+        noise = estimator.design.draw(x, laws, network.widths, columns.shape[1], count, at.of(number))
+        return estimator.on(network, loss, columns, labels[images], noise, scales)
+
+    results = run_lanes(piece, work) if len(work) > 1 else [piece(work[0])]
+    return _sum(network, x, [(images, count / replications) for _, (images, count) in work], results)
+
+
+def _pieces(estimator: Estimator, images: int, replications: int, samples: int) -> list[tuple[slice, int]]:
+    """Divide images and replications into pieces: the same for every number of threads and every memory budget."""
+    at_most = max(2, samples // estimator.columns_per_sample)
+    counts = estimator.design.pieces(replications, at_most)
+    size = max(1, at_most // counts[0])
+    return [(slice(start, min(start + size, images)), count) for start in range(0, images, size) for count in counts]
+
+
+def _sum(network: NoisyNetwork, x: Array, parts: list[tuple[slice, float]], pieces: list[Piece]) -> Estimate:
+    xp, images = xp_of(x), len(x)
+    loss = xp.zeros(images, dtype=x.dtype)
+    credit = xp.zeros((images, network.widths[0]), dtype=x.dtype)
+    gradients: list[dict[str, Array]] = [{} for _ in network.layers]
+    for (chosen, share), piece in zip(parts, pieces, strict=True):
+        loss[chosen] += piece.loss * share
+        credit[chosen] += piece.first_credit * share
+        for total, gradient in zip(gradients, piece.gradients, strict=True):
+            for name, array in gradient.items():
+                part = array * (share / images)
+                total[name] = total[name] + part if name in total else part
+    gradients[0] |= network.layers[0].weight_gradient(credit / images, x)
+    return Estimate(loss, credit, gradients)
+
+
+class GLR:
+    """Learns weights, biases and, if asked to, noise scales of a noisy network, in place ``[G-A1]``.
+
+    Parameters
+    ----------
+    network : NoisyNetwork
+    loss : ReplicatedLoss
+    estimator : Estimator
+    optimizer : SGD, RMSprop or Adam
+    batch_size : int
+    replications : int
+        K.
+    seed : int
+        Of the noise.
+    l2, l1 : float
+        Weight penalties ``½ l2 Σθ² + l1 Σ|θ|``, biases apart ``[M-PENALTY]``; the losses reported are without them.
+    learn_scale : bool
+        Whether the noise scales learn too, as ``log σ``.
+    """
+
+    batches_ahead = 16  # converted from uint8 together
+
+    def __init__(
+        self,
+        network: NoisyNetwork,
+        loss: ReplicatedLoss,
+        estimator: Estimator,
+        optimizer: Optimizer,
+        batch_size: int,
+        replications: int,
+        seed: int,
+        *,
+        l2: float = 0.0,
+        l1: float = 0.0,
+        learn_scale: bool = False,
+    ):
+        estimator.check(network, loss)
+        estimator.design.check(replications, estimator.baseline)
+        require(0 <= l2 < float("inf"), "l2", l2, "a number of at least 0")
+        require(0 <= l1 < float("inf"), "l1", l1, "a number of at least 0")
+        self.model, self.loss, self.estimator, self.optimizer = network, loss, estimator, optimizer
+        self.batch_size, self.replications, self.seed = batch_size, replications, seed
+        self.l2, self.l1, self.learn_scale = l2, l1, learn_scale
+        self.steps = 0
+        self.learned = [self._learned(number) for number in range(len(network.layers))]
+        self.states = [{name: optimizer.state(array) for name, array in layer.items()} for layer in self.learned]
+
+    def _learned(self, number: int) -> dict[str, Array]:
+        layer = self.model.layers[number]
+        arrays = {"weight": layer.weight, "bias": layer.bias}
+        if self.learn_scale and layer.law is not None:
+            arrays["log_scale"] = xp_of(layer.scale).log(layer.scale)
+        return arrays
+
+    def arrays(self) -> dict[str, Array]:
+        """Everything that learning changes, by name; written in place."""
+        named = dict(self.model.parameters)
+        for number, layer in enumerate(self.learned):
+            named.update({f"{name}_{number}": array for name, array in layer.items()})
+        for number, states in enumerate(self.states):
+            for name, state in states.items():
+                named.update({f"{name}_{number}_{kind}": array for kind, array in state.items()})
+        return named
+
+    def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
+        """Learn from the batches of `x`, shape (images, inputs), one after the other, and yield what each showed."""
+        for start in range(0, len(x), self.batch_size):
+            batch = slice(start, start + self.batch_size)
+            with one_blas_thread():
+                learned = self._learn_batch(x[batch], labels[batch])
+            yield learned
+
+    def _learn_batch(self, x: Array, labels: Array) -> Learned:
+        outputs, _ = self.model.forward(x)
+        at = Address(self.seed, (self.steps,))
+        found = estimate(self.model, self.loss, self.estimator, x, labels, self.replications, at, scales=self.learn_scale)
+        self.steps += 1
+        for number, layer in enumerate(self.model.layers):
+            self._change(number, layer, found.gradients[number])
+        return Learned(found.loss, outputs)
+
+    def _change(self, number: int, layer: Any, gradient: dict[str, Array]) -> None:
+        xp = xp_of(layer.weight)
+        if self.l2:
+            gradient["weight"] += self.l2 * layer.weight
+        if self.l1:
+            gradient["weight"] += self.l1 * xp.sign(layer.weight)
+        if self.learn_scale and layer.law is not None:
+            gradient["log_scale"] = gradient.pop("scale") * layer.scale
+        for name, array in self.learned[number].items():
+            self.optimizer.update(array, gradient[name], self.states[number][name], self.steps, xp.empty_like(array))
+        if "log_scale" in self.learned[number]:
+            xp.exp(self.learned[number]["log_scale"], out=layer.scale)

@@ -1,0 +1,177 @@
+"""How the noise of a set of replications is drawn, and the baseline that each way allows.
+
+A baseline may depend on anything but the noise it is multiplied with. So every design divides the replications of an image into
+groups that are independent of each other, and the baseline of one group is the mean loss of the *other* groups: the loss minus it
+times the score stays unbiased. (The mean over all replications, or over all but one of an antithetic pair, does not.)
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from minicereb.backend import Array, to_device, xp_of
+from minicereb.calculus.noise import Law, draw_noise
+from minicereb.errors import require
+from minicereb.models.noisy import Noise
+from minicereb.randomness import generator
+
+STREAM = "neuronal noise"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where noise is used: seed, stream and numbers such as step and piece; equal addresses give equal noise."""
+
+    seed: int
+    numbers: tuple[int, ...]
+    stream: str = STREAM
+
+    def of(self, *more: int) -> Address:
+        """Return the address of a part."""
+        return Address(self.seed, (*self.numbers, *more), self.stream)
+
+
+@dataclass(frozen=True)
+class Independent:
+    """Independent noise; every replication is a group."""
+
+    def check(self, replications: int, baseline: bool) -> None:
+        """Raise :class:`InputError` if this number of replications cannot be drawn so."""
+        require(replications >= 1 + baseline, "replications", replications, f"a whole number of at least {1 + baseline} here")
+
+    def pieces(self, replications: int, at_most: int) -> list[int]:
+        """Divide replications into near-equal parts of at most `at_most` that can be drawn apart."""
+        number = -(-replications // max(2, at_most))
+        return [(replications * (part + 1)) // number - (replications * part) // number for part in range(number)]
+
+    def draw(
+        self, like: Array, laws: Sequence[Law | None], widths: list[int], images: int, replications: int, at: Address
+    ) -> Noise:
+        """Draw unit noise for some images, (width, images, replications) for each layer that has a law."""
+        return draw_noise(like, laws, [(width, images, replications) for width in widths], at.seed, at.stream, at.numbers)
+
+    def others(self, loss: Array) -> Array:
+        """Mean loss of the other groups, for each replication: shape (images, replications)."""
+        return (loss.sum(axis=1, keepdims=True) - loss) / (loss.shape[1] - 1)
+
+
+@dataclass(frozen=True)
+class Antithetic(Independent):
+    """Pairs of opposite noise, e and -e; a pair is a group. The second half of the replications is the first half's negative."""
+
+    def check(self, replications: int, baseline: bool) -> None:
+        """Raise :class:`InputError` if this number of replications cannot be drawn so."""
+        least = 4 if baseline else 2
+        require(
+            replications >= least and replications % 2 == 0, "replications", replications, f"an even number of at least {least}"
+        )
+
+    def pieces(self, replications: int, at_most: int) -> list[int]:
+        """Divide into even parts."""
+        return [2 * part for part in super().pieces(replications // 2, at_most // 2)]
+
+    def draw(
+        self, like: Array, laws: Sequence[Law | None], widths: list[int], images: int, replications: int, at: Address
+    ) -> Noise:
+        """Draw unit noise, as :meth:`Independent.draw`."""
+        xp = xp_of(like)
+        halves = super().draw(like, laws, widths, images, replications // 2, at)
+        return tuple(None if half is None else xp.concatenate((half, -half), axis=2) for half in halves)
+
+    def others(self, loss: Array) -> Array:
+        """Mean loss of the other pairs."""
+        pairs = loss.reshape(len(loss), 2, -1).sum(axis=1)
+        others = (loss.sum(axis=1, keepdims=True) - pairs) / (loss.shape[1] - 2)
+        return xp_of(loss).concatenate((others, others), axis=1)
+
+
+@dataclass(frozen=True)
+class Sobol(Independent):
+    """Points of a Sobol sequence under random linear scrambles and digital shifts, one dimension a neuron ``[M-SOBOL]``.
+
+    The replications of an image are two scrambles, independent of each other and of the other images'; each is a group.
+    """
+
+    def check(self, replications: int, baseline: bool) -> None:
+        """Raise :class:`InputError` if this number of replications cannot be drawn so."""
+        whole = replications >= 4 and replications & (replications - 1) == 0
+        require(
+            whole and replications <= 1 << 20, "replications", replications, "a power of two from 4 to 1048576 for Sobol noise"
+        )
+
+    def pieces(self, replications: int, at_most: int) -> list[int]:
+        """All in one: a sequence is better the longer it is."""
+        return [replications]
+
+    def draw(
+        self, like: Array, laws: Sequence[Law | None], widths: list[int], images: int, replications: int, at: Address
+    ) -> Noise:
+        """Draw unit noise, as :meth:`Independent.draw`; always on the host, so with the same bits on every device."""
+        rng = generator(at.seed, at.stream, *at.numbers)
+        silent = [0 if law is None else width for law, width in zip(laws, widths, strict=True)]
+        points = np.empty((sum(silent), images, 2, replications // 2), dtype=np.float64)
+        for image in range(images):
+            for group in range(2):
+                points[:, image, group] = scrambled_sobol(sum(silent), replications // 2, rng)
+        points = points.reshape(sum(silent), images, replications)
+        ends = np.cumsum(silent)
+        return tuple(
+            law and to_device(law.quantile(points[end - width : end]).astype(like.dtype), _device_of(like))
+            for law, width, end in zip(laws, silent, ends, strict=True)
+        )
+
+    def others(self, loss: Array) -> Array:
+        """Mean loss of the other scramble."""
+        xp = xp_of(loss)
+        means = loss.reshape(len(loss), 2, -1).mean(axis=2)
+        return xp.repeat(means[:, ::-1], loss.shape[1] // 2, axis=1)
+
+
+Design = Independent | Antithetic | Sobol
+
+
+def scrambled_sobol(dimensions: int, points: int, rng: np.random.Generator) -> np.ndarray:
+    """Return points of a scrambled Sobol sequence, each uniform in (0, 1) ``[M-SOBOL]``.
+
+    Parameters
+    ----------
+    dimensions : int
+        At most 21,201.
+    points : int
+        A power of two.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    array of float64, shape (dimensions, points)
+
+    References
+    ----------
+    Matoušek (1998), On the L2-discrepancy for anchored boxes: a random lower triangular matrix over GF(2) for each dimension
+    acts on the digits, then a random digital shift.
+    """
+    plain = _sobol_digits(dimensions, points)
+    scrambled = np.broadcast_to(rng.integers(0, 1 << 32, (dimensions, 1), dtype=np.uint32), plain.shape).copy()
+    for digit in range(points.bit_length() - 1):  # the first 2^n points have no digits beyond the n-th
+        one = np.uint32(1 << (31 - digit))
+        column = one | (rng.integers(0, 1 << 32, (dimensions, 1), dtype=np.uint32) & (one - np.uint32(1)))
+        scrambled ^= np.where(plain & one, column, np.uint32(0))
+    return (scrambled + 0.5) * 2.0**-32
+
+
+@functools.lru_cache(maxsize=4)
+def _sobol_digits(dimensions: int, points: int) -> np.ndarray:
+    from scipy.stats import qmc  # slow to import, and few need it
+
+    plain = qmc.Sobol(dimensions, scramble=False).random_base2(points.bit_length() - 1)
+    digits = np.ascontiguousarray((plain.T * 2.0**32).astype(np.uint32))
+    digits.flags.writeable = False
+    return digits
+
+
+def _device_of(like: Array) -> str:
+    return "cpu" if isinstance(like, np.ndarray) else "cuda"

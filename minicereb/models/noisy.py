@@ -1,0 +1,258 @@
+"""Networks with noise in every neuron ``[G1]``: a distribution over classifiers, of which given noise picks one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from minicereb.backend import Array, to_device, xp_of
+from minicereb.calculus.activations import Activation
+from minicereb.calculus.dense import dense, dense_input_gradient, dense_weight_gradient
+from minicereb.calculus.noise import Law
+from minicereb.errors import InputError, require
+from minicereb.randomness import generator
+
+Noise = tuple[Array | None, ...]  # of unit scale, one array (outputs, images, replications) for each layer; None for a silent one
+
+
+class Trace(NamedTuple):
+    """What happened in every layer, for images whose noise was drawn several times.
+
+    Attributes
+    ----------
+    inputs : list of array, shape (inputs, images, replications)
+        x; in the first layer with one replication, as the images are the same in all.
+    drives : list of array, shape (outputs, images, replications)
+        u = θᵀ[1; x], the signal without its noise; in the first layer with one replication.
+    signals : list of array, shape (outputs, images, replications)
+        v = u + σe.
+    responses : list of array, same shape
+        φ(v): the last one holds the network's outputs.
+    noise : list of array or None
+        e, of unit scale.
+    """
+
+    inputs: list[Array]
+    drives: list[Array]
+    signals: list[Array]
+    responses: list[Array]
+    noise: list[Array | None]
+
+    @property
+    def outputs(self) -> Array:
+        """Logits, shape (classes, images, replications)."""
+        return self.responses[-1]
+
+
+@dataclass(frozen=True, eq=False)
+class NoisyLayer:
+    """``v = θᵀ[1; x] + r``, ``x' = φ(v)`` ``[G1]``.
+
+    Parameters
+    ----------
+    weight : array, shape (outputs, inputs)
+        θ without its first row.
+    bias : array, shape (outputs,)
+        That row.
+    scale : array, shape (1,)
+        σ, the scale of the noise r = σe.
+    law : Law or None
+        Of e; None: no noise here.
+    activation : Activation or None
+        φ; None: the signal itself.
+    """
+
+    weight: Array
+    bias: Array
+    scale: Array
+    law: Law | None
+    activation: Activation | None
+
+    def drive(self, x: Array) -> Array:
+        """Return u for x of shape (inputs, images, replications)."""
+        xp = xp_of(x)
+        u = xp.dot(self.weight, x.reshape(len(x), -1))
+        u += self.bias[:, None]
+        return u.reshape(len(u), *x.shape[1:])
+
+    def respond(self, v: Array) -> Array:
+        """Return φ(v)."""
+        return v if self.activation is None else self.activation(v)
+
+    def slope(self, v: Array) -> Array | float:
+        """Return φ'(v); :class:`InputError` where there is none."""
+        return 1.0 if self.activation is None else self.activation.derivative(v)
+
+    def weight_gradient(self, d_v: Array, x: Array) -> dict[str, Array]:
+        """Return the derivatives by weight and bias, summed over rows; `d_v` is (rows, outputs), `x` is (rows, inputs)."""
+        d_weight, d_bias = dense_weight_gradient(d_v, x)
+        return {"weight": d_weight, "bias": d_bias}
+
+    def input_gradient(self, d_v: Array) -> Array:
+        """Return the derivative by x, shape (rows, inputs), for one by v of shape (rows, outputs)."""
+        return dense_input_gradient(d_v, self.weight)
+
+
+@dataclass(frozen=True, eq=False)
+class NoisyNetwork:
+    """Noisy layers, one after the other. As a classifier it is the paper's «one time» prediction (OT): no noise at all.
+
+    Parameters
+    ----------
+    layers : tuple of NoisyLayer
+    """
+
+    layers: tuple[NoisyLayer, ...]
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """The arrays that can learn: weight, bias and scale of each layer."""
+        return {
+            f"{name}_{number}": getattr(layer, name)
+            for number, layer in enumerate(self.layers)
+            for name in ("weight", "bias", "scale")
+        }
+
+    @property
+    def bytes_per_image(self) -> int:
+        """Memory that one more image takes."""
+        return sum(16 * len(layer.bias) for layer in self.layers)
+
+    @property
+    def widths(self) -> list[int]:
+        """Neurons in each layer, the outputs last."""
+        return [len(layer.bias) for layer in self.layers]
+
+    def run(self, x_t: Array, noise: Noise | None) -> Trace:
+        """Run the network.
+
+        Parameters
+        ----------
+        x_t : array, shape (inputs, images)
+            Images in columns.
+        noise : tuple or None
+            Of unit scale, (outputs, images, replications) for each layer, None for one without; None for no noise at all.
+        """
+        trace = Trace([], [], [], [], [])
+        x = x_t[:, :, None]
+        for number, layer in enumerate(self.layers):
+            e = None if noise is None else noise[number]
+            u = layer.drive(x)
+            v = u if e is None else u + e * layer.scale
+            for kept, array in zip(trace, (x, u, v, x := layer.respond(v), e), strict=True):
+                kept.append(array)
+        return trace
+
+    def forward(self, x: Array) -> tuple[Array, list[Array]]:
+        """Outputs without noise (OT), shape (images, classes), and the signals of every layer."""
+        signals = []
+        for layer in self.layers:
+            v = dense(x, layer.weight, layer.bias)
+            signals.append(v)
+            x = layer.respond(v)
+        return x, signals
+
+    def input_gradient(self, d_outputs: Array, signals: list[Array]) -> Array:
+        """Derivative by the images, shape (images, inputs), of the network without noise.
+
+        Raises
+        ------
+        InputError
+            If an activation has no derivative; :mod:`minicereb.attacks.sources` has gradients that need none.
+        """
+        d_x = d_outputs
+        for layer, v in zip(reversed(self.layers), reversed(signals), strict=True):
+            d_x = layer.input_gradient(d_x * layer.slope(v))
+        return d_x
+
+    def at(self, noise: Noise) -> BoundNetwork:
+        """Return the ordinary classifier that the network is with this noise, one replication an image."""
+        return BoundNetwork(self, noise)
+
+
+@dataclass(frozen=True, eq=False)
+class BoundNetwork:
+    """A noisy network with its noise held fixed: each image has its own, (outputs, images, 1) in each layer."""
+
+    network: NoisyNetwork
+    noise: Noise
+
+    def forward(self, x: Array) -> tuple[Array, list[Array]]:
+        """Outputs, shape (images, classes), and the signals of every layer."""
+        trace = self.network.run(xp_of(x).ascontiguousarray(x.T), self.noise)
+        require(trace.outputs.shape[2] == 1, "noise", f"{trace.outputs.shape[2]} replications", "one for each image")
+        return trace.outputs[:, :, 0].T, [v[:, :, 0].T for v in trace.signals]
+
+    def input_gradient(self, d_outputs: Array, signals: list[Array]) -> Array:
+        """Derivative by the images along this noise; raises as the network's does."""
+        return self.network.input_gradient(d_outputs, signals)
+
+
+def check_scales(scales: tuple[float, ...], layers: int) -> tuple[float, ...]:
+    """Return a noise scale for each layer, from one for all or one for each; :class:`InputError` if they are none of these."""
+    shown = ",".join(f"{scale:g}" for scale in scales)
+    if len(scales) not in (1, layers):
+        raise InputError("noise-scale", shown, f"one number, or {layers}: one for each layer, outputs included")
+    require(all(0 < scale < float("inf") for scale in scales), "noise-scale", shown, "numbers above 0")
+    return scales * layers if len(scales) == 1 else scales
+
+
+def initial_noisy(
+    inputs: int,
+    hidden: tuple[int, ...],
+    classes: int,
+    seed: int,
+    *,
+    activation: Activation,
+    law: Law | None,
+    scales: tuple[float, ...],
+    output_noise: bool = True,
+    output_activation: bool = False,
+) -> NoisyNetwork:
+    """Return an untrained noisy network.
+
+    Parameters
+    ----------
+    inputs, classes : int
+        Width of the images and number of outputs.
+    hidden : tuple of int
+        Neurons in each hidden layer, at least one layer.
+    seed : int
+        Of weights and biases: N(0, 0.1²), as the authors' code has it.
+    activation : Activation
+    law : Law or None
+        Of the noise; None: a network without noise, for backpropagation.
+    scales : tuple of float
+        σ of each layer, outputs included, above 0; or one for all. Of no account without noise.
+    output_noise, output_activation : bool
+        Whether the outputs have noise, and an activation.
+
+    Raises
+    ------
+    InputError
+    """
+    require(
+        len(hidden) >= 1 and all(units >= 1 for units in hidden), "hidden", list(hidden), "at least one layer of at least 1 unit"
+    )
+    widths = (inputs, *hidden, classes)
+    number = len(widths) - 1
+    scales = check_scales(scales, number) if law is not None else (1.0,) * number
+    layers = []
+    for index in range(number):
+        last = index == number - 1
+        parameters = generator(seed, "noisy network", index).standard_normal(
+            (widths[index + 1], widths[index] + 1), dtype=np.float32
+        )
+        parameters *= np.float32(0.1)
+        layers.append(
+            NoisyLayer(
+                weight=to_device(np.ascontiguousarray(parameters[:, 1:])),
+                bias=to_device(np.ascontiguousarray(parameters[:, 0])),
+                scale=to_device(np.array([scales[index]], dtype=np.float32)),
+                law=law if output_noise or not last else None,
+                activation=activation if output_activation or not last else None,
+            )
+        )
+    return NoisyNetwork(tuple(layers))

@@ -1,0 +1,89 @@
+"""How a noisy network answers: without noise (OT, its own ``forward``), or by its mean probabilities over noise (LAP)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minicereb.backend import Array, blocks, run_lanes, to_numpy, xp_of
+from minicereb.calculus.noise import draw_noise
+from minicereb.calculus.replicated import probabilities
+from minicereb.errors import require
+from minicereb.models.noisy import Noise, NoisyNetwork
+
+REPLICATIONS = 2048  # at a time
+
+
+def average_probabilities(network: NoisyNetwork, x: Array, ids: np.ndarray, replications: int, seed: int) -> Array:
+    """Mean probabilities of the classes over noisy runs: the largest is the paper's LAP prediction.
+
+    Parameters
+    ----------
+    network : NoisyNetwork
+    x : array, shape (images, inputs)
+    ids : array of int64, shape (images,)
+        Numbers of the images: an image's noise depends on seed and number alone.
+    replications : int
+        K, for each image.
+    seed : int
+
+    Returns
+    -------
+    array, shape (images, classes)
+    """
+    require(replications >= 1, "replications", replications, "a whole number of at least 1")
+    xp = xp_of(x)
+    x_t = xp.ascontiguousarray(x.T)
+
+    def average(image: int) -> Array:
+        total: Any = 0
+        for number, part in enumerate(blocks(replications, REPLICATIONS)):
+            noise = _draw(network, x, part.stop - part.start, seed, "prediction noise", (int(ids[image]), number))
+            total = total + probabilities(network.run(x_t[:, image : image + 1], noise).outputs).sum(axis=2)[:, 0]
+        return total / replications
+
+    return xp.stack(run_lanes(average, list(range(len(x)))))
+
+
+def _draw(network: NoisyNetwork, like: Array, replications: int, seed: int, stream: str, numbers: tuple[int, ...]) -> Noise:
+    shapes = [(width, 1, replications) for width in network.widths]
+    return draw_noise(like, [layer.law for layer in network.layers], shapes, seed, stream, numbers)
+
+
+def lap_accuracy(
+    network: NoisyNetwork, x: Array, labels: np.ndarray, ids: np.ndarray, replications: int, seed: int
+) -> np.ndarray:
+    """Whether the LAP prediction of each image is its label: array of bool, shape (images,)."""
+    return to_numpy(average_probabilities(network, x, ids, replications, seed).argmax(axis=1)) == labels
+
+
+@dataclass(frozen=True, eq=False)
+class Averaged:
+    """The LAP classifier with one set of noise for all images: outputs are the logarithms of its mean probabilities.
+
+    Parameters
+    ----------
+    network : NoisyNetwork
+    replications : int
+        K.
+    seed : int
+        Of the noise: another seed is fresh noise.
+    """
+
+    network: NoisyNetwork
+    replications: int
+    seed: int
+
+    @property
+    def bytes_per_image(self) -> int:
+        """Memory that one more image takes."""
+        return 24 * self.replications * sum(self.network.widths)
+
+    def forward(self, x: Array) -> tuple[Array, None]:
+        """Return log mean probabilities, shape (images, classes); there is nothing to keep for a derivative."""
+        xp = xp_of(x)
+        noise = _draw(self.network, x, self.replications, self.seed, "averaging noise", ())
+        mean = probabilities(self.network.run(xp.ascontiguousarray(x.T), noise).outputs).mean(axis=2)
+        return xp.log(xp.maximum(mean, xp.finfo(x.dtype).tiny)).T, None
