@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from minicereb import datasets
-from minicereb.attacks.run import Attack
+from minicereb.attacks.run import GRADIENTS, Attack
 from minicereb.cli.options import as_json, execution_options
 from minicereb.cli.output import Pace, StatusLine, note, print_json
 from minicereb.datasets import Dataset
@@ -41,8 +41,16 @@ from minicereb.experiments.runs import Run, load_model, read_run
     show_default=True,
     help="The point that counts: the best one visited, or the last.",
 )
+@click.option(
+    "--gradient",
+    type=click.Choice(GRADIENTS),
+    default="analytic",
+    show_default=True,
+    help="The model's own gradient, or, for a network with noise, an estimate of its mean objective's.",
+)
+@click.option("--draws", type=int, default=32, show_default=True, help="Of the noise, for such an estimate.")
 @click.option("--images", type=int, help="Attack the first N test images.  [default: all]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random starts.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random starts, and of noise.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write the attacked images to this npz file.")
 @execution_options
 @as_json

@@ -116,7 +116,7 @@ def mlp(**options: Any) -> None:
     train_and_report(PerceptronModel(numbers("hidden", options["hidden"], int, "300,100")), options)
 
 
-# What a number of replications is worth depends on the estimator; these learn about as fast as they can per second.
+# Of the estimators that take the noise as it comes; for the others one replication is worth as much as hundreds.
 REPLICATIONS = {"plain": 10_000, "baseline": 100, "antithetic": 100, "sobol": 128, "rao-blackwell": 100}
 
 
@@ -131,9 +131,9 @@ REPLICATIONS = {"plain": 10_000, "baseline": 100, "antithetic": 100, "sobol": 12
 @click.option("--output-noise/--no-output-noise", default=True, show_default=True, help="Noise on the outputs too.")
 @click.option("--output-activation/--no-output-activation", default=False, show_default=True)
 @click.option(
-    "--estimator", type=click.Choice(list(ESTIMATORS)), help="[default: flip for threshold neurons, antithetic for others]"
+    "--estimator", type=click.Choice(list(ESTIMATORS)), help="[default: flip for threshold neurons, resample for others]"
 )
-@click.option("--replications", type=int, help="Of the noise for each image.  [default: 10000 plain, 100 others, 1 flip]")
+@click.option("--replications", type=int, help="Of the noise for each image.  [default: 10000 plain, 1 flip and resample, else 100]")
 @click.option(
     "--last-layer",
     type=click.Choice(LAST_LAYER),
@@ -152,7 +152,7 @@ def glr(**options: Any) -> None:
     noisy = options["noise"] != "none"
     options["noise_scale"] = numbers("noise-scale", options["noise_scale"], float, "2 or 2,1") if noisy else ()
     if options["estimator"] is None:
-        options["estimator"] = ("flip" if options["activation"] == "threshold" else "antithetic") if noisy else "backprop"
+        options["estimator"] = ("flip" if options["activation"] == "threshold" else "resample") if noisy else "backprop"
     if options["replications"] is None:
         options["replications"] = REPLICATIONS.get(options["estimator"], 1)
     if options["last_layer"] is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,12 +11,14 @@ import numpy as np
 from minicereb.attacks.fgsm import fgsm
 from minicereb.attacks.objectives import objective_named
 from minicereb.attacks.pgd import pgd
-from minicereb.attacks.sources import Landscape, Point
+from minicereb.attacks.sources import Landscape, Point, source_named
 from minicereb.backend import Array, images_per_block, one_blas_thread, to_device, to_numpy, xp_of
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, MinicerebError, require
+from minicereb.learning.glr import ESTIMATORS
 from minicereb.randomness import uniform
 
+GRADIENTS = ("analytic", *ESTIMATORS)
 ROUNDING = 1e-6  # how far float32 arithmetic may carry a pixel beyond its bound
 
 
@@ -43,7 +45,11 @@ class Attack:
         Which of the points visited counts for an image: the best (a misclassified one if there is any, among equals the
         one with the largest objective), or the last, as the authors' code has it.
     seed : int
-        Of the random starts.
+        Of the random starts, and of noise.
+    gradient : str
+        Where the input gradient comes from, see :func:`minicereb.attacks.sources.source_named`.
+    draws : int
+        Replications of the noise, if it comes from an estimator.
     """
 
     method: str
@@ -55,6 +61,8 @@ class Attack:
     random_start: bool = True
     keep: str = "best"
     seed: int = 0
+    gradient: str = field(default="analytic", metadata={"added": True})
+    draws: int = field(default=32, metadata={"added": True})
 
     def __post_init__(self) -> None:
         require(self.method in ("fgsm", "pgd"), "method", self.method, "fgsm or pgd")
@@ -65,6 +73,8 @@ class Attack:
         require(self.restarts >= 1, "restarts", self.restarts, "a whole number of at least 1")
         require(self.keep in ("best", "last"), "keep", self.keep, "best or last")
         require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
+        require(self.gradient in GRADIENTS, "gradient", self.gradient, ", ".join(GRADIENTS))
+        require(self.draws >= 1, "draws", self.draws, "a whole number of at least 1")
 
 
 class Attacked(NamedTuple):
@@ -134,6 +144,7 @@ def _attack_block(model: Any, attack: Attack, ids: np.ndarray, x: Array, labels:
     """Return the chosen point of each image and the model's answers to the clean images."""
     xp = xp_of(x)
     objective = objective_named(attack.objective)
+    source = source_named(attack.gradient, model, attack.draws, attack.seed)
     outputs, _ = model.forward(x)
     _check_outputs(outputs, labels)
     predicted, chosen = outputs.argmax(axis=1), x.copy()
@@ -142,7 +153,7 @@ def _attack_block(model: Any, attack: Attack, ids: np.ndarray, x: Array, labels:
     for restart in range(attack.restarts if attack.method == "pgd" else 1):
         if len(pending) == 0:
             break
-        landscape = Landscape(model, objective, labels[pending])
+        landscape = Landscape(model, objective, labels[pending], source)
         points = _watched(_search(attack, landscape, x[pending], to_numpy(pending), ids, restart))
         best = _best(points, landscape.labels) if attack.keep == "best" else _last(points)
         wrong = best.outputs.argmax(axis=1) != landscape.labels

@@ -12,6 +12,7 @@ import numpy as np
 from minicereb.backend import execution, to_numpy
 from minicereb.errors import MinicerebError
 from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.noisy import NoisyNetwork
 
 
 def _torch() -> ModuleType:
@@ -112,3 +113,34 @@ def pgd_steps(model: Cerebellum, images: np.ndarray, labels: np.ndarray) -> dict
         "PyTorch, sparse CSR and autograd": by_autograd,
         "PyTorch, embedding bag": by_gather,
     }
+
+
+def glr_iterations(
+    network: NoisyNetwork, images: np.ndarray, labels: np.ndarray, replications: int, activation: str
+) -> dict[str, Callable[[], object]]:
+    """One iteration of the plain estimator on the whole batch, and an image at a time."""
+    torch, device = _torch(), execution().device
+    first, second = (
+        {name: torch.tensor(to_numpy(getattr(layer, name)), device=device) for name in ("weight", "bias", "scale")}
+        for layer in network.layers
+    )
+    x, y = torch.tensor(images, device=device), torch.tensor(labels, device=device)
+
+    @torch.no_grad()
+    def gradients(x: Any, y: Any) -> tuple[Any, ...]:
+        count = len(x), replications
+        noise_1 = torch.randn(*count, len(first["bias"]), device=device)
+        noise_2 = torch.randn(*count, len(second["bias"]), device=device)
+        v = torch.nn.functional.linear(x, first["weight"], first["bias"])[:, None] + first["scale"] * noise_1
+        h = (v > 0).to(v.dtype) if activation == "threshold" else torch.sigmoid(v)
+        z = torch.nn.functional.linear(h, second["weight"], second["bias"]) + second["scale"] * noise_2
+        loss = torch.logsumexp(z, 2) - z.gather(2, y[:, None, None].expand(*count, 1))[:, :, 0]
+        credit_1 = torch.einsum("ik,ika->ia", loss, noise_1) / (replications * first["scale"])
+        credit_2 = (loss[:, :, None] * noise_2).reshape(-1, len(second["bias"])) / (replications * second["scale"])
+        return credit_1.T @ x, credit_1.sum(0), credit_2.T @ h.reshape(len(credit_2), -1), credit_2.sum(0)
+
+    def one_by_one() -> object:
+        parts = [gradients(x[i : i + 1], y[i : i + 1]) for i in range(len(x))]
+        return [torch.stack(arrays).sum(0) for arrays in zip(*parts, strict=True)]
+
+    return {"PyTorch, whole batch": lambda: gradients(x, y), "PyTorch, image by image": one_by_one}

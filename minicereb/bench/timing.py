@@ -20,7 +20,7 @@ class Contest:
     ours : callable
         Does the work once.
     floor : callable
-        What no implementation can do without: the bytes moved, or the products computed.
+        What no implementation can do without (the bytes moved, the products computed), or another measure of the machine.
     floor_name : str
         What the floor is.
     peers : dict
@@ -83,7 +83,7 @@ def time_contest(contest: Contest, turns: int = 15) -> Iterator[Row]:
 
 def run_benchmarks(peers: bool) -> Iterator[Row]:
     """Run every benchmark, with PyTorch beside ours where `peers` asks for it."""
-    from minicereb.bench.cerebellum import contests
+    from minicereb.bench import cerebellum, glr
 
-    for contest in contests(peers):
+    for contest in (*cerebellum.contests(peers), *glr.contests(peers)):
         yield from time_contest(contest)

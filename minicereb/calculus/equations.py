@@ -141,6 +141,12 @@ EQUATIONS = (
         "M-RB averaged over h_a",
     ),
     Equation(
+        "M-RESAMPLE",
+        "∂E[L]/∂v_a = E[(1/2Q) Σ_q (L(e_q) - L(-e_q)) s(e_q)/σ]",
+        "e_q in the q-th of Q equal parts of the law's upper half in place of e_a, all other noise held fixed",
+        "stratified antithetic form of G5, one neuron at a time",
+    ),
+    Equation(
         "M-ZEROONE",
         "E[L] = 1 - E_t[∏_{j≠y} F((u_y - u_j)/σ + t)]",
         "0-1 loss over noise σt on the label's and independent noise on every other output, u outputs without noise",

@@ -82,8 +82,8 @@ class ZeroOne:
 
 
 @dataclass(frozen=True)
-class Objective:
-    """An attack's objective, or any loss of :mod:`minicereb.calculus.losses`, of noisy outputs.
+class OfRows:
+    """A loss of :mod:`minicereb.calculus.losses`, or an attack's objective, taken of noisy outputs.
 
     Parameters
     ----------

@@ -11,6 +11,7 @@ antithetic      the same over pairs of opposite noise
 sobol           the same over scrambled Sobol points
 rao-blackwell   the score replaced by its mean given whether the neuron fires (threshold neurons)
 flip            density at threshold × difference that firing makes to the loss (threshold neurons)
+resample        loss × score with one neuron's noise drawn again at a time, in strata and pairs
 exact           the sum over all patterns of a small layer of threshold neurons
 backprop        derivatives along the noise (smooth activations and losses only)
 ==============  ================================================================================
@@ -28,6 +29,7 @@ from minicereb.errors import InputError, require
 from minicereb.learning.noise import Antithetic, Design, Independent, Sobol
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork, Trace
 
+PAIRS = 2  # of nodes at which a neuron's own noise is drawn again
 NODES = 4  # at which the noise of a label's own output is taken, stratified, when the 0-1 loss is averaged over output noise
 
 
@@ -46,6 +48,8 @@ class Credit(NamedTuple):
         By how much v moves with σ: the noise e; or ``-u/σ``, if the noise itself was averaged over.
     changing_density : int
         Number of neurons whose score's own change with σ counts: the layer's for the score function, else 0.
+    by_density : array, shape (images, replications), or None
+        In place of the last two: the derivative by σ itself, before the division.
     """
 
     values: Array
@@ -53,6 +57,7 @@ class Credit(NamedTuple):
     divisor: Array | None
     motion: Array | None
     changing_density: int = 0
+    by_density: Array | None = None
 
     def by_image(self) -> Array:
         """Return the mean over replications, shape (images, outputs)."""
@@ -71,7 +76,9 @@ class Credit(NamedTuple):
 
     def by_scale(self) -> Array:
         """Return the derivative by σ, mean over replications and summed over images."""
-        moved = (self.values * self.motion).sum(axis=0) - self.changing_density
+        moved = self.by_density
+        if moved is None:
+            moved = (self.values * self.motion).sum(axis=0) - self.changing_density
         if self.weight is not None:
             moved = moved * self.weight
         total = moved.mean(axis=1).sum()
@@ -190,7 +197,7 @@ def _check_threshold(network: NoisyNetwork, estimator: str) -> None:
     for layer in network.layers[:-1]:
         name = layer.activation.name if layer.activation else "none"
         if name != "threshold":
-            expected = "plain, baseline, antithetic, sobol" + (
+            expected = "resample, plain, baseline, antithetic, sobol" + (
                 " or backprop" if layer.activation and layer.activation.smooth else ""
             )
             raise InputError(
@@ -286,7 +293,7 @@ class Flip:
         credits = []
         for number, layer in enumerate(network.layers[:-1]):
             fires = trace.responses[number]
-            flipped = _flipped_loss(network, last, trace, number, nodes, labels)
+            flipped = _loss_with(network, last, trace, number, 1 - fires, nodes, labels)
             a = trace.drives[number] / layer.scale
             assert layer.law is not None
             credits.append(Credit((flipped - value) * (1 - 2 * fires) * layer.law.density(a), None, layer.scale, -a))
@@ -294,30 +301,89 @@ class Flip:
         return collect(network, trace, value, credits, scales)
 
 
-def _flipped_loss(network: NoisyNetwork, last: _Last, trace: Trace, number: int, nodes: Array | None, labels: Array) -> Array:
-    """Loss with one neuron of layer `number` flipped, for each of them: shape (neurons, images, replications)."""
+def _loss_with(
+    network: NoisyNetwork, last: _Last, trace: Trace, number: int, response: Array, nodes: Array | None, labels: Array
+) -> Array:
+    """Loss with one neuron of layer `number` responding otherwise, for each of them: shape (neurons, images, replications).
+
+    `response`, of the same shape, is each neuron's other response; all noise stays as it was.
+    """
     xp = xp_of(labels)
-    fires = trace.responses[number]
-    neurons, images, replications = fires.shape
+    was = trace.responses[number]
+    neurons, images, replications = was.shape
     following = network.layers[number + 1]
-    change = following.weight[:, :, None, None] * (1 - 2 * fires)
-    drive = trace.drives[number + 1][:, None] + change
+    drive = trace.drives[number + 1][:, None] + following.weight[:, :, None, None] * (response - was)
     drive = drive.reshape(len(drive), neurons * images, replications)
 
-    def for_each_flip(array: Array) -> Array:
-        """Repeat what belongs to an image and replication for every neuron flipped."""
+    def for_each_neuron(array: Array) -> Array:
+        """Repeat what belongs to an image and replication for every neuron that responds otherwise."""
         shape = (len(array), neurons, images, replications)
         return xp.broadcast_to(array[:, None], shape).reshape(len(array), neurons * images, replications)
 
     for later in range(number + 1, len(network.layers) - 1):
         e = trace.noise[later]
         layer = network.layers[later]
-        response = layer.respond(drive + for_each_flip(e) * layer.scale)
-        drive = network.layers[later + 1].drive(response)
+        drive = network.layers[later + 1].drive(layer.respond(drive + for_each_neuron(e) * layer.scale))
     e = trace.noise[-1]
-    all_nodes = None if nodes is None else for_each_flip(nodes)
-    all_noise = None if e is None or nodes is not None else for_each_flip(e)
+    all_nodes = None if nodes is None else for_each_neuron(nodes)
+    all_noise = None if e is None or nodes is not None else for_each_neuron(e)
     return last.value(drive, all_noise, all_nodes, xp.tile(labels, neurons)).reshape(neurons, images, replications)
+
+
+# -- resampling --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Resample:
+    """The score function with one neuron's noise drawn again at a time, all other noise held fixed ``[M-RESAMPLE]``.
+
+    ``mean_q L(e_q) s(e_q) / σ`` over nodes e_q in pairs ±, one pair in each of PAIRS strata of the neuron's law, placed by its
+    own noise: what the other neurons' noise does to the loss cancels in the difference of a pair. For any activation. The last
+    layer's credit is the derivative of the loss.
+    """
+
+    name = "resample"
+    design: Design = field(default_factory=Independent)
+    baseline = False
+    columns_per_sample = 32
+
+    def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
+        """Raise :class:`InputError` if the estimator does not apply."""
+        _check_last(network, loss, self.name)
+        _check_noise(network, self.name, hidden_only=True)
+
+    def on(self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool) -> Piece:
+        """Return the estimate from given noise."""
+        trace = network.run(x_t, noise)
+        last = _Last(network.layers[-1], loss)
+        nodes = last.nodes(trace.noise[-1], labels)
+        value = last.value(trace.drives[-1], trace.noise[-1], nodes, labels)
+        credits = [self._credit(network, last, trace, number, nodes, labels, scales) for number in range(len(network.layers) - 1)]
+        credits.append(last.credit(trace, nodes, labels))
+        return collect(network, trace, value, credits, scales)
+
+    def _credit(
+        self, network: NoisyNetwork, last: _Last, trace: Trace, number: int, nodes: Array | None, labels: Array, scales: bool
+    ) -> Credit:
+        layer, e, u = network.layers[number], trace.noise[number], trace.drives[number]
+        xp, law = xp_of(labels), layer.law
+        assert law is not None
+        assert e is not None
+        edge = e.dtype.type(1e-6)
+        place = law.distribution(e)
+
+        def loss_at(noise: Array | float) -> Array:
+            return _loss_with(network, last, trace, number, layer.respond(u + noise * layer.scale), nodes, labels)
+
+        still = loss_at(0 * e) if scales else None
+        values, moved = 0, 0
+        for stratum in range(PAIRS):
+            q = law.quantile(xp.clip((stratum + place) / e.dtype.type(2 * PAIRS), edge, 0.5))
+            above, below, score = loss_at(-q), loss_at(q), law.score(-q)
+            values = values + (above - below) * score
+            if scales:
+                moved = moved + ((above + below - 2 * still) * (-q * score - 1)).sum(axis=0)
+        return Credit(values / (2 * PAIRS), None, layer.scale, None, by_density=moved / (2 * PAIRS))
 
 
 # -- derivatives along the noise ---------------------------------------------------------------------------------------------
@@ -367,5 +433,6 @@ ESTIMATORS: dict[str, Any] = {
     "sobol": ScoreFunction("sobol", Sobol(), baseline=True),
     "rao-blackwell": ScoreFunction("rao-blackwell", baseline=True, conditional=True),
     "flip": Flip(),
+    "resample": Resample(),
     "backprop": Backprop(),
 }

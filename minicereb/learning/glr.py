@@ -13,13 +13,14 @@ from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import InputError, require
 from minicereb.learning.estimators import ESTIMATORS, Estimator, Piece, ScoreFunction
 from minicereb.learning.exact import Exact
-from minicereb.learning.noise import Address
+from minicereb.learning.noise import Address, Independent
 from minicereb.learning.optimizers import Optimizer
 from minicereb.learning.plasticity import Learned
 from minicereb.models.noisy import NoisyNetwork
 
 SAMPLES = 1 << 12  # images × replications in a piece of work on the CPU: what its layers hold then stays in a fast cache
 DEVICE_SAMPLES = 1 << 19  # on a GPU
+VALIDATION_RUNS = 32  # noisy runs of each image held out
 
 ESTIMATORS = {**ESTIMATORS, "exact": Exact()}
 LAST_LAYER = ("score", "derivative")
@@ -205,6 +206,15 @@ class GLR:
             with one_blas_thread():
                 learned = self._learn_batch(x[batch], labels[batch])
             yield learned
+
+    def losses(self, x: Array, labels: Array, block: int) -> Array:
+        """Mean loss of each image over 32 noisy runs, shape (images,); the same `block` has the same noise after every epoch."""
+        laws = [layer.law for layer in self.model.layers]
+        runs = VALIDATION_RUNS if any(laws) else 1
+        at = Address(self.seed, (block,), "validation noise")
+        noise = Independent().draw(x, laws, self.model.widths, len(x), runs, at)
+        with one_blas_thread():
+            return self.loss.value(self.model.run(xp_of(x).ascontiguousarray(x.T), noise).outputs, labels).mean(axis=1)
 
     def _learn_batch(self, x: Array, labels: Array) -> Learned:
         outputs, _ = self.model.forward(x)

@@ -12,16 +12,21 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minicereb.backend import Array, images_per_block, one_blas_thread, to_device, to_numpy
+from minicereb.backend import Array, blocks, images_per_block, one_blas_thread, to_device, to_numpy
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import MinicerebError, require
 from minicereb.learning.plasticity import Learned
 from minicereb.randomness import generator
 
+VALIDATION_BLOCK = 256  # images whose loss is told together: fixed, because a block has its own noise
+
 
 class Learner(Protocol):
-    """A learning rule at work on a model: :class:`DeltaRule` or :class:`Backpropagation`."""
+    """A learning rule at work on a model: :class:`DeltaRule`, :class:`Backpropagation` or :class:`GLR`.
+
+    If it has ``losses(x, labels, block) -> array (images,)``, the loss on the images held out is recorded after every epoch.
+    """
 
     model: Any
     batch_size: int
@@ -81,6 +86,7 @@ class EpochDone:
     loss: float
     train_accuracy: float
     validation_accuracy: float | None
+    validation_loss: float | None = None
 
 
 class Split:
@@ -196,12 +202,24 @@ def _end_epoch(learner: Learner, split: Split, position: Position, best: dict[st
         for array in learner.arrays().values():  # the last update has not been seen by any loss
             _check_finite(float(abs(array).max()), epoch)
     chosen = accuracy(learner.model, split.dataset.x_train, split.dataset.y_train, split.validation) if held_out else None
-    done = EpochDone(epoch, position.loss_sum / position.seen, position.correct / position.seen, chosen)
+    held_out_loss = _validation_loss(learner, split, epoch) if held_out and hasattr(learner, "losses") else None
+    done = EpochDone(epoch, position.loss_sum / position.seen, position.correct / position.seen, chosen, held_out_loss)
     position = replace(position, epoch=epoch, seen=0, loss_sum=0.0, correct=0)
     if chosen is None or chosen > position.best_accuracy:
         best.update({name: array.copy() for name, array in learner.arrays().items()})
         position = replace(position, best_epoch=epoch, best_accuracy=-1.0 if chosen is None else chosen)
     return position, done
+
+
+def _validation_loss(learner: Any, split: Split, epoch: int) -> float:
+    total = 0.0
+    for number, part in enumerate(blocks(len(split.validation), VALIDATION_BLOCK)):
+        ids = split.validation[part]
+        x, labels = to_unit(to_device(split.dataset.x_train[ids])), to_device(split.dataset.y_train[ids])
+        with np.errstate(over="ignore", invalid="ignore"):
+            total += float(learner.losses(x, labels, number).sum(dtype=np.float64))
+    _check_finite(total, epoch)
+    return total / len(split.validation)
 
 
 def restore(arrays: Mapping[str, Array], stored: Mapping[str, np.ndarray]) -> None:
