@@ -133,7 +133,9 @@ REPLICATIONS = {"plain": 10_000, "baseline": 100, "antithetic": 100, "sobol": 12
 @click.option(
     "--estimator", type=click.Choice(list(ESTIMATORS)), help="[default: flip for threshold neurons, resample for others]"
 )
-@click.option("--replications", type=int, help="Of the noise for each image.  [default: 10000 plain, 1 flip and resample, else 100]")
+@click.option(
+    "--replications", type=int, help="Of the noise for each image.  [default: 10000 plain, 1 flip and resample, else 100]"
+)
 @click.option(
     "--last-layer",
     type=click.Choice(LAST_LAYER),

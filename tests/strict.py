@@ -14,6 +14,7 @@ from types import ModuleType
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
+from scipy import special
 from scipy.sparse import csr_array
 
 from minicereb import backend
@@ -150,16 +151,25 @@ class _CsrMatrix:
         return _close(self._matrix @ _open(other))
 
 
+class _Special(ModuleType):
+    """SciPy's special functions, for arrays of the device alone: those that cupyx has and the product uses."""
+
+    def __getattr__(self, name):
+        if name not in ("betainc", "betaincinv", "erfcx", "expit", "logit", "ndtr", "ndtri"):
+            raise AttributeError(name)
+        return _guarded(getattr(special, name))
+
+
 library = _Library("cupy")
 
 
 def install(monkeypatch):
     """Put the stand-in in CuPy's place until the test ends, and return its library, what the product calls ``xp``."""
-    packages = {name: ModuleType(name) for name in ("cupyx", "cupyx.scipy", "cupyx.scipy.sparse")}
-    packages["cupyx"].scipy, packages["cupyx.scipy"].sparse = packages["cupyx.scipy"], packages["cupyx.scipy.sparse"]
-    packages["cupyx.scipy.sparse"].csr_matrix = _CsrMatrix
-    for name, module in {"cupy": library, **packages}.items():
-        monkeypatch.setitem(sys.modules, name, module)
+    cupyx, scipy, sparse = (ModuleType(name) for name in ("cupyx", "cupyx.scipy", "cupyx.scipy.sparse"))
+    cupyx.scipy, scipy.sparse, scipy.special = scipy, sparse, _Special("cupyx.scipy.special")
+    sparse.csr_matrix = _CsrMatrix
+    for module in (library, cupyx, scipy, sparse, scipy.special):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setitem(backend._LIBRARIES, StrictArray, library)
     monkeypatch.setattr(backend, "_execution", replace(backend._execution, device="cuda"))
     return library

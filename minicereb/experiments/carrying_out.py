@@ -6,15 +6,19 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from minicereb.experiments import attacks
+from minicereb.experiments import attacks, averaged, estimation, reaching, transfer
 from minicereb.experiments.configs import AttackedModel, Experiment
-from minicereb.experiments.identity import config_hash
 from minicereb.experiments.laboratory import Laboratory, Record, read_record, write_record
 
-# For each kind of experiment the generator that does it, when its trainings are complete: it yields progress in words and
+# For each kind of experiment the generator that does it, when what it stands on is complete: it yields progress in words and
 # returns a record of JSON values.
 EXPERIMENTS: dict[type, Callable[[Any, Laboratory], Generator[str, None, Record]]] = {
     AttackedModel: attacks.attacked_model,
+    averaged.AttackedAverage: averaged.attacked_average,
+    transfer.TransferredAttack: transfer.transferred_attack,
+    estimation.EstimatorVariance: estimation.estimator_variance,
+    reaching.TimeToAccuracy: reaching.time_to_accuracy,
+    reaching.FastestAgain: reaching.fastest_again,
 }
 
 
@@ -28,6 +32,8 @@ def carry_out_experiment(config: Experiment, laboratory: Laboratory) -> Generato
         yield from laboratory.train(train)
     path = record_path(config, laboratory)
     if not path.exists():
+        for other in getattr(config, "experiments", ()):
+            yield from carry_out_experiment(other, laboratory)
         record = yield from EXPERIMENTS[type(config)](config, laboratory)
         write_record(path, config, record)
     runs = [laboratory.run(train) for train in config.trainings]
@@ -41,4 +47,4 @@ def record_path(config: Experiment, laboratory: Laboratory) -> Path:
     """Where the record of an experiment is kept: with the run if it is an attack on one, else in ``experiments``."""
     if isinstance(config, AttackedModel):
         return attacks.record_path(laboratory.run(config.train), config)
-    return laboratory.out / "experiments" / f"{config_hash(config)[:16]}.json"
+    return laboratory.record_path(config)

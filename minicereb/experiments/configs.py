@@ -243,7 +243,10 @@ def describe(train: Train) -> str:
 
 
 class Experiment(Protocol):
-    """What a study is made of: a frozen dataclass of settings, with the trainings whose models it needs."""
+    """What a study is made of: a frozen dataclass of settings, with the trainings whose models it needs.
+
+    One that needs the records of other experiments as well names these in a property ``experiments``; they are done before it.
+    """
 
     @property
     def trainings(self) -> tuple[Train, ...]:

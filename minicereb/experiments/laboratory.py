@@ -53,6 +53,10 @@ class Laboratory:
         self._models[config] = load_model(self.run(config), self.dataset) if model is None else model
         return self._models[config]
 
+    def record_path(self, config: Any) -> Path:
+        """Where the record of an experiment is kept that is no attack on a run (such a one is kept with the run)."""
+        return self.out / "experiments" / f"{config_hash(config)[:16]}.json"
+
     def _folder(self, config: Train) -> Path:
         return self.out / "runs" / config_hash(config)[:16]
 

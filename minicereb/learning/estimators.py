@@ -30,7 +30,7 @@ from minicereb.learning.noise import Antithetic, Design, Independent, Sobol
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork, Trace
 
 PAIRS = 2  # of nodes at which a neuron's own noise is drawn again
-NODES = 4  # at which the noise of a label's own output is taken, stratified, when the 0-1 loss is averaged over output noise
+NODES = 2  # at which the noise of a label's own output is taken, stratified, when the 0-1 loss is averaged over output noise
 
 
 class Credit(NamedTuple):
@@ -107,10 +107,21 @@ class Piece(NamedTuple):
 class Estimator(Protocol):
     """An unbiased estimator of the derivatives of a noisy network's mean loss."""
 
-    name: str
-    design: Design
-    baseline: bool
-    columns_per_sample: int  # how many runs of the later layers one sample costs, for the size of blocks
+    @property
+    def name(self) -> str:
+        """By which it is asked for."""
+
+    @property
+    def design(self) -> Design:
+        """How its noise is drawn."""
+
+    @property
+    def baseline(self) -> bool:
+        """Whether it subtracts the mean loss of other replications, of which it then needs some."""
+
+    @property
+    def columns_per_sample(self) -> int:
+        """How many runs of the later layers one sample costs, for the size of blocks."""
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
         """Raise :class:`InputError`, naming what would do, if the estimator does not apply."""
@@ -160,6 +171,7 @@ class _Last(NamedTuple):
 
     def value(self, drive: Array, noise: Array | None, nodes: Array | None, labels: Array) -> Array:
         if nodes is not None:
+            assert self.layer.law is not None
             return error_probability(drive, labels, self.layer.law, self.layer.scale, nodes)
         return self.loss.value(self.layer.respond(drive if noise is None else drive + noise * self.layer.scale), labels)
 
@@ -171,6 +183,7 @@ class _Last(NamedTuple):
         if nodes is None:
             derivative = self.loss.derivative(trace.outputs, labels) * self.layer.slope(signal)
             return Credit(derivative, None, None, noise)
+        assert self.layer.law is not None
         derivative = error_probability_gradient(drive, labels, self.layer.law, self.layer.scale, nodes)
         return Credit(derivative, None, None, -drive / self.layer.scale)
 
@@ -257,6 +270,7 @@ class ScoreFunction:
     def _credit(self, layer: NoisyLayer, trace: Trace, number: int, weight: Array) -> Credit:
         law, e = layer.law, trace.noise[number]
         assert law is not None
+        assert e is not None
         if self.conditional and layer.activation is not None and layer.activation.name == "threshold":
             a = trace.drives[number] / layer.scale
             return Credit(conditional_score(law, trace.responses[number], a), weight, layer.scale, -a)
@@ -375,7 +389,7 @@ class Resample:
         def loss_at(noise: Array | float) -> Array:
             return _loss_with(network, last, trace, number, layer.respond(u + noise * layer.scale), nodes, labels)
 
-        still = loss_at(0 * e) if scales else None
+        still: Any = loss_at(0 * e) if scales else None
         values, moved = 0, 0
         for stratum in range(PAIRS):
             q = law.quantile(xp.clip((stratum + place) / e.dtype.type(2 * PAIRS), edge, 0.5))

@@ -117,10 +117,10 @@ class Sobol(Independent):
         for image in range(images):
             for group in range(2):
                 points[:, image, group] = scrambled_sobol(sum(silent), replications // 2, rng)
-        points = points.reshape(sum(silent), images, replications)
+        rows = points.reshape(sum(silent), images, replications)
         ends = np.cumsum(silent)
         return tuple(
-            law and to_device(law.quantile(points[end - width : end]).astype(like.dtype), _device_of(like))
+            law and to_device(law.quantile(rows[end - width : end]).astype(like.dtype), _device_of(like))
             for law, width, end in zip(laws, silent, ends, strict=True)
         )
 

@@ -52,9 +52,7 @@ def _draw(network: NoisyNetwork, like: Array, replications: int, seed: int, stre
     return draw_noise(like, [layer.law for layer in network.layers], shapes, seed, stream, numbers)
 
 
-def lap_correct(
-    network: NoisyNetwork, x: Array, labels: np.ndarray, ids: np.ndarray, replications: int, seed: int
-) -> np.ndarray:
+def lap_correct(network: NoisyNetwork, x: Array, labels: np.ndarray, ids: np.ndarray, replications: int, seed: int) -> np.ndarray:
     """Whether the LAP prediction of each image is its label: array of bool, shape (images,)."""
     return to_numpy(average_probabilities(network, x, ids, replications, seed).argmax(axis=1)) == labels
 

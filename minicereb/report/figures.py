@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from minicereb.files import atomic_write
 
@@ -79,4 +81,86 @@ def image_rows(rows: Sequence[tuple[str, np.ndarray, Sequence[str]]]) -> Figure:
             axes.set_xticks([])
             axes.set_yticks([])
         line[0].set_ylabel(name, fontsize=8)
+    return figure
+
+
+Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+
+def curves(
+    panels: Sequence[tuple[str, Curves]], horizontal: str, vertical: str, from_zero: bool = False, logarithmic: bool = False
+) -> Figure:
+    """Draw lines, side by side in panels of the same scale.
+
+    Parameters
+    ----------
+    panels : sequence of (title, lines)
+        Lines are, by name, the horizontal and the vertical values; NaN interrupts a line.
+    horizontal, vertical : str
+        What the axes show.
+    from_zero : bool
+        Whether the vertical axis begins at 0.
+    logarithmic : bool
+        Whether the horizontal axis is.
+    """
+    figure = Figure(figsize=(1 + 3.2 * len(panels), 3.2), dpi=120, layout="constrained")
+    (row,) = figure.subplots(1, len(panels), squeeze=False, sharey=True)
+    for axes, (title, lines) in zip(row, panels, strict=True):
+        for colour, (name, (x, y)) in zip(COLOURS, lines.items(), strict=False):
+            axes.plot(x, y, color=colour, label=name, linewidth=1.4, marker="o" if len(x) <= 30 else None, markersize=3)
+        if logarithmic:
+            _logarithmic_x(axes)
+        elif all(np.issubdtype(x.dtype, np.integer) for x, _ in lines.values()):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel(horizontal)
+        axes.spines[["top", "right"]].set_visible(False)
+        if len(lines) > 1:
+            axes.legend(frameon=False, fontsize=8)
+    row[0].set_ylabel(vertical)
+    if from_zero:
+        row[0].set_ylim(bottom=0)
+    return figure
+
+
+def _logarithmic_x(axes: Axes) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+MARKERS = "osDv^P<>"
+
+
+def points(panels: Sequence[tuple[str, Mapping[str, tuple[float, float]]]], horizontal: str, vertical: str) -> Figure:
+    """Draw named points in panels, two in a row, all on the same logarithmic scales.
+
+    A dotted line through each panel's first point shows where the product of the two values is the same.
+
+    Parameters
+    ----------
+    panels : sequence of (title, points)
+        Points are, by name, a horizontal and a vertical value above 0; at most eight, the same names in every panel.
+    horizontal, vertical : str
+        What the axes show.
+    """
+    rows = -(-len(panels) // 2)
+    figure = Figure(figsize=(8, 1 + 2.6 * rows), dpi=120, layout="constrained")
+    grid = figure.subplots(rows, 2, squeeze=False, sharex=True, sharey=True)
+    across = np.array([place[0] for _, named in panels for place in named.values()], dtype=np.float64)
+    ends = np.array([across.min() / 1.5, across.max() * 1.5], dtype=np.float64)
+    for axes, (title, named) in zip(grid.flat, panels, strict=False):
+        x, y = next(iter(named.values()))
+        axes.plot(ends, x * y / ends, color="0.6", linestyle=":", linewidth=1)
+        for number, (name, (x, y)) in enumerate(named.items()):
+            axes.plot([x], [y], MARKERS[number], color=COLOURS[number % len(COLOURS)], markersize=6, label=name)
+        _logarithmic_x(axes)
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_title(title, fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel(horizontal, fontsize=9)
+    figure.supylabel(vertical, fontsize=9)
+    figure.legend(*grid.flat[0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=4, loc="outside upper center")
     return figure

@@ -9,13 +9,21 @@ from hypothesis import strategies as st
 
 from minicereb import backend
 from minicereb.backend import to_device, to_numpy
+from minicereb.calculus.activations import Activation
+from minicereb.calculus.losses import cross_entropy
+from minicereb.calculus.noise import law_named
+from minicereb.calculus.replicated import loss_named
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import InputError, MinicerebError
+from minicereb.learning import training
 from minicereb.learning.backprop import Backpropagation
+from minicereb.learning.glr import GLR, estimator_named
+from minicereb.learning.noise import Address, Independent
 from minicereb.learning.optimizers import SGD, Adam, RMSprop
 from minicereb.learning.plasticity import DeltaRule, Learned
 from minicereb.learning.training import EpochDone, Position, Split, accuracy, restore, train
 from minicereb.models.mlp import initial_mlp
+from minicereb.models.noisy import initial_noisy
 
 
 def dataset(images=83, test=20, inputs=30, classes=3):
@@ -33,7 +41,9 @@ LEARNERS = {
     "delta rule, full": lambda build: DeltaRule(build(cells=60, kind="full", dtype=np.float32), Adam(0.01), 2, 0.9),
     "delta rule, one by one": lambda build: DeltaRule(build(cells=60, dtype=np.float32), SGD(0.1), 1, None),
     "backpropagation": lambda build: Backpropagation(initial_mlp(30, (10,), 3, 0), Adam(0.01), 2),
+    "likelihood ratio": lambda build: glr("gaussian", estimator="flip"),
 }
+DIVERGING = [name for name in LEARNERS if name != "likelihood ratio"]  # threshold neurons only saturate
 EPOCHS = 3
 
 
@@ -214,7 +224,7 @@ def test_a_loss_that_is_not_finite_ends_training_with_advice(loss):
         list(train(Scripted(loss=loss), Split(numbered(), 0.0, 0), 3, 7, Position(), {}))
 
 
-@pytest.mark.parametrize(("name", "threads"), [(name, 1) for name in LEARNERS] + [("delta rule, many cells", 2)])
+@pytest.mark.parametrize(("name", "threads"), [(name, 1) for name in DIVERGING] + [("delta rule, many cells", 2)])
 def test_a_learning_rate_that_is_too_high_is_one_error_and_no_warning(build_cerebellum, name, threads):
     """Also where the overflow happens on another thread."""
     backend.configure(threads=threads)
@@ -223,6 +233,75 @@ def test_a_learning_rate_that_is_too_high_is_one_error_and_no_warning(build_cere
     learner.optimizer = SGD(1e30)
     with pytest.raises(MinicerebError, match="diverged.*learning-rate"):
         list(train(learner, Split(dataset(), 0.2, 0), 100, 7, Position(), {}))
+
+
+# -- the loss on the images held out -----------------------------------------------------------------------------------------
+
+
+class Telling(Scripted):
+    """Tells as the loss of an image its number, and notes which blocks it was asked for."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.asked = []
+
+    def losses(self, x, labels, block):
+        self.asked.append((block, len(x)))
+        return x[:, 0] * 64
+
+
+def test_the_loss_held_out_is_the_mean_over_its_images_in_fixed_blocks(monkeypatch):
+    learner, split = Telling((0, 0)), Split(numbered(), 0.4, 0)
+    monkeypatch.setattr(training, "VALIDATION_BLOCK", 8)
+    dones = [done for _, done in train(learner, split, 2, 7, Position(), {}) if done]
+    assert learner.asked == [(0, 8), (1, 8), (2, 4)] * 2
+    assert [done.validation_loss for done in dones] == pytest.approx([split.validation.mean()] * 2)
+
+
+def test_without_images_held_out_or_a_learner_that_tells_there_is_no_loss():
+    for learner, share in ((Telling(), 0.0), (Scripted((0,)), 0.4)):
+        *_, (_, done) = train(learner, Split(numbered(), share, 0), 1, 7, Position(), {})
+        assert done.validation_loss is None
+
+
+def test_a_loss_held_out_that_is_not_finite_ends_training_with_advice():
+    learner = Telling((0,))
+    learner.losses = lambda x, labels, block: x[:, 0] * np.inf
+    with pytest.raises(MinicerebError, match="diverged in epoch 1.*learning-rate"):
+        list(train(learner, Split(numbered(), 0.4, 0), 1, 7, Position(), {}))
+
+
+def glr(law, loss="cross-entropy", estimator="antithetic", activation="threshold"):
+    """A learner of a small noisy network."""
+    law = law and law_named(law)
+    network = initial_noisy(30, (6,), 3, 0, activation=Activation(activation), law=law, scales=(0.7,))
+    chosen = estimator_named(estimator, "derivative")
+    return GLR(network, loss_named(loss), chosen, Adam(0.01), 2, 4 if law else 1, seed=3)
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "zero-one"])
+def test_the_losses_of_a_noisy_network_are_a_mean_over_its_noise(xp_device, loss):
+    learner, data = glr("gaussian", loss), dataset()
+    x, labels = to_device(data.x_test.astype(np.float32) / 255), to_device(data.y_test)
+    before = copies(learner.arrays())
+    told = [to_numpy(learner.losses(x, labels, block)) for block in range(60)]
+    assert told[0].shape == (20,)
+    assert np.array_equal(told[7], to_numpy(learner.losses(x, labels, 7)))
+    assert not np.array_equal(told[0], told[1])
+    assert learner.steps == 0
+    assert same(copies(learner.arrays()), before)
+    at, laws = Address(0, (0,), "another stream"), [layer.law for layer in learner.model.layers]
+    noise = Independent().draw(x, laws, learner.model.widths, 20, 1920, at)
+    values = to_numpy(learner.loss.value(learner.model.run(xp_device.ascontiguousarray(x.T), noise).outputs, labels))
+    error = (values.var(axis=1, dtype=np.float64) * 2 / 1920) ** 0.5  # of the difference of two means over 1,920 runs each
+    assert np.abs(np.mean(told, axis=0) - values.mean(axis=1)).max() < 5.5 * error.max()  # a false alarm in a million
+
+
+def test_the_losses_of_a_network_without_noise_are_those_of_its_outputs():
+    learner, data = glr(None, estimator="backprop", activation="sigmoid"), dataset()
+    x = data.x_test.astype(np.float32) / 255
+    expected = cross_entropy(learner.model.forward(x)[0], data.y_test)[0]
+    np.testing.assert_allclose(learner.losses(x, data.y_test, 0), expected, rtol=1e-5)
 
 
 # -- holding out -------------------------------------------------------------------------------------------------------------

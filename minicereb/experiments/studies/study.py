@@ -94,3 +94,8 @@ def _counted(experiment: Generator[str, None, Record], done: int, total: int) ->
                 yield Progress(done, total, next(experiment))
             except StopIteration as end:
                 return end.value
+
+
+def short(number: float) -> str:
+    """Write a number above 0 with three digits, as tables have it, and never as a power of ten."""
+    return f"{float(f'{number:.3g}'):,.0f}" if number >= 100 else f"{number:.3g}"

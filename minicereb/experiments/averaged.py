@@ -1,0 +1,78 @@
+"""White-box attacks on a noisy network that answers by its mean probabilities (LAP), judged on fresh noise."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+
+from minicereb.attacks.run import Attack, attack_images
+from minicereb.backend import to_device
+from minicereb.datasets.transforms import to_unit
+from minicereb.errors import require
+from minicereb.experiments.configs import Train, describe
+from minicereb.experiments.identity import config_kind
+from minicereb.experiments.laboratory import Laboratory, Record
+from minicereb.models.prediction import Averaged, lap_correct
+from minicereb.statistics import proportion_interval
+
+BLOCK = 250  # images attacked, and then judged, at a time
+
+
+@config_kind
+@dataclass(frozen=True)
+class AttackedAverage:
+    """A trained noisy network under an attack that knows it answers by LAP.
+
+    Parameters
+    ----------
+    train : Train
+        Of a noisy network.
+    attack : Attack
+    images : int
+        The first so many test images.
+    search_replications : int
+        Noisy runs whose mean the search looks at: the same noise at every step.
+    replications : int
+        Noisy runs that judge the outcome, on noise that the search has not met.
+    """
+
+    train: Train
+    attack: Attack
+    images: int
+    search_replications: int = 64
+    replications: int = 10_000
+
+    def __post_init__(self) -> None:
+        require(self.images >= 1, "images", self.images, "a whole number of at least 1")
+
+    @property
+    def trainings(self) -> tuple[Train, ...]:
+        """The one that is attacked."""
+        return (self.train,)
+
+
+def attacked_average(config: AttackedAverage, laboratory: Laboratory) -> Generator[str, None, Record]:
+    """Carry out the experiment, yielding its progress in words."""
+    network, data, attack = laboratory.model(config.train), laboratory.dataset, config.attack
+    average = Averaged(network, config.search_replications, attack.seed)
+    clean = robust = done = 0
+    images = min(config.images, len(data.x_test))
+    while done < images:
+        ids = np.arange(done, min(done + BLOCK, images), dtype=np.int64)
+        for block in attack_images(average, attack, data.x_test, data.y_test, ids):
+            for_judge = (block.y, block.ids, config.replications, attack.seed)
+            clean += int(lap_correct(network, to_unit(to_device(data.x_test[block.ids])), *for_judge).sum())
+            robust += int(lap_correct(network, to_device(block.x_adv), *for_judge).sum())
+            done += len(block.y)
+            yield f"attacking {describe(config.train)}, answering by LAP: {attack.objective}, {done} images"
+    return {
+        "method": attack.method,
+        "objective": attack.objective,
+        "epsilon": attack.epsilon,
+        "images": done,
+        "clean_accuracy": clean / done,
+        "robust_accuracy": robust / done,
+        "robust_interval": list(proportion_interval(robust, done)),
+    }
