@@ -22,6 +22,7 @@ from minicereb.errors import InputError
 from minicereb.experiments.configs import CerebellumModel, Data, Model, NoisyModel, PerceptronModel, Train
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.runs import Progress, Run, read_run, run_training
+from minicereb.learning.estimators import ScoreFunction
 from minicereb.learning.glr import ESTIMATORS, LAST_LAYER
 from minicereb.learning.optimizers import SCHEDULES
 
@@ -63,7 +64,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(SCHEDULES),
             default="constant",
             show_default=True,
-            help="The learning rate stays, or falls to 0 over the training along a cosine.",
+            help="The learning rate stays, or rises over the first twentieth and falls to 0 along a cosine.",
         ),
         click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/NAME-HASH]"),
     ):
@@ -116,11 +117,12 @@ def mlp(**options: Any) -> None:
     train_and_report(PerceptronModel(numbers("hidden", options["hidden"], int, "300,100")), options)
 
 
-# Of the estimators that take the noise as it comes; for the others one replication is worth as much as hundreds.
-REPLICATIONS = {"plain": 10_000, "baseline": 100, "antithetic": 100, "sobol": 128, "rao-blackwell": 100}
+# Of the estimators that take the noise as it comes; of flip and resample two are worth as much as hundreds.
+REPLICATIONS = {"plain": 10_000, "flip": 2, "resample": 2, "sobol": 128, "exact": 1, "backprop": 1}
+BY_SCORE = [name for name, estimator in ESTIMATORS.items() if isinstance(estimator, ScoreFunction)]
 
 
-@train.command(context_settings={"default_map": {"epochs": 12, "schedule": "cosine", "validation": 0.0, "dataset": "strokes14"}})
+@train.command(context_settings={"default_map": {"epochs": 15, "schedule": "cosine", "validation": 0.0, "dataset": "strokes14"}})
 @click.option("--hidden", default="20", show_default=True, help="Neurons of each hidden layer.")
 @click.option("--activation", type=click.Choice(list(ACTIVATIONS)), default="threshold", show_default=True)
 @click.option("--slope", type=float, default=1.0, show_default=True, help="Of the sigmoid.")
@@ -128,13 +130,19 @@ REPLICATIONS = {"plain": 10_000, "baseline": 100, "antithetic": 100, "sobol": 12
 @click.option("--noise", type=click.Choice([*LAWS, "none"]), default="gaussian", show_default=True, help="Law of the noise.")
 @click.option("--noise-scale", default="2", show_default=True, help="The law's σ: one for all layers, or one for each.")
 @click.option("--noise-degrees", type=float, help="Of Student's t.  [default: 3]")
-@click.option("--output-noise/--no-output-noise", default=True, show_default=True, help="Noise on the outputs too.")
+@click.option(
+    "--output-noise/--no-output-noise",
+    default=None,
+    help="Noise on the outputs too.  [default: where the 0-1 loss or --last-layer score needs it]",
+)
 @click.option("--output-activation/--no-output-activation", default=False, show_default=True)
 @click.option(
     "--estimator", type=click.Choice(list(ESTIMATORS)), help="[default: flip for threshold neurons, resample for others]"
 )
 @click.option(
-    "--replications", type=int, help="Of the noise for each image.  [default: 10000 plain, 1 flip and resample, else 100]"
+    "--replications",
+    type=int,
+    help="Of the noise for each image.  [default: 10000 plain, 2 flip and resample, 1 exact and backprop, else 100]",
 )
 @click.option(
     "--last-layer",
@@ -145,7 +153,7 @@ REPLICATIONS = {"plain": 10_000, "baseline": 100, "antithetic": 100, "sobol": 12
 @click.option("--l1", type=float, default=0.0, show_default=True, help="Penalty l1 Σ|θ| on the weights.")
 @click.option("--learn-scale", is_flag=True, help="Let the noise scales learn as well.")
 @click.option("--batch-size", type=int, default=25, show_default=True)
-@click.option("--learning-rate", type=float, default=0.02, show_default=True)
+@click.option("--learning-rate", type=float, default=0.04, show_default=True)
 @click.option("--optimizer", type=click.Choice(["rmsprop", "adam", "sgd"]), default="adam", show_default=True)
 @training_options
 def glr(**options: Any) -> None:
@@ -156,9 +164,11 @@ def glr(**options: Any) -> None:
     if options["estimator"] is None:
         options["estimator"] = ("flip" if options["activation"] == "threshold" else "resample") if noisy else "backprop"
     if options["replications"] is None:
-        options["replications"] = REPLICATIONS.get(options["estimator"], 1)
+        options["replications"] = REPLICATIONS.get(options["estimator"], 100)
     if options["last_layer"] is None:
-        options["last_layer"] = "score" if options["estimator"] in REPLICATIONS else "derivative"
+        options["last_layer"] = "score" if options["estimator"] in BY_SCORE else "derivative"
+    if options["output_noise"] is None:
+        options["output_noise"] = options["loss"] == "zero-one" or options["last_layer"] == "score"
     train_and_report(NoisyModel(**{field.name: options[field.name] for field in dataclasses.fields(NoisyModel)}), options)
 
 

@@ -103,13 +103,13 @@ def signed_uniform(like: Array, seed: int, stream: str, numbers: tuple[int, ...]
     Steele, Lea and Flood (2014), Fast splittable pseudorandom number generators.
     """
     xp = xp_of(like)
-    start, step = np.random.SeedSequence(seed, spawn_key=_address(stream, numbers)).generate_state(2, np.uint64)
+    start, step = _bulk_key(seed, stream, numbers)
     size = -(-count // 2)
     words, shifted = (
         scratch(slot, (1, size), _WORDS if xp is np else xp.empty(0, dtype=xp.uint64))[0] for slot in ("words", "shifted")
     )
     words[...] = _counter(xp, size)
-    words *= xp.uint64(step | np.uint64(1))
+    words *= xp.uint64(step | 1)
     words += xp.uint64(start)
     for shift, multiplier in _MIX:
         xp.right_shift(words, xp.uint64(shift), out=shifted)
@@ -123,6 +123,31 @@ def signed_uniform(like: Array, seed: int, stream: str, numbers: tuple[int, ...]
     return uniform
 
 
+def _bulk_key(seed: int, stream: str, numbers: tuple[int, ...]) -> tuple[int, int]:
+    """Start and increment of an address: a seed sequence's for the stream, mixed with one number after the other.
+
+    A seed sequence for each address would cost more than a small draw itself.
+    """
+    start, step = _stream_key(seed, stream)
+    for number in numbers:
+        start, step = _mix_int(start + (number + 1) * _GOLDEN), _mix_int(step ^ start)
+    return start, step
+
+
+@functools.lru_cache(maxsize=64)
+def _stream_key(seed: int, stream: str) -> tuple[int, int]:
+    start, step = np.random.SeedSequence(seed, spawn_key=_address(stream, ())).generate_state(2, np.uint64)
+    return int(start), int(step)
+
+
+def _mix_int(word: int) -> int:
+    word &= _ALL_BITS
+    for shift, multiplier in _MIX:
+        word = ((word ^ (word >> shift)) * multiplier) & _ALL_BITS
+    return word ^ (word >> 31)
+
+
+_ALL_BITS = (1 << 64) - 1
 _WORDS = np.empty(0, dtype=np.uint64)
 
 

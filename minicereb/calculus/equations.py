@@ -65,9 +65,9 @@ EQUATIONS = (
     ),
     Equation(
         "M-COSINE",
-        "η_t = ½ η (1 + cos(π (t - 1)/T))",
-        "t step from 1, T steps in all, η learning rate of the first; 0 after T steps",
-        "Loshchilov and Hutter (2017), Eq. 5, without restarts",
+        "η_t = ½ η (1 + cos(π (t - 1)/T)) min(1, 20 t/T)",
+        "t step from 1, T steps in all, η learning rate; 0 after T steps",
+        "Loshchilov and Hutter (2017), Eq. 5, without restarts, after a linear rise",
     ),
     Equation("M-CE", "l = log Σ_j exp(z_j) - z_y", "z outputs, y label", "negative log-likelihood of a softmax"),
     Equation(

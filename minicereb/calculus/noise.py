@@ -182,8 +182,8 @@ class StudentT:
     def draw(self, uniform: Array, count: int) -> Array:
         """Return `count` independent draws of unit scale (Bailey, 1994, the polar method)."""
         xp = xp_of(uniform)
-        power = xp.abs(uniform[:count]) ** (-2 / self.degrees)
-        return xp.cos(uniform[count:] * uniform.dtype.type(math.pi)) * xp.sqrt(self.degrees * (power - 1))
+        square = self.degrees * xp.expm1(xp.log(xp.abs(uniform[:count])) * (-2 / self.degrees))
+        return xp.cos(uniform[count:] * uniform.dtype.type(math.pi)) * xp.sqrt(square)
 
     def score(self, e: Array) -> Array:
         """``s(e) = (ν+1)e/(ν + e²)``."""
@@ -196,20 +196,31 @@ class StudentT:
         return height * (1 + e * e / nu) ** (-(nu + 1) / 2)
 
     def distribution(self, e: Array) -> Array:
-        """``F(e)``, by the incomplete beta function."""
-        xp, nu = xp_of(e), e.dtype.type(self.degrees)
-        tail = e.dtype.type(0.5) * special_of(e).betainc(nu / 2, e.dtype.type(0.5), nu / (nu + e * e))
+        """``F(e)``, by the incomplete beta function; near 0 and far from it by the one of its two forms that cancels nothing."""
+        xp, nu, half = xp_of(e), e.dtype.type(self.degrees), e.dtype.type(0.5)
+        square = e * e
+        near = square < 1
+        part = special_of(e).betainc(
+            xp.where(near, half, nu / 2), xp.where(near, nu / 2, half), xp.where(near, square, nu) / (nu + square)
+        )
+        tail = half * xp.where(near, 1 - part, part)
         return xp.where(e < 0, tail, 1 - tail)
 
     def quantile(self, q: Array) -> Array:
         """``F⁻¹(q)`` for q in (0, 1)."""
-        xp, nu = xp_of(q), self.degrees
-        ratio = special_of(q).betaincinv(nu / 2, 0.5, 2 * xp.minimum(q, 1 - q))
-        return xp.sign(q - 0.5) * xp.sqrt(nu * (1 - ratio) / ratio)
+        xp, nu, half = xp_of(q), q.dtype.type(self.degrees), q.dtype.type(0.5)
+        inside = xp.abs(2 * q - 1)
+        near = inside < half
+        part = special_of(q).betaincinv(
+            xp.where(near, half, nu / 2), xp.where(near, nu / 2, half), xp.where(near, inside, 2 * xp.minimum(q, 1 - q))
+        )
+        return xp.sign(q - half) * xp.sqrt(nu * xp.where(near, part, 1 - part) / xp.where(near, 1 - part, part))
 
     def density_ratio(self, e: Array) -> Array:
-        """``f(e)/F(e)``."""
-        return self.density(e) / self.distribution(e)
+        """``f(e)/F(e)``; where F underflows, ``\\|s(e)\\|``, from which it differs there by a few percent."""
+        xp, least = xp_of(e), e.dtype.type(1e-37)
+        below = self.distribution(e)
+        return xp.where(below > least, self.density(e) / xp.maximum(below, least), xp.abs(self.score(e)))
 
 
 Law = Gaussian | Laplace | Logistic | StudentT

@@ -30,7 +30,6 @@ from minicereb.learning.noise import Antithetic, Design, Independent, Sobol
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork, Trace
 
 PAIRS = 2  # of nodes at which a neuron's own noise is drawn again
-NODES = 2  # at which the noise of a label's own output is taken, stratified, when the 0-1 loss is averaged over output noise
 
 
 class Credit(NamedTuple):
@@ -149,17 +148,6 @@ def collect(network: NoisyNetwork, trace: Trace, loss: Array, credits: list[Cred
 # -- the last layer ----------------------------------------------------------------------------------------------------------
 
 
-def _stratified(layer: NoisyLayer, noise: Array, labels: Array) -> Array:
-    """Nodes t, one in each of NODES equal parts of the law, from the noise on each label's own output."""
-    xp = xp_of(noise)
-    law = layer.law
-    assert law is not None
-    place = law.distribution(noise[labels, xp.arange(len(labels))])
-    strata = xp.arange(NODES, dtype=noise.dtype)[:, None, None]
-    edge = noise.dtype.type(1e-6)
-    return law.quantile(xp.clip((strata + place) / noise.dtype.type(NODES), edge, 1 - edge))
-
-
 class _Last(NamedTuple):
     """The last layer of a network with its loss, in the form that has a derivative.
 
@@ -176,7 +164,8 @@ class _Last(NamedTuple):
         return self.loss.value(self.layer.respond(drive if noise is None else drive + noise * self.layer.scale), labels)
 
     def nodes(self, noise: Array | None, labels: Array) -> Array | None:
-        return None if self.loss.smooth or noise is None else _stratified(self.layer, noise, labels)
+        """The noise on each label's own output, given which the 0-1 loss is averaged over that on the others."""
+        return None if self.loss.smooth or noise is None else noise[labels, xp_of(noise).arange(len(labels))][None]
 
     def credit(self, trace: Trace, nodes: Array | None, labels: Array) -> Credit:
         drive, signal, noise = trace.drives[-1], trace.signals[-1], trace.noise[-1]

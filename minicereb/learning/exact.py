@@ -50,7 +50,7 @@ class Exact:
         assert law is not None
         u = hidden.drive(x_t[:, :, None])[:, :, 0].astype(xp.float64)
         a = u / hidden.scale.astype(xp.float64)
-        log_on, log_off = xp.log(law.distribution(a)), xp.log(law.distribution(-a))
+        log_on, log_off = (xp.log(xp.maximum(law.distribution(side), 1e-300)) for side in (a, -a))
         value, by_h = xp.zeros(images), xp.zeros((neurons, images))
         d_weight, d_bias, d_scale = xp.zeros((classes, neurons)), xp.zeros(classes), xp.zeros(1)
         for block in blocks(1 << neurons, PATTERNS):

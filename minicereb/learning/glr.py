@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from minicereb.backend import Array, one_blas_thread, run_lanes, xp_of
+from minicereb.backend import Array, blocks, one_blas_thread, run_lanes, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import InputError, require
 from minicereb.learning.estimators import ESTIMATORS, Estimator, Piece, ScoreFunction
@@ -16,7 +16,7 @@ from minicereb.learning.exact import Exact
 from minicereb.learning.noise import Address, Independent
 from minicereb.learning.optimizers import Optimizer
 from minicereb.learning.plasticity import Learned
-from minicereb.models.noisy import NoisyNetwork
+from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 
 SAMPLES = 1 << 12  # images × replications in a piece of work on the CPU: what its layers hold then stays in a fast cache
 DEVICE_SAMPLES = 1 << 19  # on a GPU
@@ -179,33 +179,32 @@ class GLR:
         self.batch_size, self.replications, self.seed = batch_size, replications, seed
         self.l2, self.l1, self.learn_scale = l2, l1, learn_scale
         self.steps = 0
-        self.learned = [self._learned(number) for number in range(len(network.layers))]
-        self.states = [{name: optimizer.state(array) for name, array in layer.items()} for layer in self.learned]
+        names = ("weight", "bias", "log_scale") if learn_scale else ("weight", "bias")
+        layers = list(enumerate(network.layers))
+        self._places = [
+            (number, name) for number, layer in layers for name in names if name != "log_scale" or layer.law is not None
+        ]
+        # All that learns stands in one vector too: one update of it costs less than one for each small array.
+        parts = [self._now(network.layers[number], name).ravel() for number, name in self._places]
+        self.learned = xp_of(parts[0]).concatenate(parts)
+        self.state = optimizer.state(self.learned)
 
-    def _learned(self, number: int) -> dict[str, Array]:
-        layer = self.model.layers[number]
-        arrays = {"weight": layer.weight, "bias": layer.bias}
-        if self.learn_scale and layer.law is not None:
-            arrays["log_scale"] = xp_of(layer.scale).log(layer.scale)
-        return arrays
+    @staticmethod
+    def _now(layer: NoisyLayer, name: str) -> Array:
+        return xp_of(layer.scale).log(layer.scale) if name == "log_scale" else getattr(layer, name)
 
     def arrays(self) -> dict[str, Array]:
         """Everything that learning changes, by name; written in place."""
-        named = dict(self.model.parameters)
-        for number, layer in enumerate(self.learned):
-            named.update({f"{name}_{number}": array for name, array in layer.items()})
-        for number, states in enumerate(self.states):
-            for name, state in states.items():
-                named.update({f"{name}_{number}_{kind}": array for kind, array in state.items()})
-        return named
+        state = {f"learned_{kind}": array for kind, array in self.state.items()}
+        return {**self.model.parameters, "learned": self.learned, **state}
 
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
         """Learn from the batches of `x`, shape (images, inputs), one after the other, and yield what each showed."""
-        for start in range(0, len(x), self.batch_size):
-            batch = slice(start, start + self.batch_size)
-            with one_blas_thread():
-                learned = self._learn_batch(x[batch], labels[batch])
-            yield learned
+        batches = list(blocks(len(x), self.batch_size))
+        for group in blocks(len(batches), self.batches_ahead):
+            with one_blas_thread():  # once for several: it costs a tenth of what a small batch does
+                learned = [self._learn_batch(x[batch], labels[batch]) for batch in batches[group]]
+            yield from learned
 
     def losses(self, x: Array, labels: Array, block: int) -> Array:
         """Mean loss of each image over 32 noisy runs, shape (images,); the same `block` has the same noise after every epoch."""
@@ -221,19 +220,29 @@ class GLR:
         at = Address(self.seed, (self.steps,))
         found = estimate(self.model, self.loss, self.estimator, x, labels, self.replications, at, scales=self.learn_scale)
         self.steps += 1
-        for number, layer in enumerate(self.model.layers):
-            self._change(number, layer, found.gradients[number])
+        self._change(found.gradients)
         return Learned(found.loss, outputs)
 
-    def _change(self, number: int, layer: Any, gradient: dict[str, Array]) -> None:
-        xp = xp_of(layer.weight)
-        if self.l2:
+    def _change(self, gradients: list[dict[str, Array]]) -> None:
+        xp, layers = xp_of(self.learned), self.model.layers
+        parts = [self._gradient(layers[number], name, gradients[number]).ravel() for number, name in self._places]
+        gradient = xp.concatenate(parts)
+        self.optimizer.update(self.learned, gradient, self.state, self.steps, xp.empty_like(gradient))
+        end = 0
+        for (number, name), part in zip(self._places, parts, strict=True):
+            end += part.size
+            learned = self.learned[end - part.size : end]
+            if name == "log_scale":
+                xp.exp(learned, out=layers[number].scale)
+            else:
+                array = getattr(layers[number], name)
+                array[...] = learned.reshape(array.shape)
+
+    def _gradient(self, layer: NoisyLayer, name: str, gradient: dict[str, Array]) -> Array:
+        if name == "log_scale":
+            return gradient["scale"] * layer.scale
+        if name == "weight" and self.l2:
             gradient["weight"] += self.l2 * layer.weight
-        if self.l1:
-            gradient["weight"] += self.l1 * xp.sign(layer.weight)
-        if self.learn_scale and layer.law is not None:
-            gradient["log_scale"] = gradient.pop("scale") * layer.scale
-        for name, array in self.learned[number].items():
-            self.optimizer.update(array, gradient[name], self.states[number][name], self.steps, xp.empty_like(array))
-        if "log_scale" in self.learned[number]:
-            xp.exp(self.learned[number]["log_scale"], out=layer.scale)
+        if name == "weight" and self.l1:
+            gradient["weight"] += self.l1 * xp_of(layer.weight).sign(layer.weight)
+        return gradient[name]

@@ -26,11 +26,15 @@ def rate_at(step: int, learning_rate: float, total_steps: int | None) -> float:
     learning_rate : float
         η, that of the first step.
     total_steps : int or None
-        T: ``η_t = ½ η (1 + cos(π (t - 1)/T))``, and 0 after T steps ``[M-COSINE]``; None: η at every step.
+        T: ``η_t = ½ η (1 + cos(π (t - 1)/T)) min(1, 20 t/T)``, and 0 after T steps ``[M-COSINE]``; None: η at every step.
+        It rises over the first twentieth because large steps before the optimiser knows the gradients' size do lasting harm:
+        a network with 0-1 loss may never answer with some class again.
     """
     if total_steps is None:
         return learning_rate
-    return 0.5 * learning_rate * (1 + math.cos(math.pi * (step - 1) / total_steps)) if step <= total_steps else 0.0
+    if step > total_steps:
+        return 0.0
+    return 0.5 * learning_rate * (1 + math.cos(math.pi * (step - 1) / total_steps)) * min(1.0, 20 * step / total_steps)
 
 
 @dataclass(frozen=True)

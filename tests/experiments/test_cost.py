@@ -146,7 +146,7 @@ def row(text, name, number=0):
 
 def test_the_plan_tries_every_rate_once_and_the_fastest_with_three_seeds_in_all():
     experiments = plan(Data("mnist14", "0" * 64), "course", (5,))
-    assert [type(each) for each in experiments[:6]] == [TimeToAccuracy] * 4 + [FastestAgain] * 2
+    assert [type(each) for each in experiments[:7]] == [TimeToAccuracy] * 5 + [FastestAgain] * 2
     assert [each.seed for each in experiments if isinstance(each, FastestAgain)] == [6, 7] * 3
     further = plan(Data("mnist14", "0" * 64), "paper", (0, 123))
     assert [each.seed for each in further if isinstance(each, FastestAgain)] == [123, 124] * 3
@@ -157,7 +157,7 @@ def test_the_table_compares_the_means_at_the_fastest_rate():
     assert row(text, "flip, K = 1")[:4] == ["0.02", "3 of 3", "2 (1 to 3)", "100"]
     assert row(text, "plain, K = 100")[2:] == ["20 (10 to 30)", "100", "0.01", "89.5", "10 |"]
     assert row(text, "plain, K = 10,000")[-1] == "100 |"
-    assert row(text, "flip, K = 1", 1) == ["300", "100", "300", "not in 300 (90.0%) |"]
+    assert row(text, "flip, K = 1", 1) == ["300", "100", "300", "not in 300 (90.0%)", "not in 300 (90.0%) |"]
 
 
 def test_runs_that_did_not_reach_it_make_bounds():

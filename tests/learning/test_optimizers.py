@@ -100,6 +100,12 @@ def test_adams_first_step_has_the_length_of_the_learning_rate_whatever_the_gradi
     assert np.allclose(weights, [-0.1, 0.1, -0.1], rtol=1e-4)
 
 
+def test_the_rate_rises_over_the_first_twentieth():
+    rates = [rate_at(step, 0.2, 1000) for step in range(1, 1001)]
+    assert rates[:50] == pytest.approx([0.2 * step / 50 for step in range(1, 51)], rel=0.01)
+    assert rates.index(max(rates)) == 49
+
+
 def test_along_a_cosine_the_rate_begins_whole_is_half_in_the_middle_and_ends_at_zero():
     rates = [rate_at(step, 0.2, 10) for step in range(1, 14)]
     assert rates[0] == 0.2

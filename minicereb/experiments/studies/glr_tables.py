@@ -30,8 +30,8 @@ class Learning(NamedTuple):
     schedule: str = "cosine"
 
 
-FLIP = Learning("flip", 1, "derivative", 0.04)
-RESAMPLE = Learning("resample", 1, "derivative", 0.02)
+FLIP = Learning("flip", 2, "derivative", 0.04)
+RESAMPLE = Learning("resample", 2, "derivative", 0.02)
 BACKPROP = Learning("backprop", 1, "derivative", 0.01)
 NOISY_BACKPROP = Learning("backprop", 8, "derivative", 0.01)
 SUBSTITUTE = Learning("backprop", 1, "derivative", 0.001)  # all substitutes; a perceptron knows no other estimator

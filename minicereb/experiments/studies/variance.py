@@ -177,7 +177,7 @@ def caption(results: Results) -> str:
         f"noise 2 on all neurons, seed {', '.join(map(str, seeds))}; trained with the flip estimator and their own loss for "
         f"{config.train.epochs} epochs, test accuracy {accuracies}. After the slash: the project's earlier notes, for other "
         "trained networks; **(!)**: they differ by more than a factor of two. «Derivative last», and flip: the last layer's "
-        "credit is a derivative, and the 0-1 loss is averaged over the output noise with four stratified nodes before anything "
+        "credit is a derivative, and the 0-1 loss is averaged over the noise on all outputs but the label's before anything "
         "else; the earlier notes on flips took the raw 0-1 loss. Seconds are medians on this machine, scaled in proportion to K."
     )
 
