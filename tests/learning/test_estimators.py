@@ -42,7 +42,7 @@ DERIVATIVE_LAST = {f"{name}, derivative last": replace(ESTIMATORS[name], derivat
 BY_NAME = {**ESTIMATORS, **DERIVATIVE_LAST}
 FOR_THRESHOLD = [name for name in ESTIMATORS if name != "backprop"]
 FOR_ANY = [name for name in FOR_THRESHOLD if name not in ("rao-blackwell", "flip")]
-FEWER = {"sobol": 1 << 17, "flip": 1 << 13, "resample": 1 << 14, "backprop": 1 << 14}  # samples do for these
+TIMES_FEWER = {"sobol": 2, "rao-blackwell": 2, "flip": 16, "resample": 8, "backprop": 4}  # samples do for these
 
 
 # -- measuring ---------------------------------------------------------------------------------------------------------------
@@ -53,9 +53,8 @@ def measure(network, loss, estimator, x, labels, samples=1 << 16, rounds=64):
 
     With as few replications an image as can be, 4, where a bias of 1/replications would be seen.
     """
-    replications = 256 if isinstance(estimator.design, Sobol) else 4
-    samples = FEWER.get(estimator.name, samples)
-    copies = samples // (rounds * replications * len(x))
+    replications = 128 if isinstance(estimator.design, Sobol) else 4
+    copies = samples // TIMES_FEWER.get(estimator.name, 1) // (rounds * replications * len(x))
     many_x, many_labels = np.tile(x, (copies, 1)), np.tile(labels, copies)
     found = {}
     for number in range(rounds):
@@ -85,7 +84,7 @@ def compare(found, truth):
     return errors, resolution
 
 
-def assert_unbiased(found, truth, resolution=0.5):
+def assert_unbiased(found, truth, resolution=0.6):
     """The means are right, and would not be with another factor: what is allowed is a part of what there is to find."""
     errors, resolved = compare(found, truth)
     assert max(errors.values()) < 1, errors
@@ -138,7 +137,7 @@ def closed_form(network, x):
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
 def test_one_threshold_neuron_against_the_closed_form(law, name):
     network, (x, labels) = one_neuron(law), draw_points(2, 3, 1, seed=62)
-    found = measure(network, FirstOutput(), BY_NAME[name], x, labels)
+    found = measure(network, FirstOutput(), BY_NAME[name], x, labels, samples=1 << 15)
     assert_unbiased(found, closed_form(network, x.astype(np.float64)))
 
 
@@ -232,10 +231,12 @@ def test_neurons_of_any_activation_against_quadrature(activation, name):
 
 @every_loss
 @every_case
-def test_a_factor_of_2_is_noticed_in_every_array(shape, name, loss):
+def test_another_factor_is_noticed_in_every_array(shape, name, loss):
+    """Half of what it should be; and twice, which also doubles the spread, but for the scales, whose estimates spread most."""
     found, (*_, truth) = measured(shape, loss, name), case(shape, loss)
     for array in found:
-        assert compare({**found, array: 2 * found[array]}, truth)[0][array] > 1, array
+        for factor in (0.5,) if array.startswith("scale") else (0.5, 2):
+            assert compare({**found, array: factor * found[array]}, truth)[0][array] > 1, (array, factor)
 
 
 @every_loss
@@ -270,7 +271,7 @@ class ScoreOfTheGaussian(Laplace):
 
 
 class RatioAtAnotherPlace(Laplace):
-    """A law whose conditional score has the wrong sign where the neuron is silent."""
+    """A law whose conditional score is taken at the opposite place."""
 
     def density_ratio(self, e):
         return super().density_ratio(-e)
@@ -301,6 +302,7 @@ def test_a_wrong_score_is_noticed(law, name):
 
 VARIANCES = ("plain", "baseline", "antithetic", "rao-blackwell", "flip")
 REPLICATIONS = 4
+QUADRATURE = np.polynomial.legendre.leggauss(300)
 
 
 def variance_case(law):
@@ -313,7 +315,7 @@ def moment(law, power, low, high):
     """``∫ s(e)^power f(e) de``."""
     if low < 0 < high:  # Laplace's score jumps at 0
         return moment(law, power, low, 0) + moment(law, power, 0, high)
-    places, weights = np.polynomial.legendre.leggauss(400)
+    places, weights = QUADRATURE
     start, end = np.arcsinh(np.clip((low, high), -1e8, 1e8))
     t = (start + end) / 2 + (end - start) / 2 * places
     e = np.sinh(t)
@@ -379,7 +381,7 @@ def _mean_of_pairs(law, a, neuron, loss_of):
 
 
 @functools.cache
-def measured_variance(name, law, images=1 << 15):
+def measured_variance(name, law, images=1 << 14):
     """Variance of the first layer's credit, and what it may be off by: normal, with the fourth moment that was found."""
     network, x, labels = variance_case(law)
     estimator = BY_NAME[name if name == "flip" else f"{name}, derivative last"]
@@ -394,10 +396,10 @@ def measured_variance(name, law, images=1 << 15):
 def test_variances_are_those_of_the_sum_over_all_patterns(law, name):
     predicted, (found, allowed) = predicted_variance(name, law), measured_variance(name, law)
     assert (np.abs(found - predicted) < allowed).all(), (found, predicted, allowed)
-    assert (allowed < 0.15 * predicted).all()
+    assert (allowed < 0.2 * predicted).all()
 
 
-@pytest.mark.parametrize(("name", "other"), itertools.permutations(VARIANCES, 2))
+@pytest.mark.parametrize(("name", "other"), list(itertools.permutations(VARIANCES, 2)))
 def test_the_variance_of_another_estimator_is_noticed(name, other):
     predicted, (found, allowed) = predicted_variance(other, Gaussian()), measured_variance(name, Gaussian())
     assert (np.abs(found - predicted) > allowed).any()
@@ -429,6 +431,18 @@ def test_every_device_computes_the_same_from_the_same_noise(xp_device, name, los
         assert type(array) is xp_device.ndarray
         assert (array.dtype, array.shape) == (np.float32, wanted.shape)
         assert np.allclose(to_numpy(array), wanted, rtol=0, atol=1e-4 * max(1, np.abs(wanted).max()))
+
+
+@pytest.mark.parametrize("name", [*ESTIMATORS, *DERIVATIVE_LAST])
+def test_images_may_share_their_noise(name):
+    """As an attack has it: one replication axis for all images does what a copy for each of them would."""
+    estimator, activation = BY_NAME[name], "sigmoid" if name == "backprop" else "threshold"
+    network, (x, labels) = build_network((5, 4, 3), LAWS[:2], (1.0, 0.5), activation), draw_points(6, 5, 3)
+    shared = estimator.design.draw(x, LAWS[:2], network.widths, 1, 8, Address(0, ()))
+    copied = tuple(np.repeat(e, len(x), axis=1) for e in shared)
+    one, other = (estimator.on(network, OfRows(), x.T.copy(), labels, noise, False) for noise in (shared, copied))
+    assert np.allclose(one.loss, other.loss, rtol=1e-5)
+    assert np.allclose(one.first_credit, other.first_credit, rtol=1e-4, atol=1e-5)
 
 
 # -- what does not apply -----------------------------------------------------------------------------------------------------
