@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from minicereb.backend import to_device, to_numpy
-from minicereb.randomness import generator, uniform
+from minicereb.randomness import generator, signed_uniform, uniform
 
 FALSE_ALARM = 1e-6  # of each test of a distribution
 PINNED = [[6892167, 6607645, 907451], [9204593, 10477748, 8776450]]
@@ -123,3 +123,40 @@ def test_no_two_rows_share_a_run_of_columns():
     u = draw(range(2000), 64)
     runs = np.lib.stride_tricks.sliding_window_view(u, 3, axis=1).reshape(-1, 3)
     assert len(np.unique(runs, axis=0)) == len(runs)  # 7.5e9 pairs of 72 bits: chance 2e-12
+
+
+# -- signed_uniform ----------------------------------------------------------------------------------------------------------
+
+
+def signed(count, seed=0, numbers=(), dtype=np.float32):
+    return signed_uniform(np.empty(0, dtype=dtype), seed, "a test", numbers, count)
+
+
+@given(st.integers(0, 2**70), st.lists(st.integers(0, 2**40), max_size=4).map(tuple), st.integers(1, 50))
+def test_bulk_draws_are_addressed_and_begin_alike_whatever_their_number(seed, numbers, count):
+    draws = signed(50, seed, numbers)
+    assert np.array_equal(signed(count, seed, numbers), draws[:count])
+    assert not np.array_equal(draws, signed(50, seed, (*numbers, 0)))
+    assert not np.array_equal(draws, signed(50, seed + 1, numbers))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_bulk_draws_are_uniform_and_never_zero(dtype):
+    draws = signed(1 << 20, dtype=dtype)
+    assert draws.dtype == dtype
+    assert np.abs(draws).min() > 0
+    assert np.abs(draws).max() <= 1
+    assert stats.kstest(draws.astype(np.float64), stats.uniform(-1, 2).cdf).pvalue > FALSE_ALARM
+
+
+def test_bulk_draws_of_neighbouring_addresses_and_places_are_not_correlated():
+    draws = np.array([signed(2000, seed, (number,)) for seed in range(5) for number in range(5)])
+    rows = np.concatenate((draws, draws[:5, ::-1], np.roll(draws[5:10], 1, axis=1)))
+    correlation = np.corrcoef(rows)[np.triu_indices(len(rows), 1)]
+    assert np.abs(correlation).max() < stats.norm.isf(FALSE_ALARM / len(correlation) / 2) / 2000**0.5
+
+
+def test_bulk_draws_have_the_same_bits_on_every_device(xp_device):
+    there = signed_uniform(xp_device.empty(0, dtype=xp_device.float32), 3, "a test", (1, 2), 1001)
+    assert type(there) is xp_device.ndarray
+    assert np.array_equal(to_numpy(there), signed_uniform(np.empty(0, dtype=np.float32), 3, "a test", (1, 2), 1001))

@@ -156,14 +156,14 @@ class StudentT:
     Parameters
     ----------
     degrees : float
-        ν, above 0. Unit scale is a standard deviation of √(ν/(ν-2)) if ν > 2; below, there is none.
+        ν, from 0.5 to 1000. Unit scale is a standard deviation of √(ν/(ν-2)) if ν > 2; below, there is none.
     """
 
     degrees: float = 3.0
     name = "student-t"
 
     def __post_init__(self) -> None:
-        require(0 < self.degrees < float("inf"), "noise-degrees", self.degrees, "a number above 0")
+        require(0.5 <= self.degrees <= 1000, "noise-degrees", self.degrees, "a number from 0.5 to 1000 (beyond, take gaussian)")
 
     @property
     def fisher(self) -> float:

@@ -11,7 +11,7 @@ from minicereb.backend import Array, blocks, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss, error_probability, error_probability_gradient
 from minicereb.errors import require
 from minicereb.learning.estimators import Piece
-from minicereb.learning.noise import Design, Independent
+from minicereb.learning.noise import Design, Undrawn
 from minicereb.models.noisy import NoisyNetwork
 
 MOST_NEURONS = 20
@@ -27,7 +27,7 @@ class Exact:
     """
 
     name = "exact"
-    design: Design = field(default_factory=Independent)
+    design: Design = field(default_factory=Undrawn)
     baseline = False
     columns_per_sample = 1
 

@@ -131,7 +131,22 @@ class Sobol(Independent):
         return xp.repeat(means[:, ::-1], loss.shape[1] // 2, axis=1)
 
 
-Design = Independent | Antithetic | Sobol
+@dataclass(frozen=True)
+class Undrawn(Independent):
+    """No noise at all, for an estimator that sums over everything the noise can do."""
+
+    def check(self, replications: int, baseline: bool) -> None:
+        """Raise :class:`InputError` for more than one replication: all would be alike."""
+        require(replications == 1, "replications", replications, "1: this estimator draws no noise")
+
+    def draw(
+        self, like: Array, laws: Sequence[Law | None], widths: list[int], images: int, replications: int, at: Address
+    ) -> Noise:
+        """Return None for every layer."""
+        return (None,) * len(widths)
+
+
+Design = Independent | Antithetic | Sobol | Undrawn
 
 
 def scrambled_sobol(dimensions: int, points: int, rng: np.random.Generator) -> np.ndarray:

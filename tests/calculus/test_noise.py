@@ -207,7 +207,7 @@ def test_draws_have_the_distribution_of_their_law(xp_device, law, dtype):
     assert largest.pvalue > FALSE_ALARM / 2  # tails, to which that test is blind
 
 
-@pytest.mark.parametrize("degrees", [0.6, 1e6, 1e8])
+@pytest.mark.parametrize("degrees", [0.6, 1e3])
 def test_draws_of_unusual_degrees_of_freedom(degrees):
     (e,) = draw([StudentT(degrees)], [(40_000,)])
     assert np.isfinite(e).all()

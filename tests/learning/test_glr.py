@@ -34,7 +34,7 @@ def network_for(name="plain", law=LAWS[0], dtype=np.float32, seed=0):
 
 def learner_for(name="plain", optimizer=OPTIMIZERS[0], batch_size=5, replications=8, network=None, loss=None, **settings):
     network, loss = network or network_for(name), loss or CrossEntropy()
-    return GLR(network, loss, ESTIMATORS[name], optimizer, batch_size, replications, 0, **settings)
+    return GLR(network, loss, ESTIMATORS[name], optimizer, batch_size, 1 if name == "exact" else replications, 0, **settings)
 
 
 def copies(arrays):
