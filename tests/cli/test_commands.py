@@ -230,3 +230,100 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed_and_says_so(tmp_path):
     assert out == ""
     assert "same command goes on" in error
     assert (tmp_path / "stopped" / "checkpoint.npz").exists()
+
+
+GLR = ("train", "glr", "--hidden", "6", "--epochs", "1")
+
+
+@pytest.fixture(scope="module")
+def noisy_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("noisy") / "run"
+    succeed(*GLR, "--epochs", "2", "--out", folder)
+    return folder
+
+
+def test_a_threshold_network_learns_from_loss_values_and_is_attacked_by_flips(noisy_run):
+    config = json.loads(succeed("show", noisy_run, "--json").stdout)["config"]
+    assert (config["model"]["estimator"], config["model"]["output_noise"], config["schedule"]) == ("flip", False, "cosine")
+    refused = invoke("attack", noisy_run, "--images", "5")
+    assert refused.exit_code == 2
+    assert "gradient: 'analytic' is not valid; expected flip" in refused.stderr
+    attacked = ("attack", noisy_run, "--images", "40", "--steps", "10", "--step-size", "0.03", "--gradient", "flip", "--json")
+    report = json.loads(succeed(*attacked, "--epsilon", "0.2").stdout)
+    assert report["robust_accuracy"] < report["clean_accuracy"] - 0.2
+    assert json.loads(succeed(*attacked, "--epsilon", "0.2").stdout) == report
+
+
+def test_a_noisy_network_is_exported_with_its_scales(noisy_run):
+    succeed("export", noisy_run, "model.npz")
+    with np.load("model.npz") as arrays:
+        assert sorted(arrays) == ["bias_0", "bias_1", "scale_0", "scale_1", "weight_0", "weight_1"]
+        assert arrays["scale_0"] == [2]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--replications", "0"), "replications: 0 is not valid; expected a whole number of at least 1"),
+        (("--noise-scale", "0"), "noise-scale: '0' is not valid; expected numbers above 0"),
+        (("--noise-scale", "2,nan"), "noise-scale: '2,nan' is not valid; expected numbers above 0"),
+        (("--noise-scale", "1,2,3"), "noise-scale: '1,2,3' is not valid; expected one number, or 2"),
+        (("--noise-scale", "two"), "noise-scale: 'two' is not valid; expected numbers with commas between"),
+        (("--noise-degrees", "3"), "noise-degrees: 3.0 is not valid; expected nothing"),
+        (("--hidden", ""), "hidden: [] is not valid"),
+        (("--slope", "2"), "slope: 2.0 is not valid; expected 1: only the sigmoid has a slope"),
+        (("--activation", "sigmoid", "--estimator", "flip"), "--activation threshold, or an estimator of resample"),
+        (("--activation", "log-absolute", "--estimator", "backprop"), "estimator: 'backprop' is not valid"),
+        (("--loss", "zero-one", "--no-output-noise"), "used with output noise"),
+        (
+            ("--noise", "none", "--estimator", "flip"),
+            "noise: 'none' is not valid; expected a law of noise, or --estimator backprop",
+        ),
+        (("--estimator", "antithetic", "--replications", "5"), "replications: 5 is not valid; expected an even number"),
+        (("--estimator", "sobol", "--replications", "100"), "replications: 100 is not valid; expected a power of two"),
+        (("--estimator", "exact", "--hidden", "21"), "one hidden layer of at most 20"),
+        (("--last-layer", "score"), "last-layer: 'score' is not valid; expected derivative with the estimator flip"),
+        (("--l2", "-1"), "l2: -1.0 is not valid; expected a number of at least 0"),
+    ],
+)
+def test_settings_of_a_noisy_network_that_cannot_be_are_told_in_one_line(options, says):
+    result = invoke(*GLR, *options, "--out", "run")
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not os.path.exists("run")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--activation", "arctan-inverse", "--noise", "laplace", "--noise-scale", "1,0.5"),
+        ("--activation", "log-absolute", "--noise", "student-t", "--noise-degrees", "4", "--loss", "zero-one", "--learn-scale"),
+        (
+            "--activation",
+            "sigmoid",
+            "--slope",
+            "2",
+            "--noise",
+            "logistic",
+            "--estimator",
+            "antithetic",
+            "--replications",
+            "8",
+            "--l2",
+            "1e-4",
+        ),
+        ("--activation", "absolute", "--noise", "none", "--l1", "1e-5", "--output-activation"),
+        ("--estimator", "rao-blackwell", "--replications", "8", "--hidden", "6,5"),
+        ("--estimator", "exact", "--hidden", "3"),
+        ("--estimator", "plain", "--replications", "8", "--optimizer", "sgd", "--schedule", "constant"),
+    ],
+    ids=lambda options: " ".join(options[:4]),
+)
+def test_every_kind_of_noisy_network_trains(options):
+    rng = np.random.default_rng(0)
+    x, y = rng.random((60, 3, 3), dtype=np.float32), np.arange(60) % 3
+    np.savez("small.npz", x_train=x, y_train=y, x_test=x[:9], y_test=y[:9])
+    report = json.loads(succeed(*GLR, "--dataset", "small.npz", *options, "--json").stdout)
+    assert report["run"].startswith("runs/glr-small-")
+    assert 0 <= report["test_accuracy"] <= 1
