@@ -128,7 +128,7 @@ def test_the_table_shows_factors_at_equal_k_and_marks_where_the_earlier_ones_dif
     cells = row(text, "mean baseline")
     assert len(cells) == len(CONDITIONS)
     assert cells[0] == "4 [3.48, 4.59] / 4.6"
-    assert cells[1:3] == ["4 [3.48, 4.59] / 2.6", "4 [3.48, 4.59] / 10.7 **(!)**"]
+    assert cells[1:4] == ["4 [3.48, 4.59] / 2.6", "4 [3.48, 4.59] / 2.6", "4 [3.48, 4.59] / 10.7 **(!)**"]
     assert row(text, "flip")[3].startswith("100,000 [87,100, 115,000] / 297 **(!)**")
     assert row(text, "mean baseline, derivative last")[0] == "4 [3.48, 4.59]"
     assert row(text, "flip", 1)[0].startswith("1,000,000 ")
