@@ -49,7 +49,7 @@ def test_batch_1_with_ltd_looks_robust_to_the_squared_error_and_is_broken_by_the
 
 @pytest.mark.parametrize(("loss", "least"), [("cross-entropy", 0.92), ("zero-one", 0.91)])
 def test_threshold_neurons_learn_mnist_from_loss_values_and_a_direct_attack_breaks_them(loss, least, folder):
-    """The full 30 epochs come to 94% (docs/results/glr.md); these are 3."""
+    """The full 30 epochs come to 94% (docs/results/glr-accuracy.md); these are 3."""
     run_folder = str(folder / f"threshold {loss}")
     report = run("train", "glr", "--dataset", "mnist14", "--loss", loss, "--epochs", "3", "--out", run_folder)
     assert report["test_accuracy"] >= least
