@@ -130,11 +130,7 @@ BY_SCORE = [name for name, estimator in ESTIMATORS.items() if isinstance(estimat
 @click.option("--noise", type=click.Choice([*LAWS, "none"]), default="gaussian", show_default=True, help="Law of the noise.")
 @click.option("--noise-scale", default="2", show_default=True, help="The law's σ: one for all layers, or one for each.")
 @click.option("--noise-degrees", type=float, help="Of Student's t.  [default: 3]")
-@click.option(
-    "--output-noise/--no-output-noise",
-    default=None,
-    help="Noise on the outputs too.  [default: where the 0-1 loss or --last-layer score needs it]",
-)
+@click.option("--output-noise/--no-output-noise", default=True, show_default=True, help="Noise on the outputs too.")
 @click.option("--output-activation/--no-output-activation", default=False, show_default=True)
 @click.option(
     "--estimator", type=click.Choice(list(ESTIMATORS)), help="[default: flip for threshold neurons, resample for others]"
@@ -167,8 +163,6 @@ def glr(**options: Any) -> None:
         options["replications"] = REPLICATIONS.get(options["estimator"], 100)
     if options["last_layer"] is None:
         options["last_layer"] = "score" if options["estimator"] in BY_SCORE else "derivative"
-    if options["output_noise"] is None:
-        options["output_noise"] = options["loss"] == "zero-one" or options["last_layer"] == "score"
     train_and_report(NoisyModel(**{field.name: options[field.name] for field in dataclasses.fields(NoisyModel)}), options)
 
 

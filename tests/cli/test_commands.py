@@ -244,7 +244,7 @@ def noisy_run(tmp_path_factory):
 
 def test_a_threshold_network_learns_from_loss_values_and_is_attacked_by_flips(noisy_run):
     config = json.loads(succeed("show", noisy_run, "--json").stdout)["config"]
-    assert (config["model"]["estimator"], config["model"]["output_noise"], config["schedule"]) == ("flip", False, "cosine")
+    assert (config["model"]["estimator"], config["model"]["output_noise"], config["schedule"]) == ("flip", True, "cosine")
     refused = invoke("attack", noisy_run, "--images", "5")
     assert refused.exit_code == 2
     assert "gradient: 'analytic' is not valid; expected flip" in refused.stderr
@@ -315,7 +315,7 @@ def test_settings_of_a_noisy_network_that_cannot_be_are_told_in_one_line(options
         ),
         ("--activation", "absolute", "--noise", "none", "--l1", "1e-5", "--output-activation"),
         ("--estimator", "rao-blackwell", "--replications", "8", "--hidden", "6,5"),
-        ("--estimator", "exact", "--hidden", "3"),
+        ("--estimator", "exact", "--hidden", "3", "--no-output-noise"),
         ("--estimator", "plain", "--replications", "8", "--optimizer", "sgd", "--schedule", "constant"),
     ],
     ids=lambda options: " ".join(options[:4]),
