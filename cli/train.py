@@ -22,8 +22,8 @@ from minicereb.errors import InputError
 from minicereb.experiments.configs import CerebellumModel, Data, Model, NoisyModel, PerceptronModel, Train
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.runs import Progress, Run, read_run, run_training
-from minicereb.learning.estimators import ScoreFunction
-from minicereb.learning.glr import ESTIMATORS, LAST_LAYER
+from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
+from minicereb.learning.glr import LAST_LAYER
 from minicereb.learning.optimizers import SCHEDULES
 
 

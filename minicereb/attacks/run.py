@@ -15,7 +15,7 @@ from minicereb.attacks.sources import Landscape, Point, source_named
 from minicereb.backend import Array, images_per_block, one_blas_thread, to_device, to_numpy, xp_of
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, MinicerebError, require
-from minicereb.learning.glr import ESTIMATORS
+from minicereb.learning.estimators import ESTIMATORS
 from minicereb.randomness import uniform
 
 GRADIENTS = ("analytic", *ESTIMATORS)

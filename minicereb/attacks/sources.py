@@ -12,7 +12,7 @@ from minicereb.calculus.activations import Activation
 from minicereb.calculus.noise import draw_noise
 from minicereb.calculus.replicated import OfRows
 from minicereb.errors import InputError, require
-from minicereb.learning.estimators import Estimator
+from minicereb.learning.credit import Estimator
 from minicereb.learning.glr import estimator_named
 from minicereb.models.noisy import NoisyNetwork
 
@@ -107,7 +107,7 @@ def source_named(name: str, model: Any, draws: int, seed: int) -> Callable[..., 
     Parameters
     ----------
     name : str
-        ``"analytic"``: the model's own; or an estimator (:data:`minicereb.learning.glr.ESTIMATORS`) for the mean over noise.
+        ``"analytic"``: the model's own; or one of :data:`minicereb.learning.estimators.ESTIMATORS`, for the mean over noise.
     model : classifier
     draws, seed : int
         Replications of the noise for an estimator, and their seed.

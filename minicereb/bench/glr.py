@@ -11,7 +11,8 @@ from minicereb.bench.timing import Contest
 from minicereb.calculus.activations import Activation
 from minicereb.calculus.noise import Gaussian
 from minicereb.calculus.replicated import CrossEntropy
-from minicereb.learning.glr import ESTIMATORS, estimate
+from minicereb.learning.estimators import ESTIMATORS
+from minicereb.learning.glr import estimate
 from minicereb.learning.noise import Address
 from minicereb.models.noisy import initial_noisy
 from minicereb.randomness import generator

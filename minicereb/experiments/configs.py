@@ -128,7 +128,7 @@ class NoisyModel:
         Whether the outputs have noise, and an activation.
     loss : {"cross-entropy", "zero-one"}
     estimator : str
-        One of :data:`minicereb.learning.glr.ESTIMATORS`.
+        One of :data:`minicereb.learning.estimators.ESTIMATORS`.
     replications : int
         K.
     last_layer : {"score", "derivative"}

@@ -11,8 +11,8 @@ import numpy as np
 from minicereb.backend import Array, blocks, one_blas_thread, run_lanes, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import InputError, require
-from minicereb.learning.estimators import ESTIMATORS, Estimator, Piece, ScoreFunction
-from minicereb.learning.exact import Exact
+from minicereb.learning.credit import Estimator, Piece
+from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
 from minicereb.learning.noise import Address, Independent
 from minicereb.learning.optimizers import Optimizer
 from minicereb.learning.plasticity import Learned
@@ -22,7 +22,6 @@ SAMPLES = 1 << 12  # images × replications in a piece of work on the CPU: what 
 DEVICE_SAMPLES = 1 << 19  # on a GPU
 VALIDATION_RUNS = 32  # noisy runs of each image held out
 
-ESTIMATORS = {**ESTIMATORS, "exact": Exact()}
 LAST_LAYER = ("score", "derivative")
 
 

@@ -10,7 +10,7 @@ from minicereb.backend import blocks
 from minicereb.calculus.losses import margin
 from minicereb.calculus.noise import Gaussian
 from minicereb.errors import InputError
-from minicereb.learning.glr import ESTIMATORS
+from minicereb.learning.estimators import ESTIMATORS
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.prediction import Averaged
 

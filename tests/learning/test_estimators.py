@@ -40,7 +40,8 @@ FALSE_ALARM = 1e-6  # how often a perfect estimator would fail one of these test
 SCORES = ("plain", "baseline", "antithetic", "sobol", "rao-blackwell")
 DERIVATIVE_LAST = {f"{name}, derivative last": replace(ESTIMATORS[name], derivative_last=True) for name in SCORES}
 BY_NAME = {**ESTIMATORS, **DERIVATIVE_LAST}
-FOR_THRESHOLD = [name for name in ESTIMATORS if name != "backprop"]
+DRAWN = [name for name in ESTIMATORS if name != "exact"]  # which draws no noise: tests/learning/test_exact.py
+FOR_THRESHOLD = [name for name in DRAWN if name != "backprop"]
 FOR_ANY = [name for name in FOR_THRESHOLD if name not in ("rao-blackwell", "flip")]
 TIMES_FEWER = {"sobol": 2, "rao-blackwell": 2, "flip": 16, "resample": 8, "backprop": 4}  # samples do for these
 
@@ -409,7 +410,7 @@ def test_the_variance_of_another_estimator_is_noticed(name, other):
 
 
 @pytest.mark.parametrize("loss", [CrossEntropy(), ZeroOne(), OfRows()], ids=lambda loss: type(loss).__name__)
-@pytest.mark.parametrize("name", [*ESTIMATORS, *DERIVATIVE_LAST])
+@pytest.mark.parametrize("name", [*DRAWN, *DERIVATIVE_LAST])
 def test_every_device_computes_the_same_from_the_same_noise(xp_device, name, loss):
     if name == "backprop" and not loss.smooth:
         return
@@ -433,7 +434,7 @@ def test_every_device_computes_the_same_from_the_same_noise(xp_device, name, los
         assert np.allclose(to_numpy(array), wanted, rtol=0, atol=1e-4 * max(1, np.abs(wanted).max()))
 
 
-@pytest.mark.parametrize("name", [*ESTIMATORS, *DERIVATIVE_LAST])
+@pytest.mark.parametrize("name", [*DRAWN, *DERIVATIVE_LAST])
 def test_images_may_share_their_noise(name):
     """As an attack has it: one replication axis for all images does what a copy for each of them would."""
     estimator, activation = BY_NAME[name], "sigmoid" if name == "backprop" else "threshold"

@@ -14,8 +14,8 @@ from minicereb.calculus.replicated import CrossEntropy, ZeroOne
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import InputError
 from minicereb.learning import glr
-from minicereb.learning.estimators import ScoreFunction
-from minicereb.learning.glr import ESTIMATORS, GLR, estimate, estimator_named
+from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
+from minicereb.learning.glr import GLR, estimate, estimator_named
 from minicereb.learning.noise import Address, Independent
 from minicereb.learning.optimizers import SGD, Adam, RMSprop
 from minicereb.learning.training import Position, Split, restore, train

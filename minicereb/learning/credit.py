@@ -1,0 +1,187 @@
+"""What an estimator finds, a credit for every neuron, and what it makes of it: gradients of weights, biases and noise scales."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from minicereb.backend import Array, xp_of
+from minicereb.calculus.replicated import ReplicatedLoss, error_probability, error_probability_gradient
+from minicereb.errors import InputError, require
+from minicereb.learning.noise import Design
+from minicereb.models.noisy import NoisyLayer, NoisyNetwork, Trace
+
+
+class Credit(NamedTuple):
+    """Estimated derivative of the loss by the signals of a layer: ``values * weight / divisor``.
+
+    Attributes
+    ----------
+    values : array, shape (outputs, images, replications)
+        A score, or the derivative itself.
+    weight : array, shape (images, replications), or None
+        What the values are multiplied by: for a score, the loss less its baseline.
+    divisor : array, shape (1,), or None
+        The noise scale σ, if the values are for noise of unit scale.
+    motion : array
+        By how much v moves with σ: the noise e; or ``-u/σ``, if the noise itself was averaged over.
+    changing_density : int
+        Number of neurons whose score's own change with σ counts: the layer's for the score function, else 0.
+    by_density : array, shape (images, replications), or None
+        In place of the last two: the derivative by σ itself, before the division.
+    """
+
+    values: Array
+    weight: Array | None
+    divisor: Array | None
+    motion: Array | None
+    changing_density: int = 0
+    by_density: Array | None = None
+
+    def by_image(self) -> Array:
+        """Return the mean over replications, shape (images, outputs)."""
+        xp = xp_of(self.values)
+        if self.weight is None:
+            mean = self.values.mean(axis=2).T
+        else:
+            mean = xp.matmul(self.values.transpose(1, 0, 2), self.weight[:, :, None])[:, :, 0] / self.weight.shape[1]
+        return mean if self.divisor is None else mean / self.divisor
+
+    def rows(self) -> Array:
+        """Return the credit for each image and replication, shape (images · replications, outputs)."""
+        credit = self.values if self.weight is None else self.values * self.weight
+        rows = credit.reshape(len(credit), -1).T
+        return rows if self.divisor is None else rows / self.divisor
+
+    def by_scale(self) -> Array:
+        """Return the derivative by σ, mean over replications and summed over images."""
+        moved = self.by_density
+        if moved is None:
+            moved = (self.values * self.motion).sum(axis=0) - self.changing_density
+        if self.weight is not None:
+            moved = moved * self.weight
+        total = moved.mean(axis=1).sum()
+        return total if self.divisor is None else total / self.divisor[0]
+
+
+class Piece(NamedTuple):
+    """What an estimator says about some images.
+
+    Attributes
+    ----------
+    loss : array, shape (images,)
+        Mean over replications.
+    first_credit : array, shape (images, outputs)
+        Of the first layer, mean over replications.
+    gradients : list of dict
+        For every layer after the first, the derivatives by weight and bias; for every layer, by scale where asked for: means over
+        replications, sums over images.
+    """
+
+    loss: Array
+    first_credit: Array
+    gradients: list[dict[str, Array]]
+
+
+class Estimator(Protocol):
+    """An unbiased estimator of the derivatives of a noisy network's mean loss."""
+
+    @property
+    def name(self) -> str:
+        """By which it is asked for."""
+
+    @property
+    def design(self) -> Design:
+        """How its noise is drawn."""
+
+    @property
+    def baseline(self) -> bool:
+        """Whether it subtracts the mean loss of other replications, of which it then needs some."""
+
+    @property
+    def columns_per_sample(self) -> int:
+        """How many runs of the later layers one sample costs, for the size of blocks."""
+
+    def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
+        """Raise :class:`InputError`, naming what would do, if the estimator does not apply."""
+
+    def on(self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool) -> Piece:
+        """Return the estimate from given noise for images in columns, shape (inputs, images)."""
+
+
+def collect(network: NoisyNetwork, trace: Trace, loss: Array, credits: list[Credit], scales: bool) -> Piece:
+    """Turn the credits of all layers into gradients."""
+    gradients: list[dict[str, Array]] = []
+    for number, (layer, credit) in enumerate(zip(network.layers, credits, strict=True)):
+        gradient = {}
+        if number:
+            x = trace.inputs[number]
+            replications = x.shape[2]
+            gradient = layer.weight_gradient(credit.rows(), x.reshape(len(x), -1).T)
+            gradient = {name: total / replications for name, total in gradient.items()}
+        if scales and layer.law is not None:
+            gradient["scale"] = credit.by_scale().reshape(1)
+        gradients.append(gradient)
+    return Piece(loss.mean(axis=1), credits[0].by_image(), gradients)
+
+
+class LastLayer(NamedTuple):
+    """The last layer of a network with its loss, in the form that has a derivative.
+
+    A smooth loss is taken at the noisy outputs; the 0-1 loss is averaged over their noise.
+    """
+
+    layer: NoisyLayer
+    loss: ReplicatedLoss
+
+    def value(self, drive: Array, noise: Array | None, nodes: Array | None, labels: Array) -> Array:
+        """Return the loss for this drive: at the noisy outputs, or averaged over their noise if there are nodes."""
+        if nodes is not None:
+            assert self.layer.law is not None
+            return error_probability(drive, labels, self.layer.law, self.layer.scale, nodes)
+        return self.loss.value(self.layer.respond(drive if noise is None else drive + noise * self.layer.scale), labels)
+
+    def nodes(self, noise: Array | None, labels: Array) -> Array | None:
+        """The noise on each label's own output, given which the 0-1 loss is averaged over that on the others."""
+        return None if self.loss.smooth or noise is None else noise[labels, xp_of(noise).arange(len(labels))][None]
+
+    def credit(self, trace: Trace, nodes: Array | None, labels: Array) -> Credit:
+        """Return the derivative of :meth:`value` by the layer's signals."""
+        drive, signal, noise = trace.drives[-1], trace.signals[-1], trace.noise[-1]
+        if nodes is None:
+            derivative = self.loss.derivative(trace.outputs, labels) * self.layer.slope(signal)
+            return Credit(derivative, None, None, noise)
+        assert self.layer.law is not None
+        derivative = error_probability_gradient(drive, labels, self.layer.law, self.layer.scale, nodes)
+        return Credit(derivative, None, None, -drive / self.layer.scale)
+
+
+def check_last_layer(network: NoisyNetwork, loss: ReplicatedLoss, estimator: str) -> None:
+    """The last layer must have a derivative: a smooth loss, or noise on plain outputs to average the 0-1 loss over."""
+    last = network.layers[-1]
+    if loss.smooth:
+        smooth = last.activation is None or last.activation.smooth
+        require(smooth, "estimator", estimator, "plain, baseline, antithetic or sobol for outputs with such an activation")
+    else:
+        plain = last.law is not None and last.activation is None
+        require(plain, "estimator", estimator, "used with output noise and no output activation for a loss without derivative")
+
+
+def check_noise(network: NoisyNetwork, estimator: str, hidden_only: bool) -> None:
+    """There must be noise in every layer, or at least in every hidden one."""
+    layers = network.layers[:-1] if hidden_only else network.layers
+    noisy = all(layer.law is not None for layer in layers)
+    where = "every hidden layer" if hidden_only else "every layer, the outputs included, unless their derivative is used"
+    require(noisy, "estimator", estimator, f"used with noise in {where}")
+
+
+def check_threshold(network: NoisyNetwork, estimator: str) -> None:
+    """Every hidden layer must be of threshold neurons."""
+    for layer in network.layers[:-1]:
+        name = layer.activation.name if layer.activation else "none"
+        if name != "threshold":
+            expected = "resample, plain, baseline, antithetic, sobol" + (
+                " or backprop" if layer.activation and layer.activation.smooth else ""
+            )
+            raise InputError(
+                "estimator", f"{estimator} with {name} neurons", f"--activation threshold, or an estimator of {expected}"
+            )
