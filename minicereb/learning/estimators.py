@@ -227,7 +227,12 @@ class Backprop:
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
         """Raise :class:`InputError` if the estimator does not apply."""
-        require(loss.smooth, "estimator", self.name, "plain, baseline, antithetic, sobol or flip for a loss without derivative")
+        require(
+            loss.smooth,
+            "estimator",
+            self.name,
+            "resample, plain, baseline, antithetic, sobol or flip for a loss without derivative",
+        )
         for layer in network.layers:
             smooth = layer.activation is None or layer.activation.smooth
             require(

@@ -51,8 +51,8 @@ class Exact:
         u = hidden.drive(x_t[:, :, None])[:, :, 0].astype(xp.float64)
         a = u / hidden.scale.astype(xp.float64)
         log_on, log_off = (xp.log(xp.maximum(law.distribution(side), 1e-300)) for side in (a, -a))
-        value, by_h = xp.zeros(images), xp.zeros((neurons, images))
-        d_weight, d_bias, d_scale = xp.zeros((classes, neurons)), xp.zeros(classes), xp.zeros(1)
+        shapes = (images, (neurons, images), (classes, neurons), classes, 1)
+        value, by_h, d_weight, d_bias, d_scale = (xp.zeros(shape, dtype=xp.float64) for shape in shapes)
         for block in blocks(1 << neurons, PATTERNS):
             h = _patterns(xp, block, neurons)
             probability = xp.exp(h @ log_on + (1 - h) @ log_off)  # (patterns, images)

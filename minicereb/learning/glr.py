@@ -34,7 +34,7 @@ def estimator_named(name: str, last_layer: str) -> Estimator:
         One of :data:`ESTIMATORS`.
     last_layer : {"score", "derivative"}
         How the last layer's credit is found: by the score function as in the other layers, or as a derivative, which is the
-        only way of flip, exact and backprop.
+        only way of flip, resample, exact and backprop.
 
     Raises
     ------

@@ -156,7 +156,7 @@ def figures(results: Results, out: Path) -> None:
     """Draw ``cost.png``: accuracy against seconds of learning, all runs at each way's fastest rate."""
     lines = {}
     for way in ways_of(results):
-        ends = np.full((1, 3), np.nan)
+        ends = np.full((1, 3), np.nan, dtype=np.float64)
         looks = np.concatenate([np.concatenate((np.array(record["curve"], dtype=np.float64), ends)) for record in way.best])
         lines[way.name] = (looks[:, 1], 100 * looks[:, 2])
     figure = curves([("", lines)], "seconds of learning", "held-out images right, %", logarithmic=True)
