@@ -9,7 +9,9 @@ from typing import Any
 import click
 
 from minicereb import datasets
-from minicereb.attacks.run import GRADIENTS, Attack
+from minicereb.attacks.ball import NORMS
+from minicereb.attacks.objectives import OBJECTIVES
+from minicereb.attacks.settings import GRADIENTS, METHODS, USUAL_STEPS, Attack
 from minicereb.cli.options import as_json, execution_options
 from minicereb.cli.output import Pace, StatusLine, note, print_json
 from minicereb.datasets import Dataset
@@ -21,17 +23,25 @@ from minicereb.experiments.runs import Run, load_model, read_run
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--method", type=click.Choice(["fgsm", "pgd"]), default="pgd", show_default=True)
+@click.option("--method", type=click.Choice(METHODS), default="pgd", show_default=True)
 @click.option(
     "--objective",
-    type=click.Choice(["mse", "cross-entropy", "margin"]),
+    type=click.Choice(list(OBJECTIVES)),
     default="margin",
     show_default=True,
     help="What the attack ascends.",
 )
-@click.option("--epsilon", type=float, default=0.1, show_default=True, help="Largest change of a pixel.")
-@click.option("--steps", type=int, default=40, show_default=True)
-@click.option("--step-size", type=float, default=0.01, show_default=True)
+@click.option("--epsilon", type=float, default=0.1, show_default=True, help="Largest change of a pixel, or of the image in L2.")
+@click.option("--norm", type=click.Choice(NORMS), default="linf", show_default=True)
+@click.option("--steps", type=int, help="Steps, queries or points.  [default: pgd 40; apgd, fab and random 100; square 5,000]")
+@click.option("--step-size", type=float, default=0.01, show_default=True, help="Of pgd.")
+@click.option(
+    "--targets",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Search towards each of so many likely wrong classes; 0: towards any.",
+)
 @click.option("--restarts", type=int, default=1, show_default=True)
 @click.option("--random-start/--clean-start", default=True, show_default=True)
 @click.option(
@@ -54,9 +64,9 @@ from minicereb.experiments.runs import Run, load_model, read_run
 @click.option("--save", type=click.Path(path_type=Path), help="Write the attacked images to this npz file.")
 @execution_options
 @as_json
-def attack(run: Path, images: int | None, save: Path | None, as_json: bool, **options: Any) -> None:
+def attack(run: Path, steps: int | None, images: int | None, save: Path | None, as_json: bool, **options: Any) -> None:
     """Attack the model in the run folder RUN and print how many test images it still gets right."""
-    settings = Attack(**options)
+    settings = Attack(steps=USUAL_STEPS[options["method"]] if steps is None else steps, **options)
     if save is not None:  # better said before the attack than after it
         writable = save.parent.is_dir() and os.access(save.parent, os.W_OK)
         require(writable, "save", str(save), "a file in a folder that can be written")
@@ -76,7 +86,8 @@ def attack(run: Path, images: int | None, save: Path | None, as_json: bool, **op
         return
     low, high = record["robust_interval"]
     click.echo(
-        f"{settings.method} on {settings.objective}, ε = {settings.epsilon:g}, {record['images']:,} images: accuracy "
+        f"{settings.method} on {settings.objective}, ε = {settings.epsilon:g}{' in L2' if settings.norm == 'l2' else ''}, "
+        f"{record['images']:,} images: accuracy "
         f"{record['clean_accuracy']:.2%} clean, {record['robust_accuracy']:.2%} attacked "
         f"(95% interval {low:.2%} to {high:.2%}), {record['seconds']:.1f} s"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,9 +26,9 @@ def show(run: Path, as_json: bool) -> None:
     model = settings.pop("model")
     for name, value in {**model, **settings}.items():
         if name != "kind":
-            click.echo(f"{name.replace('_', '-'):18} {value['name'] if name == 'data' else value}")
+            click.echo(f"{name.replace('_', '-'):18} {value['name'] if name == 'data' else _nested(value)}")
     if metrics:
-        click.echo()
+        click.echo("\nwhen attacked:" if settings["adversary"] else "")
         print_table(
             ("epoch", "loss", "accuracy while learning", "validation accuracy"),
             [
@@ -43,6 +44,12 @@ def show(run: Path, as_json: bool) -> None:
             f"test accuracy {found.result['test_accuracy']:.2%}, training accuracy {found.result['train_accuracy']:.2%}, "
             f"model of epoch {found.result['epoch']}, {found.result['seconds']:.1f} s"
         )
+
+
+def _nested(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{name.replace('_', '-')} {part}" for name, part in value.items() if name != "kind")
 
 
 def _share(value: float | None) -> str:

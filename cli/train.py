@@ -12,13 +12,15 @@ from typing import Any
 import click
 
 from minicereb import datasets
+from minicereb.attacks.adversarial_training import Adversary
+from minicereb.attacks.objectives import OBJECTIVES
 from minicereb.calculus.activations import ACTIVATIONS
 from minicereb.calculus.noise import LAWS
 from minicereb.calculus.replicated import LOSSES
 from minicereb.cli.options import as_json, execution_options
 from minicereb.cli.output import Pace, StatusLine, interruption, print_json, stop_interrupted
 from minicereb.datasets import Dataset
-from minicereb.errors import InputError
+from minicereb.errors import InputError, require
 from minicereb.experiments.configs import CerebellumModel, Data, Model, NoisyModel, PerceptronModel, Train
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.runs import Progress, Run, read_run, run_training
@@ -72,6 +74,24 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return as_json(execution_options(command))
 
 
+def adversarial_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of adversarial training."""
+    for option in (
+        click.option(
+            "--adversarial-objective",
+            type=click.Choice(list(OBJECTIVES)),
+            help="What that attack ascends.  [default: what the rule descends]",
+        ),
+        click.option("--adversarial-step-size", type=float, help="[default: 2.5 EPSILON / steps]"),
+        click.option("--adversarial-steps", type=int, help="Steps of PGD for each batch.  [default: 7]"),
+        click.option(
+            "--adversarial", type=float, metavar="EPSILON", help="Learn from images attacked within this L∞ bound (PGD)."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @train.command()
 @click.option("--wiring", type=click.Choice(["full", "random", "local"]), default="random", show_default=True)
 @click.option("--cells", type=int, default=200_000, show_default=True, help="Granule cells.")
@@ -94,6 +114,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--batch-size", type=int, default=10, show_default=True)
 @click.option("--learning-rate", type=float, help="[default: 0.5 / cells]")
 @click.option("--optimizer", type=click.Choice(["rmsprop", "adam", "sgd"]), default="rmsprop", show_default=True)
+@adversarial_options
 @training_options
 def cerebellum(**options: Any) -> None:
     """Train a simulated cerebellum: only the synapses onto the Purkinje cells learn."""
@@ -103,18 +124,22 @@ def cerebellum(**options: Any) -> None:
     model = CerebellumModel(**{name: options[name] for name in names})
     if options["learning_rate"] is None:
         options["learning_rate"] = 0.5 / model.cells
-    train_and_report(model, options)
+    train_and_report(model, options, adversary_of(options, "mse"))
 
 
 @train.command()
 @click.option("--hidden", default="300,100", show_default=True, help="Units of each hidden layer; empty for a linear classifier.")
+@click.option("--l2", type=float, default=0.0, show_default=True, help="Penalty ½ l2 Σθ² on the weights.")
+@click.option("--l1", type=float, default=0.0, show_default=True, help="Penalty l1 Σ|θ| on the weights.")
 @click.option("--batch-size", type=int, default=32, show_default=True)
 @click.option("--learning-rate", type=float, default=1e-3, show_default=True)
 @click.option("--optimizer", type=click.Choice(["rmsprop", "adam", "sgd"]), default="adam", show_default=True)
+@adversarial_options
 @training_options
 def mlp(**options: Any) -> None:
     """Train a multilayer perceptron by backpropagation: the control."""
-    train_and_report(PerceptronModel(numbers("hidden", options["hidden"], int, "300,100")), options)
+    model = PerceptronModel(numbers("hidden", options["hidden"], int, "300,100"), options["l2"], options["l1"])
+    train_and_report(model, options, adversary_of(options, "cross-entropy"))
 
 
 # Where 100 are not what an estimator needs: one of flip or resample is worth more than that.
@@ -174,11 +199,24 @@ def numbers(setting: str, text: str, kind: type, example: str) -> tuple[Any, ...
         raise InputError(setting, text, f"numbers with commas between, for example {example}") from None
 
 
-def train_and_report(model: Model, options: dict[str, Any]) -> None:
+def adversary_of(options: dict[str, Any], objective: str) -> Adversary | None:
+    """Return whom the options say to learn against, or None; :class:`InputError` if they say how but not within which bound."""
+    given = {name: options[f"adversarial_{name}"] for name in ("step_size", "steps", "objective")}
+    epsilon = options["adversarial"]
+    if epsilon is None:
+        for name, value in given.items():
+            require(value is None, f"adversarial-{name.replace('_', '-')}", value, "used with --adversarial")
+        return None
+    steps = 7 if given["steps"] is None else given["steps"]
+    step_size = 2.5 * epsilon / max(1, steps) if given["step_size"] is None else given["step_size"]
+    return Adversary(epsilon, step_size, steps, given["objective"] or objective)
+
+
+def train_and_report(model: Model, options: dict[str, Any], adversary: Adversary | None = None) -> None:
     """Train, with progress, and print what came of it."""
     dataset = datasets.load(options["dataset"])
     names = ("batch_size", "epochs", "learning_rate", "optimizer", "seed", "validation", "keep", "schedule")
-    config = Train(model, Data(dataset.name, dataset.sha256), **{name: options[name] for name in names})
+    config = Train(model, Data(dataset.name, dataset.sha256), **{name: options[name] for name in names}, adversary=adversary)
     out = options["out"] or Path("runs") / run_name(config)
     run = train_with_progress(config, dataset, out)
     result = run.result or {}

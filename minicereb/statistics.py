@@ -1,5 +1,8 @@
-"""Intervals for the proportions that tables report."""
+"""Intervals for the proportions that tables report, and for means of bounded numbers."""
 
+import math
+
+import numpy as np
 from scipy.special import betaincinv
 
 
@@ -28,3 +31,30 @@ def proportion_interval(hits: int, trials: int, confidence: float = 0.95) -> tup
     low = 0.0 if hits == 0 else float(betaincinv(hits, trials - hits + 1, tail))
     high = 1.0 if hits == trials else float(betaincinv(hits + 1, trials - hits, 1 - tail))
     return low, high
+
+
+def mean_deviation(variance: np.ndarray, draws: int, tail: float) -> np.ndarray:
+    """By how much a mean of independent numbers in [0, 1] may miss their expectation to one side ``[M-BERNSTEIN]``.
+
+    Parameters
+    ----------
+    variance : array of float64, any shape
+        Of the draws, with n - 1 in its denominator.
+    draws : int
+        n, at least 2.
+    tail : float
+        Probability with which more is allowed: half of it is Hoeffding's, half that of the empirical Bernstein bound, and the
+        smaller deviation counts.
+
+    Returns
+    -------
+    array of float64
+
+    References
+    ----------
+    Hoeffding (1963), Theorem 1; Maurer and Pontil (2009), Theorem 4.
+    """
+    hoeffding = math.sqrt(math.log(2 / tail) / (2 * draws))
+    logarithm = math.log(4 / tail)
+    bernstein = np.sqrt(2 * variance * logarithm / draws) + 7 * logarithm / (3 * (draws - 1))
+    return np.minimum(hoeffding, bernstein)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from minicereb.attacks.ball import Ball
+from minicereb.attacks.search import Search
+from minicereb.attacks.sources import Landscape
 
-from minicereb.attacks.sources import Landscape, Point
-from minicereb.backend import Array, xp_of
 
-
-def fgsm(landscape: Landscape, x: Array, epsilon: float) -> Iterator[Point]:
-    """Yield the one point ``clip(x + ε sign(∂l/∂x), 0, 1)``.
+def fgsm(landscape: Landscape, ball: Ball) -> Search:
+    """Yield the one point ``clip(x + ε sign(∂l/∂x), 0, 1)``; in L2 ``clip(x + ε g/‖g‖, 0, 1)`` ``[M-L2]``.
 
     Parameters
     ----------
     landscape : Landscape
         The objective to climb.
-    x : array, shape (images, inputs)
-        Clean images in [0, 1].
-    epsilon : float
-        Bound in L∞.
+    ball : Ball
+        Around clean images.
 
     References
     ----------
     Goodfellow, Shlens and Szegedy (2015), arXiv:1412.6572.
     """
-    xp = xp_of(x)
-    _, gradient = landscape.slope(x)
-    yield landscape.look(xp.clip(x + epsilon * xp.sign(gradient), 0, 1))
+    _, gradient = landscape.slope(ball.x)
+    yield landscape.look(ball.project(ball.x + ball.epsilon * ball.ascent(gradient)))

@@ -5,13 +5,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from minicereb.backend import Array
-from minicereb.calculus.losses import cross_entropy, margin, squared_error
+from minicereb.backend import Array, xp_of
+from minicereb.calculus.losses import (
+    cross_entropy,
+    dlr,
+    margin,
+    squared_error,
+    targeted_cross_entropy,
+    targeted_dlr,
+    targeted_margin,
+)
 from minicereb.errors import InputError
 
 Objective = Callable[[Array, Array], tuple[Array, Array]]
+TargetedObjective = Callable[[Array, Array, Array], tuple[Array, Array]]
 
-OBJECTIVES: dict[str, Objective] = {"mse": squared_error, "cross-entropy": cross_entropy, "margin": margin}
+OBJECTIVES: dict[str, Objective] = {"mse": squared_error, "cross-entropy": cross_entropy, "margin": margin, "dlr": dlr}
+TARGETED: dict[str, TargetedObjective] = {
+    "cross-entropy": targeted_cross_entropy,
+    "margin": targeted_margin,
+    "dlr": targeted_dlr,
+}
 
 
 def objective_named(name: str) -> Objective:
@@ -19,3 +33,47 @@ def objective_named(name: str) -> Objective:
     if name not in OBJECTIVES:
         raise InputError("objective", name, ", ".join(OBJECTIVES))
     return OBJECTIVES[name]
+
+
+def targeted_objective_named(name: str) -> TargetedObjective:
+    """Return the function of this name for targeted attacks, from outputs, labels and targets to value and derivative."""
+    if name not in TARGETED:
+        raise InputError("objective", name, f"{', '.join(TARGETED)} for an attack with targets")
+    return TARGETED[name]
+
+
+TARGET_BITS = 32
+
+
+def towards(objective: TargetedObjective) -> Objective:
+    """Make of a targeted objective one of outputs and :func:`pairs`: what repeats labels then repeats targets with them."""
+
+    def objective_of_pairs(outputs: Array, both: Array) -> tuple[Array, Array]:
+        return objective(outputs, both & ((1 << TARGET_BITS) - 1), both >> TARGET_BITS)
+
+    return objective_of_pairs
+
+
+def pairs(labels: Array, targets: Array) -> Array:
+    """Labels and targets in one array of int64."""
+    xp = xp_of(labels)
+    return labels.astype(xp.int64) | (targets.astype(xp.int64) << TARGET_BITS)
+
+
+def likeliest_wrong(outputs: Array, labels: Array, number: int) -> Array:
+    """The wrong classes with the largest outputs, the largest first.
+
+    Parameters
+    ----------
+    outputs : array, shape (images, classes)
+    labels : array of int, shape (images,)
+    number : int
+        At most the number of classes less one.
+
+    Returns
+    -------
+    array of int64, shape (images, number)
+    """
+    xp = xp_of(outputs)
+    right = labels[:, None] == xp.arange(outputs.shape[1], dtype=labels.dtype)
+    return xp.where(right, outputs.dtype.type(-xp.inf), outputs).argsort(axis=1)[:, ::-1][:, :number]

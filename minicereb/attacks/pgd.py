@@ -1,41 +1,40 @@
-"""Projected gradient descent ``[M-PGD]``: small signed steps, each followed by a projection onto the ball and the box."""
+"""Projected gradient descent ``[M-PGD]``: small steps uphill, each followed by a projection onto the ball and the box."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from minicereb.attacks.ball import Ball
+from minicereb.attacks.search import Search
+from minicereb.attacks.sources import Landscape
+from minicereb.backend import Array
 
-from minicereb.attacks.sources import Landscape, Point
-from minicereb.backend import Array, xp_of
 
-
-def pgd(landscape: Landscape, x: Array, start: Array, epsilon: float, steps: int, step_size: float) -> Iterator[Point]:
+def pgd(landscape: Landscape, ball: Ball, start: Array, steps: int, step_size: float) -> Search:
     """Yield the points visited: the start, then one after each step.
 
     Parameters
     ----------
     landscape : Landscape
         The objective to climb.
-    x : array, shape (images, inputs)
-        Clean images in [0, 1].
+    ball : Ball
+        Around clean images.
     start : array, shape (images, inputs)
         Where to begin; what lies outside the ball or the box is brought in.
-    epsilon : float
-        Bound in L∞.
     steps : int
         Number of steps.
     step_size : float
-        α, in the units of a pixel.
+        α, in the units of a pixel: of each pixel's step in L∞, of the whole step in L2.
 
     References
     ----------
     Madry, Makelov, Schmidt, Tsipras and Vladu (2018), arXiv:1706.06083.
     """
-    xp = xp_of(x)
-    low, high = xp.maximum(x - epsilon, 0), xp.minimum(x + epsilon, 1)
-    here = xp.clip(start, low, high)
+    step_size = float(step_size)
+    here = ball.project(start)
     for _ in range(steps):
         point, gradient = landscape.slope(here)
-        yield point
-        here = here + step_size * xp.sign(gradient)
-        xp.clip(here, low, high, out=here)
+        keep = yield point
+        if keep is not None:
+            landscape, ball, here, gradient = landscape.of(keep), ball.of(keep), here[keep], gradient[keep]
+        here = here + step_size * ball.ascent(gradient)
+        ball.project(here, out=here)
     yield landscape.look(here)

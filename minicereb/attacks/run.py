@@ -1,80 +1,31 @@
-"""Attack a model on a data set: blocks, starts, restarts, the best point of each image, and a second look at what is claimed."""
+"""Attack a model on a data set: blocks, starts, restarts, targets, the best point of each image, and a second look at it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from minicereb.attacks.apgd import apgd
+from minicereb.attacks.ball import Ball, ball_around
+from minicereb.attacks.draws import Draws
+from minicereb.attacks.fab import fab
 from minicereb.attacks.fgsm import fgsm
-from minicereb.attacks.objectives import objective_named
+from minicereb.attacks.objectives import likeliest_wrong, objective_named, targeted_objective_named
 from minicereb.attacks.pgd import pgd
+from minicereb.attacks.points import random_points
+from minicereb.attacks.search import Search, Walk, best, first_wrong, last
+from minicereb.attacks.settings import GRADIENTS as GRADIENTS
+from minicereb.attacks.settings import Attack
 from minicereb.attacks.sources import Landscape, Point, source_named
+from minicereb.attacks.square import square
 from minicereb.backend import Array, images_per_block, one_blas_thread, to_device, to_numpy, xp_of
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, MinicerebError, require
-from minicereb.learning.estimators import ESTIMATORS
-from minicereb.randomness import uniform
 
-GRADIENTS = ("analytic", *ESTIMATORS)
-ROUNDING = 1e-6  # how far float32 arithmetic may carry a pixel beyond its bound
-
-
-@dataclass(frozen=True)
-class Attack:
-    """Settings of an attack in L∞.
-
-    Parameters
-    ----------
-    method : {"fgsm", "pgd"}
-    objective : {"mse", "cross-entropy", "margin"}
-        What is ascended.
-    epsilon : float
-        Bound on the change of each pixel, at least 0.
-    steps : int
-        PGD: steps per start.
-    step_size : float
-        PGD: length of a step.
-    restarts : int
-        PGD: random starts; later ones go on with the images that are still classified correctly.
-    random_start : bool
-        PGD: begin at a uniform random point of the ball (else at the clean image).
-    keep : {"best", "last"}
-        Which of the points visited counts for an image: the best (a misclassified one if there is any, among equals the
-        one with the largest objective), or the last, as the authors' code has it.
-    seed : int
-        Of the random starts, and of noise.
-    gradient : str
-        Where the input gradient comes from, see :func:`minicereb.attacks.sources.source_named`.
-    draws : int
-        Replications of the noise, if it comes from an estimator.
-    """
-
-    method: str
-    objective: str
-    epsilon: float
-    steps: int = 40
-    step_size: float = 0.01
-    restarts: int = 1
-    random_start: bool = True
-    keep: str = "best"
-    seed: int = 0
-    gradient: str = field(default="analytic", metadata={"added": True})
-    draws: int = field(default=32, metadata={"added": True})
-
-    def __post_init__(self) -> None:
-        require(self.method in ("fgsm", "pgd"), "method", self.method, "fgsm or pgd")
-        objective_named(self.objective)
-        require(0 <= self.epsilon < float("inf"), "epsilon", self.epsilon, "a number of at least 0")
-        require(self.steps >= 1, "steps", self.steps, "a whole number of at least 1")
-        require(0 < self.step_size < float("inf"), "step-size", self.step_size, "a number above 0")
-        require(self.restarts >= 1, "restarts", self.restarts, "a whole number of at least 1")
-        require(self.keep in ("best", "last"), "keep", self.keep, "best or last")
-        require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
-        require(self.gradient in GRADIENTS, "gradient", self.gradient, ", ".join(GRADIENTS))
-        require(self.draws >= 1, "draws", self.draws, "a whole number of at least 1")
+ROUNDING = 1e-6  # how far float32 arithmetic may carry an image beyond its bound; of the bound, if that is above 1
 
 
 class Attacked(NamedTuple):
@@ -91,9 +42,9 @@ class Attacked(NamedTuple):
     success : array of bool, shape (images,)
         Whether the attacked image is misclassified.
     value : array of float32, shape (images,)
-        The objective at the attacked image.
+        The objective at the attacked image, without a target.
     distance : array of float64, shape (images,)
-        Largest change of a pixel.
+        Size of the change in the attack's norm.
     """
 
     ids: np.ndarray
@@ -107,7 +58,28 @@ class Attacked(NamedTuple):
     distance: np.ndarray
 
 
-def attack_images(model: Any, attack: Attack, rows: np.ndarray, labels: np.ndarray, ids: np.ndarray) -> Iterator[Attacked]:
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Some images under attack, on the device."""
+
+    model: Any
+    attack: Attack
+    ids: np.ndarray
+    x: Array
+    labels: Array
+    image_shape: tuple[int, ...] | None
+
+
+def attack_images(
+    model: Any,
+    attack: Attack,
+    rows: np.ndarray,
+    labels: np.ndarray,
+    ids: np.ndarray,
+    *,
+    image_shape: tuple[int, ...] | None = None,
+    attempt_all: bool = False,
+) -> Iterator[Attacked]:
     """Attack the images `ids` of a data set, a block within the memory budget at a time.
 
     Parameters
@@ -116,9 +88,15 @@ def attack_images(model: Any, attack: Attack, rows: np.ndarray, labels: np.ndarr
         Anything with ``forward`` and ``input_gradient``.
     attack : Attack
     rows : array of uint8 or float, shape (all images, inputs)
+        Float in [0, 1].
     labels : array of int, shape (all images,)
     ids : array of int64
-        Numbers of the images to attack. Random starts depend on seed and number alone, not on the blocks.
+        Numbers of the images to attack. What is drawn depends on seed and number alone, not on the blocks.
+    image_shape : tuple of int, optional
+        Height and width, and channels if there are any, for Square; without it an image is one line of pixels.
+    attempt_all : bool
+        For points that another model will judge: images that are misclassified already are attacked as well, every search goes on
+        to its end, and of misclassified points the one with the largest objective counts. FAB has no use for it.
 
     Yields
     ------
@@ -127,102 +105,200 @@ def attack_images(model: Any, attack: Attack, rows: np.ndarray, labels: np.ndarr
 
     Raises
     ------
+    InputError
+        If images are not in the box, or outputs have the wrong shape.
     MinicerebError
-        If outputs are not finite or have the wrong shape, or a check fails.
+        If outputs are not finite, or a check fails.
     """
-    inputs = rows.shape[1]
-    size = images_per_block(getattr(model, "bytes_per_image", 0) + 64 * inputs)
-    for start in range(0, len(ids), size):
-        block = ids[start : start + size]
-        x, y = to_unit(to_device(rows[block])), to_device(labels[block])
+    for block in _blocks(model, attack, rows, labels, ids, image_shape):
         with one_blas_thread():
-            attacked = _checked(model, attack, block, x, y, *_attack_block(model, attack, block, x, y))
+            attacked = _checked(block, *_attack_block(block, attempt_all))
         yield attacked
 
 
-def _attack_block(model: Any, attack: Attack, ids: np.ndarray, x: Array, labels: Array) -> tuple[Array, Array]:
-    """Return the chosen point of each image and the model's answers to the clean images."""
-    xp = xp_of(x)
-    objective = objective_named(attack.objective)
-    source = source_named(attack.gradient, model, attack.draws, attack.seed)
-    outputs, _ = model.forward(x)
-    _check_outputs(outputs, labels)
+def trace(
+    model: Any,
+    attack: Attack,
+    rows: np.ndarray,
+    labels: np.ndarray,
+    ids: np.ndarray,
+    *,
+    image_shape: tuple[int, ...] | None = None,
+) -> np.ndarray:
+    """The objective at every point that an attack's first search visits, whether or not the image is misclassified there.
+
+    Arguments as for :func:`attack_images`. With targets, the search is the one towards the likeliest wrong class.
+
+    Returns
+    -------
+    array of float32, shape (points, images)
+    """
+    traces = []
+    for block in _blocks(model, attack, rows, labels, ids, image_shape):
+        with one_blas_thread():
+            outputs = _outputs(block)
+            landscape = _landscape(block, xp_of(outputs).arange(len(block.ids)), _rivals(block, outputs), 0)
+            walk = Walk(_search(block, landscape, xp_of(outputs).arange(len(block.ids)), (0,), None))
+            traces.append(np.stack([to_numpy(value) for value in [point.value for point in walk]]))
+    return np.concatenate(traces, axis=1)
+
+
+def _blocks(
+    model: Any, attack: Attack, rows: np.ndarray, labels: np.ndarray, ids: np.ndarray, image_shape: tuple[int, ...] | None
+) -> Iterator[_Block]:
+    require(
+        rows.ndim == 2 and len(rows) == len(labels), "images", rows.shape, f"a row of pixels for each of {len(labels)} labels"
+    )
+    inputs = rows.shape[1]
+    if image_shape is not None and len(image_shape) == 1:
+        image_shape = None
+    if image_shape is not None:
+        fitting = len(image_shape) in (2, 3) and np.prod(image_shape) == inputs
+        require(bool(fitting), "image_shape", image_shape, f"(height, width) or (height, width, channels) of {inputs} inputs")
+    size = images_per_block(getattr(model, "bytes_per_image", 0) + 64 * inputs)
+    for start in range(0, len(ids), size):
+        part = ids[start : start + size]
+        x, y = to_unit(to_device(rows[part])), to_device(labels[part])
+        _check_images(x, part)
+        yield _Block(model, attack, part, x, y, image_shape)
+
+
+def _attack_block(block: _Block, attempt_all: bool) -> tuple[Array, Array]:
+    """Return the point of each image that counts, and the model's answers to the clean images."""
+    attack, x, xp = block.attack, block.x, xp_of(block.x)
+    outputs = _outputs(block)
     predicted, chosen = outputs.argmax(axis=1), x.copy()
-    value = xp.full(len(x), -xp.inf, dtype=x.dtype)
-    pending = xp.flatnonzero(predicted == labels)  # the rest is misclassified without our help
-    for restart in range(attack.restarts if attack.method == "pgd" else 1):
-        if len(pending) == 0:
-            break
-        landscape = Landscape(model, objective, labels[pending], source)
-        points = _watched(_search(attack, landscape, x[pending], to_numpy(pending), ids, restart))
-        best = _best(points, landscape.labels) if attack.keep == "best" else _last(points)
-        wrong = best.outputs.argmax(axis=1) != landscape.labels
-        better = wrong | (best.value > value[pending]) | (attack.keep == "last")
-        chosen[pending[better]], value[pending[better]] = best.x[better], best.value[better]
-        pending = pending[~wrong]
+    broken = predicted != block.labels
+    if attack.epsilon == 0:
+        return chosen, predicted
+    reach = xp.full(len(x), -xp.inf, dtype=x.dtype)  # the largest objective so far; for FAB, the least distance, negative
+    everything = attempt_all and attack.method != "fab"
+    pending = xp.arange(len(x)) if everything else xp.flatnonzero(~broken)  # the rest is misclassified without our help
+    rivals = _rivals(block, outputs)
+    for restart in range(1 if attack.method in ("fgsm", "random") else attack.restarts):
+        for rank in range(rivals.shape[1] if rivals is not None else 1):
+            if len(pending) == 0:
+                break
+            landscape = _landscape(block, pending, rivals, rank)
+            numbers = (restart,) if rivals is None else (restart, rank)
+            found = _choose(block, landscape, _search(block, landscape, pending, numbers, reach[pending]), everything)
+            wrong, value = landscape.wrong(found), found.value
+            if attack.method == "fab":
+                value = -_ball(block, pending).size(found.x - x[pending])
+                better = wrong & (value > reach[pending]) & (-value <= attack.epsilon + _tolerance(attack.epsilon))
+            elif attack.keep == "last":
+                better = xp.ones_like(wrong)
+            else:
+                was = broken[pending]
+                better = (wrong & ~was) | ((wrong == was) & (value > reach[pending]))
+            places = pending[better]
+            chosen[places], reach[places], broken[places] = found.x[better], value[better], wrong[better]
+            if not everything and attack.method != "fab":
+                pending = pending[~wrong]
     return chosen, predicted
 
 
-def _search(
-    attack: Attack, landscape: Landscape, x: Array, pending: np.ndarray, ids: np.ndarray, restart: int
-) -> Iterator[Point]:
+def _rivals(block: _Block, outputs: Array) -> Array | None:
+    """The classes that the images are to be taken for, (images, targets); None if there are no targets."""
+    number = min(block.attack.targets, outputs.shape[1] - 1)
+    return likeliest_wrong(outputs, block.labels, number) if number > 0 else None
+
+
+def _landscape(block: _Block, pending: Array, rivals: Array | None, rank: int) -> Landscape:
+    attack, labels = block.attack, block.labels[pending]
+    source = source_named(attack.gradient, block.model, attack.draws, attack.seed, _ids(block, pending))
+    if rivals is None:
+        return Landscape(block.model, objective_named(attack.objective), labels, source)
+    return Landscape(block.model, targeted_objective_named(attack.objective), labels, source, rivals[pending, rank])
+
+
+def _ball(block: _Block, pending: Array) -> Ball:
+    return ball_around(block.x[pending], block.attack.epsilon, block.attack.norm)
+
+
+def _ids(block: _Block, pending: Array) -> Array:
+    return to_device(block.ids)[pending]
+
+
+def _search(block: _Block, landscape: Landscape, pending: Array, numbers: tuple[int, ...], reach: Array | None) -> Search:
+    """Begin the search of one restart towards one target."""
+    attack, ball = block.attack, _ball(block, pending)
+    draws = Draws(attack.seed, "attack start", numbers, _ids(block, pending))
     if attack.method == "fgsm":
-        return fgsm(landscape, x, attack.epsilon)
-    start = x
+        return fgsm(landscape, ball)
+    if attack.method == "square":
+        return square(landscape, ball, draws, attack.steps, block.image_shape)
+    if attack.method == "random":
+        return random_points(landscape, ball, draws, attack.steps)
+    start, xp = ball.x, xp_of(ball.x)
+    if attack.method == "fab":
+        if numbers[0] and reach is not None:  # as published: within half of what has been found so far
+            radius = 0.5 * xp.minimum(-reach, np.float32(attack.epsilon))
+            start = xp.clip(start + radius[:, None] * ball.offsets(draws), 0, 1)
+        return fab(landscape, ball, start, attack.steps)
     if attack.random_start:
-        xp = xp_of(x)
-        noise = uniform(xp, attack.seed, "attack start", (restart,), to_device(ids[pending]), x.shape[1])
-        start = x + np.float32(attack.epsilon) * (2 * noise - 1)
-    return pgd(landscape, x, start, attack.epsilon, attack.steps, attack.step_size)
+        start = start + np.float32(attack.epsilon) * ball.offsets(draws)
+    if attack.method == "apgd":
+        return apgd(landscape, ball, start, attack.steps)
+    return pgd(landscape, ball, start, attack.steps, attack.step_size)
 
 
-def _watched(points: Iterator[Point]) -> Iterator[Point]:
-    """Pass points on, and raise at the end if anything was not finite on the way: one look at the device, not one a step."""
-    finite: Any = True
-    for point in points:
-        xp = xp_of(point.x)
-        finite = xp.isfinite(point.value).all() & xp.isfinite(point.x).all() & finite
-        yield point
-    if not bool(finite):
-        raise MinicerebError("outputs or gradients of the model are not finite; an attack on them would prove nothing")
+def _choose(block: _Block, landscape: Landscape, search: Search, everything: bool) -> Point:
+    """Go through a search and return the point of each image that counts."""
+    attack = block.attack
+    if attack.method == "fab" or attack.keep == "last":
+        return last(search)
+    if everything or attack.method in ("fgsm", "pgd"):
+        return best(search, landscape)
+    return first_wrong(search, landscape)
 
 
-def _last(points: Iterator[Point]) -> Point:
-    for point in points:  # noqa: B007
-        pass
-    return point
+# -- checks ------------------------------------------------------------------------------------------------------------------
 
 
-def _best(points: Iterator[Point], labels: Array) -> Point:
-    """The best point of each image: misclassified before not, then by objective; of equals the first."""
-    first = next(points)
-    xp = xp_of(first.x)
-    best, wrong = Point(*(array.copy() for array in first)), first.outputs.argmax(axis=1) != labels
-    for point in points:
-        wrong_now = point.outputs.argmax(axis=1) != labels
-        better = (wrong_now & ~wrong) | ((wrong_now == wrong) & (point.value > best.value))
-        for kept, new in zip(best, point, strict=True):
-            xp.copyto(kept, new, where=better if new.ndim == 1 else better[:, None])
-        wrong |= wrong_now
-    return best
+def _check_images(x: Array, ids: np.ndarray) -> None:
+    xp = xp_of(x)
+    if bool(((x >= 0) & (x <= 1)).all()):
+        return
+    outside = to_numpy(~((x >= 0) & (x <= 1)).all(axis=1)).nonzero()[0]
+    row = x[int(outside[0])]
+    found = (
+        f"values from {float(xp.min(row)):g} to {float(xp.max(row)):g} in image {ids[outside[0]]} ({len(outside)} such images)"
+    )
+    raise InputError("images", found, "float in [0, 1], or uint8 from 0 to 255")
+
+
+def _outputs(block: _Block) -> Array:
+    outputs, _ = block.model.forward(block.x)
+    _check_outputs(outputs, block.labels)
+    return outputs
 
 
 def _check_outputs(outputs: Array, labels: Array) -> None:
     classes = int(labels.max()) + 1
-    if outputs.ndim != 2 or len(outputs) != len(labels) or outputs.shape[1] < classes:
-        expected = f"one row of at least {classes} outputs for each of {len(labels)} images"
-        raise InputError("model", f"outputs of shape {outputs.shape}", expected)
+    require(int(labels.min()) >= 0, "labels", int(labels.min()), "numbers of classes, from 0")
+    shape = getattr(outputs, "shape", ())
+    if len(shape) != 2 or len(outputs) != len(labels) or outputs.shape[1] < max(classes, 2):
+        expected = f"one row of at least {max(classes, 2)} outputs for each of {len(labels)} images"
+        raise InputError("model", f"outputs of shape {shape}", expected)
     if not bool(xp_of(outputs).isfinite(outputs).all()):
         raise MinicerebError("the model's outputs are not finite; an attack on them would prove nothing")
 
 
-def _checked(model: Any, attack: Attack, ids: np.ndarray, x: Array, labels: Array, x_adv: Array, clean: Array) -> Attacked:
+def _tolerance(epsilon: float) -> float:
+    return ROUNDING * max(1.0, epsilon)
+
+
+def _checked(block: _Block, x_adv: Array, clean: Array) -> Attacked:
     """Look again: the answers to the attacked images, their distance and their box, all from the images themselves."""
-    again = Landscape(model, objective_named(attack.objective), labels).look(x_adv)
-    _check_outputs(again.outputs, labels)
-    x, x_adv, y = to_numpy(x), to_numpy(x_adv), to_numpy(labels)
+    attack = block.attack
+    again = Landscape(block.model, objective_named(attack.objective), block.labels).look(x_adv)
+    _check_outputs(again.outputs, block.labels)
+    x, x_adv, y = to_numpy(block.x), to_numpy(x_adv), to_numpy(block.labels)
     predicted = to_numpy(again.outputs.argmax(axis=1))
-    distance = np.abs(x_adv.astype(np.float64) - x).max(axis=1, initial=0.0)
-    if distance.max(initial=0.0) > attack.epsilon + ROUNDING or x_adv.min(initial=0.0) < 0 or x_adv.max(initial=0.0) > 1:
+    change = x_adv.astype(np.float64) - x
+    distance = np.abs(change).max(axis=1, initial=0.0) if attack.norm == "linf" else np.sqrt((change * change).sum(axis=1))
+    beyond = distance.max(initial=0.0) > attack.epsilon + _tolerance(attack.epsilon)
+    if beyond or x_adv.min(initial=0.0) < 0 or x_adv.max(initial=0.0) > 1:
         raise MinicerebError(f"internal check failed: an attacked image left the ball of {attack.epsilon} or the box [0, 1]")
-    return Attacked(ids, x, x_adv, y, to_numpy(clean), predicted, predicted != y, to_numpy(again.value), distance)
+    return Attacked(block.ids, x, x_adv, y, to_numpy(clean), predicted, predicted != y, to_numpy(again.value), distance)

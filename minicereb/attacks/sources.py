@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from minicereb.attacks.objectives import Objective
-from minicereb.backend import Array, xp_of
+from minicereb.attacks.objectives import Objective, TargetedObjective, pairs, towards
+from minicereb.backend import Array, to_numpy, xp_of
 from minicereb.calculus.activations import Activation
-from minicereb.calculus.noise import draw_noise
+from minicereb.calculus.noise import Logistic, draw_noise
 from minicereb.calculus.replicated import OfRows
 from minicereb.errors import InputError, require
 from minicereb.learning.credit import Estimator
 from minicereb.learning.glr import estimator_named
-from minicereb.models.noisy import NoisyNetwork
+from minicereb.models.noisy import Noise, NoisyLayer, NoisyNetwork
 
 
 class Point(NamedTuple):
@@ -32,6 +32,9 @@ class Point(NamedTuple):
     x: Array
     outputs: Array
     value: Array
+
+
+Source = Callable[[Any, Objective, Array, Array], tuple[Point, Array]]
 
 
 def exact(model: Any, objective: Objective, x: Array, labels: Array) -> tuple[Point, Array]:
@@ -93,24 +96,114 @@ class MeanGradient:
         return Point(x, outputs, objective(outputs, labels)[0]), network.layers[0].input_gradient(found.first_credit)
 
 
-def noisy_network(model: Any) -> NoisyNetwork:
+def noisy_network(model: Any, gradient: str = "by an estimator") -> NoisyNetwork:
     """Return the network of a noisy classifier (itself, or what it averages); :class:`InputError` for any other."""
     network = getattr(model, "network", model)
     if not isinstance(network, NoisyNetwork):
-        raise InputError("gradient", "by an estimator", "analytic: only networks with noise have a mean over it")
+        raise InputError("gradient", gradient, "analytic: only networks with noise have a mean over it")
     return network
 
 
-def source_named(name: str, model: Any, draws: int, seed: int) -> Callable[..., tuple[Point, Array]]:
+def mean_slope(layer: NoisyLayer, v: Array) -> Array | float:
+    """Slope to pass a derivative back through a layer's activation ``[M-STRAIGHT]``.
+
+    Parameters
+    ----------
+    layer : NoisyLayer
+    v : array
+        Signals.
+
+    Returns
+    -------
+    array, shape of `v`
+        ``φ'(v)`` where it exists. Else the slope of the response's mean over the layer's noise, logistic of scale 1 if it has
+        none: for a threshold ``f(v/σ)/σ``, for others by a sum over 16 pairs of nodes, one in each part of the law.
+    """
+    activation = layer.activation
+    if activation is None or activation.smooth:
+        return layer.slope(v)
+    law, scale = (layer.law, layer.scale) if layer.law is not None else (Logistic(), v.dtype.type(1))
+    if activation.name == "threshold":
+        return law.density(v / scale) / scale
+    xp = xp_of(v)
+    nodes = law.quantile((xp.arange(PAIRS, dtype=v.dtype) + (PAIRS + 0.5)) / (2 * PAIRS + 1))
+    slope = xp.zeros_like(v)
+    for e, score in zip(nodes, law.score(nodes), strict=True):
+        slope += (activation(v + e * scale) - activation(v - e * scale)) * score
+    return slope / (2 * PAIRS * scale)
+
+
+PAIRS = 16
+
+
+def straight_through(model: Any, objective: Objective, x: Array, labels: Array) -> tuple[Point, Array]:
+    """Gradient of a network without its noise, passed back through every activation by :func:`mean_slope`.
+
+    For networks with thresholds or other activations that have no derivative; biased, since the slope of a mean response is not
+    that of the mean objective. Arguments as for :func:`exact`; the point is as `model` sees it.
+    """
+    network = noisy_network(model, "straight-through")
+    outputs, signals = network.forward(x)
+    gradient = _passed_back(network, objective(outputs, labels)[1], signals)
+    if model is not network:
+        outputs, _ = model.forward(x)
+    return Point(x, outputs, objective(outputs, labels)[0]), gradient
+
+
+@dataclass(frozen=True, eq=False)
+class Frozen:
+    """Gradient of a noisy network with one draw of the noise held fixed, through the slopes of :func:`mean_slope`.
+
+    Parameters
+    ----------
+    noise : tuple of array or None
+        Of unit scale, (outputs, images, 1) for each layer; with one image for all of them.
+    """
+
+    noise: Noise
+
+    def of(self, images: Array) -> Frozen:
+        """The source for some of the images."""
+        return Frozen(tuple(e if e is None or e.shape[1] == 1 else e[:, images] for e in self.noise))
+
+    def __call__(self, model: Any, objective: Objective, x: Array, labels: Array) -> tuple[Point, Array]:
+        """Return the point as `model` sees it, and the gradient at this noise."""
+        network = noisy_network(model, "frozen")
+        outputs, signals = network.at(self.noise).forward(x)
+        gradient = _passed_back(network, objective(outputs, labels)[1], signals)
+        outputs, _ = model.forward(x)
+        return Point(x, outputs, objective(outputs, labels)[0]), gradient
+
+
+def frozen_noise(network: NoisyNetwork, seed: int, ids: Array | None) -> Noise:
+    """Draw noise for :class:`Frozen`: an image's depends on seed and number alone; without numbers all images share one draw."""
+    like, laws = network.layers[0].weight, [layer.law for layer in network.layers]
+    shapes = [(width, 1, 1) for width in network.widths]
+    numbers = [()] if ids is None else [(int(number),) for number in to_numpy(ids)]
+    each = [draw_noise(like, laws, shapes, seed, "frozen noise", number) for number in numbers]
+    return tuple(None if parts[0] is None else xp_of(like).concatenate(parts, axis=1) for parts in zip(*each, strict=True))
+
+
+def _passed_back(network: NoisyNetwork, d_outputs: Array, signals: list[Array]) -> Array:
+    for layer, v in zip(reversed(network.layers), reversed(signals), strict=True):
+        d_outputs = layer.input_gradient(d_outputs * mean_slope(layer, v))
+    return d_outputs
+
+
+def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None = None) -> Source:
     """Return where an attack on `model` gets its gradient from.
 
     Parameters
     ----------
     name : str
-        ``"analytic"``: the model's own; or one of :data:`minicereb.learning.estimators.ESTIMATORS`, for the mean over noise.
+        ``"analytic"``: the model's own; ``"straight-through"``: that of a network without noise, through slopes that its
+        activations need not have; ``"frozen"``: that of a network whose noise is held fixed; or one of
+        :data:`minicereb.learning.estimators.ESTIMATORS`, for the mean over noise.
     model : classifier
     draws, seed : int
-        Replications of the noise for an estimator, and their seed.
+        Replications of the noise for an estimator, and the seed of the noise.
+    ids : array of int64, shape (images,), optional
+        Numbers of the images, by which frozen noise is drawn; without them all share one draw.
 
     Raises
     ------
@@ -124,6 +217,14 @@ def source_named(name: str, model: Any, draws: int, seed: int) -> Callable[..., 
                 fitting = "flip" if activation.name == "threshold" else "resample"
                 raise InputError("gradient", name, f"{fitting}: {activation.name} neurons have no derivative")
         return exact
+    if name == "straight-through":
+        noisy_network(model, name)
+        return straight_through
+    if name == "frozen":
+        network = noisy_network(model, name)
+        noisy = any(layer.law is not None for layer in network.layers)
+        require(noisy, "gradient", name, "straight-through: this network has no noise to hold fixed")
+        return Frozen(frozen_noise(network, seed, ids))
     estimator = estimator_named(name, "derivative")
     estimator.check(noisy_network(model), OfRows())
     estimator.design.check(draws, estimator.baseline)
@@ -138,21 +239,43 @@ class Landscape:
     ----------
     model : classifier
     objective : callable
+        From outputs and labels, and from targets as well if there are any, to value and derivative.
     labels : array of int, shape (images,)
     source : callable
-        From (model, objective, x, labels) to a point and its input gradient.
+        From model, objective, x and labels to a point and its input gradient.
+    targets : array of int, shape (images,), optional
+        The class that each image is to be taken for.
     """
 
     model: Any
-    objective: Objective
+    objective: Objective | TargetedObjective
     labels: Array
-    source: Callable[..., tuple[Point, Array]] = exact
+    source: Source = exact
+    targets: Array | None = None
+
+    def of(self, images: Array) -> Landscape:
+        """The landscape of some of the images."""
+        source = self.source.of(images) if isinstance(self.source, Frozen) else self.source
+        targets = None if self.targets is None else self.targets[images]
+        return replace(self, labels=self.labels[images], source=source, targets=targets)
 
     def look(self, x: Array) -> Point:
         """Outputs and objective at `x`, without a gradient."""
         outputs, _ = self.model.forward(x)
-        return Point(x, outputs, self.objective(outputs, self.labels)[0])
+        objective, labels = self._judged()
+        return Point(x, outputs, objective(outputs, labels)[0])
 
     def slope(self, x: Array) -> tuple[Point, Array]:
         """Outputs, objective and input gradient at `x`."""
-        return self.source(self.model, self.objective, x, self.labels)
+        objective, labels = self._judged()
+        return self.source(self.model, objective, x, labels)
+
+    def wrong(self, point: Point) -> Array:
+        """Which images are misclassified at a point, array of bool."""
+        return point.outputs.argmax(axis=1) != self.labels
+
+    def _judged(self) -> tuple[Objective, Array]:
+        """The objective, and what it takes for labels."""
+        if self.targets is None:
+            return self.objective, self.labels  # type: ignore[return-value]
+        return towards(self.objective), pairs(self.labels, self.targets)  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ def _model() -> Cerebellum:
     return initial_cerebellum(draw_wiring("random", CELLS, (INPUTS,), PER_CELL, seed=0), CLASSES, seed=0)
 
 
-def _images(count: int) -> tuple[np.ndarray, np.ndarray]:
+def bench_images(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Images as empty as MNIST's: four pixels in five are 0."""
     rng = generator(0, "bench images")
     x = rng.random((count, INPUTS), dtype=np.float32)
@@ -41,7 +41,7 @@ def learning_step(peers: bool) -> Contest:
     """One step of the delta rule: projection, ReLU, LTD, readout, error, update by RMSprop."""
     model = _model()
     rule = DeltaRule(model, RMSprop(0.5 / CELLS), BATCH, 0.99)
-    images, labels = _images(64 * BATCH)
+    images, labels = bench_images(64 * BATCH)
     x, y = to_device(images), to_device(labels)
     turn = iter(range(10**9))
 
@@ -70,7 +70,7 @@ def learning_step(peers: bool) -> Contest:
 def pgd_step(peers: bool) -> Contest:
     """Outputs, squared error and input gradient for 500 images."""
     model = _model()
-    images, labels = _images(IMAGES)
+    images, labels = bench_images(IMAGES)
     x, y = to_device(images), to_device(labels)
     landscape = Landscape(model, objective_named("mse"), y)
     competitors = {}
@@ -82,7 +82,7 @@ def pgd_step(peers: bool) -> Contest:
     return Contest(
         f"PGD step, {CELLS:,} cells, k = {PER_CELL}, {IMAGES} images",
         lambda: landscape.slope(x),
-        _product(model, products),
+        product_floor(model, products),
         f"{2 * products / 1e9:.1f} GFLOP at the rate of a matrix product",
         competitors,
     )
@@ -95,7 +95,8 @@ def _copy(model: Cerebellum, moved: int) -> Callable[[], object]:
     return lambda: xp.copyto(target, source)
 
 
-def _product(model: Cerebellum, products: int) -> Callable[[], object]:
+def product_floor(model: Cerebellum, products: int) -> Callable[[], object]:
+    """Matrix products with so many multiply-adds, on the device of `model`."""
     xp, side = xp_of(model.readout), 1024
     a = xp.ones((side, side), dtype=xp.float32)
     rows = round(products / side**2)

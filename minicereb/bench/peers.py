@@ -115,6 +115,60 @@ def pgd_steps(model: Cerebellum, images: np.ndarray, labels: np.ndarray) -> dict
     }
 
 
+def apgd_runs(
+    model: Cerebellum, images: np.ndarray, labels: np.ndarray, epsilon: float, steps: int
+) -> dict[str, Callable[[], object]]:
+    """APGD on the cross-entropy of a cerebellum with full wiring, by autograd, and one more look at the best points."""
+    torch, device = _torch(), execution().device
+    projection, readout = (torch.tensor(to_numpy(array), device=device) for array in (model.wiring.weights, model.readout))
+    mean = torch.tensor(to_numpy(model.ltd_mean), device=device)
+    x, y = torch.tensor(images, device=device), torch.tensor(labels, device=device)
+    low, high = (x - epsilon).clamp(min=0), (x + epsilon).clamp(max=1)
+    first, less, least = max(int(0.22 * steps), 1), max(int(0.03 * steps), 1), max(int(0.06 * steps), 1)
+
+    def outputs(here: Any) -> Any:
+        return (torch.relu(here @ projection.T) - mean) @ readout
+
+    def slope(here: Any) -> tuple[Any, Any, Any]:
+        leaf = here.detach().requires_grad_()
+        logits = outputs(leaf)
+        loss = torch.nn.functional.cross_entropy(logits, y, reduction="none")
+        return logits.detach(), loss.detach(), torch.autograd.grad(loss.sum(), leaf)[0]
+
+    def attack() -> object:
+        here = torch.maximum(torch.minimum(x + epsilon * (2 * torch.rand_like(x) - 1), high), low)
+        before, size = here, torch.full((len(x), 1), 2 * epsilon, device=device)
+        logits, value, gradient = slope(here)
+        best, best_value, best_gradient = here.clone(), value.clone(), gradient.clone()
+        broken, wrong = x.clone(), logits.argmax(1) != y
+        broken[wrong] = here[wrong]
+        window, since, rises = first, 0, torch.zeros(len(x), device=device)
+        halved_before, value_before = torch.ones(len(x), dtype=torch.bool, device=device), value.clone()
+        for step in range(steps):
+            share = 0.75 if step else 1.0
+            stepped = torch.maximum(torch.minimum(here + size * gradient.sign(), high), low)
+            stepped = here + share * (stepped - here) + (1 - share) * (here - before)
+            before, here = here, torch.maximum(torch.minimum(stepped, high), low)
+            last = value
+            logits, value, gradient = slope(here)
+            rises += value > last
+            wrong = logits.argmax(1) != y
+            broken[wrong] = here[wrong]
+            better = value > best_value
+            best[better], best_gradient[better], best_value[better] = here[better], gradient[better], value[better]
+            since += 1
+            if since == window:
+                halve = (rises < 0.75 * window) | (~halved_before & (value_before >= best_value))
+                size[halve] /= 2
+                here[halve], gradient[halve] = best[halve], best_gradient[halve]
+                halved_before, value_before, rises = halve, best_value.clone(), torch.zeros_like(rises)
+                window, since = max(window - less, least), 0
+        with torch.no_grad():
+            return outputs(broken)
+
+    return {"PyTorch, autograd": attack}
+
+
 def glr_iterations(
     network: NoisyNetwork, images: np.ndarray, labels: np.ndarray, replications: int, activation: str
 ) -> dict[str, Callable[[], object]]:

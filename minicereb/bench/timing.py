@@ -83,7 +83,7 @@ def time_contest(contest: Contest, turns: int = 15) -> Iterator[Row]:
 
 def run_benchmarks(peers: bool) -> Iterator[Row]:
     """Run every benchmark, with PyTorch beside ours where `peers` asks for it."""
-    from minicereb.bench import cerebellum, glr
+    from minicereb.bench import attacks, cerebellum, glr
 
-    for contest in (*cerebellum.contests(peers), *glr.contests(peers)):
+    for contest in (*cerebellum.contests(peers), *attacks.contests(peers), *glr.contests(peers)):
         yield from time_contest(contest)

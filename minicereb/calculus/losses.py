@@ -1,8 +1,8 @@
 """Losses and attack objectives: each returns its value per image and its derivative by the network's outputs.
 
 Training descends one of them (the cerebellum the first, the perceptron the second), an attack ascends any: they are the same
-functions. Labels are class numbers; where the
-formula needs targets, they are one-hot.
+functions. Labels are class numbers; where the formula needs targets, they are one-hot. An objective for targeted attacks knows,
+besides the label, the class t that each image is to be taken for.
 """
 
 from __future__ import annotations
@@ -61,3 +61,63 @@ def margin(outputs: Array, labels: Array) -> tuple[Array, Array]:
     rival = one_hot(wrong.argmax(axis=1), outputs)
     d_outputs = rival - target
     return (outputs * d_outputs).sum(axis=1), d_outputs
+
+
+def targeted_margin(outputs: Array, labels: Array, targets: Array) -> tuple[Array, Array]:
+    """``l = z_t - z_y`` and its derivative ``[M-MARGIN-T]``.
+
+    Parameters
+    ----------
+    outputs : array of float, shape (batch, classes)
+    labels, targets : array of int, shape (batch,)
+        y and t.
+
+    Returns
+    -------
+    value : array, shape (batch,)
+        Positive only if the image is misclassified, if not always as t.
+    d_outputs : array, shape (batch, classes)
+    """
+    d_outputs = one_hot(targets, outputs) - one_hot(labels, outputs)
+    return (outputs * d_outputs).sum(axis=1), d_outputs
+
+
+def targeted_cross_entropy(outputs: Array, labels: Array, targets: Array) -> tuple[Array, Array]:
+    """``l = z_t - log Σ_j exp(z_j)`` and its derivative ``[M-CE-T]``; shapes as :func:`targeted_margin`."""
+    value, d_outputs = cross_entropy(outputs, targets)
+    return -value, -d_outputs
+
+
+TINY = 1e-12  # of the published formulas: no spread is zero
+
+
+def dlr(outputs: Array, labels: Array) -> tuple[Array, Array]:
+    """Difference of logits ratio: ``l = (max_{j≠y} z_j - z_y) / (z_π1 - z_π3 + 1e-12)`` ``[M-DLR]``; shapes as :func:`margin`.
+
+    π sorts the outputs, the largest first. Neither a shift nor a scale of the outputs changes it. With fewer than three classes
+    there is no third output: it is then the margin itself.
+    """
+    if outputs.shape[1] < 3:
+        return margin(outputs, labels)
+    order = outputs.argsort(axis=1)
+    d_spread = one_hot(order[:, -1], outputs) - one_hot(order[:, -3], outputs)
+    return _over_spread(*margin(outputs, labels), outputs, d_spread)
+
+
+def targeted_dlr(outputs: Array, labels: Array, targets: Array) -> tuple[Array, Array]:
+    """``l = (z_t - z_y) / (z_π1 - ½(z_π3 + z_π4) + 1e-12)`` ``[M-DLR-T]``; shapes as :func:`targeted_margin`.
+
+    With fewer than four classes it is the targeted margin itself.
+    """
+    if outputs.shape[1] < 4:
+        return targeted_margin(outputs, labels, targets)
+    order = outputs.argsort(axis=1)
+    d_spread = one_hot(order[:, -1], outputs) - 0.5 * (one_hot(order[:, -3], outputs) + one_hot(order[:, -4], outputs))
+    return _over_spread(*targeted_margin(outputs, labels, targets), outputs, d_spread)
+
+
+def _over_spread(value: Array, d_value: Array, outputs: Array, d_spread: Array) -> tuple[Array, Array]:
+    """Value over the spread of the outputs, which is linear in them but for their order, and the quotient's derivative."""
+    spread = (outputs * d_spread).sum(axis=1) + TINY
+    ratio = value / spread
+    return ratio, (d_value - ratio[:, None] * d_spread) / spread[:, None]

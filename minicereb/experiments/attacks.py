@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.attacks.run import Attack, Attacked, attack_images
+from minicereb.attacks.run import Attacked, attack_images
+from minicereb.attacks.settings import Attack
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import InputError
 from minicereb.experiments.configs import AttackedModel, describe
@@ -88,7 +89,8 @@ def attacked_model(config: AttackedModel, laboratory: Laboratory) -> Generator[s
 
 def _attack(model: Any, dataset: Dataset, config: AttackedModel, tally: Tally) -> Iterator[Tally]:
     began, ids = time.monotonic(), np.arange(config.images, dtype=np.int64)
-    for block in attack_images(model, config.attack, dataset.x_test, dataset.y_test, ids):
+    blocks = attack_images(model, config.attack, dataset.x_test, dataset.y_test, ids, image_shape=dataset.image_shape)
+    for block in blocks:
         tally.add(block)
         tally.seconds = time.monotonic() - began
         yield tally

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minicereb.attacks.run import Attack, attack_images
+from minicereb.attacks.run import attack_images
+from minicereb.attacks.settings import Attack
 from minicereb.backend import to_device
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import require
@@ -61,7 +62,7 @@ def attacked_average(config: AttackedAverage, laboratory: Laboratory) -> Generat
     images = min(config.images, len(data.x_test))
     while done < images:
         ids = np.arange(done, min(done + BLOCK, images), dtype=np.int64)
-        for block in attack_images(average, attack, data.x_test, data.y_test, ids):
+        for block in attack_images(average, attack, data.x_test, data.y_test, ids, image_shape=data.image_shape):
             for_judge = (block.y, block.ids, config.replications, attack.seed)
             clean += int(lap_correct(network, to_unit(to_device(data.x_test[block.ids])), *for_judge).sum())
             robust += int(lap_correct(network, to_device(block.x_adv), *for_judge).sum())

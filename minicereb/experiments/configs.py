@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
-from minicereb.attacks.run import Attack
+from minicereb.attacks.adversarial_training import Adversary
+from minicereb.attacks.settings import Attack
 from minicereb.calculus.activations import Activation
 from minicereb.calculus.noise import law_named
 from minicereb.calculus.replicated import loss_named
@@ -20,6 +21,7 @@ from minicereb.learning.optimizers import OPTIMIZERS, SCHEDULES
 from minicereb.models.noisy import check_scales
 from minicereb.models.wiring import KINDS
 
+config_kind(Adversary)
 config_kind(Attack)
 
 
@@ -91,18 +93,31 @@ class CerebellumModel:
 @config_kind
 @dataclass(frozen=True)
 class PerceptronModel:
-    """Settings of a multilayer perceptron, trained by backpropagation: the units of each hidden layer."""
+    """Settings of a multilayer perceptron, trained by backpropagation.
+
+    Parameters
+    ----------
+    hidden : tuple of int
+        Units in each hidden layer.
+    l2, l1 : float
+        Weight penalties ``½ l2 Σθ² + l1 Σ|θ|``, biases apart.
+    """
 
     family: ClassVar[str] = "mlp"
     hidden: tuple[int, ...]
+    l2: float = field(default=0.0, metadata={"added": True})
+    l1: float = field(default=0.0, metadata={"added": True})
 
     def __post_init__(self) -> None:
         require(all(units >= 1 for units in self.hidden), "hidden", list(self.hidden), "whole numbers of at least 1")
+        require(0 <= self.l2 < float("inf"), "l2", self.l2, "a number of at least 0")
+        require(0 <= self.l1 < float("inf"), "l1", self.l1, "a number of at least 0")
 
     @property
     def description(self) -> str:
         """A few words."""
-        return f"perceptron {'-'.join(map(str, self.hidden))}"
+        penalties = "".join(f", {name} {value:g}" for name, value in (("l2", self.l2), ("l1", self.l1)) if value)
+        return f"perceptron {'-'.join(map(str, self.hidden))}{penalties}"
 
 
 @config_kind
@@ -213,6 +228,9 @@ class Train:
         The epoch kept: the best by validation accuracy, or the last.
     schedule : {"constant", "cosine"}
         The learning rate stays, or falls to 0 over the training ``[M-COSINE]``.
+    adversary : Adversary, optional
+        Who attacks the images before they are learned from, and those held out before the best epoch is chosen ``[M-ADV]``;
+        for perceptrons and the delta rule.
     """
 
     model: Model
@@ -225,6 +243,7 @@ class Train:
     validation: float = 1 / 12
     keep: str = "best"
     schedule: str = field(default="constant", metadata={"added": True})
+    adversary: Adversary | None = field(default=None, metadata={"added": True})
 
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, "batch-size", self.batch_size, "a whole number of at least 1")
@@ -235,11 +254,15 @@ class Train:
         require(0 <= self.validation < 1, "validation", self.validation, "a share from 0 to less than 1")
         require(self.keep in ("best", "last"), "keep", self.keep, "best or last")
         require(self.schedule in SCHEDULES, "schedule", self.schedule, " or ".join(SCHEDULES))
+        if self.adversary is not None and not isinstance(self.model, PerceptronModel):
+            able = isinstance(self.model, CerebellumModel) and self.model.rule == "delta"
+            require(able, "adversarial", self.adversary.epsilon, "nothing: only perceptrons and the delta rule learn so")
 
 
 def describe(train: Train) -> str:
     """Return a few words for a trained model, as tables and progress lines call it."""
-    return f"{train.model.description}, batch {train.batch_size}"
+    against = "" if train.adversary is None else f", against {train.adversary.objective} {train.adversary.epsilon:g}"
+    return f"{train.model.description}, batch {train.batch_size}{against}"
 
 
 class Experiment(Protocol):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minicereb.attacks.adversarial_training import AdversarialTraining
 from minicereb.backend import Array, blocks, to_device, to_numpy
 from minicereb.calculus.activations import Activation
 from minicereb.calculus.noise import law_named
@@ -56,12 +57,18 @@ def build_model(config: Train, dataset: Dataset) -> Any:
 
 def build_learner(config: Train, dataset: Dataset) -> Learner:
     """Return the learning rule of a config at work on its untrained model."""
-    optimizer = make_optimizer(config.optimizer, config.learning_rate, total_steps(config, dataset))
+    total = total_steps(config, dataset)
+    rule = _build_rule(config, dataset, None if config.schedule == "constant" else total)
+    return rule if config.adversary is None else AdversarialTraining(rule, config.adversary, config.seed, total)
+
+
+def _build_rule(config: Train, dataset: Dataset, falling: int | None) -> Learner:
+    optimizer = make_optimizer(config.optimizer, config.learning_rate, falling)
     model, settings = build_model(config, dataset), config.model
     if isinstance(settings, CerebellumModel):
         return DeltaRule(model, optimizer, config.batch_size, settings.ltd_decay if settings.ltd else None)
     if isinstance(settings, PerceptronModel):
-        return Backpropagation(model, optimizer, config.batch_size)
+        return Backpropagation(model, optimizer, config.batch_size, l2=settings.l2, l1=settings.l1)
     return GLR(
         model,
         loss_named(settings.loss),
@@ -76,10 +83,8 @@ def build_learner(config: Train, dataset: Dataset) -> Learner:
     )
 
 
-def total_steps(config: Train, dataset: Dataset) -> int | None:
-    """Return the steps over which the learning rate falls: all of the training; None if it stays."""
-    if config.schedule == "constant":
-        return None
+def total_steps(config: Train, dataset: Dataset) -> int:
+    """Return how many updates a training has in all."""
     images = len(Split(dataset, config.validation, config.seed).training)
     return config.epochs * -(-images // config.batch_size)
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from minicereb.attacks.ball import ball_around
 from minicereb.attacks.fgsm import fgsm
 from minicereb.attacks.objectives import objective_named
-from minicereb.attacks.run import Attack
+from minicereb.attacks.settings import Attack
 from minicereb.attacks.sources import Landscape, source_named
 from minicereb.backend import Array, images_per_block, one_blas_thread, to_device, to_numpy, xp_of
 from minicereb.datasets.transforms import to_unit
@@ -104,7 +105,9 @@ def transferred_attack(config: TransferredAttack, laboratory: Laboratory) -> Gen
 
 def _attacked(attack: Attack, substitute: Any, x: Array, labels: Array) -> Array:
     source = source_named(attack.gradient, substitute, attack.draws, attack.seed)
-    (point,) = fgsm(Landscape(substitute, objective_named(attack.objective), labels, source), x, attack.epsilon)
+    (point,) = fgsm(
+        Landscape(substitute, objective_named(attack.objective), labels, source), ball_around(x, attack.epsilon, attack.norm)
+    )
     xp = xp_of(x)
     if not bool(xp.isfinite(point.x).all() & xp.isfinite(point.value).all()):
         raise MinicerebError("outputs or gradients of the substitute are not finite; an attack by way of it would prove nothing")

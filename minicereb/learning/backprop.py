@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from minicereb.backend import Array, run_lanes, xp_of
 from minicereb.calculus.losses import cross_entropy
-from minicereb.learning.optimizers import Optimizer
+from minicereb.learning.optimizers import Optimizer, add_penalty
 from minicereb.learning.plasticity import Learned
 from minicereb.models.sequential import Sequential
 
@@ -21,12 +21,15 @@ class Backpropagation:
     optimizer : SGD, RMSprop or Adam
     batch_size : int
         Images that a step averages over.
+    l2, l1 : float
+        Weight penalties ``½ l2 Σθ² + l1 Σ|θ|``, biases apart ``[M-PENALTY]``; the losses reported are without them.
     """
 
     batches_ahead = 16  # converted from uint8 together
 
-    def __init__(self, network: Sequential, optimizer: Optimizer, batch_size: int):
+    def __init__(self, network: Sequential, optimizer: Optimizer, batch_size: int, *, l2: float = 0.0, l1: float = 0.0):
         self.model, self.optimizer, self.batch_size = network, optimizer, batch_size
+        self.l2, self.l1 = l2, l1
         self.parameters = [layer.parameters for layer in network.layers if hasattr(layer, "parameters")]
         self.states = [{name: optimizer.state(array) for name, array in layer.items()} for layer in self.parameters]
         self.steps = 0
@@ -58,6 +61,8 @@ class Backpropagation:
         self.steps += 1
         for number, name, array in self._numbered():
             gradient = gradients[number][name]
+            if name == "weight":
+                add_penalty(gradient, array, self.l2, self.l1)
             scratch = xp_of(gradient).empty_like(gradient)
             self.optimizer.update(array, gradient, self.states[number][name], self.steps, scratch)
         return Learned(loss, outputs)

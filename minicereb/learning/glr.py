@@ -14,7 +14,7 @@ from minicereb.errors import InputError, require
 from minicereb.learning.credit import Estimator, Piece
 from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
 from minicereb.learning.noise import Address, Independent
-from minicereb.learning.optimizers import Optimizer
+from minicereb.learning.optimizers import Optimizer, add_penalty
 from minicereb.learning.plasticity import Learned
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 
@@ -240,8 +240,6 @@ class GLR:
     def _gradient(self, layer: NoisyLayer, name: str, gradient: dict[str, Array]) -> Array:
         if name == "log_scale":
             return gradient["scale"] * layer.scale
-        if name == "weight" and self.l2:
-            gradient["weight"] += self.l2 * layer.weight
-        if name == "weight" and self.l1:
-            gradient["weight"] += self.l1 * xp_of(layer.weight).sign(layer.weight)
+        if name == "weight":
+            add_penalty(gradient["weight"], layer.weight, self.l2, self.l1)
         return gradient[name]

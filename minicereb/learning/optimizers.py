@@ -117,6 +117,14 @@ class Adam:
         weights -= gradient
 
 
+def add_penalty(gradient: Array, weight: Array, l2: float, l1: float) -> None:
+    """Add to `gradient` the derivative of ``½ l2 Σθ² + l1 Σ|θ|`` by `weight` ``[M-PENALTY]``; 0 at the kink of \\|θ\\|."""
+    if l2:
+        gradient += l2 * weight
+    if l1:
+        gradient += l1 * xp_of(weight).sign(weight)
+
+
 Optimizer = SGD | RMSprop | Adam
 OPTIMIZERS = {"rmsprop": RMSprop, "adam": Adam, "sgd": SGD}
 SCHEDULES = ("constant", "cosine")

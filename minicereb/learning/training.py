@@ -6,7 +6,7 @@ training can be taken up again from any yielded event and ends with the same bit
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
@@ -19,13 +19,15 @@ from minicereb.errors import MinicerebError, require
 from minicereb.learning.plasticity import Learned
 from minicereb.randomness import generator
 
-VALIDATION_BLOCK = 256  # images whose loss is told together: fixed, because a block has its own noise
+VALIDATION_BLOCK = 256  # images that are told of together: fixed, because a block has its own noise
 
 
 class Learner(Protocol):
-    """A learning rule at work on a model: :class:`DeltaRule`, :class:`Backpropagation` or :class:`GLR`.
+    """A learning rule at work on a model: :class:`DeltaRule`, :class:`Backpropagation` or :class:`GLR`, or one around another.
 
     If it has ``losses(x, labels, block) -> array (images,)``, the loss on the images held out is recorded after every epoch.
+    If it has ``hits(x, labels, block) -> array of bool (images,)``, these and not the model's own answers are the validation
+    accuracy.
     """
 
     model: Any
@@ -201,8 +203,10 @@ def _end_epoch(learner: Learner, split: Split, position: Position, best: dict[st
     with np.errstate(over="ignore", invalid="ignore"):
         for array in learner.arrays().values():  # the last update has not been seen by any loss
             _check_finite(float(abs(array).max()), epoch)
-    chosen = accuracy(learner.model, split.dataset.x_train, split.dataset.y_train, split.validation) if held_out else None
-    held_out_loss = _validation_loss(learner, split, epoch) if held_out and hasattr(learner, "losses") else None
+    chosen = _validation_accuracy(learner, split) if held_out else None
+    held_out_loss = _held_out_mean(learner.losses, split) if held_out and hasattr(learner, "losses") else None
+    if held_out_loss is not None:
+        _check_finite(held_out_loss, epoch)
     done = EpochDone(epoch, position.loss_sum / position.seen, position.correct / position.seen, chosen, held_out_loss)
     position = replace(position, epoch=epoch, seen=0, loss_sum=0.0, correct=0)
     if chosen is None or chosen > position.best_accuracy:
@@ -211,14 +215,20 @@ def _end_epoch(learner: Learner, split: Split, position: Position, best: dict[st
     return position, done
 
 
-def _validation_loss(learner: Any, split: Split, epoch: int) -> float:
+def _validation_accuracy(learner: Any, split: Split) -> float:
+    if hasattr(learner, "hits"):
+        return _held_out_mean(learner.hits, split)
+    return accuracy(learner.model, split.dataset.x_train, split.dataset.y_train, split.validation)
+
+
+def _held_out_mean(tell: Callable[[Array, Array, int], Array], split: Split) -> float:
+    """Mean of what `tell` says of each image held out, asked in blocks of fixed size."""
     total = 0.0
     for number, part in enumerate(blocks(len(split.validation), VALIDATION_BLOCK)):
         ids = split.validation[part]
         x, labels = to_unit(to_device(split.dataset.x_train[ids])), to_device(split.dataset.y_train[ids])
         with np.errstate(over="ignore", invalid="ignore"):
-            total += float(learner.losses(x, labels, number).sum(dtype=np.float64))
-    _check_finite(total, epoch)
+            total += float(tell(x, labels, number).sum(dtype=np.float64))
     return total / len(split.validation)
 
 

@@ -88,7 +88,12 @@ Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 def curves(
-    panels: Sequence[tuple[str, Curves]], horizontal: str, vertical: str, from_zero: bool = False, logarithmic: bool = False
+    panels: Sequence[tuple[str, Curves]],
+    horizontal: str,
+    vertical: str,
+    from_zero: bool = False,
+    logarithmic: bool = False,
+    logarithmic_values: bool = False,
 ) -> Figure:
     """Draw lines, side by side in panels of the same scale.
 
@@ -100,8 +105,8 @@ def curves(
         What the axes show.
     from_zero : bool
         Whether the vertical axis begins at 0.
-    logarithmic : bool
-        Whether the horizontal axis is.
+    logarithmic, logarithmic_values : bool
+        Whether the horizontal axis is, and the vertical one.
     """
     figure = Figure(figsize=(1 + 3.2 * len(panels), 3.2), dpi=120, layout="constrained")
     (row,) = figure.subplots(1, len(panels), squeeze=False, sharey=True)
@@ -118,6 +123,8 @@ def curves(
         if len(lines) > 1:
             axes.legend(frameon=False, fontsize=8)
     row[0].set_ylabel(vertical)
+    if logarithmic_values:
+        row[0].set_yscale("log")
     if from_zero:
         row[0].set_ylim(bottom=0)
     return figure

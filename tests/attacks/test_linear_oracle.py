@@ -3,6 +3,8 @@
 Weights, pixels and bounds are multiples of powers of two, small enough that float32 computes all that counts without rounding.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -184,3 +186,207 @@ def test_on_every_device_pgd_is_as_strong_as_the_oracle(xp_device, seed):
     assert 0 < broken.sum() < 60
     for attack in (across(0.0625, random_start=False), across(0.0625, random_start=False, keep="last")):
         assert np.array_equal(run(model, attack, x, labels).success, broken)
+
+
+# -- searches that need no step size -----------------------------------------------------------------------------------------
+
+
+def apgd(epsilon, objective="margin", **settings):
+    return Attack("apgd", objective, epsilon, **{"steps": 10, **settings})
+
+
+def fab(epsilon, **settings):
+    return Attack("fab", "margin", epsilon, **{"steps": 20, "targets": 9, **settings})
+
+
+def beyond_rounding(least):
+    """Images on which no rounding can decide: the oracle's margin is no tie, and no near-tie as random starts make them."""
+    return np.abs(least) > 1e-4
+
+
+@settings(max_examples=60)
+@given(two_classes, st.sampled_from(EPSILONS), st.booleans())
+def test_apgd_on_the_margin_breaks_exactly_what_can_be_broken(problem, epsilon, random_start):
+    model, x, labels = problem
+    least, broken = oracle(model, x, labels, epsilon)
+    sure = beyond_rounding(least)
+    for targets in (0, 9):
+        attacked = run(model, apgd(epsilon, random_start=random_start, targets=targets), x, labels)
+        assert np.array_equal(attacked.success[sure], broken[sure])
+
+
+@settings(max_examples=60)
+@given(ten_classes, st.sampled_from(EPSILONS))
+def test_with_more_classes_apgd_and_fab_towards_each_break_exactly_what_can_be_broken(problem, epsilon):
+    model, x, labels = problem
+    least, broken = oracle(model, x, labels, epsilon)
+    sure = beyond_rounding(least)
+    tied = oracle(model, x, labels, 0.0)[0] == 0  # FAB looks for the decision, and is there already
+    for attack, known in ((apgd(epsilon, targets=9), sure), (fab(epsilon), sure & ~tied)):
+        assert np.array_equal(run(model, attack, x, labels).success[known], broken[known])
+
+
+NEW = [
+    apgd(0, "cross-entropy"),
+    apgd(0, "dlr"),
+    apgd(0, "dlr", targets=9, restarts=2),
+    apgd(0, "mse", keep="last"),
+    fab(0, targets=0, restarts=2),
+    Attack("square", "margin", 0, steps=30),
+    Attack("square", "dlr", 0, steps=30, targets=2),
+    Attack("random", "margin", 0, steps=30),
+    Attack("pgd", "dlr", 0, steps=9, step_size=0.1, targets=3),
+]
+
+
+@pytest.mark.parametrize("attack", NEW, ids=range(len(NEW)))
+@settings(max_examples=30)
+@given(problem=problems(st.integers(2, 10)), epsilon=st.sampled_from(EPSILONS))
+def test_no_search_breaks_what_cannot_be_broken(attack, problem, epsilon):
+    model, x, labels = problem
+    least, broken = oracle(model, x, labels, epsilon)
+    success = run(model, dataclasses.replace(attack, epsilon=epsilon), x, labels).success
+    assert not (success & ~broken)[beyond_rounding(least)].any()
+
+
+@pytest.mark.parametrize("method", ["apgd", "fab"])
+def test_on_ten_classes_of_28_by_28_pixels_the_robust_accuracy_is_the_oracles(method):
+    """APGD-T and FAB-T, to the last image, at a bound where about half stand."""
+    rng = np.random.default_rng(0)
+    weight, x = rng.standard_normal((10, 784)).astype(np.float32), rng.random((60, 784), dtype=np.float32)
+    x[:30] = x[:30].round()  # the box matters
+    model = linear(weight, np.zeros(10, dtype=np.float32))
+    labels = model.forward(x)[0].argmax(axis=1)
+    broken = oracle(model, x, labels, 0.01)[1]
+    assert 15 < broken.sum() < 45
+    attack = apgd(0.01, "dlr", targets=9, steps=50) if method == "apgd" else fab(0.01)
+    assert np.array_equal(run(model, attack, x, labels).success, broken)
+
+
+# -- L2, and the nearest misclassified point ---------------------------------------------------------------------------------
+
+
+def distance(model, x, label, norm):
+    """How far the nearest point of the box is at which some class has the label's output, by bisection in float64.
+
+    On the way to the plane every pixel moves by min(λ a, room): a = 1 in L∞, |w| in L2.
+    """
+    (layer,) = model.layers
+    weight, bias, x = (array.astype(np.float64) for array in (layer.weight, layer.bias, x))
+    nearest = np.inf
+    for rival in range(len(bias)):
+        if rival == label:
+            continue
+        w, gap = weight[rival] - weight[label], (weight[label] - weight[rival]) @ x + bias[label] - bias[rival]
+        room, reach = np.where(w > 0, 1 - x, x), (w != 0).astype(float) if norm == "linf" else np.abs(w)
+
+        def move(multiplier, room=room, reach=reach):
+            return np.minimum(multiplier * reach, room)
+
+        low, high = 0.0, 1e6
+        if np.abs(w) @ move(high) < gap - 1e-9:
+            continue
+        for _ in range(100):
+            middle = (low + high) / 2
+            low, high = (middle, high) if np.abs(w) @ move(middle) < gap else (low, middle)
+        nearest = min(nearest, np.linalg.norm(move(high), np.inf if norm == "linf" else 2))
+    return nearest
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize(("classes", "steps"), [(2, 20), (5, 20), (10, 40)])
+def test_fab_finds_the_nearest_point_and_not_one_nearer(norm, classes, steps):
+    """Also where half of the pixels cannot move: to a relative 1e-4."""
+    rng = np.random.default_rng(classes)
+    weight, x = rng.standard_normal((classes, 40)).astype(np.float32), rng.random((40, 40), dtype=np.float32)
+    x[:20] = x[:20].round()
+    model = linear(weight, np.zeros(classes, dtype=np.float32))
+    labels = model.forward(x)[0].argmax(axis=1)
+    everything = 1.0 if norm == "linf" else 40**0.5
+    attacked = run(model, fab(everything, norm=norm, steps=steps), x, labels)
+    assert attacked.success.all()
+    exact = np.array([distance(model, image, label, norm) for image, label in zip(x, labels, strict=True)])
+    assert (attacked.distance >= exact * (1 - 1e-5)).all()
+    assert (attacked.distance <= exact * (1 + 1e-4)).all()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_fab_does_not_depend_on_the_bound_but_for_what_counts(norm):
+    rng = np.random.default_rng(0)
+    weight, x = rng.standard_normal((4, 30)).astype(np.float32), rng.random((30, 30), dtype=np.float32)
+    model = linear(weight, np.zeros(4, dtype=np.float32))
+    labels = model.forward(x)[0].argmax(axis=1)
+    far = run(model, fab(1.0 if norm == "linf" else 30**0.5, norm=norm), x, labels)
+    epsilon = float(np.median(far.distance))
+    near = run(model, fab(epsilon, norm=norm), x, labels)
+    assert np.array_equal(near.success, far.distance <= epsilon + 1e-6)
+    assert np.array_equal(near.x_adv[near.success], far.x_adv[near.success])
+    assert np.array_equal(near.x_adv[~near.success], x[~near.success])
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        apgd(0.25, norm="l2"),
+        apgd(0.25, norm="l2", random_start=False, targets=9),
+        Attack("fgsm", "margin", 0.25, norm="l2"),
+        Attack("pgd", "margin", 0.25, steps=10, step_size=0.1, norm="l2"),
+        fab(0.25, norm="l2"),
+    ],
+    ids=lambda attack: f"{attack.method}-{attack.targets}",
+)
+def test_in_l2_what_can_be_broken_away_from_the_box_is_broken(attack):
+    """Two classes: the least margin within ε is m - ε‖w‖."""
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((2, 40)).astype(np.float32)
+    x = (0.25 + 0.5 * rng.random((300, 40))).astype(np.float32)
+    centred = 0.5 * (weight[0] - weight[1]).sum()
+    model = linear(weight, np.array([-centred, 0], dtype=np.float32))
+    outputs = model.forward(x)[0].astype(np.float64)
+    labels = outputs.argmax(axis=1)
+    w = weight.astype(np.float64)[1] - weight.astype(np.float64)[0]
+    least = np.abs(outputs[:, 1] - outputs[:, 0]) - 0.25 * np.linalg.norm(w)
+    sure = np.abs(least) > 1e-3
+    assert 50 < (least < 0).sum() < 280
+    attacked = run(model, attack, x, labels)
+    assert np.array_equal(attacked.success[sure], (least < 0)[sure])
+
+
+METHODS = [
+    apgd(0, "cross-entropy", random_start=False),
+    apgd(0, "margin", norm="l2", random_start=False),
+    fab(0),
+    Attack("pgd", "margin", 0, norm="l2", steps=9, step_size=0.2, random_start=False),
+    Attack("fgsm", "margin", 0, norm="l2"),
+]
+
+
+@pytest.mark.parametrize("attack", METHODS, ids=lambda attack: f"{attack.method}-{attack.norm}")
+def test_every_search_breaks_at_a_larger_bound_what_it_breaks_at_a_smaller(attack):
+    rng = np.random.default_rng(0)
+    weight, x = rng.standard_normal((2, 40)).astype(np.float32), rng.random((80, 40), dtype=np.float32)
+    model = linear(weight, np.zeros(2, dtype=np.float32))
+    labels = model.forward(x)[0].argmax(axis=1)
+    broken = [run(model, dataclasses.replace(attack, epsilon=e), x, labels).success for e in (0.0, 0.02, 0.05, 0.1, 0.3, 2.0)]
+    for smaller, larger in zip(broken, broken[1:], strict=False):
+        assert not (smaller & ~larger).any()
+    assert not broken[0].any()
+    assert broken[-1].mean() > 0.9
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_more_queries_of_square_break_more_and_never_beyond_the_oracle(norm):
+    rng = np.random.default_rng(0)
+    weight, x = rng.standard_normal((3, 36)).astype(np.float32), rng.random((60, 36), dtype=np.float32)
+    model = linear(weight, np.zeros(3, dtype=np.float32))
+    labels = model.forward(x)[0].argmax(axis=1)
+    epsilon = 0.1 if norm == "linf" else 0.5
+    limit = np.array([distance(model, image, label, norm) for image, label in zip(x, labels, strict=True)]) <= epsilon
+    counts = []
+    for steps in (1, 30, 300, 1500):
+        attacked = run(model, Attack("square", "margin", epsilon, steps=steps, norm=norm), x, labels)
+        assert not (attacked.success & ~limit).any()
+        counts.append(attacked.success.sum())
+    assert counts == sorted(counts)
+    assert counts[-1] > counts[0]
+    assert counts[-1] >= 0.7 * limit.sum()

@@ -7,14 +7,31 @@ from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.activations import relu, relu_input_gradient
 from minicereb.calculus.check import check_adjoint, check_gradient
 from minicereb.calculus.dense import dense, dense_input_gradient, dense_weight_gradient
-from minicereb.calculus.losses import cross_entropy, margin, one_hot, squared_error
+from minicereb.calculus.losses import (
+    cross_entropy,
+    dlr,
+    margin,
+    one_hot,
+    squared_error,
+    targeted_cross_entropy,
+    targeted_dlr,
+    targeted_margin,
+)
 from minicereb.calculus.projection import add_project_input_gradient, project
 from minicereb.randomness import generator
 
 RNG = generator(0, "derivatives")
 X, WEIGHT, BIAS, CREDIT = (RNG.standard_normal(shape) for shape in ((7, 5), (4, 5), (4,), (7, 4)))
 LABELS = RNG.integers(0, 4, 7)
-LOSSES = [squared_error, cross_entropy, margin]
+
+
+def towards_next(loss):
+    """A targeted loss whose target is the class after the label."""
+    return lambda outputs, labels: loss(outputs, labels, (labels + 1) % 4)
+
+
+TARGETED = [towards_next(loss) for loss in (targeted_margin, targeted_cross_entropy, targeted_dlr)]
+LOSSES = [squared_error, cross_entropy, margin, dlr, *TARGETED]
 TOLERANCE = 1e-6
 
 

@@ -60,6 +60,21 @@ def test_a_schedule_is_a_setting_of_the_run_and_constant_unless_it_is_given(run)
     assert json.loads(succeed("show", "falling", "--json").stdout)["config"]["schedule"] == "cosine"
 
 
+def test_a_training_against_an_adversary_is_a_run_whose_settings_are_shown():
+    small = ("--epochs", "1", "--batch-size", "100", "--adversarial", "0.05")
+    succeed("train", "mlp", "--hidden", "20", *small, "--adversarial-steps", "5", "--l1", "1e-4", "--out", "mlp")
+    config = json.loads(succeed("show", "mlp", "--json").stdout)["config"]
+    assert config["model"] == {"kind": "PerceptronModel", "hidden": [20], "l2": 0.0, "l1": 1e-4}
+    expected = {"kind": "Adversary", "epsilon": 0.05, "step_size": 0.025, "steps": 5, "objective": "cross-entropy"}
+    assert config["adversary"] == expected
+    shown = succeed("show", "mlp").stdout
+    assert "adversary          epsilon 0.05, step-size 0.025, steps 5, objective cross-entropy" in shown
+    assert "when attacked" in shown
+    succeed("train", "cerebellum", "--cells", "100", *small, "--adversarial-step-size", "0.01", "--out", "cerebellum")
+    config = json.loads(succeed("show", "cerebellum", "--json").stdout)["config"]
+    assert config["adversary"] == {**expected, "step_size": 0.01, "steps": 7, "objective": "mse"}
+
+
 def test_a_study_prints_its_table_and_names_its_figures(monkeypatch):
     from minicereb.cli import study as command
     from minicereb.experiments.studies.study import Study
@@ -124,6 +139,12 @@ BAD = {
     "learning rate": ((*TRAIN, "--learning-rate", "nan"), "learning-rate: nan"),
     "validation": ((*TRAIN, "--validation", 1), "validation: 1.0"),
     "hidden": (("train", "mlp", "--hidden", "a,b"), "hidden: 'a,b'"),
+    "l1": (("train", "mlp", "--l1", "-1"), "l1: -1.0"),
+    "adversary": ((*TRAIN, "--adversarial", "0"), "adversarial: 0.0"),
+    "adversary of no steps": ((*TRAIN, "--adversarial", "0.1", "--adversarial-steps", "0"), "adversarial-steps: 0"),
+    "adversary's objective": ((*TRAIN, "--adversarial", "0.1", "--adversarial-objective", "hope"), "hope"),
+    "how, but not within which bound": ((*TRAIN, "--adversarial-steps", "3"), "adversarial-steps: 3"),
+    "closed form": ((*TRAIN, "--rule", "least-squares", "--adversarial", "0.1"), "adversarial: 0.1"),
     "a word for a number": ((*TRAIN[:4], "--cells", "many"), "many"),
     "unknown option": ((*TRAIN, "--sells", "1"), "--sells"),
     "missing argument": (("attack",), "RUN"),

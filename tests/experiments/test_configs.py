@@ -1,15 +1,18 @@
 """Experiments as values: they survive JSON, and their hash tells just what changes a result."""
 
 import dataclasses
+import json
 
 import pytest
 
+from minicereb.attacks.adversarial_training import Adversary
 from minicereb.attacks.run import Attack
 from minicereb.errors import DataError, InputError
 from minicereb.experiments.configs import (
     AttackedModel,
     CerebellumModel,
     Data,
+    NoisyModel,
     PerceptronModel,
     Train,
     describe,
@@ -17,6 +20,7 @@ from minicereb.experiments.configs import (
 from minicereb.experiments.identity import config_hash, config_kind, differences, from_json, to_json
 from minicereb.files import canonical_json
 
+ADVERSARY = Adversary(0.1, 0.03)
 TRAIN = Train(CerebellumModel("random", 100, 4), Data("strokes", "a" * 64), 10, 2, 0.005)
 CONFIGS = [
     TRAIN,
@@ -27,8 +31,6 @@ CONFIGS = [
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_a_config_comes_back_from_json_equal_and_with_the_same_hash(config):
-    import json
-
     again = from_json(json.loads(canonical_json(to_json(config))))
     assert again == config
     assert config_hash(again) == config_hash(config)
@@ -42,16 +44,24 @@ PINNED = (
 )
 
 
+def test_a_training_against_an_adversary_comes_back_from_json():
+    config = dataclasses.replace(CONFIGS[1], model=PerceptronModel((30,), l1=1e-4), adversary=ADVERSARY)
+    assert from_json(json.loads(canonical_json(to_json(config)))) == config
+    assert differences(config, CONFIGS[1])[-1] == "adversary: Adversary here, None there"
+
+
 @pytest.mark.parametrize(("config", "digest"), list(zip(CONFIGS, PINNED, strict=True)))
 def test_the_hash_is_pinned_so_that_old_runs_are_found_again(config, digest):
     assert config_hash(config) == digest
 
 
 def test_settings_from_before_a_field_was_added_are_read_with_its_default():
-    old = to_json(TRAIN)
-    del old["schedule"]
-    assert from_json(old) == TRAIN
-    assert config_hash(from_json(old)) == PINNED[0]
+    for config, digest in zip(CONFIGS[:2], PINNED, strict=False):
+        old = to_json(config)
+        del old["schedule"], old["adversary"]
+        old["model"] = {name: value for name, value in old["model"].items() if name not in ("l1", "l2")}
+        assert from_json(old) == config
+        assert config_hash(from_json(old)) == digest
 
 
 @config_kind
@@ -83,10 +93,15 @@ def test_an_added_field_counts_only_when_it_differs_from_its_default():
         (CerebellumModel("full", 5970, ltd=False), "full, 5,970 cells, no LTD, batch 10"),
         (CerebellumModel("random", 100, 4), "random k=4, 100 cells, LTD, batch 10"),
         (PerceptronModel((30, 20)), "perceptron 30-20, batch 10"),
+        (PerceptronModel((30,), l2=0.1, l1=1e-4), "perceptron 30, l2 0.1, l1 0.0001, batch 10"),
     ],
 )
 def test_a_model_is_described_in_a_few_words(model, words):
     assert describe(dataclasses.replace(TRAIN, model=model)) == words
+
+
+def test_against_whom_it_learned_is_said_of_a_model():
+    assert describe(dataclasses.replace(CONFIGS[1], adversary=ADVERSARY)).endswith("batch 32, against cross-entropy 0.1")
 
 
 def test_an_attacked_model_stands_on_its_training():
@@ -100,12 +115,21 @@ def test_an_attacked_model_stands_on_its_training():
         {"batch_size": 1},
         {"keep": "last"},
         {"schedule": "cosine"},
+        {"adversary": ADVERSARY},
         {"model": CerebellumModel("random", 100, 5)},
         {"data": Data("x", "c")},
     ],
 )
 def test_every_setting_changes_the_hash(change):
     assert config_hash(dataclasses.replace(TRAIN, **change)) != config_hash(TRAIN)
+
+
+def test_every_setting_of_a_penalty_and_an_adversary_changes_the_hash():
+    models = [PerceptronModel((3,), **penalty) for penalty in ({}, {"l1": 0.1}, {"l2": 0.1})]
+    changes = ({}, {"epsilon": 0.2}, {"step_size": 0.02}, {"steps": 8}, {"objective": "margin"})
+    adversaries = [None, *(dataclasses.replace(ADVERSARY, **change) for change in changes)]
+    configs = [dataclasses.replace(TRAIN, model=model, adversary=each) for model in models for each in adversaries]
+    assert len({config_hash(config) for config in configs}) == 18
 
 
 def test_the_name_of_the_data_does_not_change_the_hash_but_their_content_does():
@@ -124,6 +148,9 @@ def test_what_is_not_a_config_is_refused_or_no_training(value):
     else:
         with pytest.raises(DataError, match="not the settings"):
             from_json(value)
+
+
+LEAST_SQUARES = CerebellumModel("full", 10, rule="least-squares")
 
 
 @pytest.mark.parametrize(
@@ -146,6 +173,10 @@ def test_what_is_not_a_config_is_refused_or_no_training(value):
         ("seed", lambda: dataclasses.replace(TRAIN, seed=-1)),
         ("validation", lambda: dataclasses.replace(TRAIN, validation=1.0)),
         ("keep", lambda: dataclasses.replace(TRAIN, keep="worst")),
+        ("adversarial", lambda: dataclasses.replace(TRAIN, model=LEAST_SQUARES, adversary=ADVERSARY)),
+        ("adversarial", lambda: dataclasses.replace(TRAIN, model=NoisyModel((3,)), adversary=ADVERSARY)),
+        ("l2", lambda: PerceptronModel((3,), l2=-1.0)),
+        ("l1", lambda: PerceptronModel((3,), l1=float("nan"))),
         ("schedule", lambda: dataclasses.replace(TRAIN, schedule="linear")),
         ("images", lambda: AttackedModel(TRAIN, Attack("fgsm", "mse", 0.1), 0)),
     ],

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from minicereb.attacks.adversarial_training import Adversary
 from minicereb.errors import DataError, MinicerebError, RunError
 from minicereb.experiments import runs
 from minicereb.experiments.configs import CerebellumModel
@@ -41,6 +42,23 @@ def test_interrupted_anywhere_and_taken_up_again_a_run_ends_with_the_same_bytes(
         assert complete(config, strokes, folder).metrics() == whole.metrics()
         assert (folder / "model.npz").read_bytes() == (whole.folder / "model.npz").read_bytes()
         assert not (folder / "checkpoint.npz").exists()
+
+
+@pytest.mark.parametrize("kind", ["cerebellum", "perceptron"])
+def test_a_training_against_an_adversary_goes_on_with_the_same_bytes(kind, strokes, tmp_path, request):
+    config = dataclasses.replace(request.getfixturevalue(kind), adversary=Adversary(0.05, 0.03, 2), batch_size=10)
+    whole = complete(config, strokes, tmp_path / "whole")
+    for stop in (1, 2, 3):
+        training = run_training(config, strokes, tmp_path / "stopped")
+        assert list(itertools.islice(training, stop))
+        training.close()
+    resumed = complete(config, strokes, tmp_path / "stopped")
+    assert (resumed.folder / "model.npz").read_bytes() == (whole.folder / "model.npz").read_bytes()
+    assert resumed.metrics() == whole.metrics()
+    attacked = [record["validation_accuracy"] for record in whole.metrics()]
+    assert whole.result["epoch"] == 1 + int(np.argmax(attacked))
+    assert whole.result["validation_accuracy"] >= max(attacked)  # of the images as they are
+    assert load_model(whole, strokes)
 
 
 def test_killed_between_checkpoints_a_run_goes_on_from_the_last_one(cerebellum, strokes, tmp_path, monkeypatch):

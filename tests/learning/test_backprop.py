@@ -52,6 +52,19 @@ def test_a_step_of_gradient_descent_goes_against_the_derivative_of_the_mean_loss
         assert check.directions >= 15
 
 
+def test_penalties_pull_weights_and_not_biases(draw_images):
+    x, labels = draw_images(10)
+    plain, penalised, before = perceptron(), perceptron(), perceptron()
+    (told,) = Backpropagation(plain, SGD(0.5), 10).learn(x, labels)
+    (learned,) = Backpropagation(penalised, SGD(0.5), 10, l2=0.3, l1=0.02).learn(x, labels)
+    assert np.array_equal(learned.loss, told.loss)
+    for one, other, start in zip(plain.layers, penalised.layers, before.layers, strict=True):
+        if isinstance(one, Dense):
+            pull = 0.5 * (0.3 * start.weight + 0.02 * np.sign(start.weight))
+            assert np.allclose(other.weight, one.weight - pull, rtol=0, atol=1e-12)
+            assert np.array_equal(other.bias, one.bias)
+
+
 def test_images_are_taken_batch_by_batch_and_the_last_may_be_short(draw_images):
     x, labels = draw_images(23)
     together, one_by_one = perceptron(), perceptron()

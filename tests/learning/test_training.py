@@ -264,6 +264,20 @@ def test_without_images_held_out_or_a_learner_that_tells_there_is_no_loss():
         assert done.validation_loss is None
 
 
+def test_a_learner_that_says_what_it_hits_is_judged_by_that(monkeypatch):
+    class Hitting(Scripted):
+        def hits(self, x, labels, block):
+            return (x[:, 0] * 64 + self.steps) % 3 == block % 2
+
+    learner, split = Hitting(), Split(numbered(), 0.4, 0)
+    monkeypatch.setattr(training, "VALIDATION_BLOCK", 8)
+    *_, (position, done) = train(learner, split, 1, 7, Position(), {})
+    blocks = [(split.validation[start : start + 8] + learner.steps) % 3 for start in (0, 8, 16)]
+    expected = sum((block == number % 2).sum() for number, block in enumerate(blocks)) / 20
+    assert done.validation_accuracy == position.best_accuracy == expected
+    assert learner.epoch == 0  # its model was not asked
+
+
 def test_a_loss_held_out_that_is_not_finite_ends_training_with_advice():
     learner = Telling((0,))
     learner.losses = lambda x, labels, block: x[:, 0] * np.inf

@@ -1,0 +1,163 @@
+"""``minicereb evaluate``: bracket the robust accuracy of models, attacked from above and certified from below."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import click
+
+from minicereb import datasets
+from minicereb.attacks.settings import GRADIENTS
+from minicereb.cli.options import as_json, execution_options
+from minicereb.cli.output import StatusLine, interruption, print_json, print_table, stop_interrupted
+from minicereb.errors import InputError, require
+from minicereb.experiments.evaluated import EvaluatedModel, evaluate_run, evaluation_folder
+from minicereb.experiments.evaluation_figures import draw_evaluation
+from minicereb.experiments.foreign import ForeignModel, evaluate_foreign
+from minicereb.experiments.runs import load_model, read_run
+from minicereb.robustness.catalogue import ATTACKS, SETS, attacks_named
+
+
+@click.command()
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--epsilon", "epsilons", type=float, multiple=True, help="Largest change; one or more.  [default: 0.1 and 0.3]")
+@click.option("--images", type=int, help="Evaluate the first N test images.  [default: 1,000, or all if there are fewer]")
+@click.option("--attacks", default="standard", show_default=True, help=f"{', '.join(SETS)}, or names with commas between.")
+@click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
+@click.option("--certify/--no-certify", default=True, show_default=True, help="Whether to look for certificates.")
+@click.option("--transfer", multiple=True, type=click.Path(path_type=Path), help="Run whose attacked images are tried as well.")
+@click.option("--answer", type=click.Choice(["ot", "lap"]), default="ot", show_default=True, help="Of a network with noise.")
+@click.option("--gradient", type=click.Choice(["fitting", *GRADIENTS]), default="fitting", show_default=True)
+@click.option("--draws", type=int, default=32, show_default=True, help="Of the noise, for a gradient that is an estimate.")
+@click.option("--replications", type=int, default=1_000, show_default=True, help="Noisy runs that judge the answer lap.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of random starts, and of noise.")
+@click.option("--model", help="Instead of runs: package.module:factory, a function that returns your own classifier.")
+@click.option("--dataset", help="With --model: its data, a name or FILE.npz.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="With --model: folder for what is found.  [default: runs/evaluation]"
+)
+@execution_options
+@as_json
+def evaluate(
+    runs: tuple[Path, ...],
+    epsilons: tuple[float, ...],
+    images: int | None,
+    attacks: str,
+    transfer: tuple[Path, ...],
+    model: str | None,
+    dataset: str | None,
+    out: Path | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Attack the models of the run folders RUNS by every means, certify what can be proved, and go through a checklist.
+
+    The true accuracy of a model at ε is at most the one attacked and at least the one certified.
+    """
+    settings |= {"epsilons": tuple(sorted(set(epsilons))) or (0.1, 0.3), "attacks": attacks_named(attacks.split(","))}
+    if model is None:
+        if not runs:
+            raise InputError("RUN", "", "one or more run folders, or --model and --dataset")
+        require(dataset is None, "dataset", dataset, "nothing: a run knows its data (only with --model)")
+        require(out is None, "out", str(out), "nothing: the evaluation is kept in the run (only with --model)")
+        records = [_evaluate_run(run, images, transfer, settings) for run in runs]
+    else:
+        require(not runs, "model", model, "no run folders beside it")
+        require(not transfer, "transfer", [str(run) for run in transfer], "nothing with --model")
+        if dataset is None:
+            raise InputError("dataset", "", "with --model also --dataset, a name or FILE.npz")
+        records = [_evaluate_foreign(model, dataset, images, out or Path("runs/evaluation"), settings)]
+    if as_json:
+        print_json(records[0] if len(records) == 1 else records)
+        return
+    for record in records:
+        _print(record)
+
+
+def _evaluate_run(folder: Path, images: int | None, transfer: tuple[Path, ...], settings: dict[str, Any]) -> dict[str, Any]:
+    run = read_run(folder)
+    data = datasets.load(run.config.data.name)
+    others = [read_run(other) for other in transfer]
+    config = EvaluatedModel(
+        run.config, images=_images(images, data), substitutes=tuple(other.config for other in others), **settings
+    )
+    model, folder = load_model(run, data), evaluation_folder(run, config)
+    substitutes = {str(other.folder): load_model(other, data) for other in others}
+    record = _watched(evaluate_run(config, run, model, data, substitutes), folder)
+    figures = draw_evaluation(folder, record, data)
+    return {**record, "run": str(run.folder), "folder": str(folder), "figures": figures}
+
+
+def _evaluate_foreign(name: str, dataset: str, images: int | None, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    data = datasets.load(dataset)
+    config = ForeignModel(
+        name, images=_images(images, data), **{key: settings[key] for key in ("epsilons", "attacks", "norm", "seed")}
+    )
+    record = _watched(evaluate_foreign(config, data, out), out)
+    return {**record, "folder": str(out), "figures": draw_evaluation(out, record, data)}
+
+
+def _images(images: int | None, data: datasets.Dataset) -> int:
+    return min(1_000, len(data.x_test)) if images is None else images
+
+
+def _watched(evaluation: Generator[str, None, dict[str, Any]], folder: Path) -> dict[str, Any]:
+    """Go through an evaluation, showing its progress, and return the record."""
+    line = StatusLine()
+    with interruption() as interrupted, closing(evaluation):
+        while not interrupted:
+            try:
+                line.update(next(evaluation))
+            except StopIteration as stop:
+                line.close()
+                return stop.value
+    line.close()
+    return stop_interrupted(folder)
+
+
+def _print(record: dict[str, Any]) -> None:
+    click.echo(
+        f"{record['run']}: {record['model']}, {record['images']:,} images of {record['data']}, {record['norm']}, "
+        f"clean accuracy {record['clean_accuracy']:.2%}\n"
+    )
+    entries = record["epsilons"]
+    names = list(entries[0]["by_attack"])
+    print_table(
+        ("accuracy in %", *(f"ε = {entry['epsilon']:g}" for entry in entries)),
+        [
+            ("attacked (95% interval)", *(_with_interval(entry, "attacked") for entry in entries)),
+            ("certified (95% interval)", *(_with_interval(entry, "certified") for entry in entries)),
+            *((f"  {_title(name)}", *(_percent(entry["by_attack"][name]) for entry in entries)) for name in names),
+        ],
+    )
+    if record["no_certificate"]:
+        click.echo(f"no certificates: {record['no_certificate']}")
+    click.echo(f"\nchecklist, on the first {record['checked_images']} images:")
+    for entry in entries:
+        click.echo()
+        print_table(
+            (f"ε = {entry['epsilon']:g}", "verdict", "value", "reason"),
+            [
+                (line["name"], line["verdict"], "-" if line["value"] is None else f"{line['value']:.3f}", line["reason"])
+                for line in entry["checklist"]
+            ],
+        )
+    click.echo(f"\n{record['seconds']:.1f} s; outcomes of every image and figures: {record['folder']}")
+
+
+def _title(name: str) -> str:
+    return f"{name}, alone" if ATTACKS[name].alone else f"after {name}"
+
+
+def _with_interval(entry: dict[str, Any], name: str) -> str:
+    if entry[name] is None:
+        return "-"
+    low, high = entry[f"{name}_interval"]
+    return f"{100 * entry[name]:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"

@@ -1,0 +1,86 @@
+"""Auto-PGD ``[M-APGD]``: steps with momentum whose length each image halves for itself when it makes no progress."""
+
+from __future__ import annotations
+
+from minicereb.attacks.ball import Ball
+from minicereb.attacks.search import Search
+from minicereb.attacks.sources import Landscape
+from minicereb.backend import Array, xp_of
+
+FIRST_STEP = 2.0  # η, as a multiple of ε
+MOMENTUM = 0.75  # a; 1 in the first step
+RISING = 0.75  # ρ: share of a window's steps that must have gone uphill
+FIRST_WINDOW, SHORTER, LEAST_WINDOW = 0.22, 0.03, 0.06  # of all steps: first window, how much shorter the next is, shortest
+
+
+def apgd(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
+    """Yield the points visited: the start, then one after each step.
+
+    At the end of a window an image's step is halved, and it goes on from its best point, if fewer than ρ of the window's steps
+    went uphill, or if neither its step nor its best value has changed since the last window.
+
+    Parameters
+    ----------
+    landscape : Landscape
+        The objective to climb.
+    ball : Ball
+        Around clean images. Steps go along the sign of the gradient in L∞, along the gradient itself in L2.
+    start : array, shape (images, inputs)
+        Where to begin; what lies outside the ball or the box is brought in.
+    steps : int
+        Number of steps; published are 100.
+
+    References
+    ----------
+    Croce and Hein (2020), arXiv:2003.01690, Algorithm 1: η = 2ε, ρ = 0.75, a = 0.75; windows of 22 % of the steps, each shorter
+    by 3 % down to 6 %.
+    """
+    xp = xp_of(start)
+    here = before = ball.project(start)
+    point, gradient = landscape.slope(here)
+    value = point.value
+    best, best_gradient, best_value = here.copy(), gradient.copy(), value.copy()
+    step = xp.full(len(here), FIRST_STEP * ball.epsilon, dtype=here.dtype)
+    rises = xp.zeros(len(here), dtype=xp.int32)
+    best_before, halved = best_value.copy(), xp.zeros(len(here), dtype=bool)
+    window, since = max(int(FIRST_WINDOW * steps), 1), 0
+    for number in range(steps):
+        keep = yield point
+        if keep is not None:
+            landscape, ball = landscape.of(keep), ball.of(keep)
+            here, before, gradient, value, best, best_gradient, best_value, step, rises, best_before, halved = (
+                array[keep]
+                for array in (here, before, gradient, value, best, best_gradient, best_value, step, rises, best_before, halved)
+            )
+        a = MOMENTUM if number else 1.0
+        ahead = ball.ascent(gradient)
+        ahead *= step[:, None]
+        ahead += here
+        ball.project(ahead, out=ahead)
+        ahead *= a  # a z + (2 - 2a) x_k - (1 - a) x_{k-1}
+        if number:
+            ahead += (2 - 2 * a) * here
+            ahead -= (1 - a) * before
+            ball.project(ahead, out=ahead)
+        before, here = here, ahead
+        if number < steps - 1:
+            point, gradient = landscape.slope(here)
+        else:
+            point = landscape.look(here)
+        rises += point.value > value
+        value = point.value
+        better = value > best_value
+        for kept, new in ((best, here), (best_gradient, gradient)):
+            xp.copyto(kept, new, where=better[:, None])
+        best_value = xp.where(better, value, best_value)
+        since += 1
+        if since == window:
+            still = ~halved & (best_value <= best_before)
+            halved = (rises < RISING * window) | still
+            step = xp.where(halved, 0.5 * step, step)
+            here = xp.where(halved[:, None], best, here)
+            gradient = xp.where(halved[:, None], best_gradient, gradient)
+            value = xp.where(halved, best_value, value)
+            best_before, rises = best_value, xp.zeros_like(rises)
+            window, since = max(window - max(int(SHORTER * steps), 1), max(int(LEAST_WINDOW * steps), 1)), 0
+    yield point

@@ -1,0 +1,148 @@
+"""The points that an attack may choose: a ball around each image, in L∞ or in L2, and the box [0, 1]."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from minicereb.attacks.draws import Draws
+from minicereb.backend import Array, xp_of
+
+NORMS = ("linf", "l2")
+TINY = 1e-30  # shorter moves are none
+
+
+def row_norms(rows: Array) -> Array:
+    """L2 norm of each row."""
+    xp = xp_of(rows)
+    return xp.sqrt(xp.einsum("ij,ij->i", rows, rows))
+
+
+def unit_rows(rows: Array) -> Array:
+    """Rows divided by their L2 norm, however small or large they are; a row of zeros stays one."""
+    xp = xp_of(rows)
+    largest = xp.abs(rows).max(axis=1, keepdims=True)
+    scaled = rows / xp.where(largest == 0, rows.dtype.type(1), largest)
+    scaled /= xp.maximum(row_norms(scaled), rows.dtype.type(1))[:, None]  # at least 1, unless all are zero
+    return scaled
+
+
+@dataclass(frozen=True, eq=False)
+class LinfBall:
+    """Every pixel within ε of the image's, and in the box.
+
+    Parameters
+    ----------
+    x : array, shape (images, inputs)
+        Centres, in [0, 1].
+    epsilon : float
+    low, high : array, shape (images, inputs)
+        Least and largest value of each pixel.
+    """
+
+    x: Array
+    epsilon: float
+    low: Array
+    high: Array
+
+    norm = "linf"
+
+    def of(self, images: Array) -> LinfBall:
+        """The balls of some of the images."""
+        return replace(self, x=self.x[images], low=self.low[images], high=self.high[images])
+
+    def project(self, z: Array, out: Array | None = None) -> Array:
+        """The nearest point of ball and box."""
+        return xp_of(z).clip(z, self.low, self.high, out=out)
+
+    def ascent(self, gradient: Array) -> Array:
+        """The direction of size 1 along which a linear function rises most: ``sign(g)``, 0 where g is."""
+        return xp_of(gradient).sign(gradient)
+
+    def size(self, moves: Array) -> Array:
+        """Norm of each row."""
+        return xp_of(moves).abs(moves).max(axis=1)
+
+    def offsets(self, draws: Draws, *numbers: int) -> Array:
+        """One random point of the ball of size 1 around 0 for each image: uniform."""
+        return 2 * draws.uniform(self.x.shape[1], *numbers).astype(self.x.dtype) - 1
+
+    def inside(self, draws: Draws, *numbers: int) -> Array:
+        """One random point of ball and box for each image: uniform."""
+        return self.low + draws.uniform(self.x.shape[1], *numbers).astype(self.x.dtype) * (self.high - self.low)
+
+    def corner(self, draws: Draws, *numbers: int) -> Array:
+        """One random corner of ball and box for each image."""
+        return xp_of(self.x).where(draws.uniform(self.x.shape[1], *numbers) < 0.5, self.low, self.high)
+
+
+@dataclass(frozen=True, eq=False)
+class L2Ball:
+    """Images at a Euclidean distance of at most ε, in the box ``[M-L2]``.
+
+    Parameters
+    ----------
+    x : array, shape (images, inputs)
+        Centres, in [0, 1].
+    epsilon : float
+    """
+
+    x: Array
+    epsilon: float
+
+    norm = "l2"
+
+    def of(self, images: Array) -> L2Ball:
+        """The balls of some of the images."""
+        return replace(self, x=self.x[images])
+
+    def project(self, z: Array, out: Array | None = None) -> Array:
+        """Bring a point into the ball, then into the box, by which it only comes nearer to the centre."""
+        xp = xp_of(z)
+        move = xp.subtract(z, self.x, out=out)
+        move *= xp.minimum(self.epsilon / xp.maximum(row_norms(move), TINY), move.dtype.type(1))[:, None]
+        move += self.x
+        return xp.clip(move, 0, 1, out=move)
+
+    def ascent(self, gradient: Array) -> Array:
+        """The direction of size 1 along which a linear function rises most: ``g/‖g‖``, 0 where g is."""
+        return unit_rows(gradient)
+
+    def size(self, moves: Array) -> Array:
+        """Norm of each row."""
+        return row_norms(moves)
+
+    def offsets(self, draws: Draws, *numbers: int) -> Array:
+        """One random point of the ball of size 1 around 0 for each image: uniform.
+
+        A Gaussian direction (by Box and Muller's formula) times ``u^{1/inputs}``.
+        """
+        xp, inputs = xp_of(self.x), self.x.shape[1]
+        half = (inputs + 1) // 2
+        uniform = draws.uniform(2 * half + 1, *numbers).astype(self.x.dtype)
+        radius = xp.sqrt(-2 * xp.log(1 - uniform[:, :half]))
+        angle = (2 * math.pi) * uniform[:, half : 2 * half]
+        direction = unit_rows(xp.concatenate((radius * xp.cos(angle), radius * xp.sin(angle)), axis=1)[:, :inputs])
+        return direction * uniform[:, -1:] ** (1 / inputs)
+
+    def inside(self, draws: Draws, *numbers: int) -> Array:
+        """One random point of ball and box for each image: uniform in the ball, then brought into the box."""
+        return self.project(self.x + self.epsilon * self.offsets(draws, *numbers))
+
+    def corner(self, draws: Draws, *numbers: int) -> Array:
+        """One random point for each image that changes every pixel by as much, up or down, as far as the box lets it."""
+        inputs = self.x.shape[1]
+        up = (draws.uniform(inputs, *numbers) < 0.5).astype(self.x.dtype)
+        return self.project(self.x + (2 * up - 1) * (self.epsilon / inputs**0.5))
+
+
+Ball = LinfBall | L2Ball
+
+
+def ball_around(x: Array, epsilon: float, norm: str) -> Ball:
+    """Return the balls of size `epsilon` around images `x`, shape (images, inputs)."""
+    epsilon = float(epsilon)
+    if norm == "l2":
+        return L2Ball(x, epsilon)
+    xp = xp_of(x)
+    return LinfBall(x, epsilon, xp.maximum(x - epsilon, 0), xp.minimum(x + epsilon, 1))

@@ -1,0 +1,102 @@
+"""FAB ``[M-FAB]``: the nearest misclassified image, whatever ε is, by steps to the tangent plane of the decision."""
+
+from __future__ import annotations
+
+from minicereb.attacks.ball import Ball
+from minicereb.attacks.plane import least_move
+from minicereb.attacks.search import Search
+from minicereb.attacks.sources import Landscape, Point
+from minicereb.backend import Array, xp_of
+from minicereb.calculus.losses import margin
+
+MOST_BIAS = 0.1  # α_max: how much of a step starts at the image itself
+OVERSHOOT = 1.05  # η
+BACKWARD = 0.9  # β: what is left of the way after a misclassified point
+FINAL_STEPS = 5  # published are 3
+FINAL_OVERSHOOT = 1.001
+NARROWING = 0.9  # a final step goes so much of the way to where the margin seems to be 0
+TINY = 1e-30
+
+
+def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
+    """Yield the points visited; the last one is, for each image, the nearest misclassified one, or the image if there is none.
+
+    It always goes on with all images: however near one is misclassified, another class may be nearer.
+
+    Parameters
+    ----------
+    landscape : Landscape
+        Of the margin, towards a class (FAB-T) or of the likeliest wrong class at each point: the decision is where it is 0.
+    ball : Ball
+        Around clean images; gives them and the norm. Its size plays no part.
+    start : array, shape (images, inputs)
+        Where to begin, in the box.
+    steps : int
+        Number of steps; published are 100.
+
+    References
+    ----------
+    Croce and Hein (2019), arXiv:1907.02044, Algorithm 1, targeted as in arXiv:2003.01690: α_max = 0.1, η = 1.05, β = 0.9. In the
+    end steps by false position between the image and the nearest point, as there; but each goes 0.9 of the way to where the
+    margin seems to be 0, so that it likely stays misclassified. Before that, other than there, one step from the image itself to
+    the plane at the nearest point: where the model is linear, no point is nearer.
+    """
+    xp, x, here = xp_of(start), ball.x, start
+    nearest, least = x.copy(), xp.full(len(x), xp.inf, dtype=x.dtype)
+    for _ in range(steps):
+        at, w = landscape.slope(here)
+        here = _step(ball, here, w, at.value)
+        point = landscape.look(here)
+        yield point
+        change = here - x
+        size, wrong = ball.size(change), landscape.wrong(point)
+        nearer = wrong & (size < least)
+        xp.copyto(nearest, here, where=nearer[:, None])
+        least = xp.where(nearer, size, least)
+        change *= BACKWARD
+        change += x
+        here = xp.where(wrong[:, None], change, here)
+    at, w = landscape.slope(nearest)
+    move = least_move(x, w, -at.value - xp.einsum("ij,ij->i", w, x - nearest), ball.norm)
+    point = landscape.look(xp.clip(x + FINAL_OVERSHOOT * move, 0, 1))
+    yield point
+    nearer = landscape.wrong(point) & (ball.size(point.x - x) < least)
+    xp.copyto(nearest, point.x, where=nearer[:, None])
+    yield from _narrowed(landscape, ball, nearest)
+
+
+def _step(ball: Ball, here: Array, w: Array, value: Array) -> Array:
+    """One step: beyond the plane where the margin, as it looks from here, is 0; in part from the image itself."""
+    xp, x = xp_of(here), ball.x
+    own = least_move(here, w, -value, ball.norm)
+    original = least_move(x, w, -value - xp.einsum("ij,ij->i", w, x - here), ball.norm)
+    size = ball.size(own)
+    bias = xp.minimum(size / xp.maximum(size + ball.size(original), TINY), size.dtype.type(MOST_BIAS))[:, None]
+    own *= OVERSHOOT
+    own += here
+    original *= OVERSHOOT
+    original += x
+    original -= own
+    original *= bias
+    own += original
+    return xp.clip(own, 0, 1, out=own)
+
+
+def _narrowed(landscape: Landscape, ball: Ball, nearest: Array) -> Search:
+    """The last steps, on the way from the image to the nearest point found; the last point is the best of them."""
+    xp, x = xp_of(nearest), ball.x
+    move = nearest - x
+    nearest = Point(*(array.copy() for array in landscape.look(nearest)))
+    before, beyond = (margin(point.outputs, landscape.labels)[0] for point in (landscape.look(x), nearest))
+    low, high = xp.zeros_like(before), xp.ones_like(before)
+    for _ in range(FINAL_STEPS):
+        root = xp.clip(-before / xp.maximum(beyond - before, TINY), 0, 1)
+        share = high - NARROWING * (1 - root) * (high - low)
+        point = landscape.look(xp.clip(x + share[:, None] * move, 0, 1))
+        yield point
+        wrong, value = landscape.wrong(point), margin(point.outputs, landscape.labels)[0]
+        for kept, new in zip(nearest, point, strict=True):
+            xp.copyto(kept, new, where=wrong if new.ndim == 1 else wrong[:, None])
+        high, beyond = xp.where(wrong, share, high), xp.where(wrong, value, beyond)
+        low, before = xp.where(wrong, low, share), xp.where(wrong, before, value)
+    yield nearest

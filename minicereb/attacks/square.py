@@ -1,0 +1,207 @@
+"""Square ``[M-SQUARE]``: random search with squares, for which the model need only answer. It follows no gradient."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from minicereb.attacks.ball import Ball, row_norms
+from minicereb.attacks.draws import Draws
+from minicereb.attacks.search import Search
+from minicereb.attacks.sources import Landscape
+from minicereb.backend import Array, to_device, xp_of
+
+FIRST_SHARE = 0.8  # p: share of the pixels in the first square
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries after which p is halved, of SCALE
+SCALE = 10_000
+TILES = 5  # along the shorter side of an image: the first point in L2
+
+
+def square(landscape: Landscape, ball: Ball, draws: Draws, queries: int, image_shape: tuple[int, ...] | None = None) -> Search:
+    """Yield the points that the model is asked about: a start, then the best so far with one window changed.
+
+    Parameters
+    ----------
+    landscape : Landscape
+        The objective to climb; its gradient is not looked at.
+    ball : Ball
+        Around clean images.
+    draws : Draws
+        Of these images.
+    queries : int
+        Number of points; published are 5,000.
+    image_shape : tuple of int, optional
+        (height, width) or (height, width, channels) of the images; without it they are one line of pixels, and windows intervals.
+
+    References
+    ----------
+    Andriushchenko, Croce, Flammarion and Hein (2020), arXiv:1912.00049: L∞ by Algorithm 2, from vertical stripes; L2 by
+    Algorithm 3, from tiles. p = 0.8, as in the standard ensemble, halved after the queries :data:`HALVINGS` of 10,000.
+    """
+    xp = xp_of(ball.x)
+    height, width, channels = _three(image_shape, ball.x.shape[1])
+    start, propose = (_stripes, _signs) if ball.norm == "linf" else (_tiles, _moved_energy)
+    point = landscape.look(start(ball, draws, (height, width, channels)))
+    best, best_value = point.x.copy(), point.value
+    for query in range(1, queries):
+        keep = yield point
+        if keep is not None:
+            landscape, ball, draws = landscape.of(keep), ball.of(keep), draws.of(keep)
+            best, best_value = best[keep], best_value[keep]
+        window = window_at(query / queries, height, width, odd=ball.norm == "l2")
+        point = landscape.look(propose(ball, draws, query, best, (height, width, channels), window))
+        better = point.value > best_value
+        xp.copyto(best, point.x, where=better[:, None])
+        best_value = xp.where(better, point.value, best_value)
+    yield point
+
+
+def _three(image_shape: tuple[int, ...] | None, inputs: int) -> tuple[int, int, int]:
+    height, width, channels = (1, inputs, 1) if image_shape is None else (*image_shape, 1)[:3]
+    return height, width, channels
+
+
+def window_at(progress: float, height: int, width: int, odd: bool = False) -> tuple[int, int]:
+    """Return height and width of the window after this share of the queries: a square of area p h w where the image allows it.
+
+    Parameters
+    ----------
+    progress : float
+        From 0 to 1.
+    height, width : int
+        Of the image.
+    odd : bool
+        Whether to take the next odd side, from 3 on, as is published for L2.
+    """
+    area = FIRST_SHARE * height * width / 2 ** sum(progress * SCALE > queries for queries in HALVINGS)
+    tall = min(max(round(math.sqrt(area)), 1), height)
+    wide = min(max(round(area / tall), 1), width)
+    if odd:
+        tall, wide = (min(max(side | 1, 3), most - (most + 1) % 2) for side, most in ((tall, height), (wide, width)))
+    return tall, wide
+
+
+def _places(uniform: Array, window: tuple[int, int], shape: tuple[int, int, int]) -> Array:
+    """Numbers of the inputs in one random window of each image: shape (images, pixels of the window, channels).
+
+    `uniform` has two columns, for its row and its column.
+    """
+    xp, (tall, wide), (height, width, channels) = xp_of(uniform), window, shape
+    rows, columns = (
+        (uniform[:, axis] * (most - side + 1)).astype(xp.int64)
+        for axis, (most, side) in enumerate(((height, tall), (width, wide)))
+    )
+    inside = (xp.arange(tall, dtype=xp.int64)[:, None] * width + xp.arange(wide, dtype=xp.int64)).ravel()
+    pixels = (rows * width + columns)[:, None] + inside
+    return pixels[:, :, None] * channels + xp.arange(channels, dtype=xp.int64)
+
+
+def _random_signs(uniform: Array, like: Array) -> Array:
+    return 2 * (uniform < 0.5).astype(like.dtype) - 1
+
+
+# -- L∞ ----------------------------------------------------------------------------------------------------------------------
+
+
+def _stripes(ball: Ball, draws: Draws, shape: tuple[int, int, int]) -> Array:
+    """Every column of every channel at the same end of its range."""
+    xp, (height, width, channels) = xp_of(ball.x), shape
+    signs = _random_signs(draws.uniform(width * channels, 0), ball.x)
+    return ball.project(ball.x + ball.epsilon * xp.tile(signs, (1, height)))
+
+
+def _signs(ball: Ball, draws: Draws, query: int, best: Array, shape: tuple[int, int, int], window: tuple[int, int]) -> Array:
+    """A random window at one end of its range, for each channel at random; at the other where this would change nothing."""
+    xp, channels = xp_of(best), shape[2]
+    uniform = draws.uniform(2 + channels, query)
+    places = _places(uniform, window, shape).reshape(len(best), -1)
+    rows = xp.arange(len(best), dtype=xp.int64)[:, None]
+    signs = xp.tile(_random_signs(uniform[:, 2:], best), (1, places.shape[1] // channels))
+    now, x = best[rows, places], ball.x[rows, places]
+    low, high = xp.maximum(x - ball.epsilon, 0), xp.minimum(x + ball.epsilon, 1)
+    new = xp.where(signs > 0, high, low)
+    same = (new == now).all(axis=1)
+    new = xp.where((signs > 0) ^ same[:, None], high, low)
+    proposed = best.copy()
+    proposed[rows, places] = new
+    return proposed
+
+
+# -- L2 ----------------------------------------------------------------------------------------------------------------------
+
+
+def _tiles(ball: Ball, draws: Draws, shape: tuple[int, int, int]) -> Array:
+    """A grid of bumps with random signs, scaled to the size of the ball."""
+    xp, (height, width, channels) = xp_of(ball.x), shape
+    tall, wide = max(height // TILES, 1), max(width // TILES, 1)
+    down, across = height // tall, width // wide
+    signs = _random_signs(draws.uniform(down * across * channels, 0), ball.x).reshape(-1, down, across, channels)
+    grid = xp.zeros((len(ball.x), *shape), dtype=ball.x.dtype)
+    shown = signs.repeat(tall, axis=1).repeat(wide, axis=2)
+    pattern = np.tile(bump(tall, wide), (down, across)).astype(np.dtype(ball.x.dtype))
+    top, left = (height - down * tall) // 2, (width - across * wide) // 2
+    grid[:, top : top + down * tall, left : left + across * wide] = shown * _there(pattern, ball.x)[:, :, None]
+    return ball.project(ball.x + ball.epsilon * ball.ascent(grid.reshape(ball.x.shape)))
+
+
+def _moved_energy(
+    ball: Ball, draws: Draws, query: int, best: Array, shape: tuple[int, int, int], window: tuple[int, int]
+) -> Array:
+    """Take the change out of two random windows and put its norm, with what is unused of ε, into the first, in a new shape."""
+    xp, channels = xp_of(best), shape[2]
+    uniform = draws.uniform(5 + channels, query)
+    first, second = (_places(uniform[:, 2 * number :], window, shape) for number in (0, 1))
+    rows = xp.arange(len(best), dtype=xp.int64)[:, None, None]
+    change = best - ball.x
+    old = change[rows, first]
+    unused = xp.maximum(ball.epsilon**2 - row_norms(change) ** 2, 0)
+    by_channel = (change * change).reshape(len(best), -1, channels)
+    before = by_channel.sum(axis=1)
+    change[rows, first] = 0
+    change[rows, second] = 0
+    freed = xp.maximum(before - (change * change).reshape(len(best), -1, channels).sum(axis=1), 0)
+    shape_of_it = _turned(bump(*window), uniform[:, 4], best).reshape(len(best), -1, 1)
+    new = shape_of_it * _random_signs(uniform[:, 5:], best)[:, None, :] + _unit(old)
+    change[rows, first] = _unit(new) * xp.sqrt(freed + unused[:, None] / channels)[:, None, :]
+    change += ball.x
+    return ball.project(change)
+
+
+def _unit(windows: Array) -> Array:
+    """Every channel of every window divided by its norm; what is 0 stays so."""
+    xp = xp_of(windows)
+    return windows / xp.maximum(xp.sqrt((windows * windows).sum(axis=1, keepdims=True)), 1e-12)
+
+
+def _turned(pattern: np.ndarray, uniform: Array, like: Array) -> Array:
+    """The pattern, or, for about half of the images where it is a square, its transpose: shape (images, height, width)."""
+    xp, there = xp_of(like), _there(pattern.astype(np.dtype(like.dtype)), like)
+    if pattern.shape[0] != pattern.shape[1]:
+        return xp.broadcast_to(there, (len(uniform), *pattern.shape))
+    return xp.where((uniform < 0.5)[:, None, None], there, there.T)
+
+
+def _there(array: np.ndarray, like: Array) -> Array:
+    return to_device(array, "cpu" if isinstance(like, np.ndarray) else "cuda")
+
+
+def bump(height: int, width: int) -> np.ndarray:
+    """A hill beside a hollow of the same shape, of norm 1, on a window: array of float64.
+
+    Each is a sum of rectangles about its middle, the n-th from within of height 1/n².
+    """
+    if width == 1:
+        both = _hill(height, 1)
+    else:
+        left = width // 2
+        both = np.concatenate((_hill(height, left), -_hill(height, width - left)), axis=1)
+    return both / np.sqrt((both * both).sum())
+
+
+def _hill(height: int, width: int) -> np.ndarray:
+    # Distance of each pixel from the middle, in rectangles: the outermost contains all.
+    across, down = (abs(np.arange(side, dtype=np.float64) - side // 2) for side in (width, height))
+    ring = np.maximum(across[None, :], down[:, None]).astype(np.int64)
+    heights = 1.0 / np.arange(1, ring.max() + 2, dtype=np.float64) ** 2
+    return heights[::-1].cumsum()[::-1][ring]

@@ -1,0 +1,189 @@
+"""Activations between two lines ``[M-CROWN]``: what certificates know of a unit whose signal lies in a known interval.
+
+Everything is element by element, in float64, and sound: rounding in here only ever loosens a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from minicereb.backend import Array, xp_of
+from minicereb.calculus.activations import sigmoid
+from minicereb.errors import InputError
+
+SLACK = 2.0**-50  # relative, some float64 roundings
+SIGMOID_SLACK = 2.0**-44  # absolute, likewise
+TINY = 2.0**-1000  # in place of a divisor that is 0
+LEAST = 1e-290  # no line is steeper than the inverse of this
+FLAT = 1e-8  # a sigmoid's chord over a shorter interval would be all rounding
+LAST_TANGENT = 40.0  # beyond, a tangent of the sigmoid is as good as its limit
+BISECTIONS = 32
+
+
+class Lines(NamedTuple):
+    """Two lines with ``lower_slope·v + lower_intercept ≤ φ(v) ≤ upper_slope·v + upper_intercept`` on an interval.
+
+    Attributes
+    ----------
+    lower_slope, lower_intercept, upper_slope, upper_intercept : array of float64
+        One for each unit.
+    """
+
+    lower_slope: Array
+    lower_intercept: Array
+    upper_slope: Array
+    upper_intercept: Array
+
+
+def identity_lines(lower: Array, upper: Array) -> Lines:
+    """``φ(v) = v`` is its own line."""
+    xp = xp_of(lower)
+    one, zero = xp.ones_like(lower), xp.zeros_like(lower)
+    return Lines(one, zero, one, zero)
+
+
+def relu_lines(lower: Array, upper: Array) -> Lines:
+    """Lines of ``max(v, 0)`` ``[M-RELAX]``: above the chord, below ``v`` or 0, whichever is larger over most of the interval.
+
+    Parameters
+    ----------
+    lower, upper : array of float64, same shape
+        Bounds of the signal, ``l ≤ v ≤ u``.
+
+    Returns
+    -------
+    Lines
+        A unit that is on (l ≥ 0) or off (u ≤ 0) all over the interval is its own line.
+    """
+    xp = xp_of(lower)
+    above = xp.maximum(upper, 0.0)
+    chord = above / xp.maximum(above - xp.minimum(lower, 0.0), TINY)  # 1 if it is on, 0 if it is off
+    lower_slope = (lower + upper > 0) * 1.0
+    return Lines(lower_slope, xp.zeros_like(lower), chord, SLACK * above - chord * xp.minimum(lower, 0.0))
+
+
+def threshold_lines(lower: Array, upper: Array) -> Lines:
+    """Lines of ``[v > 0]`` ``[M-STEP]``: below 0 or ``v/u``, above 1 or ``1 + v/|l|``, which leaves the smaller area.
+
+    Arguments as for :func:`relu_lines`.
+    """
+    xp = xp_of(lower)
+    unstable = (lower <= 0) & (upper > 0)
+    rising = unstable & (lower + upper > 0) & (upper > LEAST)
+    falling = unstable & (lower + upper < 0) & (lower < -LEAST)
+    lower_slope = xp.where(rising, (1 - SLACK) / xp.where(rising, upper, 1.0), 0.0)
+    upper_slope = xp.where(falling, (SLACK - 1) / xp.where(falling, lower, -1.0), 0.0)
+    return Lines(lower_slope, (lower > 0) * 1.0, upper_slope, (upper > 0) * 1.0)
+
+
+def absolute_lines(lower: Array, upper: Array) -> Lines:
+    """Lines of ``|v|`` ``[M-ABSLINES]``: above the chord, below ``v`` or ``-v``; arguments as for :func:`relu_lines`."""
+    xp = xp_of(lower)
+    unstable = (lower < 0) & (upper > 0)
+    side = xp.where(lower >= 0, 1.0, -1.0)
+    chord = xp.where(unstable, (upper + lower) / xp.where(unstable, upper - lower, 1.0), side)
+    intercept = xp.where(unstable, (1 - chord) * upper + SLACK * xp.maximum(upper, -lower), 0.0)
+    return Lines(xp.where(unstable, xp.sign(lower + upper), side), xp.zeros_like(lower), chord, intercept)
+
+
+def sigmoid_lines(lower: Array, upper: Array, slope: float = 1.0) -> Lines:
+    """Lines of ``1/(1 + exp(-sv))`` ``[M-SIGLINES]``: chords and tangents; arguments as for :func:`relu_lines`.
+
+    Above: the chord if the curve lies below it, else a tangent in the concave half that passes above the curve at l. The
+    point where the tangent through that end touches is found by bisection, and the end of the bracket that is taken is the
+    one whose tangent passes above. Below: the same, turned about the curve's centre.
+    """
+    a, b = slope * lower, slope * upper
+    upper_slope, upper_intercept = _above_sigmoid(a, b)
+    lower_slope, mirrored = _above_sigmoid(-b, -a)
+    return Lines(slope * lower_slope, 1 - mirrored, slope * upper_slope, upper_intercept)
+
+
+def _above_sigmoid(a: Array, b: Array) -> tuple[Array, Array]:
+    """Slope and intercept of a line above the sigmoid of slope 1 on [a, b]."""
+    xp = xp_of(a)
+    at_a, at_b = sigmoid(a), sigmoid(b)
+    wide = b - a > FLAT
+    chord = xp.where(wide, (at_b - at_a) / xp.where(wide, b - a, 1.0), 0.0)
+    use_chord = (a < 0) & ((b <= 0) | (_sigmoid_slope(b) >= chord))
+    far = xp.maximum(xp.minimum(b, LAST_TANGENT), 0.0)
+    near = xp.zeros_like(a)
+    for _ in range(BISECTIONS if bool(((a < 0) & ~use_chord).any()) else 0):
+        middle = 0.5 * (near + far)
+        passes = _sigmoid_slope(middle) * (a - middle) + sigmoid(middle) >= at_a
+        far, near = xp.where(passes, middle, far), xp.where(passes, near, middle)
+    touch = xp.minimum(xp.maximum(0.5 * (a + b), xp.where(a < 0, far, a)), b)
+    tangent = _sigmoid_slope(touch)
+    height = sigmoid(touch) - tangent * touch
+    flat = ~wide | (~use_chord & (tangent * a + height < at_a))
+    slope = xp.where(flat, 0.0, xp.where(use_chord, chord, tangent))
+    intercept = xp.where(use_chord, xp.maximum(at_a - chord * a, at_b - chord * b), height)
+    return slope, xp.where(flat, at_b, intercept) + SIGMOID_SLACK
+
+
+def _sigmoid_slope(v: Array) -> Array:
+    """``σ(v)(1 - σ(v))``, to relative precision also far from 0."""
+    xp = xp_of(v)
+    tail = xp.exp(-xp.abs(v))
+    return tail / ((1 + tail) * (1 + tail))
+
+
+def _monotone(function: Callable[[Array], Array], slack: float = 0.0) -> Callable[[Array, Array], tuple[Array, Array]]:
+    return lambda lower, upper: (function(lower) - slack, function(upper) + slack)
+
+
+def _absolute_image(lower: Array, upper: Array) -> tuple[Array, Array]:
+    xp = xp_of(lower)
+    return xp.maximum(xp.maximum(lower, -upper), 0.0), xp.maximum(-lower, upper)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """An activation as a certificate sees it.
+
+    Parameters
+    ----------
+    name : str
+        One of :data:`UNITS`.
+    slope : float
+        Of the sigmoid.
+    """
+
+    name: str
+    slope: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.name not in UNITS:
+            raise InputError("activation", self.name, ", ".join(UNITS))
+
+    def interval(self, lower: Array, upper: Array) -> tuple[Array, Array]:
+        """Least and largest response to signals from `lower` to `upper` ``[M-IBP]``."""
+        if self.name == "sigmoid":
+            return _monotone(lambda v: sigmoid(v, self.slope), SIGMOID_SLACK)(lower, upper)
+        return _IMAGES[self.name](lower, upper)
+
+    def lines(self, lower: Array, upper: Array) -> Lines:
+        """Return the two lines for signals from `lower` to `upper`."""
+        return sigmoid_lines(lower, upper, self.slope) if self.name == "sigmoid" else UNITS[self.name](lower, upper)
+
+    @property
+    def rounding(self) -> float:
+        """Error of a computed response to a given signal, in units of roundoff; most are exact."""
+        return 8.0 if self.name == "sigmoid" else 0.0
+
+
+UNITS: dict[str, Callable[..., Lines]] = {
+    "identity": identity_lines,
+    "relu": relu_lines,
+    "threshold": threshold_lines,
+    "absolute": absolute_lines,
+    "sigmoid": sigmoid_lines,
+}
+_IMAGES: dict[str, Callable[[Array, Array], tuple[Array, Array]]] = {
+    "identity": _monotone(lambda v: v),
+    "relu": _monotone(lambda v: xp_of(v).maximum(v, 0.0)),
+    "threshold": _monotone(lambda v: (v > 0) * 1.0),
+    "absolute": _absolute_image,
+}

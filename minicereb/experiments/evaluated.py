@@ -1,0 +1,200 @@
+"""A trained model between what breaks it and what is proved of it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minicereb.attacks.settings import GRADIENTS
+from minicereb.backend import Array, to_numpy
+from minicereb.datasets.dataset import Dataset
+from minicereb.errors import InputError, require
+from minicereb.experiments.configs import Train, describe
+from minicereb.experiments.evaluation import evaluate_into
+from minicereb.experiments.identity import config_hash, config_kind
+from minicereb.experiments.laboratory import Laboratory, Record
+from minicereb.experiments.runs import Run
+from minicereb.models.noisy import NoisyNetwork
+from minicereb.models.prediction import Averaged, average_probabilities
+from minicereb.robustness.catalogue import STANDARD, attacks_named
+from minicereb.robustness.certify import certify
+from minicereb.robustness.evaluate import Certifier, Plan, Subject
+from minicereb.robustness.network import obstacle
+from minicereb.robustness.smoothing import smoothing_certificate, smoothing_obstacle
+from minicereb.robustness.transfer import own_substitute
+
+SEARCHED = 64  # noisy runs whose mean an attack on the mean answer looks at
+
+
+@config_kind
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """A trained model under every attack and certificate.
+
+    Parameters
+    ----------
+    train : Train
+    epsilons : tuple of float
+        Ascending.
+    images : int
+        The first so many test images.
+    attacks : tuple of str
+        Of :data:`minicereb.robustness.catalogue.ATTACKS`.
+    norm : {"linf", "l2"}
+    certify : bool
+        Whether to look for certificates.
+    seed : int
+        Of random starts and noise.
+    answer : {"ot", "lap"}
+        How a noisy network answers: without noise, or by its mean probabilities.
+    gradient : str
+        Where attacks get the input gradient from; ``"fitting"``: the model's own, or, where it has none, an estimate.
+    draws : int
+        Replications of the noise for an estimate.
+    replications : int
+        Noisy runs that judge the mean answer, on noise that no attack has met.
+    substitutes : tuple of Train
+        Other models that the checklist transfers attacks from; one learned in closed form is always among them.
+    """
+
+    train: Train
+    epsilons: tuple[float, ...]
+    images: int
+    attacks: tuple[str, ...] = STANDARD
+    norm: str = "linf"
+    certify: bool = True
+    seed: int = 0
+    answer: str = "ot"
+    gradient: str = "fitting"
+    draws: int = 32
+    replications: int = 1_000
+    substitutes: tuple[Train, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_epsilons(self.epsilons)
+        require(self.images >= 1, "images", self.images, "a whole number of at least 1")
+        require(self.norm in ("linf", "l2"), "norm", self.norm, "linf or l2")
+        require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
+        require(self.answer in ("ot", "lap"), "answer", self.answer, "ot or lap")
+        require(self.gradient in ("fitting", *GRADIENTS), "gradient", self.gradient, f"fitting, {', '.join(GRADIENTS)}")
+        require(self.draws >= 1, "draws", self.draws, "a whole number of at least 1")
+        require(self.replications >= 2, "replications", self.replications, "a whole number of at least 2")
+        attacks_named(self.attacks)
+
+    @property
+    def trainings(self) -> tuple[Train, ...]:
+        """The one that is evaluated, and those that attacks are transferred from."""
+        return (self.train, *self.substitutes)
+
+    @property
+    def plan(self) -> Plan:
+        """What is done with each image."""
+        return Plan(self.epsilons, self.attacks, self.norm, self.seed)
+
+
+def check_epsilons(epsilons: tuple[float, ...]) -> None:
+    """Raise :class:`InputError` unless these are bounds in ascending order."""
+    shown = ",".join(f"{epsilon:g}" for epsilon in epsilons)
+    require(len(epsilons) > 0, "epsilon", shown, "at least one number")
+    require(all(0 <= epsilon < float("inf") for epsilon in epsilons), "epsilon", shown, "numbers of at least 0")
+    require(list(epsilons) == sorted(set(epsilons)), "epsilon", shown, "different numbers in ascending order")
+
+
+def subject_of(config: EvaluatedModel, model: Any, dataset: Dataset, substitutes: dict[str, Any]) -> tuple[Subject, str | None]:
+    """Return what is evaluated, and why there are no certificates where there are none.
+
+    Raises
+    ------
+    InputError
+        If the model has no mean answer, or the data have fewer images.
+    """
+    available = len(dataset.x_test)
+    require(config.images <= available, "images", config.images, f"a whole number from 1 to the {available} test images")
+    noisy = isinstance(model, NoisyNetwork) and any(layer.law is not None for layer in model.layers)
+    if config.answer == "lap" and not noisy:
+        raise InputError("answer", "lap", "ot: only a network with noise has a mean answer")
+    why = "not asked for"
+    certifier: Certifier | None = None
+    if config.certify:
+        certifier, why = _smoothing(config, model) if config.answer == "lap" else _bounds(model)
+    looked_at, judge = model, None
+    if config.answer == "lap":
+        looked_at = Averaged(model, SEARCHED, config.seed)
+
+        def judge(x: Array, ids: np.ndarray) -> np.ndarray:
+            mean = average_probabilities(model, x, ids, config.replications, config.seed)
+            return to_numpy(mean.argmax(axis=1))
+
+    subject = Subject(
+        model=looked_at,
+        rows=dataset.x_test,
+        labels=dataset.y_test,
+        image_shape=dataset.image_shape,
+        classes=dataset.classes,
+        gradient=_fitting(model, config.answer) if config.gradient == "fitting" else config.gradient,
+        draws=config.draws,
+        judge=judge,
+        certifier=certifier,
+        substitutes={"a cerebellum learned in closed form": own_substitute(dataset, config.seed), **substitutes},
+    )
+    return subject, None if certifier else why
+
+
+def _bounds(model: Any) -> tuple[Certifier | None, str]:
+    why = obstacle(model)
+    return (None, why) if why else (lambda x, labels, ids, epsilon, norm: certify(model, x, labels, epsilon, norm), "")
+
+
+def _smoothing(config: EvaluatedModel, model: NoisyNetwork) -> tuple[Certifier | None, str]:
+    why = smoothing_obstacle(model)
+    if why is not None:
+        return None, why
+
+    def certifier(x: Array, labels: Array, ids: np.ndarray, epsilon: float, norm: str) -> tuple[Array, Array]:
+        return smoothing_certificate(model, x, labels, ids, epsilon, norm, config.replications, config.seed)
+
+    return certifier, ""
+
+
+def _fitting(model: Any, answer: str) -> str:
+    """The gradient that fits a model: its own if it has one, else an unbiased estimate of its mean's."""
+    if not isinstance(model, NoisyNetwork):
+        return "analytic"
+    activations = [layer.activation for layer in model.layers if layer.activation is not None]
+    if all(activation.smooth for activation in activations):
+        return "analytic" if answer == "ot" else "backprop"
+    return "flip" if all(activation.name == "threshold" for activation in activations) else "resample"
+
+
+def evaluation_folder(run: Run, config: EvaluatedModel) -> Path:
+    """Where the evaluation of a run is kept."""
+    return run.folder / "evaluations" / config_hash(config)[:16]
+
+
+def evaluate_run(
+    config: EvaluatedModel, run: Run, model: Any, dataset: Dataset, substitutes: dict[str, Any]
+) -> Generator[str, None, Record]:
+    """Evaluate the model of a run into its folder, yielding the progress in words and returning the record."""
+    subject, why = subject_of(config, model, dataset, substitutes)
+    about: Record = {"run": str(run.folder), "model": describe(config.train), "data": dataset.name, "answer": config.answer}
+    about |= {"gradient": subject.gradient, "no_certificate": why}
+    record = yield from evaluate_into(evaluation_folder(run, config), subject, config.plan, config.images, about)
+    return record
+
+
+def evaluated_model(config: EvaluatedModel, laboratory: Laboratory) -> Generator[str, None, Record]:
+    """Carry out the experiment, yielding its progress in words."""
+    model = laboratory.model(config.train)
+    substitutes = {describe(train): laboratory.model(train) for train in config.substitutes}
+    evaluation = evaluate_run(config, laboratory.run(config.train), model, laboratory.dataset, substitutes)
+    with closing(evaluation):
+        while True:
+            try:
+                yield f"evaluating {describe(config.train)}, {next(evaluation)}"
+            except StopIteration as stop:
+                return stop.value

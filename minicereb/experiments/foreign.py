@@ -1,0 +1,153 @@
+"""A user's own classifier: anything with the two methods, found by the name of the function that makes it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minicereb.backend import to_device
+from minicereb.datasets.dataset import Dataset
+from minicereb.datasets.transforms import to_unit
+from minicereb.errors import InputError, MinicerebError, require
+from minicereb.experiments.evaluated import check_epsilons
+from minicereb.experiments.evaluation import RECORD, block_paths, evaluate_into
+from minicereb.experiments.laboratory import Record
+from minicereb.robustness.catalogue import STANDARD, attacks_named
+from minicereb.robustness.certify import certify
+from minicereb.robustness.evaluate import Plan, Subject
+from minicereb.robustness.network import obstacle
+from minicereb.robustness.transfer import own_substitute
+
+FORM = "package.module:factory, the name of a function without arguments that returns a classifier"
+
+
+def classifier_named(name: str) -> Any:
+    """Return what the function of this name returns: an object with ``forward`` and ``input_gradient``.
+
+    Parameters
+    ----------
+    name : str
+        ``package.module:factory``; modules are also looked for in the working folder.
+
+    Raises
+    ------
+    InputError
+        If there is no such function, or it does not return a classifier.
+    MinicerebError
+        If the function fails.
+    """
+    module_name, _, attribute = name.partition(":")
+    require(bool(module_name and attribute), "model", name, FORM)
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError("model", name, f"{FORM} ({error})") from error
+    except Exception as error:  # whatever a user's module raises
+        raise MinicerebError(f"model: {module_name} cannot be imported: {type(error).__name__}: {error}") from error
+    require(callable(factory), "model", name, FORM)
+    try:
+        model = factory()
+    except Exception as error:  # whatever a user's function raises
+        raise MinicerebError(f"model: {name}() failed: {type(error).__name__}: {error}") from error
+    for method in ("forward", "input_gradient"):
+        expected = "an object with forward(x) -> (outputs, cache) and input_gradient(d_outputs, cache) -> d_x"
+        require(callable(getattr(model, method, None)), "model", f"{name}() without {method}", expected)
+    return model
+
+
+def try_out(model: Any, dataset: Dataset) -> None:
+    """Ask a classifier for the answer to two images and for its gradient, so that what is wrong is told before hours of work.
+
+    Raises
+    ------
+    InputError
+        If a shape is wrong.
+    MinicerebError
+        If a value is not finite, or the classifier fails.
+    """
+    x = to_unit(to_device(dataset.x_test[:2]))
+    try:
+        answer = model.forward(x)
+    except Exception as error:  # whatever a user's method raises
+        raise MinicerebError(f"model: forward(x) failed for x of shape {x.shape}: {type(error).__name__}: {error}") from error
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise MinicerebError(f"model: forward(x) for x of shape {x.shape} did not return (outputs, cache)")
+    outputs, cache = answer
+    shape, expected = getattr(outputs, "shape", None), (len(x), dataset.classes)
+    require(shape == expected, "model", f"outputs of shape {shape} for {len(x)} images", f"shape {expected}")
+    _require_finite(outputs, "outputs")
+    try:
+        gradient = model.input_gradient(outputs * 0 + 1, cache)
+    except Exception as error:  # whatever a user's method raises
+        raise MinicerebError(f"model: input_gradient(d_outputs, cache) failed: {type(error).__name__}: {error}") from error
+    shape = getattr(gradient, "shape", None)
+    require(shape == x.shape, "model", f"an input gradient of shape {shape}", f"one of shape {x.shape}, as the images")
+    _require_finite(gradient, "input gradients")
+
+
+def _require_finite(values: Any, what: str) -> None:
+    if not bool(np.isfinite(float(abs(values).max()))):
+        raise MinicerebError(f"model: its {what} are not finite on the first test images; an evaluation would prove nothing")
+
+
+@dataclass(frozen=True)
+class ForeignModel:
+    """A user's classifier to be evaluated; settings as those of :class:`minicereb.experiments.evaluated.EvaluatedModel`."""
+
+    name: str
+    epsilons: tuple[float, ...]
+    images: int
+    attacks: tuple[str, ...] = STANDARD
+    norm: str = "linf"
+    seed: int = 0
+    certify: bool = True
+
+    def __post_init__(self) -> None:
+        check_epsilons(self.epsilons)
+        require(self.images >= 1, "images", self.images, "a whole number of at least 1")
+        require(self.norm in ("linf", "l2"), "norm", self.norm, "linf or l2")
+        require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
+        attacks_named(self.attacks)
+
+
+def evaluate_foreign(config: ForeignModel, dataset: Dataset, out: Path) -> Generator[str, None, Record]:
+    """Evaluate a user's classifier into the folder `out`, yielding the progress in words and returning the record.
+
+    What a function returns may change from call to call, so nothing of an earlier evaluation is used: its files are replaced.
+    """
+    available = len(dataset.x_test)
+    require(config.images <= available, "images", config.images, f"a whole number from 1 to the {available} test images")
+    if out.exists() and not out.is_dir():
+        raise InputError("out", str(out), "a folder")
+    if (
+        out.exists()
+        and not (out / RECORD).exists()
+        and any(p.name != ".lock" and p not in block_paths(out) for p in out.iterdir())
+    ):
+        raise InputError("out", str(out), "an empty folder, or one that holds an evaluation")
+    model = classifier_named(config.name)
+    try_out(model, dataset)
+    why = obstacle(model) if config.certify else "not asked for"
+    subject = Subject(
+        model=model,
+        rows=dataset.x_test,
+        labels=dataset.y_test,
+        image_shape=dataset.image_shape,
+        classes=dataset.classes,
+        certifier=None if why else lambda x, labels, ids, epsilon, norm: certify(model, x, labels, epsilon, norm),
+        substitutes={"a cerebellum learned in closed form": own_substitute(dataset, config.seed)},
+    )
+    for path in (out / RECORD, out / "checklist.json", *block_paths(out)):
+        path.unlink(missing_ok=True)
+    plan = Plan(config.epsilons, config.attacks, config.norm, config.seed)
+    about = {"run": config.name, "model": type(model).__name__, "data": dataset.name, "answer": "ot", "gradient": "analytic"}
+    return (yield from evaluate_into(out, subject, plan, config.images, {**about, "no_certificate": why}))

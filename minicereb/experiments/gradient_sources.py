@@ -1,0 +1,118 @@
+"""How well each source of an input gradient points, against the exact gradient of the mean, and what it costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from minicereb.attacks.objectives import objective_named
+from minicereb.attacks.sources import Landscape, noisy_network, source_named
+from minicereb.backend import one_blas_thread, to_device, to_numpy, wait_for_device
+from minicereb.datasets.transforms import to_unit
+from minicereb.errors import require
+from minicereb.experiments.configs import Train, describe
+from minicereb.experiments.identity import config_kind
+from minicereb.experiments.laboratory import Laboratory, Record
+from minicereb.models.noisy import NoisyNetwork
+
+REPEATS = 5  # of which the median time counts
+
+
+@config_kind
+@dataclass(frozen=True)
+class GradientSources:
+    """Sources of the input gradient of one noisy network of at most 20 threshold neurons.
+
+    Parameters
+    ----------
+    train : Train
+    sources : tuple of (str, int)
+        Name, as ``--gradient`` has it, and draws of the noise.
+    images : int
+        The first so many test images that are right without noise.
+    objective : str
+    seed : int
+        Of the noise.
+    """
+
+    train: Train
+    sources: tuple[tuple[str, int], ...]
+    images: int
+    objective: str = "margin"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.images >= 1, "images", self.images, "a whole number of at least 1")
+
+    @property
+    def trainings(self) -> tuple[Train, ...]:
+        """The network's."""
+        return (self.train,)
+
+
+def gradient_sources(config: GradientSources, laboratory: Laboratory) -> Generator[str, None, Record]:
+    """Carry out the experiment, yielding its progress in words.
+
+    The gradient is that of the mean over the hidden neurons' noise; the noise of the outputs is left out, since the exact sum
+    over all hidden patterns cannot have it.
+
+    Returns
+    -------
+    dict
+        By source: ``cosine``, the mean over images of the cosine between its gradient and the exact one, its ``standard_error``,
+        ``signs``, the share of pixels whose sign it has right (of those where the exact gradient is not 0), and ``seconds`` for
+        the gradients of all ``images`` at once.
+    """
+    network, dataset = quiet_outputs(noisy_network(laboratory.model(config.train))), laboratory.dataset
+    right = np.concatenate([_right(network, dataset.x_test[:1000], dataset.y_test[:1000])])[: config.images]
+    x, labels = to_unit(to_device(dataset.x_test[right])), to_device(dataset.y_test[right])
+    found: Record = {"images": len(right)}
+    yield f"the exact gradient of {describe(config.train)}"
+    exact, seconds = _gradient(network, config, "exact", 1, x, labels, repeats=1)
+    found["exact"] = {"cosine": 1.0, "standard_error": 0.0, "signs": 1.0, "seconds": seconds}
+    for name, draws in config.sources:
+        yield f"gradient by {name} of {describe(config.train)}"
+        gradient, seconds = _gradient(network, config, name, draws, x, labels, REPEATS)
+        cosines = _cosines(gradient, exact)
+        there = exact != 0
+        found[f"{name} {draws}"] = {
+            "cosine": float(cosines.mean()),
+            "standard_error": float(cosines.std(ddof=1) / len(cosines) ** 0.5) if len(cosines) > 1 else None,
+            "signs": float((np.sign(gradient) == np.sign(exact))[there].mean()) if there.any() else None,
+            "seconds": seconds,
+        }
+    return found
+
+
+def quiet_outputs(network: NoisyNetwork) -> NoisyNetwork:
+    """Return the network without noise on its outputs."""
+    *hidden, last = network.layers
+    return NoisyNetwork((*hidden, replace(last, law=None)))
+
+
+def _right(network: NoisyNetwork, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    with one_blas_thread():
+        outputs, _ = network.forward(to_unit(to_device(rows)))
+    return np.flatnonzero(to_numpy(outputs.argmax(axis=1)) == labels)
+
+
+def _gradient(network, config, name, draws, x, labels, repeats) -> tuple[np.ndarray, float]:  # type: ignore[no-untyped-def]
+    source = source_named(name, network, draws, config.seed)
+    landscape, times = Landscape(network, objective_named(config.objective), labels, source), []
+    with one_blas_thread():
+        for _ in range(repeats):
+            began = time.perf_counter()
+            _, gradient = landscape.slope(x)
+            wait_for_device()
+            times.append(time.perf_counter() - began)
+    return to_numpy(gradient).astype(np.float64), float(np.median(times))
+
+
+def _cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Cosine of each pair of rows; 0 where one of them is 0."""
+    products = (one * other).sum(axis=1)
+    lengths = np.sqrt((one * one).sum(axis=1) * (other * other).sum(axis=1))
+    return np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)

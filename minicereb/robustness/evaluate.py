@@ -1,0 +1,249 @@
+"""Bracket the robust accuracy of any classifier: attacked from above, certified from below, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from minicereb.attacks.run import ROUNDING, attack_images
+from minicereb.attacks.settings import Attack
+from minicereb.backend import Array, images_per_block, one_blas_thread, to_device, to_numpy
+from minicereb.datasets.transforms import to_unit
+from minicereb.errors import MinicerebError, require
+from minicereb.robustness.catalogue import ATTACKS, Named
+from minicereb.robustness.outcomes import BROKEN, WITHSTOOD, Outcomes
+from minicereb.robustness.transfer import transferred
+
+Certifier = Callable[[Array, Array, np.ndarray, float, str], tuple[Array, Array]]
+Judge = Callable[[Array, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is evaluated, how its gradient is found, and who says what it answers.
+
+    Parameters
+    ----------
+    model : classifier
+        What the attacks look at.
+    rows : array of uint8 or float, shape (all images, inputs)
+    labels : array of int64, shape (all images,)
+    image_shape : tuple of int
+    classes : int
+    gradient : str
+        Where attacks get the input gradient from, see :func:`minicereb.attacks.sources.source_named`.
+    draws : int
+        Replications of the noise for it.
+    judge : callable, optional
+        From images on the device and their numbers to answers on the host, for a model whose answers are random: it judges on
+        noise that no attack has met. By default the model's own outputs count.
+    substitutes : dict
+        Other classifiers, by name, to transfer attacks from.
+    certifier : callable, optional
+        From images, labels, numbers of the images, ε and norm to which are certified and by which bound: a margin, or a radius.
+    """
+
+    model: Any
+    rows: np.ndarray
+    labels: np.ndarray
+    image_shape: tuple[int, ...]
+    classes: int
+    gradient: str = "analytic"
+    draws: int = 32
+    judge: Judge | None = None
+    certifier: Certifier | None = None
+    substitutes: dict[str, Any] = field(default_factory=dict)
+
+    def answers(self, ids: np.ndarray) -> np.ndarray:
+        """Answers to the images as they are: array of int64, shape (images,)."""
+        return np.concatenate([self.answer(to_unit(to_device(self.rows[part])), part) for part in self.blocks(ids)])
+
+    def strike(self, attack: Attack, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Attack images.
+
+        Returns
+        -------
+        broken : array of bool, shape (images,)
+        x_adv : array of float32, shape (images, inputs)
+        distance : array of float64, shape (images,)
+        """
+        broken, x_adv, distance = [], [], []
+        own = self.judge is None
+        for block in attack_images(
+            self.model, attack, self.rows, self.labels, ids, image_shape=self.image_shape, attempt_all=not own
+        ):
+            answers = block.predicted if own else self.answer(to_device(block.x_adv), block.ids)
+            broken.append(answers != block.y)
+            x_adv.append(block.x_adv)
+            distance.append(block.distance)
+        return np.concatenate(broken), np.concatenate(x_adv), np.concatenate(distance)
+
+    def strike_by_way_of(self, substitute: Any, attack: Attack, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Show the model images that were attacked against another; returns what :meth:`strike` does."""
+        broken, x_adv, distance = [], [], []
+        for block in transferred(substitute, attack, self.rows, self.labels, ids, self.image_shape):
+            broken.append(self.answer(to_device(block.x_adv), block.ids) != block.y)
+            x_adv.append(block.x_adv)
+            distance.append(block.distance)
+        return np.concatenate(broken), np.concatenate(x_adv), np.concatenate(distance)
+
+    def blocks(self, ids: np.ndarray) -> Iterator[np.ndarray]:
+        """Cut numbers of images into blocks within the memory budget."""
+        size = images_per_block(getattr(self.model, "bytes_per_image", 0) + 16 * self.rows.shape[1])
+        for start in range(0, len(ids), size):
+            yield ids[start : start + size]
+
+    def answer(self, x: Array, ids: np.ndarray) -> np.ndarray:
+        """Answers to some images on the device: array of int64, shape (images,), on the host."""
+        if self.judge is not None:
+            return self.judge(x, ids)
+        with one_blas_thread():
+            outputs, _ = self.model.forward(x)
+        shape = getattr(outputs, "shape", ())
+        expected = f"an array with a row of {self.classes} outputs for each of {len(x)} images"
+        require(len(shape) == 2 and shape == (len(x), self.classes), "model", f"outputs of shape {shape}", expected)
+        return to_numpy(outputs.argmax(axis=1))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an evaluation does.
+
+    Parameters
+    ----------
+    epsilons : tuple of float
+        Ascending.
+    attacks : tuple of str
+        Names of :data:`minicereb.robustness.catalogue.ATTACKS`, in the order in which they are made.
+    norm : {"linf", "l2"}
+    seed : int
+        Of random starts and noise.
+    """
+
+    epsilons: tuple[float, ...]
+    attacks: tuple[str, ...]
+    norm: str = "linf"
+    seed: int = 0
+
+    def units(self) -> list[tuple[int, int]]:
+        """The attacks to be made, one after the other: number of ε, number of attack."""
+        return [(e, a) for e in range(len(self.epsilons)) for a in range(len(self.attacks))]
+
+
+def evaluate_images(subject: Subject, plan: Plan, outcomes: Outcomes, done: int) -> Generator[tuple[int, str], None, None]:
+    """Evaluate the images of `outcomes`, from the unit `done` on.
+
+    What is broken at some ε is broken at every larger one, and not attacked there again except by attacks that are made on every
+    image for their own figure.
+
+    Parameters
+    ----------
+    subject : Subject
+    plan : Plan
+    outcomes : Outcomes
+        Filled in place.
+    done : int
+        Units complete before.
+
+    Yields
+    ------
+    done : int
+        Units complete; outcomes and this number are all that going on needs.
+    doing : str
+        What comes next.
+
+    Raises
+    ------
+    MinicerebError
+        If an image is broken that was certified: one of the two would be wrong. (Not where a judge answers from random runs: a
+        certificate is then about the mean of all of them.)
+    """
+    units = plan.units()
+    steps: list[tuple[str, Callable[[], None]]] = [("answers", partial(_answer, subject, outcomes))]
+    for e, a in units:
+        steps.append((f"{plan.attacks[a]} at {plan.epsilons[e]:g}", partial(_attack, subject, plan, outcomes, e, a)))
+    if subject.certifier is not None:
+        for e, epsilon in enumerate(plan.epsilons):
+            steps.append((f"certificates at {epsilon:g}", partial(_certify, subject, plan, outcomes, e)))
+    for number in range(done, len(steps)):
+        doing, step = steps[number]
+        yield number, doing
+        step()
+    if subject.judge is None:
+        _check_bracket(plan, outcomes)
+    yield len(steps), "done"
+
+
+def _answer(subject: Subject, outcomes: Outcomes) -> None:
+    outcomes.predicted[:] = subject.answers(outcomes.ids)
+    outcomes.nearest[:] = to_numpy(to_unit(subject.rows[outcomes.ids]))
+    outcomes.distance[~outcomes.clean] = 0.0
+
+
+def _attack(subject: Subject, plan: Plan, outcomes: Outcomes, e: int, a: int) -> None:
+    """Make one attack at one ε."""
+    named, epsilon = ATTACKS[plan.attacks[a]], plan.epsilons[e]
+    pending = np.flatnonzero(outcomes.clean if named.alone else outcomes.standing(e))
+    if named.smallest:
+        _find_smallest(subject, plan, outcomes, a, pending[np.isnan(outcomes.smallest[a, pending])])
+        within = outcomes.smallest[a, pending] <= epsilon + ROUNDING
+        outcomes.tried[e, a, pending] = np.where(within, BROKEN, WITHSTOOD)
+        return
+    outcomes.tried[e, a, pending] = WITHSTOOD
+    strikes = [partial(subject.strike, attack) for attack in _attacks(named, subject, plan, epsilon)]
+    if named.transferred:
+        (attack,) = _attacks(named, subject, plan, epsilon)
+        strikes = [partial(subject.strike_by_way_of, other, attack) for other in subject.substitutes.values()]
+    for strike in strikes:
+        if len(pending) == 0:
+            break
+        broken, x_adv, distance = strike(outcomes.ids[pending])
+        outcomes.tried[e, a, pending[broken]] = BROKEN
+        _keep_nearest(outcomes, a, pending[broken], x_adv[broken], distance[broken])
+        pending = pending[~broken]
+
+
+def _find_smallest(subject: Subject, plan: Plan, outcomes: Outcomes, a: int, pending: np.ndarray) -> None:
+    """Let an attack look for the nearest misclassified image of each, however far."""
+    if len(pending) == 0:
+        return
+    everything = 1.0 if plan.norm == "linf" else subject.rows.shape[1] ** 0.5
+    outcomes.smallest[a, pending] = np.inf
+    for attack in _attacks(ATTACKS[plan.attacks[a]], subject, plan, everything):
+        broken, x_adv, distance = subject.strike(attack, outcomes.ids[pending])
+        found = pending[broken]
+        outcomes.smallest[a, found] = np.minimum(outcomes.smallest[a, found], distance[broken])
+        _keep_nearest(outcomes, a, found, x_adv[broken], distance[broken])
+
+
+def _attacks(named: Named, subject: Subject, plan: Plan, epsilon: float) -> tuple[Attack, ...]:
+    return named.make(epsilon, plan.norm, plan.seed, subject.gradient, subject.draws)
+
+
+def _keep_nearest(outcomes: Outcomes, a: int, found: np.ndarray, x_adv: np.ndarray, distance: np.ndarray) -> None:
+    nearer = distance < outcomes.distance[found]
+    places = found[nearer]
+    outcomes.nearest[places], outcomes.distance[places], outcomes.finder[places] = x_adv[nearer], distance[nearer], a
+
+
+def _certify(subject: Subject, plan: Plan, outcomes: Outcomes, e: int) -> None:
+    assert subject.certifier is not None
+    x, labels = to_unit(to_device(subject.rows[outcomes.ids])), to_device(outcomes.labels)
+    with one_blas_thread():
+        certified, margin = subject.certifier(x, labels, outcomes.ids, plan.epsilons[e], plan.norm)
+    outcomes.certified[e] = to_numpy(certified) & outcomes.clean
+    outcomes.margin[e] = to_numpy(margin)
+
+
+def _check_bracket(plan: Plan, outcomes: Outcomes) -> None:
+    for e, epsilon in enumerate(plan.epsilons):
+        both = outcomes.certified[e] & ~outcomes.standing(e)
+        if both.any():
+            breaker = plan.attacks[outcomes.first_breaker(e)[both][0]]
+            raise MinicerebError(
+                f"internal check failed: image {outcomes.ids[both][0]} is certified at {epsilon:g} and broken by {breaker}"
+            )

@@ -1,0 +1,309 @@
+"""The checklist: a dozen ways in which an evaluation can deceive itself, each with a number, a verdict and a reason.
+
+After Athalye, Carlini and Wagner (2018), Carlini et al. (2019) and Pintor et al. (2022). It looks at some images only, those
+that come first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicereb.attacks.run import trace
+from minicereb.attacks.settings import Attack
+from minicereb.robustness.catalogue import ATTACKS, BY_STRENGTH
+from minicereb.robustness.evaluate import Plan, Subject
+from minicereb.robustness.gradients import gradient_statistics, input_gradients, lost_in_float32, norm_quantiles
+from minicereb.robustness.outcomes import Outcomes
+
+CHECKED = 100  # images
+TOLERATED = 0.01  # share of the images that may go the wrong way before a check fails
+RANDOM_POINTS, SQUARE_QUERIES = 1_000, 1_000
+
+
+class Finding(NamedTuple):
+    """What a check came to.
+
+    Attributes
+    ----------
+    value : float or None
+        What was measured; None if it could not be.
+    verdict : {"pass", "warn", "fail", "not tested"}
+    reason : str
+        What the number means.
+    detail : dict
+        Further numbers, as JSON values.
+    """
+
+    value: float | None
+    verdict: str
+    reason: str
+    detail: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What every check looks at: some images of an evaluation at one ε.
+
+    Parameters
+    ----------
+    subject : Subject
+    plan : Plan
+    outcomes : Outcomes
+    e : int
+        Number of the ε.
+    """
+
+    subject: Subject
+    plan: Plan
+    outcomes: Outcomes
+    e: int
+
+    @property
+    def epsilon(self) -> float:
+        """The ε that is looked at."""
+        return self.plan.epsilons[self.e]
+
+    @cached_property
+    def chosen(self) -> np.ndarray:
+        """Places of the images looked at: the first that are right as they are."""
+        return np.flatnonzero(self.outcomes.clean[:CHECKED])
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """Their numbers."""
+        return self.outcomes.ids[self.chosen]
+
+    def left(self, white_box: bool = False) -> np.ndarray:
+        """Numbers of those that the evaluation, or its attacks with a gradient, left standing."""
+        attacks = [a for a, name in enumerate(self.plan.attacks) if ATTACKS[name].white_box or not white_box]
+        return self.ids[self.outcomes.standing(self.e, attacks)[self.chosen]]
+
+    def share(self, images: int) -> float:
+        """`images` as a share of those looked at."""
+        return images / max(1, len(self.ids))
+
+    def made(self, name: str, epsilon: float | None = None) -> Attack:
+        """An attack of the catalogue with the settings of this evaluation."""
+        epsilon = self.epsilon if epsilon is None else epsilon
+        return ATTACKS[name].make(epsilon, self.plan.norm, self.plan.seed, self.subject.gradient, self.subject.draws)[0]
+
+    @cached_property
+    def principal(self) -> str:
+        """The attack that stands for the evaluation: the strongest with a gradient that it has."""
+        for name in BY_STRENGTH:
+            if name in self.plan.attacks:
+                return name
+        return self.plan.attacks[0]
+
+    def broken(self, attack: Attack, ids: np.ndarray) -> int:
+        """How many of the images `ids` an attack breaks."""
+        return int(self.subject.strike(attack, ids)[0].sum()) if len(ids) else 0
+
+
+def _stronger(what: str, scene: Scene, broken: int, left: int) -> Finding:
+    """A check that fails if something that should be weaker breaks what the evaluation left."""
+    value = scene.share(broken)
+    if left == 0:
+        return Finding(value, "pass", "the evaluation left no image standing")
+    verdict = "pass" if broken == 0 else "warn" if broken == 1 or value <= TOLERATED else "fail"
+    return Finding(value, verdict, f"{what} broke {broken} of the {left} images left standing")
+
+
+def _fgsm(scene: Scene) -> Finding:
+    left, broken = scene.left(), 0
+    pending = left
+    for objective in ("margin", "cross-entropy", "mse"):
+        if len(pending):
+            attack = replace(scene.made("fgsm-mse"), objective=objective)
+            pending = pending[~scene.subject.strike(attack, pending)[0]]
+    broken = len(left) - len(pending)
+    return _stronger("one step of FGSM", scene, broken, len(left))
+
+
+def _doubled(scene: Scene) -> Finding:
+    attack, left = scene.made(scene.principal), scene.left()
+    if attack.method == "fgsm":
+        return Finding(None, "not tested", "FGSM has one step")
+    attack = replace(attack, steps=2 * attack.steps)
+    return _stronger(f"{scene.principal} with {attack.steps} steps", scene, scene.broken(attack, left), len(left))
+
+
+def _unbounded(scene: Scene) -> Finding:
+    everything = 1.0 if scene.plan.norm == "linf" else scene.subject.rows.shape[1] ** 0.5
+    right = len(scene.ids) - scene.broken(scene.made(scene.principal, everything), scene.ids)
+    value, chance = scene.share(right), 1 / scene.subject.classes
+    verdict = "pass" if value <= chance else "fail"
+    return Finding(value, verdict, f"accuracy under {scene.principal} that may change anything; chance {chance:.2f}")
+
+
+def _falls(scene: Scene) -> Finding:
+    epsilons = (scene.epsilon / 2, scene.epsilon, 2 * scene.epsilon)
+    right = [len(scene.ids) - scene.broken(scene.made(scene.principal, epsilon), scene.ids) for epsilon in epsilons]
+    shares = [scene.share(count) for count in right]
+    rise, fall = max(shares[1] - shares[0], shares[2] - shares[1], 0.0), shares[0] - shares[2]
+    detail = {"epsilon": list(epsilons), "accuracy": shares}
+    shown = ", ".join(f"{share:.2f} at {epsilon:g}" for share, epsilon in zip(shares, epsilons, strict=True))
+    reason = f"accuracy under {scene.principal} alone: {shown}"
+    if scene.epsilon == 0:
+        return Finding(None, "not tested", "ε is 0", detail)
+    flat = fall <= 0 and shares[0] > 0
+    risen = rise > max(TOLERATED, 1.5 / len(scene.ids))  # by more than one image
+    return Finding(fall, "fail" if risen or flat else "warn" if rise > 0 else "pass", reason, detail)
+
+
+def _random(scene: Scene) -> Finding:
+    left = scene.left(white_box=True)
+    attack = replace(scene.made("random"), steps=RANDOM_POINTS)
+    return _stronger(f"the worst of {RANDOM_POINTS:,} random points", scene, scene.broken(attack, left), len(left))
+
+
+def _black_box(scene: Scene) -> Finding:
+    left = scene.left(white_box=True)
+    if "square" in scene.plan.attacks:
+        broken, what = len(left) - len(scene.left()), "Square, without a gradient,"
+    else:
+        attack = replace(scene.made("square"), steps=SQUARE_QUERIES)
+        broken, what = scene.broken(attack, left), f"Square, without a gradient, with {SQUARE_QUERIES:,} queries"
+    return _stronger(what, scene, broken, len(left))
+
+
+def _transfer(scene: Scene) -> Finding:
+    left, subject = scene.left(white_box=True), scene.subject
+    if not subject.substitutes:
+        return Finding(None, "not tested", "there is no other model to transfer from")
+    attack, pending = scene.made("transfer"), left
+    for model in subject.substitutes.values():
+        if len(pending):
+            pending = pending[~subject.strike_by_way_of(model, attack, pending)[0]]
+    what = f"images made against {' and '.join(subject.substitutes)}"
+    return _stronger(what, scene, len(left) - len(pending), len(left))
+
+
+def _objectives(scene: Scene) -> list[str]:
+    used = dict.fromkeys(objective for name in scene.plan.attacks for objective in ATTACKS[name].objectives)
+    return list(used) or ["margin"]
+
+
+def _gradients(scene: Scene) -> Finding:
+    found = {}
+    for objective in _objectives(scene):
+        gradients = input_gradients(scene.subject, objective, scene.ids, scene.plan.seed)
+        assert gradients is not None
+        found[objective] = gradient_statistics(gradients)
+    worst = max(found, key=lambda objective: found[objective].zero + found[objective].not_finite)
+    best = min(each.zero + each.not_finite for each in found.values())
+    value = found[worst].zero
+    detail = {
+        objective: {"zero": each.zero, "zero_entries": each.zero_entries, "not_finite": each.not_finite}
+        | {"norm_quantiles": norm_quantiles(each.norms)}
+        for objective, each in found.items()
+    }
+    bad = value + found[worst].not_finite
+    verdict = "pass" if bad == 0 else "fail" if best > TOLERATED else "warn"
+    reason = f"share of images without a gradient of the {worst}" if bad else "every image has a gradient of every objective"
+    if found[worst].not_finite:
+        reason = f"{found[worst].not_finite:.2f} of the images have a gradient of the {worst} that is not finite"
+    elif verdict == "warn":
+        reason += "; other objectives have one"
+    return Finding(value, verdict, reason, detail)
+
+
+def _precision(scene: Scene) -> Finding:
+    shares = {}
+    for objective in _objectives(scene):
+        single = input_gradients(scene.subject, objective, scene.ids, scene.plan.seed)
+        double = input_gradients(scene.subject, objective, scene.ids, scene.plan.seed, double=True)
+        if single is None or double is None:
+            return Finding(None, "not tested", "the model cannot be had in float64 (within --memory)")
+        shares[objective] = lost_in_float32(single, double)
+    worst = max(shares, key=lambda objective: shares[objective])
+    value = shares[worst]
+    verdict = "pass" if value == 0 else "fail" if min(shares.values()) > TOLERATED else "warn"
+    reason = f"share of images whose gradient of the {worst} is lost in float32, or turned, against float64"
+    return Finding(value, verdict, reason, dict(shares))
+
+
+def _silent(scene: Scene) -> Finding:
+    last = [each for each in scene.plan.attacks if scene.made(each).keep == "last"]
+    if not last:
+        return Finding(0.0, "pass", "every attack keeps the best point that it visits")
+    missed, others = 0, [a for a, each in enumerate(scene.plan.attacks) if each not in last]
+    for each in last:
+        attack = scene.made(each)
+        by_last, by_best = (scene.subject.strike(replace(attack, keep=keep), scene.ids)[0] for keep in ("last", "best"))
+        missed = max(missed, int((by_best & ~by_last).sum()))
+    verdict = "pass" if missed == 0 else "warn" if others else "fail"
+    return Finding(scene.share(missed), verdict, f"share of images that {', '.join(last)} broke on the way and then lost again")
+
+
+def _rising(scene: Scene) -> Finding:
+    left, attack = scene.left(), scene.made(scene.principal)
+    if len(left) == 0:
+        return Finding(0.0, "pass", "the evaluation left no image standing")
+    if attack.method == "fgsm":
+        return Finding(None, "not tested", "FGSM has one step")
+    values = np.maximum.accumulate(trace(scene.subject.model, attack, scene.subject.rows, scene.subject.labels, left), axis=0)
+    late = values[-1] - values[int(0.9 * (len(values) - 1))]
+    whole = values[-1] - values[0]
+    value = float(np.median(np.divide(late, whole, out=np.zeros_like(late), where=whole > 0)))
+    reason = f"share of the rise of {scene.principal}'s objective that falls into the last tenth of its steps (median of images)"
+    return Finding(value, "fail" if value > 0.05 else "warn" if value > 0.02 else "pass", reason)
+
+
+def _squared_error(scene: Scene) -> Finding:
+    survivors = scene.ids[~scene.subject.strike(scene.made("pgd-mse"), scene.ids)[0]] if len(scene.ids) else scene.ids
+    alone = all(ATTACKS[each].objectives == ("mse",) for each in scene.plan.attacks)
+    if alone:
+        broken = scene.broken(scene.made("pgd-margin"), scene.left())
+        reason = (
+            f"every attack ascends the squared error; PGD on the margin breaks {broken} of the {len(scene.left())} images left"
+        )
+        return Finding(scene.share(broken), "fail" if scene.share(broken) > TOLERATED else "warn", reason)
+    gap = scene.share(len(np.setdiff1d(survivors, scene.left())))
+    shares = scene.share(len(survivors)), scene.share(len(scene.left()))
+    reason = f"PGD on the squared error alone would have said {shares[0]:.2f}, the evaluation says {shares[1]:.2f}"
+    return Finding(gap, "warn" if gap > TOLERATED else "pass", reason)
+
+
+def _repeatable(scene: Scene) -> Finding:
+    answers = [scene.subject.answers(scene.ids) for _ in range(5)]
+    value = scene.share(int(np.any([answer != answers[0] for answer in answers], axis=0).sum()))
+    reason = "share of images that are answered differently when asked again"
+    if value:
+        reason += "; a noisy model must be judged by its mean answer, on fresh noise"
+    return Finding(value, "fail" if value > 0 else "pass", reason)
+
+
+CHECKS: dict[str, Callable[[Scene], Finding]] = {
+    "answers-repeat": _repeatable,
+    "gradients-there": _gradients,
+    "float32-suffices": _precision,
+    "fgsm-not-stronger": _fgsm,
+    "more-iterations": _doubled,
+    "loss-has-settled": _rising,
+    "unbounded-reaches-chance": _unbounded,
+    "falls-with-epsilon": _falls,
+    "random-not-stronger": _random,
+    "black-box-not-stronger": _black_box,
+    "transfer-not-stronger": _transfer,
+    "no-silent-success": _silent,
+    "not-squared-error-alone": _squared_error,
+}
+
+
+def checklist(scene: Scene) -> Iterator[tuple[str, Finding]]:
+    """Go through the checklist at one ε of an evaluation that is complete for the images looked at.
+
+    Yields
+    ------
+    name : str
+        One of :data:`CHECKS`.
+    finding : Finding
+    """
+    for name, check in CHECKS.items():
+        yield name, check(scene) if len(scene.ids) else Finding(None, "not tested", "no image is right as it is")

@@ -1,0 +1,143 @@
+"""What became of each image in an evaluation, and the counts that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from minicereb.robustness.catalogue import ATTACKS
+from minicereb.statistics import proportion_interval
+
+NOT_TRIED, WITHSTOOD, BROKEN = 0, 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """Some images of an evaluation, on the host; filled in place as it goes on.
+
+    Parameters
+    ----------
+    ids, labels, predicted : array of int64, shape (images,)
+        Numbers of the images, their labels, the answers to them as they are.
+    tried : array of uint8, shape (epsilons, attacks, images)
+        :data:`NOT_TRIED`, :data:`WITHSTOOD` or :data:`BROKEN`.
+    certified : array of bool, shape (epsilons, images)
+    margin : array of float64, shape (epsilons, images)
+        The bound by which an image is certified, or not; NaN without certificate.
+    nearest : array of float32, shape (images, inputs)
+        The nearest misclassified image that was found; the image itself where none was.
+    distance : array of float64, shape (images,)
+        How far it is; infinite where none was found, 0 for images that are wrong as they are.
+    finder : array of int16, shape (images,)
+        Number of the attack that found it; -1 for none.
+    smallest : array of float64, shape (attacks, images)
+        Distances found by attacks that look for the nearest whatever ε is; NaN where none has looked.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    predicted: np.ndarray
+    tried: np.ndarray
+    certified: np.ndarray
+    margin: np.ndarray
+    nearest: np.ndarray
+    distance: np.ndarray
+    finder: np.ndarray
+    smallest: np.ndarray
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Every array by its name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def clean(self) -> np.ndarray:
+        """Which images are classified correctly as they are."""
+        return self.predicted == self.labels
+
+    def standing(self, epsilon: int, attacks: Sequence[int] | None = None) -> np.ndarray:
+        """Which images are right as they are and withstood every attack (or some) at this ε and the smaller ones."""
+        tried = self.tried[: epsilon + 1] if attacks is None else self.tried[: epsilon + 1, list(attacks)]
+        return self.clean & ~(tried == BROKEN).any(axis=(0, 1))
+
+    def first_breaker(self, epsilon: int) -> np.ndarray:
+        """For each image the number of the attack that broke it first, in their order; -1 for none."""
+        broken = (self.tried[: epsilon + 1] == BROKEN).any(axis=0)
+        return np.where(broken.any(axis=0), broken.argmax(axis=0), -1)
+
+
+def no_outcomes(ids: np.ndarray, labels: np.ndarray, inputs: int, epsilons: int, attacks: int) -> Outcomes:
+    """Return the outcomes of an evaluation that has not begun."""
+    images = len(ids)
+    return Outcomes(
+        ids=ids,
+        labels=labels,
+        predicted=np.full(images, -1, dtype=np.int64),
+        tried=np.zeros((epsilons, attacks, images), dtype=np.uint8),
+        certified=np.zeros((epsilons, images), dtype=bool),
+        margin=np.full((epsilons, images), np.nan, dtype=np.float64),
+        nearest=np.zeros((images, inputs), dtype=np.float32),
+        distance=np.full(images, np.inf, dtype=np.float64),
+        finder=np.full(images, -1, dtype=np.int16),
+        smallest=np.full((attacks, images), np.nan, dtype=np.float64),
+    )
+
+
+@dataclass
+class Counts:
+    """Sums over the outcomes of an evaluation, a few images at a time.
+
+    Parameters
+    ----------
+    attacks : tuple of str
+    epsilons : tuple of float
+        Ascending.
+    """
+
+    attacks: tuple[str, ...]
+    epsilons: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        shape = (len(self.epsilons), len(self.attacks))
+        self.images = self.clean = 0
+        self.standing, self.certified = (np.zeros(shape[0], dtype=np.int64) for _ in range(2))
+        self.left, self.first = (np.zeros(shape, dtype=np.int64) for _ in range(2))
+        self.distances: list[np.ndarray] = []
+
+    def add(self, outcomes: Outcomes) -> None:
+        """Count some more images."""
+        self.images += len(outcomes.ids)
+        self.clean += int(outcomes.clean.sum())
+        self.distances.append(outcomes.distance)
+        for e in range(len(self.epsilons)):
+            self.standing[e] += outcomes.standing(e).sum()
+            self.certified[e] += outcomes.certified[e].sum()
+            first = outcomes.first_breaker(e)
+            before = outcomes.standing(e - 1) if e else outcomes.clean
+            for a, name in enumerate(self.attacks):
+                alone = ATTACKS[name].alone
+                left = outcomes.clean & (outcomes.tried[e, a] != BROKEN) if alone else before & outcomes.standing(e, range(a + 1))
+                self.left[e, a] += left.sum()
+                self.first[e, a] += (first == a).sum()
+
+    def at(self, e: int, certified: bool) -> dict[str, Any]:
+        """What the evaluation came to at one ε, as JSON values; docs/formats.md says what each means."""
+        n = max(1, self.images)
+        return {
+            "epsilon": self.epsilons[e],
+            "attacked": int(self.standing[e]) / n,
+            "attacked_interval": list(proportion_interval(int(self.standing[e]), self.images)),
+            "certified": int(self.certified[e]) / n if certified else None,
+            "certified_interval": list(proportion_interval(int(self.certified[e]), self.images)) if certified else None,
+            "by_attack": {name: int(self.left[e, a]) / n for a, name in enumerate(self.attacks)},
+            "broken_first_by": {name: int(self.first[e, a]) for a, name in enumerate(self.attacks)},
+        }
+
+    def curve(self, points: int = 101) -> dict[str, list[float]]:
+        """Share of images with no misclassified image known within ε, for ε from 0 to the largest, as JSON values."""
+        grid = np.linspace(0, self.epsilons[-1], points, dtype=np.float64)
+        distances = np.sort(np.concatenate(self.distances))
+        left = len(distances) - np.searchsorted(distances, grid, side="right")
+        return {"epsilon": [float(e) for e in grid], "attacked": [int(count) / max(1, len(distances)) for count in left]}

@@ -1,0 +1,263 @@
+"""``minicereb evaluate``: its document, its tables, what it keeps, and the mistakes it tells in one line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from minicereb.cli.main import main
+from minicereb.experiments.evaluation import block_paths, read_outcomes
+from minicereb.robustness.masking import CHECKS
+
+QUICK = ("--attacks", "pgd-mse,apgd-margin", "--images", "12", "--epsilon", "0.02", "--epsilon", "0.1")
+
+OWN = """
+import numpy as np
+
+rng = np.random.default_rng(0)
+W = rng.standard_normal((6, 3)).astype(np.float32)
+
+
+class Linear:
+    def forward(self, x):
+        return x @ W, None
+
+    def input_gradient(self, d_outputs, cache):
+        return d_outputs @ W.T
+
+
+class WrongShape(Linear):
+    def forward(self, x):
+        return (x @ W)[:, :2], None
+
+
+class WrongGradient(Linear):
+    def input_gradient(self, d_outputs, cache):
+        return d_outputs
+
+
+class NotFinite(Linear):
+    def forward(self, x):
+        return (x @ W) * np.float32("nan"), None
+
+
+class Bare(Linear):
+    def forward(self, x):
+        return x @ W
+
+
+class Fails(Linear):
+    def forward(self, x):
+        raise RuntimeError("out of order")
+
+
+def no_model():
+    return 3
+
+
+def breaks():
+    raise OSError("no such thing")
+
+
+number = 4
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in [name for name in sys.modules if name == "own"]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def succeed(*arguments):
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    succeed("train", "cerebellum", "--dataset", "strokes", "--cells", "300", "--epochs", "1", "--out", folder)
+    return folder
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A module with classifiers of the user's own, and data for them: rows of six numbers, three classes."""
+    (tmp_path / "own.py").write_text(OWN)
+    rng = np.random.default_rng(1)
+    x = rng.random((40, 6)).astype(np.float32)
+    y = rng.integers(0, 3, 40)
+    np.savez("rows.npz", x_train=x[:20], y_train=y[:20], x_test=x[20:], y_test=y[20:])
+    return ("--dataset", "rows.npz", "--epsilon", "0.1", "--attacks", "apgd-margin", "--images", "20")
+
+
+def test_the_document_has_the_stable_keys(run):
+    report = json.loads(succeed("evaluate", run, *QUICK, "--json").stdout)
+    assert {"run", "images", "clean_accuracy", "epsilons"} <= set(report)
+    assert report["run"] == str(run)
+    assert report["images"] == 12
+    assert [entry["epsilon"] for entry in report["epsilons"]] == [0.02, 0.1]
+    for entry in report["epsilons"]:
+        assert {"attacked", "attacked_interval", "certified", "by_attack", "checklist"} <= set(entry)
+        assert list(entry["by_attack"]) == ["pgd-mse", "apgd-margin"]
+        assert entry["certified"] <= entry["attacked"] <= report["clean_accuracy"]
+        assert [line["name"] for line in entry["checklist"]] == list(CHECKS)
+        assert {line["verdict"] for line in entry["checklist"]} <= {"pass", "warn", "fail", "not tested"}
+
+
+def test_outcomes_are_kept_and_the_evaluation_is_not_done_twice(run):
+    first = json.loads(succeed("evaluate", run, *QUICK, "--json").stdout)
+    (path,) = block_paths(run / "evaluations" / os.path.basename(first["folder"]))
+    outcomes = read_outcomes(path)
+    assert outcomes.standing(1).mean() == first["epsilons"][1]["attacked"]
+    written = path.stat().st_mtime_ns
+    assert json.loads(succeed("evaluate", run, *QUICK, "--json").stdout) == first
+    assert path.stat().st_mtime_ns == written
+    assert all(os.path.exists(figure) for figure in first["figures"])
+
+
+def test_tables_for_people(run):
+    printed = succeed("evaluate", run, *QUICK).stdout
+    assert "attacked (95% interval)" in printed
+    assert "pgd-mse, alone" in printed
+    assert "after apgd-margin" in printed
+    for name in CHECKS:
+        assert name in printed
+
+
+def test_several_runs_are_a_list_and_may_lend_each_other_their_images(run, tmp_path):
+    succeed("train", "mlp", "--dataset", "strokes", "--hidden", "10", "--epochs", "1", "--out", "mlp")
+    reports = json.loads(succeed("evaluate", run, "mlp", *QUICK[:4], "--epsilon", "0.05", "--json").stdout)
+    assert [report["run"] for report in reports] == [str(run), "mlp"]
+    report = json.loads(succeed("evaluate", run, *QUICK[:4], "--transfer", "mlp", "--json").stdout)
+    (line,) = (line for line in report["epsilons"][0]["checklist"] if line["name"] == "transfer-not-stronger")
+    assert line["verdict"] != "not tested"
+
+
+def test_a_users_own_classifier(own):
+    report = json.loads(succeed("evaluate", "--model", "own:Linear", *own, "--json").stdout)
+    assert report["model"] == "Linear"
+    assert report["epsilons"][0]["certified"] is None
+    assert "no_certificate" in report
+    again = json.loads(succeed("evaluate", "--model", "own:Linear", *own, "--json").stdout)
+    assert again["epsilons"] == report["epsilons"]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("own", "package.module:factory"),
+        ("nowhere:Linear", "No module named 'nowhere'"),
+        ("own:Missing", "has no attribute 'Missing'"),
+        ("own:number", "package.module:factory"),
+        ("own:no_model", "without forward"),
+        ("own:breaks", "own:breaks() failed: OSError: no such thing"),
+        ("own:WrongShape", "expected shape (2, 3)"),
+        ("own:WrongGradient", "as the images"),
+        ("own:NotFinite", "its outputs are not finite"),
+        ("own:Bare", "did not return (outputs, cache)"),
+        ("own:Fails", "RuntimeError: out of order"),
+    ],
+)
+def test_what_is_wrong_with_a_users_classifier_is_told_in_one_line(own, name, told):
+    result = invoke("evaluate", "--model", name, *own)
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not os.path.exists("runs/evaluation/evaluation.json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "RUN: ''"),
+        (("nowhere",), "nowhere is not a run folder"),
+        (("RUN", "--attacks", "rays"), "attacks: 'rays'"),
+        (("RUN", "--epsilon", "-1"), "epsilon: '-1'"),
+        (("RUN", "--epsilon", "nan"), "epsilon: 'nan'"),
+        (("RUN", "--images", "0"), "images: 0"),
+        (("RUN", "--images", "100000"), "images: 100000"),
+        (("RUN", "--answer", "lap"), "answer: 'lap'"),
+        (("RUN", "--gradient", "flip"), "gradient: "),
+        (("RUN", "--out", "there"), "out: 'there'"),
+        (("RUN", "--model", "own:Linear"), "model: 'own:Linear'"),
+        (("--model", "own:Linear"), "dataset: ''"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(run, arguments, told):
+    result = invoke("evaluate", *(run if argument == "RUN" else argument for argument in arguments))
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("epsilon", [0, 1, 2])
+def test_no_change_at_all_and_any_change(run, epsilon):
+    report = json.loads(succeed("evaluate", run, *QUICK[:4], "--epsilon", epsilon, "--json").stdout)
+    attacked = report["epsilons"][0]["attacked"]
+    assert attacked == (report["clean_accuracy"] if epsilon == 0 else 0)
+
+
+@pytest.mark.parametrize("images", [1, 7])
+def test_the_standard_ensemble_on_few_images_and_few_classes(tmp_path, images):
+    """Two classes, rows that are no images: attacks that need more make do."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 60)
+    x = np.clip(0.5 + 0.3 * (2 * y - 1)[:, None] + 0.1 * rng.standard_normal((60, 5)), 0, 1).astype(np.float32)
+    np.savez("two.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
+    succeed("train", "mlp", "--dataset", "two.npz", "--hidden", "4", "--epochs", "3", "--out", "two")
+    report = json.loads(succeed("evaluate", "two", "--epsilon", "0.2", "--images", images, "--json").stdout)
+    entry = report["epsilons"][0]
+    assert entry["certified"] <= entry["attacked"]
+
+
+def test_an_evaluation_that_is_killed_goes_on_and_ends_with_the_same_outcomes(run, tmp_path):
+    arguments = ["evaluate", str(run), "--attacks", "pgd-margin,square", "--images", "100", "--epsilon", "0.01", "--json"]
+    whole = json.loads(succeed(*arguments, "--seed", 5).stdout)
+    folder = run / "evaluations" / os.path.basename(whole["folder"])
+    expected = {name: array.copy() for name, array in read_outcomes(block_paths(folder)[0]).arrays().items()}
+    for path in folder.iterdir():
+        path.unlink()
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from minicereb.cli.main import main; main()", *arguments, "--seed", "5"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    time.sleep(2.5)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    again = json.loads(succeed(*arguments, "--seed", 5).stdout)
+    assert again["epsilons"] == whole["epsilons"]
+    for name, array in read_outcomes(block_paths(folder)[0]).arrays().items():
+        assert np.array_equal(array, expected[name], equal_nan=array.dtype.kind == "f"), name
+
+
+def test_a_noisy_network_is_judged_by_its_mean_answer(tmp_path):
+    succeed("train", "glr", "--epochs", "1", "--hidden", "8", "--out", "noisy", "--dataset", "strokes14")
+    arguments = ("--attacks", "pgd-margin", "--images", "6", "--epsilon", "0.05", "--draws", "4", "--replications", "200")
+    for answer in ("ot", "lap"):
+        report = json.loads(succeed("evaluate", "noisy", *arguments, "--answer", answer, "--json").stdout)
+        entry = report["epsilons"][0]
+        assert report["gradient"] == "flip"
+        assert entry["certified"] <= entry["attacked"]
+
+
+def test_data_outside_the_box_are_refused(own):
+    np.savez("rows.npz", **{**np.load("rows.npz"), "x_test": np.full((20, 6), 1.5, dtype=np.float32)})
+    result = invoke("evaluate", "--model", "own:Linear", *own)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
