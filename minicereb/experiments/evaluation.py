@@ -19,7 +19,8 @@ from minicereb.robustness.outcomes import Counts, Outcomes, no_outcomes
 
 BLOCK = 256  # images evaluated together, in a file of their own
 SECONDS_BETWEEN_FILES = 5.0
-RECORD = "evaluation.json"
+RECORD, CHECKLIST = "evaluation.json", "checklist.json"
+FIGURES = ("accuracy.png", "gradients.png", "nearest.png")
 
 
 def evaluate_into(folder: Path, subject: Subject, plan: Plan, images: int, about: Record) -> Generator[str, None, Record]:
@@ -133,7 +134,7 @@ def _read_block(path: Path) -> tuple[Outcomes, int, float]:
 
 def _checks(folder: Path, subject: Subject, plan: Plan, outcomes: Outcomes) -> Generator[str, None, list[list[Record]]]:
     """Go through the checklist at every ε; what was found before is in a file."""
-    path = folder / "checklist.json"
+    path = folder / CHECKLIST
     found: list[list[Record]] = read_json(path) if path.exists() else []
     for e in range(len(found), len(plan.epsilons)):
         lines = []

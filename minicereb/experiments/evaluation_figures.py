@@ -8,7 +8,7 @@ import numpy as np
 
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
-from minicereb.experiments.evaluation import block_paths, read_outcomes
+from minicereb.experiments.evaluation import FIGURES, block_paths, read_outcomes
 from minicereb.experiments.laboratory import Record
 from minicereb.report.figures import curves, image_rows, save_figure
 from minicereb.robustness.gradients import QUANTILES
@@ -18,7 +18,7 @@ PICTURES = 8
 
 def draw_evaluation(folder: Path, record: Record, dataset: Dataset) -> list[str]:
     """Draw the figures of an evaluation into its folder, unless they are there, and return their paths."""
-    paths = [folder / "accuracy.png", folder / "gradients.png", folder / "nearest.png"]
+    paths = [folder / name for name in FIGURES]
     if not paths[0].exists():
         save_figure(curves([("", _accuracy(record))], "ε", "share of the images", from_zero=True), paths[0])
     norms = _norms(record)

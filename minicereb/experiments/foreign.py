@@ -16,7 +16,7 @@ from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, MinicerebError, require
 from minicereb.experiments.evaluated import check_epsilons
-from minicereb.experiments.evaluation import RECORD, block_paths, evaluate_into
+from minicereb.experiments.evaluation import CHECKLIST, FIGURES, RECORD, block_paths, evaluate_into
 from minicereb.experiments.laboratory import Record
 from minicereb.robustness.catalogue import STANDARD, attacks_named
 from minicereb.robustness.certify import certify
@@ -126,14 +126,7 @@ def evaluate_foreign(config: ForeignModel, dataset: Dataset, out: Path) -> Gener
     """
     available = len(dataset.x_test)
     require(config.images <= available, "images", config.images, f"a whole number from 1 to the {available} test images")
-    if out.exists() and not out.is_dir():
-        raise InputError("out", str(out), "a folder")
-    if (
-        out.exists()
-        and not (out / RECORD).exists()
-        and any(p.name != ".lock" and p not in block_paths(out) for p in out.iterdir())
-    ):
-        raise InputError("out", str(out), "an empty folder, or one that holds an evaluation")
+    _check_folder(out)
     model = classifier_named(config.name)
     try_out(model, dataset)
     why = obstacle(model) if config.certify else "not asked for"
@@ -146,8 +139,23 @@ def evaluate_foreign(config: ForeignModel, dataset: Dataset, out: Path) -> Gener
         certifier=None if why else lambda x, labels, ids, epsilon, norm: certify(model, x, labels, epsilon, norm),
         substitutes={"a cerebellum learned in closed form": own_substitute(dataset, config.seed)},
     )
-    for path in (out / RECORD, out / "checklist.json", *block_paths(out)):
-        path.unlink(missing_ok=True)
+    for path in _files(out):
+        path.unlink()
     plan = Plan(config.epsilons, config.attacks, config.norm, config.seed)
     about = {"run": config.name, "model": type(model).__name__, "data": dataset.name, "answer": "ot", "gradient": "analytic"}
     return (yield from evaluate_into(out, subject, plan, config.images, {**about, "no_certificate": why}))
+
+
+def _files(out: Path) -> list[Path]:
+    """What an earlier evaluation left in a folder."""
+    names = (RECORD, CHECKLIST, *FIGURES)
+    return [*block_paths(out), *(out / name for name in names if (out / name).exists())]
+
+
+def _check_folder(out: Path) -> None:
+    """Raise unless an evaluation may be written into `out`."""
+    if not out.exists():
+        return
+    others = [path.name for path in out.iterdir() if path not in _files(out) and path.name != ".lock"] if out.is_dir() else ["."]
+    if others:
+        raise InputError("out", str(out), "a new or empty folder, or one that holds nothing but an evaluation")

@@ -296,7 +296,7 @@ def distance(model, x, label, norm):
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize(("classes", "steps"), [(2, 20), (5, 20), (10, 40)])
 def test_fab_finds_the_nearest_point_and_not_one_nearer(norm, classes, steps):
-    """Also where half of the pixels cannot move: to a relative 1e-4."""
+    """Also where half of the pixels cannot move: to a relative 3e-4."""
     rng = np.random.default_rng(classes)
     weight, x = rng.standard_normal((classes, 40)).astype(np.float32), rng.random((40, 40), dtype=np.float32)
     x[:20] = x[:20].round()
@@ -306,8 +306,8 @@ def test_fab_finds_the_nearest_point_and_not_one_nearer(norm, classes, steps):
     attacked = run(model, fab(everything, norm=norm, steps=steps), x, labels)
     assert attacked.success.all()
     exact = np.array([distance(model, image, label, norm) for image, label in zip(x, labels, strict=True)])
-    assert (attacked.distance >= exact * (1 - 1e-5)).all()
-    assert (attacked.distance <= exact * (1 + 1e-4)).all()
+    assert (attacked.distance >= exact - 2e-6).all()
+    assert (attacked.distance <= exact * (1 + 3e-4)).all()
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -339,7 +339,7 @@ def test_in_l2_what_can_be_broken_away_from_the_box_is_broken(attack):
     """Two classes: the least margin within ε is m - ε‖w‖."""
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((2, 40)).astype(np.float32)
-    x = (0.25 + 0.5 * rng.random((300, 40))).astype(np.float32)
+    x = (0.25 + 0.5 * rng.random((200, 40))).astype(np.float32)
     centred = 0.5 * (weight[0] - weight[1]).sum()
     model = linear(weight, np.array([-centred, 0], dtype=np.float32))
     outputs = model.forward(x)[0].astype(np.float64)
@@ -347,7 +347,7 @@ def test_in_l2_what_can_be_broken_away_from_the_box_is_broken(attack):
     w = weight.astype(np.float64)[1] - weight.astype(np.float64)[0]
     least = np.abs(outputs[:, 1] - outputs[:, 0]) - 0.25 * np.linalg.norm(w)
     sure = np.abs(least) > 1e-3
-    assert 50 < (least < 0).sum() < 280
+    assert 50 < (least < 0).sum() < 190
     attacked = run(model, attack, x, labels)
     assert np.array_equal(attacked.success[sure], (least < 0)[sure])
 

@@ -6,8 +6,11 @@ import pytest
 
 from minicereb.errors import InputError, MinicerebError
 from minicereb.robustness.catalogue import ALL, ATTACKS, BY_STRENGTH, STANDARD, attacks_named
-from minicereb.robustness.evaluate import Plan, evaluate_images
+from minicereb.robustness.certify import certify
+from minicereb.robustness.evaluate import Plan, Subject, evaluate_images
+from minicereb.robustness.masking import Scene, checklist
 from minicereb.robustness.outcomes import BROKEN, NOT_TRIED, WITHSTOOD, Counts, no_outcomes
+from minicereb.robustness.transfer import own_substitute
 
 ATTACKED = ("pgd-mse", "apgd-margin", "fab-t")
 
@@ -87,6 +90,26 @@ def test_an_image_both_certified_and_broken_is_an_error(subject_for, learned):
     subject = subject_for(learned, certifier=everything)
     with pytest.raises(MinicerebError, match=r"image \d+ is certified at 0.1 and broken by apgd-margin"):
         evaluated(subject, Plan((0.1,), ("apgd-margin",)))
+
+
+def test_on_every_device(xp_device, drawn):
+    """The same outcomes, but for images that rounding decides."""
+    model = own_substitute(drawn, seed=0)
+    subject = Subject(
+        model,
+        drawn.x_test,
+        drawn.y_test,
+        drawn.image_shape,
+        drawn.classes,
+        substitutes={"another": own_substitute(drawn, seed=1)},
+        certifier=lambda x, labels, ids, epsilon, norm: certify(model, x, labels, epsilon, norm),
+    )
+    plan = Plan((0.01, 0.03), ("fgsm-mse", "apgd-t", "fab-t", "transfer"))
+    outcomes, _ = evaluated(subject, plan, images=6)
+    assert outcomes.clean.any()
+    assert (outcomes.certified <= outcomes.clean).all()
+    for name, finding in checklist(Scene(subject, plan, outcomes, 0)):
+        assert finding.verdict in ("pass", "warn"), (name, finding)
 
 
 def test_a_judge_has_the_last_word(subject_for, learned):
