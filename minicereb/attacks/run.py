@@ -150,10 +150,8 @@ def _blocks(
         rows.ndim == 2 and len(rows) == len(labels), "images", rows.shape, f"a row of pixels for each of {len(labels)} labels"
     )
     inputs = rows.shape[1]
-    if image_shape is not None and len(image_shape) == 1:
-        image_shape = None
     if image_shape is not None:
-        fitting = len(image_shape) in (2, 3) and np.prod(image_shape) == inputs
+        fitting = len(image_shape) in (1, 2, 3) and np.prod(image_shape) == inputs
         require(bool(fitting), "image_shape", image_shape, f"(height, width) or (height, width, channels) of {inputs} inputs")
     size = images_per_block(getattr(model, "bytes_per_image", 0) + 64 * inputs)
     for start in range(0, len(ids), size):

@@ -32,7 +32,7 @@ def square(landscape: Landscape, ball: Ball, draws: Draws, queries: int, image_s
     queries : int
         Number of points; published are 5,000.
     image_shape : tuple of int, optional
-        (height, width) or (height, width, channels) of the images; without it they are one line of pixels, and windows intervals.
+        (height, width) or (height, width, channels) of the images; without it they are a line of pixels, and windows intervals.
 
     References
     ----------
@@ -58,7 +58,9 @@ def square(landscape: Landscape, ball: Ball, draws: Draws, queries: int, image_s
 
 
 def _three(image_shape: tuple[int, ...] | None, inputs: int) -> tuple[int, int, int]:
-    height, width, channels = (1, inputs, 1) if image_shape is None else (*image_shape, 1)[:3]
+    if image_shape is None or len(image_shape) == 1:
+        return 1, inputs, 1
+    height, width, channels = (*image_shape, 1)[:3]
     return height, width, channels
 
 
@@ -75,8 +77,12 @@ def window_at(progress: float, height: int, width: int, odd: bool = False) -> tu
         Whether to take the next odd side, from 3 on, as is published for L2.
     """
     area = FIRST_SHARE * height * width / 2 ** sum(progress * SCALE > queries for queries in HALVINGS)
-    tall = min(max(round(math.sqrt(area)), 1), height)
-    wide = min(max(round(area / tall), 1), width)
+    side = max(round(math.sqrt(area)), 1)
+    tall, wide = min(side, height), min(side, width)
+    if tall < side:
+        wide = min(round(area / tall), width)
+    elif wide < side:
+        tall = min(round(area / wide), height)
     if odd:
         tall, wide = (min(max(side | 1, 3), most - (most + 1) % 2) for side, most in ((tall, height), (wide, width)))
     return tall, wide

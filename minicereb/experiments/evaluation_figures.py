@@ -60,9 +60,10 @@ def _draw_nearest(folder: Path, dataset: Dataset, path: Path) -> None:
         return
     shape = (-1, *dataset.image_shape)
     clean, found = to_unit(dataset.x_test[outcomes.ids[chosen]]).reshape(shape), outcomes.nearest[chosen].reshape(shape)
+    largest = np.maximum(np.abs(found - clean).max(axis=tuple(range(1, clean.ndim)), keepdims=True), np.float32(1e-6))
     rows = [
         ("as it is", clean, [f"{label}" for label in outcomes.labels[chosen]]),
         ("misclassified", found, [f"ε = {distance:.3f}" for distance in outcomes.distance[chosen]]),
-        ("difference", np.clip(0.5 + (found - clean) / 2, 0, 1), [""] * len(chosen)),
+        ("change, stretched", 0.5 + 0.5 * (found - clean) / largest, [""] * len(chosen)),
     ]
     save_figure(image_rows(rows), path)

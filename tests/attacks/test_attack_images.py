@@ -449,3 +449,165 @@ def test_every_bound_from_zero_on_can_be_used(victim, epsilon):
     for attack in (FGSM, PGD):
         attacked = run(model, dataclasses.replace(attack, epsilon=epsilon), rows, labels)
         assert attacked.distance.max() <= min(epsilon, 1) + 1e-6
+
+
+# -- the ends of what can be asked ------------------------------------------------------------------------------------------
+
+
+@every_attack
+def test_one_image_can_be_attacked(victim, attack):
+    model, rows, labels = victim
+    attacked = run(model, attack, rows[:1], labels[:1])
+    assert attacked.x_adv.shape == (1, 30)
+
+
+@every_attack
+def test_a_model_that_is_always_wrong_is_left_alone(victim, attack):
+    model, rows, _ = victim
+    labels = (model.forward(rows.astype(np.float32) / 255)[0].argmax(axis=1) + 1) % 3
+    attacked = run(model, attack, rows, labels)
+    assert attacked.success.all()
+    assert np.array_equal(attacked.x_adv, attacked.x)
+
+
+class Level:
+    """Answers the first class, with outputs that change nowhere, and a gradient of zeros."""
+
+    def __init__(self, classes):
+        self.classes = classes
+
+    def forward(self, x):
+        return np.tile(np.arange(self.classes, 0, -1, dtype=np.float32), (len(x), 1)), x.shape
+
+    def input_gradient(self, d_outputs, shape):
+        return np.zeros(shape, dtype=np.float32)
+
+
+@every_attack
+@pytest.mark.parametrize("classes", [2, 3, 4, 10])
+@pytest.mark.parametrize("epsilon", [1e-30, 0.125, 1.0, 30.0])
+def test_a_gradient_of_zeros_leads_nowhere_and_to_no_error(attack, classes, epsilon):
+    x = np.random.default_rng(0).random((5, 30), dtype=np.float32).round(1)
+    attacked = run(Level(classes), dataclasses.replace(attack, epsilon=epsilon), x, np.zeros(5, dtype=np.int64))
+    assert not attacked.success.any()
+    assert np.isfinite(attacked.value).all()
+
+
+@every_attack
+@pytest.mark.parametrize("classes", [2, 3])
+def test_few_classes_are_enough(attack, classes):
+    model = initial_mlp(30, (20,), classes, 0)
+    rows = np.random.default_rng(0).random((IMAGES, 30), dtype=np.float32)
+    labels = model.forward(rows)[0].argmax(axis=1)
+    attacked = run(model, dataclasses.replace(attack, epsilon=2.0, step_size=0.5), rows, labels)
+    assert attacked.success.any()
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(-0.25, 1.0), (0.0, 1.5), (0.0, 255.0), (np.nan, 1.0), (0.0, np.inf)],
+    ids=["below", "above", "255", "nan", "inf"],
+)
+def test_images_outside_the_box_are_named(low, high):
+    rows = np.random.default_rng(0).random((9, 30), dtype=np.float32)
+    rows[4, 7], rows[6, 3] = high, low
+    with pytest.raises(InputError, match=r"images: .*in image [46] .*expected float in \[0, 1\], or uint8 from 0 to 255"):
+        run(Student(WEIGHT), PGD, rows, np.zeros(9, dtype=np.int64))
+    untouched = np.array([0, 1, 2, 3, 5, 7, 8])
+    assert len(run(Student(WEIGHT), PGD, rows, np.zeros(9, dtype=np.int64), untouched).ids) == 7
+
+
+def test_rows_and_labels_must_fit():
+    rows = np.zeros((4, 30), dtype=np.float32)
+    for wrong_rows, labels, named in (
+        (rows, np.zeros(3, dtype=np.int64), "images"),
+        (rows[None], np.zeros(1, dtype=np.int64), "images"),
+        (rows, np.array([0, 1, -1, 2]), "labels"),
+        (rows, np.array([0, 1, 3, 2]), "model"),  # which has three outputs
+    ):
+        with pytest.raises(InputError) as caught:
+            run(Student(WEIGHT), PGD, wrong_rows, labels)
+        assert caught.value.setting == named
+
+
+@every_attack
+def test_gradients_of_a_wrong_shape_are_named(attack):
+    class Misshapen(Student):
+        def input_gradient(self, d_outputs, cache):
+            return super().input_gradient(d_outputs, cache)[:, :5]
+
+    rows, labels = rows_and_labels(Student(WEIGHT))
+    if attack.method in ("square", "random"):
+        run(Misshapen(WEIGHT), attack, rows, labels)  # they do not ask for it
+    else:
+        with pytest.raises(InputError, match="an input gradient of shape"):
+            run(Misshapen(WEIGHT), attack, rows, labels)
+
+
+@every_attack
+@pytest.mark.parametrize("where", ["gradient", "away"])
+def test_no_attack_takes_what_is_not_finite_for_robustness(attack, where):
+    rows = np.random.default_rng(0).integers(77, 179, (IMAGES, 30), dtype=np.uint8)
+    labels = Student(WEIGHT).forward(rows.astype(np.float32) / 255)[0].argmax(axis=1)
+    if (where, attack.method) in (("gradient", "square"), ("gradient", "random"), ("away", "fab")):
+        return  # these do not go there
+    large = dataclasses.replace(attack, epsilon=3.0 if attack.norm == "l2" else 0.4, step_size=1.0)
+    with np.errstate(invalid="ignore"), pytest.raises(MinicerebError, match="not finite"):
+        run(Broken(where, np.nan), large, rows, labels)
+
+
+# -- for another judge -------------------------------------------------------------------------------------------------------
+
+
+@every_attack
+def test_all_can_be_attempted_for_another_judge(victim, attack):
+    """Then also what is wrong already, and to the end: never a weaker point than else."""
+    model, rows, labels = victim
+    usual, everything = run(model, attack, rows, labels), run(model, attack, rows, labels, attempt_all=True)
+    wrong = usual.clean_predicted != labels
+    assert np.array_equal(everything.success | (attack.keep == "last"), usual.success | (attack.keep == "last"))
+    if attack.method == "fab":
+        assert np.array_equal(everything.x_adv, usual.x_adv)
+        return
+    assert (everything.distance > 0).all()
+    assert (everything.distance[wrong] > 0.5 * attack.epsilon).any()
+    if attack.keep == "best" and attack.objective != "dlr" and not attack.targets:
+        assert (everything.value >= usual.value - 1e-6).all()
+
+
+# -- targets -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["pgd", "apgd", "square", "fgsm"])
+def test_more_targets_never_break_less(victim, method):
+    model, rows, labels = victim
+    attack = Attack(method, "margin", 0.06, steps=8, targets=1)
+    one, two, many = (run(model, dataclasses.replace(attack, targets=targets), rows, labels) for targets in (1, 2, 9))
+    assert not (one.success & ~two.success).any()
+    assert np.array_equal(two.x_adv, many.x_adv)  # of three classes two are wrong
+    assert two.success.any()
+
+
+def test_a_search_towards_a_class_raises_it(victim):
+    """With one target, the likeliest wrong class, PGD goes where its output gains on the label's."""
+    model, rows, labels = victim
+    attack = Attack("pgd", "margin", 0.01, steps=8, step_size=0.005, targets=1, random_start=False, keep="last")
+    attacked = run(model, attack, rows, labels)
+    pending = attacked.clean_predicted == labels
+    before, after = (model.forward(x[pending])[0] for x in (attacked.x, attacked.x_adv))
+    y, some = labels[pending], np.arange(pending.sum())
+    rival = np.where(np.arange(3) == y[:, None], -np.inf, before).argmax(axis=1)
+    assert (after[some, rival] - after[some, y] > before[some, rival] - before[some, y]).all()
+
+
+def test_every_target_and_restart_has_a_start_of_its_own():
+    """On a level model the last points are the starts."""
+    x, labels = np.full((3, 500), 0.5, dtype=np.float32), np.zeros(3, dtype=np.int64)
+    attack = Attack("pgd", "margin", 0.25, steps=1, keep="last")
+    starts = [
+        run(Level(4), dataclasses.replace(attack, targets=targets, restarts=restarts), x, labels).x_adv
+        for targets, restarts in ((0, 1), (0, 2), (1, 1), (2, 1), (2, 2))
+    ]
+    for number, one in enumerate(starts):
+        for other in starts[number + 1 :]:
+            assert np.abs(one - other).mean() > 0.1

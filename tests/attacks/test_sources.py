@@ -1,13 +1,19 @@
 """Gradients of the mean objective of a noisy network: unbiased, the same for every block, and refused where there are none."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from oracle import build_network, draw_points
+from oracle import LAWS as ORACLE_LAWS
+from oracle import build_network, distribution_of, draw_points, on_device
+from scipy import stats
 
-from minicereb.attacks.run import Attack, attack_images
-from minicereb.attacks.sources import MeanGradient, source_named
-from minicereb.backend import blocks
-from minicereb.calculus.losses import margin
+from minicereb.attacks.objectives import likeliest_wrong
+from minicereb.attacks.run import attack_images
+from minicereb.attacks.settings import Attack
+from minicereb.attacks.sources import Landscape, MeanGradient, frozen_noise, mean_slope, source_named
+from minicereb.backend import blocks, to_device, to_numpy
+from minicereb.calculus.losses import cross_entropy, dlr, margin, targeted_dlr, targeted_margin
 from minicereb.calculus.noise import Gaussian
 from minicereb.errors import InputError
 from minicereb.learning.estimators import ESTIMATORS
@@ -91,3 +97,168 @@ def test_a_gradient_that_is_not_there_is_refused_and_one_that_is_named(activatio
 def test_only_a_network_with_noise_has_a_mean_over_it():
     with pytest.raises(InputError, match="only networks with noise"):
         source_named("flip", initial_mlp(4, (3,), 2, 0), 8, 0)
+
+
+# -- straight through, and frozen --------------------------------------------------------------------------------------------
+
+
+def perturbed(value, x, step=1e-4):
+    """Central differences of a sum over independent images, by every pixel."""
+    found = np.zeros(x.shape)
+    for pixel in range(x.shape[1]):
+        up, down = x.copy(), x.copy()
+        up[:, pixel] += step
+        down[:, pixel] -= step
+        found[:, pixel] = (value(up) - value(down)) / (2 * step)
+    return found
+
+
+@pytest.mark.parametrize("law", ORACLE_LAWS, ids=lambda law: law.name)
+def test_a_threshold_lets_through_the_slope_of_its_mean_response(law):
+    """One neuron: P(v + σe > 0) = F(v/σ)."""
+    (layer, _) = build_network((3, 2, 2), [law, law], (0.7, 0.5)).layers
+    v = np.linspace(-3, 3, 13)
+    expected = (distribution_of(law).cdf((v + 1e-5) / 0.7) - distribution_of(law).cdf((v - 1e-5) / 0.7)) / 2e-5
+    scale = layer.scale.astype(np.float64)
+    assert np.allclose(mean_slope(replace(layer, scale=scale), v), expected, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("activation", ["arctan-inverse", "log-absolute", "log-absolute-minus"])
+def test_other_activations_let_through_about_the_slope_of_theirs(activation):
+    """A sum over 16 pairs of nodes: a jump or a pole is smoothed, if not exactly."""
+    (layer, _) = build_network((3, 2, 2), LAWS, (0.7, 0.5), activation).layers
+    layer = replace(layer, scale=layer.scale.astype(np.float64))
+    v, noise = np.linspace(-2, 2, 9), 0.7 * stats.norm.ppf((np.arange(200_000) + 0.5) / 200_000)
+    mean = [[layer.activation(at + step + noise).mean() for step in (1e-2, -1e-2)] for at in v]
+    expected = (np.array(mean)[:, 0] - np.array(mean)[:, 1]) / 2e-2
+    found = mean_slope(layer, v)
+    assert np.corrcoef(found, expected)[0, 1] > 0.95
+    assert np.abs(found - expected).max() < 0.3 * np.abs(expected).max()
+
+
+def test_without_a_law_a_threshold_lets_through_the_slope_of_a_sigmoid():
+    (layer, _) = build_network((3, 2, 2), [None, None], (0.7, 0.5)).layers
+    v = np.linspace(-3, 3, 13).astype(np.float32)
+    sigmoid = 1 / (1 + np.exp(-v.astype(np.float64)))
+    assert mean_slope(layer, v).dtype == np.float32
+    assert np.allclose(mean_slope(layer, v), sigmoid * (1 - sigmoid), rtol=1e-5, atol=0)
+
+
+def test_a_smooth_network_has_nothing_to_be_passed_straight_through():
+    network = build_network((6, 4, 3), LAWS, (0.8, 0.5), "sigmoid", dtype=np.float64)
+    x, labels = draw_points(5, 6, 3)
+    _, found = source_named("straight-through", network, 1, 0)(network, cross_entropy, x.astype(np.float64), labels)
+    expected = perturbed(lambda z: cross_entropy(network.forward(z)[0], labels)[0], x.astype(np.float64))
+    assert np.allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_straight_through_is_the_chain_rule_with_the_density(network):
+    x, labels = draw_points(5, 6, 3)
+    point, found = source_named("straight-through", network, 1, 0)(network, margin, x, labels)
+    hidden, last = network.layers
+    v = x @ hidden.weight.T + hidden.bias
+    outputs = (v > 0) @ last.weight.T + last.bias
+    slope = stats.norm.pdf(v / hidden.scale) / hidden.scale
+    expected = ((margin(outputs, labels)[1] @ last.weight) * slope) @ hidden.weight
+    assert np.allclose(point.outputs, network.forward(x)[0])
+    assert np.allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_frozen_noise_is_the_images_own_and_stays():
+    network = build_network((6, 4, 3), LAWS, (0.8, 0.5), "sigmoid", dtype=np.float64)
+    x, labels = draw_points(5, 6, 3)
+    x, ids = x.astype(np.float64), np.array([7, 3, 100, 0, 12])
+    source = source_named("frozen", network, 1, 4, ids)
+    point, found = source(network, cross_entropy, x, labels)
+    assert np.array_equal(source(network, cross_entropy, x, labels)[1], found)
+    bound = network.at(frozen_noise(network, 4, ids))
+    expected = perturbed(lambda z: cross_entropy(bound.forward(z)[0], labels)[0], x)
+    assert np.allclose(found, expected, rtol=1e-5, atol=1e-7)
+    assert np.array_equal(point.outputs, network.forward(x)[0])  # the point is as the network answers
+    some = np.array([3, 1])
+    for part in (source.of(some), source_named("frozen", network, 1, 4, ids[some])):
+        assert np.allclose(part(network, cross_entropy, x[some], labels[some])[1], found[some], rtol=1e-12, atol=0)
+    other = source_named("frozen", network, 1, 5, ids)(network, cross_entropy, x, labels)[1]
+    assert not np.isclose(other, found).all(axis=1).any()
+
+
+def test_without_numbers_all_images_share_the_frozen_noise():
+    network = build_network((6, 4, 3), LAWS, (0.8, 0.5), "sigmoid")
+    x, labels = np.tile(draw_points(1, 6, 3)[0], (4, 1)), np.zeros(4, dtype=np.int64)
+    _, found = source_named("frozen", network, 1, 4)(network, cross_entropy, x, labels)
+    assert np.allclose(found, found[0], rtol=1e-5, atol=0)
+    _, apart = source_named("frozen", network, 1, 4, np.arange(4))(network, cross_entropy, x, labels)
+    assert not np.isclose(apart[1:], apart[0]).all(axis=1).any()
+
+
+@pytest.mark.parametrize("activation", ["threshold", "sigmoid", "log-absolute"])
+@pytest.mark.parametrize("gradient", ["straight-through", "frozen"])
+@pytest.mark.parametrize("method", ["pgd", "apgd", "fab"])
+def test_every_search_follows_them(activation, gradient, method):
+    network = build_network((6, 8, 3), LAWS, (0.8, 0.5), activation, seed=4, spread=3)
+    rows = np.random.default_rng(0).random((40, 6), dtype=np.float32)
+    labels = network.forward(rows)[0].argmax(axis=1)
+    attack = Attack(method, "margin", 0.5, steps=20, step_size=0.05, gradient=gradient)
+    (attacked,) = attack_images(network, attack, rows, labels, np.arange(40))
+    assert attacked.success.mean() > 0.05, attacked.success.mean()
+    for image in (0, 17):
+        (alone,) = attack_images(network, attack, rows, labels, np.array([image]))
+        assert np.allclose(alone.x_adv[0], attacked.x_adv[image], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("gradient", ["straight-through", "frozen"])
+def test_every_device_has_them(xp_device, gradient):
+    network = build_network((6, 8, 3), LAWS, (0.8, 0.5), seed=2)
+    x, labels = draw_points(9, 6, 3)
+    ids = np.arange(9)
+    here = source_named(gradient, network, 1, 0, ids)(network, dlr, x, labels)[1]
+    there = on_device(network)
+    source = source_named(gradient, there, 1, 0, to_device(ids))
+    found = source(there, dlr, to_device(x), to_device(labels))[1]
+    assert found.dtype == np.float32
+    assert np.allclose(to_numpy(found), here, rtol=1e-3, atol=1e-5)
+
+
+def test_they_are_refused_where_there_is_nothing_of_the_kind():
+    with pytest.raises(InputError, match="gradient: 'straight-through'"):
+        source_named("straight-through", initial_mlp(4, (3,), 2, 0), 8, 0)
+    with pytest.raises(InputError, match="no noise to hold fixed"):
+        source_named("frozen", build_network((6, 4, 3), [None, None], (0.8, 0.5)), 8, 0)
+
+
+# -- targets -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_landscape_with_targets_is_that_of_the_targeted_objective():
+    model = initial_mlp(6, (5,), 4, 0)
+    x = np.random.default_rng(0).random((7, 6), dtype=np.float32)
+    labels, targets = np.arange(7) % 4, (np.arange(7) + 2) % 4
+    landscape = Landscape(model, targeted_dlr, labels, targets=targets)
+    point, gradient = landscape.slope(x)
+    outputs, cache = model.forward(x)
+    value, d_outputs = targeted_dlr(outputs, labels, targets)
+    assert np.array_equal(point.value, value)
+    assert np.array_equal(landscape.look(x).value, value)
+    assert np.array_equal(gradient, model.input_gradient(d_outputs, cache))
+    some = np.array([4, 2])
+    assert np.allclose(landscape.of(some).look(x[some]).value, value[some], rtol=1e-5)
+    assert np.array_equal(landscape.wrong(point), outputs.argmax(axis=1) != labels)
+
+
+def test_an_estimator_finds_the_gradient_of_a_targeted_objective(network):
+    """Estimators repeat labels for every neuron and draw: the targets go with them."""
+    x, labels = draw_points(6, 6, 3)
+    rivals = (labels + 1) % 3
+    source = source_named("flip", network, 500, 0)
+    _, found = Landscape(network, targeted_margin, labels, source, rivals).slope(x)
+    each = [
+        Landscape(network, lambda z, y, t=t: targeted_margin(z, y, np.full_like(y, t)), labels, source).slope(x)[1]
+        for t in range(3)
+    ]
+    assert np.allclose(found, np.array(each)[rivals, np.arange(6)], rtol=1e-4, atol=1e-6)
+
+
+def test_the_likeliest_wrong_classes_come_first():
+    outputs = np.array([[3.0, 1, 2, 0], [0, 5, 4, 9]])
+    assert np.array_equal(likeliest_wrong(outputs, np.array([0, 1]), 3), [[2, 1, 3], [3, 2, 0]])
+    assert likeliest_wrong(outputs, np.array([2, 0]), 1).tolist() == [[0], [3]]

@@ -1,0 +1,75 @@
+"""``minicereb attack``: every method, norm and gradient from the command line."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from minicereb.attacks.settings import METHODS
+from minicereb.cli.main import main
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def succeed(*arguments):
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    succeed("train", "cerebellum", "--dataset", "strokes", "--cells", "200", "--epochs", "1", "--out", folder)
+    return folder
+
+
+@pytest.mark.parametrize(("method", "norm"), [*((method, "l2") for method in METHODS), ("apgd", "linf")])
+def test_every_method_can_be_asked_for(run, tmp_path, method, norm):
+    epsilon = 0.1 if norm == "linf" else 1.0
+    steps = () if method != "square" else ("--steps", "200")
+    arguments = ("attack", run, "--method", method, "--norm", norm, "--epsilon", epsilon, "--images", "12", *steps)
+    printed = succeed(*arguments, "--save", tmp_path / "images.npz")
+    assert printed.startswith(f"{method} on margin, ε = {epsilon:g}{' in L2' if norm == 'l2' else ''}, 12 images: accuracy ")
+    with np.load(tmp_path / "images.npz") as saved:
+        change = saved["x_adv"].astype(np.float64) - saved["x"]
+        size = np.linalg.norm(change, np.inf if norm == "linf" else 2, axis=1)
+        assert np.allclose(saved["distance"], size, rtol=1e-9, atol=0)
+        assert size.max() <= epsilon + 1e-6
+
+
+def test_steps_are_the_methods_own_unless_they_are_given(run):
+    asked = ("attack", run, "--method", "random", "--images", "5", "--epsilon", "0.01", "--json")
+    records = []
+    for steps in ((), ("--steps", "100"), ("--steps", "99")):
+        succeed(*asked, *steps)
+        records.append(len(list((run / "attacks").iterdir())))
+    assert records[0] == records[1] == records[2] - 1
+
+
+def test_the_strongest_of_the_standard_ensemble(run):
+    common = ("attack", run, "--epsilon", "0.05", "--images", "12", "--targets", "9", "--steps", "10", "--json")
+    ratio, boundary = (
+        json.loads(succeed(*common, *extra)) for extra in (("--method", "apgd", "--objective", "dlr"), ("--method", "fab"))
+    )
+    assert ratio["robust_accuracy"] == boundary["robust_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--method", "fab", "--objective", "dlr"), "objective: 'dlr'"),
+        (("--method", "random", "--targets", "2"), "targets: 2"),
+        (("--targets", "-1"), "targets: -1"),
+        (("--objective", "mse", "--targets", "9"), "objective: 'mse'"),
+        (("--gradient", "straight-through"), "gradient: 'straight-through'"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line_and_exit_code_2(run, arguments, named):
+    result = invoke("attack", run, "--images", "5", *arguments)
+    assert result.exit_code == 2
+    assert named in result.stderr
+    assert result.stderr.count("\n") <= 2
