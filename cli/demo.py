@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from minicereb import datasets
-from minicereb.attacks.run import Attack
+from minicereb.attacks.settings import Attack
 from minicereb.cli.attack import attack_with_progress
 from minicereb.cli.options import as_json, execution_options
 from minicereb.cli.output import note, print_json, print_table

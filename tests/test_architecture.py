@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minicereb.attacks.run import Attack, attack_images
+from minicereb.attacks.run import attack_images
+from minicereb.attacks.settings import Attack
 from minicereb.experiments.attacks import Tally
 from minicereb.experiments.models import exported_arrays
 from minicereb.files import write_npz

@@ -90,7 +90,7 @@ def _narrowed(landscape: Landscape, ball: Ball, nearest: Array) -> Search:
     before, beyond = (margin(point.outputs, landscape.labels)[0] for point in (landscape.look(x), nearest))
     low, high = xp.zeros_like(before), xp.ones_like(before)
     for _ in range(FINAL_STEPS):
-        root = xp.clip(-before / xp.maximum(beyond - before, TINY), 0, 1)
+        root = xp.maximum(-before, 0) / xp.maximum(xp.maximum(beyond, 0) - before, TINY)
         share = high - NARROWING * (1 - root) * (high - low)
         point = landscape.look(xp.clip(x + share[:, None] * move, 0, 1))
         yield point

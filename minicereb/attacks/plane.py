@@ -6,6 +6,7 @@ from minicereb.backend import Array, xp_of
 
 MOST_ROUNDS, LOOK = 30, 3  # of Newton's method, and rounds between two looks at the device
 PRECISION = 1e-6  # of the distance to the plane
+TINY = 1e-30
 
 
 def least_move(x: Array, w: Array, rise: Array, norm: str) -> Array:
@@ -55,6 +56,3 @@ def least_move(x: Array, w: Array, rise: Array, norm: str) -> Array:
         multiplier += more * missing / xp.maximum(slope, TINY)
     move *= direction
     return move
-
-
-TINY = 1e-30

@@ -10,6 +10,7 @@ import numpy as np
 
 from minicereb.attacks.apgd import apgd
 from minicereb.attacks.ball import Ball, ball_around
+from minicereb.attacks.checks import check_images, check_outputs
 from minicereb.attacks.draws import Draws
 from minicereb.attacks.fab import fab
 from minicereb.attacks.fgsm import fgsm
@@ -17,13 +18,12 @@ from minicereb.attacks.objectives import likeliest_wrong, objective_named, targe
 from minicereb.attacks.pgd import pgd
 from minicereb.attacks.points import random_points
 from minicereb.attacks.search import Search, Walk, best, first_wrong, last
-from minicereb.attacks.settings import GRADIENTS as GRADIENTS
 from minicereb.attacks.settings import Attack
 from minicereb.attacks.sources import Landscape, Point, source_named
 from minicereb.attacks.square import square
 from minicereb.backend import Array, images_per_block, one_blas_thread, to_device, to_numpy, xp_of
 from minicereb.datasets.transforms import to_unit
-from minicereb.errors import InputError, MinicerebError, require
+from minicereb.errors import MinicerebError, require
 
 ROUNDING = 1e-6  # how far float32 arithmetic may carry an image beyond its bound; of the bound, if that is above 1
 
@@ -157,7 +157,7 @@ def _blocks(
     for start in range(0, len(ids), size):
         part = ids[start : start + size]
         x, y = to_unit(to_device(rows[part])), to_device(labels[part])
-        _check_images(x, part)
+        check_images(x, part)
         yield _Block(model, attack, part, x, y, image_shape)
 
 
@@ -254,33 +254,10 @@ def _choose(block: _Block, landscape: Landscape, search: Search, everything: boo
 # -- checks ------------------------------------------------------------------------------------------------------------------
 
 
-def _check_images(x: Array, ids: np.ndarray) -> None:
-    xp = xp_of(x)
-    if bool(((x >= 0) & (x <= 1)).all()):
-        return
-    outside = to_numpy(~((x >= 0) & (x <= 1)).all(axis=1)).nonzero()[0]
-    row = x[int(outside[0])]
-    found = (
-        f"values from {float(xp.min(row)):g} to {float(xp.max(row)):g} in image {ids[outside[0]]} ({len(outside)} such images)"
-    )
-    raise InputError("images", found, "float in [0, 1], or uint8 from 0 to 255")
-
-
 def _outputs(block: _Block) -> Array:
     outputs, _ = block.model.forward(block.x)
-    _check_outputs(outputs, block.labels)
+    check_outputs(outputs, block.labels)
     return outputs
-
-
-def _check_outputs(outputs: Array, labels: Array) -> None:
-    classes = int(labels.max()) + 1
-    require(int(labels.min()) >= 0, "labels", int(labels.min()), "numbers of classes, from 0")
-    shape = getattr(outputs, "shape", ())
-    if len(shape) != 2 or len(outputs) != len(labels) or outputs.shape[1] < max(classes, 2):
-        expected = f"one row of at least {max(classes, 2)} outputs for each of {len(labels)} images"
-        raise InputError("model", f"outputs of shape {shape}", expected)
-    if not bool(xp_of(outputs).isfinite(outputs).all()):
-        raise MinicerebError("the model's outputs are not finite; an attack on them would prove nothing")
 
 
 def _tolerance(epsilon: float) -> float:
@@ -291,7 +268,7 @@ def _checked(block: _Block, x_adv: Array, clean: Array) -> Attacked:
     """Look again: the answers to the attacked images, their distance and their box, all from the images themselves."""
     attack = block.attack
     again = Landscape(block.model, objective_named(attack.objective), block.labels).look(x_adv)
-    _check_outputs(again.outputs, block.labels)
+    check_outputs(again.outputs, block.labels)
     x, x_adv, y = to_numpy(block.x), to_numpy(x_adv), to_numpy(block.labels)
     predicted = to_numpy(again.outputs.argmax(axis=1))
     change = x_adv.astype(np.float64) - x

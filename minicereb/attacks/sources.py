@@ -34,6 +34,7 @@ class Point(NamedTuple):
     value: Array
 
 
+PAIRS = 16  # of nodes for a slope that is not known in closed form
 Source = Callable[[Any, Objective, Array, Array], tuple[Point, Array]]
 
 
@@ -131,9 +132,6 @@ def mean_slope(layer: NoisyLayer, v: Array) -> Array | float:
     for e, score in zip(nodes, law.score(nodes), strict=True):
         slope += (activation(v + e * scale) - activation(v - e * scale)) * score
     return slope / (2 * PAIRS * scale)
-
-
-PAIRS = 16
 
 
 def straight_through(model: Any, objective: Objective, x: Array, labels: Array) -> tuple[Point, Array]:

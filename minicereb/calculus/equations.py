@@ -111,7 +111,7 @@ EQUATIONS = (
     Equation(
         "M-APGD",
         "z = P(x_k + η u(g_k)),  x_{k+1} = P(x_k + a(z - x_k) + (1 - a)(x_k - x_{k-1}))",
-        "u steepest ascent, P projection, a = 1 at first, then 0.75; η = 2ε, halved for an image at a checkpoint without progress",
+        "u steepest ascent, P projection, a = 1 at first, then 0.75; η = 2ε, halved for an image that makes no progress",
         "Croce and Hein (2020), Algorithm 1",
     ),
     Equation(

@@ -10,7 +10,8 @@ from minicereb import backend
 from minicereb.attacks.ball import ball_around
 from minicereb.attacks.objectives import OBJECTIVES
 from minicereb.attacks.pgd import pgd
-from minicereb.attacks.run import Attack, Attacked, attack_images
+from minicereb.attacks.run import Attacked, attack_images
+from minicereb.attacks.settings import Attack
 from minicereb.attacks.sources import Landscape
 from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.losses import margin

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from minicereb.attacks.objectives import OBJECTIVES
-from minicereb.attacks.run import Attack, attack_images
+from minicereb.attacks.run import attack_images
+from minicereb.attacks.settings import Attack
 from minicereb.backend import to_device
 from minicereb.models.layers import Dense
 from minicereb.models.sequential import Sequential

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minicereb import backend
-from minicereb.attacks.run import Attack
+from minicereb.attacks.settings import Attack
 from minicereb.errors import InputError
 from minicereb.experiments.attacks import Tally, attack_config, attack_run, record_path, stored_record
 from minicereb.experiments.runs import load_model, read_run, run_training

@@ -3,7 +3,7 @@
 import pytest
 
 from minicereb import datasets
-from minicereb.attacks.run import Attack
+from minicereb.attacks.settings import Attack
 from minicereb.experiments.averaged import AttackedAverage
 from minicereb.experiments.carrying_out import carry_out_experiment
 from minicereb.experiments.configs import AttackedModel, Data, NoisyModel, Train

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from minicereb.attacks.run import Attack
+from minicereb.attacks.settings import Attack
 from minicereb.errors import DataError
 from minicereb.experiments import laboratory
 from minicereb.experiments.carrying_out import EXPERIMENTS

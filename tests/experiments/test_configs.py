@@ -6,7 +6,7 @@ import json
 import pytest
 
 from minicereb.attacks.adversarial_training import Adversary
-from minicereb.attacks.run import Attack
+from minicereb.attacks.settings import Attack
 from minicereb.errors import DataError, InputError
 from minicereb.experiments.configs import (
     AttackedModel,

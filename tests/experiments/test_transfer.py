@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minicereb.attacks.run import Attack
+from minicereb.attacks.settings import Attack
 from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.noise import law_named
 from minicereb.datasets.dataset import Dataset

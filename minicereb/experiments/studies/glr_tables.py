@@ -7,7 +7,7 @@ from itertools import product
 from math import sqrt
 from typing import NamedTuple
 
-from minicereb.attacks.run import Attack
+from minicereb.attacks.settings import Attack
 from minicereb.experiments.configs import Data, Model, NoisyModel, PerceptronModel, Train
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.published import GLR_TABLE_1, GLR_TABLE_2, Transferred

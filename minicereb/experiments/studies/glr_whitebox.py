@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 from math import sqrt
 
-from minicereb.attacks.run import Attack
+from minicereb.attacks.settings import Attack
 from minicereb.experiments.averaged import AttackedAverage
 from minicereb.experiments.configs import AttackedModel, Data, Experiment, NoisyModel, Train
 from minicereb.experiments.studies import glr_tables

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from minicereb.attacks.run import Attack
+from minicereb.attacks.settings import Attack
 from minicereb.experiments.configs import AttackedModel, CerebellumModel, Data, Train, describe
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.studies.study import Study
