@@ -14,8 +14,9 @@ from minicereb.errors import DataError
 from minicereb.experiments.laboratory import Record
 from minicereb.files import folder_lock, read_json, read_npz, write_json, write_npz
 from minicereb.robustness.evaluate import Plan, Subject, evaluate_images
-from minicereb.robustness.masking import CHECKED, Scene, checklist
+from minicereb.robustness.masking import checklist
 from minicereb.robustness.outcomes import Counts, Outcomes, no_outcomes
+from minicereb.robustness.scene import CHECKED, Scene
 
 BLOCK = 256  # images evaluated together, in a file of their own
 SECONDS_BETWEEN_FILES = 5.0

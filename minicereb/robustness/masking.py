@@ -1,4 +1,4 @@
-"""The checklist: a dozen ways in which an evaluation can deceive itself, each with a number, a verdict and a reason.
+"""The checklist: thirteen ways in which an evaluation can deceive itself, each with a number, a verdict and a reason.
 
 After Athalye, Carlini and Wagner (2018), Carlini et al. (2019) and Pintor et al. (2022). It looks at some images only, those
 that come first.
@@ -7,102 +7,17 @@ that come first.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, NamedTuple
+from dataclasses import replace
 
 import numpy as np
 
 from minicereb.attacks.run import trace
-from minicereb.attacks.settings import Attack
-from minicereb.robustness.catalogue import ATTACKS, BY_STRENGTH
-from minicereb.robustness.evaluate import Plan, Subject
+from minicereb.robustness.catalogue import ATTACKS
 from minicereb.robustness.gradients import gradient_statistics, input_gradients, lost_in_float32, norm_quantiles
-from minicereb.robustness.outcomes import Outcomes
+from minicereb.robustness.scene import Finding, Scene
 
-CHECKED = 100  # images
 TOLERATED = 0.01  # share of the images that may go the wrong way before a check fails
 RANDOM_POINTS, SQUARE_QUERIES = 1_000, 1_000
-
-
-class Finding(NamedTuple):
-    """What a check came to.
-
-    Attributes
-    ----------
-    value : float or None
-        What was measured; None if it could not be.
-    verdict : {"pass", "warn", "fail", "not tested"}
-    reason : str
-        What the number means.
-    detail : dict
-        Further numbers, as JSON values.
-    """
-
-    value: float | None
-    verdict: str
-    reason: str
-    detail: dict[str, Any] = {}
-
-
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """What every check looks at: some images of an evaluation at one ε.
-
-    Parameters
-    ----------
-    subject : Subject
-    plan : Plan
-    outcomes : Outcomes
-    e : int
-        Number of the ε.
-    """
-
-    subject: Subject
-    plan: Plan
-    outcomes: Outcomes
-    e: int
-
-    @property
-    def epsilon(self) -> float:
-        """The ε that is looked at."""
-        return self.plan.epsilons[self.e]
-
-    @cached_property
-    def chosen(self) -> np.ndarray:
-        """Places of the images looked at: the first that are right as they are."""
-        return np.flatnonzero(self.outcomes.clean[:CHECKED])
-
-    @cached_property
-    def ids(self) -> np.ndarray:
-        """Their numbers."""
-        return self.outcomes.ids[self.chosen]
-
-    def left(self, white_box: bool = False) -> np.ndarray:
-        """Numbers of those that the evaluation, or its attacks with a gradient, left standing."""
-        attacks = [a for a, name in enumerate(self.plan.attacks) if ATTACKS[name].white_box or not white_box]
-        return self.ids[self.outcomes.standing(self.e, attacks)[self.chosen]]
-
-    def share(self, images: int) -> float:
-        """`images` as a share of those looked at."""
-        return images / max(1, len(self.ids))
-
-    def made(self, name: str, epsilon: float | None = None) -> Attack:
-        """An attack of the catalogue with the settings of this evaluation."""
-        epsilon = self.epsilon if epsilon is None else epsilon
-        return ATTACKS[name].make(epsilon, self.plan.norm, self.plan.seed, self.subject.gradient, self.subject.draws)[0]
-
-    @cached_property
-    def principal(self) -> str:
-        """The attack that stands for the evaluation: the strongest with a gradient that it has."""
-        for name in BY_STRENGTH:
-            if name in self.plan.attacks:
-                return name
-        return self.plan.attacks[0]
-
-    def broken(self, attack: Attack, ids: np.ndarray) -> int:
-        """How many of the images `ids` an attack breaks."""
-        return int(self.subject.strike(attack, ids)[0].sum()) if len(ids) else 0
 
 
 def _stronger(what: str, scene: Scene, broken: int, left: int) -> Finding:
@@ -115,14 +30,12 @@ def _stronger(what: str, scene: Scene, broken: int, left: int) -> Finding:
 
 
 def _fgsm(scene: Scene) -> Finding:
-    left, broken = scene.left(), 0
-    pending = left
+    left = pending = scene.left()
     for objective in ("margin", "cross-entropy", "mse"):
         if len(pending):
             attack = replace(scene.made("fgsm-mse"), objective=objective)
             pending = pending[~scene.subject.strike(attack, pending)[0]]
-    broken = len(left) - len(pending)
-    return _stronger("one step of FGSM", scene, broken, len(left))
+    return _stronger("one step of FGSM", scene, len(left) - len(pending), len(left))
 
 
 def _doubled(scene: Scene) -> Finding:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicereb import backend
-from minicereb.attacks.run import ROUNDING
+from minicereb.attacks.run import ROUNDING, attack_images
+from minicereb.attacks.settings import Attack
 from minicereb.backend import configure, to_device, to_numpy
 from minicereb.calculus.activations import Activation
 from minicereb.errors import InputError
@@ -98,6 +99,30 @@ def test_no_point_of_the_region_has_a_smaller_margin(kind, inputs, hidden, class
         found = margins_of(model, points_of(rng, x[image], epsilon, norm, 1000).astype(dtype), label).min()
         assert max(crown[image], interval[image]) <= found
     assert (crown >= interval - 1e-9).all()  # deeper layers too are bounded by the better of both
+
+
+@settings(max_examples=150)
+@given(
+    st.sampled_from(KINDS),
+    st.integers(1, 6),
+    st.lists(st.integers(1, 6), min_size=1, max_size=2),
+    st.integers(2, 5),
+    st.sampled_from([0.01, 0.05, 0.2, 0.6]),
+    st.sampled_from(NORMS),
+    st.integers(0, 2**32),
+)
+def test_no_image_is_both_certified_and_broken(kind, inputs, hidden, classes, epsilon, norm, seed):
+    """By attacks that search where the margin is smallest, which random points hardly ever meet."""
+    rng = generator(seed, "attacked networks of a test")
+    model, x = network(kind, rng, inputs, hidden, classes, np.float32), rng.random((8, inputs)).astype(np.float32)
+    labels, ids = model.forward(x)[0].argmax(axis=1), np.arange(8)
+    certified = certify(model, x, labels, epsilon, norm).certified
+    gradient = "straight-through" if isinstance(model, NoisyNetwork) else "analytic"
+    for settings_of in (("apgd", "margin", 30, 0), ("fab", "margin", 15, 4), ("square", "margin", 60, 0)):
+        method, objective, steps, targets = settings_of
+        attack = Attack(method, objective, epsilon, steps=steps, targets=targets, norm=norm, gradient=gradient)
+        (attacked,) = attack_images(model, attack, x, labels, ids)
+        assert not (attacked.success & certified).any()
 
 
 @settings(max_examples=40)

@@ -8,8 +8,9 @@ from minicereb.errors import InputError, MinicerebError
 from minicereb.robustness.catalogue import ALL, ATTACKS, BY_STRENGTH, STANDARD, attacks_named
 from minicereb.robustness.certify import certify
 from minicereb.robustness.evaluate import Plan, Subject, evaluate_images
-from minicereb.robustness.masking import Scene, checklist
+from minicereb.robustness.masking import checklist
 from minicereb.robustness.outcomes import BROKEN, NOT_TRIED, WITHSTOOD, Counts, no_outcomes
+from minicereb.robustness.scene import Scene
 from minicereb.robustness.transfer import own_substitute
 
 ATTACKED = ("pgd-mse", "apgd-margin", "fab-t")

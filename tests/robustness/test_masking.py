@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from minicereb.robustness.evaluate import Plan, evaluate_images
-from minicereb.robustness.masking import CHECKS, Scene, checklist
+from minicereb.robustness.masking import CHECKS, checklist
 from minicereb.robustness.outcomes import no_outcomes
+from minicereb.robustness.scene import Scene
 from minicereb.robustness.transfer import own_substitute
 
 EPSILON = 0.03
