@@ -64,6 +64,8 @@ def _falls(scene: Scene) -> Finding:
     reason = f"accuracy under {scene.principal} alone: {shown}"
     if scene.epsilon == 0:
         return Finding(None, "not tested", "ε is 0", detail)
+    if shares == [1.0] * 3:
+        return Finding(fall, "warn", reason + ": nothing is broken, which is no wonder if ε is small", detail)
     flat = fall <= 0 and shares[0] > 0
     risen = rise > max(TOLERATED, 1.5 / len(scene.ids))  # by more than one image
     return Finding(fall, "fail" if risen or flat else "warn" if rise > 0 else "pass", reason, detail)
@@ -78,7 +80,7 @@ def _random(scene: Scene) -> Finding:
 def _black_box(scene: Scene) -> Finding:
     left = scene.left(white_box=True)
     if "square" in scene.plan.attacks:
-        broken, what = len(left) - len(scene.left()), "Square, without a gradient,"
+        broken, what = scene.broken_without_gradient("square"), "Square, without a gradient,"
     else:
         attack = replace(scene.made("square"), steps=SQUARE_QUERIES)
         broken, what = scene.broken(attack, left), f"Square, without a gradient, with {SQUARE_QUERIES:,} queries"
@@ -89,11 +91,13 @@ def _transfer(scene: Scene) -> Finding:
     left, subject = scene.left(white_box=True), scene.subject
     if not subject.substitutes:
         return Finding(None, "not tested", "there is no other model to transfer from")
+    what = f"images made against {' and '.join(subject.substitutes)}"
+    if "transfer" in scene.plan.attacks:
+        return _stronger(what, scene, scene.broken_without_gradient("transfer"), len(left))
     attack, pending = scene.made("transfer"), left
     for model in subject.substitutes.values():
         if len(pending):
             pending = pending[~subject.strike_by_way_of(model, attack, pending)[0]]
-    what = f"images made against {' and '.join(subject.substitutes)}"
     return _stronger(what, scene, len(left) - len(pending), len(left))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from minicereb.attacks.settings import Attack
 from minicereb.robustness.catalogue import ATTACKS, BY_STRENGTH
 from minicereb.robustness.evaluate import Plan, Subject
-from minicereb.robustness.outcomes import Outcomes
+from minicereb.robustness.outcomes import BROKEN, Outcomes
 
 CHECKED = 100  # images
 
@@ -73,6 +73,12 @@ class Scene:
         """Numbers of those that the evaluation, or its attacks with a gradient, left standing."""
         attacks = [a for a, name in enumerate(self.plan.attacks) if ATTACKS[name].white_box or not white_box]
         return self.ids[self.outcomes.standing(self.e, attacks)[self.chosen]]
+
+    def broken_without_gradient(self, name: str) -> int:
+        """How many of those that the attacks with a gradient left were broken by this other attack of the evaluation."""
+        standing = np.isin(self.outcomes.ids, self.left(white_box=True))
+        tried = self.outcomes.tried[: self.e + 1, self.plan.attacks.index(name)]
+        return int(((tried == BROKEN).any(axis=0) & standing).sum())
 
     def share(self, images: int) -> float:
         """`images` as a share of those looked at."""
