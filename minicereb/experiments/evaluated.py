@@ -29,6 +29,7 @@ from minicereb.robustness.smoothing import smoothing_certificate, smoothing_obst
 from minicereb.robustness.transfer import own_substitute
 
 SEARCHED = 64  # noisy runs whose mean an attack on the mean answer looks at
+CERTIFYING = 10_000  # noisy runs, at least, that a certificate of the mean answer rests on
 
 
 @config_kind
@@ -57,7 +58,7 @@ class EvaluatedModel:
     draws : int
         Replications of the noise for an estimate.
     replications : int
-        Noisy runs that judge the mean answer, on noise that no attack has met.
+        Noisy runs that judge the mean answer, on noise that no attack has met (and certify it, but these are 10,000 at least).
     substitutes : tuple of Train
         Other models that the checklist transfers attacks from; one learned in closed form is always among them.
     """
@@ -156,7 +157,8 @@ def _smoothing(config: EvaluatedModel, model: NoisyNetwork) -> tuple[Certifier |
         return None, why
 
     def certifier(x: Array, labels: Array, ids: np.ndarray, epsilon: float, norm: str) -> tuple[Array, Array]:
-        return smoothing_certificate(model, x, labels, ids, epsilon, norm, config.replications, config.seed)
+        runs = max(config.replications, CERTIFYING)
+        return smoothing_certificate(model, x, labels, ids, epsilon, norm, runs, config.seed)
 
     return certifier, ""
 
