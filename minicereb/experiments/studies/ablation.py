@@ -137,4 +137,9 @@ ABLATION = Study(
     plan,
     table,
     figures,
+    expectation=(
+        "The cerebellum paper (Yuezhang, Li and Chen, a registered plan without results of its own) expects network "
+        "width, long-term depression and sparse connectivity to make a cerebellum more robust to FGSM and PGD. "
+        "Published figures: none."
+    ),
 )

@@ -37,7 +37,11 @@ class Study:
     table : callable
         From pairs of experiment and record to a Markdown table.
     figures : callable, optional
-        From the same pairs and the study's folder to nothing: it draws PNG files into the folder.
+        From the same pairs and the study's folder to nothing: it draws PNG files, and SVG beside them, into the folder.
+    expectation : str
+        What the paper expects, or says it found; empty if the question is our own.
+    published : callable, optional
+        From an experiment to what the paper prints for it, in percent, by the names that a report has for what was measured.
     """
 
     name: str
@@ -46,6 +50,8 @@ class Study:
     plan: Callable[[Data, str, tuple[int, ...]], Sequence[Experiment]]
     table: Callable[[Results], str]
     figures: Callable[[Results, Path], None] | None = None
+    expectation: str = ""
+    published: Callable[[Any], dict[str, str]] | None = None
 
 
 class Progress(NamedTuple):
