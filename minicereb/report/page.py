@@ -17,7 +17,8 @@ TEMPLATE = "page.html.j2"
 REPORT, REPORT_TEXT = "report.html", "report.md"  # what a page is called unless another name is given
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 SYMBOLS = {"pass": "✓", "warn": "!", "fail": "✗", "not tested": "–"}  # so that a verdict is not told by its colour alone
-NUMBER = re.compile(r"[-+±]?[\d.,]+( %)?( \(.*\))?|-|")
+NUMBER = re.compile(r"[-+±]?[\d.,]+( %)?( \(.*\)| to [\d.,]+)?|-|")
+WIDE = 40  # characters from which on a cell is a sentence
 
 
 class Verdict(str):
@@ -62,6 +63,12 @@ class Table:
     def numeric(self) -> list[bool]:
         """For each column whether it holds nothing but numbers, which stand right."""
         return [all(NUMBER.fullmatch(row[place]) for row in self.rows) for place in range(len(self.head))]
+
+    @property
+    def styles(self) -> list[str]:
+        """For each column the style of its cells: numbers, sentences, or nothing in particular."""
+        longest = [max((len(row[place]) for row in self.rows), default=0) for place in range(len(self.head))]
+        return ["right" if right else "wide" if most >= WIDE else "" for right, most in zip(self.numeric, longest, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -90,8 +90,8 @@ def _by_attack(record: Record) -> list[Block]:
     breaks = [[name, *(str(entry["broken_first_by"][name]) for entry in entries)] for name in names]
     return [
         Text(
-            f"Accuracy in % on {record['images']:,} images: of an attack alone, or what is left after it and all before it. The "
-            "last line that is left is the attacked accuracy above, where its 95% interval stands."
+            f"Accuracy in % on {record['images']:,} images: of an attack alone, or what is left after it and all before it. "
+            "What is left after all of them is the attacked accuracy above, where its 95% interval stands."
         ),
         Table(head, rows),
         Text("How many images each attack was the first to break:"),
@@ -104,7 +104,9 @@ def _checklist(record: Record) -> list[Block]:
         Text(
             f"Ways in which an evaluation can deceive itself, looked for on the first {record['checked_images']:,} images. A "
             "line that fails says that the attacks were too weak or that the numbers are not what they seem."
-        )
+        ),
+        *checklists(checked(record)),
+        Text("All lines:"),
     ]
     for found in checked(record):
         rows = [
@@ -112,7 +114,7 @@ def _checklist(record: Record) -> list[Block]:
             for line in found.lines
         ]
         blocks.append(Table((f"at ε = {found.epsilon:g}", "verdict", "value", "reason"), rows))
-    return blocks + checklists(checked(record)) if len(record["epsilons"]) > 1 else blocks
+    return blocks
 
 
 def _nearest(folder: Path, run: Run | None) -> list[Block]:

@@ -42,9 +42,9 @@ def study_page(folder: Path) -> Page:
     sections = [
         Section("What the paper expects", [Text(known.expectation or NO_PAPER if known else NO_PAPER)]),
         Section("Table", _table(folder)),
-        Section("Each accuracy with its interval", _measured(stored["results"], known)),
         Section("Figures", _figures(folder, records)),
         Section("Masking checklist", checklists([found for record in records for found in checked(record)])),
+        Section("Each accuracy with its interval", _measured(stored["results"], known)),
         Section("Settings", settings(each["config"] for each in stored["results"])),
         Section("Versions", versions(manifests)),
         Section("To reproduce it", [Command(_command(stored, known))]),
@@ -110,10 +110,10 @@ def _accuracies(experiment: object, kind: str, record: Record) -> Iterator[Accur
                 if share is not None:
                     yield models[0] + way, f"{images} {name}", share["accuracy"], share["interval"], share["of"]
     elif kind == "TransferMatrix":
-        n = record["images"]
+        n, models = record["images"], [f"{number}: {model}" for number, model in enumerate(models, 1)]
         for source, shares in zip(models, record["accuracy"], strict=True):
             for model, share in zip(models, shares, strict=True):
-                yield model, f"on images made against {source}", share, list(proportion_interval(round(share * n), n)), n
+                yield model, f"on images attacked against {source}", share, list(proportion_interval(round(share * n), n)), n
     elif "robust_interval" in record:
         what = f"{record['method']}, {record['objective']}, ε = {record['epsilon']:g}"
         answers = "LAP, " if kind == "AttackedAverage" else ""
