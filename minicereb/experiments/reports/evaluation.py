@@ -45,7 +45,7 @@ def evaluation_page(folder: Path) -> Page:
         Section("Nearest misclassified images", _nearest(folder, run)),
         Section("Gradients", _gradients(record)),
         Section("Settings", _settings(record)),
-        Section("Versions", versions([run.manifest] if run else [])),
+        Section("Versions of the training; an evaluation keeps none of its own", versions([run.manifest] if run else [])),
         Section("To reproduce it", _command(folder, record, run)),
     ]
     return Page(f"Evaluation of {record['model']}", lead, sections)
