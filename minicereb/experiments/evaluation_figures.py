@@ -30,7 +30,7 @@ def draw_evaluation(folder: Path, record: Record, dataset: Dataset) -> list[str]
 
 def accuracy_figure(record: Record) -> Figure:
     """Draw accuracy over ε: attacked, certified, and what is left when everything nearer counts."""
-    return curves([("", _accuracy(record))], "ε", "share of the images", from_zero=True)
+    return curves([("", _accuracy(record))], "ε", "share of the images", from_zero=True, marked=False)
 
 
 def gradients_figure(record: Record) -> Figure | None:
@@ -41,13 +41,17 @@ def gradients_figure(record: Record) -> Figure | None:
 
 
 def _accuracy(record: Record) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Lines over ε. What is attacked at one ε bounds all larger ones, what is certified all smaller ones: hence the steps."""
     epsilons = np.array([entry["epsilon"] for entry in record["epsilons"]], dtype=np.float64)
+    edges = np.repeat(epsilons, 2)
+    attacked, certified = ([entry[side] for entry in record["epsilons"]] for side in ("attacked", "certified"))
+    upper = np.repeat(np.array([record["clean_accuracy"], *attacked], dtype=np.float64), 2)
     lines = {
         "nothing nearer found": tuple(np.array(record["curve"][name], dtype=np.float64) for name in ("epsilon", "attacked")),
-        "attacked": (epsilons, np.array([entry["attacked"] for entry in record["epsilons"]], dtype=np.float64)),
+        "attacked": (np.concatenate([[0.0], edges]), upper[:-1]),
     }
-    if record["epsilons"][0]["certified"] is not None:
-        lines["certified"] = (epsilons, np.array([entry["certified"] for entry in record["epsilons"]], dtype=np.float64))
+    if certified[0] is not None:
+        lines["certified"] = (np.concatenate([[0.0], edges])[:-1], np.repeat(np.array(certified, dtype=np.float64), 2))
     return lines  # type: ignore[return-value]
 
 

@@ -105,6 +105,7 @@ def curves(
     from_zero: bool = False,
     logarithmic: bool = False,
     logarithmic_values: bool = False,
+    marked: bool = True,
 ) -> Figure:
     """Draw lines, side by side in panels of the same scale.
 
@@ -118,12 +119,15 @@ def curves(
         Whether the vertical axis begins at 0.
     logarithmic, logarithmic_values : bool
         Whether the horizontal axis is, and the vertical one.
+    marked : bool
+        Whether the points of lines that have few are marked.
     """
     figure = Figure(figsize=(1 + 3.2 * len(panels), 3.2), dpi=120, layout="constrained")
     (row,) = figure.subplots(1, len(panels), squeeze=False, sharey=True)
     for axes, (title, lines) in zip(row, panels, strict=True):
         for colour, (name, (x, y)) in zip(COLOURS, lines.items(), strict=False):
-            axes.plot(x, y, color=colour, label=name, linewidth=1.4, marker="o" if len(x) <= 30 else None, markersize=3)
+            marker = "o" if marked and len(x) <= 30 else None
+            axes.plot(x, y, color=colour, label=name, linewidth=1.4, marker=marker, markersize=3)
         if logarithmic:
             _logarithmic_x(axes)
         elif all(np.issubdtype(x.dtype, np.integer) for x, _ in lines.values()):

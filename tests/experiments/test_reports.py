@@ -85,7 +85,7 @@ def test_the_page_of_a_study_has_what_a_reader_asks_for(study):
     rows = section(page, "Each accuracy with its interval")[1].rows
     low, high = record["epsilons"][0]["attacked_interval"]
     assert rows[0][2:5] == [f"{100 * record['epsilons'][0]['attacked']:.1f}", f"{100 * low:.1f} to {100 * high:.1f}", "8"]
-    assert [row[1] for row in rows] == ["attacked, ε = 0.02", "certified, ε = 0.02", "attacked, ε = 0.1", "certified, ε = 0.1"]
+    assert [row[1] for row in rows] == [f"{side}, OT, ε = {e}" for e in ("0.02", "0.1") for side in ("attacked", "certified")]
     assert ["train.model.cells", "300"] in section(page, "Settings")[0].rows
     assert section(page, "To reproduce it") == [Command("minicereb study toy --scale smoke --seed 0 --dataset strokes")]
     assert section(page, "Figures")[0].name == "accuracy-0"  # the study itself draws none

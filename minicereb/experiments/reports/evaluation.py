@@ -19,6 +19,7 @@ from minicereb.experiments.reports.parts import (
     brackets,
     checked,
     checklists,
+    name_of,
     percent,
     read_record_of_evaluation,
     versions,
@@ -48,7 +49,7 @@ def evaluation_page(folder: Path) -> Page:
         Section("Versions of the training; an evaluation keeps none of its own", versions([run.manifest] if run else [])),
         Section("To reproduce it", _command(folder, record, run)),
     ]
-    return Page(f"Evaluation of {record['model']}", lead, sections)
+    return Page(f"Evaluation of {name_of(record)}", lead, sections)
 
 
 def picture(name: str, figure: Figure | None, caption: str) -> list[Block]:
@@ -58,11 +59,11 @@ def picture(name: str, figure: Figure | None, caption: str) -> list[Block]:
 
 def accuracy_picture(record: Record, name: str = "accuracy") -> list[Block]:
     """Return the figure of an evaluation's bracket."""
-    certified = "nothing is certified" if record["epsilons"][0]["certified"] is None else "those certified are the lower one"
+    certified = "" if record["epsilons"][0]["certified"] is None else " Certified: the lower bound, which holds below each ε too."
     caption = (
-        f"{record['model']}: share of the first {record['images']:,} test images of {record['data']} over ε "
-        f"({NORMS[record['norm']]}, pixels in 0 to 1). Images that no attack broke are the upper bound, {certified}; between "
-        "the marks, what is left when every misclassified image found nearer counts as well."
+        f"{name_of(record)}: share of the first {record['images']:,} test images of {record['data']} over ε "
+        f"({NORMS[record['norm']]}, pixels in 0 to 1). Attacked: those that no attack broke, an upper bound that holds above "
+        f"each ε too. Nothing nearer found: by how far the nearest misclassified image is, an upper bound as well.{certified}"
     )
     return picture(name, accuracy_figure(record), caption)
 

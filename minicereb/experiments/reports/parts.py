@@ -32,6 +32,11 @@ def with_interval(share: float | None, bounds: Sequence[float] | None) -> str:
     return "-" if share is None else f"{percent(share)} ({interval(bounds)})"
 
 
+def name_of(record: Record) -> str:
+    """Return what an evaluation's model is called, and how it answers if that is not the usual way."""
+    return record["model"] + (", answering by LAP" if record.get("answer") == "lap" else "")
+
+
 class Checked(NamedTuple):
     """The checklist of an evaluation at one ε, and whose it is."""
 
@@ -42,7 +47,7 @@ class Checked(NamedTuple):
 
 def checked(record: Record) -> list[Checked]:
     """Return the checklists of an evaluation."""
-    return [Checked(record["model"], entry["epsilon"], entry["checklist"]) for entry in record["epsilons"]]
+    return [Checked(name_of(record), entry["epsilon"], entry["checklist"]) for entry in record["epsilons"]]
 
 
 def checklists(found: Sequence[Checked]) -> list[Block]:

@@ -101,7 +101,7 @@ def _accuracies(experiment: object, kind: str, record: Record) -> Iterator[Accur
     if kind == "EvaluatedModel":
         for entry in record["epsilons"]:
             for side in ("attacked", "certified"):
-                what = f"{side}, ε = {entry['epsilon']:g}"
+                what = f"{side}, {record['answer'].upper()}, ε = {entry['epsilon']:g}"
                 yield models[0], what, entry[side], entry[f"{side}_interval"], record["images"]
     elif kind == "TransferredAttack":
         way = f", by way of {models[1]}"
