@@ -192,6 +192,10 @@ def test_nothing_is_called_better_without_an_interval(study, run, evaluation, tm
         assert not {"better", "worse", "best"} & set(text.read_text().replace("keep | best", "").split())
 
 
+def test_every_figure_of_a_study_has_a_caption():
+    assert {name for name, each in STUDIES.items() if each.figures} == {name for name, each in STUDIES.items() if each.captions}
+
+
 def test_every_study_says_what_its_paper_expects_and_what_is_published_stands_beside():
     assert {name for name, each in STUDIES.items() if each.expectation} >= {"objectives", "ablation", "transfer", "glr-tables"}
     experiments = GLR_TABLES.plan(Data("strokes14", "0" * 64), "smoke", (0,))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from minicereb.errors import DataError
@@ -42,7 +42,7 @@ def study_page(folder: Path) -> Page:
     sections = [
         Section("What the paper expects", [Text(known.expectation or NO_PAPER if known else NO_PAPER)]),
         Section("Table", _table(folder)),
-        Section("Figures", _figures(folder, records)),
+        Section("Figures", _figures(folder, records, known.captions if known else {})),
         Section("Masking checklist", checklists([found for record in records for found in checked(record)])),
         Section("Each accuracy with its interval", _measured(stored["results"], known)),
         Section("Settings", settings(each["config"] for each in stored["results"])),
@@ -124,7 +124,7 @@ def _named(train: object) -> str:
     return f"{describe(train)}, seed {train.seed}"  # type: ignore[arg-type, attr-defined]
 
 
-def _figures(folder: Path, records: list[Record]) -> list[Block]:
+def _figures(folder: Path, records: list[Record], captions: Mapping[str, str]) -> list[Block]:
     """The study's own figures, and the bracket of each evaluation if it draws none."""
     stem = Path(REPORT).stem
     names = sorted({path.stem for ending in ("svg", "png") for path in folder.glob(f"*.{ending}")})
@@ -132,7 +132,8 @@ def _figures(folder: Path, records: list[Record]) -> list[Block]:
     for name in names:
         ending = next(ending for ending in (".svg", ".png") if (folder / f"{name}{ending}").exists())
         if not name.startswith(f"{stem}-"):
-            blocks.append(Picture(name, (folder / f"{name}{ending}").read_bytes(), ending, name.replace("-", " ")))
+            caption = captions.get(name, name.replace("-", " "))
+            blocks.append(Picture(name, (folder / f"{name}{ending}").read_bytes(), ending, caption))
     return blocks or [block for n, record in enumerate(records) for block in accuracy_picture(record, f"accuracy-{n}")]
 
 

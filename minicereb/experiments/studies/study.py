@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +42,8 @@ class Study:
         What the paper expects, or says it found; empty if the question is our own.
     published : callable, optional
         From an experiment to what the paper prints for it, in percent, by the names that a report has for what was measured.
+    captions : mapping
+        What a reader must know of each figure, by the name of its file without ending.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Study:
     figures: Callable[[Results, Path], None] | None = None
     expectation: str = ""
     published: Callable[[Any], dict[str, str]] | None = None
+    captions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Progress(NamedTuple):
