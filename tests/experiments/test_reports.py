@@ -14,6 +14,7 @@ from minicereb.experiments.configs import CerebellumModel, Data, Train
 from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.reports import report_on
 from minicereb.experiments.reports.parts import Checked, checklists
+from minicereb.experiments.reports.study import _named
 from minicereb.experiments.studies import STUDIES
 from minicereb.experiments.studies.glr_tables import GLR_TABLES
 from minicereb.experiments.studies.study import Study, carry_out
@@ -190,6 +191,13 @@ def test_nothing_is_called_better_without_an_interval(study, run, evaluation, tm
     for folder in (study, run, evaluation):
         _, text, *_ = write(report_on(folder), tmp_path / "page.html")
         assert not {"better", "worse", "best"} & set(text.read_text().replace("keep | best", "").split())
+
+
+@pytest.mark.parametrize("name", ["ablation", "glr-tables", "transfer"])
+def test_models_that_differ_have_different_names(name):
+    plan = STUDIES[name].plan(Data("strokes14", "0" * 64), "paper", (0, 1))
+    trains = {train for experiment in plan for train in experiment.trainings}
+    assert len({_named(train) for train in trains}) == len(trains)
 
 
 def test_every_figure_of_a_study_has_a_caption():

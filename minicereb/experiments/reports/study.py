@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from minicereb.errors import DataError
-from minicereb.experiments.configs import describe
+from minicereb.experiments.configs import CerebellumModel, Experiment, Train, describe
 from minicereb.experiments.identity import from_json
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.reports.evaluation import accuracy_picture
@@ -95,16 +95,16 @@ def _measured(results: list[Record], known: Study | None) -> list[Block]:
 Accuracy = tuple[str, str, float | None, list[float] | None, int]
 
 
-def _accuracies(experiment: object, kind: str, record: Record) -> Iterator[Accuracy]:
+def _accuracies(experiment: Experiment, kind: str, record: Record) -> Iterator[Accuracy]:
     """Model, what is measured, share, interval and number of images, of the kinds of experiment that have such."""
-    models = [_named(train) for train in experiment.trainings]  # type: ignore[attr-defined]
+    models = [_named(train) for train in experiment.trainings]
     if kind == "EvaluatedModel":
         for entry in record["epsilons"]:
             for side in ("attacked", "certified"):
                 what = f"{side}, {record['answer'].upper()}, ε = {entry['epsilon']:g}"
                 yield models[0], what, entry[side], entry[f"{side}_interval"], record["images"]
     elif kind == "TransferredAttack":
-        way = f", by way of {models[1]}"
+        way = f", by way of {experiment.trainings[1].model.description}"
         for images in ("all", "filtered"):
             for name, share in record[images].items():
                 if share is not None:
@@ -120,8 +120,11 @@ def _accuracies(experiment: object, kind: str, record: Record) -> Iterator[Accur
         yield models[0], answers + what, record["robust_accuracy"], record["robust_interval"], record["images"]
 
 
-def _named(train: object) -> str:
-    return f"{describe(train)}, seed {train.seed}"  # type: ignore[arg-type, attr-defined]
+def _named(train: Train) -> str:
+    """A model with what else tells it from the others of a study: how it learned, and from which seed."""
+    closed = isinstance(train.model, CerebellumModel) and train.model.rule == "least-squares"
+    how = "least squares" if closed else f"{train.optimizer} {train.learning_rate:.3g}"
+    return f"{describe(train)}, {how}, seed {train.seed}"
 
 
 def _figures(folder: Path, records: list[Record], captions: Mapping[str, str]) -> list[Block]:
