@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from minicereb.errors import MinicerebError
+from minicereb.errors import InputError, MinicerebError
 from minicereb.files import atomic_write
 
 TEMPLATE = "page.html.j2"
@@ -190,11 +190,18 @@ def write(page: Page, path: Path) -> list[Path]:
     -------
     list of Path
         The HTML file, the Markdown file, the pictures.
+
+    Raises
+    ------
+    InputError
+        If a Markdown file of that name is there and no page beside it: it is somebody else's.
     """
+    text = path.with_suffix(".md")
+    if text.exists() and not path.exists():
+        raise InputError("out", str(path), f"another name: {text} is there already, and does not belong to a report")
     document = html(page)
     pictures = [block for section in page.filled for block in section.blocks if isinstance(block, Picture)]
     places = [path.with_name(f"{path.stem}-{picture.name}{picture.ending}") for picture in pictures]
-    text = path.with_suffix(".md")
     contents = [document.encode(), markdown(page, {n: place.name for n, place in enumerate(places)}).encode()]
     written = [path, text, *places]
     for place, content in zip(written, [*contents, *(picture.content for picture in pictures)], strict=True):

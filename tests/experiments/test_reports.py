@@ -12,6 +12,7 @@ from minicereb.cli.main import main
 from minicereb.errors import DataError, InputError
 from minicereb.experiments.configs import CerebellumModel, Data, Train
 from minicereb.experiments.evaluated import EvaluatedModel
+from minicereb.experiments.foreign import _check_folder
 from minicereb.experiments.reports import report_on
 from minicereb.experiments.reports.parts import Checked, checklists
 from minicereb.experiments.reports.study import _named
@@ -164,6 +165,16 @@ def test_an_evaluation_of_an_own_classifier_needs_no_run(evaluation, tmp_path):
     (command,) = section(page, "To reproduce it")
     assert command.text.startswith("minicereb evaluate --model own:linear --dataset rows.npz")
     assert "Nearest misclassified images" not in [each.title for each in page.filled]
+
+
+def test_a_report_does_not_keep_an_own_classifier_from_being_evaluated_again(evaluation, tmp_path):
+    folder = tmp_path / "own"
+    shutil.copytree(evaluation, folder)
+    write(report_on(folder), folder / "report.html")
+    _check_folder(folder)
+    (folder / "mine.txt").touch()
+    with pytest.raises(InputError, match="nothing but an evaluation"):
+        _check_folder(folder)
 
 
 def test_options_that_the_record_does_not_hold_are_said_to_be_missing(evaluation):

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from minicereb.errors import MinicerebError
+from minicereb.errors import InputError, MinicerebError
 from minicereb.report.figures import curves, save_figure, svg
 from minicereb.report.page import Command, Page, Picture, Section, Table, Text, Verdict, html, write
 from minicereb.report.pipes import read_blocks
@@ -92,6 +92,15 @@ def test_equal_pages_have_equal_bytes_and_files_beside(tmp_path):
     assert [path.name for path in written] == ["page.html", "page.md", "page-line.svg"]
     assert [path.read_bytes() for path in written] == [(tmp_path / "one" / path.name).read_bytes() for path in written]
     assert "](page-line.svg)" in written[1].read_text()
+
+
+def test_text_of_somebody_else_is_not_written_over(tmp_path):
+    (tmp_path / "table.md").write_text("mine")
+    with pytest.raises(InputError, match="table.md is there already"):
+        write(page(), tmp_path / "table.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["table.md"]
+    for _ in range(2):
+        write(page(), tmp_path / "page.html")
 
 
 def test_numbers_stand_right_verdicts_have_a_symbol_and_empty_sections_are_left_out():
