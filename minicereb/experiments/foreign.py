@@ -18,6 +18,7 @@ from minicereb.errors import InputError, MinicerebError, require
 from minicereb.experiments.evaluated import check_epsilons
 from minicereb.experiments.evaluation import CHECKLIST, FIGURES, RECORD, block_paths, evaluate_into
 from minicereb.experiments.laboratory import Record
+from minicereb.report.page import REPORT, REPORT_TEXT
 from minicereb.robustness.catalogue import STANDARD, attacks_named
 from minicereb.robustness.certify import certify
 from minicereb.robustness.evaluate import Plan, Subject
@@ -148,8 +149,9 @@ def evaluate_foreign(config: ForeignModel, dataset: Dataset, out: Path) -> Gener
 
 def _files(out: Path) -> list[Path]:
     """What an earlier evaluation left in a folder."""
-    names = (RECORD, CHECKLIST, *FIGURES)
-    return [*block_paths(out), *(out / name for name in names if (out / name).exists())]
+    names = (RECORD, CHECKLIST, *FIGURES, *(Path(name).with_suffix(".svg").name for name in FIGURES), REPORT, REPORT_TEXT)
+    pictures = (path for ending in (".svg", ".png") for path in out.glob(f"{Path(REPORT).stem}-*{ending}"))
+    return [*block_paths(out), *(out / name for name in names if (out / name).exists()), *pictures]
 
 
 def _check_folder(out: Path) -> None:

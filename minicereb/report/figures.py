@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
@@ -19,11 +21,20 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG, atomically; equal figures give equal bytes."""
+    """Write a figure as PNG, and beside it as SVG, each atomically; equal figures give equal bytes."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
-    with atomic_write(path) as file:
-        file.write(buffer.getvalue())
+    for place, content in ((Path(path), buffer.getvalue()), (Path(path).with_suffix(".svg"), svg(figure))):
+        with atomic_write(place) as file:
+            file.write(content)
+
+
+def svg(figure: Figure) -> bytes:
+    """Return a figure as SVG, letters as outlines, so that it looks the same everywhere; equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    with rc_context({"svg.hashsalt": "minicereb", "svg.fonttype": "path"}):
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
 
 
 def grouped_bars(
@@ -94,6 +105,7 @@ def curves(
     from_zero: bool = False,
     logarithmic: bool = False,
     logarithmic_values: bool = False,
+    marked: bool = True,
 ) -> Figure:
     """Draw lines, side by side in panels of the same scale.
 
@@ -107,12 +119,15 @@ def curves(
         Whether the vertical axis begins at 0.
     logarithmic, logarithmic_values : bool
         Whether the horizontal axis is, and the vertical one.
+    marked : bool
+        Whether the points of lines that have few are marked.
     """
     figure = Figure(figsize=(1 + 3.2 * len(panels), 3.2), dpi=120, layout="constrained")
     (row,) = figure.subplots(1, len(panels), squeeze=False, sharey=True)
     for axes, (title, lines) in zip(row, panels, strict=True):
         for colour, (name, (x, y)) in zip(COLOURS, lines.items(), strict=False):
-            axes.plot(x, y, color=colour, label=name, linewidth=1.4, marker="o" if len(x) <= 30 else None, markersize=3)
+            marker = "o" if marked and len(x) <= 30 else None
+            axes.plot(x, y, color=colour, label=name, linewidth=1.4, marker=marker, markersize=3)
         if logarithmic:
             _logarithmic_x(axes)
         elif all(np.issubdtype(x.dtype, np.integer) for x, _ in lines.values()):

@@ -137,4 +137,16 @@ ABLATION = Study(
     plan,
     table,
     figures,
+    expectation=(
+        "The cerebellum paper (Yuezhang, Li and Chen, a registered plan without results of its own) expects network "
+        "width, long-term depression and sparse connectivity to make a cerebellum more robust to FGSM and PGD. "
+        "Published figures: none."
+    ),
+    captions={
+        "brackets": (
+            "Random wiring with LTD, trained image by image and in batches of ten: share of the attacked images, "
+            "as a number from 0 to 1, over ε (L∞, pixels in 0 to 1). Marks are measured, lines between them only "
+            "join them. The number of images and their intervals are in the tables."
+        ),
+    },
 )

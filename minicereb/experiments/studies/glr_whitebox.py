@@ -118,4 +118,8 @@ GLR_WHITEBOX = Study(
     {"smoke": "strokes14", "course": "mnist14", "paper": "mnist14"},
     plan,
     table,
+    expectation=(
+        "The likelihood-ratio paper (Xiao, Peng, Hong and Ke, 2019) attacks its networks only by way of a substitute; a "
+        "direct attack is not in it. Published figures: none."
+    ),
 )

@@ -70,4 +70,9 @@ OBJECTIVES_STUDY = Study(
     {"smoke": "strokes", "course": "mnist", "paper": "mnist"},
     plan,
     table,
+    expectation=(
+        "The cerebellum paper (Yuezhang, Li and Chen, a registered plan without results of its own) measures robustness "
+        "by PGD ascending the squared error, and expects long-term depression and sparse connectivity to raise it. "
+        "Published figures: none."
+    ),
 )

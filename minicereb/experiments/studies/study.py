@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +37,13 @@ class Study:
     table : callable
         From pairs of experiment and record to a Markdown table.
     figures : callable, optional
-        From the same pairs and the study's folder to nothing: it draws PNG files into the folder.
+        From the same pairs and the study's folder to nothing: it draws PNG files, and SVG beside them, into the folder.
+    expectation : str
+        What the paper expects, or says it found; empty if the question is our own.
+    published : callable, optional
+        From an experiment to what the paper prints for it, in percent, by the names that a report has for what was measured.
+    captions : mapping
+        What a reader must know of each figure, by the name of its file without ending.
     """
 
     name: str
@@ -46,6 +52,9 @@ class Study:
     plan: Callable[[Data, str, tuple[int, ...]], Sequence[Experiment]]
     table: Callable[[Results], str]
     figures: Callable[[Results, Path], None] | None = None
+    expectation: str = ""
+    published: Callable[[Any], dict[str, str]] | None = None
+    captions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Progress(NamedTuple):

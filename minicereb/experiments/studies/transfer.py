@@ -78,4 +78,9 @@ TRANSFER = Study(
     {"smoke": "strokes", "course": "mnist", "paper": "mnist"},
     plan,
     table,
+    expectation=(
+        "The cerebellum paper (Yuezhang, Li and Chen, a registered plan without results of its own) plans attacks "
+        "across differently initialised models as a check of its random ones, and expects a cerebellum to resist images "
+        "transferred to it as well. Published figures: none."
+    ),
 )

@@ -1,0 +1,41 @@
+"""Reports: a folder that an experiment left, as a page to be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from minicereb.errors import InputError
+from minicereb.experiments.evaluation import RECORD
+from minicereb.experiments.reports.evaluation import evaluation_page
+from minicereb.experiments.reports.run import run_page
+from minicereb.experiments.reports.study import STUDY, study_page
+from minicereb.report.page import Page
+
+__all__ = ["report_on"]
+
+EXPECTED = "the folder of a study, a run or an evaluation"
+
+
+def report_on(folder: Path) -> Page:
+    """Return the page of a study, a run or an evaluation.
+
+    Raises
+    ------
+    InputError
+        If `folder` is none of these.
+    DataError
+        If a file in it is damaged.
+    """
+    if not folder.is_dir():
+        raise InputError("DIR", str(folder), f"{EXPECTED}; {'this is a file' if folder.exists() else 'there is no such folder'}")
+    for name, page in ((STUDY, study_page), ("config.json", run_page), (RECORD, evaluation_page)):
+        if (folder / name).is_file():
+            return page(folder)
+    unfinished = {
+        "runs": f"{EXPECTED}; it has no {STUDY}: if it is a study, the study's command, given again, completes it",
+        "checklist.json": f"{EXPECTED}; it has no {RECORD}: the evaluation's command, given again, completes it",
+    }
+    hint = next((text for name, text in unfinished.items() if (folder / name).exists()), EXPECTED)
+    if any(folder.glob("images-*.npz")):
+        hint = unfinished["checklist.json"]
+    raise InputError("DIR", str(folder), hint)

@@ -1,0 +1,108 @@
+"""The page of a run: what it learned and how, the attacks on it, its evaluations."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+
+from minicereb.errors import DataError
+from minicereb.experiments.configs import describe
+from minicereb.experiments.identity import to_json
+from minicereb.experiments.laboratory import Record
+from minicereb.experiments.reports.evaluation import accuracy_picture, picture
+from minicereb.experiments.reports.parts import (
+    NORMS,
+    brackets,
+    checked,
+    checklists,
+    interval,
+    percent,
+    read_evaluations,
+    settings,
+    versions,
+)
+from minicereb.experiments.runs import Run, read_run
+from minicereb.files import read_json
+from minicereb.report.figures import curves
+from minicereb.report.page import Block, Command, Page, Section, Table, Text
+
+
+def run_page(folder: Path) -> Page:
+    """Return the page of a run folder; :class:`DataError` if a file in it is damaged."""
+    run = read_run(folder)
+    evaluations = read_evaluations(folder, "evaluations/*")
+    sections = [
+        Section("Result", _result(run)),
+        Section("Learning curve", _learning(run)),
+        Section("Attacks", _attacks(folder)),
+        Section("Evaluations", _evaluations(evaluations)),
+        Section("Checklists of the evaluations", checklists([found for _, record in evaluations for found in checked(record)])),
+        Section("Settings", settings([to_json(run.config)])),
+        Section("Versions", versions([run.manifest])),
+        Section("To reproduce it", _command(run)),
+    ]
+    return Page(f"Run: {describe(run.config)}", f"Trained on {run.config.data.name}; folder {folder.name}.", sections)
+
+
+def _result(run: Run) -> list[Block]:
+    if run.result is None:
+        return [Text("Not complete: the training command, given again, goes on.")]
+    result = run.result
+    rows = [[f"{part} accuracy, in %", percent(result[f"{part}_accuracy"])] for part in ("test", "train", "validation")]
+    return [Table(("", "value"), [*rows, ["model of epoch", str(result["epoch"])], ["seconds", f"{result['seconds']:.1f}"]])]
+
+
+def _learning(run: Run) -> list[Block]:
+    metrics = run.metrics()
+    if not metrics:
+        return []
+    epochs = np.array([line["epoch"] for line in metrics], dtype=np.int64)
+    names = {"train_accuracy": "while learning", "validation_accuracy": "held out"}
+    accuracy = {
+        shown: (epochs, np.array([line[name] for line in metrics], dtype=np.float64))
+        for name, shown in names.items()
+        if all(line.get(name) is not None for line in metrics)
+    }
+    attacked = " on attacked images" if run.config.adversary is not None else ""
+    head = ("epoch", "loss", "accuracy while learning, in %", "accuracy held out, in %")
+    rows = [
+        [str(line["epoch"]), f"{line['loss']:.4g}", percent(line["train_accuracy"]), percent(line.get("validation_accuracy"))]
+        for line in metrics
+    ]
+    figure = curves([("", accuracy)], "epoch", "accuracy, as a share") if accuracy else None
+    caption = f"Accuracy{attacked} by epoch, as a share of the images: while learning from them, and on those held out."
+    return [*picture("learning", figure, caption), Table(head, rows)]
+
+
+def _attacks(folder: Path) -> list[Block]:
+    rows = [_attack(path) for path in sorted(folder.glob("attacks/*.json"))]
+    rows.sort(key=lambda row: (row[0], row[1], float(row[2]), row[3:]))
+    head = ("attack", "objective", "ε", "norm", "steps", "images", "clean, in %", "robust, in %", "95% interval")
+    return [Table(head, rows)] if rows else []
+
+
+def _attack(path: Path) -> list[str]:
+    stored = read_json(path)
+    try:
+        attack, record = stored["config"]["attack"], stored["record"]
+        row = [record["method"], record["objective"], f"{record['epsilon']:g}", NORMS[attack.get("norm", "linf")]]
+        row += [str(attack["steps"]), f"{record['images']:,}", percent(record["clean_accuracy"])]
+        return [*row, percent(record["robust_accuracy"]), interval(record["robust_interval"])]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path} does not hold the record of an attack ({error})") from error
+
+
+def _evaluations(evaluations: list[tuple[Path, Record]]) -> list[Block]:
+    blocks: list[Block] = []
+    for folder, record in evaluations:
+        attacks = ", ".join(record["epsilons"][0]["by_attack"])
+        blocks.append(Text(f"Evaluation {folder.name}, answer {record['answer']}, attacks {attacks}:"))
+        blocks += [*accuracy_picture(record, f"accuracy-{folder.name}"), brackets(record)]
+    return blocks
+
+
+def _command(run: Run) -> list[Block]:
+    command = run.manifest.get("command")
+    return [Command(shlex.join([Path(command[0]).name, *map(str, command[1:])]))] if command else []

@@ -1,0 +1,161 @@
+"""The page of a study: its question, what the paper expects, its tables with intervals, its figures, its checklists."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from minicereb.errors import DataError
+from minicereb.experiments.configs import CerebellumModel, Experiment, Train, describe
+from minicereb.experiments.identity import from_json
+from minicereb.experiments.laboratory import Record
+from minicereb.experiments.reports.evaluation import accuracy_picture
+from minicereb.experiments.reports.parts import (
+    checked,
+    checklists,
+    interval,
+    percent,
+    read_evaluations,
+    settings,
+    versions,
+)
+from minicereb.experiments.studies import STUDIES, Study
+from minicereb.files import read_json
+from minicereb.report.page import REPORT, Block, Command, Page, Picture, Section, Table, Text
+from minicereb.report.pipes import read_blocks
+from minicereb.statistics import proportion_interval
+
+STUDY = "study.json"
+NO_PAPER = "No paper says what to expect here: the question is our own, and there are no published figures to compare."
+HEAD = ("model", "measured", "ours, in %", "95% interval", "images", "published, in %")
+
+
+def study_page(folder: Path) -> Page:
+    """Return the page of a complete study's folder; :class:`DataError` if a file in it is damaged."""
+    stored = _read(folder / STUDY)
+    known = STUDIES.get(stored["study"])
+    evaluations = read_evaluations(folder, "runs/*/evaluations/*")
+    records = [record for _, record in evaluations] or [each["record"] for each in stored["results"] if _is_evaluation(each)]
+    manifests = [read_json(path) for path in sorted(folder.glob("runs/*/manifest.json"))]
+    seeds = ", ".join(map(str, stored["seeds"]))
+    sections = [
+        Section("What the paper expects", [Text(known.expectation or NO_PAPER if known else NO_PAPER)]),
+        Section("Table", _table(folder)),
+        Section("Figures", _figures(folder, records, known.captions if known else {})),
+        Section("Masking checklist", checklists([found for record in records for found in checked(record)])),
+        Section("Each accuracy with its interval", _measured(stored["results"], known)),
+        Section("Settings", settings(each["config"] for each in stored["results"])),
+        Section("Versions", versions(manifests)),
+        Section("To reproduce it", [Command(_command(stored, known))]),
+    ]
+    lead = f"{stored['question']} Scale {stored['scale']}, seed{'s' * (len(stored['seeds']) > 1)} {seeds}."
+    return Page(f"Study: {stored['study']}", lead, sections)
+
+
+def _read(path: Path) -> Record:
+    stored = read_json(path)
+    if not isinstance(stored, dict) or not {"study", "question", "scale", "seeds", "results"} <= set(stored):
+        raise DataError(f"{path} does not hold a study")
+    if not all(isinstance(each, dict) and {"config", "record"} <= set(each) for each in stored["results"]):
+        raise DataError(f"{path} does not hold the results of a study")
+    return stored
+
+
+def _is_evaluation(result: Record) -> bool:
+    return result["config"].get("kind") == "EvaluatedModel"
+
+
+def _table(folder: Path) -> list[Block]:
+    path = folder / "table.md"
+    return [*read_blocks(path.read_text(encoding="utf-8"))] if path.exists() else []
+
+
+def _measured(results: list[Record], known: Study | None) -> list[Block]:
+    """Every accuracy of the study's experiments with the interval for its images, and what the paper prints for it."""
+    rows = []
+    for each in results:
+        config, record = each["config"], each["record"]
+        try:
+            experiment = from_json(config)
+        except DataError:  # of another version
+            return [Text("The settings are those of another version of the program; intervals are not computed again.")]
+        printed = known.published(experiment) if known and known.published else {}
+        for model, what, share, bounds, images in _accuracies(experiment, config["kind"], record):
+            row = [model, what.replace("_", " "), percent(share), interval(bounds), f"{images:,}"]
+            rows.append([*row, printed.get(what, "-")])
+    note = Text(
+        "One model, of one seed, in each line. The 95% interval (Clopper-Pearson) is that of the images, not of the seeds; where "
+        "two intervals overlap, these images may not decide between the two. The last column is what the paper prints, where it "
+        "prints something for just this."
+    )
+    return [note, Table(HEAD, rows)] if rows else []
+
+
+Accuracy = tuple[str, str, float | None, list[float] | None, int]
+
+
+def _accuracies(experiment: Experiment, kind: str, record: Record) -> Iterator[Accuracy]:
+    """Model, what is measured, share, interval and number of images, of the kinds of experiment that have such."""
+    models = [_named(train) for train in experiment.trainings]
+    if kind == "EvaluatedModel":
+        for entry in record["epsilons"]:
+            for side in ("attacked", "certified"):
+                what = f"{side}, {record['answer'].upper()}, ε = {entry['epsilon']:g}"
+                yield models[0], what, entry[side], entry[f"{side}_interval"], record["images"]
+    elif kind == "TransferredAttack":
+        way = f", by way of {experiment.trainings[1].model.description}"
+        for images in ("all", "filtered"):
+            for name, share in record[images].items():
+                if share is not None:
+                    yield models[0] + way, f"{images} {name}", share["accuracy"], share["interval"], share["of"]
+    elif kind == "TransferMatrix":
+        n, models = record["images"], [f"{number}: {model}" for number, model in enumerate(models, 1)]
+        for source, shares in zip(models, record["accuracy"], strict=True):
+            for model, share in zip(models, shares, strict=True):
+                yield model, f"on images attacked against {source}", share, list(proportion_interval(round(share * n), n)), n
+    elif "robust_interval" in record:
+        what = f"{record['method']}, {record['objective']}, ε = {record['epsilon']:g}"
+        answers = "LAP, " if kind == "AttackedAverage" else ""
+        yield models[0], answers + what, record["robust_accuracy"], record["robust_interval"], record["images"]
+
+
+def _named(train: Train) -> str:
+    """A model with what else tells it from the others of a study: how it learned, and from which seed."""
+    closed = isinstance(train.model, CerebellumModel) and train.model.rule == "least-squares"
+    how = "least squares" if closed else f"{train.optimizer} {train.learning_rate:.3g}"
+    return f"{describe(train)}, {how}, seed {train.seed}"
+
+
+def _figures(folder: Path, records: list[Record], captions: Mapping[str, str]) -> list[Block]:
+    """The study's own figures, and the bracket of each evaluation if it draws none."""
+    stem = Path(REPORT).stem
+    names = sorted({path.stem for ending in ("svg", "png") for path in folder.glob(f"*.{ending}")})
+    blocks: list[Block] = []
+    for name in names:
+        ending = next(ending for ending in (".svg", ".png") if (folder / f"{name}{ending}").exists())
+        if not name.startswith(f"{stem}-"):
+            caption = captions.get(name, name.replace("-", " "))
+            blocks.append(Picture(name, (folder / f"{name}{ending}").read_bytes(), ending, caption))
+    return blocks or [block for n, record in enumerate(records) for block in accuracy_picture(record, f"accuracy-{n}")]
+
+
+def _command(stored: Record, known: Study | None) -> str:
+    command = ["minicereb", "study", stored["study"], "--scale", stored["scale"]]
+    command += [part for seed in stored["seeds"] for part in ("--seed", str(seed))]
+    data = next((name for each in stored["results"] for name in _data(each["config"])), None)
+    if data is not None and (known is None or known.dataset.get(stored["scale"]) != data):
+        command += ["--dataset", data]
+    return shlex.join(command)
+
+
+def _data(config: object) -> Iterator[str]:
+    """Names of the data sets in settings."""
+    if isinstance(config, dict):
+        if config.get("kind") == "Data":
+            yield config["name"]
+        for value in config.values():
+            yield from _data(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _data(value)

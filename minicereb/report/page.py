@@ -1,0 +1,210 @@
+"""Pages for reading: sections of text, tables, pictures and commands, as one HTML file or as Markdown."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from minicereb.errors import InputError, MinicerebError
+from minicereb.files import atomic_write
+
+TEMPLATE = "page.html.j2"
+REPORT, REPORT_TEXT = "report.html", "report.md"  # what a page is called unless another name is given
+MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
+SYMBOLS = {"pass": "✓", "warn": "!", "fail": "✗", "not tested": "–"}  # so that a verdict is not told by its colour alone
+NUMBER = re.compile(r"[-+±]?[\d.,]+( %)?( \(.*\)| to [-+]?[\d.,]+)?|-|")
+WIDE = 40  # characters from which on a cell is a sentence
+
+
+class Verdict(str):
+    """A cell of a table that is a verdict of the checklist, shown with a symbol and a colour."""
+
+    @property
+    def symbol(self) -> str:
+        """What stands before the word."""
+        return SYMBOLS.get(self, "?")
+
+    @property
+    def style(self) -> str:
+        """Name of its style in the page."""
+        return self.replace(" ", "-") if self in SYMBOLS else "not-tested"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+    kind: str = "text"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line."""
+
+    text: str
+    kind: str = "command"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; cells are text, or :class:`Verdict`."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    kind: str = "table"
+
+    @property
+    def numeric(self) -> list[bool]:
+        """For each column whether it holds nothing but numbers, which stand right."""
+        return [all(NUMBER.fullmatch(row[place]) for row in self.rows) for place in range(len(self.head))]
+
+    @property
+    def styles(self) -> list[str]:
+        """For each column the style of its cells: numbers, sentences, or nothing in particular."""
+        longest = [max((len(row[place]) for row in self.rows), default=0) for place in range(len(self.head))]
+        return ["right" if right else "wide" if most >= WIDE else "" for right, most in zip(self.numeric, longest, strict=True)]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure.
+
+    Parameters
+    ----------
+    name : str
+        Of a file, without its ending.
+    content : bytes
+        Of an SVG or PNG file.
+    ending : {".svg", ".png"}
+    caption : str
+    """
+
+    name: str
+    content: bytes
+    ending: str
+    caption: str
+    kind: str = "picture"
+
+    @property
+    def address(self) -> str:
+        """The whole picture as an address, so that a page needs no other file."""
+        return f"data:{MEDIA[self.ending]};base64,{base64.b64encode(self.content).decode()}"
+
+
+Block = Text | Command | Table | Picture
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A title, a sentence under it, and sections; those without content are left out."""
+
+    title: str
+    lead: str
+    sections: Sequence[Section]
+
+    @property
+    def filled(self) -> list[Section]:
+        """The sections that hold something."""
+        return [section for section in self.sections if section.blocks]
+
+
+def html(page: Page) -> str:
+    """Return a page as one HTML document that needs nothing else: no script, no other file, no network.
+
+    Raises
+    ------
+    MinicerebError
+        If jinja2 is not installed.
+    """
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ImportError as error:
+        raise MinicerebError("a report needs jinja2, which is not installed: pip install 'minicereb[report]'") from error
+    source = (resources.files("minicereb.report") / TEMPLATE).read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(source).render(page=page)
+
+
+def markdown(page: Page, pictures: dict[int, str]) -> str:
+    """Return a page as Markdown.
+
+    Parameters
+    ----------
+    page : Page
+    pictures : dict
+        The file of each picture, by its number on the page.
+    """
+    lines, number = [f"# {_plain(page.title)}", "", _plain(page.lead), ""], 0
+    for section in page.filled:
+        lines += [f"## {_plain(section.title)}", ""]
+        for block in section.blocks:
+            if isinstance(block, Picture):
+                lines += [f"![{_plain(block.caption)}]({pictures[number]})", "", _plain(block.caption), ""]
+                number += 1
+            else:
+                lines += [*_lines(block), ""]
+    return "\n".join(lines)
+
+
+def _lines(block: Any) -> Iterator[str]:
+    if isinstance(block, Table):
+        yield _row(block.head)
+        yield "|" + "|".join("---:" if right else "---" for right in block.numeric) + "|"
+        yield from map(_row, block.rows)
+    elif isinstance(block, Command):
+        yield "```sh"
+        yield block.text.replace("`", "'")
+        yield "```"
+    else:
+        yield _plain(block.text)
+
+
+def _row(cells: Sequence[str]) -> str:
+    shown = [f"{cell.symbol} {cell}" if isinstance(cell, Verdict) else cell for cell in cells]
+    return "| " + " | ".join(_plain(cell).replace("|", "\\|") for cell in shown) + " |"
+
+
+def _plain(text: str) -> str:
+    """Text in which nothing is taken for a tag, a picture or a link, in one line."""
+    return re.sub(r"([\\`*_\[\]])", r"\\\1", " ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
+
+
+def write(page: Page, path: Path) -> list[Path]:
+    """Write a page: `path` the HTML file, beside it Markdown, and the pictures that this refers to.
+
+    Returns
+    -------
+    list of Path
+        The HTML file, the Markdown file, the pictures.
+
+    Raises
+    ------
+    InputError
+        If a Markdown file of that name is there and no page beside it: it is somebody else's.
+    """
+    text = path.with_suffix(".md")
+    if text.exists() and not path.exists():
+        raise InputError("out", str(path), f"another name: {text} is there already, and does not belong to a report")
+    document = html(page)
+    pictures = [block for section in page.filled for block in section.blocks if isinstance(block, Picture)]
+    places = [path.with_name(f"{path.stem}-{picture.name}{picture.ending}") for picture in pictures]
+    contents = [document.encode(), markdown(page, {n: place.name for n, place in enumerate(places)}).encode()]
+    written = [path, text, *places]
+    for place, content in zip(written, [*contents, *(picture.content for picture in pictures)], strict=True):
+        with atomic_write(place) as file:
+            file.write(content)
+    return written

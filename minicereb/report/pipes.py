@@ -1,0 +1,31 @@
+"""Reading the tables that studies write: Markdown's tables of pipes, and the paragraphs between them."""
+
+from __future__ import annotations
+
+import re
+
+from minicereb.report.page import Table, Text
+
+RULE = re.compile(r"\|?[\s:|-]*-[\s:|-]*")
+
+
+def read_blocks(source: str) -> list[Table | Text]:
+    """Return the tables and paragraphs of a text, in their order.
+
+    A table is a line of cells between pipes, a rule, and further such lines, filled up or cut to the first one's length.
+    """
+    blocks: list[Table | Text] = []
+    for part in re.split(r"\n\s*\n", source.strip()):
+        lines = part.splitlines()
+        if len(lines) >= 2 and "|" in lines[0] and "|" in lines[1] and RULE.fullmatch(lines[1].strip()):
+            head = _cells(lines[0])
+            rows = [(_cells(line) + [""] * len(head))[: len(head)] for line in lines[2:]]
+            blocks.append(Table(head, rows))
+        elif part.strip():
+            blocks.append(Text(" ".join(part.split())))
+    return blocks
+
+
+def _cells(line: str) -> list[str]:
+    inside = re.sub(r"(?<!\\)\|$", "", line.strip().removeprefix("|"))
+    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", inside)]
