@@ -48,15 +48,8 @@ class NotDone(MinicerebError):  # noqa: N818
     """
 
     def __init__(self, reasons: dict[Job, str], total: int):
-        lines = (f"  {name_of(job)}: {reason}" for job, reason in reasons.items())
-        super().__init__(
-            "\n".join(
-                [
-                    f"{len(reasons)} of {total} jobs were not done; the others are, and the same command does the rest",
-                    *lines,
-                ]
-            )
-        )
+        head = f"{len(reasons)} of {total} jobs were not done; the others are, and the same command tries these again"
+        super().__init__("\n".join([head, *(f"  {name_of(job)}: {reason}" for job, reason in reasons.items())]))
         self.reasons = reasons
 
 
@@ -80,8 +73,9 @@ def name_of(job: Job) -> str:
     """Return a few words for a job."""
     if isinstance(job, Train):
         return f"training {describe(job)}, seed {job.seed}"
-    models = "; ".join(map(describe, job.trainings))
-    return f"{type(job).__name__}{f' of {models}' if models else ''}"
+    models, attack = "; ".join(map(describe, job.trainings)), getattr(job, "attack", None)
+    how = "" if attack is None else f", {attack.method} on {attack.objective} at {attack.epsilon:g}"
+    return f"{type(job).__name__}{f' of {models}' if models else ''}{how}"
 
 
 def reason_of(error: BaseException) -> str:

@@ -83,6 +83,10 @@ def one_after_another(jobs: dict[Job, tuple[Job, ...]], laboratory: Laboratory) 
     """Do the jobs in this process, in their order; returns why some were not done."""
     done, undone = 0, dict[Job, str]()
     for job, needed in jobs.items():
+        if is_done(job, laboratory):
+            done += 1
+            yield Progress(done, len(jobs), f"found: {name_of(job)}")
+            continue
         reason = _obstacle(needed, undone)
         if reason is None:
             try:
