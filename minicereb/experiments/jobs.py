@@ -115,7 +115,7 @@ def _told(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
     began = told = time.time()
 
     def tell(state: str, doing: str) -> None:
-        notice = {"job": name_of(job), "kind": kind_of(job), "state": state, "doing": doing}
+        notice: dict[str, Any] = {"job": name_of(job), "kind": kind_of(job), "state": state, "doing": doing}
         notice |= {"worker": f"{socket.gethostname()} {os.getpid()}", "began": began, "seconds": time.time() - began}
         write_json(notice_path(laboratory.out, _short(job)), notice)
 
@@ -150,10 +150,10 @@ def notice_path(out: Path, short: str) -> Path:
 
 def write_plan(out: Path, about: dict[str, Any], jobs: Sequence[Job], laboratory: Laboratory, workers: int) -> None:
     """Write what a study is about to do, for :func:`minicereb.experiments.status.survey`."""
-    entries = [
-        {"hash": _short(job), "job": name_of(job), "kind": kind_of(job), "done": is_done(job, laboratory)} for job in jobs
-    ]
-    write_json(out / "jobs" / f"study-{about['study']}.json", {**about, "began": time.time(), "workers": workers, "jobs": entries})
+    entries = [{"hash": _short(job), "job": name_of(job), "kind": kind_of(job), "done": is_done(job, laboratory)} for job in jobs]
+    write_json(
+        out / "jobs" / f"study-{about['study']}.json", {**about, "began": time.time(), "workers": workers, "jobs": entries}
+    )
 
 
 def _short(job: Job) -> str:

@@ -1,4 +1,4 @@
-"""The jobs of a study, one after the other or side by side: on any ``concurrent.futures`` executor, built in are processes and Dask.
+"""The jobs of a study, one after the other or side by side, on any ``concurrent.futures`` executor; built in: processes, Dask.
 
 A job travels as settings and comes back as nothing: what it comes to is in the study's folder, which every worker must see.
 """
@@ -6,6 +6,7 @@ A job travels as settings and comes back as nothing: what it comes to is in the 
 from __future__ import annotations
 
 import functools
+import logging
 import multiprocessing
 import os
 import signal
@@ -27,6 +28,8 @@ from minicereb.files import file_lock, is_locked
 
 TRIES = 4  # of a job whose workers are lost
 SECONDS_BETWEEN_REPORTS = 0.25
+SECONDS_TO_ANSWER = 10.0  # for a scheduler
+SECONDS_TO_STOP = 60.0  # for jobs that stop; a Dask scheduler without workers would be waited for in vain
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,10 @@ def dask(address: str) -> Iterator[Crew]:
     except ImportError as error:
         raise RunError("scheduler: needs Dask; pip install 'minicereb[cluster]'") from error
     try:
-        client = Client(address, timeout=10, set_as_default=False)
+        client = Client(address, timeout=SECONDS_TO_ANSWER, set_as_default=False)
     except (OSError, ValueError) as error:
         raise RunError(f"scheduler: nothing answers at {address}; start it with: dask scheduler ({error})") from error
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what happens to it is told as our own error
     with client:
         hosts = [worker["host"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
         if not hosts:
@@ -154,8 +158,9 @@ def spread(jobs: dict[Job, tuple[Job, ...]], laboratory: Laboratory, crew: Crew)
                     yield Progress(len(done), len(jobs), _ended(job, reason))
         finally:
             mark.unlink(missing_ok=True)
+            wait(running, SECONDS_TO_STOP)
             for executor in {*idle, *(executor for _, executor in running.values())}:
-                executor.shutdown(cancel_futures=True)
+                executor.shutdown(wait=crew.places is not None)
     return undone
 
 
