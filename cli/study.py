@@ -8,9 +8,14 @@ from pathlib import Path
 import click
 
 from minicereb import datasets
+from minicereb.backend import execution
 from minicereb.cli.options import as_json, execution_options
-from minicereb.cli.output import StatusLines, clock, interruption, print_json, stop_interrupted
+from minicereb.cli.output import StatusLines, clock, interruption, print_json, print_table, stop_interrupted
 from minicereb.errors import InputError, require
+from minicereb.experiments.configs import Data
+from minicereb.experiments.estimate import Estimate, estimates
+from minicereb.experiments.jobs import jobs_of, name_of
+from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.scaling import dask, processes
 from minicereb.experiments.status import Survey, survey, surveys
 from minicereb.experiments.studies import SCALES, STUDIES, study_named
@@ -33,6 +38,7 @@ from minicereb.files import read_json
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: runs/study-NAME-SCALE]")
 @click.option("--workers", type=int, help="Worker processes, which share cores and memory.  [default: none, one job at a time]")
 @click.option("--scheduler", metavar="ADDRESS", help="Of a Dask scheduler whose workers do the jobs: tcp://HOST:PORT.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done and about what it would cost; do nothing.")
 @execution_options
 @as_json
 def study(
@@ -44,6 +50,7 @@ def study(
     out: Path | None,
     workers: int | None,
     scheduler: str | None,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Carry out the study NAME and print its table; given again, it goes on where it was.
@@ -60,6 +67,10 @@ def study(
     out = out or Path("runs") / f"study-{name}-{scale}"
     seeds = seeds or ((0, 123) if scale == "paper" else (0,))
     data = datasets.load(dataset or chosen.dataset[scale])
+    if dry_run:
+        jobs = jobs_of(chosen.plan(Data(data.name, data.sha256), scale, seeds))
+        _expect(list(estimates(jobs, Laboratory(data, out))), workers or 1, as_json)
+        return
     lines, finished = StatusLines(), False
     hired = nullcontext(processes(workers) if workers else None) if scheduler is None else dask(scheduler)
     with hired as crew:
@@ -87,6 +98,38 @@ def study(
 
 
 study.help += "\n\nStudies: " + "; ".join(f"{each.name} ({each.question})" for each in STUDIES.values())  # type: ignore[operator]
+
+
+def _expect(expected: list[Estimate], workers: int, as_json: bool) -> None:
+    """Print what a study would do."""
+    seconds = sum(each.seconds or 0.0 for each in expected) / workers
+    memory = workers * max((each.memory or 0 for each in expected), default=0) + execution().memory
+    disk = sum(each.disk or 0 for each in expected)
+    if as_json:
+        jobs = [{**each._asdict(), "job": name_of(each.job)} for each in expected]
+        print_json({"jobs": jobs, "seconds": seconds, "memory": memory, "disk": disk})
+        return
+    print_table(("time", "job"), [(_cost(each), name_of(each.job)) for each in expected])
+    unknown = sum(each.seconds is None for each in expected)
+    unknown_too = f", and {unknown} jobs that are not estimated" if unknown else ""
+    click.echo(
+        f"\n{sum(not each.done for each in expected)} of {len(expected)} jobs to do: about {clock(seconds)} with {workers} at a "
+        f"time{unknown_too}; memory up to {_size(memory)}, disk up to {_size(disk)}.\n"
+        "Guessed from short probes of learning and attacking; evaluations while learning are left out, and attacks are shorter\n"
+        "where images are misclassified as they are."
+    )
+
+
+def _cost(expected: Estimate) -> str:
+    if expected.done:
+        return "done"
+    if expected.seconds is None:
+        return "?"
+    return f"{expected.seconds:.1f} s" if expected.seconds < 60 else clock(expected.seconds)
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _status(folder: Path | None, as_json: bool) -> None:

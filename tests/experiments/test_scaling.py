@@ -23,8 +23,10 @@ from minicereb.attacks.settings import Attack
 from minicereb.errors import MinicerebError, RunError
 from minicereb.experiments import jobs, scaling
 from minicereb.experiments.configs import AttackedModel, CerebellumModel, Data, Train
+from minicereb.experiments.estimate import estimates
 from minicereb.experiments.jobs import NotDone, do_job, is_done, jobs_of
 from minicereb.experiments.laboratory import Laboratory
+from minicereb.experiments.runs import read_run
 from minicereb.experiments.scaling import Crew, dask, processes
 from minicereb.experiments.status import survey, surveys
 from minicereb.experiments.studies.study import Study, carry_out
@@ -79,7 +81,8 @@ def assert_equal(out, whole):
 
 def results_of(out):
     """When each result was written: it stays so if nothing is done twice."""
-    paths = [*out.glob("runs/*/model.npz"), *out.glob("runs/*/attacks/*.json")]
+    runs = [run for run in out.glob("runs/*") if (run / "manifest.json").exists() and read_run(run).result]
+    paths = [path for run in runs for path in (run / "model.npz", *run.glob("attacks/*.json"))]
     return {path: path.stat().st_mtime_ns for path in paths}
 
 
@@ -361,3 +364,15 @@ def test_status_tells_running_from_stopped_and_guesses_the_time_left(small, tmp_
     assert 0 < stand.seconds_left < 60
     progress.close()
     assert survey(tmp_path, "toy").running == []
+
+
+def test_a_dry_run_names_every_job_and_writes_nothing(small, tmp_path):
+    jobs = jobs_of(plan(Data(small.name, small.sha256), "smoke", (0,)))
+    expected = list(estimates(jobs, Laboratory(small, tmp_path)))
+    assert [each.job for each in expected] == list(jobs)
+    assert all(0 < each.seconds < 60 and not each.done for each in expected)
+    assert list(tmp_path.iterdir()) == []
+    seconds = {each.job.attack: each.seconds for each in expected if isinstance(each.job, AttackedModel)}
+    assert seconds[ATTACKS[1]] > seconds[ATTACKS[0]]
+    list(study(small, tmp_path))
+    assert {(each.done, each.seconds) for each in estimates(jobs, Laboratory(small, tmp_path))} == {(True, 0.0)}
