@@ -13,6 +13,7 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import closing, contextmanager
@@ -112,7 +113,7 @@ def spread(jobs: dict[Job, tuple[Job, ...]], laboratory: Laboratory, crew: Crew)
     When the generator is closed, jobs that are being done stop where they can be taken up again, and it waits for that.
     """
     done = {job for job in jobs if is_done(job, laboratory)}
-    waiting, undone, tries = [job for job in jobs if job not in done], dict[Job, str](), dict.fromkeys(jobs, 0)
+    waiting, undone, lost = [job for job in jobs if job not in done], dict[Job, str](), Counter[Job]()
     running: dict[Future, tuple[Job, Executor]] = {}
     idle = [crew.hire() for _ in range(min(crew.places or 1, len(waiting)))]
     with _mark(laboratory.out) as mark:
@@ -122,34 +123,23 @@ def spread(jobs: dict[Job, tuple[Job, ...]], laboratory: Laboratory, crew: Crew)
                     reason = _obstacle(jobs[job], undone)
                     if reason is not None:
                         undone[job] = reason
-                        waiting.remove(job)
                         yield Progress(len(done), len(jobs), _ended(job, reason))
                     elif idle and done.issuperset(jobs[job]):
                         executor = idle.pop() if crew.places else idle[0]
-                        running[executor.submit(work, _order(job, laboratory, mark, crew))] = job, executor
-                        waiting.remove(job)
+                        running[_submit(executor, _order(job, laboratory, mark, crew))] = job, executor
+                    else:
+                        continue
+                    waiting.remove(job)
                 yield Progress(len(done), len(jobs), f"{len(running)} jobs running")
                 for future in wait(running, SECONDS_BETWEEN_REPORTS, FIRST_COMPLETED).done:
                     job, executor = running.pop(future)
-                    tries[job] += 1
-                    try:
-                        reason = future.result()
-                    except crew.lost as error:
-                        if crew.places:
-                            executor.shutdown(wait=False)
-                            executor = crew.hire()
-                        again = tries[job] < TRIES
-                        reason = f"its worker was lost {tries[job]} times ({type(error).__name__})"
-                        if again:
-                            waiting.insert(0, job)
-                            yield Progress(len(done), len(jobs), f"again: {name_of(job)}, whose worker was lost")
-                    except CancelledError:
-                        raise RunError("the scheduler was lost; what is done is kept, and the same command goes on") from None
-                    else:
-                        again = False
+                    reason, was_lost = _outcome(future, crew)
+                    lost[job] += was_lost
                     if crew.places:
-                        idle.append(executor)
-                    if again:
+                        idle.append(_replaced(executor, crew) if was_lost else executor)
+                    if was_lost and lost[job] < TRIES:
+                        waiting.insert(0, job)
+                        yield Progress(len(done), len(jobs), f"again: {name_of(job)}: {reason}")
                         continue
                     if reason is None:
                         done.add(job)
@@ -162,6 +152,32 @@ def spread(jobs: dict[Job, tuple[Job, ...]], laboratory: Laboratory, crew: Crew)
             for executor in {*idle, *(executor for _, executor in running.values())}:
                 executor.shutdown(wait=crew.places is not None)
     return undone
+
+
+def _submit(executor: Executor, order: Order) -> Future:
+    try:
+        return executor.submit(work, order)
+    except Exception as error:  # its process died while it had nothing to do
+        future: Future = Future()
+        future.set_exception(error)
+        return future
+
+
+def _outcome(future: Future, crew: Crew) -> tuple[str | None, bool]:
+    """Why a job failed, if it did, and whether because its worker was lost."""
+    try:
+        return future.result(), False
+    except crew.lost as error:
+        return f"its worker was lost ({type(error).__name__})", True
+    except CancelledError:
+        raise RunError("the scheduler was lost; what is done is kept, and the same command goes on") from None
+    except Exception as error:
+        return reason_of(error), False
+
+
+def _replaced(executor: Executor, crew: Crew) -> Executor:
+    executor.shutdown(wait=False)
+    return crew.hire()
 
 
 def _obstacle(needed: tuple[Job, ...], undone: dict[Job, str]) -> str | None:
