@@ -73,7 +73,8 @@ def name_of(job: Job) -> str:
     """Return a few words for a job."""
     if isinstance(job, Train):
         return f"training {describe(job)}, seed {job.seed}"
-    models, attack = "; ".join(map(describe, job.trainings)), getattr(job, "attack", None)
+    models = "; ".join(f"{describe(train)}, seed {train.seed}" for train in job.trainings)
+    attack = getattr(job, "attack", None)
     how = "" if attack is None else f", {attack.method} on {attack.objective} at {attack.epsilon:g}"
     return f"{type(job).__name__}{f' of {models}' if models else ''}{how}"
 
