@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import os
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
@@ -119,7 +119,8 @@ def test_a_job_that_another_process_is_doing_is_waited_for(small, tmp_path):
 
 def test_two_studies_in_one_folder_at_once_share_the_work(small, whole, tmp_path):
     both = [command(small, tmp_path, workers) for workers in (0, 0)]
-    said = [process.communicate(timeout=120) for process in both]
+    with ThreadPoolExecutor(2) as pool:  # both are read at once: one that cannot print would not let go of its lock
+        said = list(pool.map(lambda process: process.communicate(timeout=120), both))
     assert [process.returncode for process in both] == [0, 0], said
     assert_equal(tmp_path, whole)
     trained = [line for out, _ in said for line in out.splitlines() if "epoch 12.00 of 12" in line]
