@@ -1,8 +1,9 @@
-"""What commands print: JSON or tables on standard output, progress on standard error and only to a terminal."""
+"""What commands print: JSON or tables on standard output, progress on standard error, mostly only to a terminal."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import time
@@ -58,6 +59,46 @@ class StatusLine:
         if self.shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+
+class StatusLines:
+    """Several lines at the foot of a terminal that are written over; anywhere else nothing but what is said in passing."""
+
+    def __init__(self) -> None:
+        self.shown = sys.stderr.isatty()
+        self.written, self.last = 0, 0.0
+
+    def due(self) -> bool:
+        """Whether the lines should be written again: on a terminal, once a second."""
+        return self.shown and time.monotonic() - self.last > 1
+
+    def update(self, lines: Sequence[str]) -> None:
+        """Show `lines`, cut to the terminal, in place of those before."""
+        self.close()
+        size = shutil.get_terminal_size()
+        lines = [line[: size.columns - 1] for line in lines[: size.lines - 1]]
+        sys.stderr.write("".join(f"{line}\n" for line in lines))
+        sys.stderr.flush()
+        self.written, self.last = len(lines), time.monotonic()
+
+    def say(self, line: str) -> None:
+        """Write a line that stays."""
+        self.close()
+        self.last = 0.0
+        click.echo(line, err=True)
+
+    def close(self) -> None:
+        """Clear the lines."""
+        if self.written:
+            sys.stderr.write(f"\x1b[{self.written}F\x1b[J")
+            sys.stderr.flush()
+        self.written = 0
+
+
+def clock(seconds: float) -> str:
+    """Return minutes and seconds as ``"1:23"``, with hours where there are any."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 class Pace:

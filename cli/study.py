@@ -1,22 +1,31 @@
-"""``minicereb study``: carry out one of the project's studies."""
+"""``minicereb study``: carry out one of the project's studies, or say how one stands."""
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import click
 
 from minicereb import datasets
+from minicereb.backend import execution
 from minicereb.cli.options import as_json, execution_options
-from minicereb.cli.output import StatusLine, interruption, print_json, stop_interrupted
+from minicereb.cli.output import StatusLines, clock, interruption, print_json, print_table, stop_interrupted
+from minicereb.errors import InputError, require
+from minicereb.experiments.configs import Data
+from minicereb.experiments.estimate import Estimate, estimates
+from minicereb.experiments.jobs import jobs_of, name_of
+from minicereb.experiments.laboratory import Laboratory
+from minicereb.experiments.scaling import dask, processes
+from minicereb.experiments.status import Survey, survey, surveys
 from minicereb.experiments.studies import SCALES, STUDIES, study_named
 from minicereb.experiments.studies.study import carry_out
 from minicereb.files import read_json
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", metavar="NAME")
+@click.argument("folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path))
 @click.option(
     "--scale",
     type=click.Choice(SCALES),
@@ -27,23 +36,56 @@ from minicereb.files import read_json
 @click.option("--seed", "seeds", type=int, multiple=True, help="One or more.  [default: 0; at paper scale 0 and 123]")
 @click.option("--dataset", help="Use this data set instead of the study's own.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: runs/study-NAME-SCALE]")
+@click.option("--workers", type=int, help="Worker processes, which share cores and memory.  [default: none, one job at a time]")
+@click.option("--scheduler", metavar="ADDRESS", help="Of a Dask scheduler whose workers do the jobs: tcp://HOST:PORT.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done and about what it would cost; do nothing.")
 @execution_options
 @as_json
-def study(name: str, scale: str, seeds: tuple[int, ...], dataset: str | None, out: Path | None, as_json: bool) -> None:
-    """Carry out the study NAME and print its table; given again, it goes on where it was."""
+def study(
+    name: str,
+    folder: Path | None,
+    scale: str,
+    seeds: tuple[int, ...],
+    dataset: str | None,
+    out: Path | None,
+    workers: int | None,
+    scheduler: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Carry out the study NAME and print its table; given again, it goes on where it was.
+
+    NAME may be the word status: then say how the study in the folder DIR stands.
+    """
+    if name == "status":
+        _status(folder, as_json)
+        return
+    require(folder is None, "DIR", str(folder), "nothing, except with status")
+    require(workers is None or workers >= 1, "workers", workers, "a whole number of at least 1")
+    require(workers is None or scheduler is None, "scheduler", scheduler, "nothing with --workers: it has its own")
     chosen = study_named(name)
     out = out or Path("runs") / f"study-{name}-{scale}"
     seeds = seeds or ((0, 123) if scale == "paper" else (0,))
     data = datasets.load(dataset or chosen.dataset[scale])
-    line, finished = StatusLine(), False
-    with interruption() as interrupted, closing(carry_out(chosen, scale, seeds, data, out)) as progress:
-        for step in progress:
-            line.update(f"{step.done}/{step.total}  {step.doing}")
-            if interrupted:
-                break
-        else:
-            finished = True
-    line.close()
+    if dry_run:
+        jobs = jobs_of(chosen.plan(Data(data.name, data.sha256), scale, seeds))
+        _expect(list(estimates(jobs, Laboratory(data, out))), workers or 1, as_json)
+        return
+    lines, finished = StatusLines(), False
+    hired = nullcontext(processes(workers) if workers else None) if scheduler is None else dask(scheduler)
+    with hired as crew:
+        progress = carry_out(chosen, scale, seeds, data, out if scheduler is None else out.resolve(), crew)
+        with interruption() as interrupted, closing(progress):
+            for step in progress:
+                if lines.due():
+                    lines.update(_lines(survey(out, name)))
+                if step.doing.startswith(("not done: ", "again: ") if lines.shown else ("done: ", "not done: ", "again: ")):
+                    lines.say(f"{step.done}/{step.total}  {step.doing}")
+                if interrupted:
+                    break
+            else:
+                finished = True
+    lines.close()
     if not finished:
         stop_interrupted(out)
     if as_json:
@@ -56,3 +98,56 @@ def study(name: str, scale: str, seeds: tuple[int, ...], dataset: str | None, ou
 
 
 study.help += "\n\nStudies: " + "; ".join(f"{each.name} ({each.question})" for each in STUDIES.values())  # type: ignore[operator]
+
+
+def _expect(expected: list[Estimate], workers: int, as_json: bool) -> None:
+    """Print what a study would do."""
+    seconds = sum(each.seconds or 0.0 for each in expected) / workers
+    memory = workers * max((each.memory or 0 for each in expected), default=0) + execution().memory
+    disk = sum(each.disk or 0 for each in expected)
+    if as_json:
+        jobs = [{**each._asdict(), "job": name_of(each.job)} for each in expected]
+        print_json({"jobs": jobs, "seconds": seconds, "memory": memory, "disk": disk})
+        return
+    print_table(("time", "job"), [(_cost(each), name_of(each.job)) for each in expected])
+    unknown = sum(each.seconds is None for each in expected)
+    unknown_too = f", and {unknown} jobs that are not estimated" if unknown else ""
+    click.echo(
+        f"\n{sum(not each.done for each in expected)} of {len(expected)} jobs to do: about {clock(seconds)} with {workers} at a "
+        f"time{unknown_too}; memory up to {_size(memory)}, disk up to {_size(disk)}.\n"
+        "Guessed from short probes of learning and attacking; evaluations while learning are left out, and attacks are shorter\n"
+        "where images are misclassified as they are."
+    )
+
+
+def _cost(expected: Estimate) -> str:
+    if expected.done:
+        return "done"
+    if expected.seconds is None:
+        return "?"
+    return f"{expected.seconds:.1f} s" if expected.seconds < 60 else clock(expected.seconds)
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def _status(folder: Path | None, as_json: bool) -> None:
+    if folder is None:
+        raise InputError("DIR", "", "the folder of a study")
+    found = surveys(folder)
+    if as_json:
+        print_json({"studies": [each._asdict() for each in found]})
+        return
+    for each in found:
+        click.echo("\n".join(_lines(each)))
+
+
+def _lines(stand: Survey) -> list[str]:
+    """The total, then a line for each job that is running or failed."""
+    left = "" if stand.seconds_left is None or stand.done == stand.total else f", about {clock(stand.seconds_left)} left"
+    return [
+        f"{stand.study} {stand.scale}: {stand.done} of {stand.total} jobs done, {len(stand.running)} running{left}",
+        *(f"  {clock(job['seconds'])}  {job['doing'] or job['job']}  ({job['worker']})" for job in stand.running),
+        *(f"  failed: {job['job']}: {job['doing']}" for job in stand.failed),
+    ]

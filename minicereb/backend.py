@@ -318,6 +318,11 @@ def one_blas_thread() -> AbstractContextManager[Any]:
     return _blas().limit(limits=1)
 
 
+def keep_blas_to(threads: int) -> None:
+    """Let BLAS have this many threads from here on, where other processes are to have the other cores."""
+    _blas().limit(limits=threads)
+
+
 @functools.cache
 def _blas() -> ThreadpoolController:
     return ThreadpoolController()

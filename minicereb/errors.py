@@ -35,6 +35,10 @@ class RunError(MinicerebError):
     """A run folder is missing, belongs to other settings, or is in use."""
 
 
+class InUseError(RunError):
+    """Another process is at work on the same thing; a study waits for it."""
+
+
 def require(condition: bool, setting: str, value: object, expected: str) -> None:
     """Raise :class:`InputError` unless `condition` holds."""
     if not condition:

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from minicereb.errors import DataError, MinicerebError, RunError
+from minicereb.errors import DataError, InUseError, MinicerebError
 
 
 @contextlib.contextmanager
@@ -128,17 +128,37 @@ def _check_archive(file: IO[bytes]) -> None:
             raise zipfile.BadZipFile("entries are missing")
 
 
+def folder_lock(folder: str | os.PathLike) -> contextlib.AbstractContextManager[None]:
+    """Hold a folder for one process, as :func:`file_lock` does, by the file ``.lock`` in it."""
+    return file_lock(Path(folder) / ".lock", str(folder))
+
+
 @contextlib.contextmanager
-def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
-    """Hold a folder for one process; the operating system releases it even when that process is killed."""
-    path = Path(folder) / ".lock"
+def file_lock(path: str | os.PathLike, what: str) -> Iterator[None]:
+    """Hold `path`, an empty file, for one process; the operating system releases it even when that process is killed.
+
+    :class:`InUseError`, which calls it `what`, if another process holds it.
+    """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+b") as file:
         try:
             _lock(file)
         except OSError as error:
-            raise RunError(f"{folder} is in use by another process") from error
+            raise InUseError(f"{what} is in use by another process") from error
         yield
+
+
+def is_locked(path: str | os.PathLike) -> bool:
+    """Whether a process holds `path` by :func:`file_lock`."""
+    try:
+        with open(path, "rb") as file:
+            _lock(file)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _lock(file: IO[bytes]) -> None:

@@ -27,11 +27,7 @@ EXPERIMENTS: dict[type, Callable[[Any, Laboratory], Generator[str, None, Record]
 
 
 def carry_out_experiment(config: Experiment, laboratory: Laboratory) -> Generator[str, None, Record]:
-    """Carry out an experiment, or find its record; yields the progress in words and returns the record.
-
-    To the record as it is kept are added the names of the run folders and the test accuracies of the models that the
-    experiment stands on: ``run`` and ``test_accuracy`` if it is one, lists ``runs`` and ``test_accuracies`` if there are more.
-    """
+    """Carry out an experiment, or find its record; yields the progress in words and returns :func:`result_of` it."""
     for train in config.trainings:
         yield from laboratory.train(train)
     path = record_path(config, laboratory)
@@ -40,11 +36,21 @@ def carry_out_experiment(config: Experiment, laboratory: Laboratory) -> Generato
             yield from carry_out_experiment(other, laboratory)
         record = yield from EXPERIMENTS[type(config)](config, laboratory)
         write_record(path, config, record)
+    return result_of(config, laboratory)
+
+
+def result_of(config: Experiment, laboratory: Laboratory) -> Record:
+    """Return the record of an experiment that is complete.
+
+    To the record as it is kept are added the names of the run folders and the test accuracies of the models that the
+    experiment stands on: ``run`` and ``test_accuracy`` if it is one, lists ``runs`` and ``test_accuracies`` if there are more.
+    """
+    record = read_record(record_path(config, laboratory))
     runs = [laboratory.run(train) for train in config.trainings]
     names, accuracies = [run.folder.name for run in runs], [(run.result or {})["test_accuracy"] for run in runs]
     if len(runs) == 1:
-        return {**read_record(path), "run": names[0], "test_accuracy": accuracies[0]}
-    return read_record(path) | ({"runs": names, "test_accuracies": accuracies} if runs else {})
+        return {**record, "run": names[0], "test_accuracy": accuracies[0]}
+    return record | ({"runs": names, "test_accuracies": accuracies} if runs else {})
 
 
 def record_path(config: Experiment, laboratory: Laboratory) -> Path:

@@ -41,6 +41,11 @@ class Laboratory:
                 seen = progress.position.epoch + progress.position.seen / progress.images
                 yield f"training {describe(config)}: epoch {seen:.2f} of {config.epochs}"
 
+    def is_trained(self, config: Train) -> bool:
+        """Whether a training is complete."""
+        folder = self._folder(config)
+        return (folder / "config.json").exists() and read_run(folder).result is not None
+
     def run(self, config: Train) -> Run:
         """Return the run folder of a training."""
         return read_run(self._folder(config))

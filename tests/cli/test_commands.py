@@ -155,6 +155,11 @@ BAD = {
     "threads": ((*TRAIN, "--threads", 0), "threads: 0"),
     "memory": ((*TRAIN, "--memory", "lots"), "memory: 'lots'"),
     "unknown study": (("study", "everything"), "study: 'everything'"),
+    "workers": (("study", "objectives", "--workers", "0"), "workers: 0"),
+    "workers of two kinds": (("study", "objectives", "--workers", "2", "--scheduler", "tcp://h:1"), "scheduler: 'tcp://h:1'"),
+    "a folder without status": (("study", "objectives", "somewhere"), "DIR: 'somewhere'"),
+    "status of nothing": (("study", "status"), "DIR: ''"),
+    "status of no study": (("study", "status", "nowhere"), "nowhere is not the folder of a study"),
     "no such data file": ((*TRAIN[:2], "--dataset", "mine.npz"), "mine.npz"),
 }
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from minicereb.datasets.dataset import Dataset
-from minicereb.experiments.carrying_out import carry_out_experiment
-from minicereb.experiments.configs import Data, Experiment, describe
+from minicereb.experiments.carrying_out import result_of
+from minicereb.experiments.configs import Data, Experiment
 from minicereb.experiments.identity import to_json
+from minicereb.experiments.jobs import NotDone, Progress, jobs_of, write_plan
 from minicereb.experiments.laboratory import Laboratory, Record
+from minicereb.experiments.scaling import Crew, one_after_another, spread
 from minicereb.files import atomic_write, write_json
 
 SCALES = ("smoke", "course", "paper")
@@ -57,52 +58,45 @@ class Study:
     captions: Mapping[str, str] = field(default_factory=dict)
 
 
-class Progress(NamedTuple):
-    """Where a study stands: experiments complete, of how many, and what is going on."""
-
-    done: int
-    total: int
-    doing: str
-
-
-def carry_out(study: Study, scale: str, seeds: tuple[int, ...], dataset: Dataset, out: Path) -> Generator[Progress, None, None]:
+def carry_out(
+    study: Study, scale: str, seeds: tuple[int, ...], dataset: Dataset, out: Path, crew: Crew | None = None
+) -> Generator[Progress, None, None]:
     """Carry out a study into the folder `out`, yielding its progress; what was done before is not done again.
 
     At the end ``out/study.json`` holds every experiment with its record and ``out/table.md`` the table; figures, if the study
     has any, are beside them.
+
+    Parameters
+    ----------
+    study : Study
+    scale : str
+    seeds : tuple of int
+    dataset : Dataset
+    out : Path
+    crew : Crew, optional
+        Who does the jobs; without one, this process does them one after the other.
+
+    Raises
+    ------
+    NotDone
+        When all that can be done is done, if that is not everything.
     """
     plan = study.plan(Data(dataset.name, dataset.sha256), scale, seeds)
-    laboratory, results = Laboratory(dataset, out), Results()
-    for config in plan:
-        experiment = carry_out_experiment(config, laboratory)
-        record = yield from _counted(experiment, len(results), len(plan))
-        results.append((config, record))
-        models = "; ".join(map(describe, config.trainings))
-        yield Progress(len(results), len(plan), f"done: {models or type(config).__name__}")
+    laboratory, jobs = Laboratory(dataset, out), jobs_of(plan)
+    about = {"study": study.name, "question": study.question, "scale": scale, "seeds": list(seeds)}
+    write_plan(out, about, list(jobs), laboratory, 1 if crew is None else crew.workers)
+    undone = yield from one_after_another(jobs, laboratory) if crew is None else spread(jobs, laboratory, crew)
+    if undone:
+        raise NotDone(undone, len(jobs))
+    results = Results((config, result_of(config, laboratory)) for config in plan)
     write_json(
         out / "study.json",
-        {
-            "study": study.name,
-            "question": study.question,
-            "scale": scale,
-            "seeds": list(seeds),
-            "results": [{"config": to_json(config), "record": record} for config, record in results],
-        },
+        about | {"results": [{"config": to_json(config), "record": record} for config, record in results]},
     )
     with atomic_write(out / "table.md") as file:
         file.write((study.table(results) + "\n").encode())
     if study.figures is not None:
         study.figures(results, out)
-
-
-def _counted(experiment: Generator[str, None, Record], done: int, total: int) -> Generator[Progress, None, Record]:
-    """Pass on an experiment's progress and its record."""
-    with closing(experiment):
-        while True:
-            try:
-                yield Progress(done, total, next(experiment))
-            except StopIteration as end:
-                return end.value
 
 
 def short(number: float) -> str:
