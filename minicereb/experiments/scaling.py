@@ -156,11 +156,25 @@ def spread(jobs: dict[Job, tuple[Job, ...]], laboratory: Laboratory, crew: Crew)
 
 def _submit(executor: Executor, order: Order) -> Future:
     try:
-        return executor.submit(work, order)
+        with _ctrl_c_held_back():  # the first job starts the executor's process
+            return executor.submit(work, order)
     except Exception as error:  # its process died while it had nothing to do
         future: Future = Future()
         future.set_exception(error)
         return future
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Let Ctrl-C wait: a process that is started meanwhile never hears it, not even while it imports; this one does, later."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _outcome(future: Future, crew: Crew) -> tuple[str | None, bool]:
