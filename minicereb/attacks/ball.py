@@ -53,7 +53,8 @@ class LinfBall:
 
     def project(self, z: Array, out: Array | None = None) -> Array:
         """The nearest point of ball and box."""
-        return xp_of(z).clip(z, self.low, self.high, out=out)
+        xp = xp_of(z)
+        return xp.minimum(xp.maximum(z, self.low, out=out), self.high, out=out)  # faster than clip between arrays
 
     def ascent(self, gradient: Array) -> Array:
         """The direction of size 1 along which a linear function rises most: ``sign(g)``, 0 where g is."""

@@ -6,7 +6,7 @@ weight gradient here.
 
 from __future__ import annotations
 
-from minicereb.backend import Array, add_sparse_transpose_product, sparse_product, xp_of
+from minicereb.backend import Array, add_sparse_transpose_product, scratch, sparse_product, xp_of
 
 
 def project(weights: Array, inputs: Array | None, x_t: Array, out: Array) -> Array:
@@ -41,6 +41,6 @@ def add_project_input_gradient(weights: Array, inputs: Array | None, d_v: Array,
         Accumulated in place.
     """
     if inputs is None:
-        d_x_t += weights.T @ d_v
+        d_x_t += xp_of(d_v).matmul(weights.T, d_v, out=scratch("share", d_x_t.shape, d_x_t))
         return d_x_t
     return add_sparse_transpose_product(weights, inputs, d_v, d_x_t)
