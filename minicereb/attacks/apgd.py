@@ -75,8 +75,7 @@ def apgd(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
         best_value = xp.where(better, value, best_value)
         since += 1
         if since == window:
-            still = ~halved & (best_value <= best_before)
-            halved = (rises < RISING * window) | still
+            halved = (rises < RISING * window) | (~halved & (best_value <= best_before))
             step = xp.where(halved, 0.5 * step, step)
             here = xp.where(halved[:, None], best, here)
             gradient = xp.where(halved[:, None], best_gradient, gradient)

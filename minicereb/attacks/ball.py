@@ -140,6 +140,11 @@ class L2Ball:
 Ball = LinfBall | L2Ball
 
 
+def whole_box(norm: str, inputs: int) -> float:
+    """Size from which on a ball around any image holds the whole box: 1 in L∞, √inputs in L2."""
+    return 1.0 if norm == "linf" else inputs**0.5
+
+
 def ball_around(x: Array, epsilon: float, norm: str) -> Ball:
     """Return the balls of size `epsilon` around images `x`, shape (images, inputs)."""
     epsilon = float(epsilon)

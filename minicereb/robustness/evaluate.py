@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.attacks.run import ROUNDING, attack_images
+from minicereb.attacks.ball import whole_box
+from minicereb.attacks.run import ROUNDING, Attacked, attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.backend import Array, images_per_block, one_blas_thread, to_device, to_numpy
 from minicereb.datasets.transforms import to_unit
@@ -71,22 +72,20 @@ class Subject:
         x_adv : array of float32, shape (images, inputs)
         distance : array of float64, shape (images,)
         """
-        broken, x_adv, distance = [], [], []
         own = self.judge is None
-        for block in attack_images(
-            self.model, attack, self.rows, self.labels, ids, image_shape=self.image_shape, attempt_all=not own
-        ):
-            answers = block.predicted if own else self.answer(to_device(block.x_adv), block.ids)
-            broken.append(answers != block.y)
-            x_adv.append(block.x_adv)
-            distance.append(block.distance)
-        return np.concatenate(broken), np.concatenate(x_adv), np.concatenate(distance)
+        what = (self.model, attack, self.rows, self.labels, ids)
+        return self._judged(attack_images(*what, image_shape=self.image_shape, attempt_all=not own), own)
 
     def strike_by_way_of(self, substitute: Any, attack: Attack, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Show the model images that were attacked against another; returns what :meth:`strike` does."""
+        return self._judged(transferred(substitute, attack, self.rows, self.labels, ids, self.image_shape), own=False)
+
+    def _judged(self, attacked: Iterator[Attacked], own: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Put blocks together; `own`: the answers in them are this model's, and count."""
         broken, x_adv, distance = [], [], []
-        for block in transferred(substitute, attack, self.rows, self.labels, ids, self.image_shape):
-            broken.append(self.answer(to_device(block.x_adv), block.ids) != block.y)
+        for block in attacked:
+            answers = block.predicted if own else self.answer(to_device(block.x_adv), block.ids)
+            broken.append(answers != block.y)
             x_adv.append(block.x_adv)
             distance.append(block.distance)
         return np.concatenate(broken), np.concatenate(x_adv), np.concatenate(distance)
@@ -211,7 +210,7 @@ def _find_smallest(subject: Subject, plan: Plan, outcomes: Outcomes, a: int, pen
     """Let an attack look for the nearest misclassified image of each, however far."""
     if len(pending) == 0:
         return
-    everything = 1.0 if plan.norm == "linf" else subject.rows.shape[1] ** 0.5
+    everything = whole_box(plan.norm, subject.rows.shape[1])
     outcomes.smallest[a, pending] = np.inf
     for attack in _attacks(ATTACKS[plan.attacks[a]], subject, plan, everything):
         broken, x_adv, distance = subject.strike(attack, outcomes.ids[pending])

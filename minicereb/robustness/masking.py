@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from minicereb.attacks.ball import whole_box
 from minicereb.attacks.run import trace
 from minicereb.robustness.catalogue import ATTACKS
 from minicereb.robustness.gradients import gradient_statistics, input_gradients, lost_in_float32, norm_quantiles
@@ -47,7 +48,7 @@ def _doubled(scene: Scene) -> Finding:
 
 
 def _unbounded(scene: Scene) -> Finding:
-    everything = 1.0 if scene.plan.norm == "linf" else scene.subject.rows.shape[1] ** 0.5
+    everything = whole_box(scene.plan.norm, scene.subject.rows.shape[1])
     right = len(scene.ids) - scene.broken(scene.made(scene.principal, everything), scene.ids)
     value, chance = scene.share(right), 1 / scene.subject.classes
     verdict = "pass" if value <= chance else "fail"
