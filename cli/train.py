@@ -27,6 +27,7 @@ from minicereb.experiments.runs import Progress, Run, read_run, run_training
 from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
 from minicereb.learning.glr import LAST_LAYER
 from minicereb.learning.optimizers import SCHEDULES
+from minicereb.learning.training import CHOOSE_ON
 
 
 @click.group()
@@ -60,6 +61,13 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default="best",
             show_default=True,
             help="The epoch kept: the best on the held-out images, or the last.",
+        ),
+        click.option(
+            "--choose-on",
+            type=click.Choice(CHOOSE_ON),
+            default="validation",
+            show_default=True,
+            help="The images that say which epoch is best: those held out, or the test images, which makes it look too good.",
         ),
         click.option(
             "--schedule",
@@ -215,7 +223,7 @@ def adversary_of(options: dict[str, Any], objective: str) -> Adversary | None:
 def train_and_report(model: Model, options: dict[str, Any], adversary: Adversary | None = None) -> None:
     """Train, with progress, and print what came of it."""
     dataset = datasets.load(options["dataset"])
-    names = ("batch_size", "epochs", "learning_rate", "optimizer", "seed", "validation", "keep", "schedule")
+    names = ("batch_size", "epochs", "learning_rate", "optimizer", "seed", "validation", "keep", "choose_on", "schedule")
     config = Train(model, Data(dataset.name, dataset.sha256), **{name: options[name] for name in names}, adversary=adversary)
     out = options["out"] or Path("runs") / run_name(config)
     run = train_with_progress(config, dataset, out)
@@ -227,9 +235,10 @@ def train_and_report(model: Model, options: dict[str, Any], adversary: Adversary
     if options["as_json"]:
         print_json(report)
         return
+    chosen = " chosen on these images" if config.choose_on == "test" else ""
     click.echo(
         f"{run.folder}: test accuracy {result['test_accuracy']:.2%} on {len(dataset.x_test):,} images "
-        f"(training {result['train_accuracy']:.2%}, epoch {result['epoch']}, {result['seconds']:.1f} s)"
+        f"(training {result['train_accuracy']:.2%}, epoch {result['epoch']}{chosen}, {result['seconds']:.1f} s)"
     )
 
 

@@ -18,6 +18,7 @@ from minicereb.errors import InputError, require
 from minicereb.experiments.identity import config_kind
 from minicereb.learning.glr import estimator_named
 from minicereb.learning.optimizers import OPTIMIZERS, SCHEDULES
+from minicereb.learning.training import CHOOSE_ON
 from minicereb.models.noisy import check_scales
 from minicereb.models.wiring import KINDS
 
@@ -226,6 +227,8 @@ class Train:
         Share of the training images held out for choosing.
     keep : {"best", "last"}
         The epoch kept: the best by validation accuracy, or the last.
+    choose_on : {"validation", "test"}
+        Which images say what the best epoch is; on the test images, as the first paper's code does it, accuracy is too good.
     schedule : {"constant", "cosine"}
         The learning rate stays, or falls to 0 over the training ``[M-COSINE]``.
     adversary : Adversary, optional
@@ -242,6 +245,7 @@ class Train:
     seed: int = 0
     validation: float = 1 / 12
     keep: str = "best"
+    choose_on: str = field(default="validation", metadata={"added": True})
     schedule: str = field(default="constant", metadata={"added": True})
     adversary: Adversary | None = field(default=None, metadata={"added": True})
 
@@ -253,6 +257,9 @@ class Train:
         require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
         require(0 <= self.validation < 1, "validation", self.validation, "a share from 0 to less than 1")
         require(self.keep in ("best", "last"), "keep", self.keep, "best or last")
+        require(self.choose_on in CHOOSE_ON, "choose-on", self.choose_on, " or ".join(CHOOSE_ON))
+        able = self.keep == "best" and self.adversary is None
+        require(self.choose_on == "validation" or able, "choose-on", "test", "validation with --keep last or --adversarial")
         require(self.schedule in SCHEDULES, "schedule", self.schedule, " or ".join(SCHEDULES))
         if self.adversary is not None and not isinstance(self.model, PerceptronModel):
             able = isinstance(self.model, CerebellumModel) and self.model.rule == "delta"

@@ -141,7 +141,7 @@ def run_training(config: Train, dataset: Dataset, folder: str | Path) -> Generat
     with folder_lock(folder):
         if not _belongs(config, folder):
             write_json(folder / "config.json", {"config": to_json(config), "hash": config_hash(config)})
-        split = Split(dataset, config.validation, config.seed)
+        split = Split(dataset, config.validation, config.seed, config.choose_on)
         if isinstance(config.model, CerebellumModel) and config.model.rule == "least-squares":
             began = time.monotonic()
             _finish(config, split, solve(learner.model, split, config.model.ltd), Position(), folder, time.monotonic() - began)

@@ -19,6 +19,7 @@ from minicereb.errors import MinicerebError, require
 from minicereb.learning.plasticity import Learned
 from minicereb.randomness import generator
 
+CHOOSE_ON = ("validation", "test")
 VALIDATION_BLOCK = 256  # images that are told of together: fixed, because a block has its own noise
 
 
@@ -62,7 +63,7 @@ class Position:
     steps : int
         Updates since the start.
     best_epoch : int
-        Epoch (from 1) with the best validation accuracy so far; 0 before the first.
+        Epoch (from 1) with the best accuracy so far on the images chosen on; 0 before the first.
     best_accuracy : float
         That accuracy.
     """
@@ -82,13 +83,17 @@ class Position:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """What an epoch came to; losses and accuracies in training are those before each update."""
+    """What an epoch came to; losses and accuracies in training are those before each update.
+
+    The accuracy on the test images is told only where the epoch is chosen by it.
+    """
 
     epoch: int
     loss: float
     train_accuracy: float
     validation_accuracy: float | None
     validation_loss: float | None = None
+    test_accuracy: float | None = None
 
 
 class Split:
@@ -101,14 +106,18 @@ class Split:
         Share of the training images that is held out, from 0 to less than 1.
     seed : int
         Of the choice.
+    choose_on : {"validation", "test"}
+        Which images say what the best epoch is: those held out, or the test images, as some published code has it. What is
+        then measured on the test images is too good.
     """
 
-    def __init__(self, dataset: Dataset, validation: float, seed: int):
+    def __init__(self, dataset: Dataset, validation: float, seed: int, choose_on: str = "validation"):
         require(0 <= validation < 1, "validation", validation, "a share from 0 to less than 1")
+        require(choose_on in CHOOSE_ON, "choose-on", choose_on, " or ".join(CHOOSE_ON))
         order = generator(seed, "validation split").permutation(len(dataset.x_train))
         held_out = round(validation * len(order))
         require(held_out < len(order), "validation", validation, "a share that leaves images to learn from")
-        self.dataset = dataset
+        self.dataset, self.choose_on = dataset, choose_on
         self.validation, self.training = np.sort(order[:held_out]), np.sort(order[held_out:])
 
 
@@ -151,8 +160,8 @@ def train(
     position : Position
         Where to begin; ``Position()`` for the start.
     best : dict
-        Filled with copies of the learner's arrays at the best epoch by validation accuracy (the earliest, if several are
-        equal; the last epoch, if no images are held out).
+        Filled with copies of the learner's arrays at the best epoch by accuracy on the images that `split` chooses on (the
+        earliest, if several are equal; the last epoch, if these are none).
 
     Yields
     ------
@@ -203,11 +212,14 @@ def _end_epoch(learner: Learner, split: Split, position: Position, best: dict[st
     with np.errstate(over="ignore", invalid="ignore"):
         for array in learner.arrays().values():  # the last update has not been seen by any loss
             _check_finite(float(abs(array).max()), epoch)
-    chosen = _validation_accuracy(learner, split) if held_out else None
+    validation = _validation_accuracy(learner, split) if held_out else None
+    test = accuracy(learner.model, split.dataset.x_test, split.dataset.y_test) if split.choose_on == "test" else None
+    chosen = validation if test is None else test
     held_out_loss = _held_out_mean(learner.losses, split) if held_out and hasattr(learner, "losses") else None
     if held_out_loss is not None:
         _check_finite(held_out_loss, epoch)
-    done = EpochDone(epoch, position.loss_sum / position.seen, position.correct / position.seen, chosen, held_out_loss)
+    loss, correct = position.loss_sum / position.seen, position.correct / position.seen
+    done = EpochDone(epoch, loss, correct, validation, held_out_loss, test)
     position = replace(position, epoch=epoch, seen=0, loss_sum=0.0, correct=0)
     if chosen is None or chosen > position.best_accuracy:
         best.update({name: array.copy() for name, array in learner.arrays().items()})

@@ -59,7 +59,7 @@ def _learning(run: Run) -> list[Block]:
     if not metrics:
         return []
     epochs = np.array([line["epoch"] for line in metrics], dtype=np.int64)
-    names = {"train_accuracy": "while learning", "validation_accuracy": "held out"}
+    names = {"train_accuracy": "while learning", "validation_accuracy": "held out", "test_accuracy": "test, chosen on"}
     accuracy = {
         shown: (epochs, np.array([line[name] for line in metrics], dtype=np.float64))
         for name, shown in names.items()
@@ -72,7 +72,8 @@ def _learning(run: Run) -> list[Block]:
         for line in metrics
     ]
     figure = curves([("", accuracy)], "epoch", "accuracy, as a share") if accuracy else None
-    caption = f"Accuracy{attacked} by epoch, as a share of the images: while learning from them, and on those held out."
+    chosen = " The epoch was chosen on the test images: what they say is too good." if run.config.choose_on == "test" else ""
+    caption = f"Accuracy{attacked} by epoch, as a share of the images: while learning from them, and on others.{chosen}"
     return [*picture("learning", figure, caption), Table(head, rows)]
 
 
