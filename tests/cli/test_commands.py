@@ -138,7 +138,7 @@ BAD = {
     "epochs": ((*TRAIN[:6], "--epochs", 0), "epochs: 0"),
     "learning rate": ((*TRAIN, "--learning-rate", "nan"), "learning-rate: nan"),
     "validation": ((*TRAIN, "--validation", 1), "validation: 1.0"),
-    "choose-on": ((*TRAIN, "--keep", "last", "--choose-on", "test"), "choose-on: test"),
+    "choose-on": ((*TRAIN, "--keep", "last", "--choose-on", "test"), "choose-on: 'test'"),
     "hidden": (("train", "mlp", "--hidden", "a,b"), "hidden: 'a,b'"),
     "l1": (("train", "mlp", "--l1", "-1"), "l1: -1.0"),
     "adversary": ((*TRAIN, "--adversarial", "0"), "adversarial: 0.0"),
