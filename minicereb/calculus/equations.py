@@ -216,6 +216,24 @@ EQUATIONS = (
         "p̄ mean of n independent numbers in [0, 1], V their variance; each with probability 1 - δ",
         "Maurer and Pontil (2009), Theorem 4; Hoeffding (1963), Theorem 1",
     ),
+    Equation(
+        "M-DIM",
+        "D = (tr C)²/tr C² = (Σ_i λ_i)²/Σ_i λ_i²",
+        "C covariance of the cells' activity over inputs, λ its eigenvalues; the participation ratio",
+        "Litwin-Kumar et al. (2017), Neuron 93",
+    ),
+    Equation(
+        "M-DIM-U",
+        "tr C² ≈ mean(G_pq²) - 2 mean(G_pq G_pr) + mean(G_pq G_rs),  (tr C)² ≈ mean(d_pq d_rs)",
+        "p, q, r, s different images, G_pq = h_p·h_q, d_pq = ½‖h_p - h_q‖²",
+        "U-statistics; Chen, Zhang and Zhong (2010)",
+    ),
+    Equation(
+        "M-DIM-T",
+        "D = 1/(1/M + (1 - 1/M) E[(c(p/K)/(f - f²))²]),  c(ρ) = ∫₀^ρ φ₂(θ, θ; r) dr",
+        "M cells with K of N inputs each, p ~ Hypergeometric(N, K, K) shared, f = Φ(-θ), φ₂ standard normal density of correlation r",
+        "Litwin-Kumar et al. (2017), Neuron 93, Methods: threshold cells, equal weights, independent normal inputs",
+    ),
     Equation("G1", "v = θᵀ[1; x] + r,  x' = φ(v)", "r = σe noise of the neuron, φ activation", f"{_GLR}, Sec. 2.1"),
     Equation(
         "G3",

@@ -6,7 +6,18 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from minicereb.experiments import attacks, averaged, estimation, evaluated, gradient_sources, matrix, moved, reaching, transfer
+from minicereb.experiments import (
+    attacks,
+    averaged,
+    dimension,
+    estimation,
+    evaluated,
+    gradient_sources,
+    matrix,
+    moved,
+    reaching,
+    transfer,
+)
 from minicereb.experiments.configs import AttackedModel, Experiment
 from minicereb.experiments.laboratory import Laboratory, Record, read_record, write_record
 
@@ -15,6 +26,7 @@ from minicereb.experiments.laboratory import Laboratory, Record, read_record, wr
 EXPERIMENTS: dict[type, Callable[[Any, Laboratory], Generator[str, None, Record]]] = {
     AttackedModel: attacks.attacked_model,
     averaged.AttackedAverage: averaged.attacked_average,
+    dimension.Dimension: dimension.dimension,
     evaluated.EvaluatedModel: evaluated.evaluated_model,
     gradient_sources.GradientSources: gradient_sources.gradient_sources,
     matrix.TransferMatrix: matrix.transfer_matrix,

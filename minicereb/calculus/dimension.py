@@ -1,0 +1,169 @@
+"""How many dimensions a population's activity has: the participation ratio of its covariance, measured and in closed form."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import gammaln, ndtri, stdtrit
+
+from minicereb.errors import require
+
+FEWEST_IMAGES = 6
+NODES = 64  # of Gauss and Legendre's rule: the integrand is smooth, and double precision is reached with fewer
+
+
+class ParticipationRatio(NamedTuple):
+    """An estimate of the dimension D, with what it is made of.
+
+    Attributes
+    ----------
+    value : float
+        ``squared_trace / trace_of_square``; infinite if the images are so few that the latter came out at 0 or below.
+    low, high : float
+        95% interval, by the jackknife over images; 1 and infinity where they are too few for one.
+    squared_trace, trace_of_square : float
+        Unbiased estimates of (tr C)² and tr C².
+    """
+
+    value: float
+    low: float
+    high: float
+    squared_trace: float
+    trace_of_square: float
+
+
+def participation_ratio(gram: np.ndarray) -> ParticipationRatio:
+    """Estimate the dimension of an activity from the products between images ``[M-DIM]`` ``[M-DIM-U]``.
+
+    Numerator and denominator are U-statistics: means over images that are all different, never of an image with itself. Given
+    the cells, each is unbiased for independent images of any law with fourth moments, however few the images and many the
+    cells. Their quotient is consistent, with a bias that falls as 1/P. The interval is Student's, P - 1 degrees of freedom, for
+    log D. It is too wide where images are few for the dimension (the jackknife then counts the scatter twice), and too narrow
+    where a few images in hundreds carry much of the variance. It is about images: other cells have another D.
+
+    Parameters
+    ----------
+    gram : array of float64, shape (images, images)
+        ``G_pq = h_p · h_q``, symmetric; at least six images. A constant added to the activity of a cell changes nothing.
+
+    Returns
+    -------
+    ParticipationRatio
+
+    Raises
+    ------
+    InputError
+        If the images are too few, or the activity is the same for all.
+
+    References
+    ----------
+    Chen, Zhang and Zhong (2010), Journal of the American Statistical Association 105, Sec. 2, for tr C² and its variance.
+    """
+    images = len(gram)
+    require(images >= FEWEST_IMAGES, "images", images, f"at least {FEWEST_IMAGES}")
+    means = gram.mean(axis=1)
+    products = gram - means[:, None] - means[None, :] + means.mean()  # of deviations from the images' mean: fewer digits cancel
+    squares = np.diagonal(products).copy()
+    distances = 0.5 * (squares[:, None] + squares[None, :]) - products
+    require(float(squares.sum()) > 1e-12 * abs(float(np.trace(gram))), "activity", "the same for all images", "one that varies")
+    np.fill_diagonal(products, 0)
+    np.fill_diagonal(distances, 0)
+    squared_trace, without = _over_different_images(distances)[2]
+    pairs, paths, quadruples = _over_different_images(products)
+    trace_of_square = pairs[0] - 2 * paths[0] + quadruples[0]
+    inverse, inverses = trace_of_square / squared_trace, (pairs[1] - 2 * paths[1] + quadruples[1]) / without
+    if inverse <= 0 or (inverses <= 0).any():
+        return ParticipationRatio(1 / inverse if inverse > 0 else math.inf, 1.0, math.inf, squared_trace, trace_of_square)
+    logarithms = np.log(inverses)
+    error = math.sqrt((images - 1) / images * float(np.square(logarithms - logarithms.mean()).sum()))
+    factor = math.exp(float(stdtrit(images - 1, 0.975)) * error)
+    return ParticipationRatio(1 / inverse, 1 / (inverse * factor), factor / inverse, squared_trace, trace_of_square)
+
+
+def _over_different_images(a: np.ndarray) -> list[tuple[float, np.ndarray]]:
+    """Return the means of a_pq², a_pq a_pr and a_pq a_rs over different p, q, r, s; each also with one image left out.
+
+    `a` is symmetric with a diagonal of zeros.
+    """
+    images = len(a)
+    rows, squares = a.sum(axis=1), np.square(a).sum(axis=1)
+    total, of_rows, of_squares = rows.sum(), np.square(rows).sum(), squares.sum()
+    totals = np.append(total, total - 2 * rows)
+    rows_squared = np.append(of_rows, of_rows - np.square(rows) - 2 * (a @ rows) + squares)
+    squared = np.append(of_squares, of_squares - 2 * squares)
+    sums = (squared, rows_squared - squared, np.square(totals) - 4 * rows_squared + 2 * squared)
+    means = []
+    for different, each in zip((2, 3, 4), sums, strict=True):
+        each[0] /= math.perm(images, different)
+        each[1:] /= math.perm(images - 1, different)
+        means.append((float(each[0]), each[1:]))
+    return means
+
+
+def threshold_dimension(inputs: int, per_cell: int, cells: int, level: float) -> float:
+    """Dimension of threshold cells with equal weights on independent standard normal inputs ``[M-DIM-T]``.
+
+    Exact for the mean of tr C² over wirings. For other inputs, other weights or units without threshold it only guides.
+
+    Parameters
+    ----------
+    inputs : int
+        N, of which each cell sees `per_cell` different ones, every set equally likely.
+    per_cell : int
+        K, from 1 to N.
+    cells : int
+        M, at least 1.
+    level : float
+        f, the share of inputs for which a cell fires, above 0 and below 1.
+
+    Returns
+    -------
+    float
+        1 if every cell sees every input, for then all cells are alike.
+
+    Raises
+    ------
+    InputError
+        If a number is out of range.
+
+    References
+    ----------
+    Litwin-Kumar et al. (2017), Neuron 93, Methods.
+    """
+    require(1 <= per_cell <= inputs, "per_cell", per_cell, f"a whole number from 1 to the {inputs} inputs")
+    require(cells >= 1, "cells", cells, "a whole number of at least 1")
+    require(0 < level < 1, "level", level, "a share above 0 and below 1")
+    shared = np.arange(max(0, 2 * per_cell - inputs), per_cell + 1, dtype=np.float64)
+    logarithm = _log_choose(per_cell, shared) + _log_choose(inputs - per_cell, per_cell - shared) - _log_choose(inputs, per_cell)
+    correlation = threshold_covariance(shared / per_cell, level) / (level * (1 - level))
+    mean_square = float((np.exp(logarithm) * np.square(correlation)).sum())
+    return 1 / (1 / cells + (1 - 1 / cells) * mean_square)
+
+
+def threshold_covariance(correlation: np.ndarray, level: float) -> np.ndarray:
+    """Covariance of two threshold cells whose drives are jointly normal with this correlation, 0 to 1 ``[M-DIM-T]``.
+
+    With ``r = sin t`` the integral of ``φ₂(θ, θ; r)`` over r from 0 to ρ is that of ``exp(-θ²/(1 + sin t))/2π`` over t, which has
+    no singularity.
+
+    Parameters
+    ----------
+    correlation : array of float64, shape (pairs,)
+    level : float
+        f, the probability with which each of them fires.
+
+    Returns
+    -------
+    array of float64, shape (pairs,)
+        0 at correlation 0, f - f² at correlation 1.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    half = 0.5 * np.arcsin(correlation)
+    angles = half[:, None] * (nodes + 1)
+    return half / (2 * math.pi) * (np.exp(-(ndtri(level) ** 2) / (1 + np.sin(angles))) @ weights)
+
+
+def _log_choose(total: int, chosen: np.ndarray | int) -> np.ndarray:
+    return gammaln(total + 1) - gammaln(np.asarray(chosen) + 1) - gammaln(total - np.asarray(chosen) + 1)

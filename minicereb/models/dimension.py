@@ -1,0 +1,130 @@
+"""The products between images of the granule layer's activity, from which its dimension follows; the activity is never whole."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtri
+
+from minicereb.backend import Array, blocks, cell_blocks, run_lanes, to_numpy, xp_of
+from minicereb.calculus.activations import relu, threshold
+from minicereb.errors import require
+from minicereb.models.wiring import Wiring
+
+CELLS = 2048  # whose activity is there at once: enough for a product at full speed, whatever the number of images
+TILE = 256  # images, in a tile of the products
+
+
+class GranuleGram(NamedTuple):
+    """What :func:`granule_gram` finds.
+
+    Attributes
+    ----------
+    products : array of float64, shape (images, images), on the host
+        ``G_pq = Σ_i h_i(x_p) h_i(x_q)``, symmetric.
+    active : float
+        Share of pairs of cell and image with h > 0.
+    """
+
+    products: np.ndarray
+    active: float
+
+
+def granule_gram(wiring: Wiring, x: Array, thresholds: Array | None = None) -> GranuleGram:
+    """Multiply the activity of the granule layer for every image with that for every other, a few thousand cells at a time.
+
+    Memory: the products, and images × 2,048 numbers. Blocks and tiles have a fixed size, so results do not depend on threads
+    or memory. Products are taken in the dtype of `x` and summed over blocks in float64.
+
+    Parameters
+    ----------
+    wiring : Wiring
+    x : array of float, shape (images, inputs)
+    thresholds : array, shape (cells,), optional
+        If given, a cell's activity is 1 above its threshold, else 0 ``[G-THRESHOLD]``; without, it is ``max(v, 0)`` ``[C1]``.
+    """
+    xp, images = xp_of(x), len(x)
+    x_t = xp.ascontiguousarray(x.T)
+    products = xp.zeros((images, images), dtype=xp.float64)
+    held = xp.empty((min(CELLS, wiring.cells), images), dtype=x.dtype)
+    tiles = list(blocks(images, TILE))
+    active = 0
+    for chunk in blocks(wiring.cells, CELLS):
+        activity = held[: chunk.stop - chunk.start]
+
+        def respond(part: slice, activity: Array = activity, first: int = chunk.start) -> int:
+            cells, h = slice(first + part.start, first + part.stop), activity[part]
+            wiring.project(cells, x_t, h)
+            if thresholds is None:
+                relu(h, out=h)
+            else:
+                h -= thresholds[cells, None]
+                threshold(h, out=h)
+            return int(xp.count_nonzero(h))
+
+        def multiply(tile: slice, activity: Array = activity) -> None:
+            share = xp.dot(activity[:, tile].T, activity[:, tile.start :])
+            products[tile, tile.start :] += share.astype(xp.float64)
+
+        active += sum(run_lanes(respond, cell_blocks(x, len(activity), images)))
+        run_lanes(multiply, tiles[::2] + tiles[1::2])  # the first tiles are the longest: every thread gets some of them
+    for tile in tiles:
+        products[tile.stop :, tile] = products[tile, tile.stop :].T
+    return GranuleGram(to_numpy(products), active / (wiring.cells * images))
+
+
+def with_equal_weights(wiring: Wiring) -> Wiring:
+    """Return the wiring with the weight ``1/√k`` at every synapse."""
+    weights = xp_of(wiring.weights).full_like(wiring.weights, wiring.weights.shape[1] ** -0.5)
+    return replace(wiring, weights=weights)
+
+
+def normal_thresholds(wiring: Wiring, level: float) -> Array:
+    """Return thresholds that independent standard normal inputs exceed with probability `level`: ``-Φ⁻¹(f) ‖w_i‖``.
+
+    Parameters
+    ----------
+    wiring : Wiring
+        No input twice in a cell.
+    level : float
+        f, above 0 and below 1.
+
+    Returns
+    -------
+    array, shape (cells,)
+    """
+    require(0 < level < 1, "level", level, "a share above 0 and below 1")
+    xp, weights = xp_of(wiring.weights), wiring.weights
+    return xp.sqrt(xp.square(weights).sum(axis=1)) * weights.dtype.type(-ndtri(level))
+
+
+def drawn_thresholds(wiring: Wiring, x: Array, level: float) -> Array:
+    """Return thresholds that the drive of each cell exceeds for a share `level` of these images, for fewer where many are equal.
+
+    Parameters
+    ----------
+    wiring : Wiring
+    x : array of float, shape (images, inputs)
+        Others than those whose activity is looked at, or the activity of one image depends on the others.
+    level : float
+        f, above 0 and below 1.
+
+    Returns
+    -------
+    array, shape (cells,)
+    """
+    require(0 < level < 1, "level", level, "a share above 0 and below 1")
+    xp = xp_of(x)
+    x_t = xp.ascontiguousarray(x.T)
+    place = max(0, math.ceil(round((1 - level) * len(x), 6)) - 1)
+    thresholds = xp.empty(wiring.cells, dtype=x.dtype)
+
+    def find(part: slice) -> None:
+        drive = wiring.project(part, x_t, xp.empty((part.stop - part.start, len(x)), dtype=x.dtype))
+        thresholds[part] = xp.partition(drive, place, axis=1)[:, place]
+
+    run_lanes(find, cell_blocks(x, wiring.cells, len(x)))
+    return thresholds
