@@ -1,9 +1,10 @@
 """Intervals for the proportions that tables report, and for means of bounded numbers."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import betaincinv
+from scipy.special import betaincinv, stdtrit
 
 
 def proportion_interval(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -31,6 +32,32 @@ def proportion_interval(hits: int, trials: int, confidence: float = 0.95) -> tup
     low = 0.0 if hits == 0 else float(betaincinv(hits, trials - hits + 1, tail))
     high = 1.0 if hits == trials else float(betaincinv(hits + 1, trials - hits, 1 - tail))
     return low, high
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Student's interval for the mean of which `values`, one a seed, are independent draws.
+
+    Parameters
+    ----------
+    values : sequence of float
+        At least two: one says nothing of how far others would be from it.
+    confidence : float
+        Coverage, if the values are normal; wide for few of them.
+
+    Returns
+    -------
+    tuple of float
+
+    References
+    ----------
+    Student (1908), Biometrika 6(1).
+    """
+    if len(values) < 2:
+        raise ValueError(f"an interval over seeds needs at least two of them, got {len(values)}")
+    drawn = np.asarray(values, dtype=np.float64)
+    mean, error = float(drawn.mean()), float(drawn.std(ddof=1)) / math.sqrt(len(drawn))
+    half = float(stdtrit(len(drawn) - 1, (1 + confidence) / 2)) * error
+    return mean - half, mean + half
 
 
 def mean_deviation(variance: np.ndarray, draws: int, tail: float) -> np.ndarray:

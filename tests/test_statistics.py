@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from minicereb.randomness import generator
-from minicereb.statistics import mean_deviation, proportion_interval
+from minicereb.statistics import mean_deviation, mean_interval, proportion_interval
 
 counts = st.integers(1, 2000).flatmap(lambda trials: st.tuples(st.integers(0, trials), st.just(trials)))
 
@@ -26,6 +26,17 @@ def test_the_interval_holds_the_share_and_widens_with_confidence(count):
     assert 0 <= lower <= low <= hits / trials <= high <= higher <= 1
     assert lower < low or hits == 0
     assert high < higher or hits == trials
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=12), st.floats(0.5, 0.999))
+def test_the_interval_over_seeds_is_students(values, confidence):
+    expected = stats.ttest_1samp(values, 0.0).confidence_interval(confidence) if len(set(values)) > 1 else (values[0], values[0])
+    assert mean_interval(values, confidence) == pytest.approx(tuple(expected), rel=1e-9, abs=1e-12)
+
+
+def test_one_seed_has_no_interval_over_seeds():
+    with pytest.raises(ValueError, match="at least two"):
+        mean_interval([0.5])
 
 
 def test_at_the_ends_it_is_the_rule_of_three():
