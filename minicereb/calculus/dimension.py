@@ -11,6 +11,7 @@ from scipy.special import gammaln, ndtri, stdtrit
 from minicereb.errors import require
 
 FEWEST_IMAGES = 6
+SMALLEST = 1e-20  # share of a squared trace that is not rounding
 NODES = 64  # of Gauss and Legendre's rule: the integrand is smooth, and double precision is reached with fewer
 
 
@@ -20,9 +21,9 @@ class ParticipationRatio(NamedTuple):
     Attributes
     ----------
     value : float
-        ``squared_trace / trace_of_square``; infinite if the images are so few that the latter came out at 0 or below.
+        ``squared_trace / trace_of_square``.
     low, high : float
-        95% interval, by the jackknife over images; 1 and infinity where they are too few for one.
+        95% interval, by the jackknife over images; 1 and infinity if the activity is the same for all images but two.
     squared_trace, trace_of_square : float
         Unbiased estimates of (tr C)² and tr C².
     """
@@ -39,9 +40,10 @@ def participation_ratio(gram: np.ndarray) -> ParticipationRatio:
 
     Numerator and denominator are U-statistics: means over images that are all different, never of an image with itself. Given
     the cells, each is unbiased for independent images of any law with fourth moments, however few the images and many the
-    cells. Their quotient is consistent, with a bias that falls as 1/P. The interval is Student's, P - 1 degrees of freedom, for
-    log D. It is too wide where images are few for the dimension (the jackknife then counts the scatter twice), and too narrow
-    where a few images in hundreds carry much of the variance. It is about images: other cells have another D.
+    cells, and neither is ever below 0. Their quotient is consistent, with a bias that falls as 1/P. The interval is Student's,
+    P - 1 degrees of freedom, for log D. It is too wide where images are few for the dimension (the jackknife then counts the
+    scatter twice), and too narrow where a few images in hundreds carry much of the variance. It is about images: other cells
+    have another D.
 
     Parameters
     ----------
@@ -55,7 +57,7 @@ def participation_ratio(gram: np.ndarray) -> ParticipationRatio:
     Raises
     ------
     InputError
-        If the images are too few, or the activity is the same for all.
+        If the images are too few, or the activity is the same for all, or all but one.
 
     References
     ----------
@@ -67,15 +69,17 @@ def participation_ratio(gram: np.ndarray) -> ParticipationRatio:
     products = gram - means[:, None] - means[None, :] + means.mean()  # of deviations from the images' mean: fewer digits cancel
     squares = np.diagonal(products).copy()
     distances = 0.5 * (squares[:, None] + squares[None, :]) - products
-    require(float(squares.sum()) > 1e-12 * abs(float(np.trace(gram))), "activity", "the same for all images", "one that varies")
     np.fill_diagonal(products, 0)
     np.fill_diagonal(distances, 0)
     squared_trace, without = _over_different_images(distances)[2]
+    varies = squared_trace > SMALLEST * float(np.square(np.trace(gram)))
+    require(varies, "activity", "the same for all images, or all but one", "one that varies")
     pairs, paths, quadruples = _over_different_images(products)
     trace_of_square = pairs[0] - 2 * paths[0] + quadruples[0]
-    inverse, inverses = trace_of_square / squared_trace, (pairs[1] - 2 * paths[1] + quadruples[1]) / without
-    if inverse <= 0 or (inverses <= 0).any():
-        return ParticipationRatio(1 / inverse if inverse > 0 else math.inf, 1.0, math.inf, squared_trace, trace_of_square)
+    inverse = trace_of_square / squared_trace
+    if (without <= SMALLEST * squared_trace).any():
+        return ParticipationRatio(1 / inverse, 1.0, math.inf, squared_trace, trace_of_square)
+    inverses = (pairs[1] - 2 * paths[1] + quadruples[1]) / without
     logarithms = np.log(inverses)
     error = math.sqrt((images - 1) / images * float(np.square(logarithms - logarithms.mean()).sum()))
     factor = math.exp(float(stdtrit(images - 1, 0.975)) * error)
