@@ -231,7 +231,7 @@ EQUATIONS = (
     Equation(
         "M-DIM-T",
         "D = 1/(1/M + (1 - 1/M) E[(c(p/K)/(f - f²))²]),  c(ρ) = ∫₀^ρ φ₂(θ, θ; r) dr",
-        "M cells with K of N inputs each, p ~ Hypergeometric(N, K, K) shared, f = Φ(-θ), φ₂ standard normal density of correlation r",
+        "M cells with K of N inputs each, p ~ Hypergeometric(N, K, K) shared, f = Φ(-θ), φ₂ normal density of correlation r",
         "Litwin-Kumar et al. (2017), Neuron 93, Methods: threshold cells, equal weights, independent normal inputs",
     ),
     Equation("G1", "v = θᵀ[1; x] + r,  x' = φ(v)", "r = σe noise of the neuron, φ activation", f"{_GLR}, Sec. 2.1"),

@@ -78,11 +78,10 @@ class Dimension:
     @property
     def description(self) -> str:
         """A few words."""
-        return f"{self.model.wiring}, {self.model.cells:,} cells{self._per_cell}, {self.units}, {self.weights}, on {self.inputs}"
-
-    @property
-    def _per_cell(self) -> str:
-        return "" if self.model.inputs_per_cell is None else f" of {self.model.inputs_per_cell}"
+        model = self.model
+        wiring = model.wiring if model.inputs_per_cell is None else f"{model.wiring} k={model.inputs_per_cell}"
+        cells = f"{model.cells:,} {self.units} cells, {self.weights} weights"
+        return f"{wiring}, {cells}, on {self.images:,} {self.inputs}, seed {self.seed}"
 
 
 def dimension(config: Dimension, laboratory: Laboratory) -> Generator[str, None, Record]:

@@ -73,7 +73,7 @@ def name_of(job: Job) -> str:
     """Return a few words for a job."""
     if isinstance(job, Train):
         return f"training {describe(job)}, seed {job.seed}"
-    models = "; ".join(f"{describe(train)}, seed {train.seed}" for train in job.trainings)
+    models = "; ".join(f"{describe(train)}, seed {train.seed}" for train in job.trainings) or getattr(job, "description", "")
     attack = getattr(job, "attack", None)
     how = "" if attack is None else f", {attack.method} on {attack.objective} at {attack.epsilon:g}"
     return f"{type(job).__name__}{f' of {models}' if models else ''}{how}"

@@ -96,7 +96,7 @@ def image_rows(rows: Sequence[tuple[str, np.ndarray, Sequence[str]]]) -> Figure:
     return figure
 
 
-Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
+Curves = Mapping[str, tuple[np.ndarray, ...]]
 
 
 def curves(
@@ -114,7 +114,8 @@ def curves(
     Parameters
     ----------
     panels : sequence of (title, lines)
-        Lines are, by name, the horizontal and the vertical values; NaN interrupts a line.
+        Lines are, by name, the horizontal and the vertical values, where they have intervals with the lower and the upper
+        bounds; NaN interrupts a line.
     horizontal, vertical : str
         What the axes show.
     from_zero : bool
@@ -129,12 +130,14 @@ def curves(
     figure = Figure(figsize=(1 + 3.2 * len(panels), 3.2), dpi=120, layout="constrained")
     (row,) = figure.subplots(1, len(panels), squeeze=False, sharey=True)
     for axes, (title, lines) in zip(row, panels, strict=True):
-        for colour, (name, (x, y)) in zip(_colours(len(lines), graded), lines.items(), strict=True):
+        for colour, (name, (x, y, *bounds)) in zip(_colours(len(lines), graded), lines.items(), strict=True):
             marker = "o" if marked and len(x) <= 30 else None
             axes.plot(x, y, color=colour, label=name, linewidth=1.4, marker=marker, markersize=3)
+            if bounds:
+                axes.vlines(x, *bounds, color=colour, linewidth=0.8)
         if logarithmic:
             _logarithmic_x(axes)
-        elif all(np.issubdtype(x.dtype, np.integer) for x, _ in lines.values()):
+        elif all(np.issubdtype(x.dtype, np.integer) for x, *_ in lines.values()):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(title, fontsize=9)
         axes.set_xlabel(horizontal)
