@@ -149,8 +149,8 @@ def _answers(found: list[Found], measured: dict[str, dict[int, Value]]) -> list[
         *markdown(["quantity", "best k", f"k = {NATURAL}", "k whose interval meets the best one's"], rows),
         "",
         f"Is k = {NATURAL} near-optimal? It is the best of these k, or not told from the best, where it stands in the second or "
-        "the last column. Intervals that meet leave a difference undecided, and do not prove that there is none; that k is best of "
-        "many is itself chosen after the fact. The closed form has no interval.",
+        "the last column. Intervals that meet leave a difference undecided, and do not prove that there is none; the best of "
+        "many is chosen after the fact. The closed form has no interval.",
     ]
 
 
