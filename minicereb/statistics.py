@@ -34,6 +34,32 @@ def proportion_interval(hits: int, trials: int, confidence: float = 0.95) -> tup
     return low, high
 
 
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Student's interval for the mean of which `values`, one a seed, are independent draws.
+
+    Parameters
+    ----------
+    values : sequence of float
+        At least two: one says nothing of how far others would be from it.
+    confidence : float
+        Coverage, if the values are normal; wide for few of them.
+
+    Returns
+    -------
+    tuple of float
+
+    References
+    ----------
+    Student (1908), Biometrika 6(1).
+    """
+    if len(values) < 2:
+        raise ValueError(f"an interval over seeds needs at least two of them, got {len(values)}")
+    drawn = np.asarray(values, dtype=np.float64)
+    mean, error = float(drawn.mean()), float(drawn.std(ddof=1)) / math.sqrt(len(drawn))
+    half = float(stdtrit(len(drawn) - 1, (1 + confidence) / 2)) * error
+    return mean - half, mean + half
+
+
 def mean_deviation(variance: np.ndarray, draws: int, tail: float) -> np.ndarray:
     """By how much a mean of independent numbers in [0, 1] may miss their expectation to one side ``[M-BERNSTEIN]``.
 
@@ -154,31 +180,6 @@ def holm(p: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p) - rank) * p[place]))
         adjusted[place] = largest
     return adjusted
-
-
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
-    """Student's interval for the expectation of independent numbers, as measured with several seeds.
-
-    Parameters
-    ----------
-    values : sequence of float
-        At least one; taken as normally distributed.
-    confidence : float
-
-    Returns
-    -------
-    tuple of float, or None
-        None for a single number, from which no spread can be seen: whoever reports it has to say so.
-
-    References
-    ----------
-    Student (1908), Biometrika 6(1).
-    """
-    if len(values) < 2:
-        return None
-    mean = float(np.mean(values, dtype=np.float64))
-    half = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * standard_deviation(values) / math.sqrt(len(values))
-    return mean - half, mean + half
 
 
 def standard_deviation(values: Sequence[float]) -> float:
