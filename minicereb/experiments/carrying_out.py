@@ -6,7 +6,18 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from minicereb.experiments import attacks, averaged, estimation, evaluated, gradient_sources, matrix, moved, reaching, transfer
+from minicereb.experiments import (
+    attacks,
+    averaged,
+    estimation,
+    evaluated,
+    gradient_sources,
+    matrix,
+    moved,
+    paired,
+    reaching,
+    transfer,
+)
 from minicereb.experiments.configs import AttackedModel, Experiment
 from minicereb.experiments.laboratory import Laboratory, Record, read_record, write_record
 
@@ -19,6 +30,7 @@ EXPERIMENTS: dict[type, Callable[[Any, Laboratory], Generator[str, None, Record]
     gradient_sources.GradientSources: gradient_sources.gradient_sources,
     matrix.TransferMatrix: matrix.transfer_matrix,
     moved.MovedOutputs: moved.moved_outputs,
+    paired.PairedComparison: paired.paired_comparison,
     transfer.TransferredAttack: transfer.transferred_attack,
     estimation.EstimatorVariance: estimation.estimator_variance,
     reaching.TimeToAccuracy: reaching.time_to_accuracy,
