@@ -15,6 +15,7 @@ from minicereb.experiments import (
     gradient_sources,
     matrix,
     moved,
+    paired,
     reaching,
     transfer,
 )
@@ -31,6 +32,7 @@ EXPERIMENTS: dict[type, Callable[[Any, Laboratory], Generator[str, None, Record]
     gradient_sources.GradientSources: gradient_sources.gradient_sources,
     matrix.TransferMatrix: matrix.transfer_matrix,
     moved.MovedOutputs: moved.moved_outputs,
+    paired.PairedComparison: paired.paired_comparison,
     transfer.TransferredAttack: transfer.transferred_attack,
     estimation.EstimatorVariance: estimation.estimator_variance,
     reaching.TimeToAccuracy: reaching.time_to_accuracy,

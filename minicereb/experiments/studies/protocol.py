@@ -15,6 +15,7 @@ from minicereb.attacks.settings import Attack
 from minicereb.experiments.configs import AttackedModel, CerebellumModel, Data, Experiment, Train, describe
 from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.laboratory import Record
+from minicereb.experiments.paired import PairedComparison
 from minicereb.experiments.published import CEREBELLUM, Logged
 from minicereb.experiments.studies.study import Results
 from minicereb.report.figures import Curves, curves, save_figure
@@ -68,6 +69,32 @@ def examined(train: Train, scale: str, seed: int = 0) -> list[Experiment]:
     return [evaluated(train, scale, seed), *paper_attacks(train, scale, seed)]
 
 
+def compared(trains: Sequence[Train], scale: str) -> list[Experiment]:
+    """Return the comparisons of each model's evaluation with that of the first, seed by seed."""
+    seeds = dict.fromkeys(train.seed for train in trains)
+    groups = [[evaluated(train, scale, seed) for train in trains if train.seed == seed] for seed in seeds]
+    return [PairedComparison(other, first) for first, *others in groups for other in others]
+
+
+def published(experiment: Experiment) -> dict[str, str]:
+    """Return what the authors print for an experiment, in percent, by the name that a report has for what was measured."""
+    if not isinstance(experiment, AttackedModel) or experiment.attack.objective != "mse":
+        return {}
+    attack, logged = experiment.attack, logged_for(experiment.train) or Logged()
+    figure = {("fgsm", 0.1): logged.fgsm, ("pgd", 0.1): logged.pgd, ("pgd", 0.3): logged.pgd_far}.get(
+        (attack.method, attack.epsilon)
+    )
+    return {} if figure is None else {f"{attack.method}, mse, ε = {attack.epsilon:g}": f"{figure:g}"}
+
+
+def logged_for(train: Train) -> Logged | None:
+    """Return what the authors print or logged for a model, however it has learned here; None if there is nothing."""
+    model = train.model
+    if not isinstance(model, CerebellumModel) or model.wiring == "local" or train.data.name != "mnist":
+        return None
+    return CEREBELLUM.get((model.inputs_per_cell, model.cells, model.ltd))
+
+
 # -- what was found ----------------------------------------------------------------------------------------------------------
 
 
@@ -91,11 +118,7 @@ class Found:
     @property
     def published(self) -> Logged | None:
         """What the authors print or logged for it."""
-        model = self.train.model
-        if not isinstance(model, CerebellumModel) or not self.train.data.name.startswith("mnist"):
-            return None
-        per_cell = model.inputs_per_cell if model.wiring == "random" else None
-        return CEREBELLUM.get((per_cell, model.cells, model.ltd)) if model.wiring != "local" else None
+        return logged_for(self.train)
 
     @property
     def test(self) -> str:
