@@ -11,7 +11,7 @@ from scipy.special import gammaln, ndtri, stdtrit
 from minicereb.errors import require
 
 FEWEST_IMAGES = 6
-SMALLEST = 1e-20  # share of a squared trace that is not rounding
+SMALLEST = 1e-13  # share of a squared trace that is not rounding
 NODES = 64  # of Gauss and Legendre's rule: the integrand is smooth, and double precision is reached with fewer
 
 
@@ -21,9 +21,9 @@ class ParticipationRatio(NamedTuple):
     Attributes
     ----------
     value : float
-        ``squared_trace / trace_of_square``.
+        ``squared_trace / trace_of_square``; infinite if no image's activity has anything in common with another's.
     low, high : float
-        95% interval, by the jackknife over images; 1 and infinity if the activity is the same for all images but two.
+        95% interval, by the jackknife over images; 1 and infinity where leaving one out leaves nothing that varies.
     squared_trace, trace_of_square : float
         Unbiased estimates of (tr C)² and tr C².
     """
@@ -76,14 +76,14 @@ def participation_ratio(gram: np.ndarray) -> ParticipationRatio:
     require(varies, "activity", "the same for all images, or all but one", "one that varies")
     pairs, paths, quadruples = _over_different_images(products)
     trace_of_square = pairs[0] - 2 * paths[0] + quadruples[0]
-    inverse = trace_of_square / squared_trace
-    if (without <= SMALLEST * squared_trace).any():
-        return ParticipationRatio(1 / inverse, 1.0, math.inf, squared_trace, trace_of_square)
-    inverses = (pairs[1] - 2 * paths[1] + quadruples[1]) / without
-    logarithms = np.log(inverses)
+    squares_without = pairs[1] - 2 * paths[1] + quadruples[1]
+    value = squared_trace / trace_of_square if trace_of_square > SMALLEST * squared_trace else math.inf
+    if value == math.inf or min(without.min(), squares_without.min()) <= SMALLEST * squared_trace:
+        return ParticipationRatio(value, 1.0, math.inf, squared_trace, trace_of_square)
+    logarithms = np.log(without / squares_without)
     error = math.sqrt((images - 1) / images * float(np.square(logarithms - logarithms.mean()).sum()))
     factor = math.exp(float(stdtrit(images - 1, 0.975)) * error)
-    return ParticipationRatio(1 / inverse, 1 / (inverse * factor), factor / inverse, squared_trace, trace_of_square)
+    return ParticipationRatio(value, value / factor, value * factor, squared_trace, trace_of_square)
 
 
 def _over_different_images(a: np.ndarray) -> list[tuple[float, np.ndarray]]:

@@ -90,7 +90,7 @@ def dimension(config: Dimension, laboratory: Laboratory) -> Generator[str, None,
     Returns
     -------
     dict
-        ``dimension``, null if the images are too few to tell it; ``interval``, 95%, its upper bound null if there is none;
+        ``dimension``, null if no two images share an active cell; ``interval``, 95%, its upper bound null if there is none;
         ``squared_trace`` and ``trace_of_square``, unbiased estimates of (tr C)² and tr C²; ``active``, the share of pairs of
         cell and input with activity; ``images``; ``inputs``, how many a row has.
     """
@@ -122,10 +122,10 @@ def dimension(config: Dimension, laboratory: Laboratory) -> Generator[str, None,
     yield f"dimension of {config.description}: {len(x):,} images"
     gram = granule_gram(wiring, x, thresholds)
     found = participation_ratio(gram.products)
-    value, low, high = (bound if isfinite(bound) else None for bound in found[:3])
+    value, high = (number if isfinite(number) else None for number in (found.value, found.high))
     return {
         "dimension": value,
-        "interval": [low, high],
+        "interval": [found.low, high],
         "squared_trace": found.squared_trace,
         "trace_of_square": found.trace_of_square,
         "active": gram.active,

@@ -73,11 +73,11 @@ def test_the_usual_estimate_would_fail_that():
     assert np.mean(found) == pytest.approx(200, rel=0.2)
 
 
-@pytest.mark.parametrize(("name", "images", "least", "most"), [("white", 60, 0.95, 1), ("steep", 400, 0.92, 0.97)])
+@pytest.mark.parametrize(("name", "images", "least", "most"), [("white", 60, 0.95, 1), ("steep", 150, 0.905, 0.97)])
 def test_the_interval_covers_the_true_dimension(name, images, least, most):
-    """500 intervals; at 94.5% coverage, about what 400 images have, the share is out of these bounds once in 100 draws."""
+    """400 intervals; at 94% coverage, about what 150 images have, the share is out of these bounds once in 100 draws."""
     truth = true_dimension(SPECTRA[name])
-    found = [participation_ratio(gram(SPECTRA[name], images, number)) for number in range(500)]
+    found = [participation_ratio(gram(SPECTRA[name], images, number)) for number in range(400)]
     assert least <= np.mean([each.low <= truth <= each.high for each in found]) <= most
     assert all(each.low <= each.value <= each.high for each in found)
 
@@ -94,6 +94,10 @@ def test_activity_in_two_images_alone_has_a_dimension_without_bounds():
     found = participation_ratio(rows @ rows.T)
     assert (found.low, found.high) == (1, np.inf)
     assert 0 < found.value < np.inf
+
+
+def test_images_with_nothing_in_common_have_no_end_of_dimensions():
+    assert participation_ratio(np.eye(9))[:3] == (np.inf, 1, np.inf)
 
 
 def test_a_constant_activity_more_or_another_scale_changes_nothing():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from math import exp, inf, log
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ LEVEL = 0.1  # share of the inputs for which a threshold cell fires
 # Per scale: inputs per cell, of those that the study of sparsity has; images or inputs that a dimension is measured with.
 SIZES: dict[str, tuple[tuple[int, ...], int]] = {
     "smoke": ((1, 4, 784), 60),
-    "course": ((1, 2, 4, 10, 50, 784), 1_000),
+    "course": ((1, 2, 4, 10, 20, 50, 784), 1_000),
     "paper": ((1, 2, 4, 10, 20, 50, 100, 200, 400, 784), 2_000),
 }
 MEASURES = {  # how a dimension is measured: inputs, units, weights
@@ -48,7 +49,7 @@ CLOSED = "closed form"
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """The study of sparsity's trainings for some k, each evaluated and compared with four, and the dimensions of their wirings."""
+    """The study of sparsity's trainings for some k, each evaluated and compared with four; the dimensions of their wirings."""
     chosen, images = SIZES[scale]
     trains = [as_printed(model, data, TRAININGS[scale][2], seed) for model, seed in product(models(scale), seeds)]
     trains = [train for train in trains if inputs_of(train) in chosen]
@@ -71,28 +72,28 @@ class Value(NamedTuple):
 
 
 def dimensions(results: Results) -> dict[str, dict[int, Value]]:
-    """Return by measure and k the dimension: the interval over images for one seed, over seeds for several.
+    """Return by measure and k the dimension: for one seed with the interval over images; for several their geometric mean.
 
     The closed form has none, and is the one for threshold cells with equal weights on independent normal inputs.
     """
-    found: dict[str, dict[int, list[tuple[float, list[float | None]]]]] = {name: {} for name in MEASURES}
+    found: dict[str, dict[int, list[Value]]] = {name: {} for name in MEASURES}
     closed: dict[int, Value] = {}
     for config, record in results:
         if isinstance(config, Dimension):
             name = next(name for name, way in MEASURES.items() if way == (config.inputs, config.units, config.weights))
             k = config.model.inputs_per_cell or record["inputs"]
-            found[name].setdefault(k, []).append((record["dimension"], record["interval"]))
+            numbers = (inf if number is None else number for number in (record["dimension"], *record["interval"]))
+            found[name].setdefault(k, []).append(Value(*numbers))
             exact = threshold_dimension(record["inputs"], k, config.model.cells, config.level)
             closed[k] = Value(exact, exact, exact)
     return {name: {k: _mean(values) for k, values in by_inputs.items()} for name, by_inputs in found.items()} | {CLOSED: closed}
 
 
-def _mean(measured: Sequence[tuple[float, list[float | None]]]) -> Value:
+def _mean(measured: Sequence[Value]) -> Value:
     if len(measured) == 1:
-        value, (low, high) = measured[0]
-        return Value(value, low or 1.0, float("inf") if high is None else high)
-    values = [value for value, _ in measured]
-    return Value(sum(values) / len(values), *mean_interval(values))
+        return measured[0]
+    logarithms = [log(each.value) for each in measured]
+    return Value(exp(sum(logarithms) / len(logarithms)), *(exp(bound) for bound in mean_interval(logarithms)))
 
 
 def _named(train: Train) -> str:
@@ -131,7 +132,7 @@ def _dimensions(results: Results, measured: dict[str, dict[int, Value]]) -> list
         for k, exact in measured[CLOSED].items()
     ]
     seeds = {config.seed for config, _ in results if isinstance(config, Dimension)}
-    over = "over images and inputs, by the jackknife" if len(seeds) == 1 else "over the seeds, Student's t"
+    over = "over images and inputs, by the jackknife" if len(seeds) == 1 else "over the seeds, Student's t of the logarithms"
     return [
         *markdown(["k", *measured], rows),
         "",
@@ -157,8 +158,8 @@ def _answers(results: Results, found: list[Found], measured: dict[str, dict[int,
     return [
         *markdown(["quantity", "best k", f"at k = {NATURAL}", "k with more", "k with less", "k not told apart"], rows),
         "",
-        f"Is k = {NATURAL} near-optimal? More, less: than k = {NATURAL}. Attacked shares are told apart where McNemar's test on the "
-        "same images, adjusted for all comparisons of the table below, has p < 0.05 for every seed; the others where the 95% "
+        f"Is k = {NATURAL} near-optimal? More, less: than k = {NATURAL}. Attacked shares are told apart where McNemar's test on "
+        "the same images, adjusted for all comparisons of the table below, has p < 0.05 for every seed; the others where the 95% "
         "intervals do not meet, which is stricter; the closed form, which has no interval, always. What is not told apart may "
         "differ. The best of several k is chosen after the fact, and a k between them may be better.",
         "",
@@ -204,7 +205,7 @@ def _shares(found: list[Found], what: str, images: int, e: int = 0) -> dict[int,
 def _shown(value: Value) -> str:
     if value.low == value.high:
         return short(value.value)
-    return f"{short(value.value)} ({short(max(value.low, 1e-9))}-{short(value.high)})"
+    return f"{short(value.value)} ({short(value.low)}-{short(value.high)})"
 
 
 def _over(found: list[Found]) -> str:
@@ -248,14 +249,14 @@ OPTIMUM = Study(
     expectation=EXPECTED
     + "It will «examine whether the parameters decided by the natural cerebellum (k = 4) is (near) optimal against adversarial "
     "attacks», with as many synapses m(k + 2c) for every k, and expects nothing in particular. The theory that it cites "
-    "(Litwin-Kumar et al. 2017) has the dimension of threshold cells largest at about four inputs, for some 7,000 mossy fibres, "
+    "(Litwin-Kumar et al. 2017) has the dimension of threshold cells largest at four or five inputs, for 7,000 mossy fibres, "
     "a budget mK and independent inputs. With 784 inputs and the paper's budget m(K + 20), which makes many inputs cheaper, the "
     "same formula has another best K: it is in the table.",
     captions={
         "optimum-accuracy": (
             "Accuracy on the test images, and share of the evaluated ones that all attacks leave right, over the inputs of a "
-            "granule cell k (logarithmic), at a fixed budget of synapses m(k + 20). Bars: 95% intervals, over the images for one seed, "
-            "over seeds for several; lines only join the marks. The numbers of images are in the tables."
+            "granule cell k (logarithmic), at a fixed budget of synapses m(k + 20). Bars: 95% intervals, over the images for one "
+            "seed, over seeds for several; lines only join the marks. The numbers of images are in the tables."
         ),
         "optimum-dimension": (
             "Participation ratio of the granule layer's activity (a number of dimensions) over the inputs of a granule cell k, "
