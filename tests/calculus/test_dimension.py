@@ -90,7 +90,7 @@ def test_six_images_of_many_dimensions_give_a_dimension_and_a_wide_interval():
 
 def test_activity_in_two_images_alone_has_a_dimension_without_bounds():
     rows = np.zeros((8, 3), dtype=np.float64)
-    rows[0, 0] = rows[1, 1] = 1
+    rows[0, 0] = rows[1] = 1
     found = participation_ratio(rows @ rows.T)
     assert (found.low, found.high) == (1, np.inf)
     assert 0 < found.value < np.inf
