@@ -259,7 +259,12 @@ def draw_over_epsilon(found: Sequence[Found], path: Path, graded: bool = False) 
     ``OVER_EPSILON`` is the caption.
     """
     panels = [("PGD on the squared error says", under_mse_over_epsilon(found)), ("left by all attacks", over_epsilon(found))]
-    save_figure(curves(panels, "ε", "share of the images", from_zero=True, graded=graded), path)
+    save_figure(curves(panels, "ε", share_of(found), from_zero=True, graded=graded), path)
+
+
+def share_of(found: Sequence[Found]) -> str:
+    """What the vertical axis of the figures shows."""
+    return f"share of {found[0].evaluations[0][1]['images']:,} images"
 
 
 def _by_pgd(record: Record) -> list[float]:
