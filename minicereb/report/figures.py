@@ -164,7 +164,6 @@ def _logarithmic_x(axes: Axes) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.tick_params(axis="x", labelsize=8)  # there is room for 500 beside 1000
 
 
 MARKERS = "osDv^P<>"

@@ -224,13 +224,15 @@ def figures(results: Results, out: Path) -> None:
         sides.append((title, test | {name: _line(values) for name, values in shares.items()}))
     k = "inputs per granule cell, k"
     across = {"from_zero": True, "logarithmic": True, "graded": True}
-    save_figure(curves(sides, k, "share of the test images, %", **across), out / "optimum-accuracy.png")
+    share = f"% of {record['images']:,} images; test: of {record['test_images']:,}"
+    save_figure(curves(sides, k, share, **across), out / "optimum-accuracy.png")
     lines = {name: _line(values) for name, values in measured.items()}
     panels = [
         ("images", {name: lines[name] for name in lines if name.startswith(("images", "pixels"))}),
         ("normal inputs", {name: lines[name] for name in lines if name.startswith(("normal", CLOSED))}),
     ]
-    figure = curves(panels, k, "dimension of the granule layer", logarithmic=True, logarithmic_values=True)
+    inputs = max(record["images"] for config, record in results if isinstance(config, Dimension))
+    figure = curves(panels, k, f"dimension, from {inputs:,} inputs", logarithmic=True, logarithmic_values=True)
     save_figure(figure, out / "optimum-dimension.png")
 
 
@@ -256,7 +258,7 @@ OPTIMUM = Study(
         "optimum-accuracy": (
             "Accuracy on the test images, and share of the evaluated ones that all attacks leave right, over the inputs of a "
             "granule cell k (logarithmic), at a fixed budget of synapses m(k + 20). Bars: 95% intervals, over the images for one "
-            "seed, over seeds for several; lines only join the marks. The numbers of images are in the tables."
+            "seed, over seeds for several; lines only join the marks."
         ),
         "optimum-dimension": (
             "Participation ratio of the granule layer's activity (a number of dimensions) over the inputs of a granule cell k, "
