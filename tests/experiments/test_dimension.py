@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from minicereb import backend
 from minicereb.calculus.dimension import threshold_dimension
 from minicereb.errors import InputError
 from minicereb.experiments.configs import CerebellumModel, Data, Train
@@ -41,6 +42,14 @@ def test_it_is_the_same_again_and_another_with_another_seed(config, strokes, tmp
     assert one["inputs"] == 784
     assert one["interval"][0] < one["dimension"] < one["interval"][1]
     assert measure(dataclasses.replace(config, seed=1), strokes, tmp_path)["dimension"] != one["dimension"]
+
+
+@pytest.mark.parametrize(("inputs", "units"), [("images", "relu"), ("pixels", "threshold"), ("normal", "threshold")])
+def test_every_device_measures_the_same(xp_device, config, strokes, tmp_path, inputs, units):
+    ours = dataclasses.replace(config, inputs=inputs, units=units, weights="equal")
+    found = measure(ours, strokes, tmp_path)
+    backend.configure(device="cpu")
+    assert found["dimension"] == pytest.approx(measure(ours, strokes, tmp_path)["dimension"], rel=1e-3)
 
 
 def test_the_wiring_is_that_of_a_model_trained_with_the_seed(config, strokes, tmp_path, monkeypatch):
