@@ -27,7 +27,7 @@ from minicereb.experiments.runs import Progress, Run, read_run, run_training
 from minicereb.learning.backprop import DESCENDED
 from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
 from minicereb.learning.glr import LAST_LAYER
-from minicereb.learning.optimizers import SCHEDULES
+from minicereb.learning.optimizers import OPTIMIZERS, SCHEDULES
 from minicereb.learning.training import CHOOSE_ON
 
 
@@ -122,7 +122,7 @@ def adversarial_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--batch-size", type=int, default=10, show_default=True)
 @click.option("--learning-rate", type=float, help="[default: 0.5 / cells]")
-@click.option("--optimizer", type=click.Choice(["rmsprop", "adam", "sgd"]), default="rmsprop", show_default=True)
+@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="rmsprop", show_default=True)
 @adversarial_options
 @training_options
 def cerebellum(**options: Any) -> None:
@@ -143,7 +143,7 @@ def cerebellum(**options: Any) -> None:
 @click.option("--l1", type=float, default=0.0, show_default=True, help="Penalty l1 Σ|θ| on the weights.")
 @click.option("--batch-size", type=int, default=32, show_default=True)
 @click.option("--learning-rate", type=float, default=1e-3, show_default=True)
-@click.option("--optimizer", type=click.Choice(["rmsprop", "adam", "sgd"]), default="adam", show_default=True)
+@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adam", show_default=True)
 @adversarial_options
 @training_options
 def mlp(**options: Any) -> None:
@@ -163,7 +163,7 @@ def mlp(**options: Any) -> None:
 @click.option("--l2", type=float, default=0.0, show_default=True, help="Penalty ½ l2 Σθ² on the weights.")
 @click.option("--batch-size", type=int, default=64, show_default=True)
 @click.option("--learning-rate", type=float, default=1e-3, show_default=True)
-@click.option("--optimizer", type=click.Choice(["rmsprop", "adam", "sgd"]), default="adam", show_default=True)
+@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adam", show_default=True)
 @training_options
 def cnn(**options: Any) -> None:
     """Train a convolutional network by backpropagation."""
@@ -208,7 +208,7 @@ BY_SCORE = [name for name, estimator in ESTIMATORS.items() if isinstance(estimat
 @click.option("--learn-scale", is_flag=True, help="Let the noise scales learn as well.")
 @click.option("--batch-size", type=int, default=50, show_default=True)
 @click.option("--learning-rate", type=float, default=0.06, show_default=True)
-@click.option("--optimizer", type=click.Choice(["rmsprop", "adam", "sgd"]), default="adam", show_default=True)
+@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adam", show_default=True)
 @training_options
 def glr(**options: Any) -> None:
     """Train a network with neuronal noise from its loss values (the generalised likelihood ratio method)."""

@@ -266,7 +266,7 @@ class Train:
     data : Data
     batch_size, epochs : int
     learning_rate : float
-    optimizer : {"rmsprop", "adam", "sgd"}
+    optimizer : {"rmsprop", "adam", "sgd", "momentum"}
     seed : int
         Of wiring, initial weights, validation split and orders.
     validation : float

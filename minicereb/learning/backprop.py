@@ -27,7 +27,7 @@ class Backpropagation:
     ----------
     network : Sequential
         Its layers' ``parameters`` are written into.
-    optimizer : SGD, RMSprop or Adam
+    optimizer : SGD, Momentum, RMSprop or Adam
     batch_size : int
         Images that a step averages over.
     l2, l1 : float
