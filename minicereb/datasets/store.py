@@ -73,8 +73,8 @@ class FileReport:
 def downloads() -> dict[str, Download]:
     """Return the data sets that can be downloaded, by name."""
     try:
-        text = importlib.resources.files("minicereb.data").joinpath("registry.json").read_text(encoding="utf-8")
-    except (ModuleNotFoundError, FileNotFoundError):
+        text = (importlib.resources.files("minicereb") / "data" / "registry.json").read_text(encoding="utf-8")
+    except FileNotFoundError:
         text = (CHECKOUT / "data" / "registry.json").read_text(encoding="utf-8")
     return parse_registry(json.loads(text))
 

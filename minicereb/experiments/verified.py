@@ -12,6 +12,7 @@ from typing import Literal
 from minicereb import datasets
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import DataError, InputError, MinicerebError
+from minicereb.experiments.identity import config_hash
 from minicereb.experiments.pretrained import RUNS, Pretrained, fetch, found, is_whole, models
 from minicereb.experiments.runs import Run, load_model, read_run
 from minicereb.learning.training import accuracy
@@ -102,6 +103,8 @@ def _verify_run(entry: Pretrained, folder: Path, known: dict[str, Dataset | None
     run = read_run(folder)
     if run.result is None:
         return ModelReport(entry.name, folder, "missing", f"its training is not complete; {entry.command}")
+    if config_hash(run.config) != entry.hash:
+        return ModelReport(entry.name, folder, "altered", "config.json has other settings than its hash says")
     if not is_whole(run):
         return ModelReport(entry.name, folder, "altered", "the SHA-256 of model.npz is not the one in manifest.json")
     return _compute(entry, run, folder, known)

@@ -261,6 +261,11 @@ def test_a_folder_is_told_apart_from_the_one_listed(listed):
     report = list(verify(["sparse"]))[1]
     assert report.state == "wrong"
     assert report.test_accuracy < models()["sparse"].test_accuracy
+    settings = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(settings.replace('"seed": 0', '"seed": 1'))
+    report = list(verify(["sparse"]))[1]
+    assert (report.state, "config.json" in report.detail) == ("altered", True)
+    (folder / "config.json").write_text(settings)
     (folder / "model.npz").write_bytes(b"")
     assert list(verify(["runs/sparse"]))[0].state == "altered"
     write_json(folder / "manifest.json", {"status": "training"})
