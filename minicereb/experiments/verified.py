@@ -30,8 +30,8 @@ class ModelReport:
     folder : Path or None
         The run that was looked at; None for what ships.
     state : {"ok", "rebuilt", "altered", "missing", "wrong"}
-        Rebuilt: a training with these settings that came to other bytes, as it may on another machine. Wrong: the bytes are those
-        of the list, what they compute is not. Missing: it does not ship and is not here.
+        Rebuilt: a training with these settings that came to other bytes, as it may on another machine. Altered: a file is not what
+        it was. Wrong: the wiring or the accuracy is not. Missing: it does not ship and is not here, or not complete.
     detail : str
         What exactly was found.
     test_accuracy : float or None
@@ -81,8 +81,8 @@ def _places(name: str) -> list[tuple[Pretrained, Path | None]]:
     if name in models():
         entry = models()[name]
         folder = found(entry)
-        here = [] if folder is None else [(entry, folder)]
-        return [(entry, None), *here] if entry.shipped or not here else [*here]
+        here: list[tuple[Pretrained, Path | None]] = [] if folder is None else [(entry, folder)]
+        return here if here and not entry.shipped else [(entry, None), *here]
     listed = {entry.hash: entry for entry in models().values()}
     entry_of = listed.get(read_run(name).hash) if (Path(name) / "config.json").is_file() else None
     if entry_of is None:
