@@ -87,6 +87,23 @@ def test_folders_are_made_and_permissions_are_the_users(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
 
 
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    def fill(part):
+        (part / "one").touch()
+        assert not (tmp_path / "new").exists()
+
+    with pytest.raises(KeyError), files.atomic_folder(tmp_path / "new") as part:
+        fill(part)
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+    with files.atomic_folder(tmp_path / "new") as part:
+        fill(part)
+    assert [path.name for path in tmp_path.rglob("*")] == ["new", "one"]
+    with pytest.raises(MinicerebError, match="nothing was changed"), files.atomic_folder(tmp_path / "new") as part:
+        (part / "two").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["new", "one"]
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}])
 def test_what_json_cannot_hold_is_not_written(tmp_path, value):
     with pytest.raises((ValueError, TypeError)):

@@ -30,8 +30,8 @@ class ModelReport:
     folder : Path or None
         The run that was looked at; None for what ships.
     state : {"ok", "rebuilt", "altered", "missing", "wrong"}
-        Rebuilt: a training with these settings that came to other bytes, as it may on another machine. Altered: a file is not what
-        it was. Wrong: the wiring or the accuracy is not. Missing: it does not ship and is not here, or not complete.
+        Rebuilt: a training with these settings that came to other bytes, as it may on another machine. Altered: a file is not
+        what it was. Wrong: the wiring or the accuracy is not. Missing: it does not ship and is not here, or not complete.
     detail : str
         What exactly was found.
     test_accuracy : float or None
