@@ -88,19 +88,19 @@ def test_folders_are_made_and_permissions_are_the_users(tmp_path):
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    def fill(part):
-        (part / "one").touch()
-        assert not (tmp_path / "new").exists()
+    def fill(names):
+        with files.atomic_folder(tmp_path / "new") as part:
+            for name in names:
+                (part / name).touch()
+                assert not (tmp_path / "new" / name).exists()
 
-    with pytest.raises(KeyError), files.atomic_folder(tmp_path / "new") as part:
-        fill(part)
-        raise KeyError
+    with pytest.raises(TypeError):
+        fill(["one", 2])
     assert list(tmp_path.iterdir()) == []
-    with files.atomic_folder(tmp_path / "new") as part:
-        fill(part)
+    fill(["one"])
     assert [path.name for path in tmp_path.rglob("*")] == ["new", "one"]
-    with pytest.raises(MinicerebError, match="nothing was changed"), files.atomic_folder(tmp_path / "new") as part:
-        (part / "two").touch()
+    with pytest.raises(MinicerebError, match="nothing was changed"):
+        fill(["two"])
     assert [path.name for path in tmp_path.rglob("*")] == ["new", "one"]
 
 
