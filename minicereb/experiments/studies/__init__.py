@@ -8,13 +8,16 @@ from minicereb.experiments.studies.cost import COST
 from minicereb.experiments.studies.glr_sources import GLR_SOURCES
 from minicereb.experiments.studies.glr_tables import GLR_TABLES
 from minicereb.experiments.studies.glr_whitebox import GLR_WHITEBOX
+from minicereb.experiments.studies.masking import MASKING
 from minicereb.experiments.studies.objectives import OBJECTIVES_STUDY
+from minicereb.experiments.studies.seeds import SEEDS
 from minicereb.experiments.studies.study import SCALES, Study
 from minicereb.experiments.studies.transfer import TRANSFER
 from minicereb.experiments.studies.variance import VARIANCE
 
 STUDIES = {
-    study.name: study for study in (OBJECTIVES_STUDY, ABLATION, TRANSFER, GLR_TABLES, GLR_WHITEBOX, GLR_SOURCES, VARIANCE, COST)
+    study.name: study
+    for study in (OBJECTIVES_STUDY, ABLATION, SEEDS, MASKING, TRANSFER, GLR_TABLES, GLR_WHITEBOX, GLR_SOURCES, VARIANCE, COST)
 }
 
 __all__ = ["SCALES", "STUDIES", "Study", "study_named"]
