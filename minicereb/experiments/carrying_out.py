@@ -56,10 +56,11 @@ def carry_out_experiment(config: Experiment, laboratory: Laboratory) -> Generato
 def result_of(config: Experiment, laboratory: Laboratory) -> Record:
     """Return the record of an experiment that is complete.
 
-    To the record as it is kept are added the names of the run folders and the test accuracies of the models that the
-    experiment stands on: ``run`` and ``test_accuracy`` if it is one, lists ``runs`` and ``test_accuracies`` if there are more.
+    To the record as it is kept are added the number of test images, and the names of the run folders and the test accuracies of
+    the models that the experiment stands on: ``run`` and ``test_accuracy`` if it is one, lists ``runs`` and
+    ``test_accuracies`` if there are more.
     """
-    record = read_record(record_path(config, laboratory))
+    record = read_record(record_path(config, laboratory)) | {"test_images": len(laboratory.dataset.x_test)}
     runs = [laboratory.run(train) for train in config.trainings]
     names, accuracies = [run.folder.name for run in runs], [(run.result or {})["test_accuracy"] for run in runs]
     if len(runs) == 1:

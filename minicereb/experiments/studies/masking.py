@@ -192,8 +192,8 @@ def _attacks_table(models: list[Examined]) -> list[str]:
         "",
         f"Accuracy in % on the first {images:,} test images of {models[0].train.data.name}; a 95% interval is at most "
         f"±{98 / images**0.5:.1f} points. As printed: {SETTINGS['as printed']}, last iterate; doubled: {SETTINGS['doubled']}, "
-        f"last iterate; tuned: {SETTINGS['tuned']}. FGSM ascends the squared error. All attacks: for each image the strongest. Batch 1 "
-        "as the authors' code has it, batch 10 as the paper prints it.",
+        f"last iterate; tuned: {SETTINGS['tuned']}. FGSM ascends the squared error. All attacks: for each image the strongest. "
+        "Batch 1 as the authors' code has it, batch 10 as the paper prints it.",
         "",
     ]
 
@@ -215,8 +215,8 @@ def _papers_table(models: list[Examined]) -> list[str]:
     return [
         *markdown(["model", "ε", "called robust and is not", *names], rows),
         "",
-        f"In %. Called robust and is not: images that withstand the paper's attack ({SETTINGS['as printed']} on the squared error) "
-        "and fall to another, with 95% interval (Clopper-Pearson). The next three columns: by how much less another attack on the "
+        f"In %. Called robust and is not: images that withstand the paper's attack ({SETTINGS['as printed']} on the squared "
+        "error) and fall to another, with 95% interval (Clopper-Pearson). The next three columns: by how much less another attack on the "
         "squared error leaves. Unbounded: what is left when every pixel may change as it likes. Images without gradient: zero "
         "throughout, or not finite, before the attack or after it. The paper names no thresholds; an alarm here is more than "
         f"{100 * TOLERATED:g} point, or unbounded more than chance. Of the {len(fooled)} rows in which the interval of the "
@@ -304,6 +304,8 @@ CAPTION = (
     "that are right as they are, of the first seed."
 )
 
+WORDS = {"no-ltd": "no LTD", "ltd": "LTD"}
+
 MASKING = Study(
     "masking",
     "Would the paper's checks for masked gradients have caught that its attack fails, and does our checklist?",
@@ -317,8 +319,7 @@ MASKING = Study(
         "none."
     ),
     captions={
-        f"gradients-{wiring}-{ltd}-batch-{batch}": f"{wiring.capitalize()} wiring, {ltd.replace('-', ' ').upper()}, batch {batch}. "
-        + CAPTION
-        for wiring, ltd, batch in product(("full", "random"), ("no-ltd", "ltd"), (1, 10))
+        f"gradients-{wiring}-{ltd}-batch-{batch}": f"{wiring.capitalize()} wiring, {WORDS[ltd]}, batch {batch}. " + CAPTION
+        for wiring, ltd, batch in product(("full", "random"), WORDS, (1, 10))
     },
 )
