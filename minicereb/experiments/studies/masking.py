@@ -216,11 +216,12 @@ def _papers_table(models: list[Examined]) -> list[str]:
         *markdown(["model", "ε", "called robust and is not", *names], rows),
         "",
         f"In %. Called robust and is not: images that withstand the paper's attack ({SETTINGS['as printed']} on the squared "
-        "error) and fall to another, with 95% interval (Clopper-Pearson). The next three columns: by how much less another attack on the "
-        "squared error leaves. Unbounded: what is left when every pixel may change as it likes. Images without gradient: zero "
-        "throughout, or not finite, before the attack or after it. The paper names no thresholds; an alarm here is more than "
-        f"{100 * TOLERATED:g} point, or unbounded more than chance. Of the {len(fooled)} rows in which the interval of the "
-        f"first number is above {100 * TOLERATED:g}, an alarm was raised by: {'; '.join(caught)}; by none of them in {none}.",
+        "error) and fall to another, with 95% interval (Clopper-Pearson). The next three columns: by how much less another "
+        "attack on the squared error leaves. Unbounded: what is left when every pixel may change as it likes. Images without "
+        "gradient: zero throughout, or not finite, before the attack or after it. The paper names no thresholds; an alarm here "
+        f"is more than {100 * TOLERATED:g} point, or unbounded more than chance. Of the {len(fooled)} rows in which the interval "
+        f"of the first number is above {100 * TOLERATED:g}, an alarm was raised by: {'; '.join(caught)}; by none of them in "
+        f"{none}.",
         "",
     ]
 
@@ -253,8 +254,9 @@ def _checklist_table(models: list[Examined]) -> list[str]:
     return [
         *markdown(["model", "attacks", *CHECKS], rows),
         "",
-        f"Our checklist at ε = {LOOKED_AT:g}, of an evaluation with {' and '.join(PAPERS)} alone and of one with all attacks. A fail "
-        "says that the evaluation deceives itself, a warning that one of its attacks would have, or that a single image did.",
+        f"Our checklist at ε = {LOOKED_AT:g}, of an evaluation with {' and '.join(PAPERS)} alone and of one with all attacks. A "
+        "fail says that the evaluation deceives itself, a warning that one of its attacks would have, or that a single image "
+        "did.",
     ]
 
 
@@ -314,9 +316,9 @@ MASKING = Study(
     table,
     figures,
     expectation=(
-        "The cerebellum paper (Yuezhang, Li and Chen, a registered plan) plans to take FGSM as a sanity test for PGD, to plot the "
-        "distribution of gradients, to tune the attack, to double its iterations and to attack without bound. Published figures: "
-        "none."
+        "The cerebellum paper (Yuezhang, Li and Chen, a registered plan) plans to take FGSM as a sanity test for PGD, to plot "
+        "the distribution of gradients, to tune the attack, to double its iterations and to attack without bound. Published "
+        "figures: none."
     ),
     captions={
         f"gradients-{wiring}-{ltd}-batch-{batch}": f"{wiring.capitalize()} wiring, {WORDS[ltd]}, batch {batch}. " + CAPTION

@@ -170,9 +170,9 @@ def _models_table(results: Results, measures: list[Measure], seeds: list[int], r
         *markdown(["measured", *NAMES], rows),
         "",
         "In %: mean over the seeds, in brackets its 95% interval (Student's t), then ± the standard deviation of a single seed. "
-        f"Test: all {record['test_images']:,} test images; all else: the first {record['images']:,}. MSE-PGD: the paper's attack, "
-        f"attacked: what all attacks leave, certified: what is proved, at each ε. Seeds {', '.join(map(str, seeds))}: of wiring, "
-        "weights, validation split, orders, and the starts of attacks.",
+        f"Test: all {record['test_images']:,} test images; all else: the first {record['images']:,}. MSE-PGD: the paper's "
+        f"attack, attacked: what all attacks leave, certified: what is proved, at each ε. Seeds {', '.join(map(str, seeds))}: of "
+        "wiring, weights, validation split, orders, and the starts of attacks.",
     ]
 
 
@@ -189,14 +189,14 @@ def _differences_table(results: Results, measures: list[Measure], seeds: int) ->
     return [
         *markdown(head, rows),
         "",
-        "The first less the second, in points: mean over the seeds, each model compared with the one of its own seed, in brackets "
-        "the 95% interval (Student's t). ± seeds: standard deviation of the difference at a single seed; ± images: what the choice "
-        "of the images alone would give it. Different models break on different images, so the first contains some of the second, "
-        "and is more than other seeds would show on all images. Found: at how many seeds McNemar's exact test on the images, "
-        f"adjusted by Holm for the {tests} tests of the table, has p below 0.05. n = {', '.join(map(str, DETECTED_WITH))}: smallest "
-        "true difference that a paired t-test with so many seeds would find in 80% of the cases at the level of 5%, from ± seeds, "
-        f"itself known from {seeds} seed{'s' * (seeds > 1)}; the paper took {len(PAPERS)}, {' and '.join(map(str, PAPERS))}. No "
-        "spread: -.",
+        "The first less the second, in points: mean over the seeds, each model compared with the one of its own seed, in "
+        "brackets the 95% interval (Student's t). ± seeds: standard deviation of the difference at a single seed; ± images: what "
+        "the choice of the images alone would give it. Different models break on different images, so the first contains some of "
+        "the second, and is more than other seeds would show on all images. Found: at how many seeds McNemar's exact test on the "
+        f"images, adjusted by Holm for the {tests} tests of the table, has p below 0.05. n = "
+        f"{', '.join(map(str, DETECTED_WITH))}: smallest true difference that a paired t-test with so many seeds would find in "
+        f"80% of the cases at the level of 5%, from ± seeds, itself known from {seeds} seed{'s' * (seeds > 1)}; the paper took "
+        f"{len(PAPERS)}, {' and '.join(map(str, PAPERS))}. No spread: -.",
     ]
 
 
@@ -226,8 +226,8 @@ SEEDS = Study(
     plan,
     table,
     expectation=(
-        "The cerebellum paper (Yuezhang, Li and Chen, a registered plan) plans to report its results with different random seeds, "
-        "since the wiring is random; its authors took two, 0 and 123. Published figures: none."
+        "The cerebellum paper (Yuezhang, Li and Chen, a registered plan) plans to report its results with different random "
+        "seeds, since the wiring is random; its authors took two, 0 and 123. Published figures: none."
     ),
     seeds={"smoke": (0, 123), "course": (0, 123, 1, 2, 3), "paper": (0, 123, *range(1, 9))},
 )
