@@ -18,6 +18,7 @@ from minicereb.statistics import detectable_difference, holm, mean_interval, sta
 
 PAPERS = (0, 123)  # the paper's seeds
 DETECTED_WITH = (2, 5, 10)  # numbers of seeds
+ROUNDING = 1e-9  # a spread below this is none
 # Per scale: cells in full and random wiring, epochs, images evaluated, ε.
 SIZES = {
     "smoke": (50, 200, 1, 8, (0.1,)),
@@ -169,7 +170,8 @@ def _models_table(results: Results, measures: list[Measure], seeds: list[int], r
     return [
         *markdown(["measured", *NAMES], rows),
         "",
-        "In %: mean over the seeds, in brackets its 95% interval (Student's t), then ± the standard deviation of a single seed. "
+        "In %: mean over the seeds, in brackets its 95% interval (Student's t), then ± the standard deviation of a single seed; "
+        "at all: no seed differs, which on so few images is no proof that none would. "
         f"Test: all {record['test_images']:,} test images; all else: the first {record['images']:,}. MSE-PGD: the paper's "
         f"attack, attacked: what all attacks leave, certified: what is proved, at each ε. Seeds {', '.join(map(str, seeds))}: of "
         "wiring, weights, validation split, orders, and the starts of attacks.",
@@ -183,7 +185,7 @@ def _differences_table(results: Results, measures: list[Measure], seeds: int) ->
         spread = standard_deviation(each.values) if seeds > 1 else 0.0
         cells = [one, other, measure.name, _mean(each.values), _points(spread) if seeds > 1 else "-"]
         cells += ["-" if each.error is None else _points(each.error), "-" if each.found is None else f"{each.found} of {seeds}"]
-        cells += [_points(detectable_difference(spread, n)) if spread > 0 else "-" for n in DETECTED_WITH]
+        cells += [_points(detectable_difference(spread, n)) if spread >= ROUNDING else "-" for n in DETECTED_WITH]
         rows.append(cells)
     tests = seeds * sum(each.found is not None for each in found.values())
     return [
@@ -196,23 +198,28 @@ def _differences_table(results: Results, measures: list[Measure], seeds: int) ->
         f"images, adjusted by Holm for the {tests} tests of the table, has p below 0.05. n = "
         f"{', '.join(map(str, DETECTED_WITH))}: smallest true difference that a paired t-test with so many seeds would find in "
         f"80% of the cases at the level of 5%, from ± seeds, itself known from {seeds} seed{'s' * (seeds > 1)}; the paper took "
-        f"{len(PAPERS)}, {' and '.join(map(str, PAPERS))}. No spread: -.",
+        f"{len(PAPERS)}, {' and '.join(map(str, PAPERS))}. Where no seed differs there is neither interval nor n.",
     ]
 
 
 def _over_seeds(shares: list[float]) -> str:
     if len(shares) < 2:
         return _points(shares[0]) if shares else "-"
+    mean, spread = sum(shares) / len(shares), standard_deviation(shares)
+    if spread < ROUNDING:
+        return f"{_points(mean)} at all"
     low, high = (100 * min(1.0, max(0.0, bound)) for bound in mean_interval(shares))
-    return f"{_points(sum(shares) / len(shares))} ({low:.1f}-{high:.1f}) ± {_points(standard_deviation(shares))}"
+    return f"{_points(mean)} ({low:.1f}-{high:.1f}) ± {_points(spread)}"
 
 
 def _mean(values: list[float]) -> str:
-    mean = 100 * sum(values) / len(values)
+    mean = f"{100 * sum(values) / len(values):+.1f}"
     if len(values) < 2:
-        return f"{mean:+.1f}, one seed"
+        return f"{mean}, one seed"
+    if standard_deviation(values) < ROUNDING:
+        return f"{mean} at all"
     low, high = mean_interval(values)
-    return f"{mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+    return f"{mean} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
 def _points(share: float) -> str:
