@@ -36,17 +36,6 @@ def test_the_interval_holds_the_share_and_widens_with_confidence(count):
     assert high < higher or hits == trials
 
 
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=12), st.floats(0.5, 0.999))
-def test_the_interval_over_seeds_is_students(values, confidence):
-    expected = stats.ttest_1samp(values, 0.0).confidence_interval(confidence) if len(set(values)) > 1 else (values[0], values[0])
-    assert mean_interval(values, confidence) == pytest.approx(tuple(expected), rel=1e-9, abs=1e-12)
-
-
-def test_one_seed_has_no_interval_over_seeds():
-    with pytest.raises(ValueError, match="at least two"):
-        mean_interval([0.5])
-
-
 def test_at_the_ends_it_is_the_rule_of_three():
     assert proportion_interval(0, 1000) == (0, pytest.approx(1 - 0.025 ** (1 / 1000)))
     assert proportion_interval(1000, 1000) == (pytest.approx(0.025 ** (1 / 1000)), 1)

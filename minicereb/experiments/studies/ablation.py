@@ -8,6 +8,7 @@ from pathlib import Path
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.configs import CerebellumModel, Data, Experiment, Train, describe
 from minicereb.experiments.moved import MovedOutputs
+from minicereb.experiments.studies.comparisons import comparison_table
 from minicereb.experiments.studies.protocol import (
     EVALUATED,
     EXPECTED,
@@ -15,6 +16,7 @@ from minicereb.experiments.studies.protocol import (
     as_coded,
     as_printed,
     bracket_table,
+    compared,
     draw_over_epsilon,
     examined,
     grouped,
@@ -40,22 +42,29 @@ def models(full: int, random: int) -> list[CerebellumModel]:
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """The four models, learned as the authors' code does it and as the paper prints it."""
+    """The four models, learned as the authors' code does it and as the paper prints it, each compared with the base network."""
     full, random, ways = SIZES[scale]
     experiments: list[Experiment] = []
-    for (way, epochs), model, seed in product(ways, models(full, random), seeds):
-        train = way(model, data, epochs, seed)
-        experiments += examined(train, scale, seed)
-        for objective in ("mse", "margin"):
-            attack = Attack("pgd", objective, LOOKED_AT, steps=PAPER_STEPS, step_size=PAPER_STEP, seed=seed, keep="last")
-            experiments.append(MovedOutputs(train, attack, EVALUATED[scale]))
+    for way, epochs in ways:
+        trains = [way(model, data, epochs, seed) for model, seed in product(models(full, random), seeds)]
+        for train in trains:
+            experiments += examined(train, scale, train.seed)
+            experiments += [
+                MovedOutputs(train, _attack(objective, train.seed), EVALUATED[scale]) for objective in ("mse", "margin")
+            ]
+        experiments += compared(trains, scale)
     return experiments
+
+
+def _attack(objective: str, seed: int) -> Attack:
+    return Attack("pgd", objective, LOOKED_AT, steps=PAPER_STEPS, step_size=PAPER_STEP, seed=seed, keep="last")
 
 
 def table(results: Results) -> str:
     """What the paper's attacks say, what is left and certified, and which outputs the attacks moved."""
     found = grouped(results)
-    return "\n".join([*paper_table(found), *bracket_table(found), *_moved(results, [each.name for each in found])])
+    brackets = [*paper_table(found), *bracket_table(found), comparison_table(results), ""]
+    return "\n".join([*brackets, *_moved(results, [each.name for each in found])])
 
 
 def _moved(results: Results, names: list[str]) -> list[str]:

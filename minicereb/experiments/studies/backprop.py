@@ -6,11 +6,13 @@ from itertools import product
 from pathlib import Path
 
 from minicereb.experiments.configs import CerebellumModel, Data, Experiment, PerceptronModel, Train
+from minicereb.experiments.studies.comparisons import comparison_table
 from minicereb.experiments.studies.protocol import (
     EXPECTED,
     OVER_EPSILON,
     as_printed,
     bracket_table,
+    compared,
     draw_over_epsilon,
     examined,
     grouped,
@@ -44,10 +46,10 @@ def models(data: Data, scale: str, seed: int) -> dict[str, Train]:
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Every network, one after the other."""
+    """Every network, each compared with the first: full wiring, in which the readout learns."""
     names = models(data, scale, seeds[0])
     trains = [models(data, scale, seed)[name] for name, seed in product(names, seeds)]
-    return [experiment for train in trains for experiment in examined(train, scale, train.seed)]
+    return [*(each for train in trains for each in examined(train, scale, train.seed)), *compared(trains, scale)]
 
 
 def _named(train: Train) -> str:
@@ -61,7 +63,7 @@ def _named(train: Train) -> str:
 def table(results: Results) -> str:
     """What the paper's attacks say of each network, and what is left and certified."""
     found = grouped(results, _named)
-    return "\n".join([*paper_table(found), *bracket_table(found)])
+    return "\n".join([*paper_table(found), *bracket_table(found), comparison_table(results)])
 
 
 def figures(results: Results, out: Path) -> None:

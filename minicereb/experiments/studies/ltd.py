@@ -6,11 +6,13 @@ from itertools import product
 from pathlib import Path
 
 from minicereb.experiments.configs import CerebellumModel, Data, Experiment, Train
+from minicereb.experiments.studies.comparisons import comparison_table
 from minicereb.experiments.studies.protocol import (
     EXPECTED,
     OVER_EPSILON,
     as_printed,
     bracket_table,
+    compared,
     draw_over_epsilon,
     examined,
     grouped,
@@ -21,11 +23,12 @@ from minicereb.experiments.studies.width import CELLS, EPOCHS
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Each width with LTD and without; those without are the study of widths."""
+    """Each width with LTD and without, compared; those without are the study of widths."""
     experiments: list[Experiment] = []
-    for cells, ltd, seed in product(CELLS[scale], (False, True), seeds):
-        train = as_printed(CerebellumModel("full", cells, ltd=ltd), data, EPOCHS[scale], seed)
-        experiments += examined(train, scale, seed)
+    for cells in CELLS[scale]:
+        models = [CerebellumModel("full", cells, ltd=ltd) for ltd in (False, True)]
+        trains = [as_printed(model, data, EPOCHS[scale], seed) for model, seed in product(models, seeds)]
+        experiments += [each for train in trains for each in examined(train, scale, train.seed)] + compared(trains, scale)
     return experiments
 
 
@@ -36,7 +39,7 @@ def _named(train: Train) -> str:
 def table(results: Results) -> str:
     """What the paper's attacks say of each width with LTD and without, and what is left and certified."""
     found = grouped(results, _named)
-    return "\n".join([*paper_table(found), *bracket_table(found)])
+    return "\n".join([*paper_table(found), *bracket_table(found), comparison_table(results)])
 
 
 def figures(results: Results, out: Path) -> None:

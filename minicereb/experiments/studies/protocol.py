@@ -15,6 +15,7 @@ from minicereb.attacks.settings import Attack
 from minicereb.experiments.configs import AttackedModel, CerebellumModel, Data, Experiment, Train, describe
 from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.laboratory import Record
+from minicereb.experiments.paired import PairedComparison
 from minicereb.experiments.published import CEREBELLUM, Logged
 from minicereb.experiments.studies.study import Results
 from minicereb.report.figures import Curves, curves, save_figure
@@ -66,6 +67,13 @@ def paper_attacks(train: Train, scale: str, seed: int = 0) -> list[AttackedModel
 def examined(train: Train, scale: str, seed: int = 0) -> list[Experiment]:
     """Return both, the evaluation first."""
     return [evaluated(train, scale, seed), *paper_attacks(train, scale, seed)]
+
+
+def compared(trains: Sequence[Train], scale: str) -> list[Experiment]:
+    """Return the comparisons of each model's evaluation with that of the first, seed by seed."""
+    seeds = dict.fromkeys(train.seed for train in trains)
+    groups = [[evaluated(train, scale, seed) for train in trains if train.seed == seed] for seed in seeds]
+    return [PairedComparison(other, first) for first, *others in groups for other in others]
 
 
 # -- what was found ----------------------------------------------------------------------------------------------------------

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from minicereb.experiments.configs import CerebellumModel, Data, Experiment, Train
+from minicereb.experiments.studies.comparisons import comparison_table
 from minicereb.experiments.studies.protocol import (
     EXPECTED,
     OVER_EPSILON,
     Found,
     as_printed,
     bracket_table,
+    compared,
     draw_over_epsilon,
     examined,
     grouped,
@@ -24,7 +27,7 @@ from minicereb.experiments.studies.study import Results, Study
 from minicereb.report.figures import curves, save_figure
 
 CLASSES = 10
-ALL_INPUTS = 784
+NATURAL, ALL_INPUTS = 4, 784
 # Per scale: synapses m(k + 2c), inputs per cell, epochs.
 SIZES = {
     "smoke": (8_000, (1, 4, ALL_INPUTS), 1),
@@ -44,12 +47,11 @@ def models(scale: str) -> list[CerebellumModel]:
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Every number of inputs, with LTD, learned as the paper prints it."""
-    experiments: list[Experiment] = []
-    for model in models(scale):
-        for seed in seeds:
-            experiments += examined(as_printed(model, data, SIZES[scale][2], seed), scale, seed)
-    return experiments
+    """Every number of inputs, with LTD, learned as the paper prints it, each compared with four, as in the animal."""
+    trains = [as_printed(model, data, SIZES[scale][2], seed) for model, seed in product(models(scale), seeds)]
+    natural = [train for train in trains if inputs_of(train) == NATURAL]
+    others = [train for train in trains if inputs_of(train) != NATURAL]
+    return [*(each for train in trains for each in examined(train, scale, train.seed)), *compared([*natural, *others], scale)]
 
 
 def inputs_of(train: Train) -> int:
@@ -64,7 +66,7 @@ def _named(train: Train) -> str:
 def table(results: Results) -> str:
     """What the paper's attacks say of each number of inputs, and what is left and certified."""
     found = grouped(results, _named)
-    return "\n".join([*paper_table(found), *bracket_table(found)])
+    return "\n".join([*paper_table(found), *bracket_table(found), comparison_table(results)])
 
 
 def figures(results: Results, out: Path) -> None:

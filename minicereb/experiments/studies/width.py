@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 from minicereb.experiments.configs import CerebellumModel, Data, Experiment
+from minicereb.experiments.studies.comparisons import comparison_table
 from minicereb.experiments.studies.protocol import (
     EXPECTED,
     OVER_EPSILON,
     as_printed,
     bracket_table,
+    compared,
     draw_over_epsilon,
     examined,
     grouped,
@@ -26,19 +29,16 @@ EPOCHS = {"smoke": 1, "course": 3, "paper": 10}
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Every width, learned as the paper prints it."""
-    experiments: list[Experiment] = []
-    for cells in CELLS[scale]:
-        for seed in seeds:
-            train = as_printed(CerebellumModel("full", cells, ltd=False), data, EPOCHS[scale], seed)
-            experiments += examined(train, scale, seed)
-    return experiments
+    """Every width, learned as the paper prints it, each compared with the narrowest."""
+    models = [CerebellumModel("full", cells, ltd=False) for cells in CELLS[scale]]
+    trains = [as_printed(model, data, EPOCHS[scale], seed) for model, seed in product(models, seeds)]
+    return [*(each for train in trains for each in examined(train, scale, train.seed)), *compared(trains, scale)]
 
 
 def table(results: Results) -> str:
     """What the paper's attacks say of each width, and what is left and certified."""
     found = grouped(results, lambda train: f"{train.model.cells:,} cells")  # type: ignore[union-attr]
-    return "\n".join([*paper_table(found), *bracket_table(found)])
+    return "\n".join([*paper_table(found), *bracket_table(found), comparison_table(results)])
 
 
 def figures(results: Results, out: Path) -> None:
