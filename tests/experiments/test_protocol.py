@@ -16,6 +16,7 @@ from minicereb.experiments.studies.protocol import (
     grouped,
     over_epsilon,
     paper_table,
+    published,
     with_interval,
 )
 
@@ -86,6 +87,13 @@ def test_published_figures_stand_beside_ours_and_only_where_there_are_some():
     assert lines[3].split(" | ")[2] == "-"
     strokes = dataclasses.replace(base, data=Data("strokes", "0" * 64))
     assert grouped(results_of(strokes, 0.9, 0.5))[0].published is None
+
+
+def test_a_report_shows_published_figures_for_just_what_they_are_about():
+    coded = as_coded(CerebellumModel("full", 1_000, ltd=False), DATA, 10, 0)
+    told = [published(experiment) for experiment in examined(coded, "paper")]
+    assert told == [{}, {"fgsm, mse, ε = 0.1": "20.3"}, {"pgd, mse, ε = 0.1": "9.3"}, {}, {}]
+    assert not any(published(each) for each in examined(as_coded(CerebellumModel("full", 999), DATA, 10, 0), "paper"))
 
 
 def test_seeds_are_one_row_and_their_mean():

@@ -77,10 +77,10 @@ def test_the_page_of_a_study_has_what_a_reader_asks_for(study):
         "Table",
         "Figures",
         "Masking checklist",
-        "Each accuracy with its interval",
         "Settings",
         "Versions",
         "To reproduce it",
+        "Each accuracy with its interval",
     ]
     assert section(page, "Table") == [Table(["model", "said"], [["a", "1.0"]]), Text("In %.")]
     record = read_json(study / "study.json")["results"][0]["record"]

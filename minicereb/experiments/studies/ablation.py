@@ -22,6 +22,7 @@ from minicereb.experiments.studies.protocol import (
     grouped,
     markdown,
     paper_table,
+    published,
 )
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
@@ -129,6 +130,7 @@ ABLATION = Study(
     plan,
     table,
     figures,
+    published=published,
     expectation=EXPECTED
     + "It expects network width, long-term depression and sparse connectivity to make a cerebellum more robust.",
     captions={

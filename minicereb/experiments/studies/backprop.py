@@ -17,6 +17,7 @@ from minicereb.experiments.studies.protocol import (
     examined,
     grouped,
     paper_table,
+    published,
 )
 from minicereb.experiments.studies.study import Results, Study
 
@@ -79,6 +80,7 @@ BACKPROP = Study(
     plan,
     table,
     figures,
+    published=published,
     expectation=EXPECTED
     + "It asks whether the shallow and wide structure gives robustness, or is there because backpropagation has "
     "not evolved. A small convolutional network that learns by backpropagation has 99.25% in the authors' logs, 47.3% under PGD "

@@ -17,6 +17,7 @@ from minicereb.experiments.studies.protocol import (
     examined,
     grouped,
     paper_table,
+    published,
 )
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.experiments.studies.width import CELLS, EPOCHS
@@ -55,6 +56,7 @@ LTD = Study(
     plan,
     table,
     figures,
+    published=published,
     expectation=EXPECTED + "It asks whether long-term depression improves robustness.",
     captions={"ltd": "Full wiring with LTD, by number of granule cells. " + OVER_EPSILON},
 )

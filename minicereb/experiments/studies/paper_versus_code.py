@@ -17,6 +17,7 @@ from minicereb.experiments.studies.protocol import (
     evaluated,
     grouped,
     markdown,
+    published,
     with_interval,
 )
 from minicereb.experiments.studies.study import Results, Study
@@ -131,5 +132,6 @@ PAPER_VERSUS_CODE = Study(
     {"smoke": "strokes", "course": "mnist", "paper": "mnist"},
     plan,
     table,
+    published=published,
     expectation=EXPECTED + "Of these differences it says nothing.",
 )

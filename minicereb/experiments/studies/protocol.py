@@ -76,6 +76,25 @@ def compared(trains: Sequence[Train], scale: str) -> list[Experiment]:
     return [PairedComparison(other, first) for first, *others in groups for other in others]
 
 
+def published(experiment: Experiment) -> dict[str, str]:
+    """Return what the authors print for an experiment, in percent, by the name that a report has for what was measured."""
+    if not isinstance(experiment, AttackedModel) or experiment.attack.objective != "mse":
+        return {}
+    attack, logged = experiment.attack, logged_for(experiment.train) or Logged()
+    figure = {("fgsm", 0.1): logged.fgsm, ("pgd", 0.1): logged.pgd, ("pgd", 0.3): logged.pgd_far}.get(
+        (attack.method, attack.epsilon)
+    )
+    return {} if figure is None else {f"{attack.method}, mse, ε = {attack.epsilon:g}": f"{figure:g}"}
+
+
+def logged_for(train: Train) -> Logged | None:
+    """Return what the authors print or logged for a model, however it has learned here; None if there is nothing."""
+    model = train.model
+    if not isinstance(model, CerebellumModel) or model.wiring == "local" or train.data.name != "mnist":
+        return None
+    return CEREBELLUM.get((model.inputs_per_cell, model.cells, model.ltd))
+
+
 # -- what was found ----------------------------------------------------------------------------------------------------------
 
 
@@ -99,11 +118,7 @@ class Found:
     @property
     def published(self) -> Logged | None:
         """What the authors print or logged for it."""
-        model = self.train.model
-        if not isinstance(model, CerebellumModel) or not self.train.data.name.startswith("mnist"):
-            return None
-        per_cell = model.inputs_per_cell if model.wiring == "random" else None
-        return CEREBELLUM.get((per_cell, model.cells, model.ltd)) if model.wiring != "local" else None
+        return logged_for(self.train)
 
     @property
     def test(self) -> str:

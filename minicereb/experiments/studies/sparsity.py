@@ -21,6 +21,7 @@ from minicereb.experiments.studies.protocol import (
     grouped,
     over_epsilon,
     paper_table,
+    published,
     under_mse_over_epsilon,
 )
 from minicereb.experiments.studies.study import Results, Study
@@ -96,6 +97,7 @@ SPARSITY = Study(
     plan,
     table,
     figures,
+    published=published,
     expectation=EXPECTED
     + "It asks whether sparse wiring, k = 4 as in the animal, is an advantage, and whether k = 4 is near-optimal.",
     captions={

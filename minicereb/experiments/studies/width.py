@@ -17,6 +17,7 @@ from minicereb.experiments.studies.protocol import (
     examined,
     grouped,
     paper_table,
+    published,
 )
 from minicereb.experiments.studies.study import Results, Study
 
@@ -54,6 +55,7 @@ WIDTH = Study(
     plan,
     table,
     figures,
+    published=published,
     expectation=EXPECTED + "It expects robustness to increase with width, and asks how much.",
     captions={"width": "Full wiring without LTD, by number of granule cells. " + OVER_EPSILON},
 )
