@@ -162,6 +162,15 @@ def test_holm_lies_between_the_p_and_bonferronis(p):
     assert [adjusted[i] for i in np.argsort(p, kind="stable")] == sorted(adjusted)
 
 
+def test_the_interval_of_a_mean_is_students():
+    values = [93.1, 94.0, 92.2, 95.5]
+    expected = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert mean_interval(values) == pytest.approx(expected)
+    assert mean_interval([3.0, 3.0]) == (3, 3)
+    with pytest.raises(ValueError, match="at least two of them, got 1"):
+        mean_interval([3.0])
+
+
 @pytest.mark.parametrize("draws", [2, 3, 5, 10])
 def test_the_detectable_difference_is_found_as_often_as_it_says(draws):
     """The power by summing over the deviation that is measured, without the noncentral t distribution."""
