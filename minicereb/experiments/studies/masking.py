@@ -279,19 +279,22 @@ def figures(results: Results, out: Path) -> None:
         if name not in drawn:
             drawn.add(name)
             panels = [_panel(objective, record) for objective, record in model.gradients.items()]
-            labels = "size of an entry of the gradient, as a power of ten", "share of the entries"
-            save_figure(curves(panels, *labels, from_zero=True, marked=False), out / f"{name}.png")
+            save_figure(curves(panels, "size, power of ten", "share of the entries", marked=False), out / f"{name}.png")
 
 
 def _panel(objective: str, record: Record) -> tuple[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Title with the zeros, and the share of all entries in each bin between the outermost that are not empty."""
     middles = np.convolve(np.array(record["edges"], dtype=np.float64), [0.5, 0.5], mode="valid")
-    lines, zeros = {}, []
-    for when, words in (("before", "as they are"), ("after", "attacked")):
-        counts = np.array(record[when]["counts"], dtype=np.float64)
-        everything = counts.sum() / max(1e-12, 1 - record[when]["zero_entries"])
-        lines[words] = (middles, counts / max(1.0, everything))
-        zeros.append(f"{100 * record[when]['zero_entries']:.1f}")
-    return f"{objective}; zeros {zeros[0]}%, then {zeros[1]}%", lines
+    sides = [record[when] for when in ("before", "after")]
+    counts = np.array([side["counts"] for side in sides], dtype=np.float64)
+    used = np.flatnonzero(counts.any(axis=0))
+    shown = slice(used[0], used[-1] + 1) if len(used) else slice(None)
+    lines = {}
+    for words, side, count in zip(("as they are", "attacked"), sides, counts, strict=True):
+        shares = (1 - side["zero_entries"]) * count / max(1.0, count.sum())
+        lines[words] = (middles[shown], shares[shown])
+    zeros = [f"{100 * side['zero_entries']:.1f}%" for side in sides]
+    return f"{objective}; zeros {zeros[0]}, then {zeros[1]}", lines
 
 
 def _figure(train: Train) -> str:
