@@ -152,12 +152,13 @@ def curves(
 def _colours(number: int, graded: bool) -> Sequence[Any]:
     if number <= len(COLOURS) and not graded:
         return COLOURS[:number]
-    return [colormaps["cividis"](place) for place in np.linspace(0, 0.95, number, dtype=np.float64)]
+    return [colormaps["cividis"](place) for place in np.linspace(0, 0.88, number, dtype=np.float64)]
 
 
 def _logarithmic_x(axes: Axes) -> None:
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
 

@@ -74,8 +74,8 @@ def test_the_page_of_a_study_has_what_a_reader_asks_for(study):
     titles = [each.title for each in page.filled]
     assert titles == [
         "What the paper expects",
-        "Table",
         "Figures",
+        "Table",
         "Masking checklist",
         "Settings",
         "Versions",

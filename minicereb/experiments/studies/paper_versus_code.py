@@ -8,6 +8,7 @@ from dataclasses import replace
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.configs import AttackedModel, CerebellumModel, Data, Experiment, Train
 from minicereb.experiments.evaluated import EvaluatedModel
+from minicereb.experiments.published import Logged
 from minicereb.experiments.studies.protocol import (
     ATTACKED,
     EXPECTED,
@@ -17,6 +18,7 @@ from minicereb.experiments.studies.protocol import (
     evaluated,
     grouped,
     markdown,
+    or_dash,
     published,
     with_interval,
 )
@@ -98,10 +100,9 @@ def table(results: Results) -> str:
     head = ["model", "test", "published", *(f"{objective}, {keep}" for objective, keep in WAYS_OF_ATTACKING), "published"]
     rows = []
     for each in found:
-        logged = each.published
+        logged = each.published or Logged()
         attacked = [each.under("pgd", EPSILON, *way) for way in WAYS_OF_ATTACKING]
-        printed = ["-" if value is None else f"{value:g}" for value in (logged and logged.test, logged and logged.pgd)]
-        rows.append([each.name, each.test, printed[0], *attacked, printed[1], _left(each)])
+        rows.append([each.name, each.test, or_dash(logged.test), *attacked, or_dash(logged.pgd), _left(each)])
     images = found[0].attacked_images
     return "\n".join(
         [

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -179,21 +178,29 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def paper_table(found: Sequence[Found]) -> list[str]:
-    """Return what the paper's own attacks say, a row a model, with the published figures beside ours."""
-    head = ["model", "test", "published", "FGSM 0.1", "published", "PGD 0.1", "published", "PGD 0.3", "published"]
-    rows = []
-    for each in found:
-        logged = each.published or Logged()
-        cells = [each.name, each.test, _or_dash(logged.test), each.under("fgsm", 0.1), _or_dash(logged.fgsm)]
-        cells += [each.under("pgd", 0.1), _or_dash(logged.pgd), each.under("pgd", 0.3), _or_dash(logged.pgd_far)]
-        rows.append(cells)
+    """Return what the paper's own attacks say, a row a model, with the published figures beside ours where there are any."""
+    logged = [each.published or Logged() for each in found]
+    columns: list[tuple[str, list[str]]] = [("model", [each.name for each in found])]
+    for name, ours, theirs in (
+        ("test", [each.test for each in found], [each.test for each in logged]),
+        ("FGSM 0.1", [each.under("fgsm", 0.1) for each in found], [each.fgsm for each in logged]),
+        ("PGD 0.1", [each.under("pgd", 0.1) for each in found], [each.pgd for each in logged]),
+        ("PGD 0.3", [each.under("pgd", 0.3) for each in found], [each.pgd_far for each in logged]),
+    ):
+        columns.append((name, ours))
+        if any(figure is not None for figure in theirs):
+            columns.append(("published", [or_dash(figure) for figure in theirs]))
     images, test_images = found[0].attacked_images, found[0].evaluations[0][1]["test_images"]
+    published = (
+        " Published: the authors' figures, mean of two seeds, 10,000 images, learned image by image."
+        if any(name == "published" for name, _ in columns)
+        else ""
+    )
     return [
-        *markdown(head, rows),
+        *markdown([name for name, _ in columns], list(zip(*(cells for _, cells in columns), strict=True))),
         "",
         f"Accuracy in % ({_interval_words(found)}); test: {test_images:,} images. FGSM and PGD are the paper's, on the squared "
-        f"error, {PAPER_STEPS} steps of {PAPER_STEP:g}, the last one counts; first {images:,} test images. Published: the "
-        "authors' figures, mean of two seeds, 10,000 images, learned image by image.",
+        f"error, {PAPER_STEPS} steps of {PAPER_STEP:g}, the last one counts; first {images:,} test images.{published}",
         "",
     ]
 
@@ -252,18 +259,24 @@ def draw_over_epsilon(found: Sequence[Found], path: Path, graded: bool = False) 
     ``OVER_EPSILON`` is the caption.
     """
     panels = [("PGD on the squared error says", under_mse_over_epsilon(found)), ("left by all attacks", over_epsilon(found))]
-    save_figure(curves(panels, "ε", "share of the images", from_zero=True, graded=graded), path)
+    save_figure(curves(panels, "ε", share_of(found), from_zero=True, graded=graded), path)
+
+
+def share_of(found: Sequence[Found]) -> str:
+    """What the vertical axis of the figures shows."""
+    return f"share of {found[0].evaluations[0][1]['images']:,} images"
 
 
 def _by_pgd(record: Record) -> list[float]:
     return [entry["by_attack"]["pgd-mse"] for entry in record["epsilons"]]
 
 
-def _or_dash(value: Any) -> str:
+def or_dash(value: float | None) -> str:
+    """Write a published figure, or a dash where there is none."""
     return "-" if value is None else f"{value:g}"
 
 
 def _interval_words(found: Sequence[Found]) -> str:
     seeds = sorted({config.train.seed for each in found for config, _ in each.evaluations})
-    over = "of the images; one seed" if len(seeds) == 1 else "over the seeds, Student's t; seeds"
+    over = "of the images; seed" if len(seeds) == 1 else "over the seeds, Student's t; seeds"
     return f"95% interval {over} {', '.join(map(str, seeds))}"

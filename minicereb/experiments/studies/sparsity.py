@@ -22,6 +22,7 @@ from minicereb.experiments.studies.protocol import (
     over_epsilon,
     paper_table,
     published,
+    share_of,
     under_mse_over_epsilon,
 )
 from minicereb.experiments.studies.study import Results, Study
@@ -74,7 +75,7 @@ def figures(results: Results, out: Path) -> None:
     """Draw accuracy over k at each ε, and over ε by k."""
     found = grouped(results, _named)
     panels = [("PGD on the squared error says", _over_inputs(found, False)), ("left by all attacks", _over_inputs(found, True))]
-    labels = "inputs per granule cell, k", "share of the images"
+    labels = "inputs per granule cell, k", share_of(found)
     save_figure(curves(panels, *labels, from_zero=True, logarithmic=True), out / "sparsity-over-k.png")
     draw_over_epsilon(found, out / "sparsity.png", graded=True)
 
