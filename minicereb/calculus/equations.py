@@ -79,6 +79,9 @@ EQUATIONS = (
     ),
     Equation("M-DROPOUT", "h = x m,  m = [u ≥ p] / (1 - p)", "u uniform in [0, 1), p share silenced", "Srivastava et al. (2014)"),
     Equation(
+        "M-MOMENTUM", "V = ρV + g,  W = W - η V", "g gradient, ρ = 0.9, η learning rate", "Polyak (1964); Sutskever et al. (2013)"
+    ),
+    Equation(
         "M-RMSPROP",
         "V = ρV + (1 - ρ)g²,  W = W - η g / (√V + ϵ)",
         "g gradient, ρ = 0.99, ϵ = 1e-8, η learning rate",
