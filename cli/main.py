@@ -14,6 +14,7 @@ from minicereb.cli.demo import demo
 from minicereb.cli.doctor import doctor
 from minicereb.cli.evaluate import evaluate
 from minicereb.cli.export import export
+from minicereb.cli.models import models
 from minicereb.cli.report import report
 from minicereb.cli.show import show
 from minicereb.cli.study import study
@@ -61,5 +62,5 @@ def main() -> None:
     """Biological learning and its adversarial robustness, from scratch."""
 
 
-for command in (demo, train, attack, evaluate, show, report, study, bench, export, data, doctor):
+for command in (demo, train, attack, evaluate, show, report, study, bench, export, models, data, doctor):
     main.add_command(command)

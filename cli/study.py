@@ -33,7 +33,13 @@ from minicereb.files import read_json
     show_default=True,
     help="smoke: seconds; course: minutes; paper: as printed, hours.",
 )
-@click.option("--seed", "seeds", type=int, multiple=True, help="One or more.  [default: 0; at paper scale 0 and 123]")
+@click.option(
+    "--seed",
+    "seeds",
+    type=int,
+    multiple=True,
+    help="One or more, in place of the study's own.  [default: 0; at paper scale 0 and 123; for the study seeds more]",
+)
 @click.option("--dataset", help="Use this data set instead of the study's own.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: runs/study-NAME-SCALE]")
 @click.option("--workers", type=int, help="Worker processes, which share cores and memory.  [default: none, one job at a time]")
@@ -65,7 +71,7 @@ def study(
     require(workers is None or scheduler is None, "scheduler", scheduler, "nothing with --workers: it has its own")
     chosen = study_named(name)
     out = out or Path("runs") / f"study-{name}-{scale}"
-    seeds = seeds or ((0, 123) if scale == "paper" else (0,))
+    seeds = seeds or chosen.seeds[scale]
     data = datasets.load(dataset or chosen.dataset[scale])
     if dry_run:
         jobs = jobs_of(chosen.plan(Data(data.name, data.sha256), scale, seeds))

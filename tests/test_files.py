@@ -87,6 +87,23 @@ def test_folders_are_made_and_permissions_are_the_users(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
 
 
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    def fill(names):
+        with files.atomic_folder(tmp_path / "new") as part:
+            for name in names:
+                (part / name).touch()
+                assert not (tmp_path / "new" / name).exists()
+
+    with pytest.raises(TypeError):
+        fill(["one", 2])
+    assert list(tmp_path.iterdir()) == []
+    fill(["one"])
+    assert [path.name for path in tmp_path.rglob("*")] == ["new", "one"]
+    with pytest.raises(MinicerebError, match="nothing was changed"):
+        fill(["two"])
+    assert [path.name for path in tmp_path.rglob("*")] == ["new", "one"]
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}])
 def test_what_json_cannot_hold_is_not_written(tmp_path, value):
     with pytest.raises((ValueError, TypeError)):

@@ -1,6 +1,8 @@
 """On the real MNIST: what the paper's protocol is about. Skipped, visibly, where the files are not there."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -8,6 +10,7 @@ from click.testing import CliRunner
 from minicereb import datasets
 from minicereb.cli.main import main
 from minicereb.errors import MinicerebError
+from minicereb.experiments.pretrained import models
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,3 +87,17 @@ def test_what_was_trained_to_be_robust_is_found_robust(folder):
     assert entry["attacked"] > 0.7
     assert 0.2 < entry["certified"] <= entry["attacked"]
     assert "fail" not in {line["verdict"] for line in entry["checklist"]}
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in models().values() if entry.shipped])
+def test_a_model_that_ships_is_as_accurate_as_listed_with_its_wiring_drawn_again(name, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (report,) = run("models", "verify", name)["models"]
+    assert report["state"] == "ok"
+    assert report["test_accuracy"] == pytest.approx(models()[name].test_accuracy, abs=1e-3)
+
+
+def test_the_documented_example_loads_a_model_and_asks_it(capsys):
+    page = (Path(__file__).parents[1] / "docs" / "cli.md").read_text(encoding="utf-8")
+    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], {})
+    assert float(capsys.readouterr().out) > 0.95

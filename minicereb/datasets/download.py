@@ -89,7 +89,7 @@ def _fetch_file(file: DataFile, backoff: float) -> FileReport:
     reasons = "; ".join(f"{mirror}: {reason}" for mirror, reason in failures.items())
     raise MinicerebError(
         f"{file.name} could not be fetched ({reasons}): check the network, or fetch it by hand and run "
-        "'minicereb data import FILE', or work offline with '--dataset strokes'"
+        "'minicereb data import FILE', or train offline with '--dataset strokes'"
     )
 
 

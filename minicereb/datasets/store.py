@@ -73,8 +73,8 @@ class FileReport:
 def downloads() -> dict[str, Download]:
     """Return the data sets that can be downloaded, by name."""
     try:
-        text = importlib.resources.files("minicereb.data").joinpath("registry.json").read_text(encoding="utf-8")
-    except (ModuleNotFoundError, FileNotFoundError):
+        text = (importlib.resources.files("minicereb") / "data" / "registry.json").read_text(encoding="utf-8")
+    except FileNotFoundError:
         text = (CHECKOUT / "data" / "registry.json").read_text(encoding="utf-8")
     return parse_registry(json.loads(text))
 
@@ -143,7 +143,7 @@ def read(file: DataFile) -> bytes:
     if path is None:
         raise DataError(
             f"{file.dataset} is not on this machine ({file.name} is missing): run 'minicereb data fetch {file.dataset}', "
-            "or 'minicereb data import FILES', or set MINICEREB_DATA to its folder, or work offline with '--dataset strokes'"
+            "or 'minicereb data import FILES', or set MINICEREB_DATA to its folder, or train offline with '--dataset strokes'"
         )
     report, content = examine(file, path)
     if report.state != "ok":

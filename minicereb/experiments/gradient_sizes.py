@@ -52,10 +52,10 @@ def gradient_sizes(config: GradientSizes, laboratory: Laboratory) -> Generator[s
     Returns
     -------
     dict
-        ``images`` that were right, ``robust_accuracy`` of all; ``edges``, the powers of ten at which the bins end; ``before`` and
-        ``after`` the attack: ``zero``, the share of the images whose gradient is zero throughout, ``zero_entries`` and
-        ``not_finite`` likewise (see :class:`minicereb.robustness.gradients.GradientStatistics`), and ``counts`` of the entries'
-        absolute values in the bins, zeros apart.
+        ``images`` that were right, ``robust_accuracy`` of all, ``classes``; ``edges``, the powers of ten at which the bins end;
+        ``before`` and ``after`` the attack: ``zero``, the share of the images whose gradient is zero throughout,
+        ``zero_entries`` and ``not_finite`` likewise (see :class:`minicereb.robustness.gradients.GradientStatistics`), and
+        ``counts`` of the entries' absolute values in the bins, zeros apart.
     """
     model, dataset = laboratory.model(config.train), laboratory.dataset
     ids = np.arange(min(config.images, len(dataset.x_test)), dtype=np.int64)
@@ -73,7 +73,7 @@ def gradient_sizes(config: GradientSizes, laboratory: Laboratory) -> Generator[s
             found[when].append((len(gradients), _counted(gradients)))
         yield f"looking at the gradients of {describe(config.train)}, {block.ids[-1] + 1} images"
     images = sum(n for n, _ in found["before"])
-    about = {"images": images, "robust_accuracy": robust / len(ids), "edges": list(EDGES)}
+    about = {"images": images, "robust_accuracy": robust / len(ids), "classes": dataset.classes, "edges": list(EDGES)}
     return about | {when: _together(parts, images) for when, parts in found.items()}
 
 

@@ -135,11 +135,11 @@ def run_training(config: Train, dataset: Dataset, folder: str | Path) -> Generat
         If the folder belongs to other settings, or another process is using it.
     """
     folder = Path(folder)
-    if _belongs(config, folder) and read_run(folder).result is not None:
+    if belongs(config, folder) and read_run(folder).result is not None:
         return
     learner = build_learner(config, dataset)  # before anything is written: it may find the settings impossible
     with folder_lock(folder):
-        if not _belongs(config, folder):
+        if not belongs(config, folder):
             write_json(folder / "config.json", {"config": to_json(config), "hash": config_hash(config)})
         split = Split(dataset, config.validation, config.seed, config.choose_on)
         if isinstance(config.model, CerebellumModel) and config.model.rule == "least-squares":
@@ -149,7 +149,7 @@ def run_training(config: Train, dataset: Dataset, folder: str | Path) -> Generat
             yield from _train(config, split, learner, folder)
 
 
-def _belongs(config: Train, folder: Path) -> bool:
+def belongs(config: Train, folder: Path) -> bool:
     """Whether `folder` is a run of `config`; :class:`RunError` if it holds anything else."""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; a run needs a folder")

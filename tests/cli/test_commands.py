@@ -84,7 +84,7 @@ def test_a_training_against_an_adversary_is_a_run_whose_settings_are_shown():
     small = ("--epochs", "1", "--batch-size", "100", "--adversarial", "0.05")
     succeed("train", "mlp", "--hidden", "20", *small, "--adversarial-steps", "5", "--l1", "1e-4", "--out", "mlp")
     config = json.loads(succeed("show", "mlp", "--json").stdout)["config"]
-    assert config["model"] == {"kind": "PerceptronModel", "hidden": [20], "l2": 0.0, "l1": 1e-4}
+    assert config["model"] == {"kind": "PerceptronModel", "hidden": [20], "l2": 0.0, "l1": 1e-4, "loss": "cross-entropy"}
     expected = {"kind": "Adversary", "epsilon": 0.05, "step_size": 0.025, "steps": 5, "objective": "cross-entropy"}
     assert config["adversary"] == expected
     shown = succeed("show", "mlp").stdout

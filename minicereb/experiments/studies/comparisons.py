@@ -50,13 +50,16 @@ def comparison_table(results: Results, sides: Sequence[str] = ("attacked",)) -> 
     Returns
     -------
     str
-        A row for each comparison, ε and side; seeds in rows of their own, since they share the images. Empty without comparisons.
+        A row for each comparison, ε and side in which an image tells the two apart; seeds in rows of their own, since they share
+        the images. Empty without comparisons.
     """
     rows = rows_of(results, sides)
     if not rows:
         return ""
     lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
     for row, p in zip(rows, holm([row.found["p"] for row in rows]), strict=True):
+        if row.found["only_one"] + row.found["only_other"] == 0:
+            continue
         cells = [*_names(row.config), _seeds(row.config), row.where, row.side, in_points(row.found)]
         cells += [f"{row.found['only_one']:,}", f"{row.found['only_other']:,}", shown(p)]
         lines.append("| " + " | ".join(cells) + " |")
@@ -81,8 +84,8 @@ def legend(tests: int, images: Sequence[int]) -> str:
         f"Difference: share of the images ({', '.join(f'{n:,}' for n in images)}, the same for both) that the first keeps right, "
         "less that of the second, in points, with its 95% interval (Tango's score, each for itself). Only the first, only the "
         "second: images that just one of the two keeps. p: McNemar's exact test, adjusted by Holm for the "
-        f"{tests} test{'s' * (tests > 1)} of this table. Intervals and p are about other images of the kind, for these trained "
-        "models; what another seed would change they do not say. Attacked shares are upper bounds and certified ones lower "
+        f"{tests} test{'s' * (tests > 1)} made; rows in which no image tells the two apart are left out. Intervals and p are about "
+        "other images of the kind, for these trained models; what another seed would change they do not say. Attacked shares are upper bounds and certified ones lower "
         "bounds: their differences are of what was found and proved."
     )
 

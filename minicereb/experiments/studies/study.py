@@ -17,6 +17,7 @@ from minicereb.experiments.scaling import Crew, one_after_another, spread
 from minicereb.files import atomic_write, write_json
 
 SCALES = ("smoke", "course", "paper")
+SEEDS = {"smoke": (0,), "course": (0,), "paper": (0, 123)}  # at paper scale those of the cerebellum paper
 
 Results = list[tuple[Any, Record]]
 
@@ -45,6 +46,8 @@ class Study:
         From an experiment to what the paper prints for it, in percent, by the names that a report has for what was measured.
     captions : mapping
         What a reader must know of each figure, by the name of its file without ending.
+    seeds : mapping
+        Seeds at each scale, if no others are asked for.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Study:
     expectation: str = ""
     published: Callable[[Any], dict[str, str]] | None = None
     captions: Mapping[str, str] = field(default_factory=dict)
+    seeds: Mapping[str, tuple[int, ...]] = field(default_factory=SEEDS.copy)
 
 
 def carry_out(
