@@ -159,7 +159,7 @@ def _answers(results: Results, found: list[Found], measured: dict[str, dict[int,
         *markdown(["quantity", "best k", f"at k = {NATURAL}", "k with more", "k with less", "k not told apart"], rows),
         "",
         f"Is k = {NATURAL} near-optimal? More, less: than k = {NATURAL}. Attacked shares are told apart where McNemar's test on "
-        "the same images, adjusted for all comparisons of the table below, has p < 0.05 for every seed; the others where the 95% "
+        "the same images, adjusted for all comparisons made, has p < 0.05 for every seed; the others where the 95% "
         "intervals do not meet, which is stricter; the closed form, which has no interval, always. What is not told apart may "
         "differ. The best of several k is chosen after the fact, and a k between them may be better.",
         "",
