@@ -84,9 +84,9 @@ def legend(tests: int, images: Sequence[int]) -> str:
         f"Difference: share of the images ({', '.join(f'{n:,}' for n in images)}, the same for both) that the first keeps right, "
         "less that of the second, in points, with its 95% interval (Tango's score, each for itself). Only the first, only the "
         "second: images that just one of the two keeps. p: McNemar's exact test, adjusted by Holm for the "
-        f"{tests} test{'s' * (tests > 1)} made; rows in which no image tells the two apart are left out. Intervals and p are about "
-        "other images of the kind, for these trained models; what another seed would change they do not say. Attacked shares are upper bounds and certified ones lower "
-        "bounds: their differences are of what was found and proved."
+        f"{tests} test{'s' * (tests > 1)} made; rows in which no image tells the two apart are left out. Intervals and p are "
+        "about other images of the kind, for these trained models; what another seed would change they do not say. Attacked "
+        "shares are upper bounds and certified ones lower bounds: their differences are of what was found and proved."
     )
 
 
