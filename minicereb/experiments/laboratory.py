@@ -52,7 +52,7 @@ class Laboratory:
 
     def complete_runs(self, config: Train) -> Iterator[Run]:
         """Yield the runs of a training that are complete: first the study's own, then those beside it."""
-        own = self._neighbours.unless_changed(self._folder(config) / "manifest.json", _run_of)
+        own = self._neighbours.unless_changed(str(self._folder(config) / "manifest.json"), _run_of)
         if own is not None and own.result is not None:
             yield own
         yield from self._neighbours.runs(config_hash(config))

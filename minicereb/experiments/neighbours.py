@@ -33,15 +33,15 @@ class Neighbours:
     def __init__(self, out: Path):
         self._out = Path(os.path.abspath(out))
         self._looked = float("-inf")
-        self._studies: list[Path] = []
-        self._named: dict[str, list[Path]] = {}
-        self._read: dict[Path, tuple[tuple[int, ...], Any]] = {}
+        self._studies: list[str] = []  # text: a path takes longer to put together than a file to be looked for
+        self._named: dict[str, list[str]] = {}
+        self._read: dict[str, tuple[tuple[int, ...], Any]] = {}
 
     def runs(self, key: str) -> Iterator[Run]:
         """Yield the complete runs whose settings have the hash `key`."""
         self._look()
-        for folder in (*(study / "runs" / key[:16] for study in self._studies), *self._named.get(key[:12], ())):
-            run = self.unless_changed(folder / "manifest.json", _sound_run)
+        for folder in (*(f"{study}/runs/{key[:16]}" for study in self._studies), *self._named.get(key[:12], ())):
+            run = self.unless_changed(f"{folder}/manifest.json", _sound_run)
             if run is not None and run.hash == key:
                 yield run
 
@@ -49,20 +49,20 @@ class Neighbours:
         """Return where the record of the experiment with the hash `key` is kept, or None."""
         self._look()
         for study in self._studies:
-            path = study / "experiments" / f"{key[:16]}.json"
+            path = f"{study}/experiments/{key[:16]}.json"
             if self.unless_changed(path, _holds_a_record):
-                return path
+                return Path(path)
         return None
 
-    def unless_changed(self, path: Path, read: Callable[[Path], Any]) -> Any:
+    def unless_changed(self, path: str, read: Callable[[Path], Any]) -> Any:
         """Return what `read` makes of a file, from before if the file is still the same; None if there is none."""
         try:
-            stat = path.stat()
+            stat = os.stat(path)
         except OSError:
             return None
         state = stat.st_mtime_ns, stat.st_size, stat.st_ino
         if self._read.get(path, ((), None))[0] != state:
-            self._read[path] = state, read(path)
+            self._read[path] = state, read(Path(path))
         return self._read[path][1]
 
     def _look(self) -> None:
@@ -72,11 +72,13 @@ class Neighbours:
         self._studies, self._named = [], {}
         with suppress(OSError), os.scandir(self._out.parent) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
-                named, path = NAMED_BY_HASH.search(entry.name), Path(entry.path)
+                named = NAMED_BY_HASH.search(entry.name)
                 if named:
-                    self._named.setdefault(named[1], []).append(path)
-                elif path != self._out and ((path / "runs").is_dir() or (path / "experiments").is_dir()):
-                    self._studies.append(path)
+                    self._named.setdefault(named[1], []).append(entry.path)
+                elif entry.name != self._out.name and any(
+                    map(os.path.isdir, (f"{entry.path}/runs", f"{entry.path}/experiments"))
+                ):
+                    self._studies.append(entry.path)
         self._looked = time.monotonic()
 
 

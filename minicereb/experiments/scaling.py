@@ -23,7 +23,7 @@ from typing import Any
 
 from minicereb import backend, datasets
 from minicereb.errors import DataError, RunError
-from minicereb.experiments.jobs import Job, Progress, do_job, is_done, name_of, reason_of
+from minicereb.experiments.jobs import Job, Progress, do_job, name_of, reason_of
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.files import file_lock, is_locked
 
