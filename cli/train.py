@@ -24,6 +24,7 @@ from minicereb.errors import InputError, require
 from minicereb.experiments.configs import CerebellumModel, Data, Model, NoisyModel, PerceptronModel, Train
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.runs import Progress, Run, read_run, run_training
+from minicereb.learning.backprop import DESCENDED
 from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
 from minicereb.learning.glr import LAST_LAYER
 from minicereb.learning.optimizers import SCHEDULES
@@ -137,6 +138,7 @@ def cerebellum(**options: Any) -> None:
 
 @train.command()
 @click.option("--hidden", default="300,100", show_default=True, help="Units of each hidden layer; empty for a linear classifier.")
+@click.option("--loss", type=click.Choice(list(DESCENDED)), default="cross-entropy", show_default=True)
 @click.option("--l2", type=float, default=0.0, show_default=True, help="Penalty ½ l2 Σθ² on the weights.")
 @click.option("--l1", type=float, default=0.0, show_default=True, help="Penalty l1 Σ|θ| on the weights.")
 @click.option("--batch-size", type=int, default=32, show_default=True)
@@ -146,8 +148,9 @@ def cerebellum(**options: Any) -> None:
 @training_options
 def mlp(**options: Any) -> None:
     """Train a multilayer perceptron by backpropagation: the control."""
-    model = PerceptronModel(numbers("hidden", options["hidden"], int, "300,100"), options["l2"], options["l1"])
-    train_and_report(model, options, adversary_of(options, "cross-entropy"))
+    hidden = numbers("hidden", options["hidden"], int, "300,100")
+    model = PerceptronModel(hidden, options["l2"], options["l1"], options["loss"])
+    train_and_report(model, options, adversary_of(options, options["loss"]))
 
 
 # Where 100 are not what an estimator needs: one of flip or resample is worth more than that.

@@ -1,9 +1,10 @@
-"""Intervals for the proportions that tables report, and for means of bounded numbers."""
+"""Intervals for the proportions that tables report, for differences of two, and for means; tests of differences."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import betaincinv
+from scipy.special import bdtr, betaincinv, nctdtrinc, ndtri, stdtrit
 
 
 def proportion_interval(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -33,6 +34,32 @@ def proportion_interval(hits: int, trials: int, confidence: float = 0.95) -> tup
     return low, high
 
 
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Student's interval for the mean of which `values`, one a seed, are independent draws.
+
+    Parameters
+    ----------
+    values : sequence of float
+        At least two: one says nothing of how far others would be from it.
+    confidence : float
+        Coverage, if the values are normal; wide for few of them.
+
+    Returns
+    -------
+    tuple of float
+
+    References
+    ----------
+    Student (1908), Biometrika 6(1).
+    """
+    if len(values) < 2:
+        raise ValueError(f"an interval over seeds needs at least two of them, got {len(values)}")
+    drawn = np.asarray(values, dtype=np.float64)
+    mean, error = float(drawn.mean()), float(drawn.std(ddof=1)) / math.sqrt(len(drawn))
+    half = float(stdtrit(len(drawn) - 1, (1 + confidence) / 2)) * error
+    return mean - half, mean + half
+
+
 def mean_deviation(variance: np.ndarray, draws: int, tail: float) -> np.ndarray:
     """By how much a mean of independent numbers in [0, 1] may miss their expectation to one side ``[M-BERNSTEIN]``.
 
@@ -58,3 +85,130 @@ def mean_deviation(variance: np.ndarray, draws: int, tail: float) -> np.ndarray:
     logarithm = math.log(4 / tail)
     bernstein = np.sqrt(2 * variance * logarithm / draws) + 7 * logarithm / (3 * (draws - 1))
     return np.minimum(hoeffding, bernstein)
+
+
+def mcnemar_test(only_one: int, only_other: int) -> float:
+    """Exact test of whether two classifiers are right equally often on the same images.
+
+    Where they are, an image on which just one of them is right falls to either with probability 1/2.
+
+    Parameters
+    ----------
+    only_one, only_other : int
+        Images on which only the one is right, and only the other.
+
+    Returns
+    -------
+    float
+        Two-sided p, from the binomial distribution; 1 if there are no such images.
+
+    References
+    ----------
+    McNemar (1947), Psychometrika 12(2); the binomial distribution in place of his approximation.
+    """
+    images = only_one + only_other
+    return 1.0 if images == 0 else min(1.0, 2 * float(bdtr(min(only_one, only_other), images, 0.5)))
+
+
+def paired_difference_interval(only_one: int, only_other: int, images: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Score interval for the difference of two proportions of the same images.
+
+    Parameters
+    ----------
+    only_one, only_other : int
+        Images on which only the one classifier is right, and only the other.
+    images : int
+        All of them.
+    confidence : float
+        Coverage. It is approximate: on average over what may be true a little above this, for few images sometimes below it.
+
+    Returns
+    -------
+    tuple of float
+        Bounds for the share of the one less that of the other, both in [-1, 1]; (-1, 1) without images.
+
+    References
+    ----------
+    Tango (1998), Statistics in Medicine 17(8).
+    """
+    if images == 0:
+        return -1.0, 1.0
+    z = float(ndtri((1 + confidence) / 2))
+    return _score_bound(only_one, only_other, images, z), -_score_bound(only_other, only_one, images, z)
+
+
+def _score_bound(only_one: int, only_other: int, images: int, z: float) -> float:
+    """The difference below the observed one at which the score statistic is z, by bisection; -1 if there is none."""
+    low, high = -1.0, (only_one - only_other) / images
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _score(only_one, only_other, images, middle) > z:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _score(only_one: int, only_other: int, images: int, difference: float) -> float:
+    """Tango's statistic: observed less supposed difference, over its deviation where the supposed one is true."""
+    b = (2 * images - only_one + only_other) * difference - only_one - only_other
+    c = -only_other * difference * (1 - difference)
+    share = (math.sqrt(b * b - 8 * images * c) - b) / (4 * images)  # of the images that only the other has, most likely
+    variance = images * max(2 * share + difference * (1 - difference), 1e-300)
+    return (only_one - only_other - images * difference) / math.sqrt(variance)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Adjust p-values so that with as many tests the chance of any false alarm stays below the level.
+
+    Parameters
+    ----------
+    p : sequence of float
+        Of all tests of the family, whatever their dependence.
+
+    Returns
+    -------
+    list of float
+        In the order given.
+
+    References
+    ----------
+    Holm (1979), Scandinavian Journal of Statistics 6(2).
+    """
+    adjusted, largest = [1.0] * len(p), 0.0
+    for rank, place in enumerate(sorted(range(len(p)), key=lambda place: p[place])):
+        largest = max(largest, min(1.0, (len(p) - rank) * p[place]))
+        adjusted[place] = largest
+    return adjusted
+
+
+def standard_deviation(values: Sequence[float]) -> float:
+    """Return the standard deviation of at least two numbers, with n - 1 in its denominator."""
+    return float(np.std(values, ddof=1, dtype=np.float64))
+
+
+def detectable_difference(deviation: float, draws: int, power: float = 0.8, level: float = 0.05) -> float:
+    """Return the smallest true difference that a two-sided t-test of so many differences would find often enough.
+
+    Parameters
+    ----------
+    deviation : float
+        Standard deviation of the differences, for example of two models with the same seed.
+    draws : int
+        How many differences are measured, at least 2.
+    power : float
+        How often the difference is to be found.
+    level : float
+        How often the test may find one where there is none.
+
+    Returns
+    -------
+    float
+        In the unit of `deviation`, by the noncentral t distribution.
+
+    References
+    ----------
+    Johnson and Welch (1940), Biometrika 31(3-4).
+    """
+    threshold = float(stdtrit(draws - 1, 1 - level / 2))
+    return float(nctdtrinc(draws - 1, 1 - power, threshold)) * deviation / math.sqrt(draws)

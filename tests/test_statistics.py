@@ -1,13 +1,21 @@
-"""The interval that tables report, and the bounds that certificates take."""
+"""The intervals that tables report, the tests of differences, and the bounds that certificates take."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 
 from minicereb.randomness import generator
-from minicereb.statistics import mean_deviation, proportion_interval
+from minicereb.statistics import (
+    detectable_difference,
+    holm,
+    mcnemar_test,
+    mean_deviation,
+    mean_interval,
+    paired_difference_interval,
+    proportion_interval,
+)
 
 counts = st.integers(1, 2000).flatmap(lambda trials: st.tuples(st.integers(0, trials), st.just(trials)))
 
@@ -72,3 +80,103 @@ def test_the_deviation_is_exceeded_no_more_often_than_it_says(shape, draws):
     away = drawn.mean(axis=1) - shape[0] / sum(shape)
     for misses in ((away > deviation).sum(), (-away > deviation).sum()):
         assert misses <= stats.binom.isf(1e-7, samples, tail)
+
+
+# -- two classifiers on the same images --------------------------------------------------------------------------------------
+
+pairs = st.tuples(st.integers(0, 300), st.integers(0, 300), st.integers(0, 1000)).map(lambda n: (n[0], n[1], sum(n)))
+
+
+@given(st.integers(0, 400), st.integers(0, 400))
+def test_mcnemars_p_is_that_of_the_binomial_test(one, other):
+    expected = stats.binomtest(one, one + other).pvalue if one + other else 1.0
+    assert mcnemar_test(one, other) == pytest.approx(expected, rel=1e-9)
+    assert mcnemar_test(one, other) == mcnemar_test(other, one)
+
+
+@pytest.mark.parametrize(("one", "other", "p"), [(0, 0, 1), (3, 3, 1), (0, 5, 2 / 32), (1, 5, 2 * 7 / 64)])
+def test_mcnemars_p_by_hand(one, other, p):
+    assert mcnemar_test(one, other) == pytest.approx(p)
+
+
+@given(pairs)
+def test_the_interval_of_a_difference_holds_it_and_turns_with_its_sides(counts):
+    one, other, images = counts
+    low, high = paired_difference_interval(one, other, images)
+    if images == 0:
+        assert (low, high) == (-1, 1)
+        return
+    assert -1 <= low <= (one - other) / images <= high <= 1
+    assert paired_difference_interval(other, one, images) == (-high, -low)
+    wider = paired_difference_interval(one, other, images, 0.99)
+    assert wider[0] <= low
+    assert high <= wider[1]
+
+
+def test_the_interval_of_a_difference_is_wilsons_where_only_one_side_has_images():
+    """Nobody differs: the score statistic is that of a single proportion, and so is its bound z²/(n + z²)."""
+    z2 = stats.norm.isf(0.025) ** 2
+    assert paired_difference_interval(0, 0, 50) == pytest.approx((-z2 / (50 + z2), z2 / (50 + z2)))
+
+
+@given(pairs.filter(lambda counts: counts[0] + counts[1] > 0))
+def test_the_interval_of_a_difference_inverts_mcnemars_statistic(counts):
+    """At a difference of 0 the score statistic is (b - c) / √(b + c): the interval of just that confidence ends at 0."""
+    one, other, images = counts
+    confidence = 1 - 2 * stats.norm.sf(abs(one - other) / np.sqrt(one + other))
+    if 0.01 < confidence < 1 - 1e-9:
+        ends = paired_difference_interval(one, other, images, confidence)
+        assert min(map(abs, ends)) == pytest.approx(0, abs=1e-7)
+
+
+@pytest.mark.parametrize(("images", "least"), [(10, 0.913), (20, 0.924), (40, 0.928)])
+def test_the_interval_of_a_difference_covers_it_about_as_often_as_it_says(images, least):
+    """By exact enumeration: every count that can come out, over a grid of what may be true."""
+    counts = np.array([(b, c) for b in range(images + 1) for c in range(images + 1 - b)])
+    rest = images - counts.sum(axis=1)
+    bounds = np.array([paired_difference_interval(int(b), int(c), images) for b, c in counts])
+    ways = special.gammaln(images + 1) - special.gammaln(np.stack([*counts.T, rest]) + 1).sum(axis=0)
+    covered = []
+    for p in np.linspace(0, 1, 21):
+        for q in np.linspace(0, 1 - p, 21):
+            logs = special.xlogy(counts[:, 0], p) + special.xlogy(counts[:, 1], q) + special.xlogy(rest, max(0, 1 - p - q))
+            inside = (bounds[:, 0] <= p - q + 1e-12) & (p - q - 1e-12 <= bounds[:, 1])
+            covered.append(np.exp(ways + logs)[inside].sum())
+    assert least <= min(covered)
+    assert 0.95 <= np.mean(covered) <= 0.965
+
+
+# -- several tests, several seeds --------------------------------------------------------------------------------------------
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.6]) == [1, 1]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_holm_lies_between_the_p_and_bonferronis(p):
+    adjusted = holm(p)
+    assert all(a <= b <= min(1, len(p) * a) for a, b in zip(p, adjusted, strict=True))
+    assert [adjusted[i] for i in np.argsort(p, kind="stable")] == sorted(adjusted)
+
+
+def test_the_interval_of_a_mean_is_students():
+    values = [93.1, 94.0, 92.2, 95.5]
+    expected = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    assert mean_interval(values) == pytest.approx(expected)
+    assert mean_interval([3.0, 3.0]) == (3, 3)
+    with pytest.raises(ValueError, match="at least two of them, got 1"):
+        mean_interval([3.0])
+
+
+@pytest.mark.parametrize("draws", [2, 3, 5, 10])
+def test_the_detectable_difference_is_found_as_often_as_it_says(draws):
+    """The power by summing over the deviation that is measured, without the noncentral t distribution."""
+    shift = np.sqrt(draws) * detectable_difference(2.5, draws) / 2.5
+    spread = np.linspace(0, 12, 200_001)  # measured deviation times √(n - 1), in units of the true one
+    bound = stats.t.isf(0.025, draws - 1) * spread / np.sqrt(draws - 1)
+    found = stats.norm.sf(bound - shift) + stats.norm.cdf(-bound - shift)
+    power = (stats.chi.pdf(spread, draws - 1) * found).sum() * (spread[1] - spread[0])
+    assert power == pytest.approx(0.8, abs=1e-4)

@@ -6,7 +6,18 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from minicereb.experiments import attacks, averaged, estimation, evaluated, gradient_sources, matrix, moved, reaching, transfer
+from minicereb.experiments import (
+    attacks,
+    averaged,
+    estimation,
+    evaluated,
+    gradient_sources,
+    matrix,
+    moved,
+    paired,
+    reaching,
+    transfer,
+)
 from minicereb.experiments.configs import AttackedModel, Experiment
 from minicereb.experiments.laboratory import Laboratory, Record, read_record, write_record
 
@@ -19,6 +30,7 @@ EXPERIMENTS: dict[type, Callable[[Any, Laboratory], Generator[str, None, Record]
     gradient_sources.GradientSources: gradient_sources.gradient_sources,
     matrix.TransferMatrix: matrix.transfer_matrix,
     moved.MovedOutputs: moved.moved_outputs,
+    paired.PairedComparison: paired.paired_comparison,
     transfer.TransferredAttack: transfer.transferred_attack,
     estimation.EstimatorVariance: estimation.estimator_variance,
     reaching.TimeToAccuracy: reaching.time_to_accuracy,
@@ -42,11 +54,11 @@ def carry_out_experiment(config: Experiment, laboratory: Laboratory) -> Generato
 def result_of(config: Experiment, laboratory: Laboratory) -> Record:
     """Return the record of an experiment that is complete.
 
-    To the record as it is kept are added the names of the run folders (for :func:`minicereb.experiments.laboratory.run_named`)
-    and the test accuracies of the models that the experiment stands on: ``run`` and ``test_accuracy`` if it is one, lists
-    ``runs`` and ``test_accuracies`` if there are more.
+    To the record as it is kept are added the number of test images, the names of the run folders (for
+    :func:`minicereb.experiments.laboratory.run_named`) and the test accuracies of the models that the experiment stands on:
+    ``run`` and ``test_accuracy`` if it is one, lists ``runs`` and ``test_accuracies`` if there are more.
     """
-    record = read_record(record_path(config, laboratory))
+    record = read_record(record_path(config, laboratory)) | {"test_images": len(laboratory.dataset.x_test)}
     runs = [laboratory.run(train) for train in config.trainings]
     names, accuracies = [laboratory.name_of(run) for run in runs], [(run.result or {})["test_accuracy"] for run in runs]
     if len(runs) == 1:

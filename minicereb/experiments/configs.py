@@ -16,6 +16,7 @@ from minicereb.calculus.noise import law_named
 from minicereb.calculus.replicated import loss_named
 from minicereb.errors import InputError, require
 from minicereb.experiments.identity import config_kind
+from minicereb.learning.backprop import DESCENDED
 from minicereb.learning.glr import estimator_named
 from minicereb.learning.optimizers import OPTIMIZERS, SCHEDULES
 from minicereb.learning.training import CHOOSE_ON
@@ -102,23 +103,28 @@ class PerceptronModel:
         Units in each hidden layer.
     l2, l1 : float
         Weight penalties ``½ l2 Σθ² + l1 Σ|θ|``, biases apart.
+    loss : {"cross-entropy", "mse"}
+        What is descended; ``"mse"`` is the cerebellum's squared error.
     """
 
     family: ClassVar[str] = "mlp"
     hidden: tuple[int, ...]
     l2: float = field(default=0.0, metadata={"added": True})
     l1: float = field(default=0.0, metadata={"added": True})
+    loss: str = field(default="cross-entropy", metadata={"added": True})
 
     def __post_init__(self) -> None:
         require(all(units >= 1 for units in self.hidden), "hidden", list(self.hidden), "whole numbers of at least 1")
         require(0 <= self.l2 < float("inf"), "l2", self.l2, "a number of at least 0")
         require(0 <= self.l1 < float("inf"), "l1", self.l1, "a number of at least 0")
+        require(self.loss in DESCENDED, "loss", self.loss, " or ".join(DESCENDED))
 
     @property
     def description(self) -> str:
         """A few words."""
         penalties = "".join(f", {name} {value:g}" for name, value in (("l2", self.l2), ("l1", self.l1)) if value)
-        return f"perceptron {'-'.join(map(str, self.hidden))}{penalties}"
+        loss = "" if self.loss == "cross-entropy" else f", {self.loss}"
+        return f"perceptron {'-'.join(map(str, self.hidden))}{loss}{penalties}"
 
 
 @config_kind

@@ -68,7 +68,7 @@ def _build_rule(config: Train, dataset: Dataset, falling: int | None) -> Learner
     if isinstance(settings, CerebellumModel):
         return DeltaRule(model, optimizer, config.batch_size, settings.ltd_decay if settings.ltd else None)
     if isinstance(settings, PerceptronModel):
-        return Backpropagation(model, optimizer, config.batch_size, l2=settings.l2, l1=settings.l1)
+        return Backpropagation(model, optimizer, config.batch_size, l2=settings.l2, l1=settings.l1, loss=settings.loss)
     return GLR(
         model,
         loss_named(settings.loss),

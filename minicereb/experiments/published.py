@@ -5,6 +5,59 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
+class Logged(NamedTuple):
+    """What the authors of the cerebellum paper print or logged for a model on MNIST, in percent, mean of two seeds.
+
+    Attributes
+    ----------
+    test : float or None
+        Best accuracy on the test images, which is how the epoch was chosen.
+    pgd, pgd_far : float or None
+        Under PGD on the squared error at ε = 0.1 and 0.3.
+    fgsm : float or None
+        Under FGSM on the squared error at ε = 0.1.
+    """
+
+    test: float | None = None
+    pgd: float | None = None
+    pgd_far: float | None = None
+    fgsm: float | None = None
+
+
+# Yuezhang, Li and Chen, by inputs a granule cell (None: all), cells, LTD. Learned image by image, inputs with replacement.
+CEREBELLUM = {
+    (None, 1_000, False): Logged(93.14, 9.3, None, 20.3),
+    (None, 2_000, False): Logged(94.97, 13.4, None, 27.0),
+    (None, 5_000, False): Logged(96.43, 14.7, None, 33.6),
+    (None, 5_970, False): Logged(96.60, None, 1.7),
+    (None, 10_000, False): Logged(97.24, 12.7, None, 34.4),
+    (None, 20_000, False): Logged(97.48, 16.7, None, 41.1),
+    (None, 50_000, False): Logged(97.75, 13.0, None, 37.6),
+    (None, 100_000, False): Logged(97.83, 14.4, None, 46.3),
+    (None, 200_000, False): Logged(97.92, 15.4, None, 48.8),
+    (None, 1_000, True): Logged(93.68, 70.0),
+    (None, 2_000, True): Logged(95.37, 81.0),
+    (None, 5_000, True): Logged(96.71, 86.4),
+    (None, 5_970, True): Logged(96.93, None, 24.6),
+    (None, 10_000, True): Logged(97.38, 83.7),
+    (None, 20_000, True): Logged(97.70, 70.3),
+    (None, 50_000, True): Logged(97.83, 77.0),
+    (None, 100_000, True): Logged(97.96, 70.0),
+    (None, 200_000, True): Logged(98.09, 66.0),
+    (4, 200_000, False): Logged(96.95, None, 3.3),
+    (1, 228_571, True): Logged(84.88, 55.6),
+    (2, 218_182, True): Logged(96.16, 94.1),
+    (4, 200_000, True): Logged(97.20, 95.2, 48.0),
+    (10, 160_000, True): Logged(97.73, 88.3),
+    (20, 120_000, True): Logged(98.02, 83.9),
+    (50, 68_571, True): Logged(97.96, 75.8),
+    (100, 40_000, True): Logged(97.86, 73.6),
+    (200, 21_818, True): Logged(97.78, 72.1),
+    (400, 11_429, True): Logged(97.51, 85.1),
+    (784, 5_970, True): Logged(96.98, 83.7),
+}
+
+
 class Transferred(NamedTuple):
     """A row of Table 1 or 2 of the likelihood-ratio paper: accuracies between 0 and 1, with the two digits that are printed.
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from minicereb.backend import Array, run_lanes, xp_of
-from minicereb.calculus.losses import cross_entropy
+from minicereb.calculus.losses import cross_entropy, squared_error
 from minicereb.learning.optimizers import Optimizer, add_penalty
 from minicereb.learning.plasticity import Learned
 from minicereb.models.sequential import Sequential
 
+DESCENDED = {"cross-entropy": cross_entropy, "mse": squared_error}
+
 
 class Backpropagation:
-    """Learns every parameter of a sequential network, in place, by descending the cross-entropy ``[M-CE]``.
+    """Learns every parameter of a sequential network, in place, by descending the cross-entropy ``[M-CE]`` or the squared error
+    ``[C3]``.
 
     Parameters
     ----------
@@ -23,13 +26,23 @@ class Backpropagation:
         Images that a step averages over.
     l2, l1 : float
         Weight penalties ``½ l2 Σθ² + l1 Σ|θ|``, biases apart ``[M-PENALTY]``; the losses reported are without them.
+    loss : {"cross-entropy", "mse"}
     """
 
     batches_ahead = 16  # converted from uint8 together
 
-    def __init__(self, network: Sequential, optimizer: Optimizer, batch_size: int, *, l2: float = 0.0, l1: float = 0.0):
+    def __init__(
+        self,
+        network: Sequential,
+        optimizer: Optimizer,
+        batch_size: int,
+        *,
+        l2: float = 0.0,
+        l1: float = 0.0,
+        loss: str = "cross-entropy",
+    ):
         self.model, self.optimizer, self.batch_size = network, optimizer, batch_size
-        self.l2, self.l1 = l2, l1
+        self.l2, self.l1, self.loss = l2, l1, DESCENDED[loss]
         self.parameters = [layer.parameters for layer in network.layers if hasattr(layer, "parameters")]
         self.states = [{name: optimizer.state(array) for name, array in layer.items()} for layer in self.parameters]
         self.steps = 0
@@ -55,7 +68,7 @@ class Backpropagation:
 
     def _learn_batch(self, x: Array, labels: Array) -> Learned:
         outputs, caches = self.model.forward(x)
-        loss, d_outputs = cross_entropy(outputs, labels)
+        loss, d_outputs = self.loss(outputs, labels)
         d_outputs /= len(x)
         gradients = [layer for layer in self.model.weight_gradients(d_outputs, caches) if layer]
         self.steps += 1

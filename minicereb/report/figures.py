@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -106,6 +107,7 @@ def curves(
     logarithmic: bool = False,
     logarithmic_values: bool = False,
     marked: bool = True,
+    graded: bool = False,
 ) -> Figure:
     """Draw lines, side by side in panels of the same scale.
 
@@ -121,11 +123,13 @@ def curves(
         Whether the horizontal axis is, and the vertical one.
     marked : bool
         Whether the points of lines that have few are marked.
+    graded : bool
+        Whether the lines are steps of one quantity, and so are their colours, from dark to light. More than six always are.
     """
     figure = Figure(figsize=(1 + 3.2 * len(panels), 3.2), dpi=120, layout="constrained")
     (row,) = figure.subplots(1, len(panels), squeeze=False, sharey=True)
     for axes, (title, lines) in zip(row, panels, strict=True):
-        for colour, (name, (x, y)) in zip(COLOURS, lines.items(), strict=False):
+        for colour, (name, (x, y)) in zip(_colours(len(lines), graded), lines.items(), strict=True):
             marker = "o" if marked and len(x) <= 30 else None
             axes.plot(x, y, color=colour, label=name, linewidth=1.4, marker=marker, markersize=3)
         if logarithmic:
@@ -136,7 +140,7 @@ def curves(
         axes.set_xlabel(horizontal)
         axes.spines[["top", "right"]].set_visible(False)
         if len(lines) > 1:
-            axes.legend(frameon=False, fontsize=8)
+            axes.legend(frameon=False, fontsize=8 if len(lines) <= len(COLOURS) else 6)
     row[0].set_ylabel(vertical)
     if logarithmic_values:
         row[0].set_yscale("log")
@@ -145,9 +149,16 @@ def curves(
     return figure
 
 
+def _colours(number: int, graded: bool) -> Sequence[Any]:
+    if number <= len(COLOURS) and not graded:
+        return COLOURS[:number]
+    return [colormaps["cividis"](place) for place in np.linspace(0, 0.88, number, dtype=np.float64)]
+
+
 def _logarithmic_x(axes: Axes) -> None:
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
 

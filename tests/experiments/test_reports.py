@@ -74,13 +74,13 @@ def test_the_page_of_a_study_has_what_a_reader_asks_for(study):
     titles = [each.title for each in page.filled]
     assert titles == [
         "What the paper expects",
-        "Table",
         "Figures",
+        "Table",
         "Masking checklist",
-        "Each accuracy with its interval",
         "Settings",
         "Versions",
         "To reproduce it",
+        "Each accuracy with its interval",
     ]
     assert section(page, "Table") == [Table(["model", "said"], [["a", "1.0"]]), Text("In %.")]
     record = read_json(study / "study.json")["results"][0]["record"]

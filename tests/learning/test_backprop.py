@@ -1,12 +1,11 @@
-"""Backpropagation descends the mean cross-entropy, by its derivative."""
+"""Backpropagation descends the mean cross-entropy, or the squared error, by its derivative."""
 
 import numpy as np
 import pytest
 
 from minicereb.backend import blocks, to_device, to_numpy
 from minicereb.calculus.check import check_gradient
-from minicereb.calculus.losses import cross_entropy
-from minicereb.learning.backprop import Backpropagation
+from minicereb.learning.backprop import DESCENDED, Backpropagation
 from minicereb.learning.optimizers import SGD, Adam, RMSprop
 from minicereb.models.layers import Dense, ReLU
 from minicereb.models.mlp import initial_mlp
@@ -23,29 +22,30 @@ def perceptron(hidden=(20, 10), dtype=np.float64, **_):
     )
 
 
-def mean_loss(network, x, labels):
-    return float(cross_entropy(network.forward(x)[0], labels)[0].mean())
+def mean_loss(network, x, labels, loss="cross-entropy"):
+    return float(DESCENDED[loss](network.forward(x)[0], labels)[0].mean())
 
 
 @pytest.mark.parametrize("hidden", [(), (20,), (20, 10)])
 @pytest.mark.parametrize("batch_size", [1, 3, 10])
-def test_a_step_of_gradient_descent_goes_against_the_derivative_of_the_mean_loss(draw_images, hidden, batch_size):
+@pytest.mark.parametrize("loss", list(DESCENDED))
+def test_a_step_of_gradient_descent_goes_against_the_derivative_of_the_mean_loss(draw_images, hidden, batch_size, loss):
     x, labels = draw_images(batch_size)
     network = perceptron(hidden)
     before = [array.copy() for layer in network.layers for array in getattr(layer, "parameters", {}).values()]
-    (learned,) = Backpropagation(network, SGD(1.0), batch_size).learn(x, labels)
+    (learned,) = Backpropagation(network, SGD(1.0), batch_size, loss=loss).learn(x, labels)
     after = [array.copy() for layer in network.layers for array in getattr(layer, "parameters", {}).values()]
     fresh = perceptron(hidden)
     parameters = [array for layer in fresh.layers for array in getattr(layer, "parameters", {}).values()]
-    assert learned.loss.mean() == pytest.approx(mean_loss(fresh, x, labels), rel=1e-12)
+    assert learned.loss.mean() == pytest.approx(mean_loss(fresh, x, labels, loss), rel=1e-12)
     assert np.array_equal(learned.outputs, fresh.forward(x)[0])
     for old, new, parameter in zip(before, after, parameters, strict=True):
 
         def loss_at(values, parameter=parameter, old=old):
             parameter[...] = values
-            loss = mean_loss(fresh, x, labels)
+            found = mean_loss(fresh, x, labels, loss)
             parameter[...] = old
-            return loss
+            return found
 
         check = check_gradient(loss_at, old - new, old)
         assert check.error < 1e-6

@@ -42,13 +42,13 @@ def study_page(folder: Path) -> Page:
     seeds = ", ".join(map(str, stored["seeds"]))
     sections = [
         Section("What the paper expects", [Text(known.expectation or NO_PAPER if known else NO_PAPER)]),
-        Section("Table", _table(folder)),
         Section("Figures", _figures(folder, records, known.captions if known else {})),
+        Section("Table", _table(folder)),
         Section("Masking checklist", checklists([found for record in records for found in checked(record)])),
-        Section("Each accuracy with its interval", _measured(stored["results"], known)),
         Section("Settings", settings(each["config"] for each in stored["results"])),
         Section("Versions", versions(manifests)),
         Section("To reproduce it", [Command(_command(stored, known))]),
+        Section("Each accuracy with its interval", _measured(stored["results"], known)),
     ]
     lead = f"{stored['question']} Scale {stored['scale']}, seed{'s' * (len(stored['seeds']) > 1)} {seeds}."
     return Page(f"Study: {stored['study']}", lead, sections)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from minicereb.errors import InputError
 from minicereb.experiments.studies.ablation import ABLATION
+from minicereb.experiments.studies.backprop import BACKPROP
 from minicereb.experiments.studies.cost import COST
 from minicereb.experiments.studies.glr_sources import GLR_SOURCES
 from minicereb.experiments.studies.glr_tables import GLR_TABLES
 from minicereb.experiments.studies.glr_whitebox import GLR_WHITEBOX
+from minicereb.experiments.studies.ltd import LTD
 from minicereb.experiments.studies.objectives import OBJECTIVES_STUDY
+from minicereb.experiments.studies.paper_versus_code import PAPER_VERSUS_CODE
+from minicereb.experiments.studies.sparsity import SPARSITY
 from minicereb.experiments.studies.study import SCALES, Study
 from minicereb.experiments.studies.transfer import TRANSFER
 from minicereb.experiments.studies.variance import VARIANCE
+from minicereb.experiments.studies.width import WIDTH
 
-STUDIES = {
-    study.name: study for study in (OBJECTIVES_STUDY, ABLATION, TRANSFER, GLR_TABLES, GLR_WHITEBOX, GLR_SOURCES, VARIANCE, COST)
-}
+CEREBELLUM = (WIDTH, LTD, SPARSITY, ABLATION, TRANSFER, BACKPROP, OBJECTIVES_STUDY, PAPER_VERSUS_CODE)
+LIKELIHOOD_RATIO = (GLR_TABLES, GLR_WHITEBOX, GLR_SOURCES, VARIANCE, COST)
+STUDIES = {study.name: study for study in CEREBELLUM + LIKELIHOOD_RATIO}
 
 __all__ = ["SCALES", "STUDIES", "Study", "study_named"]
 

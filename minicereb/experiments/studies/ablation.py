@@ -5,78 +5,73 @@ from __future__ import annotations
 from itertools import product
 from pathlib import Path
 
-import numpy as np
-
 from minicereb.attacks.settings import Attack
-from minicereb.experiments.configs import CerebellumModel, Data, Experiment, Model, Train, describe
-from minicereb.experiments.evaluated import EvaluatedModel
+from minicereb.experiments.configs import CerebellumModel, Data, Experiment, Train, describe
 from minicereb.experiments.moved import MovedOutputs
+from minicereb.experiments.studies.comparisons import comparison_table
+from minicereb.experiments.studies.protocol import (
+    EVALUATED,
+    EXPECTED,
+    OVER_EPSILON,
+    as_coded,
+    as_printed,
+    bracket_table,
+    compared,
+    draw_over_epsilon,
+    examined,
+    grouped,
+    markdown,
+    paper_table,
+    published,
+)
 from minicereb.experiments.studies.study import Results, Study
-from minicereb.report.figures import curves, save_figure
-from minicereb.robustness.catalogue import ALL, PAPER_STEP, PAPER_STEPS
+from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
 
-EPSILONS = (0.01, 0.05, 0.1, 0.3)
 LOOKED_AT = 0.1  # the ε of the table of moved outputs
-# Per scale: cells in full and random wiring, epochs at batch 1 and batch 10, images attacked, ε, attacks.
+# Per scale: cells in full and random wiring (as many synapses), ways of learning with their epochs.
 SIZES = {
-    "smoke": (200, 1_000, 1, 1, 8, (0.1,), ("pgd-mse", "apgd-margin")),
-    "course": (5_970, 200_000, 1, 3, 100, EPSILONS, ALL),
-    "paper": (5_970, 200_000, 10, 10, 1_000, EPSILONS, ALL),
+    "smoke": (100, 500, ((as_coded, 1), (as_printed, 1))),
+    "course": (597, 20_000, ((as_coded, 1), (as_printed, 3))),
+    "paper": (5_970, 200_000, ((as_printed, 10),)),
 }
 
 
+def models(full: int, random: int) -> list[CerebellumModel]:
+    """The four models of the ablation: base, base + LTD, sparse wiring, cerebellum."""
+    sizes = (("full", full, None), ("random", random, 4))
+    return [CerebellumModel(*size, ltd=ltd) for size, ltd in product(sizes, (False, True))]
+
+
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Batch 1 (the authors' code) and 10 (the paper), both wirings, with and without LTD."""
-    full, random, epochs_of_1, epochs_of_10, images, epsilons, attacks = SIZES[scale]
+    """The four models, learned as the authors' code does it and as the paper prints it, each compared with the base network."""
+    full, random, ways = SIZES[scale]
     experiments: list[Experiment] = []
-    for batch, wiring, ltd, seed in product((1, 10), ("full", "random"), (False, True), seeds):
-        cells, per_cell = (full, None) if wiring == "full" else (random, 4)
-        epochs = epochs_of_1 if batch == 1 else epochs_of_10
-        train = Train(CerebellumModel(wiring, cells, per_cell, ltd=ltd), data, batch, epochs, 0.5 / cells, seed=seed)
-        experiments.append(EvaluatedModel(train, epsilons, images, attacks, seed=seed))
-        for objective in ("mse", "margin"):
-            attack = Attack("pgd", objective, LOOKED_AT, steps=PAPER_STEPS, step_size=PAPER_STEP, seed=seed, keep="last")
-            experiments.append(MovedOutputs(train, attack, images))
+    for way, epochs in ways:
+        trains = [way(model, data, epochs, seed) for model, seed in product(models(full, random), seeds)]
+        for train in trains:
+            experiments += examined(train, scale, train.seed)
+            experiments += [
+                MovedOutputs(train, _attack(objective, train.seed), EVALUATED[scale]) for objective in ("mse", "margin")
+            ]
+        experiments += compared(trains, scale)
     return experiments
 
 
+def _attack(objective: str, seed: int) -> Attack:
+    return Attack("pgd", objective, LOOKED_AT, steps=PAPER_STEPS, step_size=PAPER_STEP, seed=seed, keep="last")
+
+
 def table(results: Results) -> str:
-    """One row a model: for each ε what MSE-PGD says, what the ensemble leaves, what is certified; then the outputs moved."""
-    evaluated = [(config, record) for config, record in results if isinstance(config, EvaluatedModel)]
-    epsilons = evaluated[0][0].epsilons
-    head = ["model", "test"]
-    for epsilon in epsilons:
-        head += [f"MSE-PGD {epsilon:g}", f"attacked {epsilon:g}", f"certified {epsilon:g}"]
-    lines = _head(head)
-    names = list(dict.fromkeys(describe(config.train) for config, _ in evaluated))
-    widest = 0.0
-    for name in names:
-        records = [record for config, record in evaluated if describe(config.train) == name]
-        cells = [_percent([record["clean_accuracy"] for record in records])]
-        for e in range(len(epsilons)):
-            entries = [record["epsilons"][e] for record in records]
-            cells.append(_percent([entry["by_attack"]["pgd-mse"] for entry in entries]))
-            cells += [_percent([entry[side] for entry in entries]) for side in ("attacked", "certified")]
-            widest = max(widest, *(b - a for entry in entries for a, b in (entry["attacked_interval"],)))
-        lines.append("| " + " | ".join([name, *cells]) + " |")
-    config, record = evaluated[0]
-    seeds = sorted({each.train.seed for each, _ in evaluated})
-    lines += [
-        "",
-        f"Accuracy in %. MSE-PGD: the paper's attack, {PAPER_STEPS} steps of {PAPER_STEP:g} on the squared error, last iterate. "
-        f"Attacked: what is left after {', '.join(config.attacks)}. Certified: interval bounds and CROWN. First "
-        f"{record['images']:,} test images of {config.train.data.name}, seed{'s' * (len(seeds) > 1)} "
-        f"{', '.join(map(str, seeds))}; 95% intervals of the attacked share are at most {100 * widest:.1f} points wide.",
-        "",
-        *_moved(results, names),
-    ]
-    return "\n".join(lines)
+    """What the paper's attacks say, what is left and certified, and which outputs the attacks moved."""
+    found = grouped(results)
+    brackets = [*paper_table(found), *bracket_table(found), comparison_table(results), ""]
+    return "\n".join([*brackets, *_moved(results, [each.name for each in found])])
 
 
 def _moved(results: Results, names: list[str]) -> list[str]:
     """The second table: which outputs the attacks moved."""
     head = ["model", "ascending", "still right", "true output", "largest other", "true output rose", "its part of the rise"]
-    lines = _head(head)
+    rows = []
     for name, objective in product(names, ("mse", "margin")):
         found = [
             record
@@ -90,18 +85,14 @@ def _moved(results: Results, names: list[str]) -> list[str]:
             _percent([record["rose"] for record in found]),
             _percent(parts) if parts else "-",
         ]
-        lines.append("| " + " | ".join([name, objective, *cells]) + " |")
-    lines += [
+        rows.append([name, objective, *cells])
+    return [
+        *markdown(head, rows),
         "",
         f"Means over the images that are right as they are, ε = {LOOKED_AT:g}, {PAPER_STEPS} steps of {PAPER_STEP:g}, last "
         "iterate. True output rose: share of the images, in %. Its part of the rise: how much of the squared error that the "
         "attack added is (ŷ - 1)² of the true output, in %.",
     ]
-    return lines
-
-
-def _head(names: list[str]) -> list[str]:
-    return ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
 
 
 def _percent(shares: list[float]) -> str:
@@ -112,22 +103,24 @@ def _mean(records: list[dict], key: str, when: str) -> float:
     return sum(record[key][when] for record in records) / len(records)
 
 
+def _short(train: Train) -> str:
+    """What the paper calls a model of the ablation."""
+    model = train.model
+    assert isinstance(model, CerebellumModel)
+    return {
+        ("full", False): "base",
+        ("full", True): "base + LTD",
+        ("random", False): "sparse",
+        ("random", True): "sparse + LTD (cerebellum)",
+    }[model.wiring, model.ltd]
+
+
 def figures(results: Results, out: Path) -> None:
-    """Draw for each model what MSE-PGD says, what the ensemble leaves and what is certified, over ε."""
-    evaluated = [(config, record) for config, record in results if isinstance(config, EvaluatedModel)]
-    panels = []
-    for batch in sorted({config.train.batch_size for config, _ in evaluated}):
-        config, record = next((c, r) for c, r in evaluated if c.train.batch_size == batch and _is_cerebellum(c.train.model))
-        epsilons = np.array(config.epsilons, dtype=np.float64)
-        shares = {"MSE-PGD says": [entry["by_attack"]["pgd-mse"] for entry in record["epsilons"]]}
-        shares |= {side: [entry[side] for entry in record["epsilons"]] for side in ("attacked", "certified")}
-        lines = {name: (epsilons, np.array(values, dtype=np.float64)) for name, values in shares.items()}
-        panels.append((f"random wiring, LTD, batch {batch}", lines))
-    save_figure(curves(panels, "ε", "share of the images", from_zero=True), out / "brackets.png")
-
-
-def _is_cerebellum(model: Model) -> bool:
-    return isinstance(model, CerebellumModel) and model.wiring == "random" and model.ltd
+    """Draw for each way of learning what PGD on the squared error says of the four models, and what is left of them."""
+    found = grouped(results, lambda train: f"{_short(train)}, batch {train.batch_size}")
+    for batch in sorted({each.train.batch_size for each in found}):
+        group = [each for each in found if each.train.batch_size == batch]
+        draw_over_epsilon(group, out / f"ablation-batch-{batch}.png")
 
 
 ABLATION = Study(
@@ -137,16 +130,11 @@ ABLATION = Study(
     plan,
     table,
     figures,
-    expectation=(
-        "The cerebellum paper (Yuezhang, Li and Chen, a registered plan without results of its own) expects network "
-        "width, long-term depression and sparse connectivity to make a cerebellum more robust to FGSM and PGD. "
-        "Published figures: none."
-    ),
+    published=published,
+    expectation=EXPECTED
+    + "It expects network width, long-term depression and sparse connectivity to make a cerebellum more robust.",
     captions={
-        "brackets": (
-            "Random wiring with LTD, trained image by image and in batches of ten: share of the attacked images, "
-            "as a number from 0 to 1, over ε (L∞, pixels in 0 to 1). Marks are measured, lines between them only "
-            "join them. The number of images and their intervals are in the tables."
-        ),
+        "ablation-batch-1": "The four models of the ablation, learned image by image. " + OVER_EPSILON,
+        "ablation-batch-10": "The four models of the ablation, learned in batches of ten. " + OVER_EPSILON,
     },
 )

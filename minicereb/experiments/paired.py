@@ -1,0 +1,127 @@
+"""Two evaluated models compared image by image: on the same images, the difference is known better than either accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+
+from minicereb.errors import DataError, InputError, require
+from minicereb.experiments.configs import Train
+from minicereb.experiments.evaluated import EvaluatedModel, evaluation_folder
+from minicereb.experiments.evaluation import block_paths, read_evaluation, read_outcomes
+from minicereb.experiments.identity import config_kind
+from minicereb.experiments.laboratory import Laboratory, Record
+from minicereb.statistics import mcnemar_test, paired_difference_interval
+
+
+@config_kind
+@dataclass(frozen=True)
+class PairedComparison:
+    """Two evaluations on the same images, by the same attacks.
+
+    Parameters
+    ----------
+    one, other : EvaluatedModel
+        Of the same data, as many images, the same norm and attacks, and at least one ε that both have.
+    """
+
+    one: EvaluatedModel
+    other: EvaluatedModel
+
+    def __post_init__(self) -> None:
+        require(self.one != self.other, "other", "the same evaluation", "another than the one it is compared with")
+        for name in ("images", "norm", "attacks"):
+            of_one, of_other = getattr(self.one, name), getattr(self.other, name)
+            require(of_one == of_other, name, of_other, f"what the other evaluation has: {of_one!r}")
+        data, of_other = self.one.train.data, self.other.train.data
+        require(data.sha256 == of_other.sha256, "data", of_other.name, f"the same data for both, {data.name}")
+        require(len(self.epsilons) > 0, "epsilon", self.other.epsilons, f"one at least that both have, of {self.one.epsilons}")
+
+    @property
+    def epsilons(self) -> tuple[float, ...]:
+        """Those that both evaluations have, ascending."""
+        return tuple(epsilon for epsilon in self.one.epsilons if epsilon in self.other.epsilons)
+
+    @property
+    def trainings(self) -> tuple[Train, ...]:
+        """The two that are compared."""
+        return (self.one.train, self.other.train)
+
+    @property
+    def experiments(self) -> tuple[EvaluatedModel, ...]:
+        """Their evaluations."""
+        return (self.one, self.other)
+
+
+def paired_comparison(config: PairedComparison, laboratory: Laboratory) -> Generator[str, None, Record]:
+    """Carry out the comparison when both evaluations are done.
+
+    Returns
+    -------
+    dict
+        ``images``; ``clean``, the comparison of the answers to the images as they are; ``epsilons``: for each its ``epsilon``,
+        and of what ``attacked`` all attacks left and what was ``certified`` (None unless both have certificates) the comparison,
+        as :func:`compared` returns it.
+
+    Raises
+    ------
+    InputError
+        If the two were not evaluated on the same images.
+    """
+    yield "comparing two evaluations image by image"
+    one, other = (_outcomes(each, laboratory) for each in config.experiments)
+    for name in ("ids", "labels"):
+        if not np.array_equal(one[name], other[name]):
+            raise InputError("other", "an evaluation of other images", f"one with the same {name} of the images")
+    by_epsilon = []
+    for epsilon in config.epsilons:
+        e, f = config.one.epsilons.index(epsilon), config.other.epsilons.index(epsilon)
+        sides = {
+            side: compared(one[side][e], other[side][f]) if side in one and side in other else None
+            for side in ("attacked", "certified")
+        }
+        by_epsilon.append({"epsilon": epsilon, **sides})
+    return {"images": len(one["ids"]), "clean": compared(one["clean"], other["clean"]), "epsilons": by_epsilon}
+
+
+def compared(one: np.ndarray, other: np.ndarray) -> Record:
+    """Compare two models by which images each is right on.
+
+    Parameters
+    ----------
+    one, other : array of bool, shape (images,)
+
+    Returns
+    -------
+    dict
+        ``one`` and ``other``, their shares; ``only_one`` and ``only_other``, on how many images just one is right;
+        ``difference`` of the shares, its ``interval`` (95%, Tango), and ``p`` of McNemar's exact test.
+    """
+    images, only_one, only_other = len(one), int((one & ~other).sum()), int((other & ~one).sum())
+    return {
+        "one": int(one.sum()) / images,
+        "other": int(other.sum()) / images,
+        "only_one": only_one,
+        "only_other": only_other,
+        "difference": (only_one - only_other) / images,
+        "interval": list(paired_difference_interval(only_one, only_other, images)),
+        "p": mcnemar_test(only_one, only_other),
+    }
+
+
+def _outcomes(config: EvaluatedModel, laboratory: Laboratory) -> dict[str, np.ndarray]:
+    """Numbers and labels of the images; which are right as they are, withstood all attacks at each ε, and are certified."""
+    folder = evaluation_folder(laboratory.run(config.train), config)
+    found: dict[str, list[np.ndarray]] = {name: [] for name in ("ids", "labels", "clean", "attacked", "certified")}
+    for path in block_paths(folder):
+        block = read_outcomes(path)
+        for name in ("ids", "labels", "clean", "certified"):
+            found[name].append(getattr(block, name))
+        found["attacked"].append(np.stack([block.standing(e) for e in range(len(config.epsilons))]))
+    if not found["ids"]:
+        raise DataError(f"{folder} has no outcomes of images; delete {laboratory.record_path(config)} to evaluate again")
+    if read_evaluation(folder)["epsilons"][0]["certified"] is None:
+        del found["certified"]
+    return {name: np.concatenate(parts, axis=-1) for name, parts in found.items()}
