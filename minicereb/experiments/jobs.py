@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minicereb.errors import InUseError, MinicerebError
+from minicereb.errors import DataError, InUseError, MinicerebError
 from minicereb.experiments.carrying_out import carry_out_experiment, record_path
 from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_hash
@@ -116,10 +116,10 @@ def do_job(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
 def _tell_found(job: Job, laboratory: Laboratory) -> None:
     """Leave a notice of a job that was done elsewhere since the study began, so that others know."""
     path = notice_path(laboratory.out, _short(job))
-    if not path.exists() or read_json(path)["state"] != "done":
+    if read_notice(path)["state"] != "done":
         worker = f"{socket.gethostname()} {os.getpid()}"
         notice = {"job": name_of(job), "kind": kind_of(job), "state": "done", "doing": "", "worker": worker, "began": time.time()}
-        write_json(path, notice)
+        write_json(path, notice, durable=False)
 
 
 def _told(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
@@ -129,7 +129,7 @@ def _told(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
     def tell(state: str, doing: str) -> None:
         notice: dict[str, Any] = {"job": name_of(job), "kind": kind_of(job), "state": state, "doing": doing}
         notice |= {"worker": f"{socket.gethostname()} {os.getpid()}", "began": began, "seconds": time.time() - began}
-        write_json(notice_path(laboratory.out, _short(job)), notice)
+        write_json(notice_path(laboratory.out, _short(job)), notice, durable=False)
 
     tell("running", "beginning")
     try:
@@ -158,6 +158,13 @@ def kind_of(job: Job) -> str:
 def notice_path(out: Path, short: str) -> Path:
     """Where the notice of a job is kept."""
     return out / "jobs" / f"{short}.json"
+
+
+def read_notice(path: Path) -> dict[str, Any]:
+    """Read a notice; where there is none, or one that a failing machine left unreadable, the job is waiting."""
+    with suppress(DataError):
+        return read_json(path)
+    return {"state": "waiting"}
 
 
 def write_plan(out: Path, about: dict[str, Any], jobs: Sequence[Job], laboratory: Laboratory, workers: int) -> set[Job]:
