@@ -21,13 +21,13 @@ from minicereb.cli.options import as_json, execution_options
 from minicereb.cli.output import Pace, StatusLine, interruption, print_json, stop_interrupted
 from minicereb.datasets import Dataset
 from minicereb.errors import InputError, require
-from minicereb.experiments.configs import CerebellumModel, Data, Model, NoisyModel, PerceptronModel, Train
+from minicereb.experiments.configs import CerebellumModel, ConvolutionalModel, Data, Model, NoisyModel, PerceptronModel, Train
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.runs import Progress, Run, read_run, run_training
 from minicereb.learning.backprop import DESCENDED
 from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
 from minicereb.learning.glr import LAST_LAYER
-from minicereb.learning.optimizers import SCHEDULES
+from minicereb.learning.optimizers import OPTIMIZERS, SCHEDULES
 from minicereb.learning.training import CHOOSE_ON
 
 
@@ -122,7 +122,7 @@ def adversarial_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--batch-size", type=int, default=10, show_default=True)
 @click.option("--learning-rate", type=float, help="[default: 0.5 / cells]")
-@click.option("--optimizer", type=click.Choice(["rmsprop", "adam", "sgd"]), default="rmsprop", show_default=True)
+@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="rmsprop", show_default=True)
 @adversarial_options
 @training_options
 def cerebellum(**options: Any) -> None:
@@ -143,7 +143,7 @@ def cerebellum(**options: Any) -> None:
 @click.option("--l1", type=float, default=0.0, show_default=True, help="Penalty l1 Σ|θ| on the weights.")
 @click.option("--batch-size", type=int, default=32, show_default=True)
 @click.option("--learning-rate", type=float, default=1e-3, show_default=True)
-@click.option("--optimizer", type=click.Choice(["rmsprop", "adam", "sgd"]), default="adam", show_default=True)
+@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adam", show_default=True)
 @adversarial_options
 @training_options
 def mlp(**options: Any) -> None:
@@ -151,6 +151,28 @@ def mlp(**options: Any) -> None:
     hidden = numbers("hidden", options["hidden"], int, "300,100")
     model = PerceptronModel(hidden, options["l2"], options["l1"], options["loss"])
     train_and_report(model, options, adversary_of(options, options["loss"]))
+
+
+@train.command(context_settings={"default_map": {"dataset": "mnist"}})
+@click.option(
+    "--stages", default="32,64", show_default=True, help="Outputs of the 3x3 convolutions; a / ends a stage: 32,64/128."
+)
+@click.option("--hidden", default="128", show_default=True, help="Units of each dense hidden layer.")
+@click.option("--batch-norm/--no-batch-norm", default=False, show_default=True, help="Normalise each convolution by its batch.")
+@click.option("--dropout", default="0.25,0.5", show_default=True, help="Silenced while learning, after pooling and dense layers.")
+@click.option("--l2", type=float, default=0.0, show_default=True, help="Penalty ½ l2 Σθ² on the weights.")
+@click.option("--batch-size", type=int, default=64, show_default=True)
+@click.option("--learning-rate", type=float, default=1e-3, show_default=True)
+@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adam", show_default=True)
+@training_options
+def cnn(**options: Any) -> None:
+    """Train a convolutional network by backpropagation."""
+    stages = tuple(numbers("stages", stage, int, "32,64 or 32,64/128") for stage in options["stages"].split("/"))
+    dropout = numbers("dropout", options["dropout"], float, "0.25,0.5")
+    if len(dropout) != 2:
+        raise InputError("dropout", options["dropout"], "two numbers with a comma between, for example 0.25,0.5")
+    hidden = numbers("hidden", options["hidden"], int, "128")
+    train_and_report(ConvolutionalModel(stages, hidden, options["batch_norm"], dropout, options["l2"]), options)
 
 
 # Where 100 are not what an estimator needs: one of flip or resample is worth more than that.
@@ -186,7 +208,7 @@ BY_SCORE = [name for name, estimator in ESTIMATORS.items() if isinstance(estimat
 @click.option("--learn-scale", is_flag=True, help="Let the noise scales learn as well.")
 @click.option("--batch-size", type=int, default=50, show_default=True)
 @click.option("--learning-rate", type=float, default=0.06, show_default=True)
-@click.option("--optimizer", type=click.Choice(["rmsprop", "adam", "sgd"]), default="adam", show_default=True)
+@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adam", show_default=True)
 @training_options
 def glr(**options: Any) -> None:
     """Train a network with neuronal noise from its loss values (the generalised likelihood ratio method)."""

@@ -52,6 +52,36 @@ EQUATIONS = (
         "Rumelhart, Hinton and Williams (1986)",
     ),
     Equation(
+        "M-CONV",
+        "v[p, o] = Σ_q θ[o, q] x[s p + q - padding] + b[o]",
+        "p position of the output, q pixel and channel of the kernel, o output channel, s stride; x is 0 outside the image",
+        "LeCun et al. (1998); as networks have it, the kernel is not turned round",
+    ),
+    Equation(
+        "M-CONV-DX",
+        "∂l/∂x[s p + q - padding] += Σ_o δ[p, o] θ[o, q]",
+        "δ[p, o] credit of an output; summed over all p and q",
+        "M-CONV",
+    ),
+    Equation("M-CONV-DW", "∂l/∂θ[o, q] = Σ_p δ[p, o] x[s p + q - padding]", "summed over the batch too", "M-CONV"),
+    Equation("M-POOL", "h[p] = max_q x[n p + q]", "q pixel of a square of n × n, the first among equals wins", "max pooling"),
+    Equation(
+        "M-BN",
+        "h = γ (v - μ) / √(σ² + ϵ) + β",
+        "μ, σ² mean and variance of a channel over batch and positions while learning, fixed later; ϵ = 1e-5",
+        "Ioffe and Szegedy (2015), Algorithm 1",
+    ),
+    Equation(
+        "M-BN-DX",
+        "∂l/∂v = γ/√(σ² + ϵ) (δ - mean δ - u mean(δ u))",
+        "u = (v - μ)/√(σ² + ϵ), means over batch and positions",
+        "chain rule through M-BN, its mean and variance",
+    ),
+    Equation("M-DROPOUT", "h = x m,  m = [u ≥ p] / (1 - p)", "u uniform in [0, 1), p share silenced", "Srivastava et al. (2014)"),
+    Equation(
+        "M-MOMENTUM", "V = ρV + g,  W = W - η V", "g gradient, ρ = 0.9, η learning rate", "Polyak (1964); Sutskever et al. (2013)"
+    ),
+    Equation(
         "M-RMSPROP",
         "V = ρV + (1 - ρ)g²,  W = W - η g / (√V + ϵ)",
         "g gradient, ρ = 0.99, ϵ = 1e-8, η learning rate",

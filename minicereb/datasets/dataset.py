@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minicereb.backend import blocks
+from minicereb.datasets.transforms import to_unit
 from minicereb.files import sha256_arrays
 
 
@@ -40,6 +42,17 @@ class Dataset:
     def inputs(self) -> int:
         """Numbers in a row: the mossy fibres of a cerebellum that sees these images."""
         return self.x_train.shape[1]
+
+    @functools.cached_property
+    def channel_statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the training pixels in [0, 1], each channel's; arrays of float64, shape (channels,)."""
+        channels = self.image_shape[2] if len(self.image_shape) == 3 else 1
+        sums = np.zeros((2, channels), dtype=np.float64)
+        for part in blocks(len(self.x_train), 1000):
+            pixels = to_unit(self.x_train[part]).reshape(-1, channels).astype(np.float64)
+            sums += pixels.sum(axis=0), np.square(pixels).sum(axis=0)
+        mean, square = sums / (self.x_train.size // channels)
+        return mean, np.sqrt(square - mean**2)
 
     @functools.cached_property
     def sha256(self) -> str:

@@ -211,8 +211,48 @@ class NoisyModel:
         )
 
 
+@config_kind
+@dataclass(frozen=True)
+class ConvolutionalModel:
+    """Settings of a convolutional network; see :func:`minicereb.models.convolutional.initial_convolutional`.
+
+    Parameters
+    ----------
+    stages : tuple of tuple of int
+        For each stage the outputs of its convolutions; a stage ends with pooling.
+    hidden : tuple of int
+        Units of each dense hidden layer.
+    batch_norm : bool
+    dropout : tuple of float
+        Shares silenced while learning, after each pooling and after each dense hidden layer.
+    l2 : float
+        Weight penalty ``½ l2 Σθ²``, biases apart.
+    """
+
+    family: ClassVar[str] = "cnn"
+    stages: tuple[tuple[int, ...], ...]
+    hidden: tuple[int, ...]
+    batch_norm: bool = False
+    dropout: tuple[float, float] = (0.25, 0.5)
+    l2: float = 0.0
+
+    def __post_init__(self) -> None:
+        sizes = [outputs for stage in self.stages for outputs in stage]
+        able = all(self.stages) and all(size >= 1 for size in sizes)
+        require(able, "stages", [list(stage) for stage in self.stages], "stages of whole numbers of at least 1")
+        require(all(units >= 1 for units in self.hidden), "hidden", list(self.hidden), "whole numbers of at least 1")
+        require(all(0 <= rate < 1 for rate in self.dropout), "dropout", list(self.dropout), "shares from 0 to less than 1")
+        require(0 <= self.l2 < float("inf"), "l2", self.l2, "a number of at least 0")
+
+    @property
+    def description(self) -> str:
+        """A few words."""
+        stages = ", ".join("-".join(map(str, stage)) for stage in self.stages)
+        return f"convolutional {stages}; {'-'.join(map(str, self.hidden))}{', batch norm' if self.batch_norm else ''}"
+
+
 # A kind of model: settings with a `family`, which begins the names of its run folders, and a `description`.
-Model = CerebellumModel | PerceptronModel | NoisyModel
+Model = CerebellumModel | PerceptronModel | ConvolutionalModel | NoisyModel
 
 
 @config_kind
@@ -222,11 +262,11 @@ class Train:
 
     Parameters
     ----------
-    model : CerebellumModel, PerceptronModel or NoisyModel
+    model : CerebellumModel, PerceptronModel, ConvolutionalModel or NoisyModel
     data : Data
     batch_size, epochs : int
     learning_rate : float
-    optimizer : {"rmsprop", "adam", "sgd"}
+    optimizer : {"rmsprop", "adam", "sgd", "momentum"}
     seed : int
         Of wiring, initial weights, validation split and orders.
     validation : float

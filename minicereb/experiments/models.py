@@ -13,14 +13,15 @@ from minicereb.calculus.noise import law_named
 from minicereb.calculus.replicated import loss_named
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
-from minicereb.experiments.configs import CerebellumModel, NoisyModel, PerceptronModel, Train
-from minicereb.learning.backprop import Backpropagation
+from minicereb.experiments.configs import CerebellumModel, ConvolutionalModel, NoisyModel, PerceptronModel, Train
+from minicereb.learning.backprop import Backpropagation, statistics_of
 from minicereb.learning.glr import GLR, estimator_named
 from minicereb.learning.least_squares import least_squares_readout
 from minicereb.learning.optimizers import make_optimizer
 from minicereb.learning.plasticity import DeltaRule
 from minicereb.learning.training import Learner, Split
 from minicereb.models.cerebellum import Cerebellum, initial_cerebellum
+from minicereb.models.convolutional import initial_convolutional
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.noisy import NoisyNetwork, initial_noisy
 from minicereb.models.wiring import draw_wiring
@@ -43,6 +44,17 @@ def build_model(config: Train, dataset: Dataset) -> Any:
         )
     if isinstance(model, PerceptronModel):
         return initial_mlp(dataset.inputs, model.hidden, dataset.classes, config.seed)
+    if isinstance(model, ConvolutionalModel):
+        return initial_convolutional(
+            dataset.image_shape,
+            dataset.classes,
+            config.seed,
+            stages=model.stages,
+            hidden=model.hidden,
+            batch_norm=model.batch_norm,
+            dropout=model.dropout,
+            normalisation=dataset.channel_statistics,
+        )
     wiring = draw_wiring(
         model.wiring,
         model.cells,
@@ -69,6 +81,8 @@ def _build_rule(config: Train, dataset: Dataset, falling: int | None) -> Learner
         return DeltaRule(model, optimizer, config.batch_size, settings.ltd_decay if settings.ltd else None)
     if isinstance(settings, PerceptronModel):
         return Backpropagation(model, optimizer, config.batch_size, l2=settings.l2, l1=settings.l1, loss=settings.loss)
+    if isinstance(settings, ConvolutionalModel):
+        return Backpropagation(model, optimizer, config.batch_size, l2=settings.l2, seed=config.seed)
     return GLR(
         model,
         loss_named(settings.loss),
@@ -104,7 +118,8 @@ def model_arrays(model: Any) -> dict[str, Array]:
     if isinstance(model, NoisyNetwork):
         return model.parameters
     dense = [layer.parameters for layer in model.layers if hasattr(layer, "parameters")]
-    return {f"{name}_{number}": array for number, layer in enumerate(dense) for name, array in layer.items()}
+    learned = {f"{name}_{number}": array for number, layer in enumerate(dense) for name, array in layer.items()}
+    return learned | statistics_of(model)
 
 
 def exported_arrays(model: Any) -> dict[str, np.ndarray]:

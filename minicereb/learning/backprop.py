@@ -13,6 +13,12 @@ from minicereb.models.sequential import Sequential
 DESCENDED = {"cross-entropy": cross_entropy, "mse": squared_error}
 
 
+def statistics_of(network: Sequential) -> dict[str, Array]:
+    """Return the arrays of a network that follow its batches without being learned, by name; written in place."""
+    following = [layer.statistics for layer in network.layers if hasattr(layer, "statistics")]
+    return {f"{name}_{number}": array for number, layer in enumerate(following) for name, array in layer.items()}
+
+
 class Backpropagation:
     """Learns every parameter of a sequential network, in place, by descending the cross-entropy ``[M-CE]`` or the squared error
     ``[C3]``.
@@ -21,12 +27,14 @@ class Backpropagation:
     ----------
     network : Sequential
         Its layers' ``parameters`` are written into.
-    optimizer : SGD, RMSprop or Adam
+    optimizer : SGD, Momentum, RMSprop or Adam
     batch_size : int
         Images that a step averages over.
     l2, l1 : float
         Weight penalties ``½ l2 Σθ² + l1 Σ|θ|``, biases apart ``[M-PENALTY]``; the losses reported are without them.
     loss : {"cross-entropy", "mse"}
+    seed : int
+        Of what the network draws while it learns.
     """
 
     batches_ahead = 16  # converted from uint8 together
@@ -40,9 +48,10 @@ class Backpropagation:
         l2: float = 0.0,
         l1: float = 0.0,
         loss: str = "cross-entropy",
+        seed: int = 0,
     ):
         self.model, self.optimizer, self.batch_size = network, optimizer, batch_size
-        self.l2, self.l1, self.loss = l2, l1, DESCENDED[loss]
+        self.l2, self.l1, self.loss, self.seed = l2, l1, DESCENDED[loss], seed
         self.parameters = [layer.parameters for layer in network.layers if hasattr(layer, "parameters")]
         self.states = [{name: optimizer.state(array) for name, array in layer.items()} for layer in self.parameters]
         self.steps = 0
@@ -53,7 +62,7 @@ class Backpropagation:
         for number, layer in enumerate(self.states):
             for name, state in layer.items():
                 named.update({f"{name}_{number}_{kind}": array for kind, array in state.items()})
-        return named
+        return named | statistics_of(self.model)
 
     def _numbered(self) -> Iterator[tuple[int, str, Array]]:
         for number, layer in enumerate(self.parameters):
@@ -67,10 +76,11 @@ class Backpropagation:
             yield run_lanes(lambda part: self._learn_batch(x[part], labels[part]), [batch])[0]
 
     def _learn_batch(self, x: Array, labels: Array) -> Learned:
-        outputs, caches = self.model.forward(x)
+        network = self.model.while_learning(self.seed, self.steps)
+        outputs, caches = network.forward(x)
         loss, d_outputs = self.loss(outputs, labels)
         d_outputs /= len(x)
-        gradients = [layer for layer in self.model.weight_gradients(d_outputs, caches) if layer]
+        gradients = [layer for layer in network.weight_gradients(d_outputs, caches) if layer]
         self.steps += 1
         for number, name, array in self._numbered():
             gradient = gradients[number][name]

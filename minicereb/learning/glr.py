@@ -142,7 +142,7 @@ class GLR:
     network : NoisyNetwork
     loss : ReplicatedLoss
     estimator : Estimator
-    optimizer : SGD, RMSprop or Adam
+    optimizer : SGD, Momentum, RMSprop or Adam
     batch_size : int
     replications : int
         K.

@@ -55,6 +55,27 @@ class SGD:
 
 
 @dataclass(frozen=True)
+class Momentum:
+    """Gradient descent with momentum, ``V = ρV + g``, ``W = W - η V`` ``[M-MOMENTUM]``."""
+
+    learning_rate: float
+    decay: float = 0.9
+    total_steps: int | None = None
+
+    def state(self, weights: Array) -> State:
+        """Return V = 0."""
+        return {"velocity": xp_of(weights).zeros_like(weights)}
+
+    def update(self, weights: Array, gradient: Array, state: State, step: int, scratch: Array) -> None:
+        """Change `weights` and `state` in place; `gradient` and `scratch`, of the same shape, are overwritten."""
+        velocity = state["velocity"]
+        velocity *= self.decay
+        velocity += gradient
+        xp_of(weights).multiply(velocity, rate_at(step, self.learning_rate, self.total_steps), out=scratch)
+        weights -= scratch
+
+
+@dataclass(frozen=True)
 class RMSprop:
     """``V = ρV + (1 - ρ)g²``, ``W = W - η g / (√V + ϵ)`` ``[M-RMSPROP]``.
 
@@ -125,8 +146,8 @@ def add_penalty(gradient: Array, weight: Array, l2: float, l1: float) -> None:
         gradient += l1 * xp_of(weight).sign(weight)
 
 
-Optimizer = SGD | RMSprop | Adam
-OPTIMIZERS = {"rmsprop": RMSprop, "adam": Adam, "sgd": SGD}
+Optimizer = SGD | Momentum | RMSprop | Adam
+OPTIMIZERS = {"rmsprop": RMSprop, "adam": Adam, "sgd": SGD, "momentum": Momentum}
 SCHEDULES = ("constant", "cosine")
 
 

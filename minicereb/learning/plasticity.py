@@ -41,7 +41,7 @@ class DeltaRule:
     ----------
     cerebellum : Cerebellum
         Its ``readout`` and ``ltd_mean`` are written into.
-    optimizer : SGD, RMSprop or Adam
+    optimizer : SGD, Momentum, RMSprop or Adam
         Turns the product of activity and error into the change of weight.
     batch_size : int
         Images that a step averages over.

@@ -1,7 +1,8 @@
 """Layers: frozen dataclasses of arrays whose methods are one-line calls into the calculus.
 
 A layer has ``forward(x) -> (output, cache)`` and ``input_gradient(d_output, cache)``; one that learns by backpropagation also has
-``parameters`` and ``weight_gradient``, whose dictionaries share their keys.
+``parameters`` and ``weight_gradient``, whose dictionaries share their keys. Layers of convolutional networks are in
+:mod:`minicereb.models.convolutional`.
 """
 
 from __future__ import annotations

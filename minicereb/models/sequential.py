@@ -44,6 +44,20 @@ class Sequential:
                 d_output = layer.input_gradient(d_output, cache)
         return gradients[::-1]
 
+    def while_learning(self, seed: int, step: int) -> Sequential:
+        """Return the network as it is in one step of learning: what draws or follows the batch does so, the rest is the same.
+
+        Parameters
+        ----------
+        seed, step : int
+            Of what is drawn.
+        """
+        layers = [
+            layer.while_learning(seed, number, step) if hasattr(layer, "while_learning") else layer
+            for number, layer in enumerate(self.layers)
+        ]
+        return Sequential(tuple(layers))
+
     @property
     def bytes_per_image(self) -> int:
         """Memory that one more image takes: what the layers say, or their weights' output widths."""

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from minicereb import datasets
 from minicereb.cli.main import main
 
 TRAIN = ("train", "cerebellum", "--dataset", "strokes", "--cells", "300", "--epochs", "1")
@@ -44,6 +45,25 @@ def test_train_prints_one_json_document_with_the_stable_keys(tmp_path):
     report = json.loads(result.stdout)
     assert list(report) == ["run", "test_accuracy", "train_accuracy", "validation_accuracy", "seconds"]
     assert 0.7 < report["test_accuracy"] <= 1
+
+
+def test_a_convolutional_network_is_trained_and_attacked(run, tmp_path):
+    names = ("x_train", "y_train", "x_test", "y_test")
+    drawn = datasets.load("strokes", train=600, test=60)
+    np.savez("small.npz", **{name: getattr(drawn, name).reshape(-1, *(28, 28)[: 2 * name.startswith("x")]) for name in names})
+    shape = ("--stages", "4/8", "--hidden", "20", "--batch-norm", "--dropout", "0.1,0.1", "--batch-size", "10")
+    report = json.loads(
+        succeed("train", "cnn", "--dataset", "small.npz", *shape, "--epochs", "4", "--out", "cnn", "--json").stdout
+    )
+    assert report["test_accuracy"] > 0.5
+    attacked = json.loads(
+        succeed("attack", "cnn", "--method", "pgd", "--epsilon", "0.3", "--objective", "margin", "--json").stdout
+    )
+    assert attacked["robust_accuracy"] < attacked["clean_accuracy"] - 0.2
+    succeed("export", "cnn", "cnn.npz")
+    with np.load("cnn.npz", allow_pickle=False) as exported:
+        assert exported["weight_0"].shape == (4, 3, 3, 1)
+        assert {"gamma_1", "mean_0", "variance_1"} <= set(exported.files)
 
 
 def test_the_default_folder_is_named_by_model_data_and_hash(tmp_path):
@@ -140,6 +160,10 @@ BAD = {
     "validation": ((*TRAIN, "--validation", 1), "validation: 1.0"),
     "choose-on": ((*TRAIN, "--keep", "last", "--choose-on", "test"), "choose-on: 'test'"),
     "hidden": (("train", "mlp", "--hidden", "a,b"), "hidden: 'a,b'"),
+    "stages": (("train", "cnn", "--dataset", "strokes", "--stages", "8/8/8/8/8"), "stages: 5"),
+    "an empty stage": (("train", "cnn", "--stages", "8//8"), "stages:"),
+    "dropout": (("train", "cnn", "--dropout", "0.5"), "dropout: '0.5'"),
+    "all are silenced": (("train", "cnn", "--dropout", "0.5,1"), "dropout:"),
     "l1": (("train", "mlp", "--l1", "-1"), "l1: -1.0"),
     "adversary": ((*TRAIN, "--adversarial", "0"), "adversarial: 0.0"),
     "adversary of no steps": ((*TRAIN, "--adversarial", "0.1", "--adversarial-steps", "0"), "adversarial-steps: 0"),

@@ -7,6 +7,7 @@ from minicereb.backend import blocks, to_device, to_numpy
 from minicereb.calculus.check import check_gradient
 from minicereb.learning.backprop import DESCENDED, Backpropagation
 from minicereb.learning.optimizers import SGD, Adam, RMSprop
+from minicereb.models.convolutional import initial_convolutional
 from minicereb.models.layers import Dense, ReLU
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.sequential import Sequential
@@ -133,3 +134,24 @@ def test_every_device_learns_the_same_in_float32(xp_device, draw_images, optimiz
     for array in learner.arrays().values():
         assert type(array) is type(to_device(np.zeros(1)))
         assert array.dtype == np.float32
+
+
+def test_a_network_that_draws_and_follows_is_taken_up_again_with_the_same_bits(draw_images):
+    x, labels = draw_images(12, inputs=36, dtype=np.float32)
+
+    def begun():
+        normalisation = np.zeros(1), np.ones(1)
+        settings = {"stages": ((3,),), "hidden": (5,), "batch_norm": True, "dropout": (0.3, 0.3)}
+        return Backpropagation(
+            initial_convolutional((6, 6), 3, 0, **settings, normalisation=normalisation), Adam(0.01), 4, seed=5
+        )
+
+    whole, first, second = begun(), begun(), begun()
+    list(whole.learn(x, labels))
+    list(first.learn(x[:8], labels[:8]))
+    for name, array in second.arrays().items():
+        array[...] = first.arrays()[name]
+    second.steps = first.steps
+    list(second.learn(x[8:], labels[8:]))
+    for name, array in whole.arrays().items():
+        assert np.array_equal(array, second.arrays()[name])

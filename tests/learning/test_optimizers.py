@@ -7,10 +7,16 @@ from hypothesis import strategies as st
 
 from minicereb.backend import blocks, to_device, to_numpy
 from minicereb.errors import InputError
-from minicereb.learning.optimizers import OPTIMIZERS, SGD, Adam, RMSprop, make_optimizer, rate_at
+from minicereb.learning.optimizers import OPTIMIZERS, SGD, Adam, Momentum, RMSprop, make_optimizer, rate_at
 
 EVERY = [SGD(0.1), RMSprop(0.1), RMSprop(0.1, decay=0.5, epsilon=0.1), Adam(0.1), Adam(0.1, 0.5, 0.7, epsilon=0.1)]
-EVERY += [SGD(0.1, 7), RMSprop(0.1, total_steps=7), Adam(0.1, total_steps=7)]  # fewer than the steps taken below
+EVERY += [
+    Momentum(0.1),
+    Momentum(0.1, 0.5, 7),
+    SGD(0.1, 7),
+    RMSprop(0.1, total_steps=7),
+    Adam(0.1, total_steps=7),
+]  # fewer than the steps taken below
 every_optimizer = pytest.mark.parametrize("optimizer", EVERY, ids=repr)
 
 
@@ -20,6 +26,9 @@ def formula(optimizer, weights, gradients):
     for step, g in enumerate(gradients.astype(np.float64), 1):
         if isinstance(optimizer, SGD):
             change = g
+        elif isinstance(optimizer, Momentum):
+            mean = optimizer.decay * mean + g
+            change = mean
         elif isinstance(optimizer, RMSprop):
             square = optimizer.decay * square + (1 - optimizer.decay) * g**2
             change = g / (square**0.5 + optimizer.epsilon)
@@ -67,7 +76,7 @@ def test_every_device_computes_the_formula_in_float32(xp_device, optimizer):
     expected = formula(optimizer, weights.astype(np.float64), gradients)
     there = to_device(weights.copy())
     state = run(optimizer, there, [to_device(gradient) for gradient in gradients])
-    assert np.allclose(to_numpy(there), expected, rtol=1e-5, atol=1e-4 if isinstance(optimizer, SGD) else 1e-5)
+    assert np.allclose(to_numpy(there), expected, rtol=1e-5, atol=1e-4 if isinstance(optimizer, SGD | Momentum) else 1e-5)
     for array in (there, *state.values()):
         assert type(array) is xp_device.ndarray
         assert array.dtype == np.float32
@@ -127,7 +136,7 @@ def test_an_optimizer_has_its_name_and_rate(name):
 @pytest.mark.parametrize(
     ("name", "rate", "setting"),
     [
-        ("momentum", 0.1, "optimizer"),
+        ("newton", 0.1, "optimizer"),
         ("", 0.1, "optimizer"),
         ("sgd", 0.0, "learning-rate"),
         ("sgd", -1.0, "learning-rate"),

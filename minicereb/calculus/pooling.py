@@ -1,0 +1,66 @@
+"""Max pooling, with its derivative: the credit goes to the pixel that won."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from minicereb.backend import Array, xp_of
+from minicereb.errors import InputError
+
+
+def max_pool(x: Array, size: int) -> tuple[Array, Array]:
+    """Largest value of each square of pixels, channel by channel ``[M-POOL]``.
+
+    Parameters
+    ----------
+    x : array, shape (batch, height, width, channels)
+    size : int
+        Side of a square; squares do not overlap, and rows and columns that fill none are left out.
+
+    Returns
+    -------
+    h : array, shape (batch, height // size, width // size, channels)
+    winner : array of uint8, same shape
+        Number of the pixel within its square, row by row; the first among equals.
+    """
+    xp = xp_of(x)
+    if not 1 <= size <= min(*x.shape[1:3], 15):
+        raise InputError("pool size", size, f"a whole number from 1 to the {x.shape[1]} x {x.shape[2]} pixels, 15 at most")
+    places = _places(x, size)
+    h = next(places).copy()
+    winner = xp.zeros(h.shape, dtype=xp.uint8)
+    for number, pixel in enumerate(places, 1):
+        better = pixel > h
+        xp.maximum(h, pixel, out=h)
+        winner[better] = number
+    return h, winner
+
+
+def max_pool_input_gradient(d_h: Array, winner: Array, size: int, sides: tuple[int, int]) -> Array:
+    """Derivative of :func:`max_pool` by its input: `d_h` where a pixel won, else 0.
+
+    Parameters
+    ----------
+    d_h : array, shape (batch, rows, columns, channels)
+    winner : array of uint8, same shape
+    size : int
+    sides : tuple of int
+        Height and width of the input.
+
+    Returns
+    -------
+    array, shape (batch, height, width, channels)
+    """
+    xp = xp_of(d_h)
+    d_x = xp.zeros((len(d_h), *sides, d_h.shape[3]), dtype=d_h.dtype)
+    for number, pixel in enumerate(_places(d_x, size)):
+        xp.multiply(d_h, winner == number, out=pixel)
+    return d_x
+
+
+def _places(x: Array, size: int) -> Iterator[Array]:
+    """Views of the first pixel of every square, of the second, and so on."""
+    rows, columns = x.shape[1] // size * size, x.shape[2] // size * size
+    for row in range(size):
+        for column in range(size):
+            yield x[:, row:rows:size, column:columns:size]

@@ -1,0 +1,301 @@
+"""Layers of convolutional networks, and how such a network begins: stages of 3×3 convolutions, each pooled, then dense layers.
+
+What goes through them is (batch, height, width, channels); :class:`Images` makes it of rows of pixels, :class:`Flat` rows of it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minicereb.backend import Array, to_device
+from minicereb.calculus.batchnorm import (
+    BatchNormCache,
+    batch_norm,
+    batch_norm_input_gradient,
+    batch_norm_weight_gradient,
+    frozen_scale,
+)
+from minicereb.calculus.convolution import convolution, convolution_input_gradient, convolution_weight_gradient
+from minicereb.calculus.dropout import dropout_mask
+from minicereb.calculus.pooling import max_pool, max_pool_input_gradient
+from minicereb.errors import InputError, require
+from minicereb.models.layers import Dense, ReLU
+from minicereb.models.sequential import Sequential
+from minicereb.randomness import generator
+
+BYTES_A_RESPONSE = 24  # of a convolution: what it saw, its value before and after ReLU, credits, which are active
+STATISTICS_DECAY = 0.9  # of the moving averages that batch normalisation is fixed to
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Rows of pixels in [0, 1] as images, each channel less its mean and over its deviation.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height, width, channels.
+    mean, deviation : array, shape (channels,)
+        Of the pixels, fixed: ε of an attack stays a distance between pixels.
+    bytes_per_image : int
+        Memory that one image takes in the network that begins here.
+    """
+
+    shape: tuple[int, int, int]
+    mean: Array
+    deviation: Array
+    bytes_per_image: int = 0
+
+    def forward(self, x: Array) -> tuple[Array, None]:
+        """Return the images, shape (batch, height, width, channels)."""
+        images = x.reshape(len(x), *self.shape) - self.mean
+        images /= self.deviation
+        return images, None
+
+    def input_gradient(self, d_images: Array, cache: None) -> Array:
+        """Return the derivative by the rows, shape (batch, pixels)."""
+        return (d_images / self.deviation).reshape(len(d_images), -1)
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Images as rows of numbers, pixel by pixel and within it channel by channel."""
+
+    def forward(self, x: Array) -> tuple[Array, tuple[int, ...]]:
+        """Return the rows, shape (batch, height · width · channels)."""
+        return x.reshape(len(x), -1), x.shape[1:]
+
+    def input_gradient(self, d_rows: Array, shape: tuple[int, ...]) -> Array:
+        """Return the derivative by the images."""
+        return d_rows.reshape(len(d_rows), *shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution:
+    """Two-dimensional convolution; `weight` is (outputs, kernel height, kernel width, channels), `bias` is (outputs,)."""
+
+    weight: Array
+    bias: Array
+    stride: int = 1
+    padding: int = 0
+
+    def forward(self, x: Array) -> tuple[Array, Array]:
+        """Return what the kernels see, shape (batch, height, width, outputs), and x."""
+        return convolution(x, self.weight, self.bias, self.stride, self.padding), x
+
+    def input_gradient(self, d_v: Array, x: Array) -> Array:
+        """Return the derivative by x."""
+        return convolution_input_gradient(d_v, self.weight, x.shape[1:3], self.stride, self.padding)
+
+    def weight_gradient(self, d_v: Array, x: Array) -> dict[str, Array]:
+        """Return the derivatives by weight and bias, summed over batch and positions."""
+        kernel = self.weight.shape[1:3]
+        d_weight, d_bias = convolution_weight_gradient(d_v, x, kernel, self.stride, self.padding)
+        return {"weight": d_weight, "bias": d_bias}
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """The arrays that learn."""
+        return {"weight": self.weight, "bias": self.bias}
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """The largest of each square of pixels."""
+
+    size: int
+
+    def forward(self, x: Array) -> tuple[Array, tuple[Array, tuple[int, int]]]:
+        """Return the smaller images, which pixel won, and how large they were."""
+        h, winner = max_pool(x, self.size)
+        return h, (winner, x.shape[1:3])
+
+    def input_gradient(self, d_h: Array, cache: tuple[Array, tuple[int, int]]) -> Array:
+        """Return the derivative by x: the winner gets all."""
+        winner, sides = cache
+        return max_pool_input_gradient(d_h, winner, self.size, sides)
+
+
+@dataclass(frozen=True, eq=False)
+class BatchNorm:
+    """Batch normalisation ``[M-BN]``, by fixed statistics but while it learns.
+
+    Parameters
+    ----------
+    gamma, beta : array, shape (channels,)
+        Learn.
+    mean, variance : array, shape (channels,)
+        Moving averages over the batches it learned from.
+    """
+
+    gamma: Array
+    beta: Array
+    mean: Array
+    variance: Array
+
+    def forward(self, v: Array) -> tuple[Array, Array]:
+        """Return ``a v + b`` with a and b of the fixed statistics, and a."""
+        scale, shift = frozen_scale(self.gamma, self.beta, self.mean, self.variance)
+        h = v * scale
+        h += shift
+        return h, scale
+
+    def input_gradient(self, d_h: Array, scale: Array) -> Array:
+        """Return the derivative by v."""
+        return d_h * scale
+
+    def while_learning(self, seed: int, *numbers: int) -> BatchNormLearning:
+        """Return the layer that normalises by its batch."""
+        return BatchNormLearning(self)
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """The arrays that learn."""
+        return {"gamma": self.gamma, "beta": self.beta}
+
+    @property
+    def statistics(self) -> dict[str, Array]:
+        """The arrays that follow the batches."""
+        return {"mean": self.mean, "variance": self.variance}
+
+
+@dataclass(frozen=True, eq=False)
+class BatchNormLearning:
+    """Batch normalisation by the batch's own statistics, which the layer's fixed ones follow."""
+
+    layer: BatchNorm
+
+    def forward(self, v: Array) -> tuple[Array, BatchNormCache]:
+        """Normalise, and let the layer's moving averages follow (the variance with n - 1 in its denominator)."""
+        h, cache = batch_norm(v, self.layer.gamma, self.layer.beta)
+        count = math.prod(v.shape[:-1])
+        for average, found in (
+            (self.layer.mean, cache.mean),
+            (self.layer.variance, cache.variance * (count / max(1, count - 1))),
+        ):
+            average *= STATISTICS_DECAY
+            average += (1 - STATISTICS_DECAY) * found
+        return h, cache
+
+    def input_gradient(self, d_h: Array, cache: BatchNormCache) -> Array:
+        """Return the derivative by v, also through the batch's statistics."""
+        return batch_norm_input_gradient(d_h, cache)
+
+    def weight_gradient(self, d_h: Array, cache: BatchNormCache) -> dict[str, Array]:
+        """Return the derivatives by gamma and beta."""
+        d_gamma, d_beta = batch_norm_weight_gradient(d_h, cache.normalised)
+        return {"gamma": d_gamma, "beta": d_beta}
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Nothing, but while the network learns."""
+
+    rate: float
+
+    def forward(self, x: Array) -> tuple[Array, None]:
+        """Return x."""
+        return x, None
+
+    def input_gradient(self, d_h: Array, cache: None) -> Array:
+        """Return `d_h`."""
+        return d_h
+
+    def while_learning(self, seed: int, *numbers: int) -> DropoutLearning:
+        """Return the layer with the noise of this address bound to it."""
+        return DropoutLearning(self.rate, seed, numbers)
+
+
+@dataclass(frozen=True)
+class DropoutLearning:
+    """Dropout ``[M-DROPOUT]`` with its noise, which an address gives."""
+
+    rate: float
+    seed: int
+    numbers: tuple[int, ...] = field(default=())
+
+    def forward(self, x: Array) -> tuple[Array, Array]:
+        """Return x without the silenced units, and the mask."""
+        mask = dropout_mask(x, x.shape, self.rate, self.seed, *self.numbers)
+        return x * mask, mask
+
+    def input_gradient(self, d_h: Array, mask: Array) -> Array:
+        """Return `d_h` of those that were not silenced."""
+        return d_h * mask
+
+
+def initial_convolutional(
+    image_shape: tuple[int, ...],
+    classes: int,
+    seed: int,
+    *,
+    stages: tuple[tuple[int, ...], ...],
+    hidden: tuple[int, ...],
+    batch_norm: bool,
+    dropout: tuple[float, float],
+    normalisation: tuple[np.ndarray, np.ndarray],
+) -> Sequential:
+    """Return an untrained convolutional network.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        Height, width and, if there are several, channels.
+    classes : int
+    seed : int
+        Of the weights: normal with variance 2 / (inputs of a unit), 1 / inputs for the outputs; biases begin at 0.
+    stages : tuple of tuple of int
+        For each stage the outputs of its convolutions, 3×3 with padding 1, each followed by ReLU; a stage ends with max pooling
+        of 2×2.
+    hidden : tuple of int
+        Units of the dense hidden layers.
+    batch_norm : bool
+        Whether each convolution is normalised.
+    dropout : tuple of float
+        Shares silenced while learning: after each pooling, and after each dense hidden layer.
+    normalisation : tuple of array
+        Mean and deviation of each channel of the pixels.
+    """
+    if len(image_shape) not in (2, 3):
+        raise InputError("dataset", image_shape, "a data set of images: a convolution needs rows and columns")
+    height, width, channels = (*image_shape, 1)[:3]
+    require(all(0 <= rate < 1 for rate in dropout), "dropout", dropout, "shares from 0 to less than 1")
+    shape, (mean, deviation) = (height, width, channels), (to_device(each.astype(np.float32)) for each in normalisation)
+    layers: list[Any] = []
+    number, responses = 0, 0
+
+    def drawn(shape: tuple[int, ...], gain: float) -> tuple[Array, Array]:
+        nonlocal number
+        weight = generator(seed, "convolutional", number).standard_normal(shape, dtype=np.float32)
+        weight *= np.float32((gain / math.prod(shape[1:])) ** 0.5)
+        number += 1
+        return to_device(weight), _filled(shape[0], 0)
+
+    for stage in stages:
+        for outputs in stage:
+            layers.append(Convolution(*drawn((outputs, 3, 3, channels), 2.0), padding=1))
+            if batch_norm:
+                layers.append(BatchNorm(*(_filled(outputs, value) for value in (1, 0, 0, 1))))
+            layers.append(ReLU())
+            channels = outputs
+            responses += height * width * outputs
+        layers.append(MaxPool(2))
+        layers += [Dropout(dropout[0])] if dropout[0] else []
+        height, width = height // 2, width // 2
+        require(min(height, width) >= 1, "stages", len(stages), f"fewer for images of {image_shape[0]} x {image_shape[1]} pixels")
+    layers.append(Flat())
+    inputs = height * width * channels
+    for units in hidden:
+        layers += [Dense(*drawn((units, inputs), 2.0)), ReLU()]
+        layers += [Dropout(dropout[1])] if dropout[1] else []
+        inputs = units
+    images = Images(shape, mean, deviation, BYTES_A_RESPONSE * responses)
+    return Sequential((images, *layers, Dense(*drawn((classes, inputs), 1.0))))
+
+
+def _filled(size: int, value: float) -> Array:
+    return to_device(np.full(size, value, dtype=np.float32))
