@@ -125,7 +125,7 @@ def test_what_one_study_did_another_in_the_same_folder_finds(plan, strokes, tmp_
 def test_an_experiment_may_stand_on_no_training_at_all(strokes, tmp_path, monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, Agreement, lambda config, laboratory: iter_of({"images": len(laboratory.dataset.x_test)}))
     assert done([Agreement(())], strokes, tmp_path) == ["looking", "done: Agreement"]
-    assert read_json(tmp_path / "study.json")["results"][0]["record"] == {"images": 100}
+    assert read_json(tmp_path / "study.json")["results"][0]["record"] == {"images": 100, "test_images": 100}
 
 
 def iter_of(record):
