@@ -109,20 +109,22 @@ study.help += "\n\nStudies: " + "; ".join(f"{each.name} ({each.question})" for e
 def _expect(expected: list[Estimate], workers: int, as_json: bool) -> None:
     """Print what a study would do."""
     seconds = sum(each.seconds or 0.0 for each in expected) / workers
+    at_most = sum(each.seconds or 0.0 for each in expected if each.at_most) / workers
     memory = workers * max((each.memory or 0 for each in expected), default=0) + execution().memory
     disk = sum(each.disk or 0 for each in expected)
     if as_json:
         jobs = [{**each._asdict(), "job": name_of(each.job)} for each in expected]
-        print_json({"jobs": jobs, "seconds": seconds, "memory": memory, "disk": disk})
+        print_json({"jobs": jobs, "seconds": seconds, "at_most": at_most, "memory": memory, "disk": disk})
         return
     print_table(("time", "job"), [(_cost(each), name_of(each.job)) for each in expected])
     unknown = sum(each.seconds is None for each in expected)
     unknown_too = f", and {unknown} jobs that are not estimated" if unknown else ""
     click.echo(
-        f"\n{sum(not each.done for each in expected)} of {len(expected)} jobs to do: about {clock(seconds)} with {workers} at a "
-        f"time{unknown_too}; memory up to {_size(memory)}, disk up to {_size(disk)}.\n"
-        "Guessed from short probes of learning and attacking; evaluations while learning are left out, and attacks are shorter\n"
-        "where images are misclassified as they are."
+        f"\n{sum(not each.done for each in expected)} of {len(expected)} jobs to do: about {clock(seconds - at_most)}"
+        f"{f' and at most {clock(at_most)}' if at_most else ''} with {workers} at a time{unknown_too}; "
+        f"memory up to {_size(memory)}, disk up to {_size(disk)}.\n"
+        "Guessed from short probes of learning and attacking; evaluations while learning are left out. At most (<): as if every\n"
+        "image withstood every attack; how many do is not known before, and where few do it takes a small part of that."
     )
 
 
@@ -131,7 +133,8 @@ def _cost(expected: Estimate) -> str:
         return "done"
     if expected.seconds is None:
         return "?"
-    return f"{expected.seconds:.1f} s" if expected.seconds < 60 else clock(expected.seconds)
+    cost = f"{expected.seconds:.1f} s" if expected.seconds < 60 else clock(expected.seconds)
+    return f"< {cost}" if expected.at_most else cost
 
 
 def _size(size: float) -> str:

@@ -21,10 +21,11 @@ from minicereb.errors import DataError, InUseError, MinicerebError
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+def atomic_write(path: str | os.PathLike, durable: bool = True) -> Iterator[IO[bytes]]:
     """Open a file beside `path` for writing; it takes that name only when the block ends without an error.
 
-    A full disk, a folder that cannot be written, or any exception in the block leaves `path` as it was.
+    A full disk, a folder that cannot be written, or any exception in the block leaves `path` as it was. What is not `durable`
+    is not waited for until it is on the disk: it may be empty after the power has failed.
     """
     path = Path(path)
     temporary = None
@@ -34,7 +35,8 @@ def atomic_write(path: str | os.PathLike) -> Iterator[IO[bytes]]:
             temporary = Path(file.name)
             yield file  # type: ignore[misc]
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
@@ -107,9 +109,9 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write `value` as readable JSON, atomically."""
-    with atomic_write(path) as file:
+def write_json(path: str | os.PathLike, value: Any, durable: bool = True) -> None:
+    """Write `value` as readable JSON, atomically; see :func:`atomic_write` for `durable`."""
+    with atomic_write(path, durable) as file:
         file.write((json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
 
 

@@ -25,6 +25,14 @@ def _execution_as_before():
     backend._execution = before
 
 
+@pytest.fixture
+def tmp_path(tmp_path):
+    """A folder for each test alone, without other tests' studies beside it: what they have done would be found."""
+    path = tmp_path / "alone"
+    path.mkdir()
+    return path
+
+
 @pytest.fixture(params=["cpu", "strict", "cuda"])
 def xp_device(request, monkeypatch):
     """The array library of each device in turn, with the device configured: NumPy, the strict stand-in for CuPy, CuPy."""

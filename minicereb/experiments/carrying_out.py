@@ -58,13 +58,13 @@ def carry_out_experiment(config: Experiment, laboratory: Laboratory) -> Generato
 def result_of(config: Experiment, laboratory: Laboratory) -> Record:
     """Return the record of an experiment that is complete.
 
-    To the record as it is kept are added the number of test images, and the names of the run folders and the test accuracies of
-    the models that the experiment stands on: ``run`` and ``test_accuracy`` if it is one, lists ``runs`` and
-    ``test_accuracies`` if there are more.
+    To the record as it is kept are added the number of test images, the names of the run folders (for
+    :func:`minicereb.experiments.laboratory.run_named`) and the test accuracies of the models that the experiment stands on:
+    ``run`` and ``test_accuracy`` if it is one, lists ``runs`` and ``test_accuracies`` if there are more.
     """
     record = read_record(record_path(config, laboratory)) | {"test_images": len(laboratory.dataset.x_test)}
     runs = [laboratory.run(train) for train in config.trainings]
-    names, accuracies = [run.folder.name for run in runs], [(run.result or {})["test_accuracy"] for run in runs]
+    names, accuracies = [laboratory.name_of(run) for run in runs], [(run.result or {})["test_accuracy"] for run in runs]
     if len(runs) == 1:
         return {**record, "run": names[0], "test_accuracy": accuracies[0]}
     return record | ({"runs": names, "test_accuracies": accuracies} if runs else {})
@@ -73,5 +73,7 @@ def result_of(config: Experiment, laboratory: Laboratory) -> Record:
 def record_path(config: Experiment, laboratory: Laboratory) -> Path:
     """Where the record of an experiment is kept: with the run if it is an attack on one, else in ``experiments``."""
     if isinstance(config, AttackedModel):
-        return attacks.record_path(laboratory.run(config.train), config)
+        runs = list(laboratory.complete_runs(config.train)) or [laboratory.run(config.train)]
+        paths = [attacks.record_path(run, config) for run in runs]
+        return next((path for path in paths if path.exists()), paths[0])
     return laboratory.record_path(config)

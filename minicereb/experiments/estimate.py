@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import time
+from collections import Counter
 from collections.abc import Generator, Iterable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-
-from minicereb.attacks.run import attack_images
-from minicereb.backend import wait_for_device
-from minicereb.experiments.configs import AttackedModel, CerebellumModel, Train
+from minicereb.attacks.settings import Attack
+from minicereb.experiments.configs import AttackedModel, Train
+from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.jobs import Job, is_done
 from minicereb.experiments.laboratory import Laboratory
-from minicereb.experiments.models import build_learner, build_model
-from minicereb.learning.training import Position, Split, train
+from minicereb.experiments.matrix import TransferMatrix
+from minicereb.experiments.moved import MovedOutputs
+from minicereb.experiments.paired import PairedComparison
+from minicereb.experiments.probes import Probes
+from minicereb.robustness.catalogue import ATTACKS, BY_STRENGTH
+from minicereb.robustness.masking import RANDOM_POINTS, SQUARE_QUERIES
+from minicereb.robustness.scene import CHECKED
 
-PROBE_SECONDS = 0.5  # of learning, for each kind of training
-PROBE_IMAGES = 32  # attacked, for each kind of attack
+DOUBLED_AND_ON = 7  # times that the checklist makes the strongest attack: with twice the steps, unbounded, at three ε, traced
 
 
 class Estimate(NamedTuple):
@@ -35,6 +37,8 @@ class Estimate(NamedTuple):
         Bytes while it is done, apart from the budget for blocks: data, model, optimiser, the best epoch's copy.
     disk : int or None
         Bytes kept, and for a training its checkpoint.
+    at_most : bool
+        Whether `seconds` is a bound: as if every image withstood every attack to its last step. How many do is not known before.
     """
 
     job: Job
@@ -42,60 +46,62 @@ class Estimate(NamedTuple):
     seconds: float | None = None
     memory: int | None = None
     disk: int | None = None
+    at_most: bool = False
 
 
 def estimates(jobs: Iterable[Job], laboratory: Laboratory) -> Generator[Estimate, None, None]:
     """Yield what is expected of each job, probing each kind of training and of attack once."""
-    probed: dict[Any, Any] = {}
+    probes = Probes(laboratory.dataset)
     for job in jobs:
-        if is_done(job, laboratory):
-            yield Estimate(job, True, 0.0, 0, 0)
-        elif isinstance(job, Train):
-            kind = replace(job, seed=0, epochs=1)
-            if kind not in probed:
-                probed[kind] = _training(kind, laboratory)
-            seconds, memory, disk = probed[kind]
-            yield Estimate(job, False, None if seconds is None else seconds * job.epochs, memory, disk)
-        elif isinstance(job, AttackedModel):
-            attack = replace(job.attack, epsilon=0.1, steps=1, restarts=1, targets=0, seed=0)
-            model = replace(job.train, seed=0, epochs=1)
-            if (model, attack) not in probed:
-                probed[model, attack] = _attack(model, attack, laboratory)
-            steps = 1 if attack.method == "fgsm" else job.attack.steps * job.attack.restarts * max(1, job.attack.targets)
-            yield Estimate(job, False, probed[model, attack] * job.images * steps, None, 0)
-        else:
-            yield Estimate(job, False)
+        yield Estimate(job, True, 0.0, 0, 0) if is_done(job, laboratory) else _expected(job, probes)
 
 
-def _training(config: Train, laboratory: Laboratory) -> tuple[float | None, int, int]:
-    """Seconds of an epoch, from as many batches as half a second holds; bytes in memory and on disk."""
-    learner, split = build_learner(config, laboratory.dataset), Split(laboratory.dataset, config.validation, config.seed)
-    arrays = sum(array.nbytes for array in learner.arrays().values())
-    wiring = getattr(learner.model, "wiring", None)
-    fixed = 0 if wiring is None else wiring.weights.nbytes + getattr(wiring.inputs, "nbytes", 0)
-    data = laboratory.dataset.x_train.nbytes + laboratory.dataset.x_test.nbytes
-    memory, disk = data + fixed + 2 * arrays, 3 * arrays
-    if isinstance(config.model, CerebellumModel) and config.model.rule == "least-squares":
-        return None, memory, disk
-    began, first, last = 0.0, 0, 0
-    for position, done in train(learner, split, 1, config.seed, Position(), {}):
-        wait_for_device()
-        if not began:  # the first batches also fetch memory and code
-            began, first = time.perf_counter(), position.seen
-        last = len(split.training) if done else position.seen
-        if time.perf_counter() - began > PROBE_SECONDS:
-            break
-    took = time.perf_counter() - began
-    return (took * len(split.training) / (last - first) if last > first else None), memory, disk
+def _expected(job: Job, probes: Probes) -> Estimate:
+    inputs = probes.dataset.inputs
+    if isinstance(job, Train):
+        seconds, memory, disk = probes.training(job)
+        return Estimate(job, False, seconds, memory, disk)
+    if isinstance(job, (AttackedModel, MovedOutputs)):
+        ends_early = job.attack.method in ("apgd", "square", "random") or job.attack.restarts > 1 or job.attack.targets > 1
+        return Estimate(job, False, _attacked(job.train, job.attack, job.images, probes), None, 0, ends_early)
+    if isinstance(job, TransferMatrix):
+        seconds = sum(_attacked(model, job.attack, job.images, probes) for model in job.models)
+        answers = sum((len(job.models) + 1) * job.images * probes.answer(model) for model in job.models)
+        return Estimate(job, False, seconds + answers, None, 4 * len(job.models) * job.images * inputs)
+    if isinstance(job, EvaluatedModel) and job.answer == "ot":
+        return Estimate(job, False, _evaluated(job, probes), None, 4 * job.images * inputs, True)
+    if isinstance(job, PairedComparison):
+        return Estimate(job, False, 0.0, None, 0)
+    return Estimate(job, False)
 
 
-def _attack(config: Train, attack: Any, laboratory: Laboratory) -> float:
-    """Seconds for one step of an attack on one image, by attacking a model that has not learned."""
-    model, data = build_model(config, laboratory.dataset), laboratory.dataset
-    ids = np.arange(min(PROBE_IMAGES, len(data.x_test)), dtype=np.int64)
-    for _ in range(2):  # the first time also fetches memory and code
-        began = time.perf_counter()
-        for _ in attack_images(model, attack, data.x_test, data.y_test, ids, image_shape=data.image_shape, attempt_all=True):
-            wait_for_device()
-        took = time.perf_counter() - began
-    return took / len(ids)
+def _attacked(train: Train, attack: Attack, images: int, probes: Probes) -> float:
+    """Seconds of an attack whose images all make all its steps."""
+    beginning, step = probes.attack(train, attack)
+    steps = 1 if attack.method == "fgsm" else attack.steps * max(1, attack.targets)
+    return images * attack.restarts * (beginning + steps * step)
+
+
+def _evaluated(job: EvaluatedModel, probes: Probes) -> float:
+    """Seconds of an evaluation if every image is right and withstands every attack, certificates and checklist included."""
+    gradient, certificate = probes.evaluation(job)
+    checked = min(job.images, CHECKED)
+
+    def attack(name: str, epsilon: float, images: int, steps: int | None = None) -> float:
+        made = ATTACKS[name].make(epsilon, job.norm, job.seed, gradient, job.draws)
+        against = job.substitutes if ATTACKS[name].transferred else (job.train,)  # the usual one is small, and left out
+        made = made if steps is None else tuple(replace(each, steps=steps) for each in made)
+        return sum(_attacked(train, each, images, probes) for each in made for train in against)
+
+    principal = next((name for name in BY_STRENGTH if name in job.attacks), job.attacks[0])
+    lasting = [name for name in job.attacks if name in ("pgd-mse", "weak")]  # tried once more, keeping the best point
+    seconds = 0.0
+    for e, epsilon in enumerate(job.epsilons):
+        seconds += sum(attack(name, epsilon, job.images) for name in job.attacks if e == 0 or not ATTACKS[name].smallest)
+        seconds += job.images * certificate
+        times = Counter({principal: DOUBLED_AND_ON, "fgsm-mse": 3, "pgd-mse": 1})
+        times.update({name: 2 for name in lasting} | ({} if "transfer" in job.attacks else {"transfer": 1}))
+        seconds += sum(count * attack(name, epsilon, checked) for name, count in times.items())
+        seconds += attack("random", epsilon, checked, RANDOM_POINTS)
+        seconds += 0.0 if "square" in job.attacks else attack("square", epsilon, checked, SQUARE_QUERIES)
+    return seconds

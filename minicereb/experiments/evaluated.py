@@ -15,10 +15,10 @@ from minicereb.backend import Array, to_numpy
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import InputError, require
 from minicereb.experiments.configs import Train, describe
-from minicereb.experiments.evaluation import evaluate_into
+from minicereb.experiments.evaluation import RECORD, evaluate_into
 from minicereb.experiments.identity import config_hash, config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
-from minicereb.experiments.runs import Run
+from minicereb.experiments.runs import Run, read_run
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.prediction import Averaged, average_probabilities
 from minicereb.robustness.catalogue import STANDARD, attacks_named
@@ -119,10 +119,7 @@ def subject_of(config: EvaluatedModel, model: Any, dataset: Dataset, substitutes
     noisy = isinstance(model, NoisyNetwork) and any(layer.law is not None for layer in model.layers)
     if config.answer == "lap" and not noisy:
         raise InputError("answer", "lap", "ot: only a network with noise has a mean answer")
-    why = "not asked for"
-    certifier: Certifier | None = None
-    if config.certify:
-        certifier, why = _smoothing(config, model) if config.answer == "lap" else _bounds(model)
+    certifier, why = certifier_of(config, model)
     looked_at, judge = model, None
     if config.answer == "lap":
         looked_at = Averaged(model, SEARCHED, config.seed)
@@ -137,13 +134,25 @@ def subject_of(config: EvaluatedModel, model: Any, dataset: Dataset, substitutes
         labels=dataset.y_test,
         image_shape=dataset.image_shape,
         classes=dataset.classes,
-        gradient=_fitting(model, config.answer) if config.gradient == "fitting" else config.gradient,
+        gradient=gradient_of(config, model),
         draws=config.draws,
         judge=judge,
         certifier=certifier,
         substitutes={"a cerebellum learned in closed form": own_substitute(dataset, config.seed), **substitutes},
     )
     return subject, None if certifier else why
+
+
+def gradient_of(config: EvaluatedModel, model: Any) -> str:
+    """Return where attacks on a model get the input gradient from."""
+    return _fitting(model, config.answer) if config.gradient == "fitting" else config.gradient
+
+
+def certifier_of(config: EvaluatedModel, model: Any) -> tuple[Certifier | None, str]:
+    """Return what certifies a model's answers, or None and why there is nothing."""
+    if not config.certify:
+        return None, "not asked for"
+    return _smoothing(config, model) if config.answer == "lap" else _bounds(model)
 
 
 def _bounds(model: Any) -> tuple[Certifier | None, str]:
@@ -178,6 +187,13 @@ def evaluation_folder(run: Run, config: EvaluatedModel) -> Path:
     return run.folder / "evaluations" / config_hash(config)[:16]
 
 
+def kept_evaluation(config: EvaluatedModel, laboratory: Laboratory) -> Path:
+    """Return the folder of an evaluation: with that run of the model where it is complete, else with the first."""
+    runs = list(laboratory.complete_runs(config.train)) or [laboratory.run(config.train)]
+    folders = [evaluation_folder(run, config) for run in runs]
+    return next((folder for folder in folders if (folder / RECORD).exists()), folders[0])
+
+
 def evaluate_run(
     config: EvaluatedModel, run: Run, model: Any, dataset: Dataset, substitutes: dict[str, Any]
 ) -> Generator[str, None, Record]:
@@ -193,7 +209,8 @@ def evaluated_model(config: EvaluatedModel, laboratory: Laboratory) -> Generator
     """Carry out the experiment, yielding its progress in words."""
     model = laboratory.model(config.train)
     substitutes = {describe(train): laboratory.model(train) for train in config.substitutes}
-    evaluation = evaluate_run(config, laboratory.run(config.train), model, laboratory.dataset, substitutes)
+    run = read_run(kept_evaluation(config, laboratory).parent.parent)
+    evaluation = evaluate_run(config, run, model, laboratory.dataset, substitutes)
     with closing(evaluation):
         while True:
             try:

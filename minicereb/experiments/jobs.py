@@ -15,12 +15,12 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minicereb.errors import InUseError, MinicerebError
+from minicereb.errors import DataError, InUseError, MinicerebError
 from minicereb.experiments.carrying_out import carry_out_experiment, record_path
 from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.laboratory import Laboratory
-from minicereb.files import file_lock, write_json
+from minicereb.files import file_lock, read_json, write_json
 
 SECONDS_BETWEEN_NOTICES = 1.0
 SECONDS_BETWEEN_LOOKS = 0.1  # at a job that another process is doing
@@ -103,12 +103,23 @@ def do_job(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
     while True:
         try:
             with file_lock(lock, name_of(job)):
-                if not is_done(job, laboratory):
+                if is_done(job, laboratory):
+                    _tell_found(job, laboratory)
+                else:
                     yield from _told(job, laboratory)
             return
         except InUseError as error:
             yield f"waiting: {error}"
             time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _tell_found(job: Job, laboratory: Laboratory) -> None:
+    """Leave a notice of a job that was done elsewhere since the study began, so that others know."""
+    path = notice_path(laboratory.out, _short(job))
+    if read_notice(path)["state"] != "done":
+        worker = f"{socket.gethostname()} {os.getpid()}"
+        notice = {"job": name_of(job), "kind": kind_of(job), "state": "done", "doing": "", "worker": worker, "began": time.time()}
+        write_json(path, notice, durable=False)
 
 
 def _told(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
@@ -118,7 +129,7 @@ def _told(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
     def tell(state: str, doing: str) -> None:
         notice: dict[str, Any] = {"job": name_of(job), "kind": kind_of(job), "state": state, "doing": doing}
         notice |= {"worker": f"{socket.gethostname()} {os.getpid()}", "began": began, "seconds": time.time() - began}
-        write_json(notice_path(laboratory.out, _short(job)), notice)
+        write_json(notice_path(laboratory.out, _short(job)), notice, durable=False)
 
     tell("running", "beginning")
     try:
@@ -149,12 +160,21 @@ def notice_path(out: Path, short: str) -> Path:
     return out / "jobs" / f"{short}.json"
 
 
-def write_plan(out: Path, about: dict[str, Any], jobs: Sequence[Job], laboratory: Laboratory, workers: int) -> None:
-    """Write what a study is about to do, for :func:`minicereb.experiments.status.survey`."""
-    entries = [{"hash": _short(job), "job": name_of(job), "kind": kind_of(job), "done": is_done(job, laboratory)} for job in jobs]
+def read_notice(path: Path) -> dict[str, Any]:
+    """Read a notice; where there is none, or one that a failing machine left unreadable, the job is waiting."""
+    with suppress(DataError):
+        return read_json(path)
+    return {"state": "waiting"}
+
+
+def write_plan(out: Path, about: dict[str, Any], jobs: Sequence[Job], laboratory: Laboratory, workers: int) -> set[Job]:
+    """Write what a study is about to do, for :func:`minicereb.experiments.status.survey`; returns the jobs that are done."""
+    done = {job for job in jobs if is_done(job, laboratory)}
+    entries = [{"hash": _short(job), "job": name_of(job), "kind": kind_of(job), "done": job in done} for job in jobs]
     write_json(
         out / "jobs" / f"study-{about['study']}.json", {**about, "began": time.time(), "workers": workers, "jobs": entries}
     )
+    return done
 
 
 def _short(job: Job) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import os
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from minicereb.datasets.dataset import Dataset
 from minicereb.errors import DataError
 from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_hash, to_json
+from minicereb.experiments.neighbours import Neighbours
 from minicereb.experiments.runs import Run, load_model, read_run, run_training
 from minicereb.files import read_json, write_json
 
@@ -27,28 +29,42 @@ class Laboratory:
     dataset : Dataset
         Of all of them.
     out : Path
-        Folder for their runs (``runs/HASH``) and records.
+        Folder for their runs (``runs/HASH``) and records. What is complete in a folder beside it is used there.
     """
 
     def __init__(self, dataset: Dataset, out: Path):
         self.dataset, self.out = dataset, out
         self._models: dict[Train, Any] = {}
+        self._neighbours = Neighbours(out)
 
     def train(self, config: Train) -> Generator[str, None, None]:
         """Train, unless that is done already, yielding the progress in words."""
+        if self.is_trained(config):
+            return
         with closing(run_training(config, self.dataset, self._folder(config))) as training:
             for progress in training:
                 seen = progress.position.epoch + progress.position.seen / progress.images
                 yield f"training {describe(config)}: epoch {seen:.2f} of {config.epochs}"
 
     def is_trained(self, config: Train) -> bool:
-        """Whether a training is complete."""
-        folder = self._folder(config)
-        return (folder / "config.json").exists() and read_run(folder).result is not None
+        """Whether a training is complete, here or beside."""
+        return next(self.complete_runs(config), None) is not None
+
+    def complete_runs(self, config: Train) -> Iterator[Run]:
+        """Yield the runs of a training that are complete: first the study's own, then those beside it."""
+        own = self._neighbours.unless_changed(str(self._folder(config) / "manifest.json"), _run_of)
+        if own is not None and own.result is not None:
+            yield own
+        yield from self._neighbours.runs(config_hash(config))
 
     def run(self, config: Train) -> Run:
-        """Return the run folder of a training."""
-        return read_run(self._folder(config))
+        """Return the run of a training: where it is complete, or, where that is nowhere, the study's own."""
+        return next(self.complete_runs(config), None) or read_run(self._folder(config))
+
+    def name_of(self, run: Run) -> str:
+        """Return what the study's records call a run, for :func:`run_named`."""
+        own = run.folder.parent == self.out / "runs"
+        return run.folder.name if own else Path(os.path.relpath(run.folder, self.out)).as_posix()
 
     def model(self, config: Train) -> Any:
         """Return the trained model of a complete training, from memory if it was among the last used."""
@@ -60,10 +76,21 @@ class Laboratory:
 
     def record_path(self, config: Any) -> Path:
         """Where the record of an experiment is kept that is no attack on a run (such a one is kept with the run)."""
-        return self.out / "experiments" / f"{config_hash(config)[:16]}.json"
+        key = config_hash(config)
+        own = self.out / "experiments" / f"{key[:16]}.json"
+        return own if own.exists() else self._neighbours.record_path(key) or own
 
     def _folder(self, config: Train) -> Path:
         return self.out / "runs" / config_hash(config)[:16]
+
+
+def _run_of(manifest: Path) -> Run | None:
+    return read_run(manifest.parent) if manifest.with_name("config.json").exists() else None
+
+
+def run_named(out: Path, name: str) -> Path:
+    """Return the folder of a run that the records of the study in `out` call `name`."""
+    return out / name if "/" in name else out / "runs" / name
 
 
 def write_record(path: Path, config: Any, record: Record) -> None:

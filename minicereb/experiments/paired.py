@@ -9,7 +9,7 @@ import numpy as np
 
 from minicereb.errors import DataError, InputError, require
 from minicereb.experiments.configs import Train
-from minicereb.experiments.evaluated import EvaluatedModel, evaluation_folder
+from minicereb.experiments.evaluated import EvaluatedModel, kept_evaluation
 from minicereb.experiments.evaluation import block_paths, read_evaluation, read_outcomes
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
@@ -113,7 +113,7 @@ def compared(one: np.ndarray, other: np.ndarray) -> Record:
 
 def _outcomes(config: EvaluatedModel, laboratory: Laboratory) -> dict[str, np.ndarray]:
     """Numbers and labels of the images; which are right as they are, withstood all attacks at each ε, and are certified."""
-    folder = evaluation_folder(laboratory.run(config.train), config)
+    folder = kept_evaluation(config, laboratory)
     found: dict[str, list[np.ndarray]] = {name: [] for name in ("ids", "labels", "clean", "attacked", "certified")}
     for path in block_paths(folder):
         block = read_outcomes(path)

@@ -23,7 +23,7 @@ from typing import Any
 
 from minicereb import backend, datasets
 from minicereb.errors import DataError, RunError
-from minicereb.experiments.jobs import Job, Progress, do_job, is_done, name_of, reason_of
+from minicereb.experiments.jobs import Job, Progress, do_job, name_of, reason_of
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.files import file_lock, is_locked
 
@@ -84,15 +84,17 @@ def dask(address: str) -> Iterator[Crew]:
         yield Crew(functools.partial(client.get_executor, pure=False), len(hosts), share, None, (KilledWorker,))
 
 
-def one_after_another(jobs: dict[Job, tuple[Job, ...]], laboratory: Laboratory) -> Generator[Progress, None, dict[Job, str]]:
-    """Do the jobs in this process, in their order; returns why some were not done."""
+def one_after_another(
+    jobs: dict[Job, tuple[Job, ...]], found: set[Job], laboratory: Laboratory
+) -> Generator[Progress, None, dict[Job, str]]:
+    """Do the jobs in this process, in their order, without those `found` done; returns why some were not done."""
     done, undone = 0, dict[Job, str]()
     for job, needed in jobs.items():
-        if is_done(job, laboratory):
+        if job in found:
             done += 1
             yield Progress(done, len(jobs), f"found: {name_of(job)}")
             continue
-        reason = _obstacle(needed, undone)
+        reason = _obstacle([other for other in needed if other in undone])
         if reason is None:
             try:
                 with closing(do_job(job, laboratory)) as steps:
@@ -107,51 +109,56 @@ def one_after_another(jobs: dict[Job, tuple[Job, ...]], laboratory: Laboratory) 
     return undone
 
 
-def spread(jobs: dict[Job, tuple[Job, ...]], laboratory: Laboratory, crew: Crew) -> Generator[Progress, None, dict[Job, str]]:
+def spread(
+    jobs: dict[Job, tuple[Job, ...]], found: set[Job], laboratory: Laboratory, crew: Crew
+) -> Generator[Progress, None, dict[Job, str]]:
     """Have the jobs done by others, each as soon as what it stands on is done; returns why some were not done.
 
     When the generator is closed, jobs that are being done stop where they can be taken up again, and it waits for that.
     """
-    done = {job for job in jobs if is_done(job, laboratory)}
-    waiting, undone, lost = [job for job in jobs if job not in done], dict[Job, str](), Counter[Job]()
-    running: dict[Future, tuple[Job, Executor]] = {}
+    every, number = list(jobs), {job: n for n, job in enumerate(jobs)}  # settings take long to compare, numbers do not
+    needed = [tuple(number[other] for other in others) for others in jobs.values()]
+    done, undone, lost = {number[job] for job in found}, dict[int, str](), Counter[int]()
+    waiting = [n for n in range(len(every)) if n not in done]
+    running: dict[Future, tuple[int, Executor]] = {}
     idle = [crew.hire() for _ in range(min(crew.places or 1, len(waiting)))]
     with _mark(laboratory.out) as mark:
         try:
             while waiting or running:
-                for job in list(waiting):
-                    reason = _obstacle(jobs[job], undone)
+                later = []
+                for n in waiting:
+                    reason = _obstacle([every[other] for other in needed[n] if other in undone])
                     if reason is not None:
-                        undone[job] = reason
-                        yield Progress(len(done), len(jobs), _ended(job, reason))
-                    elif idle and done.issuperset(jobs[job]):
+                        undone[n] = reason
+                        yield Progress(len(done), len(jobs), _ended(every[n], reason))
+                    elif idle and done.issuperset(needed[n]):
                         executor = idle.pop() if crew.places else idle[0]
-                        running[_submit(executor, _order(job, laboratory, mark, crew))] = job, executor
+                        running[_submit(executor, _order(every[n], laboratory, mark, crew))] = n, executor
                     else:
-                        continue
-                    waiting.remove(job)
+                        later.append(n)
+                waiting = later
                 yield Progress(len(done), len(jobs), f"{len(running)} jobs running")
                 for future in wait(running, SECONDS_BETWEEN_REPORTS, FIRST_COMPLETED).done:
-                    job, executor = running.pop(future)
+                    n, executor = running.pop(future)
                     reason, was_lost = _outcome(future, crew)
-                    lost[job] += was_lost
+                    lost[n] += was_lost
                     if crew.places:
                         idle.append(_replaced(executor, crew) if was_lost else executor)
-                    if was_lost and lost[job] < TRIES:
-                        waiting.insert(0, job)
-                        yield Progress(len(done), len(jobs), f"again: {name_of(job)}: {reason}")
+                    if was_lost and lost[n] < TRIES:
+                        waiting.insert(0, n)
+                        yield Progress(len(done), len(jobs), f"again: {name_of(every[n])}: {reason}")
                         continue
                     if reason is None:
-                        done.add(job)
+                        done.add(n)
                     else:
-                        undone[job] = reason
-                    yield Progress(len(done), len(jobs), _ended(job, reason))
+                        undone[n] = reason
+                    yield Progress(len(done), len(jobs), _ended(every[n], reason))
         finally:
             mark.unlink(missing_ok=True)
             wait(running, SECONDS_TO_STOP)
             for executor in {*idle, *(executor for _, executor in running.values())}:
                 executor.shutdown(wait=crew.places is not None)
-    return undone
+    return {every[n]: reason for n, reason in undone.items()}
 
 
 def _submit(executor: Executor, order: Order) -> Future:
@@ -194,9 +201,9 @@ def _replaced(executor: Executor, crew: Crew) -> Executor:
     return crew.hire()
 
 
-def _obstacle(needed: tuple[Job, ...], undone: dict[Job, str]) -> str | None:
-    missing = next((job for job in needed if job in undone), None)
-    return None if missing is None else f"stands on what was not done: {name_of(missing)}"
+def _obstacle(undone: list[Job]) -> str | None:
+    """Say what keeps a job from being done, from what it stands on that was not done."""
+    return f"stands on what was not done: {name_of(undone[0])}" if undone else None
 
 
 def _ended(job: Job, reason: str | None) -> str:

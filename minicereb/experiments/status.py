@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minicereb.errors import DataError, RunError
-from minicereb.experiments.jobs import notice_path
+from minicereb.experiments.jobs import notice_path, read_notice
 from minicereb.files import is_locked, read_json
 
 
@@ -65,7 +65,7 @@ def _entries(out: Path, plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Every job of a plan with its state: done, running, failed, or waiting."""
     for entry in plan["jobs"]:
         path = notice_path(out, entry["hash"])
-        notice = read_json(path) if path.exists() else {"state": "waiting"}
+        notice = read_notice(path)
         if entry["done"] or notice["state"] == "done":
             state = "done"
         elif notice["state"] == "running":

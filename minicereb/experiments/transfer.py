@@ -21,7 +21,8 @@ from minicereb.errors import MinicerebError, require
 from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_hash, config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
-from minicereb.files import write_npz
+from minicereb.experiments.neighbours import Neighbours
+from minicereb.files import read_npz, write_npz
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.prediction import average_probabilities
 from minicereb.statistics import proportion_interval
@@ -155,6 +156,13 @@ def _share(right: np.ndarray) -> Record:
 def pictures_path(out: Path, config: TransferredAttack) -> Path:
     """Where the pairs of images are kept: beside the record, in the folder of the study."""
     return out / "experiments" / f"{config_hash(config)[:16]}.npz"
+
+
+def read_pictures(out: Path, config: TransferredAttack) -> dict[str, np.ndarray]:
+    """Read the pairs of images, from beside the record where another study has it."""
+    own = pictures_path(out, config)
+    found = None if own.exists() else Neighbours(out).record_path(config_hash(config))
+    return read_npz(own if found is None else found.with_suffix(".npz"))
 
 
 def _keep_pictures(

@@ -43,11 +43,11 @@ def succeed(*arguments):
 
 def test_with_workers_the_table_is_the_same_and_status_says_done():
     alone = succeed(*OBJECTIVES)
-    spread = succeed(*OBJECTIVES[:-1], "spread", "--workers", "2")
+    spread = succeed(*OBJECTIVES[:-1], "elsewhere/spread", "--workers", "2")
     assert spread.stdout == alone.stdout
     assert len([line for line in spread.stderr.splitlines() if "done: " in line]) == 56
-    assert succeed("study", "status", "spread").stdout == "objectives smoke: 56 of 56 jobs done, 0 running\n"
-    (stand,) = json.loads(succeed("study", "status", "spread", "--json").stdout)["studies"]
+    assert succeed("study", "status", "elsewhere/spread").stdout == "objectives smoke: 56 of 56 jobs done, 0 running\n"
+    (stand,) = json.loads(succeed("study", "status", "elsewhere/spread", "--json").stdout)["studies"]
     assert (stand["done"], stand["total"], stand["seconds_left"]) == (56, 56, 0)
     assert succeed(*OBJECTIVES, "--json").stderr == ""
 

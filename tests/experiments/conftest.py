@@ -36,6 +36,6 @@ def small(tmp_path_factory):
 @pytest.fixture(scope="session")
 def whole(small, tmp_path_factory):
     """What comes of the study when nothing happens to it."""
-    out = tmp_path_factory.mktemp("whole")
+    out = tmp_path_factory.mktemp("whole") / "alone"
     assert [step.done for step in study(small, out)][-1] == 12
     return out

@@ -94,20 +94,21 @@ def test_each_kind_leaves_its_record_with_its_runs_and_trains_each_model_once(pl
 
 
 def test_stopped_anywhere_and_taken_up_again_a_study_ends_the_same_and_does_nothing_twice(plan, strokes, tmp_path):
-    whole = done(plan, strokes, tmp_path / "whole")
+    elsewhere, here = tmp_path / "elsewhere" / "study", tmp_path / "here" / "study"  # not beside each other
+    whole = done(plan, strokes, elsewhere)
     carried_out.clear()
     experiment = whole.index("comparing, 3 of 3")
     for stop in (1, experiment - 30, 70):
-        progress = carry_out(study_of(plan), "smoke", (0,), strokes, tmp_path / "stopped")
+        progress = carry_out(study_of(plan), "smoke", (0,), strokes, here)
         list(itertools.islice(progress, stop))
         progress.close()
     assert len(carried_out) == 1
-    done(plan, strokes, tmp_path / "stopped")
+    done(plan, strokes, here)
     assert carried_out == [config for config in plan if isinstance(config, Agreement)]
     for path in ("table.md", "experiments", "runs/*/model.npz"):
-        written = [file for found in sorted(tmp_path.glob(f"whole/{path}")) for file in (found, *sorted(found.glob("*")))]
+        written = [file for found in sorted(elsewhere.glob(path)) for file in (found, *sorted(found.glob("*")))]
         for file in (file for file in written if file.is_file()):
-            assert (tmp_path / "stopped" / file.relative_to(tmp_path / "whole")).read_bytes() == file.read_bytes()
+            assert (here / file.relative_to(elsewhere)).read_bytes() == file.read_bytes()
 
 
 def test_what_one_study_did_another_in_the_same_folder_finds(plan, strokes, tmp_path):
@@ -124,7 +125,7 @@ def test_what_one_study_did_another_in_the_same_folder_finds(plan, strokes, tmp_
 def test_an_experiment_may_stand_on_no_training_at_all(strokes, tmp_path, monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, Agreement, lambda config, laboratory: iter_of({"images": len(laboratory.dataset.x_test)}))
     assert done([Agreement(())], strokes, tmp_path) == ["looking", "done: Agreement"]
-    assert read_json(tmp_path / "study.json")["results"][0]["record"] == {"images": 100}
+    assert read_json(tmp_path / "study.json")["results"][0]["record"] == {"images": 100, "test_images": 100}
 
 
 def iter_of(record):

@@ -37,7 +37,7 @@ def _tiny(monkeypatch):
 @pytest.fixture(scope="module")
 def done(small, tmp_path_factory):
     """The study, carried out."""
-    out = tmp_path_factory.mktemp("whole")
+    out = tmp_path_factory.mktemp("whole") / "alone"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(glr_tables.SIZES, "smoke", TINY)
         steps = list(carry_out(GLR_TABLES, "smoke", (0,), small, out))
@@ -194,7 +194,7 @@ def test_stopped_and_taken_up_again_it_does_nothing_twice(done, small, tmp_path,
     monkeypatch.setattr(glr_tables, "ROWS", ROWS[3:5])
     monkeypatch.setattr(glr_tables, "PAPERS_STEP", ())
     study = dataclasses.replace(GLR_TABLES, figures=None)
-    list(carry_out(study, "smoke", (0,), small, tmp_path / "whole"))
+    list(carry_out(study, "smoke", (0,), small, tmp_path / "elsewhere" / "whole"))
     for stop in (2, 9):
         progress = carry_out(study, "smoke", (0,), small, tmp_path / "stopped")
         list(itertools.islice(progress, stop))
@@ -203,7 +203,7 @@ def test_stopped_and_taken_up_again_it_does_nothing_twice(done, small, tmp_path,
     assert kept
     list(carry_out(study, "smoke", (0,), small, tmp_path / "stopped"))
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert (tmp_path / "stopped" / "table.md").read_text() == (tmp_path / "whole" / "table.md").read_text()
+    assert (tmp_path / "stopped" / "table.md").read_text() == (tmp_path / "elsewhere" / "whole" / "table.md").read_text()
     row = re.search(r"\| threshold \| .*", (tmp_path / "stopped" / "table.md").read_text())[0]
     assert row in (done[0] / "table.md").read_text()  # the same row, whatever stands beside it
 

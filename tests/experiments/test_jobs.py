@@ -152,3 +152,12 @@ def test_a_dry_run_names_every_job_and_writes_nothing(small, tmp_path):
     assert seconds[ATTACKS[1]] > seconds[ATTACKS[0]]
     list(study(small, tmp_path))
     assert {(each.done, each.seconds) for each in estimates(jobs, Laboratory(small, tmp_path))} == {(True, 0.0)}
+
+
+def test_a_notice_that_a_failing_machine_left_empty_is_as_if_it_were_not_there(small, tmp_path):
+    list(study(small, tmp_path))
+    for notice in tmp_path.glob("jobs/[0-9a-f]*.json"):
+        notice.write_bytes(b"")
+    assert survey(tmp_path, "toy").done == 0
+    list(study(small, tmp_path))
+    assert survey(tmp_path, "toy").done == 12

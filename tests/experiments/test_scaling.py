@@ -1,5 +1,6 @@
 """Studies side by side: the same bytes as one after the other, whoever is killed."""
 
+import itertools
 import json
 import os
 import random
@@ -7,15 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from pathlib import Path
 
+import noting
 import pytest
+from noting import assert_no_epoch_was_learned_again
 from toy_study import assert_equal, assert_kept, command, results_of, study
 
 from minicereb.errors import MinicerebError, RunError
 from minicereb.experiments import scaling
-from minicereb.experiments.scaling import Crew, dask, processes
+from minicereb.experiments.scaling import TRIES, Crew, dask, processes
 from minicereb.experiments.status import survey
 
 
@@ -35,6 +39,20 @@ def test_any_executor_will_do(small, whole, tmp_path):
 
 # -- killed ------------------------------------------------------------------------------------------------------------------
 
+KILLS = 10  # in each test, in as many studies as it takes: a fast machine is through with one before all have fallen
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    """Where every process notes the epochs that trainings have behind them."""
+    monkeypatch.setenv(noting.LOG, str(tmp_path / "epochs"))
+    return tmp_path / "epochs"
+
+
+def folders(tmp_path):
+    """Folders for one study after the other, none beside another."""
+    return (tmp_path / str(number) / "study" for number in itertools.count())
+
 
 def running(out):
     try:
@@ -43,7 +61,11 @@ def running(out):
         return []
 
 
-def wait_until(condition, seconds=60):
+def worker_of(notice):
+    return int(notice["worker"].split()[-1])
+
+
+def wait_until(condition, seconds=120):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until
@@ -59,57 +81,72 @@ def alive(pid):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no kill -9")
-def test_the_study_killed_at_random_moments_goes_on_and_its_workers_do_not_outlive_it(small, whole, tmp_path):
-    rng = random.Random(0)
-    for _ in range(3):
-        process = command(small, tmp_path, 2)
-        wait_until(lambda: running(tmp_path) or process.poll() is not None)  # noqa: B023
-        workers = [int(notice["worker"].split()[-1]) for notice in running(tmp_path)]
-        time.sleep(rng.uniform(0, 0.5))
-        process.kill()
-        process.communicate()
-        wait_until(lambda: not any(map(alive, workers)))  # noqa: B023
-        written = results_of(tmp_path)
-    list(study(small, tmp_path, processes(1)))
-    assert_kept(tmp_path, written)
-    assert_equal(tmp_path, whole)
+def test_the_study_killed_at_random_moments_goes_on_and_its_workers_do_not_outlive_it(small, whole, tmp_path, log):
+    rng, killed = random.Random(0), 0
+    for out in folders(tmp_path):
+        written, ended = {}, None
+        while ended != 0:
+            process = command(small, out, 2)
+            wait_until(lambda: running(out) or process.poll() is not None)  # noqa: B023
+            workers = [worker_of(notice) for notice in running(out)]
+            if killed < KILLS:
+                time.sleep(rng.uniform(0, 0.5))
+                process.kill()
+            said = process.communicate()
+            ended = process.returncode
+            assert ended in (0, -signal.SIGKILL), said
+            killed += ended != 0
+            wait_until(lambda: not any(map(alive, workers)))  # noqa: B023
+            assert_kept(out, written)
+            written = results_of(out)
+        assert_equal(out, whole)
+        assert_no_epoch_was_learned_again(log)
+        if killed == KILLS:
+            break
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no kill -9")
-def test_a_worker_process_killed_at_random_moments_costs_its_job_alone(small, whole, tmp_path):
-    rng, again, written = random.Random(1), 0, {}
-    progress, killed = study(small, tmp_path, processes(2)), 0
-    for step in progress:
-        assert_kept(tmp_path, written)
-        again += step.doing.startswith("again")
-        if killed < 3 and again == killed and (victims := running(tmp_path)):
-            time.sleep(rng.uniform(0, 0.2))
-            written = results_of(tmp_path)
-            with suppress(ProcessLookupError):  # of the notice of a worker that was killed before
-                os.kill(int(rng.choice(victims)["worker"].split()[-1]), signal.SIGKILL)
-                killed += 1
-    assert 1 <= again <= killed == 3
-    assert_equal(tmp_path, whole)
+def test_a_worker_process_killed_at_random_moments_costs_its_job_alone(small, whole, tmp_path, log):
+    rng, killed = random.Random(1), 0
+    for out in folders(tmp_path):
+        written, dead, lost = {}, set(), Counter()
+        for step in study(small, out, noting.processes(2)):
+            assert_kept(out, written)
+            what, _, rest = step.doing.partition(": ")
+            lost[rest.rpartition(": ")[0]] += what == "again"
+            if killed < KILLS and lost.total() == len(dead):
+                victims = [notice for notice in running(out) if lost[notice["job"]] < TRIES - 2]
+                time.sleep(rng.uniform(0, 0.2))
+                written = results_of(out)
+                pid = worker_of(rng.choice(victims)) if victims else None
+                if pid is not None and pid not in dead:
+                    os.kill(pid, signal.SIGKILL)
+                    killed += 1
+                    dead.add(pid)
+        assert_kept(out, written)
+        assert_equal(out, whole)
+        assert_no_epoch_was_learned_again(log)
+        if killed == KILLS:
+            break
 
 
 @pytest.fixture
-def cluster(tmp_path):
-    """A scheduler and two workers as the documentation starts them: its address and the workers' processes."""
+def cluster(tmp_path, log):
+    """A scheduler as the documentation starts it: its address, and what starts a worker."""
     pytest.importorskip("distributed", reason="Dask distributed is not installed (extra cluster)")
     file, started = tmp_path / "scheduler.json", []
+    where = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(Path(noting.__file__).parent)}}
 
     def start(*arguments):
-        command = [sys.executable, "-m", "dask", *arguments, "--scheduler-file", str(file)]
-        started.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path))
+        command = [sys.executable, "-m", "dask", *arguments, "--scheduler-file", str(file), "--no-dashboard"]
+        started.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **where))
+        return started[-1]
 
     try:
-        start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        start("scheduler", "--host", "127.0.0.1", "--port", "0")
         wait_until(file.exists)
-        for _ in range(2):
-            start("worker", "--nthreads", "1", "--no-nanny", "--no-dashboard")
         address = json.loads(file.read_text())["address"]
-        wait_until(lambda: has_workers(address, 2))
-        yield address, started[1:]
+        yield address, lambda: start("worker", "--nthreads", "1", "--no-nanny", "--preload", "noting")
     finally:
         for process in started:
             process.kill()
@@ -125,19 +162,31 @@ def has_workers(address, number):
 
 
 @pytest.mark.filterwarnings("default")
-def test_dask_workers_leave_the_same_bytes_and_one_may_be_killed(small, whole, tmp_path, cluster):
-    address, workers = cluster
-    killed = None
-    with dask(address) as crew:
-        assert (crew.workers, crew.share) == (2, 2)
-        for _ in study(small, tmp_path / "study", crew):
-            written = results_of(tmp_path / "study")
-            if killed is None and len(written) >= 2 and len(running(tmp_path / "study")) == 2:
-                killed, kept = workers[0], written
-                killed.kill()
-    assert killed is not None
-    assert_kept(tmp_path / "study", kept)
-    assert_equal(tmp_path / "study", whole)
+def test_dask_workers_leave_the_same_bytes_and_they_may_be_killed_at_random_moments(small, whole, tmp_path, log, cluster):
+    (address, start), rng = cluster, random.Random(2)
+    workers, killed = [start(), start(), start()], Counter()
+    wait_until(lambda: has_workers(address, 3))
+    for out in folders(tmp_path):
+        with dask(address) as crew:
+            assert crew.share == crew.workers
+            written = {}
+            for _ in study(small, out, crew):
+                assert_kept(out, written)
+                victims = [notice for notice in running(out) if killed[notice["job"], out] < TRIES - 2]
+                if killed.total() < KILLS and victims:
+                    time.sleep(rng.uniform(0, 0.2))
+                    written, victim = results_of(out), rng.choice(victims)
+                    for process in [process for process in workers if process.pid == worker_of(victim)]:
+                        process.kill()
+                        process.wait()
+                        workers.remove(process)
+                        workers.append(start())
+                        killed[victim["job"], out] += 1
+        assert_kept(out, written)
+        assert_equal(out, whole)
+        assert_no_epoch_was_learned_again(log)
+        if killed.total() == KILLS:
+            break
 
 
 def test_a_scheduler_that_is_not_there_is_told_in_one_line(monkeypatch):

@@ -31,7 +31,7 @@ def test_a_study_at_smoke_scale_leaves_records_and_a_table(name, small, tmp_path
 
 def test_a_study_that_was_stopped_ends_with_the_same_table_and_does_nothing_twice(small, tmp_path):
     study = study_named("objectives")
-    list(carry_out(study, "smoke", (0,), small, tmp_path / "whole"))
+    list(carry_out(study, "smoke", (0,), small, tmp_path / "elsewhere" / "whole"))
     for stop in (3, 60, 200):
         progress = carry_out(study, "smoke", (0,), small, tmp_path / "stopped")
         list(itertools.islice(progress, stop))
@@ -40,7 +40,7 @@ def test_a_study_that_was_stopped_ends_with_the_same_table_and_does_nothing_twic
     assert written
     list(carry_out(study, "smoke", (0,), small, tmp_path / "stopped"))
     assert all(path.stat().st_mtime_ns == time for path, time in written.items())
-    assert (tmp_path / "stopped" / "table.md").read_text() == (tmp_path / "whole" / "table.md").read_text()
+    assert (tmp_path / "stopped" / "table.md").read_text() == (tmp_path / "elsewhere" / "whole" / "table.md").read_text()
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -9,7 +9,7 @@ from pathlib import Path
 from minicereb.errors import DataError
 from minicereb.experiments.configs import CerebellumModel, Experiment, Train, describe
 from minicereb.experiments.identity import from_json
-from minicereb.experiments.laboratory import Record
+from minicereb.experiments.laboratory import Record, run_named
 from minicereb.experiments.reports.evaluation import accuracy_picture
 from minicereb.experiments.reports.parts import (
     checked,
@@ -35,9 +35,10 @@ def study_page(folder: Path) -> Page:
     """Return the page of a complete study's folder; :class:`DataError` if a file in it is damaged."""
     stored = _read(folder / STUDY)
     known = STUDIES.get(stored["study"])
-    evaluations = read_evaluations(folder, "runs/*/evaluations/*")
-    records = [record for _, record in evaluations] or [each["record"] for each in stored["results"] if _is_evaluation(each)]
-    manifests = [read_json(path) for path in sorted(folder.glob("runs/*/manifest.json"))]
+    records = _evaluations(folder, stored["results"])
+    elsewhere = sorted({run_named(folder, name) for each in stored["results"] for name in _runs(each["record"]) if "/" in name})
+    paths = [*sorted(folder.glob("runs/*/manifest.json")), *(run / "manifest.json" for run in elsewhere)]
+    manifests = [read_json(path) for path in paths if path.exists()]
     seeds = ", ".join(map(str, stored["seeds"]))
     sections = [
         Section("What the paper expects", [Text(known.expectation or NO_PAPER if known else NO_PAPER)]),
@@ -60,6 +61,18 @@ def _read(path: Path) -> Record:
     if not all(isinstance(each, dict) and {"config", "record"} <= set(each) for each in stored["results"]):
         raise DataError(f"{path} does not hold the results of a study")
     return stored
+
+
+def _runs(record: Record) -> list[str]:
+    """What a record calls the runs it stands on; in a name of one that is not in the study's folder there is a slash."""
+    return record.get("runs") or ([record["run"]] if "run" in record else [])
+
+
+def _evaluations(folder: Path, results: list[Record]) -> list[Record]:
+    """Records of the evaluations kept in the folder, and of those that the study found in others."""
+    here = [record for _, record in read_evaluations(folder, "runs/*/evaluations/*")]
+    evaluated = [each["record"] for each in results if _is_evaluation(each)]
+    return here + [record for record in evaluated if not here or "/" in _runs(record)[0]]
 
 
 def _is_evaluation(result: Record) -> bool:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from minicereb.calculus.activations import ACTIVATIONS, Activation
+from minicereb.experiments.laboratory import run_named
 from minicereb.experiments.runs import read_run
 from minicereb.experiments.studies.study import Results
-from minicereb.experiments.transfer import pictures_path
-from minicereb.files import read_npz
+from minicereb.experiments.transfer import read_pictures
 from minicereb.report.figures import Curves, curves, image_rows, save_figure
 
 JUMPING = ("threshold", "arctan-inverse", "log-absolute", "log-absolute-minus")  # not to be drawn through v = 0
@@ -51,7 +51,7 @@ def _losses(results: Results, out: Path) -> None:
         model = train.model
         likelihood_ratio = model.loss == "cross-entropy" and model.estimator != "backprop" and model.noise_scale == (2.0,)
         if likelihood_ratio and model.activation in ("sigmoid", "threshold"):
-            metrics = read_run(out / "runs" / run).metrics()
+            metrics = read_run(run_named(out, run)).metrics()
             epochs = np.array([each["epoch"] for each in metrics])
             losses = {"training": "loss", "validation": "validation_loss"}
             lines = {name: (epochs, _numbers(metrics, key)) for name, key in losses.items()}
@@ -66,7 +66,7 @@ def _numbers(metrics: list[dict[str, Any]], key: str) -> np.ndarray:
 
 def _pairs(results: Results, out: Path) -> None:
     config, _ = results[0]
-    pairs = read_npz(pictures_path(out, config))
+    pairs = read_pictures(out, config)
     said = [f"seen as {answer}" for answer in pairs["adversarial_substitute"]]
     rows = [("original", pairs["x"], [str(label) for label in pairs["y"]]), ("adversarial", pairs["x_adv"], said)]
     save_figure(image_rows(rows), out / "fig6-pairs.png")

@@ -88,8 +88,8 @@ def carry_out(
     plan = study.plan(Data(dataset.name, dataset.sha256), scale, seeds)
     laboratory, jobs = Laboratory(dataset, out), jobs_of(plan)
     about = {"study": study.name, "question": study.question, "scale": scale, "seeds": list(seeds)}
-    write_plan(out, about, list(jobs), laboratory, 1 if crew is None else crew.workers)
-    undone = yield from one_after_another(jobs, laboratory) if crew is None else spread(jobs, laboratory, crew)
+    found = write_plan(out, about, list(jobs), laboratory, 1 if crew is None else crew.workers)
+    undone = yield from one_after_another(jobs, found, laboratory) if crew is None else spread(jobs, found, laboratory, crew)
     if undone:
         raise NotDone(undone, len(jobs))
     results = Results((config, result_of(config, laboratory)) for config in plan)

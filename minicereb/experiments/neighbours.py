@@ -1,0 +1,102 @@
+"""What was done beside a study's folder, by other studies and by ``minicereb train``: found by its hash, and used where it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from minicereb.errors import MinicerebError
+from minicereb.experiments.runs import Run, read_run
+from minicereb.files import read_json, sha256_file
+
+SECONDS_BETWEEN_LOOKS = 2.0  # at which folders there are; what is in those that are known is seen at once
+NAMED_BY_HASH = re.compile(r"-([0-9a-f]{12})$")
+
+
+class Neighbours:
+    """The folders beside that of a study, which are read and never changed.
+
+    Looked at are ``*/runs/HASH`` and ``*/experiments/HASH.json``, as studies have them, and ``*-HASH``, as ``minicereb train``
+    calls a run folder. What is incomplete or damaged there, or could not be added to, is as if it were not there.
+
+    Parameters
+    ----------
+    out : Path
+        The study's folder; it need not exist.
+    """
+
+    def __init__(self, out: Path):
+        self._out = Path(os.path.abspath(out))
+        self._looked = float("-inf")
+        self._studies: list[str] = []  # text: a path takes longer to put together than a file to be looked for
+        self._named: dict[str, list[str]] = {}
+        self._read: dict[str, tuple[tuple[int, ...], Any]] = {}
+
+    def runs(self, key: str) -> Iterator[Run]:
+        """Yield the complete runs whose settings have the hash `key`."""
+        self._look()
+        for folder in (*(f"{study}/runs/{key[:16]}" for study in self._studies), *self._named.get(key[:12], ())):
+            run = self.unless_changed(f"{folder}/manifest.json", _sound_run)
+            if run is not None and run.hash == key:
+                yield run
+
+    def record_path(self, key: str) -> Path | None:
+        """Return where the record of the experiment with the hash `key` is kept, or None."""
+        self._look()
+        for study in self._studies:
+            path = f"{study}/experiments/{key[:16]}.json"
+            if self.unless_changed(path, _holds_a_record):
+                return Path(path)
+        return None
+
+    def unless_changed(self, path: str, read: Callable[[Path], Any]) -> Any:
+        """Return what `read` makes of a file, from before if the file is still the same; None if there is none."""
+        try:
+            stat = os.stat(path)
+        except OSError:
+            return None
+        state = stat.st_mtime_ns, stat.st_size, stat.st_ino
+        if self._read.get(path, ((), None))[0] != state:
+            self._read[path] = state, read(Path(path))
+        return self._read[path][1]
+
+    def _look(self) -> None:
+        """See which folders there are, unless that was just done."""
+        if time.monotonic() - self._looked < SECONDS_BETWEEN_LOOKS:
+            return
+        self._studies, self._named = [], {}
+        with suppress(OSError), os.scandir(self._out.parent) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                named = NAMED_BY_HASH.search(entry.name)
+                if named:
+                    self._named.setdefault(named[1], []).append(entry.path)
+                elif entry.name != self._out.name and any(
+                    map(os.path.isdir, (f"{entry.path}/runs", f"{entry.path}/experiments"))
+                ):
+                    self._studies.append(entry.path)
+        self._looked = time.monotonic()
+
+
+def _sound_run(manifest: Path) -> Run | None:
+    """Read the run of a manifest, if it is complete, its model is what it was, and attacks on it could be kept with it."""
+    with suppress(MinicerebError, OSError):
+        run = read_run(manifest.parent)
+        if (
+            run.result
+            and os.access(run.folder, os.W_OK)
+            and sha256_file(run.folder / "model.npz") == run.manifest["model_sha256"]
+        ):
+            return run
+    return None
+
+
+def _holds_a_record(path: Path) -> bool:
+    with suppress(MinicerebError):
+        stored = read_json(path)
+        return isinstance(stored, dict) and isinstance(stored.get("record"), dict)
+    return False

@@ -1,0 +1,148 @@
+"""How long parts of an experiment take on this machine: models that have not learned are trained and attacked for a moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from minicereb.attacks.run import attack_images
+from minicereb.attacks.settings import Attack
+from minicereb.backend import one_blas_thread, to_device, wait_for_device
+from minicereb.datasets.dataset import Dataset
+from minicereb.datasets.transforms import to_unit
+from minicereb.experiments.configs import CerebellumModel, Train
+from minicereb.experiments.evaluated import EvaluatedModel, certifier_of, gradient_of
+from minicereb.experiments.models import build_learner, build_model
+from minicereb.learning.least_squares import least_squares_readout
+from minicereb.learning.training import Position, Split, train
+
+PROBE_SECONDS = 0.5  # of learning, for each kind of training
+PROBE_IMAGES = 32  # attacked, for each kind of attack
+PROBE_CERTIFIED = 4
+PROBE_CELLS = 1_000  # of the closed form, which takes the square of the cells for an image, and once their cube
+PROBE_STEPS = {"square": 40, "random": 10}  # in other searches 8
+
+
+class Probes:
+    """Seconds of each kind of work, measured when they are first asked for.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    """
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+        self._known: dict[Any, Any] = {}
+
+    def _once(self, key: Any, measure: Callable[[], Any]) -> Any:
+        if key not in self._known:
+            self._known[key] = measure()
+        return self._known[key]
+
+    def training(self, config: Train) -> tuple[float | None, int, int]:
+        """Return seconds of a training (None if it is over before it can be timed), and its bytes in memory and on disk."""
+        kind = replace(config, seed=0, epochs=1)
+        seconds, memory, disk = self._once(("training", kind), lambda: self._training(kind))
+        closed = isinstance(config.model, CerebellumModel) and config.model.rule == "least-squares"
+        return (seconds if closed or seconds is None else seconds * config.epochs), memory, disk
+
+    def attack(self, config: Train, attack: Attack) -> tuple[float, float]:
+        """Return for an attack on one image the seconds that it takes to begin and end, and those of a step."""
+        model, few = _kind(config), min(1, attack.targets)
+        plain = replace(attack, epsilon=0.1, step_size=0.01, steps=1, restarts=1, targets=few, seed=0, keep="best")
+        return self._once(("attack", model, plain), lambda: self._attack(build_model(model, self.dataset), plain))
+
+    def answer(self, config: Train) -> float:
+        """Return the seconds that a model takes to answer to one image."""
+        model = _kind(config)
+        return self._once(("answer", model), lambda: self._answer(build_model(model, self.dataset)))
+
+    def evaluation(self, config: EvaluatedModel) -> tuple[str, float]:
+        """Return where an evaluation gets the gradient from, and the seconds that the certificate of one image takes."""
+        kind = replace(config, train=_kind(config.train), epsilons=config.epsilons[-1:], images=1, seed=0, substitutes=())
+        return self._once(("evaluation", kind), lambda: self._evaluation(kind))
+
+    def _training(self, config: Train) -> tuple[float | None, int, int]:
+        """Seconds of an epoch, from as many batches as half a second holds, or of the closed form; bytes in memory, on disk."""
+        learner, split = build_learner(config, self.dataset), Split(self.dataset, config.validation, config.seed)
+        arrays = sum(array.nbytes for array in learner.arrays().values())
+        wiring = getattr(learner.model, "wiring", None)
+        fixed = 0 if wiring is None else wiring.weights.nbytes + getattr(wiring.inputs, "nbytes", 0)
+        data = self.dataset.x_train.nbytes + self.dataset.x_test.nbytes
+        memory, disk = data + fixed + 2 * arrays, 3 * arrays
+        if isinstance(config.model, CerebellumModel) and config.model.rule == "least-squares":
+            cells = config.model.cells
+            return self._closed_form(config, len(split.training)), memory + 16 * cells * cells, disk
+        began, first, last = 0.0, 0, 0
+        for position, done in train(learner, split, 1, config.seed, Position(), {}):
+            wait_for_device()
+            if not began:  # the first batches also fetch memory and code
+                began, first = time.perf_counter(), position.seen
+            last = len(split.training) if done else position.seen
+            if time.perf_counter() - began > PROBE_SECONDS:
+                break
+        took = time.perf_counter() - began
+        return (took * len(split.training) / (last - first) if last > first else None), memory, disk
+
+    def _closed_form(self, config: Train, images: int) -> float:
+        """Seconds for all images, from that of fewer cells with few images and with twice as many."""
+        assert isinstance(config.model, CerebellumModel)
+        cells = min(config.model.cells, PROBE_CELLS)
+        small = build_model(replace(config, model=replace(config.model, cells=cells)), self.dataset)
+        times, few = [], min(256, len(self.dataset.x_train) // 2)
+        for batches in (1, 1, 2):  # the first time also fetches memory and code
+            parts = [slice(n * few, (n + 1) * few) for n in range(batches)]
+            blocks = [(to_unit(to_device(self.dataset.x_train[p])), to_device(self.dataset.y_train[p])) for p in parts]
+            times.append(_timed(partial(least_squares_readout, small, iter(blocks), centre=config.model.ltd)))
+        larger, products = config.model.cells / cells, max(0.0, times[2] - times[1])
+        return products / few * images * larger**2 + max(0.0, times[1] - products) * larger**3
+
+    def _attack(self, model: Any, attack: Attack) -> tuple[float, float]:
+        data = self.dataset
+        ids = np.arange(min(PROBE_IMAGES, len(data.x_test)), dtype=np.int64)
+
+        def seconds(steps: int) -> float:
+            made = replace(attack, steps=steps)
+            blocks = attack_images(model, made, data.x_test, data.y_test, ids, image_shape=data.image_shape, attempt_all=True)
+            return _timed(lambda: list(blocks)) / len(ids)
+
+        seconds(1)  # the first time also fetches memory and code
+        one, more = seconds(1), PROBE_STEPS.get(attack.method, 8)
+        if attack.method == "fgsm":
+            return 0.0, one
+        step = max(0.0, seconds(1 + more) - one) / more
+        return max(0.0, one - step), step
+
+    def _answer(self, model: Any) -> float:
+        x = to_unit(to_device(self.dataset.x_test[:PROBE_IMAGES]))
+        with one_blas_thread():
+            return min(_timed(lambda: model.forward(x)) for _ in range(3)) / len(x)
+
+    def _evaluation(self, config: EvaluatedModel) -> tuple[str, float]:
+        model = build_model(config.train, self.dataset)
+        certifier, _ = certifier_of(config, model)
+        if certifier is None:
+            return gradient_of(config, model), 0.0
+        ids = np.arange(min(PROBE_CERTIFIED, len(self.dataset.x_test)), dtype=np.int64)
+        x, labels = to_unit(to_device(self.dataset.x_test[ids])), to_device(self.dataset.y_test[ids])
+        with one_blas_thread():
+            seconds = min(_timed(lambda: certifier(x, labels, ids, config.epsilons[0], config.norm)) for _ in range(2))
+        return gradient_of(config, model), seconds / len(ids)
+
+
+def _kind(config: Train) -> Train:
+    """What models that answer equally fast have in common."""
+    return replace(config, seed=0, epochs=1, learning_rate=1.0)
+
+
+def _timed(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    wait_for_device()
+    return time.perf_counter() - began

@@ -1,0 +1,43 @@
+"""Processes that note every epoch which a training has behind it, so that a test can tell what was computed twice."""
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from multiprocessing import get_context
+
+from minicereb.experiments import laboratory, scaling
+from minicereb.experiments.runs import run_training
+
+LOG = "MINICEREB_TEST_EPOCHS"  # the environment's name for the file
+
+
+def training_noted(config, dataset, folder):
+    with closing(run_training(config, dataset, folder)) as training:
+        for progress in training:
+            if progress.done is not None and LOG in os.environ:
+                with open(os.environ[LOG], "a") as file:
+                    file.write(f"{folder} {progress.done.epoch}\n")
+            yield progress
+
+
+def dask_setup(worker):
+    """Prepare a Dask worker that has this module as ``--preload``."""
+    laboratory.run_training = training_noted
+
+
+def begin_worker():
+    scaling._begin_worker()
+    laboratory.run_training = training_noted
+
+
+def processes(workers):
+    """As :func:`minicereb.experiments.scaling.processes`."""
+    context = get_context("spawn")
+    return scaling.Crew(lambda: ProcessPoolExecutor(1, context, begin_worker), workers, workers, workers)
+
+
+def assert_no_epoch_was_learned_again(log):
+    """An epoch is noted when its checkpoint is written: what comes twice was computed twice for nothing."""
+    noted = log.read_text().splitlines()
+    assert noted
+    assert len(noted) == len(set(noted))
