@@ -225,9 +225,10 @@ def images_per_block(bytes_per_image: int, at_most: int = 256) -> int:
 def run_lanes(function: Callable[[Part], Result], parts: list[Part]) -> list[Result]:
     """Call `function` once for each part, on the configured threads, with BLAS on one; results in the order of `parts`.
 
-    Each thread takes a contiguous share, so that what it touches stays in its own cache from one call to the next.
+    Each thread takes a contiguous share, so that what it touches stays in its own cache from one call to the next. What a share
+    cuts into parts again it does by itself: the other threads have work.
     """
-    workers = min(_execution.threads, len(parts))
+    workers = 1 if getattr(_scratch, "shared", False) else min(_execution.threads, len(parts))
     with one_blas_thread():
         if workers <= 1:
             return [function(part) for part in parts]
@@ -236,11 +237,15 @@ def run_lanes(function: Callable[[Part], Result], parts: list[Part]) -> list[Res
         warnings = np.geterr()  # a new thread has NumPy's own settings, not its caller's
 
         def work(share: list[Part]) -> list[Result]:
-            with np.errstate(**warnings):
-                return [function(part) for part in share]
+            _scratch.shared = True
+            try:
+                with np.errstate(**warnings):
+                    return [function(part) for part in share]
+            finally:
+                _scratch.shared = False
 
         others = [_pool(workers - 1).submit(work, share) for share in shares[1:]]
-        results = [function(part) for part in shares[0]]
+        results = work(shares[0])
         for other in others:
             results += other.result()
         return results

@@ -161,6 +161,19 @@ def test_an_exception_in_a_lane_reaches_the_caller(threads, failing):
     assert backend.run_lanes(abs, [-1, -2, -3]) == [1, 2, 3]
 
 
+def test_a_share_that_is_cut_again_stays_on_its_thread():
+    backend.configure(threads=3)
+
+    def who(part):
+        return {threading.get_ident(), *backend.run_lanes(lambda part: threading.get_ident(), [0, 1, 2])}
+
+    one, other = backend.run_lanes(who, [0, 1])
+    assert len(one) == len(other) == 1
+    assert one != other
+    (alone,) = backend.run_lanes(who, [0])
+    assert len(alone) == 3
+
+
 @pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 100])
 def test_lanes_sum_every_part_once(count):
     parts = list(backend.blocks(count * 3, 3))

@@ -205,6 +205,12 @@ EQUATIONS = (
         "the side of smaller area, and the chord",
     ),
     Equation(
+        "M-MAXLINES",
+        "v_m ≤ max_i v_i ≤ min(c + Σ_i max(u_i - c, 0)(v_i - l_i)/(u_i - l_i), max_i u_i),  c = max_i l_i",
+        "l_i ≤ v_i ≤ u_i; m the one with the largest l + u; of the two above, the one that is lower in the middle",
+        "max_i v_i ≤ c + Σ_i max(v_i - c, 0), and the chord of each term",
+    ),
+    Equation(
         "M-SIGLINES",
         "φ(v) ≤ φ(d) + φ'(d)(v - d),  d ≥ 0 with φ(l) ≤ φ(d) + φ'(d)(l - d); or the chord, if φ'(u) ≥ its slope",
         "φ sigmoid, l, u bounds of v; below by φ(-v) = 1 - φ(v)",

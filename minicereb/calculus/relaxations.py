@@ -88,6 +88,31 @@ def absolute_lines(lower: Array, upper: Array) -> Lines:
     return Lines(xp.where(unstable, xp.sign(lower + upper), side), xp.zeros_like(lower), chord, intercept)
 
 
+def largest_lines(lower: Array, upper: Array) -> Lines:
+    """Lines of the largest of several signals, ``max_i v_i`` ``[M-MAXLINES]``.
+
+    Parameters
+    ----------
+    lower, upper : array of float64, shape (signals, ...)
+
+    Returns
+    -------
+    Lines
+        Slopes of the shape of `lower`, one for each signal; intercepts without the first axis. A signal that is the largest
+        whatever the others are is its own line.
+    """
+    xp = xp_of(lower)
+    floor, roof = lower.max(axis=0), upper.max(axis=0)
+    numbers = xp.arange(len(lower)).reshape(-1, *(1,) * floor.ndim)
+    lower_slope = (numbers == (lower + upper).argmax(axis=0)) * 1.0
+    above = xp.maximum(upper - floor, 0.0)
+    chord = above / xp.maximum(upper - lower, TINY)
+    size = abs(floor) + (chord * (abs(lower) + abs(upper))).sum(axis=0)
+    tilted = above.sum(axis=0) < 2 * (roof - floor)
+    intercept = xp.where(tilted, floor - (chord * lower).sum(axis=0) + 4 * SLACK * size, roof)
+    return Lines(lower_slope, xp.zeros_like(floor), chord * tilted, intercept)
+
+
 def sigmoid_lines(lower: Array, upper: Array, slope: float = 1.0) -> Lines:
     """Lines of ``1/(1 + exp(-sv))`` ``[M-SIGLINES]``: chords and tangents; arguments as for :func:`relu_lines`.
 

@@ -8,73 +8,15 @@ error that rounding can make there ``[M-ROUND]``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from minicereb.backend import Array, blocks, execution, xp_of
 from minicereb.calculus.relaxations import Lines, Unit
+from minicereb.robustness.encoded import Encoded
 from minicereb.robustness.network import PART_WEIGHTS, Affine, Network
+from minicereb.robustness.region import Region
 
 PART_NUMBERS = 1 << 18  # coefficients of a block of cells
-DUAL_STEPS = 12
-
-
-@dataclass(frozen=True, eq=False)
-class Region:
-    """The images within ε of given ones that are in the box [0, 1].
-
-    Parameters
-    ----------
-    x : array of float64, shape (inputs, images)
-        In [0, 1].
-    centre, radius : array of float64, same shape
-        The smallest box around the region.
-    epsilon : float or None
-        Radius of the ball in L2; None in L∞, where the box is all.
-    """
-
-    x: Array
-    centre: Array
-    radius: Array
-    epsilon: float | None
-
-    @staticmethod
-    def around(x: Array, epsilon: float, norm: str) -> Region:
-        """Return the region around the images `x`, shape (images, inputs)."""
-        xp = xp_of(x)
-        x_t = xp.ascontiguousarray(x.T.astype(xp.float64))
-        low, high = xp.maximum(x_t - epsilon, 0.0), xp.minimum(x_t + epsilon, 1.0)
-        return Region(x_t, 0.5 * (low + high), 0.5 * (high - low), None if norm == "linf" else epsilon)
-
-    def least(self, a: Array) -> Array:
-        """Lower bound on ``a·x`` over the region, shape (functions, images), for `a` of shape (inputs, functions, images).
-
-        Exact in L∞ ``[M-LINEAR]``. In L2 the better of ball and box, and of the dual of both at once ``[M-DUAL]``.
-        """
-        xp = xp_of(a)
-        box = (a * self.centre[:, None]).sum(axis=0) - (abs(a) * self.radius[:, None]).sum(axis=0)
-        if self.epsilon is None:
-            return box
-        ball = (a * self.x[:, None]).sum(axis=0) - self.epsilon * xp.sqrt((a * a).sum(axis=0))
-        return xp.maximum(xp.maximum(box, ball), self._dual(a))
-
-    def _dual(self, a: Array) -> Array:
-        """``a·x + max_λ min_d (a·d + ½λ(‖d‖² - ε²))`` over the box of d: any λ > 0 gives a lower bound, bisection the best."""
-        xp = xp_of(a)
-        epsilon = max(self.epsilon or 0.0, 1e-12)
-        low, high = (self.centre - self.radius - self.x)[:, None], (self.centre + self.radius - self.x)[:, None]
-        most = xp.sqrt((a * a).sum(axis=0)) / epsilon + 1e-100
-        small, large = most * 1e-6, most
-
-        def step(penalty: Array) -> Array:
-            return xp.minimum(xp.maximum(-a / penalty, low), high)
-
-        for _ in range(DUAL_STEPS):
-            middle = xp.sqrt(small * large)
-            outside = (step(middle) ** 2).sum(axis=0) > epsilon * epsilon
-            small, large = xp.where(outside, middle, small), xp.where(outside, large, middle)
-        d = step(large)
-        return (a * (self.x[:, None] + d)).sum(axis=0) + 0.5 * large * ((d * d).sum(axis=0) - epsilon * epsilon)
 
 
 class Response(NamedTuple):
@@ -107,7 +49,8 @@ class Bounds:
     Parameters
     ----------
     network : Network
-    region : Region
+    region : Region or Encoded
+        Of images, or of what an encoder makes of them.
     crown : bool
         Whether linear relaxations are used beside the intervals.
 
@@ -117,9 +60,9 @@ class Bounds:
     time, on the way to the outputs, and forgotten: it may be as large as a granule layer.
     """
 
-    def __init__(self, network: Network, region: Region, crown: bool):
+    def __init__(self, network: Network, region: Region | Encoded, crown: bool):
         self.network, self.region, self.crown = network, region, crown
-        self.inputs = [Signals(region.centre, region.radius, region.centre + region.radius)]
+        self.inputs = [Signals(region.centre, region.radius, abs(region.centre) + region.radius)]
         self.responses: list[Response] = []
         xp = xp_of(region.x)
         for number, layer in enumerate(network.hidden[:-1]):
@@ -161,7 +104,7 @@ class Bounds:
                 at_x += affine.bias[:, None]
             reach = self.region.epsilon * affine.lengths()[:, None]
             low, high = xp.maximum(low, at_x - reach), xp.minimum(high, at_x + reach)
-        if number > 0 and self.crown:
+        if self.crown and (number > 0 or isinstance(self.region, Encoded)):
             low, high = self._tighten(number, affine, low, high)
         return self._as_computed(unit, low, high, self.errors(affine, size))
 
@@ -181,8 +124,12 @@ class Bounds:
         xp = xp_of(low)
         low, high = low.copy(), high.copy()
         widest = max(layer.affine.width for layer in self.network.hidden[: number + 1])
-        rows = max(1, execution().memory // 64 // (16 * widest * self.images))
-        for some in blocks(affine.outputs, rows):
+        size = max(1, execution().memory // 64 // (16 * widest * self.images))
+        rows = xp.arange(affine.outputs)
+        if number == 0:  # what comes from convolutions costs more, and a unit that is decided gains little
+            rows = xp.flatnonzero(((low < 0) & (high > 0)).any(axis=1))
+        for part in blocks(len(rows), size):
+            some = rows[part]
             few = affine.part(some)
             full = xp.zeros((affine.width, few.outputs), dtype=xp.float64)
             few.add_transpose(xp.eye(few.outputs, dtype=xp.float64), full)

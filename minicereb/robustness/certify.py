@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,8 +10,10 @@ import numpy as np
 from minicereb.attacks.run import ROUNDING
 from minicereb.backend import Array, blocks, images_per_block, run_lanes, to_numpy, xp_of
 from minicereb.errors import InputError, require
-from minicereb.robustness.bounds import PART_NUMBERS, Bounds, Region
+from minicereb.robustness.bounds import PART_NUMBERS, Bounds
+from minicereb.robustness.encoded import Encoded, encode
 from minicereb.robustness.network import Network, network_of, obstacle
+from minicereb.robustness.region import Region
 
 METHODS = ("crown", "interval")
 NORMS = ("linf", "l2")
@@ -99,7 +102,11 @@ def least_margins(network: Network, region: Region, label: int, crown: bool) -> 
     array of float64, shape (images,)
     """
     xp = xp_of(region.x)
-    bounds, output = Bounds(network, region, crown), network.output
+    output = network.output
+    read: Region | Encoded = region
+    if network.encoder is not None:
+        read = encode(network.encoder, region, network.unit, network.tiny, crown)
+    bounds = Bounds(network, read, crown)
     sizes = xp.zeros((output.outputs, region.x.shape[1]), dtype=xp.float64)
 
     def weights_of(part: slice) -> Array:
@@ -122,5 +129,8 @@ def least_margins(network: Network, region: Region, label: int, crown: bool) -> 
 
 
 def _bytes_per_image(network: Network, inputs: int) -> int:
+    encoder = [] if network.encoder is None else [math.prod(shape) for shape in network.encoder.shapes]
+    before = 8 * (16 * max(encoder, default=0) + 8 * sum(encoder))
+    inputs = encoder[-1] if encoder else inputs
     widths = [inputs, *(layer.affine.outputs for layer in network.hidden[:-1])]
-    return 8 * (4 * max(widths) * network.output.outputs + 8 * sum(widths)) + 64 * PART_NUMBERS // IMAGES
+    return before + 8 * (4 * max(widths) * network.output.outputs + 8 * sum(widths)) + 64 * PART_NUMBERS // IMAGES

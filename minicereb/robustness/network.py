@@ -11,9 +11,11 @@ from minicereb.backend import LANES, Array, blocks, xp_of
 from minicereb.calculus.projection import add_project_input_gradient, project
 from minicereb.calculus.relaxations import UNITS, Unit
 from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.convolutional import BatchNorm, Dropout, Flat, Images
 from minicereb.models.layers import Dense, ReLU
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.sequential import Sequential
+from minicereb.robustness.encoder import Encoder, encoder_of, scaled_of
 
 OWN_ROUNDING = 64 * 2.0**-53  # of the certificate's own float64, added to the model's
 DEVIATIONS = 6.0
@@ -49,8 +51,8 @@ class Affine:
         """Number of outputs."""
         return len(self.weights)
 
-    def part(self, part: slice) -> Affine:
-        """Return the outputs in `part` alone, in float64."""
+    def part(self, part: slice | Array) -> Affine:
+        """Return the outputs in `part` (a slice, or their numbers) alone, in float64."""
         xp = xp_of(self.weights)
         return Affine(
             xp.ascontiguousarray(self.weights[part].astype(xp.float64)),
@@ -92,7 +94,12 @@ class Affine:
 
     def rounding(self, unit: float) -> float:
         """Bound on the relative error of an output, ``|computed - v| ≤ γ(|W||h| + |b|)`` ``[M-ROUND]``."""
-        return 1.001 * unit * min(self.terms, DEVIATIONS * self.terms**0.5)
+        return relative_rounding(self.terms, unit)
+
+
+def relative_rounding(terms: int, unit: float) -> float:
+    """γ of ``[M-ROUND]`` for so many terms of a sum, in arithmetic of this unit roundoff."""
+    return 1.001 * unit * min(terms, DEVIATIONS * terms**0.5)
 
 
 class Layer(NamedTuple):
@@ -103,7 +110,7 @@ class Layer(NamedTuple):
 
 
 class Network(NamedTuple):
-    """Hidden layers, then an affine map to the outputs.
+    """Hidden layers, then an affine map to the outputs; before them perhaps convolutions.
 
     Attributes
     ----------
@@ -114,19 +121,23 @@ class Network(NamedTuple):
         Unit roundoff of the model's arithmetic, and the certificate's own.
     tiny : float
         Below this the model's arithmetic may lose a number altogether.
+    encoder : Encoder or None
+        What makes features of the images, which the layers then read.
     """
 
     hidden: tuple[Layer, ...]
     output: Affine
     unit: float
     tiny: float
+    encoder: Encoder | None = None
 
 
 def obstacle(model: Any) -> str | None:
     """Say in one line why a model has no certificate, or return None if :func:`minicereb.robustness.certify.certify` takes it."""
-    found = _flatten(model)
-    if isinstance(found, str):
-        return found
+    read = _read(model)
+    if isinstance(read, str):
+        return read
+    _, found = read
     if not found or not isinstance(found[-1], Affine):
         return "the outputs must be an affine map, without an activation"
     if found[-1].inputs is not None:
@@ -136,8 +147,9 @@ def obstacle(model: Any) -> str | None:
 
 def network_of(model: Any) -> Network:
     """Return the normal form of a model for which :func:`obstacle` returns None."""
-    steps = _flatten(model)
-    assert not isinstance(steps, str)
+    read = _read(model)
+    assert not isinstance(read, str)
+    encoder, steps = read
     layers: list[Layer] = []
     affine = next(step for step in steps if isinstance(step, Affine))
     pending: Affine | None = None if steps[0] is affine else _unchanged(affine.width, affine.weights)
@@ -150,7 +162,7 @@ def network_of(model: Any) -> Network:
             layers.append(Layer(_unchanged(affine.outputs, affine.weights) if pending is None else pending, step))
             pending = None
     precision = np.finfo(affine.weights.dtype)
-    return Network(tuple(layers), affine, float(precision.eps) / 2 + OWN_ROUNDING, float(precision.tiny))
+    return Network(tuple(layers), affine, float(precision.eps) / 2 + OWN_ROUNDING, float(precision.tiny), encoder)
 
 
 def _unchanged(width: int, like: Array) -> Affine:
@@ -160,24 +172,43 @@ def _unchanged(width: int, like: Array) -> Affine:
     return Affine(xp.ones((width, 1), dtype=like.dtype), inputs, width, None, None, 1)
 
 
-def _flatten(model: Any) -> list[Affine | Unit] | str:
-    """Affine maps and units in order, or what stands in the way."""
-    if isinstance(model, Sequential):
-        steps: list[Affine | Unit] = []
-        for layer in model.layers:
-            found = _flatten(layer)
-            if isinstance(found, str):
-                return found
-            steps += found
-        return steps
+def _read(model: Any) -> tuple[Encoder | None, list[Affine | Unit]] | str:
+    """The encoder, if there is one, and affine maps and units in order; or what stands in the way."""
+    layers, encoder = _flatten(model), None
+    if layers and isinstance(layers[0], Images):
+        found = encoder_of(layers)
+        if isinstance(found, str):
+            return found
+        encoder, count = found
+        layers = layers[count:]
+    steps: list[Affine | Unit] = []
+    for layer in layers:
+        each = _steps(layer)
+        if isinstance(each, str):
+            return each
+        steps += each
+    return encoder, steps
+
+
+def _flatten(model: Any) -> list[Any]:
+    """The layers of a network within networks, in order."""
+    return [layer for each in model.layers for layer in _flatten(each)] if isinstance(model, Sequential) else [model]
+
+
+def _steps(model: Any) -> list[Affine | Unit] | str:
+    """Affine maps and units of a layer, or what stands in the way."""
     if isinstance(model, Dense):
         return [_dense(model.weight, model.bias)]
     if isinstance(model, ReLU):
         return [Unit("relu")]
+    if isinstance(model, (Dropout, Flat)):
+        return []
+    if isinstance(model, BatchNorm):
+        return [_batch_norm(model)]
     if isinstance(model, Cerebellum):
         return _cerebellum(model)
     if isinstance(model, NoisyNetwork):
-        steps = []
+        steps: list[Affine | Unit] = []
         for layer in model.layers:
             steps.append(_dense(layer.weight, layer.bias))
             if layer.activation is not None:
@@ -191,6 +222,13 @@ def _flatten(model: Any) -> list[Affine | Unit] | str:
 def _dense(weight: Array, bias: Array) -> Affine:
     bias = bias.astype(xp_of(bias).float64)
     return Affine(weight, None, weight.shape[1], bias, abs(bias), weight.shape[1] + 1)
+
+
+def _batch_norm(model: BatchNorm) -> Affine:
+    scaled = scaled_of(model)
+    inputs = xp_of(scaled.scale).arange(len(scaled.scale), dtype=xp_of(scaled.scale).int32)[:, None]
+    weights = scaled.scale.astype(model.gamma.dtype)[:, None]
+    return Affine(weights, inputs, len(weights), scaled.bias, scaled.bias_size, scaled.terms)
 
 
 def _cerebellum(model: Cerebellum) -> list[Affine | Unit]:

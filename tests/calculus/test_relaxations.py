@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.activations import relu, sigmoid, threshold
-from minicereb.calculus.relaxations import UNITS, Unit
+from minicereb.calculus.relaxations import UNITS, Unit, largest_lines
 from minicereb.errors import InputError
 from minicereb.randomness import generator
 
@@ -114,3 +114,30 @@ def test_on_every_device(xp_device, unit):
 def test_an_activation_without_lines_is_refused():
     with pytest.raises(InputError, match="activation: 'log-absolute'.*relu"):
         Unit("log-absolute")
+
+
+@given(st.integers(1, 5), st.sampled_from([1e-9, 0.1, 1.0, 1e6]), st.integers(0, 2**32))
+def test_the_largest_signal_is_between_its_lines(signals, width, seed):
+    rng = generator(seed, "signals of a test")
+    low = np.round(rng.normal(size=(signals, 200)), 1)  # with equal ones among them
+    high = low + width * rng.random((signals, 200)) * rng.integers(0, 2, (signals, 200))
+    lines = largest_lines(low, high)
+    for place in (*rng.random((20, signals, 1)), np.zeros((signals, 1)), np.ones((signals, 1)), np.eye(signals)[:, :1]):
+        v = low + place * (high - low)
+        below, above = ((slope * v).sum(axis=0) + intercept for slope, intercept in (lines[:2], lines[2:]))
+        assert (below <= v.max(axis=0)).all()
+        assert (v.max(axis=0) <= above).all()
+    leads = low.max(axis=0) >= np.sort(high, axis=0)[-2:-1].max(axis=0, initial=-np.inf)
+    if leads.any():
+        assert np.allclose(
+            ((lines[2] * high).sum(axis=0) + lines[3])[leads], high.max(axis=0)[leads], rtol=0, atol=1e-9 * (1 + width)
+        )
+
+
+def test_the_lines_of_the_largest_signal():
+    low, high = np.array([[-1.0, 0.0, 2.0], [-1.0, -3.0, 0.0]]), np.array([[1.0, 1.0, 3.0], [1.0, 0.5, 1.0]])
+    lines = largest_lines(low, high)
+    assert np.allclose(lines.upper_slope, [[0, 1, 1], [0, 0.5 / 3.5, 0]])
+    assert np.allclose(lines.upper_intercept, [1, 1.5 / 3.5, 0])
+    assert np.array_equal(lines.lower_slope, [[1, 1, 1], [0, 0, 0]])
+    assert not lines.lower_intercept.any()

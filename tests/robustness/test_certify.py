@@ -23,9 +23,9 @@ from minicereb.models.wiring import Wiring, draw_wiring
 from minicereb.randomness import generator
 from minicereb.robustness import bounds
 from minicereb.robustness import certify as module
-from minicereb.robustness.bounds import Region
 from minicereb.robustness.certify import certify
 from minicereb.robustness.network import network_of, obstacle
+from minicereb.robustness.region import Region
 
 UNITS = [Activation("threshold"), Activation("absolute"), Activation("sigmoid"), Activation("sigmoid", 20.0)]
 KINDS = ["relu", "cerebellum", "encoder and cerebellum", *UNITS]

@@ -1,0 +1,71 @@
+"""The images that an attack may choose from, and the least value of a linear function over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minicereb.backend import Array, xp_of
+
+DUAL_STEPS = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """The images within ε of given ones that are in the box [0, 1].
+
+    Parameters
+    ----------
+    x : array of float64, shape (inputs, images)
+        In [0, 1].
+    centre, radius : array of float64, same shape
+        The smallest box around the region.
+    epsilon : float or None
+        Radius of the ball in L2; None in L∞, where the box is all.
+    """
+
+    x: Array
+    centre: Array
+    radius: Array
+    epsilon: float | None
+
+    @staticmethod
+    def around(x: Array, epsilon: float, norm: str) -> Region:
+        """Return the region around the images `x`, shape (images, inputs)."""
+        xp = xp_of(x)
+        x_t = xp.ascontiguousarray(x.T.astype(xp.float64))
+        low, high = xp.maximum(x_t - epsilon, 0.0), xp.minimum(x_t + epsilon, 1.0)
+        return Region(x_t, 0.5 * (low + high), 0.5 * (high - low), None if norm == "linf" else epsilon)
+
+    def only(self, images: slice) -> Region:
+        """The regions around some of the images."""
+        return Region(self.x[:, images], self.centre[:, images], self.radius[:, images], self.epsilon)
+
+    def least(self, a: Array) -> Array:
+        """Lower bound on ``a·x`` over the region, shape (functions, images), for `a` of shape (inputs, functions, images).
+
+        Exact in L∞ ``[M-LINEAR]``. In L2 the better of ball and box, and of the dual of both at once ``[M-DUAL]``.
+        """
+        xp = xp_of(a)
+        box = (a * self.centre[:, None]).sum(axis=0) - (abs(a) * self.radius[:, None]).sum(axis=0)
+        if self.epsilon is None:
+            return box
+        ball = (a * self.x[:, None]).sum(axis=0) - self.epsilon * xp.sqrt((a * a).sum(axis=0))
+        return xp.maximum(xp.maximum(box, ball), self._dual(a))
+
+    def _dual(self, a: Array) -> Array:
+        """``a·x + max_λ min_d (a·d + ½λ(‖d‖² - ε²))`` over the box of d: any λ > 0 gives a lower bound, bisection the best."""
+        xp = xp_of(a)
+        epsilon = max(self.epsilon or 0.0, 1e-12)
+        low, high = (self.centre - self.radius - self.x)[:, None], (self.centre + self.radius - self.x)[:, None]
+        most = xp.sqrt((a * a).sum(axis=0)) / epsilon + 1e-100
+        small, large = most * 1e-6, most
+
+        def step(penalty: Array) -> Array:
+            return xp.minimum(xp.maximum(-a / penalty, low), high)
+
+        for _ in range(DUAL_STEPS):
+            middle = xp.sqrt(small * large)
+            outside = (step(middle) ** 2).sum(axis=0) > epsilon * epsilon
+            small, large = xp.where(outside, middle, small), xp.where(outside, large, middle)
+        d = step(large)
+        return (a * (self.x[:, None] + d)).sum(axis=0) + 0.5 * large * ((d * d).sum(axis=0) - epsilon * epsilon)
