@@ -1,10 +1,17 @@
-"""Batch normalisation: each channel centred and scaled by its own mean and variance, of the batch or fixed."""
+"""Batch normalisation: each channel centred and scaled by its own mean and variance, of the batch or fixed.
+
+Passes over the values are taken in blocks that fit the cache, a row of positions at a time: a channel's number stands in its row as
+often as there are positions.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from minicereb.backend import Array, xp_of
+import numpy as np
+
+from minicereb.backend import ACTIVITY_BYTES, Array, blocks, run_lanes, scratch, xp_of
 
 EPSILON = 1e-5
 
@@ -14,16 +21,19 @@ class BatchNormCache(NamedTuple):
 
     Attributes
     ----------
-    normalised : array, shape of the input
-        ``(v - μ) / √(σ² + ϵ)``.
+    values : array
+        v, the input itself.
     scale : array, shape (channels,)
         ``γ / √(σ² + ϵ)``.
+    deviation : array, shape (channels,)
+        ``√(σ² + ϵ)``.
     mean, variance : array, shape (channels,)
         Of this batch, the variance with n in its denominator.
     """
 
-    normalised: Array
+    values: Array
     scale: Array
+    deviation: Array
     mean: Array
     variance: Array
 
@@ -42,28 +52,61 @@ def batch_norm(v: Array, gamma: Array, beta: Array) -> tuple[Array, BatchNormCac
     h : array, shape of `v`
     cache : BatchNormCache
     """
-    xp, axes = xp_of(v), tuple(range(v.ndim - 1))
-    mean = v.mean(axis=axes)
-    normalised = v - mean
-    variance = xp.square(normalised).mean(axis=axes)
+    xp, rows, channels = xp_of(v), _rows(v), v.shape[-1]
+    count = v.dtype.type(v.size // channels)
+    mean = _sum(rows, channels, lambda part: rows[part]) / count
+    centre = _along(mean, rows)
+
+    def squares(part: slice) -> Array:
+        deviations = xp.subtract(rows[part], centre, out=_fresh("deviations", rows[part]))
+        return xp.multiply(deviations, deviations, out=deviations)
+
+    variance = _sum(rows, channels, squares) / count
     deviation = (variance + variance.dtype.type(EPSILON)) ** 0.5
-    normalised /= deviation
-    return normalised * gamma + beta, BatchNormCache(normalised, gamma / deviation, mean, variance)
+    scale = gamma / deviation
+    h = xp.empty_like(v)
+    out, factor, shift = _rows(h), _along(scale, rows), _along(beta, rows)
+
+    def normalise(part: slice) -> None:
+        xp.subtract(rows[part], centre, out=out[part])
+        out[part] *= factor
+        out[part] += shift
+
+    run_lanes(normalise, _parts(rows))
+    return h, BatchNormCache(v, scale, deviation, mean, variance)
 
 
 def batch_norm_input_gradient(d_h: Array, cache: BatchNormCache) -> Array:
     """Derivative of :func:`batch_norm` by `v`, through the batch's mean and variance too ``[M-BN-DX]``."""
-    axes = tuple(range(d_h.ndim - 1))
-    d_v = d_h - d_h.mean(axis=axes)
-    d_v -= cache.normalised * (d_h * cache.normalised).mean(axis=axes)
-    d_v *= cache.scale
+    xp, rows, values = xp_of(d_h), _rows(d_h), _rows(cache.values)
+    d_gamma, d_beta = batch_norm_weight_gradient(d_h, cache)
+    count = d_h.dtype.type(d_h.size // d_h.shape[-1])
+    d_v = xp.empty_like(d_h)
+    out, centre, factor = _rows(d_v), _along(cache.mean, rows), _along(cache.scale, rows)
+    along, shift = _along(cache.scale * d_gamma / (cache.deviation * count), rows), _along(cache.scale * d_beta / count, rows)
+
+    def give_back(part: slice) -> None:
+        moved = xp.subtract(values[part], centre, out=_fresh("deviations", rows[part]))
+        moved *= along
+        moved += shift
+        xp.multiply(rows[part], factor, out=out[part])
+        out[part] -= moved
+
+    run_lanes(give_back, _parts(rows))
     return d_v
 
 
-def batch_norm_weight_gradient(d_h: Array, normalised: Array) -> tuple[Array, Array]:
+def batch_norm_weight_gradient(d_h: Array, cache: BatchNormCache) -> tuple[Array, Array]:
     """Derivatives by γ and β, summed over everything but the channels."""
-    axes = tuple(range(d_h.ndim - 1))
-    return (d_h * normalised).sum(axis=axes), d_h.sum(axis=axes)
+    xp, rows, values, channels = xp_of(d_h), _rows(d_h), _rows(cache.values), d_h.shape[-1]
+    centre = _along(cache.mean, rows)
+
+    def products(part: slice) -> Array:
+        deviations = xp.subtract(values[part], centre, out=_fresh("deviations", rows[part]))
+        deviations *= rows[part]
+        return deviations
+
+    return _sum(rows, channels, products) / cache.deviation, _sum(rows, channels, lambda part: rows[part])
 
 
 def frozen_scale(gamma: Array, beta: Array, mean: Array, variance: Array) -> tuple[Array, Array]:
@@ -79,3 +122,33 @@ def frozen_scale(gamma: Array, beta: Array, mean: Array, variance: Array) -> tup
     """
     scale = gamma / (variance + variance.dtype.type(EPSILON)) ** 0.5
     return scale, beta - mean * scale
+
+
+def _rows(v: Array) -> Array:
+    """The values with the last two axes, positions and channels, as one."""
+    return v.reshape(-1, v.shape[-2] * v.shape[-1]) if v.ndim > 2 else v
+
+
+def _along(numbers: Array, rows: Array) -> Array:
+    """A number for each channel, as often as there are positions in a row."""
+    return xp_of(numbers).tile(numbers, rows.shape[1] // len(numbers))
+
+
+def _parts(rows: Array) -> list[slice]:
+    size = ACTIVITY_BYTES // (4 * rows.shape[1]) if isinstance(rows, np.ndarray) else len(rows)
+    return list(blocks(len(rows), size))
+
+
+def _fresh(slot: str, like: Array) -> Array:
+    return scratch(slot, like.shape, like)
+
+
+def _sum(rows: Array, channels: int, of: Callable[[slice], Array]) -> Array:
+    """Sum what `of` makes of each block over everything but the channels, in the order of the blocks."""
+    xp = xp_of(rows)
+
+    def add(part: slice) -> Array:
+        block = of(part)
+        return (xp.ones(len(block), dtype=block.dtype) @ block).reshape(-1, channels).sum(axis=0)
+
+    return xp.stack(run_lanes(add, _parts(rows))).sum(axis=0)

@@ -187,7 +187,7 @@ class BatchNormLearning:
 
     def weight_gradient(self, d_h: Array, cache: BatchNormCache) -> dict[str, Array]:
         """Return the derivatives by gamma and beta."""
-        d_gamma, d_beta = batch_norm_weight_gradient(d_h, cache.normalised)
+        d_gamma, d_beta = batch_norm_weight_gradient(d_h, cache)
         return {"gamma": d_gamma, "beta": d_beta}
 
 

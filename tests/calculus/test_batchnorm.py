@@ -41,7 +41,7 @@ def test_its_derivatives_go_through_the_batchs_own_statistics():
         return float((batch_norm(v, gamma, beta)[0] * CREDIT).sum())
 
     _, cache = batch_norm(V, GAMMA, BETA)
-    d_gamma, d_beta = batch_norm_weight_gradient(CREDIT, cache.normalised)
+    d_gamma, d_beta = batch_norm_weight_gradient(CREDIT, cache)
     assert check_gradient(lambda v: credited(v=v), batch_norm_input_gradient(CREDIT, cache), V).error < 1e-6
     assert check_gradient(lambda gamma: credited(gamma=gamma), d_gamma, GAMMA).error < 1e-6
     assert check_gradient(lambda beta: credited(beta=beta), d_beta, BETA).error < 1e-6
@@ -57,10 +57,10 @@ def test_frozen_with_the_batchs_own_statistics_it_is_the_same_map():
 def test_every_device_normalises_the_same_way(xp_device, dtype):
     v, gamma, beta, credit = (to_device(array.astype(dtype)) for array in (V, GAMMA, BETA, CREDIT))
     h, cache = batch_norm(v, gamma, beta)
-    found = h, batch_norm_input_gradient(credit, cache), *batch_norm_weight_gradient(credit, cache.normalised)
+    found = h, batch_norm_input_gradient(credit, cache), *batch_norm_weight_gradient(credit, cache)
     found += frozen_scale(gamma, beta, cache.mean, cache.variance)
     expected_h, host = batch_norm(V, GAMMA, BETA)
-    expected = expected_h, batch_norm_input_gradient(CREDIT, host), *batch_norm_weight_gradient(CREDIT, host.normalised)
+    expected = expected_h, batch_norm_input_gradient(CREDIT, host), *batch_norm_weight_gradient(CREDIT, host)
     expected += frozen_scale(GAMMA, BETA, host.mean, host.variance)
     for one, other in zip(found, expected, strict=True):
         assert type(one) is xp_device.ndarray
