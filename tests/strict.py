@@ -10,7 +10,7 @@ It is no subclass of ``numpy.ndarray`` because :mod:`minicereb.backend` takes th
 
 import sys
 from dataclasses import replace
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -132,6 +132,7 @@ class _Library(ModuleType):
         return StrictArray(np.array(value._inside if isinstance(value, StrictArray) else value, dtype=dtype))
 
     asarray = array
+    lib = SimpleNamespace(stride_tricks=SimpleNamespace(as_strided=_guarded(np.lib.stride_tricks.as_strided)))
 
     def __getattr__(self, name):
         value = getattr(np, name)

@@ -57,15 +57,19 @@ def convolution(x: Array, weight: Array, bias: Array, stride: int = 1, padding: 
     -------
     array, shape (batch, height of the output, width of the output, outputs)
     """
-    window = _window(weight, stride, padding)
-    sides = window.positions(*x.shape[1:3])
-    v = xp_of(x).empty((len(x), *sides, len(weight)), dtype=x.dtype)
-    matrix = weight.reshape(len(weight), -1)
+    return _seen(x, weight, bias, _window(weight, stride, padding))
+
+
+def _seen(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
+    xp, outputs, sides = xp_of(x), len(weight), window.positions(*x.shape[1:3])
+    v = xp.empty((len(x), *sides, outputs), dtype=x.dtype)
+    matrix = weight.reshape(outputs, -1)
+    along = None if bias is None else xp.tile(bias, sides[1])  # long rows: NumPy adds a short one many times over slowly
 
     def respond(part: slice) -> None:
-        rows = v[part].reshape(-1, len(weight))
-        xp_of(x).matmul(laid_out(x[part], window), matrix.T, out=rows)
-        rows += bias
+        xp.matmul(laid_out(x[part], window), matrix.T, out=v[part].reshape(-1, outputs))
+        if along is not None:
+            v[part].reshape(-1, len(along))[...] += along
 
     run_lanes(respond, _parts(len(x), sides))
     return v
@@ -87,6 +91,9 @@ def convolution_input_gradient(d_v: Array, weight: Array, sides: tuple[int, int]
     array, shape (batch, height, width, channels)
     """
     xp, window = xp_of(d_v), _window(weight, stride, padding)
+    if stride == 1 and window.height == window.width > padding:  # then it is itself a convolution, with the kernel turned round
+        turned = xp.ascontiguousarray(weight[:, ::-1, ::-1].transpose(3, 1, 2, 0))
+        return _seen(d_v, turned, None, window._replace(padding=window.height - 1 - padding))
     d_x = xp.empty((len(d_v), *sides, weight.shape[3]), dtype=d_v.dtype)
     matrix = weight.reshape(len(weight), -1)
 
@@ -121,11 +128,17 @@ def convolution_weight_gradient(
 
     def add(lane: list[slice], total: Array) -> None:
         for part in lane:
-            total += xp_of(x).dot(d_v[part].reshape(-1, outputs).T, laid_out(x[part], window))
+            share = scratch("share", total.shape, total)
+            total += xp_of(x).dot(d_v[part].reshape(-1, outputs).T, laid_out(x[part], window), out=share)
+
+    def credit(part: slice) -> Array:
+        rows = d_v[part].reshape(-1, outputs)
+        return xp_of(x).ones(len(rows), dtype=rows.dtype) @ rows
 
     shape = outputs, window.height * window.width * channels
-    d_weight = sum_lanes(add, _parts(len(x), d_v.shape[1:3]), shape, x)
-    return d_weight.reshape(outputs, window.height, window.width, channels), d_v.sum(axis=(0, 1, 2))
+    parts = _parts(len(x), d_v.shape[1:3])
+    d_weight, d_bias = sum_lanes(add, parts, shape, x), xp_of(x).stack(run_lanes(credit, parts)).sum(axis=0)
+    return d_weight.reshape(outputs, window.height, window.width, channels), d_bias
 
 
 def _window(weight: Array, stride: int, padding: int) -> Window:
@@ -150,17 +163,17 @@ def laid_out(x: Array, window: Window) -> Array:
     down, across = window.positions(height, width)
     padded, stride = _padded(x, window.padding), window.stride
     rows = scratch("windows", (batch * down * across, window.height * window.width * channels), x)
-    each = rows.reshape(batch, down, across, window.height, window.width, channels)
-    for i in range(window.height):
-        for j in range(window.width):
-            each[:, :, :, i, j] = padded[:, i : i + stride * down : stride, j : j + stride * across : stride]
+    image, row, pixel, number = padded.strides
+    shape = batch, down, across, window.height, window.width * channels  # a row of a window lies together
+    steps = image, stride * row, stride * pixel, row, number
+    rows.reshape(shape)[...] = xp_of(x).lib.stride_tricks.as_strided(padded, shape, steps)
     return rows
 
 
 def _padded(x: Array, padding: int) -> Array:
     """Images with zeros around them, in memory of this thread's."""
     if padding == 0:
-        return x
+        return xp_of(x).ascontiguousarray(x)
     batch, height, width, channels = x.shape
     shape = batch, height + 2 * padding, width + 2 * padding, channels
     padded = scratch("padded", (batch, int(np.prod(shape[1:]))), x).reshape(shape)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from minicereb.backend import Array, xp_of
+import numpy as np
+
+from minicereb.backend import ACTIVITY_BYTES, Array, blocks, run_lanes, xp_of
 from minicereb.errors import InputError
 
 
@@ -26,13 +28,19 @@ def max_pool(x: Array, size: int) -> tuple[Array, Array]:
     xp = xp_of(x)
     if not 1 <= size <= min(*x.shape[1:3], 15):
         raise InputError("pool size", size, f"a whole number from 1 to the {x.shape[1]} x {x.shape[2]} pixels, 15 at most")
-    places = _places(x, size)
-    h = next(places).copy()
+    rows, columns = x.shape[1] // size, x.shape[2] // size
+    h = xp.empty((len(x), rows, columns, x.shape[3]), dtype=x.dtype)
     winner = xp.zeros(h.shape, dtype=xp.uint8)
-    for number, pixel in enumerate(places, 1):
-        better = pixel > h
-        xp.maximum(h, pixel, out=h)
-        winner[better] = number
+
+    def pool(part: slice) -> None:
+        places = _places(x[part], size)
+        h[part] = next(places)
+        for number, pixel in enumerate(places, 1):
+            better = pixel > h[part]
+            xp.maximum(winner[part], better * xp.uint8(number), out=winner[part])
+            xp.maximum(h[part], pixel, out=h[part])
+
+    run_lanes(pool, _parts(x))
     return h, winner
 
 
@@ -53,9 +61,19 @@ def max_pool_input_gradient(d_h: Array, winner: Array, size: int, sides: tuple[i
     """
     xp = xp_of(d_h)
     d_x = xp.zeros((len(d_h), *sides, d_h.shape[3]), dtype=d_h.dtype)
-    for number, pixel in enumerate(_places(d_x, size)):
-        xp.multiply(d_h, winner == number, out=pixel)
+
+    def give_back(part: slice) -> None:
+        for number, pixel in enumerate(_places(d_x[part], size)):
+            xp.multiply(d_h[part], winner[part] == number, out=pixel)
+
+    run_lanes(give_back, _parts(d_x))
     return d_x
+
+
+def _parts(x: Array) -> list[slice]:
+    """Blocks of images that fit the cache."""
+    size = ACTIVITY_BYTES // (4 * max(1, x[:1].size)) if isinstance(x, np.ndarray) else len(x)
+    return list(blocks(len(x), size))
 
 
 def _places(x: Array, size: int) -> Iterator[Array]:

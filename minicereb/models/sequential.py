@@ -37,10 +37,11 @@ class Sequential:
     def weight_gradients(self, d_output: Array, caches: list[Any]) -> list[dict[str, Array]]:
         """Backpropagation ``[M-BP]``: each layer's weight gradients (empty where nothing learns), in the order of the layers."""
         gradients: list[dict[str, Array]] = []
+        first = next((index for index, layer in enumerate(self.layers) if hasattr(layer, "weight_gradient")), len(self.layers))
         for index in reversed(range(len(self.layers))):
             layer, cache = self.layers[index], caches[index]
             gradients.append(layer.weight_gradient(d_output, cache) if hasattr(layer, "weight_gradient") else {})
-            if index:
+            if index > first:
                 d_output = layer.input_gradient(d_output, cache)
         return gradients[::-1]
 
