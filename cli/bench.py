@@ -10,19 +10,21 @@ import numpy as np
 
 from minicereb.backend import execution
 from minicereb.bench import run_benchmarks
+from minicereb.bench.timing import PARTS
 from minicereb.cli.options import as_json, execution_options
 from minicereb.cli.output import StatusLine, print_json, print_table
 
 
 @click.command()
 @click.option("--peers", is_flag=True, help="Time PyTorch's forms of the same work in the same run.")
+@click.option("--only", type=click.Choice(PARTS), multiple=True, help="Part of the benchmarks; may be given again. Default: all.")
 @execution_options
 @as_json
-def bench(peers: bool, as_json: bool) -> None:
+def bench(peers: bool, only: tuple[str, ...], as_json: bool) -> None:
     """Time the engine's inner loops: medians of interleaved runs in one process."""
     line, rows = StatusLine(), []
     line.update("timing")
-    for row in run_benchmarks(peers):
+    for row in run_benchmarks(peers, only or PARTS):
         rows.append(row)
         line.update(f"timed {row.name}")
     line.close()
@@ -34,7 +36,7 @@ def bench(peers: bool, as_json: bool) -> None:
         print_json({"machine": machine, "rows": [asdict(row) for row in rows]})
         return
     print_table(
-        ("work", "ms", "floor ms", "over floor", "peer", "peer ms", "peer / ours"),
+        ("work", "ms", "floor ms", "over floor", "peer", "peer ms", "peer / ours", "peak MiB", "peer MiB"),
         [
             (
                 row.name,
@@ -44,6 +46,8 @@ def bench(peers: bool, as_json: bool) -> None:
                 row.peer or "-",
                 f"{1e3 * row.peer_seconds:.2f}" if row.peer_seconds else "-",
                 f"{row.peer_seconds / row.seconds:.1f}x" if row.peer_seconds else "-",
+                f"{row.peak / 2**20:.0f}" if row.peak else "-",
+                f"{row.peer_peak / 2**20:.0f}" if row.peer_peak else "-",
             )
             for row in rows
         ],

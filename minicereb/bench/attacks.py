@@ -37,7 +37,7 @@ def apgd_run(peers: bool) -> Contest:
     return Contest(
         f"APGD on the cross-entropy, {CELLS:,} cells, full wiring, {IMAGES} images, {STEPS} steps",
         lambda: list(attack_images(model, attack, images, labels, ids)),
-        product_floor(model, products),
+        product_floor(model.readout, products),
         f"{2 * products / 1e9:.0f} GFLOP at the rate of a matrix product",
         competitors,
     )

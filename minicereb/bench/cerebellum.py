@@ -8,7 +8,7 @@ import numpy as np
 
 from minicereb.attacks.objectives import objective_named
 from minicereb.attacks.sources import Landscape
-from minicereb.backend import to_device, xp_of
+from minicereb.backend import Array, to_device, xp_of
 from minicereb.bench.timing import Contest
 from minicereb.learning.optimizers import RMSprop
 from minicereb.learning.plasticity import DeltaRule
@@ -82,7 +82,7 @@ def pgd_step(peers: bool) -> Contest:
     return Contest(
         f"PGD step, {CELLS:,} cells, k = {PER_CELL}, {IMAGES} images",
         lambda: landscape.slope(x),
-        product_floor(model, products),
+        product_floor(model.readout, products),
         f"{2 * products / 1e9:.1f} GFLOP at the rate of a matrix product",
         competitors,
     )
@@ -95,9 +95,9 @@ def _copy(model: Cerebellum, moved: int) -> Callable[[], object]:
     return lambda: xp.copyto(target, source)
 
 
-def product_floor(model: Cerebellum, products: int) -> Callable[[], object]:
-    """Matrix products with so many multiply-adds, on the device of `model`."""
-    xp, side = xp_of(model.readout), 1024
+def product_floor(like: Array, products: int) -> Callable[[], object]:
+    """Matrix products with so many multiply-adds, where `like` lives."""
+    xp, side = xp_of(like), 1024
     a = xp.ones((side, side), dtype=xp.float32)
     rows = round(products / side**2)
     b = xp.ones((rows, side), dtype=xp.float32)

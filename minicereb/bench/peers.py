@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.backend import execution, to_numpy
+from minicereb.backend import execution, to_device, to_numpy
 from minicereb.errors import MinicerebError
 from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, Flat, MaxPool
+from minicereb.models.layers import Dense, ReLU
 from minicereb.models.noisy import NoisyNetwork
+from minicereb.models.sequential import Sequential
 
 
 def _torch() -> ModuleType:
@@ -198,3 +201,70 @@ def glr_iterations(
         return [torch.stack(arrays).sum(0) for arrays in zip(*parts, strict=True)]
 
     return {"PyTorch, whole batch": lambda: gradients(x, y), "PyTorch, image by image": one_by_one}
+
+
+def convolutional_network(model: Sequential) -> tuple[Any, list[tuple[np.ndarray, Any]]]:
+    """The layers of a convolutional network from :class:`minicereb.models.convolutional.Images` on, which they come after.
+
+    Returns
+    -------
+    network : torch.nn.Sequential
+        As while learning; channels first.
+    pairs : list of tuple
+        Each array of the model that learns, and the parameter here that begins with its numbers.
+    """
+    torch = _torch()
+    nn: Any = torch.nn
+    layers: list[Any] = []
+    pairs: list[tuple[np.ndarray, Any]] = []
+
+    class ChannelsLast(nn.Module):
+        """Images with their channels last, as ours have them."""
+
+        def forward(self, images: Any) -> Any:
+            return images.permute(0, 2, 3, 1)
+
+    makers: dict[type, Callable[[Any], Any]] = {
+        Convolution: lambda layer: nn.Conv2d(
+            layer.weight.shape[3], len(layer.weight), layer.weight.shape[1:3], layer.stride, layer.padding
+        ),
+        BatchNorm: lambda layer: nn.BatchNorm2d(len(layer.gamma)),
+        Dense: lambda layer: nn.Linear(*layer.weight.shape[::-1]),
+        ReLU: lambda layer: nn.ReLU(),
+        MaxPool: lambda layer: nn.MaxPool2d(layer.size),
+        Dropout: lambda layer: nn.Dropout(layer.rate),
+        Flat: lambda layer: nn.Sequential(ChannelsLast(), nn.Flatten()),
+    }
+    for layer in model.layers[1:]:
+        layers.append(makers[type(layer)](layer))
+        arrays = getattr(layer, "parameters", {}).values()
+        pairs += list(zip(map(to_numpy, arrays), layers[-1].parameters(), strict=True))
+    with torch.no_grad():
+        for array, parameter in pairs:
+            parameter.copy_(torch.tensor(np.moveaxis(array, -1, 1) if array.ndim > 2 else array))
+    return nn.Sequential(*layers).to(execution().device), pairs
+
+
+LAYOUTS = ("PyTorch", "PyTorch, channels last")
+
+
+def convolutional_steps(
+    model: Sequential, images: np.ndarray, credit: np.ndarray, layouts: tuple[str, ...] = LAYOUTS
+) -> dict[str, Callable[[], object]]:
+    """A batch forward and back to all weights, for images that are normalised already."""
+    torch, device, begins = _torch(), execution().device, model.layers[0]
+    pixels = to_numpy(begins.forward(to_device(images))[0])
+
+    def step_of(layout: str) -> Callable[[], object]:
+        form = torch.channels_last if layout == LAYOUTS[1] else torch.contiguous_format
+        network = convolutional_network(model)[0].to(memory_format=form)
+        x = torch.tensor(np.moveaxis(pixels, -1, 1), device=device).contiguous(memory_format=form)
+        d_outputs = torch.tensor(credit, device=device)
+
+        def step() -> object:
+            network.zero_grad()
+            return network(x).backward(d_outputs)
+
+        return step
+
+    return {layout: step_of(layout) for layout in layouts}

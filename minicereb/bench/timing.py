@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 
 from minicereb.backend import wait_for_device
 
@@ -27,6 +28,10 @@ class Contest:
         Other implementations of the same work, by name.
     repeats : int
         How often `ours` and each peer is called in a turn; the turn's time is divided by it.
+    turns : int
+        How often everything is timed.
+    peak : callable, optional
+        Bytes needed at most by a peer, named, or by ours (None), measured apart; None where that cannot be told.
     """
 
     name: str
@@ -35,6 +40,8 @@ class Contest:
     floor_name: str
     peers: dict[str, Callable[[], object]]
     repeats: int = 1
+    turns: int = 15
+    peak: Callable[[str | None], int | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,8 @@ class Row:
         What the floor is.
     peer : str or None
     peer_seconds : float or None
+    peak, peer_peak : int or None
+        Bytes of memory needed at most, where that was measured.
     """
 
     name: str
@@ -57,16 +66,18 @@ class Row:
     floor: str
     peer: str | None = None
     peer_seconds: float | None = None
+    peak: int | None = None
+    peer_peak: int | None = None
 
 
-def time_contest(contest: Contest, turns: int = 15) -> Iterator[Row]:
+def time_contest(contest: Contest) -> Iterator[Row]:
     """Run everything in a contest in turn and yield a row for each peer (one row without peers).
 
     A first, uncounted turn warms everything up. On a GPU each call is waited for.
     """
     everything = {"ours": contest.ours, "floor": contest.floor, **contest.peers}
     times: dict[str, list[float]] = {name: [] for name in everything}
-    for turn in range(turns + 1):
+    for turn in range(contest.turns + 1):
         for name, work in everything.items():
             work()  # the caches and threads of whoever came before are not ours to pay for
             wait_for_device()
@@ -77,13 +88,18 @@ def time_contest(contest: Contest, turns: int = 15) -> Iterator[Row]:
             if turn:
                 times[name].append((time.perf_counter() - began) / contest.repeats)
     median = {name: statistics.median(values) for name, values in times.items()}
+    peak = contest.peak or (lambda name: None)
+    own_peak = peak(None)
     for peer in contest.peers or [None]:
-        yield Row(contest.name, median["ours"], median["floor"], contest.floor_name, peer, median[peer] if peer else None)
+        measured = (peer, median[peer], own_peak, peak(peer)) if peer else (None, None, own_peak, None)
+        yield Row(contest.name, median["ours"], median["floor"], contest.floor_name, *measured)
 
 
-def run_benchmarks(peers: bool) -> Iterator[Row]:
-    """Run every benchmark, with PyTorch beside ours where `peers` asks for it."""
-    from minicereb.bench import attacks, cerebellum, glr
+PARTS = ("cerebellum", "attacks", "glr", "convolutional")
 
-    for contest in (*cerebellum.contests(peers), *attacks.contests(peers), *glr.contests(peers)):
-        yield from time_contest(contest)
+
+def run_benchmarks(peers: bool, parts: tuple[str, ...] = PARTS) -> Iterator[Row]:
+    """Run the benchmarks of these parts, with PyTorch beside ours where `peers` asks for it."""
+    for part in parts:
+        for contest in import_module(f"minicereb.bench.{part}").contests(peers):
+            yield from time_contest(contest)

@@ -1,7 +1,7 @@
 """Batch normalisation: each channel centred and scaled by its own mean and variance, of the batch or fixed.
 
-Passes over the values are taken in blocks that fit the cache, a row of positions at a time: a channel's number stands in its row as
-often as there are positions.
+Passes over the values are taken in blocks that fit the cache, a row of positions at a time: NumPy is slow over short rows, so a
+channel's number stands in its row as often as there are positions.
 """
 
 from __future__ import annotations

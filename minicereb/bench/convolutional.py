@@ -1,0 +1,175 @@
+"""The paper's VGG-11: a batch forward and back as in a step of learning, and each of its convolutions alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from minicereb.backend import Array, available_cores, configure, execution, run_lanes, to_device
+from minicereb.bench.cerebellum import CLASSES, product_floor
+from minicereb.bench.timing import Contest
+from minicereb.calculus.convolution import convolution, convolution_input_gradient, convolution_weight_gradient
+from minicereb.models.convolutional import Convolution, MaxPool, initial_convolutional
+from minicereb.models.layers import Dense
+from minicereb.models.sequential import Sequential
+from minicereb.randomness import generator
+
+STAGES, HIDDEN, DROPOUT = ((64, 64), (128, 128), (256, 256, 256, 256)), (1024, 1024), (0.25, 0.5)
+STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the network and its batch are; `width` multiplies the outputs of every layer."""
+
+    batch: int = 128
+    side: int = 32
+    width: float = 1.0
+    turns: int = 5
+
+
+QUICK = Size(batch=4, side=8, width=1 / 16, turns=1)
+
+
+def contests(peers: bool, size: Size = Size()) -> Iterator[Contest]:  # noqa: B008
+    """Yield the whole network, with PyTorch's two layouts of it if `peers`, then its convolutions from the first to the last."""
+    yield learning_step(peers, size)
+    yield from convolutions(size)
+
+
+def network_of(size: Size) -> tuple[Sequential, np.ndarray, np.ndarray]:
+    """The network, a batch of images, and a derivative by the outputs."""
+    stages = tuple(tuple(max(1, round(size.width * outputs)) for outputs in stage) for stage in STAGES)
+    model = initial_convolutional(
+        (size.side, size.side, 3),
+        CLASSES,
+        0,
+        stages=stages,
+        hidden=tuple(max(1, round(size.width * units)) for units in HIDDEN),
+        batch_norm=True,
+        dropout=DROPOUT,
+        normalisation=(np.full(3, 0.5), np.full(3, 0.25)),
+    )
+    rng = generator(0, "bench images")
+    images = rng.random((size.batch, 3 * size.side**2), dtype=np.float32)
+    return model, images, rng.standard_normal((size.batch, CLASSES), dtype=np.float32)
+
+
+def learning_step(peers: bool, size: Size) -> Contest:
+    """Outputs, and the derivatives by all weights: those by the pixels are not among them."""
+    model, images, credit = network_of(size)
+    competitors = {}
+    if peers:
+        from minicereb.bench import peers as torch_peers
+
+        competitors = torch_peers.convolutional_steps(model, images, credit)
+    products = 3 * sum(_multiply_adds(model, size)) - _multiply_adds(model, size)[0]
+    return Contest(
+        f"VGG-11 forward and back, width {size.width:g}, batch {size.batch}, {size.side} x {size.side} pixels",
+        ours_of(model, images, credit),
+        product_floor(to_device(credit), products),
+        f"{2 * products / 1e9:.1f} GFLOP at the rate of a matrix product",
+        competitors,
+        turns=size.turns,
+        peak=lambda name: peak_of(name, size),
+    )
+
+
+def ours_of(model: Sequential, images: np.ndarray, credit: np.ndarray) -> Callable[[], object]:
+    """A batch forward and back as :class:`minicereb.learning.backprop.Backpropagation` does it."""
+    x, d_outputs, turn = to_device(images), to_device(credit), iter(range(10**9))
+
+    def step(number: int) -> object:
+        bound = model.while_learning(0, number)
+        return bound.weight_gradients(d_outputs, bound.forward(x)[1])
+
+    return lambda: run_lanes(step, [next(turn)])
+
+
+def convolutions(size: Size) -> Iterator[Contest]:
+    """Each convolution of another shape: forward, and back to its input and its weights."""
+    model, _, _ = network_of(size)
+    rng, side, seen = generator(0, "bench convolutions"), size.side, set[tuple[int, tuple[int, ...]]]()
+    for layer in model.layers:
+        side = side // 2 if isinstance(layer, MaxPool) else side
+        if not isinstance(layer, Convolution) or (side, layer.weight.shape) in seen:
+            continue
+        seen.add((side, layer.weight.shape))
+        outputs, _, _, channels = layer.weight.shape
+        shapes = (size.batch, side, side, channels), (size.batch, side, side, outputs)
+        x, credit = (to_device(rng.standard_normal(shape, dtype=np.float32)) for shape in shapes)
+        yield _convolution(layer, x, credit, size.turns)
+
+
+def _convolution(layer: Convolution, x: Array, credit: Array, turns: int) -> Contest:
+    outputs, _, _, channels = layer.weight.shape
+    products = 3 * credit.size * layer.weight[0].size
+
+    def all_three() -> None:
+        convolution(x, layer.weight, layer.bias, layer.stride, layer.padding)
+        convolution_input_gradient(credit, layer.weight, x.shape[1:3], layer.stride, layer.padding)
+        convolution_weight_gradient(credit, x, layer.weight.shape[1:3], layer.stride, layer.padding)
+
+    return Contest(
+        f"convolution {channels} to {outputs}, {x.shape[1]} x {x.shape[2]} pixels, batch {len(x)}, and its derivatives",
+        all_three,
+        product_floor(credit, products),
+        f"{2 * products / 1e9:.1f} GFLOP at the rate of a matrix product",
+        {},
+        turns=turns,
+    )
+
+
+def _multiply_adds(model: Sequential, size: Size) -> list[int]:
+    """Of each layer with weights, forward, for the whole batch."""
+    side, found = size.side, []
+    for layer in model.layers:
+        side = side // 2 if isinstance(layer, MaxPool) else side
+        if isinstance(layer, (Convolution, Dense)):
+            found.append(size.batch * layer.weight.size * (side * side if isinstance(layer, Convolution) else 1))
+    return found
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------------
+
+
+def peak_of(name: str | None, size: Size) -> int | None:
+    """Bytes that two steps need at most beside the model, in a process of their own; None where the system does not say.
+
+    Parameters
+    ----------
+    name : str or None
+        A peer, or None for ours.
+    size : Size
+    """
+    if execution().device != "cpu" or _status("VmHWM") is None:
+        return None
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(_peak_here, name, size, min(execution().threads, available_cores())).result()
+
+
+def _peak_here(name: str | None, size: Size, threads: int) -> int | None:
+    configure(device="cpu", threads=threads)
+    model, images, credit = network_of(size)
+    if name is None:
+        step = ours_of(model, images, credit)
+    else:
+        from minicereb.bench import peers as torch_peers
+
+        step = torch_peers.convolutional_steps(model, images, credit, (name,))[name]
+    before = _status("VmRSS")
+    for _ in range(2):
+        step()
+    peak = _status("VmHWM")
+    return None if before is None or peak is None else max(0, peak - before)
+
+
+def _status(entry: str) -> int | None:
+    """Bytes that the system says of this process under this name."""
+    lines = STATUS.read_text(encoding="utf-8").splitlines() if STATUS.exists() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{entry}:")), None)
