@@ -33,13 +33,14 @@ class Size:
     turns: int = 5
 
 
+FULL = Size()
 QUICK = Size(batch=4, side=8, width=1 / 16, turns=1)
 
 
-def contests(peers: bool, size: Size = Size()) -> Iterator[Contest]:  # noqa: B008
+def contests(peers: bool) -> Iterator[Contest]:
     """Yield the whole network, with PyTorch's two layouts of it if `peers`, then its convolutions from the first to the last."""
-    yield learning_step(peers, size)
-    yield from convolutions(size)
+    yield learning_step(peers, FULL)
+    yield from convolutions(FULL)
 
 
 def network_of(size: Size) -> tuple[Sequential, np.ndarray, np.ndarray]:

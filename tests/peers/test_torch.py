@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
+from minicereb.bench.peers import convolutional_network
 from minicereb.calculus.batchnorm import batch_norm, batch_norm_input_gradient, batch_norm_weight_gradient
 from minicereb.calculus.convolution import convolution, convolution_input_gradient, convolution_weight_gradient
 from minicereb.calculus.pooling import max_pool, max_pool_input_gradient
 from minicereb.learning.backprop import Backpropagation
 from minicereb.learning.optimizers import Momentum
-from minicereb.models.convolutional import BatchNorm, Convolution, Images, MaxPool, initial_convolutional
-from minicereb.models.layers import Dense, ReLU
-from minicereb.models.sequential import Sequential
+from minicereb.models.convolutional import BatchNorm, initial_convolutional
 from minicereb.randomness import generator
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'minicereb[peers]'")
@@ -117,34 +116,6 @@ def test_batch_normalisation(shape, learning):
 # -- a whole network ---------------------------------------------------------------------------------------------------------
 
 
-class Rows(torch.nn.Module):
-    """Rows of numbers, channels last, as ours are."""
-
-    def forward(self, images):
-        return images.permute(0, 2, 3, 1).flatten(1)
-
-
-def peer_of(model):
-    """The same layers with the same numbers, and each parameter of ours beside its own."""
-    layers, pairs = [], []
-    for layer in model.layers:
-        if isinstance(layer, Convolution):
-            outputs, height, width, channels = layer.weight.shape
-            layers.append(torch.nn.Conv2d(channels, outputs, (height, width), layer.stride, layer.padding))
-        elif isinstance(layer, Dense):
-            layers.append(torch.nn.Linear(*layer.weight.shape[::-1]))
-        elif isinstance(layer, BatchNorm):
-            layers.append(torch.nn.BatchNorm2d(len(layer.gamma)))
-        else:
-            layers.append({ReLU: torch.nn.ReLU, MaxPool: lambda: torch.nn.MaxPool2d(2)}.get(type(layer), Rows)())
-        arrays = layer.parameters.values() if hasattr(layer, "parameters") else ()
-        pairs += zip(arrays, layers[-1].parameters(), strict=True)
-    with torch.no_grad():
-        for array, parameter in pairs:
-            parameter.copy_(channels_first(array) if array.ndim > 1 else torch.tensor(array))
-    return torch.nn.Sequential(*layers), pairs
-
-
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_steps_of_learning_with_momentum_and_weight_decay(batch_norm):
     """A stage of two convolutions and one of one; two steps, so that what the first leaves behind counts."""
@@ -158,8 +129,7 @@ def test_steps_of_learning_with_momentum_and_weight_decay(batch_norm):
         dropout=(0, 0),
         normalisation=(np.full(3, 0.4), np.full(3, 0.3)),
     )
-    peer, pairs = peer_of(Sequential(began.layers[1:]))
-    assert isinstance(began.layers[0], Images)
+    peer, pairs = convolutional_network(began)
     x, labels = generator(0, "images").random((32, 360), dtype=np.float32), generator(0, "labels").integers(0, 5, 32)
     rate, decay, l2 = 0.05, 0.9, 0.01
     rule = Backpropagation(began, Momentum(rate, decay), 16, l2=l2)

@@ -1,0 +1,71 @@
+"""The benchmarks of convolutional networks, in a tiny size: what they count, what they measure, what is printed of them."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from minicereb.bench import convolutional
+from minicereb.bench.convolutional import QUICK, Size
+from minicereb.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch):
+    monkeypatch.setattr(convolutional, "FULL", QUICK)
+
+
+def test_the_multiply_adds_are_those_of_vgg_11():
+    one = Size(batch=1)
+    counted = convolutional._multiply_adds(convolutional.network_of(one)[0], one)
+    stages = [1024 * 64 * 27, 1024 * 64 * 576, 256 * 128 * 576, 256 * 128 * 1152, 64 * 256 * 1152, *(3 * [64 * 256 * 2304])]
+    assert counted == [*stages, 4096 * 1024, 1024 * 1024, 1024 * 10]
+
+
+def test_a_step_gives_the_derivatives_by_every_parameter():
+    model, images, credit = convolutional.network_of(QUICK)
+    (gradients,) = convolutional.ours_of(model, images, credit)()
+    shapes = [{name: array.shape for name, array in layer.items()} for layer in gradients if layer]
+    learning = [layer.parameters for layer in model.layers if hasattr(layer, "parameters")]
+    assert shapes == [{name: array.shape for name, array in layer.items()} for layer in learning]
+
+
+def test_the_command_prints_the_network_with_its_memory_then_its_convolutions():
+    result = CliRunner().invoke(main, ["bench", "--only", "convolutional", "--json"])
+    assert result.exit_code == 0, result.output
+    network, *alone = json.loads(result.stdout)["rows"]
+    assert network["name"] == "VGG-11 forward and back, width 0.0625, batch 4, 8 x 8 pixels"
+    assert network["peak"] is None or network["peak"] >= 0
+    assert [row["name"].split(",")[0] for row in alone] == [
+        "convolution 3 to 4",
+        "convolution 4 to 4",
+        "convolution 4 to 8",
+        "convolution 8 to 8",
+        "convolution 8 to 16",
+        "convolution 16 to 16",
+    ]
+    assert all(row["seconds"] > 0 and row["floor_seconds"] > 0 and row["peer"] is None for row in (network, *alone))
+
+
+@pytest.mark.skipif(convolutional._status("VmRSS") is None, reason="the system does not say how much memory a process has")
+def test_memory_that_is_used_is_seen():
+    before = convolutional._status("VmRSS")
+    held = np.ones(64 << 20, dtype=np.uint8)
+    assert convolutional._status("VmRSS") - before > 60 << 20
+    assert convolutional._status("VmHWM") >= convolutional._status("VmRSS") - (4 << 20)
+    assert held.all()
+
+
+def test_pytorchs_forms_of_it_run():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'minicereb[peers]'")
+    from minicereb.bench import peers
+
+    threads = torch.get_num_threads()
+    try:
+        steps = peers.convolutional_steps(*convolutional.network_of(QUICK))
+        assert list(steps) == ["PyTorch", "PyTorch, channels last"]
+        for step in steps.values():
+            step()
+    finally:
+        torch.set_num_threads(threads)
