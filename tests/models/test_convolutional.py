@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minicereb.backend import to_device, to_numpy
+from minicereb.backend import configure, run_lanes, to_device, to_numpy
 from minicereb.calculus.check import check_gradient
 from minicereb.errors import InputError
 from minicereb.learning.backprop import Backpropagation, statistics_of
@@ -129,6 +129,30 @@ def test_every_device_computes_the_same(xp_device, dtype):
         assert type(array) is xp_device.ndarray
         assert array.dtype == dtype
         assert np.isfinite(to_numpy(array)).all()
+
+
+@pytest.mark.parametrize("learning", [False, True])
+def test_threads_change_no_bit(monkeypatch, learning):
+    monkeypatch.setattr("minicereb.calculus.convolution.POSITIONS", 50)
+    monkeypatch.setattr("minicereb.calculus.batchnorm.ACTIVITY_BYTES", 600)
+    monkeypatch.setattr("minicereb.calculus.pooling.ACTIVITY_BYTES", 600)
+    x, credit = images(9, dtype=np.float32)
+    found = []
+    for threads in (1, 2, 3):
+        configure(threads=threads)
+        bound = network(np.float32).while_learning(0, 1) if learning else network(np.float32)
+        (step,) = run_lanes(lambda x, bound=bound: bound.forward(x), [x])
+        outputs, caches = step
+        ((gradients, d_x),) = run_lanes(
+            lambda d, bound=bound, caches=caches: (
+                bound.weight_gradients(d, caches) if learning else [],
+                bound.input_gradient(d, caches),
+            ),
+            [credit],
+        )
+        found.append([outputs, d_x, *(array for layer in gradients for array in layer.values())])
+    for others in found[1:]:
+        assert all(np.array_equal(one, other) for one, other in zip(found[0], others, strict=True))
 
 
 def test_weights_begin_as_it_says():
