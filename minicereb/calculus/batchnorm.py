@@ -64,7 +64,7 @@ def batch_norm(v: Array, gamma: Array, beta: Array) -> tuple[Array, BatchNormCac
     variance = _sum(rows, channels, squares) / count
     deviation = (variance + variance.dtype.type(EPSILON)) ** 0.5
     scale = gamma / deviation
-    h = xp.empty_like(v)
+    h = xp.empty(v.shape, dtype=v.dtype)
     out, factor, shift = _rows(h), _along(scale, rows), _along(beta, rows)
 
     def normalise(part: slice) -> None:
@@ -81,7 +81,7 @@ def batch_norm_input_gradient(d_h: Array, cache: BatchNormCache) -> Array:
     xp, rows, values = xp_of(d_h), _rows(d_h), _rows(cache.values)
     d_gamma, d_beta = batch_norm_weight_gradient(d_h, cache)
     count = d_h.dtype.type(d_h.size // d_h.shape[-1])
-    d_v = xp.empty_like(d_h)
+    d_v = xp.empty(d_h.shape, dtype=d_h.dtype)
     out, centre, factor = _rows(d_v), _along(cache.mean, rows), _along(cache.scale, rows)
     along, shift = _along(cache.scale * d_gamma / (cache.deviation * count), rows), _along(cache.scale * d_beta / count, rows)
 

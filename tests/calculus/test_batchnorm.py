@@ -30,6 +30,19 @@ def test_every_channel_is_centred_and_scaled(shape):
     assert cache.variance == pytest.approx(variance)
 
 
+@pytest.mark.parametrize("size", [1, 300, 10**6])
+def test_blocks_and_the_order_in_memory_change_nothing(monkeypatch, size):
+    h, cache = batch_norm(V, GAMMA, BETA)
+    expected = h, batch_norm_input_gradient(CREDIT, cache), *batch_norm_weight_gradient(CREDIT, cache)
+    monkeypatch.setattr("minicereb.calculus.batchnorm.ACTIVITY_BYTES", size)
+    turned, credit = np.asfortranarray(V), np.asfortranarray(CREDIT)
+    h, cache = batch_norm(turned, GAMMA, BETA)
+    found = h, batch_norm_input_gradient(credit, cache), *batch_norm_weight_gradient(credit, cache)
+    assert np.array_equal(turned, V)
+    for one, other in zip(found, expected, strict=True):
+        assert np.allclose(one, other, rtol=0, atol=1e-12)
+
+
 def test_a_channel_that_does_not_vary_is_harmless():
     h, cache = batch_norm(np.full((4, 2), 7.0), np.ones(2), np.zeros(2))
     assert np.array_equal(h, np.zeros((4, 2)))
