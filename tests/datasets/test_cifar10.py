@@ -314,3 +314,14 @@ def test_an_archive_is_read_one_file_at_a_time():
     stream = cifar10.archived(packed(regular()), "it", IMAGES)
     assert io.BytesIO(next(stream)[1]).getbuffer().nbytes == WHOLE
     stream.close()
+
+
+def test_real_cifar10():
+    if any(store.find(file) is None for file in store.download_of("cifar10").files):
+        pytest.skip("CIFAR-10 is not on this machine: minicereb data fetch cifar10, or set MINICEREB_DATA")
+    data = cifar10.load()
+    assert (data.x_train.shape, data.x_test.shape) == ((50_000, 3072), (10_000, 3072))
+    assert list(data.y_train[:5]) == [6, 9, 9, 4, 1]
+    assert list(data.y_test[:5]) == [3, 8, 8, 0, 6]
+    assert [list(np.bincount(y)) for y in (data.y_train, data.y_test)] == [[5000] * 10, [1000] * 10]
+    assert np.abs(data.channel_statistics[0] - (0.4914, 0.4822, 0.4465)).max() < 1e-4  # the means that every tutorial subtracts
