@@ -29,6 +29,9 @@ from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
 from minicereb.learning.glr import LAST_LAYER
 from minicereb.learning.optimizers import OPTIMIZERS, SCHEDULES
 from minicereb.learning.training import CHOOSE_ON
+from minicereb.models.convolutional import vgg11
+
+AUGMENT = "Shift each image by up to 4 pixels and mirror half of them, anew in every epoch."
 
 
 @click.group()
@@ -43,7 +46,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--dataset",
             default="strokes",
             show_default=True,
-            help="mnist, mnist14, strokes, strokes14, digits or a path to an .npz file.",
+            help="mnist, mnist14, strokes, strokes14, digits, cifar10, or a path to an .npz file or to cifar-10-batches-bin.",
         ),
         click.option("--epochs", type=int, default=10, show_default=True),
         click.option(
@@ -164,15 +167,29 @@ def mlp(**options: Any) -> None:
 @click.option("--batch-size", type=int, default=64, show_default=True)
 @click.option("--learning-rate", type=float, default=1e-3, show_default=True)
 @click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="adam", show_default=True)
+@click.option("--augment/--no-augment", default=False, show_default=True, help=AUGMENT)
 @training_options
 def cnn(**options: Any) -> None:
     """Train a convolutional network by backpropagation."""
     stages = tuple(numbers("stages", stage, int, "32,64 or 32,64/128") for stage in options["stages"].split("/"))
-    dropout = numbers("dropout", options["dropout"], float, "0.25,0.5")
-    if len(dropout) != 2:
-        raise InputError("dropout", options["dropout"], "two numbers with a comma between, for example 0.25,0.5")
     hidden = numbers("hidden", options["hidden"], int, "128")
-    train_and_report(ConvolutionalModel(stages, hidden, options["batch_norm"], dropout, options["l2"]), options)
+    model = ConvolutionalModel(stages, hidden, options["batch_norm"], shares_silenced(options["dropout"]), options["l2"])
+    train_and_report(model, options)
+
+
+@train.command(context_settings={"default_map": {"epochs": 20, "schedule": "cosine", "dataset": "cifar10"}})
+@click.option("--width", type=float, default=1.0, show_default=True, help="Factor of the outputs of every layer but the last.")
+@click.option("--dropout", default="0.25,0.5", show_default=True, help="Silenced while learning, after pooling and dense layers.")
+@click.option("--l2", type=float, default=5e-4, show_default=True, help="Penalty ½ l2 Σθ² on the weights.")
+@click.option("--batch-size", type=int, default=128, show_default=True)
+@click.option("--learning-rate", type=float, default=0.05, show_default=True)
+@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="momentum", show_default=True)
+@click.option("--augment/--no-augment", default=True, show_default=True, help=AUGMENT)
+@training_options
+def vgg(**options: Any) -> None:
+    """Train the VGG-11 of the cerebellum paper's code by backpropagation."""
+    stages, hidden = vgg11(options["width"])
+    train_and_report(ConvolutionalModel(stages, hidden, True, shares_silenced(options["dropout"]), options["l2"]), options)
 
 
 # Where 100 are not what an estimator needs: one of flip or resample is worth more than that.
@@ -232,6 +249,14 @@ def numbers(setting: str, text: str, kind: type, example: str) -> tuple[Any, ...
         raise InputError(setting, text, f"numbers with commas between, for example {example}") from None
 
 
+def shares_silenced(text: str) -> tuple[float, float]:
+    """Read the two shares of ``--dropout``; :class:`InputError` for anything else."""
+    dropout = numbers("dropout", text, float, "0.25,0.5")
+    if len(dropout) != 2:
+        raise InputError("dropout", text, "two numbers with a comma between, for example 0.25,0.5")
+    return dropout
+
+
 def adversary_of(options: dict[str, Any], objective: str) -> Adversary | None:
     """Return whom the options say to learn against, or None; :class:`InputError` if they say how but not within which bound."""
     given = {name: options[f"adversarial_{name}"] for name in ("step_size", "steps", "objective")}
@@ -249,7 +274,13 @@ def train_and_report(model: Model, options: dict[str, Any], adversary: Adversary
     """Train, with progress, and print what came of it."""
     dataset = datasets.load(options["dataset"])
     names = ("batch_size", "epochs", "learning_rate", "optimizer", "seed", "validation", "keep", "choose_on", "schedule")
-    config = Train(model, Data(dataset.name, dataset.sha256), **{name: options[name] for name in names}, adversary=adversary)
+    config = Train(
+        model,
+        Data(dataset.name, dataset.sha256),
+        **{name: options[name] for name in names},
+        adversary=adversary,
+        augment=options.get("augment", False),
+    )
     out = options["out"] or Path("runs") / run_name(config)
     run = train_with_progress(config, dataset, out)
     result = run.result or {}

@@ -234,12 +234,7 @@ EQUATIONS = (
         "u unit roundoff, n terms of the sum",
         "Higham (2002), Sec. 3.1; for n > 36 Higham and Mary (2019), Theorem 2.4, with λ = 6",
     ),
-    Equation(
-        "M-CERTIFY",
-        "min_{j≠y} (bound below z_y - z_j) - rounding > 0",
-        "over the ball around x; z outputs, y label",
-        "definition",
-    ),
+    Equation("M-CERTIFY", "min_{j≠y} (bound below z_y - z_j) - rounding > 0", "over the ball; z outputs, y label", "definition"),
     Equation(
         "M-SMOOTH",
         "‖Wδ‖₂ < ½σ (Φ⁻¹(p_A) - Φ⁻¹(p_B)),  ‖Wδ‖₂ ≤ ‖W‖₂‖δ‖₂,  ‖Wδ‖₂ ≤ ‖δ‖_∞ √(Σ_a ‖w_a‖₁²)",

@@ -8,7 +8,7 @@ import time
 import zlib
 from urllib.parse import urlsplit
 
-from minicereb.datasets.store import DataFile, FileReport, decompressed, download_of, examine, find, place_file, sha256
+from minicereb.datasets.store import DataFile, FileReport, content_of, download_of, examine, find, place_file, sha256
 from minicereb.errors import DataError, MinicerebError
 
 ROUNDS = 3  # times that every mirror is tried
@@ -102,7 +102,7 @@ def _reason(error: Exception) -> str:
 
 
 def _download(file: DataFile, mirror: str) -> bytes:
-    """Return the decompressed, checked content that one mirror gives; OSError or :class:`DataError` if it cannot."""
+    """Return the checked content that one mirror gives; OSError or :class:`DataError` if it cannot."""
     import pooch
 
     progress = Progress(f"{file.name} from {urlsplit(mirror).netloc}") if sys.stderr.isatty() else None
@@ -114,7 +114,7 @@ def _download(file: DataFile, mirror: str) -> bytes:
             progress.close()
     received.seek(0)
     try:
-        content = decompressed(received, limit=file.bytes)
+        content = content_of(file, received)
     except (EOFError, OSError, zlib.error) as error:
         raise DataError(f"what it sent cannot be decompressed ({error})") from error
     if sha256(content) != file.sha256:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
-from minicereb.datasets import digits, mnist, npz, pooled, store, strokes
+from minicereb.datasets import cifar10, digits, mnist, npz, pooled, store, strokes
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import InputError
 
@@ -15,6 +16,7 @@ _LOADERS = {
     "strokes": strokes.load,
     "strokes14": pooled.strokes14,
     "digits": digits.load,
+    "cifar10": cifar10.load,
 }
 _OPTIONS = {"strokes": ("train", "test", "size", "seed"), "strokes14": ("train", "test", "seed")}
 
@@ -38,7 +40,8 @@ def load(name: str, **options: Any) -> Dataset:
     Parameters
     ----------
     name : str
-        ``"mnist"``, ``"mnist14"``, ``"strokes"``, ``"strokes14"``, ``"digits"``, or the path of a file that ends in ``.npz``.
+        ``"mnist"``, ``"mnist14"``, ``"strokes"``, ``"strokes14"``, ``"digits"``, ``"cifar10"``, the path of a file that ends
+        in ``.npz``, or that of a folder with the files of CIFAR-10's binary version.
     **options
         For ``"strokes"`` alone: ``train``, ``test``, ``size``, ``seed`` (see :func:`minicereb.datasets.strokes.load`); for
         ``"strokes14"`` the same without ``size``.
@@ -62,18 +65,25 @@ def load(name: str, **options: Any) -> Dataset:
         return _LOADERS[name](**options)
     if str(name).lower().endswith(".npz"):
         return npz.load(name)
-    raise InputError("dataset", name, f"{', '.join(_LOADERS)} or a path to an .npz file")
+    if os.path.isdir(name) or os.path.basename(name) == cifar10.FOLDER:
+        return cifar10.load_folder(name)
+    raise InputError("dataset", name, f"{', '.join(_LOADERS)}, or a path to an .npz file or to {cifar10.FOLDER}")
 
 
 def describe() -> list[Description]:
     """Return a row for each data set that has a name."""
-    download = store.download_of("mnist")
-    found = [store.find(file) for file in download.files]
-    where = str(found[0].parent) if found[0] and all(found) else "not here: minicereb data fetch mnist"
+    mnist, cifar = (store.download_of(name) for name in ("mnist", "cifar10"))
+    where, archive = _where(mnist), _where(cifar)
     return [
-        Description("mnist", download.title, 60_000, 10_000, (28, 28), download.licence, where),
-        Description("mnist14", "all of MNIST, 2x2 pixels averaged, split 6:4", 42_000, 28_000, (14, 14), download.licence, where),
+        Description("mnist", mnist.title, 60_000, 10_000, (28, 28), mnist.licence, where),
+        Description("mnist14", "all of MNIST, 2x2 pixels averaged, split 6:4", 42_000, 28_000, (14, 14), mnist.licence, where),
         Description("strokes", "digits from our own pen, any number and size", 6_000, 1_000, (28, 28), "as minicereb", "drawn"),
         Description("strokes14", "strokes, 2x2 pixels averaged, any number", 6_000, 1_000, (14, 14), "as minicereb", "drawn"),
         Description("digits", "8x8 grey images of handwritten digits", 1_437, 360, (8, 8), "CC BY 4.0 (UCI)", "scikit-learn"),
+        Description("cifar10", cifar.title, 50_000, 10_000, (32, 32, 3), cifar.licence, archive),
     ]
+
+
+def _where(download: store.Download) -> str:
+    found = [store.find(file) for file in download.files]
+    return str(found[0].parent) if found[0] and all(found) else f"not here: minicereb data fetch {download.name}"

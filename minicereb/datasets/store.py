@@ -1,7 +1,7 @@
 """Where downloaded data lie, and whether they are what they should be.
 
-Whatever its name or compression, a file is known by the SHA-256 of its decompressed content. The data sets that can be
-downloaded, with their files and mirrors, are listed in ``data/registry.json``.
+Whatever its name or compression, a file is known by the SHA-256 of its decompressed content, an archive by that of its own bytes.
+The data sets that can be downloaded, with their files and mirrors, are listed in ``data/registry.json``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import functools
 import gzip
 import hashlib
 import importlib.resources
+import io
 import json
 import os
 import zlib
@@ -27,13 +28,17 @@ CHECKOUT = Path(__file__).parents[2]  # the folder of the project, unless minice
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file that can be downloaded: its size and SHA-256 when decompressed, and the addresses that offer it as gzip."""
+    """A file that can be downloaded: its size and SHA-256 when decompressed, and the addresses that offer it as gzip.
+
+    An archive, which holds several files, is kept as it comes: size and SHA-256 are those of the archive.
+    """
 
     dataset: str
     name: str
     bytes: int
     sha256: str
     mirrors: tuple[str, ...]
+    archive: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ def parse_registry(entries: dict) -> dict[str, Download]:
             entry["title"],
             entry["licence"],
             entry["source"],
-            tuple(DataFile(name, file["name"], file["bytes"], file["sha256"], tuple(file["mirrors"])) for file in entry["files"]),
+            tuple(DataFile(name, **(file | {"mirrors": tuple(file["mirrors"])})) for file in entry["files"]),
         )
         for name, entry in entries.items()
     }
@@ -123,9 +128,10 @@ def user_cache() -> Path:
 
 def find(file: DataFile) -> Path | None:
     """Return where a file lies, plain or as gzip, or None; its content is not looked at."""
+    names = (file.name,) if file.archive else (file.name, f"{file.name}.gz")
     for place in places():
         for folder in (place / file.dataset, place):
-            for path in (folder / file.name, folder / f"{file.name}.gz"):
+            for path in (folder / name for name in names):
                 if os.path.isfile(path):  # unlike Path.is_file, quiet about a folder that may not be entered
                     return path
     return None
@@ -158,7 +164,7 @@ def examine(file: DataFile, path: Path) -> tuple[FileReport, bytes]:
     """Compare what lies at `path` with what should be there; the content is empty unless it is the right one."""
     try:
         with open(path, "rb") as stored:
-            content = decompressed(stored, limit=file.bytes)
+            content = content_of(file, stored)
     except EOFError:
         return FileReport(file, "truncated", path, "the compressed file ends too early"), b""
     except (gzip.BadGzipFile, zlib.error) as error:
@@ -172,6 +178,11 @@ def examine(file: DataFile, path: Path) -> tuple[FileReport, bytes]:
     if sha256(content) != file.sha256:
         return FileReport(file, "altered", path, f"its SHA-256 is not {file.sha256}"), b""
     return FileReport(file, "ok", path), content
+
+
+def content_of(file: DataFile, stored: IO[bytes]) -> bytes:
+    """Return what is known by size and SHA-256, but not more than one byte too many; raises what :func:`decompressed` does."""
+    return stored.read(file.bytes + 1) if file.archive else decompressed(stored, limit=file.bytes)
 
 
 def decompressed(file: IO[bytes], limit: int) -> bytes:
@@ -247,8 +258,11 @@ def _known_files_of_folder(folder: Path, known: dict[str, DataFile]) -> list[tup
 
 def _known_file(path: Path, known: dict[str, DataFile]) -> tuple[DataFile, Path, bytes]:
     try:
+        limit = max(file.bytes for file in known.values())
         with open(path, "rb") as source:
-            content = decompressed(source, limit=max(file.bytes for file in known.values()))
+            content = source.read(limit + 1)
+        if sha256(content) not in known:
+            content = decompressed(io.BytesIO(content), limit)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} is truncated or altered ({error}); fetch it again") from error
     except OSError as error:

@@ -72,12 +72,8 @@ class CerebellumModel:
         require(self.wiring in KINDS, "wiring", self.wiring, ", ".join(KINDS))
         require(self.cells >= 1, "cells", self.cells, "a whole number of at least 1")
         if self.wiring == "full":
-            require(
-                self.inputs_per_cell is None,
-                "inputs-per-cell",
-                self.inputs_per_cell,
-                "nothing: in full wiring every cell has all",
-            )
+            none = self.inputs_per_cell is None
+            require(none, "inputs-per-cell", self.inputs_per_cell, "nothing: in full wiring every cell has all")
         elif self.inputs_per_cell is None or self.inputs_per_cell < 1:
             raise InputError("inputs-per-cell", self.inputs_per_cell, f"a whole number of at least 1 for {self.wiring} wiring")
         require(not self.replacement or self.wiring == "random", "replacement", self.replacement, "only with --wiring random")
@@ -179,23 +175,15 @@ class NoisyModel:
     learn_scale: bool = False
 
     def __post_init__(self) -> None:
-        require(
-            len(self.hidden) >= 1 and all(u >= 1 for u in self.hidden),
-            "hidden",
-            list(self.hidden),
-            "at least one layer of at least 1",
-        )
+        able = len(self.hidden) >= 1 and all(units >= 1 for units in self.hidden)
+        require(able, "hidden", list(self.hidden), "at least one layer of at least 1")
         Activation(self.activation, self.slope)
         loss_named(self.loss)
         estimator_named(self.estimator, self.last_layer)
         if self.noise == "none":
             require(not self.noise_scale, "noise-scale", self.noise_scale, "nothing without noise")
-            require(
-                self.estimator == "backprop",
-                "noise",
-                self.noise,
-                f"a law of noise, or --estimator backprop; not {self.estimator}",
-            )
+            able = self.estimator == "backprop"
+            require(able, "noise", self.noise, f"a law of noise, or --estimator backprop; not {self.estimator}")
             require(self.replications == 1, "replications", self.replications, "1 without noise: all are alike")
             require(not self.learn_scale, "learn-scale", self.learn_scale, "used with noise")
         else:
@@ -280,6 +268,8 @@ class Train:
     adversary : Adversary, optional
         Who attacks the images before they are learned from, and those held out before the best epoch is chosen ``[M-ADV]``;
         for perceptrons and the delta rule.
+    augment : bool
+        Whether each image is shifted and mirrored anew in every epoch before it is learned from; for convolutional networks.
     """
 
     model: Model
@@ -294,6 +284,7 @@ class Train:
     choose_on: str = field(default="validation", metadata={"added": True})
     schedule: str = field(default="constant", metadata={"added": True})
     adversary: Adversary | None = field(default=None, metadata={"added": True})
+    augment: bool = field(default=False, metadata={"added": True})
 
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, "batch-size", self.batch_size, "a whole number of at least 1")
@@ -310,6 +301,8 @@ class Train:
         if self.adversary is not None and not isinstance(self.model, PerceptronModel):
             able = isinstance(self.model, CerebellumModel) and self.model.rule == "delta"
             require(able, "adversarial", self.adversary.epsilon, "nothing: only perceptrons and the delta rule learn so")
+        able = isinstance(self.model, ConvolutionalModel)
+        require(able or not self.augment, "augment", self.augment, "used with convolutional networks only")
 
 
 def describe(train: Train) -> str:

@@ -37,6 +37,10 @@ class Laboratory:
         self._models: dict[Train, Any] = {}
         self._neighbours = Neighbours(out)
 
+    def look_again(self) -> None:
+        """See every folder beside this one that there is by now: other processes may rely on what is in them."""
+        self._neighbours.look_again()
+
     def train(self, config: Train) -> Generator[str, None, None]:
         """Train, unless that is done already, yielding the progress in words."""
         if self.is_trained(config):

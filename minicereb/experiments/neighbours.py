@@ -65,6 +65,10 @@ class Neighbours:
             self._read[path] = state, read(Path(path))
         return self._read[path][1]
 
+    def look_again(self) -> None:
+        """See every folder that there is by now."""
+        self._looked = float("-inf")
+
     def _look(self) -> None:
         """See which folders there are, unless that was just done."""
         if time.monotonic() - self._looked < SECONDS_BETWEEN_LOOKS:

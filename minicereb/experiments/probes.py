@@ -80,7 +80,7 @@ class Probes:
             cells = config.model.cells
             return self._closed_form(config, len(split.training)), memory + 16 * cells * cells, disk
         began, first, last = 0.0, 0, 0
-        for position, done in train(learner, split, 1, config.seed, Position(), {}):
+        for position, done in train(learner, split, 1, config.seed, Position(), {}, config.augment):
             wait_for_device()
             if not began:  # the first batches also fetch memory and code
                 began, first = time.perf_counter(), position.seen

@@ -179,7 +179,8 @@ def _train(config: Train, split: Split, learner: Learner, folder: Path) -> Gener
         _write_checkpoint(checkpoint, learner, position, best, metrics, seconds + time.monotonic() - began)
 
     try:
-        for position, done in train(learner, split, config.epochs, config.seed, position, best):  # noqa: B020
+        events = train(learner, split, config.epochs, config.seed, position, best, config.augment)
+        for position, done in events:
             if done is not None:
                 metrics.append(asdict(done))
                 _write_metrics(folder, metrics)

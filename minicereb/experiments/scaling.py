@@ -262,6 +262,7 @@ def work(order: Order) -> str | None:
             backend.configure(order.device, threads, max(order.memory, 16_000_000))
             backend.keep_blas_to(threads)
             laboratory, looked = _laboratory(order.dataset, order.sha256, order.out), time.monotonic()
+            laboratory.look_again()  # what the job stands on may be in a folder that the study has seen and this worker not
             with closing(do_job(order.job, laboratory)) as steps:
                 for _ in steps:
                     if _orphaned.is_set():

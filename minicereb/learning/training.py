@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from minicereb.backend import Array, blocks, images_per_block, one_blas_thread, to_device, to_numpy
+from minicereb.datasets.augmentation import crop_and_flip
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import MinicerebError, require
@@ -144,7 +145,13 @@ def accuracy(model: Any, rows: np.ndarray, labels: np.ndarray, ids: np.ndarray |
 
 
 def train(
-    learner: Learner, split: Split, epochs: int, seed: int, position: Position, best: dict[str, Array]
+    learner: Learner,
+    split: Split,
+    epochs: int,
+    seed: int,
+    position: Position,
+    best: dict[str, Array],
+    augment: bool = False,
 ) -> Iterator[tuple[Position, EpochDone | None]]:
     """Train from `position` on, yielding the new position after every few batches and every epoch.
 
@@ -156,12 +163,15 @@ def train(
     epochs : int
         Passes over the training images.
     seed : int
-        Of the order in each epoch.
+        Of the order in each epoch, and of what `augment` does.
     position : Position
         Where to begin; ``Position()`` for the start.
     best : dict
         Filled with copies of the learner's arrays at the best epoch by accuracy on the images that `split` chooses on (the
         earliest, if several are equal; the last epoch, if these are none).
+    augment : bool
+        Whether each image is shifted and mirrored anew in every epoch before it is learned from
+        (:func:`~minicereb.datasets.augmentation.crop_and_flip`).
 
     Yields
     ------
@@ -181,10 +191,12 @@ def train(
         group = learner.batches_ahead * size
         while position.seen < len(order):
             ids = order[position.seen : position.seen + group]
-            labels = to_device(data.y_train[ids])
+            rows, labels = to_device(data.x_train[ids]), to_device(data.y_train[ids])
+            if augment:
+                rows = crop_and_flip(rows, data.image_shape, seed, position.epoch, to_device(ids))
             losses, hits = [], []  # read at the end of the group, so that a GPU is not waited for at every step
             with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told below, in one line
-                for batch, learned in enumerate(learner.learn(to_unit(to_device(data.x_train[ids])), labels)):
+                for batch, learned in enumerate(learner.learn(to_unit(rows), labels)):
                     losses.append(learned.loss.sum(dtype=np.float64))
                     hits.append((learned.outputs.argmax(axis=1) == labels[batch * size : (batch + 1) * size]).sum())
             loss, correct = sum(map(float, losses)), sum(map(int, hits))

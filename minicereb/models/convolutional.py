@@ -29,6 +29,7 @@ from minicereb.randomness import generator
 
 BYTES_A_RESPONSE = 24  # of a convolution: what it saw, its value before and after ReLU, credits, which are active
 STATISTICS_DECAY = 0.9  # of the moving averages that batch normalisation is fixed to
+VGG11_STAGES, VGG11_HIDDEN = ((64, 64), (128, 128), (256, 256, 256, 256)), (1024, 1024)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,6 +227,30 @@ class DropoutLearning:
     def input_gradient(self, d_h: Array, mask: Array) -> Array:
         """Return `d_h` of those that were not silenced."""
         return d_h * mask
+
+
+def vgg11(width: float) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
+    """Return the stages and the dense hidden layers of the VGG-11 of the cerebellum paper's code.
+
+    Parameters
+    ----------
+    width : float
+        Factor of the outputs of every layer but the last, each rounded to a whole number of at least 1.
+
+    Returns
+    -------
+    stages : tuple of tuple of int
+    hidden : tuple of int
+        Both as for :func:`initial_convolutional`.
+
+    References
+    ----------
+    Simonyan and Zisserman (2015), Very Deep Convolutional Networks for Large-Scale Image Recognition; fewer and narrower layers
+    here.
+    """
+    require(0 < width <= 16, "width", width, "a factor above 0, at most 16")
+    hidden, *stages = (tuple(max(1, round(width * size)) for size in sizes) for sizes in (VGG11_HIDDEN, *VGG11_STAGES))
+    return tuple(stages), hidden
 
 
 def initial_convolutional(

@@ -109,7 +109,7 @@ def curves(
     marked: bool = True,
     graded: bool = False,
 ) -> Figure:
-    """Draw lines, side by side in panels of the same scale.
+    """Draw lines, side by side in panels of the same scale; one legend beside them if their lines have the same names.
 
     Parameters
     ----------
@@ -127,7 +127,8 @@ def curves(
     graded : bool
         Whether the lines are steps of one quantity, and so are their colours, from dark to light. More than six always are.
     """
-    figure = Figure(figsize=(1 + 3.2 * len(panels), 3.2), dpi=120, layout="constrained")
+    together = len(panels) > 1 and len({tuple(lines) for _, lines in panels}) == 1 and len(panels[0][1]) > 1
+    figure = Figure(figsize=(1 + 3.2 * len(panels) + 1.4 * together, 3.2), dpi=120, layout="constrained")
     (row,) = figure.subplots(1, len(panels), squeeze=False, sharey=True)
     for axes, (title, lines) in zip(row, panels, strict=True):
         for colour, (name, (x, y, *bounds)) in zip(_colours(len(lines), graded), lines.items(), strict=True):
@@ -142,8 +143,10 @@ def curves(
         axes.set_title(title, fontsize=9)
         axes.set_xlabel(horizontal)
         axes.spines[["top", "right"]].set_visible(False)
-        if len(lines) > 1:
+        if len(lines) > 1 and not together:
             axes.legend(frameon=False, fontsize=8 if len(lines) <= len(COLOURS) else 6)
+    if together:
+        figure.legend(*row[0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside right upper")
     row[0].set_ylabel(vertical)
     if logarithmic_values:
         row[0].set_yscale("log")

@@ -66,6 +66,27 @@ def test_a_convolutional_network_is_trained_and_attacked(run, tmp_path):
         assert {"gamma_1", "mean_0", "variance_1"} <= set(exported.files)
 
 
+def test_a_vgg_learns_from_a_folder_in_the_layout_of_cifar10():
+    records = np.random.default_rng(0).integers(0, 256, (6, 10, 3073), dtype=np.uint8)
+    records[:, :, 0] = np.arange(10)
+    os.mkdir("mine")
+    for name, each in zip((*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"), records, strict=True):
+        each.tofile(f"mine/{name}.bin")
+    narrow = ("--dataset", "mine", "--width", "0.02", "--batch-size", "16", "--epochs", "2")
+    report = json.loads(succeed("train", "vgg", *narrow, "--json").stdout)
+    assert report["run"].startswith("runs/cnn-mine-")
+    config = json.loads(succeed("show", report["run"], "--json").stdout)["config"]
+    assert [config[name] for name in ("optimizer", "schedule", "augment")] == ["momentum", "cosine", True]
+    assert config["data"]["name"] == os.path.abspath("mine")
+    attacked = json.loads(succeed("attack", report["run"], "--method", "fgsm", "--epsilon", "0.03", "--json").stdout)
+    assert attacked["images"] == 10
+    os.truncate("mine/data_batch_2.bin", 3073)
+    result = invoke("train", "vgg", *narrow)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "data_batch_2.bin has 3073 bytes" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
 def test_the_default_folder_is_named_by_model_data_and_hash(tmp_path):
     report = json.loads(succeed("train", "mlp", "--hidden", "", "--epochs", "1", "--json").stdout)
     assert report["run"].startswith("runs/mlp-strokes-")
@@ -163,6 +184,9 @@ BAD = {
     "stages": (("train", "cnn", "--dataset", "strokes", "--stages", "8/8/8/8/8"), "stages: 5"),
     "an empty stage": (("train", "cnn", "--stages", "8//8"), "stages:"),
     "dropout": (("train", "cnn", "--dropout", "0.5"), "dropout: '0.5'"),
+    "width": (("train", "vgg", "--width", "0"), "width: 0.0"),
+    "a folder that is not there": (("train", "vgg", "--dataset", "there/cifar-10-batches-bin"), "is not a folder"),
+    "a folder of other things": (("train", "vgg", "--dataset", "/"), "lacks data_batch_1.bin"),
     "all are silenced": (("train", "cnn", "--dropout", "0.5,1"), "dropout:"),
     "l1": (("train", "mlp", "--l1", "-1"), "l1: -1.0"),
     "adversary": ((*TRAIN, "--adversarial", "0"), "adversarial: 0.0"),

@@ -18,8 +18,7 @@ CONTENT = b"0123456789" * 7
 def folder(tmp_path, monkeypatch):
     """A registry of one data set with one file; returns the folder in which it belongs."""
     file = store.DataFile("tiny", "labels", len(CONTENT), hashlib.sha256(CONTENT).hexdigest(), ("http://127.0.0.1:9/labels.gz",))
-    real = store.downloads()["mnist"]
-    registry = {"tiny": store.Download("tiny", "one file", "none", "here", (file,)), "mnist": real}
+    registry = {"tiny": store.Download("tiny", "one file", "none", "here", (file,))} | store.downloads()
     monkeypatch.setattr(store, "downloads", lambda: registry)
     monkeypatch.setattr(store, "places", lambda: [tmp_path / "data"])
     return tmp_path / "data" / "tiny"
@@ -32,10 +31,18 @@ def run(*arguments):
 def test_list(folder):
     result = run("list")
     assert result.exit_code == 0
-    for words in ("mnist", "60,000 + 10,000", "strokes", "digits", "minicereb data fetch mnist", ".npz"):
+    for words in (
+        "mnist",
+        "60,000 + 10,000",
+        "strokes",
+        "digits",
+        "minicereb data fetch mnist",
+        "minicereb data fetch cifar10",
+        ".npz",
+    ):
         assert words in result.output
     document = json.loads(run("list", "--json").output)
-    assert [row["name"] for row in document["datasets"]] == ["mnist", "mnist14", "strokes", "strokes14", "digits"]
+    assert [row["name"] for row in document["datasets"]] == ["mnist", "mnist14", "strokes", "strokes14", "digits", "cifar10"]
     assert document["datasets"][0]["image_shape"] == [28, 28]
 
 

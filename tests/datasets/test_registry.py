@@ -25,7 +25,7 @@ def test_a_path_is_a_name(tmp_path, own_arrays):
 
 @pytest.mark.parametrize("name", ["imagenet", "", "mine.npy"])
 def test_an_unknown_name_says_which_there_are(name):
-    with pytest.raises(InputError, match="mnist, mnist14, strokes, strokes14, digits or a path to an .npz file"):
+    with pytest.raises(InputError, match="strokes14, digits, cifar10, or a path to an .npz file or to cifar-10-batches-bin"):
         load(name)
 
 
@@ -42,7 +42,7 @@ def test_an_unknown_option_is_named(name, option):
 
 def test_descriptions_tell_the_truth():
     rows = {row.name: row for row in registry.describe()}
-    assert list(rows) == ["mnist", "mnist14", "strokes", "strokes14", "digits"]
+    assert list(rows) == ["mnist", "mnist14", "strokes", "strokes14", "digits", "cifar10"]
     strokes = load("strokes")
     assert (rows["strokes"].training, rows["strokes"].test) == (len(strokes.x_train), len(strokes.x_test))
     assert rows["strokes"].image_shape == strokes.image_shape

@@ -11,6 +11,7 @@ from minicereb.errors import DataError, InputError
 from minicereb.experiments.configs import (
     AttackedModel,
     CerebellumModel,
+    ConvolutionalModel,
     Data,
     NoisyModel,
     PerceptronModel,
@@ -132,6 +133,16 @@ def test_every_setting_of_a_penalty_and_an_adversary_changes_the_hash():
     assert len({config_hash(config) for config in configs}) == 18
 
 
+def test_augmentation_changes_the_hash_and_what_is_without_it_has_the_hash_from_before():
+    without = dataclasses.replace(TRAIN, model=ConvolutionalModel(((4,),), (5,)))
+    augmented = dataclasses.replace(without, augment=True)
+    assert config_hash(augmented) != config_hash(without)
+    assert from_json(json.loads(canonical_json(to_json(augmented)))) == augmented
+    old = to_json(without)
+    assert old.pop("augment") is False
+    assert config_hash(from_json(old)) == config_hash(without)
+
+
 def test_the_name_of_the_data_does_not_change_the_hash_but_their_content_does():
     assert config_hash(dataclasses.replace(TRAIN, data=Data("elsewhere.npz", "a" * 64))) == config_hash(TRAIN)
 
@@ -178,6 +189,7 @@ LEAST_SQUARES = CerebellumModel("full", 10, rule="least-squares")
         ("l2", lambda: PerceptronModel((3,), l2=-1.0)),
         ("l1", lambda: PerceptronModel((3,), l1=float("nan"))),
         ("schedule", lambda: dataclasses.replace(TRAIN, schedule="linear")),
+        ("augment", lambda: dataclasses.replace(TRAIN, augment=True)),
         ("images", lambda: AttackedModel(TRAIN, Attack("fgsm", "mse", 0.1), 0)),
     ],
 )

@@ -9,7 +9,7 @@ from toy_study import command, plan, study
 
 from minicereb.attacks.settings import Attack
 from minicereb.errors import DataError
-from minicereb.experiments import neighbours
+from minicereb.experiments import neighbours, scaling
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.estimate import estimates
 from minicereb.experiments.identity import config_hash
@@ -134,6 +134,21 @@ def test_two_studies_at_once_in_folders_beside_each_other_come_to_the_same(small
         assert (tmp_path / name / "table.md").read_bytes() == (whole / "table.md").read_bytes()
         for model in (tmp_path / name).glob("runs/*/model.npz"):
             assert model.read_bytes() == (whole / model.relative_to(tmp_path / name)).read_bytes()
+
+
+def test_a_worker_finds_what_the_study_has_been_told_of_since_the_worker_last_looked(small, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(neighbours, "SECONDS_BETWEEN_LOOKS", 1e9)
+    out, mark = tmp_path / "second", tmp_path / "wanted"
+    mark.touch()
+    training, attack, *_ = configs(small)
+    assert not scaling._laboratory(small.name, small.sha256, out).is_trained(training)
+    shutil.copytree(whole, tmp_path / "first")
+    for record in (tmp_path / "first").glob("runs/*/attacks/*.json"):
+        record.unlink()
+    order = scaling.Order(attack, small.name, small.sha256, out, mark, 1, "cpu", 1, 100_000_000)
+    assert scaling.work(order) is None
+    assert not (out / "runs").exists()
+    assert len(list((tmp_path / "first").glob("runs/*/attacks/*.json"))) == 1
 
 
 # -- not found ---------------------------------------------------------------------------------------------------------------

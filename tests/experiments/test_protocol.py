@@ -100,10 +100,20 @@ def test_seeds_are_one_row_and_their_mean():
     trains = [as_printed(SPARSE, DATA, 10, seed) for seed in (0, 123)]
     found = grouped(results_of(trains[0], 0.9, 0.5) + results_of(trains[1], 0.7, 0.25))
     assert len(found) == 1
-    assert bracket_table(found)[2].startswith("| random k=4, 200,000 cells, LTD, batch 10 | 37.5 (0.0-100.0) | - |")
+    assert bracket_table(found)[2].startswith("| random k=4, 200,000 cells, LTD, batch 10 | 37.5 (0.0-100.0) |")
     ((epsilons, shares),) = over_epsilon(found).values()
     assert epsilons.tolist() == [0.0, 0.1]
     assert shares == pytest.approx([0.8, 0.375])
+
+
+def test_where_nothing_is_left_of_any_model_a_sentence_says_so():
+    (found,) = grouped(results_of(as_printed(SPARSE, DATA, 10, 0), 0.9, 0.0))
+    lines = bracket_table([found])
+    assert lines[0] == "| model |"
+    assert "At ε = 0.1 nothing is left of any (0 of 8 images: at most 36.9%)." in lines[-2]
+    for _, record in found.evaluations:
+        record["epsilons"][0]["certified"] = 0.0
+    assert "At ε = 0.1 nothing is certified (0 of 8 images: at most 36.9%)." in bracket_table([found])[-2]
 
 
 def test_every_model_is_under_the_papers_attacks_and_the_evaluation():

@@ -13,7 +13,9 @@ from minicereb.calculus.activations import Activation
 from minicereb.calculus.losses import cross_entropy
 from minicereb.calculus.noise import law_named
 from minicereb.calculus.replicated import loss_named
+from minicereb.datasets.augmentation import crop_and_flip
 from minicereb.datasets.dataset import Dataset
+from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, MinicerebError
 from minicereb.learning import training
 from minicereb.learning.backprop import Backpropagation
@@ -24,6 +26,7 @@ from minicereb.learning.plasticity import DeltaRule, Learned
 from minicereb.learning.training import EpochDone, Position, Split, accuracy, restore, train
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.noisy import initial_noisy
+from minicereb.randomness import generator
 
 
 def dataset(images=83, test=20, inputs=30, classes=3):
@@ -169,6 +172,21 @@ def test_an_epoch_shows_every_training_image_once_in_a_new_order(validation):
     assert not np.array_equal(orders[1], orders[2])
     assert [position.seen for position, _ in events[:3]] == [8, 16, 24]
     assert [done.epoch for _, done in events if done] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("batch_size", "batches_ahead"), [(4, 2), (7, 1), (50, 3)])
+def test_augmented_images_are_those_of_seed_epoch_and_number_whatever_the_batches(batch_size, batches_ahead):
+    x = np.random.default_rng(0).integers(0, 256, (50, 30), dtype=np.uint8)
+    data = Dataset("images", x, np.arange(50) % 3, x, np.arange(50) % 3, (5, 6), 3)
+    learner, split = Scripted((0, 0), batch_size, batches_ahead), Split(data, 0.2, 0)
+    events = list(train(learner, split, 2, 7, Position(), {}, augment=True))
+    assert events[-1][0].epoch == 2
+    seen = np.concatenate([x for x, _ in learner.seen])
+    for epoch in (0, 1):
+        order = split.training[generator(7, "order", epoch).permutation(len(split.training))]
+        expected = to_unit(crop_and_flip(x[order], (5, 6), 7, epoch, order))
+        assert np.array_equal(seen[epoch * len(order) : (epoch + 1) * len(order)], expected)
+        assert not np.array_equal(expected, to_unit(x[order]))
 
 
 def test_labels_travel_with_their_images():

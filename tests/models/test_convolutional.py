@@ -8,7 +8,7 @@ from minicereb.calculus.check import check_gradient
 from minicereb.errors import InputError
 from minicereb.learning.backprop import Backpropagation, statistics_of
 from minicereb.learning.optimizers import SGD
-from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, Images, initial_convolutional
+from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, Images, MaxPool, initial_convolutional, vgg11
 from minicereb.models.layers import Dense
 from minicereb.models.sequential import Sequential
 from minicereb.randomness import generator
@@ -198,3 +198,33 @@ def test_grey_images_have_one_channel(shape):
 def test_what_cannot_be_built_is_told(settings, said):
     with pytest.raises(InputError, match=said):
         network(**settings)
+
+
+PARAMETERS = {1.0: 7_583_562, 0.5: 1_900_458, 0.25: 477_402}
+
+
+@pytest.mark.parametrize("width", PARAMETERS)
+def test_vgg_has_eight_convolutions_and_the_parameters_of_its_width(width):
+    (stages, hidden), statistics = vgg11(width), (np.zeros(3), np.ones(3))
+    settings = {"stages": stages, "hidden": hidden, "batch_norm": True, "dropout": (0.25, 0.5)}
+    model = initial_convolutional((32, 32, 3), 10, 0, normalisation=statistics, **settings)
+    kinds = [type(layer).__name__ for layer in model.layers]
+    block, end = ["Convolution", "BatchNorm", "ReLU"], ["MaxPool", "Dropout"]
+    expected = ["Images", *block * 2, *end, *block * 2, *end, *block * 4, *end, "Flat"]
+    assert kinds == [*expected, *["Dense", "ReLU", "Dropout"] * 2, "Dense"]
+    assert [layer.size for layer in model.layers if isinstance(layer, MaxPool)] == [2, 2, 2]
+    convolved = [len(layer.weight) for layer in model.layers if isinstance(layer, Convolution)]
+    assert convolved == [round(width * outputs) for outputs in (64, 64, 128, 128, 256, 256, 256, 256)]
+    dense = [layer.weight.shape for layer in model.layers if isinstance(layer, Dense)]
+    assert dense == [(1024 * width, 4096 * width), (1024 * width, 1024 * width), (10, 1024 * width)]
+    assert sum(array.size for layer in model.layers for array in getattr(layer, "parameters", {}).values()) == PARAMETERS[width]
+
+
+def test_the_narrowest_vgg_has_one_unit_in_a_layer():
+    assert vgg11(1e-9) == (((1, 1), (1, 1), (1, 1, 1, 1)), (1, 1))
+
+
+@pytest.mark.parametrize("width", [0, -1, float("nan"), float("inf"), 17])
+def test_a_width_that_cannot_be_is_named(width):
+    with pytest.raises(InputError, match="width"):
+        vgg11(width)

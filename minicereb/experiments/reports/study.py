@@ -16,7 +16,6 @@ from minicereb.experiments.reports.parts import (
     checklists,
     interval,
     percent,
-    read_evaluations,
     settings,
     versions,
 )
@@ -35,7 +34,7 @@ def study_page(folder: Path) -> Page:
     """Return the page of a complete study's folder; :class:`DataError` if a file in it is damaged."""
     stored = _read(folder / STUDY)
     known = STUDIES.get(stored["study"])
-    records = _evaluations(folder, stored["results"])
+    records = [each["record"] for each in stored["results"] if each["config"].get("kind") == "EvaluatedModel"]
     elsewhere = sorted({run_named(folder, name) for each in stored["results"] for name in _runs(each["record"]) if "/" in name})
     paths = [*sorted(folder.glob("runs/*/manifest.json")), *(run / "manifest.json" for run in elsewhere)]
     manifests = [read_json(path) for path in paths if path.exists()]
@@ -66,17 +65,6 @@ def _read(path: Path) -> Record:
 def _runs(record: Record) -> list[str]:
     """What a record calls the runs it stands on; in a name of one that is not in the study's folder there is a slash."""
     return record.get("runs") or ([record["run"]] if "run" in record else [])
-
-
-def _evaluations(folder: Path, results: list[Record]) -> list[Record]:
-    """Records of the evaluations kept in the folder, and of those that the study found in others."""
-    here = [record for _, record in read_evaluations(folder, "runs/*/evaluations/*")]
-    evaluated = [each["record"] for each in results if _is_evaluation(each)]
-    return here + [record for record in evaluated if not here or "/" in _runs(record)[0]]
-
-
-def _is_evaluation(result: Record) -> bool:
-    return result["config"].get("kind") == "EvaluatedModel"
 
 
 def _table(folder: Path) -> list[Block]:

@@ -206,20 +206,26 @@ def paper_table(found: Sequence[Found]) -> list[str]:
 
 
 def bracket_table(found: Sequence[Found]) -> list[str]:
-    """Return what is left after all attacks and what is certified, a row a model, for each ε."""
+    """Return what is left after all attacks and what is certified, a row a model, for each ε at which it is anything."""
     config, record = found[0].evaluations[0]
-    head = ["model", *(f"{side} {epsilon:g}" for epsilon in config.epsilons for side in ("attacked", "certified"))]
-    rows = []
-    for each in found:
-        cells = [each.name]
-        for e in range(len(config.epsilons)):
-            cells += [with_interval(each.shares(side, e), record["images"]) for side in ("attacked", "certified")]
-        rows.append(cells)
+    images, columns = record["images"], [("model", [each.name for each in found])]
+    nothing: dict[str, list[str]] = {"attacked": [], "certified": []}  # the ε at which a side has nothing to show
+    for e, epsilon in enumerate(config.epsilons):
+        for side, zeros in nothing.items():
+            shares = [each.shares(side, e) for each in found]
+            if any(any(each) for each in shares):
+                columns.append((f"{side} {epsilon:g}", [with_interval(each, images) for each in shares]))
+            elif any(shares):
+                zeros.append(f"{epsilon:g}")
+    words = {"attacked": "nothing is left of any", "certified": "nothing is certified"}
+    bound = f"(0 of {images:,} images: at most {100 * proportion_interval(0, images)[1]:.1f}%)"
+    zero = [f"At ε = {', '.join(zeros)} {words[side]} {bound}." for side, zeros in nothing.items() if zeros]
     return [
-        *markdown(head, rows),
+        *markdown([name for name, _ in columns], list(zip(*(cells for _, cells in columns), strict=True))),
         "",
-        f"In % ({_interval_words(found)}), first {record['images']:,} test images of {config.train.data.name}. Attacked: what is "
-        f"left after {', '.join(config.attacks)}, for each image the strongest. Certified: interval bounds and CROWN.",
+        f"In % ({_interval_words(found)}), first {images:,} test images of {config.train.data.name}. Attacked: what is "
+        f"left after {', '.join(config.attacks)}, for each image the strongest. Certified: interval bounds and CROWN. "
+        + " ".join(zero),
         "",
     ]
 

@@ -92,6 +92,7 @@ def carry_out(
     undone = yield from one_after_another(jobs, found, laboratory) if crew is None else spread(jobs, found, laboratory, crew)
     if undone:
         raise NotDone(undone, len(jobs))
+    laboratory.look_again()  # workers may have found things in folders that are newer than the last look
     results = Results((config, result_of(config, laboratory)) for config in plan)
     write_json(
         out / "study.json",
