@@ -14,12 +14,12 @@ from minicereb.backend import Array, available_cores, configure, execution, run_
 from minicereb.bench.cerebellum import CLASSES, product_floor
 from minicereb.bench.timing import Contest
 from minicereb.calculus.convolution import convolution, convolution_input_gradient, convolution_weight_gradient
-from minicereb.models.convolutional import Convolution, MaxPool, initial_convolutional
+from minicereb.models.convolutional import Convolution, MaxPool, initial_convolutional, vgg11
 from minicereb.models.layers import Dense
 from minicereb.models.sequential import Sequential
 from minicereb.randomness import generator
 
-STAGES, HIDDEN, DROPOUT = ((64, 64), (128, 128), (256, 256, 256, 256)), (1024, 1024), (0.25, 0.5)
+DROPOUT = (0.25, 0.5)
 STATUS = Path("/proc/self/status")
 
 
@@ -45,13 +45,13 @@ def contests(peers: bool) -> Iterator[Contest]:
 
 def network_of(size: Size) -> tuple[Sequential, np.ndarray, np.ndarray]:
     """The network, a batch of images, and a derivative by the outputs."""
-    stages = tuple(tuple(max(1, round(size.width * outputs)) for outputs in stage) for stage in STAGES)
+    stages, hidden = vgg11(size.width)
     model = initial_convolutional(
         (size.side, size.side, 3),
         CLASSES,
         0,
         stages=stages,
-        hidden=tuple(max(1, round(size.width * units)) for units in HIDDEN),
+        hidden=hidden,
         batch_norm=True,
         dropout=DROPOUT,
         normalisation=(np.full(3, 0.5), np.full(3, 0.25)),
