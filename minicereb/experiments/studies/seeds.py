@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from math import sqrt
+from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from minicereb.experiments.configs import CerebellumModel, Data, Experiment, Train
 from minicereb.experiments.evaluated import EvaluatedModel
@@ -14,6 +17,7 @@ from minicereb.experiments.laboratory import Record
 from minicereb.experiments.paired import PairedComparison
 from minicereb.experiments.studies.protocol import as_printed, evaluated, markdown
 from minicereb.experiments.studies.study import Results, Study
+from minicereb.report.figures import curves, save_figure
 from minicereb.statistics import detectable_difference, holm, mean_interval, standard_deviation
 
 PAPERS = (0, 123)  # the paper's seeds
@@ -226,15 +230,40 @@ def _points(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
+def figures(results: Results, out: Path) -> None:
+    """Draw over ε what PGD on the squared error says of each model and what is left of it, with intervals over the seeds."""
+    config, record = next((config, record) for config, record in results if isinstance(config, EvaluatedModel))
+    sides = {"PGD on the squared error says": "MSE-PGD", "left by all attacks": "attacked"}
+    panels = [(title, {name: _line(results, side, config.epsilons, name) for name in NAMES}) for title, side in sides.items()]
+    save_figure(curves(panels, "ε", f"share of {record['images']:,} images", from_zero=True), out / "seeds.png")
+
+
+def _line(results: Results, side: str, epsilons: tuple[float, ...], name: str) -> tuple[np.ndarray, ...]:
+    """Where a model's line goes, and its bounds if there are several seeds."""
+    seeds = [list(by_seed(results, Measure(side, epsilon))[name].values()) for epsilon in epsilons]
+    line = [epsilons, [sum(shares) / len(shares) for shares in seeds]]
+    if all(len(shares) > 1 for shares in seeds):
+        line += zip(*map(mean_interval, seeds), strict=True)
+    return tuple(np.clip(np.array(values, dtype=np.float64), 0, 1) for values in line)
+
+
 SEEDS = Study(
     "seeds",
     "How far do models lie apart that differ in nothing but the seed, and what difference can two seeds show?",
     {"smoke": "strokes", "course": "mnist", "paper": "mnist"},
     plan,
     table,
+    figures,
     expectation=(
         "The cerebellum paper (Yuezhang, Li and Chen, a registered plan) plans to report its results with different random "
         "seeds, since the wiring is random; its authors took two, 0 and 123. Published figures: none."
     ),
+    captions={
+        "seeds": (
+            "The four models of the ablation: share of the evaluated test images over ε (L∞, pixels in 0 to 1), mean over the "
+            "seeds; left as the paper's PGD on the squared error reports it, right what is left by all attacks. Marks are "
+            "measured, lines join them, bars are 95% intervals over the seeds (Student's t)."
+        )
+    },
     seeds={"smoke": (0, 123), "course": (0, 123, 1, 2, 3), "paper": (0, 123, *range(1, 9))},
 )
