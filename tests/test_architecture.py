@@ -16,7 +16,7 @@ from minicereb.files import write_npz
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (  # a module may import from its own layer and those above it here
-    ("errors", "backend", "randomness", "files", "statistics"),
+    ("errors", "backend", "lanes", "randomness", "files", "statistics"),
     ("calculus", "datasets"),
     ("models",),
     ("learning",),

@@ -1,7 +1,6 @@
-"""Devices, blocks, threads and the sparse products; and that the strict stand-in is strict."""
+"""Settings, arrays and their devices, sparse products, and the stand-in that stands for a GPU."""
 
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -10,12 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from minicereb import backend
+from minicereb import backend, lanes
 from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.check import check_adjoint
 from minicereb.errors import DeviceError, InputError
-from minicereb.learning.optimizers import RMSprop
-from minicereb.learning.plasticity import DeltaRule
 
 # -- settings ----------------------------------------------------------------------------------------------------------------
 
@@ -97,138 +94,6 @@ def test_arrays_go_to_the_device_and_come_back(xp_device):
     assert to_device(host, "cpu") is host
 
 
-# -- blocks and threads ------------------------------------------------------------------------------------------------------
-
-
-@given(st.integers(0, 1000), st.integers(-1, 300))
-def test_blocks_cover_a_range_once_and_in_order(total, size):
-    parts = list(backend.blocks(total, size))
-    assert [number for part in parts for number in range(part.start, part.stop)] == list(range(total))
-    assert all(1 <= part.stop - part.start <= max(1, size) for part in parts)
-
-
-@given(st.integers(1, 100_000), st.integers(1, 5000))
-def test_blocks_of_cells_cover_the_population_and_stay_in_the_cache(cells, columns):
-    parts = backend.cell_blocks(np.empty(0), cells, columns)
-    assert parts[0].start == 0
-    assert parts[-1].stop == cells
-    assert all(a.stop == b.start for a, b in zip(parts, parts[1:], strict=False))
-    assert max(part.stop - part.start for part in parts) <= max(256, backend.ACTIVITY_BYTES // (4 * columns))
-
-
-@given(st.integers(0, 1 << 40), st.sampled_from([16_000_000, 1 << 30]), st.integers(1, 500))
-def test_a_block_of_images_keeps_to_a_quarter_of_the_memory_but_is_never_empty(bytes_per_image, memory, at_most):
-    backend.configure(memory=memory)
-    images = backend.images_per_block(bytes_per_image, at_most)
-    assert 1 <= images <= at_most
-    assert images == 1 or images * bytes_per_image <= memory // 4
-    assert images == at_most or (images + 1) * bytes_per_image > memory // 4
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3, 8])
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 50])
-def test_lanes_answer_in_the_order_of_their_parts(threads, count):
-    backend.configure(threads=threads)
-    assert backend.run_lanes(lambda part: part * part, list(range(count))) == [part * part for part in range(count)]
-
-
-def test_lanes_run_on_as_many_threads_as_configured_each_with_a_contiguous_share():
-    backend.configure(threads=3)
-    meeting = threading.Barrier(3, timeout=60)  # passes only if three threads are there at once
-
-    def who(part):
-        if part in (0, 2, 4):
-            meeting.wait()
-        return threading.get_ident()
-
-    a, b, c, d, e, f = backend.run_lanes(who, list(range(6)))
-    assert a == b == threading.get_ident()
-    assert c == d
-    assert e == f
-    assert len({a, c, e}) == 3
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("failing", [0, 5, 9])
-def test_an_exception_in_a_lane_reaches_the_caller(threads, failing):
-    def work(part):
-        if part == failing:
-            raise ZeroDivisionError("in a lane")
-
-    backend.configure(threads=threads)
-    with pytest.raises(ZeroDivisionError, match="in a lane"):
-        backend.run_lanes(work, list(range(10)))
-    assert backend.run_lanes(abs, [-1, -2, -3]) == [1, 2, 3]
-
-
-def test_a_share_that_is_cut_again_stays_on_its_thread():
-    backend.configure(threads=3)
-
-    def who(part):
-        return {threading.get_ident(), *backend.run_lanes(lambda part: threading.get_ident(), [0, 1, 2])}
-
-    one, other = backend.run_lanes(who, [0, 1])
-    assert len(one) == len(other) == 1
-    assert one != other
-    (alone,) = backend.run_lanes(who, [0])
-    assert len(alone) > 1
-
-
-@pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 100])
-def test_lanes_sum_every_part_once(count):
-    parts = list(backend.blocks(count * 3, 3))
-
-    def add(lane, total):
-        total += [[sum(number for part in lane for number in range(part.start, part.stop)), len(lane)]]
-
-    like = np.empty(0, dtype=np.float64)
-    first = backend.sum_lanes(add, parts, (1, 2), like)
-    assert first.tolist() == [[sum(range(count * 3)), count]]
-    backend.sum_lanes(add, parts[:1], (1, 2), like)
-    assert first.tolist() == [[sum(range(count * 3)), count]]  # and is nobody's scratch
-
-
-@pytest.fixture(scope="module")
-def bits_of(build_cerebellum, draw_images):
-    """Everything a cerebellum of many blocks computes, in float32, as bytes."""
-
-    def compute(threads, kind):
-        backend.configure(device="cpu", threads=threads)
-        model = build_cerebellum(cells=70_000, kind=kind, dtype=np.float32)
-        x, labels = draw_images(40, dtype=np.float32)
-        outputs, cache = model.forward(x)
-        gradient = model.input_gradient(outputs, cache)
-        rule = DeltaRule(model, RMSprop(1e-4), 10, ltd_decay=0.9)
-        learned = []
-        for part in backend.blocks(len(x), rule.batches_ahead * 10):
-            learned += [batch.outputs.tobytes() for batch in rule.learn(x[part], labels[part])]
-        return [outputs.tobytes(), gradient.tobytes(), *learned, *(array.tobytes() for array in rule.arrays().values())]
-
-    return compute
-
-
-@pytest.mark.parametrize("kind", ["random", "full"])
-def test_the_number_of_threads_changes_no_bit(bits_of, kind):
-    one = bits_of(1, kind)
-    assert bits_of(2, kind) == one
-    assert bits_of(3, kind) == one
-
-
-def test_a_thread_finds_its_scratch_again_and_other_threads_have_their_own():
-    like = np.empty(0, dtype=np.float32)
-    mine = backend.scratch("test", (5, 7), like)
-    assert mine.shape == (5, 7)
-    assert mine.dtype == np.float32
-    assert np.shares_memory(mine, backend.scratch("test", (7, 4), like))
-    assert not np.shares_memory(mine, backend.scratch("another", (5, 7), like))
-    assert backend.scratch("test", (2, 2), np.empty(0)).dtype == np.float64
-    others = []
-    thread = threading.Thread(target=lambda: others.append(backend.scratch("test", (5, 7), like)))
-    thread.start()
-    thread.join()
-    assert not np.shares_memory(backend.scratch("test", (5, 7), like), others[0])
-
-
 # -- sparse products ---------------------------------------------------------------------------------------------------------
 
 sizes = st.tuples(st.integers(1, 12), st.integers(1, 9), st.integers(1, 7), st.sampled_from(["one", "some", "all"]))
@@ -276,7 +141,7 @@ def test_a_block_of_cells_is_a_block_of_the_product():
     weights, inputs, rng = synapses(30, 9, 4)
     x_t, whole, parts = rng.standard_normal((9, 6)), np.empty((30, 6)), np.empty((30, 6))
     backend.sparse_product(weights, inputs, x_t, whole)
-    for part in backend.blocks(30, 7):
+    for part in lanes.blocks(30, 7):
         backend.sparse_product(weights[part], inputs[part], x_t, parts[part])
     assert np.array_equal(parts, whole)
 

@@ -14,8 +14,9 @@ from minicereb.attacks.draws import Draws
 from minicereb.attacks.objectives import objective_named
 from minicereb.attacks.pgd import pgd
 from minicereb.attacks.sources import Landscape
-from minicereb.backend import Array, blocks, one_blas_thread, xp_of
+from minicereb.backend import Array, xp_of
 from minicereb.errors import require
+from minicereb.lanes import blocks, one_blas_thread
 from minicereb.learning.plasticity import Learned
 from minicereb.learning.training import Learner
 

@@ -21,9 +21,10 @@ from minicereb.attacks.search import Search, Walk, best, first_wrong, last
 from minicereb.attacks.settings import Attack
 from minicereb.attacks.sources import Landscape, Point, source_named
 from minicereb.attacks.square import square
-from minicereb.backend import Array, images_per_block, one_blas_thread, to_device, to_numpy, xp_of
+from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import MinicerebError, require
+from minicereb.lanes import images_per_block, one_blas_thread
 
 ROUNDING = 1e-6  # how far float32 arithmetic may carry an image beyond its bound; of the bound, if that is above 1
 

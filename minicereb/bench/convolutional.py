@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from minicereb.backend import Array, available_cores, configure, execution, run_lanes, to_device
+from minicereb.backend import Array, available_cores, configure, execution, to_device
 from minicereb.bench.cerebellum import CLASSES, product_floor
 from minicereb.bench.timing import Contest
 from minicereb.calculus.convolution import convolution, convolution_input_gradient, convolution_weight_gradient
+from minicereb.lanes import run_lanes
 from minicereb.models.convolutional import Convolution, MaxPool, initial_convolutional, vgg11
 from minicereb.models.layers import Dense
 from minicereb.models.sequential import Sequential

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from minicereb.backend import Array, xp_of, zeros_for
+from minicereb.backend import Array, xp_of
 from minicereb.errors import InputError, require
+from minicereb.lanes import zeros_for
 
 
 def relu(v: Array, out: Array | None = None) -> Array:

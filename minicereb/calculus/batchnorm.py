@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicereb.backend import ACTIVITY_BYTES, Array, blocks, run_lanes, scratch, xp_of
+from minicereb.backend import Array, xp_of
+from minicereb.lanes import ACTIVITY_BYTES, blocks, run_lanes, scratch
 
 EPSILON = 1e-5
 

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicereb.backend import Array, blocks, run_lanes, scratch, sum_lanes, xp_of
+from minicereb.backend import Array, xp_of
 from minicereb.errors import InputError
+from minicereb.lanes import blocks, run_lanes, scratch, sum_lanes
 
 POSITIONS = 1024  # whose windows are laid out together: enough for a fast matrix product, few enough for the cache
 

@@ -12,8 +12,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from minicereb.backend import Array, scratch, special_of, xp_of
+from minicereb.backend import Array, special_of, xp_of
 from minicereb.errors import InputError, require
+from minicereb.lanes import scratch
 from minicereb.randomness import signed_uniform
 
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from minicereb.backend import ACTIVITY_BYTES, Array, blocks, run_lanes, xp_of
+from minicereb.backend import Array, xp_of
 from minicereb.errors import InputError
+from minicereb.lanes import ACTIVITY_BYTES, blocks, run_lanes
 
 
 def max_pool(x: Array, size: int) -> tuple[Array, Array]:

@@ -6,7 +6,8 @@ weight gradient here.
 
 from __future__ import annotations
 
-from minicereb.backend import Array, add_sparse_transpose_product, scratch, sparse_product, xp_of
+from minicereb.backend import Array, add_sparse_transpose_product, sparse_product, xp_of
+from minicereb.lanes import scratch
 
 
 def project(weights: Array, inputs: Array | None, x_t: Array, out: Array) -> Array:

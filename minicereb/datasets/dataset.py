@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minicereb.backend import blocks
 from minicereb.datasets.transforms import to_unit
 from minicereb.files import sha256_arrays
+from minicereb.lanes import blocks
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicereb.backend import blocks, run_lanes
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import require
+from minicereb.lanes import blocks, run_lanes
 from minicereb.randomness import generator
 
 BLOCK = 250  # images that share a generator

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minicereb.backend import one_blas_thread, to_device, to_numpy
+from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.replicated import loss_named
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import require
@@ -16,6 +16,7 @@ from minicereb.experiments.configs import NoisyModel, Train
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.models import build_model
+from minicereb.lanes import one_blas_thread
 from minicereb.learning.glr import estimate, estimator_named
 from minicereb.learning.noise import Address
 from minicereb.learning.training import Split

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from minicereb.backend import blocks
 from minicereb.errors import DataError
 from minicereb.experiments.laboratory import Record
 from minicereb.files import folder_lock, read_json, read_npz, write_json, write_npz
+from minicereb.lanes import blocks
 from minicereb.robustness.evaluate import Plan, Subject, evaluate_images
 from minicereb.robustness.masking import checklist
 from minicereb.robustness.outcomes import Counts, Outcomes, no_outcomes

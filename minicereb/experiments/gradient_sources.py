@@ -10,12 +10,13 @@ import numpy as np
 
 from minicereb.attacks.objectives import objective_named
 from minicereb.attacks.sources import Landscape, noisy_network, source_named
-from minicereb.backend import one_blas_thread, to_device, to_numpy, wait_for_device
+from minicereb.backend import to_device, to_numpy, wait_for_device
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import require
 from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
+from minicereb.lanes import one_blas_thread
 from minicereb.models.noisy import NoisyNetwork
 
 REPEATS = 5  # of which the median time counts

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from minicereb.attacks.settings import Attack
-from minicereb.backend import blocks, images_per_block, one_blas_thread, to_device, to_numpy
+from minicereb.backend import to_device, to_numpy
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import require
 from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_hash, config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.files import read_npz, write_npz
+from minicereb.lanes import blocks, images_per_block, one_blas_thread
 from minicereb.robustness.transfer import transferred
 
 BLOCK = 250  # images attacked together

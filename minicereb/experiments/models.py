@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from minicereb.attacks.adversarial_training import AdversarialTraining
-from minicereb.backend import Array, blocks, to_device, to_numpy
+from minicereb.backend import Array, to_device, to_numpy
 from minicereb.calculus.activations import Activation
 from minicereb.calculus.noise import law_named
 from minicereb.calculus.replicated import loss_named
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.experiments.configs import CerebellumModel, ConvolutionalModel, NoisyModel, PerceptronModel, Train
+from minicereb.lanes import blocks
 from minicereb.learning.backprop import Backpropagation, statistics_of
 from minicereb.learning.glr import GLR, estimator_named
 from minicereb.learning.least_squares import least_squares_readout

@@ -9,11 +9,12 @@ import numpy as np
 
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
-from minicereb.backend import one_blas_thread, to_device, to_numpy
+from minicereb.backend import to_device, to_numpy
 from minicereb.errors import require
 from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
+from minicereb.lanes import one_blas_thread
 
 
 @config_kind

@@ -12,12 +12,13 @@ import numpy as np
 
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
-from minicereb.backend import one_blas_thread, to_device, wait_for_device
+from minicereb.backend import to_device, wait_for_device
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.experiments.configs import CerebellumModel, Train
 from minicereb.experiments.evaluated import EvaluatedModel, certifier_of, gradient_of
 from minicereb.experiments.models import build_learner, build_model
+from minicereb.lanes import one_blas_thread
 from minicereb.learning.least_squares import least_squares_readout
 from minicereb.learning.training import Position, Split, train
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minicereb import backend, datasets
+from minicereb import backend, datasets, lanes
 from minicereb.errors import DataError, RunError
 from minicereb.experiments.jobs import Job, Progress, do_job, name_of, reason_of
 from minicereb.experiments.laboratory import Laboratory
@@ -260,7 +260,7 @@ def work(order: Order) -> str | None:
                 raise RunError(f"{socket.gethostname()} does not see the study's folder {order.out}; every worker must")
             threads = order.threads or max(1, backend.available_cores() // order.share)
             backend.configure(order.device, threads, max(order.memory, 16_000_000))
-            backend.keep_blas_to(threads)
+            lanes.keep_blas_to(threads)
             laboratory, looked = _laboratory(order.dataset, order.sha256, order.out), time.monotonic()
             laboratory.look_again()  # what the job stands on may be in a folder that the study has seen and this worker not
             with closing(do_job(order.job, laboratory)) as steps:

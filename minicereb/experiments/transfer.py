@@ -15,7 +15,7 @@ from minicereb.attacks.fgsm import fgsm
 from minicereb.attacks.objectives import objective_named
 from minicereb.attacks.settings import Attack
 from minicereb.attacks.sources import Landscape, source_named
-from minicereb.backend import Array, images_per_block, one_blas_thread, to_device, to_numpy, xp_of
+from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import MinicerebError, require
 from minicereb.experiments.configs import Train, describe
@@ -23,6 +23,7 @@ from minicereb.experiments.identity import config_hash, config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.neighbours import Neighbours
 from minicereb.files import read_npz, write_npz
+from minicereb.lanes import images_per_block, one_blas_thread
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.prediction import average_probabilities
 from minicereb.statistics import proportion_interval

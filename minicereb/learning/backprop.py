@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from minicereb.backend import Array, run_lanes, xp_of
+from minicereb.backend import Array, xp_of
 from minicereb.calculus.losses import cross_entropy, squared_error
+from minicereb.lanes import run_lanes
 from minicereb.learning.optimizers import Optimizer, add_penalty
 from minicereb.learning.plasticity import Learned
 from minicereb.models.sequential import Sequential

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.backend import Array, blocks, xp_of
+from minicereb.backend import Array, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss, error_probability, error_probability_gradient
 from minicereb.errors import require
+from minicereb.lanes import blocks
 from minicereb.learning.credit import Piece
 from minicereb.learning.noise import Design, Undrawn
 from minicereb.models.noisy import NoisyNetwork

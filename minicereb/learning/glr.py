@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicereb.backend import Array, blocks, one_blas_thread, run_lanes, xp_of
+from minicereb.backend import Array, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import InputError, require
+from minicereb.lanes import blocks, one_blas_thread, run_lanes
 from minicereb.learning.credit import Estimator, Piece
 from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
 from minicereb.learning.noise import Address, Independent

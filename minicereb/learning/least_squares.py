@@ -9,10 +9,11 @@ from functools import partial
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from minicereb.backend import blocks, execution, one_blas_thread, run_lanes, to_device, to_numpy, xp_of
+from minicereb.backend import execution, to_device, to_numpy, xp_of
 from minicereb.calculus.activations import relu
 from minicereb.calculus.losses import one_hot
 from minicereb.errors import InputError, require
+from minicereb.lanes import blocks, one_blas_thread, run_lanes
 from minicereb.models.cerebellum import Cerebellum
 
 

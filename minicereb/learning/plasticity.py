@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from minicereb.backend import Array, cell_blocks, run_lanes, scratch, xp_of
+from minicereb.backend import Array, xp_of
 from minicereb.calculus.activations import relu
 from minicereb.calculus.losses import squared_error
+from minicereb.lanes import cell_blocks, run_lanes, scratch
 from minicereb.learning.optimizers import Optimizer
 from minicereb.models.cerebellum import Cerebellum
 

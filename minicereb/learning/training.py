@@ -12,11 +12,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minicereb.backend import Array, blocks, images_per_block, one_blas_thread, to_device, to_numpy
+from minicereb.backend import Array, to_device, to_numpy
 from minicereb.datasets.augmentation import crop_and_flip
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import MinicerebError, require
+from minicereb.lanes import blocks, images_per_block, one_blas_thread
 from minicereb.learning.plasticity import Learned
 from minicereb.randomness import generator
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicereb.backend import Array, cell_blocks, scratch, sum_lanes, to_device, xp_of
+from minicereb.backend import Array, to_device, xp_of
 from minicereb.calculus.activations import relu, relu_input_gradient
+from minicereb.lanes import cell_blocks, scratch, sum_lanes
 from minicereb.models.wiring import Wiring
 from minicereb.randomness import generator
 

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from minicereb.backend import Array, blocks, cell_blocks, run_lanes, to_numpy, xp_of
+from minicereb.backend import Array, to_numpy, xp_of
 from minicereb.calculus.activations import relu, threshold
 from minicereb.errors import require
+from minicereb.lanes import blocks, cell_blocks, run_lanes
 from minicereb.models.wiring import Wiring
 
 CELLS = 2048  # whose activity is there at once: enough for a product at full speed, whatever the number of images

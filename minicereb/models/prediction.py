@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.backend import Array, blocks, run_lanes, to_numpy, xp_of
+from minicereb.backend import Array, to_numpy, xp_of
 from minicereb.calculus.noise import draw_noise
 from minicereb.calculus.replicated import probabilities
 from minicereb.errors import require
+from minicereb.lanes import blocks, run_lanes
 from minicereb.models.noisy import Noise, NoisyNetwork
 
 REPLICATIONS = 2048  # at a time

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minicereb.backend import Array, blocks, to_device, to_numpy
+from minicereb.backend import Array, to_device, to_numpy
 from minicereb.calculus.projection import add_project_input_gradient, project
 from minicereb.errors import InputError, require
 from minicereb.files import sha256_arrays
+from minicereb.lanes import blocks
 from minicereb.randomness import generator
 
 KINDS = ("full", "random", "local")

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from minicereb.backend import Array, blocks, execution, xp_of
+from minicereb.backend import Array, execution, xp_of
 from minicereb.calculus.relaxations import Lines, Unit
+from minicereb.lanes import blocks
 from minicereb.robustness.encoded import Encoded
 from minicereb.robustness.network import PART_WEIGHTS, Affine, Network
 from minicereb.robustness.region import Region

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicereb.attacks.run import ROUNDING
-from minicereb.backend import Array, blocks, images_per_block, run_lanes, to_numpy, xp_of
+from minicereb.backend import Array, to_numpy, xp_of
 from minicereb.errors import InputError, require
+from minicereb.lanes import blocks, images_per_block, run_lanes
 from minicereb.robustness.bounds import PART_NUMBERS, Bounds
 from minicereb.robustness.encoded import Encoded, encode
 from minicereb.robustness.network import Network, network_of, obstacle

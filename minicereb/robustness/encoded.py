@@ -10,8 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from minicereb.backend import ACTIVITY_BYTES, Array, blocks, xp_of
+from minicereb.backend import Array, xp_of
 from minicereb.calculus.relaxations import Lines, largest_lines, relu_lines
+from minicereb.lanes import ACTIVITY_BYTES, blocks
 from minicereb.robustness.encoder import Convolved, Encoder, Pooled, Rectified, Scaled
 from minicereb.robustness.network import relative_rounding
 from minicereb.robustness.region import Region

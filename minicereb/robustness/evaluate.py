@@ -12,9 +12,10 @@ import numpy as np
 from minicereb.attacks.ball import whole_box
 from minicereb.attacks.run import ROUNDING, Attacked, attack_images
 from minicereb.attacks.settings import Attack
-from minicereb.backend import Array, images_per_block, one_blas_thread, to_device, to_numpy
+from minicereb.backend import Array, to_device, to_numpy
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import MinicerebError, require
+from minicereb.lanes import images_per_block, one_blas_thread
 from minicereb.robustness.catalogue import ATTACKS, Named
 from minicereb.robustness.outcomes import BROKEN, WITHSTOOD, Outcomes
 from minicereb.robustness.transfer import transferred

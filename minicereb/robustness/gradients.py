@@ -9,8 +9,9 @@ import numpy as np
 
 from minicereb.attacks.objectives import objective_named
 from minicereb.attacks.sources import Landscape, source_named
-from minicereb.backend import Array, execution, one_blas_thread, to_device, to_numpy
+from minicereb.backend import Array, execution, to_device, to_numpy
 from minicereb.datasets.transforms import to_unit
+from minicereb.lanes import one_blas_thread
 from minicereb.robustness.evaluate import Subject
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicereb.backend import LANES, Array, blocks, xp_of
+from minicereb.backend import Array, xp_of
 from minicereb.calculus.projection import add_project_input_gradient, project
 from minicereb.calculus.relaxations import UNITS, Unit
+from minicereb.lanes import LANES, blocks
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.convolutional import BatchNorm, Dropout, Flat, Images
 from minicereb.models.layers import Dense, ReLU

@@ -8,10 +8,11 @@ import numpy as np
 from scipy.special import ndtri
 
 from minicereb.attacks.run import ROUNDING
-from minicereb.backend import Array, blocks, run_lanes, to_numpy, xp_of
+from minicereb.backend import Array, to_numpy, xp_of
 from minicereb.calculus.noise import Gaussian, draw_noise
 from minicereb.calculus.replicated import probabilities
 from minicereb.errors import InputError, require
+from minicereb.lanes import blocks, run_lanes
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.prediction import REPLICATIONS
 from minicereb.robustness.certify import NORMS

@@ -9,9 +9,10 @@ import numpy as np
 
 from minicereb.attacks.run import Attacked, attack_images
 from minicereb.attacks.settings import Attack
-from minicereb.backend import blocks, to_device
+from minicereb.backend import to_device
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
+from minicereb.lanes import blocks
 from minicereb.learning.least_squares import least_squares_readout
 from minicereb.models.cerebellum import Cerebellum, initial_cerebellum
 from minicereb.models.wiring import draw_wiring

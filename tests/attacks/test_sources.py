@@ -12,10 +12,11 @@ from minicereb.attacks.objectives import likeliest_wrong
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.attacks.sources import Landscape, MeanGradient, frozen_noise, mean_slope, source_named
-from minicereb.backend import blocks, to_device, to_numpy
+from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.losses import cross_entropy, dlr, margin, targeted_dlr, targeted_margin
 from minicereb.calculus.noise import Gaussian
 from minicereb.errors import InputError
+from minicereb.lanes import blocks
 from minicereb.learning.estimators import ESTIMATORS
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.prediction import Averaged

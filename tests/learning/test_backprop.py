@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from minicereb.backend import blocks, to_device, to_numpy
+from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.check import check_gradient
+from minicereb.lanes import blocks
 from minicereb.learning.backprop import DESCENDED, Backpropagation
 from minicereb.learning.optimizers import SGD, Adam, RMSprop
 from minicereb.models.convolutional import initial_convolutional

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from minicereb import backend
+from minicereb import backend, lanes
 from minicereb.backend import to_device, to_numpy
 from minicereb.errors import InputError, MinicerebError
 from minicereb.learning.least_squares import least_squares_readout
@@ -16,7 +16,7 @@ SINGLE = 2e-6  # a few roundings of the readout to float32, relative to its size
 
 
 def batches(x, labels, size=32):
-    return ((x[part], labels[part]) for part in backend.blocks(len(x), size))
+    return ((x[part], labels[part]) for part in lanes.blocks(len(x), size))
 
 
 def centred_activity(model, x, centre):

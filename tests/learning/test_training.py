@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from minicereb import backend
+from minicereb import backend, lanes
 from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.activations import Activation
 from minicereb.calculus.losses import cross_entropy
@@ -137,7 +137,7 @@ class Scripted:
         return {"array": self.array}
 
     def learn(self, x, labels):
-        for part in backend.blocks(len(x), self.batch_size):
+        for part in lanes.blocks(len(x), self.batch_size):
             self.steps += 1
             self.array += 1
             self.seen.append((x[part], labels[part]))

@@ -7,7 +7,7 @@ import pytest
 import strict
 from scipy import stats
 
-from minicereb import backend
+from minicereb import lanes
 from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.check import check_gradient
 from minicereb.models.cerebellum import initial_cerebellum
@@ -44,7 +44,7 @@ def test_the_cerebellum_in_blocks_is_the_formula(build_cerebellum, draw_images, 
 
 
 def test_the_largest_of_these_takes_many_blocks(build_cerebellum):
-    assert len(backend.cell_blocks(np.empty(0), CELLS[-1], IMAGES[-1])) > 5 * backend.LANES
+    assert len(lanes.cell_blocks(np.empty(0), CELLS[-1], IMAGES[-1])) > 5 * lanes.LANES
 
 
 @pytest.mark.parametrize("replacement", [False, True])

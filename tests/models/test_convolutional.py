@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from minicereb.backend import configure, run_lanes, to_device, to_numpy
+from minicereb.backend import configure, to_device, to_numpy
 from minicereb.calculus.check import check_gradient
 from minicereb.errors import InputError
+from minicereb.lanes import run_lanes
 from minicereb.learning.backprop import Backpropagation, statistics_of
 from minicereb.learning.optimizers import SGD
 from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, Images, MaxPool, initial_convolutional, vgg11

@@ -1,0 +1,155 @@
+"""How work is spread: in blocks of fixed size, on our own threads, with BLAS on one, so that their number changes no bit."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from minicereb.backend import Array, execution, xp_of
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+ACTIVITY_BYTES = 5 << 18  # of one block of cells: few enough to stay in a fast cache, long enough to keep threads from waiting
+LANES = 16  # sums over blocks are taken in this many parts, whatever the number of threads
+
+
+def blocks(total: int, size: int) -> Iterator[slice]:
+    """Cut ``range(total)`` into slices of at most `size`."""
+    size = max(1, size)
+    for start in range(0, total, size):
+        yield slice(start, min(start + size, total))
+
+
+def cell_blocks(like: Array, cells: int, columns: int) -> list[slice]:
+    """Cut a population of cells into blocks whose activity for `columns` images fits the cache (a GPU takes them whole)."""
+    size = ACTIVITY_BYTES // (4 * max(1, columns)) if isinstance(like, np.ndarray) else cells
+    return list(blocks(cells, max(256, size)))
+
+
+def images_per_block(bytes_per_image: int, at_most: int = 256) -> int:
+    """How many images at once keep `bytes_per_image` within a quarter of the memory budget."""
+    return max(1, min(at_most, execution().memory // 4 // max(1, bytes_per_image)))
+
+
+def run_lanes(function: Callable[[Part], Result], parts: list[Part]) -> list[Result]:
+    """Call `function` once for each part, on the configured threads, with BLAS on one; results in the order of `parts`.
+
+    Each thread takes a contiguous share, so that what it touches stays in its own cache from one call to the next. What a share
+    cuts into parts again it does by itself: the other threads have work.
+    """
+    workers = 1 if getattr(_scratch, "shared", False) else min(execution().threads, len(parts))
+    with one_blas_thread():
+        if workers <= 1:
+            return [function(part) for part in parts]
+        cuts = [len(parts) * worker // workers for worker in range(workers + 1)]
+        shares = [parts[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+        warnings = np.geterr()  # a new thread has NumPy's own settings, not its caller's
+
+        def work(share: list[Part]) -> list[Result]:
+            _scratch.shared = True
+            try:
+                with np.errstate(**warnings):
+                    return [function(part) for part in share]
+            finally:
+                _scratch.shared = False
+
+        others = [_pool(workers - 1).submit(work, share) for share in shares[1:]]
+        results = work(shares[0])
+        for other in others:
+            results += other.result()
+        return results
+
+
+def sum_lanes(add: Callable[[list[slice], Array], None], parts: list[slice], shape: tuple[int, int], like: Array) -> Array:
+    """Sum over many parts in a fixed number of lanes: each adds its parts to an accumulator of its own, these are added in order.
+
+    Parameters
+    ----------
+    add : callable
+        Given some of the parts and an array of `shape`, adds what they contribute to it.
+    parts : list of slice
+    shape : tuple of int
+        (rows, columns) of the sum.
+    like : array
+        Gives library and dtype.
+    """
+    groups = [parts[lane * len(parts) // LANES : (lane + 1) * len(parts) // LANES] for lane in range(LANES)]
+    groups = [group for group in groups if group]
+    rows = shape[0]
+    sums = scratch("lanes", (rows * len(groups), shape[1]), like)
+
+    def work(lane: int) -> Array:
+        total = sums[lane * rows : (lane + 1) * rows]
+        total[...] = 0
+        add(groups[lane], total)
+        return total
+
+    first, *others = run_lanes(work, list(range(len(groups))))
+    total = first.copy()
+    for other in others:
+        total += other
+    return total
+
+
+def zeros_for(v: Array) -> Array:
+    """Return zeros to compare `v` with: NumPy's maximum is four times as fast against an array as against a number."""
+    if not isinstance(v, np.ndarray):
+        return v.dtype.type(0)
+    return _zeros(-(-v.size // 65536) * 65536, v.dtype)[: v.size].reshape(v.shape)
+
+
+@functools.lru_cache(maxsize=4)
+def _zeros(size: int, dtype: np.dtype) -> np.ndarray:
+    zeros = np.zeros(size, dtype=dtype)
+    zeros.flags.writeable = False
+    return zeros
+
+
+def scratch(slot: str, shape: tuple[int, int], like: Array) -> Array:
+    """Return an array to overwrite, of the dtype of `like`: the same memory each time this thread asks for `slot`.
+
+    Fresh memory for each block would be mapped and cleared by the operating system again and again, which costs as much as
+    the arithmetic. The contents last until the thread's next call with the same slot.
+    """
+    if not isinstance(like, np.ndarray):
+        return xp_of(like).empty(shape, dtype=like.dtype)
+    size = shape[0] * shape[1]
+    held = getattr(_scratch, slot, None)
+    if held is None or held.dtype != like.dtype or held.size < size:
+        held = np.empty(size, dtype=like.dtype)
+        setattr(_scratch, slot, held)
+    return held[:size].reshape(shape)
+
+
+_scratch = threading.local()
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Keep BLAS on one thread within a block, so that its results do not depend on how many threads it has.
+
+    It is also faster beside our own threads: those of OpenBLAS go on spinning for milliseconds after a product.
+    """
+    return _blas().limit(limits=1)
+
+
+def keep_blas_to(threads: int) -> None:
+    """Let BLAS have this many threads from here on, where other processes are to have the other cores."""
+    _blas().limit(limits=threads)
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+@functools.cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="minicereb")
