@@ -127,7 +127,6 @@ BIG = next(entry.name for entry in models().values() if not entry.shipped)
         (("verify", "vgg"), "or the folder of one"),
         (("fetch", BIG), f"{BIG} does not ship with minicereb"),
         (("fetch",), "NAME"),
-        (("add", "nowhere", "--name", "x", "--title", "x"), "nowhere is not a run folder"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(arguments, says):
@@ -154,6 +153,8 @@ def test_a_run_is_added_to_the_list_of_a_checkout(tmp_path, monkeypatch):
     assert refused.exit_code == 2
     assert "in a checkout" in refused.stderr
     (tmp_path / "setup.cfg").touch()
+    nowhere = invoke("models", "add", "nowhere", *arguments[3:])
+    assert (nowhere.exit_code, nowhere.stderr) == (2, "Error: nowhere is not a run folder: it has no config.json\n")
     assert "mine, my own" in succeed(*arguments)
     entry = json.loads((tmp_path / "minicereb" / "pretrained" / "registry.json").read_text())["mine"]
     assert not entry["shipped"]
