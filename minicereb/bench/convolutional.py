@@ -55,7 +55,7 @@ def network_of(size: Size) -> tuple[Sequential, np.ndarray, np.ndarray]:
         hidden=hidden,
         batch_norm=True,
         dropout=DROPOUT,
-        normalisation=(np.full(3, 0.5), np.full(3, 0.25)),
+        normalisation=(np.full(3, 0.5, dtype=np.float64), np.full(3, 0.25, dtype=np.float64)),
     )
     rng = generator(0, "bench images")
     images = rng.random((size.batch, 3 * size.side**2), dtype=np.float32)
