@@ -9,6 +9,7 @@ from minicereb.experiments.configs import describe
 from minicereb.experiments.identity import differences
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.paired import PairedComparison
+from minicereb.experiments.studies.protocol import markdown
 from minicereb.experiments.studies.study import Results
 from minicereb.statistics import holm
 
@@ -56,15 +57,14 @@ def comparison_table(results: Results, sides: Sequence[str] = ("attacked",)) -> 
     rows = rows_of(results, sides)
     if not rows:
         return ""
-    lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
+    cells = []
     for row, p in zip(rows, holm([row.found["p"] for row in rows]), strict=True):
         if row.found["only_one"] + row.found["only_other"] == 0:
             continue
-        cells = [*_names(row.config), _seeds(row.config), row.where, row.side, in_points(row.found)]
-        cells += [f"{row.found['only_one']:,}", f"{row.found['only_other']:,}", shown(p)]
-        lines.append("| " + " | ".join(cells) + " |")
+        told = [*_names(row.config), _seeds(row.config), row.where, row.side, in_points(row.found)]
+        cells.append([*told, f"{row.found['only_one']:,}", f"{row.found['only_other']:,}", shown(p)])
     images = sorted({record["images"] for config, record in results if isinstance(config, PairedComparison)})
-    return "\n".join([*lines, "", legend(len(rows), images)])
+    return "\n".join([*markdown(HEAD, cells), "", legend(len(rows), images)])
 
 
 def in_points(found: Record) -> str:
