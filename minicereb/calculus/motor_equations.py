@@ -8,7 +8,7 @@ MOTOR: tuple[tuple[str, str, str, str], ...] = (
         "Voelker, Kajić and Eliasmith (2019)",
     ),
     (
-        "M-STEP",
+        "M-EXACT-STEP",
         "m(t + Δ) = Ā m(t) + B̄ u,  exp([A B; 0 0] Δ) = [Ā B̄; 0 1]",
         "u constant over the step Δ",
         "solution of a linear system",

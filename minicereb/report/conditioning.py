@@ -20,7 +20,7 @@ def preferred_times(time: np.ndarray, granule: np.ndarray) -> np.ndarray:
     return np.where(granule.max(axis=1) > 0, time[granule.argmax(axis=1)], np.nan)
 
 
-def raster(time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: float | None) -> Figure:
+def raster(time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: float) -> Figure:
     """Draw which granule cells are active when, a line for each, in the order of their preferred times.
 
     Parameters
@@ -28,14 +28,14 @@ def raster(time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: f
     time : array, shape (bins,)
         In ms.
     granule : array of float, shape (cells, bins)
-        Activity; at most 200 cells of those that are ever active are drawn, at equal distances in that order.
+        Activity; of the cells that prefer a time before the US at most 200 are drawn, at equal distances in that order.
     cs : tuple of float
         Beginning and end of the CS in ms.
-    us : float or None
+    us : float
         Beginning of the US in ms.
     """
     preferred = preferred_times(time, granule)
-    order = np.argsort(preferred, kind="stable")[: int(np.isfinite(preferred).sum())]
+    order = np.argsort(preferred, kind="stable")[: int((preferred <= us).sum())]
     chosen = order[np.linspace(0, len(order) - 1, min(SHOWN, len(order)), dtype=np.int64)] if len(order) else order
     figure, axes = _axes(6.4, 4.2)
     bins, step = granule[chosen] > 0, float(time[1] - time[0])
@@ -43,6 +43,7 @@ def raster(time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: f
     if len(chosen):
         axes.imshow(bins, aspect="auto", interpolation="nearest", cmap="Greys", vmin=0, vmax=1.3, extent=extent)
     _events(axes, cs, us)
+    axes.set_xlim(-100, us + 200)
     axes.set_xlabel(TIME)
     axes.set_ylabel("granule cells, by preferred time")
     axes.set_yticks([])
@@ -66,7 +67,7 @@ def synapses(time: np.ndarray, granule: np.ndarray, before: np.ndarray, after: n
     for weights, name, colour in ((before, "before", COLOURS[1]), (after, "after", COLOURS[0])):
         axes.plot(preferred, weights, ".", color=colour, markersize=2, alpha=0.35, label=name, rasterized=True)
     _events(axes, None, us)
-    axes.set_ylim(-0.02, 1.02)
+    axes.set_ylim(*_around_half(after))
     axes.set_xlabel("preferred time of the granule cell, ms from the beginning of the CS")
     axes.set_ylabel("weight")
     axes.legend(frameon=False, fontsize=8, markerscale=4)
@@ -112,26 +113,35 @@ class Film:
 
     def __init__(self, time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: float):
         self.time, self.preferred = time, preferred_times(time, granule)
-        self.figure = Figure(figsize=(5.6, 4.4), dpi=80, layout="constrained")
+        self.figure = Figure(figsize=(5.6, 4.4), dpi=80)
+        self.figure.subplots_adjust(left=0.14, right=0.97, bottom=0.12, top=0.93)  # a layout for each picture would take longer
         self.lid, self.weights = self.figure.subplots(2, 1, sharex=True)
         (self.line,) = self.lid.plot(time, np.zeros(len(time), dtype=np.float64), color=COLOURS[0], linewidth=1.6)
-        (self.dots,) = self.weights.plot(self.preferred, np.full(len(granule), 0.5), ".", color=COLOURS[2], markersize=2, alpha=0.4)
+        (self.dots,) = self.weights.plot(
+            self.preferred, np.full(len(granule), 0.5), ".", color=COLOURS[2], markersize=2, alpha=0.4
+        )
         for axes in (self.lid, self.weights):
             _events(axes, cs, us)
             axes.spines[["top", "right"]].set_visible(False)
         self.lid.set_ylim(-2, 102)
         self.lid.set_ylabel("lid's closure, %")
-        self.weights.set_ylim(-0.02, 1.02)
         self.weights.set_ylabel("synapses")
         self.weights.set_xlabel(TIME)
 
     def frames(self, shown: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> Iterator[None]:
         """Draw one trial after the other: title, closure and weights of each."""
+        self.weights.set_ylim(*_around_half(np.stack([weights for _, _, weights in shown])))
         for title, trace, weights in shown:
             self.lid.set_title(title, fontsize=9)
             self.line.set_ydata(trace)
             self.dots.set_ydata(weights)
             yield
+
+
+def _around_half(weights: np.ndarray) -> tuple[float, float]:
+    """Limits of an axis that holds all weights, with ½ in the middle."""
+    far = max(0.01, 1.1 * float(np.abs(weights - 0.5).max()))
+    return 0.5 - far, 0.5 + far
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Axes]:
@@ -141,8 +151,7 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _events(axes: Axes, cs: tuple[float, float] | None, us: float | None) -> None:
+def _events(axes: Axes, cs: tuple[float, float] | None, us: float) -> None:
     if cs is not None:
         axes.axvspan(*cs, color=COLOURS[5], alpha=0.15, linewidth=0)
-    if us is not None:
-        axes.axvline(us, color=COLOURS[4], linewidth=1.2, linestyle="--")
+    axes.axvline(us, color=COLOURS[4], linewidth=1.2, linestyle="--")

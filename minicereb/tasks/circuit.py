@@ -103,7 +103,7 @@ def eligibility(bins: int) -> np.ndarray:
 class Circuit:
     """A microzone, for one stimulus that comes again in every trial.
 
-    Granule cells do not learn and nothing here is noisy, so their response to the stimulus is computed once and kept: cells × bins.
+    Granule cells do not learn and nothing here is noisy: their response to the stimulus is computed once and kept, cells × bins.
 
     Parameters
     ----------

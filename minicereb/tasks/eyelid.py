@@ -74,17 +74,20 @@ class Eyelid:
             value = getattr(self, name)
             able = value is None or (isfinite(value) and value > 0 and value % BIN == 0)
             require(able, name, value, f"a time in ms above 0, a multiple of {BIN}")
-        end, room = ONSET + self.interval + self.us, self.trial - ONSET - self.us
-        require(end <= self.trial, "interval", self.interval, f"at most {room} ms, so that the US is within the trial")
+        room = self.trial - ONSET - self.us
+        require(room > 0, "trial", self.trial, f"more than {ONSET + self.us} ms: before the CS {ONSET}, for the US {self.us}")
+        require(self.interval <= room, "interval", self.interval, f"at most {room} ms, so that the US is within the trial")
         if self.cs is not None:
             delay = self.protocol == "delay"
             able = (self.cs >= self.interval) == delay and ONSET + self.cs <= self.trial
-            expected = f"at least the interval, {self.interval} ms, and within" if delay else f"less than {self.interval} ms and in"
+            expected = (
+                f"at least the interval, {self.interval} ms, and within" if delay else f"less than {self.interval} ms and in"
+            )
             require(able, "cs", self.cs, f"{expected} the trial with --protocol {self.protocol}")
         require(self.protocol == "delay" or self.interval > BIN, "interval", self.interval, f"more than {BIN} ms with trace")
-        for phase in PHASES:
+        require(self.acquisition >= 1, "trials", self.acquisition, "a whole number of at least 1")
+        for phase in PHASES[1:]:
             require(getattr(self, phase) >= 0, phase, getattr(self, phase), "a whole number of at least 0")
-        require(self.acquisition >= 1, "acquisition", self.acquisition, "a whole number of at least 1")
         require(self.cells >= 2, "cells", self.cells, "a whole number of at least 2")
         require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
         check_circuit(self.level, self.forgetting, self.lesions)
@@ -100,7 +103,9 @@ class Eyelid:
     def description(self) -> str:
         """A few words."""
         lesions = f", without {', '.join(self.lesions)}" if self.lesions else ""
-        return f"{self.protocol} {self.interval} ms{lesions}, forgetting {self.forgetting:g}, {self.cells:,} cells, seed {self.seed}"
+        return (
+            f"{self.protocol} {self.interval} ms{lesions}, forgetting {self.forgetting:g}, {self.cells:,} cells, seed {self.seed}"
+        )
 
 
 class Trial(NamedTuple):

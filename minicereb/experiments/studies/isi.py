@@ -1,8 +1,8 @@
-"""Does the conditioned response come when the US does? Intervals from 50 to 1,000 ms, and granule cells whose time is shuffled."""
+"""Does the conditioned response come when the US does? Intervals from 50 to 1,000 ms, and granule cells with shuffled time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -132,18 +132,18 @@ def figures(results: Results, out: Path) -> None:
         curves([("", over_trials)], "trial", "closure of the lid, %", from_zero=True, marked=False, graded=True),
         out / "isi-trials.png",
     )
-    panels = []
+    panels, timed = [], [interval for interval in delay if interval not in SHORT]
     for what, title in (("peak", "lid's peak"), ("trough", "Purkinje trough")):
-        lines = {"interval": _line(delay.keys(), delay.keys())}
+        lines = {"interval": _line(timed, timed)}
         for arm in ARMS:
-            known = {interval: [r[what] for r in records] for (name, interval), records in found.items() if name == arm}
+            known = {interval: [record[what] for record in found[arm, interval]] for interval in timed}
             lines[arm] = _line(known, [np.mean(times) if None not in times else np.nan for times in known.values()])
         panels.append((title, lines))
     save_figure(curves(panels, "interval, ms", "time from the beginning of the CS, ms", from_zero=True), out / "isi-time.png")
 
 
-def _line(x: Sequence[int] | object, y: Sequence[float] | object) -> tuple[np.ndarray, np.ndarray]:
-    return np.array([*x], dtype=np.float64), np.array([*y], dtype=np.float64)  # type: ignore[misc]
+def _line(x: Iterable[float], y: Iterable[float]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([*x], dtype=np.float64), np.array([*y], dtype=np.float64)
 
 
 ISI = Study(

@@ -8,7 +8,17 @@ from pathlib import Path
 from minicereb.experiments.conditioning import Conditioning
 from minicereb.experiments.configs import Data
 from minicereb.experiments.studies.protocol import markdown
-from minicereb.experiments.studies.sessions import ABOUT_SEEDS, CRITERION, SEEDS, SMALLEST, by, curve, over_seeds, reached
+from minicereb.experiments.studies.sessions import (
+    ABOUT_SEEDS,
+    CRITERION,
+    SEEDS,
+    SMALLEST,
+    by,
+    curve,
+    differences,
+    over_seeds,
+    reached,
+)
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.report.figures import curves, save_figure
 from minicereb.tasks.eyelid import Eyelid
@@ -41,10 +51,11 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Conditioning]:
 def table(results: Results) -> str:
     """What is saved in each circuit, how full extinction was, and what of the saving is due to the nuclei, seed by seed."""
     found = by(results, lambda session: (session.forgetting, session.lesions))
-    rows, due, saved = [], [], {}
+    rows, due = [], []
+    saved: dict[tuple[float, tuple[str, ...]], list[float | None]] = {}
     for (forgetting, lesions), records in found.items():
         first, again = reached(records, "acquisition"), reached(records, "reacquisition")
-        saved[forgetting, lesions] = [None if None in pair else pair[0] - pair[1] for pair in zip(first, again, strict=True)]
+        saved[forgetting, lesions] = differences(first, again)
         rows.append(
             [
                 f"{forgetting:g}",
@@ -58,8 +69,8 @@ def table(results: Results) -> str:
             ]
         )
     for forgetting in FORGETTING:
-        pairs = zip(*(saved[forgetting, lesions] for lesions in CIRCUITS.values()), strict=True)
-        due.append([f"{forgetting:g}", over_seeds([None if None in pair else pair[0] - pair[1] for pair in pairs])])
+        intact, control = (saved[forgetting, lesions] for lesions in CIRCUITS.values())
+        due.append([f"{forgetting:g}", over_seeds(differences(intact, control))])
     head = ["forgetting", "circuit", "trials to criterion", "again", "saved", "trials to extinction"]
     return "\n".join(
         [

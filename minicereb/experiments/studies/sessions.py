@@ -51,6 +51,11 @@ def reached(records: Sequence[Record], phase: str) -> list[int | None]:
     return [record["criterion"][phase] if able else None for record, able in zip(records, acquired, strict=True)]
 
 
+def differences(one: Sequence[float | None], other: Sequence[float | None]) -> list[float | None]:
+    """Return the one less the other, seed by seed; none where either has no value."""
+    return [None if a is None or b is None else a - b for a, b in zip(one, other, strict=True)]
+
+
 def curve(records: Sequence[Record], name: str = "closure") -> tuple[np.ndarray, ...]:
     """Return mean over seeds of a record's numbers, as a line with its interval where there are two seeds."""
     values = np.array([record[name] for record in records], dtype=np.float64)
