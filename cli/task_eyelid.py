@@ -18,7 +18,7 @@ from minicereb.files import write_json
 from minicereb.report.animation import check_animation, save_animation
 from minicereb.report.conditioning import Film, lids, raster, synapses
 from minicereb.report.figures import save_figure
-from minicereb.tasks.circuit import LESIONS
+from minicereb.tasks.circuit import LESIONS, RULES
 from minicereb.tasks.eyelid import PHASES, PROTOCOLS, Eyelid, Session, Trial
 
 DRAWN_TRIALS, FILMED_TRIALS, FILMED_CELLS = 16, 100, 1_000  # at most
@@ -42,6 +42,7 @@ DEFAULT = Eyelid()
 @click.option(
     "--forgetting", type=float, default=DEFAULT.forgetting, show_default=True, help="Share of its change a synapse loses a trial."
 )
+@click.option("--rule", type=click.Choice(RULES), default=DEFAULT.rule, show_default=True, help="How parallel fibres learn.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the wiring.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for figures and session.json.")
 @click.option("--animate", type=click.Path(path_type=Path), metavar="FILE.gif", help="Write the trials as an animation.")

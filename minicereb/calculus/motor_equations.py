@@ -44,6 +44,12 @@ MOTOR: tuple[tuple[str, str, str, str], ...] = (
         "C4, derivative of ½‖u - κ K N‖² by W where nothing is at its bound",
     ),
     (
+        "M-LTDLTP",
+        "W ← clip((1 - λ)(W - η [h > 0]ᵀ Kᵀ e), ±½)",
+        "as M-ELIGIBLE; where the climbing fibre is silent but for u, LTD within K's window is about nine times LTP outside it",
+        "M-ELIGIBLE for synapses that know only whether their fibre is active",
+    ),
+    (
         "M-SAVINGS",
         "Δv = 2·10⁻⁴ #{c > 0, P ≤ 0.5} - 5·10⁻⁶ #{c > 0, P ≥ 0.9},  0 ≤ v ≤ 0.4",
         "# number of 5 ms bins of the trial",

@@ -51,6 +51,8 @@ class DeltaRule:
     error : callable
         What the climbing fibre carries: from outputs and labels to each row's loss and error, as
         :func:`minicereb.calculus.losses.squared_error` does it. Labels are whatever it takes, an entry a row.
+    presynaptic : callable, optional
+        What of a block's activity the change of weight goes by; None: the activity itself, as ``[C4]`` has it.
 
     Notes
     -----
@@ -66,8 +68,9 @@ class DeltaRule:
         batch_size: int,
         ltd_decay: float | None,
         error: Callable[[Array, Array], tuple[Array, Array]] = squared_error,
+        presynaptic: Callable[[Array], Array] | None = None,
     ):
-        self.error = error
+        self.error, self.presynaptic = error, presynaptic
         self.model, self.optimizer, self.batch_size, self.ltd_decay = cerebellum, optimizer, batch_size, ltd_decay
         self.columns = 2 if batch_size == 1 else (batch_size + 4) // 4 * 4
         cells = cerebellum.wiring.cells
@@ -155,8 +158,10 @@ class DeltaRule:
         self.steps += 1
 
         def change(part: slice) -> None:
-            weights = readout[part]
-            gradient = xp.matmul(activity[part], credit, out=scratch("gradient", weights.shape, weights))  # [C4]
+            weights, before = readout[part], activity[part]
+            if self.presynaptic is not None:
+                before = self.presynaptic(before)
+            gradient = xp.matmul(before, credit, out=scratch("gradient", weights.shape, weights))  # [C4]
             state = {name: array[part] for name, array in self.state.items()}
             self.optimizer.update(weights, gradient, state, self.steps, scratch("update", weights.shape, weights))
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minicereb.backend import Array, to_device, to_numpy, xp_of
-from minicereb.calculus.activations import relu
+from minicereb.calculus.activations import relu, threshold
 from minicereb.errors import InputError, require
 from minicereb.lanes import blocks, cell_blocks
 from minicereb.learning.optimizers import SGD
@@ -22,6 +22,7 @@ from minicereb.models.wiring import Wiring
 from minicereb.randomness import generator
 
 BIN = 5  # ms
+RULES = ("delta", "ltd-ltp")
 LESIONS = {
     "granule": "parallel fibres are silent",
     "granule-shuffle": "every granule cell's time course is turned by a random time, anew in each trial",
@@ -35,7 +36,7 @@ LESIONS = {
 }
 # Chosen once, and the same for every interval, protocol and lesion.
 DRIVE = 20.0  # mean input to a Purkinje cell from the stimulus to the US, in units of its rate at rest
-RATE = 0.015  # share of its mean squared length that a bin's own error takes away in a trial
+RATE = 0.015  # by how much a bin's own credit changes its Purkinje activity in a trial, on average
 BOUND = 0.5  # of W: synapses lie between 0 and 1 and begin at ½, which interneurons balance
 ELIGIBLE = (50, 150)  # ms by which activity comes before the climbing fibre that changes its synapses
 INHIBITION = 2.0  # κ
@@ -117,6 +118,8 @@ class Circuit:
         Bins over which the granule cells' activity is scaled.
     level, forgetting : float
         Coding level, above 0 and at most ½; λ, from 0 to below 1.
+    rule : {"delta", "ltd-ltp"}
+        Whether a parallel fibre's synapse changes by how active the fibre is, or by whether it is ``[M-LTDLTP]``.
     lesions : collection of str
         Of :data:`LESIONS`.
     seed : int
@@ -131,16 +134,18 @@ class Circuit:
         *,
         level: float = 0.1,
         forgetting: float = 0.01,
+        rule: str = "delta",
         lesions: Collection[str] = (),
         seed: int = 0,
     ):
-        check_circuit(level, forgetting, lesions)
+        check_circuit(level, forgetting, rule, lesions)
         self.stimulus, self.forgetting, self.lesions, self.seed = stimulus, forgetting, frozenset(lesions), seed
         self.bins, cells = len(states), wiring.cells
         require(cells >= 2, "cells", cells, "a whole number of at least 2")
         zeros = np.zeros((cells, 1), dtype=np.float32)
         self.model = Cerebellum(wiring, to_device(zeros[:, 0].copy()), to_device(zeros))
-        self.rule = DeltaRule(self.model, SGD(0.0), self.bins, None, self._climbing_fibre)
+        presynaptic = threshold if rule == "ltd-ltp" else None
+        self.rule = DeltaRule(self.model, SGD(0.0), self.bins, None, self._climbing_fibre, presynaptic)
         self.activity = self.rule.activity.reshape(cells, self.rule.columns)
         respond(wiring, states, None if "golgi" in self.lesions else level, self.activity)
         self._scale(span)
@@ -153,8 +158,8 @@ class Circuit:
         """Give Purkinje cells the same mean input whatever the cells, and the rule a rate that does not depend on it."""
         xp = xp_of(self.activity)
         self.activity *= self.activity.dtype.type(DRIVE / float(self.activity[:, span].sum(axis=0).mean()))
-        squares = float(xp.square(self.activity[:, span]).sum(axis=0).mean())
-        self.rule.optimizer = SGD(RATE * self.bins / squares)
+        effect = DRIVE if self.rule.presynaptic else float(xp.square(self.activity[:, span]).sum(axis=0).mean())
+        self.rule.optimizer = SGD(RATE * self.bins / effect)
         if "granule" in self.lesions:
             self.activity[...] = 0
 
@@ -220,10 +225,11 @@ class Circuit:
             self.activity[part, : self.bins] = xp.take_along_axis(self.granule[part, : self.bins], turned, axis=1)
 
 
-def check_circuit(level: float, forgetting: float, lesions: Collection[str]) -> None:
+def check_circuit(level: float, forgetting: float, rule: str, lesions: Collection[str]) -> None:
     """Raise :class:`InputError` unless a circuit can be built with these settings."""
     require(0 < level <= 0.5, "level", level, "a share above 0 and at most 0.5: half the cells are silent without inhibition")
     require(0 <= forgetting < 1, "forgetting", forgetting, "a share from 0 to below 1")
+    require(rule in RULES, "rule", rule, " or ".join(RULES))
     for lesion in lesions:
         if lesion not in LESIONS:
             raise InputError("lesion", lesion, ", ".join(LESIONS))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import NamedTuple
 
@@ -52,6 +52,8 @@ class Eyelid:
         Of :data:`minicereb.tasks.circuit.LESIONS`, from the first trial on.
     seed : int
         Of the wiring.
+    rule : {"delta", "ltd-ltp"}
+        By which parallel fibres' synapses learn; see :class:`minicereb.tasks.circuit.Circuit`.
     """
 
     interval: int = 500
@@ -67,6 +69,7 @@ class Eyelid:
     forgetting: float = 0.01
     lesions: tuple[str, ...] = ()
     seed: int = 0
+    rule: str = field(default="delta", metadata={"added": True})
 
     def __post_init__(self) -> None:
         require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
@@ -90,7 +93,7 @@ class Eyelid:
             require(getattr(self, phase) >= 0, phase, getattr(self, phase), "a whole number of at least 0")
         require(self.cells >= 2, "cells", self.cells, "a whole number of at least 2")
         require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
-        check_circuit(self.level, self.forgetting, self.lesions)
+        check_circuit(self.level, self.forgetting, self.rule, self.lesions)
 
     @property
     def stimulus(self) -> int:
@@ -102,10 +105,9 @@ class Eyelid:
     @property
     def description(self) -> str:
         """A few words."""
-        lesions = f", without {', '.join(self.lesions)}" if self.lesions else ""
-        return (
-            f"{self.protocol} {self.interval} ms{lesions}, forgetting {self.forgetting:g}, {self.cells:,} cells, seed {self.seed}"
-        )
+        rest = f", without {', '.join(self.lesions)}" if self.lesions else ""
+        rest += "" if self.rule == "delta" else f", {self.rule}"
+        return f"{self.protocol} {self.interval} ms{rest}, forgetting {self.forgetting:g}, {self.cells:,} cells, seed {self.seed}"
 
 
 class Trial(NamedTuple):
@@ -171,6 +173,7 @@ class Session:
             span,
             level=settings.level,
             forgetting=settings.forgetting,
+            rule=settings.rule,
             lesions=settings.lesions,
             seed=settings.seed,
         )

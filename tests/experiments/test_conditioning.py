@@ -69,6 +69,7 @@ def test_short_intervals_are_measured_with_the_delay_protocol_alone():
     plan = [config.session for config in isi.plan(DATA, "course", (0,))]
     assert [session.interval for session in plan if session.protocol == "trace"] == [250, 500, 750, 1000]
     assert [session.interval for session in plan if session.protocol == "delay" and not session.lesions][:2] == [50, 100]
+    assert [session.interval for session in plan if session.lesions] == [250, 500, 750, 1000]
     assert all(session.cells == 10_000 for session in plan)
 
 

@@ -6,7 +6,7 @@ import pytest
 from minicereb.backend import to_numpy
 from minicereb.errors import InputError
 from minicereb.models.wiring import draw_wiring
-from minicereb.tasks.circuit import BIN, BOUND, LESIONS, Circuit, eligibility, respond
+from minicereb.tasks.circuit import BIN, BOUND, LESIONS, SPONTANEOUS, Circuit, eligibility, respond
 
 BINS, FIBRES, CELLS = 60, 8, 300
 SPAN = slice(10, 40)
@@ -64,7 +64,7 @@ def test_what_is_eligible_comes_from_50_to_150_ms_before():
     assert not kernel[:10].any()
 
 
-def test_a_trial_is_a_step_of_the_delta_rule_with_time_bins_as_rows():
+def test_a_trial_is_a_step_of_the_delta_rule_with_time_bins_as_rows(xp_device):
     whole = circuit(forgetting=0.0)
     h = to_numpy(whole.activity)[:, :BINS].astype(np.float64).T
     rate = whole.rule.optimizer.learning_rate
@@ -79,6 +79,7 @@ def test_a_trial_is_a_step_of_the_delta_rule_with_time_bins_as_rows():
         weights -= rate * h.T @ (eligibility(BINS).T @ error) / BINS  # [C4]
         assert np.allclose(whole.weights - BOUND, weights, atol=1e-5)
     assert np.abs(weights).max() > 1e-3
+    assert type(whole.model.readout) is type(whole.activity) is xp_device.ndarray
 
 
 def test_the_rule_descends_the_squared_error_of_what_the_olive_hears():
@@ -94,6 +95,20 @@ def test_the_same_settings_give_the_same_bits_and_another_seed_another_circuit()
         other.trial(puff(), number)
     assert (one.weights == other.weights).all()
     assert (one.weights != 0.5).any()
+
+
+def test_by_the_all_or_none_rule_active_fibres_change_alike_and_ltd_is_nine_times_ltp():
+    """A climbing fibre that is silent but for the US: LTD in the 100 ms that are eligible for all of it, LTP far from it."""
+    whole = circuit(forgetting=0.0, rule="ltd-ltp")
+    active = to_numpy(whole.activity)[:, :BINS] > 0
+    error = np.full(BINS, -SPONTANEOUS)
+    error[45:49] = 1
+    credit = eligibility(BINS).T @ error
+    whole.rule.error = lambda outputs, us: (whole._climbing_fibre(outputs, us)[0], credit[:, None].astype(np.float32))
+    whole.trial(puff(), 0)
+    change = whole.weights - 0.5
+    assert np.allclose(change, -whole.rule.optimizer.learning_rate / BINS * (active @ credit), atol=1e-6)
+    assert 9 < credit[30] / -credit[5] < 9.5
 
 
 def test_weights_stay_within_their_bounds():
@@ -139,7 +154,7 @@ def test_every_lesion_takes_away_what_it_says():
     assert found["nucleo-olivary"][1].purkinje.min() < signals.purkinje.min()
 
 
-def test_shuffling_keeps_every_cells_activity_and_changes_its_time_anew():
+def test_shuffling_keeps_every_cells_activity_and_changes_its_time_anew(xp_device):
     whole = circuit(lesions=("granule-shuffle",))
     original = to_numpy(whole.granule)[:, :BINS]
     seen = []

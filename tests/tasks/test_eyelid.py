@@ -23,6 +23,12 @@ def test_the_lid_closes_most_when_the_puff_comes(interval, protocol):
     assert last.lid[time <= 0].max() == 0
 
 
+def test_synapses_that_know_only_whether_their_fibre_is_active_learn_when_as_well():
+    trials = session(rule="ltd-ltp", extinction=60)
+    assert abs(trials[39].peak - 500) <= 50
+    assert not trials[-1].responded
+
+
 def test_nothing_is_learned_at_50_ms_and_learning_is_slow_at_100():
     assert not any(trial.responded for trial in session(interval=50, acquisition=100))
     slow = trials_to([trial.responded for trial in session(interval=100, acquisition=100)])
@@ -109,6 +115,7 @@ def test_a_criterion_is_five_in_a_row():
         ({"cells": 1}, "cells"),
         ({"seed": -1}, "seed"),
         ({"level": 0.7}, "level"),
+        ({"rule": "hebb"}, "rule"),
         ({"forgetting": 2.0}, "forgetting"),
         ({"lesions": ("liver",)}, "lesion"),
     ],

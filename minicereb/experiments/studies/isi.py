@@ -17,10 +17,11 @@ from minicereb.report.figures import curves, save_figure
 from minicereb.tasks.eyelid import Eyelid
 
 SHUFFLED = ("granule-shuffle",)
-ARMS: dict[str, tuple[str, tuple[str, ...]]] = {  # protocol, lesions
-    "delay": ("delay", ()),
-    "trace": ("trace", ()),
-    "delay, shuffled": ("delay", SHUFFLED),
+ARMS: dict[str, tuple[str, tuple[str, ...], str]] = {  # protocol, lesions, rule
+    "delay": ("delay", (), "delta"),
+    "trace": ("trace", (), "delta"),
+    "delay, LTD/LTP": ("delay", (), "ltd-ltp"),
+    "delay, shuffled": ("delay", SHUFFLED, "delta"),
 }
 SHORT = (50, 100)  # intervals at which timing is not asked for
 # Per scale: intervals in ms, granule cells, trials of acquisition and of extinction.
@@ -32,7 +33,7 @@ SIZES: dict[str, tuple[tuple[int, ...], int, int, int]] = {
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Conditioning]:
-    """Every interval in every arm, at every seed; the short ones with the delay protocol alone."""
+    """Every interval in every arm, at every seed; the short ones with the delay protocol and intact circuits alone."""
     intervals, cells, acquisition, extinction = SIZES[scale]
     return [
         Conditioning(
@@ -44,12 +45,13 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Conditioning]:
                 cells=cells,
                 lesions=lesions,
                 seed=seed,
+                rule=rule,
             )
         )
         for seed in seeds
-        for protocol, lesions in ARMS.values()
+        for protocol, lesions, rule in ARMS.values()
         for interval in intervals
-        if interval not in SHORT or (protocol, lesions) == ARMS["delay"]
+        if interval not in SHORT or (protocol == "delay" and not lesions)
     ]
 
 
@@ -59,7 +61,7 @@ Found = dict[tuple[str, int], list[Record]]
 def found_in(results: Results) -> Found:
     """Return the records by arm and interval."""
     arms = {way: name for name, way in ARMS.items()}
-    return by(results, lambda session: (arms[session.protocol, session.lesions], session.interval))
+    return by(results, lambda session: (arms[session.protocol, session.lesions, session.rule], session.interval))
 
 
 def table(results: Results) -> str:
@@ -99,7 +101,7 @@ def _caption(results: Results) -> str:
         f"{session.cells:,} granule cells. Closure, peak and trough are of the last trial of acquisition; a peak is of lids that "
         "closed by 10%, «farthest off» the seed whose peak is farthest from the interval. Purkinje trough: when Purkinje cells "
         "are least active after the CS began; it leads the lid. Shuffled: every granule cell's time course is turned by a random "
-        "time, anew in each trial."
+        "time, anew in each trial. LTD/LTP: synapses change by whether their fibre is active, not by how much."
     )
 
 
