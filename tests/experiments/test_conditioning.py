@@ -105,7 +105,7 @@ def test_numbers_over_seeds():
     assert over_seeds([2.0, None, 2.0]) == "2.0 (2.0 to 2.0), 2 of 3"
     records = [{"criterion": {"acquisition": first, "extinction": 0}} for first in (4, None)]
     assert reached(records, "extinction") == [0, None]
-    x, mean, low, high = curve([{"closure": [1, 3]}, {"closure": [3, 3]}])
+    x, mean, low, high = curve([{"closure": [9, 1, 3]}, {"closure": [9, 3, 3]}], slice(1, 3))
     assert (x.tolist(), mean.tolist()) == ([1, 2], [2, 3])
     assert low[0] < 2 < high[0]
     assert low[1] == high[1] == 3

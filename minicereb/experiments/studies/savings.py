@@ -27,6 +27,7 @@ FORGETTING = (0.0, 0.01, 0.02)
 CIRCUITS = {"intact": (), "no nuclear plasticity": ("nuclear-plasticity",)}
 # Per scale: granule cells, trials of acquisition and reacquisition, trials of extinction.
 SIZES = {"smoke": (300, 30, 30), "course": (10_000, 100, 300), "paper": (10_000, 200, 600)}
+DRAWN = 25  # trials of a phase
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Conditioning]:
@@ -96,10 +97,19 @@ def _caption(results: Results) -> str:
 
 
 def figures(results: Results, out: Path) -> None:
-    """Draw the lid's closure over all trials, a panel for each rate of forgetting."""
-    found = by(results, lambda session: (session.forgetting, session.lesions))
+    """Draw the first trials of acquisition and of reacquisition over each other, a panel for each rate of forgetting."""
+    found, session = by(results, lambda session: (session.forgetting, session.lesions)), results[0][0].session
+    again = session.acquisition + session.extinction
+    phases = {"first": slice(0, DRAWN), "again": slice(again, again + DRAWN)}
     panels = [
-        (f"forgetting {forgetting:g}", {name: curve(found[forgetting, lesions]) for name, lesions in CIRCUITS.items()})
+        (
+            f"forgetting {forgetting:g}",
+            {
+                f"{name}, {phase}": curve(found[forgetting, lesions], trials)
+                for name, lesions in CIRCUITS.items()
+                for phase, trials in phases.items()
+            },
+        )
         for forgetting in FORGETTING
     ]
     save_figure(curves(panels, "trial", "closure of the lid, %", from_zero=True, marked=False), out / "savings.png")
@@ -113,7 +123,8 @@ SAVINGS = Study(
     table,
     figures,
     captions={
-        "savings": "Closure in every trial of acquisition, extinction and reacquisition; the bars are 95% intervals over seeds."
+        "savings": "Closure in the first trials of acquisition, and in those of reacquisition after extinction; the bars are 95% "
+        "intervals over seeds."
     },
     seeds=SEEDS,
 )

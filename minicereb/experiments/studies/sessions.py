@@ -56,9 +56,9 @@ def differences(one: Sequence[float | None], other: Sequence[float | None]) -> l
     return [None if a is None or b is None else a - b for a, b in zip(one, other, strict=True)]
 
 
-def curve(records: Sequence[Record], name: str = "closure") -> tuple[np.ndarray, ...]:
-    """Return mean over seeds of a record's numbers, as a line with its interval where there are two seeds."""
-    values = np.array([record[name] for record in records], dtype=np.float64)
+def curve(records: Sequence[Record], trials: slice = slice(None)) -> tuple[np.ndarray, ...]:
+    """Return the mean over seeds of the lid's closure in these trials, as a line with its interval where there are two seeds."""
+    values = np.array([record["closure"][trials] for record in records], dtype=np.float64)
     x, mean = np.arange(1, values.shape[1] + 1), values.mean(axis=0)
     if len(values) < 2:
         return x, mean
