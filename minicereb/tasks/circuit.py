@@ -156,8 +156,10 @@ class Circuit:
 
     def _scale(self, span: slice) -> None:
         """Give Purkinje cells the same mean input whatever the cells, and the rule a rate that does not depend on it."""
-        xp = xp_of(self.activity)
-        self.activity *= self.activity.dtype.type(DRIVE / float(self.activity[:, span].sum(axis=0).mean()))
+        xp, cells = xp_of(self.activity), len(self.activity)
+        mean = float(self.activity[:, span].sum(axis=0).mean())
+        require(mean > 0, "cells", cells, "more, or another seed: none of them responds before the US")
+        self.activity *= self.activity.dtype.type(DRIVE / mean)
         effect = DRIVE if self.rule.presynaptic else float(xp.square(self.activity[:, span]).sum(axis=0).mean())
         self.rule.optimizer = SGD(RATE * self.bins / effect)
         if "granule" in self.lesions:

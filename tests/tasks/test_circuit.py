@@ -51,6 +51,12 @@ def test_golgi_cells_leave_just_the_share_of_cells_active_that_was_asked_for(lev
     assert not out[:, BINS:].any()
 
 
+def test_granule_cells_that_never_respond_make_no_circuit():
+    wiring = draw_wiring("random", 2, (FIBRES,), 4, 0)
+    with pytest.raises(InputError, match="cells: 2 .* none of them responds"):
+        Circuit(wiring, np.zeros_like(states()), stimulus(), SPAN)
+
+
 def test_without_golgi_cells_the_response_is_that_of_the_cerebellum():
     wiring = draw_wiring("random", CELLS, (FIBRES,), 4, 0)
     out = respond(wiring, states(), None, np.empty((CELLS, 64), dtype=np.float32))
