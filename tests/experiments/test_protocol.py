@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from minicereb.experiments.configs import AttackedModel, CerebellumModel, Data
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import AttackedModel, Data
 from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.published import CEREBELLUM
 from minicereb.experiments.studies import paper_versus_code, sparsity

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from minicereb.errors import DataError
-from minicereb.experiments.configs import CerebellumModel, Experiment, Train, describe
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import Experiment, Train, describe
 from minicereb.experiments.identity import from_json
 from minicereb.experiments.laboratory import Record, run_named
 from minicereb.experiments.reports.evaluation import accuracy_picture

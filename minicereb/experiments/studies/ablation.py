@@ -6,7 +6,8 @@ from itertools import product
 from pathlib import Path
 
 from minicereb.attacks.settings import Attack
-from minicereb.experiments.configs import CerebellumModel, Data, Experiment, Train, describe
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import Data, Experiment, Train, describe
 from minicereb.experiments.moved import MovedOutputs
 from minicereb.experiments.studies.comparisons import comparison_table
 from minicereb.experiments.studies.protocol import (

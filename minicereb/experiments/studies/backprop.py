@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import product
 from pathlib import Path
 
-from minicereb.experiments.configs import CerebellumModel, Data, Experiment, PerceptronModel, Train
+from minicereb.experiments.architectures import CerebellumModel, PerceptronModel
+from minicereb.experiments.configs import Data, Experiment, Train
 from minicereb.experiments.studies.comparisons import comparison_table
 from minicereb.experiments.studies.protocol import (
     EXPECTED,

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from minicereb.attacks.settings import Attack
-from minicereb.experiments.configs import AttackedModel, CerebellumModel, Data, Experiment, Train, describe
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train, describe
 from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.gradient_sizes import GradientSizes
 from minicereb.experiments.laboratory import Record

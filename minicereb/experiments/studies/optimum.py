@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from minicereb.calculus.dimension import threshold_dimension
-from minicereb.experiments.configs import CerebellumModel, Data, Experiment, Train
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import Data, Experiment, Train
 from minicereb.experiments.dimension import Dimension
 from minicereb.experiments.studies.comparisons import comparison_table, rows_of
 from minicereb.experiments.studies.protocol import (

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from minicereb.attacks.settings import Attack
-from minicereb.experiments.configs import AttackedModel, CerebellumModel, Data, Experiment, Train
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train
 from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.published import Logged
 from minicereb.experiments.studies.protocol import (

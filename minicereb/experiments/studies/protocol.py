@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from minicereb.attacks.settings import Attack
-from minicereb.experiments.configs import AttackedModel, CerebellumModel, Data, Experiment, Train, describe
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train, describe
 from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.paired import PairedComparison

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minicereb.experiments.configs import CerebellumModel, Data, Experiment, Train
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import Data, Experiment, Train
 from minicereb.experiments.studies.comparisons import comparison_table
 from minicereb.experiments.studies.protocol import (
     EXPECTED,
