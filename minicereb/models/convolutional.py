@@ -59,7 +59,7 @@ class Images:
 
     def input_gradient(self, d_images: Array, cache: None) -> Array:
         """Return the derivative by the rows, shape (batch, pixels)."""
-        return (d_images / self.deviation).reshape(len(d_images), -1)
+        return (d_images / self.deviation).reshape(len(d_images), math.prod(self.shape))
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Flat:
 
     def forward(self, x: Array) -> tuple[Array, tuple[int, ...]]:
         """Return the rows, shape (batch, height · width · channels)."""
-        return x.reshape(len(x), -1), x.shape[1:]
+        return x.reshape(len(x), math.prod(x.shape[1:])), x.shape[1:]
 
     def input_gradient(self, d_rows: Array, shape: tuple[int, ...]) -> Array:
         """Return the derivative by the images."""
