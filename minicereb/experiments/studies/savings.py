@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minicereb.experiments.conditioning import Conditioning
 from minicereb.experiments.configs import Data
-from minicereb.experiments.studies.protocol import markdown
+from minicereb.experiments.studies.found import markdown
 from minicereb.experiments.studies.sessions import (
     ABOUT_SEEDS,
     CRITERION,
