@@ -26,7 +26,7 @@ class ErrorDriven:
         The same for the cart at its limit and moving outward.
     """
 
-    rate: float = 0.5
+    rate: float = 0.1
     frequency: float = 10.0
     cart_frequency: float = 4.0
 
@@ -127,7 +127,9 @@ class TemporalDifferenceLearner:
     def __init__(self, settings: ActorCritic, circuit: Microzones, cart: CartPole):
         self.settings, self.circuit = settings, circuit
         self.discount = exp(-cart.step / settings.horizon)
-        self.fading = np.array([exp(-cart.step / time) for time in (settings.actor_memory, settings.critic_memory)], dtype=np.float32)
+        self.fading = np.array(
+            [exp(-cart.step / time) for time in (settings.actor_memory, settings.critic_memory)], dtype=np.float32
+        )
         self.fading *= np.float32(self.discount)
         self.critic = np.zeros_like(circuit.ltd_mean)
         self.errors = 0

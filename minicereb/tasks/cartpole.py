@@ -102,9 +102,10 @@ class CartPole:
 
     def energy(self, state: State) -> float:
         """Return kinetic and potential energy in J, 0 for a cart at rest with the pole level ``[M-POLE-ENERGY]``."""
-        m, l, c = self.pole_mass, self.half_length, cos(state.angle)
-        kinetic = (self.cart_mass + m) * state.velocity**2 / 2 + m * l * c * state.velocity * state.angular_velocity
-        return kinetic + 2 / 3 * m * l**2 * state.angular_velocity**2 + m * self.gravity * l * c
+        moment, c = self.pole_mass * self.half_length, cos(state.angle)
+        cart = (self.cart_mass + self.pole_mass) * state.velocity**2 / 2
+        both = moment * c * state.velocity * state.angular_velocity
+        return cart + both + 2 / 3 * moment * self.half_length * state.angular_velocity**2 + moment * self.gravity * c
 
     def has_failed(self, state: State) -> bool:
         """Whether the pole or the cart is beyond its limit."""

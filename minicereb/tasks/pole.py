@@ -112,14 +112,15 @@ class PoleBalancer:
     ----------
     circuit : Microzones
     learner : OliveLearner or TemporalDifferenceLearner
-    lasted : list of float
-        How long each trial lasted, in s: with :meth:`arrays` all that going on needs.
+    lasted, errors : list of float, list of int
+        How long each trial lasted, in s, and the errors that taught in it: with :meth:`arrays` all that going on needs.
     """
 
     def __init__(self, task: PoleTask):
         self.task, self.circuit = task, task.circuit()
         self.learner: Learner = task.method.learner(self.circuit, task.cart)
         self.lasted: list[float] = []
+        self.errors: list[int] = []
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything that learning changes, by name; written in place."""
@@ -151,6 +152,7 @@ class PoleBalancer:
             draws = generator(self.task.seed, "pole errors", number).random((self.task.steps, 2))
             trial = self._run(number, State(*start.tolist()), keep, draws)
             self.lasted.append(trial.seconds)
+            self.errors.append(trial.errors)
             yield trial
 
     def balance(self, start: State, keep: int = 0) -> Trial:
