@@ -27,7 +27,7 @@ from minicereb.tasks.pole import PoleTask
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--cells", type=int, default=10_000, show_default=True, help="Granule cells.")
 @click.option("--inputs-per-cell", type=int, default=4, show_default=True, help="Mossy fibres that each of them hears.")
-@click.option("--fibres", type=int, default=10, show_default=True, help="Mossy fibres for each of the four variables.")
+@click.option("--fibres", type=int, default=7, show_default=True, help="Mossy fibres for each of the four variables.")
 @click.option("--ltd/--no-ltd", default=False, show_default=True, help="Whether granule activity is centred.")
 @click.option("--lesion", default="none", show_default=True, help=f"What is missing: {', '.join(LESIONS)}.")
 @click.option("--seconds", type=float, default=100.0, show_default=True, help="A trial that lasts so long has succeeded.")

@@ -89,9 +89,9 @@ def table(results: Results) -> str:
             *markdown(head, rows),
             "",
             f"{task.cells:,} granule cells, {len(found[WHOLE])} seeds, at most {trials} trials of {task.seconds:g} s; learning "
-            f"ends when {task.enough} in a row have lasted to the end. Numbers are medians over the seeds, quartiles in "
-            "brackets, of the mean over trials or tests. Succeeded: seeds with a trial that lasted to the end; first success: the number "
-            "of the first such trial, in the seeds that have one. Tests: nothing more is learned, cart and pole at rest, "
+            f"ends when {task.enough} in a row have lasted to the end. Medians over the seeds, quartiles in brackets; "
+            "seconds are means over those trials or tests. Succeeded: seeds with a trial that lasted to the end; first success: "
+            "the number of the first such trial, in the seeds that have one. Tests: nothing more is learned, all at rest, "
             f"the pole ±{away}° from upright; trials that are learned from begin within {np.degrees(task.spread):.1f}°. Passed: "
             "lasted to the end. Errors a second: those that taught, in the last 5 trials; of the actor-critic, failures.",
         ]
