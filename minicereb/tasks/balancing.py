@@ -26,7 +26,7 @@ class ErrorDriven:
         The same for the cart at its limit and moving outward.
     """
 
-    rate: float = 0.1
+    rate: float = 0.05
     frequency: float = 10.0
     cart_frequency: float = 4.0
 
@@ -101,10 +101,10 @@ class ActorCritic:
         Time in s in which an eligibility trace falls to 1/e beside that.
     """
 
-    actor_rate: float = 3.0
-    critic_rate: float = 0.3
-    horizon: float = 1.0
-    actor_memory: float = 0.2
+    actor_rate: float = 1.0
+    critic_rate: float = 0.1
+    horizon: float = 0.7
+    actor_memory: float = 0.5
     critic_memory: float = 0.1
 
     def __post_init__(self) -> None:

@@ -47,7 +47,7 @@ class PoleTask:
     method: Method = field(default_factory=ErrorDriven)
     cells: int = 10_000
     inputs_per_cell: int = 4
-    fibres: int = 7
+    fibres: int = 10
     ltd: bool = False
     lesion: str = "none"
     cart: CartPole = field(default_factory=CartPole)

@@ -159,7 +159,7 @@ def test_a_zone_that_is_gone_pushes_no_more():
 def test_without_a_granule_layer_the_fibres_themselves_are_read():
     circuit = replace(SMALL, lesion="granule").circuit()
     assert np.array_equal(circuit.respond(UPRIGHT), circuit.fibres.rates(UPRIGHT).ravel())
-    assert circuit.readout.shape == (2, 28)
+    assert circuit.readout.shape == (2, 40)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_without_a_granule_layer_the_fibres_themselves_are_read():
         ({"lesion": "cortex"}, "lesion: 'cortex' .* none, olive, granule, left, right"),
         ({"cells": -5}, "cells: -5"),
         ({"fibres": 1}, "fibres: 1"),
-        ({"inputs_per_cell": 29}, "inputs-per-cell: 29"),
+        ({"inputs_per_cell": 41}, "inputs-per-cell: 41"),
         ({"seconds": -1.0}, "seconds: -1.0"),
         ({"seconds": float("inf")}, "seconds: inf"),
         ({"spread": 0.3}, "spread: 0.3"),
