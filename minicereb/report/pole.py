@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullLocator
 
 from minicereb.files import atomic_write
 from minicereb.report.figures import COLOURS
@@ -44,6 +45,8 @@ def learning_curves(panels: Mapping[str, Sequence[np.ndarray]], trials: int, who
         axes.axhline(whole, color="0.4", linestyle=":", linewidth=1)
         axes.set_title(title, fontsize=9)
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
