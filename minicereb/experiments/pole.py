@@ -65,9 +65,10 @@ class PoleBalancing:
     def description(self) -> str:
         """A few words."""
         task = self.task
+        ltd = ", LTD" if task.ltd else ""
         lesion = "" if task.lesion == "none" else f", {task.lesion} lesioned"
         of_the_pole = ", no errors of the cart" if getattr(task.method, "cart_frequency", 1) == 0 else ""
-        return f"{method_of(task)}{of_the_pole}, {task.cells:,} cells{lesion}, {self.trials} trials, seed {task.seed}"
+        return f"{method_of(task)}{of_the_pole}, {task.cells:,} cells{ltd}{lesion}, {self.trials} trials, seed {task.seed}"
 
 
 def method_of(task: PoleTask) -> str:

@@ -136,6 +136,13 @@ def test_ltd_takes_the_mean_away_and_it_moves_only_while_learning():
     assert np.array_equal(circuit.ltd_mean, before)
 
 
+def test_it_is_on_the_host_whatever_the_device(xp_device):
+    balancer = PoleBalancer(SMALL)
+    list(balancer.learn(2))
+    assert all(type(array) is np.ndarray for array in balancer.arrays().values())
+    assert balancer.circuit.readout.any()
+
+
 # -- lesions -----------------------------------------------------------------------------------------------------------------
 
 

@@ -28,6 +28,7 @@ CONDITIONS: dict[str, tuple[PoleTask, bool]] = {  # the task, and whether anythi
     "olive lesioned": (PoleTask(ERROR, lesion="olive"), True),
     "right zone lesioned": (PoleTask(ERROR, lesion="right"), True),
     "no errors of the cart": (PoleTask(replace(ERROR, cart_frequency=0.0)), True),
+    "with LTD": (PoleTask(ERROR, ltd=True), True),
     "no granule layer": (PoleTask(ERROR, lesion="granule"), True),
     "actor-critic": (PoleTask(CRITIC), True),
     "actor-critic, no TD error": (PoleTask(CRITIC, lesion="olive"), True),
