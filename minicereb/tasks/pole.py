@@ -179,4 +179,4 @@ class PoleBalancer:
                     path.append((*state, share * cart.force))
                 if failed:
                     break
-        return Trial(number, step * cart.step, learner.errors, np.array(path, dtype=np.float64).reshape(-1, 5))
+        return Trial(number, round(step * cart.step, 9), learner.errors, np.array(path, dtype=np.float64).reshape(-1, 5))
