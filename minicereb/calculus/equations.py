@@ -372,9 +372,9 @@ EQUATIONS = (
     Equation(
         "M-TD",
         "δ = r + γ V(t+1) - V(t),  Δv = α_v δ ē_v,  Δw = α_w δ ē_w,  ē ← γ λ ē + ∂",
-        "r = -1 at failure, V = vᵀz, V = 0 after failure, γ = exp(-τ/T); ∂ = z for the critic, (a - p) z for the actor: "
-        "a = 1 if it pushed right, else 0, p the probability of that, 1/(1 + exp(-u))",
-        "Barto, Sutton and Anderson (1983); Sutton and Barto (2018), Ch. 13",
+        "r = -1 at failure, V = vᵀz, V = 0 after failure, γ = exp(-τ/T); ∂ = z for the critic, (a - u) z/σ for the actor, "
+        "whose command u has noise of standard deviation σ on it and is a",
+        "Barto, Sutton and Anderson (1983); Doya (2000)",
     ),
 )
 

@@ -31,7 +31,7 @@ def learning_curves(panels: Mapping[str, Sequence[np.ndarray]], trials: int, who
     whole : float
         Seconds of a trial that succeeds.
     """
-    columns = min(3, len(panels))
+    columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(1 + 3.2 * columns, 0.4 + 2.6 * rows), dpi=120, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, isfinite, tanh
+from math import exp, isfinite
 
 import numpy as np
+from scipy.special import ndtri
 
 from minicereb.errors import require
 from minicereb.tasks.cartpole import CartPole, State
 from minicereb.tasks.microzones import LEFT, RIGHT, Microzones
+
+
+def limited(command: float) -> float:
+    """Return the force that a command comes to, as a share of the largest, in [-1, 1]."""
+    return min(1.0, max(-1.0, command))
 
 
 @dataclass(frozen=True)
@@ -32,10 +38,6 @@ class ErrorDriven:
 
     def __post_init__(self) -> None:
         _at_least_zero(self)
-
-    def force(self, command: float) -> float:
-        """Return the force as a share of the largest, in [-1, 1]."""
-        return min(1.0, max(-1.0, command))
 
     def learner(self, circuit: Microzones, cart: CartPole) -> OliveLearner:
         """Return what changes `circuit` in this way."""
@@ -61,7 +63,7 @@ class OliveLearner:
     def act(self, z: np.ndarray, draw: float) -> float:
         """Return the force, as a share of the largest; what was drawn is not needed."""
         self._z = z
-        return self.settings.force(self.circuit.command(z))
+        return limited(self.circuit.command(z))
 
     def learn(self, state: State, z: np.ndarray, failed: bool, draws: tuple[float, float]) -> None:
         """Learn from the state that came of the last act."""
@@ -94,15 +96,19 @@ class ActorCritic:
     Parameters
     ----------
     actor_rate, critic_rate : float
-        By how much a unit of surprise changes the command, and the prediction, in the state just seen.
+        By how much a unit of surprise changes the command, for noise of one standard deviation, and the prediction, in the state
+        just seen.
+    noise : float
+        σ, the standard deviation of what is added to the command while it learns.
     horizon : float
         Time in s in which what lies ahead counts 1/e as much.
     actor_memory, critic_memory : float
         Time in s in which an eligibility trace falls to 1/e beside that.
     """
 
-    actor_rate: float = 1.0
+    actor_rate: float = 0.1
     critic_rate: float = 0.1
+    noise: float = 0.3
     horizon: float = 0.7
     actor_memory: float = 0.5
     critic_memory: float = 0.1
@@ -111,10 +117,6 @@ class ActorCritic:
         _at_least_zero(self)
         for name in ("horizon", "actor_memory", "critic_memory"):
             require(getattr(self, name) > 0, name.replace("_", "-"), getattr(self, name), "a time above 0")
-
-    def force(self, command: float) -> float:
-        """Return the mean force as a share of the largest: while it learns the force is all to one side, with this mean."""
-        return tanh(command / 2)
 
     def learner(self, circuit: Microzones, cart: CartPole) -> TemporalDifferenceLearner:
         """Return what changes `circuit` in this way."""
@@ -146,14 +148,13 @@ class TemporalDifferenceLearner:
         self._traces.fill(0)
 
     def act(self, z: np.ndarray, draw: float) -> float:
-        """Return 1 or -1, drawn with the mean that the command asks for."""
-        mean = self.settings.force(self.circuit.command(z))
-        chosen = 1.0 if draw < (1 + mean) / 2 else -1.0
+        """Return the force, as a share of the largest: what the command asks for, and noise."""
+        noise = float(ndtri(draw)) if draw > 0 else 0.0
         self._traces *= self.fading[:, None]
-        self._traces[0] += np.float32((chosen - mean) / 2) * z
+        self._traces[0] += np.float32(noise) * z
         self._traces[1] += z
         self._z = z
-        return chosen
+        return limited(self.circuit.command(z) + self.settings.noise * noise)
 
     def learn(self, state: State, z: np.ndarray, failed: bool, draws: tuple[float, float]) -> None:
         """Learn from the state that came of the last act."""

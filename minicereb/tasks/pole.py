@@ -12,7 +12,7 @@ import numpy as np
 from minicereb.errors import require
 from minicereb.lanes import one_blas_thread
 from minicereb.randomness import generator
-from minicereb.tasks.balancing import ErrorDriven, Learner, Method
+from minicereb.tasks.balancing import ErrorDriven, Learner, Method, limited
 from minicereb.tasks.cartpole import CartPole, State
 from minicereb.tasks.microzones import LESIONS, Microzones
 
@@ -169,7 +169,7 @@ class PoleBalancer:
             z = circuit.respond(state, learning)
             for step in range(1, self.task.steps + 1):
                 draw = next(pairs, None)
-                share = self.task.method.force(circuit.command(z)) if draw is None else learner.act(z, draw[0])
+                share = limited(circuit.command(z)) if draw is None else learner.act(z, draw[0])
                 state = cart.after(state, share * cart.force)
                 failed = cart.has_failed(state)
                 z = circuit.respond(state, learning)

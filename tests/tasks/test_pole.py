@@ -1,7 +1,8 @@
 """Balancing: the fibres' tuning, the climbing fibres' sides, both rules against their formulas, and that it is learned."""
 
 from dataclasses import replace
-from math import exp, tanh
+from math import exp
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -102,7 +103,7 @@ def test_the_gain_makes_the_rate_that_of_the_state_at_rest_whatever_the_number_o
 
 
 def test_the_actor_and_the_critic_learn_by_the_td_error_with_their_traces():
-    way = ActorCritic(actor_rate=0.7, critic_rate=0.2, horizon=0.5, actor_memory=0.3, critic_memory=0.1)
+    way = ActorCritic(actor_rate=0.7, critic_rate=0.2, noise=0.4, horizon=0.5, actor_memory=0.3, critic_memory=0.1)
     task = replace(SMALL, method=way)
     circuit, learner = task.circuit(), None
     learner = way.learner(circuit, task.cart)
@@ -112,13 +113,13 @@ def test_the_actor_and_the_critic_learn_by_the_td_error_with_their_traces():
     critic, readout, eligible, seen = (np.zeros_like(rows[0]) for _ in range(4))
     for number, draw in enumerate((0.9, 0.2, 0.4)):
         z, following, failed = rows[number], rows[number + 1], number == 2
-        mean = tanh(readout @ z / 2)
-        chosen = 1.0 if draw < (1 + mean) / 2 else -1.0
-        eligible, seen = fading[0] * eligible + (chosen - mean) / 2 * z, fading[1] * seen + z
+        noise = NormalDist().inv_cdf(draw)
+        chosen = min(1.0, max(-1.0, readout @ z + 0.4 * noise))
+        eligible, seen = fading[0] * eligible + noise * z, fading[1] * seen + z
         surprise = (-1.0 if failed else discount * critic @ following) - critic @ z
         critic = critic + 0.2 * circuit.gain * surprise * seen
         readout = readout + 0.7 * circuit.gain * surprise * eligible
-        assert learner.act(z.astype(np.float32), draw) == chosen
+        assert learner.act(z.astype(np.float32), draw) == pytest.approx(chosen, abs=1e-6)
         learner.learn(UPRIGHT, following.astype(np.float32), failed, (draw, 0.0))
     assert learner.critic == pytest.approx(critic, rel=1e-4, abs=1e-9)
     assert circuit.readout[LEFT] - circuit.readout[RIGHT] == pytest.approx(readout, rel=1e-4, abs=1e-9)
