@@ -35,6 +35,19 @@ CONDITIONS: dict[str, tuple[PoleTask, bool]] = {  # the task, and whether anythi
 }
 
 
+HEAD = (
+    "circuit",
+    "first 5 trials, s",
+    "last 5, s",
+    "succeeded",
+    "learned",
+    "first success",
+    "tests, s",
+    "tests passed",
+    "errors/s",
+)
+
+
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[PoleBalancing]:
     """Every condition with every seed; of the first seed of both ways of learning also paths."""
     cells, trials, seconds = SIZES[scale]
@@ -71,26 +84,16 @@ def _named(config: PoleBalancing) -> str:
 def table(results: Results) -> str:
     """For each condition how long trials lasted, when the first lasted to the end, and the tests from starts not in training."""
     found = _grouped(results)
-    head = [
-        "circuit",
-        "first 5 trials, s",
-        "last 5, s",
-        "learned",
-        "first success in trial",
-        "tests, s",
-        "tests passed",
-        "errors/s",
-    ]
     rows = [[name, *_row(runs)] for name, runs in found.items()]
     config = results[0][0]
     task, angles, trials = config.task, config.angles, max(config.trials for config, _ in results)
     away = ", ".join(f"{abs(angle):g}" for angle in angles if angle > 0)
     return "\n".join(
         [
-            *markdown(head, rows),
+            *markdown(HEAD, rows),
             "",
             f"{task.cells:,} granule cells, {len(found[WHOLE])} seeds, at most {trials} trials of {task.seconds:g} s; learning "
-            f"ends when {task.enough} in a row have lasted to the end. Medians over the seeds, quartiles in brackets; "
+            f"ends when {task.enough} in a row have lasted to the end (learned). Medians over the seeds, quartiles in brackets; "
             "seconds are means over those trials or tests. Succeeded: seeds with a trial that lasted to the end; first success: "
             "the number of the first such trial, in the seeds that have one. Tests: nothing more is learned, all at rest, "
             f"the pole ±{away}° from upright; trials that are learned from begin within {np.degrees(task.spread):.1f}°. Passed: "
@@ -109,6 +112,7 @@ def _row(runs: Sequence[tuple[PoleBalancing, Record]]) -> list[str]:
         _middle([np.mean(each[:5]) for each in lasted if each]),
         _middle([np.mean(each[-5:]) for each in lasted if each]),
         f"{len(first)} of {len(runs)}" if any(lasted) else "-",
+        f"{sum(record['learned'] for _, record in runs)} of {len(runs)}" if any(lasted) else "-",
         _middle(first, "{:.0f}"),
         _middle([np.mean(each) for each in tests]),
         f"{sum(passed)} of {sum(map(len, tests))}",
