@@ -11,7 +11,7 @@ import numpy as np
 from minicereb.experiments.configs import Data
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.pole import PoleBalancing, paths_of
-from minicereb.experiments.studies.protocol import markdown
+from minicereb.experiments.studies.found import markdown
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.report.figures import save_figure
 from minicereb.report.pole import learning_curves, trajectories
