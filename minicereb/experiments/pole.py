@@ -42,7 +42,7 @@ class PoleBalancing:
     angles : tuple of float
         With which tests begin, in degrees; cart and pole at rest, the cart in the middle.
     paths : bool
-        Whether the first seconds of the first trial and of the last test are kept.
+        Whether the first seconds of the first trial, and of the test in the middle of `angles`, are kept.
     """
 
     task: PoleTask
@@ -53,8 +53,8 @@ class PoleBalancing:
     def __post_init__(self) -> None:
         require(self.trials >= 0, "trials", self.trials, "a whole number of at least 0")
         limit = degrees(self.task.cart.angle_limit)
-        inside = all(isfinite(angle) and abs(angle) <= limit for angle in self.angles)
-        require(inside, "angles", self.angles, f"numbers from {-limit:g} to {limit:g} degrees")
+        inside = self.angles and all(isfinite(angle) and abs(angle) <= limit for angle in self.angles)
+        require(bool(inside), "angles", self.angles, f"one or more numbers from {-limit:g} to {limit:g} degrees")
 
     @property
     def trainings(self) -> tuple[Train, ...]:
@@ -165,7 +165,7 @@ def record_of(config: PoleBalancing, balancer: PoleBalancer) -> Record:
     dict
         ``seconds`` that each trial lasted; ``errors`` in each; ``succeeded``, the number of the first trial that lasted to the
         end, from 1, or null; ``learned``, whether enough did in a row; ``tests``, seconds for each angle; ``paths``, if they were
-        asked for, of the ``first`` trial and the last ``test``: x, ẋ, θ, θ̇ and the force, rounded to four digits.
+        asked for, of the ``first`` trial and the ``test`` in the middle of `angles`: x, ẋ, θ, θ̇ and the force, to four digits.
     """
     keep = kept_steps(config.task) if config.paths else 0
     tests = [balancer.balance(State(0.0, 0.0, radians(angle), 0.0), keep) for angle in config.angles]
@@ -177,17 +177,21 @@ def record_of(config: PoleBalancing, balancer: PoleBalancer) -> Record:
         "tests": [test.seconds for test in tests],
     }
     if config.paths:
+        middle = len(config.angles) // 2
         again = list(PoleBalancer(config.task).learn(min(1, config.trials), keep))  # equal seeds, equal first trials
         record["paths"] = {
             name: [np.round(step, 4).tolist() for trial in trials[-1:] for step in trial.path]
-            for name, trials in (("first", again), ("test", tests))
+            for name, trials in (("first", again), ("test", tests[: middle + 1]))
         }
     return record
 
 
 def paths_of(config: PoleBalancing, record: Record) -> dict[str, np.ndarray]:
     """Return the paths of a record, by what they are; without one that is empty."""
-    names = {"first": "first trial", "test": f"after {len(record['seconds'])} trials, from {config.angles[-1]:g}°"}
+    names = {
+        "first": "first trial",
+        "test": f"after {len(record['seconds'])} trials, from {config.angles[len(config.angles) // 2]:g}°",
+    }
     paths = {names[name]: np.array(path, dtype=np.float64).reshape(-1, 5) for name, path in record["paths"].items()}
     return {name: path for name, path in paths.items() if len(path)}
 

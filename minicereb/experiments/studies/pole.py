@@ -147,8 +147,8 @@ def figures(results: Results, out: Path) -> None:
 
 
 _PATH = (
-    "Angle of the pole, place of the cart and force, for at most 10 s: of the first trial, until it fails, and of a test from "
-    "the largest angle, with nothing more learned. First seed."
+    "Angle of the pole, place of the cart and force, for at most 10 s: of the first trial, until it fails, and of a test, "
+    "with nothing more learned. First seed."
 )
 
 POLE = Study(
