@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from minicereb.cli.task_eyelid import eyelid
+from minicereb.cli.task_pole import pole
 
 
 @click.group()
@@ -12,5 +13,5 @@ def task() -> None:
     """Learn a motor task with a simulated cerebellum."""
 
 
-for command in (eyelid,):
+for command in (eyelid, pole):
     task.add_command(command)

@@ -61,4 +61,41 @@ MOTOR: tuple[tuple[str, str, str, str], ...] = (
         "each millisecond; s nuclear spikes, g conductance, l closure in percent",
         "a leaky lid with a threshold",
     ),
+    (
+        "M-POLE",
+        "θ̈ = (g sin θ - cos θ p)/(l (4/3 - m cos²θ/(M + m))),  ẍ = p - m l θ̈ cos θ/(M + m),  p = (F + m l θ̇² sin θ)/(M + m)",
+        "θ angle from upright, x place of the cart, F force on it, M and m masses of cart and pole, l half the pole's length",
+        "Barto, Sutton and Anderson (1983), without friction, g above 0",
+    ),
+    (
+        "M-POLE-ENERGY",
+        "E = ½(M + m)ẋ² + m l ẋ θ̇ cos θ + ⅔ m l² θ̇² + m g l cos θ",
+        "as in M-POLE; constant while F = 0",
+        "a uniform pole's kinetic and potential energy",
+    ),
+    (
+        "M-TUNING",
+        "r_i = exp(-(s - s_i)²/2σ²)",
+        "s a variable, held within its range, s_i the fibre's preferred value, σ the distance of two neighbours",
+        "Gaussian tuning curves",
+    ),
+    (
+        "M-ZONES",
+        "u = ŷ_left - ŷ_right",
+        "ŷ Purkinje outputs, which inhibit: a zone pushes to its side the more, the lower its output is",
+        "opposing microzones",
+    ),
+    (
+        "M-OUTWARD",
+        "P(e = 1) = τ f min(1, |s|/s_max) if s ds/dt > 0, else 0",
+        "s the pole's angle or the cart's place, s_max its limit, f a frequency, τ the step; e of the zone on the side of s",
+        "a climbing fibre that tells of what moves outward",
+    ),
+    (
+        "M-TD",
+        "δ = r + γ V(t+1) - V(t),  Δv = α_v δ ē_v,  Δw = α_w δ ē_w,  ē ← γ λ ē + ∂",
+        "r = -1 at failure, V = vᵀz, V = 0 after failure, γ = exp(-τ/T); ∂ = z for the critic, (a - u) z/σ for the actor, "
+        "whose command u has noise of standard deviation σ on it and is a",
+        "Barto, Sutton and Anderson (1983); Doya (2000)",
+    ),
 )

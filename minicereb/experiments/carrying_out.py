@@ -18,6 +18,7 @@ from minicereb.experiments import (
     matrix,
     moved,
     paired,
+    pole,
     reaching,
     transfer,
 )
@@ -37,6 +38,7 @@ EXPERIMENTS: dict[type, Callable[[Any, Laboratory], Generator[str, None, Record]
     matrix.TransferMatrix: matrix.transfer_matrix,
     moved.MovedOutputs: moved.moved_outputs,
     paired.PairedComparison: paired.paired_comparison,
+    pole.PoleBalancing: pole.pole_balancing,
     transfer.TransferredAttack: transfer.transferred_attack,
     estimation.EstimatorVariance: estimation.estimator_variance,
     reaching.TimeToAccuracy: reaching.time_to_accuracy,
