@@ -6,14 +6,15 @@ for first: a factor, a change of the answer, a mistake that this task is known f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from minicereb.check.arguments import alterations
 from minicereb.check.behaviour import behaviour
-from minicereb.check.changes import too_little, too_much, with_arguments
+from minicereb.check.changes import Change, too_little, too_much, with_arguments
 from minicereb.check.factors import factor_of, name_factor
 from minicereb.check.hints import Case, Hint, Task, Verdict, farthest, fits
 from minicereb.check.trial import Trial, try_on
@@ -21,15 +22,33 @@ from minicereb.check.trial import Trial, try_on
 SINGLE = 1e-4  # agreement of what is right but for float32's precision
 
 
-class World(NamedTuple):
-    """Answers, one a case, of a function that has one thing wrong; `code` is empty for the right one."""
+class World:
+    """Answers, one a case, of a function that has one thing wrong; each is computed when it is asked for.
 
-    code: str
-    text: str
-    answers: list[np.ndarray]
+    Parameters
+    ----------
+    code, text : str
+        As of a hint; empty for the right function.
+    answer : callable
+        From the number of a case to the answer there, None where there is none.
+    """
+
+    def __init__(self, code: str, text: str, answer: Callable[[int], np.ndarray | None]):
+        self.code, self.text, self.answer = code, text, functools.cache(answer)
+
+    def named(self, hint: Hint) -> Hint:
+        """Return a hint to what is wrong besides."""
+        return Hint(f"{self.code}; {hint.code}", f"{self.text}; and {hint.text}") if self.code else hint
+
+    def all(self, cases: int) -> list[np.ndarray] | None:
+        """Return the answers on so many cases, if there is one on each."""
+        found = [answer for answer in map(self.answer, range(cases)) if answer is not None]
+        return found if len(found) == cases else None
 
 
-def diagnose(function: Callable[..., Any], task: Task, cases: Sequence[Case], special: Sequence[Case] = ()) -> Verdict:
+def diagnose(
+    function: Callable[..., Any], task: Task, cases: Sequence[Case], special: Sequence[Case] = (), square: Sequence[Case] = ()
+) -> Verdict:
     """Say whether a function is right, and if not, why.
 
     Parameters
@@ -42,6 +61,9 @@ def diagnose(function: Callable[..., Any], task: Task, cases: Sequence[Case], sp
     special : sequence of Case
         Each with a note: an answer that is right on the ordinary ones and wrong here is told this note.
 
+    square : sequence of Case
+        Cases whose axes are equally long. Where the shapes do not fit, what is transposed shows itself there.
+
     Returns
     -------
     Verdict
@@ -49,7 +71,7 @@ def diagnose(function: Callable[..., Any], task: Task, cases: Sequence[Case], sp
     trials = [try_on(function, case, task.parts) for case in cases]
     for trial in trials:
         if trial.answer is None:
-            return Verdict(False, trial.hints)
+            return Verdict(False, (*_on_square(function, task, square), *trial.hints))
     truths = [task.right(case) for case in cases]
     answers = [trial.answer for trial in trials if trial.answer is not None]
     hints = list(dict.fromkeys(hint for trial in trials for hint in trial.hints))
@@ -57,9 +79,21 @@ def diagnose(function: Callable[..., Any], task: Task, cases: Sequence[Case], sp
         hints += _formalities(function, task, cases, trials) or _special(function, task, special)
         return Verdict(not hints, tuple(hints))
     found = [*_numbers(function, task, cases, answers, truths), *hints]
+    if found[0].code == "wrong shape":
+        found = [*_on_square(function, task, square), *found]
     worst = next((i for i, (a, t) in enumerate(zip(answers, truths, strict=True)) if not fits(a, t, task.tolerance)), 0)
     same_shape = answers[worst].shape == truths[worst].shape
     return Verdict(False, tuple(found), farthest(answers[worst], truths[worst]) if same_shape else "")
+
+
+def _on_square(function: Callable[..., Any], task: Task, square: Sequence[Case]) -> list[Hint]:
+    """What is wrong where all axes are equally long, if it can be told there."""
+    trials = [try_on(function, case, task.parts) for case in square]
+    answers, truths = [trial.answer for trial in trials if trial.answer is not None], [task.right(case) for case in square]
+    if not square or len(answers) < len(square):
+        return []
+    found = _explanations(task, square, answers, truths) if all(np.isfinite(each).all() for each in answers) else iter(())
+    return [Hint(hint.code, f"{hint.text} (told from arrays whose axes are equally long)") for hint in found][:1]
 
 
 def _formalities(function: Callable[..., Any], task: Task, cases: Sequence[Case], trials: Sequence[Trial]) -> list[Hint]:
@@ -120,109 +154,106 @@ def _numbers(
 
 def _explanations(task: Task, cases: Sequence[Case], answers: list[np.ndarray], truths: list[np.ndarray]) -> Iterator[Hint]:
     """Every explanation that holds on all cases, the simplest first."""
-    right, tolerance = World("", "", truths), task.tolerance
+    right, tolerance = World("", "", lambda number: truths[number]), task.tolerance
     if all(fits(answer, truth, SINGLE) for answer, truth in zip(answers, truths, strict=True)):
-        text = "it agrees to a few digits only: computed in float32, rounded, or by a difference quotient?"
-        yield Hint("precision", text)
+        yield Hint("precision", "it agrees to a few digits only: computed in float32, rounded, or by a difference quotient?")
     yield from _factor(right, cases, answers, tolerance)
-    mistakes = [World(m.code, m.text, made) for m in task.mistakes if (made := _made(m.function, cases)) is not None]
+    mistakes = [World(each.code, each.text, _on(each.function, cases)) for each in task.mistakes]
     yield from _exact(mistakes, answers, tolerance)
-    yield from _missing_mask(answers, truths, tolerance)
-    yield from _changed(cases, answers, truths, tolerance)
+    yield from _masked(answers, truths, tolerance)
+    yield from _changed(right, cases, answers, tolerance)
     altered = list(_altered(task.truth, cases))
     yield from _exact(altered, answers, tolerance)
-    yield from _changed_by_arguments(cases, answers, truths, tolerance)
-    for world in (*mistakes, *_too_much(cases, truths), *altered):
+    yield from _exact(_then(right, with_arguments(cases[0]), cases), answers, tolerance)
+    for world in (*mistakes, *_then(right, too_much(truths[0].ndim), cases), *altered):
         yield from _factor(world, cases, answers, tolerance)
-    for mistake in task.mistakes:
-        both = (world._replace(code=f"{mistake.code}; {world.code}", text=f"{mistake.text}; and {world.text}")
-                for world in _altered(mistake.function, cases))
-        yield from _exact(both, answers, tolerance)
+    for mistake, plain in zip(task.mistakes, mistakes, strict=True):
+        first = plain.answer(0)
+        if first is None or first.shape != answers[0].shape:
+            continue
+        for world in _altered(mistake.function, cases):
+            both = World(f"{mistake.code}; {world.code}", f"{mistake.text}; and {world.text}", world.answer)
+            yield from _exact([both], answers, tolerance)
     for world in (*mistakes, *altered):
-        yield from _then_changed(world, cases, answers, tolerance)
+        yield from _changed(world, cases, answers, tolerance)
 
 
-def _made(function: Callable[..., Any], cases: Sequence[Case], changed: Any = None) -> list[np.ndarray] | None:
-    """Answers of a function on all cases, of which `changed` may alter arguments; None where it has none."""
-    made = []
-    with np.errstate(all="ignore"):
-        for case in cases:
+def _on(function: Callable[..., Any], cases: Sequence[Case], changed: Any = None) -> Callable[[int], np.ndarray | None]:
+    """The answer of a function by the number of a case, of which `changed` may alter arguments."""
+
+    def answer(number: int) -> np.ndarray | None:
+        with np.errstate(all="ignore"):
             try:
-                arguments = {**case.arguments, **({} if changed is None else changed(case))}
-                made.append(np.asarray(function(*arguments.values()), dtype=np.float64))
+                arguments = {**cases[number].arguments, **({} if changed is None else changed(cases[number]))}
+                return np.asarray(function(*arguments.values()), dtype=np.float64)
             except Exception:  # an altered argument may be refused in any way
                 return None
-    return made
+
+    return answer
 
 
 def _altered(function: Callable[..., Any], cases: Sequence[Case]) -> Iterator[World]:
     for change in alterations(cases[0]):
-        made = _made(function, cases, change.of)
-        if made is not None and all(np.isfinite(array).all() for array in made):
-            yield World(change.code, change.text, made)
+        yield World(change.code, change.text, _on(function, cases, change.of))
 
 
-def _exact(worlds: Any, answers: list[np.ndarray], tolerance: float) -> Iterator[Hint]:
+def _then(world: World, changes: Iterable[Change], cases: Sequence[Case]) -> Iterator[World]:
+    """Worlds whose answers are those of `world`, changed."""
+
+    def answer(number: int, change: Change) -> np.ndarray | None:
+        before = world.answer(number)
+        return None if before is None else _apply(change, before, cases[number])
+
+    for change in changes:
+        both = world.named(Hint(change.code, change.text))
+        yield World(both.code, both.text, functools.partial(answer, change=change))
+
+
+def _apply(change: Change, array: np.ndarray, case: Case) -> np.ndarray | None:
+    with np.errstate(all="ignore"):
+        try:
+            changed = change.apply(array, case)
+        except (ValueError, IndexError):  # the shapes do not go together
+            return None
+    return None if changed is None else np.asarray(changed, dtype=np.float64)
+
+
+def _exact(worlds: Iterable[World], answers: list[np.ndarray], tolerance: float) -> Iterator[Hint]:
     for world in worlds:
-        if all(fits(answer, made, tolerance) for answer, made in zip(answers, world.answers, strict=True)):
+        made = (world.answer(number) for number in range(len(answers)))
+        if all(array is not None and fits(answer, array, tolerance) for answer, array in zip(answers, made, strict=True)):
             yield Hint(world.code, world.text)
 
 
 def _factor(world: World, cases: Sequence[Case], answers: list[np.ndarray], tolerance: float) -> Iterator[Hint]:
-    factors = factor_of(answers, world.answers, tolerance)
+    first = world.answer(0)
+    if first is None or factor_of(answers[:1], [first], tolerance) is None or (made := world.all(len(cases))) is None:
+        return
+    factors = factor_of(answers, made, tolerance)
     hint = None if factors is None else name_factor(factors, cases, tolerance)
     if hint is not None:
-        yield Hint(f"{world.code}; {hint.code}", f"{world.text}; and {hint.text}") if world.code else hint
+        yield world.named(hint)
 
 
-def _missing_mask(answers: list[np.ndarray], truths: list[np.ndarray], tolerance: float) -> Iterator[Hint]:
+def _masked(answers: list[np.ndarray], truths: list[np.ndarray], tolerance: float) -> Iterator[Hint]:
     """An answer that is right but for where the right one is 0, or that is 0 where it should not be."""
     pairs = list(zip(answers, truths, strict=True))
-    if any(a.shape != t.shape for a, t in pairs):
+    if any(a.shape != t.shape or not (a != 0).any() or not (t != 0).any() for a, t in pairs):
         return
-    holds = [(fits(a * (t != 0), t, tolerance), fits(a, t * (a != 0), tolerance)) for a, t in pairs]
-    some = [bool((a != 0).any()) and bool((t != 0).any()) for a, t in pairs]
-    if all(some) and all(kept for kept, _ in holds):
+    if all(fits(a * (t != 0), t, tolerance) for a, t in pairs):
         yield Hint("missing mask", "it is right wherever it should not be 0, but not 0 everywhere else: a mask is missing")
-    if all(some) and all(cut for _, cut in holds):
+    if all(fits(a, t * (a != 0), tolerance) for a, t in pairs):
         yield Hint("mask too large", "some numbers are 0 that should not be; all others are right")
 
 
-def _too_much(cases: Sequence[Case], truths: list[np.ndarray]) -> Iterator[World]:
-    for change in too_much(truths[0].ndim):
-        with np.errstate(all="ignore"):
-            made = [change.apply(truth, case) for truth, case in zip(truths, cases, strict=True)]
-        if all(array is not None and np.isfinite(array).all() for array in made):
-            yield World(change.code, change.text, made)
-
-
-def _changed(
-    cases: Sequence[Case], answers: list[np.ndarray], truths: list[np.ndarray], tolerance: float
-) -> Iterator[Hint]:
-    """Changes of the right answer that give the wrong one, or of the wrong one that give the right one."""
-    yield from _exact(_too_much(cases, truths), answers, tolerance)
-    if len({answer.ndim for answer in answers}) > 1:
+def _changed(world: World, cases: Sequence[Case], answers: list[np.ndarray], tolerance: float) -> Iterator[Hint]:
+    """Changes of a world's answers that give the wrong ones, or of the wrong ones that give the world's."""
+    first = world.answer(0)
+    if first is None:
         return
+    yield from _exact(_then(world, too_much(first.ndim), cases), answers, tolerance)
     for change in too_little(answers[0].ndim):
-        with np.errstate(all="ignore"):
-            made = [change.apply(answer, case) for answer, case in zip(answers, cases, strict=True)]
-        if all(array is not None and fits(array, truth, tolerance) for array, truth in zip(made, truths, strict=True)):
-            yield Hint(change.code, change.text)
-
-
-def _changed_by_arguments(
-    cases: Sequence[Case], answers: list[np.ndarray], truths: list[np.ndarray], tolerance: float
-) -> Iterator[Hint]:
-    for change in with_arguments(cases[0]):
-        try:
-            with np.errstate(all="ignore"):
-                made = [change.apply(truth, case) for truth, case in zip(truths, cases, strict=True)]
-        except ValueError:  # their shapes do not go together
-            continue
-        if all(array is not None and fits(a, array, tolerance) for a, array in zip(answers, made, strict=True)):
-            yield Hint(change.code, change.text)
-
-
-def _then_changed(world: World, cases: Sequence[Case], answers: list[np.ndarray], tolerance: float) -> Iterator[Hint]:
-    for hint in _changed(cases, answers, world.answers, tolerance):
-        yield Hint(f"{world.code}; {hint.code}", f"{world.text}; and {hint.text}")
+        made = (_apply(change, answer, case) for answer, case in zip(answers, cases, strict=True))
+        wanted = (world.answer(number) for number in range(len(cases)))
+        if all(w is not None and a is not None and fits(a, w, tolerance) for a, w in zip(made, wanted, strict=True)):
+            yield world.named(Hint(change.code, change.text))
