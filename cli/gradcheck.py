@@ -67,7 +67,8 @@ def _row(finding: Finding) -> dict[str, Any]:
 
 
 def _cells(finding: Finding) -> tuple[str, ...]:
-    kinks = f"{finding.kinks} of {finding.kinks + finding.directions}, at [{finding.where}]" if finding.kinks else "-"
+    place = f", at [{finding.where}]" if finding.where else ""
+    kinks = f"{finding.kinks} of {finding.kinks + finding.directions}{place}" if finding.kinks else "-"
     error = "-" if finding.error is None else f"{finding.error:.1e}"
     state = finding.state if finding.state != "none" else f"none: {finding.where}"
     scale = "-" if finding.state == "none" else f"{finding.scale:.2e}"

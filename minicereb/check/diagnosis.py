@@ -76,14 +76,22 @@ def diagnose(
     answers = [trial.answer for trial in trials if trial.answer is not None]
     hints = list(dict.fromkeys(hint for trial in trials for hint in trial.hints))
     if all(fits(answer, truth, task.tolerance) for answer, truth in zip(answers, truths, strict=True)):
-        hints += _formalities(function, task, cases, trials) or _special(function, task, special)
+        hints += _special(function, task, special) + _formalities(function, task, cases, trials)
         return Verdict(not hints, tuple(hints))
-    found = [*_numbers(function, task, cases, answers, truths), *hints]
+    found = [*_whole(trials, truths), *_numbers(function, task, cases, answers, truths), *hints]
     if found[0].code == "wrong shape":
         found = [*_on_square(function, task, square), *found]
     worst = next((i for i, (a, t) in enumerate(zip(answers, truths, strict=True)) if not fits(a, t, task.tolerance)), 0)
     same_shape = answers[worst].shape == truths[worst].shape
     return Verdict(False, tuple(found), farthest(answers[worst], truths[worst]) if same_shape else "")
+
+
+def _whole(trials: Sequence[Trial], truths: list[np.ndarray]) -> list[Hint]:
+    """Whether there are whole numbers where there should be fractions."""
+    whole = all(trial.dtype is not None and trial.dtype.kind in "iub" for trial in trials)
+    if not whole or all(np.array_equal(truth, np.round(truth)) for truth in truths):
+        return []
+    return [Hint("wrong dtype", f"it returns {trials[0].dtype}: fractions are lost")]
 
 
 def _on_square(function: Callable[..., Any], task: Task, square: Sequence[Case]) -> list[Hint]:
@@ -92,6 +100,8 @@ def _on_square(function: Callable[..., Any], task: Task, square: Sequence[Case])
     answers, truths = [trial.answer for trial in trials if trial.answer is not None], [task.right(case) for case in square]
     if not square or len(answers) < len(square):
         return []
+    if all(fits(answer, truth, task.tolerance) for answer, truth in zip(answers, truths, strict=True)):
+        return [Hint("right on square arrays only", "it is right only where all axes are equally long: two lengths are mixed up")]
     found = _explanations(task, square, answers, truths) if all(np.isfinite(each).all() for each in answers) else iter(())
     return [Hint(hint.code, f"{hint.text} (told from arrays whose axes are equally long)") for hint in found][:1]
 
@@ -115,7 +125,8 @@ def _formalities(function: Callable[..., Any], task: Task, cases: Sequence[Case]
     if narrow.answer is None:
         return [narrow.hints[0]._replace(text=f"for arguments of float32 {narrow.hints[0].text}")]
     if narrow.dtype != np.float32:
-        text = f"for arguments of float32 it returns {narrow.dtype}: give every new array the dtype of the arguments"
+        text = f"for arguments of float32 it returns {narrow.dtype}: give every new array the dtype of the arguments, and take "
+        text += "math.sqrt rather than np.sqrt of a plain number"
         return [Hint("wrong dtype", text)]
     return []
 
@@ -142,6 +153,8 @@ def _numbers(
     if finite:
         for hint in _explanations(task, cases, answers, truths):
             return [hint]
+        if hints := _by_part(task, cases, answers, truths):
+            return hints
     wrong = [(a, t) for a, t in zip(answers, truths, strict=True) if a.shape != t.shape]
     if wrong:
         return [Hint("wrong shape", f"its shape is {wrong[0][0].shape}, should be {wrong[0][1].shape}")]
@@ -150,6 +163,29 @@ def _numbers(
         share = f"{int((~np.isfinite(bad)).sum())} of {bad.size}"
         return [Hint("not finite", f"{share} numbers are NaN or infinite: a division by 0, or an overflow?")]
     return behaviour(function, task, cases, answers, truths)
+
+
+def _by_part(task: Task, cases: Sequence[Case], answers: list[np.ndarray], truths: list[np.ndarray]) -> list[Hint]:
+    """What is wrong with each of the arrays that it returns, if each by itself is right or wrong in a way that has a name."""
+    hints = []
+    if not task.parts or any(answer.shape != truth.shape for answer, truth in zip(answers, truths, strict=True)):
+        return []
+    for part in range(task.parts):
+        found, wanted = [answer[part] for answer in answers], [truth[part] for truth in truths]
+        if all(fits(answer, truth, task.tolerance) for answer, truth in zip(found, wanted, strict=True)):
+            continue
+        mistakes = [each._replace(function=_only(each.function, part)) for each in task.mistakes]
+        alone = task._replace(truth=_only(task.truth, part), mistakes=mistakes, parts=0)
+        hint = next(_explanations(alone, cases, found, wanted), None)
+        if hint is None:
+            return []
+        place = ("first", "second", "third", "fourth")[part]
+        hints.append(Hint(hint.code, f"of the {place} array that it returns: {hint.text}"))
+    return hints
+
+
+def _only(function: Callable[..., Any], part: int) -> Callable[..., Any]:
+    return lambda *arguments: function(*arguments)[part]
 
 
 def _explanations(task: Task, cases: Sequence[Case], answers: list[np.ndarray], truths: list[np.ndarray]) -> Iterator[Hint]:

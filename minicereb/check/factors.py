@@ -21,7 +21,7 @@ def factor_of(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray], toleran
     factors = []
     for one, other in zip(found, wanted, strict=True):
         size = float(np.vdot(other, other))
-        if one.shape != other.shape or size == 0 or not np.isfinite(one).all():
+        if one.shape != other.shape or not 0 < size < np.inf or not np.isfinite(one).all():
             return None
         factor = float(np.vdot(other, one)) / size
         if factor == 0 or np.abs(one - factor * other).max() > tolerance * abs(factor) * np.abs(other).max():

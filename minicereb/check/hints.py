@@ -94,7 +94,7 @@ class Task(NamedTuple):
 
 def fits(found: np.ndarray, wanted: np.ndarray, tolerance: float) -> bool:
     """Whether two arrays have one shape and agree, relative to the largest number of `wanted`."""
-    if found.shape != wanted.shape or not np.isfinite(found).all():
+    if found.shape != wanted.shape or not (np.isfinite(found).all() and np.isfinite(wanted).all()):
         return False
     scale = float(np.abs(wanted).max(initial=0.0))
     return bool(np.abs(found - wanted).max(initial=0.0) <= tolerance * (scale or 1.0))

@@ -120,7 +120,7 @@ def _delta_rule(model: Cerebellum, x: np.ndarray, labels: np.ndarray) -> Claim:
         outputs = dataclasses.replace(model, readout=readout).forward(x)[0]
         return float((squared_error(outputs, labels)[0] - start).mean())
 
-    return Claim("DeltaRule, one step", "C4", "readout", value, gradient, before, STEP * max(1.0, before.size**0.5))
+    return Claim("DeltaRule, one step", "C4", "readout", value, gradient, before)
 
 
 def _noisy(model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Iterator[Claim]:

@@ -178,6 +178,8 @@ PGD = Exercise(
             Mistake("only the change", "this is the change alone, clipped to the box: add x to it", lambda z, x, e: _box(np.clip(z - x, -e, e))),
             Mistake("only the change", "this is the change alone: add x to it", lambda z, x, e: _project(z, x, e) - x),
             Mistake("wrong sign of the change", "x - z is clipped in place of z - x", lambda z, x, e: _box(x + np.clip(x - z, -e, e))),
+            Mistake("z in place of the change", "z is clipped to [-ε, ε] and added to x; it is the change z - x that is that small",
+                    lambda z, x, e: _box(x + np.clip(z, -e, e))),
             Mistake("added to z", "the clipped change is added to z; it belongs to x", lambda z, x, e: _box(z + np.clip(z - x, -e, e))),
             Mistake("L2 ball", "this is the projection onto the L2 ball; here the ball is L∞", _in_l2),
             Mistake("L2 ball", "this is the projection onto the L2 ball, and the box is left out",
@@ -319,6 +321,8 @@ CERTIFICATE = Exercise(
                   lambda w, b, low, high: _same_width(w, b, low, high, np.mean)),
             _from("low for the centre", "the middle is the response to low; it is that to the centre", lambda w, b, low, high: (
                 low @ w.T + b - 0.5 * (high - low) @ np.abs(w).T, low @ w.T + b + 0.5 * (high - low) @ np.abs(w).T)),
+            Mistake("bias after ReLU", "the bias is added after ReLU; it belongs to the pre-activation",
+                    lambda w, b, low, high: _bounds(w, 0 * b, low, high) + b),
             Mistake("ReLU first", "ReLU is taken of the inputs' bounds, before the layer",
                     lambda w, b, low, high: np.stack(_interval(w, b, np.maximum(low, 0), np.maximum(high, 0)))),
             Mistake("ReLU by size", "an absolute value is taken in place of ReLU", lambda *g: np.abs(np.stack(_interval(*g)))),

@@ -102,11 +102,8 @@ def _overwritten(weights: Any, inputs: Any, d_v: Any, width: int, add: bool = Tr
     return d_x
 
 
-def _cell_by_cell(weights: Any, inputs: Any, d_v: Any, width: int) -> Any:
-    d_x = np.zeros((width, d_v.shape[1]), dtype=d_v.dtype)
-    for cell in range(len(weights)):
-        d_x[inputs[cell]] = weights[cell, :, None] * d_v[cell]
-    return d_x
+def _assigned(weights: Any, inputs: Any, d_v: Any, width: int) -> Any:
+    return _overwritten(weights, inputs, d_v, width, add=False)
 
 
 def _at_once(weights: Any, inputs: Any, d_v: Any, width: int) -> Any:
@@ -159,13 +156,15 @@ PROJECTION = Exercise(
     Task(
         _projection,
         (
-            Mistake("overwritten", "synapses of different cells on one input overwrite each other: d_x[inputs[:, j]] += … keeps one "
-                    "of them; np.add.at adds all", _overwritten),
-            Mistake("overwritten", "synapses on one input overwrite each other: d_x[inputs] += … keeps one of them; np.add.at adds "
-                    "all", _at_once),
-            Mistake("not added", "the last synapse on an input replaces what came before: = stands where += belongs",
-                    lambda *given: _overwritten(*given, add=False)),
-            Mistake("not added", "the last cell on an input replaces what came before: = stands where += belongs", _cell_by_cell),
+            *(
+                Mistake("overwritten", "synapses on one input overwrite each other: = or d_x[inputs] += … keeps the last of them; "
+                        "np.add.at adds all", function)
+                for function in (_overwritten, _at_once, _assigned)
+            ),
+            Mistake("only the first synapse", "only the first synapse of each cell counts; all do",
+                    lambda weights, inputs, d_v, width: _projection(weights[:, :1], inputs[:, :1], d_v, width)),
+            Mistake("only the last synapse", "only the last synapse of each cell counts; all do",
+                    lambda weights, inputs, d_v, width: _projection(weights[:, -1:], inputs[:, -1:], d_v, width)),
             Mistake("averaged over synapses", "each input's share is divided by how many synapses it has: a sum belongs there",
                     _counted),
             Mistake("forward again", "this gathers from d_v by the numbers of inputs; the way back scatters to them",
