@@ -29,6 +29,8 @@ class Altered(NamedTuple):
 def alterations(case: Case) -> Iterator[Altered]:
     """Every change of arguments that can be tried on cases like this one, the likelier first."""
     names = [name for name, value in case.arguments.items() if isinstance(value, np.ndarray | float | int)]
+    for size in case.sizes:
+        yield from _some_of(size)
     for one in names:
         for two in names:
             yield from _exchanges(case, one, two)
@@ -42,6 +44,26 @@ def alterations(case: Case) -> Iterator[Altered]:
             yield from _number(name)
         else:
             yield from _count(name)
+
+
+def _some_of(size: str) -> Iterator[Altered]:
+    """Changes of all arguments that have a length by this name on their first axis: one image of a batch, or all but one."""
+    table = {
+        f"only the first of {size}": (f"only the first of {size} counts", slice(0, 1)),
+        f"only the last of {size}": (f"only the last of {size} counts", slice(-1, None)),
+        f"first of {size} lost": (f"the first of {size} is left out", slice(1, None)),
+        f"last of {size} lost": (f"the last of {size} is left out", slice(0, -1)),
+    }
+    for code, (text, part) in table.items():
+        yield Altered(
+            code,
+            text,
+            lambda case, part=part: {
+                name: value[part]
+                for name, value in case.arguments.items()
+                if isinstance(value, np.ndarray) and value.ndim and len(value) == case.sizes[size]
+            },
+        )
 
 
 def _exchanges(case: Case, one: str, two: str) -> Iterator[Altered]:
@@ -145,6 +167,9 @@ def _axes(name: str, dimensions: int) -> Iterator[Altered]:
                 f"{{}} is off by one along axis {axis}",
                 lambda a, k=axis: np.roll(a, -1, k),
             ),
+            f"first of {{}} lost over axis {axis}": (f"{{}} lacks its first along axis {axis}", _cut(slice(1, None), axis)),
+            f"last of {{}} lost over axis {axis}": (f"{{}} lacks its last along axis {axis}", _cut(slice(0, -1), axis)),
+            f"only the first of {{}} over axis {axis}": (f"only the first of {{}} along axis {axis} is used", _cut(slice(0, 1), axis)),
         }
         yield from _each(name, table)
     if dimensions > 1:
@@ -158,6 +183,10 @@ def _axes(name: str, dimensions: int) -> Iterator[Altered]:
 
 def _spread(function: Any, axis: int) -> Any:
     return lambda a: np.broadcast_to(function(a, axis=axis, keepdims=True), a.shape).copy()
+
+
+def _cut(part: slice, axis: int) -> Any:
+    return lambda a: np.ascontiguousarray(a[(slice(None),) * axis + (part,)])
 
 
 def _taken(number: int, axis: int) -> Any:

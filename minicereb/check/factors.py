@@ -11,9 +11,10 @@ import numpy as np
 from minicereb.check.hints import Case, Hint
 
 POWERS = {1.0: "{}", -1.0: "1/{}", 2.0: "{}²", -2.0: "1/{}²", 0.5: "√{}", -0.5: "1/√{}"}
-CONSTANTS = (1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
 LARGEST = 64  # numerator and denominator of a fraction that is worth a name
 NAMED = {np.pi: "π", 2 * np.pi: "2π", (2 * np.pi) ** 0.5: "√(2π)", 2**0.5: "√2", np.log(2): "ln 2", np.pi**0.5: "√π"}
+CONSTANTS = {1.0: "", 2.0: "2 ", 0.5: "½ ", 4.0: "4 ", 0.25: "¼ ", **{number: f"{name} " for number, name in NAMED.items()}}
+CONSTANTS |= {1 / number: f"1/{name} " for number, name in NAMED.items()}
 
 
 def factor_of(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray], tolerance: float) -> list[float] | None:
@@ -49,9 +50,10 @@ def name_factor(factors: Sequence[float], cases: Sequence[Case], tolerance: floa
         return _constant(factors[0], lambda value: same(factors, value), cases)
     for code, text, values in _quantities(cases):
         rest = [factor / value for factor, value in zip(factors, values, strict=True)]
-        for constant in CONSTANTS:
-            if same(rest, constant):
-                return _by(constant, code, text)
+        for constant, written in CONSTANTS.items():
+            for sign in (1, -1):
+                if same(rest, sign * constant):
+                    return _by(sign, written, code, text)
     return None
 
 
@@ -79,10 +81,9 @@ def _constant(factor: float, same: Callable[[float], bool], cases: Sequence[Case
     return Hint(f"{sign}factor {written}", f"it is {written} times what it should be{also}: a constant factor is wrong")
 
 
-def _by(constant: float, code: str, text: str) -> Hint:
-    sign = "sign, " if constant < 0 else ""
-    also = ", and the sign is wrong" if constant < 0 else ""
-    size = {1.0: "", 2.0: "2 ", 0.5: "½ "}[abs(constant)]
+def _by(direction: int, size: str, code: str, text: str) -> Hint:
+    sign = "sign, " if direction < 0 else ""
+    also = ", and the sign is wrong" if direction < 0 else ""
     return Hint(f"{sign}factor {size}{code}", f"it is {size}{code} times what it should be: {text}{also}")
 
 

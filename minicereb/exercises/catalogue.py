@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from minicereb.errors import InputError
-from minicereb.exercises.adversaries import CERTIFICATE, FGSM, PGD
+from minicereb.exercises.certificate import CERTIFICATE
+from minicereb.exercises.delta import DELTA
 from minicereb.exercises.exercise import Exercise
-from minicereb.exercises.layers import PROJECTION, RELU, WINDOWS
-from minicereb.exercises.noise import GLR, RAO_BLACKWELL, SCORE
-from minicereb.exercises.plasticity import DELTA, LTD
+from minicereb.exercises.fgsm import FGSM
+from minicereb.exercises.glr import GLR
+from minicereb.exercises.ltd import LTD
+from minicereb.exercises.pgd import PGD
+from minicereb.exercises.projection import PROJECTION
+from minicereb.exercises.rao_blackwell import RAO_BLACKWELL
+from minicereb.exercises.relu import RELU
+from minicereb.exercises.score import SCORE
+from minicereb.exercises.windows import WINDOWS
 
 EXERCISES: dict[str, Exercise] = {
     exercise.name: exercise

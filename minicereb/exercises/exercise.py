@@ -3,17 +3,50 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minicereb.calculus.equations import equation
 from minicereb.check.diagnosis import diagnose
-from minicereb.check.hints import Case, Hint, Task, Verdict
+from minicereb.check.hints import Case, Hint, Mistake, Task, Verdict
 from minicereb.randomness import generator
 
 ORDINARY = 4  # cases, of differing sizes and numbers; those after them are square
+
+
+class Wrong(NamedTuple):
+    """A wrong ingredient of a formula: its name, a sentence, and the function that makes it."""
+
+    code: str
+    text: str
+    function: Callable[..., Any]
+
+
+def mistakes_of(
+    formula: Callable[..., Callable[..., Any]], right: tuple[Callable[..., Any], Callable[..., Any]], first: Sequence[Wrong],
+    second: Sequence[Wrong],
+) -> list[Mistake]:
+    """Return the mistakes of a formula with two ingredients: one of them wrong, then both.
+
+    Parameters
+    ----------
+    formula : callable
+        From both ingredients to the function that is made of them.
+    right : tuple of callable
+        The right ingredients.
+    first, second : sequence of Wrong
+        What may stand in place of each.
+    """
+    made = [Mistake(each.code, each.text, formula(each.function, right[1])) for each in first]
+    made += [Mistake(each.code, each.text, formula(right[0], each.function)) for each in second]
+    for one in first:
+        for two in second:
+            code, text = f"{one.code}; {two.code}", f"{one.text}; and {two.text}"
+            made.append(Mistake(code, text, formula(one.function, two.function)))
+    return made
 
 
 @dataclass(frozen=True)
