@@ -30,7 +30,13 @@ def list_exercises(as_json: bool) -> None:
     """List the exercises, in the order of a course."""
     if as_json:
         rows = [
-            {"name": each.name, "title": each.title, "equations": list(each.tags), "function": each.function, "file": each.file_name}
+            {
+                "name": each.name,
+                "title": each.title,
+                "equations": list(each.tags),
+                "function": each.function,
+                "file": each.file_name,
+            }
             for each in EXERCISES.values()
         ]
         print_json({"exercises": rows})
@@ -125,9 +131,13 @@ def _print_class(done: list[Graded]) -> None:
         verdict = each.report.verdict
         printed = f", printed {each.report.printed:,} characters" if each.report.printed else ""
         hint = verdict.hints[0].code if verdict.hints else ""
-        cells.append((each.submission.student, each.submission.exercise.name, "right" if verdict.right else "wrong", hint + printed))
+        cells.append(
+            (each.submission.student, each.submission.exercise.name, "right" if verdict.right else "wrong", hint + printed)
+        )
     print_table(("student", "exercise", "", "hint"), cells)
     click.echo()
     students = dict.fromkeys(each.submission.student for each in done)
-    counts = [(student, [each.report.verdict.right for each in done if each.submission.student == student]) for student in students]
+    counts = [
+        (student, [each.report.verdict.right for each in done if each.submission.student == student]) for student in students
+    ]
     print_table(("student", "right", "handed in"), [(name, str(sum(right)), str(len(right))) for name, right in counts])

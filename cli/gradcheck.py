@@ -40,7 +40,14 @@ def gradcheck(context: click.Context, run: Path | None, images: int, seed: int, 
     line.close()
     ok = all(finding.state != "wrong" for finding in findings)
     if as_json:
-        print_json({"ok": ok, "run": None if run is None else str(run), "tolerance": TOLERANCE, "derivatives": [_row(each) for each in findings]})
+        print_json(
+            {
+                "ok": ok,
+                "run": None if run is None else str(run),
+                "tolerance": TOLERANCE,
+                "derivatives": [_row(each) for each in findings],
+            }
+        )
     else:
         head = ("derivative", "equation", "by", "numbers", "scale", "error", "kinks", "state")
         print_table(head, [_cells(each) for each in findings])

@@ -79,7 +79,9 @@ def _exchanges(case: Case, one: str, two: str) -> Iterator[Altered]:
 def _each(name: str, table: dict[str, tuple[str, Any]]) -> Iterator[Altered]:
     for code, (text, function) in table.items():
         yield Altered(
-            code.replace("{}", name), text.replace("{}", name), lambda case, function=function: {name: function(case.arguments[name])}
+            code.replace("{}", name),
+            text.replace("{}", name),
+            lambda case, function=function: {name: function(case.arguments[name])},
         )
 
 
@@ -169,15 +171,21 @@ def _axes(name: str, dimensions: int) -> Iterator[Altered]:
             ),
             f"first of {{}} lost over axis {axis}": (f"{{}} lacks its first along axis {axis}", _cut(slice(1, None), axis)),
             f"last of {{}} lost over axis {axis}": (f"{{}} lacks its last along axis {axis}", _cut(slice(0, -1), axis)),
-            f"only the first of {{}} over axis {axis}": (f"only the first of {{}} along axis {axis} is used", _cut(slice(0, 1), axis)),
+            f"only the first of {{}} over axis {axis}": (
+                f"only the first of {{}} along axis {axis} is used",
+                _cut(slice(0, 1), axis),
+            ),
         }
         yield from _each(name, table)
     if dimensions > 1:
         yield from _each(name, {"{} transposed": ("{} is transposed", lambda a: np.ascontiguousarray(a.T))})
         for one in range(dimensions - 1):
-            pair = {f"axes {one} and {one + 1} of {{}} swapped": (
-                f"axes {one} and {one + 1} of {{}} are swapped", lambda a, k=one: np.ascontiguousarray(a.swapaxes(k, k + 1))
-            )}
+            pair = {
+                f"axes {one} and {one + 1} of {{}} swapped": (
+                    f"axes {one} and {one + 1} of {{}} are swapped",
+                    lambda a, k=one: np.ascontiguousarray(a.swapaxes(k, k + 1)),
+                )
+            }
             yield from _each(name, pair)
 
 

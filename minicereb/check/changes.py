@@ -85,8 +85,9 @@ def _along(axis: int, dimensions: int) -> Iterator[Change]:
 def too_little(dimensions: int) -> Iterator[Change]:
     """Changes after which an answer, an array of so many dimensions, is right: what was left out."""
     yield Change("not clipped to [0, 1]", "it would be right after clipping to [0, 1]: the box is missing", _of(np.clip, 0, 1))
-    yield Change("not clipped at 0", "it would be right with negative numbers set to 0: the rectification is missing",
-                 _of(np.maximum, 0))
+    yield Change(
+        "not clipped at 0", "it would be right with negative numbers set to 0: the rectification is missing", _of(np.maximum, 0)
+    )
     yield Change("no sign taken", "it would be right if only its sign were taken", _of(np.sign))
     yield Change("no absolute value", "it would be right after an absolute value", _of(np.abs))
     yield Change("no square", "it would be right if it were squared", _of(np.square))
@@ -101,8 +102,11 @@ def too_little(dimensions: int) -> Iterator[Change]:
         for verb, function in (("summed", np.sum), ("averaged", np.mean)):
             text = f"axis {axis} is still there: it should be {verb} {name}"
             yield Change(f"not {verb} {name}", text, _of(function, axis))
-        yield Change("an axis too many", f"axis {axis}, of length 1, is too much",
-                     lambda a, case, k=axis: a.squeeze(k) if a.shape[k] == 1 else None)
+        yield Change(
+            "an axis too many",
+            f"axis {axis}, of length 1, is too much",
+            lambda a, case, k=axis: a.squeeze(k) if a.shape[k] == 1 else None,
+        )
 
 
 def with_arguments(case: Case) -> Iterator[Change]:
@@ -121,8 +125,11 @@ def with_arguments(case: Case) -> Iterator[Change]:
             yield Change(f"{what} added", f"{what} was added, which is too much", lambda a, c, g=get: a + g(c))
             yield Change(f"{what} minus it", f"it is {what} minus what it should be", lambda a, c, g=get: g(c) - a)
             yield Change(f"times {what}", f"it was multiplied by {what}, which is too much", lambda a, c, g=get: a * g(c))
-            yield Change(f"over {what}", f"a product with {what} is missing, or it was divided by it",
-                         lambda a, c, g=get: a / g(c) if np.all(g(c)) else None)
+            yield Change(
+                f"over {what}",
+                f"a product with {what} is missing, or it was divided by it",
+                lambda a, c, g=get: a / g(c) if np.all(g(c)) else None,
+            )
             yield Change(f"masked by {what}", f"it was set to 0 where {what} is not above 0", lambda a, c, g=get: a * (g(c) > 0))
 
 

@@ -89,13 +89,11 @@ def examine(claim: Claim, seed: int = 0) -> Finding:
     error = float(found.error) if np.isfinite(found.error) else None
     where = kink_place(claim.function, at, seed, claim.step) if found.kinks else ""
     state = "kinks" if not found.directions else "ok" if error is not None and error < TOLERANCE else "wrong"
-    return Finding(
-        claim.name, claim.tag, claim.by, at.size, scale, error, found.directions, found.kinks, where, state
-    )
+    return Finding(claim.name, claim.tag, claim.by, at.size, scale, error, found.directions, found.kinks, where, state)
 
 
 def credited(function: Callable[[Any], Any], at: np.ndarray, credit: np.ndarray) -> Callable[[np.ndarray], float]:
-    """Return ``Σ credit · (function(z) - function(at))`` as a function of z; the difference first, which loses least to rounding."""
+    """Return ``Σ credit · (function(z) - function(at))`` as a function of z; the difference comes first, for rounding."""
     before = np.array(function(at))  # a copy: it may lie in memory that the next call overwrites
 
     def value(z: np.ndarray) -> float:

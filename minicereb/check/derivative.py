@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.calculus.check import GradientCheck, check_gradient
+from minicereb.calculus.check import check_gradient
 from minicereb.check.diagnosis import diagnose
 from minicereb.check.hints import Case, Hint, Mistake, Task, Verdict, fits
 from minicereb.check.trial import try_on
@@ -33,8 +33,8 @@ def check_derivative(
     forward : callable
         From the arguments to an array, or to one number.
     derivative : callable
-        Of ``Σ d_output · forward(*arguments)`` by one argument. It is called as ``derivative(d_output, *arguments)``, `d_output` of
-        the shape of what `forward` returns; if that is one number, as ``derivative(*arguments)``.
+        Of ``Σ d_output · forward(*arguments)`` by one argument. It is called as ``derivative(d_output, *arguments)``,
+        `d_output` of the shape of what `forward` returns; if that is one number, as ``derivative(*arguments)``.
     *arguments : array or number
         Where. Two more places near this one are tried as well, whose floats are other ones of the same sign.
     by : int
@@ -45,8 +45,8 @@ def check_derivative(
     Returns
     -------
     Verdict
-        The hint ``kink`` says that `forward` is not smooth there, with the place. Where batch, features or classes have
-        a length, a factor of that length is named by the axis.
+        The hint ``kink`` says that `forward` is not smooth there, and where. A factor that is the length of an axis is named
+        by the axis.
 
     Raises
     ------
@@ -202,23 +202,28 @@ def _kink(forward: Callable[..., Any], case: Case, names: list[str], by: int, se
     def along(x: np.ndarray) -> float:
         return _value(forward, [*place[:by], x, *place[by + 1 :]], credit)
 
-    found = gradient_check(along, _by_differences(forward, (*case.arguments.values(),), by, "d_output" not in case.arguments),
-                           place[by], seed)
+    found = check_gradient(
+        along, _by_differences(forward, (*case.arguments.values(),), by, "d_output" not in case.arguments), place[by], seed=seed
+    )
     if not found.kinks:
         return None
     where = kink_place(along, place[by], seed)
     name = names[by]
-    return Hint("kink", f"the function has a kink or a jump{f' at {name}[{where}]' if where else ''}: it has no derivative there; move "
-                "that number a little and check again")
-
-
-def gradient_check(function: Callable[[np.ndarray], float], gradient: np.ndarray, at: np.ndarray, seed: int = 0) -> GradientCheck:
-    """Return :func:`~minicereb.calculus.check.check_gradient` of arrays of any layout."""
-    return check_gradient(function, np.ascontiguousarray(gradient), np.ascontiguousarray(at), seed=seed)
+    return Hint(
+        "kink",
+        f"the function has a kink or a jump{f' at {name}[{where}]' if where else ''}: it has no derivative there; move "
+        "that number a little and check again",
+    )
 
 
 def kink_place(function: Callable[[np.ndarray], float], at: np.ndarray, seed: int = 0, step: float = 1e-6) -> str:
-    """Find a number of `at` by which `function` has a kink, by halving what is moved; its place as text, empty if there is none."""
+    """Find a number of `at` by which `function` has a kink, by halving what is moved.
+
+    Returns
+    -------
+    str
+        Its place, as indices; empty if none is found.
+    """
     direction = generator(seed, "kink").standard_normal(at.size)
     middle, numbers = function(at), np.arange(at.size)
 

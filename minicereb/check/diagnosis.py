@@ -194,7 +194,9 @@ def _explanations(task: Task, cases: Sequence[Case], answers: list[np.ndarray], 
     if all(fits(answer, truth, SINGLE) for answer, truth in zip(answers, truths, strict=True)):
         yield Hint("precision", "it agrees to a few digits only: computed in float32, rounded, or by a difference quotient?")
     if all(a.size == t.size and fits(a.reshape(t.shape), t, tolerance) for a, t in zip(answers, truths, strict=True)):
-        yield Hint("not reshaped", f"the numbers are right and in order, in shape {answers[0].shape}; it should be {truths[0].shape}")
+        yield Hint(
+            "not reshaped", f"the numbers are right and in order, in shape {answers[0].shape}; it should be {truths[0].shape}"
+        )
     yield from _factor(right, cases, answers, tolerance)
     mistakes = [World(each.code, each.text, _on(each.function, cases)) for each in task.mistakes]
     yield from _exact(mistakes, answers, tolerance)

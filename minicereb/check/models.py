@@ -145,7 +145,9 @@ def _noisy(model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, rng: np.rando
     yield from _estimated("Exact", "M-EXACT", Exact(), model, x, labels, None)
 
 
-def _estimated(name: str, tag: str, estimator: Any, model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, noise: Any) -> Iterator[Claim]:
+def _estimated(
+    name: str, tag: str, estimator: Any, model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, noise: Any
+) -> Iterator[Claim]:
     """An estimator that is a derivative: of its own loss, for this noise, by images, weights, biases and noise scales."""
     loss = CrossEntropy()
 

@@ -58,7 +58,10 @@ def _losses(rng: np.random.Generator) -> Iterator[Claim]:
 def _replicated(rng: np.random.Generator) -> Iterator[Claim]:
     outputs, labels = rng.standard_normal((CLASSES, 5, 3)), rng.integers(0, CLASSES, 5)
     credit = rng.standard_normal((5, 3))
-    for name, tag, loss in (("replicated CrossEntropy", "M-CE", CrossEntropy()), ("replicated OfRows", "", OfRows(losses.squared_error))):
+    for name, tag, loss in (
+        ("replicated CrossEntropy", "M-CE", CrossEntropy()),
+        ("replicated OfRows", "", OfRows(losses.squared_error)),
+    ):
         value = credited(lambda z, loss=loss: loss.value(z, labels), outputs, credit)
         yield Claim(name, tag, "outputs", value, credit * loss.derivative(outputs, labels), outputs)
     scale, nodes = np.array([1.5]), rng.standard_normal((6, 5, 3))
@@ -72,9 +75,17 @@ def _replicated(rng: np.random.Generator) -> Iterator[Claim]:
 def _dense(rng: np.random.Generator) -> Iterator[Claim]:
     x, weight, bias, credit = (rng.standard_normal(shape) for shape in ((7, 5), (4, 5), (4,), (7, 4)))
     d_weight, d_bias = dense_weight_gradient(credit, x)
-    yield Claim("dense_input_gradient", "M-BP", "x", credited(lambda z: dense(z, weight, bias), x, credit),
-                dense_input_gradient(credit, weight), x)
-    yield Claim("dense_weight_gradient", "M-BP", "weight", credited(lambda z: dense(x, z, bias), weight, credit), d_weight, weight)
+    yield Claim(
+        "dense_input_gradient",
+        "M-BP",
+        "x",
+        credited(lambda z: dense(z, weight, bias), x, credit),
+        dense_input_gradient(credit, weight),
+        x,
+    )
+    yield Claim(
+        "dense_weight_gradient", "M-BP", "weight", credited(lambda z: dense(x, z, bias), weight, credit), d_weight, weight
+    )
     yield Claim("dense_weight_gradient", "M-BP", "bias", credited(lambda z: dense(x, weight, z), bias, credit), d_bias, bias)
 
 
@@ -95,7 +106,11 @@ def _images(rng: np.random.Generator) -> Iterator[Claim]:
         credit = rng.standard_normal(convolution(x, weight, bias, stride, padding).shape)
         d_weight, d_bias = convolution_weight_gradient(credit, x, (3, 3), stride, padding)
         by_x = convolution_input_gradient(credit, weight, (7, 6), stride, padding)
-        for by, at, gradient, tag in (("x", x, by_x, "M-CONV-DX"), ("weight", weight, d_weight, "M-CONV-DW"), ("bias", bias, d_bias, "M-CONV-DW")):
+        for by, at, gradient, tag in (
+            ("x", x, by_x, "M-CONV-DX"),
+            ("weight", weight, d_weight, "M-CONV-DW"),
+            ("bias", bias, d_bias, "M-CONV-DW"),
+        ):
             given = {"x": x, "weight": weight, "bias": bias, "stride": stride, "padding": padding}
             value = credited(lambda z, by=by, given=given: convolution(**{**given, by: z}), at, credit)
             kind = "input" if by == "x" else "weight"
@@ -111,10 +126,25 @@ def _batch_norm(rng: np.random.Generator) -> Iterator[Claim]:
     gamma, beta = rng.standard_normal(5), rng.standard_normal(5)
     cache = batch_norm(v, gamma, beta)[1]
     d_gamma, d_beta = batch_norm_weight_gradient(credit, cache)
-    yield Claim("batch_norm_input_gradient", "M-BN-DX", "v", credited(lambda z: batch_norm(z, gamma, beta)[0], v, credit),
-                batch_norm_input_gradient(credit, cache), v)
-    yield Claim("batch_norm_weight_gradient", "M-BN", "gamma", credited(lambda z: batch_norm(v, z, beta)[0], gamma, credit), d_gamma, gamma)
-    yield Claim("batch_norm_weight_gradient", "M-BN", "beta", credited(lambda z: batch_norm(v, gamma, z)[0], beta, credit), d_beta, beta)
+    yield Claim(
+        "batch_norm_input_gradient",
+        "M-BN-DX",
+        "v",
+        credited(lambda z: batch_norm(z, gamma, beta)[0], v, credit),
+        batch_norm_input_gradient(credit, cache),
+        v,
+    )
+    yield Claim(
+        "batch_norm_weight_gradient",
+        "M-BN",
+        "gamma",
+        credited(lambda z: batch_norm(v, z, beta)[0], gamma, credit),
+        d_gamma,
+        gamma,
+    )
+    yield Claim(
+        "batch_norm_weight_gradient", "M-BN", "beta", credited(lambda z: batch_norm(v, gamma, z)[0], beta, credit), d_beta, beta
+    )
     mean, variance = rng.standard_normal(5), 0.5 + rng.random(5)
     scale, shift = frozen_scale(gamma, beta, mean, variance)
     yield Claim("frozen_scale", "M-BN", "v", credited(lambda z: z * scale + shift, v, credit), credit * scale, v)
@@ -128,10 +158,14 @@ def _laws(rng: np.random.Generator) -> Iterator[Claim]:
         yield elementwise(f"density, {law.name}", "", law.distribution, law.density, e, "e")
         yield elementwise(f"score, {law.name}", "G5", _surprise(law), law.score, e, "e")
         yield elementwise(f"density_ratio, {law.name}", "", _log_distribution(law), law.density_ratio, e, "e")
-        yield elementwise(f"quantile, {law.name}", "", law.quantile, lambda at, law=law: 1 / law.density(law.quantile(at)), q, "q")
+        yield elementwise(
+            f"quantile, {law.name}", "", law.quantile, lambda at, law=law: 1 / law.density(law.quantile(at)), q, "q"
+        )
         ln = _log_distribution(law)
         value: Callable[[Any], Any] = lambda a, ln=ln: ln((2 * fires - 1) * a)  # noqa: E731
-        yield elementwise(f"conditional_score, {law.name}", "M-RB", value, lambda a, law=law: conditional_score(law, fires, a), e, "u/σ")
+        yield elementwise(
+            f"conditional_score, {law.name}", "M-RB", value, lambda a, law=law: conditional_score(law, fires, a), e, "u/σ"
+        )
 
 
 def _surprise(law: Law) -> Callable[[Any], Any]:
@@ -148,17 +182,29 @@ def _models(rng: np.random.Generator) -> Iterator[Claim]:
     for kind, per_cell in (("sparse", 4), ("full", 64)):
         inputs = rng.integers(0, 64, (40, per_cell), dtype=np.int32) if kind == "sparse" else None
         wiring = Wiring(rng.standard_normal((40, per_cell)), inputs, 64)
-        yield from _named(f"cerebellum, {kind}: ", Cerebellum(wiring, rng.random(40), rng.standard_normal((40, CLASSES))), x, labels)
+        yield from _named(
+            f"cerebellum, {kind}: ", Cerebellum(wiring, rng.random(40), rng.standard_normal((40, CLASSES))), x, labels
+        )
     yield from _named("perceptron: ", Sequential((_layer(rng, 64, 20), ReLU(), _layer(rng, 20, CLASSES))), x, labels)
     kernel = 0.3 * rng.standard_normal((3, 3, 3, 1))
     norm = BatchNorm(*(0.5 + rng.random(3) for _ in range(4)))
-    layers = (Images((8, 8, 1), np.array([0.2]), np.array([0.7])), Convolution(kernel, rng.standard_normal(3), padding=1), norm, ReLU(), MaxPool(2),
-              DropoutLearning(0.25, 0, (0,)), Flat(), _layer(rng, 48, CLASSES))
+    layers = (
+        Images((8, 8, 1), np.array([0.2]), np.array([0.7])),
+        Convolution(kernel, rng.standard_normal(3), padding=1),
+        norm,
+        ReLU(),
+        MaxPool(2),
+        DropoutLearning(0.25, 0, (0,)),
+        Flat(),
+        _layer(rng, 48, CLASSES),
+    )
     yield from _named("convolutional: ", Sequential(layers), x, labels)
     for name, law in (("sigmoid", Logistic()), ("absolute", Gaussian()), ("threshold", Gaussian())):
         hidden = NoisyLayer(0.2 * rng.standard_normal((6, 64)), rng.standard_normal(6), np.array([0.8]), law, Activation(name))
         silent = name == "threshold"
-        last = NoisyLayer(rng.standard_normal((CLASSES, 6)), rng.standard_normal(CLASSES), np.array([1.0]), None if silent else law, None)
+        last = NoisyLayer(
+            rng.standard_normal((CLASSES, 6)), rng.standard_normal(CLASSES), np.array([1.0]), None if silent else law, None
+        )
         yield from _named(f"noisy, {name}: ", NoisyNetwork((hidden, last)), x, labels)
 
 

@@ -97,8 +97,12 @@ def _read(answer: Any, parts: int) -> tuple[np.ndarray | None, tuple[Hint, ...]]
         elif any(each is None for each in answer):
             return None, (Hint("returns None", "one of the arrays that it returns is None"),)
         elif len({np.shape(each) for each in answer}) > 1:
-            return None, (Hint("wrong shape", f"the arrays have shapes {', '.join(str(np.shape(each)) for each in answer)}; they "
-                               "should be the same"),)
+            return None, (
+                Hint(
+                    "wrong shape",
+                    f"the arrays have shapes {', '.join(str(np.shape(each)) for each in answer)}; they should be the same",
+                ),
+            )
     elif isinstance(answer, tuple) or callable(answer):
         return None, (Hint("wrong type", f"it should return one array; it returns {_kind(answer)}"),)
     try:

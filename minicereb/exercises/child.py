@@ -1,4 +1,4 @@
-"""The process in which a submission runs: ``python -m minicereb.exercises.child NAME FILE ANSWER``; its verdict goes into a file."""
+"""The process in which a submission runs, ``python -m minicereb.exercises.child NAME FILE ANSWER``: the verdict goes into a file."""
 
 from __future__ import annotations
 
@@ -39,8 +39,12 @@ def main(name: str, path: str, answer: str) -> None:
     printed = Counted()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         verdict = verdict_on(exercise_named(name), Path(path))
-    found = {"right": verdict.right, "hints": [list(hint) for hint in verdict.hints], "example": verdict.example,
-             "printed": printed.count}
+    found = {
+        "right": verdict.right,
+        "hints": [list(hint) for hint in verdict.hints],
+        "example": verdict.example,
+        "printed": printed.count,
+    }
     write_json(answer, found, durable=False)
     os._exit(0)  # threads and exit handlers of the submission do not count
 

@@ -31,17 +31,18 @@ def _wrong_only(outputs: Any, targets: Any) -> Any:
 
 _ACTIVITIES = (
     Wrong("missing mean", "the LTD mean is not subtracted: z = h - μ, and this takes h", lambda h, m: h),
-    Wrong("batch mean", "the mean of this batch is subtracted in place of the LTD mean",
-                           lambda h, m: h - h.mean(axis=0)),
+    Wrong("batch mean", "the mean of this batch is subtracted in place of the LTD mean", lambda h, m: h - h.mean(axis=0)),
     Wrong("centred twice", "the batch's mean is subtracted after the LTD mean", lambda h, m: h - m - h.mean(axis=0)),
-    Wrong("mean by image", "each image's mean over cells is subtracted; μ is a mean for each cell",
-                           lambda h, m: h - h.mean(axis=1, keepdims=True)),
+    Wrong(
+        "mean by image",
+        "each image's mean over cells is subtracted; μ is a mean for each cell",
+        lambda h, m: h - h.mean(axis=1, keepdims=True),
+    ),
     Wrong("mean of all", "one mean of all numbers is subtracted; μ is a mean for each cell", lambda h, m: h - h.mean()),
     Wrong("mean of the mean", "the mean of μ is subtracted from all cells", lambda h, m: h - m.mean()),
     Wrong("z rectified", "z is cut off at 0; it may be below", lambda h, m: np.maximum(h - m, 0)),
     Wrong("z masked", "z is 0 where the cell is silent; there it is -μ", lambda h, m: (h - m) * (h > 0)),
-    Wrong("activity as 0 and 1", "only whether a cell is active counts; its size does too",
-                           lambda h, m: (h > 0) - m),
+    Wrong("activity as 0 and 1", "only whether a cell is active counts; its size does too", lambda h, m: (h > 0) - m),
 )
 _ERRORS = (
     Wrong("squared error", "the error is squared: this is the loss, not its derivative", lambda o, t: (o - t) ** 2),
@@ -52,16 +53,28 @@ _ERRORS = (
     Wrong("only wrong images", "only images that are taken for another class are learned from; all are", _wrong_only),
     Wrong("only the label's output", "only the label's own output learns; all do", lambda o, t: (o - t) * t),
     Wrong("only the other outputs", "the label's own output does not learn", lambda o, t: (o - t) * (1 - t)),
-    Wrong("slope of the sigmoid", "the error is multiplied by a sigmoid's slope; the outputs are linear",
-                        lambda o, t: (o - t) * o * (1 - o)),
-    Wrong("answers for outputs", "the class that was chosen is taken in place of the outputs",
-                        lambda o, t: np.eye(o.shape[1])[o.argmax(axis=1)] - t),
+    Wrong(
+        "slope of the sigmoid",
+        "the error is multiplied by a sigmoid's slope; the outputs are linear",
+        lambda o, t: (o - t) * o * (1 - o),
+    ),
+    Wrong(
+        "answers for outputs",
+        "the class that was chosen is taken in place of the outputs",
+        lambda o, t: np.eye(o.shape[1])[o.argmax(axis=1)] - t,
+    ),
     Wrong("targets left out", "the targets are left out: Hebb's rule, not the delta rule", lambda o, t: o),
     Wrong("outputs left out", "the outputs are left out: Hebb's rule with a teacher", lambda o, t: t),
-    Wrong("sum of the error", "the error is summed over the classes", lambda o, t: np.broadcast_to(
-                (o - t).sum(axis=1, keepdims=True), o.shape)),
-    Wrong("normalised error", "the error is divided by its length",
-                        lambda o, t: (o - t) / np.linalg.norm(o - t, axis=1, keepdims=True)),
+    Wrong(
+        "sum of the error",
+        "the error is summed over the classes",
+        lambda o, t: np.broadcast_to((o - t).sum(axis=1, keepdims=True), o.shape),
+    ),
+    Wrong(
+        "normalised error",
+        "the error is divided by its length",
+        lambda o, t: (o - t) / np.linalg.norm(o - t, axis=1, keepdims=True),
+    ),
 )
 
 
@@ -98,22 +111,44 @@ DELTA = Exercise(
     Task(
         _delta,
         (
-            Mistake("averages multiplied", "the mean activity is multiplied by the mean error; the mean is of the products",
-                    lambda h, m, o, t: np.outer((h - m).mean(axis=0), (o - t).mean(axis=0))),
-            Mistake("not transposed", "z @ e multiplies rows with columns that do not belong together: zᵀ e sums over the batch",
-                    lambda h, m, o, t: (h - m) @ (o - t) / len(h)),
-            Mistake("wrong factor transposed", "z @ eᵀ sums over the wrong axis: zᵀ e sums over the batch",
-                    lambda h, m, o, t: (h - m) @ (o - t).T / len(h)),
-            Mistake("elements multiplied", "z and e are multiplied element by element: zᵀ e is a matrix product",
-                    lambda h, m, o, t: (h - m) * (o - t) / len(h)),
-            Mistake("mean along the wrong axis", "μ is subtracted along the batch; it belongs to the cells",
-                    lambda h, m, o, t: (h - m[:, None]).T @ (o - t) / len(h)),
+            Mistake(
+                "averages multiplied",
+                "the mean activity is multiplied by the mean error; the mean is of the products",
+                lambda h, m, o, t: np.outer((h - m).mean(axis=0), (o - t).mean(axis=0)),
+            ),
+            Mistake(
+                "not transposed",
+                "z @ e multiplies rows with columns that do not belong together: zᵀ e sums over the batch",
+                lambda h, m, o, t: (h - m) @ (o - t) / len(h),
+            ),
+            Mistake(
+                "wrong factor transposed",
+                "z @ eᵀ sums over the wrong axis: zᵀ e sums over the batch",
+                lambda h, m, o, t: (h - m) @ (o - t).T / len(h),
+            ),
+            Mistake(
+                "elements multiplied",
+                "z and e are multiplied element by element: zᵀ e is a matrix product",
+                lambda h, m, o, t: (h - m) * (o - t) / len(h),
+            ),
+            Mistake(
+                "mean along the wrong axis",
+                "μ is subtracted along the batch; it belongs to the cells",
+                lambda h, m, o, t: (h - m[:, None]).T @ (o - t) / len(h),
+            ),
             *mistakes_of(_rule, (lambda h, m: h - m, lambda o, t: o - t), _ACTIVITIES, _ERRORS),
         ),
     ),
     _delta_case,
     (
-        Case({"h": np.array([[1.0, 0.0, 2.0]]), "ltd_mean": np.array([0.5, 0.5, 1.0]), "outputs": np.array([[0.3, -0.2]]),
-              "targets": np.array([[1.0, 0.0]])}, note="a batch may hold a single image"),
+        Case(
+            {
+                "h": np.array([[1.0, 0.0, 2.0]]),
+                "ltd_mean": np.array([0.5, 0.5, 1.0]),
+                "outputs": np.array([[0.3, -0.2]]),
+                "targets": np.array([[1.0, 0.0]]),
+            },
+            note="a batch may hold a single image",
+        ),
     ),
 )

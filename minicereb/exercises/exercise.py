@@ -26,7 +26,9 @@ class Wrong(NamedTuple):
 
 
 def mistakes_of(
-    formula: Callable[..., Callable[..., Any]], right: tuple[Callable[..., Any], Callable[..., Any]], first: Sequence[Wrong],
+    formula: Callable[..., Callable[..., Any]],
+    right: tuple[Callable[..., Any], Callable[..., Any]],
+    first: Sequence[Wrong],
     second: Sequence[Wrong],
 ) -> list[Mistake]:
     """Return the mistakes of a formula with two ingredients: one of them wrong, then both.

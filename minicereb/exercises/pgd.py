@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from minicereb.attacks.ball import ball_around, unit_rows
-from minicereb.calculus.relaxations import Unit
 from minicereb.check.hints import Case, Mistake, Task
-from minicereb.exercises.exercise import Exercise, Wrong, mistakes_of
+from minicereb.exercises.exercise import Exercise
+
 
 def _box(x: Any) -> Any:
     return np.clip(x, 0, 1)
@@ -17,8 +17,6 @@ def _box(x: Any) -> Any:
 
 def _linf(x: Any, epsilon: float) -> Any:
     return ball_around(x, epsilon, "linf")
-
-
 
 
 def _project(z: Any, x: Any, epsilon: float) -> Any:
@@ -46,8 +44,8 @@ PGD = Exercise(
     "The projection of PGD",
     ("M-PGD",),
     "project(z, x, epsilon)",
-    "After every step, PGD takes the nearest point that it may choose: no pixel of z may be farther than ε from the image's, and all "
-    "are in [0, 1]. Return that point.",
+    "After every step, PGD takes the nearest point that it may choose: no pixel of z may be farther than ε from the image's, and "
+    "all are in [0, 1]. Return that point.",
     """
     Parameters
     ----------
@@ -71,45 +69,108 @@ PGD = Exercise(
             Mistake("ball around 0", "the ball is around 0; it is around x", lambda z, x, e: _box(np.clip(z, -e, e))),
             Mistake("ball around 0", "the ball is around 0, and the box is left out", lambda z, x, e: np.clip(z, -e, e)),
             Mistake("only the change", "this is the change alone: add x to it", lambda z, x, e: np.clip(z - x, -e, e)),
-            Mistake("only the change", "this is the change alone, clipped to the box: add x to it", lambda z, x, e: _box(np.clip(z - x, -e, e))),
+            Mistake(
+                "only the change",
+                "this is the change alone, clipped to the box: add x to it",
+                lambda z, x, e: _box(np.clip(z - x, -e, e)),
+            ),
             Mistake("only the change", "this is the change alone: add x to it", lambda z, x, e: _project(z, x, e) - x),
-            Mistake("wrong sign of the change", "x - z is clipped in place of z - x", lambda z, x, e: _box(x + np.clip(x - z, -e, e))),
-            Mistake("z in place of the change", "z is clipped to [-ε, ε] and added to x; it is the change z - x that is that small",
-                    lambda z, x, e: _box(x + np.clip(z, -e, e))),
-            Mistake("added to z", "the clipped change is added to z; it belongs to x", lambda z, x, e: _box(z + np.clip(z - x, -e, e))),
+            Mistake(
+                "wrong sign of the change", "x - z is clipped in place of z - x", lambda z, x, e: _box(x + np.clip(x - z, -e, e))
+            ),
+            Mistake(
+                "z in place of the change",
+                "z is clipped to [-ε, ε] and added to x; it is the change z - x that is that small",
+                lambda z, x, e: _box(x + np.clip(z, -e, e)),
+            ),
+            Mistake(
+                "added to z", "the clipped change is added to z; it belongs to x", lambda z, x, e: _box(z + np.clip(z - x, -e, e))
+            ),
             Mistake("L2 ball", "this is the projection onto the L2 ball; here the ball is L∞", _in_l2),
-            Mistake("L2 ball", "this is the projection onto the L2 ball, and the box is left out",
-                    lambda z, x, e: x + unit_rows(z - x) * np.minimum(np.linalg.norm(z - x, axis=1, keepdims=True), e)),
-            Mistake("L1 ball", "the change is scaled by its L1 norm; here the ball is L∞", lambda z, x, e: _box(
-                x + (z - x) * np.minimum(1, e / np.abs(z - x).sum(axis=1, keepdims=True)))),
-            Mistake("L2 sphere", "the change is brought to length ε in L2; here the ball is L∞", lambda z, x, e: _box(x + e * unit_rows(z - x))),
-            Mistake("scaled", "the whole change is scaled into the ball; the nearest point has each pixel clipped",
-                    lambda z, x, e: _box(x + (z - x) * np.minimum(1, e / np.abs(z - x).max(axis=1, keepdims=True)))),
-            Mistake("to the corner", "every pixel is moved by the whole ε; those within the ball stay",
-                    lambda z, x, e: _box(x + e * np.sign(z - x))),
+            Mistake(
+                "L2 ball",
+                "this is the projection onto the L2 ball, and the box is left out",
+                lambda z, x, e: x + unit_rows(z - x) * np.minimum(np.linalg.norm(z - x, axis=1, keepdims=True), e),
+            ),
+            Mistake(
+                "L1 ball",
+                "the change is scaled by its L1 norm; here the ball is L∞",
+                lambda z, x, e: _box(x + (z - x) * np.minimum(1, e / np.abs(z - x).sum(axis=1, keepdims=True))),
+            ),
+            Mistake(
+                "L2 sphere",
+                "the change is brought to length ε in L2; here the ball is L∞",
+                lambda z, x, e: _box(x + e * unit_rows(z - x)),
+            ),
+            Mistake(
+                "scaled",
+                "the whole change is scaled into the ball; the nearest point has each pixel clipped",
+                lambda z, x, e: _box(x + (z - x) * np.minimum(1, e / np.abs(z - x).max(axis=1, keepdims=True))),
+            ),
+            Mistake(
+                "to the corner",
+                "every pixel is moved by the whole ε; those within the ball stay",
+                lambda z, x, e: _box(x + e * np.sign(z - x)),
+            ),
             Mistake("half of the ball", "nothing keeps z below x + ε", lambda z, x, e: _box(np.maximum(z, x - e))),
             Mistake("half of the ball", "nothing keeps z above x - ε", lambda z, x, e: _box(np.minimum(z, x + e))),
-            Mistake("half of the box", "nothing keeps the result above 0: the box is [0, 1], not [-1, 1]", lambda z, x, e: np.minimum(np.clip(z, x - e, x + e), 1)),
-            Mistake("half of the box", "nothing keeps the result below 1", lambda z, x, e: np.maximum(np.clip(z, x - e, x + e), 0)),
-            Mistake("box in place of the ball", "the change is kept in [0, 1], not the image",
-                    lambda z, x, e: x + np.clip(np.clip(z - x, -e, e), 0, 1)),
-            Mistake("box shrunk", "the box is [ε, 1 - ε]; it is [0, 1]", lambda z, x, e: np.clip(np.clip(z, x - e, x + e), e, 1 - e)),
-            Mistake("sent back", "pixels outside the ball go back to x; they go to its edge",
-                    lambda z, x, e: _box(np.where(np.abs(z - x) > e, x, z))),
-            Mistake("sent back", "images outside the ball go back to x as a whole; each pixel goes to the edge",
-                    lambda z, x, e: _box(np.where(np.abs(z - x).max(axis=1, keepdims=True) > e, x, z))),
-            Mistake("z and x swapped", "z and x are swapped: the ball is around z", lambda z, x, e: _box(np.clip(x, z - e, z + e))),
-            Mistake("z and x swapped; box left out", "z and x are swapped, and the box is left out", lambda z, x, e: np.clip(x, z - e, z + e)),
-            Mistake("edges swapped", "the edges x - ε and x + ε are swapped", lambda z, x, e: _box(np.minimum(np.maximum(z, x + e), x - e))),
-            Mistake("in the wrong order", "box first, then the ball around what is clipped to [ε, 1 - ε]",
-                    lambda z, x, e: _clipped_to_both(z, x, np.clip(x, e, 1 - e) - e, np.clip(x, e, 1 - e) + e)),
-            Mistake("of all images", "the change is scaled by the largest of all images; each pixel is clipped",
-                    lambda z, x, e: _box(x + (z - x) * min(1.0, e / float(np.abs(z - x).max())))),
+            Mistake(
+                "half of the box",
+                "nothing keeps the result above 0: the box is [0, 1], not [-1, 1]",
+                lambda z, x, e: np.minimum(np.clip(z, x - e, x + e), 1),
+            ),
+            Mistake(
+                "half of the box", "nothing keeps the result below 1", lambda z, x, e: np.maximum(np.clip(z, x - e, x + e), 0)
+            ),
+            Mistake(
+                "box in place of the ball",
+                "the change is kept in [0, 1], not the image",
+                lambda z, x, e: x + np.clip(np.clip(z - x, -e, e), 0, 1),
+            ),
+            Mistake(
+                "box shrunk", "the box is [ε, 1 - ε]; it is [0, 1]", lambda z, x, e: np.clip(np.clip(z, x - e, x + e), e, 1 - e)
+            ),
+            Mistake(
+                "sent back",
+                "pixels outside the ball go back to x; they go to its edge",
+                lambda z, x, e: _box(np.where(np.abs(z - x) > e, x, z)),
+            ),
+            Mistake(
+                "sent back",
+                "images outside the ball go back to x as a whole; each pixel goes to the edge",
+                lambda z, x, e: _box(np.where(np.abs(z - x).max(axis=1, keepdims=True) > e, x, z)),
+            ),
+            Mistake(
+                "z and x swapped", "z and x are swapped: the ball is around z", lambda z, x, e: _box(np.clip(x, z - e, z + e))
+            ),
+            Mistake(
+                "z and x swapped; box left out",
+                "z and x are swapped, and the box is left out",
+                lambda z, x, e: np.clip(x, z - e, z + e),
+            ),
+            Mistake(
+                "edges swapped",
+                "the edges x - ε and x + ε are swapped",
+                lambda z, x, e: _box(np.minimum(np.maximum(z, x + e), x - e)),
+            ),
+            Mistake(
+                "in the wrong order",
+                "box first, then the ball around what is clipped to [ε, 1 - ε]",
+                lambda z, x, e: _clipped_to_both(z, x, np.clip(x, e, 1 - e) - e, np.clip(x, e, 1 - e) + e),
+            ),
+            Mistake(
+                "of all images",
+                "the change is scaled by the largest of all images; each pixel is clipped",
+                lambda z, x, e: _box(x + (z - x) * min(1.0, e / float(np.abs(z - x).max()))),
+            ),
         ),
     ),
     _projection_case,
     (
         Case({"z": np.array([[0.2, 0.9]]), "x": np.array([[0.5, 0.6]]), "epsilon": 0.0}, note="for ε = 0 the result is x itself"),
-        Case({"z": np.array([[-9.0, 9.0]]), "x": np.array([[0.0, 1.0]]), "epsilon": 0.1}, note="at the edge of the box ball and box both hold"),
+        Case(
+            {"z": np.array([[-9.0, 9.0]]), "x": np.array([[0.0, 1.0]]), "epsilon": 0.1},
+            note="at the edge of the box ball and box both hold",
+        ),
     ),
 )

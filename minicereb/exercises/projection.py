@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.calculus.activations import relu_input_gradient, sigmoid
-from minicereb.calculus.convolution import Window, laid_out
 from minicereb.calculus.projection import add_project_input_gradient
 from minicereb.check.hints import Case, Mistake, Task
 from minicereb.exercises.exercise import Exercise
@@ -44,25 +42,38 @@ def _counted(weights: Any, inputs: Any, d_v: Any, width: int) -> Any:
 
 
 def _projection_case(rng: np.random.Generator, number: int) -> Case:
-    cells, per_cell, width, images = (9, 11, 8, 12, 5, 4, 6)[number], (3, 2, 4, 3, 5, 4, 6)[number], (7, 5, 6, 10, 7, 6, 8)[number], (4, 6, 5, 2, 5, 4, 6)[number]
+    cells, per_cell, width, images = (
+        (9, 11, 8, 12, 5, 4, 6)[number],
+        (3, 2, 4, 3, 5, 4, 6)[number],
+        (7, 5, 6, 10, 7, 6, 8)[number],
+        (4, 6, 5, 2, 5, 4, 6)[number],
+    )
     inputs = rng.permuted(np.tile(np.arange(width, dtype=np.int32), (cells, 1)), axis=1)[:, :per_cell].copy()
-    arguments = {"weights": rng.standard_normal((cells, per_cell)), "inputs": inputs,
-                 "d_v": rng.standard_normal((cells, images)), "width": width}
+    arguments = {
+        "weights": rng.standard_normal((cells, per_cell)),
+        "inputs": inputs,
+        "d_v": rng.standard_normal((cells, images)),
+        "width": width,
+    }
     return Case(arguments, {"cells": cells, "inputs per cell": per_cell, "images": images})
 
 
 _TWICE = Case(
-    {"weights": np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), "inputs": np.array([[0, 2, 2], [3, 3, 3]], dtype=np.int32),
-     "d_v": np.array([[1.0, -1.0], [2.0, 0.5]]), "width": 5},
-    note="a cell may have two synapses from the same input, and both count: d_x[inputs] += … keeps one of them; np.add.at adds all",
+    {
+        "weights": np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
+        "inputs": np.array([[0, 2, 2], [3, 3, 3]], dtype=np.int32),
+        "d_v": np.array([[1.0, -1.0], [2.0, 0.5]]),
+        "width": 5,
+    },
+    note="a cell may have two synapses from the same input, and both count: d_x[inputs] += … keeps one; np.add.at adds all",
 )
 PROJECTION = Exercise(
     "sparse-projection",
     "Input gradient of the sparse projection",
     ("C1", "M-DX"),
     "projection_input_gradient(weights, inputs, d_v, width)",
-    "Each granule cell sees few mossy fibres: v[c] = Σ_j weights[c, j] x[inputs[c, j]]. Given the derivative d_v of an objective by "
-    "v, return its derivative by x, d_x = J d_v: every synapse gives its cell's credit, times its weight, back to its own input. "
+    "Each granule cell sees few mossy fibres: v[c] = Σ_j weights[c, j] x[inputs[c, j]]. Given the derivative d_v of an objective "
+    "by v, return its derivative by x, d_x = J d_v: every synapse gives its cell's credit, times its weight, back to its own input. "
     "An input that no cell sees gets 0.",
     """
     Parameters
@@ -84,20 +95,39 @@ PROJECTION = Exercise(
         _projection,
         (
             *(
-                Mistake("overwritten", "synapses on one input overwrite each other: = or d_x[inputs] += … keeps the last of them; "
-                        "np.add.at adds all", function)
+                Mistake(
+                    "overwritten",
+                    "synapses on one input overwrite each other: = or d_x[inputs] += … keeps the last of them; "
+                    "np.add.at adds all",
+                    function,
+                )
                 for function in (_overwritten, _at_once, _assigned)
             ),
-            Mistake("only the first synapse", "only the first synapse of each cell counts; all do",
-                    lambda weights, inputs, d_v, width: _projection(weights[:, :1], inputs[:, :1], d_v, width)),
-            Mistake("only the last synapse", "only the last synapse of each cell counts; all do",
-                    lambda weights, inputs, d_v, width: _projection(weights[:, -1:], inputs[:, -1:], d_v, width)),
-            Mistake("averaged over synapses", "each input's share is divided by how many synapses it has: a sum belongs there",
-                    _counted),
-            Mistake("forward again", "this gathers from d_v by the numbers of inputs; the way back scatters to them",
-                    lambda weights, inputs, d_v, width: (weights[:, :, None] * d_v[inputs % len(d_v)]).sum(axis=1)),
-            Mistake("masked", "credit below 0 is cut off; there is no ReLU in this step",
-                    lambda weights, inputs, d_v, width: _projection(weights, inputs, np.maximum(d_v, 0), width)),
+            Mistake(
+                "only the first synapse",
+                "only the first synapse of each cell counts; all do",
+                lambda weights, inputs, d_v, width: _projection(weights[:, :1], inputs[:, :1], d_v, width),
+            ),
+            Mistake(
+                "only the last synapse",
+                "only the last synapse of each cell counts; all do",
+                lambda weights, inputs, d_v, width: _projection(weights[:, -1:], inputs[:, -1:], d_v, width),
+            ),
+            Mistake(
+                "averaged over synapses",
+                "each input's share is divided by how many synapses it has: a sum belongs there",
+                _counted,
+            ),
+            Mistake(
+                "forward again",
+                "this gathers from d_v by the numbers of inputs; the way back scatters to them",
+                lambda weights, inputs, d_v, width: (weights[:, :, None] * d_v[inputs % len(d_v)]).sum(axis=1),
+            ),
+            Mistake(
+                "masked",
+                "credit below 0 is cut off; there is no ReLU in this step",
+                lambda weights, inputs, d_v, width: _projection(weights, inputs, np.maximum(d_v, 0), width),
+            ),
         ),
     ),
     _projection_case,

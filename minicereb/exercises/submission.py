@@ -1,7 +1,7 @@
 """A submission: a file that someone else wrote, read and tried in a process of its own, for a limited time.
 
-The process has no terminal, prints nowhere, may use limited memory and write no large file; what it leaves running is ended with it.
-It is not a sandbox: the code runs as the user, and is run only because the user asks for it.
+The process has no terminal, prints nowhere, may use limited memory and write no large file; what it leaves running is ended with
+it. It is not a sandbox: the code runs as the user, and is run only because the user asks for it.
 """
 
 from __future__ import annotations

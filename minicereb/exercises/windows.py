@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.calculus.activations import relu_input_gradient, sigmoid
 from minicereb.calculus.convolution import Window, laid_out
-from minicereb.calculus.projection import add_project_input_gradient
 from minicereb.check.hints import Case, Mistake, Task
 from minicereb.exercises.exercise import Exercise
 
@@ -38,15 +36,19 @@ def _flipped(x: Any, size: int, stride: int, axes: tuple[int, ...]) -> Any:
 
 
 def _strided(x: Any, size: int, down: int, across: int) -> Any:
-    each = [[x[:, i : i + size, j : j + size].reshape(len(x), -1) for j in range(0, x.shape[2] - size + 1, across)]
-            for i in range(0, x.shape[1] - size + 1, down)]
+    each = [
+        [x[:, i : i + size, j : j + size].reshape(len(x), -1) for j in range(0, x.shape[2] - size + 1, across)]
+        for i in range(0, x.shape[1] - size + 1, down)
+    ]
     return np.array(each).transpose(2, 0, 1, 3).reshape(-1, size * size * x.shape[3])
 
 
 def _fewer(x: Any, size: int, stride: int) -> Any:
     """Windows as if the last place did not exist."""
-    each = [[x[:, i : i + size, j : j + size].reshape(len(x), -1) for j in range(0, x.shape[2] - size, stride)]
-            for i in range(0, x.shape[1] - size, stride)]
+    each = [
+        [x[:, i : i + size, j : j + size].reshape(len(x), -1) for j in range(0, x.shape[2] - size, stride)]
+        for i in range(0, x.shape[1] - size, stride)
+    ]
     return np.array(each).transpose(2, 0, 1, 3).reshape(-1, size * size * x.shape[3])
 
 
@@ -56,7 +58,15 @@ def _padded(x: Any, size: int, stride: int) -> Any:
 
 
 def _windows_case(rng: np.random.Generator, number: int) -> Case:
-    batch, height, width, channels = ((2, 5, 8, 3), (3, 7, 6, 2), (4, 9, 5, 3), (2, 6, 7, 4), (5, 5, 5, 5), (4, 4, 4, 4), (6, 6, 6, 6))[number]
+    batch, height, width, channels = (
+        (2, 5, 8, 3),
+        (3, 7, 6, 2),
+        (4, 9, 5, 3),
+        (2, 6, 7, 4),
+        (5, 5, 5, 5),
+        (4, 4, 4, 4),
+        (6, 6, 6, 6),
+    )[number]
     size, stride = (3, 2, 2, 3, 3, 2, 2)[number], (2, 2, 3, 1, 2, 2, 2)[number]
     return Case({"x": rng.standard_normal((batch, height, width, channels)), "size": size, "stride": stride}, {"batch": batch})
 
@@ -93,20 +103,34 @@ WINDOWS = Exercise(
             _in_order("images last", "rows go across, then down, then over images; images come first", 2, 1, 0, 3, 4, 5),
             _in_order("channels first", "within a row channels come first, and pixels go by column", 0, 1, 2, 5, 4, 3),
             _in_order("windows and pixels by column", "windows and the pixels in them go column by column", 0, 2, 1, 4, 3, 5),
-            Mistake("window turned round", "windows are turned round: networks do not turn the kernel",
-                    lambda x, size, stride: _flipped(x, size, stride, (1, 2))),
-            Mistake("window mirrored", "windows are mirrored left to right", lambda x, size, stride: _flipped(x, size, stride, (2,))),
+            Mistake(
+                "window turned round",
+                "windows are turned round: networks do not turn the kernel",
+                lambda x, size, stride: _flipped(x, size, stride, (1, 2)),
+            ),
+            Mistake(
+                "window mirrored", "windows are mirrored left to right", lambda x, size, stride: _flipped(x, size, stride, (2,))
+            ),
             Mistake("window upside down", "windows are upside down", lambda x, size, stride: _flipped(x, size, stride, (1,))),
             Mistake("stride down only", "the stride is left out across", lambda x, size, stride: _strided(x, size, stride, 1)),
             Mistake("stride across only", "the stride is left out down", lambda x, size, stride: _strided(x, size, 1, stride)),
-            Mistake("stride of the size", "windows are `size` pixels apart; the stride is what counts",
-                    lambda x, size, stride: _strided(x, size, size, size)),
+            Mistake(
+                "stride of the size",
+                "windows are `size` pixels apart; the stride is what counts",
+                lambda x, size, stride: _strided(x, size, size, size),
+            ),
             Mistake("last windows missing", "the last windows are missing: positions are (height - size) // stride + 1", _fewer),
-            Mistake("begins at 1", "the first windows are left out: they begin at the upper left corner, at 0",
-                    lambda x, size, stride: _windows(x[:, 1:, 1:], size, stride)),
+            Mistake(
+                "begins at 1",
+                "the first windows are left out: they begin at the upper left corner, at 0",
+                lambda x, size, stride: _windows(x[:, 1:, 1:], size, stride),
+            ),
             Mistake("padded", "there are zeros around the image; here is no padding", _padded),
-            Mistake("channels summed", "the channels are summed; each stays", lambda x, size, stride: _windows(
-                x.sum(axis=3, keepdims=True), size, stride)),
+            Mistake(
+                "channels summed",
+                "the channels are summed; each stays",
+                lambda x, size, stride: _windows(x.sum(axis=3, keepdims=True), size, stride),
+            ),
         ),
     ),
     _windows_case,

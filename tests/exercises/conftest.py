@@ -13,7 +13,7 @@ def written():
 
     def build(exercise, body):
         names = {}
-        head = "import numpy as np\nfrom scipy.special import ndtr\nltd_average_calls = []\n"
+        head = "import numpy as np\nfrom scipy.special import ndtr\ncalls = []\n"
         exec(f"{head}def {EXERCISES[exercise].signature}:\n{textwrap.indent(body, '    ')}\n", names)
         return names[EXERCISES[exercise].function]
 
