@@ -34,6 +34,12 @@ def cell_blocks(like: Array, cells: int, columns: int) -> list[slice]:
     return list(blocks(cells, max(256, size)))
 
 
+def cached_blocks(values: Array) -> list[slice]:
+    """Cut an array along its first axis into blocks that fit the cache (a GPU takes it whole)."""
+    size = ACTIVITY_BYTES // max(1, values[:1].nbytes) if isinstance(values, np.ndarray) else len(values)
+    return list(blocks(len(values), size))
+
+
 def images_per_block(bytes_per_image: int, at_most: int = 256) -> int:
     """How many images at once keep `bytes_per_image` within a quarter of the memory budget."""
     return max(1, min(at_most, execution().memory // 4 // max(1, bytes_per_image)))
