@@ -6,6 +6,7 @@ an answer that is right once it is clipped lacks the clipping.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -24,6 +25,14 @@ class Change(NamedTuple):
 
 def _rowwise(a: np.ndarray, axis: int) -> np.ndarray:
     return a / np.maximum(np.sqrt((a * a).sum(axis=axis, keepdims=True)), 1e-300)
+
+
+def _centred(a: np.ndarray, axis: int) -> np.ndarray:
+    return a - a.mean(axis=axis, keepdims=True)
+
+
+def _kept(function: Callable[..., Any], axis: int) -> Callable[[np.ndarray, Case], Any]:
+    return lambda a, case: function(a, axis=axis, keepdims=True)
 
 
 def _of(function: Callable[..., Any], *arguments: Any) -> Callable[[np.ndarray, Case], Any]:
@@ -57,17 +66,17 @@ def too_much(dimensions: int) -> Iterator[Change]:
 
 
 def _along(axis: int, dimensions: int) -> Iterator[Change]:
-    def kept(function: Callable[..., Any]) -> Callable[[np.ndarray, Case], Any]:
+    def spread(function: Callable[..., Any]) -> Callable[[np.ndarray, Case], Any]:
         return lambda a, case: np.broadcast_to(function(a, axis=axis, keepdims=True), a.shape)
 
     name = f"over axis {axis}"
     for verb, function in (("summed", np.sum), ("averaged", np.mean)):
         text = f"it was {verb} {name}, which should have stayed"
         yield Change(f"{verb} {name}", text, _of(function, axis))
-        yield Change(f"{verb} {name}", text, lambda a, case, f=function: f(a, axis=axis, keepdims=True))
-        yield Change(f"{verb} {name}", text, kept(function))
+        yield Change(f"{verb} {name}", text, _kept(function, axis))
+        yield Change(f"{verb} {name}", text, spread(function))
     text = f"its mean {name} was subtracted, which is too much"
-    yield Change(f"centred {name}", text, lambda a, case: a - a.mean(axis=axis, keepdims=True))
+    yield Change(f"centred {name}", text, _of(_centred, axis))
     yield Change(f"divided by its norm {name}", f"it was divided by its norm {name}", _of(_rowwise, axis))
     text = f"it was divided by its largest number {name}"
     yield Change(text[3:], text, lambda a, case: a / np.maximum(np.abs(a).max(axis=axis, keepdims=True), 1e-300))
@@ -76,7 +85,7 @@ def _along(axis: int, dimensions: int) -> Iterator[Change]:
         yield Change(f"off by one {name}", f"it is off by one place along axis {axis}", _of(np.roll, shift, axis))
     for part, cut in (("first", slice(1, None)), ("last", slice(0, -1))):
         index = (slice(None),) * axis + (cut,)
-        yield Change(f"{part} lost {name}", f"the {part} number along axis {axis} is missing", lambda a, case, i=index: a[i])
+        yield Change(f"{part} lost {name}", f"the {part} number along axis {axis} is missing", _of(operator.getitem, index))
     text = f"it was summed up step by step {name}"
     yield Change(text[7:], text, _of(np.cumsum, axis))
     yield Change("an axis too many", f"it has an axis too many, of length 1, at place {axis}", _of(np.expand_dims, axis))
@@ -97,7 +106,7 @@ def too_little(dimensions: int) -> Iterator[Change]:
     for axis in range(dimensions):
         name = f"over axis {axis}"
         text = f"it would be right if its mean {name} were subtracted: the centring is missing"
-        yield Change(f"not centred {name}", text, lambda a, case, k=axis: a - a.mean(axis=k, keepdims=True))
+        yield Change(f"not centred {name}", text, _of(_centred, axis))
         yield Change(f"not normalised {name}", f"it would be right if it were divided by its norm {name}", _of(_rowwise, axis))
         for verb, function in (("summed", np.sum), ("averaged", np.mean)):
             text = f"axis {axis} is still there: it should be {verb} {name}"
@@ -105,32 +114,33 @@ def too_little(dimensions: int) -> Iterator[Change]:
         yield Change(
             "an axis too many",
             f"axis {axis}, of length 1, is too much",
-            lambda a, case, k=axis: a.squeeze(k) if a.shape[k] == 1 else None,
+            _of(np.squeeze, axis),
         )
 
 
 def with_arguments(case: Case) -> Iterator[Change]:
     """Changes of the right answer by an argument of the case: added, subtracted, multiplied, divided."""
     for name, value in case.arguments.items():
-        if not _is_number(value):
-            continue
-        for tail in ("", "ᵀ") if np.ndim(value) == 2 else ("",):
+        if _is_number(value):
+            yield from _with(name, name, False)
+            if np.ndim(value) == 2:
+                yield from _with(name, f"{name}ᵀ", True)
 
-            def get(other: Case, name: str = name, turned: bool = bool(tail)) -> np.ndarray:
-                array = np.asarray(other.arguments[name], dtype=np.float64)
-                return array.T if turned else array
 
-            what = name + tail
-            yield Change(f"{what} subtracted", f"it lacks {what}, or {what} was subtracted", lambda a, c, g=get: a - g(c))
-            yield Change(f"{what} added", f"{what} was added, which is too much", lambda a, c, g=get: a + g(c))
-            yield Change(f"{what} minus it", f"it is {what} minus what it should be", lambda a, c, g=get: g(c) - a)
-            yield Change(f"times {what}", f"it was multiplied by {what}, which is too much", lambda a, c, g=get: a * g(c))
-            yield Change(
-                f"over {what}",
-                f"a product with {what} is missing, or it was divided by it",
-                lambda a, c, g=get: a / g(c) if np.all(g(c)) else None,
-            )
-            yield Change(f"masked by {what}", f"it was set to 0 where {what} is not above 0", lambda a, c, g=get: a * (g(c) > 0))
+def _with(name: str, what: str, turned: bool) -> Iterator[Change]:
+    def get(case: Case) -> np.ndarray:
+        array = np.asarray(case.arguments[name], dtype=np.float64)
+        return array.T if turned else array
+
+    def over(a: np.ndarray, case: Case) -> np.ndarray | None:
+        return a / get(case) if np.all(get(case)) else None
+
+    yield Change(f"{what} subtracted", f"it lacks {what}, or {what} was subtracted", lambda a, case: a - get(case))
+    yield Change(f"{what} added", f"{what} was added, which is too much", lambda a, case: a + get(case))
+    yield Change(f"{what} minus it", f"it is {what} minus what it should be", lambda a, case: get(case) - a)
+    yield Change(f"times {what}", f"it was multiplied by {what}, which is too much", lambda a, case: a * get(case))
+    yield Change(f"over {what}", f"a product with {what} is missing, or it was divided by it", over)
+    yield Change(f"masked by {what}", f"it was set to 0 where {what} is not above 0", lambda a, case: a * (get(case) > 0))
 
 
 def _is_number(value: Any) -> bool:

@@ -16,7 +16,7 @@ from minicereb.check.arguments import alterations
 from minicereb.check.behaviour import behaviour
 from minicereb.check.changes import Change, too_little, too_much, with_arguments
 from minicereb.check.factors import factor_of, name_factor
-from minicereb.check.hints import Case, Hint, Task, Verdict, farthest, fits
+from minicereb.check.hints import Case, Hint, Mistake, Task, Verdict, farthest, fits
 from minicereb.check.trial import Trial, try_on
 
 SINGLE = 1e-4  # agreement of what is right but for float32's precision
@@ -103,7 +103,8 @@ def _on_square(function: Callable[..., Any], task: Task, square: Sequence[Case])
     if all(fits(answer, truth, task.tolerance) for answer, truth in zip(answers, truths, strict=True)):
         return [Hint("right on square arrays only", "it is right only where all axes are equally long: two lengths are mixed up")]
     found = _explanations(task, square, answers, truths) if all(np.isfinite(each).all() for each in answers) else iter(())
-    return [Hint(hint.code, f"{hint.text} (told from arrays whose axes are equally long)") for hint in found][:1]
+    hint = next(found, None)
+    return [] if hint is None else [Hint(hint.code, f"{hint.text} (told from arrays whose axes are equally long)")]
 
 
 def _formalities(function: Callable[..., Any], task: Task, cases: Sequence[Case], trials: Sequence[Trial]) -> list[Hint]:
@@ -115,7 +116,7 @@ def _formalities(function: Callable[..., Any], task: Task, cases: Sequence[Case]
         text = f"the numbers are right, but their type is {trial.dtype}, where the arguments are float64"
         return [Hint("wrong dtype", text)]
     again = try_on(function, first, task.parts).answer
-    if again is None or not np.array_equal(again, trial.answer):
+    if again is None or trial.answer is None or not np.array_equal(again, trial.answer):
         return [Hint("not a function", "called again with the same arguments, it gives something else")]
     single = {
         name: value.astype(np.float32) if isinstance(value, np.ndarray) and value.dtype == np.float64 else value
@@ -207,14 +208,15 @@ def _explanations(task: Task, cases: Sequence[Case], answers: list[np.ndarray], 
     yield from _exact(_then(right, with_arguments(cases[0]), cases), answers, tolerance)
     for world in (*mistakes, *_then(right, too_much(truths[0].ndim), cases), *altered):
         yield from _factor(world, cases, answers, tolerance)
-    for mistake, plain in zip(task.mistakes, mistakes, strict=True):
-        first = plain.answer(0)
-        if first is None or first.shape != answers[0].shape or ";" in mistake.code:  # two things wrong at once are enough
-            continue
-        for world in _altered(mistake.function, cases):
-            both = World(f"{mistake.code}; {world.code}", f"{mistake.text}; and {world.text}", world.answer)
-            yield from _exact([both], answers, tolerance)
-    for world in (*(each for each in mistakes if ";" not in each.code), *altered):
+    single = [each for each in mistakes if ";" not in each.code]  # two things wrong at once are enough
+    for world in single:
+        yield from _changed(world, cases, answers, tolerance)
+    if answers[0].shape != truths[0].shape:
+        return
+    for mistake in task.mistakes:
+        if ";" not in mistake.code:
+            yield from _exact(_altered(mistake.function, cases, mistake), answers, tolerance)
+    for world in altered:
         yield from _changed(world, cases, answers, tolerance)
 
 
@@ -232,9 +234,13 @@ def _on(function: Callable[..., Any], cases: Sequence[Case], changed: Any = None
     return answer
 
 
-def _altered(function: Callable[..., Any], cases: Sequence[Case]) -> Iterator[World]:
+def _altered(function: Callable[..., Any], cases: Sequence[Case], besides: Mistake | None = None) -> Iterator[World]:
+    """Worlds of a function, a known mistake or the right one, on altered arguments."""
     for change in alterations(cases[0]):
-        yield World(change.code, change.text, _on(function, cases, change.of))
+        code, text = change.code, change.text
+        if besides is not None:
+            code, text = f"{besides.code}; {code}", f"{besides.text}; and {text}"
+        yield World(code, text, _on(function, cases, change.of))
 
 
 def _then(world: World, changes: Iterable[Change], cases: Sequence[Case]) -> Iterator[World]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -76,7 +77,7 @@ def model_claims(model: Any, x: np.ndarray, labels: np.ndarray, seed: int = 0) -
         yield from _input("input_gradient", "", model, x, rng)
     for name, tag, loss in (("loss", "M-CE", cross_entropy), ("loss", "C3", squared_error)):
         outputs, cache = model.forward(x)
-        value = _loss(lambda z, model=model: model.forward(z)[0], loss, labels, np.array(outputs))
+        value = _loss(lambda z: model.forward(z)[0], loss, labels, np.array(outputs))
         gradient = np.array(model.input_gradient(loss(outputs, labels)[1], cache))
         yield Claim(f"{name} {loss.__name__}", tag, "images", value, gradient, x)
 
@@ -102,9 +103,14 @@ def _layer(name: str, layer: Any, at: np.ndarray, rng: np.random.Generator) -> I
     credit = rng.standard_normal(np.shape(output))
     gradients = {key: np.array(array) for key, array in layer.weight_gradient(credit, cache).items()}
     for key, gradient in gradients.items():
-        value = credited(lambda z, key=key: dataclasses.replace(layer, **{key: z}).forward(at)[0], getattr(layer, key), credit)
         weights = getattr(layer, key)
+        value = credited(functools.partial(_with, layer, key, at), weights, credit)
         yield Claim(name, "", key, value, gradient, weights, STEP * max(1.0, weights.size**0.5))
+
+
+def _with(layer: Any, key: str, at: np.ndarray, weights: np.ndarray) -> Any:
+    """What a layer answers with other weights."""
+    return dataclasses.replace(layer, **{key: weights}).forward(at)[0]
 
 
 def _delta_rule(model: Cerebellum, x: np.ndarray, labels: np.ndarray) -> Claim:
@@ -159,14 +165,18 @@ def _estimated(
     first = np.array(piece.first_credit)
     found = [{key: np.array(array) for key, array in layer.items()} for layer in piece.gradients]
     found[0] |= {"weight": first.T @ x, "bias": first.sum(axis=0)}
-    value: Callable[[Any], float] = lambda z: float((at(model, z).loss - start).sum())  # noqa: E731
-    yield Claim(name, tag, "images", value, first @ model.layers[0].weight, x)
+
+    def by_images(z: np.ndarray) -> float:
+        return float((at(model, z).loss - start).sum())
+
+    yield Claim(name, tag, "images", by_images, first @ model.layers[0].weight, x)
     for number, gradients in enumerate(found):
         for key, gradient in gradients.items():
 
             def moved(z: np.ndarray, number: int = number, key: str = key) -> float:
                 layers = list(model.layers)
-                layers[number] = dataclasses.replace(layers[number], **{key: z})
+                changed: Any = {key: z}
+                layers[number] = dataclasses.replace(layers[number], **changed)
                 return float((at(NoisyNetwork(tuple(layers)), x).loss - start).sum())
 
             weights = getattr(model.layers[number], key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,7 +16,7 @@ from minicereb.calculus.dense import dense, dense_input_gradient, dense_weight_g
 from minicereb.calculus.noise import Gaussian, Laplace, Law, Logistic, StudentT, conditional_score
 from minicereb.calculus.pooling import max_pool, max_pool_input_gradient
 from minicereb.calculus.projection import add_project_input_gradient, project
-from minicereb.calculus.replicated import CrossEntropy, OfRows, error_probability, error_probability_gradient
+from minicereb.calculus.replicated import CrossEntropy, OfRows, ReplicatedLoss, error_probability, error_probability_gradient
 from minicereb.check.claims import Claim, credited, elementwise
 from minicereb.check.models import model_claims
 from minicereb.models.cerebellum import Cerebellum
@@ -51,7 +52,7 @@ def _losses(rng: np.random.Generator) -> Iterator[Claim]:
     for name, tag in (plain | targeted).items():
         function, given = getattr(losses, name), (labels,) if name in plain else (labels, targets)
         credit = rng.standard_normal(7)
-        value = credited(lambda z, function=function, given=given: function(z, *given)[0], outputs, credit)
+        value = credited(_first_of(function, *given), outputs, credit)
         yield Claim(name, tag, "outputs", value, credit[:, None] * function(outputs, *given)[1], outputs)
 
 
@@ -62,12 +63,12 @@ def _replicated(rng: np.random.Generator) -> Iterator[Claim]:
         ("replicated CrossEntropy", "M-CE", CrossEntropy()),
         ("replicated OfRows", "", OfRows(losses.squared_error)),
     ):
-        value = credited(lambda z, loss=loss: loss.value(z, labels), outputs, credit)
+        value = credited(_at_labels(loss, labels), outputs, credit)
         yield Claim(name, tag, "outputs", value, credit * loss.derivative(outputs, labels), outputs)
     scale, nodes = np.array([1.5]), rng.standard_normal((6, 5, 3))
     for law in (Gaussian(), Logistic(), StudentT()):
         given = (labels, law, scale, nodes)
-        value = credited(lambda z, given=given: error_probability(z, *given), outputs, credit)
+        value = credited(_after(error_probability, *given), outputs, credit)
         gradient = credit * error_probability_gradient(outputs, *given)
         yield Claim(f"error_probability_gradient, {law.name}", "M-ZEROONE", "outputs", value, gradient, outputs)
 
@@ -94,7 +95,7 @@ def _projection(rng: np.random.Generator) -> Iterator[Claim]:
     for kind, per_cell in (("sparse", 3), ("full", 9)):
         weights = rng.standard_normal((20, per_cell))
         inputs = rng.integers(0, 9, (20, 3), dtype=np.int32) if kind == "sparse" else None
-        value = credited(lambda z, w=weights, i=inputs: project(w, i, z, np.empty((20, 6), dtype=np.float64)), x_t, credit)
+        value = credited(functools.partial(_projected, weights, inputs), x_t, credit)
         gradient = add_project_input_gradient(weights, inputs, credit, np.zeros((9, 6), dtype=np.float64))
         yield Claim(f"add_project_input_gradient, {kind}", "M-DX", "x", value, gradient, x_t)
 
@@ -112,7 +113,7 @@ def _images(rng: np.random.Generator) -> Iterator[Claim]:
             ("bias", bias, d_bias, "M-CONV-DW"),
         ):
             given = {"x": x, "weight": weight, "bias": bias, "stride": stride, "padding": padding}
-            value = credited(lambda z, by=by, given=given: convolution(**{**given, by: z}), at, credit)
+            value = credited(_convolved(given, by), at, credit)
             kind = "input" if by == "x" else "weight"
             yield Claim(f"convolution_{kind}_gradient, {how}", tag, by, value, gradient, at)
     h, winner = max_pool(x, 2)
@@ -162,10 +163,34 @@ def _laws(rng: np.random.Generator) -> Iterator[Claim]:
             f"quantile, {law.name}", "", law.quantile, lambda at, law=law: 1 / law.density(law.quantile(at)), q, "q"
         )
         ln = _log_distribution(law)
-        value: Callable[[Any], Any] = lambda a, ln=ln: ln((2 * fires - 1) * a)  # noqa: E731
+        value = _signed(ln, 2 * fires - 1)
         yield elementwise(
             f"conditional_score, {law.name}", "M-RB", value, lambda a, law=law: conditional_score(law, fires, a), e, "u/σ"
         )
+
+
+def _first_of(function: Callable[..., Any], *given: Any) -> Callable[[Any], Any]:
+    return lambda z: function(z, *given)[0]
+
+
+def _after(function: Callable[..., Any], *given: Any) -> Callable[[Any], Any]:
+    return lambda z: function(z, *given)
+
+
+def _at_labels(loss: ReplicatedLoss, labels: np.ndarray) -> Callable[[Any], Any]:
+    return lambda z: loss.value(z, labels)
+
+
+def _projected(weights: np.ndarray, inputs: np.ndarray | None, x_t: np.ndarray) -> Any:
+    return project(weights, inputs, x_t, np.empty((len(weights), x_t.shape[1]), dtype=np.float64))
+
+
+def _convolved(given: dict[str, Any], by: str) -> Callable[[Any], Any]:
+    return lambda z: convolution(**{**given, by: z})
+
+
+def _signed(function: Callable[[Any], Any], sign: np.ndarray) -> Callable[[Any], Any]:
+    return lambda a: function(sign * a)
 
 
 def _surprise(law: Law) -> Callable[[Any], Any]:

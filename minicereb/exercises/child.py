@@ -1,4 +1,4 @@
-"""The process in which a submission runs, ``python -m minicereb.exercises.child NAME FILE ANSWER``: the verdict goes into a file."""
+"""Where a submission runs, ``python -m minicereb.exercises.child NAME FILE ANSWER``: the verdict goes to a file."""
 
 from __future__ import annotations
 

@@ -88,8 +88,8 @@ GLR = Exercise(
     ("G5", "G6"),
     "glr_gradient(losses, x, r, scale)",
     "Neurons a have signals v_a = Σ_b θ_ab x_b + r_a with Gaussian noise r of standard deviation σ. Each replication k drew "
-    "noise and ended with a loss L_k. Return the plain estimate of the derivative of the mean loss by the weights θ: the mean over "
-    "replications of loss times score times input, with no baseline.",
+    "noise and ended with a loss L_k. Return the plain estimate of the derivative of the mean loss by the weights θ: the mean "
+    "over replications of loss times score times input, with no baseline.",
     """
     Parameters
     ----------

@@ -13,10 +13,10 @@ from minicereb.exercises.exercise import Exercise
 
 def _projection(weights: Any, inputs: Any, d_v: Any, width: int) -> Any:
     d_x = np.zeros((width, d_v.shape[1]), dtype=d_v.dtype)
-    contiguous = (np.ascontiguousarray(each) for each in (weights, np.asarray(inputs, dtype=np.int32), d_v))
     if inputs.min() < 0 or inputs.max() >= width or weights.shape != inputs.shape or len(d_v) != len(weights):
         raise ValueError("these arrays do not belong together")  # the engine's product does not look
-    return add_project_input_gradient(*contiguous, d_x)
+    numbers = np.ascontiguousarray(inputs, dtype=np.int32)
+    return add_project_input_gradient(np.ascontiguousarray(weights), numbers, np.ascontiguousarray(d_v), d_x)
 
 
 def _overwritten(weights: Any, inputs: Any, d_v: Any, width: int, add: bool = True) -> Any:
@@ -73,8 +73,8 @@ PROJECTION = Exercise(
     ("C1", "M-DX"),
     "projection_input_gradient(weights, inputs, d_v, width)",
     "Each granule cell sees few mossy fibres: v[c] = Σ_j weights[c, j] x[inputs[c, j]]. Given the derivative d_v of an objective "
-    "by v, return its derivative by x, d_x = J d_v: every synapse gives its cell's credit, times its weight, back to its own input. "
-    "An input that no cell sees gets 0.",
+    "by v, return its derivative by x, d_x = J d_v: every synapse gives its cell's credit, times its weight, back to its own "
+    "input. An input that no cell sees gets 0.",
     """
     Parameters
     ----------
