@@ -69,6 +69,8 @@ def model_claims(model: Any, x: np.ndarray, labels: np.ndarray, seed: int = 0) -
             at = np.ascontiguousarray(at)
             near = at if number == 0 else at + JITTER * (float(at.std()) or 1.0) * rng.standard_normal(at.shape)
             yield from _layer(f"layer {number} {type(layer).__name__}", layer, near, rng)
+            if isinstance(layer, Cerebellum):
+                yield _delta_rule(layer, near, labels)
             at = np.array(layer.forward(at)[0])
     elif isinstance(model, Cerebellum):
         yield from _input("Cerebellum.input_gradient", "M-DX", model, x, rng)
@@ -80,6 +82,36 @@ def model_claims(model: Any, x: np.ndarray, labels: np.ndarray, seed: int = 0) -
         value = _loss(lambda z: model.forward(z)[0], loss, labels, np.array(outputs))
         gradient = np.array(model.input_gradient(loss(outputs, labels)[1], cache))
         yield Claim(f"{name} {loss.__name__}", tag, "images", value, gradient, x)
+
+
+def learning_claims(model: Sequential, x: np.ndarray, labels: np.ndarray, seed: int = 0) -> Iterator[Claim]:
+    """Yield the derivatives by which a network learns, through all of it as it is while it learns ``[M-BP]``.
+
+    Parameters
+    ----------
+    model : Sequential
+    x : array of float64, shape (images, inputs)
+    labels : array of int, shape (images,)
+    seed : int
+        Of what is drawn while it learns.
+    """
+    model = in_float64(model)
+    learning = model.while_learning(seed, 1)
+    outputs, caches = learning.forward(x.copy())
+    start = np.array(outputs)
+    gradients = learning.weight_gradients(cross_entropy(start, labels)[1], caches)
+    for number, (layer, found) in enumerate(zip(model.layers, gradients, strict=True)):
+        for key, gradient in found.items():
+
+            def outputs_with(z: np.ndarray, number: int = number, key: str = key) -> Any:
+                layers = list(model.layers)
+                layers[number] = dataclasses.replace(layers[number], **{key: z})
+                return Sequential(tuple(layers)).while_learning(seed, 1).forward(x.copy())[0]
+
+            name = f"weight_gradients, layer {number} {type(layer).__name__}"
+            yield Claim(
+                name, "M-BP", key, _loss(outputs_with, cross_entropy, labels, start), np.array(gradient), getattr(layer, key)
+            )
 
 
 def _loss(outputs: Callable[[Any], Any], loss: Any, labels: np.ndarray, before: np.ndarray) -> Callable[[Any], float]:

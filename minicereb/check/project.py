@@ -18,12 +18,13 @@ from minicereb.calculus.pooling import max_pool, max_pool_input_gradient
 from minicereb.calculus.projection import add_project_input_gradient, project
 from minicereb.calculus.replicated import CrossEntropy, OfRows, ReplicatedLoss, error_probability, error_probability_gradient
 from minicereb.check.claims import Claim, credited, elementwise
-from minicereb.check.models import model_claims
+from minicereb.check.models import learning_claims, model_claims
 from minicereb.models.cerebellum import Cerebellum
-from minicereb.models.convolutional import BatchNorm, Convolution, DropoutLearning, Flat, Images, MaxPool
+from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, DropoutLearning, Flat, Images, MaxPool
 from minicereb.models.layers import Dense, ReLU
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 from minicereb.models.sequential import Sequential
+from minicereb.models.visual import behind
 from minicereb.models.wiring import Wiring
 from minicereb.randomness import generator
 
@@ -224,6 +225,12 @@ def _models(rng: np.random.Generator) -> Iterator[Claim]:
         _layer(rng, 48, CLASSES),
     )
     yield from _named("convolutional: ", Sequential(layers), x, labels)
+    network = Sequential((*layers[:2], ReLU(), norm, MaxPool(2), Dropout(0.25), *layers[6:]))
+    for claim in learning_claims(network, x, labels):
+        yield claim._replace(name=f"convolutional, learning: {claim.name}")
+    wiring = Wiring(rng.standard_normal((30, 4)), rng.integers(0, 48, (30, 4), dtype=np.int32), 48)
+    cerebellum = Cerebellum(wiring, rng.random(30), rng.standard_normal((30, CLASSES)))
+    yield from _named("cerebellum behind convolutions: ", behind(Sequential(layers[:-1]), cerebellum), x, labels)
     for name, law in (("sigmoid", Logistic()), ("absolute", Gaussian()), ("threshold", Gaussian())):
         hidden = NoisyLayer(0.2 * rng.standard_normal((6, 64)), rng.standard_normal(6), np.array([0.8]), law, Activation(name))
         silent = name == "threshold"
