@@ -1,5 +1,8 @@
 """The checker of derivatives names what is wrong with one, from nothing but the function and differences of it."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -110,6 +113,13 @@ def test_a_kink_is_named_with_its_place():
     assert "v[3, 1]" in verdict.hints[0].text
     assert kink_place(lambda v: float(np.abs(v).sum()), at) == "3, 1"
     assert kink_place(lambda v: float((v**2).sum()), at) == ""
+
+
+def test_the_documented_example_says_what_the_page_says(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "exercises.md").read_text(encoding="utf-8")
+    example = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1]
+    exec(example, {})
+    assert capsys.readouterr().out.strip() == example.rsplit("# ", 1)[1].strip()
 
 
 def test_what_cannot_be_checked_is_refused():
