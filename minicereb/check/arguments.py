@@ -46,6 +46,38 @@ def alterations(case: Case) -> Iterator[Altered]:
             yield from _count(name)
 
 
+def step_alterations(name: str, value: np.ndarray, others: dict[str, Any]) -> Iterator[Altered]:
+    """Every change of an intermediate result that can be tried: as of an argument, and by what else is known at that point.
+
+    Parameters
+    ----------
+    name : str
+    value : array
+        What it is on the first case.
+    others : dict
+        Arguments and earlier results, by name, on the first case.
+    """
+    yield from _array(name, value.ndim)
+    for other, known in others.items():
+        if not isinstance(known, float | np.ndarray) or np.asarray(known).dtype.kind != "f":
+            continue
+        if np.shape(known) == value.shape:
+            yield Altered(f"{other} for {name}", f"{other} stands where {name} belongs", _by(name, other, lambda a, b: b))
+        try:
+            fitting = np.broadcast_shapes(np.shape(known), value.shape) == value.shape
+        except ValueError:
+            continue
+        if fitting:
+            yield Altered(f"{name} times {other}", f"{name} is multiplied by {other}", _by(name, other, np.multiply))
+            yield Altered(f"{name} over {other}", f"{name} is divided by {other}", _by(name, other, np.divide))
+            yield Altered(f"{name} plus {other}", f"{other} is added to {name}", _by(name, other, np.add))
+            yield Altered(f"{name} minus {other}", f"{other} is subtracted from {name}", _by(name, other, np.subtract))
+
+
+def _by(name: str, other: str, function: Any) -> Any:
+    return lambda case: {name: function(case.arguments[name], case.arguments[other])}
+
+
 def _some_of(size: str) -> Iterator[Altered]:
     """Changes of all arguments that have a length by this name on their first axis: one image of a batch, or all but one."""
     table = {
@@ -139,6 +171,11 @@ def _array(name: str, dimensions: int) -> Iterator[Altered]:
         "½ {}": ("half of {} is taken where all belongs", lambda a: a / 2),
         "{} clipped to [0, 1]": ("{} is clipped to [0, 1] first", lambda a: a.clip(0, 1)),
         "root of {}": ("a root of {} is taken where {} itself belongs", np.sqrt),
+        "exponential of {}": ("an exponential of {} is taken where {} itself belongs", np.exp),
+        "logarithm of {}": ("a logarithm of {} is taken where {} itself belongs", np.log),
+        "sigmoid of {}": ("a sigmoid of {} is taken where {} itself belongs", lambda a: 1 / (1 + np.exp(-a))),
+        "tanh of {}": ("tanh of {} is taken where {} itself belongs", np.tanh),
+        "½ for {}": ("½ stands where {} belongs", lambda a: np.full_like(a, 0.5)),
         "1/{}": ("{} divides where it should multiply, or the other way round", np.reciprocal),
     }
     yield from _each(name, table)

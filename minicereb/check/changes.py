@@ -60,6 +60,8 @@ def too_much(dimensions: int) -> Iterator[Change]:
     yield Change("inverse", "it is the inverse, 1 over what it should be", lambda a, case: 1 / a if a.all() else None)
     yield Change("one minus it", "it is 1 minus what it should be", lambda a, case: 1 - a)
     yield Change("centred", "its mean was subtracted, which is too much", lambda a, case: a - a.mean())
+    yield Change("summed over everything", "it was summed over all axes, which should have stayed", _of(np.sum))
+    yield Change("averaged over everything", "it was averaged over all axes, which should have stayed", _of(np.mean))
     yield Change("flat", "it is flat: one axis instead of several", _of(np.ravel))
     for axis in range(dimensions):
         yield from _along(axis, dimensions)
@@ -91,17 +93,17 @@ def _along(axis: int, dimensions: int) -> Iterator[Change]:
     yield Change("an axis too many", f"it has an axis too many, of length 1, at place {axis}", _of(np.expand_dims, axis))
 
 
-def too_little(dimensions: int) -> Iterator[Change]:
-    """Changes after which an answer, an array of so many dimensions, is right: what was left out."""
-    yield Change("not clipped to [0, 1]", "it would be right after clipping to [0, 1]: the box is missing", _of(np.clip, 0, 1))
-    yield Change(
-        "not clipped at 0", "it would be right with negative numbers set to 0: the rectification is missing", _of(np.maximum, 0)
-    )
-    yield Change("no sign taken", "it would be right if only its sign were taken", _of(np.sign))
-    yield Change("no absolute value", "it would be right after an absolute value", _of(np.abs))
-    yield Change("no square", "it would be right if it were squared", _of(np.square))
-    yield Change("no root", "it would be right after a square root", lambda a, case: np.sqrt(a) if (a >= 0).all() else None)
-    yield Change("no exponential", "it would be right after an exponential: it is a logarithm", _of(np.exp))
+def too_little(dimensions: int, lossy: bool = True) -> Iterator[Change]:
+    """Changes after which an answer, an array of so many dimensions, is right: what was left out.
+
+    Parameters
+    ----------
+    dimensions : int
+    lossy : bool
+        Also those that forget much, as clipping does: after them an answer may be right for another reason.
+    """
+    if lossy:
+        yield from _forgetting()
     yield Change("not centred", "it would be right if its mean were subtracted", lambda a, case: a - a.mean())
     for axis in range(dimensions):
         name = f"over axis {axis}"
@@ -116,6 +118,18 @@ def too_little(dimensions: int) -> Iterator[Change]:
             f"axis {axis}, of length 1, is too much",
             _of(np.squeeze, axis),
         )
+
+
+def _forgetting() -> Iterator[Change]:
+    yield Change("not clipped to [0, 1]", "it would be right after clipping to [0, 1]: the box is missing", _of(np.clip, 0, 1))
+    yield Change(
+        "not clipped at 0", "it would be right with negative numbers set to 0: the rectification is missing", _of(np.maximum, 0)
+    )
+    yield Change("no sign taken", "it would be right if only its sign were taken", _of(np.sign))
+    yield Change("no absolute value", "it would be right after an absolute value", _of(np.abs))
+    yield Change("no square", "it would be right if it were squared", _of(np.square))
+    yield Change("no root", "it would be right after a square root", lambda a, case: np.sqrt(a) if (a >= 0).all() else None)
+    yield Change("no exponential", "it would be right after an exponential: it is a logarithm", _of(np.exp))
 
 
 def with_arguments(case: Case) -> Iterator[Change]:

@@ -36,7 +36,7 @@ def check_derivative(
         Of ``Σ d_output · forward(*arguments)`` by one argument. It is called as ``derivative(d_output, *arguments)``,
         `d_output` of the shape of what `forward` returns; if that is one number, as ``derivative(*arguments)``.
     *arguments : array or number
-        Where. Two more places near this one are tried as well, whose floats are other ones of the same sign.
+        Where. Two more places are tried as well, with the same floats in another order, or near them if `forward` refuses that.
     by : int
         Number of the argument that is differentiated by: an array of at most 2000 floats.
     seed : int
@@ -58,7 +58,7 @@ def check_derivative(
     if not isinstance(given[by], np.ndarray) or given[by].dtype != np.float64 or given[by].size > LARGEST:
         raise InputError("by", by, f"the number of an argument that is an array of at most {LARGEST} floats")
     rng = generator(seed, "check-derivative")
-    places = [given] + [[_other(value, rng) for value in given] for _ in range(CASES - 1)]
+    places = [given] + [_place(forward, given, rng) for _ in range(CASES - 1)]
     outputs = [_output(forward, place) for place in places]
     scalar = outputs[0].ndim == 0
     names = _names(forward, len(given))
@@ -84,6 +84,14 @@ def _other(value: Any, rng: np.random.Generator) -> Any:
     if isinstance(value, float):
         return value * float(0.6 + 0.8 * rng.random())
     return value * (0.6 + 0.8 * rng.random(value.shape)) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
+
+
+def _place(forward: Callable[..., Any], given: list[Any], rng: np.random.Generator) -> list[Any]:
+    """Other arguments: floats a little changed, and in another order if the function takes that."""
+    near = [_other(value, rng) for value in given]
+    mixed = [rng.permuted(value) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value for value in near]
+    answer = try_on(forward, Case(dict(enumerate(mixed)))).answer  # type: ignore[arg-type]
+    return near if answer is None or not np.isfinite(answer).all() else mixed
 
 
 def _names(forward: Callable[..., Any], count: int) -> list[str]:

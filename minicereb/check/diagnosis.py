@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.check.arguments import alterations
+from minicereb.check.arguments import Altered, alterations, step_alterations
 from minicereb.check.behaviour import behaviour
 from minicereb.check.changes import Change, too_little, too_much, with_arguments
 from minicereb.check.factors import factor_of, name_factor
@@ -176,7 +176,8 @@ def _by_part(task: Task, cases: Sequence[Case], answers: list[np.ndarray], truth
         if all(fits(answer, truth, task.tolerance) for answer, truth in zip(found, wanted, strict=True)):
             continue
         mistakes = [each._replace(function=_only(each.function, part)) for each in task.mistakes]
-        alone = task._replace(truth=_only(task.truth, part), mistakes=mistakes, parts=0)
+        steps = None if task.steps is None else _only(task.steps, part)
+        alone = task._replace(truth=_only(task.truth, part), mistakes=mistakes, parts=0, steps=steps)
         hint = next(_explanations(alone, cases, found, wanted), None)
         if hint is None:
             return []
@@ -206,7 +207,9 @@ def _explanations(task: Task, cases: Sequence[Case], answers: list[np.ndarray], 
     altered = list(_altered(task.truth, cases))
     yield from _exact(altered, answers, tolerance)
     yield from _exact(_then(right, with_arguments(cases[0]), cases), answers, tolerance)
-    for world in (*mistakes, *_then(right, too_much(truths[0].ndim), cases), *altered):
+    stepped = list(_stepped(task, cases))
+    yield from _exact(stepped, answers, tolerance)
+    for world in (*mistakes, *_then(right, too_much(truths[0].ndim), cases), *altered, *stepped):
         yield from _factor(world, cases, answers, tolerance)
     single = [each for each in mistakes if ";" not in each.code]  # two things wrong at once are enough
     for world in single:
@@ -220,14 +223,16 @@ def _explanations(task: Task, cases: Sequence[Case], answers: list[np.ndarray], 
         yield from _changed(world, cases, answers, tolerance)
 
 
-def _on(function: Callable[..., Any], cases: Sequence[Case], changed: Any = None) -> Callable[[int], np.ndarray | None]:
-    """The answer of a function by the number of a case, of which `changed` may alter arguments."""
+def _on(
+    function: Callable[..., Any], cases: Sequence[Case], changed: Any = None, named: bool = False
+) -> Callable[[int], np.ndarray | None]:
+    """The answer of a function by the number of a case; `changed` may alter arguments, `named`: it takes them as a dict."""
 
     def answer(number: int) -> np.ndarray | None:
         with np.errstate(all="ignore"):
             try:
                 arguments = {**cases[number].arguments, **({} if changed is None else changed(cases[number]))}
-                return np.asarray(function(*arguments.values()), dtype=np.float64)
+                return np.asarray(function(arguments) if named else function(*arguments.values()), dtype=np.float64)
             except Exception:  # an altered argument may be refused in any way
                 return None
 
@@ -241,6 +246,37 @@ def _altered(function: Callable[..., Any], cases: Sequence[Case], besides: Mista
         if besides is not None:
             code, text = f"{besides.code}; {code}", f"{besides.text}; and {text}"
         yield World(code, text, _on(function, cases, change.of))
+
+
+def _stepped(task: Task, cases: Sequence[Case]) -> Iterator[World]:
+    """Worlds in which one intermediate result is altered."""
+    if task.steps is None:
+        return
+    known: dict[str, Any] = dict(cases[0].arguments)
+    first: list[tuple[str, np.ndarray, dict[str, Any]]] = []
+
+    def keep(name: str, value: Any) -> Any:
+        first.append((name, np.asarray(value), dict(known)))
+        known[name] = value
+        return value
+
+    task.steps(keep, *cases[0].arguments.values())
+    for name, value, others in first:
+        for change in step_alterations(name, value, others):
+            yield World(change.code, change.text, _on(functools.partial(_with_step, task.steps, name, change), cases, named=True))
+
+
+def _with_step(steps: Callable[..., Any], name: str, change: Altered, arguments: dict[str, Any]) -> Any:
+    """The answer with one intermediate result altered."""
+    known = dict(arguments)
+
+    def alter(step: str, value: Any) -> Any:
+        known[step] = value
+        if step == name:
+            known[step] = change.of(Case(known))[name]
+        return known[step]
+
+    return steps(alter, *arguments.values())
 
 
 def _then(world: World, changes: Iterable[Change], cases: Sequence[Case]) -> Iterator[World]:
@@ -298,7 +334,7 @@ def _changed(world: World, cases: Sequence[Case], answers: list[np.ndarray], tol
     if first is None:
         return
     yield from _exact(_then(world, too_much(first.ndim), cases), answers, tolerance)
-    for change in too_little(answers[0].ndim):
+    for change in too_little(answers[0].ndim, lossy=not world.code):
         made = (_apply(change, answer, case) for answer, case in zip(answers, cases, strict=True))
         wanted = (world.answer(number) for number in range(len(cases)))
         if all(w is not None and a is not None and fits(a, w, tolerance) for a, w in zip(made, wanted, strict=True)):

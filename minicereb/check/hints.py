@@ -79,12 +79,16 @@ class Task(NamedTuple):
         How many arrays it returns, as a tuple; 0 for one array.
     tolerance : float
         Relative; above the error of `truth` itself.
+    steps : callable or None
+        The right function again, step by step: its first parameter is a function ``at(name, value)`` that it calls for every
+        intermediate result, and goes on with what that returns.
     """
 
     truth: Callable[..., Any]
     mistakes: Sequence[Mistake] = ()
     parts: int = 0
     tolerance: float = 1e-8
+    steps: Callable[..., Any] | None = None
 
     def right(self, case: Case) -> np.ndarray:
         """Return the right answer, in float64."""

@@ -22,6 +22,15 @@ def _bounds(weight: Any, bias: Any, low: Any, high: Any) -> Any:
     return np.stack(Unit("relu").interval(*_interval(weight, bias, low, high)))
 
 
+def _bounds_steps(at: Any, weight: Any, bias: Any, low: Any, high: Any) -> Any:
+    """The same, step by step."""
+    centre, radius = at("the centre", (low + high) / 2), at("the radius", (high - low) / 2)
+    middle = at("the middle", at("the centre through W", centre @ weight.T) + bias)
+    width = at("half the width", radius @ at("|W|", np.abs(weight)).T)
+    lower, upper = at("the lower end", middle - width), at("the upper end", middle + width)
+    return np.stack([at("the lower bound", np.maximum(lower, 0)), at("the upper bound", np.maximum(upper, 0))])
+
+
 def _from(code: str, text: str, interval: Any) -> Mistake:
     """Bounds after ReLU of a wrong interval before it."""
     return Mistake(code, text, lambda w, b, low, high: np.maximum(np.stack(interval(w, b, low, high)), 0))
@@ -123,6 +132,11 @@ def _absolute_ends(w: Any, b: Any, low: Any, high: Any) -> tuple[Any, Any]:
     return low @ np.abs(w).T + b, high @ np.abs(w).T + b
 
 
+def _relu_of_the_middle(w: Any, b: Any, low: Any, high: Any) -> Any:
+    middle, width = np.maximum(0.5 * (low + high) @ w.T + b, 0), 0.5 * (high - low) @ np.abs(w).T
+    return np.stack([middle - width, middle + width])
+
+
 def _sides_swapped(w: Any, b: Any, low: Any, high: Any) -> tuple[Any, Any]:
     middle, width = w @ (0.5 * (low + high)), np.abs(w) @ (0.5 * (high - low))
     return middle + b - width, middle + b + width
@@ -209,6 +223,11 @@ CERTIFICATE = Exercise(
                 lambda w, b, low, high: (_interval(w, 0 * b, low, high)[0], _interval(w, b, low, high)[1]),
             ),
             Mistake(
+                "ReLU of the middle",
+                "ReLU is taken of the middle alone; it acts on both ends",
+                _relu_of_the_middle,
+            ),
+            Mistake(
                 "bias after ReLU",
                 "the bias is added after ReLU; it belongs to the pre-activation",
                 lambda w, b, low, high: _bounds(w, 0 * b, low, high) + b,
@@ -226,6 +245,7 @@ CERTIFICATE = Exercise(
             ),
         ),
         parts=2,
+        steps=_bounds_steps,
     ),
     _bounds_case,
     (

@@ -15,6 +15,12 @@ def _delta(h: Any, ltd_mean: Any, outputs: Any, targets: Any) -> Any:
     return dense_weight_gradient(outputs - targets, h - ltd_mean)[0].T / len(h)
 
 
+def _delta_steps(at: Any, h: Any, ltd_mean: Any, outputs: Any, targets: Any) -> Any:
+    """The same, step by step."""
+    z, e = at("z", h - ltd_mean), at("e", outputs - targets)
+    return at("the product", z.T @ e) / len(h)
+
+
 def _rule(activity: Any, error: Any) -> Any:
     """The delta rule with other ingredients than z and e."""
     return lambda h, ltd_mean, outputs, targets: activity(h, ltd_mean).T @ error(outputs, targets) / len(h)
@@ -30,6 +36,8 @@ def _wrong_only(outputs: Any, targets: Any) -> Any:
 
 
 _ACTIVITIES = (
+    Wrong("times the mean", "h is multiplied by the LTD mean, which is subtracted", lambda h, m: h * m),
+    Wrong("over the mean", "h is divided by the LTD mean, which is subtracted", lambda h, m: h / m),
     Wrong("missing mean", "the LTD mean is not subtracted: z = h - μ, and this takes h", lambda h, m: h),
     Wrong("batch mean", "the mean of this batch is subtracted in place of the LTD mean", lambda h, m: h - h.mean(axis=0)),
     Wrong("centred twice", "the batch's mean is subtracted after the LTD mean", lambda h, m: h - m - h.mean(axis=0)),
@@ -138,6 +146,7 @@ DELTA = Exercise(
             ),
             *mistakes_of(_rule, (lambda h, m: h - m, lambda o, t: o - t), _ACTIVITIES, _ERRORS),
         ),
+        steps=_delta_steps,
     ),
     _delta_case,
     (

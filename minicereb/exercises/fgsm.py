@@ -24,6 +24,12 @@ def _fgsm(x: Any, gradient: Any, epsilon: float) -> Any:
     return ball.project(x + epsilon * ball.ascent(gradient))
 
 
+def _fgsm_steps(at: Any, x: Any, gradient: Any, epsilon: float) -> Any:
+    """The same, step by step."""
+    step = at("the step", epsilon * at("the sign", np.sign(gradient)))
+    return _box(at("x and the step", x + step))
+
+
 def _stretched(a: Any) -> Any:
     return (a - a.min()) / (a.max() - a.min())
 
@@ -148,6 +154,7 @@ FGSM = Exercise(
                 "multiplied", "x is multiplied by 1 + ε sign; the change is added", lambda x, g, e: _box(x * (1 + e * np.sign(g)))
             ),
         ),
+        steps=_fgsm_steps,
     ),
     _fgsm_case,
     (

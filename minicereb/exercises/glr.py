@@ -18,6 +18,12 @@ def _glr(losses: Any, x: Any, r: Any, scale: float) -> Any:
     return dense_weight_gradient(losses[:, None] * GAUSSIAN.score(r / scale) / scale, x)[0] / len(losses)
 
 
+def _glr_steps(at: Any, losses: Any, x: Any, r: Any, scale: float) -> Any:
+    """The same, step by step."""
+    score = at("the score", r / scale**2)
+    return at("the product", at("loss times score", losses[:, None] * score).T @ x) / len(losses)
+
+
 def _estimate(weight: Any, score: Any) -> Any:
     """The estimator with other ingredients than the losses and the score."""
     return lambda losses, x, r, scale: (weight(losses)[:, None] * score(r, scale)).T @ x / len(losses)
@@ -152,6 +158,7 @@ GLR = Exercise(
                 lambda losses, x, r, scale: (losses[:, None] * r / scale**2).mean(axis=0),
             ),
         ),
+        steps=_glr_steps,
     ),
     _glr_case,
     (

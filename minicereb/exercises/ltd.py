@@ -14,6 +14,12 @@ def _ltd(ltd_mean: Any, h: Any, decay: float) -> Any:
     return decay * ltd_mean + (1 - decay) * h.mean(axis=0)
 
 
+def _ltd_steps(at: Any, ltd_mean: Any, h: Any, decay: float) -> Any:
+    """The same, step by step."""
+    old, mean = at("the old part", decay * ltd_mean), at("the batch's mean", h.mean(axis=0))
+    return old + at("the new part", (1 - decay) * mean)
+
+
 def _one_by_one(ltd_mean: Any, h: Any, decay: float) -> Any:
     for row in h:
         ltd_mean = decay * ltd_mean + (1 - decay) * row
@@ -127,6 +133,7 @@ LTD = Exercise(
                 lambda h: h.sum(axis=0) / h.shape[1],
             ),
         ),
+        steps=_ltd_steps,
     ),
     _ltd_case,
     (

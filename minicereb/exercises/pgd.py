@@ -23,6 +23,12 @@ def _project(z: Any, x: Any, epsilon: float) -> Any:
     return _linf(x, epsilon).project(z)
 
 
+def _project_steps(at: Any, z: Any, x: Any, epsilon: float) -> Any:
+    """The same, step by step."""
+    change = at("the clipped change", np.clip(at("the change", z - x), -epsilon, epsilon))
+    return _box(at("x and the change", x + change))
+
+
 def _in_l2(z: Any, x: Any, epsilon: float) -> Any:
     return ball_around(x, epsilon, "l2").project(z)
 
@@ -164,6 +170,7 @@ PGD = Exercise(
                 lambda z, x, e: _box(x + (z - x) * min(1.0, e / float(np.abs(z - x).max()))),
             ),
         ),
+        steps=_project_steps,
     ),
     _projection_case,
     (

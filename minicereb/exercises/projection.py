@@ -19,6 +19,13 @@ def _projection(weights: Any, inputs: Any, d_v: Any, width: int) -> Any:
     return add_project_input_gradient(np.ascontiguousarray(weights), numbers, np.ascontiguousarray(d_v), d_x)
 
 
+def _projection_steps(at: Any, weights: Any, inputs: Any, d_v: Any, width: int) -> Any:
+    """The same, step by step."""
+    d_x = np.zeros((width, d_v.shape[1]), dtype=d_v.dtype)
+    np.add.at(d_x, inputs, at("the share of a synapse", weights[:, :, None] * d_v[:, None]))
+    return d_x
+
+
 def _overwritten(weights: Any, inputs: Any, d_v: Any, width: int, add: bool = True) -> Any:
     d_x = np.zeros((width, d_v.shape[1]), dtype=d_v.dtype)
     for synapse in range(weights.shape[1]):
@@ -129,6 +136,7 @@ PROJECTION = Exercise(
                 lambda weights, inputs, d_v, width: _projection(weights, inputs, np.maximum(d_v, 0), width),
             ),
         ),
+        steps=_projection_steps,
     ),
     _projection_case,
     (_TWICE,),

@@ -17,6 +17,13 @@ def _rao(fires: Any, drive: Any, scale: float) -> Any:
     return conditional_score(GAUSSIAN, fires, drive / scale) / scale
 
 
+def _rao_steps(at: Any, fires: Any, drive: Any, scale: float) -> Any:
+    """The same, step by step."""
+    a = at("a", drive / scale)
+    p, f = at("p", GAUSSIAN.distribution(a)), at("f", GAUSSIAN.density(a))
+    return at("h - p", fires - p) * f / at("p(1 - p)", p * at("1 - p", 1 - p)) / scale
+
+
 def _parts(drive: Any, scale: float) -> tuple[Any, Any]:
     a = drive / scale
     return GAUSSIAN.distribution(a), GAUSSIAN.density(a)
@@ -151,6 +158,7 @@ RAO_BLACKWELL = Exercise(
             ),
             Mistake("sign of the drive", "a has the wrong sign", lambda h, u, s: _rao(h, -u, s)),
         ),
+        steps=_rao_steps,
     ),
     _rao_case,
     (

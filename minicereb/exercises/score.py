@@ -17,6 +17,12 @@ def _score(r: Any, scale: float) -> Any:
     return LOGISTIC.score(r / scale) / scale
 
 
+def _score_steps(at: Any, r: Any, scale: float) -> Any:
+    """The same, step by step."""
+    distribution = at("F", LOGISTIC.distribution(at("r/σ", r / scale)))
+    return at("2F - 1", 2 * distribution - 1) / scale
+
+
 def _score_case(rng: np.random.Generator, number: int) -> Case:
     neurons, replications = (4, 6, 3, 5, 5, 4, 6)[number], (7, 5, 8, 9, 5, 4, 6)[number]
     scale = (0.7, 1.6, 2.3, 0.4, 0.7, 1.6, 2.3)[number]
@@ -115,6 +121,7 @@ SCORE = Exercise(
                 lambda r, s: _score(r, s * 3**0.5 / np.pi),
             ),
         ),
+        steps=_score_steps,
     ),
     _score_case,
     (

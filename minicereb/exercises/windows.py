@@ -43,6 +43,11 @@ def _strided(x: Any, size: int, down: int, across: int) -> Any:
     return np.array(each).transpose(2, 0, 1, 3).reshape(-1, size * size * x.shape[3])
 
 
+def _close_together(x: Any, size: int, stride: int) -> Any:
+    down, across = Window(size, size, stride).positions(*x.shape[1:3])
+    return _windows(x[:, : down + size - 1, : across + size - 1], size, 1)
+
+
 def _fewer(x: Any, size: int, stride: int) -> Any:
     """Windows as if the last place did not exist."""
     each = [
@@ -120,6 +125,11 @@ WINDOWS = Exercise(
                 lambda x, size, stride: _strided(x, size, size, size),
             ),
             Mistake("last windows missing", "the last windows are missing: positions are (height - size) // stride + 1", _fewer),
+            Mistake(
+                "positions without stride",
+                "there are as many windows as there should be, but they are one pixel apart; `stride` pixels are right",
+                _close_together,
+            ),
             Mistake(
                 "begins at 1",
                 "the first windows are left out: they begin at the upper left corner, at 0",

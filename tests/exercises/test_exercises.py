@@ -43,6 +43,16 @@ class TestExercise:
             assert not verdict.right, mistake.code
             assert verdict.hints[0].code not in ("unknown", "partly right", "wrong shape"), mistake.code
 
+    def test_its_steps_come_to_the_right_answer(self, exercise):
+        if exercise.task.steps is None:
+            assert exercise.name in ("relu-derivative", "im2col")
+            return
+        for case in (*exercise.cases(), *exercise.square_cases()):
+            names = []
+            answer = exercise.task.steps(lambda name, value, names=names: names.append(name) or value, *case.arguments.values())
+            assert np.allclose(answer, exercise.task.right(case), rtol=1e-12, atol=1e-12)
+            assert len(names) == len(set(names)) > 0
+
     def test_cases_differ_and_square_ones_are_square(self, exercise):
         sizes = [tuple(case.sizes.values()) for case in exercise.cases()]
         assert len(set(sizes)) > 2
