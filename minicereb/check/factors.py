@@ -105,7 +105,7 @@ def _quantities(cases: Sequence[Case]) -> Iterator[tuple[str, str, list[float]]]
         for power, written in POWERS.items():
             if min(values) > 0:
                 text = much if power > 0 else little
-                yield written.format(name), f"check the power of {name}: {text}", [value**power for value in values]
+                yield written.format(name), text, [value**power for value in values]
     for name, _, _, values in singles:
         if name in cases[0].sizes:
             without = [value / (value - 1) if value > 1 else np.nan for value in values]

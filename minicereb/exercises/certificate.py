@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minicereb.calculus.activations import sigmoid, threshold
 from minicereb.calculus.relaxations import Unit
 from minicereb.check.hints import Case, Mistake, Task
 from minicereb.exercises.exercise import Exercise, Wrong, mistakes_of
@@ -132,6 +133,19 @@ def _absolute_ends(w: Any, b: Any, low: Any, high: Any) -> tuple[Any, Any]:
     return low @ np.abs(w).T + b, high @ np.abs(w).T + b
 
 
+_ACTIVATIONS = {
+    "tanh": np.tanh,
+    "sigmoid": sigmoid,
+    "threshold": threshold,
+    "leaky ReLU": lambda v: np.maximum(v, 0.01 * v),
+    "leaky ReLU of slope 0.1": lambda v: np.maximum(v, 0.1 * v),
+}
+
+
+def _activated(name: str, function: Any) -> Mistake:
+    return Mistake(f"{name} for ReLU", f"{name} stands where ReLU belongs", lambda *given: function(np.stack(_interval(*given))))
+
+
 def _relu_of_the_middle(w: Any, b: Any, low: Any, high: Any) -> Any:
     middle, width = np.maximum(0.5 * (low + high) @ w.T + b, 0), 0.5 * (high - low) @ np.abs(w).T
     return np.stack([middle - width, middle + width])
@@ -222,6 +236,7 @@ CERTIFICATE = Exercise(
                 "the bias is added to the upper bound only",
                 lambda w, b, low, high: (_interval(w, 0 * b, low, high)[0], _interval(w, b, low, high)[1]),
             ),
+            *(_activated(name, function) for name, function in _ACTIVATIONS.items()),
             Mistake(
                 "ReLU of the middle",
                 "ReLU is taken of the middle alone; it acts on both ends",

@@ -34,6 +34,11 @@ def _others(losses: Any) -> Any:
 
 
 _WEIGHTS = (
+    Wrong("baseline", "the median loss is subtracted; no baseline is asked for", lambda losses: losses - np.median(losses)),
+    Wrong("baseline", "the largest loss is subtracted; no baseline is asked for", lambda losses: losses - losses.max()),
+    Wrong("baseline", "the first loss is subtracted; no baseline is asked for", lambda losses: losses - losses[0]),
+    Wrong("softmax of the losses", "the losses are put into a softmax", lambda losses: np.exp(losses) / np.exp(losses).sum()),
+    Wrong("exponential of the losses", "an exponential of the losses is taken", np.exp),
     Wrong(
         "baseline",
         "the mean loss is subtracted, its own replication included: no baseline is asked for, and this one is biased",
@@ -63,6 +68,7 @@ _WEIGHTS = (
     Wrong("rewards", "1 - L is taken: these are losses, not rewards", lambda losses: 1 - losses),
 )
 _SCORES = (
+    Wrong("derivative by the scale", "1/σ is subtracted, as in the score by σ; here it is by v", lambda r, s: r / s**2 - 1 / s),
     Wrong("sign of the noise", "only the noise's sign is taken: that is the score of Laplace noise", lambda r, s: np.sign(r) / s),
     Wrong("logistic score", "this is the score of logistic noise", lambda r, s: np.tanh(r / (2 * s)) / s),
     Wrong("density", "the noise's density is taken in place of its score", lambda r, s: GAUSSIAN.density(r / s) / s),

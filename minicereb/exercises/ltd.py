@@ -71,6 +71,12 @@ LTD = Exercise(
                 lambda m, h, b: (1 - b) * m + b * h.mean(axis=0),
             ),
             Mistake("1 - decay left out", "the factor 1 - β of the new mean is missing", lambda m, h, b: b * m + h.mean(axis=0)),
+            Mistake("1 + decay", "1 + β stands where 1 - β belongs", lambda m, h, b: b * m + (1 + b) * h.mean(axis=0)),
+            Mistake(
+                "divided by 1 + decay",
+                "it is a weighted mean with the weights β and 1; they are β and 1 - β",
+                lambda m, h, b: (b * m + h.mean(axis=0)) / (1 + b),
+            ),
             Mistake(
                 "decay for 1 - decay", "both are multiplied by β; the new mean by 1 - β", lambda m, h, b: b * (m + h.mean(axis=0))
             ),
@@ -110,6 +116,19 @@ LTD = Exercise(
             _moving("wrong axis", "the mean is over the cells; it is over the batch, axis 0", lambda h: h.mean(axis=1)),
             _moving("not averaged over the batch", "the mean over the batch is missing", lambda h: h),
             _moving("median", "this is the median; the mean belongs there", lambda h: np.median(h, axis=0)),
+            _moving("smallest", "this is the smallest response; the mean belongs there", lambda h: h.min(axis=0)),
+            _moving("deviation", "this is the responses' deviation; their mean belongs there", lambda h: h.std(axis=0)),
+            _moving("variance", "this is the responses' variance; their mean belongs there", lambda h: h.var(axis=0)),
+            _moving(
+                "root of the mean square",
+                "this is the root of the mean square; the mean belongs there",
+                lambda h: (h * h).mean(axis=0) ** 0.5,
+            ),
+            _moving(
+                "mean of both",
+                "the old average is averaged in with the images, once more",
+                lambda h: h.sum(axis=0) / (len(h) + 1),
+            ),
             _moving("largest", "this is the largest response; the mean belongs there", lambda h: h.max(axis=0)),
             _moving(
                 "share of active",

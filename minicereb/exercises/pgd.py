@@ -104,6 +104,15 @@ PGD = Exercise(
                 lambda z, x, e: _box(x + (z - x) * np.minimum(1, e / np.abs(z - x).sum(axis=1, keepdims=True))),
             ),
             Mistake(
+                "relative",
+                "the ball is [(1 - ε)x, (1 + ε)x]; ε is a distance, not a share",
+                lambda z, x, e: _box(np.clip(z, x * (1 - e), x * (1 + e))),
+            ),
+            Mistake("change times ε", "the change is multiplied by ε; it is clipped", lambda z, x, e: _box(x + e * (z - x))),
+            Mistake("change times ε", "the change is multiplied by ε, and the box left out", lambda z, x, e: x + e * (z - x)),
+            Mistake("halfway", "this is halfway between z and x, in the box", lambda z, x, e: (_box(z) + x) / 2),
+            Mistake("halfway", "this is halfway between z and x", lambda z, x, e: _box((z + x) / 2)),
+            Mistake(
                 "L2 sphere",
                 "the change is brought to length ε in L2; here the ball is L∞",
                 lambda z, x, e: _box(x + e * unit_rows(z - x)),
