@@ -20,6 +20,7 @@ from minicereb.cli.models import models
 from minicereb.cli.report import report
 from minicereb.cli.show import show
 from minicereb.cli.study import study
+from minicereb.cli.task import task
 from minicereb.cli.train import train
 from minicereb.errors import MinicerebError
 
@@ -64,5 +65,21 @@ def main() -> None:
     """Biological learning and its adversarial robustness, from scratch."""
 
 
-for command in (demo, train, attack, evaluate, show, report, study, bench, export, models, data, doctor, exercise, gradcheck):
+for command in (
+    demo,
+    train,
+    attack,
+    evaluate,
+    show,
+    report,
+    study,
+    task,
+    bench,
+    export,
+    models,
+    data,
+    doctor,
+    exercise,
+    gradcheck,
+):
     main.add_command(command)
