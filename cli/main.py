@@ -13,7 +13,9 @@ from minicereb.cli.data import data
 from minicereb.cli.demo import demo
 from minicereb.cli.doctor import doctor
 from minicereb.cli.evaluate import evaluate
+from minicereb.cli.exercise import exercise
 from minicereb.cli.export import export
+from minicereb.cli.gradcheck import gradcheck
 from minicereb.cli.models import models
 from minicereb.cli.report import report
 from minicereb.cli.show import show
@@ -63,5 +65,21 @@ def main() -> None:
     """Biological learning and its adversarial robustness, from scratch."""
 
 
-for command in (demo, train, attack, evaluate, show, report, study, task, bench, export, models, data, doctor):
+for command in (
+    demo,
+    train,
+    attack,
+    evaluate,
+    show,
+    report,
+    study,
+    task,
+    bench,
+    export,
+    models,
+    data,
+    doctor,
+    exercise,
+    gradcheck,
+):
     main.add_command(command)

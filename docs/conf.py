@@ -17,7 +17,7 @@ copyright = author
 version = release = minicereb.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "solutions"]
 smartquotes = False  # --json is two hyphens
 myst_heading_anchors = 3
 
