@@ -13,6 +13,7 @@ from minicereb.cli.data import data
 from minicereb.cli.demo import demo
 from minicereb.cli.doctor import doctor
 from minicereb.cli.evaluate import evaluate
+from minicereb.cli.explain import explain
 from minicereb.cli.export import export
 from minicereb.cli.models import models
 from minicereb.cli.report import report
@@ -62,5 +63,5 @@ def main() -> None:
     """Biological learning and its adversarial robustness, from scratch."""
 
 
-for command in (demo, train, attack, evaluate, show, report, study, bench, export, models, data, doctor):
+for command in (demo, train, attack, evaluate, explain, show, report, study, bench, export, models, data, doctor):
     main.add_command(command)

@@ -1,0 +1,126 @@
+"""Means over neuronal noise: how an estimate closes in on what it estimates."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from minicereb.calculus.replicated import ReplicatedLoss
+from minicereb.errors import InputError
+from minicereb.explain.steps import CONFIDENCE, Drawing, Estimate, Rows
+from minicereb.learning.credit import Estimator
+from minicereb.learning.exact import Exact
+from minicereb.learning.glr import estimator_named
+from minicereb.learning.noise import Address
+from minicereb.models.noisy import NoisyNetwork
+from minicereb.statistics import mean_interval
+
+GROUP, GROUPS = 16, 256  # replications that are drawn together, and how often
+REFERENCES = ("flip", "resample", "antithetic", "baseline")  # in this order, where there is no closed form
+
+
+class Found(NamedTuple):
+    """What groups of replications say of one image.
+
+    Attributes
+    ----------
+    credit : array, shape (groups, neurons)
+        Of the first layer.
+    last : array, shape (groups, classes, inputs of the last layer)
+        Derivative by the last layer's weights.
+    """
+
+    credit: np.ndarray
+    last: np.ndarray
+
+
+class Reference(NamedTuple):
+    """What a mean should come to.
+
+    Attributes
+    ----------
+    found : Found
+        Of one group if it is exact.
+    by : str
+    """
+
+    found: Found
+    by: str
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is a closed form."""
+        return len(self.found.credit) == 1
+
+
+def applies(estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss) -> bool:
+    """Whether an estimator is one for this network and loss."""
+    try:
+        estimator.check(network, loss)
+    except InputError:
+        return False
+    return True
+
+
+def groups_of(
+    estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss, x: np.ndarray, labels: np.ndarray, at: Address, groups: int
+) -> Found:  # fmt: skip
+    """Draw an estimate again and again, each time from :data:`GROUP` replications of its own; once if it is exact."""
+    laws, x_t = [layer.law for layer in network.layers], np.ascontiguousarray(x.T)
+    exact = isinstance(estimator, Exact)
+    credits, last = [], []
+    for group in range(1 if exact else groups):
+        noise = estimator.design.draw(x, laws, network.widths, 1, 1 if exact else GROUP, at.of(group))
+        piece = estimator.on(network, loss, x_t, labels, noise, False)
+        credits.append(piece.first_credit[0])
+        last.append(piece.gradients[-1]["weight"])
+    return Found(np.array(credits, dtype=np.float64), np.array(last, dtype=np.float64))
+
+
+def reference_for(
+    own: str, network: NoisyNetwork, loss: ReplicatedLoss, x: np.ndarray, labels: np.ndarray, at: Address
+) -> Reference:
+    """Return the closed form, or an independent estimate by another estimator than `own`, with four times the replications."""
+    exact = estimator_named("exact", "derivative")
+    if applies(exact, network, loss):
+        return Reference(groups_of(exact, network, loss, x, labels, at, 1), "the sum over all patterns of the hidden layer")
+    for name in REFERENCES:
+        other = estimator_named(name, "derivative")
+        if name != own and applies(other, network, loss):
+            found = groups_of(other, network, loss, x, labels, at, 4 * GROUPS)
+            return Reference(found, f"{name} with other noise, {4 * GROUPS * GROUP:,} replications (there is no closed form)")
+    raise InputError("what", "a mean over noise", "a network that an estimator applies to")
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """Mean and half the width of its interval; of one value itself and 0."""
+    if len(values) == 1:
+        return float(values[0]), 0.0
+    low, high = mean_interval([float(each) for each in values], CONFIDENCE)
+    return float(values.mean()), (high - low) / 2
+
+
+def estimate_of(of: str, values: np.ndarray, reference: np.ndarray, by: str) -> Estimate:
+    """Put a mean over groups beside what it should come to."""
+    mean, half = interval(values)
+    should, should_half = interval(reference)
+    return Estimate(of, len(values) * GROUP, mean, half, should, should_half, by)
+
+
+def running(of: str, values: np.ndarray, reference: np.ndarray) -> tuple[Rows, Drawing]:
+    """The mean over the first replications, the first twice as many, and so on; as a table and as a figure."""
+    should, _ = interval(reference)
+    counts = [4 << power for power in range(20) if 4 << power <= len(values)]
+    found = [(count * GROUP, *interval(values[:count])) for count in counts]
+    rows = tuple((count, mean, mean - half, mean + half, abs(mean - should)) for count, mean, half in found)
+    table = Rows(f"running mean of {of}", ("replications", "mean", "low", "high", "off by"), rows)
+    every = np.arange(4, len(values) + 1, dtype=np.int64)
+    bands = [interval(values[:count]) for count in every]
+    means, halves = (np.array(part, dtype=np.float64) for part in zip(*bands, strict=True))
+    lines = {
+        "running mean": (every * GROUP, means, means - halves, means + halves),
+        "what it closes in on": (every[[0, -1]] * GROUP, np.full(2, should, dtype=np.float64)),
+    }
+    caption = f"The mean of {of} over more and more replications, with its {CONFIDENCE:.1%} interval."
+    return table, Drawing("running-mean", caption, lines=lines, axes=("replications", of))
