@@ -24,10 +24,14 @@ from minicereb.report.page import html
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--image", type=int, default=0, show_default=True, help="Number of the test image.")
 @click.option("--what", type=click.Choice(WHAT), help="Learning from the image, or an attack on it.  [default: both]")
-@click.option("--cell", "cells", type=int, multiple=True, help="Granule cell or hidden neuron to show; several times for several.")
+@click.option(
+    "--cell", "cells", type=int, multiple=True, help="Granule cell or hidden neuron to show; several times for several."
+)
 @click.option("--class", "classes", type=int, multiple=True, help="Class to show.")
 @click.option("--pixel", "pixels", multiple=True, help="Pixel to show: its number, or ROW,COLUMN.")
-@click.option("--objective", type=click.Choice(list(OBJECTIVES)), default="margin", show_default=True, help="What the attack ascends.")
+@click.option(
+    "--objective", type=click.Choice(list(OBJECTIVES)), default="margin", show_default=True, help="What the attack ascends."
+)
 @click.option("--epsilon", type=float, default=0.1, show_default=True, help="Largest change of a pixel.")
 @click.option("--html", "html_file", type=click.Path(path_type=Path), help="Write a page with figures to this file instead.")
 @as_json

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -80,21 +81,21 @@ def input_gradient_step(subject: Subject, landscape: Landscape, gradient: np.nda
             f"∂l/∂x[{subject.pixel(pixel)}]",
             gradient[0, pixel],
             difference(moving(moved, (0, pixel), lambda: landscape.look(moved).value[0])),
-            lambda pixel=pixel: what_switches(subject.model, moved, (0, pixel)),  # type: ignore[misc]
+            partial(what_switches, subject.model, moved, (0, pixel)),
         )
         for pixel in pixels
     )
-    size = np.abs(gradient).max() or 1.0
-    words = f"Of {gradient.size} derivatives {int(np.count_nonzero(gradient))} are not 0; the largest is {np.abs(gradient).max():.6g}."
+    some, largest = int(np.count_nonzero(gradient)), float(np.abs(gradient).max())
+    words = f"Of {gradient.size} derivatives {some} are not 0; the largest is {largest:.6g}."
     if any(check.kink for check in checks):
         words += (
-            " At a kink the slopes to the left and to the right differ; the project's value is that of a ReLU at v = 0 being silent, "
-            "and of the first of equal pixels being the largest."
+            " At a kink the slopes to the left and to the right differ; the project's value is that of a ReLU at v = 0 being "
+            "silent, and of the first of equal pixels being the largest."
         )
     picture = Drawing(
         "input-gradient",
         "The derivative by every pixel: grey is 0, white raises the objective most.",
-        (("image", subject.picture(subject.x)), ("∂l/∂x", subject.picture(0.5 + 0.5 * gradient / size))),
+        (("image", subject.picture(subject.x)), ("∂l/∂x", subject.picture(0.5 + 0.5 * gradient / (largest or 1.0)))),
     )
     return Step("The derivative by the image", tag, words, {"∂l/∂x": gradient.shape}, (), checks, drawings=(picture,))
 
@@ -104,7 +105,8 @@ def fgsm_step(subject: Subject, landscape: Landscape, gradient: np.ndarray, pixe
     ball = ball_around(subject.x, subject.shown.epsilon, "linf")
     before, after = landscape.look(subject.x), last(fgsm(landscape, ball))
     rows = [
-        (subject.pixel(pixel), float(subject.x[0, pixel]), float(gradient[0, pixel]), float(after.x[0, pixel])) for pixel in pixels
+        (subject.pixel(pixel), float(subject.x[0, pixel]), float(gradient[0, pixel]), float(after.x[0, pixel]))
+        for pixel in pixels
     ]
     outputs = [(j, float(before.outputs[0, j]), float(after.outputs[0, j])) for j in range(before.outputs.shape[1])]
     words = (

@@ -14,7 +14,7 @@ from minicereb.explain.attacked import attack_steps, landscape_of
 from minicereb.explain.copies import Taken
 from minicereb.explain.differences import difference, moving
 from minicereb.explain.steps import Derivative, Rows, Step, beside, products
-from minicereb.explain.subject import Subject, chosen_cells, loss_step, update_step
+from minicereb.explain.subject import Place, Subject, chosen_cells, loss_step, update_step
 from minicereb.models.cerebellum import Cerebellum
 
 
@@ -36,7 +36,7 @@ def learning(subject: Subject) -> Iterator[Step]:
     yield loss_step(subject, "The climbing fibre's error", "C3", squared_error, outputs)
     yield _weight_step(subject, model, taken, z, cells, classes)
     if settings.rule == "delta":
-        places = [(f"W[{a}, {c}]", "readout", (a, c)) for a in cells for c in classes]
+        places: list[Place] = [(f"W[{a}, {c}]", "readout", (a, c)) for a in cells for c in classes]
         after, _ = taken.model.forward(taken.x)
         said = f"On this image l goes from {taken.learned.loss[0]:.6g} to {squared_error(after, subject.labels)[0][0]:.6g}."
         yield update_step(subject, taken, places, said)
@@ -83,9 +83,9 @@ def _granule_step(subject: Subject, x: np.ndarray, drive: np.ndarray, granule: n
         rows = [(subject.pixel(int(i)), float(w), float(x[0, i])) for i, w in zip(inputs, weights, strict=True)]
         total = (f"v[{a}]", float(drive[a]))
         tables.append(products(f"granule cell {a}", ("mossy fibre", "weight J", "activity x"), rows, (), total))
-        v = drive[a : a + 1]
+        v = drive[a : a + 1].copy()
         slope = relu_input_gradient(np.ones(1, dtype=v.dtype), v > 0)[0]
-        checks.append(beside(f"∂h[{a}]/∂v[{a}]", slope, difference(lambda t, v=v: float(relu(v + t)[0]))))
+        checks.append(beside(f"∂h[{a}]/∂v[{a}]", slope, difference(moving(v, 0, relu, v))))
     tables.append(Rows("responses", ("cell", "v", "h"), tuple((a, float(drive[a]), float(granule[a])) for a in cells)))
     active, still = int((drive > 0).sum()), int((drive == 0).sum())
     words = f"{active:,} of {len(drive):,} cells are active; {still:,} stand at the kink v = 0: all that they see is black."
@@ -98,8 +98,8 @@ def _ltd_step(decay: float, taken: Taken, granule: np.ndarray, cells: list[int])
     before, after = taken.before["ltd_mean"], taken.after["ltd_mean"]
     rows = tuple((a, float(before[a]), float(granule[a]), float(after[a]), float(granule[a] - after[a])) for a in cells)
     words = (
-        f"β = {decay:g}. The mean activity moves before it is used, towards the response of this batch of one image; outside training "
-        "it stays. No error drives it, so there is nothing to differentiate."
+        f"β = {decay:g}. The mean activity moves before it is used, towards the response of this batch of one image; outside "
+        "training it stays. No error drives it, so there is nothing to differentiate."
     )
     head = ("cell", "μ before", "h", "μ after", "z = h - μ")
     return Step("Long-term depression", "C-LTD", words, {"μ": after.shape}, (Rows("chosen cells", head, rows),))
@@ -109,21 +109,22 @@ def _purkinje_step(
     model: Cerebellum, x: np.ndarray, z: np.ndarray, outputs: np.ndarray, cells: list[int], classes: list[int]
 ) -> Step:
     tables, checks = [], []
+
+    def output(c: int) -> float:
+        return model.forward(x)[0][0, c]
+
     for c in classes:
         rows = [(a, float(z[a]), float(model.readout[a, c])) for a in range(len(z))]
         total = (f"ŷ[{c}]", float(outputs[0, c]))
         tables.append(products(f"Purkinje cell {c}", ("granule cell", "z", "weight W"), rows, (), total))
         a = cells[0]
-        output = moving(model.readout, (a, c), lambda c=c: model.forward(x)[0][0, c])
-        checks.append(beside(f"∂ŷ[{c}]/∂W[{a}, {c}]", z[a], difference(output)))
+        checks.append(beside(f"∂ŷ[{c}]/∂W[{a}, {c}]", z[a], difference(moving(model.readout, (a, c), output, c))))
     shapes = {"z": z.shape, "W": model.readout.shape, "ŷ": outputs.shape}
     words = "Each Purkinje cell sums all parallel fibres; only these synapses learn. z is never formed: Wᵀz = Wᵀh - Wᵀμ."
     return Step("Parallel fibres drive Purkinje cells", "C2", words, shapes, tuple(tables), tuple(checks))
 
 
-def _weight_step(
-    subject: Subject, model: Cerebellum, taken: Taken, z: np.ndarray, cells: list[int], classes: list[int]
-) -> Step:
+def _weight_step(subject: Subject, model: Cerebellum, taken: Taken, z: np.ndarray, cells: list[int], classes: list[int]) -> Step:
     _, error = squared_error(taken.learned.outputs, subject.labels)
     gradient, rows, checks = taken.gradients["readout"], [], []
     for a in cells:
@@ -146,7 +147,11 @@ def _back_step(subject: Subject, drive: np.ndarray, d_outputs: np.ndarray, pixel
     gradient = model.input_gradient(d_outputs, cache)
     tables = []
     for pixel in pixels:
-        found = model.wiring.weights[:, [pixel]] if model.wiring.inputs is None else model.wiring.weights * (model.wiring.inputs == pixel)
+        found = (
+            model.wiring.weights[:, [pixel]]
+            if model.wiring.inputs is None
+            else model.wiring.weights * (model.wiring.inputs == pixel)
+        )
         reached = np.flatnonzero(found.any(axis=1))
         weights = found.sum(axis=1)
         rows = [(int(a), float(weights[a]), float(d_drive[a])) for a in reached]

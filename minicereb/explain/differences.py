@@ -14,14 +14,23 @@ CLOSE, CLOSER = 2.0**-18, 2.0**-20  # at which the slopes to both sides are comp
 ENOUGH = 1e-10  # relative error at which an extrapolation ends
 
 
-def moving(array: np.ndarray, place: Any, function: Callable[[], Any]) -> Callable[[float], float]:
-    """Return what `function` comes to as a function of by how much one number of `array` is moved; it is put back each time."""
+def moving(array: np.ndarray, place: Any, function: Callable[..., Any], *arguments: Any) -> Callable[[float], float]:
+    """Return what `function` comes to as a function of by how much one number of an array is moved.
+
+    Parameters
+    ----------
+    array : array of float64
+        Each time moved in place, and put back.
+    place : int or tuple of int
+    function : callable
+        Of `arguments`, to one number or an array of one.
+    """
 
     def at(move: float) -> float:
         was = array[place]
         array[place] = was + move
         try:
-            return float(function())
+            return float(np.asarray(function(*arguments)).item())
         finally:
             array[place] = was
 

@@ -6,6 +6,7 @@ At every layer the way goes on through the unit by which most of the pixel's der
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from minicereb.explain.copies import Taken, in_float64
 from minicereb.explain.differences import difference, moving
 from minicereb.explain.kinks import what_switches
 from minicereb.explain.steps import Derivative, Rows, Step, beside, products
-from minicereb.explain.subject import Subject, loss_step, update_step
+from minicereb.explain.subject import Place, Subject, loss_step, update_step
 from minicereb.learning.backprop import DESCENDED
 from minicereb.models.convolutional import BatchNorm, BatchNormLearning, Convolution, Images, MaxPool
 from minicereb.models.layers import Dense
@@ -118,7 +119,7 @@ def learning(subject: Subject) -> Iterator[Step]:
     tag = {"mse": "C3", "cross-entropy": "M-CE"}[name]
     yield loss_step(subject, f"The loss ({name})", tag, loss, walked.values[-1])
     l1 = settings.l1 if isinstance(settings, PerceptronModel) else 0.0
-    places: list[tuple[str, str, tuple[int, ...]]] = []
+    places: list[Place] = []
     for block in reversed(_blocks(walked)):
         checks, found = _weight_checks(walked, block, taken, value, (settings.l2, l1))
         yield _backward_step(walked, block, _credit_checks(walked, block, value) + checks)
@@ -177,13 +178,13 @@ def _forward_step(subject: Subject, walked: Walk, block: range) -> Step:
     if isinstance(layer, Convolution):
         terms = list(_window(layer, x, unit))
     else:
-        terms = [(i, float(layer.weight[unit[0], i]), float(x[i])) for i in range(len(x))]
+        terms = [(str(i), float(layer.weight[unit[0], i]), float(x[i])) for i in range(len(x))]
     total, bias = (f"v{list(unit)}", walked.value(first + 1)), float(layer.bias[unit[-1]])
     tables = [products(f"unit {list(unit)}", ("input", "weight θ", "value x"), terms, [("bias b", bias)], total)]
     if first == 1 and isinstance(walked.layers[0], Images):
         pixel = subject.pixel(walked.units[0])
-        rows = ((f"pixel {pixel}", walked.value(0)), ("less its mean, over its deviation", walked.value(1)))
-        tables.insert(0, Rows("the pixel, normalised", ("", "value"), rows))
+        pixels = ((f"pixel {pixel}", walked.value(0)), ("less its mean, over its deviation", walked.value(1)))
+        tables.insert(0, Rows("the pixel, normalised", ("", "value"), pixels))
     rows = [(_called(walked.layers[n]), str(list(walked.place(n + 1))), walked.value(n + 1)) for n in block]
     tables.append(Rows("the way through", ("layer", "unit", "value"), tuple(rows)))
     for n in block:
@@ -239,26 +240,31 @@ def _backward_step(walked: Walk, block: range, checks: tuple[Derivative, ...]) -
 
 def _credit_checks(walked: Walk, block: range, value: Callable[[np.ndarray], float]) -> tuple[Derivative, ...]:
     """The derivatives by the signal of the unit on the way, and by its input."""
+
+    def onward(number: int) -> float:
+        return value(walked.onward(number))
+
     checks = []
     for number, symbol in ((block.start + 1, "v"), (block.start, "x")):
         array = walked.values[number]
-        place = np.unravel_index(walked.units[number], array.shape)
-        function = moving(array, place, lambda number=number: value(walked.onward(number)))
-        slope = difference(function)
-
-        def kinks(number: int = number, array: np.ndarray = array, place: Any = place) -> str:
-            return what_switches(Sequential(walked.layers[number:]), array, place)
-
+        place: Any = np.unravel_index(walked.units[number], array.shape)
+        slope = difference(moving(array, place, onward, number))
+        kinks = partial(what_switches, Sequential(walked.layers[number:]), array, place)
         checks.append(beside(f"∂l/∂{symbol}{list(walked.place(number))}", walked.credit(number), slope, kinks))
     return tuple(checks)
 
 
 def _weight_checks(
     walked: Walk, block: range, taken: Taken, value: Callable[[np.ndarray], float], penalties: tuple[float, float]
-) -> tuple[tuple[Derivative, ...], list[tuple[str, str, tuple[int, ...]]]]:
+) -> tuple[tuple[Derivative, ...], list[Place]]:
     """The derivatives by a weight on the way and by what else learns there, and the places of these."""
     checks, places = [], []
     l2, l1 = penalties
+
+    def loss(number: int, name: str, array: np.ndarray, place: tuple[int, ...]) -> float:
+        weight = float(array[place]) if name == "weight" else 0.0  # the others bear no penalty
+        return value(walked.onward(number)) + 0.5 * l2 * weight**2 + l1 * abs(weight)
+
     for number in reversed(block):
         layer = walked.layers[number]
         owner = layer.layer if isinstance(layer, BatchNormLearning) else layer
@@ -267,14 +273,9 @@ def _weight_checks(
         count = sum(hasattr(each, "weight_gradient") for each in walked.layers[:number])
         for name, array in owner.parameters.items():
             place = _place_of(walked, number) if name == "weight" else (walked.place(number + 1)[-1],)
-
-            def loss(array: np.ndarray = array, place: tuple[int, ...] = place, name: str = name, number: int = number) -> float:
-                weight = float(array[place]) if name == "weight" else 0.0  # the others bear no penalty
-                return value(walked.onward(number)) + 0.5 * l2 * weight**2 + l1 * abs(weight)
-
             symbol = f"{name}_{count}{list(place)}"
             gradient = taken.gradients[f"{name}_{count}"][place]
-            checks.append(beside(f"∂l/∂{symbol}", gradient, difference(moving(array, place, loss))))
+            checks.append(beside(f"∂l/∂{symbol}", gradient, difference(moving(array, place, loss, number, name, array, place))))
             places.append((symbol, f"{name}_{count}", place))
     return tuple(checks), places
 

@@ -16,7 +16,8 @@ from minicereb.learning.noise import Address
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.statistics import mean_interval
 
-GROUP, GROUPS = 16, 256  # replications that are drawn together, and how often
+GROUP, GROUPS = 32, 128  # replications that are drawn together, and how often
+REFERENCE_GROUP, REFERENCE_GROUPS = 256, 64
 REFERENCES = ("flip", "resample", "antithetic", "baseline")  # in this order, where there is no closed form
 
 
@@ -64,14 +65,15 @@ def applies(estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss) -
 
 
 def groups_of(
-    estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss, x: np.ndarray, labels: np.ndarray, at: Address, groups: int
+    estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss, x: np.ndarray, labels: np.ndarray, at: Address,
+    groups: int = GROUPS, size: int = GROUP,
 ) -> Found:  # fmt: skip
-    """Draw an estimate again and again, each time from :data:`GROUP` replications of its own; once if it is exact."""
+    """Draw an estimate again and again, each time from `size` replications of its own; once if it is exact."""
     laws, x_t = [layer.law for layer in network.layers], np.ascontiguousarray(x.T)
     exact = isinstance(estimator, Exact)
     credits, last = [], []
     for group in range(1 if exact else groups):
-        noise = estimator.design.draw(x, laws, network.widths, 1, 1 if exact else GROUP, at.of(group))
+        noise = estimator.design.draw(x, laws, network.widths, 1, 1 if exact else size, at.of(group))
         piece = estimator.on(network, loss, x_t, labels, noise, False)
         credits.append(piece.first_credit[0])
         last.append(piece.gradients[-1]["weight"])
@@ -81,15 +83,16 @@ def groups_of(
 def reference_for(
     own: str, network: NoisyNetwork, loss: ReplicatedLoss, x: np.ndarray, labels: np.ndarray, at: Address
 ) -> Reference:
-    """Return the closed form, or an independent estimate by another estimator than `own`, with four times the replications."""
+    """Return the closed form, or an independent estimate by another estimator than `own`, with more replications."""
     exact = estimator_named("exact", "derivative")
     if applies(exact, network, loss):
-        return Reference(groups_of(exact, network, loss, x, labels, at, 1), "the sum over all patterns of the hidden layer")
+        return Reference(groups_of(exact, network, loss, x, labels, at), "the sum over all patterns of the hidden layer")
     for name in REFERENCES:
         other = estimator_named(name, "derivative")
         if name != own and applies(other, network, loss):
-            found = groups_of(other, network, loss, x, labels, at, 4 * GROUPS)
-            return Reference(found, f"{name} with other noise, {4 * GROUPS * GROUP:,} replications (there is no closed form)")
+            found = groups_of(other, network, loss, x, labels, at, REFERENCE_GROUPS, REFERENCE_GROUP)
+            drawn = REFERENCE_GROUPS * REFERENCE_GROUP
+            return Reference(found, f"{name} with other noise, {drawn:,} replications (there is no closed form)")
     raise InputError("what", "a mean over noise", "a network that an estimator applies to")
 
 

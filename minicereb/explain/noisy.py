@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from minicereb.attacks.sources import Landscape, source_named
-from minicereb.calculus.noise import conditional_score
+from minicereb.calculus.noise import Law, conditional_score
 from minicereb.calculus.replicated import OfRows, ReplicatedLoss, loss_named
 from minicereb.errors import InputError
 from minicereb.experiments.configs import NoisyModel
 from minicereb.explain.attacked import OBJECTIVE_TAGS, PIXELS, attack_steps, fgsm_step, landscape_of
 from minicereb.explain.differences import difference, moving
-from minicereb.explain.means import CONFIDENCE, GROUPS, Reference, estimate_of, groups_of, reference_for, running
+from minicereb.explain.means import CONFIDENCE, Reference, estimate_of, groups_of, reference_for, running
 from minicereb.explain.steps import Derivative, Rows, Step, beside, products
-from minicereb.explain.subject import Subject, chosen_cells, loss_step, update_step
+from minicereb.explain.subject import Place, Subject, chosen_cells, loss_step, update_step
 from minicereb.learning.credit import Estimator, LastLayer
 from minicereb.learning.estimators import Backprop, Flip, ScoreFunction
 from minicereb.learning.exact import Exact
@@ -42,7 +42,9 @@ def learning(subject: Subject) -> Iterator[Step]:
     trace = network.run(np.ascontiguousarray(subject.x.T), noise)
     random = any(layer.law is not None for layer in network.layers)
     reference = _reference(subject, settings.estimator, loss) if random else None
-    strength = np.abs(taken.gradients["weight_0"]).max(axis=1) if reference is None else np.abs(reference.found.credit.mean(axis=0))
+    strength = (
+        np.abs(taken.gradients["weight_0"]).max(axis=1) if reference is None else np.abs(reference.found.credit.mean(axis=0))
+    )
     cells = chosen_cells(subject, [int(a) for a in np.argsort(-strength, kind="stable")[:2]], len(strength), "neurons")
     pixel = next(iter(subject.shown.pixels), int(subject.x[0].argmax()))
     classes = subject.classes(trace.outputs[:, :, 0].T)
@@ -54,7 +56,7 @@ def learning(subject: Subject) -> Iterator[Step]:
     if reference is not None:
         yield _mean_step(subject, settings.estimator, estimator, loss, reference, (cells, pixel, subject.label))
     last = len(network.layers) - 1
-    places: list[tuple[str, str, tuple[int, ...]]] = [(f"θ_0[{a}, {pixel}]", "weight_0", (a, pixel)) for a in cells]
+    places: list[Place] = [(f"θ_0[{a}, {pixel}]", "weight_0", (a, pixel)) for a in cells]
     before = cells[0] if last == 1 else 0
     places += [(f"θ_{last}[{c}, {before}]", f"weight_{last}", (c, before)) for c in classes]
     words = f"The gradient is the estimator's, with the training's own noise and K = {settings.replications}."
@@ -120,8 +122,8 @@ def _forward_steps(network: NoisyNetwork, trace: Trace, cells: list[int], classe
             rows.append((a, float(u[a]), unit, unit * float(layer.scale[0]), float(v[a]), float(h[a])))
             if layer.activation is not None and layer.activation.smooth:
                 one = v[a : a + 1].copy()
-                slope = difference(moving(one, 0, lambda one=one, layer=layer: layer.respond(one)[0]))
-                checks.append(beside(f"∂φ/∂v[{a}]", layer.slope(one)[0], slope))
+                slope = difference(moving(one, 0, layer.respond, one))
+                checks.append(beside(f"∂φ/∂v[{a}]", np.asarray(layer.slope(one)).item(), slope))
         tables.append(Rows("neurons", ("neuron", "drive u", "noise e", "r = σe", "v = u + r", "φ(v)"), tuple(rows)))
         noise = "no noise" if e is None else f"{layer.law.name} noise of scale {layer.scale[0]:g}"  # type: ignore[union-attr]
         activation = "no activation" if layer.activation is None else f"{layer.activation.name} neurons"
@@ -161,7 +163,9 @@ def _loss(subject: Subject, loss: ReplicatedLoss, trace: Trace) -> Step:
             )
             for j in range(len(drive))
         )
-    return Step("The loss of this replication", "M-ZEROONE" if checks else "G-ZEROONE", words, {"z": outputs.shape}, numbers, checks)
+    return Step(
+        "The loss of this replication", "M-ZEROONE" if checks else "G-ZEROONE", words, {"z": outputs.shape}, numbers, checks
+    )
 
 
 def _credit_step(
@@ -186,12 +190,19 @@ def _credit_step(
         else:
             rows.append((a, float(piece.first_credit[0, a])))
             if isinstance(estimator, Backprop):
-                along = moving(network.layers[0].bias, a, _along(subject, loss, noise))
-                checks.append(beside(f"∂L/∂v[{a}]", piece.first_credit[0, a], difference(along)))
+                first, loss_now = network.layers[0], _along(subject, loss, noise)
+                by_weight = first.weight_gradient(piece.first_credit, subject.x)["weight"]
+                pixel = int(subject.x[0].argmax())
+                checks += [
+                    beside(f"∂L/∂v[{a}]", piece.first_credit[0, a], difference(moving(first.bias, a, loss_now))),
+                    beside(f"∂L/∂θ_0[{a}, {pixel}]", by_weight[a, pixel], difference(moving(first.weight, (a, pixel), loss_now))),
+                ]
     mean = tuple((a, float(piece.first_credit[0, a])) for a in cells)
     numbers = (Rows("each replication", head, tuple(rows)), Rows("mean: the estimate of ∂E[L]/∂v", ("neuron", "credit"), mean))
     words = f"The estimator is {name}; its credit is an estimate of the derivative of the mean loss by the neuron's signal."
-    return Step(f"The credit of a neuron ({name})", CREDIT_TAGS[name], words, {"credit": piece.first_credit.shape}, numbers, tuple(checks))
+    return Step(
+        f"The credit of a neuron ({name})", CREDIT_TAGS[name], words, {"credit": piece.first_credit.shape}, numbers, tuple(checks)
+    )
 
 
 def _along(subject: Subject, loss: ReplicatedLoss, noise: Noise) -> Callable[[], float]:
@@ -204,7 +215,9 @@ def _by_score(subject: Subject, estimator: ScoreFunction, loss: ReplicatedLoss, 
     layer = subject.model.layers[0]
     law, last = layer.law, LastLayer(subject.model.layers[-1], loss)
     nodes = last.nodes(trace.noise[-1], subject.labels) if estimator.derivative_last else None
-    value = loss.value(trace.outputs, subject.labels) if nodes is None else last.value(trace.drives[-1], None, nodes, subject.labels)
+    value = (
+        loss.value(trace.outputs, subject.labels) if nodes is None else last.value(trace.drives[-1], None, nodes, subject.labels)
+    )
     baseline = estimator.design.others(value) if estimator.baseline else np.zeros_like(value)
     rows, checks = [], []
     conditional = estimator.conditional and layer.activation is not None and layer.activation.name == "threshold"
@@ -213,16 +226,24 @@ def _by_score(subject: Subject, estimator: ScoreFunction, loss: ReplicatedLoss, 
         if conditional:
             e, fires = trace.drives[0][a, 0, :1] / layer.scale, trace.responses[0][a, 0, k : k + 1]
             score, sign = conditional_score(law, fires, e)[0], 2 * float(fires[0]) - 1
-            slope = difference(moving(e, 0, lambda e=e, sign=sign: np.log(law.distribution(sign * e))[0]))
+            slope = difference(moving(e, 0, _log_chance, law, sign, e))
             what = f"E[s | h] of neuron {a}, replication {k}"
         else:
             score = law.score(e.copy())[0]
-            slope = difference(moving(e, 0, lambda e=e: -np.log(law.density(e))[0]))
+            slope = difference(moving(e, 0, _minus_log_density, law, e))
             what = f"s(e) of neuron {a}, replication {k}"
         left, b = float(value[0, k]), float(baseline[0, k])
         rows.append((a, k, left, b, float(score), float((left - b) * score / layer.scale[0])))
         checks.append(beside(what, score, slope))
     return ("neuron", "replication", "L", "baseline b", "score", "(L - b) score/σ"), rows, checks
+
+
+def _minus_log_density(law: Law, e: np.ndarray) -> np.ndarray:
+    return -np.log(law.density(e))
+
+
+def _log_chance(law: Law, sign: float, e: np.ndarray) -> np.ndarray:
+    return np.log(law.distribution(sign * e))
 
 
 def _by_flip(subject: Subject, credit: float, trace: Trace, a: int) -> tuple:
@@ -264,7 +285,7 @@ def _mean_step(
     """The mean of the derivatives by a few weights over more and more replications."""
     cells, pixel, label = places
     before = cells[0] if len(subject.model.layers) == 2 else 0
-    found = groups_of(estimator, subject.model, loss, subject.x, subject.labels, _address(subject, "explained mean"), GROUPS)
+    found = groups_of(estimator, subject.model, loss, subject.x, subject.labels, _address(subject, "explained mean"))
     x, last = subject.x[0, pixel], len(subject.model.layers) - 1
     estimates = [
         estimate_of(f"∂E[L]/∂θ_0[{a}, {pixel}]", found.credit[:, a] * x, reference.found.credit[:, a] * x, reference.by)
@@ -278,8 +299,8 @@ def _mean_step(
         table, drawing = running(f"∂E[L]/∂θ_0[{a}, {pixel}]", found.credit[:, a] * x, reference.found.credit[:, a] * x)
         tables, drawings = (table,), (drawing,)  # type: ignore[assignment]
     words = (
-        f"The derivative by a weight is the activity of its input times the credit. Intervals of {CONFIDENCE:.1%}: of a hundred such "
-        "pages with ten estimates each, one estimate may lie outside."
+        f"The derivative by a weight is the activity of its input times the credit. Intervals of {CONFIDENCE:.1%}: of a hundred "
+        "such pages with ten estimates each, one estimate may lie outside."
     )
     shapes = {"∂E[L]/∂θ_0": subject.model.layers[0].weight.shape}
     return Step(f"The mean over the noise ({name})", CREDIT_TAGS[name], words, shapes, tables, (), tuple(estimates), drawings)
@@ -289,15 +310,15 @@ def _pixel_step(subject: Subject, name: str, loss: OfRows, pixels: list[int]) ->
     """The estimated derivative of the mean objective by the pixels."""
     network, estimator = subject.model, estimator_named(name, "derivative")
     reference = reference_for(name, network, loss, subject.x, subject.labels, _address(subject, "explained reference"))
-    found = groups_of(estimator, network, loss, subject.x, subject.labels, _address(subject, "explained mean"), GROUPS)
+    found = groups_of(estimator, network, loss, subject.x, subject.labels, _address(subject, "explained mean"))
     back, should = (network.layers[0].input_gradient(each.credit) for each in (found, reference.found))
     estimates = [
         estimate_of(f"∂E[l]/∂x[{subject.pixel(pixel)}]", back[:, pixel], should[:, pixel], reference.by) for pixel in pixels
     ]
     table, drawing = running(f"∂E[l]/∂x[{subject.pixel(pixels[0])}]", back[:, pixels[0]], should[:, pixels[0]])
     words = (
-        f"These neurons have no derivative, but the mean of the objective over their noise has: {name} estimates the credit of the "
-        "first layer, which goes back through its weights. The attack below takes the mean over 32 replications."
+        f"These neurons have no derivative, but the mean of the objective over their noise has: {name} estimates the credit of "
+        "the first layer, which goes back through its weights. The attack below takes the mean over 32 replications."
     )
     shapes = {"∂E[l]/∂x": subject.x.shape}
     return Step("The derivative by the image", CREDIT_TAGS[name], words, shapes, (table,), (), tuple(estimates), (drawing,))

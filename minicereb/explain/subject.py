@@ -19,6 +19,7 @@ from minicereb.explain.copies import Taken, in_float64, take_step
 from minicereb.explain.differences import difference, moving
 from minicereb.explain.steps import Drawing, Rows, Step, beside
 
+Place = tuple[str, str, tuple[int, ...]]  # a number that learns: its symbol, the array it is in, and where
 UPDATES = {"sgd": "M-SGD", "momentum": "M-MOMENTUM", "rmsprop": "M-RMSPROP", "adam": "M-ADAM"}
 
 
@@ -138,8 +139,8 @@ def the_image(subject: Subject) -> Step:
     return Step(
         f"Image {subject.image} of the test images of {subject.dataset.name}",
         "",
-        f"It shows a {subject.label}; the model answers {int(outputs[0].argmax())}. {ink} of its {subject.x.size} numbers are not 0. "
-        "Every number below is computed by the functions that train and attack, on a copy of the model in float64.",
+        f"It shows a {subject.label}; the model answers {int(outputs[0].argmax())}. {ink} of its {subject.x.size} numbers are "
+        "not 0. Every number below is computed by the functions that train and attack, on a copy of the model in float64.",
         {"x": subject.x.shape, "ŷ": outputs.shape},
         (Rows("outputs", ("class", "in float64", "as trained"), tuple(rows)),),
         drawings=(Drawing("image", f"Test image {subject.image}.", ((f"a {subject.label}", subject.picture(subject.x)),)),),
@@ -154,9 +155,7 @@ def loss_step(
     target, moved = one_hot(subject.labels, outputs), outputs.copy()
     rows = tuple((j, float(outputs[0, j]), float(target[0, j])) for j in range(outputs.shape[1]))
     checks = tuple(
-        beside(
-            f"∂{symbol}/∂ŷ[{j}]", each, difference(moving(moved, (0, j), lambda: function(moved, subject.labels)[0][0]))
-        )
+        beside(f"∂{symbol}/∂ŷ[{j}]", each, difference(moving(moved, (0, j), lambda: function(moved, subject.labels)[0][0])))
         for j, each in enumerate(d_outputs[0])
     )
     return Step(
@@ -169,14 +168,14 @@ def loss_step(
     )
 
 
-def update_step(subject: Subject, taken: Taken, places: list[tuple[str, str, tuple[int, ...]]], words: str) -> Step:
+def update_step(subject: Subject, taken: Taken, places: list[Place], words: str) -> Step:
     """What the optimiser makes of gradients.
 
     Parameters
     ----------
     subject : Subject
     taken : Taken
-    places : list of (symbol, name of the array, place in it)
+    places : list of Place
     words : str
         What else is to be said.
     """
@@ -186,10 +185,9 @@ def update_step(subject: Subject, taken: Taken, places: list[tuple[str, str, tup
         rows.append((symbol, before, float(taken.gradients[name][place]), after - before, after))
     name, batch = subject.config.optimizer, subject.config.batch_size
     said = (
-        f"The learning rate is {taken.rate:g}, that of the training's first step. This is what {name} does from here to a batch of "
-        f"this image alone (the training's batches have {batch}), its memory at 0: bit for bit. {words}"
+        f"The learning rate is {taken.rate:g}, that of the training's first step. This is what {name} does from here to a batch "
+        f"of this image alone (the training's batches have {batch}), its memory at 0: bit for bit. {words}"
     )
     head = ("weight", "before", "gradient", "change", "after")
     shapes = {name: taken.after[name].shape for _, name, _ in places}
     return Step(f"The weights change ({name})", UPDATES[name], said.strip(), shapes, (Rows("in full", head, tuple(rows)),))
-
