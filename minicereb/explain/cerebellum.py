@@ -41,7 +41,10 @@ def learning(subject: Subject) -> Iterator[Step]:
         said = f"On this image l goes from {taken.learned.loss[0]:.6g} to {squared_error(after, subject.labels)[0][0]:.6g}."
         yield update_step(subject, taken, places, said)
     else:
-        words = "This readout was solved in closed form, so no step follows: at the solution the mean of ∂l/∂W over all training images, and λW, add to 0."  # noqa: E501
+        words = (
+            "This readout was solved in closed form: no step follows. There the sum of ∂l/∂W over all training images and λW "
+            "add up to 0; one image alone still has an error."
+        )
         yield Step("No step: the readout is a solution", "M-LS", words, {"W": subject.model.readout.shape})
 
 
@@ -121,6 +124,7 @@ def _purkinje_step(
         checks.append(beside(f"∂ŷ[{c}]/∂W[{a}, {c}]", z[a], difference(moving(model.readout, (a, c), output, c))))
     shapes = {"z": z.shape, "W": model.readout.shape, "ŷ": outputs.shape}
     words = "Each Purkinje cell sums all parallel fibres; only these synapses learn. z is never formed: Wᵀz = Wᵀh - Wᵀμ."
+    words += " If μ has moved, so have the outputs since the first step."
     return Step("Parallel fibres drive Purkinje cells", "C2", words, shapes, tuple(tables), tuple(checks))
 
 

@@ -16,6 +16,7 @@ from minicereb.experiments.configs import Train
 from minicereb.experiments.models import build_rule, model_arrays, total_steps
 from minicereb.learning.optimizers import Optimizer, State, make_optimizer, rate_at
 from minicereb.learning.plasticity import Learned
+from minicereb.models.cerebellum import Cerebellum
 
 
 def in_float64(model: Any) -> Any:
@@ -95,7 +96,7 @@ def take_step(config: Train, dataset: Dataset, model: Any, x: np.ndarray, labels
     -------
     Taken
     """
-    copy, total = in_float64(model), total_steps(config, dataset)
+    copy, total = _to_learn_with(model), total_steps(config, dataset)
     falling = None if config.schedule == "constant" else total
     optimizer: Any = Noting(make_optimizer(config.optimizer, config.learning_rate, falling))
     if config.adversary is not None:
@@ -107,6 +108,13 @@ def take_step(config: Train, dataset: Dataset, model: Any, x: np.ndarray, labels
     (learned,) = rule.learn(x, labels)
     after = model_arrays(copy)
     return Taken(x, before, after, _gradients(rule, after), learned, copy, rate_at(1, config.learning_rate, falling))
+
+
+def _to_learn_with(model: Any) -> Any:
+    """A copy of what learns; a cerebellum's wiring, which may be large and does not, is the same."""
+    if isinstance(model, Cerebellum):
+        return dataclasses.replace(model, ltd_mean=model.ltd_mean.copy(), readout=model.readout.copy())
+    return in_float64(model)
 
 
 class _Looker:

@@ -84,7 +84,8 @@ class Subject:
     def picture(self, x: np.ndarray) -> np.ndarray:
         """Return a row of pixels as an image to be drawn."""
         shape = self.dataset.image_shape
-        return np.clip(x.reshape(shape if len(shape) > 1 else (1, -1)), 0, 1)
+        image = np.clip(x.reshape(shape if len(shape) > 1 else (1, -1)), 0, 1)
+        return image.mean(axis=2) if image.ndim == 3 and image.shape[2] != 3 else image
 
     def pixel(self, number: int) -> str:
         """Name a pixel: by its number and where it is."""
@@ -136,11 +137,13 @@ def the_image(subject: Subject) -> Step:
     as_trained = to_numpy(subject.trained.forward(to_device(subject.x.astype(np.float32)))[0])
     rows = [(j, float(outputs[0, j]), float(as_trained[0, j])) for j in range(outputs.shape[1])]
     ink = int(np.count_nonzero(subject.x))
+    attacked = " Learning begins with the image as the training's adversary leaves it." if subject.config.adversary else ""
     return Step(
         f"Image {subject.image} of the test images of {subject.dataset.name}",
         "",
         f"It shows a {subject.label}; the model answers {int(outputs[0].argmax())}. {ink} of its {subject.x.size} numbers are "
-        "not 0. Every number below is computed by the functions that train and attack, on a copy of the model in float64.",
+        "not 0. Every number below is computed by the functions that train and attack, on a copy of the model in float64."
+        + attacked,
         {"x": subject.x.shape, "ŷ": outputs.shape},
         (Rows("outputs", ("class", "in float64", "as trained"), tuple(rows)),),
         drawings=(Drawing("image", f"Test image {subject.image}.", ((f"a {subject.label}", subject.picture(subject.x)),)),),
