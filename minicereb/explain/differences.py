@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Steps that an extrapolation goes through, each a quarter of the last: the first are exact for smooth functions, the last fit
-# between the kinks of a deep network. Powers of two, so that adding them to a number between ½ and 2 rounds little.
-STEPS = tuple(2.0**-power for power in range(7, 24, 2))
+# Steps that an extrapolation goes through, each a quarter of the last: the first round least, the last fit between the kinks of
+# a deep network. Powers of two, so that adding them to a number between ½ and 2 rounds little.
+STEPS = tuple(2.0**-power for power in range(1, 24, 2))
 CLOSE, CLOSER = 2.0**-18, 2.0**-20  # at which the slopes to both sides are compared
-ENOUGH = 1e-10  # relative error at which an extrapolation ends
+ENOUGH = 1e-9  # relative error at which an extrapolation ends
 
 
 def moving(array: np.ndarray, place: Any, function: Callable[..., Any], *arguments: Any) -> Callable[[float], float]:
@@ -79,7 +79,7 @@ def difference(function: Callable[[float], float]) -> Difference:
     best, error = 0.0, float("inf")
     previous: list[float] = []
     for step in STEPS:
-        exact_to = np.finfo(np.float64).eps * abs(here) / step
+        exact_to = np.finfo(np.float64).eps * max(abs(here), 1.0) / step  # a small loss is a sum of numbers that are not
         row = [(function(step) - function(-step)) / (2 * step)]
         for order, coarser in enumerate(previous):
             power = 16.0 ** (order + 1)
@@ -88,7 +88,7 @@ def difference(function: Callable[[float], float]) -> Difference:
             if found < error:
                 best, error = row[-1], found
         previous = row
-        if error <= ENOUGH * abs(best):
+        if error <= max(ENOUGH * abs(best), exact_to):  # smaller steps only round more
             break
     (left, right), (left_far, right_far) = (
         ((here - function(-step)) / step, (function(step) - here) / step) for step in (CLOSER, CLOSE)

@@ -14,7 +14,17 @@ from minicereb.errors import InputError
 from minicereb.experiments.configs import NoisyModel
 from minicereb.explain.attacked import OBJECTIVE_TAGS, PIXELS, attack_steps, fgsm_step, landscape_of
 from minicereb.explain.differences import difference, moving
-from minicereb.explain.means import CONFIDENCE, Reference, estimate_of, groups_of, reference_for, running
+from minicereb.explain.means import (
+    CONFIDENCE,
+    Reference,
+    estimate_of,
+    groups_of,
+    last_series,
+    pixel_series,
+    reference_for,
+    running,
+    weight_series,
+)
 from minicereb.explain.steps import Derivative, Rows, Step, beside, products
 from minicereb.explain.subject import Place, Subject, chosen_cells, loss_step, update_step
 from minicereb.learning.credit import Estimator, LastLayer
@@ -254,10 +264,12 @@ def _by_flip(subject: Subject, credit: float, trace: Trace, a: int) -> tuple:
     density = float(law.density(u / sigma)[0]) / sigma
     made = float(credit) / density if density else 0.0
     rows = [(a, float(u[0]), float(trace.responses[0][a, 0, 0]), density, made, float(credit))]
-    fire = moving(u, 0, lambda: law.distribution(u / sigma)[0])
+    sign = -1.0 if u[0] > 0 else 1.0  # the chance of what is rarer, which does not round to 1
+    what = "is silent" if sign < 0 else "fires"
+    chance = moving(u, 0, lambda: law.distribution(sign * u / sigma)[0])
     checks = [
-        beside(f"∂P(neuron {a} fires)/∂u", density, difference(fire)),
-        beside(f"∂E[L | the other noise]/∂u[{a}]", credit, difference(lambda t: made * fire(t))),
+        beside(f"∂P(neuron {a} {what})/∂u", sign * density, difference(chance)),
+        beside(f"∂E[L | the other noise]/∂u[{a}]", credit, difference(lambda t: sign * made * chance(t))),
     ]
     return ("neuron", "u", "fires", "f(u/σ)/σ", "L(fires) - L(does not)", "credit"), rows, checks
 
@@ -286,24 +298,26 @@ def _mean_step(
     cells, pixel, label = places
     before = cells[0] if len(subject.model.layers) == 2 else 0
     found = groups_of(estimator, subject.model, loss, subject.x, subject.labels, _address(subject, "explained mean"))
-    x, last = subject.x[0, pixel], len(subject.model.layers) - 1
-    estimates = [
-        estimate_of(f"∂E[L]/∂θ_0[{a}, {pixel}]", found.credit[:, a] * x, reference.found.credit[:, a] * x, reference.by)
-        for a in cells
-    ]
-    should = reference.found.last[:, label, before]
-    estimates.append(estimate_of(f"∂E[L]/∂θ_{last}[{label}, {before}]", found.last[:, label, before], should, reference.by))
-    tables, drawings = (), ()
-    if len(found.credit) > 1:
-        a = cells[0]
-        table, drawing = running(f"∂E[L]/∂θ_0[{a}, {pixel}]", found.credit[:, a] * x, reference.found.credit[:, a] * x)
-        tables, drawings = (table,), (drawing,)  # type: ignore[assignment]
+    x, last = float(subject.x[0, pixel]), len(subject.model.layers) - 1
+    both = [[weight_series(each, a, x) for a in cells] + [last_series(each, label, before)] for each in (found, reference.found)]
+    names = [f"∂E[L]/∂θ_0[{a}, {pixel}]" for a in cells] + [f"∂E[L]/∂θ_{last}[{label}, {before}]"]
+    estimates = [estimate_of(name, mean, should, reference.by) for name, mean, should in zip(names, *both, strict=True)]
+    shown = [running(names[0], both[0][0], both[1][0])] if len(found.credit) > 1 else []
     words = (
         f"The derivative by a weight is the activity of its input times the credit. Intervals of {CONFIDENCE:.1%}: of a hundred "
-        "such pages with ten estimates each, one estimate may lie outside."
+        "such pages with ten estimates each, one may lie outside."
     )
     shapes = {"∂E[L]/∂θ_0": subject.model.layers[0].weight.shape}
-    return Step(f"The mean over the noise ({name})", CREDIT_TAGS[name], words, shapes, tables, (), tuple(estimates), drawings)
+    return Step(
+        f"The mean over the noise ({name})",
+        CREDIT_TAGS[name],
+        words,
+        shapes,
+        tuple(table for table, _ in shown),
+        (),
+        tuple(estimates),
+        tuple(drawing for _, drawing in shown),
+    )
 
 
 def _pixel_step(subject: Subject, name: str, loss: OfRows, pixels: list[int]) -> Step:
@@ -311,11 +325,10 @@ def _pixel_step(subject: Subject, name: str, loss: OfRows, pixels: list[int]) ->
     network, estimator = subject.model, estimator_named(name, "derivative")
     reference = reference_for(name, network, loss, subject.x, subject.labels, _address(subject, "explained reference"))
     found = groups_of(estimator, network, loss, subject.x, subject.labels, _address(subject, "explained mean"))
-    back, should = (network.layers[0].input_gradient(each.credit) for each in (found, reference.found))
-    estimates = [
-        estimate_of(f"∂E[l]/∂x[{subject.pixel(pixel)}]", back[:, pixel], should[:, pixel], reference.by) for pixel in pixels
-    ]
-    table, drawing = running(f"∂E[l]/∂x[{subject.pixel(pixels[0])}]", back[:, pixels[0]], should[:, pixels[0]])
+    both = [[pixel_series(each, network, pixel) for pixel in pixels] for each in (found, reference.found)]
+    names = [f"∂E[l]/∂x[{subject.pixel(pixel)}]" for pixel in pixels]
+    estimates = [estimate_of(name, mean, should, reference.by) for name, mean, should in zip(names, *both, strict=True)]
+    table, drawing = running(names[0], both[0][0], both[1][0])
     words = (
         f"These neurons have no derivative, but the mean of the objective over their noise has: {name} estimates the credit of "
         "the first layer, which goes back through its weights. The attack below takes the mean over 32 replications."
