@@ -94,7 +94,7 @@ def difference(function: Callable[[float], float]) -> Difference:
         ((here - function(-step)) / step, (function(step) - here) / step) for step in (CLOSER, CLOSE)
     )
     gap = abs(right - left)
-    noise = 1e-14 * abs(here) / CLOSER
+    noise = 1e-14 * max(abs(here), 1.0) / CLOSER
     # Where the function is smooth the gap shrinks with the step: to a quarter, from one to the other.
     kink = gap > 1e-3 * max(abs(left), abs(right)) + noise and gap > 0.6 * abs(right_far - left_far)
     return Difference(best, error, left, right, kink)

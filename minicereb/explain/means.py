@@ -20,6 +20,7 @@ from minicereb.statistics import mean_interval
 
 GROUP, GROUPS = 32, 128  # replications that are drawn together, and how often
 REFERENCE_GROUP, REFERENCE_GROUPS = 256, 64
+MOST = 1 << 16  # patterns, times 64 nodes of a quadrature for the 0-1 loss, that are summed over again and again
 REFERENCES = ("flip", "resample", "antithetic", "baseline")  # in this order, where there is no closed form
 
 
@@ -94,14 +95,15 @@ def reference_for(
 ) -> Reference:
     """Return the closed form, or an independent estimate by another estimator than `own`, with more replications."""
     exact = estimator_named("exact", "derivative")
-    if applies(exact, network, loss):
+    patterns = (1 if loss.smooth else 64) << len(network.layers[0].bias)
+    if patterns <= MOST and applies(exact, network, loss):
         return Reference(groups_of(exact, network, loss, x, labels, at), "the sum over all patterns of the hidden layer")
     for name in REFERENCES:
         other = estimator_named(name, "derivative")
         if name != own and applies(other, network, loss):
             found = groups_of(other, network, loss, x, labels, at, REFERENCE_GROUPS, REFERENCE_GROUP)
             drawn = REFERENCE_GROUPS * REFERENCE_GROUP
-            return Reference(found, f"{name} with other noise, {drawn:,} replications (there is no closed form)")
+            return Reference(found, f"{name} with other noise, {drawn:,} replications (no closed form, or one too long)")
     raise InputError("what", "a mean over noise", "a network that an estimator applies to")
 
 

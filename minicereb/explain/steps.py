@@ -14,6 +14,7 @@ from minicereb.explain.differences import Difference
 
 TOLERANCE = 1e-6  # of a derivative in float64, relative to the derivative
 CONFIDENCE = 0.999  # of every interval
+UNDERFLOW = 1e-200  # numbers that are nearer to each other are both nothing
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,9 @@ class Estimate:
     @property
     def verdict(self) -> str:
         """``within`` or ``outside``: whether the interval of the difference of the two holds 0."""
-        return "within" if abs(self.mean - self.reference) <= math.hypot(self.half, self.reference_half) else "outside"
+        return (
+            "within" if abs(self.mean - self.reference) <= math.hypot(self.half, self.reference_half) + UNDERFLOW else "outside"
+        )
 
 
 @dataclass(frozen=True, eq=False)

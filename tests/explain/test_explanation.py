@@ -11,19 +11,23 @@ from minicereb import datasets
 from minicereb.attacks.adversarial_training import AdversarialTraining, Adversary
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
+from minicereb.calculus.replicated import loss_named
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError
 from minicereb.experiments.configs import CerebellumModel, ConvolutionalModel, Data, NoisyModel, PerceptronModel, Train
 from minicereb.experiments.models import build_learner, build_model, build_rule, model_arrays, solve, total_steps
-from minicereb.explain import Shown, explanation, pixel_number
+from minicereb.explain import Shown, explanation, means, pixel_number, reach
 from minicereb.explain.copies import in_float64, take_step
 from minicereb.explain.differences import difference
 from minicereb.explain.kinks import what_switches
 from minicereb.explain.showing import page, text
 from minicereb.learning import estimators
+from minicereb.learning.glr import estimator_named
+from minicereb.learning.noise import Address
 from minicereb.learning.optimizers import make_optimizer
 from minicereb.learning.training import Split
 from minicereb.models import cerebellum, layers
+from minicereb.models.noisy import NoisyNetwork
 from minicereb.report.page import html
 
 DATA = Data("strokes", "0" * 64)
@@ -213,6 +217,34 @@ def test_a_biased_estimator_is_told(data, learned, monkeypatch):
     monkeypatch.setattr(estimators.Flip, "on", biased)
     steps = list(explanation(CASES["noisy, flip"], data, learned("noisy, flip"), IMAGE, "learning"))
     assert [each.verdict for step in steps for each in step.estimates][:2] == ["outside", "outside"]
+
+
+def test_noise_too_rare_to_be_seen_is_allowed_for(data, learned):
+    first, last = in_float64(learned("noisy, flip")).layers
+    sure = NoisyNetwork((dataclasses.replace(first, weight=40 * first.weight), last))
+    loss, flip, exact = loss_named("cross-entropy"), *(estimator_named(name, "derivative") for name in ("flip", "exact"))
+    verdicts = {"within": [], "outside": []}
+    for image in range(6):
+        x, labels = data.x_test[image : image + 1] / 255.0, data.y_test[image : image + 1]
+        found, should = (means.groups_of(each, sure, loss, x, labels, Address(0, (image,))) for each in (flip, exact))
+        for neuron in range(6):
+            series, reference = (means.weight_series(each, neuron, 1.0) for each in (found, should))
+            alone = means.estimate_of("", series._replace(reach=0.0), reference, "")
+            verdicts[alone.verdict].append(means.estimate_of("", series, reference, "").verdict)
+    assert len(verdicts["outside"]) >= 3  # Student's interval alone: a neuron that never did the other thing
+    assert set(verdicts["outside"]) == set(verdicts["within"]) == {"within"}
+
+
+def test_no_credit_goes_further_than_its_reach(data, learned):
+    x, labels = data.x_test[:1] / 255.0, data.y_test[:1]
+    for case, kind in (("noisy, flip", "flip"), ("noisy, rao-blackwell", "rao-blackwell"), ("noisy, flip, 0-1", "resample")):
+        network, settings = in_float64(learned(case)), CASES[case].model
+        estimator, loss = estimator_named(kind, "derivative"), loss_named(settings.loss)
+        bound = reach.reach_of(estimator, network, loss, x, labels)
+        found = means.groups_of(estimator, network, loss, x, labels, Address(0, (1,)), 200, 2)
+        assert (np.abs(found.credit).max(axis=0) <= bound.credit).all(), case
+        assert np.abs(found.last).max() <= bound.last
+        assert (np.abs(found.credit).max(axis=0) > 1e-3 * bound.credit).any()
 
 
 def test_a_kink_is_named(data, learned):
