@@ -55,7 +55,7 @@ CASES = {
     "cerebellum, attacked": config(CerebellumModel("random", 300, 4), adversary=Adversary(0.1, 0.05, 2, "mse")),
     "perceptron": config(PerceptronModel((30, 20), l2=1e-3, l1=1e-4), "momentum"),
     "linear, squared error": config(PerceptronModel((), loss="mse"), "sgd", 1e-3, adversary=Adversary(0.1, 0.05, 2)),
-    "convolutional": config(ConvolutionalModel(((4,), (6, 6)), (20,), True, l2=1e-3), seed=3, schedule="cosine"),
+    "convolutional": config(ConvolutionalModel(((3,), (4, 4)), (8,), True, l2=1e-3), seed=3, schedule="cosine"),
     "convolutional, plain": config(ConvolutionalModel(((3,),), (), dropout=(0.0, 0.0)), "rmsprop"),
     **{f"noisy, {name}": config(noisy(name)) for name in estimators.ESTIMATORS if name != "backprop"},
     **{f"noisy, {name}, 0-1": config(noisy(name, "zero-one", True)) for name in ("flip", "exact")},
