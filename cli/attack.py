@@ -12,7 +12,7 @@ from minicereb import datasets
 from minicereb.attacks.ball import NORMS
 from minicereb.attacks.objectives import OBJECTIVES
 from minicereb.attacks.settings import GRADIENTS, METHODS, USUAL_STEPS, Attack
-from minicereb.cli.options import as_json, execution_options
+from minicereb.cli.options import Number, as_json, execution_options
 from minicereb.cli.output import Pace, StatusLine, note, print_json
 from minicereb.datasets import Dataset
 from minicereb.errors import require
@@ -31,7 +31,9 @@ from minicereb.experiments.runs import Run, load_model, read_run
     show_default=True,
     help="What the attack ascends.",
 )
-@click.option("--epsilon", type=float, default=0.1, show_default=True, help="Largest change of a pixel, or of the image in L2.")
+@click.option(
+    "--epsilon", type=Number(), default=0.1, show_default=True, help="Largest change of a pixel, or of the image in L2."
+)
 @click.option("--norm", type=click.Choice(NORMS), default="linf", show_default=True)
 @click.option("--steps", type=int, help="Steps, queries or points.  [default: pgd 40; apgd, fab and random 100; square 5,000]")
 @click.option("--step-size", type=float, default=0.01, show_default=True, help="Of pgd.")

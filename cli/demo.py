@@ -16,8 +16,9 @@ from minicereb.cli.options import as_json, execution_options
 from minicereb.cli.output import note, print_json, print_table
 from minicereb.cli.train import train_with_progress
 from minicereb.datasets import Dataset
+from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.attacks import Tally, attack_config
-from minicereb.experiments.configs import CerebellumModel, Data, Train
+from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.runs import load_model
 from minicereb.report.figures import grouped_bars, image_rows, save_figure
 from minicereb.statistics import proportion_interval

@@ -11,19 +11,20 @@ import click
 
 from minicereb import datasets
 from minicereb.attacks.settings import GRADIENTS
-from minicereb.cli.options import as_json, execution_options
+from minicereb.cli.options import Number, as_json, execution_options
 from minicereb.cli.output import StatusLine, interruption, print_json, print_table, stop_interrupted
 from minicereb.errors import InputError, require
 from minicereb.experiments.evaluated import EvaluatedModel, evaluate_run, evaluation_folder
 from minicereb.experiments.evaluation_figures import draw_evaluation
 from minicereb.experiments.foreign import ForeignModel, evaluate_foreign
 from minicereb.experiments.runs import load_model, read_run
+from minicereb.report.words import strength
 from minicereb.robustness.catalogue import ATTACKS, SETS, attacks_named
 
 
 @click.command()
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--epsilon", "epsilons", type=float, multiple=True, help="Largest change; one or more.  [default: 0.1 and 0.3]")
+@click.option("--epsilon", "epsilons", type=Number(), multiple=True, help="Largest change; one or more.  [default: 0.1 and 0.3]")
 @click.option("--images", type=int, help="Evaluate the first N test images.  [default: 1,000, or all if there are fewer]")
 @click.option("--attacks", default="standard", show_default=True, help=f"{', '.join(SETS)}, or names with commas between.")
 @click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
@@ -126,7 +127,7 @@ def _print(record: dict[str, Any]) -> None:
     entries = record["epsilons"]
     names = list(entries[0]["by_attack"])
     print_table(
-        ("accuracy in %", *(f"ε = {entry['epsilon']:g}" for entry in entries)),
+        ("accuracy in %", *(f"ε = {strength(entry['epsilon'])}" for entry in entries)),
         [
             ("attacked (95% interval)", *(_with_interval(entry, "attacked") for entry in entries)),
             ("certified (95% interval)", *(_with_interval(entry, "certified") for entry in entries)),
@@ -139,7 +140,7 @@ def _print(record: dict[str, Any]) -> None:
     for entry in entries:
         click.echo()
         print_table(
-            (f"ε = {entry['epsilon']:g}", "verdict", "value", "reason"),
+            (f"ε = {strength(entry['epsilon'])}", "verdict", "value", "reason"),
             [
                 (line["name"], line["verdict"], "-" if line["value"] is None else f"{line['value']:.3f}", line["reason"])
                 for line in entry["checklist"]

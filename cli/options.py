@@ -13,6 +13,22 @@ from minicereb import backend
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
+class Number(click.ParamType):
+    """A number, or one divided by another: 0.1 or 8/255."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        if isinstance(value, float):
+            return value
+        try:
+            above, divided, below = str(value).partition("/")
+            return float(above) / (float(below) if divided else 1.0)
+        except (ValueError, ZeroDivisionError):
+            self.fail(f"{value!r} is not a number, or one divided by another as in 8/255.", param, ctx)
+
+
 def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add ``--device``, ``--threads`` and ``--memory``, and put them in force before the command runs."""
 

@@ -9,6 +9,7 @@ import click
 
 from minicereb.cli.options import as_json
 from minicereb.cli.output import print_json, print_table
+from minicereb.experiments.configs import describe
 from minicereb.experiments.identity import to_json
 from minicereb.experiments.runs import read_run
 
@@ -24,6 +25,7 @@ def show(run: Path, as_json: bool) -> None:
         print_json({"run": str(run), "config": settings, "metrics": metrics, "manifest": found.manifest})
         return
     model = settings.pop("model")
+    settings["encoder"] = None if found.config.encoder is None else describe(found.config.encoder)
     for name, value in {**model, **settings}.items():
         if name != "kind":
             click.echo(f"{name.replace('_', '-'):18} {value['name'] if name == 'data' else _nested(value)}")

@@ -21,7 +21,8 @@ from minicereb.cli.options import as_json, execution_options
 from minicereb.cli.output import Pace, StatusLine, interruption, print_json, stop_interrupted
 from minicereb.datasets import Dataset
 from minicereb.errors import InputError, require
-from minicereb.experiments.configs import CerebellumModel, ConvolutionalModel, Data, Model, NoisyModel, PerceptronModel, Train
+from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, Model, NoisyModel, PerceptronModel
+from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.runs import Progress, Run, read_run, run_training
 from minicereb.learning.backprop import DESCENDED
@@ -126,6 +127,12 @@ def adversarial_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--batch-size", type=int, default=10, show_default=True)
 @click.option("--learning-rate", type=float, help="[default: 0.5 / cells]")
 @click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="rmsprop", show_default=True)
+@click.option(
+    "--encoder",
+    type=click.Path(path_type=Path),
+    metavar="RUN",
+    help="A convolutional network, trained on the same data: learn from the features that its convolutions make.",
+)
 @adversarial_options
 @training_options
 def cerebellum(**options: Any) -> None:
@@ -136,7 +143,8 @@ def cerebellum(**options: Any) -> None:
     model = CerebellumModel(**{name: options[name] for name in names})
     if options["learning_rate"] is None:
         options["learning_rate"] = 0.5 / model.cells
-    train_and_report(model, options, adversary_of(options, "mse"))
+    encoder = None if options["encoder"] is None else read_run(options["encoder"])
+    train_and_report(model, options, adversary_of(options, "mse"), encoder)
 
 
 @train.command()
@@ -270,7 +278,9 @@ def adversary_of(options: dict[str, Any], objective: str) -> Adversary | None:
     return Adversary(epsilon, step_size, steps, given["objective"] or objective)
 
 
-def train_and_report(model: Model, options: dict[str, Any], adversary: Adversary | None = None) -> None:
+def train_and_report(
+    model: Model, options: dict[str, Any], adversary: Adversary | None = None, encoder: Run | None = None
+) -> None:
     """Train, with progress, and print what came of it."""
     dataset = datasets.load(options["dataset"])
     names = ("batch_size", "epochs", "learning_rate", "optimizer", "seed", "validation", "keep", "choose_on", "schedule")
@@ -280,9 +290,10 @@ def train_and_report(model: Model, options: dict[str, Any], adversary: Adversary
         **{name: options[name] for name in names},
         adversary=adversary,
         augment=options.get("augment", False),
+        encoder=None if encoder is None else encoder.config,
     )
     out = options["out"] or Path("runs") / run_name(config)
-    run = train_with_progress(config, dataset, out)
+    run = train_with_progress(config, dataset, out, encoder)
     result = run.result or {}
     report = {
         "run": str(run.folder),
@@ -303,10 +314,10 @@ def run_name(config: Train) -> str:
     return f"{config.model.family}-{Path(config.data.name).stem}-{config_hash(config)[:12]}"
 
 
-def train_with_progress(config: Train, dataset: Dataset, out: Path) -> Run:
+def train_with_progress(config: Train, dataset: Dataset, out: Path, encoder: Run | None = None) -> Run:
     """Train into `out` and return the complete run; on Ctrl-C save, say how to go on, and exit with code 130."""
     line, pace, describe = StatusLine(), Pace(), functools.partial(_describe, config=config)
-    with interruption() as interrupted, closing(run_training(config, dataset, out)) as training:
+    with interruption() as interrupted, closing(run_training(config, dataset, out, encoder)) as training:
         for progress in training:
             line.update(describe(progress, pace))
             if interrupted:
@@ -320,6 +331,8 @@ def train_with_progress(config: Train, dataset: Dataset, out: Path) -> Run:
 
 def _describe(progress: Progress, pace: Pace, config: Train) -> str:
     position, images = progress.position, progress.images
+    if progress.encoded is not None:
+        return f"features of {progress.encoded:,} images"
     if progress.done is not None:
         loss, accuracy, seen = progress.done.loss, progress.done.train_accuracy, 0
     else:

@@ -18,6 +18,7 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 ACTIVITY_BYTES = 5 << 18  # of one block of cells: few enough to stay in a fast cache, long enough to keep threads from waiting
+ROW_BYTES = 1 << 17  # of one block of rows, where several arrays are at work
 LANES = 16  # sums over blocks are taken in this many parts, whatever the number of threads
 
 
@@ -32,6 +33,18 @@ def cell_blocks(like: Array, cells: int, columns: int) -> list[slice]:
     """Cut a population of cells into blocks whose activity for `columns` images fits the cache (a GPU takes them whole)."""
     size = ACTIVITY_BYTES // (4 * max(1, columns)) if isinstance(like, np.ndarray) else cells
     return list(blocks(cells, max(256, size)))
+
+
+def cached_blocks(values: Array) -> list[slice]:
+    """Cut an array along its first axis into blocks that fit the cache (a GPU takes it whole)."""
+    size = ACTIVITY_BYTES // max(1, values[:1].nbytes) if isinstance(values, np.ndarray) else len(values)
+    return list(blocks(len(values), size))
+
+
+def row_blocks(rows: Array) -> list[slice]:
+    """Cut rows into blocks of which several arrays together fit a fast cache (a GPU takes them whole)."""
+    size = ROW_BYTES // max(1, rows[:1].nbytes) if isinstance(rows, np.ndarray) else len(rows)
+    return list(blocks(len(rows), size))
 
 
 def images_per_block(bytes_per_image: int, at_most: int = 256) -> int:

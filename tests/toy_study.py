@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from minicereb.attacks.settings import Attack
-from minicereb.experiments.configs import AttackedModel, CerebellumModel, Train
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import AttackedModel, Train
 from minicereb.experiments.runs import read_run
 from minicereb.experiments.studies.study import Study, carry_out
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from minicereb.attacks.ball import Ball
-from minicereb.attacks.search import Search
+from minicereb.attacks.search import Search, put_rows
 from minicereb.attacks.sources import Landscape
 from minicereb.backend import Array, xp_of
+from minicereb.lanes import row_blocks, run_lanes
 
 FIRST_STEP = 2.0  # η, as a multiple of ε
 MOMENTUM = 0.75  # a; 1 in the first step
@@ -53,16 +54,7 @@ def apgd(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
                 for array in (here, before, gradient, value, best, best_gradient, best_value, step, rises, best_before, halved)
             )
         a = MOMENTUM if number else 1.0
-        ahead = ball.ascent(gradient)
-        ahead *= step[:, None]
-        ahead += here
-        ball.project(ahead, out=ahead)
-        ahead *= a  # a z + (2 - 2a) x_k - (1 - a) x_{k-1}
-        if number:
-            ahead += (2 - 2 * a) * here
-            ahead -= (1 - a) * before
-            ball.project(ahead, out=ahead)
-        before, here = here, ahead
+        before, here = here, _moved(ball, gradient, step, here, before, a)
         if number < steps - 1:
             point, gradient = landscape.slope(here)
         else:
@@ -71,7 +63,7 @@ def apgd(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
         value = point.value
         better = value > best_value
         for kept, new in ((best, here), (best_gradient, gradient)):
-            xp.copyto(kept, new, where=better[:, None])
+            put_rows(kept, new, better)
         best_value = xp.where(better, value, best_value)
         since += 1
         if since == window:
@@ -83,3 +75,23 @@ def apgd(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
             best_before, rises = best_value, xp.zeros_like(rises)
             window, since = max(window - max(int(SHORTER * steps), 1), max(int(LEAST_WINDOW * steps), 1)), 0
     yield point
+
+
+def _moved(ball: Ball, gradient: Array, step: Array, here: Array, before: Array, a: float) -> Array:
+    """The next point: ``z`` is a step along the gradient, then ``a z + (2 - 2a) x_k - (1 - a) x_{k-1}``, in the ball."""
+    ahead = xp_of(here).empty_like(here)
+
+    def move(images: slice) -> None:
+        near, z = ball.of(images), ball.ascent(gradient[images])
+        z *= step[images, None]
+        z += here[images]
+        near.project(z, out=z)
+        if a < 1:
+            z *= a
+            z += (2 - 2 * a) * here[images]
+            z -= (1 - a) * before[images]
+            near.project(z, out=z)
+        ahead[images] = z
+
+    run_lanes(move, row_blocks(here))
+    return ahead

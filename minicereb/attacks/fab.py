@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minicereb.attacks.ball import Ball
 from minicereb.attacks.plane import least_move
-from minicereb.attacks.search import Search
+from minicereb.attacks.search import Search, put_rows
 from minicereb.attacks.sources import Landscape, Point
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.losses import margin
@@ -51,7 +51,7 @@ def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
         change = here - x
         size, wrong = ball.size(change), landscape.wrong(point)
         nearer = wrong & (size < least)
-        xp.copyto(nearest, here, where=nearer[:, None])
+        put_rows(nearest, here, nearer)
         least = xp.where(nearer, size, least)
         change *= BACKWARD
         change += x
@@ -61,7 +61,7 @@ def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
     point = landscape.look(xp.clip(x + FINAL_OVERSHOOT * move, 0, 1))
     yield point
     nearer = landscape.wrong(point) & (ball.size(point.x - x) < least)
-    xp.copyto(nearest, point.x, where=nearer[:, None])
+    put_rows(nearest, point.x, nearer)
     yield from _narrowed(landscape, ball, nearest)
 
 
@@ -96,7 +96,7 @@ def _narrowed(landscape: Landscape, ball: Ball, nearest: Array) -> Search:
         yield point
         wrong, value = landscape.wrong(point), margin(point.outputs, landscape.labels)[0]
         for kept, new in zip(nearest, point, strict=True):
-            xp.copyto(kept, new, where=wrong if new.ndim == 1 else wrong[:, None])
+            put_rows(kept, new, wrong)
         high, beyond = xp.where(wrong, share, high), xp.where(wrong, value, beyond)
         low, before = xp.where(wrong, low, share), xp.where(wrong, before, value)
     yield nearest

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import Any
 
+import numpy as np
+
 from minicereb.attacks.sources import Landscape, Point
 from minicereb.backend import Array, xp_of
 from minicereb.errors import MinicerebError
@@ -106,8 +108,16 @@ def _copy(point: Point) -> Point:
 
 def _put(kept: Point, point: Point, where: Array) -> None:
     """Overwrite the images chosen."""
-    xp = xp_of(where)
     for old, new in zip(kept, point, strict=True):
+        put_rows(old, new, where)
+
+
+def put_rows(old: Array, new: Array, where: Array) -> None:
+    """Write the rows of `new` that `where` (array of bool) has chosen over those of `old`."""
+    xp = xp_of(where)
+    if xp is np:  # a GPU would have to be waited for to know how many
+        old[where] = new[where]
+    else:
         xp.copyto(old, new, where=where if new.ndim == 1 else where[:, None])
 
 

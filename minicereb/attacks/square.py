@@ -8,7 +8,7 @@ import numpy as np
 
 from minicereb.attacks.ball import Ball, row_norms
 from minicereb.attacks.draws import Draws
-from minicereb.attacks.search import Search
+from minicereb.attacks.search import Search, put_rows
 from minicereb.attacks.sources import Landscape
 from minicereb.backend import Array, to_device, xp_of
 
@@ -52,7 +52,7 @@ def square(landscape: Landscape, ball: Ball, draws: Draws, queries: int, image_s
         window = window_at(query / queries, height, width, odd=ball.norm == "l2")
         point = landscape.look(propose(ball, draws, query, best, (height, width, channels), window))
         better = point.value > best_value
-        xp.copyto(best, point.x, where=better[:, None])
+        put_rows(best, point.x, better)
         best_value = xp.where(better, point.value, best_value)
     yield point
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-
 from minicereb.backend import Array, xp_of
-from minicereb.lanes import ACTIVITY_BYTES, blocks, run_lanes, scratch
+from minicereb.lanes import cached_blocks, run_lanes, scratch
 
 EPSILON = 1e-5
 
@@ -73,16 +71,28 @@ def batch_norm(v: Array, gamma: Array, beta: Array) -> tuple[Array, BatchNormCac
         out[part] *= factor
         out[part] += shift
 
-    run_lanes(normalise, _parts(rows))
+    run_lanes(normalise, cached_blocks(rows))
     return h, BatchNormCache(v, scale, deviation, mean, variance)
 
 
-def batch_norm_input_gradient(d_h: Array, cache: BatchNormCache) -> Array:
-    """Derivative of :func:`batch_norm` by `v`, through the batch's mean and variance too ``[M-BN-DX]``."""
+def batch_norm_input_gradient(
+    d_h: Array, cache: BatchNormCache, weights: tuple[Array, Array] | None = None, out: Array | None = None
+) -> Array:
+    """Derivative of :func:`batch_norm` by `v`, through the batch's mean and variance too ``[M-BN-DX]``.
+
+    Parameters
+    ----------
+    d_h : array, shape of `v`
+    cache : BatchNormCache
+    weights : tuple of array, optional
+        What :func:`batch_norm_weight_gradient` returns, where that is known already.
+    out : array, optional
+        Where to write; may be `d_h`.
+    """
     xp, rows, values = xp_of(d_h), _rows(d_h), _rows(cache.values)
-    d_gamma, d_beta = batch_norm_weight_gradient(d_h, cache)
+    d_gamma, d_beta = batch_norm_weight_gradient(d_h, cache) if weights is None else weights
     count = d_h.dtype.type(d_h.size // d_h.shape[-1])
-    d_v = xp.empty(d_h.shape, dtype=d_h.dtype)
+    d_v = xp.empty(d_h.shape, dtype=d_h.dtype) if out is None else out
     out, centre, factor = _rows(d_v), _along(cache.mean, rows), _along(cache.scale, rows)
     along, shift = _along(cache.scale * d_gamma / (cache.deviation * count), rows), _along(cache.scale * d_beta / count, rows)
 
@@ -93,7 +103,7 @@ def batch_norm_input_gradient(d_h: Array, cache: BatchNormCache) -> Array:
         xp.multiply(rows[part], factor, out=out[part])
         out[part] -= moved
 
-    run_lanes(give_back, _parts(rows))
+    run_lanes(give_back, cached_blocks(rows))
     return d_v
 
 
@@ -135,11 +145,6 @@ def _along(numbers: Array, rows: Array) -> Array:
     return xp_of(numbers).tile(numbers, rows.shape[1] // len(numbers))
 
 
-def _parts(rows: Array) -> list[slice]:
-    size = ACTIVITY_BYTES // (4 * rows.shape[1]) if isinstance(rows, np.ndarray) else len(rows)
-    return list(blocks(len(rows), size))
-
-
 def _fresh(slot: str, like: Array) -> Array:
     return scratch(slot, like.shape, like)
 
@@ -152,4 +157,4 @@ def _sum(rows: Array, channels: int, of: Callable[[slice], Array]) -> Array:
         block = of(part)
         return (xp.ones(len(block), dtype=block.dtype) @ block).reshape(-1, channels).sum(axis=0)
 
-    return xp.stack(run_lanes(add, _parts(rows))).sum(axis=0)
+    return xp.stack(run_lanes(add, cached_blocks(rows))).sum(axis=0)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from minicereb.backend import Array, xp_of
 from minicereb.errors import InputError
-from minicereb.lanes import ACTIVITY_BYTES, blocks, run_lanes
+from minicereb.lanes import cached_blocks, run_lanes
 
 
 def max_pool(x: Array, size: int) -> tuple[Array, Array]:
@@ -41,7 +39,7 @@ def max_pool(x: Array, size: int) -> tuple[Array, Array]:
             xp.maximum(winner[part], better * xp.uint8(number), out=winner[part])
             xp.maximum(h[part], pixel, out=h[part])
 
-    run_lanes(pool, _parts(x))
+    run_lanes(pool, cached_blocks(x))
     return h, winner
 
 
@@ -61,20 +59,15 @@ def max_pool_input_gradient(d_h: Array, winner: Array, size: int, sides: tuple[i
     array, shape (batch, height, width, channels)
     """
     xp = xp_of(d_h)
-    d_x = xp.zeros((len(d_h), *sides, d_h.shape[3]), dtype=d_h.dtype)
+    fresh = xp.zeros if sides[0] % size or sides[1] % size else xp.empty  # in the latter a square has every pixel
+    d_x = fresh((len(d_h), *sides, d_h.shape[3]), dtype=d_h.dtype)
 
     def give_back(part: slice) -> None:
         for number, pixel in enumerate(_places(d_x[part], size)):
             xp.multiply(d_h[part], winner[part] == number, out=pixel)
 
-    run_lanes(give_back, _parts(d_x))
+    run_lanes(give_back, cached_blocks(d_x))
     return d_x
-
-
-def _parts(x: Array) -> list[slice]:
-    """Blocks of images that fit the cache."""
-    size = ACTIVITY_BYTES // (4 * max(1, x[:1].size)) if isinstance(x, np.ndarray) else len(x)
-    return list(blocks(len(x), size))
 
 
 def _places(x: Array, size: int) -> Iterator[Array]:

@@ -70,6 +70,11 @@ def load(name: str, **options: Any) -> Dataset:
     raise InputError("dataset", name, f"{', '.join(_LOADERS)}, or a path to an .npz file or to {cifar10.FOLDER}")
 
 
+def in_layout_of_cifar10(name: str) -> bool:
+    """Whether a data set of this name is CIFAR-10 or a folder in the layout of its files."""
+    return name == "cifar10" or not (name in _LOADERS or name.lower().endswith(".npz"))
+
+
 def describe() -> list[Description]:
     """Return a row for each data set that has a name."""
     mnist, cifar = (store.download_of(name) for name in ("mnist", "cifar10"))

@@ -88,7 +88,7 @@ def attacked_model(config: AttackedModel, laboratory: Laboratory) -> Generator[s
 
 
 def _attack(model: Any, dataset: Dataset, config: AttackedModel, tally: Tally) -> Iterator[Tally]:
-    began, ids = time.monotonic(), np.arange(config.images, dtype=np.int64)
+    began, ids = time.monotonic(), np.arange(min(config.images, len(dataset.x_test)), dtype=np.int64)
     blocks = attack_images(model, config.attack, dataset.x_test, dataset.y_test, ids, image_shape=dataset.image_shape)
     for block in blocks:
         tally.add(block)

@@ -12,7 +12,8 @@ from minicereb.backend import Array, to_device
 from minicereb.calculus.dimension import FEWEST_IMAGES, participation_ratio
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import require
-from minicereb.experiments.configs import CerebellumModel, Data, Train
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.models.dimension import drawn_thresholds, granule_gram, normal_thresholds, with_equal_weights

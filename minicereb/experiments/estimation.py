@@ -12,7 +12,8 @@ from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.replicated import loss_named
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import require
-from minicereb.experiments.configs import NoisyModel, Train
+from minicereb.experiments.architectures import NoisyModel
+from minicereb.experiments.configs import Train
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.models import build_model

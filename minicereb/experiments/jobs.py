@@ -59,7 +59,7 @@ def jobs_of(plan: Iterable[Job]) -> dict[Job, tuple[Job, ...]]:
 
     def add(job: Job) -> None:
         if job not in jobs:
-            needed = () if isinstance(job, Train) else (*job.trainings, *getattr(job, "experiments", ()))
+            needed = _stands_on(job)
             for other in needed:
                 add(other)
             jobs[job] = needed
@@ -67,6 +67,12 @@ def jobs_of(plan: Iterable[Job]) -> dict[Job, tuple[Job, ...]]:
     for job in plan:
         add(job)
     return jobs
+
+
+def _stands_on(job: Job) -> tuple[Job, ...]:
+    if isinstance(job, Train):
+        return () if job.encoder is None else (job.encoder,)
+    return (*job.trainings, *getattr(job, "experiments", ()))
 
 
 def name_of(job: Job) -> str:

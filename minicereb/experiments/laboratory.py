@@ -45,8 +45,12 @@ class Laboratory:
         """Train, unless that is done already, yielding the progress in words."""
         if self.is_trained(config):
             return
-        with closing(run_training(config, self.dataset, self._folder(config))) as training:
+        encoder = None if config.encoder is None else self.run(config.encoder)
+        with closing(run_training(config, self.dataset, self._folder(config), encoder)) as training:
             for progress in training:
+                if progress.encoded is not None:
+                    yield f"encoding for {describe(config)}: {progress.encoded:,} images"
+                    continue
                 seen = progress.position.epoch + progress.position.seen / progress.images
                 yield f"training {describe(config)}: epoch {seen:.2f} of {config.epochs}"
 

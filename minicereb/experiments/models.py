@@ -13,7 +13,8 @@ from minicereb.calculus.noise import law_named
 from minicereb.calculus.replicated import loss_named
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
-from minicereb.experiments.configs import CerebellumModel, ConvolutionalModel, NoisyModel, PerceptronModel, Train
+from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, NoisyModel, PerceptronModel
+from minicereb.experiments.configs import Train
 from minicereb.lanes import blocks
 from minicereb.learning.backprop import Backpropagation, statistics_of
 from minicereb.learning.glr import GLR, estimator_named
@@ -25,6 +26,7 @@ from minicereb.models.cerebellum import Cerebellum, initial_cerebellum
 from minicereb.models.convolutional import initial_convolutional
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.noisy import NoisyNetwork, initial_noisy
+from minicereb.models.visual import VisualCerebellum, behind, encoder_of
 from minicereb.models.wiring import draw_wiring
 
 
@@ -56,20 +58,25 @@ def build_model(config: Train, dataset: Dataset) -> Any:
             dropout=model.dropout,
             normalisation=dataset.channel_statistics,
         )
+    encoder, shape = None, dataset.image_shape
+    if config.encoder is not None:
+        encoder, features = encoder_of(build_model(config.encoder, dataset))
+        shape = (features,)
     wiring = draw_wiring(
         model.wiring,
         model.cells,
-        dataset.image_shape,
+        shape,
         model.inputs_per_cell,
         config.seed,
         replacement=model.replacement,
         patch=model.patch,
     )
-    return initial_cerebellum(wiring, dataset.classes, config.seed)
+    cerebellum = initial_cerebellum(wiring, dataset.classes, config.seed)
+    return cerebellum if encoder is None else behind(encoder, cerebellum)
 
 
 def build_learner(config: Train, dataset: Dataset) -> Learner:
-    """Return the learning rule of a config at work on its untrained model."""
+    """Return the learning rule of a config at work on its untrained model; behind an encoder it learns from features."""
     total = total_steps(config, dataset)
     optimizer = make_optimizer(config.optimizer, config.learning_rate, None if config.schedule == "constant" else total)
     rule = build_rule(config, build_model(config, dataset), optimizer)
@@ -80,6 +87,7 @@ def build_rule(config: Train, model: Any, optimizer: Optimizer) -> Learner:
     """Return the learning rule of a config, without an adversary, at work on `model`."""
     settings = config.model
     if isinstance(settings, CerebellumModel):
+        model = model.cerebellum if isinstance(model, VisualCerebellum) else model
         moves = settings.ltd and settings.rule == "delta"  # in closed form the mean is found with the readout
         return DeltaRule(model, optimizer, config.batch_size, settings.ltd_decay if moves else None)
     if isinstance(settings, PerceptronModel):
@@ -122,7 +130,8 @@ def model_arrays(model: Any) -> dict[str, Array]:
         return model.parameters
     dense = [layer.parameters for layer in model.layers if hasattr(layer, "parameters")]
     learned = {f"{name}_{number}": array for number, layer in enumerate(dense) for name, array in layer.items()}
-    return learned | statistics_of(model)
+    learned |= statistics_of(model)
+    return learned | model_arrays(model.cerebellum) if isinstance(model, VisualCerebellum) else learned
 
 
 def exported_arrays(model: Any) -> dict[str, np.ndarray]:
@@ -131,7 +140,7 @@ def exported_arrays(model: Any) -> dict[str, np.ndarray]:
     A cerebellum's projection is a CSR matrix, cells × inputs, also when its wiring is full.
     """
     arrays = {name: to_numpy(array) for name, array in model_arrays(model).items()}
-    if isinstance(model, Cerebellum):
+    if isinstance(model, (Cerebellum, VisualCerebellum)):
         data, indices, indptr = model.wiring.csr()
         arrays |= {"projection_data": data, "projection_indices": indices, "projection_indptr": indptr}
         arrays["projection_shape"] = np.array([model.wiring.cells, model.wiring.width], dtype=np.int64)

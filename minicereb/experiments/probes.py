@@ -15,16 +15,20 @@ from minicereb.attacks.settings import Attack
 from minicereb.backend import to_device, wait_for_device
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
-from minicereb.experiments.configs import CerebellumModel, Train
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import Train
 from minicereb.experiments.evaluated import EvaluatedModel, certifier_of, gradient_of
+from minicereb.experiments.features import first_features
 from minicereb.experiments.models import build_learner, build_model
 from minicereb.lanes import one_blas_thread
 from minicereb.learning.least_squares import least_squares_readout
 from minicereb.learning.training import Position, Split, train
+from minicereb.models.visual import encoder_of
 
 PROBE_SECONDS = 0.5  # of learning, for each kind of training
 PROBE_IMAGES = 32  # attacked, for each kind of attack
 PROBE_CERTIFIED = 4
+PROBE_ENCODED = 2_000  # images that an encoder shows while learning from features is timed
 PROBE_CELLS = 1_000  # of the closed form, which takes the square of the cells for an image, and once their cube
 PROBE_STEPS = {"square": 40, "random": 10}  # in other searches 8
 
@@ -71,7 +75,8 @@ class Probes:
 
     def _training(self, config: Train) -> tuple[float | None, int, int]:
         """Seconds of an epoch, from as many batches as half a second holds, or of the closed form; bytes in memory, on disk."""
-        learner, split = build_learner(config, self.dataset), Split(self.dataset, config.validation, config.seed)
+        learner, split = build_learner(config, self.dataset), Split(self._seen(config), config.validation, config.seed)
+        images = len(Split(self.dataset, config.validation, config.seed).training)
         arrays = sum(array.nbytes for array in learner.arrays().values())
         wiring = getattr(learner.model, "wiring", None)
         fixed = 0 if wiring is None else wiring.weights.nbytes + getattr(wiring.inputs, "nbytes", 0)
@@ -79,7 +84,7 @@ class Probes:
         memory, disk = data + fixed + 2 * arrays, 3 * arrays
         if isinstance(config.model, CerebellumModel) and config.model.rule == "least-squares":
             cells = config.model.cells
-            return self._closed_form(config, len(split.training)), memory + 16 * cells * cells, disk
+            return self._closed_form(config, images), memory + 16 * cells * cells, disk
         began, first, last = 0.0, 0, 0
         for position, done in train(learner, split, 1, config.seed, Position(), {}, config.augment):
             wait_for_device()
@@ -89,17 +94,25 @@ class Probes:
             if time.perf_counter() - began > PROBE_SECONDS:
                 break
         took = time.perf_counter() - began
-        return (took * len(split.training) / (last - first) if last > first else None), memory, disk
+        return (took * images / (last - first) if last > first else None), memory, disk
+
+    def _seen(self, config: Train) -> Dataset:
+        """What a model learns from: the images, or a few as an encoder that has not learned sees them."""
+        if config.encoder is None:
+            return self.dataset
+        encoder, _ = encoder_of(build_model(config.encoder, self.dataset))
+        return first_features(encoder, self.dataset, PROBE_ENCODED)
 
     def _closed_form(self, config: Train, images: int) -> float:
         """Seconds for all images, from that of fewer cells with few images and with twice as many."""
         assert isinstance(config.model, CerebellumModel)
         cells = min(config.model.cells, PROBE_CELLS)
-        small = build_model(replace(config, model=replace(config.model, cells=cells)), self.dataset)
-        times, few = [], min(256, len(self.dataset.x_train) // 2)
+        small, data = build_model(replace(config, model=replace(config.model, cells=cells)), self.dataset), self._seen(config)
+        small = getattr(small, "cerebellum", small)
+        times, few = [], min(256, len(data.x_train) // 2)
         for batches in (1, 1, 2):  # the first time also fetches memory and code
             parts = [slice(n * few, (n + 1) * few) for n in range(batches)]
-            blocks = [(to_unit(to_device(self.dataset.x_train[p])), to_device(self.dataset.y_train[p])) for p in parts]
+            blocks = [(to_unit(to_device(data.x_train[p])), to_device(data.y_train[p])) for p in parts]
             times.append(_timed(partial(least_squares_readout, small, iter(blocks), centre=config.model.ltd)))
         larger, products = config.model.cells / cells, max(0.0, times[2] - times[1])
         return products / few * images * larger**2 + max(0.0, times[1] - products) * larger**3

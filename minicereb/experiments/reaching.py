@@ -13,7 +13,8 @@ import numpy as np
 from minicereb.backend import to_device
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import require
-from minicereb.experiments.configs import Model, NoisyModel, Train, describe
+from minicereb.experiments.architectures import Model, NoisyModel
+from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record, read_record
 from minicereb.experiments.models import build_learner

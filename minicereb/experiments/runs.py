@@ -22,11 +22,15 @@ from minicereb import __version__
 from minicereb.backend import Array, execution, to_numpy
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import DataError, MinicerebError, RunError
-from minicereb.experiments.configs import CerebellumModel, Train
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import Train
+from minicereb.experiments.features import features_of
 from minicereb.experiments.identity import config_hash, differences, from_json, to_json
 from minicereb.experiments.models import build_learner, build_model, model_arrays, solve
 from minicereb.files import atomic_write, folder_lock, read_json, read_npz, sha256_file, write_json, write_npz
 from minicereb.learning.training import EpochDone, Learner, Position, Split, accuracy, restore, train
+from minicereb.models.sequential import Sequential
+from minicereb.models.visual import behind, encoder_of
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 
@@ -43,12 +47,23 @@ class Progress(NamedTuple):
         Training images in an epoch.
     resumed : bool
         Whether this training was taken up from a checkpoint.
+    encoded : int or None
+        Before it begins, how many images the encoder has seen; None once there is learning.
     """
 
     position: Position
     done: EpochDone | None
     images: int
     resumed: bool
+    encoded: int | None = None
+
+
+class Encoder(NamedTuple):
+    """What a cerebellum sees the images through: the layers, the SHA-256 of their model, and the images themselves."""
+
+    layers: Sequential
+    sha256: str
+    images: Dataset
 
 
 @dataclass(frozen=True)
@@ -123,11 +138,22 @@ def load_model(run: Run, dataset: Dataset) -> Any:
     return model
 
 
-def run_training(config: Train, dataset: Dataset, folder: str | Path) -> Generator[Progress, None, None]:
+def run_training(
+    config: Train, dataset: Dataset, folder: str | Path, encoder: Run | None = None
+) -> Generator[Progress, None, None]:
     """Train into `folder`, from its last checkpoint if it has one; nothing is done if it is complete.
 
     Closing the generator (what Ctrl-C comes to) writes a checkpoint first. Whatever way a training ends, the same call takes
     it up again, and the model is the same bit by bit as without the interruption.
+
+    Parameters
+    ----------
+    config : Train
+    dataset : Dataset
+    folder : path
+    encoder : Run, optional
+        The complete run of ``config.encoder``, if there is one. Its features are computed once and kept in its folder; the model
+        that is trained holds the encoder's weights too.
 
     Raises
     ------
@@ -141,12 +167,35 @@ def run_training(config: Train, dataset: Dataset, folder: str | Path) -> Generat
     with folder_lock(folder):
         if not belongs(config, folder):
             write_json(folder / "config.json", {"config": to_json(config), "hash": config_hash(config)})
-        split = Split(dataset, config.validation, config.seed, config.choose_on)
+        through, seen = None, dataset
+        if config.encoder is not None:
+            through, seen = yield from _encoded(config.encoder, encoder, dataset, folder)
+        split = Split(seen, config.validation, config.seed, config.choose_on)
         if isinstance(config.model, CerebellumModel) and config.model.rule == "least-squares":
             began = time.monotonic()
-            _finish(config, split, solve(learner.model, split, config.model.ltd), Position(), folder, time.monotonic() - began)
+            model = solve(learner.model, split, config.model.ltd)
+            _finish(config, split, model, Position(), folder, time.monotonic() - began, through)
         else:
-            yield from _train(config, split, learner, folder)
+            yield from _train(config, split, learner, folder, through)
+
+
+def _encoded(
+    config: Train, run: Run | None, dataset: Dataset, folder: Path
+) -> Generator[Progress, None, tuple[Encoder, Dataset]]:
+    """The encoder, and the data set as it sees it; yields how far it is."""
+    if run is None or run.hash != config_hash(config):
+        what = "no run" if run is None else str(run.folder)
+        raise RunError(f"{folder} needs the run of its encoder, {config.model.description}; got {what}")
+    network, sha256 = load_model(run, dataset), run.manifest["model_sha256"]
+    before = _read_manifest(folder / "manifest.json").get("encoder_sha256", sha256)
+    if before != sha256:
+        raise RunError(f"{folder} was begun with another encoder than {run.folder} holds now; delete it to train from the start")
+    features = features_of(network, dataset, run.folder, sha256)
+    while True:
+        try:
+            yield Progress(Position(), None, len(dataset.x_train), False, next(features))
+        except StopIteration as finished:
+            return Encoder(encoder_of(network)[0], sha256, dataset), finished.value
 
 
 def belongs(config: Train, folder: Path) -> bool:
@@ -164,7 +213,9 @@ def belongs(config: Train, folder: Path) -> bool:
     return False
 
 
-def _train(config: Train, split: Split, learner: Learner, folder: Path) -> Generator[Progress, None, None]:
+def _train(
+    config: Train, split: Split, learner: Learner, folder: Path, through: Encoder | None
+) -> Generator[Progress, None, None]:
     position, seconds = Position(), 0.0
     best: dict[str, Array] = {}
     metrics: list[dict[str, Any]] = []
@@ -172,7 +223,7 @@ def _train(config: Train, split: Split, learner: Learner, folder: Path) -> Gener
     resumed = checkpoint.exists()
     if resumed:
         position, best, metrics, seconds = _resume(checkpoint, learner)
-    _write_manifest(folder, config, {"status": "training"})
+    _write_manifest(folder, config, {"status": "training"}, through)
     began = written = time.monotonic()
 
     def save() -> None:
@@ -193,26 +244,29 @@ def _train(config: Train, split: Split, learner: Learner, folder: Path) -> Gener
         raise
     if config.keep == "best":
         restore(learner.arrays(), {name: to_numpy(array) for name, array in best.items()})
-    _finish(config, split, learner.model, position, folder, seconds + time.monotonic() - began)
+    _finish(config, split, learner.model, position, folder, seconds + time.monotonic() - began, through)
     checkpoint.unlink(missing_ok=True)
 
 
-def _finish(config: Train, split: Split, model: Any, position: Position, folder: Path, seconds: float) -> None:
+def _finish(
+    config: Train, split: Split, model: Any, position: Position, folder: Path, seconds: float, through: Encoder | None
+) -> None:
     dataset = split.dataset
-    arrays = {name: to_numpy(array) for name, array in model_arrays(model).items()}
-    if hasattr(model, "wiring"):
-        arrays["wiring_sha256"] = np.array(model.wiring.sha256())
+    whole, images = (model, dataset) if through is None else (behind(through.layers, model), through.images)
+    arrays = {name: to_numpy(array) for name, array in model_arrays(whole).items()}
+    if hasattr(whole, "wiring"):
+        arrays["wiring_sha256"] = np.array(whole.wiring.sha256())
     write_npz(folder / "model.npz", arrays)
     held_out = len(split.validation) > 0
     result = {
-        "test_accuracy": accuracy(model, dataset.x_test, dataset.y_test),
+        "test_accuracy": accuracy(whole, images.x_test, images.y_test),
         "train_accuracy": accuracy(model, dataset.x_train, dataset.y_train, split.training),
         "validation_accuracy": accuracy(model, dataset.x_train, dataset.y_train, split.validation) if held_out else None,
         "epoch": position.best_epoch if config.keep == "best" else position.epoch,
         "seconds": round(seconds, 3),
     }
     extra = {"status": "complete", "result": result, "model_sha256": sha256_file(folder / "model.npz")}
-    _write_manifest(folder, config, extra)
+    _write_manifest(folder, config, extra, through)
 
 
 def _write_checkpoint(path: Path, learner: Any, position: Position, best: dict, metrics: list, seconds: float) -> None:
@@ -242,8 +296,9 @@ def _write_metrics(folder: Path, metrics: list[dict[str, Any]]) -> None:
         file.write("".join(json.dumps(record) + "\n" for record in metrics).encode())
 
 
-def _write_manifest(folder: Path, config: Train, extra: dict[str, Any]) -> None:
+def _write_manifest(folder: Path, config: Train, extra: dict[str, Any], through: Encoder | None) -> None:
     settings = execution()
+    extra = extra if through is None else {"encoder_sha256": through.sha256, **extra}
     write_json(
         folder / "manifest.json",
         {

@@ -9,19 +9,24 @@ import numpy as np
 
 from minicereb.calculus.activations import relu, relu_input_gradient
 from minicereb.calculus.losses import squared_error
-from minicereb.experiments.configs import CerebellumModel
+from minicereb.experiments.architectures import CerebellumModel
 from minicereb.explain.attacked import attack_steps, landscape_of
 from minicereb.explain.copies import Taken
 from minicereb.explain.differences import difference, moving
+from minicereb.explain.layers import there_and_back
 from minicereb.explain.steps import Derivative, Rows, Step, beside, products
 from minicereb.explain.subject import Place, Subject, chosen_cells, loss_step, update_step
 from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.visual import VisualCerebellum
 
 
 def learning(subject: Subject) -> Iterator[Step]:
     """Yield the steps of learning from the image."""
     settings = subject.config.model
     assert isinstance(settings, CerebellumModel)
+    if isinstance(subject.model, VisualCerebellum):
+        yield _features_step(subject)
+        subject = _behind(subject)
     taken = subject.step()
     drive, granule = _granule(subject.model, taken.x)
     mean = taken.after["ltd_mean"]
@@ -50,12 +55,36 @@ def learning(subject: Subject) -> Iterator[Step]:
 
 def attack(subject: Subject) -> Iterator[Step]:
     """Yield the steps of an attack on the image."""
-    drive, _ = _granule(subject.model, subject.x)
+    inner = _behind(subject)
+    drive, _ = _granule(inner.model, inner.x)
 
     def way_back(d_outputs: np.ndarray, pixels: list[int]) -> Iterator[Step]:
-        yield _back_step(subject, drive, d_outputs, pixels)
+        if inner is subject:
+            yield _back_step(subject, drive, d_outputs, pixels)
+        else:
+            yield from there_and_back(
+                subject, pixels[0], lambda walked: iter([_back_step(inner, drive, d_outputs, walked.units[-2:-1])])
+            )
 
     yield from attack_steps(subject, way_back, "M-DX")
+
+
+def _behind(subject: Subject) -> Subject:
+    """The cerebellum behind an encoder, with the features that it sees; one that sees the image itself as it is."""
+    if not isinstance(subject.model, VisualCerebellum):
+        return subject
+    features, _ = subject.model.encoder.forward(subject.x)
+    trained = subject.trained.cerebellum
+    return replace(subject, model=subject.model.cerebellum, trained=trained, x=features)
+
+
+def _features_step(subject: Subject) -> Step:
+    features, _ = subject.model.encoder.forward(subject.x)
+    words = (
+        f"The cerebellum's mossy fibres carry the features of an encoder that does not learn: {features.size:,} numbers, of "
+        f"which {int(np.count_nonzero(features)):,} are not 0; the largest is {features.max():.6g}. The attack goes through both."
+    )
+    return Step("The encoder", "M-CONV", words, {"x": subject.x.shape, "features": features.shape})
 
 
 def _granule(model: Cerebellum, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -43,6 +43,8 @@ def what_switches(model: Any, x: np.ndarray, place: tuple[int, ...]) -> str:
     for number, (layer, before, after) in enumerate(zip(model.layers, left, right, strict=True), 1):
         if isinstance(layer, ReLU):
             count, what = int((before != after).sum()), f"ReLU of layer {number} at v = 0"
+        elif isinstance(layer, Cerebellum):
+            count, what = int((before.active != after.active).sum()), "granule cells at v = 0"
         elif isinstance(layer, MaxPool):
             count, what = int((before[0] != after[0]).sum()), f"MaxPool of layer {number} with equal pixels"
         elif hasattr(layer, "activation") and layer.activation is not None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from minicereb.attacks.objectives import objective_named
 from minicereb.errors import require
-from minicereb.experiments.configs import ConvolutionalModel, PerceptronModel
+from minicereb.experiments.architectures import ConvolutionalModel, PerceptronModel
 from minicereb.explain.attacked import attack_steps, chosen_pixels
 from minicereb.explain.copies import Taken, in_float64
 from minicereb.explain.differences import difference, moving
@@ -21,6 +21,7 @@ from minicereb.explain.kinks import what_switches
 from minicereb.explain.steps import Derivative, Rows, Step, beside, products
 from minicereb.explain.subject import Place, Subject, loss_step, update_step
 from minicereb.learning.backprop import DESCENDED
+from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.convolutional import BatchNorm, BatchNormLearning, Convolution, Images, MaxPool
 from minicereb.models.layers import Dense
 from minicereb.models.sequential import Sequential
@@ -89,6 +90,8 @@ def _onward(layer: Any, value: np.ndarray, credit: np.ndarray, unit: int) -> int
         down, across = credit.shape[1:3]
         place = image, min(row // layer.size, down - 1), min(column // layer.size, across - 1), channel
         return int(np.ravel_multi_index(place, credit.shape))
+    if isinstance(layer, Cerebellum):
+        return int(np.abs(credit).argmax())
     if not isinstance(layer, Dense | Convolution):
         return unit  # each has its own
     alone = np.zeros_like(value)
@@ -135,19 +138,26 @@ def attack(subject: Subject) -> Iterator[Step]:
     _only_pixels(subject)
 
     def way_back(d_outputs: np.ndarray, pixels: list[int]) -> Iterator[Step]:
-        loss = objective_named(subject.shown.objective)
-        walked = walk(subject.model, subject.x, subject.labels, loss, lambda _: pixels[0])
-
-        def value(outputs: np.ndarray) -> float:
-            return float(loss(outputs, subject.labels)[0][0])
-
-        for block in _blocks(walked):
-            yield _forward_step(subject, walked, block)
-        for block in reversed(_blocks(walked)):
-            yield _backward_step(walked, block, _credit_checks(walked, block, value))
+        return there_and_back(subject, pixels[0])
 
     convolutional = any(isinstance(layer, Convolution) for layer in subject.model.layers)
     yield from attack_steps(subject, way_back, "M-CONV-DX" if convolutional else "M-BP")
+
+
+def there_and_back(subject: Subject, pixel: int, beyond: Callable[[Walk], Iterator[Step]] | None = None) -> Iterator[Step]:
+    """Yield the way of a pixel to the outputs, what lies `beyond` the layers told of here, and the way of the credit back."""
+    loss = objective_named(subject.shown.objective)
+    walked = walk(subject.model, subject.x, subject.labels, loss, lambda _: pixel)
+
+    def value(outputs: np.ndarray) -> float:
+        return float(loss(outputs, subject.labels)[0][0])
+
+    for block in _blocks(walked):
+        yield _forward_step(subject, walked, block)
+    if beyond is not None:
+        yield from beyond(walked)
+    for block in reversed(_blocks(walked)):
+        yield _backward_step(walked, block, _credit_checks(walked, block, value))
 
 
 def _only_pixels(subject: Subject) -> None:
@@ -157,7 +167,8 @@ def _only_pixels(subject: Subject) -> None:
 def _blocks(walked: Walk) -> list[range]:
     """Layers that are told of together: one with weights, and what follows up to the next."""
     starts = [number for number, layer in enumerate(walked.layers) if isinstance(layer, Dense | Convolution)]
-    return [range(start, end) for start, end in zip(starts, [*starts[1:], len(walked.layers)], strict=True)]
+    end = len(walked.layers) - isinstance(walked.layers[-1], Cerebellum)  # which has steps of its own
+    return [range(start, end) for start, end in zip(starts, [*starts[1:], end], strict=True)]
 
 
 def _called(layer: Any) -> str:

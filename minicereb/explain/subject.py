@@ -89,6 +89,8 @@ class Subject:
 
     def pixel(self, number: int) -> str:
         """Name a pixel: by its number and where it is."""
+        if self.x.size != self.dataset.inputs:  # a feature, not a pixel
+            return str(number)
         place = np.unravel_index(number, self.dataset.image_shape)
         return f"{number} ({', '.join(str(int(each)) for each in place)})" if len(place) > 1 else str(number)
 

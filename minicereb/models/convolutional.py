@@ -59,7 +59,7 @@ class Images:
 
     def input_gradient(self, d_images: Array, cache: None) -> Array:
         """Return the derivative by the rows, shape (batch, pixels)."""
-        return (d_images / self.deviation).reshape(len(d_images), -1)
+        return (d_images / self.deviation).reshape(len(d_images), math.prod(self.shape))
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Flat:
 
     def forward(self, x: Array) -> tuple[Array, tuple[int, ...]]:
         """Return the rows, shape (batch, height · width · channels)."""
-        return x.reshape(len(x), -1), x.shape[1:]
+        return x.reshape(len(x), math.prod(x.shape[1:])), x.shape[1:]
 
     def input_gradient(self, d_rows: Array, shape: tuple[int, ...]) -> Array:
         """Return the derivative by the images."""
@@ -188,8 +188,13 @@ class BatchNormLearning:
 
     def weight_gradient(self, d_h: Array, cache: BatchNormCache) -> dict[str, Array]:
         """Return the derivatives by gamma and beta."""
+        return self.gradients(d_h, cache, False)[0]
+
+    def gradients(self, d_h: Array, cache: BatchNormCache, by_input: bool) -> tuple[dict[str, Array], Array | None]:
+        """Return the derivatives by gamma and beta, and with `by_input` the one by v, in the place of `d_h`."""
         d_gamma, d_beta = batch_norm_weight_gradient(d_h, cache)
-        return {"gamma": d_gamma, "beta": d_beta}
+        d_v = batch_norm_input_gradient(d_h, cache, (d_gamma, d_beta), out=d_h) if by_input else None
+        return {"gamma": d_gamma, "beta": d_beta}, d_v
 
 
 @dataclass(frozen=True)

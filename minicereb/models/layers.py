@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from minicereb.backend import Array
+from minicereb.backend import Array, xp_of
 from minicereb.calculus.activations import relu, relu_input_gradient
 from minicereb.calculus.dense import dense, dense_input_gradient, dense_weight_gradient
+from minicereb.lanes import cached_blocks, run_lanes
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,3 +52,28 @@ class ReLU:
     def input_gradient(self, d_h: Array, active: Array) -> Array:
         """Return ``d_h`` where the unit was active, else 0."""
         return relu_input_gradient(d_h, active)
+
+    def while_learning(self, seed: int, number: int, *numbers: int) -> ReLU | ReLULearning:
+        """Return the layer that writes over what it is given, unless it is the first, whose input is not the network's own."""
+        return ReLULearning() if number > 0 else self
+
+
+@dataclass(frozen=True)
+class ReLULearning:
+    """Rectified linear units that write over what they are given, block by block: nobody else needs it while a network learns."""
+
+    def forward(self, v: Array) -> tuple[Array, Array]:
+        """Return `v`, in which ``max(v, 0)`` is now, and which units are active."""
+        active = xp_of(v).empty(v.shape, dtype=bool)
+
+        def rectify(part: slice) -> None:
+            xp_of(v).greater(v[part], 0, out=active[part])
+            relu(v[part], out=v[part])
+
+        run_lanes(rectify, cached_blocks(v))
+        return v, active
+
+    def input_gradient(self, d_h: Array, active: Array) -> Array:
+        """Return `d_h`, in which the derivative by v is now."""
+        run_lanes(lambda part: relu_input_gradient(d_h[part], active[part], out=d_h[part]), cached_blocks(d_h))
+        return d_h

@@ -40,6 +40,10 @@ class Sequential:
         first = next((index for index, layer in enumerate(self.layers) if hasattr(layer, "weight_gradient")), len(self.layers))
         for index in reversed(range(len(self.layers))):
             layer, cache = self.layers[index], caches[index]
+            if hasattr(layer, "gradients"):  # has both at once for less
+                found, d_output = layer.gradients(d_output, cache, index > first)
+                gradients.append(found)
+                continue
             gradients.append(layer.weight_gradient(d_output, cache) if hasattr(layer, "weight_gradient") else {})
             if index > first:
                 d_output = layer.input_gradient(d_output, cache)

@@ -18,6 +18,8 @@ from minicereb.robustness.network import PART_WEIGHTS, Affine, Network
 from minicereb.robustness.region import Region
 
 PART_NUMBERS = 1 << 18  # coefficients of a block of cells
+# Units of a layer behind convolutions, of which each takes two ways back through them; larger layers have intervals alone.
+TIGHTENED_BEHIND_CONVOLUTIONS = 128
 
 
 class Response(NamedTuple):
@@ -105,7 +107,9 @@ class Bounds:
                 at_x += affine.bias[:, None]
             reach = self.region.epsilon * affine.lengths()[:, None]
             low, high = xp.maximum(low, at_x - reach), xp.minimum(high, at_x + reach)
-        if self.crown and (number > 0 or isinstance(self.region, Encoded)):
+        convolutions = isinstance(self.region, Encoded)
+        few = not convolutions or self.network.hidden[number].affine.outputs <= TIGHTENED_BEHIND_CONVOLUTIONS
+        if self.crown and few and (number > 0 or convolutions):
             low, high = self._tighten(number, affine, low, high)
         return self._as_computed(unit, low, high, self.errors(affine, size))
 

@@ -34,7 +34,7 @@ def test_every_channel_is_centred_and_scaled(shape):
 def test_blocks_and_the_order_in_memory_change_nothing(monkeypatch, size):
     h, cache = batch_norm(V, GAMMA, BETA)
     expected = h, batch_norm_input_gradient(CREDIT, cache), *batch_norm_weight_gradient(CREDIT, cache)
-    monkeypatch.setattr("minicereb.calculus.batchnorm.ACTIVITY_BYTES", size)
+    monkeypatch.setattr("minicereb.lanes.ACTIVITY_BYTES", size)
     turned, credit = np.asfortranarray(V), np.asfortranarray(CREDIT)
     h, cache = batch_norm(turned, GAMMA, BETA)
     found = h, batch_norm_input_gradient(credit, cache), *batch_norm_weight_gradient(credit, cache)

@@ -80,6 +80,14 @@ def test_a_vgg_learns_from_a_folder_in_the_layout_of_cifar10():
     assert config["data"]["name"] == os.path.abspath("mine")
     attacked = json.loads(succeed("attack", report["run"], "--method", "fgsm", "--epsilon", "0.03", "--json").stdout)
     assert attacked["images"] == 10
+    behind = ("train", "cerebellum", "--dataset", "mine", "--encoder", report["run"], "--cells", "50", "--epochs", "1")
+    visual = json.loads(succeed(*behind, "--json").stdout)["run"]
+    assert "encoder            convolutional 1-1" in succeed("show", visual).stdout
+    attacked = json.loads(succeed("attack", visual, "--method", "fgsm", "--epsilon", "0.03", "--json").stdout)
+    assert attacked["images"] == 10
+    result = invoke("train", "cerebellum", "--dataset", "strokes", "--encoder", report["run"], "--cells", "50")
+    assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
+    assert "encoder: " in result.stderr
     os.truncate("mine/data_batch_2.bin", 3073)
     result = invoke("train", "vgg", *narrow)
     assert (result.exit_code, result.stdout) == (2, "")

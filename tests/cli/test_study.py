@@ -16,7 +16,8 @@ from minicereb import datasets
 from minicereb.cli import study as command
 from minicereb.cli.main import main
 from minicereb.cli.output import StatusLines, clock
-from minicereb.experiments.configs import AttackedModel, CerebellumModel
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import AttackedModel
 from minicereb.experiments.studies import study_named
 
 

@@ -5,7 +5,8 @@ import pytest
 from toy_study import study
 
 from minicereb import datasets
-from minicereb.experiments.configs import CerebellumModel, Data, PerceptronModel, Train
+from minicereb.experiments.architectures import CerebellumModel, PerceptronModel
+from minicereb.experiments.configs import Data, Train
 
 
 @pytest.fixture(scope="session")

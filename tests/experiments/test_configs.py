@@ -8,16 +8,8 @@ import pytest
 from minicereb.attacks.adversarial_training import Adversary
 from minicereb.attacks.settings import Attack
 from minicereb.errors import DataError, InputError
-from minicereb.experiments.configs import (
-    AttackedModel,
-    CerebellumModel,
-    ConvolutionalModel,
-    Data,
-    NoisyModel,
-    PerceptronModel,
-    Train,
-    describe,
-)
+from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, NoisyModel, PerceptronModel
+from minicereb.experiments.configs import AttackedModel, Data, Train, describe
 from minicereb.experiments.identity import config_hash, config_kind, differences, from_json, to_json
 from minicereb.files import canonical_json
 

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from minicereb.errors import InputError
+from minicereb.experiments.architectures import CerebellumModel, NoisyModel
 from minicereb.experiments.carrying_out import carry_out_experiment
-from minicereb.experiments.configs import CerebellumModel, Data, NoisyModel, Train
+from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.models import build_learner
 from minicereb.experiments.reaching import FastestAgain, TimeToAccuracy, evaluations_per_image, fastest

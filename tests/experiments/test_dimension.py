@@ -8,7 +8,8 @@ import pytest
 from minicereb import backend
 from minicereb.calculus.dimension import threshold_dimension
 from minicereb.errors import InputError
-from minicereb.experiments.configs import CerebellumModel, Data, Train
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.dimension import Dimension, dimension
 from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.identity import from_json, to_json

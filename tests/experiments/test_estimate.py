@@ -6,7 +6,8 @@ import pytest
 
 from minicereb.attacks.settings import Attack
 from minicereb.experiments import estimate
-from minicereb.experiments.configs import AttackedModel, CerebellumModel
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import AttackedModel
 from minicereb.experiments.estimate import estimates
 from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.gradient_sources import GradientSources

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from minicereb import datasets
-from minicereb.experiments.configs import Data, NoisyModel
+from minicereb.experiments.architectures import NoisyModel
+from minicereb.experiments.configs import Data
 from minicereb.experiments.identity import from_json
 from minicereb.experiments.runs import read_run
 from minicereb.experiments.studies import glr_tables

@@ -9,7 +9,8 @@ from minicereb.attacks.settings import Attack
 from minicereb.backend import to_device
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import InputError
-from minicereb.experiments.configs import Data, PerceptronModel, Train
+from minicereb.experiments.architectures import PerceptronModel
+from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.gradient_sizes import EDGES, GradientSizes, gradient_sizes
 from minicereb.models.layers import Dense
 from minicereb.models.sequential import Sequential

@@ -11,7 +11,8 @@ from toy_study import ATTACKS, TOY, assert_equal, assert_kept, command, plan, re
 
 from minicereb.errors import MinicerebError, RunError
 from minicereb.experiments import jobs, scaling
-from minicereb.experiments.configs import AttackedModel, CerebellumModel, Data
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import AttackedModel, Data
 from minicereb.experiments.estimate import estimates
 from minicereb.experiments.jobs import NotDone, do_job, is_done, jobs_of
 from minicereb.experiments.laboratory import Laboratory

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from minicereb.errors import DataError, InputError
+from minicereb.experiments.architectures import PerceptronModel
 from minicereb.experiments.carrying_out import carry_out_experiment
-from minicereb.experiments.configs import Data, PerceptronModel, Train
+from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.evaluated import EvaluatedModel, evaluation_folder
 from minicereb.experiments.identity import from_json, to_json
 from minicereb.experiments.laboratory import Laboratory

@@ -13,7 +13,8 @@ import pytest
 from minicereb import datasets
 from minicereb.errors import DataError, InputError, MinicerebError, RunError
 from minicereb.experiments import pretrained
-from minicereb.experiments.configs import CerebellumModel, Data, PerceptronModel, Train
+from minicereb.experiments.architectures import CerebellumModel, PerceptronModel
+from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.models import exported_arrays
 from minicereb.experiments.pretrained import add, fetch, found, models

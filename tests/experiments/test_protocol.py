@@ -4,21 +4,13 @@ import dataclasses
 
 import pytest
 
-from minicereb.experiments.configs import AttackedModel, CerebellumModel, Data
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import AttackedModel, Data
 from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.published import CEREBELLUM
 from minicereb.experiments.studies import paper_versus_code, sparsity
-from minicereb.experiments.studies.protocol import (
-    as_coded,
-    as_printed,
-    bracket_table,
-    examined,
-    grouped,
-    over_epsilon,
-    paper_table,
-    published,
-    with_interval,
-)
+from minicereb.experiments.studies.found import bracket_table, grouped, over_epsilon, paper_table, with_interval
+from minicereb.experiments.studies.protocol import as_coded, as_printed, examined, published
 
 DATA = Data("mnist", "0" * 64)
 SPARSE = CerebellumModel("random", 200_000, 4)

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from minicereb import datasets
 from minicereb.cli.main import main
 from minicereb.errors import DataError, InputError
-from minicereb.experiments.configs import CerebellumModel, Data, Train
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.foreign import _check_folder
 from minicereb.experiments.reports import report_on

@@ -10,7 +10,7 @@ import pytest
 from minicereb.attacks.adversarial_training import Adversary
 from minicereb.errors import DataError, MinicerebError, RunError
 from minicereb.experiments import runs
-from minicereb.experiments.configs import CerebellumModel
+from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.models import build_learner, exported_arrays
 from minicereb.experiments.runs import load_model, read_run, run_training
 from minicereb.files import folder_lock

@@ -1,16 +1,21 @@
 """Studies: complete at smoke scale, resumed where they stopped, their tables made of their records."""
 
+import dataclasses
 import itertools
 
+import numpy as np
 import pytest
 
 from minicereb import datasets
+from minicereb.datasets import cifar10
 from minicereb.errors import InputError
 from minicereb.experiments.carrying_out import EXPERIMENTS
-from minicereb.experiments.configs import Data
+from minicereb.experiments.configs import AttackedModel, Data
+from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.studies import SCALES, STUDIES, study_named
 from minicereb.experiments.studies.study import carry_out
 from minicereb.files import read_json
+from minicereb.randomness import generator
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +60,36 @@ def test_every_scale_names_its_data_and_plans_distinct_experiments(name, scale):
 def test_an_unknown_study_is_named():
     with pytest.raises(InputError, match="study: 'nothing'"):
         study_named("nothing")
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """A folder in the layout of CIFAR-10: of each class one colour, and noise."""
+    folder = tmp_path_factory.mktemp("photographs") / "cifar-10-batches-bin"
+    folder.mkdir()
+    rng = generator(0, "photographs")
+    colours = rng.integers(0, 200, (10, 3))
+    for name in cifar10.FILES:
+        labels = rng.integers(0, 10, 40)
+        pixels = colours[labels][:, :, None] + rng.integers(0, 56, (40, 3, 1024))
+        np.concatenate([labels[:, None], pixels.reshape(40, -1)], axis=1).astype(np.uint8).tofile(folder / name)
+    return datasets.load(str(folder))
+
+
+def test_on_photographs_the_ablation_sees_through_an_encoder_and_examines_it_as_well(photographs, tmp_path):
+    ablation = study_named("ablation")
+    plan = ablation.plan(Data(photographs.name, photographs.sha256), "smoke", (0,))
+    examined = {each.train for each in plan if isinstance(each, EvaluatedModel)}
+    (network,) = (train for train in examined if train.encoder is None)
+    assert len(examined) == 9
+    assert {train.encoder for train in examined} == {None, network}
+    some = {network, next(train for train in examined if train.batch_size == 10 and train.model.inputs_per_cell)}
+    chosen = [each for each in plan if set(each.trainings) <= some]
+    smaller = dataclasses.replace(ablation, plan=lambda data, scale, seeds: chosen)
+    list(carry_out(smaller, "smoke", (0,), photographs, tmp_path))
+    steps = {each.attack.step_size for each in plan if isinstance(each, AttackedModel) and each.attack.method == "pgd"}
+    assert steps == {0.01, 2.5 * 2 / 255 / 40, 2.5 * 8 / 255 / 40}
+    table = (tmp_path / "table.md").read_text()
+    assert "| PGD 8/255 (steps that fit) |" in table
+    assert "behind an encoder" in table
+    assert len(list(tmp_path.glob("runs/*/features-*.npy"))) == 2

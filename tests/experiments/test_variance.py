@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from minicereb.errors import InputError
-from minicereb.experiments.configs import Data, NoisyModel, PerceptronModel, Train
+from minicereb.experiments.architectures import NoisyModel, PerceptronModel
+from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.estimation import EstimatorVariance, batch, estimator_variance, summary
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.studies.study import short

@@ -14,7 +14,8 @@ from minicereb.attacks.settings import Attack
 from minicereb.calculus.replicated import loss_named
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError
-from minicereb.experiments.configs import CerebellumModel, ConvolutionalModel, Data, NoisyModel, PerceptronModel, Train
+from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, NoisyModel, PerceptronModel
+from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.models import build_learner, build_model, build_rule, model_arrays, solve, total_steps
 from minicereb.explain import Shown, explanation, means, pixel_number, reach
 from minicereb.explain.copies import in_float64, take_step
@@ -28,6 +29,7 @@ from minicereb.learning.optimizers import make_optimizer
 from minicereb.learning.training import Split
 from minicereb.models import cerebellum, layers
 from minicereb.models.noisy import NoisyNetwork
+from minicereb.models.visual import behind, encoder_of
 from minicereb.report.page import html
 
 DATA = Data("strokes", "0" * 64)
@@ -56,6 +58,9 @@ CASES = {
     "perceptron": config(PerceptronModel((30, 20), l2=1e-3, l1=1e-4), "momentum"),
     "linear, squared error": config(PerceptronModel((), loss="mse"), "sgd", 1e-3, adversary=Adversary(0.1, 0.05, 2)),
     "convolutional": config(ConvolutionalModel(((3,), (4, 4)), (8,), True, l2=1e-3), seed=3, schedule="cosine"),
+    "cerebellum, behind an encoder": config(
+        CerebellumModel("random", 300, 4), encoder=config(ConvolutionalModel(((3,),), (8,), True))
+    ),
     "convolutional, plain": config(ConvolutionalModel(((3,),), (), dropout=(0.0, 0.0)), "rmsprop"),
     **{f"noisy, {name}": config(noisy(name)) for name in estimators.ESTIMATORS if name != "backprop"},
     **{f"noisy, {name}, 0-1": config(noisy(name, "zero-one", True)) for name in ("flip", "exact")},
@@ -85,8 +90,12 @@ def learned(data):
                 models[case] = solve(build_model(settings, data), Split(data, 0.0, 0), ltd=True)
             else:
                 rule = build_learner(settings, data)
-                list(rule.learn(to_unit(data.x_train[:40]), data.y_train[:40]))
-                models[case] = rule.model
+                x, model = to_unit(data.x_train[:40]), rule.model
+                if settings.encoder is not None:  # as it was drawn
+                    encoder, _ = encoder_of(build_model(settings.encoder, data))
+                    x, model = encoder.forward(x)[0], behind(encoder, model)
+                list(rule.learn(x, data.y_train[:40]))
+                models[case] = model
         return models[case]
 
     return model_of
@@ -125,6 +134,8 @@ def test_the_update_shown_is_that_of_training_bit_for_bit(case, data, learned, t
     settings, x = CASES[case], to_unit(data.x_test[IMAGE : IMAGE + 1]).astype(np.float64)
     labels = data.y_test[IMAGE : IMAGE + 1]
     model, total = in_float64(learned(case)), total_steps(settings, data)
+    if settings.encoder is not None:
+        x, model = model.encoder.forward(x)[0], model.cerebellum
     before = {name: array.copy() for name, array in model_arrays(model).items()}
     rule = build_rule(
         settings,
@@ -135,7 +146,8 @@ def test_the_update_shown_is_that_of_training_bit_for_bit(case, data, learned, t
         rule = AdversarialTraining(rule, settings.adversary, settings.seed, total)
     list(rule.learn(x, labels))
     after = model_arrays(model)
-    taken = take_step(settings, data, in_float64(learned(case)), x, labels)
+    again = in_float64(learned(case))
+    taken = take_step(settings, data, again.cerebellum if settings.encoder is not None else again, x, labels)
     assert {name: array.tobytes() for name, array in taken.after.items()} == {
         name: array.tobytes() for name, array in after.items()
     }

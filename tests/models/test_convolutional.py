@@ -135,8 +135,7 @@ def test_every_device_computes_the_same(xp_device, dtype):
 @pytest.mark.parametrize("learning", [False, True])
 def test_threads_change_no_bit(monkeypatch, learning):
     monkeypatch.setattr("minicereb.calculus.convolution.POSITIONS", 50)
-    monkeypatch.setattr("minicereb.calculus.batchnorm.ACTIVITY_BYTES", 600)
-    monkeypatch.setattr("minicereb.calculus.pooling.ACTIVITY_BYTES", 600)
+    monkeypatch.setattr("minicereb.lanes.ACTIVITY_BYTES", 600)
     x, credit = images(9, dtype=np.float32)
     found = []
     for threads in (1, 2, 3):

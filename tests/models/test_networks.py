@@ -134,3 +134,17 @@ def test_the_seed_gives_the_weights_and_each_layer_has_its_own():
 def test_a_layer_without_units_is_refused():
     with pytest.raises(InputError, match="hidden: '20,0'"):
         initial_mlp(30, (20, 0), 3, 0)
+
+
+def test_while_learning_only_what_the_network_made_itself_is_written_over():
+    rng = generator(0, "written over")
+    x = rng.standard_normal((5, 4))
+    first, last = (Dense(rng.standard_normal((3, width)), rng.standard_normal(3)) for width in (4, 3))
+    model, before = Sequential((ReLU(), first, ReLU(), last)), x.copy()
+    bound, credit = model.while_learning(0, 0), rng.standard_normal((5, 3))
+    (outputs, caches), (bound_outputs, bound_caches) = model.forward(x), bound.forward(x)
+    np.testing.assert_array_equal(bound_outputs, outputs)
+    for one, other in zip(model.weight_gradients(credit, caches), bound.weight_gradients(credit, bound_caches), strict=True):
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
+    np.testing.assert_array_equal(x, before)

@@ -27,6 +27,7 @@ from minicereb.experiments.reports.parts import (
 from minicereb.experiments.runs import Run, read_run
 from minicereb.report.figures import svg
 from minicereb.report.page import Block, Command, Page, Picture, Section, Table, Text, Verdict
+from minicereb.report.words import strength
 from minicereb.robustness.catalogue import ATTACKS
 
 
@@ -82,7 +83,7 @@ def _bracket(record: Record) -> list[Block]:
 def _by_attack(record: Record) -> list[Block]:
     entries = record["epsilons"]
     names = list(entries[0]["by_attack"])
-    head = ("attack", *(f"ε = {entry['epsilon']:g}" for entry in entries))
+    head = ("attack", *(f"ε = {strength(entry['epsilon'])}" for entry in entries))
     alone = [name for name in names if name in ATTACKS and ATTACKS[name].alone]
     rows = [
         [f"{name}, alone" if name in alone else f"after {name}", *(percent(entry["by_attack"][name]) for entry in entries)]
@@ -114,7 +115,7 @@ def _checklist(record: Record) -> list[Block]:
             [line["name"], Verdict(line["verdict"]), "-" if line["value"] is None else f"{line['value']:.3f}", line["reason"]]
             for line in found.lines
         ]
-        blocks.append(Table((f"at ε = {found.epsilon:g}", "verdict", "value", "reason"), rows))
+        blocks.append(Table((f"at ε = {strength(found.epsilon)}", "verdict", "value", "reason"), rows))
     return blocks
 
 
@@ -155,7 +156,7 @@ def _settings(record: Record) -> list[Block]:
 
 
 def _command(folder: Path, record: Record, run: Run | None) -> list[Block]:
-    options = [part for entry in record["epsilons"] for part in ("--epsilon", f"{entry['epsilon']:g}")]
+    options = [part for entry in record["epsilons"] for part in ("--epsilon", repr(entry["epsilon"]))]
     options += ["--images", str(record["images"]), "--attacks", ",".join(record["epsilons"][0]["by_attack"])]
     options += ["--norm", record["norm"], "--seed", str(record["seed"])]
     certify = record.get("no_certificate") != "not asked for"

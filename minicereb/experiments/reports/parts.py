@@ -10,6 +10,7 @@ from minicereb.errors import DataError
 from minicereb.experiments.laboratory import Record
 from minicereb.files import read_json
 from minicereb.report.page import Block, Table, Text, Verdict
+from minicereb.report.words import strength
 from minicereb.robustness.masking import CHECKS
 
 VERDICTS = ("pass", "warn", "fail", "not tested")
@@ -57,7 +58,7 @@ def checklists(found: Sequence[Checked]) -> list[Block]:
     verdicts = {name: [line["verdict"] for each in found for line in each.lines if line["name"] == name] for name in CHECKS}
     summary = [[name, *(str(given.count(verdict)) for verdict in VERDICTS)] for name, given in verdicts.items() if given]
     told = [
-        [each.model, f"{each.epsilon:g}", line["name"], Verdict(line["verdict"]), line["reason"]]
+        [each.model, strength(each.epsilon), line["name"], Verdict(line["verdict"]), line["reason"]]
         for verdict in ("fail", "warn")
         for each in found
         for line in each.lines
@@ -73,7 +74,7 @@ def brackets(record: Record) -> Table:
     """Return what an evaluation says at every ε."""
     head = ("ε", "attacked, in % (95% interval)", "certified, in % (95% interval)", "images")
     rows = [
-        [f"{e['epsilon']:g}", *(with_interval(e[side], e[f"{side}_interval"]) for side in ("attacked", "certified"))]
+        [strength(e["epsilon"]), *(with_interval(e[side], e[f"{side}_interval"]) for side in ("attacked", "certified"))]
         for e in record["epsilons"]
     ]
     return Table(head, [[*row, f"{record['images']:,}"] for row in rows])

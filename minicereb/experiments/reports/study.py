@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from minicereb.errors import DataError
-from minicereb.experiments.configs import CerebellumModel, Experiment, Train, describe
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import Experiment, Train, describe
 from minicereb.experiments.identity import from_json
 from minicereb.experiments.laboratory import Record, run_named
 from minicereb.experiments.reports.evaluation import accuracy_picture
@@ -23,6 +24,7 @@ from minicereb.experiments.studies import STUDIES, Study
 from minicereb.files import read_json
 from minicereb.report.page import REPORT, Block, Command, Page, Picture, Section, Table, Text
 from minicereb.report.pipes import read_blocks
+from minicereb.report.words import strength
 from minicereb.statistics import proportion_interval
 
 STUDY = "study.json"
@@ -102,7 +104,7 @@ def _accuracies(experiment: Experiment, kind: str, record: Record) -> Iterator[A
     if kind == "EvaluatedModel":
         for entry in record["epsilons"]:
             for side in ("attacked", "certified"):
-                what = f"{side}, {record['answer'].upper()}, ε = {entry['epsilon']:g}"
+                what = f"{side}, {record['answer'].upper()}, ε = {strength(entry['epsilon'])}"
                 yield models[0], what, entry[side], entry[f"{side}_interval"], record["images"]
     elif kind == "TransferredAttack":
         way = f", by way of {experiment.trainings[1].model.description}"
@@ -116,7 +118,7 @@ def _accuracies(experiment: Experiment, kind: str, record: Record) -> Iterator[A
             for model, share in zip(models, shares, strict=True):
                 yield model, f"on images attacked against {source}", share, list(proportion_interval(round(share * n), n)), n
     elif "robust_interval" in record:
-        what = f"{record['method']}, {record['objective']}, ε = {record['epsilon']:g}"
+        what = f"{record['method']}, {record['objective']}, ε = {strength(record['epsilon'])}"
         answers = "LAP, " if kind == "AttackedAverage" else ""
         yield models[0], answers + what, record["robust_accuracy"], record["robust_interval"], record["images"]
 

@@ -6,33 +6,41 @@ from itertools import product
 from pathlib import Path
 
 from minicereb.attacks.settings import Attack
-from minicereb.experiments.configs import CerebellumModel, Data, Experiment, Train, describe
+from minicereb.datasets.registry import in_layout_of_cifar10
+from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel
+from minicereb.experiments.configs import Data, Experiment, Train, describe
 from minicereb.experiments.moved import MovedOutputs
 from minicereb.experiments.studies.comparisons import comparison_table
+from minicereb.experiments.studies.found import OVER_EPSILON, bracket_table, draw_over_epsilon, grouped, markdown, paper_table
 from minicereb.experiments.studies.protocol import (
     EVALUATED,
     EXPECTED,
-    OVER_EPSILON,
     as_coded,
     as_printed,
-    bracket_table,
     compared,
-    draw_over_epsilon,
     examined,
-    grouped,
-    markdown,
-    paper_table,
     published,
+    strengths,
+    tuned_step,
 )
 from minicereb.experiments.studies.study import Results, Study
+from minicereb.models.convolutional import vgg11
+from minicereb.report.words import strength
 from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
 
-LOOKED_AT = 0.1  # the ε of the table of moved outputs
 # Per scale: cells in full and random wiring (as many synapses), ways of learning with their epochs.
 SIZES = {
     "smoke": (100, 500, ((as_coded, 1), (as_printed, 1))),
     "course": (597, 20_000, ((as_coded, 1), (as_printed, 3))),
     "paper": (5_970, 200_000, ((as_printed, 10),)),
+}
+# On colour photographs: cells in full wiring, for which an encoder's features are more than a digit's pixels.
+FULL_BEHIND_ENCODER = {"smoke": 50, "course": 460, "paper": 1_166}
+# Their encoder, the VGG-11 of the paper's code: factor of its width, shares silenced, epochs.
+ENCODER: dict[str, tuple[float, tuple[float, float], int]] = {
+    "smoke": (0.02, (0.0, 0.0), 1),
+    "course": (0.25, (0.0, 0.2), 20),
+    "paper": (1.0, (0.25, 0.5), 60),
 }
 
 
@@ -42,23 +50,41 @@ def models(full: int, random: int) -> list[CerebellumModel]:
     return [CerebellumModel(*size, ltd=ltd) for size, ltd in product(sizes, (False, True))]
 
 
+def encoder(data: Data, scale: str, seed: int) -> Train | None:
+    """Return the training of the network through whose convolutions the models see colour photographs; none for digits."""
+    if not in_layout_of_cifar10(data.name):
+        return None
+    width, dropout, epochs = ENCODER[scale]
+    model = ConvolutionalModel(*vgg11(width), True, dropout, 5e-4)
+    return Train(model, data, 128, epochs, 0.05, "momentum", seed=seed, schedule="cosine", augment=True)
+
+
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """The four models, learned as the authors' code does it and as the paper prints it, each compared with the base network."""
+    """The four models, learned as the authors' code does it and as the paper prints it, each compared with the base network.
+
+    On colour photographs they see through an encoder, which is examined as a network of its own as well.
+    """
     full, random, ways = SIZES[scale]
+    encoders = {seed: encoder(data, scale, seed) for seed in seeds}
+    if any(encoders.values()):
+        full = FULL_BEHIND_ENCODER[scale]
     experiments: list[Experiment] = []
     for way, epochs in ways:
-        trains = [way(model, data, epochs, seed) for model, seed in product(models(full, random), seeds)]
+        trains = [way(model, data, epochs, seed, encoders[seed]) for model, seed in product(models(full, random), seeds)]
+        trains += [each for each in encoders.values() if each is not None]
         for train in trains:
             experiments += examined(train, scale, train.seed)
-            experiments += [
-                MovedOutputs(train, _attack(objective, train.seed), EVALUATED[scale]) for objective in ("mse", "margin")
-            ]
+            experiments += [MovedOutputs(train, _attack(objective, train), EVALUATED[scale]) for objective in ("mse", "margin")]
         experiments += compared(trains, scale)
-    return experiments
+    return list(dict.fromkeys(experiments))
 
 
-def _attack(objective: str, seed: int) -> Attack:
-    return Attack("pgd", objective, LOOKED_AT, steps=PAPER_STEPS, step_size=PAPER_STEP, seed=seed, keep="last")
+def _attack(objective: str, train: Train) -> Attack:
+    """The attack whose outputs are looked at: on digits the paper's at the smaller ε, on photographs at the larger."""
+    strong = strengths(train.data)
+    epsilon = strong.paper[strong.tuned]
+    step = tuned_step(epsilon) if strong.tuned else PAPER_STEP
+    return Attack("pgd", objective, epsilon, steps=PAPER_STEPS, step_size=step, seed=train.seed, keep="last")
 
 
 def table(results: Results) -> str:
@@ -71,7 +97,7 @@ def table(results: Results) -> str:
 def _moved(results: Results, names: list[str]) -> list[str]:
     """The second table: which outputs the attacks moved."""
     head = ["model", "ascending", "still right", "true output", "largest other", "true output rose", "its part of the rise"]
-    rows = []
+    rows, attack = [], next(config.attack for config, _ in results if isinstance(config, MovedOutputs))
     for name, objective in product(names, ("mse", "margin")):
         found = [
             record
@@ -89,9 +115,9 @@ def _moved(results: Results, names: list[str]) -> list[str]:
     return [
         *markdown(head, rows),
         "",
-        f"Means over the images that are right as they are, ε = {LOOKED_AT:g}, {PAPER_STEPS} steps of {PAPER_STEP:g}, last "
-        "iterate. True output rose: share of the images, in %. Its part of the rise: how much of the squared error that the "
-        "attack added is (ŷ - 1)² of the true output, in %.",
+        f"Means over the images that are right as they are, ε = {strength(attack.epsilon)}, {attack.steps} steps of "
+        f"{attack.step_size:.3g}, last iterate. True output rose: share of the images, in %. Its part of the "
+        "rise: how much of the squared error that the attack added is (ŷ - 1)² of the true output, in %.",
     ]
 
 
@@ -106,7 +132,8 @@ def _mean(records: list[dict], key: str, when: str) -> float:
 def _short(train: Train) -> str:
     """What the paper calls a model of the ablation."""
     model = train.model
-    assert isinstance(model, CerebellumModel)
+    if not isinstance(model, CerebellumModel):
+        return "VGG-11"
     return {
         ("full", False): "base",
         ("full", True): "base + LTD",
@@ -117,10 +144,11 @@ def _short(train: Train) -> str:
 
 def figures(results: Results, out: Path) -> None:
     """Draw for each way of learning what PGD on the squared error says of the four models, and what is left of them."""
-    found = grouped(results, lambda train: f"{_short(train)}, batch {train.batch_size}")
-    for batch in sorted({each.train.batch_size for each in found}):
-        group = [each for each in found if each.train.batch_size == batch]
-        draw_over_epsilon(group, out / f"ablation-batch-{batch}.png")
+    cerebella = grouped(results, lambda train: f"{_short(train)}, batch {train.batch_size}")
+    networks = [each for each in cerebella if not isinstance(each.train.model, CerebellumModel)]
+    for batch in sorted({each.train.batch_size for each in cerebella if each not in networks}):
+        group = [each for each in cerebella if each.train.batch_size == batch and each not in networks]
+        draw_over_epsilon([*group, *networks], out / f"ablation-batch-{batch}.png")
 
 
 ABLATION = Study(

@@ -5,34 +5,27 @@ from __future__ import annotations
 from itertools import product
 from pathlib import Path
 
-from minicereb.experiments.configs import CerebellumModel, Data, Experiment, PerceptronModel, Train
+from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, PerceptronModel
+from minicereb.experiments.configs import Data, Experiment, Train
 from minicereb.experiments.studies.comparisons import comparison_table
-from minicereb.experiments.studies.protocol import (
-    EXPECTED,
-    OVER_EPSILON,
-    as_printed,
-    bracket_table,
-    compared,
-    draw_over_epsilon,
-    examined,
-    grouped,
-    paper_table,
-    published,
-)
+from minicereb.experiments.studies.found import OVER_EPSILON, bracket_table, draw_over_epsilon, grouped, paper_table
+from minicereb.experiments.studies.protocol import EXPECTED, as_printed, compared, examined, published
 from minicereb.experiments.studies.study import Results, Study
 
-# Per scale: cells in full and random wiring, hidden units of the deep perceptron (about as many weights), epochs.
+# Per scale: cells in full and random wiring, hidden units of the deep perceptron (about as many weights), epochs, and of the
+# convolutional network the outputs of its convolutions and its hidden units.
 SIZES = {
-    "smoke": (100, 500, (40, 40, 40), 1),
-    "course": (597, 20_000, (300, 300, 300, 200), 3),
-    "paper": (5_970, 200_000, (1_200, 1_200, 1_200, 700), 10),
+    "smoke": (100, 500, (40, 40, 40), 1, (4,), 20),
+    "course": (597, 20_000, (300, 300, 300, 200), 3, (32, 64), 128),
+    "paper": (5_970, 200_000, (1_200, 1_200, 1_200, 700), 10, (32, 64), 128),
 }
-RATE, BATCH = 1e-3, 32
+RATE, BATCH, BATCH_OF_CONVOLUTIONS = 1e-3, 32, 64
 
 
 def models(data: Data, scale: str, seed: int) -> dict[str, Train]:
-    """The networks by name: one layer that learns, all layers of the same network, the same with another loss, and a deep one."""
-    full, random, deep, epochs = SIZES[scale]
+    """The networks by name: one layer that learns, all layers of the same network, the same with another loss, and deep ones."""
+    full, random, deep, epochs, outputs, units = SIZES[scale]
+    convolutional = ConvolutionalModel((outputs,), (units,))
 
     def perceptron(hidden: tuple[int, ...], loss: str) -> Train:
         return Train(PerceptronModel(hidden, loss=loss), data, BATCH, epochs, RATE, "adam", seed=seed)
@@ -42,7 +35,10 @@ def models(data: Data, scale: str, seed: int) -> dict[str, Train]:
         f"{random:,} cells, k = 4, LTD, readout learns": as_printed(CerebellumModel("random", random, 4), data, epochs, seed),
         f"perceptron {full:,}, all learns, squared error": perceptron((full,), "mse"),
         f"perceptron {full:,}, all learns, cross-entropy": perceptron((full,), "cross-entropy"),
-        f"perceptron {'-'.join(f'{units:,}' for units in deep)}, cross-entropy": perceptron(deep, "cross-entropy"),
+        f"perceptron {'-'.join(f'{size:,}' for size in deep)}, cross-entropy": perceptron(deep, "cross-entropy"),
+        f"convolutions {'-'.join(map(str, outputs))}, {units} units, cross-entropy": Train(
+            convolutional, data, BATCH_OF_CONVOLUTIONS, epochs, RATE, "adam", seed=seed
+        ),
     }
 
 

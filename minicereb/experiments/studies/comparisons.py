@@ -9,8 +9,9 @@ from minicereb.experiments.configs import describe
 from minicereb.experiments.identity import differences
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.paired import PairedComparison
-from minicereb.experiments.studies.protocol import markdown
+from minicereb.experiments.studies.found import markdown
 from minicereb.experiments.studies.study import Results
+from minicereb.report.words import strength
 from minicereb.statistics import holm
 
 SIDES = ("attacked", "certified")
@@ -34,7 +35,7 @@ def rows_of(results: Results, sides: Sequence[str] = ("attacked",)) -> list[Row]
             rows.append(Row(config, "-", "clean", record["clean"]))
             for entry in record["epsilons"]:
                 found = ((side, entry[side]) for side in sides)
-                rows += [Row(config, f"{entry['epsilon']:g}", side, each) for side, each in found if each is not None]
+                rows += [Row(config, strength(entry["epsilon"]), side, each) for side, each in found if each is not None]
     return rows
 
 

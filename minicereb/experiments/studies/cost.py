@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicereb.experiments.configs import Data, NoisyModel, Train
+from minicereb.experiments.architectures import NoisyModel
+from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.reaching import FastestAgain, TimeToAccuracy, fastest
 from minicereb.experiments.studies.study import Results, Study, short

@@ -5,8 +5,9 @@ from __future__ import annotations
 from itertools import product
 
 from minicereb.attacks.settings import Attack
+from minicereb.experiments.architectures import NoisyModel
 from minicereb.experiments.averaged import AttackedAverage
-from minicereb.experiments.configs import AttackedModel, Data, Experiment, NoisyModel, Train, describe
+from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train, describe
 from minicereb.experiments.gradient_sources import GradientSources
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.studies.study import Results, Study

@@ -8,7 +8,8 @@ from math import sqrt
 from typing import NamedTuple
 
 from minicereb.attacks.settings import Attack
-from minicereb.experiments.configs import Data, Model, NoisyModel, PerceptronModel, Train
+from minicereb.experiments.architectures import Model, NoisyModel, PerceptronModel
+from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.published import GLR_TABLE_1, GLR_TABLE_2, Transferred
 from minicereb.experiments.studies.glr_figures import figures

@@ -6,8 +6,9 @@ from itertools import product
 from math import sqrt
 
 from minicereb.attacks.settings import Attack
+from minicereb.experiments.architectures import NoisyModel
 from minicereb.experiments.averaged import AttackedAverage
-from minicereb.experiments.configs import AttackedModel, Data, Experiment, NoisyModel, Train
+from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train
 from minicereb.experiments.studies import glr_tables
 from minicereb.experiments.studies.glr_tables import name_of
 from minicereb.experiments.studies.study import Results, Study

@@ -5,20 +5,11 @@ from __future__ import annotations
 from itertools import product
 from pathlib import Path
 
-from minicereb.experiments.configs import CerebellumModel, Data, Experiment, Train
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import Data, Experiment, Train
 from minicereb.experiments.studies.comparisons import comparison_table
-from minicereb.experiments.studies.protocol import (
-    EXPECTED,
-    OVER_EPSILON,
-    as_printed,
-    bracket_table,
-    compared,
-    draw_over_epsilon,
-    examined,
-    grouped,
-    paper_table,
-    published,
-)
+from minicereb.experiments.studies.found import OVER_EPSILON, bracket_table, draw_over_epsilon, grouped, paper_table
+from minicereb.experiments.studies.protocol import EXPECTED, as_printed, compared, examined, published
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.experiments.studies.width import CELLS, EPOCHS
 

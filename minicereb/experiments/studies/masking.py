@@ -9,11 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from minicereb.attacks.settings import Attack
-from minicereb.experiments.configs import AttackedModel, CerebellumModel, Data, Experiment, Train, describe
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train, describe
 from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.gradient_sizes import GradientSizes
 from minicereb.experiments.laboratory import Record
-from minicereb.experiments.studies.protocol import as_coded, as_printed, markdown
+from minicereb.experiments.studies.found import markdown
+from minicereb.experiments.studies.protocol import as_coded, as_printed
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.report.figures import curves, save_figure
 from minicereb.robustness.catalogue import ALL, PAPER_STEP, PAPER_STEPS, TUNED_STEPS

@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import product
 
 from minicereb.attacks.settings import Attack
-from minicereb.experiments.configs import AttackedModel, CerebellumModel, Data, Train, describe
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import AttackedModel, Data, Train, describe
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.studies.study import Study
 from minicereb.statistics import proportion_interval

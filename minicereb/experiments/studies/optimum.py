@@ -11,19 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from minicereb.calculus.dimension import threshold_dimension
-from minicereb.experiments.configs import CerebellumModel, Data, Experiment, Train
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import Data, Experiment, Train
 from minicereb.experiments.dimension import Dimension
 from minicereb.experiments.studies.comparisons import comparison_table, rows_of
-from minicereb.experiments.studies.protocol import (
-    EXPECTED,
-    Found,
-    as_printed,
-    compared,
-    evaluated,
-    grouped,
-    markdown,
-    with_interval,
-)
+from minicereb.experiments.studies.found import Found, grouped, markdown, with_interval
+from minicereb.experiments.studies.protocol import EXPECTED, as_printed, compared, evaluated
 from minicereb.experiments.studies.sparsity import NATURAL, inputs_of, models
 from minicereb.experiments.studies.sparsity import SIZES as TRAININGS
 from minicereb.experiments.studies.study import Results, Study, short

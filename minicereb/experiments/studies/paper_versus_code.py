@@ -6,22 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from minicereb.attacks.settings import Attack
-from minicereb.experiments.configs import AttackedModel, CerebellumModel, Data, Experiment, Train
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train
 from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.published import Logged
-from minicereb.experiments.studies.protocol import (
-    ATTACKED,
-    EXPECTED,
-    Found,
-    as_coded,
-    as_printed,
-    evaluated,
-    grouped,
-    markdown,
-    or_dash,
-    published,
-    with_interval,
-)
+from minicereb.experiments.studies.found import Found, grouped, markdown, or_dash, with_interval
+from minicereb.experiments.studies.protocol import ATTACKED, EXPECTED, as_coded, as_printed, evaluated, published
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
 

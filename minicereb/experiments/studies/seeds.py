@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicereb.experiments.configs import CerebellumModel, Data, Experiment, Train
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import Data, Experiment, Train
 from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.paired import PairedComparison
-from minicereb.experiments.studies.protocol import as_printed, evaluated, markdown
+from minicereb.experiments.studies.found import markdown
+from minicereb.experiments.studies.protocol import as_printed, evaluated
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.report.figures import curves, save_figure
 from minicereb.statistics import detectable_difference, holm, mean_interval, standard_deviation

@@ -7,24 +7,21 @@ from pathlib import Path
 
 import numpy as np
 
-from minicereb.experiments.configs import CerebellumModel, Data, Experiment, Train
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import Data, Experiment, Train
 from minicereb.experiments.studies.comparisons import comparison_table
-from minicereb.experiments.studies.protocol import (
-    EXPECTED,
+from minicereb.experiments.studies.found import (
     OVER_EPSILON,
     Found,
-    as_printed,
     bracket_table,
-    compared,
     draw_over_epsilon,
-    examined,
     grouped,
     over_epsilon,
     paper_table,
-    published,
     share_of,
     under_mse_over_epsilon,
 )
+from minicereb.experiments.studies.protocol import EXPECTED, as_printed, compared, examined, published
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.report.figures import curves, save_figure
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicereb.experiments.configs import Data, NoisyModel, Train
+from minicereb.experiments.architectures import NoisyModel
+from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.estimation import EstimatorVariance
 from minicereb.experiments.studies.study import Results, Study, short
 from minicereb.report.figures import points, save_figure
