@@ -19,6 +19,7 @@ from minicereb.cli.models import models
 from minicereb.cli.report import report
 from minicereb.cli.show import show
 from minicereb.cli.study import study
+from minicereb.cli.task import task
 from minicereb.cli.train import train
 from minicereb.errors import MinicerebError
 
@@ -63,5 +64,5 @@ def main() -> None:
     """Biological learning and its adversarial robustness, from scratch."""
 
 
-for command in (demo, train, attack, evaluate, explain, show, report, study, bench, export, models, data, doctor):
+for command in (demo, train, attack, evaluate, explain, show, report, study, task, bench, export, models, data, doctor):
     main.add_command(command)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from minicereb.calculus.motor_equations import MOTOR
+
 
 class Equation(NamedTuple):
     """One line of the table."""
@@ -341,6 +343,7 @@ EQUATIONS = (
         "definition of the mean",
     ),
     Equation("M-PENALTY", "L + ½ λ₂ Σθ² + λ₁ Σ|θ|", "θ weights, biases apart", "ridge and lasso"),
+    *(Equation(*line) for line in MOTOR),
 )
 
 

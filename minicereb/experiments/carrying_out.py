@@ -9,6 +9,7 @@ from typing import Any
 from minicereb.experiments import (
     attacks,
     averaged,
+    conditioning,
     dimension,
     estimation,
     evaluated,
@@ -28,6 +29,7 @@ from minicereb.experiments.laboratory import Laboratory, Record, read_record, wr
 EXPERIMENTS: dict[type, Callable[[Any, Laboratory], Generator[str, None, Record]]] = {
     AttackedModel: attacks.attacked_model,
     averaged.AttackedAverage: averaged.attacked_average,
+    conditioning.Conditioning: conditioning.conditioning,
     dimension.Dimension: dimension.dimension,
     evaluated.EvaluatedModel: evaluated.evaluated_model,
     gradient_sizes.GradientSizes: gradient_sizes.gradient_sizes,

@@ -1,0 +1,16 @@
+"""``minicereb task``: what a cerebellum is for: motor tasks, learned by the same rule as images."""
+
+from __future__ import annotations
+
+import click
+
+from minicereb.cli.task_eyelid import eyelid
+
+
+@click.group()
+def task() -> None:
+    """Learn a motor task with a simulated cerebellum."""
+
+
+for command in (eyelid,):
+    task.add_command(command)
