@@ -14,6 +14,7 @@ from minicereb.cli.demo import demo
 from minicereb.cli.doctor import doctor
 from minicereb.cli.evaluate import evaluate
 from minicereb.cli.exercise import exercise
+from minicereb.cli.explain import explain
 from minicereb.cli.export import export
 from minicereb.cli.gradcheck import gradcheck
 from minicereb.cli.models import models
@@ -70,16 +71,17 @@ for command in (
     train,
     attack,
     evaluate,
+    explain,
     show,
     report,
     study,
     task,
+    gradcheck,
+    exercise,
     bench,
     export,
     models,
     data,
     doctor,
-    exercise,
-    gradcheck,
 ):
     main.add_command(command)

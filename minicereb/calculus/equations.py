@@ -47,6 +47,7 @@ EQUATIONS = (
     ),
     Equation("M-DX", "∂l/∂x = J ((W ∂l/∂ŷ) ⊙ [h > 0])", "⊙ product by element", "chain rule through C1 and C2"),
     Equation("M-LS", "W = (ZᵀZ + λI)⁻¹ ZᵀY", "rows of Z are z, rows of Y are y; λ ridge", "normal equations of C3"),
+    Equation("M-DENSE", "v = x θᵀ + b", "x inputs, θ weights (outputs × inputs), b bias", "affine map"),
     Equation(
         "M-BP",
         "δ_l = (δ_{l+1} θ_{l+1}) ⊙ [v_l > 0],  ∂l/∂θ_l = δ_lᵀ x_l",
@@ -80,6 +81,7 @@ EQUATIONS = (
         "chain rule through M-BN, its mean and variance",
     ),
     Equation("M-DROPOUT", "h = x m,  m = [u ≥ p] / (1 - p)", "u uniform in [0, 1), p share silenced", "Srivastava et al. (2014)"),
+    Equation("M-SGD", "W = W - η g", "g gradient, η learning rate", "Robbins and Monro (1951)"),
     Equation(
         "M-MOMENTUM", "V = ρV + g,  W = W - η V", "g gradient, ρ = 0.9, η learning rate", "Polyak (1964); Sutskever et al. (2013)"
     ),
