@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "lessons"
 LESSONS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("[0-9]*.md"))}
 INSTRUCTORS = (FOLDER / "instructors.md").read_text(encoding="utf-8")
-LINES_OF_A_CELL, LINES_OF_A_LESSON, LINES_OF_A_FUNCTION = 25, 180, 12
+LINES_OF_A_CELL, LINES_OF_A_LESSON, LINES_OF_A_FUNCTION, COLUMNS_OF_A_CELL = 25, 180, 12, 100
 LIBRARIES = {"minicereb", "numpy", "IPython"}
 OUTSIDE = {"get", "update", "run"}  # names that say nothing
 every_lesson = pytest.mark.parametrize("lesson", LESSONS)
@@ -70,7 +70,9 @@ def test_a_reader_can_follow_the_code(lesson):
     sources = cells(LESSONS[lesson])
     lengths = [len(source.splitlines()) for source in sources]
     assert len(sources) == LESSONS[lesson].count("```{code-cell}") >= 3
-    assert max(lengths) <= LINES_OF_A_CELL and sum(lengths) <= LINES_OF_A_LESSON
+    assert max(lengths) <= LINES_OF_A_CELL
+    assert sum(lengths) <= LINES_OF_A_LESSON
+    assert all(len(line) <= COLUMNS_OF_A_CELL for source in sources for line in source.splitlines())
     assert all(len(line) <= 130 for line in LESSONS[lesson].splitlines() if not line.startswith(("    alt:", "|")))
 
 
@@ -115,7 +117,8 @@ def test_instructors_find_time_prerequisites_and_an_answer_to_every_question(les
     section = re.search(rf"^## {re.escape(title(LESSONS[lesson]))}\n(.*?)(?=^## |\Z)", INSTRUCTORS, re.MULTILINE | re.DOTALL)[1]
     assert re.match(r"\nMinutes: \d+\. Before: .+\.\n", section)
     asked = [int(number) for number in re.findall(r"^\*\*Question (\d+)\.\*\* ", LESSONS[lesson], re.MULTILINE)]
-    assert asked == list(range(1, len(asked) + 1)) and asked
+    assert asked
+    assert asked == list(range(1, len(asked) + 1))
     assert [int(number) for number in re.findall(r"^(\d+)\. ", section, re.MULTILINE)] == asked
 
 
