@@ -27,6 +27,7 @@ nb_execution_in_temp = True
 nb_execution_timeout = 60
 nb_execution_raise_on_error = True
 nb_output_stderr = "error"  # Python's warnings too
+nb_merge_streams = True  # what a cell prints stands together, however slow it was
 
 napoleon_google_docstring = False
 napoleon_custom_sections = [("Attributes", "params_style")]  # as a list; a NamedTuple's fields are not described twice
