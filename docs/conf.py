@@ -24,7 +24,7 @@ myst_heading_anchors = 3
 
 nb_execution_mode = "force"  # the lessons' cells, at every build: what they print is the package's as it is
 nb_execution_in_temp = True
-nb_execution_timeout = 60
+nb_execution_timeout = 600  # of a cell; each takes seconds where nothing else runs
 nb_execution_raise_on_error = True
 nb_output_stderr = "error"  # Python's warnings too
 nb_merge_streams = True  # what a cell prints stands together, however slow it was
