@@ -26,6 +26,7 @@ nb_execution_mode = "force"  # the lessons' cells, at every build: what they pri
 nb_execution_in_temp = True
 nb_execution_timeout = 600  # of a cell; each takes seconds where nothing else runs
 nb_execution_raise_on_error = True
+nb_merge_streams = True
 nb_output_stderr = "error"  # Python's warnings too
 
 napoleon_google_docstring = False
