@@ -26,8 +26,8 @@ nb_execution_mode = "force"  # the lessons' cells, at every build: what they pri
 nb_execution_in_temp = True
 nb_execution_timeout = 600  # of a cell; each takes seconds where nothing else runs
 nb_execution_raise_on_error = True
-nb_merge_streams = True
 nb_output_stderr = "error"  # Python's warnings too
+nb_merge_streams = True  # what a cell prints stands together, however slow it was
 
 napoleon_google_docstring = False
 napoleon_custom_sections = [("Attributes", "params_style")]  # as a list; a NamedTuple's fields are not described twice

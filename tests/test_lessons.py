@@ -127,7 +127,7 @@ def test_instructors_find_time_prerequisites_and_an_answer_to_every_question(les
 def test_the_index_leads_to_lesson_and_notebook(lesson):
     index = (FOLDER / "index.md").read_text(encoding="utf-8")
     assert f"[{title(LESSONS[lesson])}]({lesson}.md)" in index
-    assert f"{{nb-download}}`{lesson}.ipynb`" in index
+    assert f"{{nb-download}}`notebook <{lesson}.ipynb>`" in index
     assert LESSONS[lesson].endswith(f"as a {{nb-download}}`notebook <{lesson}.ipynb>`. Text: [CC BY 4.0](LICENSE.md).\n")
 
 
