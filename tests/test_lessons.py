@@ -110,7 +110,7 @@ def test_what_cells_print_is_not_repeated_in_prose(lesson):
 @every_lesson
 def test_every_figure_says_in_words_what_it_shows(lesson):
     blocks = re.findall(r"^```\{code-cell\} python\n(.*?)^```$", LESSONS[lesson], re.MULTILINE | re.DOTALL)
-    assert all(("SVG(svg(" in block) == bool(re.search(r"^    alt: \S", block, re.MULTILINE)) for block in blocks)
+    assert all(("SVG(" in block) == bool(re.search(r"^    alt: \S", block, re.MULTILINE)) for block in blocks)
 
 
 @every_lesson
@@ -127,7 +127,7 @@ def test_instructors_find_time_prerequisites_and_an_answer_to_every_question(les
 def test_the_index_leads_to_lesson_and_notebook(lesson):
     index = (FOLDER / "index.md").read_text(encoding="utf-8")
     assert f"[{title(LESSONS[lesson])}]({lesson}.md)" in index
-    assert f"{{nb-download}}`{lesson}.ipynb`" in index
+    assert f"{{nb-download}}`notebook <{lesson}.ipynb>`" in index
     assert LESSONS[lesson].endswith(f"as a {{nb-download}}`notebook <{lesson}.ipynb>`. Text: [CC BY 4.0](LICENSE.md).\n")
 
 
