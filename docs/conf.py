@@ -1,4 +1,7 @@
-"""How the documentation is built: ``sphinx-build -W -b html docs OUT``. Needs minicereb installed, and no network."""
+"""How the documentation is built: ``sphinx-build -W -b html docs OUT``. Needs minicereb installed, and no network.
+
+The lessons' code is executed; what each lesson comes to is in the build as a notebook as well.
+"""
 
 import importlib.util
 import re
@@ -16,10 +19,17 @@ author = "minicereb contributors"
 copyright = author
 version = release = minicereb.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 exclude_patterns = ["_build", "solutions"]
 smartquotes = False  # --json is two hyphens
 myst_heading_anchors = 3
+
+nb_execution_mode = "force"  # the lessons' cells, at every build: what they print is the package's as it is
+nb_execution_in_temp = True
+nb_execution_timeout = 600  # of a cell; each takes seconds where nothing else runs
+nb_execution_raise_on_error = True
+nb_output_stderr = "error"  # Python's warnings too
+nb_merge_streams = True  # what a cell prints stands together, however slow it was
 
 napoleon_google_docstring = False
 napoleon_custom_sections = [("Attributes", "params_style")]  # as a list; a NamedTuple's fields are not described twice

@@ -52,7 +52,7 @@ MOTOR: tuple[tuple[str, str, str, str], ...] = (
     (
         "M-SAVINGS",
         "Δv = 2·10⁻⁴ #{c > 0, P ≤ 0.5} - 5·10⁻⁶ #{c > 0, P ≥ 0.9},  0 ≤ v ≤ 0.4",
-        "# number of 5 ms bins of the trial",
+        "bins of 5 ms are counted (#)",
         "plasticity of the nuclei, gated by Purkinje cells; after Medina, Garcia and Mauk (2001)",
     ),
     (
