@@ -13,11 +13,15 @@ from minicereb.cli.data import data
 from minicereb.cli.demo import demo
 from minicereb.cli.doctor import doctor
 from minicereb.cli.evaluate import evaluate
+from minicereb.cli.exercise import exercise
+from minicereb.cli.explain import explain
 from minicereb.cli.export import export
+from minicereb.cli.gradcheck import gradcheck
 from minicereb.cli.models import models
 from minicereb.cli.report import report
 from minicereb.cli.show import show
 from minicereb.cli.study import study
+from minicereb.cli.task import task
 from minicereb.cli.train import train
 from minicereb.errors import MinicerebError
 
@@ -62,5 +66,22 @@ def main() -> None:
     """Biological learning and its adversarial robustness, from scratch."""
 
 
-for command in (demo, train, attack, evaluate, show, report, study, bench, export, models, data, doctor):
+for command in (
+    demo,
+    train,
+    attack,
+    evaluate,
+    explain,
+    show,
+    report,
+    study,
+    task,
+    gradcheck,
+    exercise,
+    bench,
+    export,
+    models,
+    data,
+    doctor,
+):
     main.add_command(command)

@@ -38,7 +38,7 @@ from minicereb.files import read_json
     "seeds",
     type=int,
     multiple=True,
-    help="One or more, in place of the study's own.  [default: 0; at paper scale 0 and 123; for the study seeds more]",
+    help="One or more, in place of the study's own.  [default: 0; at paper scale 0 and 123; for some studies more]",
 )
 @click.option("--dataset", help="Use this data set instead of the study's own.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: runs/study-NAME-SCALE]")

@@ -5,12 +5,14 @@ The lessons' code is executed; what each lesson comes to is in the build as a no
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import minicereb
-from minicereb.calculus.equations import EQUATIONS
 
 HERE, PACKAGE = Path(__file__).parent, Path(minicereb.__file__).parent
+sys.path.insert(0, str(HERE))
+from equation_table import in_documentation, table  # noqa: E402
 
 project = "minicereb"
 author = "minicereb contributors"
@@ -18,7 +20,7 @@ copyright = author
 version = release = minicereb.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-exclude_patterns = ["_build", "_generated"]
+exclude_patterns = ["_build", "solutions"]
 smartquotes = False  # --json is two hyphens
 myst_heading_anchors = 3
 
@@ -41,25 +43,10 @@ html_theme = "furo" if importlib.util.find_spec("furo") else "alabaster"
 html_title = f"minicereb {version}"
 
 
-def write_equations(app):
-    """Write the table of equations as Markdown, each with the modules that name its tag; docs/equations.md includes it."""
-    sources = {path: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py")) if path.name != "equations.py"}
-    sections = []
-    for entry in EQUATIONS:
-        named = [f"`{path.relative_to(PACKAGE.parent).as_posix()}`" for path, text in sources.items() if f"[{entry.tag}]" in text]
-        sections.append(
-            f"## {entry.tag}\n\n```text\n{entry.formula}\n```\n\n{as_text(entry.symbols)}.\n\n"
-            f"Source: {as_text(entry.source)}. Code: {', '.join(named) or 'in the tests only'}.\n"
-        )
-    text, path = "\n".join(sections), HERE / "_generated" / "equations.md"
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-
-
-def as_text(formula):
-    """Escape what Markdown would take for markup."""
-    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", formula)
+def with_lines(app, docname, source):
+    """Show the equations with lines of the code and links to its highlighted source; the file itself has links to files."""
+    if docname == "equations":
+        source[0] = table(PACKAGE, in_documentation)
 
 
 def skip_field_alias(app, what, name, member, skip, options):
@@ -76,6 +63,6 @@ def prepare_docstring(app, what, name, member, options, lines):
 
 def setup(app):
     """Connect the hooks; Sphinx calls this."""
-    app.connect("builder-inited", write_equations)
+    app.connect("source-read", with_lines)
     app.connect("autodoc-skip-member", skip_field_alias)
     app.connect("autodoc-process-docstring", prepare_docstring, priority=400)  # before napoleon, which has 500

@@ -20,7 +20,7 @@ LAYERS = (  # a module may import from its own layer and those above it here
     ("calculus", "datasets"),
     ("models",),
     ("learning",),
-    ("attacks", "tasks"),
+    ("attacks", "tasks", "check"),
     ("robustness",),
     ("report",),
     ("experiments",),

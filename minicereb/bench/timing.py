@@ -95,7 +95,7 @@ def time_contest(contest: Contest) -> Iterator[Row]:
         yield Row(contest.name, median["ours"], median["floor"], contest.floor_name, *measured)
 
 
-PARTS = ("cerebellum", "attacks", "glr", "convolutional")
+PARTS = ("cerebellum", "attacks", "glr", "convolutional", "eyelid", "pole")
 
 
 def run_benchmarks(peers: bool, parts: tuple[str, ...] = PARTS) -> Iterator[Row]:

@@ -6,7 +6,7 @@ from minicereb.backend import Array, xp_of
 
 
 def dense(x: Array, weight: Array, bias: Array) -> Array:
-    """Affine map ``v = x weightᵀ + bias``.
+    """Affine map ``v = x weightᵀ + bias`` ``[M-DENSE]``.
 
     Parameters
     ----------

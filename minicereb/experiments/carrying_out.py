@@ -9,6 +9,7 @@ from typing import Any
 from minicereb.experiments import (
     attacks,
     averaged,
+    conditioning,
     dimension,
     estimation,
     evaluated,
@@ -17,6 +18,7 @@ from minicereb.experiments import (
     matrix,
     moved,
     paired,
+    pole,
     reaching,
     transfer,
 )
@@ -28,6 +30,7 @@ from minicereb.experiments.laboratory import Laboratory, Record, read_record, wr
 EXPERIMENTS: dict[type, Callable[[Any, Laboratory], Generator[str, None, Record]]] = {
     AttackedModel: attacks.attacked_model,
     averaged.AttackedAverage: averaged.attacked_average,
+    conditioning.Conditioning: conditioning.conditioning,
     dimension.Dimension: dimension.dimension,
     evaluated.EvaluatedModel: evaluated.evaluated_model,
     gradient_sizes.GradientSizes: gradient_sizes.gradient_sizes,
@@ -35,6 +38,7 @@ EXPERIMENTS: dict[type, Callable[[Any, Laboratory], Generator[str, None, Record]
     matrix.TransferMatrix: matrix.transfer_matrix,
     moved.MovedOutputs: moved.moved_outputs,
     paired.PairedComparison: paired.paired_comparison,
+    pole.PoleBalancing: pole.pole_balancing,
     transfer.TransferredAttack: transfer.transferred_attack,
     estimation.EstimatorVariance: estimation.estimator_variance,
     reaching.TimeToAccuracy: reaching.time_to_accuracy,

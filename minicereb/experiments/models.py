@@ -19,7 +19,7 @@ from minicereb.lanes import blocks
 from minicereb.learning.backprop import Backpropagation, statistics_of
 from minicereb.learning.glr import GLR, estimator_named
 from minicereb.learning.least_squares import least_squares_readout
-from minicereb.learning.optimizers import make_optimizer
+from minicereb.learning.optimizers import Optimizer, make_optimizer
 from minicereb.learning.plasticity import DeltaRule
 from minicereb.learning.training import Learner, Split
 from minicereb.models.cerebellum import Cerebellum, initial_cerebellum
@@ -78,16 +78,18 @@ def build_model(config: Train, dataset: Dataset) -> Any:
 def build_learner(config: Train, dataset: Dataset) -> Learner:
     """Return the learning rule of a config at work on its untrained model; behind an encoder it learns from features."""
     total = total_steps(config, dataset)
-    rule = _build_rule(config, dataset, None if config.schedule == "constant" else total)
+    optimizer = make_optimizer(config.optimizer, config.learning_rate, None if config.schedule == "constant" else total)
+    rule = build_rule(config, build_model(config, dataset), optimizer)
     return rule if config.adversary is None else AdversarialTraining(rule, config.adversary, config.seed, total)
 
 
-def _build_rule(config: Train, dataset: Dataset, falling: int | None) -> Learner:
-    optimizer = make_optimizer(config.optimizer, config.learning_rate, falling)
-    model, settings = build_model(config, dataset), config.model
+def build_rule(config: Train, model: Any, optimizer: Optimizer) -> Learner:
+    """Return the learning rule of a config, without an adversary, at work on `model`."""
+    settings = config.model
     if isinstance(settings, CerebellumModel):
         model = model.cerebellum if isinstance(model, VisualCerebellum) else model
-        return DeltaRule(model, optimizer, config.batch_size, settings.ltd_decay if settings.ltd else None)
+        moves = settings.ltd and settings.rule == "delta"  # in closed form the mean is found with the readout
+        return DeltaRule(model, optimizer, config.batch_size, settings.ltd_decay if moves else None)
     if isinstance(settings, PerceptronModel):
         return Backpropagation(model, optimizer, config.batch_size, l2=settings.l2, l1=settings.l1, loss=settings.loss)
     if isinstance(settings, ConvolutionalModel):

@@ -39,7 +39,7 @@ def rate_at(step: int, learning_rate: float, total_steps: int | None) -> float:
 
 @dataclass(frozen=True)
 class SGD:
-    """Gradient descent, ``W = W - η g``."""
+    """Gradient descent, ``W = W - η g`` ``[M-SGD]``."""
 
     learning_rate: float
     total_steps: int | None = None

@@ -6,7 +6,7 @@ fast as well: a block of cells is learned on its own, on any thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from minicereb.backend import Array, xp_of
@@ -48,6 +48,11 @@ class DeltaRule:
         Images that a step averages over.
     ltd_decay : float or None
         β of ``[C-LTD]``; None leaves ``ltd_mean`` as it is.
+    error : callable
+        What the climbing fibre carries: from outputs and labels to each row's loss and error, as
+        :func:`minicereb.calculus.losses.squared_error` does it. Labels are whatever it takes, an entry a row.
+    presynaptic : callable, optional
+        What of a block's activity the change of weight goes by; None: the activity itself, as ``[C4]`` has it.
 
     Notes
     -----
@@ -56,7 +61,16 @@ class DeltaRule:
     formed. Zero columns fill up to a multiple of four, which matrix products like.
     """
 
-    def __init__(self, cerebellum: Cerebellum, optimizer: Optimizer, batch_size: int, ltd_decay: float | None):
+    def __init__(
+        self,
+        cerebellum: Cerebellum,
+        optimizer: Optimizer,
+        batch_size: int,
+        ltd_decay: float | None,
+        error: Callable[[Array, Array], tuple[Array, Array]] = squared_error,
+        presynaptic: Callable[[Array], Array] | None = None,
+    ):
+        self.error, self.presynaptic = error, presynaptic
         self.model, self.optimizer, self.batch_size, self.ltd_decay = cerebellum, optimizer, batch_size, ltd_decay
         self.columns = 2 if batch_size == 1 else (batch_size + 4) // 4 * 4
         cells = cerebellum.wiring.cells
@@ -99,6 +113,18 @@ class DeltaRule:
             activity = ahead[:, batch * self.columns : (batch + 1) * self.columns]
             yield self._learn_batch(activity, labels[batch * size : (batch + 1) * size], x_t if count == 1 else None)
 
+    def learn_known(self, activity: Array, labels: Array) -> Learned:
+        """Learn from one batch to which the granule cells' response is known: they do not learn, so it may come again and again.
+
+        Parameters
+        ----------
+        activity : array, shape (cells, columns)
+            The response in the first columns, one a row of the batch, and zeros; the column after them is written to.
+        labels : array, shape (rows,)
+            At most ``columns - 1``.
+        """
+        return self._learn_batch(activity, labels, None)
+
     def _respond(self, part: slice, x_t: Array, ahead: Array) -> None:
         granule = self.model.wiring.project(part, x_t, ahead[part])
         relu(granule, out=granule)
@@ -124,7 +150,7 @@ class DeltaRule:
         for other in others:
             sums += other
         outputs = sums[:images] - sums[images]
-        loss, error = squared_error(outputs, labels)
+        loss, error = self.error(outputs, labels)
 
         credit = xp.zeros((self.columns, readout.shape[1]), dtype=dtype)
         credit[:images] = error / images
@@ -132,8 +158,10 @@ class DeltaRule:
         self.steps += 1
 
         def change(part: slice) -> None:
-            weights = readout[part]
-            gradient = xp.matmul(activity[part], credit, out=scratch("gradient", weights.shape, weights))  # [C4]
+            weights, before = readout[part], activity[part]
+            if self.presynaptic is not None:
+                before = self.presynaptic(before)
+            gradient = xp.matmul(before, credit, out=scratch("gradient", weights.shape, weights))  # [C4]
             state = {name: array[part] for name, array in self.state.items()}
             self.optimizer.update(weights, gradient, state, self.steps, scratch("update", weights.shape, weights))
 

@@ -17,7 +17,7 @@ TEMPLATE = "page.html.j2"
 REPORT, REPORT_TEXT = "report.html", "report.md"  # what a page is called unless another name is given
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 SYMBOLS = {"pass": "✓", "warn": "!", "fail": "✗", "not tested": "–"}  # so that a verdict is not told by its colour alone
-NUMBER = re.compile(r"[-+±]?[\d.,]+( %)?( \(.*\)| to [-+]?[\d.,]+)?|-|")
+NUMBER = re.compile(r"[-+±]?[\d.,]+(e[-+]\d+)?( %)?( \(.*\)| to [-+]?[\d.,]+)?|-|")
 WIDE = 40  # characters from which on a cell is a sentence
 
 

@@ -1,5 +1,6 @@
 """The table of equations and the code that names them say the same."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -61,3 +62,17 @@ def test_an_equation_is_found_by_its_tag():
     for tag in ("C99", "c4", ""):
         with pytest.raises(KeyError):
             equation(tag)
+
+
+def test_the_table_in_the_documentation_is_that_of_the_code():
+    """If this fails: python docs/equation_table.py."""
+    spec = importlib.util.spec_from_file_location("equation_table", ROOT / "docs" / "equation_table.py")
+    equation_table = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(equation_table)
+    written = (ROOT / "docs" / "equations.md").read_text(encoding="utf-8")
+    assert written == equation_table.table(ROOT / "minicereb", equation_table.in_repository)
+    found = equation_table.places(ROOT / "minicereb")
+    assert TAGS - found.keys() == not_named(TAGS, sources("minicereb").values())
+    lines = {place.name: place for place in found["C4"]}
+    text = (ROOT / lines["DeltaRule._learn_batch"].file).read_text(encoding="utf-8").splitlines()
+    assert "# [C4]" in text[lines["DeltaRule._learn_batch"].line - 1]

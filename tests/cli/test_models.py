@@ -57,7 +57,7 @@ def test_the_command_of_the_list_is_the_training_of_the_model(name, monkeypatch,
     entry = models()[name]
     data = {fetched.name: fetched.sha256 for fetched in (fetch(n, tmp_path / n).config.data for n in ("base", "threshold"))}
 
-    def met(config, dataset, out):
+    def met(config, dataset, out, encoder):
         raise Met(config_hash(config), str(out))
 
     monkeypatch.setattr(train.datasets, "load", lambda name: SimpleNamespace(name=name, sha256=data[name]))

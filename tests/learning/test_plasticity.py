@@ -111,6 +111,35 @@ def test_the_order_of_blocks_of_cells_does_not_matter(build_cerebellum, draw_ima
     assert np.allclose(model.readout, paper.W, rtol=0, atol=1e-9)
 
 
+def test_a_batch_to_which_the_response_is_known_teaches_the_same(xp_device, build_cerebellum, draw_images):
+    models = [build_cerebellum(cells=300, dtype=np.float32, ltd=False) for _ in range(2)]
+    one, other = (DeltaRule(model, SGD(0.05), 7, 0.9) for model in models)
+    x, labels = draw_images(7, dtype=np.float32)
+    known = xp_device.zeros((300, other.columns), dtype=np.float32)
+    v = xp_device.zeros((300, 7), dtype=np.float32)
+    known[:, :7] = xp_device.maximum(models[1].wiring.project(slice(0, 300), xp_device.ascontiguousarray(x.T), v), 0)
+    for _ in range(3):
+        (learned,) = one.learn(x, labels)
+        assert np.allclose(to_numpy(learned.outputs), to_numpy(other.learn_known(known, labels).outputs), rtol=0, atol=1e-5)
+    assert np.allclose(to_numpy(models[0].readout), to_numpy(models[1].readout), rtol=0, atol=1e-6)
+
+
+def test_the_climbing_fibre_may_carry_another_error(build_cerebellum, draw_images):
+    """Targets that are numbers, and an error that is never below -0.1."""
+    model = build_cerebellum(classes=1, ltd=False)
+    x, targets = draw_images(8)[0], np.linspace(-1, 1, 8)
+
+    def error(outputs, targets):
+        difference = np.maximum(outputs - targets[:, None], -0.1)
+        return 0.5 * difference[:, 0] ** 2, difference
+
+    before, (learned,) = model.readout.copy(), DeltaRule(model, SGD(0.05), 8, None, error).learn(x, targets)
+    h = np.maximum(x @ Paper(model, SGD(0.05), None).J, 0)
+    e = np.maximum(h @ before - targets[:, None], -0.1)
+    assert np.allclose(learned.loss, 0.5 * e[:, 0] ** 2)
+    assert np.allclose(model.readout, before - 0.05 * h.T @ e / 8, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("ltd_decay", [None, 0.9])
 @pytest.mark.parametrize("batch_size", [1, 3, 10])
 def test_batches_that_are_presented_together_or_one_by_one_teach_the_same(build_cerebellum, draw_images, ltd_decay, batch_size):

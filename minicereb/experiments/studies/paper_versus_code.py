@@ -11,7 +11,7 @@ from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train
 from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.published import Logged
 from minicereb.experiments.studies.found import Found, grouped, markdown, or_dash, with_interval
-from minicereb.experiments.studies.protocol import ATTACKED, EXPECTED, as_coded, as_printed, evaluated, published
+from minicereb.experiments.studies.protocol import EXPECTED, as_coded, as_printed, evaluated, published, strengths
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
 
@@ -56,7 +56,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
         for seed in seeds:
             for name, train in ways(model, data, epochs, seed):
                 if name in ENDS or (inputs, cells, ltd) in dissected:
-                    experiments += [AttackedModel(train, attack, ATTACKED[scale]) for attack in _attacks(seed)]
+                    experiments += [AttackedModel(train, attack, strengths(data).attacked[scale]) for attack in _attacks(seed)]
                 if name in ENDS:
                     experiments.append(evaluated(train, scale, seed))
     return experiments

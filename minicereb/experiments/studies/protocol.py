@@ -19,7 +19,6 @@ from minicereb.report.words import strength
 from minicereb.robustness.catalogue import ALL, PAPER_STEP, PAPER_STEPS
 
 EVALUATED = {"smoke": 8, "course": 100, "paper": 500}  # images under the whole evaluation
-ATTACKED = {"smoke": 50, "course": 1_000, "paper": 10_000}  # images under the paper's attacks
 ATTACKS = {"smoke": ("pgd-mse", "apgd-margin"), "course": ALL, "paper": ALL}
 TUNED_STEPS = 2.5  # steps of PGD of this length times ε over their number
 
@@ -34,21 +33,29 @@ class Strengths:
         ε of the paper's own attacks: PGD at both, FGSM at the first.
     evaluated : dict
         ε of the whole evaluation at each scale.
+    attacked : dict
+        Images under the paper's own attacks at each scale.
     tuned : bool
         Whether PGD is made once more with steps that fit ε, because the paper's step is larger than it.
     """
 
     paper: tuple[float, float]
     evaluated: dict[str, tuple[float, ...]]
+    attacked: dict[str, int]
     tuned: bool = False
 
 
 DIGITS = Strengths(
-    (0.1, 0.3), {"smoke": (0.1,), "course": (0.02, 0.05, 0.1, 0.2, 0.3), "paper": (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)}
+    (0.1, 0.3),
+    {"smoke": (0.1,), "course": (0.02, 0.05, 0.1, 0.2, 0.3), "paper": (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)},
+    {"smoke": 50, "course": 1_000, "paper": 10_000},
 )
-_PIXELS = (0.5 / 255, 1 / 255, 2 / 255, 4 / 255, 8 / 255)
+_LEVELS = (0.5 / 255, 1 / 255, 2 / 255, 4 / 255, 8 / 255)
 PHOTOGRAPHS = Strengths(
-    (2 / 255, 8 / 255), {"smoke": (2 / 255,), "course": (0.5 / 255, 1 / 255, 2 / 255, 8 / 255), "paper": _PIXELS}, True
+    (2 / 255, 8 / 255),
+    {"smoke": (2 / 255,), "course": (0.5 / 255, 1 / 255, 2 / 255, 8 / 255), "paper": _LEVELS},
+    {"smoke": 20, "course": 200, "paper": 10_000},
+    tuned=True,
 )
 
 
@@ -91,7 +98,7 @@ def paper_attacks(train: Train, scale: str, seed: int = 0) -> list[AttackedModel
         attacks.append(Attack("fgsm", "mse", epsilon, seed=seed))
         steps = (PAPER_STEP, tuned_step(epsilon)) if strong.tuned else (PAPER_STEP,)
         attacks += [Attack("pgd", "mse", epsilon, steps=PAPER_STEPS, step_size=step, seed=seed, keep="last") for step in steps]
-    return [AttackedModel(train, attack, ATTACKED[scale]) for attack in attacks]
+    return [AttackedModel(train, attack, strong.attacked[scale]) for attack in attacks]
 
 
 def tuned_step(epsilon: float) -> float:

@@ -1,0 +1,58 @@
+"""``minicereb explain``: one image through the model of a run, step by step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from minicereb import datasets
+from minicereb.attacks.objectives import OBJECTIVES
+from minicereb.cli.options import as_json
+from minicereb.cli.output import print_json
+from minicereb.errors import InputError
+from minicereb.experiments.configs import describe
+from minicereb.experiments.runs import load_model, read_run
+from minicereb.explain import WHAT, Shown, explanation, pixel_number
+from minicereb.explain.showing import page, text
+from minicereb.files import atomic_write
+from minicereb.report.page import html
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--image", type=int, default=0, show_default=True, help="Number of the test image.")
+@click.option("--what", type=click.Choice(WHAT), help="Learning from the image, or an attack on it.  [default: both]")
+@click.option(
+    "--cell", "cells", type=int, multiple=True, help="Granule cell or hidden neuron to show; several times for several."
+)
+@click.option("--class", "classes", type=int, multiple=True, help="Class to show.")
+@click.option("--pixel", "pixels", multiple=True, help="Pixel to show: its number, or ROW,COLUMN.")
+@click.option(
+    "--objective", type=click.Choice(list(OBJECTIVES)), default="margin", show_default=True, help="What the attack ascends."
+)
+@click.option("--epsilon", type=float, default=0.1, show_default=True, help="Largest change of a pixel.")
+@click.option("--html", "html_file", type=click.Path(path_type=Path), help="Write a page with figures to this file instead.")
+@as_json
+def explain(run: Path, image: int, what: str | None, html_file: Path | None, as_json: bool, **options: Any) -> None:
+    """Show what the model in the run folder RUN does with one image, step by step: every equation with its numbers, and every
+    derivative beside a finite difference."""
+    if html_file is not None and (html_file.suffix.lower() not in (".html", ".htm") or html_file.is_dir()):
+        raise InputError("html", str(html_file), "a file that ends in .html")
+    trained = read_run(run)
+    dataset = datasets.load(trained.config.data.name)
+    model = load_model(trained, dataset)
+    pixels = tuple(pixel_number(pixel, dataset.image_shape) for pixel in options.pop("pixels"))
+    steps = list(explanation(trained.config, dataset, model, image, what, Shown(pixels=pixels, **options)))
+    if html_file is not None:
+        title = f"Image {image} through {describe(trained.config)}"
+        document = html(page(title, f"Test image {image} of {dataset.name}; run {run.name}. Numbers are in float64.", steps))
+        with atomic_write(html_file) as file:
+            file.write(document.encode())
+    if as_json:
+        print_json({"run": str(run), "image": image, "what": what, "steps": [step.as_json() for step in steps]})
+    elif html_file is not None:
+        click.echo(html_file)
+    else:
+        click.echo("\n".join(line for number, step in enumerate(steps, 1) for line in text(number, step)).rstrip())

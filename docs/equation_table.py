@@ -1,0 +1,106 @@
+"""Writes the table of equations as Markdown, each with the places in the code that name its tag.
+
+``python docs/equation_table.py`` writes docs/equations.md again, whose links are to files of the repository; the built
+documentation has lines, and links to the highlighted source.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from minicereb.calculus.equations import EQUATIONS
+
+HERE = Path(__file__).parent
+NAMED = re.compile(r"``\[([A-Z][A-Z0-9-]*)\]``|# \[([A-Z][A-Z0-9-]*)\]")  # in a docstring, beside a line
+HEAD = """# Equations
+
+Code that computes an equation names its tag, as ``` ``[C4]`` ``` in a docstring or `# [C4]` beside the line: search a file for
+the tag. Tags that begin with C are from the cerebellum paper and those that begin with G from the likelihood-ratio paper, and a
+number is the paper's own; those that begin with M are ours, or from the literature named beside them. Written from
+`minicereb/calculus/equations.py` by `python docs/equation_table.py`; a test compares the table with the tags in the code.
+"""
+
+
+class Place(NamedTuple):
+    """Where a tag is named: file (from the folder of the package), line, and the function or class around it."""
+
+    file: str
+    line: int
+    name: str
+
+
+def places(package: Path) -> dict[str, list[Place]]:
+    """Return where each tag is named, the first place of each function or class."""
+    found: dict[str, dict[tuple[str, str], Place]] = {}
+    for path in sorted(package.rglob("*.py")):
+        if path.name != "equations.py":
+            text, file = path.read_text(encoding="utf-8"), path.relative_to(package.parent).as_posix()
+            spans = list(_spans(ast.parse(text), ""))
+            for number, line in enumerate(text.splitlines(), 1):
+                for docstring, comment in NAMED.findall(line):
+                    inside = [(last - first, name) for first, last, name in spans if first <= number <= last]
+                    name = min(inside)[1] if inside else ""
+                    found.setdefault(docstring or comment, {}).setdefault((file, name), Place(file, number, name))
+    return {tag: list(each.values()) for tag, each in found.items()}
+
+
+def _spans(node: ast.AST, prefix: str) -> Iterator[tuple[int, int, str]]:
+    """First line, last line and qualified name of every function and class that a reader can name."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.ClassDef)):
+            name = f"{prefix}{child.name}"
+            yield child.lineno, child.end_lineno or child.lineno, name
+            if isinstance(child, ast.ClassDef):
+                yield from _spans(child, f"{name}.")
+
+
+def table(package: Path, link: Callable[[Place], str]) -> str:
+    """Return the table.
+
+    Parameters
+    ----------
+    package : Path
+        Folder of the package's source.
+    link : callable
+        From a place to the Markdown that leads there.
+    """
+    named, sections = places(package), []
+    for entry in EQUATIONS:
+        code = ", ".join(map(link, named.get(entry.tag, []))) or "in the tests only"
+        sections.append(
+            f"## {entry.tag}\n\n```text\n{entry.formula}\n```\n\n{as_text(entry.symbols)}.\n\n"
+            f"Source: {as_text(entry.source)}. Code: {code}.\n"
+        )
+    return HEAD + "\n" + "\n".join(sections)
+
+
+def as_text(formula: str) -> str:
+    """Escape what Markdown would take for markup."""
+    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", formula)
+
+
+def in_repository(place: Place) -> str:
+    """A link to the file, and the name to look for in it."""
+    within = f", `{place.name}`" if place.name else ""
+    return f"[{place.file}](../{place.file}){within}"
+
+
+def in_documentation(place: Place) -> str:
+    """The line, with a link to the highlighted source of the public function or class that it is in."""
+    public = []
+    for part in place.name.split("."):
+        if part.startswith("_"):
+            break
+        public.append(part)
+    page = (
+        f"_modules/{place.file.removesuffix('.py').removesuffix('/__init__')}.html{'#' if any(public) else ''}{'.'.join(public)}"
+    )
+    return f'<a href="{page}"><code>{place.file}:{place.line}</code></a>'
+
+
+if __name__ == "__main__":
+    (HERE / "equations.md").write_text(table(HERE.parent / "minicereb", in_repository), encoding="utf-8")

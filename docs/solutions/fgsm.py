@@ -1,0 +1,8 @@
+"""FGSM: a step of ε along the sign of the gradient, kept in the box."""
+
+import numpy as np
+
+
+def fgsm(x, gradient, epsilon):
+    """Return the attacked images."""
+    return np.clip(x + epsilon * np.sign(gradient), 0, 1)

@@ -1,0 +1,122 @@
+"""A class's submissions, each in its own process, as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from minicereb.backend import execution
+from minicereb.errors import DataError, require
+from minicereb.exercises.catalogue import EXERCISES
+from minicereb.exercises.exercise import Exercise
+from minicereb.exercises.submission import Report, check_file
+from minicereb.files import atomic_write
+
+COLUMNS = ("student", "exercise", "right", "hint", "text", "printed", "seconds", "file")
+
+
+class Submission(NamedTuple):
+    """A file of a student's.
+
+    Attributes
+    ----------
+    student : str
+        The name of the folder it lies in.
+    exercise : Exercise
+    path : Path
+    """
+
+    student: str
+    exercise: Exercise
+    path: Path
+
+
+class Graded(NamedTuple):
+    """A submission and what became of it."""
+
+    submission: Submission
+    report: Report
+
+    def row(self) -> dict[str, object]:
+        """Return it as JSON values, by the names in :data:`COLUMNS`."""
+        hint = self.report.verdict.hints[0] if self.report.verdict.hints else None
+        values = (
+            self.submission.student,
+            self.submission.exercise.name,
+            self.report.verdict.right,
+            hint and hint.code,
+            hint and hint.text,
+            self.report.printed,
+            round(self.report.seconds, 3),
+            str(self.submission.path),
+        )
+        return dict(zip(COLUMNS, values, strict=True))
+
+
+def submissions(folder: str | os.PathLike) -> tuple[list[Submission], list[Path]]:
+    """Find the submissions of a class.
+
+    Parameters
+    ----------
+    folder : path
+        It has a folder for each student, with files named as ``minicereb exercise start`` names them. Files that lie in it
+        directly are of one student, called as the folder.
+
+    Returns
+    -------
+    found : list of Submission
+        By student, then in the order of the exercises.
+    others : list of Path
+        Python files that are no exercise's by their name.
+
+    Raises
+    ------
+    DataError
+        If there is no such folder, or nothing in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder of submissions")
+    owners = {folder: folder.resolve().name} | {path: path.name for path in sorted(folder.iterdir()) if path.is_dir()}
+    by_file = {exercise.file_name: exercise for exercise in EXERCISES.values()}
+    found = [
+        Submission(student, exercise, place / name)
+        for place, student in owners.items()
+        for name, exercise in by_file.items()
+        if (place / name).is_file()
+    ]
+    others = [path for place in owners for path in sorted(place.glob("*.py")) if path.name not in by_file]
+    if not found:
+        raise DataError(f"{folder} holds no submission: a folder for each student, with files such as {next(iter(by_file))}")
+    return found, others
+
+
+def grade(found: list[Submission], limit: float) -> Iterator[Graded]:
+    """Check submissions, as many at once as there are threads, and yield them in their order; `limit` is in seconds, for each."""
+    require(0 < limit < float("inf"), "limit", limit, "seconds above 0")
+    with ThreadPoolExecutor(execution().threads) as pool:
+        try:
+            reports = pool.map(lambda each: check_file(each.exercise, each.path, limit), found)
+            yield from map(Graded, found, reports)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def write_csv(path: str | os.PathLike, graded: list[Graded]) -> None:
+    """Write a line for each submission, with a head, as CSV in UTF-8."""
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, COLUMNS)
+    table.writeheader()
+    table.writerows({name: _harmless(value) for name, value in each.row().items()} for each in graded)
+    with atomic_write(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def _harmless(value: object) -> object:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

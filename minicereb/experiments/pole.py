@@ -1,0 +1,207 @@
+"""Learning to balance a pole, as an experiment: how long the trials last, and those from starts that were never learned from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from math import degrees, isfinite, radians
+from pathlib import Path
+
+import numpy as np
+
+from minicereb.errors import DataError, RunError, require
+from minicereb.experiments.configs import Train
+from minicereb.experiments.identity import config_hash, config_kind, differences, from_json, to_json
+from minicereb.experiments.laboratory import Laboratory, Record, write_record
+from minicereb.files import folder_lock, read_json, read_npz, write_json, write_npz
+from minicereb.report.figures import save_figure
+from minicereb.report.pole import learning_curves, trajectories
+from minicereb.tasks.balancing import METHODS, ActorCritic, ErrorDriven
+from minicereb.tasks.cartpole import CartPole, State
+from minicereb.tasks.pole import PoleBalancer, PoleTask
+
+for _kind in (PoleTask, CartPole, ErrorDriven, ActorCritic):
+    config_kind(_kind)
+
+ANGLES = (-6.0, -5.0, -4.0, 4.0, 5.0, 6.0)  # in degrees; trials that are learned from begin within 2.9
+KEPT = 10.0  # seconds of a path
+SECONDS_BETWEEN_SAVES = 5.0
+
+
+@config_kind
+@dataclass(frozen=True)
+class PoleBalancing:
+    """A circuit learns to balance, and is then tested with nothing more learned.
+
+    Parameters
+    ----------
+    task : PoleTask
+    trials : int
+        To learn from at most; 0 for a circuit that has learned nothing.
+    angles : tuple of float
+        With which tests begin, in degrees; cart and pole at rest, the cart in the middle.
+    paths : bool
+        Whether the first seconds of the first trial, and of the test in the middle of `angles`, are kept.
+    """
+
+    task: PoleTask
+    trials: int
+    angles: tuple[float, ...] = ANGLES
+    paths: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.trials >= 0, "trials", self.trials, "a whole number of at least 0")
+        limit = degrees(self.task.cart.angle_limit)
+        inside = self.angles and all(isfinite(angle) and abs(angle) <= limit for angle in self.angles)
+        require(bool(inside), "angles", self.angles, f"one or more numbers from {-limit:g} to {limit:g} degrees")
+
+    @property
+    def trainings(self) -> tuple[Train, ...]:
+        """None: it is its own training."""
+        return ()
+
+    @property
+    def description(self) -> str:
+        """A few words."""
+        task = self.task
+        ltd = ", LTD" if task.ltd else ""
+        lesion = "" if task.lesion == "none" else f", {task.lesion} lesioned"
+        of_the_pole = ", no errors of the cart" if getattr(task.method, "cart_frequency", 1) == 0 else ""
+        return f"{method_of(task)}{of_the_pole}, {task.cells:,} cells{ltd}{lesion}, {self.trials} trials, seed {task.seed}"
+
+
+def method_of(task: PoleTask) -> str:
+    """Return the name of a task's way of learning."""
+    return next(name for name, kind in METHODS.items() if isinstance(task.method, kind))
+
+
+def pole_balancing(config: PoleBalancing, laboratory: Laboratory | None = None) -> Generator[str, None, Record]:
+    """Carry out the experiment, yielding its progress in words; see :func:`record_of` for what it returns."""
+    balancer = PoleBalancer(config.task)
+    yield from _learning(config, balancer)
+    return record_of(config, balancer)
+
+
+def pole_in_folder(config: PoleBalancing, folder: Path) -> Generator[str, None, Record]:
+    """Carry out the experiment in `folder`, which keeps what was learned; what was begun there goes on.
+
+    ``circuit.npz`` holds what learning changes and how long each trial lasted, written every few seconds after a trial and when
+    the generator is closed; ``result.json`` the record, with the settings.
+
+    Raises
+    ------
+    RunError
+        If the folder belongs to other settings, or another process is using it.
+    """
+    balancer, saved = PoleBalancer(config.task), time.monotonic()
+    _begun(config, folder)
+    with folder_lock(folder):
+        write_json(folder / "config.json", {"config": to_json(config), "hash": config_hash(config)})
+        _load(balancer, folder / "circuit.npz")
+        try:
+            for progress in _learning(config, balancer):
+                yield progress
+                if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
+                    _save(balancer, folder / "circuit.npz")
+                    saved = time.monotonic()
+        except GeneratorExit:
+            _save(balancer, folder / "circuit.npz")
+            raise
+        _save(balancer, folder / "circuit.npz")
+        record = record_of(config, balancer)
+        write_record(folder / "result.json", config, record)
+    return record
+
+
+def _learning(config: PoleBalancing, balancer: PoleBalancer) -> Generator[str, None, None]:
+    for trial in balancer.learn(config.trials):
+        yield f"balancing, {config.description}: trial {trial.number + 1} of {config.trials}, {trial.seconds:.1f} s"
+    yield f"balancing, {config.description}: from {len(config.angles)} starts"
+
+
+def _begun(config: PoleBalancing, folder: Path) -> None:
+    """Refuse a folder that holds something else."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; give a folder")
+    if (folder / "config.json").exists():
+        stored = read_json(folder / "config.json")
+        other = from_json(stored.get("config") if isinstance(stored, dict) else None)
+        what = "; ".join(differences(config, other))
+        if what or stored.get("hash") != config_hash(config):
+            raise RunError(f"{folder} holds other settings ({what or 'another revision of the program'}); choose another --out")
+    elif folder.exists() and any(path.name != ".lock" for path in folder.iterdir()):
+        raise RunError(f"{folder} is not empty and holds no pole that is balanced; choose another --out")
+
+
+def _save(balancer: PoleBalancer, path: Path) -> None:
+    lasted, errors = np.array(balancer.lasted, dtype=np.float64), np.array(balancer.errors, dtype=np.int64)
+    write_npz(path, {**balancer.arrays(), "seconds": lasted, "errors": errors})
+
+
+def _load(balancer: PoleBalancer, path: Path) -> None:
+    if not path.exists():
+        return
+    stored, ours = read_npz(path), balancer.arrays()
+    lasted, errors = (stored.get(name, np.empty(0)) for name in ("seconds", "errors"))
+    alike = all(name in stored and stored[name].shape == array.shape for name, array in ours.items())
+    if not alike or lasted.ndim != 1 or lasted.shape != errors.shape:
+        raise DataError(f"{path} does not hold this circuit; delete it to begin again")
+    for name, array in ours.items():
+        array[...] = stored[name]
+    balancer.lasted[:], balancer.errors[:] = lasted.tolist(), errors.tolist()
+
+
+def kept_steps(task: PoleTask) -> int:
+    """How many steps of a path are kept."""
+    return round(KEPT / task.cart.step)
+
+
+def record_of(config: PoleBalancing, balancer: PoleBalancer) -> Record:
+    """Test what a balancer has learned.
+
+    Returns
+    -------
+    dict
+        ``seconds`` that each trial lasted; ``errors`` in each; ``succeeded``, the number of the first trial that lasted to the
+        end, from 1, or null; ``learned``, whether enough did in a row; ``tests``, seconds for each angle; ``paths``, if they were
+        asked for, of the ``first`` trial and the ``test`` in the middle of `angles`: x, ẋ, θ, θ̇ and the force, to four digits.
+    """
+    keep = kept_steps(config.task) if config.paths else 0
+    tests = [balancer.balance(State(0.0, 0.0, radians(angle), 0.0), keep) for angle in config.angles]
+    record = {
+        "seconds": list(balancer.lasted),
+        "errors": list(balancer.errors),
+        "succeeded": next((number for number, seconds in enumerate(balancer.lasted, 1) if balancer.succeeded(seconds)), None),
+        "learned": balancer.has_learned,
+        "tests": [test.seconds for test in tests],
+    }
+    if config.paths:
+        middle = len(config.angles) // 2
+        again = list(PoleBalancer(config.task).learn(min(1, config.trials), keep))  # equal seeds, equal first trials
+        record["paths"] = {
+            name: [np.round(step, 4).tolist() for trial in trials[-1:] for step in trial.path]
+            for name, trials in (("first", again), ("test", tests[: middle + 1]))
+        }
+    return record
+
+
+def paths_of(config: PoleBalancing, record: Record) -> dict[str, np.ndarray]:
+    """Return the paths of a record, by what they are; without one that is empty."""
+    names = {
+        "first": "first trial",
+        "test": f"after {len(record['seconds'])} trials, from {config.angles[len(config.angles) // 2]:g}°",
+    }
+    paths = {names[name]: np.array(path, dtype=np.float64).reshape(-1, 5) for name, path in record["paths"].items()}
+    return {name: path for name, path in paths.items() if len(path)}
+
+
+def draw_pole(config: PoleBalancing, record: Record, out: Path) -> list[str]:
+    """Draw how long the trials lasted, if there were any, and the paths, into `out`; return the names of the PNG files."""
+    drawn = {"pole-path.png": trajectories(paths_of(config, record), config.task.cart.step)}
+    if record["seconds"]:
+        lasted = np.array(record["seconds"], dtype=np.float64)
+        drawn["pole-learning.png"] = learning_curves({method_of(config.task): [lasted]}, len(lasted), config.task.seconds)
+    for name, figure in drawn.items():
+        save_figure(figure, out / name)
+    return list(drawn)

@@ -1,0 +1,54 @@
+"""One image through one model, step by step: equation, shapes, numbers, derivatives, and a finite difference beside each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from minicereb.datasets.dataset import Dataset
+from minicereb.errors import InputError
+from minicereb.experiments.configs import Train
+from minicereb.explain import cerebellum, layers, noisy
+from minicereb.explain.steps import Step
+from minicereb.explain.subject import Shown, pixel_number, subject_of, the_image
+
+__all__ = ["WHAT", "Shown", "Step", "explanation", "pixel_number"]
+
+WHAT = ("learning", "attack")
+FAMILIES: dict[str, Any] = {"cerebellum": cerebellum, "mlp": layers, "cnn": layers, "glr": noisy}
+
+
+def explanation(
+    config: Train, dataset: Dataset, model: Any, image: int, what: str | None = None, shown: Shown | None = None
+) -> Iterator[Step]:
+    """Explain what a trained model does with one image.
+
+    Parameters
+    ----------
+    config : Train
+        Settings of the model's training.
+    dataset : Dataset
+        What it was trained on.
+    model : model
+        Is left as it is.
+    image : int
+        Number of the test image.
+    what : {"learning", "attack"}, optional
+        By default both.
+    shown : Shown, optional
+
+    Yields
+    ------
+    Step
+
+    Raises
+    ------
+    InputError
+        If there is no such image, unit, class or pixel.
+    """
+    if what is not None and what not in WHAT:
+        raise InputError("what", what, " or ".join(WHAT))
+    subject = subject_of(config, dataset, model, image, shown or Shown())
+    yield the_image(subject)
+    for part in WHAT if what is None else (what,):
+        yield from getattr(FAMILIES[config.model.family], part)(subject)

@@ -1,0 +1,215 @@
+"""One image through the cerebellum: forward, error, weight change, long-term depression; and back to the pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from minicereb.calculus.activations import relu, relu_input_gradient
+from minicereb.calculus.losses import squared_error
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.explain.attacked import attack_steps, landscape_of
+from minicereb.explain.copies import Taken
+from minicereb.explain.differences import difference, moving
+from minicereb.explain.layers import there_and_back
+from minicereb.explain.steps import Derivative, Rows, Step, beside, products
+from minicereb.explain.subject import Place, Subject, chosen_cells, loss_step, update_step
+from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.visual import VisualCerebellum
+
+
+def learning(subject: Subject) -> Iterator[Step]:
+    """Yield the steps of learning from the image."""
+    settings = subject.config.model
+    assert isinstance(settings, CerebellumModel)
+    if isinstance(subject.model, VisualCerebellum):
+        yield _features_step(subject)
+        subject = _behind(subject)
+    taken = subject.step()
+    drive, granule = _granule(subject.model, taken.x)
+    mean = taken.after["ltd_mean"]
+    z = granule - mean
+    outputs = taken.learned.outputs
+    cells, classes = _cells(subject, drive, taken), subject.classes(outputs)
+    yield _granule_step(subject, taken.x, drive, granule, cells)
+    if settings.ltd and settings.rule == "delta":
+        yield _ltd_step(settings.ltd_decay, taken, granule, cells)
+    model = replace(subject.model, ltd_mean=mean)  # what the step itself computes with: the mean moves before it is used
+    yield _purkinje_step(model, taken.x, z, outputs, cells, classes)
+    yield loss_step(subject, "The climbing fibre's error", "C3", squared_error, outputs)
+    yield _weight_step(subject, model, taken, z, cells, classes)
+    if settings.rule == "delta":
+        places: list[Place] = [(f"W[{a}, {c}]", "readout", (a, c)) for a in cells for c in classes]
+        after, _ = taken.model.forward(taken.x)
+        said = f"On this image l goes from {taken.learned.loss[0]:.6g} to {squared_error(after, subject.labels)[0][0]:.6g}."
+        yield update_step(subject, taken, places, said)
+    else:
+        words = (
+            "This readout was solved in closed form: no step follows. There the sum of ∂l/∂W over all training images and λW "
+            "add up to 0; one image alone still has an error."
+        )
+        yield Step("No step: the readout is a solution", "M-LS", words, {"W": subject.model.readout.shape})
+
+
+def attack(subject: Subject) -> Iterator[Step]:
+    """Yield the steps of an attack on the image."""
+    inner = _behind(subject)
+    drive, _ = _granule(inner.model, inner.x)
+
+    def way_back(d_outputs: np.ndarray, pixels: list[int]) -> Iterator[Step]:
+        if inner is subject:
+            yield _back_step(subject, drive, d_outputs, pixels)
+        else:
+            yield from there_and_back(
+                subject, pixels[0], lambda walked: iter([_back_step(inner, drive, d_outputs, walked.units[-2:-1])])
+            )
+
+    yield from attack_steps(subject, way_back, "M-DX")
+
+
+def _behind(subject: Subject) -> Subject:
+    """The cerebellum behind an encoder, with the features that it sees; one that sees the image itself as it is."""
+    if not isinstance(subject.model, VisualCerebellum):
+        return subject
+    features, _ = subject.model.encoder.forward(subject.x)
+    trained = subject.trained.cerebellum
+    return replace(subject, model=subject.model.cerebellum, trained=trained, x=features)
+
+
+def _features_step(subject: Subject) -> Step:
+    features, _ = subject.model.encoder.forward(subject.x)
+    words = (
+        f"The cerebellum's mossy fibres carry the features of an encoder that does not learn: {features.size:,} numbers, of "
+        f"which {int(np.count_nonzero(features)):,} are not 0; the largest is {features.max():.6g}. The attack goes through both."
+    )
+    return Step("The encoder", "M-CONV", words, {"x": subject.x.shape, "features": features.shape})
+
+
+def _granule(model: Cerebellum, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """v and h of every granule cell."""
+    x_t = np.ascontiguousarray(x.T)
+    drive = model.wiring.project(slice(0, model.wiring.cells), x_t, np.empty((model.wiring.cells, 1), dtype=x.dtype))
+    return drive[:, 0], relu(drive)[:, 0]
+
+
+def _cells(subject: Subject, drive: np.ndarray, taken: Taken) -> list[int]:
+    """The two cells whose weights learn most, and the first that is silent."""
+    strength = np.abs(taken.gradients["readout"]).max(axis=1) * (drive > 0)
+    usual = [int(a) for a in np.argsort(-strength, kind="stable")[:2]] + [int(a) for a in np.flatnonzero(drive < 0)[:1]]
+    return chosen_cells(subject, list(dict.fromkeys(usual)), len(drive), "granule cells")
+
+
+def _synapses(model: Cerebellum, cell: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mossy fibres of a cell, and their weights."""
+    wiring = model.wiring
+    inputs = np.arange(wiring.width) if wiring.inputs is None else wiring.inputs[cell]
+    return inputs, wiring.weights[cell]
+
+
+def _granule_step(subject: Subject, x: np.ndarray, drive: np.ndarray, granule: np.ndarray, cells: list[int]) -> Step:
+    model, tables, checks = subject.model, [], []
+    for a in cells:
+        inputs, weights = _synapses(model, a)
+        rows = [(subject.pixel(int(i)), float(w), float(x[0, i])) for i, w in zip(inputs, weights, strict=True)]
+        total = (f"v[{a}]", float(drive[a]))
+        tables.append(products(f"granule cell {a}", ("mossy fibre", "weight J", "activity x"), rows, (), total))
+        v = drive[a : a + 1].copy()
+        slope = relu_input_gradient(np.ones(1, dtype=v.dtype), v > 0)[0]
+        checks.append(beside(f"∂h[{a}]/∂v[{a}]", slope, difference(moving(v, 0, relu, v))))
+    tables.append(Rows("responses", ("cell", "v", "h"), tuple((a, float(drive[a]), float(granule[a])) for a in cells)))
+    active, still = int((drive > 0).sum()), int((drive == 0).sum())
+    words = f"{active:,} of {len(drive):,} cells are active; {still:,} stand at the kink v = 0: all that they see is black."
+    words += f" The mean of h is {granule.mean():.6g}, the largest {granule.max():.6g}. J does not learn."
+    shapes = {"x": x.shape, "J": (x.shape[1], len(drive)), "h": granule.shape}
+    return Step("Mossy fibres drive granule cells", "C1", words, shapes, tuple(tables), tuple(checks))
+
+
+def _ltd_step(decay: float, taken: Taken, granule: np.ndarray, cells: list[int]) -> Step:
+    before, after = taken.before["ltd_mean"], taken.after["ltd_mean"]
+    rows = tuple((a, float(before[a]), float(granule[a]), float(after[a]), float(granule[a] - after[a])) for a in cells)
+    words = (
+        f"β = {decay:g}. The mean activity moves before it is used, towards the response of this batch of one image; outside "
+        "training it stays. No error drives it, so there is nothing to differentiate."
+    )
+    head = ("cell", "μ before", "h", "μ after", "z = h - μ")
+    return Step("Long-term depression", "C-LTD", words, {"μ": after.shape}, (Rows("chosen cells", head, rows),))
+
+
+def _purkinje_step(
+    model: Cerebellum, x: np.ndarray, z: np.ndarray, outputs: np.ndarray, cells: list[int], classes: list[int]
+) -> Step:
+    tables, checks = [], []
+
+    def output(c: int) -> float:
+        return model.forward(x)[0][0, c]
+
+    for c in classes:
+        rows = [(a, float(z[a]), float(model.readout[a, c])) for a in range(len(z))]
+        total = (f"ŷ[{c}]", float(outputs[0, c]))
+        tables.append(products(f"Purkinje cell {c}", ("granule cell", "z", "weight W"), rows, (), total))
+        a = cells[0]
+        checks.append(beside(f"∂ŷ[{c}]/∂W[{a}, {c}]", z[a], difference(moving(model.readout, (a, c), output, c))))
+    shapes = {"z": z.shape, "W": model.readout.shape, "ŷ": outputs.shape}
+    words = "Each Purkinje cell sums all parallel fibres; only these synapses learn. z is never formed: Wᵀz = Wᵀh - Wᵀμ."
+    words += " If μ has moved, so have the outputs since the first step."
+    return Step("Parallel fibres drive Purkinje cells", "C2", words, shapes, tuple(tables), tuple(checks))
+
+
+def _weight_step(subject: Subject, model: Cerebellum, taken: Taken, z: np.ndarray, cells: list[int], classes: list[int]) -> Step:
+    _, error = squared_error(taken.learned.outputs, subject.labels)
+    gradient, rows, checks = taken.gradients["readout"], [], []
+    for a in cells:
+        for c in classes:
+            loss = moving(model.readout, (a, c), lambda: squared_error(model.forward(taken.x)[0], subject.labels)[0][0])
+            rows.append((f"W[{a}, {c}]", float(z[a]), float(error[0, c]), float(gradient[a, c])))
+            checks.append(beside(f"∂l/∂W[{a}, {c}]", gradient[a, c], difference(loss)))
+    words = "Pre-synaptic activity times the climbing fibre's error: each synapse needs only what is at hand."
+    shapes = {"z": z.shape, "e": error.shape, "∂l/∂W": gradient.shape}
+    numbers = (Rows("synapses", ("synapse", "z", "e", "z e"), tuple(rows)),)
+    return Step("The derivative by the weights", "C4", words, shapes, numbers, tuple(checks))
+
+
+def _back_step(subject: Subject, drive: np.ndarray, d_outputs: np.ndarray, pixels: list[int]) -> Step:
+    """From the outputs to the granule cells that see the pixels shown, and to the pixels."""
+    model = subject.model
+    d_granule = model.readout @ d_outputs[0]
+    d_drive = relu_input_gradient(d_granule, drive > 0)
+    _, cache = model.forward(subject.x)
+    gradient = model.input_gradient(d_outputs, cache)
+    tables = []
+    for pixel in pixels:
+        found = (
+            model.wiring.weights[:, [pixel]]
+            if model.wiring.inputs is None
+            else model.wiring.weights * (model.wiring.inputs == pixel)
+        )
+        reached = np.flatnonzero(found.any(axis=1))
+        weights = found.sum(axis=1)
+        rows = [(int(a), float(weights[a]), float(d_drive[a])) for a in reached]
+        total = (f"∂l/∂x[{subject.pixel(pixel)}]", float(gradient[0, pixel]))
+        tables.append(products(f"pixel {subject.pixel(pixel)}", ("granule cell", "weight J", "∂l/∂v"), rows, (), total))
+    cells = chosen_cells(subject, [int(a) for a in np.argsort(-np.abs(d_drive), kind="stable")[:2]], len(drive), "granule cells")
+    rows_of_cells = tuple((a, float(d_granule[a]), bool(drive[a] > 0) and "yes" or "no", float(d_drive[a])) for a in cells)
+    tables.append(Rows("granule cells", ("cell", "W ∂l/∂ŷ", "active", "∂l/∂v"), rows_of_cells))
+    words = "The credit goes back through W to the granule cells, is stopped at those that are silent, and goes on through J."
+    shapes = {"W": model.readout.shape, "∂l/∂v": d_drive.shape, "J": (model.wiring.width, model.wiring.cells)}
+    checks = tuple(_by_drive(subject, a, d_drive[a]) for a in cells if _moving(subject, a) is not None)
+    return Step("Back to the granule cells and the pixels", "M-DX", words, shapes, tuple(tables), checks)
+
+
+def _moving(subject: Subject, cell: int) -> int | None:
+    """A synapse of a cell through which its drive can be moved: one whose mossy fibre is active."""
+    inputs, _ = _synapses(subject.model, cell)
+    seen = np.flatnonzero(subject.x[0, inputs])
+    return int(seen[np.argmax(subject.x[0, inputs[seen]])]) if len(seen) else None
+
+
+def _by_drive(subject: Subject, cell: int, value: float) -> Derivative:
+    """The derivative by a cell's drive, which is moved by way of one of its synapses."""
+    synapse, model = _moving(subject, cell), subject.model
+    activity = subject.x[0, _synapses(model, cell)[0][synapse]]
+    landscape = landscape_of(subject)
+    objective = moving(model.wiring.weights, (cell, synapse), lambda: landscape.look(subject.x).value[0])
+    return beside(f"∂l/∂v[{cell}]", value, difference(lambda t: objective(t / activity)))

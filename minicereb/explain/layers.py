@@ -1,0 +1,300 @@
+"""One image through a network of layers: perceptrons and convolutional networks, along the way of one pixel.
+
+At every layer the way goes on through the unit by which most of the pixel's derivative passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicereb.attacks.objectives import objective_named
+from minicereb.errors import require
+from minicereb.experiments.architectures import ConvolutionalModel, PerceptronModel
+from minicereb.explain.attacked import attack_steps, chosen_pixels
+from minicereb.explain.copies import Taken, in_float64
+from minicereb.explain.differences import difference, moving
+from minicereb.explain.kinks import what_switches
+from minicereb.explain.steps import Derivative, Rows, Step, beside, products
+from minicereb.explain.subject import Place, Subject, loss_step, update_step
+from minicereb.learning.backprop import DESCENDED
+from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.convolutional import BatchNorm, BatchNormLearning, Convolution, Images, MaxPool
+from minicereb.models.layers import Dense
+from minicereb.models.sequential import Sequential
+
+Loss = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+NAMES = {"Images": "normalised", "BatchNormLearning": "BatchNorm", "DropoutLearning": "Dropout"}
+
+
+class Walk(NamedTuple):
+    """A pass through all layers and back.
+
+    Attributes
+    ----------
+    layers : tuple of layers
+    values : list of array
+        What enters each layer; the last are the outputs.
+    credits : list of array
+        Derivative of the loss by each of them.
+    units : list of int
+        Places on the pixel's way, one for each of them, in the flat array.
+    """
+
+    layers: tuple[Any, ...]
+    values: list[np.ndarray]
+    credits: list[np.ndarray]
+    units: list[int]
+
+    def place(self, number: int) -> tuple[int, ...]:
+        """Indices of the unit on the way in what enters layer `number`, without that of the image."""
+        return tuple(int(each) for each in np.unravel_index(self.units[number], self.values[number].shape)[1:])
+
+    def value(self, number: int) -> float:
+        """Of the unit on the way."""
+        return float(self.values[number].ravel()[self.units[number]])
+
+    def credit(self, number: int) -> float:
+        """Derivative by the unit on the way."""
+        return float(self.credits[number].ravel()[self.units[number]])
+
+    def onward(self, number: int) -> np.ndarray:
+        """Outputs, from what enters layer `number` on."""
+        return Sequential(self.layers[number:]).forward(self.values[number])[0]
+
+
+def walk(network: Sequential, x: np.ndarray, labels: np.ndarray, loss: Loss, choose: Callable[[np.ndarray], int]) -> Walk:
+    """Go through the layers and back, and find the way of the pixel that `choose` names, given the derivative by the image."""
+    values, caches = [x.copy()], []
+    for layer in network.layers:
+        value, cache = layer.forward(values[-1])
+        values.append(value)
+        caches.append(cache)
+    credits = [loss(values[-1], labels)[1]]
+    for layer, cache in zip(reversed(network.layers), reversed(caches), strict=True):
+        credits.append(layer.input_gradient(credits[-1], cache))
+    credits.reverse()
+    units = [choose(credits[0])]
+    for layer, value, credit in zip(network.layers, values, credits[1:], strict=False):
+        units.append(_onward(layer, value, credit, units[-1]))
+    return Walk(network.layers, values, credits, units)
+
+
+def _onward(layer: Any, value: np.ndarray, credit: np.ndarray, unit: int) -> int:
+    """The unit of a layer's output by which most of the derivative by one unit of its input passes."""
+    if isinstance(layer, MaxPool):
+        image, row, column, channel = np.unravel_index(unit, value.shape)
+        down, across = credit.shape[1:3]
+        place = image, min(row // layer.size, down - 1), min(column // layer.size, across - 1), channel
+        return int(np.ravel_multi_index(place, credit.shape))
+    if isinstance(layer, Cerebellum):
+        return int(np.abs(credit).argmax())
+    if not isinstance(layer, Dense | Convolution):
+        return unit  # each has its own
+    alone = np.zeros_like(value)
+    still = layer.forward(alone)[0]
+    alone.ravel()[unit] = 1
+    return int(np.abs((layer.forward(alone)[0] - still) * credit).argmax())
+
+
+def learning(subject: Subject) -> Iterator[Step]:
+    """Yield the steps of learning from the image by backpropagation."""
+    settings = subject.config.model
+    assert isinstance(settings, PerceptronModel | ConvolutionalModel)
+    _only_pixels(subject)
+    taken = subject.step()
+    name = settings.loss if isinstance(settings, PerceptronModel) else "cross-entropy"
+    loss, seed = DESCENDED[name], subject.config.seed if isinstance(settings, ConvolutionalModel) else 0
+    network = in_float64(subject.model).while_learning(seed, 0)
+
+    def value(outputs: np.ndarray) -> float:
+        return float(loss(outputs, subject.labels)[0][0])
+
+    def choose(gradient: np.ndarray) -> int:
+        return chosen_pixels(subject, gradient, lambda x: value(network.forward(x)[0]), 1)[0]
+
+    walked = walk(network, taken.x, subject.labels, loss, choose)
+    for block in _blocks(walked):
+        yield _forward_step(subject, walked, block)
+    tag = {"mse": "C3", "cross-entropy": "M-CE"}[name]
+    yield loss_step(subject, f"The loss ({name})", tag, loss, walked.values[-1])
+    l1 = settings.l1 if isinstance(settings, PerceptronModel) else 0.0
+    places: list[Place] = []
+    for block in reversed(_blocks(walked)):
+        checks, found = _weight_checks(walked, block, taken, value, (settings.l2, l1))
+        yield _backward_step(walked, block, _credit_checks(walked, block, value) + checks)
+        places += found
+    after = loss(taken.model.while_learning(seed, 0).forward(taken.x)[0], subject.labels)[0][0]
+    yield update_step(
+        subject, taken, places[::-1], f"On this image the loss goes from {taken.learned.loss[0]:.6g} to {after:.6g}."
+    )
+
+
+def attack(subject: Subject) -> Iterator[Step]:
+    """Yield the steps of an attack on the image."""
+    _only_pixels(subject)
+
+    def way_back(d_outputs: np.ndarray, pixels: list[int]) -> Iterator[Step]:
+        return there_and_back(subject, pixels[0])
+
+    convolutional = any(isinstance(layer, Convolution) for layer in subject.model.layers)
+    yield from attack_steps(subject, way_back, "M-CONV-DX" if convolutional else "M-BP")
+
+
+def there_and_back(subject: Subject, pixel: int, beyond: Callable[[Walk], Iterator[Step]] | None = None) -> Iterator[Step]:
+    """Yield the way of a pixel to the outputs, what lies `beyond` the layers told of here, and the way of the credit back."""
+    loss = objective_named(subject.shown.objective)
+    walked = walk(subject.model, subject.x, subject.labels, loss, lambda _: pixel)
+
+    def value(outputs: np.ndarray) -> float:
+        return float(loss(outputs, subject.labels)[0][0])
+
+    for block in _blocks(walked):
+        yield _forward_step(subject, walked, block)
+    if beyond is not None:
+        yield from beyond(walked)
+    for block in reversed(_blocks(walked)):
+        yield _backward_step(walked, block, _credit_checks(walked, block, value))
+
+
+def _only_pixels(subject: Subject) -> None:
+    require(not subject.shown.cells, "cell", subject.shown.cells, "nothing for this model: --pixel says whose way is shown")
+
+
+def _blocks(walked: Walk) -> list[range]:
+    """Layers that are told of together: one with weights, and what follows up to the next."""
+    starts = [number for number, layer in enumerate(walked.layers) if isinstance(layer, Dense | Convolution)]
+    end = len(walked.layers) - isinstance(walked.layers[-1], Cerebellum)  # which has steps of its own
+    return [range(start, end) for start, end in zip(starts, [*starts[1:], end], strict=True)]
+
+
+def _called(layer: Any) -> str:
+    name = type(layer).__name__
+    return NAMES.get(name, name)
+
+
+def _title(walked: Walk, block: range) -> str:
+    layers = walked.layers[block.start : block.stop]
+    return f"Layer {block.start + 1}: {', '.join(map(_called, layers))}"
+
+
+def _forward_step(subject: Subject, walked: Walk, block: range) -> Step:
+    """The sum that one unit takes, and what becomes of it in the layers that follow."""
+    layer, first = walked.layers[block.start], block.start
+    x, v = walked.values[first][0], walked.values[first + 1]
+    unit, terms = walked.place(first + 1), []
+    if isinstance(layer, Convolution):
+        terms = list(_window(layer, x, unit))
+    else:
+        terms = [(str(i), float(layer.weight[unit[0], i]), float(x[i])) for i in range(len(x))]
+    total, bias = (f"v{list(unit)}", walked.value(first + 1)), float(layer.bias[unit[-1]])
+    tables = [products(f"unit {list(unit)}", ("input", "weight θ", "value x"), terms, [("bias b", bias)], total)]
+    if first == 1 and isinstance(walked.layers[0], Images):
+        pixel = subject.pixel(walked.units[0])
+        pixels = ((f"pixel {pixel}", walked.value(0)), ("less its mean, over its deviation", walked.value(1)))
+        tables.insert(0, Rows("the pixel, normalised", ("", "value"), pixels))
+    rows = [(_called(walked.layers[n]), str(list(walked.place(n + 1))), walked.value(n + 1)) for n in block]
+    tables.append(Rows("the way through", ("layer", "unit", "value"), tuple(rows)))
+    for n in block:
+        if isinstance(walked.layers[n], BatchNorm | BatchNormLearning):
+            tables.append(_normalised(walked, n))
+    shapes = {"x": walked.values[first].shape, "θ": layer.weight.shape, "v": v.shape, "out": walked.values[block.stop].shape}
+    words = f"The way shown is that of pixel {subject.pixel(walked.units[0])}, it comes by input {list(walked.place(first))}."
+    words += f" Of {v.size:,} signals {int((v > 0).sum()):,} are above 0; the largest is {v.max():.6g}."
+    return Step(_title(walked, block), _tags(layer)[0], words, shapes, tuple(tables))
+
+
+def _window(layer: Convolution, x: np.ndarray, unit: tuple[int, ...]) -> Iterator[tuple[str, float, float]]:
+    """What a kernel sees at one place: input, weight, value; zeros around the image are left out."""
+    row, column, output = unit
+    for i in range(layer.weight.shape[1]):
+        for j in range(layer.weight.shape[2]):
+            r, c = row * layer.stride + i - layer.padding, column * layer.stride + j - layer.padding
+            if 0 <= r < x.shape[0] and 0 <= c < x.shape[1]:
+                for channel in range(x.shape[2]):
+                    yield str([r, c, channel]), float(layer.weight[output, i, j, channel]), float(x[r, c, channel])
+
+
+def _normalised(walked: Walk, number: int) -> Rows:
+    """The numbers of batch normalisation at the unit's channel [M-BN]."""
+    layer, channel = walked.layers[number], walked.place(number)[-1]
+    learning = isinstance(layer, BatchNormLearning)
+    own = layer.layer if learning else layer
+    cache = layer.forward(walked.values[number])[1]
+    mean, variance = (cache.mean, cache.variance) if learning else (own.mean, own.variance)
+    arrays = {"v": None, "mean μ": mean, "variance σ²": variance, "γ": own.gamma, "β": own.beta}
+    rows = [(name, walked.value(number) if array is None else float(array[channel])) for name, array in arrays.items()]
+    where = "of this image" if learning else "fixed"
+    return Rows(f"batch normalisation, statistics {where}", ("", f"channel {channel}"), (*rows, ("h", walked.value(number + 1))))
+
+
+def _tags(layer: Any) -> tuple[str, str]:
+    """Equations forward and back."""
+    return ("M-CONV", "M-CONV-DX") if isinstance(layer, Convolution) else ("M-DENSE", "M-BP")
+
+
+def _backward_step(walked: Walk, block: range, checks: tuple[Derivative, ...]) -> Step:
+    rows = [
+        (_called(walked.layers[n]), str(list(walked.place(n))), walked.credit(n + 1), walked.credit(n)) for n in reversed(block)
+    ]
+    layer = walked.layers[block.start]
+    shapes = {"δ": walked.credits[block.start + 1].shape, "∂l/∂x": walked.credits[block.start].shape}
+    words = "A unit's credit is what the units after it send back. The differences go through all layers from the unit on."
+    if any(isinstance(walked.layers[n], BatchNormLearning) for n in block):
+        words += " A bias before batch normalisation changes nothing: its derivative is 0 but for rounding."
+    head = ("back through", "to unit", "credit after", "credit before")
+    return Step(f"Back: {_title(walked, block)}", _tags(layer)[1], words, shapes, (Rows("credits", head, tuple(rows)),), checks)
+
+
+def _credit_checks(walked: Walk, block: range, value: Callable[[np.ndarray], float]) -> tuple[Derivative, ...]:
+    """The derivatives by the signal of the unit on the way, and by its input."""
+
+    def onward(number: int) -> float:
+        return value(walked.onward(number))
+
+    checks = []
+    for number, symbol in ((block.start + 1, "v"), (block.start, "x")):
+        array = walked.values[number]
+        place: Any = np.unravel_index(walked.units[number], array.shape)
+        slope = difference(moving(array, place, onward, number))
+        kinks = partial(what_switches, Sequential(walked.layers[number:]), array, place)
+        checks.append(beside(f"∂l/∂{symbol}{list(walked.place(number))}", walked.credit(number), slope, kinks))
+    return tuple(checks)
+
+
+def _weight_checks(
+    walked: Walk, block: range, taken: Taken, value: Callable[[np.ndarray], float], penalties: tuple[float, float]
+) -> tuple[tuple[Derivative, ...], list[Place]]:
+    """The derivatives by a weight on the way and by what else learns there, and the places of these."""
+    checks, places = [], []
+    l2, l1 = penalties
+
+    def loss(number: int, name: str, array: np.ndarray, place: tuple[int, ...]) -> float:
+        weight = float(array[place]) if name == "weight" else 0.0  # the others bear no penalty
+        return value(walked.onward(number)) + 0.5 * l2 * weight**2 + l1 * abs(weight)
+
+    for number in reversed(block):
+        layer = walked.layers[number]
+        owner = layer.layer if isinstance(layer, BatchNormLearning) else layer
+        if not hasattr(owner, "parameters"):
+            continue
+        count = sum(hasattr(each, "weight_gradient") for each in walked.layers[:number])
+        for name, array in owner.parameters.items():
+            place = _place_of(walked, number) if name == "weight" else (walked.place(number + 1)[-1],)
+            symbol = f"{name}_{count}{list(place)}"
+            gradient = taken.gradients[f"{name}_{count}"][place]
+            checks.append(beside(f"∂l/∂{symbol}", gradient, difference(moving(array, place, loss, number, name, array, place))))
+            places.append((symbol, f"{name}_{count}", place))
+    return tuple(checks), places
+
+
+def _place_of(walked: Walk, number: int) -> tuple[int, ...]:
+    """Indices of the weight between the units on the way before and after a layer."""
+    layer, before, after = walked.layers[number], walked.place(number), walked.place(number + 1)
+    if isinstance(layer, Dense):
+        return after[0], before[0]
+    (row, column, channel), (down, across, output) = before, after
+    return output, row - down * layer.stride + layer.padding, column - across * layer.stride + layer.padding, channel

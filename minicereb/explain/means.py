@@ -1,0 +1,179 @@
+"""Means over neuronal noise: how an estimate closes in on what it estimates."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from minicereb.calculus.replicated import ReplicatedLoss
+from minicereb.errors import InputError
+from minicereb.explain.reach import Reach, reach_of
+from minicereb.explain.steps import CONFIDENCE, Drawing, Estimate, Rows
+from minicereb.learning.credit import Estimator
+from minicereb.learning.exact import Exact
+from minicereb.learning.glr import estimator_named
+from minicereb.learning.noise import Address
+from minicereb.models.noisy import NoisyNetwork
+from minicereb.statistics import mean_interval
+
+GROUP, GROUPS = 32, 128  # replications that are drawn together, and how often
+REFERENCE_GROUP, REFERENCE_GROUPS = 256, 64
+MOST = 1 << 16  # patterns, times 64 nodes of a quadrature for the 0-1 loss, that are summed over again and again
+REFERENCES = ("flip", "resample", "antithetic", "baseline")  # in this order, where there is no closed form
+
+
+class Found(NamedTuple):
+    """What groups of replications say of one image.
+
+    Attributes
+    ----------
+    credit : array, shape (groups, neurons)
+        Of the first layer.
+    last : array, shape (groups, classes, inputs of the last layer)
+        Derivative by the last layer's weights.
+    size : int
+        Replications in a group.
+    reach : Reach
+        How large a replication's can be.
+    """
+
+    credit: np.ndarray
+    last: np.ndarray
+    size: int
+    reach: Reach
+
+
+class Reference(NamedTuple):
+    """What a mean should come to.
+
+    Attributes
+    ----------
+    found : Found
+        Of one group if it is exact.
+    by : str
+    """
+
+    found: Found
+    by: str
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is a closed form."""
+        return len(self.found.credit) == 1
+
+
+def applies(estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss) -> bool:
+    """Whether an estimator is one for this network and loss."""
+    try:
+        estimator.check(network, loss)
+    except InputError:
+        return False
+    return True
+
+
+def groups_of(
+    estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss, x: np.ndarray, labels: np.ndarray, at: Address,
+    groups: int = GROUPS, size: int = GROUP,
+) -> Found:  # fmt: skip
+    """Draw an estimate again and again, each time from `size` replications of its own; once if it is exact."""
+    laws, x_t = [layer.law for layer in network.layers], np.ascontiguousarray(x.T)
+    exact = isinstance(estimator, Exact)
+    credits, last = [], []
+    for group in range(1 if exact else groups):
+        noise = estimator.design.draw(x, laws, network.widths, 1, 1 if exact else size, at.of(group))
+        piece = estimator.on(network, loss, x_t, labels, noise, False)
+        credits.append(piece.first_credit[0])
+        last.append(piece.gradients[-1]["weight"])
+    reach = reach_of(estimator, network, loss, x, labels)
+    return Found(np.array(credits, dtype=np.float64), np.array(last, dtype=np.float64), size, reach)
+
+
+def reference_for(
+    own: str, network: NoisyNetwork, loss: ReplicatedLoss, x: np.ndarray, labels: np.ndarray, at: Address
+) -> Reference:
+    """Return the closed form, or an independent estimate by another estimator than `own`, with more replications."""
+    exact = estimator_named("exact", "derivative")
+    patterns = (1 if loss.smooth else 64) << len(network.layers[0].bias)
+    if patterns <= MOST and applies(exact, network, loss):
+        return Reference(groups_of(exact, network, loss, x, labels, at), "the sum over all patterns of the hidden layer")
+    for name in REFERENCES:
+        other = estimator_named(name, "derivative")
+        if name != own and applies(other, network, loss):
+            found = groups_of(other, network, loss, x, labels, at, REFERENCE_GROUPS, REFERENCE_GROUP)
+            drawn = REFERENCE_GROUPS * REFERENCE_GROUP
+            return Reference(found, f"{name} with other noise, {drawn:,} replications (no closed form, or one too long)")
+    raise InputError("what", "a mean over noise", "a network that an estimator applies to")
+
+
+class Series(NamedTuple):
+    """A number as every group tells it.
+
+    Attributes
+    ----------
+    values : array, shape (groups,)
+    size : int
+        Replications in a group.
+    reach : float
+        The largest that a replication can show.
+    """
+
+    values: np.ndarray
+    size: int
+    reach: float
+
+    def interval(self, groups: int | None = None) -> tuple[float, float]:
+        """Mean over the first groups and half the width of its interval; of one value itself and 0.
+
+        Student's interval, widened by what noise could do that is so rare that so many replications do not show it: by
+        ``ln(1/δ)/K`` times the reach, as an event that K replications have missed is less likely than ``ln(1/δ)/K``, with
+        confidence 1 - δ.
+        """
+        values = self.values[:groups]
+        if len(values) == 1:
+            return float(values[0]), 0.0
+        low, high = mean_interval(values, CONFIDENCE)  # type: ignore[arg-type]
+        unseen = -math.log(1 - CONFIDENCE) / (len(values) * self.size) * self.reach
+        return float(values.mean()), (high - low) / 2 + unseen
+
+
+def weight_series(found: Found, neuron: int, activity: float) -> Series:
+    """The derivative by a weight of the first layer: the activity of its input times the credit."""
+    return Series(found.credit[:, neuron] * activity, found.size, float(found.reach.credit[neuron] * abs(activity)))
+
+
+def last_series(found: Found, output: int, neuron: int) -> Series:
+    """The derivative by a weight of the last layer."""
+    return Series(found.last[:, output, neuron], found.size, found.reach.last)
+
+
+def pixel_series(found: Found, network: NoisyNetwork, pixel: int) -> Series:
+    """The derivative by a pixel: the credit sent back through the first layer's weights."""
+    reach = float(np.abs(network.layers[0].weight[:, pixel]) @ found.reach.credit)
+    return Series(network.layers[0].input_gradient(found.credit)[:, pixel], found.size, reach)
+
+
+def estimate_of(of: str, series: Series, reference: Series, by: str) -> Estimate:
+    """Put a mean over groups beside what it should come to."""
+    mean, half = series.interval()
+    should, should_half = reference.interval()
+    return Estimate(of, len(series.values) * series.size, mean, half, should, should_half, by)
+
+
+def running(of: str, series: Series, reference: Series) -> tuple[Rows, Drawing]:
+    """The mean over the first replications, the first twice as many, and so on; as a table and as a figure."""
+    should, _ = reference.interval()
+    counts = [4 << power for power in range(20) if 4 << power <= len(series.values)]
+    found = [(count * series.size, *series.interval(count)) for count in counts]
+    rows = tuple((count, mean, mean - half, mean + half, abs(mean - should)) for count, mean, half in found)
+    table = Rows(f"running mean of {of}", ("replications", "mean", "low", "high", "off by"), rows)
+    every = np.arange(4, len(series.values) + 1, dtype=np.int64)
+    bands = [series.interval(int(count)) for count in every]
+    means, halves = (np.array(part, dtype=np.float64) for part in zip(*bands, strict=True))
+    lines = {
+        "running mean": (every * series.size, means, means - halves, means + halves),
+        "what it closes in on": (every[[0, -1]] * series.size, np.full(2, should, dtype=np.float64)),
+    }
+    caption = f"The mean of {of} over more and more replications, with its {CONFIDENCE:.1%} interval."
+    return table, Drawing("running-mean", caption, lines=lines, axes=("replications", of))

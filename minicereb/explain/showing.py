@@ -1,0 +1,103 @@
+"""Steps as text for a terminal, and as a page."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from minicereb.explain.steps import CONFIDENCE, Derivative, Drawing, Estimate, Rows, Step
+from minicereb.report.figures import curves, image_rows, svg
+from minicereb.report.page import Block, Command, Page, Picture, Section, Table, Text
+
+WIDTH = 100  # characters of a line of words
+INDENT = "   "
+DERIVATIVES = ("derivative", "by hand", "finite difference", "off by", "")
+ESTIMATES = ("estimate of", "replications", "mean", "±", "should be", "±", "")
+
+
+def shown(value: Any, digits: int = 6) -> str:
+    """Write a number in six digits, or as many as asked for; text as it is."""
+    return f"{value + 0.0:.{digits}g}" if isinstance(value, float) else str(value)
+
+
+def derivative_row(each: Derivative) -> list[str]:
+    """A derivative, its finite difference, and how far apart they are."""
+    said = {
+        "agrees": "",
+        "kink": f"a kink: {each.left:.6g} to the left, {each.right:.6g} to the right; {each.kink}",
+        "rounding": f"the difference is exact to ±{each.rounding:.0e} only",
+        "differs": "THEY DIFFER",
+    }
+    return [each.of, shown(each.value, 10), shown(each.difference, 10), f"{each.error:.0e}", said[each.verdict]]
+
+
+def estimate_row(each: Estimate) -> list[str]:
+    """An estimate and what it should come to, each with its interval."""
+    numbers = [shown(value) for value in (each.mean, each.half, each.reference, each.reference_half)]
+    return [each.of, str(each.replications), *numbers, each.verdict]
+
+
+def tables(step: Step) -> Iterator[tuple[str, Sequence[str], list[list[str]]]]:
+    """Captions, heads and cells of all tables of a step."""
+    for rows in step.numbers:
+        yield rows.caption, rows.head, _cells(rows)
+    if step.derivatives:
+        yield "derivatives, beside finite differences", DERIVATIVES, [derivative_row(each) for each in step.derivatives]
+    if step.estimates:
+        caption = f"means, intervals of {CONFIDENCE:.1%}; what they should be: {step.estimates[0].by}"
+        yield caption, ESTIMATES, [estimate_row(each) for each in step.estimates]
+
+
+def _cells(rows: Rows) -> list[list[str]]:
+    return [[shown(cell) for cell in row] for row in rows.rows]
+
+
+def _shapes(step: Step) -> str:
+    return ", ".join(f"{name} {' × '.join(map(str, shape))}" for name, shape in step.shapes.items())
+
+
+def text(number: int, step: Step) -> Iterator[str]:
+    """Yield the lines of a step for a terminal."""
+    yield f"{number}. {step.title}"
+    if step.tag:
+        yield f"{INDENT}[{step.tag}]  {step.formula}"
+    if step.shapes:
+        yield f"{INDENT}shapes: {_shapes(step)}"
+    yield from textwrap.wrap(step.words, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
+    for caption, head, rows in tables(step):
+        yield ""
+        yield f"{INDENT}{caption}:"
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        for row in (head, *rows):
+            cells = [cell.rjust(w) if 0 < n < 6 else cell.ljust(w) for n, (cell, w) in enumerate(zip(row, widths, strict=True))]
+            yield f"{INDENT}  {'  '.join(cells)}".rstrip()
+    yield ""
+
+
+def page(title: str, lead: str, steps: Sequence[Step]) -> Page:
+    """Return an explanation as a page for reading, with its figures."""
+    sections = [Section(f"{number}. {step.title}", _blocks(number, step)) for number, step in enumerate(steps, 1)]
+    return Page(title, lead, sections)
+
+
+def _blocks(number: int, step: Step) -> list[Block]:
+    blocks: list[Block] = [Command(f"[{step.tag}]  {step.formula}")] if step.tag else []
+    if step.shapes:
+        blocks.append(Text(f"Shapes: {_shapes(step)}."))
+    blocks.append(Text(step.words))
+    blocks += [_picture(number, drawing) for drawing in step.drawings]
+    for caption, head, rows in tables(step):
+        blocks += [Text(f"{caption[0].upper()}{caption[1:]}:"), Table(head, rows)]
+    return blocks
+
+
+def _picture(number: int, drawing: Drawing) -> Picture:
+    if drawing.images:
+        titles, images = zip(*drawing.images, strict=True)
+        figure = image_rows([("", np.array(images, dtype=np.float64), titles)])
+    else:
+        figure = curves([("", drawing.lines)], *drawing.axes, logarithmic=True, marked=False)
+    return Picture(f"{number}-{drawing.name}", svg(figure), ".svg", drawing.caption)

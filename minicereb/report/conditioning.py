@@ -1,0 +1,157 @@
+"""What eyelid conditioning looks like: granule cells over the interval, synapses before and after, the lid over the trials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from minicereb.report.figures import COLOURS
+
+SHOWN = 200  # granule cells in a raster
+TIME = "time from the beginning of the CS, ms"
+
+
+def preferred_times(time: np.ndarray, granule: np.ndarray) -> np.ndarray:
+    """Return when each cell is most active, in ms, shape (cells,); NaN for cells that never are."""
+    return np.where(granule.max(axis=1) > 0, time[granule.argmax(axis=1)], np.nan)
+
+
+def raster(time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: float) -> Figure:
+    """Draw which granule cells are active when, a line for each, in the order of their preferred times.
+
+    Parameters
+    ----------
+    time : array, shape (bins,)
+        In ms.
+    granule : array of float, shape (cells, bins)
+        Activity; of the cells that prefer a time before the US at most 200 are drawn, at equal distances in that order.
+    cs : tuple of float
+        Beginning and end of the CS in ms.
+    us : float
+        Beginning of the US in ms.
+    """
+    preferred = preferred_times(time, granule)
+    order = np.argsort(preferred, kind="stable")[: int((preferred <= us).sum())]
+    chosen = order[np.linspace(0, len(order) - 1, min(SHOWN, len(order)), dtype=np.int64)] if len(order) else order
+    figure, axes = _axes(6.4, 4.2)
+    bins, step = granule[chosen] > 0, float(time[1] - time[0])
+    extent = (float(time[0]) - step, float(time[-1]), len(chosen) - 0.5, -0.5)
+    if len(chosen):
+        axes.imshow(bins, aspect="auto", interpolation="nearest", cmap="Greys", vmin=0, vmax=1.3, extent=extent)
+    _events(axes, cs, us)
+    axes.set_xlim(-100, us + 200)
+    axes.set_xlabel(TIME)
+    axes.set_ylabel("granule cells, by preferred time")
+    axes.set_yticks([])
+    return figure
+
+
+def synapses(time: np.ndarray, granule: np.ndarray, before: np.ndarray, after: np.ndarray, us: float) -> Figure:
+    """Draw the weights from parallel fibres to the Purkinje cell by their cells' preferred times, before learning and after.
+
+    Parameters
+    ----------
+    time, granule
+        As for :func:`raster`.
+    before, after : array, shape (cells,)
+        Weights from 0 to 1.
+    us : float
+        Beginning of the US in ms.
+    """
+    preferred = preferred_times(time, granule)
+    figure, axes = _axes(6.4, 3.6)
+    for weights, name, colour in ((before, "before", COLOURS[1]), (after, "after", COLOURS[0])):
+        axes.plot(preferred, weights, ".", color=colour, markersize=2, alpha=0.35, label=name, rasterized=True)
+    _events(axes, None, us)
+    axes.set_ylim(*_around_half(after))
+    axes.set_xlabel("preferred time of the granule cell, ms from the beginning of the CS")
+    axes.set_ylabel("weight")
+    axes.legend(frameon=False, fontsize=8, markerscale=4)
+    return figure
+
+
+def lids(time: np.ndarray, traces: Sequence[np.ndarray], names: Sequence[str], cs: tuple[float, float], us: float) -> Figure:
+    """Draw the lid's closure over a trial, one line above the other, the first trial at the foot.
+
+    Parameters
+    ----------
+    time : array, shape (bins,)
+    traces : sequence of array, shape (bins,)
+        Closure in percent.
+    names : sequence of str
+        Of the trials.
+    cs, us
+        As for :func:`raster`.
+    """
+    figure, axes = _axes(6.4, 1 + 0.28 * len(traces))
+    step = 50.0
+    for number, trace in enumerate(traces):
+        colour = colormaps["cividis"](0.85 * number / max(1, len(traces) - 1))
+        axes.fill_between(time, number * step, trace + number * step, color=colour, alpha=0.35, zorder=2 * (len(traces) - number))
+        axes.plot(time, trace + number * step, color=colour, linewidth=1, zorder=2 * (len(traces) - number) + 1)
+    _events(axes, cs, us)
+    axes.set_yticks([number * step for number in range(len(traces))], names, fontsize=7)
+    axes.set_xlabel(TIME)
+    axes.set_ylabel("trial; the lid's closure above it")
+    return figure
+
+
+class Film:
+    """One picture for each trial: the lid over time, and the synapses by preferred time.
+
+    Parameters
+    ----------
+    time, granule
+        As for :func:`raster`.
+    cs, us
+        As for :func:`raster`.
+    """
+
+    def __init__(self, time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: float):
+        self.time, self.preferred = time, preferred_times(time, granule)
+        self.figure = Figure(figsize=(5.6, 4.4), dpi=80)
+        self.figure.subplots_adjust(left=0.14, right=0.97, bottom=0.12, top=0.93)  # a layout for each picture would take longer
+        self.lid, self.weights = self.figure.subplots(2, 1, sharex=True)
+        (self.line,) = self.lid.plot(time, np.zeros(len(time), dtype=np.float64), color=COLOURS[0], linewidth=1.6)
+        (self.dots,) = self.weights.plot(
+            self.preferred, np.full(len(granule), 0.5), ".", color=COLOURS[2], markersize=2, alpha=0.4
+        )
+        for axes in (self.lid, self.weights):
+            _events(axes, cs, us)
+            axes.spines[["top", "right"]].set_visible(False)
+        self.lid.set_ylim(-2, 102)
+        self.lid.set_ylabel("lid's closure, %")
+        self.weights.set_ylabel("synapses")
+        self.weights.set_xlabel(TIME)
+
+    def frames(self, shown: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> Iterator[None]:
+        """Draw one trial after the other: title, closure and weights of each."""
+        self.weights.set_ylim(*_around_half(np.stack([weights for _, _, weights in shown])))
+        for title, trace, weights in shown:
+            self.lid.set_title(title, fontsize=9)
+            self.line.set_ydata(trace)
+            self.dots.set_ydata(weights)
+            yield
+
+
+def _around_half(weights: np.ndarray) -> tuple[float, float]:
+    """Limits of an axis that holds all weights, with ½ in the middle."""
+    far = max(0.01, 1.1 * float(np.abs(weights - 0.5).max()))
+    return 0.5 - far, 0.5 + far
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _events(axes: Axes, cs: tuple[float, float] | None, us: float) -> None:
+    if cs is not None:
+        axes.axvspan(*cs, color=COLOURS[5], alpha=0.15, linewidth=0)
+    axes.axvline(us, color=COLOURS[4], linewidth=1.2, linestyle="--")

@@ -1,0 +1,123 @@
+"""Pictures of pole balancing: how long trials last, what cart and pole do, and both in motion."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from math import cos, sin
+from pathlib import Path
+
+import numpy as np
+from matplotlib.animation import PillowWriter
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullLocator
+
+from minicereb.files import atomic_write
+from minicereb.report.figures import COLOURS
+
+FRAMES_A_SECOND = 25
+
+
+def learning_curves(panels: Mapping[str, Sequence[np.ndarray]], trials: int, whole: float) -> Figure:
+    """Draw how long trials lasted, a panel for each way of learning, its seeds thin, their median and quartiles over them.
+
+    Parameters
+    ----------
+    panels : dict
+        By title the seconds of each trial, an array for each seed. One that ended early, having learned, counts as it ended.
+    trials : int
+        How many there could be.
+    whole : float
+        Seconds of a trial that succeeds.
+    """
+    columns = min(4, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(1 + 3.2 * columns, 0.4 + 2.6 * rows), dpi=120, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    number = np.arange(1, trials + 1, dtype=np.int64)
+    for axes, (title, seeds) in zip(grid.flat, panels.items(), strict=False):
+        lasted = np.stack([np.pad(each, (0, trials - len(each)), mode="edge") for each in seeds])
+        low, middle, high = np.quantile(lasted, (0.25, 0.5, 0.75), axis=0)
+        axes.plot(number, lasted.T, color="0.75", linewidth=0.5)
+        axes.fill_between(number, low, high, color=COLOURS[0], alpha=0.3, linewidth=0)
+        axes.plot(number, middle, color=COLOURS[0], linewidth=1.6)
+        axes.axhline(whole, color="0.4", linestyle=":", linewidth=1)
+        axes.set_title(title, fontsize=9)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    figure.supxlabel("trial", fontsize=9)
+    figure.supylabel("seconds balanced", fontsize=9)
+    return figure
+
+
+def trajectories(paths: Mapping[str, np.ndarray], step: float) -> Figure:
+    """Draw the pole's angle, the cart's place and the force over time, one line a path.
+
+    Parameters
+    ----------
+    paths : dict
+        By name an array (steps, 5): x, ẋ, θ, θ̇ at the end of each step, and the force in it.
+    step : float
+        In s.
+    """
+    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
+    grid = figure.subplots(3, 1, sharex=True)
+    for colour, (name, path) in zip(COLOURS, paths.items(), strict=False):
+        time = step * np.arange(1, len(path) + 1, dtype=np.float64)
+        for axes, values in zip(grid, (np.degrees(path[:, 2]), path[:, 0], path[:, 4]), strict=True):
+            axes.plot(time, values, color=colour, label=name, linewidth=1.2)
+    for axes, label in zip(grid, ("angle, degrees", "cart, m", "force, N"), strict=True):
+        axes.set_ylabel(label)
+        axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+        axes.spines[["top", "right"]].set_visible(False)
+    grid[-1].set_xlabel("seconds")
+    figure.legend(*grid[0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=3, loc="outside upper center")
+    return figure
+
+
+def animate(paths: Mapping[str, np.ndarray], step: float, half_length: float, x_limit: float, file: Path) -> int:
+    """Write a GIF of cart and pole, one path after the other, in real time, 25 pictures a second; return how many there are.
+
+    Parameters
+    ----------
+    paths : dict
+        As for :func:`trajectories`; a title for each.
+    step : float
+        In s.
+    half_length, x_limit : float
+        In m.
+    file : Path
+        Appears whole or not at all.
+    """
+    figure = Figure(figsize=(6, 2.6), dpi=80)
+    axes = figure.add_axes((0.02, 0.16, 0.96, 0.7))
+    axes.set_xlim(-x_limit - 2 * half_length, x_limit + 2 * half_length)
+    axes.set_ylim(-0.4, 2.4 * half_length)
+    axes.set_aspect("equal")
+    axes.set_yticks([])
+    axes.set_xlabel("m", fontsize=8)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.vlines([-x_limit, x_limit], -0.4, 0, color="0.6", linewidth=2)
+    cart = Rectangle((0, -0.25), 0.5, 0.25, color=COLOURS[0])
+    axes.add_patch(cart)
+    (pole,) = axes.plot([], [], color=COLOURS[4], linewidth=4, solid_capstyle="round")
+    (push,) = axes.plot([], [], color=COLOURS[2], linewidth=3)
+    every = max(1, round(1 / (FRAMES_A_SECOND * step)))
+    frames = [(name, number, path[number]) for name, path in paths.items() for number in range(0, len(path), every)]
+    with tempfile.TemporaryDirectory() as folder:
+        writer, whole = PillowWriter(FRAMES_A_SECOND), Path(folder) / "pole.gif"
+        with writer.saving(figure, str(whole), 80):
+            for name, number, (x, _, angle, _, force) in frames:
+                cart.set_x(x - 0.25)
+                pole.set_data([x, x + 2 * half_length * sin(angle)], [0, 2 * half_length * cos(angle)])
+                push.set_data([x, x + 0.05 * force], [-0.32, -0.32])
+                axes.set_title(f"{name}: {(number + 1) * step:.1f} s", fontsize=9)
+                writer.grab_frame()
+        with atomic_write(file) as target:
+            target.write(whole.read_bytes())
+    return len(frames)

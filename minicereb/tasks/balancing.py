@@ -1,0 +1,180 @@
+"""Two ways in which microzones learn to balance: from climbing-fibre errors, and from a temporal-difference error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import exp, isfinite
+
+import numpy as np
+from scipy.special import ndtri
+
+from minicereb.errors import require
+from minicereb.tasks.cartpole import CartPole, State
+from minicereb.tasks.microzones import LEFT, RIGHT, Microzones
+
+
+def limited(command: float) -> float:
+    """Return the force that a command comes to, as a share of the largest, in [-1, 1]."""
+    return min(1.0, max(-1.0, command))
+
+
+@dataclass(frozen=True)
+class ErrorDriven:
+    """Learning from errors that say to which side the circuit should have pushed ``[M-OUTWARD]``.
+
+    Parameters
+    ----------
+    rate : float
+        η: by how much one error lowers its zone's Purkinje output in the state in which it came.
+    frequency : float
+        Errors a second, in Hz, with the pole at its limit and falling.
+    cart_frequency : float
+        The same for the cart at its limit and moving outward.
+    """
+
+    rate: float = 0.05
+    frequency: float = 10.0
+    cart_frequency: float = 4.0
+
+    def __post_init__(self) -> None:
+        _at_least_zero(self)
+
+    def learner(self, circuit: Microzones, cart: CartPole) -> OliveLearner:
+        """Return what changes `circuit` in this way."""
+        return OliveLearner(self, circuit, cart)
+
+
+class OliveLearner:
+    """Changes the microzones by the delta rule, ``ΔW = -η z e`` ``[C4]``, where e is 1 when the climbing fibre fires, else 0."""
+
+    def __init__(self, settings: ErrorDriven, circuit: Microzones, cart: CartPole):
+        self.settings, self.circuit, self.cart = settings, circuit, cart
+        self.errors = 0
+        self._z = circuit.ltd_mean
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What it changes beside the circuit: nothing."""
+        return {}
+
+    def begin(self) -> None:
+        """A trial begins."""
+        self.errors = 0
+
+    def act(self, z: np.ndarray, draw: float) -> float:
+        """Return the force, as a share of the largest; what was drawn is not needed."""
+        self._z = z
+        return limited(self.circuit.command(z))
+
+    def learn(self, state: State, z: np.ndarray, failed: bool, draws: tuple[float, float]) -> None:
+        """Learn from the state that came of the last act."""
+        if self.circuit.lesion == "olive":
+            return
+        for zone in self.firing(state, draws):
+            self.errors += 1
+            self.circuit.readout[zone] -= np.float32(self.settings.rate * self.circuit.gain) * self._z
+
+    def firing(self, state: State, draws: tuple[float, float]) -> set[int]:
+        """Return the zones whose climbing fibre fires in `state`, given two uniform numbers: one for the pole, one for the cart.
+
+        What moves outward calls for its own side, whichever it is: a push under the falling pole; and a push that lets the pole
+        lean against the way of the cart, which then follows it back.
+        """
+        step, settings, zones = self.cart.step, self.settings, set()
+        for place, speed, limit, frequency, draw in (
+            (state.angle, state.angular_velocity, self.cart.angle_limit, settings.frequency, draws[0]),
+            (state.x, state.velocity, self.cart.x_limit, settings.cart_frequency, draws[1]),
+        ):
+            if place * speed > 0 and draw < frequency * step * min(1.0, abs(place) / limit):
+                zones.add(RIGHT if place > 0 else LEFT)
+        return zones
+
+
+@dataclass(frozen=True)
+class ActorCritic:
+    """Learning from nothing but failure: a critic predicts it, an actor follows the critic's surprise ``[M-TD]``.
+
+    Parameters
+    ----------
+    actor_rate, critic_rate : float
+        By how much a unit of surprise changes the command, for noise of one standard deviation, and the prediction, in the state
+        just seen.
+    noise : float
+        σ, the standard deviation of what is added to the command while it learns.
+    horizon : float
+        Time in s in which what lies ahead counts 1/e as much.
+    actor_memory, critic_memory : float
+        Time in s in which an eligibility trace falls to 1/e beside that.
+    """
+
+    actor_rate: float = 0.1
+    critic_rate: float = 0.1
+    noise: float = 0.3
+    horizon: float = 0.7
+    actor_memory: float = 0.5
+    critic_memory: float = 0.1
+
+    def __post_init__(self) -> None:
+        _at_least_zero(self)
+        for name in ("horizon", "actor_memory", "critic_memory"):
+            require(getattr(self, name) > 0, name.replace("_", "-"), getattr(self, name), "a time above 0")
+
+    def learner(self, circuit: Microzones, cart: CartPole) -> TemporalDifferenceLearner:
+        """Return what changes `circuit` in this way."""
+        return TemporalDifferenceLearner(self, circuit, cart)
+
+
+class TemporalDifferenceLearner:
+    """Changes the microzones, and a critic that reads the same granule layer, by the TD error with eligibility traces."""
+
+    def __init__(self, settings: ActorCritic, circuit: Microzones, cart: CartPole):
+        self.settings, self.circuit = settings, circuit
+        self.discount = exp(-cart.step / settings.horizon)
+        self.fading = np.array(
+            [exp(-cart.step / time) for time in (settings.actor_memory, settings.critic_memory)], dtype=np.float32
+        )
+        self.fading *= np.float32(self.discount)
+        self.critic = np.zeros_like(circuit.ltd_mean)
+        self.errors = 0
+        self._traces = np.zeros((2, len(self.critic)), dtype=np.float32)
+        self._z = self.critic
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What it changes beside the circuit."""
+        return {"critic": self.critic}
+
+    def begin(self) -> None:
+        """A trial begins: nothing is eligible."""
+        self.errors = 0
+        self._traces.fill(0)
+
+    def act(self, z: np.ndarray, draw: float) -> float:
+        """Return the force, as a share of the largest: what the command asks for, and noise."""
+        noise = float(ndtri(draw)) if draw > 0 else 0.0
+        self._traces *= self.fading[:, None]
+        self._traces[0] += np.float32(noise) * z
+        self._traces[1] += z
+        self._z = z
+        return limited(self.circuit.command(z) + self.settings.noise * noise)
+
+    def learn(self, state: State, z: np.ndarray, failed: bool, draws: tuple[float, float]) -> None:
+        """Learn from the state that came of the last act."""
+        if self.circuit.lesion == "olive":
+            return
+        before = float(self.critic @ self._z)
+        surprise = -1.0 - before if failed else self.discount * float(self.critic @ z) - before
+        self.errors += failed
+        gain = surprise * self.circuit.gain
+        self.critic += np.float32(self.settings.critic_rate * gain) * self._traces[1]
+        change = np.float32(self.settings.actor_rate * gain / 2) * self._traces[0]
+        self.circuit.readout[LEFT] += change
+        self.circuit.readout[RIGHT] -= change
+
+
+Method = ErrorDriven | ActorCritic
+Learner = OliveLearner | TemporalDifferenceLearner
+METHODS: dict[str, type] = {"error": ErrorDriven, "actor-critic": ActorCritic}
+
+
+def _at_least_zero(settings: Method) -> None:
+    for name, value in vars(settings).items():
+        require(isfinite(value) and value >= 0, name.replace("_", "-"), value, "a number of at least 0")

@@ -1,0 +1,237 @@
+"""One microzone in closed loop: granule cells, Purkinje cells, nuclei and olive, with the rule by which images are learned.
+
+Rows are time bins where they were images: a trial is a batch, and :class:`minicereb.learning.plasticity.DeltaRule` makes of it
+the same two products. What is new is what stands around it: Golgi cells, an olive that the nuclei inhibit, bounds of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import numpy as np
+
+from minicereb.backend import Array, to_device, to_numpy, xp_of
+from minicereb.calculus.activations import relu, threshold
+from minicereb.errors import InputError, require
+from minicereb.lanes import blocks, cell_blocks
+from minicereb.learning.optimizers import SGD
+from minicereb.learning.plasticity import DeltaRule
+from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.wiring import Wiring
+from minicereb.randomness import generator
+
+BIN = 5  # ms
+RULES = ("delta", "ltd-ltp")
+LESIONS = {
+    "granule": "parallel fibres are silent",
+    "granule-shuffle": "every granule cell's time course is turned by a random time, anew in each trial",
+    "golgi": "no inhibition of granule cells: half of them are active",
+    "purkinje": "Purkinje cells are silent: nothing inhibits the nuclei",
+    "pf-plasticity": "synapses of parallel fibres do not learn",
+    "nuclei": "nuclei are silent",
+    "nuclear-plasticity": "synapses of mossy fibres in the nuclei do not learn",
+    "nucleo-olivary": "nuclei do not inhibit the olive",
+    "olive": "climbing fibres are silent",
+}
+# Chosen once, and the same for every interval, protocol and lesion.
+DRIVE = 20.0  # mean input to a Purkinje cell from the stimulus to the US, in units of its rate at rest
+RATE = 0.015  # by how much a bin's own credit changes its Purkinje activity in a trial, on average
+BOUND = 0.5  # of W: synapses lie between 0 and 1 and begin at ½, which interneurons balance
+ELIGIBLE = (50, 150)  # ms by which activity comes before the climbing fibre that changes its synapses
+INHIBITION = 2.0  # κ
+SPONTANEOUS = 0.02  # e₀: one spike a second, where the US makes one in 20 ms
+TONIC = 0.5  # b: half of what Purkinje cells inhibit at rest
+NUCLEAR_BOUND, NUCLEAR_LTP, NUCLEAR_LTD = 0.4, 2e-4, 5e-6
+PAUSE, FIRING = 0.5, 0.9  # Purkinje activity at most, at least
+
+
+class Signals(NamedTuple):
+    """What a trial showed before anything was learned from it; arrays of float64, shape (bins,).
+
+    Attributes
+    ----------
+    purkinje : array
+        P, 1 at rest.
+    nuclei : array
+        N, 0 at rest.
+    climbing_fibre : array
+        e, 0 for spontaneous activity; 1 for that of the US.
+    nuclear_synapses : float
+        v at the beginning of the trial.
+    """
+
+    purkinje: np.ndarray
+    nuclei: np.ndarray
+    climbing_fibre: np.ndarray
+    nuclear_synapses: float
+
+
+def respond(wiring: Wiring, states: np.ndarray, level: float | None, out: Array) -> Array:
+    """Response of granule cells over the bins of a trial, with Golgi inhibition ``[C1]`` ``[M-GOLGI]``.
+
+    Parameters
+    ----------
+    wiring : Wiring
+    states : array of float, shape (bins, fibres)
+        Activity of the mossy fibres.
+    level : float or None
+        Share of the cells that is active in a bin, at most; None without Golgi cells.
+    out : array of float32, shape (cells, columns)
+        Overwritten and returned: the bins, then zeros.
+    """
+    xp, cells = xp_of(out), wiring.cells
+    x_t = np.zeros((states.shape[1], out.shape[1]), dtype=np.float32)
+    x_t[:, : len(states)] = states.T
+    x_t = to_device(x_t)
+    for part in cell_blocks(out, cells, out.shape[1]):
+        wiring.project(part, x_t, out[part])
+    if level is not None:
+        rank = cells - 1 - max(1, round(level * cells))
+        for columns in blocks(out.shape[1], 32):
+            ranked = xp.partition(xp.ascontiguousarray(out[:, columns].T), rank, axis=1)
+            out[:, columns] -= xp.maximum(ranked[:, rank], 0)
+    return relu(out, out=out)
+
+
+def eligibility(bins: int) -> np.ndarray:
+    """Return K of ``[M-ELIGIBLE]``: row t is the mean over the bins from 150 to 50 ms before bin t."""
+    last, first = (ms // BIN for ms in ELIGIBLE)
+    before = np.arange(bins)[:, None] - np.arange(bins)
+    return ((before > last) & (before <= first)).astype(np.float64) / (first - last)
+
+
+class Circuit:
+    """A microzone, for one stimulus that comes again in every trial.
+
+    Granule cells do not learn and nothing here is noisy: their response to the stimulus is computed once and kept, cells × bins.
+
+    Parameters
+    ----------
+    wiring : Wiring
+        From mossy fibres to granule cells.
+    states : array of float, shape (bins, fibres)
+        Activity of the mossy fibres over a trial.
+    stimulus : array of float, shape (bins,)
+        c, the direct drive of the nuclei by mossy fibres, 0 or 1.
+    span : slice
+        Bins over which the granule cells' activity is scaled.
+    level, forgetting : float
+        Coding level, above 0 and at most ½; λ, from 0 to below 1.
+    rule : {"delta", "ltd-ltp"}
+        Whether a parallel fibre's synapse changes by how active the fibre is, or by whether it is ``[M-LTDLTP]``.
+    lesions : collection of str
+        Of :data:`LESIONS`.
+    seed : int
+    """
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        states: np.ndarray,
+        stimulus: np.ndarray,
+        span: slice,
+        *,
+        level: float = 0.1,
+        forgetting: float = 0.01,
+        rule: str = "delta",
+        lesions: Collection[str] = (),
+        seed: int = 0,
+    ):
+        check_circuit(level, forgetting, rule, lesions)
+        self.stimulus, self.forgetting, self.lesions, self.seed = stimulus, forgetting, frozenset(lesions), seed
+        self.bins, cells = len(states), wiring.cells
+        require(cells >= 2, "cells", cells, "a whole number of at least 2")
+        zeros = np.zeros((cells, 1), dtype=np.float32)
+        self.model = Cerebellum(wiring, to_device(zeros[:, 0].copy()), to_device(zeros))
+        presynaptic = threshold if rule == "ltd-ltp" else None
+        self.rule = DeltaRule(self.model, SGD(0.0), self.bins, None, self._climbing_fibre, presynaptic)
+        self.activity = self.rule.activity.reshape(cells, self.rule.columns)
+        respond(wiring, states, None if "golgi" in self.lesions else level, self.activity)
+        self._scale(span)
+        self.kernel = eligibility(self.bins)
+        self.nuclear_synapses = 0.0
+        self.signals: Signals | None = None
+        self.granule = self.activity.copy() if "granule-shuffle" in self.lesions else self.activity
+
+    def _scale(self, span: slice) -> None:
+        """Give Purkinje cells the same mean input whatever the cells, and the rule a rate that does not depend on it."""
+        xp, cells = xp_of(self.activity), len(self.activity)
+        mean = float(self.activity[:, span].sum(axis=0).mean())
+        require(mean > 0, "cells", cells, "more, or another seed: none of them responds before the US")
+        self.activity *= self.activity.dtype.type(DRIVE / mean)
+        effect = DRIVE if self.rule.presynaptic else float(xp.square(self.activity[:, span]).sum(axis=0).mean())
+        self.rule.optimizer = SGD(RATE * self.bins / effect)
+        if "granule" in self.lesions:
+            self.activity[...] = 0
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Synapses from parallel fibres to Purkinje cells, from 0 to 1, shape (cells,)."""
+        return to_numpy(self.model.readout)[:, 0] + np.float32(BOUND)
+
+    def trial(self, unconditioned: np.ndarray, number: int) -> Signals:
+        """Go through one trial and learn from it.
+
+        Parameters
+        ----------
+        unconditioned : array of float32, shape (bins,)
+            u, 1 while the US excites the olive, else 0.
+        number : int
+            Of the trial; only the shuffling of time courses depends on it.
+        """
+        if self.granule is not self.activity:
+            self._shuffle(number)
+        self.rule.learn_known(self.activity, to_device(unconditioned))
+        readout = self.model.readout
+        readout *= readout.dtype.type(1 - self.forgetting)
+        xp_of(readout).clip(readout, -BOUND, BOUND, out=readout)
+        assert self.signals is not None
+        if "nuclear-plasticity" not in self.lesions:
+            self._learn_in_the_nuclei(self.signals.purkinje)
+        return self.signals
+
+    def _climbing_fibre(self, outputs: Array, unconditioned: Array) -> tuple[Array, Array]:
+        """What the olive makes of a trial, as the delta rule's loss and error ``[M-PURKINJE]`` ``[M-NUCLEI]`` ``[M-OLIVE]``."""
+        purkinje = np.maximum(1 + to_numpy(outputs)[:, 0].astype(np.float64), 0)
+        if "purkinje" in self.lesions:
+            purkinje[...] = 0
+        nuclei = np.maximum(TONIC + self.nuclear_synapses * self.stimulus - purkinje, 0)
+        if "nuclei" in self.lesions:
+            nuclei[...] = 0
+        error = to_numpy(unconditioned).astype(np.float64)
+        if "nucleo-olivary" not in self.lesions:
+            error -= INHIBITION * (self.kernel @ nuclei)
+        error = np.maximum(error, -SPONTANEOUS)
+        if "olive" in self.lesions:
+            error[...] = -SPONTANEOUS
+        self.signals = Signals(purkinje, nuclei, error, self.nuclear_synapses)
+        credit = self.kernel.T @ error  # [M-ELIGIBLE]
+        if "pf-plasticity" in self.lesions:
+            credit[...] = 0
+        loss = 0.5 * error * error
+        return to_device(loss.astype(np.float32)), to_device(credit[:, None].astype(np.float32))
+
+    def _learn_in_the_nuclei(self, purkinje: np.ndarray) -> None:
+        driven = purkinje[self.stimulus > 0]  # [M-SAVINGS]
+        change = NUCLEAR_LTP * int((driven <= PAUSE).sum()) - NUCLEAR_LTD * int((driven >= FIRING).sum())
+        self.nuclear_synapses = min(max(self.nuclear_synapses + change, 0.0), NUCLEAR_BOUND)
+
+    def _shuffle(self, number: int) -> None:
+        """Turn each cell's time course around the trial by a time of its own."""
+        xp = xp_of(self.activity)
+        turns = to_device(generator(self.seed, "granule shuffle", number).integers(0, self.bins, len(self.activity)))
+        places = xp.arange(self.bins)
+        for part in self.rule.parts:
+            turned = (places + turns[part, None]) % self.bins
+            self.activity[part, : self.bins] = xp.take_along_axis(self.granule[part, : self.bins], turned, axis=1)
+
+
+def check_circuit(level: float, forgetting: float, rule: str, lesions: Collection[str]) -> None:
+    """Raise :class:`InputError` unless a circuit can be built with these settings."""
+    require(0 < level <= 0.5, "level", level, "a share above 0 and at most 0.5: half the cells are silent without inhibition")
+    require(0 <= forgetting < 1, "forgetting", forgetting, "a share from 0 to below 1")
+    require(rule in RULES, "rule", rule, " or ".join(RULES))
+    for lesion in lesions:
+        if lesion not in LESIONS:
+            raise InputError("lesion", lesion, ", ".join(LESIONS))

@@ -1,0 +1,208 @@
+"""Eyelid conditioning: a stimulus (CS), after an interval a puff of air (US), and a lid that comes to close in time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import NamedTuple
+
+import numpy as np
+
+from minicereb.calculus.delay import delay_basis, eyelid_closure
+from minicereb.errors import require
+from minicereb.models.wiring import draw_wiring
+from minicereb.tasks.circuit import BIN, Circuit, Signals, check_circuit
+
+PROTOCOLS = ("delay", "trace")
+PHASES = ("acquisition", "extinction", "reacquisition")
+ONSET = 200  # ms from the beginning of a trial to the CS
+ORDER, WINDOW, INPUTS = 24, 1500.0, 4  # of the delay basis; mossy fibres for each granule cell
+SPIKES = 4.0  # of all nuclear cells together in a ms, at N = 1
+PREMOTOR = 70  # ms from the nuclei to the lid
+RESPONSE = 10.0  # percent of closure that make a response
+IN_A_ROW = 5  # responses that make a criterion
+
+
+@dataclass(frozen=True)
+class Eyelid:
+    """Settings of a session.
+
+    Parameters
+    ----------
+    interval : int
+        From the beginning of the CS to that of the US, in ms; every time is a multiple of 5 ms.
+    protocol : {"delay", "trace"}
+        The CS lasts until the US, or ends before it.
+    cs : int or None
+        Duration of the CS, in ms; None: to the end of the US, in trace conditioning half the interval.
+    us : int
+        How long the US excites the olive, in ms.
+    trial : int
+        Duration of a trial, in ms; the CS begins after 200 ms.
+    acquisition, extinction, reacquisition : int
+        Trials with CS and US, then with the CS alone, then with both again.
+    cells : int
+        Granule cells.
+    level : float
+        Share of them that Golgi cells leave active, at most ½.
+    forgetting : float
+        λ, the share of its change that every synapse of a parallel fibre loses in a trial.
+    lesions : tuple of str
+        Of :data:`minicereb.tasks.circuit.LESIONS`, from the first trial on.
+    seed : int
+        Of the wiring.
+    rule : {"delta", "ltd-ltp"}
+        By which parallel fibres' synapses learn; see :class:`minicereb.tasks.circuit.Circuit`.
+    """
+
+    interval: int = 500
+    protocol: str = "delay"
+    cs: int | None = None
+    us: int = 20
+    trial: int = 1500
+    acquisition: int = 100
+    extinction: int = 0
+    reacquisition: int = 0
+    cells: int = 10_000
+    level: float = 0.1
+    forgetting: float = 0.01
+    lesions: tuple[str, ...] = ()
+    seed: int = 0
+    rule: str = field(default="delta", metadata={"added": True})
+
+    def __post_init__(self) -> None:
+        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
+        for name in ("interval", "us", "trial", "cs"):
+            value = getattr(self, name)
+            able = value is None or (isfinite(value) and value > 0 and value % BIN == 0)
+            require(able, name, value, f"a time in ms above 0, a multiple of {BIN}")
+        room = self.trial - ONSET - self.us
+        require(room > 0, "trial", self.trial, f"more than {ONSET + self.us} ms: before the CS {ONSET}, for the US {self.us}")
+        require(self.interval <= room, "interval", self.interval, f"at most {room} ms, so that the US is within the trial")
+        if self.cs is not None:
+            delay = self.protocol == "delay"
+            able = (self.cs >= self.interval) == delay and ONSET + self.cs <= self.trial
+            expected = (
+                f"at least the interval, {self.interval} ms, and within" if delay else f"less than {self.interval} ms and in"
+            )
+            require(able, "cs", self.cs, f"{expected} the trial with --protocol {self.protocol}")
+        require(self.protocol == "delay" or self.interval > BIN, "interval", self.interval, f"more than {BIN} ms with trace")
+        require(self.acquisition >= 1, "trials", self.acquisition, "a whole number of at least 1")
+        for phase in PHASES[1:]:
+            require(getattr(self, phase) >= 0, phase, getattr(self, phase), "a whole number of at least 0")
+        require(self.cells >= 2, "cells", self.cells, "a whole number of at least 2")
+        require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
+        check_circuit(self.level, self.forgetting, self.rule, self.lesions)
+
+    @property
+    def stimulus(self) -> int:
+        """Duration of the CS in ms."""
+        if self.cs is not None:
+            return self.cs
+        return self.interval + self.us if self.protocol == "delay" else self.interval // 2 // BIN * BIN
+
+    @property
+    def description(self) -> str:
+        """A few words."""
+        rest = f", without {', '.join(self.lesions)}" if self.lesions else ""
+        rest += "" if self.rule == "delta" else f", {self.rule}"
+        return f"{self.protocol} {self.interval} ms{rest}, forgetting {self.forgetting:g}, {self.cells:,} cells, seed {self.seed}"
+
+
+class Trial(NamedTuple):
+    """What the lid did in a trial.
+
+    Attributes
+    ----------
+    number : int
+        From 0, over all phases.
+    phase : str
+    closure : float
+        By how much it closed at most after the CS began, in percent.
+    peak : int or None
+        When, in ms from the beginning of the CS; None if it did not close by the criterion.
+    lid : array of float64, shape (bins,)
+        Closure at the end of each bin, in percent.
+    signals : Signals
+    """
+
+    number: int
+    phase: str
+    closure: float
+    peak: int | None
+    lid: np.ndarray
+    signals: Signals
+
+    @property
+    def responded(self) -> bool:
+        """Whether there was a conditioned response: the lid closed by at least 10 percent."""
+        return self.peak is not None
+
+
+class Session:
+    """A circuit that goes through the trials of a session.
+
+    The puff itself closes no lid here: every trial shows what was learned alone, as a probe with the CS alone would.
+
+    Parameters
+    ----------
+    settings : Eyelid
+
+    Attributes
+    ----------
+    time : array of int, shape (bins,)
+        End of each bin in ms from the beginning of the CS.
+    circuit : Circuit
+    """
+
+    def __init__(self, settings: Eyelid):
+        self.settings = settings
+        bins = settings.trial // BIN
+        self.time = np.arange(1, bins + 1) * BIN - ONSET
+        begins = self.time - BIN
+        self.cs = ((begins >= 0) & (begins < settings.stimulus)).astype(np.float64)
+        ends = settings.interval + settings.us
+        self.us = ((begins >= settings.interval) & (begins < ends)).astype(np.float32)
+        wiring = draw_wiring("random", settings.cells, (ORDER,), INPUTS, settings.seed)
+        span = slice(ONSET // BIN, (ONSET + settings.interval) // BIN)
+        self.circuit = Circuit(
+            wiring,
+            delay_basis(self.cs, ORDER, WINDOW, BIN),
+            self.cs,
+            span,
+            level=settings.level,
+            forgetting=settings.forgetting,
+            rule=settings.rule,
+            lesions=settings.lesions,
+            seed=settings.seed,
+        )
+
+    def trials(self) -> Iterator[Trial]:
+        """Go through the trials of all phases, yielding each."""
+        phases = [phase for phase in PHASES for _ in range(getattr(self.settings, phase))]
+        for number, phase in enumerate(phases):
+            signals = self.circuit.trial(np.zeros_like(self.us) if phase == "extinction" else self.us, number)
+            lid = lid_of(signals.nuclei)
+            after = lid[ONSET // BIN :]
+            top = int(after.argmax())
+            closure = float(after[top] - lid[ONSET // BIN - 1])
+            peak = int(self.time[ONSET // BIN + top]) if closure >= RESPONSE else None
+            yield Trial(number, phase, closure, peak, lid, signals)
+
+
+def lid_of(nuclei: np.ndarray) -> np.ndarray:
+    """Closure of the lid in percent at the end of each bin, given nuclear activity N in each: 70 ms later ``[M-LID]``."""
+    spikes = np.zeros(len(nuclei) * BIN, dtype=np.float64)
+    spikes[PREMOTOR:] = np.repeat(SPIKES * nuclei, BIN)[:-PREMOTOR]
+    return eyelid_closure(spikes)[BIN - 1 :: BIN]
+
+
+def trials_to(responded: Sequence[bool], wanted: bool = True) -> int | None:
+    """Trials before the first five in a row that have a response (or, if not `wanted`, none); None if there are no such five."""
+    run = 0
+    for number, each in enumerate(responded):
+        run = run + 1 if each == wanted else 0
+        if run == IN_A_ROW:
+            return number + 1 - IN_A_ROW
+    return None

@@ -1,0 +1,90 @@
+"""The circuit that balances: tuned mossy fibres, a granule layer, and two microzones of Purkinje cells that oppose each other."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minicereb.backend import to_numpy
+from minicereb.calculus.activations import relu
+from minicereb.errors import require
+from minicereb.models.wiring import Wiring, draw_wiring
+from minicereb.tasks.cartpole import State
+from minicereb.tasks.tuning import TunedFibres
+
+LEFT, RIGHT = 0, 1
+LESIONS = ("none", "olive", "granule", "left", "right")
+LTD_DECAY = 0.99  # β of [C-LTD], a step
+
+
+class Microzones:
+    """A granule layer read out by two microzones, one for each direction of the force.
+
+    It is always on the host: one state at a time is too little work for a GPU. Purkinje cells inhibit their nuclei, so a zone
+    pushes to its own side the more, the lower its Purkinje output ŷ is: the command is ``u = ŷ_left - ŷ_right`` ``[M-ZONES]``.
+
+    Parameters
+    ----------
+    ranges : State
+        Of each variable the largest absolute value that mossy fibres tell apart.
+    fibres : int
+        Mossy fibres for each variable.
+    cells, inputs_per_cell : int
+        Granule cells, and how many mossy fibres each of them hears.
+    ltd : bool
+        Whether the running mean of a granule cell's activity is subtracted from it ``[C-LTD]``.
+    lesion : {"none", "olive", "granule", "left", "right"}
+        ``granule``: mossy fibres reach the Purkinje cells directly; ``left``, ``right``: the output of that zone is 0;
+        ``olive`` leaves the circuit whole: it is for the rule that learns.
+    seed : int
+        Of the wiring.
+
+    Attributes
+    ----------
+    readout : array of float32, shape (2, cells)
+        W of ``[C2]``, a row for each zone; 0 at first, so that nothing moves the cart.
+    ltd_mean : array of float32, shape (cells,)
+        μ; stays 0 without LTD.
+    gain : float
+        1 over the squared length of the granule layer's response to the state at rest. A change of weight by ``η · gain · z``
+        changes the output in a state whose response is as long by η, whatever the number of cells.
+    """
+
+    def __init__(self, ranges: State, fibres: int, cells: int, inputs_per_cell: int, ltd: bool, lesion: str, seed: int):
+        require(lesion in LESIONS, "lesion", lesion, ", ".join(LESIONS))
+        self.fibres, self.ltd, self.lesion = TunedFibres(ranges, fibres), ltd, lesion
+        if lesion == "granule":
+            each = np.arange(self.fibres.count, dtype=np.int32)[:, None]
+            self.wiring = Wiring(np.ones(each.shape, dtype=np.float32), each, self.fibres.count)
+        else:
+            drawn = draw_wiring("random", cells, (self.fibres.count,), inputs_per_cell, seed)
+            self.wiring = Wiring(to_numpy(drawn.weights), None if drawn.inputs is None else to_numpy(drawn.inputs), drawn.width)
+        self.readout = np.zeros((2, self.wiring.cells), dtype=np.float32)
+        self.ltd_mean = np.zeros(self.wiring.cells, dtype=np.float32)
+        self._layers = [np.empty((self.wiring.cells, 1), dtype=np.float32) for _ in range(2)]
+        rest = self.respond(State(0, 0, 0, 0))
+        self.gain = 1 / max(float(rest @ rest), 1e-12)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything that learning changes in the circuit, by name; written in place."""
+        return {"readout": self.readout, "ltd_mean": self.ltd_mean}
+
+    def respond(self, state: State, learning: bool = False) -> np.ndarray:
+        """Return the granule layer's activity z, shape (cells,) ``[C1]``; the array is used again at the next but one call.
+
+        While `learning`, the mean that LTD subtracts follows the activity.
+        """
+        self._layers.reverse()
+        layer = self._layers[0]
+        relu(self.wiring.project(slice(0, self.wiring.cells), self.fibres.rates(state), layer), out=layer)
+        z = layer[:, 0]
+        if self.ltd:
+            if learning:
+                self.ltd_mean *= LTD_DECAY
+                self.ltd_mean += (1 - LTD_DECAY) * z
+            z -= self.ltd_mean
+        return z
+
+    def command(self, z: np.ndarray) -> float:
+        """Return u, above 0 towards the right; its size is for the way of learning to say."""
+        left, right = (self.readout @ z).tolist()
+        return left * (self.lesion != "left") - right * (self.lesion != "right")

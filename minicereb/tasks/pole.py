@@ -1,0 +1,182 @@
+"""Pole balancing: a circuit, a cart with a pole, and trials in which the one learns to keep the other up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import NamedTuple
+
+import numpy as np
+
+from minicereb.errors import require
+from minicereb.lanes import one_blas_thread
+from minicereb.randomness import generator
+from minicereb.tasks.balancing import ErrorDriven, Learner, Method, limited
+from minicereb.tasks.cartpole import CartPole, State
+from minicereb.tasks.microzones import LESIONS, Microzones
+
+FASTEST = (3.0, 2.0)  # of the cart in m/s and of the pole in rad/s, that mossy fibres tell apart
+
+
+@dataclass(frozen=True)
+class PoleTask:
+    """What is balanced, and by which circuit.
+
+    Parameters
+    ----------
+    method : ErrorDriven or ActorCritic
+    cells, inputs_per_cell, fibres : int
+        Granule cells, mossy fibres that each of them hears, mossy fibres for each of the four variables.
+    ltd : bool
+        Whether the running mean of the granule cells' activity is subtracted.
+    lesion : str
+        What the circuit lacks (see :class:`minicereb.tasks.microzones.Microzones`), or ``none``; ``olive``: the signal that
+        teaches, of either method.
+    cart : CartPole
+    seconds : float
+        A trial that lasts so long has succeeded.
+    spread : float
+        A trial begins with the four variables (in m, m/s, rad, rad/s) drawn uniformly between minus and plus this.
+    enough : int
+        Learning ends when so many trials in a row have succeeded.
+    seed : int
+        Of the wiring, the starts, the climbing fibres and the actor.
+    """
+
+    method: Method = field(default_factory=ErrorDriven)
+    cells: int = 10_000
+    inputs_per_cell: int = 4
+    fibres: int = 10
+    ltd: bool = False
+    lesion: str = "none"
+    cart: CartPole = field(default_factory=CartPole)
+    seconds: float = 100.0
+    spread: float = 0.05
+    enough: int = 3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("cells", "inputs_per_cell", "enough"):
+            require(getattr(self, name) >= 1, name.replace("_", "-"), getattr(self, name), "a whole number of at least 1")
+        require(self.fibres >= 2, "fibres", self.fibres, "a whole number of at least 2 for each variable")
+        most = 4 * self.fibres
+        fits = self.inputs_per_cell <= most
+        require(fits, "inputs-per-cell", self.inputs_per_cell, f"a whole number from 1 to the {most} mossy fibres")
+        require(self.lesion in LESIONS, "lesion", self.lesion, ", ".join(LESIONS))
+        long_enough = isfinite(self.seconds) and self.seconds >= self.cart.step
+        require(long_enough, "seconds", self.seconds, f"a time of at least one step, {self.cart.step:g} s")
+        require(0 <= self.spread <= self.cart.angle_limit, "spread", self.spread, "a number from 0 to the angle's limit")
+        require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
+
+    @property
+    def steps(self) -> int:
+        """Steps of a trial that succeeds."""
+        return round(self.seconds / self.cart.step)
+
+    def circuit(self) -> Microzones:
+        """Return the circuit before it has learned anything."""
+        ranges = State(self.cart.x_limit, FASTEST[0], self.cart.angle_limit, FASTEST[1])
+        return Microzones(ranges, self.fibres, self.cells, self.inputs_per_cell, self.ltd, self.lesion, self.seed)
+
+
+class Trial(NamedTuple):
+    """What came of a trial.
+
+    Attributes
+    ----------
+    number : int
+        From 0; -1 where nothing is learned.
+    seconds : float
+        How long the pole stayed up and the cart within its limits.
+    errors : int
+        Errors that taught: spikes of the climbing fibres; for the actor-critic 1 if the trial failed.
+    path : array of float64, shape (steps kept, 5)
+        x, ẋ, θ, θ̇ at the end of each step, and the force in it in N; empty unless it was asked for.
+    """
+
+    number: int
+    seconds: float
+    errors: int
+    path: np.ndarray
+
+
+class PoleBalancer:
+    """A circuit that learns to balance, trial by trial.
+
+    Parameters
+    ----------
+    task : PoleTask
+
+    Attributes
+    ----------
+    circuit : Microzones
+    learner : OliveLearner or TemporalDifferenceLearner
+    lasted, errors : list of float, list of int
+        How long each trial lasted, in s, and the errors that taught in it: with :meth:`arrays` all that going on needs.
+    """
+
+    def __init__(self, task: PoleTask):
+        self.task, self.circuit = task, task.circuit()
+        self.learner: Learner = task.method.learner(self.circuit, task.cart)
+        self.lasted: list[float] = []
+        self.errors: list[int] = []
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything that learning changes, by name; written in place."""
+        return {**self.circuit.arrays(), **self.learner.arrays()}
+
+    @property
+    def has_learned(self) -> bool:
+        """Whether the last trials, as many as are enough, have all succeeded."""
+        last = self.lasted[-self.task.enough :]
+        return len(last) == self.task.enough and all(self.succeeded(seconds) for seconds in last)
+
+    def succeeded(self, seconds: float) -> bool:
+        """Whether a trial that lasted so long has succeeded."""
+        return round(seconds / self.task.cart.step) >= self.task.steps
+
+    def learn(self, trials: int, keep: int = 0) -> Iterator[Trial]:
+        """Learn until there were so many trials in all, or enough of them succeeded; yield each.
+
+        Parameters
+        ----------
+        trials : int
+            Those before count: a circuit that was taken up again ends as one that never stopped.
+        keep : int
+            Of each trial's path the first so many steps are kept.
+        """
+        while len(self.lasted) < trials and not self.has_learned:
+            number = len(self.lasted)
+            start = generator(self.task.seed, "pole start", number).uniform(-self.task.spread, self.task.spread, 4)
+            draws = generator(self.task.seed, "pole errors", number).random((self.task.steps, 2))
+            trial = self._run(number, State(*start.tolist()), keep, draws)
+            self.lasted.append(trial.seconds)
+            self.errors.append(trial.errors)
+            yield trial
+
+    def balance(self, start: State, keep: int = 0) -> Trial:
+        """Balance from `start` as well as was learned, learning nothing more."""
+        return self._run(-1, start, keep)
+
+    def _run(self, number: int, state: State, keep: int, draws: np.ndarray | None = None) -> Trial:
+        """Run a trial; without draws nothing is learned."""
+        cart, circuit, learner, learning = self.task.cart, self.circuit, self.learner, draws is not None
+        pairs = iter(()) if draws is None else iter(draws.tolist())
+        path, step = [], 0
+        learner.begin()
+        with one_blas_thread():
+            z = circuit.respond(state, learning)
+            for step in range(1, self.task.steps + 1):
+                draw = next(pairs, None)
+                share = limited(circuit.command(z)) if draw is None else learner.act(z, draw[0])
+                state = cart.after(state, share * cart.force)
+                failed = cart.has_failed(state)
+                z = circuit.respond(state, learning)
+                if draw is not None:
+                    learner.learn(state, z, failed, draw)
+                if step <= keep:
+                    path.append((*state, share * cart.force))
+                if failed:
+                    break
+        return Trial(number, round(step * cart.step, 9), learner.errors, np.array(path, dtype=np.float64).reshape(-1, 5))

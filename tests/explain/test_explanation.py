@@ -1,0 +1,332 @@
+"""One image through every kind of model: derivatives, updates, estimates, and what is told when one of them is wrong."""
+
+import dataclasses
+import re
+from html import escape as escaped
+
+import numpy as np
+import pytest
+
+from minicereb import datasets
+from minicereb.attacks.adversarial_training import AdversarialTraining, Adversary
+from minicereb.attacks.run import attack_images
+from minicereb.attacks.settings import Attack
+from minicereb.calculus.replicated import loss_named
+from minicereb.datasets.transforms import to_unit
+from minicereb.errors import InputError
+from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, NoisyModel, PerceptronModel
+from minicereb.experiments.configs import Data, Train
+from minicereb.experiments.models import build_learner, build_model, build_rule, model_arrays, solve, total_steps
+from minicereb.explain import Shown, explanation, means, pixel_number, reach
+from minicereb.explain.copies import in_float64, take_step
+from minicereb.explain.differences import difference
+from minicereb.explain.kinks import what_switches
+from minicereb.explain.showing import page, text
+from minicereb.learning import estimators
+from minicereb.learning.glr import estimator_named
+from minicereb.learning.noise import Address
+from minicereb.learning.optimizers import make_optimizer
+from minicereb.learning.training import Split
+from minicereb.models import cerebellum, layers
+from minicereb.models.noisy import NoisyNetwork
+from minicereb.models.visual import behind, encoder_of
+from minicereb.report.page import html
+
+DATA = Data("strokes", "0" * 64)
+IMAGE = 7
+
+
+def noisy(estimator, loss="cross-entropy", output_noise=False, hidden=(6,), **options):
+    options = {
+        "replications": 1 if estimator == "exact" else 4,
+        "last_layer": "derivative",
+        "learn_scale": loss == "zero-one",
+    } | options
+    return NoisyModel(hidden, estimator=estimator, loss=loss, output_noise=output_noise, **options)
+
+
+def config(model, optimizer="adam", rate=1e-3, **options):
+    return Train(model, DATA, 10, 2, rate, optimizer=optimizer, **options)
+
+
+CASES = {
+    "cerebellum": config(CerebellumModel("random", 300, 4), "rmsprop"),
+    "cerebellum, synapses twice": config(CerebellumModel("random", 300, 12, replacement=True), "sgd", 1e-4, schedule="cosine"),
+    "cerebellum, full": config(CerebellumModel("full", 300, ltd=False)),
+    "cerebellum, closed form": config(CerebellumModel("local", 300, 9, patch=True, rule="least-squares")),
+    "cerebellum, attacked": config(CerebellumModel("random", 300, 4), adversary=Adversary(0.1, 0.05, 2, "mse")),
+    "perceptron": config(PerceptronModel((30, 20), l2=1e-3, l1=1e-4), "momentum"),
+    "linear, squared error": config(PerceptronModel((), loss="mse"), "sgd", 1e-3, adversary=Adversary(0.1, 0.05, 2)),
+    "convolutional": config(ConvolutionalModel(((3,), (4, 4)), (8,), True, l2=1e-3), seed=3, schedule="cosine"),
+    "cerebellum, behind an encoder": config(
+        CerebellumModel("random", 300, 4), encoder=config(ConvolutionalModel(((3,),), (8,), True))
+    ),
+    "convolutional, plain": config(ConvolutionalModel(((3,),), (), dropout=(0.0, 0.0)), "rmsprop"),
+    **{f"noisy, {name}": config(noisy(name)) for name in estimators.ESTIMATORS if name != "backprop"},
+    **{f"noisy, {name}, 0-1": config(noisy(name, "zero-one", True)) for name in ("flip", "exact")},
+    "noisy, outputs too": config(noisy("flip", output_noise=True, hidden=(6, 5), l2=1e-3)),
+    "noisy, paper": config(noisy("plain", output_noise=True, last_layer="score")),
+    "noisy, smooth": config(noisy("backprop", activation="sigmoid", noise="laplace", noise_scale=(0.5,), hidden=(6, 5))),
+    "noisy, kinked": config(noisy("antithetic", activation="absolute", noise="logistic", noise_scale=(0.5,))),
+    "noisy, poles": config(noisy("resample", activation="log-absolute", noise="student-t")),
+    "silent": config(noisy("backprop", activation="sigmoid", noise="none", noise_scale=(), replications=1)),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data():
+    return datasets.load("strokes", train=300, test=20)
+
+
+@pytest.fixture(scope="module")
+def learned(data):
+    """The models of the cases after a few batches, so that no array is still as it was drawn."""
+    models = {}
+
+    def model_of(case):
+        if case not in models:
+            settings = CASES[case]
+            if getattr(settings.model, "rule", "") == "least-squares":
+                models[case] = solve(build_model(settings, data), Split(data, 0.0, 0), ltd=True)
+            else:
+                rule = build_learner(settings, data)
+                x, model = to_unit(data.x_train[:40]), rule.model
+                if settings.encoder is not None:  # as it was drawn
+                    encoder, _ = encoder_of(build_model(settings.encoder, data))
+                    x, model = encoder.forward(x)[0], behind(encoder, model)
+                list(rule.learn(x, data.y_train[:40]))
+                models[case] = model
+        return models[case]
+
+    return model_of
+
+
+@pytest.fixture(scope="module")
+def told(data, learned):
+    """The steps of the cases."""
+    steps = {}
+
+    def steps_of(case):
+        if case not in steps:
+            steps[case] = list(explanation(CASES[case], data, learned(case), IMAGE))
+        return steps[case]
+
+    return steps_of
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_derivative_agrees_with_its_finite_difference(case, told):
+    derivatives = [each for step in told(case) for each in step.derivatives]
+    assert len(derivatives) >= 12
+    for each in derivatives:
+        if each.verdict == "kink":
+            assert "=" in each.kink or "equal" in each.kink, each
+            continue
+        apart = abs(each.value - each.difference)
+        nothing = abs(each.value) < 1e-9  # 0 but for rounding: a bias before batch normalisation, a loss that is saturated
+        assert apart <= 1e-6 * abs(each.value) or (nothing and apart <= 1e-11), each
+        assert each.verdict == "agrees" or (nothing and each.verdict == "rounding"), each
+    assert sum(each.verdict == "agrees" and each.value != 0 for each in derivatives) >= 8
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_update_shown_is_that_of_training_bit_for_bit(case, data, learned, told):
+    settings, x = CASES[case], to_unit(data.x_test[IMAGE : IMAGE + 1]).astype(np.float64)
+    labels = data.y_test[IMAGE : IMAGE + 1]
+    model, total = in_float64(learned(case)), total_steps(settings, data)
+    if settings.encoder is not None:
+        x, model = model.encoder.forward(x)[0], model.cerebellum
+    before = {name: array.copy() for name, array in model_arrays(model).items()}
+    rule = build_rule(
+        settings,
+        model,
+        make_optimizer(settings.optimizer, settings.learning_rate, total if settings.schedule == "cosine" else None),
+    )
+    if settings.adversary is not None:
+        rule = AdversarialTraining(rule, settings.adversary, settings.seed, total)
+    list(rule.learn(x, labels))
+    after = model_arrays(model)
+    again = in_float64(learned(case))
+    taken = take_step(settings, data, again.cerebellum if settings.encoder is not None else again, x, labels)
+    assert {name: array.tobytes() for name, array in taken.after.items()} == {
+        name: array.tobytes() for name, array in after.items()
+    }
+    shown = [rows for step in told(case) if step.title.startswith("The weights change") for rows in step.numbers]
+    if getattr(settings.model, "rule", "") == "least-squares":
+        assert shown == []
+        return
+    (rows,) = shown
+    assert any(change for _, _, _, change, _ in rows.rows)
+    for symbol, was, gradient, change, now in rows.rows:
+        name, place = re.fullmatch(r"(\w+)\[(.*)\]", symbol).groups()
+        name = {"W": "readout"}.get(name, name.replace("θ", "weight"))
+        place = tuple(map(int, place.split(",")))
+        assert (was, now) == (before[name][place], after[name][place])
+        assert change == now - was
+        assert gradient == taken.gradients[name][place]
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("noisy")])
+def test_every_mean_lies_where_it_should_within_its_interval(case, told):
+    estimates = [each for step in told(case) for each in step.estimates]
+    assert len(estimates) >= 3
+    for each in estimates:
+        assert each.verdict == "within", each
+        assert each.half < 0.2, each
+    exact = len(CASES[case].model.hidden) == 1 and CASES[case].model.activation == "threshold"
+    if exact and CASES[case].model.output_noise == (CASES[case].model.loss == "zero-one"):
+        assert all(each.reference_half == 0 for each in estimates[:3])
+
+
+@pytest.mark.parametrize("case", ["cerebellum", "cerebellum, synapses twice", "perceptron", "convolutional", "noisy, flip"])
+def test_products_add_up_to_what_the_model_has(case, told):
+    tables = [rows for step in told(case) for rows in step.numbers if rows.head[-1] == "product"]
+    assert len(tables) >= 4
+    for rows in tables:
+        assert np.isclose(sum(row[-1] for row in rows.rows[:-1]), rows.rows[-1][-1], rtol=1e-12, atol=1e-14), rows.caption
+        assert all(row[3] == row[1] * row[2] for row in rows.rows if row[1] != "")
+
+
+@pytest.mark.parametrize("case", ["cerebellum", "convolutional", "noisy, flip"])
+def test_a_model_is_left_as_it_is_and_told_the_same_again(case, data, learned, told):
+    first = [step.as_json() for step in told(case)]
+    before = [array.tobytes() for array in model_arrays(learned(case)).values()]
+    assert [step.as_json() for step in explanation(CASES[case], data, learned(case), IMAGE)] == first
+    assert [array.tobytes() for array in model_arrays(learned(case)).values()] == before
+
+
+@pytest.mark.parametrize("case", ["cerebellum", "perceptron"])
+def test_the_fgsm_shown_is_the_attack(case, data, learned, told):
+    (step,) = [step for step in told(case) if step.tag == "M-FGSM"]
+    attack = Attack("fgsm", "margin", 0.1)
+    (block,) = attack_images(learned(case), attack, data.x_test, data.y_test, np.array([IMAGE]))
+    if block.clean_predicted[0] == block.y[0]:  # the attack leaves alone what is wrong already
+        for name, _, _, moved in step.numbers[0].rows:
+            assert abs(block.x_adv[0, int(name.split()[0])] - moved) < 1e-6
+    assert len(step.numbers[1].rows) == 10
+
+
+def test_a_wrong_derivative_is_told(data, learned, monkeypatch):
+    monkeypatch.setattr(cerebellum, "relu_input_gradient", lambda d_h, active, out=None: d_h)
+    steps = list(explanation(CASES["cerebellum"], data, learned("cerebellum"), IMAGE, "attack"))
+    assert any(each.verdict == "differs" for each in steps[-2].derivatives)
+    monkeypatch.undo()
+    weight_gradient = layers.dense_weight_gradient
+    monkeypatch.setattr(layers, "dense_weight_gradient", lambda d_v, x: tuple(1.00001 * each for each in weight_gradient(d_v, x)))
+    steps = list(explanation(CASES["perceptron"], data, learned("perceptron"), IMAGE, "learning"))
+    told = [each.of for step in steps for each in step.derivatives if each.verdict == "differs"]
+    assert len(told) == 6
+    assert any("THEY DIFFER" in line for step in steps for line in text(1, step))
+
+
+def test_a_biased_estimator_is_told(data, learned, monkeypatch):
+    on = estimators.Flip.on
+
+    def biased(self, *arguments):
+        piece = on(self, *arguments)
+        return piece._replace(first_credit=1.1 * piece.first_credit)
+
+    monkeypatch.setattr(estimators.Flip, "on", biased)
+    steps = list(explanation(CASES["noisy, flip"], data, learned("noisy, flip"), IMAGE, "learning"))
+    assert [each.verdict for step in steps for each in step.estimates][:2] == ["outside", "outside"]
+
+
+def test_noise_too_rare_to_be_seen_is_allowed_for(data, learned):
+    first, last = in_float64(learned("noisy, flip")).layers
+    sure = NoisyNetwork((dataclasses.replace(first, weight=40 * first.weight), last))
+    loss, flip, exact = loss_named("cross-entropy"), *(estimator_named(name, "derivative") for name in ("flip", "exact"))
+    verdicts = {"within": [], "outside": []}
+    for image in range(6):
+        x, labels = data.x_test[image : image + 1] / 255.0, data.y_test[image : image + 1]
+        found, should = (means.groups_of(each, sure, loss, x, labels, Address(0, (image,))) for each in (flip, exact))
+        for neuron in range(6):
+            series, reference = (means.weight_series(each, neuron, 1.0) for each in (found, should))
+            alone = means.estimate_of("", series._replace(reach=0.0), reference, "")
+            verdicts[alone.verdict].append(means.estimate_of("", series, reference, "").verdict)
+    assert len(verdicts["outside"]) >= 3  # Student's interval alone: a neuron that never did the other thing
+    assert set(verdicts["outside"]) == set(verdicts["within"]) == {"within"}
+
+
+def test_no_credit_goes_further_than_its_reach(data, learned):
+    x, labels = data.x_test[:1] / 255.0, data.y_test[:1]
+    for case, kind in (("noisy, flip", "flip"), ("noisy, rao-blackwell", "rao-blackwell"), ("noisy, flip, 0-1", "resample")):
+        network, settings = in_float64(learned(case)), CASES[case].model
+        estimator, loss = estimator_named(kind, "derivative"), loss_named(settings.loss)
+        bound = reach.reach_of(estimator, network, loss, x, labels)
+        found = means.groups_of(estimator, network, loss, x, labels, Address(0, (1,)), 200, 2)
+        assert (np.abs(found.credit).max(axis=0) <= bound.credit).all(), case
+        assert np.abs(found.last).max() <= bound.last
+        assert (np.abs(found.credit).max(axis=0) > 1e-3 * bound.credit).any()
+
+
+def test_a_kink_is_named(data, learned):
+    model, settings = in_float64(learned("cerebellum")), CASES["cerebellum"]
+    silent = np.flatnonzero((data.x_test[IMAGE][model.wiring.inputs] == 0).all(axis=1))
+    pixel = int(model.wiring.inputs[silent[0], 0])
+    (check,) = list(explanation(settings, data, learned("cerebellum"), IMAGE, "attack", Shown(pixels=(pixel,))))[-2].derivatives
+    assert check.verdict == "kink"
+    assert f"granule cells at v = 0: {silent[(model.wiring.inputs[silent] == pixel).any(axis=1)][0]}" in check.kink
+    flat = in_float64(learned("convolutional, plain"))
+    x = np.full((1, 784), 0.5, dtype=np.float64)
+    assert "MaxPool of layer 4 with equal pixels" in what_switches(flat, x, (0, 400))
+    assert (x == 0.5).all()
+
+
+def test_a_difference_knows_how_exact_it_is():
+    smooth = difference(lambda t: np.exp(3 * t))
+    assert abs(smooth.slope - 3) < 1e-9
+    assert not smooth.kink
+    assert difference(lambda t: abs(t)).kink
+    near = difference(lambda t: max(t - 1e-3, 0.0) + 2 * t)
+    assert abs(near.slope - 2) < 1e-9
+    assert not near.kink
+    assert difference(lambda t: 7.0)[:2] == (0.0, pytest.approx(0, abs=1e-12))
+    drowned = difference(lambda t: 1 + 1e-13 * t)
+    assert abs(drowned.slope - 1e-13) <= 4 * drowned.rounding
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"image": 20}, "image: 20"),
+        ({"image": -1}, "image: -1"),
+        ({"what": "everything"}, "what: 'everything'"),
+        ({"shown": {"classes": (10,)}}, "class: 10"),
+        ({"shown": {"pixels": (784,)}}, "pixel: 784"),
+        ({"shown": {"cells": (300,)}}, "cell: 300"),
+        ({"shown": {"epsilon": -1.0}}, "epsilon: -1.0"),
+        ({"shown": {"objective": "hope"}}, "objective: 'hope'"),
+        ({"case": "perceptron", "shown": {"cells": (3,)}}, "cell: (3,)"),
+    ],
+)
+def test_what_is_not_there_is_named(options, named, data, learned):
+    case = options.get("case", "cerebellum")
+    model, image, what = learned(case), options.get("image", 0), options.get("what")
+    with pytest.raises(InputError, match=re.escape(named)):
+        list(explanation(CASES[case], data, model, image, what, Shown(**options.get("shown", {}))))
+
+
+def test_what_is_asked_for_is_shown(data, learned):
+    shown = Shown(cells=(5, 17), classes=(2,), pixels=(pixel_number("14,15", (28, 28)),))
+    steps = list(explanation(CASES["cerebellum"], data, learned("cerebellum"), 0, shown=shown))
+    names = [each.of for step in steps for each in step.derivatives]
+    assert {"∂l/∂W[5, 2]", "∂l/∂W[17, 2]", "∂l/∂x[407 (14, 15)]"} <= set(names)
+    with pytest.raises(InputError, match="pixel: '28,0'"):
+        pixel_number("28,0", (28, 28))
+    with pytest.raises(InputError, match="pixel: 'middle'"):
+        pixel_number("middle", (28, 28))
+
+
+@pytest.mark.parametrize("case", ["cerebellum", "convolutional", "noisy, flip"])
+def test_text_and_page_hold_every_step(case, told):
+    steps = told(case)
+    lines = [line for number, step in enumerate(steps, 1) for line in text(number, step)]
+    document = html(page("A title", "A lead.", steps))
+    for number, step in enumerate(steps, 1):
+        assert f"{number}. {step.title}" in lines
+        assert f"<h2>{number}. {escaped(step.title)}</h2>".replace("&#x27;", "&#39;") in document
+        assert not step.tag or f"   [{step.tag}]  {step.formula}" in lines
+    assert document.count("<img ") == sum(len(step.drawings) for step in steps) >= 3
+    assert not re.search(r"(src|href)=\"(?!data:)", document)
+    assert "<script" not in document
+    assert all(dataclasses.is_dataclass(step) for step in steps)
