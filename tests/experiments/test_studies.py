@@ -81,7 +81,7 @@ def test_on_photographs_the_ablation_sees_through_an_encoder_and_examines_it_as_
     plan = ablation.plan(Data(photographs.name, photographs.sha256), "smoke", (0,))
     examined = {each.train for each in plan if isinstance(each, EvaluatedModel)}
     (network,) = (train for train in examined if train.encoder is None)
-    assert len(examined) == 9
+    assert len(examined) == 5
     assert {train.encoder for train in examined} == {None, network}
     some = {network, next(train for train in examined if train.batch_size == 10 and train.model.inputs_per_cell)}
     chosen = [each for each in plan if set(each.trainings) <= some]

@@ -13,7 +13,6 @@ from minicereb.experiments.moved import MovedOutputs
 from minicereb.experiments.studies.comparisons import comparison_table
 from minicereb.experiments.studies.found import OVER_EPSILON, bracket_table, draw_over_epsilon, grouped, markdown, paper_table
 from minicereb.experiments.studies.protocol import (
-    EVALUATED,
     EXPECTED,
     as_coded,
     as_printed,
@@ -62,19 +61,21 @@ def encoder(data: Data, scale: str, seed: int) -> Train | None:
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
     """The four models, learned as the authors' code does it and as the paper prints it, each compared with the base network.
 
-    On colour photographs they see through an encoder, which is examined as a network of its own as well.
+    On colour photographs, where a gradient costs a hundred times as much, they learn as printed alone, and see through an encoder,
+    which is examined as a network of its own as well.
     """
     full, random, ways = SIZES[scale]
     encoders = {seed: encoder(data, scale, seed) for seed in seeds}
     if any(encoders.values()):
-        full = FULL_BEHIND_ENCODER[scale]
+        full, ways = FULL_BEHIND_ENCODER[scale], tuple(each for each in ways if each[0] is as_printed)
     experiments: list[Experiment] = []
     for way, epochs in ways:
         trains = [way(model, data, epochs, seed, encoders[seed]) for model, seed in product(models(full, random), seeds)]
         trains += [each for each in encoders.values() if each is not None]
         for train in trains:
             experiments += examined(train, scale, train.seed)
-            experiments += [MovedOutputs(train, _attack(objective, train), EVALUATED[scale]) for objective in ("mse", "margin")]
+            images = strengths(data).evaluated[scale]
+            experiments += [MovedOutputs(train, _attack(objective, train), images) for objective in ("mse", "margin")]
         experiments += compared(trains, scale)
     return list(dict.fromkeys(experiments))
 

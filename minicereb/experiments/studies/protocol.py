@@ -18,7 +18,6 @@ from minicereb.experiments.published import CEREBELLUM, Logged
 from minicereb.report.words import strength
 from minicereb.robustness.catalogue import ALL, PAPER_STEP, PAPER_STEPS
 
-EVALUATED = {"smoke": 8, "course": 100, "paper": 500}  # images under the whole evaluation
 ATTACKS = {"smoke": ("pgd-mse", "apgd-margin"), "course": ALL, "paper": ALL}
 TUNED_STEPS = 2.5  # steps of PGD of this length times ε over their number
 
@@ -31,8 +30,10 @@ class Strengths:
     ----------
     paper : tuple of float
         ε of the paper's own attacks: PGD at both, FGSM at the first.
-    evaluated : dict
+    epsilons : dict
         ε of the whole evaluation at each scale.
+    evaluated : dict
+        Images under the whole evaluation at each scale.
     attacked : dict
         Images under the paper's own attacks at each scale.
     tuned : bool
@@ -40,7 +41,8 @@ class Strengths:
     """
 
     paper: tuple[float, float]
-    evaluated: dict[str, tuple[float, ...]]
+    epsilons: dict[str, tuple[float, ...]]
+    evaluated: dict[str, int]
     attacked: dict[str, int]
     tuned: bool = False
 
@@ -48,12 +50,14 @@ class Strengths:
 DIGITS = Strengths(
     (0.1, 0.3),
     {"smoke": (0.1,), "course": (0.02, 0.05, 0.1, 0.2, 0.3), "paper": (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3)},
+    {"smoke": 8, "course": 100, "paper": 500},
     {"smoke": 50, "course": 1_000, "paper": 10_000},
 )
 _LEVELS = (0.5 / 255, 1 / 255, 2 / 255, 4 / 255, 8 / 255)
 PHOTOGRAPHS = Strengths(
     (2 / 255, 8 / 255),
-    {"smoke": (2 / 255,), "course": (0.5 / 255, 1 / 255, 2 / 255, 8 / 255), "paper": _LEVELS},
+    {"smoke": (2 / 255,), "course": (1 / 255, 2 / 255, 8 / 255), "paper": _LEVELS},
+    {"smoke": 8, "course": 50, "paper": 500},
     {"smoke": 20, "course": 200, "paper": 10_000},
     tuned=True,
 )
@@ -88,7 +92,8 @@ def as_coded(model: CerebellumModel, data: Data, epochs: int, seed: int, encoder
 
 def evaluated(train: Train, scale: str, seed: int = 0) -> EvaluatedModel:
     """Return the whole evaluation of a model: every attack, certificates and the checklist."""
-    return EvaluatedModel(train, strengths(train.data).evaluated[scale], EVALUATED[scale], ATTACKS[scale], seed=seed)
+    strong = strengths(train.data)
+    return EvaluatedModel(train, strong.epsilons[scale], strong.evaluated[scale], ATTACKS[scale], seed=seed)
 
 
 def paper_attacks(train: Train, scale: str, seed: int = 0) -> list[AttackedModel]:
