@@ -61,8 +61,8 @@ def encoder(data: Data, scale: str, seed: int) -> Train | None:
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
     """The four models, learned as the authors' code does it and as the paper prints it, each compared with the base network.
 
-    On colour photographs, where attacks cost far more, they learn as printed alone. They see through an encoder, which is examined
-    as a network of its own as well.
+    On colour photographs, where attacks cost far more, they learn as printed alone. They see through an encoder, which is
+    examined as a network of its own as well.
     """
     full, random, ways = SIZES[scale]
     encoders = {seed: encoder(data, scale, seed) for seed in seeds}
