@@ -56,7 +56,7 @@ DIGITS = Strengths(
 _LEVELS = (0.5 / 255, 1 / 255, 2 / 255, 4 / 255, 8 / 255)
 PHOTOGRAPHS = Strengths(
     (2 / 255, 8 / 255),
-    {"smoke": (2 / 255,), "course": (1 / 255, 2 / 255, 8 / 255), "paper": _LEVELS},
+    {"smoke": (2 / 255,), "course": (2 / 255, 8 / 255), "paper": _LEVELS},
     {"smoke": 8, "course": 50, "paper": 500},
     {"smoke": 20, "course": 200, "paper": 10_000},
     tuned=True,
