@@ -11,8 +11,8 @@ from minicereb.experiments.runs import run_training
 LOG = "MINICEREB_TEST_EPOCHS"  # the environment's name for the file
 
 
-def training_noted(config, dataset, folder):
-    with closing(run_training(config, dataset, folder)) as training:
+def training_noted(config, dataset, folder, encoder=None):
+    with closing(run_training(config, dataset, folder, encoder)) as training:
         for progress in training:
             if progress.done is not None and LOG in os.environ:
                 with open(os.environ[LOG], "a") as file:

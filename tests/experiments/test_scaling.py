@@ -165,8 +165,8 @@ def has_workers(address, number):
 def test_dask_workers_leave_the_same_bytes_and_they_may_be_killed_at_random_moments(small, whole, tmp_path, log, cluster):
     (address, start), rng = cluster, random.Random(2)
     workers, killed = [start(), start(), start()], Counter()
-    wait_until(lambda: has_workers(address, 3))
     for out in folders(tmp_path):
+        wait_until(lambda: has_workers(address, 3))  # also for those that came for the ones killed in the folder before
         with dask(address) as crew:
             assert crew.share == crew.workers
             written = {}
