@@ -36,7 +36,7 @@ from minicereb.experiments.runs import Run, load_model, read_run
 )
 @click.option("--norm", type=click.Choice(NORMS), default="linf", show_default=True)
 @click.option("--steps", type=int, help="Steps, queries or points.  [default: pgd 40; apgd, fab and random 100; square 5,000]")
-@click.option("--step-size", type=float, default=0.01, show_default=True, help="Of pgd.")
+@click.option("--step-size", type=Number(), default=0.01, show_default=True, help="Of pgd.")
 @click.option(
     "--targets",
     type=int,

@@ -73,3 +73,13 @@ def test_what_does_not_go_together_is_one_line_and_exit_code_2(run, arguments, n
     assert result.exit_code == 2
     assert named in result.stderr
     assert result.stderr.count("\n") <= 2
+
+
+def test_a_strength_may_be_written_as_so_many_levels_of_255(run):
+    asked = ("attack", run, "--images", "5", "--json", "--epsilon")
+    assert json.loads(succeed(*asked, "8/255"))["epsilon"] == 8 / 255
+    assert json.loads(succeed(*asked, "0.25"))["epsilon"] == 0.25
+    for wrong in ("8/0", "8/", "a/255", "1/2/3", "much"):
+        result = invoke(*asked, wrong)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert f"'{wrong}' is not a number" in result.stderr
