@@ -33,7 +33,8 @@ def gradcheck(context: click.Context, run: Path | None, images: int, seed: int, 
     """Check every derivative of the project, or of the model in RUN, in float64; exit with 1 if one is wrong."""
     require(seed >= 0, "seed", seed, "a whole number of at least 0")
     configure(device="cpu")
-    line, findings = StatusLine(), []
+    line = StatusLine()
+    findings: list[Finding] = []
     for claim in claims() if run is None else _of_run(run, images, seed):
         line.update(f"{len(findings)} checked, now {claim.name} by {claim.by}")
         findings.append(examine(claim, seed))
