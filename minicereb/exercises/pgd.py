@@ -156,7 +156,9 @@ PGD = Exercise(
                 lambda z, x, e: _box(np.where(np.abs(z - x).max(axis=1, keepdims=True) > e, x, z)),
             ),
             Mistake(
-                "z and x swapped", "z and x are swapped: the ball is around z", lambda z, x, e: _box(np.clip(x, z - e, z + e))
+                "z and x swapped",
+                "z and x are swapped: this is a ball around z, and it belongs around x",
+                lambda z, x, e: _box(np.clip(x, z - e, z + e)),
             ),
             Mistake(
                 "z and x swapped; box left out",

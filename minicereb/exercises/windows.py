@@ -83,7 +83,8 @@ WINDOWS = Exercise(
     "windows(x, size, stride)",
     "A convolution is one matrix product once every window of the image is a row. Return these rows: windows of size × size "
     "pixels, the first at the upper left corner, `stride` pixels from one to the next, as many as fit without padding. Rows go "
-    "image by image, then down, then across; within a row the pixels go row by row, and the channels of a pixel lie together.",
+    "image by image, in each the windows from left to right, then those of the next row down; within a row the pixels go "
+    "likewise, and the channels of a pixel lie together.",
     """
     Parameters
     ----------
@@ -103,7 +104,16 @@ WINDOWS = Exercise(
         (
             _in_order("channels first", "within a row channels come first; they lie together pixel by pixel", 0, 1, 2, 5, 3, 4),
             _in_order("pixels by column", "within a row pixels go column by column; they go row by row", 0, 1, 2, 4, 3, 5),
-            _in_order("windows by column", "windows go across last; they go down first, then across", 0, 2, 1, 3, 4, 5),
+            _in_order(
+                "windows by column",
+                "the windows of a column follow each other; those of a row should, and then the next row's",
+                0,
+                2,
+                1,
+                3,
+                4,
+                5,
+            ),
             _in_order("images last", "rows go position by position, the images within; they go image by image", 1, 2, 0, 3, 4, 5),
             _in_order("images last", "rows go across, then down, then over images; images come first", 2, 1, 0, 3, 4, 5),
             _in_order("channels first", "within a row channels come first, and pixels go by column", 0, 1, 2, 5, 4, 3),
