@@ -116,3 +116,17 @@ def test_factors_are_named_by_what_they_are():
 def test_nothing_fits_what_is_not_finite():
     assert not fits(np.ones(2), np.array([np.inf, 1]), 1e-8)
     assert not fits(np.array([np.nan, 1]), np.ones(2), 1e-8)
+
+
+RIGHT_TOO = {
+    "2F - 1": "from scipy.special import expit\ndef score(r, scale):\n    return ((2 * expit(r / scale) - 1) / scale).astype(r.dtype)\n",
+    "by the sign": "import numpy as np\ndef score(r, scale):\n    q = np.exp(-abs(r / scale))\n"
+    "    return (np.sign(r) * (1 - q) / (1 + q) / scale).astype(r.dtype)\n",
+}
+
+
+@pytest.mark.parametrize("answer", RIGHT_TOO.values(), ids=RIGHT_TOO)
+def test_a_right_score_that_rounds_otherwise_near_zero_is_right(answer, tmp_path):
+    path, exercise = tmp_path / "answer.py", exercise_named("noise-score")
+    path.write_text(answer.replace("def score(r, scale)", f"def {exercise.signature}"), encoding="utf-8")
+    assert verdict_on(exercise, path).right
