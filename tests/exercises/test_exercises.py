@@ -119,7 +119,8 @@ def test_nothing_fits_what_is_not_finite():
 
 
 RIGHT_TOO = {
-    "2F - 1": "from scipy.special import expit\ndef score(r, scale):\n    return ((2 * expit(r / scale) - 1) / scale).astype(r.dtype)\n",
+    "2F - 1": "from scipy.special import expit\ndef score(r, scale):\n"
+    "    return ((2 * expit(r / scale) - 1) / scale).astype(r.dtype)\n",
     "by the sign": "import numpy as np\ndef score(r, scale):\n    q = np.exp(-abs(r / scale))\n"
     "    return (np.sign(r) * (1 - q) / (1 + q) / scale).astype(r.dtype)\n",
 }
