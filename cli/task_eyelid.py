@@ -138,4 +138,4 @@ def _chosen(cells: np.ndarray) -> np.ndarray:
 
 def _spread(count: int, at_most: int) -> list[int]:
     """Numbers of trials from the first to the last, at equal distances."""
-    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, at_most)).tolist()})
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, at_most), dtype=np.float64).tolist()})

@@ -99,7 +99,7 @@ def _combination(cases: Sequence[Case], answers: list[np.ndarray], truths: list[
     columns: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for case, truth in zip(cases, truths, strict=True):
         columns["the right answer"].append(truth.ravel())
-        columns["1"].append(np.ones(truth.size))
+        columns["1"].append(np.ones(truth.size, dtype=np.float64))
         for name in names[2:]:
             try:
                 columns[name].append(np.broadcast_to(case.arguments[name], truth.shape).astype(np.float64).ravel())

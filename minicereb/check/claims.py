@@ -104,5 +104,5 @@ def credited(function: Callable[[Any], Any], at: np.ndarray, credit: np.ndarray)
 
 def elementwise(name: str, tag: str, function: Callable[[Any], Any], derivative: Any, at: np.ndarray, by: str = "v") -> Claim:
     """Return the claim that `derivative` is that of a function of each number by itself; each number has another weight."""
-    credit = np.linspace(0.5, 1.5, at.size).reshape(at.shape)
+    credit = np.linspace(0.5, 1.5, at.size, dtype=np.float64).reshape(at.shape)
     return Claim(name, tag, by, credited(function, at, credit), credit * derivative(at), at)

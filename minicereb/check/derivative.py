@@ -233,7 +233,7 @@ def kink_place(function: Callable[[np.ndarray], float], at: np.ndarray, seed: in
         Its place, as indices; empty if none is found.
     """
     direction = generator(seed, "kink").standard_normal(at.size)
-    middle, numbers = function(at), np.arange(at.size)
+    middle, numbers = function(at), np.arange(at.size, dtype=np.int64)
 
     def bends(chosen: np.ndarray) -> bool:
         move = np.zeros(at.size, dtype=np.float64)

@@ -69,7 +69,7 @@ _ERRORS = (
     Wrong(
         "answers for outputs",
         "the class that was chosen is taken in place of the outputs",
-        lambda o, t: np.eye(o.shape[1])[o.argmax(axis=1)] - t,
+        lambda o, t: np.eye(o.shape[1], dtype=np.float64)[o.argmax(axis=1)] - t,
     ),
     Wrong("targets left out", "the targets are left out: Hebb's rule, not the delta rule", lambda o, t: o),
     Wrong("outputs left out", "the outputs are left out: Hebb's rule with a teacher", lambda o, t: t),
@@ -89,7 +89,7 @@ _ERRORS = (
 def _delta_case(rng: np.random.Generator, number: int) -> Case:
     batch, cells, classes = (5, 7, 9, 6, 5, 4, 6)[number], (6, 3, 8, 5, 5, 4, 6)[number], (3, 4, 2, 4, 5, 4, 6)[number]
     h = np.maximum(rng.standard_normal((batch, cells)), 0)
-    outputs, targets = rng.standard_normal((batch, classes)), np.eye(classes)[rng.integers(0, classes, batch)]
+    outputs, targets = rng.standard_normal((batch, classes)), np.eye(classes, dtype=np.float64)[rng.integers(0, classes, batch)]
     arguments = {"h": h, "ltd_mean": rng.random(cells), "outputs": outputs, "targets": targets}
     return Case(arguments, {"batch": batch, "classes": classes, "cells": cells})
 

@@ -159,7 +159,7 @@ FGSM = Exercise(
     _fgsm_case,
     (
         Case(
-            {"x": np.full((1, 3), 0.5), "gradient": np.array([[0.0, 1e-20, -1e20]]), "epsilon": 0.1},
+            {"x": np.full((1, 3), 0.5, dtype=np.float64), "gradient": np.array([[0.0, 1e-20, -1e20]]), "epsilon": 0.1},
             note="a pixel whose derivative is 0 stays: np.sign gives 0 there, a comparison does not",
         ),
         Case({"x": np.array([[0.0, 1.0]]), "gradient": np.array([[1.0, 1.0]]), "epsilon": 0.0}, note="for ε = 0 nothing moves"),

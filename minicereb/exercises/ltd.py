@@ -159,6 +159,9 @@ LTD = Exercise(
         Case(
             {"ltd_mean": np.array([1.0, 2.0]), "h": np.array([[3.0, 0.0]]), "decay": 0.5}, note="a batch may hold a single image"
         ),
-        Case({"ltd_mean": np.zeros(3), "h": np.ones((2, 3)), "decay": 0.99}, note="the first average is that of zeros"),
+        Case(
+            {"ltd_mean": np.zeros(3, dtype=np.float64), "h": np.ones((2, 3), dtype=np.float64), "decay": 0.99},
+            note="the first average is that of zeros",
+        ),
     ),
 )

@@ -92,10 +92,16 @@ RELU = Exercise(
     _relu_case,
     (
         Case(
-            {"d_h": np.ones((2, 3)), "v": np.array([[0.0, 1.0, -1.0], [0.0, 2.0, -0.0]])},
+            {"d_h": np.ones((2, 3), dtype=np.float64), "v": np.array([[0.0, 1.0, -1.0], [0.0, 2.0, -0.0]])},
             note="at v = 0 the slope is taken as 0: the mask is v > 0, not v >= 0",
         ),
-        Case({"d_h": np.ones(4), "v": np.array([1.0, -1.0, 2.0, 3.0])}, note="the shape may be any, also a single axis"),
-        Case({"d_h": np.ones(3), "v": np.array([1e-30, 1e30, -1e-30])}, note="it must work for very small and very large v"),
+        Case(
+            {"d_h": np.ones(4, dtype=np.float64), "v": np.array([1.0, -1.0, 2.0, 3.0])},
+            note="the shape may be any, also a single axis",
+        ),
+        Case(
+            {"d_h": np.ones(3, dtype=np.float64), "v": np.array([1e-30, 1e30, -1e-30])},
+            note="it must work for very small and very large v",
+        ),
     ),
 )

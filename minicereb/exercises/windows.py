@@ -155,7 +155,13 @@ WINDOWS = Exercise(
     ),
     _windows_case,
     (
-        Case({"x": np.arange(24.0).reshape(1, 4, 6, 1), "size": 1, "stride": 1}, note="a window may be a single pixel"),
-        Case({"x": np.arange(48.0).reshape(3, 4, 4, 1), "size": 4, "stride": 3}, note="a window may be the whole image"),
+        Case(
+            {"x": np.arange(24, dtype=np.float64).reshape(1, 4, 6, 1), "size": 1, "stride": 1},
+            note="a window may be a single pixel",
+        ),
+        Case(
+            {"x": np.arange(48, dtype=np.float64).reshape(3, 4, 4, 1), "size": 4, "stride": 3},
+            note="a window may be the whole image",
+        ),
     ),
 )

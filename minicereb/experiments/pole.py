@@ -143,7 +143,7 @@ def _load(balancer: PoleBalancer, path: Path) -> None:
     if not path.exists():
         return
     stored, ours = read_npz(path), balancer.arrays()
-    lasted, errors = (stored.get(name, np.empty(0)) for name in ("seconds", "errors"))
+    lasted, errors = (stored.get(name, np.empty(0, dtype=np.float64)) for name in ("seconds", "errors"))
     alike = all(name in stored and stored[name].shape == array.shape for name, array in ours.items())
     if not alike or lasted.ndim != 1 or lasted.shape != errors.shape:
         raise DataError(f"{path} does not hold this circuit; delete it to begin again")

@@ -104,7 +104,7 @@ def _cells(subject: Subject, drive: np.ndarray, taken: Taken) -> list[int]:
 def _synapses(model: Cerebellum, cell: int) -> tuple[np.ndarray, np.ndarray]:
     """Mossy fibres of a cell, and their weights."""
     wiring = model.wiring
-    inputs = np.arange(wiring.width) if wiring.inputs is None else wiring.inputs[cell]
+    inputs = np.arange(wiring.width, dtype=np.int64) if wiring.inputs is None else wiring.inputs[cell]
     return inputs, wiring.weights[cell]
 
 

@@ -74,7 +74,7 @@ def _span(network: NoisyNetwork, loss: ReplicatedLoss, labels: np.ndarray) -> fl
     radius = np.abs(last.weight).sum(axis=1) * (high - low) / 2
     if last.law is not None:
         radius = radius + float(last.scale[0]) * abs(float(last.law.quantile(np.array([RARE], dtype=np.float64))[0]))
-    towards = np.where(np.arange(len(centre)) == labels[0], 1.0, -1.0)
+    towards = np.where(np.arange(len(centre), dtype=np.int64) == labels[0], 1.0, -1.0)
     corners = np.stack([centre + side * radius for side in (towards, -towards, 1, -1)], axis=1)[:, None, :]
     values = loss.value(corners, labels)
     return float(values.max() - values.min())

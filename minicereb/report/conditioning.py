@@ -118,7 +118,7 @@ class Film:
         self.lid, self.weights = self.figure.subplots(2, 1, sharex=True)
         (self.line,) = self.lid.plot(time, np.zeros(len(time), dtype=np.float64), color=COLOURS[0], linewidth=1.6)
         (self.dots,) = self.weights.plot(
-            self.preferred, np.full(len(granule), 0.5), ".", color=COLOURS[2], markersize=2, alpha=0.4
+            self.preferred, np.full(len(granule), 0.5, dtype=np.float64), ".", color=COLOURS[2], markersize=2, alpha=0.4
         )
         for axes in (self.lid, self.weights):
             _events(axes, cs, us)

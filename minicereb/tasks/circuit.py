@@ -97,7 +97,7 @@ def respond(wiring: Wiring, states: np.ndarray, level: float | None, out: Array)
 def eligibility(bins: int) -> np.ndarray:
     """Return K of ``[M-ELIGIBLE]``: row t is the mean over the bins from 150 to 50 ms before bin t."""
     last, first = (ms // BIN for ms in ELIGIBLE)
-    before = np.arange(bins)[:, None] - np.arange(bins)
+    before = np.arange(bins, dtype=np.int64)[:, None] - np.arange(bins, dtype=np.int64)
     return ((before > last) & (before <= first)).astype(np.float64) / (first - last)
 
 

@@ -159,7 +159,7 @@ class Session:
     def __init__(self, settings: Eyelid):
         self.settings = settings
         bins = settings.trial // BIN
-        self.time = np.arange(1, bins + 1) * BIN - ONSET
+        self.time = np.arange(1, bins + 1, dtype=np.int64) * BIN - ONSET
         begins = self.time - BIN
         self.cs = ((begins >= 0) & (begins < settings.stimulus)).astype(np.float64)
         ends = settings.interval + settings.us
