@@ -1,8 +1,8 @@
 """Two-dimensional convolution as matrix products over windows, with its derivatives by the input, the weights and the bias.
 
 Images are (batch, height, width, channels), so that a row of a window lies together in memory. Only the windows of a few images
-are laid out at a time. With `minimal`, :mod:`minicereb.calculus.winograd` takes over where it is faster: the same but for rounding
-errors, for which a certificate has no bound.
+are laid out at a time. With `minimal`, :mod:`minicereb.calculus.winograd` takes over where it is faster: the same but for
+rounding errors, for which a certificate has no bound.
 """
 
 from __future__ import annotations
