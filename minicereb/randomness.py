@@ -109,8 +109,7 @@ def signed_uniform(like: Array, seed: int, stream: str, numbers: tuple[int, ...]
     words, shifted = (
         scratch(slot, (1, size), _WORDS if xp is np else xp.empty(0, dtype=xp.uint64))[0] for slot in ("words", "shifted")
     )
-    words[...] = _counter(xp, size)
-    words *= xp.uint64(step | 1)
+    xp.multiply(_counter(xp, size), xp.uint64(step | 1), out=words)
     words += xp.uint64(start)
     for shift, multiplier in _MIX:
         xp.right_shift(words, xp.uint64(shift), out=shifted)

@@ -48,9 +48,11 @@ class Credit(NamedTuple):
 
     def rows(self) -> Array:
         """Return the credit for each image and replication, shape (images · replications, outputs)."""
-        credit = self.values if self.weight is None else self.values * self.weight
-        rows = credit.reshape(len(credit), -1).T
-        return rows if self.divisor is None else rows / self.divisor
+        factor = self.weight
+        if self.divisor is not None:
+            factor = (1 if factor is None else factor) / self.divisor
+        credit = self.values if factor is None else self.values * factor
+        return credit.reshape(len(credit), -1).T
 
     def by_scale(self) -> Array:
         """Return the derivative by σ, mean over replications and summed over images."""

@@ -11,7 +11,7 @@ import numpy as np
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import InputError, require
-from minicereb.lanes import blocks, one_blas_thread, run_lanes
+from minicereb.lanes import blocks, keep_freed_memory, one_blas_thread, run_lanes
 from minicereb.learning.credit import Estimator, Piece
 from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
 from minicereb.learning.noise import Address, Independent
@@ -19,7 +19,7 @@ from minicereb.learning.optimizers import Optimizer, add_penalty
 from minicereb.learning.plasticity import Learned
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 
-SAMPLES = 1 << 12  # images × replications in a piece of work on the CPU: what its layers hold then stays in a fast cache
+SAMPLES = 1 << 14  # images × replications in a piece of work on the CPU: what its layers hold then stays in a fast cache
 DEVICE_SAMPLES = 1 << 19  # on a GPU
 VALIDATION_RUNS = 32  # noisy runs of each image held out
 
@@ -107,6 +107,7 @@ def estimate(
         noise = estimator.design.draw(x, laws, network.widths, columns.shape[1], count, at.of(number))
         return estimator.on(network, loss, columns, labels[images], noise, scales)
 
+    keep_freed_memory()
     results = run_lanes(piece, work) if len(work) > 1 else [piece(work[0])]
     return _sum(network, x, [(images, count / replications) for _, (images, count) in work], results)
 
