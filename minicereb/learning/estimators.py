@@ -144,23 +144,23 @@ def _loss_with(
     xp = xp_of(labels)
     was = trace.responses[number]
     neurons, images, replications = was.shape
-    following = network.layers[number + 1]
-    drive = trace.drives[number + 1][:, None] + following.weight[:, :, None, None] * (response - was)
-    drive = drive.reshape(len(drive), neurons * images, replications)
 
-    def for_each_neuron(array: Array) -> Array:
-        """Repeat what belongs to an image and replication for every neuron that responds otherwise."""
-        shape = (len(array), neurons, images, replications)
-        return xp.broadcast_to(array[:, None], shape).reshape(len(array), neurons * images, replications)
+    def joined(array: Array) -> Array:
+        """Take neurons and images as one axis."""
+        return array.reshape(len(array), neurons * images, replications)
 
+    layer = network.layers[number + 1]
+    drive = trace.drives[number + 1][:, None] + layer.weight[:, :, None, None] * (response - was)
     for later in range(number + 1, len(network.layers) - 1):
-        e = trace.noise[later]
-        layer = network.layers[later]
-        drive = network.layers[later + 1].drive(layer.respond(drive + for_each_neuron(e) * layer.scale))
-    e = trace.noise[-1]
-    all_nodes = None if nodes is None else for_each_neuron(nodes)
-    all_noise = None if e is None or nodes is not None else for_each_neuron(e)
-    return last.value(drive, all_noise, all_nodes, xp.tile(labels, neurons)).reshape(neurons, images, replications)
+        drive += (trace.noise[later] * layer.scale)[:, None]
+        response, layer = layer.respond(drive), network.layers[later + 1]
+        drive = layer.drive(joined(response)).reshape(-1, neurons, images, replications)
+    all_nodes, e = None, trace.noise[-1]
+    if nodes is not None:
+        all_nodes = joined(xp.broadcast_to(nodes[:, None], (len(nodes), *was.shape)))
+    elif e is not None:
+        drive += (e * layer.scale)[:, None]
+    return last.value(joined(drive), None, all_nodes, xp.concatenate([labels] * neurons)).reshape(was.shape)
 
 
 @dataclass(frozen=True)
