@@ -19,8 +19,8 @@ from minicereb.learning.optimizers import Optimizer, add_penalty
 from minicereb.learning.plasticity import Learned
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 
-SAMPLES = 1 << 14  # images × replications in a piece of work on the CPU: what its layers hold then stays in a fast cache
-DEVICE_SAMPLES = 1 << 19  # on a GPU
+NUMBERS = 1 << 19  # of noise in a piece of work on the CPU: calls so long that threads seldom wait for each other between them
+DEVICE_NUMBERS = 1 << 24  # on a GPU
 VALIDATION_RUNS = 32  # noisy runs of each image held out
 
 LAST_LAYER = ("score", "derivative")
@@ -99,7 +99,8 @@ def estimate(
     xp = xp_of(x)
     x_t = xp.ascontiguousarray(x.T)
     laws = [layer.law for layer in network.layers]
-    work = list(enumerate(_pieces(estimator, len(x), replications, SAMPLES if isinstance(x, np.ndarray) else DEVICE_SAMPLES)))
+    samples = (NUMBERS if isinstance(x, np.ndarray) else DEVICE_NUMBERS) // sum(network.widths)
+    work = list(enumerate(_pieces(estimator, len(x), replications, samples)))
 
     def piece(part: tuple[int, tuple[slice, int]]) -> Piece:
         number, (images, count) = part
