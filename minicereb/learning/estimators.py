@@ -80,7 +80,7 @@ class ScoreFunction:
         trace = network.run(x_t, noise)
         last = LastLayer(network.layers[-1], loss)
         nodes = last.nodes(trace.noise[-1], labels) if self.derivative_last else None
-        value = last.value(trace.drives[-1], None, nodes, labels) if nodes is not None else loss.value(trace.outputs, labels)
+        value = last.value_in(trace, nodes, labels)
         weight = value - self.design.others(value) if self.baseline else value
         credits = [self._credit(layer, trace, number, weight) for number, layer in enumerate(network.layers[:-1])]
         if self.derivative_last:
@@ -122,7 +122,7 @@ class Flip:
         trace = network.run(x_t, noise)
         last = LastLayer(network.layers[-1], loss)
         nodes = last.nodes(trace.noise[-1], labels)
-        value = last.value(trace.drives[-1], trace.noise[-1], nodes, labels)
+        value = last.value_in(trace, nodes, labels)
         credits = []
         for number, layer in enumerate(network.layers[:-1]):
             fires = trace.responses[number]
@@ -160,7 +160,7 @@ def _loss_with(
         all_nodes = joined(xp.broadcast_to(nodes[:, None], (len(nodes), *was.shape)))
     elif e is not None:
         drive += (e * layer.scale)[:, None]
-    return last.value(joined(drive), None, all_nodes, xp.concatenate([labels] * neurons)).reshape(was.shape)
+    return last.value(joined(drive), all_nodes, xp.concatenate([labels] * neurons)).reshape(was.shape)
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class Resample:
         trace = network.run(x_t, noise)
         last = LastLayer(network.layers[-1], loss)
         nodes = last.nodes(trace.noise[-1], labels)
-        value = last.value(trace.drives[-1], trace.noise[-1], nodes, labels)
+        value = last.value_in(trace, nodes, labels)
         credits = [self._credit(network, last, trace, number, nodes, labels, scales) for number in range(len(network.layers) - 1)]
         credits.append(last.credit(trace, nodes, labels))
         return collect(network, trace, value, credits, scales)

@@ -19,7 +19,7 @@ from minicereb.learning.optimizers import Optimizer, add_penalty
 from minicereb.learning.plasticity import Learned
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 
-NUMBERS = 1 << 19  # of noise in a piece of work on the CPU: calls so long that threads seldom wait for each other between them
+NUMBERS = 3 << 18  # of noise in a piece of work on the CPU: calls so long that threads seldom wait for each other between them
 DEVICE_NUMBERS = 1 << 24  # on a GPU
 VALIDATION_RUNS = 32  # noisy runs of each image held out
 
