@@ -19,6 +19,7 @@ Result = TypeVar("Result")
 
 ACTIVITY_BYTES = 5 << 18  # of one block of cells: few enough to stay in a fast cache, long enough to keep threads from waiting
 ROW_BYTES = 1 << 17  # of one block of rows, where several arrays are at work
+PASS_BYTES = 1 << 19  # of one block of numbers that are passed over again and again
 LANES = 16  # sums over blocks are taken in this many parts, whatever the number of threads
 
 
@@ -45,6 +46,12 @@ def row_blocks(rows: Array) -> list[slice]:
     """Cut rows into blocks of which several arrays together fit a fast cache (a GPU takes them whole)."""
     size = ROW_BYTES // max(1, rows[:1].nbytes) if isinstance(rows, np.ndarray) else len(rows)
     return list(blocks(len(rows), size))
+
+
+def pass_blocks(values: Array) -> list[slice]:
+    """Cut numbers that are passed over many times into blocks that stay in a fast cache meanwhile (a GPU takes them whole)."""
+    size = PASS_BYTES // values.itemsize if isinstance(values, np.ndarray) else len(values)
+    return list(blocks(len(values), size))
 
 
 def images_per_block(bytes_per_image: int, at_most: int = 256) -> int:
@@ -143,6 +150,17 @@ def scratch(slot: str, shape: tuple[int, int], like: Array) -> Array:
 
 
 _scratch = threading.local()
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Have the C library keep what is freed, up to 16 MiB a thread, for those who allocate next.
+
+    By default it may hand large blocks back to the operating system, which clears them again before the next use: for temporaries
+    of megabytes that costs a third of the arithmetic. glibc keeps up to twice the largest mapped block that it saw freed
+    (M_TRIM_THRESHOLD in mallopt(3)), so it is shown one; no memory is touched, and other libraries take no notice.
+    """
+    np.empty(8 << 20, dtype=np.uint8)
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from minicereb.backend import Array, xp_of
-from minicereb.lanes import scratch
+from minicereb.lanes import pass_blocks, scratch
 
 # The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): a bijection of 64-bit integers with full avalanche.
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -105,23 +105,23 @@ def signed_uniform(like: Array, seed: int, stream: str, numbers: tuple[int, ...]
     """
     xp = xp_of(like)
     start, step = _bulk_key(seed, stream, numbers)
-    size = -(-count // 2)
-    words, shifted = (
-        scratch(slot, (1, size), _WORDS if xp is np else xp.empty(0, dtype=xp.uint64))[0] for slot in ("words", "shifted")
-    )
-    words[...] = _counter(xp, size)
-    words *= xp.uint64(step | 1)
-    words += xp.uint64(start)
-    for shift, multiplier in _MIX:
-        xp.right_shift(words, xp.uint64(shift), out=shifted)
+    counter = _counter(xp, -(-count // 2))
+    uniform = xp.empty(2 * len(counter), dtype=like.dtype)
+    for block in pass_blocks(counter):
+        words, shifted = (scratch(slot, (1, block.stop - block.start), counter)[0] for slot in ("words", "shifted"))
+        xp.multiply(counter[block], xp.uint64(step | 1), out=words)
+        words += xp.uint64(start)
+        for shift, multiplier in _MIX:
+            xp.right_shift(words, xp.uint64(shift), out=shifted)
+            words ^= shifted
+            words *= xp.uint64(multiplier)
+        xp.right_shift(words, xp.uint64(31), out=shifted)
         words ^= shifted
-        words *= xp.uint64(multiplier)
-    xp.right_shift(words, xp.uint64(31), out=shifted)
-    words ^= shifted
-    uniform = words.view(xp.int32)[:count].astype(like.dtype)
-    uniform += like.dtype.type(0.5)
-    uniform *= like.dtype.type(2.0**-31)
-    return uniform
+        part = uniform[2 * block.start : 2 * block.stop]
+        part[...] = words.view(xp.int32)
+        part += like.dtype.type(0.5)
+        part *= like.dtype.type(2.0**-31)
+    return uniform[:count]
 
 
 def _bulk_key(seed: int, stream: str, numbers: tuple[int, ...]) -> tuple[int, int]:
@@ -149,7 +149,6 @@ def _mix_int(word: int) -> int:
 
 
 _ALL_BITS = (1 << 64) - 1
-_WORDS = np.empty(0, dtype=np.uint64)
 
 
 def _counter(xp: ModuleType, size: int) -> Array:

@@ -1,5 +1,8 @@
 """Blocks and lanes: every part once, in order, on as many threads as configured, and the same bits whatever their number."""
 
+import platform
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -139,3 +142,28 @@ def test_a_thread_finds_its_scratch_again_and_other_threads_have_their_own():
     thread.start()
     thread.join()
     assert not np.shares_memory(lanes.scratch("test", (5, 7), like), others[0])
+
+
+FAULTS = """
+import resource
+import numpy as np
+from minicereb.lanes import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        held = [np.ones(1 << 18, dtype=np.float32) for _ in range(6)]
+        del held
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+keep_freed_memory()
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what glibc does")
+def test_freed_memory_is_kept_for_who_allocates_next():
+    """Handed back, six arrays of 256 pages would be mapped anew 20 times."""
+    asked = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
+    assert int(asked.stdout) < 6 * 256

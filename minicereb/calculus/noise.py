@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from minicereb.backend import Array, special_of, xp_of
 from minicereb.errors import InputError, require
-from minicereb.lanes import scratch
+from minicereb.lanes import pass_blocks, scratch
 from minicereb.randomness import signed_uniform
 
 
@@ -33,16 +33,17 @@ class Gaussian:
     def draw(self, uniform: Array, count: int) -> Array:
         """Return `count` independent draws of unit scale, made in place (Box and Muller, 1958)."""
         xp, half = xp_of(uniform), len(uniform) // 2
-        radius, angle = uniform[:half], uniform[half:]
-        xp.abs(radius, out=radius)
-        xp.log(radius, out=radius)
-        radius *= uniform.dtype.type(-2)
-        xp.sqrt(radius, out=radius)
-        angle *= uniform.dtype.type(math.pi)
-        cosine = xp.cos(angle, out=scratch("cosine", (1, half), uniform)[0])
-        xp.sin(angle, out=angle)
-        angle *= radius
-        radius *= cosine
+        for block in pass_blocks(uniform[:half]):
+            radius, angle = uniform[:half][block], uniform[half:][block]
+            xp.abs(radius, out=radius)
+            xp.log(radius, out=radius)
+            radius *= uniform.dtype.type(-2)
+            xp.sqrt(radius, out=radius)
+            angle *= uniform.dtype.type(math.pi)
+            cosine = xp.cos(angle, out=scratch("cosine", (1, len(angle)), uniform)[0])
+            xp.sin(angle, out=angle)
+            angle *= radius
+            radius *= cosine
         return uniform[:count]
 
     def score(self, e: Array) -> Array:

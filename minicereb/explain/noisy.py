@@ -169,7 +169,7 @@ def _loss(subject: Subject, loss: ReplicatedLoss, trace: Trace) -> Step:
             beside(
                 f"∂E[L]/∂u[{j}]",
                 credit[j, 0, 0],
-                difference(moving(drive, (j, 0, 0), lambda: last.value(drive, None, nodes, subject.labels)[0, 0])),
+                difference(moving(drive, (j, 0, 0), lambda: last.value(drive, nodes, subject.labels)[0, 0])),
             )
             for j in range(len(drive))
         )
@@ -225,9 +225,7 @@ def _by_score(subject: Subject, estimator: ScoreFunction, loss: ReplicatedLoss, 
     layer = subject.model.layers[0]
     law, last = layer.law, LastLayer(subject.model.layers[-1], loss)
     nodes = last.nodes(trace.noise[-1], subject.labels) if estimator.derivative_last else None
-    value = (
-        loss.value(trace.outputs, subject.labels) if nodes is None else last.value(trace.drives[-1], None, nodes, subject.labels)
-    )
+    value = last.value_in(trace, nodes, subject.labels)
     baseline = estimator.design.others(value) if estimator.baseline else np.zeros_like(value)
     rows, checks = [], []
     conditional = estimator.conditional and layer.activation is not None and layer.activation.name == "threshold"

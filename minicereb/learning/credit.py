@@ -48,9 +48,11 @@ class Credit(NamedTuple):
 
     def rows(self) -> Array:
         """Return the credit for each image and replication, shape (images · replications, outputs)."""
-        credit = self.values if self.weight is None else self.values * self.weight
-        rows = credit.reshape(len(credit), -1).T
-        return rows if self.divisor is None else rows / self.divisor
+        factor = self.weight
+        if self.divisor is not None:
+            factor = (1 if factor is None else factor) / self.divisor
+        credit = self.values if factor is None else self.values * factor
+        return credit.reshape(len(credit), -1).T
 
     def by_scale(self) -> Array:
         """Return the derivative by σ, mean over replications and summed over images."""
@@ -133,19 +135,23 @@ class LastLayer(NamedTuple):
     layer: NoisyLayer
     loss: ReplicatedLoss
 
-    def value(self, drive: Array, noise: Array | None, nodes: Array | None, labels: Array) -> Array:
-        """Return the loss for this drive: at the noisy outputs, or averaged over their noise if there are nodes."""
+    def value(self, signals: Array, nodes: Array | None, labels: Array) -> Array:
+        """Return the loss for these signals; if there are nodes, for signals without their noise, averaged over it."""
         if nodes is not None:
             assert self.layer.law is not None
-            return error_probability(drive, labels, self.layer.law, self.layer.scale, nodes)
-        return self.loss.value(self.layer.respond(drive if noise is None else drive + noise * self.layer.scale), labels)
+            return error_probability(signals, labels, self.layer.law, self.layer.scale, nodes)
+        return self.loss.value(self.layer.respond(signals), labels)
+
+    def value_in(self, trace: Trace, nodes: Array | None, labels: Array) -> Array:
+        """Return the loss of what happened, or its mean over the last layer's noise if there are nodes."""
+        return self.loss.value(trace.outputs, labels) if nodes is None else self.value(trace.drives[-1], nodes, labels)
 
     def nodes(self, noise: Array | None, labels: Array) -> Array | None:
         """The noise on each label's own output, given which the 0-1 loss is averaged over that on the others."""
         return None if self.loss.smooth or noise is None else noise[labels, xp_of(noise).arange(len(labels))][None]
 
     def credit(self, trace: Trace, nodes: Array | None, labels: Array) -> Credit:
-        """Return the derivative of :meth:`value` by the layer's signals."""
+        """Return the derivative of :meth:`value_in` by the layer's signals."""
         drive, signal, noise = trace.drives[-1], trace.signals[-1], trace.noise[-1]
         if nodes is None:
             derivative = self.loss.derivative(trace.outputs, labels) * self.layer.slope(signal)

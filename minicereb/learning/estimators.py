@@ -80,7 +80,7 @@ class ScoreFunction:
         trace = network.run(x_t, noise)
         last = LastLayer(network.layers[-1], loss)
         nodes = last.nodes(trace.noise[-1], labels) if self.derivative_last else None
-        value = last.value(trace.drives[-1], None, nodes, labels) if nodes is not None else loss.value(trace.outputs, labels)
+        value = last.value_in(trace, nodes, labels)
         weight = value - self.design.others(value) if self.baseline else value
         credits = [self._credit(layer, trace, number, weight) for number, layer in enumerate(network.layers[:-1])]
         if self.derivative_last:
@@ -122,7 +122,7 @@ class Flip:
         trace = network.run(x_t, noise)
         last = LastLayer(network.layers[-1], loss)
         nodes = last.nodes(trace.noise[-1], labels)
-        value = last.value(trace.drives[-1], trace.noise[-1], nodes, labels)
+        value = last.value_in(trace, nodes, labels)
         credits = []
         for number, layer in enumerate(network.layers[:-1]):
             fires = trace.responses[number]
@@ -144,23 +144,23 @@ def _loss_with(
     xp = xp_of(labels)
     was = trace.responses[number]
     neurons, images, replications = was.shape
-    following = network.layers[number + 1]
-    drive = trace.drives[number + 1][:, None] + following.weight[:, :, None, None] * (response - was)
-    drive = drive.reshape(len(drive), neurons * images, replications)
 
-    def for_each_neuron(array: Array) -> Array:
-        """Repeat what belongs to an image and replication for every neuron that responds otherwise."""
-        shape = (len(array), neurons, images, replications)
-        return xp.broadcast_to(array[:, None], shape).reshape(len(array), neurons * images, replications)
+    def joined(array: Array) -> Array:
+        """Take neurons and images as one axis."""
+        return array.reshape(len(array), neurons * images, replications)
 
+    layer = network.layers[number + 1]
+    drive = trace.drives[number + 1][:, None] + layer.weight[:, :, None, None] * (response - was)
     for later in range(number + 1, len(network.layers) - 1):
-        e = trace.noise[later]
-        layer = network.layers[later]
-        drive = network.layers[later + 1].drive(layer.respond(drive + for_each_neuron(e) * layer.scale))
-    e = trace.noise[-1]
-    all_nodes = None if nodes is None else for_each_neuron(nodes)
-    all_noise = None if e is None or nodes is not None else for_each_neuron(e)
-    return last.value(drive, all_noise, all_nodes, xp.tile(labels, neurons)).reshape(neurons, images, replications)
+        drive += (trace.noise[later] * layer.scale)[:, None]
+        response, layer = layer.respond(drive), network.layers[later + 1]
+        drive = layer.drive(joined(response)).reshape(-1, neurons, images, replications)
+    all_nodes, e = None, trace.noise[-1]
+    if nodes is not None:
+        all_nodes = joined(xp.broadcast_to(nodes[:, None], (len(nodes), *was.shape)))
+    elif e is not None:
+        drive += (e * layer.scale)[:, None]
+    return last.value(joined(drive), all_nodes, xp.concatenate([labels] * neurons)).reshape(was.shape)
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class Resample:
         trace = network.run(x_t, noise)
         last = LastLayer(network.layers[-1], loss)
         nodes = last.nodes(trace.noise[-1], labels)
-        value = last.value(trace.drives[-1], trace.noise[-1], nodes, labels)
+        value = last.value_in(trace, nodes, labels)
         credits = [self._credit(network, last, trace, number, nodes, labels, scales) for number in range(len(network.layers) - 1)]
         credits.append(last.credit(trace, nodes, labels))
         return collect(network, trace, value, credits, scales)

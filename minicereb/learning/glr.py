@@ -11,7 +11,7 @@ import numpy as np
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import InputError, require
-from minicereb.lanes import blocks, one_blas_thread, run_lanes
+from minicereb.lanes import blocks, keep_freed_memory, one_blas_thread, run_lanes
 from minicereb.learning.credit import Estimator, Piece
 from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
 from minicereb.learning.noise import Address, Independent
@@ -19,8 +19,8 @@ from minicereb.learning.optimizers import Optimizer, add_penalty
 from minicereb.learning.plasticity import Learned
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 
-SAMPLES = 1 << 12  # images × replications in a piece of work on the CPU: what its layers hold then stays in a fast cache
-DEVICE_SAMPLES = 1 << 19  # on a GPU
+NUMBERS = 3 << 18  # of noise in a piece of work on the CPU: calls so long that threads seldom wait for each other between them
+DEVICE_NUMBERS = 1 << 24  # on a GPU
 VALIDATION_RUNS = 32  # noisy runs of each image held out
 
 LAST_LAYER = ("score", "derivative")
@@ -99,7 +99,8 @@ def estimate(
     xp = xp_of(x)
     x_t = xp.ascontiguousarray(x.T)
     laws = [layer.law for layer in network.layers]
-    work = list(enumerate(_pieces(estimator, len(x), replications, SAMPLES if isinstance(x, np.ndarray) else DEVICE_SAMPLES)))
+    samples = (NUMBERS if isinstance(x, np.ndarray) else DEVICE_NUMBERS) // sum(network.widths)
+    work = list(enumerate(_pieces(estimator, len(x), replications, samples)))
 
     def piece(part: tuple[int, tuple[slice, int]]) -> Piece:
         number, (images, count) = part
@@ -107,6 +108,7 @@ def estimate(
         noise = estimator.design.draw(x, laws, network.widths, columns.shape[1], count, at.of(number))
         return estimator.on(network, loss, columns, labels[images], noise, scales)
 
+    keep_freed_memory()
     results = run_lanes(piece, work) if len(work) > 1 else [piece(work[0])]
     return _sum(network, x, [(images, count / replications) for _, (images, count) in work], results)
 

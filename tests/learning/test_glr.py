@@ -21,6 +21,7 @@ from minicereb.learning.optimizers import SGD, Adam, RMSprop
 from minicereb.learning.training import Position, Split, restore, train
 
 WIDTHS, SCALES = (6, 4, 3), (1.5, 0.6)
+NEURONS = sum(WIDTHS[1:])
 OPTIMIZERS = [SGD(0.1), RMSprop(0.01), Adam(0.01)]
 by_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: type(optimizer).__name__)
 by_estimator = pytest.mark.parametrize("name", ESTIMATORS)
@@ -164,10 +165,11 @@ def bits(found):
 
 
 @by_estimator
-def test_neither_threads_nor_memory_change_a_bit_and_an_address_replays(name):
+def test_neither_threads_nor_memory_change_a_bit_and_an_address_replays(name, monkeypatch):
     """Of several pieces of work: of images, and for the last of them of replications of one image."""
     network, (x, labels) = network_for(name), draw_points(150, 6, 3)
-    many = 3 * glr.SAMPLES // ESTIMATORS[name].columns_per_sample
+    monkeypatch.setattr(glr, "NUMBERS", NEURONS * 4096)
+    many = 3 * 4096 // ESTIMATORS[name].columns_per_sample
     for images, replications in ((150, 64), (2, many)) if name != "sobol" else ((150, 64),):
         given = (network, CrossEntropy(), ESTIMATORS[name], x[:images], labels[:images], replications)
         results = []
@@ -186,7 +188,7 @@ def test_pieces_of_any_size_add_up(monkeypatch, samples, replications):
     network, (x, labels) = build_network(WIDTHS, [None] * 2, SCALES, "sigmoid", dtype=np.float64), draw_points(11, 6, 3)
     given = (network, CrossEntropy(), ESTIMATORS["backprop"], x.astype(np.float64), labels, replications, Address(0, ()))
     whole = estimate(*given)
-    monkeypatch.setattr(glr, "SAMPLES", samples)
+    monkeypatch.setattr(glr, "NUMBERS", NEURONS * samples)
     parts = estimate(*given)
     assert np.allclose(parts.loss, whole.loss, rtol=1e-12)
     assert np.allclose(parts.first_credit, whole.first_credit, rtol=1e-12, atol=1e-15)
@@ -198,7 +200,7 @@ def test_pieces_of_any_size_add_up(monkeypatch, samples, replications):
 def test_pieces_have_noise_of_their_own(monkeypatch):
     """The same image in several pieces is not told the same."""
     network, (x, labels) = network_for(), draw_points(1, 6, 3)
-    monkeypatch.setattr(glr, "SAMPLES", 8)
+    monkeypatch.setattr(glr, "NUMBERS", NEURONS * 8)
     found = estimate(
         network, CrossEntropy(), ESTIMATORS["plain"], np.repeat(x, 6, axis=0), np.repeat(labels, 6), 4, Address(0, ())
     )
