@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minicereb.backend import Array, to_device, to_numpy
+from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.calculus.projection import add_project_input_gradient, project
 from minicereb.errors import InputError, require
 from minicereb.files import sha256_arrays
@@ -42,10 +42,14 @@ class Wiring:
         """Pre-activation of the cells in `part` (see :func:`minicereb.calculus.projection.project`)."""
         return project(self.weights[part], None if self.inputs is None else self.inputs[part], x_t, out)
 
-    def add_input_gradient(self, part: slice, d_v: Array, d_x_t: Array) -> Array:
-        """Add the cells' share to the gradient by the mossy fibres."""
+    def columns(self, x: Array) -> Array:
+        """Images, one a row, as the columns that :meth:`project` takes: contiguous only where a sparse product needs it."""
+        return x.T if self.inputs is None else xp_of(x).ascontiguousarray(x.T)
+
+    def add_input_gradient(self, part: slice, d_v: Array, d_x_t: Array, fresh: bool = False) -> Array:
+        """Add the cells' share to the gradient by the mossy fibres (:func:`~minicereb.calculus.projection.add_project_input_gradient`)."""
         inputs = None if self.inputs is None else self.inputs[part]
-        return add_project_input_gradient(self.weights[part], inputs, d_v, d_x_t)
+        return add_project_input_gradient(self.weights[part], inputs, d_v, d_x_t, fresh)
 
     def csr(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return data, indices and row starts of J as a host CSR matrix (cells × inputs)."""
