@@ -48,7 +48,7 @@ def xp_device(request, monkeypatch):
 def build_cerebellum():
     """Builds a small cerebellum on the configured device, in float64 unless asked, with an LTD mean that is not zero."""
 
-    def build(cells=40, shape=(5, 6), kind="random", k=4, classes=3, seed=0, dtype=np.float64, ltd=True, **options):
+    def build(cells=40, shape=(5, 6), kind="random", k=3, classes=3, seed=0, dtype=np.float64, ltd=True, **options):
         wiring = draw_wiring(kind, cells, shape, None if kind == "full" else k, seed, **options)
         wiring = dataclasses.replace(wiring, weights=wiring.weights.astype(dtype))
         model = initial_cerebellum(wiring, classes, seed)

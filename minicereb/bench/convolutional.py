@@ -13,7 +13,7 @@ import numpy as np
 from minicereb.backend import Array, available_cores, configure, execution, to_device
 from minicereb.bench.cerebellum import CLASSES, product_floor
 from minicereb.bench.timing import Contest
-from minicereb.calculus.convolution import convolution, convolution_input_gradient, convolution_weight_gradient
+from minicereb.calculus.winograd import applies
 from minicereb.lanes import run_lanes
 from minicereb.models.convolutional import Convolution, MaxPool, initial_convolutional, vgg11
 from minicereb.models.layers import Dense
@@ -105,20 +105,22 @@ def convolutions(size: Size) -> Iterator[Contest]:
         outputs, _, _, channels = layer.weight.shape
         shapes = (size.batch, side, side, channels), (size.batch, side, side, outputs)
         x, credit = (to_device(rng.standard_normal(shape, dtype=np.float32)) for shape in shapes)
-        yield _convolution(layer, x, credit, size.turns)
+        yield _convolution(layer, x, credit, size.turns, "")
+        if applies(*layer.weight.shape[1:3], layer.stride, layer.padding, x.shape, outputs):
+            yield _convolution(layer.while_learning(0), x, credit, size.turns, " by minimal filtering")
 
 
-def _convolution(layer: Convolution, x: Array, credit: Array, turns: int) -> Contest:
+def _convolution(layer: Convolution, x: Array, credit: Array, turns: int, form: str) -> Contest:
     outputs, _, _, channels = layer.weight.shape
     products = 3 * credit.size * layer.weight[0].size
 
     def all_three() -> None:
-        convolution(x, layer.weight, layer.bias, layer.stride, layer.padding)
-        convolution_input_gradient(credit, layer.weight, x.shape[1:3], layer.stride, layer.padding)
-        convolution_weight_gradient(credit, x, layer.weight.shape[1:3], layer.stride, layer.padding)
+        layer.forward(x)
+        layer.input_gradient(credit, x)
+        layer.weight_gradient(credit, x)
 
     return Contest(
-        f"convolution {channels} to {outputs}, {x.shape[1]} x {x.shape[2]} pixels, batch {len(x)}, and its derivatives",
+        f"convolution {channels} to {outputs}, {x.shape[1]} x {x.shape[2]} pixels, batch {len(x)}, and its derivatives{form}",
         all_three,
         product_floor(credit, products),
         f"{2 * products / 1e9:.1f} GFLOP at the rate of a matrix product",

@@ -1,7 +1,8 @@
 """Two-dimensional convolution as matrix products over windows, with its derivatives by the input, the weights and the bias.
 
 Images are (batch, height, width, channels), so that a row of a window lies together in memory. Only the windows of a few images
-are laid out at a time.
+are laid out at a time. With `minimal`, :mod:`minicereb.calculus.winograd` takes over where it is faster: the same but for
+rounding errors, for which a certificate has no bound.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minicereb.backend import Array, xp_of
+from minicereb.calculus.winograd import applies, winograd, winograd_weight_gradient
 from minicereb.errors import InputError
 from minicereb.lanes import blocks, run_lanes, scratch, sum_lanes
 
@@ -44,7 +46,7 @@ class Window(NamedTuple):
         return down // self.stride + 1, across // self.stride + 1
 
 
-def convolution(x: Array, weight: Array, bias: Array, stride: int = 1, padding: int = 0) -> Array:
+def convolution(x: Array, weight: Array, bias: Array, stride: int = 1, padding: int = 0, minimal: bool = False) -> Array:
     """Convolution as networks have it: ``v[p, o] = Σ_q θ[o, q] x[s p + q - padding] + b[o]`` ``[M-CONV]``.
 
     Parameters
@@ -53,16 +55,20 @@ def convolution(x: Array, weight: Array, bias: Array, stride: int = 1, padding: 
     weight : array, shape (outputs, kernel height, kernel width, channels)
     bias : array, shape (outputs,)
     stride, padding : int
+    minimal : bool
+        Whether it may be computed by minimal filtering.
 
     Returns
     -------
     array, shape (batch, height of the output, width of the output, outputs)
     """
-    return _seen(x, weight, bias, _window(weight, stride, padding))
+    return _seen(x, weight, bias, _window(weight, stride, padding), minimal)
 
 
-def _seen(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
+def _seen(x: Array, weight: Array, bias: Array | None, window: Window, minimal: bool) -> Array:
     xp, outputs, sides = xp_of(x), len(weight), window.positions(*x.shape[1:3])
+    if minimal and applies(*window, x.shape, outputs):
+        return winograd(x, weight, bias)
     v = xp.empty((len(x), *sides, outputs), dtype=x.dtype)
     matrix = weight.reshape(outputs, -1)
     along = None if bias is None else xp.tile(bias, sides[1])  # long rows: NumPy adds a short one many times over slowly
@@ -76,7 +82,9 @@ def _seen(x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
     return v
 
 
-def convolution_input_gradient(d_v: Array, weight: Array, sides: tuple[int, int], stride: int = 1, padding: int = 0) -> Array:
+def convolution_input_gradient(
+    d_v: Array, weight: Array, sides: tuple[int, int], stride: int = 1, padding: int = 0, minimal: bool = False
+) -> Array:
     """Derivative by the input: every window gets back its output's credit through the kernel ``[M-CONV-DX]``.
 
     Parameters
@@ -86,6 +94,8 @@ def convolution_input_gradient(d_v: Array, weight: Array, sides: tuple[int, int]
     sides : tuple of int
         Height and width of the input.
     stride, padding : int
+    minimal : bool
+        As for :func:`convolution`.
 
     Returns
     -------
@@ -94,7 +104,7 @@ def convolution_input_gradient(d_v: Array, weight: Array, sides: tuple[int, int]
     xp, window = xp_of(d_v), _window(weight, stride, padding)
     if stride == 1 and window.height == window.width > padding:  # then it is itself a convolution, with the kernel turned round
         turned = xp.ascontiguousarray(weight[:, ::-1, ::-1].transpose(3, 1, 2, 0))
-        return _seen(d_v, turned, None, window._replace(padding=window.height - 1 - padding))
+        return _seen(d_v, turned, None, window._replace(padding=window.height - 1 - padding), minimal)
     d_x = xp.empty((len(d_v), *sides, weight.shape[3]), dtype=d_v.dtype)
     matrix = weight.reshape(len(weight), -1)
 
@@ -108,7 +118,7 @@ def convolution_input_gradient(d_v: Array, weight: Array, sides: tuple[int, int]
 
 
 def convolution_weight_gradient(
-    d_v: Array, x: Array, kernel: tuple[int, int], stride: int = 1, padding: int = 0
+    d_v: Array, x: Array, kernel: tuple[int, int], stride: int = 1, padding: int = 0, minimal: bool = False
 ) -> tuple[Array, Array]:
     """Derivatives by weight and bias, summed over batch and positions: credit times what the window saw ``[M-CONV-DW]``.
 
@@ -119,6 +129,8 @@ def convolution_weight_gradient(
     kernel : tuple of int
         Height and width.
     stride, padding : int
+    minimal : bool
+        As for :func:`convolution`.
 
     Returns
     -------
@@ -137,9 +149,11 @@ def convolution_weight_gradient(
         rows = d_v[part].reshape(-1, outputs)
         return xp_of(x).ones(len(rows), dtype=rows.dtype) @ rows
 
-    shape = outputs, window.height * window.width * channels
     parts = _parts(len(x), d_v.shape[1:3])
-    d_weight, d_bias = sum_lanes(add, parts, shape, x), xp_of(x).stack(run_lanes(credit, parts)).sum(axis=0)
+    d_bias = xp_of(x).stack(run_lanes(credit, parts)).sum(axis=0)
+    if minimal and applies(*window, x.shape, outputs):
+        return winograd_weight_gradient(d_v, x), d_bias
+    d_weight = sum_lanes(add, parts, (outputs, window.height * window.width * channels), x)
     return d_weight.reshape(outputs, window.height, window.width, channels), d_bias
 
 

@@ -67,6 +67,13 @@ EQUATIONS = (
         "M-CONV",
     ),
     Equation("M-CONV-DW", "∂l/∂θ[o, q] = Σ_p δ[p, o] x[s p + q - padding]", "summed over the batch too", "M-CONV"),
+    Equation(
+        "M-WINOGRAD",
+        "v = Aᵀ[(GθGᵀ) ⊙ (BᵀxB)]A",
+        "for each 2 × 2 outputs: θ a kernel of 3 × 3, x the 4 × 4 pixels it sees; summed over channels between the brackets",
+        "Lavin and Gray (2016), F(2 × 2, 3 × 3); equals M-CONV with stride 1 and padding 1",
+    ),
+    Equation("M-WINOGRAD-DW", "∂l/∂θ = Gᵀ[Σ (AδAᵀ) ⊙ (BᵀxB)]G", "summed over the tiles of the batch", "M-WINOGRAD"),
     Equation("M-POOL", "h[p] = max_q x[n p + q]", "q pixel of a square of n × n, the first among equals wins", "max pooling"),
     Equation(
         "M-BN",

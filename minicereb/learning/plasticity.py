@@ -16,7 +16,7 @@ from minicereb.lanes import cell_blocks, run_lanes, scratch
 from minicereb.learning.optimizers import Optimizer
 from minicereb.models.cerebellum import Cerebellum
 
-# Granule cells do not learn, so with full wiring their response to the next few batches is had in one product of so many columns.
+# Granule cells do not learn: where J is a matrix, their response to the next few batches is one product of so many columns.
 COLUMNS_AHEAD = 128
 
 
@@ -74,7 +74,7 @@ class DeltaRule:
         self.model, self.optimizer, self.batch_size, self.ltd_decay = cerebellum, optimizer, batch_size, ltd_decay
         self.columns = 2 if batch_size == 1 else (batch_size + 4) // 4 * 4
         cells = cerebellum.wiring.cells
-        self.batches_ahead = max(1, COLUMNS_AHEAD // self.columns) if cerebellum.wiring.inputs is None else 1
+        self.batches_ahead = max(1, COLUMNS_AHEAD // self.columns) if cerebellum.wiring.matrix is not None else 1
         self.state = optimizer.state(cerebellum.readout)
         self.steps = 0
         xp = xp_of(cerebellum.readout)

@@ -99,7 +99,7 @@ class Cerebellum:
         images = len(d_outputs)
         credit = xp.ascontiguousarray(d_outputs.T)
         parts = cell_blocks(d_outputs, self.wiring.cells, images)
-        by_rows = self.wiring.inputs is None  # a dense product can as well write the transpose
+        by_rows = self.wiring.matrix is not None  # a matrix product can as well write the transpose
 
         def add_gradient(part: slice, total: Array, fresh: bool) -> None:
             d_granule = scratch("granule", (part.stop - part.start, images), credit)

@@ -6,7 +6,7 @@ What goes through them is (batch, height, width, channels); :class:`Images` make
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -77,26 +77,34 @@ class Flat:
 
 @dataclass(frozen=True, eq=False)
 class Convolution:
-    """Two-dimensional convolution; `weight` is (outputs, kernel height, kernel width, channels), `bias` is (outputs,)."""
+    """Two-dimensional convolution; `weight` is (outputs, kernel height, kernel width, channels), `bias` is (outputs,).
+
+    With `minimal` it is computed by minimal filtering where that is faster, as while it learns.
+    """
 
     weight: Array
     bias: Array
     stride: int = 1
     padding: int = 0
+    minimal: bool = False
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """Return what the kernels see, shape (batch, height, width, outputs), and x."""
-        return convolution(x, self.weight, self.bias, self.stride, self.padding), x
+        return convolution(x, self.weight, self.bias, self.stride, self.padding, self.minimal), x
 
     def input_gradient(self, d_v: Array, x: Array) -> Array:
         """Return the derivative by x."""
-        return convolution_input_gradient(d_v, self.weight, x.shape[1:3], self.stride, self.padding)
+        return convolution_input_gradient(d_v, self.weight, x.shape[1:3], self.stride, self.padding, self.minimal)
 
     def weight_gradient(self, d_v: Array, x: Array) -> dict[str, Array]:
         """Return the derivatives by weight and bias, summed over batch and positions."""
         kernel = self.weight.shape[1:3]
-        d_weight, d_bias = convolution_weight_gradient(d_v, x, kernel, self.stride, self.padding)
+        d_weight, d_bias = convolution_weight_gradient(d_v, x, kernel, self.stride, self.padding, self.minimal)
         return {"weight": d_weight, "bias": d_bias}
+
+    def while_learning(self, seed: int, *numbers: int) -> Convolution:
+        """Return the layer that rounds otherwise and is faster: nothing is certified of a network that still learns."""
+        return replace(self, minimal=True)
 
     @property
     def parameters(self) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from minicereb.lanes import blocks
 from minicereb.randomness import generator
 
 KINDS = ("full", "random", "local")
+MATRIX_SHARE = 1 / 8  # of all inputs reach a cell: from here on a matrix product beats going from synapse to synapse
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,18 +40,36 @@ class Wiring:
         """Number of granule cells, m."""
         return self.weights.shape[0]
 
+    @cached_property
+    def matrix(self) -> Array | None:
+        """J as one matrix (cells × inputs), also with full wiring; None if so few inputs reach a cell that it would be slower."""
+        if self.inputs is None:
+            return self.weights
+        if self.weights.shape[1] < MATRIX_SHARE * self.width:
+            return None
+        xp = xp_of(self.weights)
+        matrix, every = xp.zeros((self.cells, self.width), dtype=self.weights.dtype), xp.arange(self.cells, dtype=xp.int64)
+        for inputs, weights in zip(self.inputs.T, self.weights.T, strict=True):  # a cell's own synapses one after the other:
+            matrix[every, inputs] += weights  # two of them may come from the same mossy fibre
+        return matrix
+
     def project(self, part: slice, x_t: Array, out: Array) -> Array:
         """Pre-activation of the cells in `part` (see :func:`minicereb.calculus.projection.project`)."""
-        return project(self.weights[part], None if self.inputs is None else self.inputs[part], x_t, out)
+        return project(*self._synapses(part), x_t, out)
 
     def columns(self, x: Array) -> Array:
         """Images, one a row, as the columns that :meth:`project` takes: contiguous only where a sparse product needs it."""
-        return x.T if self.inputs is None else xp_of(x).ascontiguousarray(x.T)
+        return xp_of(x).ascontiguousarray(x.T) if self.matrix is None else x.T
 
     def add_input_gradient(self, part: slice, d_v: Array, d_x_t: Array, fresh: bool = False) -> Array:
-        """Add the cells' share to the gradient by the mossy fibres (:func:`~minicereb.calculus.projection.add_project_input_gradient`)."""
-        inputs = None if self.inputs is None else self.inputs[part]
-        return add_project_input_gradient(self.weights[part], inputs, d_v, d_x_t, fresh)
+        """Add the cells' share to the gradient by the mossy fibres; a fresh one holds nothing yet and is overwritten."""
+        return add_project_input_gradient(*self._synapses(part), d_v, d_x_t, fresh)
+
+    def _synapses(self, part: slice) -> tuple[Array, Array | None]:
+        """Weights and inputs of some cells, in the form in which products are faster."""
+        if self.matrix is not None:
+            return self.matrix[part], None
+        return self.weights[part], None if self.inputs is None else self.inputs[part]
 
     def csr(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return data, indices and row starts of J as a host CSR matrix (cells × inputs)."""

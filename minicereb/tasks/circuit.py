@@ -146,7 +146,7 @@ class Circuit:
         self.model = Cerebellum(wiring, to_device(zeros[:, 0].copy()), to_device(zeros))
         presynaptic = threshold if rule == "ltd-ltp" else None
         self.rule = DeltaRule(self.model, SGD(0.0), self.bins, None, self._climbing_fibre, presynaptic)
-        self.activity = self.rule.activity.reshape(cells, self.rule.columns)
+        self.activity = self.rule.activity[: cells * self.rule.columns].reshape(cells, self.rule.columns)
         respond(wiring, states, None if "golgi" in self.lesions else level, self.activity)
         self._scale(span)
         self.kernel = eligibility(self.bins)

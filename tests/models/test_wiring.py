@@ -163,9 +163,18 @@ def dense(wiring):
     return matrix
 
 
+def test_cells_with_many_inputs_are_multiplied_as_a_matrix_and_those_with_few_are_not():
+    full = wire({"kind": "full"})
+    assert full.matrix is full.weights
+    many = draw_wiring("random", 50, (30,), 4, seed=0, replacement=True)
+    assert np.allclose(to_numpy(many.matrix), dense(many).T, rtol=0, atol=1e-6)
+    assert draw_wiring("random", 50, (30,), 3, seed=0).matrix is None
+
+
 @every_kind
-def test_the_wiring_is_a_matrix_and_csr_holds_the_same_one(xp_device, kind):
-    wiring = wire(kind)
+@pytest.mark.parametrize("k", [3, 4])  # synapse by synapse, and as a matrix
+def test_the_wiring_is_a_matrix_and_csr_holds_the_same_one(xp_device, kind, k):
+    wiring = wire(kind, k=k)
     matrix = dense(wiring)
     assert np.array_equal(csr_array(wiring.csr(), shape=(50, 30)).toarray(), matrix.T)
     x = np.random.default_rng(0).random((7, 30), dtype=np.float32)
