@@ -45,7 +45,7 @@ def add_project_input_gradient(weights: Array, inputs: Array | None, d_v: Array,
     """
     if inputs is None:
         share = d_x_t if fresh else scratch("share", d_x_t.shape[::-1], d_x_t).T
-        xp_of(d_v).matmul(weights.T, d_v, out=share)
+        xp_of(d_v).matmul(d_v.T, weights, out=share.T)
         if not fresh:
             d_x_t += share
         return d_x_t
