@@ -31,13 +31,16 @@ def show(run: Path, as_json: bool) -> None:
             click.echo(f"{name.replace('_', '-'):18} {value['name'] if name == 'data' else _nested(value)}")
     if metrics:
         click.echo("\nwhen attacked:" if settings["adversary"] else "")
-        print_table(
-            ("epoch", "loss", "accuracy while learning", "validation accuracy"),
-            [
-                (str(m["epoch"]), f"{m['loss']:.4f}", f"{m['train_accuracy']:.4f}", _share(m["validation_accuracy"]))
-                for m in metrics
-            ],
-        )
+        columns = {
+            "epoch": "epoch",
+            "loss": "loss",
+            "accuracy while learning": "train_accuracy",
+            "validation loss": "validation_loss",
+            "validation accuracy": "validation_accuracy",
+        }
+        shown = {head: [m.get(key) for m in metrics] for head, key in columns.items()}
+        shown = {head: values for head, values in shown.items() if any(value is not None for value in values)}
+        print_table(tuple(shown), [tuple(map(_value, row)) for row in zip(*shown.values(), strict=True)])
     click.echo()
     if found.result is None:
         click.echo("not complete: the training command, given again, goes on")
@@ -54,5 +57,5 @@ def _nested(value: Any) -> str:
     return ", ".join(f"{name.replace('_', '-')} {part}" for name, part in value.items() if name != "kind")
 
 
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+def _value(value: float | None) -> str:
+    return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.4f}"

@@ -124,7 +124,7 @@ def _expect(expected: list[Estimate], workers: int, as_json: bool) -> None:
         f"{f' and at most {clock(at_most)}' if at_most else ''} with {workers} at a time{unknown_too}; "
         f"memory up to {_size(memory)}, disk up to {_size(disk)}.\n"
         "Guessed from short probes of learning and attacking; evaluations while learning are left out. At most (<): as if every\n"
-        "image withstood every attack; how many do is not known before, and where few do it takes a small part of that."
+        "image withstood every attack and no pole fell; how many do is not known before, and it may take a small part of that."
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from minicereb.attacks.settings import Attack
+from minicereb.experiments.conditioning import Conditioning
 from minicereb.experiments.configs import AttackedModel, Train
 from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.jobs import Job, is_done
@@ -15,6 +16,7 @@ from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.matrix import TransferMatrix
 from minicereb.experiments.moved import MovedOutputs
 from minicereb.experiments.paired import PairedComparison
+from minicereb.experiments.pole import PoleBalancing
 from minicereb.experiments.probes import Probes
 from minicereb.robustness.catalogue import ATTACKS, BY_STRENGTH
 from minicereb.robustness.masking import RANDOM_POINTS, SQUARE_QUERIES
@@ -38,7 +40,8 @@ class Estimate(NamedTuple):
     disk : int or None
         Bytes kept, and for a training its checkpoint.
     at_most : bool
-        Whether `seconds` is a bound: as if every image withstood every attack to its last step. How many do is not known before.
+        Whether `seconds` is a bound: as if every image withstood every attack to its last step, and no pole fell. How many do is
+        not known before.
     """
 
     job: Job
@@ -70,6 +73,11 @@ def _expected(job: Job, probes: Probes) -> Estimate:
         return Estimate(job, False, seconds + answers, None, 4 * len(job.models) * job.images * inputs)
     if isinstance(job, EvaluatedModel) and job.answer == "ot":
         return Estimate(job, False, _evaluated(job, probes), None, 4 * job.images * inputs, True)
+    if isinstance(job, Conditioning):
+        return Estimate(job, False, probes.conditioning(job.session), None, 0)
+    if isinstance(job, PoleBalancing):  # at most: a trial ends when the pole falls, and learning when enough of them did not
+        building, second = probes.balancing(job.task)
+        return Estimate(job, False, building + second * job.task.seconds * (job.trials + len(job.angles)), None, 0, True)
     if isinstance(job, PairedComparison):
         return Estimate(job, False, 0.0, None, 0)
     return Estimate(job, False)

@@ -24,6 +24,8 @@ from minicereb.lanes import one_blas_thread
 from minicereb.learning.least_squares import least_squares_readout
 from minicereb.learning.training import Position, Split, train
 from minicereb.models.visual import encoder_of
+from minicereb.tasks.eyelid import PHASES, Eyelid, Session
+from minicereb.tasks.pole import PoleBalancer, PoleTask
 
 PROBE_SECONDS = 0.5  # of learning, for each kind of training
 PROBE_IMAGES = 32  # attacked, for each kind of attack
@@ -72,6 +74,17 @@ class Probes:
         """Return where an evaluation gets the gradient from, and the seconds that the certificate of one image takes."""
         kind = replace(config, train=_kind(config.train), epsilons=config.epsilons[-1:], images=1, seed=0, substitutes=())
         return self._once(("evaluation", kind), lambda: self._evaluation(kind))
+
+    def conditioning(self, settings: Eyelid) -> float:
+        """Return the seconds of a session of eyelid conditioning, from its first trials."""
+        kind = replace(settings, seed=0, acquisition=1_000, extinction=0, reacquisition=0)
+        building, trial = self._once(("conditioning", kind), lambda: _conditioning(kind))
+        return building + trial * sum(getattr(settings, phase) for phase in PHASES)
+
+    def balancing(self, task: PoleTask) -> tuple[float, float]:
+        """Return in how many seconds a circuit is built, and in how many it balances a pole for one, from its first trials."""
+        kind = replace(task, seed=0)
+        return self._once(("balancing", kind), lambda: _balancing(kind))
 
     def _training(self, config: Train) -> tuple[float | None, int, int]:
         """Seconds of an epoch, from as many batches as half a second holds, or of the closed form; bytes in memory, on disk."""
@@ -148,6 +161,28 @@ class Probes:
         with one_blas_thread():
             seconds = min(_timed(lambda: certifier(x, labels, ids, config.epsilons[0], config.norm)) for _ in range(2))
         return gradient_of(config, model), seconds / len(ids)
+
+
+def _conditioning(settings: Eyelid) -> tuple[float, float]:
+    began = time.perf_counter()
+    trials = Session(settings).trials()
+    next(trials)  # also fetches memory and code
+    built = time.perf_counter()
+    count = 0
+    while time.perf_counter() - built < PROBE_SECONDS and next(trials, None) is not None:
+        count += 1
+    return built - began, (time.perf_counter() - built) / max(1, count)
+
+
+def _balancing(task: PoleTask) -> tuple[float, float]:
+    began = time.perf_counter()
+    balancer = PoleBalancer(task)
+    built, balanced = time.perf_counter(), 0.0
+    for trial in balancer.learn(1_000):
+        balanced += trial.seconds
+        if time.perf_counter() - built > PROBE_SECONDS:
+            break
+    return built - began, (time.perf_counter() - built) / balanced
 
 
 def _kind(config: Train) -> Train:

@@ -70,6 +70,7 @@ def _entries(out: Path, plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
             state = "done"
         elif notice["state"] == "running":
             state = "running" if is_locked(path.with_suffix(".lock")) else "waiting"
+            notice["seconds"] = max(0.0, time.time() - notice["began"])  # its own are as of its last progress
         else:
             state = "failed" if notice["state"] == "failed" and notice["began"] > plan["began"] else "waiting"
         yield {**entry, **notice, "state": state}
@@ -88,6 +89,6 @@ def _seconds_left(entries: list[dict[str, Any]], workers: int) -> float | None:
     for entry in entries:
         if entry["state"] in ("running", "waiting"):
             known = took.get(entry["kind"], every)
-            spent = time.time() - entry["began"] if entry["state"] == "running" else 0.0
+            spent = entry["seconds"] if entry["state"] == "running" else 0.0
             left += max(0.0, sum(known) / len(known) - spent)
     return left / workers

@@ -153,7 +153,9 @@ def test_attack_prints_the_stable_keys_saves_and_does_not_repeat(run, tmp_path):
 
 
 def test_show_export_and_plain_output(run, tmp_path):
-    assert "test accuracy" in succeed("show", run).stdout
+    shown = succeed("show", run).stdout
+    assert "test accuracy" in shown
+    assert "validation loss" not in shown  # a cerebellum's is not recorded
     assert json.loads(succeed("show", run, "--json").stdout)["manifest"]["status"] == "complete"
     assert "projection_indptr" in succeed("export", run, "model.npz").stdout
     written = json.loads(succeed("export", run, "model.npz", "--json").stdout)["arrays"]
@@ -327,6 +329,7 @@ def noisy_run(tmp_path_factory):
 
 def test_a_threshold_network_learns_from_loss_values_and_is_attacked_by_flips(noisy_run):
     config = json.loads(succeed("show", noisy_run, "--json").stdout)["config"]
+    assert "validation loss" in succeed("show", noisy_run).stdout
     assert (config["model"]["estimator"], config["model"]["output_noise"], config["schedule"]) == ("flip", True, "cosine")
     refused = invoke("attack", noisy_run, "--images", "5")
     assert refused.exit_code == 2

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from minicereb.attacks.settings import Attack
-from minicereb.experiments import estimate
+from minicereb.experiments import estimate, probes
 from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.conditioning import Conditioning
 from minicereb.experiments.configs import AttackedModel
 from minicereb.experiments.estimate import estimates
 from minicereb.experiments.evaluated import EvaluatedModel
@@ -15,7 +16,11 @@ from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.matrix import TransferMatrix
 from minicereb.experiments.moved import MovedOutputs
 from minicereb.experiments.paired import PairedComparison
+from minicereb.experiments.pole import PoleBalancing
 from minicereb.robustness.catalogue import ALL, STANDARD
+from minicereb.tasks.balancing import ErrorDriven
+from minicereb.tasks.eyelid import Eyelid
+from minicereb.tasks.pole import PoleTask
 
 PGD = Attack("pgd", "margin", 0.1)
 
@@ -96,3 +101,20 @@ def test_the_closed_form_takes_longer_with_more_cells(seconds, cerebellum):
         dataclasses.replace(cerebellum, model=CerebellumModel("random", cells, 4, rule="least-squares")) for cells in (200, 4000)
     )
     assert 0 < seconds(few) < seconds(many) < 3600
+
+
+def test_a_session_of_conditioning_is_its_trials(monkeypatch, seconds):
+    monkeypatch.setattr(probes, "_conditioning", lambda settings: (2.0, 0.5))
+    assert seconds(Conditioning(Eyelid(acquisition=10, extinction=3, reacquisition=1))) == 2 + 14 * 0.5
+
+
+def test_balancing_is_at_most_all_its_trials_and_tests(monkeypatch, seconds, at_most):
+    monkeypatch.setattr(probes, "_balancing", lambda task: (2.0, 0.125))
+    job = PoleBalancing(PoleTask(ErrorDriven(), seconds=40.0), 7, angles=(0.0, 1.0, 2.0))
+    assert seconds(job) == 2 + 10 * 40 * 0.125
+    assert at_most(job)
+
+
+def test_motor_tasks_are_timed(seconds):
+    assert 0 < seconds(Conditioning(Eyelid(cells=200))) < 600
+    assert 0 < seconds(PoleBalancing(PoleTask(ErrorDriven(), cells=200, seconds=2.0), 3)) < 600

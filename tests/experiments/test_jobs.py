@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
@@ -128,7 +129,7 @@ def test_two_studies_in_one_folder_at_once_share_the_work(small, whole, tmp_path
     assert len(trained) == 4
 
 
-def test_status_tells_running_from_stopped_and_guesses_the_time_left(small, tmp_path):
+def test_status_tells_running_from_stopped_and_guesses_the_time_left(small, tmp_path, monkeypatch):
     with pytest.raises(RunError, match="is not the folder of a study"):
         surveys(tmp_path)
     progress = study(small, tmp_path)
@@ -139,6 +140,10 @@ def test_status_tells_running_from_stopped_and_guesses_the_time_left(small, tmp_
     assert (stand.done, stand.total, len(stand.running), stand.failed) == (3, 12, 1, [])
     assert stand.running[0]["worker"].endswith(f" {os.getpid()}")
     assert 0 < stand.seconds_left < 60
+    later = time.time() + 1_000
+    monkeypatch.setattr(time, "time", lambda: later)
+    (still,) = surveys(tmp_path)  # it has said nothing since
+    assert still.running[0]["seconds"] - stand.running[0]["seconds"] > 900
     progress.close()
     assert survey(tmp_path, "toy").running == []
 
