@@ -6,8 +6,8 @@ import functools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -18,7 +18,7 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 ACTIVITY_BYTES = 5 << 18  # of one block of cells: few enough to stay in a fast cache, long enough to keep threads from waiting
-ROW_BYTES = 1 << 17  # of one block of rows, where several arrays are at work
+ROW_BYTES = 1 << 18  # of one block of rows, where several arrays are at work
 PASS_BYTES = 1 << 19  # of one block of numbers that are passed over again and again
 LANES = 16  # sums over blocks are taken in this many parts, whatever the number of threads
 
@@ -31,9 +31,14 @@ def blocks(total: int, size: int) -> Iterator[slice]:
 
 
 def cell_blocks(like: Array, cells: int, columns: int) -> list[slice]:
-    """Cut a population of cells into blocks whose activity for `columns` images fits the cache (a GPU takes them whole)."""
-    size = ACTIVITY_BYTES // (4 * max(1, columns)) if isinstance(like, np.ndarray) else cells
-    return list(blocks(cells, max(256, size)))
+    """Cut a population of cells into blocks whose activity for `columns` images fits the cache (a GPU takes them whole).
+
+    If there are several, they are as equal as can be and a multiple of four, so that threads have equal shares.
+    """
+    size = max(256, ACTIVITY_BYTES // (4 * max(1, columns))) if isinstance(like, np.ndarray) else cells
+    if cells > size:
+        size = -(-cells // (4 * -(-cells // (4 * size))))
+    return list(blocks(cells, size))
 
 
 def cached_blocks(values: Array) -> list[slice]:
@@ -52,6 +57,14 @@ def pass_blocks(values: Array) -> list[slice]:
     """Cut numbers that are passed over many times into blocks that stay in a fast cache meanwhile (a GPU takes them whole)."""
     size = PASS_BYTES // values.itemsize if isinstance(values, np.ndarray) else len(values)
     return list(blocks(len(values), size))
+
+
+def shares(rows: Array) -> list[slice]:
+    """Cut rows into one part for each thread (a GPU takes them whole): for work in which no row depends on another.
+
+    Threads wait for each other between NumPy's operations, so that these are better few and long.
+    """
+    return list(blocks(len(rows), -(-len(rows) // execution().threads) if isinstance(rows, np.ndarray) else len(rows)))
 
 
 def images_per_block(bytes_per_image: int, at_most: int = 256) -> int:
@@ -88,13 +101,14 @@ def run_lanes(function: Callable[[Part], Result], parts: list[Part]) -> list[Res
         return results
 
 
-def sum_lanes(add: Callable[[list[slice], Array], None], parts: list[slice], shape: tuple[int, int], like: Array) -> Array:
+def sum_lanes(add: Callable[[slice, Array, bool], object], parts: list[slice], shape: tuple[int, int], like: Array) -> Array:
     """Sum over many parts in a fixed number of lanes: each adds its parts to an accumulator of its own, these are added in order.
 
     Parameters
     ----------
     add : callable
-        Given some of the parts and an array of `shape`, adds what they contribute to it.
+        Given a part, an array of `shape` and whether that is fresh, adds what the part contributes to it; a fresh one holds
+        nothing yet and is overwritten.
     parts : list of slice
     shape : tuple of int
         (rows, columns) of the sum.
@@ -108,14 +122,16 @@ def sum_lanes(add: Callable[[list[slice], Array], None], parts: list[slice], sha
 
     def work(lane: int) -> Array:
         total = sums[lane * rows : (lane + 1) * rows]
-        total[...] = 0
-        add(groups[lane], total)
+        for part in groups[lane]:
+            add(part, total, part is groups[lane][0])
         return total
 
     first, *others = run_lanes(work, list(range(len(groups))))
-    total = first.copy()
-    for other in others:
-        total += other
+    total = xp_of(like).empty_like(first)
+    for part in row_blocks(total):
+        total[part] = first[part]
+        for other in others:
+            total[part] += other[part]
     return total
 
 
@@ -163,12 +179,22 @@ def keep_freed_memory() -> None:
     np.empty(8 << 20, dtype=np.uint8)
 
 
-def one_blas_thread() -> AbstractContextManager[Any]:
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
     """Keep BLAS on one thread within a block, so that its results do not depend on how many threads it has.
 
-    It is also faster beside our own threads: those of OpenBLAS go on spinning for milliseconds after a product.
+    It is also faster beside our own threads: those of OpenBLAS go on spinning for milliseconds after a product. Within such a
+    block, and on the threads of :func:`run_lanes`, there is nothing left to do.
     """
-    return _blas().limit(limits=1)
+    if getattr(_scratch, "alone", False) or getattr(_scratch, "shared", False):
+        yield
+        return
+    with _blas().limit(limits=1):
+        _scratch.alone = True
+        try:
+            yield
+        finally:
+            _scratch.alone = False
 
 
 def keep_blas_to(threads: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from minicereb import backend, lanes
 from minicereb.learning.optimizers import RMSprop
@@ -29,6 +30,13 @@ def test_blocks_of_cells_cover_the_population_and_stay_in_the_cache(cells, colum
     assert parts[-1].stop == cells
     assert all(a.stop == b.start for a, b in zip(parts, parts[1:], strict=False))
     assert max(part.stop - part.start for part in parts) <= max(256, lanes.ACTIVITY_BYTES // (4 * columns))
+
+
+@pytest.mark.parametrize(("cells", "columns", "count"), [(1280, 256, 1), (1281, 256, 4), (5000, 256, 4), (5121, 256, 8)])
+def test_several_blocks_of_cells_are_a_multiple_of_four_and_equal(cells, columns, count):
+    sizes = [part.stop - part.start for part in lanes.cell_blocks(np.empty(0), cells, columns)]
+    assert len(sizes) == count
+    assert max(sizes) - min(sizes) < count
 
 
 @given(st.integers(0, 1 << 40), st.sampled_from([16_000_000, 1 << 30]), st.integers(1, 500))
@@ -93,14 +101,39 @@ def test_a_share_that_is_cut_again_stays_on_its_thread():
 def test_lanes_sum_every_part_once(count):
     parts = list(lanes.blocks(count * 3, 3))
 
-    def add(lane, total):
-        total += [[sum(number for part in lane for number in range(part.start, part.stop)), len(lane)]]
+    def add(part, total, fresh):
+        share = np.array([[sum(range(part.start, part.stop)), 1.0]])
+        total[...] = share if fresh else total + share
 
     like = np.empty(0, dtype=np.float64)
     first = lanes.sum_lanes(add, parts, (1, 2), like)
     assert first.tolist() == [[sum(range(count * 3)), count]]
     lanes.sum_lanes(add, parts[:1], (1, 2), like)
     assert first.tolist() == [[sum(range(count * 3)), count]]  # and is nobody's scratch
+
+
+@pytest.mark.parametrize(("threads", "rows", "sizes"), [(1, 7, [7]), (2, 7, [4, 3]), (3, 2, [1, 1]), (2, 0, [])])
+def test_every_thread_has_its_share_of_the_rows(threads, rows, sizes):
+    backend.configure(threads=threads)
+    parts = lanes.shares(np.empty((rows, 3), dtype=np.float32))
+    assert [part.stop - part.start for part in parts] == sizes
+    assert [number for part in parts for number in range(part.start, part.stop)] == list(range(rows))
+
+
+def test_blas_has_one_thread_within_a_block_and_its_own_number_after_it():
+    def now():
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+    with threadpool_limits(2, "blas"):
+        before = now()
+        with lanes.one_blas_thread():
+            with lanes.one_blas_thread():
+                assert set(now()) == {1}
+            assert set(now()) == {1}  # the inner block gave nothing back
+        assert now() == before
+        with pytest.raises(ZeroDivisionError), lanes.one_blas_thread():
+            raise ZeroDivisionError
+        assert now() == before
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from minicereb.attacks.ball import Ball
 from minicereb.attacks.search import Search, put_rows
 from minicereb.attacks.sources import Landscape
 from minicereb.backend import Array, xp_of
-from minicereb.lanes import row_blocks, run_lanes
+from minicereb.lanes import run_lanes, scratch, shares
 
 FIRST_STEP = 2.0  # η, as a multiple of ε
 MOMENTUM = 0.75  # a; 1 in the first step
@@ -79,19 +79,21 @@ def apgd(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
 
 def _moved(ball: Ball, gradient: Array, step: Array, here: Array, before: Array, a: float) -> Array:
     """The next point: ``z`` is a step along the gradient, then ``a z + (2 - 2a) x_k - (1 - a) x_{k-1}``, in the ball."""
-    ahead = xp_of(here).empty_like(here)
+    xp = xp_of(here)
+    ahead = xp.empty_like(here)
 
     def move(images: slice) -> None:
-        near, z = ball.of(images), ball.ascent(gradient[images])
+        near, x = ball.of(images), here[images]
+        z = ball.ascent(gradient[images], out=ahead[images])
         z *= step[images, None]
-        z += here[images]
+        z += x
         near.project(z, out=z)
         if a < 1:
+            term = scratch("term", z.shape, z)
             z *= a
-            z += (2 - 2 * a) * here[images]
-            z -= (1 - a) * before[images]
+            z += xp.multiply(x, 2 - 2 * a, out=term)
+            z -= xp.multiply(before[images], 1 - a, out=term)
             near.project(z, out=z)
-        ahead[images] = z
 
-    run_lanes(move, row_blocks(here))
+    run_lanes(move, shares(here))
     return ahead

@@ -18,11 +18,11 @@ def row_norms(rows: Array) -> Array:
     return xp.sqrt(xp.einsum("ij,ij->i", rows, rows))
 
 
-def unit_rows(rows: Array) -> Array:
+def unit_rows(rows: Array, out: Array | None = None) -> Array:
     """Rows divided by their L2 norm, however small or large they are; a row of zeros stays one."""
     xp = xp_of(rows)
     largest = xp.abs(rows).max(axis=1, keepdims=True)
-    scaled = rows / xp.where(largest == 0, rows.dtype.type(1), largest)
+    scaled = xp.divide(rows, xp.where(largest == 0, rows.dtype.type(1), largest), out=out)
     scaled /= xp.maximum(row_norms(scaled), rows.dtype.type(1))[:, None]  # at least 1, unless all are zero
     return scaled
 
@@ -56,9 +56,9 @@ class LinfBall:
         xp = xp_of(z)
         return xp.minimum(xp.maximum(z, self.low, out=out), self.high, out=out)  # faster than clip between arrays
 
-    def ascent(self, gradient: Array) -> Array:
+    def ascent(self, gradient: Array, out: Array | None = None) -> Array:
         """The direction of size 1 along which a linear function rises most: ``sign(g)``, 0 where g is."""
-        return xp_of(gradient).sign(gradient)
+        return xp_of(gradient).sign(gradient, out=out)
 
     def size(self, moves: Array) -> Array:
         """Norm of each row."""
@@ -105,9 +105,9 @@ class L2Ball:
         move += self.x
         return xp.clip(move, 0, 1, out=move)
 
-    def ascent(self, gradient: Array) -> Array:
+    def ascent(self, gradient: Array, out: Array | None = None) -> Array:
         """The direction of size 1 along which a linear function rises most: ``g/‖g‖``, 0 where g is."""
-        return unit_rows(gradient)
+        return unit_rows(gradient, out)
 
     def size(self, moves: Array) -> Array:
         """Norm of each row."""

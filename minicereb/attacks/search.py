@@ -38,7 +38,7 @@ class Walk:
                 break
             self._keep = None
             xp = xp_of(point.x)
-            self._finite = xp.isfinite(point.value).all() & xp.isfinite(point.x.sum()) & self._finite
+            self._finite = xp.isfinite(point.value).all() & xp.isfinite(xp.vdot(point.x, point.x)) & self._finite
             yield point
         self.check()
 

@@ -139,10 +139,11 @@ def convolution_weight_gradient(
     """
     window, outputs, channels = Window(*kernel, stride, padding), d_v.shape[3], x.shape[3]
 
-    def add(lane: list[slice], total: Array) -> None:
-        for part in lane:
-            share = scratch("share", total.shape, total)
-            total += xp_of(x).dot(d_v[part].reshape(-1, outputs).T, laid_out(x[part], window), out=share)
+    def add(part: slice, total: Array, fresh: bool) -> None:
+        share = total if fresh else scratch("share", total.shape, total)
+        xp_of(x).dot(d_v[part].reshape(-1, outputs).T, laid_out(x[part], window), out=share)
+        if not fresh:
+            total += share
 
     def credit(part: slice) -> Array:
         rows = d_v[part].reshape(-1, outputs)

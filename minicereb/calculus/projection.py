@@ -29,7 +29,7 @@ def project(weights: Array, inputs: Array | None, x_t: Array, out: Array) -> Arr
     return sparse_product(weights, inputs, x_t, out)
 
 
-def add_project_input_gradient(weights: Array, inputs: Array | None, d_v: Array, d_x_t: Array) -> Array:
+def add_project_input_gradient(weights: Array, inputs: Array | None, d_v: Array, d_x_t: Array, fresh: bool = False) -> Array:
     """Add the block's share ``J d_v`` to the gradient by the mossy fibres, and return it.
 
     Parameters
@@ -39,9 +39,16 @@ def add_project_input_gradient(weights: Array, inputs: Array | None, d_v: Array,
     d_v : array, shape (cells, images)
         Derivative of the objective by the block's pre-activation.
     d_x_t : array, shape (inputs, images)
-        Accumulated in place.
+        Accumulated in place. With full wiring it may be the transpose of a contiguous array.
+    fresh : bool
+        Whether `d_x_t` holds nothing yet: it is overwritten.
     """
     if inputs is None:
-        d_x_t += xp_of(d_v).matmul(weights.T, d_v, out=scratch("share", d_x_t.shape, d_x_t))
+        share = d_x_t if fresh else scratch("share", d_x_t.shape[::-1], d_x_t).T
+        xp_of(d_v).matmul(d_v.T, weights, out=share.T)
+        if not fresh:
+            d_x_t += share
         return d_x_t
+    if fresh:
+        d_x_t[...] = 0
     return add_sparse_transpose_product(weights, inputs, d_v, d_x_t)

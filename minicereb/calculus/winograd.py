@@ -96,14 +96,14 @@ def winograd_weight_gradient(d_v: Array, x: Array) -> Array:
     """
     xp, channels, outputs = xp_of(x), x.shape[3], d_v.shape[3]
 
-    def add(lane: list[slice], total: Array) -> None:
+    def add(part: slice, total: Array, fresh: bool) -> None:
         d_kernels = total.reshape(4, 4, outputs, channels)
         share = scratch("share", (4 * outputs, channels), x).reshape(4, outputs, channels)
-        for part in lane:
-            sums, credit = _pixel_sums(x[part]), _credit_sums(d_v[part])
-            seen = scratch("seen", (x[part].size // channels, channels), x).reshape(4, -1, channels)
-            for down in range(4):
-                xp.matmul(credit[down].transpose(0, 2, 1), _tiles(sums, down, seen), out=share)
+        sums, credit = _pixel_sums(x[part]), _credit_sums(d_v[part])
+        seen = scratch("seen", (x[part].size // channels, channels), x).reshape(4, -1, channels)
+        for down in range(4):
+            xp.matmul(credit[down].transpose(0, 2, 1), _tiles(sums, down, seen), out=d_kernels[down] if fresh else share)
+            if not fresh:
                 d_kernels[down] += share
 
     total = sum_lanes(add, _parts(x, outputs), (16 * outputs, channels), x)

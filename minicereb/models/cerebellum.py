@@ -64,19 +64,19 @@ class Cerebellum:
         cache : CerebellumCache
         """
         xp = xp_of(x)
-        x_t = xp.ascontiguousarray(x.T)
+        x_t = self.wiring.columns(x)
         images = len(x)
         active = xp.empty((self.wiring.cells, images), dtype=bool)
         parts = cell_blocks(x, self.wiring.cells, images)
 
-        def add_outputs(lane: list[slice], total: Array) -> None:
-            for part in lane:
-                granule = self.wiring.project(part, x_t, scratch("granule", (part.stop - part.start, images), x_t))
-                relu(granule, out=granule)
-                xp.greater(granule, 0, out=active[part])
-                # Unlike @, dot lets other threads run also when its result is small.
-                total += xp.dot(granule.T, self.readout[part])
-                total -= xp.dot(self.ltd_mean[part], self.readout[part])
+        def add_outputs(part: slice, total: Array, fresh: bool) -> None:
+            granule = self.wiring.project(part, x_t, scratch("granule", (part.stop - part.start, images), x))
+            relu(granule, out=granule)
+            xp.greater(granule, 0, out=active[part])
+            # Unlike @, dot lets other threads run also when its result is small.
+            share = xp.dot(granule.T, self.readout[part])
+            share -= xp.dot(self.ltd_mean[part], self.readout[part])
+            total[...] = share if fresh else total + share
 
         outputs = sum_lanes(add_outputs, parts, (images, self.readout.shape[1]), self.readout)
         return outputs, CerebellumCache(active)
@@ -99,16 +99,17 @@ class Cerebellum:
         images = len(d_outputs)
         credit = xp.ascontiguousarray(d_outputs.T)
         parts = cell_blocks(d_outputs, self.wiring.cells, images)
+        by_rows = self.wiring.matrix is not None  # a matrix product can as well write the transpose
 
-        def add_gradient(lane: list[slice], d_x_t: Array) -> None:
-            for part in lane:
-                d_granule = scratch("granule", (part.stop - part.start, images), credit)
-                xp.matmul(self.readout[part], credit, out=d_granule)
-                d_v = relu_input_gradient(d_granule, cache.active[part], out=d_granule)
-                self.wiring.add_input_gradient(part, d_v, d_x_t)
+        def add_gradient(part: slice, total: Array, fresh: bool) -> None:
+            d_granule = scratch("granule", (part.stop - part.start, images), credit)
+            xp.matmul(self.readout[part], credit, out=d_granule)
+            d_v = relu_input_gradient(d_granule, cache.active[part], out=d_granule)
+            self.wiring.add_input_gradient(part, d_v, total.T if by_rows else total, fresh)
 
-        d_x_t = sum_lanes(add_gradient, parts, (self.wiring.width, images), self.readout)
-        return xp.ascontiguousarray(d_x_t.T)
+        shape = (self.wiring.width, images)
+        total = sum_lanes(add_gradient, parts, shape[::-1] if by_rows else shape, self.readout)
+        return total if by_rows else xp.ascontiguousarray(total.T)
 
 
 def initial_cerebellum(wiring: Wiring, classes: int, seed: int) -> Cerebellum:

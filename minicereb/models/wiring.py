@@ -57,9 +57,13 @@ class Wiring:
         """Pre-activation of the cells in `part` (see :func:`minicereb.calculus.projection.project`)."""
         return project(*self._synapses(part), x_t, out)
 
-    def add_input_gradient(self, part: slice, d_v: Array, d_x_t: Array) -> Array:
-        """Add the cells' share to the gradient by the mossy fibres."""
-        return add_project_input_gradient(*self._synapses(part), d_v, d_x_t)
+    def columns(self, x: Array) -> Array:
+        """Images, one a row, as the columns that :meth:`project` takes: contiguous only where a sparse product needs it."""
+        return xp_of(x).ascontiguousarray(x.T) if self.matrix is None else x.T
+
+    def add_input_gradient(self, part: slice, d_v: Array, d_x_t: Array, fresh: bool = False) -> Array:
+        """Add the cells' share to the gradient by the mossy fibres; a fresh one holds nothing yet and is overwritten."""
+        return add_project_input_gradient(*self._synapses(part), d_v, d_x_t, fresh)
 
     def _synapses(self, part: slice) -> tuple[Array, Array | None]:
         """Weights and inputs of some cells, in the form in which products are faster."""

@@ -35,6 +35,7 @@ class Found:
         self.evaluations = [(config, record) for config, record in results if isinstance(config, EvaluatedModel)]
         self._attacks = [(config, record) for config, record in results if isinstance(config, AttackedModel)]
         self.train: Train = results[0][0].train
+        self.seeds = {config.train.seed for config, _ in results}
 
     @property
     def published(self) -> Logged | None:
@@ -133,7 +134,7 @@ def paper_table(found: Sequence[Found]) -> list[str]:
     return [
         *markdown([name for name, _ in columns], list(zip(*(cells for _, cells in columns), strict=True))),
         "",
-        f"Accuracy in % ({_interval_words(found)}); test: {test_images:,} images. FGSM and PGD are the paper's, on the squared "
+        f"Accuracy in % ({interval_words(found)}); test: {test_images:,} images. FGSM and PGD are the paper's, on the squared "
         f"error, {PAPER_STEPS} steps of {PAPER_STEP:g}, the last one counts; first {images:,} test images."
         f"{f' Steps that fit: {TUNED_STEPS:g} ε / {PAPER_STEPS}.' if strong.tuned else ''}{published}",
         "",
@@ -158,7 +159,7 @@ def bracket_table(found: Sequence[Found]) -> list[str]:
     return [
         *markdown([name for name, _ in columns], list(zip(*(cells for _, cells in columns), strict=True))),
         "",
-        f"In % ({_interval_words(found)}), first {images:,} test images of {config.train.data.name}. Attacked: what is "
+        f"In % ({interval_words(found)}), first {images:,} test images of {config.train.data.name}. Attacked: what is "
         f"left after {', '.join(config.attacks)}, for each image the strongest. Certified: interval bounds and CROWN. "
         + " ".join(zero),
         "",
@@ -217,7 +218,8 @@ def or_dash(value: float | None) -> str:
     return "-" if value is None else f"{value:g}"
 
 
-def _interval_words(found: Sequence[Found]) -> str:
-    seeds = sorted({config.train.seed for each in found for config, _ in each.evaluations})
+def interval_words(found: Sequence[Found]) -> str:
+    """Say of what the intervals in a table are, and which seeds it stands on."""
+    seeds = sorted({seed for each in found for seed in each.seeds})
     over = "of the images; seed" if len(seeds) == 1 else "over the seeds, Student's t; seeds"
     return f"95% interval {over} {', '.join(map(str, seeds))}"

@@ -6,17 +6,16 @@ from itertools import product
 
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.configs import AttackedModel, Data, Train, describe
-from minicereb.experiments.laboratory import Record
-from minicereb.experiments.studies.study import Study
-from minicereb.statistics import proportion_interval
+from minicereb.experiments.configs import AttackedModel, Data, Train
+from minicereb.experiments.studies.found import grouped, interval_words, markdown
+from minicereb.experiments.studies.study import Results, Study
 
 EPSILONS = (0.1, 0.3)
 OBJECTIVES = ("mse", "cross-entropy", "margin")
 # Per scale: cells in full and random wiring, epochs at batch 1 and batch 10, steps, images attacked.
 SIZES = {
     "smoke": (300, 2_000, 1, 1, 5, 50),
-    "course": (5_000, 200_000, 1, 3, 40, 1_000),
+    "course": (5_000, 20_000, 1, 3, 40, 1_000),
     "paper": (5_970, 200_000, 10, 10, 40, 10_000),
 }
 
@@ -34,35 +33,21 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[AttackedModel]:
     return experiments
 
 
-def table(results: list[tuple[AttackedModel, Record]]) -> str:
-    """One row a model: clean accuracy, then robust accuracy by ε and objective, means over seeds; the interval is the widest."""
-    head = ["model", "test", *(f"{objective} {epsilon:g}" for epsilon, objective in product(EPSILONS, OBJECTIVES))]
-    models = list(dict.fromkeys(describe(config.train) for config, _ in results))
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    widest = 0.0
-    for model in models:
-        rows = [(config, record) for config, record in results if describe(config.train) == model]
-        cells = [f"{_mean([record['test_accuracy'] for _, record in rows]):.1f}"]
-        for epsilon, objective in product(EPSILONS, OBJECTIVES):
-            hits = [r for c, r in rows if (c.attack.epsilon, c.attack.objective) == (epsilon, objective)]
-            cells.append(f"{_mean([record['robust_accuracy'] for record in hits]):.1f}")
-            for record in hits:
-                low, high = proportion_interval(round(record["robust_accuracy"] * record["images"]), record["images"])
-                widest = max(widest, high - low)
-        lines.append("| " + " | ".join([model, *cells]) + " |")
+def table(results: Results) -> str:
+    """One row a model: clean accuracy, then robust accuracy by ε and objective."""
+    found, attacks = grouped(results), list(product(EPSILONS, OBJECTIVES))
     config, record = results[0]
-    seeds = sorted({c.train.seed for c, _ in results})
-    lines += [
-        "",
-        f"Robust accuracy in % under PGD-{config.attack.steps} with step {config.attack.step_size:g}, random start, best "
-        f"iterate, by objective and ε; {config.train.data.name}, first {record['images']:,} test images, "
-        f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; 95% intervals are at most {100 * widest:.1f} points wide.",
-    ]
-    return "\n".join(lines)
-
-
-def _mean(values: list[float]) -> float:
-    return 100 * sum(values) / len(values)
+    head = ["model", "test", *(f"{objective} {epsilon:g}" for epsilon, objective in attacks)]
+    rows = [[each.name, each.test, *(each.under("pgd", *attack) for attack in attacks)] for each in found]
+    return "\n".join(
+        [
+            *markdown(head, rows),
+            "",
+            f"Accuracy in % ({interval_words(found)}); test: {record['test_images']:,} images. By objective and ε: what PGD-"
+            f"{config.attack.steps} with step {config.attack.step_size:g}, random start and best iterate leaves of the first "
+            f"{record['images']:,} test images of {config.train.data.name}.",
+        ]
+    )
 
 
 OBJECTIVES_STUDY = Study(

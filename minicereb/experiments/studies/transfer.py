@@ -7,6 +7,7 @@ from minicereb.experiments.architectures import CerebellumModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.matrix import TransferMatrix
+from minicereb.experiments.studies.found import markdown
 from minicereb.experiments.studies.study import Study
 
 EPSILON = 0.1
@@ -56,14 +57,12 @@ def table(results: list[tuple[TransferMatrix, Record]]) -> str:
     scale = next(scale for scale in SIZES if SIZES[scale][-2:] == (config.attack.steps, config.images))
     names = list(models(config.models[0].data, scale, 0))
     head = ["attacked, in rows; answering, in columns", *(str(number) for number in range(1, len(names) + 1))]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     rows = [("none (clean images)", [each["clean"] for _, each in results])]
     rows += [(f"{n + 1}: {name}", [each["accuracy"][n] for _, each in results]) for n, name in enumerate(names)]
-    for name, values in rows:
-        cells = [f"{100 * sum(each) / len(each):.1f}" for each in zip(*values, strict=True)]
-        lines.append("| " + " | ".join([name, *cells]) + " |")
+    means = [[name, *(f"{100 * sum(each) / len(each):.1f}" for each in zip(*values, strict=True))] for name, values in rows]
     seeds = ", ".join(str(each.models[0].seed) for each, _ in results)
-    lines += [
+    lines = [
+        *markdown(head, means),
         "",
         f"Accuracy in % on images attacked at ε = {config.attack.epsilon:g} by PGD-{config.attack.steps} with step "
         f"{config.attack.step_size:g} on the margin; the diagonal is the direct attack. First {record['images']:,} test images "
