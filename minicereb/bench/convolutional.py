@@ -106,7 +106,8 @@ def convolutions(size: Size) -> Iterator[Contest]:
         shapes = (size.batch, side, side, channels), (size.batch, side, side, outputs)
         x, credit = (to_device(rng.standard_normal(shape, dtype=np.float32)) for shape in shapes)
         yield _convolution(layer, x, credit, size.turns, "")
-        if applies(*layer.weight.shape[1:3], layer.stride, layer.padding, x.shape, outputs):
+        _, height, width, _ = layer.weight.shape
+        if applies(height, width, layer.stride, layer.padding, x.shape, outputs):
             yield _convolution(layer.while_learning(0), x, credit, size.turns, " by minimal filtering")
 
 

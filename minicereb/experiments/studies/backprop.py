@@ -16,7 +16,7 @@ from minicereb.experiments.studies.study import Results, Study
 # convolutional network the outputs of its convolutions and its hidden units.
 SIZES = {
     "smoke": (100, 500, (40, 40, 40), 1, (4,), 20),
-    "course": (597, 20_000, (300, 300, 300, 200), 3, (32, 64), 128),
+    "course": (597, 20_000, (300, 300, 300, 200), 3, (8, 16), 64),
     "paper": (5_970, 200_000, (1_200, 1_200, 1_200, 700), 10, (32, 64), 128),
 }
 RATE, BATCH, BATCH_OF_CONVOLUTIONS = 1e-3, 32, 64
