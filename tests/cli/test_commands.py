@@ -327,9 +327,16 @@ def noisy_run(tmp_path_factory):
     return folder
 
 
+def test_the_loss_on_images_held_out_is_shown(noisy_run, tmp_path):
+    _, head, curve = succeed("show", noisy_run).stdout.partition("epoch  loss")
+    assert head
+    assert "validation" not in curve  # none were
+    succeed(*GLR, "--epochs", "1", "--validation", "0.1", "--out", tmp_path / "run")
+    assert "validation loss" in succeed("show", tmp_path / "run").stdout
+
+
 def test_a_threshold_network_learns_from_loss_values_and_is_attacked_by_flips(noisy_run):
     config = json.loads(succeed("show", noisy_run, "--json").stdout)["config"]
-    assert "validation loss" in succeed("show", noisy_run).stdout
     assert (config["model"]["estimator"], config["model"]["output_noise"], config["schedule"]) == ("flip", True, "cosine")
     refused = invoke("attack", noisy_run, "--images", "5")
     assert refused.exit_code == 2
