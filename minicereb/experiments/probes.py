@@ -92,7 +92,7 @@ class Probes:
         images = len(Split(self.dataset, config.validation, config.seed).training)
         arrays = sum(array.nbytes for array in learner.arrays().values())
         wiring = getattr(learner.model, "wiring", None)
-        fixed = 0 if wiring is None else wiring.weights.nbytes + getattr(wiring.inputs, "nbytes", 0)
+        fixed = 0 if wiring is None else wiring.nbytes
         data = self.dataset.x_train.nbytes + self.dataset.x_test.nbytes
         memory, disk = data + fixed + 2 * arrays, 3 * arrays
         if isinstance(config.model, CerebellumModel) and config.model.rule == "least-squares":

@@ -53,6 +53,12 @@ class Wiring:
             matrix[every, inputs] += weights  # two of them may come from the same mossy fibre
         return matrix
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that weights, inputs and the matrix take."""
+        kept = {id(array): array.nbytes for array in (self.weights, self.inputs, self.matrix) if array is not None}
+        return sum(kept.values())
+
     def project(self, part: slice, x_t: Array, out: Array) -> Array:
         """Pre-activation of the cells in `part` (see :func:`minicereb.calculus.projection.project`)."""
         return project(*self._synapses(part), x_t, out)

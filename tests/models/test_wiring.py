@@ -168,7 +168,9 @@ def test_cells_with_many_inputs_are_multiplied_as_a_matrix_and_those_with_few_ar
     assert full.matrix is full.weights
     many = draw_wiring("random", 50, (30,), 4, seed=0, replacement=True)
     assert np.allclose(to_numpy(many.matrix), dense(many).T, rtol=0, atol=1e-6)
-    assert draw_wiring("random", 50, (30,), 3, seed=0).matrix is None
+    few = draw_wiring("random", 50, (30,), 3, seed=0)
+    assert few.matrix is None
+    assert (full.nbytes, many.nbytes, few.nbytes) == (50 * 30 * 4, 50 * (30 * 4 + 4 * 8), 50 * 3 * 8)
 
 
 @every_kind
