@@ -13,6 +13,7 @@ from minicereb.bench import run_benchmarks
 from minicereb.bench.timing import PARTS
 from minicereb.cli.options import as_json, execution_options
 from minicereb.cli.output import StatusLine, print_json, print_table
+from minicereb.compiled import numba_version
 
 
 @click.command()
@@ -30,7 +31,7 @@ def bench(peers: bool, only: tuple[str, ...], as_json: bool) -> None:
     line.close()
     machine = (
         f"{platform.machine()}, {platform.system()}, {execution().threads} threads, device {execution().device}, "
-        f"NumPy {np.__version__}"
+        f"NumPy {np.__version__}, {f'Numba {numba_version()}' if numba_version() else 'without Numba'}"
     )
     if as_json:
         print_json({"machine": machine, "rows": [asdict(row) for row in rows]})

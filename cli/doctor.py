@@ -31,6 +31,7 @@ def doctor(as_json: bool) -> None:
             f"machine    {report['cores']} cores, {memory}; minicereb uses {report['execution']['threads']} threads, "
             f"blocks within {report['execution']['memory'] / 2**20:.0f} MiB"
         )
+        click.echo(f"compiled   {report['numba']['problem'] or 'some inner loops, by Numba'}")
         gpu = report["cupy"]["device"]
         click.echo(
             f"GPU        {gpu['name']}, {gpu['memory'] / 2**30:.0f} GiB, CUDA {gpu['cuda_runtime']}"

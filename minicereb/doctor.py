@@ -12,9 +12,10 @@ from threadpoolctl import threadpool_info
 
 from minicereb import __version__
 from minicereb.backend import available_cores, cupy_problem, device_properties, execution
+from minicereb.compiled import numba_problem
 from minicereb.datasets import store
 
-PACKAGES = ("numpy", "scipy", "matplotlib", "click", "pooch", "threadpoolctl", "scikit-learn", "torch")
+PACKAGES = ("numpy", "scipy", "matplotlib", "click", "pooch", "threadpoolctl", "numba", "scikit-learn", "torch")
 
 
 def examine() -> dict[str, Any]:
@@ -34,6 +35,7 @@ def examine() -> dict[str, Any]:
         "cores": available_cores(),
         "memory": _physical_memory(),
         "execution": {"threads": execution().threads, "memory": execution().memory},
+        "numba": {"problem": numba_problem()},
         "cupy": {"wheels": {name: _version(name) for name in wheels}, "problem": cupy_problem(), "device": device_properties()},
         "driver": _driver(),
         "data": [

@@ -16,7 +16,7 @@ from minicereb.files import write_npz
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (  # a module may import from its own layer and those above it here
-    ("errors", "backend", "lanes", "randomness", "files", "statistics"),
+    ("errors", "backend", "compiled", "lanes", "randomness", "files", "statistics"),
     ("calculus", "datasets"),
     ("models",),
     ("learning",),
@@ -27,7 +27,7 @@ LAYERS = (  # a module may import from its own layer and those above it here
     ("explain", "exercises", "bench", "doctor"),
     ("cli",),
 )
-CUPY = {"cupy", "cupyx"}
+OWNERS = {"cupy": "minicereb.backend", "cupyx": "minicereb.backend", "numba": "minicereb.compiled"}  # the only importers
 FRAMEWORKS = {"torch", "torchvision", "tensorflow", "keras", "jax", "jaxlib", "flax", "mxnet", "paddle", "mindspore", "theano"}
 FRAMEWORKS |= {"aesara", "pytensor", "autograd", "chainer", "tinygrad", "foolbox", "art", "cleverhans", "torchattacks"}
 PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
@@ -80,12 +80,12 @@ def wrong_layers(module, source):
 
 
 def wrong_libraries(module, source):
-    """Imports of CuPy, of another framework or of something that pickles, where they do not belong."""
+    """Imports of CuPy, of Numba, of a framework or of something that pickles, where they do not belong."""
     found = []
     for name, inside in imports(ast.parse(source)):
         library = name.split(".")[0]
         if (
-            (library in CUPY and module != "minicereb.backend")
+            OWNERS.get(library, module) != module
             or (library in FRAMEWORKS and not (module.startswith("minicereb.bench.") and inside))
             or library in PICKLERS
         ):

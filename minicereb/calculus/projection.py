@@ -6,7 +6,10 @@ weight gradient here.
 
 from __future__ import annotations
 
+import numpy as np
+
 from minicereb.backend import Array, add_sparse_transpose_product, sparse_product, xp_of
+from minicereb.compiled import compiled
 from minicereb.lanes import scratch
 
 
@@ -26,7 +29,35 @@ def project(weights: Array, inputs: Array | None, x_t: Array, out: Array) -> Arr
     """
     if inputs is None:
         return xp_of(out).matmul(weights, x_t, out=out)
-    return sparse_product(weights, inputs, x_t, out)
+    one_pass = compiled(_project, weights, inputs, x_t, out)
+    if one_pass is None:
+        return sparse_product(weights, inputs, x_t, out)
+    one_pass(weights, inputs, x_t, out)
+    return out
+
+
+def _project(weights: Array, inputs: Array, x_t: Array, out: Array) -> None:
+    """:func:`project` through sparse wiring, the same sums in the same order, four images at a time.
+
+    Numbers without sign, as rows and columns are here, spare a look at each whether it counts from the end.
+    """
+    unsigned, zero = np.uint64, out.dtype.type(0)
+    fours = x_t.shape[1] // 4 * 4
+    for cell in range(len(weights)):
+        for i in range(unsigned(0), unsigned(fours), unsigned(4)):
+            a = b = c = d = zero
+            for synapse in range(weights.shape[1]):
+                weight, row = weights[cell, synapse], unsigned(inputs[cell, synapse])
+                a += weight * x_t[row, i]
+                b += weight * x_t[row, i + unsigned(1)]
+                c += weight * x_t[row, i + unsigned(2)]
+                d += weight * x_t[row, i + unsigned(3)]
+            out[cell, i], out[cell, i + unsigned(1)], out[cell, i + unsigned(2)], out[cell, i + unsigned(3)] = a, b, c, d
+        for i in range(fours, x_t.shape[1]):
+            a = zero
+            for synapse in range(weights.shape[1]):
+                a += weights[cell, synapse] * x_t[unsigned(inputs[cell, synapse]), i]
+            out[cell, i] = a
 
 
 def add_project_input_gradient(weights: Array, inputs: Array | None, d_v: Array, d_x_t: Array, fresh: bool = False) -> Array:

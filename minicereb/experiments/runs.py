@@ -20,6 +20,7 @@ import scipy
 
 from minicereb import __version__
 from minicereb.backend import Array, execution, to_numpy
+from minicereb.compiled import numba_version
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import DataError, MinicerebError, RunError
 from minicereb.experiments.architectures import CerebellumModel
@@ -307,6 +308,7 @@ def _write_manifest(folder: Path, config: Train, extra: dict[str, Any], through:
                 "python": platform.python_version(),
                 "numpy": np.__version__,
                 "scipy": scipy.__version__,
+                "numba": numba_version(),
             },
             "machine": {"system": platform.platform(), "processor": platform.machine()},
             "execution": {"device": settings.device, "threads": settings.threads, "memory": settings.memory},

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from minicereb.backend import Array, xp_of
+from minicereb.compiled import compiled
 from minicereb.errors import InputError, require
 
 State = dict[str, Array]
+Number = Any  # a NumPy number
 
 
 def rate_at(step: int, learning_rate: float, total_steps: int | None) -> float:
@@ -95,14 +100,27 @@ class RMSprop:
     def update(self, weights: Array, gradient: Array, state: State, step: int, scratch: Array) -> None:
         """Change `weights` and `state` in place; `gradient` and `scratch`, of the same shape, are overwritten."""
         xp, square_sum, scale = xp_of(weights), state["square_sum"], (1 - self.decay) ** -0.5
+        constants = self.decay, scale * self.epsilon, scale * rate_at(step, self.learning_rate, self.total_steps)
+        one_pass = compiled(_rmsprop, weights, gradient, square_sum)
+        if one_pass is not None:
+            one_pass(weights.reshape(-1), gradient.reshape(-1), square_sum.reshape(-1), *map(weights.dtype.type, constants))
+            return
+        decay, epsilon, rate = constants
         xp.multiply(gradient, gradient, out=scratch)
-        square_sum *= self.decay
+        square_sum *= decay
         square_sum += scratch
         xp.sqrt(square_sum, out=scratch)
-        scratch += scale * self.epsilon
+        scratch += epsilon
         gradient /= scratch
-        gradient *= scale * rate_at(step, self.learning_rate, self.total_steps)
+        gradient *= rate
         weights -= gradient
+
+
+def _rmsprop(weights: Array, gradient: Array, square_sum: Array, decay: Number, epsilon: Number, rate: Number) -> None:
+    """:meth:`RMSprop.update`, the same operations in the same order, number by number."""
+    for i in range(len(weights)):
+        square_sum[i] = square_sum[i] * decay + gradient[i] * gradient[i]
+        weights[i] -= gradient[i] / (np.sqrt(square_sum[i]) + epsilon) * rate
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,129 @@
+"""Loops for Numba: bit for bit what NumPy computes, as Python runs them and as Numba compiles them."""
+
+import importlib.metadata
+
+import numpy as np
+import pytest
+
+from minicereb import compiled as module
+from minicereb.backend import sparse_product, to_device
+from minicereb.calculus.projection import project
+from minicereb.compiled import LEAST, compiled, numba_problem
+from minicereb.learning.optimizers import RMSprop
+
+
+def interpreted(loop, *arrays):
+    """The loop itself: slow, and there without Numba."""
+    return loop
+
+
+def by_numba(loop, *arrays):
+    """The loop in machine code, for arrays of any size."""
+    return module._machine_code(loop)
+
+
+needs_numba = pytest.mark.skipif(numba_problem() is not None, reason=str(numba_problem()))
+every_way = pytest.mark.parametrize("way", [interpreted, pytest.param(by_numba, marks=needs_numba)])
+every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+def no_loop(loop, *arrays):
+    """NumPy's operations."""
+
+
+@every_way
+@every_dtype
+def test_rmsprop_comes_to_the_same_bits_in_one_pass(monkeypatch, way, dtype):
+    rng = np.random.default_rng(0)
+    start = rng.standard_normal((37, 5)).astype(dtype)
+    gradients = (rng.standard_normal((6, 37, 5)) * 10.0 ** rng.integers(-15, 6, (6, 37, 5))).astype(dtype)
+    gradients[rng.random(gradients.shape) < 0.2] = 0
+    results = []
+    for use in (no_loop, way):
+        monkeypatch.setattr("minicereb.learning.optimizers.compiled", use)
+        optimizer, weights = RMSprop(0.03, total_steps=8), start.copy()
+        state = optimizer.state(weights)
+        for step, gradient in enumerate(gradients, 1):
+            optimizer.update(weights, gradient.copy(), state, step, np.empty_like(weights))
+        results.append((weights.tobytes(), state["square_sum"].tobytes()))
+    assert results[0] == results[1]
+
+
+@every_way
+@every_dtype
+@pytest.mark.parametrize("images", [1, 2, 3, 4, 5, 12, 19])
+@pytest.mark.parametrize("per_cell", [1, 4, 7])
+def test_sparse_wiring_comes_to_the_same_bits_in_one_pass(monkeypatch, way, dtype, images, per_cell):
+    rng = np.random.default_rng(images)
+    weights, inputs = rng.standard_normal((23, per_cell)).astype(dtype), rng.integers(0, 30, (23, per_cell), dtype=np.int32)
+    x_t = rng.standard_normal((30, images)).astype(dtype)
+    x_t[rng.random(x_t.shape) < 0.5] = -0.0  # of either sign, as scaled images may have them
+    x_t[rng.random(x_t.shape) < 0.3] = 0
+    monkeypatch.setattr("minicereb.calculus.projection.compiled", way)
+    found = project(weights, inputs, x_t, np.full((23, images), np.nan, dtype=dtype))
+    assert found.tobytes() == sparse_product(weights, inputs, x_t, np.empty_like(found)).tobytes()
+
+
+def test_what_is_small_strided_or_elsewhere_is_left_to_numpy(xp_device):
+    large = np.zeros(LEAST, dtype=np.float32)
+    assert compiled(by_numba, large[:-1]) is None
+    assert compiled(by_numba, large, large[::2]) is None
+    elsewhere = to_device(large)
+    assert isinstance(elsewhere, np.ndarray) or compiled(by_numba, elsewhere) is None
+
+
+@needs_numba
+def test_what_is_large_is_compiled_once():
+    def loop(array):
+        for i in range(len(array)):
+            array[i] += i
+
+    large = np.zeros(LEAST, dtype=np.float64)
+    compiled(loop, large, large[:3])(large)
+    assert np.array_equal(large, np.arange(LEAST))
+    assert compiled(loop, large) is compiled(loop, large)
+
+
+@needs_numba
+def test_a_training_can_change_over_to_numba_at_any_step(monkeypatch):
+    from minicereb.learning.plasticity import DeltaRule
+    from minicereb.models.cerebellum import initial_cerebellum
+    from minicereb.models.wiring import draw_wiring
+
+    rng = np.random.default_rng(0)
+    x, y = rng.random((12, 64), dtype=np.float32), rng.integers(0, 10, 12)
+    results = []
+    for with_numba in ((), (1, 3), (0, 1, 2, 3)):
+        cerebellum = initial_cerebellum(draw_wiring("random", 9_000, (8, 8), 4, seed=0), 10, seed=0)
+        rule = DeltaRule(cerebellum, RMSprop(1e-3), 3, 0.99)
+        for batch in range(4):
+            monkeypatch.setattr(module, "LEAST", LEAST if batch in with_numba else 1 << 40)
+            for _ in rule.learn(x[3 * batch : 3 * batch + 3], y[3 * batch : 3 * batch + 3]):
+                pass
+        results.append([array.tobytes() for array in rule.arrays().values()])
+    assert results[0] == results[1] == results[2]
+
+
+def test_why_numba_is_not_used_is_said(monkeypatch):
+    def asked():
+        numba_problem.cache_clear()
+        problem, version = numba_problem(), module.numba_version()
+        numba_problem.cache_clear()
+        return problem, version
+
+    with monkeypatch.context() as change:
+        change.setitem(__import__("sys").modules, "numba", None)
+        problem, version = asked()
+        assert "not installed" in problem
+        assert "minicereb[fast]" in problem
+        assert version is None
+    try:
+        installed = importlib.metadata.version("numba")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    monkeypatch.setattr("numba.config.DISABLE_JIT", 0)
+    assert asked() == (None, installed)
+    monkeypatch.setattr("numba.config.DISABLE_JIT", 1)
+    problem, version = asked()
+    assert "NUMBA_DISABLE_JIT" in problem
+    assert version is None
