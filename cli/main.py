@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import click
 
 from minicereb import __version__
-from minicereb.cli.attack import attack
-from minicereb.cli.bench import bench
-from minicereb.cli.data import data
-from minicereb.cli.demo import demo
-from minicereb.cli.doctor import doctor
-from minicereb.cli.evaluate import evaluate
-from minicereb.cli.exercise import exercise
-from minicereb.cli.explain import explain
-from minicereb.cli.export import export
-from minicereb.cli.gradcheck import gradcheck
-from minicereb.cli.models import models
-from minicereb.cli.report import report
-from minicereb.cli.show import show
-from minicereb.cli.study import study
-from minicereb.cli.task import task
-from minicereb.cli.train import train
 from minicereb.errors import MinicerebError
+
+# Each in a module of its name. Imported when it is asked for: what the other commands stand on would take a second.
+COMMANDS = ("demo", "train", "attack", "evaluate", "explain", "show", "report", "study", "task", "gradcheck", "exercise", "bench")
+COMMANDS += ("export", "models", "data", "doctor")
 
 
 class Failure(click.ClickException):
@@ -37,7 +26,15 @@ _HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 class Commands(click.Group):
-    """A group that tells every error a user can cause in one line."""
+    """The commands, and every error that a user can cause in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of this name; None if there is none."""
+        return getattr(importlib.import_module(f"minicereb.cli.{cmd_name}"), cmd_name) if cmd_name in COMMANDS else None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand; turn what the project raises into :class:`Failure`."""
@@ -64,24 +61,3 @@ class Commands(click.Group):
 @click.version_option(__version__, prog_name="minicereb")
 def main() -> None:
     """Biological learning and its adversarial robustness, from scratch."""
-
-
-for command in (
-    demo,
-    train,
-    attack,
-    evaluate,
-    explain,
-    show,
-    report,
-    study,
-    task,
-    gradcheck,
-    exercise,
-    bench,
-    export,
-    models,
-    data,
-    doctor,
-):
-    main.add_command(command)

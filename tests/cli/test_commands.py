@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
+from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from minicereb import datasets
-from minicereb.cli.main import main
+from minicereb import cli, datasets
+from minicereb.cli.main import COMMANDS, main
 
 TRAIN = ("train", "cerebellum", "--dataset", "strokes", "--cells", "300", "--epochs", "1")
 
@@ -175,9 +178,23 @@ def test_doctor_reports_versions_and_finishes_without_a_problem():
 
 
 def test_help_of_every_command_is_there():
-    for name, command in main.commands.items():
-        assert command.help, name
+    listed = succeed("--help").stdout
+    for name in COMMANDS:
+        assert main.get_command(None, name).help, name
+        assert f"  {name} " in listed
         assert "Usage" in succeed(name, "--help").stdout
+
+
+def test_the_modules_with_a_command_of_their_name_are_the_commands():
+    modules = {path.stem for path in Path(cli.__file__).parent.glob("*.py")} - {"main", "__init__"}
+    found = {name for name in modules if isinstance(getattr(import_module(f"minicereb.cli.{name}"), name, None), click.Command)}
+    assert found == set(COMMANDS)
+
+
+def test_a_command_that_needs_nothing_imports_nothing():
+    """Each process of a study begins like this, too."""
+    code = "import sys; from minicereb.cli.main import main; print(sorted({'numpy', 'matplotlib'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
 BAD = {
