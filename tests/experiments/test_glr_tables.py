@@ -85,7 +85,7 @@ def test_the_tables_say_what_the_records_say(done):
     out, steps = done
     assert steps[-1].done == steps[-1].total == 17 + 30  # trainings, experiments
     text, results = (out / "table.md").read_text(), results_in(out)
-    assert text.count("\n|---|") == 2
+    assert text.count("\n| --- |") == 2
     for number, hidden in enumerate(SUBSTITUTES):
         part = text.split("| network |")[number + 1]
         for config, record in results:

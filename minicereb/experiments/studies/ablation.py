@@ -11,7 +11,7 @@ from minicereb.experiments.architectures import CerebellumModel, ConvolutionalMo
 from minicereb.experiments.configs import Data, Experiment, Train, describe
 from minicereb.experiments.moved import MovedOutputs
 from minicereb.experiments.studies.comparisons import comparison_table
-from minicereb.experiments.studies.found import OVER_EPSILON, bracket_table, draw_over_epsilon, grouped, markdown, paper_table
+from minicereb.experiments.studies.found import OVER_EPSILON, bracket_table, draw_over_epsilon, grouped, paper_table
 from minicereb.experiments.studies.protocol import (
     EXPECTED,
     as_coded,
@@ -24,7 +24,7 @@ from minicereb.experiments.studies.protocol import (
 )
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.models.convolutional import vgg11
-from minicereb.report.words import strength
+from minicereb.report.words import markdown, strength
 from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
 
 # Per scale: cells in full and random wiring (as many synapses), ways of learning with their epochs.

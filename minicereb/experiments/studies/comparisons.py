@@ -9,9 +9,8 @@ from minicereb.experiments.configs import describe
 from minicereb.experiments.identity import differences
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.paired import PairedComparison
-from minicereb.experiments.studies.found import markdown
 from minicereb.experiments.studies.study import Results
-from minicereb.report.words import strength
+from minicereb.report.words import markdown, strength
 from minicereb.statistics import holm
 
 SIDES = ("attacked", "certified")

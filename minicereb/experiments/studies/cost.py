@@ -13,6 +13,7 @@ from minicereb.experiments.laboratory import Record
 from minicereb.experiments.reaching import FastestAgain, TimeToAccuracy, fastest
 from minicereb.experiments.studies.study import Results, Study, short
 from minicereb.report.figures import curves, save_figure
+from minicereb.report.words import markdown
 
 
 class Size(NamedTuple):
@@ -100,7 +101,7 @@ def table(results: Results) -> str:
         "test accuracy",
         "seconds / flip's",
     ]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    rows = []
     for way in ways:
         at_least = "" if way.reached else "> "
         seconds = [record["seconds"] for record in way.best]
@@ -115,14 +116,10 @@ def table(results: Results) -> str:
             f"{100 * way.mean('test_accuracy'):.1f}",
             f"{at_least}{short(way.mean('seconds') / ways[0].mean('seconds'))}" if ways[0].reached else "",
         ]
-        lines.append("| " + " | ".join(cells) + " |")
+        rows.append(cells)
     rates = list(ways[0].grid)
-    lines += [
-        "",
-        "| steps until then, by rate | " + " | ".join(f"{rate:g}" for rate in rates) + " |",
-        "|---|" + "---|" * len(rates),
-    ]
-    lines += ["| " + " | ".join([way.name, *(_outcome(way.grid[rate]) for rate in rates)]) + " |" for way in ways]
+    by_rate = [[way.name, *(_outcome(way.grid[rate]) for rate in rates)] for way in ways]
+    lines = [*markdown(head, rows), "", *markdown(["steps until then, by rate", *(f"{rate:g}" for rate in rates)], by_rate)]
     return "\n".join([*lines, "", caption(results)])
 
 

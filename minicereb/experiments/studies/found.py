@@ -14,7 +14,7 @@ from minicereb.experiments.published import Logged
 from minicereb.experiments.studies.protocol import TUNED_STEPS, logged_for, strengths, tuned_step
 from minicereb.experiments.studies.study import Results
 from minicereb.report.figures import Curves, curves, save_figure
-from minicereb.report.words import strength
+from minicereb.report.words import markdown, strength
 from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
 from minicereb.statistics import mean_interval, proportion_interval
 
@@ -96,11 +96,6 @@ def with_interval(shares: Sequence[float], images: int) -> str:
     else:
         low, high = (min(1.0, max(0.0, bound)) for bound in mean_interval(shares))
     return f"{100 * sum(shares) / len(shares):.1f} ({100 * low:.1f}-{100 * high:.1f})"
-
-
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a Markdown table."""
-    return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
 
 
 def paper_table(found: Sequence[Found]) -> list[str]:

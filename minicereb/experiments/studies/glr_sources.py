@@ -11,6 +11,7 @@ from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train
 from minicereb.experiments.gradient_sources import GradientSources
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.studies.study import Results, Study
+from minicereb.report.words import markdown
 
 EPSILON = 0.1
 SOURCES = (
@@ -51,7 +52,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
 def table(results: Results) -> str:
     """One row a network and source; means over seeds."""
     head = ["network", "gradient", "draws", "cosine", "signs", "ms an image", "OT", "LAP"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    rows = []
     networks = list(dict.fromkeys(describe(config.trainings[0]) for config, _ in results))
     compared = [(config, record) for config, record in results if isinstance(config, GradientSources)]
     sources = compared[0][0].sources
@@ -65,11 +66,12 @@ def table(results: Results) -> str:
             f"{1000 * _mean([record[key]['seconds'] / record['images'] for record in measured]):.3g}",
             *(_attacked(of_network, kind, name, draws) for kind in (AttackedModel, AttackedAverage)),
         ]
-        lines.append("| " + " | ".join([network, name, "-" if name == "exact" else str(draws), *cells]) + " |")
+        rows.append([network, name, "-" if name == "exact" else str(draws), *cells])
     config, record = next((c, r) for c, r in results if isinstance(c, AttackedModel))
     average = next(c for c, _ in results if isinstance(c, AttackedAverage))
     seeds = sorted({c.trainings[0].seed for c, _ in results})
-    lines += [
+    lines = [
+        *markdown(head, rows),
         "",
         "Cosine and share of right signs (in %): against the exact gradient of the mean margin, "
         f"{compared[0][1]['images']} images. OT and LAP: accuracy in % under PGD-{config.attack.steps} with step "

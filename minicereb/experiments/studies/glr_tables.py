@@ -15,6 +15,7 @@ from minicereb.experiments.published import GLR_TABLE_1, GLR_TABLE_2, Transferre
 from minicereb.experiments.studies.glr_figures import figures
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.experiments.transfer import TransferredAttack
+from minicereb.report.words import markdown
 
 HIDDEN, BATCH, VALIDATION = (20,), 25, 1 / 12
 ATTACK = Attack("fgsm", "cross-entropy", 0.1)  # the paper gives no ε; this one reproduces its Table 1 from the released weights
@@ -131,10 +132,7 @@ def _training(model: Model, data: Data, batch: int, epochs: int, learning: Learn
     return Train(model, data, batch, epochs, rate, optimizer, seed=seed, validation=VALIDATION, keep="last", schedule=schedule)
 
 
-HEAD = (
-    "| network | all: orig OT | adv OT | adv LAP | filtered: orig OT | adv OT | adv LAP | paper: orig | OT | LAP |\n"
-    "|---|---|---|---|---|---|---|---|---|---|"
-)
+HEAD = ["network", "all: orig OT", "adv OT", "adv LAP", "filtered: orig OT", "adv OT", "adv LAP", "paper: orig", "OT", "LAP"]
 COLUMNS = tuple(product(("all", "filtered"), ("original_ot", "adversarial_ot", "adversarial_lap")))
 
 
@@ -144,12 +142,12 @@ def table(results: Results) -> str:
     for number, (hidden, published) in enumerate(SUBSTITUTES.items(), 1):
         chosen = [(config, record) for config, record in results if config.substitute.model.hidden == hidden]
         networks = list(dict.fromkeys(name_of(config.target) for config, _ in chosen))
-        lines = [HEAD]
+        rows = []
         for name in networks:
             of_network = [(config, record) for config, record in chosen if name_of(config.target) == name]
             measured = [_mean([record[subset][column] for _, record in of_network]) for subset, column in COLUMNS]
-            lines.append("| " + " | ".join([name, *measured, *_published(of_network[0][0].target.model, published)]) + " |")
-        parts.append("\n".join([*lines, "", _caption(number, chosen)]))
+            rows.append([name, *measured, *_published(of_network[0][0].target.model, published)])
+        parts.append("\n".join([*markdown(HEAD, rows), "", _caption(number, chosen)]))
     return "\n\n".join([*parts, _notes(results)])
 
 

@@ -13,6 +13,7 @@ from minicereb.experiments.studies import glr_tables
 from minicereb.experiments.studies.glr_tables import name_of
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.experiments.transfer import TransferredAttack
+from minicereb.report.words import markdown
 
 OBJECTIVES = ("cross-entropy", "margin")
 # Of the tables' rows: both controls, and the threshold networks of both losses.
@@ -52,23 +53,22 @@ def gradient(train: Train) -> str:
 
 
 COLUMNS = [f"{what} {by}" for by in ("OT", "LAP") for what in ("clean", "transferred", *OBJECTIVES)]
-HEAD = f"| network | {' | '.join(COLUMNS)} |\n{'|---' * (1 + len(COLUMNS))}|"
 
 
 def table(results: Results) -> str:
     """Return one row a network, means over seeds in percent."""
     networks = list(dict.fromkeys(name_of(_trained(config)) for config, _ in results))
-    lines = [HEAD]
+    rows = []
     for name in networks:
         of_network = [(config, record) for config, record in results if name_of(_trained(config)) == name]
-        lines.append("| " + " | ".join([name, *(_mean(values) for values in _columns(of_network))]) + " |")
+        rows.append([name, *(_mean(values) for values in _columns(of_network))])
     attack = next(config.attack for config, _ in results if isinstance(config, AttackedModel))
     images = next(record["images"] for config, record in results if isinstance(config, AttackedModel))
     judge = next((c for c, _ in results if isinstance(c, AttackedAverage)), None)
     seeds = sorted({_trained(config).seed for config, _ in results})
     return "\n".join(
         [
-            *lines,
+            *markdown(["network", *COLUMNS], rows),
             "",
             f"Accuracy in %, ε = {attack.epsilon:g}, first {images:,} test images of {_trained(results[0][0]).data.name}, seed"
             f"{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; a 95% interval is at most ±{98 / sqrt(images):.1f} points. "

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from minicereb.experiments.conditioning import Conditioning
 from minicereb.experiments.configs import Data
-from minicereb.experiments.studies.found import markdown
 from minicereb.experiments.studies.sessions import ABOUT_SEEDS, CRITERION, SEEDS, SMALLEST, by, curve, over_seeds, reached
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.report.figures import curves, save_figure
+from minicereb.report.words import markdown
 from minicereb.tasks.circuit import LESIONS
 from minicereb.tasks.eyelid import Eyelid
 

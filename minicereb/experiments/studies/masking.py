@@ -14,10 +14,10 @@ from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train
 from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.gradient_sizes import GradientSizes
 from minicereb.experiments.laboratory import Record
-from minicereb.experiments.studies.found import markdown
 from minicereb.experiments.studies.protocol import as_coded, as_printed
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.report.figures import curves, save_figure
+from minicereb.report.words import markdown
 from minicereb.robustness.catalogue import ALL, PAPER_STEP, PAPER_STEPS, TUNED_STEPS
 from minicereb.robustness.masking import CHECKS, TOLERATED
 from minicereb.statistics import proportion_interval

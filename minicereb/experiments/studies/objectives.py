@@ -7,8 +7,9 @@ from itertools import product
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import AttackedModel, Data, Train
-from minicereb.experiments.studies.found import grouped, interval_words, markdown
+from minicereb.experiments.studies.found import grouped, interval_words
 from minicereb.experiments.studies.study import Results, Study
+from minicereb.report.words import markdown
 
 EPSILONS = (0.1, 0.3)
 OBJECTIVES = ("mse", "cross-entropy", "margin")

@@ -15,12 +15,13 @@ from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Data, Experiment, Train
 from minicereb.experiments.dimension import Dimension
 from minicereb.experiments.studies.comparisons import comparison_table, rows_of
-from minicereb.experiments.studies.found import Found, grouped, markdown, with_interval
+from minicereb.experiments.studies.found import Found, grouped, with_interval
 from minicereb.experiments.studies.protocol import EXPECTED, as_printed, compared, evaluated
 from minicereb.experiments.studies.sparsity import NATURAL, inputs_of, models
 from minicereb.experiments.studies.sparsity import SIZES as TRAININGS
 from minicereb.experiments.studies.study import Results, Study, short
 from minicereb.report.figures import curves, save_figure
+from minicereb.report.words import markdown
 from minicereb.statistics import holm, mean_interval, proportion_interval
 
 LEVEL = 0.1  # share of the inputs for which a threshold cell fires

@@ -10,9 +10,10 @@ from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train
 from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.published import Logged
-from minicereb.experiments.studies.found import Found, grouped, markdown, or_dash, with_interval
+from minicereb.experiments.studies.found import Found, grouped, or_dash, with_interval
 from minicereb.experiments.studies.protocol import EXPECTED, as_coded, as_printed, evaluated, published, strengths
 from minicereb.experiments.studies.study import Results, Study
+from minicereb.report.words import markdown
 from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
 
 EPSILON = 0.1

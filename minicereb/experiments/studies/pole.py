@@ -11,10 +11,10 @@ import numpy as np
 from minicereb.experiments.configs import Data
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.pole import PoleBalancing, paths_of
-from minicereb.experiments.studies.found import markdown
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.report.figures import save_figure
 from minicereb.report.pole import learning_curves, trajectories
+from minicereb.report.words import markdown
 from minicereb.tasks.balancing import ActorCritic, ErrorDriven
 from minicereb.tasks.pole import PoleTask
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from minicereb.experiments.conditioning import Conditioning
 from minicereb.experiments.configs import Data
-from minicereb.experiments.studies.found import markdown
 from minicereb.experiments.studies.sessions import (
     ABOUT_SEEDS,
     CRITERION,
@@ -21,6 +20,7 @@ from minicereb.experiments.studies.sessions import (
 )
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.report.figures import curves, save_figure
+from minicereb.report.words import markdown
 from minicereb.tasks.eyelid import Eyelid
 
 FORGETTING = (0.0, 0.01, 0.02)

@@ -16,10 +16,10 @@ from minicereb.experiments.configs import Data, Experiment, Train
 from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.paired import PairedComparison
-from minicereb.experiments.studies.found import markdown
 from minicereb.experiments.studies.protocol import as_printed, evaluated
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.report.figures import curves, save_figure
+from minicereb.report.words import markdown
 from minicereb.statistics import detectable_difference, holm, mean_interval, standard_deviation
 
 PAPERS = (0, 123)  # the paper's seeds

@@ -7,8 +7,8 @@ from minicereb.experiments.architectures import CerebellumModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.matrix import TransferMatrix
-from minicereb.experiments.studies.found import markdown
 from minicereb.experiments.studies.study import Study
+from minicereb.report.words import markdown
 
 EPSILON = 0.1
 # Per scale: cells in full wiring, cells in random and local wiring, hidden units, epochs, steps, images attacked.

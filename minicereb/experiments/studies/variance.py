@@ -15,6 +15,7 @@ from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.estimation import EstimatorVariance
 from minicereb.experiments.studies.study import Results, Study, short
 from minicereb.report.figures import points, save_figure
+from minicereb.report.words import markdown
 
 LOSSES = ("cross-entropy", "zero-one")
 STATES = ("untrained", "half trained", "trained")  # half: by the paper's own step, gradient descent at a rate of 0.1
@@ -139,8 +140,9 @@ def table(results: Results) -> str:
     plain, others = found["plain"], [name for name in ESTIMATORS if name != "plain"]
     at_k = max(config.replications for config, _ in results)
 
-    def rows(names: list[str], cell: Callable[[str, int], str]) -> list[str]:
-        return ["| " + " | ".join([name, *(cell(name, number) for number in range(len(CONDITIONS)))]) + " |" for name in names]
+    def part(corner: str, names: list[str], cell: Callable[[str, int], str]) -> list[str]:
+        head = [corner, *(f"{state}, {loss}" for loss, state in CONDITIONS)]
+        return [*markdown(head, [[name, *(cell(name, number) for number in range(len(CONDITIONS)))] for name in names]), ""]
 
     def first(name: str, number: int) -> str:
         ratio = reduction(plain[number], found[name][number], 0)
@@ -158,17 +160,11 @@ def table(results: Results) -> str:
         return f"{short(seconds)} s; {short(gain(plain[number], found[name][number]))}"
 
     lines = [
-        *(head("first layer: variance of plain / of this, at equal K"), *rows(others, first), ""),
-        *(head("second layer: the same"), *rows(others, second), ""),
-        *(head(f"seconds at K = {at_k:,}; variance × seconds of plain / of this"), *rows(list(ESTIMATORS), worth), ""),
+        *part("first layer: variance of plain / of this, at equal K", others, first),
+        *part("second layer: the same", others, second),
+        *part(f"seconds at K = {at_k:,}; variance × seconds of plain / of this", list(ESTIMATORS), worth),
     ]
     return "\n".join(lines) + "\n" + caption(results)
-
-
-def head(corner: str) -> str:
-    """Return the two lines that begin a table with a column for each condition."""
-    names = (f"{state}, {loss}" for loss, state in CONDITIONS)
-    return "| " + " | ".join([corner, *names]) + " |\n|" + "---|" * (1 + len(CONDITIONS))
 
 
 def caption(results: Results) -> str:
