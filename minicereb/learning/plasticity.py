@@ -13,11 +13,12 @@ from minicereb.backend import Array, xp_of
 from minicereb.calculus.activations import relu
 from minicereb.calculus.losses import squared_error
 from minicereb.lanes import cell_blocks, run_lanes, scratch
-from minicereb.learning.optimizers import Optimizer
+from minicereb.learning.optimizers import Optimizer, forget_tiny
 from minicereb.models.cerebellum import Cerebellum
 
 # Granule cells do not learn: where J is a matrix, their response to the next few batches is one product of so many columns.
 COLUMNS_AHEAD = 128
+TINY_ACTIVITY = 1e-15  # of an LTD mean: its product with the error must have a square that is no subnormal number
 
 
 class Learned(NamedTuple):
@@ -143,6 +144,7 @@ class DeltaRule:
             if self.ltd_decay is not None:  # [C-LTD]; z uses the mean just updated
                 mean[part] *= self.ltd_decay
                 mean[part] += xp.dot(granule, batch_mean)
+                forget_tiny(mean[part], self.steps + 1, TINY_ACTIVITY)
             granule[:, images] = mean[part]
             return xp.dot(granule.T, readout[part])  # unlike @, dot lets other threads run also when its result is small
 

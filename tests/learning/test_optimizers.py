@@ -103,6 +103,26 @@ def test_without_a_gradient_nothing_moves(optimizer):
     assert np.array_equal(weights, before)
 
 
+@pytest.mark.parametrize("optimizer", [Momentum(0.1), RMSprop(0.1), Adam(0.1)], ids=repr)
+def test_what_no_longer_has_a_gradient_does_not_fall_into_subnormal_numbers(xp_device, monkeypatch, optimizer):
+    """Which a processor is slow with; the weights are those of averages that fall as far as they will."""
+
+    def learn(weights):
+        state, smallest = optimizer.state(weights), np.inf
+        for step in range(1, 8_001 if isinstance(optimizer, RMSprop) else 1_001):
+            gradient = np.full(weights.shape, 1e-4 if step == 1 else 0, dtype=weights.dtype)
+            optimizer.update(weights, to_device(gradient), state, step, to_device(gradient.copy()))
+            smallest = min([smallest, *(abs(value) for array in state.values() for value in to_numpy(array) if value)])
+        return smallest
+
+    weights = to_device(np.full(3, 0.7, dtype=np.float32))
+    assert learn(weights) > np.finfo(np.float32).tiny
+    monkeypatch.setattr("minicereb.learning.optimizers.forget_tiny", lambda *_: None)
+    exact = to_device(np.full(3, 0.7, dtype=np.float32))
+    assert learn(exact) < np.finfo(np.float32).tiny  # without it they do
+    assert np.array_equal(to_numpy(weights), to_numpy(exact))
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_adams_first_step_has_the_length_of_the_learning_rate_whatever_the_gradient(scale):
     weights = np.zeros(3)

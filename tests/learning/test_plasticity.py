@@ -255,3 +255,17 @@ def test_a_learner_on_the_device_takes_nothing_from_the_host(monkeypatch, build_
         with pytest.raises(TypeError):
             list(DeltaRule(wrong, SGD(0.1), 3, 0.9).learn(images, labels))
     assert len(list(DeltaRule(model, SGD(0.1), 3, 0.9).learn(to_device(to_numpy(x)), labels))) == 1
+
+
+def test_the_mean_of_cells_that_fell_silent_does_not_fall_into_subnormal_numbers(xp_device, build_cerebellum):
+    model = build_cerebellum(cells=50, dtype=np.float32, ltd=False)
+    rule = DeltaRule(model, RMSprop(1e-3), 2, 0.5)
+    seen, dark = to_device(np.ones((2, 30), dtype=np.float32)), to_device(np.zeros((2, 30), dtype=np.float32))
+    labels = to_device(np.array([0, 1]))
+    learn(rule, seen, labels)
+    assert to_numpy(model.ltd_mean).max() > 0.01
+    for _ in range(200):
+        learn(rule, dark, labels)
+        mean = to_numpy(model.ltd_mean)
+        assert not ((mean != 0) & (mean < np.finfo(np.float32).tiny)).any()
+    assert not mean.any()
