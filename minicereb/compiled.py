@@ -25,7 +25,7 @@ def numba_problem() -> str | None:
     try:
         from numba import config
     except Exception as error:  # one that does not go with this NumPy says so by errors of several kinds
-        return f"Numba is not installed or cannot be loaded ({str(error).splitlines()[0]}); pip install 'minicereb[fast]'"
+        return f"Numba is not installed or cannot be loaded ({str(error).partition(chr(10))[0]}); pip install 'minicereb[fast]'"
     return "Numba is switched off by NUMBA_DISABLE_JIT" if config.DISABLE_JIT else None
 
 
