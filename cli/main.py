@@ -11,8 +11,10 @@ from minicereb import __version__
 from minicereb.errors import MinicerebError
 
 # Each in a module of its name. Imported when it is asked for: what the other commands stand on would take a second.
-COMMANDS = ("demo", "train", "attack", "evaluate", "explain", "show", "report", "study", "task", "gradcheck", "exercise", "bench")
-COMMANDS += ("export", "models", "data", "doctor")
+COMMANDS = (
+    *("demo", "train", "attack", "evaluate", "explain", "show", "report", "study", "task"),
+    *("gradcheck", "exercise", "bench", "export", "models", "data", "doctor"),
+)
 
 
 class Failure(click.ClickException):
