@@ -1,6 +1,7 @@
 """Loops for Numba: bit for bit what NumPy computes, as Python runs them and as Numba compiles them."""
 
 import importlib.metadata
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ from minicereb.backend import sparse_product, to_device
 from minicereb.calculus.projection import project
 from minicereb.compiled import LEAST, compiled, numba_problem
 from minicereb.learning.optimizers import RMSprop
+from minicereb.learning.plasticity import DeltaRule
+from minicereb.models.cerebellum import initial_cerebellum
+from minicereb.models.wiring import draw_wiring
 
 
 def interpreted(loop, *arrays):
@@ -86,10 +90,6 @@ def test_what_is_large_is_compiled_once():
 
 @needs_numba
 def test_a_training_can_change_over_to_numba_at_any_step(monkeypatch):
-    from minicereb.learning.plasticity import DeltaRule
-    from minicereb.models.cerebellum import initial_cerebellum
-    from minicereb.models.wiring import draw_wiring
-
     rng = np.random.default_rng(0)
     x, y = rng.random((12, 64), dtype=np.float32), rng.integers(0, 10, 12)
     results = []
@@ -112,7 +112,7 @@ def test_why_numba_is_not_used_is_said(monkeypatch):
         return problem, version
 
     with monkeypatch.context() as change:
-        change.setitem(__import__("sys").modules, "numba", None)
+        change.setitem(sys.modules, "numba", None)
         problem, version = asked()
         assert "not installed" in problem
         assert "minicereb[fast]" in problem

@@ -47,7 +47,7 @@ def forget_tiny(average: Array, step: int, below: float = 1e-30) -> None:
 
     An average of what has become zero, such as the activity of a cell whose pixels are dark in almost every image, falls by a
     factor a step into the numbers below 1e-38 that a processor computes with a hundred times slower than with others: learning
-    MNIST then takes twice as long. Weights do not change by it: they are larger by more digits than they have.
+    MNIST then takes twice as long. What a weight changes by it lies below its last digit.
 
     Parameters
     ----------
