@@ -154,9 +154,27 @@ def _check_archive(file: IO[bytes]) -> None:
             raise zipfile.BadZipFile("entries are missing")
 
 
-def folder_lock(folder: str | os.PathLike) -> contextlib.AbstractContextManager[None]:
-    """Hold a folder for one process, as :func:`file_lock` does, by the file ``.lock`` in it."""
-    return file_lock(Path(folder) / ".lock", str(folder))
+@contextlib.contextmanager
+def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
+    """Hold a folder for one process, as :func:`file_lock` does, by the file ``.lock`` in it.
+
+    What processes that were killed left half-written in it is removed.
+    """
+    with file_lock(Path(folder) / ".lock", str(folder)):
+        for path in Path(folder).iterdir():
+            if _is_half_written(path):
+                path.unlink(missing_ok=True)
+        yield
+
+
+def contents(folder: Path) -> list[Path]:
+    """Return what is in a folder, but for its lock and what processes that were killed left half-written in it."""
+    return [path for path in folder.iterdir() if path.name != ".lock" and not _is_half_written(path)] if folder.exists() else []
+
+
+def _is_half_written(path: Path) -> bool:
+    """Whether a file bears a name that only :func:`atomic_write` gives."""
+    return path.name.startswith(".") and path.name.endswith(".part") and path.is_file()
 
 
 @contextlib.contextmanager

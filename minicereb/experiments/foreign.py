@@ -18,6 +18,7 @@ from minicereb.errors import InputError, MinicerebError, require
 from minicereb.experiments.evaluated import check_epsilons
 from minicereb.experiments.evaluation import CHECKLIST, FIGURES, RECORD, block_paths, evaluate_into
 from minicereb.experiments.laboratory import Record
+from minicereb.files import contents
 from minicereb.report.page import REPORT, REPORT_TEXT
 from minicereb.robustness.catalogue import STANDARD, attacks_named
 from minicereb.robustness.certify import certify
@@ -156,8 +157,5 @@ def _files(out: Path) -> list[Path]:
 
 def _check_folder(out: Path) -> None:
     """Raise unless an evaluation may be written into `out`."""
-    if not out.exists():
-        return
-    others = [path.name for path in out.iterdir() if path not in _files(out) and path.name != ".lock"] if out.is_dir() else ["."]
-    if others:
+    if out.is_file() or (out.is_dir() and set(contents(out)) - set(_files(out))):
         raise InputError("out", str(out), "a new or empty folder, or one that holds nothing but an evaluation")

@@ -14,7 +14,7 @@ from minicereb.errors import DataError, RunError, require
 from minicereb.experiments.configs import Train
 from minicereb.experiments.identity import config_hash, config_kind, differences, from_json, to_json
 from minicereb.experiments.laboratory import Laboratory, Record, write_record
-from minicereb.files import folder_lock, read_json, read_npz, write_json, write_npz
+from minicereb.files import contents, folder_lock, read_json, read_npz, write_json, write_npz
 from minicereb.report.figures import save_figure
 from minicereb.report.pole import learning_curves, trajectories
 from minicereb.tasks.balancing import METHODS, ActorCritic, ErrorDriven
@@ -130,7 +130,7 @@ def _begun(config: PoleBalancing, folder: Path) -> None:
         what = "; ".join(differences(config, other))
         if what or stored.get("hash") != config_hash(config):
             raise RunError(f"{folder} holds other settings ({what or 'another revision of the program'}); choose another --out")
-    elif folder.exists() and any(path.name != ".lock" for path in folder.iterdir()):
+    elif contents(folder):
         raise RunError(f"{folder} is not empty and holds no pole that is balanced; choose another --out")
 
 

@@ -28,7 +28,7 @@ from minicereb.experiments.configs import Train
 from minicereb.experiments.features import features_of
 from minicereb.experiments.identity import config_hash, differences, from_json, to_json
 from minicereb.experiments.models import build_learner, build_model, model_arrays, solve
-from minicereb.files import atomic_write, folder_lock, read_json, read_npz, sha256_file, write_json, write_npz
+from minicereb.files import atomic_write, contents, folder_lock, read_json, read_npz, sha256_file, write_json, write_npz
 from minicereb.learning.training import EpochDone, Learner, Position, Split, accuracy, restore, train
 from minicereb.models.sequential import Sequential
 from minicereb.models.visual import behind, encoder_of
@@ -209,7 +209,7 @@ def belongs(config: Train, folder: Path) -> bool:
             what = "; ".join(differences(config, other.config)) or "another revision of the program"
             raise RunError(f"{folder} holds a run with other settings ({what}); choose another --out")
         return True
-    if folder.exists() and any(path.name != ".lock" for path in folder.iterdir()):
+    if contents(folder):
         raise RunError(f"{folder} is not empty and not a run; choose another --out")
     return False
 

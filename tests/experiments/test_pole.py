@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from killed import killed_at_each_write
 
 from minicereb.errors import DataError, InputError, RunError
 from minicereb.experiments.configs import Data
@@ -60,6 +61,15 @@ def test_what_was_stopped_goes_on_in_its_folder_and_ends_with_the_same_bits(tmp_
     assert set(one.files) == {"readout", "ltd_mean", "seconds", "errors"}
     assert all(np.array_equal(one[name], other[name]) for name in one.files)
     assert json.loads((tmp_path / "whole" / "result.json").read_text())["record"]["tests"] == whole["tests"]
+
+
+def test_killed_before_any_of_its_files_has_its_name_it_goes_on(tmp_path):
+    whole = finish(pole_in_folder(CONFIG, tmp_path / "whole"))
+    for number in killed_at_each_write(lambda number: finish(pole_in_folder(CONFIG, tmp_path / str(number)))):
+        assert finish(pole_in_folder(CONFIG, tmp_path / str(number))) == whole
+        names = {path.name for path in (tmp_path / str(number)).iterdir()}
+        assert names == {".lock", "config.json", "circuit.npz", "result.json"}
+    assert number == 3
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):

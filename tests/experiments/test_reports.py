@@ -172,6 +172,7 @@ def test_a_report_does_not_keep_an_own_classifier_from_being_evaluated_again(eva
     folder = tmp_path / "own"
     shutil.copytree(evaluation, folder)
     write(report_on(folder), folder / "report.html")
+    (folder / ".evaluation.json.x1y2.part").touch()  # of a process that was killed
     _check_folder(folder)
     (folder / "mine.txt").touch()
     with pytest.raises(InputError, match="nothing but an evaluation"):

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from killed import killed_at_each_write
 
 from minicereb.attacks.adversarial_training import Adversary
 from minicereb.errors import DataError, MinicerebError, RunError
@@ -113,6 +114,20 @@ def test_impossible_settings_leave_no_folder_behind(cerebellum, strokes, tmp_pat
     with pytest.raises(MinicerebError, match="inputs-per-cell: 785"):
         list(run_training(config, strokes, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["cerebellum", "perceptron"])
+def test_killed_before_any_of_its_files_has_its_name_a_run_ends_with_the_same_bytes(kind, strokes, tmp_path, request):
+    config = dataclasses.replace(request.getfixturevalue(kind), epochs=2)
+    whole = complete(config, strokes, tmp_path / "whole")
+    expected = sorted(path.name for path in whole.folder.iterdir())
+    for number in killed_at_each_write(lambda number: complete(config, strokes, tmp_path / str(number))):
+        folder = tmp_path / str(number)
+        assert len(list(folder.glob(".*.part"))) == 1
+        assert complete(config, strokes, folder).metrics() == whole.metrics()
+        assert (folder / "model.npz").read_bytes() == (whole.folder / "model.npz").read_bytes()
+        assert sorted(path.name for path in folder.iterdir()) == expected
+    assert number == 8  # settings and manifest, two files an epoch, model and manifest
 
 
 def test_a_folder_that_is_no_run_is_refused_and_left_alone(cerebellum, strokes, tmp_path):
