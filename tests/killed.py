@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,27 +17,32 @@ def killed_at_each_write(work):
 
     Yields n after each that was killed; ends with the first that was through before.
     """
-    replace, unlink = os.replace, Path.unlink
     for number in itertools.count(1):
-        left = number
-
-        def replacing(*paths):
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise Killed
-            replace(*paths)
-
-        def unlinking(path, missing_ok=False):
-            if left > 0:
-                unlink(path, missing_ok)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(os, "replace", replacing)
-            patch.setattr(Path, "unlink", unlinking)
+        with killed_at(number):
             try:
                 work(number)
                 return
             except Killed:
                 pass
         yield number
+
+
+@contextmanager
+def killed_at(left):
+    replace, unlink = os.replace, Path.unlink
+
+    def replacing(*paths):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise Killed
+        replace(*paths)
+
+    def unlinking(path, missing_ok=False):
+        if left > 0:
+            unlink(path, missing_ok)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", replacing)
+        patch.setattr(Path, "unlink", unlinking)
+        yield
