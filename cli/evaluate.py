@@ -14,9 +14,9 @@ from minicereb.attacks.settings import GRADIENTS
 from minicereb.cli.options import Number, as_json, execution_options
 from minicereb.cli.output import StatusLine, interruption, print_json, print_table, stop_interrupted
 from minicereb.errors import InputError, require
-from minicereb.experiments.evaluated import EvaluatedModel, evaluate_run, evaluation_folder
 from minicereb.experiments.evaluation_figures import draw_evaluation
 from minicereb.experiments.foreign import ForeignModel, evaluate_foreign
+from minicereb.experiments.kinds.evaluated import EvaluatedModel, evaluate_run, evaluation_folder
 from minicereb.experiments.runs import load_model, read_run
 from minicereb.report.words import strength
 from minicereb.robustness.catalogue import ATTACKS, SETS, attacks_named

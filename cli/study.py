@@ -13,7 +13,7 @@ from minicereb.cli.options import as_json, execution_options
 from minicereb.cli.output import StatusLines, clock, interruption, print_json, print_table, stop_interrupted
 from minicereb.errors import InputError, require
 from minicereb.experiments.configs import Data
-from minicereb.experiments.estimate import Estimate, estimates
+from minicereb.experiments.forecast import Estimate, estimates
 from minicereb.experiments.jobs import jobs_of, name_of
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.scaling import dask, processes

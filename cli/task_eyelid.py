@@ -12,8 +12,8 @@ from minicereb.backend import to_numpy
 from minicereb.cli.options import as_json, execution_options
 from minicereb.cli.output import StatusLine, interruption, print_json, print_table
 from minicereb.errors import require
-from minicereb.experiments.conditioning import Conditioning, summary
 from minicereb.experiments.identity import to_json
+from minicereb.experiments.kinds.conditioning import Conditioning, summary
 from minicereb.files import write_json
 from minicereb.report.animation import check_animation, save_animation
 from minicereb.report.conditioning import Film, lids, raster, synapses

@@ -13,7 +13,7 @@ import click
 from minicereb.cli.options import as_json
 from minicereb.cli.output import StatusLine, interruption, print_json, print_table, stop_interrupted
 from minicereb.errors import require
-from minicereb.experiments.pole import PoleBalancing, draw_pole, paths_of, pole_balancing, pole_in_folder
+from minicereb.experiments.kinds.pole import PoleBalancing, draw_pole, paths_of, pole_balancing, pole_in_folder
 from minicereb.report.pole import animate
 from minicereb.tasks.balancing import METHODS
 from minicereb.tasks.cartpole import STABLE, CartPole

@@ -6,8 +6,9 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-from minicereb.experiments import (
-    attacks,
+from minicereb.experiments import attacks
+from minicereb.experiments.configs import AttackedModel, Experiment
+from minicereb.experiments.kinds import (
     averaged,
     conditioning,
     dimension,
@@ -22,7 +23,6 @@ from minicereb.experiments import (
     reaching,
     transfer,
 )
-from minicereb.experiments.configs import AttackedModel, Experiment
 from minicereb.experiments.laboratory import Laboratory, Record, read_record, write_record
 
 # For each kind of experiment the generator that does it, when what it stands on is complete: it yields progress in words and

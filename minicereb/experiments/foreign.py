@@ -15,8 +15,8 @@ from minicereb.backend import to_device
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, MinicerebError, require
-from minicereb.experiments.evaluated import check_epsilons
 from minicereb.experiments.evaluation import CHECKLIST, FIGURES, RECORD, block_paths, evaluate_into
+from minicereb.experiments.kinds.evaluated import check_epsilons
 from minicereb.experiments.laboratory import Record
 from minicereb.files import contents
 from minicereb.report.page import REPORT, REPORT_TEXT
@@ -103,7 +103,7 @@ def _require_finite(values: Any, what: str) -> None:
 
 @dataclass(frozen=True)
 class ForeignModel:
-    """A user's classifier to be evaluated; settings as those of :class:`minicereb.experiments.evaluated.EvaluatedModel`."""
+    """A user's classifier to be evaluated; settings as those of :class:`minicereb.experiments.kinds.evaluated.EvaluatedModel`."""
 
     name: str
     epsilons: tuple[float, ...]

@@ -8,9 +8,9 @@ from minicereb.errors import InputError
 from minicereb.experiments.architectures import CerebellumModel, NoisyModel
 from minicereb.experiments.carrying_out import carry_out_experiment
 from minicereb.experiments.configs import Data, Train
+from minicereb.experiments.kinds.reaching import FastestAgain, TimeToAccuracy, evaluations_per_image, fastest
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.models import build_learner
-from minicereb.experiments.reaching import FastestAgain, TimeToAccuracy, evaluations_per_image, fastest
 from minicereb.experiments.studies.cost import figures, plan, table
 from minicereb.learning.training import Position, Split, train
 

@@ -12,12 +12,12 @@ from minicereb import datasets
 from minicereb.experiments.architectures import NoisyModel
 from minicereb.experiments.configs import Data
 from minicereb.experiments.identity import from_json
+from minicereb.experiments.kinds.transfer import pictures_path, record_of
 from minicereb.experiments.runs import read_run
 from minicereb.experiments.studies import glr_tables
 from minicereb.experiments.studies.glr_figures import figures
 from minicereb.experiments.studies.glr_tables import GLR_TABLES, ROWS, SUBSTITUTES, Learning, Size, name_of, plan, row_name, table
 from minicereb.experiments.studies.study import carry_out
-from minicereb.experiments.transfer import pictures_path, record_of
 from minicereb.files import read_json, read_npz
 
 DATA = Data("mnist14", "0" * 64)

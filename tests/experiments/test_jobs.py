@@ -14,7 +14,7 @@ from minicereb.errors import MinicerebError, RunError
 from minicereb.experiments import jobs, scaling
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import AttackedModel, Data
-from minicereb.experiments.estimate import estimates
+from minicereb.experiments.forecast import estimates
 from minicereb.experiments.jobs import NotDone, do_job, is_done, jobs_of
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.scaling import Crew, processes

@@ -3,7 +3,7 @@
 import pytest
 
 from minicereb.experiments.configs import AttackedModel, Data
-from minicereb.experiments.evaluated import EvaluatedModel
+from minicereb.experiments.kinds.evaluated import EvaluatedModel
 from minicereb.experiments.studies.masking import EVERYTHING, MASKING, PAPERS, models_of, papers_checks, table
 from minicereb.robustness.masking import CHECKS
 

@@ -11,16 +11,16 @@ from minicereb.attacks.settings import Attack
 from minicereb.errors import DataError
 from minicereb.experiments import neighbours, scaling
 from minicereb.experiments.configs import Data, Train
-from minicereb.experiments.estimate import estimates
+from minicereb.experiments.forecast import estimates
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.jobs import do_job, is_done, jobs_of
+from minicereb.experiments.kinds.transfer import TransferredAttack, pictures_path, read_pictures
 from minicereb.experiments.laboratory import Laboratory, run_named
 from minicereb.experiments.neighbours import Neighbours
 from minicereb.experiments.reports import report_on
 from minicereb.experiments.runs import read_run
 from minicereb.experiments.scaling import processes
 from minicereb.experiments.status import survey
-from minicereb.experiments.transfer import TransferredAttack, pictures_path, read_pictures
 from minicereb.files import read_json, write_json
 
 

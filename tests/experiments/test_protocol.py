@@ -6,7 +6,7 @@ import pytest
 
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import AttackedModel, Data
-from minicereb.experiments.evaluated import EvaluatedModel
+from minicereb.experiments.kinds.evaluated import EvaluatedModel
 from minicereb.experiments.published import CEREBELLUM
 from minicereb.experiments.studies import paper_versus_code, sparsity
 from minicereb.experiments.studies.found import bracket_table, grouped, over_epsilon, paper_table, with_interval

@@ -12,8 +12,8 @@ from minicereb.cli.main import main
 from minicereb.errors import DataError, InputError
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Data, Train
-from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.foreign import _check_folder
+from minicereb.experiments.kinds.evaluated import EvaluatedModel
 from minicereb.experiments.reports import report_on
 from minicereb.experiments.reports.parts import Checked, checklists
 from minicereb.experiments.reports.study import _named

@@ -7,8 +7,8 @@ from minicereb import datasets
 from minicereb.cli import study as command
 from minicereb.cli.main import main
 from minicereb.experiments.configs import Data
-from minicereb.experiments.estimate import Estimate
-from minicereb.experiments.evaluated import EvaluatedModel
+from minicereb.experiments.forecast import Estimate
+from minicereb.experiments.kinds.evaluated import EvaluatedModel
 from minicereb.experiments.studies.seeds import NAMES, PAIRS, SEEDS, Measure, by_seed, differences, name_of_model, table
 from minicereb.statistics import detectable_difference, mean_interval, standard_deviation
 

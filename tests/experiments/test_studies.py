@@ -11,7 +11,7 @@ from minicereb.datasets import cifar10
 from minicereb.errors import InputError
 from minicereb.experiments.carrying_out import EXPERIMENTS
 from minicereb.experiments.configs import AttackedModel, Data
-from minicereb.experiments.evaluated import EvaluatedModel
+from minicereb.experiments.kinds.evaluated import EvaluatedModel
 from minicereb.experiments.studies import SCALES, STUDIES, study_named
 from minicereb.experiments.studies.study import carry_out
 from minicereb.files import read_json

@@ -9,7 +9,7 @@ import pytest
 from minicereb.errors import InputError
 from minicereb.experiments.architectures import NoisyModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
-from minicereb.experiments.estimation import EstimatorVariance, batch, estimator_variance, summary
+from minicereb.experiments.kinds.estimation import EstimatorVariance, batch, estimator_variance, summary
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.studies.study import short
 from minicereb.experiments.studies.variance import CONDITIONS, ESTIMATORS, figures, plan, table

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 
 from minicereb import datasets
 from minicereb.errors import MinicerebError
-from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.evaluation import RECORD
 from minicereb.experiments.evaluation_figures import accuracy_figure, gradients_figure, nearest_figure
 from minicereb.experiments.identity import config_hash
+from minicereb.experiments.kinds.evaluated import EvaluatedModel
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.reports.parts import (
     NORMS,

@@ -9,7 +9,7 @@ from minicereb.attacks.settings import Attack
 from minicereb.datasets.registry import in_layout_of_cifar10
 from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel
 from minicereb.experiments.configs import Data, Experiment, Train, describe
-from minicereb.experiments.moved import MovedOutputs
+from minicereb.experiments.kinds.moved import MovedOutputs
 from minicereb.experiments.studies.comparisons import comparison_table
 from minicereb.experiments.studies.found import OVER_EPSILON, bracket_table, draw_over_epsilon, grouped, paper_table
 from minicereb.experiments.studies.protocol import (

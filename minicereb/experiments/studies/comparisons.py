@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from minicereb.experiments.configs import describe
 from minicereb.experiments.identity import differences
+from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.experiments.laboratory import Record
-from minicereb.experiments.paired import PairedComparison
 from minicereb.experiments.studies.study import Results
 from minicereb.report.words import markdown, strength
 from minicereb.statistics import holm
@@ -18,7 +18,7 @@ HEAD = ("what", "against", "seed", "ε", "of", "difference [95%]", "only the fir
 
 
 class Row(NamedTuple):
-    """One comparison at one ε, as a table has it: ``found`` is a record of :func:`minicereb.experiments.paired.compared`."""
+    """One comparison at one ε, as a table has it; ``found``: a record of :func:`minicereb.experiments.kinds.paired.compared`."""
 
     config: PairedComparison
     where: str

@@ -9,8 +9,8 @@ import numpy as np
 
 from minicereb.experiments.architectures import NoisyModel
 from minicereb.experiments.configs import Data, Train
+from minicereb.experiments.kinds.reaching import FastestAgain, TimeToAccuracy, fastest
 from minicereb.experiments.laboratory import Record
-from minicereb.experiments.reaching import FastestAgain, TimeToAccuracy, fastest
 from minicereb.experiments.studies.study import Results, Study, short
 from minicereb.report.figures import curves, save_figure
 from minicereb.report.words import markdown

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from minicereb.experiments.configs import AttackedModel, Train, describe
-from minicereb.experiments.evaluated import EvaluatedModel
+from minicereb.experiments.kinds.evaluated import EvaluatedModel
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.published import Logged
 from minicereb.experiments.studies.protocol import TUNED_STEPS, logged_for, strengths, tuned_step

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from minicereb.calculus.activations import ACTIVATIONS, Activation
+from minicereb.experiments.kinds.transfer import read_pictures
 from minicereb.experiments.laboratory import run_named
 from minicereb.experiments.runs import read_run
 from minicereb.experiments.studies.study import Results
-from minicereb.experiments.transfer import read_pictures
 from minicereb.report.figures import Curves, curves, image_rows, save_figure
 
 JUMPING = ("threshold", "arctan-inverse", "log-absolute", "log-absolute-minus")  # not to be drawn through v = 0

@@ -6,9 +6,9 @@ from itertools import product
 
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import NoisyModel
-from minicereb.experiments.averaged import AttackedAverage
 from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train, describe
-from minicereb.experiments.gradient_sources import GradientSources
+from minicereb.experiments.kinds.averaged import AttackedAverage
+from minicereb.experiments.kinds.gradient_sources import GradientSources
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.report.words import markdown

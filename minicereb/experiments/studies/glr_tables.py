@@ -10,11 +10,11 @@ from typing import NamedTuple
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import Model, NoisyModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
+from minicereb.experiments.kinds.transfer import TransferredAttack
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.published import GLR_TABLE_1, GLR_TABLE_2, Transferred
 from minicereb.experiments.studies.glr_figures import figures
 from minicereb.experiments.studies.study import Results, Study
-from minicereb.experiments.transfer import TransferredAttack
 from minicereb.report.words import markdown
 
 HIDDEN, BATCH, VALIDATION = (20,), 25, 1 / 12

@@ -7,12 +7,12 @@ from math import sqrt
 
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import NoisyModel
-from minicereb.experiments.averaged import AttackedAverage
 from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train
+from minicereb.experiments.kinds.averaged import AttackedAverage
+from minicereb.experiments.kinds.transfer import TransferredAttack
 from minicereb.experiments.studies import glr_tables
 from minicereb.experiments.studies.glr_tables import name_of
 from minicereb.experiments.studies.study import Results, Study
-from minicereb.experiments.transfer import TransferredAttack
 from minicereb.report.words import markdown
 
 OBJECTIVES = ("cross-entropy", "margin")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from minicereb.experiments.conditioning import Conditioning
 from minicereb.experiments.configs import Data
+from minicereb.experiments.kinds.conditioning import Conditioning
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.studies.sessions import ABOUT_SEEDS, CRITERION, SEEDS, SMALLEST, by, curve, over_seeds, reached
 from minicereb.experiments.studies.study import Results, Study

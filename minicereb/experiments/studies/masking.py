@@ -11,8 +11,8 @@ import numpy as np
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train, describe
-from minicereb.experiments.evaluated import EvaluatedModel
-from minicereb.experiments.gradient_sizes import GradientSizes
+from minicereb.experiments.kinds.evaluated import EvaluatedModel
+from minicereb.experiments.kinds.gradient_sizes import GradientSizes
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.studies.protocol import as_coded, as_printed
 from minicereb.experiments.studies.study import Results, Study

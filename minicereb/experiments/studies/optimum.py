@@ -13,7 +13,7 @@ import numpy as np
 from minicereb.calculus.dimension import threshold_dimension
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Data, Experiment, Train
-from minicereb.experiments.dimension import Dimension
+from minicereb.experiments.kinds.dimension import Dimension
 from minicereb.experiments.studies.comparisons import comparison_table, rows_of
 from minicereb.experiments.studies.found import Found, grouped, with_interval
 from minicereb.experiments.studies.protocol import EXPECTED, as_printed, compared, evaluated

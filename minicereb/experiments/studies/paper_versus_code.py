@@ -8,7 +8,7 @@ from dataclasses import replace
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train
-from minicereb.experiments.evaluated import EvaluatedModel
+from minicereb.experiments.kinds.evaluated import EvaluatedModel
 from minicereb.experiments.published import Logged
 from minicereb.experiments.studies.found import Found, grouped, or_dash, with_interval
 from minicereb.experiments.studies.protocol import EXPECTED, as_coded, as_printed, evaluated, published, strengths

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from minicereb.experiments.configs import Data
+from minicereb.experiments.kinds.pole import PoleBalancing, paths_of
 from minicereb.experiments.laboratory import Record
-from minicereb.experiments.pole import PoleBalancing, paths_of
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.report.figures import save_figure
 from minicereb.report.pole import learning_curves, trajectories

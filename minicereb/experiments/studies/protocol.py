@@ -12,8 +12,8 @@ from minicereb.attacks.settings import Attack
 from minicereb.datasets.registry import in_layout_of_cifar10
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train
-from minicereb.experiments.evaluated import EvaluatedModel
-from minicereb.experiments.paired import PairedComparison
+from minicereb.experiments.kinds.evaluated import EvaluatedModel
+from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.experiments.published import CEREBELLUM, Logged
 from minicereb.report.words import strength
 from minicereb.robustness.catalogue import ALL, PAPER_STEP, PAPER_STEPS

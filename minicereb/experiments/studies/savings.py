@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import product
 from pathlib import Path
 
-from minicereb.experiments.conditioning import Conditioning
 from minicereb.experiments.configs import Data
+from minicereb.experiments.kinds.conditioning import Conditioning
 from minicereb.experiments.studies.sessions import (
     ABOUT_SEEDS,
     CRITERION,

@@ -13,9 +13,9 @@ import numpy as np
 
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Data, Experiment, Train
-from minicereb.experiments.evaluated import EvaluatedModel
+from minicereb.experiments.kinds.evaluated import EvaluatedModel
+from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.experiments.laboratory import Record
-from minicereb.experiments.paired import PairedComparison
 from minicereb.experiments.studies.protocol import as_printed, evaluated
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.report.figures import curves, save_figure

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from minicereb.experiments.conditioning import Conditioning
+from minicereb.experiments.kinds.conditioning import Conditioning
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.studies.study import Results
 from minicereb.statistics import mean_interval

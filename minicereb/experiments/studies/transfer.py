@@ -5,8 +5,8 @@ from __future__ import annotations
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import CerebellumModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
+from minicereb.experiments.kinds.matrix import TransferMatrix
 from minicereb.experiments.laboratory import Record
-from minicereb.experiments.matrix import TransferMatrix
 from minicereb.experiments.studies.study import Study
 from minicereb.report.words import markdown
 

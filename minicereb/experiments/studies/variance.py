@@ -12,7 +12,7 @@ import numpy as np
 
 from minicereb.experiments.architectures import NoisyModel
 from minicereb.experiments.configs import Data, Train
-from minicereb.experiments.estimation import EstimatorVariance
+from minicereb.experiments.kinds.estimation import EstimatorVariance
 from minicereb.experiments.studies.study import Results, Study, short
 from minicereb.report.figures import points, save_figure
 from minicereb.report.words import markdown

@@ -10,7 +10,7 @@ from killed import killed_at_each_write
 from minicereb.errors import DataError, InputError, RunError
 from minicereb.experiments.configs import Data
 from minicereb.experiments.identity import config_hash, from_json, to_json
-from minicereb.experiments.pole import PoleBalancing, paths_of, pole_balancing, pole_in_folder
+from minicereb.experiments.kinds.pole import PoleBalancing, paths_of, pole_balancing, pole_in_folder
 from minicereb.experiments.studies.pole import CONDITIONS, figures, plan, table
 from minicereb.report.pole import animate
 from minicereb.tasks.balancing import ActorCritic

@@ -11,7 +11,7 @@ from minicereb.datasets.dataset import Dataset
 from minicereb.errors import InputError
 from minicereb.experiments.architectures import PerceptronModel
 from minicereb.experiments.configs import Data, Train
-from minicereb.experiments.gradient_sizes import EDGES, GradientSizes, gradient_sizes
+from minicereb.experiments.kinds.gradient_sizes import EDGES, GradientSizes, gradient_sizes
 from minicereb.models.layers import Dense
 from minicereb.models.sequential import Sequential
 

@@ -5,18 +5,18 @@ import dataclasses
 import pytest
 
 from minicereb.attacks.settings import Attack
-from minicereb.experiments import estimate, probes
+from minicereb.experiments import forecast, probes
 from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.conditioning import Conditioning
 from minicereb.experiments.configs import AttackedModel
-from minicereb.experiments.estimate import estimates
-from minicereb.experiments.evaluated import EvaluatedModel
-from minicereb.experiments.gradient_sources import GradientSources
+from minicereb.experiments.forecast import estimates
+from minicereb.experiments.kinds.conditioning import Conditioning
+from minicereb.experiments.kinds.evaluated import EvaluatedModel
+from minicereb.experiments.kinds.gradient_sources import GradientSources
+from minicereb.experiments.kinds.matrix import TransferMatrix
+from minicereb.experiments.kinds.moved import MovedOutputs
+from minicereb.experiments.kinds.paired import PairedComparison
+from minicereb.experiments.kinds.pole import PoleBalancing
 from minicereb.experiments.laboratory import Laboratory
-from minicereb.experiments.matrix import TransferMatrix
-from minicereb.experiments.moved import MovedOutputs
-from minicereb.experiments.paired import PairedComparison
-from minicereb.experiments.pole import PoleBalancing
 from minicereb.robustness.catalogue import ALL, STANDARD
 from minicereb.tasks.balancing import ErrorDriven
 from minicereb.tasks.eyelid import Eyelid
@@ -28,9 +28,9 @@ PGD = Attack("pgd", "margin", 0.1)
 @pytest.fixture
 def steady(monkeypatch):
     """Probes as if a step took a second and all else nothing, so that what is counted can be seen."""
-    monkeypatch.setattr(estimate.Probes, "attack", lambda self, train, attack: (0.0, 1.0))
-    monkeypatch.setattr(estimate.Probes, "answer", lambda self, train: 0.25)
-    monkeypatch.setattr(estimate.Probes, "evaluation", lambda self, config: ("analytic", 0.5))
+    monkeypatch.setattr(forecast.Probes, "attack", lambda self, train, attack: (0.0, 1.0))
+    monkeypatch.setattr(forecast.Probes, "answer", lambda self, train: 0.25)
+    monkeypatch.setattr(forecast.Probes, "evaluation", lambda self, config: ("analytic", 0.5))
 
 
 @pytest.fixture

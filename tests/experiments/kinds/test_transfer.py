@@ -11,10 +11,10 @@ from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.noise import law_named
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import InputError, MinicerebError
-from minicereb.experiments import transfer
 from minicereb.experiments.architectures import NoisyModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
-from minicereb.experiments.transfer import TransferredAttack, pictures_path, transferred_attack
+from minicereb.experiments.kinds import transfer
+from minicereb.experiments.kinds.transfer import TransferredAttack, pictures_path, transferred_attack
 from minicereb.files import canonical_json, read_npz
 from minicereb.models.layers import Dense
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork

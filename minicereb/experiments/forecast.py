@@ -8,15 +8,15 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from minicereb.attacks.settings import Attack
-from minicereb.experiments.conditioning import Conditioning
 from minicereb.experiments.configs import AttackedModel, Train
-from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.jobs import Job, is_done
+from minicereb.experiments.kinds.conditioning import Conditioning
+from minicereb.experiments.kinds.evaluated import EvaluatedModel
+from minicereb.experiments.kinds.matrix import TransferMatrix
+from minicereb.experiments.kinds.moved import MovedOutputs
+from minicereb.experiments.kinds.paired import PairedComparison
+from minicereb.experiments.kinds.pole import PoleBalancing
 from minicereb.experiments.laboratory import Laboratory
-from minicereb.experiments.matrix import TransferMatrix
-from minicereb.experiments.moved import MovedOutputs
-from minicereb.experiments.paired import PairedComparison
-from minicereb.experiments.pole import PoleBalancing
 from minicereb.experiments.probes import Probes
 from minicereb.robustness.catalogue import ATTACKS, BY_STRENGTH
 from minicereb.robustness.masking import RANDOM_POINTS, SQUARE_QUERIES

@@ -9,9 +9,9 @@ import numpy as np
 
 from minicereb.errors import DataError, InputError, require
 from minicereb.experiments.configs import Train
-from minicereb.experiments.evaluated import EvaluatedModel, kept_evaluation
 from minicereb.experiments.evaluation import block_paths, read_evaluation, read_outcomes
 from minicereb.experiments.identity import config_kind
+from minicereb.experiments.kinds.evaluated import EvaluatedModel, kept_evaluation
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.statistics import mcnemar_test, paired_difference_interval
 

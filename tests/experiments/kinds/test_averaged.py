@@ -5,14 +5,14 @@ import pytest
 from minicereb import datasets
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import NoisyModel
-from minicereb.experiments.averaged import AttackedAverage
 from minicereb.experiments.carrying_out import carry_out_experiment
 from minicereb.experiments.configs import AttackedModel, Data, Train
 from minicereb.experiments.identity import from_json, to_json
+from minicereb.experiments.kinds.averaged import AttackedAverage
+from minicereb.experiments.kinds.transfer import TransferredAttack
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.studies import study_named
 from minicereb.experiments.studies.glr_tables import name_of
-from minicereb.experiments.transfer import TransferredAttack
 
 
 @pytest.fixture(scope="module")

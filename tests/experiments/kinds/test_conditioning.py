@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from minicereb.experiments.conditioning import Conditioning, summary
 from minicereb.experiments.configs import Data
 from minicereb.experiments.identity import from_json, to_json
+from minicereb.experiments.kinds.conditioning import Conditioning, summary
 from minicereb.experiments.studies import isi, lesions, savings
 from minicereb.experiments.studies.sessions import curve, over_seeds, reached
 from minicereb.tasks.circuit import LESIONS

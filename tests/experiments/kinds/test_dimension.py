@@ -10,13 +10,13 @@ from minicereb.calculus.dimension import threshold_dimension
 from minicereb.errors import InputError
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Data, Train
-from minicereb.experiments.dimension import Dimension, dimension
-from minicereb.experiments.evaluated import EvaluatedModel
 from minicereb.experiments.identity import from_json, to_json
 from minicereb.experiments.jobs import name_of
+from minicereb.experiments.kinds.dimension import Dimension, dimension
+from minicereb.experiments.kinds.evaluated import EvaluatedModel
+from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.models import build_model
-from minicereb.experiments.paired import PairedComparison
 from minicereb.experiments.studies import sparsity
 from minicereb.experiments.studies.optimum import MEASURES, dimensions, figures, plan, table
 from minicereb.models.dimension import granule_gram
@@ -55,7 +55,9 @@ def test_every_device_measures_the_same(xp_device, config, strokes, tmp_path, in
 
 def test_the_wiring_is_that_of_a_model_trained_with_the_seed(config, strokes, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("minicereb.experiments.dimension.granule_gram", lambda w, *rest: seen.append(w) or granule_gram(w, *rest))
+    monkeypatch.setattr(
+        "minicereb.experiments.kinds.dimension.granule_gram", lambda w, *rest: seen.append(w) or granule_gram(w, *rest)
+    )
     measure(dataclasses.replace(config, seed=3), strokes, tmp_path)
     train = Train(config.model, config.data, 10, 1, 0.1, seed=3)
     assert seen[0].sha256() == build_model(train, strokes).wiring.sha256()
@@ -70,7 +72,9 @@ def test_on_normal_inputs_threshold_cells_of_equal_weights_have_the_dimension_of
 
 def test_pixels_apart_are_pixels_of_the_images_in_their_places(config, strokes, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("minicereb.experiments.dimension.granule_gram", lambda w, x, t: seen.append(x) or granule_gram(w, x, t))
+    monkeypatch.setattr(
+        "minicereb.experiments.kinds.dimension.granule_gram", lambda w, x, t: seen.append(x) or granule_gram(w, x, t)
+    )
     images, apart = (measure(dataclasses.replace(config, inputs=kind), strokes, tmp_path) for kind in ("images", "pixels"))
     rows = strokes.x_test.astype(np.float32) * np.float32(1 / 255)
     assert len({row.tobytes() for row in seen[0]} & {row.tobytes() for row in rows}) == 80
