@@ -1,4 +1,4 @@
-"""Time several ways of doing the same work, in turn, in one process: only ratios taken so mean anything."""
+"""Time ways of doing the same work, two at a time and in turn, in one process: only ratios taken so mean anything."""
 
 from __future__ import annotations
 
@@ -71,14 +71,24 @@ class Row:
 
 
 def time_contest(contest: Contest) -> Iterator[Row]:
-    """Run everything in a contest in turn and yield a row for each peer (one row without peers).
+    """Yield a row for each peer, timed in turn with ours and the floor (one row without peers).
 
-    A first, uncounted turn warms everything up. On a GPU each call is waited for.
+    One peer after the other, in their order: what the C library learns from one about keeping freed memory, by which large
+    temporaries become twice as fast, does not help those before it. A first, uncounted turn warms everything up. On a GPU each
+    call is waited for.
     """
-    everything = {"ours": contest.ours, "floor": contest.floor, **contest.peers}
-    times: dict[str, list[float]] = {name: [] for name in everything}
+    peak = contest.peak or (lambda name: None)
+    own_peak = peak(None)
+    for peer, work in contest.peers.items() or [(None, None)]:
+        ours, floor, *theirs = _medians([contest.ours, contest.floor, *([work] if work else [])], contest)
+        measured = (peer, *theirs, own_peak, peak(peer)) if peer else (None, None, own_peak, None)
+        yield Row(contest.name, ours, floor, contest.floor_name, *measured)
+
+
+def _medians(everything: list[Callable[[], object]], contest: Contest) -> list[float]:
+    times: list[list[float]] = [[] for _ in everything]
     for turn in range(contest.turns + 1):
-        for name, work in everything.items():
+        for work, taken in zip(everything, times, strict=True):
             work()  # the caches and threads of whoever came before are not ours to pay for
             wait_for_device()
             began = time.perf_counter()
@@ -86,13 +96,8 @@ def time_contest(contest: Contest) -> Iterator[Row]:
                 work()
             wait_for_device()
             if turn:
-                times[name].append((time.perf_counter() - began) / contest.repeats)
-    median = {name: statistics.median(values) for name, values in times.items()}
-    peak = contest.peak or (lambda name: None)
-    own_peak = peak(None)
-    for peer in contest.peers or [None]:
-        measured = (peer, median[peer], own_peak, peak(peer)) if peer else (None, None, own_peak, None)
-        yield Row(contest.name, median["ours"], median["floor"], contest.floor_name, *measured)
+                taken.append((time.perf_counter() - began) / contest.repeats)
+    return [statistics.median(taken) for taken in times]
 
 
 PARTS = ("cerebellum", "attacks", "glr", "convolutional", "eyelid", "pole")
