@@ -69,7 +69,7 @@ def test_killed_before_any_of_its_files_has_its_name_it_goes_on(tmp_path):
         assert finish(pole_in_folder(CONFIG, tmp_path / str(number))) == whole
         names = {path.name for path in (tmp_path / str(number)).iterdir()}
         assert names == {".lock", "config.json", "circuit.npz", "result.json"}
-    assert number == 3
+    assert number >= 3
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
