@@ -157,5 +157,5 @@ def _files(out: Path) -> list[Path]:
 
 def _check_folder(out: Path) -> None:
     """Raise unless an evaluation may be written into `out`."""
-    if out.is_file() or (out.is_dir() and set(contents(out)) - set(_files(out))):
+    if out.exists() and (not out.is_dir() or set(contents(out)) - set(_files(out))):
         raise InputError("out", str(out), "a new or empty folder, or one that holds nothing but an evaluation")
