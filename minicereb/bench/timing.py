@@ -79,10 +79,12 @@ def time_contest(contest: Contest) -> Iterator[Row]:
     """
     peak = contest.peak or (lambda name: None)
     own_peak = peak(None)
-    for peer, work in contest.peers.items() or [(None, None)]:
-        ours, floor, *theirs = _medians([contest.ours, contest.floor, *([work] if work else [])], contest)
-        measured = (peer, *theirs, own_peak, peak(peer)) if peer else (None, None, own_peak, None)
-        yield Row(contest.name, ours, floor, contest.floor_name, *measured)
+    if not contest.peers:
+        ours, floor = _medians([contest.ours, contest.floor], contest)
+        yield Row(contest.name, ours, floor, contest.floor_name, peak=own_peak)
+    for peer, work in contest.peers.items():
+        ours, floor, theirs = _medians([contest.ours, contest.floor, work], contest)
+        yield Row(contest.name, ours, floor, contest.floor_name, peer, theirs, own_peak, peak(peer))
 
 
 def _medians(everything: list[Callable[[], object]], contest: Contest) -> list[float]:
