@@ -12,7 +12,7 @@ from minicereb import datasets
 from minicereb.attacks.ball import NORMS
 from minicereb.attacks.objectives import OBJECTIVES
 from minicereb.attacks.settings import GRADIENTS, METHODS, USUAL_STEPS, Attack
-from minicereb.cli.options import Number, as_json, execution_options
+from minicereb.cli.options import NewFile, Number, as_json, execution_options
 from minicereb.cli.output import Pace, StatusLine, note, print_json
 from minicereb.datasets import Dataset
 from minicereb.errors import require
@@ -63,7 +63,7 @@ from minicereb.experiments.runs import Run, load_model, read_run
 @click.option("--draws", type=int, default=32, show_default=True, help="Of the noise, for such an estimate.")
 @click.option("--images", type=int, help="Attack the first N test images.  [default: all]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random starts, and of noise.")
-@click.option("--save", type=click.Path(path_type=Path), help="Write the attacked images to this npz file.")
+@click.option("--save", type=NewFile(), help="Write the attacked images to this npz file.")
 @execution_options
 @as_json
 def attack(run: Path, steps: int | None, images: int | None, save: Path | None, as_json: bool, **options: Any) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,9 @@ def evaluate(
     else:
         require(not runs, "model", model, "no run folders beside it")
         require(not transfer, "transfer", [str(run) for run in transfer], "nothing with --model")
+        for name in ("answer", "gradient", "draws", "replications"):
+            usual = getattr(EvaluatedModel, name)
+            require(settings[name] == usual, name, settings[name], "nothing with --model: how that answers is its own affair")
         if dataset is None:
             raise InputError("dataset", "", "with --model also --dataset, a name or FILE.npz")
         records = [_evaluate_foreign(model, dataset, images, out or Path("runs/evaluation"), settings)]
@@ -94,10 +98,10 @@ def _evaluate_run(folder: Path, images: int | None, transfer: tuple[Path, ...], 
 
 def _evaluate_foreign(name: str, dataset: str, images: int | None, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     data = datasets.load(dataset)
-    config = ForeignModel(
-        name, images=_images(images, data), **{key: settings[key] for key in ("epsilons", "attacks", "norm", "seed")}
-    )
-    record = _watched(evaluate_foreign(config, data, out), out)
+    chosen = {key: settings[key] for key in ("epsilons", "attacks", "norm", "seed", "certify")}
+    config = ForeignModel(name, images=_images(images, data), **chosen)
+    with redirect_stdout(sys.stderr):  # whatever the classifier prints is not our answer
+        record = _watched(evaluate_foreign(config, data, out), out)
     return {**record, "folder": str(out), "figures": draw_evaluation(out, record, data)}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from minicereb.cli.options import as_json
+from minicereb.cli.options import NewFile, as_json
 from minicereb.cli.output import StatusLine, print_json, print_table
 from minicereb.errors import InputError
 from minicereb.exercises.catalogue import EXERCISES, exercise_named
@@ -104,7 +104,7 @@ def check(context: click.Context, file: Path, name: str | None, limit: float, as
 @exercise.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @limit_option
-@click.option("--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write the table to this file.")
+@click.option("--csv", "csv_file", type=NewFile(), help="Also write the table to this file.")
 @as_json
 def grade(folder: Path, limit: float, csv_file: Path | None, as_json: bool) -> None:
     """Check a class's submissions: a folder in FOLDER for each student, each file in a process of its own."""
@@ -114,14 +114,14 @@ def grade(folder: Path, limit: float, csv_file: Path | None, as_json: bool) -> N
         done.append(each)
         line.update(f"{len(done)} of {len(found)} checked")
     line.close()
-    if csv_file is not None:
-        write_csv(csv_file, done)
     if as_json:
         print_json({"submissions": [each.row() for each in done], "others": [str(path) for path in others]})
-        return
-    _print_class(done)
-    for path in others:
-        click.echo(f"{path} is no exercise's file and was not checked")
+    else:
+        _print_class(done)
+        for path in others:
+            click.echo(f"{path} is no exercise's file and was not checked")
+    if csv_file is not None:
+        write_csv(csv_file, done)
 
 
 def _print_class(done: list[Graded]) -> None:

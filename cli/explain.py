@@ -9,7 +9,7 @@ import click
 
 from minicereb import datasets
 from minicereb.attacks.objectives import OBJECTIVES
-from minicereb.cli.options import as_json
+from minicereb.cli.options import NewFile, as_json
 from minicereb.cli.output import print_json
 from minicereb.errors import InputError
 from minicereb.experiments.configs import describe
@@ -33,7 +33,7 @@ from minicereb.report.page import html
     "--objective", type=click.Choice(list(OBJECTIVES)), default="margin", show_default=True, help="What the attack ascends."
 )
 @click.option("--epsilon", type=float, default=0.1, show_default=True, help="Largest change of a pixel.")
-@click.option("--html", "html_file", type=click.Path(path_type=Path), help="Write a page with figures to this file instead.")
+@click.option("--html", "html_file", type=NewFile(), help="Write a page with figures to this file instead.")
 @as_json
 def explain(run: Path, image: int, what: str | None, html_file: Path | None, as_json: bool, **options: Any) -> None:
     """Show what the model in the run folder RUN does with one image, step by step: every equation with its numbers, and every

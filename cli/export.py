@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from minicereb import datasets
-from minicereb.cli.options import as_json
+from minicereb.cli.options import NewFile, as_json
 from minicereb.cli.output import print_json, print_table
 from minicereb.experiments.models import exported_arrays
 from minicereb.experiments.runs import load_model, read_run
@@ -16,7 +16,7 @@ from minicereb.files import write_npz
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=NewFile())
 @as_json
 def export(run: Path, file: Path, as_json: bool) -> None:
     """Write every array of the model in RUN to FILE (npz), by the names in docs/formats.md."""

@@ -38,12 +38,21 @@ class Commands(click.Group):
         """Return the command of this name; None if there is none."""
         return getattr(importlib.import_module(f"minicereb.cli.{cmd_name}"), cmd_name) if cmd_name in COMMANDS else None
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the options before the subcommand; there is hardly one."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if isinstance(error, _HELP):
+                raise
+            raise Failure(error.format_message()) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand; turn what the project raises into :class:`Failure`."""
         try:
             return super().invoke(ctx)
         except MinicerebError as error:
-            raise Failure(str(error)) from error
+            raise Failure(" ".join(str(error).splitlines())) from error
         except click.UsageError as error:
             if isinstance(error, _HELP):
                 raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -27,6 +28,22 @@ class Number(click.ParamType):
             return float(above) / (float(below) if divided else 1.0)
         except (ValueError, ZeroDivisionError):
             self.fail(f"{value!r} is not a number, or one divided by another as in 8/255.", param, ctx)
+
+
+class NewFile(click.Path):
+    """A file to be written, which must not be one that a run is made of."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        from minicereb.experiments.runs import is_own_file  # slow to import, and few commands need it
+
+        path: Any = super().convert(value, param, ctx)
+        if is_own_file(path):
+            self.fail(f"{str(path)!r} belongs to a run, which would be lost; give another file.", param, ctx)
+        return path
 
 
 def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:

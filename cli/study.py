@@ -71,7 +71,7 @@ def study(
     require(workers is None or scheduler is None, "scheduler", scheduler, "nothing with --workers: it has its own")
     chosen = study_named(name)
     out = out or Path("runs") / f"study-{name}-{scale}"
-    seeds = seeds or chosen.seeds[scale]
+    seeds = tuple(dict.fromkeys(seeds)) or chosen.seeds[scale]
     data = datasets.load(dataset or chosen.dataset[scale])
     if dry_run:
         jobs = jobs_of(chosen.plan(Data(data.name, data.sha256), scale, seeds))

@@ -2,15 +2,20 @@
 
 import ast
 import configparser
+import dataclasses
+import importlib
+import pkgutil
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from minicereb import experiments
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.attacks import Tally
+from minicereb.experiments.identity import KINDS
 from minicereb.experiments.models import exported_arrays
 from minicereb.files import write_npz
 
@@ -274,3 +279,18 @@ def test_the_documented_example_computes_the_outputs_of_an_exported_model(tmp_pa
     exec(example, names)
     assert np.allclose(names["outputs"], model.forward(names["attacked"]["x_adv"])[0], rtol=0, atol=1e-5)
     assert "1.0 of the answers agree" in capsys.readouterr().out
+
+
+def test_every_kind_of_settings_is_documented_with_all_its_fields():
+    text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.MULTILINE))
+    later = " ".join(text.partition("A field that came later")[2].split())
+    for module in pkgutil.walk_packages(experiments.__path__, "minicereb.experiments."):
+        importlib.import_module(module.name)
+    ours = {name: kind for name, kind in KINDS.items() if kind.__module__.startswith("minicereb.")}
+    assert len(ours) > 25
+    for name, kind in ours.items():
+        for field in dataclasses.fields(kind):
+            assert f"`{field.name}`" in rows.get(name, ""), (name, field.name)
+            if field.metadata.get("added"):
+                assert f"`{field.name}` (" in later, (name, field.name)

@@ -10,6 +10,12 @@ from minicereb.backend import Array, xp_of
 
 NORMS = ("linf", "l2")
 TINY = 1e-30  # shorter moves are none
+ROUNDING = 1e-6  # how far float32 arithmetic may carry an image beyond its bound; of the bound, if that is above 1
+
+
+def with_rounding(epsilon: float) -> float:
+    """Return how far from the image a point may be that float32 arithmetic puts within ε of it."""
+    return epsilon + ROUNDING * max(1.0, epsilon)
 
 
 def row_norms(rows: Array) -> Array:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicereb.attacks.apgd import apgd
-from minicereb.attacks.ball import Ball, ball_around
+from minicereb.attacks.ball import Ball, ball_around, with_rounding
 from minicereb.attacks.checks import check_images, check_outputs
 from minicereb.attacks.draws import Draws
 from minicereb.attacks.fab import fab
@@ -25,8 +25,6 @@ from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import MinicerebError, require
 from minicereb.lanes import images_per_block, one_blas_thread
-
-ROUNDING = 1e-6  # how far float32 arithmetic may carry an image beyond its bound; of the bound, if that is above 1
 
 
 class Attacked(NamedTuple):
@@ -138,8 +136,9 @@ def trace(
     for block in _blocks(model, attack, rows, labels, ids, image_shape):
         with one_blas_thread():
             outputs = _outputs(block)
-            landscape = _landscape(block, xp_of(outputs).arange(len(block.ids)), _rivals(block, outputs), 0)
-            walk = Walk(_search(block, landscape, xp_of(outputs).arange(len(block.ids)), (0,), None))
+            rivals, images = _rivals(block, outputs), xp_of(outputs).arange(len(block.ids))
+            landscape, first = _landscape(block, images, rivals, 0), (0,) if rivals is None else (0, 0)
+            walk = Walk(_search(block, landscape, images, first, None))
             traces.append(np.stack([to_numpy(value) for value in [point.value for point in walk]]))
     return np.concatenate(traces, axis=1)
 
@@ -184,9 +183,9 @@ def _attack_block(block: _Block, attempt_all: bool) -> tuple[Array, Array]:
             wrong, value = landscape.wrong(found), found.value
             if attack.method == "fab":
                 value = -_ball(block, pending).size(found.x - x[pending])
-                better = wrong & (value > reach[pending]) & (-value <= attack.epsilon + _tolerance(attack.epsilon))
+                better = wrong & (value > reach[pending]) & (-value <= with_rounding(attack.epsilon))
             elif attack.keep == "last":
-                better = xp.ones_like(wrong)
+                better = wrong | ~broken[pending] | (reach[pending] == -xp.inf)
             else:
                 was = broken[pending]
                 better = (wrong & ~was) | ((wrong == was) & (value > reach[pending]))
@@ -261,10 +260,6 @@ def _outputs(block: _Block) -> Array:
     return outputs
 
 
-def _tolerance(epsilon: float) -> float:
-    return ROUNDING * max(1.0, epsilon)
-
-
 def _checked(block: _Block, x_adv: Array, clean: Array) -> Attacked:
     """Look again: the answers to the attacked images, their distance and their box, all from the images themselves."""
     attack = block.attack
@@ -274,7 +269,7 @@ def _checked(block: _Block, x_adv: Array, clean: Array) -> Attacked:
     predicted = to_numpy(again.outputs.argmax(axis=1))
     change = x_adv.astype(np.float64) - x
     distance = np.abs(change).max(axis=1, initial=0.0) if attack.norm == "linf" else np.sqrt((change * change).sum(axis=1))
-    beyond = distance.max(initial=0.0) > attack.epsilon + _tolerance(attack.epsilon)
+    beyond = distance.max(initial=0.0) > with_rounding(attack.epsilon)
     if beyond or x_adv.min(initial=0.0) < 0 or x_adv.max(initial=0.0) > 1:
         raise MinicerebError(f"internal check failed: an attacked image left the ball of {attack.epsilon} or the box [0, 1]")
     return Attacked(block.ids, x, x_adv, y, to_numpy(clean), predicted, predicted != y, to_numpy(again.value), distance)

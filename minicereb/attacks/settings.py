@@ -11,6 +11,8 @@ from minicereb.learning.estimators import ESTIMATORS
 
 METHODS = ("fgsm", "pgd", "apgd", "fab", "square", "random")
 GRADIENTS = ("analytic", "straight-through", "frozen", *ESTIMATORS)
+# Gradients that came to be others: by noise of the estimator's own design, by truer slopes, also towards a target.
+REVISIONS = {"antithetic": 1, "sobol": 1, "straight-through": 1, "frozen": 1, "exact": 1}
 # Steps that a method takes where nothing is said: as published.
 USUAL_STEPS = {"fgsm": 40, "pgd": 40, "apgd": 100, "fab": 100, "square": 5_000, "random": 100}
 
@@ -65,6 +67,11 @@ class Attack:
     draws: int = field(default=32, metadata={"added": True})
     norm: str = field(default="linf", metadata={"added": True})
     targets: int = field(default=0, metadata={"added": True})
+
+    @property
+    def revision(self) -> int:
+        """Counts in the identity of an experiment, see :mod:`minicereb.experiments.identity`."""
+        return REVISIONS.get(self.gradient, 0)
 
     def __post_init__(self) -> None:
         require(self.method in METHODS, "method", self.method, ", ".join(METHODS))

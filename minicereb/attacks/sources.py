@@ -12,8 +12,10 @@ from minicereb.calculus.activations import Activation
 from minicereb.calculus.noise import Logistic, draw_noise
 from minicereb.calculus.replicated import OfRows
 from minicereb.errors import InputError, require
+from minicereb.lanes import blocks, images_per_block
 from minicereb.learning.credit import Estimator
 from minicereb.learning.glr import estimator_named
+from minicereb.learning.noise import Address
 from minicereb.models.noisy import Noise, NoisyLayer, NoisyNetwork
 
 
@@ -89,15 +91,26 @@ class MeanGradient:
 
     def __call__(self, model: Any, objective: Objective, x: Array, labels: Array) -> tuple[Point, Array]:
         """Return the point as `model` sees it, and the estimate of the mean objective's gradient there."""
-        network, xp = noisy_network(model), xp_of(x)
-        laws, shapes = [layer.law for layer in network.layers], [(width, 1, self.draws) for width in network.widths]
-        noise = draw_noise(x, laws, shapes, self.seed, "attack noise", ())
-        found = self.estimator.on(network, OfRows(objective), xp.ascontiguousarray(x.T), labels, noise, False)
+        network, xp, loss = noisy_network(model, self.estimator.name), xp_of(x), OfRows(objective)
+        laws, at = [layer.law for layer in network.layers], Address(self.seed, (), "attack noise")
+        noise = self.estimator.design.draw(x, laws, network.widths, 1, self.draws, at)
+        credits = []
+        for part in blocks(max(1, len(x)), images_per_block(self._bytes_per_image(network, x.itemsize))):
+            columns = xp.ascontiguousarray(x[part].T)
+            credits.append(self.estimator.on(network, loss, columns, labels[part], noise, False).first_credit)
         outputs, _ = model.forward(x)
-        return Point(x, outputs, objective(outputs, labels)[0]), network.layers[0].input_gradient(found.first_credit)
+        gradient = network.layers[0].input_gradient(xp.concatenate(credits))
+        return Point(x, outputs, objective(outputs, labels)[0]), gradient
+
+    def _bytes_per_image(self, network: NoisyNetwork, itemsize: int) -> int:
+        """Memory that one image takes: four numbers a draw for each neuron, or for what each does to each of a later layer."""
+        widths, numbers = network.widths, sum(network.widths)
+        if self.estimator.columns_per_sample > 1:
+            numbers += max((one * later for number, one in enumerate(widths) for later in widths[number + 1 :]), default=0)
+        return 4 * itemsize * self.draws * numbers
 
 
-def noisy_network(model: Any, gradient: str = "by an estimator") -> NoisyNetwork:
+def noisy_network(model: Any, gradient: str) -> NoisyNetwork:
     """Return the network of a noisy classifier (itself, or what it averages); :class:`InputError` for any other."""
     network = getattr(model, "network", model)
     if not isinstance(network, NoisyNetwork):
@@ -127,7 +140,7 @@ def mean_slope(layer: NoisyLayer, v: Array) -> Array | float:
     if activation.name == "threshold":
         return law.density(v / scale) / scale
     xp = xp_of(v)
-    nodes = law.quantile((xp.arange(PAIRS, dtype=v.dtype) + (PAIRS + 0.5)) / (2 * PAIRS + 1))
+    nodes = law.quantile((xp.arange(PAIRS, dtype=v.dtype) + (PAIRS + 0.5)) / (2 * PAIRS))
     slope = xp.zeros_like(v)
     for e, score in zip(nodes, law.score(nodes), strict=True):
         slope += (activation(v + e * scale) - activation(v - e * scale)) * score
@@ -214,6 +227,8 @@ def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None
             if isinstance(activation, Activation) and not activation.smooth:
                 fitting = "flip" if activation.name == "threshold" else "resample"
                 raise InputError("gradient", name, f"{fitting}: {activation.name} neurons have no derivative")
+        own = callable(getattr(model, "input_gradient", None))
+        require(own, "gradient", name, "backprop, flip or resample: what averages over noise has no derivative of its own")
         return exact
     if name == "straight-through":
         noisy_network(model, name)
@@ -224,7 +239,7 @@ def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None
         require(noisy, "gradient", name, "straight-through: this network has no noise to hold fixed")
         return Frozen(frozen_noise(network, seed, ids))
     estimator = estimator_named(name, "derivative")
-    estimator.check(noisy_network(model), OfRows())
+    estimator.check(noisy_network(model, name), OfRows())
     estimator.design.check(draws, estimator.baseline)
     return MeanGradient(estimator, draws, seed)
 

@@ -17,7 +17,7 @@ class Equation(NamedTuple):
     source: str
 
 
-_CEREBELLUM = "Liu, Li and Chen, Evaluating Adversarial Robustness in Simulated Cerebellum (2020)"
+_CEREBELLUM = "Yuezhang, Li and Chen, Evaluating Adversarial Robustness in Simulated Cerebellum (2020)"
 
 EQUATIONS = (
     Equation(

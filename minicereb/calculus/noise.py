@@ -17,6 +17,8 @@ from minicereb.errors import InputError, require
 from minicereb.lanes import pass_blocks, scratch
 from minicereb.randomness import signed_uniform
 
+LARGEST_POWER = 80.0  # e to it, and its square root squared again, are still finite in float32
+
 
 @dataclass(frozen=True)
 class Gaussian:
@@ -184,7 +186,8 @@ class StudentT:
     def draw(self, uniform: Array, count: int) -> Array:
         """Return `count` independent draws of unit scale (Bailey, 1994, the polar method)."""
         xp = xp_of(uniform)
-        square = self.degrees * xp.expm1(xp.log(xp.abs(uniform[:count])) * (-2 / self.degrees))
+        power = xp.minimum(xp.log(xp.abs(uniform[:count])) * (-2 / self.degrees), LARGEST_POWER)
+        square = self.degrees * xp.expm1(power)
         return xp.cos(uniform[count:] * uniform.dtype.type(math.pi)) * xp.sqrt(square)
 
     def score(self, e: Array) -> Array:

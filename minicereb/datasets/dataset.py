@@ -11,6 +11,8 @@ from minicereb.datasets.transforms import to_unit
 from minicereb.files import sha256_arrays
 from minicereb.lanes import blocks
 
+CONSTANT = 1e-4  # a deviation below this, of pixels from 0 to 1, is that of a channel without content
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -45,14 +47,18 @@ class Dataset:
 
     @functools.cached_property
     def channel_statistics(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the training pixels in [0, 1], each channel's; arrays of float64, shape (channels,)."""
+        """Mean and standard deviation of the training pixels in [0, 1], each channel's; arrays of float64, shape (channels,).
+
+        A channel that is constant has a deviation of 1: there is nothing to be scaled.
+        """
         channels = self.image_shape[2] if len(self.image_shape) == 3 else 1
         sums = np.zeros((2, channels), dtype=np.float64)
         for part in blocks(len(self.x_train), 1000):
             pixels = to_unit(self.x_train[part]).reshape(-1, channels).astype(np.float64)
             sums += pixels.sum(axis=0), np.square(pixels).sum(axis=0)
         mean, square = sums / (self.x_train.size // channels)
-        return mean, np.sqrt(square - mean**2)
+        deviation = np.sqrt(np.maximum(square - mean**2, 0))
+        return mean, np.where(deviation < CONSTANT, 1, deviation)
 
     @functools.cached_property
     def sha256(self) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from minicereb.attacks.run import Attacked, attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.datasets.dataset import Dataset
-from minicereb.errors import InputError
+from minicereb.errors import DataError, InputError
 from minicereb.experiments.configs import AttackedModel, describe
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.laboratory import Laboratory, Record, read_record, write_record
@@ -69,7 +69,10 @@ def attack_config(run: Run, dataset: Dataset, attack: Attack, images: int | None
 def stored_record(run: Run, config: AttackedModel) -> Record | None:
     """Return the record of an attack that was done already, or None."""
     path = record_path(run, config)
-    return read_record(path) if path.exists() else None
+    record = read_record(path) if path.exists() else None
+    if record is not None and not {"clean_accuracy", "robust_accuracy", "robust_interval", "images", "seconds"} <= set(record):
+        raise DataError(f"{path} does not hold the record of an attack; delete it to attack again")
+    return record
 
 
 def attack_run(run: Run, model: Any, dataset: Dataset, config: AttackedModel, tally: Tally) -> Iterator[Tally]:

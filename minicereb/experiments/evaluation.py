@@ -137,6 +137,8 @@ def _checks(folder: Path, subject: Subject, plan: Plan, outcomes: Outcomes) -> G
     """Go through the checklist at every ε; what was found before is in a file."""
     path = folder / CHECKLIST
     found: list[list[Record]] = read_json(path) if path.exists() else []
+    if not isinstance(found, list) or not all(isinstance(lines, list) for lines in found):
+        raise DataError(f"{path} does not hold checklists; delete it to go through them again")
     for e in range(len(found), len(plan.epsilons)):
         lines = []
         for name, finding in checklist(Scene(subject, plan, outcomes, e)):

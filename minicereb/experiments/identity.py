@@ -2,7 +2,8 @@
 
 Knows no kind of settings; each makes itself known with :func:`config_kind`. What a field's metadata may say: ``{"identity":
 False}``, it does not count; ``{"added": True}``, it came later, and counts only when it differs from its default, which stands
-for what was done before it was there. So results from then are still found.
+for what was done before it was there. So results from then are still found. Where some settings of a kind came to give other
+numbers, its property ``revision`` tells a number above 0 for them, which counts like a field: their old results are not found.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 from minicereb.errors import DataError
 from minicereb.files import canonical_json
 
-# Raised when equal settings come to give other numbers, so that old results are not taken for new ones.
+# Raised when all settings come to give other numbers, so that old results are not taken for new ones.
 REVISION = 1
 
 KINDS: dict[str, type] = {}
@@ -56,7 +57,9 @@ def config_hash(config: Any) -> str:
 def _identity(config: Any) -> Any:
     if dataclasses.is_dataclass(config):
         fields = {f.name: _identity(getattr(config, f.name)) for f in dataclasses.fields(config) if _counts(f, config)}
-        return {"kind": type(config).__name__, **fields}
+        revision = getattr(config, "revision", 0)
+        revised = {"revision": revision} if revision else {}
+        return {"kind": type(config).__name__, **fields, **revised}
     return [_identity(item) for item in config] if isinstance(config, tuple) else config
 
 
@@ -73,7 +76,7 @@ def differences(one: Any, other: Any, prefix: str = "") -> list[str]:
             if f.metadata.get("identity", True):
                 found += differences(getattr(one, f.name), getattr(other, f.name), f.name)
         return found
-    return [] if one == other else [f"{prefix}: {_short(one)} here, {_short(other)} there"]
+    return [] if one == other else [f"{prefix or 'kind'}: {_short(one)} here, {_short(other)} there"]
 
 
 def _short(value: Any) -> str:

@@ -34,6 +34,7 @@ from minicereb.models.sequential import Sequential
 from minicereb.models.visual import behind, encoder_of
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
+OWN_FILES = ("config.json", "manifest.json", "metrics.jsonl", "checkpoint.npz", "model.npz")
 
 
 class Progress(NamedTuple):
@@ -85,9 +86,17 @@ class Run:
         """One record an epoch."""
         path = self.folder / "metrics.jsonl"
         try:
-            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+            found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
         except ValueError as error:
             raise DataError(f"{path} is damaged ({error})") from error
+        if not all(isinstance(record, dict) and {"epoch", "loss", "train_accuracy"} <= set(record) for record in found):
+            raise DataError(f"{path} does not hold a record for each epoch")
+        return found
+
+
+def is_own_file(path: Path) -> bool:
+    """Whether writing to `path` would replace what a run folder is made of."""
+    return path.name in OWN_FILES and (path.parent / "config.json").exists()
 
 
 def read_run(folder: str | Path) -> Run:
@@ -96,22 +105,29 @@ def read_run(folder: str | Path) -> Run:
     if not (folder / "config.json").is_file():
         raise RunError(f"{folder} is not a run folder: it has no config.json")
     stored = read_json(folder / "config.json")
+    value = stored.get("config") if isinstance(stored, dict) else None
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if kind != Train.__name__:
+        raise DataError(f"{folder / 'config.json'} does not hold the settings of a training{f', but of {kind}' if kind else ''}")
     try:
-        config = from_json(stored.get("config") if isinstance(stored, dict) else None)
+        config = from_json(value)
     except MinicerebError as error:
         raise DataError(f"{folder / 'config.json'}: {error}") from error
-    if not isinstance(config, Train):
-        raise DataError(f"{folder / 'config.json'} does not hold the settings of a training")
     return Run(folder, config, stored.get("hash", ""), _read_manifest(folder / "manifest.json"))
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     manifest = read_json(path) if path.exists() else {}
     result = manifest.get("result", {}) if isinstance(manifest, dict) else None
-    whole = {"test_accuracy", "train_accuracy", "validation_accuracy", "epoch", "seconds"}
-    if not isinstance(result, dict) or (result and (not whole <= set(result) or "model_sha256" not in manifest)):
+    if not isinstance(result, dict) or (result and not (_is_result(result) and "model_sha256" in manifest)):
         raise DataError(f"{path} does not hold what a run's manifest holds")
     return manifest
+
+
+def _is_result(result: dict[str, Any]) -> bool:
+    held_out = result.get("validation_accuracy", "missing")
+    numbers = [result.get(name) for name in ("test_accuracy", "train_accuracy", "epoch", "seconds")]
+    return all(isinstance(number, int | float) for number in [*numbers, *([] if held_out is None else [held_out])])
 
 
 def load_model(run: Run, dataset: Dataset) -> Any:

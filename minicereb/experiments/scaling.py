@@ -9,6 +9,7 @@ import functools
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import threading
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from minicereb import backend, datasets, lanes
-from minicereb.errors import DataError, RunError
+from minicereb.errors import DataError, RunError, require
 from minicereb.experiments.jobs import Job, Progress, do_job, name_of, reason_of
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.files import file_lock, is_locked
@@ -67,6 +68,8 @@ def processes(workers: int) -> Crew:
 @contextmanager
 def dask(address: str) -> Iterator[Crew]:
     """Give the workers of a Dask scheduler; :class:`RunError` if there is none at `address`, or it has none."""
+    where = re.fullmatch(r"[a-z]+://[^/]+", address)
+    require(where is not None, "scheduler", address, "an address such as tcp://host:8786")
     try:
         from distributed import Client, KilledWorker
     except ImportError as error:

@@ -54,14 +54,14 @@ class Exact:
         log_on, log_off = (xp.log(xp.maximum(law.distribution(side), 1e-300)) for side in (a, -a))
         shapes = (images, (neurons, images), (classes, neurons), classes, 1)
         value, by_h, d_weight, d_bias, d_scale = (xp.zeros(shape, dtype=xp.float64) for shape in shapes)
+        distinct = xp.unique(labels)  # labels, or pairs of label and target
         for block in blocks(1 << neurons, PATTERNS):
             h = _patterns(xp, block, neurons)
             probability = xp.exp(h @ log_on + (1 - h) @ log_off)  # (patterns, images)
             drive = last.weight.astype(xp.float64) @ h.T + last.bias.astype(xp.float64)[:, None]
-            for label in range(classes):
+            for number in range(len(distinct)):
+                label = distinct[number : number + 1]
                 chosen = xp.flatnonzero(labels == label)
-                if not len(chosen):
-                    continue
                 losses, d_drive = _last_layer(network, loss, drive, label)
                 weighted = probability[:, chosen] * losses[:, None]
                 value[chosen] += weighted.sum(axis=0)
@@ -89,14 +89,14 @@ def _patterns(xp: Any, block: slice, neurons: int) -> Array:
     return ((numbers[:, None] >> xp.arange(neurons, dtype=xp.int64)) & 1).astype(xp.float64)
 
 
-def _last_layer(network: NoisyNetwork, loss: ReplicatedLoss, drive: Array, label: int) -> tuple[Array, Array]:
-    """Loss of each pattern and its derivative by the last layer's drive, for images of one class."""
+def _last_layer(network: NoisyNetwork, loss: ReplicatedLoss, drive: Array, label: Array) -> tuple[Array, Array]:
+    """Loss of each pattern and its derivative by the last layer's drive, for images of one class, or pair of class and target."""
     xp, last = xp_of(drive), network.layers[-1]
-    outputs, labels = drive[:, None, :], xp.full(1, label, dtype=xp.int64)
+    outputs = drive[:, None, :]
     if loss.smooth:
-        return loss.value(outputs, labels)[0], loss.derivative(outputs, labels)[:, 0]
+        return loss.value(outputs, label)[0], loss.derivative(outputs, label)[:, 0]
     assert last.law is not None
     places, weights = np.polynomial.legendre.leggauss(64)
     nodes = last.law.quantile(xp.asarray((places + 1) / 2))[:, None, None]
-    given = (outputs, labels, last.law, last.scale.astype(xp.float64), nodes, xp.asarray(weights / 2))
+    given = (outputs, label, last.law, last.scale.astype(xp.float64), nodes, xp.asarray(weights / 2))
     return error_probability(*given)[0], error_probability_gradient(*given)[:, 0]

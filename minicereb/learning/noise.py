@@ -44,8 +44,11 @@ class Independent:
         require(replications >= 1 + baseline, "replications", replications, f"a whole number of at least {1 + baseline} here")
 
     def pieces(self, replications: int, at_most: int) -> list[int]:
-        """Divide replications into near-equal parts of at most `at_most` that can be drawn apart."""
-        number = -(-replications // max(2, at_most))
+        """Divide replications into near-equal parts that can be drawn apart, of at most `at_most`, if that is not below 3.
+
+        None is a single one, which would have no others to be compared with.
+        """
+        number = max(1, min(-(-replications // max(2, at_most)), replications // 2))
         return [(replications * (part + 1)) // number - (replications * part) // number for part in range(number)]
 
     def draw(

@@ -218,7 +218,8 @@ def train(
 
 def _check_finite(value: float, epoch: int) -> None:
     if not np.isfinite(value):
-        raise MinicerebError(f"training diverged in epoch {epoch}: a value is {value}; lower --learning-rate")
+        advice = "lower --learning-rate (and give another --out, if you gave one)"
+        raise MinicerebError(f"training diverged in epoch {epoch}: a value is {value}; {advice}")
 
 
 def _end_epoch(learner: Learner, split: Split, position: Position, best: dict[str, Array]) -> tuple[Position, EpochDone]:

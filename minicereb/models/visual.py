@@ -56,8 +56,8 @@ def encoder_of(network: Sequential) -> tuple[Sequential, int]:
 
     References
     ----------
-    Liu, Li and Chen (2020), Evaluating Adversarial Robustness in Simulated Cerebellum, section 4: the 8 convolution layers of a
-    VGG-11 «as the visual feature encoder», 4096 features.
+    Yuezhang, Li and Chen (2020), Evaluating Adversarial Robustness in Simulated Cerebellum, section 4: the 8 convolution layers
+    of a VGG-11 «as the visual feature encoder», 4096 features.
     """
     flat = next((number for number, layer in enumerate(network.layers) if isinstance(layer, Flat)), None)
     if flat is None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicereb.attacks.run import ROUNDING
+from minicereb.attacks.ball import NORMS, with_rounding
 from minicereb.backend import Array, to_numpy, xp_of
 from minicereb.errors import InputError, require
 from minicereb.lanes import blocks, images_per_block, run_lanes
@@ -17,7 +17,6 @@ from minicereb.robustness.network import Network, network_of, obstacle
 from minicereb.robustness.region import Region
 
 METHODS = ("crown", "interval")
-NORMS = ("linf", "l2")
 IMAGES = 64  # at once, at most
 
 
@@ -71,13 +70,12 @@ def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "li
     require(norm in NORMS, "norm", norm, " or ".join(NORMS))
     require(method in METHODS, "method", method, " or ".join(METHODS))
     network, on_host = network_of(model), to_numpy(labels)
-    slack = ROUNDING * max(1.0, epsilon)
     size = images_per_block(_bytes_per_image(network, x.shape[1]), IMAGES)
     groups = [np.flatnonzero(on_host == label) for label in range(network.output.outputs)]
     parts = [group[part] for group in groups for part in blocks(len(group), size)]
 
     def bound(ids: np.ndarray) -> np.ndarray:
-        region = Region.around(x[xp_of(x).asarray(ids)], epsilon + slack, norm)
+        region = Region.around(x[xp_of(x).asarray(ids)], with_rounding(epsilon), norm)
         return to_numpy(least_margins(network, region, int(on_host[ids[0]]), method == "crown"))
 
     margin = np.full(len(x), -np.inf, dtype=np.float64)  # of a label that the model does not have

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.attacks.ball import whole_box
-from minicereb.attacks.run import ROUNDING, Attacked, attack_images
+from minicereb.attacks.ball import whole_box, with_rounding
+from minicereb.attacks.run import Attacked, attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.backend import Array, to_device, to_numpy
 from minicereb.datasets.transforms import to_unit
@@ -190,7 +190,7 @@ def _attack(subject: Subject, plan: Plan, outcomes: Outcomes, e: int, a: int) ->
     pending = np.flatnonzero(outcomes.clean if named.alone else outcomes.standing(e))
     if named.smallest:
         _find_smallest(subject, plan, outcomes, a, pending[np.isnan(outcomes.smallest[a, pending])])
-        within = outcomes.smallest[a, pending] <= epsilon + ROUNDING
+        within = outcomes.smallest[a, pending] <= with_rounding(epsilon)
         outcomes.tried[e, a, pending] = np.where(within, BROKEN, WITHSTOOD)
         return
     outcomes.tried[e, a, pending] = WITHSTOOD

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from minicereb.attacks.ball import with_rounding
 from minicereb.robustness.catalogue import ATTACKS
 from minicereb.statistics import proportion_interval
 
@@ -139,5 +140,6 @@ class Counts:
         """Share of images with no misclassified image known within ε, for ε from 0 to the largest, as JSON values."""
         grid = np.linspace(0, self.epsilons[-1], points, dtype=np.float64)
         distances = np.sort(np.concatenate(self.distances))
-        left = len(distances) - np.searchsorted(distances, grid, side="right")
+        within = [with_rounding(epsilon) for epsilon in grid.tolist()]
+        left = len(distances) - np.searchsorted(distances, within, side="right")
         return {"epsilon": [float(e) for e in grid], "attacked": [int(count) / max(1, len(distances)) for count in left]}

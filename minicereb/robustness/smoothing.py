@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
-from minicereb.attacks.run import ROUNDING
+from minicereb.attacks.ball import NORMS, with_rounding
 from minicereb.backend import Array, to_numpy, xp_of
 from minicereb.calculus.noise import Gaussian, draw_noise
 from minicereb.calculus.replicated import probabilities
@@ -15,7 +15,6 @@ from minicereb.errors import InputError, require
 from minicereb.lanes import blocks, run_lanes
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.prediction import REPLICATIONS
-from minicereb.robustness.certify import NORMS
 from minicereb.statistics import mean_deviation, proportion_interval
 
 PREDICTORS = ("probabilities", "votes")
@@ -118,7 +117,7 @@ def smoothing_certificate(
         weight = to_numpy(network.layers[0].weight).astype(np.float64)
         length = np.linalg.norm(weight, 2) * SPECTRAL_SLACK
         radius = shift / length if length > 0 else np.where(shift > 0, np.inf, 0.0)
-    return Smoothed(radius > epsilon + ROUNDING * max(1.0, epsilon), radius)
+    return Smoothed(radius > with_rounding(epsilon), radius)
 
 
 def noisy_answers(network: NoisyNetwork, x: Array, ids: np.ndarray, replications: int, seed: int) -> Draws:

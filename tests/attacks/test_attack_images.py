@@ -298,6 +298,17 @@ def test_all_can_be_attempted_for_another_judge(victim, attack):
         assert (everything.value >= usual.value - 1e-6).all()
 
 
+@pytest.mark.parametrize("more", [{"restarts": 4}, {"targets": 2}])
+def test_no_later_search_undoes_an_earlier_one(victim, more):
+    """With the last point of each search, too: one search after the other adds to what is broken."""
+    model, rows, labels = victim
+    once = dataclasses.replace(PGD, keep="last", steps=1, step_size=0.01, targets=1 if "targets" in more else 0)
+    first = run(model, once, rows, labels, attempt_all=True)
+    all_of_them = run(model, dataclasses.replace(once, **more), rows, labels, attempt_all=True)
+    assert (all_of_them.success | ~first.success).all()
+    assert all_of_them.success.sum() > first.success.sum()
+
+
 # -- targets -----------------------------------------------------------------------------------------------------------------
 
 

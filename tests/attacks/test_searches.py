@@ -17,7 +17,7 @@ from minicereb.attacks.settings import Attack
 from minicereb.attacks.sources import Landscape
 from minicereb.attacks.square import bump, square, window_at
 from minicereb.backend import to_device
-from minicereb.calculus.losses import cross_entropy, margin, targeted_dlr
+from minicereb.calculus.losses import cross_entropy, margin, targeted_dlr, targeted_margin
 from minicereb.errors import InputError, MinicerebError
 from minicereb.models.mlp import initial_mlp
 
@@ -355,6 +355,18 @@ def test_a_trace_of_an_attack_with_targets_is_that_of_the_first(problem):
     outputs = model.forward(x)[0]
     likeliest = np.where(np.arange(4) == labels[:, None], -np.inf, outputs).argmax(axis=1)
     assert np.allclose(trace(model, attack, x, labels, np.arange(40))[0], targeted_dlr(outputs, labels, likeliest)[0])
+
+
+@pytest.mark.parametrize("targets", [0, 1])
+def test_a_trace_begins_where_the_attack_does(problem, targets):
+    model, x, labels = problem
+    attack = Attack("pgd", "margin", 0.1, steps=1, step_size=1e-9, keep="last", targets=targets)
+    (attacked,) = attack_images(model, attack, x, labels, np.arange(40), attempt_all=True)
+    assert (attacked.distance > 0.05).all()
+    outputs = model.forward(attacked.x_adv)[0]
+    likeliest = np.where(np.arange(4) == labels[:, None], -np.inf, model.forward(x)[0]).argmax(axis=1)
+    expected = targeted_margin(outputs, labels, likeliest)[0] if targets else margin(outputs, labels)[0]
+    assert np.allclose(trace(model, attack, x, labels, np.arange(40))[0], expected, rtol=0, atol=1e-5)
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------------

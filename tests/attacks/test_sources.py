@@ -1,5 +1,6 @@
 """Gradients of the mean objective of a noisy network: unbiased, the same for every block, and refused where there are none."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from oracle import LAWS as ORACLE_LAWS
 from oracle import build_network, distribution_of, draw_points, on_device
 from scipy import stats
 
+from minicereb import backend
 from minicereb.attacks.objectives import likeliest_wrong
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
@@ -16,6 +18,7 @@ from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.losses import cross_entropy, dlr, margin, targeted_dlr, targeted_margin
 from minicereb.calculus.noise import Gaussian
 from minicereb.errors import InputError
+from minicereb.experiments.kinds.gradient_sources import quiet_outputs
 from minicereb.lanes import blocks
 from minicereb.learning.estimators import ESTIMATORS
 from minicereb.models.mlp import initial_mlp
@@ -70,6 +73,42 @@ def test_blocks_of_images_meet_the_same_noise(network):
     assert not np.allclose(together, MeanGradient(ESTIMATORS["flip"], 8, 4)(network, margin, x, labels)[1])
 
 
+@pytest.mark.parametrize(("name", "opposite"), [("baseline", False), ("antithetic", True), ("sobol", False)])
+def test_every_estimator_meets_noise_of_its_own_design(network, name, opposite):
+    met, watched = [], ESTIMATORS[name]
+
+    class Watched:
+        design, baseline, columns_per_sample = watched.design, True, 1
+        name = "watched"
+
+        def on(self, network, loss, x_t, labels, noise, scales):
+            met.append(noise)
+            return watched.on(network, loss, x_t, labels, noise, scales)
+
+    MeanGradient(Watched(), 64, 0)(network, margin, *draw_points(3, 6, 3))
+    (noise,) = met
+    assert [e.shape for e in noise] == [(4, 1, 64), (3, 1, 64)]
+    assert all(np.array_equal(e[:, :, 32:], -e[:, :, :32]) == opposite for e in noise)
+    if name == "sobol":  # one point in each 32nd part of the law, in each half
+        parts = np.sort((stats.norm.cdf(noise[0].astype(np.float64)) * 32).astype(int).reshape(4, 2, 32))
+        assert (parts == np.arange(32)).all()
+
+
+@pytest.mark.parametrize("name", ["flip", "resample", "rao-blackwell"])
+def test_an_estimate_stays_within_the_memory_budget(name):
+    network = build_network((64, 60, 40, 10), [*LAWS, LAWS[0]], (0.8, 0.5, 0.5))
+    x, labels = draw_points(64, 64, 10)
+    source = MeanGradient(ESTIMATORS[name], 64, 0)
+    whole = source(network, margin, x, labels)[1]
+    backend.configure(memory="16MB")
+    tracemalloc.start()
+    found = source(network, margin, x, labels)[1]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.allclose(found, whole, rtol=1e-4, atol=1e-5)
+    assert peak < 16 << 20
+
+
 @pytest.mark.parametrize("average", [False, True])
 def test_an_attack_breaks_what_has_no_derivative(network, average):
     model = Averaged(network, 64, 0) if average else network
@@ -93,6 +132,12 @@ def test_an_attack_breaks_what_has_no_derivative(network, average):
 def test_a_gradient_that_is_not_there_is_refused_and_one_that_is_named(activation, name, expected):
     with pytest.raises(InputError, match=expected):
         source_named(name, build_network((6, 4, 3), LAWS, (0.8, 0.5), activation), 8, 0)
+
+
+def test_a_mean_answer_has_no_gradient_of_its_own(network):
+    smooth = build_network((6, 4, 3), LAWS, (0.8, 0.5), "sigmoid")
+    with pytest.raises(InputError, match="no derivative of its own"):
+        source_named("analytic", Averaged(smooth, 8, 0), 8, 0)
 
 
 def test_only_a_network_with_noise_has_a_mean_over_it():
@@ -135,6 +180,20 @@ def test_other_activations_let_through_about_the_slope_of_theirs(activation):
     found = mean_slope(layer, v)
     assert np.corrcoef(found, expected)[0, 1] > 0.95
     assert np.abs(found - expected).max() < 0.3 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("law", ORACLE_LAWS, ids=lambda law: law.name)
+def test_what_does_nothing_has_nearly_the_slope_1(law):
+    class Identity:
+        name, smooth = "identity", False
+
+        def __call__(self, v):
+            return v
+
+    (layer, _) = build_network((3, 2, 2), [law, law], (0.7, 0.5), "arctan-inverse").layers
+    v = np.linspace(-3, 3, 13)
+    found = mean_slope(replace(layer, scale=layer.scale.astype(np.float64), activation=Identity()), v)
+    assert np.allclose(found, 1, rtol=0, atol=0.05)
 
 
 def test_without_a_law_a_threshold_lets_through_the_slope_of_a_sigmoid():
@@ -257,6 +316,19 @@ def test_an_estimator_finds_the_gradient_of_a_targeted_objective(network):
         for t in range(3)
     ]
     assert np.allclose(found, np.array(each)[rivals, np.arange(6)], rtol=1e-4, atol=1e-6)
+
+
+def test_the_exact_gradient_of_a_targeted_objective_is_what_the_estimates_tend_to(network):
+    quiet = quiet_outputs(network)
+    x, labels = draw_points(6, 6, 3)
+    for rivals in ((labels + 1) % 3, np.full(6, 2)):
+        labels_now = np.where(labels == rivals, (labels + 1) % 3, labels)
+        by = {
+            name: Landscape(quiet, targeted_margin, labels_now, source_named(name, quiet, draws, 0), rivals).slope(x)[1]
+            for name, draws in (("exact", 1), ("flip", 4_000))
+        }
+        assert (np.abs(by["exact"]).max(axis=1) > 0).all()
+        assert np.abs(by["exact"] - by["flip"]).max() < 0.1 * np.abs(by["exact"]).max()
 
 
 def test_the_likeliest_wrong_classes_come_first():

@@ -214,6 +214,15 @@ def test_draws_of_unusual_degrees_of_freedom(degrees):
     assert stats.kstest(e.astype(np.float64), stats.t(degrees).cdf).pvalue > FALSE_ALARM
 
 
+@pytest.mark.parametrize("degrees", [0.5, 0.6, 3.0])
+def test_the_longest_tail_is_finite_and_has_a_score(degrees):
+    law, least = StudentT(degrees), np.float32(2.0**-32)
+    e = law.draw(np.array([least, -least, least, least], dtype=np.float32), 2)
+    assert e.dtype == np.float32
+    assert np.isfinite(e).all()
+    assert np.allclose(law.score(e) * e, degrees + 1, rtol=1e-2)  # what it tends to
+
+
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
 def test_draws_are_independent_of_their_neighbours(law):
     """Rank correlations with the next ones, and with the one half the array away, that Box and Muller make together with it."""

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -272,6 +273,69 @@ def test_an_existing_run_with_other_settings_is_refused(run):
     result = invoke(*TRAIN, "--seed", "5", "--out", run)
     assert result.exit_code == 2
     assert "seed: 5 here, 0 there" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--nope",), ("--json",), ("--nope", "train")])
+def test_options_before_the_command_are_told_in_one_line(arguments):
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert "No such option" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["config.json", "manifest.json", "metrics.jsonl", "model.npz"])
+@pytest.mark.parametrize("command", [("export", "RUN"), ("attack", "RUN", "--save"), ("explain", "RUN", "--html")])
+def test_no_command_writes_over_what_a_run_is_made_of(run, command, name):
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    result = invoke(*(run if word == "RUN" else word for word in command), run / name)
+    assert result.exit_code == 2
+    assert "belongs to a run" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+DAMAGED = {
+    "a number for an epoch": ("metrics.jsonl", "3\n", ("show", "report")),
+    "an epoch without a loss": ("metrics.jsonl", '{"epoch": 1}\n', ("show", "report")),
+    "a word for an accuracy": ("manifest.json", None, ("show", "report", "export")),
+    "another experiment": ("config.json", '{"config": {"kind": "PoleBalancing"}}', ("show", "report", "attack", "export")),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_files_with_other_content_are_told_in_one_line(run, case, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    name, text, commands = DAMAGED[case]
+    if text is None:
+        manifest = json.loads((folder / name).read_text())
+        manifest["result"]["test_accuracy"] = "x"
+        text = json.dumps(manifest)
+    (folder / name).write_text(text)
+    for command in commands:
+        result = invoke(command, folder, *(["out.npz"] if command == "export" else []))
+        assert result.exit_code == 2, (command, result.output)
+        assert name in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_records_with_other_content_are_told_in_one_line(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("attacks", "evaluations"))
+    few = ("--images", "5", "--epsilon", "0.1")
+    succeed("attack", folder, "--method", "fgsm", *few)
+    (record,) = (folder / "attacks").glob("*.json")
+    record.write_text('{"config": 3, "record": {}}')
+    result = invoke("attack", folder, "--method", "fgsm", *few)
+    assert result.exit_code == 2
+    assert "does not hold the record of an attack" in result.stderr
+    succeed("evaluate", folder, "--attacks", "pgd-mse", *few)
+    (evaluation,) = (folder / "evaluations").iterdir()
+    (evaluation / "evaluation.json").unlink()
+    (evaluation / "checklist.json").write_text("{}")
+    result = invoke("evaluate", folder, "--attacks", "pgd-mse", *few)
+    assert result.exit_code == 2
+    assert "does not hold checklists" in result.stderr
 
 
 def test_a_full_disk_is_told_in_one_line_and_leaves_nothing_half_written(run, monkeypatch, tmp_path):

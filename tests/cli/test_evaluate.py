@@ -54,7 +54,13 @@ class Bare(Linear):
 
 class Fails(Linear):
     def forward(self, x):
-        raise RuntimeError("out of order")
+        raise RuntimeError("out of\\norder")
+
+
+class Talks(Linear):
+    def forward(self, x):
+        print("hello")
+        return super().forward(x)
 
 
 def no_model():
@@ -157,6 +163,17 @@ def test_a_users_own_classifier(own):
     assert again["epsilons"] == report["epsilons"]
 
 
+def test_what_a_users_classifier_prints_is_not_part_of_the_document(own):
+    result = succeed("evaluate", "--model", "own:Talks", *own, "--json")
+    assert json.loads(result.stdout)["model"] == "Talks"
+    assert "hello" in result.stderr
+
+
+def test_certificates_of_a_users_classifier_may_be_left_out(own):
+    report = json.loads(succeed("evaluate", "--model", "own:Linear", *own, "--no-certify", "--json").stdout)
+    assert report["no_certificate"] == "not asked for"
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
@@ -196,6 +213,10 @@ def test_what_is_wrong_with_a_users_classifier_is_told_in_one_line(own, name, to
         (("RUN", "--out", "there"), "out: 'there'"),
         (("RUN", "--model", "own:Linear"), "model: 'own:Linear'"),
         (("--model", "own:Linear"), "dataset: ''"),
+        (("--model", "own:Linear", "--dataset", "strokes", "--answer", "lap"), "answer: 'lap'"),
+        (("--model", "own:Linear", "--dataset", "strokes", "--gradient", "flip"), "gradient: 'flip'"),
+        (("--model", "own:Linear", "--dataset", "strokes", "--draws", "5"), "draws: 5"),
+        (("--model", "own:Linear", "--dataset", "strokes", "--replications", "5"), "replications: 5"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(run, arguments, told):

@@ -53,6 +53,21 @@ def test_with_workers_the_table_is_the_same_and_status_says_done():
     assert succeed(*OBJECTIVES, "--json").stderr == ""
 
 
+def test_a_seed_given_twice_is_one_seed(tmp_path):
+    once = succeed("study", "isi", "--seed", "3", "--out", "once")
+    twice = succeed("study", "isi", "--seed", "3", "--seed", "3", "--out", "twice")
+    assert twice.stdout.replace("twice", "once") == once.stdout
+    assert json.loads((tmp_path / "twice" / "study.json").read_text())["seeds"] == [3]
+
+
+@pytest.mark.parametrize("address", ["foo", "tcp:/there", "127.0.0.1:8786", ""])
+def test_an_address_that_is_none_is_told_in_one_line(address):
+    result = invoke(*OBJECTIVES, "--scheduler", address)
+    assert result.exit_code == 2
+    assert "such as tcp://host:8786" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_a_dry_run_lists_jobs_and_costs_and_does_nothing(tmp_path):
     said = succeed(*OBJECTIVES, "--dry-run", "--workers", "2").stdout
     assert "56 of 56 jobs to do" in said

@@ -102,6 +102,16 @@ def test_a_submission_is_checked_from_the_stub_to_the_end(tmp_path, monkeypatch)
     assert json.loads(right.stdout)["right"] is True
 
 
+def test_the_table_is_printed_even_where_it_cannot_be_written(tmp_path):
+    (tmp_path / "class" / "ada").mkdir(parents=True)
+    (tmp_path / "class" / "ada" / "fgsm.py").write_text("")
+    (tmp_path / "file").touch()
+    result = invoke("exercise", "grade", str(tmp_path / "class"), "--csv", str(tmp_path / "file" / "grades.csv"))
+    assert result.exit_code == 2
+    assert "ada" in result.stdout
+    assert "cannot write" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -192,6 +192,17 @@ def test_pieces_add_up_and_every_piece_can_be_drawn(design, power, at_most):
             design.check(piece, baseline=replications >= 4)
 
 
+@pytest.mark.parametrize("at_most", [2, 3, 4, 5])
+@pytest.mark.parametrize("replications", [4, 6, 10, 14, 22])
+@pytest.mark.parametrize("design", [Independent(), Antithetic()])
+def test_no_piece_is_without_others(design, replications, at_most):
+    pieces = design.pieces(replications, at_most)
+    assert sum(pieces) == replications
+    for piece in pieces + design.pieces(replications + 1 + isinstance(design, Antithetic), at_most):
+        design.check(piece, baseline=True)
+        assert np.isfinite(design.others(np.ones((2, piece), dtype=np.float32))).all()
+
+
 @pytest.mark.parametrize(
     ("design", "replications", "baseline", "expected"),
     [

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minicereb import backend
-from minicereb.attacks.run import ROUNDING, attack_images
+from minicereb.attacks.ball import ROUNDING
+from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.backend import configure, to_device, to_numpy
 from minicereb.calculus.activations import Activation
@@ -297,7 +298,7 @@ def test_outputs_of_large_sums_in_float32_stay_above_the_bound(kind):
 
 def test_a_threshold_unit_that_rounding_may_flip_counts_as_either(monkeypatch):
     """v = x₀ + x₁ - x₂ is 0 but for rounding, which has the last word: what is exactly above 0 may be computed as 0."""
-    monkeypatch.setattr(module, "ROUNDING", 0.0)
+    monkeypatch.setattr(module, "with_rounding", lambda epsilon: epsilon)
     first = NoisyLayer(
         np.array([[1.0, 1.0, -1.0]], dtype=np.float32), np.zeros(1, dtype=np.float32), np.ones(1), None, Activation("threshold")
     )
@@ -316,7 +317,7 @@ def test_a_threshold_unit_that_rounding_may_flip_counts_as_either(monkeypatch):
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_rounding_in_the_first_layer_reaches_the_outputs(monkeypatch, sign):
     """A long sum that cancels, then one unit: where it is on, its rounding is the only one that counts."""
-    monkeypatch.setattr(module, "ROUNDING", 0.0)
+    monkeypatch.setattr(module, "with_rounding", lambda epsilon: epsilon)
     rng = generator(0, "long sums")
     first = Dense(rng.normal(size=(1, 3000)).astype(np.float32), np.full(1, 0.5, dtype=np.float32))
     last = Dense(np.array([[sign], [0]], dtype=np.float32), np.array([0, 0], dtype=np.float32))

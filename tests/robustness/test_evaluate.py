@@ -69,7 +69,8 @@ def test_counts_agree_with_the_outcomes(subject_for, learned, plan):
         assert low <= entry["attacked"] <= high
     curve = counts.curve()["attacked"]
     assert curve[0] == outcomes.clean.mean()
-    assert curve[-1] <= counts.at(1, False)["attacked"]
+    assert curve[-1] == counts.at(1, False)["attacked"]
+    assert curve[25] <= counts.at(0, False)["attacked"]
     assert all(a >= b for a, b in zip(curve, curve[1:], strict=False))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from minicereb.attacks.run import ROUNDING
+from minicereb.attacks.ball import ROUNDING
 from minicereb.backend import configure, to_device, to_numpy
 from minicereb.calculus.activations import Activation
 from minicereb.calculus.noise import Gaussian, Laplace

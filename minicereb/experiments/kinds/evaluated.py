@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.attacks.settings import GRADIENTS
+from minicereb.attacks.settings import GRADIENTS, REVISIONS
 from minicereb.backend import Array, to_numpy
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import InputError, require
@@ -91,6 +91,11 @@ class EvaluatedModel:
     def trainings(self) -> tuple[Train, ...]:
         """The one that is evaluated, and those that attacks are transferred from."""
         return (self.train, *self.substitutes)
+
+    @property
+    def revision(self) -> int:
+        """Counts in the identity of an experiment, see :mod:`minicereb.experiments.identity`."""
+        return REVISIONS.get(self.gradient, 0)
 
     @property
     def plan(self) -> Plan:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from minicereb.attacks.objectives import objective_named
+from minicereb.attacks.settings import REVISIONS
 from minicereb.attacks.sources import Landscape, noisy_network, source_named
 from minicereb.backend import to_device, to_numpy, wait_for_device
 from minicereb.datasets.transforms import to_unit
@@ -49,6 +50,11 @@ class GradientSources:
         require(self.images >= 1, "images", self.images, "a whole number of at least 1")
 
     @property
+    def revision(self) -> int:
+        """Counts in the identity of an experiment, see :mod:`minicereb.experiments.identity`."""
+        return max((REVISIONS.get(name, 0) for name, _ in self.sources), default=0)
+
+    @property
     def trainings(self) -> tuple[Train, ...]:
         """The network's."""
         return (self.train,)
@@ -67,7 +73,7 @@ def gradient_sources(config: GradientSources, laboratory: Laboratory) -> Generat
         ``signs``, the share of pixels whose sign it has right (of those where the exact gradient is not 0), and ``seconds`` for
         the gradients of all ``images`` at once.
     """
-    network, dataset = quiet_outputs(noisy_network(laboratory.model(config.train))), laboratory.dataset
+    network, dataset = quiet_outputs(noisy_network(laboratory.model(config.train), "exact")), laboratory.dataset
     right = np.concatenate([_right(network, dataset.x_test[:1000], dataset.y_test[:1000])])[: config.images]
     x, labels = to_unit(to_device(dataset.x_test[right])), to_device(dataset.y_test[right])
     found: Record = {"images": len(right)}
