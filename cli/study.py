@@ -74,6 +74,7 @@ def study(
     seeds = tuple(dict.fromkeys(seeds)) or chosen.seeds[scale]
     data = datasets.load(dataset or chosen.dataset[scale])
     if dry_run:
+        chosen.check(data)
         jobs = jobs_of(chosen.plan(Data(data.name, data.sha256), scale, seeds))
         _expect(list(estimates(jobs, Laboratory(data, out))), workers or 1, as_json)
         return

@@ -19,6 +19,9 @@ import numpy as np
 
 from minicereb.errors import DataError, InUseError, MinicerebError
 
+# What locking a file that another process holds fails with; Windows gives the last two.
+HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, durable: bool = True) -> Iterator[IO[bytes]]:
@@ -181,7 +184,7 @@ def _is_half_written(path: Path) -> bool:
 def file_lock(path: str | os.PathLike, what: str) -> Iterator[None]:
     """Hold `path`, an empty file, for one process; the operating system releases it even when that process is killed.
 
-    :class:`InUseError`, which calls it `what`, if another process holds it.
+    :class:`InUseError`, which calls it `what`, if another process holds it; :class:`MinicerebError` if none can.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -189,6 +192,8 @@ def file_lock(path: str | os.PathLike, what: str) -> Iterator[None]:
         try:
             _lock(file)
         except OSError as error:
+            if error.errno not in HELD:
+                raise MinicerebError(f"cannot lock {path}: {_reason(error)}; its file system must know locks") from error
             raise InUseError(f"{what} is in use by another process") from error
         yield
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minicereb import files
-from minicereb.errors import DataError, MinicerebError, RunError
+from minicereb.errors import DataError, InUseError, MinicerebError, RunError
 
 with_files = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -288,6 +288,16 @@ def test_a_folder_has_one_holder(tmp_path, holder):
     holder.communicate(b"")
     with files.folder_lock(tmp_path):
         pass
+
+
+def test_a_file_system_without_locks_is_named_and_not_taken_for_another_process(tmp_path, monkeypatch):
+    def fails(file):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files, "_lock", fails)
+    with pytest.raises(MinicerebError, match="cannot lock .*: no locks available") as caught, files.folder_lock(tmp_path):
+        pass
+    assert not isinstance(caught.value, InUseError)
 
 
 def test_a_killed_process_holds_nothing(tmp_path, holder):

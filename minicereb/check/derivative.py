@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -11,12 +12,12 @@ import numpy as np
 
 from minicereb.calculus.check import check_gradient
 from minicereb.check.diagnosis import diagnose
+from minicereb.check.differences import difference
 from minicereb.check.hints import Case, Hint, Mistake, Task, Verdict, fits
 from minicereb.check.trial import try_on
 from minicereb.errors import InputError, require
 from minicereb.randomness import generator
 
-STEP = 1e-5  # of the differences by one number: third-order terms and rounding are both near 1e-10
 LARGEST = 2000  # numbers in the argument that is differentiated by
 CASES = 3
 FAR = 100.0  # moves every unit above its threshold
@@ -55,7 +56,8 @@ def check_derivative(
     """
     require(0 <= by < len(arguments), "by", by, f"the number of an argument, from 0 to {len(arguments) - 1}")
     given = [_as_float64(value) for value in arguments]
-    if not isinstance(given[by], np.ndarray) or given[by].dtype != np.float64 or given[by].size > LARGEST:
+    argument = given[by]
+    if not isinstance(argument, np.ndarray) or argument.dtype != np.float64 or argument.size > LARGEST or argument.ndim == 0:
         raise InputError("by", by, f"the number of an argument that is an array of at most {LARGEST} floats")
     rng = generator(seed, "check-derivative")
     places = [given] + [_place(forward, given, rng) for _ in range(CASES - 1)]
@@ -67,8 +69,8 @@ def check_derivative(
         credit = {} if scalar else {"d_output": rng.standard_normal(output.shape)}
         cases.append(Case({**credit, **dict(zip(names, place, strict=True))}, _sizes(output, place, names)))
     for case in cases:
-        if kink := _kink(forward, case, names, by, seed):
-            return Verdict(False, (kink,))
+        if hint := _kink(forward, case, names, by, seed) or _rough(forward, case, names, by, scalar):
+            return Verdict(False, (hint,))
     task = Task(lambda *called: _by_differences(forward, called, by, scalar), _mistakes(forward, by, scalar, names), 0, TOLERANCE)
     return diagnose(derivative, task, cases)
 
@@ -124,23 +126,49 @@ def _output(forward: Callable[..., Any], place: list[Any]) -> np.ndarray:
 
 
 def _value(forward: Callable[..., Any], place: list[Any], credit: Any) -> float:
-    return float(np.sum(np.asarray(forward(*place), dtype=np.float64) * credit))
+    with np.errstate(all="ignore"):  # a step may lead to where the function is not defined
+        return float(np.sum(np.asarray(forward(*place), dtype=np.float64) * credit))
 
 
 def _by_differences(forward: Callable[..., Any], called: tuple[Any, ...], by: int, scalar: bool) -> np.ndarray:
-    """The derivative by central differences, one number of the argument at a time."""
+    """The derivative by differences, one number of the argument at a time."""
+    return _differences(forward, called, by, scalar)[0]
+
+
+def _differences(forward: Callable[..., Any], called: tuple[Any, ...], by: int, scalar: bool) -> np.ndarray:
+    """The derivative, and how far each of its numbers may be off, as the two parts of one array."""
     credit, place = (1.0, list(called)) if scalar else (called[0], list(called[1:]))
     at = place[by]
-    gradient = np.empty(at.shape, dtype=np.float64)
-    for index in np.ndindex(at.shape):
-        step = STEP * max(1.0, abs(float(at[index])))
-        ends = []
-        for side in (step, -step):
-            place[by] = at.copy()
-            place[by][index] += side
-            ends.append(_value(forward, place, credit))
-        gradient[index] = (ends[0] - ends[1]) / (2 * step)
-    return gradient
+    middle = np.asarray(forward(*place), dtype=np.float64)
+
+    def moved(index: tuple[int, ...], by_so_much: float) -> float:
+        place[by] = at.copy()
+        place[by][index] += by_so_much
+        try:
+            return float(np.sum((np.asarray(forward(*place), dtype=np.float64) - middle) * credit))
+        except (ValueError, ArithmeticError):  # not defined there
+            return float("nan")
+
+    slope, rounding = found = np.empty((2, *at.shape), dtype=np.float64)
+    with np.errstate(all="ignore"):
+        for index in np.ndindex(at.shape):
+            there = difference(functools.partial(moved, index))
+            slope[index], rounding[index] = there.slope, there.rounding
+    return found
+
+
+def _rough(forward: Callable[..., Any], case: Case, names: list[str], by: int, scalar: bool) -> Hint | None:
+    """The hint that differences do not tell the derivative well enough here."""
+    slope, rounding = _differences(forward, tuple(case.arguments.values()), by, scalar)
+    scale = float(np.abs(slope).max(initial=0.0)) or 1.0
+    if not slope.size or float(rounding.max()) <= TOLERANCE * scale:
+        return None
+    where = ", ".join(map(str, np.unravel_index(int(rounding.argmax()), rounding.shape)))
+    return Hint(
+        "not told",
+        f"differences of the function are too rough to check its derivative by {names[by]}[{where}]: it hardly changes, or too "
+        "wildly; check at another place",
+    )
 
 
 def _mistakes(forward: Callable[..., Any], by: int, scalar: bool, names: list[str]) -> list[Mistake]:

@@ -6,6 +6,7 @@ import io
 import sys
 import time
 import zlib
+from typing import Any
 from urllib.parse import urlsplit
 
 from minicereb.datasets.store import DataFile, FileReport, content_of, download_of, examine, find, place_file, sha256
@@ -13,6 +14,20 @@ from minicereb.errors import DataError, MinicerebError
 
 ROUNDS = 3  # times that every mirror is tried
 TIMEOUT = (5, 30)  # seconds to connect, and without a byte, after which a mirror counts as dead
+
+
+class Bounded(io.BytesIO):
+    """Memory that takes so many bytes and no more."""
+
+    def __init__(self, limit: int):
+        super().__init__()
+        self.limit = limit
+
+    def write(self, content: Any) -> int:
+        """Take some more."""
+        if self.tell() + len(content) > self.limit:
+            raise DataError("it sent more than the file has")
+        return super().write(content)
 
 
 class Progress:
@@ -106,7 +121,7 @@ def _download(file: DataFile, mirror: str) -> bytes:
     import pooch
 
     progress = Progress(f"{file.name} from {urlsplit(mirror).netloc}") if sys.stderr.isatty() else None
-    received = io.BytesIO()
+    received = Bounded(file.bytes + file.bytes // 50 + (1 << 16))  # gzip may add a little
     try:
         pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=TIMEOUT)(mirror, received, None)
     finally:

@@ -14,8 +14,10 @@ from minicereb.attacks.settings import Attack
 from minicereb.errors import require
 from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, Model, PerceptronModel
 from minicereb.experiments.identity import config_kind
+from minicereb.learning.estimators import ESTIMATORS
 from minicereb.learning.optimizers import OPTIMIZERS, SCHEDULES
 from minicereb.learning.training import CHOOSE_ON
+from minicereb.report.words import strength
 
 config_kind(Adversary)
 config_kind(Attack)
@@ -113,6 +115,24 @@ def describe(train: Train) -> str:
     against = "" if train.adversary is None else f", against {train.adversary.objective} {train.adversary.epsilon:g}"
     behind = "" if train.encoder is None else ", behind an encoder"
     return f"{train.model.description}{behind}, batch {train.batch_size}{against}"
+
+
+def describe_attack(attack: Attack) -> str:
+    """Return an attack in words, with every setting that tells it from others but its seed."""
+    words = [attack.method, attack.objective, f"ε = {strength(attack.epsilon)}" + (" in L2" if attack.norm == "l2" else "")]
+    if attack.method != "fgsm":
+        words.append(f"{attack.steps} steps" + (f" of {attack.step_size:.3g}" if attack.method == "pgd" else ""))
+    if attack.method in ("pgd", "apgd") and not attack.random_start:
+        words.append("from the image")
+    if attack.restarts > 1:
+        words.append(f"{attack.restarts} starts")
+    if attack.targets:
+        words.append(f"{attack.targets} targets")
+    if attack.keep == "last" and attack.method == "pgd":
+        words.append("last iterate")
+    if attack.gradient != "analytic":
+        words.append(f"along {attack.gradient}" + (f", {attack.draws} draws" if attack.gradient in ESTIMATORS else ""))
+    return ", ".join(words)
 
 
 class Experiment(Protocol):

@@ -54,9 +54,28 @@ class Estimate(NamedTuple):
 
 def estimates(jobs: Iterable[Job], laboratory: Laboratory) -> Generator[Estimate, None, None]:
     """Yield what is expected of each job, probing each kind of training and of attack once."""
-    probes = Probes(laboratory.dataset)
+    probes, encoders = Probes(laboratory.dataset), set[Train]()
     for job in jobs:
-        yield Estimate(job, True, 0.0, 0, 0) if is_done(job, laboratory) else _expected(job, probes)
+        if is_done(job, laboratory):
+            yield Estimate(job, True, 0.0, 0, 0)
+            continue
+        expected = _expected(job, probes)
+        if isinstance(job, Train) and job.encoder is not None and job.encoder not in encoders:  # its features are computed once
+            encoders.add(job.encoder)
+            expected = (
+                expected if _has_features(job.encoder, laboratory) else _with_features(expected, probes.encoding(job.encoder))
+            )
+        yield expected
+
+
+def _has_features(encoder: Train, laboratory: Laboratory) -> bool:
+    return laboratory.is_trained(encoder) and any(laboratory.run(encoder).folder.glob("features-*.npy"))
+
+
+def _with_features(expected: Estimate, features: tuple[float, int]) -> Estimate:
+    seconds, disk = features
+    own = expected.seconds
+    return expected._replace(seconds=None if own is None else own + seconds, disk=(expected.disk or 0) + disk)
 
 
 def _expected(job: Job, probes: Probes) -> Estimate:

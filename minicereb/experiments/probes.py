@@ -12,7 +12,7 @@ import numpy as np
 
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
-from minicereb.backend import to_device, wait_for_device
+from minicereb.backend import to_device, to_numpy, wait_for_device
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.experiments.architectures import CerebellumModel
@@ -58,6 +58,10 @@ class Probes:
         seconds, memory, disk = self._once(("training", kind), lambda: self._training(kind))
         closed = isinstance(config.model, CerebellumModel) and config.model.rule == "least-squares"
         return (seconds if closed or seconds is None else seconds * config.epochs), memory, disk
+
+    def encoding(self, config: Train) -> tuple[float, int]:
+        """Return seconds and bytes on disk that an encoder's features of all images take."""
+        return self._once(("encoding", _kind(config)), lambda: self._encoding(_kind(config)))
 
     def attack(self, config: Train, attack: Attack) -> tuple[float, float]:
         """Return for an attack on one image the seconds that it takes to begin and end, and those of a step."""
@@ -109,6 +113,13 @@ class Probes:
         took = time.perf_counter() - began
         return (took * images / (last - first) if last > first else None), memory, disk
 
+    def _encoding(self, config: Train) -> tuple[float, int]:
+        encoder, features = encoder_of(build_model(config, self.dataset))
+        images, few = len(self.dataset.x_train) + len(self.dataset.x_test), PROBE_ENCODED // 10
+        shown = min(few, len(self.dataset.x_train)) + min(few, len(self.dataset.x_test))
+        seconds = min(_timed(lambda: first_features(encoder, self.dataset, few)) for _ in range(2))
+        return seconds / shown * images, 4 * features * images
+
     def _seen(self, config: Train) -> Dataset:
         """What a model learns from: the images, or a few as an encoder that has not learned sees them."""
         if config.encoder is None:
@@ -133,10 +144,12 @@ class Probes:
     def _attack(self, model: Any, attack: Attack) -> tuple[float, float]:
         data = self.dataset
         ids = np.arange(min(PROBE_IMAGES, len(data.x_test)), dtype=np.int64)
+        labels = data.y_test.copy()  # FAB attacks those alone that are right, so all are
+        labels[ids] = to_numpy(model.forward(to_unit(to_device(data.x_test[ids])))[0].argmax(axis=1))
 
         def seconds(steps: int) -> float:
             made = replace(attack, steps=steps)
-            blocks = attack_images(model, made, data.x_test, data.y_test, ids, image_shape=data.image_shape, attempt_all=True)
+            blocks = attack_images(model, made, data.x_test, labels, ids, image_shape=data.image_shape, attempt_all=True)
             return _timed(lambda: list(blocks)) / len(ids)
 
         seconds(1)  # the first time also fetches memory and code

@@ -184,6 +184,8 @@ def run_training(
     with folder_lock(folder):
         if not belongs(config, folder):
             write_json(folder / "config.json", {"config": to_json(config), "hash": config_hash(config)})
+        elif read_run(folder).result is not None:  # by another process, since we looked
+            return
         through, seen = None, dataset
         if config.encoder is not None:
             through, seen = yield from _encoded(config.encoder, encoder, dataset, folder)

@@ -12,7 +12,7 @@ from minicereb.attacks.fgsm import fgsm
 from minicereb.attacks.objectives import objective_named
 from minicereb.attacks.search import last
 from minicereb.attacks.sources import Landscape, exact
-from minicereb.explain.differences import difference, moving
+from minicereb.check.differences import difference, moving
 from minicereb.explain.kinks import what_switches
 from minicereb.explain.steps import Drawing, Rows, Step, beside
 from minicereb.explain.subject import Subject, loss_step
@@ -86,7 +86,7 @@ def input_gradient_step(subject: Subject, landscape: Landscape, gradient: np.nda
         for pixel in pixels
     )
     some, largest = int(np.count_nonzero(gradient)), float(np.abs(gradient).max())
-    words = f"Of {gradient.size} derivatives {some} are not 0; the largest is {largest:.6g}."
+    words = f"Of {gradient.size} derivatives {some} are not 0; the largest in size is {largest:.6g}."
     if any(check.kink for check in checks):
         words += (
             " At a kink the slopes to the left and to the right differ; the project's value is that of a ReLU at v = 0 being "

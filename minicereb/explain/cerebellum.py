@@ -9,10 +9,10 @@ import numpy as np
 
 from minicereb.calculus.activations import relu, relu_input_gradient
 from minicereb.calculus.losses import squared_error
+from minicereb.check.differences import difference, moving
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.explain.attacked import attack_steps, landscape_of
 from minicereb.explain.copies import Taken
-from minicereb.explain.differences import difference, moving
 from minicereb.explain.layers import there_and_back
 from minicereb.explain.steps import Derivative, Rows, Step, beside, products
 from minicereb.explain.subject import Place, Subject, chosen_cells, loss_step, update_step
@@ -208,8 +208,9 @@ def _moving(subject: Subject, cell: int) -> int | None:
 
 def _by_drive(subject: Subject, cell: int, value: float) -> Derivative:
     """The derivative by a cell's drive, which is moved by way of one of its synapses."""
-    synapse, model = _moving(subject, cell), subject.model
-    activity = subject.x[0, _synapses(model, cell)[0][synapse]]
+    synapse, wiring = _moving(subject, cell), subject.model.wiring
+    fibre = _synapses(subject.model, cell)[0][synapse]
     landscape = landscape_of(subject)
-    objective = moving(model.wiring.weights, (cell, synapse), lambda: landscape.look(subject.x).value[0])
-    return beside(f"∂l/∂v[{cell}]", value, difference(lambda t: objective(t / activity)))
+    used, place = (wiring.weights, synapse) if wiring.matrix is None else (wiring.matrix, fibre)
+    objective = moving(used, (cell, place), lambda: landscape.look(subject.x).value[0])
+    return beside(f"∂l/∂v[{cell}]", value, difference(lambda t: objective(t / subject.x[0, fibre])))

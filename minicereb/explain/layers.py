@@ -12,18 +12,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicereb.attacks.objectives import objective_named
+from minicereb.check.differences import difference, moving
 from minicereb.errors import require
 from minicereb.experiments.architectures import ConvolutionalModel, PerceptronModel
 from minicereb.explain.attacked import attack_steps, chosen_pixels
 from minicereb.explain.copies import Taken, in_float64
-from minicereb.explain.differences import difference, moving
 from minicereb.explain.kinks import what_switches
 from minicereb.explain.steps import Derivative, Rows, Step, beside, products
 from minicereb.explain.subject import Place, Subject, loss_step, update_step
 from minicereb.learning.backprop import DESCENDED
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.convolutional import BatchNorm, BatchNormLearning, Convolution, Images, MaxPool
-from minicereb.models.layers import Dense
+from minicereb.models.layers import Dense, ReLU, ReLULearning
 from minicereb.models.sequential import Sequential
 
 Loss = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -97,7 +97,9 @@ def _onward(layer: Any, value: np.ndarray, credit: np.ndarray, unit: int) -> int
     alone = np.zeros_like(value)
     still = layer.forward(alone)[0]
     alone.ravel()[unit] = 1
-    return int(np.abs((layer.forward(alone)[0] - still) * credit).argmax())
+    reached = np.abs(layer.forward(alone)[0] - still)
+    passed = reached * np.abs(credit)
+    return int((passed if passed.any() else reached).argmax())  # where nothing passes, a unit that it could pass by
 
 
 def learning(subject: Subject) -> Iterator[Step]:
@@ -109,6 +111,7 @@ def learning(subject: Subject) -> Iterator[Step]:
     name = settings.loss if isinstance(settings, PerceptronModel) else "cross-entropy"
     loss, seed = DESCENDED[name], subject.config.seed if isinstance(settings, ConvolutionalModel) else 0
     network = in_float64(subject.model).while_learning(seed, 0)
+    network = Sequential(tuple(ReLU() if isinstance(layer, ReLULearning) else layer for layer in network.layers))  # keeps values
 
     def value(outputs: np.ndarray) -> float:
         return float(loss(outputs, subject.labels)[0][0])

@@ -10,10 +10,10 @@ import numpy as np
 from minicereb.attacks.sources import Landscape, source_named
 from minicereb.calculus.noise import Law, conditional_score
 from minicereb.calculus.replicated import OfRows, ReplicatedLoss, loss_named
+from minicereb.check.differences import difference, moving
 from minicereb.errors import InputError
 from minicereb.experiments.architectures import NoisyModel
 from minicereb.explain.attacked import OBJECTIVE_TAGS, PIXELS, attack_steps, fgsm_step, landscape_of
-from minicereb.explain.differences import difference, moving
 from minicereb.explain.means import (
     CONFIDENCE,
     Reference,

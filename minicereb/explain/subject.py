@@ -11,12 +11,12 @@ import numpy as np
 from minicereb.attacks.objectives import objective_named
 from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.losses import one_hot
+from minicereb.check.differences import difference, moving
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, require
 from minicereb.experiments.configs import Train
 from minicereb.explain.copies import Taken, in_float64, take_step
-from minicereb.explain.differences import difference, moving
 from minicereb.explain.steps import Drawing, Rows, Step, beside
 
 Place = tuple[str, str, tuple[int, ...]]  # a number that learns: its symbol, the array it is in, and where

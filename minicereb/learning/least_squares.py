@@ -9,12 +9,13 @@ from functools import partial
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from minicereb.backend import execution, to_device, to_numpy, xp_of
+from minicereb.backend import Array, execution, to_device, to_numpy, xp_of
 from minicereb.calculus.activations import relu
 from minicereb.calculus.losses import one_hot
 from minicereb.errors import InputError, require
-from minicereb.lanes import blocks, one_blas_thread, run_lanes
+from minicereb.lanes import blocks, cell_blocks, one_blas_thread, run_lanes
 from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.wiring import Wiring
 
 
 def least_squares_readout(
@@ -54,8 +55,9 @@ def least_squares_readout(
     activity, targets = np.zeros(cells, dtype=np.float64), np.zeros(classes, dtype=np.float64)
     for x, labels in batches:
         xp = xp_of(x)
-        h = wiring.project(slice(0, cells), xp.ascontiguousarray(x.T), xp.empty((cells, len(x)), dtype=x.dtype))
-        h = to_numpy(relu(h, out=h))
+        x_t, h = xp.ascontiguousarray(x.T), xp.empty((cells, len(x)), dtype=x.dtype)
+        run_lanes(partial(_project, wiring=wiring, x_t=x_t, h=h), cell_blocks(x, cells, len(x)))
+        h = to_numpy(h)
         y = to_numpy(one_hot(labels, xp.empty((len(x), classes), dtype=x.dtype)))
         run_lanes(partial(_add_moments, h=h, y=y, gram=gram, product=product), list(blocks(cells, 512)))
         activity += h.sum(axis=1)
@@ -73,6 +75,10 @@ def least_squares_readout(
     except np.linalg.LinAlgError as error:
         raise InputError("ridge", ridge, "a larger number: the cells' activities are linearly dependent") from error
     return replace(cerebellum, readout=to_device(readout.astype(np.float32)), ltd_mean=to_device(mean.astype(np.float32)))
+
+
+def _project(part: slice, wiring: Wiring, x_t: Array, h: Array) -> None:
+    relu(wiring.project(part, x_t, h[part]), out=h[part])
 
 
 def _add_moments(part: slice, h: np.ndarray, y: np.ndarray, gram: np.ndarray, product: np.ndarray) -> None:

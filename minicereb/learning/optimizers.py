@@ -29,7 +29,7 @@ def rate_at(step: int, learning_rate: float, total_steps: int | None) -> float:
     step : int
         t, from 1.
     learning_rate : float
-        η, that of the first step.
+        η, the peak of a schedule.
     total_steps : int or None
         T: ``η_t = ½ η (1 + cos(π (t - 1)/T)) min(1, 20 t/T)``, and 0 after T steps ``[M-COSINE]``; None: η at every step.
         It rises over the first twentieth because large steps before the optimiser knows the gradients' size do lasting harm:

@@ -72,6 +72,19 @@ def test_a_kink_and_its_place_are_told():
     assert (finding.state, finding.kinks, finding.directions, finding.where, finding.error) == ("kinks", 20, 0, "4", None)
 
 
+def test_what_only_rounding_makes_differ_is_not_called_wrong():
+    at, small = RNG.standard_normal(5), 1e-5 * RNG.standard_normal(5)
+
+    def loss(z):
+        return 3.0 + float(np.vdot(small, np.tanh(z)))
+
+    slope = small * (1 - np.tanh(at) ** 2)
+    assert examine(Claim("loss", "", "z", loss, slope, at)).state == "ok"
+    finding = examine(Claim("loss", "", "z", loss, slope * 1.001, at))
+    assert finding.state == "wrong"
+    assert finding.error > 1e-4
+
+
 def test_what_has_no_derivative_is_told():
     finding = examine(Claim("threshold", "", "v", None, "it jumps", np.ones(3)))
     assert (finding.state, finding.where) == ("none", "it jumps")

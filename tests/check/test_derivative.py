@@ -115,6 +115,30 @@ def test_a_kink_is_named_with_its_place():
     assert kink_place(lambda v: float((v**2).sum()), at) == ""
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_right_derivatives_of_what_is_steep_or_flat_pass(seed):
+    near, signs = np.random.default_rng(seed).random((6, 5)) / 10, np.sign(np.random.default_rng(seed).normal(size=(6, 5)))
+    for forward, derivative, at in (
+        (np.log, lambda d, x: d / x, near),
+        (lambda x: 1 / x, lambda d, x: -d / x**2, near * signs),
+        (lambda x: np.tanh(x / 1e-3), lambda d, x: d * (1 - np.tanh(x / 1e-3) ** 2) / 1e-3, near * signs / 100),
+        (lambda x: float((x**2).sum()), lambda x: 2 * x, near / 100),
+        (lambda x: float((x**2).sum()), lambda x: 2 * x, 0 * near),
+    ):
+        verdict = check_derivative(forward, derivative, at, seed=seed)
+        assert verdict.right, verdict.hints
+    assert not check_derivative(np.log, lambda d, x: d / x * 1.001, near, seed=seed).right
+
+
+def test_what_differences_cannot_tell_is_not_called_a_mistake():
+    for forward, derivative, at in (
+        (sigmoid, lambda d, v: d * sigmoid(v) * (1 - sigmoid(v)), 30 + X),
+        (np.log, lambda d, x: d / x, 1e-7 * np.abs(X)),
+    ):
+        verdict = check_derivative(forward, derivative, at)
+        assert verdict.right or first(verdict) == "not told"
+
+
 def test_the_documented_example_says_what_the_page_says(capsys):
     page = (Path(__file__).parents[2] / "docs" / "exercises.md").read_text(encoding="utf-8")
     example = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1]
@@ -129,6 +153,8 @@ def test_what_cannot_be_checked_is_refused():
         (lambda x: x, (np.zeros(5000),), 0),
         (lambda x: 1 / 0, (X,), 0),
         (lambda x: x + np.inf, (X,), 0),
+        (lambda x: x, (np.array(1.0),), 0),
+        (lambda x: x, (np.float64(1.0),), 0),
     ):
         with pytest.raises(InputError):
             check_derivative(forward, lambda d, *given: d, *arguments, by=by)

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from minicereb.datasets import download, store
-from minicereb.errors import InputError, MinicerebError
+from minicereb.errors import DataError, InputError, MinicerebError
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -179,3 +179,10 @@ def test_progress_only_on_a_terminal(mirrors, capsys, monkeypatch):
 def test_only_what_is_in_the_registry_can_be_fetched(folder):
     with pytest.raises(InputError, match="expected one that can be downloaded: tiny"):
         download.fetch("imagenet")
+
+
+def test_no_more_is_taken_than_a_file_has():
+    received = download.Bounded(10)
+    received.write(b"12345")
+    with pytest.raises(DataError, match="more than the file has"):
+        received.write(b"678901")

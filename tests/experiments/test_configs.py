@@ -9,7 +9,7 @@ from minicereb.attacks.adversarial_training import Adversary
 from minicereb.attacks.settings import Attack
 from minicereb.errors import DataError, InputError
 from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, NoisyModel, PerceptronModel
-from minicereb.experiments.configs import AttackedModel, Data, Train, describe
+from minicereb.experiments.configs import AttackedModel, Data, Train, describe, describe_attack
 from minicereb.experiments.identity import config_hash, config_kind, differences, from_json, to_json
 from minicereb.files import canonical_json
 
@@ -189,3 +189,15 @@ def test_a_bad_setting_is_named(setting, make):
     with pytest.raises(InputError) as caught:
         make()
     assert caught.value.setting == setting
+
+
+def test_attacks_that_differ_are_told_apart_by_their_words():
+    pgd = Attack("pgd", "margin", 0.1, gradient="flip")
+    changes = [
+        {}, {"objective": "mse"}, {"epsilon": 0.2}, {"steps": 8}, {"step_size": 0.02}, {"restarts": 2}, {"random_start": False},
+        {"keep": "last"}, {"gradient": "frozen"}, {"draws": 8}, {"norm": "l2"}, {"targets": 2}, {"method": "apgd"},
+    ]  # fmt: skip
+    words = [describe_attack(dataclasses.replace(pgd, **change)) for change in changes]
+    assert len(set(words)) == len(changes)
+    assert words[0] == "pgd, margin, ε = 0.1, 40 steps of 0.01, along flip, 32 draws"
+    assert describe_attack(Attack("fgsm", "mse", 8 / 255)) == "fgsm, mse, ε = 8/255"

@@ -6,7 +6,7 @@ import pytest
 
 from minicereb.attacks.settings import Attack
 from minicereb.experiments import forecast, probes
-from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel
 from minicereb.experiments.configs import AttackedModel
 from minicereb.experiments.forecast import estimates
 from minicereb.experiments.kinds.conditioning import Conditioning
@@ -94,6 +94,28 @@ def test_every_attack_and_certificate_can_be_tried(seconds, cerebellum, perceptr
     for train in (cerebellum, perceptron):
         named = EvaluatedModel(train, (0.1,), 10, ALL, substitutes=(perceptron,))
         assert seconds(named) > seconds(EvaluatedModel(train, (0.1,), 10, STANDARD)) / 2 > 0
+
+
+def test_every_image_is_attacked_while_an_attack_is_tried(strokes, cerebellum, monkeypatch):
+    """FAB leaves alone what is wrong already, and a model that has not learned is nearly always wrong."""
+    met = []
+
+    def watched(model, attack, rows, labels, ids, **options):
+        met.append((model.forward(rows[ids].astype("float32") / 255)[0].argmax(axis=1) == labels[ids]).all())
+        return iter(())
+
+    monkeypatch.setattr(probes, "attack_images", watched)
+    probes.Probes(strokes).attack(cerebellum, Attack("fab", "margin", 0.1))
+    assert met
+    assert all(met)
+
+
+def test_the_features_of_an_encoder_are_counted_once(strokes, cerebellum, tmp_path):
+    network = dataclasses.replace(cerebellum, model=ConvolutionalModel(((2,),), (4,)), optimizer="adam")
+    behind = [dataclasses.replace(cerebellum, encoder=network, seed=seed) for seed in (0, 1)]
+    _, first, second = estimates([network, *behind], Laboratory(strokes, tmp_path))
+    images, features = len(strokes.x_train) + len(strokes.x_test), 14 * 14 * 2
+    assert first.disk - second.disk == 4 * images * features
 
 
 def test_the_closed_form_takes_longer_with_more_cells(seconds, cerebellum):

@@ -4,11 +4,13 @@ import dataclasses
 
 import pytest
 
+from minicereb import datasets
+from minicereb.errors import InputError
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import AttackedModel, Data
 from minicereb.experiments.kinds.evaluated import EvaluatedModel
 from minicereb.experiments.published import CEREBELLUM
-from minicereb.experiments.studies import paper_versus_code, sparsity
+from minicereb.experiments.studies import paper_versus_code, sparsity, study_named
 from minicereb.experiments.studies.found import bracket_table, grouped, over_epsilon, paper_table, with_interval
 from minicereb.experiments.studies.protocol import as_coded, as_printed, examined, published
 
@@ -84,8 +86,28 @@ def test_published_figures_stand_beside_ours_and_only_where_there_are_some():
 def test_a_report_shows_published_figures_for_just_what_they_are_about():
     coded = as_coded(CerebellumModel("full", 1_000, ltd=False), DATA, 10, 0)
     told = [published(experiment) for experiment in examined(coded, "paper")]
-    assert told == [{}, {"fgsm, mse, ε = 0.1": "20.3"}, {"pgd, mse, ε = 0.1": "9.3"}, {}, {}]
+    assert told == [{}, {"fgsm, mse, ε = 0.1": "20.3"}, {"pgd, mse, ε = 0.1, 40 steps of 0.01, last iterate": "9.3"}, {}, {}]
     assert not any(published(each) for each in examined(as_coded(CerebellumModel("full", 999), DATA, 10, 0), "paper"))
+
+
+def test_seeds_that_agree_have_the_interval_of_the_images():
+    assert with_interval([0.0, 0.0], 500) == with_interval([0.0], 500) == "0.0 (0.0-0.7)"
+    assert with_interval([0.998, 0.998], 500) == with_interval([0.998], 500)
+    assert with_interval([0.0, 0.1], 500) == "5.0 (0.0-68.5)"
+
+
+def test_of_another_attack_or_iterate_nothing_is_published():
+    train = as_coded(CerebellumModel("full", 1_000, ltd=False), DATA, 10, 0)
+    papers = next(each for each in examined(train, "paper") if published(each) and each.attack.method == "pgd")
+    for change in ({"keep": "best"}, {"steps": 80}, {"step_size": 0.02}, {"objective": "margin"}):
+        assert published(dataclasses.replace(papers, attack=dataclasses.replace(papers.attack, **change))) == {}
+
+
+@pytest.mark.parametrize("name", ["sparsity", "optimum", "paper-versus-code"])
+def test_studies_made_for_784_inputs_refuse_others(name):
+    study_named(name).check(datasets.load("strokes", train=10, test=10))
+    with pytest.raises(InputError, match="images of 784 pixels"):
+        study_named(name).check(datasets.load("strokes14", train=10, test=10))
 
 
 def test_seeds_are_one_row_and_their_mean():

@@ -112,6 +112,8 @@ def test_figures_of_the_study_are_shown_as_drawn_and_never_those_of_a_report(stu
     (folder / "one.png").write_bytes(b"png")
     (folder / "one.svg").write_bytes(b"<svg/>")
     (folder / "report-accuracy-0.svg").write_bytes(b"<svg/>")
+    (folder / "page.html").touch()  # a report under another name
+    (folder / "page-one.svg").write_bytes(b"<svg/>")
     shown = [(each.name, each.ending) for each in section(report_on(folder), "Figures")]
     assert shown == [("one", ".svg"), ("two", ".png")]
 
@@ -123,7 +125,7 @@ def test_the_page_of_a_run_has_its_attacks_and_evaluations(run):
     config = {"kind": "AttackedModel", "train": train, "attack": attack, "images": 8}
     write_json(run / "attacks" / "0.json", {"config": config, "record": {**record, "robust_interval": [0.15, 0.85]}})
     page = report_on(run)
-    assert section(page, "Attacks")[0].rows == [["pgd", "mse", "0.1", "L∞", "40", "8", "75.0", "50.0", "15.0 to 85.0"]]
+    assert section(page, "Attacks")[0].rows == [["pgd, mse, ε = 0.1, 40 steps of 0.01", "0", "8", "75.0", "50.0", "15.0 to 85.0"]]
     assert {type(block) for block in section(page, "Learning curve")} == {Picture, Table}
     assert [type(block) for block in section(page, "Evaluations")] == [Text, Picture, Table]
     assert ["model.cells", "300"] in section(page, "Settings")[0].rows

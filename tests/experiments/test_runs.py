@@ -77,6 +77,19 @@ def test_killed_between_checkpoints_a_run_goes_on_from_the_last_one(cerebellum, 
     assert (tmp_path / "killed" / "model.npz").read_bytes() == (whole.folder / "model.npz").read_bytes()
 
 
+def test_a_run_that_is_completed_by_another_process_meanwhile_is_left(cerebellum, strokes, tmp_path, monkeypatch):
+    original = runs.build_learner
+
+    def meanwhile(*given):
+        monkeypatch.setattr(runs, "build_learner", original)
+        complete(cerebellum, strokes, tmp_path)
+        return original(*given)
+
+    monkeypatch.setattr(runs, "build_learner", meanwhile)
+    assert list(run_training(cerebellum, strokes, tmp_path)) == []
+    assert load_model(read_run(tmp_path), strokes) is not None
+
+
 def test_a_complete_run_is_not_done_again(run, cerebellum, strokes):
     before = (run.folder / "manifest.json").stat().st_mtime_ns
     assert list(run_training(cerebellum, strokes, run.folder)) == []

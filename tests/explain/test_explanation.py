@@ -1,5 +1,6 @@
 """One image through every kind of model: derivatives, updates, estimates, and what is told when one of them is wrong."""
 
+import copy
 import dataclasses
 import re
 from html import escape as escaped
@@ -12,6 +13,7 @@ from minicereb.attacks.adversarial_training import AdversarialTraining, Adversar
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.calculus.replicated import loss_named
+from minicereb.check.differences import difference
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError
 from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, NoisyModel, PerceptronModel
@@ -19,7 +21,6 @@ from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.models import build_learner, build_model, build_rule, model_arrays, solve, total_steps
 from minicereb.explain import Shown, explanation, means, pixel_number, reach
 from minicereb.explain.copies import in_float64, take_step
-from minicereb.explain.differences import difference
 from minicereb.explain.kinks import what_switches
 from minicereb.explain.showing import page, text
 from minicereb.learning import estimators
@@ -52,6 +53,7 @@ def config(model, optimizer="adam", rate=1e-3, **options):
 CASES = {
     "cerebellum": config(CerebellumModel("random", 300, 4), "rmsprop"),
     "cerebellum, synapses twice": config(CerebellumModel("random", 300, 12, replacement=True), "sgd", 1e-4, schedule="cosine"),
+    "cerebellum, many synapses": config(CerebellumModel("random", 300, 100)),
     "cerebellum, full": config(CerebellumModel("full", 300, ltd=False)),
     "cerebellum, closed form": config(CerebellumModel("local", 300, 9, patch=True, rule="least-squares")),
     "cerebellum, attacked": config(CerebellumModel("random", 300, 4), adversary=Adversary(0.1, 0.05, 2, "mse")),
@@ -127,6 +129,20 @@ def test_every_derivative_agrees_with_its_finite_difference(case, told):
         assert apart <= 1e-6 * abs(each.value) or (nothing and apart <= 1e-11), each
         assert each.verdict == "agrees" or (nothing and each.verdict == "rounding"), each
     assert sum(each.verdict == "agrees" and each.value != 0 for each in derivatives) >= 8
+
+
+@pytest.mark.parametrize("case", ["perceptron", "convolutional", "convolutional, deep"])
+def test_where_no_credit_passes_the_way_shown_is_one_that_it_could_take(case, data, learned):
+    settings = CASES.get(case) or config(ConvolutionalModel(((4,), (6,)), (12,), True))
+    model = copy.deepcopy(learned(case) if case in CASES else build_model(settings, data))
+    *_, hidden, last = (layer for layer in model.layers if isinstance(layer, layers.Dense))
+    hidden.bias[:] = -100  # no unit is active
+    last.bias[:] = np.linspace(-1, 1, 10)
+    for pixel in ("7,7", "3,3", "5,16"):
+        for step in explanation(settings, data, model, IMAGE, shown=Shown(pixels=(pixel_number(pixel, data.image_shape),))):
+            assert "ReLULearning" not in step.words
+            for each in step.derivatives:
+                assert each.verdict == "agrees" or (abs(each.value) < 1e-9 and each.verdict in ("rounding", "kink")), each
 
 
 @pytest.mark.parametrize("case", CASES)

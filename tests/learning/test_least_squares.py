@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from minicereb import backend, lanes
 from minicereb.backend import to_device, to_numpy
@@ -11,6 +12,8 @@ from minicereb.errors import InputError, MinicerebError
 from minicereb.learning.least_squares import least_squares_readout
 from minicereb.learning.optimizers import SGD
 from minicereb.learning.plasticity import DeltaRule
+from minicereb.models.cerebellum import initial_cerebellum
+from minicereb.models.wiring import draw_wiring
 
 SINGLE = 2e-6  # a few roundings of the readout to float32, relative to its size
 
@@ -84,6 +87,18 @@ def test_the_size_of_the_batches_does_not_matter(problem):
     model, x, labels = problem
     whole, pieces = (least_squares_readout(model, batches(x, labels, size)) for size in (400, 7))
     assert np.allclose(whole.readout, pieces.readout, rtol=0, atol=SINGLE * np.abs(whole.readout).max())
+
+
+def test_the_number_of_threads_changes_no_bit():
+    rng = np.random.default_rng(0)
+    model = initial_cerebellum(draw_wiring("full", 300, (28, 28), None, 0), 10, 0)
+    x, labels = rng.random((512, 784), dtype=np.float32), rng.integers(0, 10, 512)
+    found = []
+    for threads in (1, 2):
+        backend.configure(threads=threads)
+        with threadpool_limits(threads):
+            found.append(least_squares_readout(model, batches(x, labels, 256)))
+    assert np.array_equal(found[0].readout, found[1].readout)
 
 
 def test_it_is_where_the_delta_rule_is_heading(problem):

@@ -63,6 +63,8 @@ class GradientSources:
 def gradient_sources(config: GradientSources, laboratory: Laboratory) -> Generator[str, None, Record]:
     """Carry out the experiment, yielding its progress in words.
 
+    Images are looked for among the first 1,000.
+
     The gradient is that of the mean over the hidden neurons' noise; the noise of the outputs is left out, since the exact sum
     over all hidden patterns cannot have it.
 
@@ -86,7 +88,7 @@ def gradient_sources(config: GradientSources, laboratory: Laboratory) -> Generat
         cosines = _cosines(gradient, exact)
         there = exact != 0
         found[f"{name} {draws}"] = {
-            "cosine": float(cosines.mean()),
+            "cosine": float(cosines.mean()) if len(cosines) else None,
             "standard_error": float(cosines.std(ddof=1) / len(cosines) ** 0.5) if len(cosines) > 1 else None,
             "signs": float((np.sign(gradient) == np.sign(exact))[there].mean()) if there.any() else None,
             "seconds": seconds,

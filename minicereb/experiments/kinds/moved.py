@@ -52,7 +52,7 @@ def moved_outputs(config: MovedOutputs, laboratory: Laboratory) -> Generator[str
         Means over the images that are right as they are: ``true`` and ``rival``, the outputs of the label and of the largest
         other class, ``before`` and ``after``; ``rose``, the share of images whose true output rose; ``error``, the squared
         error ½‖ŷ - y‖² before and after; ``by_true``, the share of its rise that the true output alone has made (the mean of
-        the one over the mean of the other); ``robust_accuracy`` of all images.
+        the one over the mean of the other); ``robust_accuracy`` of all images. None where no image is right.
     """
     model, dataset = laboratory.model(config.train), laboratory.dataset
     ids = np.arange(min(config.images, len(dataset.x_test)), dtype=np.int64)
@@ -67,14 +67,14 @@ def moved_outputs(config: MovedOutputs, laboratory: Laboratory) -> Generator[str
         yield f"looking at the outputs of {describe(config.train)}, {block.ids[-1] + 1} images"
     before, after = np.concatenate(rows).transpose(1, 2, 0)  # each: true, rival, error, its part by the true output
     means = {name: {"before": _mean(b), "after": _mean(a)} for name, b, a in zip(NAMES, before, after, strict=True)}
-    rise = means["error"]["after"] - means["error"]["before"]
-    part = means.pop("error_of_true")
+    del means["error_of_true"]
+    rise, by_true = (float(after[n].mean()) - float(before[n].mean()) if before.size else 0.0 for n in (2, 3))
     return {
         "images": len(ids),
         "robust_accuracy": robust / len(ids),
         **means,
         "rose": _mean(after[0] > before[0]),
-        "by_true": (part["after"] - part["before"]) / rise if rise > 0 else None,
+        "by_true": by_true / rise if rise > 0 else None,
     }
 
 
@@ -89,5 +89,5 @@ def _measured(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.stack([true, rival, 0.5 * ((outputs - targets) ** 2).sum(axis=1), 0.5 * (true - 1) ** 2], axis=1)
 
 
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else 0.0
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None

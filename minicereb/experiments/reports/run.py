@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from minicereb.errors import DataError
-from minicereb.experiments.configs import describe
-from minicereb.experiments.identity import to_json
+from minicereb.experiments.configs import describe, describe_attack
+from minicereb.experiments.identity import from_json, to_json
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.reports.evaluation import accuracy_picture, picture
 from minicereb.experiments.reports.parts import (
-    NORMS,
     brackets,
     checked,
     checklists,
@@ -78,20 +77,18 @@ def _learning(run: Run) -> list[Block]:
 
 
 def _attacks(folder: Path) -> list[Block]:
-    rows = [_attack(path) for path in sorted(folder.glob("attacks/*.json"))]
-    rows.sort(key=lambda row: (row[0], row[1], float(row[2]), row[3:]))
-    head = ("attack", "objective", "ε", "norm", "steps", "images", "clean, in %", "robust, in %", "95% interval")
+    rows = sorted(_attack(path) for path in folder.glob("attacks/*.json"))
+    head = ("attack", "seed", "images", "clean, in %", "robust, in %", "95% interval")
     return [Table(head, rows)] if rows else []
 
 
 def _attack(path: Path) -> list[str]:
     stored = read_json(path)
     try:
-        attack, record = stored["config"]["attack"], stored["record"]
-        row = [record["method"], record["objective"], f"{record['epsilon']:g}", NORMS[attack.get("norm", "linf")]]
-        row += [str(attack["steps"]), f"{record['images']:,}", percent(record["clean_accuracy"])]
+        attack, record = from_json(stored["config"]["attack"]), stored["record"]
+        row = [describe_attack(attack), str(attack.seed), f"{record['images']:,}", percent(record["clean_accuracy"])]
         return [*row, percent(record["robust_accuracy"]), interval(record["robust_interval"])]
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise DataError(f"{path} does not hold the record of an attack ({error})") from error
 
 

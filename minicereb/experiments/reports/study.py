@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from minicereb.errors import DataError
 from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.configs import Experiment, Train, describe
+from minicereb.experiments.configs import Train, describe, describe_attack
 from minicereb.experiments.identity import from_json
 from minicereb.experiments.laboratory import Record, run_named
 from minicereb.experiments.reports.evaluation import accuracy_picture
@@ -89,8 +90,8 @@ def _measured(results: list[Record], known: Study | None) -> list[Block]:
             rows.append([*row, printed.get(what, "-")])
     note = Text(
         "One model, of one seed, in each line. The 95% interval (Clopper-Pearson) is that of the images, not of the seeds; where "
-        "two intervals overlap, these images may not decide between the two. The last column is what the paper prints, where it "
-        "prints something for just this."
+        "two intervals overlap, these images may not decide between the two. The last column is what the paper's authors print "
+        "for this model under this attack, however it has learned here."
     )
     return [note, Table(HEAD, rows)] if rows else []
 
@@ -98,7 +99,7 @@ def _measured(results: list[Record], known: Study | None) -> list[Block]:
 Accuracy = tuple[str, str, float | None, list[float] | None, int]
 
 
-def _accuracies(experiment: Experiment, kind: str, record: Record) -> Iterator[Accuracy]:
+def _accuracies(experiment: Any, kind: str, record: Record) -> Iterator[Accuracy]:
     """Model, what is measured, share, interval and number of images, of the kinds of experiment that have such."""
     models = [_named(train) for train in experiment.trainings]
     if kind == "EvaluatedModel":
@@ -118,26 +119,37 @@ def _accuracies(experiment: Experiment, kind: str, record: Record) -> Iterator[A
             for model, share in zip(models, shares, strict=True):
                 yield model, f"on images attacked against {source}", share, list(proportion_interval(round(share * n), n)), n
     elif "robust_interval" in record:
-        what = f"{record['method']}, {record['objective']}, ε = {strength(record['epsilon'])}"
         answers = "LAP, " if kind == "AttackedAverage" else ""
-        yield models[0], answers + what, record["robust_accuracy"], record["robust_interval"], record["images"]
+        what = answers + describe_attack(experiment.attack)
+        yield models[0], what, record["robust_accuracy"], record["robust_interval"], record["images"]
 
 
 def _named(train: Train) -> str:
     """A model with what else tells it from the others of a study: how it learned, and from which seed."""
+    other = [
+        words
+        for words, so in (
+            ("with replacement", getattr(train.model, "replacement", False)),
+            ("all images learned from", train.validation == 0),
+            ("chosen on the test images", train.choose_on == "test"),
+            ("last epoch", train.keep == "last"),
+        )
+        if so
+    ]
     closed = isinstance(train.model, CerebellumModel) and train.model.rule == "least-squares"
     how = "least squares" if closed else f"{train.optimizer} {train.learning_rate:.3g}"
-    return f"{describe(train)}, {how}, seed {train.seed}"
+    return ", ".join([describe(train), *other, how, f"seed {train.seed}"])
 
 
 def _figures(folder: Path, records: list[Record], captions: Mapping[str, str]) -> list[Block]:
     """The study's own figures, and the bracket of each evaluation if it draws none."""
     stem = Path(REPORT).stem
+    pages = {stem, *(path.stem for path in folder.glob("*.html"))}  # pictures of a page are beside it, and begin with its name
     names = sorted({path.stem for ending in ("svg", "png") for path in folder.glob(f"*.{ending}")})
     blocks: list[Block] = []
     for name in names:
         ending = next(ending for ending in (".svg", ".png") if (folder / f"{name}{ending}").exists())
-        if not name.startswith(f"{stem}-"):
+        if not any(name.startswith(f"{page}-") for page in pages):
             caption = captions.get(name, name.replace("-", " "))
             blocks.append(Picture(name, (folder / f"{name}{ending}").read_bytes(), ending, caption))
     return blocks or [block for n, record in enumerate(records) for block in accuracy_picture(record, f"accuracy-{n}")]

@@ -108,26 +108,29 @@ def _moved(results: Results, names: list[str]) -> list[str]:
         parts = [record["by_true"] for record in found if record["by_true"] is not None]
         cells = [
             _percent([record["robust_accuracy"] for record in found]),
-            *(f"{_mean(found, key, 'before'):.2f} to {_mean(found, key, 'after'):.2f}" for key in ("true", "rival")),
+            *(f"{_mean(found, key, 'before')} to {_mean(found, key, 'after')}" for key in ("true", "rival")),
             _percent([record["rose"] for record in found]),
-            _percent(parts) if parts else "-",
+            _percent(parts),
         ]
         rows.append([name, objective, *cells])
     return [
         *markdown(head, rows),
         "",
         f"Means over the images that are right as they are, ε = {strength(attack.epsilon)}, {attack.steps} steps of "
-        f"{attack.step_size:.3g}, last iterate. True output rose: share of the images, in %. Its part of the "
+        f"{attack.step_size:.3g}, last iterate. Still right: of all images, in %. True output rose: share of the images, in %. "
+        "Its part of the "
         "rise: how much of the squared error that the attack added is (ŷ - 1)² of the true output, in %.",
     ]
 
 
-def _percent(shares: list[float]) -> str:
-    return f"{100 * sum(shares) / len(shares):.1f}"
+def _percent(shares: list[float | None]) -> str:
+    known = [share for share in shares if share is not None]
+    return f"{100 * sum(known) / len(known):.1f}" if known else "-"
 
 
-def _mean(records: list[dict], key: str, when: str) -> float:
-    return sum(record[key][when] for record in records) / len(records)
+def _mean(records: list[dict], key: str, when: str) -> str:
+    known = [record[key][when] for record in records if record[key][when] is not None]
+    return f"{sum(known) / len(known):.2f}" if known else "-"
 
 
 def _short(train: Train) -> str:

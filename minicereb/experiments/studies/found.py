@@ -88,10 +88,10 @@ def grouped(results: Results, name: Callable[[Train], str] = describe) -> list[F
 
 
 def with_interval(shares: Sequence[float], images: int) -> str:
-    """Write shares in percent as their mean with a 95% interval: over seeds if there are several, else over the images."""
+    """Write shares in percent as their mean with a 95% interval: over seeds if there are some that differ, else of the images."""
     if not shares:
         return "-"
-    if len(shares) == 1:
+    if max(shares) - min(shares) < 1e-9:
         low, high = proportion_interval(round(shares[0] * images), images)
     else:
         low, high = (min(1.0, max(0.0, bound)) for bound in mean_interval(shares))
@@ -216,5 +216,5 @@ def or_dash(value: float | None) -> str:
 def interval_words(found: Sequence[Found]) -> str:
     """Say of what the intervals in a table are, and which seeds it stands on."""
     seeds = sorted({seed for each in found for seed in each.seeds})
-    over = "of the images; seed" if len(seeds) == 1 else "over the seeds, Student's t; seeds"
+    over = "of the images; seed" if len(seeds) == 1 else "over the seeds, Student's t (of the images where they agree); seeds"
     return f"95% interval {over} {', '.join(map(str, seeds))}"

@@ -61,9 +61,9 @@ def table(results: Results) -> str:
         key = name if name == "exact" else f"{name} {draws}"
         measured = [record for config, record in of_network if isinstance(config, GradientSources)]
         cells = [
-            f"{_mean([record[key]['cosine'] for record in measured]):.3f}",
-            f"{100 * _mean([record[key]['signs'] for record in measured]):.1f}",
-            f"{1000 * _mean([record[key]['seconds'] / record['images'] for record in measured]):.3g}",
+            _mean([record[key]["cosine"] for record in measured], 1, ".3f"),
+            _mean([record[key]["signs"] for record in measured], 100, ".1f"),
+            _mean([record[key]["seconds"] / record["images"] if record["images"] else None for record in measured], 1000, ".3g"),
             *(_attacked(of_network, kind, name, draws) for kind in (AttackedModel, AttackedAverage)),
         ]
         rows.append([network, name, "-" if name == "exact" else str(draws), *cells])
@@ -77,7 +77,7 @@ def table(results: Results) -> str:
         f"{compared[0][1]['images']} images. OT and LAP: accuracy in % under PGD-{config.attack.steps} with step "
         f"{config.attack.step_size:g} on the margin at ε = {EPSILON:g}, first {record['images']:,} test images of "
         f"{config.train.data.name}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; a 95% interval is at most "
-        f"±{98 / record['images'] ** 0.5:.1f} points. The search on LAP looks at {average.search_replications} noisy runs, "
+        f"about ±{98 / record['images'] ** 0.5:.1f} points. The search on LAP looks at {average.search_replications} noisy runs, "
         f"{average.replications:,} others judge.",
     ]
     return "\n".join(lines)
@@ -89,11 +89,12 @@ def _attacked(results: Results, kind: type, name: str, draws: int) -> str:
         for config, record in results
         if isinstance(config, kind) and (config.attack.gradient, config.attack.draws) == (name, draws)  # type: ignore[attr-defined]
     ]
-    return f"{100 * _mean([record['robust_accuracy'] for record in found]):.1f}" if found else "-"
+    return _mean([record["robust_accuracy"] for record in found], 100, ".1f")
 
 
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+def _mean(values: list[float | None], unit: float, digits: str) -> str:
+    known = [value for value in values if value is not None]
+    return f"{unit * sum(known) / len(known):{digits}}" if known else "-"
 
 
 GLR_SOURCES = Study(

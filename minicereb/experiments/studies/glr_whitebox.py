@@ -71,7 +71,8 @@ def table(results: Results) -> str:
             *markdown(["network", *COLUMNS], rows),
             "",
             f"Accuracy in %, ε = {attack.epsilon:g}, first {images:,} test images of {_trained(results[0][0]).data.name}, seed"
-            f"{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; a 95% interval is at most ±{98 / sqrt(images):.1f} points. "
+            f"{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; a 95% interval is at most about "
+            f"±{98 / sqrt(images):.1f} points. "
             "Transferred: FGSM on a substitute of two hidden layers. Else: PGD-"
             f"{attack.steps} with step {attack.step_size:g} on the network itself, by objective; of threshold networks with the "
             "gradient from flips, of noisy sigmoid networks from derivatives, both averaged over "

@@ -192,7 +192,7 @@ def _attacks_table(models: list[Examined]) -> list[str]:
     return [
         *markdown(head, rows),
         "",
-        f"Accuracy in % on the first {images:,} test images of {models[0].train.data.name}; a 95% interval is at most "
+        f"Accuracy in % on the first {images:,} test images of {models[0].train.data.name}; a 95% interval is at most about "
         f"±{98 / images**0.5:.1f} points. As printed: {SETTINGS['as printed']}, last iterate; doubled: {SETTINGS['doubled']}, "
         f"last iterate; tuned: {SETTINGS['tuned']}. FGSM ascends the squared error. All attacks: for each image the strongest. "
         "Batch 1 as the authors' code has it, batch 10 as the paper prints it.",

@@ -17,7 +17,7 @@ from minicereb.experiments.kinds.dimension import Dimension
 from minicereb.experiments.studies.comparisons import comparison_table, rows_of
 from minicereb.experiments.studies.found import Found, grouped, with_interval
 from minicereb.experiments.studies.protocol import EXPECTED, as_printed, compared, evaluated
-from minicereb.experiments.studies.sparsity import NATURAL, inputs_of, models
+from minicereb.experiments.studies.sparsity import ALL_INPUTS, NATURAL, inputs_of, models
 from minicereb.experiments.studies.sparsity import SIZES as TRAININGS
 from minicereb.experiments.studies.study import Results, Study, short
 from minicereb.report.figures import curves, save_figure
@@ -242,6 +242,7 @@ OPTIMUM = Study(
     plan,
     table,
     figures,
+    inputs=ALL_INPUTS,
     expectation=EXPECTED
     + "It will «examine whether the parameters decided by the natural cerebellum (k = 4) is (near) optimal against adversarial "
     "attacks», with as many synapses m(k + 2c) for every k, and expects nothing in particular. The theory that it cites "

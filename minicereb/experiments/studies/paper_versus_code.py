@@ -125,5 +125,6 @@ PAPER_VERSUS_CODE = Study(
     plan,
     table,
     published=published,
+    inputs=784,  # of the digits that the authors' figures are about
     expectation=EXPECTED + "Of these differences it says nothing.",
 )

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from minicereb.attacks.settings import Attack
 from minicereb.datasets.registry import in_layout_of_cifar10
 from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train
+from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train, describe_attack
 from minicereb.experiments.kinds.evaluated import EvaluatedModel
 from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.experiments.published import CEREBELLUM, Logged
-from minicereb.report.words import strength
 from minicereb.robustness.catalogue import ALL, PAPER_STEP, PAPER_STEPS
 
 ATTACKS = {"smoke": ("pgd-mse", "apgd-margin"), "course": ALL, "paper": ALL}
@@ -128,10 +127,12 @@ def published(experiment: Experiment) -> dict[str, str]:
     if not isinstance(experiment, AttackedModel) or experiment.attack.objective != "mse":
         return {}
     attack, logged = experiment.attack, logged_for(experiment.train) or Logged()
+    if attack.method == "pgd" and (attack.keep, attack.steps, attack.step_size) != ("last", PAPER_STEPS, PAPER_STEP):
+        return {}
     figure = {("fgsm", 0.1): logged.fgsm, ("pgd", 0.1): logged.pgd, ("pgd", 0.3): logged.pgd_far}.get(
         (attack.method, attack.epsilon)
     )
-    return {} if figure is None else {f"{attack.method}, mse, ε = {strength(attack.epsilon)}": f"{figure:g}"}
+    return {} if figure is None else {describe_attack(attack): f"{figure:g}"}
 
 
 def logged_for(train: Train) -> Logged | None:

@@ -96,6 +96,7 @@ SPARSITY = Study(
     table,
     figures,
     published=published,
+    inputs=ALL_INPUTS,
     expectation=EXPECTED
     + "It asks whether sparse wiring, k = 4 as in the animal, is an advantage, and whether k = 4 is near-optimal.",
     captions={

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minicereb.datasets.dataset import Dataset
+from minicereb.errors import require
 from minicereb.experiments.carrying_out import result_of
 from minicereb.experiments.configs import Data, Experiment
 from minicereb.experiments.identity import to_json
@@ -48,6 +49,8 @@ class Study:
         What a reader must know of each figure, by the name of its file without ending.
     seeds : mapping
         Seeds at each scale, if no others are asked for.
+    inputs : int, optional
+        The pixels of an image, where the study's models are made for just so many.
     """
 
     name: str
@@ -60,6 +63,12 @@ class Study:
     published: Callable[[Any], dict[str, str]] | None = None
     captions: Mapping[str, str] = field(default_factory=dict)
     seeds: Mapping[str, tuple[int, ...]] = field(default_factory=SEEDS.copy)
+    inputs: int | None = None
+
+    def check(self, dataset: Dataset) -> None:
+        """Raise :class:`InputError` if the study's models are not made for such data."""
+        expected = f"images of {self.inputs} pixels for {self.name} (these have {dataset.inputs})"
+        require(self.inputs in (None, dataset.inputs), "dataset", dataset.name, expected)
 
 
 def carry_out(
@@ -85,6 +94,7 @@ def carry_out(
     NotDone
         When all that can be done is done, if that is not everything.
     """
+    study.check(dataset)
     plan = study.plan(Data(dataset.name, dataset.sha256), scale, seeds)
     laboratory, jobs = Laboratory(dataset, out), jobs_of(plan)
     about = {"study": study.name, "question": study.question, "scale": scale, "seeds": list(seeds)}

@@ -67,7 +67,7 @@ def table(results: list[tuple[TransferMatrix, Record]]) -> str:
         f"Accuracy in % on images attacked at ε = {config.attack.epsilon:g} by PGD-{config.attack.steps} with step "
         f"{config.attack.step_size:g} on the margin; the diagonal is the direct attack. First {record['images']:,} test images "
         f"of {config.models[0].data.name}, seed{'s' * (len(results) > 1)} {seeds}; a 95% interval is at most "
-        f"±{98 / record['images'] ** 0.5:.1f} points.",
+        f"about ±{98 / record['images'] ** 0.5:.1f} points.",
     ]
     return "\n".join(lines)
 

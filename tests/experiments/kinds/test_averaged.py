@@ -8,6 +8,7 @@ from minicereb.experiments.architectures import NoisyModel
 from minicereb.experiments.carrying_out import carry_out_experiment
 from minicereb.experiments.configs import AttackedModel, Data, Train
 from minicereb.experiments.identity import from_json, to_json
+from minicereb.experiments.kinds import averaged
 from minicereb.experiments.kinds.averaged import AttackedAverage
 from minicereb.experiments.kinds.transfer import TransferredAttack
 from minicereb.experiments.laboratory import Laboratory
@@ -40,6 +41,23 @@ def test_an_attack_on_the_average_is_judged_on_fresh_noise(dataset, tmp_path):
     assert low <= record["robust_accuracy"] <= high
     assert from_json(to_json(config)) == config
     assert carry_out(config, Laboratory(dataset, tmp_path)) == record
+
+
+def test_images_that_the_search_has_wrong_are_attacked_as_well(dataset, tmp_path, monkeypatch):
+    train = Train(NoisyModel((8,)), Data(dataset.name, dataset.sha256), 25, 1, 0.03, "adam", validation=0.0)
+    attack, met = Attack("pgd", "margin", 0.2, steps=3, step_size=0.04, gradient="flip", draws=8), []
+
+    original = averaged.attack_images
+
+    def watched(*given, **options):
+        for block in original(*given, **options):
+            met.append(block)
+            yield block
+
+    monkeypatch.setattr(averaged, "attack_images", watched)
+    carry_out(AttackedAverage(train, attack, 40, search_replications=4, replications=50), Laboratory(dataset, tmp_path))
+    assert any((block.clean_predicted != block.y).any() for block in met)
+    assert all((block.distance > 0).all() for block in met)
 
 
 def test_the_study_attacks_every_network_by_all_ways_that_it_has():

@@ -81,6 +81,9 @@ def difference(function: Callable[[float], float]) -> Difference:
     for step in STEPS:
         exact_to = np.finfo(np.float64).eps * max(abs(here), 1.0) / step  # a small loss is a sum of numbers that are not
         row = [(function(step) - function(-step)) / (2 * step)]
+        if not np.isfinite(row[0]):  # the function is not defined so far away
+            previous = []
+            continue
         for order, coarser in enumerate(previous):
             power = 16.0 ** (order + 1)
             row.append((row[-1] * power - coarser) / (power - 1))
