@@ -46,8 +46,8 @@ def check_derivative(
     Returns
     -------
     Verdict
-        The hint ``kink`` says that `forward` is not smooth there, and where. A factor that is the length of an axis is named
-        by the axis.
+        The hint ``kink`` says that `forward` is not smooth there, and where; ``not told``, that its differences are too rough to
+        judge by. A factor that is the length of an axis is named by the axis.
 
     Raises
     ------
