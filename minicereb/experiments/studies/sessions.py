@@ -19,7 +19,7 @@ CRITERION = (
     "A response is a closure of at least 10% after the CS began. Trials before the first five responses in a row (in "
     "extinction: before the first five trials without one), where there are such. "
 )
-ABOUT_SEEDS = "Means over seeds, each with wiring of its own, and their 95% interval (Student's); at all: no seed differs."
+ABOUT_SEEDS = "Means over seeds, each with wiring of its own, and their 95% interval (Student's); (all): no seed differs."
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -40,7 +40,7 @@ def over_seeds(values: Sequence[float | None], digits: int = 1) -> str:
         return f"none of {len(values)}"
     shown = f"{np.mean(known):.{digits}f}"
     if len(known) > 1 and min(known) == max(known):
-        shown += " at all"
+        shown += " (all)"
     elif len(known) > 1:
         low, high = mean_interval(known)
         shown += f" ({low:.{digits}f} to {high:.{digits}f})"

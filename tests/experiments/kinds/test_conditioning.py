@@ -58,8 +58,8 @@ def timed(session):
 
 def test_the_table_of_intervals_says_how_far_off_a_peak_is_and_whether_it_moves():
     text = isi.table(invented(isi.plan(DATA, "course", SEEDS), timed))
-    assert row(text, "delay", "50") == ["none of 3", "50.0 at all", "none of 3", "-", "-25 (-27 to -23)", "none of 3"]
-    assert row(text, "trace", "750")[:4] == ["11.0 (8.5 to 13.5)", "50.0 at all", "750 (748 to 752)", "1"]
+    assert row(text, "delay", "50") == ["none of 3", "50.0 (all)", "none of 3", "-", "-25 (-27 to -23)", "none of 3"]
+    assert row(text, "trace", "750")[:4] == ["11.0 (8.5 to 13.5)", "50.0 (all)", "750 (748 to 752)", "1"]
     assert row(text, "lid's peak", "delay") == ["1.00 (1.00 to 1.00)"]
     assert row(text, "lid's peak", "delay, shuffled") == ["none of 3"]
     assert float(row(text, "Purkinje trough", "delay, shuffled")[0].split()[0]) == pytest.approx(0, abs=1e-9)
@@ -86,9 +86,9 @@ def saved(session):
 
 def test_what_is_saved_is_compared_with_the_lesioned_circuit_of_the_same_seed():
     text = savings.table(invented(savings.plan(DATA, "course", SEEDS), saved))
-    assert row(text, "0.02", "intact")[2] == "6.0 at all"
-    assert row(text, "0", "no nuclear plasticity")[2] == "0.0 at all"
-    assert text.splitlines()[-3:] == ["| 0 | 6.0 at all |", "| 0.01 | 5.0 at all |", "| 0.02 | 4.0 at all |"]
+    assert row(text, "0.02", "intact")[2] == "6.0 (all)"
+    assert row(text, "0", "no nuclear plasticity")[2] == "0.0 (all)"
+    assert text.splitlines()[-3:] == ["| 0 | 6.0 (all) |", "| 0.01 | 5.0 (all) |", "| 0.02 | 4.0 (all) |"]
 
 
 def test_every_lesion_has_a_row_and_is_made_alone():
@@ -96,13 +96,13 @@ def test_every_lesion_has_a_row_and_is_made_alone():
     assert {config.session.lesions for config in plan} == {(), *((lesion,) for lesion in LESIONS)}
     text = lesions.table(invented(plan, timed))
     assert all(row(text, name) for name in LESIONS)
-    assert row(text, "olive")[1:] == ["none of 3", "50.0 at all", "none of 3", "none of 3", "50.0 at all"]
+    assert row(text, "olive")[1:] == ["none of 3", "50.0 (all)", "none of 3", "none of 3", "50.0 (all)"]
 
 
 def test_numbers_over_seeds():
     assert over_seeds([3.0]) == "3.0"
     assert over_seeds([None, None]) == "none of 2"
-    assert over_seeds([2.0, None, 2.0]) == "2.0 at all, 2 of 3"
+    assert over_seeds([2.0, None, 2.0]) == "2.0 (all), 2 of 3"
     records = [{"criterion": {"acquisition": first, "extinction": 0}} for first in (4, None)]
     assert reached(records, "extinction") == [0, None]
     x, mean, low, high = curve([{"closure": [9, 1, 3]}, {"closure": [9, 3, 3]}], slice(1, 3))
