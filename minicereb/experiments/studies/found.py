@@ -87,14 +87,19 @@ def grouped(results: Results, name: Callable[[Train], str] = describe) -> list[F
     return [Found(name, group) for name, group in groups.items()]
 
 
+def share_interval(shares: Sequence[float], images: int) -> tuple[float, float]:
+    """Return a 95% interval of the mean of shares, one a seed: over the seeds if some differ, else of the images."""
+    if max(shares) - min(shares) < 1e-9:
+        return proportion_interval(round(shares[0] * images), images)
+    low, high = mean_interval(shares)
+    return max(0.0, low), min(1.0, high)
+
+
 def with_interval(shares: Sequence[float], images: int) -> str:
-    """Write shares in percent as their mean with a 95% interval: over seeds if there are some that differ, else of the images."""
+    """Write shares in percent as their mean with its :func:`share_interval`."""
     if not shares:
         return "-"
-    if max(shares) - min(shares) < 1e-9:
-        low, high = proportion_interval(round(shares[0] * images), images)
-    else:
-        low, high = (min(1.0, max(0.0, bound)) for bound in mean_interval(shares))
+    low, high = share_interval(shares, images)
     return f"{100 * sum(shares) / len(shares):.1f} ({100 * low:.1f}-{100 * high:.1f})"
 
 

@@ -15,14 +15,14 @@ from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Data, Experiment, Train
 from minicereb.experiments.kinds.dimension import Dimension
 from minicereb.experiments.studies.comparisons import comparison_table, rows_of
-from minicereb.experiments.studies.found import Found, grouped, with_interval
+from minicereb.experiments.studies.found import Found, grouped, share_interval, with_interval
 from minicereb.experiments.studies.protocol import EXPECTED, as_printed, compared, evaluated
 from minicereb.experiments.studies.sparsity import ALL_INPUTS, NATURAL, inputs_of, models
 from minicereb.experiments.studies.sparsity import SIZES as TRAININGS
 from minicereb.experiments.studies.study import Results, Study, short
 from minicereb.report.figures import curves, save_figure
 from minicereb.report.words import markdown
-from minicereb.statistics import holm, mean_interval, proportion_interval
+from minicereb.statistics import holm, mean_interval
 
 LEVEL = 0.1  # share of the inputs for which a threshold cell fires
 # Per scale: inputs per cell, of those that the study of sparsity has; images or inputs that a dimension is measured with.
@@ -190,9 +190,8 @@ def _shares(found: list[Found], what: str, images: int, e: int = 0) -> dict[int,
     values = {}
     for each in found:
         shares = [record["test_accuracy"] for _, record in each.evaluations] if what == "test" else each.shares(what, e)
-        mean = sum(shares) / len(shares)
-        low, high = proportion_interval(round(mean * images), images) if len(shares) == 1 else mean_interval(shares)
-        values[int(each.name)] = Value(100 * mean, 100 * max(0.0, low), 100 * min(1.0, high))
+        low, high = share_interval(shares, images)
+        values[int(each.name)] = Value(100 * sum(shares) / len(shares), 100 * low, 100 * high)
     return values
 
 
@@ -204,7 +203,8 @@ def _shown(value: Value) -> str:
 
 def _over(found: list[Found]) -> str:
     seeds = sorted({config.train.seed for config, _ in found[0].evaluations})
-    return ("over the images; seed " if len(seeds) == 1 else "over the seeds, Student's t; seeds ") + ", ".join(map(str, seeds))
+    over = "over the images; seed" if len(seeds) == 1 else "over the seeds, Student's t (over the images where they agree); seeds"
+    return f"{over} {', '.join(map(str, seeds))}"
 
 
 def figures(results: Results, out: Path) -> None:
