@@ -18,7 +18,7 @@ import numpy as np
 from scipy import special
 from scipy.sparse import _sparsetools  # what csr_array uses; its own product cannot write into an array it is given
 
-from minicereb.errors import DeviceError, InputError, require
+from minicereb.errors import DeviceError, InputError, install_command, require
 
 Array = Any
 Part = TypeVar("Part")
@@ -115,7 +115,8 @@ def cupy_problem() -> str | None:
             return "CuPy is installed but finds no CUDA device"
         cupy.ones(1, dtype=cupy.float32).sum().get()
     except ImportError as error:
-        return f"CuPy is not installed or cannot be loaded ({error}); pip install 'minicereb[cuda12x]' or 'minicereb[cuda13x]'"
+        commands = " or ".join(f"for CUDA {version}: {install_command(f'cupy-cuda{version}x')}" for version in (12, 13))
+        return f"CuPy is not installed or cannot be loaded ({error}); {commands}"
     except Exception as error:  # CuPy raises whatever the driver says
         return f"CuPy is installed but unusable: {str(error).splitlines()[0]}"
     _LIBRARIES[cupy.ndarray] = cupy

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from minicereb.backend import Array
+from minicereb.errors import install_command
 
 LEAST = 1 << 15  # numbers: with fewer NumPy is as good, and Numba, which takes a second to load and compile, need not be loaded
 
@@ -25,7 +26,8 @@ def numba_problem() -> str | None:
     try:
         from numba import config
     except Exception as error:  # one that does not go with this NumPy says so by errors of several kinds
-        return f"Numba is not installed or cannot be loaded ({str(error).partition(chr(10))[0]}); pip install 'minicereb[fast]'"
+        reason = str(error).partition("\n")[0]
+        return f"Numba is not installed or cannot be loaded ({reason}); {install_command('numba')}"
     return "Numba is switched off by NUMBA_DISABLE_JIT" if config.DISABLE_JIT else None
 
 

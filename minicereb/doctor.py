@@ -15,7 +15,7 @@ from minicereb.backend import available_cores, cupy_problem, device_properties, 
 from minicereb.compiled import numba_problem
 from minicereb.datasets import store
 
-PACKAGES = ("numpy", "scipy", "matplotlib", "click", "pooch", "threadpoolctl", "numba", "scikit-learn", "torch")
+PACKAGES = ("numpy", "scipy", "matplotlib", "click", "jinja2", "pooch", "threadpoolctl", "numba", "scikit-learn", "torch")
 
 
 def examine() -> dict[str, Any]:

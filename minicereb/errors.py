@@ -1,5 +1,7 @@
 """The errors a user can cause, each told in one line that says what would be right."""
 
+import re
+
 
 class MinicerebError(Exception):
     """An error with a message meant for the person at the keyboard; commands exit with code 2."""
@@ -37,6 +39,28 @@ class RunError(MinicerebError):
 
 class InUseError(RunError):
     """Another process is at work on the same thing; a study waits for it."""
+
+
+def install_command(library: str) -> str:
+    """Return the command that installs a library which minicereb can do without.
+
+    It names the library itself, with the version that minicereb's extras ask for, and not an extra: that works in a checkout
+    and beside an installed package, wherever that came from.
+
+    Parameters
+    ----------
+    library : str
+        Name of a distribution, for example ``"numba"``.
+    """
+    from importlib import metadata  # slow to import, and needed only where something is missing
+
+    try:
+        required = metadata.requires("minicereb") or []
+    except metadata.PackageNotFoundError:  # imported from a checkout that was not installed
+        required = []
+    named = (entry.partition(";")[0].strip() for entry in required)
+    wanted = next((entry for entry in named if re.match(r"[\w.-]+", entry)[0].lower() == library.lower()), library)  # type: ignore[index]
+    return f'python -m pip install "{wanted}"'
 
 
 def require(condition: bool, setting: str, value: object, expected: str) -> None:

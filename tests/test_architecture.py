@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import pkgutil
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +224,32 @@ def wrong_packages(root):
 
 def test_setup_lists_every_package():
     assert wrong_packages(ROOT) == []
+
+
+# Libraries that only some commands need; where one is missing, the error says how to install it.
+OPTIONAL = {"cupy", "cupyx", "numba", "distributed", "sklearn", "torch"}
+
+
+def missing_dependencies(sources, required):
+    """Third-party libraries that a plain installation lacks and that the code does not treat as optional."""
+    ours = {"minicereb", "", *sys.stdlib_module_names, *OPTIONAL, *(re.match(r"[\w-]+", line)[0] for line in required)}
+    return {name.split(".")[0] for source in sources for name, _ in imports(ast.parse(source))} - ours
+
+
+def test_a_plain_installation_has_every_library_that_is_not_optional():
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    required = settings["options"]["install_requires"].split()
+    assert missing_dependencies(SOURCES.values(), required) == set()
+    assert missing_dependencies(["from jinja2 import Environment"], ["numpy>=1.26"]) == {"jinja2"}
+    assert "report" in settings["options.extras_require"]  # commands from before name it
+
+
+def test_no_advice_names_an_extra_of_a_package_that_no_index_has():
+    texts = {path: path.read_text(encoding="utf-8") for top in ("minicereb", "cli", "docs") for path in (ROOT / top).rglob("*")
+             if path.suffix in (".py", ".md") and "_build" not in path.parts}  # fmt: skip
+    texts[ROOT / "README.md"] = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [str(path) for path, text in texts.items() if re.search(r"install[^\n]*minicereb\[\w", text)] == []
 
 
 @pytest.mark.parametrize(

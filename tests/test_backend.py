@@ -68,7 +68,7 @@ def test_cuda_without_cupy_is_an_error_that_says_what_to_install_and_auto_is_the
     monkeypatch.setitem(sys.modules, "cupy", None)
     backend.cupy_problem.cache_clear()
     try:
-        with pytest.raises(DeviceError, match=r"device: 'cuda'.*pip install 'minicereb\[cuda12x\]'"):
+        with pytest.raises(DeviceError, match=r"device: 'cuda'.*for CUDA 12: python -m pip install \"cupy-cuda12x"):
             backend.configure(device="cuda")
         assert backend.configure(device="auto").device == "cpu"
     finally:

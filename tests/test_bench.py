@@ -58,7 +58,7 @@ def test_memory_that_is_used_is_seen():
 
 
 def test_pytorchs_forms_of_it_run():
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'minicereb[peers]'")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: python -m pip install torch")
     from minicereb.bench import peers
 
     threads = torch.get_num_threads()

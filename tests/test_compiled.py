@@ -10,6 +10,7 @@ from minicereb import compiled as module
 from minicereb.backend import sparse_product, to_device
 from minicereb.calculus.projection import project
 from minicereb.compiled import LEAST, compiled, numba_problem
+from minicereb.errors import install_command
 from minicereb.learning.optimizers import RMSprop
 from minicereb.learning.plasticity import DeltaRule
 from minicereb.models.cerebellum import initial_cerebellum
@@ -115,7 +116,7 @@ def test_why_numba_is_not_used_is_said(monkeypatch):
         change.setitem(sys.modules, "numba", None)
         problem, version = asked()
         assert "not installed" in problem
-        assert "minicereb[fast]" in problem
+        assert install_command("numba") in problem
         assert version is None
     try:
         installed = importlib.metadata.version("numba")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minicereb.backend import execution, to_device, to_numpy
-from minicereb.errors import MinicerebError
+from minicereb.errors import MinicerebError, install_command
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, Flat, MaxPool
 from minicereb.models.layers import Dense, ReLU
@@ -23,7 +23,7 @@ def _torch() -> ModuleType:
     try:
         import torch
     except ImportError as error:
-        raise MinicerebError("--peers needs PyTorch: pip install 'minicereb[peers]'") from error
+        raise MinicerebError(f"--peers needs PyTorch, which is not installed: {install_command('torch')}") from error
     torch.set_num_threads(execution().threads)
     return torch
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from minicereb.datasets.dataset import Dataset
-from minicereb.errors import MinicerebError
+from minicereb.errors import MinicerebError, install_command
 from minicereb.randomness import generator
 
 TEST_IMAGES = 360  # of 1797
@@ -34,7 +34,8 @@ def load() -> Dataset:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise MinicerebError("dataset digits needs scikit-learn, which is not installed: pip install scikit-learn") from error
+        command = install_command("scikit-learn")
+        raise MinicerebError(f"dataset digits needs scikit-learn, which is not installed: {command}") from error
     levels, labels = load_digits(return_X_y=True)
     rows = ((levels.astype(np.int64) * 255 + 8) // 16).astype(np.uint8)
     order = np.argsort(generator(0, "digits split").random(len(rows)), kind="stable")

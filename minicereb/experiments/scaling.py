@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from minicereb import backend, datasets, lanes
-from minicereb.errors import DataError, RunError, require
+from minicereb.errors import DataError, RunError, install_command, require
 from minicereb.experiments.jobs import Job, Progress, do_job, name_of, reason_of
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.files import file_lock, is_locked
@@ -73,7 +73,7 @@ def dask(address: str) -> Iterator[Crew]:
     try:
         from distributed import Client, KilledWorker
     except ImportError as error:
-        raise RunError("scheduler: needs Dask; pip install 'minicereb[cluster]'") from error
+        raise RunError(f"scheduler: needs Dask, which is not installed: {install_command('distributed')}") from error
     try:
         client = Client(address, timeout=SECONDS_TO_ANSWER, set_as_default=False)
     except (OSError, ValueError) as error:

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from minicereb.errors import InputError, MinicerebError
+from minicereb.errors import InputError
 from minicereb.files import atomic_write
 
 TEMPLATE = "page.html.j2"
@@ -123,17 +123,9 @@ class Page:
 
 
 def html(page: Page) -> str:
-    """Return a page as one HTML document that needs nothing else: no script, no other file, no network.
+    """Return a page as one HTML document that needs nothing else: no script, no other file, no network."""
+    from jinja2 import Environment, StrictUndefined  # slow to import, and most commands write no page
 
-    Raises
-    ------
-    MinicerebError
-        If jinja2 is not installed.
-    """
-    try:
-        from jinja2 import Environment, StrictUndefined
-    except ImportError as error:
-        raise MinicerebError("a report needs jinja2, which is not installed: pip install 'minicereb[report]'") from error
     source = (resources.files("minicereb.report") / TEMPLATE).read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(source).render(page=page)

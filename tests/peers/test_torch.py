@@ -12,7 +12,7 @@ from minicereb.learning.optimizers import Momentum
 from minicereb.models.convolutional import BatchNorm, initial_convolutional
 from minicereb.randomness import generator
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'minicereb[peers]'")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: python -m pip install torch")
 pytestmark = pytest.mark.filterwarnings("ignore")  # what PyTorch warns of is its own affair
 
 

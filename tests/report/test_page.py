@@ -1,13 +1,12 @@
 """Pages: one file that needs nothing else, in which nothing that was read is taken for markup; tables read back from Markdown."""
 
 import base64
-import sys
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
-from minicereb.errors import InputError, MinicerebError
+from minicereb.errors import InputError
 from minicereb.report.figures import curves, save_figure, svg
 from minicereb.report.page import Command, Page, Picture, Section, Table, Text, Verdict, html, write
 from minicereb.report.pipes import read_blocks
@@ -120,12 +119,6 @@ def test_a_box_scrolls_and_not_the_page():
     assert boxes[0]["tabindex"] == "0"
     assert ("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}) in read.tags
     assert "@page { size: A4;" in document
-
-
-def test_without_jinja2_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(MinicerebError, match=r"pip install 'minicereb\[report\]'"):
-        html(page())
 
 
 def test_a_figure_is_kept_as_png_and_svg_with_the_same_bytes_each_time(tmp_path):
