@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -126,10 +127,38 @@ def read_json(path: str | os.PathLike) -> Any:
         raise DataError(f"{path} is not a readable JSON file ({error})") from error
 
 
+class _Entry(zipfile.ZipInfo):
+    """An uncompressed zip entry whose header is the same whatever wrote it.
+
+    Python 3.10 and 3.11 differ in the header of an entry that may exceed 4 GiB, and Windows names itself in it. Here every field
+    is set, to what Python 3.11.4 and later write on Linux.
+    """
+
+    def __init__(self, name: str):
+        super().__init__(name, (1980, 1, 1, 0, 0, 0))
+        self.create_system, self.create_version, self.extract_version = 3, 45, 45  # Unix; ZIP64 needs version 4.5
+        self.external_attr = 0o600 << 16
+
+    def FileHeader(self, zip64: bool | None = None) -> bytes:  # noqa: N802, the name that zipfile calls
+        """Return the local header, always with the sizes in a ZIP64 extra field (APPNOTE 6.3.10, sections 4.3.7 and 4.5.3)."""
+        name = self.filename.encode()
+        flags = 0 if self.filename.isascii() else 0x800  # the name is UTF-8
+        year, month, day = self.date_time[:3]
+        date = (year - 1980) << 9 | month << 5 | day
+        fixed = struct.pack("<4s5H3L2H", b"PK\3\4", 45, flags, 0, 0, date, self.CRC, 2**32 - 1, 2**32 - 1, len(name), 20)
+        return fixed + name + struct.pack("<2H2Q", 1, 16, self.file_size, self.compress_size)
+
+
 def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays as an uncompressed npz, atomically; equal arrays give equal bytes."""
-    with atomic_write(path) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    """Write named arrays as an uncompressed npz, atomically.
+
+    Equal arrays (names and their order, types, shapes, values) give equal bytes, whatever the version of Python and NumPy, the
+    operating system, and the layout of the arrays in memory.
+    """
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(_Entry(f"{name}.npy"), "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asarray(array, order="C"), allow_pickle=False)
 
 
 def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:

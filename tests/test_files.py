@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -173,6 +174,39 @@ def test_equal_arrays_give_equal_bytes_whenever_they_are_written(npz, monkeypatc
     monkeypatch.setattr(time, "time", lambda: 2e9)
     files.write_npz(npz, {name: array.copy() for name, array in ARRAYS.items()})
     assert npz.read_bytes() == first
+
+
+@pytest.mark.parametrize("platform", ["linux", "win32"])
+def test_the_bytes_of_an_npz_are_pinned_for_every_python_numpy_and_system(tmp_path, monkeypatch, platform):
+    """What Python 3.11.4 to 3.13 make of ``np.savez``, so that models from before are learned again to the same SHA-256."""
+    monkeypatch.setattr(sys, "platform", platform)
+    small = {"now/weight_0": np.arange(6, dtype="<f4").reshape(2, 3), "state": np.array("ε"), "µ": np.zeros((0, 2), dtype="<i8")}
+    files.write_npz(tmp_path / "small.npz", small)
+    assert files.sha256_file(tmp_path / "small.npz") == "9abe81279bdc6b506b9dcc8ccf25adb6f3c1de334b450134e70f6484ef3e7a17"
+    assert same(files.read_npz(tmp_path / "small.npz"), small)
+    for entry in zipfile.ZipFile(tmp_path / "small.npz").infolist():
+        assert (entry.create_system, entry.extract_version, entry.date_time[0]) == (3, 45, 1980)
+
+
+def test_equal_arrays_give_equal_bytes_whatever_their_layout(npz):
+    first = npz.read_bytes()
+    files.write_npz(npz, {**ARRAYS, "readout": np.asfortranarray(ARRAYS["readout"])})
+    assert npz.read_bytes() == first
+
+
+def test_what_numpy_wrote_under_an_older_python_is_read(npz):
+    """Python 3.10 leaves the sizes in the fixed fields of the header."""
+    content, readout = bytearray(npz.read_bytes()), ARRAYS["readout"]
+    length = len(_npy(readout))
+    content[4:6], content[18:26] = (20).to_bytes(2, "little"), length.to_bytes(4, "little") * 2
+    npz.write_bytes(content)
+    assert same(files.read_npz(npz), ARRAYS)
+
+
+def _npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
 
 
 def test_a_truncated_npz_is_an_error_wherever_it_ends(npz):
