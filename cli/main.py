@@ -27,6 +27,10 @@ class Failure(click.ClickException):
 _HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
+# How NumPy begins where an array would have more elements or bytes than an address can count.
+_TOO_LARGE = ("Maximum allowed dimension exceeded", "array is too big", "maximum supported dimension")
+
+
 class Commands(click.Group):
     """The commands, and every error that a user can cause in one line."""
 
@@ -59,6 +63,10 @@ class Commands(click.Group):
             raise Failure(error.format_message()) from error
         except MemoryError as error:
             raise Failure(f"not enough memory ({error}); lower --memory or the number of cells") from error
+        except ValueError as error:
+            if not str(error).startswith(_TOO_LARGE):
+                raise
+            raise Failure(f"not enough memory: an array would be too large for any ({error}); choose smaller numbers") from error
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             raise click.exceptions.Exit(130) from None

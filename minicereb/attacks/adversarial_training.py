@@ -15,12 +15,14 @@ from minicereb.attacks.objectives import objective_named
 from minicereb.attacks.pgd import pgd
 from minicereb.attacks.sources import Landscape
 from minicereb.backend import Array, xp_of
+from minicereb.documents import typed
 from minicereb.errors import require
 from minicereb.lanes import blocks, one_blas_thread
 from minicereb.learning.plasticity import Learned
 from minicereb.learning.training import Learner
 
 
+@typed
 @dataclass(frozen=True)
 class Adversary:
     """Whom a network learns against: PGD in L∞, from a uniform random point of the ball; its last point counts.

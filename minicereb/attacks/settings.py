@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from minicereb.attacks.ball import NORMS
 from minicereb.attacks.objectives import objective_named, targeted_objective_named
+from minicereb.documents import typed
 from minicereb.errors import require
 from minicereb.learning.estimators import ESTIMATORS
 
@@ -17,6 +18,7 @@ REVISIONS = {"antithetic": 1, "sobol": 1, "straight-through": 1, "frozen": 1, "e
 USUAL_STEPS = {"fgsm": 40, "pgd": 40, "apgd": 100, "fab": 100, "square": 5_000, "random": 100}
 
 
+@typed
 @dataclass(frozen=True)
 class Attack:
     """Settings of an attack.

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import typing
 from typing import Any, TypeVar
 
+from minicereb.documents import Mismatch, Shape, check, field_shapes, members, typed
 from minicereb.errors import DataError
 from minicereb.files import canonical_json
 
@@ -23,8 +25,11 @@ Kind = TypeVar("Kind", bound=type)
 
 
 def config_kind(cls: Kind) -> Kind:
-    """Make a frozen dataclass of settings known to :func:`from_json` by its name; to be used as a decorator."""
-    KINDS[cls.__name__] = cls
+    """Make a frozen dataclass of settings known to :func:`from_json` by its name; to be used as a decorator.
+
+    The types of its fields are checked (:func:`minicereb.documents.typed`).
+    """
+    KINDS[cls.__name__] = typed(cls)
     return cls
 
 
@@ -37,16 +42,63 @@ def to_json(config: Any) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """Return the config that :func:`to_json` wrote; :class:`DataError` if it is not one."""
-    if isinstance(value, list):
-        return tuple(from_json(item) for item in value)
-    if not isinstance(value, dict):
-        return value
+    """Return the config that :func:`to_json` wrote.
+
+    Raises
+    ------
+    DataError
+        If it is not one, or not of this version; the message names the field.
+    InputError
+        If a value is of the right type, but cannot be used.
+    """
     try:
-        fields = {name: from_json(item) for name, item in value.items() if name != "kind"}
-        return KINDS[value["kind"]](**fields)
-    except (KeyError, TypeError) as error:
-        raise DataError(f"not the settings of an experiment of this version ({error})") from error
+        return _config(value, tuple(KINDS.values()))
+    except Mismatch as error:
+        raise DataError(f"not the settings of an experiment of this version: {error}") from error
+
+
+def _config(value: Any, kinds: tuple[type, ...]) -> Any:
+    """Return the config of one of these kinds."""
+    check(value, dict[str, Any])
+    kind = KINDS.get(value["kind"]) if isinstance(value.get("kind"), str) else None
+    if kind not in kinds:
+        names = " or ".join(each.__name__ for each in kinds) if len(kinds) < len(KINDS) else "a kind of experiment"
+        raise Mismatch(value.get("kind", ...), names).within("kind")
+    shapes, found = field_shapes(kind), {}
+    for name, item in value.items():
+        if name != "kind":
+            try:
+                if name not in shapes:
+                    raise Mismatch(item, "nothing of this name")
+                found[name] = _field(item, shapes[name])
+            except Mismatch as error:
+                raise error.within(name) from None
+    for field in dataclasses.fields(kind):
+        if field.name not in found and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise Mismatch(..., "a value").within(field.name)
+    return kind(**found)
+
+
+def _field(value: Any, shape: Shape) -> Any:
+    """Return the value of a field of settings: lists as tuples, settings within settings as what they are."""
+    kinds = tuple(each for each in members(shape) if dataclasses.is_dataclass(each))
+    if kinds:
+        return None if value is None and type(None) in members(shape) else _config(value, kinds)  # type: ignore[arg-type]
+    if typing.get_origin(shape) is tuple:
+        check(value, list)
+        each = typing.get_args(shape)
+        shapes = each[:1] * len(value) if each[-1] is ... else each
+        if len(shapes) != len(value):
+            raise Mismatch(value, f"a list of {len(shapes)}")
+        found = []
+        for number, (item, of) in enumerate(zip(value, shapes, strict=True)):
+            try:
+                found.append(_field(item, of))
+            except Mismatch as error:
+                raise error.within(number) from None
+        return tuple(found)
+    check(value, shape)
+    return value
 
 
 def config_hash(config: Any) -> str:

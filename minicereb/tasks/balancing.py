@@ -8,6 +8,7 @@ from math import exp, isfinite
 import numpy as np
 from scipy.special import ndtri
 
+from minicereb.documents import typed
 from minicereb.errors import require
 from minicereb.tasks.cartpole import CartPole, State
 from minicereb.tasks.microzones import LEFT, RIGHT, Microzones
@@ -18,6 +19,7 @@ def limited(command: float) -> float:
     return min(1.0, max(-1.0, command))
 
 
+@typed
 @dataclass(frozen=True)
 class ErrorDriven:
     """Learning from errors that say to which side the circuit should have pushed ``[M-OUTWARD]``.
@@ -89,6 +91,7 @@ class OliveLearner:
         return zones
 
 
+@typed
 @dataclass(frozen=True)
 class ActorCritic:
     """Learning from nothing but failure: a critic predicts it, an actor follows the critic's surprise ``[M-TD]``.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import cos, isfinite, radians, sin, sqrt
 from typing import NamedTuple
 
+from minicereb.documents import typed
 from minicereb.errors import InputError, require
 
 
@@ -35,6 +36,7 @@ class State(NamedTuple):
 STABLE = {"euler": 0.2, "semi-implicit": 2.0, "rk4": 2 * sqrt(2)}
 
 
+@typed
 @dataclass(frozen=True)
 class CartPole:
     """The cart and pole of Barto, Sutton and Anderson (1983), without friction; the defaults are the classic benchmark's.

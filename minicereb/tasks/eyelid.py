@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minicereb.calculus.delay import delay_basis, eyelid_closure
+from minicereb.documents import typed
 from minicereb.errors import require
 from minicereb.models.wiring import draw_wiring
 from minicereb.tasks.circuit import BIN, Circuit, Signals, check_circuit
@@ -24,6 +25,7 @@ RESPONSE = 10.0  # percent of closure that make a response
 IN_A_ROW = 5  # responses that make a criterion
 
 
+@typed
 @dataclass(frozen=True)
 class Eyelid:
     """Settings of a session.

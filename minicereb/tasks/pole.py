@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minicereb.documents import typed
 from minicereb.errors import require
 from minicereb.lanes import one_blas_thread
 from minicereb.randomness import generator
@@ -19,6 +20,7 @@ from minicereb.tasks.microzones import LESIONS, Microzones
 FASTEST = (3.0, 2.0)  # of the cart in m/s and of the pole in rad/s, that mossy fibres tell apart
 
 
+@typed
 @dataclass(frozen=True)
 class PoleTask:
     """What is balanced, and by which circuit.

@@ -501,3 +501,21 @@ def test_every_kind_of_noisy_network_trains(options):
     report = json.loads(succeed(*GLR, "--dataset", "small.npz", *options, "--json").stdout)
     assert report["run"].startswith("runs/glr-small-")
     assert 0 <= report["test_accuracy"] <= 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("mlp", "--hidden", "99999999999999999999"),
+        ("mlp", "--hidden", "9000000000000000000"),
+        ("cnn", "--hidden", "99999999999999999999"),
+        ("cerebellum", "--cells", "99999999999999999999"),
+        ("cerebellum", "--cells", "9000000000000000000"),
+        ("cerebellum", "--cells", "30", "--batch-size", "99999999999999999999"),
+    ],
+)
+def test_a_size_beyond_any_memory_is_one_line(arguments):
+    result = invoke("train", *arguments, "--dataset", "digits", "--out", "run")
+    assert result.exit_code == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not Path("run").exists()

@@ -144,13 +144,74 @@ def test_differences_name_the_setting_and_both_values():
     assert differences(TRAIN, other) == ["cells: 100 here, 200 there", "seed: 0 here, 5 there"]
 
 
-@pytest.mark.parametrize("value", [None, {"kind": "Nothing"}, {"kind": "Train"}, {"no": "kind"}])
-def test_what_is_not_a_config_is_refused_or_no_training(value):
-    if value is None:
-        assert from_json(value) is None
-    else:
-        with pytest.raises(DataError, match="not the settings"):
-            from_json(value)
+@pytest.mark.parametrize("value", [None, [], 3, {"kind": "Nothing"}, {"kind": "Train"}, {"kind": ["Train"]}, {"no": "kind"}])
+def test_what_is_not_a_config_is_refused(value):
+    with pytest.raises(DataError, match="not the settings"):
+        from_json(value)
+
+
+CNN = dataclasses.replace(TRAIN, model=ConvolutionalModel(((4,),), (5,)))
+HUGE = 99999999999999999999
+
+
+@pytest.mark.parametrize(
+    ("config", "path", "value", "said"),
+    [
+        (CNN, ("model", "dropout"), [0.25], "model.dropout"),
+        (CNN, ("model", "dropout"), [0.25, "half"], r"model.dropout\[1\] is 'half'"),
+        (CNN, ("model", "stages"), [[4], 3], r"model.stages\[1\] is 3; expected a list"),
+        (CNN, ("model",), None, "model is None"),
+        (CNN, ("model",), to_json(ADVERSARY), "model.kind is 'Adversary'"),
+        (CNN, ("model", "hidden"), [HUGE], r"model.hidden\[0\]"),
+        (TRAIN, ("data",), 3, "data is 3"),
+        (TRAIN, ("data", "sha256"), None, "data.sha256"),
+        (TRAIN, ("adversary",), "pgd", "adversary is 'pgd'"),
+        (TRAIN, ("encoder",), [], "encoder"),
+        (TRAIN, ("batch_size",), 2.5, "batch_size is 2.5"),
+        (TRAIN, ("batch_size",), True, "batch_size is True"),
+        (TRAIN, ("epochs",), "3", "epochs is '3'"),
+        (TRAIN, ("seed",), None, "seed is None"),
+        (TRAIN, ("learning_rate",), {}, "learning_rate is an object"),
+        (TRAIN, ("model", "cells"), HUGE, "model.cells is 99999999999999999999; expected a whole number"),
+        (TRAIN, ("model", "ltd"), 1, "model.ltd is 1; expected true or false"),
+        (TRAIN, ("flavour",), 1, "flavour is 1; expected nothing of this name"),
+        (CONFIGS[2], ("attack", "norm"), ["linf"], "attack.norm"),
+        (CONFIGS[2], ("train",), "a training", "train is 'a training'"),
+    ],
+)
+def test_a_setting_of_another_type_is_named(config, path, value, said):
+    stored = json.loads(json.dumps(to_json(config)))
+    *outer, last = path
+    place = stored
+    for name in outer:
+        place = place[name]
+    place[last] = value
+    with pytest.raises(DataError, match=said):
+        from_json(stored)
+
+
+@pytest.mark.parametrize(
+    ("setting", "make"),
+    [
+        ("cells", lambda: CerebellumModel("random", HUGE, 4)),
+        ("hidden[1]", lambda: PerceptronModel((3, HUGE))),
+        ("hidden[0]", lambda: PerceptronModel(("3",))),
+        ("dropout", lambda: ConvolutionalModel(((4,),), (5,), dropout=(0.5,))),
+        ("batch-size", lambda: dataclasses.replace(TRAIN, batch_size=HUGE)),
+        ("data", lambda: dataclasses.replace(TRAIN, data="mnist")),
+        ("epsilon", lambda: Attack("fgsm", "mse", float("nan"))),
+        ("steps", lambda: Attack("pgd", "mse", 0.1, steps=1.5)),
+    ],
+)
+def test_a_setting_of_another_type_is_refused_by_whoever_makes_it(setting, make):
+    with pytest.raises(InputError) as caught:
+        make()
+    assert caught.value.setting == setting
+
+
+def test_a_seed_may_be_larger_than_other_numbers():
+    config = dataclasses.replace(TRAIN, seed=HUGE)
+    assert from_json(json.loads(json.dumps(to_json(config)))) == config
 
 
 LEAST_SQUARES = CerebellumModel("full", 10, rule="least-squares")

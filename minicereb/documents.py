@@ -1,0 +1,353 @@
+"""JSON documents and settings with a declared shape: what is read is checked once, where it comes in.
+
+A shape is a type: ``int``, ``float``, ``str``, ``bool``, ``None``, ``Literal["a", "b"]``, ``X | None``, ``list[X]``,
+``tuple[X, Y]`` (a list of exactly two), ``tuple[X, ...]``, ``dict[str, X]``, a ``TypedDict``, ``Any`` (any JSON value), and
+``Annotated[int, Range(0, 10)]``. Keys that a ``TypedDict`` does not declare are let through: later versions add some.
+
+No document of the project holds a number that is not finite: where there is none, it says ``null``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import os
+import reprlib
+import types
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union
+
+from minicereb.errors import DataError, InputError
+
+LARGEST_FILE = 1 << 28  # bytes; the largest document of a study is a hundredth of it
+DEEPEST = 64  # lists and objects within each other
+LARGEST_INTEGER = 2**63 - 1
+LONGEST_INTEGER = 80  # digits; a seed may have more than an int64 holds
+
+Shape = Any  # a type as above
+
+
+class Range(NamedTuple):
+    """The numbers from `low` to `high`, both included."""
+
+    low: float
+    high: float = math.inf
+
+    def __str__(self) -> str:
+        return f"of at least {self.low:g}" if self.high >= LARGEST_INTEGER else f"from {self.low:g} to {self.high:g}"
+
+
+Share = Annotated[float, Range(0, 1)]
+Count = Annotated[int, Range(0, LARGEST_INTEGER)]
+Seed = Annotated[int, Range(0)]
+
+
+class Mismatch(Exception):  # noqa: N818
+    """A value that is not of its shape, and where it is.
+
+    Parameters
+    ----------
+    value : object
+        What there is; ``...`` if nothing is.
+    expected : str
+        What would be right.
+    """
+
+    def __init__(self, value: Any, expected: str):
+        super().__init__(expected)
+        self.value, self.expected, self.path = value, expected, ""
+
+    def __str__(self) -> str:
+        is_what = "is missing" if self.value is ... else f"is {_shown(self.value)}"
+        return f"{self.path or 'the document'} {is_what}; expected {self.expected}"
+
+    def within(self, key: str | int) -> Mismatch:
+        """The same, seen from the list or object that holds the value under `key`."""
+        name = f"[{key}]" if isinstance(key, int) else key if key.isidentifier() else _shown(key)
+        self.path = name + ("" if not self.path else self.path if self.path.startswith("[") else f".{self.path}")
+        return self
+
+
+def check(value: Any, shape: Shape) -> None:
+    """Raise :class:`Mismatch` unless a JSON value is of this shape."""
+    _checker(shape)(value)
+
+
+def read_json(path: str | os.PathLike, shape: Shape, largest: int = LARGEST_FILE) -> Any:
+    """Read a JSON file of a declared shape.
+
+    Parameters
+    ----------
+    path : path
+    shape : type
+        What it must hold; see the module.
+    largest : int
+        Bytes that the file may have.
+
+    Returns
+    -------
+    Any
+        The JSON value.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, is larger, is not strict JSON, or is of another shape; the message names file and field.
+    """
+    return parse_json(_content(Path(path), largest), shape, str(path))
+
+
+def read_json_lines(path: str | os.PathLike, shape: Shape) -> list[Any]:
+    """Read a file with a JSON value of the same declared shape on every line; :class:`DataError` as :func:`read_json`."""
+    lines = _content(Path(path), LARGEST_FILE).splitlines()
+    return [parse_json(line, shape, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
+
+
+def parse_json(text: str | bytes, shape: Shape, what: str) -> Any:
+    """Return the JSON value of a text, of a declared shape; :class:`DataError`, which calls the text `what`, if it is none.
+
+    Stricter than Python's parser: no key twice in an object, no NaN and no infinity (nor ``1e999``), no lone surrogate, at most
+    64 lists and objects within each other, whole numbers of at most 80 digits.
+    """
+    try:
+        value = json.loads(text if isinstance(text, str) else text.decode("utf-8"), **_STRICT)  # type: ignore[arg-type]
+        _check_strings(value, DEEPEST)
+    except RecursionError as error:
+        raise DataError(f"{what} is nested too deep") from error
+    except ValueError as error:
+        raise DataError(f"{what} is not a readable JSON document ({error})") from error
+    try:
+        check(value, shape)
+    except Mismatch as error:
+        raise DataError(f"{what}: {error}") from error
+    return value
+
+
+def _content(path: Path, largest: int) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            content = file.read(largest + 1)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
+    if len(content) > largest:
+        raise DataError(f"{path} has more than {largest:,} bytes")
+    return content
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key comes twice in an object")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is not a finite number")
+    return number
+
+
+def _whole(text: str) -> int:
+    if len(text) > LONGEST_INTEGER:
+        raise ValueError(f"a number of {len(text):,} digits")
+    return int(text)
+
+
+_STRICT = {"object_pairs_hook": _pairs, "parse_float": _finite, "parse_int": _whole, "parse_constant": _finite}
+
+
+def _check_strings(value: Any, levels: int) -> None:
+    """Raise ValueError for a text that cannot be encoded (a lone surrogate), RecursionError for what is nested too deep."""
+    if isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError(f"{_shown(value)} holds half a character")
+    elif isinstance(value, (dict, list)):
+        if levels == 0:
+            raise RecursionError
+        for key in value if isinstance(value, dict) else ():
+            _check_strings(key, 1)
+        for item in value.values() if isinstance(value, dict) else value:
+            if isinstance(item, (str, dict, list)):
+                _check_strings(item, levels - 1)
+
+
+def finite(value: Any) -> Any:
+    """Return a JSON value with ``null`` in place of every number that is not finite."""
+    if isinstance(value, dict):
+        return {name: finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# -- shapes ------------------------------------------------------------------------------------------------------------------
+
+Check = Callable[[Any], None]
+_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "null"}
+
+
+@functools.cache
+def _checker(shape: Shape) -> Check:
+    """Return the function that raises Mismatch for a value of another shape."""
+    origin, arguments = typing.get_origin(shape), typing.get_args(shape)
+    if shape is Any:
+        return lambda value: None
+    if shape is int:
+        return _checker(Annotated[int, Range(-LARGEST_INTEGER, LARGEST_INTEGER)])
+    if origin is Annotated:
+        return _number_checker(*arguments)
+    if origin in (Union, types.UnionType):
+        return _union_checker(arguments)
+    if origin is Literal:
+        return functools.partial(_check_among, arguments)
+    if origin in (list, tuple):
+        return _list_checker(origin, arguments)
+    if origin is dict:
+        return functools.partial(_check_items, _checker(arguments[1]))
+    if typing.is_typeddict(shape):
+        hints = typing.get_type_hints(shape, include_extras=True)
+        fields = {name: _checker(hint) for name, hint in hints.items()}
+        return functools.partial(_check_fields, fields, shape.__required_keys__)
+    return functools.partial(_check_type, (int, float) if shape is float else (shape or type(None),))
+
+
+def _check_type(kinds: tuple[type, ...], value: Any) -> None:
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise Mismatch(value, _NAMES.get(kinds[-1], f"a {kinds[-1].__name__}"))
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Mismatch(value, "a finite number")
+
+
+def _number_checker(kind: type, bounds: Range) -> Check:
+    of_kind = _checker(kind) if kind is not int else functools.partial(_check_type, (int,))
+
+    def check_number(value: Any) -> None:
+        of_kind(value)
+        if not bounds.low <= value <= bounds.high:
+            whole = abs(value) > LARGEST_INTEGER and bounds.high == LARGEST_INTEGER
+            raise Mismatch(value, "a whole number below 2⁶³" if whole else f"{_NAMES[kind]} {bounds}")
+
+    return check_number
+
+
+def _union_checker(shapes: tuple[Shape, ...]) -> Check:
+    checkers = [_checker(shape) for shape in shapes if shape is not type(None)]
+    optional = type(None) in shapes
+
+    def check_union(value: Any) -> None:
+        if value is None and optional:
+            return None
+        wrong = []
+        for each in checkers:
+            try:
+                return each(value)
+            except Mismatch as error:
+                wrong.append(error)
+        if len(wrong) == 1:
+            raise wrong[0]
+        raise Mismatch(value, " or ".join(dict.fromkeys(error.expected for error in wrong)))
+
+    return check_union
+
+
+def _check_among(choices: tuple[Any, ...], value: Any) -> None:
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        raise Mismatch(value, " or ".join(map(repr, choices)))
+
+
+def _list_checker(kind: Any, arguments: tuple[Shape, ...]) -> Check:
+    any_length = kind is list or arguments[-1:] == (Ellipsis,)
+    checkers = [_checker(shape) for shape in arguments if shape is not Ellipsis]
+
+    def check_list(value: Any) -> None:
+        if not isinstance(value, (list, tuple)):
+            raise Mismatch(value, "a list")
+        if not any_length and len(value) != len(checkers):
+            raise Mismatch(value, f"a list of {len(checkers)}")
+        for number, item in enumerate(value):
+            try:
+                checkers[0 if any_length else number](item)
+            except Mismatch as error:
+                raise error.within(number) from None
+
+    return check_list
+
+
+def _check_items(each: Check, value: Any) -> None:
+    if not isinstance(value, dict):
+        raise Mismatch(value, "an object")
+    for name, item in value.items():
+        try:
+            each(item)
+        except Mismatch as error:
+            raise error.within(name) from None
+
+
+def _check_fields(fields: dict[str, Check], required: frozenset[str], value: Any) -> None:
+    if not isinstance(value, dict):
+        raise Mismatch(value, "an object")
+    for name, each in fields.items():
+        try:
+            if name in value:
+                each(value[name])
+            elif name in required:
+                raise Mismatch(..., "a value")
+        except Mismatch as error:
+            raise error.within(name) from None
+
+
+def _shown(value: Any) -> str:
+    """Write a value in few characters, without anything that a terminal cannot show."""
+    return reprlib.repr(value).encode("ascii", "backslashreplace").decode() if not isinstance(value, dict) else "an object"
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------------
+
+Settings = TypeVar("Settings", bound=type)
+
+
+def typed(cls: Settings) -> Settings:
+    """Let a frozen dataclass of settings check the types of its fields before anything else; to be used as a decorator.
+
+    A whole number must fit into 64 bits, unless the field is named ``seed``. :class:`InputError` names the field.
+    """
+    after = cls.__dict__.get("__post_init__")
+    if getattr(after, "checks_types", False):
+        return cls
+
+    def post_init(self: Any) -> None:
+        for name, each in _field_checkers(cls).items():
+            try:
+                each(getattr(self, name))
+            except Mismatch as error:
+                raise InputError(error.within(name).path.replace("_", "-"), error.value, error.expected) from None
+        if after is not None:
+            after(self)
+
+    post_init.checks_types = True  # type: ignore[attr-defined]
+    cls.__post_init__ = post_init  # type: ignore[attr-defined]
+    return cls
+
+
+@functools.cache
+def _field_checkers(cls: type) -> dict[str, Check]:
+    return {name: _checker(hint) for name, hint in field_shapes(cls).items()}
+
+
+@functools.cache
+def field_shapes(cls: type) -> dict[str, Shape]:
+    """Return the shape of each field of a dataclass of settings."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {field.name: Seed if field.name == "seed" else hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def members(shape: Shape) -> Iterator[Shape]:
+    """Yield what a union is of; of anything else itself."""
+    yield from typing.get_args(shape) if typing.get_origin(shape) in (Union, types.UnionType) else (shape,)
