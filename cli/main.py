@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from minicereb import __version__
-from minicereb.errors import MinicerebError
+from minicereb.errors import DataWarning, MinicerebError
 
 # Each in a module of its name. Imported when it is asked for: what the other commands stand on would take a second.
 COMMANDS = (
@@ -54,7 +57,10 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand; turn what the project raises into :class:`Failure`."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("default", category=DataWarning)
+                warnings.showwarning = functools.partial(_show_in_one_line, warnings.showwarning)
+                return super().invoke(ctx)
         except MinicerebError as error:
             raise Failure(" ".join(str(error).splitlines())) from error
         except click.UsageError as error:
@@ -74,6 +80,14 @@ class Commands(click.Group):
             raise
         except OSError as error:
             raise Failure(f"{error.filename or 'a file'}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _show_in_one_line(otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """Show what is worth knowing about a user's data as one line on standard error, and any other warning as before."""
+    if issubclass(category, DataWarning):
+        click.echo(f"note: {' '.join(str(message).splitlines())}", err=True)
+    else:
+        otherwise(message, category, *place)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})

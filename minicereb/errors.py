@@ -41,6 +41,10 @@ class InUseError(RunError):
     """Another process is at work on the same thing; a study waits for it."""
 
 
+class DataWarning(UserWarning):
+    """Something about a user's data that is worth knowing but keeps nobody from using them; commands print it as one line."""
+
+
 def install_command(library: str) -> str:
     """Return the command that installs a library which minicereb can do without.
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from minicereb.datasets import store
 from minicereb.datasets.dataset import Dataset
+from minicereb.datasets.own import warn_of_absent_classes
 from minicereb.errors import DataError
 
 FOLDER = "cifar-10-batches-bin"  # in the archive, and by custom where it was unpacked
@@ -81,7 +82,9 @@ def load_folder(path: str | os.PathLike) -> Dataset:
     for name, size in sizes.items():
         if size != first:
             raise DataError(f"{folder / name} has {size} bytes, {FILES[0]} {first}; expected six files of one size")
-    return _dataset(str(folder), str(folder), first // RECORD, ((name, _content(folder / name, first)) for name in FILES))
+    data = _dataset(str(folder), str(folder), first // RECORD, ((name, _content(folder / name, first)) for name in FILES))
+    warn_of_absent_classes(str(folder), data.y_train, data.classes)
+    return data
 
 
 def archived(archive: bytes, name: str, images: int) -> Iterator[tuple[str, bytes]]:

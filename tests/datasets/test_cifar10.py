@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from minicereb import datasets
 from minicereb.datasets import cifar10, download, store
-from minicereb.errors import DataError, MinicerebError
+from minicereb.errors import DataError, DataWarning, MinicerebError
 
 IMAGES = 5  # in each file of the small archives
 
@@ -22,7 +22,7 @@ def contents(images=IMAGES, seed=0):
     """Content of each of the six files, by name."""
     rng = np.random.default_rng(seed)
     records = rng.integers(0, 256, (len(cifar10.FILES), images, cifar10.RECORD), dtype=np.uint8)
-    records[:, :, 0] %= 10
+    records[:, :, 0] = np.arange(records[:, :, 0].size).reshape(-1, images) % 10  # every class is there
     return {name: each.tobytes() for name, each in zip(cifar10.FILES, records, strict=True)}
 
 
@@ -325,3 +325,9 @@ def test_real_cifar10():
     assert list(data.y_test[:5]) == [3, 8, 8, 0, 6]
     assert [list(np.bincount(y)) for y in (data.y_train, data.y_test)] == [[5000] * 10, [1000] * 10]
     assert np.abs(data.channel_statistics[0] - (0.4914, 0.4822, 0.4465)).max() < 1e-4  # the means that every tutorial subtracts
+
+
+def test_a_folder_in_which_a_class_is_absent_is_told(tmp_path):
+    files = {name: bytes(cifar10.RECORD) + bytes([9]) + bytes(cifar10.RECORD - 1) for name in cifar10.FILES}
+    with pytest.warns(DataWarning, match="classes 1, 2, 3, 4, 5, 6, 7, 8 have no training image.*chance is 1/2, not 1/10"):
+        datasets.load(str(unpacked(tmp_path / "own", files)))
