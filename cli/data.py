@@ -61,7 +61,7 @@ def verify(context: click.Context, name: str | None, as_json: bool) -> None:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_as_json
 def import_(files: tuple[Path, ...], as_json: bool) -> None:
-    """Take over FILES (or folders) fetched by hand; a file is known by its content, whatever its name."""
+    """Take over FILES fetched by hand, also from folders and zip files; a file is known by its content, not by its name."""
     _print_reports(store.import_files(files), as_json)
 
 

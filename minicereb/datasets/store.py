@@ -13,7 +13,10 @@ import hashlib
 import importlib.resources
 import io
 import json
+import lzma
 import os
+import re
+import zipfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,6 +26,9 @@ from typing import IO, Literal
 from minicereb.errors import DataError, InputError
 from minicereb.files import atomic_write
 
+MOST_UNPACKED = 1 << 30  # bytes that are read of one zip
+# What reading a zip or one of its members fails with: damage, a password, a kind of compression that Python does not know.
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
 CHECKOUT = Path(__file__).parents[2]  # the folder of the project, unless minicereb was installed
 
 
@@ -127,14 +133,26 @@ def user_cache() -> Path:
 
 
 def find(file: DataFile) -> Path | None:
-    """Return where a file lies, plain or as gzip, or None; its content is not looked at."""
-    names = (file.name,) if file.archive else (file.name, f"{file.name}.gz")
+    """Return where a file lies, plain or as gzip, or None; its content is not looked at.
+
+    In each place it may lie directly, in a folder with the data set's name, or in torchvision's ``MNIST/raw``, under its own name
+    or Kaggle's (``train-images.idx3-ubyte``).
+    """
     for place in places():
-        for folder in (place / file.dataset, place):
-            for path in (folder / name for name in names):
+        upper = file.dataset.upper()  # as torchvision calls its folder
+        for folder in (place / file.dataset, place, place / upper, place / upper / "raw", place / "raw"):
+            for path in (folder / name for name in _names(file)):
                 if os.path.isfile(path):  # unlike Path.is_file, quiet about a folder that may not be entered
                     return path
     return None
+
+
+def _names(file: DataFile) -> tuple[str, ...]:
+    """Names under which a file is found."""
+    if file.archive:
+        return (file.name,)
+    kaggle = re.sub(r"-(?=idx\d-)", ".", file.name)
+    return tuple(f"{name}{ending}" for name in dict.fromkeys((file.name, kaggle)) for ending in ("", ".gz"))
 
 
 def read(file: DataFile) -> bytes:
@@ -226,7 +244,8 @@ def import_files(paths: Iterable[str | os.PathLike]) -> list[FileReport]:
     Parameters
     ----------
     paths : iterable of path
-        Files, plain or gzip, under any name, or folders, of which everything that is known is taken.
+        Files, plain or gzip, under any name; or folders and zip files, of which everything that is known is taken. Folders are
+        searched with all folders in them and the zip files that lie there. Nothing is unpacked onto the disk.
 
     Returns
     -------
@@ -236,40 +255,95 @@ def import_files(paths: Iterable[str | os.PathLike]) -> list[FileReport]:
     Raises
     ------
     DataError
-        If a path does not exist, a file is none of those in the registry, or a folder holds none of them.
+        If a path does not exist, a file is none of those in the registry, or a folder or zip file holds none of them.
     """
     known = {file.sha256: file for download in downloads().values() for file in download.files}
-    taken: dict[DataFile, tuple[Path, bytes]] = {}
+    taken: dict[DataFile, tuple[str, bytes]] = {}
     for path in map(Path, paths):
-        found = _known_files_of_folder(path, known) if path.is_dir() else [_known_file(path, known)]
-        if not found:
-            raise DataError(f"folder {path} holds no known file; expected {_expected(known)}")
+        found = _known_in_folder(path, known) if path.is_dir() else _known_in_file(path, known)
         taken.update((file, (source, content)) for file, source, content in found)
     return [place_file(file, content, f"imported from {source}") for file, (source, content) in taken.items()]
 
 
-def _known_files_of_folder(folder: Path, known: dict[str, DataFile]) -> list[tuple[DataFile, Path, bytes]]:
-    found = []
-    for path in sorted(folder.iterdir()):
-        with contextlib.suppress(DataError):  # whatever else lies in the folder
-            found.append(_known_file(path, known))
+Known = tuple[DataFile, str, bytes]  # a file of the registry, where it was found, and its content
+
+
+def _known_in_folder(folder: Path, known: dict[str, DataFile]) -> list[Known]:
+    found: list[Known] = []
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for path in (Path(parent, name) for name in sorted(names)):
+            with contextlib.suppress(DataError):  # whatever else lies in the folder
+                if not os.path.isfile(path):
+                    continue
+                if zipfile.is_zipfile(path):
+                    found += _known_in_zip(path, known)
+                elif _plausible(path.stat().st_size, path.open("rb"), known):
+                    found += _known_in_file(path, known)
+    if not found:
+        raise DataError(f"folder {folder} holds no known file; expected {_expected(known)}")
     return found
 
 
-def _known_file(path: Path, known: dict[str, DataFile]) -> tuple[DataFile, Path, bytes]:
+def _known_in_file(path: Path, known: dict[str, DataFile]) -> list[Known]:
+    """What a file is, or what is in it if it is a zip."""
     try:
-        limit = max(file.bytes for file in known.values())
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path} cannot be read: it is not a regular file")
         with open(path, "rb") as source:
-            content = source.read(limit + 1)
-        if sha256(content) not in known:
-            content = decompressed(io.BytesIO(content), limit)
+            content, digest = _identified(source, known)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} is truncated or altered ({error}); fetch it again") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    if digest in known:
+        return [(known[digest], str(path), content)]
+    if zipfile.is_zipfile(path):
+        return _known_in_zip(path, known)
+    raise DataError(f"{path} is not a known file (SHA-256 of its decompressed content {digest}); expected {_expected(known)}")
+
+
+def _known_in_zip(path: Path, known: dict[str, DataFile]) -> list[Known]:
+    """What the members of a zip are; they are read one at a time, each no further than the largest known file is long."""
+    found: list[Known] = []
+    unread, budget = "", MOST_UNPACKED
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                try:
+                    if not _plausible(member.file_size, archive.open(member), known):
+                        continue
+                    if (budget := budget - member.file_size) < 0:
+                        raise DataError(f"{path} holds too much that could be a known file; unpack it, and import the folder")
+                    with archive.open(member) as source:
+                        content, digest = _identified(source, known)
+                except _UNREADABLE as error:  # another member may still be what is wanted
+                    unread = f" ({member.filename} cannot be read: {error})"
+                    continue
+                if digest in known:
+                    found.append((known[digest], f"{path}, {member.filename}", content))
+    except _UNREADABLE as error:
+        raise DataError(f"{path} is truncated or altered ({error}); fetch it again") from error
+    if not found:
+        raise DataError(f"zip file {path} holds no known file{unread}; expected {_expected(known)}")
+    return found
+
+
+def _plausible(size: int, stored: IO[bytes], known: dict[str, DataFile]) -> bool:
+    """Whether a file of this size, which is closed again, can be a known one: of its length, or gzip, which adds little."""
+    lengths = [file.bytes for file in known.values()]
+    with stored:
+        return size in lengths or (size <= max(lengths) * 1.02 + (1 << 16) and stored.read(2) == b"\x1f\x8b")
+
+
+def _identified(source: IO[bytes], known: dict[str, DataFile]) -> tuple[bytes, str]:
+    """Content of a file, decompressed unless it is known as it is, and its SHA-256."""
+    limit = max(file.bytes for file in known.values())
+    content = source.read(limit + 1)
     if (digest := sha256(content)) not in known:
-        raise DataError(f"{path} is not a known file (SHA-256 of its decompressed content {digest}); expected {_expected(known)}")
-    return known[digest], path, content
+        content = decompressed(io.BytesIO(content), limit)
+        digest = sha256(content)
+    return content, digest
 
 
 def _expected(known: dict[str, DataFile]) -> str:

@@ -2,6 +2,8 @@
 
 import gzip
 import hashlib
+import os
+import zipfile
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -34,7 +36,13 @@ def test_places_are_searched_in_the_stated_order(folder, tmp_path, monkeypatch):
     assert store.places() == [checkout / "data", tmp_path / "cache"]
 
 
-@pytest.mark.parametrize("where", ["data/tiny/images", "data/tiny/images.gz", "data/images", "cache/tiny/images.gz"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        *("data/tiny/images", "data/tiny/images.gz", "data/images", "cache/tiny/images.gz"),
+        *("data/TINY/raw/images", "data/TINY/raw/images.gz", "data/raw/images.gz", "data/TINY/images"),  # as torchvision does
+    ],
+)
 def test_a_file_is_found_plain_or_gzip_in_every_place(folder, tmp_path, contents, where):
     path = tmp_path / where
     path.parent.mkdir(parents=True)
@@ -42,6 +50,19 @@ def test_a_file_is_found_plain_or_gzip_in_every_place(folder, tmp_path, contents
     file = store.downloads()["tiny"].files[0]
     assert store.find(file) == path
     assert store.read(file) == contents["images"]
+
+
+@pytest.mark.parametrize("where", ["", "mnist/", "MNIST/raw/", "raw/"])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "train-images.idx3-ubyte"])
+def test_mnist_is_found_under_torchvisions_and_kaggles_names(folder, tmp_path, monkeypatch, where, name, ending):
+    content = b"some pixels"
+    file = store.DataFile("mnist", "train-images-idx3-ubyte", len(content), hashlib.sha256(content).hexdigest(), ())
+    path = tmp_path / "data" / where / (name + ending)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(gzip.compress(content) if ending else content)
+    assert store.find(file) == path
+    assert store.read(file) == content
 
 
 def test_verify_tells_missing_truncated_and_altered(filled, contents):
@@ -108,6 +129,85 @@ def test_import_takes_what_it_knows_from_a_folder(folder, tmp_path, contents):
     (raw / "notes.txt").write_text("nothing")
     assert [report.file.name for report in store.import_files([raw])] == ["labels"]
     assert states() == {"images": "missing", "labels": "ok"}
+
+
+def test_import_looks_into_subfolders_and_zips(folder, tmp_path, contents):
+    root = tmp_path / "downloads"
+    (root / "MNIST" / "raw").mkdir(parents=True)
+    (root / "MNIST" / "raw" / "whatever").write_bytes(gzip.compress(contents["images"]))
+    os.mkfifo(root / "a pipe")  # nobody writes to it
+    (root / "loop").symlink_to(root)
+    with zipfile.ZipFile(root / "archive.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("below/labels.idx", contents["labels"])
+        archive.writestr("notes.txt", "nothing")
+    reports = store.import_files([root])
+    assert {report.file.name for report in reports} == {"images", "labels"}
+    assert any(report.detail == f"imported from {root / 'archive.zip'}, below/labels.idx" for report in reports)
+    assert states() == {"images": "ok", "labels": "ok"}
+    assert sorted(path.name for path in folder.iterdir()) == ["images", "labels"]  # and nothing was unpacked beside them
+    assert sorted(path.name for path in root.iterdir()) == ["MNIST", "a pipe", "archive.zip", "loop"]
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_import_of_a_zip(folder, tmp_path, contents, ending):
+    path = tmp_path / "kaggle.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            archive.writestr(f"{name}.idx3-ubyte{ending}", gzip.compress(content) if ending else content)
+        archive.writestr("../escaped", b"no")
+    assert {report.file.name for report in store.import_files([path])} == {"images", "labels"}
+    assert states() == {"images": "ok", "labels": "ok"}
+    assert not (tmp_path / "escaped").exists()
+
+
+def encrypted(path, content):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("labels", content)
+    raw = bytearray(path.read_bytes())
+    for signature, flag in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        raw[raw.index(signature) + flag] |= 1
+    path.write_bytes(raw)
+
+
+def test_a_zip_that_cannot_be_used_is_one_line(folder, tmp_path, contents, monkeypatch):
+    path = tmp_path / "some.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "nothing")
+    for damage in (None, slice(-30, -20), slice(30, 38)):
+        if damage:
+            content = bytearray(path.read_bytes())
+            content[damage] = bytes(len(content[damage]))
+            path.write_bytes(content)
+        with pytest.raises(DataError, match="some.zip") as error:
+            store.import_files([path])
+        assert "\n" not in str(error.value)
+    encrypted(path, contents["labels"])
+    with pytest.raises(DataError, match="holds no known file .labels cannot be read: .*encrypted"):
+        store.import_files([path])
+    monkeypatch.setattr(store, "MOST_UNPACKED", 100)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(2):
+            archive.writestr(f"{number}", bytes(len(contents["labels"])))
+    with pytest.raises(DataError, match="holds too much"):
+        store.import_files([path])
+
+
+def test_a_member_is_read_no_further_than_a_known_file_is_long(folder, tmp_path, monkeypatch):
+    read = []
+    identified = store._identified
+    monkeypatch.setattr(store, "_identified", lambda source, known: read.append(identified(source, known)) or read[-1])
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("plain", bytes(50_000_000))
+        archive.writestr("packed.gz", gzip.compress(bytes(50_000_000)))
+    with pytest.raises(DataError, match="no known file"):
+        store.import_files([tmp_path / "bomb.zip"])
+    assert [len(content) for content, _ in read] == [10_241, 10_241]  # of the zip itself, and of the member that is gzip
+
+
+def test_import_of_what_is_no_file(folder, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe cannot be read: it is not a regular file"):
+        store.import_files([tmp_path / "pipe"])
 
 
 def test_import_places_nothing_unless_all_is_known(folder, tmp_path, contents):
