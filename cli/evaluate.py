@@ -33,7 +33,7 @@ from minicereb.robustness.catalogue import ATTACKS, SETS, attacks_named
 @click.option("--transfer", multiple=True, type=click.Path(path_type=Path), help="Run whose attacked images are tried as well.")
 @click.option("--answer", type=click.Choice(["ot", "lap"]), default="ot", show_default=True, help="Of a network with noise.")
 @click.option("--gradient", type=click.Choice(["fitting", *GRADIENTS]), default="fitting", show_default=True)
-@click.option("--draws", type=int, default=32, show_default=True, help="Of the noise, for a gradient that is an estimate.")
+@click.option("--draws", type=int, default=32, show_default=True, help="Noise samples per estimated gradient; calls for eot.")
 @click.option("--replications", type=int, default=1_000, show_default=True, help="Noisy runs that judge the answer lap.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random starts, and of noise.")
 @click.option("--model", help="Instead of runs: package.module:factory, a function that returns your own classifier.")
@@ -69,9 +69,12 @@ def evaluate(
     else:
         require(not runs, "model", model, "no run folders beside it")
         require(not transfer, "transfer", [str(run) for run in transfer], "nothing with --model")
-        for name in ("answer", "gradient", "draws", "replications"):
+        averaged = settings["gradient"] == "eot"
+        if settings["gradient"] not in ("fitting", "analytic", "eot"):
+            raise InputError("gradient", settings["gradient"], "with --model analytic, or eot if it answers at random")
+        for name in ("answer", "replications") + (() if averaged else ("draws",)):
             usual = getattr(EvaluatedModel, name)
-            require(settings[name] == usual, name, settings[name], "nothing with --model: how that answers is its own affair")
+            require(settings[name] == usual, name, settings[name], _not_with_model(name))
         if dataset is None:
             raise InputError("dataset", "", "with --model also --dataset, a name or FILE.npz")
         records = [_evaluate_foreign(model, dataset, images, out or Path("runs/evaluation"), settings)]
@@ -80,6 +83,12 @@ def evaluate(
         return
     for record in records:
         _print(record)
+
+
+def _not_with_model(name: str) -> str:
+    if name == "draws":
+        return "with --model only beside --gradient eot"
+    return "nothing with --model: how that answers is its own affair"
 
 
 def _evaluate_run(folder: Path, images: int | None, transfer: tuple[Path, ...], settings: dict[str, Any]) -> dict[str, Any]:
@@ -97,8 +106,9 @@ def _evaluate_run(folder: Path, images: int | None, transfer: tuple[Path, ...], 
 
 
 def _evaluate_foreign(name: str, dataset: str, images: int | None, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    data = datasets.load(dataset)
-    chosen = {key: settings[key] for key in ("epsilons", "attacks", "norm", "seed", "certify")}
+    data = datasets.load(dataset, training=False)
+    chosen = {key: settings[key] for key in ("epsilons", "attacks", "norm", "seed", "certify", "draws")}
+    chosen["gradient"] = "eot" if settings["gradient"] == "eot" else "analytic"
     config = ForeignModel(name, images=_images(images, data), **chosen)
     with redirect_stdout(sys.stderr):  # whatever the classifier prints is not our answer
         record = _watched(evaluate_foreign(config, data, out), out)
@@ -140,6 +150,8 @@ def _print(record: dict[str, Any]) -> None:
     )
     if record["no_certificate"]:
         click.echo(f"no certificates: {record['no_certificate']}")
+    if "transfer" in names and record.get("no_transfer"):
+        click.echo(f"transfer was not tried: {record['no_transfer']}")
     click.echo(f"\nchecklist, on the first {record['checked_images']} images:")
     for entry in entries:
         click.echo()

@@ -67,6 +67,24 @@ def install_command(library: str) -> str:
     return f'python -m pip install "{wanted}"'
 
 
+class ModelError(MinicerebError):
+    """A user's classifier failed, or returned something other than it should; the message names the method."""
+
+
+class NoGradientError(ModelError):
+    """A gradient is needed of a classifier that has none."""
+
+
+class InternalError(MinicerebError):
+    """A result contradicts what must hold whatever the model does: the fault is ours, and nothing may hide it."""
+
+
+def told(error: BaseException) -> str:
+    """Return an error as one line: its type, and its message without line breaks."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
 def require(condition: bool, setting: str, value: object, expected: str) -> None:
     """Raise :class:`InputError` unless `condition` holds."""
     if not condition:

@@ -11,6 +11,7 @@ import numpy as np
 from minicereb.attacks.apgd import apgd
 from minicereb.attacks.ball import Ball, ball_around, with_rounding
 from minicereb.attacks.checks import check_images, check_outputs
+from minicereb.attacks.classifier import guarded
 from minicereb.attacks.draws import Draws
 from minicereb.attacks.fab import fab
 from minicereb.attacks.fgsm import fgsm
@@ -18,12 +19,12 @@ from minicereb.attacks.objectives import likeliest_wrong, objective_named, targe
 from minicereb.attacks.pgd import pgd
 from minicereb.attacks.points import random_points
 from minicereb.attacks.search import Search, Walk, best, first_wrong, last
-from minicereb.attacks.settings import Attack
-from minicereb.attacks.sources import Landscape, Point, source_named
+from minicereb.attacks.settings import WITHOUT_GRADIENT, Attack
+from minicereb.attacks.sources import Landscape, Point, Source, exact, source_named
 from minicereb.attacks.square import square
 from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.datasets.transforms import to_unit
-from minicereb.errors import MinicerebError, require
+from minicereb.errors import InternalError, require
 from minicereb.lanes import images_per_block, one_blas_thread
 
 
@@ -84,7 +85,8 @@ def attack_images(
     Parameters
     ----------
     model : classifier
-        Anything with ``forward`` and ``input_gradient``.
+        Anything with ``forward``, and with ``input_gradient`` unless the attack follows none. One that is not of this project is
+        given copies, see :class:`minicereb.attacks.classifier.Guarded`.
     attack : Attack
     rows : array of uint8 or float, shape (all images, inputs)
         Float in [0, 1].
@@ -106,8 +108,12 @@ def attack_images(
     ------
     InputError
         If images are not in the box, or outputs have the wrong shape.
+    ModelError
+        If a user's model fails.
     MinicerebError
-        If outputs are not finite, or a check fails.
+        If outputs are not finite.
+    InternalError
+        If a check fails.
     """
     for block in _blocks(model, attack, rows, labels, ids, image_shape):
         with one_blas_thread():
@@ -149,7 +155,7 @@ def _blocks(
     require(
         rows.ndim == 2 and len(rows) == len(labels), "images", rows.shape, f"a row of pixels for each of {len(labels)} labels"
     )
-    inputs = rows.shape[1]
+    model, inputs = guarded(model), rows.shape[1]
     if image_shape is not None:
         fitting = len(image_shape) in (1, 2, 3) and np.prod(image_shape) == inputs
         require(bool(fitting), "image_shape", image_shape, f"(height, width) or (height, width, channels) of {inputs} inputs")
@@ -204,7 +210,9 @@ def _rivals(block: _Block, outputs: Array) -> Array | None:
 
 def _landscape(block: _Block, pending: Array, rivals: Array | None, rank: int) -> Landscape:
     attack, labels = block.attack, block.labels[pending]
-    source = source_named(attack.gradient, block.model, attack.draws, attack.seed, _ids(block, pending))
+    source: Source = exact
+    if attack.method not in WITHOUT_GRADIENT or attack.gradient != "analytic":
+        source = source_named(attack.gradient, block.model, attack.draws, attack.seed, _ids(block, pending))
     if rivals is None:
         return Landscape(block.model, objective_named(attack.objective), labels, source)
     return Landscape(block.model, targeted_objective_named(attack.objective), labels, source, rivals[pending, rank])
@@ -271,5 +279,5 @@ def _checked(block: _Block, x_adv: Array, clean: Array) -> Attacked:
     distance = np.abs(change).max(axis=1, initial=0.0) if attack.norm == "linf" else np.sqrt((change * change).sum(axis=1))
     beyond = distance.max(initial=0.0) > with_rounding(attack.epsilon)
     if beyond or x_adv.min(initial=0.0) < 0 or x_adv.max(initial=0.0) > 1:
-        raise MinicerebError(f"internal check failed: an attacked image left the ball of {attack.epsilon} or the box [0, 1]")
+        raise InternalError(f"internal check failed: an attacked image left the ball of {attack.epsilon} or the box [0, 1]")
     return Attacked(block.ids, x, x_adv, y, to_numpy(clean), predicted, predicted != y, to_numpy(again.value), distance)

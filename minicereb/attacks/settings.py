@@ -11,7 +11,8 @@ from minicereb.errors import require
 from minicereb.learning.estimators import ESTIMATORS
 
 METHODS = ("fgsm", "pgd", "apgd", "fab", "square", "random")
-GRADIENTS = ("analytic", "straight-through", "frozen", *ESTIMATORS)
+WITHOUT_GRADIENT = ("square", "random")  # methods that only ask for answers
+GRADIENTS = ("analytic", "straight-through", "frozen", "eot", *ESTIMATORS)
 # Gradients that came to be others: by noise of the estimator's own design, by truer slopes, also towards a target.
 REVISIONS = {"antithetic": 1, "sobol": 1, "straight-through": 1, "frozen": 1, "exact": 1}
 # Steps that a method takes where nothing is said: as published.
@@ -48,7 +49,7 @@ class Attack:
     gradient : str
         Where the input gradient comes from, see :func:`minicereb.attacks.sources.source_named`.
     draws : int
-        Replications of the noise, if it comes from an estimator.
+        Replications of the noise, if it comes from an estimator; calls, if it is ``"eot"``.
     norm : {"linf", "l2"}
         Largest change of a pixel, or Euclidean length of the change.
     targets : int

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from minicereb.attacks.classifier import Guarded, unguarded
 from minicereb.attacks.objectives import Objective, TargetedObjective, pairs, towards
 from minicereb.backend import Array, to_numpy, xp_of
 from minicereb.calculus.activations import Activation
 from minicereb.calculus.noise import Logistic, draw_noise
 from minicereb.calculus.replicated import OfRows
-from minicereb.errors import InputError, require
+from minicereb.errors import InputError, NoGradientError, require
 from minicereb.lanes import blocks, images_per_block
 from minicereb.learning.credit import Estimator
 from minicereb.learning.glr import estimator_named
@@ -112,6 +114,7 @@ class MeanGradient:
 
 def noisy_network(model: Any, gradient: str) -> NoisyNetwork:
     """Return the network of a noisy classifier (itself, or what it averages); :class:`InputError` for any other."""
+    model = unguarded(model)
     network = getattr(model, "network", model)
     if not isinstance(network, NoisyNetwork):
         raise InputError("gradient", gradient, "analytic: only networks with noise have a mean over it")
@@ -161,6 +164,45 @@ def straight_through(model: Any, objective: Objective, x: Array, labels: Array) 
     return Point(x, outputs, objective(outputs, labels)[0]), gradient
 
 
+@dataclass(frozen=True)
+class MeanOfCalls:
+    """Expectation over a classifier's own randomness: outputs, objective and gradient are means over several calls.
+
+    The mean objective is climbed. Every call draws anew, so that a result can be judged by calls that the search has not seen.
+
+    Parameters
+    ----------
+    calls : int
+
+    References
+    ----------
+    Athalye, Engstrom, Ilyas and Kwok (2018), arXiv:1707.07397 (expectation over transformation); Athalye, Carlini and Wagner
+    (2018), arXiv:1802.00420, for randomised defences.
+    """
+
+    calls: int
+
+    def look(self, model: Any, objective: Objective, x: Array, labels: Array) -> Point:
+        """Return the mean outputs and the mean objective at `x`."""
+        outputs, value = _total(self._one_look(model, objective, x, labels) for _ in range(self.calls))
+        return Point(x, outputs / self.calls, value / self.calls)
+
+    def __call__(self, model: Any, objective: Objective, x: Array, labels: Array) -> tuple[Point, Array]:
+        """Return what :meth:`look` does, and the mean of the input gradients."""
+        points = (exact(model, objective, x, labels) for _ in range(self.calls))
+        outputs, value, gradient = _total((point.outputs, point.value, gradient) for point, gradient in points)
+        return Point(x, outputs / self.calls, value / self.calls), gradient / self.calls
+
+    def _one_look(self, model: Any, objective: Objective, x: Array, labels: Array) -> tuple[Array, Array]:
+        outputs, _ = model.forward(x)
+        return outputs, objective(outputs, labels)[0]
+
+
+def _total(rows: Iterable[tuple[Array, ...]]) -> list[Array]:
+    """Add up tuples of arrays, place by place."""
+    return functools.reduce(lambda sums, row: [one + more for one, more in zip(sums, row, strict=True)], map(list, rows))
+
+
 @dataclass(frozen=True, eq=False)
 class Frozen:
     """Gradient of a noisy network with one draw of the noise held fixed, through the slopes of :func:`mean_slope`.
@@ -208,11 +250,12 @@ def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None
     ----------
     name : str
         ``"analytic"``: the model's own; ``"straight-through"``: that of a network without noise, through slopes that its
-        activations need not have; ``"frozen"``: that of a network whose noise is held fixed; or one of
+        activations need not have; ``"frozen"``: that of a network whose noise is held fixed; ``"eot"``: the mean of the model's
+        own over `draws` calls, for a user's classifier that answers at random; or one of
         :data:`minicereb.learning.estimators.ESTIMATORS`, for the mean over noise.
     model : classifier
     draws, seed : int
-        Replications of the noise for an estimator, and the seed of the noise.
+        Replications of the noise for an estimator (calls for ``"eot"``), and the seed of the noise.
     ids : array of int64, shape (images,), optional
         Numbers of the images, by which frozen noise is drawn; without them all share one draw.
 
@@ -220,14 +263,21 @@ def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None
     ------
     InputError
         If the model has no such gradient; the message names one that it has.
+    NoGradientError
+        If the model is a user's, and has none at all.
     """
+    own = callable(getattr(unguarded(model), "input_gradient", None))
+    if name in ("analytic", "eot") and isinstance(model, Guarded) and not own:
+        raise NoGradientError("model: it has no input_gradient; attacks that need none are square and random")
+    if name == "eot":
+        require(isinstance(model, Guarded), "gradient", name, "analytic: a model of this project answers the same at every call")
+        return MeanOfCalls(draws)
     if name == "analytic":
         for layer in getattr(model, "layers", ()):
             activation = getattr(layer, "activation", None)
             if isinstance(activation, Activation) and not activation.smooth:
                 fitting = "flip" if activation.name == "threshold" else "resample"
                 raise InputError("gradient", name, f"{fitting}: {activation.name} neurons have no derivative")
-        own = callable(getattr(model, "input_gradient", None))
         require(own, "gradient", name, "backprop, flip or resample: what averages over noise has no derivative of its own")
         return exact
     if name == "straight-through":
@@ -274,8 +324,10 @@ class Landscape:
 
     def look(self, x: Array) -> Point:
         """Outputs and objective at `x`, without a gradient."""
-        outputs, _ = self.model.forward(x)
         objective, labels = self._judged()
+        if isinstance(self.source, MeanOfCalls):
+            return self.source.look(self.model, objective, x, labels)
+        outputs, _ = self.model.forward(x)
         return Point(x, outputs, objective(outputs, labels)[0])
 
     def slope(self, x: Array) -> tuple[Point, Array]:

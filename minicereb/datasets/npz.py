@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.own import ARRAYS, LAYOUTS, own_dataset, say
@@ -12,7 +13,7 @@ from minicereb.files import read_npz
 MEDMNIST = ("train_images", "train_labels", "test_images", "test_labels")
 
 
-def load(path: str | os.PathLike) -> Dataset:
+def load(path: str | os.PathLike, training: bool = True) -> Dataset:
     """Load a data set from an npz file, after checking it.
 
     Parameters
@@ -22,6 +23,8 @@ def load(path: str | os.PathLike) -> Dataset:
         :func:`~minicereb.datasets.own.own_dataset` takes them; ``layout``, the text "channels-first" or "channels-last", may
         say which axis holds the channels. Files of MedMNIST, whose arrays are ``train_images``, ``train_labels`` and so on, are
         read too; their ``val_images`` are not used, since a training holds out images of its own.
+    training : bool
+        Whether there must be training images. Without them, the largest label in the test set says how many classes there are.
 
     Returns
     -------
@@ -35,14 +38,21 @@ def load(path: str | os.PathLike) -> Dataset:
     """
     arrays = read_npz(path)
     called = MEDMNIST if set(MEDMNIST) & set(arrays) and not set(ARRAYS) & set(arrays) else ARRAYS
+    test_only = not training and not set(called[:2]) & set(arrays)
+    if test_only:
+        called = called[2:] * 2
     if missing := [name for name in called if name not in arrays]:
-        raise DataError(f"{path} lacks {', '.join(missing)}; expected the arrays {', '.join(called)}")
-    if called is MEDMNIST and arrays["train_images"].ndim == 4 and arrays["train_images"].shape[-1] != 3:
-        shape = arrays["train_images"].shape
-        raise DataError(f"{path}: train_images has shape {shape}: volumes; expected images, (n, height, width[, 3])")
+        raise DataError(
+            f"{path} lacks {', '.join(dict.fromkeys(missing))}; expected the arrays {', '.join(dict.fromkeys(called))}"
+        )
+    medmnist = called[2] == MEDMNIST[2]
+    if medmnist and arrays[called[0]].ndim == 4 and arrays[called[0]].shape[-1] != 3:
+        shape = arrays[called[0]].shape
+        raise DataError(f"{path}: {called[0]} has shape {shape}: volumes; expected images, (n, height, width[, 3])")
     layout = arrays.get("layout")
     if layout is not None and (layout.shape != () or layout.dtype.kind != "U"):
         raise DataError(f"{path}: layout is {layout.dtype} of shape {layout.shape}; expected the text {' or '.join(LAYOUTS)}")
-    if "val_images" in arrays and called is MEDMNIST:
+    if "val_images" in arrays and medmnist:
         say(f"{path}: val_images are not used; --validation holds out images of train_images")
-    return own_dataset(str(path), [arrays[name] for name in called], None if layout is None else str(layout), called)
+    whole = own_dataset(str(path), [arrays[name] for name in called], None if layout is None else str(layout), called)
+    return replace(whole, x_train=whole.x_train[:0], y_train=whole.y_train[:0]) if test_only else whole

@@ -34,7 +34,7 @@ class Description:
     source: str
 
 
-def load(name: str, **options: Any) -> Dataset:
+def load(name: str, training: bool = True, **options: Any) -> Dataset:
     """Load a data set.
 
     Parameters
@@ -42,6 +42,8 @@ def load(name: str, **options: Any) -> Dataset:
     name : str
         ``"mnist"``, ``"mnist14"``, ``"strokes"``, ``"strokes14"``, ``"digits"``, ``"cifar10"``, the path of a file that ends
         in ``.npz``, or that of a folder with the files of CIFAR-10's binary version.
+    training : bool
+        Whether there must be training images; an npz file may lack them where they are not needed.
     **options
         For ``"strokes"`` alone: ``train``, ``test``, ``size``, ``seed`` (see :func:`minicereb.datasets.strokes.load`); for
         ``"strokes14"`` the same without ``size``.
@@ -64,7 +66,7 @@ def load(name: str, **options: Any) -> Dataset:
     if name in _LOADERS:
         return _LOADERS[name](**options)
     if str(name).lower().endswith(".npz"):
-        return npz.load(name)
+        return npz.load(name, training)
     if os.path.isdir(name) or os.path.basename(name) == cifar10.FOLDER:
         return cifar10.load_folder(name)
     raise InputError("dataset", name, f"{', '.join(_LOADERS)}, or a path to an .npz file or to {cifar10.FOLDER}")

@@ -63,6 +63,7 @@ def evaluate_into(folder: Path, subject: Subject, plan: Plan, images: int, about
             **about,
             "images": counts.images,
             "clean_accuracy": counts.clean / counts.images,
+            "no_transfer": None if subject.substitutes else subject.no_substitute,
             "norm": plan.norm,
             "seed": plan.seed,
             "epsilons": [{**counts.at(e, certified), "checklist": checks[e]} for e in range(len(plan.epsilons))],

@@ -12,25 +12,27 @@ from minicereb.datasets.transforms import to_unit
 from minicereb.experiments.evaluation import FIGURES, block_paths, read_outcomes
 from minicereb.experiments.laboratory import Record
 from minicereb.report.figures import curves, image_rows, save_figure
+from minicereb.robustness.auxiliary import attempt
+from minicereb.robustness.catalogue import ATTACKS
 from minicereb.robustness.gradients import QUANTILES
 
 PICTURES = 8
 
 
 def draw_evaluation(folder: Path, record: Record, dataset: Dataset) -> list[str]:
-    """Draw the figures of an evaluation into its folder, unless they are there, and return their paths."""
+    """Draw the figures of an evaluation into its folder, unless they are there or cannot be drawn, and return their paths."""
     paths = [folder / name for name in FIGURES]
     drawn = (lambda: accuracy_figure(record), lambda: gradients_figure(record), lambda: nearest_figure(folder, dataset))
     for path, draw in zip(paths, drawn, strict=True):
-        figure = None if path.exists() else draw()
+        figure = None if path.exists() else attempt(draw)[0]
         if figure is not None:
             save_figure(figure, path)
     return [str(path) for path in paths if path.exists()]
 
 
 def accuracy_figure(record: Record) -> Figure:
-    """Draw accuracy over ε: attacked, certified, and what is left when everything nearer counts."""
-    return curves([("", _accuracy(record))], "ε", "share of the images", from_zero=True, marked=False)
+    """Draw accuracy at every ε that was evaluated; between them only what an attack that looks for the nearest has measured."""
+    return curves([("", _accuracy(record))], "ε", "share of the images", from_zero=True, points=("attacked", "certified"))
 
 
 def gradients_figure(record: Record) -> Figure | None:
@@ -40,19 +42,32 @@ def gradients_figure(record: Record) -> Figure | None:
     return curves([("", norms)], *labels, logarithmic_values=True) if norms else None
 
 
-def _accuracy(record: Record) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Lines over ε. What is attacked at one ε bounds all larger ones, what is certified all smaller ones: hence the steps."""
-    epsilons = np.array([entry["epsilon"] for entry in record["epsilons"]], dtype=np.float64)
-    edges = np.repeat(epsilons, 2)
-    attacked, certified = ([entry[side] for entry in record["epsilons"]] for side in ("attacked", "certified"))
-    upper = np.repeat(np.array([record["clean_accuracy"], *attacked], dtype=np.float64), 2)
-    lines = {
-        "nothing nearer found": tuple(np.array(record["curve"][name], dtype=np.float64) for name in ("epsilon", "attacked")),
-        "attacked": (np.concatenate([[0.0], edges]), upper[:-1]),
-    }
-    if certified[0] is not None:
-        lines["certified"] = (np.concatenate([[0.0], edges])[:-1], np.repeat(np.array(certified, dtype=np.float64), 2))
-    return lines  # type: ignore[return-value]
+def _accuracy(record: Record) -> dict[str, tuple[np.ndarray, ...]]:
+    """What was measured at each ε, with its interval, and at 0 the clean accuracy; and the curve where it was measured.
+
+    Attacks other than those that look for the nearest misclassified image go as far as ε lets them, so that below the smallest ε
+    nothing was measured: a curve there would be flat, with a cliff at ε. From there on, the nearest image is looked for where one
+    of them is among the attacks.
+    """
+    entries = record["epsilons"]
+    epsilons = np.array([entry["epsilon"] for entry in entries], dtype=np.float64)
+
+    def measured(side: str) -> np.ndarray:
+        rows = [[entry[side], *entry[f"{side}_interval"]] for entry in entries]
+        return np.array(rows, dtype=np.float64).T
+
+    clean = np.full((3, 1), record["clean_accuracy"], dtype=np.float64)
+    lines: dict[str, tuple[np.ndarray, ...]] = {}
+    grid, left = (np.array(record["curve"][name], dtype=np.float64) for name in ("epsilon", "attacked"))
+    between = grid >= epsilons[0]
+    if any(ATTACKS[name].smallest for name in entries[0]["by_attack"] if name in ATTACKS) and between.sum() > 1:
+        lines["nothing nearer found"] = grid[between], left[between]
+    above = epsilons > 0
+    attacked = np.concatenate((clean, measured("attacked")[:, above]), axis=1)
+    lines["attacked"] = (np.concatenate(([0.0], epsilons[above])), *attacked)
+    if entries[0]["certified"] is not None:
+        lines["certified"] = (epsilons, *measured("certified"))
+    return lines
 
 
 def _norms(record: Record) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -68,7 +83,7 @@ def _norms(record: Record) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def nearest_figure(folder: Path, dataset: Dataset) -> Figure | None:
     """Draw the nearest misclassified image of the first few test images; None if there are none, or they are no images."""
-    if len(dataset.image_shape) < 2:
+    if len(dataset.image_shape) < 2 or dataset.image_shape[2:] not in ((), (1,), (3,), (4,)):
         return None
     outcomes = read_outcomes(block_paths(folder)[0])
     chosen = np.flatnonzero(outcomes.clean & np.isfinite(outcomes.distance))[:PICTURES]

@@ -11,21 +11,23 @@ from typing import Any
 
 import numpy as np
 
+from minicereb.attacks.classifier import guarded
 from minicereb.backend import to_device
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
-from minicereb.errors import InputError, MinicerebError, require
+from minicereb.errors import InputError, MinicerebError, NoGradientError, require, told
 from minicereb.experiments.evaluation import CHECKLIST, FIGURES, RECORD, block_paths, evaluate_into
-from minicereb.experiments.kinds.evaluated import check_epsilons
+from minicereb.experiments.kinds.evaluated import check_epsilons, check_transfers
 from minicereb.experiments.laboratory import Record
 from minicereb.files import contents
 from minicereb.report.page import REPORT, REPORT_TEXT
-from minicereb.robustness.catalogue import STANDARD, attacks_named
+from minicereb.robustness.catalogue import ATTACKS, STANDARD, attacks_named
 from minicereb.robustness.certify import certify
 from minicereb.robustness.evaluate import Plan, Subject
 from minicereb.robustness.network import obstacle
-from minicereb.robustness.transfer import own_substitute
+from minicereb.robustness.transfer import substitutes_for
 
+OWN_GRADIENTS = ("analytic", "eot")  # that a classifier of the user's can be attacked by
 FORM = "package.module:factory, the name of a function without arguments that returns a classifier"
 
 
@@ -53,47 +55,51 @@ def classifier_named(name: str) -> Any:
         factory = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise InputError("model", name, f"{FORM} ({error})") from error
-    except Exception as error:  # whatever a user's module raises
-        raise MinicerebError(f"model: {module_name} cannot be imported: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever a user's module raises
+        raise MinicerebError(f"model: {module_name} cannot be imported: {told(error)}") from error
     require(callable(factory), "model", name, FORM)
     try:
         model = factory()
-    except Exception as error:  # whatever a user's function raises
-        raise MinicerebError(f"model: {name}() failed: {type(error).__name__}: {error}") from error
-    for method in ("forward", "input_gradient"):
-        expected = "an object with forward(x) -> (outputs, cache) and input_gradient(d_outputs, cache) -> d_x"
-        require(callable(getattr(model, method, None)), "model", f"{name}() without {method}", expected)
+    except (Exception, SystemExit) as error:  # whatever a user's function raises
+        raise MinicerebError(f"model: {name}() failed: {told(error)}") from error
+    expected = (
+        "an object with forward(x) -> (outputs, cache) and, unless it is a black box, input_gradient(d_outputs, cache) -> d_x"
+    )
+    require(callable(getattr(model, "forward", None)), "model", f"{name}() without forward", expected)
     return model
 
 
-def try_out(model: Any, dataset: Dataset) -> None:
+def try_out(model: Any, dataset: Dataset) -> tuple[int, str]:
     """Ask a classifier for the answer to two images and for its gradient, so that what is wrong is told before hours of work.
+
+    Returns
+    -------
+    classes : int
+        Outputs that it has. Where the data have no training images, which say how many classes there are, these may be more
+        than the classes of the test images.
+    black_box : str
+        Why it has no input gradient; empty if it has one.
 
     Raises
     ------
     InputError
-        If a shape is wrong.
+        If a shape or a type is wrong.
     MinicerebError
         If a value is not finite, or the classifier fails.
     """
-    x = to_unit(to_device(dataset.x_test[:2]))
-    try:
-        answer = model.forward(x)
-    except Exception as error:  # whatever a user's method raises
-        raise MinicerebError(f"model: forward(x) failed for x of shape {x.shape}: {type(error).__name__}: {error}") from error
-    if not isinstance(answer, tuple) or len(answer) != 2:
-        raise MinicerebError(f"model: forward(x) for x of shape {x.shape} did not return (outputs, cache)")
-    outputs, cache = answer
-    shape, expected = getattr(outputs, "shape", None), (len(x), dataset.classes)
-    require(shape == expected, "model", f"outputs of shape {shape} for {len(x)} images", f"shape {expected}")
+    model, x = guarded(model), to_unit(to_device(dataset.x_test[:2]))
+    outputs, cache = model.forward(x)
+    untrained, shape = len(dataset.x_train) == 0, outputs.shape
+    fits = shape[0] == len(x) and (shape[1] >= dataset.classes if untrained else shape[1] == dataset.classes)
+    expected = f"shape ({len(x)}, {dataset.classes}{' or more' if untrained else ''})"
+    require(fits, "model", f"outputs of shape {shape} for {len(x)} images", expected)
     _require_finite(outputs, "outputs")
     try:
         gradient = model.input_gradient(outputs * 0 + 1, cache)
-    except Exception as error:  # whatever a user's method raises
-        raise MinicerebError(f"model: input_gradient(d_outputs, cache) failed: {type(error).__name__}: {error}") from error
-    shape = getattr(gradient, "shape", None)
-    require(shape == x.shape, "model", f"an input gradient of shape {shape}", f"one of shape {x.shape}, as the images")
+    except NoGradientError as error:
+        return shape[1], str(error)
     _require_finite(gradient, "input gradients")
+    return shape[1], ""
 
 
 def _require_finite(values: Any, what: str) -> None:
@@ -103,7 +109,11 @@ def _require_finite(values: Any, what: str) -> None:
 
 @dataclass(frozen=True)
 class ForeignModel:
-    """A user's classifier to be evaluated; settings as those of :class:`minicereb.experiments.kinds.evaluated.EvaluatedModel`."""
+    """A user's classifier to be evaluated; settings as those of :class:`minicereb.experiments.kinds.evaluated.EvaluatedModel`.
+
+    `gradient` is ``"analytic"``, or ``"eot"`` for a classifier that answers at random: every search then looks at means over
+    `draws` calls. Whether an image is broken is decided by one call that no search has seen.
+    """
 
     name: str
     epsilons: tuple[float, ...]
@@ -112,12 +122,16 @@ class ForeignModel:
     norm: str = "linf"
     seed: int = 0
     certify: bool = True
+    gradient: str = "analytic"
+    draws: int = 32
 
     def __post_init__(self) -> None:
         check_epsilons(self.epsilons)
         require(self.images >= 1, "images", self.images, "a whole number of at least 1")
         require(self.norm in ("linf", "l2"), "norm", self.norm, "linf or l2")
         require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
+        require(self.gradient in OWN_GRADIENTS, "gradient", self.gradient, " or ".join(OWN_GRADIENTS))
+        require(self.draws >= 1, "draws", self.draws, "a whole number of at least 1")
         attacks_named(self.attacks)
 
 
@@ -130,21 +144,35 @@ def evaluate_foreign(config: ForeignModel, dataset: Dataset, out: Path) -> Gener
     require(config.images <= available, "images", config.images, f"a whole number from 1 to the {available} test images")
     _check_folder(out)
     model = classifier_named(config.name)
-    try_out(model, dataset)
+    classes, black_box = try_out(model, dataset)
+    needing = [name for name in config.attacks if ATTACKS[name].white_box]
+    if black_box and needing:
+        others = ", ".join(name for name, attack in ATTACKS.items() if not attack.white_box)
+        raise InputError("attacks", ",".join(needing), f"only {others}, which follow no gradient of the model ({black_box})")
+    if config.gradient == "eot":
+        require(
+            guarded(model) is not model, "gradient", "eot", "analytic: a model of this project answers the same at every call"
+        )
+    substitutes, no_substitute = substitutes_for(dataset, config.seed, {})
+    check_transfers(config.attacks, substitutes, no_substitute)
     why = obstacle(model) if config.certify else "not asked for"
     subject = Subject(
         model=model,
         rows=dataset.x_test,
         labels=dataset.y_test,
         image_shape=dataset.image_shape,
-        classes=dataset.classes,
+        classes=classes,
+        gradient=config.gradient,
+        draws=config.draws,
         certifier=None if why else lambda x, labels, ids, epsilon, norm: certify(model, x, labels, epsilon, norm),
-        substitutes={"a cerebellum learned in closed form": own_substitute(dataset, config.seed)},
+        substitutes=substitutes,
+        no_substitute=no_substitute,
     )
     for path in _files(out):
         path.unlink()
     plan = Plan(config.epsilons, config.attacks, config.norm, config.seed)
-    about = {"run": config.name, "model": type(model).__name__, "data": dataset.name, "answer": "ot", "gradient": "analytic"}
+    about = {"run": config.name, "model": type(model).__name__, "data": dataset.name, "answer": "ot", "gradient": config.gradient}
+    about |= {"draws": config.draws} if config.gradient == "eot" else {}
     return (yield from evaluate_into(out, subject, plan, config.images, {**about, "no_certificate": why}))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,7 @@ def curves(
     logarithmic_values: bool = False,
     marked: bool = True,
     graded: bool = False,
+    points: Collection[str] = (),
 ) -> Figure:
     """Draw lines, side by side in panels of the same scale; one legend beside them if their lines have the same names.
 
@@ -126,6 +127,8 @@ def curves(
         Whether the points of lines that have few are marked.
     graded : bool
         Whether the lines are steps of one quantity, and so are their colours, from dark to light. More than six always are.
+    points : collection of str
+        Names of lines of which only the points are drawn, since nothing is known between them.
     """
     together = len(panels) > 1 and len({tuple(lines) for _, lines in panels}) == 1 and len(panels[0][1]) > 1
     figure = Figure(figsize=(1 + 3.2 * len(panels) + 1.4 * together, 3.2), dpi=120, layout="constrained")
@@ -133,7 +136,9 @@ def curves(
     for axes, (title, lines) in zip(row, panels, strict=True):
         for colour, (name, (x, y, *bounds)) in zip(_colours(len(lines), graded), lines.items(), strict=True):
             marker = "o" if marked and len(x) <= 30 else None
-            axes.plot(x, y, color=colour, label=name, linewidth=1.4, marker=marker, markersize=3)
+            bare = name in points
+            shown: dict[str, Any] = {"linestyle": "none" if bare else "-", "marker": "o" if bare else marker}
+            axes.plot(x, y, color=colour, label=name, linewidth=1.4, markersize=5 if bare else 3, **shown)
             if bounds:
                 axes.vlines(x, *bounds, color=colour, linewidth=0.8)
         if logarithmic:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from minicereb.attacks.settings import Attack
+from minicereb.attacks.settings import WITHOUT_GRADIENT, Attack
 from minicereb.errors import InputError
 
 PAPER_STEPS, PAPER_STEP = 40, 0.01
@@ -51,7 +51,7 @@ def _one(method: str, objective: str, alone: bool = False, smallest: bool = Fals
         attack = Attack(method, objective, epsilon, norm=norm, seed=seed, gradient=gradient, draws=draws, **settings)
         return (attack,)
 
-    white_box = method not in ("square", "random")
+    white_box = method not in WITHOUT_GRADIENT
     return {
         "make": make,
         "alone": alone,

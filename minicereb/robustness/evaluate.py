@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from minicereb.attacks.ball import whole_box, with_rounding
+from minicereb.attacks.classifier import guarded
 from minicereb.attacks.run import Attacked, attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.backend import Array, to_device, to_numpy
 from minicereb.datasets.transforms import to_unit
-from minicereb.errors import MinicerebError, require
-from minicereb.lanes import images_per_block, one_blas_thread
+from minicereb.errors import InternalError, require
+from minicereb.lanes import blocks, images_per_block, one_blas_thread
+from minicereb.robustness.auxiliary import attempt
 from minicereb.robustness.catalogue import ATTACKS, Named
 from minicereb.robustness.outcomes import BROKEN, WITHSTOOD, Outcomes
 from minicereb.robustness.transfer import transferred
@@ -45,6 +47,8 @@ class Subject:
         noise that no attack has met. By default the model's own outputs count.
     substitutes : dict
         Other classifiers, by name, to transfer attacks from.
+    no_substitute : str
+        Why there are none, if there are none.
     certifier : callable, optional
         From images, labels, numbers of the images, ε and norm to which are certified and by which bound: a margin, or a radius.
     """
@@ -59,6 +63,12 @@ class Subject:
     judge: Judge | None = None
     certifier: Certifier | None = None
     substitutes: dict[str, Any] = field(default_factory=dict)
+    no_substitute: str = ""
+
+    @cached_property
+    def classifier(self) -> Any:
+        """The model, behind copies where it is not ours."""
+        return guarded(self.model)
 
     def answers(self, ids: np.ndarray) -> np.ndarray:
         """Answers to the images as they are: array of int64, shape (images,)."""
@@ -99,14 +109,32 @@ class Subject:
 
     def answer(self, x: Array, ids: np.ndarray) -> np.ndarray:
         """Answers to some images on the device: array of int64, shape (images,), on the host."""
-        if self.judge is not None:
-            return self.judge(x, ids)
+        return self.judge(x, ids) if self.judge is not None else to_numpy(self._forward(x).argmax(axis=1))
+
+    def outputs(self, ids: np.ndarray, at_once: int | None = None) -> np.ndarray:
+        """Outputs of the model for images as they are, in the order of `ids`.
+
+        Parameters
+        ----------
+        ids : array of int64, shape (images,)
+        at_once : int, optional
+            Show the model at most this many images at a time; by default as many as memory allows.
+
+        Returns
+        -------
+        array of float64, shape (images, classes)
+        """
+        parts = (part[cut] for part in self.blocks(ids) for cut in blocks(len(part), at_once or len(part)))
+        shown = (self._forward(to_unit(to_device(self.rows[part]))) for part in parts)
+        return np.concatenate([to_numpy(outputs).astype(np.float64) for outputs in shown])
+
+    def _forward(self, x: Array) -> Array:
         with one_blas_thread():
-            outputs, _ = self.model.forward(x)
+            outputs, _ = self.classifier.forward(x)
         shape = getattr(outputs, "shape", ())
         expected = f"an array with a row of {self.classes} outputs for each of {len(x)} images"
         require(len(shape) == 2 and shape == (len(x), self.classes), "model", f"outputs of shape {shape}", expected)
-        return to_numpy(outputs.argmax(axis=1))
+        return outputs
 
 
 @dataclass(frozen=True)
@@ -158,7 +186,7 @@ def evaluate_images(subject: Subject, plan: Plan, outcomes: Outcomes, done: int)
 
     Raises
     ------
-    MinicerebError
+    InternalError
         If an image is broken that was certified: one of the two would be wrong. (Not where a judge answers from random runs: a
         certificate is then about the mean of all of them.)
     """
@@ -193,16 +221,19 @@ def _attack(subject: Subject, plan: Plan, outcomes: Outcomes, e: int, a: int) ->
         within = outcomes.smallest[a, pending] <= with_rounding(epsilon)
         outcomes.tried[e, a, pending] = np.where(within, BROKEN, WITHSTOOD)
         return
-    outcomes.tried[e, a, pending] = WITHSTOOD
-    strikes = [partial(subject.strike, attack) for attack in _attacks(named, subject, plan, epsilon)]
+    attacks = _attacks(named, subject, plan, epsilon)
+    strikes = [partial(subject.strike, attack) for attack in attacks]
     if named.transferred:
-        (attack,) = _attacks(named, subject, plan, epsilon)
-        strikes = [partial(subject.strike_by_way_of, other, attack) for other in subject.substitutes.values()]
+        strikes = [partial(subject.strike_by_way_of, other, each) for each in attacks for other in subject.substitutes.values()]
     for strike in strikes:
         if len(pending) == 0:
             break
-        broken, x_adv, distance = strike(outcomes.ids[pending])
-        outcomes.tried[e, a, pending[broken]] = BROKEN
+        ids = outcomes.ids[pending]
+        struck = attempt(partial(strike, ids))[0] if named.transferred else strike(ids)
+        if struck is None:  # another model's failure is no answer of this one: the images count as not tried
+            continue
+        broken, x_adv, distance = struck
+        outcomes.tried[e, a, pending] = np.where(broken, BROKEN, WITHSTOOD)
         _keep_nearest(outcomes, a, pending[broken], x_adv[broken], distance[broken])
         pending = pending[~broken]
 
@@ -244,6 +275,6 @@ def _check_bracket(plan: Plan, outcomes: Outcomes) -> None:
         both = outcomes.certified[e] & ~outcomes.standing(e)
         if both.any():
             breaker = plan.attacks[outcomes.first_breaker(e)[both][0]]
-            raise MinicerebError(
+            raise InternalError(
                 f"internal check failed: image {outcomes.ids[both][0]} is certified at {epsilon:g} and broken by {breaker}"
             )

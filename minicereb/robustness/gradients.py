@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minicereb.attacks.classifier import Guarded
 from minicereb.attacks.objectives import objective_named
 from minicereb.attacks.sources import Landscape, source_named
 from minicereb.backend import Array, execution, to_device, to_numpy
 from minicereb.datasets.transforms import to_unit
+from minicereb.errors import ModelError, told
 from minicereb.lanes import one_blas_thread
 from minicereb.robustness.evaluate import Subject
 
@@ -57,7 +59,7 @@ def input_gradients(subject: Subject, objective: str, ids: np.ndarray, seed: int
     array of float64, shape (images, inputs), or None
         None if float64 is asked for and the model cannot be had in it.
     """
-    model: Any = double_precision(subject.model) if double else subject.model
+    model: Any = double_precision(subject.classifier) if double else subject.classifier
     if model is None:
         return None
     source = source_named(subject.gradient, model, subject.draws, seed)
@@ -92,8 +94,23 @@ def norm_quantiles(norms: np.ndarray) -> list[float | None]:
 def double_precision(model: Any) -> Any | None:
     """Return a copy of a model of ours with every array in float64; another's as it is; None if the copy would be too large.
 
-    A model of another kind is expected to compute in the precision of its input.
+    A model of another kind is expected to compute in the precision of its input, or to refuse.
+
+    Raises
+    ------
+    ModelError
+        If a user's dataclass cannot be copied with other arrays.
     """
+    if not isinstance(model, Guarded):
+        return _in_double(model)
+    try:
+        inner = _in_double(model.model)
+    except Exception as error:  # whatever a user's class raises
+        raise ModelError(f"model: it cannot be copied in float64: {told(error)}") from error
+    return None if inner is None else Guarded(inner, "float64")
+
+
+def _in_double(model: Any) -> Any | None:
     if not dataclasses.is_dataclass(model):
         return model
     return None if 2 * _float_bytes(model) > execution().memory else _doubled(model)

@@ -1,4 +1,4 @@
-"""The checklist: thirteen ways in which an evaluation can deceive itself, each with a number, a verdict and a reason.
+"""The checklist: fourteen ways in which an evaluation can deceive itself, each with a number, a verdict and a reason.
 
 After Athalye, Carlini and Wagner (2018), Carlini et al. (2019) and Pintor et al. (2022). It looks at some images only, those
 that come first.
@@ -8,17 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from minicereb.attacks.ball import whole_box
 from minicereb.attacks.run import trace
+from minicereb.errors import ModelError
+from minicereb.robustness.auxiliary import attempt
 from minicereb.robustness.catalogue import ATTACKS
 from minicereb.robustness.gradients import gradient_statistics, input_gradients, lost_in_float32, norm_quantiles
-from minicereb.robustness.scene import Finding, Scene
+from minicereb.robustness.scene import CALLS, OF_RANGE, TOLERATED, Finding, Scene
 
-TOLERATED = 0.01  # share of the images that may go the wrong way before a check fails
+ALONE = 20  # images that are shown to the model one by one
 RANDOM_POINTS, SQUARE_QUERIES = 1_000, 1_000
+NOT_CLIMBING = {
+    "fgsm": "FGSM has one step",
+    "fab": "FAB looks for the nearest misclassified image; its objective need not rise",
+    "random": "random points follow no objective",
+}
 
 
 def _stronger(what: str, scene: Scene, broken: int, left: int) -> Finding:
@@ -34,17 +42,17 @@ def _fgsm(scene: Scene) -> Finding:
     left = pending = scene.left()
     for objective in ("margin", "cross-entropy", "mse"):
         if len(pending):
-            attack = replace(scene.made("fgsm-mse"), objective=objective)
-            pending = pending[~scene.subject.strike(attack, pending)[0]]
+            (attack,) = scene.made("fgsm-mse")
+            pending = pending[~scene.subject.strike(replace(attack, objective=objective), pending)[0]]
     return _stronger("one step of FGSM", scene, len(left) - len(pending), len(left))
 
 
 def _doubled(scene: Scene) -> Finding:
-    attack, left = scene.made(scene.principal), scene.left()
-    if attack.method == "fgsm":
+    attacks, left = scene.made(scene.principal), scene.left()
+    if attacks[0].method == "fgsm":
         return Finding(None, "not tested", "FGSM has one step")
-    attack = replace(attack, steps=2 * attack.steps)
-    return _stronger(f"{scene.principal} with {attack.steps} steps", scene, scene.broken(attack, left), len(left))
+    attacks = tuple(replace(attack, steps=2 * attack.steps) for attack in attacks)
+    return _stronger(f"{scene.principal} with {attacks[0].steps:,} steps", scene, scene.broken(attacks, left), len(left))
 
 
 def _unbounded(scene: Scene) -> Finding:
@@ -73,32 +81,35 @@ def _falls(scene: Scene) -> Finding:
 
 
 def _random(scene: Scene) -> Finding:
-    left = scene.left(white_box=True)
-    attack = replace(scene.made("random"), steps=RANDOM_POINTS)
-    return _stronger(f"the worst of {RANDOM_POINTS:,} random points", scene, scene.broken(attack, left), len(left))
+    left = scene.left_before("random")
+    attacks = tuple(replace(attack, steps=RANDOM_POINTS) for attack in scene.made("random"))
+    return _stronger(f"the worst of {RANDOM_POINTS:,} random points", scene, scene.broken(attacks, left), len(left))
 
 
 def _black_box(scene: Scene) -> Finding:
     left = scene.left(white_box=True)
-    if "square" in scene.plan.attacks:
-        broken, what = scene.broken_without_gradient("square"), "Square, without a gradient,"
+    if not scene.follows_gradients:
+        return Finding(None, "not tested", "no attack of the evaluation follows a gradient, so there is nothing to compare with")
+    if scene.was_made("square"):
+        broken, what = scene.broken_among(left, "square"), "Square, without a gradient,"
     else:
-        attack = replace(scene.made("square"), steps=SQUARE_QUERIES)
-        broken, what = scene.broken(attack, left), f"Square, without a gradient, with {SQUARE_QUERIES:,} queries"
+        attacks = tuple(replace(attack, steps=SQUARE_QUERIES) for attack in scene.made("square"))
+        broken, what = scene.broken(attacks, left), f"Square, without a gradient, with {SQUARE_QUERIES:,} queries"
     return _stronger(what, scene, broken, len(left))
 
 
 def _transfer(scene: Scene) -> Finding:
-    left, subject = scene.left(white_box=True), scene.subject
+    left, subject = scene.left_before("transfer"), scene.subject
     if not subject.substitutes:
-        return Finding(None, "not tested", "there is no other model to transfer from")
+        return Finding(None, "not tested", f"there is no other model to transfer from ({subject.no_substitute or 'none given'})")
     what = f"images made against {' and '.join(subject.substitutes)}"
-    if "transfer" in scene.plan.attacks:
-        return _stronger(what, scene, scene.broken_without_gradient("transfer"), len(left))
-    attack, pending = scene.made("transfer"), left
+    if scene.was_made("transfer"):
+        return _stronger(what, scene, scene.broken_among(left, "transfer"), len(left))
+    pending = left
     for model in subject.substitutes.values():
-        if len(pending):
-            pending = pending[~subject.strike_by_way_of(model, attack, pending)[0]]
+        for attack in scene.made("transfer"):
+            if len(pending):
+                pending = pending[~subject.strike_by_way_of(model, attack, pending)[0]]
     return _stronger(what, scene, len(left) - len(pending), len(left))
 
 
@@ -132,12 +143,15 @@ def _gradients(scene: Scene) -> Finding:
 
 
 def _precision(scene: Scene) -> Finding:
+    if (scene.shifts > 1).any():
+        return Finding(None, "not tested", "outputs are random, and so are gradients in any precision")
     shares = {}
     for objective in _objectives(scene):
         single = input_gradients(scene.subject, objective, scene.ids, scene.plan.seed)
         double = input_gradients(scene.subject, objective, scene.ids, scene.plan.seed, double=True)
         if single is None or double is None:
-            return Finding(None, "not tested", "the model cannot be had in float64 (within --memory)")
+            reason = "the model cannot be had in float64 (within --memory), or computes in float32 whatever it is given"
+            return Finding(None, "not tested", reason)
         shares[objective] = lost_in_float32(single, double)
     worst = max(shares, key=lambda objective: shares[objective])
     value = shares[worst]
@@ -147,12 +161,12 @@ def _precision(scene: Scene) -> Finding:
 
 
 def _silent(scene: Scene) -> Finding:
-    last = [each for each in scene.plan.attacks if scene.made(each).keep == "last"]
+    last = [each for each in scene.plan.attacks if all(attack.keep == "last" for attack in scene.made(each))]
     if not last:
         return Finding(0.0, "pass", "every attack keeps the best point that it visits")
     missed, others = 0, [a for a, each in enumerate(scene.plan.attacks) if each not in last]
     for each in last:
-        attack = scene.made(each)
+        (attack,) = scene.made(each)
         by_last, by_best = (scene.subject.strike(replace(attack, keep=keep), scene.ids)[0] for keep in ("last", "best"))
         missed = max(missed, int((by_best & ~by_last).sum()))
     verdict = "pass" if missed == 0 else "warn" if others else "fail"
@@ -160,12 +174,13 @@ def _silent(scene: Scene) -> Finding:
 
 
 def _rising(scene: Scene) -> Finding:
-    left, attack = scene.left(), scene.made(scene.principal)
+    left, attack, subject = scene.left(), scene.made(scene.principal)[0], scene.subject
     if len(left) == 0:
         return Finding(0.0, "pass", "the evaluation left no image standing")
-    if attack.method == "fgsm":
-        return Finding(None, "not tested", "FGSM has one step")
-    values = np.maximum.accumulate(trace(scene.subject.model, attack, scene.subject.rows, scene.subject.labels, left), axis=0)
+    if attack.method in NOT_CLIMBING:
+        return Finding(None, "not tested", NOT_CLIMBING[attack.method])
+    points = trace(subject.classifier, attack, subject.rows, subject.labels, left, image_shape=subject.image_shape)
+    values = np.maximum.accumulate(points, axis=0)
     late = values[-1] - values[int(0.9 * (len(values) - 1))]
     whole = values[-1] - values[0]
     value = float(np.median(np.divide(late, whole, out=np.zeros_like(late), where=whole > 0)))
@@ -174,7 +189,8 @@ def _rising(scene: Scene) -> Finding:
 
 
 def _squared_error(scene: Scene) -> Finding:
-    survivors = scene.ids[~scene.subject.strike(scene.made("pgd-mse"), scene.ids)[0]] if len(scene.ids) else scene.ids
+    (attack,) = scene.made("pgd-mse")
+    survivors = scene.ids[~scene.subject.strike(attack, scene.ids)[0]]
     alone = all(ATTACKS[each].objectives == ("mse",) for each in scene.plan.attacks)
     if alone:
         broken = scene.broken(scene.made("pgd-margin"), scene.left())
@@ -189,16 +205,45 @@ def _squared_error(scene: Scene) -> Finding:
 
 
 def _repeatable(scene: Scene) -> Finding:
-    answers = [scene.subject.answers(scene.ids) for _ in range(5)]
-    value = scene.share(int(np.any([answer != answers[0] for answer in answers], axis=0).sum()))
-    reason = "share of images that are answered differently when asked again"
-    if value:
-        reason += "; a noisy model must be judged by its mean answer, on fresh noise"
-    return Finding(value, "fail" if value > 0 else "pass", reason)
+    answers = [scene.subject.answers(scene.ids) for _ in range(CALLS)]
+    changed = np.any([answer != answers[0] for answer in answers], axis=0)
+    value, largest = scene.share(int((changed | (scene.shifts > 1)).sum())), _of_range(scene.shifts)
+    detail = {"answers": scene.share(int(changed.sum())), "largest": largest}
+    if value == 0:
+        return Finding(value, "pass", "asked again, the model gives the same outputs", detail)
+    reason = (
+        f"share of images with other outputs when asked again: the model answers at random (up to {largest:.2g} of the range)"
+    )
+    return Finding(value, "fail", reason + "; judge it by its mean answer, or attack it by gradients averaged over calls", detail)
+
+
+def _independent(scene: Scene) -> Finding:
+    """Whether an image's outputs stay as they are in reverse order and, for the first few, without any other image."""
+    if (scene.shifts > 1).any():
+        return Finding(None, "not tested", "outputs are random, so that they differ anyway")
+    shifts = scene.shift(scene.subject.outputs(scene.ids[::-1])[::-1])
+    try:
+        alone = scene.shift(scene.subject.outputs(scene.ids[:ALONE], at_once=1), ALONE)
+    except ModelError as error:
+        return Finding(None, "fail", f"the model cannot answer an image by itself: {error}")
+    shifts[:ALONE] = np.maximum(shifts[:ALONE], alone)
+    moved, largest = int((shifts > 1).sum()), _of_range(shifts)
+    value, detail = scene.share(moved), {"alone": scene.share(int((alone > 1).sum())), "largest": largest}
+    if moved == 0:
+        return Finding(value, "pass", "outputs do not depend on the other images of a batch, nor on their order", detail)
+    verdict = "warn" if moved == 1 or value <= TOLERATED else "fail"
+    reason = f"share of images with other outputs in another order or alone (by up to {largest:.2g} of their range): "
+    return Finding(value, verdict, reason + "answers depend on the other images of the batch", detail)
+
+
+def _of_range(shifts: np.ndarray) -> float:
+    """The largest shift as a share of the outputs' range, roughly: what rounding may do in size is small beside it."""
+    return float(min(shifts.max(), 1e9) * OF_RANGE)
 
 
 CHECKS: dict[str, Callable[[Scene], Finding]] = {
     "answers-repeat": _repeatable,
+    "batch-independent": _independent,
     "gradients-there": _gradients,
     "float32-suffices": _precision,
     "fgsm-not-stronger": _fgsm,
@@ -217,6 +262,8 @@ CHECKS: dict[str, Callable[[Scene], Finding]] = {
 def checklist(scene: Scene) -> Iterator[tuple[str, Finding]]:
     """Go through the checklist at one ε of an evaluation that is complete for the images looked at.
 
+    A line whose probes cannot be made, of whatever the model refuses, says so and is not tested.
+
     Yields
     ------
     name : str
@@ -224,4 +271,8 @@ def checklist(scene: Scene) -> Iterator[tuple[str, Finding]]:
     finding : Finding
     """
     for name, check in CHECKS.items():
-        yield name, check(scene) if len(scene.ids) else Finding(None, "not tested", "no image is right as it is")
+        if len(scene.ids) == 0:
+            yield name, Finding(None, "not tested", "no image is right as it is")
+            continue
+        finding, why = attempt(partial(check, scene))
+        yield name, finding or Finding(None, "not tested", why)

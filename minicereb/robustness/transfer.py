@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,15 @@ from minicereb.attacks.settings import Attack
 from minicereb.backend import to_device
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
+from minicereb.errors import InputError
 from minicereb.lanes import blocks
 from minicereb.learning.least_squares import least_squares_readout
 from minicereb.models.cerebellum import Cerebellum, initial_cerebellum
 from minicereb.models.wiring import draw_wiring
+from minicereb.robustness.auxiliary import attempt
 
 SUBSTITUTE_CELLS, SUBSTITUTE_IMAGES = 1_000, 10_000
+OWN = "a cerebellum learned in closed form"
 
 
 def transferred(
@@ -42,7 +45,15 @@ def transferred(
 
 
 def own_substitute(dataset: Dataset, seed: int) -> Cerebellum:
-    """Return a small cerebellum that learns the training images in closed form: a substitute that costs a second."""
+    """Return a small cerebellum that learns the training images in closed form: a substitute that costs a second.
+
+    Raises
+    ------
+    InputError
+        If there are no training images, or the closed form has no solution.
+    """
+    if len(dataset.x_train) == 0:
+        raise InputError("x_train", 0, "at least one training image to learn a substitute from")
     cells = min(SUBSTITUTE_CELLS, max(1, len(dataset.x_train) // 4))  # as many cells as images would fit noise
     wiring = draw_wiring("full", cells, dataset.image_shape, None, seed)
     learned = range(min(len(dataset.x_train), SUBSTITUTE_IMAGES))
@@ -50,3 +61,16 @@ def own_substitute(dataset: Dataset, seed: int) -> Cerebellum:
         (to_unit(to_device(dataset.x_train[part])), to_device(dataset.y_train[part])) for part in blocks(len(learned), 1024)
     )
     return least_squares_readout(initial_cerebellum(wiring, dataset.classes, seed), batches)
+
+
+def substitutes_for(dataset: Dataset, seed: int, others: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return the models that attacks are transferred from, by name: the one in closed form first, then the others.
+
+    Returns
+    -------
+    substitutes : dict
+    why : str
+        Why the one in closed form is not among them; empty if it is.
+    """
+    own, why = attempt(lambda: own_substitute(dataset, seed))
+    return {**({} if own is None else {OWN: own}), **others}, why

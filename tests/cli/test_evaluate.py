@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from click.testing import CliRunner
 
 from minicereb.cli.main import main
 from minicereb.experiments.evaluation import block_paths, read_outcomes
+from minicereb.robustness.catalogue import ATTACKS
 from minicereb.robustness.masking import CHECKS
 
 QUICK = ("--attacks", "pgd-mse,apgd-margin", "--images", "12", "--epsilon", "0.02", "--epsilon", "0.1")
@@ -61,6 +64,55 @@ class Talks(Linear):
     def forward(self, x):
         print("hello")
         return super().forward(x)
+
+
+class BlackBox:
+    def forward(self, x):
+        return x @ W, None
+
+
+class Unimplemented(BlackBox):
+    def input_gradient(self, d_outputs, cache):
+        raise NotImplementedError
+
+
+class Single(Linear):  # takes float32 alone, as a wrapped PyTorch model
+    def forward(self, x):
+        if x.dtype != np.float32:
+            raise RuntimeError("expected scalar type Float but found Double")
+        return super().forward(x)
+
+
+class Fragile(Linear):  # fails in the middle of an attack
+    calls = 0
+
+    def forward(self, x):
+        Fragile.calls += 1
+        if Fragile.calls > 10:
+            raise OSError("connection\\nlost")
+        return super().forward(x)
+
+
+class Noisy(Linear):
+    def forward(self, x):
+        return x @ W + rng.normal(0, 0.3, (len(x), 3)).astype(np.float32), None
+
+
+def leaves():
+    raise SystemExit(0)
+
+
+def forest():
+    from sklearn.ensemble import RandomForestClassifier
+
+    data = np.load("rows.npz")
+    grown = RandomForestClassifier(5, max_depth=4, random_state=0).fit(data["x_test"], data["y_test"])
+
+    class Forest:
+        def forward(self, x):
+            return grown.predict_proba(x), None
+
+    return Forest()
 
 
 def no_model():
@@ -182,6 +234,10 @@ def test_certificates_of_a_users_classifier_may_be_left_out(own):
         ("own:Missing", "has no attribute 'Missing'"),
         ("own:number", "package.module:factory"),
         ("own:no_model", "without forward"),
+        ("own:leaves", "own:leaves() failed: SystemExit: 0"),
+        ("own:BlackBox", "attacks: 'apgd-margin' is not valid; expected only transfer, square, random"),
+        ("own:Unimplemented", "input_gradient raises NotImplementedError"),
+        ("own:Fragile", "OSError: connection lost"),
         ("own:breaks", "own:breaks() failed: OSError: no such thing"),
         ("own:WrongShape", "expected shape (2, 3)"),
         ("own:WrongGradient", "as the images"),
@@ -216,6 +272,8 @@ def test_what_is_wrong_with_a_users_classifier_is_told_in_one_line(own, name, to
         (("--model", "own:Linear", "--dataset", "strokes", "--answer", "lap"), "answer: 'lap'"),
         (("--model", "own:Linear", "--dataset", "strokes", "--gradient", "flip"), "gradient: 'flip'"),
         (("--model", "own:Linear", "--dataset", "strokes", "--draws", "5"), "draws: 5"),
+        (("--model", "own:Linear", "--dataset", "strokes", "--gradient", "eot", "--draws", "0"), "draws: 0"),
+        (("RUN", "--gradient", "eot", "--images", "3", "--epsilon", "0.1"), "gradient: 'eot'"),
         (("--model", "own:Linear", "--dataset", "strokes", "--replications", "5"), "replications: 5"),
     ],
 )
@@ -282,3 +340,74 @@ def test_data_outside_the_box_are_refused(own):
     result = invoke("evaluate", "--model", "own:Linear", *own)
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def few_queries(monkeypatch):
+    """Square with fewer queries, so that a test is quick."""
+    square = ATTACKS["square"]
+
+    def make(*settings):
+        return tuple(replace(attack, steps=200) for attack in square.make(*settings))
+
+    monkeypatch.setitem(ATTACKS, "square", replace(square, make=make))
+
+
+WITHOUT_GRADIENT = ("--epsilon", "0.2", "--attacks", "square,random", "--no-certify", "--json")
+
+
+def lines_of(report):
+    return {line["name"]: line for line in report["epsilons"][0]["checklist"]}
+
+
+@pytest.mark.parametrize("name", ["BlackBox", "Unimplemented", "forest"])
+def test_a_black_box_is_evaluated(own, name, few_queries):
+    report = json.loads(succeed("evaluate", "--model", f"own:{name}", "--dataset", "rows.npz", *WITHOUT_GRADIENT).stdout)
+    entry = report["epsilons"][0]
+    assert entry["attacked"] < report["clean_accuracy"] or report["clean_accuracy"] == 0
+    assert sum(entry["broken_first_by"].values()) > 0
+    lines = lines_of(report)
+    assert list(lines) == list(CHECKS)
+    for line in ("gradients-there", "float32-suffices"):
+        assert lines[line]["verdict"] == "not tested"
+    assert lines["answers-repeat"]["verdict"] == lines["batch-independent"]["verdict"] == "pass"
+
+
+def test_a_model_needs_no_training_images(own):
+    arrays = dict(np.load("rows.npz"))
+    np.savez("rows.npz", **{name: array for name, array in arrays.items() if name.endswith("test")})
+    report = json.loads(succeed("evaluate", "--model", "own:Linear", *own, "--json").stdout)
+    assert lines_of(report)["transfer-not-stronger"]["verdict"] == "not tested"
+    assert "training image" in lines_of(report)["transfer-not-stronger"]["reason"]
+    assert "training image" in report["no_transfer"]
+    printed = succeed("evaluate", "--model", "own:Linear", *own[:4], "--attacks", "apgd-margin,transfer").stdout
+    assert "transfer was not tried" in printed
+    result = invoke("evaluate", "--model", "own:Linear", *own[:4], "--attacks", "transfer")
+    assert result.exit_code == 2
+    assert "attacks: 'transfer'" in result.stderr
+    result = invoke("train", "mlp", "--dataset", "rows.npz")
+    assert result.exit_code == 2
+    assert "lacks x_train, y_train" in result.stderr
+
+
+def test_degenerate_training_images_do_not_stop_an_evaluation(own):
+    arrays = dict(np.load("rows.npz"))
+    np.savez("rows.npz", **{**arrays, "x_train": np.full_like(arrays["x_train"], 0.3)})
+    report = json.loads(succeed("evaluate", "--model", "own:Linear", *own, "--json").stdout)
+    assert lines_of(report)["transfer-not-stronger"]["verdict"] == "not tested"
+
+
+def test_a_model_that_takes_float32_alone_is_not_tested_in_float64(own):
+    line = lines_of(json.loads(succeed("evaluate", "--model", "own:Single", *own, "--json").stdout))["float32-suffices"]
+    assert line["verdict"] == "not tested"
+    assert "expected scalar type Float but found Double" in line["reason"]
+
+
+def test_gradients_of_a_random_model_may_be_averaged(own):
+    averaged = ("--gradient", "eot", "--draws", "4")
+    report = json.loads(succeed("evaluate", "--model", "own:Noisy", *own, *averaged, "--json").stdout)
+    assert (report["gradient"], report["draws"]) == ("eot", 4)
+    assert lines_of(report)["answers-repeat"]["verdict"] == "fail"
+    page = succeed("report", "runs/evaluation").stdout
+    (written,) = Path("runs/evaluation").glob("report*.md")
+    assert "--gradient eot --draws 4" in written.read_text(), page

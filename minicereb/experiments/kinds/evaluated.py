@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +21,12 @@ from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.runs import Run, read_run
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.prediction import Averaged, average_probabilities
-from minicereb.robustness.catalogue import STANDARD, attacks_named
+from minicereb.robustness.catalogue import ATTACKS, STANDARD, attacks_named
 from minicereb.robustness.certify import certify
 from minicereb.robustness.evaluate import Certifier, Plan, Subject
 from minicereb.robustness.network import obstacle
 from minicereb.robustness.smoothing import smoothing_certificate, smoothing_obstacle
-from minicereb.robustness.transfer import own_substitute
+from minicereb.robustness.transfer import substitutes_for
 
 SEARCHED = 64  # noisy runs whose mean an attack on the mean answer looks at
 CERTIFYING = 10_000  # noisy runs, at least, that a certificate of the mean answer rests on
@@ -111,6 +111,12 @@ def check_epsilons(epsilons: tuple[float, ...]) -> None:
     require(list(epsilons) == sorted(set(epsilons)), "epsilon", shown, "different numbers in ascending order")
 
 
+def check_transfers(attacks: tuple[str, ...], substitutes: Mapping[str, Any], why: str) -> None:
+    """Raise :class:`InputError` if all attacks are made against other models, and there are none for the reason `why`."""
+    if not substitutes and all(ATTACKS[name].transferred for name in attacks):
+        raise InputError("attacks", ",".join(attacks), f"also attacks on the model itself: there is no other model ({why})")
+
+
 def subject_of(config: EvaluatedModel, model: Any, dataset: Dataset, substitutes: dict[str, Any]) -> tuple[Subject, str | None]:
     """Return what is evaluated, and why there are no certificates where there are none.
 
@@ -133,6 +139,8 @@ def subject_of(config: EvaluatedModel, model: Any, dataset: Dataset, substitutes
             mean = average_probabilities(model, x, ids, config.replications, config.seed)
             return to_numpy(mean.argmax(axis=1))
 
+    others, no_substitute = substitutes_for(dataset, config.seed, substitutes)
+    check_transfers(config.attacks, others, no_substitute)
     subject = Subject(
         model=looked_at,
         rows=dataset.x_test,
@@ -143,7 +151,8 @@ def subject_of(config: EvaluatedModel, model: Any, dataset: Dataset, substitutes
         draws=config.draws,
         judge=judge,
         certifier=certifier,
-        substitutes={"a cerebellum learned in closed form": own_substitute(dataset, config.seed), **substitutes},
+        substitutes=others,
+        no_substitute=no_substitute,
     )
     return subject, None if certifier else why
 

@@ -1,0 +1,116 @@
+"""A classifier that is not ours: what goes in and out of it is copied, and whatever it raises becomes one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minicereb.backend import Array, xp_of
+from minicereb.errors import InputError, MinicerebError, ModelError, NoGradientError, told
+
+
+class Guarded:
+    """A user's classifier behind copies.
+
+    It may change its input in place, keep it, return a view of it, or return the same buffer at every call: the caller's arrays
+    stay as they are, and what it returned stays as it was. Any other attribute is that of the classifier itself.
+
+    Parameters
+    ----------
+    model : classifier
+        Anything with ``forward``, and with ``input_gradient`` unless it is a black box.
+    dtype : {"float32", "float64"}
+        Of the images that it is handed, in whatever precision the caller computes: float32 is what a classifier is promised.
+    """
+
+    def __init__(self, model: Any, dtype: str = "float32"):
+        self.model, self.dtype = model, dtype
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("model", "dtype"):  # before __init__, as in copying
+            raise AttributeError(name)
+        return getattr(self.model, name)
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        """Outputs, array of float32 or float64 and shape (images, classes), and a cache for :meth:`input_gradient`.
+
+        Raises
+        ------
+        ModelError
+            If the classifier fails or does not return a pair.
+        InputError
+            If the outputs are not an array with a row for each image.
+        """
+        try:
+            answer = self.model.forward(x.astype(self.dtype))
+        except MinicerebError:
+            raise
+        except (Exception, SystemExit) as error:  # whatever a user's method raises
+            raise ModelError(f"model: forward(x) failed for x of shape {x.shape} and {self.dtype}: {told(error)}") from error
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise ModelError(f"model: forward(x) for x of shape {x.shape} did not return (outputs, cache)")
+        outputs, cache = answer
+        outputs = _numbers(outputs, x, "outputs")
+        if outputs.ndim != 2 or len(outputs) != len(x):
+            raise InputError("model", f"outputs of shape {outputs.shape}", f"a row of outputs for each of {len(x)} images")
+        dtype = outputs.dtype if outputs.dtype in ("float32", "float64") else "float32"
+        return outputs.astype(dtype), (x, cache)
+
+    def input_gradient(self, d_outputs: Array, cache: Any) -> Array:
+        """Input gradient, array of shape and dtype of the images.
+
+        Raises
+        ------
+        NoGradientError
+            If the classifier has none.
+        ModelError
+            If it fails.
+        InputError
+            If the gradient is not an array of the shape of the images.
+        """
+        x, cache = cache
+        if not callable(getattr(self.model, "input_gradient", None)):
+            raise NoGradientError("model: it has no input_gradient, so it has no input gradient")
+        try:
+            gradient = self.model.input_gradient(d_outputs.copy(), cache)
+        except NotImplementedError as error:
+            raise NoGradientError("model: it has no input gradient (input_gradient raises NotImplementedError)") from error
+        except MinicerebError:
+            raise
+        except (Exception, SystemExit) as error:  # whatever a user's method raises
+            raise ModelError(f"model: input_gradient(d_outputs, cache) failed: {told(error)}") from error
+        gradient = _numbers(gradient, x, "an input gradient")
+        if gradient.shape != x.shape:
+            raise InputError("model", f"an input gradient of shape {gradient.shape}", f"one of shape {x.shape}, as the images")
+        return gradient.astype(x.dtype)
+
+
+def _numbers(values: Any, x: Array, what: str) -> Array:
+    """Raise unless `values` is an array of real numbers where `x` is."""
+    xp = xp_of(x)
+    if not isinstance(values, xp.ndarray):
+        kind = f"{type(values).__module__}.{type(values).__qualname__}"
+        raise InputError("model", f"{what} of type {kind}", f"an array of {xp.__name__}, as the images are")
+    if values.dtype.kind not in "fiub":
+        raise InputError("model", f"{what} of {values.dtype}", "float32 or float64")
+    return values
+
+
+def guarded(model: Any) -> Any:
+    """Return a classifier that may be called without harm: one of this project as it is, any other behind :class:`Guarded`.
+
+    Parameters
+    ----------
+    model : classifier
+        Anything with ``forward``.
+    """
+    return model if isinstance(model, Guarded) or _ours(model) else Guarded(model)
+
+
+def unguarded(model: Any) -> Any:
+    """Return the classifier itself."""
+    return model.model if isinstance(model, Guarded) else model
+
+
+def _ours(model: Any) -> bool:
+    """Whether a model and all its layers are classes of this project, which never write into what they are given."""
+    return type(model).__module__.partition(".")[0] == "minicereb" and all(map(_ours, getattr(model, "layers", ())))
