@@ -12,7 +12,7 @@ from minicereb import datasets
 from minicereb.attacks.ball import NORMS
 from minicereb.attacks.objectives import OBJECTIVES
 from minicereb.attacks.settings import GRADIENTS, METHODS, USUAL_STEPS, Attack
-from minicereb.cli.options import NewFile, Number, as_json, execution_options
+from minicereb.cli.options import NewFile, Number, as_json, execution_options, remark_on_size
 from minicereb.cli.output import Pace, StatusLine, note, print_json
 from minicereb.datasets import Dataset
 from minicereb.errors import require
@@ -74,6 +74,8 @@ def attack(run: Path, steps: int | None, images: int | None, save: Path | None, 
         require(writable, "save", str(save), "a file in a folder that can be written")
     trained = read_run(run)
     dataset = datasets.load(trained.config.data.name)
+    for name in ("epsilon", "step_size"):
+        remark_on_size(name.replace("_", "-"), options[name], options["norm"], dataset.inputs)
     config = attack_config(trained, dataset, settings, images)
     record = None if save else stored_record(trained, config)
     if record is not None:

@@ -12,7 +12,7 @@ import click
 
 from minicereb import datasets
 from minicereb.attacks.settings import GRADIENTS
-from minicereb.cli.options import Number, as_json, execution_options
+from minicereb.cli.options import Number, as_json, execution_options, remark_on_size
 from minicereb.cli.output import StatusLine, interruption, print_json, print_table, stop_interrupted
 from minicereb.errors import InputError, require
 from minicereb.experiments.evaluation_figures import draw_evaluation
@@ -94,6 +94,7 @@ def _not_with_model(name: str) -> str:
 def _evaluate_run(folder: Path, images: int | None, transfer: tuple[Path, ...], settings: dict[str, Any]) -> dict[str, Any]:
     run = read_run(folder)
     data = datasets.load(run.config.data.name)
+    _remark_on_epsilons(settings, data)
     others = [read_run(other) for other in transfer]
     config = EvaluatedModel(
         run.config, images=_images(images, data), substitutes=tuple(other.config for other in others), **settings
@@ -107,12 +108,18 @@ def _evaluate_run(folder: Path, images: int | None, transfer: tuple[Path, ...], 
 
 def _evaluate_foreign(name: str, dataset: str, images: int | None, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     data = datasets.load(dataset, training=False)
+    _remark_on_epsilons(settings, data)
     chosen = {key: settings[key] for key in ("epsilons", "attacks", "norm", "seed", "certify", "draws")}
     chosen["gradient"] = "eot" if settings["gradient"] == "eot" else "analytic"
     config = ForeignModel(name, images=_images(images, data), **chosen)
     with redirect_stdout(sys.stderr):  # whatever the classifier prints is not our answer
         record = _watched(evaluate_foreign(config, data, out), out)
     return {**record, "folder": str(out), "figures": draw_evaluation(out, record, data)}
+
+
+def _remark_on_epsilons(settings: dict[str, Any], data: datasets.Dataset) -> None:
+    for epsilon in settings["epsilons"]:
+        remark_on_size("epsilon", epsilon, settings["norm"], data.inputs)
 
 
 def _images(images: int | None, data: datasets.Dataset) -> int:

@@ -9,7 +9,7 @@ import click
 
 from minicereb import datasets
 from minicereb.attacks.objectives import OBJECTIVES
-from minicereb.cli.options import NewFile, as_json
+from minicereb.cli.options import NewFile, Number, as_json, remark_on_size
 from minicereb.cli.output import print_json
 from minicereb.errors import InputError
 from minicereb.experiments.configs import describe
@@ -32,7 +32,7 @@ from minicereb.report.page import html
 @click.option(
     "--objective", type=click.Choice(list(OBJECTIVES)), default="margin", show_default=True, help="What the attack ascends."
 )
-@click.option("--epsilon", type=float, default=0.1, show_default=True, help="Largest change of a pixel.")
+@click.option("--epsilon", type=Number(), default=0.1, show_default=True, help="Largest change of a pixel.")
 @click.option("--html", "html_file", type=NewFile(), help="Write a page with figures to this file instead.")
 @as_json
 def explain(run: Path, image: int, what: str | None, html_file: Path | None, as_json: bool, **options: Any) -> None:
@@ -40,6 +40,7 @@ def explain(run: Path, image: int, what: str | None, html_file: Path | None, as_
     derivative beside a finite difference."""
     if html_file is not None and (html_file.suffix.lower() not in (".html", ".htm") or html_file.is_dir()):
         raise InputError("html", str(html_file), "a file that ends in .html")
+    remark_on_size("epsilon", options["epsilon"])
     trained = read_run(run)
     dataset = datasets.load(trained.config.data.name)
     model = load_model(trained, dataset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,27 @@ class Number(click.ParamType):
             return float(above) / (float(below) if divided else 1.0)
         except (ValueError, ZeroDivisionError):
             self.fail(f"{value!r} is not a number, or one divided by another as in 8/255.", param, ctx)
+
+
+def remark_on_size(setting: str, value: float | None, norm: str = "linf", inputs: int = 1) -> None:
+    """Say on standard error that a change is larger than any two images can differ, as 8 is where 8/255 was meant.
+
+    Parameters
+    ----------
+    setting : str
+        Name of the option.
+    value : float or None
+        What was given, if anything.
+    norm : {"linf", "l2"}
+        How changes are measured.
+    inputs : int
+        Pixels of an image.
+    """
+    largest = 1.0 if norm == "linf" else math.sqrt(inputs)
+    if value is not None and largest < value < math.inf:
+        whole = "the whole range of a pixel" if norm == "linf" else f"the largest distance between images of {inputs:,} pixels"
+        meant = f"; did you mean {value:g}/255?" if value <= 255 * largest else ""
+        click.echo(f"note: {setting} {value:g} is larger than {largest:.4g}, {whole} (pixels are from 0 to 1){meant}", err=True)
 
 
 class NewFile(click.Path):

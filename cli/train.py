@@ -17,7 +17,7 @@ from minicereb.attacks.objectives import OBJECTIVES
 from minicereb.calculus.activations import ACTIVATIONS
 from minicereb.calculus.noise import LAWS
 from minicereb.calculus.replicated import LOSSES
-from minicereb.cli.options import as_json, execution_options
+from minicereb.cli.options import Number, as_json, execution_options, remark_on_size
 from minicereb.cli.output import Pace, StatusLine, interruption, print_json, stop_interrupted
 from minicereb.datasets import Dataset
 from minicereb.errors import InputError, require
@@ -95,10 +95,10 @@ def adversarial_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(list(OBJECTIVES)),
             help="What that attack ascends.  [default: what the rule descends]",
         ),
-        click.option("--adversarial-step-size", type=float, help="[default: 2.5 EPSILON / steps]"),
+        click.option("--adversarial-step-size", type=Number(), help="[default: 2.5 EPSILON / steps]"),
         click.option("--adversarial-steps", type=int, help="Steps of PGD for each batch.  [default: 7]"),
         click.option(
-            "--adversarial", type=float, metavar="EPSILON", help="Learn from images attacked within this L∞ bound (PGD)."
+            "--adversarial", type=Number(), metavar="EPSILON", help="Learn from images attacked within this L∞ bound (PGD)."
         ),
     ):
         command = option(command)
@@ -273,6 +273,8 @@ def adversary_of(options: dict[str, Any], objective: str) -> Adversary | None:
         for name, value in given.items():
             require(value is None, f"adversarial-{name.replace('_', '-')}", value, "used with --adversarial")
         return None
+    for name, size in (("adversarial", epsilon), ("adversarial-step-size", given["step_size"])):
+        remark_on_size(name, size)
     steps = 7 if given["steps"] is None else given["steps"]
     step_size = 2.5 * epsilon / max(1, steps) if given["step_size"] is None else given["step_size"]
     return Adversary(epsilon, step_size, steps, given["objective"] or objective)

@@ -83,3 +83,34 @@ def test_a_strength_may_be_written_as_so_many_levels_of_255(run):
         result = invoke(*asked, wrong)
         assert (result.exit_code, result.stdout) == (2, "")
         assert f"'{wrong}' is not a number" in result.stderr
+
+
+WHOLE = "is larger than 1, the whole range of a pixel (pixels are from 0 to 1);"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--epsilon", "8"), f"note: epsilon 8 {WHOLE} did you mean 8/255?"),
+        (("--step-size", "2"), f"note: step-size 2 {WHOLE} did you mean 2/255?"),
+        (("--norm", "l2", "--epsilon", "128"), "note: epsilon 128 is larger than 28, the largest distance between images of 784"),
+        (("--epsilon", "1"), ""),
+        (("--norm", "l2", "--epsilon", "2"), ""),
+    ],
+)
+def test_a_change_larger_than_any_gets_a_remark(run, arguments, said):
+    result = invoke("attack", run, "--images", "2", "--steps", "2", *arguments)
+    assert result.exit_code == 0
+    assert (said in result.stderr) if said else ("note: epsilon" not in result.stderr)
+    assert result.stderr.count("larger than") == bool(said)
+
+
+def test_every_command_with_such_a_size_remarks_on_it(run, tmp_path):
+    told = f"8 {WHOLE} did you mean 8/255?"
+    evaluated = invoke("evaluate", run, "--images", "2", "--attacks", "pgd-margin", "--no-certify", "--epsilon", "8")
+    assert f"note: epsilon {told}" in evaluated.stderr
+    assert f"note: epsilon {told}" in invoke("explain", run, "--what", "attack", "--epsilon", "8").stderr
+    small = ("train", "mlp", "--hidden", "", "--epochs", "1", "--adversarial-steps", "1")
+    assert f"note: adversarial {told}" in invoke(*small, "--adversarial", "8", "--out", tmp_path / "run").stderr
+    stepping = ("--adversarial", "8/255", "--adversarial-step-size", "2", "--out", tmp_path / "other")
+    assert "note: adversarial-step-size 2 is" in invoke(*small, *stepping).stderr
