@@ -388,7 +388,7 @@ def _set(rng: random.Random, command: click.Command, arguments: list[str]) -> tu
         return [*arguments, rng.choice((flag, flag, flag, f"{flag}=1", f"{flag}="))], True
     value, heavy = hostile_value(rng, option)
     placed = [*arguments]
-    if flag in placed and rng.random() < 0.7:  # in place of the one that is there
+    if flag in placed[:-1] and rng.random() < 0.7:  # in place of the one that is there
         placed[placed.index(flag) + 1] = value
         return placed, heavy
     return [*placed, *([f"{flag}={value}"] if rng.random() < 0.2 else [flag, value])], heavy
