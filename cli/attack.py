@@ -8,17 +8,16 @@ from typing import Any
 
 import click
 
-from minicereb import datasets
 from minicereb.attacks.ball import NORMS
 from minicereb.attacks.objectives import OBJECTIVES
 from minicereb.attacks.settings import GRADIENTS, METHODS, USUAL_STEPS, Attack
-from minicereb.cli.options import NewFile, Number, as_json, execution_options, remark_on_size
+from minicereb.cli.options import NewFile, Number, as_json, execution_options, moved_data, remark_on_size
 from minicereb.cli.output import Pace, StatusLine, note, print_json
 from minicereb.datasets import Dataset
 from minicereb.errors import require
 from minicereb.experiments.attacks import Tally, attack_config, attack_run, stored_record
 from minicereb.experiments.configs import AttackedModel
-from minicereb.experiments.runs import Run, load_model, read_run
+from minicereb.experiments.runs import Run, dataset_of, load_model, read_run
 
 
 @click.command()
@@ -64,25 +63,34 @@ from minicereb.experiments.runs import Run, load_model, read_run
 @click.option("--images", type=int, help="Attack the first N test images.  [default: all]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random starts, and of noise.")
 @click.option("--save", type=NewFile(), help="Write the attacked images to this npz file.")
+@moved_data
 @execution_options
 @as_json
-def attack(run: Path, steps: int | None, images: int | None, save: Path | None, as_json: bool, **options: Any) -> None:
+def attack(
+    run: Path,
+    steps: int | None,
+    images: int | None,
+    save: Path | None,
+    dataset: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Attack the model in the run folder RUN and print how many test images it still gets right."""
     settings = Attack(steps=USUAL_STEPS[options["method"]] if steps is None else steps, **options)
     if save is not None:  # better said before the attack than after it
         writable = save.parent.is_dir() and os.access(save.parent, os.W_OK)
         require(writable, "save", str(save), "a file in a folder that can be written")
     trained = read_run(run)
-    dataset = datasets.load(trained.config.data.name)
+    data = dataset_of(trained, dataset)
     for name in ("epsilon", "step_size"):
-        remark_on_size(name.replace("_", "-"), options[name], options["norm"], dataset.inputs)
-    config = attack_config(trained, dataset, settings, images)
+        remark_on_size(name.replace("_", "-"), options[name], options["norm"], data.inputs)
+    config = attack_config(trained, data, settings, images)
     record = None if save else stored_record(trained, config)
     if record is not None:
         note(f"done before; the result is the one kept in {run}")
     else:
         tally = Tally(keep_images=save is not None)
-        record = attack_with_progress(trained, load_model(trained, dataset), dataset, config, tally)
+        record = attack_with_progress(trained, load_model(trained, data), data, config, tally)
         if save is not None:
             tally.save(save)
     if as_json:

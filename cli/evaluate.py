@@ -17,8 +17,8 @@ from minicereb.cli.output import StatusLine, interruption, print_json, print_tab
 from minicereb.errors import InputError, require
 from minicereb.experiments.evaluation_figures import draw_evaluation
 from minicereb.experiments.foreign import ForeignModel, evaluate_foreign
-from minicereb.experiments.kinds.evaluated import EvaluatedModel, evaluate_run, evaluation_folder
-from minicereb.experiments.runs import load_model, read_run
+from minicereb.experiments.kinds.evaluated import EvaluatedModel, check_images, evaluate_run, evaluation_folder
+from minicereb.experiments.runs import Run, check_loadable, dataset_of, load_model, read_run
 from minicereb.report.words import strength
 from minicereb.robustness.catalogue import ATTACKS, SETS, attacks_named
 
@@ -37,7 +37,11 @@ from minicereb.robustness.catalogue import ATTACKS, SETS, attacks_named
 @click.option("--replications", type=int, default=1_000, show_default=True, help="Noisy runs that judge the answer lap.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random starts, and of noise.")
 @click.option("--model", help="Instead of runs: package.module:factory, a function that returns your own classifier.")
-@click.option("--dataset", help="With --model: its data, a name or FILE.npz.")
+@click.option(
+    "--dataset",
+    metavar="PLACE",
+    help="A name, an .npz file or a folder: with --model its data; with runs where their data are now, if they moved.",
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="With --model: folder for what is found.  [default: runs/evaluation]"
 )
@@ -63,9 +67,9 @@ def evaluate(
     if model is None:
         if not runs:
             raise InputError("RUN", "", "one or more run folders, or --model and --dataset")
-        require(dataset is None, "dataset", dataset, "nothing: a run knows its data (only with --model)")
         require(out is None, "out", str(out), "nothing: the evaluation is kept in the run (only with --model)")
-        records = [_evaluate_run(run, images, transfer, settings) for run in runs]
+        planned = [_planned(run, images, transfer, dataset, settings) for run in runs]  # all are checked before any begins
+        records = [_evaluate_run(*each) for each in planned]
     else:
         require(not runs, "model", model, "no run folders beside it")
         require(not transfer, "transfer", [str(run) for run in transfer], "nothing with --model")
@@ -91,14 +95,24 @@ def _not_with_model(name: str) -> str:
     return "nothing with --model: how that answers is its own affair"
 
 
-def _evaluate_run(folder: Path, images: int | None, transfer: tuple[Path, ...], settings: dict[str, Any]) -> dict[str, Any]:
+def _planned(
+    folder: Path, images: int | None, transfer: tuple[Path, ...], place: str | None, settings: dict[str, Any]
+) -> tuple[EvaluatedModel, Run, list[Run], datasets.Dataset]:
+    """Read what an evaluation needs; every error that can be told now is raised now."""
     run = read_run(folder)
-    data = datasets.load(run.config.data.name)
+    data = dataset_of(run, place)
     _remark_on_epsilons(settings, data)
     others = [read_run(other) for other in transfer]
+    for each in (run, *others):
+        check_loadable(each, data)
     config = EvaluatedModel(
         run.config, images=_images(images, data), substitutes=tuple(other.config for other in others), **settings
     )
+    check_images(config, data)
+    return config, run, others, data
+
+
+def _evaluate_run(config: EvaluatedModel, run: Run, others: list[Run], data: datasets.Dataset) -> dict[str, Any]:
     model, folder = load_model(run, data), evaluation_folder(run, config)
     substitutes = {str(other.folder): load_model(other, data) for other in others}
     record = _watched(evaluate_run(config, run, model, data, substitutes), folder)

@@ -7,13 +7,12 @@ from typing import Any
 
 import click
 
-from minicereb import datasets
 from minicereb.attacks.objectives import OBJECTIVES
-from minicereb.cli.options import NewFile, Number, as_json, remark_on_size
+from minicereb.cli.options import NewFile, Number, as_json, moved_data, remark_on_size
 from minicereb.cli.output import print_json
 from minicereb.errors import InputError
 from minicereb.experiments.configs import describe
-from minicereb.experiments.runs import load_model, read_run
+from minicereb.experiments.runs import dataset_of, load_model, read_run
 from minicereb.explain import WHAT, Shown, explanation, pixel_number
 from minicereb.explain.showing import page, text
 from minicereb.files import atomic_write
@@ -34,21 +33,24 @@ from minicereb.report.page import html
 )
 @click.option("--epsilon", type=Number(), default=0.1, show_default=True, help="Largest change of a pixel.")
 @click.option("--html", "html_file", type=NewFile(), help="Write a page with figures to this file instead.")
+@moved_data
 @as_json
-def explain(run: Path, image: int, what: str | None, html_file: Path | None, as_json: bool, **options: Any) -> None:
+def explain(
+    run: Path, image: int, what: str | None, html_file: Path | None, dataset: str | None, as_json: bool, **options: Any
+) -> None:
     """Show what the model in the run folder RUN does with one image, step by step: every equation with its numbers, and every
     derivative beside a finite difference."""
     if html_file is not None and (html_file.suffix.lower() not in (".html", ".htm") or html_file.is_dir()):
         raise InputError("html", str(html_file), "a file that ends in .html")
     remark_on_size("epsilon", options["epsilon"])
     trained = read_run(run)
-    dataset = datasets.load(trained.config.data.name)
-    model = load_model(trained, dataset)
-    pixels = tuple(pixel_number(pixel, dataset.image_shape) for pixel in options.pop("pixels"))
-    steps = list(explanation(trained.config, dataset, model, image, what, Shown(pixels=pixels, **options)))
+    data = dataset_of(trained, dataset)
+    model = load_model(trained, data)
+    pixels = tuple(pixel_number(pixel, data.image_shape) for pixel in options.pop("pixels"))
+    steps = list(explanation(trained.config, data, model, image, what, Shown(pixels=pixels, **options)))
     if html_file is not None:
         title = f"Image {image} through {describe(trained.config)}"
-        document = html(page(title, f"Test image {image} of {dataset.name}; run {run.name}. Numbers are in float64.", steps))
+        document = html(page(title, f"Test image {image} of {data.name}; run {run.name}. Numbers are in float64.", steps))
         with atomic_write(html_file) as file:
             file.write(document.encode())
     if as_json:

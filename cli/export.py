@@ -6,22 +6,22 @@ from pathlib import Path
 
 import click
 
-from minicereb import datasets
-from minicereb.cli.options import NewFile, as_json
+from minicereb.cli.options import NewFile, as_json, moved_data
 from minicereb.cli.output import print_json, print_table
 from minicereb.experiments.models import exported_arrays
-from minicereb.experiments.runs import load_model, read_run
+from minicereb.experiments.runs import dataset_of, load_model, read_run
 from minicereb.files import write_npz
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("file", type=NewFile())
+@moved_data
 @as_json
-def export(run: Path, file: Path, as_json: bool) -> None:
+def export(run: Path, file: Path, dataset: str | None, as_json: bool) -> None:
     """Write every array of the model in RUN to FILE (npz), by the names in docs/formats.md."""
     found = read_run(run)
-    arrays = exported_arrays(load_model(found, datasets.load(found.config.data.name)))
+    arrays = exported_arrays(load_model(found, dataset_of(found, dataset)))
     write_npz(file, arrays)
     if as_json:
         written = {name: {"dtype": str(array.dtype), "shape": list(array.shape)} for name, array in arrays.items()}

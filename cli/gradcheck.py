@@ -14,10 +14,10 @@ from minicereb.backend import configure, to_numpy
 from minicereb.check.claims import TOLERANCE, Claim, Finding, examine
 from minicereb.check.models import model_claims
 from minicereb.check.project import claims
-from minicereb.cli.options import as_json
+from minicereb.cli.options import as_json, moved_data
 from minicereb.cli.output import StatusLine, print_json, print_table
 from minicereb.errors import require
-from minicereb.experiments.runs import load_model, read_run
+from minicereb.experiments.runs import dataset_of, load_model, read_run
 from minicereb.randomness import generator
 
 BLUR = 0.05  # added to pixels, at most: a black pixel would be a kink of many units
@@ -26,16 +26,18 @@ BLUR = 0.05  # added to pixels, at most: a black pixel would be a kink of many u
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.option("--images", default=3, show_default=True, help="Test images of a run, the first ones.")
+@moved_data
 @click.option("--seed", default=0, show_default=True, help="Of directions, credits and the noise on the images.")
 @as_json
 @click.pass_context
-def gradcheck(context: click.Context, run: Path | None, images: int, seed: int, as_json: bool) -> None:
+def gradcheck(context: click.Context, run: Path | None, images: int, dataset: str | None, seed: int, as_json: bool) -> None:
     """Check every derivative of the project, or of the model in RUN, in float64; exit with 1 if one is wrong."""
     require(seed >= 0, "seed", seed, "a whole number of at least 0")
+    require(dataset is None or run is not None, "dataset", dataset, "given with the folder of a run")
     configure(device="cpu")
     line = StatusLine()
     findings: list[Finding] = []
-    for claim in claims() if run is None else _of_run(run, images, seed):
+    for claim in claims() if run is None else _of_run(run, dataset, images, seed):
         line.update(f"{len(findings)} checked, now {claim.name} by {claim.by}")
         findings.append(examine(claim, seed))
     line.close()
@@ -59,9 +61,9 @@ def gradcheck(context: click.Context, run: Path | None, images: int, seed: int, 
         context.exit(1)
 
 
-def _of_run(run: Path, images: int, seed: int) -> Iterator[Claim]:
+def _of_run(run: Path, place: str | None, images: int, seed: int) -> Iterator[Claim]:
     found = read_run(run)
-    dataset = datasets.load(found.config.data.name)
+    dataset = dataset_of(found, place)
     require(1 <= images <= len(dataset.x_test), "images", images, f"a number of test images, from 1 to {len(dataset.x_test)}")
     model = load_model(found, dataset)
     x = to_numpy(datasets.to_unit(dataset.x_test[:images])).astype(np.float64)

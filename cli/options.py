@@ -14,6 +14,13 @@ from minicereb import backend
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
+# What the commands that need the data of a run take where the data moved; see minicereb.experiments.runs.dataset_of.
+moved_data = click.option(
+    "--dataset",
+    metavar="PLACE",
+    help="Where the run's data are now, if they moved: a name, an .npz file or a folder. The content must be the same.",
+)
+
 
 class Number(click.ParamType):
     """A number, or one divided by another: 0.1 or 8/255."""

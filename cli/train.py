@@ -294,7 +294,7 @@ def train_and_report(
         augment=options.get("augment", False),
         encoder=None if encoder is None else encoder.config,
     )
-    out = options["out"] or Path("runs") / run_name(config)
+    out = options["out"] or default_folder(config)
     run = train_with_progress(config, dataset, out, encoder)
     result = run.result or {}
     report = {
@@ -314,6 +314,15 @@ def train_and_report(
 def run_name(config: Train) -> str:
     """Return the name of a config's run folder: kind of model, data, and the beginning of its hash."""
     return f"{config.model.family}-{Path(config.data.name).stem}-{config_hash(config)[:12]}"
+
+
+def default_folder(config: Train) -> Path:
+    """Return the default run folder, or the one that this training has in ``runs/`` from when its data had another name."""
+    usual, key = Path("runs") / run_name(config), config_hash(config)
+    if usual.exists() or not usual.parent.is_dir():
+        return usual
+    before = sorted(each for each in usual.parent.glob(f"{config.model.family}-*-{key[:12]}") if (each / "config.json").is_file())
+    return next((each for each in before if read_run(each).hash == key), usual)
 
 
 def train_with_progress(config: Train, dataset: Dataset, out: Path, encoder: Run | None = None) -> Run:

@@ -104,7 +104,8 @@ class Train:
         able = isinstance(encoder.model, ConvolutionalModel)
         require(able, "encoder", encoder.model.description, "a convolutional network")
         same = encoder.data.sha256 == self.data.sha256
-        require(same, "encoder", encoder.data.name, f"a network trained on the data it is used on, {self.data.name}")
+        expected = f"a network trained on the data it is used on, {self.data.name} (SHA-256 {self.data.sha256[:12]}...)"
+        require(same, "encoder", f"trained on {encoder.data.name} (SHA-256 {encoder.data.sha256[:12]}...)", expected)
         require(self.adversary is None, "adversarial", "with an encoder", "nothing: the features of its images are fixed")
         patch = getattr(self.model, "patch", False)
         require(not patch, "patch", patch, "nothing with an encoder: its features are no image")

@@ -16,12 +16,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from minicereb import datasets
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.store import sha256
 from minicereb.errors import DataError, MinicerebError, RunError, require
 from minicereb.experiments.identity import from_json
-from minicereb.experiments.runs import Run, belongs, load_model, read_run
+from minicereb.experiments.runs import Run, belongs, dataset_of, load_model, read_run
 from minicereb.files import atomic_folder, atomic_write, read_json, sha256_file, write_json
 
 SHIPPED = 1_000_000  # bytes: the largest model.npz that ships
@@ -154,7 +153,7 @@ def pretrained(name: str, dataset: Dataset | None = None) -> Any:
     """
     with tempfile.TemporaryDirectory() as folder:
         run = fetch(name, Path(folder) / name)
-        return load_model(run, datasets.load(run.config.data.name) if dataset is None else dataset)
+        return load_model(run, dataset_of(run) if dataset is None else dataset)
 
 
 def is_whole(run: Run) -> bool:

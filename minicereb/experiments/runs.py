@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 import time
@@ -18,13 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy
 
-from minicereb import __version__
+from minicereb import __version__, datasets
 from minicereb.backend import Array, execution, to_numpy
 from minicereb.compiled import numba_version
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import DataError, MinicerebError, RunError
 from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.configs import Train
+from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.features import features_of
 from minicereb.experiments.identity import config_hash, differences, from_json, to_json
 from minicereb.experiments.models import build_learner, build_model, model_arrays, solve
@@ -34,6 +35,7 @@ from minicereb.models.sequential import Sequential
 from minicereb.models.visual import behind, encoder_of
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
+PLACE = "give the place of the same data with --dataset"
 OWN_FILES = ("config.json", "manifest.json", "metrics.jsonl", "checkpoint.npz", "model.npz")
 
 
@@ -130,6 +132,49 @@ def _is_result(result: dict[str, Any]) -> bool:
     return all(isinstance(number, int | float) for number in [*numbers, *([] if held_out is None else [held_out])])
 
 
+def dataset_of(run: Run, place: str | None = None) -> Dataset:
+    """Load the data set that a run was trained on.
+
+    Parameters
+    ----------
+    run : Run
+    place : str, optional
+        Where the data are now: a name or a path, as ``--dataset`` takes them. By default what the run's settings name. The
+        content counts, not the place.
+
+    Raises
+    ------
+    InputError, DataError
+        If the data cannot be read, or are not those that the run was trained on.
+    """
+    name = run.config.data.name if place is None else place
+    try:
+        dataset = datasets.load(name)
+    except MinicerebError as error:
+        if place is None and os.path.isabs(name):
+            raise DataError(f"{run.folder} was trained on {name}: {error}; if the data moved, {PLACE}") from error
+        raise
+    check_same_data(str(run.folder), run.config.data, dataset)
+    return dataset
+
+
+def check_same_data(what: str, data: Data, dataset: Dataset) -> None:
+    """Raise :class:`DataError` unless `dataset` has the content that `data` names; `what` begins the message."""
+    if dataset.sha256 != data.sha256:
+        trained_on, there = f"data with the SHA-256 {data.sha256[:12]}...", f"{dataset.name} has {dataset.sha256[:12]}..."
+        raise DataError(f"{what} was trained on {trained_on}, {there}; {PLACE}")
+
+
+def check_loadable(run: Run, dataset: Dataset) -> None:
+    """Raise what :func:`load_model` raises of an incomplete run, other data or an altered model; quick, nothing is computed."""
+    if run.result is None:
+        raise RunError(f"{run.folder} is not complete: run its training command again to finish it")
+    check_same_data(str(run.folder), run.config.data, dataset)
+    path = run.folder / "model.npz"
+    if not path.exists() or sha256_file(path) != run.manifest["model_sha256"]:
+        raise DataError(f"{path} is missing or was altered: its SHA-256 is not the one in manifest.json")
+
+
 def load_model(run: Run, dataset: Dataset) -> Any:
     """Return the trained model of a complete run, on the configured device.
 
@@ -140,13 +185,8 @@ def load_model(run: Run, dataset: Dataset) -> Any:
     DataError
         If a file is damaged, or `dataset` is not what the model was trained on.
     """
-    if run.result is None:
-        raise RunError(f"{run.folder} is not complete: run its training command again to finish it")
-    if dataset.sha256 != run.config.data.sha256:
-        raise DataError(f"{run.folder} was trained on other data than {dataset.name} holds now")
+    check_loadable(run, dataset)
     path = run.folder / "model.npz"
-    if not path.exists() or sha256_file(path) != run.manifest["model_sha256"]:
-        raise DataError(f"{path} is missing or was altered: its SHA-256 is not the one in manifest.json")
     stored = read_npz(path)
     model = build_model(run.config, dataset)
     if "wiring_sha256" in stored and str(stored["wiring_sha256"]) != model.wiring.sha256():

@@ -283,7 +283,10 @@ def work(order: Order) -> str | None:
 def _laboratory(name: str, sha256: str, out: Path) -> Laboratory:
     dataset = datasets.load(name)
     if dataset.sha256 != sha256:
-        raise DataError(f"{socket.gethostname()} has other data under the name {name} than the study")
+        raise DataError(
+            f"{socket.gethostname()} has data with the SHA-256 {dataset.sha256[:12]}... under the name {name}, "
+            f"the study {sha256[:12]}..."
+        )
     return Laboratory(dataset, out)
 
 

@@ -117,6 +117,12 @@ def check_transfers(attacks: tuple[str, ...], substitutes: Mapping[str, Any], wh
         raise InputError("attacks", ",".join(attacks), f"also attacks on the model itself: there is no other model ({why})")
 
 
+def check_images(config: EvaluatedModel, dataset: Dataset) -> None:
+    """Raise :class:`InputError` if the data have fewer test images than are to be evaluated."""
+    available = len(dataset.x_test)
+    require(config.images <= available, "images", config.images, f"a whole number from 1 to the {available} test images")
+
+
 def subject_of(config: EvaluatedModel, model: Any, dataset: Dataset, substitutes: dict[str, Any]) -> tuple[Subject, str | None]:
     """Return what is evaluated, and why there are no certificates where there are none.
 
@@ -125,8 +131,7 @@ def subject_of(config: EvaluatedModel, model: Any, dataset: Dataset, substitutes
     InputError
         If the model has no mean answer, or the data have fewer images.
     """
-    available = len(dataset.x_test)
-    require(config.images <= available, "images", config.images, f"a whole number from 1 to the {available} test images")
+    check_images(config, dataset)
     noisy = isinstance(model, NoisyNetwork) and any(layer.law is not None for layer in model.layers)
     if config.answer == "lap" and not noisy:
         raise InputError("answer", "lap", "ot: only a network with noise has a mean answer")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from minicereb import datasets
 from minicereb.errors import MinicerebError
 from minicereb.experiments.evaluation import RECORD
 from minicereb.experiments.evaluation_figures import accuracy_figure, gradients_figure, nearest_figure
@@ -24,15 +23,18 @@ from minicereb.experiments.reports.parts import (
     read_record_of_evaluation,
     versions,
 )
-from minicereb.experiments.runs import Run, read_run
+from minicereb.experiments.runs import Run, dataset_of, read_run
 from minicereb.report.figures import svg
 from minicereb.report.page import Block, Command, Page, Picture, Section, Table, Text, Verdict
 from minicereb.report.words import strength
 from minicereb.robustness.catalogue import ATTACKS
 
 
-def evaluation_page(folder: Path) -> Page:
-    """Return the page of an evaluation's folder; :class:`DataError` if a file in it is damaged."""
+def evaluation_page(folder: Path, place: str | None = None) -> Page:
+    """Return the page of an evaluation's folder; :class:`DataError` if a file in it is damaged.
+
+    `place` is where the run's data are now, if they moved. Where they cannot be had, the images are left out with a sentence.
+    """
     record = read_record_of_evaluation(folder / RECORD)
     run = _run_of(folder)
     lead = (
@@ -44,7 +46,7 @@ def evaluation_page(folder: Path) -> Page:
         Section("Between attacked and certified", _bracket(record)),
         Section("By attack", _by_attack(record)),
         Section("Checklist", _checklist(record)),
-        Section("Nearest misclassified images", _nearest(folder, run)),
+        Section("Nearest misclassified images", _nearest(folder, run, place)),
         Section("Gradients", _gradients(record)),
         Section("Settings", _settings(record)),
         Section("Versions of the training; an evaluation keeps none of its own", versions([run.manifest] if run else [])),
@@ -121,7 +123,7 @@ def _checklist(record: Record) -> list[Block]:
     return blocks
 
 
-def _nearest(folder: Path, run: Run | None) -> list[Block]:
+def _nearest(folder: Path, run: Run | None, place: str | None) -> list[Block]:
     caption = (
         "The nearest misclassified image found for each of the first test images that are right and could be broken: as it is, "
         "with its label; misclassified, with its distance ε; and the change, stretched to its largest pixel."
@@ -133,11 +135,11 @@ def _nearest(folder: Path, run: Run | None) -> list[Block]:
     if run is None:
         return []
     try:
-        dataset = datasets.load(run.config.data.name)
-    except MinicerebError:
-        return [Text(f"Not drawn: the data ({run.config.data.name}) are not on this machine.")]
-    if dataset.sha256 != run.config.data.sha256:
-        return [Text(f"Not drawn: {run.config.data.name} holds other data now.")]
+        dataset = dataset_of(run, place)
+    except MinicerebError as error:
+        if place is not None:
+            raise
+        return [Text(f"Not drawn: {error}.")]
     return picture("nearest", nearest_figure(folder, dataset), caption)
 
 

@@ -1,0 +1,103 @@
+"""Data that moved: every command that needs the data of a run takes them from their new place, by content."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from minicereb.cli.main import main
+
+TINY = ("--epochs", "1", "--batch-size", "10")
+MLP = ("train", "mlp", "--hidden", "8", *TINY)
+CNN = ("train", "cnn", "--stages", "2", "--hidden", "5", *TINY)
+EVALUATION = ("--attacks", "pgd-mse", "--epsilon", "0.1", "--images", "4", "--no-certify")
+NEEDS_DATA = {
+    "attack": ("attack", "RUN", "--method", "fgsm", "--images", "4"),
+    "evaluate": ("evaluate", "RUN", *EVALUATION),
+    "explain": ("explain", "RUN", "--what", "attack"),
+    "export": ("export", "RUN", "exported.npz"),
+    "gradcheck": ("gradcheck", "RUN", "--images", "1"),
+    "train with an encoder": ("train", "cerebellum", "--encoder", "ENCODER", "--cells", "30", *TINY, "--out", "behind"),
+}
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def succeed(*arguments):
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """Two runs on data that were renamed afterwards, and other data of the same shape."""
+    folder = tmp_path_factory.mktemp("moved")
+    for name, seed in (("old.npz", 0), ("other.npz", 1)):
+        rng = np.random.default_rng(seed)
+        images = {f"x_{part}": rng.integers(0, 256, (60, 8, 8), dtype=np.uint8) for part in ("train", "test")}
+        np.savez(folder / name, **images, **{f"y_{part}": np.arange(60) % 3 for part in ("train", "test")})
+    succeed(*MLP, "--dataset", folder / "old.npz", "--out", folder / "run")
+    succeed(*CNN, "--dataset", folder / "old.npz", "--out", folder / "encoder")
+    (folder / "elsewhere").mkdir()
+    (folder / "old.npz").rename(folder / "elsewhere" / "new.npz")
+    return folder
+
+
+def filled(arguments, places):
+    known = {"RUN": places / "run", "ENCODER": places / "encoder"}
+    return [known.get(argument, argument) for argument in arguments]
+
+
+@pytest.mark.parametrize("command", NEEDS_DATA)
+def test_the_data_are_taken_from_their_new_place_by_content(places, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    arguments = filled(NEEDS_DATA[command], places)
+    if command != "train with an encoder":
+        lost = invoke(*arguments)
+        assert lost.exit_code == 2
+        assert "if the data moved, give the place of the same data with --dataset" in lost.stderr
+        assert lost.stderr.count("\n") == 1
+    refused = invoke(*arguments, "--dataset", places / "other.npz")
+    assert refused.exit_code == 2
+    assert len(set(re.findall(r"\b[0-9a-f]{12}\b", refused.stderr))) == 2
+    assert refused.stderr.count("\n") == 1
+    succeed(*arguments, "--dataset", places / "elsewhere" / "new.npz")
+
+
+def test_the_page_of_an_evaluation_takes_them_too(places, tmp_path):
+    moved = ("--dataset", places / "elsewhere" / "new.npz")
+    folder = json.loads(succeed("evaluate", places / "run", *EVALUATION, "--seed", "7", *moved, "--json").stdout)["folder"]
+    for ending in ("png", "svg"):
+        (places / "run" / "evaluations" / folder / f"nearest.{ending}").unlink()
+    page = ("report", folder, "--out", tmp_path / "page.html")
+    succeed(*page)
+    assert "Not drawn" in (tmp_path / "page.md").read_text()
+    succeed(*page, *moved)
+    assert "Not drawn" not in (tmp_path / "page.md").read_text()
+    assert invoke(*page, "--dataset", places / "other.npz").exit_code == 2
+    assert "needs no data" in invoke("report", places / "run", *moved).stderr
+
+
+def test_a_training_is_found_again_under_the_new_name(places, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    new = places / "elsewhere" / "new.npz"
+    (tmp_path / "first.npz").write_bytes(new.read_bytes())
+    run = json.loads(succeed(*MLP, "--dataset", "first.npz", "--json").stdout)["run"]
+    (tmp_path / "first.npz").unlink()
+    assert json.loads(succeed(*MLP, "--dataset", new, "--json").stdout)["run"] == run
+
+
+def test_without_a_run_there_is_nothing_to_be_moved():
+    assert "given with the folder of a run" in invoke("gradcheck", "--dataset", "digits").stderr
+
+
+def test_all_runs_are_checked_before_the_first_is_evaluated(places, monkeypatch):
+    monkeypatch.setattr("minicereb.cli.evaluate.evaluate_run", lambda *_: pytest.fail("it has begun"))
+    moved = ("--dataset", places / "elsewhere" / "new.npz")
+    assert "nowhere" in invoke("evaluate", places / "run", places / "nowhere", *EVALUATION, *moved).stderr
+    assert "images" in invoke("evaluate", places / "run", *EVALUATION, "--images", "61", *moved).stderr
