@@ -1,8 +1,10 @@
 """How the documentation is built: ``sphinx-build -W -b html docs OUT``. Needs minicereb installed, and no network.
 
-The lessons' code is executed; what each lesson comes to is in the build as a notebook as well.
+The lessons' code is executed, and each executed lesson can be downloaded as a notebook. ``-D html_baseurl=ADDRESS`` says where
+the pages will be published: the links of the notebooks then lead there.
 """
 
+import copy
 import importlib.util
 import re
 import sys
@@ -13,6 +15,8 @@ import minicereb
 HERE, PACKAGE = Path(__file__).parent, Path(minicereb.__file__).parent
 sys.path.insert(0, str(HERE))
 from equation_table import in_documentation, table  # noqa: E402
+from myst_nb.core import render  # noqa: E402
+from notebooks import rewrite  # noqa: E402
 
 project = "minicereb"
 author = "minicereb contributors"
@@ -49,6 +53,17 @@ def with_lines(app, docname, source):
         source[0] = table(PACKAGE, in_documentation)
 
 
+# For the page MyST-NB 1.4 merges what a cell printed into the notebook's own first output, and then stores that notebook with the
+# other outputs still in it: everything twice. Given copies, it leaves the notebook as it was.
+_merged = render.coalesce_streams
+render.coalesce_streams = lambda outputs: _merged(copy.deepcopy(outputs))
+
+
+def with_clean_notebooks(app, env):
+    """Make the executed lessons notebooks that can be read and run by themselves, before they are copied for download."""
+    rewrite(env.mystnb_config.output_folder, app.config.html_baseurl)
+
+
 def skip_field_alias(app, what, name, member, skip, options):
     """Leave out the fields of a NamedTuple: its own docstring describes them."""
     return True if type(member).__name__ == "_tuplegetter" else None
@@ -64,5 +79,6 @@ def prepare_docstring(app, what, name, member, options, lines):
 def setup(app):
     """Connect the hooks; Sphinx calls this."""
     app.connect("source-read", with_lines)
+    app.connect("env-updated", with_clean_notebooks)
     app.connect("autodoc-skip-member", skip_field_alias)
     app.connect("autodoc-process-docstring", prepare_docstring, priority=400)  # before napoleon, which has 500
