@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
+from minicereb.cli.group import Group
 from minicereb.cli.output import print_json, print_table
 from minicereb.datasets import download, registry, store
 
 _as_json: Callable = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
-@click.group()
+@click.group(cls=Group)
 def data() -> None:
     """List, fetch, verify and import data sets."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from minicereb.cli.group import Group
 from minicereb.cli.options import NewFile, as_json
 from minicereb.cli.output import StatusLine, print_json, print_table
 from minicereb.errors import InputError
@@ -19,7 +20,7 @@ from minicereb.files import atomic_write
 limit_option = click.option("--limit", default=20.0, show_default=True, metavar="SECONDS", help="Time for a submission.")
 
 
-@click.group()
+@click.group(cls=Group)
 def exercise() -> None:
     """List, start, check and grade exercises."""
 

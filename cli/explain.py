@@ -38,8 +38,10 @@ from minicereb.report.page import html
 def explain(
     run: Path, image: int, what: str | None, html_file: Path | None, dataset: str | None, as_json: bool, **options: Any
 ) -> None:
-    """Show what the model in the run folder RUN does with one image, step by step: every equation with its numbers, and every
-    derivative beside a finite difference."""
+    """Show what the model in the run folder RUN does with one image, step by step.
+
+    Every equation appears with its numbers, and every derivative beside a finite difference.
+    """
     if html_file is not None and (html_file.suffix.lower() not in (".html", ".htm") or html_file.is_dir()):
         raise InputError("html", str(html_file), "a file that ends in .html")
     remark_on_size("epsilon", options["epsilon"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import click
 
 from minicereb import __version__
+from minicereb.cli.group import Group, explained
 from minicereb.errors import DataWarning, MinicerebError
 
 # Each in a module of its name. Imported when it is asked for: what the other commands stand on would take a second.
@@ -34,8 +36,16 @@ _HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
 _TOO_LARGE = ("Maximum allowed dimension exceeded", "array is too big", "maximum supported dimension")
 
 
-class Commands(click.Group):
+class Commands(Group):
     """The commands, and every error that a user can cause in one line."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program, or complete its command line if a shell asks for that."""
+        if os.environ.get("_MINICEREB_COMPLETE"):
+            from minicereb.cli.completion import VARIABLE, completer
+
+            return completer().main(prog_name="minicereb", complete_var=VARIABLE)
+        return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
@@ -52,7 +62,7 @@ class Commands(click.Group):
         except click.UsageError as error:
             if isinstance(error, _HELP):
                 raise
-            raise Failure(error.format_message()) from error
+            raise Failure(explained(error)) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand; turn what the project raises into :class:`Failure`."""
@@ -66,7 +76,7 @@ class Commands(click.Group):
         except click.UsageError as error:
             if isinstance(error, _HELP):
                 raise
-            raise Failure(error.format_message()) from error
+            raise Failure(explained(error)) from error
         except MemoryError as error:
             raise Failure(f"not enough memory ({error}); lower --memory or the number of cells") from error
         except ValueError as error:
@@ -93,4 +103,4 @@ def _show_in_one_line(otherwise: Callable[..., None], message: Warning | str, ca
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(__version__, prog_name="minicereb")
 def main() -> None:
-    """Biological learning and its adversarial robustness, from scratch."""
+    """Study biological learning and its adversarial robustness, from scratch."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from minicereb.cli.group import Group
 from minicereb.cli.options import as_json, execution_options
 from minicereb.cli.output import StatusLine, print_json, print_table
 from minicereb.datasets.store import CHECKOUT
@@ -13,7 +14,7 @@ from minicereb.errors import require
 from minicereb.experiments import pretrained, verified
 
 
-@click.group()
+@click.group(cls=Group)
 def models() -> None:
     """List, fetch and verify trained models."""
 

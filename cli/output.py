@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import sys
 import time
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +42,44 @@ def stop_interrupted(folder: Path) -> NoReturn:
     raise click.exceptions.Exit(130)
 
 
+def terminal_size() -> os.terminal_size:
+    """Return columns and lines of the terminal that progress is shown on, wherever standard output goes."""
+    try:
+        size = os.get_terminal_size(sys.stderr.fileno())
+    except (AttributeError, ValueError, OSError):
+        return shutil.get_terminal_size()
+    return size if size.columns and size.lines else shutil.get_terminal_size()
+
+
+def fit(text: str, columns: int) -> str:
+    """Shorten a line of progress to `columns` of a terminal.
+
+    What cannot be shown is left out from the right: whole parts, which stand two spaces apart; of the first part whole words,
+    with an ellipsis in their place. Only a single word that is too long is cut.
+    """
+    text = " ".join(text.splitlines()).rstrip()
+    body = text.lstrip()
+    indent = text[: len(text) - len(body)]
+    columns -= len(indent)
+    while _columns(body) > columns and "  " in body:
+        body = body.rpartition("  ")[0].rstrip()
+    if _columns(body) <= columns:
+        return indent + body
+    while _columns(body) > columns - 2 and " " in body:
+        body = body.rpartition(" ")[0]
+    if _columns(body) <= columns - 2:
+        return f"{indent}{body} …"
+    while body and _columns(body) > columns - 1:
+        body = body[:-1]
+    return f"{indent}{body}…" if columns > 0 else ""
+
+
+def _columns(text: str) -> int:
+    """How many columns a terminal takes to show a text."""
+    marks = sum(unicodedata.combining(character) > 0 for character in text)
+    return len(text) - marks + sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+
+
 class StatusLine:
     """One line on a terminal that is written over; nothing anywhere else."""
 
@@ -48,9 +88,9 @@ class StatusLine:
         self.last = 0.0
 
     def update(self, text: str) -> None:
-        """Show `text`, at most ten times a second."""
+        """Show `text`, shortened to the terminal, at most ten times a second."""
         if self.shown and time.monotonic() - self.last > 0.1:
-            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.write(f"\r\x1b[K{fit(text, terminal_size().columns - 1)}")
             sys.stderr.flush()
             self.last = time.monotonic()
 
@@ -73,10 +113,10 @@ class StatusLines:
         return self.shown and time.monotonic() - self.last > 1
 
     def update(self, lines: Sequence[str]) -> None:
-        """Show `lines`, cut to the terminal, in place of those before."""
+        """Show `lines`, shortened to the terminal, in place of those before."""
         self.close()
-        size = shutil.get_terminal_size()
-        lines = [line[: size.columns - 1] for line in lines[: size.lines - 1]]
+        size = terminal_size()
+        lines = [fit(line, size.columns - 1) for line in lines[: size.lines - 1]]
         sys.stderr.write("".join(f"{line}\n" for line in lines))
         sys.stderr.flush()
         self.written, self.last = len(lines), time.monotonic()

@@ -61,8 +61,13 @@ def study(
 ) -> None:
     """Carry out the study NAME and print its table; given again, it goes on where it was.
 
-    NAME may be the word status: then say how the study in the folder DIR stands.
+    NAME may be one of two other words: list prints the studies and their questions, status says how far the study in the folder
+    DIR has got.
     """
+    if name == "list":
+        require(folder is None, "DIR", str(folder), "nothing, except with status")
+        _list(as_json)
+        return
     if name == "status":
         _status(folder, as_json)
         return
@@ -105,6 +110,14 @@ def study(
 
 
 study.help += "\n\nStudies: " + "; ".join(f"{each.name} ({each.question})" for each in STUDIES.values())  # type: ignore[operator]
+
+
+def _list(as_json: bool) -> None:
+    """Print the studies by name, each with its question."""
+    if as_json:
+        print_json({"studies": [{"name": each.name, "question": each.question} for each in STUDIES.values()]})
+        return
+    print_table(("name", "question"), [(each.name, each.question) for each in STUDIES.values()])
 
 
 def _expect(expected: list[Estimate], workers: int, as_json: bool) -> None:

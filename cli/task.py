@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from minicereb.cli.group import Group
 from minicereb.cli.task_eyelid import eyelid
 from minicereb.cli.task_pole import pole
 
 
-@click.group()
+@click.group(cls=Group)
 def task() -> None:
     """Learn a motor task with a simulated cerebellum."""
 

@@ -49,7 +49,7 @@ DEFAULT = Eyelid()
 @execution_options
 @as_json
 def eyelid(trials: int, out: Path | None, animate: Path | None, as_json: bool, **options: Any) -> None:
-    """Eyelid conditioning: after a stimulus (CS) and an interval comes a puff of air (US); the lid learns to close in time."""
+    """Condition the eyelid: a stimulus (CS) and, after an interval, a puff of air (US) teach the lid to close in time."""
     settings = Eyelid(acquisition=trials, **options)
     if animate is not None:
         check_animation(animate)

@@ -17,6 +17,7 @@ from minicereb.attacks.objectives import OBJECTIVES
 from minicereb.calculus.activations import ACTIVATIONS
 from minicereb.calculus.noise import LAWS
 from minicereb.calculus.replicated import LOSSES
+from minicereb.cli.group import Group
 from minicereb.cli.options import Number, as_json, execution_options, remark_on_size
 from minicereb.cli.output import Pace, StatusLine, interruption, print_json, stop_interrupted
 from minicereb.datasets import Dataset
@@ -35,7 +36,7 @@ from minicereb.models.convolutional import vgg11
 AUGMENT = "Shift each image by up to 4 pixels and mirror half of them, anew in every epoch."
 
 
-@click.group()
+@click.group(cls=Group)
 def train() -> None:
     """Train a model; the same command takes up an interrupted training."""
 

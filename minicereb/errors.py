@@ -1,6 +1,7 @@
 """The errors a user can cause, each told in one line that says what would be right."""
 
 import re
+from collections.abc import Iterable
 
 
 class MinicerebError(Exception):
@@ -17,11 +18,14 @@ class InputError(MinicerebError):
     value : object
         The value that was given.
     expected : str
-        What would be right, for example ``"a number of at least 0"``.
+        What would be right, for example ``"a number of at least 0"``. Of a list of names, with commas between, the message
+        suggests the one that `value` resembles.
     """
 
     def __init__(self, setting: str, value: object, expected: str):
-        super().__init__(f"{setting}: {value!r} is not valid; expected {expected}")
+        names = [part for part in re.split(r", | or |: ", expected) if re.fullmatch(r"[\w.-]+", part)]
+        suggestion = did_you_mean(value, names) if isinstance(value, str) and len(names) > 1 else ""
+        super().__init__(f"{setting}: {value!r} is not valid; expected {expected}{suggestion}")
         self.setting, self.value, self.expected = setting, value, expected
 
 
@@ -43,6 +47,14 @@ class InUseError(RunError):
 
 class DataWarning(UserWarning):
     """Something about a user's data that is worth knowing but keeps nobody from using them; commands print it as one line."""
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """Return ``"; did you mean 'NAME'?"`` for the name that a mistyped word resembles most, and nothing if none does."""
+    from difflib import get_close_matches  # slow to import, and needed only for mistakes
+
+    close = get_close_matches(word, list(names), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def install_command(library: str) -> str:

@@ -1,0 +1,72 @@
+"""What commands say of themselves, and of a word that was mistyped."""
+
+import re
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from minicereb.cli.group import summary
+from minicereb.cli.main import main
+from minicereb.errors import InputError
+
+
+def commands(command=main, path=()):
+    """Every command with the names that lead to it."""
+    yield path, command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            yield from commands(command.get_command(click.Context(command), name), (*path, name))
+
+
+ALL = dict(commands())
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_a_summary_is_one_sentence_and_stands_whole_in_the_list(path):
+    said = summary(ALL[path])
+    assert re.fullmatch(r"[A-Z].*[^.]\.", said)
+    assert not re.search(r"\.\.\.|…", said)
+    if path and not ALL[path].hidden:
+        listed = CliRunner().invoke(main, [*path[:-1], "--help"], env={"COLUMNS": "80"}).stdout
+        assert said in " ".join(listed.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("atack",), "attack"),
+        (("exercises",), "exercise"),
+        (("train", "cerebelum"), "cerebellum"),
+        (("data", "lst"), "list"),
+        (("attack", "--metod", "pgd"), "--method"),
+        (("attack", "run", "--method", "pdg"), "pgd"),
+        (("attack", "run", "--objective", "marign"), "margin"),
+        (("study", "objectivs"), "objectives"),
+        (("study", "ablation", "--scale", "corse"), "course"),
+        (("exercise", "start", "delta-rul"), "delta-rule"),
+        (("train", "mlp", "--dataset", "stroks"), "strokes"),
+        (("evaluate", "run", "--attacks", "standrd"), "standard"),
+        (("models", "fetch", "cerebelum"), "cerebellum"),
+        (("data", "fetch", "mnits"), "mnist"),
+        (("train", "mlp", "--device", "cdua"), "cuda"),
+    ],
+)
+def test_a_mistyped_word_gets_a_suggestion(words, meant):
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert re.search(rf"[Dd]id you mean.*'?{re.escape(meant)}\b", result.stderr)
+
+
+@pytest.mark.parametrize("words", [("quite-something-else",), ("attack", "run", "--method", "xyz"), ("study", "xyz")])
+def test_what_resembles_nothing_gets_none(words):
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2
+    assert "did you mean" not in result.stderr.lower()
+
+
+def test_prose_is_no_list_of_names():
+    assert "did you mean" not in str(InputError("cells", "numbr", "a number, or 1"))
+    assert str(InputError("loss", "mze", "mse, margin")).endswith("; did you mean 'mse'?")

@@ -1,0 +1,83 @@
+"""Progress on a terminal: within one line, whole words, and nothing anywhere else."""
+
+import io
+import os
+
+import pytest
+
+from minicereb.cli import output
+from minicereb.cli.output import StatusLine, StatusLines, fit
+
+LINE = "epoch 3/10   24%  loss 0.1234  accuracy 0.9876  12,345 images/s  1:23 left"
+
+
+@pytest.mark.parametrize("columns", range(1, len(LINE) + 3))
+def test_a_line_is_shortened_by_whole_parts_and_never_longer_than_the_terminal(columns):
+    shown = fit(LINE, columns)
+    assert len(shown) <= columns
+    if columns >= len(LINE):
+        assert shown == LINE
+    elif columns >= len("epoch 3/10"):
+        assert LINE.startswith(f"{shown}  ")
+    elif columns >= len("epoch …"):
+        assert shown == "epoch …"
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "shown"),
+    [
+        ("training the cerebellum on digits", 20, "training the …"),
+        ("  1:23  a job  (host)", 16, "  1:23  a job"),
+        ("  a long reason", 10, "  a long …"),
+        ("supercalifragilistic", 8, "superca…"),
+        ("two\nlines", 20, "two lines"),
+        ("数字数字 images", 9, "数字…"),
+        ("", 5, ""),
+    ],
+)
+def test_words_are_not_cut_unless_one_alone_is_too_long(text, columns, shown):
+    if shown == "数字…":  # four columns of eight, an ellipsis, and no room for the next word
+        assert output._columns(fit(text, columns)) <= columns
+    else:
+        assert fit(text, columns) == shown
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_stays_within_its_line(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(output.sys, "stderr", terminal)
+    monkeypatch.setattr(output, "terminal_size", lambda: os.terminal_size((30, 5)))
+    line = StatusLine()
+    line.update(LINE)
+    assert terminal.getvalue() == "\r\x1b[Kepoch 3/10   24%  loss 0.1234"
+    lines = StatusLines()
+    lines.update([LINE] * 9)
+    assert terminal.getvalue().endswith("epoch 3/10   24%  loss 0.1234\n" * 4)
+
+
+def test_the_width_is_that_of_the_terminal_on_standard_error(monkeypatch):
+    if not hasattr(os, "openpty"):
+        pytest.skip("there are no pseudo-terminals here")
+    import fcntl
+    import struct
+    import termios
+
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 7, 33, 0, 0))
+    with os.fdopen(theirs, "w") as stream:
+        monkeypatch.setattr(output.sys, "stderr", stream)
+        monkeypatch.delenv("COLUMNS", raising=False)
+        assert output.terminal_size() == os.terminal_size((33, 7))
+        monkeypatch.undo()
+    os.close(ours)
+
+
+def test_elsewhere_nothing_is_shown(capsys):
+    line = StatusLine()
+    line.update(LINE)
+    line.close()
+    assert capsys.readouterr() == ("", "")
