@@ -1,7 +1,11 @@
 """Pages: one file that needs nothing else, in which nothing that was read is taken for markup; tables read back from Markdown."""
 
 import base64
+import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,3 +147,24 @@ def test_a_table_that_was_written_is_read_back(tmp_path):
     table = Table(["model", "a|b"], [["x", "1.0"], ["y", "-"]])
     write(Page("t", "l", [Section("s", [table])]), tmp_path / "page.html")
     assert table in read_blocks((tmp_path / "page.md").read_text())
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+MEASURE = """<script>onload = () => { document.body.dataset.hidden =
+[...document.querySelectorAll(".box")].map(box => box.scrollWidth - box.clientWidth) }</script></body>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here to lay out a page")
+@pytest.mark.parametrize("study", ["masking", "optimum", "savings"])  # the widest tables that were printed
+def test_no_column_is_hidden_at_1366_pixels(study, tmp_path):
+    report = Path(__file__).parents[2] / "docs" / "results" / study / "report.md"
+    tables = [block for block in read_blocks(report.read_text(encoding="utf-8")) if isinstance(block, Table)]
+    document = html(Page(study, "Tables.", [Section("Tables", tables)]))
+    document = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", document).replace("</body>", MEASURE)
+    (tmp_path / "page.html").write_text(document, encoding="utf-8")
+    options = ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1366,900", "--virtual-time-budget=2000")
+    command = [CHROMIUM, *options, f"--user-data-dir={tmp_path}", "--dump-dom", (tmp_path / "page.html").as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    hidden = re.search(r'data-hidden="([^"]*)"', shown)[1].split(",")
+    assert len(hidden) == len(tables)
+    assert {*hidden} == {"0"}

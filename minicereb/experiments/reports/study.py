@@ -53,7 +53,13 @@ def study_page(folder: Path) -> Page:
         Section("Each accuracy with its interval", _measured(stored["results"], known)),
     ]
     lead = f"{stored['question']} Scale {stored['scale']}, seed{'s' * (len(stored['seeds']) > 1)} {seeds}."
-    return Page(f"Study: {stored['study']}", lead, sections)
+    return Page(title(stored), lead, sections)
+
+
+def title(stored: Record) -> str:
+    """Return the title of a study's page: its name, scale and data, by which it differs from those of the same study."""
+    data = next((f", {Path(name).stem}" for each in stored["results"] for name in _data(each["config"])), "")
+    return f"Study {stored['study']}: {stored['scale']} scale{data}"
 
 
 def _read(path: Path) -> Record:

@@ -1,0 +1,67 @@
+"""The table of contents beside every page: what stands in it, by which names, and what does not."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from minicereb.experiments.reports.study import title
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def text(page):
+    return (DOCS / f"{page}.md").read_text(encoding="utf-8")
+
+
+def children(page):
+    """Pages in the tables of contents that stand on a page, as Sphinx finds them."""
+    folder, found = (DOCS / page).parent, []
+    for block in re.findall(r"^```\{toctree\}\n(.*?)^```$", text(page), re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            if line and not line.startswith(":"):
+                matches = sorted(folder.glob(f"{line}.md"))
+                assert matches, f"{page}: nothing is {line}"
+                found += [path.relative_to(DOCS).with_suffix("").as_posix() for path in matches]
+    return [each for each in dict.fromkeys(found) if each != page]
+
+
+def tree(page="index"):
+    """Every page that the table of contents leads to."""
+    for child in children(page):
+        yield child
+        yield from tree(child)
+
+
+def heading(page):
+    return re.search(r"^# (.+)$", text(page), re.MULTILINE)[1]
+
+
+def test_pages_that_stand_side_by_side_have_different_titles():
+    pages = ["index", *tree()]
+    assert len(pages) == len(set(pages))
+    for page in pages:
+        counts = Counter(heading(child) for child in children(page))
+        assert [name for name, count in counts.items() if count > 1] == []
+
+
+def test_results_are_one_entry_with_pages_of_its_own():
+    assert [page for page in children("index") if page.startswith("results")] == ["results/README"]
+    assert {f"results/{path.parent.name}/report" for path in DOCS.glob("results/*/report.md")} <= set(children("results/README"))
+
+
+def test_every_page_has_its_place_but_the_answers_which_teachers_reach_by_a_link():
+    pages = {path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md")}
+    pages = {page for page in pages if not page.startswith(("_build", "solutions"))}
+    assert pages - {"index", *tree()} == {"lessons/instructors"}
+    assert text("lessons/instructors").startswith("---\norphan: true\n---\n")  # Sphinx does not miss it
+    assert "](lessons/instructors.md)" in text("index")
+    assert "](instructors.md)" in text("lessons/index")
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("results/*/study.json")), ids=lambda path: path.parent.name)
+def test_a_report_has_the_title_that_its_study_gives_it(path):
+    page = path.with_name("report.md").relative_to(DOCS).with_suffix("").as_posix()
+    assert heading(page) == title(json.loads(path.read_text(encoding="utf-8")))
