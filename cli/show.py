@@ -49,6 +49,8 @@ def show(run: Path, as_json: bool) -> None:
             f"test accuracy {found.result['test_accuracy']:.2%}, training accuracy {found.result['train_accuracy']:.2%}, "
             f"model of epoch {found.result['epoch']}, {found.result['seconds']:.1f} s"
         )
+        if found.warning:
+            click.echo(f"warning: {found.warning}")
 
 
 def _nested(value: Any) -> str:

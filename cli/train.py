@@ -298,9 +298,12 @@ def train_and_report(
     out = options["out"] or default_folder(config)
     run = train_with_progress(config, dataset, out, encoder)
     result = run.result or {}
+    if run.warning:
+        click.echo(f"warning: {run.warning}", err=True)
     report = {
         "run": str(run.folder),
         **{k: result[k] for k in ("test_accuracy", "train_accuracy", "validation_accuracy", "seconds")},
+        "warning": run.warning,
     }
     if options["as_json"]:
         print_json(report)

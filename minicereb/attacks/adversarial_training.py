@@ -98,6 +98,10 @@ class AdversarialTraining:
             x_adv = self._attacked(x[batch], labels[batch], share, "adversary", self.steps)
             yield from self.learner.learn(x_adv, labels[batch])
 
+    def loss_of(self, outputs: Array, labels: Array) -> Array:
+        """Loss of each image, shape (images,), at these outputs."""
+        return self.learner.loss_of(outputs, labels)
+
     def hits(self, x: Array, labels: Array, block: int) -> Array:
         """Which images are still right when attacked within the full bound, array of bool.
 

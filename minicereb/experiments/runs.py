@@ -30,7 +30,7 @@ from minicereb.experiments.features import features_of
 from minicereb.experiments.identity import config_hash, differences, from_json, to_json
 from minicereb.experiments.models import build_learner, build_model, model_arrays, solve
 from minicereb.files import atomic_write, contents, folder_lock, read_json, read_npz, sha256_file, write_json, write_npz
-from minicereb.learning.training import EpochDone, Learner, Position, Split, accuracy, restore, train
+from minicereb.learning.training import EpochDone, Learner, Position, Split, accuracy, divergence, restore, train
 from minicereb.models.sequential import Sequential
 from minicereb.models.visual import behind, encoder_of
 
@@ -83,6 +83,11 @@ class Run:
     def result(self) -> dict[str, Any] | None:
         """What the run came to, or None while it is incomplete."""
         return self.manifest.get("result") or None
+
+    @property
+    def warning(self) -> str | None:
+        """What is wrong with the training although it is complete, in one line, or None."""
+        return self.manifest.get("warning")
 
     def metrics(self) -> list[dict[str, Any]]:
         """One record an epoch."""
@@ -303,12 +308,21 @@ def _train(
         raise
     if config.keep == "best":
         restore(learner.arrays(), {name: to_numpy(array) for name, array in best.items()})
-    _finish(config, split, learner.model, position, folder, seconds + time.monotonic() - began, through)
+    earlier = config.keep == "best" and position.best_epoch < position.epoch
+    warning = divergence(learner, split, metrics[-1]["loss"] if earlier else None)
+    _finish(config, split, learner.model, position, folder, seconds + time.monotonic() - began, through, warning)
     checkpoint.unlink(missing_ok=True)
 
 
 def _finish(
-    config: Train, split: Split, model: Any, position: Position, folder: Path, seconds: float, through: Encoder | None
+    config: Train,
+    split: Split,
+    model: Any,
+    position: Position,
+    folder: Path,
+    seconds: float,
+    through: Encoder | None,
+    warning: str | None = None,
 ) -> None:
     dataset = split.dataset
     whole, images = (model, dataset) if through is None else (behind(through.layers, model), through.images)
@@ -324,7 +338,7 @@ def _finish(
         "epoch": position.best_epoch if config.keep == "best" else position.epoch,
         "seconds": round(seconds, 3),
     }
-    extra = {"status": "complete", "result": result, "model_sha256": sha256_file(folder / "model.npz")}
+    extra = {"status": "complete", "result": result, "model_sha256": sha256_file(folder / "model.npz"), "warning": warning}
     _write_manifest(folder, config, extra, through)
 
 

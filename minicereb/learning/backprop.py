@@ -70,6 +70,10 @@ class Backpropagation:
             for name, array in layer.items():
                 yield number, name, array
 
+    def loss_of(self, outputs: Array, labels: Array) -> Array:
+        """Loss of each image, shape (images,), at these outputs, without penalties."""
+        return self.loss(outputs, labels)[0]
+
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
         """Learn from the batches of `x`, shape (images, inputs), one after the other, and yield what each showed."""
         for start in range(0, len(x), self.batch_size):

@@ -208,6 +208,10 @@ class GLR:
                 learned = [self._learn_batch(x[batch], labels[batch]) for batch in batches[group]]
             yield from learned
 
+    def loss_of(self, outputs: Array, labels: Array) -> Array:
+        """Loss of each image, shape (images,), at these outputs of one run."""
+        return self.loss.value(xp_of(outputs).ascontiguousarray(outputs.T)[:, :, None], labels)[:, 0]
+
     def losses(self, x: Array, labels: Array, block: int) -> Array:
         """Mean loss of each image over 32 noisy runs, shape (images,); the same `block` has the same noise after every epoch."""
         laws = [layer.law for layer in self.model.layers]

@@ -86,6 +86,10 @@ class DeltaRule:
         """Everything that learning changes, by name; written in place."""
         return {"readout": self.model.readout, "ltd_mean": self.model.ltd_mean, **self.state}
 
+    def loss_of(self, outputs: Array, labels: Array) -> Array:
+        """Loss of each row, shape (rows,), at these outputs."""
+        return self.error(outputs, labels)[0]
+
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
         """Learn from one batch after the other, and yield what each showed.
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minicereb.backend import Array, to_device, to_numpy
+from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.datasets.augmentation import crop_and_flip
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
@@ -23,6 +23,10 @@ from minicereb.randomness import generator
 
 CHOOSE_ON = ("validation", "test")
 VALIDATION_BLOCK = 256  # images that are told of together: fixed, because a block has its own noise
+SAMPLE = 1000  # training images, evenly spread, by which a divergence is found
+FAR = 10  # times the loss of constant answers: a loss above it has diverged
+# What is not finite is told as a divergence, in one line; NumPy need not warn of it.
+QUIET: Any = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
 
 
 class Learner(Protocol):
@@ -46,6 +50,9 @@ class Learner(Protocol):
 
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
         """Learn from a few batches, one after the other."""
+
+    def loss_of(self, outputs: Array, labels: Array) -> Array:
+        """Loss of each image, shape (images,), at the model's outputs for it."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +146,7 @@ def accuracy(model: Any, rows: np.ndarray, labels: np.ndarray, ids: np.ndarray |
     size, correct = images_per_block(getattr(model, "bytes_per_image", 0)), 0
     for start in range(0, len(ids), size):
         block = ids[start : start + size]
-        with one_blas_thread():
+        with np.errstate(**QUIET), one_blas_thread():
             outputs = model.forward(to_unit(to_device(rows[block])))[0]
         correct += int((to_numpy(outputs.argmax(axis=1)) == labels[block]).sum())
     return correct / max(1, len(ids))
@@ -183,7 +190,7 @@ def train(
     Raises
     ------
     MinicerebError
-        If the loss is no longer finite.
+        If a loss or a weight is no longer finite.
     """
     data, size = split.dataset, learner.batch_size
     learner.steps = position.steps
@@ -196,13 +203,12 @@ def train(
             if augment:
                 rows = crop_and_flip(rows, data.image_shape, seed, position.epoch, to_device(ids))
             losses, hits = [], []  # read at the end of the group, so that a GPU is not waited for at every step
-            # What is not finite is told below, in one line; BLAS is held once for the group: it costs a tenth of a small batch.
-            with np.errstate(over="ignore", invalid="ignore"), one_blas_thread():
+            with np.errstate(**QUIET), one_blas_thread():  # held once for the group: it costs a tenth of a small batch
                 for batch, learned in enumerate(learner.learn(to_unit(rows), labels)):
                     losses.append(learned.loss.sum(dtype=np.float64))
                     hits.append((learned.outputs.argmax(axis=1) == labels[batch * size : (batch + 1) * size]).sum())
             loss, correct = sum(map(float, losses)), sum(map(int, hits))
-            _check_finite(loss, position.epoch + 1)
+            _check_finite(loss, learner, position.epoch + 1)
             position = replace(
                 position,
                 seen=position.seen + len(ids),
@@ -216,23 +222,89 @@ def train(
         yield position, done
 
 
-def _check_finite(value: float, epoch: int) -> None:
+def _check_finite(value: float, learner: Any, epoch: int | None = None) -> None:
     if not np.isfinite(value):
-        advice = "lower --learning-rate (and give another --out, if you gave one)"
-        raise MinicerebError(f"training diverged in epoch {epoch}: a value is {value}; {advice}")
+        when = "" if epoch is None else f" in epoch {epoch}"
+        raise MinicerebError(f"training diverged{when}: a value is {value}; {_advice(learner)}")
+
+
+def _advice(learner: Any) -> str:
+    rate = getattr(getattr(getattr(learner, "learner", learner), "optimizer", None), "learning_rate", None)
+    here = "" if rate is None else f" ({rate:g} here)"
+    return f"lower --learning-rate{here}, and give another --out if you gave one"
+
+
+def _outputs(model: Any, x: Array) -> Array:
+    """Outputs for a sample, block by block as memory allows."""
+    size = images_per_block(getattr(model, "bytes_per_image", 0))
+    with np.errstate(**QUIET), one_blas_thread():
+        parts = [model.forward(x[part])[0] for part in blocks(len(x), size)]
+    return xp_of(x).concatenate(parts)
+
+
+def divergence(learner: Learner, split: Split, last_loss: float | None = None) -> str | None:
+    """Say in one line whether a training that came to its end has diverged all the same, or return None.
+
+    Parameters
+    ----------
+    learner : Learner
+        With the weights that are kept.
+    split : Split
+    last_loss : float, optional
+        Mean loss of the last epoch, where the weights kept are those of an earlier one.
+
+    Returns
+    -------
+    str or None
+        A warning that names the losses and the learning rate.
+
+    Raises
+    ------
+    MinicerebError
+        If an output is not finite: the last update has been seen by no loss.
+
+    Notes
+    -----
+    Compared is the loss on up to 2,000 images that were learned from, as they are, with that of constant answers: outputs of 0
+    throughout, or of 1 for the commonest class; the larger counts. Training has diverged if the loss is more than ten times as
+    large; or if it is more than twice as large, which that of an untrained network seldom is, and no more of the images are
+    classified correctly than are of the commonest class, but for chance (two standard errors).
+    """
+    ids = split.training[:: max(1, len(split.training) // SAMPLE)]
+    x, labels = to_unit(to_device(split.dataset.x_train[ids])), to_device(split.dataset.y_train[ids])
+    outputs, counts = _outputs(learner.model, x), np.bincount(to_numpy(labels))
+    with np.errstate(**QUIET):
+        _check_finite(float(abs(outputs).max()), learner)
+    nothing = xp_of(x).zeros_like(outputs)
+    same = nothing.copy()
+    same[:, int(counts.argmax())] = 1
+    with np.errstate(**QUIET):
+        loss, *constants = (float(learner.loss_of(each, labels).mean()) for each in (outputs, nothing, same))
+    constant, commonest = max(constants), float(counts.max()) / len(x)
+    right = float((outputs.argmax(axis=1) == labels).mean())
+    chance = commonest + 2 * (commonest * (1 - commonest) / len(x)) ** 0.5
+    if loss > FAR * constant or (loss > 2 * constant and right <= chance):
+        found = f"the loss on training images is {loss:.4g}, that of constant answers {constant:.4g}"
+    elif last_loss is not None and last_loss > FAR * constant:
+        found = (
+            f"the loss of the last epoch is {last_loss:.4g}, that of constant answers {constant:.4g}; an earlier epoch was kept"
+        )
+    else:
+        return None
+    return f"training diverged: {found}; {_advice(learner)}"
 
 
 def _end_epoch(learner: Learner, split: Split, position: Position, best: dict[str, Array]) -> tuple[Position, EpochDone]:
     epoch, held_out = position.epoch + 1, len(split.validation)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for array in learner.arrays().values():  # the last update has not been seen by any loss
-            _check_finite(float(abs(array).max()), epoch)
+    with np.errstate(**QUIET):  # the last update has not been seen by any loss
+        for array in learner.arrays().values():
+            _check_finite(float(abs(array).max()), learner, epoch)
     validation = _validation_accuracy(learner, split) if held_out else None
     test = accuracy(learner.model, split.dataset.x_test, split.dataset.y_test) if split.choose_on == "test" else None
     chosen = validation if test is None else test
     held_out_loss = _held_out_mean(learner.losses, split) if held_out and hasattr(learner, "losses") else None
     if held_out_loss is not None:
-        _check_finite(held_out_loss, epoch)
+        _check_finite(held_out_loss, learner, epoch)
     loss, correct = position.loss_sum / position.seen, position.correct / position.seen
     done = EpochDone(epoch, loss, correct, validation, held_out_loss, test)
     position = replace(position, epoch=epoch, seen=0, loss_sum=0.0, correct=0)
@@ -254,7 +326,7 @@ def _held_out_mean(tell: Callable[[Array, Array, int], Array], split: Split) -> 
     for number, part in enumerate(blocks(len(split.validation), VALIDATION_BLOCK)):
         ids = split.validation[part]
         x, labels = to_unit(to_device(split.dataset.x_train[ids])), to_device(split.dataset.y_train[ids])
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(**QUIET):
             total += float(tell(x, labels, number).sum(dtype=np.float64))
     return total / len(split.validation)
 

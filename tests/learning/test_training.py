@@ -1,6 +1,7 @@
 """Training can be stopped anywhere and taken up again, holds out what it says, and keeps the best."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -398,3 +399,79 @@ def test_accuracy_does_not_depend_on_the_memory():
     backend.configure(memory="16GB")
     assert few == accuracy(large, rows, labels)
     assert small.blocks > large.blocks == 1
+
+
+# -- divergence in finite numbers --------------------------------------------------------------------------------------------
+
+
+def diverged(learner, split, epochs=3):
+    """Train to the end and return what is said of it."""
+    *_, (_, done) = train(learner, split, epochs, 7, Position(), {})
+    return training.divergence(learner, split, done.loss)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_good_training_is_not_called_diverged(build_cerebellum, name):
+    assert diverged(LEARNERS[name](build_cerebellum), Split(dataset(), 0.2, 0)) is None
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_training_that_diverges_in_finite_numbers_is_told_with_its_rate(build_cerebellum, name):
+    learner, split = LEARNERS[name](build_cerebellum), Split(dataset(), 0.2, 0)
+    learner.optimizer = RMSprop(1e4) if name.startswith("delta") else Adam(1e4)  # whose steps are bounded: no overflow
+    if name in ("delta rule, one by one", "delta rule, full"):  # began with another optimiser
+        learner.state = learner.optimizer.state(learner.model.readout)
+    said = diverged(learner, split)
+    assert re.fullmatch(
+        r"training diverged: the loss on training images is \S+, that of constant answers \S+; lower --learning-rate "
+        r"\(10000 here\), and give another --out if you gave one",
+        said,
+    )
+
+
+@pytest.mark.parametrize("loss", ["cross-entropy", "zero-one"])
+def test_noisy_networks_are_judged_by_their_own_loss(loss):
+    learner, split = glr("gaussian", loss, estimator="flip"), Split(dataset(), 0.2, 0)
+    assert diverged(learner, split) is None
+    learner.learned[...] = 0
+    for array in learner.model.parameters.values():
+        array[...] = 0
+    assert training.divergence(learner, split) is None  # constant answers are no divergence
+
+
+def test_no_better_than_chance_and_a_loss_that_grew_is_told():
+    class Wrong(Scripted):
+        def forward(self, x):
+            return np.tile(np.array([0.0, 4.0, 0.0]), (len(x), 1)), None
+
+        def loss_of(self, outputs, labels):
+            return cross_entropy(outputs, labels)[0]
+
+    data = dataclasses.replace(numbered(), y_train=np.arange(50) % 3)
+    assert "the loss on training images is 2.676, that of constant answers 1.211" in training.divergence(
+        Wrong(), Split(data, 0.0, 0)
+    )
+
+
+def test_a_late_divergence_is_told_though_an_earlier_epoch_is_kept(build_cerebellum):
+    learner, split = LEARNERS["backpropagation"](build_cerebellum), Split(dataset(), 0.2, 0)
+    assert diverged(learner, split) is None
+    assert "the loss of the last epoch is 1e+06, that of constant answers" in training.divergence(learner, split, 1e6)
+
+
+def test_the_last_update_is_seen_although_no_loss_is():
+    class Overflowing(Scripted):
+        def forward(self, x):
+            return np.full((len(x), 3), np.inf), None
+
+    with pytest.raises(MinicerebError, match="diverged: a value is inf; lower --learning-rate, and give"):
+        diverged(Overflowing(), Split(numbered(), 0.0, 0), 1)
+
+
+def test_an_accuracy_of_outputs_that_overflow_is_no_warning():
+    class Overflowing:
+        def forward(self, x):
+            return x * np.float32(1e38) * np.float32(1e38) - x * np.float32(1e38) * np.float32(1e38), None
+
+    data = numbered()
+    assert accuracy(Overflowing(), data.x_train, data.y_train) == 1.0  # NaN throughout: the first class
