@@ -27,6 +27,9 @@ class Failure(click.ClickException):
 
     exit_code = 2
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # it may quote an argument of several lines
+
 
 # What click raises, where it has it, to show a group's help when no command is given.
 _HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
@@ -72,7 +75,7 @@ class Commands(Group):
                 warnings.showwarning = functools.partial(_show_in_one_line, warnings.showwarning)
                 return super().invoke(ctx)
         except MinicerebError as error:
-            raise Failure(" ".join(str(error).splitlines())) from error
+            raise Failure(str(error)) from error
         except click.UsageError as error:
             if isinstance(error, _HELP):
                 raise

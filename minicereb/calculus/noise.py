@@ -202,22 +202,24 @@ class StudentT:
 
     def distribution(self, e: Array) -> Array:
         """``F(e)``, by the incomplete beta function; near 0 and far from it by the one of its two forms that cancels nothing."""
-        xp, nu, half = xp_of(e), e.dtype.type(self.degrees), e.dtype.type(0.5)
+        xp, half = xp_of(e), e.dtype.type(0.5)
+        nu, half_nu = (e.dtype.type(number) for number in (self.degrees, self.degrees / 2))  # numbers alone: NumPy 1 widens them
         square = e * e
         near = square < 1
         part = special_of(e).betainc(
-            xp.where(near, half, nu / 2), xp.where(near, nu / 2, half), xp.where(near, square, nu) / (nu + square)
+            xp.where(near, half, half_nu), xp.where(near, half_nu, half), xp.where(near, square, nu) / (nu + square)
         )
         tail = half * xp.where(near, 1 - part, part)
         return xp.where(e < 0, tail, 1 - tail)
 
     def quantile(self, q: Array) -> Array:
         """``F⁻¹(q)`` for q in (0, 1)."""
-        xp, nu, half = xp_of(q), q.dtype.type(self.degrees), q.dtype.type(0.5)
+        xp, half = xp_of(q), q.dtype.type(0.5)
+        nu, half_nu = (q.dtype.type(number) for number in (self.degrees, self.degrees / 2))
         inside = xp.abs(2 * q - 1)
         near = inside < half
         part = special_of(q).betaincinv(
-            xp.where(near, half, nu / 2), xp.where(near, nu / 2, half), xp.where(near, inside, 2 * xp.minimum(q, 1 - q))
+            xp.where(near, half, half_nu), xp.where(near, half_nu, half), xp.where(near, inside, 2 * xp.minimum(q, 1 - q))
         )
         return xp.sign(q - half) * xp.sqrt(nu * xp.where(near, part, 1 - part) / xp.where(near, 1 - part, part))
 

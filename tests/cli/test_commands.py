@@ -283,6 +283,15 @@ def test_options_before_the_command_are_told_in_one_line(arguments):
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "arguments", [("show", "run", "a\nb"), ("train", "mlp", "--keep", "a\n\nb"), ("models", "fetch", "a\u2028b"), ("a\nb",)]
+)
+def test_an_argument_of_several_lines_is_told_in_one(arguments):
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("name", ["config.json", "manifest.json", "metrics.jsonl", "model.npz"])
 @pytest.mark.parametrize("command", [("export", "RUN"), ("attack", "RUN", "--save"), ("explain", "RUN", "--html")])
 def test_no_command_writes_over_what_a_run_is_made_of(run, command, name):

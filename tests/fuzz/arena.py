@@ -292,7 +292,7 @@ def judge(
         return Failure("process left running", "", _tail(output))
     if warned := re.search(r"^\S.*:\d+: \w*Warning: .*$", outcome.stderr, re.MULTILINE):
         return Failure("raw warning", warned[0].rsplit("/", 1)[-1], _tail(output))
-    lines = outcome.stderr.splitlines()
+    lines = [line for line in outcome.stderr.splitlines() if not line.startswith("note: ")]
     documented = command is not None and re.search(r"exit with\s+1", command.help or "") is not None
     if outcome.code == 2:
         help_of_group = isinstance(command, click.Group) and "Commands:" in output
