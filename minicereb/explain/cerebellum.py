@@ -75,7 +75,7 @@ def _behind(subject: Subject) -> Subject:
         return subject
     features, _ = subject.model.encoder.forward(subject.x)
     trained = subject.trained.cerebellum
-    return replace(subject, model=subject.model.cerebellum, trained=trained, x=features)
+    return replace(subject, model=subject.model.cerebellum, trained=trained, x=features, encoder=subject.model.encoder)
 
 
 def _features_step(subject: Subject) -> Step:

@@ -110,7 +110,7 @@ def learning(subject: Subject) -> Iterator[Step]:
     taken = subject.step()
     name = settings.loss if isinstance(settings, PerceptronModel) else "cross-entropy"
     loss, seed = DESCENDED[name], subject.config.seed if isinstance(settings, ConvolutionalModel) else 0
-    network = in_float64(subject.model).while_learning(seed, 0)
+    network = in_float64(subject.model).while_learning(seed, taken.warmed)
     network = Sequential(tuple(ReLU() if isinstance(layer, ReLULearning) else layer for layer in network.layers))  # keeps values
 
     def value(outputs: np.ndarray) -> float:
@@ -130,7 +130,7 @@ def learning(subject: Subject) -> Iterator[Step]:
         checks, found = _weight_checks(walked, block, taken, value, (settings.l2, l1))
         yield _backward_step(walked, block, _credit_checks(walked, block, value) + checks)
         places += found
-    after = loss(taken.model.while_learning(seed, 0).forward(taken.x)[0], subject.labels)[0][0]
+    after = loss(taken.model.while_learning(seed, taken.warmed).forward(taken.x)[0], subject.labels)[0][0]
     yield update_step(
         subject, taken, places[::-1], f"On this image the loss goes from {taken.learned.loss[0]:.6g} to {after:.6g}."
     )

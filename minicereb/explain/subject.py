@@ -65,6 +65,8 @@ class Subject:
     x : array of float64, shape (1, inputs)
     labels : array of int64, shape (1,)
     shown : Shown
+    encoder : Sequential, optional
+        In float64; what the data set's images pass through before this model sees them.
     """
 
     config: Train
@@ -75,6 +77,7 @@ class Subject:
     x: np.ndarray
     labels: np.ndarray
     shown: Shown
+    encoder: Any = None
 
     @property
     def label(self) -> int:
@@ -101,7 +104,7 @@ class Subject:
 
     def step(self) -> Taken:
         """Return the step that training would take from here."""
-        return take_step(self.config, self.dataset, self.model, self.x, self.labels)
+        return take_step(self.config, self.dataset, self.model, self.x, self.labels, self.encoder)
 
 
 def pixel_number(text: str, image_shape: tuple[int, ...]) -> int:
@@ -189,9 +192,15 @@ def update_step(subject: Subject, taken: Taken, places: list[Place], words: str)
         before, after = float(taken.before[name][place]), float(taken.after[name][place])
         rows.append((symbol, before, float(taken.gradients[name][place]), after - before, after))
     name, batch = subject.config.optimizer, subject.config.batch_size
+    memory = f"{name} has no memory of earlier gradients."
+    if taken.warmed:
+        memory = (
+            f"A complete run does not keep the memory of {name}, and from an empty one the first step is far too large. So the "
+            f"gradients of the run's first {taken.warmed} batches, at these weights, have filled it first."
+        )
     said = (
-        f"The learning rate is {taken.rate:g}, that of the training's first step. This is what {name} does from here to a batch "
-        f"of this image alone (the training's batches have {batch}), its memory at 0: bit for bit. {words}"
+        f"{memory} The learning rate is {taken.rate:g}, that of step {taken.warmed + 1}. This is what {name} does from here to a "
+        f"batch of this image alone (the training's batches have {batch}): bit for bit. {words}"
     )
     head = ("weight", "before", "gradient", "change", "after")
     shapes = {name: taken.after[name].shape for _, name, _ in places}

@@ -27,10 +27,11 @@ from minicereb.learning import estimators
 from minicereb.learning.glr import estimator_named
 from minicereb.learning.noise import Address
 from minicereb.learning.optimizers import make_optimizer
-from minicereb.learning.training import Split
+from minicereb.learning.training import Position, Split, train
 from minicereb.models import cerebellum, layers
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.visual import behind, encoder_of
+from minicereb.randomness import generator
 from minicereb.report.page import html
 
 DATA = Data("strokes", "0" * 64)
@@ -145,14 +146,39 @@ def test_where_no_credit_passes_the_way_shown_is_one_that_it_could_take(case, da
                 assert each.verdict == "agrees" or (abs(each.value) < 1e-9 and each.verdict in ("rounding", "kink")), each
 
 
+def steps_follow(settings):
+    return getattr(settings.model, "rule", "") != "least-squares"
+
+
+@pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "momentum", "sgd"])
+@pytest.mark.parametrize("kind", ["cerebellum", "perceptron"])
+def test_the_step_shown_lowers_the_loss(kind, optimizer, data):
+    """From an empty memory RMSprop and Adam moved every weight as far as they ever do, and the loss rose."""
+    model = CerebellumModel("random", 300, 4) if kind == "cerebellum" else PerceptronModel((30,))
+    rate = {"sgd": 1e-3, "momentum": 1e-3}.get(optimizer, 0.5 / 300 if kind == "cerebellum" else 1e-3)
+    settings = Train(model, DATA, 10, 10, rate, optimizer=optimizer)
+    learner = build_learner(settings, data)
+    list(train(learner, Split(data, 0.0, 0), 10, 0, Position(), {}))
+    for image in range(5):
+        (said,) = [
+            step.words for step in explanation(settings, data, learner.model, image, "learning") if "bit for bit" in step.words
+        ]
+        before, after = re.search(r"goes from (\S+) to (\S+)\.", said).groups()
+        assert float(after) < float(before), (image, said)
+        assert ("of the run's first" in said) == (optimizer != "sgd")
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_update_shown_is_that_of_training_bit_for_bit(case, data, learned, told):
     settings, x = CASES[case], to_unit(data.x_test[IMAGE : IMAGE + 1]).astype(np.float64)
     labels = data.y_test[IMAGE : IMAGE + 1]
     model, total = in_float64(learned(case)), total_steps(settings, data)
     if settings.encoder is not None:
-        x, model = model.encoder.forward(x)[0], model.cerebellum
+        encoder, model = model.encoder, model.cerebellum
+        x = encoder.forward(x)[0]
     before = {name: array.copy() for name, array in model_arrays(model).items()}
+    everything = build_rule(settings, model, make_optimizer("sgd", 1.0)).arrays()  # all but an optimiser's state
+    initial = {name: array.copy() for name, array in everything.items()}
     rule = build_rule(
         settings,
         model,
@@ -160,10 +186,31 @@ def test_the_update_shown_is_that_of_training_bit_for_bit(case, data, learned, t
     )
     if settings.adversary is not None:
         rule = AdversarialTraining(rule, settings.adversary, settings.seed, total)
+    split, warmed = Split(data, settings.validation, settings.seed), 0
+    order = split.training[generator(settings.seed, "order", 0).permutation(len(split.training))]
+    for start in range(0, len(order), settings.batch_size):
+        if (
+            settings.optimizer == "sgd"
+            or warmed == {"momentum": 20, "adam": 50, "rmsprop": 100}[settings.optimizer]
+            or not steps_follow(settings)
+        ):
+            break
+        ids = order[start : start + settings.batch_size]
+        seen = to_unit(data.x_train[ids]).astype(np.float64)
+        list(rule.learn(seen if settings.encoder is None else encoder.forward(seen)[0], data.y_train[ids]))
+        for name, array in rule.arrays().items():
+            if name in everything:
+                array[...] = initial[name]
+        warmed += 1
     list(rule.learn(x, labels))
     after = model_arrays(model)
     again = in_float64(learned(case))
-    taken = take_step(settings, data, again.cerebellum if settings.encoder is not None else again, x, labels)
+    inner = () if settings.encoder is None else (again.encoder,)
+    taken = take_step(settings, data, again.cerebellum if inner else again, x, labels, *inner)
+    assert taken.warmed == warmed
+    assert {name: array.tobytes() for name, array in taken.before.items()} == {
+        name: array.tobytes() for name, array in before.items()
+    }
     assert {name: array.tobytes() for name, array in taken.after.items()} == {
         name: array.tobytes() for name, array in after.items()
     }
