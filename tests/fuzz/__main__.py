@@ -94,7 +94,7 @@ class Worker:
         path, said = done
         what = f"{path.relative_to(self.work)}: {said}"
         prepare, seconds = files.use_package(self.work) if chosen.package else None, 0.0
-        for words in rng.sample(chosen.commands, min(len(chosen.commands), rng.choice((1, 2, 3)))):
+        for words in rng.sample(chosen.commands, min(len(chosen.commands), rng.choice((1, 1, 2)))):
             command = [str(path) if word == "FILE" else word for word in words]
             before = self._state()
             outcome = execute(command, self.work, self.limit, prepare=prepare)

@@ -110,8 +110,10 @@ def make_half(work: Path, limit: float) -> None:
 
 
 def copy(master: Path, folder: Path) -> None:
-    """Make `folder` a fresh copy of `master`; runs know their data by an absolute path, which is put right."""
+    """Make `folder` a fresh copy of `master`, with pipes that nobody writes to; runs are told the new path of their data."""
     restore(master, folder)
+    for name in ("pipe", "pipe.npz", "übung ☃/config.json"):
+        os.mkfifo(folder / "work" / name)
     old, new = str(master).encode(), str(folder).encode()
     for path in folder.rglob("*.json"):
         if path.is_file() and not path.is_symlink() and old in (text := path.read_bytes()):
