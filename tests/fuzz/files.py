@@ -129,6 +129,8 @@ def targets() -> list[Target]:
         Target("pole result", "pole/*.json", "json", (pole, ("report", "pole")), ("pole",)),
         Target("eyelid session", "eyelid/session.json", "json", _EYELID, ("eyelid",), weight=0.3),
         Target("data npz", "tiny.npz", "npz", DATA, ("new", "run"), weight=4),
+        Target("data in other forms", "[fm]*.npz", "npz", DATA[:2], ("new",), weight=2),
+        Target("zip file", "downloads.zip", "bytes", (("data", "import", "FILE"),), ("downloads",), weight=0.5),
         Target("data cifar", "cifar/*.bin", "bytes", _CIFAR, ("new",)),
         Target("data idx", "downloads/*", "idx", _IDX, ("new", "downloads")),
         Target("list of models", "package/pretrained/registry.json", "json", lists, ("runs",), package=True),

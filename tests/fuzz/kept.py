@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,17 @@ def make_data(folder: Path) -> None:
         noisy = pictures[labels] + rng.normal(0, 0.2, (count, 8, 8))
         arrays |= {f"x_{part}": (255 * noisy.clip(0, 1)).astype(np.uint8), f"y_{part}": labels}
     np.savez(folder / "tiny.npz", **arrays)
+    columns = {name: array[:, None] for name, array in arrays.items()}  # channels first, labels as Keras has them
+    np.savez(folder / "first.npz", **columns)
+    theirs = {f"{part}_images": arrays[f"x_{part}"] for part in ("train", "test")}
+    np.savez(folder / "medmnist.npz", **theirs, **{f"{part}_labels": columns[f"y_{part}"] for part in ("train", "test")})
+    with zipfile.ZipFile(folder / "downloads.zip", "w") as archive:
+        for part, count in (("train", 60), ("t10k", 20)):
+            images = b"\0\0\x08\x03" + struct.pack(">3I", count, 28, 28) + rng.bytes(784 * count)
+            labels = b"\0\0\x08\x01" + struct.pack(">I", count) + bytes(number % 10 for number in range(count))
+            for name, content in ((f"{part}-images-idx3-ubyte", images), (f"{part}-labels-idx1-ubyte", labels)):
+                (folder / "downloads" / name).write_bytes(content)
+                archive.writestr(name, content)
     (folder / "cifar").mkdir()
     records = rng.integers(0, 256, (6, 10, 3073), dtype=np.uint8)
     records[:, :, 0] = np.arange(10)
