@@ -171,8 +171,8 @@ def evaluate_foreign(config: ForeignModel, dataset: Dataset, out: Path) -> Gener
     for path in _files(out):
         path.unlink()
     plan = Plan(config.epsilons, config.attacks, config.norm, config.seed)
-    about = {"run": config.name, "model": type(model).__name__, "data": dataset.name, "answer": "ot", "gradient": config.gradient}
-    about |= {"draws": config.draws} if config.gradient == "eot" else {}
+    about: Record = {"run": config.name, "model": type(model).__name__, "data": dataset.name, "answer": "ot"}
+    about |= {"gradient": config.gradient} | ({"draws": config.draws} if config.gradient == "eot" else {})
     return (yield from evaluate_into(out, subject, plan, config.images, {**about, "no_certificate": why}))
 
 

@@ -28,6 +28,7 @@ from minicereb.robustness.network import obstacle
 from minicereb.robustness.smoothing import smoothing_certificate, smoothing_obstacle
 from minicereb.robustness.transfer import substitutes_for
 
+CHECKLISTS = 1  # how often the checklist has come to measure something else
 SEARCHED = 64  # noisy runs whose mean an attack on the mean answer looks at
 CERTIFYING = 10_000  # noisy runs, at least, that a certificate of the mean answer rests on
 
@@ -95,7 +96,7 @@ class EvaluatedModel:
     @property
     def revision(self) -> int:
         """Counts in the identity of an experiment, see :mod:`minicereb.experiments.identity`."""
-        return REVISIONS.get(self.gradient, 0)
+        return REVISIONS.get(self.gradient, 0) + CHECKLISTS
 
     @property
     def plan(self) -> Plan:

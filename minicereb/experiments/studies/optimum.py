@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import product
 from math import exp, inf, log
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -217,7 +217,7 @@ def figures(results: Results, out: Path) -> None:
         shares = {f"ε = {epsilon:g}": _shares(found, side, record["images"], e) for e, epsilon in enumerate(config.epsilons)}
         sides.append((title, test | {name: _line(values) for name, values in shares.items()}))
     k = "inputs per granule cell, k"
-    across = {"from_zero": True, "logarithmic": True, "graded": True}
+    across: dict[str, Any] = {"from_zero": True, "logarithmic": True, "graded": True}
     share = f"% of {record['images']:,} images; test: of {record['test_images']:,}"
     save_figure(curves(sides, k, share, **across), out / "optimum-accuracy.png")
     lines = {name: _line(values) for name, values in measured.items()}
