@@ -34,8 +34,10 @@ def list_datasets(as_json: bool) -> None:
         for row in rows
     ]
     print_table(("name", "images", "size", "what", "licence", "where"), cells)
-    click.echo("Any path to an .npz file with x_train, y_train, x_test, y_test, or to a folder with the six files of CIFAR-10's")
-    click.echo("binary version, is a data set too.")
+    click.echo(
+        "Any path to an .npz file with x_train, y_train, x_test, y_test, to a .csv file, to IDX files like MNIST's, or to a"
+    )
+    click.echo("folder with the six files of CIFAR-10's binary version, is a data set too.")
 
 
 @data.command()

@@ -48,7 +48,8 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--dataset",
             default="strokes",
             show_default=True,
-            help="mnist, mnist14, strokes, strokes14, digits, cifar10, or a path to an .npz file or to cifar-10-batches-bin.",
+            help="mnist, mnist14, strokes, strokes14, digits, cifar10, or a path to an .npz or .csv file, to IDX files or to "
+            "cifar-10-batches-bin.",
         ),
         click.option("--epochs", type=int, default=10, show_default=True),
         click.option(

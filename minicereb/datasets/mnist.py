@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minicereb.datasets import store
+from minicereb.datasets import idx, store
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import DataError
 
@@ -57,11 +57,4 @@ def parse_idx(content: bytes, name: str) -> np.ndarray:
     """
     if len(content) < 4 or content[:3] != bytes((0, 0, _UNSIGNED_BYTES)):
         raise DataError(f"{name} is not an IDX file of unsigned bytes (it begins with {content[:4].hex(' ') or 'nothing'})")
-    header = 4 + 4 * content[3]
-    if len(content) < header:
-        raise DataError(f"{name} ends within its header")
-    shape = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, header, 4))
-    expected = header + int(np.prod(shape, dtype=object))
-    if len(content) != expected:
-        raise DataError(f"{name} has {len(content)} bytes; its header, for shape {shape}, calls for {expected}")
-    return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
+    return idx.parse(content, name)

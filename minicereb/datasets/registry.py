@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from minicereb.datasets import cifar10, digits, mnist, npz, pooled, store, strokes
+from minicereb.datasets import cifar10, csv_table, digits, idx, mnist, npz, pooled, store, strokes
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import InputError
 
@@ -41,7 +43,8 @@ def load(name: str, training: bool = True, **options: Any) -> Dataset:
     ----------
     name : str
         ``"mnist"``, ``"mnist14"``, ``"strokes"``, ``"strokes14"``, ``"digits"``, ``"cifar10"``, the path of a file that ends
-        in ``.npz``, or that of a folder with the files of CIFAR-10's binary version.
+        in ``.npz`` or ``.csv``, that of an IDX file or of a folder of them, or that of a folder with the files of CIFAR-10's
+        binary version.
     training : bool
         Whether there must be training images; an npz file may lack them where they are not needed.
     **options
@@ -65,16 +68,35 @@ def load(name: str, training: bool = True, **options: Any) -> Dataset:
             raise InputError(option, value, f"only with dataset {taken}")
     if name in _LOADERS:
         return _LOADERS[name](**options)
-    if str(name).lower().endswith(".npz"):
+    kind = _kind_of(os.fspath(name))
+    if kind == "npz":
         return npz.load(name, training)
-    if os.path.isdir(name) or os.path.basename(name) == cifar10.FOLDER:
-        return cifar10.load_folder(name)
-    raise InputError("dataset", name, f"{', '.join(_LOADERS)}, or a path to an .npz file or to {cifar10.FOLDER}")
+    if kind in _FILES:
+        return _FILES[kind](name)
+    others = "to a .csv file, or to IDX files like MNIST's"
+    raise InputError("dataset", name, f"{', '.join(_LOADERS)}, or a path to an .npz file or to {cifar10.FOLDER}, {others}")
+
+
+_FILES: dict[str, Callable[[str], Dataset]] = {"csv": csv_table.load, "idx": idx.load, "cifar10": cifar10.load_folder}
+
+
+def _kind_of(path: str) -> str:
+    """What kind of a user's own data lie at a path: ``npz``, ``csv``, ``idx``, ``cifar10``, or nothing that can be told."""
+    if path.lower().endswith(".npz"):
+        return "npz"
+    if path.lower().endswith(csv_table.ENDINGS):
+        return "csv"
+    if idx.part_of(Path(path)) is not None:
+        return "idx"
+    folder = Path(path)
+    if os.path.isdir(path) and not any((folder / name).exists() for name in cifar10.FILES) and idx.found_in(folder):
+        return "idx"
+    return "cifar10" if os.path.isdir(path) or os.path.basename(path) == cifar10.FOLDER else ""
 
 
 def in_layout_of_cifar10(name: str) -> bool:
     """Whether a data set of this name is CIFAR-10 or a folder in the layout of its files."""
-    return name == "cifar10" or not (name in _LOADERS or name.lower().endswith(".npz"))
+    return name == "cifar10" or (name not in _LOADERS and _kind_of(name) not in ("npz", "csv", "idx"))
 
 
 def describe() -> list[Description]:
