@@ -44,7 +44,8 @@ def _project(weights: Array, inputs: Array, x_t: Array, out: Array) -> None:
     unsigned, zero = np.uint64, out.dtype.type(0)
     fours = x_t.shape[1] // 4 * 4
     for cell in range(len(weights)):
-        for i in range(unsigned(0), unsigned(fours), unsigned(4)):
+        for start in range(unsigned(0), unsigned(fours), unsigned(4)):
+            i = unsigned(start)  # without Numba it is an int, whose sum with such a number is a float in NumPy 1
             a = b = c = d = zero
             for synapse in range(weights.shape[1]):
                 weight, row = weights[cell, synapse], unsigned(inputs[cell, synapse])
