@@ -35,7 +35,7 @@ from minicereb.experiments.runs import Run, dataset_of, load_model, read_run
 )
 @click.option("--norm", type=click.Choice(NORMS), default="linf", show_default=True)
 @click.option("--steps", type=int, help="Steps, queries or points.  [default: pgd 40; apgd, fab and random 100; square 5,000]")
-@click.option("--step-size", type=Number(), default=0.01, show_default=True, help="Of pgd.")
+@click.option("--step-size", type=Number(), default=0.01, show_default=True, help="Step size of pgd.")
 @click.option(
     "--targets",
     type=int,
@@ -59,9 +59,9 @@ from minicereb.experiments.runs import Run, dataset_of, load_model, read_run
     show_default=True,
     help="The model's own gradient, or, for a network with noise, an estimate of its mean objective's.",
 )
-@click.option("--draws", type=int, default=32, show_default=True, help="Of the noise, for such an estimate.")
+@click.option("--draws", type=int, default=32, show_default=True, help="Noise samples per gradient estimate.")
 @click.option("--images", type=int, help="Attack the first N test images.  [default: all]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random starts, and of noise.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random starts and of noise.")
 @click.option("--save", type=NewFile(), help="Write the attacked images to this npz file.")
 @moved_data
 @execution_options

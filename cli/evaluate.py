@@ -31,11 +31,17 @@ from minicereb.robustness.catalogue import ATTACKS, SETS, attacks_named
 @click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
 @click.option("--certify/--no-certify", default=True, show_default=True, help="Whether to look for certificates.")
 @click.option("--transfer", multiple=True, type=click.Path(path_type=Path), help="Run whose attacked images are tried as well.")
-@click.option("--answer", type=click.Choice(["ot", "lap"]), default="ot", show_default=True, help="Of a network with noise.")
+@click.option(
+    "--answer",
+    type=click.Choice(["ot", "lap"]),
+    default="ot",
+    show_default=True,
+    help="The answer of a network with noise that counts.",
+)
 @click.option("--gradient", type=click.Choice(["fitting", *GRADIENTS]), default="fitting", show_default=True)
 @click.option("--draws", type=int, default=32, show_default=True, help="Noise samples per estimated gradient; calls for eot.")
 @click.option("--replications", type=int, default=1_000, show_default=True, help="Noisy runs that judge the answer lap.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of random starts, and of noise.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random starts and of noise.")
 @click.option("--model", help="Instead of runs: package.module:factory, a function that returns your own classifier.")
 @click.option(
     "--dataset",

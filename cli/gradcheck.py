@@ -27,7 +27,7 @@ BLUR = 0.05  # added to pixels, at most: a black pixel would be a kink of many u
 @click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.option("--images", default=3, show_default=True, help="Test images of a run, the first ones.")
 @moved_data
-@click.option("--seed", default=0, show_default=True, help="Of directions, credits and the noise on the images.")
+@click.option("--seed", default=0, show_default=True, help="Seed of directions, credits and the noise on the images.")
 @as_json
 @click.pass_context
 def gradcheck(context: click.Context, run: Path | None, images: int, dataset: str | None, seed: int, as_json: bool) -> None:

@@ -43,7 +43,7 @@ from minicereb.files import read_json
 @click.option("--dataset", help="Use this data set instead of the study's own.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: runs/study-NAME-SCALE]")
 @click.option("--workers", type=int, help="Worker processes, which share cores and memory.  [default: none, one job at a time]")
-@click.option("--scheduler", metavar="ADDRESS", help="Of a Dask scheduler whose workers do the jobs: tcp://HOST:PORT.")
+@click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do the jobs: tcp://HOST:PORT.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and about what it would cost; do nothing.")
 @execution_options
 @as_json

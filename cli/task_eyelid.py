@@ -43,7 +43,7 @@ DEFAULT = Eyelid()
     "--forgetting", type=float, default=DEFAULT.forgetting, show_default=True, help="Share of its change a synapse loses a trial."
 )
 @click.option("--rule", type=click.Choice(RULES), default=DEFAULT.rule, show_default=True, help="How parallel fibres learn.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the wiring.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the wiring.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for figures and session.json.")
 @click.option("--animate", type=click.Path(path_type=Path), metavar="FILE.gif", help="Write the trials as an animation.")
 @execution_options

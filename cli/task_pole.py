@@ -31,7 +31,9 @@ from minicereb.tasks.pole import PoleTask
 @click.option("--ltd/--no-ltd", default=False, show_default=True, help="Whether granule activity is centred.")
 @click.option("--lesion", default="none", show_default=True, help=f"What is missing: {', '.join(LESIONS)}.")
 @click.option("--seconds", type=float, default=100.0, show_default=True, help="A trial that lasts so long has succeeded.")
-@click.option("--step", type=float, default=0.02, show_default=True, help="Of the integrator and the circuit, in seconds.")
+@click.option(
+    "--step", type=float, default=0.02, show_default=True, help="Time step of the integrator and the circuit, in seconds."
+)
 @click.option("--integrator", type=click.Choice(list(STABLE)), default="euler", show_default=True)
 @click.option("--rate", type=float, help="How much one error changes, with --method error.  [default: 0.05]")
 @click.option("--animate", "film", type=click.Path(path_type=Path), help="Write a GIF of the first trial and of a test.")

@@ -53,7 +53,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--epochs", type=int, default=10, show_default=True),
         click.option(
-            "--seed", type=int, default=0, show_default=True, help="Of wiring, initial weights, orders and validation split."
+            "--seed", type=int, default=0, show_default=True, help="Seed of wiring, initial weights, orders and validation split."
         ),
         click.option(
             "--validation",
@@ -97,7 +97,7 @@ def adversarial_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(list(OBJECTIVES)),
             help="What that attack ascends.  [default: what the rule descends]",
         ),
-        click.option("--adversarial-step-size", type=Number(), help="[default: 2.5 EPSILON / steps]"),
+        click.option("--adversarial-step-size", type=Number(), help="Step size of that attack.  [default: 2.5 EPSILON / steps]"),
         click.option("--adversarial-steps", type=int, help="Steps of PGD for each batch.  [default: 7]"),
         click.option(
             "--adversarial", type=Number(), metavar="EPSILON", help="Learn from images attacked within this L∞ bound (PGD)."
@@ -118,7 +118,7 @@ def adversarial_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--ltd/--no-ltd", default=True, show_default=True, help="Centre the granule cells' activity by long-term depression."
 )
-@click.option("--ltd-decay", type=float, default=0.99, show_default=True, help="Of the moving average.")
+@click.option("--ltd-decay", type=float, default=0.99, show_default=True, help="Decay of the moving average.")
 @click.option(
     "--rule",
     type=click.Choice(["delta", "least-squares"]),
@@ -127,7 +127,7 @@ def adversarial_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="How the readout is learned: by the delta rule, or in closed form.",
 )
 @click.option("--batch-size", type=int, default=10, show_default=True)
-@click.option("--learning-rate", type=float, help="[default: 0.5 / cells]")
+@click.option("--learning-rate", type=float, help="Step size of the optimizer.  [default: 0.5 / cells]")
 @click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="rmsprop", show_default=True)
 @click.option(
     "--encoder",
@@ -210,20 +210,22 @@ BY_SCORE = [name for name, estimator in ESTIMATORS.items() if isinstance(estimat
 @train.command(context_settings={"default_map": {"epochs": 30, "schedule": "cosine", "validation": 0.0, "dataset": "strokes14"}})
 @click.option("--hidden", default="20", show_default=True, help="Neurons of each hidden layer.")
 @click.option("--activation", type=click.Choice(list(ACTIVATIONS)), default="threshold", show_default=True)
-@click.option("--slope", type=float, default=1.0, show_default=True, help="Of the sigmoid.")
+@click.option("--slope", type=float, default=1.0, show_default=True, help="Slope of the sigmoid.")
 @click.option("--loss", type=click.Choice(list(LOSSES)), default="cross-entropy", show_default=True)
 @click.option("--noise", type=click.Choice([*LAWS, "none"]), default="gaussian", show_default=True, help="Law of the noise.")
 @click.option("--noise-scale", default="2", show_default=True, help="The law's σ: one for all layers, or one for each.")
-@click.option("--noise-degrees", type=float, help="Of Student's t.  [default: 3]")
+@click.option("--noise-degrees", type=float, help="Degrees of freedom of Student's t.  [default: 3]")
 @click.option("--output-noise/--no-output-noise", default=True, show_default=True, help="Noise on the outputs too.")
 @click.option("--output-activation/--no-output-activation", default=False, show_default=True)
 @click.option(
-    "--estimator", type=click.Choice(list(ESTIMATORS)), help="[default: flip for threshold neurons, resample for others]"
+    "--estimator",
+    type=click.Choice(list(ESTIMATORS)),
+    help="How gradients are estimated.  [default: flip for threshold neurons, resample for others]",
 )
 @click.option(
     "--replications",
     type=int,
-    help="Of the noise for each image.  [default: 10000 plain, 128 sobol, 1 flip, resample, exact and backprop, else 100]",
+    help="Noise samples per image.  [default: 10000 plain, 128 sobol, 1 flip, resample, exact and backprop, else 100]",
 )
 @click.option(
     "--last-layer",

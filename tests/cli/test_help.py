@@ -32,6 +32,13 @@ def test_a_summary_is_one_sentence_and_stands_whole_in_the_list(path):
         assert said in " ".join(listed.split())
 
 
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_the_help_of_an_option_can_be_read_without_its_name(path):
+    """No fragment such as "Of the noise", and no default alone."""
+    texts = [parameter.help for parameter in ALL[path].params if isinstance(parameter, click.Option) and parameter.help]
+    assert [text for text in texts if re.match(r"Of |\[", text)] == []
+
+
 @pytest.mark.parametrize(
     ("words", "meant"),
     [
