@@ -16,9 +16,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 from scipy import special
-from scipy.sparse import _sparsetools  # what csr_array uses; its own product cannot write into an array it is given
+from scipy.sparse import csr_array
 
 from minicereb.errors import DeviceError, InputError, install_command, require
+
+try:  # what csr_array uses: unlike the operator @ it writes into an array it is given; SciPy does not promise it
+    from scipy.sparse._sparsetools import csc_matvecs, csr_matvecs
+except ImportError:
+    csc_matvecs = csr_matvecs = None
 
 Array = Any
 Part = TypeVar("Part")
@@ -195,10 +200,53 @@ def special_of(array: Array) -> ModuleType:
 
 
 # A wiring gives every cell the same number of inputs, so it is two arrays of shape (cells, inputs per cell): weights, and the
-# numbers of the inputs. A block of cells is a view of them, and read row by row they are a CSR matrix.
+# numbers of the inputs. A block of cells is a view of them, and read row by row they are a CSR matrix. The routines beneath, of
+# SciPy, of Numba and of a GPU, read memory wherever an index points: nothing reaches them that was not checked.
 
 
-def sparse_product(weights: Array, inputs: Array, x_t: Array, out: Array) -> Array:
+def is_array(value: object) -> bool:
+    """Whether a value is an array that functions of this project compute with: NumPy's, or CuPy's once that is in use."""
+    return type(value) in _LIBRARIES or isinstance(value, np.ndarray)
+
+
+def check_indices(inputs: Array, width: int) -> None:
+    """Raise :class:`InputError` unless these are numbers of inputs, from 0 to ``width - 1``, as int32.
+
+    Parameters
+    ----------
+    inputs : array of int32
+    width : int
+        How many inputs there are.
+    """
+    if inputs.dtype != np.int32:
+        raise InputError("inputs", str(inputs.dtype), "int32, the numbers of the inputs")
+    if inputs.size and not (int(inputs.min()) >= 0 and int(inputs.max()) < width):
+        found = f"numbers from {int(inputs.min())} to {int(inputs.max())}"
+        raise InputError("inputs", found, f"numbers of the {width} inputs, from 0 to {width - 1}")
+
+
+def check_synapses(weights: Array, inputs: Array, x_t: Array, out: Array, width: int | None = None) -> None:
+    """Raise :class:`InputError` unless a sparse product can be computed without leaving its arrays.
+
+    Parameters
+    ----------
+    weights, inputs, x_t, out : array
+        As for :func:`sparse_product`; for the transpose product `out` and `x_t` change places.
+    width : int, optional
+        As there.
+    """
+    if weights.ndim != 2 or inputs.shape != weights.shape:
+        raise InputError("inputs", f"shape {inputs.shape}", f"shape {weights.shape}, that of the weights")
+    if x_t.ndim != 2 or out.ndim != 2 or out.shape != (len(weights), x_t.shape[1]):
+        found = f"shapes {x_t.shape} and {out.shape}"
+        raise InputError("columns", found, f"(inputs, columns) and ({len(weights)}, columns), with equally many columns")
+    if width is None:
+        check_indices(inputs, len(x_t))
+    elif len(x_t) != width:
+        raise InputError("columns", f"{len(x_t)} inputs", f"{width}, as many as the wiring has")
+
+
+def sparse_product(weights: Array, inputs: Array, x_t: Array, out: Array, width: int | None = None) -> Array:
     """Set ``out[cell] = sum_j weights[cell, j] * x_t[inputs[cell, j]]`` and return it.
 
     Parameters
@@ -209,38 +257,72 @@ def sparse_product(weights: Array, inputs: Array, x_t: Array, out: Array) -> Arr
         Inputs, one column for each image.
     out : array, shape (cells, columns)
         Overwritten.
+    width : int, optional
+        Below which all numbers in `inputs` are known to lie, as those of a :class:`~minicereb.models.wiring.Wiring` are. Without
+        it they are looked through first.
+
+    Raises
+    ------
+    InputError
+        If an index is out of range, or shapes or types do not fit.
     """
-    cells, per_cell = weights.shape
-    if isinstance(out, np.ndarray):
-        assert out.flags.c_contiguous
-        out.fill(0)
-        _sparsetools.csr_matvecs(
-            cells, len(x_t), x_t.shape[1], _row_starts(cells, per_cell), inputs.ravel(), weights.ravel(), x_t.ravel(), out.ravel()
-        )
-    else:
+    check_synapses(weights, inputs, x_t, out, width)
+    if not isinstance(out, np.ndarray):
         out[...] = _device_csr(weights, inputs, len(x_t)) @ x_t
+        return out
+    _check_written(out, weights, x_t)
+    if csr_matvecs is None:
+        out[...] = _host_csr(weights, inputs, len(x_t)) @ x_t
+        return out
+    cells, per_cell = weights.shape
+    out.fill(0)
+    csr_matvecs(
+        cells, len(x_t), x_t.shape[1], _row_starts(cells, per_cell), inputs.ravel(), weights.ravel(), x_t.ravel(), out.ravel()
+    )
     return out
 
 
-def add_sparse_transpose_product(weights: Array, inputs: Array, d_v: Array, out: Array) -> Array:
+def add_sparse_transpose_product(weights: Array, inputs: Array, d_v: Array, out: Array, width: int | None = None) -> Array:
     """Add ``weights[cell, j] * d_v[cell]`` to ``out[inputs[cell, j]]`` for every synapse and return `out`.
 
-    Shapes as in :func:`sparse_product`: `d_v` is (cells, columns), `out` is (inputs, columns).
+    Arguments and errors as for :func:`sparse_product`: `d_v` is (cells, columns), `out` is (inputs, columns).
     """
-    cells, per_cell = weights.shape
-    if isinstance(out, np.ndarray):
-        assert out.flags.c_contiguous
-        _sparsetools.csc_matvecs(
-            len(out), cells, out.shape[1], _row_starts(cells, per_cell), inputs.ravel(), weights.ravel(), d_v.ravel(), out.ravel()
-        )
-    else:
+    check_synapses(weights, inputs, out, d_v, width)
+    if not isinstance(out, np.ndarray):
         out += _device_csr(weights, inputs, len(out)).T @ d_v
+        return out
+    _check_written(out, weights, d_v)
+    if csc_matvecs is None:  # equal to the routine but for rounding, where `out` is not 0 before
+        out += _host_csr(weights, inputs, len(out)).T @ d_v
+        return out
+    cells, per_cell = weights.shape
+    csc_matvecs(
+        len(out), cells, out.shape[1], _row_starts(cells, per_cell), inputs.ravel(), weights.ravel(), d_v.ravel(), out.ravel()
+    )
     return out
+
+
+def _check_written(out: np.ndarray, *factors: np.ndarray) -> None:
+    """`out` must be contiguous, so that ravel() does not copy it, and hold numbers as precise as what is multiplied."""
+    if not out.flags.c_contiguous:
+        raise InputError("out", "an array that is not contiguous", "a contiguous array")
+    if not all(factor.dtype == out.dtype for factor in factors) and not all(
+        np.can_cast(factor.dtype, out.dtype) for factor in factors
+    ):
+        given = " and ".join(str(factor.dtype) for factor in factors)
+        raise InputError("out", str(out.dtype), f"the type that products of {given} have")
 
 
 @functools.lru_cache(maxsize=8)
 def _row_starts(cells: int, per_cell: int) -> np.ndarray:
-    return np.arange(0, cells * per_cell + 1, per_cell, dtype=np.int32)
+    require(cells * per_cell < 1 << 31, "synapses", cells * per_cell, f"fewer than {1 << 31:,} in a block of cells")
+    starts = np.arange(0, cells * per_cell + 1, per_cell, dtype=np.int32)
+    starts.flags.writeable = False
+    return starts
+
+
+def _host_csr(weights: np.ndarray, inputs: np.ndarray, width: int) -> csr_array:
+    return csr_array((weights.ravel(), inputs.ravel(), _row_starts(*weights.shape)), shape=(len(weights), width))
 
 
 def _device_csr(weights: Array, inputs: Array, width: int) -> Any:

@@ -22,7 +22,7 @@ from minicereb.files import write_npz
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (  # a module may import from its own layer and those above it here
-    ("errors", "backend", "compiled", "lanes", "randomness", "documents", "files", "statistics"),
+    ("errors", "backend", "inputs", "compiled", "lanes", "randomness", "documents", "files", "statistics"),
     ("calculus", "datasets"),
     ("models",),
     ("learning",),

@@ -17,6 +17,7 @@ from minicereb.attacks.sources import Landscape
 from minicereb.backend import Array, xp_of
 from minicereb.documents import typed
 from minicereb.errors import require
+from minicereb.inputs import as_labels, check_images, check_rows
 from minicereb.lanes import blocks, one_blas_thread
 from minicereb.learning.plasticity import Learned
 from minicereb.learning.training import Learner
@@ -92,7 +93,11 @@ class AdversarialTraining:
         return self.learner.arrays()
 
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
-        """Learn from the batches of `x`, shape (images, inputs), one after the other, and yield what each showed attacked."""
+        """Learn from the batches of `x`, shape (images, inputs), one after the other, and yield what each showed attacked.
+
+        :class:`InputError` if an image is not in the box, or there is not a label for each.
+        """
+        labels = _checked(x, labels)
         for batch in blocks(len(x), self.batch_size):
             share = min(1.0, 10 * (self.steps + 1) / self.total_steps)
             x_adv = self._attacked(x[batch], labels[batch], share, "adversary", self.steps)
@@ -107,6 +112,7 @@ class AdversarialTraining:
 
         The same `block` has the same starts after every epoch.
         """
+        labels = _checked(x, labels)
         x_adv = self._attacked(x, labels, 1.0, "adversary held out", block)
         with one_blas_thread():
             return self.model.forward(x_adv)[0].argmax(axis=1) == labels
@@ -122,3 +128,10 @@ class AdversarialTraining:
             for point in pgd(landscape, ball, start, adversary.steps, share * adversary.step_size):
                 last = point.x
         return last
+
+
+def _checked(x: Array, labels: Array) -> Array:
+    """The labels, after a look at them and at the images."""
+    check_rows(x)
+    check_images(x, wait=False)
+    return as_labels(labels, len(x), wait=False)

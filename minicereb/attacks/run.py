@@ -10,7 +10,6 @@ import numpy as np
 
 from minicereb.attacks.apgd import apgd
 from minicereb.attacks.ball import Ball, ball_around, with_rounding
-from minicereb.attacks.checks import check_images, check_outputs
 from minicereb.attacks.classifier import guarded
 from minicereb.attacks.draws import Draws
 from minicereb.attacks.fab import fab
@@ -24,7 +23,8 @@ from minicereb.attacks.sources import Landscape, Point, Source, exact, source_na
 from minicereb.attacks.square import square
 from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.datasets.transforms import to_unit
-from minicereb.errors import InternalError, require
+from minicereb.errors import InternalError
+from minicereb.inputs import as_ids, as_labels, check_image_shape, check_images, check_outputs, check_rows
 from minicereb.lanes import images_per_block, one_blas_thread
 
 
@@ -90,7 +90,7 @@ def attack_images(
     attack : Attack
     rows : array of uint8 or float, shape (all images, inputs)
         Float in [0, 1].
-    labels : array of int, shape (all images,)
+    labels : array of int, shape (all images,) or (all images, 1)
     ids : array of int64
         Numbers of the images to attack. What is drawn depends on seed and number alone, not on the blocks.
     image_shape : tuple of int, optional
@@ -107,7 +107,7 @@ def attack_images(
     Raises
     ------
     InputError
-        If images are not in the box, or outputs have the wrong shape.
+        If images are not in the box, labels or numbers of images are not there, or outputs have the wrong shape.
     ModelError
         If a user's model fails.
     MinicerebError
@@ -152,13 +152,11 @@ def trace(
 def _blocks(
     model: Any, attack: Attack, rows: np.ndarray, labels: np.ndarray, ids: np.ndarray, image_shape: tuple[int, ...] | None
 ) -> Iterator[_Block]:
-    require(
-        rows.ndim == 2 and len(rows) == len(labels), "images", rows.shape, f"a row of pixels for each of {len(labels)} labels"
-    )
+    check_rows(rows, setting="images", stored=True)
+    labels, ids = as_labels(labels, len(rows)), as_ids(ids, len(rows))
     model, inputs = guarded(model), rows.shape[1]
     if image_shape is not None:
-        fitting = len(image_shape) in (1, 2, 3) and np.prod(image_shape) == inputs
-        require(bool(fitting), "image_shape", image_shape, f"(height, width) or (height, width, channels) of {inputs} inputs")
+        check_image_shape(image_shape, inputs)
     size = images_per_block(getattr(model, "bytes_per_image", 0) + 64 * inputs)
     for start in range(0, len(ids), size):
         part = ids[start : start + size]

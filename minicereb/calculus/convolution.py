@@ -39,6 +39,8 @@ class Window(NamedTuple):
 
     def positions(self, height: int, width: int) -> tuple[int, int]:
         """Windows along each side of an image; :class:`InputError` if there are none."""
+        if self.stride < 1 or self.padding < 0:
+            raise InputError("stride, padding", (self.stride, self.padding), "a stride of at least 1, a padding of at least 0")
         down, across = height + 2 * self.padding - self.height, width + 2 * self.padding - self.width
         if down < 0 or across < 0:
             expected = f"at least {self.height} x {self.width} pixels for the kernel, with padding {self.padding}"
@@ -66,6 +68,8 @@ def convolution(x: Array, weight: Array, bias: Array, stride: int = 1, padding: 
 
 
 def _seen(x: Array, weight: Array, bias: Array | None, window: Window, minimal: bool) -> Array:
+    if x.ndim != 4 or x.shape[3] != weight.shape[3]:
+        raise InputError("x", f"shape {x.shape}", f"shape (images, height, width, {weight.shape[3]}): channels come last")
     xp, outputs, sides = xp_of(x), len(weight), window.positions(*x.shape[1:3])
     if minimal and applies(*window, x.shape, outputs):
         return winograd(x, weight, bias)
@@ -102,6 +106,7 @@ def convolution_input_gradient(
     array, shape (batch, height, width, channels)
     """
     xp, window = xp_of(d_v), _window(weight, stride, padding)
+    _check_seen(d_v, window.positions(*sides), len(weight))
     if stride == 1 and window.height == window.width > padding:  # then it is itself a convolution, with the kernel turned round
         turned = xp.ascontiguousarray(weight[:, ::-1, ::-1].transpose(3, 1, 2, 0))
         return _seen(d_v, turned, None, window._replace(padding=window.height - 1 - padding), minimal)
@@ -139,6 +144,8 @@ def convolution_weight_gradient(
     """
     window, outputs, channels = Window(*kernel, stride, padding), d_v.shape[3], x.shape[3]
 
+    _check_seen(d_v, window.positions(*x.shape[1:3]), outputs, len(x))
+
     def add(part: slice, total: Array, fresh: bool) -> None:
         share = total if fresh else scratch("share", total.shape, total)
         xp_of(x).dot(d_v[part].reshape(-1, outputs).T, laid_out(x[part], window), out=share)
@@ -155,6 +162,12 @@ def convolution_weight_gradient(
         return winograd_weight_gradient(d_v, x), d_bias
     d_weight = sum_lanes(add, parts, (outputs, window.height * window.width * channels), x)
     return d_weight.reshape(outputs, window.height, window.width, channels), d_bias
+
+
+def _check_seen(d_v: Array, positions: tuple[int, int], outputs: int, images: int | None = None) -> None:
+    shape = (len(d_v) if images is None else images, *positions, outputs)
+    if d_v.shape != shape:
+        raise InputError("d_v", f"shape {d_v.shape}", f"shape {shape}, that of the outputs")
 
 
 def _window(weight: Array, stride: int, padding: int) -> Window:

@@ -8,10 +8,16 @@ besides the label, the class t that each image is to be taken for.
 from __future__ import annotations
 
 from minicereb.backend import Array, xp_of
+from minicereb.errors import InputError
 
 
 def one_hot(labels: Array, like: Array) -> Array:
-    """Targets: 1 at the label, 0 elsewhere, with the shape (batch, classes) and dtype of `like`."""
+    """Targets: 1 at the label, 0 elsewhere, with the shape (batch, classes) and dtype of `like`.
+
+    That labels are numbers of classes is for those to check who take them from outside (:func:`minicereb.inputs.as_labels`).
+    """
+    if labels.shape != like.shape[:1]:
+        raise InputError("labels", f"shape {labels.shape}", f"shape {like.shape[:1]}, one for each row of outputs")
     xp = xp_of(like)
     return (labels[:, None] == xp.arange(like.shape[1], dtype=labels.dtype)).astype(like.dtype)
 

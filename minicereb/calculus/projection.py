@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from minicereb.backend import Array, add_sparse_transpose_product, sparse_product, xp_of
+from minicereb.backend import Array, add_sparse_transpose_product, check_synapses, sparse_product, xp_of
 from minicereb.compiled import compiled
+from minicereb.errors import InputError
 from minicereb.lanes import scratch
 
 
-def project(weights: Array, inputs: Array | None, x_t: Array, out: Array) -> Array:
+def project(weights: Array, inputs: Array | None, x_t: Array, out: Array, width: int | None = None) -> Array:
     """Pre-activation of a block of granule cells, ``v = Jᵀx`` of ``[C1]``.
 
     Parameters
@@ -26,20 +27,30 @@ def project(weights: Array, inputs: Array | None, x_t: Array, out: Array) -> Arr
         Mossy fibre activity, one column an image.
     out : array, shape (cells, images)
         Overwritten and returned.
+    width : int, optional
+        Below which all numbers in `inputs` are known to lie, see :func:`minicereb.backend.sparse_product`.
     """
     if inputs is None:
+        _check_full(weights, x_t)
         return xp_of(out).matmul(weights, x_t, out=out)
     one_pass = compiled(_project, weights, inputs, x_t, out)
     if one_pass is None:
-        return sparse_product(weights, inputs, x_t, out)
+        return sparse_product(weights, inputs, x_t, out, width)
+    check_synapses(weights, inputs, x_t, out, width)
     one_pass(weights, inputs, x_t, out)
     return out
+
+
+def _check_full(weights: Array, x_t: Array) -> None:
+    if x_t.shape[0] != weights.shape[1]:
+        raise InputError("columns", f"{x_t.shape[0]} inputs", f"{weights.shape[1]}, as many as the wiring has")
 
 
 def _project(weights: Array, inputs: Array, x_t: Array, out: Array) -> None:
     """:func:`project` through sparse wiring, the same sums in the same order, four images at a time.
 
-    Numbers without sign, as rows and columns are here, spare a look at each whether it counts from the end.
+    Numbers without sign, as rows and columns are here, spare a look at each whether it counts from the end. Nothing here looks
+    whether they are within the array: :func:`~minicereb.backend.check_synapses` does, before.
     """
     unsigned, zero = np.uint64, out.dtype.type(0)
     fours = x_t.shape[1] // 4 * 4
@@ -61,12 +72,14 @@ def _project(weights: Array, inputs: Array, x_t: Array, out: Array) -> None:
             out[cell, i] = a
 
 
-def add_project_input_gradient(weights: Array, inputs: Array | None, d_v: Array, d_x_t: Array, fresh: bool = False) -> Array:
+def add_project_input_gradient(
+    weights: Array, inputs: Array | None, d_v: Array, d_x_t: Array, fresh: bool = False, width: int | None = None
+) -> Array:
     """Add the block's share ``J d_v`` to the gradient by the mossy fibres, and return it.
 
     Parameters
     ----------
-    weights, inputs
+    weights, inputs, width
         As for :func:`project`.
     d_v : array, shape (cells, images)
         Derivative of the objective by the block's pre-activation.
@@ -76,6 +89,7 @@ def add_project_input_gradient(weights: Array, inputs: Array | None, d_v: Array,
         Whether `d_x_t` holds nothing yet: it is overwritten.
     """
     if inputs is None:
+        _check_full(weights, d_x_t)
         share = d_x_t if fresh else scratch("share", d_x_t.shape[::-1], d_x_t).T
         xp_of(d_v).matmul(d_v.T, weights, out=share.T)
         if not fresh:
@@ -83,4 +97,4 @@ def add_project_input_gradient(weights: Array, inputs: Array | None, d_v: Array,
         return d_x_t
     if fresh:
         d_x_t[...] = 0
-    return add_sparse_transpose_product(weights, inputs, d_v, d_x_t)
+    return add_sparse_transpose_product(weights, inputs, d_v, d_x_t, width)

@@ -206,7 +206,7 @@ def _models(rng: np.random.Generator) -> Iterator[Claim]:
     """Small models of each kind, layer by layer and as a whole."""
     x, labels = rng.random((3, 64)), rng.integers(0, CLASSES, 3)
     for kind, per_cell in (("sparse", 4), ("full", 64)):
-        inputs = rng.integers(0, 64, (40, per_cell), dtype=np.int32) if kind == "sparse" else None
+        inputs = np.sort(rng.integers(0, 64, (40, per_cell), dtype=np.int32), axis=1) if kind == "sparse" else None
         wiring = Wiring(rng.standard_normal((40, per_cell)), inputs, 64)
         yield from _named(
             f"cerebellum, {kind}: ", Cerebellum(wiring, rng.random(40), rng.standard_normal((40, CLASSES))), x, labels
@@ -228,7 +228,7 @@ def _models(rng: np.random.Generator) -> Iterator[Claim]:
     network = Sequential((*layers[:2], ReLU(), norm, MaxPool(2), Dropout(0.25), *layers[6:]))
     for claim in learning_claims(network, x, labels):
         yield claim._replace(name=f"convolutional, learning: {claim.name}")
-    wiring = Wiring(rng.standard_normal((30, 4)), rng.integers(0, 48, (30, 4), dtype=np.int32), 48)
+    wiring = Wiring(rng.standard_normal((30, 4)), np.sort(rng.integers(0, 48, (30, 4), dtype=np.int32), axis=1), 48)
     cerebellum = Cerebellum(wiring, rng.random(30), rng.standard_normal((30, CLASSES)))
     yield from _named("cerebellum behind convolutions: ", behind(Sequential(layers[:-1]), cerebellum), x, labels)
     for name, law in (("sigmoid", Logistic()), ("absolute", Gaussian()), ("threshold", Gaussian())):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from minicereb.datasets.transforms import to_unit
 from minicereb.files import sha256_arrays
+from minicereb.inputs import as_labels, check_finite, check_image_shape, check_rows
 from minicereb.lanes import blocks
 
 CONSTANT = 1e-4  # a deviation below this, of pixels from 0 to 1, is that of a channel without content
@@ -24,12 +26,17 @@ class Dataset:
         As given to ``--dataset``.
     x_train, x_test : array of uint8, or of float32 in [0, 1], shape (images, inputs)
         Images as rows. uint8 means pixel / 255.
-    y_train, y_test : array of int64, shape (images,)
-        Labels, 0 to ``classes - 1``.
+    y_train, y_test : array of int, shape (images,) or (images, 1)
+        Labels, 0 to ``classes - 1``; kept as int64 of shape (images,).
     image_shape : tuple of int
         Shape of one image, (height, width) or (height, width, channels); (inputs,) for rows that are no images.
     classes : int
         Number of classes.
+
+    Raises
+    ------
+    InputError
+        If shapes or types do not fit, an image is not finite, or a label is not one of the classes.
     """
 
     name: str
@@ -39,6 +46,16 @@ class Dataset:
     y_test: np.ndarray
     image_shape: tuple[int, ...]
     classes: int
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            rows, labels = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
+            check_rows(rows, math.prod(self.image_shape), f"x_{part}", stored=True)
+            check_image_shape(self.image_shape, rows.shape[1])
+            object.__setattr__(self, f"y_{part}", as_labels(labels, len(rows), self.classes, f"y_{part}"))
+            if rows.dtype.kind == "f" and not isinstance(rows, np.memmap):  # what is mapped was made by a model, and is long
+                for block in blocks(len(rows), 1000):
+                    check_finite(rows[block], f"x_{part}")
 
     @property
     def inputs(self) -> int:

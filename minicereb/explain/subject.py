@@ -18,6 +18,7 @@ from minicereb.errors import InputError, require
 from minicereb.experiments.configs import Train
 from minicereb.explain.copies import Taken, in_float64, take_step
 from minicereb.explain.steps import Drawing, Rows, Step, beside
+from minicereb.inputs import as_labels, check_images, check_rows
 
 Place = tuple[str, str, tuple[int, ...]]  # a number that learns: its symbol, the array it is in, and where
 UPDATES = {"sgd": "M-SGD", "momentum": "M-MOMENTUM", "rmsprop": "M-RMSPROP", "adam": "M-ADAM"}
@@ -125,7 +126,9 @@ def subject_of(config: Train, dataset: Dataset, trained: Any, image: int, shown:
         for each in chosen:
             require(0 <= each < number, name, each, f"a whole number from 0 to {number - 1}")
     x = to_numpy(to_unit(dataset.x_test[image : image + 1])).astype(np.float64)
-    labels = dataset.y_test[image : image + 1]
+    check_rows(x)
+    check_images(x, np.array([image]))
+    labels = as_labels(dataset.y_test[image : image + 1], 1, dataset.classes)
     return Subject(config, dataset, trained, in_float64(trained), image, x, labels, shown)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.losses import cross_entropy, squared_error
+from minicereb.inputs import as_labels, check_rows
 from minicereb.lanes import run_lanes
 from minicereb.learning.optimizers import Optimizer, add_penalty
 from minicereb.learning.plasticity import Learned
@@ -56,6 +57,7 @@ class Backpropagation:
         self.parameters = [layer.parameters for layer in network.layers if hasattr(layer, "parameters")]
         self.states = [{name: optimizer.state(array) for name, array in layer.items()} for layer in self.parameters]
         self.steps = 0
+        self.classes = next((len(layer.bias) for layer in reversed(network.layers) if hasattr(layer, "bias")), None)
 
     def arrays(self) -> dict[str, Array]:
         """Everything that learning changes, by name; written in place."""
@@ -75,7 +77,12 @@ class Backpropagation:
         return self.loss(outputs, labels)[0]
 
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
-        """Learn from the batches of `x`, shape (images, inputs), one after the other, and yield what each showed."""
+        """Learn from the batches of `x`, shape (images, inputs), one after the other, and yield what each showed.
+
+        :class:`InputError` if there is not one of the classes for each image.
+        """
+        check_rows(x)
+        labels = as_labels(labels, len(x), self.classes, wait=False)
         for start in range(0, len(x), self.batch_size):
             batch = slice(start, start + self.batch_size)
             yield run_lanes(lambda part: self._learn_batch(x[part], labels[part]), [batch])[0]

@@ -11,6 +11,7 @@ import numpy as np
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import InputError, require
+from minicereb.inputs import as_labels, check_rows
 from minicereb.lanes import blocks, keep_freed_memory, one_blas_thread, run_lanes
 from minicereb.learning.credit import Estimator, Piece
 from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
@@ -95,7 +96,33 @@ def estimate(
         Of the noise.
     scales : bool
         Whether the derivatives by the noise scales are wanted as well.
+
+    Raises
+    ------
+    InputError
+        If `x` has another width than the network, or there is not one of the classes for each image.
     """
+    labels = _checked(network, x, labels, wait=True)
+    require(len(x) >= 1, "images", len(x), "at least one")
+    return _estimate(network, loss, estimator, x, labels, replications, at, scales)
+
+
+def _checked(network: NoisyNetwork, x: Array, labels: Array, wait: bool = False) -> Array:
+    """The labels, after a look at them and at the images."""
+    check_rows(x, network.layers[0].weight.shape[1])
+    return as_labels(labels, len(x), network.widths[-1], wait=wait)
+
+
+def _estimate(
+    network: NoisyNetwork,
+    loss: ReplicatedLoss,
+    estimator: Estimator,
+    x: Array,
+    labels: Array,
+    replications: int,
+    at: Address,
+    scales: bool,
+) -> Estimate:
     xp = xp_of(x)
     x_t = xp.ascontiguousarray(x.T)
     laws = [layer.law for layer in network.layers]
@@ -201,7 +228,11 @@ class GLR:
         return {**self.model.parameters, "learned": self.learned, **state}
 
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
-        """Learn from the batches of `x`, shape (images, inputs), one after the other, and yield what each showed."""
+        """Learn from the batches of `x`, shape (images, inputs), one after the other, and yield what each showed.
+
+        :class:`InputError` as from :func:`estimate`.
+        """
+        labels = _checked(self.model, x, labels)
         batches = list(blocks(len(x), self.batch_size))
         for group in blocks(len(batches), self.batches_ahead):
             with one_blas_thread():  # once for several: it costs a tenth of what a small batch does
@@ -214,6 +245,7 @@ class GLR:
 
     def losses(self, x: Array, labels: Array, block: int) -> Array:
         """Mean loss of each image over 32 noisy runs, shape (images,); the same `block` has the same noise after every epoch."""
+        labels = _checked(self.model, x, labels)
         laws = [layer.law for layer in self.model.layers]
         runs = VALIDATION_RUNS if any(laws) else 1
         at = Address(self.seed, (block,), "validation noise")
@@ -224,7 +256,7 @@ class GLR:
     def _learn_batch(self, x: Array, labels: Array) -> Learned:
         outputs, _ = self.model.forward(x)
         at = Address(self.seed, (self.steps,))
-        found = estimate(self.model, self.loss, self.estimator, x, labels, self.replications, at, scales=self.learn_scale)
+        found = _estimate(self.model, self.loss, self.estimator, x, labels, self.replications, at, self.learn_scale)
         self.steps += 1
         self._change(found.gradients)
         return Learned(found.loss, outputs)

@@ -13,6 +13,7 @@ from minicereb.backend import Array, execution, to_device, to_numpy, xp_of
 from minicereb.calculus.activations import relu
 from minicereb.calculus.losses import one_hot
 from minicereb.errors import InputError, require
+from minicereb.inputs import as_labels, check_finite, check_rows
 from minicereb.lanes import blocks, cell_blocks, one_blas_thread, run_lanes
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.wiring import Wiring
@@ -42,7 +43,8 @@ def least_squares_readout(
     Raises
     ------
     InputError
-        If the m × m matrix of granule cells does not fit the memory budget.
+        If the m × m matrix of granule cells does not fit the memory budget, or if there are no images, or not of the wiring's
+        width, or if one is not finite, or if a label is not one of the classes.
     """
     require(ridge >= 0, "ridge", ridge, "a number of at least 0")
     wiring, classes = cerebellum.wiring, cerebellum.readout.shape[1]
@@ -54,6 +56,9 @@ def least_squares_readout(
     product, images = np.zeros((cells, classes), dtype=np.float64), 0
     activity, targets = np.zeros(cells, dtype=np.float64), np.zeros(classes, dtype=np.float64)
     for x, labels in batches:
+        check_rows(x, wiring.width)
+        check_finite(x)
+        labels = as_labels(labels, len(x), classes)
         xp = xp_of(x)
         x_t, h = xp.ascontiguousarray(x.T), xp.empty((cells, len(x)), dtype=x.dtype)
         run_lanes(partial(_project, wiring=wiring, x_t=x_t, h=h), cell_blocks(x, cells, len(x)))
@@ -63,6 +68,7 @@ def least_squares_readout(
         activity += h.sum(axis=1)
         targets += y.sum(axis=0)
         images += len(x)
+    require(images > 0, "images", images, "at least one")
     for array in (gram, product, activity, targets):
         array /= images
     mean = activity if centre else np.zeros_like(activity)

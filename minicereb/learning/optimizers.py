@@ -124,6 +124,9 @@ class RMSprop:
         forget_tiny(square_sum, step)
         one_pass = compiled(_rmsprop, weights, gradient, square_sum)
         if one_pass is not None:
+            shapes = weights.shape, gradient.shape, square_sum.shape
+            if not shapes[0] == shapes[1] == shapes[2]:
+                raise InputError("gradient", f"shapes {shapes}", "weights, gradient and state of one shape")
             one_pass(weights.reshape(-1), gradient.reshape(-1), square_sum.reshape(-1), *map(weights.dtype.type, constants))
             return
         decay, epsilon, rate = constants

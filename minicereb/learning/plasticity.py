@@ -12,6 +12,8 @@ from typing import NamedTuple
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.activations import relu
 from minicereb.calculus.losses import squared_error
+from minicereb.errors import InputError
+from minicereb.inputs import as_labels, check_count, check_rows
 from minicereb.lanes import cell_blocks, run_lanes, scratch
 from minicereb.learning.optimizers import Optimizer, forget_tiny
 from minicereb.models.cerebellum import Cerebellum
@@ -97,7 +99,17 @@ class DeltaRule:
         ----------
         x : array of float, shape (images, inputs)
         labels : array of int, shape (images,)
+
+        Raises
+        ------
+        InputError
+            If `x` has another width than the wiring, or there is not one of the classes for each image.
         """
+        check_rows(x, self.model.wiring.width)
+        if self.error is squared_error:
+            labels = as_labels(labels, len(x), self.model.readout.shape[1], wait=False)
+        else:
+            check_count(labels, len(x), "labels")
         group = self.batches_ahead * self.batch_size
         for start in range(0, len(x), group):
             yield from self._learn_group(x[start : start + group], labels[start : start + group])
@@ -128,6 +140,11 @@ class DeltaRule:
         labels : array, shape (rows,)
             At most ``columns - 1``.
         """
+        shape = (self.model.wiring.cells, self.columns)
+        if activity.shape != shape:
+            raise InputError("activity", f"shape {activity.shape}", f"shape {shape}: a row for each cell")
+        if not 1 <= len(labels) < self.columns:
+            raise InputError("labels", f"{len(labels)} of them", f"from 1 to {self.columns - 1}")
         return self._learn_batch(activity, labels, None)
 
     def _respond(self, part: slice, x_t: Array, ahead: Array) -> None:

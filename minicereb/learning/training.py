@@ -17,6 +17,7 @@ from minicereb.datasets.augmentation import crop_and_flip
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import MinicerebError, require
+from minicereb.inputs import as_ids, as_labels, check_rows
 from minicereb.lanes import blocks, images_per_block, one_blas_thread
 from minicereb.learning.plasticity import Learned
 from minicereb.randomness import generator
@@ -142,7 +143,9 @@ def accuracy(model: Any, rows: np.ndarray, labels: np.ndarray, ids: np.ndarray |
     ids : array of int, optional
         Which images; all of them by default.
     """
-    ids = np.arange(len(rows)) if ids is None else ids
+    check_rows(rows, setting="rows", stored=True)
+    labels = as_labels(labels, len(rows))
+    ids = np.arange(len(rows)) if ids is None else as_ids(ids, len(rows))
     size, correct = images_per_block(getattr(model, "bytes_per_image", 0)), 0
     for start in range(0, len(ids), size):
         block = ids[start : start + size]

@@ -9,6 +9,7 @@ import numpy as np
 
 from minicereb.backend import Array, to_device, xp_of
 from minicereb.calculus.activations import relu, relu_input_gradient
+from minicereb.inputs import check_credit, check_rows
 from minicereb.lanes import cell_blocks, scratch, sum_lanes
 from minicereb.models.wiring import Wiring
 from minicereb.randomness import generator
@@ -62,7 +63,13 @@ class Cerebellum:
         -------
         outputs : array, shape (images, classes)
         cache : CerebellumCache
+
+        Raises
+        ------
+        InputError
+            If `x` has another width than the wiring, or is no array of floats.
         """
+        check_rows(x, self.wiring.width)
         xp = xp_of(x)
         x_t = self.wiring.columns(x)
         images = len(x)
@@ -95,6 +102,7 @@ class Cerebellum:
         -------
         array, shape (images, inputs)
         """
+        check_credit(d_outputs, (cache.active.shape[1], self.readout.shape[1]))
         xp = xp_of(d_outputs)
         images = len(d_outputs)
         credit = xp.ascontiguousarray(d_outputs.T)

@@ -23,6 +23,7 @@ from minicereb.calculus.convolution import convolution, convolution_input_gradie
 from minicereb.calculus.dropout import dropout_mask
 from minicereb.calculus.pooling import max_pool, max_pool_input_gradient
 from minicereb.errors import InputError, require
+from minicereb.inputs import check_credit, check_rows
 from minicereb.models.layers import Dense, ReLU
 from minicereb.models.sequential import Sequential
 from minicereb.randomness import generator
@@ -53,6 +54,7 @@ class Images:
 
     def forward(self, x: Array) -> tuple[Array, None]:
         """Return the images, shape (batch, height, width, channels)."""
+        check_rows(x, math.prod(self.shape))
         images = x.reshape(len(x), *self.shape) - self.mean
         images /= self.deviation
         return images, None
@@ -126,6 +128,7 @@ class MaxPool:
     def input_gradient(self, d_h: Array, cache: tuple[Array, tuple[int, int]]) -> Array:
         """Return the derivative by x: the winner gets all."""
         winner, sides = cache
+        check_credit(d_h, winner.shape)
         return max_pool_input_gradient(d_h, winner, self.size, sides)
 
 

@@ -12,6 +12,7 @@ from scipy.special import ndtri
 from minicereb.backend import Array, to_numpy, xp_of
 from minicereb.calculus.activations import relu, threshold
 from minicereb.errors import require
+from minicereb.inputs import check_count, check_rows
 from minicereb.lanes import blocks, cell_blocks, run_lanes
 from minicereb.models.wiring import Wiring
 
@@ -47,6 +48,9 @@ def granule_gram(wiring: Wiring, x: Array, thresholds: Array | None = None) -> G
     thresholds : array, shape (cells,), optional
         If given, a cell's activity is 1 above its threshold, else 0 ``[G-THRESHOLD]``; without, it is ``max(v, 0)`` ``[C1]``.
     """
+    check_rows(x, wiring.width)
+    if thresholds is not None:
+        check_count(thresholds, wiring.cells, "thresholds", "cell")
     xp, images = xp_of(x), len(x)
     x_t = xp.ascontiguousarray(x.T)
     products = xp.zeros((images, images), dtype=xp.float64)
@@ -118,6 +122,8 @@ def drawn_thresholds(wiring: Wiring, x: Array, level: float) -> Array:
     array, shape (cells,)
     """
     require(0 < level < 1, "level", level, "a share above 0 and below 1")
+    check_rows(x, wiring.width)
+    require(len(x) >= 1, "images", len(x), "at least one")
     xp = xp_of(x)
     x_t = xp.ascontiguousarray(x.T)
     place = max(0, math.ceil(round((1 - level) * len(x), 6)) - 1)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.activations import relu, relu_input_gradient
 from minicereb.calculus.dense import dense, dense_input_gradient, dense_weight_gradient
+from minicereb.inputs import check_credit, check_rows
 from minicereb.lanes import cached_blocks, run_lanes
 
 
@@ -24,10 +25,12 @@ class Dense:
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         """Return ``x weightᵀ + bias``, shape (batch, outputs), and x."""
+        check_rows(x, self.weight.shape[1])
         return dense(x, self.weight, self.bias), x
 
     def input_gradient(self, d_v: Array, x: Array) -> Array:
         """Return the derivative by x, shape (batch, inputs)."""
+        check_credit(d_v, (len(x), len(self.weight)))
         return dense_input_gradient(d_v, self.weight)
 
     def weight_gradient(self, d_v: Array, x: Array) -> dict[str, Array]:
@@ -51,6 +54,7 @@ class ReLU:
 
     def input_gradient(self, d_h: Array, active: Array) -> Array:
         """Return ``d_h`` where the unit was active, else 0."""
+        check_credit(d_h, active.shape)
         return relu_input_gradient(d_h, active)
 
     def while_learning(self, seed: int, number: int, *numbers: int) -> ReLU | ReLULearning:

@@ -12,6 +12,7 @@ from minicereb.calculus.activations import Activation
 from minicereb.calculus.dense import dense, dense_input_gradient, dense_weight_gradient
 from minicereb.calculus.noise import Law
 from minicereb.errors import InputError, require
+from minicereb.inputs import check_credit, check_rows
 from minicereb.randomness import generator
 
 Noise = tuple[Array | None, ...]  # of unit scale, one array (outputs, images, replications) for each layer; None for a silent one
@@ -133,8 +134,15 @@ class NoisyNetwork:
         x_t : array, shape (inputs, images)
             Images in columns.
         noise : tuple or None
-            Of unit scale, (outputs, images, replications) for each layer, None for one without; None for no noise at all.
+            Of unit scale, (outputs, images, replications) for each layer, None for one without; None for no noise at all. With
+            one image in place of all, they share it.
+
+        Raises
+        ------
+        InputError
+            If images or noise have other shapes.
         """
+        self._check_columns(x_t, noise)
         trace = Trace([], [], [], [], [])
         x = x_t[:, :, None]
         for number, layer in enumerate(self.layers):
@@ -145,8 +153,21 @@ class NoisyNetwork:
                 kept.append(array)
         return trace
 
+    def _check_columns(self, x_t: Array, noise: Noise | None) -> None:
+        width, shape = self.layers[0].weight.shape[1], x_t.shape
+        if len(shape) != 2 or shape[0] != width:
+            raise InputError("x_t", f"shape {shape}", f"shape ({width}, images): images are columns")
+        if noise is None:
+            return
+        require(len(noise) == len(self.layers), "noise", f"{len(noise)} arrays", f"one for each of {len(self.layers)} layers")
+        for number, (layer, e) in enumerate(zip(self.layers, noise, strict=True)):
+            if e is not None and (e.ndim != 3 or e.shape[0] != len(layer.bias) or e.shape[1] not in (1, shape[1])):
+                expected = f"shape ({len(layer.bias)}, {shape[1]} images or 1, replications)"
+                raise InputError("noise", f"shape {e.shape} in layer {number}", expected)
+
     def forward(self, x: Array) -> tuple[Array, list[Array]]:
         """Outputs without noise (OT), shape (images, classes), and the signals of every layer."""
+        check_rows(x, self.layers[0].weight.shape[1])
         signals = []
         for layer in self.layers:
             v = dense(x, layer.weight, layer.bias)
@@ -162,6 +183,7 @@ class NoisyNetwork:
         InputError
             If an activation has no derivative; :mod:`minicereb.attacks.sources` has gradients that need none.
         """
+        check_credit(d_outputs, signals[-1].shape)
         d_x = d_outputs
         for layer, v in zip(reversed(self.layers), reversed(signals), strict=True):
             d_x = layer.input_gradient(d_x * layer.slope(v))
@@ -181,6 +203,7 @@ class BoundNetwork:
 
     def forward(self, x: Array) -> tuple[Array, list[Array]]:
         """Outputs, shape (images, classes), and the signals of every layer."""
+        check_rows(x, self.network.layers[0].weight.shape[1])
         trace = self.network.run(xp_of(x).ascontiguousarray(x.T), self.noise)
         require(trace.outputs.shape[2] == 1, "noise", f"{trace.outputs.shape[2]} replications", "one for each image")
         return trace.outputs[:, :, 0].T, [v[:, :, 0].T for v in trace.signals]

@@ -11,6 +11,7 @@ from minicereb.backend import Array, to_numpy, xp_of
 from minicereb.calculus.noise import draw_noise
 from minicereb.calculus.replicated import probabilities
 from minicereb.errors import require
+from minicereb.inputs import as_labels, check_count, check_rows
 from minicereb.lanes import blocks, run_lanes
 from minicereb.models.noisy import Noise, NoisyNetwork
 
@@ -35,6 +36,8 @@ def average_probabilities(network: NoisyNetwork, x: Array, ids: np.ndarray, repl
     array, shape (images, classes)
     """
     require(replications >= 1, "replications", replications, "a whole number of at least 1")
+    check_rows(x, network.layers[0].weight.shape[1])
+    check_count(ids, len(x), "ids")
     xp = xp_of(x)
     x_t = xp.ascontiguousarray(x.T)
 
@@ -55,6 +58,7 @@ def _draw(network: NoisyNetwork, like: Array, replications: int, seed: int, stre
 
 def lap_correct(network: NoisyNetwork, x: Array, labels: np.ndarray, ids: np.ndarray, replications: int, seed: int) -> np.ndarray:
     """Whether the LAP prediction of each image is its label: array of bool, shape (images,)."""
+    labels = as_labels(labels, len(x), network.widths[-1])
     return to_numpy(average_probabilities(network, x, ids, replications, seed).argmax(axis=1)) == labels
 
 
@@ -82,6 +86,7 @@ class Averaged:
 
     def forward(self, x: Array) -> tuple[Array, None]:
         """Return log mean probabilities, shape (images, classes); there is nothing to keep for a derivative."""
+        check_rows(x, self.network.layers[0].weight.shape[1])
         xp = xp_of(x)
         noise = _draw(self.network, x, self.replications, self.seed, "averaging noise", ())
         mean = probabilities(self.network.run(xp.ascontiguousarray(x.T), noise).outputs).mean(axis=2)

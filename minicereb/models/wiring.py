@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from minicereb.backend import Array, to_device, to_numpy, xp_of
+from minicereb.backend import Array, check_indices, to_device, to_numpy, xp_of
 from minicereb.calculus.projection import add_project_input_gradient, project
 from minicereb.errors import InputError, require
 from minicereb.files import sha256_arrays
@@ -29,11 +29,37 @@ class Wiring:
         Numbers of the mossy fibres, ascending in each row; None if every cell sees all of them in order (full wiring).
     width : int
         Number of mossy fibres, d.
+
+    Raises
+    ------
+    InputError
+        If shapes do not fit, or a number of a mossy fibre is out of range or not in order.
+
+    Notes
+    -----
+    What computes with `inputs` reads memory wherever they point. So they are checked here, once, and on the CPU the wiring keeps
+    a copy that cannot be written to.
     """
 
     weights: Array
     inputs: Array | None
     width: int
+
+    def __post_init__(self) -> None:
+        weights, inputs, width = self.weights, self.inputs, self.width
+        require(1 <= width < 1 << 31, "width", width, f"a number of mossy fibres from 1 to {(1 << 31) - 1:,}")
+        require(weights.ndim == 2 and weights.size > 0, "weights", f"shape {weights.shape}", "shape (cells, inputs per cell)")
+        if inputs is None:
+            require(weights.shape[1] == width, "weights", f"shape {weights.shape}", f"{width} columns, a weight for each input")
+            return
+        require(inputs.shape == weights.shape, "inputs", f"shape {inputs.shape}", f"shape {weights.shape}, that of the weights")
+        if isinstance(inputs, np.ndarray):
+            inputs = np.array(inputs, order="C")  # of our own: nobody else holds a view through which it could be changed
+            inputs.flags.writeable = False
+            object.__setattr__(self, "inputs", inputs)
+        check_indices(inputs, width)
+        ascending = bool((inputs[:, 1:] >= inputs[:, :-1]).all())
+        require(ascending, "inputs", "numbers that are not in order", "the inputs of each cell in ascending order")
 
     @property
     def cells(self) -> int:
@@ -61,7 +87,7 @@ class Wiring:
 
     def project(self, part: slice, x_t: Array, out: Array) -> Array:
         """Pre-activation of the cells in `part` (see :func:`minicereb.calculus.projection.project`)."""
-        return project(*self._synapses(part), x_t, out)
+        return project(*self._synapses(part), x_t, out, self.width)
 
     def columns(self, x: Array) -> Array:
         """Images, one a row, as the columns that :meth:`project` takes: contiguous only where a sparse product needs it."""
@@ -69,7 +95,7 @@ class Wiring:
 
     def add_input_gradient(self, part: slice, d_v: Array, d_x_t: Array, fresh: bool = False) -> Array:
         """Add the cells' share to the gradient by the mossy fibres; a fresh one holds nothing yet and is overwritten."""
-        return add_project_input_gradient(*self._synapses(part), d_v, d_x_t, fresh)
+        return add_project_input_gradient(*self._synapses(part), d_v, d_x_t, fresh, self.width)
 
     def _synapses(self, part: slice) -> tuple[Array, Array | None]:
         """Weights and inputs of some cells, in the form in which products are faster."""

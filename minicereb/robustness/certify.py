@@ -9,7 +9,9 @@ import numpy as np
 
 from minicereb.attacks.ball import NORMS, with_rounding
 from minicereb.backend import Array, to_numpy, xp_of
+from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, require
+from minicereb.inputs import as_labels, check_images, check_rows
 from minicereb.lanes import blocks, images_per_block, run_lanes
 from minicereb.robustness.bounds import PART_NUMBERS, Bounds
 from minicereb.robustness.encoded import Encoded, encode
@@ -43,9 +45,9 @@ def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "li
     ----------
     model : classifier
         One for which :func:`minicereb.robustness.network.obstacle` returns None.
-    x : array of float, shape (images, inputs)
-        In [0, 1].
-    labels : array of int, shape (images,)
+    x : array of uint8 or float, shape (images, inputs)
+        Float in [0, 1].
+    labels : array of int, shape (images,) or (images, 1)
     epsilon : float
         Radius of the ball, at least 0. It is taken 1e-6 larger (if ε is above 1, that share of it): by so much rounding may
         carry an attacked image too far.
@@ -61,7 +63,8 @@ def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "li
     Raises
     ------
     InputError
-        If the model has no certificate, or a setting cannot be used.
+        If the model has no certificate, a setting cannot be used, images are not in the box or not of the model's width, or
+        there is not one of the classes for each.
     """
     reason = obstacle(model)
     if reason is not None:
@@ -69,7 +72,10 @@ def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "li
     require(0 <= epsilon < float("inf"), "epsilon", epsilon, "a number of at least 0")
     require(norm in NORMS, "norm", norm, " or ".join(NORMS))
     require(method in METHODS, "method", method, " or ".join(METHODS))
-    network, on_host = network_of(model), to_numpy(labels)
+    network = network_of(model)
+    check_rows(x, network.inputs, "images", stored=True)
+    x, on_host = x if x.dtype == np.float64 else to_unit(x), to_numpy(as_labels(labels, len(x), network.output.outputs))
+    check_images(x)
     size = images_per_block(_bytes_per_image(network, x.shape[1]), IMAGES)
     groups = [np.flatnonzero(on_host == label) for label in range(network.output.outputs)]
     parts = [group[part] for group in groups for part in blocks(len(group), size)]
@@ -78,7 +84,7 @@ def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "li
         region = Region.around(x[xp_of(x).asarray(ids)], with_rounding(epsilon), norm)
         return to_numpy(least_margins(network, region, int(on_host[ids[0]]), method == "crown"))
 
-    margin = np.full(len(x), -np.inf, dtype=np.float64)  # of a label that the model does not have
+    margin = np.empty(len(x), dtype=np.float64)
     for ids, found in zip(parts, run_lanes(bound, parts), strict=True):
         margin[ids] = found
     return Certificate(margin > 0, margin)
@@ -102,6 +108,9 @@ def least_margins(network: Network, region: Region, label: int, crown: bool) -> 
     """
     xp = xp_of(region.x)
     output = network.output
+    require(0 <= label < output.outputs, "label", label, f"one of the {output.outputs} classes, from 0 to {output.outputs - 1}")
+    if len(region.x) != network.inputs:
+        raise InputError("images", f"{len(region.x)} inputs", f"{network.inputs}, as many as the model has")
     read: Region | Encoded = region
     if network.encoder is not None:
         read = encode(network.encoder, region, network.unit, network.tiny, crown)

@@ -16,6 +16,7 @@ from minicereb.attacks.settings import Attack
 from minicereb.backend import Array, to_device, to_numpy
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InternalError, require
+from minicereb.inputs import as_ids, as_labels, check_image_shape, check_images, check_rows
 from minicereb.lanes import blocks, images_per_block, one_blas_thread
 from minicereb.robustness.auxiliary import attempt
 from minicereb.robustness.catalogue import ATTACKS, Named
@@ -35,7 +36,7 @@ class Subject:
     model : classifier
         What the attacks look at.
     rows : array of uint8 or float, shape (all images, inputs)
-    labels : array of int64, shape (all images,)
+    labels : array of int, shape (all images,) or (all images, 1)
     image_shape : tuple of int
     classes : int
     gradient : str
@@ -65,14 +66,24 @@ class Subject:
     substitutes: dict[str, Any] = field(default_factory=dict)
     no_substitute: str = ""
 
+    def __post_init__(self) -> None:
+        check_rows(self.rows, setting="images", stored=True)
+        check_image_shape(self.image_shape, self.rows.shape[1])
+        object.__setattr__(self, "labels", as_labels(self.labels, len(self.rows), self.classes))
+
     @cached_property
     def classifier(self) -> Any:
         """The model, behind copies where it is not ours."""
         return guarded(self.model)
 
     def answers(self, ids: np.ndarray) -> np.ndarray:
-        """Answers to the images as they are: array of int64, shape (images,)."""
-        return np.concatenate([self.answer(to_unit(to_device(self.rows[part])), part) for part in self.blocks(ids)])
+        """Answers to the images as they are: array of int64, shape (images,); :class:`InputError` if one is not in the box."""
+        answers = []
+        for part in self.blocks(ids):
+            x = to_unit(to_device(self.rows[part]))
+            check_images(x, part)
+            answers.append(self.answer(x, part))
+        return np.concatenate(answers)
 
     def strike(self, attack: Attack, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Attack images.
@@ -190,6 +201,7 @@ def evaluate_images(subject: Subject, plan: Plan, outcomes: Outcomes, done: int)
         If an image is broken that was certified: one of the two would be wrong. (Not where a judge answers from random runs: a
         certificate is then about the mean of all of them.)
     """
+    as_ids(outcomes.ids, len(subject.rows))
     units = plan.units()
     steps: list[tuple[str, Callable[[], None]]] = [("answers", partial(_answer, subject, outcomes))]
     for e, a in units:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -131,6 +132,13 @@ class Network(NamedTuple):
     unit: float
     tiny: float
     encoder: Encoder | None = None
+
+    @property
+    def inputs(self) -> int:
+        """Numbers in an image."""
+        if self.encoder is not None:
+            return math.prod(self.encoder.shapes[0])
+        return (self.hidden[0].affine if self.hidden else self.output).width
 
 
 def obstacle(model: Any) -> str | None:

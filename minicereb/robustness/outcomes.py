@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minicereb.attacks.ball import with_rounding
+from minicereb.inputs import as_labels
 from minicereb.robustness.catalogue import ATTACKS
 from minicereb.statistics import proportion_interval
 
@@ -74,7 +75,7 @@ def no_outcomes(ids: np.ndarray, labels: np.ndarray, inputs: int, epsilons: int,
     images = len(ids)
     return Outcomes(
         ids=ids,
-        labels=labels,
+        labels=as_labels(labels, images),
         predicted=np.full(images, -1, dtype=np.int64),
         tried=np.zeros((epsilons, attacks, images), dtype=np.uint8),
         certified=np.zeros((epsilons, images), dtype=bool),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from minicereb.backend import Array, xp_of
+from minicereb.errors import require
+from minicereb.inputs import check_images
 
 DUAL_STEPS = 12
 
@@ -30,7 +32,9 @@ class Region:
 
     @staticmethod
     def around(x: Array, epsilon: float, norm: str) -> Region:
-        """Return the region around the images `x`, shape (images, inputs)."""
+        """Return the region around the images `x`, shape (images, inputs); :class:`InputError` unless they are in the box."""
+        require(0 <= epsilon < float("inf"), "epsilon", epsilon, "a number of at least 0")
+        check_images(x)
         xp = xp_of(x)
         x_t = xp.ascontiguousarray(x.T.astype(xp.float64))
         low, high = xp.maximum(x_t - epsilon, 0.0), xp.minimum(x_t + epsilon, 1.0)

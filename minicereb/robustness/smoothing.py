@@ -11,7 +11,9 @@ from minicereb.attacks.ball import NORMS, with_rounding
 from minicereb.backend import Array, to_numpy, xp_of
 from minicereb.calculus.noise import Gaussian, draw_noise
 from minicereb.calculus.replicated import probabilities
+from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, require
+from minicereb.inputs import as_labels, check_count, check_images, check_rows
 from minicereb.lanes import blocks, run_lanes
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.prediction import REPLICATIONS
@@ -74,9 +76,9 @@ def smoothing_certificate(
     Parameters
     ----------
     network : NoisyNetwork
-    x : array, shape (images, inputs)
-        In [0, 1].
-    labels : array of int, shape (images,)
+    x : array of uint8 or float, shape (images, inputs)
+        Float in [0, 1].
+    labels : array of int, shape (images,) or (images, 1)
     ids : array of int64, shape (images,)
         Numbers of the images, which with the seed address their noise.
     epsilon : float
@@ -98,7 +100,8 @@ def smoothing_certificate(
     Raises
     ------
     InputError
-        If the first layer's noise is not Gaussian, or a setting cannot be used.
+        If the first layer's noise is not Gaussian, a setting cannot be used, images are not in the box or not of the network's
+        width, or there is not one of the classes for each.
     """
     reason = smoothing_obstacle(network)
     if reason is not None:
@@ -108,7 +111,11 @@ def smoothing_certificate(
     require(predictor in PREDICTORS, "predictor", predictor, " or ".join(PREDICTORS))
     require(replications >= 2, "replications", replications, "a whole number of at least 2")
     require(0 < confidence < 1, "confidence", confidence, "a number between 0 and 1")
-    draws, on_host = noisy_answers(network, x, ids, replications, seed), to_numpy(labels)
+    check_rows(x, network.layers[0].weight.shape[1], "images", stored=True)
+    on_host = to_numpy(as_labels(labels, len(x), network.widths[-1]))
+    x = x if x.dtype == np.float64 else to_unit(x)
+    check_images(x)
+    draws = noisy_answers(network, x, ids, replications, seed)
     label, rival = probability_bounds(draws, on_host, replications, 1 - confidence, predictor)
     shift = signal_shift(network, label, rival)
     if norm == "linf":
@@ -122,6 +129,8 @@ def smoothing_certificate(
 
 def noisy_answers(network: NoisyNetwork, x: Array, ids: np.ndarray, replications: int, seed: int) -> Draws:
     """Run the network with fresh noise, the more often the surer; arguments as for :func:`smoothing_certificate`."""
+    check_rows(x, network.layers[0].weight.shape[1])
+    check_count(ids, len(x), "ids")
     xp = xp_of(x)
     x_t = xp.ascontiguousarray(x.T)
     classes = network.widths[-1]
@@ -158,6 +167,7 @@ def probability_bounds(
     label, rival : array of float64, shape (images,)
     """
     images, classes = draws.mean.shape
+    labels = as_labels(labels, images, classes)
     if predictor == "votes":
         intervals = [
             [proportion_interval(int(hits), replications, 1 - 2 * risk / classes) for hits in image] for image in draws.votes

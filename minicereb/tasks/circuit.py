@@ -14,6 +14,7 @@ import numpy as np
 from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.calculus.activations import relu, threshold
 from minicereb.errors import InputError, require
+from minicereb.inputs import check_count, check_rows
 from minicereb.lanes import blocks, cell_blocks
 from minicereb.learning.optimizers import SGD
 from minicereb.learning.plasticity import DeltaRule
@@ -81,6 +82,9 @@ def respond(wiring: Wiring, states: np.ndarray, level: float | None, out: Array)
         Overwritten and returned: the bins, then zeros.
     """
     xp, cells = xp_of(out), wiring.cells
+    check_rows(states, wiring.width, "states")
+    if len(out) != cells or out.shape[1] < len(states):
+        raise InputError("out", f"shape {out.shape}", f"{cells} rows and at least {len(states)} columns")
     x_t = np.zeros((states.shape[1], out.shape[1]), dtype=np.float32)
     x_t[:, : len(states)] = states.T
     x_t = to_device(x_t)
@@ -140,6 +144,7 @@ class Circuit:
     ):
         check_circuit(level, forgetting, rule, lesions)
         self.stimulus, self.forgetting, self.lesions, self.seed = stimulus, forgetting, frozenset(lesions), seed
+        check_count(stimulus, len(states), "stimulus", "bin")
         self.bins, cells = len(states), wiring.cells
         require(cells >= 2, "cells", cells, "a whole number of at least 2")
         zeros = np.zeros((cells, 1), dtype=np.float32)
@@ -180,6 +185,7 @@ class Circuit:
         number : int
             Of the trial; only the shuffling of time courses depends on it.
         """
+        check_count(unconditioned, self.bins, "unconditioned", "bin")
         if self.granule is not self.activity:
             self._shuffle(number)
         self.rule.learn_known(self.activity, to_device(unconditioned))

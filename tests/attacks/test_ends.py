@@ -167,7 +167,7 @@ def test_images_outside_the_box_are_named(low, high):
 def test_rows_and_labels_must_fit():
     rows = np.zeros((4, 30), dtype=np.float32)
     for wrong_rows, labels, named in (
-        (rows, np.zeros(3, dtype=np.int64), "images"),
+        (rows, np.zeros(3, dtype=np.int64), "labels"),
         (rows[None], np.zeros(1, dtype=np.int64), "images"),
         (rows, np.array([0, 1, -1, 2]), "labels"),
         (rows, np.array([0, 1, 3, 2]), "model"),  # which has three outputs

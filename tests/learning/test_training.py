@@ -219,7 +219,7 @@ def test_the_best_epoch_is_the_earliest_maximum(correct):
 
 def test_chosen_on_the_test_images_the_best_epoch_is_theirs():
     data, best = numbered(), {}
-    split = Split(dataclasses.replace(data, x_test=data.x_train[:10]), 0.0, 0, "test")
+    split = Split(dataclasses.replace(data, x_test=data.x_train[:10], y_test=data.y_train[:10]), 0.0, 0, "test")
     *_, (position, done) = train(Scripted((3, 9, 5)), split, 3, 7, Position(), best)
     assert (position.best_epoch, position.best_accuracy, done.test_accuracy) == (2, 0.9, 0.5)
     assert best["array"] == 2 * 13

@@ -142,8 +142,8 @@ def densely(model):
         shape = layer.shape if isinstance(layer, Images) else shape
         if isinstance(layer, (Images, Convolution, BatchNorm)):
             inputs = math.prod(shape)
-            each = np.vstack((np.zeros((1, inputs)), np.eye(inputs))).reshape(inputs + 1, *shape)
-            columns = layer.forward(each)[0]
+            each = np.vstack((np.zeros((1, inputs)), np.eye(inputs)))
+            columns = layer.forward(each if isinstance(layer, Images) else each.reshape(inputs + 1, *shape))[0]
             shape, columns = columns.shape[1:], columns.reshape(inputs + 1, -1)
             layers.append(Dense((columns[1:] - columns[0]).T.copy(), columns[0].copy()))
         elif isinstance(layer, Flat):

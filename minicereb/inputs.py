@@ -1,0 +1,193 @@
+"""Checks of what a user hands over: images, labels, numbers of images, a model's outputs. Each is made once, where it enters.
+
+Shapes and types are looked at by every ``forward``, which costs nothing; values (is every pixel finite and in the box, is every
+label a class) once by each function that takes images from outside.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from minicereb.backend import Array, is_array, to_numpy, xp_of
+from minicereb.errors import InputError, MinicerebError, require
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+ARRAY = "a NumPy or CuPy array"
+MOST_CLASSES = 1 << 31  # where it is not known how many there are: class and target are kept together in 64 bits
+
+
+def check_rows(rows: Array, width: int | None = None, setting: str = "x", stored: bool = False) -> None:
+    """Raise :class:`InputError` unless these are rows of numbers, one for each image. Values are not looked at.
+
+    Parameters
+    ----------
+    rows : array of float32 or float64, shape (images, inputs)
+    width : int, optional
+        Numbers in a row; any, if it is not given.
+    setting : str
+        What the message calls them.
+    stored : bool
+        Whether uint8 and other types of numbers are taken as well, for those who turn them into float32 themselves.
+    """
+    if not is_array(rows):
+        raise InputError(setting, type(rows).__name__, ARRAY)
+    shape, dtype = rows.shape, rows.dtype
+    if len(shape) == 2 and (width is None or shape[1] == width) and (dtype in FLOATS or (stored and dtype.kind in "fiub")):
+        return
+    if len(shape) != 2 or width not in (None, shape[1]):
+        wanted = f"shape (images, {'inputs' if width is None else width}), an image a row"
+        raise InputError(setting, f"shape {shape}", wanted + _as_rows(shape, width, setting))
+    if stored:
+        raise InputError(setting, str(dtype), "uint8, or float in [0, 1]")
+    divided = "; minicereb.datasets.transforms.to_unit makes float32 in [0, 1] of uint8" if dtype == np.uint8 else ""
+    raise InputError(setting, str(dtype), f"float32 or float64{divided}")
+
+
+def _as_rows(shape: tuple[int, ...], width: int | None, setting: str) -> str:
+    """How an array of another shape is made one of rows, if that can be told."""
+    if len(shape) == 1 and width in (None, *shape):
+        return f": {setting}[None] is one image"
+    if len(shape) == 2 and shape[0] == width:
+        return f": {setting}.T, if images are columns"
+    if len(shape) > 2 and width in (None, math.prod(shape[1:])):
+        if len(shape) == 4 and shape[1] == 3 != shape[3]:
+            return f": {setting}.transpose(0, 2, 3, 1).reshape(len({setting}), -1), for here channels come last"
+        return f": {setting}.reshape(len({setting}), -1)"
+    return ""
+
+
+def check_credit(credit: Array, shape: tuple[int, ...]) -> None:
+    """Raise :class:`InputError` unless a derivative by outputs has their shape; `credit` is an array of float."""
+    if getattr(credit, "shape", None) != shape:
+        found = f"shape {credit.shape}" if is_array(credit) else type(credit).__name__
+        raise InputError("d_outputs", found, f"an array of shape {shape}, that of the outputs")
+
+
+def as_labels(labels: Array, images: int, classes: int | None = None, setting: str = "labels", wait: bool = True) -> Array:
+    """Return labels as int64, one for each image, or raise :class:`InputError`.
+
+    Parameters
+    ----------
+    labels : array of int, shape (images,) or (images, 1)
+    images : int
+        How many there must be.
+    classes : int, optional
+        Labels are below this; any from 0, if it is not given.
+    setting : str
+        What the message calls them.
+    wait : bool
+        Whether the values of labels that are on a GPU are looked at, for which it is waited. Learning does not: its data set was
+        looked at on the host.
+
+    Returns
+    -------
+    array of int64, shape (images,)
+    """
+    if not is_array(labels):
+        raise InputError(setting, type(labels).__name__, f"{ARRAY} of whole numbers")
+    if labels.shape != (images,):
+        if labels.shape != (images, 1):
+            one_hot = f": {setting}.argmax(axis=1), if they are one-hot" if labels.ndim == 2 and len(labels) == images else ""
+            raise InputError(setting, f"shape {labels.shape}", f"shape ({images},), one for each image{one_hot}")
+        labels = labels.reshape(images)
+    if labels.dtype.kind not in "iu":
+        raise InputError(setting, str(labels.dtype), f"whole numbers: {setting}.astype(int), if they are")
+    found = labels.astype(np.int64, copy=False)
+    most = MOST_CLASSES if classes is None else classes
+    if (
+        images and (wait or isinstance(found, np.ndarray)) and int(found.view(np.uint64).max()) >= most
+    ):  # of a number below 0, a very large one
+        wrong = int(found.min()) if int(found.min()) < 0 else int(found.max())
+        known = "numbers of classes" if classes is None else f"numbers of the {classes} classes"
+        raise InputError(setting, wrong, f"{known}, from 0 to {most - 1}")
+    return found
+
+
+def as_ids(ids: object, images: int, setting: str = "ids") -> np.ndarray:
+    """Return the numbers of some images on the host, or raise :class:`InputError`.
+
+    Parameters
+    ----------
+    ids : array or sequence of int, shape (chosen,)
+    images : int
+        How many there are: numbers go from 0 to ``images - 1``.
+    setting : str
+        What the message calls them.
+
+    Returns
+    -------
+    array of int64, shape (chosen,)
+    """
+    found = to_numpy(ids) if is_array(ids) else np.asarray(ids)
+    if found.ndim != 1:
+        raise InputError(setting, f"shape {found.shape}", "shape (chosen,), the numbers of images")
+    if found.size == 0:
+        return found.astype(np.int64)
+    if found.dtype.kind not in "iu":
+        chosen = f": numpy.flatnonzero({setting})" if found.dtype.kind == "b" else ""
+        raise InputError(setting, str(found.dtype), f"numbers of images{chosen}")
+    low, high = int(found.min()), int(found.max())
+    if low < 0 or high >= images:
+        raise InputError(setting, low if low < 0 else high, f"numbers of the {images} images, from 0 to {images - 1}")
+    return found.astype(np.int64, copy=False)
+
+
+def check_count(values: Array, count: int, setting: str, each: str = "image") -> None:
+    """Raise :class:`InputError` unless there is an entry for each image (or whatever else there are `count` of)."""
+    if len(values) != count:
+        raise InputError(setting, f"{len(values)} of them", f"{count}, one for each {each}")
+
+
+def check_image_shape(image_shape: tuple[int, ...], inputs: int) -> None:
+    """Raise :class:`InputError` unless images of so many numbers can have this shape."""
+    fitting = len(image_shape) in (1, 2, 3) and min(image_shape) >= 1 and math.prod(image_shape) == inputs
+    require(fitting, "image_shape", image_shape, f"(height, width) or (height, width, channels) of {inputs} inputs")
+
+
+def check_images(x: Array, ids: np.ndarray | None = None, wait: bool = True) -> None:
+    """Raise :class:`InputError` unless all images are in the box; NaN is not.
+
+    Parameters
+    ----------
+    x : array of float, shape (images, inputs)
+    ids : array of int, shape (images,), optional
+        Their numbers, on the host, for the message.
+    wait : bool
+        As for :func:`as_labels`.
+    """
+    if not (wait or isinstance(x, np.ndarray)):
+        return
+    xp = xp_of(x)
+    inside = (x >= 0) & (x <= 1)
+    if bool(inside.all()):
+        return
+    outside = to_numpy(~inside.all(axis=1)).nonzero()[0]
+    row = x[int(outside[0])]
+    low, high = float(xp.min(row)), float(xp.max(row))
+    number = outside[0] if ids is None else ids[outside[0]]
+    found = f"values from {low:g} to {high:g} in image {number} ({len(outside)} such images)"
+    expected = "float in [0, 1], or uint8 from 0 to 255"
+    if low >= 0 and 2 < high <= 255:
+        expected += ": divide by 255"
+    elif low < 0 and high < 50:
+        expected += ": if images are standardised, let the model do that to images in [0, 1]"
+    raise InputError("images", found, expected)
+
+
+def check_finite(x: Array, setting: str = "x") -> None:
+    """Raise :class:`InputError` if a number is NaN or infinite."""
+    if not bool(xp_of(x).isfinite(x).all()):
+        raise InputError(setting, "NaN or infinity", "finite numbers")
+
+
+def check_outputs(outputs: Array, labels: Array) -> None:
+    """Raise :class:`InputError` unless every label has a row of enough outputs, :class:`MinicerebError` if one is not finite."""
+    classes = int(labels.max()) + 1
+    shape = getattr(outputs, "shape", ())
+    if len(shape) != 2 or len(outputs) != len(labels) or outputs.shape[1] < max(classes, 2):
+        expected = f"one row of at least {max(classes, 2)} outputs for each of {len(labels)} images"
+        raise InputError("model", f"outputs of shape {shape}", expected)
+    if not bool(xp_of(outputs).isfinite(outputs).all()):
+        raise MinicerebError("the model's outputs are not finite; an attack on them would prove nothing")
