@@ -144,7 +144,7 @@ def warn_of_absent_classes(name: str, labels: np.ndarray, classes: int) -> None:
 def _warn_of_darkness(name: str, images: np.ndarray) -> None:
     """Warn if no pixel is brighter than 1/255 of white."""
     whole = images.dtype == np.uint8
-    if (brightest := images.max()) <= (1 if whole else 1 / 255):
+    if (brightest := images.max()) <= images.dtype.type(1 if whole else 1 / 255):
         kind, cure = ("uint8, whose white is 255", "multiply by 255, or store float") if whole else ("float", "multiply by 255")
         say(f"{name} ({kind}) has no pixel above {brightest:g}, which is nearly black; if it was scaled twice, {cure}")
 

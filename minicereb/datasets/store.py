@@ -26,6 +26,7 @@ from typing import IO, Literal
 from minicereb.errors import DataError, InputError
 from minicereb.files import atomic_write
 
+PIECE = 1 << 20  # bytes that are read of a file at once
 MOST_UNPACKED = 1 << 30  # bytes that are read of one zip
 # What reading a zip or one of its members fails with: damage, a password, a kind of compression that Python does not know.
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
@@ -213,7 +214,16 @@ def decompressed(file: IO[bytes], limit: int) -> bytes:
     """
     is_gzip = file.read(2) == b"\x1f\x8b"
     file.seek(0)
-    return gzip.GzipFile(fileobj=file).read(limit + 1) if is_gzip else file.read(limit + 1)
+    return read_at_most(gzip.GzipFile(fileobj=file) if is_gzip else file, limit + 1)
+
+
+def read_at_most(file: IO[bytes], most: int) -> bytes:
+    """Return the content of a file, up to `most` bytes, piece by piece: ``file.read(most)`` takes that much memory at once."""
+    pieces = []
+    while most > 0 and (piece := file.read(min(most, PIECE))):
+        pieces.append(piece)
+        most -= len(piece)
+    return b"".join(pieces)
 
 
 def sha256(content: bytes) -> str:

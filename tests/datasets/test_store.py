@@ -2,7 +2,9 @@
 
 import gzip
 import hashlib
+import io
 import os
+import tracemalloc
 import zipfile
 
 import pytest
@@ -244,3 +246,26 @@ def test_a_place_that_cannot_be_written_is_named(folder, tmp_path, contents):
     (tmp_path / "given").write_bytes(contents["labels"])
     with pytest.raises(MinicerebError, match="cannot write"):
         store.import_files([tmp_path / "given"])
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_small_file_takes_little_memory_whatever_the_largest_may_have(tmp_path, packed):
+    content = bytes(range(256)) * 10
+    (tmp_path / "small").write_bytes(gzip.compress(content) if packed else content)
+    tracemalloc.start()
+    try:
+        with open(tmp_path / "small", "rb") as file:
+            found = store.decompressed(file, 1 << 28)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == content
+    assert peak < 4 << 20
+
+
+@pytest.mark.parametrize("length", [0, 1, 9, 10, 11, 20, 21])
+def test_a_file_is_read_no_further_than_one_byte_beyond_the_limit(monkeypatch, length):
+    monkeypatch.setattr(store, "PIECE", 10)
+    content = bytes(range(length))
+    assert store.decompressed(io.BytesIO(content), 10) == content[:11]
+    assert store.decompressed(io.BytesIO(gzip.compress(content)), 10) == content[:11]

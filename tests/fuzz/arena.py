@@ -122,6 +122,7 @@ def environment(home: Path) -> dict[str, str]:
     return {
         "HOME": str(home),
         "XDG_CACHE_HOME": str(home / ".cache"),
+        "MPLCONFIGDIR": str(home.parents[1] / "matplotlib"),
         "BROWSER": "true",
         "COLUMNS": "100",
         "PYTHONUTF8": "1",

@@ -130,13 +130,19 @@ def targets() -> list[Target]:
         Target("eyelid session", "eyelid/session.json", "json", _EYELID, ("eyelid",), weight=0.3),
         Target("data npz", "tiny.npz", "npz", DATA, ("new", "run"), weight=4),
         Target("data in other forms", "[fm]*.npz", "npz", DATA[:2], ("new",), weight=2),
+        Target("data csv", "table.csv", "csv", DATA[:2], ("new",), weight=2),
+        Target("data idx", "idx/*", "idx", (_with_data("idx"),), ("new",), weight=2),
         Target("zip file", "downloads.zip", "bytes", (("data", "import", "FILE"),), ("downloads",), weight=0.5),
         Target("data cifar", "cifar/*.bin", "bytes", _CIFAR, ("new",)),
-        Target("data idx", "downloads/*", "idx", _IDX, ("new", "downloads")),
+        Target("downloaded data", "downloads/*", "idx", _IDX, ("new", "downloads")),
         Target("list of models", "package/pretrained/registry.json", "json", lists, ("runs",), package=True),
         Target("model that ships", "package/pretrained/perceptron/*", "bytes", lists, ("runs",), package=True),
         Target("list of data", "package/data/registry.json", "json", (("data", "list"), ("data", "verify")), package=True),
     ]  # fmt: skip
+
+
+def _with_data(name: str) -> tuple[str, ...]:
+    return ("train", "mlp", "--dataset", name, "--hidden", "5", "--epochs", "1", "--out", "new")
 
 
 _CIFAR = (("train", "vgg", "--dataset", "cifar", "--width", "0.02", "--epochs", "1", "--out", "new"),)

@@ -58,12 +58,18 @@ def make_data(folder: Path) -> None:
     np.savez(folder / "first.npz", **columns)
     theirs = {f"{part}_images": arrays[f"x_{part}"] for part in ("train", "test")}
     np.savez(folder / "medmnist.npz", **theirs, **{f"{part}_labels": columns[f"y_{part}"] for part in ("train", "test")})
+    rows = (
+        f"{label},{','.join(map(str, image.ravel()))}" for image, label in zip(arrays["x_train"], arrays["y_train"], strict=True)
+    )
+    (folder / "table.csv").write_text("\n".join(rows) + "\n")
+    (folder / "idx").mkdir()
     with zipfile.ZipFile(folder / "downloads.zip", "w") as archive:
         for part, count in (("train", 60), ("t10k", 20)):
             images = b"\0\0\x08\x03" + struct.pack(">3I", count, 28, 28) + rng.bytes(784 * count)
             labels = b"\0\0\x08\x01" + struct.pack(">I", count) + bytes(number % 10 for number in range(count))
             for name, content in ((f"{part}-images-idx3-ubyte", images), (f"{part}-labels-idx1-ubyte", labels)):
                 (folder / "downloads" / name).write_bytes(content)
+                (folder / "idx" / name).write_bytes(content)
                 archive.writestr(name, content)
     (folder / "cifar").mkdir()
     records = rng.integers(0, 256, (6, 10, 3073), dtype=np.uint8)
