@@ -17,7 +17,7 @@ from minicereb.cli.output import StatusLine, interruption, print_json, print_tab
 from minicereb.errors import InputError, require
 from minicereb.experiments.evaluation_figures import draw_evaluation
 from minicereb.experiments.foreign import ForeignModel, evaluate_foreign
-from minicereb.experiments.kinds.evaluated import EvaluatedModel, check_images, evaluate_run, evaluation_folder
+from minicereb.experiments.kinds.evaluated import EvaluatedModel, check_epsilons, check_images, evaluate_run, evaluation_folder
 from minicereb.experiments.runs import Run, check_loadable, dataset_of, load_model, read_run
 from minicereb.report.words import strength
 from minicereb.robustness.catalogue import ATTACKS, SETS, attacks_named
@@ -70,6 +70,7 @@ def evaluate(
     The true accuracy of a model at ε is at most the one attacked and at least the one certified.
     """
     settings |= {"epsilons": tuple(sorted(set(epsilons))) or (0.1, 0.3), "attacks": attacks_named(attacks.split(","))}
+    check_epsilons(settings["epsilons"])
     if model is None:
         if not runs:
             raise InputError("RUN", "", "one or more run folders, or --model and --dataset")
