@@ -306,7 +306,7 @@ def train_and_report(
     report = {
         "run": str(run.folder),
         **{k: result[k] for k in ("test_accuracy", "train_accuracy", "validation_accuracy", "seconds")},
-        "warning": run.warning,
+        **({"warning": run.warning} if run.warning else {}),
     }
     if options["as_json"]:
         print_json(report)

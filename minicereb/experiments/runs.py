@@ -338,7 +338,8 @@ def _finish(
         "epoch": position.best_epoch if config.keep == "best" else position.epoch,
         "seconds": round(seconds, 3),
     }
-    extra = {"status": "complete", "result": result, "model_sha256": sha256_file(folder / "model.npz"), "warning": warning}
+    extra = {"status": "complete", "result": result, "model_sha256": sha256_file(folder / "model.npz")}
+    extra |= {"warning": warning} if warning else {}
     _write_manifest(folder, config, extra, through)
 
 

@@ -23,8 +23,8 @@ from minicereb.learning.training import Split
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.randomness import generator
 
-# Batches that fill an optimiser's memory: at ρ = 0.99 and 0.9 the last two thirds and nine tenths of it; Adam corrects the rest.
-WARM = {"sgd": 0, "momentum": 20, "rmsprop": 100, "adam": 50}
+# Batches that fill an optimiser's memory: two thirds of it with ρ = 0.99 or 0.9; Adam itself corrects what is lacking.
+WARM = {"sgd": 0, "momentum": 10, "rmsprop": 100, "adam": 20}
 
 
 def in_float64(model: Any) -> Any:

@@ -191,7 +191,7 @@ def test_the_update_shown_is_that_of_training_bit_for_bit(case, data, learned, t
     for start in range(0, len(order), settings.batch_size):
         if (
             settings.optimizer == "sgd"
-            or warmed == {"momentum": 20, "adam": 50, "rmsprop": 100}[settings.optimizer]
+            or warmed == {"momentum": 10, "adam": 20, "rmsprop": 100}[settings.optimizer]
             or not steps_follow(settings)
         ):
             break
