@@ -4,6 +4,7 @@ import dataclasses
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -587,6 +588,7 @@ def test_where_scipy_moves_its_routines_its_operators_stand_in(monkeypatch, dtyp
 def test_the_project_runs_without_scipys_private_routines():
     script = """
 import sys
+from pathlib import Path
 import scipy.sparse
 sys.modules["scipy.sparse._sparsetools"] = None
 import numpy as np
@@ -633,3 +635,8 @@ def test_forward_looks_at_no_value(xp_device, monkeypatch):
     monkeypatch.setattr(backend, "check_indices", None)  # indices were checked when the wiring was made
     outputs, cache = model.forward(x)
     model.input_gradient(outputs, cache)
+
+
+def test_scipys_private_routines_are_bound_in_one_place():
+    root = Path(backend.__file__).parent
+    assert [path.name for path in root.rglob("*.py") if "_sparsetools" in path.read_text(encoding="utf-8")] == ["backend.py"]
