@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ from minicereb.attacks.settings import GRADIENTS, METHODS, USUAL_STEPS, Attack
 from minicereb.cli.options import NewFile, Number, as_json, execution_options, moved_data, remark_on_size
 from minicereb.cli.output import Pace, StatusLine, note, print_json
 from minicereb.datasets import Dataset
-from minicereb.errors import require
-from minicereb.experiments.attacks import Tally, attack_config, attack_run, stored_record
+from minicereb.experiments.attacks import Tally, attack_config, attack_run, record_path, stored_record
 from minicereb.experiments.configs import AttackedModel
 from minicereb.experiments.runs import Run, dataset_of, load_model, read_run
+from minicereb.paths import check_file
 
 
 @click.command()
@@ -77,9 +76,6 @@ def attack(
 ) -> None:
     """Attack the model in the run folder RUN and print how many test images it still gets right."""
     settings = Attack(steps=USUAL_STEPS[options["method"]] if steps is None else steps, **options)
-    if save is not None:  # better said before the attack than after it
-        writable = save.parent.is_dir() and os.access(save.parent, os.W_OK)
-        require(writable, "save", str(save), "a file in a folder that can be written")
     trained = read_run(run)
     data = dataset_of(trained, dataset)
     for name in ("epsilon", "step_size"):
@@ -89,6 +85,7 @@ def attack(
     if record is not None:
         note(f"done before; the result is the one kept in {run}")
     else:
+        check_file(record_path(trained, config))  # better said before the attack than after it
         tally = Tally(keep_images=save is not None)
         record = attack_with_progress(trained, load_model(trained, data), data, config, tally)
         if save is not None:

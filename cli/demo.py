@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from minicereb import datasets
 from minicereb.attacks.settings import Attack
 from minicereb.cli.attack import attack_with_progress
-from minicereb.cli.options import as_json, execution_options
+from minicereb.cli.options import NewFolder, as_json, execution_options
 from minicereb.cli.output import note, print_json, print_table
 from minicereb.cli.train import train_with_progress
 from minicereb.datasets import Dataset
@@ -36,9 +36,7 @@ ATTACKS = {
 
 
 @click.command()
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs/demo"), show_default=True, help="Folder for runs and figures."
-)
+@click.option("--out", type=NewFolder(), default=Path("runs/demo"), show_default=True, help="Folder for runs and figures.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @execution_options
 @as_json

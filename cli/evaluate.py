@@ -12,13 +12,15 @@ import click
 
 from minicereb import datasets
 from minicereb.attacks.settings import GRADIENTS
-from minicereb.cli.options import Number, as_json, execution_options, remark_on_size
+from minicereb.cli.options import NewFolder, Number, as_json, execution_options, remark_on_size
 from minicereb.cli.output import StatusLine, interruption, print_json, print_table, stop_interrupted
 from minicereb.errors import InputError, require
+from minicereb.experiments.evaluation import RECORD
 from minicereb.experiments.evaluation_figures import draw_evaluation
 from minicereb.experiments.foreign import ForeignModel, evaluate_foreign
 from minicereb.experiments.kinds.evaluated import EvaluatedModel, check_epsilons, check_images, evaluate_run, evaluation_folder
 from minicereb.experiments.runs import Run, check_loadable, dataset_of, load_model, read_run
+from minicereb.paths import check_folder
 from minicereb.report.words import strength
 from minicereb.robustness.catalogue import ATTACKS, SETS, attacks_named
 
@@ -48,9 +50,7 @@ from minicereb.robustness.catalogue import ATTACKS, SETS, attacks_named
     metavar="PLACE",
     help="A name, an .npz file or a folder: with --model its data; with runs where their data are now, if they moved.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="With --model: folder for what is found.  [default: runs/evaluation]"
-)
+@click.option("--out", type=NewFolder(), help="With --model: folder for what is found.  [default: runs/evaluation]")
 @execution_options
 @as_json
 def evaluate(
@@ -116,6 +116,9 @@ def _planned(
         run.config, images=_images(images, data), substitutes=tuple(other.config for other in others), **settings
     )
     check_images(config, data)
+    folder = evaluation_folder(run, config)
+    if not (folder / RECORD).exists():
+        check_folder(folder)
     return config, run, others, data
 
 

@@ -12,7 +12,7 @@ from minicereb.cli.options import NewFile, as_json
 from minicereb.cli.output import StatusLine, print_json, print_table
 from minicereb.errors import InputError
 from minicereb.exercises.catalogue import EXERCISES, exercise_named
-from minicereb.exercises.grading import Graded, submissions, write_csv
+from minicereb.exercises.grading import Graded, encodable, submissions, write_csv
 from minicereb.exercises.grading import grade as graded_in_order
 from minicereb.exercises.submission import check_file, submission_name
 from minicereb.files import atomic_write
@@ -110,19 +110,22 @@ def check(context: click.Context, file: Path, name: str | None, limit: float, as
 def grade(folder: Path, limit: float, csv_file: Path | None, as_json: bool) -> None:
     """Check a class's submissions: a folder in FOLDER for each student, each file in a process of its own."""
     found, others = submissions(folder)
+    names = [encodable(str(path)) for path in others]
     line, done = StatusLine(), []
-    for each in graded_in_order(found, limit):
-        done.append(each)
-        line.update(f"{len(done)} of {len(found)} checked")
-    line.close()
-    if as_json:
-        print_json({"submissions": [each.row() for each in done], "others": [str(path) for path in others]})
-    else:
+    try:
+        for each in graded_in_order(found, limit):
+            done.append(each)
+            line.update(f"{len(done)} of {len(found)} checked")
+        line.close()
+        if as_json:
+            print_json({"submissions": [each.row() for each in done], "others": names})
+            return
         _print_class(done)
-        for path in others:
-            click.echo(f"{path} is no exercise's file and was not checked")
-    if csv_file is not None:
-        write_csv(csv_file, done)
+        for name in names:
+            click.echo(f"{name} is no exercise's file and was not checked")
+    finally:
+        if csv_file is not None:  # what was checked, whatever came between
+            write_csv(csv_file, done)
 
 
 def _print_class(done: list[Graded]) -> None:

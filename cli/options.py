@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from minicereb import backend
+from minicereb.paths import check_file, check_folder
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -60,7 +61,7 @@ def remark_on_size(setting: str, value: float | None, norm: str = "linf", inputs
 
 
 class NewFile(click.Path):
-    """A file to be written, which must not be one that a run is made of."""
+    """A file to be written: not one that a run is made of, and in a place where it can be. Both are told before the work."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path, dir_okay=False)
@@ -72,6 +73,20 @@ class NewFile(click.Path):
         path: Any = super().convert(value, param, ctx)
         if is_own_file(path):
             self.fail(f"{str(path)!r} belongs to a run, which would be lost; give another file.", param, ctx)
+        check_file(path)
+        return path
+
+
+class NewFolder(click.Path):
+    """A folder that files are to be written into, new or not; that this cannot be is told before the work."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        path: Any = super().convert(value, param, ctx)
+        check_folder(path)
         return path
 
 

@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
+import textwrap
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +21,33 @@ import click
 
 def print_json(document: Any) -> None:
     """Print one JSON document."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    click.echo(_json(document))
+
+
+def _json(document: Any) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def print_json_rows(document: dict[str, Any], name: str, rows: Iterable[Any]) -> None:
+    """Print one JSON document in which `name` is the list of `rows`, of which only one is in memory at a time.
+
+    Nothing is printed before the last of them could be read.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
+        for number, (key, value) in enumerate(document.items()):
+            file.write(f"{',' if number else '{'}\n  {json.dumps(key)}: ")
+            if key != name:
+                file.write(textwrap.indent(_json(value), "  ").lstrip())
+                continue
+            comma = ""
+            for row in rows:
+                file.write(f"{comma or '['}\n    {json.dumps(row, ensure_ascii=False, allow_nan=False)}")
+                comma = ","
+            file.write("\n  ]" if comma else "[]")
+        file.write("\n}\n")
+        file.seek(0)
+        while part := file.read(1 << 20):
+            click.echo(part, nl=False)
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import click
 
 from minicereb.cli.options import as_json
-from minicereb.cli.output import print_json, print_table
+from minicereb.cli.output import print_json_rows, print_table
 from minicereb.experiments.configs import describe
 from minicereb.experiments.identity import to_json
 from minicereb.experiments.runs import read_run
+
+LAST = 100  # epochs that are shown
 
 
 @click.command()
@@ -20,10 +22,13 @@ from minicereb.experiments.runs import read_run
 def show(run: Path, as_json: bool) -> None:
     """Show the settings, the learning curve and the accuracy of the run folder RUN."""
     found = read_run(run)
-    settings, metrics = to_json(found.config), found.metrics()
+    settings = to_json(found.config)
     if as_json:
-        print_json({"run": str(run), "config": settings, "metrics": metrics, "manifest": found.manifest})
+        document = {"run": str(run), "config": settings, "metrics": None, "manifest": found.manifest}
+        print_json_rows(document, "metrics", found.rows())
         return
+    epochs = found.epochs()
+    metrics = list(found.rows(range(epochs - LAST, epochs)))
     model = settings.pop("model")
     settings["encoder"] = None if found.config.encoder is None else describe(found.config.encoder)
     for name, value in {**model, **settings}.items():
@@ -31,6 +36,8 @@ def show(run: Path, as_json: bool) -> None:
             click.echo(f"{name.replace('_', '-'):18} {value['name'] if name == 'data' else _nested(value)}")
     if metrics:
         click.echo("\nwhen attacked:" if settings["adversary"] else "")
+        if epochs > LAST:
+            click.echo(f"the last {LAST} of {epochs:,} epochs (all of them: --json)")
         columns = {
             "epoch": "epoch",
             "loss": "loss",

@@ -21,6 +21,7 @@ from minicereb.experiments.status import Survey, survey, surveys
 from minicereb.experiments.studies import SCALES, STUDIES, study_named
 from minicereb.experiments.studies.study import carry_out
 from minicereb.files import read_json
+from minicereb.paths import read_text
 
 
 @click.command()
@@ -104,7 +105,7 @@ def study(
         print_json(read_json(out / "study.json"))
         return
     click.echo(f"{chosen.question}\n")
-    click.echo((out / "table.md").read_text(encoding="utf-8"))
+    click.echo(read_text(out / "table.md"))
     if chosen.figures is not None:
         click.echo(f"Figures: {', '.join(str(path) for path in sorted(out.glob('*.png')))}")
 

@@ -9,9 +9,8 @@ import click
 import numpy as np
 
 from minicereb.backend import to_numpy
-from minicereb.cli.options import as_json, execution_options
+from minicereb.cli.options import NewFile, NewFolder, as_json, execution_options
 from minicereb.cli.output import StatusLine, interruption, print_json, print_table
-from minicereb.errors import require
 from minicereb.experiments.identity import to_json
 from minicereb.experiments.kinds.conditioning import Conditioning, summary
 from minicereb.files import write_json
@@ -44,8 +43,8 @@ DEFAULT = Eyelid()
 )
 @click.option("--rule", type=click.Choice(RULES), default=DEFAULT.rule, show_default=True, help="How parallel fibres learn.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the wiring.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for figures and session.json.")
-@click.option("--animate", type=click.Path(path_type=Path), metavar="FILE.gif", help="Write the trials as an animation.")
+@click.option("--out", type=NewFolder(), help="Folder for figures and session.json.")
+@click.option("--animate", type=NewFile(), metavar="FILE.gif", help="Write the trials as an animation.")
 @execution_options
 @as_json
 def eyelid(trials: int, out: Path | None, animate: Path | None, as_json: bool, **options: Any) -> None:
@@ -53,7 +52,6 @@ def eyelid(trials: int, out: Path | None, animate: Path | None, as_json: bool, *
     settings = Eyelid(acquisition=trials, **options)
     if animate is not None:
         check_animation(animate)
-    require(out is None or not out.is_file(), "out", str(out), "a folder")
     session = Session(settings)
     before, line, done = session.circuit.weights, StatusLine(), []
     count = sum(getattr(settings, phase) for phase in PHASES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any
 
 import click
 
-from minicereb.cli.options import as_json
+from minicereb.cli.options import NewFile, NewFolder, as_json
 from minicereb.cli.output import StatusLine, interruption, print_json, print_table, stop_interrupted
 from minicereb.errors import require
 from minicereb.experiments.kinds.pole import PoleBalancing, draw_pole, paths_of, pole_balancing, pole_in_folder
+from minicereb.report.animation import check_animation
 from minicereb.report.pole import animate
 from minicereb.tasks.balancing import METHODS
 from minicereb.tasks.cartpole import STABLE, CartPole
@@ -36,8 +36,8 @@ from minicereb.tasks.pole import PoleTask
 )
 @click.option("--integrator", type=click.Choice(list(STABLE)), default="euler", show_default=True)
 @click.option("--rate", type=float, help="How much one error changes, with --method error.  [default: 0.05]")
-@click.option("--animate", "film", type=click.Path(path_type=Path), help="Write a GIF of the first trial and of a test.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for weights, result and figures; it goes on from them.")
+@click.option("--animate", "film", type=NewFile(), help="Write a GIF of the first trial and of a test.")
+@click.option("--out", type=NewFolder(), help="Folder for weights, result and figures; it goes on from them.")
 @as_json
 def pole(
     method: str,
@@ -54,9 +54,8 @@ def pole(
     require(rate is None or method == "error", "rate", rate, "nothing with --method actor-critic")
     way = METHODS[method]() if rate is None else METHODS[method](rate=rate)
     config = PoleBalancing(PoleTask(way, cart=CartPole(step=step, integrator=integrator), **settings), trials, paths=True)
-    if film is not None:  # better said before the trials than after them
-        usable = film.suffix == ".gif" and film.absolute().parent.is_dir() and os.access(film.absolute().parent, os.W_OK)
-        require(usable, "animate", str(film), "a file FILE.gif in a folder that can be written")
+    if film is not None:
+        check_animation(film)
     record = _watched(pole_balancing(config) if out is None else pole_in_folder(config, out), out)
     files = [] if out is None else [str(out / name) for name in ("circuit.npz", "result.json", *draw_pole(config, record, out))]
     if film is not None:

@@ -17,13 +17,15 @@ import os
 import reprlib
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union
 
 from minicereb.errors import DataError, InputError
+from minicereb.paths import open_regular, reason
 
 LARGEST_FILE = 1 << 28  # bytes; the largest document of a study is a hundredth of it
+LONGEST_LINE = 1 << 16  # bytes, in a file with a document on each line
 DEEPEST = 64  # lists and objects within each other
 LARGEST_INTEGER = 2**63 - 1
 LONGEST_INTEGER = 80  # digits; a seed may have more than an int64 holds
@@ -103,8 +105,41 @@ def read_json(path: str | os.PathLike, shape: Shape, largest: int = LARGEST_FILE
 
 def read_json_lines(path: str | os.PathLike, shape: Shape) -> list[Any]:
     """Read a file with a JSON value of the same declared shape on every line; :class:`DataError` as :func:`read_json`."""
-    lines = _content(Path(path), LARGEST_FILE).splitlines()
-    return [parse_json(line, shape, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
+    return list(iterate_json_lines(path, shape))
+
+
+def iterate_json_lines(path: str | os.PathLike, shape: Shape, chosen: Container[int] | None = None) -> Iterator[Any]:
+    """Yield what :func:`read_json_lines` lists, one line in memory at a time.
+
+    Parameters
+    ----------
+    path : path
+    shape : type
+        Of each line's value.
+    chosen : container of int, optional
+        Numbers of the lines to parse, from 0; the others are passed over unread. By default all.
+    """
+    for number, line in enumerate(_lines(path)):
+        if chosen is None or number in chosen:
+            yield parse_json(line, shape, f"{path}, line {number + 1}")
+
+
+def count_lines(path: str | os.PathLike) -> int:
+    """Return how many lines a file has, in little memory; :class:`DataError` as :func:`read_json`."""
+    return sum(1 for _ in _lines(path))
+
+
+def _lines(path: str | os.PathLike) -> Iterator[bytes]:
+    try:
+        with open_regular(path) as file:
+            while line := file.readline(LONGEST_LINE + 1):
+                if len(line) > LONGEST_LINE:
+                    raise DataError(f"{path} has a line of more than {LONGEST_LINE:,} bytes")
+                yield line
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {reason(error)}") from error
 
 
 def parse_json(text: str | bytes, shape: Shape, what: str) -> Any:
@@ -129,7 +164,7 @@ def parse_json(text: str | bytes, shape: Shape, what: str) -> Any:
 
 def _content(path: Path, largest: int) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             content = file.read(largest + 1)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error

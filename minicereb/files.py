@@ -19,6 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from minicereb.errors import DataError, InUseError, MinicerebError
+from minicereb.paths import open_regular, reason, temporary_prefix
 
 # What locking a file that another process holds fails with; Windows gives the last two.
 HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
@@ -35,7 +36,9 @@ def atomic_write(path: str | os.PathLike, durable: bool = True) -> Iterator[IO[b
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=temporary_prefix(path.name), suffix=".part", delete=False
+        ) as file:
             temporary = Path(file.name)
             yield file  # type: ignore[misc]
             file.flush()
@@ -44,7 +47,7 @@ def atomic_write(path: str | os.PathLike, durable: bool = True) -> Iterator[IO[b
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
-        raise MinicerebError(f"cannot write {path}: {_reason(error)}; nothing was changed") from error
+        raise MinicerebError(f"cannot write {path}: {reason(error)}; nothing was changed") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -60,14 +63,14 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=temporary_prefix(path.name), suffix=".part"))
         yield temporary
         temporary.chmod(0o777 & ~_umask())
         if path.is_dir():
             path.rmdir()
         os.replace(temporary, path)
     except OSError as error:
-        raise MinicerebError(f"cannot write {path}: {_reason(error)}; nothing was changed") from error
+        raise MinicerebError(f"cannot write {path}: {reason(error)}; nothing was changed") from error
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -79,15 +82,9 @@ def _umask() -> int:
     return mask
 
 
-def _reason(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return "no space left on the device"
-    return (error.strerror or str(error)).lower()
-
-
 def sha256_file(path: str | os.PathLike) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
+    """SHA-256 of a regular file's bytes, in hexadecimal."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
 
 
@@ -122,7 +119,8 @@ def write_json(path: str | os.PathLike, value: Any, durable: bool = True) -> Non
 def read_json(path: str | os.PathLike) -> Any:
     """Read a JSON file; :class:`DataError` if it is not one."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            return json.loads(file.read().decode("utf-8"))
     except (ValueError, OSError) as error:
         raise DataError(f"{path} is not a readable JSON file ({error})") from error
 
@@ -164,7 +162,7 @@ def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None
 def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Read every array of an npz; :class:`DataError` if the file is truncated, altered, or holds objects."""
     try:
-        with open(path, "rb") as file:  # np.load leaves a file of its own open when it is truncated
+        with open_regular(path) as file:  # np.load leaves a file of its own open when it is truncated
             _check_archive(file)
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
@@ -217,25 +215,35 @@ def file_lock(path: str | os.PathLike, what: str) -> Iterator[None]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+b") as file:
+    if path.is_symlink() or (path.exists() and not path.is_file()):  # it would make or change a file somewhere else
+        raise DataError(f"{path} is not a regular file; remove it")
+    with open(path, "a+b", opener=_not_through_links) as file:
         try:
             _lock(file)
         except OSError as error:
             if error.errno not in HELD:
-                raise MinicerebError(f"cannot lock {path}: {_reason(error)}; its file system must know locks") from error
+                raise MinicerebError(f"cannot lock {path}: {reason(error)}; its file system must know locks") from error
             raise InUseError(f"{what} is in use by another process") from error
         yield
+
+
+def _not_through_links(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def is_locked(path: str | os.PathLike) -> bool:
     """Whether a process holds `path` by :func:`file_lock`."""
     try:
-        with open(path, "rb") as file:
-            _lock(file)
-    except FileNotFoundError:
-        return False
-    except OSError:
+        file = open_regular(path, follow=False)
+    except PermissionError:
         return True
+    except OSError:
+        return False
+    with file:
+        try:
+            _lock(file)
+        except OSError:
+            return True
     return False
 
 

@@ -22,7 +22,7 @@ from minicereb.files import write_npz
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (  # a module may import from its own layer and those above it here
-    ("errors", "backend", "inputs", "compiled", "lanes", "randomness", "documents", "files", "statistics"),
+    ("errors", "backend", "inputs", "compiled", "lanes", "randomness", "paths", "documents", "files", "statistics"),
     ("calculus", "datasets"),
     ("models",),
     ("learning",),
@@ -136,7 +136,19 @@ def undescribed(module, source):
                 scopes.append((f"{prefix}.{node.name}", node))
 
 
-RULES = (wrong_layers, wrong_libraries, unpickled, global_randomness, undescribed)
+def unguarded_reads(module, source):
+    """Files opened for reading other than by ``minicereb.paths``, which refuses pipes and devices; what is installed may be."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or module == "minicereb.paths":
+            continue
+        text, name = ast.unparse(node), getattr(node.func, "id", getattr(node.func, "attr", ""))
+        is_open = name == "open" and isinstance(node.func, ast.Name) and not any(mode in text for mode in ("'wb'", "'a+b'"))
+        is_read = name in ("read_text", "read_bytes") and isinstance(node.func, ast.Attribute)
+        if is_open or (is_read and not any(own in text for own in ("resources.files", "CHECKOUT", "_package()"))):
+            yield f"{module}, line {node.lineno}: {text}"
+
+
+RULES = (wrong_layers, wrong_libraries, unpickled, global_randomness, undescribed, unguarded_reads)
 
 
 @pytest.mark.parametrize("module", sorted(SOURCES))
@@ -179,6 +191,9 @@ def test_the_walk_sees_the_whole_house():
         (global_randomness, "minicereb.models.mlp", "from numpy import random"),
         (global_randomness, "minicereb.models.mlp", "import random"),
         (global_randomness, "minicereb.models.mlp", "rng = np.random.SFC64(0)"),
+        (unguarded_reads, "minicereb.files", "with open(path, 'rb') as file:\n    pass"),
+        (unguarded_reads, "minicereb.files", "file = open(path)"),
+        (unguarded_reads, "minicereb.files", "text = (folder / name).read_text()"),
         (undescribed, "minicereb.models.mlp", "x = 1"),
         (undescribed, "minicereb.models.mlp", '"""Models."""\ndef build(): pass'),
         (undescribed, "minicereb.models.mlp", '"""Models."""\nclass Layer: pass'),
@@ -201,6 +216,7 @@ def test_what_breaks_a_rule_is_found(rule, module, source):
         ("minicereb.bench.peers", "def _f():\n    import torch"),
         ("minicereb.randomness", "def _f(rng: np.random.Generator):\n    return np.random.SeedSequence(0)"),
         ("minicereb.files", "np.load(path, allow_pickle=False)\nvalue = rng.random(3)"),
+        ("minicereb.files", "text = read_text(path)\nwith atomic_write(path) as file, archive.open(name) as entry:\n    pass"),
         ("minicereb.files", "def _private(): pass\nclass _Private:\n    def method(self): pass"),
     ],
 )

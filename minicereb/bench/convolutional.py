@@ -18,6 +18,7 @@ from minicereb.lanes import run_lanes
 from minicereb.models.convolutional import Convolution, MaxPool, initial_convolutional, vgg11
 from minicereb.models.layers import Dense
 from minicereb.models.sequential import Sequential
+from minicereb.paths import read_text
 from minicereb.randomness import generator
 
 DROPOUT = (0.25, 0.5)
@@ -176,5 +177,5 @@ def _peak_here(name: str | None, size: Size, threads: int) -> int | None:
 
 def _status(entry: str) -> int | None:
     """Bytes that the system says of this process under this name."""
-    lines = STATUS.read_text(encoding="utf-8").splitlines() if STATUS.exists() else []
+    lines = read_text(STATUS).splitlines() if STATUS.exists() else []
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{entry}:")), None)

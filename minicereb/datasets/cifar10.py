@@ -19,6 +19,7 @@ from minicereb.datasets import store
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.own import warn_of_absent_classes
 from minicereb.errors import DataError
+from minicereb.paths import open_regular
 
 FOLDER = "cifar-10-batches-bin"  # in the archive, and by custom where it was unpacked
 FILES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
@@ -127,7 +128,7 @@ def archived(archive: bytes, name: str, images: int) -> Iterator[tuple[str, byte
 
 def _content(path: Path, size: int) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return file.read(size)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -9,8 +9,9 @@ import zlib
 from typing import Any
 from urllib.parse import urlsplit
 
-from minicereb.datasets.store import DataFile, FileReport, content_of, download_of, examine, find, place_file, sha256
+from minicereb.datasets.store import DataFile, FileReport, content_of, download_of, examine, find, place_file, place_of, sha256
 from minicereb.errors import DataError, MinicerebError
+from minicereb.paths import check_file
 
 ROUNDS = 3  # times that every mirror is tried
 TIMEOUT = (5, 30)  # seconds to connect, and without a byte, after which a mirror counts as dead
@@ -91,6 +92,7 @@ def fetch(name: str, backoff: float = 1.0) -> list[FileReport]:
 
 def _fetch_file(file: DataFile, backoff: float) -> FileReport:
     failures: dict[str, str] = {}
+    check_file(place_of(file))
     for attempt in range(ROUNDS):
         if attempt:
             time.sleep(backoff * 2 ** (attempt - 1))

@@ -25,6 +25,7 @@ from typing import IO, Literal
 
 from minicereb.errors import DataError, InputError
 from minicereb.files import atomic_write
+from minicereb.paths import open_regular
 
 PIECE = 1 << 20  # bytes that are read of a file at once
 MOST_UNPACKED = 1 << 30  # bytes that are read of one zip
@@ -182,7 +183,7 @@ def read(file: DataFile) -> bytes:
 def examine(file: DataFile, path: Path) -> tuple[FileReport, bytes]:
     """Compare what lies at `path` with what should be there; the content is empty unless it is the right one."""
     try:
-        with open(path, "rb") as stored:
+        with open_regular(path) as stored:
             content = content_of(file, stored)
     except EOFError:
         return FileReport(file, "truncated", path, "the compressed file ends too early"), b""
@@ -240,9 +241,14 @@ def verify(name: str) -> list[FileReport]:
     return reports
 
 
+def place_of(file: DataFile) -> Path:
+    """Return where a file that is fetched or imported goes."""
+    return places()[0] / file.dataset / file.name
+
+
 def place_file(file: DataFile, content: bytes, detail: str) -> FileReport:
     """Put checked content where :func:`find` looks first; the file appears whole or not at all."""
-    path = places()[0] / file.dataset / file.name
+    path = place_of(file)
     with atomic_write(path) as output:
         output.write(content)
     return FileReport(file, "ok", path, detail)
@@ -288,7 +294,7 @@ def _known_in_folder(folder: Path, known: dict[str, DataFile]) -> list[Known]:
                     continue
                 if zipfile.is_zipfile(path):
                     found += _known_in_zip(path, known)
-                elif _plausible(path.stat().st_size, path.open("rb"), known):
+                elif _plausible(path.stat().st_size, open_regular(path), known):
                     found += _known_in_file(path, known)
     if not found:
         raise DataError(f"folder {folder} holds no known file; expected {_expected(known)}")
@@ -300,7 +306,7 @@ def _known_in_file(path: Path, known: dict[str, DataFile]) -> list[Known]:
     try:
         if path.exists() and not path.is_file():
             raise DataError(f"{path} cannot be read: it is not a regular file")
-        with open(path, "rb") as source:
+        with open_regular(path) as source:
             content, digest = _identified(source, known)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} is truncated or altered ({error}); fetch it again") from error

@@ -19,6 +19,7 @@ from minicereb.experiments.identity import config_hash
 from minicereb.experiments.laboratory import Laboratory, Record, read_record, write_record
 from minicereb.experiments.runs import Run
 from minicereb.files import write_npz
+from minicereb.paths import beneath
 from minicereb.statistics import proportion_interval
 
 
@@ -55,7 +56,7 @@ class Tally:
 
 def record_path(run: Run, config: AttackedModel) -> Path:
     """Where the result of an attack on a run is kept."""
-    return run.folder / "attacks" / f"{config_hash(config)[:16]}.json"
+    return beneath(run.folder, "attacks", f"{config_hash(config)[:16]}.json")
 
 
 def attack_config(run: Run, dataset: Dataset, attack: Attack, images: int | None) -> AttackedModel:

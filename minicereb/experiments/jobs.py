@@ -21,6 +21,7 @@ from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.files import file_lock, read_json, write_json
+from minicereb.paths import beneath
 
 SECONDS_BETWEEN_NOTICES = 1.0
 SECONDS_BETWEEN_LOOKS = 0.1  # at a job that another process is doing
@@ -105,7 +106,7 @@ def is_done(job: Job, laboratory: Laboratory) -> bool:
 
 def do_job(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
     """Do a job unless it is done, yielding its progress in words; if another process is doing it, wait for that."""
-    lock = laboratory.out / "jobs" / f"{_short(job)}.lock"
+    lock = beneath(laboratory.out, "jobs", f"{_short(job)}.lock")
     while True:
         try:
             with file_lock(lock, name_of(job)):
@@ -163,7 +164,7 @@ def kind_of(job: Job) -> str:
 
 def notice_path(out: Path, short: str) -> Path:
     """Where the notice of a job is kept."""
-    return out / "jobs" / f"{short}.json"
+    return beneath(out, "jobs", f"{short}.json")
 
 
 def read_notice(path: Path) -> dict[str, Any]:
@@ -178,7 +179,7 @@ def write_plan(out: Path, about: dict[str, Any], jobs: Sequence[Job], laboratory
     done = {job for job in jobs if is_done(job, laboratory)}
     entries = [{"hash": _short(job), "job": name_of(job), "kind": kind_of(job), "done": job in done} for job in jobs]
     write_json(
-        out / "jobs" / f"study-{about['study']}.json", {**about, "began": time.time(), "workers": workers, "jobs": entries}
+        beneath(out, "jobs", f"study-{about['study']}.json"), {**about, "began": time.time(), "workers": workers, "jobs": entries}
     )
     return done
 

@@ -15,6 +15,7 @@ from minicereb.experiments.identity import config_hash, to_json
 from minicereb.experiments.neighbours import Neighbours
 from minicereb.experiments.runs import Run, load_model, read_run, run_training
 from minicereb.files import read_json, write_json
+from minicereb.paths import beneath
 
 MODELS_IN_MEMORY = 2  # as many as an attack that is transferred from one to the other needs
 
@@ -85,11 +86,11 @@ class Laboratory:
     def record_path(self, config: Any) -> Path:
         """Where the record of an experiment is kept that is no attack on a run (such a one is kept with the run)."""
         key = config_hash(config)
-        own = self.out / "experiments" / f"{key[:16]}.json"
+        own = beneath(self.out, "experiments", f"{key[:16]}.json")
         return own if own.exists() else self._neighbours.record_path(key) or own
 
     def _folder(self, config: Train) -> Path:
-        return self.out / "runs" / config_hash(config)[:16]
+        return beneath(self.out, "runs", config_hash(config)[:16])
 
 
 def _run_of(manifest: Path) -> Run | None:

@@ -22,6 +22,7 @@ from minicereb.errors import DataError, MinicerebError, RunError, require
 from minicereb.experiments.identity import from_json
 from minicereb.experiments.runs import Run, belongs, dataset_of, load_model, read_run
 from minicereb.files import atomic_folder, atomic_write, read_json, sha256_file, write_json
+from minicereb.paths import read_bytes
 
 SHIPPED = 1_000_000  # bytes: the largest model.npz that ships
 RUNS = Path("runs")  # where a model is fetched to and looked for, under its name
@@ -212,7 +213,7 @@ def add(folder: str | Path, name: str, title: str, shipped: bool, root: Path) ->
         for file in _FILES:
             if file != "manifest.json" and (run.folder / file).exists():
                 with atomic_write(place / file) as output:
-                    output.write((run.folder / file).read_bytes())
+                    output.write(read_bytes(run.folder / file))
         write_json(place / "manifest.json", manifest)
     kept = [place / file for file in (_FILES if shipped else ("model.npz",)) if (place / file).exists()]
     files = tuple(ModelFile(path.name, path.stat().st_size, sha256_file(path)) for path in kept)

@@ -11,10 +11,10 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Container, Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import scipy
@@ -23,6 +23,7 @@ from minicereb import __version__, datasets
 from minicereb.backend import Array, execution, to_numpy
 from minicereb.compiled import numba_version
 from minicereb.datasets.dataset import Dataset
+from minicereb.documents import Count, Share, count_lines, iterate_json_lines
 from minicereb.errors import DataError, MinicerebError, RunError
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Data, Train
@@ -37,6 +38,20 @@ from minicereb.models.visual import behind, encoder_of
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 PLACE = "give the place of the same data with --dataset"
 OWN_FILES = ("config.json", "manifest.json", "metrics.jsonl", "checkpoint.npz", "model.npz")
+
+
+class _Losses(TypedDict, total=False):
+    validation_accuracy: Share | None
+    validation_loss: float | None
+    test_accuracy: Share | None
+
+
+class MetricsLine(_Losses):
+    """A line of ``metrics.jsonl``."""
+
+    epoch: Count
+    loss: float
+    train_accuracy: Share
 
 
 class Progress(NamedTuple):
@@ -91,14 +106,18 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """One record an epoch."""
+        return list(self.rows())
+
+    def epochs(self) -> int:
+        """Return how many records of epochs there are."""
         path = self.folder / "metrics.jsonl"
-        try:
-            found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-        except ValueError as error:
-            raise DataError(f"{path} is damaged ({error})") from error
-        if not all(isinstance(record, dict) and {"epoch", "loss", "train_accuracy"} <= set(record) for record in found):
-            raise DataError(f"{path} does not hold a record for each epoch")
-        return found
+        return count_lines(path) if path.exists() else 0
+
+    def rows(self, chosen: Container[int] | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the records of epochs one after the other, or only those of the chosen numbers, from 0."""
+        path = self.folder / "metrics.jsonl"
+        if path.exists():
+            yield from iterate_json_lines(path, MetricsLine, chosen)
 
 
 def is_own_file(path: Path) -> bool:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from minicereb.errors import require
 from minicereb.files import atomic_write
+from minicereb.paths import read_bytes
 
 
 def check_animation(path: Path) -> None:
@@ -41,4 +42,4 @@ def save_animation(figure: Figure, frames: Iterable[object], path: Path, rate: i
             for _ in frames:
                 writer.grab_frame()
         with atomic_write(path) as file:
-            file.write(drawn.read_bytes())
+            file.write(read_bytes(drawn))

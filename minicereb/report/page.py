@@ -138,14 +138,15 @@ def markdown(page: Page, pictures: dict[int, str]) -> str:
     ----------
     page : Page
     pictures : dict
-        The file of each picture, by its number on the page.
+        The file of each picture, by its number on the page; of one without a file only the caption is given.
     """
     lines, number = [f"# {_plain(page.title)}", "", _plain(page.lead), ""], 0
     for section in page.filled:
         lines += [f"## {_plain(section.title)}", ""]
         for block in section.blocks:
             if isinstance(block, Picture):
-                lines += [f"![{_plain(block.caption)}]({pictures[number]})", "", _plain(block.caption), ""]
+                shown = [f"![{_plain(block.caption)}]({pictures[number]})", ""] if number in pictures else []
+                lines += [*shown, _plain(block.caption), ""]
                 number += 1
             else:
                 lines += [*_lines(block), ""]

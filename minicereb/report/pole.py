@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 
 from minicereb.files import atomic_write
+from minicereb.paths import read_bytes
 from minicereb.report.figures import COLOURS
 
 FRAMES_A_SECOND = 25
@@ -119,5 +120,5 @@ def animate(paths: Mapping[str, np.ndarray], step: float, half_length: float, x_
                 axes.set_title(f"{name}: {(number + 1) * step:.1f} s", fontsize=9)
                 writer.grab_frame()
         with atomic_write(file) as target:
-            target.write(whole.read_bytes())
+            target.write(read_bytes(whole))
     return len(frames)

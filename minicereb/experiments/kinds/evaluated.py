@@ -21,6 +21,7 @@ from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.runs import Run, read_run
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.prediction import Averaged, average_probabilities
+from minicereb.paths import beneath
 from minicereb.robustness.catalogue import ATTACKS, STANDARD, attacks_named
 from minicereb.robustness.certify import certify
 from minicereb.robustness.evaluate import Certifier, Plan, Subject
@@ -204,7 +205,7 @@ def _fitting(model: Any, answer: str) -> str:
 
 def evaluation_folder(run: Run, config: EvaluatedModel) -> Path:
     """Where the evaluation of a run is kept."""
-    return run.folder / "evaluations" / config_hash(config)[:16]
+    return beneath(run.folder, "evaluations", config_hash(config)[:16])
 
 
 def kept_evaluation(config: EvaluatedModel, laboratory: Laboratory) -> Path:

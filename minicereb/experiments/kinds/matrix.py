@@ -17,6 +17,7 @@ from minicereb.experiments.identity import config_hash, config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.files import read_npz, write_npz
 from minicereb.lanes import blocks, images_per_block, one_blas_thread
+from minicereb.paths import beneath
 from minicereb.robustness.transfer import transferred
 
 BLOCK = 250  # images attacked together
@@ -83,7 +84,7 @@ def transfer_matrix(config: TransferMatrix, laboratory: Laboratory) -> Generator
 
 
 def _attacked_path(out: Path, config: TransferMatrix, model: Train) -> Path:
-    return out / "experiments" / f"{config_hash(config)[:16]}-{config_hash(model)[:16]}.npz"
+    return beneath(out, "experiments", f"{config_hash(config)[:16]}-{config_hash(model)[:16]}.npz")
 
 
 def _answers(laboratory: Laboratory, model: Train, files: list[Path], images: int) -> list[float]:

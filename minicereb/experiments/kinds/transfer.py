@@ -26,6 +26,7 @@ from minicereb.files import read_npz, write_npz
 from minicereb.lanes import images_per_block, one_blas_thread
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.prediction import average_probabilities
+from minicereb.paths import beneath
 from minicereb.statistics import proportion_interval
 
 PICTURES = 8  # pairs of images kept beside the record
@@ -156,7 +157,7 @@ def _share(right: np.ndarray) -> Record:
 
 def pictures_path(out: Path, config: TransferredAttack) -> Path:
     """Where the pairs of images are kept: beside the record, in the folder of the study."""
-    return out / "experiments" / f"{config_hash(config)[:16]}.npz"
+    return beneath(out, "experiments", f"{config_hash(config)[:16]}.npz")
 
 
 def read_pictures(out: Path, config: TransferredAttack) -> dict[str, np.ndarray]:

@@ -24,6 +24,7 @@ from minicereb.experiments.reports.parts import (
     versions,
 )
 from minicereb.experiments.runs import Run, dataset_of, read_run
+from minicereb.paths import read_bytes
 from minicereb.report.figures import svg
 from minicereb.report.page import Block, Command, Page, Picture, Section, Table, Text, Verdict
 from minicereb.report.words import strength
@@ -131,7 +132,7 @@ def _nearest(folder: Path, run: Run | None, place: str | None) -> list[Block]:
     for ending in (".svg", ".png"):
         path = folder / f"nearest{ending}"
         if path.exists():
-            return [Picture("nearest", path.read_bytes(), ending, caption)]
+            return [Picture("nearest", read_bytes(path), ending, caption)]
     if run is None:
         return []
     try:

@@ -27,6 +27,8 @@ from minicereb.files import read_json
 from minicereb.report.figures import curves
 from minicereb.report.page import Block, Command, Page, Section, Table, Text
 
+SHOWN = 1_000  # epochs
+
 
 def run_page(folder: Path) -> Page:
     """Return the page of a run folder; :class:`DataError` if a file in it is damaged."""
@@ -54,7 +56,9 @@ def _result(run: Run) -> list[Block]:
 
 
 def _learning(run: Run) -> list[Block]:
-    metrics = run.metrics()
+    epochs_done = run.epochs()
+    every = -(-epochs_done // SHOWN)
+    metrics = list(run.rows(None if every <= 1 else range((epochs_done - 1) % every, epochs_done, every)))  # with the last
     if not metrics:
         return []
     epochs = np.array([line["epoch"] for line in metrics], dtype=np.int64)
@@ -73,6 +77,7 @@ def _learning(run: Run) -> list[Block]:
     figure = curves([("", accuracy)], "epoch", "accuracy, as a share") if accuracy else None
     chosen = " The epoch was chosen on the test images: what they say is too good." if run.config.choose_on == "test" else ""
     caption = f"Accuracy{attacked} by epoch, as a share of the images: while learning from them, and on others.{chosen}"
+    caption += f" Of {epochs_done:,} epochs every {every:,}th is shown." if every > 1 else ""
     return [*picture("learning", figure, caption), Table(head, rows)]
 
 

@@ -23,6 +23,7 @@ from minicereb.experiments.reports.parts import (
 )
 from minicereb.experiments.studies import STUDIES, Study
 from minicereb.files import read_json
+from minicereb.paths import read_bytes, read_text
 from minicereb.report.page import REPORT, Block, Command, Page, Picture, Section, Table, Text
 from minicereb.report.pipes import read_blocks
 from minicereb.report.words import strength
@@ -78,7 +79,7 @@ def _runs(record: Record) -> list[str]:
 
 def _table(folder: Path) -> list[Block]:
     path = folder / "table.md"
-    return [*read_blocks(path.read_text(encoding="utf-8"))] if path.exists() else []
+    return [*read_blocks(read_text(path))] if path.exists() else []
 
 
 def _measured(results: list[Record], known: Study | None) -> list[Block]:
@@ -157,7 +158,7 @@ def _figures(folder: Path, records: list[Record], captions: Mapping[str, str]) -
         ending = next(ending for ending in (".svg", ".png") if (folder / f"{name}{ending}").exists())
         if not any(name.startswith(f"{page}-") for page in pages):
             caption = captions.get(name, name.replace("-", " "))
-            blocks.append(Picture(name, (folder / f"{name}{ending}").read_bytes(), ending, caption))
+            blocks.append(Picture(name, read_bytes(folder / f"{name}{ending}"), ending, caption))
     return blocks or [block for n, record in enumerate(records) for block in accuracy_picture(record, f"accuracy-{n}")]
 
 

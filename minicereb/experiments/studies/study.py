@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from minicereb.datasets.dataset import Dataset
-from minicereb.errors import require
+from minicereb.documents import read_json
+from minicereb.errors import MinicerebError, require
 from minicereb.experiments.carrying_out import result_of
 from minicereb.experiments.configs import Data, Experiment
-from minicereb.experiments.identity import to_json
-from minicereb.experiments.jobs import NotDone, Progress, jobs_of, write_plan
+from minicereb.experiments.identity import config_hash, from_json, to_json
+from minicereb.experiments.jobs import NotDone, Progress, is_done, jobs_of, write_plan
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.scaling import Crew, one_after_another, spread
 from minicereb.files import atomic_write, write_json
+from minicereb.paths import check_folder
 
 SCALES = ("smoke", "course", "paper")
 SEEDS = {"smoke": (0,), "course": (0,), "paper": (0, 123)}  # at paper scale those of the cerebellum paper
@@ -76,6 +78,8 @@ def carry_out(
 ) -> Generator[Progress, None, None]:
     """Carry out a study into the folder `out`, yielding its progress; what was done before is not done again.
 
+    What is complete in a folder that cannot be written stays as it is: it can still be printed.
+
     At the end ``out/study.json`` holds every experiment with its record and ``out/table.md`` the table; figures, if the study
     has any, are beside them.
 
@@ -98,6 +102,8 @@ def carry_out(
     plan = study.plan(Data(dataset.name, dataset.sha256), scale, seeds)
     laboratory, jobs = Laboratory(dataset, out), jobs_of(plan)
     about = {"study": study.name, "question": study.question, "scale": scale, "seeds": list(seeds)}
+    if not _may_be_written(out) and _is_kept(out, about, plan) and all(is_done(job, laboratory) for job in jobs):
+        return  # what is there can be printed
     found = write_plan(out, about, list(jobs), laboratory, 1 if crew is None else crew.workers)
     undone = yield from one_after_another(jobs, found, laboratory) if crew is None else spread(jobs, found, laboratory, crew)
     if undone:
@@ -112,6 +118,25 @@ def carry_out(
         file.write((study.table(results) + "\n").encode())
     if study.figures is not None:
         study.figures(results, out)
+
+
+def _may_be_written(folder: Path) -> bool:
+    try:
+        check_folder(folder)
+    except MinicerebError:
+        return False
+    return True
+
+
+def _is_kept(out: Path, about: dict[str, Any], plan: Sequence[Experiment]) -> bool:
+    """Whether the folder holds the results of just these experiments, and their table."""
+    try:
+        stored = read_json(out / "study.json", dict[str, Any])
+        kept = [config_hash(from_json(each["config"])) for each in stored["results"]]
+    except (MinicerebError, KeyError, TypeError):
+        return False
+    same = kept == [config_hash(config) for config in plan] and {name: stored.get(name) for name in about} == about
+    return same and (out / "table.md").is_file()
 
 
 def short(number: float) -> str:

@@ -1,0 +1,139 @@
+"""Paths: what may be read, and where may be written.
+
+A folder may come from somebody else, so nothing in it is waited for or followed: only regular files are read, and no result is
+written through a symbolic link within it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import IO
+
+from minicereb.errors import DataError, MinicerebError
+
+LONGEST_NAME = 255  # bytes of a file's name, on the usual file systems
+
+
+def open_regular(path: str | os.PathLike, follow: bool = True) -> IO[bytes]:
+    """Open a regular file for reading.
+
+    Parameters
+    ----------
+    path : path
+    follow : bool
+        Whether `path` itself may be a symbolic link.
+
+    Raises
+    ------
+    OSError
+        If there is none, or it is a folder, a pipe, a socket or a device. That is told at once: nothing waits for a writer.
+    """
+    _require_regular(os.stat(path, follow_symlinks=follow), path)  # before it is opened: opening a device may do something
+    flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+    descriptor = os.open(path, flags | (0 if follow else getattr(os, "O_NOFOLLOW", 0)))
+    try:
+        _require_regular(os.fstat(descriptor), path)  # it may have been replaced meanwhile
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _require_regular(status: os.stat_result, path: str | os.PathLike) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """Return the content of a regular file; :class:`DataError` if it cannot be read."""
+    try:
+        with open_regular(path) as file:
+            return file.read()
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {reason(error)}") from error
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """Return the text of a regular file in UTF-8; :class:`DataError` if it cannot be read."""
+    try:
+        return read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text in UTF-8") from error
+
+
+def beneath(folder: str | os.PathLike, *parts: str) -> Path:
+    """Return the path of something in a folder of results; :class:`DataError` if the way leads through a symbolic link."""
+    path = Path(folder)
+    for part in parts:
+        path /= part
+        if path.is_symlink():
+            raise DataError(f"{path} is a symbolic link, and results are not written through one; remove it")
+    return path
+
+
+def check_file(path: str | os.PathLike) -> None:
+    """Raise :class:`MinicerebError` unless a file could be written at `path` now; nothing is left behind.
+
+    Told before the work whose result it is to hold.
+    """
+    path = Path(path)
+    try:
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        _check_name(path)
+        _try(_nearest_folder(path.absolute().parent))
+    except (OSError, ValueError) as error:
+        raise MinicerebError(f"cannot write {path}: {reason(error)}") from error
+
+
+def check_folder(path: str | os.PathLike) -> None:
+    """Raise :class:`MinicerebError` unless files could be written into the folder `path`, which need not exist."""
+    path = Path(path)
+    try:
+        _check_name(path)
+        _try(_nearest_folder(path.absolute()))
+    except (OSError, ValueError) as error:
+        raise MinicerebError(f"cannot write into {path}: {reason(error)}") from error
+
+
+def _check_name(path: Path) -> None:
+    """Raise OSError for a path of which a name, or the whole, is too long, or that leads through a file."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        if any(len(os.fsencode(name)) > LONGEST_NAME for name in path.parts):  # of a folder that is not there yet, too
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)) from None
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The folder `path`, or the nearest above it that exists."""
+    return next((each for each in (path, *path.parents) if os.path.lexists(each)), path)
+
+
+def _try(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def temporary_prefix(name: str) -> str:
+    """Return the beginning of the name of a temporary file beside a file called `name`, as long as there is room for.
+
+    In the whole, ``.NAME.….part``, 8 characters are drawn.
+    """
+    room = LONGEST_NAME - len("..12345678.part")
+    return f".{os.fsencode(name)[:room].decode('utf-8', 'ignore')}."
+
+
+def reason(error: OSError | ValueError) -> str:
+    """Return why a file could not be read or written, in words that follow a colon."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "no space left on the device"
+    return (getattr(error, "strerror", None) or str(error)).lower()

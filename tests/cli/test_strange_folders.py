@@ -1,0 +1,178 @@
+"""Folders from somebody else, disks that cannot be written, names that cannot be: told in one line, before any work."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from minicereb.cli.main import main
+from minicereb.experiments import attacks
+from minicereb.experiments.pretrained import fetch
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def told(*arguments):
+    """The one line of an error."""
+    result = invoke(*arguments)
+    assert (result.exit_code, result.stdout) == (2, ""), result.output
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+@pytest.fixture
+def run(tmp_path):
+    return fetch("perceptron", tmp_path / "run").folder
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A run on drawn digits."""
+    monkeypatch.chdir(tmp_path)
+    result = invoke("train", "mlp", "--hidden", "5", "--epochs", "1", "--out", "own")
+    assert result.exit_code == 0, result.output
+    return tmp_path / "own"
+
+
+FILES = ("config.json", "manifest.json", "metrics.jsonl", "model.npz")
+ATTACK = ("--method", "fgsm", "--images", "5")
+EVALUATION = ("--images", "5", "--attacks", "pgd-mse", "--no-certify")
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("command", ["show", "report", "export"])
+def test_a_pipe_in_place_of_any_file_is_refused_at_once(own, command, name):
+    """In a process of its own, which would hang."""
+    (own / name).unlink()
+    os.mkfifo(own / name)
+    arguments = [sys.executable, "-m", "minicereb.cli", command, str(own), *(["x.npz"] if command == "export" else [])]
+    code = f"import sys; sys.argv = {['minicereb', *arguments[3:]]!r}; from minicereb.cli.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    if (command, name) in {("show", "model.npz"), ("report", "model.npz"), ("export", "metrics.jsonl")}:
+        assert done.returncode == 0  # it is not read
+    else:
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_nothing_is_written_through_a_link_in_a_run(own, tmp_path):
+    (tmp_path / "precious").mkdir()
+    for name in ("attacks", "evaluations"):
+        (own / name).symlink_to(tmp_path / "precious")
+    assert "is a symbolic link" in told("attack", own, *ATTACK)
+    assert "is a symbolic link" in told("evaluate", own, *EVALUATION)
+    assert not os.listdir(tmp_path / "precious")
+
+
+def test_a_name_that_is_too_long_is_told_before_the_attack(own, monkeypatch):
+    monkeypatch.setattr(attacks, "attack_images", lambda *_, **__: pytest.fail("it has begun"))
+    assert "file name too long" in told("attack", own, *ATTACK, "--save", "n" * 252 + ".npz")
+
+
+def test_one_that_just_is_not_is_written(own):
+    name = "n" * 251 + ".npz"
+    assert invoke("attack", own, *ATTACK, "--save", name).exit_code == 0
+    assert os.path.isfile(name)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("evaluate", "--model", "nowhere:factory", "--dataset", "digits", "--out", "BAD"),
+        ("attack", "own", "--save", "BAD/x.npz"),
+        ("explain", "own", "--html", "BAD/x.html"),
+        ("export", "own", "BAD/x.npz"),
+        ("report", "own", "--out", "BAD/x.html"),
+        ("exercise", "grade", "class", "--csv", "BAD/x.csv"),
+        ("demo", "--out", "BAD"),
+        ("task", "eyelid", "--out", "BAD"),
+        ("task", "eyelid", "--animate", "BAD/x.gif"),
+        ("task", "pole", "--out", "BAD"),
+        ("task", "pole", "--animate", "BAD/x.gif"),
+    ],
+    ids=lambda command: " ".join(command[:2]) + f" {command[-2]}",
+)
+@pytest.mark.parametrize("bad", ["file/beneath", "n" * 256], ids=["beneath a file", "too long"])
+def test_every_place_for_results_is_looked_at_first(tmp_path, monkeypatch, command, bad):
+    """Nothing else of these command lines is right: the place is refused before anything is read."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    line = told(*(word.replace("BAD", bad) for word in command))
+    assert "cannot write" in line or "not a directory" in line.lower()
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_run_whose_place_cannot_be_written_is_told_before_the_work(own, monkeypatch):
+    (own / "attacks").touch()
+    (own / "evaluations").touch()
+    monkeypatch.setattr(attacks, "attack_images", lambda *_, **__: pytest.fail("it has begun"))
+    monkeypatch.setattr("minicereb.cli.evaluate.evaluate_run", lambda *_: pytest.fail("it has begun"))
+    assert "cannot write" in told("attack", own, *ATTACK)
+    assert "cannot write" in told("evaluate", own, *EVALUATION)
+
+
+def test_many_epochs_are_shown_in_little_memory(run):
+    line = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    with open(run / "metrics.jsonl", "w") as file:
+        for epoch in range(100_000):
+            file.write(json.dumps({**line, "epoch": epoch + 1}) + "\n")
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest.pop("metrics_sha256", None)
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    code = (
+        "import resource, sys; from minicereb.cli.main import main\n"
+        f"sys.argv = ['minicereb', 'show', {str(run)!r}]\n"
+        "import minicereb.cli.show; before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: main()\n"
+        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0
+    assert "the last 100 of 100,000 epochs" in done.stdout
+    assert done.stdout.count("\n") < 150
+    assert int(done.stderr) < 5_000  # KiB, of 13 MB in the file
+    rows = json.loads(invoke("show", run, "--json").stdout)["metrics"]
+    assert [row["epoch"] for row in rows] == list(range(1, 100_001))
+    page = invoke("report", run, "--print").stdout
+    assert "every 100th is shown" in page
+    assert "| 100000 |" in page
+
+
+def test_a_report_is_printed_without_writing(run):
+    before = sorted(run.iterdir())
+    result = invoke("report", run, "--print")
+    assert result.stdout.startswith("# Run: ")
+    assert sorted(run.iterdir()) == before
+    assert "without --out" in told("report", run, "--print", "--out", "x.html")
+
+
+def test_a_completed_study_on_a_disk_that_cannot_be_written_is_printed(tmp_path, monkeypatch):
+    """And how it stands, its report and its runs; only new work is refused."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(disk)], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("cannot mount")
+    try:
+        study = ("study", "ltd", "--dataset", "strokes14", "--out", disk / "study")
+        first = invoke(*study)
+        assert first.exit_code == 0, first.output
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        again = invoke(*study)
+        assert (again.exit_code, again.stdout) == (0, first.stdout)
+        assert json.loads(invoke(*study, "--json").stdout)["study"] == "ltd"
+        run = next((disk / "study" / "runs").iterdir())
+        for command in (("study", "status", disk / "study"), ("report", disk / "study", "--print"), ("show", run)):
+            assert invoke(*command).exit_code == 0
+        assert "read-only" in told(*study, "--seed", "5")
+        assert "read-only" in told("attack", run, *ATTACK)
+        assert "read-only" in told("report", disk / "study")
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)
+        shutil.rmtree(disk, ignore_errors=True)
