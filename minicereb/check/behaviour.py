@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from minicereb.check.hints import Case, Hint, Task, fits
-from minicereb.check.trial import try_on
+from minicereb.check.trial import Function, try_on
 
 FACTOR = 1.5
 
 
 def behaviour(
-    function: Callable[..., Any], task: Task, cases: Sequence[Case], answers: list[np.ndarray], truths: list[np.ndarray]
+    function: Function,
+    task: Task,
+    cases: Sequence[Case],
+    answers: list[np.ndarray],
+    truths: list[np.ndarray],
 ) -> list[Hint]:
     """Return what is known of a wrong answer, an :class:`~minicereb.check.diagnosis.Task`'s, the most telling first; never empty.
 
@@ -51,7 +54,11 @@ def _floats(case: Case) -> list[str]:
 
 
 def _ignored(
-    function: Callable[..., Any], task: Task, cases: Sequence[Case], answers: list[np.ndarray], truths: list[np.ndarray]
+    function: Function,
+    task: Task,
+    cases: Sequence[Case],
+    answers: list[np.ndarray],
+    truths: list[np.ndarray],
 ) -> Iterator[Hint]:
     """Arguments that the right answer depends on and this one does not."""
     for name in _floats(cases[0]):
@@ -77,7 +84,11 @@ def _degree(one: np.ndarray, other: np.ndarray) -> float | None:
 
 
 def _growth(
-    function: Callable[..., Any], task: Task, cases: Sequence[Case], answers: list[np.ndarray], truths: list[np.ndarray]
+    function: Function,
+    task: Task,
+    cases: Sequence[Case],
+    answers: list[np.ndarray],
+    truths: list[np.ndarray],
 ) -> Iterator[Hint]:
     """Arguments whose power is wrong: the answer does not grow with them as the right one does."""
     for name in _floats(cases[0]):

@@ -17,7 +17,7 @@ from minicereb.check.behaviour import behaviour
 from minicereb.check.changes import Change, too_little, too_much, with_arguments
 from minicereb.check.factors import factor_of, name_factor
 from minicereb.check.hints import Case, Hint, Mistake, Task, Verdict, farthest, fits
-from minicereb.check.trial import Trial, try_on
+from minicereb.check.trial import Function, Trial, try_on
 
 SINGLE = 1e-4  # agreement of what is right but for float32's precision
 
@@ -47,13 +47,17 @@ class World:
 
 
 def diagnose(
-    function: Callable[..., Any], task: Task, cases: Sequence[Case], special: Sequence[Case] = (), square: Sequence[Case] = ()
+    function: Function,
+    task: Task,
+    cases: Sequence[Case],
+    special: Sequence[Case] = (),
+    square: Sequence[Case] = (),
 ) -> Verdict:
     """Say whether a function is right, and if not, why.
 
     Parameters
     ----------
-    function : callable
+    function : callable or Elsewhere
         A student's. It is given copies of the arguments, by position.
     task : Task
     cases : sequence of Case
@@ -94,7 +98,7 @@ def _whole(trials: Sequence[Trial], truths: list[np.ndarray]) -> list[Hint]:
     return [Hint("wrong dtype", f"it returns {trials[0].dtype}: fractions are lost")]
 
 
-def _on_square(function: Callable[..., Any], task: Task, square: Sequence[Case]) -> list[Hint]:
+def _on_square(function: Function, task: Task, square: Sequence[Case]) -> list[Hint]:
     """What is wrong where all axes are equally long, if it can be told there."""
     trials = [try_on(function, case, task.parts) for case in square]
     answers, truths = [trial.answer for trial in trials if trial.answer is not None], [task.right(case) for case in square]
@@ -107,7 +111,7 @@ def _on_square(function: Callable[..., Any], task: Task, square: Sequence[Case])
     return [] if hint is None else [Hint(hint.code, f"{hint.text} (told from arrays whose axes are equally long)")]
 
 
-def _formalities(function: Callable[..., Any], task: Task, cases: Sequence[Case], trials: Sequence[Trial]) -> list[Hint]:
+def _formalities(function: Function, task: Task, cases: Sequence[Case], trials: Sequence[Trial]) -> list[Hint]:
     """Whether the dtype is that of the arguments, and a second call gives the same."""
     first, trial = cases[0], trials[0]
     if not any(isinstance(value, np.ndarray) and value.dtype == np.float64 for value in first.arguments.values()):
@@ -132,7 +136,7 @@ def _formalities(function: Callable[..., Any], task: Task, cases: Sequence[Case]
     return []
 
 
-def _special(function: Callable[..., Any], task: Task, special: Sequence[Case]) -> list[Hint]:
+def _special(function: Function, task: Task, special: Sequence[Case]) -> list[Hint]:
     """The notes of special cases in which the answer is wrong."""
     hints = []
     for case in special:
@@ -147,7 +151,11 @@ def _special(function: Callable[..., Any], task: Task, special: Sequence[Case]) 
 
 
 def _numbers(
-    function: Callable[..., Any], task: Task, cases: Sequence[Case], answers: list[np.ndarray], truths: list[np.ndarray]
+    function: Function,
+    task: Task,
+    cases: Sequence[Case],
+    answers: list[np.ndarray],
+    truths: list[np.ndarray],
 ) -> list[Hint]:
     """What is wrong with the numbers or their shape: one hint where there is one that explains all cases."""
     finite = all(np.isfinite(answer).all() for answer in answers)

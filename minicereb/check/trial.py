@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -33,16 +34,29 @@ class Trial(NamedTuple):
     hints: tuple[Hint, ...] = ()
 
 
-def try_on(function: Callable[..., Any], case: Case, parts: int = 0) -> Trial:
+class Elsewhere(ABC):
+    """A function that is called somewhere else, such as in another process."""
+
+    @abstractmethod
+    def try_on(self, case: Case, parts: int) -> Trial:
+        """Do there what :func:`try_on` does here."""
+
+
+Function = Callable[..., Any] | Elsewhere
+
+
+def try_on(function: Function, case: Case, parts: int = 0) -> Trial:
     """Call a function on copies of a case's arguments.
 
     Parameters
     ----------
-    function : callable
+    function : callable or Elsewhere
     case : Case
     parts : int
         How many arrays it returns, as a tuple; 0 for one array.
     """
+    if isinstance(function, Elsewhere):
+        return function.try_on(case, parts)
     given = {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in case.arguments.items()}
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")

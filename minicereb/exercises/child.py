@@ -1,20 +1,27 @@
-"""Where a submission runs, ``python -m minicereb.exercises.child NAME FILE ANSWER``: the verdict goes to a file."""
+"""Where a submission runs, ``python -m minicereb.exercises.child FUNCTION FILE CONNECTION``: the function is called when asked.
+
+The arguments come in messages and the answers go back. The right answers are never here, nor is the verdict.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import os
+import socket
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from minicereb.check.hints import Hint, Verdict
-from minicereb.exercises.catalogue import exercise_named
-from minicereb.exercises.exercise import Exercise
+import numpy as np
+
+from minicereb.check.hints import Hint
+from minicereb.check.trial import try_on
+from minicereb.exercises.messages import LARGEST_BODY, Ended, Request, case_of, packed, receive
 from minicereb.exercises.submission import FILE, MEMORY
-from minicereb.files import write_json
+from minicereb.paths import read_bytes
 
 
 class Counted(io.TextIOBase):
@@ -33,28 +40,34 @@ class Counted(io.TextIOBase):
         return len(text)
 
 
-def main(name: str, path: str, answer: str) -> None:
-    """Check the submission at `path` and write the verdict to `answer`."""
+def main(function_name: str, path: str, connection: str) -> None:
+    """Read the submission at `path`, say what is wrong with it as it is, then call its function as often as asked."""
     _limit()
     printed = Counted()
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        verdict = verdict_on(exercise_named(name), Path(path))
-    found = {
-        "right": verdict.right,
-        "hints": [list(hint) for hint in verdict.hints],
-        "example": verdict.example,
-        "printed": printed.count,
-    }
-    write_json(answer, found, durable=False)
+    with _connected(connection) as there, contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+
+        def send(answer: np.ndarray | None, dtype: Any, hints: tuple[Hint, ...]) -> None:
+            if answer is not None and answer.nbytes > LARGEST_BODY:
+                hints = (Hint("wrong shape", f"it returns an array of shape {answer.shape}, far too large"),)
+                answer = None
+            head = {"dtype": None if answer is None else dtype.str, "printed": printed.count}
+            told = [[hint.code[:100], hint.text[:1000].encode(errors="replace").decode()] for hint in hints[:20]]
+            there.sendall(packed({**head, "hints": told}, [] if answer is None else [answer]))
+
+        function, hints = read_submission(function_name, Path(path))
+        send(None, None, hints)
+        with contextlib.suppress(Ended):
+            while True:
+                asked = receive(there, Request)
+                send(*try_on(function, case_of(asked), asked.head["parts"]))  # type: ignore[arg-type]
     os._exit(0)  # threads and exit handlers of the submission do not count
 
 
-def verdict_on(exercise: Exercise, path: Path) -> Verdict:
-    """Run a file, and check the function it defines; whatever it raises is told."""
+def read_submission(name: str, path: Path) -> tuple[Callable[..., Any] | None, tuple[Hint, ...]]:
+    """Run a file and return the function it defines, or what is wrong with it; whatever it raises is told."""
     names: dict[str, Any] = {"__name__": "submission", "__file__": str(path)}
     try:
-        source = path.read_bytes()
-        exec(compile(source, str(path), "exec"), names)
+        exec(compile(read_bytes(path), str(path), "exec"), names)
     except SyntaxError as error:
         return _wrong("no Python", f"line {error.lineno} is no Python: {error.msg}")
     except (KeyboardInterrupt, GeneratorExit):
@@ -66,13 +79,22 @@ def verdict_on(exercise: Exercise, path: Path) -> Verdict:
         where = f" in line {lines[-1]}" if lines else ""
         told = " ".join(str(error).split())[:300]
         return _wrong("crash", f"reading it raises {type(error).__name__}{where}: {told}")
-    if exercise.function not in names:
-        return _wrong("no function", f"it defines no function {exercise.function}")
-    return exercise.check(names[exercise.function])
+    function = names.get(name)
+    if function is None:
+        return _wrong("no function", f"it defines no function {name}")
+    if not callable(function):
+        return _wrong("no function", f"{name} is no function, but {type(function).__name__}")
+    return function, ()
 
 
-def _wrong(code: str, text: str) -> Verdict:
-    return Verdict(False, (Hint(code, text),))
+def _wrong(code: str, text: str) -> tuple[None, tuple[Hint, ...]]:
+    return None, (Hint(code, text),)
+
+
+def _connected(connection: str) -> socket.socket:
+    if connection == "shared":  # Windows: a socket comes as bytes
+        return socket.fromshare(sys.stdin.buffer.read())  # type: ignore[attr-defined]
+    return socket.socket(fileno=int(connection))
 
 
 def _limit() -> None:
@@ -81,7 +103,7 @@ def _limit() -> None:
         import resource
     except ImportError:  # Windows
         return
-    for what, size in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, FILE)):
+    for what, size in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_FSIZE, FILE), (resource.RLIMIT_CORE, 0)):
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(what, (size, size))
 

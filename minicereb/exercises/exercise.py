@@ -12,6 +12,7 @@ import numpy as np
 from minicereb.calculus.equations import equation
 from minicereb.check.diagnosis import diagnose
 from minicereb.check.hints import Case, Hint, Mistake, Task, Verdict
+from minicereb.check.trial import Elsewhere, Function
 from minicereb.randomness import generator
 
 ORDINARY = 4  # cases, of differing sizes and numbers; those after them are square
@@ -104,9 +105,9 @@ class Exercise:
         """Cases in which all axes are equally long, so that what is transposed by mistake still gives numbers."""
         return [self.draw(generator(number, f"exercise {self.name}"), number) for number in range(ORDINARY, ORDINARY + 3)]
 
-    def check(self, function: Callable[..., object]) -> Verdict:
+    def check(self, function: Function) -> Verdict:
         """Say whether a function solves the exercise, and if not, what is wrong with it."""
-        if not callable(function):
+        if not isinstance(function, Elsewhere) and not callable(function):
             return Verdict(False, (Hint("no function", f"{self.function} is no function, but {type(function).__name__}"),))
         return diagnose(function, self.task, self.cases(), self.special, self.square_cases())
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import os
+import stat
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from minicereb.backend import execution
+from minicereb.check.hints import Hint, Verdict
 from minicereb.errors import DataError, require
 from minicereb.exercises.catalogue import EXERCISES
 from minicereb.exercises.exercise import Exercise
-from minicereb.exercises.submission import Report, check_file
+from minicereb.exercises.submission import Report, check_file, printable
 from minicereb.files import atomic_write
 
+LARGEST = 1 << 20  # bytes of a submission
 COLUMNS = ("student", "exercise", "right", "hint", "text", "printed", "seconds", "file")
 
 
@@ -53,9 +57,15 @@ class Graded(NamedTuple):
             hint and hint.text,
             self.report.printed,
             round(self.report.seconds, 3),
-            str(self.submission.path),
+            encodable(str(self.submission.path)),
         )
         return dict(zip(COLUMNS, values, strict=True))
+
+
+def encodable(name: str) -> str:
+    """Return a file's name in a form that can be written: what are no characters, or obeyed by a terminal, as escapes."""
+    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in name)
+    return shown.encode(errors="backslashreplace").decode()
 
 
 def submissions(folder: str | os.PathLike) -> tuple[list[Submission], list[Path]]:
@@ -82,13 +92,15 @@ def submissions(folder: str | os.PathLike) -> tuple[list[Submission], list[Path]
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder of submissions")
-    owners = {folder: folder.resolve().name} | {path: path.name for path in sorted(folder.iterdir()) if path.is_dir()}
+    owners = {folder: encodable(folder.resolve().name)} | {
+        path: encodable(path.name) for path in sorted(folder.iterdir()) if path.is_dir()
+    }
     by_file = {exercise.file_name: exercise for exercise in EXERCISES.values()}
     found = [
         Submission(student, exercise, place / name)
         for place, student in owners.items()
         for name, exercise in by_file.items()
-        if (place / name).is_file()
+        if os.path.lexists(place / name)
     ]
     others = [path for place in owners for path in sorted(place.glob("*.py")) if path.name not in by_file]
     if not found:
@@ -101,10 +113,28 @@ def grade(found: list[Submission], limit: float) -> Iterator[Graded]:
     require(0 < limit < float("inf"), "limit", limit, "seconds above 0")
     with ThreadPoolExecutor(execution().threads) as pool:
         try:
-            reports = pool.map(lambda each: check_file(each.exercise, each.path, limit), found)
+            reports = pool.map(lambda each: _report(each, limit), found)
             yield from map(Graded, found, reports)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _report(submission: Submission, limit: float) -> Report:
+    """Check one submission; whatever keeps it from being checked is told in its row."""
+    began = time.monotonic()
+    try:
+        status = os.lstat(submission.path)  # a link may lead to the solution of somebody else
+        if not stat.S_ISREG(status.st_mode):
+            return _not_checked("it is no regular file; hand in the file itself", began)
+        if status.st_size > LARGEST:
+            return _not_checked(f"it has {status.st_size:,} bytes; more than {LARGEST:,} are not read", began)
+        return check_file(submission.exercise, submission.path, limit)
+    except Exception as error:  # of this machine, or of ours: the others are graded nevertheless
+        return _not_checked(f"it could not be checked: {type(error).__name__}: {printable(str(error), 300)}", began)
+
+
+def _not_checked(why: str, began: float) -> Report:
+    return Report(Verdict(False, (Hint("not checked", why),)), 0, time.monotonic() - began)
 
 
 def write_csv(path: str | os.PathLike, graded: list[Graded]) -> None:

@@ -1,7 +1,9 @@
-"""A submission: a file that someone else wrote, read and tried in a process of its own, for a limited time.
+"""A submission: a file that someone else wrote, read and called in a process of its own, for a limited time, and judged in ours.
 
-The process has no terminal, prints nowhere, may use limited memory and write no large file; what it leaves running is ended with
-it. It is not a sandbox: the code runs as the user, and is run only because the user asks for it.
+Its process gets arguments and gives answers; the right answers and the verdict are never there, so a submission cannot forge
+its verdict. It has no terminal, prints nowhere, may use limited memory and write no large file, and works in an empty folder of
+its own; what it leaves running is ended with it. It is not a sandbox: the code runs as the user, and is run only because the user
+asks for it.
 """
 
 from __future__ import annotations
@@ -9,21 +11,27 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minicereb.check.hints import Hint, Verdict
+from minicereb.check.hints import Case, Hint, Verdict
+from minicereb.check.trial import Elsewhere, Trial
 from minicereb.errors import DataError, InputError, require
 from minicereb.exercises.exercise import Exercise
-from minicereb.files import read_json
+from minicereb.exercises.messages import Ended, Interference, Message, Reply, receive, request, type_named
+from minicereb.paths import read_bytes
 
 MEMORY = 4 << 30  # bytes of addresses, where the system knows such a limit
 FILE = 64 << 20  # bytes of any file it writes
-KEPT = ("right", "hints", "example", "printed")
+SECONDS_TO_END = 2.0  # for a process that has closed its connection
+MARK = "MINICEREB_SUBMISSION"  # in the environment of all that a submission starts
 
 
 class Report(NamedTuple):
@@ -33,7 +41,7 @@ class Report(NamedTuple):
     ----------
     verdict : Verdict
     printed : int
-        Characters that it printed.
+        Characters that it printed, as its process says.
     seconds : float
     """
 
@@ -42,8 +50,46 @@ class Report(NamedTuple):
     seconds: float
 
 
+class Submitted(Elsewhere):
+    """The function of a submission, in its process; `limit` is in seconds, of waiting for all its answers."""
+
+    def __init__(self, connection: socket.socket, limit: float):
+        self._connection, self._left = connection, limit
+        self.printed = 0
+
+    def started(self) -> tuple[Hint, ...]:
+        """Wait until the file was read, and return what is wrong with it as it is."""
+        return self._exchange(b"")[1].hints
+
+    def try_on(self, case: Case, parts: int) -> Trial:
+        """Ask for the answer on a case."""
+        message, trial = self._exchange(request(case, parts))
+        if trial.answer is None and not trial.hints:
+            raise Interference("no answer")
+        return trial
+
+    def _exchange(self, asked: bytes) -> tuple[Message, Trial]:
+        began = time.monotonic()
+        until = began + self._left
+        try:
+            self._connection.settimeout(max(1e-3, self._left))
+            try:
+                self._connection.sendall(asked)
+            except ConnectionError as error:
+                raise Ended from error
+            message = receive(self._connection, Reply, until)
+        finally:
+            self._left -= time.monotonic() - began
+        self.printed = message.head["printed"]
+        hints = tuple(Hint(printable(code, 100), printable(text, 1000)) for code, text in message.head["hints"][:20])
+        dtype, arrays = message.head["dtype"], message.arrays
+        if len(arrays) > 1 or (dtype is None) != (not arrays) or any(array.dtype.str != "<f8" for array in arrays):
+            raise Interference("an answer of another type than it says")
+        return message, Trial(arrays[0] if arrays else None, None if dtype is None else type_named(dtype), hints)
+
+
 def check_file(exercise: Exercise, path: str | os.PathLike, limit: float = 20.0) -> Report:
-    """Try a submission in a process of its own.
+    """Try a submission in a process of its own, and judge its answers in this one.
 
     Parameters
     ----------
@@ -63,48 +109,99 @@ def check_file(exercise: Exercise, path: str | os.PathLike, limit: float = 20.0)
     if not path.is_file():
         raise DataError(f"{path} is not a file: minicereb exercise start {exercise.name} writes one to fill in")
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="minicereb-", ignore_cleanup_errors=True) as folder:
-        answer = Path(folder) / "verdict.json"
-        command = [sys.executable, "-m", "minicereb.exercises.child", exercise.name, str(path.resolve()), str(answer)]
-        code = _finish(command, folder, limit)
-        verdict, printed = _verdict(answer, code, limit)
-    return Report(verdict, printed, time.monotonic() - began)
+    with _running(exercise, path) as (process, connection):
+        submitted = Submitted(connection, limit)
+        try:
+            wrong = submitted.started()
+            verdict = Verdict(False, wrong) if wrong else exercise.check(submitted)
+        except TimeoutError:
+            verdict = _unanswered("too slow", f"it did not end within {limit:g} s: a loop without end, or much too slow")
+        except Ended:
+            verdict = _unanswered("exits", f"it ended its process before it was checked ({_how_it_ended(process)})")
+        except Interference as error:
+            verdict = _unanswered(
+                "interferes", f"it interferes with how it is checked: its process sent {printable(str(error), 200)}"
+            )
+    return Report(verdict, submitted.printed, time.monotonic() - began)
 
 
-def _finish(command: list[str], folder: str, limit: float) -> int | None:
-    """Run a process to its end and return its code; None if its time was up. Whatever it started is ended."""
+def printable(text: str, length: int) -> str:
+    """Return the beginning of a text, with a blank for whatever is no printable character: nothing that a terminal obeys."""
+    return "".join(character if character.isprintable() else " " for character in text[:length])
+
+
+def _unanswered(code: str, text: str) -> Verdict:
+    return Verdict(False, (Hint(code, text),))
+
+
+@contextlib.contextmanager
+def _running(exercise: Exercise, path: Path) -> Iterator[tuple[subprocess.Popen, socket.socket]]:
+    """A submission's process, in a new folder of its own, and the connection to it. Whatever it started is ended."""
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    environment = {**os.environ, **threads, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
-    streams: dict[str, Any] = {name: subprocess.DEVNULL for name in ("stdin", "stdout", "stderr")}
-    process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **streams)
-    try:
-        return process.wait(limit)
-    except subprocess.TimeoutExpired:
-        return None
-    finally:
-        _end(process)
+    mark = uuid.uuid4().hex
+    environment = {**os.environ, **threads, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1", MARK: mark}
+    ours, theirs = socket.socketpair()
+    with tempfile.TemporaryDirectory(prefix="minicereb-", ignore_cleanup_errors=True) as folder, ours, theirs:
+        how: dict[str, Any] = {name: subprocess.DEVNULL for name in ("stdin", "stdout", "stderr")}
+        shared = not hasattr(os, "fork")  # Windows, where a socket is handed over as bytes
+        how |= {"stdin": subprocess.PIPE} if shared else {"pass_fds": (theirs.fileno(),)}
+        command = [sys.executable, "-m", "minicereb.exercises.child", exercise.function, str(path.resolve())]
+        command.append("shared" if shared else str(theirs.fileno()))
+        process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **how)
+        try:
+            if process.stdin is not None:
+                with process.stdin as stream:
+                    stream.write(theirs.share(process.pid))  # type: ignore[attr-defined]
+            theirs.close()
+            yield process, ours
+        finally:
+            _end(process, mark)
 
 
-def _end(process: subprocess.Popen) -> None:
+def _end(process: subprocess.Popen, mark: str) -> None:
+    """End a process, its group, and what has left the group but still bears the mark."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)  # its group has its number
-    else:
-        process.kill()
-    process.wait()
+    process.kill()
+    for _ in range(10):  # one that is being made while we look is found the next time
+        if not _kill_marked(f"{MARK}={mark}".encode()):
+            break
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(SECONDS_TO_END)
 
 
-def _verdict(answer: Path, code: int | None, limit: float) -> tuple[Verdict, int]:
-    if code is None:
-        text = f"it did not end within {limit:g} s: a loop without end, or much too slow"
-        return Verdict(False, (Hint("too slow", text),)), 0
+def _kill_marked(mark: bytes) -> int:
+    """Kill every process with this in its environment, where the system shows that (Linux), and return how many there were."""
+    count = 0
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError, DataError):
+            if mark in read_bytes(path).split(b"\0"):
+                os.kill(int(path.parent.name), signal.SIGKILL)
+                count += 1
+    return count
+
+
+def _how_it_ended(process: subprocess.Popen) -> str:
+    """Tell how a process that has closed its connection ended, without removing it: its number must not be given to another."""
+    if not hasattr(os, "waitid"):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return f"exit code {process.wait(SECONDS_TO_END)}"
+        return "it only closed its connection"
+    until = time.monotonic() + SECONDS_TO_END
+    while time.monotonic() < until:
+        found = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if found is not None:
+            return f"exit code {found.si_status}" if found.si_code == os.CLD_EXITED else _signal_name(found.si_status)
+        time.sleep(0.01)
+    return "it only closed its connection"
+
+
+def _signal_name(number: int) -> str:
     try:
-        found = read_json(answer)
-        hints = tuple(Hint(str(one), str(text)) for one, text in found["hints"])
-        return Verdict(found["right"] is True, hints, str(found["example"])), int(found["printed"])
-    except (DataError, KeyError, TypeError, ValueError):
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return Verdict(False, (Hint("exits", f"it ended its process before it was checked ({how})"),)), 0
+        return f"signal {signal.Signals(number).name}"
+    except ValueError:  # one that has no name in Python
+        return f"signal {number}"
 
 
 def submission_name(path: str | os.PathLike, names: dict[str, Exercise]) -> Exercise:

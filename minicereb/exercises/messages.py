@@ -1,0 +1,142 @@
+"""Messages between the process that checks and that of a submission: JSON and the bytes of arrays, limited, never pickled.
+
+A message is two lengths (4 bytes each, big-endian), a JSON object of the first length, and the arrays' bytes, of the second. The
+object's ``arrays`` says type and shape of each. What comes from a submission is believed to be nothing but an answer: it is
+read into a declared form, and whatever is not of that form is :class:`Interference`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+
+from minicereb.check.hints import Case
+from minicereb.documents import Count, parse_json
+from minicereb.errors import DataError
+
+LENGTHS = struct.Struct(">II")
+LARGEST_HEAD, LARGEST_BODY = 1 << 16, 4 << 20  # bytes; the right answers have a few thousand
+_SIZES = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8, 16)}
+_NAMES = [f"{order}{kind}{size}" for kind, sizes in _SIZES.items() for size in sizes for order in "<>|"]
+
+
+class Interference(Exception):  # noqa: N818
+    """A message is none of ours."""
+
+
+class Ended(Exception):  # noqa: N818
+    """The process at the other end closed the connection."""
+
+
+class Request(TypedDict):
+    """What the checking process asks for: a call of the function. A number of arguments are arrays, told by null."""
+
+    arrays: list[tuple[str, list[Count]]]
+    arguments: list[tuple[str, Any]]
+    parts: Count
+
+
+class Reply(TypedDict):
+    """What a submission's process answers: of which type the answer was, what is wrong with it, how much was printed so far."""
+
+    arrays: list[tuple[str, list[Count]]]
+    dtype: str | None
+    hints: list[tuple[str, str]]
+    printed: Count
+
+
+class Message(NamedTuple):
+    """A message that was read."""
+
+    head: Any
+    arrays: list[np.ndarray]
+
+
+def request(case: Case, parts: int) -> bytes:
+    """Return the message that asks for a call with the arguments of a case."""
+    arrays = [value for value in case.arguments.values() if isinstance(value, np.ndarray)]
+    arguments = [[name, None if isinstance(value, np.ndarray) else value] for name, value in case.arguments.items()]
+    return packed({"arguments": arguments, "parts": parts}, arrays)
+
+
+def case_of(message: Message) -> Case:
+    """Return the arguments that a request asks for a call with, as a case."""
+    arrays = iter(message.arrays)
+    return Case({name: next(arrays) if value is None else value for name, value in message.head["arguments"]})
+
+
+def packed(head: dict[str, Any], arrays: Sequence[np.ndarray]) -> bytes:
+    """Return a message as bytes."""
+    contents = [np.ascontiguousarray(array) for array in arrays]
+    about = [[array.dtype.str, list(array.shape)] for array in arrays]
+    text, body = json.dumps({"arrays": about, **head}).encode(), b"".join(array.tobytes() for array in contents)
+    return LENGTHS.pack(len(text), len(body)) + text + body
+
+
+def receive(connection: socket.socket, shape: Any, until: float | None = None) -> Message:
+    """Read a message whose JSON has a declared shape.
+
+    Raises
+    ------
+    TimeoutError
+        If it is not complete by `until`, a time of ``time.monotonic``.
+    Ended
+        If the connection ends before.
+    Interference
+        If it is too long or not of the form that it should have.
+    """
+    head_length, body_length = LENGTHS.unpack(_exactly(connection, LENGTHS.size, until))
+    if head_length > LARGEST_HEAD or body_length > LARGEST_BODY:
+        raise Interference("a message that is too long")
+    text, body = _exactly(connection, head_length, until), _exactly(connection, body_length, until)
+    try:
+        head = parse_json(text, shape, "a message")
+        return Message(head, _arrays(head["arrays"], body))
+    except DataError as error:
+        raise Interference(str(error)) from error
+
+
+def type_named(name: str) -> np.dtype:
+    """Return a type of numbers by its name as ``dtype.str`` gives it; :class:`Interference` for any other."""
+    if name not in _NAMES:
+        raise Interference("an array of a type that is none")
+    return np.dtype(name)
+
+
+def _arrays(about: list[Any], body: bytes) -> list[np.ndarray]:
+    arrays, start = [], 0
+    for name, shape in about:
+        dtype = type_named(name)
+        length = math.prod(shape) * dtype.itemsize
+        if len(shape) > 32 or length > len(body) - start:
+            raise Interference("an array that is larger than its message")
+        arrays.append(np.frombuffer(body, dtype, math.prod(shape), start).reshape(shape).copy())
+        start += length
+    if start != len(body):
+        raise Interference("a message that is longer than its arrays")
+    return arrays
+
+
+def _exactly(connection: socket.socket, length: int, until: float | None) -> bytes:
+    parts = []
+    while length:
+        if until is not None:
+            connection.settimeout(max(1e-3, until - time.monotonic()))
+        try:
+            part = connection.recv(min(length, 1 << 16))
+        except ConnectionError as error:
+            raise Ended from error
+        if not part:
+            raise Ended
+        if until is not None and time.monotonic() > until:  # also one who sends byte by byte
+            raise TimeoutError
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)
