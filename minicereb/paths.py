@@ -10,15 +10,15 @@ import errno
 import os
 import stat
 import tempfile
+from io import BufferedReader
 from pathlib import Path
-from typing import IO
 
 from minicereb.errors import DataError, MinicerebError
 
 LONGEST_NAME = 255  # bytes of a file's name, on the usual file systems
 
 
-def open_regular(path: str | os.PathLike, follow: bool = True) -> IO[bytes]:
+def open_regular(path: str | os.PathLike, follow: bool = True) -> BufferedReader:
     """Open a regular file for reading.
 
     Parameters

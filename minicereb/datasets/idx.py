@@ -15,6 +15,7 @@ from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.own import own_dataset, say
 from minicereb.datasets.store import decompressed
 from minicereb.errors import DataError
+from minicereb.paths import open_regular
 
 TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}  # by the third byte of a file
 LONGEST = 1 << 32  # bytes of a file when decompressed
@@ -149,7 +150,7 @@ def parse(content: bytes, name: str) -> np.ndarray:
 
 def _content(path: Path) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             content = decompressed(file, LONGEST)
     except (EOFError, zlib.error) as error:
         raise DataError(f"{path} is truncated or altered ({error})") from error
