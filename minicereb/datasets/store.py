@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from minicereb.errors import DataError, InputError
 from minicereb.files import atomic_write
@@ -215,7 +215,8 @@ def decompressed(file: IO[bytes], limit: int) -> bytes:
     """
     is_gzip = file.read(2) == b"\x1f\x8b"
     file.seek(0)
-    return read_at_most(gzip.GzipFile(fileobj=file) if is_gzip else file, limit + 1)
+    unpacked: Any = gzip.GzipFile(fileobj=file) if is_gzip else file
+    return read_at_most(unpacked, limit + 1)
 
 
 def read_at_most(file: IO[bytes], most: int) -> bytes:
