@@ -27,6 +27,7 @@ import click
 ADDRESSES = 3 << 30  # bytes of memory that a command may map
 LARGEST = 256 << 20  # bytes of the largest file that it may write
 PATIENCE = 2.0  # seconds until a command that was told to do much work is interrupted
+SLOW_START = 15.0  # seconds that Python and all imports may take: until then Ctrl-C is not the project's to answer
 LEAK = 97  # exit code of a child that an exception left
 
 
@@ -103,7 +104,7 @@ def execute(
     streams = [cwd.parent / ".stdout", cwd.parent / ".stderr"]
     began = time.monotonic()
     pid = _start(arguments, cwd, streams, prepare) if not fresh else _spawn(arguments, cwd, streams)
-    status, interrupted = _wait(pid, PATIENCE if heavy else limit), False
+    status, interrupted = _wait(pid, (SLOW_START * fresh + PATIENCE) if heavy else limit), False
     if status is None and heavy:
         interrupted = True
         os.kill(pid, signal.SIGINT)

@@ -53,7 +53,16 @@ HEAVY = {
     "task pole",
     "evaluate",
 }
-RARE = {"bench": 0.05, "demo": 0.05, "doctor": 0.1, "exercise grade": 0.1, "exercise check": 0.1, "gradcheck": 0.2, "study": 0.5}
+RARE = {
+    **dict.fromkeys(("data list", "data fetch", "data verify", "data import", "exercise list", "models list", "models add"), 0.3),
+    **dict.fromkeys(("attack", "evaluate", "explain", "train cerebellum", "train mlp", "train cnn", "train glr", "report"), 2.0),
+    "bench": 0.05,
+    "demo": 0.05,
+    "doctor": 0.1,
+    "exercise grade": 0.1,
+    "exercise check": 0.1,
+    "gradcheck": 0.2,
+}
 WRITTEN = {"out", "save", "csv_file", "html_file", "to", "film", "animate"}  # options that name what is written
 OWN = {"attack": 1, "evaluate": None, "report": 1, "export": 2, "study": 2}  # how many positional arguments may be written to
 
@@ -355,12 +364,12 @@ def _spoil_words(rng: random.Random, words: list[str]) -> tuple[list[str], bool]
 def hostile_value(rng: random.Random, parameter: click.Parameter) -> tuple[str, bool]:
     """Draw a value for a parameter, right or wrong, and say whether it may ask for much work."""
     kind = parameter.type
-    if rng.random() < 0.08:
+    if rng.random() < 0.05:
         return rng.choice(TEXTS), False
     if isinstance(kind, click.Choice):
         choices = [str(choice) for choice in kind.choices]
         value = rng.choice(choices)
-        return rng.choice((value, value, value, value.upper(), value[:-1], value + "x", "", "☃", f" {value}")), True
+        return rng.choice((*[value] * 15, value.upper(), value[:-1], value + "x", "", "☃", f" {value}")), True
     if isinstance(kind, click.Path) or parameter.name in ("dataset", "run", "runs", "chosen", "encoder"):
         return rng.choice(PATHS), False
     if isinstance(kind, click.types.IntParamType | click.types.IntRange):
@@ -382,10 +391,10 @@ def _large(text: str) -> bool:
 def _set(rng: random.Random, command: click.Command, arguments: list[str]) -> tuple[list[str], bool]:
     """Give an option a value: often one that it has already, so that it is there twice."""
     options = [each for each in command.params if isinstance(each, click.Option)]
-    option = rng.choice(options)
+    option = rng.choices(options, [0.2 if each.is_flag else 1.0 for each in options])[0]
     flag = rng.choice([*option.opts, *option.secondary_opts])
     if option.is_flag:
-        return [*arguments, rng.choice((flag, flag, flag, f"{flag}=1", f"{flag}="))], True
+        return [*arguments, rng.choice((*[flag] * 8, f"{flag}=1", f"{flag}="))], True
     value, heavy = hostile_value(rng, option)
     placed = [*arguments]
     if flag in placed[:-1] and rng.random() < 0.7:  # in place of the one that is there
@@ -462,7 +471,7 @@ def _swap(rng: random.Random, command: click.Command, arguments: list[str]) -> t
 
 
 _WAYS = (_set, _several, _positional, _without, _unknown, _swap)
-_WEIGHTS = (12, 4, 4, 1, 1, 1)
+_WEIGHTS = (16, 4, 2.5, 0.7, 0.7, 0.7)
 
 
 def told(line: Line, work: Path) -> Iterator[Path]:
