@@ -11,7 +11,7 @@ from minicereb.attacks.ball import NORMS
 from minicereb.attacks.objectives import OBJECTIVES
 from minicereb.attacks.settings import GRADIENTS, METHODS, USUAL_STEPS, Attack
 from minicereb.cli.options import NewFile, Number, as_json, execution_options, moved_data, remark_on_size
-from minicereb.cli.output import Pace, StatusLine, note, print_json
+from minicereb.cli.output import Pace, StatusLine, note, print_json, warn
 from minicereb.datasets import Dataset
 from minicereb.experiments.attacks import Tally, attack_config, attack_run, record_path, stored_record
 from minicereb.experiments.configs import AttackedModel
@@ -33,8 +33,20 @@ from minicereb.paths import check_file
     "--epsilon", type=Number(), default=0.1, show_default=True, help="Largest change of a pixel, or of the image in L2."
 )
 @click.option("--norm", type=click.Choice(NORMS), default="linf", show_default=True)
-@click.option("--steps", type=int, help="Steps, queries or points.  [default: pgd 40; apgd, fab and random 100; square 5,000]")
-@click.option("--step-size", type=Number(), default=0.01, show_default=True, help="Step size of pgd.")
+@click.option(
+    "--steps",
+    type=int,
+    help="Steps, queries or points.  [default: pgd, momentum 40; apgd, fab, fmn, random 100; square 5,000]",
+)
+@click.option("--step-size", type=Number(), help="Step size of pgd and momentum.  [default: 2.5 EPSILON / steps]")
+@click.option("--decay", type=Number(), default=1.0, show_default=True, help="Momentum: weight of the past gradients.")
+@click.option("--nesterov", is_flag=True, help="Momentum: take the gradient where the past gradients alone would lead.")
+@click.option(
+    "--rescale/--no-rescale",
+    default=True,
+    show_default=True,
+    help="Square: shrink its squares over all queries, or, as AutoAttack does, after fixed numbers of queries.",
+)
 @click.option(
     "--targets",
     type=int,
@@ -76,6 +88,8 @@ def attack(
 ) -> None:
     """Attack the model in the run folder RUN and print how many test images it still gets right."""
     settings = Attack(steps=USUAL_STEPS[options["method"]] if steps is None else steps, **options)
+    if settings.too_short is not None:
+        warn(settings.too_short)
     trained = read_run(run)
     data = dataset_of(trained, dataset)
     for name in ("epsilon", "step_size"):

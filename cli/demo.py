@@ -21,6 +21,7 @@ from minicereb.experiments.attacks import Tally, attack_config
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.runs import load_model
 from minicereb.report.figures import grouped_bars, image_rows, save_figure
+from minicereb.robustness.catalogue import PAPER_STEP
 from minicereb.statistics import proportion_interval
 
 EPSILON, IMAGES = 0.1, 200
@@ -30,8 +31,8 @@ MODELS = {
 }
 ATTACKS = {
     "FGSM, squared error": Attack("fgsm", "mse", EPSILON),
-    "PGD, squared error": Attack("pgd", "mse", EPSILON),
-    "PGD, margin": Attack("pgd", "margin", EPSILON),
+    "PGD, squared error": Attack("pgd", "mse", EPSILON, step_size=PAPER_STEP),
+    "PGD, margin": Attack("pgd", "margin", EPSILON, step_size=PAPER_STEP),
 }
 
 

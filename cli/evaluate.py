@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator
 from contextlib import closing, redirect_stdout
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import click
 from minicereb import datasets
 from minicereb.attacks.settings import GRADIENTS
 from minicereb.cli.options import NewFolder, Number, as_json, execution_options, remark_on_size
-from minicereb.cli.output import StatusLine, interruption, print_json, print_table, stop_interrupted
+from minicereb.cli.output import StatusLine, interruption, print_json, print_table, stop_interrupted, warn
 from minicereb.errors import InputError, require
 from minicereb.experiments.evaluation import RECORD
 from minicereb.experiments.evaluation_figures import draw_evaluation
@@ -144,6 +145,10 @@ def _evaluate_foreign(name: str, dataset: str, images: int | None, out: Path, se
 def _remark_on_epsilons(settings: dict[str, Any], data: datasets.Dataset) -> None:
     for epsilon in settings["epsilons"]:
         remark_on_size("epsilon", epsilon, settings["norm"], data.inputs)
+    for name, epsilon in product(settings["attacks"], settings["epsilons"]):
+        for attack in ATTACKS[name].make(epsilon, settings["norm"], settings["seed"], "analytic", 1):
+            if attack.too_short is not None:
+                warn(f"{name}: {attack.too_short}")
 
 
 def _images(images: int | None, data: datasets.Dataset) -> int:

@@ -64,6 +64,11 @@ def note(text: str) -> None:
         click.echo(text, err=True)
 
 
+def warn(text: str) -> None:
+    """Say that a result will mean less than it seems: on standard error, whatever that is."""
+    click.echo(f"warning: {text}", err=True)
+
+
 def stop_interrupted(folder: Path) -> NoReturn:
     """Say that `folder` can be taken up again, and exit with code 130."""
     click.echo(f"interrupted; {folder} keeps what is done, and the same command goes on from there", err=True)

@@ -14,12 +14,13 @@ import click
 from minicereb import datasets
 from minicereb.attacks.adversarial_training import Adversary
 from minicereb.attacks.objectives import OBJECTIVES
+from minicereb.attacks.settings import fitting_step, too_short
 from minicereb.calculus.activations import ACTIVATIONS
 from minicereb.calculus.noise import LAWS
 from minicereb.calculus.replicated import LOSSES
 from minicereb.cli.group import Group
 from minicereb.cli.options import Number, as_json, execution_options, remark_on_size
-from minicereb.cli.output import Pace, StatusLine, interruption, print_json, stop_interrupted
+from minicereb.cli.output import Pace, StatusLine, interruption, print_json, stop_interrupted, warn
 from minicereb.datasets import Dataset
 from minicereb.errors import InputError, require
 from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, Model, NoisyModel, PerceptronModel
@@ -280,8 +281,12 @@ def adversary_of(options: dict[str, Any], objective: str) -> Adversary | None:
     for name, size in (("adversarial", epsilon), ("adversarial-step-size", given["step_size"])):
         remark_on_size(name, size)
     steps = 7 if given["steps"] is None else given["steps"]
-    step_size = 2.5 * epsilon / max(1, steps) if given["step_size"] is None else given["step_size"]
-    return Adversary(epsilon, step_size, steps, given["objective"] or objective)
+    step_size = fitting_step(epsilon, max(1, steps)) if given["step_size"] is None else given["step_size"]
+    adversary = Adversary(epsilon, step_size, steps, given["objective"] or objective)
+    short = too_short(epsilon, steps, step_size)
+    if short is not None:
+        warn(f"adversarial: {short}")
+    return adversary
 
 
 def train_and_report(

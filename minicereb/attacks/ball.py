@@ -10,27 +10,66 @@ from minicereb.backend import Array, xp_of
 
 NORMS = ("linf", "l2")
 TINY = 1e-30  # shorter moves are none
-ROUNDING = 1e-6  # how far float32 arithmetic may carry an image beyond its bound; of the bound, if that is above 1
+ROUNDING = 1e-6  # tolerance in float32, in L∞ and for small images in L2; of the bound, if that is above 1
+PIXEL_ROUNDING = 2.0**-25  # half the distance of two float32 numbers between 1/2 and 1: the rounding of one pixel
+SCALE_ROUNDING = 2.0**-22  # of a change that was scaled to length ε, relative: four roundings of float32
 
 
-def with_rounding(epsilon: float) -> float:
-    """Return how far from the image a point may be that float32 arithmetic puts within ε of it."""
-    return epsilon + ROUNDING * max(1.0, epsilon)
+def with_rounding(epsilon: float, norm: str, inputs: int) -> float:
+    """Return the largest distance, in exact arithmetic, of a point that float32 arithmetic puts within ε of an image.
+
+    Parameters
+    ----------
+    epsilon : float
+    norm : {"linf", "l2"}
+    inputs : int
+        Number of pixels.
+
+    Returns
+    -------
+    float
+        ε + 1e-6 max(1, ε). In L2 the roundings of n pixels, each at most 2⁻²⁵, may add up to a length of √n 2⁻²⁵: where
+        √n 2⁻²⁵ + 2⁻²² ε is more (from about 1,100 pixels on for ε up to 1), it is that.
+    """
+    tolerance = ROUNDING * max(1.0, epsilon)
+    if norm == "l2":
+        tolerance = max(tolerance, PIXEL_ROUNDING * inputs**0.5 + SCALE_ROUNDING * epsilon)
+    return epsilon + tolerance
+
+
+def row_products(one: Array, other: Array) -> Array:
+    """Inner product of each row of one array with that of another, summed in float64: array of the first one's dtype.
+
+    A sum of 150,000 products in float32 is wrong in its fifth digit, and squares of numbers below 1e-23 are 0 there.
+    """
+    xp = xp_of(one)
+    return xp.einsum("ij,ij->i", one, other, dtype=xp.float64).astype(one.dtype)
 
 
 def row_norms(rows: Array) -> Array:
-    """L2 norm of each row."""
+    """L2 norm of each row, of squares in float64: array of the rows' dtype."""
     xp = xp_of(rows)
-    return xp.sqrt(xp.einsum("ij,ij->i", rows, rows))
+    return xp.sqrt(xp.einsum("ij,ij->i", rows, rows, dtype=xp.float64)).astype(rows.dtype)
 
 
 def unit_rows(rows: Array, out: Array | None = None) -> Array:
     """Rows divided by their L2 norm, however small or large they are; a row of zeros stays one."""
+    scaled = scaled_rows(rows, out)
+    scaled /= xp_of(rows).maximum(row_norms(scaled), rows.dtype.type(1))[:, None]  # at least 1, unless all are zero
+    return scaled
+
+
+def scaled_rows(rows: Array, out: Array | None = None) -> Array:
+    """Rows divided by their largest absolute value, however small or large they are; a row of zeros stays one."""
     xp = xp_of(rows)
     largest = xp.abs(rows).max(axis=1, keepdims=True)
-    scaled = xp.divide(rows, xp.where(largest == 0, rows.dtype.type(1), largest), out=out)
-    scaled /= xp.maximum(row_norms(scaled), rows.dtype.type(1))[:, None]  # at least 1, unless all are zero
-    return scaled
+    return xp.divide(rows, xp.where(largest == 0, rows.dtype.type(1), largest), out=out)
+
+
+def movable(gradient: Array, here: Array) -> Array:
+    """The gradient at points of the box, 0 where an ascent would lead out of it."""
+    held = ((here <= 0) & (gradient < 0)) | ((here >= 1) & (gradient > 0))
+    return xp_of(gradient).where(held, gradient.dtype.type(0), gradient)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +101,27 @@ class LinfBall:
         xp = xp_of(z)
         return xp.minimum(xp.maximum(z, self.low, out=out), self.high, out=out)  # faster than clip between arrays
 
+    def within(self, z: Array, sizes: Array, out: Array | None = None) -> Array:
+        """The nearest point of the box and of balls of these sizes, shape (images,), around the same images."""
+        xp, sizes = xp_of(z), sizes[:, None]
+        z = xp.minimum(xp.maximum(z, self.x - sizes, out=out), self.x + sizes, out=out)
+        return xp.clip(z, 0, 1, out=out)
+
     def ascent(self, gradient: Array, out: Array | None = None) -> Array:
         """The direction of size 1 along which a linear function rises most: ``sign(g)``, 0 where g is."""
         return xp_of(gradient).sign(gradient, out=out)
+
+    def steepness(self, gradient: Array) -> Array:
+        """By how much a linear function with this gradient rises along :meth:`ascent`: array of float64, shape (images,)."""
+        xp = xp_of(gradient)
+        return xp.abs(gradient).sum(axis=1, dtype=xp.float64)
+
+    def normalized(self, gradient: Array) -> Array:
+        """Gradients divided by their mean absolute value, however small or large they are; zeros stay so."""
+        xp, scaled = xp_of(gradient), scaled_rows(gradient)
+        mean = xp.abs(scaled).mean(axis=1, keepdims=True)
+        scaled /= xp.where(mean == 0, mean.dtype.type(1), mean)
+        return scaled
 
     def size(self, moves: Array) -> Array:
         """Norm of each row."""
@@ -105,15 +162,28 @@ class L2Ball:
 
     def project(self, z: Array, out: Array | None = None) -> Array:
         """Bring a point into the ball, then into the box, by which it only comes nearer to the centre."""
+        return self.within(z, self.epsilon, out)
+
+    def within(self, z: Array, sizes: Array | float, out: Array | None = None) -> Array:
+        """The same for balls of these sizes, shape (images,), around the same images."""
         xp = xp_of(z)
         move = xp.subtract(z, self.x, out=out)
-        move *= xp.minimum(self.epsilon / xp.maximum(row_norms(move), TINY), move.dtype.type(1))[:, None]
+        move *= xp.minimum(sizes / xp.maximum(row_norms(move), TINY), move.dtype.type(1))[:, None]
         move += self.x
         return xp.clip(move, 0, 1, out=move)
 
     def ascent(self, gradient: Array, out: Array | None = None) -> Array:
         """The direction of size 1 along which a linear function rises most: ``g/‖g‖``, 0 where g is."""
         return unit_rows(gradient, out)
+
+    def steepness(self, gradient: Array) -> Array:
+        """By how much a linear function with this gradient rises along :meth:`ascent`: array of float64, shape (images,)."""
+        xp = xp_of(gradient)
+        return xp.sqrt(xp.einsum("ij,ij->i", gradient, gradient, dtype=xp.float64))
+
+    def normalized(self, gradient: Array) -> Array:
+        """Gradients divided by their L2 norm, however small or large they are; zeros stay so."""
+        return unit_rows(gradient)
 
     def size(self, moves: Array) -> Array:
         """Norm of each row."""

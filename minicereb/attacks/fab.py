@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minicereb.attacks.ball import Ball
+from minicereb.attacks.ball import Ball, row_products
 from minicereb.attacks.plane import least_move
 from minicereb.attacks.search import Search, put_rows
 from minicereb.attacks.sources import Landscape, Point
@@ -15,6 +15,7 @@ BACKWARD = 0.9  # β: what is left of the way after a misclassified point
 FINAL_STEPS = 5  # published are 3
 FINAL_OVERSHOOT = 1.001
 NARROWING = 0.9  # a final step goes so much of the way to where the margin seems to be 0
+SURE = 2.0**-22  # of the largest output: a margin that float32 arithmetic cannot turn
 TINY = 1e-30
 
 
@@ -57,19 +58,19 @@ def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
         change += x
         here = xp.where(wrong[:, None], change, here)
     at, w = landscape.slope(nearest)
-    move = least_move(x, w, -at.value - xp.einsum("ij,ij->i", w, x - nearest), ball.norm)
+    move = least_move(x, w, -at.value - row_products(w, x - nearest), ball.norm)
     point = landscape.look(xp.clip(x + FINAL_OVERSHOOT * move, 0, 1))
     yield point
     nearer = landscape.wrong(point) & (ball.size(point.x - x) < least)
     put_rows(nearest, point.x, nearer)
-    yield from _narrowed(landscape, ball, nearest)
+    yield from narrowed(landscape, ball, nearest)
 
 
 def _step(ball: Ball, here: Array, w: Array, value: Array) -> Array:
     """One step: beyond the plane where the margin, as it looks from here, is 0; in part from the image itself."""
     xp, x = xp_of(here), ball.x
     own = least_move(here, w, -value, ball.norm)
-    original = least_move(x, w, -value - xp.einsum("ij,ij->i", w, x - here), ball.norm)
+    original = least_move(x, w, -value - row_products(w, x - here), ball.norm)
     size = ball.size(own)
     bias = xp.minimum(size / xp.maximum(size + ball.size(original), TINY), size.dtype.type(MOST_BIAS))[:, None]
     own *= OVERSHOOT
@@ -82,7 +83,7 @@ def _step(ball: Ball, here: Array, w: Array, value: Array) -> Array:
     return xp.clip(own, 0, 1, out=own)
 
 
-def _narrowed(landscape: Landscape, ball: Ball, nearest: Array) -> Search:
+def narrowed(landscape: Landscape, ball: Ball, nearest: Array) -> Search:
     """The last steps, on the way from the image to the nearest point found; the last point is the best of them."""
     xp, x = xp_of(nearest), ball.x
     move = nearest - x
@@ -90,11 +91,14 @@ def _narrowed(landscape: Landscape, ball: Ball, nearest: Array) -> Search:
     before, beyond = (margin(point.outputs, landscape.labels)[0] for point in (landscape.look(x), nearest))
     low, high = xp.zeros_like(before), xp.ones_like(before)
     for _ in range(FINAL_STEPS):
-        root = xp.maximum(-before, 0) / xp.maximum(xp.maximum(beyond, 0) - before, TINY)
+        rise = xp.maximum(beyond, 0) - before
+        root = xp.maximum(-before, 0) / xp.where(rise > 0, rise, rise.dtype.type(1))
         share = high - NARROWING * (1 - root) * (high - low)
         point = landscape.look(xp.clip(x + share[:, None] * move, 0, 1))
         yield point
-        wrong, value = landscape.wrong(point), margin(point.outputs, landscape.labels)[0]
+        value = margin(point.outputs, landscape.labels)[0]
+        # Beyond what rounding may turn when the image is asked about again, alone or on another machine.
+        wrong = landscape.wrong(point) & (value > SURE * xp.abs(point.outputs).max(axis=1))
         for kept, new in zip(nearest, point, strict=True):
             put_rows(kept, new, wrong)
         high, beyond = xp.where(wrong, share, high), xp.where(wrong, value, beyond)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from minicereb.attacks.ball import row_products
 from minicereb.backend import Array, xp_of
 
 MOST_ROUNDS, LOOK = 30, 3  # of Newton's method, and rounds between two looks at the device
@@ -47,9 +48,9 @@ def least_move(x: Array, w: Array, rise: Array, norm: str) -> Array:
     move = xp.empty_like(size)
     for number in range(MOST_ROUNDS):
         reach = xp.multiply(size, multiplier[:, None], out=move) if norm == "l2" else multiplier[:, None]
-        slope = xp.einsum("ij,ij->i", gain, xp.greater(room, reach, out=work))
+        slope = row_products(gain, xp.greater(room, reach, out=work))
         xp.minimum(reach, room, out=move)
-        missing = wanted - xp.einsum("ij,ij->i", size, move)
+        missing = wanted - row_products(size, move)
         more = (missing > PRECISION * wanted) & (slope > 0)
         if number % LOOK == LOOK - 1 and not bool(more.any()):
             break

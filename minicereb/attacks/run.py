@@ -14,11 +14,13 @@ from minicereb.attacks.classifier import guarded
 from minicereb.attacks.draws import Draws
 from minicereb.attacks.fab import fab
 from minicereb.attacks.fgsm import fgsm
+from minicereb.attacks.fmn import fmn
+from minicereb.attacks.momentum import momentum
 from minicereb.attacks.objectives import likeliest_wrong, objective_named, targeted_objective_named
 from minicereb.attacks.pgd import pgd
 from minicereb.attacks.points import random_points
 from minicereb.attacks.search import Search, Walk, best, first_wrong, last
-from minicereb.attacks.settings import WITHOUT_GRADIENT, Attack
+from minicereb.attacks.settings import NEAREST, WITHOUT_GRADIENT, Attack
 from minicereb.attacks.sources import Landscape, Point, Source, exact, source_named
 from minicereb.attacks.square import square
 from minicereb.backend import Array, to_device, to_numpy, xp_of
@@ -97,7 +99,7 @@ def attack_images(
         Height and width, and channels if there are any, for Square; without it an image is one line of pixels.
     attempt_all : bool
         For points that another model will judge: images that are misclassified already are attacked as well, every search goes on
-        to its end, and of misclassified points the one with the largest objective counts. FAB has no use for it.
+        to its end, and of misclassified points the one with the largest objective counts. FAB and FMN have no use for it.
 
     Yields
     ------
@@ -173,8 +175,8 @@ def _attack_block(block: _Block, attempt_all: bool) -> tuple[Array, Array]:
     broken = predicted != block.labels
     if attack.epsilon == 0:
         return chosen, predicted
-    reach = xp.full(len(x), -xp.inf, dtype=x.dtype)  # the largest objective so far; for FAB, the least distance, negative
-    everything = attempt_all and attack.method != "fab"
+    reach = xp.full(len(x), -xp.inf, dtype=x.dtype)  # the largest objective so far; of the nearest, the least distance, negative
+    everything = attempt_all and attack.method not in NEAREST
     pending = xp.arange(len(x)) if everything else xp.flatnonzero(~broken)  # the rest is misclassified without our help
     rivals = _rivals(block, outputs)
     for restart in range(1 if attack.method in ("fgsm", "random") else attack.restarts):
@@ -185,9 +187,9 @@ def _attack_block(block: _Block, attempt_all: bool) -> tuple[Array, Array]:
             numbers = (restart,) if rivals is None else (restart, rank)
             found = _choose(block, landscape, _search(block, landscape, pending, numbers, reach[pending]), everything)
             wrong, value = landscape.wrong(found), found.value
-            if attack.method == "fab":
+            if attack.method in NEAREST:
                 value = -_ball(block, pending).size(found.x - x[pending])
-                better = wrong & (value > reach[pending]) & (-value <= with_rounding(attack.epsilon))
+                better = wrong & (value > reach[pending]) & (-value <= _bound(block))
             elif attack.keep == "last":
                 better = wrong | ~broken[pending] | (reach[pending] == -xp.inf)
             else:
@@ -195,7 +197,7 @@ def _attack_block(block: _Block, attempt_all: bool) -> tuple[Array, Array]:
                 better = (wrong & ~was) | ((wrong == was) & (value > reach[pending]))
             places = pending[better]
             chosen[places], reach[places], broken[places] = found.x[better], value[better], wrong[better]
-            if not everything and attack.method != "fab":
+            if not everything and attack.method not in NEAREST:
                 pending = pending[~wrong]
     return chosen, predicted
 
@@ -220,6 +222,10 @@ def _ball(block: _Block, pending: Array) -> Ball:
     return ball_around(block.x[pending], block.attack.epsilon, block.attack.norm)
 
 
+def _bound(block: _Block) -> float:
+    return with_rounding(block.attack.epsilon, block.attack.norm, block.x.shape[1])
+
+
 def _ids(block: _Block, pending: Array) -> Array:
     return to_device(block.ids)[pending]
 
@@ -231,26 +237,28 @@ def _search(block: _Block, landscape: Landscape, pending: Array, numbers: tuple[
     if attack.method == "fgsm":
         return fgsm(landscape, ball)
     if attack.method == "square":
-        return square(landscape, ball, draws, attack.steps, block.image_shape)
+        return square(landscape, ball, draws, attack.steps, block.image_shape, attack.rescale)
     if attack.method == "random":
         return random_points(landscape, ball, draws, attack.steps)
     start, xp = ball.x, xp_of(ball.x)
-    if attack.method == "fab":
+    if attack.method in NEAREST:
         if numbers[0] and reach is not None:  # as published: within half of what has been found so far
             radius = 0.5 * xp.minimum(-reach, np.float32(attack.epsilon))
             start = xp.clip(start + radius[:, None] * ball.offsets(draws), 0, 1)
-        return fab(landscape, ball, start, attack.steps)
+        return (fab if attack.method == "fab" else fmn)(landscape, ball, start, attack.steps)
     if attack.random_start:
         start = start + np.float32(attack.epsilon) * ball.offsets(draws)
     if attack.method == "apgd":
         return apgd(landscape, ball, start, attack.steps)
-    return pgd(landscape, ball, start, attack.steps, attack.step_size)
+    if attack.method == "momentum":
+        return momentum(landscape, ball, start, attack.steps, attack.step, attack.decay, attack.nesterov)
+    return pgd(landscape, ball, start, attack.steps, attack.step)
 
 
 def _choose(block: _Block, landscape: Landscape, search: Search, everything: bool) -> Point:
     """Go through a search and return the point of each image that counts."""
     attack = block.attack
-    if attack.method == "fab" or attack.keep == "last":
+    if attack.method in NEAREST or attack.keep == "last":
         return last(search)
     if everything or attack.method in ("fgsm", "pgd"):
         return best(search, landscape)
@@ -275,7 +283,7 @@ def _checked(block: _Block, x_adv: Array, clean: Array) -> Attacked:
     predicted = to_numpy(again.outputs.argmax(axis=1))
     change = x_adv.astype(np.float64) - x
     distance = np.abs(change).max(axis=1, initial=0.0) if attack.norm == "linf" else np.sqrt((change * change).sum(axis=1))
-    beyond = distance.max(initial=0.0) > with_rounding(attack.epsilon)
+    beyond = distance.max(initial=0.0) > _bound(block) * (1 + 1e-6)  # the search measured it in float32
     if beyond or x_adv.min(initial=0.0) < 0 or x_adv.max(initial=0.0) > 1:
         raise InternalError(f"internal check failed: an attacked image left the ball of {attack.epsilon} or the box [0, 1]")
     return Attacked(block.ids, x, x_adv, y, to_numpy(clean), predicted, predicted != y, to_numpy(again.value), distance)

@@ -10,13 +10,37 @@ from minicereb.documents import typed
 from minicereb.errors import require
 from minicereb.learning.estimators import ESTIMATORS
 
-METHODS = ("fgsm", "pgd", "apgd", "fab", "square", "random")
+METHODS = ("fgsm", "pgd", "momentum", "apgd", "fab", "fmn", "square", "random")
+STEPPING = ("pgd", "momentum")  # searches whose step has a length of its own
+NEAREST = ("fab", "fmn")  # searches for the nearest misclassified image, whatever ε is
 WITHOUT_GRADIENT = ("square", "random")  # methods that only ask for answers
 GRADIENTS = ("analytic", "straight-through", "frozen", "eot", *ESTIMATORS)
 # Gradients that came to be others: by noise of the estimator's own design, by truer slopes, also towards a target.
 REVISIONS = {"antithetic": 1, "sobol": 1, "straight-through": 1, "frozen": 1, "exact": 1}
+CROSSING = 2.5  # times ε: how far all steps together lead where no length is given
 # Steps that a method takes where nothing is said: as published.
-USUAL_STEPS = {"fgsm": 40, "pgd": 40, "apgd": 100, "fab": 100, "square": 5_000, "random": 100}
+USUAL_STEPS = {"fgsm": 40, "pgd": 40, "momentum": 40, "apgd": 100, "fab": 100, "fmn": 100, "square": 5_000, "random": 100}
+
+
+def fitting_step(epsilon: float, steps: int) -> float:
+    """Return the length of steps that together lead 2.5 times as far as ε: from any point of the ball to any other.
+
+    With a bound of 0, where nothing can be changed, 0.01.
+    """
+    return CROSSING * epsilon / steps or 0.01
+
+
+def too_short(epsilon: float, steps: int, step_size: float) -> str | None:
+    """Return in words that steps are too short to lead from an image to the edge of its ball; None if they are not.
+
+    ε is what counts, not the diameter 2 ε: from a uniform start the edge is ε away on average, and most pixels have less room.
+    """
+    if steps * step_size >= epsilon:
+        return None
+    return (
+        f"{steps} steps of {step_size:g} are shorter than ε = {epsilon:g}: from the image the attack cannot reach the edge of "
+        f"its ball; a step of {fitting_step(epsilon, steps):g} would fit"
+    )
 
 
 @typed
@@ -26,24 +50,25 @@ class Attack:
 
     Parameters
     ----------
-    method : {"fgsm", "pgd", "apgd", "fab", "square", "random"}
+    method : {"fgsm", "pgd", "momentum", "apgd", "fab", "fmn", "square", "random"}
     objective : {"mse", "cross-entropy", "margin", "dlr"}
-        What is ascended. FAB knows the margin alone.
+        What is ascended. FAB and FMN know the margin alone.
     epsilon : float
         Bound in the norm, at least 0.
     steps : int
-        PGD, APGD, FAB: steps per start. Square: queries. Random: points.
-    step_size : float
-        PGD: length of a step.
+        PGD, momentum, APGD, FAB, FMN: steps per start. Square: queries. Random: points.
+    step_size : float, optional
+        PGD, momentum: length of a step; without it 2.5 ε / steps, so that the steps can cross the ball. Other methods have no
+        use for it, and 0.01 in its place.
     restarts : int
-        PGD, APGD, FAB, Square: starts; later ones go on with the images that are still classified correctly.
+        PGD, momentum, APGD, FAB, FMN, Square: starts; later ones go on with the images that are still classified correctly.
     random_start : bool
-        PGD, APGD: begin at a uniform random point of the ball (else at the clean image). FAB begins at the clean image, and at a
-        random point only in later starts.
+        PGD, momentum, APGD: begin at a uniform random point of the ball (else at the clean image). FAB and FMN begin at the clean
+        image, and at a random point only in later starts.
     keep : {"best", "last"}
         Which of the points visited counts for an image: the best (a misclassified one if there is any, among equals the
-        one with the largest objective), or the last, as the authors' code has it. In APGD, Square and Random the first that is
-        misclassified is the best: the search ends with it. For FAB the nearest misclassified one counts.
+        one with the largest objective), or the last, as the authors' code has it. In momentum, APGD, Square and Random the first
+        that is misclassified is the best: the search ends with it. For FAB and FMN the nearest misclassified one counts.
     seed : int
         Of the random starts, and of noise.
     gradient : str
@@ -55,13 +80,20 @@ class Attack:
     targets : int
         0: the objective is that of any wrong class. Else the search is made towards each of so many wrong classes, the likeliest
         of the clean image first, and towards all where there are not so many; any misclassification counts.
+    decay : float
+        Momentum: what is kept of the sum of past gradients at each step, from 0 to 1.
+    nesterov : bool
+        Momentum: whether the gradient is taken where the sum alone would lead.
+    rescale : bool
+        Square: whether the side of its squares falls over the queries that it has, or, as in the standard ensemble, after the
+        published numbers of queries, however few it has.
     """
 
     method: str
     objective: str
     epsilon: float
     steps: int = 40
-    step_size: float = 0.01
+    step_size: float | None = None  # filled in below
     restarts: int = 1
     random_start: bool = True
     keep: str = "best"
@@ -70,18 +102,34 @@ class Attack:
     draws: int = field(default=32, metadata={"added": True})
     norm: str = field(default="linf", metadata={"added": True})
     targets: int = field(default=0, metadata={"added": True})
+    decay: float = field(default=1.0, metadata={"added": True})
+    nesterov: bool = field(default=False, metadata={"added": True})
+    rescale: bool = field(default=True, metadata={"added": True})
 
     @property
     def revision(self) -> int:
         """Counts in the identity of an experiment, see :mod:`minicereb.experiments.identity`."""
         return REVISIONS.get(self.gradient, 0)
 
+    @property
+    def too_short(self) -> str | None:
+        """In words, that the steps are too short to lead from an image to the edge of its ball; None if they are not."""
+        return too_short(self.epsilon, self.steps, self.step) if self.method in STEPPING else None
+
+    @property
+    def step(self) -> float:
+        """The step size: as it was given, or the one that fits."""
+        assert self.step_size is not None  # since __post_init__
+        return self.step_size
+
     def __post_init__(self) -> None:
         require(self.method in METHODS, "method", self.method, ", ".join(METHODS))
         objective_named(self.objective)
         require(0 <= self.epsilon < float("inf"), "epsilon", self.epsilon, "a number of at least 0")
         require(self.steps >= 1, "steps", self.steps, "a whole number of at least 1")
-        require(0 < self.step_size < float("inf"), "step-size", self.step_size, "a number above 0")
+        if self.step_size is None:
+            object.__setattr__(self, "step_size", fitting_step(self.epsilon, self.steps) if self.method in STEPPING else 0.01)
+        require(0 < self.step < float("inf"), "step-size", self.step_size, "a number above 0")
         require(self.restarts >= 1, "restarts", self.restarts, "a whole number of at least 1")
         require(self.keep in ("best", "last"), "keep", self.keep, "best or last")
         require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
@@ -89,7 +137,13 @@ class Attack:
         require(self.draws >= 1, "draws", self.draws, "a whole number of at least 1")
         require(self.norm in NORMS, "norm", self.norm, " or ".join(NORMS))
         require(self.targets >= 0, "targets", self.targets, "a whole number of at least 0")
-        require(self.method != "fab" or self.objective == "margin", "objective", self.objective, "margin for fab")
+        known = self.method not in NEAREST or self.objective == "margin"
+        require(known, "objective", self.objective, f"margin for {self.method}")
+        require(0 <= self.decay <= 1, "decay", self.decay, "a number from 0 to 1")
+        moving = self.method == "momentum"
+        require(moving or self.decay == 1, "decay", self.decay, "nothing: only momentum has it")
+        require(moving or not self.nesterov, "nesterov", self.nesterov, "nothing: only momentum has it")
+        require(self.method == "square" or self.rescale, "rescale", self.rescale, "nothing: only square has it")
         require(self.method != "random" or self.targets == 0, "targets", self.targets, "0 for random points")
         if self.targets:
             targeted_objective_named(self.objective)

@@ -144,6 +144,12 @@ EQUATIONS = (
         "Madry et al. (2018)",
     ),
     Equation(
+        "M-MOMENTUM",
+        "g_{t+1} = μ g_t + ∇/‖∇‖,  x_{t+1} = P(x_t + α u(g_{t+1}))",
+        "∇ = ∂l/∂x at x_t or, by Nesterov, at P(x_t + αμ g_t), over its mean size in L∞ and its length in L2; u steepest ascent",
+        "Dong et al. (2018), Algorithm 1; Lin et al. (2020), Eq. 6 and 7",
+    ),
+    Equation(
         "M-L2",
         "x' = P(x + α g/‖g‖₂),  P(z) = clip(x + (z - x) min(1, ε/‖z - x‖₂), 0, 1)",
         "steepest ascent and projection in L2, g = ∂l/∂x",
@@ -160,6 +166,12 @@ EQUATIONS = (
         "x_{i+1} = clip((1 - α)(x_i + ηδ_i) + α(x + ηδ_x), 0, 1),  α = min(‖δ_i‖/(‖δ_i‖ + ‖δ_x‖), 0.1)",
         "δ_i, δ_x least moves from x_i and from the image x to the decision's tangent plane within the box, η = 1.05",
         "Croce and Hein (2019), Algorithm 1",
+    ),
+    Equation(
+        "M-FMN",
+        "x_{k+1} = clip(P_k(x_k + α ∇/‖∇‖₂), 0, 1),  ε_{k+1} = min((1 - γ) ε_k, ‖δ*‖) where x_k is wrong, else (1 + γ) ε_k",
+        "P_k projection onto the ball of ε_k, δ* least change found; before there is one ε is the way to margin 0; α, γ fall",
+        "Pintor et al. (2021), Algorithm 1",
     ),
     Equation(
         "M-PLANE",

@@ -10,6 +10,7 @@ from minicereb.experiments import attacks
 from minicereb.experiments.configs import AttackedModel, Experiment
 from minicereb.experiments.kinds import (
     averaged,
+    broken,
     conditioning,
     dimension,
     estimation,
@@ -30,6 +31,7 @@ from minicereb.experiments.laboratory import Laboratory, Record, read_record, wr
 EXPERIMENTS: dict[type, Callable[[Any, Laboratory], Generator[str, None, Record]]] = {
     AttackedModel: attacks.attacked_model,
     averaged.AttackedAverage: averaged.attacked_average,
+    broken.BrokenImages: broken.broken_images,
     conditioning.Conditioning: conditioning.conditioning,
     dimension.Dimension: dimension.dimension,
     evaluated.EvaluatedModel: evaluated.evaluated_model,

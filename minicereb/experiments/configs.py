@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from minicereb.attacks.adversarial_training import Adversary
-from minicereb.attacks.settings import Attack
+from minicereb.attacks.settings import STEPPING, Attack
 from minicereb.errors import require
 from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, Model, PerceptronModel
 from minicereb.experiments.identity import config_kind
@@ -122,14 +122,18 @@ def describe_attack(attack: Attack) -> str:
     """Return an attack in words, with every setting that tells it from others but its seed."""
     words = [attack.method, attack.objective, f"ε = {strength(attack.epsilon)}" + (" in L2" if attack.norm == "l2" else "")]
     if attack.method != "fgsm":
-        words.append(f"{attack.steps} steps" + (f" of {attack.step_size:.3g}" if attack.method == "pgd" else ""))
-    if attack.method in ("pgd", "apgd") and not attack.random_start:
+        words.append(f"{attack.steps} steps" + (f" of {attack.step_size:.3g}" if attack.method in STEPPING else ""))
+    if attack.method == "momentum":
+        words.append(f"decay {attack.decay:g}" + (", Nesterov" if attack.nesterov else ""))
+    if not attack.rescale and attack.method == "square":
+        words.append("squares by the ensemble's schedule")
+    if attack.method in (*STEPPING, "apgd") and not attack.random_start:
         words.append("from the image")
     if attack.restarts > 1:
         words.append(f"{attack.restarts} starts")
     if attack.targets:
         words.append(f"{attack.targets} targets")
-    if attack.keep == "last" and attack.method == "pgd":
+    if attack.keep == "last" and attack.method in STEPPING:
         words.append("last iterate")
     if attack.gradient != "analytic":
         words.append(f"along {attack.gradient}" + (f", {attack.draws} draws" if attack.gradient in ESTIMATORS else ""))

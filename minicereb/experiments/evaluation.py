@@ -49,7 +49,7 @@ def evaluate_into(folder: Path, subject: Subject, plan: Plan, images: int, about
     """
     if (folder / RECORD).exists():
         return read_evaluation(folder)
-    counts, seconds = Counts(plan.attacks, plan.epsilons), 0.0
+    counts, seconds = Counts(plan.attacks, plan.epsilons, plan.norm), 0.0
     with folder_lock(folder):
         for part in blocks(images, BLOCK):
             outcomes, took = yield from _block(folder, subject, plan, part)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.configs import AttackedModel, Train
 from minicereb.experiments.jobs import Job, is_done
+from minicereb.experiments.kinds.broken import BrokenImages
 from minicereb.experiments.kinds.conditioning import Conditioning
 from minicereb.experiments.kinds.evaluated import EvaluatedModel
 from minicereb.experiments.kinds.matrix import TransferMatrix
@@ -18,7 +19,7 @@ from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.experiments.kinds.pole import PoleBalancing
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.probes import Probes
-from minicereb.robustness.catalogue import ATTACKS, BY_STRENGTH
+from minicereb.robustness.catalogue import ATTACKS, BY_STRENGTH, SQUARES
 from minicereb.robustness.masking import RANDOM_POINTS, SQUARE_QUERIES
 from minicereb.robustness.scene import CHECKED
 
@@ -83,8 +84,10 @@ def _expected(job: Job, probes: Probes) -> Estimate:
     if isinstance(job, Train):
         seconds, memory, disk = probes.training(job)
         return Estimate(job, False, seconds, memory, disk)
-    if isinstance(job, (AttackedModel, MovedOutputs)):
-        ends_early = job.attack.method in ("apgd", "square", "random") or job.attack.restarts > 1 or job.attack.targets > 1
+    if isinstance(job, (AttackedModel, MovedOutputs, BrokenImages)):
+        ends_early = (
+            job.attack.method in ("momentum", "apgd", "square", "random") or job.attack.restarts > 1 or job.attack.targets > 1
+        )
         return Estimate(job, False, _attacked(job.train, job.attack, job.images, probes), None, 0, ends_early)
     if isinstance(job, TransferMatrix):
         seconds = sum(_attacked(model, job.attack, job.images, probes) for model in job.models)
@@ -130,5 +133,5 @@ def _evaluated(job: EvaluatedModel, probes: Probes) -> float:
         times.update({name: 2 for name in lasting} | ({} if "transfer" in job.attacks else {"transfer": 1}))
         seconds += sum(count * attack(name, epsilon, checked) for name, count in times.items())
         seconds += attack("random", epsilon, checked, RANDOM_POINTS)
-        seconds += 0.0 if "square" in job.attacks else attack("square", epsilon, checked, SQUARE_QUERIES)
+        seconds += 0.0 if any(name in job.attacks for name in SQUARES) else attack("square", epsilon, checked, SQUARE_QUERIES)
     return seconds

@@ -81,7 +81,7 @@ def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "li
     parts = [group[part] for group in groups for part in blocks(len(group), size)]
 
     def bound(ids: np.ndarray) -> np.ndarray:
-        region = Region.around(x[xp_of(x).asarray(ids)], with_rounding(epsilon), norm)
+        region = Region.around(x[xp_of(x).asarray(ids)], with_rounding(epsilon, norm, x.shape[1]), norm)
         return to_numpy(least_margins(network, region, int(on_host[ids[0]]), method == "crown"))
 
     margin = np.empty(len(x), dtype=np.float64)

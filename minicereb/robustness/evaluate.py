@@ -230,7 +230,7 @@ def _attack(subject: Subject, plan: Plan, outcomes: Outcomes, e: int, a: int) ->
     pending = np.flatnonzero(outcomes.clean if named.alone else outcomes.standing(e))
     if named.smallest:
         _find_smallest(subject, plan, outcomes, a, pending[np.isnan(outcomes.smallest[a, pending])])
-        within = outcomes.smallest[a, pending] <= with_rounding(epsilon)
+        within = outcomes.smallest[a, pending] <= with_rounding(epsilon, plan.norm, subject.rows.shape[1])
         outcomes.tried[e, a, pending] = np.where(within, BROKEN, WITHSTOOD)
         return
     attacks = _attacks(named, subject, plan, epsilon)

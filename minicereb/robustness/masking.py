@@ -16,7 +16,7 @@ from minicereb.attacks.ball import whole_box
 from minicereb.attacks.run import trace
 from minicereb.errors import ModelError
 from minicereb.robustness.auxiliary import attempt
-from minicereb.robustness.catalogue import ATTACKS
+from minicereb.robustness.catalogue import ATTACKS, SQUARES
 from minicereb.robustness.gradients import gradient_statistics, input_gradients, lost_in_float32, norm_quantiles
 from minicereb.robustness.scene import CALLS, OF_RANGE, TOLERATED, Finding, Scene
 
@@ -90,8 +90,9 @@ def _black_box(scene: Scene) -> Finding:
     left = scene.left(white_box=True)
     if not scene.follows_gradients:
         return Finding(None, "not tested", "no attack of the evaluation follows a gradient, so there is nothing to compare with")
-    if scene.was_made("square"):
-        broken, what = scene.broken_among(left, "square"), "Square, without a gradient,"
+    made = next((name for name in SQUARES if scene.was_made(name)), None)
+    if made is not None:
+        broken, what = scene.broken_among(left, made), "Square, without a gradient,"
     else:
         attacks = tuple(replace(attack, steps=SQUARE_QUERIES) for attack in scene.made("square"))
         broken, what = scene.broken(attacks, left), f"Square, without a gradient, with {SQUARE_QUERIES:,} queries"

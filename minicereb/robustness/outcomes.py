@@ -96,14 +96,17 @@ class Counts:
     attacks : tuple of str
     epsilons : tuple of float
         Ascending.
+    norm : {"linf", "l2"}
+        Of ε and of the distances.
     """
 
     attacks: tuple[str, ...]
     epsilons: tuple[float, ...]
+    norm: str = "linf"
 
     def __post_init__(self) -> None:
         shape = (len(self.epsilons), len(self.attacks))
-        self.images = self.clean = 0
+        self.images = self.clean = self.inputs = 0
         self.standing, self.certified = (np.zeros(shape[0], dtype=np.int64) for _ in range(2))
         self.left, self.first = (np.zeros(shape, dtype=np.int64) for _ in range(2))
         self.distances: list[np.ndarray] = []
@@ -111,6 +114,7 @@ class Counts:
     def add(self, outcomes: Outcomes) -> None:
         """Count some more images."""
         self.images += len(outcomes.ids)
+        self.inputs = outcomes.nearest.shape[1]
         self.clean += int(outcomes.clean.sum())
         self.distances.append(outcomes.distance)
         for e in range(len(self.epsilons)):
@@ -141,6 +145,6 @@ class Counts:
         """Share of images with no misclassified image known within ε, for ε from 0 to the largest, as JSON values."""
         grid = np.linspace(0, self.epsilons[-1], points, dtype=np.float64)
         distances = np.sort(np.concatenate(self.distances))
-        within = [with_rounding(epsilon) for epsilon in grid.tolist()]
+        within = [with_rounding(epsilon, self.norm, self.inputs) for epsilon in grid.tolist()]
         left = len(distances) - np.searchsorted(distances, within, side="right")
         return {"epsilon": [float(e) for e in grid], "attacked": [int(count) / max(1, len(distances)) for count in left]}

@@ -124,7 +124,7 @@ def smoothing_certificate(
         weight = to_numpy(network.layers[0].weight).astype(np.float64)
         length = np.linalg.norm(weight, 2) * SPECTRAL_SLACK
         radius = shift / length if length > 0 else np.where(shift > 0, np.inf, 0.0)
-    return Smoothed(radius > with_rounding(epsilon), radius)
+    return Smoothed(radius > with_rounding(epsilon, norm, x.shape[1]), radius)
 
 
 def noisy_answers(network: NoisyNetwork, x: Array, ids: np.ndarray, replications: int, seed: int) -> Draws:

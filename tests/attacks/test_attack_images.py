@@ -12,7 +12,7 @@ from minicereb.attacks.ball import ball_around
 from minicereb.attacks.objectives import OBJECTIVES
 from minicereb.attacks.pgd import pgd
 from minicereb.attacks.run import attack_images
-from minicereb.attacks.settings import Attack
+from minicereb.attacks.settings import NEAREST, Attack
 from minicereb.attacks.sources import Landscape
 from minicereb.calculus.losses import margin
 
@@ -48,7 +48,7 @@ def test_an_image_that_is_misclassified_already_is_left_alone(victim, attack):
     assert 3 < wrong.sum() < IMAGES - 3
     assert np.array_equal(attacked.x_adv[wrong], attacked.x[wrong])
     assert attacked.success[wrong].all()
-    assert (attacked.distance[~wrong] > 0)[attacked.success[~wrong] | (attack.method != "fab")].all()
+    assert (attacked.distance[~wrong] > 0)[attacked.success[~wrong] | (attack.method not in NEAREST)].all()
 
 
 @every_attack
@@ -289,7 +289,7 @@ def test_all_can_be_attempted_for_another_judge(victim, attack):
     usual, everything = run(model, attack, rows, labels), run(model, attack, rows, labels, attempt_all=True)
     wrong = usual.clean_predicted != labels
     assert np.array_equal(everything.success | (attack.keep == "last"), usual.success | (attack.keep == "last"))
-    if attack.method == "fab":
+    if attack.method in NEAREST:
         assert np.array_equal(everything.x_adv, usual.x_adv)
         return
     assert (everything.distance > 0).all()
@@ -312,7 +312,7 @@ def test_no_later_search_undoes_an_earlier_one(victim, more):
 # -- targets -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["pgd", "apgd", "square", "fgsm"])
+@pytest.mark.parametrize("method", ["pgd", "momentum", "apgd", "square", "fgsm"])
 def test_more_targets_never_break_less(victim, method):
     model, rows, labels = victim
     attack = Attack(method, "margin", 0.06, steps=8, targets=1)

@@ -10,6 +10,8 @@ from minicereb.attacks.apgd import apgd
 from minicereb.attacks.ball import NORMS, ball_around
 from minicereb.attacks.draws import Draws
 from minicereb.attacks.fab import fab
+from minicereb.attacks.momentum import momentum
+from minicereb.attacks.pgd import pgd
 from minicereb.attacks.points import random_points
 from minicereb.attacks.run import attack_images, trace
 from minicereb.attacks.search import Walk, best, first_wrong, last
@@ -38,6 +40,8 @@ def searches(landscape, ball, ids=None):
     draws = Draws(0, "test", (0,), np.arange(len(ball.x)) if ids is None else ids)
     return {
         "apgd": lambda: apgd(landscape, ball, ball.x, 20),
+        "momentum": lambda: momentum(landscape, ball, ball.x, 20, ball.epsilon / 8, 1.0),
+        "nesterov": lambda: momentum(landscape, ball, ball.x, 20, ball.epsilon / 8, 0.5, nesterov=True),
         "square": lambda: square(landscape, ball, draws, 60, SHAPE),
         "random": lambda: random_points(landscape, ball, draws, 30),
     }
@@ -117,6 +121,50 @@ def doubled(layer):
     }
 
 
+# -- momentum ----------------------------------------------------------------------------------------------------------------
+
+
+@both_norms
+def test_momentum_without_memory_is_pgd(problem, norm):
+    model, x, labels = problem
+    ball, landscape = ball_around(x, 0.1 if norm == "linf" else 0.5, norm), Landscape(model, cross_entropy, labels)
+    plain = [point.x for point in pgd(landscape, ball, x, 9, 0.02)]
+    for nesterov in (False, True):
+        found = [point.x for point in momentum(landscape, ball, x, 9, 0.02, 0.0, nesterov)]
+        assert np.allclose(found, plain, rtol=0, atol=1e-6)
+
+
+@both_norms
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_is_its_algorithm(problem, norm, nesterov):
+    """For one image after the other, in float64: g ← μ g + ∇/‖∇‖, x ← P(x + α u(g)), the gradient at x or at P(x + α μ g)."""
+    model, x, labels = problem
+    model = type(model)(tuple(dataclasses.replace(layer, **doubled(layer)) for layer in model.layers))
+    x, epsilon, alpha, mu = x.astype(np.float64), 0.1 if norm == "linf" else 0.5, 0.03, 0.8
+    ball = ball_around(x, epsilon, norm)
+    found = [point.x for point in momentum(Landscape(model, cross_entropy, labels), ball, x, 12, alpha, mu, nesterov)]
+    assert len(found) == 13
+    for image in range(10):
+
+        def project(z, centre=x[image]):
+            if norm == "linf":
+                return np.clip(np.clip(z, centre - epsilon, centre + epsilon), 0, 1)
+            return np.clip(centre + (z - centre) * min(1, epsilon / max(np.linalg.norm(z - centre), 1e-300)), 0, 1)
+
+        here, total = x[image], np.zeros_like(x[image])
+        for step in range(12):
+            at = project(here + alpha * mu * total) if nesterov else here
+            assert np.allclose(found[step][image], at, rtol=0, atol=1e-9)
+            outputs, cache = model.forward(at[None])
+            gradient = model.input_gradient(cross_entropy(outputs, labels[image : image + 1])[1], cache)[0]
+            total = mu * total + gradient / (np.abs(gradient).mean() if norm == "linf" else np.linalg.norm(gradient))
+            here = project(here + alpha * (np.sign(total) if norm == "linf" else total / np.linalg.norm(total)))
+        assert np.allclose(found[12][image], here, rtol=0, atol=1e-9)
+
+
+# -- APGD, again -------------------------------------------------------------------------------------------------------------
+
+
 def test_more_iterations_of_apgd_break_no_less(problem):
     model, x, labels = problem
     counts, values = [], []
@@ -135,7 +183,7 @@ def test_more_iterations_of_apgd_break_no_less(problem):
 
 
 @both_norms
-@pytest.mark.parametrize("name", ["apgd", "square", "random"])
+@pytest.mark.parametrize("name", ["apgd", "momentum", "nesterov", "square", "random"])
 def test_every_point_is_in_ball_and_box(problem, norm, name):
     model, x, labels = problem
     epsilon = 0.2 if norm == "linf" else 1.0
@@ -149,7 +197,7 @@ def test_every_point_is_in_ball_and_box(problem, norm, name):
 
 
 @both_norms
-@pytest.mark.parametrize("name", ["apgd", "square", "random"])
+@pytest.mark.parametrize("name", ["apgd", "momentum", "nesterov", "square", "random"])
 def test_what_leaves_a_search_changes_nothing_for_the_rest(problem, norm, name):
     """Some images leave after a few points, and more after others; what is left goes on as if alone."""
     model, x, labels = problem
@@ -169,7 +217,7 @@ def test_what_leaves_a_search_changes_nothing_for_the_rest(problem, norm, name):
 
 
 @both_norms
-@pytest.mark.parametrize("name", ["apgd", "square", "random"])
+@pytest.mark.parametrize("name", ["apgd", "momentum", "nesterov", "square", "random"])
 def test_the_first_misclassified_point_counts_and_else_the_best(problem, norm, name):
     model, x, labels = problem
     ball, landscape = ball_around(x, 0.06 if norm == "linf" else 0.3, norm), Landscape(model, margin, labels)
@@ -197,7 +245,7 @@ def test_a_search_ends_when_every_image_is_wrong(problem):
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("name", ["apgd", "square", "random"])
+@pytest.mark.parametrize("name", ["apgd", "momentum", "nesterov", "square", "random"])
 @both_norms
 def test_the_searches_read_nothing_from_the_device(monkeypatch, build_cerebellum, draw_images, name, norm):
     strict.install(monkeypatch)
@@ -244,6 +292,26 @@ def test_the_windows_shrink_as_published():
         side = max(round((0.8 / 2**halvings * 784) ** 0.5), 1)
         assert window_at(queries / 10_000, 28, 28) == (side, side)
     assert window_at(0.81, 28, 28) == (1, 1)
+
+
+def test_without_rescaling_the_windows_shrink_after_the_published_queries():
+    """AutoAttack has 5,000 queries and does not rescale: the last p is 0.8/128; rescaled it is 0.8/512. Here of 300 queries."""
+    x = np.full((6, 784), 0.5, dtype=np.float32)
+    model = initial_mlp(784, (5,), 3, 0)
+    landscape, ball = Landscape(model, margin, np.zeros(6, dtype=int)), ball_around(x, 0.25, "linf")
+    for rescale, halvings in ((True, 9), (False, 3)):  # the ninth after 80% of the queries; three after 200 of them
+        top = None
+        for number, point in enumerate(square(landscape, ball, draws_of(6), 300, (28, 28), rescale)):
+            if number == 299:
+                changed = (point.x != top.x).sum(axis=1)
+            if top is None:
+                top = point._replace(x=point.x.copy(), value=point.value.copy())
+            better = point.value > top.value
+            top.x[better], top.value[better] = point.x[better], point.value[better]
+        side = max(round((0.8 / 2**halvings * 784) ** 0.5), 1)
+        assert changed.max() <= side * side
+        assert changed.max() > side * side / 5
+        assert window_at(299 / (300 if rescale else 10_000), 28, 28) == (side, side)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 2), (1, 40), (7, 5), (3, 100), (28, 28)])
@@ -330,6 +398,7 @@ def test_a_hill_is_a_sum_of_rectangles():
         (Attack("pgd", "mse", 0.1, steps=7), 8),
         (Attack("apgd", "cross-entropy", 0.1, steps=7), 8),
         (Attack("apgd", "dlr", 0.1, steps=7, targets=2), 8),
+        (Attack("momentum", "margin", 0.1, steps=7, nesterov=True), 8),
         (Attack("square", "margin", 0.1, steps=7), 7),
         (Attack("random", "margin", 0.1, steps=7, norm="l2"), 7),
     ],
@@ -381,6 +450,12 @@ def test_a_trace_begins_where_the_attack_does(problem, targets):
         ({"targets": 9, "objective": "mse"}, "objective"),
         ({"method": "random", "targets": 2}, "targets"),
         ({"method": "fab", "objective": "dlr"}, "objective"),
+        ({"method": "fmn", "objective": "mse"}, "objective"),
+        ({"method": "momentum", "decay": 1.5}, "decay"),
+        ({"method": "momentum", "decay": float("nan")}, "decay"),
+        ({"decay": 0.5}, "decay"),
+        ({"method": "pgd", "nesterov": True}, "nesterov"),
+        ({"rescale": False}, "rescale"),
     ],
 )
 def test_settings_that_do_not_go_together_are_named(settings, named):

@@ -50,6 +50,28 @@ def test_steps_are_the_methods_own_unless_they_are_given(run):
     assert records[0] == records[1] == records[2] - 1
 
 
+def test_a_step_that_is_not_given_fits_and_one_too_short_is_told(run):
+    asked = ("attack", run, "--images", "5", "--norm", "l2", "--epsilon", "2", "--json")
+    for method in ("pgd", "momentum"):
+        told = invoke(*asked, "--method", method)
+        assert (told.exit_code, told.stderr) == (0, "")
+        short = invoke(*asked, "--method", method, "--step-size", "0.01")
+        assert short.exit_code == 0
+        assert short.stderr.count("\n") == 1
+        assert short.stderr.startswith("warning: 40 steps of 0.01 are shorter than ε = 2: ")
+        assert json.loads(told.stdout)["robust_accuracy"] <= json.loads(short.stdout)["robust_accuracy"]
+
+
+def test_settings_of_one_method_are_refused_with_another(run):
+    asked = ("attack", run, "--images", "5")
+    for options in (("--decay", "0.5"), ("--nesterov",), ("--no-rescale",)):
+        result = invoke(*asked, *options)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert options[0].removeprefix("--").removeprefix("no-") in result.stderr
+    succeed(*asked, "--method", "momentum", "--decay", "0.5", "--nesterov")
+    succeed(*asked, "--method", "square", "--steps", "20", "--no-rescale")
+
+
 def test_the_strongest_of_the_standard_ensemble(run):
     common = ("attack", run, "--epsilon", "0.05", "--images", "12", "--targets", "9", "--steps", "10", "--json")
     ratio, boundary = (

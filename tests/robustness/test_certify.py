@@ -299,7 +299,7 @@ def test_outputs_of_large_sums_in_float32_stay_above_the_bound(kind):
 
 def test_a_threshold_unit_that_rounding_may_flip_counts_as_either(monkeypatch):
     """v = x₀ + x₁ - x₂ is 0 but for rounding, which has the last word: what is exactly above 0 may be computed as 0."""
-    monkeypatch.setattr(module, "with_rounding", lambda epsilon: epsilon)
+    monkeypatch.setattr(module, "with_rounding", lambda epsilon, norm, inputs: epsilon)
     first = NoisyLayer(
         np.array([[1.0, 1.0, -1.0]], dtype=np.float32), np.zeros(1, dtype=np.float32), np.ones(1), None, Activation("threshold")
     )
@@ -318,7 +318,7 @@ def test_a_threshold_unit_that_rounding_may_flip_counts_as_either(monkeypatch):
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_rounding_in_the_first_layer_reaches_the_outputs(monkeypatch, sign):
     """A long sum that cancels, then one unit: where it is on, its rounding is the only one that counts."""
-    monkeypatch.setattr(module, "with_rounding", lambda epsilon: epsilon)
+    monkeypatch.setattr(module, "with_rounding", lambda epsilon, norm, inputs: epsilon)
     rng = generator(0, "long sums")
     first = Dense(rng.normal(size=(1, 3000)).astype(np.float32), np.full(1, 0.5, dtype=np.float32))
     last = Dense(np.array([[sign], [0]], dtype=np.float32), np.array([0, 0], dtype=np.float32))

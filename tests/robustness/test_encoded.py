@@ -217,7 +217,7 @@ def test_a_ball_is_less_than_its_box():
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_rounding_in_a_convolution_reaches_the_outputs(monkeypatch, sign):
     """A long sum that cancels, normalised by a small deviation, then one unit."""
-    monkeypatch.setattr("minicereb.robustness.certify.with_rounding", lambda epsilon: epsilon)
+    monkeypatch.setattr("minicereb.robustness.certify.with_rounding", lambda epsilon, norm, inputs: epsilon)
     rng = generator(0, "long sums")
     weight = rng.normal(size=(1, 20, 20, 4)).astype(np.float32)
     norm = BatchNorm(*(np.full(1, value, dtype=np.float32) for value in (1, 0.1, 0, 1e-4)))

@@ -136,8 +136,8 @@ def test_outputs_of_the_wrong_shape_are_told(subject_for, learned):
 def test_the_catalogue():
     assert attacks_named(["standard"]) == STANDARD
     assert attacks_named(["all"]) == ALL
-    assert attacks_named(["square", "standard", "square"]) == ("square", "apgd-ce", "apgd-t", "fab-t")
-    assert set(BY_STRENGTH) | {"fab-t", "square", "random", "transfer"} == set(ATTACKS)
+    assert attacks_named(["square", "standard", "square"]) == ("square", "apgd-ce", "apgd-t", "fab-t", "fmn-t", "square-ensemble")
+    assert set(BY_STRENGTH) | {"fab-t", "fmn-t", "square", "square-ensemble", "random", "transfer"} == set(ATTACKS)
     for name in ATTACKS:
         for epsilon in (0.0, 0.1, 2.0):
             for norm in ("linf", "l2"):

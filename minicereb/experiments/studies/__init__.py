@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from minicereb.errors import InputError
 from minicereb.experiments.studies.ablation import ABLATION
+from minicereb.experiments.studies.attacks import ATTACKS_STUDY
 from minicereb.experiments.studies.backprop import BACKPROP
 from minicereb.experiments.studies.cost import COST
 from minicereb.experiments.studies.glr_sources import GLR_SOURCES
@@ -25,7 +26,20 @@ from minicereb.experiments.studies.transfer import TRANSFER
 from minicereb.experiments.studies.variance import VARIANCE
 from minicereb.experiments.studies.width import WIDTH
 
-CEREBELLUM = (WIDTH, LTD, SPARSITY, OPTIMUM, ABLATION, SEEDS, MASKING, TRANSFER, BACKPROP, OBJECTIVES_STUDY, PAPER_VERSUS_CODE)
+CEREBELLUM = (
+    WIDTH,
+    LTD,
+    SPARSITY,
+    OPTIMUM,
+    ABLATION,
+    SEEDS,
+    MASKING,
+    TRANSFER,
+    BACKPROP,
+    OBJECTIVES_STUDY,
+    ATTACKS_STUDY,
+    PAPER_VERSUS_CODE,
+)
 LIKELIHOOD_RATIO = (GLR_TABLES, GLR_WHITEBOX, GLR_SOURCES, VARIANCE, COST)
 MOTOR = (ISI, SAVINGS, LESIONS_STUDY, POLE)
 STUDIES = {study.name: study for study in CEREBELLUM + LIKELIHOOD_RATIO + MOTOR}

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from minicereb.attacks.settings import CROSSING
 from minicereb.experiments.configs import AttackedModel, Train, describe
 from minicereb.experiments.kinds.evaluated import EvaluatedModel
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.published import Logged
-from minicereb.experiments.studies.protocol import TUNED_STEPS, logged_for, strengths, tuned_step
+from minicereb.experiments.studies.protocol import logged_for, strengths, tuned_step
 from minicereb.experiments.studies.study import Results
 from minicereb.report.figures import Curves, curves, save_figure
 from minicereb.report.words import markdown, strength
@@ -136,7 +137,7 @@ def paper_table(found: Sequence[Found]) -> list[str]:
         "",
         f"Accuracy in % ({interval_words(found)}); test: {test_images:,} images. FGSM and PGD are the paper's, on the squared "
         f"error, {PAPER_STEPS} steps of {PAPER_STEP:g}, the last one counts; first {images:,} test images."
-        f"{f' Steps that fit: {TUNED_STEPS:g} ε / {PAPER_STEPS}.' if strong.tuned else ''}{published}",
+        f"{f' Steps that fit: {CROSSING:g} ε / {PAPER_STEPS}.' if strong.tuned else ''}{published}",
         "",
     ]
 

@@ -12,6 +12,7 @@ from minicereb.experiments.kinds.gradient_sources import GradientSources
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.report.words import markdown
+from minicereb.robustness.catalogue import PAPER_STEP
 
 EPSILON = 0.1
 SOURCES = (
@@ -43,7 +44,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
         train = Train(model, data, 50, epochs, 0.06, "adam", seed=seed, validation=0.0, schedule="cosine")
         experiments.append(GradientSources(train, sources, compared, seed=seed))
         for name, draws in sources:
-            attack = Attack("pgd", "margin", EPSILON, seed=seed, gradient=name, draws=draws)
+            attack = Attack("pgd", "margin", EPSILON, step_size=PAPER_STEP, seed=seed, gradient=name, draws=draws)
             experiments.append(AttackedModel(train, attack, attacked))
             experiments.append(AttackedAverage(train, attack, attacked, searched, judging))
     return experiments

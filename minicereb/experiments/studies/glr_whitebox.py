@@ -14,6 +14,7 @@ from minicereb.experiments.studies import glr_tables
 from minicereb.experiments.studies.glr_tables import name_of
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.report.words import markdown
+from minicereb.robustness.catalogue import PAPER_STEP
 
 OBJECTIVES = ("cross-entropy", "margin")
 # Of the tables' rows: both controls, and the threshold networks of both losses.
@@ -36,7 +37,15 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
         substitute = glr_tables.substitute(hidden, data, size, seed)
         experiments.append(TransferredAttack(train, substitute, glr_tables.ATTACK, images, size.lap, seed))
         for objective in OBJECTIVES:
-            attack = Attack("pgd", objective, glr_tables.ATTACK.epsilon, seed=seed, gradient=gradient(train), draws=draws)
+            attack = Attack(
+                "pgd",
+                objective,
+                glr_tables.ATTACK.epsilon,
+                step_size=PAPER_STEP,
+                seed=seed,
+                gradient=gradient(train),
+                draws=draws,
+            )
             experiments.append(AttackedModel(train, attack, images))
             if row.noise_scale is not None:
                 experiments.append(AttackedAverage(train, attack, images, search, size.lap))

@@ -14,11 +14,11 @@ from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train
 from minicereb.experiments.kinds.evaluated import EvaluatedModel
 from minicereb.experiments.kinds.gradient_sizes import GradientSizes
 from minicereb.experiments.laboratory import Record
-from minicereb.experiments.studies.protocol import as_coded, as_printed
+from minicereb.experiments.studies.protocol import EVERY, as_coded, as_printed
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.report.figures import curves, save_figure
 from minicereb.report.words import markdown
-from minicereb.robustness.catalogue import ALL, PAPER_STEP, PAPER_STEPS, TUNED_STEPS
+from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS, TUNED_STEPS
 from minicereb.robustness.masking import CHECKS, TOLERATED
 from minicereb.statistics import proportion_interval
 
@@ -46,8 +46,8 @@ class Size(NamedTuple):
 
 SIZES = {
     "smoke": Size(50, 200, 1, 1, 8, (0.1,), (*PAPERS, "apgd-margin")),
-    "course": Size(597, 20_000, 1, 2, 100, (0.1, 0.3), ALL),
-    "paper": Size(5_970, 200_000, 10, 10, 1_000, (0.1, 0.3), ALL),
+    "course": Size(597, 20_000, 1, 2, 100, (0.1, 0.3), EVERY),
+    "paper": Size(5_970, 200_000, 10, 10, 1_000, (0.1, 0.3), EVERY),
 }
 
 

@@ -10,6 +10,7 @@ from minicereb.experiments.configs import AttackedModel, Data, Train
 from minicereb.experiments.studies.found import grouped, interval_words
 from minicereb.experiments.studies.study import Results, Study
 from minicereb.report.words import markdown
+from minicereb.robustness.catalogue import PAPER_STEP
 
 EPSILONS = (0.1, 0.3)
 OBJECTIVES = ("mse", "cross-entropy", "margin")
@@ -30,7 +31,9 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[AttackedModel]:
         epochs = epochs_of_1 if batch == 1 else epochs_of_10
         train = Train(CerebellumModel(wiring, cells, per_cell, ltd=ltd), data, batch, epochs, 0.5 / cells, seed=seed)
         for epsilon, objective in product(EPSILONS, OBJECTIVES):
-            experiments.append(AttackedModel(train, Attack("pgd", objective, epsilon, steps=steps, seed=seed), images))
+            experiments.append(
+                AttackedModel(train, Attack("pgd", objective, epsilon, steps=steps, step_size=PAPER_STEP, seed=seed), images)
+            )
     return experiments
 
 

@@ -8,17 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from minicereb.attacks.settings import Attack
+from minicereb.attacks.settings import Attack, fitting_step
 from minicereb.datasets.registry import in_layout_of_cifar10
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train, describe_attack
 from minicereb.experiments.kinds.evaluated import EvaluatedModel
 from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.experiments.published import CEREBELLUM, Logged
-from minicereb.robustness.catalogue import ALL, PAPER_STEP, PAPER_STEPS
+from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
 
-ATTACKS = {"smoke": ("pgd-mse", "apgd-margin"), "course": ALL, "paper": ALL}
-TUNED_STEPS = 2.5  # steps of PGD of this length times ε over their number
+# All attacks that the catalogue had when the studies were done: what they found is compared, and found again.
+EVERY = (
+    *("fgsm-mse", "pgd-mse", "pgd-margin", "pgd-tuned", "apgd-margin", "apgd-ce", "apgd-dlr", "apgd-t", "fab-t"),
+    *("transfer", "square", "random"),
+)
+ATTACKS = {"smoke": ("pgd-mse", "apgd-margin"), "course": EVERY, "paper": EVERY}
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def paper_attacks(train: Train, scale: str, seed: int = 0) -> list[AttackedModel
 
 def tuned_step(epsilon: float) -> float:
     """Return the length of a step of PGD that fits ε."""
-    return TUNED_STEPS * epsilon / PAPER_STEPS
+    return fitting_step(epsilon, PAPER_STEPS)
 
 
 def examined(train: Train, scale: str, seed: int = 0) -> list[Experiment]:
