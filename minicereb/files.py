@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from minicereb.errors import DataError, InUseError, MinicerebError
-from minicereb.paths import open_regular, reason, temporary_prefix
+from minicereb.paths import check_replaceable, open_regular, reason, temporary_prefix
 
 # What locking a file that another process holds fails with; Windows gives the last two.
 HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
@@ -29,12 +29,13 @@ HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 def atomic_write(path: str | os.PathLike, durable: bool = True) -> Iterator[IO[bytes]]:
     """Open a file beside `path` for writing; it takes that name only when the block ends without an error.
 
-    A full disk, a folder that cannot be written, or any exception in the block leaves `path` as it was. What is not `durable`
-    is not waited for until it is on the disk: it may be empty after the power has failed.
+    A full disk, a folder that cannot be written, or any exception in the block leaves `path` as it was; so does a pipe or device
+    of this name. What is not `durable` is not waited for until it is on the disk: it may be empty after the power has failed.
     """
     path = Path(path)
     temporary = None
     try:
+        check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
             dir=path.parent, prefix=temporary_prefix(path.name), suffix=".part", delete=False

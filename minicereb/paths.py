@@ -6,6 +6,7 @@ written through a symbolic link within it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -79,6 +80,12 @@ def beneath(folder: str | os.PathLike, *parts: str) -> Path:
     return path
 
 
+def check_replaceable(path: str | os.PathLike) -> None:
+    """Raise OSError if something at `path` is no regular file: a folder, or a pipe or device, which a new file would remove."""
+    with contextlib.suppress(FileNotFoundError):
+        _require_regular(os.stat(path), path)
+
+
 def check_file(path: str | os.PathLike) -> None:
     """Raise :class:`MinicerebError` unless a file could be written at `path` now; nothing is left behind.
 
@@ -86,8 +93,7 @@ def check_file(path: str | os.PathLike) -> None:
     """
     path = Path(path)
     try:
-        if os.path.isdir(path):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        check_replaceable(path)
         _check_name(path)
         _try(_nearest_folder(path.absolute().parent))
     except (OSError, ValueError) as error:

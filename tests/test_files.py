@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minicereb import files
+from minicereb import files, paths
 from minicereb.errors import DataError, InUseError, MinicerebError, RunError
 
 with_files = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -77,6 +77,19 @@ def test_a_place_that_cannot_be_written_is_named(old):
         pass
     with pytest.raises(MinicerebError, match="cannot write"), files.atomic_write(old.parent):
         pass
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in the file system")
+@pytest.mark.parametrize("name", ["pipe", "link to it"])
+def test_a_pipe_is_not_replaced(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")
+    os.symlink("pipe", tmp_path / "link to it")
+    path = tmp_path / name
+    for attempt in (lambda: files.write_json(path, {}), lambda: paths.check_file(path)):
+        with pytest.raises(MinicerebError, match="cannot write .*: not a regular file"):
+            attempt()
+    assert stat.S_ISFIFO(os.stat(path).st_mode)
+    assert sorted(os.listdir(tmp_path)) == ["link to it", "pipe"]
 
 
 def test_folders_are_made_and_permissions_are_the_users(tmp_path):
