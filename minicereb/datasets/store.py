@@ -12,7 +12,6 @@ import gzip
 import hashlib
 import importlib.resources
 import io
-import json
 import lzma
 import os
 import re
@@ -21,8 +20,9 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypedDict
 
+from minicereb.documents import Count, parse_json
 from minicereb.errors import DataError, InputError
 from minicereb.files import atomic_write
 from minicereb.paths import open_regular
@@ -86,24 +86,45 @@ class FileReport:
 def downloads() -> dict[str, Download]:
     """Return the data sets that can be downloaded, by name."""
     try:
-        text = (importlib.resources.files("minicereb") / "data" / "registry.json").read_text(encoding="utf-8")
+        text = (importlib.resources.files("minicereb") / "data" / "registry.json").read_bytes()
     except FileNotFoundError:
-        text = (CHECKOUT / "data" / "registry.json").read_text(encoding="utf-8")
-    return parse_registry(json.loads(text))
+        text = (CHECKOUT / "data" / "registry.json").read_bytes()
+    return parse_registry(parse_json(text, _Registry, "data/registry.json"))
 
 
-def parse_registry(entries: dict) -> dict[str, Download]:
+class _Named(TypedDict):
+    name: str
+    bytes: Count
+    sha256: str
+    mirrors: list[str]
+
+
+class _File(_Named, total=False):
+    archive: bool
+
+
+class _Entry(TypedDict):
+    title: str
+    licence: str
+    source: str
+    files: list[_File]
+
+
+_Registry = dict[str, _Entry]
+
+
+def parse_registry(entries: dict[str, _Entry]) -> dict[str, Download]:
     """Return the data sets that the content of a ``registry.json`` describes, by name."""
     return {
         name: Download(
-            name,
-            entry["title"],
-            entry["licence"],
-            entry["source"],
-            tuple(DataFile(name, **(file | {"mirrors": tuple(file["mirrors"])})) for file in entry["files"]),
+            name, entry["title"], entry["licence"], entry["source"], tuple(_data_file(name, file) for file in entry["files"])
         )
         for name, entry in entries.items()
     }
+
+
+def _data_file(dataset: str, file: _File) -> DataFile:
+    return DataFile(dataset, file["name"], file["bytes"], file["sha256"], tuple(file["mirrors"]), file.get("archive", False))
 
 
 def download_of(name: str) -> Download:

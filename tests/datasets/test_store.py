@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import json
 import os
 import tracemalloc
 import zipfile
@@ -26,6 +27,22 @@ def test_the_shipped_registry_is_complete():
         assert len(bytes.fromhex(file.sha256)) == 32
         assert len(set(file.mirrors)) >= 2
         assert all(mirror.startswith("https://") and mirror.endswith(f"/{file.name}.gz") for mirror in file.mirrors)
+
+
+ENTRY = {"title": "x", "licence": "x", "source": "x", "files": [{"name": 7, "bytes": 1, "sha256": "", "mirrors": []}]}
+
+
+@pytest.mark.parametrize("text", ['{"mnist": 1}', json.dumps({"mnist": ENTRY}), "[" * 100_000, "NaN", "\xff"])
+def test_a_damaged_registry_is_told(tmp_path, monkeypatch, text):
+    (tmp_path / "package" / "data").mkdir(parents=True)
+    (tmp_path / "package" / "data" / "registry.json").write_text(text, encoding="latin1")
+    monkeypatch.setattr(store.importlib.resources, "files", lambda name: tmp_path / "package")
+    store.downloads.cache_clear()
+    try:
+        with pytest.raises(DataError, match="data/registry.json"):
+            store.downloads()
+    finally:
+        store.downloads.cache_clear()
 
 
 def test_places_are_searched_in_the_stated_order(folder, tmp_path, monkeypatch):

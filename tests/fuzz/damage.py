@@ -489,9 +489,9 @@ WAYS: dict[str, Callable[[random.Random, bytes], tuple[bytes, str]]] = {
 }
 
 
-def damage(rng: random.Random, path: Path, kind: str) -> str:
-    """Damage a file, as suits its kind or as any file can be, and say how."""
-    if rng.random() < 0.12:
+def damage(rng: random.Random, path: Path, kind: str, regular: bool = False) -> str:
+    """Damage a file, as suits its kind or as any file can be, and say how; if `regular`, it stays a regular file."""
+    if rng.random() < 0.12 and not regular:
         return in_place(rng, path)
     way = bytes_of if rng.random() < 0.15 else WAYS[kind]
     content, said = way(rng, path.read_bytes())

@@ -162,7 +162,7 @@ def hurt(rng: random.Random, work: Path, chosen: Target) -> tuple[Path, str] | N
     path = rng.choice(found)
     if chosen.kind == "folder":
         return path, damage.linked_folder(rng, path)
-    said = damage.damage(rng, path, chosen.kind)
+    said = damage.damage(rng, path, chosen.kind, chosen.package)
     if chosen.vouch is not None and rng.random() < 0.7 and path.is_file() and not path.is_symlink():
         chosen.vouch(work, path)
         said += ", vouched for"
