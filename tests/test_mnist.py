@@ -4,13 +4,16 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from minicereb import datasets
+from minicereb.attacks.run import attack_images
 from minicereb.cli.main import main
 from minicereb.errors import MinicerebError
-from minicereb.experiments.pretrained import models
+from minicereb.experiments.pretrained import models, pretrained
+from minicereb.robustness.catalogue import ATTACKS, SETS
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,7 +45,7 @@ def test_full_wiring_learns_mnist_to_96_percent_in_three_epochs(ltd, folder):
 def test_batch_1_with_ltd_looks_robust_to_the_squared_error_and_is_broken_by_the_margin(folder):
     settings = ("--dataset", "mnist", "--wiring", "full", "--cells", "2000", "--batch-size", "1", "--epochs", "1")
     run("train", "cerebellum", *settings, "--out", str(folder / "one"))
-    attack = ("attack", str(folder / "one"), "--epsilon", "0.1", "--images", "300")
+    attack = ("attack", str(folder / "one"), "--epsilon", "0.1", "--step-size", "0.01", "--images", "300")
     by_error = run(*attack, "--objective", "mse")
     by_margin = run(*attack, "--objective", "margin")
     assert by_error["clean_accuracy"] > 0.9
@@ -101,3 +104,23 @@ def test_the_documented_example_loads_a_model_and_asks_it(capsys):
     page = (Path(__file__).parents[1] / "docs" / "cli.md").read_text(encoding="utf-8")
     exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], {})
     assert float(capsys.readouterr().out) > 0.95
+
+
+def test_momentum_and_fmn_find_what_nothing_else_of_all_finds():
+    """Image 54 of the shipped perceptron at 0.1, which withstood every attack of `all` of version 424d849."""
+    data = datasets.load("mnist")
+    model = pretrained("perceptron", data)
+
+    def breaks(name):
+        return any(
+            bool(block.success[0])
+            for attack in ATTACKS[name].make(0.1, "linf", 0, "analytic", 1)
+            for block in attack_images(model, attack, data.x_test, data.y_test, np.array([54]), image_shape=data.image_shape)
+        )
+
+    assert {name for name in ("apgd-margin", "apgd-ce", "apgd-dlr", "apgd-t", "momentum", "fmn-t") if breaks(name)} == {
+        "momentum",
+        "fmn-t",
+    }
+    assert {"momentum", "fmn-t"} < set(SETS["all"])
+    assert "fmn-t" in SETS["standard"]
