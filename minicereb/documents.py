@@ -351,18 +351,20 @@ Settings = TypeVar("Settings", bound=type)
 def typed(cls: Settings) -> Settings:
     """Let a frozen dataclass of settings check the types of its fields before anything else; to be used as a decorator.
 
-    A whole number must fit into 64 bits, unless the field is named ``seed``. :class:`InputError` names the field.
+    A whole number must fit into 64 bits, unless the field is named ``seed``. :class:`InputError` names the field, or the
+    command's option where the field's metadata has an ``option``.
     """
     after = cls.__dict__.get("__post_init__")
     if getattr(after, "checks_types", False):
         return cls
 
     def post_init(self: Any) -> None:
+        options = {field.name: field.metadata.get("option", field.name) for field in dataclasses.fields(cls)}
         for name, each in _field_checkers(cls).items():
             try:
                 each(getattr(self, name))
             except Mismatch as error:
-                raise InputError(error.within(name).path.replace("_", "-"), error.value, error.expected) from None
+                raise InputError(error.within(options[name]).path.replace("_", "-"), error.value, error.expected) from None
         if after is not None:
             after(self)
 

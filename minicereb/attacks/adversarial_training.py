@@ -6,7 +6,7 @@ The positive control of an evaluation: where robustness has been learned, the in
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from minicereb.attacks.ball import ball_around
@@ -40,9 +40,9 @@ class Adversary:
         What is ascended.
     """
 
-    epsilon: float
-    step_size: float
-    steps: int = 7
+    epsilon: float = field(metadata={"option": "adversarial"})
+    step_size: float = field(metadata={"option": "adversarial_step_size"})
+    steps: int = field(default=7, metadata={"option": "adversarial_steps"})
     objective: str = "cross-entropy"
 
     def __post_init__(self) -> None:

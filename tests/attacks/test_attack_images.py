@@ -83,13 +83,21 @@ def test_every_device_claims_the_same(xp_device, build_cerebellum, attack):
 # -- independence ------------------------------------------------------------------------------------------------------------
 
 
+def rounding(attack):
+    """How far the last digits of a matrix product, which depend on the size of the batch, may move an attacked image.
+
+    Searches for the nearest misclassified image divide by small differences of outputs, which multiplies them.
+    """
+    return 2e-5 if attack.method in NEAREST else 1e-6
+
+
 @every_attack
 def test_images_one_by_one_fare_as_all_at_once(victim, attack):
     model, rows, labels = victim
     together = run(model, attack, rows, labels)
     for image in range(IMAGES):
         alone = run(model, attack, rows, labels, [image])
-        assert np.allclose(alone.x_adv[0], together.x_adv[image], rtol=0, atol=1e-6)
+        assert np.allclose(alone.x_adv[0], together.x_adv[image], rtol=0, atol=rounding(attack))
         assert alone.success[0] == together.success[image]
 
 
@@ -99,7 +107,7 @@ def test_images_in_another_order_fare_the_same(victim, attack):
     order = np.random.default_rng(1).permutation(IMAGES)[:15]
     together, shuffled = run(model, attack, rows, labels), run(model, attack, rows, labels, order)
     assert np.array_equal(shuffled.ids, order)
-    assert np.allclose(shuffled.x_adv, together.x_adv[order], rtol=0, atol=1e-6)
+    assert np.allclose(shuffled.x_adv, together.x_adv[order], rtol=0, atol=rounding(attack))
     assert np.array_equal(shuffled.success, together.success[order])
 
 

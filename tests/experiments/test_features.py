@@ -136,7 +136,7 @@ def test_settings_that_do_not_fit_an_encoder(config, encoder, data):
         dataclasses.replace(encoder.config, encoder=encoder.config)
     with pytest.raises(InputError, match="encoder: .*a convolutional network"):
         dataclasses.replace(config, encoder=dataclasses.replace(config, encoder=None))
-    with pytest.raises(InputError, match="encoder: 'other' .*trained on the data it is used on, squares"):
+    with pytest.raises(InputError, match="encoder: 'trained on other .*a network trained on the data it is used on, squares"):
         dataclasses.replace(config, encoder=dataclasses.replace(encoder.config, data=Data("other", "0" * 64)))
     with pytest.raises(InputError, match="adversarial"):
         dataclasses.replace(config, adversary=Adversary(0.1, 0.05, 2))
