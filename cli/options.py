@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import click
 
 from minicereb import backend
+from minicereb.errors import require
 from minicereb.paths import check_file, check_folder
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -81,11 +83,12 @@ class NewFolder(click.Path):
     """A folder that files are to be written into, new or not; that this cannot be is told before the work."""
 
     def __init__(self) -> None:
-        super().__init__(path_type=Path, file_okay=False)
+        super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""
         path: Any = super().convert(value, param, ctx)
+        require(not os.path.isfile(path), "out" if param is None else str(param.name), str(path), "a folder")
         check_folder(path)
         return path
 

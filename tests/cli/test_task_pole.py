@@ -61,7 +61,7 @@ def test_untrained_and_without_trials_it_is_only_tested():
         (("--rate", "-0.1"), "rate: -0.1"),
         (("--method", "actor-critic", "--rate", "1"), "rate: 1.0"),
         (("--animate", "film.mp4"), "animate: 'film.mp4'"),
-        (("--animate", "nowhere/film.gif"), "animate: 'nowhere/film.gif'"),
+        (("--animate", f"{'n' * 252}.gif"), "file name too long"),
     ],
 )
 def test_a_mistake_is_told_in_one_line_and_nothing_is_written(options, told, tmp_path):
