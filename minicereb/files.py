@@ -167,11 +167,18 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
             _check_archive(file)
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
+                return {name: _array_of(archive, name) for name in archive.files}
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
     except (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is damaged or not an npz file ({error})") from error
+
+
+def _array_of(archive: Any, name: str) -> np.ndarray:
+    """An array of an npz; NumPy returns the bytes of a member that does not begin as an array does."""
+    if not isinstance(array := archive[name], np.ndarray):
+        raise ValueError(f"{name} is no array")
+    return array
 
 
 def _check_archive(file: IO[bytes]) -> None:

@@ -367,3 +367,11 @@ def test_a_folder_is_free_again_after_an_exception_and_held_against_its_own_proc
         fail_inside()
     with files.folder_lock(tmp_path / "run"):
         assert (tmp_path / "run").is_dir()
+
+
+def test_a_member_of_an_npz_that_is_no_array_is_told(tmp_path):
+    np.savez(tmp_path / "x.npz", one=np.zeros(3))
+    with zipfile.ZipFile(tmp_path / "x.npz", "a") as archive:
+        archive.writestr("two.npy", b"nothing of the kind")
+    with pytest.raises(DataError, match="x.npz is damaged .*two is no array"):
+        files.read_npz(tmp_path / "x.npz")

@@ -1,13 +1,33 @@
 """What the fuzzer counts as a failure, and that it notices."""
 
+import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import click
 import pytest
 from fuzz.arena import Outcome, changes, execute, judge, state_of
 
 CHECK = click.Command("check", help="Check it; exit with 1 if anything is wrong.")
+ROOT = Path(__file__).parents[1]
 SHOW = click.Command("show", help="Show it.")
+
+
+def fuzz(*arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz", "--json", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
+    )
+    return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the fuzzer forks")
+def test_a_sample_of_hostile_command_lines_and_mutated_files_does_no_harm():
+    code, found = fuzz("--lines", 25, "--files", 12)
+    assert (found["lines"], found["files"]) == (25, 12)
+    assert found["groups"] == []
+    assert code == 0
 
 
 def outcome(code=2, stdout="", stderr="Error: epsilon: -1 is not valid\n", interrupted=False, left=False):

@@ -66,7 +66,8 @@ def import_everything() -> None:
     """Import all that a command may need, so that no child has to."""
     import minicereb
 
-    names = [module.name for module in pkgutil.walk_packages(minicereb.__path__, "minicereb.")]
+    own = [str(Path(minicereb.__file__).parent)]  # not what a checkout has beside it
+    names = [module.name for module in pkgutil.walk_packages(own, "minicereb.")]
     cli = importlib.import_module("minicereb.cli")
     names += [f"minicereb.cli.{module.name}" for module in pkgutil.iter_modules(cli.__path__)]
     names += ["matplotlib.pyplot", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "jinja2", "pooch"]
