@@ -19,8 +19,7 @@ from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.scaling import dask, processes
 from minicereb.experiments.status import Survey, survey, surveys
 from minicereb.experiments.studies import SCALES, STUDIES, study_named
-from minicereb.experiments.studies.study import carry_out
-from minicereb.files import read_json
+from minicereb.experiments.studies.study import carry_out, read_study
 from minicereb.paths import read_text
 
 
@@ -102,7 +101,7 @@ def study(
     if not finished:
         stop_interrupted(out)
     if as_json:
-        print_json(read_json(out / "study.json"))
+        print_json(read_study(out / "study.json"))
         return
     click.echo(f"{chosen.question}\n")
     click.echo(read_text(out / "table.md"))

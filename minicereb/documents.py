@@ -40,12 +40,12 @@ class Range(NamedTuple):
     high: float = math.inf
 
     def __str__(self) -> str:
-        return f"of at least {self.low:g}" if self.high >= LARGEST_INTEGER else f"from {self.low:g} to {self.high:g}"
+        return f"of at least {self.low:g}" if self.high in (LARGEST_INTEGER, math.inf) else f"from {self.low:g} to {self.high:g}"
 
 
 Share = Annotated[float, Range(0, 1)]
 Count = Annotated[int, Range(0, LARGEST_INTEGER)]
-Seed = Annotated[int, Range(0)]
+Seed = Annotated[int, Range(0, 10**60)]
 
 
 class Mismatch(Exception):  # noqa: N818
@@ -145,8 +145,8 @@ def _lines(path: str | os.PathLike) -> Iterator[bytes]:
 def parse_json(text: str | bytes, shape: Shape, what: str) -> Any:
     """Return the JSON value of a text, of a declared shape; :class:`DataError`, which calls the text `what`, if it is none.
 
-    Stricter than Python's parser: no key twice in an object, no NaN and no infinity (nor ``1e999``), no lone surrogate, at most
-    64 lists and objects within each other, whole numbers of at most 80 digits.
+    Stricter than Python's parser: no key twice in an object, no NaN and no infinity (nor ``1e999``), no lone surrogate, no
+    null character, at most 64 lists and objects within each other, whole numbers of at most 80 digits.
     """
     try:
         value = json.loads(text if isinstance(text, str) else text.decode("utf-8"), **_STRICT)  # type: ignore[arg-type]
@@ -201,8 +201,8 @@ _STRICT = {"object_pairs_hook": _pairs, "parse_float": _finite, "parse_int": _wh
 def _check_strings(value: Any, levels: int) -> None:
     """Raise ValueError for a text that cannot be encoded (a lone surrogate), RecursionError for what is nested too deep."""
     if isinstance(value, str):
-        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise ValueError(f"{_shown(value)} holds half a character")
+        if "\0" in value or (not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value)):
+            raise ValueError(f"{_shown(value)} holds half a character, or none")
     elif isinstance(value, (dict, list)):
         if levels == 0:
             raise RecursionError
@@ -220,6 +220,24 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def printable(text: str) -> str:
+    """Return a text that any file can hold: half a character, as names of files may have them, by its number."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def not_for_json(value: Any, at: str = "the document") -> str | None:
+    """Say where a value holds a number that is not finite or half a character, which JSON files must not; None if nowhere."""
+    if isinstance(value, (dict, list, tuple)):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        where = "" if at == "the document" else f"{at}."
+        return next((said for name, part in parts if (said := not_for_json(part, f"{where}{name}"))), None)
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{at} is {value}, not a finite number"
+    if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        return f"{at} is {_shown(value)}, which holds half a character"
+    return None
 
 
 # -- shapes ------------------------------------------------------------------------------------------------------------------

@@ -6,23 +6,33 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import struct
 import tempfile
+import tokenize
+import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from minicereb.documents import not_for_json
 from minicereb.errors import DataError, InUseError, MinicerebError
 from minicereb.paths import check_replaceable, open_regular, reason, temporary_prefix
 
 # What locking a file that another process holds fails with; Windows gives the last two.
 HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+# What reading a damaged file of arrays can end with.
+DAMAGES = (
+    *(OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, MemoryError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),  # the last from NumPy, of a header
+)
+UNSUSPICIOUS, TIGHTEST = 1 << 30, 200  # a compressed npz may hold so many bytes, or so many times its own
 
 
 @contextlib.contextmanager
@@ -112,18 +122,16 @@ def canonical_json(value: Any) -> str:
 
 
 def write_json(path: str | os.PathLike, value: Any, durable: bool = True) -> None:
-    """Write `value` as readable JSON, atomically; see :func:`atomic_write` for `durable`."""
-    with atomic_write(path, durable) as file:
-        file.write((json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
+    """Write `value` as readable JSON, atomically; see :func:`atomic_write` for `durable`.
 
-
-def read_json(path: str | os.PathLike) -> Any:
-    """Read a JSON file; :class:`DataError` if it is not one."""
+    :class:`MinicerebError` names what JSON cannot hold: a number that is not finite, or half a character.
+    """
     try:
-        with open_regular(path) as file:
-            return json.loads(file.read().decode("utf-8"))
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path} is not a readable JSON file ({error})") from error
+        text = (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    except ValueError as error:
+        raise MinicerebError(f"cannot write {path}: {not_for_json(value) or error}; nothing was changed") from error
+    with atomic_write(path, durable) as file:
+        file.write(text)
 
 
 class _Entry(zipfile.ZipInfo):
@@ -160,36 +168,128 @@ def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None
                 np.lib.format.write_array(entry, np.asarray(array, order="C"), allow_pickle=False)
 
 
-def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Read every array of an npz; :class:`DataError` if the file is truncated, altered, or holds objects."""
+# What an npz must hold: for each name the type and the shape of the array, "U" for a text. A name in a shape stands for any
+# length, the same wherever it comes; "..." at its end for any further ones.
+Declared = tuple[Any, tuple[int | str, ...]]
+Arrays = Mapping[str, Declared]
+
+
+def like(arrays: Mapping[str, Any]) -> dict[str, Declared]:
+    """Return the types and shapes of arrays."""
+    return {name: (array.dtype, array.shape) for name, array in arrays.items()}
+
+
+def read_npz(path: str | os.PathLike, arrays: Arrays | None = None, optional: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """Read the arrays of an npz.
+
+    Parameters
+    ----------
+    path : path
+    arrays : mapping, optional
+        What it must hold; nothing else is read then. Without it everything is.
+    optional : collection of str
+        Names that may be missing.
+
+    Returns
+    -------
+    dict
+        The arrays by name.
+
+    Raises
+    ------
+    DataError
+        If the file is truncated, altered, holds objects, or not the arrays that it must. That is found before an array is made:
+        what a header claims is compared with the bytes that there are.
+    """
     try:
-        with open_regular(path) as file:  # np.load leaves a file of its own open when it is truncated
-            _check_archive(file)
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                return {name: _array_of(archive, name) for name in archive.files}
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            _check_sums(archive, file, os.fstat(file.fileno()).st_size)
+            entries = _entries(archive)
+            if arrays is not None:
+                _check_declared({name: entry[1:] for name, entry in entries.items()}, arrays, optional)
+                entries = {name: entry for name, entry in entries.items() if name in arrays}
+            return {name: _read_array(archive, info) for name, (info, _, _) in entries.items()}
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
-    except (OSError, EOFError, ValueError, KeyError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} is damaged or not an npz file ({error})") from error
+    except DAMAGES as error:
+        raise DataError(f"{path} is damaged or not the npz file that it should be ({error})") from error
 
 
-def _array_of(archive: Any, name: str) -> np.ndarray:
-    """An array of an npz; NumPy returns the bytes of a member that does not begin as an array does."""
-    if not isinstance(array := archive[name], np.ndarray):
-        raise ValueError(f"{name} is no array")
+def _entries(archive: zipfile.ZipFile) -> dict[str, tuple[zipfile.ZipInfo, np.dtype, tuple[int, ...]]]:
+    """Entry, type and shape of each array in an archive, by name; ValueError for what cannot be one."""
+    entries = {}
+    for info in archive.infolist():
+        name = info.filename.removesuffix(".npy")
+        if name == info.filename or name in entries:
+            raise ValueError(f"{info.filename!r} is not an array, or is there twice")
+        with archive.open(info) as entry:
+            dtype, shape = npy_header(entry, info.file_size)
+        entries[name] = info, dtype, shape
+    return entries
+
+
+def npy_header(file: IO[bytes], size: int) -> tuple[np.dtype, tuple[int, ...]]:
+    """Read the header of an npy file of so many bytes; ValueError unless it describes just these."""
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(file)
+    if version not in readers:
+        raise ValueError(f"the header has version {version}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # told of headers that Python 2 wrote
+        shape, _, dtype = readers[version](file)
+    if dtype.hasobject or dtype.names is not None or any(length < 0 for length in shape):
+        raise ValueError(f"it holds {dtype} of shape {shape}")
+    if file.tell() + math.prod(shape) * dtype.itemsize != size:
+        raise ValueError(f"its header claims {dtype} of shape {shape}, which do not fill its {size:,} bytes")
+    return dtype, shape
+
+
+def _check_declared(found: Mapping[str, tuple[np.dtype, tuple[int, ...]]], arrays: Arrays, optional: Collection[str]) -> None:
+    """Raise ValueError for an array that is missing, or of another type or shape than declared."""
+    lengths: dict[str, int] = {}
+    for name, (dtype, shape) in arrays.items():
+        if name not in found:
+            if name in optional:
+                continue
+            raise ValueError(f"the array {name} is missing")
+        its_dtype, its_shape = found[name]
+        of_type = its_dtype.kind == "U" if dtype == "U" else its_dtype == np.dtype(dtype)
+        first = shape[:-1] if shape[-1:] == ("...",) else shape
+        of_shape = len(first) == len(its_shape[: len(first)]) and (first != shape or len(shape) == len(its_shape))
+        of_shape = of_shape and all(
+            (lengths.setdefault(expected, length) if isinstance(expected, str) else expected) == length
+            for expected, length in zip(first, its_shape, strict=False)
+        )
+        if not of_type or not of_shape:
+            expected_shape = "(" + ", ".join(str(lengths.get(length, length)) for length in shape) + ")"  # type: ignore[arg-type]
+            raise ValueError(f"the array {name} is {its_dtype} {its_shape}; expected {dtype} {expected_shape}")
+
+
+def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(info) as entry:
+        array = np.lib.format.read_array(entry, allow_pickle=False)
+    if array.dtype.kind == "U":  # NumPy does not look whether these are characters, and Python ends in an error of its own
+        codes = np.frombuffer(array.astype(array.dtype.newbyteorder("=")).tobytes(), dtype=np.uint32)
+        if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any():
+            raise ValueError(f"the array {info.filename.removesuffix('.npy')} holds what are no characters")
     return array
 
 
-def _check_archive(file: IO[bytes]) -> None:
+def _check_sums(archive: zipfile.ZipFile, file: IO[bytes], size: int) -> None:
     """Check every sum before a header is believed, and that no entry was lost: neither NumPy nor zipfile does."""
-    with zipfile.ZipFile(file) as archive:
-        if broken := archive.testzip():
-            raise zipfile.BadZipFile(f"bad checksum of {broken}")
-        file.seek(-22, os.SEEK_END)
-        end = file.read()
-        if end[:4] == b"PK\5\6" and int.from_bytes(end[10:12], "little") != len(archive.infolist()):
-            raise zipfile.BadZipFile("entries are missing")
+    infos = archive.infolist()
+    if sum(info.compress_size for info in infos) > size:
+        raise ValueError("its entries overlap")
+    if sum(info.file_size for info in infos) > max(UNSUSPICIOUS, TIGHTEST * size):
+        raise ValueError("it is packed too tightly to be data")
+    if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in infos):
+        raise ValueError("it is packed in another way than NumPy packs")
+    if broken := archive.testzip():
+        raise zipfile.BadZipFile(f"bad checksum of {broken}")
+    file.seek(-22, os.SEEK_END)
+    end = file.read()
+    if end[:4] == b"PK\5\6" and int.from_bytes(end[10:12], "little") != len(archive.infolist()):
+        raise zipfile.BadZipFile("entries are missing")
 
 
 @contextlib.contextmanager

@@ -95,7 +95,7 @@ def test_a_pipe_is_not_replaced(tmp_path, name):
 def test_folders_are_made_and_permissions_are_the_users(tmp_path):
     path = tmp_path / "a" / "b" / "notes.json"
     files.write_json(path, {"a": [1, None]})
-    assert json.loads(path.read_text()) == files.read_json(path) == {"a": [1, None]}
+    assert json.loads(path.read_text()) == json.loads(path.read_text()) == {"a": [1, None]}
     plain = tmp_path / "plain"
     plain.touch()
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
@@ -120,17 +120,15 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}])
 def test_what_json_cannot_hold_is_not_written(tmp_path, value):
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises((MinicerebError, TypeError)):
         files.write_json(tmp_path / "notes.json", value)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", None])
-def test_what_is_no_json_is_an_error_that_names_the_file(tmp_path, content):
-    if content is not None:
-        (tmp_path / "notes.json").write_bytes(content)
-    with pytest.raises(DataError, match="notes.json"):
-        files.read_json(tmp_path / "notes.json")
+@pytest.mark.parametrize("value", [float("-inf"), float("nan"), "half of \ud83d"])
+def test_what_cannot_be_written_is_named_in_one_line(tmp_path, value):
+    with pytest.raises(MinicerebError, match=r"notes.json: layers.1.variance is .*; nothing was changed"):
+        files.write_json(tmp_path / "notes.json", {"layers": [{"variance": 1.0}, {"variance": value}]})
 
 
 # -- hashes ------------------------------------------------------------------------------------------------------------------
@@ -307,6 +305,92 @@ def test_objects_are_never_unpickled(tmp_path):
     np.savez(tmp_path / "arrays.npz", fine=np.arange(3), objects=np.array([{"a": 1}], dtype=object))
     with pytest.raises(DataError, match="arrays.npz"):
         files.read_npz(tmp_path / "arrays.npz")
+
+
+def npz_of(path, *entries, compress=zipfile.ZIP_STORED):
+    """An archive whose sums match, of names and bytes."""
+    with zipfile.ZipFile(path, "w", compress) as archive:
+        for name, content in entries:
+            archive.writestr(name, content)
+
+
+def npy(header, data=b""):
+    text = header.encode() if isinstance(header, str) else f"{header!r}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data
+
+
+def header(shape, descr="<f4"):
+    return {"descr": descr, "fortran_order": False, "shape": shape}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        npy(header((2**40, 2**20))),
+        npy(header((2**62, 2**62, 2**62))),
+        npy(header((2**70,))),
+        npy(header((-1,)), b"1234"),
+        npy(header((-1, -1)), b"1234"),
+        npy(header((3,)), b"12345678"),
+        npy(header((1,)), b"12345678"),
+        npy(header((1,), "|O"), b"12345678"),
+        npy(header((1,), [("a", "<f4")]), b"1234"),
+        npy(header((1,), "<U1"), b"\xff\xff\xff\x7f"),
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': " + "(" * 3000 + ")" * 3000 + "}\n"),
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1,\n"),
+        npy("[1, 2]\n"),
+        b"\x93NUMPY\x09\x00",
+        b"no array",
+    ],
+)
+def test_a_header_is_not_believed_though_every_sum_matches(tmp_path, content):
+    """Nothing is allocated by what a header claims: the first would be an exabyte."""
+    npz_of(tmp_path / "arrays.npz", ("fine.npy", npy(header((1,)), b"1234")), ("x.npy", content))
+    with pytest.raises(DataError, match="arrays.npz") as caught:
+        files.read_npz(tmp_path / "arrays.npz")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_archive_that_unpacks_to_far_more_than_it_is_is_refused(tmp_path, monkeypatch):
+    content = npy(header((1 << 20,), "|u1"), bytes(1 << 20))
+    npz_of(tmp_path / "arrays.npz", ("x.npy", content), compress=zipfile.ZIP_DEFLATED)
+    assert files.read_npz(tmp_path / "arrays.npz")["x"].shape == (1 << 20,)  # so small a one does no harm
+    monkeypatch.setattr(files, "UNSUSPICIOUS", 1000)
+    with pytest.raises(DataError, match="packed too tightly"):
+        files.read_npz(tmp_path / "arrays.npz")
+
+
+@pytest.mark.parametrize("compress", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_that_numpy_does_not_write_is_refused(tmp_path, compress):
+    npz_of(tmp_path / "arrays.npz", ("x.npy", npy(header((1,)), b"1234")), compress=compress)
+    with pytest.raises(DataError, match="arrays.npz"):
+        files.read_npz(tmp_path / "arrays.npz")
+
+
+DECLARED = {"x": (np.float32, ("n", "d")), "y": (np.int64, ("n",)), "name": ("U", ()), "w": (np.float32, ("n", "..."))}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"x": None}, "the array x is missing"),
+        ({"x": np.zeros((3, 2))}, r"the array x is float64 \(3, 2\); expected .*float32"),
+        ({"x": np.zeros(3, dtype=np.float32)}, r"the array x is float32 \(3,\)"),
+        ({"y": np.zeros(4, dtype=np.int64)}, r"the array y is int64 \(4,\); expected .* \(3\)"),
+        ({"name": np.zeros((), dtype=np.int64)}, "the array name is int64"),
+        ({"name": np.array(["a", "b"])}, "the array name is"),
+        ({"w": np.zeros((4, 2, 2), dtype=np.float32)}, "the array w is"),
+    ],
+)
+def test_what_is_not_declared_is_named_before_it_is_read(tmp_path, changed, said):
+    arrays = {"x": np.zeros((3, 2), dtype=np.float32), "y": np.arange(3), "name": np.array("a")}
+    arrays["w"] = np.zeros((3, 2, 2), dtype=np.float32)
+    files.write_npz(tmp_path / "arrays.npz", arrays | {"later": np.arange(2)})
+    assert same(files.read_npz(tmp_path / "arrays.npz", DECLARED), arrays)
+    assert set(files.read_npz(tmp_path / "arrays.npz", {**DECLARED, "gone": (np.int64, ())}, optional=("gone",))) == set(arrays)
+    files.write_npz(tmp_path / "arrays.npz", {name: each for name, each in (arrays | changed).items() if each is not None})
+    with pytest.raises(DataError, match=f"arrays.npz .*{said}"):
+        files.read_npz(tmp_path / "arrays.npz", DECLARED)
 
 
 # -- lock --------------------------------------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ from minicereb.datasets.dataset import Dataset
 from minicereb.errors import DataError, InputError
 from minicereb.experiments.configs import AttackedModel, describe
 from minicereb.experiments.identity import config_hash
-from minicereb.experiments.laboratory import Laboratory, Record, read_record, write_record
-from minicereb.experiments.runs import Run
+from minicereb.experiments.laboratory import Laboratory, Record, model_of
+from minicereb.experiments.records import read_record, write_record
+from minicereb.experiments.runs import Run, require_whole
 from minicereb.files import write_npz
 from minicereb.paths import beneath
 from minicereb.statistics import proportion_interval
@@ -68,18 +69,27 @@ def attack_config(run: Run, dataset: Dataset, attack: Attack, images: int | None
 
 
 def stored_record(run: Run, config: AttackedModel) -> Record | None:
-    """Return the record of an attack that was done already, or None."""
+    """Return the record of an attack that was done already, or None.
+
+    Raises
+    ------
+    DataError
+        If the record is that of other settings or of another model, or the run's model was altered.
+    """
     path = record_path(run, config)
-    record = read_record(path) if path.exists() else None
-    if record is not None and not {"clean_accuracy", "robust_accuracy", "robust_interval", "images", "seconds"} <= set(record):
-        raise DataError(f"{path} does not hold the record of an attack; delete it to attack again")
-    return record
+    if not path.exists():
+        return None
+    kept = read_record(path, config)
+    if kept.models not in (None, (model_of(run),)):
+        raise DataError(f"{path} holds the record of an attack on another model; delete it to attack again")
+    require_whole(run)
+    return kept.record
 
 
 def attack_run(run: Run, model: Any, dataset: Dataset, config: AttackedModel, tally: Tally) -> Iterator[Tally]:
     """Attack a run's model, yielding the tally after every block; at the end the record is kept in the run folder."""
     yield from _attack(model, dataset, config, tally)
-    write_record(record_path(run, config), config, _record(run, config, tally))
+    write_record(record_path(run, config), config, _record(run, config, tally), [model_of(run)])
 
 
 def attacked_model(config: AttackedModel, laboratory: Laboratory) -> Generator[str, None, Record]:

@@ -6,8 +6,10 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+from minicereb.errors import DataError
 from minicereb.experiments import attacks
 from minicereb.experiments.configs import AttackedModel, Experiment
+from minicereb.experiments.identity import config_hash
 from minicereb.experiments.kinds import (
     averaged,
     broken,
@@ -24,7 +26,9 @@ from minicereb.experiments.kinds import (
     reaching,
     transfer,
 )
-from minicereb.experiments.laboratory import Laboratory, Record, read_record, write_record
+from minicereb.experiments.laboratory import Laboratory, Record, model_of
+from minicereb.experiments.records import read_record, write_record
+from minicereb.experiments.runs import Run, require_whole
 
 # For each kind of experiment the generator that does it, when what it stands on is complete: it yields progress in words and
 # returns a record of JSON values.
@@ -52,12 +56,12 @@ def carry_out_experiment(config: Experiment, laboratory: Laboratory) -> Generato
     """Carry out an experiment, or find its record; yields the progress in words and returns :func:`result_of` it."""
     for train in config.trainings:
         yield from laboratory.train(train)
-    path = record_path(config, laboratory)
-    if not path.exists():
+    if found_record(config, laboratory) is None:
         for other in getattr(config, "experiments", ()):
             yield from carry_out_experiment(other, laboratory)
         record = yield from EXPERIMENTS[type(config)](config, laboratory)
-        write_record(path, config, record)
+        path = record_path(config, laboratory)
+        write_record(path, config, record, [model_of(laboratory.run(train)) for train in config.trainings])
     return result_of(config, laboratory)
 
 
@@ -67,9 +71,20 @@ def result_of(config: Experiment, laboratory: Laboratory) -> Record:
     To the record as it is kept are added the number of test images, the names of the run folders (for
     :func:`minicereb.experiments.laboratory.run_named`) and the test accuracies of the models that the experiment stands on:
     ``run`` and ``test_accuracy`` if it is one, lists ``runs`` and ``test_accuracies`` if there are more.
+
+    Raises
+    ------
+    DataError
+        If the record is that of other settings or of another model, or a model was altered.
     """
-    record = read_record(record_path(config, laboratory)) | {"test_images": len(laboratory.dataset.x_test)}
-    runs = [laboratory.run(train) for train in config.trainings]
+    path = record_path(config, laboratory)
+    kept = read_record(path, config)
+    runs = laboratory.stands_on(kept, path.parent.parent if isinstance(config, AttackedModel) else None)
+    if runs is None:
+        raise DataError(f"{path} holds the record of another model than there is now; delete it to do the experiment again")
+    for run in runs:
+        require_whole(run)
+    record = kept.record | {"test_images": len(laboratory.dataset.x_test)}
     names, accuracies = [laboratory.name_of(run) for run in runs], [(run.result or {})["test_accuracy"] for run in runs]
     if len(runs) == 1:
         return {**record, "run": names[0], "test_accuracy": accuracies[0]}
@@ -77,9 +92,25 @@ def result_of(config: Experiment, laboratory: Laboratory) -> Record:
 
 
 def record_path(config: Experiment, laboratory: Laboratory) -> Path:
-    """Where the record of an experiment is kept: with the run if it is an attack on one, else in ``experiments``."""
+    """Where the record of an experiment is kept, or is to be: with the run if it is an attack on one, else in ``experiments``."""
     if isinstance(config, AttackedModel):
-        runs = list(laboratory.complete_runs(config.train)) or [laboratory.run(config.train)]
-        paths = [attacks.record_path(run, config) for run in runs]
-        return next((path for path in paths if path.exists()), paths[0])
+        return found_record(config, laboratory) or attacks.record_path(_runs(config, laboratory)[0], config)
     return laboratory.record_path(config)
+
+
+def found_record(config: Experiment, laboratory: Laboratory) -> Path | None:
+    """Where the record of an experiment is kept, or None if it is not done.
+
+    A file in the study's own folder is returned whatever it holds, so that what is wrong with it is told when it is read; one
+    beside it only if it is the record of this experiment.
+    """
+    if isinstance(config, AttackedModel):
+        key, runs = config_hash(config), _runs(config, laboratory)
+        paths = (laboratory.attack_path(run, attacks.record_path(run, config), key) for run in runs)
+        return next((path for path in paths if path is not None), None)
+    path = laboratory.record_path(config)
+    return path if path.exists() else None
+
+
+def _runs(config: AttackedModel, laboratory: Laboratory) -> list[Run]:
+    return list(laboratory.complete_runs(config.train)) or [laboratory.run(config.train)]

@@ -7,13 +7,14 @@ stands on it names in ``trainings``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from minicereb.attacks.adversarial_training import Adversary
 from minicereb.attacks.settings import STEPPING, Attack
 from minicereb.errors import require
 from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, Model, PerceptronModel
 from minicereb.experiments.identity import config_kind
+from minicereb.experiments.records import AttackRecord
 from minicereb.learning.estimators import ESTIMATORS
 from minicereb.learning.optimizers import OPTIMIZERS, SCHEDULES
 from minicereb.learning.training import CHOOSE_ON
@@ -156,6 +157,7 @@ class Experiment(Protocol):
 class AttackedModel:
     """A trained model under an attack: the first `images` of the test images."""
 
+    record_shape: ClassVar[Any] = AttackRecord
     train: Train
     attack: Attack
     images: int

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
+from minicereb.errors import DataError
 from minicereb.experiments.evaluation import FIGURES, block_paths, read_outcomes
 from minicereb.experiments.laboratory import Record
 from minicereb.report.figures import curves, image_rows, save_figure
@@ -85,7 +86,13 @@ def nearest_figure(folder: Path, dataset: Dataset) -> Figure | None:
     """Draw the nearest misclassified image of the first few test images; None if there are none, or they are no images."""
     if len(dataset.image_shape) < 2 or dataset.image_shape[2:] not in ((), (1,), (3,), (4,)):
         return None
-    outcomes = read_outcomes(block_paths(folder)[0])
+    paths = block_paths(folder)
+    if not paths:
+        return None
+    outcomes = read_outcomes(paths[0])
+    known = (outcomes.ids >= 0) & (outcomes.ids < len(dataset.x_test))
+    if not known.all() or outcomes.nearest.shape[1] != dataset.inputs:
+        raise DataError(f"{paths[0]} holds outcomes of other images than {dataset.name} has")
     chosen = np.flatnonzero(outcomes.clean & np.isfinite(outcomes.distance))[:PICTURES]
     if len(chosen) == 0:
         return None

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import IO
+from typing import IO, TypedDict
 
 import numpy as np
 
 from minicereb.backend import execution, to_device, to_numpy
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
+from minicereb.documents import read_json
 from minicereb.errors import DataError
-from minicereb.files import atomic_write, folder_lock
+from minicereb.files import DAMAGES, atomic_write, folder_lock, npy_header, sha256_file, write_json
 from minicereb.lanes import images_per_block, one_blas_thread
 from minicereb.models.sequential import Sequential
 from minicereb.models.visual import encoder_of
+from minicereb.paths import open_regular
 
 LARGEST_BLOCK = 128  # images that are encoded together, unless memory allows fewer
 
@@ -25,8 +27,9 @@ LARGEST_BLOCK = 128  # images that are encoded together, unless memory allows fe
 def features_of(network: Sequential, dataset: Dataset, folder: Path, model: str) -> Generator[int, None, Dataset]:
     """Return a data set's images as the features that a trained network makes of them; yield how many are computed.
 
-    Features are float32 rows in two files, which name the network's model and the device. They can be deleted at any time and
-    are computed again.
+    Features are float32 rows in two files, which name the network's model and the device; beside each is a file with its SHA-256
+    and those of model and data, which are compared. They can be deleted at any time and are computed again, as are those without
+    such a file, from before 0.2.
 
     Parameters
     ----------
@@ -48,19 +51,25 @@ def features_of(network: Sequential, dataset: Dataset, folder: Path, model: str)
     ------
     InUseError
         If another process is computing them.
+    DataError
+        If a file was altered, or is of another model or other data.
     """
     encoder, features = encoder_of(network)
     rows = {"train": dataset.x_train, "test": dataset.x_test}
     paths = {part: folder / f"features-{model[:12]}-{execution().device}-{part}.npy" for part in rows}
-    if not all(path.exists() for path in paths.values()):
+    whose = {"model_sha256": model, "data_sha256": dataset.sha256}
+    if not all(map(_is_there, paths.values())):
         with folder_lock(folder):
             done = 0
             for part, path in paths.items():
-                if not path.exists():
-                    for count in _write(encoder, rows[part], features, path):
-                        yield done + count
+                if not _is_there(path):
+                    path.with_suffix(".json").unlink(missing_ok=True)
+                    with closing(_write(encoder, rows[part], features, path)) as counts:
+                        for count in counts:
+                            yield done + count
+                    write_json(path.with_suffix(".json"), {**whose, "sha256": sha256_file(path)})
                 done += len(rows[part])
-    x_train, x_test = (_mapped(paths[part], (len(rows[part]), features)) for part in rows)
+    x_train, x_test = (_mapped(paths[part], (len(rows[part]), features), whose) for part in rows)
     return dataclasses.replace(dataset, x_train=x_train, x_test=x_test, image_shape=(features,))
 
 
@@ -103,11 +112,29 @@ def _encoded(encoder: Sequential, rows: np.ndarray) -> np.ndarray:
         return to_numpy(encoder.forward(to_unit(to_device(rows)))[0])
 
 
-def _mapped(path: Path, shape: tuple[int, int]) -> np.ndarray:
+class _About(TypedDict):
+    model_sha256: str
+    data_sha256: str
+    sha256: str
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() and path.with_suffix(".json").exists()
+
+
+def _mapped(path: Path, shape: tuple[int, int], whose: dict[str, str]) -> np.ndarray:
+    """Map a file of features after comparing it with what is said of it beside it."""
+    again = "delete both to compute the features again"
+    about = read_json(path.with_suffix(".json"), _About)
+    if {name: about[name] for name in whose} != whose:  # type: ignore[literal-required]
+        raise DataError(f"{path} holds features of another model or of other data; {again}")
     try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is damaged ({error}); delete it to compute the features again") from error
-    if rows.shape != shape or rows.dtype != np.float32:
-        raise DataError(f"{path} holds {rows.shape} of {rows.dtype}; delete it to compute the features again")
-    return rows
+        with open_regular(path) as file:
+            dtype, found = npy_header(file, path.stat().st_size)
+        if found != shape or dtype != np.float32:
+            raise DataError(f"{path} holds {found} of {dtype}, not {shape} of float32; {again}")
+        if sha256_file(path) != about["sha256"]:
+            raise DataError(f"{path} was altered: its SHA-256 is not the one in {path.with_suffix('.json').name}; {again}")
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except DAMAGES as error:
+        raise DataError(f"{path} is damaged ({error}); {again}") from error

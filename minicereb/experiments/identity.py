@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import typing
 from typing import Any, TypeVar
 
@@ -103,16 +104,34 @@ def _field(value: Any, shape: Shape) -> Any:
 
 def config_hash(config: Any) -> str:
     """Return the SHA-256 that identifies an experiment."""
-    return hashlib.sha256(canonical_json({"revision": REVISION, "config": _identity(config)}).encode()).hexdigest()
+    return _hash(config, REVISION, 0)
 
 
-def _identity(config: Any) -> Any:
+def hashes(config: Any) -> list[str]:
+    """Return the hash of an experiment and those that it had under earlier revisions of the program, the present one first."""
+    found: list[str] = []
+    for revision in range(REVISION, 0, -1):
+        for before in itertools.count():
+            key = _hash(config, revision, before)
+            if key in found:  # no kind of settings has a revision so many before its present one
+                break
+            found.append(key)
+    return found
+
+
+def _hash(config: Any, revision: int, before: int) -> str:
+    identity = {"revision": revision, "config": _identity(config, before)}
+    return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+
+
+def _identity(config: Any, before: int) -> Any:
+    """What counts of a config, each kind's own revision being so many `before` the present one."""
     if dataclasses.is_dataclass(config):
-        fields = {f.name: _identity(getattr(config, f.name)) for f in dataclasses.fields(config) if _counts(f, config)}
-        revision = getattr(config, "revision", 0)
+        fields = {f.name: _identity(getattr(config, f.name), before) for f in dataclasses.fields(config) if _counts(f, config)}
+        revision = max(0, getattr(config, "revision", 0) - before)
         revised = {"revision": revision} if revision else {}
         return {"kind": type(config).__name__, **fields, **revised}
-    return [_identity(item) for item in config] if isinstance(config, tuple) else config
+    return [_identity(item, before) for item in config] if isinstance(config, tuple) else config
 
 
 def _counts(field: dataclasses.Field, config: Any) -> bool:

@@ -13,20 +13,58 @@ import traceback
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
+from minicereb.documents import Count, Range, Seed, printable, read_json
 from minicereb.errors import DataError, InUseError, MinicerebError
-from minicereb.experiments.carrying_out import carry_out_experiment, record_path
+from minicereb.experiments.carrying_out import carry_out_experiment, found_record
 from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.laboratory import Laboratory
-from minicereb.files import file_lock, read_json, write_json
+from minicereb.files import file_lock, write_json
 from minicereb.paths import beneath
 
 SECONDS_BETWEEN_NOTICES = 1.0
 SECONDS_BETWEEN_LOOKS = 0.1  # at a job that another process is doing
 
 Job = Any  # a Train, or an experiment of any kind
+
+
+class _NoticeTies(TypedDict, total=False):
+    hash: str  # of the job's settings; notices from before 0.2 have none
+    seconds: Annotated[float, Range(0)]
+
+
+class Notice(_NoticeTies):
+    """``jobs/HASH.json``: how a job stands."""
+
+    job: str
+    kind: str
+    state: Literal["running", "done", "failed"]
+    doing: str
+    worker: str
+    began: float
+
+
+class Entry(TypedDict):
+    """A job of a plan."""
+
+    hash: str
+    job: str
+    kind: str
+    done: bool
+
+
+class Plan(TypedDict):
+    """``jobs/study-NAME.json``: what a study is about to do."""
+
+    study: str
+    question: str
+    scale: str
+    seeds: list[Seed]
+    began: float
+    workers: Count
+    jobs: list[Entry]
 
 
 class Progress(NamedTuple):
@@ -101,7 +139,7 @@ def is_done(job: Job, laboratory: Laboratory) -> bool:
     """Whether a job, and all that it stands on, is complete."""
     if isinstance(job, Train):
         return laboratory.is_trained(job)
-    return all(laboratory.is_trained(train) for train in job.trainings) and record_path(job, laboratory).exists()
+    return all(laboratory.is_trained(train) for train in job.trainings) and found_record(job, laboratory) is not None
 
 
 def do_job(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
@@ -123,10 +161,9 @@ def do_job(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
 def _tell_found(job: Job, laboratory: Laboratory) -> None:
     """Leave a notice of a job that was done elsewhere since the study began, so that others know."""
     path = notice_path(laboratory.out, _short(job))
-    if read_notice(path)["state"] != "done":
-        worker = f"{socket.gethostname()} {os.getpid()}"
-        notice = {"job": name_of(job), "kind": kind_of(job), "state": "done", "doing": "", "worker": worker, "began": time.time()}
-        write_json(path, notice, durable=False)
+    notice = read_notice(path, _entry(job, True))
+    if notice is None or notice["state"] != "done":
+        write_json(path, {**_notice(job, "done", ""), "began": time.time()}, durable=False)
 
 
 def _told(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
@@ -134,8 +171,7 @@ def _told(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
     began = told = time.time()
 
     def tell(state: str, doing: str) -> None:
-        notice: dict[str, Any] = {"job": name_of(job), "kind": kind_of(job), "state": state, "doing": doing}
-        notice |= {"worker": f"{socket.gethostname()} {os.getpid()}", "began": began, "seconds": time.time() - began}
+        notice = _notice(job, state, doing) | {"began": began, "seconds": max(0.0, time.time() - began)}
         write_json(notice_path(laboratory.out, _short(job)), notice, durable=False)
 
     tell("running", "beginning")
@@ -157,6 +193,12 @@ def _told(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
     tell("done", "")
 
 
+def _notice(job: Job, state: str, doing: str) -> dict[str, Any]:
+    worker = f"{socket.gethostname()} {os.getpid()}"
+    about = {"hash": config_hash(job), "job": name_of(job), "kind": kind_of(job)}
+    return {**about, "state": state, "doing": printable(doing), "worker": worker}
+
+
 def kind_of(job: Job) -> str:
     """Return what jobs that take about as long have in common: the experiment's kind, or a trained model's."""
     return f"training {job.model.family}" if isinstance(job, Train) else type(job).__name__
@@ -167,21 +209,27 @@ def notice_path(out: Path, short: str) -> Path:
     return beneath(out, "jobs", f"{short}.json")
 
 
-def read_notice(path: Path) -> dict[str, Any]:
-    """Read a notice; where there is none, or one that a failing machine left unreadable, the job is waiting."""
+def read_notice(path: Path, entry: Entry) -> Notice | None:
+    """Read the notice of a job; None where there is none, or one that is damaged or another job's: then the job is waiting."""
     with suppress(DataError):
-        return read_json(path)
-    return {"state": "waiting"}
+        notice = read_json(path, Notice)
+        named = notice["hash"].startswith(entry["hash"]) if "hash" in notice else notice["job"] == entry["job"]
+        return notice if named and notice["kind"] == entry["kind"] else None
+    return None
 
 
 def write_plan(out: Path, about: dict[str, Any], jobs: Sequence[Job], laboratory: Laboratory, workers: int) -> set[Job]:
     """Write what a study is about to do, for :func:`minicereb.experiments.status.survey`; returns the jobs that are done."""
     done = {job for job in jobs if is_done(job, laboratory)}
-    entries = [{"hash": _short(job), "job": name_of(job), "kind": kind_of(job), "done": job in done} for job in jobs]
+    entries = [_entry(job, job in done) for job in jobs]
     write_json(
         beneath(out, "jobs", f"study-{about['study']}.json"), {**about, "began": time.time(), "workers": workers, "jobs": entries}
     )
     return done
+
+
+def _entry(job: Job, done: bool) -> Entry:
+    return {"hash": _short(job), "job": name_of(job), "kind": kind_of(job), "done": done}
 
 
 def _short(job: Job) -> str:

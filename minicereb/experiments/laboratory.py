@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from minicereb.datasets.dataset import Dataset
-from minicereb.errors import DataError
 from minicereb.experiments.configs import Train, describe
-from minicereb.experiments.identity import config_hash, to_json
+from minicereb.experiments.identity import config_hash
 from minicereb.experiments.neighbours import Neighbours
+from minicereb.experiments.records import Kept
+from minicereb.experiments.records import Record as Record
 from minicereb.experiments.runs import Run, load_model, read_run, run_training
-from minicereb.files import read_json, write_json
 from minicereb.paths import beneath
 
 MODELS_IN_MEMORY = 2  # as many as an attack that is transferred from one to the other needs
-
-Record = dict[str, Any]
 
 
 class Laboratory:
@@ -84,13 +82,48 @@ class Laboratory:
         return self._models[config]
 
     def record_path(self, config: Any) -> Path:
-        """Where the record of an experiment is kept that is no attack on a run (such a one is kept with the run)."""
+        """Where the record of an experiment is kept that is no attack on a run (such a one is kept with the run).
+
+        That of a folder beside counts only if it is about models that are known here.
+        """
         key = config_hash(config)
         own = beneath(self.out, "experiments", f"{key[:16]}.json")
-        return own if own.exists() else self._neighbours.record_path(key) or own
+        if own.exists():
+            return own
+        return next((path for path, kept in self._neighbours.records(key) if self.stands_on(kept) is not None), own)
+
+    def attack_path(self, run: Run, path: Path, key: str) -> Path | None:
+        """Return `path`, where a record of an attack on `run` is kept, if one is there with this hash, or is to be reported."""
+        if run.folder.parent == self.out / "runs":
+            return path if path.exists() else None
+        kept = self._neighbours.kept(path)
+        return path if kept is not None and kept.hash == key and kept.models in (None, (model_of(run),)) else None
+
+    def stands_on(self, kept: Kept, folder: Path | None = None) -> list[Run] | None:
+        """Return the runs of the models that a record is about; None if one of them is not known, or is another by now.
+
+        Parameters
+        ----------
+        kept : Kept
+        folder : Path, optional
+            Of the run that a record was found in, which is what it is about where it does not say.
+        """
+        found = []
+        for number, train in enumerate(kept.config.trainings):
+            runs = [run for run in self.complete_runs(train) if folder is None or run.folder == folder]
+            fitting = [run for run in runs if kept.models is None or kept.models[number : number + 1] == (model_of(run),)]
+            if not fitting:
+                return None
+            found.append(fitting[0])
+        return found
 
     def _folder(self, config: Train) -> Path:
         return beneath(self.out, "runs", config_hash(config)[:16])
+
+
+def model_of(run: Run) -> str:
+    """Return the SHA-256 of a complete run's model."""
+    return run.manifest["model_sha256"]
 
 
 def _run_of(manifest: Path) -> Run | None:
@@ -100,16 +133,3 @@ def _run_of(manifest: Path) -> Run | None:
 def run_named(out: Path, name: str) -> Path:
     """Return the folder of a run that the records of the study in `out` call `name`."""
     return out / name if "/" in name else out / "runs" / name
-
-
-def write_record(path: Path, config: Any, record: Record) -> None:
-    """Keep the record of an experiment that is complete, with its settings."""
-    write_json(path, {"config": to_json(config), "record": record})
-
-
-def read_record(path: Path) -> Record:
-    """Read a record that was kept; :class:`DataError` if the file holds anything else."""
-    stored = read_json(path)
-    if not isinstance(stored, dict) or not isinstance(stored.get("record"), dict):
-        raise DataError(f"{path} does not hold the record of an experiment; delete it to do the experiment again")
-    return stored["record"]

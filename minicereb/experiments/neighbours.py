@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from minicereb.errors import MinicerebError
-from minicereb.experiments.runs import Run, read_run
-from minicereb.files import read_json, sha256_file
+from minicereb.experiments.records import Kept, read_kept
+from minicereb.experiments.runs import Run, is_whole, read_run
 
 SECONDS_BETWEEN_LOOKS = 2.0  # at which folders there are; what is in those that are known is seen at once
 NAMED_BY_HASH = re.compile(r"-([0-9a-f]{12})$")
@@ -45,14 +45,22 @@ class Neighbours:
             if run is not None and run.hash == key:
                 yield run
 
-    def record_path(self, key: str) -> Path | None:
-        """Return where the record of the experiment with the hash `key` is kept, or None."""
+    def records(self, key: str) -> Iterator[tuple[Path, Kept]]:
+        """Yield the records of the experiment with the hash `key`, and where they are kept."""
         self._look()
         for study in self._studies:
             path = f"{study}/experiments/{key[:16]}.json"
-            if self.unless_changed(path, _holds_a_record):
-                return Path(path)
-        return None
+            kept = self.kept(path)
+            if kept is not None and kept.hash == key:
+                yield Path(path), kept
+
+    def record_path(self, key: str) -> Path | None:
+        """Return where a record of the experiment with the hash `key` is kept, or None."""
+        return next((path for path, _ in self.records(key)), None)
+
+    def kept(self, path: str | Path) -> Kept | None:
+        """Return the record in a file, or None if there is none that can be believed."""
+        return self.unless_changed(str(path), _sound_record)
 
     def unless_changed(self, path: str, read: Callable[[Path], Any]) -> Any:
         """Return what `read` makes of a file, from before if the file is still the same; None if there is none."""
@@ -90,17 +98,12 @@ def _sound_run(manifest: Path) -> Run | None:
     """Read the run of a manifest, if it is complete, its model is what it was, and attacks on it could be kept with it."""
     with suppress(MinicerebError, OSError):
         run = read_run(manifest.parent)
-        if (
-            run.result
-            and os.access(run.folder, os.W_OK)
-            and sha256_file(run.folder / "model.npz") == run.manifest["model_sha256"]
-        ):
+        if run.result and os.access(run.folder, os.W_OK) and is_whole(run):
             return run
     return None
 
 
-def _holds_a_record(path: Path) -> bool:
+def _sound_record(path: Path) -> Kept | None:
     with suppress(MinicerebError):
-        stored = read_json(path)
-        return isinstance(stored, dict) and isinstance(stored.get("record"), dict)
-    return False
+        return read_kept(path)
+    return None

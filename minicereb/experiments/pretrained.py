@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
-import json
 import re
 import shlex
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.store import sha256
+from minicereb.documents import Count, Share, parse_json, read_json
 from minicereb.errors import DataError, MinicerebError, RunError, require
 from minicereb.experiments.identity import from_json
-from minicereb.experiments.runs import Run, belongs, dataset_of, load_model, read_run
-from minicereb.files import atomic_folder, atomic_write, read_json, sha256_file, write_json
+from minicereb.experiments.runs import ConfigFile, Run, belongs, dataset_of, is_whole, load_model, read_run, require_whole
+from minicereb.files import atomic_folder, atomic_write, sha256_file, write_json
 from minicereb.paths import read_bytes
 
 SHIPPED = 1_000_000  # bytes: the largest model.npz that ships
@@ -71,10 +71,29 @@ class Pretrained:
         return next(file for file in self.files if file.name == "model.npz")
 
 
+class _File(TypedDict):
+    name: str
+    bytes: Count
+    sha256: str
+
+
+class _Entry(TypedDict):
+    title: str
+    command: str
+    hash: str
+    test_accuracy: Share
+    shipped: bool
+    files: list[_File]
+
+
+_Registry = dict[str, _Entry]
+
+
 @functools.cache
 def models() -> dict[str, Pretrained]:
     """Return the models that have a name."""
-    return parse_models(json.loads((_package() / "registry.json").read_text(encoding="utf-8")))
+    text = (_package() / "registry.json").read_bytes()
+    return parse_models(parse_json(text, _Registry, "minicereb/pretrained/registry.json"))
 
 
 def _package() -> Any:  # a Traversable: a folder, or a place in an archive
@@ -122,7 +141,8 @@ def fetch(name: str, folder: str | Path) -> Run:
         size = f"{entry.model.bytes / 1e6:.1f} MB"
         raise RunError(f"{name} does not ship with minicereb ({size}); rebuild it with: {entry.command}")
     contents = {file.name: _shipped(entry, file) for file in entry.files}
-    if not belongs(from_json(json.loads(contents["config.json"])["config"]), folder):
+    stored = parse_json(contents["config.json"], ConfigFile, f"minicereb/pretrained/{name}/config.json")
+    if not belongs(from_json(stored["config"]), folder):
         with atomic_folder(folder) as part:
             for file, content in contents.items():
                 with atomic_write(part / file) as output:
@@ -155,12 +175,6 @@ def pretrained(name: str, dataset: Dataset | None = None) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         run = fetch(name, Path(folder) / name)
         return load_model(run, dataset_of(run) if dataset is None else dataset)
-
-
-def is_whole(run: Run) -> bool:
-    """Whether the model of a complete run is there, byte by byte as its manifest says."""
-    path = run.folder / "model.npz"
-    return path.is_file() and sha256_file(path) == run.manifest["model_sha256"]
 
 
 def _shipped(entry: Pretrained, file: ModelFile) -> bytes:
@@ -201,8 +215,7 @@ def add(folder: str | Path, name: str, title: str, shipped: bool, root: Path) ->
     run = read_run(folder)
     if run.result is None:
         raise RunError(f"{run.folder} is not complete: run its training command again to finish it")
-    if not is_whole(run):
-        raise DataError(f"{run.folder / 'model.npz'} is missing or was altered: its SHA-256 is not the one in manifest.json")
+    require_whole(run)
     size = (run.folder / "model.npz").stat().st_size
     require(not shipped or size <= SHIPPED, "shipped", f"{size:,} bytes", f"at most {SHIPPED:,} bytes of model.npz, or --listed")
     command = _command(run.manifest["command"], name)
@@ -219,7 +232,7 @@ def add(folder: str | Path, name: str, title: str, shipped: bool, root: Path) ->
     files = tuple(ModelFile(path.name, path.stat().st_size, sha256_file(path)) for path in kept)
     entry = Pretrained(name, title, shlex.join(command), run.hash, run.result["test_accuracy"], shipped, files)
     path = root / "registry.json"
-    entries = read_json(path) if path.exists() else {}
+    entries = read_json(path, _Registry) if path.exists() else {}
     entries[name] = {key: value for key, value in asdict(entry).items() if key != "name"}
     write_json(path, entries)
     return entry

@@ -12,9 +12,10 @@ import platform
 import sys
 import time
 from collections.abc import Container, Generator, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 import scipy
@@ -23,14 +24,14 @@ from minicereb import __version__, datasets
 from minicereb.backend import Array, execution, to_numpy
 from minicereb.compiled import numba_version
 from minicereb.datasets.dataset import Dataset
-from minicereb.documents import Count, Share, count_lines, iterate_json_lines
+from minicereb.documents import Count, Share, count_lines, iterate_json_lines, parse_json, read_json, read_json_lines
 from minicereb.errors import DataError, MinicerebError, RunError
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.features import features_of
-from minicereb.experiments.identity import config_hash, differences, from_json, to_json
+from minicereb.experiments.identity import config_hash, differences, from_json, hashes, to_json
 from minicereb.experiments.models import build_learner, build_model, model_arrays, solve
-from minicereb.files import atomic_write, contents, folder_lock, read_json, read_npz, sha256_file, write_json, write_npz
+from minicereb.files import atomic_write, contents, folder_lock, like, read_npz, sha256_file, write_json, write_npz
 from minicereb.learning.training import EpochDone, Learner, Position, Split, accuracy, divergence, restore, train
 from minicereb.models.sequential import Sequential
 from minicereb.models.visual import behind, encoder_of
@@ -38,6 +39,40 @@ from minicereb.models.visual import behind, encoder_of
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 PLACE = "give the place of the same data with --dataset"
 OWN_FILES = ("config.json", "manifest.json", "metrics.jsonl", "checkpoint.npz", "model.npz")
+
+
+class ConfigFile(TypedDict):
+    """``config.json``: settings and their hash."""
+
+    config: dict[str, Any]
+    hash: str
+
+
+class Result(TypedDict):
+    """What a run came to."""
+
+    test_accuracy: Share
+    train_accuracy: Share
+    validation_accuracy: Share | None
+    epoch: Count
+    seconds: float
+
+
+class Manifest(TypedDict, total=False):
+    """``manifest.json``; files from before 0.2 have no `hash` and no `metrics_sha256`."""
+
+    hash: str
+    versions: dict[str, str | None]
+    machine: dict[str, str]
+    execution: dict[str, str | int]
+    data: dict[str, str]
+    command: list[str]
+    status: Literal["training", "complete"]
+    result: Result
+    model_sha256: str
+    metrics_sha256: str | None
+    encoder_sha256: str
+    warning: str | None
 
 
 class _Losses(TypedDict, total=False):
@@ -54,6 +89,26 @@ class MetricsLine(_Losses):
     train_accuracy: Share
 
 
+class _Position(TypedDict):
+    epoch: Count
+    seen: Count
+    loss_sum: float
+    correct: Count
+    steps: Count
+    best_epoch: Count
+    best_accuracy: float
+
+
+class _Owner(TypedDict, total=False):
+    hash: str  # checkpoints from before 0.2 do not have it
+
+
+class _State(_Owner):
+    position: _Position
+    metrics: list[MetricsLine]
+    seconds: float
+
+
 class Progress(NamedTuple):
     """One report of a training in progress.
 
@@ -68,6 +123,8 @@ class Progress(NamedTuple):
         Whether this training was taken up from a checkpoint.
     encoded : int or None
         Before it begins, how many images the encoder has seen; None once there is learning.
+    remark : str or None
+        What the user should know of the checkpoint it was taken up from.
     """
 
     position: Position
@@ -75,6 +132,7 @@ class Progress(NamedTuple):
     images: int
     resumed: bool
     encoded: int | None = None
+    remark: str | None = None
 
 
 class Encoder(NamedTuple):
@@ -110,14 +168,21 @@ class Run:
 
     def epochs(self) -> int:
         """Return how many records of epochs there are."""
-        path = self.folder / "metrics.jsonl"
+        path = self._metrics_path()
         return count_lines(path) if path.exists() else 0
 
     def rows(self, chosen: Container[int] | None = None) -> Iterator[dict[str, Any]]:
         """Yield the records of epochs one after the other, or only those of the chosen numbers, from 0."""
-        path = self.folder / "metrics.jsonl"
+        path = self._metrics_path()
         if path.exists():
             yield from iterate_json_lines(path, MetricsLine, chosen)
+
+    def _metrics_path(self) -> Path:
+        """Return the path of the metrics; :class:`DataError` if they are not those that the complete run wrote."""
+        path = self.folder / "metrics.jsonl"
+        if "metrics_sha256" in self.manifest and self.manifest["metrics_sha256"] != _sha256_or_none(path):
+            raise DataError(f"{path} is missing or was altered: its SHA-256 is not the one in manifest.json")
+        return path
 
 
 def is_own_file(path: Path) -> bool:
@@ -130,30 +195,49 @@ def read_run(folder: str | Path) -> Run:
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise RunError(f"{folder} is not a run folder: it has no config.json")
-    stored = read_json(folder / "config.json")
-    value = stored.get("config") if isinstance(stored, dict) else None
-    kind = value.get("kind") if isinstance(value, dict) else None
-    if kind != Train.__name__:
-        raise DataError(f"{folder / 'config.json'} does not hold the settings of a training{f', but of {kind}' if kind else ''}")
+    config, key = read_config(folder / "config.json")
+    if not isinstance(config, Train):
+        raise DataError(f"{folder / 'config.json'} does not hold the settings of a training, but of {type(config).__name__}")
+    return Run(folder, config, key, _read_manifest(folder / "manifest.json", config, key))
+
+
+def read_config(path: Path) -> tuple[Any, str]:
+    """Read settings and the hash that they were given; :class:`DataError` if the hash is not theirs in any revision."""
+    stored = read_json(path, ConfigFile)
     try:
-        config = from_json(value)
+        config = from_json(stored["config"])
     except MinicerebError as error:
-        raise DataError(f"{folder / 'config.json'}: {error}") from error
-    return Run(folder, config, stored.get("hash", ""), _read_manifest(folder / "manifest.json"))
+        raise DataError(f"{path}: {error}") from error
+    if stored["hash"] not in hashes(config):
+        raise DataError(f"{path}: the hash is not that of the settings; they were edited, or belong to a later version")
+    return config, stored["hash"]
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    manifest = read_json(path) if path.exists() else {}
-    result = manifest.get("result", {}) if isinstance(manifest, dict) else None
-    if not isinstance(result, dict) or (result and not (_is_result(result) and "model_sha256" in manifest)):
-        raise DataError(f"{path} does not hold what a run's manifest holds")
+def _read_manifest(path: Path, config: Train, key: str) -> dict[str, Any]:
+    """Read the manifest of a run; from before it held the hash of the settings, it must name the same data."""
+    manifest = read_json(path, Manifest) if path.exists() else {}
+    if "result" in manifest and "model_sha256" not in manifest:
+        raise DataError(f"{path}: model_sha256 is missing")
+    of_this_run = manifest.get("data", {}).get("sha256", config.data.sha256) == config.data.sha256
+    if manifest.get("hash", key) != key or not of_this_run:
+        raise DataError(f"{path} belongs to a run with other settings than config.json has")
     return manifest
 
 
-def _is_result(result: dict[str, Any]) -> bool:
-    held_out = result.get("validation_accuracy", "missing")
-    numbers = [result.get(name) for name in ("test_accuracy", "train_accuracy", "epoch", "seconds")]
-    return all(isinstance(number, int | float) for number in [*numbers, *([] if held_out is None else [held_out])])
+def is_whole(run: Run) -> bool:
+    """Whether the model of a complete run is there, byte by byte as its manifest says."""
+    found = _sha256_or_none(run.folder / "model.npz")
+    return found is not None and found == run.manifest.get("model_sha256")
+
+
+def require_whole(run: Run) -> None:
+    """Raise :class:`DataError` unless :func:`is_whole`."""
+    if not is_whole(run):
+        raise DataError(f"{run.folder / 'model.npz'} is missing or was altered: its SHA-256 is not the one in manifest.json")
+
+
+def _sha256_or_none(path: Path) -> str | None:
+    return sha256_file(path) if path.is_file() else None
 
 
 def dataset_of(run: Run, place: str | None = None) -> Dataset:
@@ -194,9 +278,7 @@ def check_loadable(run: Run, dataset: Dataset) -> None:
     if run.result is None:
         raise RunError(f"{run.folder} is not complete: run its training command again to finish it")
     check_same_data(str(run.folder), run.config.data, dataset)
-    path = run.folder / "model.npz"
-    if not path.exists() or sha256_file(path) != run.manifest["model_sha256"]:
-        raise DataError(f"{path} is missing or was altered: its SHA-256 is not the one in manifest.json")
+    require_whole(run)
 
 
 def load_model(run: Run, dataset: Dataset) -> Any:
@@ -210,12 +292,15 @@ def load_model(run: Run, dataset: Dataset) -> Any:
         If a file is damaged, or `dataset` is not what the model was trained on.
     """
     check_loadable(run, dataset)
-    path = run.folder / "model.npz"
-    stored = read_npz(path)
-    model = build_model(run.config, dataset)
+    path, model = run.folder / "model.npz", build_model(run.config, dataset)
+    arrays = model_arrays(model)
+    declared = like(arrays)
+    if hasattr(model, "wiring"):
+        declared["wiring_sha256"] = "U", ()
+    stored = read_npz(path, declared)
     if "wiring_sha256" in stored and str(stored["wiring_sha256"]) != model.wiring.sha256():
         raise DataError(f"{path}: its wiring cannot be drawn again bit by bit with NumPy {np.__version__}")
-    restore(model_arrays(model), stored)
+    restore(arrays, stored)
     return model
 
 
@@ -270,15 +355,15 @@ def _encoded(
         what = "no run" if run is None else str(run.folder)
         raise RunError(f"{folder} needs the run of its encoder, {config.model.description}; got {what}")
     network, sha256 = load_model(run, dataset), run.manifest["model_sha256"]
-    before = _read_manifest(folder / "manifest.json").get("encoder_sha256", sha256)
+    before = read_run(folder).manifest.get("encoder_sha256", sha256)
     if before != sha256:
         raise RunError(f"{folder} was begun with another encoder than {run.folder} holds now; delete it to train from the start")
-    features = features_of(network, dataset, run.folder, sha256)
-    while True:
-        try:
-            yield Progress(Position(), None, len(dataset.x_train), False, next(features))
-        except StopIteration as finished:
-            return Encoder(encoder_of(network)[0], sha256, dataset), finished.value
+    with closing(features_of(network, dataset, run.folder, sha256)) as features:
+        while True:
+            try:
+                yield Progress(Position(), None, len(dataset.x_train), False, next(features))
+            except StopIteration as finished:
+                return Encoder(encoder_of(network)[0], sha256, dataset), finished.value
 
 
 def belongs(config: Train, folder: Path) -> bool:
@@ -302,15 +387,19 @@ def _train(
     position, seconds = Position(), 0.0
     best: dict[str, Array] = {}
     metrics: list[dict[str, Any]] = []
-    checkpoint = folder / "checkpoint.npz"
+    checkpoint, key, remark = folder / "checkpoint.npz", config_hash(config), None
     resumed = checkpoint.exists()
     if resumed:
-        position, best, metrics, seconds = _resume(checkpoint, learner)
+        state, best = _resume(checkpoint, learner, config)
+        position, metrics, seconds = Position(**state["position"]), list(map(dict, state["metrics"])), state["seconds"]
+        if "hash" not in state:
+            remark = f"{checkpoint} is from before checkpoints named their settings; its arrays and metrics fit this run"
     _write_manifest(folder, config, {"status": "training"}, through)
     began = written = time.monotonic()
 
     def save() -> None:
-        _write_checkpoint(checkpoint, learner, position, best, metrics, seconds + time.monotonic() - began)
+        state = {"hash": key, "position": position.as_json(), "metrics": metrics, "seconds": seconds + time.monotonic() - began}
+        _write_checkpoint(checkpoint, learner, best, state)
 
     try:
         events = train(learner, split, config.epochs, config.seed, position, best, config.augment)
@@ -321,7 +410,8 @@ def _train(
             if done is not None or time.monotonic() - written > SECONDS_BETWEEN_CHECKPOINTS:
                 save()
                 written = time.monotonic()
-            yield Progress(position, done, len(split.training), resumed)
+            yield Progress(position, done, len(split.training), resumed, None, remark)
+            remark = None
     except GeneratorExit:
         save()
         raise
@@ -357,36 +447,53 @@ def _finish(
         "epoch": position.best_epoch if config.keep == "best" else position.epoch,
         "seconds": round(seconds, 3),
     }
-    extra = {"status": "complete", "result": result, "model_sha256": sha256_file(folder / "model.npz")}
-    extra |= {"warning": warning} if warning else {}
+    extra: dict[str, Any] = {"status": "complete", "result": result, "model_sha256": sha256_file(folder / "model.npz")}
+    extra |= {"metrics_sha256": _sha256_or_none(folder / "metrics.jsonl"), **({"warning": warning} if warning else {})}
     _write_manifest(folder, config, extra, through)
 
 
-def _write_checkpoint(path: Path, learner: Any, position: Position, best: dict, metrics: list, seconds: float) -> None:
+def _write_checkpoint(path: Path, learner: Any, best: dict[str, Array], state: dict[str, Any]) -> None:
     arrays = {f"now/{name}": to_numpy(array) for name, array in learner.arrays().items()}
     arrays |= {f"best/{name}": to_numpy(array) for name, array in best.items()}
-    state = {"position": position.as_json(), "metrics": metrics, "seconds": seconds}
     arrays["state"] = np.array(json.dumps(state))
     write_npz(path, arrays)
 
 
-def _resume(path: Path, learner: Any) -> tuple[Position, dict, list, float]:
-    stored = read_npz(path)
+def _resume(path: Path, learner: Any, config: Train) -> tuple[_State, dict[str, Array]]:
+    """Restore the learner's arrays from a checkpoint; return its state, and the arrays of the best epoch if there is one."""
+    arrays, prefixes = learner.arrays(), ("now/", "best/")
+    declared = {f"{prefix}{name}": each for prefix in prefixes for name, each in like(arrays).items()}
     try:
-        state = json.loads(str(stored["state"]))
-        restore(learner.arrays(), {name[4:]: array for name, array in stored.items() if name.startswith("now/")})
-        best = {name: array.copy() for name, array in learner.arrays().items()}
-        kept = {name[5:]: array for name, array in stored.items() if name.startswith("best/")}
-        if kept:
-            restore(best, kept)
-        return Position(**state["position"]), best if kept else {}, state["metrics"], state["seconds"]
-    except (KeyError, TypeError, ValueError) as error:
+        stored = read_npz(
+            path, {"state": ("U", ()), **declared}, optional=[name for name in declared if name.startswith("best/")]
+        )
+        state = parse_json(str(stored["state"]), _State, "state")
+        _check_state(state, path.with_name("metrics.jsonl"), config)
+        now, kept = ({name: stored[prefix + name] for name in arrays if prefix + name in stored} for prefix in prefixes)
+        if kept and len(kept) < len(now):
+            raise DataError(f"{path} does not hold all arrays of the best epoch")
+    except DataError as error:
         raise DataError(f"{path} is not a checkpoint of this run ({error}); delete it to train from the start") from error
+    restore(arrays, now)
+    best = {name: array.copy() for name, array in arrays.items()} if kept else {}
+    restore(best, kept)
+    return state, best
+
+
+def _check_state(state: _State, metrics: Path, config: Train) -> None:
+    """Raise unless a checkpoint's state is one of this training; from before it held a hash, by the lines of the metrics."""
+    position, lines = state["position"], state["metrics"]
+    if state.get("hash", config_hash(config)) != config_hash(config):
+        raise DataError("it belongs to other settings")
+    if [line["epoch"] for line in lines] != list(range(1, position["epoch"] + 1)) or position["epoch"] > config.epochs:
+        raise DataError(f"its metrics are of {len(lines)} epochs, its position is in epoch {position['epoch'] + 1}")
+    if "hash" not in state and lines and read_json_lines(metrics, MetricsLine)[: len(lines)] != lines:
+        raise DataError("its metrics are not those in metrics.jsonl")
 
 
 def _write_metrics(folder: Path, metrics: list[dict[str, Any]]) -> None:
     with atomic_write(folder / "metrics.jsonl") as file:
-        file.write("".join(json.dumps(record) + "\n" for record in metrics).encode())
+        file.write("".join(json.dumps(record, allow_nan=False) + "\n" for record in metrics).encode())
 
 
 def _write_manifest(folder: Path, config: Train, extra: dict[str, Any], through: Encoder | None) -> None:
@@ -395,6 +502,7 @@ def _write_manifest(folder: Path, config: Train, extra: dict[str, Any], through:
     write_json(
         folder / "manifest.json",
         {
+            "hash": config_hash(config),
             "versions": {
                 "minicereb": __version__,
                 "python": platform.python_version(),

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from minicereb.documents import read_json
 from minicereb.errors import DataError, RunError
-from minicereb.experiments.jobs import notice_path, read_notice
-from minicereb.files import is_locked, read_json
+from minicereb.experiments.jobs import Plan, notice_path, read_notice
+from minicereb.files import is_locked
 
 
 class Survey(NamedTuple):
@@ -49,31 +50,32 @@ def surveys(out: Path) -> list[Survey]:
 def survey(out: Path, study: str) -> Survey:
     """Return how the study named `study` in the folder `out` stands."""
     path = out / "jobs" / f"study-{study}.json"
-    plan = read_json(path)
     try:
-        entries = list(_entries(out, plan))
-        done = [entry for entry in entries if entry["state"] == "done"]
-        running = [entry for entry in entries if entry["state"] == "running"]
-        failed = [entry for entry in entries if entry["state"] == "failed"]
-        left = _seconds_left(entries, max(1, plan["workers"]))
-        return Survey(plan["study"], plan["scale"], len(entries), len(done), running, failed, left)
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{path} or a notice beside it is damaged ({error}); begin the study again to write it anew") from error
+        plan = read_json(path, Plan)
+    except DataError as error:
+        raise DataError(f"{error}; begin the study again to write it anew") from error
+    entries = list(_entries(out, plan))
+    done = [entry for entry in entries if entry["state"] == "done"]
+    running = [entry for entry in entries if entry["state"] == "running"]
+    failed = [entry for entry in entries if entry["state"] == "failed"]
+    left = _seconds_left(entries, max(1, plan["workers"]))
+    return Survey(plan["study"], plan["scale"], len(entries), len(done), running, failed, left)
 
 
-def _entries(out: Path, plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _entries(out: Path, plan: Plan) -> Iterator[dict[str, Any]]:
     """Every job of a plan with its state: done, running, failed, or waiting."""
     for entry in plan["jobs"]:
         path = notice_path(out, entry["hash"])
-        notice = read_notice(path)
-        if entry["done"] or notice["state"] == "done":
+        notice = read_notice(path, entry)
+        told: dict[str, Any] = {} if notice is None else dict(notice)
+        if entry["done"] or told.get("state") == "done":
             state = "done"
-        elif notice["state"] == "running":
+        elif told.get("state") == "running":
             state = "running" if is_locked(path.with_suffix(".lock")) else "waiting"
-            notice["seconds"] = max(0.0, time.time() - notice["began"])  # its own are as of its last progress
+            told["seconds"] = max(0.0, time.time() - told["began"])  # its own are as of its last progress
         else:
-            state = "failed" if notice["state"] == "failed" and notice["began"] > plan["began"] else "waiting"
-        yield {**entry, **notice, "state": state}
+            state = "failed" if told.get("state") == "failed" and told["began"] > plan["began"] else "waiting"
+        yield {**told, **entry, "state": state}
 
 
 def _seconds_left(entries: list[dict[str, Any]], workers: int) -> float | None:

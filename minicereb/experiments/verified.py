@@ -12,9 +12,8 @@ from typing import Literal
 from minicereb import datasets
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import DataError, InputError, MinicerebError
-from minicereb.experiments.identity import config_hash
-from minicereb.experiments.pretrained import RUNS, Pretrained, fetch, found, is_whole, models
-from minicereb.experiments.runs import Run, load_model, read_run
+from minicereb.experiments.pretrained import RUNS, Pretrained, fetch, found, models
+from minicereb.experiments.runs import Run, is_whole, load_model, read_run
 from minicereb.learning.training import accuracy
 
 TOLERANCE = 1e-3  # of a test accuracy: arithmetic may round otherwise on another machine
@@ -80,7 +79,7 @@ def _places(name: str) -> list[tuple[Pretrained, Path | None]]:
     """What is to be compared: an entry with the folder of its run, or with None for what ships, or for what is not here."""
     if name in models():
         entry = models()[name]
-        folder = found(entry)
+        folder = found(entry) or _damaged(entry)
         here: list[tuple[Pretrained, Path | None]] = [] if folder is None else [(entry, folder)]
         return here if here and not entry.shipped else [(entry, None), *here]
     listed = {entry.hash: entry for entry in models().values()}
@@ -88,6 +87,18 @@ def _places(name: str) -> list[tuple[Pretrained, Path | None]]:
     if entry_of is None:
         raise InputError("model", name, f"one of {', '.join(models())}, or the folder of one")
     return [(entry_of, Path(name))]
+
+
+def _damaged(entry: Pretrained) -> Path | None:
+    """The folder of a model if there is a run in it that cannot be read: something in it was altered."""
+    folder = RUNS / entry.name
+    try:
+        read_run(folder)
+    except DataError:
+        return folder
+    except MinicerebError:
+        pass
+    return None
 
 
 def _verify_shipped(entry: Pretrained, known: dict[str, Dataset | None]) -> ModelReport:
@@ -100,11 +111,12 @@ def _verify_shipped(entry: Pretrained, known: dict[str, Dataset | None]) -> Mode
 
 
 def _verify_run(entry: Pretrained, folder: Path, known: dict[str, Dataset | None]) -> ModelReport:
-    run = read_run(folder)
+    try:
+        run = read_run(folder)
+    except DataError as error:
+        return ModelReport(entry.name, folder, "altered", str(error))
     if run.result is None:
         return ModelReport(entry.name, folder, "missing", f"its training is not complete; {entry.command}")
-    if config_hash(run.config) != entry.hash:
-        return ModelReport(entry.name, folder, "altered", "config.json has other settings than its hash says")
     if not is_whole(run):
         return ModelReport(entry.name, folder, "altered", "the SHA-256 of model.npz is not the one in manifest.json")
     return _compute(entry, run, folder, known)

@@ -16,7 +16,7 @@ from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.datasets.augmentation import crop_and_flip
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
-from minicereb.errors import MinicerebError, require
+from minicereb.errors import DataError, MinicerebError, require
 from minicereb.inputs import as_ids, as_labels, check_rows
 from minicereb.lanes import blocks, images_per_block, one_blas_thread
 from minicereb.learning.plasticity import Learned
@@ -335,6 +335,14 @@ def _held_out_mean(tell: Callable[[Array, Array, int], Array], split: Split) -> 
 
 
 def restore(arrays: Mapping[str, Array], stored: Mapping[str, np.ndarray]) -> None:
-    """Write stored host arrays into a learner's arrays of the same names, in place."""
+    """Write stored host arrays into a learner's arrays of the same names, in place.
+
+    :class:`DataError` names an array that is missing, or of another type or shape; then nothing is changed.
+    """
+    for name, array in arrays.items():
+        found = stored.get(name)
+        if found is None or found.shape != array.shape or found.dtype != array.dtype:
+            what = "is missing" if found is None else f"is {found.dtype} {found.shape}"
+            raise DataError(f"the array {name} {what}; expected {array.dtype} {array.shape}")
     for name, array in arrays.items():
         array[...] = to_device(stored[name])

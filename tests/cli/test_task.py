@@ -5,10 +5,10 @@ import json
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from reading import read_any
 
 from minicereb.cli.main import main
 from minicereb.experiments.identity import from_json
-from minicereb.files import read_json
 from minicereb.tasks.eyelid import Eyelid
 
 QUICK = ("task", "eyelid", "--cells", "300", "--trials", "6")
@@ -32,7 +32,7 @@ def test_a_session_is_told_drawn_and_kept(tmp_path):
     written = {path.name for path in (tmp_path / "session").iterdir()}
     drawn = {f"{name}.{ending}" for name in ("raster", "synapses", "lids") for ending in ("png", "svg")}
     assert written == {"session.json"} | drawn
-    stored = read_json(tmp_path / "session" / "session.json")
+    stored = read_any(tmp_path / "session" / "session.json")
     assert from_json(stored["config"]).session == Eyelid(cells=300, acquisition=6, extinction=2)
     assert len(stored["record"]["closure"]) == 8
     with Image.open(tmp_path / "films" / "eyelid.gif") as film:

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 
 import pytest
+from reading import read_any
 
 from minicereb.attacks.settings import Attack
 from minicereb.errors import DataError
@@ -12,8 +13,8 @@ from minicereb.experiments.carrying_out import EXPERIMENTS
 from minicereb.experiments.configs import AttackedModel, Train
 from minicereb.experiments.identity import config_hash, config_kind, from_json, to_json
 from minicereb.experiments.laboratory import Laboratory
+from minicereb.experiments.runs import read_run
 from minicereb.experiments.studies.study import Study, carry_out
-from minicereb.files import read_json
 
 
 @config_kind
@@ -80,15 +81,17 @@ def test_each_kind_leaves_its_record_with_its_runs_and_trains_each_model_once(pl
     doing = done(plan, strokes, tmp_path)
     assert sum(step.endswith("epoch 1.00 of 1") for step in doing) == 3
     assert carried_out == [config for config in plan if isinstance(config, Agreement)]
-    results = read_json(tmp_path / "study.json")["results"]
+    results = read_any(tmp_path / "study.json")["results"]
     assert [from_json(result["config"]) for result in results] == plan
     a, b, c = (config_hash(train)[:16] for train in trains)
     records = [result["record"] for result in results]
     assert [record.get("runs", record.get("run")) for record in records] == [[a, b], a, [b, c], c, [a, b]]
     assert records[0]["test_accuracies"] == [records[1]["test_accuracy"], records[2]["test_accuracies"][0]]
     assert 0 < records[0]["agree"] < records[3]["agree"] == len(strokes.x_test)
-    kept = read_json(record_file(tmp_path, plan[0]))
-    assert kept == {"config": to_json(plan[0]), "record": {"agree": records[0]["agree"]}}
+    kept = read_any(record_file(tmp_path, plan[0]))
+    models = [read_run(tmp_path / "runs" / name).manifest["model_sha256"] for name in (a, b)]
+    about = {"config": to_json(plan[0]), "hash": config_hash(plan[0]), "models": models}
+    assert kept == {**about, "record": {"agree": records[0]["agree"]}}
     assert len(list((tmp_path / "experiments").iterdir())) == 4
     assert len(list((tmp_path / "runs" / a / "attacks").iterdir())) == 1
 
@@ -125,7 +128,7 @@ def test_what_one_study_did_another_in_the_same_folder_finds(plan, strokes, tmp_
 def test_an_experiment_may_stand_on_no_training_at_all(strokes, tmp_path, monkeypatch):
     monkeypatch.setitem(EXPERIMENTS, Agreement, lambda config, laboratory: iter_of({"images": len(laboratory.dataset.x_test)}))
     assert done([Agreement(())], strokes, tmp_path) == ["looking", "done: Agreement"]
-    assert read_json(tmp_path / "study.json")["results"][0]["record"] == {"images": 100, "test_images": 100}
+    assert read_any(tmp_path / "study.json")["results"][0]["record"] == {"images": 100, "test_images": 100}
 
 
 def iter_of(record):
@@ -156,5 +159,5 @@ def test_figures_are_drawn_from_the_results_into_the_folder(plan, strokes, tmp_p
         (out / "agree.png").write_bytes(bytes(record["agree"] for _, record in results))
 
     done(plan[:1], strokes, tmp_path, figures)
-    (result,) = read_json(tmp_path / "study.json")["results"]
+    (result,) = read_any(tmp_path / "study.json")["results"]
     assert (tmp_path / "agree.png").read_bytes() == bytes([result["record"]["agree"]])

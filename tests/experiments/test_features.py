@@ -124,7 +124,7 @@ def test_damaged_features_and_features_in_the_making_are_one_line(config, square
     complete(config, squares, tmp_path / "run", encoder)
     path = next(encoder.folder.glob("features-*-train.npy"))
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(DataError, match=r"train\.npy.*delete it"):
+    with pytest.raises(DataError, match=r"train\.npy.*delete both"):
         list(run_training(config, squares, tmp_path / "other", encoder))
     path.unlink()
     with folder_lock(encoder.folder), pytest.raises(InUseError, match="in use"):

@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import pytest
+from reading import read_any
 
 from minicereb import datasets
 from minicereb.experiments.architectures import NoisyModel
@@ -18,7 +19,7 @@ from minicereb.experiments.studies import glr_tables
 from minicereb.experiments.studies.glr_figures import figures
 from minicereb.experiments.studies.glr_tables import GLR_TABLES, ROWS, SUBSTITUTES, Learning, Size, name_of, plan, row_name, table
 from minicereb.experiments.studies.study import carry_out
-from minicereb.files import read_json, read_npz
+from minicereb.files import read_npz
 
 DATA = Data("mnist14", "0" * 64)
 TINY = Size(2, 1, 1, 30, 8, 4)
@@ -46,7 +47,7 @@ def done(small, tmp_path_factory):
 
 
 def results_in(out):
-    return [(from_json(each["config"]), each["record"]) for each in read_json(out / "study.json")["results"]]
+    return [(from_json(each["config"]), each["record"]) for each in read_any(out / "study.json")["results"]]
 
 
 # -- the plan ----------------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from minicereb.files import file_lock, is_locked
 
 
 def test_jobs_come_after_what_they_stand_on_and_once():
-    ordered = list(jobs_of(plan("data", "smoke", (0,))))
+    ordered = list(jobs_of(plan(Data("data", "0" * 64), "smoke", (0,))))
     assert len(ordered) == 12
     assert all(ordered.index(job.train) < ordered.index(job) for job in ordered if isinstance(job, AttackedModel))
 
@@ -98,7 +98,9 @@ def test_a_folder_that_cannot_be_written_is_told(small, tmp_path):
 
 
 def test_a_worker_that_does_not_see_the_folder_or_has_other_data_says_so(small, tmp_path):
-    order = scaling.Order(plan("data", "", ())[0].train, small.name, "0" * 64, tmp_path, tmp_path / "no", 1, "cpu", 1, 1 << 26)
+    order = scaling.Order(
+        plan(Data("data", "0" * 64), "", ())[0].train, small.name, "0" * 64, tmp_path, tmp_path / "no", 1, "cpu", 1, 1 << 26
+    )
     assert "does not see the study's folder" in scaling.work(order)
     assert "under the name" in scaling.work(dataclasses.replace(order, mark=tmp_path))
 
@@ -108,7 +110,7 @@ def test_a_worker_that_does_not_see_the_folder_or_has_other_data_says_so(small, 
 
 def test_a_job_that_another_process_is_doing_is_waited_for(small, tmp_path):
     laboratory = Laboratory(small, tmp_path)
-    train = dataclasses.replace(plan(None, "", ())[0].train, data=Data(small.name, small.sha256), epochs=1)
+    train = dataclasses.replace(plan(Data("data", "0" * 64), "", ())[0].train, data=Data(small.name, small.sha256), epochs=1)
     steps = do_job(train, laboratory)
     lock = jobs.notice_path(tmp_path, jobs.config_hash(train)[:16]).with_suffix(".lock")
     with file_lock(lock, "it"):

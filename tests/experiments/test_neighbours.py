@@ -5,6 +5,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from reading import read_any
 from toy_study import command, plan, study
 
 from minicereb.attacks.settings import Attack
@@ -21,7 +22,7 @@ from minicereb.experiments.reports import report_on
 from minicereb.experiments.runs import read_run
 from minicereb.experiments.scaling import processes
 from minicereb.experiments.status import survey
-from minicereb.files import read_json, write_json
+from minicereb.files import write_json
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_what_a_study_beside_has_done_is_not_done_again_and_nothing_there_is_cha
     assert files_in(first) == before
     assert (second / "table.md").read_bytes() == (first / "table.md").read_bytes()
     assert not (second / "runs").exists()
-    for one, other in zip(*(read_json(out / "study.json")["results"] for out in (first, second)), strict=True):
+    for one, other in zip(*(read_any(out / "study.json")["results"] for out in (first, second)), strict=True):
         name = one["record"]["run"]
         assert other == one | {"record": one["record"] | {"run": f"../first/runs/{name}"}}
         assert run_named(second, other["record"]["run"]).resolve() == run_named(first, name)
@@ -155,7 +156,7 @@ def test_a_worker_finds_what_the_study_has_been_told_of_since_the_worker_last_lo
 
 
 def half_done(run):
-    manifest = read_json(run / "manifest.json")
+    manifest = read_any(run / "manifest.json")
     del manifest["result"]
     write_json(run / "manifest.json", manifest | {"status": "training"})
 
@@ -173,7 +174,7 @@ def damaged_manifest(run):
 
 
 def other_revision(run):
-    write_json(run / "config.json", read_json(run / "config.json") | {"hash": "0" * 64})
+    write_json(run / "config.json", read_any(run / "config.json") | {"hash": "0" * 64})
 
 
 @pytest.mark.parametrize("spoil", [half_done, damaged_model, no_model, damaged_manifest, other_revision])

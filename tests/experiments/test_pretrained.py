@@ -13,6 +13,7 @@ import pytest
 from minicereb import datasets
 from minicereb.errors import DataError, InputError, MinicerebError, RunError
 from minicereb.experiments import pretrained
+from minicereb.experiments import runs as runs_module
 from minicereb.experiments.architectures import CerebellumModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.identity import config_hash
@@ -309,7 +310,7 @@ def test_what_cannot_be_added_is_told_and_nothing_written(runs, tmp_path, monkey
     monkeypatch.setattr(pretrained, "SHIPPED", 1000)
     with pytest.raises(InputError, match="at most 1,000 bytes of model.npz, or --listed"):
         add(folder, "dense", "", True, root)
-    monkeypatch.setattr(pretrained, "is_whole", lambda run: False)
+    monkeypatch.setattr(runs_module, "is_whole", lambda run: False)
     with pytest.raises(DataError, match="was altered"):
         add(folder, "dense", "", True, root)
     write_json(tmp_path / "config.json", json.loads((folder / "config.json").read_text()))

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from reading import read_any
 
 from minicereb import datasets
 from minicereb.cli.main import main
@@ -13,6 +14,7 @@ from minicereb.errors import DataError, InputError
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.foreign import _check_folder
+from minicereb.experiments.identity import config_hash, from_json
 from minicereb.experiments.kinds.evaluated import EvaluatedModel
 from minicereb.experiments.reports import report_on
 from minicereb.experiments.reports.parts import Checked, checklists
@@ -20,7 +22,7 @@ from minicereb.experiments.reports.study import _named
 from minicereb.experiments.studies import STUDIES
 from minicereb.experiments.studies.glr_tables import GLR_TABLES
 from minicereb.experiments.studies.study import Study, carry_out
-from minicereb.files import read_json, write_json
+from minicereb.files import write_json
 from minicereb.report.page import Command, Picture, Table, Text, html, write
 from minicereb.robustness.masking import CHECKS
 
@@ -84,7 +86,7 @@ def test_the_page_of_a_study_has_what_a_reader_asks_for(study):
         "Each accuracy with its interval",
     ]
     assert section(page, "Table") == [Table(["model", "said"], [["a", "1.0"]]), Text("In %.")]
-    record = read_json(study / "study.json")["results"][0]["record"]
+    record = read_any(study / "study.json")["results"][0]["record"]
     rows = section(page, "Each accuracy with its interval")[1].rows
     low, high = record["epsilons"][0]["attacked_interval"]
     assert rows[0][2:5] == [f"{100 * record['epsilons'][0]['attacked']:.1f}", f"{100 * low:.1f} to {100 * high:.1f}", "8"]
@@ -119,11 +121,12 @@ def test_figures_of_the_study_are_shown_as_drawn_and_never_those_of_a_report(stu
 
 
 def test_the_page_of_a_run_has_its_attacks_and_evaluations(run):
-    train = read_json(run / "config.json")["config"]
-    attack = {"kind": "Attack", "method": "pgd", "objective": "mse", "epsilon": 0.1, "steps": 40}
+    train = read_any(run / "config.json")["config"]
+    attack = {"kind": "Attack", "method": "pgd", "objective": "mse", "epsilon": 0.1, "steps": 40, "step_size": 0.01}
     record = {"method": "pgd", "objective": "mse", "epsilon": 0.1, "images": 8, "clean_accuracy": 0.75, "robust_accuracy": 0.5}
+    record |= {"robust_interval": [0.15, 0.85], "seconds": 1.0}
     config = {"kind": "AttackedModel", "train": train, "attack": attack, "images": 8}
-    write_json(run / "attacks" / "0.json", {"config": config, "record": {**record, "robust_interval": [0.15, 0.85]}})
+    write_json(run / "attacks" / f"{config_hash(from_json(config))[:16]}.json", {"config": config, "record": record})
     page = report_on(run)
     assert section(page, "Attacks")[0].rows == [["pgd, mse, ε = 0.1, 40 steps of 0.01", "0", "8", "75.0", "50.0", "15.0 to 85.0"]]
     assert {type(block) for block in section(page, "Learning curve")} == {Picture, Table}
@@ -165,7 +168,7 @@ def test_images_are_not_drawn_from_other_data(evaluation, monkeypatch):
 def test_an_evaluation_of_an_own_classifier_needs_no_run(evaluation, tmp_path):
     folder = tmp_path / "own"
     shutil.copytree(evaluation, folder)
-    write_json(folder / "evaluation.json", {**read_json(folder / "evaluation.json"), "run": "own:linear", "data": "rows.npz"})
+    write_json(folder / "evaluation.json", {**read_any(folder / "evaluation.json"), "run": "own:linear", "data": "rows.npz"})
     page = report_on(folder)
     (command,) = section(page, "To reproduce it")
     assert command.text.startswith("minicereb evaluate --model own:linear --dataset rows.npz")
@@ -186,6 +189,8 @@ def test_a_report_does_not_keep_an_own_classifier_from_being_evaluated_again(eva
 def test_options_that_the_record_does_not_hold_are_said_to_be_missing(evaluation):
     other = evaluation.with_name("0" * 16)
     shutil.copytree(evaluation, other)
+    record = read_any(other / "evaluation.json")
+    write_json(other / "evaluation.json", record | {"hash": "0" * 64})
     try:
         assert "further options" in section(report_on(other), "To reproduce it")[1].text
     finally:
@@ -197,7 +202,7 @@ def test_equal_folders_give_equal_bytes_and_names_are_not_taken_for_markup(study
         assert html(report_on(folder)) == html(report_on(folder))
     folder = tmp_path / "hostile"
     shutil.copytree(evaluation, folder)
-    record = read_json(folder / "evaluation.json")
+    record = read_any(folder / "evaluation.json")
     write_json(folder / "evaluation.json", {**record, "run": HOSTILE, "data": HOSTILE, "model": HOSTILE})
     document = html(report_on(folder))
     assert "<b onclick" not in document

@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+from reading import read_any
 
 from minicereb import datasets
 from minicereb.datasets import cifar10
@@ -14,7 +15,6 @@ from minicereb.experiments.configs import AttackedModel, Data
 from minicereb.experiments.kinds.evaluated import EvaluatedModel
 from minicereb.experiments.studies import SCALES, STUDIES, study_named
 from minicereb.experiments.studies.study import carry_out
-from minicereb.files import read_json
 from minicereb.randomness import generator
 
 
@@ -28,7 +28,7 @@ def test_a_study_at_smoke_scale_leaves_records_and_a_table(name, small, tmp_path
     study = study_named(name)
     steps = list(carry_out(study, "smoke", (0,), small, tmp_path))
     assert steps[-1].done == steps[-1].total
-    stored = read_json(tmp_path / "study.json")
+    stored = read_any(tmp_path / "study.json")
     done = [step.doing for step in steps if step.doing.startswith("done: ") and not step.doing.startswith("done: training")]
     assert len(stored["results"]) == len(done)
     assert (tmp_path / "table.md").read_text().count("\n|") > 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from minicereb.errors import require
 from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
+from minicereb.experiments.records import AttackedRecord
 from minicereb.models.prediction import Averaged, lap_correct
 from minicereb.statistics import proportion_interval
 
@@ -39,6 +41,7 @@ class AttackedAverage:
         Noisy runs that judge the outcome, on noise that the search has not met.
     """
 
+    record_shape: ClassVar[Any] = AttackedRecord
     train: Train
     attack: Attack
     images: int

@@ -5,16 +5,30 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
+from minicereb.documents import Count, Share
 from minicereb.errors import require
 from minicereb.experiments.configs import Train, describe, describe_attack
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
+from minicereb.experiments.records import Interval, require_length
 from minicereb.statistics import proportion_interval
+
+
+class _Record(TypedDict):
+    images: Count
+    wrong: list[Count]
+    broken: list[Count]
+    distance: list[float]
+    left: Count
+    robust_accuracy: Share
+    robust_interval: Interval
+    seconds: float
 
 
 @config_kind
@@ -32,6 +46,7 @@ class BrokenImages:
         The attack is made only on the images that this one leaves.
     """
 
+    record_shape: ClassVar[Any] = _Record
     train: Train
     attack: Attack
     images: int
@@ -39,6 +54,10 @@ class BrokenImages:
 
     def __post_init__(self) -> None:
         require(self.images >= 1, "images", self.images, "a whole number of at least 1")
+
+    def check_record(self, record: Record) -> None:
+        """Raise :class:`~minicereb.documents.Mismatch` unless a record has a distance for every broken image."""
+        require_length(record["distance"], len(record["broken"]), "distance")
 
     @property
     def trainings(self) -> tuple[Train, ...]:

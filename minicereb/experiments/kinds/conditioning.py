@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar, TypedDict
 
+from minicereb.documents import Count
 from minicereb.experiments.configs import Train
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
@@ -13,6 +15,16 @@ from minicereb.tasks.eyelid import ONSET, PHASES, Eyelid, Session, Trial, trials
 
 config_kind(Eyelid)
 EVERY = 4  # bins of a trace, of which the last is kept
+
+
+class _Record(TypedDict):
+    closure: list[float]
+    criterion: dict[str, Count | None]
+    peak: float | None
+    trough: float
+    purkinje: dict[str, float]
+    nuclear: dict[str, float]
+    lid: list[float]
 
 
 @config_kind
@@ -25,6 +37,7 @@ class Conditioning:
     session : Eyelid
     """
 
+    record_shape: ClassVar[Any] = _Record
     session: Eyelid
 
     @property

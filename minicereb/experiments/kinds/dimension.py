@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 from math import isfinite
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
 from minicereb.backend import Array, to_device
 from minicereb.calculus.dimension import FEWEST_IMAGES, participation_ratio
 from minicereb.datasets.transforms import to_unit
+from minicereb.documents import Count
 from minicereb.errors import require
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Data, Train
@@ -24,6 +26,16 @@ INPUTS = ("images", "pixels", "normal")
 UNITS = ("relu", "threshold")
 WEIGHTS = ("gaussian", "equal")
 CALIBRATION = 1_000  # training images, from which the thresholds on images are
+
+
+class _Record(TypedDict):
+    dimension: float | None
+    interval: tuple[float, float | None]
+    squared_trace: float
+    trace_of_square: float
+    active: float
+    images: Count
+    inputs: Count
 
 
 @config_kind
@@ -52,6 +64,7 @@ class Dimension:
         Of the wiring, and of what is drawn of the inputs.
     """
 
+    record_shape: ClassVar[Any] = _Record
     model: CerebellumModel
     data: Data
     inputs: str = "images"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
@@ -17,11 +18,23 @@ from minicereb.experiments.configs import Train
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.models import build_model
+from minicereb.experiments.records import require_length
 from minicereb.lanes import one_blas_thread
 from minicereb.learning.glr import estimate, estimator_named
 from minicereb.learning.noise import Address
 from minicereb.learning.training import Split
 from minicereb.randomness import generator
+
+
+class _Layer(TypedDict):
+    variance: float
+    standard_error: float
+    squared_norm: float
+
+
+class _Record(TypedDict):
+    layers: list[_Layer]
+    seconds: float
 
 
 @config_kind
@@ -47,6 +60,7 @@ class EstimatorVariance:
         Of the batch and of the noise.
     """
 
+    record_shape: ClassVar[Any] = _Record
     train: Train
     trained: bool
     estimator: str
@@ -62,6 +76,10 @@ class EstimatorVariance:
         design.design.check(self.replications, design.baseline)
         require(self.draws >= 3, "draws", self.draws, "a whole number of at least 3")
         require(self.images >= 1, "images", self.images, "a whole number of at least 1")
+
+    def check_record(self, record: Record) -> None:
+        """Raise :class:`~minicereb.documents.Mismatch` unless a record has an entry for every layer."""
+        require_length(record["layers"], len(self.train.model.hidden) + 1, "layers")  # type: ignore[union-attr]
 
     @property
     def trainings(self) -> tuple[Train, ...]:

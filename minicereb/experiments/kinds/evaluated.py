@@ -6,19 +6,20 @@ from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from minicereb.attacks.settings import GRADIENTS, REVISIONS
 from minicereb.backend import Array, to_numpy
 from minicereb.datasets.dataset import Dataset
+from minicereb.documents import Mismatch
 from minicereb.errors import InputError, require
 from minicereb.experiments.configs import Train, describe
-from minicereb.experiments.evaluation import RECORD, evaluate_into
+from minicereb.experiments.evaluation import RECORD, EvaluationRecord, Owner, check_evaluation, evaluate_into
 from minicereb.experiments.identity import config_hash, config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
-from minicereb.experiments.runs import Run, read_run
+from minicereb.experiments.runs import Run
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.prediction import Averaged, average_probabilities
 from minicereb.paths import beneath
@@ -65,6 +66,7 @@ class EvaluatedModel:
         Other models that the checklist transfers attacks from; one learned in closed form is always among them.
     """
 
+    record_shape: ClassVar[Any] = EvaluationRecord
     train: Train
     epsilons: tuple[float, ...]
     images: int
@@ -88,6 +90,13 @@ class EvaluatedModel:
         require(self.draws >= 1, "draws", self.draws, "a whole number of at least 1")
         require(self.replications >= 2, "replications", self.replications, "a whole number of at least 2")
         attacks_named(self.attacks)
+
+    def check_record(self, record: Record) -> None:
+        """Raise :class:`~minicereb.documents.Mismatch` unless the parts of a record fit each other and these settings."""
+        check_evaluation(record)
+        epsilons = [entry["epsilon"] for entry in record["epsilons"]]
+        if epsilons != list(self.epsilons):
+            raise Mismatch(epsilons, f"the bounds {list(self.epsilons)}").within("epsilons")
 
     @property
     def trainings(self) -> tuple[Train, ...]:
@@ -208,11 +217,10 @@ def evaluation_folder(run: Run, config: EvaluatedModel) -> Path:
     return beneath(run.folder, "evaluations", config_hash(config)[:16])
 
 
-def kept_evaluation(config: EvaluatedModel, laboratory: Laboratory) -> Path:
-    """Return the folder of an evaluation: with that run of the model where it is complete, else with the first."""
+def run_evaluated(config: EvaluatedModel, laboratory: Laboratory) -> Run:
+    """Return the run whose model is, or is to be, evaluated: that where it is complete, else the first."""
     runs = list(laboratory.complete_runs(config.train)) or [laboratory.run(config.train)]
-    folders = [evaluation_folder(run, config) for run in runs]
-    return next((folder for folder in folders if (folder / RECORD).exists()), folders[0])
+    return next((run for run in runs if (evaluation_folder(run, config) / RECORD).exists()), runs[0])
 
 
 def evaluate_run(
@@ -222,15 +230,22 @@ def evaluate_run(
     subject, why = subject_of(config, model, dataset, substitutes)
     about: Record = {"run": str(run.folder), "model": describe(config.train), "data": dataset.name, "answer": config.answer}
     about |= {"gradient": subject.gradient, "no_certificate": why}
-    record = yield from evaluate_into(evaluation_folder(run, config), subject, config.plan, config.images, about)
+    record = yield from evaluate_into(
+        evaluation_folder(run, config), subject, config.plan, config.images, about, owner_of(config, run)
+    )
     return record
+
+
+def owner_of(config: EvaluatedModel, run: Run) -> Owner:
+    """Return what the evaluation of a complete run is of."""
+    return Owner(config_hash(config), run.manifest["model_sha256"])
 
 
 def evaluated_model(config: EvaluatedModel, laboratory: Laboratory) -> Generator[str, None, Record]:
     """Carry out the experiment, yielding its progress in words."""
     model = laboratory.model(config.train)
     substitutes = {describe(train): laboratory.model(train) for train in config.substitutes}
-    run = read_run(kept_evaluation(config, laboratory).parent.parent)
+    run = run_evaluated(config, laboratory)
     evaluation = evaluate_run(config, run, model, laboratory.dataset, substitutes)
     with closing(evaluation):
         while True:

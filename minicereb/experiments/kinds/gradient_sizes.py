@@ -4,20 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
+from minicereb.documents import Count, Share
 from minicereb.errors import require
 from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
+from minicereb.experiments.records import require_length
 from minicereb.robustness.evaluate import Subject
 from minicereb.robustness.gradients import gradient_statistics, input_gradients
 
 # Powers of ten at which the bins of the histogram end. What is smaller counts in the first, what is larger in the last.
 EDGES = tuple(n / 4 for n in range(-48, 13))
+
+
+class _Sizes(TypedDict):
+    zero: float
+    zero_entries: float
+    not_finite: float
+    counts: list[Count]
+
+
+class _Record(TypedDict):
+    images: Count
+    robust_accuracy: Share
+    classes: Count
+    edges: list[float]
+    before: _Sizes
+    after: _Sizes
 
 
 @config_kind
@@ -33,12 +52,18 @@ class GradientSizes:
         The first so many test images; those that are right as they are count.
     """
 
+    record_shape: ClassVar[Any] = _Record
     train: Train
     attack: Attack
     images: int
 
     def __post_init__(self) -> None:
         require(self.images >= 1, "images", self.images, "a whole number of at least 1")
+
+    def check_record(self, record: Record) -> None:
+        """Raise :class:`~minicereb.documents.Mismatch` unless a record has a count for every bin."""
+        for when in ("before", "after"):
+            require_length(record[when]["counts"], max(0, len(record["edges"]) - 1), when, "counts")
 
     @property
     def trainings(self) -> tuple[Train, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from minicereb.attacks.settings import REVISIONS
 from minicereb.attacks.sources import Landscape, noisy_network, source_named
 from minicereb.backend import to_device, to_numpy, wait_for_device
 from minicereb.datasets.transforms import to_unit
+from minicereb.documents import Count
 from minicereb.errors import require
 from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_kind
@@ -21,6 +23,13 @@ from minicereb.lanes import one_blas_thread
 from minicereb.models.noisy import NoisyNetwork
 
 REPEATS = 5  # of which the median time counts
+
+
+class _Source(TypedDict):
+    cosine: float | None
+    standard_error: float | None
+    signs: float | None
+    seconds: float
 
 
 @config_kind
@@ -40,6 +49,7 @@ class GradientSources:
         Of the noise.
     """
 
+    record_shape: ClassVar[Any] = dict[str, Count | _Source]
     train: Train
     sources: tuple[tuple[str, int], ...]
     images: int

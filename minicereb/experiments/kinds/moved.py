@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.backend import to_device, to_numpy
+from minicereb.documents import Count, Share
 from minicereb.errors import require
 from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.lanes import one_blas_thread
+
+
+class _Moved(TypedDict):
+    before: float | None
+    after: float | None
+
+
+class _Record(TypedDict):
+    images: Count
+    robust_accuracy: Share
+    true: _Moved
+    rival: _Moved
+    error: _Moved
+    rose: Share | None
+    by_true: float | None
 
 
 @config_kind
@@ -30,6 +47,7 @@ class MovedOutputs:
         The first so many test images; those that are right as they are count.
     """
 
+    record_shape: ClassVar[Any] = _Record
     train: Train
     attack: Attack
     images: int

@@ -4,16 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
+from minicereb.documents import Count, Share
 from minicereb.errors import DataError, InputError, require
 from minicereb.experiments.configs import Train
-from minicereb.experiments.evaluation import block_paths, read_evaluation, read_outcomes
+from minicereb.experiments.evaluation import block_paths, read_evaluation, read_outcomes, require_owner
 from minicereb.experiments.identity import config_kind
-from minicereb.experiments.kinds.evaluated import EvaluatedModel, kept_evaluation
+from minicereb.experiments.kinds.evaluated import EvaluatedModel, evaluation_folder, owner_of, run_evaluated
 from minicereb.experiments.laboratory import Laboratory, Record
+from minicereb.experiments.records import require_length
 from minicereb.statistics import mcnemar_test, paired_difference_interval
+
+
+class Compared(TypedDict):
+    """Two models compared by which images each is right on; see :func:`compared`."""
+
+    one: Share
+    other: Share
+    only_one: Count
+    only_other: Count
+    difference: float
+    interval: tuple[float, float]
+    p: float
+
+
+class _At(TypedDict):
+    epsilon: float
+    attacked: Compared | None
+    certified: Compared | None
+
+
+class _Record(TypedDict):
+    images: Count
+    clean: Compared
+    epsilons: list[_At]
 
 
 @config_kind
@@ -27,6 +54,7 @@ class PairedComparison:
         Of the same data, as many images, the same norm and attacks, and at least one ε that both have.
     """
 
+    record_shape: ClassVar[Any] = _Record
     one: EvaluatedModel
     other: EvaluatedModel
 
@@ -43,6 +71,10 @@ class PairedComparison:
     def epsilons(self) -> tuple[float, ...]:
         """Those that both evaluations have, ascending."""
         return tuple(epsilon for epsilon in self.one.epsilons if epsilon in self.other.epsilons)
+
+    def check_record(self, record: Record) -> None:
+        """Raise :class:`~minicereb.documents.Mismatch` unless a record has an entry for every ε that both have."""
+        require_length(record["epsilons"], len(self.epsilons), "epsilons")
 
     @property
     def trainings(self) -> tuple[Train, ...]:
@@ -113,15 +145,18 @@ def compared(one: np.ndarray, other: np.ndarray) -> Record:
 
 def _outcomes(config: EvaluatedModel, laboratory: Laboratory) -> dict[str, np.ndarray]:
     """Numbers and labels of the images; which are right as they are, withstood all attacks at each ε, and are certified."""
-    folder = kept_evaluation(config, laboratory)
+    run = run_evaluated(config, laboratory)
+    folder, owner = evaluation_folder(run, config), owner_of(config, run)
     found: dict[str, list[np.ndarray]] = {name: [] for name in ("ids", "labels", "clean", "attacked", "certified")}
     for path in block_paths(folder):
-        block = read_outcomes(path)
+        block = read_outcomes(path, owner)
         for name in ("ids", "labels", "clean", "certified"):
             found[name].append(getattr(block, name))
         found["attacked"].append(np.stack([block.standing(e) for e in range(len(config.epsilons))]))
     if not found["ids"]:
         raise DataError(f"{folder} has no outcomes of images; delete {laboratory.record_path(config)} to evaluate again")
-    if read_evaluation(folder)["epsilons"][0]["certified"] is None:
+    record = read_evaluation(folder)
+    require_owner(record, owner, folder)
+    if record["epsilons"][0]["certified"] is None:
         del found["certified"]
     return {name: np.concatenate(parts, axis=-1) for name, parts in found.items()}

@@ -7,14 +7,18 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from math import degrees, isfinite, radians
 from pathlib import Path
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
+from minicereb.documents import Count, Mismatch
 from minicereb.errors import DataError, RunError, require
 from minicereb.experiments.configs import Train
-from minicereb.experiments.identity import config_hash, config_kind, differences, from_json, to_json
-from minicereb.experiments.laboratory import Laboratory, Record, write_record
-from minicereb.files import contents, folder_lock, read_json, read_npz, write_json, write_npz
+from minicereb.experiments.identity import config_hash, config_kind, differences, to_json
+from minicereb.experiments.laboratory import Laboratory, Record
+from minicereb.experiments.records import require_length, write_record
+from minicereb.experiments.runs import read_config
+from minicereb.files import contents, folder_lock, like, read_npz, write_json, write_npz
 from minicereb.report.figures import save_figure
 from minicereb.report.pole import learning_curves, trajectories
 from minicereb.tasks.balancing import METHODS, ActorCritic, ErrorDriven
@@ -27,6 +31,18 @@ for _kind in (PoleTask, CartPole, ErrorDriven, ActorCritic):
 ANGLES = (-6.0, -5.0, -4.0, 4.0, 5.0, 6.0)  # in degrees; trials that are learned from begin within 2.9
 KEPT = 10.0  # seconds of a path
 SECONDS_BETWEEN_SAVES = 5.0
+
+
+class _Paths(TypedDict, total=False):
+    paths: dict[str, list[tuple[float, float, float, float, float]]]
+
+
+class _Record(_Paths):
+    seconds: list[float]
+    errors: list[int]
+    succeeded: Count | None
+    learned: bool
+    tests: list[float]
 
 
 @config_kind
@@ -45,6 +61,7 @@ class PoleBalancing:
         Whether the first seconds of the first trial, and of the test in the middle of `angles`, are kept.
     """
 
+    record_shape: ClassVar[Any] = _Record
     task: PoleTask
     trials: int
     angles: tuple[float, ...] = ANGLES
@@ -55,6 +72,13 @@ class PoleBalancing:
         limit = degrees(self.task.cart.angle_limit)
         inside = self.angles and all(isfinite(angle) and abs(angle) <= limit for angle in self.angles)
         require(bool(inside), "angles", self.angles, f"one or more numbers from {-limit:g} to {limit:g} degrees")
+
+    def check_record(self, record: Record) -> None:
+        """Raise :class:`~minicereb.documents.Mismatch` unless a record has a test for every angle, and its paths by name."""
+        require_length(record["tests"], len(self.angles), "tests")
+        require_length(record["errors"], len(record["seconds"]), "errors")
+        if self.paths and set(record.get("paths", {})) != {"first", "test"}:
+            raise Mismatch(list(record.get("paths", {})), "the paths first and test").within("paths")
 
     @property
     def trainings(self) -> tuple[Train, ...]:
@@ -98,17 +122,17 @@ def pole_in_folder(config: PoleBalancing, folder: Path) -> Generator[str, None, 
     _begun(config, folder)
     with folder_lock(folder):
         write_json(folder / "config.json", {"config": to_json(config), "hash": config_hash(config)})
-        _load(balancer, folder / "circuit.npz")
+        _load(config, balancer, folder / "circuit.npz")
         try:
             for progress in _learning(config, balancer):
                 yield progress
                 if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
-                    _save(balancer, folder / "circuit.npz")
+                    _save(config, balancer, folder / "circuit.npz")
                     saved = time.monotonic()
         except GeneratorExit:
-            _save(balancer, folder / "circuit.npz")
+            _save(config, balancer, folder / "circuit.npz")
             raise
-        _save(balancer, folder / "circuit.npz")
+        _save(config, balancer, folder / "circuit.npz")
         record = record_of(config, balancer)
         write_record(folder / "result.json", config, record)
     return record
@@ -125,31 +149,35 @@ def _begun(config: PoleBalancing, folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; give a folder")
     if (folder / "config.json").exists():
-        stored = read_json(folder / "config.json")
-        other = from_json(stored.get("config") if isinstance(stored, dict) else None)
+        other, key = read_config(folder / "config.json")
         what = "; ".join(differences(config, other))
-        if what or stored.get("hash") != config_hash(config):
+        if what or key != config_hash(config):
             raise RunError(f"{folder} holds other settings ({what or 'another revision of the program'}); choose another --out")
     elif contents(folder):
         raise RunError(f"{folder} is not empty and holds no pole that is balanced; choose another --out")
 
 
-def _save(balancer: PoleBalancer, path: Path) -> None:
+def _save(config: PoleBalancing, balancer: PoleBalancer, path: Path) -> None:
     lasted, errors = np.array(balancer.lasted, dtype=np.float64), np.array(balancer.errors, dtype=np.int64)
-    write_npz(path, {**balancer.arrays(), "seconds": lasted, "errors": errors})
+    whose = {"hash": np.array(config_hash(config))}
+    write_npz(path, {**balancer.arrays(), "seconds": lasted, "errors": errors, **whose})
 
 
-def _load(balancer: PoleBalancer, path: Path) -> None:
+def _load(config: PoleBalancing, balancer: PoleBalancer, path: Path) -> None:
     if not path.exists():
         return
-    stored, ours = read_npz(path), balancer.arrays()
-    lasted, errors = (stored.get(name, np.empty(0, dtype=np.float64)) for name in ("seconds", "errors"))
-    alike = all(name in stored and stored[name].shape == array.shape for name, array in ours.items())
-    if not alike or lasted.ndim != 1 or lasted.shape != errors.shape:
+    ours = balancer.arrays()
+    declared = like(ours) | {"seconds": (np.float64, ("t",)), "errors": (np.int64, ("t",))}
+    declared["hash"] = "U", ()  # files from before 0.2 have none
+    try:
+        stored = read_npz(path, declared, optional=("hash",))
+    except DataError as error:
+        raise DataError(f"{error}; delete it to begin again") from error
+    if str(stored.get("hash", config_hash(config))) != config_hash(config) or len(stored["seconds"]) > config.trials:
         raise DataError(f"{path} does not hold this circuit; delete it to begin again")
     for name, array in ours.items():
         array[...] = stored[name]
-    balancer.lasted[:], balancer.errors[:] = lasted.tolist(), errors.tolist()
+    balancer.lasted[:], balancer.errors[:] = stored["seconds"].tolist(), stored["errors"].tolist()
 
 
 def kept_steps(task: PoleTask) -> int:

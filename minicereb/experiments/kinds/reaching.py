@@ -6,20 +6,34 @@ import itertools
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any, ClassVar, TypedDict
 
 import numpy as np
 
 from minicereb.backend import to_device
 from minicereb.datasets.transforms import to_unit
+from minicereb.documents import Count, Range, Share
 from minicereb.errors import require
 from minicereb.experiments.architectures import Model, NoisyModel
 from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_kind
-from minicereb.experiments.laboratory import Laboratory, Record, read_record
+from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.models import build_learner
+from minicereb.experiments.records import read_record
 from minicereb.learning.training import Learner, Split, accuracy
 from minicereb.randomness import generator
+
+
+class _Record(TypedDict):
+    reached: bool
+    learning_rate: float
+    steps: Count
+    seconds: float
+    loss_evaluations: Annotated[int, Range(0)]
+    accuracy: Share
+    images: Count
+    test_accuracy: Share
+    curve: list[tuple[Count, float, Share]]
 
 
 @config_kind
@@ -42,6 +56,7 @@ class TimeToAccuracy:
         Of learning.
     """
 
+    record_shape: ClassVar[Any] = _Record
     train: Train
     target: float
     every: int
@@ -67,6 +82,7 @@ class TimeToAccuracy:
 class FastestAgain:
     """Once more, with another seed, that one of several which reached the target in the fewest steps."""
 
+    record_shape: ClassVar[Any] = _Record
     among: tuple[TimeToAccuracy, ...]
     seed: int
 
@@ -116,7 +132,7 @@ def time_to_accuracy(config: TimeToAccuracy, laboratory: Laboratory) -> Generato
 
 def fastest_again(config: FastestAgain, laboratory: Laboratory) -> Generator[str, None, Record]:
     """Carry out the experiment when those it chooses from are done; the record is as theirs."""
-    records = [read_record(laboratory.record_path(each)) for each in config.among]
+    records = [read_record(laboratory.record_path(each), each).record for each in config.among]
     chosen = config.among[fastest(records)]
     again = replace(chosen, train=replace(chosen.train, seed=config.seed))
     return (yield from time_to_accuracy(again, laboratory))

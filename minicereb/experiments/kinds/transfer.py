@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
@@ -17,12 +17,14 @@ from minicereb.attacks.settings import Attack
 from minicereb.attacks.sources import Landscape, source_named
 from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.datasets.transforms import to_unit
-from minicereb.errors import MinicerebError, require
+from minicereb.documents import Count, Share
+from minicereb.errors import DataError, MinicerebError, require
 from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_hash, config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.neighbours import Neighbours
-from minicereb.files import read_npz, write_npz
+from minicereb.experiments.records import Interval
+from minicereb.files import Declared, read_npz, write_npz
 from minicereb.lanes import images_per_block, one_blas_thread
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.prediction import average_probabilities
@@ -30,6 +32,33 @@ from minicereb.paths import beneath
 from minicereb.statistics import proportion_interval
 
 PICTURES = 8  # pairs of images kept beside the record
+
+
+class _Answers(TypedDict):
+    right: Count
+    of: Count
+    accuracy: Share | None
+    interval: Interval
+
+
+class _Substitute(TypedDict):
+    original: _Answers
+    adversarial: _Answers
+
+
+class _Target(TypedDict):
+    original_ot: _Answers
+    original_lap: _Answers | None
+    adversarial_ot: _Answers
+    adversarial_lap: _Answers | None
+
+
+class _Record(TypedDict):
+    images: Count
+    substitute: _Substitute
+    all: _Target
+    filtered: _Target
+    seconds: float
 
 
 @config_kind
@@ -54,6 +83,7 @@ class TransferredAttack:
         Of that noise.
     """
 
+    record_shape: ClassVar[Any] = _Record
     target: Train
     substitute: Train
     attack: Attack
@@ -164,7 +194,14 @@ def read_pictures(out: Path, config: TransferredAttack) -> dict[str, np.ndarray]
     """Read the pairs of images, from beside the record where another study has it."""
     own = pictures_path(out, config)
     found = None if own.exists() else Neighbours(out).record_path(config_hash(config))
-    return read_npz(own if found is None else found.with_suffix(".npz"))
+    path = own if found is None else found.with_suffix(".npz")
+    answers = [f"{kind}_{by}" for kind in ("original", "adversarial") for by in ("substitute", "ot", "lap")]
+    images: dict[str, Declared] = {name: (np.float32, ("n", "...")) for name in ("x", "x_adv")}
+    declared = {**images, **{name: (np.int64, ("n",)) for name in ("y", *answers)}, "hash": ("U", ())}
+    stored = read_npz(path, declared, optional=("hash", *(name for name in answers if name.endswith("_lap"))))
+    if str(stored.pop("hash", config_hash(config))) != config_hash(config):
+        raise DataError(f"{path} holds images of another experiment; delete it and the record beside it to attack again")
+    return stored
 
 
 def _keep_pictures(
@@ -174,4 +211,5 @@ def _keep_pictures(
     shape = (-1, *dataset.image_shape)
     pairs = {"x": to_numpy(x[:PICTURES]).reshape(shape), "x_adv": to_numpy(x_adv[:PICTURES]).reshape(shape)}
     said = {name: answer[:PICTURES] for name, answer in answers.items()}
-    write_npz(pictures_path(laboratory.out, config), {**pairs, "y": dataset.y_test[: len(pairs["x"])], **said})
+    whose = {"hash": np.array(config_hash(config))}
+    write_npz(pictures_path(laboratory.out, config), {**pairs, "y": dataset.y_test[: len(pairs["x"])], **said, **whose})

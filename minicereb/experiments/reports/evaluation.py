@@ -8,7 +8,6 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from minicereb.errors import MinicerebError
-from minicereb.experiments.evaluation import RECORD
 from minicereb.experiments.evaluation_figures import accuracy_figure, gradients_figure, nearest_figure
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.kinds.evaluated import EvaluatedModel
@@ -18,9 +17,9 @@ from minicereb.experiments.reports.parts import (
     brackets,
     checked,
     checklists,
+    evaluation_of,
     name_of,
     percent,
-    read_record_of_evaluation,
     versions,
 )
 from minicereb.experiments.runs import Run, dataset_of, read_run
@@ -36,8 +35,8 @@ def evaluation_page(folder: Path, place: str | None = None) -> Page:
 
     `place` is where the run's data are now, if they moved. Where they cannot be had, the images are left out with a sentence.
     """
-    record = read_record_of_evaluation(folder / RECORD)
     run = _run_of(folder)
+    record = evaluation_of(folder, run)
     lead = (
         f"How many images of {record['data']} stay right when every one of them may change by ε in {NORMS[record['norm']]}: at "
         f"most those that no attack broke, at least those that are certified. First {record['images']:,} test images; "

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from minicereb.errors import DataError
+from minicereb.experiments.evaluation import RECORD, Owner, read_evaluation, require_owner
 from minicereb.experiments.laboratory import Record
-from minicereb.files import read_json
+from minicereb.experiments.runs import Run, require_whole
 from minicereb.report.page import Block, Table, Text, Verdict
 from minicereb.report.words import strength
 from minicereb.robustness.masking import CHECKS
@@ -125,18 +126,21 @@ def versions(manifests: Iterable[Record]) -> list[Block]:
     return [Table(("what", "value"), block.rows) for block in found if isinstance(block, Table)]
 
 
-def read_evaluations(folder: Path, pattern: str) -> list[tuple[Path, Record]]:
-    """Return the complete evaluations whose folders match, with their folders."""
+def read_evaluations(run: Run) -> list[tuple[Path, Record]]:
+    """Return the complete evaluations of a run, with their folders."""
     found = []
-    for path in sorted(folder.glob(f"{pattern}/evaluation.json")):
-        found.append((path.parent, read_record_of_evaluation(path)))
+    for path in sorted(run.folder.glob(f"evaluations/*/{RECORD}")):
+        found.append((path.parent, evaluation_of(path.parent, run)))
     return found
 
 
-def read_record_of_evaluation(path: Path) -> Record:
-    """Read ``evaluation.json``; :class:`DataError` if it holds anything else."""
-    record = read_json(path)
-    needed = {"run", "model", "data", "images", "clean_accuracy", "norm", "seed", "epsilons", "curve", "checked_images"}
-    if not isinstance(record, dict) or not needed <= set(record) or not record["epsilons"]:
-        raise DataError(f"{path} does not hold an evaluation")
+def evaluation_of(folder: Path, run: Run | None) -> Record:
+    """Read an evaluation's record; :class:`DataError` if it is not one of this run's model as it is, or the model was altered."""
+    record = read_evaluation(folder)
+    if run is not None:
+        its_own = Owner(record.get("hash", folder.resolve().name), run.manifest.get("model_sha256", ""))
+        require_owner(record, its_own, folder / RECORD)
+        if not its_own.hash.startswith(folder.resolve().name):
+            raise DataError(f"{folder / RECORD} holds an evaluation with other settings than the folder's name says; delete it")
+        require_whole(run)
     return record

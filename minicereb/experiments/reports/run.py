@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from minicereb.errors import DataError
-from minicereb.experiments.configs import describe, describe_attack
-from minicereb.experiments.identity import from_json, to_json
+from minicereb.experiments.configs import AttackedModel, describe, describe_attack
+from minicereb.experiments.identity import hashes, to_json
 from minicereb.experiments.laboratory import Record
+from minicereb.experiments.records import read_kept
 from minicereb.experiments.reports.evaluation import accuracy_picture, picture
 from minicereb.experiments.reports.parts import (
     brackets,
@@ -22,8 +23,7 @@ from minicereb.experiments.reports.parts import (
     settings,
     versions,
 )
-from minicereb.experiments.runs import Run, read_run
-from minicereb.files import read_json
+from minicereb.experiments.runs import Run, read_run, require_whole
 from minicereb.report.figures import curves
 from minicereb.report.page import Block, Command, Page, Section, Table, Text
 
@@ -33,11 +33,11 @@ SHOWN = 1_000  # epochs
 def run_page(folder: Path) -> Page:
     """Return the page of a run folder; :class:`DataError` if a file in it is damaged."""
     run = read_run(folder)
-    evaluations = read_evaluations(folder, "evaluations/*")
+    evaluations = read_evaluations(run)
     sections = [
         Section("Result", _result(run)),
         Section("Learning curve", _learning(run)),
-        Section("Attacks", _attacks(folder)),
+        Section("Attacks", _attacks(run)),
         Section("Evaluations", _evaluations(evaluations)),
         Section("Checklists of the evaluations", checklists([found for _, record in evaluations for found in checked(record)])),
         Section("Settings", settings([to_json(run.config)])),
@@ -81,20 +81,22 @@ def _learning(run: Run) -> list[Block]:
     return [*picture("learning", figure, caption), Table(head, rows)]
 
 
-def _attacks(folder: Path) -> list[Block]:
-    rows = sorted(_attack(path) for path in folder.glob("attacks/*.json"))
+def _attacks(run: Run) -> list[Block]:
+    rows = sorted(_attack(path, run) for path in run.folder.glob("attacks/*.json"))
     head = ("attack", "seed", "images", "clean, in %", "robust, in %", "95% interval")
     return [Table(head, rows)] if rows else []
 
 
-def _attack(path: Path) -> list[str]:
-    stored = read_json(path)
-    try:
-        attack, record = from_json(stored["config"]["attack"]), stored["record"]
-        row = [describe_attack(attack), str(attack.seed), f"{record['images']:,}", percent(record["clean_accuracy"])]
-        return [*row, percent(record["robust_accuracy"]), interval(record["robust_interval"])]
-    except (AttributeError, KeyError, TypeError) as error:
-        raise DataError(f"{path} does not hold the record of an attack ({error})") from error
+def _attack(path: Path, run: Run) -> list[str]:
+    kept = read_kept(path)
+    if not isinstance(kept.config, AttackedModel) or run.hash not in hashes(kept.config.train):
+        raise DataError(f"{path} does not hold the record of an attack on this run; delete it")
+    if kept.models not in (None, (run.manifest.get("model_sha256"),)):
+        raise DataError(f"{path} holds the record of an attack on another model; delete it to attack again")
+    require_whole(run)
+    attack, record = kept.config.attack, kept.record
+    row = [describe_attack(attack), str(attack.seed), f"{record['images']:,}", percent(record["clean_accuracy"])]
+    return [*row, percent(record["robust_accuracy"]), interval(record["robust_interval"])]
 
 
 def _evaluations(evaluations: list[tuple[Path, Record]]) -> list[Block]:

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from minicereb.errors import DataError
+from minicereb.errors import MinicerebError
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Train, describe, describe_attack
 from minicereb.experiments.identity import from_json
+from minicereb.experiments.kinds.evaluated import EvaluatedModel
 from minicereb.experiments.laboratory import Record, run_named
 from minicereb.experiments.reports.evaluation import accuracy_picture
 from minicereb.experiments.reports.parts import (
@@ -21,8 +22,9 @@ from minicereb.experiments.reports.parts import (
     settings,
     versions,
 )
+from minicereb.experiments.runs import read_run
 from minicereb.experiments.studies import STUDIES, Study
-from minicereb.files import read_json
+from minicereb.experiments.studies.study import read_study
 from minicereb.paths import read_bytes, read_text
 from minicereb.report.page import REPORT, Block, Command, Page, Picture, Section, Table, Text
 from minicereb.report.pipes import read_blocks
@@ -36,12 +38,12 @@ HEAD = ("model", "measured", "ours, in %", "95% interval", "images", "published,
 
 def study_page(folder: Path) -> Page:
     """Return the page of a complete study's folder; :class:`DataError` if a file in it is damaged."""
-    stored = _read(folder / STUDY)
+    stored = read_study(folder / STUDY)
     known = STUDIES.get(stored["study"])
-    records = [each["record"] for each in stored["results"] if each["config"].get("kind") == "EvaluatedModel"]
+    records = [each["record"] for each in stored["results"] if isinstance(_experiment(each["config"]), EvaluatedModel)]
     elsewhere = sorted({run_named(folder, name) for each in stored["results"] for name in _runs(each["record"]) if "/" in name})
-    paths = [*sorted(folder.glob("runs/*/manifest.json")), *(run / "manifest.json" for run in elsewhere)]
-    manifests = [read_json(path) for path in paths if path.exists()]
+    paths = [*sorted(folder.glob("runs/*/config.json")), *(run / "config.json" for run in elsewhere)]
+    manifests = [read_run(path.parent).manifest for path in paths if path.exists()]
     seeds = ", ".join(map(str, stored["seeds"]))
     sections = [
         Section("What the paper expects", [Text(known.expectation or NO_PAPER if known else NO_PAPER)]),
@@ -63,13 +65,12 @@ def title(stored: Record) -> str:
     return f"Study {stored['study']}: {stored['scale']} scale{data}"
 
 
-def _read(path: Path) -> Record:
-    stored = read_json(path)
-    if not isinstance(stored, dict) or not {"study", "question", "scale", "seeds", "results"} <= set(stored):
-        raise DataError(f"{path} does not hold a study")
-    if not all(isinstance(each, dict) and {"config", "record"} <= set(each) for each in stored["results"]):
-        raise DataError(f"{path} does not hold the results of a study")
-    return stored
+def _experiment(config: Record) -> Any:
+    """The experiment of these settings; None if they are those of another version."""
+    try:
+        return from_json(config)
+    except MinicerebError:
+        return None
 
 
 def _runs(record: Record) -> list[str]:
@@ -87,9 +88,8 @@ def _measured(results: list[Record], known: Study | None) -> list[Block]:
     rows = []
     for each in results:
         config, record = each["config"], each["record"]
-        try:
-            experiment = from_json(config)
-        except DataError:  # of another version
+        experiment = _experiment(config)
+        if experiment is None:
             return [Text("The settings are those of another version of the program; intervals are not computed again.")]
         printed = known.published(experiment) if known and known.published else {}
         for model, what, share, bounds, images in _accuracies(experiment, config["kind"], record):
@@ -174,7 +174,7 @@ def _command(stored: Record, known: Study | None) -> str:
 def _data(config: object) -> Iterator[str]:
     """Names of the data sets in settings."""
     if isinstance(config, dict):
-        if config.get("kind") == "Data":
+        if config.get("kind") == "Data" and isinstance(config.get("name"), str):
             yield config["name"]
         for value in config.values():
             yield from _data(value)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from minicereb.datasets.dataset import Dataset
-from minicereb.documents import read_json
-from minicereb.errors import MinicerebError, require
+from minicereb.documents import Count, Mismatch, Seed, Share, read_json
+from minicereb.errors import DataError, MinicerebError, require
 from minicereb.experiments.carrying_out import result_of
 from minicereb.experiments.configs import Data, Experiment
 from minicereb.experiments.identity import config_hash, from_json, to_json
 from minicereb.experiments.jobs import NotDone, Progress, is_done, jobs_of, write_plan
 from minicereb.experiments.laboratory import Laboratory, Record
+from minicereb.experiments.records import check_record
 from minicereb.experiments.scaling import Crew, one_after_another, spread
 from minicereb.files import atomic_write, write_json
 from minicereb.paths import check_folder
@@ -131,12 +132,48 @@ def _may_be_written(folder: Path) -> bool:
 def _is_kept(out: Path, about: dict[str, Any], plan: Sequence[Experiment]) -> bool:
     """Whether the folder holds the results of just these experiments, and their table."""
     try:
-        stored = read_json(out / "study.json", dict[str, Any])
+        stored = read_study(out / "study.json")
         kept = [config_hash(from_json(each["config"])) for each in stored["results"]]
-    except (MinicerebError, KeyError, TypeError):
+    except MinicerebError:
         return False
     same = kept == [config_hash(config) for config in plan] and {name: stored.get(name) for name in about} == about
     return same and (out / "table.md").is_file()
+
+
+class _Places(TypedDict, total=False):
+    run: str
+    runs: list[str]
+    test_accuracy: Share
+    test_accuracies: list[Share]
+    test_images: Count
+
+
+class _Result(TypedDict):
+    config: dict[str, Any]
+    record: _Places
+
+
+class _StudyFile(TypedDict):
+    study: str
+    question: str
+    scale: str
+    seeds: list[Seed]
+    results: list[_Result]
+
+
+def read_study(path: Path) -> Record:
+    """Read ``study.json``; :class:`DataError` if it is not one. Results of another version's settings are not looked into."""
+    stored = read_json(path, _StudyFile)
+    for number, result in enumerate(stored["results"]):
+        try:
+            config = from_json(result["config"])
+        except MinicerebError:
+            continue
+        try:
+            check_record(config, result["record"])
+        except Mismatch as error:
+            raise DataError(f"{path}: {error.within(number).within('results')}") from error
+    return stored
 
 
 def short(number: float) -> str:

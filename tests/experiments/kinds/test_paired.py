@@ -27,6 +27,17 @@ OF_ONE = [(1, 2, 1), (1, 2, 0), (1, 1, -1), (1, 1, 0), (0, 0, -1), (1, 0, -1)]
 OF_OTHER = [(1, 2, 0), (1, 0, -1), (1, 1, -1), (0, 0, -1), (0, 0, -1), (1, 1, -1)]
 
 
+def evaluation_record(config):
+    """What is read of it is whether there are certificates; the rest is as any evaluation has it."""
+    share, interval = (0.0, [0.0, 1.0]) if config.certify else (None, None)
+    entry = {"attacked": 0.5, "attacked_interval": [0.0, 1.0], "certified": share, "certified_interval": interval}
+    entry |= {"by_attack": {"a": 0.5}, "broken_first_by": {"a": 1}, "checklist": []}
+    about = {"run": "r", "model": "m", "data": "d", "answer": "ot", "gradient": "analytic", "no_certificate": None}
+    about |= {"images": 6, "clean_accuracy": 0.5, "norm": "linf", "seed": 0, "checked_images": 6}
+    curve = {"epsilon": [0.0], "attacked": [0.5]}
+    return {**about, "epsilons": [{"epsilon": epsilon, **entry} for epsilon in config.epsilons], "curve": curve}
+
+
 def laboratory_with(folder, *evaluations):
     """Laboratory whose runs have these outcomes, in files of four images and two."""
     for config, images in evaluations:
@@ -43,8 +54,8 @@ def laboratory_with(folder, *evaluations):
                 outcomes.tried[broken:, n % len(config.attacks), n] = BROKEN if right else 0
                 outcomes.certified[: certified + 1, n] = True
             write_npz(place / f"images-{first:06d}.npz", outcomes.arrays() | {"done": np.array(9), "seconds": np.array(0.0)})
-        write_json(place / "evaluation.json", {"epsilons": [{"certified": 0.0 if config.certify else None}]})
-    runs = lambda train: [SimpleNamespace(folder=folder / str(train.seed))]  # noqa: E731
+        write_json(place / "evaluation.json", evaluation_record(config))
+    runs = lambda train: [SimpleNamespace(folder=folder / str(train.seed), manifest={"model_sha256": "f" * 64})]  # noqa: E731
     return SimpleNamespace(complete_runs=runs, record_path=lambda config: folder / "record.json")
 
 

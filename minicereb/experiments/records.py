@@ -1,0 +1,123 @@
+"""Records of experiments in files: each beside its settings, and counted only as the record of these.
+
+A file is named by the first 16 digits of the hash of its settings. What it holds is believed only if that hash, computed from
+the settings in it, is the one asked for: a file that was renamed, copied or edited is not taken for another's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TypedDict
+
+from minicereb.documents import Count, Mismatch, Range, Share, check, read_json
+from minicereb.errors import DataError, MinicerebError
+from minicereb.experiments.identity import config_hash, differences, from_json, hashes, to_json
+from minicereb.files import write_json
+
+AGAIN = "delete it to do the experiment again"
+
+Record = dict[str, Any]
+Interval = tuple[Share, Share]
+
+
+def require_length(values: Sequence[Any], length: int, *path: str | int) -> None:
+    """Raise :class:`~minicereb.documents.Mismatch` unless a list that lies at this path in a record is so long."""
+    if len(values) != length:
+        error = Mismatch(list(values), f"a list of {length}")
+        for key in reversed(path):
+            error.within(key)
+        raise error
+
+
+class AttackedRecord(TypedDict):
+    """How many images a model is right on, as they are and attacked."""
+
+    method: str
+    objective: str
+    epsilon: Annotated[float, Range(0)]
+    images: Count
+    clean_accuracy: Share
+    robust_accuracy: Share
+    robust_interval: Interval
+
+
+class AttackRecord(AttackedRecord):
+    """The same, with the seconds that the attack took."""
+
+    seconds: float
+
+
+class _RecordTies(TypedDict, total=False):
+    hash: str  # files from before have neither
+    models: list[str]
+
+
+class _RecordFile(_RecordTies):
+    config: dict[str, Any]
+    record: dict[str, Any]
+
+
+class Kept(NamedTuple):
+    """A record as it is kept.
+
+    Attributes
+    ----------
+    config : settings
+    hash : str
+        That of the settings, or the one that they had under an earlier revision of the program.
+    models : tuple of str or None
+        SHA-256 of the models it is about, in the order of ``config.trainings``; None where the file is from before they were
+        named in it.
+    record : dict
+        As docs/formats.md has it for this kind of experiment.
+    """
+
+    config: Any
+    hash: str
+    models: tuple[str, ...] | None
+    record: Record
+
+
+def write_record(path: Path, config: Any, record: Record, models: Sequence[str] = ()) -> None:
+    """Keep the record of an experiment that is complete, with its settings and the SHA-256 of the models it is about."""
+    write_json(path, {"config": to_json(config), "hash": config_hash(config), "models": list(models), "record": record})
+
+
+def read_kept(path: Path) -> Kept:
+    """Read a record that was kept; :class:`DataError` if the file holds anything else, or another name than its settings say."""
+    try:
+        stored = read_json(path, _RecordFile)
+    except DataError as error:
+        raise DataError(f"{error}; {AGAIN}") from error
+    try:
+        config = from_json(stored["config"])
+        check_record(config, stored["record"])
+    except (MinicerebError, Mismatch) as error:
+        raise DataError(f"{path}: {error}; {AGAIN}") from error
+    key = next((each for each in hashes(config) if each.startswith(path.stem)), None)
+    if key is None or stored.get("hash", key) != key:
+        raise DataError(f"{path} holds the record of other settings than its name says; {AGAIN}")
+    models = stored.get("models")
+    return Kept(config, key, None if models is None else tuple(models), stored["record"])
+
+
+def read_record(path: Path, config: Any) -> Kept:
+    """Read the record of these settings; :class:`DataError` if the file holds anything else."""
+    kept = read_kept(path)
+    if kept.hash != config_hash(config):
+        what = "; ".join(differences(config, kept.config)) or "another revision of the program"
+        raise DataError(f"{path} holds the record of other settings ({what}); {AGAIN}")
+    return kept
+
+
+def check_record(config: Any, record: Record) -> None:
+    """Raise :class:`~minicereb.documents.Mismatch` unless a record has what those of this kind of experiment have.
+
+    A kind says that by ``record_shape``, and by a method ``check_record`` for what a shape cannot say.
+    """
+    try:
+        check(record, getattr(type(config), "record_shape", dict[str, Any]))
+        getattr(config, "check_record", lambda record: None)(record)
+    except Mismatch as error:
+        raise error.within("record") from None
