@@ -222,8 +222,11 @@ def _entries(archive: zipfile.ZipFile) -> dict[str, tuple[zipfile.ZipInfo, np.dt
         name = info.filename.removesuffix(".npy")
         if name == info.filename or name in entries:
             raise ValueError(f"{info.filename!r} is not an array, or is there twice")
-        with archive.open(info) as entry:
-            dtype, shape = npy_header(entry, info.file_size)
+        try:
+            with archive.open(info) as entry:
+                dtype, shape = npy_header(entry, info.file_size)
+        except ValueError as error:
+            raise ValueError(f"{name} is no array: {error}") from error
         entries[name] = info, dtype, shape
     return entries
 
