@@ -64,7 +64,7 @@ def test_an_evaluation_is_its_attacks_at_every_epsilon_its_certificates_and_its_
     def checklist(principal):  # of at most 100 images
         return 7 * principal + 3 + 40 + 1000
 
-    standard = 100 + 9 * 100 + 5000 + 0.5, 9 * 100
+    standard = 100 + 9 * 100 + 5000 + 0.5, 2 * 9 * 100
     assert seconds(EvaluatedModel(cerebellum, (0.1,), 10)) == 10 * (sum(standard) + checklist(100))
     assert seconds(EvaluatedModel(cerebellum, (0.1, 0.2), 10)) == 10 * (2 * standard[0] + standard[1] + 2 * checklist(100))
     assert seconds(EvaluatedModel(cerebellum, (0.1,), 1000)) == 1000 * sum(standard) + 100 * checklist(100)
