@@ -117,7 +117,7 @@ def targets() -> list[Target]:
         Target("outcomes", "run/evaluations/*/images-*.npz", "npz", run, ("run",), weight=3),
         Target("evaluation folder", "run/evaluations/*", "folder", run, ("run",), weight=0.3),
         Target("folder of a run", "run/*/", "folder", run, ("run",), weight=0.3),
-        Target("features", "cnn/features-*.npy", "npy", _BEHIND_FEATURES, ("visual", "cnn", "new"), weight=2),
+        Target("features", "cnn/features-*.npy", "npy", _BEHIND_FEATURES, ("visual", "cnn", "new", "out.npz"), weight=2),
         Target("study", "study/study.json", "json", study, ("study", "second"), weight=2),
         Target("study record", "study/experiments/*.json", "json", study, ("study", "second"), weight=2),
         Target("study's attack record", "study/runs/*/attacks/*.json", "json", study, ("study", "second"), weight=2),

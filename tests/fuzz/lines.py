@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import click
 
+from minicereb.errors import MinicerebError
+
 TINY = ("--dataset", "tiny.npz", "--epochs", "1")
 
 # For each command, arguments that make it cheap and right, so that one hostile value decides. A command with nothing cheap is
@@ -493,7 +495,7 @@ def _named(line: Line) -> list[str]:
         return []
     try:
         context = line.command.make_context(line.name, line.arguments[len(line.name.split()) :], resilient_parsing=False)
-    except (click.ClickException, click.exceptions.Exit):
+    except (click.ClickException, click.exceptions.Exit, MinicerebError):
         return []
     found: list[Any] = [context.params.get(name) for name in WRITTEN]
     found += [context.params.get("encoder")]
