@@ -1,4 +1,4 @@
-"""Projected gradient descent with momentum ``[M-MOMENTUM]``: the direction of a step is that of a sum of past gradients."""
+"""Projected gradient descent with momentum ``[M-MI]``: the direction of a step is that of a sum of past gradients."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ EQUATIONS = (
         "Madry et al. (2018)",
     ),
     Equation(
-        "M-MOMENTUM",
+        "M-MI",
         "g_{t+1} = μ g_t + ∇/‖∇‖,  x_{t+1} = P(x_t + α u(g_{t+1}))",
         "∇ = ∂l/∂x at x_t or, by Nesterov, at P(x_t + αμ g_t), over its mean size in L∞ and its length in L2; u steepest ascent",
         "Dong et al. (2018), Algorithm 1; Lin et al. (2020), Eq. 6 and 7",
