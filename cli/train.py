@@ -342,6 +342,8 @@ def train_with_progress(config: Train, dataset: Dataset, out: Path, encoder: Run
     line, pace, describe = StatusLine(), Pace(), functools.partial(_describe, config=config)
     with interruption() as interrupted, closing(run_training(config, dataset, out, encoder)) as training:
         for progress in training:
+            if progress.remark is not None:
+                warn(progress.remark)
             line.update(describe(progress, pace))
             if interrupted:
                 break

@@ -50,6 +50,8 @@ class Laboratory:
                 if progress.encoded is not None:
                     yield f"encoding for {describe(config)}: {progress.encoded:,} images"
                     continue
+                if progress.remark is not None:
+                    yield progress.remark
                 seen = progress.position.epoch + progress.position.seen / progress.images
                 yield f"training {describe(config)}: epoch {seen:.2f} of {config.epochs}"
 

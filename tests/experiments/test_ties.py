@@ -530,3 +530,11 @@ def test_a_folder_that_is_no_run_is_still_one_line():
         read_run("run")
     with pytest.raises(RunError):
         read_run("study")
+
+
+def test_the_command_that_goes_on_from_an_old_checkpoint_says_so():
+    options = ("--cells", 12, "--batch-size", 5, "--epochs", 3, "--learning-rate", 0.04, "--seed", 3, "--out", "begun")
+    arguments = ("train", "cerebellum", "--dataset", "data.npz", *options)
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    assert "before checkpoints named their settings" in result.stderr
