@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union
 
 from minicereb.errors import DataError, InputError
-from minicereb.paths import open_regular, reason
+from minicereb.paths import open_regular, read_at_most, reason
 
 LARGEST_FILE = 1 << 28  # bytes; the largest document of a study is a hundredth of it
 LONGEST_LINE = 1 << 16  # bytes, in a file with a document on each line
@@ -165,7 +165,7 @@ def parse_json(text: str | bytes, shape: Shape, what: str) -> Any:
 def _content(path: Path, largest: int) -> bytes:
     try:
         with open_regular(path) as file:
-            content = file.read(largest + 1)
+            content = read_at_most(file, largest + 1)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
     except OSError as error:

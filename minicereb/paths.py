@@ -13,9 +13,11 @@ import stat
 import tempfile
 from io import BufferedReader
 from pathlib import Path
+from typing import IO
 
 from minicereb.errors import DataError, MinicerebError
 
+PIECE = 1 << 20  # bytes that are read of a file at once
 LONGEST_NAME = 255  # bytes of a file's name, on the usual file systems
 
 
@@ -49,6 +51,15 @@ def _require_regular(status: os.stat_result, path: str | os.PathLike) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+
+
+def read_at_most(file: IO[bytes], most: int) -> bytes:
+    """Return the content of a file, up to `most` bytes, piece by piece: ``file.read(most)`` takes that much memory at once."""
+    pieces = []
+    while most > 0 and (piece := file.read(min(most, PIECE))):
+        pieces.append(piece)
+        most -= len(piece)
+    return b"".join(pieces)
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:

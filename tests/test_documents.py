@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tracemalloc
 from typing import Any, Literal, TypedDict
 
 import pytest
@@ -127,3 +128,13 @@ def test_any_value_is_of_a_shape_or_a_mismatch(value, shape):
         check(read, shape)
         said = ""
     assert "\n" not in said
+
+
+def test_a_small_document_takes_little_memory_to_read(tmp_path):
+    (tmp_path / "x.json").write_text("[1]")
+    tracemalloc.start()
+    try:
+        assert read_json(tmp_path / "x.json", list[int]) == [1]
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()

@@ -25,9 +25,8 @@ from typing import IO, Any, Literal, TypedDict
 from minicereb.documents import Count, parse_json
 from minicereb.errors import DataError, InputError
 from minicereb.files import atomic_write
-from minicereb.paths import open_regular
+from minicereb.paths import open_regular, read_at_most
 
-PIECE = 1 << 20  # bytes that are read of a file at once
 MOST_UNPACKED = 1 << 30  # bytes that are read of one zip
 # What reading a zip or one of its members fails with: damage, a password, a kind of compression that Python does not know.
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
@@ -223,7 +222,7 @@ def examine(file: DataFile, path: Path) -> tuple[FileReport, bytes]:
 
 def content_of(file: DataFile, stored: IO[bytes]) -> bytes:
     """Return what is known by size and SHA-256, but not more than one byte too many; raises what :func:`decompressed` does."""
-    return stored.read(file.bytes + 1) if file.archive else decompressed(stored, limit=file.bytes)
+    return read_at_most(stored, file.bytes + 1) if file.archive else decompressed(stored, limit=file.bytes)
 
 
 def decompressed(file: IO[bytes], limit: int) -> bytes:
@@ -238,15 +237,6 @@ def decompressed(file: IO[bytes], limit: int) -> bytes:
     file.seek(0)
     unpacked: Any = gzip.GzipFile(fileobj=file) if is_gzip else file
     return read_at_most(unpacked, limit + 1)
-
-
-def read_at_most(file: IO[bytes], most: int) -> bytes:
-    """Return the content of a file, up to `most` bytes, piece by piece: ``file.read(most)`` takes that much memory at once."""
-    pieces = []
-    while most > 0 and (piece := file.read(min(most, PIECE))):
-        pieces.append(piece)
-        most -= len(piece)
-    return b"".join(pieces)
 
 
 def sha256(content: bytes) -> str:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from minicereb import paths
 from minicereb.datasets import store
 from minicereb.errors import DataError, InputError, MinicerebError
 
@@ -282,7 +283,7 @@ def test_a_small_file_takes_little_memory_whatever_the_largest_may_have(tmp_path
 
 @pytest.mark.parametrize("length", [0, 1, 9, 10, 11, 20, 21])
 def test_a_file_is_read_no_further_than_one_byte_beyond_the_limit(monkeypatch, length):
-    monkeypatch.setattr(store, "PIECE", 10)
+    monkeypatch.setattr(paths, "PIECE", 10)
     content = bytes(range(length))
     assert store.decompressed(io.BytesIO(content), 10) == content[:11]
     assert store.decompressed(io.BytesIO(gzip.compress(content)), 10) == content[:11]

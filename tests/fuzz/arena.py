@@ -28,6 +28,7 @@ ADDRESSES = 3 << 30  # bytes of memory that a command may map
 LARGEST = 256 << 20  # bytes of the largest file that it may write
 PATIENCE = 2.0  # seconds until a command that was told to do much work is interrupted
 SLOW_START = 15.0  # seconds that Python and all imports may take: until then Ctrl-C is not the project's to answer
+REMARK = re.compile(r"note: |\d+/\d+  (done|not done|again): ")  # what may stand before the one line: a study's progress, too
 LEAK = 97  # exit code of a child that an exception left
 
 
@@ -295,7 +296,7 @@ def judge(
         return Failure("process left running", "", _tail(output))
     if warned := re.search(r"^\S.*:\d+: \w*Warning: .*$", outcome.stderr, re.MULTILINE):
         return Failure("raw warning", warned[0].rsplit("/", 1)[-1], _tail(output))
-    lines = [line for line in outcome.stderr.splitlines() if not line.startswith("note: ")]
+    lines = [line for line in outcome.stderr.splitlines() if not REMARK.match(line)]
     documented = command is not None and re.search(r"exit with\s+1", command.help or "") is not None
     if outcome.code == 2:
         help_of_group = isinstance(command, click.Group) and "Commands:" in output
