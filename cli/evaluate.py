@@ -15,7 +15,7 @@ from minicereb import datasets
 from minicereb.attacks.settings import GRADIENTS
 from minicereb.cli.options import NewFolder, Number, as_json, execution_options, remark_on_size
 from minicereb.cli.output import StatusLine, interruption, print_json, print_table, stop_interrupted, warn
-from minicereb.errors import InputError, require
+from minicereb.errors import InputError, MinicerebError, require
 from minicereb.experiments.evaluation import RECORD
 from minicereb.experiments.evaluation_figures import draw_evaluation
 from minicereb.experiments.foreign import ForeignModel, evaluate_foreign
@@ -88,7 +88,7 @@ def evaluate(
             usual = getattr(EvaluatedModel, name)
             require(settings[name] == usual, name, settings[name], _not_with_model(name))
         if dataset is None:
-            raise InputError("dataset", "", "with --model also --dataset, a name or FILE.npz")
+            raise MinicerebError("--model also needs --dataset: a name, or FILE.npz")
         records = [_evaluate_foreign(model, dataset, images, out or Path("runs/evaluation"), settings)]
     if as_json:
         print_json(records[0] if len(records) == 1 else records)

@@ -71,6 +71,7 @@ def study(
     if name == "status":
         _status(folder, as_json)
         return
+    require(name in STUDIES, "study", name, ", ".join((*STUDIES, "list", "status")))
     require(folder is None, "DIR", str(folder), "nothing, except with status")
     require(workers is None or workers >= 1, "workers", workers, "a whole number of at least 1")
     require(workers is None or scheduler is None, "scheduler", scheduler, "nothing with --workers: it has its own")

@@ -23,7 +23,7 @@ class InputError(MinicerebError):
     """
 
     def __init__(self, setting: str, value: object, expected: str):
-        names = [part for part in re.split(r", | or |: ", expected) if re.fullmatch(r"[\w.-]+", part)]
+        names = [part for part in re.split(r", | or |: |one of ", expected) if re.fullmatch(r"[\w.-]+", part)]
         suggestion = did_you_mean(value, names) if isinstance(value, str) and len(names) > 1 else ""
         super().__init__(f"{setting}: {value!r} is not valid; expected {expected}{suggestion}")
         self.setting, self.value, self.expected = setting, value, expected

@@ -40,13 +40,13 @@ class Report(NamedTuple):
     Attributes
     ----------
     verdict : Verdict
-    printed : int
-        Characters that it printed, as its process says.
+    printed : int or None
+        Characters that it printed, as its process says; None if it ended, or did not answer in time, without saying so.
     seconds : float
     """
 
     verdict: Verdict
-    printed: int
+    printed: int | None
     seconds: float
 
 
@@ -55,7 +55,7 @@ class Submitted(Elsewhere):
 
     def __init__(self, connection: socket.socket, limit: float):
         self._connection, self._left = connection, limit
-        self.printed = 0
+        self.printed: int | None = None
 
     def started(self) -> tuple[Hint, ...]:
         """Wait until the file was read, and return what is wrong with it as it is."""
@@ -71,6 +71,7 @@ class Submitted(Elsewhere):
     def _exchange(self, asked: bytes) -> tuple[Message, Trial]:
         began = time.monotonic()
         until = began + self._left
+        self.printed = None
         try:
             self._connection.settimeout(max(1e-3, self._left))
             try:

@@ -18,7 +18,7 @@ TRAIN = Train(CerebellumModel("random", 100, 4), Data("strokes", "a" * 64), 10, 
 CONFIGS = [
     TRAIN,
     Train(PerceptronModel((30, 20)), Data("mnist", "b" * 64), 32, 1, 1e-3, "adam", 7, 0.0, "last"),
-    AttackedModel(TRAIN, Attack("pgd", "margin", 0.1), 50),
+    AttackedModel(TRAIN, Attack("pgd", "margin", 0.1, step_size=0.01), 50),  # as the default was then
 ]
 
 
@@ -260,5 +260,5 @@ def test_attacks_that_differ_are_told_apart_by_their_words():
     ]  # fmt: skip
     words = [describe_attack(dataclasses.replace(pgd, **change)) for change in changes]
     assert len(set(words)) == len(changes)
-    assert words[0] == "pgd, margin, ε = 0.1, 40 steps of 0.01, along flip, 32 draws"
+    assert words[0] == "pgd, margin, ε = 0.1, 40 steps of 0.00625, along flip, 32 draws"
     assert describe_attack(Attack("fgsm", "mse", 8 / 255)) == "fgsm, mse, ε = 8/255"
