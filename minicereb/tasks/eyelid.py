@@ -182,7 +182,7 @@ class Session:
 
     def trials(self) -> Iterator[Trial]:
         """Go through the trials of all phases, yielding each."""
-        phases = [phase for phase in PHASES for _ in range(getattr(self.settings, phase))]
+        phases = (phase for phase in PHASES for _ in range(getattr(self.settings, phase)))  # there may be very many
         for number, phase in enumerate(phases):
             signals = self.circuit.trial(np.zeros_like(self.us) if phase == "extinction" else self.us, number)
             lid = lid_of(signals.nuclei)

@@ -27,6 +27,7 @@ import click
 ADDRESSES = 3 << 30  # bytes of memory that a command may map
 LARGEST = 256 << 20  # bytes of the largest file that it may write
 PATIENCE = 2.0  # seconds until a command that was told to do much work is interrupted
+GRACE = 8.0  # seconds until it is interrupted a second time
 SLOW_START = 15.0  # seconds that Python and all imports may take: until then Ctrl-C is not the project's to answer
 REMARK = re.compile(r"note: |\d+/\d+  (done|not done|again): ")  # what may stand before the one line: a study's progress, too
 LEAK = 97  # exit code of a child that an exception left
@@ -97,7 +98,7 @@ def execute(
     limit : float
         Seconds after which it is killed.
     heavy : bool
-        Whether it was told to do much work: then it is sent Ctrl-C first, and `limit` counts from there.
+        Whether it was told to do much work: then it is sent Ctrl-C, once or twice, and `limit` counts from there.
     prepare : callable, optional
         Called in the child before the command.
     fresh : bool
@@ -107,10 +108,11 @@ def execute(
     began = time.monotonic()
     pid = _start(arguments, cwd, streams, prepare) if not fresh else _spawn(arguments, cwd, streams)
     status, interrupted = _wait(pid, (SLOW_START * fresh + PATIENCE) if heavy else limit), False
-    if status is None and heavy:
-        interrupted = True
-        os.kill(pid, signal.SIGINT)
-        status = _wait(pid, limit)
+    for grace in (GRACE, limit) if heavy else ():  # a second Ctrl-C does not wait for a good place to stop
+        if status is None:
+            interrupted = True
+            os.kill(pid, signal.SIGINT)
+            status = _wait(pid, grace)
     if status is None:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

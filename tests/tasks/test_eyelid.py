@@ -129,3 +129,9 @@ def test_the_longest_interval_is_the_one_named():
     with pytest.raises(InputError, match="at most 1280 ms"):
         Eyelid(interval=1_285)
     assert Eyelid(interval=1_280).interval == 1_280
+
+
+def test_a_session_of_very_many_trials_begins_at_once():
+    """Their list would fill the memory, while Ctrl-C waits for the first trial."""
+    first = next(Session(Eyelid(**{**SMALL, "acquisition": 10**18})).trials())
+    assert (first.number, first.phase) == (0, "acquisition")
