@@ -205,8 +205,12 @@ def special_of(array: Array) -> ModuleType:
 
 
 def is_array(value: object) -> bool:
-    """Whether a value is an array that functions of this project compute with: NumPy's, or CuPy's once that is in use."""
-    return type(value) in _LIBRARIES or isinstance(value, np.ndarray)
+    """Whether a value is an array that functions of this project compute with: NumPy's, or CuPy's once that is in use.
+
+    ``np.matrix`` and masked arrays are none: they compute by other rules.
+    """
+    other_rules = (np.matrix, np.ma.MaskedArray)
+    return type(value) in _LIBRARIES or (isinstance(value, np.ndarray) and not isinstance(value, other_rules))
 
 
 def check_indices(inputs: Array, width: int) -> None:

@@ -21,6 +21,8 @@ from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union
 
+import numpy as np
+
 from minicereb.errors import DataError, InputError
 from minicereb.paths import open_regular, read_at_most, reason
 
@@ -369,7 +371,8 @@ Settings = TypeVar("Settings", bound=type)
 def typed(cls: Settings) -> Settings:
     """Let a frozen dataclass of settings check the types of its fields before anything else; to be used as a decorator.
 
-    A whole number must fit into 64 bits, unless the field is named ``seed``. :class:`InputError` names the field, or the
+    A NumPy number becomes Python's. A whole number must fit into 64 bits, unless the field is named ``seed``.
+    :class:`InputError` names the field, or the
     command's option where the field's metadata has an ``option``.
     """
     after = cls.__dict__.get("__post_init__")
@@ -379,6 +382,9 @@ def typed(cls: Settings) -> Settings:
     def post_init(self: Any) -> None:
         options = {field.name: field.metadata.get("option", field.name) for field in dataclasses.fields(cls)}
         for name, each in _field_checkers(cls).items():
+            value = getattr(self, name)
+            if isinstance(value, np.generic):  # out of an array; JSON knows Python's numbers alone
+                object.__setattr__(self, name, value.item())
             try:
                 each(getattr(self, name))
             except Mismatch as error:

@@ -99,7 +99,7 @@ def as_labels(labels: Array, images: int, classes: int | None = None, setting: s
     if (
         images and (wait or isinstance(found, np.ndarray)) and int(found.view(np.uint64).max()) >= most
     ):  # of a number below 0, a very large one
-        wrong = int(found.min()) if int(found.min()) < 0 else int(found.max())
+        wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
         known = "numbers of classes" if classes is None else f"numbers of the {classes} classes"
         raise InputError(setting, wrong, f"{known}, from 0 to {most - 1}")
     return found

@@ -5,10 +5,12 @@ import sys
 import tracemalloc
 from typing import Any, Literal, TypedDict
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minicereb.attacks.settings import Attack
 from minicereb.documents import Count, Share, check, finite, parse_json, read_json, read_json_lines
 from minicereb.errors import DataError
 
@@ -138,3 +140,10 @@ def test_a_small_document_takes_little_memory_to_read(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_numbers_out_of_an_array_are_settings_like_any_other():
+    plain = Attack("pgd", "margin", 0.5, steps=3)
+    taken = Attack("pgd", "margin", np.float32(0.5), steps=np.int64(3))
+    assert taken == plain
+    assert (type(taken.epsilon), type(taken.steps)) == (float, int)

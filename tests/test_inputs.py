@@ -640,3 +640,10 @@ def test_forward_looks_at_no_value(xp_device, monkeypatch):
 def test_scipys_private_routines_are_bound_in_one_place():
     root = Path(backend.__file__).parent
     assert [path.name for path in root.rglob("*.py") if "_sparsetools" in path.read_text(encoding="utf-8")] == ["backend.py"]
+
+
+@pytest.mark.parametrize("other", [np.asmatrix, np.ma.masked_array])
+def test_arrays_that_compute_by_other_rules_are_refused(other, images):
+    x, y = images
+    with pytest.raises(InputError, match="images.*a NumPy or CuPy array"):
+        certify(MODELS["matrix"](), other(x), y, 0.1)

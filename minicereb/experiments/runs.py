@@ -325,9 +325,12 @@ def run_training(
     ------
     RunError
         If the folder belongs to other settings, or another process is using it.
+    DataError
+        If it is complete, but its model is not the one that was trained there.
     """
     folder = Path(folder)
     if belongs(config, folder) and read_run(folder).result is not None:
+        require_whole(read_run(folder))
         return
     learner = build_learner(config, dataset)  # before anything is written: it may find the settings impossible
     with folder_lock(folder):

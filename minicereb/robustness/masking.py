@@ -208,7 +208,15 @@ def _squared_error(scene: Scene) -> Finding:
 def _repeatable(scene: Scene) -> Finding:
     answers = [scene.subject.answers(scene.ids) for _ in range(CALLS)]
     changed = np.any([answer != answers[0] for answer in answers], axis=0)
-    value, largest = scene.share(int((changed | (scene.shifts > 1)).sum())), _of_range(scene.shifts)
+    repeated = changed | (scene.shifts > 1)
+    drifted = answers[0] != scene.outcomes.predicted[scene.chosen]
+    if drifted.any() and not repeated.any():
+        value, reason = (
+            scene.share(int(drifted.sum())),
+            "share of images that are answered otherwise than when the evaluation began",
+        )
+        return Finding(value, "fail", f"{reason}: the model changes while it is asked, or looks at the other images of a batch")
+    value, largest = scene.share(int(repeated.sum())), _of_range(scene.shifts)
     detail = {"answers": scene.share(int(changed.sum())), "largest": largest}
     if value == 0:
         return Finding(value, "pass", "asked again, the model gives the same outputs", detail)

@@ -289,6 +289,8 @@ def test_a_record_of_an_attack_is_not_shown_for_an_altered_model(data):
     before = model.read_bytes()
     model.write_bytes(before[:-1] + b"\1")
     with pytest.raises(DataError, match="model.npz is missing or was altered"):
+        list(run_training(run.config, datasets.load(run.config.data.name), "run"))
+    with pytest.raises(DataError, match="model.npz is missing or was altered"):
         stored_record(run, config)
     assert "altered" in refused("attack", "run", "--steps", 5, "--step-size", 0.01, "--images", 20)
     assert "altered" in refused("report", "run")

@@ -206,6 +206,22 @@ def test_a_model_that_cannot_answer_one_image_fails(data, lin):
     assert "more than 1 value" in found.reason
 
 
+def test_a_model_that_changes_while_it_is_asked_fails(data, lin):
+    class Drifting(linear.Wrapped):
+        """After some calls it answers in the reverse order of classes, for good."""
+
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            outputs, cache = self.model.forward(x)
+            return (outputs[:, ::-1] if self.calls > 5 else outputs), cache
+
+    found = line("answers-repeat", evaluated(Drifting(lin), data, ("pgd-margin",)))
+    assert found.verdict == "fail"
+    assert "changes while it is asked" in found.reason
+
+
 def test_random_outputs_fail_even_where_every_answer_stays(data, lin):
     scene = evaluated(linear.Noisy(lin, scale=0.02), data, ("pgd-margin",), epsilon=0.05)
     assert np.array_equal(scene.subject.answers(scene.ids), scene.subject.answers(scene.ids))
