@@ -305,8 +305,9 @@ def _union_checker(shapes: tuple[Shape, ...]) -> Check:
                 return each(value)
             except Mismatch as error:
                 wrong.append(error)
-        if len(wrong) == 1:
-            raise wrong[0]
+        within = [error for error in wrong if error.path]  # of the right kind, but for something in it
+        if len(wrong) == 1 or len(within) == 1:
+            raise (within or wrong)[0]
         raise Mismatch(value, " or ".join(dict.fromkeys(error.expected for error in wrong)))
 
     return check_union

@@ -89,7 +89,8 @@ def _numbers(values: Any, x: Array, what: str) -> Array:
     xp = xp_of(x)
     if not isinstance(values, xp.ndarray):
         kind = f"{type(values).__module__}.{type(values).__qualname__}"
-        raise InputError("model", f"{what} of type {kind}", f"an array of {xp.__name__}, as the images are")
+        library = type(x).__module__.partition(".")[0]
+        raise InputError("model", f"{what} of type {kind}", f"an array of {library}, as the images are")
     if values.dtype.kind not in "fiub":
         raise InputError("model", f"{what} of {values.dtype}", "float32 or float64")
     return values

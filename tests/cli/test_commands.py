@@ -337,14 +337,14 @@ def test_records_with_other_content_are_told_in_one_line(run, tmp_path):
     record.write_text('{"config": 3, "record": {}}')
     result = invoke("attack", folder, "--method", "fgsm", *few)
     assert result.exit_code == 2
-    assert "does not hold the record of an attack" in result.stderr
+    assert "config is 3; expected an object; delete it to do the experiment again" in result.stderr
     succeed("evaluate", folder, "--attacks", "pgd-mse", *few)
     (evaluation,) = (folder / "evaluations").iterdir()
     (evaluation / "evaluation.json").unlink()
     (evaluation / "checklist.json").write_text("{}")
     result = invoke("evaluate", folder, "--attacks", "pgd-mse", *few)
     assert result.exit_code == 2
-    assert "does not hold checklists" in result.stderr
+    assert "checklist.json: owner is missing" in result.stderr
 
 
 def test_a_full_disk_is_told_in_one_line_and_leaves_nothing_half_written(run, monkeypatch, tmp_path):
