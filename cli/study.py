@@ -71,11 +71,13 @@ def study(
     if name == "status":
         _status(folder, as_json)
         return
-    require(name in STUDIES, "study", name, ", ".join((*STUDIES, "list", "status")))
     require(folder is None, "DIR", str(folder), "nothing, except with status")
     require(workers is None or workers >= 1, "workers", workers, "a whole number of at least 1")
     require(workers is None or scheduler is None, "scheduler", scheduler, "nothing with --workers: it has its own")
-    chosen = study_named(name)
+    try:
+        chosen = study_named(name)
+    except InputError as error:
+        raise InputError(error.setting, name, f"{error.expected}, list, status") from None
     out = out or Path("runs") / f"study-{name}-{scale}"
     seeds = tuple(dict.fromkeys(seeds)) or chosen.seeds[scale]
     data = datasets.load(dataset or chosen.dataset[scale])
