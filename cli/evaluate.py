@@ -77,6 +77,8 @@ def evaluate(
             raise InputError("RUN", "", "one or more run folders, or --model and --dataset")
         require(out is None, "out", str(out), "nothing: the evaluation is kept in the run (only with --model)")
         planned = [_planned(run, images, transfer, dataset, settings) for run in runs]  # all are checked before any begins
+        for _, _, _, data in planned:
+            _remark_on_epsilons(settings, data)
         records = [_evaluate_run(*each) for each in planned]
     else:
         require(not runs, "model", model, "no run folders beside it")
@@ -109,7 +111,6 @@ def _planned(
     """Read what an evaluation needs; every error that can be told now is raised now."""
     run = read_run(folder)
     data = dataset_of(run, place)
-    _remark_on_epsilons(settings, data)
     others = [read_run(other) for other in transfer]
     for each in (run, *others):
         check_loadable(each, data)
@@ -133,10 +134,10 @@ def _evaluate_run(config: EvaluatedModel, run: Run, others: list[Run], data: dat
 
 def _evaluate_foreign(name: str, dataset: str, images: int | None, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     data = datasets.load(dataset, training=False)
-    _remark_on_epsilons(settings, data)
     chosen = {key: settings[key] for key in ("epsilons", "attacks", "norm", "seed", "certify", "draws")}
     chosen["gradient"] = "eot" if settings["gradient"] == "eot" else "analytic"
     config = ForeignModel(name, images=_images(images, data), **chosen)
+    _remark_on_epsilons(settings, data)
     with redirect_stdout(sys.stderr):  # whatever the classifier prints is not our answer
         record = _watched(evaluate_foreign(config, data, out), out)
     return {**record, "folder": str(out), "figures": draw_evaluation(out, record, data)}

@@ -10,6 +10,7 @@ import os
 import random
 import re
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -138,6 +139,7 @@ _worker: Worker
 
 def _begin(master: str, root: str, seed: int, limit: float) -> None:
     global _worker
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and commands would inherit that
     folder = Path(tempfile.mkdtemp(dir=root, prefix="worker-"))
     _worker = Worker(Path(master), folder, seed, limit)
 
