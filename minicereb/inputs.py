@@ -167,7 +167,8 @@ def check_images(x: Array, ids: np.ndarray | None = None, wait: bool = True) -> 
     row = x[int(outside[0])]
     low, high = float(xp.min(row)), float(xp.max(row))
     number = outside[0] if ids is None else ids[outside[0]]
-    found = f"values from {low:g} to {high:g} in image {number} ({len(outside)} such images)"
+    holds = "NaN" if math.isnan(low) else f"values from {low:g} to {high:g}"
+    found = f"{holds} in image {number} ({len(outside)} such images)"
     expected = "float in [0, 1], or uint8 from 0 to 255"
     if low >= 0 and 2 < high <= 255:
         expected += ": divide by 255"

@@ -18,6 +18,7 @@ from typing import IO
 from minicereb.errors import DataError, MinicerebError
 
 PIECE = 1 << 20  # bytes that are read of a file at once
+NOWHERE = "is a symbolic link that leads nowhere; remove it"
 LONGEST_NAME = 255  # bytes of a file's name, on the usual file systems
 
 
@@ -68,7 +69,7 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         with open_regular(path) as file:
             return file.read()
     except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist") from error
+        raise DataError(f"{path} {NOWHERE if os.path.islink(path) else 'does not exist'}") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {reason(error)}") from error
 
@@ -79,6 +80,12 @@ def read_text(path: str | os.PathLike) -> str:
         return read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no text in UTF-8") from error
+
+
+def refuse_dangling(path: str | os.PathLike) -> None:
+    """Raise :class:`DataError` for a symbolic link that leads nowhere; it must not pass for a file that is not there yet."""
+    if os.path.islink(path) and not os.path.exists(path):
+        raise DataError(f"{path} {NOWHERE}")
 
 
 def beneath(folder: str | os.PathLike, *parts: str) -> Path:

@@ -31,7 +31,10 @@ class Guarded:
         return getattr(self.model, name)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
-        """Outputs, array of float32 or float64 and shape (images, classes), and a cache for :meth:`input_gradient`.
+        """Outputs, array of shape (images, classes), and a cache for :meth:`input_gradient`.
+
+        Outputs are float32 where that holds all that the classifier returned (float16, float32, integers of up to 16 bits), else
+        float64.
 
         Raises
         ------
@@ -52,8 +55,8 @@ class Guarded:
         outputs = _numbers(outputs, x, "outputs")
         if outputs.ndim != 2 or len(outputs) != len(x):
             raise InputError("model", f"outputs of shape {outputs.shape}", f"a row of outputs for each of {len(x)} images")
-        dtype = outputs.dtype if outputs.dtype in ("float32", "float64") else "float32"
-        return outputs.astype(dtype), (x, cache)
+        exact = outputs.dtype.kind == "f" and outputs.dtype.itemsize <= 4 or outputs.dtype.itemsize <= 2
+        return outputs.astype("float32" if exact else "float64"), (x, cache)
 
     def input_gradient(self, d_outputs: Array, cache: Any) -> Array:
         """Input gradient, array of shape and dtype of the images.

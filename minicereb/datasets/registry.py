@@ -10,7 +10,7 @@ from typing import Any
 
 from minicereb.datasets import cifar10, csv_table, digits, idx, mnist, npz, pooled, store, strokes
 from minicereb.datasets.dataset import Dataset
-from minicereb.errors import InputError
+from minicereb.errors import DataError, InputError, did_you_mean
 
 _LOADERS = {
     "mnist": mnist.load,
@@ -69,6 +69,8 @@ def load(name: str, training: bool = True, **options: Any) -> Dataset:
     if name in _LOADERS:
         return _LOADERS[name](**options)
     kind = _kind_of(os.fspath(name))
+    if kind in ("npz", "csv") and not os.path.lexists(name):
+        raise DataError(f"{name} does not exist{did_you_mean(os.fspath(name), _beside(Path(name)))}")
     if kind == "npz":
         return npz.load(name, training)
     if kind in _FILES:
@@ -92,6 +94,14 @@ def _kind_of(path: str) -> str:
     if os.path.isdir(path) and not any((folder / name).exists() for name in cifar10.FILES) and idx.found_in(folder):
         return "idx"
     return "cifar10" if os.path.isdir(path) or os.path.basename(path) == cifar10.FOLDER else ""
+
+
+def _beside(path: Path) -> list[str]:
+    """Paths of the files with data beside one that is not there."""
+    try:
+        return [str(path.with_name(each)) for each in os.listdir(path.parent) if _kind_of(each) in ("npz", "csv")]
+    except OSError:
+        return []
 
 
 def in_layout_of_cifar10(name: str) -> bool:

@@ -15,8 +15,8 @@ from minicereb.attacks.classifier import guarded
 from minicereb.backend import to_device
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
-from minicereb.errors import InputError, MinicerebError, NoGradientError, require, told
-from minicereb.experiments.evaluation import CHECKLIST, FIGURES, RECORD, block_paths, evaluate_into
+from minicereb.errors import InputError, MinicerebError, ModelError, NoGradientError, did_you_mean, require, told
+from minicereb.experiments.evaluation import CHECKLIST, FIGURES, RECORD, block_paths, evaluate_into, read_evaluation
 from minicereb.experiments.kinds.evaluated import check_epsilons, check_transfers
 from minicereb.experiments.laboratory import Record
 from minicereb.files import contents
@@ -28,6 +28,7 @@ from minicereb.robustness.network import obstacle
 from minicereb.robustness.transfer import substitutes_for
 
 OWN_GRADIENTS = ("analytic", "eot")  # that a classifier of the user's can be attacked by
+NOT_ASKED = "not asked for"
 FORM = "package.module:factory, the name of a function without arguments that returns a classifier"
 
 
@@ -48,15 +49,22 @@ def classifier_named(name: str) -> Any:
     """
     module_name, _, attribute = name.partition(":")
     require(bool(module_name and attribute), "model", name, FORM)
+    if module_name.endswith(".py"):
+        module_name = module_name.removesuffix(".py").replace("/", ".")
+        raise InputError("model", name, f"the name of the module, not of its file: {module_name}:{attribute}")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        factory = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
         raise InputError("model", name, f"{FORM} ({error})") from error
     except (Exception, SystemExit) as error:  # whatever a user's module raises
         raise MinicerebError(f"model: {module_name} cannot be imported: {told(error)}") from error
+    factory = getattr(module, attribute, None)
+    if factory is None:
+        names = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
+        raise InputError("model", name, f"{FORM}; {module_name} has no {attribute}{did_you_mean(attribute, names)}")
     require(callable(factory), "model", name, FORM)
     try:
         model = factory()
@@ -88,10 +96,14 @@ def try_out(model: Any, dataset: Dataset) -> tuple[int, str]:
         If a value is not finite, or the classifier fails.
     """
     model, x = guarded(model), to_unit(to_device(dataset.x_test[:2]))
-    outputs, cache = model.forward(x)
+    try:
+        outputs, cache = model.forward(x)
+    except ModelError as error:
+        rows = f"the images of {dataset.name} are rows of {dataset.inputs:,} numbers from 0 to 1"
+        raise ModelError(f"{error}; {rows}: were others meant by --dataset?") from error
     untrained, shape = len(dataset.x_train) == 0, outputs.shape
     fits = shape[0] == len(x) and (shape[1] >= dataset.classes if untrained else shape[1] == dataset.classes)
-    expected = f"shape ({len(x)}, {dataset.classes}{' or more' if untrained else ''})"
+    expected = f"shape ({len(x)}, {dataset.classes}{' or more' if untrained else ''}), an output for each class of {dataset.name}"
     require(fits, "model", f"outputs of shape {shape} for {len(x)} images", expected)
     _require_finite(outputs, "outputs")
     try:
@@ -138,24 +150,31 @@ class ForeignModel:
 def evaluate_foreign(config: ForeignModel, dataset: Dataset, out: Path) -> Generator[str, None, Record]:
     """Evaluate a user's classifier into the folder `out`, yielding the progress in words and returning the record.
 
-    What a function returns may change from call to call, so nothing of an earlier evaluation is used: its files are replaced.
+    What a function returns may change from call to call, so nothing of an earlier evaluation is used: the files of one of the
+    same name, on the same data and with the same settings, are replaced. Those of any other are not.
+
+    Raises
+    ------
+    InputError
+        If `out` holds anything else, or the evaluation of another model, on other data or with other settings.
     """
     available = len(dataset.x_test)
     require(config.images <= available, "images", config.images, f"a whole number from 1 to the {available} test images")
     _check_folder(out)
+    _check_not_another(config, dataset, out)
     model = classifier_named(config.name)
     classes, black_box = try_out(model, dataset)
     needing = [name for name in config.attacks if ATTACKS[name].white_box]
     if black_box and needing:
-        others = ", ".join(name for name, attack in ATTACKS.items() if not attack.white_box)
-        raise InputError("attacks", ",".join(needing), f"only {others}, which follow no gradient of the model ({black_box})")
+        what = f"{', '.join(needing)} follow a gradient of the model, and it has none ({black_box.removeprefix('model: ')})"
+        raise MinicerebError(f"attacks: {what}; give --attacks square,random, which need none")
     if config.gradient == "eot":
         require(
             guarded(model) is not model, "gradient", "eot", "analytic: a model of this project answers the same at every call"
         )
     substitutes, no_substitute = substitutes_for(dataset, config.seed, {})
     check_transfers(config.attacks, substitutes, no_substitute)
-    why = obstacle(model) if config.certify else "not asked for"
+    why = obstacle(model) if config.certify else NOT_ASKED
     subject = Subject(
         model=model,
         rows=dataset.x_test,
@@ -187,3 +206,28 @@ def _check_folder(out: Path) -> None:
     """Raise unless an evaluation may be written into `out`."""
     if out.exists() and (not out.is_dir() or set(contents(out)) - set(_files(out))):
         raise InputError("out", str(out), "a new or empty folder, or one that holds nothing but an evaluation")
+
+
+def _check_not_another(config: ForeignModel, dataset: Dataset, out: Path) -> None:
+    """Raise if `out` holds a complete evaluation that is not this one."""
+    if not (out / RECORD).exists():
+        return
+    kept, expected = read_evaluation(out), "a new folder: this one holds the evaluation of "
+    wanted = {
+        "run": config.name,
+        "data": dataset.name,
+        "epsilon": list(config.epsilons),
+        "attacks": list(config.attacks),
+        "images": config.images,
+        "norm": config.norm,
+        "seed": config.seed,
+        "certify": config.certify,
+        "gradient": config.gradient,
+        **({"draws": config.draws} if config.gradient == "eot" else {}),
+    }
+    there = {**kept, "epsilon": [each["epsilon"] for each in kept["epsilons"]], "attacks": [*kept["epsilons"][0]["by_attack"]]}
+    there["certify"] = kept["no_certificate"] != NOT_ASKED
+    others = [name for name in wanted if there.get(name) != wanted[name]]
+    if others:
+        what = "" if "run" in others else f" with other settings ({', '.join(others)})"
+        raise InputError("out", str(out), f"{expected}{kept['run']}{what}; give another --out, or delete it")

@@ -15,7 +15,7 @@ from minicereb.experiments.neighbours import Neighbours
 from minicereb.experiments.records import Kept
 from minicereb.experiments.records import Record as Record
 from minicereb.experiments.runs import Run, load_model, read_run, run_training
-from minicereb.paths import beneath
+from minicereb.paths import beneath, refuse_dangling
 
 MODELS_IN_MEMORY = 2  # as many as an attack that is transferred from one to the other needs
 
@@ -61,7 +61,10 @@ class Laboratory:
 
     def complete_runs(self, config: Train) -> Iterator[Run]:
         """Yield the runs of a training that are complete: first the study's own, then those beside it."""
-        own = self._neighbours.unless_changed(str(self._folder(config) / "manifest.json"), _run_of)
+        folder = self._folder(config)
+        for name in ("config.json", "manifest.json"):  # a run that cannot be read is told before other jobs are done
+            refuse_dangling(folder / name)
+        own = self._neighbours.unless_changed(str(folder / "manifest.json"), _run_of)
         if own is not None and own.result is not None:
             yield own
         yield from self._neighbours.runs(config_hash(config))

@@ -12,7 +12,7 @@ import platform
 import sys
 import time
 from collections.abc import Container, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
@@ -25,7 +25,7 @@ from minicereb.backend import Array, execution, to_numpy
 from minicereb.compiled import numba_version
 from minicereb.datasets.dataset import Dataset
 from minicereb.documents import Count, Share, count_lines, iterate_json_lines, parse_json, read_json, read_json_lines
-from minicereb.errors import DataError, MinicerebError, RunError
+from minicereb.errors import DataError, MinicerebError, RunError, did_you_mean
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.features import features_of
@@ -35,6 +35,7 @@ from minicereb.files import atomic_write, contents, folder_lock, like, read_npz,
 from minicereb.learning.training import EpochDone, Learner, Position, Split, accuracy, divergence, restore, train
 from minicereb.models.sequential import Sequential
 from minicereb.models.visual import behind, encoder_of
+from minicereb.paths import refuse_dangling
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 PLACE = "give the place of the same data with --dataset"
@@ -191,14 +192,31 @@ def is_own_file(path: Path) -> bool:
 
 
 def read_run(folder: str | Path) -> Run:
-    """Read a run folder's settings and state; :class:`RunError` if `folder` is not one."""
+    """Read a run folder's settings and state; :class:`RunError` if `folder` is not one, :class:`DataError` if it is damaged."""
     folder = Path(folder)
+    for path in (folder, *(folder / name for name in OWN_FILES)):
+        refuse_dangling(path)
     if not (folder / "config.json").is_file():
-        raise RunError(f"{folder} is not a run folder: it has no config.json")
+        raise RunError(_why_no_run(folder))
+    if read_json(folder / "config.json", ConfigFile)["config"].get("kind") == "PoleBalancing":
+        raise RunError(f"{folder} is not the run of a training: task pole made it, and prints it again with --out {folder}")
     config, key = read_config(folder / "config.json")
     if not isinstance(config, Train):
         raise DataError(f"{folder / 'config.json'} does not hold the settings of a training, but of {type(config).__name__}")
     return Run(folder, config, key, _read_manifest(folder / "manifest.json", config, key))
+
+
+def _why_no_run(folder: Path) -> str:
+    """Say why there is no run in a folder, and which folder may have been meant."""
+    if not os.path.lexists(folder):
+        beside: list[str] = []
+        with suppress(OSError):
+            beside = [str(folder.with_name(path.name)) for path in folder.parent.iterdir() if (path / "config.json").is_file()]
+        return f"{folder} does not exist{did_you_mean(str(folder), beside)}"
+    if not folder.is_dir():
+        return f"{folder} is not a run folder: it is not a folder at all"
+    what = "its config.json is not a regular file" if os.path.lexists(folder / "config.json") else "it has no config.json"
+    return f"{folder} is not a run folder: {what}"
 
 
 def read_config(path: Path) -> tuple[Any, str]:
@@ -269,8 +287,8 @@ def dataset_of(run: Run, place: str | None = None) -> Dataset:
 def check_same_data(what: str, data: Data, dataset: Dataset) -> None:
     """Raise :class:`DataError` unless `dataset` has the content that `data` names; `what` begins the message."""
     if dataset.sha256 != data.sha256:
-        trained_on, there = f"data with the SHA-256 {data.sha256[:12]}...", f"{dataset.name} has {dataset.sha256[:12]}..."
-        raise DataError(f"{what} was trained on {trained_on}, {there}; {PLACE}")
+        before, there = (f"(SHA-256 {sha256[:12]}...)" for sha256 in (data.sha256, dataset.sha256))
+        raise DataError(f"{what} was trained on {data.name} {before}, and {dataset.name} holds other data {there}; {PLACE}")
 
 
 def check_loadable(run: Run, dataset: Dataset) -> None:
@@ -373,7 +391,7 @@ def belongs(config: Train, folder: Path) -> bool:
     """Whether `folder` is a run of `config`; :class:`RunError` if it holds anything else."""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; a run needs a folder")
-    if (folder / "config.json").exists():
+    if os.path.lexists(folder / "config.json"):
         other = read_run(folder)
         if other.hash != config_hash(config):
             what = "; ".join(differences(config, other.config)) or "another revision of the program"

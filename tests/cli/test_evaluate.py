@@ -231,11 +231,13 @@ def test_certificates_of_a_users_classifier_may_be_left_out(own):
     [
         ("own", "package.module:factory"),
         ("nowhere:Linear", "No module named 'nowhere'"),
-        ("own:Missing", "has no attribute 'Missing'"),
+        ("own:Missing", "own has no Missing"),
+        ("own:Linea", "own has no Linea; did you mean 'Linear'?"),
+        ("own.py:Linear", "the name of the module, not of its file: own:Linear"),
         ("own:number", "package.module:factory"),
         ("own:no_model", "without forward"),
         ("own:leaves", "own:leaves() failed: SystemExit: 0"),
-        ("own:BlackBox", "attacks: 'apgd-margin' is not valid; expected only transfer, square, square-ensemble, random"),
+        ("own:BlackBox", "attacks: apgd-margin follow a gradient of the model, and it has none"),
         ("own:Unimplemented", "input_gradient raises NotImplementedError"),
         ("own:Fragile", "OSError: connection lost"),
         ("own:breaks", "own:breaks() failed: OSError: no such thing"),
@@ -243,7 +245,8 @@ def test_certificates_of_a_users_classifier_may_be_left_out(own):
         ("own:WrongGradient", "as the images"),
         ("own:NotFinite", "its outputs are not finite"),
         ("own:Bare", "did not return (outputs, cache)"),
-        ("own:Fails", "RuntimeError: out of order"),
+        ("own:Fails", "RuntimeError: out of order; the images of "),
+        ("own:BlackBox", "give --attacks square,random"),
     ],
 )
 def test_what_is_wrong_with_a_users_classifier_is_told_in_one_line(own, name, told):
@@ -254,11 +257,29 @@ def test_what_is_wrong_with_a_users_classifier_is_told_in_one_line(own, name, to
     assert not os.path.exists("runs/evaluation/evaluation.json")
 
 
+def test_a_second_model_does_not_replace_the_first(own):
+    """What is evaluated into a folder that holds another evaluation is refused; the same evaluation takes its place."""
+    first = ("evaluate", "--model", "own:Linear", *own, "--attacks", "fgsm-mse", "--no-certify")
+    succeed(*first)
+    record = Path("runs/evaluation/evaluation.json")
+    before = record.read_bytes()
+    second = ("evaluate", "--model", "own:Talks", *first[3:])
+    refused = invoke(*second)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert "holds the evaluation of own:Linear; give another --out, or delete it" in refused.stderr
+    other = invoke(*first, "--seed", "5")
+    assert (other.exit_code, "own:Linear with other settings (seed)" in other.stderr) == (2, True)
+    assert record.read_bytes() == before
+    succeed(*second, "--out", "second")
+    succeed(*first)  # the function may return another model by now
+    assert json.loads(record.read_text())["run"] == "own:Linear"
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         ((), "RUN: ''"),
-        (("nowhere",), "nowhere is not a run folder"),
+        (("nowhere",), "nowhere does not exist"),
         (("RUN", "--attacks", "rays"), "attacks: 'rays'"),
         (("RUN", "--epsilon", "-1"), "epsilon: '-1'"),
         (("RUN", "--epsilon", "nan"), "epsilon: 'nan'"),
@@ -268,6 +289,8 @@ def test_what_is_wrong_with_a_users_classifier_is_told_in_one_line(own, name, to
         (("RUN", "--gradient", "flip"), "gradient: "),
         (("RUN", "--out", "there"), "out: 'there'"),
         (("RUN", "--model", "own:Linear"), "model: 'own:Linear'"),
+        (("--model", "own:Linear", "--dataset", "strok"), "did you mean 'strokes'?"),
+        (("RUN", "--dataset", "digits"), "was trained on strokes (SHA-256 "),
         (("--model", "own:Linear"), "--model also needs --dataset: a name, or FILE.npz"),
         (("--model", "own:Linear", "--dataset", "strokes", "--answer", "lap"), "answer: 'lap'"),
         (("--model", "own:Linear", "--dataset", "strokes", "--gradient", "flip"), "gradient: 'flip'"),

@@ -83,7 +83,7 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, named, run, tmp_path):
 
 def test_a_run_that_is_not_there_or_not_complete_is_named(run, tmp_path):
     result = invoke("explain", "nowhere")
-    assert (result.exit_code, "nowhere is not a run folder" in result.stderr) == (2, True)
+    assert (result.exit_code, "nowhere does not exist" in result.stderr) == (2, True)
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
     (unfinished / "config.json").write_bytes((run / "config.json").read_bytes())

@@ -65,6 +65,6 @@ def test_a_wrong_derivative_exits_with_1(monkeypatch):
 
 def test_mistakes_are_told_in_one_line():
     trained("mlp", "--hidden", "8")
-    for arguments, told in ((("nowhere",), "nowhere is not a run folder"), (("run", "--images", "0"), "from 1 to 60")):
+    for arguments, told in ((("nowhere",), "nowhere does not exist"), (("run", "--images", "0"), "from 1 to 60")):
         result = invoke("gradcheck", *arguments)
         assert (result.exit_code, told in result.stderr) == (2, True), result.stderr

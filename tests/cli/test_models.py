@@ -154,7 +154,7 @@ def test_a_run_is_added_to_the_list_of_a_checkout(tmp_path, monkeypatch):
     assert "in a checkout" in refused.stderr
     (tmp_path / "setup.cfg").touch()
     nowhere = invoke("models", "add", "nowhere", *arguments[3:])
-    assert (nowhere.exit_code, nowhere.stderr) == (2, "Error: nowhere is not a run folder: it has no config.json\n")
+    assert (nowhere.exit_code, nowhere.stderr) == (2, "Error: nowhere does not exist\n")
     assert "mine, my own" in succeed(*arguments)
     entry = json.loads((tmp_path / "minicereb" / "pretrained" / "registry.json").read_text())["mine"]
     assert not entry["shipped"]

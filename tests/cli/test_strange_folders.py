@@ -70,6 +70,43 @@ def test_nothing_is_written_through_a_link_in_a_run(own, tmp_path):
     assert not os.listdir(tmp_path / "precious")
 
 
+@pytest.mark.parametrize("name", [*FILES, "checkpoint.npz"])
+def test_a_link_that_leads_nowhere_is_no_missing_part_of_a_run(own, name):
+    """It was taken for a file that is not there yet: a training began anew, a curve was left out."""
+    (own / name).unlink(missing_ok=True)
+    (own / name).symlink_to("no such place")
+    for command in (("show", own), ("attack", own, *ATTACK), ("train", "mlp", "--hidden", "5", "--epochs", "1", "--out", own)):
+        assert told(*command) == f"Error: {own / name} is a symbolic link that leads nowhere; remove it"
+    assert (own / name).is_symlink()
+
+
+@pytest.mark.parametrize("name", ["config.json", "manifest.json"])
+def test_a_study_with_such_a_run_says_so_before_other_jobs(tmp_path, name):
+    study = ("study", "ltd", "--dataset", "strokes14", "--out", tmp_path / "study")
+    assert invoke(*study).exit_code == 0
+    path = sorted((tmp_path / "study" / "runs").iterdir())[-1] / name
+    path.unlink()
+    path.symlink_to("no such place")
+    assert told(*study) == f"Error: {path} is a symbolic link that leads nowhere; remove it"
+
+
+@pytest.mark.parametrize("command", ["show", "attack", "explain", "evaluate"])
+def test_what_is_no_run_is_called_what_it_is(own, tmp_path, command):
+    assert told(command, "owm") == "Error: owm does not exist; did you mean 'own'?"
+    assert told(command, "nothing-like-it") == "Error: nothing-like-it does not exist"
+    (tmp_path / "empty").mkdir()
+    assert told(command, "empty") == "Error: empty is not a run folder: it has no config.json"
+    assert told(command, own / "model.npz") == f"Error: {own / 'model.npz'} is not a run folder: it is not a folder at all"
+
+
+def test_a_folder_of_task_pole_is_told_from_a_damaged_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = invoke("task", "pole", "--cells", "60", "--trials", "2", "--out", "pole")
+    assert result.exit_code == 0, result.output
+    for command in (("show", "pole"), ("attack", "pole"), ("report", "pole", "--print")):
+        assert "task pole made it" in told(*command)
+
+
 def test_a_name_that_is_too_long_is_told_before_the_attack(own, monkeypatch):
     monkeypatch.setattr(attacks, "attack_images", lambda *_, **__: pytest.fail("it has begun"))
     assert "file name too long" in told("attack", own, *ATTACK, "--save", "n" * 252 + ".npz")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minicereb.datasets import Dataset, load, registry
-from minicereb.errors import InputError
+from minicereb.errors import DataError, InputError
 
 
 def test_strokes_with_options():
@@ -21,6 +21,14 @@ def test_a_path_is_a_name(tmp_path, own_arrays):
         np.savez(file, **own_arrays)
     assert load(str(path)).name == str(path)
     assert load(path).classes == 3
+
+
+def test_a_mistyped_file_is_suggested(tmp_path, own_arrays):
+    np.savez(tmp_path / "mine.npz", **own_arrays)
+    with pytest.raises(DataError, match=r"mime.npz does not exist; did you mean '.*mine.npz'\?$"):
+        load(str(tmp_path / "mime.npz"))
+    with pytest.raises(DataError, match="other.csv does not exist$"):
+        load(str(tmp_path / "none" / "other.csv"))
 
 
 @pytest.mark.parametrize("name", ["imagenet", "", "mine.npy"])

@@ -140,6 +140,22 @@ def test_outputs_that_are_none_are_told(outputs, told):
         guarded(Strange()).forward(np.zeros((1, 5), dtype=np.float32))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        *(("int64", "float64"), ("uint32", "float64"), ("longdouble", "float64"), ("float64", "float64")),
+        *(("float32", "float32"), ("float16", "float32"), ("int16", "float32"), ("bool", "float32")),
+    ],
+)
+def test_outputs_keep_what_float32_cannot_hold(dtype, expected):
+    """2²⁴ and 2²⁴ + 1 are one number in float32, and the answer was the first class."""
+    values = [2**24, 2**24 + 1] if np.dtype(dtype).itemsize > 4 or dtype == "uint32" else [0, 1]
+    model = type("Model", (), {"forward": lambda self, x: (np.array([values] * len(x), dtype=dtype), None)})()
+    outputs, _ = guarded(model).forward(np.zeros((2, 3), dtype=np.float32))
+    assert outputs.dtype == expected
+    assert outputs.argmax(axis=1).tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("error", [RuntimeError("two\nlines"), ValueError(), SystemExit(1), np.linalg.LinAlgError("singular")])
 def test_whatever_a_model_raises_is_one_line(data, lin, error):
     class Raises(linear.Wrapped):
