@@ -33,8 +33,8 @@ def downloadable(notebook, folder, address=""):
         and the name of the file in a checkout.
     """
     named, cells = set(), []
-    for cell in notebook["cells"]:
-        kept = {**cell, "metadata": {}}
+    for number, cell in enumerate(notebook["cells"], 1):
+        kept = {**cell, "id": f"cell-{number}", "metadata": {}}  # the format demands an id since 4.5; this one is always the same
         if cell["cell_type"] == "markdown":
             kept["source"] = plain_markdown("".join(cell["source"]), folder, address, named)
         else:
@@ -43,7 +43,7 @@ def downloadable(notebook, folder, address=""):
     if cells and TO_RUN not in cells[0]["source"]:
         cells[0]["source"] = f"{cells[0]['source'].rstrip()}\n\n{TO_RUN}"
     metadata = {key: value for key, value in notebook["metadata"].items() if key in ("kernelspec", "language_info")}
-    return {**notebook, "cells": cells, "metadata": metadata}
+    return {**notebook, "cells": cells, "metadata": metadata, "nbformat_minor": max(5, notebook["nbformat_minor"])}
 
 
 def plain_markdown(text, folder, address, named):
