@@ -16,6 +16,7 @@ from minicereb.attacks.settings import GRADIENTS
 from minicereb.cli.options import NewFolder, Number, as_json, execution_options, remark_on_size
 from minicereb.cli.output import StatusLine, interruption, print_json, print_table, stop_interrupted, warn
 from minicereb.errors import InputError, MinicerebError, require
+from minicereb.experiments.architectures import NoisyModel
 from minicereb.experiments.evaluation import RECORD
 from minicereb.experiments.evaluation_figures import draw_evaluation
 from minicereb.experiments.foreign import ForeignModel, evaluate_foreign
@@ -114,6 +115,8 @@ def _planned(
     others = [read_run(other) for other in transfer]
     for each in (run, *others):
         check_loadable(each, data)
+    if settings["answer"] == "lap" and not isinstance(run.config.model, NoisyModel):
+        raise InputError("answer", "lap", "ot: only a network with noise has a mean answer")
     config = EvaluatedModel(
         run.config, images=_images(images, data), substitutes=tuple(other.config for other in others), **settings
     )

@@ -25,7 +25,12 @@ def print_json(document: Any) -> None:
 
 
 def _json(document: Any) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a path whose bytes are not UTF-8
+        return json.dumps(document, indent=2, allow_nan=False)
+    return text
 
 
 def print_json_rows(document: dict[str, Any], name: str, rows: Iterable[Any]) -> None:

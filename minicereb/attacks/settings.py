@@ -17,6 +17,7 @@ WITHOUT_GRADIENT = ("square", "random")  # methods that only ask for answers
 GRADIENTS = ("analytic", "straight-through", "frozen", "eot", *ESTIMATORS)
 # Gradients that came to be others: by noise of the estimator's own design, by truer slopes, also towards a target.
 REVISIONS = {"antithetic": 1, "sobol": 1, "straight-through": 1, "frozen": 1, "exact": 1}
+LARGEST = 1e6  # ε: in either norm far more than an image in [0, 1] can change, and a number that float32 can be multiplied by
 CROSSING = 2.5  # times ε: how far all steps together lead where no length is given
 # Steps that a method takes where nothing is said: as published.
 USUAL_STEPS = {"fgsm": 40, "pgd": 40, "momentum": 40, "apgd": 100, "fab": 100, "fmn": 100, "square": 5_000, "random": 100}
@@ -125,7 +126,7 @@ class Attack:
     def __post_init__(self) -> None:
         require(self.method in METHODS, "method", self.method, ", ".join(METHODS))
         objective_named(self.objective)
-        require(0 <= self.epsilon < float("inf"), "epsilon", self.epsilon, "a number of at least 0")
+        require(0 <= self.epsilon <= LARGEST, "epsilon", self.epsilon, f"a number from 0 to {LARGEST:g}")
         require(self.steps >= 1, "steps", self.steps, "a whole number of at least 1")
         if self.step_size is None:
             object.__setattr__(self, "step_size", fitting_step(self.epsilon, self.steps) if self.method in STEPPING else 0.01)
@@ -134,7 +135,7 @@ class Attack:
         require(self.keep in ("best", "last"), "keep", self.keep, "best or last")
         require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
         require(self.gradient in GRADIENTS, "gradient", self.gradient, ", ".join(GRADIENTS))
-        require(self.draws >= 1, "draws", self.draws, "a whole number of at least 1")
+        require(1 <= self.draws < 2**31, "draws", self.draws, "a whole number from 1 to 2147483647")
         require(self.norm in NORMS, "norm", self.norm, " or ".join(NORMS))
         require(self.targets >= 0, "targets", self.targets, "a whole number of at least 0")
         known = self.method not in NEAREST or self.objective == "margin"

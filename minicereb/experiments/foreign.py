@@ -143,7 +143,7 @@ class ForeignModel:
         require(self.norm in ("linf", "l2"), "norm", self.norm, "linf or l2")
         require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
         require(self.gradient in OWN_GRADIENTS, "gradient", self.gradient, " or ".join(OWN_GRADIENTS))
-        require(self.draws >= 1, "draws", self.draws, "a whole number of at least 1")
+        require(1 <= self.draws < 2**31, "draws", self.draws, "a whole number from 1 to 2147483647")
         attacks_named(self.attacks)
 
 

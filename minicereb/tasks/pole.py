@@ -61,13 +61,15 @@ class PoleTask:
     def __post_init__(self) -> None:
         for name in ("cells", "inputs_per_cell", "enough"):
             require(getattr(self, name) >= 1, name.replace("_", "-"), getattr(self, name), "a whole number of at least 1")
-        require(self.fibres >= 2, "fibres", self.fibres, "a whole number of at least 2 for each variable")
+        require(2 <= self.fibres <= 1_000_000, "fibres", self.fibres, "a whole number from 2 to 1000000 for each variable")
         most = 4 * self.fibres
         fits = self.inputs_per_cell <= most
         require(fits, "inputs-per-cell", self.inputs_per_cell, f"a whole number from 1 to the {most} mossy fibres")
         require(self.lesion in LESIONS, "lesion", self.lesion, ", ".join(LESIONS))
         long_enough = isfinite(self.seconds) and self.seconds >= self.cart.step
         require(long_enough, "seconds", self.seconds, f"a time of at least one step, {self.cart.step:g} s")
+        countable = self.seconds / self.cart.step < 2**53
+        require(countable, "step", self.cart.step, f"a longer one: {self.seconds:g} s would have more steps than can be counted")
         require(0 <= self.spread <= self.cart.angle_limit, "spread", self.spread, "a number from 0 to the angle's limit")
         require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
 

@@ -136,3 +136,21 @@ def test_every_command_with_such_a_size_remarks_on_it(run, tmp_path):
     assert f"note: adversarial {told}" in invoke(*small, "--adversarial", "8", "--out", tmp_path / "run").stderr
     stepping = ("--adversarial", "8/255", "--adversarial-step-size", "2", "--out", tmp_path / "other")
     assert "note: adversarial-step-size 2 is" in invoke(*small, *stepping).stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "setting"),
+    [
+        ("evaluate RUN --epsilon 1e308", "epsilon: '1e+308'"),
+        ("attack RUN --epsilon 1e308", "epsilon: 1e+308"),
+        ("evaluate RUN --answer lap --epsilon 0.5", "answer: 'lap'"),
+        ("evaluate RUN --draws 18446744073709551616 --epsilon 1e5", "draws: 18446744073709551616"),
+        ("task pole --step 5e-324", "step: 5e-324"),
+        ("task pole --fibres 9223372036854775807", "fibres: 9223372036854775807"),
+    ],
+)
+def test_numbers_out_of_all_proportion_are_one_line(run, line, setting):
+    result = CliRunner().invoke(main, [str(run) if word == "RUN" else word for word in line.split()])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {setting} is not valid; expected ")
+    assert len(result.stderr.splitlines()) == 1

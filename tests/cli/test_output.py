@@ -1,12 +1,13 @@
 """Progress on a terminal: within one line, whole words, and nothing anywhere else."""
 
 import io
+import json
 import os
 
 import pytest
 
 from minicereb.cli import output
-from minicereb.cli.output import StatusLine, StatusLines, fit
+from minicereb.cli.output import StatusLine, StatusLines, fit, print_json
 
 LINE = "epoch 3/10   24%  loss 0.1234  accuracy 0.9876  12,345 images/s  1:23 left"
 
@@ -81,3 +82,8 @@ def test_elsewhere_nothing_is_shown(capsys):
     line.update(LINE)
     line.close()
     assert capsys.readouterr() == ("", "")
+
+
+def test_json_of_a_name_that_no_encoding_has_is_still_json(capsys):
+    print_json({"folder": "caf\udce9", "name": "é"})
+    assert json.loads(capsys.readouterr().out) == {"folder": "caf\udce9", "name": "é"}

@@ -139,7 +139,7 @@ _worker: Worker
 
 def _begin(master: str, root: str, seed: int, limit: float) -> None:
     global _worker
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background jobs
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
     folder = Path(tempfile.mkdtemp(dir=root, prefix="worker-"))
     _worker = Worker(Path(master), folder, seed, limit)
 

@@ -359,7 +359,7 @@ def _spoil_words(rng: random.Random, words: list[str]) -> tuple[list[str], bool]
     if way == 2:
         return [rng.choice(TEXTS), *words], True
     if way == 3:
-        return [rng.choice(("--help", "--version", "-h", "--verbose", "--json", "--", "-")), *words], True
+        return [rng.choice(("--help", "--version", "-h", "--verbose", "--json", "-")), *words], True
     return words[:-1], True
 
 

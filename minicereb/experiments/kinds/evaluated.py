@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minicereb.attacks.settings import GRADIENTS, REVISIONS
+from minicereb.attacks.settings import GRADIENTS, LARGEST, REVISIONS
 from minicereb.backend import Array, to_numpy
 from minicereb.datasets.dataset import Dataset
 from minicereb.documents import Mismatch
@@ -87,8 +87,8 @@ class EvaluatedModel:
         require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
         require(self.answer in ("ot", "lap"), "answer", self.answer, "ot or lap")
         require(self.gradient in ("fitting", *GRADIENTS), "gradient", self.gradient, f"fitting, {', '.join(GRADIENTS)}")
-        require(self.draws >= 1, "draws", self.draws, "a whole number of at least 1")
-        require(self.replications >= 2, "replications", self.replications, "a whole number of at least 2")
+        require(1 <= self.draws < 2**31, "draws", self.draws, "a whole number from 1 to 2147483647")
+        require(2 <= self.replications < 2**31, "replications", self.replications, "a whole number from 2 to 2147483647")
         attacks_named(self.attacks)
 
     def check_record(self, record: Record) -> None:
@@ -118,7 +118,7 @@ def check_epsilons(epsilons: tuple[float, ...]) -> None:
     """Raise :class:`InputError` unless these are bounds in ascending order."""
     shown = ",".join(f"{epsilon:g}" for epsilon in epsilons)
     require(len(epsilons) > 0, "epsilon", shown, "at least one number")
-    require(all(0 <= epsilon < float("inf") for epsilon in epsilons), "epsilon", shown, "numbers of at least 0")
+    require(all(0 <= epsilon <= LARGEST for epsilon in epsilons), "epsilon", shown, f"numbers from 0 to {LARGEST:g}")
     require(list(epsilons) == sorted(set(epsilons)), "epsilon", shown, "different numbers in ascending order")
 
 
