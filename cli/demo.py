@@ -45,11 +45,19 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     """Train the base network and the cerebellum on drawn digits, attack both, print a table and draw it. No network needed."""
     dataset = datasets.load("strokes")
     rows, pictures = [], []
+
+    def say(text: str) -> None:
+        """Print what a step came to as soon as it is done, also into a file; a single document holds nothing else."""
+        if not as_json:
+            click.echo(text)
+
+    say(f"training two models on {len(dataset.x_train):,} drawn digits and attacking each with {IMAGES} test images")
     for name, (model, batch_size) in MODELS.items():
         config = Train(model, Data(dataset.name, dataset.sha256), batch_size, 2, 0.5 / model.cells, seed=seed)
         note(f"training the {name} on {len(dataset.x_train):,} drawn digits")
         run = train_with_progress(config, dataset, out / name.split(" ")[0])
         trained = load_model(run, dataset)
+        say(f"{name}: trained, test accuracy {100 * (run.result or {})['test_accuracy']:.1f}%")
         row: dict[str, Any] = {
             "model": name,
             "run": str(run.folder),
@@ -59,6 +67,7 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
         for title, attack in ATTACKS.items():
             tally = Tally(keep_images=True)
             record = attack_with_progress(run, trained, dataset, attack_config(run, dataset, attack, IMAGES), tally)
+            say(f"{name}: attacked by {title}, accuracy {100 * record['robust_accuracy']:.1f}%")
             row["attacks"][title] = {"robust_accuracy": record["robust_accuracy"], "robust_interval": record["robust_interval"]}
         pictures.append((name.split(" ")[0], *_examples(tally, dataset)))
         rows.append(row)
@@ -74,6 +83,7 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
             }
         )
         return
+    click.echo()
     print_table(
         ("accuracy in %", "test", *ATTACKS),
         [

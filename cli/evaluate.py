@@ -192,7 +192,7 @@ def _print(record: dict[str, Any]) -> None:
         click.echo(f"no certificates: {record['no_certificate']}")
     if "transfer" in names and record.get("no_transfer"):
         click.echo(f"transfer was not tried: {record['no_transfer']}")
-    click.echo(f"\nchecklist, on the first {record['checked_images']} images:")
+    click.echo(f"\nchecklist, on those of the first {record['checked_images']} images that are classified correctly:")
     for entry in entries:
         click.echo()
         print_table(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from minicereb.experiments.reports.study import title
+from minicereb.robustness.catalogue import ATTACKS
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -65,3 +66,9 @@ def test_every_page_has_its_place_but_the_answers_which_teachers_reach_by_a_link
 def test_a_report_has_the_title_that_its_study_gives_it(path):
     page = path.with_name("report.md").relative_to(DOCS).with_suffix("").as_posix()
     assert heading(page) == title(json.loads(path.read_text(encoding="utf-8")))
+
+
+def test_every_attack_of_an_evaluation_is_in_the_table():
+    table = [line for line in (DOCS / "robustness.md").read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    named = {name for line in table for name in re.findall(r"`([\w-]+)`", line.split("|")[1])}
+    assert set(ATTACKS) <= named

@@ -32,7 +32,7 @@ def executed(text):
         for number, part in enumerate(parts)
     ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "file_format": "mystnb", "source_map": [1]}
-    return {"nbformat": 4, "nbformat_minor": 5, "metadata": kernel, "cells": cells}
+    return {"nbformat": 4, "nbformat_minor": 4, "metadata": kernel, "cells": cells}
 
 
 def prose(notebook):
@@ -65,6 +65,8 @@ def test_a_downloaded_lesson_has_no_markup_and_no_links_that_need_the_documentat
     assert "pip install . jupyterlab" in text
     assert set(notebook["metadata"]) <= {"kernelspec", "language_info"}
     assert all(cell["metadata"] == {} for cell in notebook["cells"])
+    assert [cell["id"] for cell in notebook["cells"]] == [f"cell-{number}" for number, _ in enumerate(notebook["cells"], 1)]
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             ast.parse("".join(cell["source"]))  # Python alone, without the magic words of IPython

@@ -33,13 +33,15 @@ def _stronger(what: str, scene: Scene, broken: int, left: int) -> Finding:
     """A check that fails if something that should be weaker breaks what the evaluation left."""
     value = scene.share(broken)
     if left == 0:
-        return Finding(value, "pass", "the evaluation left no image standing")
+        return Finding(value, "pass", f"the evaluation left none of {scene.base} standing")
     verdict = "pass" if broken == 0 else "warn" if broken == 1 or value <= TOLERATED else "fail"
-    return Finding(value, verdict, f"{what} broke {broken} of the {left} images left standing")
+    return Finding(value, verdict, f"{what} broke {broken} of the {left} left standing of {scene.base}")
 
 
 def _fgsm(scene: Scene) -> Finding:
     left = pending = scene.left()
+    if len(left) == 0:
+        scene.subject.strike(scene.made("fgsm-mse")[0], scene.ids[:1])  # without a gradient it cannot be made, and tells nothing
     for objective in ("margin", "cross-entropy", "mse"):
         if len(pending):
             (attack,) = scene.made("fgsm-mse")
@@ -60,7 +62,9 @@ def _unbounded(scene: Scene) -> Finding:
     right = len(scene.ids) - scene.broken(scene.made(scene.principal, everything), scene.ids)
     value, chance = scene.share(right), 1 / scene.subject.classes
     verdict = "pass" if value <= chance else "fail"
-    return Finding(value, verdict, f"accuracy under {scene.principal} that may change anything; chance {chance:.2f}")
+    return Finding(
+        value, verdict, f"accuracy under {scene.principal} that may change anything, on {scene.base}; chance {chance:.2f}"
+    )
 
 
 def _falls(scene: Scene) -> Finding:
@@ -70,7 +74,7 @@ def _falls(scene: Scene) -> Finding:
     rise, fall = max(shares[1] - shares[0], shares[2] - shares[1], 0.0), shares[0] - shares[2]
     detail = {"epsilon": list(epsilons), "accuracy": shares}
     shown = ", ".join(f"{share:.2f} at {epsilon:g}" for share, epsilon in zip(shares, epsilons, strict=True))
-    reason = f"accuracy under {scene.principal} alone: {shown}"
+    reason = f"accuracy under {scene.principal} alone, on {scene.base}: {shown}"
     if scene.epsilon == 0:
         return Finding(None, "not tested", "ε is 0", detail)
     if shares == [1.0] * 3:
@@ -135,9 +139,11 @@ def _gradients(scene: Scene) -> Finding:
     }
     bad = value + found[worst].not_finite
     verdict = "pass" if bad == 0 else "fail" if best > TOLERATED else "warn"
-    reason = f"share of images without a gradient of the {worst}" if bad else "every image has a gradient of every objective"
+    reason = f"each of {scene.base} has a gradient of every objective"
+    if bad:
+        reason = f"share of {scene.base} without a gradient of the {worst}"
     if found[worst].not_finite:
-        reason = f"{found[worst].not_finite:.2f} of the images have a gradient of the {worst} that is not finite"
+        reason = f"{found[worst].not_finite:.2f} of {scene.base} have a gradient of the {worst} that is not finite"
     elif verdict == "warn":
         reason += "; other objectives have one"
     return Finding(value, verdict, reason, detail)
@@ -157,35 +163,36 @@ def _precision(scene: Scene) -> Finding:
     worst = max(shares, key=lambda objective: shares[objective])
     value = shares[worst]
     verdict = "pass" if value == 0 else "fail" if min(shares.values()) > TOLERATED else "warn"
-    reason = f"share of images whose gradient of the {worst} is lost in float32, or turned, against float64"
+    reason = f"share of {scene.base} whose gradient of the {worst} is lost in float32, or turned, against float64"
     return Finding(value, verdict, reason, dict(shares))
 
 
 def _silent(scene: Scene) -> Finding:
     last = [each for each in scene.plan.attacks if all(attack.keep == "last" for attack in scene.made(each))]
     if not last:
-        return Finding(0.0, "pass", "every attack keeps the best point that it visits")
+        return Finding(0.0, "pass", f"every attack keeps the best point that it visits of {scene.base}")
     missed, others = 0, [a for a, each in enumerate(scene.plan.attacks) if each not in last]
     for each in last:
         (attack,) = scene.made(each)
         by_last, by_best = (scene.subject.strike(replace(attack, keep=keep), scene.ids)[0] for keep in ("last", "best"))
         missed = max(missed, int((by_best & ~by_last).sum()))
     verdict = "pass" if missed == 0 else "warn" if others else "fail"
-    return Finding(scene.share(missed), verdict, f"share of images that {', '.join(last)} broke on the way and then lost again")
+    return Finding(scene.share(missed), verdict, f"share of {scene.base} that {', '.join(last)} broke and then lost again")
 
 
 def _rising(scene: Scene) -> Finding:
     left, attack, subject = scene.left(), scene.made(scene.principal)[0], scene.subject
-    if len(left) == 0:
-        return Finding(0.0, "pass", "the evaluation left no image standing")
     if attack.method in NOT_CLIMBING:
         return Finding(None, "not tested", NOT_CLIMBING[attack.method])
+    if len(left) == 0:
+        return Finding(0.0, "pass", f"the evaluation left none of {scene.base} standing")
     points = trace(subject.classifier, attack, subject.rows, subject.labels, left, image_shape=subject.image_shape)
     values = np.maximum.accumulate(points, axis=0)
     late = values[-1] - values[int(0.9 * (len(values) - 1))]
     whole = values[-1] - values[0]
     value = float(np.median(np.divide(late, whole, out=np.zeros_like(late), where=whole > 0)))
-    reason = f"share of the rise of {scene.principal}'s objective that falls into the last tenth of its steps (median of images)"
+    over = f"median of the {len(left)} left standing of {scene.base}"
+    reason = f"share of the rise of {scene.principal}'s objective that falls into the last tenth of its steps ({over})"
     return Finding(value, "fail" if value > 0.05 else "warn" if value > 0.02 else "pass", reason)
 
 
@@ -196,12 +203,14 @@ def _squared_error(scene: Scene) -> Finding:
     if alone:
         broken = scene.broken(scene.made("pgd-margin"), scene.left())
         reason = (
-            f"every attack ascends the squared error; PGD on the margin breaks {broken} of the {len(scene.left())} images left"
+            "every attack ascends the squared error; PGD on the margin breaks "
+            f"{broken} of the {len(scene.left())} left standing of {scene.base}"
         )
         return Finding(scene.share(broken), "fail" if scene.share(broken) > TOLERATED else "warn", reason)
     gap = scene.share(len(np.setdiff1d(survivors, scene.left())))
     shares = scene.share(len(survivors)), scene.share(len(scene.left()))
-    reason = f"PGD on the squared error alone would have said {shares[0]:.2f}, the evaluation says {shares[1]:.2f}"
+    said = f"{shares[0]:.2f}, the evaluation left {shares[1]:.2f}"
+    reason = f"of {scene.base} PGD on the squared error alone would have left {said}"
     return Finding(gap, "warn" if gap > TOLERATED else "pass", reason)
 
 
@@ -213,16 +222,15 @@ def _repeatable(scene: Scene) -> Finding:
     if drifted.any() and not repeated.any():
         value, reason = (
             scene.share(int(drifted.sum())),
-            "share of images that are answered otherwise than when the evaluation began",
+            f"share of {scene.base} that are answered otherwise than when the evaluation began",
         )
         return Finding(value, "fail", f"{reason}: the model changes while it is asked, or looks at the other images of a batch")
     value, largest = scene.share(int(repeated.sum())), _of_range(scene.shifts)
     detail = {"answers": scene.share(int(changed.sum())), "largest": largest}
     if value == 0:
-        return Finding(value, "pass", "asked again, the model gives the same outputs", detail)
-    reason = (
-        f"share of images with other outputs when asked again: the model answers at random (up to {largest:.2g} of the range)"
-    )
+        return Finding(value, "pass", f"asked again, the model gives the same outputs for {scene.base}", detail)
+    reason = f"share of {scene.base} with other outputs when asked again: "
+    reason += f"the model answers at random (up to {largest:.2g} of the range)"
     return Finding(value, "fail", reason + "; judge it by its mean answer, or attack it by gradients averaged over calls", detail)
 
 
@@ -239,9 +247,11 @@ def _independent(scene: Scene) -> Finding:
     moved, largest = int((shifts > 1).sum()), _of_range(shifts)
     value, detail = scene.share(moved), {"alone": scene.share(int((alone > 1).sum())), "largest": largest}
     if moved == 0:
-        return Finding(value, "pass", "outputs do not depend on the other images of a batch, nor on their order", detail)
+        return Finding(
+            value, "pass", f"outputs for {scene.base} do not depend on the others of a batch, nor on their order", detail
+        )
     verdict = "warn" if moved == 1 or value <= TOLERATED else "fail"
-    reason = f"share of images with other outputs in another order or alone (by up to {largest:.2g} of their range): "
+    reason = f"share of {scene.base} with other outputs in another order or alone (by up to {largest:.2g} of their range): "
     return Finding(value, verdict, reason + "answers depend on the other images of the batch", detail)
 
 

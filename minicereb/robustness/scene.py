@@ -74,6 +74,11 @@ class Scene:
         """Their numbers."""
         return self.outcomes.ids[self.chosen]
 
+    @property
+    def base(self) -> str:
+        """What every share is of, in words; the table of an evaluation is of all images instead."""
+        return f"the {len(self.ids)} correctly classified images"
+
     def left(self, white_box: bool = False, without: str | None = None) -> np.ndarray:
         """Numbers of those that the attacks of the evaluation left standing.
 

@@ -1,13 +1,19 @@
 """Progress on a terminal: within one line, whole words, and nothing anywhere else."""
 
+import importlib
 import io
 import json
 import os
+import re
 
 import pytest
+from click.testing import CliRunner
 
 from minicereb.cli import output
+from minicereb.cli.main import main
 from minicereb.cli.output import StatusLine, StatusLines, fit, print_json
+from minicereb.datasets import strokes
+from minicereb.experiments.architectures import CerebellumModel
 
 LINE = "epoch 3/10   24%  loss 0.1234  accuracy 0.9876  12,345 images/s  1:23 left"
 
@@ -87,3 +93,22 @@ def test_elsewhere_nothing_is_shown(capsys):
 def test_json_of_a_name_that_no_encoding_has_is_still_json(capsys):
     print_json({"folder": "caf\udce9", "name": "é"})
     assert json.loads(capsys.readouterr().out) == {"folder": "caf\udce9", "name": "é"}
+
+
+def test_the_demo_prints_what_each_step_came_to_and_its_document_alone(tmp_path, monkeypatch):
+    """Into a file it was silent for its whole minute."""
+    demo = importlib.import_module("minicereb.cli.demo")
+    few = strokes.load(train=200, test=40)
+    monkeypatch.setattr(demo, "MODELS", {"base network": (CerebellumModel("full", 50, ltd=False), 50)})
+    monkeypatch.setattr(demo, "IMAGES", 20)
+    monkeypatch.setattr(demo.datasets, "load", lambda name: few)
+    first = CliRunner().invoke(main, ["demo", "--out", str(tmp_path / "demo")])
+    assert (first.exit_code, first.stderr) == (0, "")
+    lines = first.stdout.splitlines()
+    assert lines[1].startswith("base network: trained, test accuracy ")
+    assert [line.partition(", accuracy")[0] for line in lines[2:5]] == [
+        f"base network: attacked by {name}" for name in demo.ATTACKS
+    ]
+    assert not re.search("[\r\x1b]", first.stdout)
+    document = CliRunner().invoke(main, ["demo", "--out", str(tmp_path / "demo"), "--json"])
+    assert set(json.loads(document.stdout)) == {"epsilon", "images", "models", "figures"}

@@ -390,6 +390,27 @@ def test_a_black_box_is_evaluated_without_gradients(data, lin, kind, monkeypatch
         evaluated(kind(lin), data, ("apgd-ce",))
 
 
+@pytest.mark.parametrize("kind", [linear.BlackBox, linear.Unimplemented])
+def test_what_cannot_be_made_is_not_tested_where_nothing_is_left(data, lin, kind, monkeypatch):
+    """The line passed, although FGSM cannot be had of a model without a gradient."""
+    few_queries(monkeypatch)
+    scene = evaluated(kind(lin), data, ("square", "random"), images=20, epsilon=1.0)
+    assert len(scene.left()) == 0
+    found = line("fgsm-not-stronger", scene)
+    assert (found.verdict, "no input" in found.reason) == ("not tested", True)
+    assert line("fgsm-not-stronger", evaluated(lin, data, images=20, epsilon=1.0)).verdict == "pass"
+
+
+@pytest.mark.parametrize("epsilon", [0.02, EPSILON, 1.0])
+def test_every_line_says_of_how_many_images(data, lin, epsilon):
+    """Shares are of the images that are right as they are, not of all, as those in the table are."""
+    scene = evaluated(lin, data, ("apgd-ce", "pgd-mse"), epsilon=epsilon)
+    assert len(scene.ids) > 0
+    for name, finding in checklist(scene):
+        if finding.verdict != "not tested":
+            assert f"the {len(scene.ids)} correctly classified images" in finding.reason, (name, finding)
+
+
 def test_gradients_averaged_over_calls_break_more_of_a_random_model(data, lin):
     """Noise on the pixels drowns the gradient of one call; success is judged by calls that the search has not seen."""
 

@@ -108,7 +108,8 @@ def _by_attack(record: Record) -> list[Block]:
 def _checklist(record: Record) -> list[Block]:
     blocks: list[Block] = [
         Text(
-            f"Ways in which an evaluation can deceive itself, looked for on the first {record['checked_images']:,} images. A "
+            f"Ways in which an evaluation can deceive itself, looked for on those of the first "
+            f"{record['checked_images']:,} images that are classified correctly: shares in the lines are of these, not of all. A "
             "line that fails says that the attacks were too weak or that the numbers are not what they seem."
         ),
         *checklists(checked(record)),
