@@ -8,8 +8,9 @@ import click
 
 from minicereb.cli.options import NewFile, as_json, moved_data
 from minicereb.cli.output import print_json, print_table
+from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.models import exported_arrays
-from minicereb.experiments.runs import dataset_of, load_model, read_run
+from minicereb.experiments.runs import dataset_of, learned_arrays, load_model, read_run
 from minicereb.files import write_npz
 
 
@@ -21,7 +22,10 @@ from minicereb.files import write_npz
 def export(run: Path, file: Path, dataset: str | None, as_json: bool) -> None:
     """Write every array of the model in RUN to FILE (npz), by the names in docs/formats.md."""
     found = read_run(run)
-    arrays = exported_arrays(load_model(found, dataset_of(found, dataset)))
+    if dataset is None and not isinstance(found.config.model, CerebellumModel):
+        arrays = learned_arrays(found)  # only a wiring is drawn, for the size of the images
+    else:
+        arrays = exported_arrays(load_model(found, dataset_of(found, dataset)))
     write_npz(file, arrays)
     if as_json:
         written = {name: {"dtype": str(array.dtype), "shape": list(array.shape)} for name, array in arrays.items()}

@@ -293,10 +293,29 @@ def check_same_data(what: str, data: Data, dataset: Dataset) -> None:
 
 def check_loadable(run: Run, dataset: Dataset) -> None:
     """Raise what :func:`load_model` raises of an incomplete run, other data or an altered model; quick, nothing is computed."""
-    if run.result is None:
-        raise RunError(f"{run.folder} is not complete: run its training command again to finish it")
+    _require_complete(run)
     check_same_data(str(run.folder), run.config.data, dataset)
     require_whole(run)
+
+
+def _require_complete(run: Run) -> None:
+    if run.result is None:
+        raise RunError(f"{run.folder} is not complete: run its training command again to finish it")
+
+
+def learned_arrays(run: Run) -> dict[str, np.ndarray]:
+    """Return what the model of a complete run has learned, by name, on the host; the data are not needed.
+
+    Raises
+    ------
+    RunError
+        If the run is not complete.
+    DataError
+        If the model's file is damaged or was altered.
+    """
+    _require_complete(run)
+    require_whole(run)
+    return read_npz(run.folder / "model.npz")
 
 
 def load_model(run: Run, dataset: Dataset) -> Any:

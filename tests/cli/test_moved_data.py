@@ -17,7 +17,7 @@ NEEDS_DATA = {
     "attack": ("attack", "RUN", "--method", "fgsm", "--images", "4"),
     "evaluate": ("evaluate", "RUN", *EVALUATION),
     "explain": ("explain", "RUN", "--what", "attack"),
-    "export": ("export", "RUN", "exported.npz"),
+    "export": ("export", "CEREBELLUM", "exported.npz"),
     "gradcheck": ("gradcheck", "RUN", "--images", "1"),
     "train with an encoder": ("train", "cerebellum", "--encoder", "ENCODER", "--cells", "30", *TINY, "--out", "behind"),
 }
@@ -43,13 +43,14 @@ def places(tmp_path_factory):
         np.savez(folder / name, **images, **{f"y_{part}": np.arange(60) % 3 for part in ("train", "test")})
     succeed(*MLP, "--dataset", folder / "old.npz", "--out", folder / "run")
     succeed(*CNN, "--dataset", folder / "old.npz", "--out", folder / "encoder")
+    succeed("train", "cerebellum", "--cells", "30", *TINY, "--dataset", folder / "old.npz", "--out", folder / "cerebellum")
     (folder / "elsewhere").mkdir()
     (folder / "old.npz").rename(folder / "elsewhere" / "new.npz")
     return folder
 
 
 def filled(arguments, places):
-    known = {"RUN": places / "run", "ENCODER": places / "encoder"}
+    known = {"RUN": places / "run", "ENCODER": places / "encoder", "CEREBELLUM": places / "cerebellum"}
     return [known.get(argument, argument) for argument in arguments]
 
 
@@ -67,6 +68,15 @@ def test_the_data_are_taken_from_their_new_place_by_content(places, tmp_path, mo
     assert len(set(re.findall(r"\b[0-9a-f]{12}\b", refused.stderr))) == 2
     assert refused.stderr.count("\n") == 1
     succeed(*arguments, "--dataset", places / "elsewhere" / "new.npz")
+
+
+@pytest.mark.parametrize("name", ["run", "encoder"])
+def test_a_model_without_wiring_is_exported_without_its_data(places, tmp_path, name):
+    written = [tmp_path / "without.npz", tmp_path / "with.npz"]
+    succeed("export", places / name, written[0])
+    succeed("export", places / name, written[1], "--dataset", places / "elsewhere" / "new.npz")
+    assert written[0].read_bytes() == written[1].read_bytes()
+    assert invoke("export", places / name, written[0], "--dataset", places / "other.npz").exit_code == 2
 
 
 def test_the_page_of_an_evaluation_takes_them_too(places, tmp_path):
