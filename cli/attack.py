@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from minicereb.attacks.ball import NORMS
 from minicereb.attacks.objectives import OBJECTIVES
-from minicereb.attacks.settings import GRADIENTS, METHODS, USUAL_STEPS, Attack
+from minicereb.attacks.settings import GRADIENTS, METHODS, NEAREST, STEPPING, USUAL_STEPS, Attack
 from minicereb.cli.options import NewFile, Number, as_json, execution_options, moved_data, remark_on_size
 from minicereb.cli.output import Pace, StatusLine, note, print_json, warn
 from minicereb.datasets import Dataset
@@ -94,6 +95,7 @@ def attack(
     data = dataset_of(trained, dataset)
     for name in ("epsilon", "step_size"):
         remark_on_size(name.replace("_", "-"), options[name], options["norm"], data.inputs)
+    _remark_on_unused(settings)
     config = attack_config(trained, data, settings, images)
     record = None if save else stored_record(trained, config)
     if record is not None:
@@ -114,6 +116,28 @@ def attack(
         f"{record['clean_accuracy']:.2%} clean, {record['robust_accuracy']:.2%} attacked "
         f"(95% interval {low:.2%} to {high:.2%}), {record['seconds']:.1f} s"
     )
+
+
+# What has no effect, by option: the methods that have no use for it.
+UNUSED = {
+    "steps": ("fgsm",),
+    "step_size": tuple(method for method in METHODS if method not in STEPPING),
+    "restarts": ("fgsm", "random"),
+    "random_start": tuple(method for method in METHODS if method not in (*STEPPING, "apgd")),
+    "keep": ("fgsm", *NEAREST),
+}
+
+
+def _remark_on_unused(settings: Attack) -> None:
+    """Say on standard error which of the options that were given have no effect."""
+    context = click.get_current_context()
+    unused = [(name, settings.method) for name, methods in UNUSED.items() if settings.method in methods]
+    if settings.gradient == "analytic":
+        unused.append(("draws", "the analytic gradient"))
+    for name, what in unused:
+        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            option = next(each.opts[0] for each in context.command.params if each.name == name)
+            click.echo(f"note: {option} has no effect with {what}", err=True)
 
 
 def attack_with_progress(run: Run, model: Any, dataset: Dataset, config: AttackedModel, tally: Tally) -> dict[str, Any]:

@@ -154,3 +154,27 @@ def test_numbers_out_of_all_proportion_are_one_line(run, line, setting):
     assert result.exit_code == 2
     assert result.stderr.startswith(f"Error: {setting} is not valid; expected ")
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--method", "fgsm", "--steps", "7"), ["--steps has no effect with fgsm"]),
+        (("--method", "apgd", "--steps", "3", "--step-size", "0.1"), ["--step-size has no effect with apgd"]),
+        (("--method", "random", "--steps", "3", "--restarts", "2"), ["--restarts has no effect with random"]),
+        (("--method", "square", "--steps", "3", "--clean-start"), ["--random-start has no effect with square"]),
+        (("--method", "fmn", "--steps", "3", "--keep", "last"), ["--keep has no effect with fmn"]),
+        (("--steps", "3", "--draws", "5"), ["--draws has no effect with the analytic gradient"]),
+        (("--steps", "3", "--restarts", "2", "--clean-start", "--keep", "last"), []),
+        (("--method", "fgsm",), []),
+    ],
+)  # fmt: skip
+def test_an_option_without_effect_is_remarked_on(tmp_path, options, told):
+    folder, data = str(tmp_path / "run"), str(tmp_path / "few.npz")
+    x, y = np.random.default_rng(0).integers(0, 256, (40, 5, 5), dtype=np.uint8), np.arange(40) % 3
+    np.savez(data, x_train=x, y_train=y, x_test=x, y_test=y)
+    trained = CliRunner().invoke(main, ["train", "mlp", "--hidden", "5", "--epochs", "1", "--dataset", data, "--out", folder])
+    assert trained.exit_code == 0, trained.output
+    result = CliRunner().invoke(main, ["attack", folder, "--images", "3", *options])
+    assert result.exit_code == 0, result.output
+    assert [line for line in result.stderr.splitlines() if "no effect" in line] == [f"note: {each}" for each in told]
