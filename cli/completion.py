@@ -137,8 +137,8 @@ def names() -> dict[str, tuple[Iterable[str], str]]:
     from minicereb.datasets import registry, store
     from minicereb.exercises.catalogue import EXERCISES
     from minicereb.experiments import pretrained
-    from minicereb.experiments.studies import STUDIES
     from minicereb.robustness.catalogue import ATTACKS, SETS
+    from minicereb.studies import STUDIES
     from minicereb.tasks import circuit, microzones
 
     models, downloads = tuple(pretrained.models()), tuple(store.downloads())

@@ -17,10 +17,16 @@ from minicereb.cli.options import NewFolder, Number, as_json, execution_options,
 from minicereb.cli.output import StatusLine, interruption, print_json, print_table, stop_interrupted, warn
 from minicereb.errors import InputError, MinicerebError, require
 from minicereb.experiments.architectures import NoisyModel
-from minicereb.experiments.evaluation import RECORD
-from minicereb.experiments.evaluation_figures import draw_evaluation
-from minicereb.experiments.foreign import ForeignModel, evaluate_foreign
-from minicereb.experiments.kinds.evaluated import EvaluatedModel, check_epsilons, check_images, evaluate_run, evaluation_folder
+from minicereb.experiments.evaluation.figures import draw_evaluation
+from minicereb.experiments.evaluation.folder import RECORD
+from minicereb.experiments.evaluation.own_model import ForeignModel, evaluate_foreign
+from minicereb.experiments.evaluation.settings import (
+    EvaluatedModel,
+    check_epsilons,
+    check_images,
+    evaluate_run,
+    evaluation_folder,
+)
 from minicereb.experiments.runs import Run, check_loadable, dataset_of, load_model, read_run
 from minicereb.paths import check_folder
 from minicereb.report.words import strength

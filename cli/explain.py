@@ -14,7 +14,7 @@ from minicereb.errors import InputError
 from minicereb.experiments.configs import describe
 from minicereb.experiments.runs import dataset_of, load_model, read_run
 from minicereb.explain import WHAT, Shown, explanation, pixel_number
-from minicereb.explain.showing import page, text
+from minicereb.explain.render import page, text
 from minicereb.files import atomic_write
 from minicereb.report.page import html
 

@@ -11,13 +11,13 @@ import numpy as np
 
 from minicereb import datasets
 from minicereb.backend import configure, to_numpy
-from minicereb.check.claims import TOLERANCE, Claim, Finding, examine
-from minicereb.check.models import model_claims
-from minicereb.check.project import claims
 from minicereb.cli.options import as_json, moved_data
 from minicereb.cli.output import StatusLine, print_json, print_table
 from minicereb.errors import require
 from minicereb.experiments.runs import dataset_of, load_model, read_run
+from minicereb.gradcheck.catalogue import claims
+from minicereb.gradcheck.claims import TOLERANCE, Claim, Finding, examine
+from minicereb.gradcheck.models import model_claims
 from minicereb.randomness import generator
 
 BLUR = 0.05  # added to pixels, at most: a black pixel would be a kink of many units

@@ -10,9 +10,9 @@ import click
 from minicereb.cli.options import NewFile, as_json, moved_data
 from minicereb.cli.output import print_json
 from minicereb.errors import InputError, require
-from minicereb.experiments.reports import report_on
 from minicereb.paths import check_file
 from minicereb.report.page import REPORT, markdown, write
+from minicereb.studies.reports import report_on
 
 
 @click.command()

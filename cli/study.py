@@ -13,14 +13,14 @@ from minicereb.cli.options import as_json, execution_options
 from minicereb.cli.output import StatusLines, clock, interruption, print_json, print_table, stop_interrupted
 from minicereb.errors import InputError, require
 from minicereb.experiments.configs import Data
-from minicereb.experiments.forecast import Estimate, estimates
+from minicereb.experiments.costs import Estimate, estimates
+from minicereb.experiments.executors import dask, processes
 from minicereb.experiments.jobs import jobs_of, name_of
 from minicereb.experiments.laboratory import Laboratory
-from minicereb.experiments.scaling import dask, processes
 from minicereb.experiments.status import Survey, survey, surveys
-from minicereb.experiments.studies import SCALES, STUDIES, study_named
-from minicereb.experiments.studies.study import carry_out, read_study
 from minicereb.paths import read_text
+from minicereb.studies import SCALES, STUDIES, study_named
+from minicereb.studies.study import carry_out, read_study
 
 
 @click.command()

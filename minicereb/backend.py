@@ -2,7 +2,7 @@
 
 A function that computes begins with ``xp = xp_of(x)`` and runs wherever ``x`` lives. How much memory, how many threads and which
 device are properties of the execution, never of the result: they are set once, by :func:`configure`. How work is spread over
-blocks and threads is in :mod:`minicereb.lanes`.
+blocks and threads is in :mod:`minicereb.parallel`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from minicereb.backend import Array, xp_of
-from minicereb.lanes import pass_blocks, scratch
+from minicereb.parallel import pass_blocks, scratch
 
 # The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): a bijection of 64-bit integers with full avalanche.
 _GOLDEN = 0x9E3779B97F4A7C15

@@ -5,7 +5,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from multiprocessing import get_context
 
-from minicereb.experiments import laboratory, scaling
+from minicereb.experiments import executors, laboratory
 from minicereb.experiments.runs import run_training
 
 LOG = "MINICEREB_TEST_EPOCHS"  # the environment's name for the file
@@ -26,14 +26,14 @@ def dask_setup(worker):
 
 
 def begin_worker():
-    scaling._begin_worker()
+    executors._begin_worker()
     laboratory.run_training = training_noted
 
 
 def processes(workers):
-    """As :func:`minicereb.experiments.scaling.processes`."""
+    """As :func:`minicereb.experiments.executors.processes`."""
     context = get_context("spawn")
-    return scaling.Crew(lambda: ProcessPoolExecutor(1, context, begin_worker), workers, workers, workers)
+    return executors.Crew(lambda: ProcessPoolExecutor(1, context, begin_worker), workers, workers, workers)
 
 
 def assert_no_epoch_was_learned_again(log):

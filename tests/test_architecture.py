@@ -22,14 +22,16 @@ from minicereb.files import write_npz
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (  # a module may import from its own layer and those above it here
-    ("errors", "backend", "inputs", "compiled", "lanes", "randomness", "paths", "documents", "files", "statistics"),
+    ("errors", "backend", "inputs", "compiled", "parallel", "randomness", "paths", "documents", "files", "statistics"),
     ("calculus", "datasets"),
     ("models",),
     ("learning",),
-    ("attacks", "tasks", "check"),
+    ("attacks", "tasks", "gradcheck", "diagnosis"),
+    ("certificates",),
     ("robustness",),
     ("report",),
     ("experiments",),
+    ("studies",),
     ("explain", "exercises", "bench", "doctor"),
     ("cli",),
 )
@@ -157,7 +159,7 @@ def test_a_module_keeps_the_rules(module):
 
 
 def test_the_walk_sees_the_whole_house():
-    assert {"minicereb", "minicereb.backend", "minicereb.experiments.studies.study", "minicereb.cli.main"} <= SOURCES.keys()
+    assert {"minicereb", "minicereb.backend", "minicereb.studies.study", "minicereb.cli.main"} <= SOURCES.keys()
     assert len(SOURCES) > 50
 
 
@@ -169,7 +171,7 @@ def test_the_walk_sees_the_whole_house():
         (wrong_layers, "minicereb.models.mlp", "from minicereb import learning"),
         (wrong_layers, "minicereb.models.mlp", "from ..learning import backprop"),
         (wrong_layers, "minicereb.models.mlp", "from . import layers"),
-        (wrong_layers, "minicereb.report.figures", "def f():\n    from minicereb.experiments.studies.study import Results"),
+        (wrong_layers, "minicereb.report.figures", "def f():\n    from minicereb.studies.study import Results"),
         (wrong_layers, "minicereb.doctor", "if TYPE_CHECKING:\n    from minicereb.cli.main import main"),
         (wrong_layers, "minicereb.models.mlp", "import minicereb.utilities"),
         (wrong_layers, "minicereb.utilities", ""),

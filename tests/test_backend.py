@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from minicereb import backend, lanes
+from minicereb import backend, parallel
 from minicereb.backend import to_device, to_numpy
-from minicereb.calculus.check import check_adjoint
 from minicereb.errors import DeviceError, InputError
+from minicereb.gradcheck.gradients import check_adjoint
 
 # -- settings ----------------------------------------------------------------------------------------------------------------
 
@@ -141,7 +141,7 @@ def test_a_block_of_cells_is_a_block_of_the_product():
     weights, inputs, rng = synapses(30, 9, 4)
     x_t, whole, parts = rng.standard_normal((9, 6)), np.empty((30, 6)), np.empty((30, 6))
     backend.sparse_product(weights, inputs, x_t, whole)
-    for part in lanes.blocks(30, 7):
+    for part in parallel.blocks(30, 7):
         backend.sparse_product(weights[part], inputs[part], x_t, parts[part])
     assert np.array_equal(parts, whole)
 

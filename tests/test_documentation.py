@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from minicereb.experiments.reports.study import title
 from minicereb.robustness.catalogue import ATTACKS
+from minicereb.studies.page import title
 
 DOCS = Path(__file__).parents[1] / "docs"
 

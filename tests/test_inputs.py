@@ -20,6 +20,9 @@ from minicereb.calculus.losses import squared_error
 from minicereb.calculus.noise import Gaussian
 from minicereb.calculus.projection import add_project_input_gradient, project
 from minicereb.calculus.replicated import CrossEntropy
+from minicereb.certificates.certify import certify
+from minicereb.certificates.region import Region
+from minicereb.certificates.smoothing import smoothing_certificate
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import InputError
 from minicereb.inputs import as_ids, as_labels, check_rows
@@ -39,11 +42,8 @@ from minicereb.models.noisy import initial_noisy
 from minicereb.models.prediction import Averaged, average_probabilities, lap_correct
 from minicereb.models.visual import behind, encoder_of
 from minicereb.models.wiring import Wiring, draw_wiring
-from minicereb.robustness.certify import certify
 from minicereb.robustness.evaluate import Plan, Subject, evaluate_images
 from minicereb.robustness.outcomes import no_outcomes
-from minicereb.robustness.region import Region
-from minicereb.robustness.smoothing import smoothing_certificate
 
 WIDTH, CLASSES, IMAGES = 30, 3, 7
 PGD = Attack("pgd", "margin", 0.1, steps=2, step_size=0.05)

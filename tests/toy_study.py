@@ -8,7 +8,7 @@ from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import AttackedModel, Train
 from minicereb.experiments.runs import read_run
-from minicereb.experiments.studies.study import Study, carry_out
+from minicereb.studies.study import Study, carry_out
 
 ATTACKS = (Attack("fgsm", "mse", 0.1), Attack("pgd", "margin", 0.1, steps=5))
 

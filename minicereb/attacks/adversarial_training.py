@@ -11,16 +11,16 @@ from typing import Any
 
 from minicereb.attacks.ball import ball_around
 from minicereb.attacks.draws import Draws
+from minicereb.attacks.gradients import Landscape
 from minicereb.attacks.objectives import objective_named
 from minicereb.attacks.pgd import pgd
-from minicereb.attacks.sources import Landscape
 from minicereb.backend import Array, xp_of
 from minicereb.documents import typed
 from minicereb.errors import require
 from minicereb.inputs import as_labels, check_images, check_rows
-from minicereb.lanes import blocks, one_blas_thread
 from minicereb.learning.plasticity import Learned
 from minicereb.learning.training import Learner
+from minicereb.parallel import blocks, one_blas_thread
 
 
 @typed

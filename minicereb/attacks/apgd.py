@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from minicereb.attacks.ball import Ball
+from minicereb.attacks.gradients import Landscape
 from minicereb.attacks.search import Search, put_rows
-from minicereb.attacks.sources import Landscape
 from minicereb.backend import Array, xp_of
-from minicereb.lanes import run_lanes, scratch, shares
+from minicereb.parallel import run_lanes, scratch, shares
 
 FIRST_STEP = 2.0  # η, as a multiple of ε
 MOMENTUM = 0.75  # a; 1 in the first step

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from minicereb.attacks.ball import Ball, row_products
-from minicereb.attacks.plane import least_move
+from minicereb.attacks.box_projection import least_move
+from minicereb.attacks.gradients import Landscape, Point
 from minicereb.attacks.search import Search, put_rows
-from minicereb.attacks.sources import Landscape, Point
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.losses import margin
 

@@ -6,8 +6,8 @@ import math
 
 from minicereb.attacks.ball import Ball, movable, unit_rows, whole_box
 from minicereb.attacks.fab import narrowed
+from minicereb.attacks.gradients import Landscape
 from minicereb.attacks.search import Search, put_rows
-from minicereb.attacks.sources import Landscape
 from minicereb.backend import Array, xp_of
 
 FIRST_STEP, LAST_STEP = 1.0, 0.01  # α: length of a step

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from minicereb.attacks.ball import Ball
+from minicereb.attacks.gradients import Landscape
 from minicereb.attacks.search import Search
-from minicereb.attacks.sources import Landscape
 from minicereb.backend import Array
 
 

@@ -15,19 +15,19 @@ from minicereb.attacks.draws import Draws
 from minicereb.attacks.fab import fab
 from minicereb.attacks.fgsm import fgsm
 from minicereb.attacks.fmn import fmn
+from minicereb.attacks.gradients import Landscape, Point, Source, exact, source_named
 from minicereb.attacks.momentum import momentum
 from minicereb.attacks.objectives import likeliest_wrong, objective_named, targeted_objective_named
 from minicereb.attacks.pgd import pgd
-from minicereb.attacks.points import random_points
+from minicereb.attacks.random_points import random_points
 from minicereb.attacks.search import Search, Walk, best, first_wrong, last
 from minicereb.attacks.settings import NEAREST, WITHOUT_GRADIENT, Attack
-from minicereb.attacks.sources import Landscape, Point, Source, exact, source_named
 from minicereb.attacks.square import square
 from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InternalError
 from minicereb.inputs import as_ids, as_labels, check_image_shape, check_images, check_outputs, check_rows
-from minicereb.lanes import images_per_block, one_blas_thread
+from minicereb.parallel import images_per_block, one_blas_thread
 
 
 class Attacked(NamedTuple):

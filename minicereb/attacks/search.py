@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.attacks.sources import Landscape, Point
+from minicereb.attacks.gradients import Landscape, Point
 from minicereb.backend import Array, xp_of
 from minicereb.errors import MinicerebError
 

@@ -73,7 +73,7 @@ class Attack:
     seed : int
         Of the random starts, and of noise.
     gradient : str
-        Where the input gradient comes from, see :func:`minicereb.attacks.sources.source_named`.
+        Where the input gradient comes from, see :func:`minicereb.attacks.gradients.source_named`.
     draws : int
         Replications of the noise, if it comes from an estimator; calls, if it is ``"eot"``.
     norm : {"linf", "l2"}

@@ -8,8 +8,8 @@ import numpy as np
 
 from minicereb.attacks.ball import Ball, row_norms
 from minicereb.attacks.draws import Draws
+from minicereb.attacks.gradients import Landscape
 from minicereb.attacks.search import Search, put_rows
-from minicereb.attacks.sources import Landscape
 from minicereb.backend import Array, to_device, xp_of
 
 FIRST_SHARE = 0.8  # p: share of the pixels in the first square

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from minicereb.attacks.gradients import Landscape
 from minicereb.attacks.objectives import objective_named
-from minicereb.attacks.sources import Landscape
 from minicereb.backend import Array, to_device, xp_of
 from minicereb.bench.timing import Contest
 from minicereb.learning.optimizers import RMSprop

@@ -14,10 +14,10 @@ from minicereb.backend import Array, available_cores, configure, execution, to_d
 from minicereb.bench.cerebellum import CLASSES, product_floor
 from minicereb.bench.timing import Contest
 from minicereb.calculus.winograd import applies
-from minicereb.lanes import run_lanes
 from minicereb.models.convolutional import Convolution, MaxPool, initial_convolutional, vgg11
 from minicereb.models.layers import Dense
 from minicereb.models.sequential import Sequential
+from minicereb.parallel import run_lanes
 from minicereb.paths import read_text
 from minicereb.randomness import generator
 

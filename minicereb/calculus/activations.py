@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from minicereb.backend import Array, xp_of
 from minicereb.errors import InputError, require
-from minicereb.lanes import zeros_for
+from minicereb.parallel import zeros_for
 
 
 def relu(v: Array, out: Array | None = None) -> Array:

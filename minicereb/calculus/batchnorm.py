@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from minicereb.backend import Array, xp_of
-from minicereb.lanes import cached_blocks, run_lanes, scratch
+from minicereb.parallel import cached_blocks, run_lanes, scratch
 
 EPSILON = 1e-5
 

@@ -14,7 +14,7 @@ import numpy as np
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.winograd import applies, winograd, winograd_weight_gradient
 from minicereb.errors import InputError
-from minicereb.lanes import blocks, run_lanes, scratch, sum_lanes
+from minicereb.parallel import blocks, run_lanes, scratch, sum_lanes
 
 POSITIONS = 1024  # whose windows are laid out together: enough for a fast matrix product, few enough for the cache
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from minicereb.backend import Array, special_of, xp_of
 from minicereb.errors import InputError, require
-from minicereb.lanes import pass_blocks, scratch
+from minicereb.parallel import pass_blocks, scratch
 from minicereb.randomness import signed_uniform
 
 LARGEST_POWER = 80.0  # e to it, and its square root squared again, are still finite in float32

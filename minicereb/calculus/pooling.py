@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from minicereb.backend import Array, xp_of
 from minicereb.errors import InputError
-from minicereb.lanes import cached_blocks, run_lanes
+from minicereb.parallel import cached_blocks, run_lanes
 
 
 def max_pool(x: Array, size: int) -> tuple[Array, Array]:

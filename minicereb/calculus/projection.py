@@ -11,7 +11,7 @@ import numpy as np
 from minicereb.backend import Array, add_sparse_transpose_product, check_synapses, sparse_product, xp_of
 from minicereb.compiled import compiled
 from minicereb.errors import InputError
-from minicereb.lanes import scratch
+from minicereb.parallel import scratch
 
 
 def project(weights: Array, inputs: Array | None, x_t: Array, out: Array, width: int | None = None) -> Array:

@@ -9,7 +9,7 @@ and channels. The sums are taken along one side of a tile and then along the oth
 from __future__ import annotations
 
 from minicereb.backend import Array, xp_of
-from minicereb.lanes import blocks, run_lanes, scratch, sum_lanes
+from minicereb.parallel import blocks, run_lanes, scratch, sum_lanes
 
 CHANNELS = 64  # from so many inputs and outputs on the sums are worth their while
 RESPONSES = 1 << 16  # tiles times channels at one place of all tiles, worked on together: a block for the cache

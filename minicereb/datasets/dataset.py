@@ -11,7 +11,7 @@ import numpy as np
 from minicereb.datasets.transforms import to_unit
 from minicereb.files import sha256_arrays
 from minicereb.inputs import as_labels, check_finite, check_image_shape, check_rows
-from minicereb.lanes import blocks
+from minicereb.parallel import blocks
 
 CONSTANT = 1e-4  # a deviation below this, of pixels from 0 to 1, is that of a channel without content
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import require
-from minicereb.lanes import blocks, run_lanes
+from minicereb.parallel import blocks, run_lanes
 from minicereb.randomness import generator
 
 BLOCK = 250  # images that share a generator

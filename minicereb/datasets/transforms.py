@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minicereb.backend import Array, xp_of
 from minicereb.errors import require
-from minicereb.lanes import blocks
+from minicereb.parallel import blocks
 
 BLOCK = 1000  # images that are pooled at once: their sums are small, however many images there are
 

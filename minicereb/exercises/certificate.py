@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from minicereb.calculus.activations import sigmoid, threshold
-from minicereb.calculus.relaxations import Unit
-from minicereb.check.hints import Case, Mistake, Task
+from minicereb.certificates.relaxations import Unit
+from minicereb.diagnosis.hints import Case, Mistake, Task
 from minicereb.exercises.exercise import Exercise, Wrong, mistakes_of
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minicereb.calculus.dense import dense_weight_gradient
-from minicereb.check.hints import Case, Mistake, Task
+from minicereb.diagnosis.hints import Case, Mistake, Task
 from minicereb.exercises.exercise import Exercise, Wrong, mistakes_of
 
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicereb.calculus.equations import equation
-from minicereb.check.diagnosis import diagnose
-from minicereb.check.hints import Case, Hint, Mistake, Task, Verdict
-from minicereb.check.trial import Elsewhere, Function
+from minicereb.diagnosis.diagnose import diagnose
+from minicereb.diagnosis.hints import Case, Hint, Mistake, Task, Verdict
+from minicereb.diagnosis.trial import Elsewhere, Function
 from minicereb.randomness import generator
 
 ORDINARY = 4  # cases, of differing sizes and numbers; those after them are square

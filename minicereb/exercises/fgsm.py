@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minicereb.attacks.ball import ball_around, unit_rows
-from minicereb.check.hints import Case, Mistake, Task
+from minicereb.diagnosis.hints import Case, Mistake, Task
 from minicereb.exercises.exercise import Exercise, Wrong, mistakes_of
 
 

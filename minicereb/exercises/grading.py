@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minicereb.backend import execution
-from minicereb.check.hints import Hint, Verdict
+from minicereb.diagnosis.hints import Hint, Verdict
 from minicereb.errors import DataError, require
 from minicereb.exercises.catalogue import EXERCISES
 from minicereb.exercises.exercise import Exercise

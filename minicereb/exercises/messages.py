@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from minicereb.check.hints import Case
+from minicereb.diagnosis.hints import Case
 from minicereb.documents import Count, parse_json
 from minicereb.errors import DataError
 

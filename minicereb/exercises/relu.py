@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from minicereb.calculus.activations import relu_input_gradient, sigmoid
-from minicereb.check.hints import Case, Mistake, Task
+from minicereb.diagnosis.hints import Case, Mistake, Task
 from minicereb.exercises.exercise import Exercise
 
 

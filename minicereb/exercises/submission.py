@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minicereb.check.hints import Case, Hint, Verdict
-from minicereb.check.trial import Elsewhere, Trial
+from minicereb.diagnosis.hints import Case, Hint, Verdict
+from minicereb.diagnosis.trial import Elsewhere, Trial
 from minicereb.errors import DataError, InputError, require
 from minicereb.exercises.exercise import Exercise
 from minicereb.exercises.messages import Ended, Interference, Message, Reply, receive, request, type_named

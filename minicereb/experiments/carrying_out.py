@@ -9,22 +9,22 @@ from typing import Any
 from minicereb.errors import DataError
 from minicereb.experiments import attacks
 from minicereb.experiments.configs import AttackedModel, Experiment
+from minicereb.experiments.evaluation import settings as evaluation
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.kinds import (
     averaged,
     broken,
     conditioning,
     dimension,
-    estimation,
-    evaluated,
+    estimator_variance,
     gradient_sizes,
     gradient_sources,
-    matrix,
     moved,
     paired,
     pole,
-    reaching,
+    time_to_accuracy,
     transfer,
+    transfer_matrix,
 )
 from minicereb.experiments.laboratory import Laboratory, Record, model_of
 from minicereb.experiments.records import read_record, write_record
@@ -38,17 +38,17 @@ EXPERIMENTS: dict[type, Callable[[Any, Laboratory], Generator[str, None, Record]
     broken.BrokenImages: broken.broken_images,
     conditioning.Conditioning: conditioning.conditioning,
     dimension.Dimension: dimension.dimension,
-    evaluated.EvaluatedModel: evaluated.evaluated_model,
+    evaluation.EvaluatedModel: evaluation.evaluated_model,
     gradient_sizes.GradientSizes: gradient_sizes.gradient_sizes,
     gradient_sources.GradientSources: gradient_sources.gradient_sources,
-    matrix.TransferMatrix: matrix.transfer_matrix,
+    transfer_matrix.TransferMatrix: transfer_matrix.transfer_matrix,
     moved.MovedOutputs: moved.moved_outputs,
     paired.PairedComparison: paired.paired_comparison,
     pole.PoleBalancing: pole.pole_balancing,
     transfer.TransferredAttack: transfer.transferred_attack,
-    estimation.EstimatorVariance: estimation.estimator_variance,
-    reaching.TimeToAccuracy: reaching.time_to_accuracy,
-    reaching.FastestAgain: reaching.fastest_again,
+    estimator_variance.EstimatorVariance: estimator_variance.estimator_variance,
+    time_to_accuracy.TimeToAccuracy: time_to_accuracy.time_to_accuracy,
+    time_to_accuracy.FastestAgain: time_to_accuracy.fastest_again,
 }
 
 

@@ -16,9 +16,9 @@ from minicereb.datasets.transforms import to_unit
 from minicereb.documents import read_json
 from minicereb.errors import DataError
 from minicereb.files import DAMAGES, atomic_write, folder_lock, npy_header, sha256_file, write_json
-from minicereb.lanes import images_per_block, one_blas_thread
 from minicereb.models.sequential import Sequential
 from minicereb.models.visual import encoder_of
+from minicereb.parallel import images_per_block, one_blas_thread
 from minicereb.paths import open_regular
 
 LARGEST_BLOCK = 128  # images that are encoded together, unless memory allows fewer

@@ -11,9 +11,9 @@ from typing import Any
 from minicereb.datasets.dataset import Dataset
 from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_hash
-from minicereb.experiments.neighbours import Neighbours
 from minicereb.experiments.records import Kept
 from minicereb.experiments.records import Record as Record
+from minicereb.experiments.reuse import Neighbours
 from minicereb.experiments.runs import Run, load_model, read_run, run_training
 from minicereb.paths import beneath, refuse_dangling
 

@@ -15,7 +15,6 @@ from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, NoisyModel, PerceptronModel
 from minicereb.experiments.configs import Train
-from minicereb.lanes import blocks
 from minicereb.learning.backprop import Backpropagation, statistics_of
 from minicereb.learning.glr import GLR, estimator_named
 from minicereb.learning.least_squares import least_squares_readout
@@ -28,6 +27,7 @@ from minicereb.models.mlp import initial_mlp
 from minicereb.models.noisy import NoisyNetwork, initial_noisy
 from minicereb.models.visual import VisualCerebellum, behind, encoder_of
 from minicereb.models.wiring import draw_wiring
+from minicereb.parallel import blocks
 
 
 def build_model(config: Train, dataset: Dataset) -> Any:

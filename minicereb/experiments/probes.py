@@ -17,13 +17,13 @@ from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Train
+from minicereb.experiments.evaluation.settings import EvaluatedModel, certifier_of, gradient_of
 from minicereb.experiments.features import first_features
-from minicereb.experiments.kinds.evaluated import EvaluatedModel, certifier_of, gradient_of
 from minicereb.experiments.models import build_learner, build_model
-from minicereb.lanes import one_blas_thread
 from minicereb.learning.least_squares import least_squares_readout
 from minicereb.learning.training import Position, Split, train
 from minicereb.models.visual import encoder_of
+from minicereb.parallel import one_blas_thread
 from minicereb.tasks.eyelid import PHASES, Eyelid, Session
 from minicereb.tasks.pole import PoleBalancer, PoleTask
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from minicereb.calculus.activations import relu, relu_input_gradient
 from minicereb.calculus.losses import squared_error
-from minicereb.check.differences import difference, moving
 from minicereb.experiments.architectures import CerebellumModel
-from minicereb.explain.attacked import attack_steps, landscape_of
-from minicereb.explain.copies import Taken
+from minicereb.explain.fgsm import attack_steps, landscape_of
 from minicereb.explain.layers import there_and_back
 from minicereb.explain.steps import Derivative, Rows, Step, beside, products
 from minicereb.explain.subject import Place, Subject, chosen_cells, loss_step, update_step
+from minicereb.explain.training_step import Taken
+from minicereb.gradcheck.differences import difference, moving
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.visual import VisualCerebellum
 

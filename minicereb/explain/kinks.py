@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.check.differences import CLOSER
+from minicereb.gradcheck.differences import CLOSER
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.convolutional import MaxPool
 from minicereb.models.layers import ReLU

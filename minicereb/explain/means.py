@@ -9,7 +9,7 @@ import numpy as np
 
 from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import InputError
-from minicereb.explain.reach import Reach, reach_of
+from minicereb.explain.credit_bounds import Reach, reach_of
 from minicereb.explain.steps import CONFIDENCE, Drawing, Estimate, Rows
 from minicereb.learning.credit import Estimator
 from minicereb.learning.exact import Exact

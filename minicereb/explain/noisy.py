@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.attacks.sources import Landscape, source_named
+from minicereb.attacks.gradients import Landscape, source_named
 from minicereb.calculus.noise import Law, conditional_score
 from minicereb.calculus.replicated import OfRows, ReplicatedLoss, loss_named
-from minicereb.check.differences import difference, moving
 from minicereb.errors import InputError
 from minicereb.experiments.architectures import NoisyModel
-from minicereb.explain.attacked import OBJECTIVE_TAGS, PIXELS, attack_steps, fgsm_step, landscape_of
+from minicereb.explain.fgsm import OBJECTIVE_TAGS, PIXELS, attack_steps, fgsm_step, landscape_of
 from minicereb.explain.means import (
     CONFIDENCE,
     Reference,
@@ -27,6 +26,7 @@ from minicereb.explain.means import (
 )
 from minicereb.explain.steps import Derivative, Rows, Step, beside, products
 from minicereb.explain.subject import Place, Subject, chosen_cells, loss_step, update_step
+from minicereb.gradcheck.differences import difference, moving
 from minicereb.learning.credit import Estimator, LastLayer
 from minicereb.learning.estimators import Backprop, Flip, ScoreFunction
 from minicereb.learning.exact import Exact

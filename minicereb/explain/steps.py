@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minicereb.calculus.equations import equation
-from minicereb.check.differences import Difference
+from minicereb.gradcheck.differences import Difference
 
 TOLERANCE = 1e-6  # of a derivative in float64, relative to the derivative
 CONFIDENCE = 0.999  # of every interval

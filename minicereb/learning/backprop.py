@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.losses import cross_entropy, squared_error
 from minicereb.inputs import as_labels, check_rows
-from minicereb.lanes import run_lanes
 from minicereb.learning.optimizers import Optimizer, add_penalty
 from minicereb.learning.plasticity import Learned
 from minicereb.models.sequential import Sequential
+from minicereb.parallel import run_lanes
 
 DESCENDED = {"cross-entropy": cross_entropy, "mse": squared_error}
 

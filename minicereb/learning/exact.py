@@ -10,10 +10,10 @@ import numpy as np
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss, error_probability, error_probability_gradient
 from minicereb.errors import require
-from minicereb.lanes import blocks
 from minicereb.learning.credit import Piece
 from minicereb.learning.noise import Design, Undrawn
 from minicereb.models.noisy import NoisyNetwork
+from minicereb.parallel import blocks
 
 MOST_NEURONS = 20
 PATTERNS = 1 << 12  # in a block

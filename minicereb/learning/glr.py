@@ -12,13 +12,13 @@ from minicereb.backend import Array, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import InputError, require
 from minicereb.inputs import as_labels, check_rows
-from minicereb.lanes import blocks, keep_freed_memory, one_blas_thread, run_lanes
 from minicereb.learning.credit import Estimator, Piece
 from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
 from minicereb.learning.noise import Address, Independent
 from minicereb.learning.optimizers import Optimizer, add_penalty
 from minicereb.learning.plasticity import Learned
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
+from minicereb.parallel import blocks, keep_freed_memory, one_blas_thread, run_lanes
 
 NUMBERS = 3 << 18  # of noise in a piece of work on the CPU: calls so long that threads seldom wait for each other between them
 DEVICE_NUMBERS = 1 << 24  # on a GPU

@@ -14,9 +14,9 @@ from minicereb.calculus.activations import relu
 from minicereb.calculus.losses import one_hot
 from minicereb.errors import InputError, require
 from minicereb.inputs import as_labels, check_finite, check_rows
-from minicereb.lanes import blocks, cell_blocks, one_blas_thread, run_lanes
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.wiring import Wiring
+from minicereb.parallel import blocks, cell_blocks, one_blas_thread, run_lanes
 
 
 def least_squares_readout(

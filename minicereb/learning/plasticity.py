@@ -14,9 +14,9 @@ from minicereb.calculus.activations import relu
 from minicereb.calculus.losses import squared_error
 from minicereb.errors import InputError
 from minicereb.inputs import as_labels, check_count, check_rows
-from minicereb.lanes import cell_blocks, run_lanes, scratch
 from minicereb.learning.optimizers import Optimizer, forget_tiny
 from minicereb.models.cerebellum import Cerebellum
+from minicereb.parallel import cell_blocks, run_lanes, scratch
 
 # Granule cells do not learn: where J is a matrix, their response to the next few batches is one product of so many columns.
 COLUMNS_AHEAD = 128

@@ -18,8 +18,8 @@ from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import DataError, MinicerebError, require
 from minicereb.inputs import as_ids, as_labels, check_rows
-from minicereb.lanes import blocks, images_per_block, one_blas_thread
 from minicereb.learning.plasticity import Learned
+from minicereb.parallel import blocks, images_per_block, one_blas_thread
 from minicereb.randomness import generator
 
 CHOOSE_ON = ("validation", "test")

@@ -10,8 +10,8 @@ import numpy as np
 from minicereb.backend import Array, to_device, xp_of
 from minicereb.calculus.activations import relu, relu_input_gradient
 from minicereb.inputs import check_credit, check_rows
-from minicereb.lanes import cell_blocks, scratch, sum_lanes
 from minicereb.models.wiring import Wiring
+from minicereb.parallel import cell_blocks, scratch, sum_lanes
 from minicereb.randomness import generator
 
 

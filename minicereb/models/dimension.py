@@ -13,8 +13,8 @@ from minicereb.backend import Array, to_numpy, xp_of
 from minicereb.calculus.activations import relu, threshold
 from minicereb.errors import require
 from minicereb.inputs import check_count, check_rows
-from minicereb.lanes import blocks, cell_blocks, run_lanes
 from minicereb.models.wiring import Wiring
+from minicereb.parallel import blocks, cell_blocks, run_lanes
 
 CELLS = 2048  # whose activity is there at once: enough for a product at full speed, whatever the number of images
 TILE = 256  # images, in a tile of the products

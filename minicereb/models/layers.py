@@ -13,7 +13,7 @@ from minicereb.backend import Array, xp_of
 from minicereb.calculus.activations import relu, relu_input_gradient
 from minicereb.calculus.dense import dense, dense_input_gradient, dense_weight_gradient
 from minicereb.inputs import check_credit, check_rows
-from minicereb.lanes import cached_blocks, run_lanes
+from minicereb.parallel import cached_blocks, run_lanes
 
 
 @dataclass(frozen=True, eq=False)

@@ -181,7 +181,7 @@ class NoisyNetwork:
         Raises
         ------
         InputError
-            If an activation has no derivative; :mod:`minicereb.attacks.sources` has gradients that need none.
+            If an activation has no derivative; :mod:`minicereb.attacks.gradients` has gradients that need none.
         """
         check_credit(d_outputs, signals[-1].shape)
         d_x = d_outputs

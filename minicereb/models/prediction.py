@@ -12,8 +12,8 @@ from minicereb.calculus.noise import draw_noise
 from minicereb.calculus.replicated import probabilities
 from minicereb.errors import require
 from minicereb.inputs import as_labels, check_count, check_rows
-from minicereb.lanes import blocks, run_lanes
 from minicereb.models.noisy import Noise, NoisyNetwork
+from minicereb.parallel import blocks, run_lanes
 
 REPLICATIONS = 2048  # at a time
 

@@ -11,7 +11,7 @@ from minicereb.backend import Array, check_indices, to_device, to_numpy, xp_of
 from minicereb.calculus.projection import add_project_input_gradient, project
 from minicereb.errors import InputError, require
 from minicereb.files import sha256_arrays
-from minicereb.lanes import blocks
+from minicereb.parallel import blocks
 from minicereb.randomness import generator
 
 KINDS = ("full", "random", "local")

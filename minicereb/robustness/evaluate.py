@@ -17,7 +17,7 @@ from minicereb.backend import Array, to_device, to_numpy
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InternalError, require
 from minicereb.inputs import as_ids, as_labels, check_image_shape, check_images, check_rows
-from minicereb.lanes import blocks, images_per_block, one_blas_thread
+from minicereb.parallel import blocks, images_per_block, one_blas_thread
 from minicereb.robustness.auxiliary import attempt
 from minicereb.robustness.catalogue import ATTACKS, Named
 from minicereb.robustness.outcomes import BROKEN, WITHSTOOD, Outcomes
@@ -40,7 +40,7 @@ class Subject:
     image_shape : tuple of int
     classes : int
     gradient : str
-        Where attacks get the input gradient from, see :func:`minicereb.attacks.sources.source_named`.
+        Where attacks get the input gradient from, see :func:`minicereb.attacks.gradients.source_named`.
     draws : int
         Replications of the noise for it.
     judge : callable, optional

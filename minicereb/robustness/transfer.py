@@ -13,10 +13,10 @@ from minicereb.backend import to_device
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError
-from minicereb.lanes import blocks
 from minicereb.learning.least_squares import least_squares_readout
 from minicereb.models.cerebellum import Cerebellum, initial_cerebellum
 from minicereb.models.wiring import draw_wiring
+from minicereb.parallel import blocks
 from minicereb.robustness.auxiliary import attempt
 
 SUBSTITUTE_CELLS, SUBSTITUTE_IMAGES = 1_000, 10_000

@@ -15,11 +15,11 @@ from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.calculus.activations import relu, threshold
 from minicereb.errors import InputError, require
 from minicereb.inputs import check_count, check_rows
-from minicereb.lanes import blocks, cell_blocks
 from minicereb.learning.optimizers import SGD
 from minicereb.learning.plasticity import DeltaRule
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.wiring import Wiring
+from minicereb.parallel import blocks, cell_blocks
 from minicereb.randomness import generator
 
 BIN = 5  # ms

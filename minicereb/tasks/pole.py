@@ -11,7 +11,7 @@ import numpy as np
 
 from minicereb.documents import typed
 from minicereb.errors import require
-from minicereb.lanes import one_blas_thread
+from minicereb.parallel import one_blas_thread
 from minicereb.randomness import generator
 from minicereb.tasks.balancing import ErrorDriven, Learner, Method, limited
 from minicereb.tasks.cartpole import CartPole, State

@@ -5,12 +5,12 @@ import pytest
 import strict
 from threadpoolctl import threadpool_limits
 
-from minicereb import backend, datasets, lanes
+from minicereb import backend, datasets, parallel
 from minicereb.attacks.adversarial_training import AdversarialTraining, Adversary
 from minicereb.attacks.ball import ball_around
+from minicereb.attacks.gradients import Landscape
 from minicereb.attacks.objectives import OBJECTIVES
 from minicereb.attacks.pgd import pgd
-from minicereb.attacks.sources import Landscape
 from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.losses import cross_entropy, squared_error
 from minicereb.datasets.dataset import Dataset
@@ -55,7 +55,7 @@ class Recorder:
         return {}
 
     def learn(self, x, labels):
-        for part in lanes.blocks(len(x), self.batch_size):
+        for part in parallel.blocks(len(x), self.batch_size):
             self.steps += 1
             self.met.append(to_numpy(x[part]).copy())
             outputs, _ = self.model.forward(x[part])
@@ -91,7 +91,7 @@ def test_the_rule_meets_images_within_the_bound_on_which_the_objective_is_higher
     before, after = (OBJECTIVES[objective](linear().forward(images)[0], labels)[0] for images in (x, x_adv))
     assert (after >= before - 1e-5).all()  # DLR stays at 1 for many that are misclassified
     assert after.mean() > before.mean() + 0.1
-    for learned, part in zip(told, lanes.blocks(23, 4), strict=True):
+    for learned, part in zip(told, parallel.blocks(23, 4), strict=True):
         outputs = linear().forward(x_adv[part])[0]
         assert np.array_equal(learned.outputs, outputs)
         assert np.array_equal(learned.loss, cross_entropy(outputs, labels[part])[0])

@@ -9,11 +9,11 @@ from attacking import FGSM, IMAGES, PGD, Level, every_attack, rows_and_labels, r
 
 from minicereb import backend
 from minicereb.attacks.ball import ball_around
+from minicereb.attacks.gradients import Landscape
 from minicereb.attacks.objectives import OBJECTIVES
 from minicereb.attacks.pgd import pgd
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import NEAREST, Attack
-from minicereb.attacks.sources import Landscape
 from minicereb.calculus.losses import margin
 
 # -- claims ------------------------------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ import pytest
 from attacking import ATTACKS, Student, run
 
 from minicereb.attacks.ball import ball_around, row_norms, row_products, unit_rows, with_rounding
+from minicereb.attacks.gradients import Landscape
 from minicereb.attacks.pgd import pgd
-from minicereb.attacks.sources import Landscape
 from minicereb.calculus.losses import margin
 
 PIXELS = 150_528  # 224 × 224 × 3

@@ -10,13 +10,13 @@ from minicereb.attacks.apgd import apgd
 from minicereb.attacks.ball import NORMS, ball_around
 from minicereb.attacks.draws import Draws
 from minicereb.attacks.fab import fab
+from minicereb.attacks.gradients import Landscape
 from minicereb.attacks.momentum import momentum
 from minicereb.attacks.pgd import pgd
-from minicereb.attacks.points import random_points
+from minicereb.attacks.random_points import random_points
 from minicereb.attacks.run import attack_images, trace
 from minicereb.attacks.search import Walk, best, first_wrong, last
 from minicereb.attacks.settings import Attack
-from minicereb.attacks.sources import Landscape
 from minicereb.attacks.square import bump, square, window_at
 from minicereb.backend import to_device
 from minicereb.calculus.losses import cross_entropy, margin, targeted_dlr, targeted_margin

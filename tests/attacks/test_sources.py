@@ -10,19 +10,19 @@ from oracle import build_network, distribution_of, draw_points, on_device
 from scipy import stats
 
 from minicereb import backend
+from minicereb.attacks.gradients import Landscape, MeanGradient, frozen_noise, mean_slope, source_named
 from minicereb.attacks.objectives import likeliest_wrong
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
-from minicereb.attacks.sources import Landscape, MeanGradient, frozen_noise, mean_slope, source_named
 from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.losses import cross_entropy, dlr, margin, targeted_dlr, targeted_margin
 from minicereb.calculus.noise import Gaussian
 from minicereb.errors import InputError
 from minicereb.experiments.kinds.gradient_sources import quiet_outputs
-from minicereb.lanes import blocks
 from minicereb.learning.estimators import ESTIMATORS
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.prediction import Averaged
+from minicereb.parallel import blocks
 
 LAWS = [Gaussian(), Gaussian()]
 

@@ -11,8 +11,8 @@ from minicereb.calculus.batchnorm import (
     batch_norm_weight_gradient,
     frozen_scale,
 )
-from minicereb.calculus.check import check_gradient
 from minicereb.calculus.dropout import dropout_mask
+from minicereb.gradcheck.gradients import check_gradient
 from minicereb.randomness import generator
 
 RNG = generator(0, "batch normalisation")
@@ -34,7 +34,7 @@ def test_every_channel_is_centred_and_scaled(shape):
 def test_blocks_and_the_order_in_memory_change_nothing(monkeypatch, size):
     h, cache = batch_norm(V, GAMMA, BETA)
     expected = h, batch_norm_input_gradient(CREDIT, cache), *batch_norm_weight_gradient(CREDIT, cache)
-    monkeypatch.setattr("minicereb.lanes.ACTIVITY_BYTES", size)
+    monkeypatch.setattr("minicereb.parallel.ACTIVITY_BYTES", size)
     turned, credit = np.asfortranarray(V), np.asfortranarray(CREDIT)
     h, cache = batch_norm(turned, GAMMA, BETA)
     found = h, batch_norm_input_gradient(credit, cache), *batch_norm_weight_gradient(credit, cache)

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from minicereb import backend
 from minicereb.backend import to_device, to_numpy
 from minicereb.calculus import convolution as module
-from minicereb.calculus.check import check_gradient
 from minicereb.calculus.convolution import (
     Window,
     convolution,
@@ -17,6 +16,7 @@ from minicereb.calculus.convolution import (
 )
 from minicereb.calculus.pooling import max_pool, max_pool_input_gradient
 from minicereb.errors import InputError
+from minicereb.gradcheck.gradients import check_gradient
 from minicereb.randomness import generator
 
 

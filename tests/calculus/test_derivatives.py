@@ -5,7 +5,6 @@ import pytest
 
 from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.activations import relu, relu_input_gradient
-from minicereb.calculus.check import check_adjoint, check_gradient
 from minicereb.calculus.dense import dense, dense_input_gradient, dense_weight_gradient
 from minicereb.calculus.losses import (
     cross_entropy,
@@ -18,6 +17,7 @@ from minicereb.calculus.losses import (
     targeted_margin,
 )
 from minicereb.calculus.projection import add_project_input_gradient, project
+from minicereb.gradcheck.gradients import check_adjoint, check_gradient
 from minicereb.randomness import generator
 
 RNG = generator(0, "derivatives")

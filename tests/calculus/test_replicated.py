@@ -10,7 +10,6 @@ from scipy.integrate import quad
 
 from minicereb.backend import to_device, to_numpy
 from minicereb.calculus import losses
-from minicereb.calculus.check import check_gradient
 from minicereb.calculus.replicated import (
     CrossEntropy,
     OfRows,
@@ -21,6 +20,7 @@ from minicereb.calculus.replicated import (
     probabilities,
 )
 from minicereb.errors import InputError
+from minicereb.gradcheck.gradients import check_gradient
 from minicereb.randomness import generator
 
 FALSE_ALARM = 1e-6  # of each Monte-Carlo test

@@ -130,7 +130,7 @@ def test_a_training_against_an_adversary_is_a_run_whose_settings_are_shown():
 
 def test_a_study_prints_its_table_and_names_its_figures(monkeypatch):
     from minicereb.cli import study as command
-    from minicereb.experiments.studies.study import Study
+    from minicereb.studies.study import Study
 
     def figures(results, out):
         (out / "one.png").touch()

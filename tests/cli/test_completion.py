@@ -14,7 +14,7 @@ from minicereb.cli import completion
 from minicereb.cli.main import main
 from minicereb.datasets import registry
 from minicereb.exercises.catalogue import EXERCISES
-from minicereb.experiments.studies import STUDIES
+from minicereb.studies import STUDIES
 
 ROOT = Path(__file__).parents[2]
 

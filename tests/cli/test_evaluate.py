@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from minicereb.cli.main import main
-from minicereb.experiments.evaluation import block_paths, read_outcomes
+from minicereb.experiments.evaluation.folder import block_paths, read_outcomes
 from minicereb.robustness.catalogue import ATTACKS
-from minicereb.robustness.masking import CHECKS
+from minicereb.robustness.checklist import CHECKS
 
 QUICK = ("--attacks", "pgd-mse,apgd-margin", "--images", "12", "--epsilon", "0.02", "--epsilon", "0.1")
 

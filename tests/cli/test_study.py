@@ -18,7 +18,7 @@ from minicereb.cli.main import main
 from minicereb.cli.output import StatusLines, clock
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import AttackedModel
-from minicereb.experiments.studies import study_named
+from minicereb.studies import study_named
 
 
 @pytest.fixture(autouse=True)

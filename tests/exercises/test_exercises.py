@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from wrong_answers import WRONG
 
-from minicereb.check.factors import name_factor
-from minicereb.check.hints import Case, Verdict, fits
+from minicereb.diagnosis.factors import name_factor
+from minicereb.diagnosis.hints import Case, Verdict, fits
 from minicereb.exercises.catalogue import EXERCISES, exercise_named
 from minicereb.exercises.child import read_submission
 from minicereb.exercises.exercise import Exercise

@@ -142,7 +142,7 @@ HOSTILE = {
         None,
     ),
     "replaces the checker": (
-        "import minicereb.check.diagnosis as d, minicereb.check.hints as h, minicereb.exercises.child as c\n"
+        "import minicereb.diagnosis.diagnose as d, minicereb.diagnosis.hints as h, minicereb.exercises.child as c\n"
         f"d.fits = h.fits = lambda *a: True\nd.diagnose = lambda *a, **k: h.Verdict(True)\n{WRONG}",
         None,
     ),

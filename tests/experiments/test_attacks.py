@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minicereb import lanes
+from minicereb import parallel
 from minicereb.attacks.settings import Attack
 from minicereb.errors import InputError
 from minicereb.experiments.attacks import Tally, attack_config, attack_run, record_path, stored_record
@@ -57,7 +57,7 @@ def test_an_attack_is_found_again_by_its_settings_alone(run, strokes):
 
 def test_the_memory_budget_changes_blocks_but_not_results(run, strokes, monkeypatch):
     _, whole = attacked(run, strokes)
-    monkeypatch.setattr(lanes, "images_per_block", lambda bytes_per_image, at_most=256: 7)
+    monkeypatch.setattr(parallel, "images_per_block", lambda bytes_per_image, at_most=256: 7)
     monkeypatch.setattr("minicereb.attacks.run.images_per_block", lambda bytes_per_image, at_most=256: 7)
     _, cut = attacked(run, strokes)
     assert (len(whole.blocks), len(cut.blocks)) == (1, 9)

@@ -14,7 +14,7 @@ from minicereb.experiments.configs import AttackedModel, Train
 from minicereb.experiments.identity import config_hash, config_kind, from_json, to_json
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.runs import read_run
-from minicereb.experiments.studies.study import Study, carry_out
+from minicereb.studies.study import Study, carry_out
 
 
 @config_kind

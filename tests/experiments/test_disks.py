@@ -11,12 +11,12 @@ from toy_study import assert_equal, assert_kept, plan, results_of, study
 
 from minicereb.cli.main import main
 from minicereb.errors import MinicerebError
-from minicereb.experiments import scaling
+from minicereb.experiments import executors
 from minicereb.experiments.configs import Data
+from minicereb.experiments.executors import processes
 from minicereb.experiments.jobs import NotDone, is_done, jobs_of
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.runs import load_model, read_run
-from minicereb.experiments.scaling import processes
 from minicereb.files import sha256_file
 
 
@@ -126,7 +126,7 @@ def test_runs_beside_a_study_that_lie_on_a_disk_that_is_read_only_are_not_used(s
 
 def test_a_scheduler_that_is_not_there_is_told_in_one_line_and_nothing_is_begun(small, tmp_path, monkeypatch):
     pytest.importorskip("distributed", reason="Dask distributed is not installed (extra cluster)")
-    monkeypatch.setattr(scaling, "SECONDS_TO_ANSWER", 0.5)
+    monkeypatch.setattr(executors, "SECONDS_TO_ANSWER", 0.5)
     arguments = ["study", "objectives", "--dataset", small.name, "--out", str(tmp_path / "study")]
     line = told(CliRunner().invoke(main, [*arguments, "--scheduler", "tcp://127.0.0.1:9"]))
     assert "nothing answers at tcp://127.0.0.1:9" in line

@@ -11,13 +11,13 @@ import pytest
 from toy_study import ATTACKS, TOY, assert_equal, assert_kept, command, plan, results_of, study
 
 from minicereb.errors import MinicerebError, RunError
-from minicereb.experiments import jobs, scaling
+from minicereb.experiments import executors, jobs
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import AttackedModel, Data
-from minicereb.experiments.forecast import estimates
+from minicereb.experiments.costs import estimates
+from minicereb.experiments.executors import Crew, processes
 from minicereb.experiments.jobs import NotDone, do_job, is_done, jobs_of
 from minicereb.experiments.laboratory import Laboratory
-from minicereb.experiments.scaling import Crew, processes
 from minicereb.experiments.status import survey, surveys
 from minicereb.files import file_lock, is_locked
 
@@ -98,11 +98,11 @@ def test_a_folder_that_cannot_be_written_is_told(small, tmp_path):
 
 
 def test_a_worker_that_does_not_see_the_folder_or_has_other_data_says_so(small, tmp_path):
-    order = scaling.Order(
+    order = executors.Order(
         plan(Data("data", "0" * 64), "", ())[0].train, small.name, "0" * 64, tmp_path, tmp_path / "no", 1, "cpu", 1, 1 << 26
     )
-    assert "does not see the study's folder" in scaling.work(order)
-    assert "under the name" in scaling.work(dataclasses.replace(order, mark=tmp_path))
+    assert "does not see the study's folder" in executors.work(order)
+    assert "under the name" in executors.work(dataclasses.replace(order, mark=tmp_path))
 
 
 # -- together ----------------------------------------------------------------------------------------------------------------

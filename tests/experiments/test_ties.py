@@ -20,19 +20,19 @@ from minicereb.errors import DataError, RunError
 from minicereb.experiments.attacks import Tally, attack_config, attack_run, stored_record
 from minicereb.experiments.carrying_out import record_path, result_of
 from minicereb.experiments.configs import AttackedModel
-from minicereb.experiments.evaluation import read_evaluation
+from minicereb.experiments.evaluation.folder import read_evaluation
+from minicereb.experiments.evaluation.settings import EvaluatedModel, evaluate_run
 from minicereb.experiments.identity import config_hash, from_json, hashes, to_json
 from minicereb.experiments.jobs import is_done, jobs_of
-from minicereb.experiments.kinds.evaluated import EvaluatedModel, evaluate_run
 from minicereb.experiments.kinds.pole import pole_in_folder
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.records import read_kept, read_record, write_record
-from minicereb.experiments.reports import report_on
 from minicereb.experiments.runs import load_model, read_run, run_training
 from minicereb.experiments.status import survey
 from minicereb.files import read_npz, write_json, write_npz
 from minicereb.learning.training import restore
 from minicereb.report.page import html
+from minicereb.studies.reports import report_on
 
 ATTACK = Attack("pgd", "margin", 0.1, steps=5, step_size=0.01)
 

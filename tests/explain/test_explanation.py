@@ -13,16 +13,16 @@ from minicereb.attacks.adversarial_training import AdversarialTraining, Adversar
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.calculus.replicated import loss_named
-from minicereb.check.differences import difference
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError
 from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, NoisyModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.models import build_learner, build_model, build_rule, model_arrays, solve, total_steps
-from minicereb.explain import Shown, explanation, means, pixel_number, reach
-from minicereb.explain.copies import in_float64, take_step
+from minicereb.explain import Shown, credit_bounds, explanation, means, pixel_number
 from minicereb.explain.kinks import what_switches
-from minicereb.explain.showing import page, text
+from minicereb.explain.render import page, text
+from minicereb.explain.training_step import in_float64, take_step
+from minicereb.gradcheck.differences import difference
 from minicereb.learning import estimators
 from minicereb.learning.glr import estimator_named
 from minicereb.learning.noise import Address
@@ -315,7 +315,7 @@ def test_no_credit_goes_further_than_its_reach(data, learned):
     for case, kind in (("noisy, flip", "flip"), ("noisy, rao-blackwell", "rao-blackwell"), ("noisy, flip, 0-1", "resample")):
         network, settings = in_float64(learned(case)), CASES[case].model
         estimator, loss = estimator_named(kind, "derivative"), loss_named(settings.loss)
-        bound = reach.reach_of(estimator, network, loss, x, labels)
+        bound = credit_bounds.reach_of(estimator, network, loss, x, labels)
         found = means.groups_of(estimator, network, loss, x, labels, Address(0, (1,)), 200, 2)
         assert (np.abs(found.credit).max(axis=0) <= bound.credit).all(), case
         assert np.abs(found.last).max() <= bound.last

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from minicereb.backend import to_device, to_numpy
-from minicereb.calculus.check import check_gradient
-from minicereb.lanes import blocks
+from minicereb.gradcheck.gradients import check_gradient
 from minicereb.learning.backprop import DESCENDED, Backpropagation
 from minicereb.learning.optimizers import SGD, Adam, RMSprop
 from minicereb.models.convolutional import initial_convolutional
 from minicereb.models.layers import Dense, ReLU
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.sequential import Sequential
+from minicereb.parallel import blocks
 
 
 def perceptron(hidden=(20, 10), dtype=np.float64, **_):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from minicereb import backend, lanes
+from minicereb import backend, parallel
 from minicereb.backend import to_device, to_numpy
 from minicereb.errors import InputError, MinicerebError
 from minicereb.learning.least_squares import least_squares_readout
@@ -19,7 +19,7 @@ SINGLE = 2e-6  # a few roundings of the readout to float32, relative to its size
 
 
 def batches(x, labels, size=32):
-    return ((x[part], labels[part]) for part in lanes.blocks(len(x), size))
+    return ((x[part], labels[part]) for part in parallel.blocks(len(x), size))
 
 
 def centred_activity(model, x, centre):

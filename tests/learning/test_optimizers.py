@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from minicereb.backend import to_device, to_numpy
 from minicereb.errors import InputError
-from minicereb.lanes import blocks
 from minicereb.learning.optimizers import OPTIMIZERS, SGD, Adam, Momentum, RMSprop, make_optimizer, rate_at
+from minicereb.parallel import blocks
 
 EVERY = [SGD(0.1), RMSprop(0.1), RMSprop(0.1, decay=0.5, epsilon=0.1), Adam(0.1), Adam(0.1, 0.5, 0.7, epsilon=0.1)]
 EVERY += [

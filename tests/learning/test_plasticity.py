@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import strict
 
-from minicereb import lanes
+from minicereb import parallel
 from minicereb.backend import to_device, to_numpy
 from minicereb.learning.optimizers import SGD, Adam, RMSprop
 from minicereb.learning.plasticity import DeltaRule
@@ -51,7 +51,7 @@ class Paper:
 def learn(rule, x, labels, batches_at_once=None):
     """Learn from all images, in calls of so many batches, and return losses and outputs."""
     group = (batches_at_once or rule.batches_ahead) * rule.batch_size
-    learned = [batch for part in lanes.blocks(len(x), group) for batch in rule.learn(x[part], labels[part])]
+    learned = [batch for part in parallel.blocks(len(x), group) for batch in rule.learn(x[part], labels[part])]
     return [np.concatenate([to_numpy(array) for array in arrays]) for arrays in zip(*learned, strict=True)]
 
 
@@ -69,7 +69,7 @@ def test_learning_follows_the_paper_step_by_step(build_cerebellum, draw_images, 
     x, labels = draw_images(7 * batch_size + (batch_size > 1))
     rule, paper = DeltaRule(model, optimizer, batch_size, ltd_decay), Paper(model, optimizer, ltd_decay)
     loss, outputs = learn(rule, x, labels)
-    steps = [paper.step(x[part], labels[part]) for part in lanes.blocks(len(x), batch_size)]
+    steps = [paper.step(x[part], labels[part]) for part in parallel.blocks(len(x), batch_size)]
     assert np.allclose(loss, np.concatenate([step[0] for step in steps]), rtol=0, atol=1e-10)
     assert np.allclose(outputs, np.concatenate([step[1] for step in steps]), rtol=0, atol=1e-10)
     assert np.allclose(model.readout, paper.W, rtol=0, atol=1e-10)
@@ -90,7 +90,7 @@ def test_learning_on_every_device_follows_the_paper_in_float32(xp_device, build_
     rule, paper = DeltaRule(model, optimizer, 10, 0.9), Paper(model, optimizer, 0.9)
     loss, outputs = learn(rule, x, labels)
     host_x, host_labels = to_numpy(x), to_numpy(labels)
-    steps = [paper.step(host_x[part], host_labels[part]) for part in lanes.blocks(43, 10)]
+    steps = [paper.step(host_x[part], host_labels[part]) for part in parallel.blocks(43, 10)]
     assert np.allclose(outputs, np.concatenate([step[1] for step in steps]), rtol=1e-3, atol=1e-3)
     assert np.allclose(to_numpy(model.ltd_mean), paper.mu, rtol=0, atol=1e-6)
     assert np.abs(to_numpy(model.readout) - paper.W).mean() < 1e-6 * max(10, np.abs(paper.W).max())
@@ -106,7 +106,7 @@ def test_the_order_of_blocks_of_cells_does_not_matter(build_cerebellum, draw_ima
     rule, paper = DeltaRule(model, RMSprop(1e-4), 10, 0.9), Paper(model, RMSprop(1e-4), 0.9)
     assert len(rule.parts) > 2
     _, outputs = learn(rule, x, labels)
-    steps = [paper.step(x[part], labels[part]) for part in lanes.blocks(43, 10)]
+    steps = [paper.step(x[part], labels[part]) for part in parallel.blocks(43, 10)]
     assert np.allclose(outputs, np.concatenate([step[1] for step in steps]), rtol=0, atol=1e-9)
     assert np.allclose(model.readout, paper.W, rtol=0, atol=1e-9)
 
@@ -242,7 +242,7 @@ def test_learning_reads_nothing_from_the_device(monkeypatch, build_cerebellum, d
     x, labels = draw_images(20, dtype=np.float32)
     rule = DeltaRule(model, RMSprop(0.01), 10, 0.9)
     before = strict.StrictArray.reads
-    for part in lanes.blocks(20, 10):
+    for part in parallel.blocks(20, 10):
         list(rule.learn(x[part], labels[part]))
     assert strict.StrictArray.reads == before
 

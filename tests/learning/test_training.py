@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from minicereb import backend, lanes
+from minicereb import backend, parallel
 from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.activations import Activation
 from minicereb.calculus.losses import cross_entropy
@@ -138,7 +138,7 @@ class Scripted:
         return {"array": self.array}
 
     def learn(self, x, labels):
-        for part in lanes.blocks(len(x), self.batch_size):
+        for part in parallel.blocks(len(x), self.batch_size):
             self.steps += 1
             self.array += 1
             self.seen.append((x[part], labels[part]))

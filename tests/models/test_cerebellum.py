@@ -7,9 +7,9 @@ import pytest
 import strict
 from scipy import stats
 
-from minicereb import lanes
+from minicereb import parallel
 from minicereb.backend import to_device, to_numpy
-from minicereb.calculus.check import check_gradient
+from minicereb.gradcheck.gradients import check_gradient
 from minicereb.models.cerebellum import initial_cerebellum
 from minicereb.models.wiring import draw_wiring
 
@@ -44,7 +44,7 @@ def test_the_cerebellum_in_blocks_is_the_formula(build_cerebellum, draw_images, 
 
 
 def test_the_largest_of_these_takes_many_blocks(build_cerebellum):
-    assert len(lanes.cell_blocks(np.empty(0), CELLS[-1], IMAGES[-1])) > 5 * lanes.LANES
+    assert len(parallel.cell_blocks(np.empty(0), CELLS[-1], IMAGES[-1])) > 5 * parallel.LANES
 
 
 @pytest.mark.parametrize("replacement", [False, True])

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from minicereb.backend import configure, to_device, to_numpy
-from minicereb.calculus.check import check_gradient
 from minicereb.errors import InputError
-from minicereb.lanes import run_lanes
+from minicereb.gradcheck.gradients import check_gradient
 from minicereb.learning.backprop import Backpropagation, statistics_of
 from minicereb.learning.optimizers import SGD
 from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, Images, MaxPool, initial_convolutional, vgg11
 from minicereb.models.layers import Dense
 from minicereb.models.sequential import Sequential
+from minicereb.parallel import run_lanes
 from minicereb.randomness import generator
 
 NORMALISATION = np.array([0.3, 0.5]), np.array([0.2, 0.4])
@@ -135,7 +135,7 @@ def test_every_device_computes_the_same(xp_device, dtype):
 @pytest.mark.parametrize("learning", [False, True])
 def test_threads_change_no_bit(monkeypatch, learning):
     monkeypatch.setattr("minicereb.calculus.convolution.POSITIONS", 50)
-    monkeypatch.setattr("minicereb.lanes.ACTIVITY_BYTES", 600)
+    monkeypatch.setattr("minicereb.parallel.ACTIVITY_BYTES", 600)
     x, credit = images(9, dtype=np.float32)
     found = []
     for threads in (1, 2, 3):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from minicereb.backend import to_device, to_numpy
-from minicereb.calculus.check import check_gradient
 from minicereb.calculus.losses import cross_entropy
 from minicereb.errors import InputError
+from minicereb.gradcheck.gradients import check_gradient
 from minicereb.models.layers import Dense, ReLU
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.sequential import Sequential

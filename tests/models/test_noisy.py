@@ -7,9 +7,9 @@ from scipy import stats
 
 from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.activations import ACTIVATIONS, Activation
-from minicereb.calculus.check import check_gradient
 from minicereb.calculus.noise import Gaussian, draw_noise
 from minicereb.errors import InputError
+from minicereb.gradcheck.gradients import check_gradient
 from minicereb.models.noisy import initial_noisy
 
 FALSE_ALARM = 1e-6

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from minicereb.backend import to_device
-from minicereb.calculus.check import check_gradient
+from minicereb.certificates.certify import certify
 from minicereb.errors import InputError
+from minicereb.gradcheck.gradients import check_gradient
 from minicereb.models.cerebellum import initial_cerebellum
 from minicereb.models.convolutional import initial_convolutional
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.visual import behind, encoder_of
 from minicereb.models.wiring import draw_wiring
 from minicereb.randomness import generator
-from minicereb.robustness.certify import certify
-from minicereb.robustness.gradients import double_precision
+from minicereb.robustness.gradient_statistics import double_precision
 
 
 @pytest.fixture

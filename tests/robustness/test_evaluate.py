@@ -4,13 +4,13 @@ import masked
 import numpy as np
 import pytest
 
+from minicereb.certificates.certify import certify
 from minicereb.errors import InputError, MinicerebError
 from minicereb.robustness.catalogue import ALL, ATTACKS, BY_STRENGTH, STANDARD, attacks_named
-from minicereb.robustness.certify import certify
+from minicereb.robustness.check_context import Scene
+from minicereb.robustness.checklist import checklist
 from minicereb.robustness.evaluate import Plan, Subject, evaluate_images
-from minicereb.robustness.masking import checklist
 from minicereb.robustness.outcomes import BROKEN, NOT_TRIED, WITHSTOOD, Counts, no_outcomes
-from minicereb.robustness.scene import Scene
 from minicereb.robustness.transfer import own_substitute
 
 ATTACKED = ("pgd-mse", "apgd-margin", "fab-t")

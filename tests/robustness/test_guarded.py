@@ -9,12 +9,12 @@ from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.errors import InputError, InternalError, ModelError, NoGradientError
 from minicereb.models.sequential import Sequential
-from minicereb.robustness import masking
+from minicereb.robustness import checklist as module
 from minicereb.robustness.auxiliary import attempt
+from minicereb.robustness.check_context import Scene
+from minicereb.robustness.checklist import CHECKS, checklist
 from minicereb.robustness.evaluate import Plan, Subject, evaluate_images
-from minicereb.robustness.masking import CHECKS, checklist
 from minicereb.robustness.outcomes import no_outcomes
-from minicereb.robustness.scene import Scene
 from minicereb.robustness.transfer import own_substitute, substitutes_for
 
 EPSILON, IMAGES = 0.2, 40
@@ -172,12 +172,12 @@ def test_whatever_a_model_raises_is_one_line(data, lin, error):
 
 def few_queries(monkeypatch, queries=300):
     """Square with fewer queries, so that a test is quick."""
-    square = masking.ATTACKS["square"]
+    square = module.ATTACKS["square"]
 
     def make(*settings):
-        return tuple(masking.replace(attack, steps=queries) for attack in square.make(*settings))
+        return tuple(module.replace(attack, steps=queries) for attack in square.make(*settings))
 
-    monkeypatch.setitem(masking.ATTACKS, "square", masking.replace(square, make=make))
+    monkeypatch.setitem(module.ATTACKS, "square", module.replace(square, make=make))
 
 
 def test_an_honest_model_passes_both_lines(data, lin):
@@ -338,7 +338,7 @@ def test_a_contradiction_is_never_passed_over(data, lin, monkeypatch):
         raise InternalError("internal check failed")
 
     scene = evaluated(lin, data)
-    monkeypatch.setitem(masking.CHECKS, "fgsm-not-stronger", contradicts)
+    monkeypatch.setitem(module.CHECKS, "fgsm-not-stronger", contradicts)
     with pytest.raises(InternalError):
         list(checklist(scene))
 
@@ -438,8 +438,8 @@ def test_gradients_averaged_over_calls_break_more_of_a_random_model(data, lin):
 
 
 def test_means_over_calls_are_those_of_the_calls(data, lin):
+    from minicereb.attacks.gradients import Landscape, exact, source_named
     from minicereb.attacks.objectives import objective_named
-    from minicereb.attacks.sources import Landscape, exact, source_named
 
     def landscape(model, source):
         return Landscape(guarded(model), objective_named("margin"), data.y_test[:8], source)

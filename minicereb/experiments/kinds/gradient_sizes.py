@@ -17,7 +17,7 @@ from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.records import require_length
 from minicereb.robustness.evaluate import Subject
-from minicereb.robustness.gradients import gradient_statistics, input_gradients
+from minicereb.robustness.gradient_statistics import gradient_statistics, input_gradients
 
 # Powers of ten at which the bins of the histogram end. What is smaller counts in the first, what is larger in the last.
 EDGES = tuple(n / 4 for n in range(-48, 13))
@@ -79,7 +79,8 @@ def gradient_sizes(config: GradientSizes, laboratory: Laboratory) -> Generator[s
     dict
         ``images`` that were right, ``robust_accuracy`` of all, ``classes``; ``edges``, the powers of ten at which the bins end;
         ``before`` and ``after`` the attack: ``zero``, the share of the images whose gradient is zero throughout,
-        ``zero_entries`` and ``not_finite`` likewise (see :class:`minicereb.robustness.gradients.GradientStatistics`), and
+        ``zero_entries`` and ``not_finite`` likewise (see
+        :class:`~minicereb.robustness.gradient_statistics.GradientStatistics`), and
         ``counts`` of the entries' absolute values in the bins, zeros apart.
     """
     model, dataset = laboratory.model(config.train), laboratory.dataset

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
+from minicereb.attacks.gradients import Landscape, noisy_network, source_named
 from minicereb.attacks.objectives import objective_named
 from minicereb.attacks.settings import REVISIONS
-from minicereb.attacks.sources import Landscape, noisy_network, source_named
 from minicereb.backend import to_device, to_numpy, wait_for_device
 from minicereb.datasets.transforms import to_unit
 from minicereb.documents import Count
@@ -19,8 +19,8 @@ from minicereb.errors import require
 from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
-from minicereb.lanes import one_blas_thread
 from minicereb.models.noisy import NoisyNetwork
+from minicereb.parallel import one_blas_thread
 
 REPEATS = 5  # of which the median time counts
 

@@ -16,7 +16,7 @@ from minicereb.errors import require
 from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
-from minicereb.lanes import one_blas_thread
+from minicereb.parallel import one_blas_thread
 
 
 class _Moved(TypedDict):

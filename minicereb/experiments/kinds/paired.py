@@ -11,9 +11,9 @@ import numpy as np
 from minicereb.documents import Count, Share
 from minicereb.errors import DataError, InputError, require
 from minicereb.experiments.configs import Train
-from minicereb.experiments.evaluation import block_paths, read_evaluation, read_outcomes, require_owner
+from minicereb.experiments.evaluation.folder import block_paths, read_evaluation, read_outcomes, require_owner
+from minicereb.experiments.evaluation.settings import EvaluatedModel, evaluation_folder, owner_of, run_evaluated
 from minicereb.experiments.identity import config_kind
-from minicereb.experiments.kinds.evaluated import EvaluatedModel, evaluation_folder, owner_of, run_evaluated
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.records import require_length
 from minicereb.statistics import mcnemar_test, paired_difference_interval

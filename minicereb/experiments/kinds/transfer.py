@@ -12,9 +12,9 @@ import numpy as np
 
 from minicereb.attacks.ball import ball_around
 from minicereb.attacks.fgsm import fgsm
+from minicereb.attacks.gradients import Landscape, source_named
 from minicereb.attacks.objectives import objective_named
 from minicereb.attacks.settings import Attack
-from minicereb.attacks.sources import Landscape, source_named
 from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.datasets.transforms import to_unit
 from minicereb.documents import Count, Share
@@ -22,12 +22,12 @@ from minicereb.errors import DataError, MinicerebError, require
 from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_hash, config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
-from minicereb.experiments.neighbours import Neighbours
 from minicereb.experiments.records import Interval
+from minicereb.experiments.reuse import Neighbours
 from minicereb.files import Declared, read_npz, write_npz
-from minicereb.lanes import images_per_block, one_blas_thread
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.prediction import average_probabilities
+from minicereb.parallel import images_per_block, one_blas_thread
 from minicereb.paths import beneath
 from minicereb.statistics import proportion_interval
 

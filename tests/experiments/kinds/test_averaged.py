@@ -12,8 +12,8 @@ from minicereb.experiments.kinds import averaged
 from minicereb.experiments.kinds.averaged import AttackedAverage
 from minicereb.experiments.kinds.transfer import TransferredAttack
 from minicereb.experiments.laboratory import Laboratory
-from minicereb.experiments.studies import study_named
-from minicereb.experiments.studies.glr_tables import name_of
+from minicereb.studies import study_named
+from minicereb.studies.glr_tables import name_of
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import pytest
 from minicereb.experiments.configs import Data
 from minicereb.experiments.identity import from_json, to_json
 from minicereb.experiments.kinds.conditioning import Conditioning, summary
-from minicereb.experiments.studies import isi, lesions, savings
-from minicereb.experiments.studies.sessions import curve, over_seeds, reached
+from minicereb.studies import isi, lesions, savings
+from minicereb.studies.eyelid import curve, over_seeds, reached
 from minicereb.tasks.circuit import LESIONS
 from minicereb.tasks.eyelid import Eyelid, Session
 

@@ -10,16 +10,16 @@ from minicereb.calculus.dimension import threshold_dimension
 from minicereb.errors import InputError
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Data, Train
+from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.experiments.identity import from_json, to_json
 from minicereb.experiments.jobs import name_of
 from minicereb.experiments.kinds.dimension import Dimension, dimension
-from minicereb.experiments.kinds.evaluated import EvaluatedModel
 from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.models import build_model
-from minicereb.experiments.studies import sparsity
-from minicereb.experiments.studies.optimum import MEASURES, dimensions, figures, plan, table
 from minicereb.models.dimension import granule_gram
+from minicereb.studies import sparsity
+from minicereb.studies.optimum import MEASURES, dimensions, figures, plan, table
 
 
 @pytest.fixture

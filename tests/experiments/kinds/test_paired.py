@@ -10,14 +10,14 @@ from minicereb.errors import DataError, InputError
 from minicereb.experiments.architectures import PerceptronModel
 from minicereb.experiments.carrying_out import carry_out_experiment
 from minicereb.experiments.configs import Data, Train
+from minicereb.experiments.evaluation.settings import EvaluatedModel, evaluation_folder
 from minicereb.experiments.identity import from_json, to_json
-from minicereb.experiments.kinds.evaluated import EvaluatedModel, evaluation_folder
 from minicereb.experiments.kinds.paired import PairedComparison, compared, paired_comparison
 from minicereb.experiments.laboratory import Laboratory
-from minicereb.experiments.studies.comparisons import comparison_table
 from minicereb.files import write_json, write_npz
 from minicereb.robustness.outcomes import BROKEN, WITHSTOOD, no_outcomes
 from minicereb.statistics import mcnemar_test, paired_difference_interval
+from minicereb.studies.comparisons import comparison_table
 
 ONE, OTHER = (
     EvaluatedModel(Train(PerceptronModel(()), Data("by hand", "0" * 64), 1, 1, 0.1, seed=s), (0.1, 0.2), 6) for s in (0, 1)

@@ -1,0 +1,29 @@
+"""Random points of the ball: what any attack that learns something about the model must beat."""
+
+from __future__ import annotations
+
+from minicereb.attacks.ball import Ball
+from minicereb.attacks.draws import Draws
+from minicereb.attacks.gradients import Landscape
+from minicereb.attacks.search import Search
+
+
+def random_points(landscape: Landscape, ball: Ball, draws: Draws, number: int) -> Search:
+    """Yield `number` points of ball and box, in turn from inside and from its corners.
+
+    Parameters
+    ----------
+    landscape : Landscape
+        Its gradient is not looked at.
+    ball : Ball
+        Around clean images. Inside: uniform in L∞; in L2 uniform in the ball, then brought into the box. A corner changes every
+        pixel by as much as any.
+    draws : Draws
+        Of these images.
+    number : int
+    """
+    for point in range(number):
+        x = ball.corner(draws, point) if point % 2 else ball.inside(draws, point)
+        keep = yield landscape.look(x)
+        if keep is not None:
+            landscape, ball, draws = landscape.of(keep), ball.of(keep), draws.of(keep)

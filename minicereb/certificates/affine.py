@@ -1,0 +1,253 @@
+"""A classifier as a certificate sees it: affine maps with units between them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicereb.backend import Array, xp_of
+from minicereb.calculus.projection import add_project_input_gradient, project
+from minicereb.certificates.convolutional import Encoder, encoder_of, scaled_of
+from minicereb.certificates.relaxations import UNITS, Unit
+from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.convolutional import BatchNorm, Dropout, Flat, Images
+from minicereb.models.layers import Dense, ReLU
+from minicereb.models.noisy import NoisyNetwork
+from minicereb.models.sequential import Sequential
+from minicereb.parallel import LANES, blocks
+
+OWN_ROUNDING = 64 * 2.0**-53  # of the certificate's own float64, added to the model's
+DEVIATIONS = 6.0
+PART_WEIGHTS = 1 << 21  # converted to float64 at once
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """``v = W h + b``, of which a few rows at a time are turned into float64.
+
+    Parameters
+    ----------
+    weights : array of float, shape (outputs, inputs per output)
+    inputs : array of int32, same shape, or None
+        Numbers of the inputs, ascending in each row; None if every output sees all of them in order.
+    width : int
+        Number of inputs.
+    bias, bias_size : array of float64, shape (outputs,), or None
+        b, and what bounds the numbers that the model adds up to it: ``|b|``, or for a readout ``|W|ᵀμ``.
+    terms : int
+        Numbers that the model adds up for one output.
+    """
+
+    weights: Array
+    inputs: Array | None
+    width: int
+    bias: Array | None
+    bias_size: Array | None
+    terms: int
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs."""
+        return len(self.weights)
+
+    def part(self, part: slice | Array) -> Affine:
+        """Return the outputs in `part` (a slice, or their numbers) alone, in float64."""
+        xp = xp_of(self.weights)
+        return Affine(
+            xp.ascontiguousarray(self.weights[part].astype(xp.float64)),
+            None if self.inputs is None else self.inputs[part],
+            self.width,
+            None if self.bias is None else self.bias[part],
+            None if self.bias_size is None else self.bias_size[part],
+            self.terms,
+        )
+
+    def apply(self, h: Array) -> Array:
+        """``W h``, shape (outputs, columns), of float64 `h`, shape (inputs, columns); of a part."""
+        return self._times(self.weights, h)
+
+    def apply_size(self, h: Array) -> Array:
+        """``|W| h``, likewise."""
+        return self._times(abs(self.weights), h)
+
+    def _times(self, weights: Array, h: Array) -> Array:
+        out = xp_of(h).empty((len(weights), h.shape[1]), dtype=h.dtype)
+        return project(weights, self.inputs, h, out)
+
+    def add_transpose(self, a: Array, out: Array) -> None:
+        """``out += Wᵀ a`` for `a` of shape (outputs, columns); of a part."""
+        add_project_input_gradient(self.weights, self.inputs, a, out)
+
+    def lengths(self) -> Array:
+        """``‖W_i‖₂`` of each row, shape (outputs,); of a part. An input drawn twice counts with the sum of its weights."""
+        square = (self.weights * self.weights).sum(axis=1)
+        apart = 1
+        while self.inputs is not None and apart < self.weights.shape[1]:
+            same = self.inputs[:, apart:] == self.inputs[:, :-apart]
+            if not bool(same.any()):
+                break
+            square += 2 * (self.weights[:, apart:] * self.weights[:, :-apart] * same).sum(axis=1)
+            apart += 1
+        xp = xp_of(square)
+        return xp.sqrt(xp.maximum(square, 0.0))
+
+    def rounding(self, unit: float) -> float:
+        """Bound on the relative error of an output, ``|computed - v| ≤ γ(|W||h| + |b|)`` ``[M-ROUND]``."""
+        return relative_rounding(self.terms, unit)
+
+
+def relative_rounding(terms: int, unit: float) -> float:
+    """γ of ``[M-ROUND]`` for so many terms of a sum, in arithmetic of this unit roundoff."""
+    return 1.001 * unit * min(terms, DEVIATIONS * terms**0.5)
+
+
+class Layer(NamedTuple):
+    """An affine map and the units it drives."""
+
+    affine: Affine
+    unit: Unit
+
+
+class Network(NamedTuple):
+    """Hidden layers, then an affine map to the outputs; before them perhaps convolutions.
+
+    Attributes
+    ----------
+    hidden : tuple of Layer
+    output : Affine
+        Its weights are full.
+    unit : float
+        Unit roundoff of the model's arithmetic, and the certificate's own.
+    tiny : float
+        Below this the model's arithmetic may lose a number altogether.
+    encoder : Encoder or None
+        What makes features of the images, which the layers then read.
+    """
+
+    hidden: tuple[Layer, ...]
+    output: Affine
+    unit: float
+    tiny: float
+    encoder: Encoder | None = None
+
+    @property
+    def inputs(self) -> int:
+        """Numbers in an image."""
+        if self.encoder is not None:
+            return math.prod(self.encoder.shapes[0])
+        return (self.hidden[0].affine if self.hidden else self.output).width
+
+
+def obstacle(model: Any) -> str | None:
+    """Return in one line why a model cannot be certified, or None if :func:`~minicereb.certificates.certify.certify` takes it."""
+    read = _read(model)
+    if isinstance(read, str):
+        return read
+    _, found = read
+    if not found or not isinstance(found[-1], Affine):
+        return "the outputs must be an affine map, without an activation"
+    if found[-1].inputs is not None:
+        return "the outputs must see all units of the last layer"
+    return None
+
+
+def network_of(model: Any) -> Network:
+    """Return the normal form of a model for which :func:`obstacle` returns None."""
+    read = _read(model)
+    assert not isinstance(read, str)
+    encoder, steps = read
+    layers: list[Layer] = []
+    affine = next(step for step in steps if isinstance(step, Affine))
+    pending: Affine | None = None if steps[0] is affine else _unchanged(affine.width, affine.weights)
+    for step in steps:
+        if isinstance(step, Affine):
+            if pending is not None:
+                layers.append(Layer(pending, Unit("identity")))
+            pending = affine = step
+        else:
+            layers.append(Layer(_unchanged(affine.outputs, affine.weights) if pending is None else pending, step))
+            pending = None
+    precision = np.finfo(affine.weights.dtype)
+    return Network(tuple(layers), affine, float(precision.eps) / 2 + OWN_ROUNDING, float(precision.tiny), encoder)
+
+
+def _unchanged(width: int, like: Array) -> Affine:
+    """The affine map between units that follow each other, or the pixels: nothing happens."""
+    xp = xp_of(like)
+    inputs = xp.arange(width, dtype=xp.int32)[:, None]
+    return Affine(xp.ones((width, 1), dtype=like.dtype), inputs, width, None, None, 1)
+
+
+def _read(model: Any) -> tuple[Encoder | None, list[Affine | Unit]] | str:
+    """The encoder, if there is one, and affine maps and units in order; or what stands in the way."""
+    layers, encoder = _flatten(model), None
+    if layers and isinstance(layers[0], Images):
+        found = encoder_of(layers)
+        if isinstance(found, str):
+            return found
+        encoder, count = found
+        layers = layers[count:]
+    steps: list[Affine | Unit] = []
+    for layer in layers:
+        each = _steps(layer)
+        if isinstance(each, str):
+            return each
+        steps += each
+    return encoder, steps
+
+
+def _flatten(model: Any) -> list[Any]:
+    """The layers of a network within networks, in order."""
+    return [layer for each in model.layers for layer in _flatten(each)] if isinstance(model, Sequential) else [model]
+
+
+def _steps(model: Any) -> list[Affine | Unit] | str:
+    """Affine maps and units of a layer, or what stands in the way."""
+    if isinstance(model, Dense):
+        return [_dense(model.weight, model.bias)]
+    if isinstance(model, ReLU):
+        return [Unit("relu")]
+    if isinstance(model, (Dropout, Flat)):
+        return []
+    if isinstance(model, BatchNorm):
+        return [_batch_norm(model)]
+    if isinstance(model, Cerebellum):
+        return _cerebellum(model)
+    if isinstance(model, NoisyNetwork):
+        steps: list[Affine | Unit] = []
+        for layer in model.layers:
+            steps.append(_dense(layer.weight, layer.bias))
+            if layer.activation is not None:
+                if layer.activation.name not in UNITS:
+                    return f"no bounds are known for the activation {layer.activation.name}"
+                steps.append(Unit(layer.activation.name, layer.activation.slope))
+        return steps
+    return f"no bounds are known for {type(model).__name__}"
+
+
+def _dense(weight: Array, bias: Array) -> Affine:
+    bias = bias.astype(xp_of(bias).float64)
+    return Affine(weight, None, weight.shape[1], bias, abs(bias), weight.shape[1] + 1)
+
+
+def _batch_norm(model: BatchNorm) -> Affine:
+    scaled = scaled_of(model)
+    inputs = xp_of(scaled.scale).arange(len(scaled.scale), dtype=xp_of(scaled.scale).int32)[:, None]
+    weights = scaled.scale.astype(model.gamma.dtype)[:, None]
+    return Affine(weights, inputs, len(weights), scaled.bias, scaled.bias_size, scaled.terms)
+
+
+def _cerebellum(model: Cerebellum) -> list[Affine | Unit]:
+    wiring, readout = model.wiring, model.readout
+    xp = xp_of(readout)
+    cells, classes = readout.shape
+    bias, size = xp.zeros(classes, dtype=xp.float64), xp.zeros(classes, dtype=xp.float64)
+    for part in blocks(cells, PART_WEIGHTS // classes):
+        mean, weights = model.ltd_mean[part].astype(xp.float64), readout[part].astype(xp.float64)
+        bias -= mean @ weights
+        size += abs(mean) @ abs(weights)
+    projection = Affine(wiring.weights, wiring.inputs, wiring.width, None, None, wiring.weights.shape[1])
+    return [projection, Unit("relu"), Affine(readout.T, None, cells, bias, size, 2 * cells + 2 * LANES)]

@@ -1,0 +1,224 @@
+"""Bounds on what a network computes for every image of a region: intervals ``[M-IBP]`` and linear relaxations ``[M-CROWN]``.
+
+Signals are (cells, images), coefficients of linear functions (cells, functions, images): images run along memory, and a block of
+cells is a view. All bounds hold for the outputs as the model computes them, in its own precision: each affine map adds the
+error that rounding can make there ``[M-ROUND]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from minicereb.backend import Array, execution, xp_of
+from minicereb.certificates.affine import PART_WEIGHTS, Affine, Network
+from minicereb.certificates.convolutional_bounds import Encoded
+from minicereb.certificates.region import Region
+from minicereb.certificates.relaxations import Lines, Unit
+from minicereb.parallel import blocks
+
+PART_NUMBERS = 1 << 18  # coefficients of a block of cells
+# Units of a layer behind convolutions, of which each takes two ways back through them; larger layers have intervals alone.
+TIGHTENED_BEHIND_CONVOLUTIONS = 128
+
+
+class Response(NamedTuple):
+    """What is known of some units, as they are computed.
+
+    Attributes
+    ----------
+    lines : Lines
+        Of the response by the exact signal, rounding included; arrays (cells, images).
+    low, high : array, shape (cells, images)
+        Least and largest response.
+    """
+
+    lines: Lines
+    low: Array
+    high: Array
+
+
+class Signals(NamedTuple):
+    """Bounds on all inputs of an affine map: centre and radius of their intervals, and the largest size of each."""
+
+    centre: Array
+    radius: Array
+    size: Array
+
+
+class Bounds:
+    """Bounds on the units and outputs of a network, for a block of images.
+
+    Parameters
+    ----------
+    network : Network
+    region : Region or Encoded
+        Of images, or of what an encoder makes of them.
+    crown : bool
+        Whether linear relaxations are used beside the intervals.
+
+    Notes
+    -----
+    Units of all hidden layers but the last are bounded once and kept. The last hidden layer is bounded a block of cells at a
+    time, on the way to the outputs, and forgotten: it may be as large as a granule layer.
+    """
+
+    def __init__(self, network: Network, region: Region | Encoded, crown: bool):
+        self.network, self.region, self.crown = network, region, crown
+        self.inputs = [Signals(region.centre, region.radius, abs(region.centre) + region.radius)]
+        self.responses: list[Response] = []
+        xp = xp_of(region.x)
+        for number, layer in enumerate(network.hidden[:-1]):
+            parts = [self.respond(number, part) for part in self.parts(layer.affine, 1)]
+            lines = Lines(*(xp.concatenate(arrays) for arrays in zip(*(part.lines for part in parts), strict=True)))
+            low, high = (xp.concatenate(arrays) for arrays in zip(*(part[1:] for part in parts), strict=True))
+            self.responses.append(Response(lines, low, high))
+            self.inputs.append(Signals(0.5 * (low + high), 0.5 * (high - low), xp.maximum(abs(low), abs(high))))
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return self.region.x.shape[1]
+
+    def parts(self, affine: Affine, functions: int) -> list[slice]:
+        """Cut the outputs of an affine map into blocks that are not too large for so many functions of each image."""
+        size = min(PART_NUMBERS // (functions * self.images), PART_WEIGHTS // affine.weights.shape[1])
+        return list(blocks(affine.outputs, max(16, size)))
+
+    def errors(self, affine: Affine, size: Array) -> Array:
+        """What rounding can change in the outputs of (part of) an affine map, (outputs, images), given ``|W||h|``."""
+        total = size if affine.bias_size is None else size + affine.bias_size[:, None]
+        return affine.rounding(self.network.unit) * total + affine.terms * self.network.tiny
+
+    def respond(self, number: int, part: slice) -> Response:
+        """Bound the units in `part` of hidden layer `number`."""
+        xp = xp_of(self.region.x)
+        affine, unit = self.network.hidden[number].affine.part(part), self.network.hidden[number].unit
+        signals = self.inputs[number]
+        middle = affine.apply(signals.centre)
+        both = affine.apply_size(xp.concatenate((signals.radius, signals.size), axis=1))
+        radius, size = both[:, : self.images], both[:, self.images :]
+        if affine.bias is not None:
+            middle += affine.bias[:, None]
+        low, high = middle - radius, middle + radius
+        if number == 0 and self.region.epsilon is not None:
+            at_x = affine.apply(self.region.x)
+            if affine.bias is not None:
+                at_x += affine.bias[:, None]
+            reach = self.region.epsilon * affine.lengths()[:, None]
+            low, high = xp.maximum(low, at_x - reach), xp.minimum(high, at_x + reach)
+        convolutions = isinstance(self.region, Encoded)
+        few = not convolutions or self.network.hidden[number].affine.outputs <= TIGHTENED_BEHIND_CONVOLUTIONS
+        if self.crown and few and (number > 0 or convolutions):
+            low, high = self._tighten(number, affine, low, high)
+        return self._as_computed(unit, low, high, self.errors(affine, size))
+
+    def _as_computed(self, unit: Unit, low: Array, high: Array, error: Array) -> Response:
+        """Bounds on units whose exact signal is within `low` and `high`, when the computed one may differ by `error`."""
+        low, high = low - error, high + error
+        lines, (least, largest) = unit.lines(low, high), unit.interval(low, high)
+        own = unit.rounding * self.network.unit
+        below, above = abs(lines.lower_slope) * error, abs(lines.upper_slope) * error
+        lines = lines._replace(
+            lower_intercept=lines.lower_intercept - below - own, upper_intercept=lines.upper_intercept + above + own
+        )
+        return Response(lines, least - own, largest + own)
+
+    def _tighten(self, number: int, affine: Affine, low: Array, high: Array) -> tuple[Array, Array]:
+        """Bound the signals of some units by linear relaxation of the layers before, where that is tighter."""
+        xp = xp_of(low)
+        low, high = low.copy(), high.copy()
+        widest = max(layer.affine.width for layer in self.network.hidden[: number + 1])
+        size = max(1, execution().memory // 64 // (16 * widest * self.images))
+        rows = xp.arange(affine.outputs)
+        if number == 0:  # what comes from convolutions costs more, and a unit that is decided gains little
+            rows = xp.flatnonzero(((low < 0) & (high > 0)).any(axis=1))
+        for part in blocks(len(rows), size):
+            some = rows[part]
+            few = affine.part(some)
+            full = xp.zeros((affine.width, few.outputs), dtype=xp.float64)
+            few.add_transpose(xp.eye(few.outputs, dtype=xp.float64), full)
+            both = xp.concatenate((full, -full), axis=1)[:, :, None]
+            bias = xp.zeros(few.outputs, dtype=xp.float64) if few.bias is None else few.bias
+            least, _ = self.lower(number, both.__getitem__, 2 * few.outputs)
+            low[some] = xp.maximum(low[some], least[: few.outputs] + bias[:, None])
+            high[some] = xp.minimum(high[some], bias[:, None] - least[few.outputs :])
+        return low, high
+
+    def lower(
+        self,
+        number: int,
+        coefficients: Callable[[slice], Array],
+        functions: int,
+        watch: Callable[[slice, Array], None] | None = None,
+    ) -> tuple[Array, Array]:
+        """Lower bounds on linear functions of the units of the first `number` hidden layers' last.
+
+        Parameters
+        ----------
+        number : int
+            How many hidden layers there are before; with 0 the functions are of the images.
+        coefficients : callable
+            From a block of units to an array (block, functions, images), or (block, functions, 1) if all images have the same.
+        functions : int
+        watch : callable, optional
+            Told the block and the largest size of its units' responses, (block, images).
+
+        Returns
+        -------
+        relaxed, interval : array, shape (functions, images)
+            By linear relaxation (without `crown` the interval bound too), and by the intervals of the last of these layers.
+        """
+        xp = xp_of(self.region.x)
+        shape = (functions, self.images)
+        constant, interval = xp.zeros(shape, dtype=xp.float64), None
+        for layer in reversed(range(number)):
+            affine = self.network.hidden[layer].affine
+            a = xp.zeros((affine.width, functions * self.images), dtype=xp.float64) if self.crown else None
+            total = xp.zeros(shape, dtype=xp.float64) if interval is None else None
+            for part in self.parts(affine, functions):
+                kept = layer < len(self.responses)
+                response = _part(self.responses[layer], part) if kept else self.respond(layer, part)
+                up, down = _signed(coefficients(part))
+                if total is not None:
+                    total += _sum(up, response.low, down, response.high)
+                    if watch is not None:
+                        watch(part, xp.maximum(abs(response.low), abs(response.high)))
+                if a is not None:
+                    lines, rows = response.lines, affine.part(part)
+                    constant += _sum(up, lines.lower_intercept, down, lines.upper_intercept)
+                    slopes = up * lines.lower_slope[:, None]
+                    slopes += down * lines.upper_slope[:, None]
+                    if rows.bias is not None:
+                        constant += xp.tensordot(rows.bias, slopes, axes=1)
+                    rows.add_transpose(xp.ascontiguousarray(slopes).reshape(len(slopes), -1), a)
+            interval = total if interval is None else interval
+            if a is None:
+                return interval, interval
+            a = a.reshape(affine.width, *shape)
+            coefficients = a.__getitem__
+        inputs = slice(0, len(self.region.x))
+        if watch is not None and number == 0:
+            watch(inputs, self.inputs[0].size)
+        relaxed = constant + self.region.least(coefficients(inputs))
+        return relaxed, relaxed if interval is None else interval
+
+
+def _part(response: Response, part: slice) -> Response:
+    return Response(Lines(*(array[part] for array in response.lines)), response.low[part], response.high[part])
+
+
+def _signed(a: Array) -> tuple[Array, Array]:
+    """Positive and negative part."""
+    xp = xp_of(a)
+    up = xp.maximum(a, 0.0)
+    return up, a - up
+
+
+def _sum(up: Array, below: Array, down: Array, above: Array) -> Array:
+    """``Σ up·below + down·above`` over the cells, shape (functions, images)."""
+    if up.shape[2] == 1:
+        return up[:, :, 0].T @ below + down[:, :, 0].T @ above
+    terms = up * below[:, None]
+    terms += down * above[:, None]
+    return terms.sum(axis=0)

@@ -1,0 +1,144 @@
+"""Certificates: lower bounds on the margin of a classifier over all images within ε."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicereb.attacks.ball import NORMS, with_rounding
+from minicereb.backend import Array, to_numpy, xp_of
+from minicereb.certificates.affine import Network, network_of, obstacle
+from minicereb.certificates.bounds import PART_NUMBERS, Bounds
+from minicereb.certificates.convolutional_bounds import Encoded, encode
+from minicereb.certificates.region import Region
+from minicereb.datasets.transforms import to_unit
+from minicereb.errors import InputError, require
+from minicereb.inputs import as_labels, check_images, check_rows
+from minicereb.parallel import blocks, images_per_block, run_lanes
+
+METHODS = ("crown", "interval")
+IMAGES = 64  # at once, at most
+
+
+class Certificate(NamedTuple):
+    """What is known for certain of some images, on the host.
+
+    Attributes
+    ----------
+    certified : array of bool, shape (images,)
+        Whether every image within ε is classified as the label says.
+    margin : array of float64, shape (images,)
+        Lower bound on the least margin ``z_y - max_{j≠y} z_j`` of the computed outputs over the images within ε: rounding is
+        subtracted. Above 0 just where `certified`.
+    """
+
+    certified: np.ndarray
+    margin: np.ndarray
+
+
+def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "linf", method: str = "crown") -> Certificate:
+    """Bound the margin of each image over its ball and the box [0, 1].
+
+    Parameters
+    ----------
+    model : classifier
+        One for which :func:`minicereb.certificates.affine.obstacle` returns None.
+    x : array of uint8 or float, shape (images, inputs)
+        Float in [0, 1].
+    labels : array of int, shape (images,) or (images, 1)
+    epsilon : float
+        Radius of the ball, at least 0. It is taken 1e-6 larger (if ε is above 1, that share of it): by so much rounding may
+        carry an attacked image too far.
+    norm : {"linf", "l2"}
+    method : {"crown", "interval"}
+        Linear relaxations, or the intervals of the last hidden layer alone. With ``crown`` the better of both counts, for each
+        image and wrong class.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If the model has no certificate, a setting cannot be used, images are not in the box or not of the model's width, or
+        there is not one of the classes for each.
+    """
+    reason = obstacle(model)
+    if reason is not None:
+        raise InputError("model", type(model).__name__, f"a model with a certificate: {reason}")
+    require(0 <= epsilon < float("inf"), "epsilon", epsilon, "a number of at least 0")
+    require(norm in NORMS, "norm", norm, " or ".join(NORMS))
+    require(method in METHODS, "method", method, " or ".join(METHODS))
+    network = network_of(model)
+    check_rows(x, network.inputs, "images", stored=True)
+    x, on_host = x if x.dtype == np.float64 else to_unit(x), to_numpy(as_labels(labels, len(x), network.output.outputs))
+    check_images(x)
+    size = images_per_block(_bytes_per_image(network, x.shape[1]), IMAGES)
+    groups = [np.flatnonzero(on_host == label) for label in range(network.output.outputs)]
+    parts = [group[part] for group in groups for part in blocks(len(group), size)]
+
+    def bound(ids: np.ndarray) -> np.ndarray:
+        region = Region.around(x[xp_of(x).asarray(ids)], with_rounding(epsilon, norm, x.shape[1]), norm)
+        return to_numpy(least_margins(network, region, int(on_host[ids[0]]), method == "crown"))
+
+    margin = np.empty(len(x), dtype=np.float64)
+    for ids, found in zip(parts, run_lanes(bound, parts), strict=True):
+        margin[ids] = found
+    return Certificate(margin > 0, margin)
+
+
+def least_margins(network: Network, region: Region, label: int, crown: bool) -> Array:
+    """Lower bounds on ``z_y - max_{j≠y} z_j`` over regions around images of one label ``[M-CERTIFY]``.
+
+    Parameters
+    ----------
+    network : Network
+    region : Region
+    label : int
+        y.
+    crown : bool
+        Whether linear relaxations are used beside the intervals.
+
+    Returns
+    -------
+    array of float64, shape (images,)
+    """
+    xp = xp_of(region.x)
+    output = network.output
+    require(0 <= label < output.outputs, "label", label, f"one of the {output.outputs} classes, from 0 to {output.outputs - 1}")
+    if len(region.x) != network.inputs:
+        raise InputError("images", f"{len(region.x)} inputs", f"{network.inputs}, as many as the model has")
+    read: Region | Encoded = region
+    if network.encoder is not None:
+        read = encode(network.encoder, region, network.unit, network.tiny, crown)
+    bounds = Bounds(network, read, crown)
+    sizes = xp.zeros((output.outputs, region.x.shape[1]), dtype=xp.float64)
+
+    def weights_of(part: slice) -> Array:
+        return xp.ascontiguousarray(output.weights[:, part].T.astype(xp.float64))
+
+    def coefficients(part: slice) -> Array:
+        weights = weights_of(part)
+        return (weights[:, label : label + 1] - weights)[:, :, None]
+
+    def watch(part: slice, responses: Array) -> None:
+        sizes[...] += abs(weights_of(part)).T @ responses
+
+    margins = xp.maximum(*bounds.lower(len(network.hidden), coefficients, output.outputs, watch))
+    if output.bias is not None:
+        margins += (output.bias[label] - output.bias)[:, None]
+    error = bounds.errors(output, sizes)
+    margins -= error + error[label]
+    margins[label] = xp.inf
+    return margins.min(axis=0)
+
+
+def _bytes_per_image(network: Network, inputs: int) -> int:
+    encoder = [] if network.encoder is None else [math.prod(shape) for shape in network.encoder.shapes]
+    before = 8 * (16 * max(encoder, default=0) + 8 * sum(encoder))
+    inputs = encoder[-1] if encoder else inputs
+    widths = [inputs, *(layer.affine.outputs for layer in network.hidden[:-1])]
+    return before + 8 * (4 * max(widths) * network.output.outputs + 8 * sum(widths)) + 64 * PART_NUMBERS // IMAGES

@@ -1,0 +1,210 @@
+"""The certificate of a noisy network's mean answer: Gaussian noise on the first layer's signals smooths it ``[M-SMOOTH]``."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtri
+
+from minicereb.attacks.ball import NORMS, with_rounding
+from minicereb.backend import Array, to_numpy, xp_of
+from minicereb.calculus.noise import Gaussian, draw_noise
+from minicereb.calculus.replicated import probabilities
+from minicereb.datasets.transforms import to_unit
+from minicereb.errors import InputError, require
+from minicereb.inputs import as_labels, check_count, check_images, check_rows
+from minicereb.models.noisy import NoisyNetwork
+from minicereb.models.prediction import REPLICATIONS
+from minicereb.parallel import blocks, run_lanes
+from minicereb.statistics import mean_deviation, proportion_interval
+
+PREDICTORS = ("probabilities", "votes")
+PROBABILITY_ROUNDING = 2e-6  # how far float32 may carry a softmax
+RADIUS_STEPS = 30
+SPECTRAL_SLACK = 1 + 1e-10
+
+
+class Smoothed(NamedTuple):
+    """What is known, with confidence, of some images, on the host.
+
+    Attributes
+    ----------
+    certified : array of bool, shape (images,)
+        Whether the mean answer to every image within ε is the label.
+    radius : array of float64, shape (images,)
+        The largest ε for which that is known; 0 where the label does not lead, infinite if it leads in the whole box.
+    """
+
+    certified: np.ndarray
+    radius: np.ndarray
+
+
+class Draws(NamedTuple):
+    """What noise made of some images: mean and variance of the classes' probabilities, and votes, (images, classes)."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+    votes: np.ndarray
+
+
+def smoothing_obstacle(model: object) -> str | None:
+    """Say in one line why a model has no smoothing certificate, or return None if it has."""
+    if not isinstance(model, NoisyNetwork):
+        return f"{type(model).__name__} has no noise"
+    law = model.layers[0].law
+    if not isinstance(law, Gaussian):
+        return f"noise in the first layer is {'absent' if law is None else law.name}; the certificate is for gaussian noise"
+    return None
+
+
+def smoothing_certificate(
+    network: NoisyNetwork,
+    x: Array,
+    labels: Array,
+    ids: np.ndarray,
+    epsilon: float,
+    norm: str = "linf",
+    replications: int = 10_000,
+    seed: int = 0,
+    *,
+    predictor: str = "probabilities",
+    confidence: float = 0.999,
+) -> Smoothed:
+    """Certify the mean answer of a network with Gaussian noise in its first layer.
+
+    Parameters
+    ----------
+    network : NoisyNetwork
+    x : array of uint8 or float, shape (images, inputs)
+        Float in [0, 1].
+    labels : array of int, shape (images,) or (images, 1)
+    ids : array of int64, shape (images,)
+        Numbers of the images, which with the seed address their noise.
+    epsilon : float
+        Radius of the ball, at least 0; taken 1e-6 larger, as in :func:`minicereb.certificates.certify.certify`.
+    norm : {"linf", "l2"}
+    replications : int
+        Draws for each image, at least 2.
+    seed : int
+    predictor : {"probabilities", "votes"}
+        What is certified: the class of largest mean probability (LAP), or the class that most noisy runs answer; each over
+        all noise (K → ∞), of which the draws are a sample.
+    confidence : float
+        With which each image's certificate holds, between 0 and 1.
+
+    Returns
+    -------
+    Smoothed
+
+    Raises
+    ------
+    InputError
+        If the first layer's noise is not Gaussian, a setting cannot be used, images are not in the box or not of the network's
+        width, or there is not one of the classes for each.
+    """
+    reason = smoothing_obstacle(network)
+    if reason is not None:
+        raise InputError("model", type(network).__name__, f"a network with a smoothing certificate: {reason}")
+    require(0 <= epsilon < float("inf"), "epsilon", epsilon, "a number of at least 0")
+    require(norm in NORMS, "norm", norm, " or ".join(NORMS))
+    require(predictor in PREDICTORS, "predictor", predictor, " or ".join(PREDICTORS))
+    require(replications >= 2, "replications", replications, "a whole number of at least 2")
+    require(0 < confidence < 1, "confidence", confidence, "a number between 0 and 1")
+    check_rows(x, network.layers[0].weight.shape[1], "images", stored=True)
+    on_host = to_numpy(as_labels(labels, len(x), network.widths[-1]))
+    x = x if x.dtype == np.float64 else to_unit(x)
+    check_images(x)
+    draws = noisy_answers(network, x, ids, replications, seed)
+    label, rival = probability_bounds(draws, on_host, replications, 1 - confidence, predictor)
+    shift = signal_shift(network, label, rival)
+    if norm == "linf":
+        radius = linf_radius(network, to_numpy(x), shift)
+    else:
+        weight = to_numpy(network.layers[0].weight).astype(np.float64)
+        length = np.linalg.norm(weight, 2) * SPECTRAL_SLACK
+        radius = shift / length if length > 0 else np.where(shift > 0, np.inf, 0.0)
+    return Smoothed(radius > with_rounding(epsilon, norm, x.shape[1]), radius)
+
+
+def noisy_answers(network: NoisyNetwork, x: Array, ids: np.ndarray, replications: int, seed: int) -> Draws:
+    """Run the network with fresh noise, the more often the surer; arguments as for :func:`smoothing_certificate`."""
+    check_rows(x, network.layers[0].weight.shape[1])
+    check_count(ids, len(x), "ids")
+    xp = xp_of(x)
+    x_t = xp.ascontiguousarray(x.T)
+    classes = network.widths[-1]
+
+    def answers(image: int) -> np.ndarray:
+        total = np.zeros((3, classes), dtype=np.float64)
+        for number, part in enumerate(blocks(replications, REPLICATIONS)):
+            shapes = [(width, 1, part.stop - part.start) for width in network.widths]
+            laws = [layer.law for layer in network.layers]
+            noise = draw_noise(x, laws, shapes, seed, "certificate noise", (int(ids[image]), number))
+            outputs = network.run(x_t[:, image : image + 1], noise).outputs
+            found = probabilities(outputs)[:, 0].astype(xp.float64)
+            votes = outputs[:, 0].argmax(axis=0) == xp.arange(classes)[:, None]
+            total += to_numpy(xp.stack([found.sum(axis=1), (found * found).sum(axis=1), votes.sum(axis=1).astype(xp.float64)]))
+        return total
+
+    shape = (3, len(x), classes)
+    sums, squares, votes = np.array(run_lanes(answers, list(range(len(x)))), dtype=np.float64).swapaxes(0, 1).reshape(shape)
+    mean = sums / replications
+    variance = np.maximum(squares - sums * mean, 0.0) / (replications - 1)
+    return Draws(mean, variance, votes.astype(np.int64))
+
+
+def probability_bounds(
+    draws: Draws, labels: np.ndarray, replications: int, risk: float, predictor: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bound p_A from below and p_B from above.
+
+    Each class has a bound of its own that fails with probability `risk` / classes, so all of an image's hold together with
+    probability 1 - risk; the labels were fixed before the noise was drawn.
+
+    Returns
+    -------
+    label, rival : array of float64, shape (images,)
+    """
+    images, classes = draws.mean.shape
+    labels = as_labels(labels, images, classes)
+    if predictor == "votes":
+        intervals = [
+            [proportion_interval(int(hits), replications, 1 - 2 * risk / classes) for hits in image] for image in draws.votes
+        ]
+        low, high = np.array(intervals, dtype=np.float64).reshape(images, classes, 2).transpose(2, 0, 1)
+    else:
+        deviation = mean_deviation(draws.variance, replications, risk / classes) + PROBABILITY_ROUNDING
+        low, high = np.maximum(draws.mean - deviation, 0.0), np.minimum(draws.mean + deviation, 1.0)
+    label = low[np.arange(images), labels]
+    high[np.arange(images), labels] = 0.0
+    return label, np.minimum(high.max(axis=1), 1 - label)
+
+
+def signal_shift(network: NoisyNetwork, label: np.ndarray, rival: np.ndarray) -> np.ndarray:
+    """Return how far, in L2, the first layer's signals may move while the label leads: ``σ/2 (Φ⁻¹(p_A) - Φ⁻¹(p_B))``."""
+    scale = abs(float(to_numpy(network.layers[0].scale)[0]))
+    with np.errstate(invalid="ignore"):  # at -∞ - -∞ nothing is known
+        distance = 0.5 * scale * (ndtri(label) - ndtri(rival))
+    return np.where(label > rival, np.nan_to_num(distance, nan=0.0, posinf=np.inf), 0.0)
+
+
+def linf_radius(network: NoisyNetwork, x: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Return for each image the largest ε in L∞ for which its first layer's signals move by less than `shift`.
+
+    A signal moves by no more than ``ε‖w_a‖₁``, and by less where the pixels reach the box.
+    """
+    weight = to_numpy(network.layers[0].weight).astype(np.float64)
+    x = x.astype(np.float64)
+    up, down = np.maximum(weight, 0.0).T, np.maximum(-weight, 0.0).T
+
+    def moved(epsilon: np.ndarray) -> np.ndarray:
+        rise, fall = np.minimum(epsilon[:, None], 1 - x), np.minimum(epsilon[:, None], x)
+        return np.sqrt((np.maximum(rise @ up + fall @ down, rise @ down + fall @ up) ** 2).sum(axis=1)) * SPECTRAL_SLACK
+
+    inside, outside = np.zeros(len(x), dtype=np.float64), np.ones(len(x), dtype=np.float64)
+    for _ in range(RADIUS_STEPS):
+        middle = 0.5 * (inside + outside)
+        holds = moved(middle) < shift
+        inside, outside = np.where(holds, middle, inside), np.where(holds, outside, middle)
+    return np.where((shift > 0) & (moved(np.ones(len(x), dtype=np.float64)) < shift), np.inf, np.where(shift > 0, inside, 0.0))

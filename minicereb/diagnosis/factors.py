@@ -1,0 +1,121 @@
+"""A wrong factor, named: a sign, a small fraction, the batch size, a power of an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from itertools import combinations
+
+import numpy as np
+
+from minicereb.diagnosis.hints import Case, Hint
+
+POWERS = {1.0: "{}", -1.0: "1/{}", 2.0: "{}²", -2.0: "1/{}²", 0.5: "√{}", -0.5: "1/√{}"}
+LARGEST = 64  # numerator and denominator of a fraction that is worth a name
+NAMED = {np.pi: "π", 2 * np.pi: "2π", (2 * np.pi) ** 0.5: "√(2π)", 2**0.5: "√2", np.log(2): "ln 2", np.pi**0.5: "√π"}
+CONSTANTS = {1.0: "", 2.0: "2 ", 0.5: "½ ", 4.0: "4 ", 0.25: "¼ ", **{number: f"{name} " for number, name in NAMED.items()}}
+CONSTANTS |= {1 / number: f"1/{name} " for number, name in NAMED.items()}
+
+
+def factor_of(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray], tolerance: float) -> list[float] | None:
+    """Return by which factor each array of `found` differs from that of `wanted`; None if one is no multiple."""
+    factors = []
+    for one, other in zip(found, wanted, strict=True):
+        size = float(np.vdot(other, other))
+        if one.shape != other.shape or not 0 < size < np.inf or not np.isfinite(one).all():
+            return None
+        factor = float(np.vdot(other, one)) / size
+        if factor == 0 or np.abs(one - factor * other).max() > tolerance * abs(factor) * np.abs(other).max():
+            return None
+        factors.append(factor)
+    return factors or None
+
+
+def name_factor(factors: Sequence[float], cases: Sequence[Case], tolerance: float) -> Hint | None:
+    """Return the hint that tells the factor in every case: a constant, or a power of a size or of an argument.
+
+    Parameters
+    ----------
+    factors : sequence of float
+        Answer over right answer, one for each case.
+    cases : sequence of Case
+    tolerance : float
+        Relative.
+    """
+
+    def same(values: Sequence[float], other: float) -> bool:
+        return all(abs(value - other) <= 1e-3 * tolerance**0.5 * abs(other) for value in values)
+
+    if same(factors, factors[0]):
+        return _constant(factors[0], lambda value: same(factors, value), cases)
+    for code, text, values in _quantities(cases):
+        rest = [factor / value for factor, value in zip(factors, values, strict=True)]
+        for constant, written in CONSTANTS.items():
+            for sign in (1, -1):
+                if same(rest, sign * constant):
+                    return _by(sign, written, code, text)
+    return None
+
+
+def _constant(factor: float, same: Callable[[float], bool], cases: Sequence[Case]) -> Hint:
+    if same(-1.0):
+        return Hint("sign", "the sign is wrong everywhere")
+    sign = "sign, " if factor < 0 else ""
+    also = ", and the sign is wrong" if factor < 0 else ""
+    size = abs(factor)
+    for name, length in cases[0].sizes.items():  # a length that is the same in all cases
+        fixed = all(case.sizes[name] == length for case in cases)
+        if fixed and same(np.sign(factor) * length):
+            text = f"it is {length} times what it should be: {length} is {name}, over which a mean may be missing{also}"
+            return Hint(f"{sign}factor {length}", text)
+        if fixed and same(np.sign(factor) / length):
+            text = f"it is 1/{length} of what it should be: {length} is {name}, over which a mean may be too much{also}"
+            return Hint(f"{sign}factor 1/{length}", text)
+    for number, name in NAMED.items():
+        for value, written in ((number, name), (1 / number, f"1/{name}")):
+            if same(np.sign(factor) * value):
+                return Hint(f"{sign}factor {written}", f"it is {written} times what it should be{also}")
+    fraction = Fraction(size).limit_denominator(LARGEST)
+    simple = 0 < fraction.numerator <= LARGEST and same(float(np.sign(factor) * fraction))
+    written = str(fraction) if simple else f"{size:.6g}"
+    return Hint(f"{sign}factor {written}", f"it is {written} times what it should be{also}: a constant factor is wrong")
+
+
+def _by(direction: int, size: str, code: str, text: str) -> Hint:
+    sign = "sign, " if direction < 0 else ""
+    also = ", and the sign is wrong" if direction < 0 else ""
+    return Hint(f"{sign}factor {size}{code}", f"it is {size}{code} times what it should be: {text}{also}")
+
+
+def _quantities(cases: Sequence[Case]) -> Iterator[tuple[str, str, list[float]]]:
+    """Every quantity that may be a factor: its name, what that means, and its value in each case."""
+    singles: list[tuple[str, str, str, list[float]]] = []
+    for name in cases[0].sizes:
+        values = [float(case.sizes[name]) for case in cases]
+        much, little = f"a sum over {name} where a mean belongs", f"a mean over {name} where a sum belongs, or a second division"
+        singles.append((name, much, little, values))
+    for name, value in cases[0].arguments.items():
+        if isinstance(value, float):
+            values = [float(case.arguments[name]) for case in cases]
+            much, little = f"a division by {name} is missing, or a product with it too much", f"a factor {name} is missing"
+            singles.append((name, much, little, values))
+            rest = f"(1 - {name})"
+            singles.append((rest, f"{rest} is multiplied once too often", f"{rest} is missing", [1 - v for v in values]))
+    for name, much, little, values in singles:
+        for power, written in POWERS.items():
+            if min(values) > 0:
+                text = much if power > 0 else little
+                yield written.format(name), text, [value**power for value in values]
+    for name, _, _, values in singles:
+        if name in cases[0].sizes:
+            without = [value / (value - 1) if value > 1 else np.nan for value in values]
+            yield f"{name}/({name} - 1)", f"divided by {name} - 1 in place of {name}", without
+            yield f"({name} - 1)/{name}", f"divided by {name} in place of {name} - 1", [1 / value for value in without]
+    for (one, _, _, first), (two, _, _, second) in combinations(singles, 2):
+        if min(*first, *second) <= 0:
+            continue
+        for p in (1, -1):
+            for q in (1, -1):
+                written = f"{POWERS[p].format(one)} · {POWERS[q].format(two)}"
+                values = [a**p * b**q for a, b in zip(first, second, strict=True)]
+                yield written, f"check where {one} and {two} divide or multiply", values

@@ -1,0 +1,139 @@
+"""One call of a function that may do anything: what came of it, or what is wrong with it whatever the numbers."""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicereb.diagnosis.hints import Case, Hint
+
+LONGEST = 300  # characters of a message that are repeated
+SHAPES = ("shape", "broadcast", "matmul", "dimension", "aligned", "axis", "axes", "index")
+
+
+class Trial(NamedTuple):
+    """What a call came to.
+
+    Attributes
+    ----------
+    answer : array of float or None
+        None if there is none; of several arrays, one above the other.
+    dtype : numpy.dtype or None
+        As it was returned.
+    hints : tuple of Hint
+        What is wrong with it: all that can be told without the right answer.
+    """
+
+    answer: np.ndarray | None
+    dtype: Any = None
+    hints: tuple[Hint, ...] = ()
+
+
+class Elsewhere(ABC):
+    """A function that is called somewhere else, such as in another process."""
+
+    @abstractmethod
+    def try_on(self, case: Case, parts: int) -> Trial:
+        """Do there what :func:`try_on` does here."""
+
+
+Function = Callable[..., Any] | Elsewhere
+
+
+def try_on(function: Function, case: Case, parts: int = 0) -> Trial:
+    """Call a function on copies of a case's arguments.
+
+    Parameters
+    ----------
+    function : callable or Elsewhere
+    case : Case
+    parts : int
+        How many arrays it returns, as a tuple; 0 for one array.
+    """
+    if isinstance(function, Elsewhere):
+        return function.try_on(case, parts)
+    given = {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in case.arguments.items()}
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            answer = function(*given.values())
+        except NotImplementedError:
+            return Trial(None, None, (Hint("not started", "it still raises NotImplementedError: there is nothing to check"),))
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # also SystemExit: whatever a student's code does is told
+            return Trial(None, None, (_crash(error, case),))
+    changed = [name for name, value in case.arguments.items() if isinstance(value, np.ndarray) and not _equal(value, given[name])]
+    hints = tuple(Hint(f"changes {name}", f"it changes its argument {name} in place; work on a copy") for name in changed)
+    array, wrong = _read(answer, parts)
+    if array is None:
+        return Trial(None, None, (*wrong, *hints))
+    return Trial(array.astype(np.float64), array.dtype, (*wrong, *hints))
+
+
+def _equal(one: np.ndarray, other: Any) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+
+
+def _crash(error: BaseException, case: Case) -> Hint:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "site-packages" not in frame.filename and frame.filename != __file__]
+    line = f" in line {own[-1].lineno}" if own else ""
+    told = " ".join(str(error).split())[:LONGEST]
+    text = f"it raises {type(error).__name__}{line}{f': {told}' if told else ''}"
+    if isinstance(error, SystemExit):
+        return Hint("exits", f"it ends the program{line}; return the answer instead")
+    if isinstance(error, RecursionError):
+        return Hint("crash", f"it calls itself without end{line}")
+    if isinstance(error, TypeError) and not own:
+        return Hint("wrong parameters", f"it cannot be called with {', '.join(case.arguments)}: {told}")
+    if isinstance(error, ValueError | IndexError) and any(word in told.lower() for word in SHAPES):
+        shapes = ", ".join(f"{name} {value.shape}" for name, value in case.arguments.items() if isinstance(value, np.ndarray))
+        text += f"; the shapes are {shapes}: is something transposed, or an axis missing?"
+    if isinstance(error, ValueError) and "read-only" in told:
+        text += "; it writes into something that it must not change"
+    return Hint("crash", text)
+
+
+def _read(answer: Any, parts: int) -> tuple[np.ndarray | None, tuple[Hint, ...]]:
+    """The answer as an array, and what is wrong with its type."""
+    if answer is None:
+        return None, (Hint("returns None", "it returns None: is there a return at the end?"),)
+    if parts:
+        if not isinstance(answer, tuple | list) or len(answer) != parts:
+            if not (isinstance(answer, np.ndarray) and len(answer.shape) and len(answer) == parts):
+                return None, (Hint("wrong type", f"it should return {parts} arrays, a tuple; it returns {_kind(answer)}"),)
+        elif any(each is None for each in answer):
+            return None, (Hint("returns None", "one of the arrays that it returns is None"),)
+        elif len({np.shape(each) for each in answer}) > 1:
+            return None, (
+                Hint(
+                    "wrong shape",
+                    f"the arrays have shapes {', '.join(str(np.shape(each)) for each in answer)}; they should be the same",
+                ),
+            )
+    elif isinstance(answer, tuple) or callable(answer):
+        return None, (Hint("wrong type", f"it should return one array; it returns {_kind(answer)}"),)
+    try:
+        array = np.asarray(answer)
+    except ValueError:
+        return None, (Hint("wrong type", "it returns rows of unequal length, not an array"),)
+    if array.dtype.kind == "c":
+        return None, (Hint("wrong dtype", f"it returns {array.dtype} numbers, not real ones"),)
+    if array.dtype.kind not in "fiub":
+        return None, (Hint("wrong type", f"it should return an array of numbers; it returns {_kind(answer)}"),)
+    is_list = isinstance(answer, list) and not parts
+    return array, (Hint("wrong type", "it returns a list; make it an array"),) if is_list else ()
+
+
+def _kind(answer: Any) -> str:
+    if isinstance(answer, tuple | list):
+        return f"a {type(answer).__name__} of {len(answer)}"
+    if isinstance(answer, np.ndarray):
+        return f"an array of {answer.dtype}, shape {answer.shape}"
+    return f"a {type(answer).__name__}"

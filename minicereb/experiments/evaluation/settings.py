@@ -1,0 +1,255 @@
+"""A trained model between what breaks it and what is proved of it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minicereb.attacks.settings import GRADIENTS, LARGEST, REVISIONS
+from minicereb.backend import Array, to_numpy
+from minicereb.certificates.affine import obstacle
+from minicereb.certificates.certify import certify
+from minicereb.certificates.smoothing import smoothing_certificate, smoothing_obstacle
+from minicereb.datasets.dataset import Dataset
+from minicereb.documents import Mismatch
+from minicereb.errors import InputError, require
+from minicereb.experiments.configs import Train, describe
+from minicereb.experiments.evaluation.folder import RECORD, EvaluationRecord, Owner, check_evaluation, evaluate_into
+from minicereb.experiments.identity import config_hash, config_kind
+from minicereb.experiments.laboratory import Laboratory, Record
+from minicereb.experiments.runs import Run
+from minicereb.models.noisy import NoisyNetwork
+from minicereb.models.prediction import Averaged, average_probabilities
+from minicereb.paths import beneath
+from minicereb.robustness.catalogue import ATTACKS, STANDARD, attacks_named
+from minicereb.robustness.evaluate import Certifier, Plan, Subject
+from minicereb.robustness.transfer import substitutes_for
+
+CHECKLISTS = 1  # how often the checklist has come to measure something else
+SEARCHED = 64  # noisy runs whose mean an attack on the mean answer looks at
+CERTIFYING = 10_000  # noisy runs, at least, that a certificate of the mean answer rests on
+
+
+@config_kind
+@dataclass(frozen=True)
+class EvaluatedModel:
+    """A trained model under every attack and certificate.
+
+    Parameters
+    ----------
+    train : Train
+    epsilons : tuple of float
+        Ascending.
+    images : int
+        The first so many test images.
+    attacks : tuple of str
+        Of :data:`minicereb.robustness.catalogue.ATTACKS`.
+    norm : {"linf", "l2"}
+    certify : bool
+        Whether to look for certificates.
+    seed : int
+        Of random starts and noise.
+    answer : {"ot", "lap"}
+        How a noisy network answers: without noise, or by its mean probabilities.
+    gradient : str
+        Where attacks get the input gradient from; ``"fitting"``: the model's own, or, where it has none, an estimate.
+    draws : int
+        Replications of the noise for an estimate.
+    replications : int
+        Noisy runs that judge the mean answer, on noise that no attack has met (and certify it, but these are 10,000 at least).
+    substitutes : tuple of Train
+        Other models that the checklist transfers attacks from; one learned in closed form is always among them.
+    """
+
+    record_shape: ClassVar[Any] = EvaluationRecord
+    train: Train
+    epsilons: tuple[float, ...]
+    images: int
+    attacks: tuple[str, ...] = STANDARD
+    norm: str = "linf"
+    certify: bool = True
+    seed: int = 0
+    answer: str = "ot"
+    gradient: str = "fitting"
+    draws: int = 32
+    replications: int = 1_000
+    substitutes: tuple[Train, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_epsilons(self.epsilons)
+        require(self.images >= 1, "images", self.images, "a whole number of at least 1")
+        require(self.norm in ("linf", "l2"), "norm", self.norm, "linf or l2")
+        require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
+        require(self.answer in ("ot", "lap"), "answer", self.answer, "ot or lap")
+        require(self.gradient in ("fitting", *GRADIENTS), "gradient", self.gradient, f"fitting, {', '.join(GRADIENTS)}")
+        require(1 <= self.draws < 2**31, "draws", self.draws, "a whole number from 1 to 2147483647")
+        require(2 <= self.replications < 2**31, "replications", self.replications, "a whole number from 2 to 2147483647")
+        attacks_named(self.attacks)
+
+    def check_record(self, record: Record) -> None:
+        """Raise :class:`~minicereb.documents.Mismatch` unless the parts of a record fit each other and these settings."""
+        check_evaluation(record)
+        epsilons = [entry["epsilon"] for entry in record["epsilons"]]
+        if epsilons != list(self.epsilons):
+            raise Mismatch(epsilons, f"the bounds {list(self.epsilons)}").within("epsilons")
+
+    @property
+    def trainings(self) -> tuple[Train, ...]:
+        """The one that is evaluated, and those that attacks are transferred from."""
+        return (self.train, *self.substitutes)
+
+    @property
+    def revision(self) -> int:
+        """Counts in the identity of an experiment, see :mod:`minicereb.experiments.identity`."""
+        return REVISIONS.get(self.gradient, 0) + CHECKLISTS
+
+    @property
+    def plan(self) -> Plan:
+        """What is done with each image."""
+        return Plan(self.epsilons, self.attacks, self.norm, self.seed)
+
+
+def check_epsilons(epsilons: tuple[float, ...]) -> None:
+    """Raise :class:`InputError` unless these are bounds in ascending order."""
+    shown = ",".join(f"{epsilon:g}" for epsilon in epsilons)
+    require(len(epsilons) > 0, "epsilon", shown, "at least one number")
+    require(all(0 <= epsilon <= LARGEST for epsilon in epsilons), "epsilon", shown, f"numbers from 0 to {LARGEST:g}")
+    require(list(epsilons) == sorted(set(epsilons)), "epsilon", shown, "different numbers in ascending order")
+
+
+def check_transfers(attacks: tuple[str, ...], substitutes: Mapping[str, Any], why: str) -> None:
+    """Raise :class:`InputError` if all attacks are made against other models, and there are none for the reason `why`."""
+    if not substitutes and all(ATTACKS[name].transferred for name in attacks):
+        raise InputError("attacks", ",".join(attacks), f"also attacks on the model itself: there is no other model ({why})")
+
+
+def check_images(config: EvaluatedModel, dataset: Dataset) -> None:
+    """Raise :class:`InputError` if the data have fewer test images than are to be evaluated."""
+    available = len(dataset.x_test)
+    require(config.images <= available, "images", config.images, f"a whole number from 1 to the {available} test images")
+
+
+def subject_of(config: EvaluatedModel, model: Any, dataset: Dataset, substitutes: dict[str, Any]) -> tuple[Subject, str | None]:
+    """Return what is evaluated, and why there are no certificates where there are none.
+
+    Raises
+    ------
+    InputError
+        If the model has no mean answer, or the data have fewer images.
+    """
+    check_images(config, dataset)
+    noisy = isinstance(model, NoisyNetwork) and any(layer.law is not None for layer in model.layers)
+    if config.answer == "lap" and not noisy:
+        raise InputError("answer", "lap", "ot: only a network with noise has a mean answer")
+    certifier, why = certifier_of(config, model)
+    looked_at, judge = model, None
+    if config.answer == "lap":
+        looked_at = Averaged(model, SEARCHED, config.seed)
+
+        def judge(x: Array, ids: np.ndarray) -> np.ndarray:
+            mean = average_probabilities(model, x, ids, config.replications, config.seed)
+            return to_numpy(mean.argmax(axis=1))
+
+    others, no_substitute = substitutes_for(dataset, config.seed, substitutes)
+    check_transfers(config.attacks, others, no_substitute)
+    subject = Subject(
+        model=looked_at,
+        rows=dataset.x_test,
+        labels=dataset.y_test,
+        image_shape=dataset.image_shape,
+        classes=dataset.classes,
+        gradient=gradient_of(config, model),
+        draws=config.draws,
+        judge=judge,
+        certifier=certifier,
+        substitutes=others,
+        no_substitute=no_substitute,
+    )
+    return subject, None if certifier else why
+
+
+def gradient_of(config: EvaluatedModel, model: Any) -> str:
+    """Return where attacks on a model get the input gradient from."""
+    return _fitting(model, config.answer) if config.gradient == "fitting" else config.gradient
+
+
+def certifier_of(config: EvaluatedModel, model: Any) -> tuple[Certifier | None, str]:
+    """Return what certifies a model's answers, or None and why there is nothing."""
+    if not config.certify:
+        return None, "not asked for"
+    return _smoothing(config, model) if config.answer == "lap" else _bounds(model)
+
+
+def _bounds(model: Any) -> tuple[Certifier | None, str]:
+    why = obstacle(model)
+    return (None, why) if why else (lambda x, labels, ids, epsilon, norm: certify(model, x, labels, epsilon, norm), "")
+
+
+def _smoothing(config: EvaluatedModel, model: NoisyNetwork) -> tuple[Certifier | None, str]:
+    why = smoothing_obstacle(model)
+    if why is not None:
+        return None, why
+
+    def certifier(x: Array, labels: Array, ids: np.ndarray, epsilon: float, norm: str) -> tuple[Array, Array]:
+        runs = max(config.replications, CERTIFYING)
+        return smoothing_certificate(model, x, labels, ids, epsilon, norm, runs, config.seed)
+
+    return certifier, ""
+
+
+def _fitting(model: Any, answer: str) -> str:
+    """The gradient that fits a model: its own if it has one, else an unbiased estimate of its mean's."""
+    if not isinstance(model, NoisyNetwork):
+        return "analytic"
+    activations = [layer.activation for layer in model.layers if layer.activation is not None]
+    if all(activation.smooth for activation in activations):
+        return "analytic" if answer == "ot" else "backprop"
+    return "flip" if all(activation.name == "threshold" for activation in activations) else "resample"
+
+
+def evaluation_folder(run: Run, config: EvaluatedModel) -> Path:
+    """Where the evaluation of a run is kept."""
+    return beneath(run.folder, "evaluations", config_hash(config)[:16])
+
+
+def run_evaluated(config: EvaluatedModel, laboratory: Laboratory) -> Run:
+    """Return the run whose model is, or is to be, evaluated: that where it is complete, else the first."""
+    runs = list(laboratory.complete_runs(config.train)) or [laboratory.run(config.train)]
+    return next((run for run in runs if (evaluation_folder(run, config) / RECORD).exists()), runs[0])
+
+
+def evaluate_run(
+    config: EvaluatedModel, run: Run, model: Any, dataset: Dataset, substitutes: dict[str, Any]
+) -> Generator[str, None, Record]:
+    """Evaluate the model of a run into its folder, yielding the progress in words and returning the record."""
+    subject, why = subject_of(config, model, dataset, substitutes)
+    about: Record = {"run": str(run.folder), "model": describe(config.train), "data": dataset.name, "answer": config.answer}
+    about |= {"gradient": subject.gradient, "no_certificate": why}
+    record = yield from evaluate_into(
+        evaluation_folder(run, config), subject, config.plan, config.images, about, owner_of(config, run)
+    )
+    return record
+
+
+def owner_of(config: EvaluatedModel, run: Run) -> Owner:
+    """Return what the evaluation of a complete run is of."""
+    return Owner(config_hash(config), run.manifest["model_sha256"])
+
+
+def evaluated_model(config: EvaluatedModel, laboratory: Laboratory) -> Generator[str, None, Record]:
+    """Carry out the experiment, yielding its progress in words."""
+    model = laboratory.model(config.train)
+    substitutes = {describe(train): laboratory.model(train) for train in config.substitutes}
+    run = run_evaluated(config, laboratory)
+    evaluation = evaluate_run(config, run, model, laboratory.dataset, substitutes)
+    with closing(evaluation):
+        while True:
+            try:
+                yield f"evaluating {describe(config.train)}, {next(evaluation)}"
+            except StopIteration as stop:
+                return stop.value

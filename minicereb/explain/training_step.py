@@ -1,0 +1,217 @@
+"""A float64 copy of a trained model, and the step that training would take from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicereb.attacks.adversarial_training import AdversarialTraining
+from minicereb.backend import Array, to_numpy
+from minicereb.datasets.augmentation import crop_and_flip
+from minicereb.datasets.dataset import Dataset
+from minicereb.datasets.transforms import to_unit
+from minicereb.experiments.configs import Train
+from minicereb.experiments.models import build_rule, model_arrays, total_steps
+from minicereb.learning.optimizers import Optimizer, State, make_optimizer, rate_at
+from minicereb.learning.plasticity import Learned
+from minicereb.learning.training import Split
+from minicereb.models.cerebellum import Cerebellum
+from minicereb.parallel import blocks
+from minicereb.randomness import generator
+
+# Batches that fill an optimiser's memory: two thirds of it with ρ = 0.99 or 0.9; Adam itself corrects what is lacking.
+WARM = {"sgd": 0, "momentum": 10, "rmsprop": 100, "adam": 20}
+
+
+def in_float64(model: Any) -> Any:
+    """Return a copy of a model, or of a part of one, on the CPU, every array of floats in float64."""
+    if isinstance(model, tuple):
+        return tuple(map(in_float64, model))
+    if dataclasses.is_dataclass(model) and not isinstance(model, type):
+        parts = {each.name: in_float64(getattr(model, each.name)) for each in dataclasses.fields(model)}
+        return dataclasses.replace(model, **parts)
+    if hasattr(model, "dtype") and hasattr(model, "shape"):
+        array = to_numpy(model)
+        return array.astype(np.float64) if array.dtype.kind == "f" else array.copy()
+    return model
+
+
+@dataclass(frozen=True)
+class Noting:
+    """An optimiser that keeps, beside the state of another, the gradient this was last given.
+
+    Parameters
+    ----------
+    optimizer : SGD, Momentum, RMSprop or Adam
+    """
+
+    optimizer: Optimizer
+
+    def state(self, weights: Array) -> State:
+        """Return the other's state and room for the gradient."""
+        return {**self.optimizer.state(weights), "gradient": np.zeros_like(weights)}
+
+    def update(self, weights: Array, gradient: Array, state: State, step: int, scratch: Array) -> None:
+        """Note the gradient, then let the other change `weights` and `state` in place."""
+        state["gradient"][...] = gradient
+        self.optimizer.update(weights, gradient, state, step, scratch)
+
+
+class Taken(NamedTuple):
+    """A step of training that was taken.
+
+    Attributes
+    ----------
+    x : array of float64, shape (1, inputs)
+        What was learned from: the image, attacked where training attacks its images.
+    before, after : dict
+        The model's arrays, by the names they are stored under.
+    gradients : dict
+        What the optimiser was given for those that learn.
+    learned : Learned
+    model : model
+        After the step.
+    rate : float
+        The learning rate of the step.
+    warmed : int
+        Batches by whose gradients the optimiser's memory was filled before.
+    """
+
+    x: np.ndarray
+    before: dict[str, np.ndarray]
+    after: dict[str, np.ndarray]
+    gradients: dict[str, np.ndarray]
+    learned: Learned
+    model: Any
+    rate: float
+    warmed: int
+
+
+def take_step(config: Train, dataset: Dataset, model: Any, x: np.ndarray, labels: np.ndarray, encoder: Any = None) -> Taken:
+    """Let the learning rule of `config` take a step from `model`, a float64 copy that is left as it was.
+
+    Parameters
+    ----------
+    config : Train
+    dataset : Dataset
+        What it was trained on.
+    model : model
+    x : array of float64, shape (1, inputs)
+        A batch of one image.
+    labels : array of int64, shape (1,)
+    encoder : Sequential, optional
+        In float64; what the images of `dataset` pass through before `model` sees them.
+
+    Returns
+    -------
+    Taken
+
+    Notes
+    -----
+    A run does not keep its optimiser's state once it is complete. From an empty memory the first step is far too large: RMSprop
+    divides each gradient by ``√(1 - ρ)`` of itself, so that with ρ = 0.99 every weight moves by ten learning rates. So the memory
+    is filled first (:func:`warm_up`).
+    """
+    copy, total = _to_learn_with(model), total_steps(config, dataset)
+    falling = None if config.schedule == "constant" else total
+    rule: Any = build_rule(config, copy, Noting(make_optimizer(config.optimizer, config.learning_rate, falling)))  # type: ignore[arg-type]
+    warmed = warm_up(rule, config, dataset, encoder)
+    if config.adversary is not None:
+        looker: Any = _Looker(copy, warmed)
+        list(AdversarialTraining(looker, config.adversary, config.seed, total).learn(x, labels))
+        x = looker.seen
+    before = {name: array.copy() for name, array in model_arrays(copy).items()}
+    (learned,) = rule.learn(x, labels)
+    after, rate = model_arrays(copy), rate_at(warmed + 1, config.learning_rate, falling)
+    return Taken(x, before, after, _gradients(rule, after), learned, copy, rate, warmed)
+
+
+def warm_up(rule: Any, config: Train, dataset: Dataset, encoder: Any = None) -> int:
+    """Fill the memory of a rule's optimiser, at weights that stay as they are, and return by how many batches.
+
+    Parameters
+    ----------
+    rule : DeltaRule, Backpropagation or GLR
+        Built anew by ``build_rule`` around a float64 copy of the trained model.
+    config : Train
+    dataset : Dataset
+    encoder : Sequential, optional
+
+    Returns
+    -------
+    int
+        How many: :data:`WARM`, or all of an epoch if there are fewer; 0 for an optimiser without a memory.
+
+    Notes
+    -----
+    The rule learns from the first batches of the run's first epoch, one after the other, as training does it: augmented and
+    attacked where that is. After each, everything but the optimiser's state and the count of steps is set back.
+    """
+    closed = getattr(config.model, "rule", "") == "least-squares"
+    split, size = Split(dataset, config.validation, config.seed), config.batch_size
+    order = split.training[generator(config.seed, "order", 0).permutation(len(split.training))]
+    batches = list(blocks(len(order), size))[: 0 if closed else WARM[config.optimizer]]
+    learner: Any = rule
+    if config.adversary is not None:
+        learner = AdversarialTraining(rule, config.adversary, config.seed, total_steps(config, dataset))
+    weights = {*model_arrays(rule.model), "learned"}  # the last: all that a noisy network learns, as one vector
+    still = {name: array.copy() for name, array in rule.arrays().items() if name in weights}
+    for batch in batches:
+        ids = order[batch]
+        rows = dataset.x_train[ids]
+        if config.augment:
+            rows = crop_and_flip(rows, dataset.image_shape, config.seed, 0, ids)
+        x = to_numpy(to_unit(rows)).astype(np.float64)
+        for _ in learner.learn(x if encoder is None else encoder.forward(x)[0], dataset.y_train[ids]):
+            for name, array in rule.arrays().items():
+                if name in still:
+                    array[...] = still[name]
+    return len(batches)
+
+
+def _to_learn_with(model: Any) -> Any:
+    """A copy of what learns; a cerebellum's wiring, which may be large and does not, is the same."""
+    if isinstance(model, Cerebellum):
+        return dataclasses.replace(model, ltd_mean=model.ltd_mean.copy(), readout=model.readout.copy())
+    return in_float64(model)
+
+
+class _Looker:
+    """In place of a learner: keeps what it is to learn from."""
+
+    batch_size, batches_ahead = 1, 1
+
+    def __init__(self, model: Any, steps: int):
+        self.model, self.steps, self.seen = model, steps, np.empty((0, 0), dtype=np.float64)
+
+    def arrays(self) -> dict[str, Array]:
+        return {}
+
+    def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
+        self.seen = x.copy()
+        return iter(())
+
+
+def _gradients(rule: Any, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The gradients that :class:`Noting` kept, by the names of the arrays they belong to."""
+    if hasattr(rule, "states"):  # of backpropagation: one for each array
+        return {
+            f"{name}_{number}": state["gradient"]
+            for number, layer in enumerate(rule.states)
+            for name, state in layer.items()
+        }  # fmt: skip
+    gradient = rule.state["gradient"]
+    if "readout" in arrays:  # of the delta rule
+        return {"readout": gradient}
+    found, start = {}, 0
+    for number, layer in enumerate(rule.model.layers):  # of GLR: one vector, layer by layer
+        names = ["weight", "bias", *(["scale"] if rule.learn_scale and layer.law is not None else [])]
+        for name in names:
+            array = arrays[f"{name}_{number}"]
+            found[f"{name}_{number}"] = gradient[start : start + array.size].reshape(array.shape)
+            start += array.size
+    return found

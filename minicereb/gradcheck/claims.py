@@ -1,0 +1,113 @@
+"""Derivatives that the project claims, each with the function it is the derivative of, and what differences say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicereb.gradcheck.derivative import kink_place
+from minicereb.gradcheck.gradients import check_gradient
+
+TOLERANCE = 1e-6  # of the error, relative to the derivative's scale
+STEP = 1e-6
+
+
+class Claim(NamedTuple):
+    """A derivative at one place.
+
+    Attributes
+    ----------
+    name : str
+        Of the function or layer that computes it.
+    tag : str
+        Of its equation, or empty.
+    by : str
+        What it is the derivative by.
+    function : callable or None
+        From an array like `at` to a number; None if there is no derivative, as `gradient` then says.
+    gradient : array of float64, or str
+        The derivative, or in words why there is none.
+    at : array of float64
+        Where.
+    step : float
+        Half the distance between the two points of a difference.
+    """
+
+    name: str
+    tag: str
+    by: str
+    function: Callable[[np.ndarray], float] | None
+    gradient: Any
+    at: np.ndarray
+    step: float = STEP
+
+
+class Finding(NamedTuple):
+    """What differences say of a claim.
+
+    Attributes
+    ----------
+    name, tag, by : str
+        Of the claim.
+    numbers : int
+        Size of the derivative.
+    scale : float
+        Its root mean square.
+    error : float or None
+        Largest difference from a central difference along a random direction, relative to `scale`; None if none was taken.
+    directions : int
+        Directions that were compared.
+    kinks : int
+        Directions left out because a kink was met.
+    where : str
+        Place of a number by which there is a kink, as indices; or why there is no derivative.
+    state : str
+        ``"ok"``, ``"wrong"``, ``"kinks"`` (nothing was shown) or ``"none"`` (no derivative exists).
+    """
+
+    name: str
+    tag: str
+    by: str
+    numbers: int
+    scale: float
+    error: float | None
+    directions: int
+    kinks: int
+    where: str
+    state: str
+
+
+def examine(claim: Claim, seed: int = 0) -> Finding:
+    """Compare a claim with central differences along 20 random directions, drawn by `seed`."""
+    if claim.function is None:
+        return Finding(claim.name, claim.tag, claim.by, claim.at.size, 0.0, None, 0, 0, claim.gradient, "none")
+    at, gradient = np.ascontiguousarray(claim.at), np.ascontiguousarray(claim.gradient)
+    found = check_gradient(claim.function, gradient, at, step=claim.step, seed=seed)
+    for times in (10, 100):  # what is wrong stays so; what was only rounded, as small derivatives are, does not
+        if not TOLERANCE <= found.error < np.inf:
+            break
+        again = check_gradient(claim.function, gradient, at, step=times * claim.step, seed=seed)
+        found = min(found, again, key=lambda each: each.error)
+    scale = float(np.linalg.norm(gradient)) / max(1, at.size) ** 0.5
+    error = float(found.error) if np.isfinite(found.error) else None
+    where = kink_place(claim.function, at, seed, claim.step) if found.kinks else ""
+    state = "kinks" if not found.directions else "ok" if error is not None and error < TOLERANCE else "wrong"
+    return Finding(claim.name, claim.tag, claim.by, at.size, scale, error, found.directions, found.kinks, where, state)
+
+
+def credited(function: Callable[[Any], Any], at: np.ndarray, credit: np.ndarray) -> Callable[[np.ndarray], float]:
+    """Return ``Σ credit · (function(z) - function(at))`` as a function of z; the difference comes first, for rounding."""
+    before = np.array(function(at))  # a copy: it may lie in memory that the next call overwrites
+
+    def value(z: np.ndarray) -> float:
+        return float(np.vdot(credit, function(z) - before))
+
+    return value
+
+
+def elementwise(name: str, tag: str, function: Callable[[Any], Any], derivative: Any, at: np.ndarray, by: str = "v") -> Claim:
+    """Return the claim that `derivative` is that of a function of each number by itself; each number has another weight."""
+    credit = np.linspace(0.5, 1.5, at.size, dtype=np.float64).reshape(at.shape)
+    return Claim(name, tag, by, credited(function, at, credit), credit * derivative(at), at)

@@ -1,0 +1,215 @@
+"""The derivatives of a model as claims: of every layer by its input and by what it learns, and of the whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from minicereb.backend import to_numpy
+from minicereb.calculus.losses import cross_entropy, squared_error
+from minicereb.calculus.replicated import CrossEntropy
+from minicereb.errors import InputError
+from minicereb.gradcheck.claims import STEP, Claim, credited
+from minicereb.learning.estimators import Backprop
+from minicereb.learning.exact import Exact
+from minicereb.learning.optimizers import SGD
+from minicereb.learning.plasticity import DeltaRule
+from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.noisy import NoisyNetwork
+from minicereb.models.sequential import Sequential
+from minicereb.randomness import generator
+
+JITTER = 1e-2  # of a layer's inputs, in units of their deviation: equal numbers are a kink of a maximum, zeros one of ReLU
+REPLICATIONS = 3
+
+
+def in_float64(model: Any) -> Any:
+    """Return a copy of a model on the host with every array of floats in float64.
+
+    Parameters
+    ----------
+    model : dataclass
+        A layer, a network or a wiring; what is no dataclass, tuple or array is kept as it is.
+    """
+    if dataclasses.is_dataclass(model) and not isinstance(model, type):
+        fields = {field.name: in_float64(getattr(model, field.name)) for field in dataclasses.fields(model) if field.init}
+        return dataclasses.replace(model, **fields)
+    if isinstance(model, tuple) and not hasattr(model, "_fields"):
+        return tuple(in_float64(each) for each in model)
+    if hasattr(model, "dtype") and hasattr(model, "shape"):
+        array = to_numpy(model)
+        return array.astype(np.float64) if array.dtype.kind == "f" else array.copy()
+    return model
+
+
+def model_claims(model: Any, x: np.ndarray, labels: np.ndarray, seed: int = 0) -> Iterator[Claim]:
+    """Yield the derivatives of a model at some images.
+
+    Parameters
+    ----------
+    model : object
+        Anything with ``forward`` and ``input_gradient``; of the project's own kinds every layer is taken.
+    x : array of float64, shape (images, inputs)
+        Few images, each a little off any other and off 0 (see :data:`JITTER`).
+    labels : array of int, shape (images,)
+    seed : int
+        Of credits and jitter.
+    """
+    model, rng = in_float64(model), generator(seed, "model-claims")
+    if isinstance(model, NoisyNetwork):
+        yield from _noisy(model, x, labels, rng)
+        return
+    if isinstance(model, Sequential):
+        at = x
+        for number, layer in enumerate(model.layers):
+            at = np.ascontiguousarray(at)
+            near = at if number == 0 else at + JITTER * (float(at.std()) or 1.0) * rng.standard_normal(at.shape)
+            yield from _layer(f"layer {number} {type(layer).__name__}", layer, near, rng)
+            if isinstance(layer, Cerebellum):
+                yield _delta_rule(layer, near, labels)
+            at = np.array(layer.forward(at)[0])
+    elif isinstance(model, Cerebellum):
+        yield from _input("Cerebellum.input_gradient", "M-DX", model, x, rng)
+        yield _delta_rule(model, x, labels)
+    else:
+        yield from _input("input_gradient", "", model, x, rng)
+    for name, tag, loss in (("loss", "M-CE", cross_entropy), ("loss", "C3", squared_error)):
+        outputs, cache = model.forward(x)
+        value = _loss(lambda z: model.forward(z)[0], loss, labels, np.array(outputs))
+        gradient = np.array(model.input_gradient(loss(outputs, labels)[1], cache))
+        yield Claim(f"{name} {loss.__name__}", tag, "images", value, gradient, x)
+
+
+def learning_claims(model: Sequential, x: np.ndarray, labels: np.ndarray, seed: int = 0) -> Iterator[Claim]:
+    """Yield the derivatives by which a network learns, through all of it as it is while it learns ``[M-BP]``.
+
+    Parameters
+    ----------
+    model : Sequential
+    x : array of float64, shape (images, inputs)
+    labels : array of int, shape (images,)
+    seed : int
+        Of what is drawn while it learns.
+    """
+    model = in_float64(model)
+    learning = model.while_learning(seed, 1)
+    outputs, caches = learning.forward(x.copy())
+    start = np.array(outputs)
+    gradients = learning.weight_gradients(cross_entropy(start, labels)[1], caches)
+    for number, (layer, found) in enumerate(zip(model.layers, gradients, strict=True)):
+        for key, gradient in found.items():
+
+            def outputs_with(z: np.ndarray, number: int = number, key: str = key) -> Any:
+                layers = list(model.layers)
+                layers[number] = dataclasses.replace(layers[number], **{key: z})
+                return Sequential(tuple(layers)).while_learning(seed, 1).forward(x.copy())[0]
+
+            name = f"weight_gradients, layer {number} {type(layer).__name__}"
+            yield Claim(
+                name, "M-BP", key, _loss(outputs_with, cross_entropy, labels, start), np.array(gradient), getattr(layer, key)
+            )
+
+
+def _loss(outputs: Callable[[Any], Any], loss: Any, labels: np.ndarray, before: np.ndarray) -> Callable[[Any], float]:
+    """The sum of a loss over images, less what it was at first, as a function of what the outputs are one of."""
+    start = loss(before, labels)[0]
+    return lambda z: float((loss(outputs(z), labels)[0] - start).sum())
+
+
+def _input(name: str, tag: str, layer: Any, at: np.ndarray, rng: np.random.Generator) -> Iterator[Claim]:
+    output, cache = layer.forward(at)
+    credit = rng.standard_normal(np.shape(output))
+    value = credited(lambda z: layer.forward(z)[0], at, credit)
+    yield Claim(name, tag, "input", value, np.array(layer.input_gradient(credit, cache)), at)
+
+
+def _layer(name: str, layer: Any, at: np.ndarray, rng: np.random.Generator) -> Iterator[Claim]:
+    yield from _input(name, "", layer, at, rng)
+    if not hasattr(layer, "weight_gradient"):
+        return
+    output, cache = layer.forward(at)
+    credit = rng.standard_normal(np.shape(output))
+    gradients = {key: np.array(array) for key, array in layer.weight_gradient(credit, cache).items()}
+    for key, gradient in gradients.items():
+        weights = getattr(layer, key)
+        value = credited(functools.partial(_with, layer, key, at), weights, credit)
+        yield Claim(name, "", key, value, gradient, weights, STEP * max(1.0, weights.size**0.5))
+
+
+def _with(layer: Any, key: str, at: np.ndarray, weights: np.ndarray) -> Any:
+    """What a layer answers with other weights."""
+    return dataclasses.replace(layer, **{key: weights}).forward(at)[0]
+
+
+def _delta_rule(model: Cerebellum, x: np.ndarray, labels: np.ndarray) -> Claim:
+    """What a step of the delta rule changes the readout by, at a rate of 1: the derivative of the batch's mean loss."""
+    before = model.readout.copy()
+    learner = DeltaRule(in_float64(model), SGD(1.0), len(x), None)
+    for _ in learner.learn(x, labels):
+        pass
+    gradient = before - learner.model.readout
+    start = squared_error(model.forward(x)[0], labels)[0]
+
+    def value(readout: np.ndarray) -> float:
+        outputs = dataclasses.replace(model, readout=readout).forward(x)[0]
+        return float((squared_error(outputs, labels)[0] - start).mean())
+
+    return Claim("DeltaRule, one step", "C4", "readout", value, gradient, before)
+
+
+def _noisy(model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Iterator[Claim]:
+    """The network without noise and along given noise; of threshold neurons the exact mean, where it can be had."""
+    smooth = all(layer.activation is None or layer.activation.smooth for layer in model.layers)
+    if smooth:
+        yield from _input("NoisyNetwork.input_gradient", "G3", model, x, rng)
+        noise = tuple(
+            None if layer.law is None else layer.law.quantile(0.01 + 0.98 * rng.random((len(layer.bias), len(x), REPLICATIONS)))
+            for layer in model.layers
+        )
+        yield from _estimated("Backprop", "G3", Backprop(), model, x, labels, noise)
+        return
+    try:
+        Exact().check(model, CrossEntropy())
+    except InputError:
+        names = ", ".join(dict.fromkeys(layer.activation.name for layer in model.layers if layer.activation is not None))
+        for number, layer in enumerate(model.layers):
+            reason = f"{names} neurons have no derivative along the noise: estimators stand for it"
+            yield Claim(f"layer {number} NoisyLayer", "G5", "weight", None, reason, layer.weight)
+        return
+    yield from _estimated("Exact", "M-EXACT", Exact(), model, x, labels, None)
+
+
+def _estimated(
+    name: str, tag: str, estimator: Any, model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, noise: Any
+) -> Iterator[Claim]:
+    """An estimator that is a derivative: of its own loss, for this noise, by images, weights, biases and noise scales."""
+    loss = CrossEntropy()
+
+    def at(network: NoisyNetwork, images: np.ndarray) -> Any:
+        return estimator.on(network, loss, np.ascontiguousarray(images.T), labels, noise, True)
+
+    piece = at(model, x)
+    start = np.array(piece.loss)
+    first = np.array(piece.first_credit)
+    found = [{key: np.array(array) for key, array in layer.items()} for layer in piece.gradients]
+    found[0] |= {"weight": first.T @ x, "bias": first.sum(axis=0)}
+
+    def by_images(z: np.ndarray) -> float:
+        return float((at(model, z).loss - start).sum())
+
+    yield Claim(name, tag, "images", by_images, first @ model.layers[0].weight, x)
+    for number, gradients in enumerate(found):
+        for key, gradient in gradients.items():
+
+            def moved(z: np.ndarray, number: int = number, key: str = key) -> float:
+                layers = list(model.layers)
+                changed: Any = {key: z}
+                layers[number] = dataclasses.replace(layers[number], **changed)
+                return float((at(NoisyNetwork(tuple(layers)), x).loss - start).sum())
+
+            weights = getattr(model.layers[number], key)
+            yield Claim(f"{name}, layer {number}", tag, key, moved, gradient, weights)

@@ -1,0 +1,152 @@
+"""Input gradients looked at as numbers: how many vanish, how large they are, and what float32 makes of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minicereb.attacks.classifier import Guarded
+from minicereb.attacks.gradients import Landscape, source_named
+from minicereb.attacks.objectives import objective_named
+from minicereb.backend import Array, execution, to_device, to_numpy
+from minicereb.datasets.transforms import to_unit
+from minicereb.errors import ModelError, told
+from minicereb.parallel import one_blas_thread
+from minicereb.robustness.evaluate import Subject
+
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+
+class GradientStatistics(NamedTuple):
+    """Input gradients of some images.
+
+    Attributes
+    ----------
+    norms : array of float64, shape (images,)
+        L2 norm of each; NaN where an entry is not finite.
+    zero : float
+        Share of the images whose gradient is zero throughout.
+    zero_entries : float
+        Share of the entries that are zero.
+    not_finite : float
+        Share of the images whose gradient has an entry that is NaN or infinite.
+    """
+
+    norms: np.ndarray
+    zero: float
+    zero_entries: float
+    not_finite: float
+
+
+def input_gradients(subject: Subject, objective: str, ids: np.ndarray, seed: int, double: bool = False) -> np.ndarray | None:
+    """Input gradients of an objective at images as they are.
+
+    Parameters
+    ----------
+    subject : Subject
+    objective : str
+    ids : array of int64, shape (images,)
+        At least one.
+    seed : int
+        Of the noise, where the gradient is an estimate.
+    double : bool
+        Whether to compute in float64, with a copy of the model.
+
+    Returns
+    -------
+    array of float64, shape (images, inputs), or None
+        None if float64 is asked for and the model cannot be had in it.
+    """
+    model: Any = double_precision(subject.classifier) if double else subject.classifier
+    if model is None:
+        return None
+    source = source_named(subject.gradient, model, subject.draws, seed)
+    gradients = []
+    for part in subject.blocks(ids):
+        x, labels = to_unit(to_device(subject.rows[part])), to_device(subject.labels[part])
+        if double:
+            x = x.astype(np.float64)
+        with one_blas_thread(), np.errstate(all="ignore"):
+            point, gradient = Landscape(model, objective_named(objective), labels, source).slope(x)
+        if double and point.outputs.dtype != np.float64:
+            return None
+        gradients.append(to_numpy(gradient).astype(np.float64))
+    return np.concatenate(gradients)
+
+
+def gradient_statistics(gradients: np.ndarray) -> GradientStatistics:
+    """Count and measure gradients of shape (images, inputs), at least one."""
+    finite = np.isfinite(gradients).all(axis=1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        norms = np.where(finite, np.sqrt((gradients * gradients).sum(axis=1)), np.nan)
+    zero = (gradients == 0).all(axis=1)
+    return GradientStatistics(norms, float(zero.mean()), float((gradients == 0).mean()), float((~finite).mean()))
+
+
+def norm_quantiles(norms: np.ndarray) -> list[float | None]:
+    """The :data:`QUANTILES` of the norms that are finite, as JSON values; None if there are none."""
+    norms = norms[np.isfinite(norms)]
+    return [float(q) for q in np.quantile(norms, QUANTILES)] if len(norms) else [None] * len(QUANTILES)
+
+
+def double_precision(model: Any) -> Any | None:
+    """Return a copy of a model of ours with every array in float64; another's as it is; None if the copy would be too large.
+
+    A model of another kind is expected to compute in the precision of its input, or to refuse.
+
+    Raises
+    ------
+    ModelError
+        If a user's dataclass cannot be copied with other arrays.
+    """
+    if not isinstance(model, Guarded):
+        return _in_double(model)
+    try:
+        inner = _in_double(model.model)
+    except Exception as error:  # whatever a user's class raises
+        raise ModelError(f"model: it cannot be copied in float64: {told(error)}") from error
+    return None if inner is None else Guarded(inner, "float64")
+
+
+def _in_double(model: Any) -> Any | None:
+    if not dataclasses.is_dataclass(model):
+        return model
+    return None if 2 * _float_bytes(model) > execution().memory else _doubled(model)
+
+
+def _float_bytes(value: Any) -> int:
+    if dataclasses.is_dataclass(value):
+        return sum(_float_bytes(getattr(value, field.name)) for field in dataclasses.fields(value))
+    if isinstance(value, tuple):
+        return sum(map(_float_bytes, value))
+    return value.nbytes if _is_float(value) else 0
+
+
+def _doubled(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        changed = {field.name: _doubled(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return dataclasses.replace(value, **changed)
+    if isinstance(value, tuple):
+        return tuple(map(_doubled, value))
+    return value.astype(np.float64) if _is_float(value) else value
+
+
+def _is_float(value: Array) -> bool:
+    return getattr(getattr(value, "dtype", None), "kind", "") == "f"
+
+
+def lost_in_float32(single: np.ndarray, double: np.ndarray) -> float:
+    """Share of images whose float32 gradient is not the true one: zero or not finite where float64 has one, or turned away.
+
+    Parameters
+    ----------
+    single, double : array of float64, shape (images, inputs)
+        What float32 and what float64 arithmetic gave. Turned away means a cosine below 0.9.
+    """
+    with np.errstate(all="ignore"):
+        lengths = np.sqrt((single * single).sum(axis=1)) * np.sqrt((double * double).sum(axis=1))
+        cosine = (single * double).sum(axis=1) / lengths
+    there = (double != 0).any(axis=1)
+    return float((there & ~(cosine >= 0.9)).mean())

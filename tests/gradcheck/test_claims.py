@@ -1,0 +1,99 @@
+"""Claims about derivatives: the project's all hold, and one that does not hold is found."""
+
+import dataclasses
+
+import numpy as np
+
+from minicereb.gradcheck.catalogue import claims
+from minicereb.gradcheck.claims import Claim, credited, examine
+from minicereb.gradcheck.models import in_float64, model_claims
+from minicereb.models.layers import Dense, ReLU
+from minicereb.models.sequential import Sequential
+from minicereb.models.wiring import Wiring
+
+RNG = np.random.default_rng(0)
+X = RNG.random((3, 20))
+LABELS = np.array([0, 2, 1])
+
+
+def test_every_derivative_of_the_project_holds():
+    found = [examine(claim) for claim in claims()]
+    assert [finding for finding in found if finding.state != "ok" or finding.error > 1e-6] == []
+    assert all(finding.directions == 20 for finding in found)
+    names = " ".join(finding.name for finding in found)
+    for part in (
+        "relu",
+        "dlr",
+        "convolution",
+        "max_pool",
+        "batch_norm",
+        "score",
+        "conditional",
+        "Cerebellum",
+        "DeltaRule",
+        "Exact",
+    ):
+        assert part in names
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WrongDense(Dense):
+    """A layer whose derivatives are a little off."""
+
+    def input_gradient(self, d_v, x):
+        return 1.001 * super().input_gradient(d_v, x)
+
+    def weight_gradient(self, d_v, x):
+        return {**super().weight_gradient(d_v, x), "bias": d_v.mean(axis=0)}
+
+
+def network(last):
+    weight = RNG.standard_normal((8, 20)).astype(np.float32)
+    first = Dense(weight, RNG.standard_normal(8).astype(np.float32))
+    return Sequential((first, ReLU(), last(RNG.standard_normal((3, 8)).astype(np.float32), np.zeros(3, dtype=np.float32))))
+
+
+def test_a_wrong_layer_is_found_in_a_model_of_float32():
+    assert {examine(claim).state for claim in model_claims(network(Dense), X, LABELS)} == {"ok"}
+    wrong = [(claim.name, claim.by) for claim in model_claims(network(WrongDense), X, LABELS) if examine(claim).state == "wrong"]
+    assert wrong == [
+        ("layer 2 WrongDense", "input"),
+        ("layer 2 WrongDense", "bias"),
+        ("loss cross_entropy", "images"),
+        ("loss squared_error", "images"),
+    ]
+
+
+def test_a_kink_and_its_place_are_told():
+    at = np.ones(6)
+    at[4] = 0
+    claim = Claim("relu", "", "v", credited(lambda v: np.maximum(v, 0), at, np.ones(6)), (at > 0) * 1.0, at)
+    finding = examine(claim)
+    assert (finding.state, finding.kinks, finding.directions, finding.where, finding.error) == ("kinks", 20, 0, "4", None)
+
+
+def test_what_only_rounding_makes_differ_is_not_called_wrong():
+    at, small = RNG.standard_normal(5), 1e-5 * RNG.standard_normal(5)
+
+    def loss(z):
+        return 3.0 + float(np.vdot(small, np.tanh(z)))
+
+    slope = small * (1 - np.tanh(at) ** 2)
+    assert examine(Claim("loss", "", "z", loss, slope, at)).state == "ok"
+    finding = examine(Claim("loss", "", "z", loss, slope * 1.001, at))
+    assert finding.state == "wrong"
+    assert finding.error > 1e-4
+
+
+def test_what_has_no_derivative_is_told():
+    finding = examine(Claim("threshold", "", "v", None, "it jumps", np.ones(3)))
+    assert (finding.state, finding.where) == ("none", "it jumps")
+
+
+def test_models_are_copied_into_float64():
+    wiring = Wiring(np.ones((4, 2), dtype=np.float32), np.zeros((4, 2), dtype=np.int32), 5)
+    copy = in_float64(wiring)
+    assert (copy.weights.dtype, copy.inputs.dtype, copy.width) == (np.float64, np.int32, 5)
+    copy.weights[:] = 2
+    assert wiring.weights.max() == 1
+    assert in_float64((np.float32(1), None, "a"))[1:] == (None, "a")
