@@ -87,6 +87,10 @@ class NoGradientError(ModelError):
     """A gradient is needed of a classifier that has none."""
 
 
+class ExtensionError(MinicerebError):
+    """What another package offers by an entry point cannot be used; the message names the entry point."""
+
+
 class InternalError(MinicerebError):
     """A result contradicts what must hold whatever the model does: the fault is ours, and nothing may hide it."""
 

@@ -22,7 +22,19 @@ from minicereb.files import write_npz
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (  # a module may import from its own layer and those above it here
-    ("errors", "backend", "inputs", "compiled", "parallel", "randomness", "paths", "documents", "files", "statistics"),
+    (
+        "errors",
+        "extensions",
+        "backend",
+        "inputs",
+        "compiled",
+        "parallel",
+        "randomness",
+        "paths",
+        "documents",
+        "files",
+        "statistics",
+    ),
     ("calculus", "datasets"),
     ("models",),
     ("learning",),

@@ -1,0 +1,81 @@
+"""Attacks, learning rules, data sets and studies that other installed packages offer, by their entry points.
+
+A package offers an extension by an entry point in one of the groups :data:`GROUPS`, such as::
+
+    [project.entry-points."minicereb.attacks"]
+    noisy-pgd = "mypackage.noisy_pgd:METHOD"
+
+Every command knows it from then on by that name. What the object must be is said where the table of its kind is; a name of
+minicereb's own cannot be taken.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+from minicereb.errors import ExtensionError, told
+
+GROUPS = ("minicereb.attacks", "minicereb.rules", "minicereb.datasets", "minicereb.studies")
+
+Kind = TypeVar("Kind")
+
+
+@functools.cache
+def offered(group: str) -> Mapping[str, EntryPoint]:
+    """Return the entry points of a group by name, without importing what they name.
+
+    Raises
+    ------
+    ExtensionError
+        If two packages offer different objects by one name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=group):
+        other = found.setdefault(point.name, point)
+        if other.value != point.value:
+            raise ExtensionError(f"{group}: two packages offer {point.name!r}: {other.value} and {point.value}; uninstall one")
+    return dict(sorted(found.items()))
+
+
+def load(group: str, name: str, kind: type[Kind]) -> Kind:
+    """Import what an entry point names.
+
+    Parameters
+    ----------
+    group : str
+        One of :data:`GROUPS`.
+    name : str
+        A key of :func:`offered`.
+    kind : type
+        What it must be an instance of.
+
+    Raises
+    ------
+    ExtensionError
+        If it cannot be imported, or is of another type.
+    """
+    point = offered(group)[name]
+    try:
+        found = point.load()
+    except Exception as error:
+        raise ExtensionError(f"{group}: {name!r} ({point.value}) cannot be imported: {told(error)}") from error
+    if not isinstance(found, kind):
+        raise ExtensionError(f"{group}: {name!r} ({point.value}) is of type {type(found).__name__}; expected {kind.__name__}")
+    return found
+
+
+def with_extensions(group: str, own: Mapping[str, Kind], kind: type[Kind]) -> dict[str, Any]:
+    """Return a table of minicereb's own entries and, after them, those of other packages.
+
+    Raises
+    ------
+    ExtensionError
+        If an extension has the name of an entry of minicereb's own, cannot be imported, or is of another type.
+    """
+    for name in offered(group):
+        if name in own:
+            raise ExtensionError(f"{group}: {name!r} ({offered(group)[name].value}) is a name of minicereb's own; choose another")
+    return {**own, **{name: load(group, name, kind) for name in offered(group)}}
