@@ -128,7 +128,7 @@ def _parsed(path: Path, lines: Iterator[str], pixels: int | None) -> Table:
         if numbers.shape[1] != len(names):
             raise DataError(f"{path}: after {done} lines there are {numbers.shape[1]} columns instead of {len(names)}")
         row = numbers[:, kept]
-        whole = bool(((row >= 0) & (row <= 255) & (row % 1 == 0)).all())
+        whole = bool(((row >= 0) & (row <= 255) & (np.floor(row) == row)).all())
         parts.append(row.astype(np.uint8) if whole else row)
         labels.append(numbers[:, label] if label is not None else numbers[:, :0])
         done += len(chunk)

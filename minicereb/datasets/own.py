@@ -195,7 +195,7 @@ def _labels(name: str, labels: np.ndarray, images: int, shift: int) -> np.ndarra
     labels = labels.reshape(images)
     if labels.dtype.kind not in "iu" and not (labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels % 1 == 0).all()):
         raise DataError(f"{name} is {labels.dtype}; expected whole numbers from 0")
-    low, high = labels.min(), labels.max()
+    low, high = int(labels.min()), int(labels.max())  # in the labels' own type the limits might not exist
     if low < shift or high >= MOST_CLASSES:
         raise DataError(f"{name} holds labels from {low} to {high}; expected whole numbers from {shift} and below {MOST_CLASSES}")
     return labels.astype(np.int64) - shift

@@ -337,6 +337,9 @@ def load_model(run: Run, dataset: Dataset) -> Any:
     stored = read_npz(path, declared)
     if "wiring_sha256" in stored and str(stored["wiring_sha256"]) != model.wiring.sha256():
         raise DataError(f"{path}: its wiring cannot be drawn again bit by bit with NumPy {np.__version__}")
+    for name, values in stored.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise DataError(f"{path}: {name} holds numbers that are not finite; no completed training leaves such a model")
     restore(arrays, stored)
     return model
 

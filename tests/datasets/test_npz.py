@@ -165,6 +165,7 @@ def test_hashes_are_those_from_before(save):
         lambda y: y[:, None],
         lambda y: y[:, None].astype(np.uint8),
         lambda y: y.astype(np.float32),
+        lambda y: y.astype(np.float16),
         lambda y: np.eye(3)[y],
         lambda y: np.eye(3, dtype=bool)[y],
         lambda y: np.eye(3, dtype=np.uint8)[y],

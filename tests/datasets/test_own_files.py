@@ -234,6 +234,7 @@ def test_emnist_in_csv_is_turned_upright(tmp_path):
         ("label,pixel0,pixel1\n1,2,3,4\n", "after 0 lines there are 4 columns instead of 3"),
         ("0,0.5,200.5\n" * 3 + "1,0.5,200.5\n" * 9, "pixels from 0.5 to 200.5; .*divide by 255"),
         ("0,1,nan\n" * 9 + "1,2,3\n" * 9, "NaN or infinite"),
+        ("0,1,inf\n" * 9 + "1,2,3\n" * 9, "NaN or infinite"),
         ("0.5,1,200\n" * 18, "labels is float32; expected whole numbers"),
         ("1,2,3\n", "test pixels has shape .* empty"),
     ],

@@ -273,6 +273,10 @@ def alter_model(run, change):
         (lambda arrays: arrays | {"readout": arrays["readout"][:1]}, "readout is float32"),
         (lambda arrays: arrays | {"readout": arrays["readout"].astype(np.float64)}, "readout is float64"),
         (lambda arrays: arrays | {"ltd_mean": np.float32(0)}, "ltd_mean is float32"),
+        (
+            lambda arrays: arrays | {"readout": np.where(arrays["readout"] > 0, np.float32("-inf"), 0)},
+            "readout holds numbers that are not",
+        ),
         (lambda arrays: arrays | {"wiring_sha256": np.array(3)}, "wiring_sha256 is int64"),
     ],
 )
