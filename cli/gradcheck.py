@@ -16,8 +16,8 @@ from minicereb.cli.output import StatusLine, print_json, print_table
 from minicereb.errors import require
 from minicereb.experiments.runs import dataset_of, load_model, read_run
 from minicereb.gradcheck.catalogue import claims
-from minicereb.gradcheck.claims import TOLERANCE, Claim, Finding, examine
-from minicereb.gradcheck.models import model_claims
+from minicereb.gradcheck.claims import TOLERANCE, CheckedClaim, Claim, examine
+from minicereb.gradcheck.model_claims import model_claims
 from minicereb.randomness import generator
 
 BLUR = 0.05  # added to pixels, at most: a black pixel would be a kink of many units
@@ -36,7 +36,7 @@ def gradcheck(context: click.Context, run: Path | None, images: int, dataset: st
     require(dataset is None or run is not None, "dataset", dataset, "given with the folder of a run")
     configure(device="cpu")
     line = StatusLine()
-    findings: list[Finding] = []
+    findings: list[CheckedClaim] = []
     for claim in claims() if run is None else _of_run(run, dataset, images, seed):
         line.update(f"{len(findings)} checked, now {claim.name} by {claim.by}")
         findings.append(examine(claim, seed))
@@ -71,12 +71,12 @@ def _of_run(run: Path, place: str | None, images: int, seed: int) -> Iterator[Cl
     return model_claims(model, x, dataset.y_test[:images], seed)
 
 
-def _row(finding: Finding) -> dict[str, Any]:
+def _row(finding: CheckedClaim) -> dict[str, Any]:
     names = {"name": "derivative", "tag": "equation"}
     return {names.get(name, name): value for name, value in finding._asdict().items()}
 
 
-def _cells(finding: Finding) -> tuple[str, ...]:
+def _cells(finding: CheckedClaim) -> tuple[str, ...]:
     place = f", at [{finding.where}]" if finding.where else ""
     kinks = f"{finding.kinks} of {finding.kinks + finding.directions}{place}" if finding.kinks else "-"
     error = "-" if finding.error is None else f"{finding.error:.1e}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -188,6 +188,24 @@ def to_device(array: np.ndarray, device: str | None = None) -> Array:
 def to_numpy(array: Array) -> np.ndarray:
     """Return `array` on the host."""
     return array.get() if hasattr(array, "get") else np.asarray(array)
+
+
+def in_float64(model: Any) -> Any:
+    """Return a copy of a model, or of a part of one, on the host with every array of floats in float64.
+
+    Parameters
+    ----------
+    model : dataclass, tuple, array or object
+        A layer, a network or a wiring, say; anything that is no dataclass, tuple or array is returned as it is.
+    """
+    if is_dataclass(model) and not isinstance(model, type):
+        return replace(model, **{each.name: in_float64(getattr(model, each.name)) for each in fields(model) if each.init})
+    if isinstance(model, tuple) and not hasattr(model, "_fields"):
+        return tuple(map(in_float64, model))
+    if hasattr(model, "dtype") and hasattr(model, "shape"):
+        array = to_numpy(model)
+        return array.astype(np.float64) if array.dtype.kind == "f" else array.copy()
+    return model
 
 
 def special_of(array: Array) -> ModuleType:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
-from minicereb.backend import to_device
+from minicereb.backend import in_float64, to_device
 from minicereb.calculus.activations import Activation
 from minicereb.calculus.noise import Gaussian, Laplace, Logistic, StudentT
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
@@ -89,11 +89,6 @@ def with_arrays(network, change):
             for layer in network.layers
         )
     )
-
-
-def in_float64(network):
-    """A copy of the network in float64."""
-    return with_arrays(network, lambda array: array.astype(np.float64))
 
 
 def on_device(network):

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from minicereb import backend, parallel
 from minicereb.backend import to_device, to_numpy
 from minicereb.errors import DeviceError, InputError
-from minicereb.gradcheck.gradients import check_adjoint
+from minicereb.gradcheck.differences import check_adjoint
 
 # -- settings ----------------------------------------------------------------------------------------------------------------
 

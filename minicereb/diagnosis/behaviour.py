@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from minicereb.diagnosis.calls import Function, try_on
 from minicereb.diagnosis.hints import Case, Hint, Task, fits
-from minicereb.diagnosis.trial import Function, try_on
 
 FACTOR = 1.5
 

@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.diagnosis.arguments import Altered, alterations, step_alterations
+from minicereb.diagnosis.answer_changes import Change, too_little, too_much, with_arguments
+from minicereb.diagnosis.argument_changes import Altered, alterations, step_alterations
 from minicereb.diagnosis.behaviour import behaviour
-from minicereb.diagnosis.changes import Change, too_little, too_much, with_arguments
+from minicereb.diagnosis.calls import CallResult, Function, try_on
 from minicereb.diagnosis.factors import factor_of, name_factor
-from minicereb.diagnosis.hints import Case, Hint, Mistake, Task, Verdict, farthest, fits
-from minicereb.diagnosis.trial import Function, Trial, try_on
+from minicereb.diagnosis.hints import Case, Diagnosis, Hint, Mistake, Task, farthest, fits
 
 SINGLE = 1e-4  # agreement of what is right but for float32's precision
 
 
-class World:
+class Hypothesis:
     """Answers, one a case, of a function that has one thing wrong; each is computed when it is asked for.
 
     Parameters
@@ -52,7 +52,7 @@ def diagnose(
     cases: Sequence[Case],
     special: Sequence[Case] = (),
     square: Sequence[Case] = (),
-) -> Verdict:
+) -> Diagnosis:
     """Say whether a function is right, and if not, why.
 
     Parameters
@@ -70,27 +70,27 @@ def diagnose(
 
     Returns
     -------
-    Verdict
+    Diagnosis
     """
     trials = [try_on(function, case, task.parts) for case in cases]
     for trial in trials:
         if trial.answer is None:
-            return Verdict(False, (*_on_square(function, task, square), *trial.hints))
+            return Diagnosis(False, (*_on_square(function, task, square), *trial.hints))
     truths = [task.right(case) for case in cases]
     answers = [trial.answer for trial in trials if trial.answer is not None]
     hints = list(dict.fromkeys(hint for trial in trials for hint in trial.hints))
     if all(fits(answer, truth, task.tolerance) for answer, truth in zip(answers, truths, strict=True)):
         hints += _special(function, task, special) + _formalities(function, task, cases, trials)
-        return Verdict(not hints, tuple(hints))
+        return Diagnosis(not hints, tuple(hints))
     found = [*_whole(trials, truths), *_numbers(function, task, cases, answers, truths), *hints]
     if found[0].code == "wrong shape":
         found = [*_on_square(function, task, square), *found]
     worst = next((i for i, (a, t) in enumerate(zip(answers, truths, strict=True)) if not fits(a, t, task.tolerance)), 0)
     same_shape = answers[worst].shape == truths[worst].shape
-    return Verdict(False, tuple(found), farthest(answers[worst], truths[worst]) if same_shape else "")
+    return Diagnosis(False, tuple(found), farthest(answers[worst], truths[worst]) if same_shape else "")
 
 
-def _whole(trials: Sequence[Trial], truths: list[np.ndarray]) -> list[Hint]:
+def _whole(trials: Sequence[CallResult], truths: list[np.ndarray]) -> list[Hint]:
     """Whether there are whole numbers where there should be fractions."""
     whole = all(trial.dtype is not None and trial.dtype.kind in "iub" for trial in trials)
     if not whole or all(np.array_equal(truth, np.round(truth)) for truth in truths):
@@ -111,7 +111,7 @@ def _on_square(function: Function, task: Task, square: Sequence[Case]) -> list[H
     return [] if hint is None else [Hint(hint.code, f"{hint.text} (told from arrays whose axes are equally long)")]
 
 
-def _formalities(function: Function, task: Task, cases: Sequence[Case], trials: Sequence[Trial]) -> list[Hint]:
+def _formalities(function: Function, task: Task, cases: Sequence[Case], trials: Sequence[CallResult]) -> list[Hint]:
     """Whether the dtype is that of the arguments, and a second call gives the same."""
     first, trial = cases[0], trials[0]
     if not any(isinstance(value, np.ndarray) and value.dtype == np.float64 for value in first.arguments.values()):
@@ -200,7 +200,7 @@ def _only(function: Callable[..., Any], part: int) -> Callable[..., Any]:
 
 def _explanations(task: Task, cases: Sequence[Case], answers: list[np.ndarray], truths: list[np.ndarray]) -> Iterator[Hint]:
     """Every explanation that holds on all cases, the simplest first."""
-    right, tolerance = World("", "", lambda number: truths[number]), task.tolerance
+    right, tolerance = Hypothesis("", "", lambda number: truths[number]), task.tolerance
     if all(fits(answer, truth, SINGLE) for answer, truth in zip(answers, truths, strict=True)):
         yield Hint("precision", "it agrees to a few digits only: computed in float32, rounded, or by a difference quotient?")
     if all(a.size == t.size and fits(a.reshape(t.shape), t, tolerance) for a, t in zip(answers, truths, strict=True)):
@@ -208,7 +208,7 @@ def _explanations(task: Task, cases: Sequence[Case], answers: list[np.ndarray], 
             "not reshaped", f"the numbers are right and in order, in shape {answers[0].shape}; it should be {truths[0].shape}"
         )
     yield from _factor(right, cases, answers, tolerance)
-    mistakes = [World(each.code, each.text, _on(each.function, cases)) for each in task.mistakes]
+    mistakes = [Hypothesis(each.code, each.text, _on(each.function, cases)) for each in task.mistakes]
     yield from _exact(mistakes, answers, tolerance)
     yield from _masked(answers, truths, tolerance)
     yield from _changed(right, cases, answers, tolerance)
@@ -247,16 +247,16 @@ def _on(
     return answer
 
 
-def _altered(function: Callable[..., Any], cases: Sequence[Case], besides: Mistake | None = None) -> Iterator[World]:
+def _altered(function: Callable[..., Any], cases: Sequence[Case], besides: Mistake | None = None) -> Iterator[Hypothesis]:
     """Worlds of a function, a known mistake or the right one, on altered arguments."""
     for change in alterations(cases[0]):
         code, text = change.code, change.text
         if besides is not None:
             code, text = f"{besides.code}; {code}", f"{besides.text}; and {text}"
-        yield World(code, text, _on(function, cases, change.of))
+        yield Hypothesis(code, text, _on(function, cases, change.of))
 
 
-def _stepped(task: Task, cases: Sequence[Case]) -> Iterator[World]:
+def _stepped(task: Task, cases: Sequence[Case]) -> Iterator[Hypothesis]:
     """Worlds in which one intermediate result is altered."""
     if task.steps is None:
         return
@@ -271,7 +271,9 @@ def _stepped(task: Task, cases: Sequence[Case]) -> Iterator[World]:
     task.steps(keep, *cases[0].arguments.values())
     for name, value, others in first:
         for change in step_alterations(name, value, others):
-            yield World(change.code, change.text, _on(functools.partial(_with_step, task.steps, name, change), cases, named=True))
+            yield Hypothesis(
+                change.code, change.text, _on(functools.partial(_with_step, task.steps, name, change), cases, named=True)
+            )
 
 
 def _with_step(steps: Callable[..., Any], name: str, change: Altered, arguments: dict[str, Any]) -> Any:
@@ -287,7 +289,7 @@ def _with_step(steps: Callable[..., Any], name: str, change: Altered, arguments:
     return steps(alter, *arguments.values())
 
 
-def _then(world: World, changes: Iterable[Change], cases: Sequence[Case]) -> Iterator[World]:
+def _then(world: Hypothesis, changes: Iterable[Change], cases: Sequence[Case]) -> Iterator[Hypothesis]:
     """Worlds whose answers are those of `world`, changed."""
 
     def answer(number: int, change: Change) -> np.ndarray | None:
@@ -296,7 +298,7 @@ def _then(world: World, changes: Iterable[Change], cases: Sequence[Case]) -> Ite
 
     for change in changes:
         both = world.named(Hint(change.code, change.text))
-        yield World(both.code, both.text, functools.partial(answer, change=change))
+        yield Hypothesis(both.code, both.text, functools.partial(answer, change=change))
 
 
 def _apply(change: Change, array: np.ndarray, case: Case) -> np.ndarray | None:
@@ -308,14 +310,14 @@ def _apply(change: Change, array: np.ndarray, case: Case) -> np.ndarray | None:
     return None if changed is None else np.asarray(changed, dtype=np.float64)
 
 
-def _exact(worlds: Iterable[World], answers: list[np.ndarray], tolerance: float) -> Iterator[Hint]:
+def _exact(worlds: Iterable[Hypothesis], answers: list[np.ndarray], tolerance: float) -> Iterator[Hint]:
     for world in worlds:
         made = (world.answer(number) for number in range(len(answers)))
         if all(array is not None and fits(answer, array, tolerance) for answer, array in zip(answers, made, strict=True)):
             yield Hint(world.code, world.text)
 
 
-def _factor(world: World, cases: Sequence[Case], answers: list[np.ndarray], tolerance: float) -> Iterator[Hint]:
+def _factor(world: Hypothesis, cases: Sequence[Case], answers: list[np.ndarray], tolerance: float) -> Iterator[Hint]:
     first = world.answer(0)
     if first is None or factor_of(answers[:1], [first], tolerance) is None or (made := world.all(len(cases))) is None:
         return
@@ -336,7 +338,7 @@ def _masked(answers: list[np.ndarray], truths: list[np.ndarray], tolerance: floa
         yield Hint("mask too large", "some numbers are 0 that should not be; all others are right")
 
 
-def _changed(world: World, cases: Sequence[Case], answers: list[np.ndarray], tolerance: float) -> Iterator[Hint]:
+def _changed(world: Hypothesis, cases: Sequence[Case], answers: list[np.ndarray], tolerance: float) -> Iterator[Hint]:
     """Changes of a world's answers that give the wrong ones, or of the wrong ones that give the world's."""
     first = world.answer(0)
     if first is None:

@@ -23,7 +23,7 @@ class Hint(NamedTuple):
     text: str
 
 
-class Verdict(NamedTuple):
+class Diagnosis(NamedTuple):
     """What a checker found.
 
     Attributes

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from minicereb.diagnosis.calls import try_on
 from minicereb.diagnosis.hints import Hint
-from minicereb.diagnosis.trial import try_on
 from minicereb.exercises.messages import LARGEST_BODY, Ended, Request, case_of, packed, receive
 from minicereb.exercises.submission import FILE, MEMORY
 from minicereb.paths import read_bytes

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicereb.calculus.equations import equation
+from minicereb.diagnosis.calls import Elsewhere, Function
 from minicereb.diagnosis.diagnose import diagnose
-from minicereb.diagnosis.hints import Case, Hint, Mistake, Task, Verdict
-from minicereb.diagnosis.trial import Elsewhere, Function
+from minicereb.diagnosis.hints import Case, Diagnosis, Hint, Mistake, Task
 from minicereb.randomness import generator
 
 ORDINARY = 4  # cases, of differing sizes and numbers; those after them are square
@@ -105,10 +105,10 @@ class Exercise:
         """Cases in which all axes are equally long, so that what is transposed by mistake still gives numbers."""
         return [self.draw(generator(number, f"exercise {self.name}"), number) for number in range(ORDINARY, ORDINARY + 3)]
 
-    def check(self, function: Function) -> Verdict:
+    def check(self, function: Function) -> Diagnosis:
         """Say whether a function solves the exercise, and if not, what is wrong with it."""
         if not isinstance(function, Elsewhere) and not callable(function):
-            return Verdict(False, (Hint("no function", f"{self.function} is no function, but {type(function).__name__}"),))
+            return Diagnosis(False, (Hint("no function", f"{self.function} is no function, but {type(function).__name__}"),))
         return diagnose(function, self.task, self.cases(), self.special, self.square_cases())
 
     def equations(self) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from minicereb.backend import execution
-from minicereb.diagnosis.hints import Hint, Verdict
+from minicereb.diagnosis.hints import Diagnosis, Hint
 from minicereb.errors import DataError, require
 from minicereb.exercises.catalogue import EXERCISES
 from minicereb.exercises.exercise import Exercise
@@ -134,7 +134,7 @@ def _report(submission: Submission, limit: float) -> Report:
 
 
 def _not_checked(why: str, began: float) -> Report:
-    return Report(Verdict(False, (Hint("not checked", why),)), 0, time.monotonic() - began)
+    return Report(Diagnosis(False, (Hint("not checked", why),)), 0, time.monotonic() - began)
 
 
 def write_csv(path: str | os.PathLike, graded: list[Graded]) -> None:

@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from minicereb.diagnosis.hints import Case, Hint, Verdict
-from minicereb.diagnosis.trial import Elsewhere, Trial
+from minicereb.diagnosis.calls import CallResult, Elsewhere
+from minicereb.diagnosis.hints import Case, Diagnosis, Hint
 from minicereb.errors import DataError, InputError, require
 from minicereb.exercises.exercise import Exercise
 from minicereb.exercises.messages import Ended, Interference, Message, Reply, receive, request, type_named
@@ -39,13 +39,13 @@ class Report(NamedTuple):
 
     Attributes
     ----------
-    verdict : Verdict
+    verdict : Diagnosis
     printed : int or None
         Characters that it printed, as its process says; None if it ended, or did not answer in time, without saying so.
     seconds : float
     """
 
-    verdict: Verdict
+    verdict: Diagnosis
     printed: int | None
     seconds: float
 
@@ -61,14 +61,14 @@ class Submitted(Elsewhere):
         """Wait until the file was read, and return what is wrong with it as it is."""
         return self._exchange(b"")[1].hints
 
-    def try_on(self, case: Case, parts: int) -> Trial:
+    def try_on(self, case: Case, parts: int) -> CallResult:
         """Ask for the answer on a case."""
         message, trial = self._exchange(request(case, parts))
         if trial.answer is None and not trial.hints:
             raise Interference("no answer")
         return trial
 
-    def _exchange(self, asked: bytes) -> tuple[Message, Trial]:
+    def _exchange(self, asked: bytes) -> tuple[Message, CallResult]:
         began = time.monotonic()
         until = began + self._left
         self.printed = None
@@ -86,7 +86,7 @@ class Submitted(Elsewhere):
         dtype, arrays = message.head["dtype"], message.arrays
         if len(arrays) > 1 or (dtype is None) != (not arrays) or any(array.dtype.str != "<f8" for array in arrays):
             raise Interference("an answer of another type than it says")
-        return message, Trial(arrays[0] if arrays else None, None if dtype is None else type_named(dtype), hints)
+        return message, CallResult(arrays[0] if arrays else None, None if dtype is None else type_named(dtype), hints)
 
 
 def check_file(exercise: Exercise, path: str | os.PathLike, limit: float = 20.0) -> Report:
@@ -114,7 +114,7 @@ def check_file(exercise: Exercise, path: str | os.PathLike, limit: float = 20.0)
         submitted = Submitted(connection, limit)
         try:
             wrong = submitted.started()
-            verdict = Verdict(False, wrong) if wrong else exercise.check(submitted)
+            verdict = Diagnosis(False, wrong) if wrong else exercise.check(submitted)
         except TimeoutError:
             verdict = _unanswered("too slow", f"it did not end within {limit:g} s: a loop without end, or much too slow")
         except Ended:
@@ -131,8 +131,8 @@ def printable(text: str, length: int) -> str:
     return "".join(character if character.isprintable() else " " for character in text[:length])
 
 
-def _unanswered(code: str, text: str) -> Verdict:
-    return Verdict(False, (Hint(code, text),))
+def _unanswered(code: str, text: str) -> Diagnosis:
+    return Diagnosis(False, (Hint(code, text),))
 
 
 @contextlib.contextmanager

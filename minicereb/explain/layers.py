@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicereb.attacks.objectives import objective_named
+from minicereb.backend import in_float64
 from minicereb.errors import require
 from minicereb.experiments.architectures import ConvolutionalModel, PerceptronModel
 from minicereb.explain.fgsm import attack_steps, chosen_pixels
 from minicereb.explain.kinks import what_switches
 from minicereb.explain.steps import Derivative, Rows, Step, beside, products
 from minicereb.explain.subject import Place, Subject, loss_step, update_step
-from minicereb.explain.training_step import Taken, in_float64
+from minicereb.explain.training_step import Taken
 from minicereb.gradcheck.differences import difference, moving
 from minicereb.learning.backprop import DESCENDED
 from minicereb.models.cerebellum import Cerebellum

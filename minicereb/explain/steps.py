@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minicereb.calculus.equations import equation
-from minicereb.gradcheck.differences import Difference
+from minicereb.gradcheck.differences import FiniteDifference
 
 TOLERANCE = 1e-6  # of a derivative in float64, relative to the derivative
 CONFIDENCE = 0.999  # of every interval
@@ -177,7 +177,7 @@ class Step:
         }
 
 
-def beside(of: str, value: float, difference: Difference, kinks: Callable[[], str] = str) -> Derivative:
+def beside(of: str, value: float, difference: FiniteDifference, kinks: Callable[[], str] = str) -> Derivative:
     """Return a derivative beside its finite difference; `kinks` says what is not smooth there, and is asked only at a kink."""
     slope, rounding, left, right, kink = difference
     found = float(slope), float(rounding), float(left), float(right)

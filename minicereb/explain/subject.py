@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from minicereb.attacks.objectives import objective_named
-from minicereb.backend import to_device, to_numpy
+from minicereb.backend import in_float64, to_device, to_numpy
 from minicereb.calculus.losses import one_hot
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, require
 from minicereb.experiments.configs import Train
 from minicereb.explain.steps import Drawing, Rows, Step, beside
-from minicereb.explain.training_step import Taken, in_float64, take_step
+from minicereb.explain.training_step import Taken, take_step
 from minicereb.gradcheck.differences import difference, moving
 from minicereb.inputs import as_labels, check_images, check_rows
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicereb.attacks.adversarial_training import AdversarialTraining
-from minicereb.backend import Array, to_numpy
+from minicereb.backend import Array, in_float64, to_numpy
 from minicereb.datasets.augmentation import crop_and_flip
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
@@ -25,19 +25,6 @@ from minicereb.randomness import generator
 
 # Batches that fill an optimiser's memory: two thirds of it with ρ = 0.99 or 0.9; Adam itself corrects what is lacking.
 WARM = {"sgd": 0, "momentum": 10, "rmsprop": 100, "adam": 20}
-
-
-def in_float64(model: Any) -> Any:
-    """Return a copy of a model, or of a part of one, on the CPU, every array of floats in float64."""
-    if isinstance(model, tuple):
-        return tuple(map(in_float64, model))
-    if dataclasses.is_dataclass(model) and not isinstance(model, type):
-        parts = {each.name: in_float64(getattr(model, each.name)) for each in dataclasses.fields(model)}
-        return dataclasses.replace(model, **parts)
-    if hasattr(model, "dtype") and hasattr(model, "shape"):
-        array = to_numpy(model)
-        return array.astype(np.float64) if array.dtype.kind == "f" else array.copy()
-    return model
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from minicereb.calculus.pooling import max_pool, max_pool_input_gradient
 from minicereb.calculus.projection import add_project_input_gradient, project
 from minicereb.calculus.replicated import CrossEntropy, OfRows, ReplicatedLoss, error_probability, error_probability_gradient
 from minicereb.gradcheck.claims import Claim, credited, elementwise
-from minicereb.gradcheck.models import learning_claims, model_claims
+from minicereb.gradcheck.model_claims import learning_claims, model_claims
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, DropoutLearning, Flat, Images, MaxPool
 from minicereb.models.layers import Dense, ReLU

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicereb.gradcheck.derivative import kink_place
-from minicereb.gradcheck.gradients import check_gradient
+from minicereb.gradcheck.differences import check_gradient, kink_place
 
 TOLERANCE = 1e-6  # of the error, relative to the derivative's scale
 STEP = 1e-6
@@ -44,7 +43,7 @@ class Claim(NamedTuple):
     step: float = STEP
 
 
-class Finding(NamedTuple):
+class CheckedClaim(NamedTuple):
     """What differences say of a claim.
 
     Attributes
@@ -79,10 +78,10 @@ class Finding(NamedTuple):
     state: str
 
 
-def examine(claim: Claim, seed: int = 0) -> Finding:
+def examine(claim: Claim, seed: int = 0) -> CheckedClaim:
     """Compare a claim with central differences along 20 random directions, drawn by `seed`."""
     if claim.function is None:
-        return Finding(claim.name, claim.tag, claim.by, claim.at.size, 0.0, None, 0, 0, claim.gradient, "none")
+        return CheckedClaim(claim.name, claim.tag, claim.by, claim.at.size, 0.0, None, 0, 0, claim.gradient, "none")
     at, gradient = np.ascontiguousarray(claim.at), np.ascontiguousarray(claim.gradient)
     found = check_gradient(claim.function, gradient, at, step=claim.step, seed=seed)
     for times in (10, 100):  # what is wrong stays so; what was only rounded, as small derivatives are, does not
@@ -94,7 +93,7 @@ def examine(claim: Claim, seed: int = 0) -> Finding:
     error = float(found.error) if np.isfinite(found.error) else None
     where = kink_place(claim.function, at, seed, claim.step) if found.kinks else ""
     state = "kinks" if not found.directions else "ok" if error is not None and error < TOLERANCE else "wrong"
-    return Finding(claim.name, claim.tag, claim.by, at.size, scale, error, found.directions, found.kinks, where, state)
+    return CheckedClaim(claim.name, claim.tag, claim.by, at.size, scale, error, found.directions, found.kinks, where, state)
 
 
 def credited(function: Callable[[Any], Any], at: np.ndarray, credit: np.ndarray) -> Callable[[np.ndarray], float]:

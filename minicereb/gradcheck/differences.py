@@ -1,4 +1,4 @@
-"""Finite differences that say how exact they are, and whether there is a derivative at all."""
+"""Is a derivative right? Finite differences in float64: of one number, along random directions, and the adjoint test."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from minicereb.randomness import generator
 
 # Steps that an extrapolation goes through, each a quarter of the last: the first round least, the last fit between the kinks of
 # a deep network. Powers of two, so that adding them to a number between ½ and 2 rounds little.
@@ -37,7 +39,7 @@ def moving(array: np.ndarray, place: Any, function: Callable[..., Any], *argumen
     return at
 
 
-class Difference(NamedTuple):
+class FiniteDifference(NamedTuple):
     """What :func:`difference` found.
 
     Attributes
@@ -59,7 +61,7 @@ class Difference(NamedTuple):
     kink: bool
 
 
-def difference(function: Callable[[float], float]) -> Difference:
+def difference(function: Callable[[float], float]) -> FiniteDifference:
     """Differentiate a function of one number at 0 without knowing its formula.
 
     Parameters
@@ -69,7 +71,7 @@ def difference(function: Callable[[float], float]) -> Difference:
 
     Returns
     -------
-    Difference
+    FiniteDifference
 
     References
     ----------
@@ -100,4 +102,129 @@ def difference(function: Callable[[float], float]) -> Difference:
     noise = 1e-14 * max(abs(here), 1.0) / CLOSER
     # Where the function is smooth the gap shrinks with the step: to a quarter, from one to the other.
     kink = gap > 1e-3 * max(abs(left), abs(right)) + noise and gap > 0.6 * abs(right_far - left_far)
-    return Difference(best, error, left, right, kink)
+    return FiniteDifference(best, error, left, right, kink)
+
+
+class GradientCheck(NamedTuple):
+    """What :func:`check_gradient` found.
+
+    Attributes
+    ----------
+    error : float
+        Largest difference between derivative and central difference along a direction, relative to the derivative's scale.
+    directions : int
+        Directions that were compared.
+    kinks : int
+        Directions left out because the function is not smooth within the step: both one-sided slopes differ.
+    """
+
+    error: float
+    directions: int
+    kinks: int
+
+
+def check_gradient(
+    function: Callable[[np.ndarray], float],
+    gradient: np.ndarray,
+    at: np.ndarray,
+    *,
+    directions: int = 20,
+    step: float = 1e-6,
+    seed: int = 0,
+) -> GradientCheck:
+    """Compare a hand-written derivative with central differences.
+
+    Parameters
+    ----------
+    function : callable
+        From an array of float64 to one number.
+    gradient : array of float64, shape of `at`
+        The claimed derivative of `function` at `at`.
+    at : array of float64
+        Where.
+    directions : int
+        How many random directions of unit length to try.
+    step : float
+        Half the distance between the two points of a difference.
+    seed : int
+        Of the directions.
+
+    Returns
+    -------
+    GradientCheck
+        The error is relative to the gradient's length divided by the square root of its size (what a random direction
+        sees of it), so it does not shrink when a wrong derivative is merely small. If every direction met a kink the error
+        is infinite: nothing was shown.
+
+    Raises
+    ------
+    TypeError
+        If an array is not float64: in float32 a difference of this size is noise.
+    """
+    if at.dtype != np.float64 or gradient.dtype != np.float64 or gradient.shape != at.shape:
+        raise TypeError("check_gradient needs float64 arrays of one shape")
+    rng = generator(seed, "check-gradient")
+    scale = max(float(np.linalg.norm(gradient)) / np.sqrt(at.size), 1e-12)
+    middle, errors, kinks = function(at), [], 0
+    for _ in range(directions):
+        direction = rng.standard_normal(at.shape)
+        direction /= np.linalg.norm(direction)
+        ahead, behind = function(at + step * direction), function(at - step * direction)
+        bend = abs((ahead - middle) - (middle - behind))
+        if bend > 1e-3 * scale * step + 1e-13 * abs(middle) and not _is_smooth(function, at, step * direction, middle, bend):
+            kinks += 1
+            continue
+        errors.append(abs((ahead - behind) / (2 * step) - float(np.vdot(gradient, direction))) / scale)
+    return GradientCheck(max(errors, default=np.inf), len(errors), kinks)
+
+
+def _is_smooth(function: Callable[[np.ndarray], float], at: np.ndarray, move: np.ndarray, middle: float, bend: float) -> bool:
+    """Whether the difference of the slopes to both sides shrinks with the step as that of a smooth function does."""
+    for part in (2, 4):
+        ahead, behind = function(at + move / part), function(at - move / part)
+        if abs(part**2 * abs((ahead - middle) - (middle - behind)) - bend) > 0.2 * bend:
+            return False
+    return True
+
+
+def check_adjoint(
+    forward: Callable[[np.ndarray], np.ndarray],
+    adjoint: Callable[[np.ndarray], np.ndarray],
+    input_shape: tuple[int, ...],
+    output_shape: tuple[int, ...],
+    seed: int = 0,
+) -> float:
+    """Return how far <Ax, y> and <x, Aᵀy> differ for random x and y, relative to |Ax||y|; near 0 if `adjoint` is right."""
+    rng = generator(seed, "check-adjoint")
+    x, y = rng.standard_normal(input_shape), rng.standard_normal(output_shape)
+    image = forward(x)
+    return abs(float(np.vdot(image, y)) - float(np.vdot(x, adjoint(y)))) / float(np.linalg.norm(image) * np.linalg.norm(y))
+
+
+def kink_place(function: Callable[[np.ndarray], float], at: np.ndarray, seed: int = 0, step: float = 1e-6) -> str:
+    """Find a number of `at` by which `function` has a kink, by halving what is moved.
+
+    Returns
+    -------
+    str
+        Its place, as indices; empty if none is found.
+    """
+    direction = generator(seed, "kink").standard_normal(at.size)
+    middle, numbers = function(at), np.arange(at.size, dtype=np.int64)
+
+    def bends(chosen: np.ndarray) -> bool:
+        move = np.zeros(at.size, dtype=np.float64)
+        move[chosen] = direction[chosen] * step
+        ahead, behind = (function(at + sign * move.reshape(at.shape)) - middle for sign in (1, -1))
+        size = max(abs(ahead), abs(behind))
+        return abs(ahead + behind) > 1e-3 * size + 1e-13 * abs(middle) and size > 0
+
+    if not bends(numbers):
+        return ""
+    while len(numbers) > 1:
+        halves = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
+        kept = next((half for half in halves if bends(half)), None)
+        if kept is None:
+            return ""
+        numbers = kept
+    return ", ".join(str(int(index)) for index in np.unravel_index(int(numbers[0]), at.shape))

@@ -6,7 +6,7 @@ import pytest
 from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.activations import ACTIVATIONS, LOG_FLOOR, Activation, sigmoid, threshold
 from minicereb.errors import InputError
-from minicereb.gradcheck.gradients import check_gradient
+from minicereb.gradcheck.differences import check_gradient
 from minicereb.randomness import generator
 
 V = generator(0, "signals of a test").normal(0, 3, (40, 5))  # none within 1e-3 of 0

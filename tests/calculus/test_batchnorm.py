@@ -12,7 +12,7 @@ from minicereb.calculus.batchnorm import (
     frozen_scale,
 )
 from minicereb.calculus.dropout import dropout_mask
-from minicereb.gradcheck.gradients import check_gradient
+from minicereb.gradcheck.differences import check_gradient
 from minicereb.randomness import generator
 
 RNG = generator(0, "batch normalisation")

@@ -16,7 +16,7 @@ from minicereb.calculus.convolution import (
 )
 from minicereb.calculus.pooling import max_pool, max_pool_input_gradient
 from minicereb.errors import InputError
-from minicereb.gradcheck.gradients import check_gradient
+from minicereb.gradcheck.differences import check_gradient
 from minicereb.randomness import generator
 
 

@@ -17,7 +17,7 @@ from minicereb.calculus.losses import (
     targeted_margin,
 )
 from minicereb.calculus.projection import add_project_input_gradient, project
-from minicereb.gradcheck.gradients import check_adjoint, check_gradient
+from minicereb.gradcheck.differences import check_adjoint, check_gradient
 from minicereb.randomness import generator
 
 RNG = generator(0, "derivatives")

@@ -20,7 +20,7 @@ from minicereb.calculus.replicated import (
     probabilities,
 )
 from minicereb.errors import InputError
-from minicereb.gradcheck.gradients import check_gradient
+from minicereb.gradcheck.differences import check_gradient
 from minicereb.randomness import generator
 
 FALSE_ALARM = 1e-6  # of each Monte-Carlo test

@@ -10,7 +10,7 @@ from minicereb.backend import to_device, to_numpy
 from minicereb.calculus import winograd as module
 from minicereb.calculus.convolution import convolution, convolution_input_gradient, convolution_weight_gradient
 from minicereb.calculus.winograd import applies, winograd, winograd_weight_gradient
-from minicereb.gradcheck.gradients import check_gradient
+from minicereb.gradcheck.differences import check_gradient
 from minicereb.randomness import generator
 
 

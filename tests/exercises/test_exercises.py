@@ -8,7 +8,7 @@ import pytest
 from wrong_answers import WRONG
 
 from minicereb.diagnosis.factors import name_factor
-from minicereb.diagnosis.hints import Case, Verdict, fits
+from minicereb.diagnosis.hints import Case, Diagnosis, fits
 from minicereb.exercises.catalogue import EXERCISES, exercise_named
 from minicereb.exercises.child import read_submission
 from minicereb.exercises.exercise import Exercise
@@ -19,7 +19,7 @@ SOLUTIONS = Path(__file__).parents[2] / "docs" / "solutions"
 def verdict_on(exercise, path):
     """Of a file that is read in this process."""
     function, hints = read_submission(exercise.function, path)
-    return exercise.check(function) if function else Verdict(False, hints)
+    return exercise.check(function) if function else Diagnosis(False, hints)
 
 
 @pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)

@@ -143,7 +143,7 @@ HOSTILE = {
     ),
     "replaces the checker": (
         "import minicereb.diagnosis.diagnose as d, minicereb.diagnosis.hints as h, minicereb.exercises.child as c\n"
-        f"d.fits = h.fits = lambda *a: True\nd.diagnose = lambda *a, **k: h.Verdict(True)\n{WRONG}",
+        f"d.fits = h.fits = lambda *a: True\nd.diagnose = lambda *a, **k: h.Diagnosis(True)\n{WRONG}",
         None,
     ),
     "compares equal with all": (

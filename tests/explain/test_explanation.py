@@ -12,6 +12,7 @@ from minicereb import datasets
 from minicereb.attacks.adversarial_training import AdversarialTraining, Adversary
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
+from minicereb.backend import in_float64
 from minicereb.calculus.replicated import loss_named
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError
@@ -21,7 +22,7 @@ from minicereb.experiments.models import build_learner, build_model, build_rule,
 from minicereb.explain import Shown, credit_bounds, explanation, means, pixel_number
 from minicereb.explain.kinks import what_switches
 from minicereb.explain.render import page, text
-from minicereb.explain.training_step import in_float64, take_step
+from minicereb.explain.training_step import take_step
 from minicereb.gradcheck.differences import difference
 from minicereb.learning import estimators
 from minicereb.learning.glr import estimator_named

@@ -4,9 +4,10 @@ import dataclasses
 
 import numpy as np
 
+from minicereb.backend import in_float64
 from minicereb.gradcheck.catalogue import claims
 from minicereb.gradcheck.claims import Claim, credited, examine
-from minicereb.gradcheck.models import in_float64, model_claims
+from minicereb.gradcheck.model_claims import model_claims
 from minicereb.models.layers import Dense, ReLU
 from minicereb.models.sequential import Sequential
 from minicereb.models.wiring import Wiring

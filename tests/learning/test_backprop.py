@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minicereb.backend import to_device, to_numpy
-from minicereb.gradcheck.gradients import check_gradient
+from minicereb.gradcheck.differences import check_gradient
 from minicereb.learning.backprop import DESCENDED, Backpropagation
 from minicereb.learning.optimizers import SGD, Adam, RMSprop
 from minicereb.models.convolutional import initial_convolutional

@@ -18,7 +18,6 @@ from oracle import (
     derivatives,
     distribution_of,
     draw_points,
-    in_float64,
     mean_loss,
     mean_loss_of_smooth,
     on_device,
@@ -27,7 +26,7 @@ from oracle import (
 )
 from scipy import stats
 
-from minicereb.backend import to_device, to_numpy
+from minicereb.backend import in_float64, to_device, to_numpy
 from minicereb.calculus.activations import ACTIVATIONS
 from minicereb.calculus.noise import Gaussian, Laplace, Logistic
 from minicereb.calculus.replicated import CrossEntropy, OfRows, ZeroOne, loss_named

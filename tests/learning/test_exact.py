@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from oracle import LAWS, build_network, derivatives, distribution_of, draw_points, in_float64, mean_loss, on_device, patterns
+from oracle import LAWS, build_network, derivatives, distribution_of, draw_points, mean_loss, on_device, patterns
 from scipy.integrate import quad
 
-from minicereb.backend import to_device, to_numpy
+from minicereb.backend import in_float64, to_device, to_numpy
 from minicereb.calculus.losses import cross_entropy
 from minicereb.calculus.noise import Gaussian
 from minicereb.calculus.replicated import CrossEntropy, ZeroOne, loss_named

@@ -9,7 +9,7 @@ from scipy import stats
 
 from minicereb import parallel
 from minicereb.backend import to_device, to_numpy
-from minicereb.gradcheck.gradients import check_gradient
+from minicereb.gradcheck.differences import check_gradient
 from minicereb.models.cerebellum import initial_cerebellum
 from minicereb.models.wiring import draw_wiring
 

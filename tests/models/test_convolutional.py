@@ -5,7 +5,7 @@ import pytest
 
 from minicereb.backend import configure, to_device, to_numpy
 from minicereb.errors import InputError
-from minicereb.gradcheck.gradients import check_gradient
+from minicereb.gradcheck.differences import check_gradient
 from minicereb.learning.backprop import Backpropagation, statistics_of
 from minicereb.learning.optimizers import SGD
 from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, Images, MaxPool, initial_convolutional, vgg11

@@ -6,7 +6,7 @@ import pytest
 from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.losses import cross_entropy
 from minicereb.errors import InputError
-from minicereb.gradcheck.gradients import check_gradient
+from minicereb.gradcheck.differences import check_gradient
 from minicereb.models.layers import Dense, ReLU
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.sequential import Sequential

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from oracle import LAWS, build_network, draw_points, in_float64, on_device
+from oracle import LAWS, build_network, draw_points, on_device
 from scipy import stats
 
-from minicereb.backend import to_device, to_numpy
+from minicereb.backend import in_float64, to_device, to_numpy
 from minicereb.calculus.activations import ACTIVATIONS, Activation
 from minicereb.calculus.noise import Gaussian, draw_noise
 from minicereb.errors import InputError
-from minicereb.gradcheck.gradients import check_gradient
+from minicereb.gradcheck.differences import check_gradient
 from minicereb.models.noisy import initial_noisy
 
 FALSE_ALARM = 1e-6

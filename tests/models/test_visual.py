@@ -8,7 +8,7 @@ import pytest
 from minicereb.backend import to_device
 from minicereb.certificates.certify import certify
 from minicereb.errors import InputError
-from minicereb.gradcheck.gradients import check_gradient
+from minicereb.gradcheck.differences import check_gradient
 from minicereb.models.cerebellum import initial_cerebellum
 from minicereb.models.convolutional import initial_convolutional
 from minicereb.models.mlp import initial_mlp

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minicereb.diagnosis import check_derivative
 from minicereb.errors import InputError
-from minicereb.gradcheck import check_derivative
-from minicereb.gradcheck.derivative import kink_place
+from minicereb.gradcheck.differences import kink_place
 
 RNG = np.random.default_rng(0)
 X, WEIGHT, BIAS = (RNG.standard_normal(shape) for shape in ((6, 4), (3, 4), (3,)))

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from minicereb.diagnosis.calls import try_on
 from minicereb.diagnosis.diagnose import diagnose
-from minicereb.diagnosis.hints import Case, Hint, Mistake, Task, Verdict, fits
-from minicereb.diagnosis.trial import try_on
+from minicereb.diagnosis.hints import Case, Diagnosis, Hint, Mistake, Task, fits
 from minicereb.errors import InputError, require
-from minicereb.gradcheck.differences import difference
-from minicereb.gradcheck.gradients import check_gradient
+from minicereb.gradcheck.differences import check_gradient, difference, kink_place
 from minicereb.randomness import generator
 
 LARGEST = 2000  # numbers in the argument that is differentiated by
@@ -26,7 +25,7 @@ TOLERANCE = 1e-6  # relative, of one element of a derivative by differences
 
 def check_derivative(
     forward: Callable[..., Any], derivative: Callable[..., Any], *arguments: Any, by: int = 0, seed: int = 0
-) -> Verdict:
+) -> Diagnosis:
     """Check a hand-written derivative, and name what is wrong with it.
 
     Parameters
@@ -45,7 +44,7 @@ def check_derivative(
 
     Returns
     -------
-    Verdict
+    Diagnosis
         The hint ``kink`` says that `forward` is not smooth there, and where; ``not told``, that its differences are too rough to
         judge by. A factor that is the length of an axis is named by the axis.
 
@@ -70,7 +69,7 @@ def check_derivative(
         cases.append(Case({**credit, **dict(zip(names, place, strict=True))}, _sizes(output, place, names)))
     for case in cases:
         if hint := _kink(forward, case, names, by, seed) or _rough(forward, case, names, by, scalar):
-            return Verdict(False, (hint,))
+            return Diagnosis(False, (hint,))
     task = Task(lambda *called: _by_differences(forward, called, by, scalar), _mistakes(forward, by, scalar, names), 0, TOLERANCE)
     return diagnose(derivative, task, cases)
 
@@ -250,32 +249,3 @@ def _kink(forward: Callable[..., Any], case: Case, names: list[str], by: int, se
         f"the function has a kink or a jump{f' at {name}[{where}]' if where else ''}: it has no derivative there; move "
         "that number a little and check again",
     )
-
-
-def kink_place(function: Callable[[np.ndarray], float], at: np.ndarray, seed: int = 0, step: float = 1e-6) -> str:
-    """Find a number of `at` by which `function` has a kink, by halving what is moved.
-
-    Returns
-    -------
-    str
-        Its place, as indices; empty if none is found.
-    """
-    direction = generator(seed, "kink").standard_normal(at.size)
-    middle, numbers = function(at), np.arange(at.size, dtype=np.int64)
-
-    def bends(chosen: np.ndarray) -> bool:
-        move = np.zeros(at.size, dtype=np.float64)
-        move[chosen] = direction[chosen] * step
-        ahead, behind = (function(at + sign * move.reshape(at.shape)) - middle for sign in (1, -1))
-        size = max(abs(ahead), abs(behind))
-        return abs(ahead + behind) > 1e-3 * size + 1e-13 * abs(middle) and size > 0
-
-    if not bends(numbers):
-        return ""
-    while len(numbers) > 1:
-        halves = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
-        kept = next((half for half in halves if bends(half)), None)
-        if kept is None:
-            return ""
-        numbers = kept
-    return ", ".join(str(int(index)) for index in np.unravel_index(int(numbers[0]), at.shape))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minicereb.calculus.activations import relu
-from minicereb.gradcheck.gradients import check_adjoint, check_gradient
+from minicereb.gradcheck.differences import check_adjoint, check_gradient
 
 RNG = np.random.default_rng(0)
 AT, MIXING = RNG.standard_normal((4, 4)), RNG.standard_normal((4, 4))

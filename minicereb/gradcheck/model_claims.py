@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.backend import to_numpy
+from minicereb.backend import in_float64
 from minicereb.calculus.losses import cross_entropy, squared_error
 from minicereb.calculus.replicated import CrossEntropy
 from minicereb.errors import InputError
@@ -25,25 +25,6 @@ from minicereb.randomness import generator
 
 JITTER = 1e-2  # of a layer's inputs, in units of their deviation: equal numbers are a kink of a maximum, zeros one of ReLU
 REPLICATIONS = 3
-
-
-def in_float64(model: Any) -> Any:
-    """Return a copy of a model on the host with every array of floats in float64.
-
-    Parameters
-    ----------
-    model : dataclass
-        A layer, a network or a wiring; what is no dataclass, tuple or array is kept as it is.
-    """
-    if dataclasses.is_dataclass(model) and not isinstance(model, type):
-        fields = {field.name: in_float64(getattr(model, field.name)) for field in dataclasses.fields(model) if field.init}
-        return dataclasses.replace(model, **fields)
-    if isinstance(model, tuple) and not hasattr(model, "_fields"):
-        return tuple(in_float64(each) for each in model)
-    if hasattr(model, "dtype") and hasattr(model, "shape"):
-        array = to_numpy(model)
-        return array.astype(np.float64) if array.dtype.kind == "f" else array.copy()
-    return model
 
 
 def model_claims(model: Any, x: np.ndarray, labels: np.ndarray, seed: int = 0) -> Iterator[Claim]:

@@ -16,7 +16,7 @@ LONGEST = 300  # characters of a message that are repeated
 SHAPES = ("shape", "broadcast", "matmul", "dimension", "aligned", "axis", "axes", "index")
 
 
-class Trial(NamedTuple):
+class CallResult(NamedTuple):
     """What a call came to.
 
     Attributes
@@ -38,14 +38,14 @@ class Elsewhere(ABC):
     """A function that is called somewhere else, such as in another process."""
 
     @abstractmethod
-    def try_on(self, case: Case, parts: int) -> Trial:
+    def try_on(self, case: Case, parts: int) -> CallResult:
         """Do there what :func:`try_on` does here."""
 
 
 Function = Callable[..., Any] | Elsewhere
 
 
-def try_on(function: Function, case: Case, parts: int = 0) -> Trial:
+def try_on(function: Function, case: Case, parts: int = 0) -> CallResult:
     """Call a function on copies of a case's arguments.
 
     Parameters
@@ -63,17 +63,17 @@ def try_on(function: Function, case: Case, parts: int = 0) -> Trial:
         try:
             answer = function(*given.values())
         except NotImplementedError:
-            return Trial(None, None, (Hint("not started", "it still raises NotImplementedError: there is nothing to check"),))
+            return CallResult(None, None, (Hint("not started", "it still raises NotImplementedError: nothing to check yet"),))
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # also SystemExit: whatever a student's code does is told
-            return Trial(None, None, (_crash(error, case),))
+            return CallResult(None, None, (_crash(error, case),))
     changed = [name for name, value in case.arguments.items() if isinstance(value, np.ndarray) and not _equal(value, given[name])]
     hints = tuple(Hint(f"changes {name}", f"it changes its argument {name} in place; work on a copy") for name in changed)
     array, wrong = _read(answer, parts)
     if array is None:
-        return Trial(None, None, (*wrong, *hints))
-    return Trial(array.astype(np.float64), array.dtype, (*wrong, *hints))
+        return CallResult(None, None, (*wrong, *hints))
+    return CallResult(array.astype(np.float64), array.dtype, (*wrong, *hints))
 
 
 def _equal(one: np.ndarray, other: Any) -> bool:
