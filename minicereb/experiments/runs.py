@@ -315,7 +315,16 @@ def learned_arrays(run: Run) -> dict[str, np.ndarray]:
     """
     _require_complete(run)
     require_whole(run)
-    return read_npz(run.folder / "model.npz")
+    path = run.folder / "model.npz"
+    arrays = read_npz(path)
+    _require_finite(path, arrays)
+    return arrays
+
+
+def _require_finite(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    for name, values in arrays.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise DataError(f"{path}: {name} holds numbers that are not finite; no completed training leaves such a model")
 
 
 def load_model(run: Run, dataset: Dataset) -> Any:
@@ -337,9 +346,7 @@ def load_model(run: Run, dataset: Dataset) -> Any:
     stored = read_npz(path, declared)
     if "wiring_sha256" in stored and str(stored["wiring_sha256"]) != model.wiring.sha256():
         raise DataError(f"{path}: its wiring cannot be drawn again bit by bit with NumPy {np.__version__}")
-    for name, values in stored.items():
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise DataError(f"{path}: {name} holds numbers that are not finite; no completed training leaves such a model")
+    _require_finite(path, stored)
     restore(arrays, stored)
     return model
 

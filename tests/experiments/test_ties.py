@@ -282,7 +282,7 @@ def alter_model(run, change):
 )
 def test_arrays_that_are_missing_or_misshaped_are_named_though_the_hash_matches(data, change, said):
     alter_model(Path("run"), change)
-    with pytest.raises(DataError, match=f"model.npz .*{said}"):
+    with pytest.raises(DataError, match=f"model.npz.*{said}"):
         load_model(read_run("run"), data)
     assert "model.npz" in refused("export", "run", "out.npz")
 
