@@ -29,7 +29,7 @@ from minicereb.experiments.evaluation.settings import (
 )
 from minicereb.experiments.runs import Run, check_loadable, dataset_of, load_model, read_run
 from minicereb.paths import check_folder
-from minicereb.report.words import strength
+from minicereb.report.formats import strength
 from minicereb.robustness.catalogue import ATTACKS, SETS, attacks_named
 
 

@@ -15,7 +15,7 @@ from minicereb.experiments.identity import to_json
 from minicereb.experiments.kinds.conditioning import Conditioning, summary
 from minicereb.files import write_json
 from minicereb.report.animation import check_animation, save_animation
-from minicereb.report.conditioning import Film, lids, raster, synapses
+from minicereb.report.eyelid_figures import Film, lids, raster, synapses
 from minicereb.report.figures import save_figure
 from minicereb.tasks.circuit import LESIONS, RULES
 from minicereb.tasks.eyelid import PHASES, PROTOCOLS, Eyelid, Session, Trial

@@ -14,7 +14,7 @@ from minicereb.cli.output import StatusLine, interruption, print_json, print_tab
 from minicereb.errors import require
 from minicereb.experiments.kinds.pole import PoleBalancing, draw_pole, paths_of, pole_balancing, pole_in_folder
 from minicereb.report.animation import check_animation
-from minicereb.report.pole import animate
+from minicereb.report.pole_figures import animate
 from minicereb.tasks.balancing import METHODS
 from minicereb.tasks.cartpole import STABLE, CartPole
 from minicereb.tasks.microzones import LESIONS

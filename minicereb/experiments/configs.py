@@ -18,7 +18,7 @@ from minicereb.experiments.records import AttackRecord
 from minicereb.learning.estimators import ESTIMATORS
 from minicereb.learning.optimizers import OPTIMIZERS, SCHEDULES
 from minicereb.learning.training import CHOOSE_ON
-from minicereb.report.words import strength
+from minicereb.report.formats import strength
 
 config_kind(Adversary)
 config_kind(Attack)

@@ -10,28 +10,13 @@ from minicereb.errors import DataError
 from minicereb.experiments.evaluation.folder import RECORD, Owner, read_evaluation, require_owner
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.runs import Run, require_whole
+from minicereb.report.formats import strength, with_interval
 from minicereb.report.page import Block, Table, Text, Verdict
-from minicereb.report.words import strength
 from minicereb.robustness.checklist import CHECKS
 
 VERDICTS = ("pass", "warn", "fail", "not tested")
 NORMS = {"linf": "L∞", "l2": "L2"}
 MANY = 8  # values of a setting that are still listed
-
-
-def percent(share: float | None) -> str:
-    """Write a share in percent, or a dash."""
-    return "-" if share is None else f"{100 * share:.1f}"
-
-
-def interval(bounds: Sequence[float] | None) -> str:
-    """Write a 95% interval in percent, or a dash."""
-    return "-" if bounds is None else f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}"
-
-
-def with_interval(share: float | None, bounds: Sequence[float] | None) -> str:
-    """Write a share in percent with its 95% interval."""
-    return "-" if share is None else f"{percent(share)} ({interval(bounds)})"
 
 
 def name_of(record: Record) -> str:

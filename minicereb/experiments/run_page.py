@@ -16,8 +16,6 @@ from minicereb.experiments.page_parts import (
     brackets,
     checked,
     checklists,
-    interval,
-    percent,
     read_evaluations,
     settings,
     versions,
@@ -25,6 +23,7 @@ from minicereb.experiments.page_parts import (
 from minicereb.experiments.records import read_kept
 from minicereb.experiments.runs import Run, read_run, require_whole
 from minicereb.report.figures import curves
+from minicereb.report.formats import interval, percent
 from minicereb.report.page import Block, Command, Page, Section, Table, Text
 
 SHOWN = 1_000  # epochs

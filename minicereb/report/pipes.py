@@ -1,12 +1,23 @@
-"""Reading the tables that studies write: Markdown's tables of pipes, and the paragraphs between them."""
+"""The Markdown of ``table.md``: tables and paragraphs written, and read again from folders of earlier versions."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 from minicereb.report.page import Table, Text
 
 RULE = re.compile(r"\|?[\s:|-]*-[\s:|-]*")
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+def write_blocks(blocks: Iterable[Table | Text]) -> str:
+    """Return tables and paragraphs as the Markdown of ``table.md``, which :func:`read_blocks` reads."""
+    return "\n\n".join("\n".join(markdown(b.head, b.rows)) if isinstance(b, Table) else b.text for b in blocks)
 
 
 def read_blocks(source: str) -> list[Table | Text]:

@@ -11,7 +11,8 @@ from minicereb.experiments.architectures import CerebellumModel, ConvolutionalMo
 from minicereb.experiments.configs import Data, Experiment, Train, describe
 from minicereb.experiments.kinds.moved import MovedOutputs
 from minicereb.models.convolutional import vgg11
-from minicereb.report.words import markdown, strength
+from minicereb.report.formats import strength
+from minicereb.report.pipes import markdown
 from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
 from minicereb.studies.comparisons import comparison_table
 from minicereb.studies.protocol import (

@@ -11,7 +11,8 @@ from minicereb.experiments.architectures import CerebellumModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.kinds.broken import BrokenImages
 from minicereb.experiments.laboratory import Record
-from minicereb.report.words import markdown, strength
+from minicereb.report.formats import strength
+from minicereb.report.pipes import markdown
 from minicereb.robustness.catalogue import SETS, STARTS
 from minicereb.statistics import mean_interval, proportion_interval
 from minicereb.studies.study import Results, Study

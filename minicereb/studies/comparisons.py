@@ -9,7 +9,8 @@ from minicereb.experiments.configs import describe
 from minicereb.experiments.identity import differences
 from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.experiments.laboratory import Record
-from minicereb.report.words import markdown, strength
+from minicereb.report.formats import strength
+from minicereb.report.pipes import markdown
 from minicereb.statistics import holm
 from minicereb.studies.study import Results
 

@@ -12,7 +12,7 @@ from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.kinds.time_to_accuracy import FastestAgain, TimeToAccuracy, fastest
 from minicereb.experiments.laboratory import Record
 from minicereb.report.figures import curves, save_figure
-from minicereb.report.words import markdown
+from minicereb.report.pipes import markdown
 from minicereb.studies.study import Results, Study, short
 
 

@@ -10,7 +10,7 @@ from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train
 from minicereb.experiments.kinds.averaged import AttackedAverage
 from minicereb.experiments.kinds.gradient_sources import GradientSources
 from minicereb.experiments.laboratory import Record
-from minicereb.report.words import markdown
+from minicereb.report.pipes import markdown
 from minicereb.robustness.catalogue import PAPER_STEP
 from minicereb.studies.study import Results, Study
 

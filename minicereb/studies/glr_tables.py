@@ -12,7 +12,7 @@ from minicereb.experiments.architectures import Model, NoisyModel, PerceptronMod
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.kinds.transfer import TransferredAttack
 from minicereb.experiments.laboratory import Record
-from minicereb.report.words import markdown
+from minicereb.report.pipes import markdown
 from minicereb.studies.glr_figures import figures
 from minicereb.studies.published import GLR_TABLE_1, GLR_TABLE_2, Transferred
 from minicereb.studies.study import Results, Study

@@ -10,7 +10,7 @@ from minicereb.experiments.architectures import NoisyModel
 from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train
 from minicereb.experiments.kinds.averaged import AttackedAverage
 from minicereb.experiments.kinds.transfer import TransferredAttack
-from minicereb.report.words import markdown
+from minicereb.report.pipes import markdown
 from minicereb.robustness.catalogue import PAPER_STEP
 from minicereb.studies import glr_tables
 from minicereb.studies.glr_tables import name_of

@@ -11,7 +11,7 @@ from minicereb.experiments.configs import Data
 from minicereb.experiments.kinds.conditioning import Conditioning
 from minicereb.experiments.laboratory import Record
 from minicereb.report.figures import curves, save_figure
-from minicereb.report.words import markdown
+from minicereb.report.pipes import markdown
 from minicereb.studies.eyelid import ABOUT_SEEDS, CRITERION, SEEDS, SMALLEST, by, curve, over_seeds, reached
 from minicereb.studies.study import Results, Study
 from minicereb.tasks.eyelid import Eyelid

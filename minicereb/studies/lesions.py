@@ -8,7 +8,7 @@ from pathlib import Path
 from minicereb.experiments.configs import Data
 from minicereb.experiments.kinds.conditioning import Conditioning
 from minicereb.report.figures import curves, save_figure
-from minicereb.report.words import markdown
+from minicereb.report.pipes import markdown
 from minicereb.studies.eyelid import ABOUT_SEEDS, CRITERION, SEEDS, SMALLEST, by, curve, over_seeds, reached
 from minicereb.studies.study import Results, Study
 from minicereb.tasks.circuit import LESIONS

@@ -15,7 +15,7 @@ from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.experiments.kinds.gradient_sizes import GradientSizes
 from minicereb.experiments.laboratory import Record
 from minicereb.report.figures import curves, save_figure
-from minicereb.report.words import markdown
+from minicereb.report.pipes import markdown
 from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS, TUNED_STEPS
 from minicereb.robustness.checklist import CHECKS, TOLERATED
 from minicereb.statistics import proportion_interval

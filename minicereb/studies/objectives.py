@@ -7,7 +7,7 @@ from itertools import product
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import AttackedModel, Data, Train
-from minicereb.report.words import markdown
+from minicereb.report.pipes import markdown
 from minicereb.robustness.catalogue import PAPER_STEP
 from minicereb.studies.study import Results, Study
 from minicereb.studies.tables import grouped, interval_words

@@ -15,7 +15,7 @@ from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Data, Experiment, Train
 from minicereb.experiments.kinds.dimension import Dimension
 from minicereb.report.figures import curves, save_figure
-from minicereb.report.words import markdown
+from minicereb.report.pipes import markdown
 from minicereb.statistics import holm, mean_interval
 from minicereb.studies.comparisons import comparison_table, rows_of
 from minicereb.studies.protocol import EXPECTED, as_printed, compared, evaluated

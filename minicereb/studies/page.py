@@ -17,16 +17,14 @@ from minicereb.experiments.laboratory import Record, run_named
 from minicereb.experiments.page_parts import (
     checked,
     checklists,
-    interval,
-    percent,
     settings,
     versions,
 )
 from minicereb.experiments.runs import read_run
 from minicereb.paths import read_bytes, read_text
+from minicereb.report.formats import interval, percent, strength
 from minicereb.report.page import REPORT, Block, Command, Page, Picture, Section, Table, Text
 from minicereb.report.pipes import read_blocks
-from minicereb.report.words import strength
 from minicereb.statistics import proportion_interval
 from minicereb.studies import STUDIES, Study
 from minicereb.studies.study import read_study

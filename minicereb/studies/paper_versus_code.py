@@ -9,7 +9,7 @@ from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train
 from minicereb.experiments.evaluation.settings import EvaluatedModel
-from minicereb.report.words import markdown
+from minicereb.report.pipes import markdown
 from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
 from minicereb.studies.protocol import EXPECTED, as_coded, as_printed, evaluated, published, strengths
 from minicereb.studies.published import Logged

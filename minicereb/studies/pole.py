@@ -12,8 +12,8 @@ from minicereb.experiments.configs import Data
 from minicereb.experiments.kinds.pole import PoleBalancing, paths_of
 from minicereb.experiments.laboratory import Record
 from minicereb.report.figures import save_figure
-from minicereb.report.pole import learning_curves, trajectories
-from minicereb.report.words import markdown
+from minicereb.report.pipes import markdown
+from minicereb.report.pole_figures import learning_curves, trajectories
 from minicereb.studies.study import Results, Study
 from minicereb.tasks.balancing import ActorCritic, ErrorDriven
 from minicereb.tasks.pole import PoleTask

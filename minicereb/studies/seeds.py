@@ -17,7 +17,7 @@ from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.experiments.laboratory import Record
 from minicereb.report.figures import curves, save_figure
-from minicereb.report.words import markdown
+from minicereb.report.pipes import markdown
 from minicereb.statistics import detectable_difference, holm, mean_interval, standard_deviation
 from minicereb.studies.protocol import as_printed, evaluated
 from minicereb.studies.study import Results, Study

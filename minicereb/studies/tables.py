@@ -12,7 +12,8 @@ from minicereb.experiments.configs import AttackedModel, Train, describe
 from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.experiments.laboratory import Record
 from minicereb.report.figures import Curves, curves, save_figure
-from minicereb.report.words import markdown, strength
+from minicereb.report.formats import strength
+from minicereb.report.pipes import markdown
 from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
 from minicereb.statistics import mean_interval, proportion_interval
 from minicereb.studies.protocol import logged_for, strengths, tuned_step

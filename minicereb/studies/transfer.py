@@ -7,7 +7,7 @@ from minicereb.experiments.architectures import CerebellumModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.kinds.transfer_matrix import TransferMatrix
 from minicereb.experiments.laboratory import Record
-from minicereb.report.words import markdown
+from minicereb.report.pipes import markdown
 from minicereb.studies.study import Study
 
 EPSILON = 0.1

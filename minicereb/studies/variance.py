@@ -14,7 +14,7 @@ from minicereb.experiments.architectures import NoisyModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.kinds.estimator_variance import EstimatorVariance
 from minicereb.report.figures import points, save_figure
-from minicereb.report.words import markdown
+from minicereb.report.pipes import markdown
 from minicereb.studies.study import Results, Study, short
 
 LOSSES = ("cross-entropy", "zero-one")

@@ -19,14 +19,13 @@ from minicereb.experiments.page_parts import (
     checklists,
     evaluation_of,
     name_of,
-    percent,
     versions,
 )
 from minicereb.experiments.runs import Run, dataset_of, read_run
 from minicereb.paths import read_bytes
 from minicereb.report.figures import svg
+from minicereb.report.formats import percent, strength
 from minicereb.report.page import Block, Command, Page, Picture, Section, Table, Text, Verdict
-from minicereb.report.words import strength
 from minicereb.robustness.catalogue import ATTACKS
 
 

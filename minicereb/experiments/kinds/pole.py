@@ -20,7 +20,7 @@ from minicereb.experiments.records import require_length, write_record
 from minicereb.experiments.runs import read_config
 from minicereb.files import contents, folder_lock, like, read_npz, write_json, write_npz
 from minicereb.report.figures import save_figure
-from minicereb.report.pole import learning_curves, trajectories
+from minicereb.report.pole_figures import learning_curves, trajectories
 from minicereb.tasks.balancing import METHODS, ActorCritic, ErrorDriven
 from minicereb.tasks.cartpole import CartPole, State
 from minicereb.tasks.pole import PoleBalancer, PoleTask

@@ -11,7 +11,7 @@ from minicereb.errors import DataError, InputError, RunError
 from minicereb.experiments.configs import Data
 from minicereb.experiments.identity import config_hash, from_json, to_json
 from minicereb.experiments.kinds.pole import PoleBalancing, paths_of, pole_balancing, pole_in_folder
-from minicereb.report.pole import animate
+from minicereb.report.pole_figures import animate
 from minicereb.studies.pole import CONDITIONS, figures, plan, table
 from minicereb.tasks.balancing import ActorCritic
 from minicereb.tasks.pole import PoleTask

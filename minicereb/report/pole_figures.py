@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import cos, sin
 from pathlib import Path
 
 import numpy as np
-from matplotlib.animation import PillowWriter
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 
-from minicereb.files import atomic_write
-from minicereb.paths import read_bytes
+from minicereb.report.animation import save_animation
 from minicereb.report.figures import COLOURS
 
 FRAMES_A_SECOND = 25
@@ -109,16 +106,15 @@ def animate(paths: Mapping[str, np.ndarray], step: float, half_length: float, x_
     (pole,) = axes.plot([], [], color=COLOURS[4], linewidth=4, solid_capstyle="round")
     (push,) = axes.plot([], [], color=COLOURS[2], linewidth=3)
     every = max(1, round(1 / (FRAMES_A_SECOND * step)))
-    frames = [(name, number, path[number]) for name, path in paths.items() for number in range(0, len(path), every)]
-    with tempfile.TemporaryDirectory() as folder:
-        writer, whole = PillowWriter(FRAMES_A_SECOND), Path(folder) / "pole.gif"
-        with writer.saving(figure, str(whole), 80):
-            for name, number, (x, _, angle, _, force) in frames:
-                cart.set_x(x - 0.25)
-                pole.set_data([x, x + 2 * half_length * sin(angle)], [0, 2 * half_length * cos(angle)])
-                push.set_data([x, x + 0.05 * force], [-0.32, -0.32])
-                axes.set_title(f"{name}: {(number + 1) * step:.1f} s", fontsize=9)
-                writer.grab_frame()
-        with atomic_write(file) as target:
-            target.write(read_bytes(whole))
-    return len(frames)
+    shown = [(name, number, path[number]) for name, path in paths.items() for number in range(0, len(path), every)]
+
+    def frames() -> Iterator[None]:
+        for name, number, (x, _, angle, _, force) in shown:
+            cart.set_x(x - 0.25)
+            pole.set_data([x, x + 2 * half_length * sin(angle)], [0, 2 * half_length * cos(angle)])
+            push.set_data([x, x + 0.05 * force], [-0.32, -0.32])
+            axes.set_title(f"{name}: {(number + 1) * step:.1f} s", fontsize=9)
+            yield
+
+    save_animation(figure, frames(), file, FRAMES_A_SECOND)
+    return len(shown)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minicereb.report.words import strength
+from minicereb.report.formats import strength
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from PIL import Image
 
 from minicereb.errors import InputError
 from minicereb.report.animation import save_animation
-from minicereb.report.conditioning import Film, lids, preferred_times, raster, synapses
+from minicereb.report.eyelid_figures import Film, lids, preferred_times, raster, synapses
 
 TIME = np.arange(-50, 300, 5)
 
