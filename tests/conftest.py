@@ -15,7 +15,7 @@ from minicereb.experiments.configs import Data, Train
 from minicereb.models.cerebellum import initial_cerebellum
 from minicereb.models.wiring import draw_wiring
 from minicereb.randomness import generator
-from minicereb.robustness.evaluate import Subject
+from minicereb.robustness.evaluate import EvaluationTarget
 from minicereb.robustness.transfer import own_substitute
 
 settings.register_profile("minicereb", deadline=None, derandomize=True)
@@ -88,7 +88,7 @@ def learned(drawn):
 @pytest.fixture
 def subject_for(drawn):
     def subject(model, **settings):
-        return Subject(model, drawn.x_test, drawn.y_test, drawn.image_shape, drawn.classes, **settings)
+        return EvaluationTarget(model, drawn.x_test, drawn.y_test, drawn.image_shape, drawn.classes, **settings)
 
     return subject
 

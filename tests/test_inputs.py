@@ -40,9 +40,9 @@ from minicereb.models.dimension import drawn_thresholds, granule_gram
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.noisy import initial_noisy
 from minicereb.models.prediction import Averaged, average_probabilities, lap_correct
-from minicereb.models.visual import behind, encoder_of
+from minicereb.models.visual import encoder_of, with_encoder
 from minicereb.models.wiring import Wiring, draw_wiring
-from minicereb.robustness.evaluate import Plan, Subject, evaluate_images
+from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget, evaluate_images
 from minicereb.robustness.outcomes import no_outcomes
 
 WIDTH, CLASSES, IMAGES = 30, 3, 7
@@ -67,7 +67,7 @@ def convolutional():
 
 def visual():
     encoder, features = encoder_of(convolutional())
-    return behind(encoder, initial_cerebellum(draw_wiring("random", 20, (features,), 2, 0), CLASSES, 0))
+    return with_encoder(encoder, initial_cerebellum(draw_wiring("random", 20, (features,), 2, 0), CLASSES, 0))
 
 
 MODELS = {
@@ -165,7 +165,7 @@ def test_entries_that_take_stored_images_say_how_to_make_rows_of_them(spoil, ima
         lambda x: trace(model, PGD, x, labels, np.arange(IMAGES)),
         lambda x: certify(model, x, labels, 0.1),
         lambda x: smoothing_certificate(network, x, labels, np.arange(IMAGES), 0.1, replications=4),
-        lambda x: Subject(model, x, labels, (5, 6), CLASSES),
+        lambda x: EvaluationTarget(model, x, labels, (5, 6), CLASSES),
     )
     for entry in entries:
         with pytest.raises(InputError, match="^images: ") as caught:
@@ -191,7 +191,7 @@ def entries_of_images(labels):
     adversary = Adversary(0.1, 0.05, 2)
 
     def evaluate(x):
-        subject, plan = Subject(model, x, labels, (5, 6), CLASSES), Plan((0.1,), ("pgd-margin",))
+        subject, plan = EvaluationTarget(model, x, labels, (5, 6), CLASSES), EvaluationPlan((0.1,), ("pgd-margin",))
         exhaust(evaluate_images(subject, plan, no_outcomes(ids, subject.labels, WIDTH, 1, 1), 0))
 
     return {
@@ -287,7 +287,7 @@ def entries_of_labels(x):
         return learn
 
     def evaluate(labels):
-        subject, plan = Subject(model, x, labels, (5, 6), CLASSES), Plan((0.1,), ("pgd-margin",))
+        subject, plan = EvaluationTarget(model, x, labels, (5, 6), CLASSES), EvaluationPlan((0.1,), ("pgd-margin",))
         outcomes = no_outcomes(ids, subject.labels, WIDTH, 1, 1)
         exhaust(evaluate_images(subject, plan, outcomes, 0))
         return [outcomes.distance]

@@ -38,7 +38,7 @@ def apgd(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
     """
     xp = xp_of(start)
     here = before = ball.project(start)
-    point, gradient = landscape.slope(here)
+    point, gradient = landscape.value_and_gradient(here)
     value = point.value
     best, best_gradient, best_value = here.copy(), gradient.copy(), value.copy()
     step = xp.full(len(here), FIRST_STEP * ball.epsilon, dtype=here.dtype)
@@ -56,9 +56,9 @@ def apgd(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
         a = MOMENTUM if number else 1.0
         before, here = here, _moved(ball, gradient, step, here, before, a)
         if number < steps - 1:
-            point, gradient = landscape.slope(here)
+            point, gradient = landscape.value_and_gradient(here)
         else:
-            point = landscape.look(here)
+            point = landscape.evaluate(here)
         rises += point.value > value
         value = point.value
         better = value > best_value

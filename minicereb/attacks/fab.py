@@ -45,9 +45,9 @@ def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
     xp, x, here = xp_of(start), ball.x, start
     nearest, least = x.copy(), xp.full(len(x), xp.inf, dtype=x.dtype)
     for _ in range(steps):
-        at, w = landscape.slope(here)
+        at, w = landscape.value_and_gradient(here)
         here = _step(ball, here, w, at.value)
-        point = landscape.look(here)
+        point = landscape.evaluate(here)
         yield point
         change = here - x
         size, wrong = ball.size(change), landscape.wrong(point)
@@ -57,9 +57,9 @@ def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
         change *= BACKWARD
         change += x
         here = xp.where(wrong[:, None], change, here)
-    at, w = landscape.slope(nearest)
+    at, w = landscape.value_and_gradient(nearest)
     move = least_move(x, w, -at.value - row_products(w, x - nearest), ball.norm)
-    point = landscape.look(xp.clip(x + FINAL_OVERSHOOT * move, 0, 1))
+    point = landscape.evaluate(xp.clip(x + FINAL_OVERSHOOT * move, 0, 1))
     yield point
     nearer = landscape.wrong(point) & (ball.size(point.x - x) < least)
     put_rows(nearest, point.x, nearer)
@@ -87,14 +87,14 @@ def narrowed(landscape: Landscape, ball: Ball, nearest: Array) -> Search:
     """The last steps, on the way from the image to the nearest point found; the last point is the best of them."""
     xp, x = xp_of(nearest), ball.x
     move = nearest - x
-    nearest = Point(*(array.copy() for array in landscape.look(nearest)))
-    before, beyond = (margin(point.outputs, landscape.labels)[0] for point in (landscape.look(x), nearest))
+    nearest = Point(*(array.copy() for array in landscape.evaluate(nearest)))
+    before, beyond = (margin(point.outputs, landscape.labels)[0] for point in (landscape.evaluate(x), nearest))
     low, high = xp.zeros_like(before), xp.ones_like(before)
     for _ in range(FINAL_STEPS):
         rise = xp.maximum(beyond, 0) - before
         root = xp.maximum(-before, 0) / xp.where(rise > 0, rise, rise.dtype.type(1))
         share = high - NARROWING * (1 - root) * (high - low)
-        point = landscape.look(xp.clip(x + share[:, None] * move, 0, 1))
+        point = landscape.evaluate(xp.clip(x + share[:, None] * move, 0, 1))
         yield point
         value = margin(point.outputs, landscape.labels)[0]
         # Beyond what rounding may turn when the image is asked about again, alone or on another machine.

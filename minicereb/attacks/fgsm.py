@@ -21,5 +21,5 @@ def fgsm(landscape: Landscape, ball: Ball) -> Search:
     ----------
     Goodfellow, Shlens and Szegedy (2015), arXiv:1412.6572.
     """
-    _, gradient = landscape.slope(ball.x)
-    yield landscape.look(ball.project(ball.x + ball.epsilon * ball.ascent(gradient)))
+    _, gradient = landscape.value_and_gradient(ball.x)
+    yield landscape.evaluate(ball.project(ball.x + ball.epsilon * ball.ascent(gradient)))

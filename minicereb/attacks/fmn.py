@@ -41,7 +41,7 @@ def fmn(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
     nearest, least = x.copy(), xp.full(len(x), xp.inf, dtype=x.dtype)
     epsilon = ball.size(here - x)
     for step in range(steps):
-        point, gradient = landscape.slope(here)
+        point, gradient = landscape.value_and_gradient(here)
         yield point
         size, wrong = ball.size(here - x), landscape.wrong(point)
         nearer = wrong & (size < least)
@@ -55,7 +55,7 @@ def fmn(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
         epsilon = xp.where(wrong, xp.minimum(epsilon * (1 - rate), least), outwards)
         here = here + _falling(FIRST_STEP, LAST_STEP, step / steps) * unit_rows(gradient)
         ball.within(here, epsilon, out=here)
-    point = landscape.look(here)
+    point = landscape.evaluate(here)
     yield point
     nearer = landscape.wrong(point) & (ball.size(here - x) < least)
     put_rows(nearest, here, nearer)

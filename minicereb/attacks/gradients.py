@@ -182,13 +182,13 @@ class MeanOfCalls:
 
     calls: int
 
-    def look(self, model: Any, objective: Objective, x: Array, labels: Array) -> Point:
+    def evaluate(self, model: Any, objective: Objective, x: Array, labels: Array) -> Point:
         """Return the mean outputs and the mean objective at `x`."""
         outputs, value = _total(self._one_look(model, objective, x, labels) for _ in range(self.calls))
         return Point(x, outputs / self.calls, value / self.calls)
 
     def __call__(self, model: Any, objective: Objective, x: Array, labels: Array) -> tuple[Point, Array]:
-        """Return what :meth:`look` does, and the mean of the input gradients."""
+        """Return what :meth:`evaluate` does, and the mean of the input gradients."""
         points = (exact(model, objective, x, labels) for _ in range(self.calls))
         outputs, value, gradient = _total((point.outputs, point.value, gradient) for point, gradient in points)
         return Point(x, outputs / self.calls, value / self.calls), gradient / self.calls
@@ -322,15 +322,15 @@ class Landscape:
         targets = None if self.targets is None else self.targets[images]
         return replace(self, labels=self.labels[images], source=source, targets=targets)
 
-    def look(self, x: Array) -> Point:
+    def evaluate(self, x: Array) -> Point:
         """Outputs and objective at `x`, without a gradient."""
         objective, labels = self._judged()
         if isinstance(self.source, MeanOfCalls):
-            return self.source.look(self.model, objective, x, labels)
+            return self.source.evaluate(self.model, objective, x, labels)
         outputs, _ = self.model.forward(x)
         return Point(x, outputs, objective(outputs, labels)[0])
 
-    def slope(self, x: Array) -> tuple[Point, Array]:
+    def value_and_gradient(self, x: Array) -> tuple[Point, Array]:
         """Outputs, objective and input gradient at `x`."""
         objective, labels = self._judged()
         return self.source(self.model, objective, x, labels)

@@ -42,7 +42,7 @@ def momentum(
     total = xp_of(here).zeros_like(here)
     for _ in range(steps):
         at = ball.project(here + (step_size * decay) * total) if nesterov else here
-        point, gradient = landscape.slope(at)
+        point, gradient = landscape.value_and_gradient(at)
         keep = yield point
         if keep is not None:
             landscape, ball, here, gradient, total = landscape.of(keep), ball.of(keep), here[keep], gradient[keep], total[keep]
@@ -50,4 +50,4 @@ def momentum(
         total += ball.normalized(gradient)
         here = here + step_size * ball.ascent(total)
         ball.project(here, out=here)
-    yield landscape.look(here)
+    yield landscape.evaluate(here)

@@ -31,10 +31,10 @@ def pgd(landscape: Landscape, ball: Ball, start: Array, steps: int, step_size: f
     step_size = float(step_size)
     here = ball.project(start)
     for _ in range(steps):
-        point, gradient = landscape.slope(here)
+        point, gradient = landscape.value_and_gradient(here)
         keep = yield point
         if keep is not None:
             landscape, ball, here, gradient = landscape.of(keep), ball.of(keep), here[keep], gradient[keep]
         here = here + step_size * ball.ascent(gradient)
         ball.project(here, out=here)
-    yield landscape.look(here)
+    yield landscape.evaluate(here)

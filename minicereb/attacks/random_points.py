@@ -24,6 +24,6 @@ def random_points(landscape: Landscape, ball: Ball, draws: Draws, number: int) -
     """
     for point in range(number):
         x = ball.corner(draws, point) if point % 2 else ball.inside(draws, point)
-        keep = yield landscape.look(x)
+        keep = yield landscape.evaluate(x)
         if keep is not None:
             landscape, ball, draws = landscape.of(keep), ball.of(keep), draws.of(keep)

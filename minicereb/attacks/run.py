@@ -20,7 +20,7 @@ from minicereb.attacks.momentum import momentum
 from minicereb.attacks.objectives import likeliest_wrong, objective_named, targeted_objective_named
 from minicereb.attacks.pgd import pgd
 from minicereb.attacks.random_points import random_points
-from minicereb.attacks.search import Search, Walk, best, first_wrong, last
+from minicereb.attacks.search import CheckedSearch, Search, best, first_wrong, last
 from minicereb.attacks.settings import NEAREST, WITHOUT_GRADIENT, Attack
 from minicereb.attacks.square import square
 from minicereb.backend import Array, to_device, to_numpy, xp_of
@@ -80,7 +80,7 @@ def attack_images(
     ids: np.ndarray,
     *,
     image_shape: tuple[int, ...] | None = None,
-    attempt_all: bool = False,
+    include_misclassified: bool = False,
 ) -> Iterator[Attacked]:
     """Attack the images `ids` of a data set, a block within the memory budget at a time.
 
@@ -97,7 +97,7 @@ def attack_images(
         Numbers of the images to attack. What is drawn depends on seed and number alone, not on the blocks.
     image_shape : tuple of int, optional
         Height and width, and channels if there are any, for Square; without it an image is one line of pixels.
-    attempt_all : bool
+    include_misclassified : bool
         For points that another model will judge: images that are misclassified already are attacked as well, every search goes on
         to its end, and of misclassified points the one with the largest objective counts. FAB and FMN have no use for it.
 
@@ -119,7 +119,7 @@ def attack_images(
     """
     for block in _blocks(model, attack, rows, labels, ids, image_shape):
         with one_blas_thread():
-            attacked = _checked(block, *_attack_block(block, attempt_all))
+            attacked = _checked(block, *_attack_block(block, include_misclassified))
         yield attacked
 
 
@@ -146,7 +146,7 @@ def trace(
             outputs = _outputs(block)
             rivals, images = _rivals(block, outputs), xp_of(outputs).arange(len(block.ids))
             landscape, first = _landscape(block, images, rivals, 0), (0,) if rivals is None else (0, 0)
-            walk = Walk(_search(block, landscape, images, first, None))
+            walk = CheckedSearch(_search(block, landscape, images, first, None))
             traces.append(np.stack([to_numpy(value) for value in [point.value for point in walk]]))
     return np.concatenate(traces, axis=1)
 
@@ -167,7 +167,7 @@ def _blocks(
         yield _Block(model, attack, part, x, y, image_shape)
 
 
-def _attack_block(block: _Block, attempt_all: bool) -> tuple[Array, Array]:
+def _attack_block(block: _Block, include_misclassified: bool) -> tuple[Array, Array]:
     """Return the point of each image that counts, and the model's answers to the clean images."""
     attack, x, xp = block.attack, block.x, xp_of(block.x)
     outputs = _outputs(block)
@@ -176,7 +176,7 @@ def _attack_block(block: _Block, attempt_all: bool) -> tuple[Array, Array]:
     if attack.epsilon == 0:
         return chosen, predicted
     reach = xp.full(len(x), -xp.inf, dtype=x.dtype)  # the largest objective so far; of the nearest, the least distance, negative
-    everything = attempt_all and attack.method not in NEAREST
+    everything = include_misclassified and attack.method not in NEAREST
     pending = xp.arange(len(x)) if everything else xp.flatnonzero(~broken)  # the rest is misclassified without our help
     rivals = _rivals(block, outputs)
     for restart in range(1 if attack.method in ("fgsm", "random") else attack.restarts):
@@ -277,7 +277,7 @@ def _outputs(block: _Block) -> Array:
 def _checked(block: _Block, x_adv: Array, clean: Array) -> Attacked:
     """Look again: the answers to the attacked images, their distance and their box, all from the images themselves."""
     attack = block.attack
-    again = Landscape(block.model, objective_named(attack.objective), block.labels).look(x_adv)
+    again = Landscape(block.model, objective_named(attack.objective), block.labels).evaluate(x_adv)
     check_outputs(again.outputs, block.labels)
     x, x_adv, y = to_numpy(block.x), to_numpy(x_adv), to_numpy(block.labels)
     predicted = to_numpy(again.outputs.argmax(axis=1))

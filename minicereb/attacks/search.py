@@ -17,7 +17,7 @@ LOOK = 5  # points between two looks at the device
 WORTH_DROPPING = 0.25  # share of the images that must be done
 
 
-class Walk:
+class CheckedSearch:
     """A search under watch: it passes the points on, and raises if anything was not finite on the way.
 
     Parameters
@@ -54,14 +54,14 @@ class Walk:
 
 def last(search: Search) -> Point:
     """The last point."""
-    for point in Walk(search):  # noqa: B007
+    for point in CheckedSearch(search):  # noqa: B007
         pass
     return point
 
 
 def best(search: Search, landscape: Landscape) -> Point:
     """The best point of each image: misclassified before not, then by objective; of equals the first."""
-    points = iter(Walk(search))
+    points = iter(CheckedSearch(search))
     kept = _copy(next(points))
     wrong = landscape.wrong(kept)
     for point in points:
@@ -77,7 +77,7 @@ def first_wrong(search: Search, landscape: Landscape) -> Point:
     The search goes on with the images that are still right. Which they are is looked up every few points; what is found does not
     depend on when.
     """
-    walk = Walk(search)
+    walk = CheckedSearch(search)
     for number, point in enumerate(walk):
         if number == 0:
             kept = everything = _copy(point)

@@ -48,7 +48,7 @@ def square(
     xp = xp_of(ball.x)
     height, width, channels = _three(image_shape, ball.x.shape[1])
     start, propose = (_stripes, _signs) if ball.norm == "linf" else (_tiles, _moved_energy)
-    point = landscape.look(start(ball, draws, (height, width, channels)))
+    point = landscape.evaluate(start(ball, draws, (height, width, channels)))
     best, best_value = point.x.copy(), point.value
     for query in range(1, queries):
         keep = yield point
@@ -56,7 +56,7 @@ def square(
             landscape, ball, draws = landscape.of(keep), ball.of(keep), draws.of(keep)
             best, best_value = best[keep], best_value[keep]
         window = window_at(query / (queries if rescale else SCALE), height, width, odd=ball.norm == "l2")
-        point = landscape.look(propose(ball, draws, query, best, (height, width, channels), window))
+        point = landscape.evaluate(propose(ball, draws, query, best, (height, width, channels), window))
         better = point.value > best_value
         put_rows(best, point.x, better)
         best_value = xp.where(better, point.value, best_value)

@@ -81,7 +81,7 @@ def pgd_step(peers: bool) -> Contest:
     products = 2 * CELLS * IMAGES * (PER_CELL + CLASSES)  # multiply-adds, forward and back
     return Contest(
         f"PGD step, {CELLS:,} cells, k = {PER_CELL}, {IMAGES} images",
-        lambda: landscape.slope(x),
+        lambda: landscape.value_and_gradient(x),
         product_floor(model.readout, products),
         f"{2 * products / 1e9:.1f} GFLOP at the rate of a matrix product",
         competitors,

@@ -10,7 +10,7 @@ import numpy as np
 
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.projection import add_project_input_gradient, project
-from minicereb.certificates.convolutional import Encoder, encoder_of, scaled_of
+from minicereb.certificates.convolutional import ConvolutionalPart, encoder_of, scaled_of
 from minicereb.certificates.relaxations import UNITS, Unit
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.convolutional import BatchNorm, Dropout, Flat, Images
@@ -104,34 +104,34 @@ def relative_rounding(terms: int, unit: float) -> float:
     return 1.001 * unit * min(terms, DEVIATIONS * terms**0.5)
 
 
-class Layer(NamedTuple):
+class AffineLayer(NamedTuple):
     """An affine map and the units it drives."""
 
     affine: Affine
     unit: Unit
 
 
-class Network(NamedTuple):
+class AffineNetwork(NamedTuple):
     """Hidden layers, then an affine map to the outputs; before them perhaps convolutions.
 
     Attributes
     ----------
-    hidden : tuple of Layer
+    hidden : tuple of AffineLayer
     output : Affine
         Its weights are full.
     unit : float
         Unit roundoff of the model's arithmetic, and the certificate's own.
     tiny : float
         Below this the model's arithmetic may lose a number altogether.
-    encoder : Encoder or None
+    encoder : ConvolutionalPart or None
         What makes features of the images, which the layers then read.
     """
 
-    hidden: tuple[Layer, ...]
+    hidden: tuple[AffineLayer, ...]
     output: Affine
     unit: float
     tiny: float
-    encoder: Encoder | None = None
+    encoder: ConvolutionalPart | None = None
 
     @property
     def inputs(self) -> int:
@@ -141,7 +141,7 @@ class Network(NamedTuple):
         return (self.hidden[0].affine if self.hidden else self.output).width
 
 
-def obstacle(model: Any) -> str | None:
+def why_not_certifiable(model: Any) -> str | None:
     """Return in one line why a model cannot be certified, or None if :func:`~minicereb.certificates.certify.certify` takes it."""
     read = _read(model)
     if isinstance(read, str):
@@ -154,24 +154,24 @@ def obstacle(model: Any) -> str | None:
     return None
 
 
-def network_of(model: Any) -> Network:
-    """Return the normal form of a model for which :func:`obstacle` returns None."""
+def affine_network_of(model: Any) -> AffineNetwork:
+    """Return the normal form of a model for which :func:`why_not_certifiable` returns None."""
     read = _read(model)
     assert not isinstance(read, str)
     encoder, steps = read
-    layers: list[Layer] = []
+    layers: list[AffineLayer] = []
     affine = next(step for step in steps if isinstance(step, Affine))
     pending: Affine | None = None if steps[0] is affine else _unchanged(affine.width, affine.weights)
     for step in steps:
         if isinstance(step, Affine):
             if pending is not None:
-                layers.append(Layer(pending, Unit("identity")))
+                layers.append(AffineLayer(pending, Unit("identity")))
             pending = affine = step
         else:
-            layers.append(Layer(_unchanged(affine.outputs, affine.weights) if pending is None else pending, step))
+            layers.append(AffineLayer(_unchanged(affine.outputs, affine.weights) if pending is None else pending, step))
             pending = None
     precision = np.finfo(affine.weights.dtype)
-    return Network(tuple(layers), affine, float(precision.eps) / 2 + OWN_ROUNDING, float(precision.tiny), encoder)
+    return AffineNetwork(tuple(layers), affine, float(precision.eps) / 2 + OWN_ROUNDING, float(precision.tiny), encoder)
 
 
 def _unchanged(width: int, like: Array) -> Affine:
@@ -181,7 +181,7 @@ def _unchanged(width: int, like: Array) -> Affine:
     return Affine(xp.ones((width, 1), dtype=like.dtype), inputs, width, None, None, 1)
 
 
-def _read(model: Any) -> tuple[Encoder | None, list[Affine | Unit]] | str:
+def _read(model: Any) -> tuple[ConvolutionalPart | None, list[Affine | Unit]] | str:
     """The encoder, if there is one, and affine maps and units in order; or what stands in the way."""
     layers, encoder = _flatten(model), None
     if layers and isinstance(layers[0], Images):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from minicereb.backend import Array, execution, xp_of
-from minicereb.certificates.affine import PART_WEIGHTS, Affine, Network
+from minicereb.certificates.affine import PART_WEIGHTS, Affine, AffineNetwork
 from minicereb.certificates.convolutional_bounds import Encoded
 from minicereb.certificates.region import Region
 from minicereb.certificates.relaxations import Lines, Unit
@@ -38,7 +38,7 @@ class Response(NamedTuple):
     high: Array
 
 
-class Signals(NamedTuple):
+class InputBounds(NamedTuple):
     """Bounds on all inputs of an affine map: centre and radius of their intervals, and the largest size of each."""
 
     centre: Array
@@ -51,7 +51,7 @@ class Bounds:
 
     Parameters
     ----------
-    network : Network
+    network : AffineNetwork
     region : Region or Encoded
         Of images, or of what an encoder makes of them.
     crown : bool
@@ -63,9 +63,9 @@ class Bounds:
     time, on the way to the outputs, and forgotten: it may be as large as a granule layer.
     """
 
-    def __init__(self, network: Network, region: Region | Encoded, crown: bool):
+    def __init__(self, network: AffineNetwork, region: Region | Encoded, crown: bool):
         self.network, self.region, self.crown = network, region, crown
-        self.inputs = [Signals(region.centre, region.radius, abs(region.centre) + region.radius)]
+        self.inputs = [InputBounds(region.centre, region.radius, abs(region.centre) + region.radius)]
         self.responses: list[Response] = []
         xp = xp_of(region.x)
         for number, layer in enumerate(network.hidden[:-1]):
@@ -73,7 +73,7 @@ class Bounds:
             lines = Lines(*(xp.concatenate(arrays) for arrays in zip(*(part.lines for part in parts), strict=True)))
             low, high = (xp.concatenate(arrays) for arrays in zip(*(part[1:] for part in parts), strict=True))
             self.responses.append(Response(lines, low, high))
-            self.inputs.append(Signals(0.5 * (low + high), 0.5 * (high - low), xp.maximum(abs(low), abs(high))))
+            self.inputs.append(InputBounds(0.5 * (low + high), 0.5 * (high - low), xp.maximum(abs(low), abs(high))))
 
     @property
     def images(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from minicereb.attacks.ball import NORMS, with_rounding
 from minicereb.backend import Array, to_numpy, xp_of
-from minicereb.certificates.affine import Network, network_of, obstacle
+from minicereb.certificates.affine import AffineNetwork, affine_network_of, why_not_certifiable
 from minicereb.certificates.bounds import PART_NUMBERS, Bounds
 from minicereb.certificates.convolutional_bounds import Encoded, encode
 from minicereb.certificates.region import Region
@@ -44,7 +44,7 @@ def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "li
     Parameters
     ----------
     model : classifier
-        One for which :func:`minicereb.certificates.affine.obstacle` returns None.
+        One for which :func:`minicereb.certificates.affine.why_not_certifiable` returns None.
     x : array of uint8 or float, shape (images, inputs)
         Float in [0, 1].
     labels : array of int, shape (images,) or (images, 1)
@@ -66,13 +66,13 @@ def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "li
         If the model has no certificate, a setting cannot be used, images are not in the box or not of the model's width, or
         there is not one of the classes for each.
     """
-    reason = obstacle(model)
+    reason = why_not_certifiable(model)
     if reason is not None:
         raise InputError("model", type(model).__name__, f"a model with a certificate: {reason}")
     require(0 <= epsilon < float("inf"), "epsilon", epsilon, "a number of at least 0")
     require(norm in NORMS, "norm", norm, " or ".join(NORMS))
     require(method in METHODS, "method", method, " or ".join(METHODS))
-    network = network_of(model)
+    network = affine_network_of(model)
     check_rows(x, network.inputs, "images", stored=True)
     x, on_host = x if x.dtype == np.float64 else to_unit(x), to_numpy(as_labels(labels, len(x), network.output.outputs))
     check_images(x)
@@ -90,12 +90,12 @@ def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "li
     return Certificate(margin > 0, margin)
 
 
-def least_margins(network: Network, region: Region, label: int, crown: bool) -> Array:
+def least_margins(network: AffineNetwork, region: Region, label: int, crown: bool) -> Array:
     """Lower bounds on ``z_y - max_{j≠y} z_j`` over regions around images of one label ``[M-CERTIFY]``.
 
     Parameters
     ----------
-    network : Network
+    network : AffineNetwork
     region : Region
     label : int
         y.
@@ -136,7 +136,7 @@ def least_margins(network: Network, region: Region, label: int, crown: bool) -> 
     return margins.min(axis=0)
 
 
-def _bytes_per_image(network: Network, inputs: int) -> int:
+def _bytes_per_image(network: AffineNetwork, inputs: int) -> int:
     encoder = [] if network.encoder is None else [math.prod(shape) for shape in network.encoder.shapes]
     before = 8 * (16 * max(encoder, default=0) + 8 * sum(encoder))
     inputs = encoder[-1] if encoder else inputs

@@ -120,7 +120,7 @@ class Pooled:
 Step = Scaled | Convolved | Rectified | Pooled
 
 
-class Encoder(NamedTuple):
+class ConvolutionalPart(NamedTuple):
     """Steps from images to rows of features.
 
     Attributes
@@ -142,12 +142,12 @@ class Encoder(NamedTuple):
         return shapes
 
 
-def encoder_of(layers: list[Any]) -> tuple[Encoder, int] | str:
+def encoder_of(layers: list[Any]) -> tuple[ConvolutionalPart, int] | str:
     """Read the layers from :class:`minicereb.models.convolutional.Images`, the first, to ``Flat``.
 
     Returns
     -------
-    tuple of Encoder and int, or str
+    tuple of ConvolutionalPart and int, or str
         The encoder and how many layers it is; or what stands in the way, in one line.
     """
     first, folded = layers[0], 0
@@ -156,7 +156,7 @@ def encoder_of(layers: list[Any]) -> tuple[Encoder, int] | str:
     steps: list[Step] = [Scaled(1 / wide, -mean / wide, abs(mean / wide))]
     for number, layer in enumerate(layers[1:], 1):
         if isinstance(layer, Flat):
-            return Encoder(first.shape, tuple(steps)), number + 1
+            return ConvolutionalPart(first.shape, tuple(steps)), number + 1
         if isinstance(layer, Convolution):
             bias = layer.bias.astype(xp_of(layer.bias).float64)
             steps.append(Convolved(layer.weight.astype(bias.dtype), bias, abs(bias), layer.stride, layer.padding))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from minicereb.backend import Array, xp_of
 from minicereb.certificates.affine import relative_rounding
-from minicereb.certificates.convolutional import Convolved, Encoder, Pooled, Rectified, Scaled
+from minicereb.certificates.convolutional import ConvolutionalPart, Convolved, Pooled, Rectified, Scaled
 from minicereb.certificates.region import Region
 from minicereb.certificates.relaxations import Lines, largest_lines, relu_lines
 from minicereb.parallel import ACTIVITY_BYTES, blocks
@@ -117,15 +117,15 @@ class _Ball(NamedTuple):
     stretch: Array
 
 
-def encode(encoder: Encoder, region: Region, unit: float, tiny: float, crown: bool) -> Encoded:
+def encode(encoder: ConvolutionalPart, region: Region, unit: float, tiny: float, crown: bool) -> Encoded:
     """Bound what an encoder makes of the images of a region.
 
     Parameters
     ----------
-    encoder : Encoder
+    encoder : ConvolutionalPart
     region : Region
     unit, tiny : float
-        As of :class:`minicereb.certificates.affine.Network`.
+        As of :class:`minicereb.certificates.affine.AffineNetwork`.
     crown : bool
         Whether linear functions of the features are to be bounded by linear relaxation too.
     """

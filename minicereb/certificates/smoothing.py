@@ -40,7 +40,7 @@ class Smoothed(NamedTuple):
     radius: np.ndarray
 
 
-class Draws(NamedTuple):
+class SampledAnswers(NamedTuple):
     """What noise made of some images: mean and variance of the classes' probabilities, and votes, (images, classes)."""
 
     mean: np.ndarray
@@ -48,7 +48,7 @@ class Draws(NamedTuple):
     votes: np.ndarray
 
 
-def smoothing_obstacle(model: object) -> str | None:
+def why_not_smoothable(model: object) -> str | None:
     """Say in one line why a model has no smoothing certificate, or return None if it has."""
     if not isinstance(model, NoisyNetwork):
         return f"{type(model).__name__} has no noise"
@@ -103,7 +103,7 @@ def smoothing_certificate(
         If the first layer's noise is not Gaussian, a setting cannot be used, images are not in the box or not of the network's
         width, or there is not one of the classes for each.
     """
-    reason = smoothing_obstacle(network)
+    reason = why_not_smoothable(network)
     if reason is not None:
         raise InputError("model", type(network).__name__, f"a network with a smoothing certificate: {reason}")
     require(0 <= epsilon < float("inf"), "epsilon", epsilon, "a number of at least 0")
@@ -127,7 +127,7 @@ def smoothing_certificate(
     return Smoothed(radius > with_rounding(epsilon, norm, x.shape[1]), radius)
 
 
-def noisy_answers(network: NoisyNetwork, x: Array, ids: np.ndarray, replications: int, seed: int) -> Draws:
+def noisy_answers(network: NoisyNetwork, x: Array, ids: np.ndarray, replications: int, seed: int) -> SampledAnswers:
     """Run the network with fresh noise, the more often the surer; arguments as for :func:`smoothing_certificate`."""
     check_rows(x, network.layers[0].weight.shape[1])
     check_count(ids, len(x), "ids")
@@ -151,11 +151,11 @@ def noisy_answers(network: NoisyNetwork, x: Array, ids: np.ndarray, replications
     sums, squares, votes = np.array(run_lanes(answers, list(range(len(x)))), dtype=np.float64).swapaxes(0, 1).reshape(shape)
     mean = sums / replications
     variance = np.maximum(squares - sums * mean, 0.0) / (replications - 1)
-    return Draws(mean, variance, votes.astype(np.int64))
+    return SampledAnswers(mean, variance, votes.astype(np.int64))
 
 
 def probability_bounds(
-    draws: Draws, labels: np.ndarray, replications: int, risk: float, predictor: str
+    draws: SampledAnswers, labels: np.ndarray, replications: int, risk: float, predictor: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bound p_A from below and p_B from above.
 

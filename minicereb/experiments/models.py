@@ -25,7 +25,7 @@ from minicereb.models.cerebellum import Cerebellum, initial_cerebellum
 from minicereb.models.convolutional import initial_convolutional
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.noisy import NoisyNetwork, initial_noisy
-from minicereb.models.visual import VisualCerebellum, behind, encoder_of
+from minicereb.models.visual import VisualCerebellum, encoder_of, with_encoder
 from minicereb.models.wiring import draw_wiring
 from minicereb.parallel import blocks
 
@@ -72,7 +72,7 @@ def build_model(config: Train, dataset: Dataset) -> Any:
         patch=model.patch,
     )
     cerebellum = initial_cerebellum(wiring, dataset.classes, config.seed)
-    return cerebellum if encoder is None else behind(encoder, cerebellum)
+    return cerebellum if encoder is None else with_encoder(encoder, cerebellum)
 
 
 def build_learner(config: Train, dataset: Dataset) -> Learner:

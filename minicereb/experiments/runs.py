@@ -34,7 +34,7 @@ from minicereb.experiments.models import build_learner, build_model, model_array
 from minicereb.files import atomic_write, contents, folder_lock, like, read_npz, sha256_file, write_json, write_npz
 from minicereb.learning.training import EpochDone, Learner, Position, Split, accuracy, divergence, restore, train
 from minicereb.models.sequential import Sequential
-from minicereb.models.visual import behind, encoder_of
+from minicereb.models.visual import encoder_of, with_encoder
 from minicereb.paths import refuse_dangling
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
@@ -484,7 +484,7 @@ def _finish(
     warning: str | None = None,
 ) -> None:
     dataset = split.dataset
-    whole, images = (model, dataset) if through is None else (behind(through.layers, model), through.images)
+    whole, images = (model, dataset) if through is None else (with_encoder(through.layers, model), through.images)
     arrays = {name: to_numpy(array) for name, array in model_arrays(whole).items()}
     if hasattr(whole, "wiring"):
         arrays["wiring_sha256"] = np.array(whole.wiring.sha256())

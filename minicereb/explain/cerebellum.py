@@ -212,5 +212,5 @@ def _by_drive(subject: Subject, cell: int, value: float) -> Derivative:
     fibre = _synapses(subject.model, cell)[0][synapse]
     landscape = landscape_of(subject)
     used, place = (wiring.weights, synapse) if wiring.matrix is None else (wiring.matrix, fibre)
-    objective = moving(used, (cell, place), lambda: landscape.look(subject.x).value[0])
+    objective = moving(used, (cell, place), lambda: landscape.evaluate(subject.x).value[0])
     return beside(f"∂l/∂v[{cell}]", value, difference(lambda t: objective(t / subject.x[0, fibre])))

@@ -63,9 +63,9 @@ def attack_steps(subject: Subject, way_back: Callable[[np.ndarray, list[int]], I
         Of the equation of the input gradient.
     """
     landscape = landscape_of(subject)
-    point, gradient = landscape.slope(subject.x)
+    point, gradient = landscape.value_and_gradient(subject.x)
     _, d_outputs = landscape.objective(point.outputs, subject.labels)  # type: ignore[call-arg]
-    pixels = chosen_pixels(subject, gradient, lambda x: float(landscape.look(x).value[0]), PIXELS)
+    pixels = chosen_pixels(subject, gradient, lambda x: float(landscape.evaluate(x).value[0]), PIXELS)
     name = subject.shown.objective
     yield loss_step(subject, f"What the attack ascends ({name})", OBJECTIVE_TAGS[name], landscape.objective, point.outputs)
     yield from way_back(d_outputs, pixels)
@@ -80,7 +80,7 @@ def input_gradient_step(subject: Subject, landscape: Landscape, gradient: np.nda
         beside(
             f"∂l/∂x[{subject.pixel(pixel)}]",
             gradient[0, pixel],
-            difference(moving(moved, (0, pixel), lambda: landscape.look(moved).value[0])),
+            difference(moving(moved, (0, pixel), lambda: landscape.evaluate(moved).value[0])),
             partial(what_switches, subject.model, moved, (0, pixel)),
         )
         for pixel in pixels
@@ -103,7 +103,7 @@ def input_gradient_step(subject: Subject, landscape: Landscape, gradient: np.nda
 def fgsm_step(subject: Subject, landscape: Landscape, gradient: np.ndarray, pixels: list[int]) -> Step:
     """Every pixel moves by ε to where the objective rises."""
     ball = ball_around(subject.x, subject.shown.epsilon, "linf")
-    before, after = landscape.look(subject.x), last(fgsm(landscape, ball))
+    before, after = landscape.evaluate(subject.x), last(fgsm(landscape, ball))
     rows = [
         (subject.pixel(pixel), float(subject.x[0, pixel]), float(gradient[0, pixel]), float(after.x[0, pixel]))
         for pixel in pixels

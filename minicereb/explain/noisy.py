@@ -83,7 +83,7 @@ def attack(subject: Subject) -> Iterator[Step]:
     name = "flip" if all(activation.name == "threshold" for activation in activations) else "resample"
     plain = landscape_of(subject)
     landscape = Landscape(network, plain.objective, subject.labels, source_named(name, network, 32, 0))
-    point, gradient = landscape.slope(subject.x)
+    point, gradient = landscape.value_and_gradient(subject.x)
     objective = subject.shown.objective
     yield loss_step(subject, f"What the attack ascends ({objective})", OBJECTIVE_TAGS[objective], plain.objective, point.outputs)
     order = np.argsort(-np.abs(gradient[0]), kind="stable")[:PIXELS]

@@ -24,7 +24,7 @@ from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, Drop
 from minicereb.models.layers import Dense, ReLU
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 from minicereb.models.sequential import Sequential
-from minicereb.models.visual import behind
+from minicereb.models.visual import with_encoder
 from minicereb.models.wiring import Wiring
 from minicereb.randomness import generator
 
@@ -230,7 +230,7 @@ def _models(rng: np.random.Generator) -> Iterator[Claim]:
         yield claim._replace(name=f"convolutional, learning: {claim.name}")
     wiring = Wiring(rng.standard_normal((30, 4)), np.sort(rng.integers(0, 48, (30, 4), dtype=np.int32), axis=1), 48)
     cerebellum = Cerebellum(wiring, rng.random(30), rng.standard_normal((30, CLASSES)))
-    yield from _named("cerebellum behind convolutions: ", behind(Sequential(layers[:-1]), cerebellum), x, labels)
+    yield from _named("cerebellum behind convolutions: ", with_encoder(Sequential(layers[:-1]), cerebellum), x, labels)
     for name, law in (("sigmoid", Logistic()), ("absolute", Gaussian()), ("threshold", Gaussian())):
         hidden = NoisyLayer(0.2 * rng.standard_normal((6, 64)), rng.standard_normal(6), np.array([0.8]), law, Activation(name))
         silent = name == "threshold"

@@ -34,7 +34,7 @@ class VisualCerebellum(Sequential):
         return self.cerebellum.wiring
 
 
-def behind(encoder: Sequential, cerebellum: Cerebellum) -> VisualCerebellum:
+def with_encoder(encoder: Sequential, cerebellum: Cerebellum) -> VisualCerebellum:
     """Return the classifier that reads an encoder's features by a cerebellum."""
     return VisualCerebellum((*encoder.layers, cerebellum))
 

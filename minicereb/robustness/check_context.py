@@ -11,7 +11,7 @@ import numpy as np
 
 from minicereb.attacks.settings import Attack
 from minicereb.robustness.catalogue import ATTACKS, BY_STRENGTH
-from minicereb.robustness.evaluate import Plan, Subject
+from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget
 from minicereb.robustness.outcomes import BROKEN, NOT_TRIED, Outcomes
 
 CHECKED = 100  # images
@@ -21,7 +21,7 @@ CALLS = 5  # of the model, to see whether it repeats itself
 OF_RANGE, OF_SIZE = 1e-3, 1e-5
 
 
-class Finding(NamedTuple):
+class CheckResult(NamedTuple):
     """What a check came to.
 
     Attributes
@@ -42,20 +42,20 @@ class Finding(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class CheckContext:
     """What every check looks at: some images of an evaluation at one ε.
 
     Parameters
     ----------
-    subject : Subject
-    plan : Plan
+    target : EvaluationTarget
+    plan : EvaluationPlan
     outcomes : Outcomes
     e : int
         Number of the ε.
     """
 
-    subject: Subject
-    plan: Plan
+    target: EvaluationTarget
+    plan: EvaluationPlan
     outcomes: Outcomes
     e: int
 
@@ -91,7 +91,7 @@ class Scene:
         """
         counting = [name for name in self.plan.attacks if name != without and (ATTACKS[name].white_box or not white_box)]
         attacks = [self.plan.attacks.index(name) for name in counting]
-        return self.ids[self.outcomes.standing(self.e, attacks)[self.chosen]]
+        return self.ids[self.outcomes.survivors(self.e, attacks)[self.chosen]]
 
     def left_before(self, name: str) -> np.ndarray:
         """Numbers of those that were left by the attacks that follow a gradient, or by all others if none does."""
@@ -121,7 +121,7 @@ class Scene:
     def made(self, name: str, epsilon: float | None = None) -> tuple[Attack, ...]:
         """An attack of the catalogue with the settings of this evaluation: the searches that it is made of."""
         epsilon = self.epsilon if epsilon is None else epsilon
-        return ATTACKS[name].make(epsilon, self.plan.norm, self.plan.seed, self.subject.gradient, self.subject.draws)
+        return ATTACKS[name].make(epsilon, self.plan.norm, self.plan.seed, self.target.gradient, self.target.draws)
 
     @cached_property
     def principal(self) -> str:
@@ -151,18 +151,18 @@ class Scene:
         pending = ids
         for attack in attacks:
             if len(pending):
-                pending = pending[~self.subject.strike(attack, pending)[0]]
+                pending = pending[~self.target.attack(attack, pending)[0]]
         return len(ids) - len(pending)
 
     @cached_property
     def outputs(self) -> np.ndarray:
         """Outputs of the model for the images looked at, shape (images, classes)."""
-        return self.subject.outputs(self.ids)
+        return self.target.outputs(self.ids)
 
     @cached_property
     def shifts(self) -> np.ndarray:
         """By how much outputs move at most when the same images are shown again in the same way, see :meth:`shift`."""
-        return np.max([self.shift(self.subject.outputs(self.ids)) for _ in range(CALLS - 1)], axis=0)
+        return np.max([self.shift(self.target.outputs(self.ids)) for _ in range(CALLS - 1)], axis=0)
 
     def shift(self, outputs: np.ndarray, first: int | None = None) -> np.ndarray:
         """By how much outputs differ from :attr:`outputs`, in multiples of what rounding may do: array of shape (images,).

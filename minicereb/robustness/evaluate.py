@@ -28,7 +28,7 @@ Judge = Callable[[Array, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class EvaluationTarget:
     """What is evaluated, how its gradient is found, and who says what it answers.
 
     Parameters
@@ -85,7 +85,7 @@ class Subject:
             answers.append(self.answer(x, part))
         return np.concatenate(answers)
 
-    def strike(self, attack: Attack, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def attack(self, attack: Attack, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Attack images.
 
         Returns
@@ -96,10 +96,10 @@ class Subject:
         """
         own = self.judge is None
         what = (self.model, attack, self.rows, self.labels, ids)
-        return self._judged(attack_images(*what, image_shape=self.image_shape, attempt_all=not own), own)
+        return self._judged(attack_images(*what, image_shape=self.image_shape, include_misclassified=not own), own)
 
-    def strike_by_way_of(self, substitute: Any, attack: Attack, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Show the model images that were attacked against another; returns what :meth:`strike` does."""
+    def transfer_attack(self, substitute: Any, attack: Attack, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Show the model images that were attacked against another; returns what :meth:`attack` does."""
         return self._judged(transferred(substitute, attack, self.rows, self.labels, ids, self.image_shape), own=False)
 
     def _judged(self, attacked: Iterator[Attacked], own: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -149,7 +149,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """What an evaluation does.
 
     Parameters
@@ -173,7 +173,9 @@ class Plan:
         return [(e, a) for e in range(len(self.epsilons)) for a in range(len(self.attacks))]
 
 
-def evaluate_images(subject: Subject, plan: Plan, outcomes: Outcomes, done: int) -> Generator[tuple[int, str], None, None]:
+def evaluate_images(
+    target: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes, done: int
+) -> Generator[tuple[int, str], None, None]:
     """Evaluate the images of `outcomes`, from the unit `done` on.
 
     What is broken at some ε is broken at every larger one, and not attacked there again except by attacks that are made on every
@@ -181,8 +183,8 @@ def evaluate_images(subject: Subject, plan: Plan, outcomes: Outcomes, done: int)
 
     Parameters
     ----------
-    subject : Subject
-    plan : Plan
+    target : EvaluationTarget
+    plan : EvaluationPlan
     outcomes : Outcomes
         Filled in place.
     done : int
@@ -201,42 +203,42 @@ def evaluate_images(subject: Subject, plan: Plan, outcomes: Outcomes, done: int)
         If an image is broken that was certified: one of the two would be wrong. (Not where a judge answers from random runs: a
         certificate is then about the mean of all of them.)
     """
-    as_ids(outcomes.ids, len(subject.rows))
+    as_ids(outcomes.ids, len(target.rows))
     units = plan.units()
-    steps: list[tuple[str, Callable[[], None]]] = [("answers", partial(_answer, subject, outcomes))]
+    steps: list[tuple[str, Callable[[], None]]] = [("answers", partial(_answer, target, outcomes))]
     for e, a in units:
-        steps.append((f"{plan.attacks[a]} at {plan.epsilons[e]:g}", partial(_attack, subject, plan, outcomes, e, a)))
-    if subject.certifier is not None:
+        steps.append((f"{plan.attacks[a]} at {plan.epsilons[e]:g}", partial(_attack, target, plan, outcomes, e, a)))
+    if target.certifier is not None:
         for e, epsilon in enumerate(plan.epsilons):
-            steps.append((f"certificates at {epsilon:g}", partial(_certify, subject, plan, outcomes, e)))
+            steps.append((f"certificates at {epsilon:g}", partial(_certify, target, plan, outcomes, e)))
     for number in range(done, len(steps)):
         doing, step = steps[number]
         yield number, doing
         step()
-    if subject.judge is None:
+    if target.judge is None:
         _check_bracket(plan, outcomes)
     yield len(steps), "done"
 
 
-def _answer(subject: Subject, outcomes: Outcomes) -> None:
-    outcomes.predicted[:] = subject.answers(outcomes.ids)
-    outcomes.nearest[:] = to_numpy(to_unit(subject.rows[outcomes.ids]))
+def _answer(target: EvaluationTarget, outcomes: Outcomes) -> None:
+    outcomes.predicted[:] = target.answers(outcomes.ids)
+    outcomes.nearest[:] = to_numpy(to_unit(target.rows[outcomes.ids]))
     outcomes.distance[~outcomes.clean] = 0.0
 
 
-def _attack(subject: Subject, plan: Plan, outcomes: Outcomes, e: int, a: int) -> None:
+def _attack(target: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes, e: int, a: int) -> None:
     """Make one attack at one ε."""
     named, epsilon = ATTACKS[plan.attacks[a]], plan.epsilons[e]
-    pending = np.flatnonzero(outcomes.clean if named.alone else outcomes.standing(e))
+    pending = np.flatnonzero(outcomes.clean if named.alone else outcomes.survivors(e))
     if named.smallest:
-        _find_smallest(subject, plan, outcomes, a, pending[np.isnan(outcomes.smallest[a, pending])])
-        within = outcomes.smallest[a, pending] <= with_rounding(epsilon, plan.norm, subject.rows.shape[1])
+        _find_smallest(target, plan, outcomes, a, pending[np.isnan(outcomes.smallest[a, pending])])
+        within = outcomes.smallest[a, pending] <= with_rounding(epsilon, plan.norm, target.rows.shape[1])
         outcomes.tried[e, a, pending] = np.where(within, BROKEN, WITHSTOOD)
         return
-    attacks = _attacks(named, subject, plan, epsilon)
-    strikes = [partial(subject.strike, attack) for attack in attacks]
+    attacks = _attacks(named, target, plan, epsilon)
+    strikes = [partial(target.attack, attack) for attack in attacks]
     if named.transferred:
-        strikes = [partial(subject.strike_by_way_of, other, each) for each in attacks for other in subject.substitutes.values()]
+        strikes = [partial(target.transfer_attack, other, each) for each in attacks for other in target.substitutes.values()]
     for strike in strikes:
         if len(pending) == 0:
             break
@@ -250,21 +252,21 @@ def _attack(subject: Subject, plan: Plan, outcomes: Outcomes, e: int, a: int) ->
         pending = pending[~broken]
 
 
-def _find_smallest(subject: Subject, plan: Plan, outcomes: Outcomes, a: int, pending: np.ndarray) -> None:
+def _find_smallest(target: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes, a: int, pending: np.ndarray) -> None:
     """Let an attack look for the nearest misclassified image of each, however far."""
     if len(pending) == 0:
         return
-    everything = whole_box(plan.norm, subject.rows.shape[1])
+    everything = whole_box(plan.norm, target.rows.shape[1])
     outcomes.smallest[a, pending] = np.inf
-    for attack in _attacks(ATTACKS[plan.attacks[a]], subject, plan, everything):
-        broken, x_adv, distance = subject.strike(attack, outcomes.ids[pending])
+    for attack in _attacks(ATTACKS[plan.attacks[a]], target, plan, everything):
+        broken, x_adv, distance = target.attack(attack, outcomes.ids[pending])
         found = pending[broken]
         outcomes.smallest[a, found] = np.minimum(outcomes.smallest[a, found], distance[broken])
         _keep_nearest(outcomes, a, found, x_adv[broken], distance[broken])
 
 
-def _attacks(named: Named, subject: Subject, plan: Plan, epsilon: float) -> tuple[Attack, ...]:
-    return named.make(epsilon, plan.norm, plan.seed, subject.gradient, subject.draws)
+def _attacks(named: Named, target: EvaluationTarget, plan: EvaluationPlan, epsilon: float) -> tuple[Attack, ...]:
+    return named.make(epsilon, plan.norm, plan.seed, target.gradient, target.draws)
 
 
 def _keep_nearest(outcomes: Outcomes, a: int, found: np.ndarray, x_adv: np.ndarray, distance: np.ndarray) -> None:
@@ -273,18 +275,18 @@ def _keep_nearest(outcomes: Outcomes, a: int, found: np.ndarray, x_adv: np.ndarr
     outcomes.nearest[places], outcomes.distance[places], outcomes.finder[places] = x_adv[nearer], distance[nearer], a
 
 
-def _certify(subject: Subject, plan: Plan, outcomes: Outcomes, e: int) -> None:
-    assert subject.certifier is not None
-    x, labels = to_unit(to_device(subject.rows[outcomes.ids])), to_device(outcomes.labels)
+def _certify(target: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes, e: int) -> None:
+    assert target.certifier is not None
+    x, labels = to_unit(to_device(target.rows[outcomes.ids])), to_device(outcomes.labels)
     with one_blas_thread():
-        certified, margin = subject.certifier(x, labels, outcomes.ids, plan.epsilons[e], plan.norm)
+        certified, margin = target.certifier(x, labels, outcomes.ids, plan.epsilons[e], plan.norm)
     outcomes.certified[e] = to_numpy(certified) & outcomes.clean
     outcomes.margin[e] = to_numpy(margin)
 
 
-def _check_bracket(plan: Plan, outcomes: Outcomes) -> None:
+def _check_bracket(plan: EvaluationPlan, outcomes: Outcomes) -> None:
     for e, epsilon in enumerate(plan.epsilons):
-        both = outcomes.certified[e] & ~outcomes.standing(e)
+        both = outcomes.certified[e] & ~outcomes.survivors(e)
         if both.any():
             breaker = plan.attacks[outcomes.first_breaker(e)[both][0]]
             raise InternalError(

@@ -14,7 +14,7 @@ from minicereb.backend import Array, execution, to_device, to_numpy
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import ModelError, told
 from minicereb.parallel import one_blas_thread
-from minicereb.robustness.evaluate import Subject
+from minicereb.robustness.evaluate import EvaluationTarget
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -40,12 +40,14 @@ class GradientStatistics(NamedTuple):
     not_finite: float
 
 
-def input_gradients(subject: Subject, objective: str, ids: np.ndarray, seed: int, double: bool = False) -> np.ndarray | None:
+def input_gradients(
+    target: EvaluationTarget, objective: str, ids: np.ndarray, seed: int, double: bool = False
+) -> np.ndarray | None:
     """Input gradients of an objective at images as they are.
 
     Parameters
     ----------
-    subject : Subject
+    target : EvaluationTarget
     objective : str
     ids : array of int64, shape (images,)
         At least one.
@@ -59,17 +61,17 @@ def input_gradients(subject: Subject, objective: str, ids: np.ndarray, seed: int
     array of float64, shape (images, inputs), or None
         None if float64 is asked for and the model cannot be had in it.
     """
-    model: Any = double_precision(subject.classifier) if double else subject.classifier
+    model: Any = double_precision(target.classifier) if double else target.classifier
     if model is None:
         return None
-    source = source_named(subject.gradient, model, subject.draws, seed)
+    source = source_named(target.gradient, model, target.draws, seed)
     gradients = []
-    for part in subject.blocks(ids):
-        x, labels = to_unit(to_device(subject.rows[part])), to_device(subject.labels[part])
+    for part in target.blocks(ids):
+        x, labels = to_unit(to_device(target.rows[part])), to_device(target.labels[part])
         if double:
             x = x.astype(np.float64)
         with one_blas_thread(), np.errstate(all="ignore"):
-            point, gradient = Landscape(model, objective_named(objective), labels, source).slope(x)
+            point, gradient = Landscape(model, objective_named(objective), labels, source).value_and_gradient(x)
         if double and point.outputs.dtype != np.float64:
             return None
         gradients.append(to_numpy(gradient).astype(np.float64))

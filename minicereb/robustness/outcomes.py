@@ -59,7 +59,7 @@ class Outcomes:
         """Which images are classified correctly as they are."""
         return self.predicted == self.labels
 
-    def standing(self, epsilon: int, attacks: Sequence[int] | None = None) -> np.ndarray:
+    def survivors(self, epsilon: int, attacks: Sequence[int] | None = None) -> np.ndarray:
         """Which images are right as they are and withstood every attack (or some) at this ε and the smaller ones."""
         tried = self.tried[: epsilon + 1] if attacks is None else self.tried[: epsilon + 1, list(attacks)]
         return self.clean & ~(tried == BROKEN).any(axis=(0, 1))
@@ -118,13 +118,15 @@ class Counts:
         self.clean += int(outcomes.clean.sum())
         self.distances.append(outcomes.distance)
         for e in range(len(self.epsilons)):
-            self.standing[e] += outcomes.standing(e).sum()
+            self.standing[e] += outcomes.survivors(e).sum()
             self.certified[e] += outcomes.certified[e].sum()
             first = outcomes.first_breaker(e)
-            before = outcomes.standing(e - 1) if e else outcomes.clean
+            before = outcomes.survivors(e - 1) if e else outcomes.clean
             for a, name in enumerate(self.attacks):
                 alone = ATTACKS[name].alone
-                left = outcomes.clean & (outcomes.tried[e, a] != BROKEN) if alone else before & outcomes.standing(e, range(a + 1))
+                left = (
+                    outcomes.clean & (outcomes.tried[e, a] != BROKEN) if alone else before & outcomes.survivors(e, range(a + 1))
+                )
                 self.left[e, a] += left.sum()
                 self.first[e, a] += (first == a).sum()
 

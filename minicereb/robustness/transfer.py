@@ -41,7 +41,7 @@ def transferred(
         A block, with the answers of the substitute: for each image the point where it errs by the largest objective (the last
         point, or the first where it errs, if the attack says so).
     """
-    return attack_images(substitute, attack, rows, labels, ids, image_shape=image_shape, attempt_all=True)
+    return attack_images(substitute, attack, rows, labels, ids, image_shape=image_shape, include_misclassified=True)
 
 
 def own_substitute(dataset: Dataset, seed: int) -> Cerebellum:

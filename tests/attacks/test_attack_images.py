@@ -294,7 +294,7 @@ def test_the_search_reads_nothing_from_the_device(monkeypatch, build_cerebellum,
 def test_all_can_be_attempted_for_another_judge(victim, attack):
     """Then also what is wrong already, and to the end: never a weaker point than else."""
     model, rows, labels = victim
-    usual, everything = run(model, attack, rows, labels), run(model, attack, rows, labels, attempt_all=True)
+    usual, everything = run(model, attack, rows, labels), run(model, attack, rows, labels, include_misclassified=True)
     wrong = usual.clean_predicted != labels
     assert np.array_equal(everything.success | (attack.keep == "last"), usual.success | (attack.keep == "last"))
     if attack.method in NEAREST:
@@ -311,8 +311,8 @@ def test_no_later_search_undoes_an_earlier_one(victim, more):
     """With the last point of each search, too: one search after the other adds to what is broken."""
     model, rows, labels = victim
     once = dataclasses.replace(PGD, keep="last", steps=1, step_size=0.01, targets=1 if "targets" in more else 0)
-    first = run(model, once, rows, labels, attempt_all=True)
-    all_of_them = run(model, dataclasses.replace(once, **more), rows, labels, attempt_all=True)
+    first = run(model, once, rows, labels, include_misclassified=True)
+    all_of_them = run(model, dataclasses.replace(once, **more), rows, labels, include_misclassified=True)
     assert (all_of_them.success | ~first.success).all()
     assert all_of_them.success.sum() > first.success.sum()
 

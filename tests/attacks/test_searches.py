@@ -15,7 +15,7 @@ from minicereb.attacks.momentum import momentum
 from minicereb.attacks.pgd import pgd
 from minicereb.attacks.random_points import random_points
 from minicereb.attacks.run import attack_images, trace
-from minicereb.attacks.search import Walk, best, first_wrong, last
+from minicereb.attacks.search import CheckedSearch, best, first_wrong, last
 from minicereb.attacks.settings import Attack
 from minicereb.attacks.square import bump, square, window_at
 from minicereb.backend import to_device
@@ -279,7 +279,7 @@ def test_a_walk_passes_everything_on(problem):
     model, x, labels = problem
     landscape, ball = Landscape(model, margin, labels), ball_around(x, 0.1, "linf")
     plain = [point.value for point in apgd(landscape, ball, x, 7)]
-    assert np.array_equal([point.value for point in Walk(apgd(landscape, ball, x, 7))], plain)
+    assert np.array_equal([point.value for point in CheckedSearch(apgd(landscape, ball, x, 7))], plain)
     assert np.array_equal(last(apgd(landscape, ball, x, 7)).value, plain[-1])
 
 
@@ -430,7 +430,7 @@ def test_a_trace_of_an_attack_with_targets_is_that_of_the_first(problem):
 def test_a_trace_begins_where_the_attack_does(problem, targets):
     model, x, labels = problem
     attack = Attack("pgd", "margin", 0.1, steps=1, step_size=1e-9, keep="last", targets=targets)
-    (attacked,) = attack_images(model, attack, x, labels, np.arange(40), attempt_all=True)
+    (attacked,) = attack_images(model, attack, x, labels, np.arange(40), include_misclassified=True)
     assert (attacked.distance > 0.05).all()
     outputs = model.forward(attacked.x_adv)[0]
     likeliest = np.where(np.arange(4) == labels[:, None], -np.inf, model.forward(x)[0]).argmax(axis=1)

@@ -298,14 +298,14 @@ def test_a_landscape_with_targets_is_that_of_the_targeted_objective():
     x = np.random.default_rng(0).random((7, 6), dtype=np.float32)
     labels, targets = np.arange(7) % 4, (np.arange(7) + 2) % 4
     landscape = Landscape(model, targeted_dlr, labels, targets=targets)
-    point, gradient = landscape.slope(x)
+    point, gradient = landscape.value_and_gradient(x)
     outputs, cache = model.forward(x)
     value, d_outputs = targeted_dlr(outputs, labels, targets)
     assert np.array_equal(point.value, value)
-    assert np.array_equal(landscape.look(x).value, value)
+    assert np.array_equal(landscape.evaluate(x).value, value)
     assert np.array_equal(gradient, model.input_gradient(d_outputs, cache))
     some = np.array([4, 2])
-    assert np.allclose(landscape.of(some).look(x[some]).value, value[some], rtol=1e-5)
+    assert np.allclose(landscape.of(some).evaluate(x[some]).value, value[some], rtol=1e-5)
     assert np.array_equal(landscape.wrong(point), outputs.argmax(axis=1) != labels)
 
 
@@ -314,9 +314,9 @@ def test_an_estimator_finds_the_gradient_of_a_targeted_objective(network):
     x, labels = draw_points(6, 6, 3)
     rivals = (labels + 1) % 3
     source = source_named("flip", network, 500, 0)
-    _, found = Landscape(network, targeted_margin, labels, source, rivals).slope(x)
+    _, found = Landscape(network, targeted_margin, labels, source, rivals).value_and_gradient(x)
     each = [
-        Landscape(network, lambda z, y, t=t: targeted_margin(z, y, np.full_like(y, t)), labels, source).slope(x)[1]
+        Landscape(network, lambda z, y, t=t: targeted_margin(z, y, np.full_like(y, t)), labels, source).value_and_gradient(x)[1]
         for t in range(3)
     ]
     assert np.allclose(found, np.array(each)[rivals, np.arange(6)], rtol=1e-4, atol=1e-6)
@@ -328,7 +328,9 @@ def test_the_exact_gradient_of_a_targeted_objective_is_what_the_estimates_tend_t
     for rivals in ((labels + 1) % 3, np.full(6, 2)):
         labels_now = np.where(labels == rivals, (labels + 1) % 3, labels)
         by = {
-            name: Landscape(quiet, targeted_margin, labels_now, source_named(name, quiet, draws, 0), rivals).slope(x)[1]
+            name: Landscape(quiet, targeted_margin, labels_now, source_named(name, quiet, draws, 0), rivals).value_and_gradient(
+                x
+            )[1]
             for name, draws in (("exact", 1), ("flip", 4_000))
         }
         assert (np.abs(by["exact"]).max(axis=1) > 0).all()

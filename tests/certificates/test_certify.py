@@ -16,7 +16,7 @@ from minicereb.backend import configure, to_device, to_numpy
 from minicereb.calculus.activations import Activation
 from minicereb.certificates import bounds
 from minicereb.certificates import certify as module
-from minicereb.certificates.affine import network_of, obstacle
+from minicereb.certificates.affine import affine_network_of, why_not_certifiable
 from minicereb.certificates.certify import certify
 from minicereb.certificates.region import Region
 from minicereb.errors import InputError
@@ -234,7 +234,7 @@ def test_the_bound_is_exact_in_deep_networks_too_where_no_unit_can_change_sides(
 
 def test_relaxation_tightens_both_bounds_of_inner_units():
     rng = generator(0, "inner units")
-    normal = network_of(network("relu", rng, 6, [20, 20, 20], 3))
+    normal = affine_network_of(network("relu", rng, 6, [20, 20, 20], 3))
     region = Region.around(rng.random((5, 6)), 0.1, "linf")
     crown, interval = (bounds.Bounds(normal, region, method).responses[1] for method in (True, False))
     on = (crown.low > 0) & (interval.low > 0)
@@ -397,7 +397,7 @@ class Convolution:
     ],
 )
 def test_a_model_without_a_certificate_says_why(model, reason):
-    assert obstacle(model) == reason
+    assert why_not_certifiable(model) == reason
     with pytest.raises(InputError, match=f"a model with a certificate: {reason}"):
         certify(model, np.zeros((1, 3)), np.zeros(1, dtype=np.int64), 0.1)
 

@@ -12,7 +12,7 @@ from minicereb import backend
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.backend import configure, to_device, to_numpy
-from minicereb.certificates.affine import network_of, obstacle
+from minicereb.certificates.affine import affine_network_of, why_not_certifiable
 from minicereb.certificates.certify import certify
 from minicereb.certificates.convolutional import Convolved
 from minicereb.models.cerebellum import Cerebellum
@@ -195,9 +195,9 @@ def test_normalisation_becomes_part_of_the_convolution_before_it():
     model = initial_convolutional(
         (8, 8), 3, 0, stages=((2, 3),), hidden=(4,), batch_norm=True, dropout=(0.2, 0.5), normalisation=(np.ones(1), np.ones(1))
     )
-    steps = [type(step).__name__ for step in network_of(model).encoder.steps]
+    steps = [type(step).__name__ for step in affine_network_of(model).encoder.steps]
     assert steps == ["Scaled", "Convolved", "Rectified", "Convolved", "Rectified", "Pooled"]
-    assert [shape[2] for shape in network_of(model).encoder.shapes] == [1, 1, 2, 2, 3, 3, 3]
+    assert [shape[2] for shape in affine_network_of(model).encoder.shapes] == [1, 1, 2, 2, 3, 3, 3]
 
 
 def test_a_ball_is_less_than_its_box():
@@ -290,4 +290,4 @@ class Skipped:
     ],
 )
 def test_a_model_without_a_certificate_says_why(layers, reason):
-    assert obstacle(Sequential((Images((2, 2, 1), np.zeros(1), np.ones(1)), *layers))) == reason
+    assert why_not_certifiable(Sequential((Images((2, 2, 1), np.zeros(1), np.ones(1)), *layers))) == reason

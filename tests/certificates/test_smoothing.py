@@ -11,13 +11,13 @@ from minicereb.backend import configure, to_device, to_numpy
 from minicereb.calculus.activations import Activation
 from minicereb.calculus.noise import Gaussian, Laplace
 from minicereb.certificates.smoothing import (
-    Draws,
+    SampledAnswers,
     linf_radius,
     noisy_answers,
     probability_bounds,
     signal_shift,
     smoothing_certificate,
-    smoothing_obstacle,
+    why_not_smoothable,
 )
 from minicereb.errors import InputError
 from minicereb.models.mlp import initial_mlp
@@ -123,7 +123,7 @@ def test_the_bounds_hold_as_often_as_they_say(predictor):
     risk, samples, draws = 0.2, 3000, 300
     answers = generator(0, "answers of a test").multinomial(1, [0.5, 0.3, 0.2], (samples, draws))
     share = 0.8 * answers + 0.2 / 3  # probabilities that a run of answers might have
-    drawn = Draws(share.mean(axis=1), share.var(axis=1, ddof=1), answers.sum(axis=1))
+    drawn = SampledAnswers(share.mean(axis=1), share.var(axis=1, ddof=1), answers.sum(axis=1))
     expected = np.array([0.5, 0.3, 0.2]) * (1 if predictor == "votes" else 0.8) + (0 if predictor == "votes" else 0.2 / 3)
     label, rival = probability_bounds(drawn, np.zeros(samples, dtype=np.int64), draws, risk, predictor)
     if predictor == "probabilities":
@@ -168,11 +168,11 @@ def test_networks_without_gaussian_noise_say_why():
     laplace = initial_noisy(3, (4,), 2, 0, law=Laplace(), **build)
     silent = initial_noisy(3, (4,), 2, 0, law=None, **build)
     gaussian = initial_noisy(3, (4,), 2, 0, law=Gaussian(), **build)
-    assert smoothing_obstacle(gaussian) is None
-    assert smoothing_obstacle(NoisyNetwork((gaussian.layers[0], laplace.layers[1]))) is None
-    assert "laplace; the certificate is for gaussian noise" in smoothing_obstacle(laplace)
-    assert "absent" in smoothing_obstacle(silent)
-    assert smoothing_obstacle(initial_mlp(3, (4,), 2, 0)) == "Sequential has no noise"
+    assert why_not_smoothable(gaussian) is None
+    assert why_not_smoothable(NoisyNetwork((gaussian.layers[0], laplace.layers[1]))) is None
+    assert "laplace; the certificate is for gaussian noise" in why_not_smoothable(laplace)
+    assert "absent" in why_not_smoothable(silent)
+    assert why_not_smoothable(initial_mlp(3, (4,), 2, 0)) == "Sequential has no noise"
     with pytest.raises(InputError, match="gaussian"):
         smoothing_certificate(laplace, np.zeros((1, 3), dtype=np.float32), np.zeros(1, dtype=np.int64), np.arange(1), 0.1)
 

@@ -181,7 +181,7 @@ def test_outcomes_are_kept_and_the_evaluation_is_not_done_twice(run):
     first = json.loads(succeed("evaluate", run, *QUICK, "--json").stdout)
     (path,) = block_paths(run / "evaluations" / os.path.basename(first["folder"]))
     outcomes = read_outcomes(path)
-    assert outcomes.standing(1).mean() == first["epsilons"][1]["attacked"]
+    assert outcomes.survivors(1).mean() == first["epsilons"][1]["attacked"]
     written = path.stat().st_mtime_ns
     assert json.loads(succeed("evaluate", run, *QUICK, "--json").stdout) == first
     assert path.stat().st_mtime_ns == written

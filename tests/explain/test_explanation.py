@@ -31,7 +31,7 @@ from minicereb.learning.optimizers import make_optimizer
 from minicereb.learning.training import Position, Split, train
 from minicereb.models import cerebellum, layers
 from minicereb.models.noisy import NoisyNetwork
-from minicereb.models.visual import behind, encoder_of
+from minicereb.models.visual import encoder_of, with_encoder
 from minicereb.randomness import generator
 from minicereb.report.page import html
 
@@ -97,7 +97,7 @@ def learned(data):
                 x, model = to_unit(data.x_train[:40]), rule.model
                 if settings.encoder is not None:  # as it was drawn
                     encoder, _ = encoder_of(build_model(settings.encoder, data))
-                    x, model = encoder.forward(x)[0], behind(encoder, model)
+                    x, model = encoder.forward(x)[0], with_encoder(encoder, model)
                 list(rule.learn(x, data.y_train[:40]))
                 models[case] = model
         return models[case]

@@ -12,7 +12,7 @@ from minicereb.gradcheck.differences import check_gradient
 from minicereb.models.cerebellum import initial_cerebellum
 from minicereb.models.convolutional import initial_convolutional
 from minicereb.models.mlp import initial_mlp
-from minicereb.models.visual import behind, encoder_of
+from minicereb.models.visual import encoder_of, with_encoder
 from minicereb.models.wiring import draw_wiring
 from minicereb.randomness import generator
 from minicereb.robustness.gradient_statistics import double_precision
@@ -34,7 +34,7 @@ def visual():
     encoder, features = encoder_of(network)
     cerebellum = initial_cerebellum(draw_wiring("random", 60, (features,), 4, 0), 4, 0)
     mean = to_device(generator(0, "a mean").random(60).astype(np.float32) / 4)
-    return double_precision(behind(encoder, dataclasses.replace(cerebellum, ltd_mean=mean)))
+    return double_precision(with_encoder(encoder, dataclasses.replace(cerebellum, ltd_mean=mean)))
 
 
 def test_the_encoder_ends_where_rows_begin_and_says_how_long_they_are(visual):

@@ -6,9 +6,9 @@ import masked
 import numpy as np
 import pytest
 
-from minicereb.robustness.check_context import Scene
+from minicereb.robustness.check_context import CheckContext
 from minicereb.robustness.checklist import CHECKS, checklist
-from minicereb.robustness.evaluate import Plan, evaluate_images
+from minicereb.robustness.evaluate import EvaluationPlan, evaluate_images
 from minicereb.robustness.outcomes import no_outcomes
 from minicereb.robustness.transfer import own_substitute
 
@@ -23,12 +23,12 @@ def other(drawn):
 
 def verdicts(subject, attacks, other, epsilon=EPSILON, images=IMAGES):
     subject = dataclasses.replace(subject, substitutes=other)
-    plan = Plan((epsilon,), attacks)
+    plan = EvaluationPlan((epsilon,), attacks)
     ids = np.arange(images, dtype=np.int64)
     outcomes = no_outcomes(ids, subject.labels[ids], subject.rows.shape[1], 1, len(attacks))
     for _ in evaluate_images(subject, plan, outcomes, 0):
         pass
-    return dict(checklist(Scene(subject, plan, outcomes, 0)))
+    return dict(checklist(CheckContext(subject, plan, outcomes, 0)))
 
 
 def test_an_honest_evaluation_passes_every_check(subject_for, learned, other):

@@ -7,9 +7,9 @@ import pytest
 from minicereb.certificates.certify import certify
 from minicereb.errors import InputError, MinicerebError
 from minicereb.robustness.catalogue import ALL, ATTACKS, BY_STRENGTH, STANDARD, attacks_named
-from minicereb.robustness.check_context import Scene
+from minicereb.robustness.check_context import CheckContext
 from minicereb.robustness.checklist import checklist
-from minicereb.robustness.evaluate import Plan, Subject, evaluate_images
+from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget, evaluate_images
 from minicereb.robustness.outcomes import BROKEN, NOT_TRIED, WITHSTOOD, Counts, no_outcomes
 from minicereb.robustness.transfer import own_substitute
 
@@ -28,13 +28,13 @@ def evaluated(subject, plan, images=40, stop=None):
 
 @pytest.fixture(scope="module")
 def plan():
-    return Plan((0.01, 0.04), ATTACKED)
+    return EvaluationPlan((0.01, 0.04), ATTACKED)
 
 
 def test_what_is_broken_stays_broken_and_is_not_attacked_again(subject_for, learned, plan):
     outcomes, _ = evaluated(subject_for(learned), plan)
-    assert not (outcomes.standing(1) & ~outcomes.standing(0)).any()
-    again = outcomes.tried[1, 1:, ~outcomes.standing(0)]
+    assert not (outcomes.survivors(1) & ~outcomes.survivors(0)).any()
+    again = outcomes.tried[1, 1:, ~outcomes.survivors(0)]
     assert (again == NOT_TRIED).all()
     assert (outcomes.tried[:, :, ~outcomes.clean] == NOT_TRIED).all()
     assert (outcomes.tried[:, 0, outcomes.clean] != NOT_TRIED).all()  # an attack with a figure of its own is made on every image
@@ -51,7 +51,7 @@ def test_the_nearest_misclassified_image_is_what_it_claims(subject_for, learned,
     clean = subject.rows[outcomes.ids] / np.float32(255)
     assert np.allclose(np.abs(outcomes.nearest - clean).max(axis=1)[found], outcomes.distance[found], atol=1e-6)
     for e, epsilon in enumerate(plan.epsilons):
-        assert ((outcomes.distance > epsilon) | ~outcomes.standing(e))[outcomes.clean].all()
+        assert ((outcomes.distance > epsilon) | ~outcomes.survivors(e))[outcomes.clean].all()
 
 
 def test_counts_agree_with_the_outcomes(subject_for, learned, plan):
@@ -60,10 +60,10 @@ def test_counts_agree_with_the_outcomes(subject_for, learned, plan):
     counts.add(outcomes)
     for e in range(2):
         entry = counts.at(e, certified=False)
-        assert entry["attacked"] == outcomes.standing(e).mean()
+        assert entry["attacked"] == outcomes.survivors(e).mean()
         assert min(entry["by_attack"].values()) >= entry["attacked"]
         assert entry["by_attack"]["fab-t"] == entry["attacked"]  # the last
-        assert sum(entry["broken_first_by"].values()) == (outcomes.clean & ~outcomes.standing(e)).sum()
+        assert sum(entry["broken_first_by"].values()) == (outcomes.clean & ~outcomes.survivors(e)).sum()
         assert entry["certified"] is None
         low, high = entry["attacked_interval"]
         assert low <= entry["attacked"] <= high
@@ -91,13 +91,13 @@ def test_an_image_both_certified_and_broken_is_an_error(subject_for, learned):
 
     subject = subject_for(learned, certifier=everything)
     with pytest.raises(MinicerebError, match=r"image \d+ is certified at 0.1 and broken by apgd-margin"):
-        evaluated(subject, Plan((0.1,), ("apgd-margin",)))
+        evaluated(subject, EvaluationPlan((0.1,), ("apgd-margin",)))
 
 
 def test_on_every_device(xp_device, drawn):
     """The same outcomes, but for images that rounding decides."""
     model = own_substitute(drawn, seed=0)
-    subject = Subject(
+    subject = EvaluationTarget(
         model,
         drawn.x_test,
         drawn.y_test,
@@ -106,11 +106,11 @@ def test_on_every_device(xp_device, drawn):
         substitutes={"another": own_substitute(drawn, seed=1)},
         certifier=lambda x, labels, ids, epsilon, norm: certify(model, x, labels, epsilon, norm),
     )
-    plan = Plan((0.01, 0.03), ("fgsm-mse", "apgd-t", "fab-t", "transfer"))
+    plan = EvaluationPlan((0.01, 0.03), ("fgsm-mse", "apgd-t", "fab-t", "transfer"))
     outcomes, _ = evaluated(subject, plan, images=6)
     assert outcomes.clean.any()
     assert (outcomes.certified <= outcomes.clean).all()
-    for name, finding in checklist(Scene(subject, plan, outcomes, 0)):
+    for name, finding in checklist(CheckContext(subject, plan, outcomes, 0)):
         assert finding.verdict in ("pass", "warn"), (name, finding)
 
 
@@ -118,9 +118,9 @@ def test_a_judge_has_the_last_word(subject_for, learned):
     """One who is never fooled: nothing is broken, whatever the model itself answers."""
     subject = subject_for(learned)
     judged = subject_for(learned, judge=lambda x, ids: subject.labels[ids])
-    outcomes, _ = evaluated(judged, Plan((0.1,), ("apgd-margin",)))
+    outcomes, _ = evaluated(judged, EvaluationPlan((0.1,), ("apgd-margin",)))
     assert outcomes.clean.all()
-    assert outcomes.standing(0).all()
+    assert outcomes.survivors(0).all()
 
 
 def test_outputs_of_the_wrong_shape_are_told(subject_for, learned):
@@ -130,7 +130,7 @@ def test_outputs_of_the_wrong_shape_are_told(subject_for, learned):
             return outputs[:, :4], cache
 
     with pytest.raises(InputError, match="model: 'outputs of shape"):
-        evaluated(subject_for(Short(learned)), Plan((0.1,), ("apgd-margin",)))
+        evaluated(subject_for(Short(learned)), EvaluationPlan((0.1,), ("apgd-margin",)))
 
 
 def test_the_catalogue():

@@ -11,9 +11,9 @@ from minicereb.errors import InputError, InternalError, ModelError, NoGradientEr
 from minicereb.models.sequential import Sequential
 from minicereb.robustness import checklist as module
 from minicereb.robustness.auxiliary import attempt
-from minicereb.robustness.check_context import Scene
+from minicereb.robustness.check_context import CheckContext
 from minicereb.robustness.checklist import CHECKS, checklist
-from minicereb.robustness.evaluate import Plan, Subject, evaluate_images
+from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget, evaluate_images
 from minicereb.robustness.outcomes import no_outcomes
 from minicereb.robustness.transfer import own_substitute, substitutes_for
 
@@ -31,24 +31,24 @@ def lin(data):
 
 
 def subject_of(model, data, **settings):
-    return Subject(model, data.x_test, data.y_test, data.image_shape, data.classes, **settings)
+    return EvaluationTarget(model, data.x_test, data.y_test, data.image_shape, data.classes, **settings)
 
 
 def evaluated(model, data, attacks=("apgd-t",), images=IMAGES, epsilon=EPSILON, **settings):
-    subject, plan = subject_of(model, data, **settings), Plan((epsilon,), attacks)
+    subject, plan = subject_of(model, data, **settings), EvaluationPlan((epsilon,), attacks)
     ids = np.arange(images, dtype=np.int64)
     outcomes = no_outcomes(ids, subject.labels[ids], subject.rows.shape[1], 1, len(attacks))
     for _ in evaluate_images(subject, plan, outcomes, 0):
         pass
-    return Scene(subject, plan, outcomes, 0)
+    return CheckContext(subject, plan, outcomes, 0)
 
 
 def standing(*arguments, **settings):
-    return evaluated(*arguments, **settings).outcomes.standing(0)
+    return evaluated(*arguments, **settings).outcomes.survivors(0)
 
 
-def line(name, scene):
-    return next(finding for each, finding in checklist(scene) if each == name)
+def line(name, context):
+    return next(finding for each, finding in checklist(context) if each == name)
 
 
 # -- what a classifier does to its arrays ------------------------------------------------------------------------------------
@@ -181,15 +181,15 @@ def few_queries(monkeypatch, queries=300):
 
 
 def test_an_honest_model_passes_both_lines(data, lin):
-    scene = evaluated(lin, data)
+    context = evaluated(lin, data)
     for name in ("answers-repeat", "batch-independent"):
-        assert line(name, scene).verdict == "pass"
-        assert line(name, scene).value == 0
+        assert line(name, context).verdict == "pass"
+        assert line(name, context).value == 0
 
 
 def test_answers_that_depend_on_the_batch_fail(data, lin):
-    scene = evaluated(linear.Centred(lin), data)
-    found = dict(checklist(scene))
+    context = evaluated(linear.Centred(lin), data)
+    found = dict(checklist(context))
     assert found["answers-repeat"].verdict == "pass"
     assert found["batch-independent"].verdict == "fail"
     assert found["batch-independent"].detail["alone"] > 0.3
@@ -239,9 +239,9 @@ def test_a_model_that_changes_while_it_is_asked_fails(data, lin):
 
 
 def test_random_outputs_fail_even_where_every_answer_stays(data, lin):
-    scene = evaluated(linear.Noisy(lin, scale=0.02), data, ("pgd-margin",), epsilon=0.05)
-    assert np.array_equal(scene.subject.answers(scene.ids), scene.subject.answers(scene.ids))
-    found = dict(checklist(scene))
+    context = evaluated(linear.Noisy(lin, scale=0.02), data, ("pgd-margin",), epsilon=0.05)
+    assert np.array_equal(context.target.answers(context.ids), context.target.answers(context.ids))
+    found = dict(checklist(context))
     assert found["answers-repeat"].verdict == "fail"
     assert found["answers-repeat"].value == 1
     assert found["answers-repeat"].detail["answers"] == 0
@@ -264,32 +264,32 @@ def test_rounding_that_differs_with_the_batch_does_not_fail(data, lin, wrong):
                 total += x[:, pixel, None] * weight[pixel] + np.float32(wrong / 64)
             return total + self.model.bias, None
 
-    scene = evaluated(Rounded(lin), data, ("fgsm-mse",))
-    assert not np.array_equal(scene.subject.outputs(scene.ids), scene.subject.outputs(scene.ids, at_once=1))
-    assert line("batch-independent", scene).verdict == "pass"
+    context = evaluated(Rounded(lin), data, ("fgsm-mse",))
+    assert not np.array_equal(context.target.outputs(context.ids), context.target.outputs(context.ids, at_once=1))
+    assert line("batch-independent", context).verdict == "pass"
 
 
 # -- the attack that stands for the evaluation -------------------------------------------------------------------------------
 
 
 def test_the_attack_that_stands_for_the_evaluation_is_not_one_that_breaks_nothing(data, lin):
-    scene = evaluated(linear.Scaled(lin), data, ("apgd-ce", "apgd-t", "fab-t"))
-    dead, alive = (scene.broken(scene.made(name), scene.ids) for name in ("apgd-ce", "apgd-t"))
+    context = evaluated(linear.Scaled(lin), data, ("apgd-ce", "apgd-t", "fab-t"))
+    dead, alive = (context.broken(context.made(name), context.ids) for name in ("apgd-ce", "apgd-t"))
     assert dead == 0
     assert alive == (~linear.robust(lin, data, EPSILON)[:IMAGES]).sum()
-    assert scene.principal == "apgd-t"
+    assert context.principal == "apgd-t"
     for name in ("more-iterations", "unbounded-reaches-chance", "falls-with-epsilon"):
-        found = line(name, scene)
+        found = line(name, context)
         assert found.verdict == "pass", (name, found)
         assert "apgd-t" in found.reason or name == "more-iterations"
 
 
 def test_an_attack_that_met_only_what_others_left_is_measured_on_all_images(data, lin):
     """The strongest comes last and breaks few; the first broke more images, but not more than this would have."""
-    scene = evaluated(lin, data, ("weak", "fgsm-mse", "apgd-t"), epsilon=0.3)
-    first = (scene.outcomes.first_breaker(0)[scene.chosen][None] == np.arange(3)[:, None]).sum(axis=1)
+    context = evaluated(lin, data, ("weak", "fgsm-mse", "apgd-t"), epsilon=0.3)
+    first = (context.outcomes.first_breaker(0)[context.chosen][None] == np.arange(3)[:, None]).sum(axis=1)
     assert first[1] > first[2] > 0
-    assert scene.principal == "apgd-t"
+    assert context.principal == "apgd-t"
 
 
 def test_square_stands_for_an_evaluation_whose_gradients_lead_nowhere(data, lin, monkeypatch):
@@ -323,9 +323,9 @@ def test_a_line_whose_probe_fails_is_not_tested_and_the_others_are(data, lin):
             return self.model.input_gradient(d_outputs, cache)
 
     model = Tired(lin)
-    scene = evaluated(model, data)
+    context = evaluated(model, data)
     model.tired = True
-    found = dict(checklist(scene))
+    found = dict(checklist(context))
     assert list(found) == list(CHECKS)
     assert found["answers-repeat"].verdict == found["random-not-stronger"].verdict == "pass"
     for name in ("gradients-there", "float32-suffices", "fgsm-not-stronger", "more-iterations", "loss-has-settled"):
@@ -334,13 +334,13 @@ def test_a_line_whose_probe_fails_is_not_tested_and_the_others_are(data, lin):
 
 
 def test_a_contradiction_is_never_passed_over(data, lin, monkeypatch):
-    def contradicts(scene):
+    def contradicts(context):
         raise InternalError("internal check failed")
 
-    scene = evaluated(lin, data)
+    context = evaluated(lin, data)
     monkeypatch.setitem(module.CHECKS, "fgsm-not-stronger", contradicts)
     with pytest.raises(InternalError):
-        list(checklist(scene))
+        list(checklist(context))
 
 
 def test_a_mistake_of_our_own_is_never_passed_over():
@@ -358,9 +358,9 @@ def test_a_substitute_that_cannot_be_had_is_told_in_its_line(data, lin):
             own_substitute(unusable, 0)
         substitutes, why = substitutes_for(unusable, 0, {})
         assert substitutes == {}
-        scene = evaluated(lin, data, ("apgd-t", "transfer"), substitutes=substitutes, no_substitute=why)
-        assert not scene.was_made("transfer")
-        found = line("transfer-not-stronger", scene)
+        context = evaluated(lin, data, ("apgd-t", "transfer"), substitutes=substitutes, no_substitute=why)
+        assert not context.was_made("transfer")
+        found = line("transfer-not-stronger", context)
         assert found.verdict == "not tested"
         assert why in found.reason
     others, why = substitutes_for(degenerate, 0, {"another": lin})
@@ -374,12 +374,12 @@ def test_a_substitute_that_cannot_be_had_is_told_in_its_line(data, lin):
 @pytest.mark.parametrize("kind", [linear.BlackBox, linear.Unimplemented])
 def test_a_black_box_is_evaluated_without_gradients(data, lin, kind, monkeypatch):
     few_queries(monkeypatch)
-    scene = evaluated(kind(lin), data, ("square", "random"), images=20)
+    context = evaluated(kind(lin), data, ("square", "random"), images=20)
     exact = linear.robust(lin, data, EPSILON)[:20]
-    assert (exact <= scene.outcomes.standing(0)).all()
-    assert scene.outcomes.standing(0).mean() < 1
-    assert scene.principal == "square"
-    found = dict(checklist(scene))
+    assert (exact <= context.outcomes.survivors(0)).all()
+    assert context.outcomes.survivors(0).mean() < 1
+    assert context.principal == "square"
+    found = dict(checklist(context))
     for name in ("gradients-there", "float32-suffices", "fgsm-not-stronger", "not-squared-error-alone"):
         assert found[name].verdict == "not tested"
         assert "no input" in found[name].reason
@@ -394,9 +394,9 @@ def test_a_black_box_is_evaluated_without_gradients(data, lin, kind, monkeypatch
 def test_what_cannot_be_made_is_not_tested_where_nothing_is_left(data, lin, kind, monkeypatch):
     """The line passed, although FGSM cannot be had of a model without a gradient."""
     few_queries(monkeypatch)
-    scene = evaluated(kind(lin), data, ("square", "random"), images=20, epsilon=1.0)
-    assert len(scene.left()) == 0
-    found = line("fgsm-not-stronger", scene)
+    context = evaluated(kind(lin), data, ("square", "random"), images=20, epsilon=1.0)
+    assert len(context.left()) == 0
+    found = line("fgsm-not-stronger", context)
     assert (found.verdict, "no input" in found.reason) == ("not tested", True)
     assert line("fgsm-not-stronger", evaluated(lin, data, images=20, epsilon=1.0)).verdict == "pass"
 
@@ -404,11 +404,11 @@ def test_what_cannot_be_made_is_not_tested_where_nothing_is_left(data, lin, kind
 @pytest.mark.parametrize("epsilon", [0.02, EPSILON, 1.0])
 def test_every_line_says_of_how_many_images(data, lin, epsilon):
     """Shares are of the images that are right as they are, not of all, as those in the table are."""
-    scene = evaluated(lin, data, ("apgd-ce", "pgd-mse"), epsilon=epsilon)
-    assert len(scene.ids) > 0
-    for name, finding in checklist(scene):
+    context = evaluated(lin, data, ("apgd-ce", "pgd-mse"), epsilon=epsilon)
+    assert len(context.ids) > 0
+    for name, finding in checklist(context):
         if finding.verdict != "not tested":
-            assert f"the {len(scene.ids)} correctly classified images" in finding.reason, (name, finding)
+            assert f"the {len(context.ids)} correctly classified images" in finding.reason, (name, finding)
 
 
 def test_gradients_averaged_over_calls_break_more_of_a_random_model(data, lin):
@@ -431,8 +431,8 @@ def test_gradients_averaged_over_calls_break_more_of_a_random_model(data, lin):
     left = {}
     for gradient, draws in (("analytic", 1), ("eot", 30)):
         model = Noisy(lin)
-        scene = evaluated(model, data, ("fgsm-mse", "pgd-margin"), gradient=gradient, draws=draws)
-        left[gradient] = scene.outcomes.standing(0)
+        context = evaluated(model, data, ("fgsm-mse", "pgd-margin"), gradient=gradient, draws=draws)
+        left[gradient] = context.outcomes.survivors(0)
         assert (exact <= left[gradient]).all()
     assert left["eot"].sum() < left["analytic"].sum()
 
@@ -444,13 +444,13 @@ def test_means_over_calls_are_those_of_the_calls(data, lin):
     def landscape(model, source):
         return Landscape(guarded(model), objective_named("margin"), data.y_test[:8], source)
 
-    calm = landscape(lin, exact).slope(data.x_test[:8])
+    calm = landscape(lin, exact).value_and_gradient(data.x_test[:8])
     for look in ("look", "slope"):
         model = linear.Noisy(lin, scale=0.3)
         averaged = landscape(model, source_named("eot", guarded(model), 400, 0))
-        point = averaged.look(data.x_test[:8]) if look == "look" else averaged.slope(data.x_test[:8])[0]
+        point = averaged.evaluate(data.x_test[:8]) if look == "look" else averaged.value_and_gradient(data.x_test[:8])[0]
         assert np.allclose(point.outputs, calm[0].outputs, atol=0.1)
-    gradient = landscape(lin, source_named("eot", guarded(lin), 3, 0)).slope(data.x_test[:8])[1]
+    gradient = landscape(lin, source_named("eot", guarded(lin), 3, 0)).value_and_gradient(data.x_test[:8])[1]
     assert np.allclose(gradient, calm[1], atol=1e-6)
 
 

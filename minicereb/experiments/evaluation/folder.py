@@ -15,9 +15,9 @@ from minicereb.errors import DataError
 from minicereb.experiments.records import Interval, Record
 from minicereb.files import folder_lock, read_npz, write_json, write_npz
 from minicereb.parallel import blocks
-from minicereb.robustness.check_context import CHECKED, Scene
+from minicereb.robustness.check_context import CHECKED, CheckContext
 from minicereb.robustness.checklist import checklist
-from minicereb.robustness.evaluate import Plan, Subject, evaluate_images
+from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget, evaluate_images
 from minicereb.robustness.outcomes import Counts, Outcomes, no_outcomes
 
 BLOCK = 256  # images evaluated together, in a file of their own
@@ -123,7 +123,7 @@ class Owner(NamedTuple):
 
 
 def evaluate_into(
-    folder: Path, subject: Subject, plan: Plan, images: int, about: Record, owner: Owner | None = None
+    folder: Path, subject: EvaluationTarget, plan: EvaluationPlan, images: int, about: Record, owner: Owner | None = None
 ) -> Generator[str, None, Record]:
     """Evaluate the first `images` test images into `folder`, or go on where an interruption left off.
 
@@ -131,8 +131,8 @@ def evaluate_into(
     ----------
     folder : Path
         Belongs to this evaluation alone.
-    subject : Subject
-    plan : Plan
+    subject : EvaluationTarget
+    plan : EvaluationPlan
     images : int
     about : dict
         What the record begins with.
@@ -215,7 +215,7 @@ def require_owner(record: Record, owner: Owner, path: Path) -> None:
         raise DataError(f"{path} holds an evaluation with other settings or of another model; delete it to evaluate again")
 
 
-def _same_evaluation(folder: Path, plan: Plan, images: int, about: Record, owner: Owner | None) -> Record:
+def _same_evaluation(folder: Path, plan: EvaluationPlan, images: int, about: Record, owner: Owner | None) -> Record:
     """Read the record of this very evaluation; where it does not name it, by all that it says of it."""
     record, path = read_evaluation(folder), folder / RECORD
     if owner is not None:
@@ -238,7 +238,7 @@ def read_outcomes(path: Path, owner: Owner | None = None) -> Outcomes:
 
 
 def _block(
-    folder: Path, subject: Subject, plan: Plan, part: slice, owner: Owner | None
+    folder: Path, subject: EvaluationTarget, plan: EvaluationPlan, part: slice, owner: Owner | None
 ) -> Generator[str, None, tuple[Outcomes, float]]:
     """Evaluate one block of images, from its file on if there is one."""
     path = folder / f"images-{part.start:06d}.npz"
@@ -288,7 +288,7 @@ def _read_block(path: Path, owner: Owner | None) -> tuple[Outcomes, int, float]:
 
 
 def _checks(
-    folder: Path, subject: Subject, plan: Plan, outcomes: Outcomes, owner: Owner | None
+    folder: Path, subject: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes, owner: Owner | None
 ) -> Generator[str, None, list[list[Record]]]:
     """Go through the checklist at every ε; what was found before is in a file, unless that is from before 0.2."""
     path, found = folder / CHECKLIST, list[list[Any]]()
@@ -298,7 +298,7 @@ def _checks(
             found = stored["checklists"]
     for e in range(len(found), len(plan.epsilons)):
         lines = []
-        for name, finding in checklist(Scene(subject, plan, outcomes, e)):
+        for name, finding in checklist(CheckContext(subject, plan, outcomes, e)):
             lines.append(finite({"name": name, **finding._asdict()}))
             yield f"checklist at {plan.epsilons[e]:g}: {name}"
         found.append(lines)

@@ -13,7 +13,7 @@ import numpy as np
 
 from minicereb.attacks.classifier import guarded
 from minicereb.backend import to_device
-from minicereb.certificates.affine import obstacle
+from minicereb.certificates.affine import why_not_certifiable
 from minicereb.certificates.certify import certify
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
@@ -24,7 +24,7 @@ from minicereb.experiments.laboratory import Record
 from minicereb.files import contents
 from minicereb.report.page import REPORT, REPORT_TEXT
 from minicereb.robustness.catalogue import ATTACKS, STANDARD, attacks_named
-from minicereb.robustness.evaluate import Plan, Subject
+from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget
 from minicereb.robustness.transfer import substitutes_for
 
 OWN_GRADIENTS = ("analytic", "eot")  # that a classifier of the user's can be attacked by
@@ -174,8 +174,8 @@ def evaluate_foreign(config: ForeignModel, dataset: Dataset, out: Path) -> Gener
         )
     substitutes, no_substitute = substitutes_for(dataset, config.seed, {})
     check_transfers(config.attacks, substitutes, no_substitute)
-    why = obstacle(model) if config.certify else NOT_ASKED
-    subject = Subject(
+    why = why_not_certifiable(model) if config.certify else NOT_ASKED
+    subject = EvaluationTarget(
         model=model,
         rows=dataset.x_test,
         labels=dataset.y_test,
@@ -189,7 +189,7 @@ def evaluate_foreign(config: ForeignModel, dataset: Dataset, out: Path) -> Gener
     )
     for path in _files(out):
         path.unlink()
-    plan = Plan(config.epsilons, config.attacks, config.norm, config.seed)
+    plan = EvaluationPlan(config.epsilons, config.attacks, config.norm, config.seed)
     about: Record = {"run": config.name, "model": type(model).__name__, "data": dataset.name, "answer": "ot"}
     about |= {"gradient": config.gradient} | ({"draws": config.draws} if config.gradient == "eot" else {})
     return (yield from evaluate_into(out, subject, plan, config.images, {**about, "no_certificate": why}))

@@ -12,9 +12,9 @@ import numpy as np
 
 from minicereb.attacks.settings import GRADIENTS, LARGEST, REVISIONS
 from minicereb.backend import Array, to_numpy
-from minicereb.certificates.affine import obstacle
+from minicereb.certificates.affine import why_not_certifiable
 from minicereb.certificates.certify import certify
-from minicereb.certificates.smoothing import smoothing_certificate, smoothing_obstacle
+from minicereb.certificates.smoothing import smoothing_certificate, why_not_smoothable
 from minicereb.datasets.dataset import Dataset
 from minicereb.documents import Mismatch
 from minicereb.errors import InputError, require
@@ -27,7 +27,7 @@ from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.prediction import Averaged, average_probabilities
 from minicereb.paths import beneath
 from minicereb.robustness.catalogue import ATTACKS, STANDARD, attacks_named
-from minicereb.robustness.evaluate import Certifier, Plan, Subject
+from minicereb.robustness.evaluate import Certifier, EvaluationPlan, EvaluationTarget
 from minicereb.robustness.transfer import substitutes_for
 
 CHECKLISTS = 1  # how often the checklist has come to measure something else
@@ -109,9 +109,9 @@ class EvaluatedModel:
         return REVISIONS.get(self.gradient, 0) + CHECKLISTS
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> EvaluationPlan:
         """What is done with each image."""
-        return Plan(self.epsilons, self.attacks, self.norm, self.seed)
+        return EvaluationPlan(self.epsilons, self.attacks, self.norm, self.seed)
 
 
 def check_epsilons(epsilons: tuple[float, ...]) -> None:
@@ -134,7 +134,9 @@ def check_images(config: EvaluatedModel, dataset: Dataset) -> None:
     require(config.images <= available, "images", config.images, f"a whole number from 1 to the {available} test images")
 
 
-def subject_of(config: EvaluatedModel, model: Any, dataset: Dataset, substitutes: dict[str, Any]) -> tuple[Subject, str | None]:
+def subject_of(
+    config: EvaluatedModel, model: Any, dataset: Dataset, substitutes: dict[str, Any]
+) -> tuple[EvaluationTarget, str | None]:
     """Return what is evaluated, and why there are no certificates where there are none.
 
     Raises
@@ -157,7 +159,7 @@ def subject_of(config: EvaluatedModel, model: Any, dataset: Dataset, substitutes
 
     others, no_substitute = substitutes_for(dataset, config.seed, substitutes)
     check_transfers(config.attacks, others, no_substitute)
-    subject = Subject(
+    subject = EvaluationTarget(
         model=looked_at,
         rows=dataset.x_test,
         labels=dataset.y_test,
@@ -186,12 +188,12 @@ def certifier_of(config: EvaluatedModel, model: Any) -> tuple[Certifier | None, 
 
 
 def _bounds(model: Any) -> tuple[Certifier | None, str]:
-    why = obstacle(model)
+    why = why_not_certifiable(model)
     return (None, why) if why else (lambda x, labels, ids, epsilon, norm: certify(model, x, labels, epsilon, norm), "")
 
 
 def _smoothing(config: EvaluatedModel, model: NoisyNetwork) -> tuple[Certifier | None, str]:
-    why = smoothing_obstacle(model)
+    why = why_not_smoothable(model)
     if why is not None:
         return None, why
 

@@ -73,7 +73,7 @@ def attacked_average(config: AttackedAverage, laboratory: Laboratory) -> Generat
     images, arrays = min(config.images, len(data.x_test)), (data.x_test, data.y_test)
     while done < images:
         ids = np.arange(done, min(done + BLOCK, images), dtype=np.int64)
-        for block in attack_images(average, attack, *arrays, ids, image_shape=data.image_shape, attempt_all=True):
+        for block in attack_images(average, attack, *arrays, ids, image_shape=data.image_shape, include_misclassified=True):
             for_judge = (block.y, block.ids, config.replications, attack.seed)
             clean += int(lap_correct(network, to_unit(to_device(data.x_test[block.ids])), *for_judge).sum())
             robust += int(lap_correct(network, to_device(block.x_adv), *for_judge).sum())

@@ -16,7 +16,7 @@ from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.records import require_length
-from minicereb.robustness.evaluate import Subject
+from minicereb.robustness.evaluate import EvaluationTarget
 from minicereb.robustness.gradient_statistics import gradient_statistics, input_gradients
 
 # Powers of ten at which the bins of the histogram end. What is smaller counts in the first, what is larger in the last.
@@ -85,7 +85,7 @@ def gradient_sizes(config: GradientSizes, laboratory: Laboratory) -> Generator[s
     """
     model, dataset = laboratory.model(config.train), laboratory.dataset
     ids = np.arange(min(config.images, len(dataset.x_test)), dtype=np.int64)
-    subject = Subject(model, dataset.x_test, dataset.y_test, dataset.image_shape, dataset.classes)
+    subject = EvaluationTarget(model, dataset.x_test, dataset.y_test, dataset.image_shape, dataset.classes)
     found: dict[str, list[tuple[int, Record]]] = {"before": [], "after": []}
     robust = 0
     blocks = attack_images(model, config.attack, dataset.x_test, dataset.y_test, ids, image_shape=dataset.image_shape)

@@ -124,7 +124,7 @@ def _gradient(network, config, name, draws, x, labels, repeats) -> tuple[np.ndar
     with one_blas_thread():
         for _ in range(repeats):
             began = time.perf_counter()
-            _, gradient = landscape.slope(x)
+            _, gradient = landscape.value_and_gradient(x)
             wait_for_device()
             times.append(time.perf_counter() - began)
     return to_numpy(gradient).astype(np.float64), float(np.median(times))

@@ -152,7 +152,7 @@ def _outcomes(config: EvaluatedModel, laboratory: Laboratory) -> dict[str, np.nd
         block = read_outcomes(path, owner)
         for name in ("ids", "labels", "clean", "certified"):
             found[name].append(getattr(block, name))
-        found["attacked"].append(np.stack([block.standing(e) for e in range(len(config.epsilons))]))
+        found["attacked"].append(np.stack([block.survivors(e) for e in range(len(config.epsilons))]))
     if not found["ids"]:
         raise DataError(f"{folder} has no outcomes of images; delete {laboratory.record_path(config)} to evaluate again")
     record = read_evaluation(folder)
