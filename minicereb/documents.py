@@ -377,8 +377,6 @@ def typed(cls: Settings) -> Settings:
     command's option where the field's metadata has an ``option``.
     """
     after = cls.__dict__.get("__post_init__")
-    if getattr(after, "checks_types", False):
-        return cls
 
     def post_init(self: Any) -> None:
         options = {field.name: field.metadata.get("option", field.name) for field in dataclasses.fields(cls)}
@@ -393,7 +391,7 @@ def typed(cls: Settings) -> Settings:
         if after is not None:
             after(self)
 
-    post_init.checks_types = True  # type: ignore[attr-defined]
+    cls.checks_fields = True  # type: ignore[attr-defined]
     cls.__post_init__ = post_init  # type: ignore[attr-defined]
     return cls
 

@@ -32,6 +32,7 @@ LAYERS = (  # a module may import from its own layer and those above it here
         "randomness",
         "paths",
         "documents",
+        "settings",
         "files",
         "statistics",
     ),

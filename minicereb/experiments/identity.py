@@ -14,9 +14,10 @@ import itertools
 import typing
 from typing import Any, TypeVar
 
-from minicereb.documents import Mismatch, Shape, check, field_shapes, members, typed
+from minicereb.documents import Mismatch, Shape, check
 from minicereb.errors import DataError
 from minicereb.files import canonical_json
+from minicereb.settings import checked, field_shapes, members
 
 # Raised when all settings come to give other numbers, so that old results are not taken for new ones.
 REVISION = 1
@@ -28,9 +29,9 @@ Kind = TypeVar("Kind", bound=type)
 def config_kind(cls: Kind) -> Kind:
     """Make a frozen dataclass of settings known to :func:`from_json` by its name; to be used as a decorator.
 
-    The types of its fields are checked (:func:`minicereb.documents.typed`).
+    Its fields are checked (:func:`minicereb.settings.checked`).
     """
-    KINDS[cls.__name__] = typed(cls)
+    KINDS[cls.__name__] = checked(cls)
     return cls
 
 

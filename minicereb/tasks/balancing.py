@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, isfinite
+from math import exp
 
 import numpy as np
 from scipy.special import ndtri
 
-from minicereb.documents import typed
-from minicereb.errors import require
+from minicereb.settings import checked, setting
 from minicereb.tasks.cartpole import CartPole, State
 from minicereb.tasks.microzones import LEFT, RIGHT, Microzones
 
@@ -19,27 +18,14 @@ def limited(command: float) -> float:
     return min(1.0, max(-1.0, command))
 
 
-@typed
+@checked
 @dataclass(frozen=True)
 class ErrorDriven:
-    """Learning from errors that say to which side the circuit should have pushed ``[M-OUTWARD]``.
+    """Learning from errors that say to which side the circuit should have pushed ``[M-OUTWARD]``."""
 
-    Parameters
-    ----------
-    rate : float
-        η: by how much one error lowers its zone's Purkinje output in the state in which it came.
-    frequency : float
-        Errors a second, in Hz, with the pole at its limit and falling.
-    cart_frequency : float
-        The same for the cart at its limit and moving outward.
-    """
-
-    rate: float = 0.05
-    frequency: float = 10.0
-    cart_frequency: float = 4.0
-
-    def __post_init__(self) -> None:
-        _at_least_zero(self)
+    rate: float = setting(0.05, "By how much one error lowers its zone's Purkinje output in the same state.", at_least=0)
+    frequency: float = setting(10.0, "Rate of errors with the pole at its limit and falling", at_least=0, unit="Hz")
+    cart_frequency: float = setting(4.0, "Rate of errors with the cart at its limit and moving outward", at_least=0, unit="Hz")
 
     def learner(self, circuit: Microzones, cart: CartPole) -> OliveLearner:
         """Return what changes `circuit` in this way."""
@@ -91,35 +77,19 @@ class OliveLearner:
         return zones
 
 
-@typed
+@checked
 @dataclass(frozen=True)
 class ActorCritic:
-    """Learning from nothing but failure: a critic predicts it, an actor follows the critic's surprise ``[M-TD]``.
+    """Learning from nothing but failure: a critic predicts it, an actor follows the critic's surprise ``[M-TD]``."""
 
-    Parameters
-    ----------
-    actor_rate, critic_rate : float
-        By how much a unit of surprise changes the command, for noise of one standard deviation, and the prediction, in the state
-        just seen.
-    noise : float
-        σ, the standard deviation of what is added to the command while it learns.
-    horizon : float
-        Time in s in which what lies ahead counts 1/e as much.
-    actor_memory, critic_memory : float
-        Time in s in which an eligibility trace falls to 1/e beside that.
-    """
-
-    actor_rate: float = 0.1
-    critic_rate: float = 0.1
-    noise: float = 0.3
-    horizon: float = 0.7
-    actor_memory: float = 0.5
-    critic_memory: float = 0.1
-
-    def __post_init__(self) -> None:
-        _at_least_zero(self)
-        for name in ("horizon", "actor_memory", "critic_memory"):
-            require(getattr(self, name) > 0, name.replace("_", "-"), getattr(self, name), "a time above 0")
+    actor_rate: float = setting(
+        0.1, "By how much a unit of surprise changes the command, for noise of one standard deviation.", at_least=0
+    )
+    critic_rate: float = setting(0.1, "By how much a unit of surprise changes the prediction.", at_least=0)
+    noise: float = setting(0.3, "Standard deviation of the noise added to the command while it learns.", at_least=0)
+    horizon: float = setting(0.7, "Time ahead at which an outcome counts 1/e as much", above=0, unit="s")
+    actor_memory: float = setting(0.5, "Time in which the actor's eligibility trace falls to 1/e", above=0, unit="s")
+    critic_memory: float = setting(0.1, "Time in which the critic's eligibility trace falls to 1/e", above=0, unit="s")
 
     def learner(self, circuit: Microzones, cart: CartPole) -> TemporalDifferenceLearner:
         """Return what changes `circuit` in this way."""
@@ -176,8 +146,3 @@ class TemporalDifferenceLearner:
 Method = ErrorDriven | ActorCritic
 Learner = OliveLearner | TemporalDifferenceLearner
 METHODS: dict[str, type] = {"error": ErrorDriven, "actor-critic": ActorCritic}
-
-
-def _at_least_zero(settings: Method) -> None:
-    for name, value in vars(settings).items():
-        require(isfinite(value) and value >= 0, name.replace("_", "-"), value, "a number of at least 0")

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import cos, isfinite, radians, sin, sqrt
+from math import cos, radians, sin, sqrt
 from typing import NamedTuple
 
-from minicereb.documents import typed
-from minicereb.errors import InputError, require
+from minicereb.errors import InputError
+from minicereb.settings import checked, setting
 
 
 class State(NamedTuple):
@@ -36,50 +36,27 @@ class State(NamedTuple):
 STABLE = {"euler": 0.2, "semi-implicit": 2.0, "rk4": 2 * sqrt(2)}
 
 
-@typed
+@checked
 @dataclass(frozen=True)
 class CartPole:
     """The cart and pole of Barto, Sutton and Anderson (1983), without friction; the defaults are the classic benchmark's.
 
-    Parameters
-    ----------
-    cart_mass, pole_mass : float
-        In kg.
-    half_length : float
-        From the hinge to the middle of the pole, in m.
-    gravity : float
-        In m/s².
-    force : float
-        Largest force on the cart, in N.
-    step : float
-        Time between two states, in s; the force is constant within it.
-    integrator : {"euler", "semi-implicit", "rk4"}
-        ``euler``: positions and velocities from what they were, as the benchmark has it; ``semi-implicit``: positions from the
-        new velocities; ``rk4``: the classic Runge-Kutta method of order four.
-    angle_limit, x_limit : float
-        Beyond either of these, in rad and in m, the trial has failed.
-
-    Raises
-    ------
-    InputError
-        If a number is not above 0, the integrator has no such name, or it is unstable with this step.
+    ``euler`` takes positions and velocities from the old state, as the benchmark does; ``semi-implicit`` takes positions from the
+    new velocities; ``rk4`` is the classic Runge-Kutta method of order four. :class:`InputError` if the integrator is unstable
+    with the step.
     """
 
-    cart_mass: float = 1.0
-    pole_mass: float = 0.1
-    half_length: float = 0.5
-    gravity: float = 9.8
-    force: float = 10.0
-    step: float = 0.02
-    integrator: str = "euler"
-    angle_limit: float = radians(12)
-    x_limit: float = 2.4
+    cart_mass: float = setting(1.0, "Mass of the cart", above=0, unit="kg")
+    pole_mass: float = setting(0.1, "Mass of the pole", above=0, unit="kg")
+    half_length: float = setting(0.5, "Distance from the hinge to the middle of the pole", above=0, unit="m")
+    gravity: float = setting(9.8, "Acceleration of gravity", above=0, unit="m/s²")
+    force: float = setting(10.0, "Largest force on the cart", above=0, unit="N")
+    step: float = setting(0.02, "Time step of the simulation, within which the force is constant", above=0, unit="s")
+    integrator: str = setting("euler", "Integrator of the equations of motion.", choices=STABLE)
+    angle_limit: float = setting(radians(12), "Angle beyond which a trial has failed", above=0, unit="rad")
+    x_limit: float = setting(2.4, "Distance from the middle beyond which a trial has failed", above=0, unit="m")
 
     def __post_init__(self) -> None:
-        require(self.integrator in STABLE, "integrator", self.integrator, ", ".join(STABLE))
-        for name in ("cart_mass", "pole_mass", "half_length", "gravity", "force", "step", "angle_limit", "x_limit"):
-            value = getattr(self, name)
-            require(isfinite(value) and value > 0, name.replace("_", "-"), value, "a number above 0")
         longest = STABLE[self.integrator] / self.frequency
         if self.step > longest:
             raise InputError("step", self.step, f"at most {longest:.3g} s: with a longer one {self.integrator} is unstable here")

@@ -21,6 +21,7 @@ from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.wiring import Wiring
 from minicereb.parallel import blocks, cell_blocks
 from minicereb.randomness import generator
+from minicereb.settings import Setting
 
 BIN = 5  # ms
 RULES = ("delta", "ltd-ltp")
@@ -35,6 +36,15 @@ LESIONS = {
     "nucleo-olivary": "nuclei do not inhibit the olive",
     "olive": "climbing fibres are silent",
 }
+LEVEL = Setting(
+    "Share of the granule cells that Golgi cells leave active.",
+    above=0,
+    at_most=0.5,
+    expected="a share above 0 and at most 0.5: half the cells are silent without inhibition",
+)
+FORGETTING = Setting("Share of its change that a parallel fibre's synapse loses per trial.", at_least=0, below=1)
+RULE = Setting("Learning rule of the parallel fibres' synapses.", choices=RULES)
+LESION = Setting("Parts that the circuit lacks from the first trial on.", choices=LESIONS, option="lesion")
 # Chosen once, and the same for every interval, protocol and lesion.
 DRIVE = 20.0  # mean input to a Purkinje cell from the stimulus to the US, in units of its rate at rest
 RATE = 0.015  # by how much a bin's own credit changes its Purkinje activity in a trial, on average
@@ -142,7 +152,10 @@ class Circuit:
         lesions: Collection[str] = (),
         seed: int = 0,
     ):
-        check_circuit(level, forgetting, rule, lesions)
+        LEVEL.check("level", level, float)
+        FORGETTING.check("forgetting", forgetting, float)
+        RULE.check("rule", rule, str)
+        LESION.check("lesion", tuple(lesions), tuple[str, ...])
         self.stimulus, self.forgetting, self.lesions, self.seed = stimulus, forgetting, frozenset(lesions), seed
         check_count(stimulus, len(states), "stimulus", "bin")
         self.bins, cells = len(states), wiring.cells
@@ -231,13 +244,3 @@ class Circuit:
         for part in self.rule.parts:
             turned = (places + turns[part, None]) % self.bins
             self.activity[part, : self.bins] = xp.take_along_axis(self.granule[part, : self.bins], turned, axis=1)
-
-
-def check_circuit(level: float, forgetting: float, rule: str, lesions: Collection[str]) -> None:
-    """Raise :class:`InputError` unless a circuit can be built with these settings."""
-    require(0 < level <= 0.5, "level", level, "a share above 0 and at most 0.5: half the cells are silent without inhibition")
-    require(0 <= forgetting < 1, "forgetting", forgetting, "a share from 0 to below 1")
-    require(rule in RULES, "rule", rule, " or ".join(RULES))
-    for lesion in lesions:
-        if lesion not in LESIONS:
-            raise InputError("lesion", lesion, ", ".join(LESIONS))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from math import isfinite
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minicereb.calculus.delay import delay_basis, eyelid_closure
-from minicereb.documents import typed
 from minicereb.errors import require
 from minicereb.models.wiring import draw_wiring
-from minicereb.tasks.circuit import BIN, Circuit, Signals, check_circuit
+from minicereb.settings import checked, field_of, setting
+from minicereb.tasks.circuit import BIN, FORGETTING, LESION, LEVEL, RULE, Circuit, Signals
 
 PROTOCOLS = ("delay", "trace")
 PHASES = ("acquisition", "extinction", "reacquisition")
@@ -25,60 +24,30 @@ RESPONSE = 10.0  # percent of closure that make a response
 IN_A_ROW = 5  # responses that make a criterion
 
 
-@typed
+TIME: dict[str, Any] = {"above": 0, "multiple_of": BIN, "unit": "ms"}
+
+
+@checked
 @dataclass(frozen=True)
 class Eyelid:
-    """Settings of a session.
+    """Settings of a session of eyelid conditioning: trials with a stimulus (CS) and a puff of air (US)."""
 
-    Parameters
-    ----------
-    interval : int
-        From the beginning of the CS to that of the US, in ms; every time is a multiple of 5 ms.
-    protocol : {"delay", "trace"}
-        The CS lasts until the US, or ends before it.
-    cs : int or None
-        Duration of the CS, in ms; None: to the end of the US, in trace conditioning half the interval.
-    us : int
-        How long the US excites the olive, in ms.
-    trial : int
-        Duration of a trial, in ms; the CS begins after 200 ms.
-    acquisition, extinction, reacquisition : int
-        Trials with CS and US, then with the CS alone, then with both again.
-    cells : int
-        Granule cells.
-    level : float
-        Share of them that Golgi cells leave active, at most ½.
-    forgetting : float
-        λ, the share of its change that every synapse of a parallel fibre loses in a trial.
-    lesions : tuple of str
-        Of :data:`minicereb.tasks.circuit.LESIONS`, from the first trial on.
-    seed : int
-        Of the wiring.
-    rule : {"delta", "ltd-ltp"}
-        By which parallel fibres' synapses learn; see :class:`minicereb.tasks.circuit.Circuit`.
-    """
-
-    interval: int = 500
-    protocol: str = "delay"
-    cs: int | None = None
-    us: int = 20
-    trial: int = 1500
-    acquisition: int = 100
-    extinction: int = 0
-    reacquisition: int = 0
-    cells: int = 10_000
-    level: float = 0.1
-    forgetting: float = 0.01
-    lesions: tuple[str, ...] = ()
-    seed: int = 0
-    rule: str = field(default="delta", metadata={"added": True})
+    interval: int = setting(500, "Time from the beginning of the CS to that of the US", **TIME)
+    protocol: str = setting("delay", "Whether the CS lasts until the US or ends before it.", choices=PROTOCOLS)
+    cs: int | None = setting(None, "Duration of the CS; by default to the end of the US, with trace half the interval", **TIME)
+    us: int = setting(20, "Duration of the US, which excites the olive", **TIME)
+    trial: int = setting(1500, f"Duration of a trial, in which the CS begins after {ONSET} ms", **TIME)
+    acquisition: int = setting(100, "Number of trials with CS and US.", at_least=1, option="trials")
+    extinction: int = setting(0, "Number of trials with the CS alone, after acquisition.", at_least=0)
+    reacquisition: int = setting(0, "Number of trials with CS and US again, after extinction.", at_least=0)
+    cells: int = setting(10_000, "Number of granule cells.", at_least=2)
+    level: float = field_of(LEVEL, 0.1)
+    forgetting: float = field_of(FORGETTING, 0.01)
+    lesions: tuple[str, ...] = field_of(LESION, ())
+    seed: int = setting(0, "Seed of the wiring.", at_least=0)
+    rule: str = field_of(RULE, "delta", added=True)
 
     def __post_init__(self) -> None:
-        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
-        for name in ("interval", "us", "trial", "cs"):
-            value = getattr(self, name)
-            able = value is None or (isfinite(value) and value > 0 and value % BIN == 0)
-            require(able, name, value, f"a time in ms above 0, a multiple of {BIN}")
         room = self.trial - ONSET - self.us
         require(room > 0, "trial", self.trial, f"more than {ONSET + self.us} ms: before the CS {ONSET}, for the US {self.us}")
         require(self.interval <= room, "interval", self.interval, f"at most {room} ms, so that the US is within the trial")
@@ -90,12 +59,6 @@ class Eyelid:
             )
             require(able, "cs", self.cs, f"{expected} the trial with --protocol {self.protocol}")
         require(self.protocol == "delay" or self.interval > BIN, "interval", self.interval, f"more than {BIN} ms with trace")
-        require(self.acquisition >= 1, "trials", self.acquisition, "a whole number of at least 1")
-        for phase in PHASES[1:]:
-            require(getattr(self, phase) >= 0, phase, getattr(self, phase), "a whole number of at least 0")
-        require(self.cells >= 2, "cells", self.cells, "a whole number of at least 2")
-        require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
-        check_circuit(self.level, self.forgetting, self.rule, self.lesions)
 
     @property
     def stimulus(self) -> int:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from math import isfinite
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from minicereb.documents import typed
 from minicereb.errors import require
 from minicereb.parallel import one_blas_thread
 from minicereb.randomness import generator
+from minicereb.settings import checked, setting
 from minicereb.tasks.balancing import ErrorDriven, Learner, Method, limited
 from minicereb.tasks.cartpole import CartPole, State
 from minicereb.tasks.microzones import LESIONS, Microzones
@@ -20,58 +19,33 @@ from minicereb.tasks.microzones import LESIONS, Microzones
 FASTEST = (3.0, 2.0)  # of the cart in m/s and of the pole in rad/s, that mossy fibres tell apart
 
 
-@typed
+@checked
 @dataclass(frozen=True)
 class PoleTask:
-    """What is balanced, and by which circuit.
+    """What is balanced, and by which circuit; see :class:`minicereb.tasks.microzones.Microzones` for the lesions."""
 
-    Parameters
-    ----------
-    method : ErrorDriven or ActorCritic
-    cells, inputs_per_cell, fibres : int
-        Granule cells, mossy fibres that each of them hears, mossy fibres for each of the four variables.
-    ltd : bool
-        Whether the running mean of the granule cells' activity is subtracted.
-    lesion : str
-        What the circuit lacks (see :class:`minicereb.tasks.microzones.Microzones`), or ``none``; ``olive``: the signal that
-        teaches, of either method.
-    cart : CartPole
-    seconds : float
-        A trial that lasts so long has succeeded.
-    spread : float
-        A trial begins with the four variables (in m, m/s, rad, rad/s) drawn uniformly between minus and plus this.
-    enough : int
-        Learning ends when so many trials in a row have succeeded.
-    seed : int
-        Of the wiring, the starts, the climbing fibres and the actor.
-    """
-
-    method: Method = field(default_factory=ErrorDriven)
-    cells: int = 10_000
-    inputs_per_cell: int = 4
-    fibres: int = 10
-    ltd: bool = False
-    lesion: str = "none"
-    cart: CartPole = field(default_factory=CartPole)
-    seconds: float = 100.0
-    spread: float = 0.05
-    enough: int = 3
-    seed: int = 0
+    method: Method = setting(ErrorDriven(), "How the circuit learns.")
+    cells: int = setting(10_000, "Number of granule cells.", at_least=1)
+    inputs_per_cell: int = setting(4, "Number of mossy fibres that reach a granule cell.", at_least=1)
+    fibres: int = setting(10, "Number of mossy fibres for each of the four variables.", at_least=2, at_most=1_000_000)
+    ltd: bool = setting(False, "Whether the running mean of the granule cells' activity is subtracted.")
+    lesion: str = setting("none", "Part that the circuit lacks; olive: the signal that teaches.", choices=LESIONS)
+    cart: CartPole = setting(CartPole(), "The cart and the pole.")
+    seconds: float = setting(100.0, "Duration of a trial that has succeeded", unit="s")
+    spread: float = setting(
+        0.05, "A trial begins with the variables (m, m/s, rad, rad/s) drawn uniformly between minus and plus this.", at_least=0
+    )
+    enough: int = setting(3, "Learning ends when this many trials in a row have succeeded.", at_least=1)
+    seed: int = setting(0, "Seed of the wiring, the starts, the climbing fibres and the actor.", at_least=0)
 
     def __post_init__(self) -> None:
-        for name in ("cells", "inputs_per_cell", "enough"):
-            require(getattr(self, name) >= 1, name.replace("_", "-"), getattr(self, name), "a whole number of at least 1")
-        require(2 <= self.fibres <= 1_000_000, "fibres", self.fibres, "a whole number from 2 to 1000000 for each variable")
         most = 4 * self.fibres
         fits = self.inputs_per_cell <= most
         require(fits, "inputs-per-cell", self.inputs_per_cell, f"a whole number from 1 to the {most} mossy fibres")
-        require(self.lesion in LESIONS, "lesion", self.lesion, ", ".join(LESIONS))
-        long_enough = isfinite(self.seconds) and self.seconds >= self.cart.step
-        require(long_enough, "seconds", self.seconds, f"a time of at least one step, {self.cart.step:g} s")
+        require(self.seconds >= self.cart.step, "seconds", self.seconds, f"a time of at least one step, {self.cart.step:g} s")
         countable = self.seconds / self.cart.step < 2**53
         require(countable, "step", self.cart.step, f"a longer one: {self.seconds:g} s would have more steps than can be counted")
-        require(0 <= self.spread <= self.cart.angle_limit, "spread", self.spread, "a number from 0 to the angle's limit")
-        require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
+        require(self.spread <= self.cart.angle_limit, "spread", self.spread, "a number from 0 to the angle's limit")
 
     @property
     def steps(self) -> int:
