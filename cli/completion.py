@@ -135,7 +135,7 @@ def _by_type(kind: click.ParamType) -> tuple[Iterable[str], str]:
 def names() -> dict[str, tuple[Iterable[str], str]]:
     """Return names and kind of the values whose type says nothing: by parameter, or by command and parameter."""
     from minicereb.datasets import registry, store
-    from minicereb.exercises.catalogue import EXERCISES
+    from minicereb.exercises.course import EXERCISES
     from minicereb.experiments import pretrained
     from minicereb.robustness.catalogue import ATTACKS, SETS
     from minicereb.studies import STUDIES

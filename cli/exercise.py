@@ -11,7 +11,7 @@ from minicereb.cli.group import Group
 from minicereb.cli.options import NewFile, as_json
 from minicereb.cli.output import StatusLine, print_json, print_table
 from minicereb.errors import InputError
-from minicereb.exercises.catalogue import EXERCISES, exercise_named
+from minicereb.exercises.course import EXERCISES, exercise_named
 from minicereb.exercises.grading import Graded, encodable, submissions, write_csv
 from minicereb.exercises.grading import grade as graded_in_order
 from minicereb.exercises.submission import check_file, submission_name

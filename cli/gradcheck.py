@@ -15,9 +15,9 @@ from minicereb.cli.options import as_json, moved_data
 from minicereb.cli.output import StatusLine, print_json, print_table
 from minicereb.errors import require
 from minicereb.experiments.runs import dataset_of, load_model, read_run
-from minicereb.gradcheck.catalogue import claims
 from minicereb.gradcheck.claims import TOLERANCE, CheckedClaim, Claim, examine
 from minicereb.gradcheck.model_claims import model_claims
+from minicereb.gradcheck.project_claims import claims
 from minicereb.randomness import generator
 
 BLUR = 0.05  # added to pixels, at most: a black pixel would be a kink of many units

@@ -18,7 +18,7 @@ from minicereb.report.animation import check_animation, save_animation
 from minicereb.report.eyelid_figures import Film, lids, raster, synapses
 from minicereb.report.figures import save_figure
 from minicereb.tasks.circuit import LESIONS, RULES
-from minicereb.tasks.eyelid import PHASES, PROTOCOLS, Eyelid, Session, Trial
+from minicereb.tasks.eyelid import PHASES, PROTOCOLS, ConditioningTrial, Eyelid, Session
 
 DRAWN_TRIALS, FILMED_TRIALS, FILMED_CELLS = 16, 100, 1_000  # at most
 DEFAULT = Eyelid()
@@ -84,7 +84,7 @@ def eyelid(trials: int, out: Path | None, animate: Path | None, as_json: bool, *
         click.echo(f"Files: {', '.join(map(str, files))}")
 
 
-def _tell(settings: Eyelid, done: list[Trial], record: dict[str, Any]) -> None:
+def _tell(settings: Eyelid, done: list[ConditioningTrial], record: dict[str, Any]) -> None:
     """Print some trials of every phase and what they came to."""
     shown = [done[number] for number in _spread(len(done), DRAWN_TRIALS)]
     print_table(
@@ -101,7 +101,7 @@ def _tell(settings: Eyelid, done: list[Trial], record: dict[str, Any]) -> None:
     click.echo(f"At the end of acquisition: {peak}.")
 
 
-def _draw(session: Session, done: list[Trial], before: np.ndarray, out: Path) -> list[Path]:
+def _draw(session: Session, done: list[ConditioningTrial], before: np.ndarray, out: Path) -> list[Path]:
     """Draw raster, synapses and lids into a folder, and return the files."""
     settings, granule = session.settings, _granule(session)
     cs = (0.0, float(settings.stimulus))
@@ -117,7 +117,7 @@ def _draw(session: Session, done: list[Trial], before: np.ndarray, out: Path) ->
     return [out / f"{name}.png" for name in figures]
 
 
-def _film(session: Session, done: list[Trial], weights: dict[int, np.ndarray], path: Path) -> None:
+def _film(session: Session, done: list[ConditioningTrial], weights: dict[int, np.ndarray], path: Path) -> None:
     settings = session.settings
     film = Film(session.time, _chosen(_granule(session)), (0.0, float(settings.stimulus)), settings.interval)
     shown = [(f"trial {t.number + 1}, {t.phase}: {t.closure:.0f}%", t.lid, weights[t.number]) for t in done]

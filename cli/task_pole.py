@@ -15,10 +15,10 @@ from minicereb.errors import require
 from minicereb.experiments.kinds.pole import PoleBalancing, draw_pole, paths_of, pole_balancing, pole_in_folder
 from minicereb.report.animation import check_animation
 from minicereb.report.pole_figures import animate
-from minicereb.tasks.balancing import METHODS
 from minicereb.tasks.cartpole import STABLE, CartPole
 from minicereb.tasks.microzones import LESIONS
-from minicereb.tasks.pole import PoleTask
+from minicereb.tasks.pole_balancing import PoleTask
+from minicereb.tasks.pole_learners import METHODS
 
 
 @click.command()

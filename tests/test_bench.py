@@ -6,26 +6,26 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from minicereb.bench import convolutional
-from minicereb.bench.convolutional import QUICK, Size
+from minicereb.bench import vgg
+from minicereb.bench.vgg import QUICK, VggSize
 from minicereb.cli.main import main
 
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch):
-    monkeypatch.setattr(convolutional, "FULL", QUICK)
+    monkeypatch.setattr(vgg, "FULL", QUICK)
 
 
 def test_the_multiply_adds_are_those_of_vgg_11():
-    one = Size(batch=1)
-    counted = convolutional._multiply_adds(convolutional.network_of(one)[0], one)
+    one = VggSize(batch=1)
+    counted = vgg._multiply_adds(vgg.network_of(one)[0], one)
     stages = [1024 * 64 * 27, 1024 * 64 * 576, 256 * 128 * 576, 256 * 128 * 1152, 64 * 256 * 1152, *(3 * [64 * 256 * 2304])]
     assert counted == [*stages, 4096 * 1024, 1024 * 1024, 1024 * 10]
 
 
 def test_a_step_gives_the_derivatives_by_every_parameter():
-    model, images, credit = convolutional.network_of(QUICK)
-    (gradients,) = convolutional.ours_of(model, images, credit)()
+    model, images, credit = vgg.network_of(QUICK)
+    (gradients,) = vgg.ours_of(model, images, credit)()
     shapes = [{name: array.shape for name, array in layer.items()} for layer in gradients if layer]
     learning = [layer.parameters for layer in model.layers if hasattr(layer, "parameters")]
     assert shapes == [{name: array.shape for name, array in layer.items()} for layer in learning]
@@ -48,12 +48,12 @@ def test_the_command_prints_the_network_with_its_memory_then_its_convolutions():
     assert all(row["seconds"] > 0 and row["floor_seconds"] > 0 and row["peer"] is None for row in (network, *alone))
 
 
-@pytest.mark.skipif(convolutional._status("VmRSS") is None, reason="the system does not say how much memory a process has")
+@pytest.mark.skipif(vgg._status("VmRSS") is None, reason="the system does not say how much memory a process has")
 def test_memory_that_is_used_is_seen():
-    before = convolutional._status("VmRSS")
+    before = vgg._status("VmRSS")
     held = np.ones(64 << 20, dtype=np.uint8)
-    assert convolutional._status("VmRSS") - before > 60 << 20
-    assert convolutional._status("VmHWM") >= convolutional._status("VmRSS") - (4 << 20)
+    assert vgg._status("VmRSS") - before > 60 << 20
+    assert vgg._status("VmHWM") >= vgg._status("VmRSS") - (4 << 20)
     assert held.all()
 
 
@@ -63,7 +63,7 @@ def test_pytorchs_forms_of_it_run():
 
     threads = torch.get_num_threads()
     try:
-        steps = peers.convolutional_steps(*convolutional.network_of(QUICK))
+        steps = peers.convolutional_steps(*vgg.network_of(QUICK))
         assert list(steps) == ["PyTorch", "PyTorch, channels last"]
         for step in steps.values():
             step()

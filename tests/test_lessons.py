@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from minicereb.calculus.equations import EQUATIONS
-from minicereb.exercises.catalogue import EXERCISES
+from minicereb.exercises.course import EXERCISES
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "lessons"

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib import import_module
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from minicereb.backend import wait_for_device
 
 
 @dataclass(frozen=True)
-class Contest:
+class Benchmark:
     """Work to be timed, with what it is compared to.
 
     Parameters
@@ -38,14 +37,14 @@ class Contest:
     ours: Callable[[], object]
     floor: Callable[[], object]
     floor_name: str
-    peers: dict[str, Callable[[], object]]
+    peers: Mapping[str, Callable[[], object]] = field(default_factory=dict)
     repeats: int = 1
     turns: int = 15
     peak: Callable[[str | None], int | None] | None = None
 
 
 @dataclass(frozen=True)
-class Row:
+class Timing:
     """One line of the table; times are medians in seconds.
 
     Parameters
@@ -70,43 +69,45 @@ class Row:
     peer_peak: int | None = None
 
 
-def time_contest(contest: Contest) -> Iterator[Row]:
+def time_benchmark(benchmark: Benchmark) -> Iterator[Timing]:
     """Yield a row for each peer, timed in turn with ours and the floor (one row without peers).
 
     One peer after the other, in their order: what the C library learns from one about keeping freed memory, by which large
     temporaries become twice as fast, does not help those before it. A first, uncounted turn warms everything up. On a GPU each
     call is waited for.
     """
-    peak = contest.peak or (lambda name: None)
+    peak = benchmark.peak or (lambda name: None)
     own_peak = peak(None)
-    if not contest.peers:
-        ours, floor = _medians([contest.ours, contest.floor], contest)
-        yield Row(contest.name, ours, floor, contest.floor_name, peak=own_peak)
-    for peer, work in contest.peers.items():
-        ours, floor, theirs = _medians([contest.ours, contest.floor, work], contest)
-        yield Row(contest.name, ours, floor, contest.floor_name, peer, theirs, own_peak, peak(peer))
+    if not benchmark.peers:
+        ours, floor = _medians([benchmark.ours, benchmark.floor], benchmark)
+        yield Timing(benchmark.name, ours, floor, benchmark.floor_name, peak=own_peak)
+    for peer, work in benchmark.peers.items():
+        ours, floor, theirs = _medians([benchmark.ours, benchmark.floor, work], benchmark)
+        yield Timing(benchmark.name, ours, floor, benchmark.floor_name, peer, theirs, own_peak, peak(peer))
 
 
-def _medians(everything: list[Callable[[], object]], contest: Contest) -> list[float]:
+def _medians(everything: list[Callable[[], object]], benchmark: Benchmark) -> list[float]:
     times: list[list[float]] = [[] for _ in everything]
-    for turn in range(contest.turns + 1):
+    for turn in range(benchmark.turns + 1):
         for work, taken in zip(everything, times, strict=True):
             work()  # the caches and threads of whoever came before are not ours to pay for
             wait_for_device()
             began = time.perf_counter()
-            for _ in range(contest.repeats):
+            for _ in range(benchmark.repeats):
                 work()
             wait_for_device()
             if turn:
-                taken.append((time.perf_counter() - began) / contest.repeats)
+                taken.append((time.perf_counter() - began) / benchmark.repeats)
     return [statistics.median(taken) for taken in times]
 
 
 PARTS = ("cerebellum", "attacks", "glr", "convolutional", "eyelid", "pole")
 
 
-def run_benchmarks(peers: bool, parts: tuple[str, ...] = PARTS) -> Iterator[Row]:
+def run_benchmarks(peers: bool, parts: tuple[str, ...] = PARTS) -> Iterator[Timing]:
     """Run the benchmarks of these parts, with PyTorch beside ours where `peers` asks for it."""
+    from minicereb.bench import loops, vgg  # they import nearly everything
+
     for part in parts:
-        for contest in import_module(f"minicereb.bench.{part}").contests(peers):
-            yield from time_contest(contest)
+        for benchmark in getattr(vgg if part == "convolutional" else loops, part)(peers):
+            yield from time_benchmark(benchmark)

@@ -28,7 +28,7 @@ TEST_SHARE = 6  # one image in so many, where there is no test file
 SMALLEST_SIDE = 4  # of what is taken for an image: fewer numbers are a table
 
 
-class Table(NamedTuple):
+class CsvRows(NamedTuple):
     """What a file holds: pixels in parts, uint8 where they are whole numbers up to 255, else float32; labels if it has any."""
 
     pixels: list[np.ndarray]
@@ -86,7 +86,7 @@ def load(path: str | os.PathLike) -> Dataset:
     return own_dataset(str(path), arrays, None, ("pixels", "labels", "test pixels", "test labels"))
 
 
-def _read(path: Path, pixels: int | None) -> Table:
+def _read(path: Path, pixels: int | None) -> CsvRows:
     """Read a file; `pixels` says how many columns are a file without labels, which is one that has no column more."""
     if path.exists() and not path.is_file():
         raise DataError(f"{path} cannot be read: it is not a regular file")
@@ -104,7 +104,7 @@ def _read(path: Path, pixels: int | None) -> Table:
         raise DataError(f"{path} is not text in UTF-8 ({error.reason})") from error
 
 
-def _parsed(path: Path, lines: Iterator[str], pixels: int | None) -> Table:
+def _parsed(path: Path, lines: Iterator[str], pixels: int | None) -> CsvRows:
     first = next(lines, "")
     names = [name.strip().strip('"').strip().lower() for name in first.split(",")]
     if len(names) < 2:
@@ -134,7 +134,7 @@ def _parsed(path: Path, lines: Iterator[str], pixels: int | None) -> Table:
         done += len(chunk)
     if not parts or not kept:
         raise DataError(f"{path} holds no images; expected a label and pixels in each line")
-    return Table(parts, None if label is None else np.concatenate(labels))
+    return CsvRows(parts, None if label is None else np.concatenate(labels))
 
 
 def _is_number(text: str) -> bool:

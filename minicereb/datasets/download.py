@@ -31,7 +31,7 @@ class Bounded(io.BytesIO):
         return super().write(content)
 
 
-class Progress:
+class DownloadProgress:
     """One line on a terminal that says how much of a file has come, with the methods that pooch calls."""
 
     def __init__(self, label: str):
@@ -122,7 +122,7 @@ def _download(file: DataFile, mirror: str) -> bytes:
     """Return the checked content that one mirror gives; OSError or :class:`DataError` if it cannot."""
     import pooch
 
-    progress = Progress(f"{file.name} from {urlsplit(mirror).netloc}") if sys.stderr.isatty() else None
+    progress = DownloadProgress(f"{file.name} from {urlsplit(mirror).netloc}") if sys.stderr.isatty() else None
     received = Bounded(file.bytes + file.bytes // 50 + (1 << 16))  # gzip may add a little
     try:
         pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=TIMEOUT)(mirror, received, None)

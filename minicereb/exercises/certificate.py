@@ -9,7 +9,7 @@ import numpy as np
 from minicereb.calculus.activations import sigmoid, threshold
 from minicereb.certificates.relaxations import Unit
 from minicereb.diagnosis.hints import Case, Mistake, Task
-from minicereb.exercises.exercise import Exercise, Wrong, mistakes_of
+from minicereb.exercises.definition import Exercise, Wrong, mistakes_of
 
 
 def _interval(weight: Any, bias: Any, low: Any, high: Any) -> tuple[Any, Any]:

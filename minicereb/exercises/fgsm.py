@@ -8,7 +8,7 @@ import numpy as np
 
 from minicereb.attacks.ball import ball_around, unit_rows
 from minicereb.diagnosis.hints import Case, Mistake, Task
-from minicereb.exercises.exercise import Exercise, Wrong, mistakes_of
+from minicereb.exercises.definition import Exercise, Wrong, mistakes_of
 
 
 def _box(x: Any) -> Any:

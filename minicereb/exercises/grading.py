@@ -15,8 +15,8 @@ from typing import NamedTuple
 from minicereb.backend import execution
 from minicereb.diagnosis.hints import Diagnosis, Hint
 from minicereb.errors import DataError, require
-from minicereb.exercises.catalogue import EXERCISES
-from minicereb.exercises.exercise import Exercise
+from minicereb.exercises.course import EXERCISES
+from minicereb.exercises.definition import Exercise
 from minicereb.exercises.submission import Report, check_file, printable
 from minicereb.files import atomic_write
 

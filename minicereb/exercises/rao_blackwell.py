@@ -8,7 +8,7 @@ import numpy as np
 
 from minicereb.calculus.noise import Gaussian, Laplace, Logistic, conditional_score
 from minicereb.diagnosis.hints import Case, Mistake, Task
-from minicereb.exercises.exercise import Exercise
+from minicereb.exercises.definition import Exercise
 
 GAUSSIAN, LOGISTIC, LAPLACE = Gaussian(), Logistic(), Laplace()
 

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from minicereb.diagnosis.calls import CallResult, Elsewhere
 from minicereb.diagnosis.hints import Case, Diagnosis, Hint
 from minicereb.errors import DataError, InputError, require
-from minicereb.exercises.exercise import Exercise
+from minicereb.exercises.definition import Exercise
 from minicereb.exercises.messages import Ended, Interference, Message, Reply, receive, request, type_named
 from minicereb.paths import read_bytes
 

@@ -25,7 +25,7 @@ from minicereb.learning.training import Position, Split, train
 from minicereb.models.visual import encoder_of
 from minicereb.parallel import one_blas_thread
 from minicereb.tasks.eyelid import PHASES, Eyelid, Session
-from minicereb.tasks.pole import PoleBalancer, PoleTask
+from minicereb.tasks.pole_balancing import PoleBalancer, PoleTask
 
 PROBE_SECONDS = 0.5  # of learning, for each kind of training
 PROBE_IMAGES = 32  # attacked, for each kind of attack

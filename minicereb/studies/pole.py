@@ -15,8 +15,8 @@ from minicereb.report.figures import save_figure
 from minicereb.report.pipes import markdown
 from minicereb.report.pole_figures import learning_curves, trajectories
 from minicereb.studies.study import Results, Study
-from minicereb.tasks.balancing import ActorCritic, ErrorDriven
-from minicereb.tasks.pole import PoleTask
+from minicereb.tasks.pole_balancing import PoleTask
+from minicereb.tasks.pole_learners import ActorCritic, ErrorDriven
 
 # Per scale: granule cells, trials at most, seconds of a trial that succeeds.
 SIZES = {"smoke": (300, 6, 2.0), "course": (4_000, 200, 100.0), "paper": (10_000, 200, 100.0)}

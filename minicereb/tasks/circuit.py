@@ -57,7 +57,7 @@ NUCLEAR_BOUND, NUCLEAR_LTP, NUCLEAR_LTD = 0.4, 2e-4, 5e-6
 PAUSE, FIRING = 0.5, 0.9  # Purkinje activity at most, at least
 
 
-class Signals(NamedTuple):
+class CircuitSignals(NamedTuple):
     """What a trial showed before anything was learned from it; arrays of float64, shape (bins,).
 
     Attributes
@@ -169,7 +169,7 @@ class Circuit:
         self._scale(span)
         self.kernel = eligibility(self.bins)
         self.nuclear_synapses = 0.0
-        self.signals: Signals | None = None
+        self.signals: CircuitSignals | None = None
         self.granule = self.activity.copy() if "granule-shuffle" in self.lesions else self.activity
 
     def _scale(self, span: slice) -> None:
@@ -188,7 +188,7 @@ class Circuit:
         """Synapses from parallel fibres to Purkinje cells, from 0 to 1, shape (cells,)."""
         return to_numpy(self.model.readout)[:, 0] + np.float32(BOUND)
 
-    def trial(self, unconditioned: np.ndarray, number: int) -> Signals:
+    def trial(self, unconditioned: np.ndarray, number: int) -> CircuitSignals:
         """Go through one trial and learn from it.
 
         Parameters
@@ -224,7 +224,7 @@ class Circuit:
         error = np.maximum(error, -SPONTANEOUS)
         if "olive" in self.lesions:
             error[...] = -SPONTANEOUS
-        self.signals = Signals(purkinje, nuclei, error, self.nuclear_synapses)
+        self.signals = CircuitSignals(purkinje, nuclei, error, self.nuclear_synapses)
         credit = self.kernel.T @ error  # [M-ELIGIBLE]
         if "pf-plasticity" in self.lesions:
             credit[...] = 0

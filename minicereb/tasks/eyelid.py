@@ -12,7 +12,7 @@ from minicereb.calculus.delay import delay_basis, eyelid_closure
 from minicereb.errors import require
 from minicereb.models.wiring import draw_wiring
 from minicereb.settings import checked, field_of, setting
-from minicereb.tasks.circuit import BIN, FORGETTING, LESION, LEVEL, RULE, Circuit, Signals
+from minicereb.tasks.circuit import BIN, FORGETTING, LESION, LEVEL, RULE, Circuit, CircuitSignals
 
 PROTOCOLS = ("delay", "trace")
 PHASES = ("acquisition", "extinction", "reacquisition")
@@ -75,7 +75,7 @@ class Eyelid:
         return f"{self.protocol} {self.interval} ms{rest}, forgetting {self.forgetting:g}, {self.cells:,} cells, seed {self.seed}"
 
 
-class Trial(NamedTuple):
+class ConditioningTrial(NamedTuple):
     """What the lid did in a trial.
 
     Attributes
@@ -89,7 +89,7 @@ class Trial(NamedTuple):
         When, in ms from the beginning of the CS; None if it did not close by the criterion.
     lid : array of float64, shape (bins,)
         Closure at the end of each bin, in percent.
-    signals : Signals
+    signals : CircuitSignals
     """
 
     number: int
@@ -97,7 +97,7 @@ class Trial(NamedTuple):
     closure: float
     peak: int | None
     lid: np.ndarray
-    signals: Signals
+    signals: CircuitSignals
 
     @property
     def responded(self) -> bool:
@@ -143,7 +143,7 @@ class Session:
             seed=settings.seed,
         )
 
-    def trials(self) -> Iterator[Trial]:
+    def trials(self) -> Iterator[ConditioningTrial]:
         """Go through the trials of all phases, yielding each."""
         phases = (phase for phase in PHASES for _ in range(getattr(self.settings, phase)))  # there may be very many
         for number, phase in enumerate(phases):
@@ -153,7 +153,7 @@ class Session:
             top = int(after.argmax())
             closure = float(after[top] - lid[ONSET // BIN - 1])
             peak = int(self.time[ONSET // BIN + top]) if closure >= RESPONSE else None
-            yield Trial(number, phase, closure, peak, lid, signals)
+            yield ConditioningTrial(number, phase, closure, peak, lid, signals)
 
 
 def lid_of(nuclei: np.ndarray) -> np.ndarray:

@@ -9,11 +9,37 @@ from minicereb.calculus.activations import relu
 from minicereb.errors import require
 from minicereb.models.wiring import Wiring, draw_wiring
 from minicereb.tasks.cartpole import State
-from minicereb.tasks.tuning import TunedFibres
 
 LEFT, RIGHT = 0, 1
 LESIONS = ("none", "olive", "granule", "left", "right")
 LTD_DECAY = 0.99  # β of [C-LTD], a step
+
+
+class TunedFibres:
+    """Mossy fibres with Gaussian tuning, for each of several variables a population evenly spaced over its range ``[M-TUNING]``.
+
+    Parameters
+    ----------
+    ranges : tuple of float
+        Of each variable the largest absolute value that is told apart; beyond it the nearest is coded. In the variable's unit.
+    each : int
+        Fibres for a variable, at least 2. A fibre's width (standard deviation) is the distance of two neighbours.
+    """
+
+    def __init__(self, ranges: tuple[float, ...], each: int):
+        require(each >= 2, "fibres", each, "a whole number of at least 2 for each variable")
+        self.count = len(ranges) * each
+        self._most = (each - 1) / 2
+        self._preferred = np.linspace(-self._most, self._most, each, dtype=np.float64)  # in widths, as all below
+        self._scale = self._most / np.array(ranges, dtype=np.float64)
+
+    def rates(self, values: tuple[float, ...]) -> np.ndarray:
+        """Return the fibres' rates, float32 of shape (fibres, 1), each in (0, 1]; a variable's fibres stand together."""
+        coded = np.minimum(np.maximum(np.array(values, dtype=np.float64) * self._scale, -self._most), self._most)
+        away = coded[:, None] - self._preferred
+        away *= away
+        away *= -0.5
+        return np.exp(away).astype(np.float32).reshape(-1, 1)
 
 
 class Microzones:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from minicereb.cli import completion
 from minicereb.cli.main import main
 from minicereb.datasets import registry
-from minicereb.exercises.catalogue import EXERCISES
+from minicereb.exercises.course import EXERCISES
 from minicereb.studies import STUDIES
 
 ROOT = Path(__file__).parents[2]

@@ -5,9 +5,9 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from minicereb.bench import pole as benchmark
+from minicereb.bench import loops
 from minicereb.cli.main import main
-from minicereb.tasks.pole import PoleTask
+from minicereb.tasks.pole_balancing import PoleTask
 
 POLE = ("task", "pole", "--cells", "300", "--seconds", "2", "--trials", "5")
 
@@ -73,7 +73,7 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_written(options, told, tmp
 
 
 def test_the_benchmark_times_a_trial_that_lasts_to_the_end(monkeypatch):
-    monkeypatch.setattr(benchmark, "TRIAL", PoleTask(cells=300, seconds=2.0))
+    monkeypatch.setattr(loops, "POLE", PoleTask(cells=300, seconds=2.0))
     result = invoke("bench", "--only", "pole", "--json")
     assert result.exit_code == 0, result.output
     learning, acting = json.loads(result.stdout)["rows"]
@@ -83,7 +83,7 @@ def test_the_benchmark_times_a_trial_that_lasts_to_the_end(monkeypatch):
 
 
 def test_the_trial_that_is_timed_comes_out_the_same_each_time():
-    balancer, again = benchmark._succeeding(PoleTask(cells=300, seconds=2.0))
+    balancer, again = loops.successful_trial(PoleTask(cells=300, seconds=2.0))
     lasted, readout = list(balancer.lasted), balancer.circuit.readout.copy()
     again()
     assert balancer.lasted == lasted

@@ -4,7 +4,7 @@ import textwrap
 
 import pytest
 
-from minicereb.exercises.catalogue import EXERCISES
+from minicereb.exercises.course import EXERCISES
 
 
 @pytest.fixture

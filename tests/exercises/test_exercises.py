@@ -9,9 +9,9 @@ from wrong_answers import WRONG
 
 from minicereb.diagnosis.factors import name_factor
 from minicereb.diagnosis.hints import Case, Diagnosis, fits
-from minicereb.exercises.catalogue import EXERCISES, exercise_named
 from minicereb.exercises.child import read_submission
-from minicereb.exercises.exercise import Exercise
+from minicereb.exercises.course import EXERCISES, exercise_named
+from minicereb.exercises.definition import Exercise
 
 SOLUTIONS = Path(__file__).parents[2] / "docs" / "solutions"
 

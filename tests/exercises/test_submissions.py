@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from minicereb.cli.main import main
 from minicereb.errors import DataError, InputError, MinicerebError
-from minicereb.exercises.catalogue import EXERCISES
+from minicereb.exercises.course import EXERCISES
 from minicereb.exercises.submission import check_file
 
 LONG = 120.0  # seconds; what ends does so much earlier, also on a machine that is busy

@@ -18,9 +18,9 @@ from minicereb.experiments.kinds.pole import PoleBalancing
 from minicereb.experiments.kinds.transfer_matrix import TransferMatrix
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.robustness.catalogue import ALL, STANDARD
-from minicereb.tasks.balancing import ErrorDriven
 from minicereb.tasks.eyelid import Eyelid
-from minicereb.tasks.pole import PoleTask
+from minicereb.tasks.pole_balancing import PoleTask
+from minicereb.tasks.pole_learners import ErrorDriven
 
 PGD = Attack("pgd", "margin", 0.1)
 

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 
 from minicereb.backend import in_float64
-from minicereb.gradcheck.catalogue import claims
 from minicereb.gradcheck.claims import Claim, credited, examine
 from minicereb.gradcheck.model_claims import model_claims
+from minicereb.gradcheck.project_claims import claims
 from minicereb.models.layers import Dense, ReLU
 from minicereb.models.sequential import Sequential
 from minicereb.models.wiring import Wiring

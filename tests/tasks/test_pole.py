@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from minicereb.errors import InputError
-from minicereb.tasks.balancing import ActorCritic, ErrorDriven
 from minicereb.tasks.cartpole import CartPole, State
-from minicereb.tasks.microzones import LEFT, RIGHT
-from minicereb.tasks.pole import PoleBalancer, PoleTask
-from minicereb.tasks.tuning import TunedFibres
+from minicereb.tasks.microzones import LEFT, RIGHT, TunedFibres
+from minicereb.tasks.pole_balancing import PoleBalancer, PoleTask
+from minicereb.tasks.pole_learners import ActorCritic, ErrorDriven
 
 SMALL = PoleTask(cells=300, seconds=2.0)
 UPRIGHT = State(0.0, 0.0, 0.0, 0.0)

@@ -11,7 +11,7 @@ from minicereb.experiments.configs import Train
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.tasks.circuit import BIN
-from minicereb.tasks.eyelid import ONSET, PHASES, Eyelid, Session, Trial, trials_to
+from minicereb.tasks.eyelid import ONSET, PHASES, ConditioningTrial, Eyelid, Session, trials_to
 
 config_kind(Eyelid)
 EVERY = 4  # bins of a trace, of which the last is kept
@@ -60,13 +60,13 @@ def conditioning(config: Conditioning, laboratory: Laboratory) -> Generator[str,
     return summary(session, trials)
 
 
-def summary(session: Session, trials: Sequence[Trial]) -> Record:
+def summary(session: Session, trials: Sequence[ConditioningTrial]) -> Record:
     """Return what a session came to.
 
     Parameters
     ----------
     session : Session
-    trials : sequence of Trial
+    trials : sequence of ConditioningTrial
         All of them.
 
     Returns

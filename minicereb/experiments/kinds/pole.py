@@ -21,9 +21,9 @@ from minicereb.experiments.runs import read_config
 from minicereb.files import contents, folder_lock, like, read_npz, write_json, write_npz
 from minicereb.report.figures import save_figure
 from minicereb.report.pole_figures import learning_curves, trajectories
-from minicereb.tasks.balancing import METHODS, ActorCritic, ErrorDriven
 from minicereb.tasks.cartpole import CartPole, State
-from minicereb.tasks.pole import PoleBalancer, PoleTask
+from minicereb.tasks.pole_balancing import PoleBalancer, PoleTask
+from minicereb.tasks.pole_learners import METHODS, ActorCritic, ErrorDriven
 
 for _kind in (PoleTask, CartPole, ErrorDriven, ActorCritic):
     config_kind(_kind)

@@ -13,8 +13,8 @@ from minicereb.experiments.identity import config_hash, from_json, to_json
 from minicereb.experiments.kinds.pole import PoleBalancing, paths_of, pole_balancing, pole_in_folder
 from minicereb.report.pole_figures import animate
 from minicereb.studies.pole import CONDITIONS, figures, plan, table
-from minicereb.tasks.balancing import ActorCritic
-from minicereb.tasks.pole import PoleTask
+from minicereb.tasks.pole_balancing import PoleTask
+from minicereb.tasks.pole_learners import ActorCritic
 
 CONFIG = PoleBalancing(PoleTask(cells=300, seconds=2.0), 6, paths=True)
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from minicereb.errors import InputError
 from minicereb.exercises.certificate import CERTIFICATE
-from minicereb.exercises.delta import DELTA
-from minicereb.exercises.exercise import Exercise
+from minicereb.exercises.definition import Exercise
+from minicereb.exercises.delta_rule import DELTA
 from minicereb.exercises.fgsm import FGSM
-from minicereb.exercises.glr import GLR
-from minicereb.exercises.ltd import LTD
-from minicereb.exercises.pgd import PGD
-from minicereb.exercises.projection import PROJECTION
+from minicereb.exercises.glr_estimator import GLR
+from minicereb.exercises.im2col import WINDOWS
+from minicereb.exercises.ltd_average import LTD
+from minicereb.exercises.noise_score import SCORE
+from minicereb.exercises.pgd_projection import PGD
 from minicereb.exercises.rao_blackwell import RAO_BLACKWELL
-from minicereb.exercises.relu import RELU
-from minicereb.exercises.score import SCORE
-from minicereb.exercises.windows import WINDOWS
+from minicereb.exercises.relu_derivative import RELU
+from minicereb.exercises.sparse_projection import PROJECTION
 
 EXERCISES: dict[str, Exercise] = {
     exercise.name: exercise

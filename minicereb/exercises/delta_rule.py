@@ -8,7 +8,7 @@ import numpy as np
 
 from minicereb.calculus.dense import dense_weight_gradient
 from minicereb.diagnosis.hints import Case, Mistake, Task
-from minicereb.exercises.exercise import Exercise, Wrong, mistakes_of
+from minicereb.exercises.definition import Exercise, Wrong, mistakes_of
 
 
 def _delta(h: Any, ltd_mean: Any, outputs: Any, targets: Any) -> Any:

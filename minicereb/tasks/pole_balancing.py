@@ -12,9 +12,9 @@ from minicereb.errors import require
 from minicereb.parallel import one_blas_thread
 from minicereb.randomness import generator
 from minicereb.settings import checked, setting
-from minicereb.tasks.balancing import ErrorDriven, Learner, Method, limited
 from minicereb.tasks.cartpole import CartPole, State
 from minicereb.tasks.microzones import LESIONS, Microzones
+from minicereb.tasks.pole_learners import ErrorDriven, Learner, Method, limited
 
 FASTEST = (3.0, 2.0)  # of the cart in m/s and of the pole in rad/s, that mossy fibres tell apart
 
@@ -58,7 +58,7 @@ class PoleTask:
         return Microzones(ranges, self.fibres, self.cells, self.inputs_per_cell, self.ltd, self.lesion, self.seed)
 
 
-class Trial(NamedTuple):
+class BalancingTrial(NamedTuple):
     """What came of a trial.
 
     Attributes
@@ -114,7 +114,7 @@ class PoleBalancer:
         """Whether a trial that lasted so long has succeeded."""
         return round(seconds / self.task.cart.step) >= self.task.steps
 
-    def learn(self, trials: int, keep: int = 0) -> Iterator[Trial]:
+    def learn(self, trials: int, keep: int = 0) -> Iterator[BalancingTrial]:
         """Learn until there were so many trials in all, or enough of them succeeded; yield each.
 
         Parameters
@@ -133,11 +133,11 @@ class PoleBalancer:
             self.errors.append(trial.errors)
             yield trial
 
-    def balance(self, start: State, keep: int = 0) -> Trial:
+    def balance(self, start: State, keep: int = 0) -> BalancingTrial:
         """Balance from `start` as well as was learned, learning nothing more."""
         return self._run(-1, start, keep)
 
-    def _run(self, number: int, state: State, keep: int, draws: np.ndarray | None = None) -> Trial:
+    def _run(self, number: int, state: State, keep: int, draws: np.ndarray | None = None) -> BalancingTrial:
         """Run a trial; without draws nothing is learned."""
         cart, circuit, learner, learning = self.task.cart, self.circuit, self.learner, draws is not None
         pairs = iter(()) if draws is None else iter(draws.tolist())
@@ -157,4 +157,4 @@ class PoleBalancer:
                     path.append((*state, share * cart.force))
                 if failed:
                     break
-        return Trial(number, round(step * cart.step, 9), learner.errors, np.array(path, dtype=np.float64).reshape(-1, 5))
+        return BalancingTrial(number, round(step * cart.step, 9), learner.errors, np.array(path, dtype=np.float64).reshape(-1, 5))

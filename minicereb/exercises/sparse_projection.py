@@ -8,7 +8,7 @@ import numpy as np
 
 from minicereb.calculus.projection import add_project_input_gradient
 from minicereb.diagnosis.hints import Case, Mistake, Task
-from minicereb.exercises.exercise import Exercise
+from minicereb.exercises.definition import Exercise
 
 
 def _projection(weights: Any, inputs: Any, d_v: Any, width: int) -> Any:

@@ -6,7 +6,7 @@ import numpy as np
 
 from minicereb.calculus.activations import relu_input_gradient, sigmoid
 from minicereb.diagnosis.hints import Case, Mistake, Task
-from minicereb.exercises.exercise import Exercise
+from minicereb.exercises.definition import Exercise
 
 
 def _relu_case(rng: np.random.Generator, number: int) -> Case:

@@ -8,7 +8,7 @@ import numpy as np
 
 from minicereb.attacks.ball import ball_around, unit_rows
 from minicereb.diagnosis.hints import Case, Mistake, Task
-from minicereb.exercises.exercise import Exercise
+from minicereb.exercises.definition import Exercise
 
 
 def _box(x: Any) -> Any:

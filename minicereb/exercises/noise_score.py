@@ -8,7 +8,7 @@ import numpy as np
 
 from minicereb.calculus.noise import Logistic, StudentT
 from minicereb.diagnosis.hints import Case, Mistake, Task
-from minicereb.exercises.exercise import Exercise
+from minicereb.exercises.definition import Exercise
 
 LOGISTIC = Logistic()
 

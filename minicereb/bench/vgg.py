@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from minicereb.backend import Array, available_cores, configure, execution, to_device
-from minicereb.bench.cerebellum import CLASSES, product_floor
-from minicereb.bench.timing import Contest
+from minicereb.bench.loops import CLASSES, product_floor
+from minicereb.bench.timing import Benchmark
 from minicereb.calculus.winograd import applies
 from minicereb.models.convolutional import Convolution, MaxPool, initial_convolutional, vgg11
 from minicereb.models.layers import Dense
@@ -26,7 +26,7 @@ STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
-class Size:
+class VggSize:
     """How large the network and its batch are; `width` multiplies the outputs of every layer."""
 
     batch: int = 128
@@ -35,17 +35,17 @@ class Size:
     turns: int = 5
 
 
-FULL = Size()
-QUICK = Size(batch=4, side=8, width=1 / 16, turns=1)
+FULL = VggSize()
+QUICK = VggSize(batch=4, side=8, width=1 / 16, turns=1)
 
 
-def contests(peers: bool) -> Iterator[Contest]:
+def convolutional(peers: bool) -> Iterator[Benchmark]:
     """Yield the whole network, with PyTorch's two layouts of it if `peers`, then its convolutions from the first to the last."""
     yield learning_step(peers, FULL)
     yield from convolutions(FULL)
 
 
-def network_of(size: Size) -> tuple[Sequential, np.ndarray, np.ndarray]:
+def network_of(size: VggSize) -> tuple[Sequential, np.ndarray, np.ndarray]:
     """The network, a batch of images, and a derivative by the outputs."""
     stages, hidden = vgg11(size.width)
     model = initial_convolutional(
@@ -63,7 +63,7 @@ def network_of(size: Size) -> tuple[Sequential, np.ndarray, np.ndarray]:
     return model, images, rng.standard_normal((size.batch, CLASSES), dtype=np.float32)
 
 
-def learning_step(peers: bool, size: Size) -> Contest:
+def learning_step(peers: bool, size: VggSize) -> Benchmark:
     """Outputs, and the derivatives by all weights: those by the pixels are not among them."""
     model, images, credit = network_of(size)
     competitors = {}
@@ -72,7 +72,7 @@ def learning_step(peers: bool, size: Size) -> Contest:
 
         competitors = torch_peers.convolutional_steps(model, images, credit)
     products = 3 * sum(_multiply_adds(model, size)) - _multiply_adds(model, size)[0]
-    return Contest(
+    return Benchmark(
         f"VGG-11 forward and back, width {size.width:g}, batch {size.batch}, {size.side} x {size.side} pixels",
         ours_of(model, images, credit),
         product_floor(to_device(credit), products),
@@ -94,7 +94,7 @@ def ours_of(model: Sequential, images: np.ndarray, credit: np.ndarray) -> Callab
     return lambda: run_lanes(step, [next(turn)])
 
 
-def convolutions(size: Size) -> Iterator[Contest]:
+def convolutions(size: VggSize) -> Iterator[Benchmark]:
     """Each convolution of another shape: forward, and back to its input and its weights."""
     model, _, _ = network_of(size)
     rng, side, seen = generator(0, "bench convolutions"), size.side, set[tuple[int, tuple[int, ...]]]()
@@ -112,7 +112,7 @@ def convolutions(size: Size) -> Iterator[Contest]:
             yield _convolution(layer.while_learning(0), x, credit, size.turns, " by minimal filtering")
 
 
-def _convolution(layer: Convolution, x: Array, credit: Array, turns: int, form: str) -> Contest:
+def _convolution(layer: Convolution, x: Array, credit: Array, turns: int, form: str) -> Benchmark:
     outputs, _, _, channels = layer.weight.shape
     products = 3 * credit.size * layer.weight[0].size
 
@@ -121,17 +121,16 @@ def _convolution(layer: Convolution, x: Array, credit: Array, turns: int, form: 
         layer.input_gradient(credit, x)
         layer.weight_gradient(credit, x)
 
-    return Contest(
+    return Benchmark(
         f"convolution {channels} to {outputs}, {x.shape[1]} x {x.shape[2]} pixels, batch {len(x)}, and its derivatives{form}",
         all_three,
         product_floor(credit, products),
         f"{2 * products / 1e9:.1f} GFLOP at the rate of a matrix product",
-        {},
         turns=turns,
     )
 
 
-def _multiply_adds(model: Sequential, size: Size) -> list[int]:
+def _multiply_adds(model: Sequential, size: VggSize) -> list[int]:
     """Of each layer with weights, forward, for the whole batch."""
     side, found = size.side, []
     for layer in model.layers:
@@ -144,14 +143,14 @@ def _multiply_adds(model: Sequential, size: Size) -> list[int]:
 # -- memory ------------------------------------------------------------------------------------------------------------------
 
 
-def peak_of(name: str | None, size: Size) -> int | None:
+def peak_of(name: str | None, size: VggSize) -> int | None:
     """Bytes that two steps need at most beside the model, in a process of their own; None where the system does not say.
 
     Parameters
     ----------
     name : str or None
         A peer, or None for ours.
-    size : Size
+    size : VggSize
     """
     if execution().device != "cpu" or _status("VmHWM") is None:
         return None
@@ -159,7 +158,7 @@ def peak_of(name: str | None, size: Size) -> int | None:
         return process.submit(_peak_here, name, size, min(execution().threads, available_cores())).result()
 
 
-def _peak_here(name: str | None, size: Size, threads: int) -> int | None:
+def _peak_here(name: str | None, size: VggSize, threads: int) -> int | None:
     configure(device="cpu", threads=threads)
     model, images, credit = network_of(size)
     if name is None:

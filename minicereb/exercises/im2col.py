@@ -8,7 +8,7 @@ import numpy as np
 
 from minicereb.calculus.convolution import Window, laid_out
 from minicereb.diagnosis.hints import Case, Mistake, Task
-from minicereb.exercises.exercise import Exercise
+from minicereb.exercises.definition import Exercise
 
 
 def _windows(x: Any, size: int, stride: int) -> Any:

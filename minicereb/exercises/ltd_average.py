@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minicereb.diagnosis.hints import Case, Mistake, Task
-from minicereb.exercises.exercise import Exercise
+from minicereb.exercises.definition import Exercise
 
 
 def _ltd(ltd_mean: Any, h: Any, decay: float) -> Any:

@@ -1,0 +1,210 @@
+"""The loops that everything else waits for: steps of learning and of attacks, an estimate of gradients, trials of motor tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from minicereb.attacks.gradients import Landscape
+from minicereb.attacks.objectives import objective_named
+from minicereb.attacks.run import attack_images
+from minicereb.attacks.settings import Attack
+from minicereb.backend import Array, to_device, to_numpy, xp_of
+from minicereb.bench.timing import Benchmark
+from minicereb.calculus.activations import Activation
+from minicereb.calculus.noise import Gaussian
+from minicereb.calculus.replicated import CrossEntropy
+from minicereb.learning.estimators import ESTIMATORS
+from minicereb.learning.glr import estimate
+from minicereb.learning.noise import Address
+from minicereb.learning.optimizers import RMSprop
+from minicereb.learning.plasticity import DeltaRule
+from minicereb.models.cerebellum import Cerebellum, initial_cerebellum
+from minicereb.models.noisy import NoisyNetwork, initial_noisy
+from minicereb.models.wiring import draw_wiring
+from minicereb.randomness import generator
+from minicereb.tasks.cartpole import State
+from minicereb.tasks.circuit import BIN
+from minicereb.tasks.eyelid import Eyelid, Session
+from minicereb.tasks.pole_balancing import PoleBalancer, PoleTask
+
+CELLS, INPUTS, PER_CELL, CLASSES, BATCH, IMAGES = 200_000, 784, 4, 10, 10, 500
+# APGD takes as many steps as published, within a bound so small that it does not end early.
+APGD_CELLS, APGD_IMAGES, APGD_STEPS, APGD_EPSILON = 5_000, 256, 100, 0.002
+GLR_INPUTS, GLR_HIDDEN, GLR_BATCH, REPLICATIONS = 196, 20, 25, 10_000
+EYELID = Eyelid(trial=1_000, acquisition=100, cells=10_000)
+POLE = PoleTask()
+TRIALS = 200  # within which the circuit balances the pole to the end once: that trial is timed
+
+
+def cerebellum(peers: bool) -> Iterator[Benchmark]:
+    """Yield one step of the delta rule and one of PGD, each with PyTorch's forms of it if `peers`."""
+    model = _cerebellum()
+    rule = DeltaRule(model, RMSprop(0.5 / CELLS), BATCH, 0.99)
+    images, labels = _images(64 * BATCH)
+    x, y = to_device(images), to_device(labels)
+    turn = iter(range(10**9))
+
+    def step() -> None:
+        batch = slice(at := next(turn) % 64 * BATCH, at + BATCH)
+        for _ in rule.learn(x[batch], y[batch]):
+            pass
+
+    # Read and write W, V and the activity; read J (weights and indices) and the mean.
+    moved = 4 * CELLS * (2 * CLASSES + 2 * CLASSES + 2 * BATCH + 2 * PER_CELL + 2)
+    source = (xp := xp_of(model.readout)).ones(moved // 8, dtype=xp.float32)  # a copy reads and writes
+    target = xp.empty_like(source)
+    yield Benchmark(
+        f"learning step, {CELLS:,} cells, k = {PER_CELL}, batch {BATCH}",
+        step,
+        lambda: xp.copyto(target, source),
+        f"copy of the {moved / 1e6:.0f} MB that must move",
+        _peers("learning_steps", model, images, labels, BATCH) if peers else {},
+        repeats=20,
+    )
+    model = _cerebellum()
+    images, labels = _images(IMAGES)
+    x = to_device(images)
+    landscape = Landscape(model, objective_named("mse"), to_device(labels))
+    products = 2 * CELLS * IMAGES * (PER_CELL + CLASSES)  # multiply-adds, forward and back
+    yield Benchmark(
+        f"PGD step, {CELLS:,} cells, k = {PER_CELL}, {IMAGES} images",
+        lambda: landscape.value_and_gradient(x),
+        product_floor(model.readout, products),
+        f"{2 * products / 1e9:.1f} GFLOP at the rate of a matrix product",
+        _peers("pgd_steps", model, images, labels) if peers else {},
+    )
+
+
+def attacks(peers: bool) -> Iterator[Benchmark]:
+    """Yield a whole attack, APGD on a cerebellum with full wiring, with the same attack in PyTorch if `peers`."""
+    model = initial_cerebellum(draw_wiring("full", APGD_CELLS, (INPUTS,), None, seed=0), CLASSES, seed=0)
+    images, _ = _images(APGD_IMAGES)
+    labels = to_numpy(model.forward(to_device(images))[0].argmax(axis=1))
+    attack = Attack("apgd", "cross-entropy", APGD_EPSILON, steps=APGD_STEPS)
+    ids = np.arange(APGD_IMAGES, dtype=np.int64)
+    products = 2 * APGD_CELLS * APGD_IMAGES * (INPUTS + CLASSES) * APGD_STEPS  # multiply-adds, forward and back
+    yield Benchmark(
+        f"APGD on the cross-entropy, {APGD_CELLS:,} cells, full wiring, {APGD_IMAGES} images, {APGD_STEPS} steps",
+        lambda: list(attack_images(model, attack, images, labels, ids)),
+        product_floor(model.readout, products),
+        f"{2 * products / 1e9:.0f} GFLOP at the rate of a matrix product",
+        _peers("apgd_runs", model, images, labels, APGD_EPSILON, APGD_STEPS) if peers else {},
+    )
+
+
+def glr(peers: bool) -> Iterator[Benchmark]:
+    """Yield an iteration of the paper's estimator for threshold and for sigmoid neurons, with PyTorch's form if `peers`."""
+    for activation in ("threshold", "sigmoid"):
+        network = initial_noisy(
+            GLR_INPUTS,
+            (GLR_HIDDEN,),
+            CLASSES,
+            0,
+            activation=Activation(activation),
+            law=Gaussian(),
+            scales=(2.0,),
+            output_noise=True,
+        )
+        rng = generator(0, "bench images")
+        images, labels = rng.random((GLR_BATCH, GLR_INPUTS), dtype=np.float32), rng.integers(0, CLASSES, GLR_BATCH)
+        yield _glr_iteration(network, activation, images, labels, peers)
+
+
+def _glr_iteration(network: NoisyNetwork, activation: str, images: np.ndarray, labels: np.ndarray, peers: bool) -> Benchmark:
+    x, y, turn = to_device(images), to_device(labels), iter(range(10**9))
+    rng, out = generator(0, "bench normals"), np.empty(GLR_BATCH * REPLICATIONS * (GLR_HIDDEN + CLASSES), dtype=np.float32)
+    return Benchmark(
+        f"GLR iteration, {activation}, K = {REPLICATIONS:,}, batch {GLR_BATCH}, {GLR_INPUTS}-{GLR_HIDDEN}-{CLASSES}",
+        lambda: estimate(network, CrossEntropy(), ESTIMATORS["plain"], x, y, REPLICATIONS, Address(0, (next(turn),))),
+        lambda: rng.standard_normal(out=out, dtype=np.float32),
+        "7.5 million normals by NumPy's generator on one core",
+        _peers("glr_iterations", network, images, labels, REPLICATIONS, activation) if peers else {},
+    )
+
+
+def eyelid(peers: bool) -> Iterator[Benchmark]:
+    """Yield a session of eyelid conditioning; PyTorch has no form of it."""
+    bins, cells = EYELID.trial // BIN, EYELID.cells
+    rng = generator(0, "bench activity")
+    activity, weights = rng.random((cells, bins), dtype=np.float32), rng.random(cells, dtype=np.float32)
+    credit = rng.random(bins, dtype=np.float32)
+
+    def products() -> None:
+        for _ in range(EYELID.acquisition):
+            activity.T @ weights
+            activity @ credit
+
+    yield Benchmark(
+        f"{EYELID.acquisition} trials of eyelid conditioning, {EYELID.trial} ms in bins of {BIN} ms, {cells:,} cells",
+        lambda: list(Session(EYELID).trials()),
+        products,
+        "two products of the activity with a vector in each trial",
+        turns=5,
+    )
+
+
+def pole(peers: bool) -> Iterator[Benchmark]:
+    """Yield a trial of pole balancing with learning, and one without; PyTorch has no form of either."""
+    balancer, again = successful_trial(POLE)
+    about = f"of {POLE.seconds:g} s, {POLE.cells:,} cells, k = {POLE.inputs_per_cell}"
+    read = 4 * POLE.cells * (2 * POLE.inputs_per_cell + 4)  # a step reads J and W, and writes and reads the activity
+    source = np.ones(read // 8, dtype=np.float32)  # a copy reads and writes
+    target = np.empty_like(source)
+
+    def floor() -> None:
+        for _ in range(POLE.steps):
+            np.copyto(target, source)
+
+    rest = State(0.0, 0.0, 0.0, 0.0)
+    for name, work in (("learning", again), ("nothing learned", lambda: balancer.balance(rest))):
+        moved = f"copies of the {read / 1e6:.2g} MB that each step must read or write"
+        yield Benchmark(f"pole trial {about}, {name}", work, floor, moved, turns=5)
+
+
+def successful_trial(task: PoleTask) -> tuple[PoleBalancer, Callable[[], None]]:
+    """Return a balancer that has just balanced the pole to the end for the first time, and a function that repeats that trial."""
+    balancer = PoleBalancer(task)
+    for number in range(TRIALS):
+        before = {name: array.copy() for name, array in balancer.arrays().items()}
+        trial = next(balancer.learn(number + 1))
+        if balancer.succeeded(trial.seconds):
+            break
+    else:
+        raise RuntimeError(f"no trial of {TRIALS} lasted to the end")
+
+    def again() -> None:
+        for name, array in balancer.arrays().items():
+            array[...] = before[name]
+        del balancer.lasted[-1], balancer.errors[-1]
+        next(balancer.learn(number + 1))
+
+    return balancer, again
+
+
+def product_floor(like: Array, products: int) -> Callable[[], object]:
+    """Return matrix products with this many multiply-adds, on the device of `like`."""
+    xp, side = xp_of(like), 1024
+    a = xp.ones((side, side), dtype=xp.float32)
+    b = xp.ones((round(products / side**2), side), dtype=xp.float32)
+    return lambda: b @ a
+
+
+def _cerebellum() -> Cerebellum:
+    return initial_cerebellum(draw_wiring("random", CELLS, (INPUTS,), PER_CELL, seed=0), CLASSES, seed=0)
+
+
+def _images(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images as empty as MNIST's, four pixels in five being 0, and labels."""
+    rng = generator(0, "bench images")
+    x = rng.random((count, INPUTS), dtype=np.float32)
+    x[x < 0.8] = 0
+    return x, rng.integers(0, CLASSES, count)
+
+
+def _peers(function: str, *arguments: Any) -> dict[str, Callable[[], object]]:
+    from minicereb.bench import peers  # only where PyTorch is asked for
+
+    return getattr(peers, function)(*arguments)
