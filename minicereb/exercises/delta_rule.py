@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.calculus.dense import dense_weight_gradient
+from minicereb.calculus.cerebellum import loss, readout_gradient
 from minicereb.diagnosis.hints import Case, Mistake, Task
 from minicereb.exercises.definition import Exercise, Wrong, mistakes_of
 
 
 def _delta(h: Any, ltd_mean: Any, outputs: Any, targets: Any) -> Any:
-    return dense_weight_gradient(outputs - targets, h - ltd_mean)[0].T / len(h)
+    return readout_gradient(h, ltd_mean, loss(outputs, targets)[1])
 
 
 def _delta_steps(at: Any, h: Any, ltd_mean: Any, outputs: Any, targets: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.calculus.dense import dense_weight_gradient
+from minicereb.calculus.likelihood_ratio import gaussian_score, likelihood_ratio_gradient
 from minicereb.calculus.noise import Gaussian
 from minicereb.diagnosis.hints import Case, Mistake, Task
 from minicereb.exercises.definition import Exercise, Wrong, mistakes_of
@@ -15,7 +15,7 @@ GAUSSIAN = Gaussian()
 
 
 def _glr(losses: Any, x: Any, r: Any, scale: float) -> Any:
-    return dense_weight_gradient(losses[:, None] * GAUSSIAN.score(r / scale) / scale, x)[0] / len(losses)
+    return likelihood_ratio_gradient(losses, gaussian_score(r, scale), x)
 
 
 def _glr_steps(at: Any, losses: Any, x: Any, r: Any, scale: float) -> Any:

@@ -6,29 +6,26 @@ from typing import Any
 
 import numpy as np
 
+from minicereb.calculus.cerebellum import ltd_mean
 from minicereb.diagnosis.hints import Case, Mistake, Task
 from minicereb.exercises.definition import Exercise
 
 
-def _ltd(ltd_mean: Any, h: Any, decay: float) -> Any:
-    return decay * ltd_mean + (1 - decay) * h.mean(axis=0)
-
-
-def _ltd_steps(at: Any, ltd_mean: Any, h: Any, decay: float) -> Any:
+def _ltd_steps(at: Any, before: Any, h: Any, decay: float) -> Any:
     """The same, step by step."""
-    old, mean = at("the old part", decay * ltd_mean), at("the batch's mean", h.mean(axis=0))
+    old, mean = at("the old part", decay * before), at("the batch's mean", h.mean(axis=0))
     return old + at("the new part", (1 - decay) * mean)
 
 
-def _one_by_one(ltd_mean: Any, h: Any, decay: float) -> Any:
+def _one_by_one(mean: Any, h: Any, decay: float) -> Any:
     for row in h:
-        ltd_mean = decay * ltd_mean + (1 - decay) * row
-    return ltd_mean
+        mean = decay * mean + (1 - decay) * row
+    return mean
 
 
 def _moving(code: str, text: str, of: Any) -> Mistake:
     """The average with something else in place of the batch's mean response."""
-    return Mistake(code, text, lambda ltd_mean, h, decay: decay * ltd_mean + (1 - decay) * of(h))
+    return Mistake(code, text, lambda mean, h, decay: decay * mean + (1 - decay) * of(h))
 
 
 def _ltd_case(rng: np.random.Generator, number: int) -> Case:
@@ -63,7 +60,7 @@ LTD = Exercise(
         μ after the batch, with the dtype of `h`.
     """,
     Task(
-        _ltd,
+        ltd_mean,
         (
             Mistake(
                 "decay swapped",

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from minicereb.calculus.activations import relu, relu_input_gradient
-from minicereb.calculus.losses import squared_error
+from minicereb.calculus.cerebellum import granule, loss, purkinje
+from minicereb.calculus.losses import one_hot, squared_error
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.explain.fgsm import attack_steps, landscape_of
 from minicereb.explain.layers import there_and_back
@@ -28,18 +30,17 @@ def learning(subject: Subject) -> Iterator[Step]:
         yield _features_step(subject)
         subject = _behind(subject)
     taken = subject.step()
-    drive, granule = _granule(subject.model, taken.x)
+    drive, h = _granule(subject.model, taken.x)
     mean = taken.after["ltd_mean"]
-    z = granule - mean
     outputs = taken.learned.outputs
     cells, classes = _cells(subject, drive, taken), subject.classes(outputs)
-    yield _granule_step(subject, taken.x, drive, granule, cells)
+    yield _granule_step(subject, taken.x, drive, h, cells)
     if settings.ltd and settings.rule == "delta":
-        yield _ltd_step(settings.ltd_decay, taken, granule, cells)
+        yield _ltd_step(settings.ltd_decay, taken, h, cells)
     model = replace(subject.model, ltd_mean=mean)  # what the step itself computes with: the mean moves before it is used
-    yield _purkinje_step(model, taken.x, z, outputs, cells, classes)
+    yield _purkinje_step(model, h, outputs, cells, classes)
     yield loss_step(subject, "The climbing fibre's error", "C3", squared_error, outputs)
-    yield _weight_step(subject, model, taken, z, cells, classes)
+    yield _weight_step(subject, model, taken, h, cells, classes)
     if settings.rule == "delta":
         places: list[Place] = [(f"W[{a}, {c}]", "readout", (a, c)) for a in cells for c in classes]
         after, _ = taken.model.forward(taken.x)
@@ -88,10 +89,9 @@ def _features_step(subject: Subject) -> Step:
 
 
 def _granule(model: Cerebellum, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """v and h of every granule cell."""
-    x_t = np.ascontiguousarray(x.T)
-    drive = model.wiring.project(slice(0, model.wiring.cells), x_t, np.empty((model.wiring.cells, 1), dtype=x.dtype))
-    return drive[:, 0], relu(drive)[:, 0]
+    """v and h of every granule cell ``[C1]``."""
+    projection = csr_array(model.wiring.csr(), shape=(model.wiring.cells, model.wiring.width)).T
+    return (x @ projection)[0], granule(x, projection)[0]
 
 
 def _cells(subject: Subject, drive: np.ndarray, taken: Taken) -> list[int]:
@@ -108,7 +108,7 @@ def _synapses(model: Cerebellum, cell: int) -> tuple[np.ndarray, np.ndarray]:
     return inputs, wiring.weights[cell]
 
 
-def _granule_step(subject: Subject, x: np.ndarray, drive: np.ndarray, granule: np.ndarray, cells: list[int]) -> Step:
+def _granule_step(subject: Subject, x: np.ndarray, drive: np.ndarray, h: np.ndarray, cells: list[int]) -> Step:
     model, tables, checks = subject.model, [], []
     for a in cells:
         inputs, weights = _synapses(model, a)
@@ -118,17 +118,17 @@ def _granule_step(subject: Subject, x: np.ndarray, drive: np.ndarray, granule: n
         v = drive[a : a + 1].copy()
         slope = relu_input_gradient(np.ones(1, dtype=v.dtype), v > 0)[0]
         checks.append(beside(f"∂h[{a}]/∂v[{a}]", slope, difference(moving(v, 0, relu, v))))
-    tables.append(Rows("responses", ("cell", "v", "h"), tuple((a, float(drive[a]), float(granule[a])) for a in cells)))
+    tables.append(Rows("responses", ("cell", "v", "h"), tuple((a, float(drive[a]), float(h[a])) for a in cells)))
     active, still = int((drive > 0).sum()), int((drive == 0).sum())
     words = f"{active:,} of {len(drive):,} cells are active; {still:,} stand at the kink v = 0: all that they see is black."
-    words += f" The mean of h is {granule.mean():.6g}, the largest {granule.max():.6g}. J does not learn."
-    shapes = {"x": x.shape, "J": (x.shape[1], len(drive)), "h": granule.shape}
+    words += f" The mean of h is {h.mean():.6g}, the largest {h.max():.6g}. J does not learn."
+    shapes = {"x": x.shape, "J": (x.shape[1], len(drive)), "h": h.shape}
     return Step("Mossy fibres drive granule cells", "C1", words, shapes, tuple(tables), tuple(checks))
 
 
-def _ltd_step(decay: float, taken: Taken, granule: np.ndarray, cells: list[int]) -> Step:
+def _ltd_step(decay: float, taken: Taken, h: np.ndarray, cells: list[int]) -> Step:
     before, after = taken.before["ltd_mean"], taken.after["ltd_mean"]
-    rows = tuple((a, float(before[a]), float(granule[a]), float(after[a]), float(granule[a] - after[a])) for a in cells)
+    rows = tuple((a, float(before[a]), float(h[a]), float(after[a]), float(h[a] - after[a])) for a in cells)
     words = (
         f"β = {decay:g}. The mean activity moves before it is used, towards the response of this batch of one image; outside "
         "training it stays. No error drives it, so there is nothing to differentiate."
@@ -137,13 +137,11 @@ def _ltd_step(decay: float, taken: Taken, granule: np.ndarray, cells: list[int])
     return Step("Long-term depression", "C-LTD", words, {"μ": after.shape}, (Rows("chosen cells", head, rows),))
 
 
-def _purkinje_step(
-    model: Cerebellum, x: np.ndarray, z: np.ndarray, outputs: np.ndarray, cells: list[int], classes: list[int]
-) -> Step:
-    tables, checks = [], []
+def _purkinje_step(model: Cerebellum, h: np.ndarray, outputs: np.ndarray, cells: list[int], classes: list[int]) -> Step:
+    z, tables, checks = h - model.ltd_mean, [], []
 
     def output(c: int) -> float:
-        return model.forward(x)[0][0, c]
+        return purkinje(h, model.ltd_mean, model.readout)[c]
 
     for c in classes:
         rows = [(a, float(z[a]), float(model.readout[a, c])) for a in range(len(z))]
@@ -157,14 +155,18 @@ def _purkinje_step(
     return Step("Parallel fibres drive Purkinje cells", "C2", words, shapes, tuple(tables), tuple(checks))
 
 
-def _weight_step(subject: Subject, model: Cerebellum, taken: Taken, z: np.ndarray, cells: list[int], classes: list[int]) -> Step:
+def _weight_step(subject: Subject, model: Cerebellum, taken: Taken, h: np.ndarray, cells: list[int], classes: list[int]) -> Step:
     _, error = squared_error(taken.learned.outputs, subject.labels)
-    gradient, rows, checks = taken.gradients["readout"], [], []
+    z, gradient, rows, checks = h - model.ltd_mean, taken.gradients["readout"], [], []
+    targets = one_hot(subject.labels, error)
+
+    def value() -> float:
+        return loss(purkinje(h[None], model.ltd_mean, model.readout), targets)[0][0]
+
     for a in cells:
         for c in classes:
-            loss = moving(model.readout, (a, c), lambda: squared_error(model.forward(taken.x)[0], subject.labels)[0][0])
             rows.append((f"W[{a}, {c}]", float(z[a]), float(error[0, c]), float(gradient[a, c])))
-            checks.append(beside(f"∂l/∂W[{a}, {c}]", gradient[a, c], difference(loss)))
+            checks.append(beside(f"∂l/∂W[{a}, {c}]", gradient[a, c], difference(moving(model.readout, (a, c), value))))
     words = "Pre-synaptic activity times the climbing fibre's error: each synapse needs only what is at hand."
     shapes = {"z": z.shape, "e": error.shape, "∂l/∂W": gradient.shape}
     numbers = (Rows("synapses", ("synapse", "z", "e", "z e"), tuple(rows)),)

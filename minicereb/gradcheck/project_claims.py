@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.calculus import losses
+from minicereb.calculus import cerebellum, losses
 from minicereb.calculus.activations import Activation, relu, relu_input_gradient
 from minicereb.calculus.batchnorm import batch_norm, batch_norm_input_gradient, batch_norm_weight_gradient, frozen_scale
 from minicereb.calculus.convolution import convolution, convolution_input_gradient, convolution_weight_gradient
@@ -34,7 +34,7 @@ CLASSES = 4
 def claims() -> Iterator[Claim]:
     """Yield every derivative at a random place: formulas first, then the models made of them."""
     rng = generator(0, "gradcheck")
-    for group in (_activations, _losses, _replicated, _dense, _projection, _images, _batch_norm, _laws, _models):
+    for group in (_activations, _losses, _paper, _replicated, _dense, _projection, _images, _batch_norm, _laws, _models):
         yield from group(rng)
 
 
@@ -55,6 +55,20 @@ def _losses(rng: np.random.Generator) -> Iterator[Claim]:
         credit = rng.standard_normal(7)
         value = credited(_first_of(function, *given), outputs, credit)
         yield Claim(name, tag, "outputs", value, credit[:, None] * function(outputs, *given)[1], outputs)
+
+
+def _paper(rng: np.random.Generator) -> Iterator[Claim]:
+    x, J, W = rng.random((5, 6)), rng.standard_normal((6, 8)), rng.standard_normal((8, CLASSES))
+    mean, targets, h = rng.random(8), np.eye(CLASSES, dtype=np.float64)[rng.integers(0, CLASSES, 5)], cerebellum.granule(x, J)
+    _, error = cerebellum.loss(cerebellum.purkinje(h, mean, W), targets)
+
+    def mean_loss(x: Any, W: Any) -> Any:
+        return cerebellum.loss(cerebellum.purkinje(cerebellum.granule(x, J), mean, W), targets)[0].mean(keepdims=True)
+
+    one, by_readout = np.ones(1, dtype=np.float64), cerebellum.readout_gradient(h, mean, error)
+    yield Claim("readout_gradient", "C4", "W", credited(lambda W: mean_loss(x, W), W, one), by_readout, W)
+    by_input = cerebellum.input_gradient(error / len(x), h, J, W)
+    yield Claim("input_gradient of the cerebellum", "M-DX", "x", credited(lambda x: mean_loss(x, W), x, one), by_input, x)
 
 
 def _replicated(rng: np.random.Generator) -> Iterator[Claim]:

@@ -62,6 +62,9 @@ class DeltaRule:
     The activity of a batch is kept as the matrix ``[h | μ | 0]``, one row a cell. With the mean as one more column, the
     centred product ``z eᵀ = h eᵀ - μ (Σe)ᵀ`` and the outputs ``Wᵀz = Wᵀh - Wᵀμ`` are one matrix product each and z is never
     formed. Zero columns fill up to a multiple of four, which matrix products like.
+
+    What is learned equals the formulas of :mod:`minicereb.calculus.cerebellum` but for the order of sums. They are fused here
+    because a block of cells fits a core's cache, which the activity of all cells for a batch does not.
     """
 
     def __init__(

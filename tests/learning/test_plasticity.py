@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import strict
+from scipy.sparse import csr_array
 
 from minicereb import parallel
 from minicereb.backend import to_device, to_numpy
+from minicereb.calculus.cerebellum import granule, loss, ltd_mean, purkinje, readout_gradient
 from minicereb.learning.optimizers import SGD, Adam, RMSprop
 from minicereb.learning.plasticity import DeltaRule
 
@@ -16,25 +18,23 @@ by_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optim
 
 
 class Paper:
-    """[C1]-[C4], [C-LTD] and the optimisers, in float64, with whole matrices and nothing clever."""
+    """A cerebellum that learns by the equations of :mod:`minicereb.calculus.cerebellum`, in float64."""
 
     def __init__(self, model, optimizer, ltd_decay):
         data, indices, starts = model.wiring.csr()
-        self.J = np.zeros((model.wiring.width, model.wiring.cells))
-        np.add.at(self.J, (indices, np.repeat(np.arange(model.wiring.cells), np.diff(starts))), data)
-        self.W = to_numpy(model.readout).astype(np.float64)
-        self.mu = to_numpy(model.ltd_mean).astype(np.float64)
+        shape = (model.wiring.cells, model.wiring.width)
+        self.J = csr_array((data.astype(np.float64), indices, starts), shape=shape).toarray().T
+        self.W, self.mu = (to_numpy(array).astype(np.float64) for array in (model.readout, model.ltd_mean))
         self.optimizer, self.beta = optimizer, ltd_decay
         self.M, self.V, self.t = np.zeros_like(self.W), np.zeros_like(self.W), 0
 
     def step(self, x, labels):
-        h = np.maximum(x @ self.J, 0)
+        h = granule(x, self.J)
         if self.beta is not None:
-            self.mu = self.beta * self.mu + (1 - self.beta) * h.mean(axis=0)
-        z = h - self.mu
-        outputs = z @ self.W
-        e = outputs - np.eye(self.W.shape[1])[labels]
-        g = sum(np.outer(z_i, e_i) for z_i, e_i in zip(z, e, strict=True)) / len(x)
+            self.mu = ltd_mean(self.mu, h, self.beta)
+        outputs = purkinje(h, self.mu, self.W)
+        value, error = loss(outputs, np.eye(self.W.shape[1])[labels])
+        g = readout_gradient(h, self.mu, error)
         self.t += 1
         eta = self.optimizer.learning_rate
         if isinstance(self.optimizer, SGD):
@@ -45,7 +45,7 @@ class Paper:
         else:
             self.M, self.V = 0.9 * self.M + 0.1 * g, 0.999 * self.V + 0.001 * g**2
             self.W = self.W - eta * (self.M / (1 - 0.9**self.t)) / (np.sqrt(self.V / (1 - 0.999**self.t)) + 1e-8)
-        return 0.5 * np.linalg.norm(e, axis=1) ** 2, outputs
+        return value, outputs
 
 
 def learn(rule, x, labels, batches_at_once=None):
@@ -68,9 +68,9 @@ def test_learning_follows_the_paper_step_by_step(build_cerebellum, draw_images, 
     model = build_cerebellum(cells=300, kind=kind, ltd=ltd_decay is None)
     x, labels = draw_images(7 * batch_size + (batch_size > 1))
     rule, paper = DeltaRule(model, optimizer, batch_size, ltd_decay), Paper(model, optimizer, ltd_decay)
-    loss, outputs = learn(rule, x, labels)
+    value, outputs = learn(rule, x, labels)
     steps = [paper.step(x[part], labels[part]) for part in parallel.blocks(len(x), batch_size)]
-    assert np.allclose(loss, np.concatenate([step[0] for step in steps]), rtol=0, atol=1e-10)
+    assert np.allclose(value, np.concatenate([step[0] for step in steps]), rtol=0, atol=1e-10)
     assert np.allclose(outputs, np.concatenate([step[1] for step in steps]), rtol=0, atol=1e-10)
     assert np.allclose(model.readout, paper.W, rtol=0, atol=1e-10)
     assert np.allclose(model.ltd_mean, paper.mu, rtol=0, atol=1e-14)
@@ -88,7 +88,7 @@ def test_learning_on_every_device_follows_the_paper_in_float32(xp_device, build_
     model = build_cerebellum(cells=3000, kind=kind, dtype=np.float32, ltd=False)
     x, labels = draw_images(43, dtype=np.float32)
     rule, paper = DeltaRule(model, optimizer, 10, 0.9), Paper(model, optimizer, 0.9)
-    loss, outputs = learn(rule, x, labels)
+    _, outputs = learn(rule, x, labels)
     host_x, host_labels = to_numpy(x), to_numpy(labels)
     steps = [paper.step(host_x[part], host_labels[part]) for part in parallel.blocks(43, 10)]
     assert np.allclose(outputs, np.concatenate([step[1] for step in steps]), rtol=1e-3, atol=1e-3)

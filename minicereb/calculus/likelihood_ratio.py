@@ -1,0 +1,128 @@
+"""The likelihood-ratio paper's equations, each as a function of a few lines; rows are replications of the noise.
+
+These functions are the reference for :class:`minicereb.models.noisy.NoisyLayer` and for the estimators ``plain`` and ``backprop``
+(:mod:`minicereb.learning.estimators`), which compute the same for many images at a time; the tests compare them.
+
+References
+----------
+Xiao, Peng, Hong and Ke (2019), Training Artificial Neural Networks by Generalized Likelihood Ratio Method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from minicereb.backend import Array
+from minicereb.calculus.dense import dense
+
+
+def noisy_layer(x: Array, weight: Array, bias: Array, noise: Array, activation: Callable[[Array], Array]) -> tuple[Array, Array]:
+    """Signals and responses of neurons with noise: ``v = θᵀ[1; x] + r``, ``x' = φ(v)`` ``[G1]``.
+
+    Parameters
+    ----------
+    x : array of float, shape (rows, inputs)
+    weight : array, shape (outputs, inputs)
+        θ without the bias.
+    bias : array, shape (outputs,)
+    noise : array, shape (rows, outputs)
+        r = σe.
+    activation : callable
+        φ, for example :func:`minicereb.calculus.activations.threshold`.
+
+    Returns
+    -------
+    signals, responses : array, shape (rows, outputs)
+        v and x'.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from minicereb.calculus.activations import threshold
+    >>> noisy_layer(np.array([[1.0], [1.0]]), np.array([[2.0]]), np.array([-1.0]), np.array([[0.5], [-1.5]]), threshold)
+    (array([[ 1.5],
+           [-0.5]]), array([[1.],
+           [0.]]))
+    """
+    signals = dense(x, weight, bias) + noise
+    return signals, activation(signals)
+
+
+def signal_gradient(d_next: Array, next_weight: Array, slope: Array) -> Array:
+    """Backpropagation between layers: ``δ_l = φ'(v_l) ⊙ (θ_{l+1}ᵀ δ_{l+1})`` ``[G3]``.
+
+    The derivative by the layer's weights is then ``δ_l x_lᵀ``, :func:`minicereb.calculus.dense.dense_weight_gradient`.
+
+    Parameters
+    ----------
+    d_next : array of float, shape (rows, outputs of the next layer)
+        δ of the next layer.
+    next_weight : array, shape (outputs of the next layer, outputs)
+    slope : array, shape (rows, outputs)
+        φ'(v) of this layer.
+
+    Returns
+    -------
+    array, shape (rows, outputs)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> signal_gradient(np.array([[2.0]]), np.array([[1.0, 3.0]]), np.array([[1.0, 0.5]]))
+    array([[2., 3.]])
+    """
+    return slope * (d_next @ next_weight)
+
+
+def likelihood_ratio_gradient(losses: Array, score: Array, x: Array) -> Array:
+    """Estimate the derivative of the mean loss by weights from loss values alone: ``E[L x_b s(r_a)]`` ``[G5]``.
+
+    Parameters
+    ----------
+    losses : array of float, shape (rows,)
+        L of each replication.
+    score : array, shape (rows, outputs)
+        s(r), of :func:`gaussian_score` or another law.
+    x : array, shape (rows, inputs)
+        What the layer was given; for the bias, ones.
+
+    Returns
+    -------
+    array, shape (outputs, inputs)
+        The mean over rows: an unbiased estimate if their noise was drawn independently.
+
+    Examples
+    --------
+    The chance that a neuron with standard normal noise fires has the slope 1/√(2π) = 0.399 at v = 0.
+
+    >>> import numpy as np
+    >>> noise = np.random.default_rng(0).standard_normal((100_000, 1))
+    >>> fires = (noise[:, 0] > 0).astype(np.float64)
+    >>> likelihood_ratio_gradient(fires, gaussian_score(noise, 1.0), np.ones((100_000, 1))).round(2)
+    array([[0.4]])
+    """
+    return (losses[:, None] * score).T @ x / len(losses)
+
+
+def gaussian_score(noise: Array, scale: float) -> Array:
+    """Score of Gaussian noise, ``s(r) = r/σ²`` ``[G6]``; the other laws' are in :mod:`minicereb.calculus.noise`.
+
+    Parameters
+    ----------
+    noise : array of float, any shape
+        r.
+    scale : float
+        σ, its standard deviation.
+
+    Returns
+    -------
+    array
+        Shape of `noise`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gaussian_score(np.array([1.0, -2.0]), 2.0)
+    array([ 0.25, -0.5 ])
+    """
+    return noise / (scale * scale)
