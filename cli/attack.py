@@ -9,8 +9,9 @@ import click
 from click.core import ParameterSource
 
 from minicereb.attacks.ball import NORMS
+from minicereb.attacks.methods import METHODS, method_named, method_names
 from minicereb.attacks.objectives import OBJECTIVES
-from minicereb.attacks.settings import GRADIENTS, METHODS, NEAREST, STEPPING, USUAL_STEPS, Attack
+from minicereb.attacks.settings import GRADIENTS, Attack
 from minicereb.cli.options import NewFile, Number, as_json, execution_options, moved_data, remark_on_size
 from minicereb.cli.output import Pace, StatusLine, note, print_json, warn
 from minicereb.datasets import Dataset
@@ -19,10 +20,16 @@ from minicereb.experiments.configs import AttackedModel
 from minicereb.experiments.runs import Run, dataset_of, load_model, read_run
 from minicereb.paths import check_file
 
+_ITERATING = {name: each.steps for name, each in METHODS.items() if each.has("steps")}
+DEFAULT_STEPS = "; ".join(
+    f"{', '.join(name for name, steps in _ITERATING.items() if steps == number)} {number:,}"
+    for number in dict.fromkeys(_ITERATING.values())
+)
+
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--method", type=click.Choice(METHODS), default="pgd", show_default=True)
+@click.option("--method", type=click.Choice(method_names()), default="pgd", show_default=True)
 @click.option(
     "--objective",
     type=click.Choice(list(OBJECTIVES)),
@@ -37,7 +44,7 @@ from minicereb.paths import check_file
 @click.option(
     "--steps",
     type=int,
-    help="Steps, queries or points.  [default: pgd, momentum 40; apgd, fab, fmn, random 100; square 5,000]",
+    help=f"Steps, queries or points.  [default: {DEFAULT_STEPS}]",
 )
 @click.option("--step-size", type=Number(), help="Step size of pgd and momentum.  [default: 2.5 EPSILON / steps]")
 @click.option("--decay", type=Number(), default=1.0, show_default=True, help="Momentum: weight of the past gradients.")
@@ -88,7 +95,7 @@ def attack(
     **options: Any,
 ) -> None:
     """Attack the model in the run folder RUN and print how many test images it still gets right."""
-    settings = Attack(steps=USUAL_STEPS[options["method"]] if steps is None else steps, **options)
+    settings = Attack(steps=method_named(options["method"]).steps if steps is None else steps, **options)
     if settings.too_short is not None:
         warn(settings.too_short)
     trained = read_run(run)
@@ -118,20 +125,11 @@ def attack(
     )
 
 
-# What has no effect, by option: the methods that have no use for it.
-UNUSED = {
-    "steps": ("fgsm",),
-    "step_size": tuple(method for method in METHODS if method not in STEPPING),
-    "restarts": ("fgsm", "random"),
-    "random_start": tuple(method for method in METHODS if method not in (*STEPPING, "apgd")),
-    "keep": ("fgsm", *NEAREST),
-}
-
-
 def _remark_on_unused(settings: Attack) -> None:
     """Say on standard error which of the options that were given have no effect."""
     context = click.get_current_context()
-    unused = [(name, settings.method) for name, methods in UNUSED.items() if settings.method in methods]
+    depending = ("steps", "step_size", "restarts", "random_start", "keep")
+    unused = [(name, settings.method) for name in depending if not settings.traits.has(name)]
     if settings.gradient == "analytic":
         unused.append(("draws", "the analytic gradient"))
     for name, what in unused:

@@ -137,7 +137,7 @@ def names() -> dict[str, tuple[Iterable[str], str]]:
     from minicereb.datasets import registry, store
     from minicereb.exercises.course import EXERCISES
     from minicereb.experiments import pretrained
-    from minicereb.robustness.catalogue import ATTACKS, SETS
+    from minicereb.robustness.catalogue import SETS, attack_names
     from minicereb.studies import STUDIES
     from minicereb.tasks import circuit, microzones
 
@@ -149,7 +149,7 @@ def names() -> dict[str, tuple[Iterable[str], str]]:
         "runs": ((), "folder"),
         "transfer": ((), "folder"),
         "encoder": ((), "folder"),
-        "evaluate attacks": ((*SETS, *ATTACKS), "list"),
+        "evaluate attacks": ((*SETS, *attack_names()), "list"),
         "study name": ((*STUDIES, "list", "status"), ""),
         "study folder": ((), "folder"),
         "report folder": ((), "folder"),

@@ -30,7 +30,7 @@ from minicereb.experiments.evaluation.settings import (
 from minicereb.experiments.runs import Run, check_loadable, dataset_of, load_model, read_run
 from minicereb.paths import check_folder
 from minicereb.report.formats import strength
-from minicereb.robustness.catalogue import ATTACKS, SETS, attacks_named
+from minicereb.robustness.catalogue import SETS, attack_named, attacks_named
 
 
 @click.command()
@@ -156,7 +156,7 @@ def _remark_on_epsilons(settings: dict[str, Any], data: datasets.Dataset) -> Non
     for epsilon in settings["epsilons"]:
         remark_on_size("epsilon", epsilon, settings["norm"], data.inputs)
     for name, epsilon in product(settings["attacks"], settings["epsilons"]):
-        for attack in ATTACKS[name].make(epsilon, settings["norm"], settings["seed"], "analytic", 1):
+        for attack in attack_named(name).make(epsilon, settings["norm"], settings["seed"], "analytic", 1):
             if attack.too_short is not None:
                 warn(f"{name}: {attack.too_short}")
 
@@ -212,7 +212,7 @@ def _print(record: dict[str, Any]) -> None:
 
 
 def _title(name: str) -> str:
-    return f"{name}, alone" if ATTACKS[name].alone else f"after {name}"
+    return f"{name}, alone" if attack_named(name).alone else f"after {name}"
 
 
 def _with_interval(entry: dict[str, Any], name: str) -> str:

@@ -12,7 +12,7 @@ minicereb's own cannot be taken.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
@@ -67,15 +67,27 @@ def load(group: str, name: str, kind: type[Kind]) -> Kind:
     return found
 
 
+def names(group: str, own: Iterable[str]) -> tuple[str, ...]:
+    """Return minicereb's own names and, after them, those of other packages, without importing anything.
+
+    Raises
+    ------
+    ExtensionError
+        If an extension has a name of minicereb's own.
+    """
+    own = tuple(own)
+    for name, point in offered(group).items():
+        if name in own:
+            raise ExtensionError(f"{group}: {name!r} ({point.value}) is a name of minicereb's own; choose another")
+    return (*own, *offered(group))
+
+
 def with_extensions(group: str, own: Mapping[str, Kind], kind: type[Kind]) -> dict[str, Any]:
     """Return a table of minicereb's own entries and, after them, those of other packages.
 
     Raises
     ------
     ExtensionError
-        If an extension has the name of an entry of minicereb's own, cannot be imported, or is of another type.
+        If an extension has a name of minicereb's own, cannot be imported, or is of another type.
     """
-    for name in offered(group):
-        if name in own:
-            raise ExtensionError(f"{group}: {name!r} ({offered(group)[name].value}) is a name of minicereb's own; choose another")
-    return {**own, **{name: load(group, name, kind) for name in offered(group)}}
+    return {name: own[name] if name in own else load(group, name, kind) for name in names(group, own)}

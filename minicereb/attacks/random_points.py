@@ -8,8 +8,8 @@ from minicereb.attacks.gradients import Landscape
 from minicereb.attacks.search import Search
 
 
-def random_points(landscape: Landscape, ball: Ball, draws: Draws, number: int) -> Search:
-    """Yield `number` points of ball and box, in turn from inside and from its corners.
+def random_points(landscape: Landscape, ball: Ball, draws: Draws, steps: int) -> Search:
+    """Yield `steps` points of ball and box, in turn from inside and from its corners.
 
     Parameters
     ----------
@@ -20,9 +20,9 @@ def random_points(landscape: Landscape, ball: Ball, draws: Draws, number: int) -
         pixel by as much as any.
     draws : Draws
         Of these images.
-    number : int
+    steps : int
     """
-    for point in range(number):
+    for point in range(steps):
         x = ball.corner(draws, point) if point % 2 else ball.inside(draws, point)
         keep = yield landscape.evaluate(x)
         if keep is not None:

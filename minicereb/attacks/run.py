@@ -8,21 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicereb.attacks.apgd import apgd
 from minicereb.attacks.ball import Ball, ball_around, with_rounding
 from minicereb.attacks.classifier import guarded
 from minicereb.attacks.draws import Draws
-from minicereb.attacks.fab import fab
-from minicereb.attacks.fgsm import fgsm
-from minicereb.attacks.fmn import fmn
-from minicereb.attacks.gradients import Landscape, Point, Source, exact, source_named
-from minicereb.attacks.momentum import momentum
+from minicereb.attacks.gradients import Landscape, Source, exact, source_named
 from minicereb.attacks.objectives import likeliest_wrong, objective_named, targeted_objective_named
-from minicereb.attacks.pgd import pgd
-from minicereb.attacks.random_points import random_points
 from minicereb.attacks.search import CheckedSearch, Search, best, first_wrong, last
-from minicereb.attacks.settings import NEAREST, WITHOUT_GRADIENT, Attack
-from minicereb.attacks.square import square
+from minicereb.attacks.settings import Attack
 from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InternalError
@@ -146,8 +138,8 @@ def trace(
             outputs = _outputs(block)
             rivals, images = _rivals(block, outputs), xp_of(outputs).arange(len(block.ids))
             landscape, first = _landscape(block, images, rivals, 0), (0,) if rivals is None else (0, 0)
-            walk = CheckedSearch(_search(block, landscape, images, first, None))
-            traces.append(np.stack([to_numpy(value) for value in [point.value for point in walk]]))
+            search = _search(block, landscape, images, first, xp_of(outputs).full(len(block.ids), np.inf))
+            traces.append(np.stack([to_numpy(point.value) for point in CheckedSearch(search)]))
     return np.concatenate(traces, axis=1)
 
 
@@ -168,42 +160,49 @@ def _blocks(
 
 
 def _attack_block(block: _Block, include_misclassified: bool) -> tuple[Array, Array]:
-    """Return the point of each image that counts, and the model's answers to the clean images."""
-    attack, x, xp = block.attack, block.x, xp_of(block.x)
+    """Return the attacked images, and the model's answers to the clean ones."""
+    attack, method, x, xp = block.attack, block.attack.traits, block.x, xp_of(block.x)
+    nearest = method.keeps == "nearest"
     outputs = _outputs(block)
     predicted, chosen = outputs.argmax(axis=1), x.copy()
     broken = predicted != block.labels
     if attack.epsilon == 0:
         return chosen, predicted
-    reach = xp.full(len(x), -xp.inf, dtype=x.dtype)  # the largest objective so far; of the nearest, the least distance, negative
-    everything = include_misclassified and attack.method not in NEAREST
-    pending = xp.arange(len(x)) if everything else xp.flatnonzero(~broken)  # the rest is misclassified without our help
+    score = xp.full(len(x), -xp.inf, dtype=x.dtype)  # of the point chosen so far: its objective, or minus its distance
+    everything = include_misclassified and not nearest
+    pending = xp.arange(len(x)) if everything else xp.flatnonzero(~broken)
     rivals = _rivals(block, outputs)
-    for restart in range(1 if attack.method in ("fgsm", "random") else attack.restarts):
+    for restart in range(attack.restarts if method.has("restarts") else 1):
         for rank in range(rivals.shape[1] if rivals is not None else 1):
             if len(pending) == 0:
                 break
             landscape = _landscape(block, pending, rivals, rank)
             numbers = (restart,) if rivals is None else (restart, rank)
-            found = _choose(block, landscape, _search(block, landscape, pending, numbers, reach[pending]), everything)
+            search = _search(block, landscape, pending, numbers, -score[pending])
+            if nearest or attack.keep == "last":
+                found = last(search)
+            elif everything or method.keeps == "best":
+                found = best(search, landscape)
+            else:
+                found = first_wrong(search, landscape)
             wrong, value = landscape.wrong(found), found.value
-            if attack.method in NEAREST:
+            if nearest:
                 value = -_ball(block, pending).size(found.x - x[pending])
-                better = wrong & (value > reach[pending]) & (-value <= _bound(block))
+                better = wrong & (value > score[pending]) & (-value <= _bound(block))
             elif attack.keep == "last":
-                better = wrong | ~broken[pending] | (reach[pending] == -xp.inf)
+                better = wrong | ~broken[pending] | (score[pending] == -xp.inf)
             else:
                 was = broken[pending]
-                better = (wrong & ~was) | ((wrong == was) & (value > reach[pending]))
+                better = (wrong & ~was) | ((wrong == was) & (value > score[pending]))
             places = pending[better]
-            chosen[places], reach[places], broken[places] = found.x[better], value[better], wrong[better]
-            if not everything and attack.method not in NEAREST:
+            chosen[places], score[places], broken[places] = found.x[better], value[better], wrong[better]
+            if not everything and not nearest:
                 pending = pending[~wrong]
     return chosen, predicted
 
 
 def _rivals(block: _Block, outputs: Array) -> Array | None:
-    """The classes that the images are to be taken for, (images, targets); None if there are no targets."""
+    """Return the target classes, shape (images, targets), or None if the attack has none."""
     number = min(block.attack.targets, outputs.shape[1] - 1)
     return likeliest_wrong(outputs, block.labels, number) if number > 0 else None
 
@@ -211,7 +210,7 @@ def _rivals(block: _Block, outputs: Array) -> Array | None:
 def _landscape(block: _Block, pending: Array, rivals: Array | None, rank: int) -> Landscape:
     attack, labels = block.attack, block.labels[pending]
     source: Source = exact
-    if attack.method not in WITHOUT_GRADIENT or attack.gradient != "analytic":
+    if attack.traits.gradient or attack.gradient != "analytic":
         source = source_named(attack.gradient, block.model, attack.draws, attack.seed, _ids(block, pending))
     if rivals is None:
         return Landscape(block.model, objective_named(attack.objective), labels, source)
@@ -230,42 +229,21 @@ def _ids(block: _Block, pending: Array) -> Array:
     return to_device(block.ids)[pending]
 
 
-def _search(block: _Block, landscape: Landscape, pending: Array, numbers: tuple[int, ...], reach: Array | None) -> Search:
-    """Begin the search of one restart towards one target."""
-    attack, ball = block.attack, _ball(block, pending)
-    draws = Draws(attack.seed, "attack start", numbers, _ids(block, pending))
-    if attack.method == "fgsm":
-        return fgsm(landscape, ball)
-    if attack.method == "square":
-        return square(landscape, ball, draws, attack.steps, block.image_shape, attack.rescale)
-    if attack.method == "random":
-        return random_points(landscape, ball, draws, attack.steps)
-    start, xp = ball.x, xp_of(ball.x)
-    if attack.method in NEAREST:
-        if numbers[0] and reach is not None:  # as published: within half of what has been found so far
-            radius = 0.5 * xp.minimum(-reach, np.float32(attack.epsilon))
-            start = xp.clip(start + radius[:, None] * ball.offsets(draws), 0, 1)
-        return (fab if attack.method == "fab" else fmn)(landscape, ball, start, attack.steps)
-    if attack.random_start:
+def _search(block: _Block, landscape: Landscape, pending: Array, numbers: tuple[int, ...], distance: Array) -> Search:
+    """Begin the search of one restart towards one target; `distance`: of the nearest misclassified point found so far."""
+    attack, method, ball, xp = block.attack, block.attack.traits, _ball(block, pending), xp_of(block.x)
+    draws, start = Draws(attack.seed, "attack start", numbers, _ids(block, pending)), ball.x
+    settings = method.passed(attack, block.image_shape)
+    if method.begins == "image":
+        return method.search(landscape, ball, **settings)
+    if method.begins == "draws":
+        return method.search(landscape, ball, draws, **settings)
+    if method.begins == "ball" and attack.random_start:
         start = start + np.float32(attack.epsilon) * ball.offsets(draws)
-    if attack.method == "apgd":
-        return apgd(landscape, ball, start, attack.steps)
-    if attack.method == "momentum":
-        return momentum(landscape, ball, start, attack.steps, attack.step, attack.decay, attack.nesterov)
-    return pgd(landscape, ball, start, attack.steps, attack.step)
-
-
-def _choose(block: _Block, landscape: Landscape, search: Search, everything: bool) -> Point:
-    """Go through a search and return the point of each image that counts."""
-    attack = block.attack
-    if attack.method in NEAREST or attack.keep == "last":
-        return last(search)
-    if everything or attack.method in ("fgsm", "pgd"):
-        return best(search, landscape)
-    return first_wrong(search, landscape)
-
-
-# -- checks ------------------------------------------------------------------------------------------------------------------
+    elif method.begins == "nearby" and numbers[0]:
+        radius = 0.5 * xp.minimum(distance, np.float32(attack.epsilon))
+        start = xp.clip(start + radius[:, None] * ball.offsets(draws), 0, 1)
+    return method.search(landscape, ball, start, **settings)
 
 
 def _outputs(block: _Block) -> Array:
@@ -275,7 +253,7 @@ def _outputs(block: _Block) -> Array:
 
 
 def _checked(block: _Block, x_adv: Array, clean: Array) -> Attacked:
-    """Look again: the answers to the attacked images, their distance and their box, all from the images themselves."""
+    """Compute answers, distance and bounds once more, from the attacked images themselves."""
     attack = block.attack
     again = Landscape(block.model, objective_named(attack.objective), block.labels).evaluate(x_adv)
     check_outputs(again.outputs, block.labels)

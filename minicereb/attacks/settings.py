@@ -5,22 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from minicereb.attacks.ball import NORMS
+from minicereb.attacks.methods import Method, method_named
 from minicereb.attacks.objectives import objective_named, targeted_objective_named
 from minicereb.documents import typed
 from minicereb.errors import require
 from minicereb.learning.estimators import ESTIMATORS
 
-METHODS = ("fgsm", "pgd", "momentum", "apgd", "fab", "fmn", "square", "random")
-STEPPING = ("pgd", "momentum")  # searches whose step has a length of its own
-NEAREST = ("fab", "fmn")  # searches for the nearest misclassified image, whatever ε is
-WITHOUT_GRADIENT = ("square", "random")  # methods that only ask for answers
 GRADIENTS = ("analytic", "straight-through", "frozen", "eot", *ESTIMATORS)
 # Gradients that came to be others: by noise of the estimator's own design, by truer slopes, also towards a target.
 REVISIONS = {"antithetic": 1, "sobol": 1, "straight-through": 1, "frozen": 1, "exact": 1}
 LARGEST = 1e6  # ε: in either norm far more than an image in [0, 1] can change, and a number that float32 can be multiplied by
 CROSSING = 2.5  # times ε: how far all steps together lead where no length is given
-# Steps that a method takes where nothing is said: as published.
-USUAL_STEPS = {"fgsm": 40, "pgd": 40, "momentum": 40, "apgd": 100, "fab": 100, "fmn": 100, "square": 5_000, "random": 100}
 
 
 def fitting_step(epsilon: float, steps: int) -> float:
@@ -51,7 +46,8 @@ class Attack:
 
     Parameters
     ----------
-    method : {"fgsm", "pgd", "momentum", "apgd", "fab", "fmn", "square", "random"}
+    method : str
+        One of :func:`minicereb.attacks.methods.method_names`. Which of the settings below have an effect depends on it.
     objective : {"mse", "cross-entropy", "margin", "dlr"}
         What is ascended. FAB and FMN know the margin alone.
     epsilon : float
@@ -108,6 +104,11 @@ class Attack:
     rescale: bool = field(default=True, metadata={"added": True})
 
     @property
+    def traits(self) -> Method:
+        """Return the row of its method in :data:`minicereb.attacks.methods.METHODS`."""
+        return method_named(self.method)
+
+    @property
     def revision(self) -> int:
         """Counts in the identity of an experiment, see :mod:`minicereb.experiments.identity`."""
         return REVISIONS.get(self.gradient, 0)
@@ -115,7 +116,7 @@ class Attack:
     @property
     def too_short(self) -> str | None:
         """In words, that the steps are too short to lead from an image to the edge of its ball; None if they are not."""
-        return too_short(self.epsilon, self.steps, self.step) if self.method in STEPPING else None
+        return too_short(self.epsilon, self.steps, self.step) if self.traits.has("step_size") else None
 
     @property
     def step(self) -> float:
@@ -124,12 +125,12 @@ class Attack:
         return self.step_size
 
     def __post_init__(self) -> None:
-        require(self.method in METHODS, "method", self.method, ", ".join(METHODS))
+        method = self.traits
         objective_named(self.objective)
         require(0 <= self.epsilon <= LARGEST, "epsilon", self.epsilon, f"a number from 0 to {LARGEST:g}")
         require(self.steps >= 1, "steps", self.steps, "a whole number of at least 1")
         if self.step_size is None:
-            object.__setattr__(self, "step_size", fitting_step(self.epsilon, self.steps) if self.method in STEPPING else 0.01)
+            object.__setattr__(self, "step_size", fitting_step(self.epsilon, self.steps) if method.has("step_size") else 0.01)
         require(0 < self.step < float("inf"), "step-size", self.step_size, "a number above 0")
         require(self.restarts >= 1, "restarts", self.restarts, "a whole number of at least 1")
         require(self.keep in ("best", "last"), "keep", self.keep, "best or last")
@@ -138,13 +139,11 @@ class Attack:
         require(1 <= self.draws < 2**31, "draws", self.draws, "a whole number from 1 to 2147483647")
         require(self.norm in NORMS, "norm", self.norm, " or ".join(NORMS))
         require(self.targets >= 0, "targets", self.targets, "a whole number of at least 0")
-        known = self.method not in NEAREST or self.objective == "margin"
-        require(known, "objective", self.objective, f"margin for {self.method}")
+        expected = f"{' or '.join(method.objectives)} for {self.method}"
+        require(self.objective in method.objectives, "objective", self.objective, expected)
         require(0 <= self.decay <= 1, "decay", self.decay, "a number from 0 to 1")
-        moving = self.method == "momentum"
-        require(moving or self.decay == 1, "decay", self.decay, "nothing: only momentum has it")
-        require(moving or not self.nesterov, "nesterov", self.nesterov, "nothing: only momentum has it")
-        require(self.method == "square" or self.rescale, "rescale", self.rescale, "nothing: only square has it")
-        require(self.method != "random" or self.targets == 0, "targets", self.targets, "0 for random points")
+        for name, unused in (("decay", 1), ("nesterov", False), ("rescale", True), ("targets", 0)):
+            value = getattr(self, name)
+            require(method.has(name) or value == unused, name, value, f"{unused}, as {self.method} does not have it")
         if self.targets:
             targeted_objective_named(self.objective)

@@ -19,7 +19,7 @@ TILES = 5  # along the shorter side of an image: the first point in L2
 
 
 def square(
-    landscape: Landscape, ball: Ball, draws: Draws, queries: int, image_shape: tuple[int, ...] | None = None, rescale: bool = True
+    landscape: Landscape, ball: Ball, draws: Draws, steps: int, image_shape: tuple[int, ...] | None = None, rescale: bool = True
 ) -> Search:
     """Yield the points that the model is asked about: a start, then the best so far with one window changed.
 
@@ -31,8 +31,8 @@ def square(
         Around clean images.
     draws : Draws
         Of these images.
-    queries : int
-        Number of points; published are 5,000.
+    steps : int
+        Number of points, or queries; published are 5,000.
     image_shape : tuple of int, optional
         (height, width) or (height, width, channels) of the images; without it they are a line of pixels, and windows intervals.
     rescale : bool
@@ -50,12 +50,12 @@ def square(
     start, propose = (_stripes, _signs) if ball.norm == "linf" else (_tiles, _moved_energy)
     point = landscape.evaluate(start(ball, draws, (height, width, channels)))
     best, best_value = point.x.copy(), point.value
-    for query in range(1, queries):
+    for query in range(1, steps):
         keep = yield point
         if keep is not None:
             landscape, ball, draws = landscape.of(keep), ball.of(keep), draws.of(keep)
             best, best_value = best[keep], best_value[keep]
-        window = window_at(query / (queries if rescale else SCALE), height, width, odd=ball.norm == "l2")
+        window = window_at(query / (steps if rescale else SCALE), height, width, odd=ball.norm == "l2")
         point = landscape.evaluate(propose(ball, draws, query, best, (height, width, channels), window))
         better = point.value > best_value
         put_rows(best, point.x, better)

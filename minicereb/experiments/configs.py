@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from minicereb.attacks.adversarial_training import Adversary
-from minicereb.attacks.settings import STEPPING, Attack
+from minicereb.attacks.settings import Attack
 from minicereb.errors import require
 from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, Model, PerceptronModel
 from minicereb.experiments.identity import config_kind
@@ -121,20 +121,21 @@ def describe(train: Train) -> str:
 
 def describe_attack(attack: Attack) -> str:
     """Return an attack in words, with every setting that tells it from others but its seed."""
+    has = attack.traits.has
     words = [attack.method, attack.objective, f"ε = {strength(attack.epsilon)}" + (" in L2" if attack.norm == "l2" else "")]
-    if attack.method != "fgsm":
-        words.append(f"{attack.steps} steps" + (f" of {attack.step_size:.3g}" if attack.method in STEPPING else ""))
-    if attack.method == "momentum":
+    if has("steps"):
+        words.append(f"{attack.steps} steps" + (f" of {attack.step_size:.3g}" if has("step_size") else ""))
+    if has("decay"):
         words.append(f"decay {attack.decay:g}" + (", Nesterov" if attack.nesterov else ""))
-    if not attack.rescale and attack.method == "square":
+    if not attack.rescale:
         words.append("squares by the ensemble's schedule")
-    if attack.method in (*STEPPING, "apgd") and not attack.random_start:
+    if has("random_start") and not attack.random_start:
         words.append("from the image")
     if attack.restarts > 1:
         words.append(f"{attack.restarts} starts")
     if attack.targets:
         words.append(f"{attack.targets} targets")
-    if attack.keep == "last" and attack.method in STEPPING:
+    if has("keep") and attack.keep == "last":
         words.append("last iterate")
     if attack.gradient != "analytic":
         words.append(f"along {attack.gradient}" + (f", {attack.draws} draws" if attack.gradient in ESTIMATORS else ""))

@@ -19,7 +19,7 @@ from minicereb.experiments.kinds.pole import PoleBalancing
 from minicereb.experiments.kinds.transfer_matrix import TransferMatrix
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.probes import Probes
-from minicereb.robustness.catalogue import ATTACKS, BY_STRENGTH, SQUARES
+from minicereb.robustness.catalogue import BY_STRENGTH, SQUARES, attack_named
 from minicereb.robustness.check_context import CHECKED
 from minicereb.robustness.checklist import RANDOM_POINTS, SQUARE_QUERIES
 
@@ -85,9 +85,7 @@ def _expected(job: Job, probes: Probes) -> Estimate:
         seconds, memory, disk = probes.training(job)
         return Estimate(job, False, seconds, memory, disk)
     if isinstance(job, (AttackedModel, MovedOutputs, BrokenImages)):
-        ends_early = (
-            job.attack.method in ("momentum", "apgd", "square", "random") or job.attack.restarts > 1 or job.attack.targets > 1
-        )
+        ends_early = job.attack.traits.keeps == "first" or job.attack.restarts > 1 or job.attack.targets > 1
         return Estimate(job, False, _attacked(job.train, job.attack, job.images, probes), None, 0, ends_early)
     if isinstance(job, TransferMatrix):
         seconds = sum(_attacked(model, job.attack, job.images, probes) for model in job.models)
@@ -108,7 +106,7 @@ def _expected(job: Job, probes: Probes) -> Estimate:
 def _attacked(train: Train, attack: Attack, images: int, probes: Probes) -> float:
     """Seconds of an attack whose images all make all its steps."""
     beginning, step = probes.attack(train, attack)
-    steps = 1 if attack.method == "fgsm" else attack.steps * max(1, attack.targets)
+    steps = attack.steps * max(1, attack.targets) if attack.traits.has("steps") else 1
     return images * attack.restarts * (beginning + steps * step)
 
 
@@ -118,8 +116,8 @@ def _evaluated(job: EvaluatedModel, probes: Probes) -> float:
     checked = min(job.images, CHECKED)
 
     def attack(name: str, epsilon: float, images: int, steps: int | None = None) -> float:
-        made = ATTACKS[name].make(epsilon, job.norm, job.seed, gradient, job.draws)
-        against = job.substitutes if ATTACKS[name].transferred else (job.train,)  # the usual one is small, and left out
+        made = attack_named(name).make(epsilon, job.norm, job.seed, gradient, job.draws)
+        against = job.substitutes if attack_named(name).transferred else (job.train,)  # the usual one is small, and left out
         made = made if steps is None else tuple(replace(each, steps=steps) for each in made)
         return sum(_attacked(train, each, images, probes) for each in made for train in against)
 
@@ -127,7 +125,7 @@ def _evaluated(job: EvaluatedModel, probes: Probes) -> float:
     lasting = [name for name in job.attacks if name in ("pgd-mse", "weak")]  # tried once more, keeping the best point
     seconds = 0.0
     for e, epsilon in enumerate(job.epsilons):
-        seconds += sum(attack(name, epsilon, job.images) for name in job.attacks if e == 0 or not ATTACKS[name].smallest)
+        seconds += sum(attack(name, epsilon, job.images) for name in job.attacks if e == 0 or not attack_named(name).smallest)
         seconds += job.images * certificate
         times = Counter({principal: DOUBLED_AND_ON, "fgsm-mse": 3, "pgd-mse": 1})
         times.update({name: 2 for name in lasting} | ({} if "transfer" in job.attacks else {"transfer": 1}))

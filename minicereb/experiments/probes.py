@@ -32,7 +32,7 @@ PROBE_IMAGES = 32  # attacked, for each kind of attack
 PROBE_CERTIFIED = 4
 PROBE_ENCODED = 2_000  # images that an encoder shows while learning from features is timed
 PROBE_CELLS = 1_000  # of the closed form, which takes the square of the cells for an image, and once their cube
-PROBE_STEPS = {"square": 40, "random": 10}  # in other searches 8
+PROBE_STEPS, PROBE_QUERIES = 8, 40
 
 
 class Probes:
@@ -155,8 +155,8 @@ class Probes:
             return _timed(lambda: list(blocks)) / len(ids)
 
         seconds(1)  # the first time also fetches memory and code
-        one, more = seconds(1), PROBE_STEPS.get(attack.method, 8)
-        if attack.method == "fgsm":
+        one, more = seconds(1), PROBE_STEPS if attack.traits.gradient else PROBE_QUERIES
+        if not attack.traits.has("steps"):
             return 0.0, one
         step = max(0.0, seconds(1 + more) - one) / more
         return max(0.0, one - step), step

@@ -1,6 +1,7 @@
 """Attacks by name: the papers' settings as printed, the standard ensemble, and what it lacks for networks like ours.
 
-Which of them miss images that others find is measured by ``minicereb study attacks``; the sets are chosen by its table.
+Which of them miss images that others find is measured by ``minicereb study attacks``; the sets are chosen by its table. A method
+that another package adds (:mod:`minicereb.attacks.methods`) is an attack of its own name, with its defaults.
 """
 
 from __future__ import annotations
@@ -9,114 +10,112 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from minicereb.attacks.settings import WITHOUT_GRADIENT, Attack
+from minicereb.attacks.methods import METHODS, Method, method_named, method_names
+from minicereb.attacks.settings import Attack
 from minicereb.errors import InputError
 
 PAPER_STEPS, PAPER_STEP = 40, 0.01
-TUNED_STEPS = 100
-MOMENTUM_SHARE = 1 / 10  # of ε: a step along a sum of gradients, which turns more slowly than a gradient does
-STARTS = 5  # of attacks that start again
-# The search for a step size: each of these shares of ε, in turn, on the images that the one before left.
-TUNED_STEP_SHARES = (1 / 4, 1 / 10, 1 / 40)
+TUNED_STEPS, STARTS = 100, 5
+Settings = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Named:
-    """An attack that an evaluation can name.
+class NamedAttack:
+    """An attack that an evaluation can name: one or more searches.
 
     Parameters
     ----------
-    name : str
-    make : callable
-        From ε, norm, seed, source of the gradient and replications for it to the attacks that are made one after the other,
-        each on the images that are left.
+    searches : tuple of dict
+        Settings of :class:`minicereb.attacks.settings.Attack` for each search; every search is made on the images that the ones
+        before it did not break. ``steps`` is the method's default if missing; ``step_size`` may be a function of ε.
     alone : bool
-        Whether it is made on every image, so that its own accuracy is known, instead of those that the attacks before it left.
-    white_box : bool
-        Whether it follows a gradient.
-    smallest : bool
-        Whether it looks for the nearest misclassified image, whatever ε is.
+        Whether it is made on every image, so that its own accuracy is known, instead of only those that earlier attacks left.
     transferred : bool
-        Whether it is made against other models, whose images are then tried.
-    objectives : tuple of str
-        What it ascends.
+        Whether it is made against other models, whose attacked images are then tried.
     """
 
-    name: str
-    make: Callable[[float, str, int, str, int], tuple[Attack, ...]]
+    searches: tuple[Settings, ...]
     alone: bool = False
-    white_box: bool = True
-    smallest: bool = False
     transferred: bool = False
-    objectives: tuple[str, ...] = ()
+
+    def make(self, epsilon: float, norm: str, seed: int, gradient: str, draws: int) -> tuple[Attack, ...]:
+        """Return its attacks at one ε; `gradient` and `draws` are where the input gradient comes from."""
+        own = {} if self.transferred else {"gradient": gradient, "draws": draws}
+        attacks = []
+        for search in self.searches:
+            settings: Settings = {"steps": method_named(search["method"]).steps, "objective": "margin", **search, **own}
+            if callable(settings.get("step_size")):
+                settings["step_size"] = max(settings["step_size"](epsilon), 1e-6)
+            attacks.append(Attack(epsilon=epsilon, norm=norm, seed=seed, **settings))
+        return tuple(attacks)
+
+    @property
+    def _methods(self) -> list[Method]:
+        return [method_named(search["method"]) for search in self.searches]
+
+    @property
+    def white_box(self) -> bool:
+        """Whether it follows a gradient of the model that is evaluated."""
+        return not self.transferred and any(method.gradient for method in self._methods)
+
+    @property
+    def smallest(self) -> bool:
+        """Whether it looks for the nearest misclassified image, whatever ε is."""
+        return all(method.keeps == "nearest" for method in self._methods)
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The objectives whose gradient it follows."""
+        return tuple(dict.fromkeys(search.get("objective", "margin") for search in self.searches)) if self.white_box else ()
 
 
-def _one(method: str, objective: str, alone: bool = False, smallest: bool = False, **settings: Any) -> dict[str, Any]:
-    def make(epsilon: float, norm: str, seed: int, gradient: str, draws: int) -> tuple[Attack, ...]:
-        attack = Attack(method, objective, epsilon, norm=norm, seed=seed, gradient=gradient, draws=draws, **settings)
-        return (attack,)
-
-    white_box = method not in WITHOUT_GRADIENT
-    return {
-        "make": make,
-        "alone": alone,
-        "white_box": white_box,
-        "smallest": smallest,
-        "objectives": (objective,) if white_box else (),
-    }
+def _attack(method: str, objective: str = "margin", **settings: Any) -> NamedAttack:
+    roles = {name: settings.pop(name) for name in ("alone", "transferred") if name in settings}
+    return NamedAttack(({"method": method, "objective": objective, **settings},), **roles)
 
 
-def _tuned(epsilon: float, norm: str, seed: int, gradient: str, draws: int) -> tuple[Attack, ...]:
-    common: dict[str, Any] = {"norm": norm, "seed": seed, "gradient": gradient, "draws": draws}
-    steps = [max(share * epsilon, 1e-6) for share in TUNED_STEP_SHARES]
-    return tuple(Attack("pgd", "margin", epsilon, steps=TUNED_STEPS, step_size=step, **common) for step in steps)
+def _share(share: float) -> Callable[[float], float]:
+    return lambda epsilon: share * epsilon
 
 
-def _momentum(epsilon: float, norm: str, seed: int, gradient: str, draws: int) -> tuple[Attack, ...]:
-    common: dict[str, Any] = {"norm": norm, "seed": seed, "gradient": gradient, "draws": draws, "restarts": STARTS}
-    step = max(MOMENTUM_SHARE * epsilon, 1e-6)
-    ways = (("cross-entropy", False), ("cross-entropy", True), ("margin", False))
-    return tuple(
-        Attack("momentum", objective, epsilon, steps=TUNED_STEPS, step_size=step, nesterov=nesterov, **common)
-        for objective, nesterov in ways
-    )
-
-
-def _again(epsilon: float, norm: str, seed: int, gradient: str, draws: int) -> tuple[Attack, ...]:
-    common: dict[str, Any] = {"norm": norm, "seed": seed, "gradient": gradient, "draws": draws, "restarts": STARTS}
-    to_any = tuple(Attack("apgd", objective, epsilon, steps=100, **common) for objective in ("cross-entropy", "dlr", "margin"))
-    return (*to_any, Attack("apgd", "dlr", epsilon, steps=100, targets=9, **common))
-
-
-def _transferred(epsilon: float, norm: str, seed: int, gradient: str, draws: int) -> tuple[Attack, ...]:
-    # Not APGD: it ends where the other model errs, and what errs by little does so for that model alone.
-    return (Attack("pgd", "margin", epsilon, steps=100, step_size=max(epsilon / 10, 1e-6), norm=norm, seed=seed),)
-
-
-_PAPER: dict[str, Any] = {"steps": PAPER_STEPS, "step_size": PAPER_STEP}
-ATTACKS: dict[str, Named] = {
-    each.name: each
-    for each in (
-        Named("fgsm-mse", **_one("fgsm", "mse", alone=True)),
-        Named("pgd-mse", **_one("pgd", "mse", alone=True, keep="last", **_PAPER)),
-        Named("pgd-margin", **_one("pgd", "margin", alone=True, **_PAPER)),
-        Named("pgd-tuned", _tuned, objectives=("margin",)),
-        Named("apgd-margin", **_one("apgd", "margin", steps=100)),
-        Named("apgd-ce", **_one("apgd", "cross-entropy", steps=100)),
-        Named("apgd-dlr", **_one("apgd", "dlr", steps=100)),
-        Named("apgd-t", **_one("apgd", "dlr", steps=100, targets=9)),
-        Named("apgd-restarts", _again, objectives=("cross-entropy", "dlr", "margin")),
-        Named("momentum", _momentum, objectives=("cross-entropy", "margin")),
-        Named("fab-t", **_one("fab", "margin", smallest=True, steps=100, targets=9)),
-        Named("fmn-t", **_one("fmn", "margin", smallest=True, steps=100, targets=9)),
-        Named("transfer", _transferred, white_box=False, transferred=True),
-        Named("square", **_one("square", "margin", steps=5_000)),
-        Named("square-ensemble", **_one("square", "margin", steps=5_000, rescale=False)),
-        Named("random", **_one("random", "margin", alone=True, steps=100)),
-        # Too short to get anywhere, and on the wrong objective: for trying out whether the checklist tells.
-        Named("weak", **_one("pgd", "mse", alone=True, keep="last", steps=3, step_size=0.001)),
-    )
+_AGAIN = {"method": "apgd", "restarts": STARTS}
+# A step along the sum of gradients, which turns more slowly than a gradient.
+_MOMENTUM = {"method": "momentum", "restarts": STARTS, "steps": TUNED_STEPS, "step_size": _share(1 / 10)}
+ATTACKS: dict[str, NamedAttack] = {
+    "fgsm-mse": _attack("fgsm", "mse", alone=True),
+    "pgd-mse": _attack("pgd", "mse", keep="last", step_size=PAPER_STEP, alone=True),
+    "pgd-margin": _attack("pgd", step_size=PAPER_STEP, alone=True),
+    "pgd-tuned": NamedAttack(
+        tuple({"method": "pgd", "steps": TUNED_STEPS, "step_size": _share(share)} for share in (1 / 4, 1 / 10, 1 / 40))
+    ),
+    "apgd-margin": _attack("apgd"),
+    "apgd-ce": _attack("apgd", "cross-entropy"),
+    "apgd-dlr": _attack("apgd", "dlr"),
+    "apgd-t": _attack("apgd", "dlr", targets=9),
+    "apgd-restarts": NamedAttack(
+        (
+            *({**_AGAIN, "objective": objective} for objective in ("cross-entropy", "dlr", "margin")),
+            {**_AGAIN, "objective": "dlr", "targets": 9},
+        )
+    ),
+    "momentum": NamedAttack(
+        (
+            {**_MOMENTUM, "objective": "cross-entropy"},
+            {**_MOMENTUM, "objective": "cross-entropy", "nesterov": True},
+            {**_MOMENTUM, "objective": "margin"},
+        )
+    ),
+    "fab-t": _attack("fab", targets=9),
+    "fmn-t": _attack("fmn", targets=9),
+    # Not APGD: it ends at the first point that the other model misclassifies, often by too little to fool a second model.
+    "transfer": _attack("pgd", steps=100, step_size=lambda epsilon: epsilon / 10, transferred=True),
+    "square": _attack("square"),
+    "square-ensemble": _attack("square", rescale=False),
+    "random": _attack("random", alone=True),
+    # Too short to get anywhere, and on the wrong objective: used to test that the checklist raises an alarm.
+    "weak": _attack("pgd", "mse", keep="last", steps=3, step_size=0.001, alone=True),
 }
+# Attacks that can stand for an evaluation in its checklist, usually the strongest first.
 BY_STRENGTH = (
     "apgd-margin",
     "apgd-ce",
@@ -129,12 +128,27 @@ BY_STRENGTH = (
     "pgd-mse",
     "weak",
     "fgsm-mse",
-)  # those that can stand for an evaluation in its checklist, the first that it has
+)
 SQUARES = ("square", "square-ensemble")
 # The reference ensemble, with its own schedule of Square, and FMN-T, which found most of what it missed.
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "fmn-t", "square-ensemble")
 ALL = tuple(name for name in ATTACKS if name != "weak")
 SETS = {"standard": STANDARD, "all": ALL}
+
+
+def attack_names() -> tuple[str, ...]:
+    """Return the names of all attacks: the catalogue's, then the methods that other packages add."""
+    return (*ATTACKS, *(name for name in method_names()[len(METHODS) :] if name not in ATTACKS))
+
+
+def attack_named(name: str) -> NamedAttack:
+    """Return the attack of this name; :class:`InputError` if there is none."""
+    if name in ATTACKS:
+        return ATTACKS[name]
+    if name not in attack_names():
+        raise InputError("attacks", name, ", ".join((*SETS, *attack_names())))
+    objectives = method_named(name).objectives
+    return _attack(name, "margin" if "margin" in objectives else objectives[0])
 
 
 def attacks_named(names: Iterable[str]) -> tuple[str, ...]:
@@ -147,9 +161,9 @@ def attacks_named(names: Iterable[str]) -> tuple[str, ...]:
     """
     found: dict[str, None] = {}
     for name in names:
-        if name not in ATTACKS and name not in SETS:
-            raise InputError("attacks", name, ", ".join((*SETS, *ATTACKS)))
+        if name not in SETS and name not in attack_names():
+            raise InputError("attacks", name, ", ".join((*SETS, *attack_names())))
         found |= dict.fromkeys(SETS.get(name, (name,)))
     if not found:
-        raise InputError("attacks", "", ", ".join((*SETS, *ATTACKS)))
+        raise InputError("attacks", "", ", ".join((*SETS, *attack_names())))
     return tuple(found)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicereb.attacks.settings import Attack
-from minicereb.robustness.catalogue import ATTACKS, BY_STRENGTH
+from minicereb.robustness.catalogue import BY_STRENGTH, attack_named, attack_names
 from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget
 from minicereb.robustness.outcomes import BROKEN, NOT_TRIED, Outcomes
 
@@ -89,7 +89,7 @@ class CheckContext:
         without : str, optional
             An attack that does not count.
         """
-        counting = [name for name in self.plan.attacks if name != without and (ATTACKS[name].white_box or not white_box)]
+        counting = [name for name in self.plan.attacks if name != without and (attack_named(name).white_box or not white_box)]
         attacks = [self.plan.attacks.index(name) for name in counting]
         return self.ids[self.outcomes.survivors(self.e, attacks)[self.chosen]]
 
@@ -100,7 +100,7 @@ class CheckContext:
     @property
     def follows_gradients(self) -> bool:
         """Whether any attack of the evaluation follows a gradient."""
-        return any(ATTACKS[name].white_box for name in self.plan.attacks)
+        return any(attack_named(name).white_box for name in self.plan.attacks)
 
     def _tried(self, name: str) -> np.ndarray:
         """What became of the images looked at under an attack, at this ε and the smaller ones: shape (epsilons, images)."""
@@ -121,7 +121,7 @@ class CheckContext:
     def made(self, name: str, epsilon: float | None = None) -> tuple[Attack, ...]:
         """An attack of the catalogue with the settings of this evaluation: the searches that it is made of."""
         epsilon = self.epsilon if epsilon is None else epsilon
-        return ATTACKS[name].make(epsilon, self.plan.norm, self.plan.seed, self.target.gradient, self.target.draws)
+        return attack_named(name).make(epsilon, self.plan.norm, self.plan.seed, self.target.gradient, self.target.draws)
 
     @cached_property
     def principal(self) -> str:
@@ -183,10 +183,10 @@ class CheckContext:
 
 def _may_stand_for_all(name: str) -> bool:
     """Images made against other models say nothing of how an attack on this one converges."""
-    return not ATTACKS[name].transferred
+    return not attack_named(name).transferred
 
 
 def _rank(name: str) -> int:
     """Which attack is asked first: those that are usually strongest, and random points last."""
-    order = (*BY_STRENGTH, *(other for other in ATTACKS if other not in BY_STRENGTH))
+    order = (*BY_STRENGTH, *(other for other in attack_names() if other not in BY_STRENGTH))
     return len(order) if name == "random" else order.index(name)

@@ -16,17 +16,12 @@ from minicereb.attacks.ball import whole_box
 from minicereb.attacks.run import trace
 from minicereb.errors import ModelError
 from minicereb.robustness.auxiliary import attempt
-from minicereb.robustness.catalogue import ATTACKS, SQUARES
+from minicereb.robustness.catalogue import SQUARES, attack_named
 from minicereb.robustness.check_context import CALLS, OF_RANGE, TOLERATED, CheckContext, CheckResult
 from minicereb.robustness.gradient_statistics import gradient_statistics, input_gradients, lost_in_float32, norm_quantiles
 
 ALONE = 20  # images that are shown to the model one by one
 RANDOM_POINTS, SQUARE_QUERIES = 1_000, 1_000
-NOT_CLIMBING = {
-    "fgsm": "FGSM has one step",
-    "fab": "FAB looks for the nearest misclassified image; its objective need not rise",
-    "random": "random points follow no objective",
-}
 
 
 def _stronger(what: str, context: CheckContext, broken: int, left: int) -> CheckResult:
@@ -53,8 +48,8 @@ def _fgsm(context: CheckContext) -> CheckResult:
 
 def _doubled(context: CheckContext) -> CheckResult:
     attacks, left = context.made(context.principal), context.left()
-    if attacks[0].method == "fgsm":
-        return CheckResult(None, "not tested", "FGSM has one step")
+    if not attacks[0].traits.has("steps"):
+        return CheckResult(None, "not tested", attacks[0].traits.not_climbing)
     attacks = tuple(replace(attack, steps=2 * attack.steps) for attack in attacks)
     return _stronger(f"{context.principal} with {attacks[0].steps:,} steps", context, context.broken(attacks, left), len(left))
 
@@ -125,7 +120,7 @@ def _transfer(context: CheckContext) -> CheckResult:
 
 
 def _objectives(context: CheckContext) -> list[str]:
-    used = dict.fromkeys(objective for name in context.plan.attacks for objective in ATTACKS[name].objectives)
+    used = dict.fromkeys(objective for name in context.plan.attacks for objective in attack_named(name).objectives)
     return list(used) or ["margin"]
 
 
@@ -190,8 +185,8 @@ def _silent(context: CheckContext) -> CheckResult:
 
 def _rising(context: CheckContext) -> CheckResult:
     left, attack, target = context.left(), context.made(context.principal)[0], context.target
-    if attack.method in NOT_CLIMBING:
-        return CheckResult(None, "not tested", NOT_CLIMBING[attack.method])
+    if attack.traits.not_climbing:
+        return CheckResult(None, "not tested", attack.traits.not_climbing)
     if len(left) == 0:
         return CheckResult(0.0, "pass", f"the evaluation left none of {context.base} standing")
     points = trace(target.classifier, attack, target.rows, target.labels, left, image_shape=target.image_shape)
@@ -207,7 +202,7 @@ def _rising(context: CheckContext) -> CheckResult:
 def _squared_error(context: CheckContext) -> CheckResult:
     (attack,) = context.made("pgd-mse")
     survivors = context.ids[~context.target.attack(attack, context.ids)[0]]
-    alone = all(ATTACKS[each].objectives == ("mse",) for each in context.plan.attacks)
+    alone = all(attack_named(each).objectives == ("mse",) for each in context.plan.attacks)
     if alone:
         broken = context.broken(context.made("pgd-margin"), context.left())
         reason = (

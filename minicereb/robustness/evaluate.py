@@ -19,7 +19,7 @@ from minicereb.errors import InternalError, require
 from minicereb.inputs import as_ids, as_labels, check_image_shape, check_images, check_rows
 from minicereb.parallel import blocks, images_per_block, one_blas_thread
 from minicereb.robustness.auxiliary import attempt
-from minicereb.robustness.catalogue import ATTACKS, Named
+from minicereb.robustness.catalogue import NamedAttack, attack_named
 from minicereb.robustness.outcomes import BROKEN, WITHSTOOD, Outcomes
 from minicereb.robustness.transfer import transferred
 
@@ -157,7 +157,7 @@ class EvaluationPlan:
     epsilons : tuple of float
         Ascending.
     attacks : tuple of str
-        Names of :data:`minicereb.robustness.catalogue.ATTACKS`, in the order in which they are made.
+        Names of :func:`minicereb.robustness.catalogue.attack_names`, in the order in which they are made.
     norm : {"linf", "l2"}
     seed : int
         Of random starts and noise.
@@ -228,7 +228,7 @@ def _answer(target: EvaluationTarget, outcomes: Outcomes) -> None:
 
 def _attack(target: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes, e: int, a: int) -> None:
     """Make one attack at one ε."""
-    named, epsilon = ATTACKS[plan.attacks[a]], plan.epsilons[e]
+    named, epsilon = attack_named(plan.attacks[a]), plan.epsilons[e]
     pending = np.flatnonzero(outcomes.clean if named.alone else outcomes.survivors(e))
     if named.smallest:
         _find_smallest(target, plan, outcomes, a, pending[np.isnan(outcomes.smallest[a, pending])])
@@ -258,14 +258,14 @@ def _find_smallest(target: EvaluationTarget, plan: EvaluationPlan, outcomes: Out
         return
     everything = whole_box(plan.norm, target.rows.shape[1])
     outcomes.smallest[a, pending] = np.inf
-    for attack in _attacks(ATTACKS[plan.attacks[a]], target, plan, everything):
+    for attack in _attacks(attack_named(plan.attacks[a]), target, plan, everything):
         broken, x_adv, distance = target.attack(attack, outcomes.ids[pending])
         found = pending[broken]
         outcomes.smallest[a, found] = np.minimum(outcomes.smallest[a, found], distance[broken])
         _keep_nearest(outcomes, a, found, x_adv[broken], distance[broken])
 
 
-def _attacks(named: Named, target: EvaluationTarget, plan: EvaluationPlan, epsilon: float) -> tuple[Attack, ...]:
+def _attacks(named: NamedAttack, target: EvaluationTarget, plan: EvaluationPlan, epsilon: float) -> tuple[Attack, ...]:
     return named.make(epsilon, plan.norm, plan.seed, target.gradient, target.draws)
 
 

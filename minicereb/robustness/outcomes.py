@@ -10,7 +10,7 @@ import numpy as np
 
 from minicereb.attacks.ball import with_rounding
 from minicereb.inputs import as_labels
-from minicereb.robustness.catalogue import ATTACKS
+from minicereb.robustness.catalogue import attack_named
 from minicereb.statistics import proportion_interval
 
 NOT_TRIED, WITHSTOOD, BROKEN = 0, 1, 2
@@ -123,7 +123,7 @@ class Counts:
             first = outcomes.first_breaker(e)
             before = outcomes.survivors(e - 1) if e else outcomes.clean
             for a, name in enumerate(self.attacks):
-                alone = ATTACKS[name].alone
+                alone = attack_named(name).alone
                 left = (
                     outcomes.clean & (outcomes.tried[e, a] != BROKEN) if alone else before & outcomes.survivors(e, range(a + 1))
                 )

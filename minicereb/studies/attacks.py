@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from minicereb.attacks.adversarial_training import Adversary
 from minicereb.attacks.ball import with_rounding
-from minicereb.attacks.settings import NEAREST, Attack, fitting_step
+from minicereb.attacks.settings import Attack, fitting_step
 from minicereb.experiments.architectures import CerebellumModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.kinds.broken import BrokenImages
@@ -129,7 +129,7 @@ def experiments_of(name: str, train: Train, epsilon: float, size: Size, seed: in
     """
     found = {}
     for words, attacks in searches(name, epsilon, size, seed).items():
-        near = name in CEREBELLA and attacks[0].method in NEAREST
+        near = name in CEREBELLA and attacks[0].traits.keeps == "nearest"
         after = Attack("apgd", "margin", EPSILONS[name][0], steps=size.steps, seed=seed) if near else None
         found[words] = [BrokenImages(train, attack, size.images, after) for attack in attacks]
     return found

@@ -13,7 +13,7 @@ from minicereb.attacks.gradients import Landscape
 from minicereb.attacks.objectives import OBJECTIVES
 from minicereb.attacks.pgd import pgd
 from minicereb.attacks.run import attack_images
-from minicereb.attacks.settings import NEAREST, Attack
+from minicereb.attacks.settings import Attack
 from minicereb.calculus.losses import margin
 
 # -- claims ------------------------------------------------------------------------------------------------------------------
@@ -48,7 +48,7 @@ def test_an_image_that_is_misclassified_already_is_left_alone(victim, attack):
     assert 3 < wrong.sum() < IMAGES - 3
     assert np.array_equal(attacked.x_adv[wrong], attacked.x[wrong])
     assert attacked.success[wrong].all()
-    assert (attacked.distance[~wrong] > 0)[attacked.success[~wrong] | (attack.method not in NEAREST)].all()
+    assert (attacked.distance[~wrong] > 0)[attacked.success[~wrong] | (attack.traits.keeps != "nearest")].all()
 
 
 @every_attack
@@ -88,7 +88,7 @@ def rounding(attack):
 
     Searches for the nearest misclassified image divide by small differences of outputs, which multiplies them.
     """
-    return 2e-5 if attack.method in NEAREST else 1e-6
+    return 2e-5 if attack.traits.keeps == "nearest" else 1e-6
 
 
 @every_attack
@@ -297,7 +297,7 @@ def test_all_can_be_attempted_for_another_judge(victim, attack):
     usual, everything = run(model, attack, rows, labels), run(model, attack, rows, labels, include_misclassified=True)
     wrong = usual.clean_predicted != labels
     assert np.array_equal(everything.success | (attack.keep == "last"), usual.success | (attack.keep == "last"))
-    if attack.method in NEAREST:
+    if attack.traits.keeps == "nearest":
         assert np.array_equal(everything.x_adv, usual.x_adv)
         return
     assert (everything.distance > 0).all()

@@ -7,9 +7,12 @@ import pytest
 from attacking import Student, run
 
 import minicereb.experiments.configs  # noqa: F401 (makes the settings known by name)
-from minicereb.attacks.settings import STEPPING, Attack, fitting_step
+from minicereb.attacks.methods import METHODS
+from minicereb.attacks.settings import Attack, fitting_step
 from minicereb.errors import InputError
 from minicereb.experiments.identity import config_hash, from_json, to_json
+
+STEPPING = [name for name, method in METHODS.items() if method.has("step_size")]
 
 
 @pytest.mark.parametrize("method", STEPPING)

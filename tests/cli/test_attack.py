@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from minicereb.attacks.settings import METHODS
+from minicereb.attacks.methods import METHODS
 from minicereb.cli.main import main
 
 

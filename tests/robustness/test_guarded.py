@@ -1,5 +1,7 @@
 """Somebody else's classifier: right numbers whatever it does to its arrays, and a line in the checklist if it is unfit."""
 
+from dataclasses import replace
+
 import linear
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from minicereb.errors import InputError, InternalError, ModelError, NoGradientEr
 from minicereb.models.sequential import Sequential
 from minicereb.robustness import checklist as module
 from minicereb.robustness.auxiliary import attempt
+from minicereb.robustness.catalogue import ATTACKS
 from minicereb.robustness.check_context import CheckContext
 from minicereb.robustness.checklist import CHECKS, checklist
 from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget, evaluate_images
@@ -172,12 +175,9 @@ def test_whatever_a_model_raises_is_one_line(data, lin, error):
 
 def few_queries(monkeypatch, queries=300):
     """Square with fewer queries, so that a test is quick."""
-    square = module.ATTACKS["square"]
-
-    def make(*settings):
-        return tuple(module.replace(attack, steps=queries) for attack in square.make(*settings))
-
-    monkeypatch.setitem(module.ATTACKS, "square", module.replace(square, make=make))
+    square = ATTACKS["square"]
+    fewer = tuple({**search, "steps": queries} for search in square.searches)
+    monkeypatch.setitem(ATTACKS, "square", replace(square, searches=fewer))
 
 
 def test_an_honest_model_passes_both_lines(data, lin):

@@ -14,7 +14,7 @@ from minicereb.experiments.evaluation.folder import FIGURES, block_paths, read_o
 from minicereb.experiments.laboratory import Record
 from minicereb.report.figures import curves, image_rows, save_figure
 from minicereb.robustness.auxiliary import attempt
-from minicereb.robustness.catalogue import ATTACKS
+from minicereb.robustness.catalogue import attack_named, attack_names
 from minicereb.robustness.gradient_statistics import QUANTILES
 
 PICTURES = 8
@@ -61,7 +61,7 @@ def _accuracy(record: Record) -> dict[str, tuple[np.ndarray, ...]]:
     lines: dict[str, tuple[np.ndarray, ...]] = {}
     grid, left = (np.array(record["curve"][name], dtype=np.float64) for name in ("epsilon", "attacked"))
     between = grid >= epsilons[0]
-    if any(ATTACKS[name].smallest for name in entries[0]["by_attack"] if name in ATTACKS) and between.sum() > 1:
+    if any(attack_named(name).smallest for name in entries[0]["by_attack"] if name in attack_names()) and between.sum() > 1:
         lines["nothing nearer found"] = grid[between], left[between]
     above = epsilons > 0
     attacked = np.concatenate((clean, measured("attacked")[:, above]), axis=1)

@@ -23,7 +23,7 @@ from minicereb.experiments.evaluation.settings import check_epsilons, check_tran
 from minicereb.experiments.laboratory import Record
 from minicereb.files import contents
 from minicereb.report.page import REPORT, REPORT_TEXT
-from minicereb.robustness.catalogue import ATTACKS, STANDARD, attacks_named
+from minicereb.robustness.catalogue import STANDARD, attack_named, attacks_named
 from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget
 from minicereb.robustness.transfer import substitutes_for
 
@@ -164,7 +164,7 @@ def evaluate_foreign(config: ForeignModel, dataset: Dataset, out: Path) -> Gener
     _check_not_another(config, dataset, out)
     model = classifier_named(config.name)
     classes, black_box = try_out(model, dataset)
-    needing = [name for name in config.attacks if ATTACKS[name].white_box]
+    needing = [name for name in config.attacks if attack_named(name).white_box]
     if black_box and needing:
         what = f"{', '.join(needing)} follow a gradient of the model, and it has none ({black_box.removeprefix('model: ')})"
         raise MinicerebError(f"attacks: {what}; give --attacks square,random, which need none")

@@ -26,7 +26,7 @@ from minicereb.paths import read_bytes
 from minicereb.report.figures import svg
 from minicereb.report.formats import percent, strength
 from minicereb.report.page import Block, Command, Page, Picture, Section, Table, Text, Verdict
-from minicereb.robustness.catalogue import ATTACKS
+from minicereb.robustness.catalogue import attack_named, attack_names
 
 
 def evaluation_page(folder: Path, place: str | None = None) -> Page:
@@ -62,7 +62,7 @@ def picture(name: str, figure: Figure | None, caption: str) -> list[Block]:
 def accuracy_picture(record: Record, name: str = "accuracy") -> list[Block]:
     """Return the figure of an evaluation's bracket."""
     certified = "" if record["epsilons"][0]["certified"] is None else " Certified: the lower bound."
-    nearest = any(ATTACKS[name].smallest for name in record["epsilons"][0]["by_attack"] if name in ATTACKS)
+    nearest = any(attack_named(name).smallest for name in record["epsilons"][0]["by_attack"] if name in attack_names())
     curve = " Nothing nearer found: by how far the nearest misclassified image is, from the smallest ε on." if nearest else ""
     caption = (
         f"{name_of(record)}: share of the first {record['images']:,} test images of {record['data']} over ε "
@@ -87,7 +87,7 @@ def _by_attack(record: Record) -> list[Block]:
     entries = record["epsilons"]
     names = list(entries[0]["by_attack"])
     head = ("attack", *(f"ε = {strength(entry['epsilon'])}" for entry in entries))
-    alone = [name for name in names if name in ATTACKS and ATTACKS[name].alone]
+    alone = [name for name in names if name in attack_names() and attack_named(name).alone]
     rows = [
         [f"{name}, alone" if name in alone else f"after {name}", *(percent(entry["by_attack"][name]) for entry in entries)]
         for name in names

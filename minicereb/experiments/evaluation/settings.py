@@ -26,7 +26,7 @@ from minicereb.experiments.runs import Run
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.prediction import Averaged, average_probabilities
 from minicereb.paths import beneath
-from minicereb.robustness.catalogue import ATTACKS, STANDARD, attacks_named
+from minicereb.robustness.catalogue import STANDARD, attack_named, attacks_named
 from minicereb.robustness.evaluate import Certifier, EvaluationPlan, EvaluationTarget
 from minicereb.robustness.transfer import substitutes_for
 
@@ -48,7 +48,7 @@ class EvaluatedModel:
     images : int
         The first so many test images.
     attacks : tuple of str
-        Of :data:`minicereb.robustness.catalogue.ATTACKS`.
+        Of :func:`minicereb.robustness.catalogue.attack_names`.
     norm : {"linf", "l2"}
     certify : bool
         Whether to look for certificates.
@@ -124,7 +124,7 @@ def check_epsilons(epsilons: tuple[float, ...]) -> None:
 
 def check_transfers(attacks: tuple[str, ...], substitutes: Mapping[str, Any], why: str) -> None:
     """Raise :class:`InputError` if all attacks are made against other models, and there are none for the reason `why`."""
-    if not substitutes and all(ATTACKS[name].transferred for name in attacks):
+    if not substitutes and all(attack_named(name).transferred for name in attacks):
         raise InputError("attacks", ",".join(attacks), f"also attacks on the model itself: there is no other model ({why})")
 
 

@@ -1,0 +1,140 @@
+"""The table of attack methods. A new attack is a file with its search and a row here.
+
+Other packages add methods of their own by entry points in the group ``minicereb.attacks``, each of which names a :class:`Method`;
+see :mod:`minicereb.extensions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from minicereb.attacks.apgd import apgd
+from minicereb.attacks.fab import fab
+from minicereb.attacks.fgsm import fgsm
+from minicereb.attacks.fmn import fmn
+from minicereb.attacks.momentum import momentum
+from minicereb.attacks.objectives import OBJECTIVES
+from minicereb.attacks.pgd import pgd
+from minicereb.attacks.random_points import random_points
+from minicereb.attacks.search import Search
+from minicereb.attacks.square import square
+from minicereb.errors import InputError
+from minicereb.extensions import load, names
+
+GROUP = "minicereb.attacks"
+BEGINS = ("image", "ball", "nearby", "draws")
+KEEPS = ("best", "first", "nearest")
+# Settings of an attack that minicereb.attacks.run uses itself; every other setting of a method is passed to its search.
+OF_THE_RUN = ("restarts", "random_start", "keep", "targets")
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a method searches, and which settings it has.
+
+    Parameters
+    ----------
+    search : callable
+        ``search(landscape, ball, ...)``, a generator as in :mod:`minicereb.attacks.search`. Its third argument depends on
+        `begins`; the `settings` follow by name.
+    begins : {"image", "ball", "nearby", "draws"}
+        ``"image"``: at the clean image, without a third argument. ``"ball"``: at a point of the ball, an array: uniformly random,
+        or the clean image without ``random_start``. ``"nearby"``: at the clean image, and in later restarts at a random point
+        within half the distance of the nearest misclassified point so far. ``"draws"``: wherever the search likes; it is given
+        random numbers (:class:`minicereb.attacks.draws.Draws`) instead of a start.
+    settings : tuple of str
+        The fields of :class:`minicereb.attacks.settings.Attack` that have an effect beyond those that all methods have, and
+        ``"image_shape"`` if the search is to be given height, width and channels of the images (or None).
+    steps : int
+        Default number of steps.
+    keeps : {"best", "first", "nearest"}
+        Which point of a search counts: the best of all (misclassified if there is any, then the largest objective); the same,
+        but the search ends at the first misclassified point; or its last point, the nearest misclassified one.
+    gradient : bool
+        Whether it needs the input gradient.
+    objectives : tuple of str
+        What it can ascend.
+    not_climbing : str
+        Why its objective need not rise from step to step; empty if it should.
+    """
+
+    search: Callable[..., Search]
+    begins: str
+    settings: tuple[str, ...]
+    steps: int = 40
+    keeps: str = "best"
+    gradient: bool = True
+    objectives: tuple[str, ...] = tuple(OBJECTIVES)
+    not_climbing: str = ""
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (("begins", self.begins, BEGINS), ("keeps", self.keeps, KEEPS)):
+            if value not in choices:
+                raise InputError(f"a method's {name}", value, ", ".join(choices))
+
+    def has(self, setting: str) -> bool:
+        """Whether a setting of an attack has an effect."""
+        return setting in self.settings
+
+    def passed(self, attack: Any, image_shape: tuple[int, ...] | None) -> dict[str, Any]:
+        """The settings of an attack that its search is given, by name."""
+        given = {name: getattr(attack, name) for name in self.settings if name not in (*OF_THE_RUN, "image_shape")}
+        return given | ({"image_shape": image_shape} if self.has("image_shape") else {})
+
+
+_WALKS = ("steps", "restarts", "random_start", "keep", "targets")
+_NEAREST: dict[str, Any] = {"begins": "nearby", "settings": ("steps", "restarts", "targets"), "steps": 100, "keeps": "nearest"}
+METHODS: dict[str, Method] = {
+    "fgsm": Method(fgsm, "image", ("targets",), not_climbing="FGSM has one step"),
+    "pgd": Method(pgd, "ball", (*_WALKS, "step_size")),
+    "momentum": Method(momentum, "ball", (*_WALKS, "step_size", "decay", "nesterov"), keeps="first"),
+    "apgd": Method(apgd, "ball", _WALKS, steps=100, keeps="first"),
+    "fab": Method(
+        fab,
+        **_NEAREST,
+        objectives=("margin",),
+        not_climbing="FAB looks for the nearest misclassified image; its objective need not rise",
+    ),
+    "fmn": Method(fmn, **_NEAREST, objectives=("margin",)),
+    "square": Method(
+        square,
+        "draws",
+        ("steps", "restarts", "keep", "targets", "rescale", "image_shape"),
+        steps=5_000,
+        keeps="first",
+        gradient=False,
+    ),
+    "random": Method(
+        random_points,
+        "draws",
+        ("steps", "keep"),
+        steps=100,
+        keeps="first",
+        gradient=False,
+        not_climbing="random points follow no objective",
+    ),
+}
+
+
+def method_names() -> tuple[str, ...]:
+    """Return the names of all methods: minicereb's own, then those of other packages."""
+    return names(GROUP, METHODS)
+
+
+def method_named(name: str) -> Method:
+    """Return the method of this name.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    ExtensionError
+        If it is another package's and cannot be loaded.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    if name not in method_names():
+        raise InputError("method", name, ", ".join(method_names()))
+    return load(GROUP, name, Method)
