@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from minicereb.backend import Array, xp_of
 from minicereb.errors import InputError, require
@@ -101,6 +102,32 @@ def log_absolute_minus(v: Array, out: Array | None = None) -> Array:
     return xp_of(v).subtract(log_absolute(v), v, out=out)
 
 
+def sigmoid_derivative(v: Array, slope: float = 1.0) -> Array:
+    """Return ``s h (1 - h)``, the derivative of :func:`sigmoid`."""
+    h = sigmoid(v, slope)
+    return h * (1 - h) * v.dtype.type(slope)
+
+
+class ActivationFormula(NamedTuple):
+    """A row of :data:`ACTIVATIONS`.
+
+    Attributes
+    ----------
+    response : callable
+        From signals, the slope if it `has_slope`, and ``out`` to responses.
+    tag : str
+        Of its equation.
+    derivative : callable or None
+        From the same arguments but ``out``; None if the response has a jump or a pole, through which derivatives do not pass.
+    has_slope : bool
+    """
+
+    response: Callable[..., Array]
+    tag: str
+    derivative: Callable[..., Array] | None = None
+    has_slope: bool = False
+
+
 @dataclass(frozen=True)
 class Activation:
     """An activation of noisy neurons, by name.
@@ -120,31 +147,36 @@ class Activation:
         if self.name not in ACTIVATIONS:
             raise InputError("activation", self.name, ", ".join(ACTIVATIONS))
         require(0 < self.slope < float("inf"), "slope", self.slope, "a number above 0")
-        require(self.slope == 1 or self.name == "sigmoid", "slope", self.slope, "1: only the sigmoid has a slope")
+        sloped = ACTIVATIONS[self.name].has_slope
+        require(self.slope == 1 or sloped, "slope", self.slope, "1: only the sigmoid has a slope")
 
     def __call__(self, v: Array, out: Array | None = None) -> Array:
         """Response to the signals `v`; `out` may be `v`."""
-        return sigmoid(v, self.slope, out) if self.name == "sigmoid" else ACTIVATIONS[self.name](v, out)
+        return ACTIVATIONS[self.name].response(v, *self._slope, out)
 
     @property
     def smooth(self) -> bool:
         """Whether derivatives may pass through it: it has no jump and no pole."""
-        return self.name in ("sigmoid", "absolute")
+        return ACTIVATIONS[self.name].derivative is not None
 
     def derivative(self, v: Array) -> Array:
         """``φ'(v)``; at the kink of \\|v\\| it is 0. :class:`InputError` for an activation with a jump or a pole."""
-        if self.name == "sigmoid":
-            h = sigmoid(v, self.slope)
-            return h * (1 - h) * v.dtype.type(self.slope)
-        require(self.smooth, "activation", self.name, "sigmoid or absolute: derivatives do not pass through a jump or a pole")
-        return xp_of(v).sign(v)
+        derivative = ACTIVATIONS[self.name].derivative
+        if derivative is None:
+            smooth = " or ".join(name for name, formula in ACTIVATIONS.items() if formula.derivative is not None)
+            raise InputError("activation", self.name, f"{smooth}: derivatives do not pass through a jump or a pole")
+        return derivative(v, *self._slope)
+
+    @property
+    def _slope(self) -> tuple[float, ...]:
+        return (self.slope,) if ACTIVATIONS[self.name].has_slope else ()
 
 
-ACTIVATIONS: dict[str, Callable[..., Array]] = {
-    "sigmoid": sigmoid,
-    "threshold": threshold,
-    "absolute": absolute,
-    "arctan-inverse": arctan_inverse,
-    "log-absolute": log_absolute,
-    "log-absolute-minus": log_absolute_minus,
+ACTIVATIONS = {
+    "sigmoid": ActivationFormula(sigmoid, "G-SIGMOID", sigmoid_derivative, has_slope=True),
+    "threshold": ActivationFormula(threshold, "G-THRESHOLD"),
+    "absolute": ActivationFormula(absolute, "G-ABS", lambda v: xp_of(v).sign(v)),
+    "arctan-inverse": ActivationFormula(arctan_inverse, "G-ARCTAN"),
+    "log-absolute": ActivationFormula(log_absolute, "G-LOG"),
+    "log-absolute-minus": ActivationFormula(log_absolute_minus, "G-LOGMINUS"),
 }

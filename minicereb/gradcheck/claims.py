@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,3 +111,26 @@ def elementwise(name: str, tag: str, function: Callable[[Any], Any], derivative:
     """Return the claim that `derivative` is that of a function of each number by itself; each number has another weight."""
     credit = np.linspace(0.5, 1.5, at.size, dtype=np.float64).reshape(at.shape)
     return Claim(name, tag, by, credited(function, at, credit), credit * derivative(at), at)
+
+
+def by_arguments(function: Callable[..., Any], given: dict[str, Any], credit: np.ndarray, *rows: tuple) -> Iterator[Claim]:
+    """Yield the claims on the derivatives of a function of several arguments by some of them.
+
+    Parameters
+    ----------
+    function : callable
+        Of the arguments in `given`, by name, to an array.
+    given : dict
+        All arguments.
+    credit : array of float64
+        Derivative of the objective by what the function returns; same shape.
+    *rows : tuple of (str, str, str, array)
+        Name and tag of a derivative, the argument it is taken by, and the derivative itself.
+    """
+    for name, tag, by, gradient in rows:
+        value = credited(functools.partial(_with_argument, function, given, by), given[by], credit)
+        yield Claim(name, tag, by, value, gradient, given[by])
+
+
+def _with_argument(function: Callable[..., Any], given: dict[str, Any], by: str, z: np.ndarray) -> Any:
+    return function(**{**given, by: z})

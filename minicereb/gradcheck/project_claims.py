@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from minicereb.calculus import cerebellum, losses
-from minicereb.calculus.activations import Activation, relu, relu_input_gradient
+from minicereb.calculus.activations import ACTIVATIONS, Activation, relu, relu_input_gradient
 from minicereb.calculus.batchnorm import batch_norm, batch_norm_input_gradient, batch_norm_weight_gradient, frozen_scale
 from minicereb.calculus.convolution import convolution, convolution_input_gradient, convolution_weight_gradient
 from minicereb.calculus.dense import dense, dense_input_gradient, dense_weight_gradient
-from minicereb.calculus.noise import Gaussian, Laplace, Law, Logistic, StudentT, conditional_score
+from minicereb.calculus.noise import LAWS, Gaussian, Law, Logistic, conditional_score
 from minicereb.calculus.pooling import max_pool, max_pool_input_gradient
 from minicereb.calculus.projection import add_project_input_gradient, project
 from minicereb.calculus.replicated import CrossEntropy, OfRows, ReplicatedLoss, error_probability, error_probability_gradient
-from minicereb.gradcheck.claims import Claim, credited, elementwise
+from minicereb.calculus.winograd import winograd, winograd_weight_gradient
+from minicereb.gradcheck.claims import Claim, by_arguments, elementwise
 from minicereb.gradcheck.model_claims import learning_claims, model_claims
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, DropoutLearning, Flat, Images, MaxPool
@@ -41,20 +42,23 @@ def claims() -> Iterator[Claim]:
 def _activations(rng: np.random.Generator) -> Iterator[Claim]:
     v = rng.standard_normal((6, 5))
     yield elementwise("relu_input_gradient", "C1", relu, lambda at: relu_input_gradient(np.ones_like(at), at > 0), v)
-    for activation, tag in ((Activation("sigmoid", 2.0), "G-SIGMOID"), (Activation("absolute"), "G-ABS")):
-        yield elementwise(f"{activation.name}, Activation.derivative", tag, activation, activation.derivative, v)
+    smooth = [Activation(name) for name, formula in ACTIVATIONS.items() if formula.derivative is not None]
+    for activation in (*smooth, Activation("sigmoid", 0.3), Activation("sigmoid", 20.0)):
+        slope = "" if activation.slope == 1 else f" of slope {activation.slope:g}"
+        tag = ACTIVATIONS[activation.name].tag
+        yield elementwise(f"{activation.name}{slope}, Activation.derivative", tag, activation, activation.derivative, v)
 
 
 def _losses(rng: np.random.Generator) -> Iterator[Claim]:
-    outputs, labels = 3 * rng.standard_normal((7, CLASSES)), rng.integers(0, CLASSES, 7)
-    targets = (labels + 1) % CLASSES
+    outputs, labels, credit = 3 * rng.standard_normal((7, CLASSES)), rng.integers(0, CLASSES, 7), rng.standard_normal(7)
     plain = {"squared_error": "C3", "cross_entropy": "M-CE", "margin": "M-MARGIN", "dlr": "M-DLR"}
     targeted = {"targeted_margin": "M-MARGIN-T", "targeted_cross_entropy": "M-CE-T", "targeted_dlr": "M-DLR-T"}
     for name, tag in (plain | targeted).items():
-        function, given = getattr(losses, name), (labels,) if name in plain else (labels, targets)
-        credit = rng.standard_normal(7)
-        value = credited(_first_of(function, *given), outputs, credit)
-        yield Claim(name, tag, "outputs", value, credit[:, None] * function(outputs, *given)[1], outputs)
+        given: dict[str, Any] = {"outputs": outputs, "labels": labels}
+        given |= {} if name in plain else {"targets": (labels + 1) % CLASSES}
+        loss = getattr(losses, name)
+        row = (name, tag, "outputs", credit[:, None] * loss(**given)[1])
+        yield from by_arguments(lambda loss=loss, **at: loss(**at)[0], given, credit, row)
 
 
 def _paper(rng: np.random.Generator) -> Iterator[Claim]:
@@ -65,76 +69,94 @@ def _paper(rng: np.random.Generator) -> Iterator[Claim]:
     def mean_loss(x: Any, W: Any) -> Any:
         return cerebellum.loss(cerebellum.purkinje(cerebellum.granule(x, J), mean, W), targets)[0].mean(keepdims=True)
 
-    one, by_readout = np.ones(1, dtype=np.float64), cerebellum.readout_gradient(h, mean, error)
-    yield Claim("readout_gradient", "C4", "W", credited(lambda W: mean_loss(x, W), W, one), by_readout, W)
-    by_input = cerebellum.input_gradient(error / len(x), h, J, W)
-    yield Claim("input_gradient of the cerebellum", "M-DX", "x", credited(lambda x: mean_loss(x, W), x, one), by_input, x)
+    yield from by_arguments(
+        mean_loss,
+        {"x": x, "W": W},
+        np.ones(1, dtype=np.float64),
+        ("readout_gradient", "C4", "W", cerebellum.readout_gradient(h, mean, error)),
+        ("input_gradient of the cerebellum", "M-DX", "x", cerebellum.input_gradient(error / len(x), h, J, W)),
+    )
 
 
 def _replicated(rng: np.random.Generator) -> Iterator[Claim]:
     outputs, labels = rng.standard_normal((CLASSES, 5, 3)), rng.integers(0, CLASSES, 5)
-    credit = rng.standard_normal((5, 3))
-    for name, tag, loss in (
-        ("replicated CrossEntropy", "M-CE", CrossEntropy()),
-        ("replicated OfRows", "", OfRows(losses.squared_error)),
-    ):
-        value = credited(_at_labels(loss, labels), outputs, credit)
-        yield Claim(name, tag, "outputs", value, credit * loss.derivative(outputs, labels), outputs)
-    scale, nodes = np.array([1.5]), rng.standard_normal((6, 5, 3))
-    for law in (Gaussian(), Logistic(), StudentT()):
-        given = (labels, law, scale, nodes)
-        value = credited(_after(error_probability, *given), outputs, credit)
-        gradient = credit * error_probability_gradient(outputs, *given)
-        yield Claim(f"error_probability_gradient, {law.name}", "M-ZEROONE", "outputs", value, gradient, outputs)
+    credit, weights = rng.standard_normal((5, 3)), rng.dirichlet(np.ones(6))
+    smooth: list[tuple[str, str, ReplicatedLoss]] = [("CrossEntropy", "M-CE", CrossEntropy())]
+    for name, tag in (("squared_error", "C3"), ("cross_entropy", "M-CE"), ("margin", "M-MARGIN")):
+        smooth.append((f"OfRows({name})", tag, OfRows(getattr(losses, name))))
+    for name, tag, loss in smooth:
+        gradient = credit * loss.derivative(outputs, labels)
+        given = {"outputs": outputs, "labels": labels}
+        yield from by_arguments(loss.value, given, credit, (f"replicated {name}", tag, "outputs", gradient))
+    for law in (each() for each in LAWS.values()):
+        scale, nodes = np.array([1.5]), rng.standard_normal((6, 5, 3))
+        noisy: dict[str, Any] = {"outputs": outputs, "labels": labels, "law": law, "scale": scale, "nodes": nodes}
+        for name, more in ((law.name, {}), (f"{law.name}, weighted nodes", {"weights": weights})):
+            at: dict[str, Any] = noisy | more
+            gradient = credit * error_probability_gradient(**at)
+            by_scale = -np.sum(gradient * outputs, keepdims=True).reshape(1) / scale
+            yield from by_arguments(
+                error_probability,
+                at,
+                credit,
+                (f"error_probability_gradient, {name}", "M-ZEROONE", "outputs", gradient),
+                (f"error_probability_gradient, {name}", "M-ZEROONE", "scale", by_scale),
+            )
 
 
 def _dense(rng: np.random.Generator) -> Iterator[Claim]:
     x, weight, bias, credit = (rng.standard_normal(shape) for shape in ((7, 5), (4, 5), (4,), (7, 4)))
     d_weight, d_bias = dense_weight_gradient(credit, x)
-    yield Claim(
-        "dense_input_gradient",
-        "M-BP",
-        "x",
-        credited(lambda z: dense(z, weight, bias), x, credit),
-        dense_input_gradient(credit, weight),
-        x,
+    yield from by_arguments(
+        dense,
+        {"x": x, "weight": weight, "bias": bias},
+        credit,
+        ("dense_input_gradient", "M-BP", "x", dense_input_gradient(credit, weight)),
+        ("dense_weight_gradient", "M-BP", "weight", d_weight),
+        ("dense_weight_gradient", "M-BP", "bias", d_bias),
     )
-    yield Claim(
-        "dense_weight_gradient", "M-BP", "weight", credited(lambda z: dense(x, z, bias), weight, credit), d_weight, weight
-    )
-    yield Claim("dense_weight_gradient", "M-BP", "bias", credited(lambda z: dense(x, weight, z), bias, credit), d_bias, bias)
 
 
 def _projection(rng: np.random.Generator) -> Iterator[Claim]:
     x_t, credit = rng.standard_normal((9, 6)), rng.standard_normal((20, 6))
     for kind, per_cell in (("sparse", 3), ("full", 9)):
-        weights = rng.standard_normal((20, per_cell))
-        inputs = rng.integers(0, 9, (20, 3), dtype=np.int32) if kind == "sparse" else None
-        value = credited(functools.partial(_projected, weights, inputs), x_t, credit)
-        gradient = add_project_input_gradient(weights, inputs, credit, np.zeros((9, 6), dtype=np.float64))
-        yield Claim(f"add_project_input_gradient, {kind}", "M-DX", "x", value, gradient, x_t)
+        given: dict[str, Any] = {
+            "weights": rng.standard_normal((20, per_cell)),
+            "inputs": rng.integers(0, 9, (20, 3), dtype=np.int32) if kind == "sparse" else None,
+        }
+        gradient = add_project_input_gradient(**given, d_v=credit, d_x_t=np.zeros((9, 6), dtype=np.float64))
+        row = (f"add_project_input_gradient, {kind}", "M-DX", "x_t", gradient)
+        yield from by_arguments(_projected, {**given, "x_t": x_t}, credit, row)
+
+
+def _projected(weights: np.ndarray, inputs: np.ndarray | None, x_t: np.ndarray) -> Any:
+    return project(weights, inputs, x_t, np.empty((len(weights), x_t.shape[1]), dtype=np.float64))
 
 
 def _images(rng: np.random.Generator) -> Iterator[Claim]:
-    x, weight, bias = rng.standard_normal((3, 7, 6, 2)), rng.standard_normal((4, 3, 3, 2)), rng.standard_normal(4)
-    for stride, padding in ((1, 1), (2, 0)):
+    x, weight, bias = rng.standard_normal((3, 7, 6, 2)), rng.standard_normal((4, 3, 2, 2)), rng.standard_normal(4)
+    for stride, padding in ((1, 1), (2, 0), (2, 1)):
+        given: dict[str, Any] = {"x": x, "weight": weight, "bias": bias, "stride": stride, "padding": padding}
         how = f"stride {stride}, padding {padding}"
-        credit = rng.standard_normal(convolution(x, weight, bias, stride, padding).shape)
-        d_weight, d_bias = convolution_weight_gradient(credit, x, (3, 3), stride, padding)
-        by_x = convolution_input_gradient(credit, weight, (7, 6), stride, padding)
-        for by, at, gradient, tag in (
-            ("x", x, by_x, "M-CONV-DX"),
-            ("weight", weight, d_weight, "M-CONV-DW"),
-            ("bias", bias, d_bias, "M-CONV-DW"),
-        ):
-            given = {"x": x, "weight": weight, "bias": bias, "stride": stride, "padding": padding}
-            value = credited(_convolved(given, by), at, credit)
-            kind = "input" if by == "x" else "weight"
-            yield Claim(f"convolution_{kind}_gradient, {how}", tag, by, value, gradient, at)
+        credit = rng.standard_normal(convolution(**given).shape)
+        d_weight, d_bias = convolution_weight_gradient(credit, x, (3, 2), stride, padding)
+        d_x = convolution_input_gradient(credit, weight, (7, 6), stride, padding)
+        yield from by_arguments(
+            convolution,
+            given,
+            credit,
+            (f"convolution_input_gradient, {how}", "M-CONV-DX", "x", d_x),
+            (f"convolution_weight_gradient, {how}", "M-CONV-DW", "weight", d_weight),
+            (f"convolution_weight_gradient, {how}", "M-CONV-DW", "bias", d_bias),
+        )
+    filtered, kernel = rng.standard_normal((2, 4, 6, 3)), rng.standard_normal((2, 3, 3, 3))
+    credit = rng.standard_normal((2, 4, 6, 2))
+    row = ("winograd_weight_gradient", "M-WINOGRAD", "weight", winograd_weight_gradient(credit, filtered))
+    yield from by_arguments(winograd, {"x": filtered, "weight": kernel, "bias": bias[:2]}, credit, row)
     h, winner = max_pool(x, 2)
     credit = rng.standard_normal(h.shape)
-    value = credited(lambda z: max_pool(z, 2)[0], x, credit)
-    yield Claim("max_pool_input_gradient", "M-POOL", "x", value, max_pool_input_gradient(credit, winner, 2, (7, 6)), x)
+    row = ("max_pool_input_gradient", "M-POOL", "x", max_pool_input_gradient(credit, winner, 2, (7, 6)))
+    yield from by_arguments(lambda x: max_pool(x, 2)[0], {"x": x}, credit, row)
 
 
 def _batch_norm(rng: np.random.Generator) -> Iterator[Claim]:
@@ -142,78 +164,35 @@ def _batch_norm(rng: np.random.Generator) -> Iterator[Claim]:
     gamma, beta = rng.standard_normal(5), rng.standard_normal(5)
     cache = batch_norm(v, gamma, beta)[1]
     d_gamma, d_beta = batch_norm_weight_gradient(credit, cache)
-    yield Claim(
-        "batch_norm_input_gradient",
-        "M-BN-DX",
-        "v",
-        credited(lambda z: batch_norm(z, gamma, beta)[0], v, credit),
-        batch_norm_input_gradient(credit, cache),
-        v,
+    yield from by_arguments(
+        lambda v, gamma, beta: batch_norm(v, gamma, beta)[0],
+        {"v": v, "gamma": gamma, "beta": beta},
+        credit,
+        ("batch_norm_input_gradient", "M-BN-DX", "v", batch_norm_input_gradient(credit, cache)),
+        ("batch_norm_weight_gradient", "M-BN", "gamma", d_gamma),
+        ("batch_norm_weight_gradient", "M-BN", "beta", d_beta),
     )
-    yield Claim(
-        "batch_norm_weight_gradient",
-        "M-BN",
-        "gamma",
-        credited(lambda z: batch_norm(v, z, beta)[0], gamma, credit),
-        d_gamma,
-        gamma,
-    )
-    yield Claim(
-        "batch_norm_weight_gradient", "M-BN", "beta", credited(lambda z: batch_norm(v, gamma, z)[0], beta, credit), d_beta, beta
-    )
-    mean, variance = rng.standard_normal(5), 0.5 + rng.random(5)
-    scale, shift = frozen_scale(gamma, beta, mean, variance)
-    yield Claim("frozen_scale", "M-BN", "v", credited(lambda z: z * scale + shift, v, credit), credit * scale, v)
+    scale, shift = frozen_scale(gamma, beta, rng.standard_normal(5), 0.5 + rng.random(5))
+    yield from by_arguments(lambda v: v * scale + shift, {"v": v}, credit, ("frozen_scale", "M-BN", "v", credit * scale))
 
 
 def _laws(rng: np.random.Generator) -> Iterator[Claim]:
-    e = 1.5 * rng.standard_normal((6, 5))
-    q = 0.02 + 0.96 * rng.random((6, 5))
+    e, q = 1.5 * rng.standard_normal((6, 5)), 0.02 + 0.96 * rng.random((6, 5))
     fires = (rng.random((6, 5)) < 0.5).astype(np.float64)
-    for law in (Gaussian(), Laplace(), Logistic(), StudentT()):
-        yield elementwise(f"density, {law.name}", "", law.distribution, law.density, e, "e")
-        yield elementwise(f"score, {law.name}", "G5", _surprise(law), law.score, e, "e")
-        yield elementwise(f"density_ratio, {law.name}", "", _log_distribution(law), law.density_ratio, e, "e")
-        yield elementwise(
-            f"quantile, {law.name}", "", law.quantile, lambda at, law=law: 1 / law.density(law.quantile(at)), q, "q"
-        )
-        ln = _log_distribution(law)
-        value = _signed(ln, 2 * fires - 1)
-        yield elementwise(
-            f"conditional_score, {law.name}", "M-RB", value, lambda a, law=law: conditional_score(law, fires, a), e, "u/σ"
-        )
+    for law in (each() for each in LAWS.values()):
+        yield from _of_law(law, e, q, fires)
 
 
-def _first_of(function: Callable[..., Any], *given: Any) -> Callable[[Any], Any]:
-    return lambda z: function(z, *given)[0]
+def _of_law(law: Law, e: np.ndarray, q: np.ndarray, fires: np.ndarray) -> Iterator[Claim]:
+    def probability(a: Any) -> Any:
+        return law.distribution((2 * fires - 1) * a)
 
-
-def _after(function: Callable[..., Any], *given: Any) -> Callable[[Any], Any]:
-    return lambda z: function(z, *given)
-
-
-def _at_labels(loss: ReplicatedLoss, labels: np.ndarray) -> Callable[[Any], Any]:
-    return lambda z: loss.value(z, labels)
-
-
-def _projected(weights: np.ndarray, inputs: np.ndarray | None, x_t: np.ndarray) -> Any:
-    return project(weights, inputs, x_t, np.empty((len(weights), x_t.shape[1]), dtype=np.float64))
-
-
-def _convolved(given: dict[str, Any], by: str) -> Callable[[Any], Any]:
-    return lambda z: convolution(**{**given, by: z})
-
-
-def _signed(function: Callable[[Any], Any], sign: np.ndarray) -> Callable[[Any], Any]:
-    return lambda a: function(sign * a)
-
-
-def _surprise(law: Law) -> Callable[[Any], Any]:
-    return lambda e: -np.log(law.density(e))
-
-
-def _log_distribution(law: Law) -> Callable[[Any], Any]:
-    return lambda e: np.log(law.distribution(e))
+    yield elementwise(f"density, {law.name}", "", law.distribution, law.density, e, "e")
+    yield elementwise(f"score, {law.name}", "G5", lambda e: -np.log(law.density(e)), law.score, e, "e")
+    yield elementwise(f"density_ratio, {law.name}", "", lambda e: np.log(law.distribution(e)), law.density_ratio, e, "e")
+    yield elementwise(f"quantile, {law.name}", "", law.quantile, lambda q: 1 / law.density(law.quantile(q)), q, "q")
+    score = functools.partial(conditional_score, law, fires)
+    yield elementwise(f"conditional_score, {law.name}", "M-RB", lambda a: np.log(probability(a)), score, e, "u/σ")
 
 
 def _models(rng: np.random.Generator) -> Iterator[Claim]:

@@ -28,10 +28,10 @@ def figures(results: Results, out: Path) -> None:
 def _activations(out: Path) -> None:
     threshold = {f"sigmoid, s = {slope:g}": Activation("sigmoid", slope) for slope in (1.0, 2.0, 10.0)}
     save_figure(
-        curves([("", _drawn({**threshold, "threshold": ACTIVATIONS["threshold"]}))], "signal v", "response"),
+        curves([("", _drawn({**threshold, "threshold": ACTIVATIONS["threshold"].response}))], "signal v", "response"),
         out / "fig2-activations.png",
     )
-    panels = [(name, _drawn({name: ACTIVATIONS[name]})) for name in ("absolute", *JUMPING[1:])]
+    panels = [(name, _drawn({name: ACTIVATIONS[name].response})) for name in ("absolute", *JUMPING[1:])]
     save_figure(curves(panels, "signal v", "response"), out / "fig7-activations.png")
 
 

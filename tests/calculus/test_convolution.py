@@ -16,7 +16,6 @@ from minicereb.calculus.convolution import (
 )
 from minicereb.calculus.pooling import max_pool, max_pool_input_gradient
 from minicereb.errors import InputError
-from minicereb.gradcheck.differences import check_gradient
 from minicereb.randomness import generator
 
 
@@ -77,20 +76,6 @@ def test_convolution_is_its_definition_and_its_derivatives_are_adjoint(case, tog
         assert np.allclose(d_bias, credit.sum(axis=(0, 1, 2)), rtol=0, atol=1e-12)
     finally:
         module.POSITIONS = before
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_the_derivatives_of_convolution_by_everything(stride):
-    x, weight, bias, credit = arrays_of((3, 6, 5, 2, 4, (3, 2), stride, 1))
-
-    def credited(x=x, weight=weight, bias=bias):
-        return float((convolution(x, weight, bias, stride, 1) * credit).sum())
-
-    d_weight, d_bias = convolution_weight_gradient(credit, x, (3, 2), stride, 1)
-    d_x = convolution_input_gradient(credit, weight, (6, 5), stride, 1)
-    assert check_gradient(lambda x: credited(x=x), d_x, x).error < 1e-6
-    assert check_gradient(lambda weight: credited(weight=weight), d_weight, weight).error < 1e-6
-    assert check_gradient(lambda bias: credited(bias=bias), d_bias, bias).error < 1e-6
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -154,13 +139,6 @@ def test_pooling_takes_the_largest_and_the_first_among_equals(batch, height, wid
     assert d_x.shape == x.shape
     assert (d_x != 0).sum() == credit.size
     assert np.vdot(d_x, x) == pytest.approx(np.vdot(credit, h))
-
-
-def test_the_derivative_of_pooling():
-    x = generator(0, "pooling").standard_normal((2, 6, 5, 3))
-    credit = generator(1, "pooling").standard_normal((2, 3, 2, 3))
-    d_x = max_pool_input_gradient(credit, max_pool(x, 2)[1], 2, (6, 5))
-    assert check_gradient(lambda x: float((max_pool(x, 2)[0] * credit).sum()), d_x, x).error < 1e-6
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -20,7 +20,6 @@ from minicereb.calculus.replicated import (
     probabilities,
 )
 from minicereb.errors import InputError
-from minicereb.gradcheck.differences import check_gradient
 from minicereb.randomness import generator
 
 FALSE_ALARM = 1e-6  # of each Monte-Carlo test
@@ -57,13 +56,6 @@ def test_smooth_losses_are_those_of_single_outputs(xp_device, loss, single, dtyp
         assert type(found) is xp_device.ndarray
         assert (found.dtype, found.shape) == (dtype, expected.shape)
         assert np.allclose(to_numpy(found), expected, rtol=0, atol=1e-5 if dtype == np.float32 else 1e-13)
-
-
-@every_smooth_loss
-def test_derivatives_of_smooth_losses(loss, single):
-    check = check_gradient(lambda z: float(loss.value(z, LABELS).sum()), loss.derivative(OUTPUTS, LABELS), OUTPUTS)
-    assert check.error < 1e-6
-    assert check.directions == 20
 
 
 @pytest.mark.parametrize("labels_dtype", [np.int64, np.int32, np.uint8])
@@ -157,24 +149,6 @@ def test_the_mean_over_drawn_nodes_is_unbiased_for_any_number_of_them(law):
     found = error_probability(np.repeat(OUTPUTS[:, :, :1], draws, axis=2), LABELS, law, SCALE, nodes)
     z = (found.mean(axis=1) - expected) / (found.std(axis=1) / draws**0.5)
     assert np.abs(z).max() < stats.norm.isf(FALSE_ALARM / 2 / IMAGES)
-
-
-@every_law
-@pytest.mark.parametrize("weighted", [True, False])
-def test_the_gradient_of_the_error_probability(law, weighted):
-    """By the outputs and, in the form that Credit takes it, by the noise scale."""
-    nodes, weights = quadrature(law)
-    given = (law, SCALE, nodes, weights) if weighted else (law, SCALE, RNG.standard_normal((3, IMAGES, REPLICATIONS)))
-    gradient = error_probability_gradient(OUTPUTS, LABELS, *given)
-    check = check_gradient(lambda z: float(error_probability(z, LABELS, *given).sum()), gradient, OUTPUTS)
-    assert check.error < 1e-6
-    assert check.directions > 10
-
-    def at_scale(scale):
-        return float(error_probability(OUTPUTS, LABELS, law, scale, *given[2:]).sum())
-
-    by_scale = -(gradient * OUTPUTS).sum(keepdims=True).reshape(1) / SCALE
-    assert check_gradient(at_scale, by_scale, SCALE).error < 1e-6
 
 
 @every_law

@@ -10,7 +10,6 @@ from minicereb.backend import to_device, to_numpy
 from minicereb.calculus import winograd as module
 from minicereb.calculus.convolution import convolution, convolution_input_gradient, convolution_weight_gradient
 from minicereb.calculus.winograd import applies, winograd, winograd_weight_gradient
-from minicereb.gradcheck.differences import check_gradient
 from minicereb.randomness import generator
 
 
@@ -36,12 +35,6 @@ def test_it_is_the_plain_convolution_and_its_derivative(batch, height, width, ch
         assert np.allclose(winograd_weight_gradient(credit, x), d_weight, rtol=0, atol=1e-11)
     finally:
         module.RESPONSES = before
-
-
-def test_the_derivative_by_the_weights_against_differences():
-    x, weight, bias, credit = arrays(2, 4, 6, 3, 2)
-    d_weight = winograd_weight_gradient(credit, x)
-    assert check_gradient(lambda weight: float((winograd(x, weight, bias) * credit).sum()), d_weight, weight).error < 1e-6
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Each formula agrees with its derivative, and keeps its dtype and its device."""
+"""Formulas keep the dtype and the device of their arguments; the transposed projection is the adjoint."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from minicereb.calculus.losses import (
     targeted_margin,
 )
 from minicereb.calculus.projection import add_project_input_gradient, project
-from minicereb.gradcheck.differences import check_adjoint, check_gradient
+from minicereb.gradcheck.differences import check_adjoint
 from minicereb.randomness import generator
 
 RNG = generator(0, "derivatives")
@@ -32,36 +32,6 @@ def towards_next(loss):
 
 TARGETED = [towards_next(loss) for loss in (targeted_margin, targeted_cross_entropy, targeted_dlr)]
 LOSSES = [squared_error, cross_entropy, margin, dlr, *TARGETED]
-TOLERANCE = 1e-6
-
-
-def credited(v):
-    """A number whose derivative by v is CREDIT."""
-    return float((v * CREDIT).sum())
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-def test_the_derivative_of_a_loss(loss):
-    outputs = 3 * CREDIT
-    check = check_gradient(lambda z: float(loss(z, LABELS)[0].sum()), loss(outputs, LABELS)[1], outputs)
-    assert check.error < TOLERANCE
-    assert check.kinks == 0
-
-
-def test_the_derivative_of_relu():
-    check = check_gradient(lambda v: credited(relu(v)), relu_input_gradient(CREDIT, BIAS + X @ WEIGHT.T > 0), X @ WEIGHT.T + BIAS)
-    assert check.error < TOLERANCE
-
-
-def test_the_derivative_of_the_affine_map_by_its_input():
-    gradient = dense_input_gradient(CREDIT, WEIGHT)
-    assert check_gradient(lambda x: credited(dense(x, WEIGHT, BIAS)), gradient, X).error < TOLERANCE
-
-
-def test_the_derivatives_of_the_affine_map_by_weight_and_bias():
-    d_weight, d_bias = dense_weight_gradient(CREDIT, X)
-    assert check_gradient(lambda weight: credited(dense(X, weight, BIAS)), d_weight, WEIGHT).error < TOLERANCE
-    assert check_gradient(lambda bias: credited(dense(X, WEIGHT, bias)), d_bias, BIAS).error < TOLERANCE
 
 
 @pytest.mark.parametrize("per_cell", [1, 3, 9])
