@@ -23,8 +23,9 @@ author = "minicereb contributors"
 copyright = author
 version = release = minicereb.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
-exclude_patterns = ["_build", "solutions"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+exclude_patterns = ["_build", "solutions", "templates"]
+templates_path = ["templates"]
 smartquotes = False  # --json is two hyphens
 myst_heading_anchors = 3
 

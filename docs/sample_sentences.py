@@ -1,0 +1,77 @@
+"""Draw sentences for a reader to mark: ``python docs/sample_sentences.py --count 300 --seed 1``.
+
+They come from docstrings, from the commands' help texts, and from README and the pages of docs (not from printed results).
+Readers mark each sentence that they had to read twice; it is then rewritten in its file. The same seed draws the same sentences
+from the same texts.
+"""
+
+import argparse
+import ast
+import random
+import re
+import textwrap
+from pathlib import Path
+
+import click
+
+from minicereb.cli.main import main as commands
+
+ROOT = Path(__file__).parents[1]
+FENCED = re.compile(r"^( *)(```|~~~).*?^\1\2[^\n]*$", re.MULTILINE | re.DOTALL)
+FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.MULTILINE | re.DOTALL)
+NOT_PROSE = re.compile(r"(Code:|\||#|>>>|\.\. |-{3,}|={3,}|:\w+:|\([\w-]+\)=| {4})")  # how a line that is no prose begins
+END = re.compile(r"(?<=[.!?])[\"»)*]*\s+(?=[A-Z`*\[(«\"])")
+SHORTEST = 4  # words of a sentence that says something
+
+
+def sentences(text):
+    """Split prose into its sentences: paragraphs and items of lists apart, lines joined."""
+    for paragraph in re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", text):
+        lines = [line for line in paragraph.splitlines() if line.strip() and not NOT_PROSE.match(line)]
+        for sentence in END.split(" ".join(line.strip() for line in lines)):
+            if len(sentence.split()) >= SHORTEST:
+                yield sentence
+
+
+def from_docstrings():
+    """(Where, text) of every docstring of the package and its commands, one section of numpydoc after the other."""
+    for path in sorted([*(ROOT / "minicereb").rglob("*.py"), *(ROOT / "cli").rglob("*.py")]):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
+                name = getattr(node, "name", "")
+                for part in re.split(r"^\w[\w ]*\n-+\n|^\S.* : .*\n", text, flags=re.MULTILINE):
+                    yield f"{path.relative_to(ROOT)}:{node.body[0].lineno} {name}", textwrap.dedent(part)
+
+
+def from_help(command=commands, name="minicereb"):
+    """(Where, text) of the help of a command, its options, and the commands below it."""
+    yield name, command.help or ""
+    for option in command.params:
+        yield f"{name} {option.opts[-1]}", getattr(option, "help", None) or ""
+    if isinstance(command, click.Group):
+        for each in sorted(command.list_commands(click.Context(command))):
+            yield from from_help(command.get_command(click.Context(command), each), f"{name} {each}")
+
+
+def from_pages():
+    """(Where, text) of README, CONTRIBUTING and every page of the documentation, without code and tables."""
+    pages = [path for path in (ROOT / "docs").rglob("*.md") if not {"results", "_build"} & set(path.parts)]
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(pages)]:
+        text = FENCED.sub("", FRONT_MATTER.sub("", path.read_text(encoding="utf-8")))
+        yield str(path.relative_to(ROOT)), text
+
+
+def draw(count, seed):
+    """Return `count` different sentences as (where, sentence), the same for the same seed."""
+    sources = (*from_docstrings(), *from_help(), *from_pages())
+    every = {sentence: where for where, text in sources for sentence in sentences(text)}  # a sentence of two places counts once
+    return random.Random(seed).sample(sorted((where, sentence) for sentence, where in every.items()), min(count, len(every)))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Draw sentences from docstrings, help texts and documentation.")
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    for number, (where, sentence) in enumerate(draw(arguments.count, arguments.seed), 1):
+        print(f"{number:3}. {sentence}\n     [{where}]")
