@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -107,7 +108,9 @@ def test_what_a_cell_printed_stands_in_one_piece_and_once():
 
 @pytest.fixture(scope="module")
 def downloads(tmp_path_factory):
-    """The folder of the documentation's downloads, of a build of the short lessons alone."""
+    """The folder of the documentation's downloads: of the build that MINICEREB_BUILT_DOCS names, else of the short lessons alone."""
+    if built := os.environ.get("MINICEREB_BUILT_DOCS"):
+        return Path(built) / "_downloads"
     pytest.importorskip("myst_nb", reason="MyST-NB is not installed (extra docs)")
     folder = tmp_path_factory.mktemp("documentation")
     pages = ",".join(f"lessons/{lesson}.md" for lesson in SHORT)
