@@ -23,6 +23,11 @@ author = "minicereb contributors"
 copyright = author
 version = release = minicereb.__version__
 
+for page in (HERE / "api").glob("minicereb.*.rst"):  # made by an earlier build
+    module = PACKAGE.parent.joinpath(*page.stem.split("."))
+    if not (module.is_dir() or module.with_suffix(".py").exists()):
+        page.unlink()
+
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 exclude_patterns = ["_build", "solutions", "templates"]
 templates_path = ["templates"]

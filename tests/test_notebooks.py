@@ -108,7 +108,7 @@ def test_what_a_cell_printed_stands_in_one_piece_and_once():
 
 @pytest.fixture(scope="module")
 def downloads(tmp_path_factory):
-    """The folder of the documentation's downloads: of the build that MINICEREB_BUILT_DOCS names, else of the short lessons alone."""
+    """The downloads of the documentation that was built in MINICEREB_BUILT_DOCS; without it, of the short lessons alone."""
     if built := os.environ.get("MINICEREB_BUILT_DOCS"):
         return Path(built) / "_downloads"
     pytest.importorskip("myst_nb", reason="MyST-NB is not installed (extra docs)")
