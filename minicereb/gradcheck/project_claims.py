@@ -13,6 +13,7 @@ from minicereb.calculus.activations import ACTIVATIONS, Activation, relu, relu_i
 from minicereb.calculus.batchnorm import batch_norm, batch_norm_input_gradient, batch_norm_weight_gradient, frozen_scale
 from minicereb.calculus.convolution import convolution, convolution_input_gradient, convolution_weight_gradient
 from minicereb.calculus.dense import dense, dense_input_gradient, dense_weight_gradient
+from minicereb.calculus.likelihood_ratio import signal_gradient
 from minicereb.calculus.noise import LAWS, Gaussian, Law, Logistic, conditional_score
 from minicereb.calculus.pooling import max_pool, max_pool_input_gradient
 from minicereb.calculus.projection import add_project_input_gradient, project
@@ -35,7 +36,19 @@ CLASSES = 4
 def claims() -> Iterator[Claim]:
     """Yield every derivative at a random place: formulas first, then the models made of them."""
     rng = generator(0, "gradcheck")
-    for group in (_activations, _losses, _paper, _replicated, _dense, _projection, _images, _batch_norm, _laws, _models):
+    for group in (
+        _activations,
+        _losses,
+        _paper,
+        _noisy_layer,
+        _replicated,
+        _dense,
+        _projection,
+        _images,
+        _batch_norm,
+        _laws,
+        _models,
+    ):
         yield from group(rng)
 
 
@@ -76,6 +89,13 @@ def _paper(rng: np.random.Generator) -> Iterator[Claim]:
         ("readout_gradient", "C4", "W", cerebellum.readout_gradient(h, mean, error)),
         ("input_gradient of the cerebellum", "M-DX", "x", cerebellum.input_gradient(error / len(x), h, J, W)),
     )
+
+
+def _noisy_layer(rng: np.random.Generator) -> Iterator[Claim]:
+    v, weight, credit = rng.standard_normal((7, 5)), rng.standard_normal((4, 5)), rng.standard_normal((7, 4))
+    sigmoid = Activation("sigmoid")
+    row = ("signal_gradient", "G3", "v", signal_gradient(credit, weight, sigmoid.derivative(v)))
+    yield from by_arguments(lambda v: sigmoid(v) @ weight.T, {"v": v}, credit, row)
 
 
 def _replicated(rng: np.random.Generator) -> Iterator[Claim]:
