@@ -14,10 +14,11 @@ from minicereb.cli.output import StatusLine, interruption, print_json, print_tab
 from minicereb.experiments.identity import to_json
 from minicereb.experiments.kinds.conditioning import Conditioning, summary
 from minicereb.files import write_json
+from minicereb.learning.rules import RULES
 from minicereb.report.animation import check_animation, save_animation
 from minicereb.report.eyelid_figures import Film, lids, raster, synapses
 from minicereb.report.figures import save_figure
-from minicereb.tasks.circuit import LESIONS, RULES
+from minicereb.tasks.circuit import LESIONS
 from minicereb.tasks.eyelid import PHASES, PROTOCOLS, ConditioningTrial, Eyelid, Session
 
 DRAWN_TRIALS, FILMED_TRIALS, FILMED_CELLS = 16, 100, 1_000  # at most
@@ -41,7 +42,9 @@ DEFAULT = Eyelid()
 @click.option(
     "--forgetting", type=float, default=DEFAULT.forgetting, show_default=True, help="Share of its change a synapse loses a trial."
 )
-@click.option("--rule", type=click.Choice(RULES), default=DEFAULT.rule, show_default=True, help="How parallel fibres learn.")
+@click.option(
+    "--rule", type=click.Choice(list(RULES)), default=DEFAULT.rule, show_default=True, help="How parallel fibres learn."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the wiring.")
 @click.option("--out", type=NewFolder(), help="Folder for figures and session.json.")
 @click.option("--animate", type=NewFile(), metavar="FILE.gif", help="Write the trials as an animation.")

@@ -31,6 +31,7 @@ from minicereb.learning.backprop import DESCENDED
 from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
 from minicereb.learning.glr import LAST_LAYER
 from minicereb.learning.optimizers import OPTIMIZERS, SCHEDULES
+from minicereb.learning.rules import rule_names
 from minicereb.learning.training import CHOOSE_ON
 from minicereb.models.convolutional import vgg11
 
@@ -122,10 +123,10 @@ def adversarial_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--ltd-decay", type=float, default=0.99, show_default=True, help="Decay of the moving average.")
 @click.option(
     "--rule",
-    type=click.Choice(["delta", "least-squares"]),
+    type=click.Choice(rule_names()),
     default="delta",
     show_default=True,
-    help="How the readout is learned: by the delta rule, or in closed form.",
+    help="How the readout is learned: by a local rule, or (least-squares) in closed form.",
 )
 @click.option("--batch-size", type=int, default=10, show_default=True)
 @click.option("--learning-rate", type=float, help="Step size of the optimizer.  [default: 0.5 / cells]")

@@ -12,6 +12,7 @@ from minicereb.errors import InputError, require
 from minicereb.experiments.identity import config_kind
 from minicereb.learning.backprop import DESCENDED
 from minicereb.learning.glr import estimator_named
+from minicereb.learning.rules import rule_names
 from minicereb.models.noisy import check_scales
 from minicereb.models.wiring import KINDS
 
@@ -34,8 +35,9 @@ class CerebellumModel:
         Whether long-term depression centres the granule cells' activity.
     ltd_decay : float
         β of its moving average.
-    rule : {"delta", "least-squares"}
-        How the readout is learned: step by step, or in closed form (batches, epochs, rate and optimiser play no part then).
+    rule : str
+        How the readout is learned: a local rule (:data:`minicereb.learning.rules.RULES` and those of other packages), or
+        ``"least-squares"``, the closed form, in which batches, epochs, rate and optimiser play no part.
     """
 
     family: ClassVar[str] = "cerebellum"
@@ -59,7 +61,7 @@ class CerebellumModel:
         require(not self.replacement or self.wiring == "random", "replacement", self.replacement, "only with --wiring random")
         require(not self.patch or self.wiring == "local", "patch", self.patch, "only with --wiring local")
         require(0 <= self.ltd_decay < 1, "ltd-decay", self.ltd_decay, "a number from 0 to less than 1")
-        require(self.rule in ("delta", "least-squares"), "rule", self.rule, "delta or least-squares")
+        require(self.rule in rule_names(), "rule", self.rule, ", ".join(rule_names()))
 
     @property
     def description(self) -> str:

@@ -17,6 +17,7 @@ from minicereb.experiments.identity import config_kind
 from minicereb.experiments.records import AttackRecord
 from minicereb.learning.estimators import ESTIMATORS
 from minicereb.learning.optimizers import OPTIMIZERS, SCHEDULES
+from minicereb.learning.rules import LEAST_SQUARES
 from minicereb.learning.training import CHOOSE_ON
 from minicereb.report.formats import strength
 
@@ -92,8 +93,13 @@ class Train:
         require(self.choose_on == "validation" or able, "choose-on", "test", "validation with --keep last or --adversarial")
         require(self.schedule in SCHEDULES, "schedule", self.schedule, " or ".join(SCHEDULES))
         if self.adversary is not None and not isinstance(self.model, PerceptronModel):
-            able = isinstance(self.model, CerebellumModel) and self.model.rule == "delta"
-            require(able, "adversarial", self.adversary.epsilon, "nothing: only perceptrons and the delta rule learn so")
+            able = isinstance(self.model, CerebellumModel) and self.model.rule != LEAST_SQUARES
+            require(
+                able,
+                "adversarial",
+                self.adversary.epsilon,
+                "nothing: only perceptrons and local rules learn so",
+            )
         able = isinstance(self.model, ConvolutionalModel)
         require(able or not self.augment, "augment", self.augment, "used with convolutional networks only")
         if self.encoder is not None:

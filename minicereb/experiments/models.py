@@ -20,6 +20,7 @@ from minicereb.learning.glr import GLR, estimator_named
 from minicereb.learning.least_squares import least_squares_readout
 from minicereb.learning.optimizers import Optimizer, make_optimizer
 from minicereb.learning.plasticity import DeltaRule
+from minicereb.learning.rules import LEAST_SQUARES, rule_named
 from minicereb.learning.training import Learner, Split
 from minicereb.models.cerebellum import Cerebellum, initial_cerebellum
 from minicereb.models.convolutional import initial_convolutional
@@ -88,8 +89,9 @@ def build_rule(config: Train, model: Any, optimizer: Optimizer) -> Learner:
     settings = config.model
     if isinstance(settings, CerebellumModel):
         model = model.cerebellum if isinstance(model, VisualCerebellum) else model
-        moves = settings.ltd and settings.rule == "delta"  # in closed form the mean is found with the readout
-        return DeltaRule(model, optimizer, config.batch_size, settings.ltd_decay if moves else None)
+        moves = settings.ltd and settings.rule != LEAST_SQUARES  # in closed form the mean is found with the readout
+        decay = settings.ltd_decay if moves else None
+        return DeltaRule(model, optimizer, config.batch_size, decay, rule=rule_named(settings.rule))
     if isinstance(settings, PerceptronModel):
         return Backpropagation(model, optimizer, config.batch_size, l2=settings.l2, l1=settings.l1, loss=settings.loss)
     if isinstance(settings, ConvolutionalModel):

@@ -18,6 +18,7 @@ from minicereb.explain.steps import Derivative, Rows, Step, beside, products
 from minicereb.explain.subject import Place, Subject, chosen_cells, loss_step, update_step
 from minicereb.explain.training_step import Taken
 from minicereb.gradcheck.differences import difference, moving
+from minicereb.learning.rules import LEAST_SQUARES
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.visual import VisualCerebellum
 
@@ -35,13 +36,14 @@ def learning(subject: Subject) -> Iterator[Step]:
     outputs = taken.learned.outputs
     cells, classes = _cells(subject, drive, taken), subject.classes(outputs)
     yield _granule_step(subject, taken.x, drive, h, cells)
-    if settings.ltd and settings.rule == "delta":
+    if settings.ltd and settings.rule != LEAST_SQUARES:
         yield _ltd_step(settings.ltd_decay, taken, h, cells)
     model = replace(subject.model, ltd_mean=mean)  # what the step itself computes with: the mean moves before it is used
     yield _purkinje_step(model, h, outputs, cells, classes)
     yield loss_step(subject, "The climbing fibre's error", "C3", squared_error, outputs)
-    yield _weight_step(subject, model, taken, h, cells, classes)
-    if settings.rule == "delta":
+    if settings.rule in ("delta", LEAST_SQUARES):  # another rule need not follow a derivative
+        yield _weight_step(subject, model, taken, h, cells, classes)
+    if settings.rule != LEAST_SQUARES:
         places: list[Place] = [(f"W[{a}, {c}]", "readout", (a, c)) for a in cells for c in classes]
         after, _ = taken.model.forward(taken.x)
         said = f"On this image l goes from {taken.learned.loss[0]:.6g} to {squared_error(after, subject.labels)[0][0]:.6g}."

@@ -15,6 +15,7 @@ from minicereb.calculus.losses import squared_error
 from minicereb.errors import InputError
 from minicereb.inputs import as_labels, check_count, check_rows
 from minicereb.learning.optimizers import Optimizer, forget_tiny
+from minicereb.learning.rules import Rule, delta
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.parallel import cell_blocks, run_lanes, scratch
 
@@ -52,10 +53,11 @@ class DeltaRule:
     ltd_decay : float or None
         β of ``[C-LTD]``; None leaves ``ltd_mean`` as it is.
     error : callable
-        What the climbing fibre carries: from outputs and labels to each row's loss and error, as
-        :func:`minicereb.calculus.losses.squared_error` does it. Labels are whatever it takes, an entry a row.
-    presynaptic : callable, optional
-        What of a block's activity the change of weight goes by; None: the activity itself, as ``[C4]`` has it.
+        ``error(outputs, labels) -> (loss, error)``: what the climbing fibres carry, by default
+        :func:`minicereb.calculus.losses.squared_error`. Labels are whatever it takes, one entry per row.
+    rule : callable
+        ``rule(z, error, readout) -> gradient``: what activity and error do to the weights, by default
+        :func:`minicereb.learning.rules.delta`, which says what the arguments are.
 
     Notes
     -----
@@ -74,9 +76,9 @@ class DeltaRule:
         batch_size: int,
         ltd_decay: float | None,
         error: Callable[[Array, Array], tuple[Array, Array]] = squared_error,
-        presynaptic: Callable[[Array], Array] | None = None,
+        rule: Rule = delta,
     ):
-        self.error, self.presynaptic = error, presynaptic
+        self.error, self.rule = error, rule
         self.model, self.optimizer, self.batch_size, self.ltd_decay = cerebellum, optimizer, batch_size, ltd_decay
         self.columns = 2 if batch_size == 1 else (batch_size + 4) // 4 * 4
         cells = cerebellum.wiring.cells
@@ -180,14 +182,18 @@ class DeltaRule:
 
         credit = xp.zeros((self.columns, readout.shape[1]), dtype=dtype)
         credit[:images] = error / images
-        credit[images] = -credit[:images].sum(axis=0)
+        if self.rule is delta:
+            credit[images] = -credit[:images].sum(axis=0)
         self.steps += 1
 
         def change(part: slice) -> None:
-            weights, before = readout[part], activity[part]
-            if self.presynaptic is not None:
-                before = self.presynaptic(before)
-            gradient = xp.matmul(before, credit, out=scratch("gradient", weights.shape, weights))  # [C4]
+            weights = readout[part]
+            if self.rule is delta:
+                gradient = xp.matmul(activity[part], credit, out=scratch("gradient", weights.shape, weights))  # [C4]
+            else:
+                z = activity[part] - mean[part, None]
+                z[:, images:] = 0
+                gradient = self.rule(z, credit, weights)
             state = {name: array[part] for name, array in self.state.items()}
             self.optimizer.update(weights, gradient, state, self.steps, scratch("update", weights.shape, weights))
 

@@ -12,11 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from minicereb.backend import Array, to_device, to_numpy, xp_of
-from minicereb.calculus.activations import relu, threshold
+from minicereb.calculus.activations import relu
 from minicereb.errors import InputError, require
 from minicereb.inputs import check_count, check_rows
 from minicereb.learning.optimizers import SGD
 from minicereb.learning.plasticity import DeltaRule
+from minicereb.learning.rules import RULES
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.wiring import Wiring
 from minicereb.parallel import blocks, cell_blocks
@@ -24,7 +25,6 @@ from minicereb.randomness import generator
 from minicereb.settings import Setting
 
 BIN = 5  # ms
-RULES = ("delta", "ltd-ltp")
 LESIONS = {
     "granule": "parallel fibres are silent",
     "granule-shuffle": "every granule cell's time course is turned by a random time, anew in each trial",
@@ -43,7 +43,7 @@ LEVEL = Setting(
     expected="a share above 0 and at most 0.5: half the cells are silent without inhibition",
 )
 FORGETTING = Setting("Share of its change that a parallel fibre's synapse loses per trial.", at_least=0, below=1)
-RULE = Setting("Learning rule of the parallel fibres' synapses.", choices=RULES)
+RULE = Setting("Learning rule of the parallel fibres' synapses.", choices=tuple(RULES))
 LESION = Setting("Parts that the circuit lacks from the first trial on.", choices=LESIONS, option="lesion")
 # Chosen once, and the same for every interval, protocol and lesion.
 DRIVE = 20.0  # mean input to a Purkinje cell from the stimulus to the US, in units of its rate at rest
@@ -162,23 +162,22 @@ class Circuit:
         require(cells >= 2, "cells", cells, "a whole number of at least 2")
         zeros = np.zeros((cells, 1), dtype=np.float32)
         self.model = Cerebellum(wiring, to_device(zeros[:, 0].copy()), to_device(zeros))
-        presynaptic = threshold if rule == "ltd-ltp" else None
-        self.rule = DeltaRule(self.model, SGD(0.0), self.bins, None, self._climbing_fibre, presynaptic)
+        self.rule = DeltaRule(self.model, SGD(0.0), self.bins, None, self._climbing_fibre, RULES[rule])
         self.activity = self.rule.activity[: cells * self.rule.columns].reshape(cells, self.rule.columns)
         respond(wiring, states, None if "golgi" in self.lesions else level, self.activity)
-        self._scale(span)
+        self._scale(span, rule)
         self.kernel = eligibility(self.bins)
         self.nuclear_synapses = 0.0
         self.signals: CircuitSignals | None = None
         self.granule = self.activity.copy() if "granule-shuffle" in self.lesions else self.activity
 
-    def _scale(self, span: slice) -> None:
+    def _scale(self, span: slice, rule: str) -> None:
         """Give Purkinje cells the same mean input whatever the cells, and the rule a rate that does not depend on it."""
         xp, cells = xp_of(self.activity), len(self.activity)
         mean = float(self.activity[:, span].sum(axis=0).mean())
         require(mean > 0, "cells", cells, "more, or another seed: none of them responds before the US")
         self.activity *= self.activity.dtype.type(DRIVE / mean)
-        effect = DRIVE if self.rule.presynaptic else float(xp.square(self.activity[:, span]).sum(axis=0).mean())
+        effect = DRIVE if rule == "ltd-ltp" else float(xp.square(self.activity[:, span]).sum(axis=0).mean())
         self.rule.optimizer = SGD(RATE * self.bins / effect)
         if "granule" in self.lesions:
             self.activity[...] = 0

@@ -1,0 +1,68 @@
+"""Local learning rules for the readout: one function each, and the table of their names.
+
+Another package adds a rule by an entry point in the group ``minicereb.rules`` that names such a function (see
+:mod:`minicereb.extensions`)::
+
+    def sign_rule(z, error, readout):
+        return np.sign(z) @ error
+
+``minicereb train cerebellum --rule NAME`` knows it from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from minicereb.backend import Array
+from minicereb.calculus.activations import threshold
+from minicereb.extensions import offered, with_extensions
+
+Rule = Callable[[Array, Array, Array], Array]
+LEAST_SQUARES = "least-squares"
+
+
+def delta(z: Array, error: Array, readout: Array) -> Array:
+    """The delta rule: activity times error, ``∂l/∂W = z eᵀ`` averaged over the batch ``[C4]``.
+
+    Every rule has these arguments and is called for one block of granule cells at a time.
+
+    Parameters
+    ----------
+    z : array of float, shape (cells, columns)
+        Activity of the block's cells, one column for each image, less the LTD mean; columns of zeros may follow.
+    error : array, shape (columns, classes)
+        The climbing fibres' error, divided by the number of images; rows of zeros may follow.
+    readout : array, shape (cells, classes)
+        The block's weights W, to be read only.
+
+    Returns
+    -------
+    array, shape (cells, classes)
+        A new array: what the optimiser takes as the gradient, so weights change against its sign.
+    """
+    return z @ error
+
+
+def ltd_ltp(z: Array, error: Array, readout: Array) -> Array:
+    """The delta rule for synapses that know only whether their fibre is active: ``[z > 0] eᵀ`` ``[M-LTDLTP]``."""
+    return threshold(z) @ error
+
+
+RULES: dict[str, Rule] = {"delta": delta, "ltd-ltp": ltd_ltp}
+
+
+def rule_names() -> list[str]:
+    """Return the names of all ways to learn a readout: the rules, those of other packages, and the closed form."""
+    return [*RULES, LEAST_SQUARES, *offered("minicereb.rules")]
+
+
+def rule_named(name: str) -> Rule:
+    """Return the rule of this name.
+
+    Raises
+    ------
+    ExtensionError
+        If it is of another package and cannot be imported, or is no function, or has a name of minicereb's own.
+    """
+    own = {**RULES, LEAST_SQUARES: delta}  # the closed form takes no steps
+    return with_extensions("minicereb.rules", own, Callable)[name]  # type: ignore[type-abstract]
