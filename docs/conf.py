@@ -7,6 +7,7 @@ the pages will be published: the links of the notebooks then lead there.
 import copy
 import importlib.util
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -23,10 +24,7 @@ author = "minicereb contributors"
 copyright = author
 version = release = minicereb.__version__
 
-for page in (HERE / "api").glob("minicereb.*.rst"):  # made by an earlier build
-    module = PACKAGE.parent.joinpath(*page.stem.split("."))
-    if not (module.is_dir() or module.with_suffix(".py").exists()):
-        page.unlink()
+shutil.rmtree(HERE / "api", ignore_errors=True)  # pages of modules, written at every build: some may have gone
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 exclude_patterns = ["_build", "solutions", "templates"]
