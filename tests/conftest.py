@@ -1,6 +1,7 @@
 """One test body for every device, and small models to try things on."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from toy_study import study
 
 from minicereb import backend, datasets
 from minicereb.backend import to_device
+from minicereb.datasets import strokes
 from minicereb.experiments.architectures import CerebellumModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.models.cerebellum import initial_cerebellum
@@ -17,6 +19,9 @@ from minicereb.models.wiring import draw_wiring
 from minicereb.randomness import generator
 from minicereb.robustness.evaluate import EvaluationTarget
 from minicereb.robustness.transfer import own_substitute
+
+# Drawing the digits takes two seconds, which each command of a test would spend again.
+strokes._draw_block = functools.lru_cache(maxsize=64)(strokes._draw_block)
 
 settings.register_profile("minicereb", deadline=None, derandomize=True)
 settings.load_profile("minicereb")

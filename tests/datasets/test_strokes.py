@@ -13,6 +13,15 @@ from minicereb.errors import InputError
 from minicereb.files import sha256_arrays
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _drawn_anew():
+    """No image is remembered here, unlike in other tests (see conftest.py)."""
+    remembered = strokes._draw_block
+    strokes._draw_block = remembered.__wrapped__
+    yield
+    strokes._draw_block = remembered
+
+
 @pytest.fixture(scope="module")
 def full():
     return strokes.load()
