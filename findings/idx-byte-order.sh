@@ -7,7 +7,7 @@
 #   idx2numpy.convert_from_string     dtype >i4 and >f4, not writeable
 #   idx2numpy.convert_to_string       of just that array: FormatError, "numpy ndarray type not supported by IDX format"
 #   torch.from_numpy                  ValueError: byte order differs from the native one
-#   numba.njit                        NumbaTypeError: unsupported array dtype >f4
+#   numba.njit                        TypingError: Unsupported array dtype: >f4
 #   the same after .astype("=f4")     all of them work
 #
 # Files of single bytes, such as MNIST's own, never show it.
