@@ -21,7 +21,7 @@ from minicereb.calculus.replicated import LOSSES
 from minicereb.cli.group import Group
 from minicereb.cli.options import Number, as_json, execution_options, remark_on_size
 from minicereb.cli.output import Pace, StatusLine, interruption, print_json, stop_interrupted, warn
-from minicereb.datasets import Dataset
+from minicereb.datasets import Dataset, registry
 from minicereb.errors import InputError, require
 from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, Model, NoisyModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
@@ -50,8 +50,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--dataset",
             default="strokes",
             show_default=True,
-            help="mnist, mnist14, strokes, strokes14, digits, cifar10, or a path to an .npz or .csv file, to IDX files or to "
-            "cifar-10-batches-bin.",
+            help=f"{registry.accepted()}.",
         ),
         click.option("--epochs", type=int, default=10, show_default=True),
         click.option(

@@ -1,31 +1,89 @@
-"""Data sets by name."""
+"""Data sets by name: a new one is a file with a function that loads it, and a row in :data:`DATASETS`.
+
+Another package offers one by an entry point in the group ``minicereb.datasets`` that names a :class:`NamedDataset`.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from minicereb import extensions
 from minicereb.datasets import cifar10, csv_table, digits, idx, mnist, npz, pooled, store, strokes
 from minicereb.datasets.dataset import Dataset
-from minicereb.errors import DataError, InputError, did_you_mean
+from minicereb.errors import DataError, ExtensionError, InputError, did_you_mean
 
-_LOADERS = {
-    "mnist": mnist.load,
-    "mnist14": pooled.mnist14,
-    "strokes": strokes.load,
-    "strokes14": pooled.strokes14,
-    "digits": digits.load,
-    "cifar10": cifar10.load,
+GROUP = "minicereb.datasets"
+
+
+@dataclass(frozen=True)
+class NamedDataset:
+    """A row of the table of data sets.
+
+    Parameters
+    ----------
+    load : callable
+        Takes the `options` and returns a :class:`~minicereb.datasets.dataset.Dataset`.
+    training, test : int
+        Images.
+    image_shape : tuple of int
+    title, licence, source : str
+        What it shows, under which licence, and where it comes from; empty, they are those of the `download`.
+    options : tuple of str
+        Keyword arguments that `load` takes.
+    download : str
+        Name of its files in ``data/registry.json``; empty if nothing needs to be downloaded.
+    """
+
+    load: Callable[..., Dataset]
+    training: int
+    test: int
+    image_shape: tuple[int, ...]
+    title: str = ""
+    licence: str = ""
+    source: str = ""
+    options: tuple[str, ...] = ()
+    download: str = ""
+
+
+DATASETS = {
+    "mnist": NamedDataset(mnist.load, 60_000, 10_000, (28, 28), download="mnist"),
+    "mnist14": NamedDataset(
+        pooled.mnist14, 42_000, 28_000, (14, 14), "all of MNIST, 2x2 pixels averaged, split 6:4", download="mnist"
+    ),
+    "strokes": NamedDataset(
+        strokes.load,
+        6_000,
+        1_000,
+        (28, 28),
+        "digits from our own pen, any number and size",
+        "as minicereb",
+        "drawn",
+        options=("train", "test", "size", "seed"),
+    ),
+    "strokes14": NamedDataset(
+        pooled.strokes14,
+        6_000,
+        1_000,
+        (14, 14),
+        "strokes, 2x2 pixels averaged, any number",
+        "as minicereb",
+        "drawn",
+        options=("train", "test", "seed"),
+    ),
+    "digits": NamedDataset(
+        digits.load, 1_437, 360, (8, 8), "8x8 grey images of handwritten digits", "CC BY 4.0 (UCI)", "scikit-learn"
+    ),
+    "cifar10": NamedDataset(cifar10.load, 50_000, 10_000, (32, 32, 3), download="cifar10"),
 }
-_OPTIONS = {"strokes": ("train", "test", "size", "seed"), "strokes14": ("train", "test", "seed")}
 
 
 @dataclass(frozen=True)
 class Description:
-    """A row of the table of data sets: what one is, and where it comes from."""
+    """What ``minicereb data list`` says of a data set."""
 
     name: str
     title: str
@@ -36,19 +94,35 @@ class Description:
     source: str
 
 
+def names() -> tuple[str, ...]:
+    """Return the names of all data sets, those of other packages last."""
+    return extensions.names(GROUP, DATASETS)
+
+
+def accepted() -> str:
+    """Return in words what the name of a data set may be."""
+    return f"{', '.join(names())}, or a path to an .npz file or to {cifar10.FOLDER}, to a .csv file, or to IDX files like MNIST's"
+
+
+def entry_named(name: str) -> NamedDataset | None:
+    """Return the row of a data set, or None if there is none of this name."""
+    if name in DATASETS:
+        return DATASETS[name]
+    return extensions.load(GROUP, name, NamedDataset) if name in names() else None
+
+
 def load(name: str, training: bool = True, **options: Any) -> Dataset:
     """Load a data set.
 
     Parameters
     ----------
     name : str
-        ``"mnist"``, ``"mnist14"``, ``"strokes"``, ``"strokes14"``, ``"digits"``, ``"cifar10"``, the path of a file that ends
-        in ``.npz`` or ``.csv``, that of an IDX file or of a folder of them, or that of a folder with the files of CIFAR-10's
-        binary version.
+        One of :func:`names`, the path of a file that ends in ``.npz`` or ``.csv``, that of an IDX file or of a folder of them, or
+        that of a folder with the files of CIFAR-10's binary version.
     training : bool
         Whether there must be training images; an npz file may lack them where they are not needed.
     **options
-        For ``"strokes"`` alone: ``train``, ``test``, ``size``, ``seed`` (see :func:`minicereb.datasets.strokes.load`); for
+        For ``"strokes"``: ``train``, ``test``, ``size``, ``seed`` (see :func:`minicereb.datasets.strokes.load`); for
         ``"strokes14"`` the same without ``size``.
 
     Returns
@@ -61,13 +135,25 @@ def load(name: str, training: bool = True, **options: Any) -> Dataset:
         If there is no such data set or option.
     DataError
         If a file is missing or not what it should be.
+    ExtensionError
+        If the data set of another package is none.
     """
+    entry = entry_named(os.fspath(name))
     for option, value in options.items():
-        if option not in _OPTIONS.get(name, ()):
-            taken = " or ".join(f"{each}, whose options are {', '.join(known)}" for each, known in _OPTIONS.items())
+        if entry is None or option not in entry.options:
+            taken = " or ".join(
+                f"{each}, whose options are {', '.join(row.options)}" for each, row in DATASETS.items() if row.options
+            )
             raise InputError(option, value, f"only with dataset {taken}")
-    if name in _LOADERS:
-        return _LOADERS[name](**options)
+    if entry is None:
+        return _load_path(name, training)
+    data = entry.load(**options)
+    if not isinstance(data, Dataset):
+        raise ExtensionError(f"{GROUP}: {name!r} loads an object of type {type(data).__name__}; expected Dataset")
+    return data if data.name == name else replace(data, name=name)
+
+
+def _load_path(name: str, training: bool) -> Dataset:
     kind = _kind_of(os.fspath(name))
     if kind in ("npz", "csv") and not os.path.lexists(name):
         raise DataError(f"{name} does not exist{did_you_mean(os.fspath(name), _beside(Path(name)))}")
@@ -75,15 +161,14 @@ def load(name: str, training: bool = True, **options: Any) -> Dataset:
         return npz.load(name, training)
     if kind in _FILES:
         return _FILES[kind](name)
-    others = "to a .csv file, or to IDX files like MNIST's"
-    raise InputError("dataset", name, f"{', '.join(_LOADERS)}, or a path to an .npz file or to {cifar10.FOLDER}, {others}")
+    raise InputError("dataset", name, accepted())
 
 
 _FILES: dict[str, Callable[[str], Dataset]] = {"csv": csv_table.load, "idx": idx.load, "cifar10": cifar10.load_folder}
 
 
 def _kind_of(path: str) -> str:
-    """What kind of a user's own data lie at a path: ``npz``, ``csv``, ``idx``, ``cifar10``, or nothing that can be told."""
+    """Which kind of a user's own data a path leads to: ``npz``, ``csv``, ``idx``, ``cifar10``, or empty."""
     if path.lower().endswith(".npz"):
         return "npz"
     if path.lower().endswith(csv_table.ENDINGS):
@@ -97,7 +182,7 @@ def _kind_of(path: str) -> str:
 
 
 def _beside(path: Path) -> list[str]:
-    """Paths of the files with data beside one that is not there."""
+    """Paths of the files with data in the folder of one that does not exist."""
     try:
         return [str(path.with_name(each)) for each in os.listdir(path.parent) if _kind_of(each) in ("npz", "csv")]
     except OSError:
@@ -106,21 +191,19 @@ def _beside(path: Path) -> list[str]:
 
 def in_layout_of_cifar10(name: str) -> bool:
     """Whether a data set of this name is CIFAR-10 or a folder in the layout of its files."""
-    return name == "cifar10" or (name not in _LOADERS and _kind_of(name) not in ("npz", "csv", "idx"))
+    return name == "cifar10" or (name not in names() and _kind_of(name) not in ("npz", "csv", "idx"))
 
 
 def describe() -> list[Description]:
-    """Return a row for each data set that has a name."""
-    mnist, cifar = (store.download_of(name) for name in ("mnist", "cifar10"))
-    where, archive = _where(mnist), _where(cifar)
-    return [
-        Description("mnist", mnist.title, 60_000, 10_000, (28, 28), mnist.licence, where),
-        Description("mnist14", "all of MNIST, 2x2 pixels averaged, split 6:4", 42_000, 28_000, (14, 14), mnist.licence, where),
-        Description("strokes", "digits from our own pen, any number and size", 6_000, 1_000, (28, 28), "as minicereb", "drawn"),
-        Description("strokes14", "strokes, 2x2 pixels averaged, any number", 6_000, 1_000, (14, 14), "as minicereb", "drawn"),
-        Description("digits", "8x8 grey images of handwritten digits", 1_437, 360, (8, 8), "CC BY 4.0 (UCI)", "scikit-learn"),
-        Description("cifar10", cifar.title, 50_000, 10_000, (32, 32, 3), cifar.licence, archive),
-    ]
+    """Return a description of each data set that has a name."""
+    rows = []
+    for name, entry in extensions.with_extensions(GROUP, DATASETS, NamedDataset).items():
+        title, licence, source = entry.title, entry.licence, entry.source
+        if entry.download:
+            download = store.download_of(entry.download)
+            title, licence, source = title or download.title, licence or download.licence, source or _where(download)
+        rows.append(Description(name, title, entry.training, entry.test, entry.image_shape, licence, source))
+    return rows
 
 
 def _where(download: store.Download) -> str:
