@@ -78,7 +78,7 @@ def _seen(x: Array, weight: Array, bias: Array | None, window: Window, minimal: 
     along = None if bias is None else xp.tile(bias, sides[1])  # long rows: NumPy adds a short one many times over slowly
 
     def respond(part: slice) -> None:
-        xp.matmul(laid_out(x[part], window), matrix.T, out=v[part].reshape(-1, outputs))
+        xp.matmul(unfold_windows(x[part], window), matrix.T, out=v[part].reshape(-1, outputs))
         if along is not None:
             v[part].reshape(-1, len(along))[...] += along
 
@@ -148,7 +148,7 @@ def convolution_weight_gradient(
 
     def add(part: slice, total: Array, fresh: bool) -> None:
         share = total if fresh else scratch("share", total.shape, total)
-        xp_of(x).dot(d_v[part].reshape(-1, outputs).T, laid_out(x[part], window), out=share)
+        xp_of(x).dot(d_v[part].reshape(-1, outputs).T, unfold_windows(x[part], window), out=share)
         if not fresh:
             total += share
 
@@ -175,7 +175,7 @@ def _window(weight: Array, stride: int, padding: int) -> Window:
     return Window(height, width, stride, padding)
 
 
-def laid_out(x: Array, window: Window) -> Array:
+def unfold_windows(x: Array, window: Window) -> Array:
     """Copy every window of some images into a row of its own.
 
     Parameters
@@ -212,7 +212,7 @@ def _padded(x: Array, padding: int) -> Array:
 
 
 def _overlaid(d_windows: Array, shape: tuple[int, ...], positions: tuple[int, int], window: Window) -> Array:
-    """The adjoint of :func:`laid_out`: rows added to where they were copied from."""
+    """The adjoint of :func:`unfold_windows`: rows added to where they were copied from."""
     batch, height, width, channels = shape
     (down, across), stride, padding = positions, window.stride, window.padding
     padded_shape = batch, height + 2 * padding, width + 2 * padding, channels

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.calculus.convolution import Window, laid_out
+from minicereb.calculus.convolution import Window, unfold_windows
 from minicereb.diagnosis.hints import Case, Mistake, Task
 from minicereb.exercises.definition import Exercise
 
@@ -14,7 +14,7 @@ from minicereb.exercises.definition import Exercise
 def _windows(x: Any, size: int, stride: int) -> Any:
     if size < 1 or stride < 1:
         raise ValueError("no windows")
-    return laid_out(np.ascontiguousarray(x), Window(size, size, stride)).copy()
+    return unfold_windows(np.ascontiguousarray(x), Window(size, size, stride)).copy()
 
 
 def _ordered(x: Any, size: int, stride: int, *order: int) -> Any:

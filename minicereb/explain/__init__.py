@@ -9,8 +9,8 @@ from minicereb.datasets.dataset import Dataset
 from minicereb.errors import InputError
 from minicereb.experiments.configs import Train
 from minicereb.explain import cerebellum, layers, noisy
+from minicereb.explain.explained_image import Shown, explained_image, pixel_number, the_image
 from minicereb.explain.steps import Step
-from minicereb.explain.subject import Shown, pixel_number, subject_of, the_image
 
 __all__ = ["WHAT", "Shown", "Step", "explanation", "pixel_number"]
 
@@ -48,7 +48,7 @@ def explanation(
     """
     if what is not None and what not in WHAT:
         raise InputError("what", what, " or ".join(WHAT))
-    subject = subject_of(config, dataset, model, image, shown or Shown())
+    subject = explained_image(config, dataset, model, image, shown or Shown())
     yield the_image(subject)
     for part in WHAT if what is None else (what,):
         yield from getattr(FAMILIES[config.model.family], part)(subject)

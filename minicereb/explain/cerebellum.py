@@ -12,18 +12,18 @@ from minicereb.calculus.activations import relu, relu_input_gradient
 from minicereb.calculus.cerebellum import granule, loss, purkinje
 from minicereb.calculus.losses import one_hot, squared_error
 from minicereb.experiments.architectures import CerebellumModel
+from minicereb.explain.explained_image import ExplainedImage, Place, chosen_cells, loss_step, update_step
 from minicereb.explain.fgsm import attack_steps, landscape_of
-from minicereb.explain.layers import there_and_back
-from minicereb.explain.steps import Derivative, Rows, Step, beside, products
-from minicereb.explain.subject import Place, Subject, chosen_cells, loss_step, update_step
-from minicereb.explain.training_step import Taken
+from minicereb.explain.layers import forward_and_back
+from minicereb.explain.steps import Derivative, Rows, Step, checked_derivative, products
+from minicereb.explain.training_step import TrainingStep
 from minicereb.gradcheck.differences import difference, moving
 from minicereb.learning.rules import LEAST_SQUARES
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.visual import VisualCerebellum
 
 
-def learning(subject: Subject) -> Iterator[Step]:
+def learning(subject: ExplainedImage) -> Iterator[Step]:
     """Yield the steps of learning from the image."""
     settings = subject.config.model
     assert isinstance(settings, CerebellumModel)
@@ -56,7 +56,7 @@ def learning(subject: Subject) -> Iterator[Step]:
         yield Step("No step: the readout is a solution", "M-LS", words, {"W": subject.model.readout.shape})
 
 
-def attack(subject: Subject) -> Iterator[Step]:
+def attack(subject: ExplainedImage) -> Iterator[Step]:
     """Yield the steps of an attack on the image."""
     inner = _behind(subject)
     drive, _ = _granule(inner.model, inner.x)
@@ -65,14 +65,14 @@ def attack(subject: Subject) -> Iterator[Step]:
         if inner is subject:
             yield _back_step(subject, drive, d_outputs, pixels)
         else:
-            yield from there_and_back(
+            yield from forward_and_back(
                 subject, pixels[0], lambda walked: iter([_back_step(inner, drive, d_outputs, walked.units[-2:-1])])
             )
 
     yield from attack_steps(subject, way_back, "M-DX")
 
 
-def _behind(subject: Subject) -> Subject:
+def _behind(subject: ExplainedImage) -> ExplainedImage:
     """The cerebellum behind an encoder, with the features that it sees; one that sees the image itself as it is."""
     if not isinstance(subject.model, VisualCerebellum):
         return subject
@@ -81,7 +81,7 @@ def _behind(subject: Subject) -> Subject:
     return replace(subject, model=subject.model.cerebellum, trained=trained, x=features, encoder=subject.model.encoder)
 
 
-def _features_step(subject: Subject) -> Step:
+def _features_step(subject: ExplainedImage) -> Step:
     features, _ = subject.model.encoder.forward(subject.x)
     words = (
         f"The cerebellum's mossy fibres carry the features of an encoder that does not learn: {features.size:,} numbers, of "
@@ -96,7 +96,7 @@ def _granule(model: Cerebellum, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (x @ projection)[0], granule(x, projection)[0]
 
 
-def _cells(subject: Subject, drive: np.ndarray, taken: Taken) -> list[int]:
+def _cells(subject: ExplainedImage, drive: np.ndarray, taken: TrainingStep) -> list[int]:
     """The two cells whose weights learn most, and the first that is silent."""
     strength = np.abs(taken.gradients["readout"]).max(axis=1) * (drive > 0)
     usual = [int(a) for a in np.argsort(-strength, kind="stable")[:2]] + [int(a) for a in np.flatnonzero(drive < 0)[:1]]
@@ -110,7 +110,7 @@ def _synapses(model: Cerebellum, cell: int) -> tuple[np.ndarray, np.ndarray]:
     return inputs, wiring.weights[cell]
 
 
-def _granule_step(subject: Subject, x: np.ndarray, drive: np.ndarray, h: np.ndarray, cells: list[int]) -> Step:
+def _granule_step(subject: ExplainedImage, x: np.ndarray, drive: np.ndarray, h: np.ndarray, cells: list[int]) -> Step:
     model, tables, checks = subject.model, [], []
     for a in cells:
         inputs, weights = _synapses(model, a)
@@ -119,7 +119,7 @@ def _granule_step(subject: Subject, x: np.ndarray, drive: np.ndarray, h: np.ndar
         tables.append(products(f"granule cell {a}", ("mossy fibre", "weight J", "activity x"), rows, (), total))
         v = drive[a : a + 1].copy()
         slope = relu_input_gradient(np.ones(1, dtype=v.dtype), v > 0)[0]
-        checks.append(beside(f"∂h[{a}]/∂v[{a}]", slope, difference(moving(v, 0, relu, v))))
+        checks.append(checked_derivative(f"∂h[{a}]/∂v[{a}]", slope, difference(moving(v, 0, relu, v))))
     tables.append(Rows("responses", ("cell", "v", "h"), tuple((a, float(drive[a]), float(h[a])) for a in cells)))
     active, still = int((drive > 0).sum()), int((drive == 0).sum())
     words = f"{active:,} of {len(drive):,} cells are active; {still:,} stand at the kink v = 0: all that they see is black."
@@ -128,7 +128,7 @@ def _granule_step(subject: Subject, x: np.ndarray, drive: np.ndarray, h: np.ndar
     return Step("Mossy fibres drive granule cells", "C1", words, shapes, tuple(tables), tuple(checks))
 
 
-def _ltd_step(decay: float, taken: Taken, h: np.ndarray, cells: list[int]) -> Step:
+def _ltd_step(decay: float, taken: TrainingStep, h: np.ndarray, cells: list[int]) -> Step:
     before, after = taken.before["ltd_mean"], taken.after["ltd_mean"]
     rows = tuple((a, float(before[a]), float(h[a]), float(after[a]), float(h[a] - after[a])) for a in cells)
     words = (
@@ -150,14 +150,16 @@ def _purkinje_step(model: Cerebellum, h: np.ndarray, outputs: np.ndarray, cells:
         total = (f"ŷ[{c}]", float(outputs[0, c]))
         tables.append(products(f"Purkinje cell {c}", ("granule cell", "z", "weight W"), rows, (), total))
         a = cells[0]
-        checks.append(beside(f"∂ŷ[{c}]/∂W[{a}, {c}]", z[a], difference(moving(model.readout, (a, c), output, c))))
+        checks.append(checked_derivative(f"∂ŷ[{c}]/∂W[{a}, {c}]", z[a], difference(moving(model.readout, (a, c), output, c))))
     shapes = {"z": z.shape, "W": model.readout.shape, "ŷ": outputs.shape}
     words = "Each Purkinje cell sums all parallel fibres; only these synapses learn. z is never formed: Wᵀz = Wᵀh - Wᵀμ."
     words += " If μ has moved, so have the outputs since the first step."
     return Step("Parallel fibres drive Purkinje cells", "C2", words, shapes, tuple(tables), tuple(checks))
 
 
-def _weight_step(subject: Subject, model: Cerebellum, taken: Taken, h: np.ndarray, cells: list[int], classes: list[int]) -> Step:
+def _weight_step(
+    subject: ExplainedImage, model: Cerebellum, taken: TrainingStep, h: np.ndarray, cells: list[int], classes: list[int]
+) -> Step:
     _, error = squared_error(taken.learned.outputs, subject.labels)
     z, gradient, rows, checks = h - model.ltd_mean, taken.gradients["readout"], [], []
     targets = one_hot(subject.labels, error)
@@ -168,14 +170,16 @@ def _weight_step(subject: Subject, model: Cerebellum, taken: Taken, h: np.ndarra
     for a in cells:
         for c in classes:
             rows.append((f"W[{a}, {c}]", float(z[a]), float(error[0, c]), float(gradient[a, c])))
-            checks.append(beside(f"∂l/∂W[{a}, {c}]", gradient[a, c], difference(moving(model.readout, (a, c), value))))
+            checks.append(
+                checked_derivative(f"∂l/∂W[{a}, {c}]", gradient[a, c], difference(moving(model.readout, (a, c), value)))
+            )
     words = "Pre-synaptic activity times the climbing fibre's error: each synapse needs only what is at hand."
     shapes = {"z": z.shape, "e": error.shape, "∂l/∂W": gradient.shape}
     numbers = (Rows("synapses", ("synapse", "z", "e", "z e"), tuple(rows)),)
     return Step("The derivative by the weights", "C4", words, shapes, numbers, tuple(checks))
 
 
-def _back_step(subject: Subject, drive: np.ndarray, d_outputs: np.ndarray, pixels: list[int]) -> Step:
+def _back_step(subject: ExplainedImage, drive: np.ndarray, d_outputs: np.ndarray, pixels: list[int]) -> Step:
     """From the outputs to the granule cells that see the pixels shown, and to the pixels."""
     model = subject.model
     d_granule = model.readout @ d_outputs[0]
@@ -203,18 +207,18 @@ def _back_step(subject: Subject, drive: np.ndarray, d_outputs: np.ndarray, pixel
     return Step("Back to the granule cells and the pixels", "M-DX", words, shapes, tuple(tables), checks)
 
 
-def _moving(subject: Subject, cell: int) -> int | None:
+def _moving(subject: ExplainedImage, cell: int) -> int | None:
     """A synapse of a cell through which its drive can be moved: one whose mossy fibre is active."""
     inputs, _ = _synapses(subject.model, cell)
     seen = np.flatnonzero(subject.x[0, inputs])
     return int(seen[np.argmax(subject.x[0, inputs[seen]])]) if len(seen) else None
 
 
-def _by_drive(subject: Subject, cell: int, value: float) -> Derivative:
+def _by_drive(subject: ExplainedImage, cell: int, value: float) -> Derivative:
     """The derivative by a cell's drive, which is moved by way of one of its synapses."""
     synapse, wiring = _moving(subject, cell), subject.model.wiring
     fibre = _synapses(subject.model, cell)[0][synapse]
     landscape = landscape_of(subject)
     used, place = (wiring.weights, synapse) if wiring.matrix is None else (wiring.matrix, fibre)
     objective = moving(used, (cell, place), lambda: landscape.evaluate(subject.x).value[0])
-    return beside(f"∂l/∂v[{cell}]", value, difference(lambda t: objective(t / subject.x[0, fibre])))
+    return checked_derivative(f"∂l/∂v[{cell}]", value, difference(lambda t: objective(t / subject.x[0, fibre])))

@@ -15,7 +15,7 @@ RARE = 1e-4  # a neuron's own noise goes further than what counts with this prob
 RANGES = {"threshold": (0.0, 1.0), "sigmoid": (0.0, 1.0), "arctan-inverse": (-np.pi / 2, np.pi / 2)}
 
 
-class Reach(NamedTuple):
+class CreditBounds(NamedTuple):
     """The largest derivatives that a replication can show.
 
     Attributes
@@ -30,7 +30,9 @@ class Reach(NamedTuple):
     last: float
 
 
-def reach_of(estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss, x: np.ndarray, labels: np.ndarray) -> Reach:
+def credit_bounds_of(
+    estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss, x: np.ndarray, labels: np.ndarray
+) -> CreditBounds:
     """Return how large the derivatives can be that an estimator gives for one image, zeros where there is no bound.
 
     Parameters
@@ -43,20 +45,20 @@ def reach_of(estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss, 
 
     Returns
     -------
-    Reach
+    CreditBounds
         The range of the loss, by the ranges of what the last layer sees, times what the estimator multiplies it with.
     """
     first, last = network.layers[0], network.layers[-1]
     span = _span(network, loss, labels)
     if span is None or isinstance(estimator, Backprop) or first.law is None:
-        return Reach(np.zeros(len(first.bias), dtype=np.float64), 0.0)
+        return CreditBounds(np.zeros(len(first.bias), dtype=np.float64), 0.0)
     if isinstance(estimator, Flip):
         factor = first.law.density(first.drive(x.T[:, :, None])[:, 0, 0] / first.scale)
     else:
         factor = np.full(len(first.bias), _largest_score(first.law), dtype=np.float64)
     derivative = 1.0 if last.law is None or loss.smooth else float(1 / last.scale[0])
     by_score = 0.0 if last.law is None else span * _largest_score(last.law) / float(last.scale[0])
-    return Reach(span * factor / first.scale, derivative if getattr(estimator, "derivative_last", True) else by_score)
+    return CreditBounds(span * factor / first.scale, derivative if getattr(estimator, "derivative_last", True) else by_score)
 
 
 def _largest_score(law: object) -> float:

@@ -12,9 +12,9 @@ from minicereb.attacks.fgsm import fgsm
 from minicereb.attacks.gradients import Landscape, exact
 from minicereb.attacks.objectives import objective_named
 from minicereb.attacks.search import last
-from minicereb.explain.kinks import what_switches
-from minicereb.explain.steps import Drawing, Rows, Step, beside
-from minicereb.explain.subject import Subject, loss_step
+from minicereb.explain.explained_image import ExplainedImage, loss_step
+from minicereb.explain.kinks import switching_units
+from minicereb.explain.steps import Drawing, Rows, Step, checked_derivative
 from minicereb.gradcheck.differences import difference, moving
 
 OBJECTIVE_TAGS = {"mse": "C3", "cross-entropy": "M-CE", "margin": "M-MARGIN", "dlr": "M-DLR"}
@@ -24,12 +24,14 @@ PIXELS = 3
 CANDIDATES = 12  # pixels that are looked at for some without a kink
 
 
-def chosen_pixels(subject: Subject, gradient: np.ndarray, function: Callable[[np.ndarray], float], count: int) -> list[int]:
+def chosen_pixels(
+    subject: ExplainedImage, gradient: np.ndarray, function: Callable[[np.ndarray], float], count: int
+) -> list[int]:
     """Pixels to show: those asked for, or those with the largest derivatives where there is no kink.
 
     Parameters
     ----------
-    subject : Subject
+    subject : ExplainedImage
     gradient : array of float64, shape (1, inputs)
     function : callable
         From the image to what the gradient is of.
@@ -46,17 +48,19 @@ def chosen_pixels(subject: Subject, gradient: np.ndarray, function: Callable[[np
     return smooth or order[:count]
 
 
-def landscape_of(subject: Subject) -> Landscape:
+def landscape_of(subject: ExplainedImage) -> Landscape:
     """The objective as a function of the image."""
     return Landscape(subject.model, objective_named(subject.shown.objective), subject.labels, exact)
 
 
-def attack_steps(subject: Subject, way_back: Callable[[np.ndarray, list[int]], Iterator[Step]], tag: str) -> Iterator[Step]:
+def attack_steps(
+    subject: ExplainedImage, way_back: Callable[[np.ndarray, list[int]], Iterator[Step]], tag: str
+) -> Iterator[Step]:
     """Yield the objective, the model's own way back to the image, its derivative by the pixels, and the step.
 
     Parameters
     ----------
-    subject : Subject
+    subject : ExplainedImage
     way_back : callable
         From the derivative by the outputs and the pixels shown to the model's own steps.
     tag : str
@@ -73,15 +77,15 @@ def attack_steps(subject: Subject, way_back: Callable[[np.ndarray, list[int]], I
     yield fgsm_step(subject, landscape, gradient, pixels)
 
 
-def input_gradient_step(subject: Subject, landscape: Landscape, gradient: np.ndarray, pixels: list[int], tag: str) -> Step:
+def input_gradient_step(subject: ExplainedImage, landscape: Landscape, gradient: np.ndarray, pixels: list[int], tag: str) -> Step:
     """The derivative by the pixels shown, beside differences through the whole model, and all of it as an image."""
     moved = subject.x.copy()
     checks = tuple(
-        beside(
+        checked_derivative(
             f"∂l/∂x[{subject.pixel(pixel)}]",
             gradient[0, pixel],
             difference(moving(moved, (0, pixel), lambda: landscape.evaluate(moved).value[0])),
-            partial(what_switches, subject.model, moved, (0, pixel)),
+            partial(switching_units, subject.model, moved, (0, pixel)),
         )
         for pixel in pixels
     )
@@ -100,7 +104,7 @@ def input_gradient_step(subject: Subject, landscape: Landscape, gradient: np.nda
     return Step("The derivative by the image", tag, words, {"∂l/∂x": gradient.shape}, (), checks, drawings=(picture,))
 
 
-def fgsm_step(subject: Subject, landscape: Landscape, gradient: np.ndarray, pixels: list[int]) -> Step:
+def fgsm_step(subject: ExplainedImage, landscape: Landscape, gradient: np.ndarray, pixels: list[int]) -> Step:
     """Every pixel moves by ε to where the objective rises."""
     ball = ball_around(subject.x, subject.shown.epsilon, "linf")
     before, after = landscape.evaluate(subject.x), last(fgsm(landscape, ball))

@@ -14,7 +14,7 @@ from minicereb.models.layers import ReLU
 FEW = 4  # cells that are still named one by one
 
 
-def what_switches(model: Any, x: np.ndarray, place: tuple[int, ...]) -> str:
+def switching_units(model: Any, x: np.ndarray, place: tuple[int, ...]) -> str:
     """Name the units of a model whose slope jumps at `x`, when the number at `place` is moved.
 
     Parameters

@@ -15,11 +15,11 @@ from minicereb.attacks.objectives import objective_named
 from minicereb.backend import in_float64
 from minicereb.errors import require
 from minicereb.experiments.architectures import ConvolutionalModel, PerceptronModel
+from minicereb.explain.explained_image import ExplainedImage, Place, loss_step, update_step
 from minicereb.explain.fgsm import attack_steps, chosen_pixels
-from minicereb.explain.kinks import what_switches
-from minicereb.explain.steps import Derivative, Rows, Step, beside, products
-from minicereb.explain.subject import Place, Subject, loss_step, update_step
-from minicereb.explain.training_step import Taken
+from minicereb.explain.kinks import switching_units
+from minicereb.explain.steps import Derivative, Rows, Step, checked_derivative, products
+from minicereb.explain.training_step import TrainingStep
 from minicereb.gradcheck.differences import difference, moving
 from minicereb.learning.backprop import DESCENDED
 from minicereb.models.cerebellum import Cerebellum
@@ -31,7 +31,7 @@ Loss = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 NAMES = {"Images": "normalised", "BatchNormLearning": "BatchNorm", "DropoutLearning": "Dropout"}
 
 
-class Walk(NamedTuple):
+class PixelPath(NamedTuple):
     """A pass through all layers and back.
 
     Attributes
@@ -67,7 +67,9 @@ class Walk(NamedTuple):
         return Sequential(self.layers[number:]).forward(self.values[number])[0]
 
 
-def walk(network: Sequential, x: np.ndarray, labels: np.ndarray, loss: Loss, choose: Callable[[np.ndarray], int]) -> Walk:
+def follow_pixel(
+    network: Sequential, x: np.ndarray, labels: np.ndarray, loss: Loss, choose: Callable[[np.ndarray], int]
+) -> PixelPath:
     """Go through the layers and back, and find the way of the pixel that `choose` names, given the derivative by the image."""
     values, caches = [x.copy()], []
     for layer in network.layers:
@@ -81,7 +83,7 @@ def walk(network: Sequential, x: np.ndarray, labels: np.ndarray, loss: Loss, cho
     units = [choose(credits[0])]
     for layer, value, credit in zip(network.layers, values, credits[1:], strict=False):
         units.append(_onward(layer, value, credit, units[-1]))
-    return Walk(network.layers, values, credits, units)
+    return PixelPath(network.layers, values, credits, units)
 
 
 def _onward(layer: Any, value: np.ndarray, credit: np.ndarray, unit: int) -> int:
@@ -103,7 +105,7 @@ def _onward(layer: Any, value: np.ndarray, credit: np.ndarray, unit: int) -> int
     return int((passed if passed.any() else reached).argmax())  # where nothing passes, a unit that it could pass by
 
 
-def learning(subject: Subject) -> Iterator[Step]:
+def learning(subject: ExplainedImage) -> Iterator[Step]:
     """Yield the steps of learning from the image by backpropagation."""
     settings = subject.config.model
     assert isinstance(settings, PerceptronModel | ConvolutionalModel)
@@ -120,7 +122,7 @@ def learning(subject: Subject) -> Iterator[Step]:
     def choose(gradient: np.ndarray) -> int:
         return chosen_pixels(subject, gradient, lambda x: value(network.forward(x)[0]), 1)[0]
 
-    walked = walk(network, taken.x, subject.labels, loss, choose)
+    walked = follow_pixel(network, taken.x, subject.labels, loss, choose)
     for block in _blocks(walked):
         yield _forward_step(subject, walked, block)
     tag = {"mse": "C3", "cross-entropy": "M-CE"}[name]
@@ -137,21 +139,23 @@ def learning(subject: Subject) -> Iterator[Step]:
     )
 
 
-def attack(subject: Subject) -> Iterator[Step]:
+def attack(subject: ExplainedImage) -> Iterator[Step]:
     """Yield the steps of an attack on the image."""
     _only_pixels(subject)
 
     def way_back(d_outputs: np.ndarray, pixels: list[int]) -> Iterator[Step]:
-        return there_and_back(subject, pixels[0])
+        return forward_and_back(subject, pixels[0])
 
     convolutional = any(isinstance(layer, Convolution) for layer in subject.model.layers)
     yield from attack_steps(subject, way_back, "M-CONV-DX" if convolutional else "M-BP")
 
 
-def there_and_back(subject: Subject, pixel: int, beyond: Callable[[Walk], Iterator[Step]] | None = None) -> Iterator[Step]:
+def forward_and_back(
+    subject: ExplainedImage, pixel: int, beyond: Callable[[PixelPath], Iterator[Step]] | None = None
+) -> Iterator[Step]:
     """Yield the way of a pixel to the outputs, what lies `beyond` the layers told of here, and the way of the credit back."""
     loss = objective_named(subject.shown.objective)
-    walked = walk(subject.model, subject.x, subject.labels, loss, lambda _: pixel)
+    walked = follow_pixel(subject.model, subject.x, subject.labels, loss, lambda _: pixel)
 
     def value(outputs: np.ndarray) -> float:
         return float(loss(outputs, subject.labels)[0][0])
@@ -164,11 +168,11 @@ def there_and_back(subject: Subject, pixel: int, beyond: Callable[[Walk], Iterat
         yield _backward_step(walked, block, _credit_checks(walked, block, value))
 
 
-def _only_pixels(subject: Subject) -> None:
+def _only_pixels(subject: ExplainedImage) -> None:
     require(not subject.shown.cells, "cell", subject.shown.cells, "nothing for this model: --pixel says whose way is shown")
 
 
-def _blocks(walked: Walk) -> list[range]:
+def _blocks(walked: PixelPath) -> list[range]:
     """Layers that are told of together: one with weights, and what follows up to the next."""
     starts = [number for number, layer in enumerate(walked.layers) if isinstance(layer, Dense | Convolution)]
     end = len(walked.layers) - isinstance(walked.layers[-1], Cerebellum)  # which has steps of its own
@@ -180,12 +184,12 @@ def _called(layer: Any) -> str:
     return NAMES.get(name, name)
 
 
-def _title(walked: Walk, block: range) -> str:
+def _title(walked: PixelPath, block: range) -> str:
     layers = walked.layers[block.start : block.stop]
     return f"Layer {block.start + 1}: {', '.join(map(_called, layers))}"
 
 
-def _forward_step(subject: Subject, walked: Walk, block: range) -> Step:
+def _forward_step(subject: ExplainedImage, walked: PixelPath, block: range) -> Step:
     """The sum that one unit takes, and what becomes of it in the layers that follow."""
     layer, first = walked.layers[block.start], block.start
     x, v = walked.values[first][0], walked.values[first + 1]
@@ -222,7 +226,7 @@ def _window(layer: Convolution, x: np.ndarray, unit: tuple[int, ...]) -> Iterato
                     yield str([r, c, channel]), float(layer.weight[output, i, j, channel]), float(x[r, c, channel])
 
 
-def _normalised(walked: Walk, number: int) -> Rows:
+def _normalised(walked: PixelPath, number: int) -> Rows:
     """The numbers of batch normalisation at the unit's channel [M-BN]."""
     layer, channel = walked.layers[number], walked.place(number)[-1]
     learning = isinstance(layer, BatchNormLearning)
@@ -240,7 +244,7 @@ def _tags(layer: Any) -> tuple[str, str]:
     return ("M-CONV", "M-CONV-DX") if isinstance(layer, Convolution) else ("M-DENSE", "M-BP")
 
 
-def _backward_step(walked: Walk, block: range, checks: tuple[Derivative, ...]) -> Step:
+def _backward_step(walked: PixelPath, block: range, checks: tuple[Derivative, ...]) -> Step:
     rows = [
         (_called(walked.layers[n]), str(list(walked.place(n))), walked.credit(n + 1), walked.credit(n)) for n in reversed(block)
     ]
@@ -253,7 +257,7 @@ def _backward_step(walked: Walk, block: range, checks: tuple[Derivative, ...]) -
     return Step(f"Back: {_title(walked, block)}", _tags(layer)[1], words, shapes, (Rows("credits", head, tuple(rows)),), checks)
 
 
-def _credit_checks(walked: Walk, block: range, value: Callable[[np.ndarray], float]) -> tuple[Derivative, ...]:
+def _credit_checks(walked: PixelPath, block: range, value: Callable[[np.ndarray], float]) -> tuple[Derivative, ...]:
     """The derivatives by the signal of the unit on the way, and by its input."""
 
     def onward(number: int) -> float:
@@ -264,13 +268,13 @@ def _credit_checks(walked: Walk, block: range, value: Callable[[np.ndarray], flo
         array = walked.values[number]
         place: Any = np.unravel_index(walked.units[number], array.shape)
         slope = difference(moving(array, place, onward, number))
-        kinks = partial(what_switches, Sequential(walked.layers[number:]), array, place)
-        checks.append(beside(f"∂l/∂{symbol}{list(walked.place(number))}", walked.credit(number), slope, kinks))
+        kinks = partial(switching_units, Sequential(walked.layers[number:]), array, place)
+        checks.append(checked_derivative(f"∂l/∂{symbol}{list(walked.place(number))}", walked.credit(number), slope, kinks))
     return tuple(checks)
 
 
 def _weight_checks(
-    walked: Walk, block: range, taken: Taken, value: Callable[[np.ndarray], float], penalties: tuple[float, float]
+    walked: PixelPath, block: range, taken: TrainingStep, value: Callable[[np.ndarray], float], penalties: tuple[float, float]
 ) -> tuple[tuple[Derivative, ...], list[Place]]:
     """The derivatives by a weight on the way and by what else learns there, and the places of these."""
     checks, places = [], []
@@ -290,12 +294,14 @@ def _weight_checks(
             place = _place_of(walked, number) if name == "weight" else (walked.place(number + 1)[-1],)
             symbol = f"{name}_{count}{list(place)}"
             gradient = taken.gradients[f"{name}_{count}"][place]
-            checks.append(beside(f"∂l/∂{symbol}", gradient, difference(moving(array, place, loss, number, name, array, place))))
+            checks.append(
+                checked_derivative(f"∂l/∂{symbol}", gradient, difference(moving(array, place, loss, number, name, array, place)))
+            )
             places.append((symbol, f"{name}_{count}", place))
     return tuple(checks), places
 
 
-def _place_of(walked: Walk, number: int) -> tuple[int, ...]:
+def _place_of(walked: PixelPath, number: int) -> tuple[int, ...]:
     """Indices of the weight between the units on the way before and after a layer."""
     layer, before, after = walked.layers[number], walked.place(number), walked.place(number + 1)
     if isinstance(layer, Dense):

@@ -9,8 +9,8 @@ import numpy as np
 
 from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import InputError
-from minicereb.explain.credit_bounds import Reach, reach_of
-from minicereb.explain.steps import CONFIDENCE, Drawing, Estimate, Rows
+from minicereb.explain.credit_bounds import CreditBounds, credit_bounds_of
+from minicereb.explain.steps import CONFIDENCE, Drawing, EstimatedMean, Rows
 from minicereb.learning.credit import Estimator
 from minicereb.learning.exact import Exact
 from minicereb.learning.glr import estimator_named
@@ -24,7 +24,7 @@ MOST = 1 << 16  # patterns, times 64 nodes of a quadrature for the 0-1 loss, tha
 REFERENCES = ("flip", "resample", "antithetic", "baseline")  # in this order, where there is no closed form
 
 
-class Found(NamedTuple):
+class GroupedEstimates(NamedTuple):
     """What groups of replications say of one image.
 
     Attributes
@@ -35,14 +35,14 @@ class Found(NamedTuple):
         Derivative by the last layer's weights.
     size : int
         Replications in a group.
-    reach : Reach
-        How large a replication's can be.
+    bounds : CreditBounds
+        How large one replication's can be.
     """
 
     credit: np.ndarray
     last: np.ndarray
     size: int
-    reach: Reach
+    bounds: CreditBounds
 
 
 class Reference(NamedTuple):
@@ -50,12 +50,12 @@ class Reference(NamedTuple):
 
     Attributes
     ----------
-    found : Found
+    found : GroupedEstimates
         Of one group if it is exact.
     by : str
     """
 
-    found: Found
+    found: GroupedEstimates
     by: str
 
     @property
@@ -64,7 +64,7 @@ class Reference(NamedTuple):
         return len(self.found.credit) == 1
 
 
-def applies(estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss) -> bool:
+def is_applicable(estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss) -> bool:
     """Whether an estimator is one for this network and loss."""
     try:
         estimator.check(network, loss)
@@ -76,7 +76,7 @@ def applies(estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss) -
 def groups_of(
     estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss, x: np.ndarray, labels: np.ndarray, at: Address,
     groups: int = GROUPS, size: int = GROUP,
-) -> Found:  # fmt: skip
+) -> GroupedEstimates:  # fmt: skip
     """Draw an estimate again and again, each time from `size` replications of its own; once if it is exact."""
     laws, x_t = [layer.law for layer in network.layers], np.ascontiguousarray(x.T)
     exact = isinstance(estimator, Exact)
@@ -86,8 +86,8 @@ def groups_of(
         piece = estimator.on(network, loss, x_t, labels, noise, False)
         credits.append(piece.first_credit[0])
         last.append(piece.gradients[-1]["weight"])
-    reach = reach_of(estimator, network, loss, x, labels)
-    return Found(np.array(credits, dtype=np.float64), np.array(last, dtype=np.float64), size, reach)
+    bounds = credit_bounds_of(estimator, network, loss, x, labels)
+    return GroupedEstimates(np.array(credits, dtype=np.float64), np.array(last, dtype=np.float64), size, bounds)
 
 
 def reference_for(
@@ -96,11 +96,11 @@ def reference_for(
     """Return the closed form, or an independent estimate by another estimator than `own`, with more replications."""
     exact = estimator_named("exact", "derivative")
     patterns = (1 if loss.smooth else 64) << len(network.layers[0].bias)
-    if patterns <= MOST and applies(exact, network, loss):
+    if patterns <= MOST and is_applicable(exact, network, loss):
         return Reference(groups_of(exact, network, loss, x, labels, at), "the sum over all patterns of the hidden layer")
     for name in REFERENCES:
         other = estimator_named(name, "derivative")
-        if name != own and applies(other, network, loss):
+        if name != own and is_applicable(other, network, loss):
             found = groups_of(other, network, loss, x, labels, at, REFERENCE_GROUPS, REFERENCE_GROUP)
             drawn = REFERENCE_GROUPS * REFERENCE_GROUP
             return Reference(found, f"{name} with other noise, {drawn:,} replications (no closed form, or one too long)")
@@ -115,50 +115,50 @@ class Series(NamedTuple):
     values : array, shape (groups,)
     size : int
         Replications in a group.
-    reach : float
+    bound : float
         The largest that a replication can show.
     """
 
     values: np.ndarray
     size: int
-    reach: float
+    bound: float
 
     def interval(self, groups: int | None = None) -> tuple[float, float]:
         """Mean over the first groups and half the width of its interval; of one value itself and 0.
 
         Student's interval, widened by what noise could do that is so rare that so many replications do not show it: by
-        ``ln(1/δ)/K`` times the reach, as an event that K replications have missed is less likely than ``ln(1/δ)/K``, with
+        ``ln(1/δ)/K`` times the bound, as an event that K replications have missed is less likely than ``ln(1/δ)/K``, with
         confidence 1 - δ.
         """
         values = self.values[:groups]
         if len(values) == 1:
             return float(values[0]), 0.0
         low, high = mean_interval(values, CONFIDENCE)  # type: ignore[arg-type]
-        unseen = -math.log(1 - CONFIDENCE) / (len(values) * self.size) * self.reach
+        unseen = -math.log(1 - CONFIDENCE) / (len(values) * self.size) * self.bound
         return float(values.mean()), (high - low) / 2 + unseen
 
 
-def weight_series(found: Found, neuron: int, activity: float) -> Series:
+def weight_series(found: GroupedEstimates, neuron: int, activity: float) -> Series:
     """The derivative by a weight of the first layer: the activity of its input times the credit."""
-    return Series(found.credit[:, neuron] * activity, found.size, float(found.reach.credit[neuron] * abs(activity)))
+    return Series(found.credit[:, neuron] * activity, found.size, float(found.bounds.credit[neuron] * abs(activity)))
 
 
-def last_series(found: Found, output: int, neuron: int) -> Series:
+def last_series(found: GroupedEstimates, output: int, neuron: int) -> Series:
     """The derivative by a weight of the last layer."""
-    return Series(found.last[:, output, neuron], found.size, found.reach.last)
+    return Series(found.last[:, output, neuron], found.size, found.bounds.last)
 
 
-def pixel_series(found: Found, network: NoisyNetwork, pixel: int) -> Series:
+def pixel_series(found: GroupedEstimates, network: NoisyNetwork, pixel: int) -> Series:
     """The derivative by a pixel: the credit sent back through the first layer's weights."""
-    reach = float(np.abs(network.layers[0].weight[:, pixel]) @ found.reach.credit)
-    return Series(network.layers[0].input_gradient(found.credit)[:, pixel], found.size, reach)
+    bound = float(np.abs(network.layers[0].weight[:, pixel]) @ found.bounds.credit)
+    return Series(network.layers[0].input_gradient(found.credit)[:, pixel], found.size, bound)
 
 
-def estimate_of(of: str, series: Series, reference: Series, by: str) -> Estimate:
+def estimate_of(of: str, series: Series, reference: Series, by: str) -> EstimatedMean:
     """Put a mean over groups beside what it should come to."""
     mean, half = series.interval()
     should, should_half = reference.interval()
-    return Estimate(of, len(series.values) * series.size, mean, half, should, should_half, by)
+    return EstimatedMean(of, len(series.values) * series.size, mean, half, should, should_half, by)
 
 
 def running(of: str, series: Series, reference: Series) -> tuple[Rows, Drawing]:

@@ -12,6 +12,7 @@ from minicereb.calculus.noise import Law, conditional_score
 from minicereb.calculus.replicated import OfRows, ReplicatedLoss, loss_named
 from minicereb.errors import InputError
 from minicereb.experiments.architectures import NoisyModel
+from minicereb.explain.explained_image import ExplainedImage, Place, chosen_cells, loss_step, update_step
 from minicereb.explain.fgsm import OBJECTIVE_TAGS, PIXELS, attack_steps, fgsm_step, landscape_of
 from minicereb.explain.means import (
     CONFIDENCE,
@@ -24,8 +25,7 @@ from minicereb.explain.means import (
     running,
     weight_series,
 )
-from minicereb.explain.steps import Derivative, Rows, Step, beside, products
-from minicereb.explain.subject import Place, Subject, chosen_cells, loss_step, update_step
+from minicereb.explain.steps import Derivative, Rows, Step, checked_derivative, products
 from minicereb.gradcheck.differences import difference, moving
 from minicereb.learning.credit import Estimator, LastLayer
 from minicereb.learning.estimators import Backprop, Flip, ScoreFunction
@@ -42,7 +42,7 @@ FEWEST = (1, 2, 4)  # replications with which an estimator may be content
 STREAM = "explained noise"
 
 
-def learning(subject: Subject) -> Iterator[Step]:
+def learning(subject: ExplainedImage) -> Iterator[Step]:
     """Yield the steps of learning from the image by the likelihood ratio method."""
     settings, network = subject.config.model, subject.model
     assert isinstance(settings, NoisyModel)
@@ -73,7 +73,7 @@ def learning(subject: Subject) -> Iterator[Step]:
     yield update_step(subject, taken, places, words)
 
 
-def attack(subject: Subject) -> Iterator[Step]:
+def attack(subject: ExplainedImage) -> Iterator[Step]:
     """Yield the steps of an attack on the image: along the derivative where there is one, else along an estimate."""
     network = subject.model
     activations = [layer.activation for layer in network.layers if layer.activation is not None]
@@ -92,7 +92,7 @@ def attack(subject: Subject) -> Iterator[Step]:
     yield fgsm_step(subject, landscape, gradient, pixels)
 
 
-def _few(subject: Subject, estimator: Estimator) -> Noise:
+def _few(subject: ExplainedImage, estimator: Estimator) -> Noise:
     """Noise of as few replications as the estimator is content with."""
     design = Independent() if isinstance(estimator, Exact) else estimator.design
     replications = next(n for n in FEWEST if _enough(design, n, estimator.baseline))
@@ -108,11 +108,11 @@ def _enough(design: Any, replications: int, baseline: bool) -> bool:
     return True
 
 
-def _address(subject: Subject, stream: str = STREAM) -> Address:
+def _address(subject: ExplainedImage, stream: str = STREAM) -> Address:
     return Address(subject.config.seed, (subject.image,), stream)
 
 
-def _reference(subject: Subject, own: str, loss: ReplicatedLoss) -> Reference:
+def _reference(subject: ExplainedImage, own: str, loss: ReplicatedLoss) -> Reference:
     return reference_for(own, subject.model, loss, subject.x, subject.labels, _address(subject, "explained reference"))
 
 
@@ -133,7 +133,7 @@ def _forward_steps(network: NoisyNetwork, trace: Trace, cells: list[int], classe
             if layer.activation is not None and layer.activation.smooth:
                 one = v[a : a + 1].copy()
                 slope = difference(moving(one, 0, layer.respond, one))
-                checks.append(beside(f"∂φ/∂v[{a}]", np.asarray(layer.slope(one)).item(), slope))
+                checks.append(checked_derivative(f"∂φ/∂v[{a}]", np.asarray(layer.slope(one)).item(), slope))
         tables.append(Rows("neurons", ("neuron", "drive u", "noise e", "r = σe", "v = u + r", "φ(v)"), tuple(rows)))
         noise = "no noise" if e is None else f"{layer.law.name} noise of scale {layer.scale[0]:g}"  # type: ignore[union-attr]
         activation = "no activation" if layer.activation is None else f"{layer.activation.name} neurons"
@@ -144,7 +144,7 @@ def _forward_steps(network: NoisyNetwork, trace: Trace, cells: list[int], classe
         yield Step(f"Layer {number + 1}, one replication", "G1", words, shapes, tuple(tables), tuple(checks))
 
 
-def _loss(subject: Subject, loss: ReplicatedLoss, trace: Trace) -> Step:
+def _loss(subject: ExplainedImage, loss: ReplicatedLoss, trace: Trace) -> Step:
     """The loss of the first replication; where it has a derivative, that by the outputs."""
     outputs = trace.outputs[:, :, 0].T.copy()
     if loss.smooth:
@@ -166,7 +166,7 @@ def _loss(subject: Subject, loss: ReplicatedLoss, trace: Trace) -> Step:
         drive, nodes = one.drives[-1].copy(), nodes[:, :, :1]
         credit = last.credit(one, nodes, subject.labels).values
         checks = tuple(
-            beside(
+            checked_derivative(
                 f"∂E[L]/∂u[{j}]",
                 credit[j, 0, 0],
                 difference(moving(drive, (j, 0, 0), lambda: last.value(drive, nodes, subject.labels)[0, 0])),
@@ -179,7 +179,7 @@ def _loss(subject: Subject, loss: ReplicatedLoss, trace: Trace) -> Step:
 
 
 def _credit_step(
-    subject: Subject, name: str, estimator: Estimator, loss: ReplicatedLoss, noise: Noise, trace: Trace, cells: list[int]
+    subject: ExplainedImage, name: str, estimator: Estimator, loss: ReplicatedLoss, noise: Noise, trace: Trace, cells: list[int]
 ) -> Step:
     """What the estimator says of a few neurons of the first layer, from the replications drawn."""
     network = subject.model
@@ -204,8 +204,10 @@ def _credit_step(
                 by_weight = first.weight_gradient(piece.first_credit, subject.x)["weight"]
                 pixel = int(subject.x[0].argmax())
                 checks += [
-                    beside(f"∂L/∂v[{a}]", piece.first_credit[0, a], difference(moving(first.bias, a, loss_now))),
-                    beside(f"∂L/∂θ_0[{a}, {pixel}]", by_weight[a, pixel], difference(moving(first.weight, (a, pixel), loss_now))),
+                    checked_derivative(f"∂L/∂v[{a}]", piece.first_credit[0, a], difference(moving(first.bias, a, loss_now))),
+                    checked_derivative(
+                        f"∂L/∂θ_0[{a}, {pixel}]", by_weight[a, pixel], difference(moving(first.weight, (a, pixel), loss_now))
+                    ),
                 ]
     mean = tuple((a, float(piece.first_credit[0, a])) for a in cells)
     numbers = (Rows("each replication", head, tuple(rows)), Rows("mean: the estimate of ∂E[L]/∂v", ("neuron", "credit"), mean))
@@ -215,12 +217,12 @@ def _credit_step(
     )
 
 
-def _along(subject: Subject, loss: ReplicatedLoss, noise: Noise) -> Callable[[], float]:
+def _along(subject: ExplainedImage, loss: ReplicatedLoss, noise: Noise) -> Callable[[], float]:
     x_t = np.ascontiguousarray(subject.x.T)
     return lambda: float(loss.value(subject.model.run(x_t, noise).outputs, subject.labels).mean())
 
 
-def _by_score(subject: Subject, estimator: ScoreFunction, loss: ReplicatedLoss, trace: Trace, a: int) -> tuple:
+def _by_score(subject: ExplainedImage, estimator: ScoreFunction, loss: ReplicatedLoss, trace: Trace, a: int) -> tuple:
     """Loss × score for each replication; the score beside the slope of the logarithm that it is."""
     layer = subject.model.layers[0]
     law, last = layer.law, LastLayer(subject.model.layers[-1], loss)
@@ -242,7 +244,7 @@ def _by_score(subject: Subject, estimator: ScoreFunction, loss: ReplicatedLoss, 
             what = f"s(e) of neuron {a}, replication {k}"
         left, b = float(value[0, k]), float(baseline[0, k])
         rows.append((a, k, left, b, float(score), float((left - b) * score / layer.scale[0])))
-        checks.append(beside(what, score, slope))
+        checks.append(checked_derivative(what, score, slope))
     return ("neuron", "replication", "L", "baseline b", "score", "(L - b) score/σ"), rows, checks
 
 
@@ -254,7 +256,7 @@ def _log_chance(law: Law, sign: float, e: np.ndarray) -> np.ndarray:
     return np.log(law.distribution(sign * e))
 
 
-def _by_flip(subject: Subject, credit: float, trace: Trace, a: int) -> tuple:
+def _by_flip(subject: ExplainedImage, credit: float, trace: Trace, a: int) -> tuple:
     """What firing makes to the loss, and the derivative of the chance to fire."""
     layer = subject.model.layers[0]
     law, sigma = layer.law, float(layer.scale[0])
@@ -266,13 +268,13 @@ def _by_flip(subject: Subject, credit: float, trace: Trace, a: int) -> tuple:
     what = "is silent" if sign < 0 else "fires"
     chance = moving(u, 0, lambda: law.distribution(sign * u / sigma)[0])
     checks = [
-        beside(f"∂P(neuron {a} {what})/∂u", sign * density, difference(chance)),
-        beside(f"∂E[L | the other noise]/∂u[{a}]", credit, difference(lambda t: sign * made * chance(t))),
+        checked_derivative(f"∂P(neuron {a} {what})/∂u", sign * density, difference(chance)),
+        checked_derivative(f"∂E[L | the other noise]/∂u[{a}]", credit, difference(lambda t: sign * made * chance(t))),
     ]
     return ("neuron", "u", "fires", "f(u/σ)/σ", "L(fires) - L(does not)", "credit"), rows, checks
 
 
-def _exact_step(subject: Subject, loss: ReplicatedLoss, reference: Reference, cells: list[int]) -> Step:
+def _exact_step(subject: ExplainedImage, loss: ReplicatedLoss, reference: Reference, cells: list[int]) -> Step:
     """The closed form, itself beside differences of the exact mean loss."""
     network, exact = subject.model, estimator_named("exact", "derivative")
     x_t = np.ascontiguousarray(subject.x.T)
@@ -282,14 +284,14 @@ def _exact_step(subject: Subject, loss: ReplicatedLoss, reference: Reference, ce
 
     found = reference.found.credit[0]
     bias = network.layers[0].bias
-    checks = tuple(beside(f"∂E[L]/∂u[{a}]", found[a], difference(moving(bias, a, mean_loss))) for a in cells)
+    checks = tuple(checked_derivative(f"∂E[L]/∂u[{a}]", found[a], difference(moving(bias, a, mean_loss))) for a in cells)
     words = f"E[L] = {mean_loss():.9g}: the hidden layer has 2^{len(bias)} patterns, each with its probability."
     numbers = (Rows("exact derivatives", ("neuron", "∂E[L]/∂u"), tuple((a, float(found[a])) for a in cells)),)
     return Step("The exact mean", "M-EXACT", words, {"h": (1 << len(bias), len(bias))}, numbers, checks)
 
 
 def _mean_step(
-    subject: Subject, name: str, estimator: Estimator, loss: ReplicatedLoss, reference: Reference,
+    subject: ExplainedImage, name: str, estimator: Estimator, loss: ReplicatedLoss, reference: Reference,
     places: tuple[list[int], int, int],
 ) -> Step:  # fmt: skip
     """The mean of the derivatives by a few weights over more and more replications."""
@@ -318,7 +320,7 @@ def _mean_step(
     )
 
 
-def _pixel_step(subject: Subject, name: str, loss: OfRows, pixels: list[int]) -> Step:
+def _pixel_step(subject: ExplainedImage, name: str, loss: OfRows, pixels: list[int]) -> Step:
     """The estimated derivative of the mean objective by the pixels."""
     network, estimator = subject.model, estimator_named(name, "derivative")
     reference = reference_for(name, network, loss, subject.x, subject.labels, _address(subject, "explained reference"))

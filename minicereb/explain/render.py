@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.explain.steps import CONFIDENCE, Derivative, Drawing, Estimate, Rows, Step
+from minicereb.explain.steps import CONFIDENCE, Derivative, Drawing, EstimatedMean, Rows, Step
 from minicereb.report.figures import curves, image_rows, svg
 from minicereb.report.page import Block, Command, Page, Picture, Section, Table, Text
 
@@ -34,7 +34,7 @@ def derivative_row(each: Derivative) -> list[str]:
     return [each.of, shown(each.value, 10), shown(each.difference, 10), f"{each.error:.0e}", said[each.verdict]]
 
 
-def estimate_row(each: Estimate) -> list[str]:
+def estimate_row(each: EstimatedMean) -> list[str]:
     """An estimate and what it should come to, each with its interval."""
     numbers = [shown(value) for value in (each.mean, each.half, each.reference, each.reference_half)]
     return [each.of, str(each.replications), *numbers, each.verdict]

@@ -78,7 +78,7 @@ class Derivative:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class EstimatedMean:
     """A mean over replications of the noise, beside what it should come to.
 
     Parameters
@@ -145,7 +145,7 @@ class Step:
         Of the arrays, by their names in the equation.
     numbers : tuple of Rows
     derivatives : tuple of Derivative
-    estimates : tuple of Estimate
+    estimates : tuple of EstimatedMean
     drawings : tuple of Drawing
     """
 
@@ -155,7 +155,7 @@ class Step:
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     numbers: tuple[Rows, ...] = ()
     derivatives: tuple[Derivative, ...] = ()
-    estimates: tuple[Estimate, ...] = ()
+    estimates: tuple[EstimatedMean, ...] = ()
     drawings: tuple[Drawing, ...] = ()
 
     @property
@@ -177,7 +177,7 @@ class Step:
         }
 
 
-def beside(of: str, value: float, difference: FiniteDifference, kinks: Callable[[], str] = str) -> Derivative:
+def checked_derivative(of: str, value: float, difference: FiniteDifference, kinks: Callable[[], str] = str) -> Derivative:
     """Return a derivative beside its finite difference; `kinks` says what is not smooth there, and is asked only at a kink."""
     slope, rounding, left, right, kink = difference
     found = float(slope), float(rounding), float(left), float(right)

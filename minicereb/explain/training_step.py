@@ -28,7 +28,7 @@ WARM = {"sgd": 0, "momentum": 10, "rmsprop": 100, "adam": 20}
 
 
 @dataclass(frozen=True)
-class Noting:
+class RecordingOptimizer:
     """An optimiser that keeps, beside the state of another, the gradient this was last given.
 
     Parameters
@@ -48,7 +48,7 @@ class Noting:
         self.optimizer.update(weights, gradient, state, step, scratch)
 
 
-class Taken(NamedTuple):
+class TrainingStep(NamedTuple):
     """A step of training that was taken.
 
     Attributes
@@ -78,7 +78,9 @@ class Taken(NamedTuple):
     warmed: int
 
 
-def take_step(config: Train, dataset: Dataset, model: Any, x: np.ndarray, labels: np.ndarray, encoder: Any = None) -> Taken:
+def take_step(
+    config: Train, dataset: Dataset, model: Any, x: np.ndarray, labels: np.ndarray, encoder: Any = None
+) -> TrainingStep:
     """Let the learning rule of `config` take a step from `model`, a float64 copy that is left as it was.
 
     Parameters
@@ -95,7 +97,7 @@ def take_step(config: Train, dataset: Dataset, model: Any, x: np.ndarray, labels
 
     Returns
     -------
-    Taken
+    TrainingStep
 
     Notes
     -----
@@ -105,16 +107,16 @@ def take_step(config: Train, dataset: Dataset, model: Any, x: np.ndarray, labels
     """
     copy, total = _to_learn_with(model), total_steps(config, dataset)
     falling = None if config.schedule == "constant" else total
-    rule: Any = build_rule(config, copy, Noting(make_optimizer(config.optimizer, config.learning_rate, falling)))  # type: ignore[arg-type]
+    rule: Any = build_rule(config, copy, RecordingOptimizer(make_optimizer(config.optimizer, config.learning_rate, falling)))  # type: ignore[arg-type]
     warmed = warm_up(rule, config, dataset, encoder)
     if config.adversary is not None:
-        looker: Any = _Looker(copy, warmed)
+        looker: Any = _RecordingLearner(copy, warmed)
         list(AdversarialTraining(looker, config.adversary, config.seed, total).learn(x, labels))
         x = looker.seen
     before = {name: array.copy() for name, array in model_arrays(copy).items()}
     (learned,) = rule.learn(x, labels)
     after, rate = model_arrays(copy), rate_at(warmed + 1, config.learning_rate, falling)
-    return Taken(x, before, after, _gradients(rule, after), learned, copy, rate, warmed)
+    return TrainingStep(x, before, after, _gradients(rule, after), learned, copy, rate, warmed)
 
 
 def warm_up(rule: Any, config: Train, dataset: Dataset, encoder: Any = None) -> int:
@@ -167,7 +169,7 @@ def _to_learn_with(model: Any) -> Any:
     return in_float64(model)
 
 
-class _Looker:
+class _RecordingLearner:
     """In place of a learner: keeps what it is to learn from."""
 
     batch_size, batches_ahead = 1, 1
@@ -184,7 +186,7 @@ class _Looker:
 
 
 def _gradients(rule: Any, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The gradients that :class:`Noting` kept, by the names of the arrays they belong to."""
+    """The gradients that :class:`RecordingOptimizer` kept, by the names of the arrays they belong to."""
     if hasattr(rule, "states"):  # of backpropagation: one for each array
         return {
             f"{name}_{number}": state["gradient"]

@@ -11,7 +11,7 @@ from minicereb.backend import Array, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss, error_probability, error_probability_gradient
 from minicereb.errors import require
 from minicereb.learning.credit import Piece
-from minicereb.learning.noise import Design, Undrawn
+from minicereb.learning.noise import Design, NoNoise
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.parallel import blocks
 
@@ -28,7 +28,7 @@ class Exact:
     """
 
     name = "exact"
-    design: Design = field(default_factory=Undrawn)
+    design: Design = field(default_factory=NoNoise)
     baseline = False
     columns_per_sample = 1
 

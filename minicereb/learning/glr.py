@@ -52,7 +52,7 @@ def estimator_named(name: str, last_layer: str) -> Estimator:
     return found
 
 
-class Estimate(NamedTuple):
+class GradientEstimate(NamedTuple):
     """An unbiased estimate of what a noisy network's mean loss is and how it changes.
 
     Attributes
@@ -79,8 +79,8 @@ def estimate(
     replications: int,
     at: Address,
     scales: bool = False,
-) -> Estimate:
-    """Estimate the derivatives of the mean loss over noise, in pieces of fixed size on all threads.
+) -> GradientEstimate:
+    """GradientEstimate the derivatives of the mean loss over noise, in pieces of fixed size on all threads.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def _estimate(
     replications: int,
     at: Address,
     scales: bool,
-) -> Estimate:
+) -> GradientEstimate:
     xp = xp_of(x)
     x_t = xp.ascontiguousarray(x.T)
     laws = [layer.law for layer in network.layers]
@@ -148,7 +148,7 @@ def _pieces(estimator: Estimator, images: int, replications: int, samples: int) 
     return [(slice(start, min(start + size, images)), count) for start in range(0, images, size) for count in counts]
 
 
-def _sum(network: NoisyNetwork, x: Array, parts: list[tuple[slice, float]], pieces: list[Piece]) -> Estimate:
+def _sum(network: NoisyNetwork, x: Array, parts: list[tuple[slice, float]], pieces: list[Piece]) -> GradientEstimate:
     xp, images = xp_of(x), len(x)
     loss = xp.zeros(images, dtype=x.dtype)
     credit = xp.zeros((images, network.widths[0]), dtype=x.dtype)
@@ -161,7 +161,7 @@ def _sum(network: NoisyNetwork, x: Array, parts: list[tuple[slice, float]], piec
                 part = array * (share / images)
                 total[name] = total[name] + part if name in total else part
     gradients[0] |= network.layers[0].weight_gradient(credit / images, x)
-    return Estimate(loss, credit, gradients)
+    return GradientEstimate(loss, credit, gradients)
 
 
 class GLR:

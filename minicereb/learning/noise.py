@@ -135,7 +135,7 @@ class Sobol(Independent):
 
 
 @dataclass(frozen=True)
-class Undrawn(Independent):
+class NoNoise(Independent):
     """No noise at all, for an estimator that sums over everything the noise can do."""
 
     def check(self, replications: int, baseline: bool) -> None:
@@ -149,7 +149,7 @@ class Undrawn(Independent):
         return (None,) * len(widths)
 
 
-Design = Independent | Antithetic | Sobol | Undrawn
+Design = Independent | Antithetic | Sobol | NoNoise
 
 
 def scrambled_sobol(dimensions: int, points: int, rng: np.random.Generator) -> np.ndarray:

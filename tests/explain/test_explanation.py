@@ -20,7 +20,7 @@ from minicereb.experiments.architectures import CerebellumModel, ConvolutionalMo
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.models import build_learner, build_model, build_rule, model_arrays, solve, total_steps
 from minicereb.explain import Shown, credit_bounds, explanation, means, pixel_number
-from minicereb.explain.kinks import what_switches
+from minicereb.explain.kinks import switching_units
 from minicereb.explain.render import page, text
 from minicereb.explain.training_step import take_step
 from minicereb.gradcheck.differences import difference
@@ -305,18 +305,18 @@ def test_noise_too_rare_to_be_seen_is_allowed_for(data, learned):
         found, should = (means.groups_of(each, sure, loss, x, labels, Address(0, (image,))) for each in (flip, exact))
         for neuron in range(6):
             series, reference = (means.weight_series(each, neuron, 1.0) for each in (found, should))
-            alone = means.estimate_of("", series._replace(reach=0.0), reference, "")
+            alone = means.estimate_of("", series._replace(bound=0.0), reference, "")
             verdicts[alone.verdict].append(means.estimate_of("", series, reference, "").verdict)
     assert len(verdicts["outside"]) >= 3  # Student's interval alone: a neuron that never did the other thing
     assert set(verdicts["outside"]) == set(verdicts["within"]) == {"within"}
 
 
-def test_no_credit_goes_further_than_its_reach(data, learned):
+def test_no_credit_exceeds_its_bound(data, learned):
     x, labels = data.x_test[:1] / 255.0, data.y_test[:1]
     for case, kind in (("noisy, flip", "flip"), ("noisy, rao-blackwell", "rao-blackwell"), ("noisy, flip, 0-1", "resample")):
         network, settings = in_float64(learned(case)), CASES[case].model
         estimator, loss = estimator_named(kind, "derivative"), loss_named(settings.loss)
-        bound = credit_bounds.reach_of(estimator, network, loss, x, labels)
+        bound = credit_bounds.credit_bounds_of(estimator, network, loss, x, labels)
         found = means.groups_of(estimator, network, loss, x, labels, Address(0, (1,)), 200, 2)
         assert (np.abs(found.credit).max(axis=0) <= bound.credit).all(), case
         assert np.abs(found.last).max() <= bound.last
@@ -332,7 +332,7 @@ def test_a_kink_is_named(data, learned):
     assert f"granule cells at v = 0: {silent[(model.wiring.inputs[silent] == pixel).any(axis=1)][0]}" in check.kink
     flat = in_float64(learned("convolutional, plain"))
     x = np.full((1, 784), 0.5, dtype=np.float64)
-    assert "MaxPool of layer 4 with equal pixels" in what_switches(flat, x, (0, 400))
+    assert "MaxPool of layer 4 with equal pixels" in switching_units(flat, x, (0, 400))
     assert (x == 0.5).all()
 
 

@@ -15,8 +15,8 @@ from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, require
 from minicereb.experiments.configs import Train
-from minicereb.explain.steps import Drawing, Rows, Step, beside
-from minicereb.explain.training_step import Taken, take_step
+from minicereb.explain.steps import Drawing, Rows, Step, checked_derivative
+from minicereb.explain.training_step import TrainingStep, take_step
 from minicereb.gradcheck.differences import difference, moving
 from minicereb.inputs import as_labels, check_images, check_rows
 
@@ -50,7 +50,7 @@ class Shown:
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class ExplainedImage:
     """One image and one model.
 
     Parameters
@@ -103,7 +103,7 @@ class Subject:
         likely = [int(each) for each in np.argsort(-outputs[0], kind="stable") if each != self.label]
         return list(self.shown.classes) or [self.label, *likely[:1]]
 
-    def step(self) -> Taken:
+    def step(self) -> TrainingStep:
         """Return the step that training would take from here."""
         return take_step(self.config, self.dataset, self.model, self.x, self.labels, self.encoder)
 
@@ -118,7 +118,7 @@ def pixel_number(text: str, image_shape: tuple[int, ...]) -> int:
         raise InputError("pixel", text, expected) from error
 
 
-def subject_of(config: Train, dataset: Dataset, trained: Any, image: int, shown: Shown) -> Subject:
+def explained_image(config: Train, dataset: Dataset, trained: Any, image: int, shown: Shown) -> ExplainedImage:
     """Return what is explained; :class:`InputError` for an image, class or pixel that is not there."""
     count = len(dataset.x_test)
     require(0 <= image < count, "image", image, f"the number of a test image, 0 to {count - 1}")
@@ -129,17 +129,17 @@ def subject_of(config: Train, dataset: Dataset, trained: Any, image: int, shown:
     check_rows(x)
     check_images(x, np.array([image]))
     labels = as_labels(dataset.y_test[image : image + 1], 1, dataset.classes)
-    return Subject(config, dataset, trained, in_float64(trained), image, x, labels, shown)
+    return ExplainedImage(config, dataset, trained, in_float64(trained), image, x, labels, shown)
 
 
-def chosen_cells(subject: Subject, usual: list[int], count: int, what: str) -> list[int]:
+def chosen_cells(subject: ExplainedImage, usual: list[int], count: int, what: str) -> list[int]:
     """Return the cells asked for, or the usual ones; :class:`InputError` for one that is not among the `count`."""
     for each in subject.shown.cells:
         require(0 <= each < count, "cell", each, f"a whole number from 0 to {count - 1}: there are {count:,} {what}")
     return list(subject.shown.cells) or usual
 
 
-def the_image(subject: Subject) -> Step:
+def the_image(subject: ExplainedImage) -> Step:
     """What is seen, and what the model answers: in float64, and as it was trained."""
     outputs, _ = subject.model.forward(subject.x)
     as_trained = to_numpy(subject.trained.forward(to_device(subject.x.astype(np.float32)))[0])
@@ -159,14 +159,16 @@ def the_image(subject: Subject) -> Step:
 
 
 def loss_step(
-    subject: Subject, title: str, tag: str, function: Callable[..., Any], outputs: np.ndarray, symbol: str = "l"
+    subject: ExplainedImage, title: str, tag: str, function: Callable[..., Any], outputs: np.ndarray, symbol: str = "l"
 ) -> Step:
     """A loss or an objective at the outputs, and its derivative by each of them."""
     value, d_outputs = function(outputs, subject.labels)
     target, moved = one_hot(subject.labels, outputs), outputs.copy()
     rows = tuple((j, float(outputs[0, j]), float(target[0, j])) for j in range(outputs.shape[1]))
     checks = tuple(
-        beside(f"∂{symbol}/∂ŷ[{j}]", each, difference(moving(moved, (0, j), lambda: function(moved, subject.labels)[0][0])))
+        checked_derivative(
+            f"∂{symbol}/∂ŷ[{j}]", each, difference(moving(moved, (0, j), lambda: function(moved, subject.labels)[0][0]))
+        )
         for j, each in enumerate(d_outputs[0])
     )
     return Step(
@@ -179,13 +181,13 @@ def loss_step(
     )
 
 
-def update_step(subject: Subject, taken: Taken, places: list[Place], words: str) -> Step:
+def update_step(subject: ExplainedImage, taken: TrainingStep, places: list[Place], words: str) -> Step:
     """What the optimiser makes of gradients.
 
     Parameters
     ----------
-    subject : Subject
-    taken : Taken
+    subject : ExplainedImage
+    taken : TrainingStep
     places : list of Place
     words : str
         What else is to be said.
