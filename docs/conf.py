@@ -29,6 +29,9 @@ shutil.rmtree(HERE / "api", ignore_errors=True)  # pages of modules, written at 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 exclude_patterns = ["_build", "solutions", "templates"]
 templates_path = ["templates"]
+autosummary_context = {  # packages have pages of their own, which list their modules
+    "packages": {".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in PACKAGE.rglob("__init__.py")}
+}
 smartquotes = False  # --json is two hyphens
 myst_heading_anchors = 3
 

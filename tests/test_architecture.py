@@ -305,12 +305,13 @@ def test_a_package_that_is_not_listed_is_found(tmp_path, listed, made, wrong):
 
 
 def undocumented(page, sources):
-    """Modules and packages that the page of all modules lacks, and those it has too many; commands have a page of their own.
+    """Packages, and modules of no package, that the page of all modules lacks, and those that it has too many.
 
-    Sphinx finds the modules of a package that the page names.
+    Sphinx finds the modules of a package that the page names. Commands have a page of their own.
     """
-    listed = re.findall(r"^   (minicereb\.\w+)$", page, re.MULTILINE)
-    return sorted({".".join(name.split(".")[:2]) for name in sources if name.split(".")[1:2] not in ([], ["cli"])} ^ {*listed})
+    packages = {name.rpartition(".")[0] if name.count(".") > 1 else name for name in sources}
+    listed = re.findall(r"^   (minicereb(?:\.\w+)+)$", page, re.MULTILINE)
+    return sorted({name for name in packages if name.split(".")[1:2] not in ([], ["cli"])} ^ {*listed})
 
 
 def test_every_module_has_its_place_in_the_documentation():
@@ -319,8 +320,14 @@ def test_every_module_has_its_place_in_the_documentation():
 
 def test_a_module_without_a_place_in_the_documentation_is_found():
     page = "   minicereb.old\n   minicereb.models\n"
-    sources = {"minicereb": "x", "minicereb.new": "x", "minicereb.models.mlp": "x", "minicereb.cli.b": "x"}
-    assert undocumented(page, sources) == ["minicereb.new", "minicereb.old"]
+    sources = {
+        "minicereb": "",
+        "minicereb.new": "",
+        "minicereb.models.mlp": "",
+        "minicereb.cli.b": "",
+        "minicereb.models.a.b": "",
+    }
+    assert undocumented(page, sources) == ["minicereb.models.a", "minicereb.new", "minicereb.old"]
 
 
 @pytest.mark.parametrize("kind", ["full", "random"])
