@@ -17,7 +17,7 @@ import numpy as np
 
 from minicereb.datasets import store
 from minicereb.datasets.dataset import Dataset
-from minicereb.datasets.own import warn_of_absent_classes
+from minicereb.datasets.own import reading, warn_of_absent_classes
 from minicereb.errors import DataError
 from minicereb.paths import open_regular
 
@@ -83,7 +83,7 @@ def load_folder(path: str | os.PathLike) -> Dataset:
     for name, size in sizes.items():
         if size != first:
             raise DataError(f"{folder / name} has {size} bytes, {FILES[0]} {first}; expected six files of one size")
-    data = _dataset(str(folder), str(folder), first // RECORD, ((name, _content(folder / name, first)) for name in FILES))
+    data = _dataset(str(folder), str(folder), first // RECORD, _contents(folder, first))
     warn_of_absent_classes(str(folder), data.y_train, data.classes)
     return data
 
@@ -126,12 +126,11 @@ def archived(archive: bytes, name: str, images: int) -> Iterator[tuple[str, byte
         raise DataError(f"{name} lacks {', '.join(missing)}; fetch it again")
 
 
-def _content(path: Path, size: int) -> bytes:
-    try:
-        with open_regular(path) as file:
-            return file.read(size)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+def _contents(folder: Path, size: int) -> Iterator[tuple[str, bytes]]:
+    for name in FILES:
+        with reading(folder / name), open_regular(folder / name) as file:
+            content = file.read(size)
+        yield name, content
 
 
 def _dataset(name: str, where: str, images: int, files: Iterable[tuple[str, bytes]]) -> Dataset:

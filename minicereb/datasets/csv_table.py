@@ -7,7 +7,6 @@ import itertools
 import math
 import os
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +15,7 @@ import numpy as np
 
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.idx import is_emnist
-from minicereb.datasets.own import own_dataset, say
+from minicereb.datasets.own import own_dataset, reading, say
 from minicereb.errors import DataError
 from minicereb.randomness import generator
 
@@ -88,18 +87,14 @@ def load(path: str | os.PathLike) -> Dataset:
 
 def _read(path: Path, pixels: int | None) -> CsvRows:
     """Read a file; `pixels` says how many columns are a file without labels, which is one that has no column more."""
-    if path.exists() and not path.is_file():
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
+    if not path.is_file():
         raise DataError(f"{path} cannot be read: it is not a regular file")
+    opened = gzip.open if path.name.lower().endswith(".gz") else open
     try:
-        opened = gzip.open if path.name.lower().endswith(".gz") else open
-        with opened(path, "rt", encoding="utf-8-sig") as file:
+        with reading(path), opened(path, "rt", encoding="utf-8-sig") as file:
             return _parsed(path, (line for line in file if line.strip()), pixels)
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist") from error
-    except (EOFError, zlib.error) as error:
-        raise DataError(f"{path} is truncated or altered ({error})") from error
-    except OSError as error:  # also what gzip raises
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not text in UTF-8 ({error.reason})") from error
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import os
 import re
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from minicereb.datasets.dataset import Dataset
-from minicereb.datasets.own import own_dataset, say
+from minicereb.datasets.own import own_dataset, reading, say
 from minicereb.datasets.store import decompressed
 from minicereb.errors import DataError
 from minicereb.paths import open_regular
@@ -149,13 +148,8 @@ def parse(content: bytes, name: str) -> np.ndarray:
 
 
 def _content(path: Path) -> bytes:
-    try:
-        with open_regular(path) as file:
-            content = decompressed(file, LONGEST)
-    except (EOFError, zlib.error) as error:
-        raise DataError(f"{path} is truncated or altered ({error})") from error
-    except OSError as error:  # also what gzip raises
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    with reading(path), open_regular(path) as file:
+        content = decompressed(file, LONGEST)
     if len(content) > LONGEST:
         raise DataError(f"{path} has more than {LONGEST} bytes")
     return content

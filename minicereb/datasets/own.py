@@ -6,9 +6,11 @@ understood in one way only is converted, and a :class:`~minicereb.errors.DataWar
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -78,6 +80,17 @@ def own_dataset(
     _warn_of_darkness(f"{name}: {called[0]}", x_train)
     warn_of_absent_classes(name, y_train, classes)
     return Dataset(path, _rows(x_train), y_train, _rows(x_test), y_test, x_train.shape[1:], classes)
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike) -> Iterator[None]:
+    """Turn what reading a damaged file raises, compressed or not, into a :class:`DataError`."""
+    try:
+        yield
+    except (EOFError, zlib.error) as error:
+        raise DataError(f"{path} is truncated or altered ({error})") from error
+    except OSError as error:  # also what gzip raises
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def say(text: str) -> None:

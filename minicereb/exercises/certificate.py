@@ -9,7 +9,7 @@ import numpy as np
 from minicereb.calculus.activations import sigmoid, threshold
 from minicereb.certificates.relaxations import Unit
 from minicereb.diagnosis.hints import Case, Mistake, Task
-from minicereb.exercises.definition import Exercise, Wrong, mistakes_of
+from minicereb.exercises.definition import Exercise, mistakes, mistakes_of
 
 
 def _interval(weight: Any, bias: Any, low: Any, high: Any) -> tuple[Any, Any]:
@@ -47,81 +47,67 @@ def _between(middle: Any, width: Any) -> Any:
     return bounds
 
 
-_MIDDLES = (
-    Wrong("sum for centre", "the centre is half of low + high; the whole is taken", lambda w, b, c, r: 2 * c @ w.T + b),
-    Wrong("centre halved twice", "the centre is halved once too often", lambda w, b, c, r: 0.5 * c @ w.T + b),
-    Wrong(
-        "low for the centre", "the middle is the response to low; it is that to the centre", lambda w, b, c, r: (c - r) @ w.T + b
-    ),
-    Wrong(
-        "high for the centre",
-        "the middle is the response to high; it is that to the centre",
-        lambda w, b, c, r: (c + r) @ w.T + b,
-    ),
-    Wrong(
+_MIDDLES = mistakes(
+    ("sum for centre", "the centre is half of low + high; the whole is taken", lambda w, b, c, r: 2 * c @ w.T + b),
+    ("centre halved twice", "the centre is halved once too often", lambda w, b, c, r: 0.5 * c @ w.T + b),
+    ("low for the centre", "the middle is the response to low; it is that to the centre", lambda w, b, c, r: (c - r) @ w.T + b),
+    ("high for the centre", "the middle is the response to high; it is that to the centre", lambda w, b, c, r: (c + r) @ w.T + b),
+    (
         "radius for the centre",
         "the middle is made of the radius; it is the response to the centre",
         lambda w, b, c, r: r @ w.T + b,
     ),
-    Wrong("centre through |W|", "the centre goes through |W|; it goes through W", lambda w, b, c, r: c @ np.abs(w).T + b),
-    Wrong("bias left out", "the bias is left out", lambda w, b, c, r: c @ w.T),
-    Wrong("bias twice", "the bias is added twice", lambda w, b, c, r: c @ w.T + 2 * b),
-    Wrong("bias subtracted", "the bias is subtracted", lambda w, b, c, r: c @ w.T - b),
-    Wrong("absolute bias", "the bias' sign is lost", lambda w, b, c, r: c @ w.T + np.abs(b)),
-    Wrong(
-        "middle left out", "the middle is left out: these are bounds of the deviation from it", lambda w, b, c, r: 0 * (c @ w.T)
-    ),
+    ("centre through |W|", "the centre goes through |W|; it goes through W", lambda w, b, c, r: c @ np.abs(w).T + b),
+    ("bias left out", "the bias is left out", lambda w, b, c, r: c @ w.T),
+    ("bias twice", "the bias is added twice", lambda w, b, c, r: c @ w.T + 2 * b),
+    ("bias subtracted", "the bias is subtracted", lambda w, b, c, r: c @ w.T - b),
+    ("absolute bias", "the bias' sign is lost", lambda w, b, c, r: c @ w.T + np.abs(b)),
+    ("middle left out", "the middle is left out: these are bounds of the deviation from it", lambda w, b, c, r: 0 * (c @ w.T)),
 )
-_WIDTHS = (
-    Wrong(
+_WIDTHS = mistakes(
+    (
         "no absolute value",
         "|W| is left out: low and high, or the radius, go through W itself; where a weight is negative, the ends change places",
         lambda w, b, c, r: r @ w.T,
     ),
-    Wrong("width for radius", "the radius is half of high - low; the whole is taken", lambda w, b, c, r: 2 * r @ np.abs(w).T),
-    Wrong("radius too small", "the radius is halved twice", lambda w, b, c, r: 0.5 * r @ np.abs(w).T),
-    Wrong(
-        "centre alone", "the radius is left out: this is the response to the centre, not bounds", lambda w, b, c, r: 0 * (r @ w.T)
-    ),
-    Wrong("|W r| for |W| r", "the absolute value is of the sum; it is of each weight", lambda w, b, c, r: np.abs(r @ w.T)),
-    Wrong("squared weights", "weights are squared in the width; |W| r belongs there", lambda w, b, c, r: r @ (w * w).T),
-    Wrong(
+    ("width for radius", "the radius is half of high - low; the whole is taken", lambda w, b, c, r: 2 * r @ np.abs(w).T),
+    ("radius too small", "the radius is halved twice", lambda w, b, c, r: 0.5 * r @ np.abs(w).T),
+    ("centre alone", "the radius is left out: this is the response to the centre, not bounds", lambda w, b, c, r: 0 * (r @ w.T)),
+    ("|W r| for |W| r", "the absolute value is of the sum; it is of each weight", lambda w, b, c, r: np.abs(r @ w.T)),
+    ("squared weights", "weights are squared in the width; |W| r belongs there", lambda w, b, c, r: r @ (w * w).T),
+    (
         "L2 norm",
         "the width is √(W² r²), the L2 norm; each input may be at its own end: |W| r",
         lambda w, b, c, r: np.sqrt((r * r) @ (w * w).T),
     ),
-    Wrong(
-        "positive weights only", "only positive weights widen the interval; |W| does", lambda w, b, c, r: r @ np.maximum(w, 0).T
-    ),
-    Wrong(
-        "negative weights only", "only negative weights widen the interval; |W| does", lambda w, b, c, r: r @ np.maximum(-w, 0).T
-    ),
-    Wrong(
+    ("positive weights only", "only positive weights widen the interval; |W| does", lambda w, b, c, r: r @ np.maximum(w, 0).T),
+    ("negative weights only", "only negative weights widen the interval; |W| does", lambda w, b, c, r: r @ np.maximum(-w, 0).T),
+    (
         "weights left out",
         "the radius is summed without the weights",
         lambda w, b, c, r: np.broadcast_to(r.sum(axis=1, keepdims=True), (len(r), len(w))),
     ),
-    Wrong(
+    (
         "largest input only",
         "the width is that of the worst single input; all may be at their ends at once",
         lambda w, b, c, r: (r[:, None] * np.abs(w)).max(axis=2),
     ),
-    Wrong(
+    (
         "one radius for all",
         "the largest radius is taken for all inputs; each has its own",
         lambda w, b, c, r: r.max(axis=1)[:, None] * np.abs(w).sum(axis=1),
     ),
-    Wrong(
+    (
         "one radius for all",
         "the mean radius is taken for all inputs; each has its own",
         lambda w, b, c, r: r.mean(axis=1)[:, None] * np.abs(w).sum(axis=1),
     ),
-    Wrong(
+    (
         "bias in the width",
         "the bias widens the interval; it belongs to the middle alone",
         lambda w, b, c, r: r @ np.abs(w).T + np.abs(b),
     ),
-    Wrong(
+    (
         "bias in the width",
         "the bias is added to the width; it belongs to the middle alone",
         lambda w, b, c, r: r @ np.abs(w).T + b,
@@ -168,6 +154,60 @@ def _bounds_case(rng: np.random.Generator, number: int) -> Case:
     return Case(arguments, {"batch": batch, "inputs": inputs, "units": units})
 
 
+_MISTAKES = mistakes(
+    ("no ReLU", "ReLU is left out: both bounds go through max(·, 0)", lambda *g: np.stack(_interval(*g))),
+    ("bounds swapped", "lower and upper are swapped", lambda *g: _bounds(*g)[::-1]),
+    ("no ReLU; bounds swapped", "lower and upper are swapped, and ReLU is left out", lambda *g: np.stack(_interval(*g))[::-1]),
+    ("ReLU of one end", "ReLU is taken of the lower bound only", lambda *g: np.stack([_bounds(*g)[0], _interval(*g)[1]])),
+    ("ReLU of one end", "ReLU is taken of the upper bound only", lambda *g: np.stack([_interval(*g)[0], _bounds(*g)[1]])),
+    (
+        "not transposed",
+        "W is not transposed: x is in rows, so Wx is x @ weight.T",
+        lambda w, b, low, high: np.maximum(np.stack(_interval(np.ascontiguousarray(w.T), b, low, high)), 0),
+    ),
+    (
+        "sides swapped",
+        "W @ x takes images for columns; they are rows: x @ weight.T",
+        lambda w, b, low, high: np.maximum(np.stack(_sides_swapped(w, b, low, high)), 0),
+    ),
+    *mistakes_of(_between, (lambda w, b, c, r: c @ w.T + b, lambda w, b, c, r: r @ np.abs(w).T), _MIDDLES, _WIDTHS),
+    _from("ends through |W|", "low and high go through |W|; the centre goes through W", _absolute_ends),
+    _from(
+        "sorted ends",
+        "the images of low and high are sorted; that is no bound where the weights of a unit differ in sign",
+        lambda w, b, low, high: (np.minimum(low @ w.T, high @ w.T) + b, np.maximum(low @ w.T, high @ w.T) + b),
+    ),
+    _from(
+        "bias on one side",
+        "the bias is added to the lower bound only",
+        lambda w, b, low, high: (_interval(w, b, low, high)[0], _interval(w, 0 * b, low, high)[1]),
+    ),
+    _from(
+        "bias on one side",
+        "the bias is added to the upper bound only",
+        lambda w, b, low, high: (_interval(w, 0 * b, low, high)[0], _interval(w, b, low, high)[1]),
+    ),
+    *(_activated(name, function) for name, function in _ACTIVATIONS.items()),
+    ("ReLU of the middle", "ReLU is taken of the middle alone; it acts on both ends", _relu_of_the_middle),
+    (
+        "bias after ReLU",
+        "the bias is added after ReLU; it belongs to the pre-activation",
+        lambda w, b, low, high: _bounds(w, 0 * b, low, high) + b,
+    ),
+    (
+        "ReLU first",
+        "ReLU is taken of the inputs' bounds, before the layer",
+        lambda w, b, low, high: np.stack(_interval(w, b, np.maximum(low, 0), np.maximum(high, 0))),
+    ),
+    ("ReLU by size", "an absolute value is taken in place of ReLU", lambda *g: np.abs(np.stack(_interval(*g)))),
+    (
+        "centre and radius",
+        "these are centre and radius; lower and upper are asked for",
+        lambda w, b, low, high: np.stack([0.5 * (low + high) @ w.T + b, 0.5 * (high - low) @ np.abs(w).T]),
+    ),
+)
+
+
 CERTIFICATE = Exercise(
     "certificate",
     "Interval bounds of a layer",
@@ -191,74 +231,7 @@ CERTIFICATE = Exercise(
     """,
     Task(
         _bounds,
-        (
-            Mistake("no ReLU", "ReLU is left out: both bounds go through max(·, 0)", lambda *g: np.stack(_interval(*g))),
-            Mistake("bounds swapped", "lower and upper are swapped", lambda *g: _bounds(*g)[::-1]),
-            Mistake(
-                "no ReLU; bounds swapped",
-                "lower and upper are swapped, and ReLU is left out",
-                lambda *g: np.stack(_interval(*g))[::-1],
-            ),
-            Mistake(
-                "ReLU of one end",
-                "ReLU is taken of the lower bound only",
-                lambda *g: np.stack([_bounds(*g)[0], _interval(*g)[1]]),
-            ),
-            Mistake(
-                "ReLU of one end",
-                "ReLU is taken of the upper bound only",
-                lambda *g: np.stack([_interval(*g)[0], _bounds(*g)[1]]),
-            ),
-            Mistake(
-                "not transposed",
-                "W is not transposed: x is in rows, so Wx is x @ weight.T",
-                lambda w, b, low, high: np.maximum(np.stack(_interval(np.ascontiguousarray(w.T), b, low, high)), 0),
-            ),
-            Mistake(
-                "sides swapped",
-                "W @ x takes images for columns; they are rows: x @ weight.T",
-                lambda w, b, low, high: np.maximum(np.stack(_sides_swapped(w, b, low, high)), 0),
-            ),
-            *mistakes_of(_between, (lambda w, b, c, r: c @ w.T + b, lambda w, b, c, r: r @ np.abs(w).T), _MIDDLES, _WIDTHS),
-            _from("ends through |W|", "low and high go through |W|; the centre goes through W", _absolute_ends),
-            _from(
-                "sorted ends",
-                "the images of low and high are sorted; that is no bound where the weights of a unit differ in sign",
-                lambda w, b, low, high: (np.minimum(low @ w.T, high @ w.T) + b, np.maximum(low @ w.T, high @ w.T) + b),
-            ),
-            _from(
-                "bias on one side",
-                "the bias is added to the lower bound only",
-                lambda w, b, low, high: (_interval(w, b, low, high)[0], _interval(w, 0 * b, low, high)[1]),
-            ),
-            _from(
-                "bias on one side",
-                "the bias is added to the upper bound only",
-                lambda w, b, low, high: (_interval(w, 0 * b, low, high)[0], _interval(w, b, low, high)[1]),
-            ),
-            *(_activated(name, function) for name, function in _ACTIVATIONS.items()),
-            Mistake(
-                "ReLU of the middle",
-                "ReLU is taken of the middle alone; it acts on both ends",
-                _relu_of_the_middle,
-            ),
-            Mistake(
-                "bias after ReLU",
-                "the bias is added after ReLU; it belongs to the pre-activation",
-                lambda w, b, low, high: _bounds(w, 0 * b, low, high) + b,
-            ),
-            Mistake(
-                "ReLU first",
-                "ReLU is taken of the inputs' bounds, before the layer",
-                lambda w, b, low, high: np.stack(_interval(w, b, np.maximum(low, 0), np.maximum(high, 0))),
-            ),
-            Mistake("ReLU by size", "an absolute value is taken in place of ReLU", lambda *g: np.abs(np.stack(_interval(*g)))),
-            Mistake(
-                "centre and radius",
-                "these are centre and radius; lower and upper are asked for",
-                lambda w, b, low, high: np.stack([0.5 * (low + high) @ w.T + b, 0.5 * (high - low) @ np.abs(w).T]),
-            ),
-        ),
+        _MISTAKES,
         parts=2,
         steps=_bounds_steps,
     ),

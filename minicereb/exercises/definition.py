@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,19 +18,16 @@ from minicereb.randomness import generator
 ORDINARY = 4  # cases, of differing sizes and numbers; those after them are square
 
 
-class Wrong(NamedTuple):
-    """A wrong ingredient of a formula: its name, a sentence, and the function that makes it."""
-
-    code: str
-    text: str
-    function: Callable[..., Any]
+def mistakes(*rows: tuple[str, str, Callable[..., Any]]) -> list[Mistake]:
+    """Return known mistakes from rows of code, sentence and wrong function."""
+    return [Mistake(*row) for row in rows]
 
 
 def mistakes_of(
     formula: Callable[..., Callable[..., Any]],
     right: tuple[Callable[..., Any], Callable[..., Any]],
-    first: Sequence[Wrong],
-    second: Sequence[Wrong],
+    first: Sequence[Mistake],
+    second: Sequence[Mistake],
 ) -> list[Mistake]:
     """Return the mistakes of a formula with two ingredients: one of them wrong, then both.
 
@@ -40,11 +37,11 @@ def mistakes_of(
         From both ingredients to the function that is made of them.
     right : tuple of callable
         The right ingredients.
-    first, second : sequence of Wrong
+    first, second : sequence of Mistake
         What may stand in place of each.
     """
-    made = [Mistake(each.code, each.text, formula(each.function, right[1])) for each in first]
-    made += [Mistake(each.code, each.text, formula(right[0], each.function)) for each in second]
+    made = [each._replace(function=formula(each.function, right[1])) for each in first]
+    made += [each._replace(function=formula(right[0], each.function)) for each in second]
     for one in first:
         for two in second:
             code, text = f"{one.code}; {two.code}", f"{one.text}; and {two.text}"

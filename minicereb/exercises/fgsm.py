@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from minicereb.attacks.ball import ball_around, unit_rows
-from minicereb.diagnosis.hints import Case, Mistake, Task
-from minicereb.exercises.definition import Exercise, Wrong, mistakes_of
+from minicereb.diagnosis.hints import Case, Task
+from minicereb.exercises.definition import Exercise, mistakes, mistakes_of
 
 
 def _box(x: Any) -> Any:
@@ -39,50 +39,48 @@ def _moved(direction: Any, keep: Any) -> Any:
     return lambda x, gradient, epsilon: keep(x + epsilon * direction(gradient))
 
 
-_DIRECTIONS = (
-    Wrong("no sign", "the gradient itself is added; only its sign belongs there", lambda g: g),
-    Wrong("L2 step", "the gradient is divided by each image's L2 norm; the sign belongs there", unit_rows),
-    Wrong(
-        "L2 step", "the gradient is divided by the L2 norm of all images; the sign belongs there", lambda g: g / np.linalg.norm(g)
-    ),
-    Wrong(
+_DIRECTIONS = mistakes(
+    ("no sign", "the gradient itself is added; only its sign belongs there", lambda g: g),
+    ("L2 step", "the gradient is divided by each image's L2 norm; the sign belongs there", unit_rows),
+    ("L2 step", "the gradient is divided by the L2 norm of all images; the sign belongs there", lambda g: g / np.linalg.norm(g)),
+    (
         "largest step 1",
         "the gradient is divided by its largest number; the sign belongs there",
         lambda g: g / np.abs(g).max(axis=1, keepdims=True),
     ),
-    Wrong(
+    (
         "largest step 1",
         "the gradient is divided by the largest number of all images; the sign belongs there",
         lambda g: g / np.abs(g).max(),
     ),
-    Wrong(
+    (
         "L1 step",
         "the gradient is divided by its L1 norm; the sign belongs there",
         lambda g: g / np.abs(g).sum(axis=1, keepdims=True),
     ),
-    Wrong("absolute value", "the absolute gradient is taken: every pixel goes up", np.abs),
-    Wrong("squashed", "tanh is no sign", np.tanh),
-    Wrong("gradient clipped", "the gradient is clipped to [-1, 1]; its sign belongs there", lambda g: np.clip(g, -1, 1)),
-    Wrong("only up", "pixels with a negative derivative stay; they go down", lambda g: (g > 0) * 1.0),
-    Wrong("only down", "pixels with a positive derivative stay; they go up", lambda g: np.minimum(np.sign(g), 0)),
-    Wrong(
+    ("absolute value", "the absolute gradient is taken: every pixel goes up", np.abs),
+    ("squashed", "tanh is no sign", np.tanh),
+    ("gradient clipped", "the gradient is clipped to [-1, 1]; its sign belongs there", lambda g: np.clip(g, -1, 1)),
+    ("only up", "pixels with a negative derivative stay; they go down", lambda g: (g > 0) * 1.0),
+    ("only down", "pixels with a positive derivative stay; they go up", lambda g: np.minimum(np.sign(g), 0)),
+    (
         "one pixel",
         "only the pixel with the largest derivative moves; all do",
         lambda g: np.sign(g) * (np.abs(g) == np.abs(g).max(axis=1, keepdims=True)),
     ),
-    Wrong(
+    (
         "sign of the mean",
         "the sign is of the images' mean gradient; each image has its own",
         lambda g: np.broadcast_to(np.sign(g.mean(axis=0)), g.shape),
     ),
-    Wrong("everything goes up", "every pixel goes up: the gradient is left out", np.ones_like),
+    ("everything goes up", "every pixel goes up: the gradient is left out", np.ones_like),
 )
-_BOXES = (
-    Wrong("not clipped", "the result leaves [0, 1]: clip it, after the step", lambda a: a),
-    Wrong("half a box", "it is not kept above 0: the box is [0, 1], not [-1, 1]", lambda a: np.minimum(a, 1)),
-    Wrong("half a box", "it is not kept below 1", lambda a: np.maximum(a, 0)),
-    Wrong("wrapped", "pixels that leave [0, 1] come in at the other end; they stay at the edge", lambda a: a % 1),
-    Wrong("scaled into the box", "the image is stretched into [0, 1]; it is clipped", _stretched),
+_BOXES = mistakes(
+    ("not clipped", "the result leaves [0, 1]: clip it, after the step", lambda a: a),
+    ("half a box", "it is not kept above 0: the box is [0, 1], not [-1, 1]", lambda a: np.minimum(a, 1)),
+    ("half a box", "it is not kept below 1", lambda a: np.maximum(a, 0)),
+    ("wrapped", "pixels that leave [0, 1] come in at the other end; they stay at the edge", lambda a: a % 1),
+    ("scaled into the box", "the image is stretched into [0, 1]; it is clipped", _stretched),
 )
 
 
@@ -94,6 +92,34 @@ def _fgsm_case(rng: np.random.Generator, number: int) -> Case:
         "epsilon": (0.3, 0.15, 0.45, 0.2, 0.3, 0.15, 0.45)[number],
     }
     return Case(arguments, {"images": images, "inputs": inputs})
+
+
+_MISTAKES = mistakes(
+    ("descent", "this goes down the objective; an attack goes up: + belongs there", lambda x, g, e: _box(x - e * np.sign(g))),
+    ("descent; not clipped", "this goes down the objective, and it leaves [0, 1]", lambda x, g, e: x - e * np.sign(g)),
+    *mistakes_of(_moved, (np.sign, _box), _DIRECTIONS, _BOXES),
+    ("only the change", "this is the change alone: add it to x", lambda x, g, e: e * np.sign(g)),
+    ("only the change", "this is the change alone, clipped: add it to x", lambda x, g, e: _box(e * np.sign(g))),
+    ("only the change", "this is how far the pixels move, not where to", lambda x, g, e: _fgsm(x, g, e) - x),
+    (
+        "clipped to ε",
+        "it is clipped to [-ε, ε], where only the change is that small",
+        lambda x, g, e: np.clip(x + e * np.sign(g), -e, e),
+    ),
+    ("clipped to ε", "it is clipped to [0, ε]", lambda x, g, e: np.clip(x + e * np.sign(g), 0, e)),
+    ("step of 1", "the step is 1; it is ε", lambda x, g, e: _box(x + np.sign(g))),
+    (
+        "step without sign, within ε",
+        "the gradient is added and the change kept within ε; the whole ε is taken",
+        lambda x, g, e: _box(x + np.clip(g, -e, e)),
+    ),
+    (
+        "brought back",
+        "pixels that would leave [0, 1] stay where they were; they go to the edge",
+        lambda x, g, e: np.where((x + e * np.sign(g) > 1) | (x + e * np.sign(g) < 0), x, x + e * np.sign(g)),
+    ),
+    ("multiplied", "x is multiplied by 1 + ε sign; the change is added", lambda x, g, e: _box(x * (1 + e * np.sign(g)))),
+)
 
 
 FGSM = Exercise(
@@ -120,40 +146,7 @@ FGSM = Exercise(
     """,
     Task(
         _fgsm,
-        (
-            Mistake(
-                "descent",
-                "this goes down the objective; an attack goes up: + belongs there",
-                lambda x, g, e: _box(x - e * np.sign(g)),
-            ),
-            Mistake(
-                "descent; not clipped", "this goes down the objective, and it leaves [0, 1]", lambda x, g, e: x - e * np.sign(g)
-            ),
-            *mistakes_of(_moved, (np.sign, _box), _DIRECTIONS, _BOXES),
-            Mistake("only the change", "this is the change alone: add it to x", lambda x, g, e: e * np.sign(g)),
-            Mistake("only the change", "this is the change alone, clipped: add it to x", lambda x, g, e: _box(e * np.sign(g))),
-            Mistake("only the change", "this is how far the pixels move, not where to", lambda x, g, e: _fgsm(x, g, e) - x),
-            Mistake(
-                "clipped to ε",
-                "it is clipped to [-ε, ε], where only the change is that small",
-                lambda x, g, e: np.clip(x + e * np.sign(g), -e, e),
-            ),
-            Mistake("clipped to ε", "it is clipped to [0, ε]", lambda x, g, e: np.clip(x + e * np.sign(g), 0, e)),
-            Mistake("step of 1", "the step is 1; it is ε", lambda x, g, e: _box(x + np.sign(g))),
-            Mistake(
-                "step without sign, within ε",
-                "the gradient is added and the change kept within ε; the whole ε is taken",
-                lambda x, g, e: _box(x + np.clip(g, -e, e)),
-            ),
-            Mistake(
-                "brought back",
-                "pixels that would leave [0, 1] stay where they were; they go to the edge",
-                lambda x, g, e: np.where((x + e * np.sign(g) > 1) | (x + e * np.sign(g) < 0), x, x + e * np.sign(g)),
-            ),
-            Mistake(
-                "multiplied", "x is multiplied by 1 + ε sign; the change is added", lambda x, g, e: _box(x * (1 + e * np.sign(g)))
-            ),
-        ),
+        _MISTAKES,
         steps=_fgsm_steps,
     ),
     _fgsm_case,

@@ -8,8 +8,8 @@ import numpy as np
 
 from minicereb.calculus.likelihood_ratio import gaussian_score, likelihood_ratio_gradient
 from minicereb.calculus.noise import Gaussian
-from minicereb.diagnosis.hints import Case, Mistake, Task
-from minicereb.exercises.definition import Exercise, Wrong, mistakes_of
+from minicereb.diagnosis.hints import Case, Task
+from minicereb.exercises.definition import Exercise, mistakes, mistakes_of
 
 GAUSSIAN = Gaussian()
 
@@ -33,52 +33,48 @@ def _others(losses: Any) -> Any:
     return losses - (losses.sum() - losses) / (len(losses) - 1)
 
 
-_WEIGHTS = (
-    Wrong("baseline", "the median loss is subtracted; no baseline is asked for", lambda losses: losses - np.median(losses)),
-    Wrong("baseline", "the largest loss is subtracted; no baseline is asked for", lambda losses: losses - losses.max()),
-    Wrong("baseline", "the first loss is subtracted; no baseline is asked for", lambda losses: losses - losses[0]),
-    Wrong("softmax of the losses", "the losses are put into a softmax", lambda losses: np.exp(losses) / np.exp(losses).sum()),
-    Wrong("exponential of the losses", "an exponential of the losses is taken", np.exp),
-    Wrong(
+_WEIGHTS = mistakes(
+    ("baseline", "the median loss is subtracted; no baseline is asked for", lambda losses: losses - np.median(losses)),
+    ("baseline", "the largest loss is subtracted; no baseline is asked for", lambda losses: losses - losses.max()),
+    ("baseline", "the first loss is subtracted; no baseline is asked for", lambda losses: losses - losses[0]),
+    ("softmax of the losses", "the losses are put into a softmax", lambda losses: np.exp(losses) / np.exp(losses).sum()),
+    ("exponential of the losses", "an exponential of the losses is taken", np.exp),
+    (
         "baseline",
         "the mean loss is subtracted, its own replication included: no baseline is asked for, and this one is biased",
         lambda losses: losses - losses.mean(),
     ),
-    Wrong("baseline", "the mean loss of the other replications is subtracted: right, but no baseline is asked for", _others),
-    Wrong(
+    ("baseline", "the mean loss of the other replications is subtracted: right, but no baseline is asked for", _others),
+    (
         "standardised",
         "the losses are centred and divided by their deviation",
         lambda losses: (losses - losses.mean()) / losses.std(),
     ),
-    Wrong("smallest subtracted", "the smallest loss is subtracted", lambda losses: losses - losses.min()),
-    Wrong("ranks", "the losses' ranks are taken; their values belong there", lambda losses: losses.argsort().argsort() * 1.0),
-    Wrong(
+    ("smallest subtracted", "the smallest loss is subtracted", lambda losses: losses - losses.min()),
+    ("ranks", "the losses' ranks are taken; their values belong there", lambda losses: losses.argsort().argsort() * 1.0),
+    (
         "one loss for all",
         "the mean loss multiplies every replication: means are multiplied, where the mean is of the products",
         lambda losses: np.full_like(losses, losses.mean()),
     ),
-    Wrong("squared losses", "the losses are squared", lambda losses: losses * losses),
-    Wrong("logarithm of the losses", "a logarithm of the losses is taken", np.log),
-    Wrong(
-        "largest loss only", "only the replication of the largest loss counts", lambda losses: losses * (losses == losses.max())
-    ),
-    Wrong(
-        "smallest loss only", "only the replication of the smallest loss counts", lambda losses: losses * (losses == losses.min())
-    ),
-    Wrong("rewards", "1 - L is taken: these are losses, not rewards", lambda losses: 1 - losses),
+    ("squared losses", "the losses are squared", lambda losses: losses * losses),
+    ("logarithm of the losses", "a logarithm of the losses is taken", np.log),
+    ("largest loss only", "only the replication of the largest loss counts", lambda losses: losses * (losses == losses.max())),
+    ("smallest loss only", "only the replication of the smallest loss counts", lambda losses: losses * (losses == losses.min())),
+    ("rewards", "1 - L is taken: these are losses, not rewards", lambda losses: 1 - losses),
 )
-_SCORES = (
-    Wrong("derivative by the scale", "1/σ is subtracted, as in the score by σ; here it is by v", lambda r, s: r / s**2 - 1 / s),
-    Wrong("sign of the noise", "only the noise's sign is taken: that is the score of Laplace noise", lambda r, s: np.sign(r) / s),
-    Wrong("logistic score", "this is the score of logistic noise", lambda r, s: np.tanh(r / (2 * s)) / s),
-    Wrong("density", "the noise's density is taken in place of its score", lambda r, s: GAUSSIAN.density(r / s) / s),
-    Wrong("logarithm of the density", "ln f is taken in place of its slope", lambda r, s: np.log(GAUSSIAN.density(r / s) / s)),
-    Wrong("squared noise", "the noise is squared: its sign is lost", lambda r, s: r**2 / s**2),
-    Wrong("derivative by the scale", "this is the score by σ, r²/σ³ - 1/σ; here it is by v", lambda r, s: r**2 / s**3 - 1 / s),
-    Wrong("noise times scale", "the noise is multiplied by σ in place of 1/σ²", lambda r, s: r * s),
-    Wrong("score left out", "the score is left out", lambda r, s: np.ones_like(r)),
-    Wrong("centred noise", "the noise is centred over the replications", lambda r, s: (r - r.mean(axis=0)) / s**2),
-    Wrong("deviation of the sample", "σ is estimated from the noise; it is given", lambda r, s: r / r.var()),
+_SCORES = mistakes(
+    ("derivative by the scale", "1/σ is subtracted, as in the score by σ; here it is by v", lambda r, s: r / s**2 - 1 / s),
+    ("sign of the noise", "only the noise's sign is taken: that is the score of Laplace noise", lambda r, s: np.sign(r) / s),
+    ("logistic score", "this is the score of logistic noise", lambda r, s: np.tanh(r / (2 * s)) / s),
+    ("density", "the noise's density is taken in place of its score", lambda r, s: GAUSSIAN.density(r / s) / s),
+    ("logarithm of the density", "ln f is taken in place of its slope", lambda r, s: np.log(GAUSSIAN.density(r / s) / s)),
+    ("squared noise", "the noise is squared: its sign is lost", lambda r, s: r**2 / s**2),
+    ("derivative by the scale", "this is the score by σ, r²/σ³ - 1/σ; here it is by v", lambda r, s: r**2 / s**3 - 1 / s),
+    ("noise times scale", "the noise is multiplied by σ in place of 1/σ²", lambda r, s: r * s),
+    ("score left out", "the score is left out", lambda r, s: np.ones_like(r)),
+    ("centred noise", "the noise is centred over the replications", lambda r, s: (r - r.mean(axis=0)) / s**2),
+    ("deviation of the sample", "σ is estimated from the noise; it is given", lambda r, s: r / r.var()),
 )
 
 
@@ -92,6 +88,51 @@ def _glr_case(rng: np.random.Generator, number: int) -> Case:
         "scale": scale,
     }
     return Case(arguments, {"replications": replications, "inputs": inputs, "neurons": neurons})
+
+
+_MISTAKES = mistakes(
+    (
+        "losses along the wrong axis",
+        "the losses multiply the neurons; they belong to the replications: losses[:, None]",
+        lambda losses, x, r, scale: (losses * r / scale**2).T @ x / len(losses),
+    ),
+    (
+        "not transposed",
+        "r @ x multiplies rows with columns that do not belong together: rᵀ x sums over replications",
+        lambda losses, x, r, scale: (losses[:, None] * r / scale**2) @ x / len(losses),
+    ),
+    (
+        "elements multiplied",
+        "noise and input are multiplied element by element; every pair belongs there",
+        lambda losses, x, r, scale: (losses[:, None] * r / scale**2) * x / len(losses),
+    ),
+    (
+        "averages multiplied",
+        "the mean of loss and score is multiplied by the mean input; the mean is of all three's product",
+        lambda losses, x, r, scale: np.outer((losses[:, None] * r / scale**2).mean(axis=0), x.mean(axis=0)),
+    ),
+    (
+        "averages multiplied",
+        "three means are multiplied; the mean is of the products",
+        lambda losses, x, r, scale: losses.mean() * np.outer((r / scale**2).mean(axis=0), x.mean(axis=0)),
+    ),
+    (
+        "signal's noise in x",
+        "the noise multiplies itself in place of x: the shape shows it",
+        lambda losses, x, r, scale: (losses[:, None] * r / scale**2).T @ r / len(losses),
+    ),
+    (
+        "not averaged",
+        "the mean over replications is missing: one matrix for each",
+        lambda losses, x, r, scale: (losses[:, None] * r / scale**2)[:, :, None] * x[:, None],
+    ),
+    *mistakes_of(_estimate, (lambda losses: losses, lambda r, s: r / s**2), _WEIGHTS, _SCORES),
+    (
+        "biases only",
+        "x is left out: this is the derivative by the biases",
+        lambda losses, x, r, scale: (losses[:, None] * r / scale**2).mean(axis=0),
+    ),
+)
 
 
 GLR = Exercise(
@@ -121,49 +162,7 @@ GLR = Exercise(
     """,
     Task(
         _glr,
-        (
-            Mistake(
-                "losses along the wrong axis",
-                "the losses multiply the neurons; they belong to the replications: losses[:, None]",
-                lambda losses, x, r, scale: (losses * r / scale**2).T @ x / len(losses),
-            ),
-            Mistake(
-                "not transposed",
-                "r @ x multiplies rows with columns that do not belong together: rᵀ x sums over replications",
-                lambda losses, x, r, scale: (losses[:, None] * r / scale**2) @ x / len(losses),
-            ),
-            Mistake(
-                "elements multiplied",
-                "noise and input are multiplied element by element; every pair belongs there",
-                lambda losses, x, r, scale: (losses[:, None] * r / scale**2) * x / len(losses),
-            ),
-            Mistake(
-                "averages multiplied",
-                "the mean of loss and score is multiplied by the mean input; the mean is of all three's product",
-                lambda losses, x, r, scale: np.outer((losses[:, None] * r / scale**2).mean(axis=0), x.mean(axis=0)),
-            ),
-            Mistake(
-                "averages multiplied",
-                "three means are multiplied; the mean is of the products",
-                lambda losses, x, r, scale: losses.mean() * np.outer((r / scale**2).mean(axis=0), x.mean(axis=0)),
-            ),
-            Mistake(
-                "signal's noise in x",
-                "the noise multiplies itself in place of x: the shape shows it",
-                lambda losses, x, r, scale: (losses[:, None] * r / scale**2).T @ r / len(losses),
-            ),
-            Mistake(
-                "not averaged",
-                "the mean over replications is missing: one matrix for each",
-                lambda losses, x, r, scale: (losses[:, None] * r / scale**2)[:, :, None] * x[:, None],
-            ),
-            *mistakes_of(_estimate, (lambda losses: losses, lambda r, s: r / s**2), _WEIGHTS, _SCORES),
-            Mistake(
-                "biases only",
-                "x is left out: this is the derivative by the biases",
-                lambda losses, x, r, scale: (losses[:, None] * r / scale**2).mean(axis=0),
-            ),
-        ),
+        _MISTAKES,
         steps=_glr_steps,
     ),
     _glr_case,

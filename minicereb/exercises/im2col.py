@@ -8,7 +8,7 @@ import numpy as np
 
 from minicereb.calculus.convolution import Window, unfold_windows
 from minicereb.diagnosis.hints import Case, Mistake, Task
-from minicereb.exercises.definition import Exercise
+from minicereb.exercises.definition import Exercise, mistakes
 
 
 def _windows(x: Any, size: int, stride: int) -> Any:
@@ -76,6 +76,57 @@ def _windows_case(rng: np.random.Generator, number: int) -> Case:
     return Case({"x": rng.standard_normal((batch, height, width, channels)), "size": size, "stride": stride}, {"batch": batch})
 
 
+_MISTAKES = mistakes(
+    _in_order("channels first", "within a row channels come first; they lie together pixel by pixel", 0, 1, 2, 5, 3, 4),
+    _in_order("pixels by column", "within a row pixels go column by column; they go row by row", 0, 1, 2, 4, 3, 5),
+    _in_order(
+        "windows by column",
+        "the windows of a column follow each other; those of a row should, and then the next row's",
+        0,
+        2,
+        1,
+        3,
+        4,
+        5,
+    ),
+    _in_order("images last", "rows go position by position, the images within; they go image by image", 1, 2, 0, 3, 4, 5),
+    _in_order("images last", "rows go across, then down, then over images; images come first", 2, 1, 0, 3, 4, 5),
+    _in_order("channels first", "within a row channels come first, and pixels go by column", 0, 1, 2, 5, 4, 3),
+    _in_order("windows and pixels by column", "windows and the pixels in them go column by column", 0, 2, 1, 4, 3, 5),
+    (
+        "window turned round",
+        "windows are turned round: networks do not turn the kernel",
+        lambda x, size, stride: _flipped(x, size, stride, (1, 2)),
+    ),
+    ("window mirrored", "windows are mirrored left to right", lambda x, size, stride: _flipped(x, size, stride, (2,))),
+    ("window upside down", "windows are upside down", lambda x, size, stride: _flipped(x, size, stride, (1,))),
+    ("stride down only", "the stride is left out across", lambda x, size, stride: _strided(x, size, stride, 1)),
+    ("stride across only", "the stride is left out down", lambda x, size, stride: _strided(x, size, 1, stride)),
+    (
+        "stride of the size",
+        "windows are `size` pixels apart; the stride is what counts",
+        lambda x, size, stride: _strided(x, size, size, size),
+    ),
+    ("last windows missing", "the last windows are missing: positions are (height - size) // stride + 1", _fewer),
+    (
+        "positions without stride",
+        "there are as many windows as there should be, but they are one pixel apart; `stride` pixels are right",
+        _close_together,
+    ),
+    (
+        "begins at 1",
+        "the first windows are left out: they begin at the upper left corner, at 0",
+        lambda x, size, stride: _windows(x[:, 1:, 1:], size, stride),
+    ),
+    ("padded", "there are zeros around the image; here is no padding", _padded),
+    (
+        "channels summed",
+        "the channels are summed; each stays",
+        lambda x, size, stride: _windows(x.sum(axis=3, keepdims=True), size, stride),
+    ),
+)
+
+
 WINDOWS = Exercise(
     "im2col",
     "Windows of an image as rows (im2col)",
@@ -101,57 +152,7 @@ WINDOWS = Exercise(
     """,
     Task(
         _windows,
-        (
-            _in_order("channels first", "within a row channels come first; they lie together pixel by pixel", 0, 1, 2, 5, 3, 4),
-            _in_order("pixels by column", "within a row pixels go column by column; they go row by row", 0, 1, 2, 4, 3, 5),
-            _in_order(
-                "windows by column",
-                "the windows of a column follow each other; those of a row should, and then the next row's",
-                0,
-                2,
-                1,
-                3,
-                4,
-                5,
-            ),
-            _in_order("images last", "rows go position by position, the images within; they go image by image", 1, 2, 0, 3, 4, 5),
-            _in_order("images last", "rows go across, then down, then over images; images come first", 2, 1, 0, 3, 4, 5),
-            _in_order("channels first", "within a row channels come first, and pixels go by column", 0, 1, 2, 5, 4, 3),
-            _in_order("windows and pixels by column", "windows and the pixels in them go column by column", 0, 2, 1, 4, 3, 5),
-            Mistake(
-                "window turned round",
-                "windows are turned round: networks do not turn the kernel",
-                lambda x, size, stride: _flipped(x, size, stride, (1, 2)),
-            ),
-            Mistake(
-                "window mirrored", "windows are mirrored left to right", lambda x, size, stride: _flipped(x, size, stride, (2,))
-            ),
-            Mistake("window upside down", "windows are upside down", lambda x, size, stride: _flipped(x, size, stride, (1,))),
-            Mistake("stride down only", "the stride is left out across", lambda x, size, stride: _strided(x, size, stride, 1)),
-            Mistake("stride across only", "the stride is left out down", lambda x, size, stride: _strided(x, size, 1, stride)),
-            Mistake(
-                "stride of the size",
-                "windows are `size` pixels apart; the stride is what counts",
-                lambda x, size, stride: _strided(x, size, size, size),
-            ),
-            Mistake("last windows missing", "the last windows are missing: positions are (height - size) // stride + 1", _fewer),
-            Mistake(
-                "positions without stride",
-                "there are as many windows as there should be, but they are one pixel apart; `stride` pixels are right",
-                _close_together,
-            ),
-            Mistake(
-                "begins at 1",
-                "the first windows are left out: they begin at the upper left corner, at 0",
-                lambda x, size, stride: _windows(x[:, 1:, 1:], size, stride),
-            ),
-            Mistake("padded", "there are zeros around the image; here is no padding", _padded),
-            Mistake(
-                "channels summed",
-                "the channels are summed; each stays",
-                lambda x, size, stride: _windows(x.sum(axis=3, keepdims=True), size, stride),
-            ),
-        ),
+        _MISTAKES,
     ),
     _windows_case,
     (

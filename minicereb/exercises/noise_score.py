@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from minicereb.calculus.noise import Logistic, StudentT
-from minicereb.diagnosis.hints import Case, Mistake, Task
-from minicereb.exercises.definition import Exercise
+from minicereb.diagnosis.hints import Case, Task
+from minicereb.exercises.definition import Exercise, mistakes
 
 LOGISTIC = Logistic()
 
@@ -31,6 +31,55 @@ def _score_case(rng: np.random.Generator, number: int) -> Case:
 
 def _density(r: Any, scale: float) -> Any:
     return LOGISTIC.density(r / scale) / scale
+
+
+_MISTAKES = mistakes(
+    ("sign", "the sign is wrong: this is the slope of ln f; the score is that of -ln f", lambda r, s: -_score(r, s)),
+    ("1/scale left out", "a factor 1/σ is missing: the slope is by r, not by r/σ", lambda r, s: LOGISTIC.score(r / s)),
+    ("scale left out", "σ is left out altogether", lambda r, s: LOGISTIC.score(r)),
+    ("r not divided", "r is not divided by σ within", lambda r, s: LOGISTIC.score(r) / s),
+    ("1/2 left out", "the tanh is of r/(2σ)", lambda r, s: np.tanh(r / s) / s),
+    ("twice the half", "the tanh is of r/(2σ), not of r/(4σ)", lambda r, s: np.tanh(r / (4 * s)) / s),
+    ("r multiplied", "r is multiplied by σ; it is divided", lambda r, s: LOGISTIC.score(r * s) / s),
+    ("density", "this is the density f, not the slope of -ln f", _density),
+    ("density", "this is the density without its 1/σ, not the slope of -ln f", lambda r, s: LOGISTIC.density(r / s)),
+    ("logarithm", "this is -ln f itself; its slope is asked for", lambda r, s: -np.log(_density(r, s))),
+    ("logarithm", "this is ln f itself; the slope of -ln f is asked for", lambda r, s: np.log(_density(r, s))),
+    ("not divided by f", "this is -f'; divide by f", lambda r, s: _score(r, s) * _density(r, s)),
+    ("not divided by f", "this is f'; divide by f and take the other sign", lambda r, s: -_score(r, s) * _density(r, s)),
+    ("distribution", "this is the distribution F; the score is (2F - 1)/σ", lambda r, s: LOGISTIC.distribution(r / s)),
+    ("distribution", "this is F/σ; the score is (2F - 1)/σ", lambda r, s: LOGISTIC.distribution(r / s) / s),
+    ("slope of ln F", "this is the slope of ln F; the score is that of -ln f", lambda r, s: LOGISTIC.distribution(-r / s) / s),
+    ("slope of -ln F", "this is the slope of -ln F; the score is that of -ln f", lambda r, s: -LOGISTIC.distribution(-r / s) / s),
+    (
+        "1 - F for 1 - 2F",
+        "this is (1 - 2F) with the 2 on the wrong term: the score is (2F - 1)/σ",
+        lambda r, s: (2 - LOGISTIC.distribution(r / s)) / s,
+    ),
+    ("half", "this is (F - ½)/σ, half of the score", lambda r, s: 0.5 * _score(r, s)),
+    ("Gaussian", "r/σ² is the score of the Gaussian; the noise is logistic", lambda r, s: r / s**2),
+    ("Gaussian", "r/σ is the score of Gaussian noise of unit scale; the noise is logistic", lambda r, s: r / s),
+    ("Laplace", "sign(r)/σ is the score of Laplace noise; the noise is logistic", lambda r, s: np.sign(r) / s),
+    (
+        "Student",
+        "this is the score of Student's t with 3 degrees of freedom; the noise is logistic",
+        lambda r, s: StudentT(3).score(r / s) / s,
+    ),
+    ("second derivative", "this is the slope of the score", lambda r, s: 2 * LOGISTIC.density(r / s) / s**2),
+    (
+        "sech² for tanh",
+        "the slope of tanh is taken; the score is tanh(r/(2σ))/σ",
+        lambda r, s: (1 - np.tanh(r / (2 * s)) ** 2) / s,
+    ),
+    ("sinh for tanh", "sinh is not tanh", lambda r, s: np.sinh(r / (2 * s)) / s),
+    ("arctan for tanh", "arctan is not tanh", lambda r, s: np.arctan(r / (2 * s)) / s),
+    ("Fisher information", "this is the square of the score", lambda r, s: _score(r, s) ** 2),
+    (
+        "standard deviation for scale",
+        "σ is taken for the standard deviation; it is the scale of the law",
+        lambda r, s: _score(r, s * 3**0.5 / np.pi),
+    ),
+)
 
 
 SCORE = Exercise(
@@ -56,71 +105,7 @@ SCORE = Exercise(
     """,
     Task(
         _score,
-        (
-            Mistake(
-                "sign", "the sign is wrong: this is the slope of ln f; the score is that of -ln f", lambda r, s: -_score(r, s)
-            ),
-            Mistake(
-                "1/scale left out", "a factor 1/σ is missing: the slope is by r, not by r/σ", lambda r, s: LOGISTIC.score(r / s)
-            ),
-            Mistake("scale left out", "σ is left out altogether", lambda r, s: LOGISTIC.score(r)),
-            Mistake("r not divided", "r is not divided by σ within", lambda r, s: LOGISTIC.score(r) / s),
-            Mistake("1/2 left out", "the tanh is of r/(2σ)", lambda r, s: np.tanh(r / s) / s),
-            Mistake("twice the half", "the tanh is of r/(2σ), not of r/(4σ)", lambda r, s: np.tanh(r / (4 * s)) / s),
-            Mistake("r multiplied", "r is multiplied by σ; it is divided", lambda r, s: LOGISTIC.score(r * s) / s),
-            Mistake("density", "this is the density f, not the slope of -ln f", _density),
-            Mistake(
-                "density", "this is the density without its 1/σ, not the slope of -ln f", lambda r, s: LOGISTIC.density(r / s)
-            ),
-            Mistake("logarithm", "this is -ln f itself; its slope is asked for", lambda r, s: -np.log(_density(r, s))),
-            Mistake("logarithm", "this is ln f itself; the slope of -ln f is asked for", lambda r, s: np.log(_density(r, s))),
-            Mistake("not divided by f", "this is -f'; divide by f", lambda r, s: _score(r, s) * _density(r, s)),
-            Mistake(
-                "not divided by f", "this is f'; divide by f and take the other sign", lambda r, s: -_score(r, s) * _density(r, s)
-            ),
-            Mistake(
-                "distribution", "this is the distribution F; the score is (2F - 1)/σ", lambda r, s: LOGISTIC.distribution(r / s)
-            ),
-            Mistake("distribution", "this is F/σ; the score is (2F - 1)/σ", lambda r, s: LOGISTIC.distribution(r / s) / s),
-            Mistake(
-                "slope of ln F",
-                "this is the slope of ln F; the score is that of -ln f",
-                lambda r, s: LOGISTIC.distribution(-r / s) / s,
-            ),
-            Mistake(
-                "slope of -ln F",
-                "this is the slope of -ln F; the score is that of -ln f",
-                lambda r, s: -LOGISTIC.distribution(-r / s) / s,
-            ),
-            Mistake(
-                "1 - F for 1 - 2F",
-                "this is (1 - 2F) with the 2 on the wrong term: the score is (2F - 1)/σ",
-                lambda r, s: (2 - LOGISTIC.distribution(r / s)) / s,
-            ),
-            Mistake("half", "this is (F - ½)/σ, half of the score", lambda r, s: 0.5 * _score(r, s)),
-            Mistake("Gaussian", "r/σ² is the score of the Gaussian; the noise is logistic", lambda r, s: r / s**2),
-            Mistake("Gaussian", "r/σ is the score of Gaussian noise of unit scale; the noise is logistic", lambda r, s: r / s),
-            Mistake("Laplace", "sign(r)/σ is the score of Laplace noise; the noise is logistic", lambda r, s: np.sign(r) / s),
-            Mistake(
-                "Student",
-                "this is the score of Student's t with 3 degrees of freedom; the noise is logistic",
-                lambda r, s: StudentT(3).score(r / s) / s,
-            ),
-            Mistake("second derivative", "this is the slope of the score", lambda r, s: 2 * LOGISTIC.density(r / s) / s**2),
-            Mistake(
-                "sech² for tanh",
-                "the slope of tanh is taken; the score is tanh(r/(2σ))/σ",
-                lambda r, s: (1 - np.tanh(r / (2 * s)) ** 2) / s,
-            ),
-            Mistake("sinh for tanh", "sinh is not tanh", lambda r, s: np.sinh(r / (2 * s)) / s),
-            Mistake("arctan for tanh", "arctan is not tanh", lambda r, s: np.arctan(r / (2 * s)) / s),
-            Mistake("Fisher information", "this is the square of the score", lambda r, s: _score(r, s) ** 2),
-            Mistake(
-                "standard deviation for scale",
-                "σ is taken for the standard deviation; it is the scale of the law",
-                lambda r, s: _score(r, s * 3**0.5 / np.pi),
-            ),
-        ),
+        _MISTAKES,
         steps=_score_steps,
     ),
     _score_case,

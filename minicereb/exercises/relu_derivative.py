@@ -6,7 +6,7 @@ import numpy as np
 
 from minicereb.calculus.activations import relu_input_gradient, sigmoid
 from minicereb.diagnosis.hints import Case, Mistake, Task
-from minicereb.exercises.definition import Exercise
+from minicereb.exercises.definition import Exercise, mistakes
 
 
 def _relu_case(rng: np.random.Generator, number: int) -> Case:
@@ -18,6 +18,34 @@ def _relu_case(rng: np.random.Generator, number: int) -> Case:
 def _leaky(slope: float) -> Mistake:
     text = f"units that are not active let {slope:g} of the credit through: this is leaky ReLU"
     return Mistake("leaky", text, lambda d_h, v: np.where(v > 0, d_h, slope * d_h))
+
+
+_MISTAKES = mistakes(
+    ("missing mask", "the mask is missing: the credit passes as if every unit were active", lambda d_h, v: d_h),
+    ("mask inverted", "the mask is the wrong way round: credit passes where v is below 0", lambda d_h, v: d_h * (v <= 0)),
+    ("not differentiated", "this is the response max(v, 0) itself, not its derivative", lambda d_h, v: np.maximum(v, 0)),
+    (
+        "response for slope",
+        "d_h is multiplied by the response max(v, 0) in place of its slope, which is 1 or 0",
+        lambda d_h, v: d_h * np.maximum(v, 0),
+    ),
+    ("pre-activation for slope", "d_h is multiplied by v in place of the slope, which is 1 or 0", lambda d_h, v: d_h * v),
+    ("mask of the credit", "the mask is made of d_h; it belongs to v: active is v > 0", lambda d_h, v: d_h * (d_h > 0)),
+    (
+        "mask of the credit too",
+        "negative credit is cut off as well; only v decides what passes",
+        lambda d_h, v: d_h * (v > 0) * (d_h > 0),
+    ),
+    ("slope of |v|", "the slope is taken as the sign of v: that is |v|, not ReLU", lambda d_h, v: d_h * np.sign(v)),
+    ("threshold of 1", "the mask is v > 1; the kink is at 0", lambda d_h, v: d_h * (v > 1)),
+    ("threshold of -1", "the mask is v > -1; the kink is at 0", lambda d_h, v: d_h * (v > -1)),
+    ("slope of softplus", "the slope is that of softplus, a smooth form of ReLU", lambda d_h, v: d_h * sigmoid(v)),
+    ("slope of the sigmoid", "the slope is that of the sigmoid, not of ReLU", lambda d_h, v: d_h * sigmoid(v) * (1 - sigmoid(v))),
+    ("slope of tanh", "the slope is that of tanh, not of ReLU", lambda d_h, v: d_h * (1 - np.tanh(v) ** 2)),
+    ("clipped", "the slope is 0 above 1 as well: this is a clipped unit", lambda d_h, v: d_h * ((v > 0) & (v < 1))),
+    ("0 and 1 by size", "the mask is |v| in some range; it should be v > 0", lambda d_h, v: d_h * (np.abs(v) > 1)),
+    *(_leaky(slope) for slope in (0.01, 0.1, 0.2, 0.3, 0.5)),
+)
 
 
 RELU = Exercise(
@@ -42,52 +70,7 @@ RELU = Exercise(
     """,
     Task(
         lambda d_h, v: relu_input_gradient(d_h, v > 0),
-        (
-            Mistake("missing mask", "the mask is missing: the credit passes as if every unit were active", lambda d_h, v: d_h),
-            Mistake(
-                "mask inverted",
-                "the mask is the wrong way round: credit passes where v is below 0",
-                lambda d_h, v: d_h * (v <= 0),
-            ),
-            Mistake(
-                "not differentiated", "this is the response max(v, 0) itself, not its derivative", lambda d_h, v: np.maximum(v, 0)
-            ),
-            Mistake(
-                "response for slope",
-                "d_h is multiplied by the response max(v, 0) in place of its slope, which is 1 or 0",
-                lambda d_h, v: d_h * np.maximum(v, 0),
-            ),
-            Mistake(
-                "pre-activation for slope",
-                "d_h is multiplied by v in place of the slope, which is 1 or 0",
-                lambda d_h, v: d_h * v,
-            ),
-            Mistake(
-                "mask of the credit", "the mask is made of d_h; it belongs to v: active is v > 0", lambda d_h, v: d_h * (d_h > 0)
-            ),
-            Mistake(
-                "mask of the credit too",
-                "negative credit is cut off as well; only v decides what passes",
-                lambda d_h, v: d_h * (v > 0) * (d_h > 0),
-            ),
-            Mistake(
-                "slope of |v|", "the slope is taken as the sign of v: that is |v|, not ReLU", lambda d_h, v: d_h * np.sign(v)
-            ),
-            Mistake("threshold of 1", "the mask is v > 1; the kink is at 0", lambda d_h, v: d_h * (v > 1)),
-            Mistake("threshold of -1", "the mask is v > -1; the kink is at 0", lambda d_h, v: d_h * (v > -1)),
-            Mistake("slope of softplus", "the slope is that of softplus, a smooth form of ReLU", lambda d_h, v: d_h * sigmoid(v)),
-            Mistake(
-                "slope of the sigmoid",
-                "the slope is that of the sigmoid, not of ReLU",
-                lambda d_h, v: d_h * sigmoid(v) * (1 - sigmoid(v)),
-            ),
-            Mistake("slope of tanh", "the slope is that of tanh, not of ReLU", lambda d_h, v: d_h * (1 - np.tanh(v) ** 2)),
-            Mistake(
-                "clipped", "the slope is 0 above 1 as well: this is a clipped unit", lambda d_h, v: d_h * ((v > 0) & (v < 1))
-            ),
-            Mistake("0 and 1 by size", "the mask is |v| in some range; it should be v > 0", lambda d_h, v: d_h * (np.abs(v) > 1)),
-            *(_leaky(slope) for slope in (0.01, 0.1, 0.2, 0.3, 0.5)),
-        ),
+        _MISTAKES,
     ),
     _relu_case,
     (

@@ -8,7 +8,7 @@ import numpy as np
 
 from minicereb.calculus.projection import add_project_input_gradient
 from minicereb.diagnosis.hints import Case, Mistake, Task
-from minicereb.exercises.definition import Exercise
+from minicereb.exercises.definition import Exercise, mistakes
 
 
 def _projection(weights: Any, inputs: Any, d_v: Any, width: int) -> Any:
@@ -74,6 +74,39 @@ _TWICE = Case(
     },
     note="a cell may have two synapses from the same input, and both count: d_x[inputs] += … keeps one; np.add.at adds all",
 )
+_MISTAKES = mistakes(
+    *(
+        Mistake(
+            "overwritten",
+            "synapses on one input overwrite each other: = or d_x[inputs] += … keeps the last of them; np.add.at adds all",
+            function,
+        )
+        for function in (_overwritten, _at_once, _assigned)
+    ),
+    (
+        "only the first synapse",
+        "only the first synapse of each cell counts; all do",
+        lambda weights, inputs, d_v, width: _projection(weights[:, :1], inputs[:, :1], d_v, width),
+    ),
+    (
+        "only the last synapse",
+        "only the last synapse of each cell counts; all do",
+        lambda weights, inputs, d_v, width: _projection(weights[:, -1:], inputs[:, -1:], d_v, width),
+    ),
+    ("averaged over synapses", "each input's share is divided by how many synapses it has: a sum belongs there", _counted),
+    (
+        "forward again",
+        "this gathers from d_v by the numbers of inputs; the way back scatters to them",
+        lambda weights, inputs, d_v, width: (weights[:, :, None] * d_v[inputs % len(d_v)]).sum(axis=1),
+    ),
+    (
+        "masked",
+        "credit below 0 is cut off; there is no ReLU in this step",
+        lambda weights, inputs, d_v, width: _projection(weights, inputs, np.maximum(d_v, 0), width),
+    ),
+)
+
+
 PROJECTION = Exercise(
     "sparse-projection",
     "Input gradient of the sparse projection",
@@ -100,42 +133,7 @@ PROJECTION = Exercise(
     """,
     Task(
         _projection,
-        (
-            *(
-                Mistake(
-                    "overwritten",
-                    "synapses on one input overwrite each other: = or d_x[inputs] += … keeps the last of them; "
-                    "np.add.at adds all",
-                    function,
-                )
-                for function in (_overwritten, _at_once, _assigned)
-            ),
-            Mistake(
-                "only the first synapse",
-                "only the first synapse of each cell counts; all do",
-                lambda weights, inputs, d_v, width: _projection(weights[:, :1], inputs[:, :1], d_v, width),
-            ),
-            Mistake(
-                "only the last synapse",
-                "only the last synapse of each cell counts; all do",
-                lambda weights, inputs, d_v, width: _projection(weights[:, -1:], inputs[:, -1:], d_v, width),
-            ),
-            Mistake(
-                "averaged over synapses",
-                "each input's share is divided by how many synapses it has: a sum belongs there",
-                _counted,
-            ),
-            Mistake(
-                "forward again",
-                "this gathers from d_v by the numbers of inputs; the way back scatters to them",
-                lambda weights, inputs, d_v, width: (weights[:, :, None] * d_v[inputs % len(d_v)]).sum(axis=1),
-            ),
-            Mistake(
-                "masked",
-                "credit below 0 is cut off; there is no ReLU in this step",
-                lambda weights, inputs, d_v, width: _projection(weights, inputs, np.maximum(d_v, 0), width),
-            ),
-        ),
+        _MISTAKES,
         steps=_projection_steps,
     ),
     _projection_case,

@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minicereb.datasets import mnist, store
+from minicereb.datasets import idx, mnist, store
 from minicereb.errors import DataError
 
 
-def idx(array: np.ndarray) -> bytes:
+def idx_bytes(array: np.ndarray) -> bytes:
     return bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
 @given(hnp.arrays(np.uint8, hnp.array_shapes(max_dims=4, min_side=0, max_side=5)))
 def test_idx_round_trip(array):
-    read = mnist.parse_idx(idx(array), "a file")
+    read = idx.parse(idx_bytes(array), "a file")
     assert read.dtype == np.uint8
     assert np.array_equal(read, array)
     assert not read.flags.writeable
@@ -26,9 +26,9 @@ def test_idx_round_trip(array):
 
 @given(hnp.arrays(np.uint8, hnp.array_shapes(max_dims=3, max_side=4)), st.data())
 def test_a_truncated_idx_is_an_error(array, data):
-    content = idx(array)
+    content = idx_bytes(array)
     with pytest.raises(DataError, match="a file"):
-        mnist.parse_idx(content[: data.draw(st.integers(0, len(content) - 1))], "a file")
+        idx.parse(content[: data.draw(st.integers(0, len(content) - 1))], "a file")
 
 
 @pytest.mark.parametrize(
@@ -36,14 +36,14 @@ def test_a_truncated_idx_is_an_error(array, data):
     [
         b"",
         b"\x1f\x8b\x08\x00",
-        bytes((0, 0, 0x0D, 1)) + struct.pack(">I", 0),  # floats
-        idx(np.zeros((2, 3), dtype=np.uint8)) + b"more",
+        bytes((0, 0, 0x0F, 1)) + struct.pack(">I", 0),  # no type of element
+        idx_bytes(np.zeros((2, 3), dtype=np.uint8)) + b"more",
         bytes((0, 0, 8, 255)) + b"\xff" * 1020,  # 255 dimensions of 2**32 - 1
     ],
 )
 def test_another_content_is_an_error(content):
     with pytest.raises(DataError, match="a file"):
-        mnist.parse_idx(content, "a file")
+        idx.parse(content, "a file")
 
 
 def test_missing_mnist_says_what_to_do(tmp_path, monkeypatch):
