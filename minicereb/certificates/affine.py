@@ -1,4 +1,4 @@
-"""A classifier as a certificate sees it: affine maps with units between them."""
+"""A classifier in the form that certificates need: affine maps with units between them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.projection import add_project_input_gradient, project
-from minicereb.certificates.convolutional import ConvolutionalPart, encoder_of, scaled_of
-from minicereb.certificates.relaxations import UNITS, Unit
+from minicereb.certificates.convolutional import ConvolutionalPart, convolutional_part, scaled_of
+from minicereb.certificates.relaxations import UNITS, Unit, relative_rounding
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.convolutional import BatchNorm, Dropout, Flat, Images
 from minicereb.models.layers import Dense, ReLU
@@ -20,13 +20,12 @@ from minicereb.models.sequential import Sequential
 from minicereb.parallel import LANES, blocks
 
 OWN_ROUNDING = 64 * 2.0**-53  # of the certificate's own float64, added to the model's
-DEVIATIONS = 6.0
 PART_WEIGHTS = 1 << 21  # converted to float64 at once
 
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """``v = W h + b``, of which a few rows at a time are turned into float64.
+    """``v = W h + b``, converted to float64 a few rows at a time.
 
     Parameters
     ----------
@@ -36,9 +35,9 @@ class Affine:
     width : int
         Number of inputs.
     bias, bias_size : array of float64, shape (outputs,), or None
-        b, and what bounds the numbers that the model adds up to it: ``|b|``, or for a readout ``|W|ᵀμ``.
+        b, and a bound on the sum of the absolute values that the model adds up to it: ``|b|``, or for a readout ``|W|ᵀμ``.
     terms : int
-        Numbers that the model adds up for one output.
+        Number of terms that the model adds up for one output.
     """
 
     weights: Array
@@ -54,7 +53,7 @@ class Affine:
         return len(self.weights)
 
     def part(self, part: slice | Array) -> Affine:
-        """Return the outputs in `part` (a slice, or their numbers) alone, in float64."""
+        """Return only the outputs in `part` (a slice, or their numbers), in float64."""
         xp = xp_of(self.weights)
         return Affine(
             xp.ascontiguousarray(self.weights[part].astype(xp.float64)),
@@ -66,7 +65,7 @@ class Affine:
         )
 
     def apply(self, h: Array) -> Array:
-        """``W h``, shape (outputs, columns), of float64 `h`, shape (inputs, columns); of a part."""
+        """``W h``, shape (outputs, columns), for `h` of shape (inputs, columns); only for a :meth:`part`, in float64."""
         return self._times(self.weights, h)
 
     def apply_size(self, h: Array) -> Array:
@@ -78,11 +77,11 @@ class Affine:
         return project(weights, self.inputs, h, out)
 
     def add_transpose(self, a: Array, out: Array) -> None:
-        """``out += Wᵀ a`` for `a` of shape (outputs, columns); of a part."""
+        """``out += Wᵀ a`` for `a` of shape (outputs, columns), likewise."""
         add_project_input_gradient(self.weights, self.inputs, a, out)
 
     def lengths(self) -> Array:
-        """``‖W_i‖₂`` of each row, shape (outputs,); of a part. An input drawn twice counts with the sum of its weights."""
+        """``‖W_i‖₂`` of each row, shape (outputs,), likewise; an input drawn twice counts with the sum of its weights."""
         square = (self.weights * self.weights).sum(axis=1)
         apart = 1
         while self.inputs is not None and apart < self.weights.shape[1]:
@@ -95,13 +94,8 @@ class Affine:
         return xp.sqrt(xp.maximum(square, 0.0))
 
     def rounding(self, unit: float) -> float:
-        """Bound on the relative error of an output, ``|computed - v| ≤ γ(|W||h| + |b|)`` ``[M-ROUND]``."""
+        """γ of ``|computed - v| ≤ γ(|W||h| + |b|)`` ``[M-ROUND]`` in arithmetic of this unit roundoff."""
         return relative_rounding(self.terms, unit)
-
-
-def relative_rounding(terms: int, unit: float) -> float:
-    """γ of ``[M-ROUND]`` for so many terms of a sum, in arithmetic of this unit roundoff."""
-    return 1.001 * unit * min(terms, DEVIATIONS * terms**0.5)
 
 
 class AffineLayer(NamedTuple):
@@ -112,53 +106,53 @@ class AffineLayer(NamedTuple):
 
 
 class AffineNetwork(NamedTuple):
-    """Hidden layers, then an affine map to the outputs; before them perhaps convolutions.
+    """Hidden layers and an affine map to the outputs, perhaps after convolutions.
 
     Attributes
     ----------
     hidden : tuple of AffineLayer
     output : Affine
-        Its weights are full.
+        With full weights.
     unit : float
-        Unit roundoff of the model's arithmetic, and the certificate's own.
+        Unit roundoff of the model's arithmetic plus the certificate's own.
     tiny : float
-        Below this the model's arithmetic may lose a number altogether.
-    encoder : ConvolutionalPart or None
-        What makes features of the images, which the layers then read.
+        The smallest normal number of the model's arithmetic; smaller ones may be lost.
+    convolutions : ConvolutionalPart or None
+        The layers before, from images to features.
     """
 
     hidden: tuple[AffineLayer, ...]
     output: Affine
     unit: float
     tiny: float
-    encoder: ConvolutionalPart | None = None
+    convolutions: ConvolutionalPart | None = None
 
     @property
     def inputs(self) -> int:
-        """Numbers in an image."""
-        if self.encoder is not None:
-            return math.prod(self.encoder.shapes[0])
+        """Number of inputs in an image."""
+        if self.convolutions is not None:
+            return math.prod(self.convolutions.shape)
         return (self.hidden[0].affine if self.hidden else self.output).width
 
 
 def why_not_certifiable(model: Any) -> str | None:
-    """Return in one line why a model cannot be certified, or None if :func:`~minicereb.certificates.certify.certify` takes it."""
-    read = _read(model)
-    if isinstance(read, str):
-        return read
-    _, found = read
-    if not found or not isinstance(found[-1], Affine):
+    """Return in one line why a model cannot be certified; None if :func:`~minicereb.certificates.certify.certify` can."""
+    parts = _convolutions_and_steps(model)
+    if isinstance(parts, str):
+        return parts
+    _, steps = parts
+    if not steps or not isinstance(steps[-1], Affine):
         return "the outputs must be an affine map, without an activation"
-    if found[-1].inputs is not None:
+    if steps[-1].inputs is not None:
         return "the outputs must see all units of the last layer"
     return None
 
 
 def affine_network_of(model: Any) -> AffineNetwork:
-    """Return the normal form of a model for which :func:`why_not_certifiable` returns None."""
-    read = _read(model)
-    assert not isinstance(read, str)
-    encoder, steps = read
+    """Return the affine form of a model for which :func:`why_not_certifiable` returns None."""
+    parts = _convolutions_and_steps(model)
+    assert not isinstance(parts, str)
+    convolutions, steps = parts
     layers: list[AffineLayer] = []
     affine = next(step for step in steps if isinstance(step, Affine))
     pending: Affine | None = None if steps[0] is affine else _unchanged(affine.width, affine.weights)
@@ -171,24 +165,24 @@ def affine_network_of(model: Any) -> AffineNetwork:
             layers.append(AffineLayer(_unchanged(affine.outputs, affine.weights) if pending is None else pending, step))
             pending = None
     precision = np.finfo(affine.weights.dtype)
-    return AffineNetwork(tuple(layers), affine, float(precision.eps) / 2 + OWN_ROUNDING, float(precision.tiny), encoder)
+    return AffineNetwork(tuple(layers), affine, float(precision.eps) / 2 + OWN_ROUNDING, float(precision.tiny), convolutions)
 
 
 def _unchanged(width: int, like: Array) -> Affine:
-    """The affine map between units that follow each other, or the pixels: nothing happens."""
+    """Return the identity map, between two units in a row or between pixels and units."""
     xp = xp_of(like)
     inputs = xp.arange(width, dtype=xp.int32)[:, None]
     return Affine(xp.ones((width, 1), dtype=like.dtype), inputs, width, None, None, 1)
 
 
-def _read(model: Any) -> tuple[ConvolutionalPart | None, list[Affine | Unit]] | str:
-    """The encoder, if there is one, and affine maps and units in order; or what stands in the way."""
-    layers, encoder = _flatten(model), None
+def _convolutions_and_steps(model: Any) -> tuple[ConvolutionalPart | None, list[Affine | Unit]] | str:
+    """Return the convolutions, if any, and affine maps and units in order; or why a model cannot be certified."""
+    layers, convolutions = _flatten(model), None
     if layers and isinstance(layers[0], Images):
-        found = encoder_of(layers)
+        found = convolutional_part(layers)
         if isinstance(found, str):
             return found
-        encoder, count = found
+        convolutions, count = found
         layers = layers[count:]
     steps: list[Affine | Unit] = []
     for layer in layers:
@@ -196,16 +190,16 @@ def _read(model: Any) -> tuple[ConvolutionalPart | None, list[Affine | Unit]] | 
         if isinstance(each, str):
             return each
         steps += each
-    return encoder, steps
+    return convolutions, steps
 
 
 def _flatten(model: Any) -> list[Any]:
-    """The layers of a network within networks, in order."""
+    """Return the layers of nested networks in order."""
     return [layer for each in model.layers for layer in _flatten(each)] if isinstance(model, Sequential) else [model]
 
 
 def _steps(model: Any) -> list[Affine | Unit] | str:
-    """Affine maps and units of a layer, or what stands in the way."""
+    """Return the affine maps and units of a layer, or why it cannot be certified."""
     if isinstance(model, Dense):
         return [_dense(model.weight, model.bias)]
     if isinstance(model, ReLU):

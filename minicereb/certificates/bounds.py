@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from minicereb.backend import Array, execution, xp_of
 from minicereb.certificates.affine import PART_WEIGHTS, Affine, AffineNetwork
-from minicereb.certificates.convolutional_bounds import Encoded
+from minicereb.certificates.convolutional import Features
 from minicereb.certificates.region import Region
 from minicereb.certificates.relaxations import Lines, Unit
 from minicereb.parallel import blocks
@@ -23,14 +23,13 @@ TIGHTENED_BEHIND_CONVOLUTIONS = 128
 
 
 class Response(NamedTuple):
-    """What is known of some units, as they are computed.
+    """Bounds on the responses of some units, as the model computes them.
 
     Attributes
     ----------
     lines : Lines
-        Of the response by the exact signal, rounding included; arrays (cells, images).
+        Of the response as a function of the exact signal, rounding included; arrays of shape (cells, images).
     low, high : array, shape (cells, images)
-        Least and largest response.
     """
 
     lines: Lines
@@ -52,8 +51,8 @@ class Bounds:
     Parameters
     ----------
     network : AffineNetwork
-    region : Region or Encoded
-        Of images, or of what an encoder makes of them.
+    region : Region or Features
+        Of images, or of their features.
     crown : bool
         Whether linear relaxations are used beside the intervals.
 
@@ -63,7 +62,7 @@ class Bounds:
     time, on the way to the outputs, and forgotten: it may be as large as a granule layer.
     """
 
-    def __init__(self, network: AffineNetwork, region: Region | Encoded, crown: bool):
+    def __init__(self, network: AffineNetwork, region: Region | Features, crown: bool):
         self.network, self.region, self.crown = network, region, crown
         self.inputs = [InputBounds(region.centre, region.radius, abs(region.centre) + region.radius)]
         self.responses: list[Response] = []
@@ -107,7 +106,7 @@ class Bounds:
                 at_x += affine.bias[:, None]
             reach = self.region.epsilon * affine.lengths()[:, None]
             low, high = xp.maximum(low, at_x - reach), xp.minimum(high, at_x + reach)
-        convolutions = isinstance(self.region, Encoded)
+        convolutions = isinstance(self.region, Features)
         few = not convolutions or self.network.hidden[number].affine.outputs <= TIGHTENED_BEHIND_CONVOLUTIONS
         if self.crown and few and (number > 0 or convolutions):
             low, high = self._tighten(number, affine, low, high)

@@ -11,7 +11,7 @@ from minicereb.attacks.ball import NORMS, with_rounding
 from minicereb.backend import Array, to_numpy, xp_of
 from minicereb.certificates.affine import AffineNetwork, affine_network_of, why_not_certifiable
 from minicereb.certificates.bounds import PART_NUMBERS, Bounds
-from minicereb.certificates.convolutional_bounds import Encoded, encode
+from minicereb.certificates.convolutional import Features, features_of
 from minicereb.certificates.region import Region
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, require
@@ -23,7 +23,7 @@ IMAGES = 64  # at once, at most
 
 
 class Certificate(NamedTuple):
-    """What is known for certain of some images, on the host.
+    """Certificates of some images, on the host.
 
     Attributes
     ----------
@@ -49,12 +49,12 @@ def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "li
         Float in [0, 1].
     labels : array of int, shape (images,) or (images, 1)
     epsilon : float
-        Radius of the ball, at least 0. It is taken 1e-6 larger (if ε is above 1, that share of it): by so much rounding may
-        carry an attacked image too far.
+        Radius of the ball, at least 0. The ball that is certified is larger by the rounding that an attacked image may have
+        (:func:`minicereb.attacks.ball.with_rounding`).
     norm : {"linf", "l2"}
     method : {"crown", "interval"}
-        Linear relaxations, or the intervals of the last hidden layer alone. With ``crown`` the better of both counts, for each
-        image and wrong class.
+        The intervals of the last hidden layer alone, or (``"crown"``), for each image and wrong class, the better of these and
+        linear relaxations.
 
     Returns
     -------
@@ -63,8 +63,7 @@ def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "li
     Raises
     ------
     InputError
-        If the model has no certificate, a setting cannot be used, images are not in the box or not of the model's width, or
-        there is not one of the classes for each.
+        If the model has no certificate, a setting is not allowed, or images and labels do not fit the model or each other.
     """
     reason = why_not_certifiable(model)
     if reason is not None:
@@ -111,9 +110,9 @@ def least_margins(network: AffineNetwork, region: Region, label: int, crown: boo
     require(0 <= label < output.outputs, "label", label, f"one of the {output.outputs} classes, from 0 to {output.outputs - 1}")
     if len(region.x) != network.inputs:
         raise InputError("images", f"{len(region.x)} inputs", f"{network.inputs}, as many as the model has")
-    read: Region | Encoded = region
-    if network.encoder is not None:
-        read = encode(network.encoder, region, network.unit, network.tiny, crown)
+    read: Region | Features = region
+    if network.convolutions is not None:
+        read = features_of(network.convolutions, region, network.unit, network.tiny, crown)
     bounds = Bounds(network, read, crown)
     sizes = xp.zeros((output.outputs, region.x.shape[1]), dtype=xp.float64)
 
@@ -137,7 +136,7 @@ def least_margins(network: AffineNetwork, region: Region, label: int, crown: boo
 
 
 def _bytes_per_image(network: AffineNetwork, inputs: int) -> int:
-    encoder = [] if network.encoder is None else [math.prod(shape) for shape in network.encoder.shapes]
+    encoder = [] if network.convolutions is None else [math.prod(shape) for shape in network.convolutions.shapes]
     before = 8 * (16 * max(encoder, default=0) + 8 * sum(encoder))
     inputs = encoder[-1] if encoder else inputs
     widths = [inputs, *(layer.affine.outputs for layer in network.hidden[:-1])]

@@ -1,21 +1,27 @@
-"""The convolutional part of a classifier as a certificate sees it: affine maps, rectified units and pools.
+"""Bounds on the features that convolutions make of images: intervals ``[M-IBP]``, and lines to the pixels ``[M-CROWN]``.
 
-A convolution stays one: it is never made a matrix. Batch normalisation by fixed statistics becomes part of the convolution
-before it.
+The convolutional part of a classifier is read as affine maps, rectified units and pools; a convolution is never expanded into a
+matrix. Batch normalisation by fixed statistics becomes part of the convolution before it. Signals are (images, height, width,
+channels) in float64. Inner units are bounded by intervals alone. Rounding counts as in :mod:`minicereb.certificates.bounds`.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.batchnorm import frozen_scale
 from minicereb.calculus.convolution import Window, convolution, convolution_input_gradient
+from minicereb.certificates.region import Region
+from minicereb.certificates.relaxations import Lines, largest_lines, relative_rounding, relu_lines
 from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, Flat, Images, MaxPool
 from minicereb.models.layers import ReLU
+from minicereb.parallel import ACTIVITY_BYTES, blocks
 
 OWN_OPERATIONS = 12  # roundings in a normalisation, from the statistics on
+Shape = tuple[int, int, int]  # height, width, channels
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +31,7 @@ class Scaled:
     Parameters
     ----------
     scale, bias, bias_size : array of float64, shape (channels,)
-        a, b, and what bounds the numbers that the model adds up to b.
+        a, b, and a bound on the sum of the absolute values that the model adds up to b.
     """
 
     scale: Array
@@ -45,8 +51,8 @@ class Scaled:
         """The adjoint of :meth:`apply`."""
         return credit * self.scale
 
-    def outputs(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Shape of what comes of images of this shape: height, width, channels."""
+    def outputs(self, shape: Shape) -> Shape:
+        """Shape of the output for images of this shape."""
         return shape
 
 
@@ -70,7 +76,7 @@ class Convolved:
 
     @property
     def terms(self) -> int:
-        """Numbers that the model adds up for one output, and roundings of what is made of it."""
+        """Number of terms that the model adds up for one output, and of roundings afterwards."""
         return self.weight[0].size + OWN_OPERATIONS
 
     def apply(self, h: Array) -> Array:
@@ -89,8 +95,8 @@ class Convolved:
         """``‖θ_o‖₂`` of each output, shape (outputs,), of a kernel inside the image with its channels multiplied by `stretch`."""
         return xp_of(stretch).sqrt(((self.weight * stretch) ** 2).sum(axis=(1, 2, 3)))
 
-    def outputs(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Shape of what comes of images of this shape: height, width, outputs."""
+    def outputs(self, shape: Shape) -> Shape:
+        """Shape of the output for images of this shape."""
         height, width, _ = shape
         window = Window(self.weight.shape[1], self.weight.shape[2], self.stride, self.padding)
         return (*window.positions(height, width), len(self.weight))
@@ -100,19 +106,19 @@ class Convolved:
 class Rectified:
     """``max(v, 0)``."""
 
-    def outputs(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Shape of what comes of images of this shape: the same."""
+    def outputs(self, shape: Shape) -> Shape:
+        """Shape of the output for images of this shape."""
         return shape
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """The largest of each square of `size` × `size`."""
+    """The maximum over each square of `size` × `size` pixels."""
 
     size: int
 
-    def outputs(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Shape of what comes of images of this shape: height, width, channels."""
+    def outputs(self, shape: Shape) -> Shape:
+        """Shape of the output for images of this shape."""
         height, width, channels = shape
         return height // self.size, width // self.size, channels
 
@@ -121,20 +127,13 @@ Step = Scaled | Convolved | Rectified | Pooled
 
 
 class ConvolutionalPart(NamedTuple):
-    """Steps from images to rows of features.
+    """Steps from images of a shape to rows of features."""
 
-    Attributes
-    ----------
-    shape : tuple of int
-        Height, width and channels of the images.
-    steps : tuple of Scaled, Convolved, Rectified or Pooled
-    """
-
-    shape: tuple[int, int, int]
+    shape: Shape
     steps: tuple[Step, ...]
 
     @property
-    def shapes(self) -> list[tuple[int, int, int]]:
+    def shapes(self) -> list[Shape]:
         """Shapes before, between and after the steps."""
         shapes = [self.shape]
         for step in self.steps:
@@ -142,13 +141,13 @@ class ConvolutionalPart(NamedTuple):
         return shapes
 
 
-def encoder_of(layers: list[Any]) -> tuple[ConvolutionalPart, int] | str:
+def convolutional_part(layers: list[Any]) -> tuple[ConvolutionalPart, int] | str:
     """Read the layers from :class:`minicereb.models.convolutional.Images`, the first, to ``Flat``.
 
     Returns
     -------
     tuple of ConvolutionalPart and int, or str
-        The encoder and how many layers it is; or what stands in the way, in one line.
+        The steps and how many layers they are; or in one line why there are no bounds.
     """
     first, folded = layers[0], 0
     assert isinstance(first, Images)
@@ -173,11 +172,11 @@ def encoder_of(layers: list[Any]) -> tuple[ConvolutionalPart, int] | str:
             steps.append(Pooled(layer.size))
         elif not isinstance(layer, Dropout):
             return f"no bounds are known for {type(layer).__name__} among convolutions"
-    return "what convolutions give must be made rows"
+    return "the features of convolutions must be flattened into rows"
 
 
 def scaled_of(layer: BatchNorm) -> Scaled:
-    """Batch normalisation by fixed statistics, with a and b as the model computes them."""
+    """Return batch normalisation by fixed statistics, with a and b as the model computes them."""
     scale, shift = frozen_scale(layer.gamma, layer.beta, layer.mean, layer.variance)
     double = xp_of(scale).float64
     scale = scale.astype(double)
@@ -186,7 +185,156 @@ def scaled_of(layer: BatchNorm) -> Scaled:
 
 
 def _normalised(convolved: Convolved, norm: Scaled) -> Convolved:
-    """A convolution with the normalisation after it."""
+    """Return a convolution together with the normalisation after it."""
     weight = convolved.weight * norm.scale[:, None, None, None]
     bias = norm.scale * convolved.bias + norm.bias
     return Convolved(weight, bias, abs(norm.scale) * convolved.bias_size + norm.bias_size, convolved.stride, convolved.padding)
+
+
+class _Passed(NamedTuple):
+    """A step as the way back needs it.
+
+    `shape` is that of its input. An affine map has an `error`, by which rounding may change its values; units and pools have
+    `lines`, those of pools with a first axis for the places of a square. Lower intercepts are 0.
+    """
+
+    step: Step
+    shape: Shape
+    error: Array | None
+    lines: Lines | None
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """The features of the images of a region; what reads them takes them for a :class:`minicereb.certificates.region.Region`.
+
+    Parameters
+    ----------
+    region : Region
+        Of images.
+    passed : tuple
+        The steps, for linear relaxation; empty without it.
+    centre, radius : array of float64, shape (features, images)
+        The intervals of the features, as the model computes them.
+    """
+
+    region: Region
+    passed: tuple[_Passed, ...]
+    centre: Array
+    radius: Array
+    epsilon = None
+
+    @property
+    def x(self) -> Array:
+        """The middle of the intervals."""
+        return self.centre
+
+    def least(self, a: Array) -> Array:
+        """Lower bound on ``a·h`` over the features h of the region, shape (functions, images).
+
+        Parameters
+        ----------
+        a : array, shape (features, functions, images), or (features, functions, 1) if it is the same for all images
+        """
+        xp = xp_of(a)
+        box = (a * self.centre[:, None]).sum(axis=0) - (abs(a) * self.radius[:, None]).sum(axis=0)
+        if not self.passed:
+            return box
+        widest = max(len(a), *(math.prod(each.shape) for each in self.passed))
+        for image in range(self.centre.shape[1]):
+            alone = slice(image, image + 1)
+            for part in blocks(a.shape[1], max(1, ACTIVITY_BYTES // (8 * widest))):
+                least = self._back(a[:, part, alone if a.shape[2] > 1 else slice(1)], alone)
+                box[part, alone] = xp.maximum(box[part, alone], least)
+        return box
+
+    def _back(self, a: Array, image: slice) -> Array:
+        """Go from the features to the pixels of one image, step by step."""
+        xp, last, functions = xp_of(a), self.passed[-1], a.shape[1]
+        a = xp.ascontiguousarray(a[:, :, 0].T).reshape(functions, *last.step.outputs(last.shape))
+        constant = xp.zeros(functions, dtype=xp.float64)
+        for step, before, error, lines in reversed(self.passed):
+            flat = a.reshape(functions, -1)
+            if error is not None:
+                assert isinstance(step, (Scaled, Convolved))
+                constant += a.sum(axis=(1, 2)) @ step.bias - abs(flat) @ error[image].reshape(-1)
+                a = step.transpose(a, before[:2])
+                continue
+            assert lines is not None
+            down = xp.minimum(a, 0.0)
+            constant += down.reshape(functions, -1) @ lines.upper_intercept[image].reshape(-1)
+            if isinstance(step, Pooled):
+                up, a = a - down, xp.zeros((functions, *before), dtype=xp.float64)
+                for place, below, above in zip(_places(a, step.size), lines.lower_slope, lines.upper_slope, strict=True):
+                    xp.add(up * below[image], down * above[image], out=place)
+            else:
+                down *= lines.upper_slope[image] - lines.lower_slope[image]
+                a = a * lines.lower_slope[image]
+                a += down
+        pixels = xp.ascontiguousarray(a.reshape(functions, -1).T)[:, :, None]
+        return constant[:, None] + self.region.only(image).least(pixels)
+
+
+class _Ball(NamedTuple):
+    """The values at the images while all steps are affine, channel by channel: with these an L2 ball is bounded."""
+
+    at_x: Array
+    error: Array
+    stretch: Array
+
+
+def features_of(part: ConvolutionalPart, region: Region, unit: float, tiny: float, crown: bool) -> Features:
+    """Bound the features of the images of a region.
+
+    Parameters
+    ----------
+    part : ConvolutionalPart
+    region : Region
+    unit, tiny : float
+        As of :class:`minicereb.certificates.affine.AffineNetwork`.
+    crown : bool
+        Whether linear functions of the features are to be bounded by linear relaxation too.
+    """
+    xp, shape = xp_of(region.x), part.shape
+    x, centre, radius = (array.T.reshape(-1, *shape) for array in (region.x, region.centre, region.radius))
+    low, high = centre - radius, centre + radius
+    ball = None if region.epsilon is None else _Ball(x, xp.zeros_like(x), xp.ones(shape[2], dtype=xp.float64))
+    passed = []
+    for step in part.steps:
+        before, error, lines = low.shape[1:], None, None
+        if isinstance(step, (Scaled, Convolved)):
+            low, high, error, ball = _affine(step, low, high, ball, region.epsilon, relative_rounding(step.terms, unit), tiny)
+        elif isinstance(step, Rectified):
+            lines = relu_lines(low, high) if crown else None
+            low, high, ball = xp.maximum(low, 0.0), xp.maximum(high, 0.0), None
+        else:
+            lower, upper = (xp.stack(_places(array, step.size)) for array in (low, high))
+            lines = largest_lines(lower, upper) if crown else None
+            low, high, ball = lower.max(axis=0), upper.max(axis=0), None
+        passed.append(_Passed(step, before, error, lines))
+    low, high = (xp.ascontiguousarray(array.reshape(len(array), -1).T) for array in (low, high))
+    return Features(region, tuple(passed) if crown else (), 0.5 * (low + high), 0.5 * (high - low))
+
+
+def _affine(
+    step: Scaled | Convolved, low: Array, high: Array, ball: _Ball | None, epsilon: float | None, rounding: float, tiny: float
+) -> tuple[Array, Array, Array, _Ball | None]:
+    """Return intervals and rounding error of an affine map's values, and the values at the images of an L2 ball."""
+    xp = xp_of(low)
+    middle, radius = step.apply(0.5 * (low + high)) + step.bias, step.apply_size(0.5 * (high - low))
+    error = rounding * (step.apply_size(xp.maximum(abs(low), abs(high))) + step.bias_size) + step.terms * tiny
+    low, high = middle - radius, middle + radius
+    if ball is not None:
+        at_x, before = step.apply(ball.at_x) + step.bias, step.apply_size(ball.error)
+        if isinstance(step, Scaled):
+            ball = _Ball(at_x, before + error, ball.stretch * abs(step.scale))
+        else:
+            reach = (epsilon or 0.0) * step.lengths(ball.stretch) + before
+            low, high, ball = xp.maximum(low, at_x - reach), xp.minimum(high, at_x + reach), None
+    return low - error, high + error, error, ball
+
+
+def _places(array: Array, size: int) -> list[Array]:
+    """Views of the first pixel of every square, of the second, and so on; the last three axes are those of an image."""
+    rows, columns = (side // size * size for side in array.shape[-3:-1])
+    return [array[..., row:rows:size, column:columns:size, :] for row in range(size) for column in range(size)]

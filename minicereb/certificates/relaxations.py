@@ -21,6 +21,13 @@ FLAT = 1e-8  # a sigmoid's chord over a shorter interval would be all rounding
 LAST_TANGENT = 40.0  # beyond, a tangent of the sigmoid is as good as its limit
 BISECTIONS = 32
 
+DEVIATIONS = 6.0
+
+
+def relative_rounding(terms: int, unit: float) -> float:
+    """γ of ``[M-ROUND]`` for a sum of this many terms, in arithmetic of this unit roundoff."""
+    return 1.001 * unit * min(terms, DEVIATIONS * terms**0.5)
+
 
 class Lines(NamedTuple):
     """Two lines with ``lower_slope·v + lower_intercept ≤ φ(v) ≤ upper_slope·v + upper_intercept`` on an interval.

@@ -20,8 +20,7 @@ from minicereb.experiments.kinds.transfer_matrix import TransferMatrix
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.probes import Probes
 from minicereb.robustness.catalogue import BY_STRENGTH, SQUARES, attack_named
-from minicereb.robustness.check_context import CHECKED
-from minicereb.robustness.checklist import RANDOM_POINTS, SQUARE_QUERIES
+from minicereb.robustness.checklist import CHECKED, RANDOM_POINTS, SQUARE_QUERIES
 
 DOUBLED_AND_ON = 7  # times that the checklist makes the strongest attack: with twice the steps, unbounded, at three ε, traced
 

@@ -1,4 +1,4 @@
-"""What an evaluation makes only to check itself: where that cannot be had, the evaluation goes on and says why."""
+"""Optional parts of an evaluation: where one fails, the evaluation goes on and reports why."""
 
 from __future__ import annotations
 
@@ -15,24 +15,19 @@ REFUSALS = (MinicerebError, np.linalg.LinAlgError, ArithmeticError, MemoryError)
 
 
 def attempt(make: Callable[[], Result]) -> tuple[Result | None, str]:
-    """Call a function that an evaluation can do without.
-
-    Parameters
-    ----------
-    make : callable
-        Without arguments: learns a substitute, goes through a line of the checklist, draws a figure.
+    """Call a function that an evaluation can do without: learn a substitute, check a line of the checklist, draw a figure.
 
     Returns
     -------
     result : object or None
-        What it returned; None if it could not be had.
+        What it returned; None if it failed.
     why : str
-        Why not, as one line; empty if it could.
+        Why it failed, as one line; empty if it did not.
 
     Raises
     ------
     InternalError
-        If it found a contradiction: that is never passed over.
+        If it found a contradiction: that always stops the evaluation.
     """
     try:
         return make(), ""

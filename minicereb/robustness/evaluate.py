@@ -1,4 +1,4 @@
-"""Bracket the robust accuracy of any classifier: attacked from above, certified from below, image by image."""
+"""Bounds on the robust accuracy of any classifier, image by image: attacks from above, certificates from below."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from minicereb.attacks.ball import whole_box, with_rounding
 from minicereb.attacks.classifier import guarded
-from minicereb.attacks.run import Attacked, attack_images
+from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.backend import Array, to_device, to_numpy
 from minicereb.datasets.transforms import to_unit
@@ -19,9 +19,8 @@ from minicereb.errors import InternalError, require
 from minicereb.inputs import as_ids, as_labels, check_image_shape, check_images, check_rows
 from minicereb.parallel import blocks, images_per_block, one_blas_thread
 from minicereb.robustness.auxiliary import attempt
-from minicereb.robustness.catalogue import NamedAttack, attack_named
+from minicereb.robustness.catalogue import attack_named
 from minicereb.robustness.outcomes import BROKEN, WITHSTOOD, Outcomes
-from minicereb.robustness.transfer import transferred
 
 Certifier = Callable[[Array, Array, np.ndarray, float, str], tuple[Array, Array]]
 Judge = Callable[[Array, np.ndarray], np.ndarray]
@@ -29,29 +28,29 @@ Judge = Callable[[Array, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class EvaluationTarget:
-    """What is evaluated, how its gradient is found, and who says what it answers.
+    """A model to evaluate, with its data, where its gradient comes from, and who decides what it answers.
 
     Parameters
     ----------
     model : classifier
-        What the attacks look at.
+        The model that is attacked.
     rows : array of uint8 or float, shape (all images, inputs)
     labels : array of int, shape (all images,) or (all images, 1)
     image_shape : tuple of int
     classes : int
     gradient : str
-        Where attacks get the input gradient from, see :func:`minicereb.attacks.gradients.source_named`.
+        Source of the input gradient, see :func:`minicereb.attacks.gradients.source_named`.
     draws : int
         Replications of the noise for it.
     judge : callable, optional
         From images on the device and their numbers to answers on the host, for a model whose answers are random: it judges on
-        noise that no attack has met. By default the model's own outputs count.
+        noise that no attack has seen. By default the model's own outputs count.
+    certifier : callable, optional
+        From images, labels, numbers of the images, ε and norm to which are certified and by which bound: a margin, or a radius.
     substitutes : dict
         Other classifiers, by name, to transfer attacks from.
     no_substitute : str
         Why there are none, if there are none.
-    certifier : callable, optional
-        From images, labels, numbers of the images, ε and norm to which are certified and by which bound: a margin, or a radius.
     """
 
     model: Any
@@ -73,11 +72,11 @@ class EvaluationTarget:
 
     @cached_property
     def classifier(self) -> Any:
-        """The model, behind copies where it is not ours."""
+        """The model; a user's model is given copies of its inputs."""
         return guarded(self.model)
 
     def answers(self, ids: np.ndarray) -> np.ndarray:
-        """Answers to the images as they are: array of int64, shape (images,); :class:`InputError` if one is not in the box."""
+        """Return the answers to clean images: array of int64, shape (images,); :class:`InputError` if one is not in the box."""
         answers = []
         for part in self.blocks(ids):
             x = to_unit(to_device(self.rows[part]))
@@ -94,18 +93,17 @@ class EvaluationTarget:
         x_adv : array of float32, shape (images, inputs)
         distance : array of float64, shape (images,)
         """
-        own = self.judge is None
-        what = (self.model, attack, self.rows, self.labels, ids)
-        return self._judged(attack_images(*what, image_shape=self.image_shape, include_misclassified=not own), own)
+        return self._judged(self.model, attack, ids, own=self.judge is None)
 
     def transfer_attack(self, substitute: Any, attack: Attack, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Show the model images that were attacked against another; returns what :meth:`attack` does."""
-        return self._judged(transferred(substitute, attack, self.rows, self.labels, ids, self.image_shape), own=False)
+        """Show the model images that were attacked on another one; returns what :meth:`attack` does."""
+        return self._judged(substitute, attack, ids, own=False)
 
-    def _judged(self, attacked: Iterator[Attacked], own: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Put blocks together; `own`: the answers in them are this model's, and count."""
+    def _judged(self, model: Any, attack: Attack, ids: np.ndarray, own: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Attack `model`; unless its own answers count, go on beyond misclassification and ask the target afterwards."""
         broken, x_adv, distance = [], [], []
-        for block in attacked:
+        what = (model, attack, self.rows, self.labels, ids)
+        for block in attack_images(*what, image_shape=self.image_shape, include_misclassified=not own):
             answers = block.predicted if own else self.answer(to_device(block.x_adv), block.ids)
             broken.append(answers != block.y)
             x_adv.append(block.x_adv)
@@ -119,11 +117,11 @@ class EvaluationTarget:
             yield ids[start : start + size]
 
     def answer(self, x: Array, ids: np.ndarray) -> np.ndarray:
-        """Answers to some images on the device: array of int64, shape (images,), on the host."""
+        """Return the answers to some images on the device: array of int64, shape (images,), on the host."""
         return self.judge(x, ids) if self.judge is not None else to_numpy(self._forward(x).argmax(axis=1))
 
     def outputs(self, ids: np.ndarray, at_once: int | None = None) -> np.ndarray:
-        """Outputs of the model for images as they are, in the order of `ids`.
+        """Return the outputs of the model for clean images, in the order of `ids`.
 
         Parameters
         ----------
@@ -150,14 +148,14 @@ class EvaluationTarget:
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """What an evaluation does.
+    """The attacks of an evaluation.
 
     Parameters
     ----------
     epsilons : tuple of float
         Ascending.
     attacks : tuple of str
-        Names of :func:`minicereb.robustness.catalogue.attack_names`, in the order in which they are made.
+        Of :func:`minicereb.robustness.catalogue.attack_names`, in the order in which they are made.
     norm : {"linf", "l2"}
     seed : int
         Of random starts and noise.
@@ -168,18 +166,14 @@ class EvaluationPlan:
     norm: str = "linf"
     seed: int = 0
 
-    def units(self) -> list[tuple[int, int]]:
-        """The attacks to be made, one after the other: number of ε, number of attack."""
-        return [(e, a) for e in range(len(self.epsilons)) for a in range(len(self.attacks))]
-
 
 def evaluate_images(
     target: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes, done: int
 ) -> Generator[tuple[int, str], None, None]:
-    """Evaluate the images of `outcomes`, from the unit `done` on.
+    """Evaluate the images of `outcomes`, from step `done` on: clean answers, every attack at every ε, certificates at every ε.
 
-    What is broken at some ε is broken at every larger one, and not attacked there again except by attacks that are made on every
-    image for their own figure.
+    An image that is broken at some ε counts as broken at every larger one, and is attacked there again only by attacks that are
+    made on every image.
 
     Parameters
     ----------
@@ -188,26 +182,26 @@ def evaluate_images(
     outcomes : Outcomes
         Filled in place.
     done : int
-        Units complete before.
+        Steps complete before.
 
     Yields
     ------
     done : int
-        Units complete; outcomes and this number are all that going on needs.
+        Steps complete; with this number and `outcomes` an evaluation can be resumed.
     doing : str
-        What comes next.
+        The next step.
 
     Raises
     ------
     InternalError
-        If an image is broken that was certified: one of the two would be wrong. (Not where a judge answers from random runs: a
-        certificate is then about the mean of all of them.)
+        If an image is broken that was certified: one of the two would be wrong. (Not with a judge that answers from random runs:
+        a certificate is then about the mean of all of them.)
     """
     as_ids(outcomes.ids, len(target.rows))
-    units = plan.units()
     steps: list[tuple[str, Callable[[], None]]] = [("answers", partial(_answer, target, outcomes))]
-    for e, a in units:
-        steps.append((f"{plan.attacks[a]} at {plan.epsilons[e]:g}", partial(_attack, target, plan, outcomes, e, a)))
+    for e, epsilon in enumerate(plan.epsilons):
+        for a, name in enumerate(plan.attacks):
+            steps.append((f"{name} at {epsilon:g}", partial(_attack, target, plan, outcomes, e, a)))
     if target.certifier is not None:
         for e, epsilon in enumerate(plan.epsilons):
             steps.append((f"certificates at {epsilon:g}", partial(_certify, target, plan, outcomes, e)))
@@ -228,45 +222,37 @@ def _answer(target: EvaluationTarget, outcomes: Outcomes) -> None:
 
 def _attack(target: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes, e: int, a: int) -> None:
     """Make one attack at one ε."""
-    named, epsilon = attack_named(plan.attacks[a]), plan.epsilons[e]
+    named, epsilon, inputs = attack_named(plan.attacks[a]), plan.epsilons[e], target.rows.shape[1]
     pending = np.flatnonzero(outcomes.clean if named.alone else outcomes.survivors(e))
+    bound = whole_box(plan.norm, inputs) if named.smallest else epsilon
+    attacks = named.make(bound, plan.norm, plan.seed, target.gradient, target.draws)
     if named.smallest:
-        _find_smallest(target, plan, outcomes, a, pending[np.isnan(outcomes.smallest[a, pending])])
-        within = outcomes.smallest[a, pending] <= with_rounding(epsilon, plan.norm, target.rows.shape[1])
+        new = pending[np.isnan(outcomes.smallest[a, pending])]
+        outcomes.smallest[a, new] = np.inf
+        for attack in attacks if len(new) else ():
+            broken, x_adv, distance = target.attack(attack, outcomes.ids[new])
+            found = new[broken]
+            outcomes.smallest[a, found] = np.minimum(outcomes.smallest[a, found], distance[broken])
+            _keep_nearest(outcomes, a, found, x_adv[broken], distance[broken])
+        within = outcomes.smallest[a, pending] <= with_rounding(epsilon, plan.norm, inputs)
         outcomes.tried[e, a, pending] = np.where(within, BROKEN, WITHSTOOD)
         return
-    attacks = _attacks(named, target, plan, epsilon)
-    strikes = [partial(target.attack, attack) for attack in attacks]
-    if named.transferred:
-        strikes = [partial(target.transfer_attack, other, each) for each in attacks for other in target.substitutes.values()]
-    for strike in strikes:
-        if len(pending) == 0:
-            break
-        ids = outcomes.ids[pending]
-        struck = attempt(partial(strike, ids))[0] if named.transferred else strike(ids)
-        if struck is None:  # another model's failure is no answer of this one: the images count as not tried
-            continue
-        broken, x_adv, distance = struck
-        outcomes.tried[e, a, pending] = np.where(broken, BROKEN, WITHSTOOD)
-        _keep_nearest(outcomes, a, pending[broken], x_adv[broken], distance[broken])
-        pending = pending[~broken]
-
-
-def _find_smallest(target: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes, a: int, pending: np.ndarray) -> None:
-    """Let an attack look for the nearest misclassified image of each, however far."""
-    if len(pending) == 0:
-        return
-    everything = whole_box(plan.norm, target.rows.shape[1])
-    outcomes.smallest[a, pending] = np.inf
-    for attack in _attacks(attack_named(plan.attacks[a]), target, plan, everything):
-        broken, x_adv, distance = target.attack(attack, outcomes.ids[pending])
-        found = pending[broken]
-        outcomes.smallest[a, found] = np.minimum(outcomes.smallest[a, found], distance[broken])
-        _keep_nearest(outcomes, a, found, x_adv[broken], distance[broken])
-
-
-def _attacks(named: NamedAttack, target: EvaluationTarget, plan: EvaluationPlan, epsilon: float) -> tuple[Attack, ...]:
-    return named.make(epsilon, plan.norm, plan.seed, target.gradient, target.draws)
+    models = list(target.substitutes.values()) if named.transferred else [None]
+    for attack in attacks:
+        for substitute in models:
+            if len(pending) == 0:
+                return
+            ids = outcomes.ids[pending]
+            if named.transferred:
+                result, _ = attempt(partial(target.transfer_attack, substitute, attack, ids))
+                if result is None:  # another model's failure is no answer of this one: the images count as not tried
+                    continue
+            else:
+                result = target.attack(attack, ids)
+            broken, x_adv, distance = result
+            outcomes.tried[e, a, pending] = np.where(broken, BROKEN, WITHSTOOD)
+            _keep_nearest(outcomes, a, pending[broken], x_adv[broken], distance[broken])
+            pending = pending[~broken]
 
 
 def _keep_nearest(outcomes: Outcomes, a: int, found: np.ndarray, x_adv: np.ndarray, distance: np.ndarray) -> None:

@@ -1,14 +1,10 @@
-"""Attacks by way of another model, whose gradient is followed in place of the one that is judged."""
+"""Substitutes: models whose gradient an attack follows in place of that of the model that is evaluated."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from minicereb.attacks.run import Attacked, attack_images
-from minicereb.attacks.settings import Attack
 from minicereb.backend import to_device
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
@@ -23,29 +19,8 @@ SUBSTITUTE_CELLS, SUBSTITUTE_IMAGES = 1_000, 10_000
 OWN = "a cerebellum learned in closed form"
 
 
-def transferred(
-    substitute: Any, attack: Attack, rows: np.ndarray, labels: np.ndarray, ids: np.ndarray, image_shape: tuple[int, ...]
-) -> Iterator[Attacked]:
-    """Attack images by way of a substitute, also those that the substitute misclassifies as they are.
-
-    Parameters
-    ----------
-    substitute : classifier
-    attack : Attack
-    rows, labels, ids, image_shape
-        As for :func:`minicereb.attacks.run.attack_images`.
-
-    Yields
-    ------
-    Attacked
-        A block, with the answers of the substitute: for each image the point where it errs by the largest objective (the last
-        point, or the first where it errs, if the attack says so).
-    """
-    return attack_images(substitute, attack, rows, labels, ids, image_shape=image_shape, include_misclassified=True)
-
-
 def own_substitute(dataset: Dataset, seed: int) -> Cerebellum:
-    """Return a small cerebellum that learns the training images in closed form: a substitute that costs a second.
+    """Return a small cerebellum, learned in closed form on the training images: a substitute that takes a second.
 
     Raises
     ------
@@ -64,13 +39,6 @@ def own_substitute(dataset: Dataset, seed: int) -> Cerebellum:
 
 
 def substitutes_for(dataset: Dataset, seed: int, others: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """Return the models that attacks are transferred from, by name: the one in closed form first, then the others.
-
-    Returns
-    -------
-    substitutes : dict
-    why : str
-        Why the one in closed form is not among them; empty if it is.
-    """
+    """Return the models that attacks are transferred from, by name, and why there is none in closed form (or "")."""
     own, why = attempt(lambda: own_substitute(dataset, seed))
     return {**({} if own is None else {OWN: own}), **others}, why

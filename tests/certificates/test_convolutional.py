@@ -195,9 +195,9 @@ def test_normalisation_becomes_part_of_the_convolution_before_it():
     model = initial_convolutional(
         (8, 8), 3, 0, stages=((2, 3),), hidden=(4,), batch_norm=True, dropout=(0.2, 0.5), normalisation=(np.ones(1), np.ones(1))
     )
-    steps = [type(step).__name__ for step in affine_network_of(model).encoder.steps]
+    steps = [type(step).__name__ for step in affine_network_of(model).convolutions.steps]
     assert steps == ["Scaled", "Convolved", "Rectified", "Convolved", "Rectified", "Pooled"]
-    assert [shape[2] for shape in affine_network_of(model).encoder.shapes] == [1, 1, 2, 2, 3, 3, 3]
+    assert [shape[2] for shape in affine_network_of(model).convolutions.shapes] == [1, 1, 2, 2, 3, 3, 3]
 
 
 def test_a_ball_is_less_than_its_box():
@@ -242,7 +242,7 @@ def test_blocks_and_threads_change_nothing_but_rounding(monkeypatch, norm):
     configure(threads=3)
     assert np.array_equal(certify(model, x, labels, 0.02, norm).margin, whole)
     monkeypatch.setattr("minicereb.certificates.certify.IMAGES", 2)
-    monkeypatch.setattr("minicereb.certificates.convolutional_bounds.ACTIVITY_BYTES", 1)
+    monkeypatch.setattr("minicereb.certificates.convolutional.ACTIVITY_BYTES", 1)
     backend._execution = dataclasses.replace(backend._execution, memory=4096)
     assert np.allclose(certify(model, x, labels, 0.02, norm).margin, whole, rtol=1e-9, atol=1e-9)
 
@@ -285,7 +285,7 @@ class Skipped:
     ("layers", "reason"),
     [
         ((Skipped(), Flat()), "no bounds are known for Skipped among convolutions"),
-        ((ReLU(),), "what convolutions give must be made rows"),
+        ((ReLU(),), "the features of convolutions must be flattened into rows"),
         ((Flat(), ReLU()), "the outputs must be an affine map, without an activation"),
     ],
 )

@@ -6,8 +6,7 @@ import masked
 import numpy as np
 import pytest
 
-from minicereb.robustness.check_context import CheckContext
-from minicereb.robustness.checklist import CHECKS, checklist
+from minicereb.robustness.checklist import CHECKS, CheckContext, checklist
 from minicereb.robustness.evaluate import EvaluationPlan, evaluate_images
 from minicereb.robustness.outcomes import no_outcomes
 from minicereb.robustness.transfer import own_substitute

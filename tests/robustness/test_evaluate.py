@@ -7,8 +7,7 @@ import pytest
 from minicereb.certificates.certify import certify
 from minicereb.errors import InputError, MinicerebError
 from minicereb.robustness.catalogue import ALL, ATTACKS, BY_STRENGTH, STANDARD, attacks_named
-from minicereb.robustness.check_context import CheckContext
-from minicereb.robustness.checklist import checklist
+from minicereb.robustness.checklist import CheckContext, checklist
 from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget, evaluate_images
 from minicereb.robustness.outcomes import BROKEN, NOT_TRIED, WITHSTOOD, Counts, no_outcomes
 from minicereb.robustness.transfer import own_substitute

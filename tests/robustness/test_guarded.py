@@ -14,8 +14,7 @@ from minicereb.models.sequential import Sequential
 from minicereb.robustness import checklist as module
 from minicereb.robustness.auxiliary import attempt
 from minicereb.robustness.catalogue import ATTACKS
-from minicereb.robustness.check_context import CheckContext
-from minicereb.robustness.checklist import CHECKS, checklist
+from minicereb.robustness.checklist import CHECKS, CheckContext, checklist
 from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget, evaluate_images
 from minicereb.robustness.outcomes import no_outcomes
 from minicereb.robustness.transfer import own_substitute, substitutes_for
@@ -235,7 +234,7 @@ def test_a_model_that_changes_while_it_is_asked_fails(data, lin):
 
     found = line("answers-repeat", evaluated(Drifting(lin), data, ("pgd-margin",)))
     assert found.verdict == "fail"
-    assert "changes while it is asked" in found.reason
+    assert "changes while it is used" in found.reason
 
 
 def test_random_outputs_fail_even_where_every_answer_stays(data, lin):

@@ -15,8 +15,7 @@ from minicereb.errors import DataError
 from minicereb.experiments.records import Interval, Record
 from minicereb.files import folder_lock, read_npz, write_json, write_npz
 from minicereb.parallel import blocks
-from minicereb.robustness.check_context import CHECKED, CheckContext
-from minicereb.robustness.checklist import checklist
+from minicereb.robustness.checklist import CHECKED, CheckContext, checklist
 from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget, evaluate_images
 from minicereb.robustness.outcomes import Counts, Outcomes, no_outcomes
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
+from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.backend import to_device, to_numpy
 from minicereb.datasets.transforms import to_unit
@@ -21,7 +22,6 @@ from minicereb.experiments.records import require_length
 from minicereb.files import Declared, read_npz, write_npz
 from minicereb.parallel import blocks, images_per_block, one_blas_thread
 from minicereb.paths import beneath
-from minicereb.robustness.transfer import transferred
 
 BLOCK = 250  # images attacked together
 
@@ -86,8 +86,9 @@ def transfer_matrix(config: TransferMatrix, laboratory: Laboratory) -> Generator
             for part in blocks(config.images, BLOCK):
                 yield f"attacking {describe(model)}, images {part.start}-{part.stop}"
                 ids = np.arange(part.start, part.stop, dtype=np.int64)
-                attack = (config.attack, dataset.x_test, dataset.y_test, ids, dataset.image_shape)
-                parts += [block.x_adv for block in transferred(laboratory.model(model), *attack)]
+                images = (dataset.x_test, dataset.y_test, ids)
+                every: dict[str, Any] = {"image_shape": dataset.image_shape, "include_misclassified": True}
+                parts += [block.x_adv for block in attack_images(laboratory.model(model), config.attack, *images, **every)]
             write_npz(path, {"x_adv": np.concatenate(parts), "owner": np.array(_owner(laboratory, config, model))})
         files.append((path, _owner(laboratory, config, model)))
     columns = []
