@@ -1,6 +1,6 @@
-"""Adversarial training ``[M-ADV]``: a network learns from images that were attacked on it as it is at that moment.
+"""Adversarial training ``[M-ADV]``: a network learns from images attacked on its current state.
 
-The positive control of an evaluation: where robustness has been learned, the instruments should find it.
+The positive control of an evaluation: where robustness has been learned, an evaluation should find it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from minicereb.parallel import blocks, one_blas_thread
 @typed
 @dataclass(frozen=True)
 class Adversary:
-    """Whom a network learns against: PGD in L∞, from a uniform random point of the ball; its last point counts.
+    """The attack of adversarial training: PGD in L∞ from a uniformly random point of the ball; its last point counts.
 
     Parameters
     ----------
@@ -53,20 +53,18 @@ class Adversary:
 
 
 class AdversarialTraining:
-    """Lets a learning rule learn from attacked images: attack a batch, learn from it, and so on.
-
-    Losses and outputs that it yields, and its hits, are of the attacked images.
+    """A learner that attacks each batch and lets another learner learn from it; losses, outputs and hits are of attacked images.
 
     Parameters
     ----------
     learner : Learner
-        Whose model has an ``input_gradient``: :class:`DeltaRule` or :class:`Backpropagation`.
+        With a model that has an ``input_gradient``: :class:`DeltaRule` or :class:`Backpropagation`.
     adversary : Adversary
     seed : int
-        Of the random starts, which depend besides on the update and the image's place in its batch.
+        Of the random starts, which also depend on the update and on the image's place in its batch.
     total_steps : int
-        Updates in all. Over the first tenth bound and step size rise from 0 in proportion: against the full bound from the
-        start a network may never leave chance.
+        Total number of updates. Over the first tenth, bound and step size rise from 0 in proportion: against the full bound from
+        the start a network may never leave chance.
 
     References
     ----------
@@ -80,22 +78,22 @@ class AdversarialTraining:
 
     @property
     def steps(self) -> int:
-        """Updates so far: those of the rule."""
+        """Number of updates so far."""
         return self.learner.steps
 
     @steps.setter
     def steps(self, steps: int) -> None:
-        """Set them, when a training is taken up."""
+        """Set the number, when a training is resumed."""
         self.learner.steps = steps
 
     def arrays(self) -> dict[str, Array]:
-        """Everything that learning changes, by name; written in place."""
+        """Return everything that learning changes, by name; written in place."""
         return self.learner.arrays()
 
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
-        """Learn from the batches of `x`, shape (images, inputs), one after the other, and yield what each showed attacked.
+        """Learn from the batches of `x`, shape (images, inputs), and yield the results for the attacked batches.
 
-        :class:`InputError` if an image is not in the box, or there is not a label for each.
+        :class:`InputError` if an image is not in the box, or labels do not match the images.
         """
         labels = _checked(x, labels)
         for batch in blocks(len(x), self.batch_size):
@@ -104,21 +102,18 @@ class AdversarialTraining:
             yield from self.learner.learn(x_adv, labels[batch])
 
     def loss_of(self, outputs: Array, labels: Array) -> Array:
-        """Loss of each image, shape (images,), at these outputs."""
+        """Return the loss of each image, shape (images,), at these outputs."""
         return self.learner.loss_of(outputs, labels)
 
     def hits(self, x: Array, labels: Array, block: int) -> Array:
-        """Which images are still right when attacked within the full bound, array of bool.
-
-        The same `block` has the same starts after every epoch.
-        """
+        """Return which images are classified correctly under the full attack, array of bool; `block` addresses the starts."""
         labels = _checked(x, labels)
         x_adv = self._attacked(x, labels, 1.0, "adversary held out", block)
         with one_blas_thread():
             return self.model.forward(x_adv)[0].argmax(axis=1) == labels
 
     def _attacked(self, x: Array, labels: Array, share: float, stream: str, number: int) -> Array:
-        """The images after an attack within `share` of the bound."""
+        """Return the images after an attack within `share` of the bound."""
         xp, adversary = xp_of(x), self.adversary
         ball = ball_around(x, share * adversary.epsilon, "linf")
         draws = Draws(self.seed, stream, (number,), xp.arange(len(x), dtype=xp.int64))
@@ -131,7 +126,7 @@ class AdversarialTraining:
 
 
 def _checked(x: Array, labels: Array) -> Array:
-    """The labels, after a look at them and at the images."""
+    """Return the labels, after checks of them and of the images."""
     check_rows(x)
     check_images(x, wait=False)
     return as_labels(labels, len(x), wait=False)

@@ -1,4 +1,4 @@
-"""Auto-PGD ``[M-APGD]``: steps with momentum whose length each image halves for itself when it makes no progress."""
+"""Auto-PGD ``[M-APGD]``: steps with momentum, whose length is halved for each image that makes no progress."""
 
 from __future__ import annotations
 
@@ -17,19 +17,11 @@ FIRST_WINDOW, SHORTER, LEAST_WINDOW = 0.22, 0.03, 0.06  # of all steps: first wi
 def apgd(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
     """Yield the points visited: the start, then one after each step.
 
-    At the end of a window an image's step is halved, and it goes on from its best point, if fewer than ρ of the window's steps
-    went uphill, or if neither its step nor its best value has changed since the last window.
+    At the end of a window an image's step is halved, and it continues from its best point, if fewer than a share ρ of the
+    window's steps went uphill, or if neither its step nor its best value has changed since the last window.
 
-    Parameters
-    ----------
-    landscape : Landscape
-        The objective to climb.
-    ball : Ball
-        Around clean images. Steps go along the sign of the gradient in L∞, along the gradient itself in L2.
-    start : array, shape (images, inputs)
-        Where to begin; what lies outside the ball or the box is brought in.
-    steps : int
-        Number of steps; published are 100.
+    Steps go along the sign of the gradient in L∞, along the gradient itself in L2. Arguments as for
+    :func:`minicereb.attacks.pgd.pgd`; published are 100 `steps`.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""The points that an attack may choose: a ball around each image, in L∞ or in L2, and the box [0, 1]."""
+"""The points allowed to an attack: a ball around each image, in L∞ or in L2, within the box [0, 1]."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from minicereb.attacks.draws import Draws
 from minicereb.backend import Array, xp_of
 
 NORMS = ("linf", "l2")
-TINY = 1e-30  # shorter moves are none
+TINY = 1e-30  # shorter moves count as none
 ROUNDING = 1e-6  # tolerance in float32, in L∞ and for small images in L2; of the bound, if that is above 1
 PIXEL_ROUNDING = 2.0**-25  # half the distance of two float32 numbers between 1/2 and 1: the rounding of one pixel
 SCALE_ROUNDING = 2.0**-22  # of a change that was scaled to length ε, relative: four roundings of float32
@@ -18,18 +18,8 @@ SCALE_ROUNDING = 2.0**-22  # of a change that was scaled to length ε, relative:
 def with_rounding(epsilon: float, norm: str, inputs: int) -> float:
     """Return the largest distance, in exact arithmetic, of a point that float32 arithmetic puts within ε of an image.
 
-    Parameters
-    ----------
-    epsilon : float
-    norm : {"linf", "l2"}
-    inputs : int
-        Number of pixels.
-
-    Returns
-    -------
-    float
-        ε + 1e-6 max(1, ε). In L2 the roundings of n pixels, each at most 2⁻²⁵, may add up to a length of √n 2⁻²⁵: where
-        √n 2⁻²⁵ + 2⁻²² ε is more (from about 1,100 pixels on for ε up to 1), it is that.
+    ε + 1e-6 max(1, ε), in either norm. In L2 the roundings of n pixels (`inputs`), each at most 2⁻²⁵, may add up to a length of
+    √n 2⁻²⁵: if √n 2⁻²⁵ + 2⁻²² ε is more (from about 1,100 pixels on for ε up to 1), it is ε plus that.
     """
     tolerance = ROUNDING * max(1.0, epsilon)
     if norm == "l2":
@@ -38,36 +28,36 @@ def with_rounding(epsilon: float, norm: str, inputs: int) -> float:
 
 
 def row_products(one: Array, other: Array) -> Array:
-    """Inner product of each row of one array with that of another, summed in float64: array of the first one's dtype.
+    """Return the inner product of each row of one array with that of another, in the first one's dtype.
 
-    A sum of 150,000 products in float32 is wrong in its fifth digit, and squares of numbers below 1e-23 are 0 there.
+    Summed in float64: in float32 a sum of 150,000 products is wrong in its fifth digit, and squares of numbers below 1e-23 are 0.
     """
     xp = xp_of(one)
     return xp.einsum("ij,ij->i", one, other, dtype=xp.float64).astype(one.dtype)
 
 
 def row_norms(rows: Array) -> Array:
-    """L2 norm of each row, of squares in float64: array of the rows' dtype."""
+    """Return the L2 norm of each row, in the rows' dtype, of squares in float64."""
     xp = xp_of(rows)
     return xp.sqrt(xp.einsum("ij,ij->i", rows, rows, dtype=xp.float64)).astype(rows.dtype)
 
 
 def unit_rows(rows: Array, out: Array | None = None) -> Array:
-    """Rows divided by their L2 norm, however small or large they are; a row of zeros stays one."""
+    """Return rows divided by their L2 norm, however small or large they are; a row of zeros stays zero."""
     scaled = scaled_rows(rows, out)
     scaled /= xp_of(rows).maximum(row_norms(scaled), rows.dtype.type(1))[:, None]  # at least 1, unless all are zero
     return scaled
 
 
 def scaled_rows(rows: Array, out: Array | None = None) -> Array:
-    """Rows divided by their largest absolute value, however small or large they are; a row of zeros stays one."""
+    """Return rows divided by their largest absolute value, however small or large; a row of zeros stays zero."""
     xp = xp_of(rows)
     largest = xp.abs(rows).max(axis=1, keepdims=True)
     return xp.divide(rows, xp.where(largest == 0, rows.dtype.type(1), largest), out=out)
 
 
 def movable(gradient: Array, here: Array) -> Array:
-    """The gradient at points of the box, 0 where an ascent would lead out of it."""
+    """Return the gradient at points of the box, 0 where an ascent would leave the box."""
     held = ((here <= 0) & (gradient < 0)) | ((here >= 1) & (gradient > 0))
     return xp_of(gradient).where(held, gradient.dtype.type(0), gradient)
 
@@ -92,80 +82,73 @@ class LinfBall:
 
     norm = "linf"
 
-    def of(self, images: Array) -> LinfBall:
-        """The balls of some of the images."""
+    def of(self, images: Array | slice) -> LinfBall:
+        """Return the balls around some of the images."""
         return replace(self, x=self.x[images], low=self.low[images], high=self.high[images])
 
     def project(self, z: Array, out: Array | None = None) -> Array:
-        """The nearest point of ball and box."""
+        """Return the nearest point of ball and box."""
         xp = xp_of(z)
         return xp.minimum(xp.maximum(z, self.low, out=out), self.high, out=out)  # faster than clip between arrays
 
     def within(self, z: Array, sizes: Array, out: Array | None = None) -> Array:
-        """The nearest point of the box and of balls of these sizes, shape (images,), around the same images."""
+        """Return the nearest point of the box and of balls of these sizes, shape (images,), around the same images."""
         xp, sizes = xp_of(z), sizes[:, None]
         z = xp.minimum(xp.maximum(z, self.x - sizes, out=out), self.x + sizes, out=out)
         return xp.clip(z, 0, 1, out=out)
 
     def ascent(self, gradient: Array, out: Array | None = None) -> Array:
-        """The direction of size 1 along which a linear function rises most: ``sign(g)``, 0 where g is."""
+        """Return the direction of size 1 along which a linear function rises most: ``sign(g)``."""
         return xp_of(gradient).sign(gradient, out=out)
 
     def steepness(self, gradient: Array) -> Array:
-        """By how much a linear function with this gradient rises along :meth:`ascent`: array of float64, shape (images,)."""
+        """Return how much a linear function rises along :meth:`ascent`: array of float64, shape (images,)."""
         xp = xp_of(gradient)
         return xp.abs(gradient).sum(axis=1, dtype=xp.float64)
 
     def normalized(self, gradient: Array) -> Array:
-        """Gradients divided by their mean absolute value, however small or large they are; zeros stay so."""
+        """Return gradients divided by their mean absolute value, however small or large they are; zeros stay zero."""
         xp, scaled = xp_of(gradient), scaled_rows(gradient)
         mean = xp.abs(scaled).mean(axis=1, keepdims=True)
         scaled /= xp.where(mean == 0, mean.dtype.type(1), mean)
         return scaled
 
     def size(self, moves: Array) -> Array:
-        """Norm of each row."""
+        """Return the norm of each row."""
         return xp_of(moves).abs(moves).max(axis=1)
 
     def offsets(self, draws: Draws, *numbers: int) -> Array:
-        """One random point of the ball of size 1 around 0 for each image: uniform."""
+        """Return one uniformly random point of the ball of size 1 around 0 for each image."""
         return 2 * draws.uniform(self.x.shape[1], *numbers).astype(self.x.dtype) - 1
 
     def inside(self, draws: Draws, *numbers: int) -> Array:
-        """One random point of ball and box for each image: uniform."""
+        """Return one uniformly random point of ball and box for each image."""
         return self.low + draws.uniform(self.x.shape[1], *numbers).astype(self.x.dtype) * (self.high - self.low)
 
     def corner(self, draws: Draws, *numbers: int) -> Array:
-        """One random corner of ball and box for each image."""
+        """Return one random corner of ball and box for each image."""
         return xp_of(self.x).where(draws.uniform(self.x.shape[1], *numbers) < 0.5, self.low, self.high)
 
 
 @dataclass(frozen=True, eq=False)
 class L2Ball:
-    """Images at a Euclidean distance of at most ε, in the box ``[M-L2]``.
-
-    Parameters
-    ----------
-    x : array, shape (images, inputs)
-        Centres, in [0, 1].
-    epsilon : float
-    """
+    """Images at a Euclidean distance of at most ε, in the box ``[M-L2]``; parameters and methods as in :class:`LinfBall`."""
 
     x: Array
     epsilon: float
 
     norm = "l2"
 
-    def of(self, images: Array) -> L2Ball:
-        """The balls of some of the images."""
+    def of(self, images: Array | slice) -> L2Ball:
+        """Return the balls around some of the images."""
         return replace(self, x=self.x[images])
 
     def project(self, z: Array, out: Array | None = None) -> Array:
-        """Bring a point into the ball, then into the box, by which it only comes nearer to the centre."""
+        """Return a point brought into the ball, then into the box, by which it only comes nearer to the centre."""
         return self.within(z, self.epsilon, out)
 
     def within(self, z: Array, sizes: Array | float, out: Array | None = None) -> Array:
-        """The same for balls of these sizes, shape (images,), around the same images."""
+        """Do the same for balls of these sizes, shape (images,), around the same images."""
         xp = xp_of(z)
         move = xp.subtract(z, self.x, out=out)
         move *= xp.minimum(sizes / xp.maximum(row_norms(move), TINY), move.dtype.type(1))[:, None]
@@ -173,24 +156,24 @@ class L2Ball:
         return xp.clip(move, 0, 1, out=move)
 
     def ascent(self, gradient: Array, out: Array | None = None) -> Array:
-        """The direction of size 1 along which a linear function rises most: ``g/‖g‖``, 0 where g is."""
+        """Return the direction of length 1 along which a linear function rises most: ``g/‖g‖``, or 0 if g is."""
         return unit_rows(gradient, out)
 
     def steepness(self, gradient: Array) -> Array:
-        """By how much a linear function with this gradient rises along :meth:`ascent`: array of float64, shape (images,)."""
+        """Return how much a linear function rises along :meth:`ascent`: array of float64, shape (images,)."""
         xp = xp_of(gradient)
         return xp.sqrt(xp.einsum("ij,ij->i", gradient, gradient, dtype=xp.float64))
 
     def normalized(self, gradient: Array) -> Array:
-        """Gradients divided by their L2 norm, however small or large they are; zeros stay so."""
+        """Return gradients divided by their L2 norm, however small or large they are; zeros stay zero."""
         return unit_rows(gradient)
 
     def size(self, moves: Array) -> Array:
-        """Norm of each row."""
+        """Return the norm of each row."""
         return row_norms(moves)
 
     def offsets(self, draws: Draws, *numbers: int) -> Array:
-        """One random point of the ball of size 1 around 0 for each image: uniform.
+        """Return one uniformly random point of the ball of size 1 around 0 for each image.
 
         A Gaussian direction (by Box and Muller's formula) times ``u^{1/inputs}``.
         """
@@ -203,11 +186,11 @@ class L2Ball:
         return direction * uniform[:, -1:] ** (1 / inputs)
 
     def inside(self, draws: Draws, *numbers: int) -> Array:
-        """One random point of ball and box for each image: uniform in the ball, then brought into the box."""
+        """Return one random point for each image: uniform in the ball, then brought into the box."""
         return self.project(self.x + self.epsilon * self.offsets(draws, *numbers))
 
     def corner(self, draws: Draws, *numbers: int) -> Array:
-        """One random point for each image that changes every pixel by as much, up or down, as far as the box lets it."""
+        """Return one random point for each image that changes every pixel equally, up or down, as far as the box permits."""
         inputs = self.x.shape[1]
         up = (draws.uniform(inputs, *numbers) < 0.5).astype(self.x.dtype)
         return self.project(self.x + (2 * up - 1) * (self.epsilon / inputs**0.5))
@@ -217,7 +200,7 @@ Ball = LinfBall | L2Ball
 
 
 def whole_box(norm: str, inputs: int) -> float:
-    """Size from which on a ball around any image holds the whole box: 1 in L∞, √inputs in L2."""
+    """Return the ε from which on every ball contains the whole box: 1 in L∞, √inputs in L2."""
     return 1.0 if norm == "linf" else inputs**0.5
 
 

@@ -1,4 +1,4 @@
-"""A classifier that is not ours: what goes in and out of it is copied, and whatever it raises becomes one line."""
+"""A user's classifier: its inputs and outputs are copied, and whatever it raises becomes an error of one line."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from minicereb.errors import InputError, MinicerebError, ModelError, NoGradientE
 
 
 class Guarded:
-    """A user's classifier behind copies.
+    """A user's classifier that is given copies, and whose results are copied.
 
-    It may change its input in place, keep it, return a view of it, or return the same buffer at every call: the caller's arrays
-    stay as they are, and what it returned stays as it was. Any other attribute is that of the classifier itself.
+    It may change its input in place, keep it, return a view of it, or return the same buffer at every call: no other array
+    changes. Any other attribute is that of the classifier itself.
 
     Parameters
     ----------
     model : classifier
         Anything with ``forward``, and with ``input_gradient`` unless it is a black box.
     dtype : {"float32", "float64"}
-        Of the images that it is handed, in whatever precision the caller computes: float32 is what a classifier is promised.
+        Of the images that it is given, in whatever precision the caller computes; a classifier may rely on float32.
     """
 
     def __init__(self, model: Any, dtype: str = "float32"):
@@ -31,9 +31,9 @@ class Guarded:
         return getattr(self.model, name)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
-        """Outputs, array of shape (images, classes), and a cache for :meth:`input_gradient`.
+        """Return outputs, array of shape (images, classes), and a cache for :meth:`input_gradient`.
 
-        Outputs are float32 where that holds all that the classifier returned (float16, float32, integers of up to 16 bits), else
+        Outputs are float32 if that represents the classifier's dtype exactly (float16, float32, integers of up to 16 bits), else
         float64.
 
         Raises
@@ -59,7 +59,7 @@ class Guarded:
         return outputs.astype("float32" if exact else "float64"), (x, cache)
 
     def input_gradient(self, d_outputs: Array, cache: Any) -> Array:
-        """Input gradient, array of shape and dtype of the images.
+        """Return the input gradient, array of shape and dtype of the images.
 
         Raises
         ------
@@ -100,21 +100,15 @@ def _numbers(values: Any, x: Array, what: str) -> Array:
 
 
 def guarded(model: Any) -> Any:
-    """Return a classifier that may be called without harm: one of this project as it is, any other behind :class:`Guarded`.
-
-    Parameters
-    ----------
-    model : classifier
-        Anything with ``forward``.
-    """
+    """Return a classifier of this project as it is, any other one as :class:`Guarded`."""
     return model if isinstance(model, Guarded) or _ours(model) else Guarded(model)
 
 
 def unguarded(model: Any) -> Any:
-    """Return the classifier itself."""
+    """Return the classifier without its guard."""
     return model.model if isinstance(model, Guarded) else model
 
 
 def _ours(model: Any) -> bool:
-    """Whether a model and all its layers are classes of this project, which never write into what they are given."""
+    """Whether a model and all its layers are classes of this project, which never write into their inputs."""
     return type(model).__module__.partition(".")[0] == "minicereb" and all(map(_ours, getattr(model, "layers", ())))

@@ -1,4 +1,4 @@
-"""What an attack draws at random: for each image by its own number, whatever the block and whichever images are left."""
+"""Random numbers of an attack, addressed by the number of an image: they do not depend on blocks or on other images."""
 
 from __future__ import annotations
 
@@ -10,17 +10,7 @@ from minicereb.randomness import uniform
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Random numbers of one search.
-
-    Parameters
-    ----------
-    seed : int
-    stream : str
-    numbers : tuple of int
-        Restart, and number of the target.
-    ids : array of int64, shape (images,)
-        Numbers of the images, on their device.
-    """
+    """Random numbers of one search, addressed by seed, stream, `numbers` (restart and target) and `ids` of the images (int64)."""
 
     seed: int
     stream: str
@@ -28,9 +18,9 @@ class Draws:
     ids: Array
 
     def of(self, images: Array) -> Draws:
-        """The draws of some of the images."""
+        """Return the draws of some of the images."""
         return replace(self, ids=self.ids[images])
 
     def uniform(self, width: int, *numbers: int) -> Array:
-        """Uniform numbers in [0, 1), float32, shape (images, width); `numbers` say which of the search's draws."""
+        """Return uniform numbers in [0, 1), float32, shape (images, width); `numbers` address one of the search's draws."""
         return uniform(xp_of(self.ids), self.seed, self.stream, (*self.numbers, *numbers), self.ids, width)

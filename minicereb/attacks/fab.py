@@ -1,4 +1,4 @@
-"""FAB ``[M-FAB]``: the nearest misclassified image, whatever ε is, by steps to the tangent plane of the decision."""
+"""FAB ``[M-FAB]``: the nearest misclassified image, whatever ε is, by steps to the tangent plane of the decision boundary."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ OVERSHOOT = 1.05  # η
 BACKWARD = 0.9  # β: what is left of the way after a misclassified point
 FINAL_STEPS = 5  # published are 3
 FINAL_OVERSHOOT = 1.001
-NARROWING = 0.9  # a final step goes so much of the way to where the margin seems to be 0
-SURE = 2.0**-22  # of the largest output: a margin that float32 arithmetic cannot turn
+NARROWING = 0.9  # share of the way to the estimated boundary that a final step goes
+SURE = 2.0**-22  # of the largest output: a margin above this keeps its sign in float32 arithmetic
 TINY = 1e-30
 
 
 def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
     """Yield the points visited; the last one is, for each image, the nearest misclassified one, or the image if there is none.
 
-    It always goes on with all images: however near one is misclassified, another class may be nearer.
+    No image is dropped from the search: however near one is misclassified, another class may be nearer.
 
     Parameters
     ----------
     landscape : Landscape
-        Of the margin, towards a class (FAB-T) or of the likeliest wrong class at each point: the decision is where it is 0.
+        Of the margin, towards a class (FAB-T) or the likeliest wrong class at each point; the boundary is where it is 0.
     ball : Ball
-        Around clean images; gives them and the norm. Its size plays no part.
+        Around clean images; gives them and the norm. Its size does not matter.
     start : array, shape (images, inputs)
         Where to begin, in the box.
     steps : int
@@ -37,10 +37,10 @@ def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
 
     References
     ----------
-    Croce and Hein (2019), arXiv:1907.02044, Algorithm 1, targeted as in arXiv:2003.01690: α_max = 0.1, η = 1.05, β = 0.9. In the
-    end steps by false position between the image and the nearest point, as there; but each goes 0.9 of the way to where the
-    margin seems to be 0, so that it likely stays misclassified. Before that, other than there, one step from the image itself to
-    the plane at the nearest point: where the model is linear, no point is nearer.
+    Croce and Hein (2019), arXiv:1907.02044, Algorithm 1, targeted as in arXiv:2003.01690: α_max = 0.1, η = 1.05, β = 0.9. As
+    there, it ends with steps by false position between the image and the nearest point; but each goes 0.9 of the way to the
+    estimated boundary, so that it likely stays misclassified. Before these, unlike there, comes one step from the image itself to
+    the plane at the nearest point: if the model is linear, no point is nearer.
     """
     xp, x, here = xp_of(start), ball.x, start
     nearest, least = x.copy(), xp.full(len(x), xp.inf, dtype=x.dtype)
@@ -67,7 +67,7 @@ def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
 
 
 def _step(ball: Ball, here: Array, w: Array, value: Array) -> Array:
-    """One step: beyond the plane where the margin, as it looks from here, is 0; in part from the image itself."""
+    """Take one step beyond the plane where the linearised margin is 0, partly from the image itself."""
     xp, x = xp_of(here), ball.x
     own = least_move(here, w, -value, ball.norm)
     original = least_move(x, w, -value - row_products(w, x - here), ball.norm)
@@ -84,7 +84,7 @@ def _step(ball: Ball, here: Array, w: Array, value: Array) -> Array:
 
 
 def narrowed(landscape: Landscape, ball: Ball, nearest: Array) -> Search:
-    """The last steps, on the way from the image to the nearest point found; the last point is the best of them."""
+    """Yield points between the image and the nearest misclassified point; the last one is the nearest misclassified."""
     xp, x = xp_of(nearest), ball.x
     move = nearest - x
     nearest = Point(*(array.copy() for array in landscape.evaluate(nearest)))
@@ -97,7 +97,7 @@ def narrowed(landscape: Landscape, ball: Ball, nearest: Array) -> Search:
         point = landscape.evaluate(xp.clip(x + share[:, None] * move, 0, 1))
         yield point
         value = margin(point.outputs, landscape.labels)[0]
-        # Beyond what rounding may turn when the image is asked about again, alone or on another machine.
+        # By more than rounding may change when the image is evaluated again, alone or on another machine.
         wrong = landscape.wrong(point) & (value > SURE * xp.abs(point.outputs).max(axis=1))
         for kept, new in zip(nearest, point, strict=True):
             put_rows(kept, new, wrong)

@@ -10,12 +10,7 @@ from minicereb.attacks.search import Search
 def fgsm(landscape: Landscape, ball: Ball) -> Search:
     """Yield the one point ``clip(x + ε sign(∂l/∂x), 0, 1)``; in L2 ``clip(x + ε g/‖g‖, 0, 1)`` ``[M-L2]``.
 
-    Parameters
-    ----------
-    landscape : Landscape
-        The objective to climb.
-    ball : Ball
-        Around clean images.
+    Arguments as for :func:`minicereb.attacks.pgd.pgd`.
 
     References
     ----------

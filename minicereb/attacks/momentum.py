@@ -15,16 +15,8 @@ def momentum(
 
     Parameters
     ----------
-    landscape : Landscape
-        The objective to climb.
-    ball : Ball
-        Around clean images. Steps go along the sign of the sum in L∞, along the sum itself in L2.
-    start : array, shape (images, inputs)
-        Where to begin; what lies outside the ball or the box is brought in.
-    steps : int
-        Number of steps.
-    step_size : float
-        α, as for :func:`minicereb.attacks.pgd.pgd`.
+    landscape, ball, start, steps, step_size
+        As for :func:`minicereb.attacks.pgd.pgd`. Steps go along the sign of the sum in L∞, along the sum itself in L2.
     decay : float
         μ, from 0 to 1: the factor of the sum before a gradient is added. With 0 the points are those of PGD.
     nesterov : bool
@@ -34,8 +26,8 @@ def momentum(
     ----------
     Dong et al. (2018), arXiv:1710.06081, Algorithm 1 (MI-FGSM, μ = 1); with `nesterov` Lin et al. (2020), arXiv:1908.06281,
     Eq. 6 and 7 (NI-FGSM). The papers divide a gradient by its L1 norm; here, as in the code of NI-FGSM, it is divided by its mean
-    absolute value in L∞, and by its length in L2. For the points of MI-FGSM this factor makes no difference in L∞. The point
-    ahead is brought into ball and box, so that it counts as a point visited.
+    absolute value in L∞, and by its length in L2. In L∞ this factor does not change the points of MI-FGSM. The point ahead is
+    projected onto ball and box, so that it counts as a point visited.
     """
     step_size, decay = float(step_size), float(decay)
     here = ball.project(start)

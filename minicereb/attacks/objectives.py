@@ -1,5 +1,8 @@
-"""What an attack ascends. The choice decides what an evaluation can see: ascending the squared error rewards raising any output,
-the true one included, and a model can look robust to it that the margin breaks at once."""
+"""Objectives for attacks to ascend.
+
+The choice matters: the squared error rewards raising any output, the true one included, and a model can look robust to it that an
+attack on the margin breaks at once.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +32,14 @@ TARGETED: dict[str, TargetedObjective] = {
 
 
 def objective_named(name: str) -> Objective:
-    """Return the function of this name, from outputs and labels to value and derivative (:mod:`minicereb.calculus.losses`)."""
+    """Return the loss of this name, from outputs and labels to value and derivative (:mod:`minicereb.calculus.losses`)."""
     if name not in OBJECTIVES:
         raise InputError("objective", name, ", ".join(OBJECTIVES))
     return OBJECTIVES[name]
 
 
 def targeted_objective_named(name: str) -> TargetedObjective:
-    """Return the function of this name for targeted attacks, from outputs, labels and targets to value and derivative."""
+    """Return the loss of this name for targeted attacks, from outputs, labels and targets to value and derivative."""
     if name not in TARGETED:
         raise InputError("objective", name, f"{', '.join(TARGETED)} for an attack with targets")
     return TARGETED[name]
@@ -46,7 +49,7 @@ TARGET_BITS = 32
 
 
 def towards(objective: TargetedObjective) -> Objective:
-    """Make of a targeted objective one of outputs and :func:`pairs`: what repeats labels then repeats targets with them."""
+    """Make a targeted objective one of outputs and :func:`pairs`, so that code that repeats labels repeats targets too."""
 
     def objective_of_pairs(outputs: Array, both: Array) -> tuple[Array, Array]:
         return objective(outputs, both & ((1 << TARGET_BITS) - 1), both >> TARGET_BITS)
@@ -55,25 +58,13 @@ def towards(objective: TargetedObjective) -> Objective:
 
 
 def pairs(labels: Array, targets: Array) -> Array:
-    """Labels and targets in one array of int64."""
+    """Return labels and targets in one array of int64."""
     xp = xp_of(labels)
     return labels.astype(xp.int64) | (targets.astype(xp.int64) << TARGET_BITS)
 
 
 def likeliest_wrong(outputs: Array, labels: Array, number: int) -> Array:
-    """The wrong classes with the largest outputs, the largest first.
-
-    Parameters
-    ----------
-    outputs : array, shape (images, classes)
-    labels : array of int, shape (images,)
-    number : int
-        At most the number of classes less one.
-
-    Returns
-    -------
-    array of int64, shape (images, number)
-    """
+    """Return the `number` wrong classes with the largest outputs, the largest first: array of int64, shape (images, number)."""
     xp = xp_of(outputs)
     right = labels[:, None] == xp.arange(outputs.shape[1], dtype=labels.dtype)
     return xp.where(right, outputs.dtype.type(-xp.inf), outputs).argsort(axis=1)[:, ::-1][:, :number]

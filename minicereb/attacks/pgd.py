@@ -18,7 +18,7 @@ def pgd(landscape: Landscape, ball: Ball, start: Array, steps: int, step_size: f
     ball : Ball
         Around clean images.
     start : array, shape (images, inputs)
-        Where to begin; what lies outside the ball or the box is brought in.
+        Where to begin; projected onto the ball and the box.
     steps : int
         Number of steps.
     step_size : float

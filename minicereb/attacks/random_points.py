@@ -1,4 +1,4 @@
-"""Random points of the ball: what any attack that learns something about the model must beat."""
+"""Random points of the ball: a baseline for every other attack."""
 
 from __future__ import annotations
 
@@ -9,19 +9,7 @@ from minicereb.attacks.search import Search
 
 
 def random_points(landscape: Landscape, ball: Ball, draws: Draws, steps: int) -> Search:
-    """Yield `steps` points of ball and box, in turn from inside and from its corners.
-
-    Parameters
-    ----------
-    landscape : Landscape
-        Its gradient is not looked at.
-    ball : Ball
-        Around clean images. Inside: uniform in L∞; in L2 uniform in the ball, then brought into the box. A corner changes every
-        pixel by as much as any.
-    draws : Draws
-        Of these images.
-    steps : int
-    """
+    """Yield `steps` points of ball and box, in turn at random inside and at a random corner; no gradient is used."""
     for point in range(steps):
         x = ball.corner(draws, point) if point % 2 else ball.inside(draws, point)
         keep = yield landscape.evaluate(x)

@@ -1,4 +1,4 @@
-"""Attack a model on a data set: blocks, starts, restarts, targets, the best point of each image, and a second look at it."""
+"""Attack a model on a data set: blocks, starts, restarts, targets, the best point of each image, and its checks."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Attacked(NamedTuple):
     Attributes
     ----------
     ids : array of int64, shape (images,)
-        Which test images.
+        Numbers of the images.
     x, x_adv : array of float32, shape (images, inputs)
-        Clean and attacked, in [0, 1]. An image that is misclassified already stays as it is.
+        Clean and attacked, in [0, 1]. An image that is misclassified already is not changed.
     y, clean_predicted, predicted : array of int64, shape (images,)
         Label, and the model's answers to clean and attacked image.
     success : array of bool, shape (images,)
@@ -79,19 +79,19 @@ def attack_images(
     Parameters
     ----------
     model : classifier
-        Anything with ``forward``, and with ``input_gradient`` unless the attack follows none. One that is not of this project is
-        given copies, see :class:`minicereb.attacks.classifier.Guarded`.
+        Anything with ``forward``, and with ``input_gradient`` unless the attack follows no gradient. One that is not of this
+        project is given copies, see :class:`minicereb.attacks.classifier.Guarded`.
     attack : Attack
     rows : array of uint8 or float, shape (all images, inputs)
         Float in [0, 1].
     labels : array of int, shape (all images,) or (all images, 1)
     ids : array of int64
-        Numbers of the images to attack. What is drawn depends on seed and number alone, not on the blocks.
+        Numbers of the images to attack. Random numbers depend on these and the seed alone, not on the blocks.
     image_shape : tuple of int, optional
-        Height and width, and channels if there are any, for Square; without it an image is one line of pixels.
+        Height and width, and perhaps channels, for Square; without it an image is one line of pixels.
     include_misclassified : bool
-        For points that another model will judge: images that are misclassified already are attacked as well, every search goes on
-        to its end, and of misclassified points the one with the largest objective counts. FAB and FMN have no use for it.
+        For images that another model will judge: attack also images that are misclassified already, run every search to its end,
+        and choose the misclassified point with the largest objective. It has no effect on FAB and FMN.
 
     Yields
     ------
@@ -101,7 +101,7 @@ def attack_images(
     Raises
     ------
     InputError
-        If images are not in the box, labels or numbers of images are not there, or outputs have the wrong shape.
+        If images are not in the box, labels or image numbers do not exist, or outputs have the wrong shape.
     ModelError
         If a user's model fails.
     MinicerebError
@@ -124,9 +124,9 @@ def trace(
     *,
     image_shape: tuple[int, ...] | None = None,
 ) -> np.ndarray:
-    """The objective at every point that an attack's first search visits, whether or not the image is misclassified there.
+    """Return the objective at every point of an attack's first search (with targets: towards the likeliest wrong class).
 
-    Arguments as for :func:`attack_images`. With targets, the search is the one towards the likeliest wrong class.
+    Arguments as for :func:`attack_images`.
 
     Returns
     -------

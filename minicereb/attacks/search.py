@@ -1,4 +1,4 @@
-"""What a search is: a generator of points that can be told which images to go on with."""
+"""Searches, which are generators of points, and which point of a search counts."""
 
 from __future__ import annotations
 
@@ -11,19 +11,14 @@ from minicereb.attacks.gradients import Landscape, Point
 from minicereb.backend import Array, xp_of
 from minicereb.errors import MinicerebError
 
-# Yields points of all its images; sent an array of places, it goes on with the images at these places alone.
+# Yields one point for all its images; sent an array of places, it continues with the images at these places only.
 Search = Generator[Point, Array | None, None]
-LOOK = 5  # points between two looks at the device
-WORTH_DROPPING = 0.25  # share of the images that must be done
+EVERY = 5  # points between two transfers from the device
+WORTH_DROPPING = 0.25  # share of the images that must be misclassified before they are dropped
 
 
 class CheckedSearch:
-    """A search under watch: it passes the points on, and raises if anything was not finite on the way.
-
-    Parameters
-    ----------
-    search : generator
-    """
+    """A search that raises :class:`MinicerebError` if outputs or gradients were not finite."""
 
     def __init__(self, search: Search):
         self.search = search
@@ -43,24 +38,24 @@ class CheckedSearch:
         self.check()
 
     def go_on_with(self, images: Array) -> None:
-        """Let the search go on with some of the images of its last point: array of their places."""
+        """Continue with some of the images of the last point: array of their places."""
         self._keep = images
 
     def check(self) -> None:
-        """Raise :class:`MinicerebError` if outputs or gradients were not finite: the one look at the device that it takes."""
+        """Raise the error if there was anything not finite: the only time that a GPU is waited for."""
         if not bool(self._finite):
             raise MinicerebError("outputs or gradients of the model are not finite; an attack on them would prove nothing")
 
 
 def last(search: Search) -> Point:
-    """The last point."""
+    """Return the last point of a search."""
     for point in CheckedSearch(search):  # noqa: B007
         pass
     return point
 
 
 def best(search: Search, landscape: Landscape) -> Point:
-    """The best point of each image: misclassified before not, then by objective; of equals the first."""
+    """Return the best point of each image: misclassified before not, then by objective; among equals the first."""
     points = iter(CheckedSearch(search))
     kept = _copy(next(points))
     wrong = landscape.wrong(kept)
@@ -72,10 +67,9 @@ def best(search: Search, landscape: Landscape) -> Point:
 
 
 def first_wrong(search: Search, landscape: Landscape) -> Point:
-    """The first misclassified point of each image, or the best of one that has none.
+    """Return the first misclassified point of each image, or the best one if there is none.
 
-    The search goes on with the images that are still right. Which they are is looked up every few points; what is found does not
-    depend on when.
+    Misclassified images are dropped from the search every few points; the result does not depend on when.
     """
     walk = CheckedSearch(search)
     for number, point in enumerate(walk):
@@ -86,7 +80,7 @@ def first_wrong(search: Search, landscape: Landscape) -> Point:
             wrong_now = landscape.wrong(point)
             _put(kept, point, ~wrong & (wrong_now | (point.value > kept.value)))
             wrong |= wrong_now
-        if number % LOOK:
+        if number % EVERY:
             continue
         done = float(wrong.mean())
         if done == 1:
@@ -107,22 +101,21 @@ def _copy(point: Point) -> Point:
 
 
 def _put(kept: Point, point: Point, where: Array) -> None:
-    """Overwrite the images chosen."""
     for old, new in zip(kept, point, strict=True):
         put_rows(old, new, where)
 
 
 def put_rows(old: Array, new: Array, where: Array) -> None:
-    """Write the rows of `new` that `where` (array of bool) has chosen over those of `old`."""
+    """Copy the rows of `new` where `where` (array of bool) is true into `old`."""
     xp = xp_of(where)
-    if xp is np:  # a GPU would have to be waited for to know how many
+    if xp is np:  # on a GPU, counting the rows would take waiting for it
         old[where] = new[where]
     else:
         xp.copyto(old, new, where=where if new.ndim == 1 else where[:, None])
 
 
 def _store(everything: Point, places: Array | None, kept: Point) -> None:
-    """Put what is kept of some images to its places among all; None: it is all of them."""
+    """Copy the points of some images to their places among all; None: they are all."""
     if places is not None:
         for whole, part in zip(everything, kept, strict=True):
             whole[places] = part

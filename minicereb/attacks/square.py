@@ -1,4 +1,4 @@
-"""Square ``[M-SQUARE]``: random search with squares, for which the model need only answer. It follows no gradient."""
+"""Square ``[M-SQUARE]``: random search with squares, which needs only the outputs of the model."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ TILES = 5  # along the shorter side of an image: the first point in L2
 def square(
     landscape: Landscape, ball: Ball, draws: Draws, steps: int, image_shape: tuple[int, ...] | None = None, rescale: bool = True
 ) -> Search:
-    """Yield the points that the model is asked about: a start, then the best so far with one window changed.
+    """Yield the points queried: a start, then the best so far with one window changed.
 
     Parameters
     ----------
     landscape : Landscape
-        The objective to climb; its gradient is not looked at.
+        The objective to climb; its gradient is not used.
     ball : Ball
         Around clean images.
     draws : Draws
@@ -34,10 +34,10 @@ def square(
     steps : int
         Number of points, or queries; published are 5,000.
     image_shape : tuple of int, optional
-        (height, width) or (height, width, channels) of the images; without it they are a line of pixels, and windows intervals.
+        (height, width) or (height, width, channels) of the images; without it an image is one line of pixels.
     rescale : bool
-        Whether p falls over the queries there are, as published. Else it falls after the published numbers of queries, however
-        few there are: so it does in the standard ensemble, where after 5,000 queries p = 0.8/128 instead of 0.8/512.
+        Whether p falls over the available queries, as published. Else it falls after the published numbers of queries, as in
+        the standard ensemble, where after 5,000 queries p = 0.8/128 instead of 0.8/512.
 
     References
     ----------
@@ -71,16 +71,10 @@ def _three(image_shape: tuple[int, ...] | None, inputs: int) -> tuple[int, int, 
 
 
 def window_at(progress: float, height: int, width: int, odd: bool = False) -> tuple[int, int]:
-    """Return height and width of the window after this share of the queries: a square of area p h w where the image allows it.
+    """Return height and width of the window after a share of the queries: a square of area p h w if the image permits.
 
-    Parameters
-    ----------
-    progress : float
-        From 0 to 1.
-    height, width : int
-        Of the image.
-    odd : bool
-        Whether to take the next odd side, from 3 on, as is published for L2.
+    `progress` is from 0 to 1, `height` and `width` are those of the image. With `odd`, sides are the next odd number from 3 on,
+    as published for L2.
     """
     area = FIRST_SHARE * height * width / 2 ** sum(progress * SCALE > queries for queries in HALVINGS)
     side = max(round(math.sqrt(area)), 1)
@@ -95,10 +89,7 @@ def window_at(progress: float, height: int, width: int, odd: bool = False) -> tu
 
 
 def _places(uniform: Array, window: tuple[int, int], shape: tuple[int, int, int]) -> Array:
-    """Numbers of the inputs in one random window of each image: shape (images, pixels of the window, channels).
-
-    `uniform` has two columns, for its row and its column.
-    """
+    """Inputs in a random window of each image, (images, pixels, channels); `uniform` has a column for its row and its column."""
     xp, (tall, wide), (height, width, channels) = xp_of(uniform), window, shape
     rows, columns = (
         (uniform[:, axis] * (most - side + 1)).astype(xp.int64)
@@ -113,18 +104,15 @@ def _random_signs(uniform: Array, like: Array) -> Array:
     return 2 * (uniform < 0.5).astype(like.dtype) - 1
 
 
-# -- L∞ ----------------------------------------------------------------------------------------------------------------------
-
-
 def _stripes(ball: Ball, draws: Draws, shape: tuple[int, int, int]) -> Array:
-    """Every column of every channel at the same end of its range."""
+    """Start in L∞: every column of every channel at the same end of its range."""
     xp, (height, width, channels) = xp_of(ball.x), shape
     signs = _random_signs(draws.uniform(width * channels, 0), ball.x)
     return ball.project(ball.x + ball.epsilon * xp.tile(signs, (1, height)))
 
 
 def _signs(ball: Ball, draws: Draws, query: int, best: Array, shape: tuple[int, int, int], window: tuple[int, int]) -> Array:
-    """A random window at one end of its range, for each channel at random; at the other where this would change nothing."""
+    """L∞: set a random window to one end of its range, random for each channel; to the other if that changes nothing."""
     xp, channels = xp_of(best), shape[2]
     uniform = draws.uniform(2 + channels, query)
     places = _places(uniform, window, shape).reshape(len(best), -1)
@@ -140,11 +128,8 @@ def _signs(ball: Ball, draws: Draws, query: int, best: Array, shape: tuple[int, 
     return proposed
 
 
-# -- L2 ----------------------------------------------------------------------------------------------------------------------
-
-
 def _tiles(ball: Ball, draws: Draws, shape: tuple[int, int, int]) -> Array:
-    """A grid of bumps with random signs, scaled to the size of the ball."""
+    """Start in L2: a grid of bumps with random signs, scaled to the size of the ball."""
     xp, (height, width, channels) = xp_of(ball.x), shape
     tall, wide = max(height // TILES, 1), max(width // TILES, 1)
     down, across = height // tall, width // wide
@@ -153,14 +138,14 @@ def _tiles(ball: Ball, draws: Draws, shape: tuple[int, int, int]) -> Array:
     shown = signs.repeat(tall, axis=1).repeat(wide, axis=2)
     pattern = np.tile(bump(tall, wide), (down, across)).astype(np.dtype(ball.x.dtype))
     top, left = (height - down * tall) // 2, (width - across * wide) // 2
-    grid[:, top : top + down * tall, left : left + across * wide] = shown * _there(pattern, ball.x)[:, :, None]
+    grid[:, top : top + down * tall, left : left + across * wide] = shown * _on_device(pattern, ball.x)[:, :, None]
     return ball.project(ball.x + ball.epsilon * ball.ascent(grid.reshape(ball.x.shape)))
 
 
 def _moved_energy(
     ball: Ball, draws: Draws, query: int, best: Array, shape: tuple[int, int, int], window: tuple[int, int]
 ) -> Array:
-    """Take the change out of two random windows and put its norm, with what is unused of ε, into the first, in a new shape."""
+    """L2: remove the change from two random windows; put its norm, and what is unused of ε, into the first in a new shape."""
     xp, channels = xp_of(best), shape[2]
     uniform = draws.uniform(5 + channels, query)
     first, second = (_places(uniform[:, 2 * number :], window, shape) for number in (0, 1))
@@ -180,35 +165,32 @@ def _moved_energy(
 
 
 def _energy(change: Array, channels: int) -> Array:
-    """Sum of squares of each channel of each image: array of float64, shape (images, channels)."""
+    """Sum of squares, (images, channels), in float64."""
     xp = xp_of(change)
     return (change * change).reshape(len(change), -1, channels).sum(axis=1, dtype=xp.float64)
 
 
 def _unit(windows: Array) -> Array:
-    """Every channel of every window divided by its norm; what is 0 stays so."""
+    """Every channel of every window divided by its norm; zeros stay zero."""
     xp = xp_of(windows)
     norms = xp.sqrt((windows * windows).sum(axis=1, keepdims=True, dtype=xp.float64))
     return windows / xp.maximum(norms, 1e-12).astype(windows.dtype)
 
 
 def _turned(pattern: np.ndarray, uniform: Array, like: Array) -> Array:
-    """The pattern, or, for about half of the images where it is a square, its transpose: shape (images, height, width)."""
-    xp, there = xp_of(like), _there(pattern.astype(np.dtype(like.dtype)), like)
+    """The pattern, (images, height, width); if it is square, transposed for about half of the images."""
+    xp, there = xp_of(like), _on_device(pattern.astype(np.dtype(like.dtype)), like)
     if pattern.shape[0] != pattern.shape[1]:
         return xp.broadcast_to(there, (len(uniform), *pattern.shape))
     return xp.where((uniform < 0.5)[:, None, None], there, there.T)
 
 
-def _there(array: np.ndarray, like: Array) -> Array:
+def _on_device(array: np.ndarray, like: Array) -> Array:
     return to_device(array, "cpu" if isinstance(like, np.ndarray) else "cuda")
 
 
 def bump(height: int, width: int) -> np.ndarray:
-    """A hill beside a hollow of the same shape, of norm 1, on a window: array of float64.
-
-    Each is a sum of rectangles about its middle, the n-th from within of height 1/n².
-    """
+    """Return a hill beside a hollow, of norm 1 in all: each a sum of rectangles about its middle, the n-th of height 1/n²."""
     if width == 1:
         both = _hill(height, 1)
     else:
@@ -221,5 +203,5 @@ def _hill(height: int, width: int) -> np.ndarray:
     # Distance of each pixel from the middle, in rectangles: the outermost contains all.
     across, down = (abs(np.arange(side, dtype=np.float64) - side // 2) for side in (width, height))
     ring = np.maximum(across[None, :], down[:, None]).astype(np.int64)
-    heights = 1.0 / np.arange(1, ring.max() + 2, dtype=np.float64) ** 2
-    return heights[::-1].cumsum()[::-1][ring]
+    heights: np.ndarray = 1.0 / np.arange(1, ring.max() + 2, dtype=np.float64) ** 2
+    return np.asarray(heights[::-1].cumsum()[::-1][ring])

@@ -1,8 +1,8 @@
-"""Bounds on what a network computes for every image of a region: intervals ``[M-IBP]`` and linear relaxations ``[M-CROWN]``.
+"""Bounds on the outputs of a network for all images of a region: intervals ``[M-IBP]`` and linear relaxations ``[M-CROWN]``.
 
 Signals are (cells, images), coefficients of linear functions (cells, functions, images): images run along memory, and a block of
 cells is a view. All bounds hold for the outputs as the model computes them, in its own precision: each affine map adds the
-error that rounding can make there ``[M-ROUND]``.
+possible rounding error ``[M-ROUND]``.
 """
 
 from __future__ import annotations
@@ -18,19 +18,12 @@ from minicereb.certificates.relaxations import Lines, Unit
 from minicereb.parallel import blocks
 
 PART_NUMBERS = 1 << 18  # coefficients of a block of cells
-# Units of a layer behind convolutions, of which each takes two ways back through them; larger layers have intervals alone.
+# Units of a layer behind convolutions, through which each takes two passes; larger layers have intervals only.
 TIGHTENED_BEHIND_CONVOLUTIONS = 128
 
 
 class Response(NamedTuple):
-    """Bounds on the responses of some units, as the model computes them.
-
-    Attributes
-    ----------
-    lines : Lines
-        Of the response as a function of the exact signal, rounding included; arrays of shape (cells, images).
-    low, high : array, shape (cells, images)
-    """
+    """Bounds on the responses of some units as the model computes them, (cells, images): lines by the exact signal, intervals."""
 
     lines: Lines
     low: Array
@@ -58,8 +51,8 @@ class Bounds:
 
     Notes
     -----
-    Units of all hidden layers but the last are bounded once and kept. The last hidden layer is bounded a block of cells at a
-    time, on the way to the outputs, and forgotten: it may be as large as a granule layer.
+    Units of all hidden layers but the last are bounded once and stored. The last hidden layer is bounded in blocks of cells, on
+    the way to the outputs, and not stored: it may be as large as a granule layer.
     """
 
     def __init__(self, network: AffineNetwork, region: Region | Features, crown: bool):
@@ -80,12 +73,12 @@ class Bounds:
         return self.region.x.shape[1]
 
     def parts(self, affine: Affine, functions: int) -> list[slice]:
-        """Cut the outputs of an affine map into blocks that are not too large for so many functions of each image."""
+        """Cut the outputs of an affine map into blocks that fit this number of functions of each image."""
         size = min(PART_NUMBERS // (functions * self.images), PART_WEIGHTS // affine.weights.shape[1])
         return list(blocks(affine.outputs, max(16, size)))
 
     def errors(self, affine: Affine, size: Array) -> Array:
-        """What rounding can change in the outputs of (part of) an affine map, (outputs, images), given ``|W||h|``."""
+        """Return the largest rounding error of the outputs of (part of) an affine map, (outputs, images), given ``|W||h|``."""
         total = size if affine.bias_size is None else size + affine.bias_size[:, None]
         return affine.rounding(self.network.unit) * total + affine.terms * self.network.tiny
 
@@ -113,7 +106,7 @@ class Bounds:
         return self._as_computed(unit, low, high, self.errors(affine, size))
 
     def _as_computed(self, unit: Unit, low: Array, high: Array, error: Array) -> Response:
-        """Bounds on units whose exact signal is within `low` and `high`, when the computed one may differ by `error`."""
+        """Bound units whose exact signal is between `low` and `high`, and whose computed signal may differ by `error`."""
         low, high = low - error, high + error
         lines, (least, largest) = unit.lines(low, high), unit.interval(low, high)
         own = unit.rounding * self.network.unit
@@ -124,13 +117,13 @@ class Bounds:
         return Response(lines, least - own, largest + own)
 
     def _tighten(self, number: int, affine: Affine, low: Array, high: Array) -> tuple[Array, Array]:
-        """Bound the signals of some units by linear relaxation of the layers before, where that is tighter."""
+        """Bound the signals of some units by linear relaxation of earlier layers, where that is tighter."""
         xp = xp_of(low)
         low, high = low.copy(), high.copy()
         widest = max(layer.affine.width for layer in self.network.hidden[: number + 1])
         size = max(1, execution().memory // 64 // (16 * widest * self.images))
         rows = xp.arange(affine.outputs)
-        if number == 0:  # what comes from convolutions costs more, and a unit that is decided gains little
+        if number == 0:  # behind convolutions: only undecided units are worth the cost
             rows = xp.flatnonzero(((low < 0) & (high > 0)).any(axis=1))
         for part in blocks(len(rows), size):
             some = rows[part]
@@ -151,17 +144,17 @@ class Bounds:
         functions: int,
         watch: Callable[[slice, Array], None] | None = None,
     ) -> tuple[Array, Array]:
-        """Lower bounds on linear functions of the units of the first `number` hidden layers' last.
+        """Return lower bounds on linear functions of the units of the last of the first `number` hidden layers.
 
         Parameters
         ----------
         number : int
-            How many hidden layers there are before; with 0 the functions are of the images.
+            Of hidden layers; with 0 the functions are of the images.
         coefficients : callable
-            From a block of units to an array (block, functions, images), or (block, functions, 1) if all images have the same.
+            From a block of units to an array (block, functions, images), or (block, functions, 1) if equal for all images.
         functions : int
         watch : callable, optional
-            Told the block and the largest size of its units' responses, (block, images).
+            Called with every block and the largest absolute responses of its units, (block, images).
 
         Returns
         -------
@@ -208,7 +201,7 @@ def _part(response: Response, part: slice) -> Response:
 
 
 def _signed(a: Array) -> tuple[Array, Array]:
-    """Positive and negative part."""
+    """Return positive and negative part."""
     xp = xp_of(a)
     up = xp.maximum(a, 0.0)
     return up, a - up

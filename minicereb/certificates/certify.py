@@ -90,20 +90,9 @@ def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "li
 
 
 def least_margins(network: AffineNetwork, region: Region, label: int, crown: bool) -> Array:
-    """Lower bounds on ``z_y - max_{j≠y} z_j`` over regions around images of one label ``[M-CERTIFY]``.
+    """Return lower bounds on ``z_y - max_{j≠y} z_j`` over regions around images of one label y ``[M-CERTIFY]``.
 
-    Parameters
-    ----------
-    network : AffineNetwork
-    region : Region
-    label : int
-        y.
-    crown : bool
-        Whether linear relaxations are used beside the intervals.
-
-    Returns
-    -------
-    array of float64, shape (images,)
+    With `crown`, by linear relaxations as well as intervals. Array of float64, shape (images,).
     """
     xp = xp_of(region.x)
     output = network.output

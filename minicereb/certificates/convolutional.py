@@ -284,16 +284,9 @@ class _Ball(NamedTuple):
 
 
 def features_of(part: ConvolutionalPart, region: Region, unit: float, tiny: float, crown: bool) -> Features:
-    """Bound the features of the images of a region.
+    """Bound the features of the images of a region; with `crown`, linear functions of them by linear relaxation too.
 
-    Parameters
-    ----------
-    part : ConvolutionalPart
-    region : Region
-    unit, tiny : float
-        As of :class:`minicereb.certificates.affine.AffineNetwork`.
-    crown : bool
-        Whether linear functions of the features are to be bounded by linear relaxation too.
+    `unit` and `tiny` are those of :class:`minicereb.certificates.affine.AffineNetwork`.
     """
     xp, shape = xp_of(region.x), part.shape
     x, centre, radius = (array.T.reshape(-1, *shape) for array in (region.x, region.centre, region.radius))

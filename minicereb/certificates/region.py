@@ -1,4 +1,4 @@
-"""The images that an attack may choose from, and the least value of a linear function over them."""
+"""The images allowed to an attack, and the minimum of a linear function over them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DUAL_STEPS = 12
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """The images within ε of given ones that are in the box [0, 1].
+    """The images within ε of given ones, in the box [0, 1].
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class Region:
     centre, radius : array of float64, same shape
         The smallest box around the region.
     epsilon : float or None
-        Radius of the ball in L2; None in L∞, where the box is all.
+        Radius of the ball in L2; None in L∞, where the box is the region.
     """
 
     x: Array
@@ -41,13 +41,13 @@ class Region:
         return Region(x_t, 0.5 * (low + high), 0.5 * (high - low), None if norm == "linf" else epsilon)
 
     def only(self, images: slice) -> Region:
-        """The regions around some of the images."""
+        """Return the regions around some of the images."""
         return Region(self.x[:, images], self.centre[:, images], self.radius[:, images], self.epsilon)
 
     def least(self, a: Array) -> Array:
-        """Lower bound on ``a·x`` over the region, shape (functions, images), for `a` of shape (inputs, functions, images).
+        """Return a lower bound on ``a·x`` over the region, (functions, images), for `a` of shape (inputs, functions, images).
 
-        Exact in L∞ ``[M-LINEAR]``. In L2 the better of ball and box, and of the dual of both at once ``[M-DUAL]``.
+        Exact in L∞ ``[M-LINEAR]``. In L2 the best of ball, box, and the dual of both together ``[M-DUAL]``.
         """
         xp = xp_of(a)
         box = (a * self.centre[:, None]).sum(axis=0) - (abs(a) * self.radius[:, None]).sum(axis=0)

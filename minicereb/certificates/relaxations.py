@@ -1,6 +1,6 @@
-"""Activations between two lines ``[M-CROWN]``: what certificates know of a unit whose signal lies in a known interval.
+"""Linear bounds of activations on an interval ``[M-CROWN]``, element by element in float64.
 
-Everything is element by element, in float64, and sound: rounding in here only ever loosens a line.
+They are sound: rounding in this module only ever loosens a line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SLACK = 2.0**-50  # relative, some float64 roundings
 SIGMOID_SLACK = 2.0**-44  # absolute, likewise
 TINY = 2.0**-1000  # in place of a divisor that is 0
 LEAST = 1e-290  # no line is steeper than the inverse of this
-FLAT = 1e-8  # a sigmoid's chord over a shorter interval would be all rounding
+FLAT = 1e-8  # over a shorter interval a sigmoid's chord would be dominated by rounding
 LAST_TANGENT = 40.0  # beyond, a tangent of the sigmoid is as good as its limit
 BISECTIONS = 32
 
@@ -30,13 +30,7 @@ def relative_rounding(terms: int, unit: float) -> float:
 
 
 class Lines(NamedTuple):
-    """Two lines with ``lower_slope·v + lower_intercept ≤ φ(v) ≤ upper_slope·v + upper_intercept`` on an interval.
-
-    Attributes
-    ----------
-    lower_slope, lower_intercept, upper_slope, upper_intercept : array of float64
-        One for each unit.
-    """
+    """Two lines with ``lower_slope·v + lower_intercept ≤ φ(v) ≤ upper_slope·v + upper_intercept``; a float64 for each unit."""
 
     lower_slope: Array
     lower_intercept: Array
@@ -62,7 +56,7 @@ def relu_lines(lower: Array, upper: Array) -> Lines:
     Returns
     -------
     Lines
-        A unit that is on (l ≥ 0) or off (u ≤ 0) all over the interval is its own line.
+        A unit that is on (l ≥ 0) or off (u ≤ 0) over the whole interval is its own line.
     """
     xp = xp_of(lower)
     above = xp.maximum(upper, 0.0)
@@ -105,8 +99,8 @@ def largest_lines(lower: Array, upper: Array) -> Lines:
     Returns
     -------
     Lines
-        Slopes of the shape of `lower`, one for each signal; intercepts without the first axis. A signal that is the largest
-        whatever the others are is its own line.
+        Slopes of the shape of `lower`, one for each signal; intercepts without the first axis. A signal that is always the
+        largest is its own line.
     """
     xp = xp_of(lower)
     floor, roof = lower.max(axis=0), upper.max(axis=0)
@@ -123,9 +117,9 @@ def largest_lines(lower: Array, upper: Array) -> Lines:
 def sigmoid_lines(lower: Array, upper: Array, slope: float = 1.0) -> Lines:
     """Lines of ``1/(1 + exp(-sv))`` ``[M-SIGLINES]``: chords and tangents; arguments as for :func:`relu_lines`.
 
-    Above: the chord if the curve lies below it, else a tangent in the concave half that passes above the curve at l. The
-    point where the tangent through that end touches is found by bisection, and the end of the bracket that is taken is the
-    one whose tangent passes above. Below: the same, turned about the curve's centre.
+    Above: the chord if the curve lies below it, else a tangent in the concave half that passes above the curve at l. The point
+    of contact is found by bisection; of the two ends of the last bracket, the one whose tangent passes above is used. Below: the
+    same, reflected about the curve's centre.
     """
     a, b = slope * lower, slope * upper
     upper_slope, upper_intercept = _above_sigmoid(a, b)
@@ -156,7 +150,7 @@ def _above_sigmoid(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def _sigmoid_slope(v: Array) -> Array:
-    """``σ(v)(1 - σ(v))``, to relative precision also far from 0."""
+    """``σ(v)(1 - σ(v))``, precise also far from 0."""
     xp = xp_of(v)
     tail = xp.exp(-xp.abs(v))
     return tail / ((1 + tail) * (1 + tail))
@@ -173,15 +167,7 @@ def _absolute_image(lower: Array, upper: Array) -> tuple[Array, Array]:
 
 @dataclass(frozen=True)
 class Unit:
-    """An activation as a certificate sees it.
-
-    Parameters
-    ----------
-    name : str
-        One of :data:`UNITS`.
-    slope : float
-        Of the sigmoid.
-    """
+    """An activation of :data:`UNITS`, by name, with the `slope` of the sigmoid."""
 
     name: str
     slope: float = 1.0
@@ -191,7 +177,7 @@ class Unit:
             raise InputError("activation", self.name, ", ".join(UNITS))
 
     def interval(self, lower: Array, upper: Array) -> tuple[Array, Array]:
-        """Least and largest response to signals from `lower` to `upper` ``[M-IBP]``."""
+        """Return the least and largest response to signals from `lower` to `upper` ``[M-IBP]``."""
         if self.name == "sigmoid":
             return _monotone(lambda v: sigmoid(v, self.slope), SIGMOID_SLACK)(lower, upper)
         return _IMAGES[self.name](lower, upper)

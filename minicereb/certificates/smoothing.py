@@ -1,4 +1,4 @@
-"""The certificate of a noisy network's mean answer: Gaussian noise on the first layer's signals smooths it ``[M-SMOOTH]``."""
+"""Certificates for the mean answer of a network that Gaussian noise on the first layer's signals smooths ``[M-SMOOTH]``."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from minicereb.parallel import blocks, run_lanes
 from minicereb.statistics import mean_deviation, proportion_interval
 
 PREDICTORS = ("probabilities", "votes")
-PROBABILITY_ROUNDING = 2e-6  # how far float32 may carry a softmax
+PROBABILITY_ROUNDING = 2e-6  # largest error of a softmax in float32
 RADIUS_STEPS = 30
 SPECTRAL_SLACK = 1 + 1e-10
 
 
 class Smoothed(NamedTuple):
-    """What is known, with confidence, of some images, on the host.
+    """Certificates of some images, which hold with a given confidence, on the host.
 
     Attributes
     ----------
     certified : array of bool, shape (images,)
         Whether the mean answer to every image within ε is the label.
     radius : array of float64, shape (images,)
-        The largest ε for which that is known; 0 where the label does not lead, infinite if it leads in the whole box.
+        The largest ε that can be certified; 0 where the label does not lead, infinite if it leads in the whole box.
     """
 
     certified: np.ndarray
@@ -41,7 +41,7 @@ class Smoothed(NamedTuple):
 
 
 class SampledAnswers(NamedTuple):
-    """What noise made of some images: mean and variance of the classes' probabilities, and votes, (images, classes)."""
+    """Answers to images under noise: mean and variance of the classes' probabilities, and votes, (images, classes)."""
 
     mean: np.ndarray
     variance: np.ndarray
@@ -49,7 +49,7 @@ class SampledAnswers(NamedTuple):
 
 
 def why_not_smoothable(model: object) -> str | None:
-    """Say in one line why a model has no smoothing certificate, or return None if it has."""
+    """Return in one line why a model has no smoothing certificate; None if it has."""
     if not isinstance(model, NoisyNetwork):
         return f"{type(model).__name__} has no noise"
     law = model.layers[0].law
@@ -80,18 +80,18 @@ def smoothing_certificate(
         Float in [0, 1].
     labels : array of int, shape (images,) or (images, 1)
     ids : array of int64, shape (images,)
-        Numbers of the images, which with the seed address their noise.
+        Numbers of the images, which address their noise together with the seed.
     epsilon : float
-        Radius of the ball, at least 0; taken 1e-6 larger, as in :func:`minicereb.certificates.certify.certify`.
+        Radius of the ball, at least 0; plus rounding, as in :func:`minicereb.certificates.certify.certify`.
     norm : {"linf", "l2"}
     replications : int
         Draws for each image, at least 2.
     seed : int
     predictor : {"probabilities", "votes"}
-        What is certified: the class of largest mean probability (LAP), or the class that most noisy runs answer; each over
-        all noise (K → ∞), of which the draws are a sample.
+        Certify the class of largest mean probability (LAP), or the most frequent class; each over all noise (K → ∞), of which
+        the draws are a sample.
     confidence : float
-        With which each image's certificate holds, between 0 and 1.
+        Of each image's certificate, between 0 and 1.
 
     Returns
     -------
@@ -100,8 +100,8 @@ def smoothing_certificate(
     Raises
     ------
     InputError
-        If the first layer's noise is not Gaussian, a setting cannot be used, images are not in the box or not of the network's
-        width, or there is not one of the classes for each.
+        If the first layer's noise is not Gaussian, a setting is not allowed, or images and labels do not fit the network or each
+        other.
     """
     reason = why_not_smoothable(network)
     if reason is not None:
@@ -128,7 +128,7 @@ def smoothing_certificate(
 
 
 def noisy_answers(network: NoisyNetwork, x: Array, ids: np.ndarray, replications: int, seed: int) -> SampledAnswers:
-    """Run the network with fresh noise, the more often the surer; arguments as for :func:`smoothing_certificate`."""
+    """Run the network with fresh noise; arguments as for :func:`smoothing_certificate`."""
     check_rows(x, network.layers[0].weight.shape[1])
     check_count(ids, len(x), "ids")
     xp = xp_of(x)
@@ -157,14 +157,10 @@ def noisy_answers(network: NoisyNetwork, x: Array, ids: np.ndarray, replications
 def probability_bounds(
     draws: SampledAnswers, labels: np.ndarray, replications: int, risk: float, predictor: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bound p_A from below and p_B from above.
+    """Return p_A of the label, bounded from below, and p_B of the best other class, from above: arrays of shape (images,).
 
     Each class has a bound of its own that fails with probability `risk` / classes, so all of an image's hold together with
     probability 1 - risk; the labels were fixed before the noise was drawn.
-
-    Returns
-    -------
-    label, rival : array of float64, shape (images,)
     """
     images, classes = draws.mean.shape
     labels = as_labels(labels, images, classes)
@@ -182,9 +178,9 @@ def probability_bounds(
 
 
 def signal_shift(network: NoisyNetwork, label: np.ndarray, rival: np.ndarray) -> np.ndarray:
-    """Return how far, in L2, the first layer's signals may move while the label leads: ``σ/2 (Φ⁻¹(p_A) - Φ⁻¹(p_B))``."""
+    """Return the L2 distance that the first layer's signals may move while the label leads: ``σ/2 (Φ⁻¹(p_A) - Φ⁻¹(p_B))``."""
     scale = abs(float(to_numpy(network.layers[0].scale)[0]))
-    with np.errstate(invalid="ignore"):  # at -∞ - -∞ nothing is known
+    with np.errstate(invalid="ignore"):  # at -∞ - -∞ nothing can be certified
         distance = 0.5 * scale * (ndtri(label) - ndtri(rival))
     return np.where(label > rival, np.nan_to_num(distance, nan=0.0, posinf=np.inf), 0.0)
 
@@ -192,7 +188,7 @@ def signal_shift(network: NoisyNetwork, label: np.ndarray, rival: np.ndarray) ->
 def linf_radius(network: NoisyNetwork, x: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """Return for each image the largest ε in L∞ for which its first layer's signals move by less than `shift`.
 
-    A signal moves by no more than ``ε‖w_a‖₁``, and by less where the pixels reach the box.
+    A signal moves by at most ``ε‖w_a‖₁``, and by less where pixels reach the limits of the box.
     """
     weight = to_numpy(network.layers[0].weight).astype(np.float64)
     x = x.astype(np.float64)

@@ -22,6 +22,7 @@ from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget
 from minicereb.robustness.gradient_statistics import gradient_statistics, input_gradients, lost_in_float32, norm_quantiles
 from minicereb.robustness.outcomes import BROKEN, NOT_TRIED, Outcomes
 
+VERDICTS = ("pass", "warn", "fail", "not tested")
 CHECKED = 100  # images
 ALONE = 20  # images that are shown to the model one by one
 CALLS = 5  # of the model, to see whether it repeats itself
@@ -32,18 +33,7 @@ OF_RANGE, OF_SIZE = 1e-3, 1e-5
 
 
 class CheckResult(NamedTuple):
-    """The result of a check.
-
-    Attributes
-    ----------
-    value : float or None
-        What was measured; None if it could not be.
-    verdict : {"pass", "warn", "fail", "not tested"}
-    reason : str
-        What the number means.
-    detail : dict
-        Further numbers, as JSON values.
-    """
+    """The result of a check: the measured value, a verdict of :data:`VERDICTS`, its reason, and further JSON values."""
 
     value: float | None
     verdict: str
@@ -53,16 +43,7 @@ class CheckResult(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class CheckContext:
-    """Some images of an evaluation at one ε, for the checks.
-
-    Parameters
-    ----------
-    target : EvaluationTarget
-    plan : EvaluationPlan
-    outcomes : Outcomes
-    e : int
-        Number of the ε.
-    """
+    """Some images of an evaluation at one ε (number `e`), for the checks."""
 
     target: EvaluationTarget
     plan: EvaluationPlan
@@ -90,15 +71,7 @@ class CheckContext:
         return f"the {len(self.ids)} correctly classified images"
 
     def left(self, white_box: bool = False, without: str | None = None) -> np.ndarray:
-        """Return the numbers of the images that withstood the attacks of the evaluation.
-
-        Parameters
-        ----------
-        white_box : bool
-            Whether only attacks that follow a gradient count.
-        without : str, optional
-            An attack that does not count.
-        """
+        """Return the numbers of the images that withstood the attacks: all, those with a gradient, or all `without` one."""
         counting = [name for name in self.plan.attacks if name != without and (attack_named(name).white_box or not white_box)]
         attacks = [self.plan.attacks.index(name) for name in counting]
         return self.ids[self.outcomes.survivors(self.e, attacks)[self.chosen]]
@@ -180,14 +153,7 @@ class CheckContext:
         return np.max([self.shift(self.target.outputs(self.ids)) for _ in range(CALLS - 1)], axis=0)
 
     def shift(self, outputs: np.ndarray, first: int | None = None) -> np.ndarray:
-        """Return how far outputs are from :attr:`outputs`, in multiples of what rounding may do: shape (images,).
-
-        Parameters
-        ----------
-        outputs : array of float64, shape (images, classes)
-        first : int, optional
-            They belong to only the first images, this many.
-        """
+        """Return how far outputs (of only the `first` images) are from :attr:`outputs`, in multiples of possible rounding."""
         usual = self.outputs[:first]
         ranges = self.outputs.max(axis=1) - self.outputs.min(axis=1)
         tolerated = OF_RANGE * np.maximum(ranges, np.median(ranges)) + OF_SIZE * np.abs(self.outputs).max(axis=1)

@@ -148,18 +148,7 @@ class EvaluationTarget:
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """The attacks of an evaluation.
-
-    Parameters
-    ----------
-    epsilons : tuple of float
-        Ascending.
-    attacks : tuple of str
-        Of :func:`minicereb.robustness.catalogue.attack_names`, in the order in which they are made.
-    norm : {"linf", "l2"}
-    seed : int
-        Of random starts and noise.
-    """
+    """The attacks of an evaluation, by name and in order, ascending ε, and the seed of random starts and noise."""
 
     epsilons: tuple[float, ...]
     attacks: tuple[str, ...]
@@ -177,8 +166,7 @@ def evaluate_images(
 
     Parameters
     ----------
-    target : EvaluationTarget
-    plan : EvaluationPlan
+    target, plan
     outcomes : Outcomes
         Filled in place.
     done : int

@@ -1,4 +1,4 @@
-"""Input gradients looked at as numbers: how many vanish, how large they are, and what float32 makes of them."""
+"""Statistics of input gradients: how many vanish, how large they are, and what float32 arithmetic loses of them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,9 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 class GradientStatistics(NamedTuple):
-    """Input gradients of some images.
+    """L2 norms of some images' input gradients (NaN where an entry is not finite), and shares.
 
-    Attributes
-    ----------
-    norms : array of float64, shape (images,)
-        L2 norm of each; NaN where an entry is not finite.
-    zero : float
-        Share of the images whose gradient is zero throughout.
-    zero_entries : float
-        Share of the entries that are zero.
-    not_finite : float
-        Share of the images whose gradient has an entry that is NaN or infinite.
+    Shares of images with a gradient of zeros (`zero`) or with an entry that is `not_finite`, and of `zero_entries` among all.
     """
 
     norms: np.ndarray
@@ -43,23 +34,10 @@ class GradientStatistics(NamedTuple):
 def input_gradients(
     target: EvaluationTarget, objective: str, ids: np.ndarray, seed: int, double: bool = False
 ) -> np.ndarray | None:
-    """Input gradients of an objective at images as they are.
+    """Return the input gradients of an objective at clean images: array of float64, shape (images, inputs).
 
-    Parameters
-    ----------
-    target : EvaluationTarget
-    objective : str
-    ids : array of int64, shape (images,)
-        At least one.
-    seed : int
-        Of the noise, where the gradient is an estimate.
-    double : bool
-        Whether to compute in float64, with a copy of the model.
-
-    Returns
-    -------
-    array of float64, shape (images, inputs), or None
-        None if float64 is asked for and the model cannot be had in it.
+    `seed` is that of the noise, where the gradient is an estimate. With `double` they are computed in float64 on a copy of the
+    model, and the result is None if the model does not allow it.
     """
     model: Any = double_precision(target.classifier) if double else target.classifier
     if model is None:
@@ -79,7 +57,7 @@ def input_gradients(
 
 
 def gradient_statistics(gradients: np.ndarray) -> GradientStatistics:
-    """Count and measure gradients of shape (images, inputs), at least one."""
+    """Return the statistics of gradients of shape (images, inputs), at least one."""
     finite = np.isfinite(gradients).all(axis=1)
     with np.errstate(invalid="ignore", over="ignore"):
         norms = np.where(finite, np.sqrt((gradients * gradients).sum(axis=1)), np.nan)
@@ -88,20 +66,16 @@ def gradient_statistics(gradients: np.ndarray) -> GradientStatistics:
 
 
 def norm_quantiles(norms: np.ndarray) -> list[float | None]:
-    """The :data:`QUANTILES` of the norms that are finite, as JSON values; None if there are none."""
+    """Return the :data:`QUANTILES` of the finite norms, as JSON values; None if there are none."""
     norms = norms[np.isfinite(norms)]
     return [float(q) for q in np.quantile(norms, QUANTILES)] if len(norms) else [None] * len(QUANTILES)
 
 
 def double_precision(model: Any) -> Any | None:
-    """Return a copy of a model of ours with every array in float64; another's as it is; None if the copy would be too large.
+    """Return a copy of a dataclass with every array in float64; any other model as it is; None if the copy would be too large.
 
-    A model of another kind is expected to compute in the precision of its input, or to refuse.
-
-    Raises
-    ------
-    ModelError
-        If a user's dataclass cannot be copied with other arrays.
+    A model that is not a dataclass is expected to compute in the precision of its input, or to refuse; :class:`ModelError` if a
+    user's dataclass cannot be copied with other arrays.
     """
     if not isinstance(model, Guarded):
         return _in_double(model)
@@ -140,12 +114,9 @@ def _is_float(value: Array) -> bool:
 
 
 def lost_in_float32(single: np.ndarray, double: np.ndarray) -> float:
-    """Share of images whose float32 gradient is not the true one: zero or not finite where float64 has one, or turned away.
+    """Return the share of images whose `double` gradient is not zero and has a cosine of less than 0.9 with `single`, or none.
 
-    Parameters
-    ----------
-    single, double : array of float64, shape (images, inputs)
-        What float32 and what float64 arithmetic gave. Turned away means a cosine below 0.9.
+    `single` and `double` are the results of float32 and float64 arithmetic: arrays of float64, shape (images, inputs).
     """
     with np.errstate(all="ignore"):
         lengths = np.sqrt((single * single).sum(axis=1)) * np.sqrt((double * double).sum(axis=1))

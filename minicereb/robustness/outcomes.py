@@ -1,4 +1,4 @@
-"""What became of each image in an evaluation, and the counts that follow from it."""
+"""The outcome of an evaluation for each image, and the counts that follow from it."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ NOT_TRIED, WITHSTOOD, BROKEN = 0, 1, 2
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """Some images of an evaluation, on the host; filled in place as it goes on.
+    """Some images of an evaluation, on the host; filled in place.
 
     Parameters
     ----------
     ids, labels, predicted : array of int64, shape (images,)
-        Numbers of the images, their labels, the answers to them as they are.
+        Numbers, labels, and the answers to the clean images.
     tried : array of uint8, shape (epsilons, attacks, images)
         :data:`NOT_TRIED`, :data:`WITHSTOOD` or :data:`BROKEN`.
     certified : array of bool, shape (epsilons, images)
     margin : array of float64, shape (epsilons, images)
-        The bound by which an image is certified, or not; NaN without certificate.
+        The bound that decides whether an image is certified; NaN without certificate.
     nearest : array of float32, shape (images, inputs)
-        The nearest misclassified image that was found; the image itself where none was.
+        The nearest misclassified image that was found; the image itself if there is none.
     distance : array of float64, shape (images,)
-        How far it is; infinite where none was found, 0 for images that are wrong as they are.
+        Its distance; infinite if there is none, 0 for images that are misclassified without an attack.
     finder : array of int16, shape (images,)
         Number of the attack that found it; -1 for none.
     smallest : array of float64, shape (attacks, images)
-        Distances found by attacks that look for the nearest whatever ε is; NaN where none has looked.
+        Distances found by attacks that search for the nearest whatever ε is; NaN if not searched.
     """
 
     ids: np.ndarray
@@ -51,21 +51,21 @@ class Outcomes:
     smallest: np.ndarray
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Every array by its name."""
+        """Return every array by its name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def clean(self) -> np.ndarray:
-        """Which images are classified correctly as they are."""
+        """Which images are classified correctly without an attack."""
         return self.predicted == self.labels
 
     def survivors(self, epsilon: int, attacks: Sequence[int] | None = None) -> np.ndarray:
-        """Which images are right as they are and withstood every attack (or some) at this ε and the smaller ones."""
+        """Return which clean images are right and withstood every attack (or some) at this ε and all smaller ones."""
         tried = self.tried[: epsilon + 1] if attacks is None else self.tried[: epsilon + 1, list(attacks)]
         return self.clean & ~(tried == BROKEN).any(axis=(0, 1))
 
     def first_breaker(self, epsilon: int) -> np.ndarray:
-        """For each image the number of the attack that broke it first, in their order; -1 for none."""
+        """Return for each image the number of the first attack that broke it; -1 for none."""
         broken = (self.tried[: epsilon + 1] == BROKEN).any(axis=0)
         return np.where(broken.any(axis=0), broken.argmax(axis=0), -1)
 
@@ -89,16 +89,7 @@ def no_outcomes(ids: np.ndarray, labels: np.ndarray, inputs: int, epsilons: int,
 
 @dataclass
 class Counts:
-    """Sums over the outcomes of an evaluation, a few images at a time.
-
-    Parameters
-    ----------
-    attacks : tuple of str
-    epsilons : tuple of float
-        Ascending.
-    norm : {"linf", "l2"}
-        Of ε and of the distances.
-    """
+    """Sums over the outcomes of an evaluation, added a few images at a time; arguments as for an ``EvaluationPlan``."""
 
     attacks: tuple[str, ...]
     epsilons: tuple[float, ...]
@@ -112,7 +103,7 @@ class Counts:
         self.distances: list[np.ndarray] = []
 
     def add(self, outcomes: Outcomes) -> None:
-        """Count some more images."""
+        """Add some more images."""
         self.images += len(outcomes.ids)
         self.inputs = outcomes.nearest.shape[1]
         self.clean += int(outcomes.clean.sum())
@@ -131,7 +122,7 @@ class Counts:
                 self.first[e, a] += (first == a).sum()
 
     def at(self, e: int, certified: bool) -> dict[str, Any]:
-        """What the evaluation came to at one ε, as JSON values; docs/formats.md says what each means."""
+        """Return the result at one ε as JSON values, which docs/formats.md explains."""
         n = max(1, self.images)
         return {
             "epsilon": self.epsilons[e],
@@ -144,7 +135,7 @@ class Counts:
         }
 
     def curve(self, points: int = 101) -> dict[str, list[float]]:
-        """Share of images with no misclassified image known within ε, for ε from 0 to the largest, as JSON values."""
+        """Return the share of images with no known misclassified image within ε, for ε from 0 to the largest, as JSON values."""
         grid = np.linspace(0, self.epsilons[-1], points, dtype=np.float64)
         distances = np.sort(np.concatenate(self.distances))
         within = [with_rounding(epsilon, self.norm, self.inputs) for epsilon in grid.tolist()]
