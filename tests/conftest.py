@@ -18,7 +18,7 @@ from minicereb.models.cerebellum import initial_cerebellum
 from minicereb.models.wiring import draw_wiring
 from minicereb.randomness import generator
 from minicereb.robustness.evaluate import EvaluationTarget
-from minicereb.robustness.transfer import own_substitute
+from minicereb.robustness.substitutes import own_substitute
 
 # Drawing the digits takes two seconds, which each command of a test would spend again.
 strokes._draw_block = functools.lru_cache(maxsize=64)(strokes._draw_block)

@@ -1,6 +1,9 @@
 """``minicereb attack``: every method, norm and gradient from the command line."""
 
 import json
+import sys
+import traceback
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +11,9 @@ from click.testing import CliRunner
 
 from minicereb.attacks.methods import METHODS
 from minicereb.cli.main import main
+from minicereb.models.cerebellum import Cerebellum
+
+ROOT = Path(__file__).parents[2]
 
 
 def invoke(*arguments):
@@ -25,6 +31,22 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "run"
     succeed("train", "cerebellum", "--dataset", "strokes", "--cells", "200", "--epochs", "1", "--out", folder)
     return folder
+
+
+def test_from_the_command_to_the_gradient_it_is_eight_files(run, monkeypatch):
+    """The walk of docs/architecture.md: the calls above the first input gradient. The table of methods is read on the way."""
+    calls, input_gradient = [], Cerebellum.input_gradient
+
+    def recorded(*arguments):
+        calls.append([Path(frame.f_code.co_filename) for frame, _ in traceback.walk_stack(sys._getframe())])
+        return input_gradient(*arguments)
+
+    monkeypatch.setattr(Cerebellum, "input_gradient", recorded)
+    succeed("attack", run, "--images", "8", "--steps", "2", "--seed", "99")
+    places = [f"{path.parent.name}/{path.name}" for path in reversed(calls[0]) if ROOT in path.parents]
+    files = list(dict.fromkeys(places[places.index("cli/attack.py") : -1]))
+    expected = "cli/attack.py experiments/attacks.py attacks/run.py attacks/search.py attacks/pgd.py attacks/gradients.py"
+    assert files == expected.split()
 
 
 @pytest.mark.parametrize(("method", "norm"), [*((method, "l2") for method in METHODS), ("apgd", "linf")])

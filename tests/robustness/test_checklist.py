@@ -9,7 +9,7 @@ import pytest
 from minicereb.robustness.checklist import CHECKS, CheckContext, checklist
 from minicereb.robustness.evaluate import EvaluationPlan, evaluate_images
 from minicereb.robustness.outcomes import no_outcomes
-from minicereb.robustness.transfer import own_substitute
+from minicereb.robustness.substitutes import own_substitute
 
 EPSILON = 0.03
 IMAGES = 40

@@ -10,7 +10,7 @@ from minicereb.robustness.catalogue import ALL, ATTACKS, BY_STRENGTH, STANDARD, 
 from minicereb.robustness.checklist import CheckContext, checklist
 from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget, evaluate_images
 from minicereb.robustness.outcomes import BROKEN, NOT_TRIED, WITHSTOOD, Counts, no_outcomes
-from minicereb.robustness.transfer import own_substitute
+from minicereb.robustness.substitutes import own_substitute
 
 ATTACKED = ("pgd-mse", "apgd-margin", "fab-t")
 

@@ -17,7 +17,7 @@ from minicereb.robustness.catalogue import ATTACKS
 from minicereb.robustness.checklist import CHECKS, CheckContext, checklist
 from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget, evaluate_images
 from minicereb.robustness.outcomes import no_outcomes
-from minicereb.robustness.transfer import own_substitute, substitutes_for
+from minicereb.robustness.substitutes import own_substitute, substitutes_for
 
 EPSILON, IMAGES = 0.2, 40
 

@@ -25,7 +25,7 @@ from minicereb.files import contents
 from minicereb.report.page import REPORT, REPORT_TEXT
 from minicereb.robustness.catalogue import STANDARD, attack_named, attacks_named
 from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget
-from minicereb.robustness.transfer import substitutes_for
+from minicereb.robustness.substitutes import substitutes_for
 
 OWN_GRADIENTS = ("analytic", "eot")  # that a classifier of the user's can be attacked by
 NOT_ASKED = "not asked for"

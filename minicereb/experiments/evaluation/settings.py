@@ -28,7 +28,7 @@ from minicereb.models.prediction import Averaged, average_probabilities
 from minicereb.paths import beneath
 from minicereb.robustness.catalogue import STANDARD, attack_named, attacks_named
 from minicereb.robustness.evaluate import Certifier, EvaluationPlan, EvaluationTarget
-from minicereb.robustness.transfer import substitutes_for
+from minicereb.robustness.substitutes import substitutes_for
 
 CHECKLISTS = 1  # how often the checklist has come to measure something else
 SEARCHED = 64  # noisy runs whose mean an attack on the mean answer looks at
