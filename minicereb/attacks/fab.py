@@ -11,7 +11,7 @@ from minicereb.calculus.losses import margin
 
 MOST_BIAS = 0.1  # α_max: how much of a step starts at the image itself
 OVERSHOOT = 1.05  # η
-BACKWARD = 0.9  # β: what is left of the way after a misclassified point
+BACKWARD = 0.9  # β: share of the change that is kept after a misclassified point
 FINAL_STEPS = 5  # published are 3
 FINAL_OVERSHOOT = 1.001
 NARROWING = 0.9  # share of the way to the estimated boundary that a final step goes

@@ -63,7 +63,7 @@ exact = Source()
 class MeanGradient(Source):
     """Gradient of the mean objective of a noisy network, by an estimator that needs no derivative of its activations.
 
-    All images share the same noise (`draws` replications by `seed`), at every step of a search: what is climbed is one average.
+    All images share the same noise (`draws` replications by `seed`) at every step of a search, so that one average is climbed.
     """
 
     estimator: Estimator

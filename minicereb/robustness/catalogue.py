@@ -1,4 +1,4 @@
-"""Attacks by name: the papers' settings as printed, the standard ensemble, and what it lacks for networks like ours.
+"""Attacks by name: the papers' settings as printed, the standard ensemble, and additions for networks like ours.
 
 Which of them miss images that others find is measured by ``minicereb study attacks``; the sets are chosen by its table. A method
 that another package adds (:mod:`minicereb.attacks.methods`) is an attack of its own name, with its defaults.
@@ -115,7 +115,7 @@ ATTACKS: dict[str, NamedAttack] = {
     # Too short to get anywhere, and on the wrong objective: used to test that the checklist raises an alarm.
     "weak": _attack("pgd", "mse", keep="last", steps=3, step_size=0.001, alone=True),
 }
-# Attacks that can stand for an evaluation in its checklist, usually the strongest first.
+# Candidates for the principal attack of a checklist, usually the strongest first.
 BY_STRENGTH = (
     "apgd-margin",
     "apgd-ce",

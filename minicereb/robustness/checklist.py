@@ -16,10 +16,10 @@ from minicereb.attacks.ball import whole_box
 from minicereb.attacks.run import trace
 from minicereb.attacks.settings import Attack
 from minicereb.errors import ModelError
-from minicereb.robustness.auxiliary import attempt
 from minicereb.robustness.catalogue import BY_STRENGTH, SQUARES, attack_named, attack_names
 from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget
 from minicereb.robustness.gradient_statistics import gradient_statistics, input_gradients, lost_in_float32, norm_quantiles
+from minicereb.robustness.optional import attempt
 from minicereb.robustness.outcomes import BROKEN, NOT_TRIED, Outcomes
 
 VERDICTS = ("pass", "warn", "fail", "not tested")
@@ -57,7 +57,7 @@ class CheckContext:
 
     @cached_property
     def chosen(self) -> np.ndarray:
-        """Places of the images checked: the first ones, as far as they are classified correctly."""
+        """Places of the images checked: those among the first ones that are classified correctly."""
         return np.flatnonzero(self.outcomes.clean[:CHECKED])
 
     @cached_property
@@ -108,7 +108,7 @@ class CheckContext:
 
     @cached_property
     def principal(self) -> str:
-        """The strongest attack of the evaluation, measured on the images checked; it stands for the evaluation.
+        """The strongest attack of the evaluation, measured on the images checked.
 
         An evaluation makes most attacks only on the images that earlier ones left. So each candidate is made on the images it
         has not met, as long as it could still break more than the best so far. The search ends with one that breaks all that the
@@ -167,14 +167,12 @@ def _not_tested(reason: str, detail: dict[str, Any] | None = None) -> CheckResul
 
 
 def _stronger(what: str, context: CheckContext, broken: int, left: int) -> CheckResult:
-    """A check that fails if an attack that should be weaker breaks images that withstood the evaluation."""
+    """A check that fails if an attack that should be weaker breaks survivors of the evaluation."""
     value = context.share(broken)
     if left == 0:
-        return CheckResult(value, "pass", f"no image of {context.base} withstood the evaluation")
+        return CheckResult(value, "pass", f"none of {context.base} survived the evaluation")
     verdict = "pass" if broken == 0 else "warn" if broken == 1 or value <= TOLERATED else "fail"
-    return CheckResult(
-        value, verdict, f"{what} broke {broken} of the {left} images that withstood the evaluation, of {context.base}"
-    )
+    return CheckResult(value, verdict, f"{what} broke {broken} of the {left} survivors among {context.base}")
 
 
 def _fgsm(context: CheckContext) -> CheckResult:
@@ -318,13 +316,13 @@ def _rising(context: CheckContext) -> CheckResult:
     if attack.traits.not_climbing:
         return _not_tested(attack.traits.not_climbing)
     if len(left) == 0:
-        return CheckResult(0.0, "pass", f"no image of {context.base} withstood the evaluation")
+        return CheckResult(0.0, "pass", f"none of {context.base} survived the evaluation")
     points = trace(target.classifier, attack, target.rows, target.labels, left, image_shape=target.image_shape)
     values = np.maximum.accumulate(points, axis=0)
     late = values[-1] - values[int(0.9 * (len(values) - 1))]
     whole = values[-1] - values[0]
     value = float(np.median(np.divide(late, whole, out=np.zeros_like(late), where=whole > 0)))
-    over = f"median of the {len(left)} images that withstood the evaluation, of {context.base}"
+    over = f"median of the {len(left)} survivors among {context.base}"
     reason = f"share of the rise of {context.principal}'s objective that falls into the last tenth of its steps ({over})"
     return CheckResult(value, "fail" if value > 0.05 else "warn" if value > 0.02 else "pass", reason)
 
@@ -333,8 +331,8 @@ def _squared_error(context: CheckContext) -> CheckResult:
     survivors, left = context.withstanding(context.made("pgd-mse"), context.ids), context.left()
     if all(attack_named(each).objectives == ("mse",) for each in context.plan.attacks):
         broken = context.broken(context.made("pgd-margin"), left)
-        reason = f"every attack ascends the squared error; PGD on the margin breaks {broken} of the {len(left)} images "
-        reason += f"that withstood the evaluation, of {context.base}"
+        reason = f"every attack ascends the squared error; PGD on the margin breaks {broken} of the {len(left)} survivors among "
+        reason += context.base
         return CheckResult(context.share(broken), "fail" if context.share(broken) > TOLERATED else "warn", reason)
     gap = context.share(len(np.setdiff1d(survivors, left)))
     shares = f"{context.share(len(survivors)):.2f}, the evaluation left {context.share(len(left)):.2f}"

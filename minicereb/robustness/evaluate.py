@@ -18,8 +18,8 @@ from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InternalError, require
 from minicereb.inputs import as_ids, as_labels, check_image_shape, check_images, check_rows
 from minicereb.parallel import blocks, images_per_block, one_blas_thread
-from minicereb.robustness.auxiliary import attempt
 from minicereb.robustness.catalogue import attack_named
+from minicereb.robustness.optional import attempt
 from minicereb.robustness.outcomes import BROKEN, WITHSTOOD, Outcomes
 
 Certifier = Callable[[Array, Array, np.ndarray, float, str], tuple[Array, Array]]

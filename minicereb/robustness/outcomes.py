@@ -98,7 +98,7 @@ class Counts:
     def __post_init__(self) -> None:
         shape = (len(self.epsilons), len(self.attacks))
         self.images = self.clean = self.inputs = 0
-        self.standing, self.certified = (np.zeros(shape[0], dtype=np.int64) for _ in range(2))
+        self.survivors, self.certified = (np.zeros(shape[0], dtype=np.int64) for _ in range(2))
         self.left, self.first = (np.zeros(shape, dtype=np.int64) for _ in range(2))
         self.distances: list[np.ndarray] = []
 
@@ -109,7 +109,7 @@ class Counts:
         self.clean += int(outcomes.clean.sum())
         self.distances.append(outcomes.distance)
         for e in range(len(self.epsilons)):
-            self.standing[e] += outcomes.survivors(e).sum()
+            self.survivors[e] += outcomes.survivors(e).sum()
             self.certified[e] += outcomes.certified[e].sum()
             first = outcomes.first_breaker(e)
             before = outcomes.survivors(e - 1) if e else outcomes.clean
@@ -126,8 +126,8 @@ class Counts:
         n = max(1, self.images)
         return {
             "epsilon": self.epsilons[e],
-            "attacked": int(self.standing[e]) / n,
-            "attacked_interval": list(proportion_interval(int(self.standing[e]), self.images)),
+            "attacked": int(self.survivors[e]) / n,
+            "attacked_interval": list(proportion_interval(int(self.survivors[e]), self.images)),
             "certified": int(self.certified[e]) / n if certified else None,
             "certified_interval": list(proportion_interval(int(self.certified[e]), self.images)) if certified else None,
             "by_attack": {name: int(self.left[e, a]) / n for a, name in enumerate(self.attacks)},

@@ -13,7 +13,7 @@ from minicereb.learning.least_squares import least_squares_readout
 from minicereb.models.cerebellum import Cerebellum, initial_cerebellum
 from minicereb.models.wiring import draw_wiring
 from minicereb.parallel import blocks
-from minicereb.robustness.auxiliary import attempt
+from minicereb.robustness.optional import attempt
 
 SUBSTITUTE_CELLS, SUBSTITUTE_IMAGES = 1_000, 10_000
 OWN = "a cerebellum learned in closed form"

@@ -12,10 +12,10 @@ from minicereb.attacks.settings import Attack
 from minicereb.errors import InputError, InternalError, ModelError, NoGradientError
 from minicereb.models.sequential import Sequential
 from minicereb.robustness import checklist as module
-from minicereb.robustness.auxiliary import attempt
 from minicereb.robustness.catalogue import ATTACKS
 from minicereb.robustness.checklist import CHECKS, CheckContext, checklist
 from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget, evaluate_images
+from minicereb.robustness.optional import attempt
 from minicereb.robustness.outcomes import no_outcomes
 from minicereb.robustness.substitutes import own_substitute, substitutes_for
 

@@ -13,9 +13,9 @@ from minicereb.errors import DataError
 from minicereb.experiments.evaluation.folder import FIGURES, block_paths, read_outcomes
 from minicereb.experiments.laboratory import Record
 from minicereb.report.figures import curves, image_rows, save_figure
-from minicereb.robustness.auxiliary import attempt
 from minicereb.robustness.catalogue import attack_named, attack_names
 from minicereb.robustness.gradient_statistics import QUANTILES
+from minicereb.robustness.optional import attempt
 
 PICTURES = 8
 
