@@ -400,9 +400,11 @@ def test_a_model_needs_no_training_images(own):
     assert lines_of(report)["transfer-not-stronger"]["verdict"] == "not tested"
     assert "training image" in lines_of(report)["transfer-not-stronger"]["reason"]
     assert "training image" in report["no_transfer"]
-    printed = succeed("evaluate", "--model", "own:Linear", *own[:4], "--attacks", "apgd-margin,transfer").stdout
+    printed = succeed(
+        "evaluate", "--model", "own:Linear", *own[:4], "--attacks", "apgd-margin,transfer", "--out", "runs/second"
+    ).stdout
     assert "transfer was not tried" in printed
-    result = invoke("evaluate", "--model", "own:Linear", *own[:4], "--attacks", "transfer")
+    result = invoke("evaluate", "--model", "own:Linear", *own[:4], "--attacks", "transfer", "--out", "runs/third")
     assert result.exit_code == 2
     assert "attacks: 'transfer'" in result.stderr
     result = invoke("train", "mlp", "--dataset", "rows.npz")
