@@ -138,7 +138,7 @@ def names() -> dict[str, tuple[Iterable[str], str]]:
     from minicereb.exercises.course import EXERCISES
     from minicereb.experiments import pretrained
     from minicereb.robustness.catalogue import SETS, attack_names
-    from minicereb.studies import STUDIES
+    from minicereb.studies import all_studies
     from minicereb.tasks import circuit, microzones
 
     models, downloads = tuple(pretrained.models()), tuple(store.downloads())
@@ -150,7 +150,7 @@ def names() -> dict[str, tuple[Iterable[str], str]]:
         "transfer": ((), "folder"),
         "encoder": ((), "folder"),
         "evaluate attacks": ((*SETS, *attack_names()), "list"),
-        "study name": ((*STUDIES, "list", "status"), ""),
+        "study name": ((*all_studies(), "list", "status"), ""),
         "study folder": ((), "folder"),
         "report folder": ((), "folder"),
         "exercise start name": (tuple(EXERCISES), ""),

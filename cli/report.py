@@ -12,7 +12,7 @@ from minicereb.cli.output import print_json
 from minicereb.errors import InputError, require
 from minicereb.paths import check_file
 from minicereb.report.page import REPORT, markdown, write
-from minicereb.studies.reports import report_on
+from minicereb.studies.report import report_on
 
 
 @click.command()

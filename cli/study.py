@@ -19,7 +19,7 @@ from minicereb.experiments.jobs import jobs_of, name_of
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.status import Survey, survey, surveys
 from minicereb.paths import read_text
-from minicereb.studies import SCALES, STUDIES, study_named
+from minicereb.studies import SCALES, STUDIES, all_studies, study_named
 from minicereb.studies.study import carry_out, read_study
 
 
@@ -118,9 +118,9 @@ study.help += "\n\nStudies: " + "; ".join(f"{each.name} ({each.question})" for e
 def _list(as_json: bool) -> None:
     """Print the studies by name, each with its question."""
     if as_json:
-        print_json({"studies": [{"name": each.name, "question": each.question} for each in STUDIES.values()]})
+        print_json({"studies": [{"name": each.name, "question": each.question} for each in all_studies().values()]})
         return
-    print_table(("name", "question"), [(each.name, each.question) for each in STUDIES.values()])
+    print_table(("name", "question"), [(each.name, each.question) for each in all_studies().values()])
 
 
 def _expect(expected: list[Estimate], workers: int, as_json: bool) -> None:

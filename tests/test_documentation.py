@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from minicereb.robustness.catalogue import ATTACKS
-from minicereb.studies.page import title
+from minicereb.studies.report import title
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -1,8 +1,15 @@
-"""Studies: questions, each answered by a set of experiments at one of three scales."""
+"""Studies: questions, each answered by a set of experiments at one of three scales.
+
+A study is one :class:`Study`, named in the table below or offered by another package as an entry point of the group
+``minicereb.studies``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from minicereb.errors import InputError
+from minicereb.extensions import with_extensions
 from minicereb.studies.ablation import ABLATION
 from minicereb.studies.attacks import ATTACKS_STUDY
 from minicereb.studies.backprop import BACKPROP
@@ -18,6 +25,7 @@ from minicereb.studies.objectives import OBJECTIVES_STUDY
 from minicereb.studies.optimum import OPTIMUM
 from minicereb.studies.paper_versus_code import PAPER_VERSUS_CODE
 from minicereb.studies.pole import POLE
+from minicereb.studies.results import Results
 from minicereb.studies.savings import SAVINGS
 from minicereb.studies.seeds import SEEDS
 from minicereb.studies.sparsity import SPARSITY
@@ -44,11 +52,19 @@ LIKELIHOOD_RATIO = (GLR_TABLES, GLR_WHITEBOX, GLR_SOURCES, VARIANCE, COST)
 MOTOR = (ISI, SAVINGS, LESIONS_STUDY, POLE)
 STUDIES = {study.name: study for study in CEREBELLUM + LIKELIHOOD_RATIO + MOTOR}
 
-__all__ = ["SCALES", "STUDIES", "Study", "study_named"]
+GROUP = "minicereb.studies"  # entry points by which other packages offer studies
+
+__all__ = ["SCALES", "STUDIES", "Results", "Study", "all_studies", "study_named"]
+
+
+def all_studies() -> Mapping[str, Study]:
+    """Return minicereb's own studies and those that other installed packages offer, by name."""
+    return with_extensions(GROUP, STUDIES, Study)
 
 
 def study_named(name: str) -> Study:
     """Return the study of this name; :class:`InputError` if there is none."""
-    if name not in STUDIES:
-        raise InputError("study", name, ", ".join(STUDIES))
-    return STUDIES[name]
+    studies = all_studies()
+    if name not in studies:
+        raise InputError("study", name, ", ".join(studies))
+    return studies[name]

@@ -1,9 +1,11 @@
-"""Full or sparse wiring, with LTD or without, trained image by image or in batches: what of the robustness is real?"""
+"""Full or sparse wiring, with LTD or without, trained image by image or in batches: how robust is it really?"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
-from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from minicereb.attacks.settings import Attack
 from minicereb.datasets.registry import in_layout_of_cifar10
@@ -11,32 +13,43 @@ from minicereb.experiments.architectures import CerebellumModel, ConvolutionalMo
 from minicereb.experiments.configs import Data, Experiment, Train, describe
 from minicereb.experiments.kinds.moved import MovedOutputs
 from minicereb.models.convolutional import vgg11
-from minicereb.report.formats import strength
-from minicereb.report.pipes import markdown
-from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
-from minicereb.studies.comparisons import comparison_table
+from minicereb.report.formats import percent, strength
+from minicereb.report.page import Table, Text
+from minicereb.robustness.catalogue import PAPER_STEP
 from minicereb.studies.protocol import (
     EXPECTED,
     as_coded,
     as_printed,
     compared,
     examined,
+    four_models,
+    paper_pgd,
     published,
     strengths,
     tuned_step,
 )
-from minicereb.studies.study import Results, Study
-from minicereb.studies.tables import OVER_EPSILON, bracket_table, draw_over_epsilon, grouped, paper_table
+from minicereb.studies.results import Results
+from minicereb.studies.study import Study
+from minicereb.studies.tables import (
+    OVER_EPSILON,
+    Blocks,
+    bracket_table,
+    by_model,
+    comparison_table,
+    over_epsilon_figure,
+    paper_table,
+    training_of,
+)
 
-# Per scale: cells in full and random wiring (as many synapses), ways of learning with their epochs.
+# Per scale: cells in full and random wiring (with as many synapses), ways of training with their epochs.
 SIZES = {
     "smoke": (100, 500, ((as_coded, 1), (as_printed, 1))),
     "course": (597, 20_000, ((as_coded, 1), (as_printed, 3))),
     "paper": (5_970, 200_000, ((as_printed, 10),)),
 }
-# On colour photographs: cells in full wiring, for which an encoder's features are more than a digit's pixels.
+# Cells in full wiring behind an encoder, which gives more features than a digit has pixels.
 FULL_BEHIND_ENCODER = {"smoke": 50, "course": 460, "paper": 1_166}
-# Their encoder, the VGG-11 of the paper's code: factor of its width, shares silenced, epochs.
+# The encoder, the VGG-11 of the paper's code: factor of its width, dropout rates, epochs.
 ENCODER: dict[str, tuple[float, tuple[float, float], int]] = {
     "smoke": (0.02, (0.0, 0.0), 1),
     "course": (0.25, (0.0, 0.2), 20),
@@ -44,14 +57,8 @@ ENCODER: dict[str, tuple[float, tuple[float, float], int]] = {
 }
 
 
-def models(full: int, random: int) -> list[CerebellumModel]:
-    """The four models of the ablation: base, base + LTD, sparse wiring, cerebellum."""
-    sizes = (("full", full, None), ("random", random, 4))
-    return [CerebellumModel(*size, ltd=ltd) for size, ltd in product(sizes, (False, True))]
-
-
 def encoder(data: Data, scale: str, seed: int) -> Train | None:
-    """Return the training of the network through whose convolutions the models see colour photographs; none for digits."""
+    """Return the training of the network whose convolutions encode colour photographs for the models; None for digits."""
     if not in_layout_of_cifar10(data.name):
         return None
     width, dropout, epochs = ENCODER[scale]
@@ -60,10 +67,10 @@ def encoder(data: Data, scale: str, seed: int) -> Train | None:
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """The four models, learned as the authors' code does it and as the paper prints it, each compared with the base network.
+    """Train the four models as the authors' code does and as the paper prints it, and compare each with the first, base.
 
-    On colour photographs, where attacks cost far more, they learn as printed alone. They see through an encoder, which is
-    examined as a network of its own as well.
+    On colour photographs, where attacks cost far more, they are trained as printed only, behind an encoder, which is examined
+    as a network of its own as well.
     """
     full, random, ways = SIZES[scale]
     encoders = {seed: encoder(data, scale, seed) for seed in seeds}
@@ -71,10 +78,10 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
         full, ways = FULL_BEHIND_ENCODER[scale], tuple(each for each in ways if each[0] is as_printed)
     experiments: list[Experiment] = []
     for way, epochs in ways:
-        trains = [way(model, data, epochs, seed, encoders[seed]) for model, seed in product(models(full, random), seeds)]
+        trains = [way(model, data, epochs, seed, encoders[seed]) for model, seed in product(four_models(full, random), seeds)]
         trains += [each for each in encoders.values() if each is not None]
         for train in trains:
-            experiments += examined(train, scale, train.seed)
+            experiments += examined(train, scale)
             images = strengths(data).evaluated[scale]
             experiments += [MovedOutputs(train, _attack(objective, train), images) for objective in ("mse", "margin")]
         experiments += compared(trains, scale)
@@ -82,92 +89,73 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
 
 
 def _attack(objective: str, train: Train) -> Attack:
-    """The attack whose outputs are looked at: on digits the paper's at the smaller ε, on photographs at the larger."""
+    """Return the attack before and after which outputs are compared: on digits at the smaller ε, on photographs at the larger."""
     strong = strengths(train.data)
     epsilon = strong.paper[strong.tuned]
-    step = tuned_step(epsilon) if strong.tuned else PAPER_STEP
-    return Attack("pgd", objective, epsilon, steps=PAPER_STEPS, step_size=step, seed=train.seed, keep="last")
+    return paper_pgd(objective, epsilon, train.seed, tuned_step(epsilon) if strong.tuned else PAPER_STEP)
 
 
-def table(results: Results) -> str:
-    """What the paper's attacks say, what is left and certified, and which outputs the attacks moved."""
-    found = grouped(results)
-    brackets = [*paper_table(found), *bracket_table(found), comparison_table(results), ""]
-    return "\n".join([*brackets, *_moved(results, [each.name for each in found])])
+def table(results: Results) -> Blocks:
+    """Show the paper's attacks, attacked and certified shares, comparisons, and which outputs the attacks moved."""
+    models = by_model(results)
+    return [*paper_table(models), *bracket_table(models), *comparison_table(results), *_moved(results, list(models))]
 
 
-def _moved(results: Results, names: list[str]) -> list[str]:
-    """The second table: which outputs the attacks moved."""
-    head = ["model", "ascending", "still right", "true output", "largest other", "true output rose", "its part of the rise"]
-    rows, attack = [], next(config.attack for config, _ in results if isinstance(config, MovedOutputs))
+def _moved(results: Results, names: list[str]) -> Blocks:
+    """Show which outputs the attacks moved."""
+    rows, moved = [], results.where(MovedOutputs)
+    groups = moved.by(lambda config: (describe(config.train), config.attack.objective))
     for name, objective in product(names, ("mse", "margin")):
-        found = [
-            record
-            for config, record in results
-            if isinstance(config, MovedOutputs) and describe(config.train) == name and config.attack.objective == objective
-        ]
-        parts = [record["by_true"] for record in found if record["by_true"] is not None]
-        cells = [
-            _percent([record["robust_accuracy"] for record in found]),
-            *(f"{_mean(found, key, 'before')} to {_mean(found, key, 'after')}" for key in ("true", "rival")),
-            _percent([record["rose"] for record in found]),
-            _percent(parts),
-        ]
-        rows.append([name, objective, *cells])
-    return [
-        *markdown(head, rows),
-        "",
-        f"Means over the images that are right as they are, ε = {strength(attack.epsilon)}, {attack.steps} steps of "
-        f"{attack.step_size:.3g}, last iterate. Still right: of all images, in %. True output rose: share of the images, in %. "
-        "Its part of the "
-        "rise: how much of the squared error that the attack added is (ŷ - 1)² of the true output, in %.",
-    ]
+        found = groups[name, objective]
+        moves = [" to ".join(_mean(found, f"{output}.{when}") for when in ("before", "after")) for output in ("true", "rival")]
+        shares = [percent(found.mean(each)) for each in ("robust_accuracy", "rose", "by_true")]
+        rows.append([name, objective, shares[0], *moves, *shares[1:]])
+    attack = moved[0][0].attack
+    legend = (
+        f"Means over the images that are correctly classified before the attack, ε = {strength(attack.epsilon)}, {attack.steps} "
+        f"steps of {attack.step_size:.3g}, last iterate. Robust: accuracy on all images under the attack, in %. True output "
+        "rose: share of the images, in %. Its part of the rise: share of the increase in squared error that comes from (ŷ - 1)² "
+        "of the true output, in %."
+    )
+    head = ["model", "ascending", "robust", "true output", "largest other", "true output rose", "its part of the rise"]
+    return [Table(head, rows), Text(legend)]
 
 
-def _percent(shares: list[float | None]) -> str:
-    known = [share for share in shares if share is not None]
-    return f"{100 * sum(known) / len(known):.1f}" if known else "-"
-
-
-def _mean(records: list[dict], key: str, when: str) -> str:
-    known = [record[key][when] for record in records if record[key][when] is not None]
-    return f"{sum(known) / len(known):.2f}" if known else "-"
+def _mean(found: Results, of: str) -> str:
+    mean = found.mean(of)
+    return "-" if mean is None else f"{mean:.2f}"
 
 
 def _short(train: Train) -> str:
-    """What the paper calls a model of the ablation."""
+    """Return the paper's name for a model of the ablation."""
     model = train.model
     if not isinstance(model, CerebellumModel):
         return "VGG-11"
-    return {
-        ("full", False): "base",
-        ("full", True): "base + LTD",
-        ("random", False): "sparse",
-        ("random", True): "sparse + LTD (cerebellum)",
-    }[model.wiring, model.ltd]
+    sparse = {False: "sparse", True: "sparse + LTD (cerebellum)"}
+    return (sparse if model.wiring == "random" else {False: "base", True: "base + LTD"})[model.ltd]
 
 
-def figures(results: Results, out: Path) -> None:
-    """Draw for each way of learning what PGD on the squared error says of the four models, and what is left of them."""
-    cerebella = grouped(results, lambda train: f"{_short(train)}, batch {train.batch_size}")
-    networks = [each for each in cerebella if not isinstance(each.train.model, CerebellumModel)]
-    for batch in sorted({each.train.batch_size for each in cerebella if each not in networks}):
-        group = [each for each in cerebella if each.train.batch_size == batch and each not in networks]
-        draw_over_epsilon([*group, *networks], out / f"ablation-batch-{batch}.png")
+def figures(results: Results) -> Mapping[str, Figure]:
+    """Draw for each batch size the accuracy of the four models over ε, under PGD on the squared error and under all attacks."""
+    batches = by_model(results, lambda train: f"{_short(train)}, batch {train.batch_size}")
+    networks = {name: each for name, each in batches.items() if not isinstance(training_of(each).model, CerebellumModel)}
+    figures = {}
+    for batch in sorted({training_of(each).batch_size for name, each in batches.items() if name not in networks}):
+        group = {n: each for n, each in batches.items() if n not in networks and training_of(each).batch_size == batch}
+        figures[f"ablation-batch-{batch}"] = over_epsilon_figure(group | networks)
+    return figures
 
 
 ABLATION = Study(
     "ablation",
-    "Between what the strongest attacks leave and what can be proved: what of a cerebellum's robustness is real?",
-    {"smoke": "strokes", "course": "mnist", "paper": "mnist"},
+    "How much of a cerebellum's robustness is real: what do the strongest attacks leave, and what can be proved?",
     plan,
     table,
     figures,
-    published=published,
-    expectation=EXPECTED
-    + "It expects network width, long-term depression and sparse connectivity to make a cerebellum more robust.",
+    EXPECTED + "It expects network width, long-term depression and sparse connectivity to make a cerebellum more robust.",
+    published,
     captions={
-        "ablation-batch-1": "The four models of the ablation, learned image by image. " + OVER_EPSILON,
-        "ablation-batch-10": "The four models of the ablation, learned in batches of ten. " + OVER_EPSILON,
+        "ablation-batch-1": "The four models of the ablation, trained image by image. " + OVER_EPSILON,
+        "ablation-batch-10": "The four models of the ablation, trained in batches of ten. " + OVER_EPSILON,
     },
 )

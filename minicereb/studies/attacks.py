@@ -1,4 +1,4 @@
-"""How often does an attack miss an image that another finds? By this table the ensembles of the catalogue are chosen."""
+"""How often does an attack miss an image that another breaks? The ensembles of the catalogue are chosen by this table."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from minicereb.experiments.architectures import CerebellumModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.kinds.broken import BrokenImages
 from minicereb.experiments.laboratory import Record
-from minicereb.report.formats import strength
-from minicereb.report.pipes import markdown
+from minicereb.report.formats import interval, percent, strength
+from minicereb.report.page import Table, Text
 from minicereb.robustness.catalogue import SETS, STARTS
 from minicereb.statistics import mean_interval, proportion_interval
-from minicereb.studies.study import Results, Study
+from minicereb.studies.results import Results
+from minicereb.studies.study import Study
+from minicereb.studies.tables import Blocks
 
 
-class Size(NamedTuple):
-    """Of a scale.
+class AttacksScale(NamedTuple):
+    """Per scale.
 
     Attributes
     ----------
     images : int
-        The first so many test images.
+        Number of test images, the first ones.
     starts : int
-        Of searches without targets, and targets of those that have some, so that all take as many steps.
+        Starts of untargeted searches, and targets of targeted ones, so that all take equally many steps.
     steps : int
-        For each start or target.
+        Per start or target.
     queries : int
         Of Square.
     shipped : bool
-        Whether the models are the ones that ship with minicereb, or small ones.
+        Whether the models are those that ship with minicereb, or small ones.
     """
 
     images: int
@@ -43,13 +45,13 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "smoke": Size(30, 2, 10, 100, False),
-    "course": Size(200, 3, 100, 5_000, True),
-    "paper": Size(1_000, 5, 100, 5_000, True),
+    "smoke": AttacksScale(30, 2, 10, 100, False),
+    "course": AttacksScale(200, 3, 100, 5_000, True),
+    "paper": AttacksScale(1_000, 5, 100, 5_000, True),
 }
 CEREBELLA = ("cerebellum", "base")
 SQUARE = "Square"
-# Attacks of the catalogue: of which searches here they are the first so many starts.
+# For attacks of the catalogue the searches here that contain them, and how many of their starts.
 MEMBERS: dict[str, tuple[tuple[str, ...], int]] = {
     "apgd-margin": (("APGD, margin",), 1),
     "apgd-ce": (("APGD, cross-entropy",), 1),
@@ -79,7 +81,7 @@ EPSILONS = {
 
 
 def models(data: Data, shipped: bool) -> dict[str, Train]:
-    """The four models that ship with minicereb and have gradients, or small ones in their place."""
+    """Return the four models that ship with minicereb and have gradients, or small ones in their place."""
     hidden, full, random, epochs = ((100,), 5_970, 20_000, None) if shipped else ((20,), 200, 400, 1)
 
     def cerebellum(wiring: str, cells: int, per_cell: int | None, ltd: bool) -> Train:
@@ -95,8 +97,8 @@ def models(data: Data, shipped: bool) -> dict[str, Train]:
     }
 
 
-def searches(name: str, epsilon: float, size: Size, seed: int) -> dict[str, list[Attack]]:
-    """What is compared on a model, by name: as many steps of each search. Searches for the nearest image do not depend on ε."""
+def searches(name: str, epsilon: float, size: AttacksScale, seed: int) -> dict[str, list[Attack]]:
+    """Return the searches compared on a model, by name, all with equally many steps; those for the nearest image ignore ε."""
     steps, starts, widest = size.steps, range(seed, seed + size.starts), EPSILONS[name][-1]
 
     def each(method: str, objective: str, **settings: object) -> list[Attack]:
@@ -116,16 +118,17 @@ def searches(name: str, epsilon: float, size: Size, seed: int) -> dict[str, list
         "FMN-T": [Attack("fmn", "margin", widest, steps=steps, seed=seed, targets=size.starts)],
         "FMN": [Attack("fmn", "margin", widest, steps=steps, seed=seed)],
     }
-    if name == "perceptron":  # 5,000 answers take as long as thousands of gradients
+    if name == "perceptron":  # on others 5,000 queries take too long
         for words, rescale in ((SQUARE, True), (f"{SQUARE}, ensemble's schedule", False)):
             found[words] = [Attack("square", "margin", epsilon, steps=size.queries, seed=seed, rescale=rescale)]
     return found
 
 
-def experiments_of(name: str, train: Train, epsilon: float, size: Size, seed: int) -> dict[str, list[BrokenImages]]:
-    """The experiments of each search, by its name.
+def experiments_of(name: str, train: Train, epsilon: float, size: AttacksScale, seed: int) -> dict[str, list[BrokenImages]]:
+    """Return the experiments of each search, by its name.
 
-    On cerebella, where a step takes longer, those for the nearest image are made on what APGD on the margin left at the least ε.
+    On cerebella, where a step takes longer, searches for the nearest image are made only on the images that APGD on the margin
+    leaves unbroken at the smallest ε.
     """
     found = {}
     for words, attacks in searches(name, epsilon, size, seed).items():
@@ -136,7 +139,7 @@ def experiments_of(name: str, train: Train, epsilon: float, size: Size, seed: in
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[BrokenImages]:
-    """Every search on every model at three ε."""
+    """Make every search on every model at three ε."""
     size, experiments = SIZES[scale], []
     for name, train in models(data, size.shipped).items():
         for epsilon in EPSILONS[name]:
@@ -145,8 +148,8 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[BrokenImages]:
     return list(dict.fromkeys(experiments))
 
 
-class Compared:
-    """What the searches found on one model at one ε.
+class BrokenBySearch:
+    """The images that each search broke on one model at one ε.
 
     Parameters
     ----------
@@ -160,10 +163,12 @@ class Compared:
         From experiments to their records.
     """
 
-    def __init__(self, name: str, train: Train, epsilon: float, size: Size, seed: int, records: dict[BrokenImages, Record]):
+    def __init__(
+        self, name: str, train: Train, epsilon: float, size: AttacksScale, seed: int, records: dict[BrokenImages, Record]
+    ):
         self.starts: dict[str, list[set[int]]] = {}
         for words, experiments in experiments_of(name, train, epsilon, size, seed).items():
-            easy: set[int] = set()  # images that the search was not made on; they count as found
+            easy: set[int] = set()  # images that the search was not made on count as broken by it
             if experiments[0].after is not None:
                 easy = set(records[BrokenImages(train, experiments[0].after, size.images)]["broken"])
             self.starts[words] = [easy | _broken(records[each], epsilon) for each in experiments]
@@ -171,11 +176,11 @@ class Compared:
         self.anything: set[int] = set().union(*(found for starts in self.starts.values() for found in starts))
 
     def missed(self, found: set[int]) -> int:
-        """How many of the images that anything broke are not among these."""
+        """Return how many of the images that any search broke are not among these."""
         return len(self.anything - found)
 
     def of_ensemble(self, names: tuple[str, ...]) -> set[int]:
-        """What the attacks of the catalogue with these names found, as far as they were made here."""
+        """Return the images that the attacks of the catalogue with these names broke, as far as they were made here."""
         found: set[int] = set()
         for name in names:
             words, number = MEMBERS.get(name, ((), 0))
@@ -185,42 +190,37 @@ class Compared:
 
 
 def _broken(record: Record, epsilon: float) -> set[int]:
-    """Numbers of the images that an attack broke within ε."""
+    """Return the numbers of the images that an attack broke within ε."""
     bound = with_rounding(epsilon, "linf", 1)
     return {image for image, distance in zip(record["broken"], record["distance"], strict=True) if distance <= bound}
 
 
-def table(results: Results) -> str:
-    """For each model a table of searches and one of ensembles: how many images each missed of those that anything broke."""
-    records = dict(results)
-    images = results[0][0].images
-    scale = next(scale for scale, size in SIZES.items() if size.images == images)
-    size, first = SIZES[scale], results[0][0]
-    seed = first.attack.seed
-    lines: list[str] = []
-    for name, train in models(first.train.data, size.shipped).items():
-        compared = [Compared(name, train, epsilon, size, seed, records) for epsilon in EPSILONS[name]]
-        head = [
-            name,
-            *(f"ε = {strength(epsilon)}: {len(each.anything)}" for epsilon, each in zip(EPSILONS[name], compared, strict=True)),
-        ]
+def table(results: Results) -> Blocks:
+    """Show for each model, per search and per ensemble, how many of the images that any search broke it missed."""
+    records, first = dict(results), results[0][0]
+    size = next(size for size in SIZES.values() if size.images == first.images)
+    seed, data = first.attack.seed, first.train.data
+    blocks: Blocks = []
+    for name, train in models(data, size.shipped).items():
+        compared = [BrokenBySearch(name, train, epsilon, size, seed, records) for epsilon in EPSILONS[name]]
         rows = [[words, *(_row(each, words) for each in compared)] for words in compared[0].starts]
         rows += [[words, *(_missed(each, each.of_ensemble(names)) for each in compared)] for words, names in ENSEMBLES.items()]
-        lines += [*markdown(head, rows), ""]
-    lines += [
-        f"Of the first {images:,} test images of {first.train.data.name}, at each ε (L∞) the number that any search broke, and "
-        "how many of them each missed, with the share in % and its 95% interval (Clopper and Pearson). Every search has "
+        broken = zip(EPSILONS[name], compared, strict=True)
+        blocks.append(Table([name, *(f"ε = {strength(epsilon)}: {len(each.anything)}" for epsilon, each in broken)], rows))
+    legend = (
+        f"Of the first {size.images:,} test images of {data.name}, at each ε (L∞) the number that any search broke, and "
+        "how many of them each missed, with the share in % and its 95% interval (Clopper-Pearson). Every search has "
         f"{size.starts} starts (or targets, from the image) of {size.steps} steps, Square one of {size.queries:,} queries, FMN "
-        f"without targets one start; seeds {seed} to {seed + size.starts - 1}. In brackets the mean number that one start "
-        "missed, with Student's 95% interval over the starts. On cerebella FAB and FMN were made on what APGD on the margin "
-        "left at the least ε; the rest counts as found. Ensembles: what their attacks found, as far as they are among the "
-        f"searches: APGD-T, FAB-T and FMN-T with {size.starts} targets instead of nine, Square on the perceptron alone, no PGD, "
-        "FGSM, transferred images or random points.",
-    ]
-    return "\n".join(lines)
+        f"without targets one start; seeds {seed} to {seed + size.starts - 1}. In square brackets the mean number that one start "
+        "missed, with Student's 95% interval over the starts. On cerebella FAB and FMN were made on the images that APGD on the "
+        "margin left unbroken at the smallest ε; the others count as broken. Ensembles: what their attacks broke, as far as they "
+        f"are among the searches: APGD-T, FAB-T and FMN-T with {size.starts} targets instead of nine, Square on the perceptron "
+        "only, no PGD, FGSM, transferred images or random points."
+    )
+    return [*blocks, Text(legend)]
 
 
-def _row(compared: Compared, search: str) -> str:
+def _row(compared: BrokenBySearch, search: str) -> str:
     starts = compared.starts[search]
     words = _missed(compared, set().union(*starts))
     if len(starts) < 2:
@@ -230,23 +230,21 @@ def _row(compared: Compared, search: str) -> str:
     return f"{words} [{sum(each) / len(each):.1f}; {max(low, 0):.1f} to {high:.1f}]"
 
 
-def _missed(compared: Compared, found: set[int]) -> str:
+def _missed(compared: BrokenBySearch, found: set[int]) -> str:
     missed, of = compared.missed(found), len(compared.anything)
     if of == 0:
         return "-"
-    low, high = proportion_interval(missed, of)
-    return f"{missed} = {100 * missed / of:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    return f"{missed} = {percent(missed / of)} ({interval(proportion_interval(missed, of))})"
 
 
 ATTACKS_STUDY = Study(
     "attacks",
-    "How often does an attack miss an image that another finds, at equal cost?",
-    {"smoke": "strokes", "course": "mnist", "paper": "mnist"},
+    "How often does an attack miss an image that another breaks, at equal cost?",
     plan,
     table,
     expectation=(
         "Neither paper asks. Croce and Hein (2020) chose the standard ensemble by its worst case over fifty published defences; "
         "these are networks of another kind. Published figures: none."
     ),
-    seeds={scale: (0,) for scale in SIZES},
+    seeds=dict.fromkeys(SIZES, (0,)),
 )

@@ -1,40 +1,31 @@
-"""What the studies of eyelid conditioning share: sessions found by what they are, numbers over seeds, curves over trials."""
+"""What the studies of eyelid conditioning share: sessions by their settings, means over seeds, curves over trials."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from minicereb.experiments.kinds.conditioning import Conditioning
 from minicereb.experiments.laboratory import Record
 from minicereb.statistics import mean_interval
-from minicereb.studies.study import Results
-from minicereb.tasks.eyelid import Eyelid
+from minicereb.studies.results import Results
 
-SMALLEST = {"smoke": "strokes", "course": "strokes", "paper": "strokes"}  # of data: no session looks at an image
-SEEDS = {"smoke": (0,), "course": tuple(range(10)), "paper": tuple(range(20))}
-CRITERION = (
-    "A response is a closure of at least 10% after the CS began. Trials before the first five responses in a row (in "
-    "extinction: before the first five trials without one), where there are such. "
+EYELID_SEEDS = {"smoke": (0,), "course": tuple(range(10)), "paper": tuple(range(20))}
+LEGEND = (
+    "A response is a closure of at least 10% after CS onset. Trials before the first five responses in a row (in extinction: "
+    "before the first five trials in a row without one), if there are any. Means over seeds, each with its own wiring, and their "
+    "95% interval (Student's t); (all): no seed differs."
 )
-ABOUT_SEEDS = "Means over seeds, each with wiring of its own, and their 95% interval (Student's); (all): no seed differs."
-
-Key = TypeVar("Key", bound=Hashable)
 
 
-def by(results: Results, key: Callable[[Eyelid], Key]) -> dict[Key, list[Record]]:
-    """Return the records of sessions that are alike, seed after seed, by what `key` makes of their settings."""
-    found: dict[Key, list[Record]] = {}
-    for config, record in results:
-        assert isinstance(config, Conditioning)
-        found.setdefault(key(config.session), []).append(record)
-    return found
+def mean_over(of: str | Callable[[Record], Any], digits: int = 1) -> Callable[[Results], str]:
+    """Return the cell of a table that shows the mean of an entry of the records over the seeds, see :func:`over_seeds`."""
+    return lambda group: over_seeds([of(r) if callable(of) else r[of] for r in group.records], digits)
 
 
 def over_seeds(values: Sequence[float | None], digits: int = 1) -> str:
-    """Write a mean over seeds with its interval where there are two; where some have no value, of how many it is."""
+    """Write a mean over seeds, with its interval if there are several, and how many seeds have a value if not all do."""
     known = [value for value in values if value is not None]
     if not known:
         return f"none of {len(values)}"
@@ -47,20 +38,21 @@ def over_seeds(values: Sequence[float | None], digits: int = 1) -> str:
     return shown if len(known) == len(values) else f"{shown}, {len(known)} of {len(values)}"
 
 
-def reached(records: Sequence[Record], phase: str) -> list[int | None]:
-    """Trials to the criterion of a phase; none to extinction where nothing had been acquired."""
-    acquired = [phase != "extinction" or record["criterion"]["acquisition"] is not None for record in records]
-    return [record["criterion"][phase] if able else None for record, able in zip(records, acquired, strict=True)]
+def trials_to_criterion(phase: str) -> Callable[[Record], int | None]:
+    """Return the entry of a record with the trials to the criterion of a phase; none to extinction if nothing was acquired."""
+    return lambda record: (
+        None if phase == "extinction" and record["criterion"]["acquisition"] is None else record["criterion"][phase]
+    )
 
 
-def differences(one: Sequence[float | None], other: Sequence[float | None]) -> list[float | None]:
-    """Return the one less the other, seed by seed; none where either has no value."""
+def seed_differences(one: Sequence[float | None], other: Sequence[float | None]) -> list[float | None]:
+    """Return the first minus the second, seed by seed; None if either has no value."""
     return [None if a is None or b is None else a - b for a, b in zip(one, other, strict=True)]
 
 
-def curve(records: Sequence[Record], trials: slice = slice(None)) -> tuple[np.ndarray, ...]:
-    """Return the mean over seeds of the lid's closure in these trials, as a line with its interval where there are two seeds."""
-    values = np.array([record["closure"][trials] for record in records], dtype=np.float64)
+def closure_curve(group: Results, trials: slice = slice(None)) -> tuple[np.ndarray, ...]:
+    """Return the lid's closure over these trials, the mean over seeds, with its interval if there are several seeds."""
+    values = np.array([record["closure"][trials] for record in group.records], dtype=np.float64)
     x, mean = np.arange(1, values.shape[1] + 1), values.mean(axis=0)
     if len(values) < 2:
         return x, mean

@@ -1,4 +1,4 @@
-"""Which gradient should an attack on a network without derivatives follow? Where each points, what it costs and breaks."""
+"""Which gradient should an attack on a network without derivatives follow? Where each points, its cost and its success."""
 
 from __future__ import annotations
 
@@ -9,24 +9,16 @@ from minicereb.experiments.architectures import NoisyModel
 from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train, describe
 from minicereb.experiments.kinds.averaged import AttackedAverage
 from minicereb.experiments.kinds.gradient_sources import GradientSources
-from minicereb.experiments.laboratory import Record
-from minicereb.report.pipes import markdown
+from minicereb.report.formats import in_words, percent
+from minicereb.report.page import Table, Text
 from minicereb.robustness.catalogue import PAPER_STEP
-from minicereb.studies.study import Results, Study
+from minicereb.studies.results import Results
+from minicereb.studies.study import MNIST14, Study
+from minicereb.studies.tables import Blocks
 
 EPSILON = 0.1
-SOURCES = (
-    ("straight-through", 1),
-    ("plain", 32),
-    ("baseline", 32),
-    ("antithetic", 32),
-    ("rao-blackwell", 32),
-    ("resample", 32),
-    ("flip", 1),
-    ("flip", 32),
-)
-
-
+ESTIMATED = [(name, 32) for name in ("plain", "baseline", "antithetic", "rao-blackwell", "resample")]
+SOURCES = (("straight-through", 1), *ESTIMATED, ("flip", 1), ("flip", 32))
 # Per scale: hidden neurons, epochs, images whose gradient is compared, images attacked, runs searched, runs that judge, sources.
 SIZES = {
     "smoke": (6, 1, 5, 10, 8, 50, SOURCES[:1] + SOURCES[-2:]),
@@ -36,7 +28,7 @@ SIZES = {
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """For both losses: every source measured, then PGD-40 on the margin along it, by OT and by LAP."""
+    """For both losses, measure every source, then run PGD-40 on the margin along it, against OT and against LAP."""
     hidden, epochs, compared, attacked, searched, judging, sources = SIZES[scale]
     experiments: list[Experiment] = []
     for seed, loss in product(seeds, ("cross-entropy", "zero-one")):
@@ -50,58 +42,36 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
     return experiments
 
 
-def table(results: Results) -> str:
-    """One row a network and source; means over seeds."""
-    head = ["network", "gradient", "draws", "cosine", "signs", "ms an image", "OT", "LAP"]
-    rows = []
-    networks = list(dict.fromkeys(describe(config.trainings[0]) for config, _ in results))
-    compared = [(config, record) for config, record in results if isinstance(config, GradientSources)]
-    sources = compared[0][0].sources
-    for network, (name, draws) in product(networks, (("exact", 1), *sources)):
-        of_network = [(config, record) for config, record in results if describe(config.trainings[0]) == network]
-        key = name if name == "exact" else f"{name} {draws}"
-        measured = [record for config, record in of_network if isinstance(config, GradientSources)]
-        cells = [
-            _mean([record[key]["cosine"] for record in measured], 1, ".3f"),
-            _mean([record[key]["signs"] for record in measured], 100, ".1f"),
-            _mean([record[key]["seconds"] / record["images"] if record["images"] else None for record in measured], 1000, ".3g"),
-            *(_attacked(of_network, kind, name, draws) for kind in (AttackedModel, AttackedAverage)),
-        ]
-        rows.append([network, name, "-" if name == "exact" else str(draws), *cells])
-    config, record = next((c, r) for c, r in results if isinstance(c, AttackedModel))
-    average = next(c for c, _ in results if isinstance(c, AttackedAverage))
-    seeds = sorted({c.trainings[0].seed for c, _ in results})
-    lines = [
-        *markdown(head, rows),
-        "",
-        "Cosine and share of right signs (in %): against the exact gradient of the mean margin, "
-        f"{compared[0][1]['images']} images. OT and LAP: accuracy in % under PGD-{config.attack.steps} with step "
-        f"{config.attack.step_size:g} on the margin at ε = {EPSILON:g}, first {record['images']:,} test images of "
-        f"{config.train.data.name}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; a 95% interval is at most "
-        f"about ±{98 / record['images'] ** 0.5:.1f} points. The search on LAP looks at {average.search_replications} noisy runs, "
-        f"{average.replications:,} others judge.",
-    ]
-    return "\n".join(lines)
-
-
-def _attacked(results: Results, kind: type, name: str, draws: int) -> str:
-    found: list[Record] = [
-        record
-        for config, record in results
-        if isinstance(config, kind) and (config.attack.gradient, config.attack.draws) == (name, draws)  # type: ignore[attr-defined]
-    ]
-    return _mean([record["robust_accuracy"] for record in found], 100, ".1f")
-
-
-def _mean(values: list[float | None], unit: float, digits: str) -> str:
-    known = [value for value in values if value is not None]
-    return f"{unit * sum(known) / len(known):{digits}}" if known else "-"
+def table(results: Results) -> Blocks:
+    """Show a row per network and source; means over seeds."""
+    rows, sources = [], results.where(GradientSources)[0][0].sources
+    for network, group in results.by(lambda config: describe(config.trainings[0])).items():
+        measured = group.where(GradientSources)
+        for name, draws in (("exact", 1), *sources):
+            key = name if name == "exact" else f"{name} {draws}"
+            cosine = measured.mean(f"{key}.cosine")
+            seconds = [r[key]["seconds"] / r["images"] for r in measured.records if r["images"]]
+            cells = ["-" if cosine is None else f"{cosine:.3f}", percent(measured.mean(f"{key}.signs"))]
+            cells.append(f"{1000 * sum(seconds) / len(seconds):.3g}" if seconds else "-")
+            for kind in (AttackedModel, AttackedAverage):
+                cells.append(percent(group.where(kind, gradient=name, draws=draws).mean("robust_accuracy")))
+            rows.append([network, name, "-" if name == "exact" else str(draws), *cells])
+    config, record = results.where(AttackedModel)[0]
+    average, images = results.where(AttackedAverage)[0][0], results.where(GradientSources)[0][1]["images"]
+    legend = (
+        f"Cosine and share of correct signs (in %): compared with the exact gradient of the mean margin, {images} images. OT and "
+        f"LAP: accuracy in % under PGD-{config.attack.steps} with step {config.attack.step_size:g} on the margin at "
+        f"ε = {EPSILON:g}, first {record['images']:,} test images of {config.train.data.name}, {in_words(results.seeds)}; a 95% "
+        f"interval is at most about ±{98 / record['images'] ** 0.5:.1f} points. The search against LAP uses "
+        f"{average.search_replications} noisy runs, {average.replications:,} others judge."
+    )
+    return [Table(["network", "gradient", "draws", "cosine", "signs", "ms per image", "OT", "LAP"], rows), Text(legend)]
 
 
 GLR_SOURCES = Study(
     "glr-sources",
     "Which gradient should an attack on a network without derivatives follow, and what does it cost?",
-    {"smoke": "strokes14", "course": "mnist14", "paper": "mnist14"},
     plan,
     table,
+    dataset=MNIST14,
 )

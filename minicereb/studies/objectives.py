@@ -1,16 +1,18 @@
-"""Does a cerebellum resist, or does the attack fail? The same attack, ascending three objectives."""
+"""Is a cerebellum robust, or does the attack fail? The same attack, ascending three objectives."""
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 
 from minicereb.attacks.settings import Attack
-from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import AttackedModel, Data, Train
-from minicereb.report.pipes import markdown
+from minicereb.report.page import Text
 from minicereb.robustness.catalogue import PAPER_STEP
-from minicereb.studies.study import Results, Study
-from minicereb.studies.tables import grouped, interval_words
+from minicereb.studies.protocol import four_models
+from minicereb.studies.results import Results, tabulate
+from minicereb.studies.study import Study
+from minicereb.studies.tables import Blocks, accuracy_under, by_model, interval_in_words, test_accuracy
 
 EPSILONS = (0.1, 0.3)
 OBJECTIVES = ("mse", "cross-entropy", "margin")
@@ -23,46 +25,40 @@ SIZES = {
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[AttackedModel]:
-    """Batch 1 (the authors' code) and 10 (the paper), both wirings, with and without LTD, PGD with each objective."""
+    """Train with batch 1 (the authors' code) and 10 (the paper), both wirings, with and without LTD; PGD with each objective."""
     full, random, epochs_of_1, epochs_of_10, steps, images = SIZES[scale]
     experiments = []
-    for batch, wiring, ltd, seed in product((1, 10), ("full", "random"), (False, True), seeds):
-        cells, per_cell = (full, None) if wiring == "full" else (random, 4)
-        epochs = epochs_of_1 if batch == 1 else epochs_of_10
-        train = Train(CerebellumModel(wiring, cells, per_cell, ltd=ltd), data, batch, epochs, 0.5 / cells, seed=seed)
+    for (batch, epochs), model, seed in product(((1, epochs_of_1), (10, epochs_of_10)), four_models(full, random), seeds):
+        train = Train(model, data, batch, epochs, 0.5 / model.cells, seed=seed)
         for epsilon, objective in product(EPSILONS, OBJECTIVES):
-            experiments.append(
-                AttackedModel(train, Attack("pgd", objective, epsilon, steps=steps, step_size=PAPER_STEP, seed=seed), images)
-            )
+            attack = Attack("pgd", objective, epsilon, steps=steps, step_size=PAPER_STEP, seed=seed)
+            experiments.append(AttackedModel(train, attack, images))
     return experiments
 
 
-def table(results: Results) -> str:
-    """One row a model: clean accuracy, then robust accuracy by ε and objective."""
-    found, attacks = grouped(results), list(product(EPSILONS, OBJECTIVES))
-    config, record = results[0]
-    head = ["model", "test", *(f"{objective} {epsilon:g}" for epsilon, objective in attacks)]
-    rows = [[each.name, each.test, *(each.under("pgd", *attack) for attack in attacks)] for each in found]
-    return "\n".join(
-        [
-            *markdown(head, rows),
-            "",
-            f"Accuracy in % ({interval_words(found)}); test: {record['test_images']:,} images. By objective and ε: what PGD-"
-            f"{config.attack.steps} with step {config.attack.step_size:g}, random start and best iterate leaves of the first "
-            f"{record['images']:,} test images of {config.train.data.name}.",
-        ]
+def table(results: Results) -> Blocks:
+    """Show the test accuracy of each model, then its robust accuracy by ε and objective."""
+    models, (config, record) = by_model(results), results[0]
+    columns = [
+        (f"{objective} {epsilon:g}", partial(accuracy_under, objective=objective, epsilon=epsilon))
+        for epsilon, objective in product(EPSILONS, OBJECTIVES)
+    ]
+    legend = (
+        f"Accuracy in % ({interval_in_words(models)}); test: {record['test_images']:,} images. By objective and ε: robust "
+        f"accuracy under PGD-{config.attack.steps} with step {config.attack.step_size:g}, random start and best iterate on the "
+        f"first {record['images']:,} test images of {config.train.data.name}."
     )
+    return [tabulate("model", models, ("test", accuracy_of), *columns), Text(legend)]
 
 
 OBJECTIVES_STUDY = Study(
     "objectives",
     "Is the robustness of a cerebellum to PGD a property of the model, or a failure of the objective that the attack ascends?",
-    {"smoke": "strokes", "course": "mnist", "paper": "mnist"},
     plan,
     table,
     expectation=(
         "The cerebellum paper (Yuezhang, Li and Chen, a registered plan without results of its own) measures robustness "
-        "by PGD ascending the squared error, and expects long-term depression and sparse connectivity to raise it. "
+        "by PGD ascending the squared error, and expects long-term depression and sparse connectivity to increase it. "
         "Published figures: none."
     ),
 )

@@ -1,20 +1,22 @@
-"""What is each difference between the paper and its authors' code worth?"""
+"""How much does each difference between the paper and its authors' code matter?"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
-from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train
 from minicereb.experiments.evaluation.settings import EvaluatedModel
-from minicereb.report.pipes import markdown
+from minicereb.report.formats import mean_share, number_or_dash
+from minicereb.report.page import Text
 from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
-from minicereb.studies.protocol import EXPECTED, as_coded, as_printed, evaluated, published, strengths
-from minicereb.studies.published import Logged
-from minicereb.studies.study import Results, Study
-from minicereb.studies.tables import Found, grouped, or_dash, with_interval
+from minicereb.studies.protocol import EXPECTED, as_coded, as_printed, evaluated, paper_pgd, published, strengths
+from minicereb.studies.published import Logged, logged_for
+from minicereb.studies.results import Results, tabulate
+from minicereb.studies.study import Study
+from minicereb.studies.tables import Blocks, accuracy_under, by_model, shares, accuracy_of, training_of
 
 EPSILON = 0.1
 WAYS_OF_ATTACKING = (("mse", "last"), ("mse", "best"), ("margin", "last"), ("margin", "best"))
@@ -35,13 +37,13 @@ SIZES = {
 
 
 def ways(model: CerebellumModel, data: Data, epochs: int, seed: int) -> Iterator[tuple[str, Train]]:
-    """Yield the ways between the code and the paper by name: both, and the code with one thing as the paper has it."""
+    """Yield, by name, the training of the code, the code with one thing changed to what the paper has, and that of the paper."""
     coded = as_coded(model, data, epochs, seed)
     yield "as the code has it", coded
     yield "batch of ten", replace(coded, batch_size=10)
     if model.wiring == "random":
         yield "without replacement", replace(coded, model=model)
-    yield "chosen on images held out", replace(coded, validation=1 / 12, choose_on="validation")
+    yield "chosen on held-out images", replace(coded, validation=1 / 12, choose_on="validation")
     yield "as the paper has it", as_printed(model, data, epochs, seed)
 
 
@@ -49,7 +51,7 @@ ENDS = ("as the code has it", "as the paper has it")
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Some models in every way, others as coded and as printed; the whole evaluation of the two ends."""
+    """Attack some models trained in every way, others as coded and as printed; evaluate those as coded and as printed."""
     dissected, others, epochs = SIZES[scale]
     experiments: list[Experiment] = []
     for inputs, cells, ltd in (*dissected, *others):
@@ -57,74 +59,61 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
         for seed in seeds:
             for name, train in ways(model, data, epochs, seed):
                 if name in ENDS or (inputs, cells, ltd) in dissected:
-                    experiments += [AttackedModel(train, attack, strengths(data).attacked[scale]) for attack in _attacks(seed)]
+                    attacks = [paper_pgd(objective, EPSILON, seed, keep=keep) for objective, keep in WAYS_OF_ATTACKING]
+                    experiments += [AttackedModel(train, attack, strengths(data).attacked[scale]) for attack in attacks]
                 if name in ENDS:
-                    experiments.append(evaluated(train, scale, seed))
+                    experiments.append(evaluated(train, scale))
     return experiments
 
 
-def _attacks(seed: int) -> list[Attack]:
-    return [
-        Attack("pgd", objective, EPSILON, steps=PAPER_STEPS, step_size=PAPER_STEP, seed=seed, keep=keep)
-        for objective, keep in WAYS_OF_ATTACKING
+def _label(train: Train) -> str:
+    """Return the description of the model and the way in which it was trained."""
+    model: CerebellumModel = replace(train.model, replacement=False)  # type: ignore
+    way = next(name for name, other in ways(model, train.data, train.epochs, train.seed) if other == train)
+    return f"{model.description}: {way}"
+
+
+def table(results: Results) -> Blocks:
+    """Show for each model and way of training its accuracy, under 40 steps of PGD of four kinds, and under all attacks."""
+    models = by_model(results, _label)
+
+    def printed(model: Results, name: str) -> str:
+        return number_or_dash(getattr(logged_for(training_of(model)) or Logged(), name))
+
+    attacked = [
+        (f"{objective}, {keep}", partial(accuracy_under, objective=objective, keep=keep)) for objective, keep in WAYS_OF_ATTACKING
     ]
-
-
-def _way(train: Train) -> str:
-    """The name of the way in which a model has learned."""
-    model = _without_replacement(train)
-    return next(name for name, other in ways(model, train.data, train.epochs, train.seed) if other == train)
-
-
-def _without_replacement(train: Train) -> CerebellumModel:
-    assert isinstance(train.model, CerebellumModel)
-    return replace(train.model, replacement=False)
-
-
-def _named(train: Train) -> str:
-    return f"{_without_replacement(train).description}: {_way(train)}"
-
-
-def table(results: Results) -> str:
-    """One row for each model and way of learning: accuracy, then the same forty steps of PGD in four ways, then all attacks."""
-    found = grouped(results, _named)
-    head = ["model", "test", "published", *(f"{objective}, {keep}" for objective, keep in WAYS_OF_ATTACKING), "published"]
-    rows = []
-    for each in found:
-        logged = each.published or Logged()
-        attacked = [each.under("pgd", EPSILON, *way) for way in WAYS_OF_ATTACKING]
-        rows.append([each.name, each.test, or_dash(logged.test), *attacked, or_dash(logged.pgd), _left(each)])
-    images = found[0].attacked_images
-    return "\n".join(
-        [
-            *markdown([*head, f"left by all attacks, ε = {EPSILON:g}"], rows),
-            "",
-            f"Accuracy in % (95% interval). Columns between: PGD, {PAPER_STEPS} steps of {PAPER_STEP:g} at ε = {EPSILON:g} on "
-            f"the first {images:,} test images, by objective and by which iterate counts; the code has «mse, last», so have the "
-            "published figures. Each row but the ends differs from the code in one thing. Last column: on the first "
-            f"{_evaluated_images(found):,} images.",
-        ]
+    images = results.where(AttackedModel)[0][1]["images"]
+    legend = (
+        f"Accuracy in % (95% interval). Columns between: PGD, {PAPER_STEPS} steps of {PAPER_STEP:g} at ε = {EPSILON:g} on the "
+        f"first {images:,} test images, by objective and by the iterate that counts; the code has «mse, last», and so have the "
+        "published figures. Each row except the ends differs from the code in one thing. Last column: on the first "
+        f"{results.where(EvaluatedModel)[0][1]['images']:,} images."
     )
+    columns: list[tuple[str, Callable[[Results], str]]] = [
+        ("test", accuracy_of),
+        ("published", lambda model: printed(model, "test")),
+        *attacked,
+        ("published", lambda model: printed(model, "pgd")),
+        (f"under all attacks, ε = {EPSILON:g}", _under_all),
+    ]
+    return [tabulate("model", models, *columns), Text(legend)]
 
 
-def _left(found: Found) -> str:
-    if not found.evaluations:
+def _under_all(model: Results) -> str:
+    evaluations = model.where(EvaluatedModel)
+    if not evaluations:
         return "-"
-    config, record = found.evaluations[0]
-    return with_interval(found.shares("attacked", config.epsilons.index(EPSILON)), record["images"])
-
-
-def _evaluated_images(found: list[Found]) -> int:
-    return next(record["images"] for each in found for config, record in each.evaluations if isinstance(config, EvaluatedModel))
+    config, record = evaluations[0]
+    return mean_share(shares(model, "attacked", config.epsilons.index(EPSILON)), record["images"])
 
 
 PAPER_VERSUS_CODE = Study(
     "paper-versus-code",
-    "What is each difference between the cerebellum paper and its authors' code worth, in accuracy and under attack?",
-    {"smoke": "strokes", "course": "mnist", "paper": "mnist"},
+    "How much does each difference between the cerebellum paper and its authors' code matter, for accuracy and under attack?",
     plan,
     table,
-    published=published,
-    inputs=784,  # of the digits that the authors' figures are about
     expectation=EXPECTED + "Of these differences it says nothing.",
+    published=published,
+    inputs=784,  # those of the digits that the authors' figures are about
 )

@@ -1,20 +1,20 @@
-"""Does the circuit that learns MNIST learn to balance a pole, from errors and from failure, and what of it is needed for that?"""
+"""Does the circuit that learns MNIST learn to balance a pole, from errors or from failure, and which parts does it need?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from minicereb.experiments.configs import Data
 from minicereb.experiments.kinds.pole import PoleBalancing, paths_of
-from minicereb.experiments.laboratory import Record
-from minicereb.report.figures import save_figure
-from minicereb.report.pipes import markdown
+from minicereb.report.page import Text
 from minicereb.report.pole_figures import learning_curves, trajectories
-from minicereb.studies.study import Results, Study
+from minicereb.studies.results import Results, tabulate
+from minicereb.studies.study import STROKES, Study
+from minicereb.studies.tables import Blocks
 from minicereb.tasks.pole_balancing import PoleTask
 from minicereb.tasks.pole_learners import ActorCritic, ErrorDriven
 
@@ -35,21 +35,8 @@ CONDITIONS: dict[str, tuple[PoleTask, bool]] = {  # the task, and whether anythi
 }
 
 
-HEAD = (
-    "circuit",
-    "first 5 trials, s",
-    "last 5, s",
-    "succeeded",
-    "learned",
-    "first success",
-    "tests, s",
-    "tests passed",
-    "errors/s",
-)
-
-
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[PoleBalancing]:
-    """Every condition with every seed; of the first seed of both ways of learning also paths."""
+    """Run every condition with every seed, and record the paths of the first seed of both ways of learning."""
     cells, trials, seconds = SIZES[scale]
     return [
         PoleBalancing(
@@ -62,114 +49,107 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[PoleBalancing]:
     ]
 
 
-Found = dict[str, list[tuple[PoleBalancing, Record]]]
-
-
-def _grouped(results: Results) -> Found:
-    """Results by condition."""
-    found: Found = {}
-    for config, record in results:
-        found.setdefault(_named(config), []).append((config, record))
-    return found
-
-
-def _named(config: PoleBalancing) -> str:
+def _condition(config: PoleBalancing) -> str:
+    task_of = config.task
     for name, (task, learns) in CONDITIONS.items():
-        alike = replace(task, cells=config.task.cells, seconds=config.task.seconds, seed=config.task.seed)
-        if alike == config.task and learns == (config.trials > 0):
+        alike = replace(task, cells=task_of.cells, seconds=task_of.seconds, seed=task_of.seed)
+        if alike == task_of and learns == (config.trials > 0):
             return name
     raise ValueError(f"not a condition of this study: {config}")
 
 
-def table(results: Results) -> str:
-    """For each condition how long trials lasted, when the first lasted to the end, and the tests from starts not in training."""
-    found = _grouped(results)
-    rows = [[name, *_row(runs)] for name, runs in found.items()]
-    config = results[0][0]
-    task, angles, trials = config.task, config.angles, max(config.trials for config, _ in results)
-    away = ", ".join(f"{abs(angle):g}" for angle in angles if angle > 0)
-    return "\n".join(
-        [
-            *markdown(HEAD, rows),
-            "",
-            f"{task.cells:,} granule cells, {len(found[WHOLE])} seeds, at most {trials} trials of {task.seconds:g} s; learning "
-            f"ends when {task.enough} in a row have lasted to the end (learned). Medians over the seeds, quartiles in brackets; "
-            "seconds are means over those trials or tests. Succeeded: seeds with a trial that lasted to the end; first success: "
-            "the number of the first such trial, in the seeds that have one. Tests: nothing more is learned, all at rest, "
-            f"the pole ±{away}° from upright; trials that are learned from begin within {np.degrees(task.spread):.1f}°. Passed: "
-            "lasted to the end. Errors a second: those that taught, in the last 5 trials; of the actor-critic, failures.",
-        ]
+def table(results: Results) -> Blocks:
+    """Show for each condition how long trials lasted, when the first one succeeded, and tests from angles not trained on."""
+    task, angles, trials = results[0][0].task, results[0][0].angles, max(config.trials for config, _ in results)
+    groups = results.by(_condition)
+
+    def seconds(group: Results, trials: slice) -> list[float]:
+        return [np.mean(record["seconds"][trials]) for record in group.records if record["seconds"]]
+
+    def of_trained(count: Callable[[Results], int]) -> Callable[[Results], str]:
+        return lambda group: f"{count(group)} of {len(group)}" if any(group.values("seconds")) else "-"
+
+    def passed(group: Results) -> str:
+        tests = group.values("tests")
+        return f"{sum(_succeeded(config, s) for config, r in group for s in r['tests'])} of {sum(map(len, tests))}"
+
+    def error_rates(group: Results) -> list[float]:
+        return [sum(r["errors"][-5:]) / sum(r["seconds"][-5:]) for r in group.records if r["seconds"]]
+
+    found = tabulate(
+        "circuit",
+        groups,
+        ("first 5 trials, s", lambda group: _median(seconds(group, slice(5)))),
+        ("last 5, s", lambda group: _median(seconds(group, slice(-5, None)))),
+        ("succeeded", of_trained(lambda group: len(group.values("succeeded")))),
+        ("learned", of_trained(lambda group: sum(group.values("learned")))),
+        ("first success", lambda group: _median(group.values("succeeded"), "{:.0f}")),
+        ("tests, s", lambda group: _median([np.mean(each) for each in group.values("tests")])),
+        ("tests passed", passed),
+        ("errors/s", lambda group: _median(error_rates(group), "{:.2f}")),
     )
+    away = ", ".join(f"{abs(angle):g}" for angle in angles if angle > 0)
+    legend = (
+        f"{task.cells:,} granule cells, {len(groups[WHOLE])} seeds, at most {trials} trials of {task.seconds:g} s; learning ends "
+        f"when {task.enough} in a row have lasted to the end (learned). Medians over the seeds, quartiles in brackets; seconds "
+        "are means over those trials or tests. Succeeded: seeds with a trial that lasted to the end; first success: number of "
+        "the first such trial, among the seeds that have one. Tests: without further learning, starting at rest with the pole "
+        f"±{away}° from upright; training trials begin within {np.degrees(task.spread):.1f}°. Passed: lasted to the end. "
+        "Errors/s: teaching errors per second in the last 5 trials; for the actor-critic, failures."
+    )
+    return [found, Text(legend)]
 
 
-def _row(runs: Sequence[tuple[PoleBalancing, Record]]) -> list[str]:
-    lasted = [record["seconds"] for _, record in runs]
-    first = [record["succeeded"] for _, record in runs if record["succeeded"] is not None]
-    tests = [record["tests"] for _, record in runs]
-    passed = [sum(_whole(config, seconds) for seconds in record["tests"]) for config, record in runs]
-    rates = [sum(record["errors"][-5:]) / sum(record["seconds"][-5:]) for _, record in runs if record["seconds"]]
-    return [
-        _middle([np.mean(each[:5]) for each in lasted if each]),
-        _middle([np.mean(each[-5:]) for each in lasted if each]),
-        f"{len(first)} of {len(runs)}" if any(lasted) else "-",
-        f"{sum(record['learned'] for _, record in runs)} of {len(runs)}" if any(lasted) else "-",
-        _middle(first, "{:.0f}"),
-        _middle([np.mean(each) for each in tests]),
-        f"{sum(passed)} of {sum(map(len, tests))}",
-        _middle(rates, "{:.2f}"),
-    ]
-
-
-def _whole(config: PoleBalancing, seconds: float) -> bool:
+def _succeeded(config: PoleBalancing, seconds: float) -> bool:
     return seconds > config.task.seconds - config.task.cart.step / 2
 
 
-def _middle(values: Sequence[float], form: str = "{:.1f}") -> str:
-    """Median and quartiles."""
+def _median(values: Sequence[float], form: str = "{:.1f}") -> str:
+    """Write median and quartiles."""
     if not values:
         return "-"
     low, middle, high = (form.format(value) for value in np.quantile(values, (0.25, 0.5, 0.75)))
     return f"{middle} ({low}-{high})" if len(values) > 1 else middle
 
 
-def figures(results: Results, out: Path) -> None:
-    """Draw the learning curves of all that learns, and what cart and pole did at first and at last."""
-    found = _grouped(results)
-    curves = {name: [np.array(record["seconds"], dtype=np.float64) for _, record in runs] for name, runs in found.items()}
-    config = results[0][0]
+def figures(results: Results) -> Mapping[str, Figure]:
+    """Draw the learning curves of every condition that learns, and the paths of cart and pole before and after learning."""
+    config, trials = results[0][0], max(config.trials for config, _ in results)
+    curves = {
+        name: [np.array(record["seconds"], dtype=np.float64) for record in group.records]
+        for name, group in results.by(_condition).items()
+    }
     panels = {name: seeds for name, seeds in curves.items() if all(map(len, seeds))}
-    trials = max(config.trials for config, _ in results)
-    save_figure(learning_curves(panels, trials, config.task.seconds), out / "pole-learning.png")
+    drawn = {"pole-learning": learning_curves(panels, trials, config.task.seconds)}
     for config, record in results:
         if "paths" in record:
-            name = _named(config).replace(" ", "-")
-            save_figure(trajectories(paths_of(config, record), config.task.cart.step), out / f"pole-path-{name}.png")
+            name = f"pole-path-{_condition(config).replace(' ', '-')}"
+            drawn[name] = trajectories(paths_of(config, record), config.task.cart.step)
+    return drawn
 
 
 _PATH = (
-    "Angle of the pole, place of the cart and force, for at most 10 s: of the first trial, until it fails, and of a test, "
-    "with nothing more learned. First seed."
+    "Angle of the pole, position of the cart and force, for at most 10 s: in the first trial, until it fails, and in a test "
+    "without further learning. First seed."
 )
 
 POLE = Study(
     "pole",
-    "Does a cerebellum learn to balance a pole on a cart, and what of it is needed for that?",
-    {scale: "strokes" for scale in SIZES},  # nothing of it is used
+    "Does a cerebellum learn to balance a pole on a cart, and which of its parts does it need?",
     plan,
     table,
     figures,
-    expectation=(
-        "The cerebellum paper names pole balancing as a secondary task and prints no figures for it. Expected here: from failing "
-        "within a second or two to balancing for 100 s in 9 of 10 seeds within 200 trials, and nothing of the kind untrained or "
-        "without the errors that teach."
-    ),
+    "The cerebellum paper names pole balancing as a secondary task and prints no figures for it. Expected here: from failing "
+    "within a second or two to balancing for 100 s in 9 of 10 seeds within 200 trials, and no such improvement untrained or "
+    "without the errors that teach.",
     captions={
         "pole-learning": (
-            "Seconds that each trial lasted (logarithmic), each seed thin, median blue, quartiles shaded; dotted: a trial that "
-            "succeeds. A seed that has learned stops and is drawn on as it ended."
+            "Duration of each trial in seconds (logarithmic), each seed thin, median blue, quartiles shaded; dotted: a trial "
+            "that succeeds. A seed that has learned stops; its last value is drawn on."
         ),
         "pole-path-error-driven": _PATH,
         "pole-path-actor-critic": _PATH,
     },
-    seeds={"smoke": (0,), "course": tuple(range(100, 110)), "paper": (0, 123, *range(100, 118))},  # settings: found with 0 to 7
+    dataset=STROKES,
+    seeds={"smoke": (0,), "course": tuple(range(100, 110)), "paper": (0, 123, *range(100, 118))},  # settings: chosen with 0 to 7
 )

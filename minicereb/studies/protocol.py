@@ -1,23 +1,36 @@
-"""What the studies of the cerebellum paper share: how its models learn, how each is examined, and the tables of what was found.
+"""The protocol of the cerebellum paper: how its models learn, how each is examined, and the studies of its robustness.
 
 Every model is examined in two ways: by the paper's own attacks, FGSM and PGD on the squared error, and by the whole evaluation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+from matplotlib.figure import Figure
 
 from minicereb.attacks.settings import Attack, fitting_step
 from minicereb.datasets.registry import in_layout_of_cifar10
 from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train, describe_attack
+from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train, describe, describe_attack
 from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
-from minicereb.studies.published import CEREBELLUM, Logged
+from minicereb.studies.published import Logged, logged_for
+from minicereb.studies.results import Results
+from minicereb.studies.study import Study
+from minicereb.studies.tables import (
+    OVER_EPSILON,
+    Models,
+    bracket_table,
+    by_model,
+    comparison_table,
+    over_epsilon_figure,
+    paper_table,
+)
 
-# All attacks that the catalogue had when the studies were done: what they found is compared, and found again.
+# All attacks that the catalogue had when the studies were run; fixed, so that their records keep counting.
 EVERY = (
     *("fgsm-mse", "pgd-mse", "pgd-margin", "pgd-tuned", "apgd-margin", "apgd-ce", "apgd-dlr", "apgd-t", "fab-t"),
     *("transfer", "square", "random"),
@@ -36,11 +49,11 @@ class Strengths:
     epsilons : dict
         ε of the whole evaluation at each scale.
     evaluated : dict
-        Images under the whole evaluation at each scale.
+        Number of images in the whole evaluation at each scale.
     attacked : dict
-        Images under the paper's own attacks at each scale.
+        Number of images under the paper's own attacks at each scale.
     tuned : bool
-        Whether PGD is made once more with steps that fit ε, because the paper's step is larger than it.
+        Whether PGD is run once more with a step that fits ε, because the paper's step is longer than ε.
     """
 
     paper: tuple[float, float]
@@ -67,81 +80,141 @@ PHOTOGRAPHS = Strengths(
 
 
 def strengths(data: Data) -> Strengths:
-    """Return how strongly models of some data are attacked: digits as on MNIST, colour photographs as on CIFAR-10."""
+    """Return the strengths for digits, as on MNIST, or for colour photographs, as on CIFAR-10."""
     return PHOTOGRAPHS if in_layout_of_cifar10(data.name) else DIGITS
 
 
 EXPECTED = (
-    "The cerebellum paper (Yuezhang, Li and Chen) is a registered plan without results of its own; «published» here are figures "
-    "of its authors' results paper or logs. They learned image by image, drew inputs with replacement, and chose the epoch on "
-    "the test images; the models here learn as the plan has it, unless a table says otherwise. "
+    "The cerebellum paper (Yuezhang, Li and Chen) is a registered plan without results of its own; «published» figures are from "
+    "its authors' results paper or logs. Their models were trained image by image, drew inputs with replacement, and chose the "
+    "epoch on the test images; the models here are trained as the plan says, unless a table states otherwise. "
 )
 
 
 def as_printed(model: CerebellumModel, data: Data, epochs: int, seed: int, encoder: Train | None = None) -> Train:
-    """Return the training that the paper prints: batches of ten, RMSprop at 0.5/m, the epoch chosen on images held out."""
+    """Return the training that the paper prints: batches of ten, RMSprop at 0.5/m, the epoch chosen on held-out images."""
     return Train(model, data, 10, epochs, 0.5 / model.cells, seed=seed, encoder=encoder)
 
 
 def as_coded(model: CerebellumModel, data: Data, epochs: int, seed: int, encoder: Train | None = None) -> Train:
     """Return the training of the authors' code: image by image, on all of them, the epoch chosen on the test images.
 
-    Of the wiring only the kind counts: the code draws random inputs with replacement.
+    The code draws the inputs of random wiring with replacement.
     """
     if model.wiring == "random":
         model = CerebellumModel("random", model.cells, model.inputs_per_cell, replacement=True, ltd=model.ltd)
     return Train(model, data, 1, epochs, 0.5 / model.cells, seed=seed, validation=0.0, choose_on="test", encoder=encoder)
 
 
-def evaluated(train: Train, scale: str, seed: int = 0) -> EvaluatedModel:
+def four_models(full: int, random: int) -> list[CerebellumModel]:
+    """Return the models of the ablation: full and random wiring (k = 4), each without LTD and with it."""
+    wirings = (("full", full, None), ("random", random, 4))
+    return [CerebellumModel(wiring, cells, k, ltd=ltd) for wiring, cells, k in wirings for ltd in (False, True)]
+
+
+def evaluated(train: Train, scale: str) -> EvaluatedModel:
     """Return the whole evaluation of a model: every attack, certificates and the checklist."""
     strong = strengths(train.data)
-    return EvaluatedModel(train, strong.epsilons[scale], strong.evaluated[scale], ATTACKS[scale], seed=seed)
+    return EvaluatedModel(train, strong.epsilons[scale], strong.evaluated[scale], ATTACKS[scale], seed=train.seed)
 
 
-def paper_attacks(train: Train, scale: str, seed: int = 0) -> list[AttackedModel]:
-    """Return the paper's own attacks on a model, on more images: FGSM and the last of forty steps of PGD, squared error."""
+def examined(train: Train, scale: str) -> list[Experiment]:
+    """Return the whole evaluation, then the paper's own attacks on more images: FGSM and 40 steps of PGD, last iterate."""
     strong, attacks = strengths(train.data), []
     for epsilon in strong.paper:
-        attacks.append(Attack("fgsm", "mse", epsilon, seed=seed))
+        attacks.append(Attack("fgsm", "mse", epsilon, seed=train.seed))
         steps = (PAPER_STEP, tuned_step(epsilon)) if strong.tuned else (PAPER_STEP,)
-        attacks += [Attack("pgd", "mse", epsilon, steps=PAPER_STEPS, step_size=step, seed=seed, keep="last") for step in steps]
-    return [AttackedModel(train, attack, strong.attacked[scale]) for attack in attacks]
+        attacks += [paper_pgd("mse", epsilon, train.seed, step) for step in steps]
+    return [evaluated(train, scale), *(AttackedModel(train, attack, strong.attacked[scale]) for attack in attacks)]
+
+
+def paper_pgd(objective: str, epsilon: float, seed: int, step: float = PAPER_STEP, keep: str = "last") -> Attack:
+    """Return the paper's PGD: 40 steps, the last iterate counts."""
+    return Attack("pgd", objective, epsilon, steps=PAPER_STEPS, step_size=step, seed=seed, keep=keep)
 
 
 def tuned_step(epsilon: float) -> float:
-    """Return the length of a step of PGD that fits ε."""
+    """Return a step length of PGD that fits ε."""
     return fitting_step(epsilon, PAPER_STEPS)
-
-
-def examined(train: Train, scale: str, seed: int = 0) -> list[Experiment]:
-    """Return both, the evaluation first."""
-    return [evaluated(train, scale, seed), *paper_attacks(train, scale, seed)]
 
 
 def compared(trains: Sequence[Train], scale: str) -> list[Experiment]:
     """Return the comparisons of each model's evaluation with that of the first, seed by seed."""
     seeds = dict.fromkeys(train.seed for train in trains)
-    groups = [[evaluated(train, scale, seed) for train in trains if train.seed == seed] for seed in seeds]
+    groups = [[evaluated(train, scale) for train in trains if train.seed == seed] for seed in seeds]
     return [PairedComparison(other, first) for first, *others in groups for other in others]
 
 
 def published(experiment: Experiment) -> dict[str, str]:
-    """Return what the authors print for an experiment, in percent, by the name that a report has for what was measured."""
+    """Return what the authors print for an experiment, in percent, by the name that the report gives to what was measured."""
     if not isinstance(experiment, AttackedModel) or experiment.attack.objective != "mse":
         return {}
     attack, logged = experiment.attack, logged_for(experiment.train) or Logged()
     if attack.method == "pgd" and (attack.keep, attack.steps, attack.step_size) != ("last", PAPER_STEPS, PAPER_STEP):
         return {}
-    figure = {("fgsm", 0.1): logged.fgsm, ("pgd", 0.1): logged.pgd, ("pgd", 0.3): logged.pgd_far}.get(
-        (attack.method, attack.epsilon)
-    )
+    printed = {("fgsm", 0.1): logged.fgsm, ("pgd", 0.1): logged.pgd, ("pgd", 0.3): logged.pgd_far}
+    figure = printed.get((attack.method, attack.epsilon))
     return {} if figure is None else {describe_attack(attack): f"{figure:g}"}
 
 
-def logged_for(train: Train) -> Logged | None:
-    """Return what the authors print or logged for a model, however it has learned here; None if there is nothing."""
-    model = train.model
-    if not isinstance(model, CerebellumModel) or model.wiring == "local" or train.data.name != "mnist":
-        return None
-    return CEREBELLUM.get((model.inputs_per_cell, model.cells, model.ltd))
+Groups = Sequence[Sequence[Train]]
+
+
+def robustness_study(
+    name: str,
+    question: str,
+    trainings: Callable[[Data, str, int], Groups],
+    label: Callable[[Train], str] = describe,
+    *,
+    expectation: str,
+    captions: Mapping[str, str],
+    reference: Callable[[Train], bool] = lambda train: True,
+    figures: Callable[[Models], Mapping[str, Figure]] | None = None,
+    inputs: int | None = None,
+) -> Study:
+    """Return a study in which every model is examined and compared with one of its group.
+
+    Parameters
+    ----------
+    name, question : str
+        Of the study.
+    trainings : callable
+        From data, scale and seed to groups of trainings.
+    label : callable
+        From a training to the name of the model in tables and figures.
+    expectation : str
+        What the paper expects, after a paragraph about the paper.
+    captions : mapping
+        Captions of the figures by name; to that with the name of the study the caption of accuracy over ε is added.
+    reference : callable
+        Whether the others of a group are compared with this training; by default with the first.
+    figures : callable, optional
+        From the results by model to figures by name; by default accuracy over ε alone, graded from dark to light.
+    inputs : int, optional
+        See :class:`Study`.
+    """
+
+    def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
+        experiments: list[Experiment] = []
+        for groups in zip(*(trainings(data, scale, seed) for seed in seeds), strict=True):  # the same group, seed by seed
+            trains = [train for same_model in zip(*groups, strict=True) for train in same_model]
+            experiments += [experiment for train in trains for experiment in examined(train, scale)]
+            experiments += compared(sorted(trains, key=lambda train: not reference(train)), scale)
+        return experiments
+
+    def table(results: Results) -> list:
+        models = by_model(results, label)
+        return [*paper_table(models), *bracket_table(models), *comparison_table(results)]
+
+    draw = figures or (lambda models: {name: over_epsilon_figure(models, graded=True)})
+    return Study(
+        name,
+        question,
+        plan,
+        table,
+        lambda results: draw(by_model(results, label)),
+        EXPECTED + expectation,
+        published,
+        captions={key: f"{caption} {OVER_EPSILON}".strip() if key == name else caption for key, caption in captions.items()},
+        inputs=inputs,
+    )

@@ -1,8 +1,11 @@
-"""What the papers print, as data, so that a table can show it beside what was measured here."""
+"""Figures that the papers print, as data, for tables that show them next to what was measured here."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import Train
 
 
 class Logged(NamedTuple):
@@ -24,7 +27,7 @@ class Logged(NamedTuple):
     fgsm: float | None = None
 
 
-# Yuezhang, Li and Chen, by inputs a granule cell (None: all), cells, LTD. Learned image by image, inputs with replacement.
+# Yuezhang, Li and Chen, by inputs per granule cell (None: all), cells, LTD. Trained image by image, inputs with replacement.
 CEREBELLUM = {
     (None, 1_000, False): Logged(93.14, 9.3, None, 20.3),
     (None, 2_000, False): Logged(94.97, 13.4, None, 27.0),
@@ -58,6 +61,14 @@ CEREBELLUM = {
 }
 
 
+def logged_for(train: Train) -> Logged | None:
+    """Return what the authors print or logged for a model, however it was trained here; None if there is nothing."""
+    model = train.model
+    if not isinstance(model, CerebellumModel) or model.wiring == "local" or train.data.name != "mnist":
+        return None
+    return CEREBELLUM.get((model.inputs_per_cell, model.cells, model.ltd))
+
+
 class Transferred(NamedTuple):
     """A row of Table 1 or 2 of the likelihood-ratio paper: accuracies between 0 and 1, with the two digits that are printed.
 
@@ -76,9 +87,9 @@ class Transferred(NamedTuple):
     lap: float | None
 
 
-# Xiao, Peng, Hong and Ke (2019), by (loss, activation, trained by). Table 1: the images are attacked by way of a substitute with
-# two hidden layers; Table 2: with five. What stands here under log-absolute is printed as «y = ln -x», in a copy of the paper in
-# which |x| has lost its bars too; it may be ln |-x| or the ln |x| - x of Fig. 7.
+# Xiao, Peng, Hong and Ke (2019), by (loss, activation, trained by). Table 1: the images are attacked via a substitute with two
+# hidden layers; Table 2: with five. The rows log-absolute are printed as «y = ln -x», in a copy of the paper in which |x| has
+# lost its bars too; it may be ln |-x| or the ln |x| - x of Fig. 7.
 GLR_TABLE_1 = {
     ("cross-entropy", "sigmoid", "BP"): Transferred(0.99, 0.28, None),
     ("cross-entropy", "sigmoid", "GLR"): Transferred(0.98, 0.45, 0.45),

@@ -1,26 +1,29 @@
-"""Is what was extinguished learned faster again, and is that what the nuclei kept? With forgetting in the cortex and without."""
+"""Is an extinguished response relearned faster, because of what the nuclei kept? With and without forgetting in the cortex."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
-from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
 
 from minicereb.experiments.configs import Data
 from minicereb.experiments.kinds.conditioning import Conditioning
-from minicereb.report.figures import curves, save_figure
-from minicereb.report.pipes import markdown
+from minicereb.report.figures import curves
+from minicereb.report.page import Table, Text
 from minicereb.studies.eyelid import (
-    ABOUT_SEEDS,
-    CRITERION,
-    SEEDS,
-    SMALLEST,
-    by,
-    curve,
-    differences,
+    EYELID_SEEDS,
+    LEGEND,
+    closure_curve,
+    mean_over,
     over_seeds,
-    reached,
+    seed_differences,
+    trials_to_criterion,
 )
-from minicereb.studies.study import Results, Study
+from minicereb.studies.results import Results
+from minicereb.studies.study import STROKES, Study
+from minicereb.studies.tables import Blocks
 from minicereb.tasks.eyelid import Eyelid
 
 FORGETTING = (0.0, 0.01, 0.02)
@@ -31,94 +34,70 @@ DRAWN = 25  # trials of a phase
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Conditioning]:
-    """Both circuits with every rate of forgetting: acquisition, extinction, reacquisition."""
+    """Condition both circuits with every rate of forgetting: acquisition, extinction, reacquisition."""
     cells, paired, extinction = SIZES[scale]
+    trials: dict[str, Any] = {"acquisition": paired, "extinction": extinction, "reacquisition": paired, "cells": cells}
     return [
-        Conditioning(
-            Eyelid(
-                acquisition=paired,
-                extinction=extinction,
-                reacquisition=paired,
-                cells=cells,
-                forgetting=forgetting,
-                lesions=lesions,
-                seed=seed,
-            )
-        )
+        Conditioning(Eyelid(forgetting=forgetting, lesions=lesions, seed=seed, **trials))
         for seed, forgetting, lesions in product(seeds, FORGETTING, CIRCUITS.values())
     ]
 
 
-def table(results: Results) -> str:
-    """What is saved in each circuit, how full extinction was, and what of the saving is due to the nuclei, seed by seed."""
-    found = by(results, lambda session: (session.forgetting, session.lesions))
-    rows, due = [], []
-    saved: dict[tuple[float, tuple[str, ...]], list[float | None]] = {}
-    for (forgetting, lesions), records in found.items():
-        first, again = reached(records, "acquisition"), reached(records, "reacquisition")
-        saved[forgetting, lesions] = differences(first, again)
-        rows.append(
-            [
-                f"{forgetting:g}",
-                next(name for name, cut in CIRCUITS.items() if cut == lesions),
-                over_seeds(first),
-                over_seeds(again),
-                over_seeds(saved[forgetting, lesions]),
-                over_seeds(reached(records, "extinction")),
-                over_seeds([record["purkinje"]["extinction"] for record in records], 3),
-                over_seeds([record["nuclear"]["extinction"] for record in records], 3),
-            ]
-        )
+def _by_circuit(results: Results) -> dict[tuple[float, str], Results]:
+    names = {lesions: name for name, lesions in CIRCUITS.items()}
+    return results.by(lambda config: (config.session.forgetting, names[config.session.lesions]))
+
+
+def table(results: Results) -> Blocks:
+    """Show the savings of each circuit, how complete extinction was, and the part due to the nuclei, seed by seed."""
+    rows, saved = [], {}
+    for (forgetting, circuit), group in _by_circuit(results).items():
+        first, again = ([trials_to_criterion(p)(r) for r in group.records] for p in ("acquisition", "reacquisition"))
+        saved[forgetting, circuit] = seed_differences(first, again)
+        trials = [over_seeds(first), over_seeds(again), over_seeds(saved[forgetting, circuit])]
+        trials.append(mean_over(trials_to_criterion("extinction"))(group))
+        levels = [over_seeds([record[layer]["extinction"] for record in group.records], 3) for layer in ("purkinje", "nuclear")]
+        rows.append([f"{forgetting:g}", circuit, *trials, *levels])
+    due = []
     for forgetting in FORGETTING:
-        intact, control = (saved[forgetting, lesions] for lesions in CIRCUITS.values())
-        due.append([f"{forgetting:g}", over_seeds(differences(intact, control))])
+        intact, control = (saved[forgetting, circuit] for circuit in CIRCUITS)
+        due.append([f"{forgetting:g}", over_seeds(seed_differences(intact, control))])
     head = ["forgetting", "circuit", "trials to criterion", "again", "saved", "trials to extinction"]
-    return "\n".join(
-        [
-            *markdown([*head, "Purkinje trough after extinction", "nuclear synapses after it"], rows),
-            "",
-            _caption(results),
-            "",
-            *markdown(["forgetting", "trials saved by nuclear plasticity"], due),
-        ]
-    )
+    return [
+        Table([*head, "Purkinje trough after extinction", "nuclear synapses after it"], rows),
+        Text(_legend(results)),
+        Table(["forgetting", "trials saved by nuclear plasticity"], due),
+    ]
 
 
-def _caption(results: Results) -> str:
+def _legend(results: Results) -> str:
     session = results[0][0].session
     return (
-        f"{CRITERION}{ABOUT_SEEDS} Delay protocol, {session.interval} ms, {session.acquisition} trials of acquisition, "
-        f"{session.extinction} of extinction, {session.reacquisition} of reacquisition, {session.cells:,} granule cells. "
-        "Forgetting: share of its change that a parallel fibre's synapse loses in a trial. Saved: trials to the criterion at "
-        "first less those at the second time. Purkinje trough: least Purkinje activity in the last trial of extinction; at 1 "
-        "the cortex has lost all trace of what it learned, below it something is left that the nuclei do not show. Saved by "
-        "nuclear plasticity: what the intact circuit saves more than the lesioned one, seed by seed."
+        f"{LEGEND} Delay protocol, {session.interval} ms, {session.acquisition} trials of acquisition, {session.extinction} of "
+        f"extinction, {session.reacquisition} of reacquisition, {session.cells:,} granule cells. Forgetting: share of its change "
+        "that a parallel fibre's synapse loses per trial. Saved: trials to the criterion the first time minus those the second "
+        "time. Purkinje trough: lowest Purkinje activity in the last trial of extinction; at 1 the cortex has no trace left of "
+        "what it learned, below 1 a trace remains that the nuclei do not show. Saved by nuclear plasticity: how much more the "
+        "intact circuit saves than the lesioned one, seed by seed."
     )
 
 
-def figures(results: Results, out: Path) -> None:
-    """Draw the first trials of acquisition and of reacquisition over each other, a panel for each rate of forgetting."""
-    found, session = by(results, lambda session: (session.forgetting, session.lesions)), results[0][0].session
+def figures(results: Results) -> Mapping[str, Figure]:
+    """Draw the first trials of acquisition and of reacquisition in one panel per rate of forgetting."""
+    found, session = _by_circuit(results), results[0][0].session
     again = session.acquisition + session.extinction
     phases = {"first": slice(0, DRAWN), "again": slice(again, again + DRAWN)}
-    panels = [
-        (
-            f"forgetting {forgetting:g}",
-            {
-                f"{name}, {phase}": curve(found[forgetting, lesions], trials)
-                for name, lesions in CIRCUITS.items()
-                for phase, trials in phases.items()
-            },
-        )
-        for forgetting in FORGETTING
-    ]
-    save_figure(curves(panels, "trial", "closure of the lid, %", from_zero=True, marked=False), out / "savings.png")
+    panels = []
+    for forgetting in FORGETTING:
+        parts = product(CIRCUITS, phases.items())
+        lines = {f"{name}, {phase}": closure_curve(found[forgetting, name], trials) for name, (phase, trials) in parts}
+        panels.append((f"forgetting {forgetting:g}", lines))
+    return {"savings": curves(panels, "trial", "closure of the lid, %", from_zero=True, marked=False)}
 
 
 SAVINGS = Study(
     "savings",
-    "Is an extinguished response learned faster again, and is that what the nuclei kept?",
-    SMALLEST,
+    "Is an extinguished response relearned faster, and is that due to what the nuclei kept?",
     plan,
     table,
     figures,
@@ -126,5 +105,6 @@ SAVINGS = Study(
         "savings": "Closure in the first trials of acquisition, and in those of reacquisition after extinction; the bars are 95% "
         "intervals over seeds."
     },
-    seeds=SEEDS,
+    dataset=STROKES,
+    seeds=EYELID_SEEDS,
 )

@@ -1,122 +1,111 @@
-"""How far do models that differ in nothing but the seed lie apart, and what difference can a few seeds show?"""
+"""How far apart are models that differ only in the seed, and what difference can a few seeds show?"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from math import sqrt
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Data, Experiment, Train
 from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.experiments.laboratory import Record
-from minicereb.report.figures import curves, save_figure
-from minicereb.report.pipes import markdown
+from minicereb.report.figures import curves
+from minicereb.report.formats import in_words, percent
+from minicereb.report.page import Table, Text
 from minicereb.statistics import detectable_difference, holm, mean_interval, standard_deviation
-from minicereb.studies.protocol import as_printed, evaluated
-from minicereb.studies.study import Results, Study
+from minicereb.studies.protocol import as_printed, evaluated, four_models
+from minicereb.studies.results import Results
+from minicereb.studies.study import Study
+from minicereb.studies.tables import SAYS_PGD, UNDER_ALL, Blocks
 
 PAPERS = (0, 123)  # the paper's seeds
 DETECTED_WITH = (2, 5, 10)  # numbers of seeds
-ROUNDING = 1e-9  # a spread below this is none
+ROUNDING = 1e-9  # a smaller spread is rounding
 # Per scale: cells in full and random wiring, epochs, images evaluated, ε.
 SIZES = {
     "smoke": (50, 200, 1, 8, (0.1,)),
     "course": (597, 20_000, 2, 50, (0.02, 0.05, 0.1)),
     "paper": (5_970, 200_000, 10, 500, (0.02, 0.05, 0.1, 0.3)),
 }
-NAMES = {  # of the models: wiring, LTD
-    "full": ("full", False),
-    "full, LTD": ("full", True),
-    "random k=4": ("random", False),
-    "random k=4, LTD": ("random", True),
-}
+NAMES = ("full", "full, LTD", "random k=4", "random k=4, LTD")
 PAIRS = (("full, LTD", "full"), ("random k=4, LTD", "random k=4"), ("random k=4", "full"), ("random k=4, LTD", "full, LTD"))
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Every model of the ablation evaluated at every seed, and those that differ in one thing compared seed by seed."""
+    """Evaluate every model of the ablation at every seed, and compare those that differ in one thing, seed by seed."""
+    full, random, epochs, images, epsilons = SIZES[scale]
     experiments: list[Experiment] = []
     for seed in seeds:
-        models = {name: _evaluation(data, scale, seed, *settings) for name, settings in NAMES.items()}
-        experiments += models.values()
-        experiments += [PairedComparison(models[one], models[other]) for one, other in PAIRS]
+        models = {}
+        for name, model in zip(NAMES, four_models(full, random), strict=True):
+            whole = evaluated(as_printed(model, data, epochs, seed), scale)
+            models[name] = replace(whole, images=images, epsilons=epsilons)
+        experiments += [*models.values(), *(PairedComparison(models[one], models[other]) for one, other in PAIRS)]
     return experiments
 
 
-def _evaluation(data: Data, scale: str, seed: int, wiring: str, ltd: bool) -> EvaluatedModel:
-    full, random, epochs, images, epsilons = SIZES[scale]
-    model = CerebellumModel(wiring, full, ltd=ltd) if wiring == "full" else CerebellumModel(wiring, random, 4, ltd=ltd)
-    whole = evaluated(as_printed(model, data, epochs, seed), scale, seed)
-    return replace(whole, images=images, epsilons=epsilons)
-
-
-# -- what was found ----------------------------------------------------------------------------------------------------------
-
-
 class Measure(NamedTuple):
-    """What is measured of a model: ``test`` on all test images, or at one ε of the evaluated ones.
+    """What is measured of a model: ``test`` on all test images, or at one ε of the evaluated images.
 
     Attributes
     ----------
-    side : {"test", "MSE-PGD", "attacked", "certified"}
+    label : {"test", "MSE-PGD", "attacked", "certified"}
     epsilon : float or None
     """
 
-    side: str
+    label: str
     epsilon: float | None = None
 
     @property
     def name(self) -> str:
-        """A few words."""
-        return self.side if self.epsilon is None else f"{self.side} {self.epsilon:g}"
+        """The measure as the tables name it."""
+        return self.label if self.epsilon is None else f"{self.label} {self.epsilon:g}"
 
     def of(self, record: Record) -> float | None:
-        """The share in the record of an evaluation, None if it has none."""
+        """Return the share in the record of an evaluation, None if it has none."""
         if self.epsilon is None:
-            return record["test_accuracy"]
+            return record["test_accuracy"]  # type: ignore[no-any-return]
         entry = next(each for each in record["epsilons"] if each["epsilon"] == self.epsilon)
-        return entry["by_attack"]["pgd-mse"] if self.side == "MSE-PGD" else entry[self.side]
+        return entry["by_attack"]["pgd-mse"] if self.label == "MSE-PGD" else entry[self.label]  # type: ignore[no-any-return]
 
     def compared(self, record: Record) -> Record | None:
-        """What the record of a paired comparison says of it, None if nothing."""
+        """Return what the record of a paired comparison says about this measure, None if nothing."""
         entries = [each for each in record["epsilons"] if each["epsilon"] == self.epsilon]
-        return entries[0].get(self.side) if entries else None
+        return entries[0].get(self.label) if entries else None
 
 
 def name_of_model(train: Train) -> str:
-    """Return what the tables call a model."""
-    assert isinstance(train.model, CerebellumModel)
-    return next(name for name, settings in NAMES.items() if settings == (train.model.wiring, train.model.ltd))
+    """Return the name that the tables give a model."""
+    return train.model.wiring + " k=4" * (train.model.wiring == "random") + ", LTD" * train.model.ltd  # type: ignore[union-attr]
 
 
 def by_seed(results: Results, measure: Measure) -> dict[str, dict[int, float]]:
     """Return a measure of each model at each seed."""
     found: dict[str, dict[int, float]] = {name: {} for name in NAMES}
-    for config, record in results:
-        share = measure.of(record) if isinstance(config, EvaluatedModel) else None
+    for config, record in results.where(EvaluatedModel):
+        share = measure.of(record)
         if share is not None:
             found[name_of_model(config.train)][config.train.seed] = share
     return found
 
 
 class Difference(NamedTuple):
-    """One measure of two models that differ in one thing, seed by seed.
+    """The difference of one measure between two models that differ in one thing, seed by seed.
 
     Attributes
     ----------
     values : list of float
-        Differences, one a seed.
+        Differences, one per seed.
     error : float or None
-        Standard deviation that the choice of images alone gives one such difference, None where it is not known.
+        Standard deviation of one such difference due to the choice of images alone, None if unknown.
     found : int or None
-        Seeds at which McNemar's test finds it.
+        Number of seeds at which McNemar's test finds it.
     """
 
     values: list[float]
@@ -125,11 +114,10 @@ class Difference(NamedTuple):
 
 
 def differences(results: Results, measures: Sequence[Measure]) -> dict[tuple[str, str, Measure], Difference]:
-    """Return what the seeds say of every pair and measure; p are adjusted for all the tests among them."""
+    """Return the differences of every pair and measure; the p-values are adjusted for all tests among them."""
     paired = {
         (*map(name_of_model, config.trainings), measure, config.one.train.seed): record
-        for config, each in results
-        if isinstance(config, PairedComparison)
+        for config, each in results.where(PairedComparison)
         for measure in measures
         if (record := measure.compared(each)) is not None
     }
@@ -139,7 +127,7 @@ def differences(results: Results, measures: Sequence[Measure]) -> dict[tuple[str
         shares = by_seed(results, measure)
         values = [shares[one][seed] - shares[other][seed] for seed in shares[one] if seed in shares[other]]
         keys = [key for key in paired if key[:3] == (one, other, measure)]
-        n = next(record["images"] for config, record in results if isinstance(config, PairedComparison))
+        n = results.where(PairedComparison)[0][1]["images"]
         errors = [_image_variance(paired[key], n) for key in keys]
         error = sqrt(sum(errors) / len(errors)) if errors else None
         found[one, other, measure] = Difference(values, error, sum(adjusted[key] < 0.05 for key in keys) if keys else None)
@@ -147,75 +135,69 @@ def differences(results: Results, measures: Sequence[Measure]) -> dict[tuple[str
 
 
 def _image_variance(record: Record, images: int) -> float:
-    """Of a difference of paired shares, estimated."""
+    """Return an estimate of the variance of a difference of paired shares over the choice of images."""
     b, c = record["only_one"], record["only_other"]
     return (b + c - (b - c) ** 2 / images) / images**2
 
 
-# -- tables ------------------------------------------------------------------------------------------------------------------
-
-
-def table(results: Results) -> str:
-    """Each model over the seeds; each difference over the seeds, and the smallest that a few seeds would show."""
-    config, record = next((config, record) for config, record in results if isinstance(config, EvaluatedModel))
-    sides = product(config.epsilons, ("MSE-PGD", "attacked", "certified"))
-    measures = [Measure("test"), *(Measure(side, epsilon) for epsilon, side in sides)]
+def table(results: Results) -> Blocks:
+    """Show each model over the seeds, each difference over the seeds, and the smallest that a few seeds would show."""
+    config, record = results.where(EvaluatedModel)[0]
+    measures = [
+        Measure("test"),
+        *(Measure(label, e) for e, label in product(config.epsilons, ("MSE-PGD", "attacked", "certified"))),
+    ]
     measures = [measure for measure in measures if any(by_seed(results, measure).values())]
-    seeds = sorted({config.train.seed for config, _ in results if isinstance(config, EvaluatedModel)})
-    lines = [*_models_table(results, measures, seeds, record), ""]
-    if len(seeds) == 1:
-        lines += ["One seed: how far others lie from it cannot be said; give several.", ""]
-    return "\n".join([*lines, *_differences_table(results, measures, len(seeds))])
+    seeds = results.where(EvaluatedModel).seeds
+    alone = [Text("One seed: how far apart other seeds lie is unknown; give several.")] * (len(seeds) == 1)
+    return [*_models_table(results, measures, seeds, record), *alone, *_differences_table(results, measures, len(seeds))]
 
 
-def _models_table(results: Results, measures: list[Measure], seeds: list[int], record: Record) -> list[str]:
+def _models_table(results: Results, measures: list[Measure], seeds: list[int], record: Record) -> Blocks:
     rows = []
     for measure in measures:
         shares = by_seed(results, measure)
         rows.append([measure.name, *(_over_seeds(list(shares[name].values())) for name in NAMES)])
-    return [
-        *markdown(["measured", *NAMES], rows),
-        "",
+    legend = (
         "In %: mean over the seeds, in brackets its 95% interval (Student's t), then ± the standard deviation of a single seed; "
-        "at all: no seed differs, which on so few images is no proof that none would. "
-        f"Test: all {record['test_images']:,} test images; all else: the first {record['images']:,}. MSE-PGD: the paper's "
-        f"attack, attacked: what all attacks leave, certified: what is proved, at each ε. Seeds {', '.join(map(str, seeds))}: of "
-        "wiring, weights, validation split, orders, and the starts of attacks.",
-    ]
+        "(all): no seed differs, which on so few images does not prove that none would. "
+        f"Test: all {record['test_images']:,} test images; the others: the first {record['images']:,}. MSE-PGD: accuracy under "
+        "the paper's attack; attacked: robust accuracy under all attacks; certified: the proved share, at each ε. "
+        f"{in_words(seeds).capitalize()}: of wiring, weights, validation split, order of the images, and starts of attacks."
+    )
+    return [Table(["measure", *NAMES], rows), Text(legend)]
 
 
-def _differences_table(results: Results, measures: list[Measure], seeds: int) -> list[str]:
-    head = ["first", "second", "measured", "difference", "± seeds", "± images", "found", *(f"n = {n}" for n in DETECTED_WITH)]
+def _differences_table(results: Results, measures: list[Measure], seeds: int) -> Blocks:
     rows, found = [], differences(results, measures)
     for (one, other, measure), each in found.items():
         spread = standard_deviation(each.values) if seeds > 1 else 0.0
-        cells = [one, other, measure.name, _mean(each.values), _points(spread) if seeds > 1 else "-"]
-        cells += ["-" if each.error is None else _points(each.error), "-" if each.found is None else f"{each.found} of {seeds}"]
-        cells += [_points(detectable_difference(spread, n)) if spread >= ROUNDING else "-" for n in DETECTED_WITH]
-        rows.append(cells)
+        cells = [one, other, measure.name, _mean(each.values), percent(spread) if seeds > 1 else "-", percent(each.error)]
+        cells.append("-" if each.found is None else f"{each.found} of {seeds}")
+        rows.append(cells + [percent(detectable_difference(spread, n)) if spread >= ROUNDING else "-" for n in DETECTED_WITH])
     tests = seeds * sum(each.found is not None for each in found.values())
-    return [
-        *markdown(head, rows),
-        "",
-        "The first less the second, in points: mean over the seeds, each model compared with the one of its own seed, in "
-        "brackets the 95% interval (Student's t). ± seeds: standard deviation of the difference at a single seed; ± images: what "
-        "the choice of the images alone would give it. Different models break on different images, so the first contains some of "
-        "the second, and is more than other seeds would show on all images. Found: at how many seeds McNemar's exact test on the "
-        f"images, adjusted by Holm for the {tests} tests of the table, has p below 0.05. n = "
-        f"{', '.join(map(str, DETECTED_WITH))}: smallest true difference that a paired t-test with so many seeds would find in "
-        f"80% of the cases at the level of 5%, from ± seeds, itself known from {seeds} seed{'s' * (seeds > 1)}; the paper took "
-        f"{len(PAPERS)}, {' and '.join(map(str, PAPERS))}. Where no seed differs there is neither interval nor n.",
-    ]
+    legend = (
+        "The first minus the second, in percentage points: mean over the seeds, each model compared with the one of the same "
+        "seed, in brackets the 95% interval (Student's t). ± seeds: standard deviation of the difference at a single seed; "
+        "± images: what the choice of the images alone would contribute. Different models fail on different images, so the "
+        "first contains part of the second, and is larger than seeds alone would cause on all images. Found: at how many seeds "
+        f"McNemar's exact test on the images, adjusted by Holm for the {tests} tests of the table, has p below 0.05. n = "
+        f"{', '.join(map(str, DETECTED_WITH))}: smallest true difference that a paired t-test with this many seeds would detect "
+        f"in 80% of cases at the 5% level, from ± seeds, itself estimated from {seeds} seed{'s' * (seeds > 1)}; the paper used "
+        f"{len(PAPERS)}, {' and '.join(map(str, PAPERS))}. If no seed differs there is neither an interval nor an n."
+    )
+    head = ["first", "second", "measure", "difference", "± seeds", "± images", "found", *(f"n = {n}" for n in DETECTED_WITH)]
+    return [Table(head, rows), Text(legend)]
 
 
 def _over_seeds(shares: list[float]) -> str:
     if len(shares) < 2:
-        return _points(shares[0]) if shares else "-"
-    mean, spread = sum(shares) / len(shares), standard_deviation(shares)
+        return percent(shares[0]) if shares else "-"
+    mean, spread = percent(sum(shares) / len(shares)), standard_deviation(shares)
     if spread < ROUNDING:
-        return f"{_points(mean)} at all"
-    low, high = (100 * min(1.0, max(0.0, bound)) for bound in mean_interval(shares))
-    return f"{_points(mean)} ({low:.1f}-{high:.1f}) ± {_points(spread)}"
+        return f"{mean} (all)"
+    low, high = (percent(min(1.0, max(0.0, bound))) for bound in mean_interval(shares))
+    return f"{mean} ({low}-{high}) ± {percent(spread)}"
 
 
 def _mean(values: list[float]) -> str:
@@ -223,26 +205,24 @@ def _mean(values: list[float]) -> str:
     if len(values) < 2:
         return f"{mean}, one seed"
     if standard_deviation(values) < ROUNDING:
-        return f"{mean} at all"
+        return f"{mean} (all)"
     low, high = mean_interval(values)
     return f"{mean} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
-def _points(share: float) -> str:
-    return f"{100 * share:.1f}"
+def figures(results: Results) -> Mapping[str, Figure]:
+    """Draw accuracy over ε under PGD on the squared error and under all attacks, with intervals over the seeds."""
+    config, record = results.where(EvaluatedModel)[0]
+    panels = [
+        (title, {name: _line(results, label, config.epsilons, name) for name in NAMES})
+        for title, label in ((SAYS_PGD, "MSE-PGD"), (UNDER_ALL, "attacked"))
+    ]
+    return {"seeds": curves(panels, "ε", f"share of {record['images']:,} images", from_zero=True)}
 
 
-def figures(results: Results, out: Path) -> None:
-    """Draw over ε what PGD on the squared error says of each model and what is left of it, with intervals over the seeds."""
-    config, record = next((config, record) for config, record in results if isinstance(config, EvaluatedModel))
-    sides = {"PGD on the squared error says": "MSE-PGD", "left by all attacks": "attacked"}
-    panels = [(title, {name: _line(results, side, config.epsilons, name) for name in NAMES}) for title, side in sides.items()]
-    save_figure(curves(panels, "ε", f"share of {record['images']:,} images", from_zero=True), out / "seeds.png")
-
-
-def _line(results: Results, side: str, epsilons: tuple[float, ...], name: str) -> tuple[np.ndarray, ...]:
-    """Where a model's line goes, and its bounds if there are several seeds."""
-    seeds = [list(by_seed(results, Measure(side, epsilon))[name].values()) for epsilon in epsilons]
+def _line(results: Results, label: str, epsilons: tuple[float, ...], name: str) -> tuple[np.ndarray, ...]:
+    """Return ε, means over the seeds, and their intervals if there are several seeds."""
+    seeds = [list(by_seed(results, Measure(label, epsilon))[name].values()) for epsilon in epsilons]
     line = [epsilons, [sum(shares) / len(shares) for shares in seeds]]
     if all(len(shares) > 1 for shares in seeds):
         line += zip(*map(mean_interval, seeds), strict=True)
@@ -251,20 +231,17 @@ def _line(results: Results, side: str, epsilons: tuple[float, ...], name: str) -
 
 SEEDS = Study(
     "seeds",
-    "How far do models lie apart that differ in nothing but the seed, and what difference can two seeds show?",
-    {"smoke": "strokes", "course": "mnist", "paper": "mnist"},
+    "How far apart are models that differ only in the seed, and what difference can two seeds show?",
     plan,
     table,
     figures,
-    expectation=(
-        "The cerebellum paper (Yuezhang, Li and Chen, a registered plan) plans to report its results with different random "
-        "seeds, since the wiring is random; its authors took two, 0 and 123. Published figures: none."
-    ),
+    "The cerebellum paper (Yuezhang, Li and Chen, a registered plan) plans to report its results with different random seeds, "
+    "since the wiring is random; its authors used two, 0 and 123. Published figures: none.",
     captions={
         "seeds": (
             "The four models of the ablation: share of the evaluated test images over ε (L∞, pixels in 0 to 1), mean over the "
-            "seeds; left as the paper's PGD on the squared error reports it, right what is left by all attacks. Marks are "
-            "measured, lines join them, bars are 95% intervals over the seeds (Student's t)."
+            "seeds. Left: accuracy under the paper's PGD on the squared error; right: robust accuracy under all attacks. Points "
+            "are measurements, joined by lines; bars are 95% intervals over the seeds (Student's t)."
         )
     },
     seeds={"smoke": (0, 123), "course": (0, 123, 1, 2, 3), "paper": (0, 123, *range(1, 9))},

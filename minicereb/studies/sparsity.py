@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from itertools import product
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.configs import Data, Experiment, Train
-from minicereb.report.figures import curves, save_figure
-from minicereb.studies.comparisons import comparison_table
-from minicereb.studies.protocol import EXPECTED, as_printed, compared, examined, published
-from minicereb.studies.study import Results, Study
+from minicereb.experiments.configs import Data, Train
+from minicereb.report.figures import Curves, curves
+from minicereb.studies.protocol import as_printed, robustness_study
 from minicereb.studies.tables import (
-    OVER_EPSILON,
-    Found,
-    bracket_table,
-    draw_over_epsilon,
-    grouped,
+    SAYS_PGD,
+    UNDER_ALL,
+    Models,
     over_epsilon,
-    paper_table,
+    over_epsilon_figure,
     share_of,
-    under_mse_over_epsilon,
+    training_of,
+    under_pgd,
 )
 
 CLASSES = 10
@@ -35,76 +32,54 @@ SIZES = {
 }
 
 
-def models(scale: str) -> list[CerebellumModel]:
-    """Every number of inputs, with as many cells as the budget of synapses allows."""
-    synapses, inputs, _ = SIZES[scale]
+def trainings(data: Data, scale: str, seed: int) -> list[Train]:
+    """Return a training for each number of inputs per cell, with as many cells as the budget of synapses allows."""
+    synapses, inputs, epochs = SIZES[scale]
     cells = [round(synapses / (k + 2 * CLASSES)) for k in inputs]
-    return [
-        CerebellumModel("full", m) if k == ALL_INPUTS else CerebellumModel("random", m, k)
-        for k, m in zip(inputs, cells, strict=True)
-    ]
-
-
-def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Every number of inputs, with LTD, learned as the paper prints it, each compared with four, as in the animal."""
-    trains = [as_printed(model, data, SIZES[scale][2], seed) for model, seed in product(models(scale), seeds)]
-    natural = [train for train in trains if inputs_of(train) == NATURAL]
-    others = [train for train in trains if inputs_of(train) != NATURAL]
-    return [*(each for train in trains for each in examined(train, scale, train.seed)), *compared([*natural, *others], scale)]
+    wirings = [("full", m, None) if k == ALL_INPUTS else ("random", m, k) for k, m in zip(inputs, cells, strict=True)]
+    return [as_printed(CerebellumModel(*wiring), data, epochs, seed) for wiring in wirings]
 
 
 def inputs_of(train: Train) -> int:
-    """Inputs of a granule cell."""
+    """Return the number of inputs per granule cell."""
     return train.model.inputs_per_cell or ALL_INPUTS  # type: ignore[union-attr]
 
 
-def _named(train: Train) -> str:
-    return f"k = {inputs_of(train)}, {train.model.cells:,} cells"  # type: ignore[union-attr]
+def _figures(models: Models) -> Mapping[str, Figure]:
+    """Draw accuracy over k at each ε, and over ε for each k."""
+    panels = [
+        (SAYS_PGD, _over_inputs(models, over_epsilon(models, under_pgd))),
+        (UNDER_ALL, _over_inputs(models, over_epsilon(models))),
+    ]
+    over_k = curves(panels, "inputs per granule cell, k", share_of(models), from_zero=True, logarithmic=True)
+    return {"sparsity-over-k": over_k, "sparsity": over_epsilon_figure(models, graded=True)}
 
 
-def table(results: Results) -> str:
-    """What the paper's attacks say of each number of inputs, and what is left and certified."""
-    found = grouped(results, _named)
-    return "\n".join([*paper_table(found), *bracket_table(found), comparison_table(results)])
-
-
-def figures(results: Results, out: Path) -> None:
-    """Draw accuracy over k at each ε, and over ε by k."""
-    found = grouped(results, _named)
-    panels = [("PGD on the squared error says", _over_inputs(found, False)), ("left by all attacks", _over_inputs(found, True))]
-    labels = "inputs per granule cell, k", share_of(found)
-    save_figure(curves(panels, *labels, from_zero=True, logarithmic=True), out / "sparsity-over-k.png")
-    draw_over_epsilon(found, out / "sparsity.png", graded=True)
-
-
-def _over_inputs(found: list[Found], all_attacks: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Lines over k: the test accuracy, and what is left at each ε."""
-    inputs = np.array([inputs_of(each.train) for each in found], dtype=np.float64)
-    over = (over_epsilon if all_attacks else under_mse_over_epsilon)(found)
-    epsilons = next(iter(over.values()))[0]
+def _over_inputs(models: Models, lines: Curves) -> Curves:
+    """Turn lines over ε, one per k, into lines over k, one per ε."""
+    inputs = np.array([inputs_of(training_of(model)) for model in models.values()], dtype=np.float64)
+    epsilons = next(iter(lines.values()))[0]
     return {
-        "clean" if epsilon == 0 else f"ε = {epsilon:g}": (inputs, np.array([shares[e] for _, shares in over.values()]))
+        "clean" if epsilon == 0 else f"ε = {epsilon:g}": (inputs, np.array([line[1][e] for line in lines.values()]))
         for e, epsilon in enumerate(epsilons)
     }
 
 
-SPARSITY = Study(
+SPARSITY = robustness_study(
     "sparsity",
-    "Does sparse wiring, few inputs for each of many granule cells, resist more than denser wiring of as many synapses?",
-    {"smoke": "strokes", "course": "mnist", "paper": "mnist"},
-    plan,
-    table,
-    figures,
-    published=published,
-    inputs=ALL_INPUTS,
-    expectation=EXPECTED
-    + "It asks whether sparse wiring, k = 4 as in the animal, is an advantage, and whether k = 4 is near-optimal.",
+    "Is sparse wiring, few inputs for each of many granule cells, more robust than denser wiring with as many synapses?",
+    lambda data, scale, seed: [trainings(data, scale, seed)],
+    lambda train: f"k = {inputs_of(train)}, {train.model.cells:,} cells",  # type: ignore[union-attr]
+    reference=lambda train: inputs_of(train) == NATURAL,
+    figures=_figures,
+    expectation="It asks whether sparse wiring with k = 4, the biological value, is an advantage, and whether near-optimal.",
     captions={
         "sparsity-over-k": (
-            "Share of the evaluated test images over the number of inputs of a granule cell, at a fixed budget of synapses "
-            "m(k + 20), by ε (L∞, pixels in 0 to 1); left as the paper's PGD on the squared error reports it, right what is left "
-            "by all attacks. Marks are measured, lines join them; the intervals are in the tables."
+            "Share of the evaluated test images over the number of inputs per granule cell, at a fixed budget of synapses "
+            "m(k + 20), by ε (L∞, pixels in 0 to 1). Left: accuracy under the paper's PGD on the squared error; right: robust "
+            "accuracy under all attacks. Points are measurements, joined by lines; the intervals are in the tables."
         ),
-        "sparsity": "By number of inputs of a granule cell. " + OVER_EPSILON,
+        "sparsity": "By number of inputs per granule cell.",
     },
+    inputs=ALL_INPUTS,
 )

@@ -1,4 +1,4 @@
-"""What a study is, and how one is carried out: every experiment a value, done once, resumed when it was interrupted."""
+"""What a study is, and how it is run: every experiment is a value, run once, and resumed if it was interrupted."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
+
+from matplotlib.figure import Figure
 
 from minicereb.datasets.dataset import Dataset
 from minicereb.documents import Count, Mismatch, Seed, Share, read_json
@@ -19,11 +21,17 @@ from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.records import check_record
 from minicereb.files import atomic_write, write_json
 from minicereb.paths import check_folder
+from minicereb.report.figures import save_figure
+from minicereb.report.page import Table, Text
+from minicereb.report.pipes import write_blocks
+from minicereb.studies.results import Results
 
 SCALES = ("smoke", "course", "paper")
 SEEDS = {"smoke": (0,), "course": (0,), "paper": (0, 123)}  # at paper scale those of the cerebellum paper
 
-Results = list[tuple[Any, Record]]
+MNIST = {"smoke": "strokes", "course": "mnist", "paper": "mnist"}  # name of the data set at each scale
+MNIST14 = {"smoke": "strokes14", "course": "mnist14", "paper": "mnist14"}
+STROKES = dict.fromkeys(SCALES, "strokes")  # for experiments that use no images
 
 
 @dataclass(frozen=True)
@@ -35,41 +43,42 @@ class Study:
     name : str
     question : str
         One sentence.
-    dataset : dict
-        Name of the data set at each scale.
     plan : callable
-        From data, scale and seeds to the experiments, in the order of the table and in which they are done: those on the same
-        model are best one after the other. They may be of any kind in ``EXPERIMENTS``.
+        From data, scale and seeds to the experiments, in the order of the tables, which is also the order in which they are
+        run: experiments on the same model should follow each other.
     table : callable
-        From pairs of experiment and record to a Markdown table.
+        From the :class:`~minicereb.studies.results.Results` to the tables and the paragraphs that explain them.
     figures : callable, optional
-        From the same pairs and the study's folder to nothing: it draws PNG files, and SVG beside them, into the folder.
+        From the results to the figures, by the name of the file without ending.
     expectation : str
-        What the paper expects, or says it found; empty if the question is our own.
+        What the paper expects or found; empty if the question is our own.
     published : callable, optional
-        From an experiment to what the paper prints for it, in percent, by the names that a report has for what was measured.
+        From an experiment to the figures that the paper prints for it, in percent, by the name that the report gives to what
+        was measured.
     captions : mapping
-        What a reader must know of each figure, by the name of its file without ending.
+        Captions of the figures, by name.
+    dataset : mapping
+        Name of the data set at each scale.
     seeds : mapping
-        Seeds at each scale, if no others are asked for.
+        Seeds at each scale, unless the user asks for others.
     inputs : int, optional
-        The pixels of an image, where the study's models are made for just so many.
+        Pixels per image, if the study's models require a certain number.
     """
 
     name: str
     question: str
-    dataset: dict[str, str]
     plan: Callable[[Data, str, tuple[int, ...]], Sequence[Experiment]]
-    table: Callable[[Results], str]
-    figures: Callable[[Results, Path], None] | None = None
+    table: Callable[[Results], Sequence[Table | Text]]
+    figures: Callable[[Results], Mapping[str, Figure]] | None = None
     expectation: str = ""
     published: Callable[[Any], dict[str, str]] | None = None
     captions: Mapping[str, str] = field(default_factory=dict)
+    dataset: Mapping[str, str] = field(default_factory=MNIST.copy)
     seeds: Mapping[str, tuple[int, ...]] = field(default_factory=SEEDS.copy)
     inputs: int | None = None
 
     def check(self, dataset: Dataset) -> None:
-        """Raise :class:`InputError` if the study's models are not made for such data."""
+        """Raise :class:`InputError` if the images do not have the number of pixels that the study's models require."""
         expected = f"images of {self.inputs} pixels for {self.name} (these have {dataset.inputs})"
         require(self.inputs in (None, dataset.inputs), "dataset", dataset.name, expected)
 
@@ -77,12 +86,10 @@ class Study:
 def carry_out(
     study: Study, scale: str, seeds: tuple[int, ...], dataset: Dataset, out: Path, crew: Crew | None = None
 ) -> Generator[Progress, None, None]:
-    """Carry out a study into the folder `out`, yielding its progress; what was done before is not done again.
+    """Run a study in the folder `out`, yielding its progress; experiments that are complete are not run again.
 
-    What is complete in a folder that cannot be written stays as it is: it can still be printed.
-
-    At the end ``out/study.json`` holds every experiment with its record and ``out/table.md`` the table; figures, if the study
-    has any, are beside them.
+    At the end ``out/study.json`` holds every experiment with its record and ``out/table.md`` the tables, next to the figures, if
+    the study has any. A complete study in a folder that cannot be written is left as it is, so that it can still be printed.
 
     Parameters
     ----------
@@ -92,33 +99,33 @@ def carry_out(
     dataset : Dataset
     out : Path
     crew : Crew, optional
-        Who does the jobs; without one, this process does them one after the other.
+        The workers that run the jobs; without them this process runs one job after the other.
 
     Raises
     ------
     NotDone
-        When all that can be done is done, if that is not everything.
+        After all possible jobs have been run, if some were not.
     """
     study.check(dataset)
     plan = study.plan(Data(dataset.name, dataset.sha256), scale, seeds)
     laboratory, jobs = Laboratory(dataset, out), jobs_of(plan)
     about = {"study": study.name, "question": study.question, "scale": scale, "seeds": list(seeds)}
     if not _may_be_written(out) and _is_kept(out, about, plan) and all(is_done(job, laboratory) for job in jobs):
-        return  # what is there can be printed
+        return
     found = write_plan(out, about, list(jobs), laboratory, 1 if crew is None else crew.workers)
     undone = yield from one_after_another(jobs, found, laboratory) if crew is None else spread(jobs, found, laboratory, crew)
     if undone:
         raise NotDone(undone, len(jobs))
-    laboratory.look_again()  # workers may have found things in folders that are newer than the last look
-    results = Results((config, result_of(config, laboratory)) for config in plan)
+    laboratory.look_again()  # workers may have used folders that have appeared since
+    results = Results(((config, result_of(config, laboratory)) for config in plan), out)
     write_json(
         out / "study.json",
         about | {"results": [{"config": to_json(config), "record": record} for config, record in results]},
     )
     with atomic_write(out / "table.md") as file:
-        file.write((study.table(results) + "\n").encode())
-    if study.figures is not None:
-        study.figures(results, out)
+        file.write((write_blocks(study.table(results)) + "\n").encode())
+    for name, figure in (study.figures(results) if study.figures else {}).items():
+        save_figure(figure, out / f"{name}.png")
 
 
 def _may_be_written(folder: Path) -> bool:
@@ -130,13 +137,15 @@ def _may_be_written(folder: Path) -> bool:
 
 
 def _is_kept(out: Path, about: dict[str, Any], plan: Sequence[Experiment]) -> bool:
-    """Whether the folder holds the results of just these experiments, and their table."""
+    """Whether the folder holds the results of exactly these experiments, and their tables."""
     try:
         stored = read_study(out / "study.json")
         kept = [config_hash(from_json(each["config"])) for each in stored["results"]]
     except MinicerebError:
         return False
-    same = kept == [config_hash(config) for config in plan] and {name: stored.get(name) for name in about} == about
+    same = kept == [config_hash(config) for config in plan] and all(
+        stored[name] == about[name] for name in ("study", "scale", "seeds")
+    )
     return same and (out / "table.md").is_file()
 
 
@@ -162,7 +171,7 @@ class _StudyFile(TypedDict):
 
 
 def read_study(path: Path) -> Record:
-    """Read ``study.json``; :class:`DataError` if it is not one. Results of another version's settings are not looked into."""
+    """Read ``study.json``; :class:`DataError` if it is not one. Records with settings of another version are not checked."""
     stored = read_json(path, _StudyFile)
     for number, result in enumerate(stored["results"]):
         try:
@@ -174,8 +183,3 @@ def read_study(path: Path) -> Record:
         except Mismatch as error:
             raise DataError(f"{path}: {error.within(number).within('results')}") from error
     return stored
-
-
-def short(number: float) -> str:
-    """Write a number above 0 with three digits, as tables have it, and never as a power of ten."""
-    return f"{float(f'{number:.3g}'):,.0f}" if number >= 100 else f"{number:.3g}"

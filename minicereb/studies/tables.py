@@ -1,227 +1,250 @@
-"""What was found of the models of a study, and the tables and figures that show it."""
+"""Tables and figures that several studies have: the paper's attacks, attacks and certificates, paired comparisons."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from minicereb.attacks.settings import CROSSING
 from minicereb.experiments.configs import AttackedModel, Train, describe
 from minicereb.experiments.evaluation.settings import EvaluatedModel
+from minicereb.experiments.identity import differences
+from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.experiments.laboratory import Record
-from minicereb.report.figures import Curves, curves, save_figure
-from minicereb.report.formats import strength
-from minicereb.report.pipes import markdown
+from minicereb.report.figures import Curves, curves
+from minicereb.report.formats import in_words, mean_share, number_or_dash, p_value, strength
+from minicereb.report.page import Table, Text
 from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
-from minicereb.statistics import mean_interval, proportion_interval
-from minicereb.studies.protocol import logged_for, strengths, tuned_step
-from minicereb.studies.published import Logged
-from minicereb.studies.study import Results
+from minicereb.statistics import holm, proportion_interval
+from minicereb.studies.published import Logged, logged_for
+from minicereb.studies.results import Results, tabulate
+
+Models = Mapping[str, Results]
+Blocks = list[Table | Text]
+LABELS = ("attacked", "certified")
 
 
-class Found:
-    """What was found of one model, of one seed or several.
+def by_model(results: Results, label: Callable[[Train], str] = describe) -> dict[str, Results]:
+    """Group evaluations and attacks by model; trainings with the same label (of several seeds) are one model."""
+    return results.where(EvaluatedModel | AttackedModel).by(lambda config: label(config.train))
+
+
+def evaluation_of(models: Models) -> tuple[EvaluatedModel, Record]:
+    """Return the first evaluation with its record, for the settings that all have in common."""
+    return next(iter(models.values())).where(EvaluatedModel)[0]
+
+
+def training_of(model: Results) -> Train:
+    """Return the training of a model, of its first seed."""
+    return model[0][0].train  # type: ignore[no-any-return]
+
+
+def accuracy_of(model: Results) -> str:
+    """Write the accuracy on all test images, the mean over the seeds with its interval."""
+    records = model.where(EvaluatedModel).records or model.records
+    by_run = {record["run"]: record["test_accuracy"] for record in records}
+    return mean_share(list(by_run.values()), records[0]["test_images"])
+
+
+def accuracy_under(model: Results, **attack: Any) -> str:
+    """Write the accuracy under the attack with these settings, the mean over the seeds with its interval."""
+    found = model.where(AttackedModel, **attack)
+    return mean_share(found.values("robust_accuracy"), found[0][1]["images"]) if found else "-"
+
+
+def shares(model: Results, label: str, e: int) -> list[float]:
+    """Return the attacked or certified shares at the ε of this number, one per seed."""
+    return model.where(EvaluatedModel).values(lambda record: record["epsilons"][e][label])
+
+
+def share_at(model: Results, label: str, e: int) -> str:
+    """Write the mean of :func:`shares` with its interval."""
+    return mean_share(shares(model, label, e), model.where(EvaluatedModel)[0][1]["images"])
+
+
+def paper_table(models: Models) -> Blocks:
+    """Return the accuracy under the attacks of the cerebellum paper, next to the published figures if there are any."""
+    first = next(iter(models.values()))
+    made = (config.attack for config, _ in first.where(AttackedModel, objective="mse"))
+    attacks = list(dict.fromkeys((attack.method, attack.epsilon, attack.step_size) for attack in made))
+    fgsm = min(epsilon for _, epsilon, _ in attacks)  # the paper has FGSM at the smaller ε
+    attacks = [each for each in attacks if each[0] != "fgsm" or each[1] == fgsm]
+    steps = {(method, epsilon): step for method, epsilon, step in attacks if step != PAPER_STEP and method == "pgd"}
+    columns: list[tuple[str, Callable[[Results], str]]] = [("test", accuracy_of)]
+    _published(columns, models, "test")
+    printed = {("fgsm", 0.1): "fgsm", ("pgd", 0.1): "pgd", ("pgd", 0.3): "pgd_far"}
+    for method, epsilon, step in sorted(attacks, key=lambda each: each[:2] in steps and each[2] != PAPER_STEP):
+        fitting = " (fitting step)" if method == "pgd" and step != PAPER_STEP else ""
+        settings: dict[str, Any] = {"method": method, "epsilon": epsilon, "objective": "mse", "step_size": step}
+        columns.append((f"{method.upper()} {strength(epsilon)}{fitting}", partial(accuracy_under, **settings)))
+        if not fitting:
+            _published(columns, models, printed.get((method, epsilon)))
+    any_published = any(heading == "published" for heading, _ in columns)
+    words = " Published: the authors' figures, mean of two seeds, 10,000 images, trained image by image." * any_published
+    test_images, images = evaluation_of(models)[1]["test_images"], first.where(AttackedModel)[0][1]["images"]
+    legend = (
+        f"Accuracy in % ({interval_in_words(models)}); test: {test_images:,} images. FGSM and PGD are the paper's, on the "
+        f"squared error, {PAPER_STEPS} steps of {PAPER_STEP:g}, last iterate; first {images:,} test images."
+        f"{f' Fitting step: {CROSSING:g} ε / {PAPER_STEPS}.' if steps else ''}{words}"
+    )
+    return [tabulate("model", models, *columns), Text(legend)]
+
+
+def _published(columns: list[tuple[str, Callable[[Results], str]]], models: Models, name: str | None) -> None:
+    """Append a column of published figures unless there are none."""
+
+    def figure(model: Results) -> float | None:
+        return getattr(logged_for(training_of(model)) or Logged(), name) if name else None
+
+    if any(figure(model) is not None for model in models.values()):
+        columns.append(("published", lambda model: number_or_dash(figure(model))))
+
+
+def bracket_table(models: Models) -> Blocks:
+    """Return the attacked and the certified share of every model, at each ε at which one of them is not zero."""
+    config, record = evaluation_of(models)
+    images, columns = record["images"], []
+    zero: dict[str, list[str]] = {label: [] for label in LABELS}
+    for e, epsilon in enumerate(config.epsilons):
+        for label in LABELS:
+            found = [shares(model, label, e) for model in models.values()]
+            if any(any(each) for each in found):
+                columns.append((f"{label} {strength(epsilon)}", partial(share_at, label=label, e=e)))
+            elif any(found):
+                zero[label].append(strength(epsilon))
+    words = {"attacked": "every image of every model is broken", "certified": "nothing is certified"}
+    bound = f"(0 of {images:,} images: at most {100 * proportion_interval(0, images)[1]:.1f}%)"
+    zeros = [f"At ε = {', '.join(epsilons)} {words[label]} {bound}." for label, epsilons in zero.items() if epsilons]
+    legend = (
+        f"In % ({interval_in_words(models)}), first {images:,} test images of {config.train.data.name}. Attacked: robust "
+        f"accuracy under {', '.join(config.attacks)}, for each image the strongest. Certified: interval bounds and CROWN. "
+    )
+    return [tabulate("model", models, *columns), Text((legend + " ".join(zeros)).strip())]
+
+
+def interval_in_words(models: Models) -> str:
+    """Say what the intervals of a table are over, and which seeds its means are over."""
+    seeds = sorted({seed for model in models.values() for seed in model.seeds})
+    over = "over the images" if len(seeds) == 1 else "over the seeds, Student's t (over the images if the seeds agree)"
+    return f"95% interval {over}; {in_words(seeds)}"
+
+
+# -- figures -----------------------------------------------------------------------------------------------------------------
+
+OVER_EPSILON = (
+    "Share of the evaluated test images over ε (L∞, pixels in 0 to 1). Left: accuracy under the paper's PGD on the squared "
+    "error; right: robust accuracy under all attacks. At ε = 0 the accuracy on the same images. Points are measurements, joined "
+    "by lines; the intervals are in the tables."
+)
+SAYS_PGD, UNDER_ALL = "under PGD on the squared error", "under all attacks"
+
+
+def over_epsilon(models: Models, entry: Callable[[Record], Any] = lambda entry: entry["attacked"]) -> Curves:
+    """Return a share over ε, one line per model, from the accuracy on the clean images on.
 
     Parameters
     ----------
-    name : str
-        What the tables call it.
-    results : list of (experiment, record)
-        Of this model alone.
+    models : mapping of str to Results
+    entry : callable
+        From what an evaluation found at one ε to the share: by default under all attacks.
     """
-
-    def __init__(self, name: str, results: Results):
-        self.name = name
-        self.evaluations = [(config, record) for config, record in results if isinstance(config, EvaluatedModel)]
-        self._attacks = [(config, record) for config, record in results if isinstance(config, AttackedModel)]
-        self.train: Train = results[0][0].train
-        self.seeds = {config.train.seed for config, _ in results}
-
-    @property
-    def published(self) -> Logged | None:
-        """What the authors print or logged for it."""
-        return logged_for(self.train)
-
-    @property
-    def test(self) -> str:
-        """Accuracy on all test images."""
-        records = [record for _, record in self.evaluations or self._attacks]
-        records = list({record["run"]: record for record in records}.values())
-        return with_interval([record["test_accuracy"] for record in records], records[0]["test_images"])
-
-    def under(
-        self, method: str, epsilon: float, objective: str = "mse", keep: str | None = None, step: float | None = None
-    ) -> str:
-        """Accuracy under one of the attacks on more images, with any iterate or one of these, of any step or this one."""
-        wanted = (method, epsilon, objective)
-        found = [
-            record
-            for config, record in self._attacks
-            if (config.attack.method, config.attack.epsilon, config.attack.objective) == wanted
-            and keep in (None, config.attack.keep)
-            and step in (None, config.attack.step_size)
-        ]
-        return with_interval([record["robust_accuracy"] for record in found], found[0]["images"]) if found else "-"
-
-    @property
-    def attacked_images(self) -> int:
-        """How many images the paper's attacks were made on."""
-        return self._attacks[0][1]["images"] if self._attacks else 0
-
-    def shares(self, side: str, e: int) -> list[float]:
-        """Attacked or certified shares at the ε of this number, one a seed."""
-        return [record["epsilons"][e][side] for _, record in self.evaluations if record["epsilons"][e][side] is not None]
-
-    def mean(self, side: str, e: int) -> float:
-        """Their mean, NaN if there are none."""
-        shares = self.shares(side, e)
-        return sum(shares) / len(shares) if shares else float("nan")
+    lines = {}
+    for name, model in models.items():
+        evaluations = model.where(EvaluatedModel)
+        epsilons = evaluations[0][0].epsilons
+        found = [[r["clean_accuracy"], *map(entry, r["epsilons"])] for r in evaluations.records]
+        lines[name] = (np.array([0.0, *epsilons], dtype=np.float64), np.array(found, dtype=np.float64).mean(axis=0))
+    return lines
 
 
-def grouped(results: Results, name: Callable[[Train], str] = describe) -> list[Found]:
-    """Group results by model, in their order; models are one if `name` calls them the same."""
-    groups: dict[str, Results] = {}
-    for config, record in results:
-        if isinstance(config, EvaluatedModel | AttackedModel):
-            groups.setdefault(name(config.train), []).append((config, record))
-    return [Found(name, group) for name, group in groups.items()]
+def under_pgd(entry: Record) -> float:
+    """Return the accuracy under the paper's PGD from what an evaluation found at one ε."""
+    return entry["by_attack"]["pgd-mse"]  # type: ignore[no-any-return]
 
 
-def share_interval(shares: Sequence[float], images: int) -> tuple[float, float]:
-    """Return a 95% interval of the mean of shares, one a seed: over the seeds if some differ, else of the images."""
-    if max(shares) - min(shares) < 1e-9:
-        return proportion_interval(round(shares[0] * images), images)
-    low, high = mean_interval(shares)
-    return max(0.0, low), min(1.0, high)
+def over_epsilon_figure(models: Models, graded: bool = False) -> Figure:
+    """Draw accuracy over ε under PGD on the squared error and under all attacks; ``OVER_EPSILON`` is the caption."""
+    panels = [(SAYS_PGD, over_epsilon(models, under_pgd)), (UNDER_ALL, over_epsilon(models))]
+    return curves(panels, "ε", share_of(models), from_zero=True, graded=graded)
 
 
-def with_interval(shares: Sequence[float], images: int) -> str:
-    """Write shares in percent as their mean with its :func:`share_interval`."""
-    if not shares:
-        return "-"
-    low, high = share_interval(shares, images)
-    return f"{100 * sum(shares) / len(shares):.1f} ({100 * low:.1f}-{100 * high:.1f})"
+def share_of(models: Models) -> str:
+    """Return the label of a vertical axis of shares."""
+    return f"share of {evaluation_of(models)[1]['images']:,} images"
 
 
-def paper_table(found: Sequence[Found]) -> list[str]:
-    """Return what the paper's own attacks say, a row a model, with the published figures beside ours where there are any."""
-    logged = [each.published or Logged() for each in found]
-    columns: list[tuple[str, list[str]]] = [("model", [each.name for each in found])]
-    strong = strengths(found[0].train.data)
-    (near, far), fitting = strong.paper, " (steps that fit)"
+# -- paired comparisons ------------------------------------------------------------------------------------------------------
 
-    def pgd(epsilon: float, step: float = PAPER_STEP) -> list[str]:
-        return [each.under("pgd", epsilon, step=step) for each in found]
+HEAD = ("first", "second", "seed", "ε", "measure", "difference [95%]", "first alone", "second alone", "p (Holm)")
 
-    shown: list[tuple[str, list[str], list[float | None]]] = [
-        ("test", [each.test for each in found], [each.test for each in logged]),
-        (f"FGSM {strength(near)}", [each.under("fgsm", near) for each in found], [each.fgsm for each in logged]),
-        (f"PGD {strength(near)}", pgd(near), [each.pgd for each in logged]),
-        (f"PGD {strength(far)}", pgd(far), [each.pgd_far for each in logged]),
-    ]
-    if strong.tuned:
-        shown += [(f"PGD {strength(epsilon)}{fitting}", pgd(epsilon, tuned_step(epsilon)), []) for epsilon in strong.paper]
-    for name, ours, theirs in shown:
-        columns.append((name, ours))
-        if any(figure is not None for figure in theirs):
-            columns.append(("published", [or_dash(figure) for figure in theirs]))
-    images, test_images = found[0].attacked_images, found[0].evaluations[0][1]["test_images"]
-    published = (
-        " Published: the authors' figures, mean of two seeds, 10,000 images, learned image by image."
-        if any(name == "published" for name, _ in columns)
-        else ""
+
+class ComparedAt(NamedTuple):
+    """One comparison at one ε; ``found``: a record of :func:`minicereb.experiments.kinds.paired.compared`."""
+
+    config: PairedComparison
+    epsilon: str
+    label: str
+    found: Record
+
+
+def comparisons(results: Results, labels: Sequence[str] = ("attacked",)) -> list[ComparedAt]:
+    """Return the comparisons among the results: first of the clean images, then at each ε, as far as they were made."""
+    rows = []
+    for config, record in results.where(PairedComparison):
+        rows.append(ComparedAt(config, "-", "clean", record["clean"]))
+        for entry in record["epsilons"]:
+            found = ((label, entry[label]) for label in labels)
+            rows += [ComparedAt(config, strength(entry["epsilon"]), label, each) for label, each in found if each is not None]
+    return rows
+
+
+def comparison_table(results: Results, labels: Sequence[str] = ("attacked",)) -> Blocks:
+    """Return the paired comparisons among the results of a study, with their legend; nothing if there are none.
+
+    Parameters
+    ----------
+    results : Results
+        All results of a study.
+    labels : sequence of {"attacked", "certified"}
+        What is compared at each ε, besides the accuracy on the clean images.
+    """
+    found = comparisons(results, labels)
+    if not found:
+        return []
+    rows = []
+    for each, p in zip(found, holm([each.found["p"] for each in found]), strict=True):
+        counts = each.found["only_one"], each.found["only_other"]
+        if sum(counts):
+            seeds = dict.fromkeys(train.seed for train in each.config.trainings)
+            names = [*_names(each.config), ", ".join(map(str, seeds)), each.epsilon, each.label]
+            rows.append([*names, in_points(each.found), *(f"{count:,}" for count in counts), p_value(p)])
+    images = sorted({record["images"] for record in results.where(PairedComparison).records})
+    return [Table(HEAD, rows), Text(_legend(len(found), images))]
+
+
+def in_points(found: Record) -> str:
+    """Write a difference of shares with its interval, in percentage points."""
+    low, high = found["interval"]
+    return f"{100 * found['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
+def _legend(tests: int, images: Sequence[int]) -> str:
+    return (
+        f"Difference: share of the images ({', '.join(f'{n:,}' for n in images)}, the same for both) that the first classifies "
+        "correctly, minus that of the second, in percentage points, with its 95% interval (Tango's score interval, not "
+        "adjusted). First alone, second alone: images that only one of the two classifies correctly. p: McNemar's exact test, "
+        f"adjusted by Holm for the {tests} test{'s' * (tests > 1)} made; rows without an image that only one classifies "
+        "correctly are left out. Intervals and p are about other images of this kind, for these trained models; they say nothing "
+        "about other seeds. Attacked shares are upper bounds and certified shares lower bounds of the robust accuracy, so their "
+        "differences are differences of bounds."
     )
-    return [
-        *markdown([name for name, _ in columns], list(zip(*(cells for _, cells in columns), strict=True))),
-        "",
-        f"Accuracy in % ({interval_words(found)}); test: {test_images:,} images. FGSM and PGD are the paper's, on the squared "
-        f"error, {PAPER_STEPS} steps of {PAPER_STEP:g}, the last one counts; first {images:,} test images."
-        f"{f' Steps that fit: {CROSSING:g} ε / {PAPER_STEPS}.' if strong.tuned else ''}{published}",
-        "",
-    ]
 
 
-def bracket_table(found: Sequence[Found]) -> list[str]:
-    """Return what is left after all attacks and what is certified, a row a model, for each ε at which it is anything."""
-    config, record = found[0].evaluations[0]
-    images, columns = record["images"], [("model", [each.name for each in found])]
-    nothing: dict[str, list[str]] = {"attacked": [], "certified": []}  # the ε at which a side has nothing to show
-    for e, epsilon in enumerate(config.epsilons):
-        for side, zeros in nothing.items():
-            shares = [each.shares(side, e) for each in found]
-            if any(any(each) for each in shares):
-                columns.append((f"{side} {strength(epsilon)}", [with_interval(each, images) for each in shares]))
-            elif any(shares):
-                zeros.append(strength(epsilon))
-    words = {"attacked": "nothing is left of any", "certified": "nothing is certified"}
-    bound = f"(0 of {images:,} images: at most {100 * proportion_interval(0, images)[1]:.1f}%)"
-    zero = [f"At ε = {', '.join(zeros)} {words[side]} {bound}." for side, zeros in nothing.items() if zeros]
-    return [
-        *markdown([name for name, _ in columns], list(zip(*(cells for _, cells in columns), strict=True))),
-        "",
-        f"In % ({interval_words(found)}), first {images:,} test images of {config.train.data.name}. Attacked: what is "
-        f"left after {', '.join(config.attacks)}, for each image the strongest. Certified: interval bounds and CROWN. "
-        + " ".join(zero),
-        "",
-    ]
-
-
-def over_epsilon(found: Sequence[Found], side: str = "attacked") -> Curves:
-    """Return the attacked or certified share over ε, one line a model, from the test accuracy on."""
-    lines = {}
-    for each in found:
-        config, _ = each.evaluations[0]
-        clean = np.mean([record["clean_accuracy"] for _, record in each.evaluations])
-        epsilons = np.array([0.0, *config.epsilons], dtype=np.float64)
-        lines[each.name] = (epsilons, np.array([clean, *(each.mean(side, e) for e in range(len(config.epsilons)))]))
-    return lines
-
-
-def under_mse_over_epsilon(found: Sequence[Found]) -> Curves:
-    """Return what PGD on the squared error says over ε, one line a model, on the evaluated images."""
-    lines = {}
-    for each in found:
-        config, _ = each.evaluations[0]
-        shares = [[record["clean_accuracy"], *_by_pgd(record)] for _, record in each.evaluations]
-        epsilons = np.array([0.0, *config.epsilons], dtype=np.float64)
-        lines[each.name] = (epsilons, np.array(shares, dtype=np.float64).mean(axis=0))
-    return lines
-
-
-OVER_EPSILON = (
-    "Share of the evaluated test images over ε (L∞, pixels in 0 to 1); left as the paper's PGD on the squared error reports it, "
-    "right what is left by all attacks. At ε = 0 the accuracy on the same images. Marks are measured, lines join them; the "
-    "intervals are in the tables."
-)
-
-
-def draw_over_epsilon(found: Sequence[Found], path: Path, graded: bool = False) -> None:
-    """Draw accuracy over ε, one line a model: what PGD on the squared error says, and what is left.
-
-    ``OVER_EPSILON`` is the caption.
-    """
-    panels = [("PGD on the squared error says", under_mse_over_epsilon(found)), ("left by all attacks", over_epsilon(found))]
-    save_figure(curves(panels, "ε", share_of(found), from_zero=True, graded=graded), path)
-
-
-def share_of(found: Sequence[Found]) -> str:
-    """What the vertical axis of the figures shows."""
-    return f"share of {found[0].evaluations[0][1]['images']:,} images"
-
-
-def _by_pgd(record: Record) -> list[float]:
-    return [entry["by_attack"]["pgd-mse"] for entry in record["epsilons"]]
-
-
-def or_dash(value: float | None) -> str:
-    """Write a published figure, or a dash where there is none."""
-    return "-" if value is None else f"{value:g}"
-
-
-def interval_words(found: Sequence[Found]) -> str:
-    """Say of what the intervals in a table are, and which seeds it stands on."""
-    seeds = sorted({seed for each in found for seed in each.seeds})
-    over = "of the images; seed" if len(seeds) == 1 else "over the seeds, Student's t (of the images where they agree); seeds"
-    return f"95% interval {over} {', '.join(map(str, seeds))}"
+def _names(config: PairedComparison) -> tuple[str, str]:
+    """The two models; if their descriptions are the same, the settings in which they differ."""
+    one, other = (describe(train) for train in config.trainings)
+    return (one, other) if one != other else (one, f"the same except {'; '.join(differences(config.other, config.one))}")

@@ -1,14 +1,18 @@
-"""Do images attacked against one model fool the others? Across seeds, sizes, wirings and rules of learning."""
+"""Do images attacked against one model fool the others? Across seeds, sizes, wirings and learning rules."""
 
 from __future__ import annotations
+
+import numpy as np
 
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import CerebellumModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.kinds.transfer_matrix import TransferMatrix
-from minicereb.experiments.laboratory import Record
-from minicereb.report.pipes import markdown
+from minicereb.report.formats import in_words, percent
+from minicereb.report.page import Table, Text
+from minicereb.studies.results import Results
 from minicereb.studies.study import Study
+from minicereb.studies.tables import Blocks
 
 EPSILON = 0.1
 # Per scale: cells in full wiring, cells in random and local wiring, hidden units, epochs, steps, images attacked.
@@ -17,16 +21,14 @@ SIZES = {
     "course": (5_000, 50_000, 300, 3, 40, 1_000),
     "paper": (5_970, 200_000, 300, 10, 100, 10_000),
 }
-INPUTS_PER_CELL = 4
 
 
 def models(data: Data, scale: str, seed: int) -> dict[str, Train]:
-    """The models by name, the first of them the one that each of the others differs from in one thing."""
+    """Return the models by name; each of the others differs in one thing from the first."""
     full, sparse, hidden, epochs, _, _ = SIZES[scale]
 
     def cerebellum(wiring: str, cells: int, which: int = seed, **settings: object) -> Train:
-        per_cell = None if wiring == "full" else INPUTS_PER_CELL
-        model = CerebellumModel(wiring, cells, per_cell, **settings)  # type: ignore[arg-type]
+        model = CerebellumModel(wiring, cells, None if wiring == "full" else 4, **settings)  # type: ignore[arg-type]
         return Train(model, data, 10, epochs, 0.5 / cells, seed=which)
 
     return {
@@ -35,14 +37,14 @@ def models(data: Data, scale: str, seed: int) -> dict[str, Train]:
         f"a fifth of the cells ({full // 5:,})": cerebellum("full", full // 5),
         "without LTD": cerebellum("full", full, ltd=False),
         "least squares": cerebellum("full", full, rule="least-squares"),
-        f"random k={INPUTS_PER_CELL}, {sparse:,}": cerebellum("random", sparse),
-        f"local k={INPUTS_PER_CELL}, {sparse:,}": cerebellum("local", sparse),
+        f"random k=4, {sparse:,}": cerebellum("random", sparse),
+        f"local k=4, {sparse:,}": cerebellum("local", sparse),
         f"perceptron {hidden}, backpropagation": Train(PerceptronModel((hidden,)), data, 50, epochs, 1e-3, "adam", seed=seed),
     }
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[TransferMatrix]:
-    """One matrix a seed."""
+    """Attack every model with the images made against every other; one matrix per seed."""
     *_, steps, images = SIZES[scale]
     experiments = []
     for seed in seeds:
@@ -51,36 +53,31 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[TransferMatrix]
     return experiments
 
 
-def table(results: list[tuple[TransferMatrix, Record]]) -> str:
-    """One row a model attacked, one column a model answering; means over seeds."""
+def table(results: Results) -> Blocks:
+    """Show a row per attacked model and a column per answering model; means over seeds."""
     config, record = results[0]
     scale = next(scale for scale in SIZES if SIZES[scale][-2:] == (config.attack.steps, config.images))
     names = list(models(config.models[0].data, scale, 0))
-    head = ["attacked, in rows; answering, in columns", *(str(number) for number in range(1, len(names) + 1))]
-    rows = [("none (clean images)", [each["clean"] for _, each in results])]
-    rows += [(f"{n + 1}: {name}", [each["accuracy"][n] for _, each in results]) for n, name in enumerate(names)]
-    means = [[name, *(f"{100 * sum(each) / len(each):.1f}" for each in zip(*values, strict=True))] for name, values in rows]
-    seeds = ", ".join(str(each.models[0].seed) for each, _ in results)
-    lines = [
-        *markdown(head, means),
-        "",
+    shares = np.array([[each["clean"], *each["accuracy"]] for each in results.records], dtype=np.float64).mean(axis=0)
+    attacked = ["none (clean images)", *(f"{n}: {name}" for n, name in enumerate(names, 1))]
+    rows = [[name, *map(percent, row)] for name, row in zip(attacked, shares, strict=True)]
+    legend = (
         f"Accuracy in % on images attacked at ε = {config.attack.epsilon:g} by PGD-{config.attack.steps} with step "
-        f"{config.attack.step_size:g} on the margin; the diagonal is the direct attack. First {record['images']:,} test images "
-        f"of {config.models[0].data.name}, seed{'s' * (len(results) > 1)} {seeds}; a 95% interval is at most "
-        f"about ±{98 / record['images'] ** 0.5:.1f} points.",
-    ]
-    return "\n".join(lines)
+        f"{config.attack.step_size:g} on the margin; on the diagonal the attack is direct. First {record['images']:,} test "
+        f"images of {config.models[0].data.name}, {in_words(c.models[0].seed for c, _ in results)}; a 95% interval is at most "
+        f"about ±{98 / record['images'] ** 0.5:.1f} points."
+    )
+    return [Table(["attacked (rows), answering (columns)", *(str(n + 1) for n in range(len(names)))], rows), Text(legend)]
 
 
 TRANSFER = Study(
     "transfer",
-    "Do images attacked against one model fool the others, and does any model resist only what is made against it?",
-    {"smoke": "strokes", "course": "mnist", "paper": "mnist"},
+    "Do images attacked against one model fool the others, and is any model robust only to attacks made against it?",
     plan,
     table,
     expectation=(
         "The cerebellum paper (Yuezhang, Li and Chen, a registered plan without results of its own) plans attacks "
-        "across differently initialised models as a check of its random ones, and expects a cerebellum to resist images "
-        "transferred to it as well. Published figures: none."
+        "across differently initialised models as a check of its random models, and expects a cerebellum to be robust to "
+        "transferred images as well. Published figures: none."
     ),
 )

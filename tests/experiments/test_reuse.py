@@ -22,7 +22,7 @@ from minicereb.experiments.reuse import Neighbours
 from minicereb.experiments.runs import read_run
 from minicereb.experiments.status import survey
 from minicereb.files import write_json
-from minicereb.studies.reports import report_on
+from minicereb.studies.report import report_on
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from minicereb.experiments.status import survey
 from minicereb.files import read_npz, write_json, write_npz
 from minicereb.learning.training import restore
 from minicereb.report.page import html
-from minicereb.studies.reports import report_on
+from minicereb.studies.report import report_on
 
 ATTACK = Attack("pgd", "margin", 0.1, steps=5, step_size=0.01)
 

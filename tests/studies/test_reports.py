@@ -22,8 +22,7 @@ from minicereb.report.page import Command, Picture, Table, Text, html, write
 from minicereb.robustness.checklist import CHECKS
 from minicereb.studies import STUDIES
 from minicereb.studies.glr_tables import GLR_TABLES
-from minicereb.studies.page import _named
-from minicereb.studies.reports import report_on
+from minicereb.studies.report import _named, report_on
 from minicereb.studies.study import Study, carry_out
 
 TABLE = "| model | said |\n|---|---|\n| a | 1.0 |\n\nIn %."
@@ -162,7 +161,7 @@ def test_images_are_not_drawn_from_other_data(evaluation, monkeypatch):
     monkeypatch.setattr(datasets, "load", lambda name: other)
     (said,) = section(report_on(evaluation), "Nearest misclassified images")
     assert said.text.startswith("Not drawn: ")
-    assert f"strokes has {other.sha256[:12]}..." in said.text
+    assert f"strokes holds other data (SHA-256 {other.sha256[:12]}...)" in said.text
 
 
 def test_an_evaluation_of_an_own_classifier_needs_no_run(evaluation, tmp_path):

@@ -17,7 +17,7 @@ from minicereb.experiments.laboratory import Laboratory
 from minicereb.files import write_json, write_npz
 from minicereb.robustness.outcomes import BROKEN, WITHSTOOD, no_outcomes
 from minicereb.statistics import mcnemar_test, paired_difference_interval
-from minicereb.studies.comparisons import comparison_table
+from minicereb.studies.tables import comparison_table
 
 ONE, OTHER = (
     EvaluatedModel(Train(PerceptronModel(()), Data("by hand", "0" * 64), 1, 1, 0.1, seed=s), (0.1, 0.2), 6) for s in (0, 1)

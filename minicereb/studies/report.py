@@ -1,4 +1,4 @@
-"""The page of a study: its question, what the paper expects, its tables with intervals, its figures, its checklists."""
+"""The pages that ``minicereb report`` writes: of a run, an evaluation, or a study, whose page is made here."""
 
 from __future__ import annotations
 
@@ -7,64 +7,96 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from minicereb.errors import MinicerebError
+from minicereb.errors import InputError, MinicerebError, require
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Train, describe, describe_attack
-from minicereb.experiments.evaluation.page import accuracy_picture
+from minicereb.experiments.evaluation.folder import RECORD
+from minicereb.experiments.evaluation.page import accuracy_picture, evaluation_page
 from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.experiments.identity import from_json
 from minicereb.experiments.laboratory import Record, run_named
-from minicereb.experiments.page_parts import (
-    checked,
-    checklists,
-    settings,
-    versions,
-)
+from minicereb.experiments.page_parts import checked, checklists, settings, versions
+from minicereb.experiments.run_page import run_page
 from minicereb.experiments.runs import read_run
 from minicereb.paths import read_bytes, read_text
-from minicereb.report.formats import interval, percent, strength
+from minicereb.report.formats import in_words, interval, percent, strength
 from minicereb.report.page import REPORT, Block, Command, Page, Picture, Section, Table, Text
 from minicereb.report.pipes import read_blocks
 from minicereb.statistics import proportion_interval
-from minicereb.studies import STUDIES, Study
+from minicereb.studies import Study, all_studies
+from minicereb.studies.results import Results
 from minicereb.studies.study import read_study
 
 STUDY = "study.json"
+EXPECTED = "the folder of a study, a run or an evaluation"
 NO_PAPER = "No paper says what to expect here: the question is our own, and there are no published figures to compare."
-HEAD = ("model", "measured", "ours, in %", "95% interval", "images", "published, in %")
+HEAD = ("model", "measure", "ours, in %", "95% interval", "images", "published, in %")
+
+
+def report_on(folder: Path, place: str | None = None) -> Page:
+    """Return the page of a study, a run or an evaluation.
+
+    Parameters
+    ----------
+    folder : Path
+    place : str, optional
+        Where the data of an evaluation are now, see :func:`minicereb.experiments.runs.dataset_of`; other pages need no data.
+
+    Raises
+    ------
+    InputError
+        If `folder` is none of these, or `place` is given for a page that needs no data.
+    DataError
+        If a file in it is damaged.
+    """
+    if not folder.is_dir():
+        raise InputError("DIR", str(folder), f"{EXPECTED}; {'this is a file' if folder.exists() else 'there is no such folder'}")
+    for name, page in ((STUDY, study_page), ("config.json", run_page)):
+        if (folder / name).is_file():
+            require(place is None, "dataset", place, "given with the folder of an evaluation: this page needs no data")
+            return page(folder)
+    if (folder / RECORD).is_file():
+        return evaluation_page(folder, place)
+    again = "command, given again, completes it"
+    hint = EXPECTED
+    if (folder / "checklist.json").exists() or any(folder.glob("images-*.npz")):
+        hint = f"{EXPECTED}; it has no {RECORD}: the evaluation's {again}"
+    elif (folder / "runs").exists():
+        hint = f"{EXPECTED}; it has no {STUDY}: if it is a study, the study's {again}"
+    raise InputError("DIR", str(folder), hint)
 
 
 def study_page(folder: Path) -> Page:
     """Return the page of a complete study's folder; :class:`DataError` if a file in it is damaged."""
     stored = read_study(folder / STUDY)
-    known = STUDIES.get(stored["study"])
-    records = [each["record"] for each in stored["results"] if isinstance(_experiment(each["config"]), EvaluatedModel)]
-    elsewhere = sorted({run_named(folder, name) for each in stored["results"] for name in _runs(each["record"]) if "/" in name})
+    known = all_studies().get(stored["study"])
+    results = Results(((_experiment(each["config"]), each["record"]) for each in stored["results"]), folder)
+    evaluations = results.where(EvaluatedModel).records
+    elsewhere = sorted({run_named(folder, name) for record in results.records for name in _runs(record) if "/" in name})
     paths = [*sorted(folder.glob("runs/*/config.json")), *(run / "config.json" for run in elsewhere)]
     manifests = [read_run(path.parent).manifest for path in paths if path.exists()]
-    seeds = ", ".join(map(str, stored["seeds"]))
     sections = [
         Section("What the paper expects", [Text(known.expectation or NO_PAPER if known else NO_PAPER)]),
-        Section("Figures", _figures(folder, records, known.captions if known else {})),
-        Section("Table", _table(folder)),
-        Section("Masking checklist", checklists([found for record in records for found in checked(record)])),
+        Section("Figures", _figures(folder, evaluations, known.captions if known else {})),
+        Section("Table", _table(results, known)),
+        Section("Masking checklist", checklists([found for record in evaluations for found in checked(record)])),
         Section("Settings", settings(each["config"] for each in stored["results"])),
         Section("Versions", versions(manifests)),
         Section("To reproduce it", [Command(_command(stored, known))]),
-        Section("Each accuracy with its interval", _measured(stored["results"], known)),
+        Section("Each accuracy with its interval", _measured(results, known)),
     ]
-    lead = f"{stored['question']} Scale {stored['scale']}, seed{'s' * (len(stored['seeds']) > 1)} {seeds}."
+    lead = f"{stored['question']} Scale {stored['scale']}, {in_words(stored['seeds'])}."
     return Page(title(stored), lead, sections)
 
 
 def title(stored: Record) -> str:
-    """Return the title of a study's page: its name, scale and data, by which it differs from those of the same study."""
+    """Return the title of a study's page: name, scale and data, which distinguish it from other pages of the same study."""
     data = next((f", {Path(name).stem}" for each in stored["results"] for name in _data(each["config"])), "")
     return f"Study {stored['study']}: {stored['scale']} scale{data}"
 
 
 def _experiment(config: Record) -> Any:
-    """The experiment of these settings; None if they are those of another version."""
+    """Return the experiment with these settings, None if they are those of another version."""
     try:
         return from_json(config)
     except MinicerebError:
@@ -72,31 +104,32 @@ def _experiment(config: Record) -> Any:
 
 
 def _runs(record: Record) -> list[str]:
-    """What a record calls the runs it stands on; in a name of one that is not in the study's folder there is a slash."""
+    """Return the names of a record's runs; the name of a run outside the study's folder contains a slash."""
     return record.get("runs") or ([record["run"]] if "run" in record else [])
 
 
-def _table(folder: Path) -> list[Block]:
-    path = folder / "table.md"
+def _table(results: Results, known: Study | None) -> list[Block]:
+    """Return the study's tables, made of its records, or read from ``table.md`` if this version does not know its settings."""
+    if known is not None and all(config is not None for config, _ in results):
+        return list(known.table(results))
+    path = results.folder / "table.md"
     return [*read_blocks(read_text(path))] if path.exists() else []
 
 
-def _measured(results: list[Record], known: Study | None) -> list[Block]:
-    """Every accuracy of the study's experiments with the interval for its images, and what the paper prints for it."""
+def _measured(results: Results, known: Study | None) -> list[Block]:
+    """Return every accuracy among the results with its interval over the images, and what the paper prints for it."""
     rows = []
-    for each in results:
-        config, record = each["config"], each["record"]
-        experiment = _experiment(config)
-        if experiment is None:
+    for config, record in results:
+        if config is None:
             return [Text("The settings are those of another version of the program; intervals are not computed again.")]
-        printed = known.published(experiment) if known and known.published else {}
-        for model, what, share, bounds, images in _accuracies(experiment, config["kind"], record):
+        printed = known.published(config) if known and known.published else {}
+        for model, what, share, bounds, images in _accuracies(config, record):
             row = [model, what.replace("_", " "), percent(share), interval(bounds), f"{images:,}"]
             rows.append([*row, printed.get(what, "-")])
     note = Text(
-        "One model, of one seed, in each line. The 95% interval (Clopper-Pearson) is that of the images, not of the seeds; where "
-        "two intervals overlap, these images may not decide between the two. The last column is what the paper's authors print "
-        "for this model under this attack, however it has learned here."
+        "Each line is one model, of one seed. The 95% interval (Clopper-Pearson) is over the images, not over seeds; if two "
+        "intervals overlap, these images may be too few to tell the models apart. The last column is what the paper's authors "
+        "print for this model under this attack, however it was trained here."
     )
     return [note, Table(HEAD, rows)] if rows else []
 
@@ -104,8 +137,9 @@ def _measured(results: list[Record], known: Study | None) -> list[Block]:
 Accuracy = tuple[str, str, float | None, list[float] | None, int]
 
 
-def _accuracies(experiment: Any, kind: str, record: Record) -> Iterator[Accuracy]:
-    """Model, what is measured, share, interval and number of images, of the kinds of experiment that have such."""
+def _accuracies(experiment: Any, record: Record) -> Iterator[Accuracy]:
+    """Yield model, measure, share, interval and number of images, for the kinds of experiment that have them."""
+    kind = type(experiment).__name__
     models = [_named(train) for train in experiment.trainings]
     if kind == "EvaluatedModel":
         for entry in record["epsilons"]:
@@ -113,7 +147,7 @@ def _accuracies(experiment: Any, kind: str, record: Record) -> Iterator[Accuracy
                 what = f"{side}, {record['answer'].upper()}, ε = {strength(entry['epsilon'])}"
                 yield models[0], what, entry[side], entry[f"{side}_interval"], record["images"]
     elif kind == "TransferredAttack":
-        way = f", by way of {experiment.trainings[1].model.description}"
+        way = f", via {experiment.trainings[1].model.description}"
         for images in ("all", "filtered"):
             for name, share in record[images].items():
                 if share is not None:
@@ -130,12 +164,12 @@ def _accuracies(experiment: Any, kind: str, record: Record) -> Iterator[Accuracy
 
 
 def _named(train: Train) -> str:
-    """A model with what else tells it from the others of a study: how it learned, and from which seed."""
+    """Describe a model with what distinguishes it within a study: how it was trained, and from which seed."""
     other = [
         words
         for words, so in (
             ("with replacement", getattr(train.model, "replacement", False)),
-            ("all images learned from", train.validation == 0),
+            ("trained on all images", train.validation == 0),
             ("chosen on the test images", train.choose_on == "test"),
             ("last epoch", train.keep == "last"),
         )
@@ -147,9 +181,9 @@ def _named(train: Train) -> str:
 
 
 def _figures(folder: Path, records: list[Record], captions: Mapping[str, str]) -> list[Block]:
-    """The study's own figures, and the bracket of each evaluation if it draws none."""
+    """Return the study's own figures, or, if it draws none, the accuracy of each evaluation over ε."""
     stem = Path(REPORT).stem
-    pages = {stem, *(path.stem for path in folder.glob("*.html"))}  # pictures of a page are beside it, and begin with its name
+    pages = {stem, *(path.stem for path in folder.glob("*.html"))}  # figures of a page begin with its name
     names = sorted({path.stem for ending in ("svg", "png") for path in folder.glob(f"*.{ending}")})
     blocks: list[Block] = []
     for name in names:
@@ -170,7 +204,7 @@ def _command(stored: Record, known: Study | None) -> str:
 
 
 def _data(config: object) -> Iterator[str]:
-    """Names of the data sets in settings."""
+    """Yield the names of the data sets in settings."""
     if isinstance(config, dict):
         if config.get("kind") == "Data" and isinstance(config.get("name"), str):
             yield config["name"]

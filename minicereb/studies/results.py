@@ -1,0 +1,105 @@
+"""The results of a study: pairs of an experiment and its record, to choose from, to group and to average."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from minicereb.experiments.laboratory import Record
+from minicereb.report.page import Table
+
+Key = TypeVar("Key", bound=Hashable)
+Group = TypeVar("Group")
+
+
+class Results(list[tuple[Any, Record]]):
+    """Pairs of an experiment and its record, in the order of the study's plan.
+
+    Parameters
+    ----------
+    pairs : iterable of (experiment, record)
+    folder : Path
+        Folder of the study, for what a record keeps in files.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace as Config
+    >>> results = Results([(Config(epsilon=0.1, seed=0), {"share": 0.5}), (Config(epsilon=0.3, seed=0), {"share": None})])
+    >>> results.where(epsilon=0.1).mean("share")
+    0.5
+    >>> {epsilon: group.values("share") for epsilon, group in results.by(lambda config: config.epsilon).items()}
+    {0.1: [0.5], 0.3: []}
+    """
+
+    def __init__(self, pairs: Iterable[tuple[Any, Record]] = (), folder: Path = Path()):
+        super().__init__(pairs)
+        self.folder = folder
+
+    def where(self, kind: Any = object, test: Callable[[Any], bool] = lambda config: True, **settings: object) -> Results:
+        """Return the results of some experiments.
+
+        Parameters
+        ----------
+        kind : type or union of types
+        test : callable
+            From an experiment of this kind to whether it is wanted.
+        **settings
+            Values of the experiment's fields or, if it has no such field, of its attack's.
+        """
+        chosen = ((c, r) for c, r in self if isinstance(c, kind) and test(c))
+        wanted = settings.items()
+        return Results(((c, r) for c, r in chosen if all(_setting(c, name) == value for name, value in wanted)), self.folder)
+
+    def by(self, key: Callable[[Any], Key]) -> dict[Key, Results]:
+        """Group the results by what `key` makes of an experiment, in the order of the plan."""
+        groups: dict[Key, Results] = {}
+        for config, record in self:
+            groups.setdefault(key(config), Results(folder=self.folder)).append((config, record))
+        return groups
+
+    def values(self, of: str | Callable[[Record], Any]) -> list[Any]:
+        """Return a number from each record that has it; ``"true.before"`` is ``record["true"]["before"]``."""
+        return [value for _, record in self if (value := _entry(record, of)) is not None]
+
+    def mean(self, of: str | Callable[[Record], Any]) -> float | None:
+        """Return the mean of :meth:`values`, None if there are none."""
+        values = self.values(of)
+        return sum(values) / len(values) if values else None
+
+    @property
+    def records(self) -> list[Record]:
+        """The records alone."""
+        return [record for _, record in self]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the models, ascending."""
+        return sorted({config.trainings[0].seed for config, _ in self if config.trainings})
+
+
+def _setting(config: Any, name: str) -> object:
+    return getattr(config, name) if hasattr(config, name) else getattr(config.attack, name)
+
+
+def _entry(record: Any, of: str | Callable[[Record], Any]) -> Any:
+    if callable(of):
+        return of(record)
+    for name in of.split("."):
+        record = None if record is None else record[name]
+    return record
+
+
+def tabulate(corner: str, groups: Mapping[str, Group], *columns: tuple[str, Callable[[Group], str]]) -> Table:
+    """Return a table with one row per group.
+
+    Parameters
+    ----------
+    corner : str
+        Heading of the first column, which holds the names of the groups.
+    groups : mapping of str to group
+    *columns : (str, callable)
+        Heading, and the function that makes a cell of a group.
+    """
+    rows = [[name, *(cell(group) for _, cell in columns)] for name, group in groups.items()]
+    return Table([corner, *(heading for heading, _ in columns)], rows)
