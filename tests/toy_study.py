@@ -8,6 +8,7 @@ from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import AttackedModel, Train
 from minicereb.experiments.runs import read_run
+from minicereb.report.page import Table
 from minicereb.studies.study import Study, carry_out
 
 ATTACKS = (Attack("fgsm", "mse", 0.1), Attack("pgd", "margin", 0.1, steps=5))
@@ -19,10 +20,11 @@ def plan(data, scale, seeds):
 
 
 def table(results):
-    return "\n".join(f"| {record['test_accuracy']} | {record['robust_accuracy']} |" for _, record in results)
+    rows = [[f"{record[f'{name}_accuracy']}" for name in ("test", "robust")] for record in results.records]
+    return [Table(["test", "robust"], rows)]
 
 
-TOY = Study("toy", "Do they agree?", {"smoke": "strokes"}, plan, table)
+TOY = Study("toy", "Do they agree?", plan, table)
 
 
 def study(dataset, out, crew=None, study=TOY):

@@ -27,13 +27,13 @@ from minicereb.studies.tables import (
     LABELS,
     Blocks,
     Models,
+    accuracy_of,
     by_model,
     comparison_table,
     comparisons,
     evaluation_of,
     share_at,
     shares,
-    accuracy_of,
     training_of,
 )
 

@@ -16,7 +16,7 @@ from minicereb.studies.protocol import EXPECTED, as_coded, as_printed, evaluated
 from minicereb.studies.published import Logged, logged_for
 from minicereb.studies.results import Results, tabulate
 from minicereb.studies.study import Study
-from minicereb.studies.tables import Blocks, accuracy_under, by_model, shares, accuracy_of, training_of
+from minicereb.studies.tables import Blocks, accuracy_of, accuracy_under, by_model, shares, training_of
 
 EPSILON = 0.1
 WAYS_OF_ATTACKING = (("mse", "last"), ("mse", "best"), ("margin", "last"), ("margin", "best"))

@@ -129,17 +129,19 @@ def test_a_training_against_an_adversary_is_a_run_whose_settings_are_shown():
 
 
 def test_a_study_prints_its_table_and_names_its_figures(monkeypatch):
+    from matplotlib.figure import Figure
+
     from minicereb.cli import study as command
+    from minicereb.report.page import Text
     from minicereb.studies.study import Study
 
-    def figures(results, out):
-        (out / "one.png").touch()
-
-    nothing = Study("nothing", "Is there anything?", {"smoke": "strokes"}, lambda *_: [], lambda results: "| no |", figures)
+    nothing = Study(
+        "nothing", "Is there anything?", lambda *_: [], lambda results: [Text("no")], lambda results: {"one": Figure()}
+    )
     monkeypatch.setattr(command, "study_named", lambda name: nothing)
     printed = succeed("study", "nothing", "--out", "study").stdout
     assert printed.startswith("Is there anything?")
-    assert "| no |" in printed
+    assert "\n\nno\n" in printed
     assert printed.endswith("Figures: study/one.png\n")
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 
+import numpy as np
 import pytest
 from reading import read_any
 
@@ -14,6 +15,9 @@ from minicereb.experiments.configs import AttackedModel, Train
 from minicereb.experiments.identity import config_hash, config_kind, from_json, to_json
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.runs import read_run
+from minicereb.report.figures import curves, svg
+from minicereb.report.page import Table
+from minicereb.studies.results import Results
 from minicereb.studies.study import Study, carry_out
 
 
@@ -62,11 +66,11 @@ def plan(trains):
 
 
 def table(results):
-    return "\n".join(f"| {type(config).__name__} | {record.get('agree')} |" for config, record in results)
+    return [Table(["kind", "agree"], [[type(config).__name__, f"{record.get('agree')}"] for config, record in results])]
 
 
 def study_of(plan, figures=None):
-    return Study("toy", "Do they agree?", {"smoke": "strokes"}, lambda data, scale, seeds: plan, table, figures)
+    return Study("toy", "Do they agree?", lambda data, scale, seeds: plan, table, figures)
 
 
 def done(plan, dataset, out, figures=None):
@@ -154,10 +158,13 @@ def test_a_damaged_record_is_told_in_one_line(plan, strokes, tmp_path):
 
 
 def test_figures_are_drawn_from_the_results_into_the_folder(plan, strokes, tmp_path):
-    def figures(results, out):
-        assert (out / "table.md").exists()
-        (out / "agree.png").write_bytes(bytes(record["agree"] for _, record in results))
+    def figures(results):
+        assert results.folder == tmp_path
+        line = np.array(results.values("agree"), dtype=np.float64)
+        return {"agree": curves([("", {"agree": (line, line)})], "", "")}
 
     done(plan[:1], strokes, tmp_path, figures)
     (result,) = read_any(tmp_path / "study.json")["results"]
-    assert (tmp_path / "agree.png").read_bytes() == bytes([result["record"]["agree"]])
+    (drawn,) = figures(Results([(plan[0], result["record"])], tmp_path)).values()
+    assert (tmp_path / "agree.svg").read_bytes() == svg(drawn)
+    assert (tmp_path / "agree.png").exists()

@@ -4,11 +4,12 @@ import json
 from importlib import resources
 
 import pytest
+from written import written
 
 from minicereb.experiments.configs import Data
 from minicereb.experiments.identity import config_hash
 from minicereb.robustness.catalogue import SETS
-from minicereb.studies.attacks import EPSILONS, SIZES, Compared, experiments_of, models, plan, table
+from minicereb.studies.attacks import EPSILONS, SIZES, BrokenBySearch, experiments_of, models, plan, table
 
 DATA = Data("strokes", "0" * 64)
 
@@ -31,7 +32,7 @@ def records(misses):
 
 def compared(misses, name="perceptron"):
     size = SIZES["smoke"]
-    return Compared(name, models(DATA, False)[name], EPSILONS[name][1], size, 0, records(misses))
+    return BrokenBySearch(name, models(DATA, False)[name], EPSILONS[name][1], size, 0, records(misses))
 
 
 def test_what_another_finds_is_missed():
@@ -49,7 +50,7 @@ def test_the_nearest_counts_within_epsilon_alone():
     found = records(lambda attack: set())
     (far,) = experiments_of("perceptron", train, epsilon, size, 0)["FAB-T"]
     found[far] |= {"distance": [epsilon] * 12 + [epsilon * 1.01] * 8}
-    each = Compared("perceptron", train, epsilon, size, 0, found)
+    each = BrokenBySearch("perceptron", train, epsilon, size, 0, found)
     assert each.missed(each.starts["FAB-T"][0]) == 8
 
 
@@ -61,7 +62,7 @@ def test_what_was_left_out_on_a_cerebellum_counts_as_found():
 
 def test_the_table_has_a_part_for_each_model():
     found = records(lambda attack: {3} if attack.method == "apgd" else set())
-    printed = table(list(found.items()))
+    printed = written(table, found.items())
     for name in EPSILONS:
         assert f"| {name} | ε = " in printed
     assert "| APGD, margin | 1 = 5.0 (0.1 to 24.9) [1.0; 1.0 to 1.0] |" in printed

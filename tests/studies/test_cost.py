@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from written import written
 
 from minicereb.errors import InputError
 from minicereb.experiments.architectures import CerebellumModel, NoisyModel
@@ -12,7 +13,9 @@ from minicereb.experiments.kinds.time_to_accuracy import FastestAgain, TimeToAcc
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.models import build_learner
 from minicereb.learning.training import Position, Split, train
+from minicereb.report.figures import svg
 from minicereb.studies.cost import figures, plan, table
+from minicereb.studies.results import Results
 
 
 @pytest.fixture
@@ -154,7 +157,7 @@ def test_the_plan_tries_every_rate_once_and_the_fastest_with_three_seeds_in_all(
 
 
 def test_the_table_compares_the_means_at_the_fastest_rate():
-    text = table(invented())
+    text = written(table, invented())
     assert row(text, "flip, K = 1")[:4] == ["0.02", "3 of 3", "2 (1 to 3)", "100"]
     assert row(text, "plain, K = 100")[2:] == ["20 (10 to 30)", "100", "0.01", "89.5", "10 |"]
     assert row(text, "plain, K = 10,000")[-1] == "100 |"
@@ -162,11 +165,10 @@ def test_the_table_compares_the_means_at_the_fastest_rate():
 
 
 def test_runs_that_did_not_reach_it_make_bounds():
-    cells = row(table(invented(plain_reaches=False)), "plain, K = 10,000")
+    cells = row(written(table, invented(plain_reaches=False)), "plain, K = 10,000")
     assert cells[1:3] == ["1 of 3", "> 200 (100 to 300)"]
     assert cells[-1] == "> 100 |"
 
 
-def test_the_figure_is_drawn(tmp_path):
-    figures(invented(), tmp_path)
-    assert (tmp_path / "cost.png").read_bytes().startswith(b"\x89PNG")
+def test_the_figure_is_drawn():
+    assert svg(figures(Results(invented()))["cost"])

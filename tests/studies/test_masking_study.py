@@ -1,11 +1,13 @@
 """The study of masking: alarms and their counts, by hand."""
 
 import pytest
+from written import written
 
 from minicereb.experiments.configs import AttackedModel, Data
 from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.robustness.checklist import CHECKS
 from minicereb.studies.masking import EVERYTHING, MASKING, PAPERS, models_of, papers_checks, table
+from minicereb.studies.results import Results
 
 STATISTICS = {"zero": 0.0, "zero_entries": 0.25, "not_finite": 0.0, "counts": [1] * 60}
 
@@ -36,7 +38,7 @@ def results_of(fgsm=0.5, pgd=0.5, doubled=0.5, tuned=0.5, unbounded=0.0, zero=0.
         else:
             record = {"classes": 10, "before": STATISTICS | {"zero": zero}, "after": STATISTICS}
         found.append((config, record))
-    return found
+    return Results(found)
 
 
 @pytest.mark.parametrize(
@@ -63,13 +65,13 @@ def test_unbounded_above_chance_is_an_alarm_at_either_setting():
 
 
 def test_the_legend_counts_who_would_have_caught_it():
-    lines = table(results_of(left=0.2, fgsm=0.3)).splitlines()
+    lines = written(table, results_of(left=0.2, fgsm=0.3)).splitlines()
     assert any("| 30.0 (21.2-40.0) | 20.0 **alarm** | 0.0 |" in line for line in lines)
-    (legend,) = (line for line in lines if "Called robust and is not:" in line)
+    (legend,) = (line for line in lines if "Wrongly called robust:" in line)
     assert "Of the 8 rows" in legend
     assert "FGSM breaks more 8; 80 steps break more 0;" in legend
     assert legend.endswith("by none of them in 0.")
-    assert "Of the 0 rows" in table(results_of())
+    assert "Of the 0 rows" in written(table, results_of())
 
 
 def test_an_evaluation_by_the_papers_attacks_stands_beside_the_whole_one():

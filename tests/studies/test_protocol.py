@@ -11,8 +11,9 @@ from minicereb.experiments.configs import AttackedModel, Data
 from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.studies import paper_versus_code, sparsity, study_named
 from minicereb.studies.protocol import as_coded, as_printed, examined, published
-from minicereb.studies.published import CEREBELLUM
-from minicereb.studies.tables import bracket_table, grouped, over_epsilon, paper_table, with_interval
+from minicereb.studies.published import CEREBELLUM, logged_for
+from minicereb.studies.results import Results
+from minicereb.studies.tables import bracket_table, by_model, over_epsilon, paper_table
 
 DATA = Data("mnist", "0" * 64)
 SPARSE = CerebellumModel("random", 200_000, 4)
@@ -29,7 +30,7 @@ def results_of(train, accuracy, left):
         else:
             record |= {"robust_accuracy": accuracy}
         results.append((config, record))
-    return results
+    return Results(results)
 
 
 def test_the_paper_and_its_code_differ_in_what_they_say_they_do():
@@ -48,7 +49,7 @@ def test_every_way_between_them_changes_one_thing():
     expected = {
         "batch of ten": {"batch_size"},
         "without replacement": {"model"},
-        "chosen on images held out": {"validation", "choose_on"},
+        "chosen on held-out images": {"validation", "choose_on"},
     }
     everything = coded
     for name, train in ways.items():
@@ -60,27 +61,22 @@ def test_every_way_between_them_changes_one_thing():
 
 def test_models_at_paper_scale_are_those_that_figures_are_published_for():
     published = {key for key in CEREBELLUM if key[0] is not None and key[2]}
-    planned = {(model.inputs_per_cell, model.cells, model.ltd) for model in sparsity.models("paper")}
+    models = [train.model for train in sparsity.trainings(DATA, "paper", 0)]
+    planned = {(model.inputs_per_cell, model.cells, model.ltd) for model in models}
     assert planned - published == {(None, 5_970, True)}
     for inputs, cells, _ in published:
         assert cells == round(4_800_000 / (inputs + 20))
 
 
-def test_shares_are_told_with_the_interval_over_images_or_over_seeds():
-    assert with_interval([0.5], 100) == "50.0 (39.8-60.2)"
-    assert with_interval([0.4, 0.6], 100) == "50.0 (0.0-100.0)"
-    assert with_interval([0.49, 0.51], 100) == "50.0 (37.3-62.7)"
-    assert with_interval([], 100) == "-"
-
-
 def test_published_figures_stand_beside_ours_and_only_where_there_are_some():
     base = as_printed(CerebellumModel("full", 1_000, ltd=False), DATA, 10, 0)
-    found = grouped(results_of(base, 0.9, 0.5) + results_of(as_printed(CerebellumModel("full", 999), DATA, 10, 0), 0.8, 0.25))
-    lines = paper_table(found)
-    assert lines[2].split(" | ")[1:5] == ["90.0 (88.0-91.8)", "93.14", "90.0 (78.2-96.7)", "20.3"]
-    assert lines[3].split(" | ")[2] == "-"
-    strokes = dataclasses.replace(base, data=Data("strokes", "0" * 64))
-    assert grouped(results_of(strokes, 0.9, 0.5))[0].published is None
+    other = results_of(as_printed(CerebellumModel("full", 999), DATA, 10, 0), 0.8, 0.25)
+    table, legend = paper_table(by_model(Results(results_of(base, 0.9, 0.5) + other)))
+    assert table.rows[0][1:5] == ["90.0 (88.0-91.8)", "93.14", "90.0 (78.2-96.7)", "20.3"]
+    assert table.rows[1][2] == "-"
+    assert "Published: " in legend.text
+    assert logged_for(base) is not None
+    assert logged_for(dataclasses.replace(base, data=Data("strokes", "0" * 64))) is None
 
 
 def test_a_report_shows_published_figures_for_just_what_they_are_about():
@@ -88,12 +84,6 @@ def test_a_report_shows_published_figures_for_just_what_they_are_about():
     told = [published(experiment) for experiment in examined(coded, "paper")]
     assert told == [{}, {"fgsm, mse, ε = 0.1": "20.3"}, {"pgd, mse, ε = 0.1, 40 steps of 0.01, last iterate": "9.3"}, {}, {}]
     assert not any(published(each) for each in examined(as_coded(CerebellumModel("full", 999), DATA, 10, 0), "paper"))
-
-
-def test_seeds_that_agree_have_the_interval_of_the_images():
-    assert with_interval([0.0, 0.0], 500) == with_interval([0.0], 500) == "0.0 (0.0-0.7)"
-    assert with_interval([0.998, 0.998], 500) == with_interval([0.998], 500)
-    assert with_interval([0.0, 0.1], 500) == "5.0 (0.0-68.5)"
 
 
 def test_of_another_attack_or_iterate_nothing_is_published():
@@ -112,22 +102,22 @@ def test_studies_made_for_784_inputs_refuse_others(name):
 
 def test_seeds_are_one_row_and_their_mean():
     trains = [as_printed(SPARSE, DATA, 10, seed) for seed in (0, 123)]
-    found = grouped(results_of(trains[0], 0.9, 0.5) + results_of(trains[1], 0.7, 0.25))
+    found = by_model(Results(results_of(trains[0], 0.9, 0.5) + results_of(trains[1], 0.7, 0.25)))
     assert len(found) == 1
-    assert bracket_table(found)[2].startswith("| random k=4, 200,000 cells, LTD, batch 10 | 37.5 (0.0-100.0) |")
+    assert bracket_table(found)[0].rows == [["random k=4, 200,000 cells, LTD, batch 10", "37.5 (0.0-100.0)"]]
     ((epsilons, shares),) = over_epsilon(found).values()
     assert epsilons.tolist() == [0.0, 0.1]
     assert shares == pytest.approx([0.8, 0.375])
 
 
-def test_where_nothing_is_left_of_any_model_a_sentence_says_so():
-    (found,) = grouped(results_of(as_printed(SPARSE, DATA, 10, 0), 0.9, 0.0))
-    lines = bracket_table([found])
-    assert lines[0] == "| model |"
-    assert "At ε = 0.1 nothing is left of any (0 of 8 images: at most 36.9%)." in lines[-2]
-    for _, record in found.evaluations:
+def test_where_every_image_of_every_model_is_broken_a_sentence_says_so():
+    results = results_of(as_printed(SPARSE, DATA, 10, 0), 0.9, 0.0)
+    table, legend = bracket_table(by_model(results))
+    assert table.head == ["model"]
+    assert legend.text.endswith("At ε = 0.1 every image of every model is broken (0 of 8 images: at most 36.9%).")
+    for record in results.where(EvaluatedModel).records:
         record["epsilons"][0]["certified"] = 0.0
-    assert "At ε = 0.1 nothing is certified (0 of 8 images: at most 36.9%)." in bracket_table([found])[-2]
+    assert "At ε = 0.1 nothing is certified (0 of 8 images: at most 36.9%)." in bracket_table(by_model(results))[1].text
 
 
 def test_every_model_is_under_the_papers_attacks_and_the_evaluation():

@@ -25,7 +25,7 @@ from minicereb.studies.glr_tables import GLR_TABLES
 from minicereb.studies.report import _named, report_on
 from minicereb.studies.study import Study, carry_out
 
-TABLE = "| model | said |\n|---|---|\n| a | 1.0 |\n\nIn %."
+BLOCKS = [Table(["model", "said"], [["a", "1.0"]]), Text("In %.")]
 HOSTILE = '<b onclick="alert(1)">mnist</b>|'
 
 
@@ -47,7 +47,7 @@ def _the_same_data(small, monkeypatch):
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, small):
     folder = tmp_path_factory.mktemp("studies") / "study-toy"
-    toy = Study("toy", "Does it hold?", {"smoke": "strokes"}, plan, lambda results: TABLE)
+    toy = Study("toy", "Does it hold?", plan, lambda results: BLOCKS, dataset={"smoke": "strokes"})
     list(carry_out(toy, "smoke", (0,), small, folder))
     return folder
 
@@ -84,7 +84,7 @@ def test_the_page_of_a_study_has_what_a_reader_asks_for(study):
         "To reproduce it",
         "Each accuracy with its interval",
     ]
-    assert section(page, "Table") == [Table(["model", "said"], [["a", "1.0"]]), Text("In %.")]
+    assert section(page, "Table") == BLOCKS
     record = read_any(study / "study.json")["results"][0]["record"]
     rows = section(page, "Each accuracy with its interval")[1].rows
     low, high = record["epsilons"][0]["attacked_interval"]

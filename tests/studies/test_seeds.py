@@ -2,6 +2,7 @@
 
 import pytest
 from click.testing import CliRunner
+from written import written
 
 from minicereb import datasets
 from minicereb.cli import study as command
@@ -10,6 +11,7 @@ from minicereb.experiments.configs import Data
 from minicereb.experiments.costs import Estimate
 from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.statistics import detectable_difference, mean_interval, standard_deviation
+from minicereb.studies.results import Results
 from minicereb.studies.seeds import NAMES, PAIRS, SEEDS, Measure, by_seed, differences, name_of_model, table
 
 TEST, ATTACKED, MSE = Measure("test"), Measure("attacked", 0.1), Measure("MSE-PGD", 0.1)
@@ -31,7 +33,7 @@ def results_of(seeds, certified=0.0):
             )
             side = {"p": 1.0, **counts}
             found.append((config, {"images": 100, "epsilons": [{"epsilon": 0.1, "attacked": side, "certified": None}]}))
-    return found
+    return Results(found)
 
 
 def test_differences_are_taken_seed_by_seed():
@@ -47,7 +49,7 @@ def test_differences_are_taken_seed_by_seed():
 
 
 def test_the_table_has_intervals_and_detectable_differences():
-    lines = table(results_of((0, 3, 5))).splitlines()
+    lines = written(table, results_of((0, 3, 5))).splitlines()
     row = next(line for line in lines if line.startswith("| full, LTD | full | attacked 0.1 |")).split(" | ")
     values = [0.1, 0.13, 0.15]
     low, high = mean_interval(values)
@@ -55,13 +57,13 @@ def test_the_table_has_intervals_and_detectable_differences():
     expected = [100 * detectable_difference(standard_deviation(values), n) for n in (2, 5, 10)]
     assert [float(cell.rstrip(" |")) for cell in row[-3:]] == pytest.approx(expected, abs=0.051)
     assert row[6] == "2 of 3"
-    assert "| MSE-PGD 0.1 | 90.0 at all | 90.0 at all | 90.0 at all | 90.0 at all |" in lines
+    assert "| MSE-PGD 0.1 | 90.0 (all) | 90.0 (all) | 90.0 (all) | 90.0 (all) |" in lines
     assert "for the 12 tests of the table" in lines[-1]
 
 
 def test_with_one_seed_there_is_no_interval_and_it_says_so():
-    said = table(results_of((0,)))
-    assert "One seed: how far others lie from it cannot be said" in said
+    said = written(table, results_of((0,)))
+    assert "One seed: how far apart other seeds lie is unknown" in said
     assert "| full, LTD | full | attacked 0.1 | +10.0, one seed | - |" in said
     assert "[" not in said
     assert "| - | - | - |" in said
@@ -70,7 +72,7 @@ def test_with_one_seed_there_is_no_interval_and_it_says_so():
 def test_what_no_evaluation_has_is_left_out():
     results = results_of((0, 3), certified=None)
     assert by_seed(results, Measure("certified", 0.1)) == {name: {} for name in NAMES}
-    assert "certified 0.1" not in table(results)
+    assert "certified 0.1" not in written(table, results)
 
 
 @pytest.mark.parametrize(("given", "used"), [((), (0, 123)), (("--seed", "7"), (7,))])

@@ -90,6 +90,6 @@ def test_on_photographs_the_ablation_sees_through_an_encoder_and_examines_it_as_
     steps = {each.attack.step_size for each in plan if isinstance(each, AttackedModel) and each.attack.method == "pgd"}
     assert steps == {0.01, 2.5 * 2 / 255 / 40, 2.5 * 8 / 255 / 40}
     table = (tmp_path / "table.md").read_text()
-    assert "| PGD 8/255 (steps that fit) |" in table
+    assert "| PGD 8/255 (fitting step) |" in table
     assert "behind an encoder" in table
     assert len(list(tmp_path.glob("runs/*/features-*.npy"))) == 2

@@ -1,6 +1,7 @@
 """White-box attacks on networks that answer by LAP, and the study that puts them beside transferred ones."""
 
 import pytest
+from written import written
 
 from minicereb import datasets
 from minicereb.attacks.settings import Attack
@@ -83,7 +84,7 @@ def test_its_table_has_a_row_for_each_network_and_a_mark_for_what_is_not_there()
             return {"all": {"adversarial_ot": {"accuracy": config.target.seed / 4}, "adversarial_lap": lap}}
         return {"clean_accuracy": 0.75, "robust_accuracy": 0.25 + config.trainings[0].seed / 2, "images": 40}
 
-    lines = study.table([(config, record(config)) for config in plan]).splitlines()
+    lines = written(study.table, [(config, record(config)) for config in plan]).splitlines()
     rows = [line for line in lines[2:] if line.startswith("|")]
     assert len(rows) == len(dict.fromkeys(name_of(config.trainings[0]) for config in plan))
     assert [cell.strip() for cell in rows[0].split("|")[2:-1]] == ["75.0", "12.5", "50.0", "50.0", "-", "-", "-", "-"]

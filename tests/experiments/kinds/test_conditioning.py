@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from written import written
 
 from minicereb.experiments.configs import Data
 from minicereb.experiments.identity import from_json, to_json
 from minicereb.experiments.kinds.conditioning import Conditioning, summary
+from minicereb.report.figures import svg
 from minicereb.studies import isi, lesions, savings
-from minicereb.studies.eyelid import curve, over_seeds, reached
+from minicereb.studies.eyelid import closure_curve, over_seeds, trials_to_criterion
+from minicereb.studies.results import Results
 from minicereb.tasks.circuit import LESIONS
 from minicereb.tasks.eyelid import Eyelid, Session
 
@@ -57,7 +60,7 @@ def timed(session):
 
 
 def test_the_table_of_intervals_says_how_far_off_a_peak_is_and_whether_it_moves():
-    text = isi.table(invented(isi.plan(DATA, "course", SEEDS), timed))
+    text = written(isi.table, invented(isi.plan(DATA, "course", SEEDS), timed))
     assert row(text, "delay", "50") == ["none of 3", "50.0 (all)", "none of 3", "-", "-25 (-27 to -23)", "none of 3"]
     assert row(text, "trace", "750")[:4] == ["11.0 (8.5 to 13.5)", "50.0 (all)", "750 (748 to 752)", "1"]
     assert row(text, "lid's peak", "delay") == ["1.00 (1.00 to 1.00)"]
@@ -85,7 +88,7 @@ def saved(session):
 
 
 def test_what_is_saved_is_compared_with_the_lesioned_circuit_of_the_same_seed():
-    text = savings.table(invented(savings.plan(DATA, "course", SEEDS), saved))
+    text = written(savings.table, invented(savings.plan(DATA, "course", SEEDS), saved))
     assert row(text, "0.02", "intact")[2] == "6.0 (all)"
     assert row(text, "0", "no nuclear plasticity")[2] == "0.0 (all)"
     assert text.splitlines()[-3:] == ["| 0 | 6.0 (all) |", "| 0.01 | 5.0 (all) |", "| 0.02 | 4.0 (all) |"]
@@ -94,7 +97,7 @@ def test_what_is_saved_is_compared_with_the_lesioned_circuit_of_the_same_seed():
 def test_every_lesion_has_a_row_and_is_made_alone():
     plan = lesions.plan(DATA, "course", SEEDS)
     assert {config.session.lesions for config in plan} == {(), *((lesion,) for lesion in LESIONS)}
-    text = lesions.table(invented(plan, timed))
+    text = written(lesions.table, invented(plan, timed))
     assert all(row(text, name) for name in LESIONS)
     assert row(text, "olive")[1:] == ["none of 3", "50.0 (all)", "none of 3", "none of 3", "50.0 (all)"]
 
@@ -104,14 +107,15 @@ def test_numbers_over_seeds():
     assert over_seeds([None, None]) == "none of 2"
     assert over_seeds([2.0, None, 2.0]) == "2.0 (all), 2 of 3"
     records = [{"criterion": {"acquisition": first, "extinction": 0}} for first in (4, None)]
-    assert reached(records, "extinction") == [0, None]
-    x, mean, low, high = curve([{"closure": [9, 1, 3]}, {"closure": [9, 3, 3]}], slice(1, 3))
+    assert [trials_to_criterion("extinction")(record) for record in records] == [0, None]
+    x, mean, low, high = closure_curve(Results([(None, {"closure": [9, 1, 3]}), (None, {"closure": [9, 3, 3]})]), slice(1, 3))
     assert (x.tolist(), mean.tolist()) == ([1, 2], [2, 3])
     assert low[0] < 2 < high[0]
     assert low[1] == high[1] == 3
 
 
 @pytest.mark.parametrize(("study", "record"), [(isi.ISI, timed), (savings.SAVINGS, saved), (lesions.LESIONS_STUDY, timed)])
-def test_the_figures_are_drawn(study, record, tmp_path):
-    study.figures(invented(study.plan(DATA, "smoke", (0, 1)), record), tmp_path)
-    assert {path.stem for path in tmp_path.glob("*.png")} == {path.stem for path in tmp_path.glob("*.svg")} == {*study.captions}
+def test_the_figures_are_drawn(study, record):
+    drawn = study.figures(Results(invented(study.plan(DATA, "smoke", (0, 1)), record)))
+    assert {*drawn} == {*study.captions}
+    assert all(svg(figure) for figure in drawn.values())

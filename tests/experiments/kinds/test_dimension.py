@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from written import written
 
 from minicereb import backend
 from minicereb.calculus.dimension import threshold_dimension
@@ -18,8 +19,10 @@ from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.models import build_model
 from minicereb.models.dimension import granule_gram
+from minicereb.report.figures import svg
 from minicereb.studies import sparsity
 from minicereb.studies.optimum import MEASURES, dimensions, figures, plan, table
+from minicereb.studies.results import Results
 
 
 @pytest.fixture
@@ -155,7 +158,7 @@ def row(text, name):
 
 
 def test_the_table_says_which_k_is_best_and_which_differ_from_four():
-    text = table(invented())
+    text = written(table, invented())
     assert row(text, "test accuracy, %")[1:] == ["10 (90.0)", "75.0", "10, 50", "1, 2, 20", "784"]
     assert row(text, "attacked 0.1, %")[1:] == ["10 (80.0)", "50.0", "10", "1", "2, 20, 50, 784"]
     assert row(text, "dimension: images, ReLU")[1:] == ["784 (7,840)", "40", "10, 20, 50, 784", "1, 2", "-"]
@@ -165,7 +168,7 @@ def test_the_table_says_which_k_is_best_and_which_differ_from_four():
 
 
 def test_over_seeds_the_dimension_is_the_geometric_mean_with_an_interval_over_them():
-    found = dimensions(invented((0, 1, 2)))["images, ReLU"][4]
+    found = dimensions(Results(invented((0, 1, 2))))["images, ReLU"][4]
     assert found.value == pytest.approx(44)
     assert found.low < 40 < 48.4 < found.high
     assert found.low * found.high == pytest.approx(44**2)
@@ -177,21 +180,20 @@ def test_a_difference_that_one_seed_does_not_show_is_not_told_apart():
         if isinstance(config, PairedComparison) and config.one.seed == 1:
             entries = [entry | {"attacked": entry["attacked"] | {"p": 1.0}} for entry in record["epsilons"]]
             results[number] = (config, record | {"epsilons": entries})
-    assert row(table(results), "attacked 0.1, %")[3:] == ["-", "-", "1, 2, 10, 20, 50, 784"]
+    assert row(written(table, results), "attacked 0.1, %")[3:] == ["-", "-", "1, 2, 10, 20, 50, 784"]
 
 
 def test_the_trainings_are_those_of_the_study_of_sparsity():
     for scale in ("smoke", "course", "paper"):
         ours = {train for config in plan(DATA, scale, (0, 123)) for train in config.trainings}
-        theirs = {train for config in sparsity.plan(DATA, scale, (0, 123)) for train in config.trainings}
+        theirs = {train for config in sparsity.SPARSITY.plan(DATA, scale, (0, 123)) for train in config.trainings}
         assert ours <= theirs
         assert scale == "course" or ours == theirs
     measured = [config for config in plan(DATA, "paper", (0, 123)) if isinstance(config, Dimension)]
     assert len(measured) == 2 * 10 * len(MEASURES)
 
 
-def test_the_figures_are_drawn(tmp_path):
-    figures(invented(), tmp_path)
-    for name in ("optimum-accuracy", "optimum-dimension"):
-        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-        assert (tmp_path / f"{name}.svg").exists()
+def test_the_figures_are_drawn():
+    drawn = figures(Results(invented()))
+    assert {*drawn} == {"optimum-accuracy", "optimum-dimension"}
+    assert all(svg(figure) for figure in drawn.values())

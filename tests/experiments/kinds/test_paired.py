@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from written import written
 
 from minicereb.errors import DataError, InputError
 from minicereb.experiments.architectures import PerceptronModel
@@ -143,26 +144,30 @@ def compared_counts(one, other, images=100):
     return compared(right < one, right >= images - other)
 
 
+def table_of(pairs, *labels):
+    return written(lambda results: comparison_table(results, *labels), pairs)
+
+
 def test_the_table_has_an_interval_and_an_adjusted_p_in_every_row():
     named = dataclasses.replace(OTHER, train=dataclasses.replace(OTHER.train, model=PerceptronModel((5,)), seed=0))
     counts = [compared_counts(10, 0), compared_counts(1, 1), compared_counts(0, 5)]
     record = {"images": 100, "clean": counts[0], "epsilons": [{"epsilon": 0.1, "attacked": counts[1], "certified": counts[2]}]}
     results = [(ONE, {}), (PairedComparison(ONE, named), record)]
-    lines = comparison_table(results, ("attacked", "certified")).splitlines()
+    lines = table_of(results, ("attacked", "certified")).splitlines()
     assert lines[2].startswith("| perceptron , batch 1 | perceptron 5, batch 1 | 0 | - | clean | +10.0 [+")
     assert lines[2].endswith("| 10 | 0 | 0.0059 |")  # 3 · 2 / 2¹⁰
     assert lines[3].endswith("| 1 | 1 | 1.00 |")
     assert "| 0.1 | certified | -5.0 [-1" in lines[4]
     assert "3 tests made" in lines[-1]
     record["epsilons"][0]["attacked"] = compared_counts(0, 0)
-    lines = comparison_table(results, ("attacked", "certified")).splitlines()
-    assert len(lines) == 2 + 2 + 2  # no image tells the two apart: no row
+    lines = table_of(results, ("attacked", "certified")).splitlines()
+    assert len(lines) == 2 + 2 + 2  # no image is classified correctly by only one of the two: no row
     assert "3 tests made" in lines[-1]
-    assert len(comparison_table(results).splitlines()) == len(lines) - 1
-    assert comparison_table(results[:1]) == ""
+    assert len(table_of(results).splitlines()) == len(lines) - 1
+    assert table_of(results[:1]) == ""
 
 
 def test_models_of_one_description_are_told_apart_by_what_differs():
     record = {"images": 100, "clean": compared_counts(1, 2), "epsilons": []}
-    row = comparison_table([(PairedComparison(ONE, OTHER), record)]).splitlines()[2]
-    assert "| the same but for seed: 1 here, 0 there | 0, 1 |" in row
+    row = table_of([(PairedComparison(ONE, OTHER), record)]).splitlines()[2]
+    assert "| the same except seed: 1 here, 0 there | 0, 1 |" in row

@@ -1,0 +1,8 @@
+"""Tables of studies as ``table.md`` has them, from records made by hand."""
+
+from minicereb.report.pipes import write_blocks
+from minicereb.studies.results import Results
+
+
+def written(table, pairs):
+    return write_blocks(table(Results(pairs)))
