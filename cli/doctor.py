@@ -6,7 +6,7 @@ import click
 
 from minicereb.cli.options import as_json
 from minicereb.cli.output import print_json
-from minicereb.doctor import examine
+from minicereb.machine import examine
 
 
 @click.command()

@@ -19,7 +19,7 @@ from minicereb.report.animation import check_animation, save_animation
 from minicereb.report.eyelid_figures import Film, lids, raster, synapses
 from minicereb.report.figures import save_figure
 from minicereb.tasks.circuit import LESIONS
-from minicereb.tasks.eyelid import PHASES, PROTOCOLS, ConditioningTrial, Eyelid, Session
+from minicereb.tasks.eyelid_conditioning import PHASES, PROTOCOLS, ConditioningTrial, Eyelid, Session
 
 DRAWN_TRIALS, FILMED_TRIALS, FILMED_CELLS = 16, 100, 1_000  # at most
 DEFAULT = Eyelid()

@@ -1,4 +1,4 @@
-"""The errors a user can cause, each told in one line that says what would be right."""
+"""The errors that a user can cause. Each message is one line and says what would be right."""
 
 import re
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ class InputError(MinicerebError):
 
 
 class DataError(MinicerebError):
-    """A file holds something other than it should: truncated, altered, or of another kind."""
+    """A file does not hold what it should: it is truncated, altered, or of another kind."""
 
 
 class DeviceError(MinicerebError):
@@ -42,11 +42,11 @@ class RunError(MinicerebError):
 
 
 class InUseError(RunError):
-    """Another process is at work on the same thing; a study waits for it."""
+    """Another process is working on the same folder; a study waits for it."""
 
 
 class DataWarning(UserWarning):
-    """Something about a user's data that is worth knowing but keeps nobody from using them; commands print it as one line."""
+    """Something worth knowing about a user's data, which can be used nevertheless; commands print it as one line."""
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
@@ -92,10 +92,10 @@ class ExtensionError(MinicerebError):
 
 
 class InternalError(MinicerebError):
-    """A result contradicts what must hold whatever the model does: the fault is ours, and nothing may hide it."""
+    """A result contradicts what must hold for any model: a bug in minicereb, which nothing may hide."""
 
 
-def told(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """Return an error as one line: its type, and its message without line breaks."""
     message = " ".join(str(error).split())
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
-from minicereb.errors import ExtensionError, told
+from minicereb.errors import ExtensionError, one_line
 
 GROUPS = ("minicereb.attacks", "minicereb.rules", "minicereb.datasets", "minicereb.studies")
 
@@ -61,7 +61,7 @@ def load(group: str, name: str, kind: type[Kind]) -> Kind:
     try:
         found = point.load()
     except Exception as error:
-        raise ExtensionError(f"{group}: {name!r} ({point.value}) cannot be imported: {told(error)}") from error
+        raise ExtensionError(f"{group}: {name!r} ({point.value}) cannot be imported: {one_line(error)}") from error
     if not isinstance(found, kind):
         raise ExtensionError(f"{group}: {name!r} ({point.value}) is of type {type(found).__name__}; expected {kind.__name__}")
     return found

@@ -3,7 +3,7 @@
 Three forms. :func:`generator` gives one NumPy generator for an address (seed, stream, numbers), for draws that are made on the
 host and copied: wiring, initial weights, orders. :func:`uniform` is counter-based, so the same bits come from NumPy and CuPy and
 from any block of images: attack starts. :func:`signed_uniform` is counter-based too, for
-bulk: neuronal noise. NumPy's own generators make one number at a time, this one passes over arrays: several times as fast.
+bulk: neuronal noise. NumPy's generators make one number at a time; this one works on whole arrays and is several times as fast.
 """
 
 from __future__ import annotations

@@ -35,12 +35,12 @@ def proportion_interval(hits: int, trials: int, confidence: float = 0.95) -> tup
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Student's interval for the mean of which `values`, one a seed, are independent draws.
+    """Student's interval for a mean, from independent `values`, one per seed.
 
     Parameters
     ----------
     values : sequence of float
-        At least two: one says nothing of how far others would be from it.
+        At least two: a single value says nothing about the spread.
     confidence : float
         Coverage, if the values are normal; wide for few of them.
 
@@ -61,7 +61,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
 
 
 def mean_deviation(variance: np.ndarray, draws: int, tail: float) -> np.ndarray:
-    """By how much a mean of independent numbers in [0, 1] may miss their expectation to one side ``[M-BERNSTEIN]``.
+    """How far a mean of independent numbers in [0, 1] may lie from their expectation, on one side ``[M-BERNSTEIN]``.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def _score(only_one: int, only_other: int, images: int, difference: float) -> fl
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjust p-values so that with as many tests the chance of any false alarm stays below the level.
+    """Adjust p-values for several tests: the probability of any false alarm stays below the level.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def standard_deviation(values: Sequence[float]) -> float:
 
 
 def detectable_difference(deviation: float, draws: int, power: float = 0.8, level: float = 0.05) -> float:
-    """Return the smallest true difference that a two-sided t-test of so many differences would find often enough.
+    """Return the smallest true difference that a two-sided t-test of `draws` differences detects with the given power.
 
     Parameters
     ----------
@@ -197,9 +197,9 @@ def detectable_difference(deviation: float, draws: int, power: float = 0.8, leve
     draws : int
         How many differences are measured, at least 2.
     power : float
-        How often the difference is to be found.
+        Probability of detecting the difference.
     level : float
-        How often the test may find one where there is none.
+        Probability of detecting one where there is none.
 
     Returns
     -------

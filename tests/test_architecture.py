@@ -45,7 +45,7 @@ LAYERS = (  # a module may import from its own layer and those above it here
     ("report",),
     ("experiments",),
     ("studies",),
-    ("explain", "exercises", "bench", "doctor"),
+    ("explain", "exercises", "bench", "machine"),
     ("cli",),
 )
 OWNERS = {"cupy": "minicereb.backend", "cupyx": "minicereb.backend", "numba": "minicereb.compiled"}  # the only importers
@@ -185,7 +185,7 @@ def test_the_walk_sees_the_whole_house():
         (wrong_layers, "minicereb.models.mlp", "from ..learning import backprop"),
         (wrong_layers, "minicereb.models.mlp", "from . import layers"),
         (wrong_layers, "minicereb.report.figures", "def f():\n    from minicereb.studies.study import Results"),
-        (wrong_layers, "minicereb.doctor", "if TYPE_CHECKING:\n    from minicereb.cli.main import main"),
+        (wrong_layers, "minicereb.machine", "if TYPE_CHECKING:\n    from minicereb.cli.main import main"),
         (wrong_layers, "minicereb.models.mlp", "import minicereb.utilities"),
         (wrong_layers, "minicereb.utilities", ""),
         (wrong_layers, "minicereb", "from minicereb.datasets import load"),

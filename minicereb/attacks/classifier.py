@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minicereb.backend import Array, xp_of
-from minicereb.errors import InputError, MinicerebError, ModelError, NoGradientError, told
+from minicereb.errors import InputError, MinicerebError, ModelError, NoGradientError, one_line
 
 
 class Guarded:
@@ -48,7 +48,7 @@ class Guarded:
         except MinicerebError:
             raise
         except (Exception, SystemExit) as error:  # whatever a user's method raises
-            raise ModelError(f"model: forward(x) failed for x of shape {x.shape} and {self.dtype}: {told(error)}") from error
+            raise ModelError(f"model: forward(x) failed for x of shape {x.shape} and {self.dtype}: {one_line(error)}") from error
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise ModelError(f"model: forward(x) for x of shape {x.shape} did not return (outputs, cache)")
         outputs, cache = answer
@@ -80,7 +80,7 @@ class Guarded:
         except MinicerebError:
             raise
         except (Exception, SystemExit) as error:  # whatever a user's method raises
-            raise ModelError(f"model: input_gradient(d_outputs, cache) failed: {told(error)}") from error
+            raise ModelError(f"model: input_gradient(d_outputs, cache) failed: {one_line(error)}") from error
         gradient = _numbers(gradient, x, "an input gradient")
         if gradient.shape != x.shape:
             raise InputError("model", f"an input gradient of shape {gradient.shape}", f"one of shape {x.shape}, as the images")

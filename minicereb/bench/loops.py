@@ -27,7 +27,7 @@ from minicereb.models.wiring import draw_wiring
 from minicereb.randomness import generator
 from minicereb.tasks.cartpole import State
 from minicereb.tasks.circuit import BIN
-from minicereb.tasks.eyelid import Eyelid, Session
+from minicereb.tasks.eyelid_conditioning import Eyelid, Session
 from minicereb.tasks.pole_balancing import PoleBalancer, PoleTask
 
 CELLS, INPUTS, PER_CELL, CLASSES, BATCH, IMAGES = 200_000, 784, 4, 10, 10, 500

@@ -20,7 +20,7 @@ class Benchmark:
     ours : callable
         Does the work once.
     floor : callable
-        What no implementation can do without (the bytes moved, the products computed), or another measure of the machine.
+        A lower bound for any implementation (moving the bytes, computing the products), or another measure of the machine.
     floor_name : str
         What the floor is.
     peers : dict
@@ -30,7 +30,7 @@ class Benchmark:
     turns : int
         How often everything is timed.
     peak : callable, optional
-        Bytes needed at most by a peer, named, or by ours (None), measured apart; None where that cannot be told.
+        Peak memory in bytes of a peer, by name, or of ours (None), measured separately; None where the system does not report it.
     """
 
     name: str
@@ -90,7 +90,7 @@ def _medians(everything: list[Callable[[], object]], benchmark: Benchmark) -> li
     times: list[list[float]] = [[] for _ in everything]
     for turn in range(benchmark.turns + 1):
         for work, taken in zip(everything, times, strict=True):
-            work()  # the caches and threads of whoever came before are not ours to pay for
+            work()  # so that the caches and threads of the previous implementation do not count
             wait_for_device()
             began = time.perf_counter()
             for _ in range(benchmark.repeats):

@@ -1,4 +1,4 @@
-"""Images a little otherwise in every epoch: shifted and mirrored."""
+"""Augmentation: images that are shifted and mirrored anew in every epoch."""
 
 from __future__ import annotations
 

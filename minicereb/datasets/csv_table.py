@@ -23,12 +23,12 @@ ENDINGS = (".csv", ".csv.gz")
 LABELS = ("label", "labels", "class", "target", "digit", "y")  # what the column of labels may be called
 NUMBERS = ("", "id", "index", "imageid", "unnamed: 0")  # columns that only count the lines
 LINES = 1000  # read at once
-TEST_SHARE = 6  # one image in so many, where there is no test file
+TEST_SHARE = 6  # one image in six is a test image, if there is no test file
 SMALLEST_SIDE = 4  # of what is taken for an image: fewer numbers are a table
 
 
 class CsvRows(NamedTuple):
-    """What a file holds: pixels in parts, uint8 where they are whole numbers up to 255, else float32; labels if it has any."""
+    """A file's pixels in parts, uint8 where they are whole numbers up to 255, otherwise float32, and its labels, if any."""
 
     pixels: list[np.ndarray]
     labels: np.ndarray | None

@@ -18,14 +18,14 @@ TIMEOUT = (5, 30)  # seconds to connect, and without a byte, after which a mirro
 
 
 class Bounded(io.BytesIO):
-    """Memory that takes so many bytes and no more."""
+    """A buffer in memory that takes at most `limit` bytes."""
 
     def __init__(self, limit: int):
         super().__init__()
         self.limit = limit
 
     def write(self, content: Any) -> int:
-        """Take some more."""
+        """Append `content`; :class:`DataError` if that exceeds the limit."""
         if self.tell() + len(content) > self.limit:
             raise DataError("it sent more than the file has")
         return super().write(content)

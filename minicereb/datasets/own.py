@@ -1,7 +1,8 @@
 """A user's own arrays: checked, and brought into the form that the project computes with.
 
 Whatever kind of file they come from, images become rows of uint8 or of float32 in [0, 1], labels int64 from 0. What can be
-understood in one way only is converted, and a :class:`~minicereb.errors.DataWarning` says so; what cannot is refused by name.
+interpreted in only one way is converted, with a :class:`~minicereb.errors.DataWarning`. Anything else is refused, and the message
+names the array.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where downloaded data lie, and whether they are what they should be.
+"""Downloaded files: where they are kept, and whether their content is right.
 
 Whatever its name or compression, a file is known by the SHA-256 of its decompressed content, an archive by that of its own bytes.
 The data sets that can be downloaded, with their files and mirrors, are listed in ``data/registry.json``.
@@ -61,18 +61,18 @@ class Download:
 
 @dataclass(frozen=True)
 class FileReport:
-    """What was found of a file.
+    """The state of a file on this machine.
 
     Parameters
     ----------
     file : DataFile
-        What was looked for.
+        The file.
     state : {"ok", "missing", "truncated", "altered", "unreadable"}
         Truncated: it ends too early. Altered: the content differs in another way.
     path : Path or None
-        Where it lies; None if it is missing.
+        Its path; None if it is missing.
     detail : str
-        What exactly is wrong, or how it came here; may be empty.
+        What exactly is wrong, or where it was obtained; may be empty.
     """
 
     file: DataFile
@@ -155,7 +155,7 @@ def user_cache() -> Path:
 
 
 def find(file: DataFile) -> Path | None:
-    """Return where a file lies, plain or as gzip, or None; its content is not looked at.
+    """Return the path of a file, plain or gzip, without checking its content; None if it is not here.
 
     In each place it may lie directly, in a folder with the data set's name, or in torchvision's ``MNIST/raw``, under its own name
     or Kaggle's (``train-images.idx3-ubyte``).

@@ -40,7 +40,7 @@ def _of(function: Callable[..., Any], *arguments: Any) -> Callable[[np.ndarray, 
 
 
 def too_much(dimensions: int) -> Iterator[Change]:
-    """Changes of the right answer, an array of so many dimensions, that are an answer of which too much was made."""
+    """Changes of the right answer, an array with this many dimensions, by which something too much was done to it."""
     yield Change("zero", "it is 0 everywhere", _of(np.zeros_like))
     if dimensions > 1:
         yield Change("transposed", "it is transposed", _of(np.transpose))
@@ -94,13 +94,13 @@ def _along(axis: int, dimensions: int) -> Iterator[Change]:
 
 
 def too_little(dimensions: int, lossy: bool = True) -> Iterator[Change]:
-    """Changes after which an answer, an array of so many dimensions, is right: what was left out.
+    """Changes after which an answer, an array with this many dimensions, becomes right: what was left out.
 
     Parameters
     ----------
     dimensions : int
     lossy : bool
-        Also those that forget much, as clipping does: after them an answer may be right for another reason.
+        Whether to include changes that lose information, as clipping does: after them an answer may be right by accident.
     """
     if lossy:
         yield from _forgetting()

@@ -1,4 +1,4 @@
-"""What can be said of an answer that no alteration explains: on what it does not depend, how it grows, where it is right."""
+"""Describe an answer that no alteration explains: what it does not depend on, how it scales, and where it is right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One call of a function that may do anything: what came of it, or what is wrong with it whatever the numbers."""
+"""Call a function that may do anything: its answer, or what is wrong with it whatever the numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHAPES = ("shape", "broadcast", "matmul", "dimension", "aligned", "axis", "axes"
 
 
 class CallResult(NamedTuple):
-    """What a call came to.
+    """The result of a call.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class CallResult(NamedTuple):
     dtype : numpy.dtype or None
         As it was returned.
     hints : tuple of Hint
-        What is wrong with it: all that can be told without the right answer.
+        What is wrong with it, as far as that shows without the right answer.
     """
 
     answer: np.ndarray | None
@@ -66,7 +66,7 @@ def try_on(function: Function, case: Case, parts: int = 0) -> CallResult:
             return CallResult(None, None, (Hint("not started", "it still raises NotImplementedError: nothing to check yet"),))
         except (KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException as error:  # also SystemExit: whatever a student's code does is told
+        except BaseException as error:  # also SystemExit: whatever a student's code raises becomes a hint
             return CallResult(None, None, (_crash(error, case),))
     changed = [name for name, value in case.arguments.items() if isinstance(value, np.ndarray) and not _equal(value, given[name])]
     hints = tuple(Hint(f"changes {name}", f"it changes its argument {name} in place; work on a copy") for name in changed)

@@ -45,8 +45,8 @@ def check_derivative(
     Returns
     -------
     Diagnosis
-        The hint ``kink`` says that `forward` is not smooth there, and where; ``not told``, that its differences are too rough to
-        judge by. A factor that is the length of an axis is named by the axis.
+        The hint ``kink`` says that `forward` is not smooth there, and where; ``undecided``, that its differences are too rough
+        to judge by. A factor that is the length of an axis is named by the axis.
 
     Raises
     ------
@@ -157,14 +157,14 @@ def _differences(forward: Callable[..., Any], called: tuple[Any, ...], by: int, 
 
 
 def _rough(forward: Callable[..., Any], case: Case, names: list[str], by: int, scalar: bool) -> Hint | None:
-    """The hint that differences do not tell the derivative well enough here."""
+    """The hint that differences are too inaccurate here to check the derivative."""
     slope, rounding = _differences(forward, tuple(case.arguments.values()), by, scalar)
     scale = float(np.abs(slope).max(initial=0.0)) or 1.0
     if not slope.size or float(rounding.max()) <= TOLERANCE * scale:
         return None
     where = ", ".join(map(str, np.unravel_index(int(rounding.argmax()), rounding.shape)))
     return Hint(
-        "not told",
+        "undecided",
         f"differences of the function are too rough to check its derivative by {names[by]}[{where}]: it hardly changes, or too "
         "wildly; check at another place",
     )

@@ -1,4 +1,4 @@
-"""What is wrong with a function, told by comparing its answers with systematically altered right ones.
+"""What is wrong with a function? Its answers are compared with right answers that were altered systematically.
 
 An answer is wrong in one way if one and the same alteration of the right answer gives it on every case. The simplest is looked
 for first: a factor, a change of the answer, a mistake that this task is known for, a change of the arguments, then two at once.
@@ -19,11 +19,11 @@ from minicereb.diagnosis.calls import CallResult, Function, try_on
 from minicereb.diagnosis.factors import factor_of, name_factor
 from minicereb.diagnosis.hints import Case, Diagnosis, Hint, Mistake, Task, farthest, fits
 
-SINGLE = 1e-4  # agreement of what is right but for float32's precision
+SINGLE = 1e-4  # agreement of answers that are right up to the precision of float32
 
 
 class Hypothesis:
-    """Answers, one a case, of a function that has one thing wrong; each is computed when it is asked for.
+    """The answers, one per case, of a function with one known mistake; each is computed when it is needed.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Hypothesis:
         return Hint(f"{self.code}; {hint.code}", f"{self.text}; and {hint.text}") if self.code else hint
 
     def all(self, cases: int) -> list[np.ndarray] | None:
-        """Return the answers on so many cases, if there is one on each."""
+        """Return the answers on the first `cases` cases; None if one of them has none."""
         found = [answer for answer in map(self.answer, range(cases)) if answer is not None]
         return found if len(found) == cases else None
 
@@ -63,7 +63,7 @@ def diagnose(
     cases : sequence of Case
         Ordinary ones, in float64, of differing sizes and numbers: one hint must explain all of them.
     special : sequence of Case
-        Each with a note: an answer that is right on the ordinary ones and wrong here is told this note.
+        Each with a note, the hint for an answer that is right on the ordinary cases and wrong on this one.
 
     square : sequence of Case
         Cases whose axes are equally long. Where the shapes do not fit, what is transposed shows itself there.
@@ -91,7 +91,7 @@ def diagnose(
 
 
 def _whole(trials: Sequence[CallResult], truths: list[np.ndarray]) -> list[Hint]:
-    """Whether there are whole numbers where there should be fractions."""
+    """Whether it returns whole numbers where fractions are expected."""
     whole = all(trial.dtype is not None and trial.dtype.kind in "iub" for trial in trials)
     if not whole or all(np.array_equal(truth, np.round(truth)) for truth in truths):
         return []
@@ -99,7 +99,7 @@ def _whole(trials: Sequence[CallResult], truths: list[np.ndarray]) -> list[Hint]
 
 
 def _on_square(function: Function, task: Task, square: Sequence[Case]) -> list[Hint]:
-    """What is wrong where all axes are equally long, if it can be told there."""
+    """What is wrong on cases whose axes are equally long, if that explains the answer."""
     trials = [try_on(function, case, task.parts) for case in square]
     answers, truths = [trial.answer for trial in trials if trial.answer is not None], [task.right(case) for case in square]
     if not square or len(answers) < len(square):
@@ -108,11 +108,11 @@ def _on_square(function: Function, task: Task, square: Sequence[Case]) -> list[H
         return [Hint("right on square arrays only", "it is right only where all axes are equally long: two lengths are mixed up")]
     found = _explanations(task, square, answers, truths) if all(np.isfinite(each).all() for each in answers) else iter(())
     hint = next(found, None)
-    return [] if hint is None else [Hint(hint.code, f"{hint.text} (told from arrays whose axes are equally long)")]
+    return [] if hint is None else [Hint(hint.code, f"{hint.text} (found on arrays whose axes are equally long)")]
 
 
 def _formalities(function: Function, task: Task, cases: Sequence[Case], trials: Sequence[CallResult]) -> list[Hint]:
-    """Whether the dtype is that of the arguments, and a second call gives the same."""
+    """Whether the dtype is that of the arguments, and whether a second call returns the same."""
     first, trial = cases[0], trials[0]
     if not any(isinstance(value, np.ndarray) and value.dtype == np.float64 for value in first.arguments.values()):
         return []
@@ -175,7 +175,7 @@ def _numbers(
 
 
 def _by_part(task: Task, cases: Sequence[Case], answers: list[np.ndarray], truths: list[np.ndarray]) -> list[Hint]:
-    """What is wrong with each of the arrays that it returns, if each by itself is right or wrong in a way that has a name."""
+    """What is wrong with each of the arrays that it returns, if each is right, or wrong in a way that has a name."""
     hints = []
     if not task.parts or any(answer.shape != truth.shape for answer, truth in zip(answers, truths, strict=True)):
         return []
@@ -248,7 +248,7 @@ def _on(
 
 
 def _altered(function: Callable[..., Any], cases: Sequence[Case], besides: Mistake | None = None) -> Iterator[Hypothesis]:
-    """Worlds of a function, a known mistake or the right one, on altered arguments."""
+    """Hypotheses: a function, right or with a known mistake, is called with altered arguments."""
     for change in alterations(cases[0]):
         code, text = change.code, change.text
         if besides is not None:
@@ -257,7 +257,7 @@ def _altered(function: Callable[..., Any], cases: Sequence[Case], besides: Mista
 
 
 def _stepped(task: Task, cases: Sequence[Case]) -> Iterator[Hypothesis]:
-    """Worlds in which one intermediate result is altered."""
+    """Hypotheses: one intermediate result is altered."""
     if task.steps is None:
         return
     known: dict[str, Any] = dict(cases[0].arguments)
@@ -290,7 +290,7 @@ def _with_step(steps: Callable[..., Any], name: str, change: Altered, arguments:
 
 
 def _then(world: Hypothesis, changes: Iterable[Change], cases: Sequence[Case]) -> Iterator[Hypothesis]:
-    """Worlds whose answers are those of `world`, changed."""
+    """Hypotheses: the answers of `world` are changed."""
 
     def answer(number: int, change: Change) -> np.ndarray | None:
         before = world.answer(number)
@@ -328,7 +328,7 @@ def _factor(world: Hypothesis, cases: Sequence[Case], answers: list[np.ndarray],
 
 
 def _masked(answers: list[np.ndarray], truths: list[np.ndarray], tolerance: float) -> Iterator[Hint]:
-    """An answer that is right but for where the right one is 0, or that is 0 where it should not be."""
+    """An answer that is right except where 0 is right, or that is 0 where it should not be."""
     pairs = list(zip(answers, truths, strict=True))
     if any(a.shape != t.shape or not (a != 0).any() or not (t != 0).any() for a, t in pairs):
         return
@@ -339,7 +339,7 @@ def _masked(answers: list[np.ndarray], truths: list[np.ndarray], tolerance: floa
 
 
 def _changed(world: Hypothesis, cases: Sequence[Case], answers: list[np.ndarray], tolerance: float) -> Iterator[Hint]:
-    """Changes of a world's answers that give the wrong ones, or of the wrong ones that give the world's."""
+    """Changes of a hypothesis' answers that give the student's answers, or changes of the student's answers that give them."""
     first = world.answer(0)
     if first is None:
         return

@@ -32,7 +32,7 @@ def factor_of(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray], toleran
 
 
 def name_factor(factors: Sequence[float], cases: Sequence[Case], tolerance: float) -> Hint | None:
-    """Return the hint that tells the factor in every case: a constant, or a power of a size or of an argument.
+    """Return the hint that names the factor, if one name fits every case: a constant, or a power of a size or of an argument.
 
     Parameters
     ----------

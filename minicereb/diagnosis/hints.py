@@ -1,4 +1,4 @@
-"""What a checker is asked about and what it answers: cases, mistakes, hints, verdicts."""
+"""The terms of a diagnosis: tasks, cases and known mistakes on one side, hints on the other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Hint(NamedTuple):
 
 
 class Diagnosis(NamedTuple):
-    """What a checker found.
+    """Whether an answer is right, and if not, what is wrong with it.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Case(NamedTuple):
     sizes : dict of str to int
         Lengths that have a name, such as the batch size: a factor may be one of them.
     note : str
-        What is special about this case, as the sentence that an answer is told that is wrong here and right elsewhere.
+        What is special about this case: the hint for an answer that is wrong here and right elsewhere.
     """
 
     arguments: Mapping[str, Any]
@@ -97,7 +97,7 @@ class Task(NamedTuple):
 
 
 def fits(found: np.ndarray, wanted: np.ndarray, tolerance: float) -> bool:
-    """Whether two arrays have one shape and agree, relative to the largest number of `wanted`."""
+    """Whether two arrays have the same shape and agree, relative to the largest number of `wanted`."""
     if found.shape != wanted.shape or not (np.isfinite(found).all() and np.isfinite(wanted).all()):
         return False
     scale = float(np.abs(wanted).max(initial=0.0))
@@ -105,7 +105,7 @@ def fits(found: np.ndarray, wanted: np.ndarray, tolerance: float) -> bool:
 
 
 def farthest(found: np.ndarray, wanted: np.ndarray) -> str:
-    """Tell the number of `found` that is farthest from `wanted`, with its place; both have one shape."""
+    """Return in words the number of `found` that is farthest from `wanted`, with its place; both have the same shape."""
     if not wanted.size:
         return ""
     place = np.unravel_index(int(np.argmax(np.nan_to_num(np.abs(found - wanted), nan=np.inf))), wanted.shape)

@@ -31,11 +31,11 @@ class Counted(io.TextIOBase):
         self.count = 0
 
     def writable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def write(self, text: str) -> int:
-        """Count, and forget."""
+        """Count the characters and drop them."""
         self.count += len(text)
         return len(text)
 
@@ -64,7 +64,7 @@ def main(function_name: str, path: str, connection: str) -> None:
 
 
 def read_submission(name: str, path: Path) -> tuple[Callable[..., Any] | None, tuple[Hint, ...]]:
-    """Run a file and return the function it defines, or what is wrong with it; whatever it raises is told."""
+    """Run a file and return the function it defines, or what is wrong with it; whatever it raises becomes a hint."""
     names: dict[str, Any] = {"__name__": "submission", "__file__": str(path)}
     try:
         exec(compile(read_bytes(path), str(path), "exec"), names)

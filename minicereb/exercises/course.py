@@ -6,7 +6,7 @@ from minicereb.errors import InputError
 from minicereb.exercises.certificate import CERTIFICATE
 from minicereb.exercises.definition import Exercise
 from minicereb.exercises.delta_rule import DELTA
-from minicereb.exercises.fgsm import FGSM
+from minicereb.exercises.fast_gradient_sign import FGSM
 from minicereb.exercises.glr_estimator import GLR
 from minicereb.exercises.im2col import WINDOWS
 from minicereb.exercises.ltd_average import LTD

@@ -1,4 +1,4 @@
-"""What an exercise is: a statement, a stub, cases to try an answer on, and the mistakes that are known."""
+"""What an exercise consists of: a statement, a stub to fill in, cases to test answers on, and known mistakes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def mistakes_of(
     right : tuple of callable
         The right ingredients.
     first, second : sequence of Mistake
-        What may stand in place of each.
+        Wrong ingredients for each.
     """
     made = [each._replace(function=formula(each.function, right[1])) for each in first]
     made += [each._replace(function=formula(right[0], each.function)) for each in second]
@@ -95,7 +95,7 @@ class Exercise:
         return self.signature.split("(")[0]
 
     def cases(self) -> list[Case]:
-        """The ordinary cases: always the same."""
+        """The ordinary cases; the same in every call."""
         return [self.draw(generator(number, f"exercise {self.name}"), number) for number in range(ORDINARY)]
 
     def square_cases(self) -> list[Case]:

@@ -41,7 +41,7 @@ class Submission(NamedTuple):
 
 
 class Graded(NamedTuple):
-    """A submission and what became of it."""
+    """A submission with the report on it."""
 
     submission: Submission
     report: Report
@@ -120,7 +120,7 @@ def grade(found: list[Submission], limit: float) -> Iterator[Graded]:
 
 
 def _report(submission: Submission, limit: float) -> Report:
-    """Check one submission; whatever keeps it from being checked is told in its row."""
+    """Check one submission; if it cannot be checked, its row says why."""
     began = time.monotonic()
     try:
         status = os.lstat(submission.path)  # a link may lead to the solution of somebody else
@@ -129,7 +129,7 @@ def _report(submission: Submission, limit: float) -> Report:
         if status.st_size > LARGEST:
             return _not_checked(f"it has {status.st_size:,} bytes; more than {LARGEST:,} are not read", began)
         return check_file(submission.exercise, submission.path, limit)
-    except Exception as error:  # of this machine, or of ours: the others are graded nevertheless
+    except Exception as error:  # whatever it is, the other submissions are still graded
         return _not_checked(f"it could not be checked: {type(error).__name__}: {printable(str(error), 300)}", began)
 
 
@@ -148,5 +148,5 @@ def write_csv(path: str | os.PathLike, graded: list[Graded]) -> None:
 
 
 def _harmless(value: object) -> object:
-    """A cell that no spreadsheet takes for a formula."""
+    """A table entry that no spreadsheet takes for a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

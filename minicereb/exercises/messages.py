@@ -1,8 +1,8 @@
 """Messages between the process that checks and that of a submission: JSON and the bytes of arrays, limited, never pickled.
 
 A message is two lengths (4 bytes each, big-endian), a JSON object of the first length, and the arrays' bytes, of the second. The
-object's ``arrays`` says type and shape of each. What comes from a submission is believed to be nothing but an answer: it is
-read into a declared form, and whatever is not of that form is :class:`Interference`.
+object's ``arrays`` says type and shape of each. Nothing that a submission sends is trusted: it is
+read into a declared form, and anything else is :class:`Interference`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NAMES = [f"{order}{kind}{size}" for kind, sizes in _SIZES.items() for size in s
 
 
 class Interference(Exception):  # noqa: N818
-    """A message is none of ours."""
+    """A message does not have the form that the protocol prescribes."""
 
 
 class Ended(Exception):  # noqa: N818
@@ -36,7 +36,7 @@ class Ended(Exception):  # noqa: N818
 
 
 class Request(TypedDict):
-    """What the checking process asks for: a call of the function. A number of arguments are arrays, told by null."""
+    """A call that the checking process asks for. An argument that is an array is null here; the arrays follow in order."""
 
     arrays: list[tuple[str, list[Count]]]
     arguments: list[tuple[str, Any]]

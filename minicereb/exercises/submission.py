@@ -1,9 +1,9 @@
-"""A submission: a file that someone else wrote, read and called in a process of its own, for a limited time, and judged in ours.
+"""A submission is a file that someone else wrote. It runs in a process of its own, for a limited time, and is judged in ours.
 
-Its process gets arguments and gives answers; the right answers and the verdict are never there, so a submission cannot forge
-its verdict. It has no terminal, prints nowhere, may use limited memory and write no large file, and works in an empty folder of
-its own; what it leaves running is ended with it. It is not a sandbox: the code runs as the user, and is run only because the user
-asks for it.
+Its process receives arguments and returns answers. The right answers and the diagnosis stay in ours, so a submission cannot forge
+its result. It has no terminal, prints nowhere, may use limited memory and write no large file, and works in an empty folder of
+its own; processes that it leaves running are ended with it. It is not a sandbox: the code runs as the user, and only because the
+user asks for it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MARK = "MINICEREB_SUBMISSION"  # in the environment of all that a submission sta
 
 
 class Report(NamedTuple):
-    """What became of a submission.
+    """The result of checking a submission.
 
     Attributes
     ----------

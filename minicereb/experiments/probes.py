@@ -24,7 +24,7 @@ from minicereb.learning.least_squares import least_squares_readout
 from minicereb.learning.training import Position, Split, train
 from minicereb.models.visual import encoder_of
 from minicereb.parallel import one_blas_thread
-from minicereb.tasks.eyelid import PHASES, Eyelid, Session
+from minicereb.tasks.eyelid_conditioning import PHASES, Eyelid, Session
 from minicereb.tasks.pole_balancing import PoleBalancer, PoleTask
 
 PROBE_SECONDS = 0.5  # of learning, for each kind of training

@@ -1,4 +1,4 @@
-"""Derivatives that the project claims, each with the function it is the derivative of, and what differences say."""
+"""A claim is a derivative at one point with the function that it differentiates; finite differences confirm or refute it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ STEP = 1e-6
 
 
 class Claim(NamedTuple):
-    """A derivative at one place.
+    """A derivative at one point.
 
     Attributes
     ----------
     name : str
-        Of the function or layer that computes it.
+        Name of the function or layer that computes it.
     tag : str
-        Of its equation, or empty.
+        Tag of its equation, or empty.
     by : str
-        What it is the derivative by.
+        The argument that it is taken by.
     function : callable or None
         From an array like `at` to a number; None if there is no derivative, as `gradient` then says.
     gradient : array of float64, or str
-        The derivative, or in words why there is none.
+        The derivative; if there is none, a sentence that says why.
     at : array of float64
-        Where.
+        The point.
     step : float
         Half the distance between the two points of a difference.
     """
@@ -45,12 +45,12 @@ class Claim(NamedTuple):
 
 
 class CheckedClaim(NamedTuple):
-    """What differences say of a claim.
+    """The result of comparing a claim with finite differences.
 
     Attributes
     ----------
     name, tag, by : str
-        Of the claim.
+        As in the claim.
     numbers : int
         Size of the derivative.
     scale : float
@@ -85,7 +85,7 @@ def examine(claim: Claim, seed: int = 0) -> CheckedClaim:
         return CheckedClaim(claim.name, claim.tag, claim.by, claim.at.size, 0.0, None, 0, 0, claim.gradient, "none")
     at, gradient = np.ascontiguousarray(claim.at), np.ascontiguousarray(claim.gradient)
     found = check_gradient(claim.function, gradient, at, step=claim.step, seed=seed)
-    for times in (10, 100):  # what is wrong stays so; what was only rounded, as small derivatives are, does not
+    for times in (10, 100):  # with a larger step a rounding error shrinks, a wrong derivative stays wrong
         if not TOLERANCE <= found.error < np.inf:
             break
         again = check_gradient(claim.function, gradient, at, step=times * claim.step, seed=seed)

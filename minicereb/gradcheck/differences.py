@@ -17,12 +17,12 @@ ENOUGH = 1e-9  # relative error at which an extrapolation ends
 
 
 def moving(array: np.ndarray, place: Any, function: Callable[..., Any], *arguments: Any) -> Callable[[float], float]:
-    """Return what `function` comes to as a function of by how much one number of an array is moved.
+    """Return the value of `function` as a function of the displacement of one number in an array.
 
     Parameters
     ----------
     array : array of float64
-        Each time moved in place, and put back.
+        Changed in place during a call, and restored.
     place : int or tuple of int
     function : callable
         Of `arguments`, to one number or an array of one.
@@ -40,14 +40,14 @@ def moving(array: np.ndarray, place: Any, function: Callable[..., Any], *argumen
 
 
 class FiniteDifference(NamedTuple):
-    """What :func:`difference` found.
+    """The result of :func:`difference`.
 
     Attributes
     ----------
     slope : float
         The central difference, extrapolated to a step of 0.
     rounding : float
-        How far it may be off, by what it changed with the last steps.
+        Estimate of its error, from the change over the last steps.
     left, right : float
         Slopes to both sides.
     kink : bool
@@ -67,7 +67,7 @@ def difference(function: Callable[[float], float]) -> FiniteDifference:
     Parameters
     ----------
     function : callable
-        From by how much something is moved to what comes of it, both in float64.
+        From a displacement to a value, both float64.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def difference(function: Callable[[float], float]) -> FiniteDifference:
 
 
 class GradientCheck(NamedTuple):
-    """What :func:`check_gradient` found.
+    """The result of :func:`check_gradient`.
 
     Attributes
     ----------
@@ -141,13 +141,13 @@ def check_gradient(
     gradient : array of float64, shape of `at`
         The claimed derivative of `function` at `at`.
     at : array of float64
-        Where.
+        The point.
     directions : int
         How many random directions of unit length to try.
     step : float
         Half the distance between the two points of a difference.
     seed : int
-        Of the directions.
+        Seed of the directions.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The derivatives of a model as claims: of every layer by its input and by what it learns, and of the whole."""
+"""The derivatives of a model as claims: of each layer by its input and its parameters, and of the whole model."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def learning_claims(model: Sequential, x: np.ndarray, labels: np.ndarray, seed: 
 
 
 def _loss(outputs: Callable[[Any], Any], loss: Any, labels: np.ndarray, before: np.ndarray) -> Callable[[Any], float]:
-    """The sum of a loss over images, less what it was at first, as a function of what the outputs are one of."""
+    """The sum of a loss over images, less what it was at first, as a function of whatever the outputs depend on."""
     start = loss(before, labels)[0]
     return lambda z: float((loss(outputs(z), labels)[0] - start).sum())
 
@@ -122,12 +122,12 @@ def _layer(name: str, layer: Any, at: np.ndarray, rng: np.random.Generator) -> I
 
 
 def _with(layer: Any, key: str, at: np.ndarray, weights: np.ndarray) -> Any:
-    """What a layer answers with other weights."""
+    """The output of a layer with other weights."""
     return dataclasses.replace(layer, **{key: weights}).forward(at)[0]
 
 
 def _delta_rule(model: Cerebellum, x: np.ndarray, labels: np.ndarray) -> Claim:
-    """What a step of the delta rule changes the readout by, at a rate of 1: the derivative of the batch's mean loss."""
+    """The change of the readout in a step of the delta rule at rate 1, which is the derivative of the batch's mean loss."""
     before = model.readout.copy()
     learner = DeltaRule(in_float64(model), SGD(1.0), len(x), None)
     for _ in learner.learn(x, labels):

@@ -1,4 +1,4 @@
-"""Every derivative of the project as claims that differences can judge: what ``minicereb gradcheck`` goes through."""
+"""Every derivative of the project as a claim to be checked by differences: the list behind ``minicereb gradcheck``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CLASSES = 4
 
 
 def claims() -> Iterator[Claim]:
-    """Yield every derivative at a random place: formulas first, then the models made of them."""
+    """Yield every derivative at a random point: formulas first, then the models made of them."""
     rng = generator(0, "gradcheck")
     for group in (
         _activations,

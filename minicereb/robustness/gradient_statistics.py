@@ -12,7 +12,7 @@ from minicereb.attacks.gradients import Landscape, source_named
 from minicereb.attacks.objectives import objective_named
 from minicereb.backend import Array, execution, to_device, to_numpy
 from minicereb.datasets.transforms import to_unit
-from minicereb.errors import ModelError, told
+from minicereb.errors import ModelError, one_line
 from minicereb.parallel import one_blas_thread
 from minicereb.robustness.evaluate import EvaluationTarget
 
@@ -82,7 +82,7 @@ def double_precision(model: Any) -> Any | None:
     try:
         inner = _in_double(model.model)
     except Exception as error:  # whatever a user's class raises
-        raise ModelError(f"model: it cannot be copied in float64: {told(error)}") from error
+        raise ModelError(f"model: it cannot be copied in float64: {one_line(error)}") from error
     return None if inner is None else Guarded(inner, "float64")
 
 

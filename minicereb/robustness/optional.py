@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from minicereb.errors import InternalError, MinicerebError, told
+from minicereb.errors import InternalError, MinicerebError, one_line
 
 Result = TypeVar("Result")
 # A user's model raises nothing else, see minicereb.attacks.classifier; anything else is a mistake of this project's.
@@ -36,4 +36,4 @@ def attempt(make: Callable[[], Result]) -> tuple[Result | None, str]:
     except MinicerebError as error:
         return None, " ".join(str(error).split())
     except REFUSALS as error:
-        return None, told(error)
+        return None, one_line(error)

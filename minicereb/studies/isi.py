@@ -16,7 +16,7 @@ from minicereb.studies.eyelid import EYELID_SEEDS, LEGEND, closure_curve, mean_o
 from minicereb.studies.results import Results
 from minicereb.studies.study import STROKES, Study
 from minicereb.studies.tables import Blocks
-from minicereb.tasks.eyelid import Eyelid
+from minicereb.tasks.eyelid_conditioning import Eyelid
 
 SHUFFLED = ("granule-shuffle",)
 ARMS: dict[str, tuple[str, tuple[str, ...], str]] = {  # protocol, lesions, rule

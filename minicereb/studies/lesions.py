@@ -16,7 +16,7 @@ from minicereb.studies.results import Results, tabulate
 from minicereb.studies.study import STROKES, Study
 from minicereb.studies.tables import Blocks
 from minicereb.tasks.circuit import LESIONS
-from minicereb.tasks.eyelid import Eyelid
+from minicereb.tasks.eyelid_conditioning import Eyelid
 
 CIRCUITS: dict[str, tuple[str, ...]] = {"intact": (), **{lesion: (lesion,) for lesion in LESIONS}}
 # Per scale: granule cells, trials of acquisition, of extinction.

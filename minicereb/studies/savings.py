@@ -24,7 +24,7 @@ from minicereb.studies.eyelid import (
 from minicereb.studies.results import Results
 from minicereb.studies.study import STROKES, Study
 from minicereb.studies.tables import Blocks
-from minicereb.tasks.eyelid import Eyelid
+from minicereb.tasks.eyelid_conditioning import Eyelid
 
 FORGETTING = (0.0, 0.01, 0.02)
 CIRCUITS = {"intact": (), "no nuclear plasticity": ("nuclear-plasticity",)}

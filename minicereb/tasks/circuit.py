@@ -1,7 +1,7 @@
 """One microzone in closed loop: granule cells, Purkinje cells, nuclei and olive, with the rule by which images are learned.
 
 Rows are time bins where they were images: a trial is a batch, and :class:`minicereb.learning.plasticity.DeltaRule` makes of it
-the same two products. What is new is what stands around it: Golgi cells, an olive that the nuclei inhibit, bounds of the weights.
+the same two products. Around it, this module adds Golgi cells, an olive that the nuclei inhibit, and bounds on the weights.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ FORGETTING = Setting("Share of its change that a parallel fibre's synapse loses 
 RULE = Setting("Learning rule of the parallel fibres' synapses.", choices=tuple(RULES))
 LESION = Setting("Parts that the circuit lacks from the first trial on.", choices=LESIONS, option="lesion")
 # Chosen once, and the same for every interval, protocol and lesion.
-DRIVE = 20.0  # mean input to a Purkinje cell from the stimulus to the US, in units of its rate at rest
+DRIVE = 20.0  # mean input to a Purkinje cell from the stimulus to the US, in units of its resting rate
 RATE = 0.015  # by how much a bin's own credit changes its Purkinje activity in a trial, on average
 BOUND = 0.5  # of W: synapses lie between 0 and 1 and begin at ½, which interneurons balance
 ELIGIBLE = (50, 150)  # ms by which activity comes before the climbing fibre that changes its synapses
@@ -58,7 +58,7 @@ PAUSE, FIRING = 0.5, 0.9  # Purkinje activity at most, at least
 
 
 class CircuitSignals(NamedTuple):
-    """What a trial showed before anything was learned from it; arrays of float64, shape (bins,).
+    """The signals of a trial, before learning from it; arrays of float64, shape (bins,).
 
     Attributes
     ----------
@@ -210,7 +210,7 @@ class Circuit:
         return self.signals
 
     def _climbing_fibre(self, outputs: Array, unconditioned: Array) -> tuple[Array, Array]:
-        """What the olive makes of a trial, as the delta rule's loss and error ``[M-PURKINJE]`` ``[M-NUCLEI]`` ``[M-OLIVE]``."""
+        """The climbing fibre's signal, as the delta rule's loss and error ``[M-PURKINJE]`` ``[M-NUCLEI]`` ``[M-OLIVE]``."""
         purkinje = np.maximum(1 + to_numpy(outputs)[:, 0].astype(np.float64), 0)
         if "purkinje" in self.lesions:
             purkinje[...] = 0

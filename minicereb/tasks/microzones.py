@@ -21,7 +21,7 @@ class TunedFibres:
     Parameters
     ----------
     ranges : tuple of float
-        Of each variable the largest absolute value that is told apart; beyond it the nearest is coded. In the variable's unit.
+        Largest absolute value of each variable that is coded, in its unit; larger values are coded as this one.
     each : int
         Fibres for a variable, at least 2. A fibre's width (standard deviation) is the distance of two neighbours.
     """
@@ -51,11 +51,11 @@ class Microzones:
     Parameters
     ----------
     ranges : State
-        Of each variable the largest absolute value that mossy fibres tell apart.
+        Largest absolute value of each variable that mossy fibres code.
     fibres : int
         Mossy fibres for each variable.
     cells, inputs_per_cell : int
-        Granule cells, and how many mossy fibres each of them hears.
+        Granule cells, and how many mossy fibres each of them receives.
     ltd : bool
         Whether the running mean of a granule cell's activity is subtracted from it ``[C-LTD]``.
     lesion : {"none", "olive", "granule", "left", "right"}
@@ -95,7 +95,7 @@ class Microzones:
         return {"readout": self.readout, "ltd_mean": self.ltd_mean}
 
     def respond(self, state: State, learning: bool = False) -> np.ndarray:
-        """Return the granule layer's activity z, shape (cells,) ``[C1]``; the array is used again at the next but one call.
+        """Return the granule layer's activity z, shape (cells,) ``[C1]``; the array is reused by the call after the next.
 
         While `learning`, the mean that LTD subtracts follows the activity.
         """
@@ -111,6 +111,6 @@ class Microzones:
         return z
 
     def command(self, z: np.ndarray) -> float:
-        """Return u, above 0 towards the right; its size is for the way of learning to say."""
+        """Return u, above 0 towards the right; its size depends on how the circuit learns."""
         left, right = (self.readout @ z).tolist()
         return left * (self.lesion != "left") - right * (self.lesion != "right")

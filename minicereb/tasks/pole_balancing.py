@@ -59,7 +59,7 @@ class PoleTask:
 
 
 class BalancingTrial(NamedTuple):
-    """What came of a trial.
+    """The outcome of a trial.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class PoleBalancer:
     circuit : Microzones
     learner : OliveLearner or TemporalDifferenceLearner
     lasted, errors : list of float, list of int
-        How long each trial lasted, in s, and the errors that taught in it: with :meth:`arrays` all that going on needs.
+        How long each trial lasted, in s, and the errors that taught in it: with :meth:`arrays` all that resuming needs.
     """
 
     def __init__(self, task: PoleTask):
@@ -111,18 +111,18 @@ class PoleBalancer:
         return len(last) == self.task.enough and all(self.succeeded(seconds) for seconds in last)
 
     def succeeded(self, seconds: float) -> bool:
-        """Whether a trial that lasted so long has succeeded."""
+        """Whether a trial of this duration has succeeded."""
         return round(seconds / self.task.cart.step) >= self.task.steps
 
     def learn(self, trials: int, keep: int = 0) -> Iterator[BalancingTrial]:
-        """Learn until there were so many trials in all, or enough of them succeeded; yield each.
+        """Learn until `trials` trials are done or enough of them in a row have succeeded; yield each trial.
 
         Parameters
         ----------
         trials : int
-            Those before count: a circuit that was taken up again ends as one that never stopped.
+            In all, earlier trials included: learning that is resumed ends exactly as if it had never stopped.
         keep : int
-            Of each trial's path the first so many steps are kept.
+            Number of steps of each trial's path to keep, from its beginning.
         """
         while len(self.lasted) < trials and not self.has_learned:
             number = len(self.lasted)
@@ -134,7 +134,7 @@ class PoleBalancer:
             yield trial
 
     def balance(self, start: State, keep: int = 0) -> BalancingTrial:
-        """Balance from `start` as well as was learned, learning nothing more."""
+        """Balance from `start` without learning anything more."""
         return self._run(-1, start, keep)
 
     def _run(self, number: int, state: State, keep: int, draws: np.ndarray | None = None) -> BalancingTrial:

@@ -45,16 +45,16 @@ class OliveLearner:
         return {}
 
     def begin(self) -> None:
-        """A trial begins."""
+        """Begin a trial."""
         self.errors = 0
 
     def act(self, z: np.ndarray, draw: float) -> float:
-        """Return the force, as a share of the largest; what was drawn is not needed."""
+        """Return the force, as a share of the largest; the random number is not used."""
         self._z = z
         return limited(self.circuit.command(z))
 
     def learn(self, state: State, z: np.ndarray, failed: bool, draws: tuple[float, float]) -> None:
-        """Learn from the state that came of the last act."""
+        """Learn from the state to which the last action led."""
         if self.circuit.lesion == "olive":
             return
         for zone in self.firing(state, draws):
@@ -116,7 +116,7 @@ class TemporalDifferenceLearner:
         return {"critic": self.critic}
 
     def begin(self) -> None:
-        """A trial begins: nothing is eligible."""
+        """Begin a trial, with no synapse eligible."""
         self.errors = 0
         self._traces.fill(0)
 
@@ -130,7 +130,7 @@ class TemporalDifferenceLearner:
         return limited(self.circuit.command(z) + self.settings.noise * noise)
 
     def learn(self, state: State, z: np.ndarray, failed: bool, draws: tuple[float, float]) -> None:
-        """Learn from the state that came of the last act."""
+        """Learn from the state to which the last action led."""
         if self.circuit.lesion == "olive":
             return
         before = float(self.critic @ self._z)

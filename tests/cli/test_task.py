@@ -9,7 +9,7 @@ from reading import read_any
 
 from minicereb.cli.main import main
 from minicereb.experiments.identity import from_json
-from minicereb.tasks.eyelid import Eyelid
+from minicereb.tasks.eyelid_conditioning import Eyelid
 
 QUICK = ("task", "eyelid", "--cells", "300", "--trials", "6")
 

@@ -18,7 +18,7 @@ from minicereb.experiments.kinds.pole import PoleBalancing
 from minicereb.experiments.kinds.transfer_matrix import TransferMatrix
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.robustness.catalogue import ALL, STANDARD
-from minicereb.tasks.eyelid import Eyelid
+from minicereb.tasks.eyelid_conditioning import Eyelid
 from minicereb.tasks.pole_balancing import PoleTask
 from minicereb.tasks.pole_learners import ErrorDriven
 

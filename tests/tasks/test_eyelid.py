@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minicereb.errors import InputError
-from minicereb.tasks.eyelid import IN_A_ROW, Eyelid, Session, lid_of, trials_to
+from minicereb.tasks.eyelid_conditioning import IN_A_ROW, Eyelid, Session, lid_of, trials_to
 
 SMALL = {"cells": 1_000, "acquisition": 40}
 

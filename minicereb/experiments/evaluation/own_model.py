@@ -17,7 +17,7 @@ from minicereb.certificates.affine import why_not_certifiable
 from minicereb.certificates.certify import certify
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
-from minicereb.errors import InputError, MinicerebError, ModelError, NoGradientError, did_you_mean, require, told
+from minicereb.errors import InputError, MinicerebError, ModelError, NoGradientError, did_you_mean, one_line, require
 from minicereb.experiments.evaluation.folder import CHECKLIST, FIGURES, RECORD, block_paths, evaluate_into, read_evaluation
 from minicereb.experiments.evaluation.settings import check_epsilons, check_transfers
 from minicereb.experiments.laboratory import Record
@@ -60,7 +60,7 @@ def classifier_named(name: str) -> Any:
     except ImportError as error:
         raise InputError("model", name, f"{FORM} ({error})") from error
     except (Exception, SystemExit) as error:  # whatever a user's module raises
-        raise MinicerebError(f"model: {module_name} cannot be imported: {told(error)}") from error
+        raise MinicerebError(f"model: {module_name} cannot be imported: {one_line(error)}") from error
     factory = getattr(module, attribute, None)
     if factory is None:
         names = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
@@ -69,7 +69,7 @@ def classifier_named(name: str) -> Any:
     try:
         model = factory()
     except (Exception, SystemExit) as error:  # whatever a user's function raises
-        raise MinicerebError(f"model: {name}() failed: {told(error)}") from error
+        raise MinicerebError(f"model: {name}() failed: {one_line(error)}") from error
     expected = (
         "an object with forward(x) -> (outputs, cache) and, unless it is a black box, input_gradient(d_outputs, cache) -> d_x"
     )

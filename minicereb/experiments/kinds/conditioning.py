@@ -11,7 +11,7 @@ from minicereb.experiments.configs import Train
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.tasks.circuit import BIN
-from minicereb.tasks.eyelid import ONSET, PHASES, ConditioningTrial, Eyelid, Session, trials_to
+from minicereb.tasks.eyelid_conditioning import ONSET, PHASES, ConditioningTrial, Eyelid, Session, trials_to
 
 config_kind(Eyelid)
 EVERY = 4  # bins of a trace, of which the last is kept

@@ -12,7 +12,7 @@ from minicereb.studies import isi, lesions, savings
 from minicereb.studies.eyelid import closure_curve, over_seeds, trials_to_criterion
 from minicereb.studies.results import Results
 from minicereb.tasks.circuit import LESIONS
-from minicereb.tasks.eyelid import Eyelid, Session
+from minicereb.tasks.eyelid_conditioning import Eyelid, Session
 
 DATA = Data("strokes", "0" * 64)
 SEEDS = (0, 1, 2)
