@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from minicereb.errors import InputError
 from minicereb.extensions import with_extensions
 from minicereb.studies.ablation import ABLATION
-from minicereb.studies.attacks import ATTACKS_STUDY
-from minicereb.studies.backprop import BACKPROP
+from minicereb.studies.attack_objectives import OBJECTIVES_STUDY
+from minicereb.studies.backpropagation import BACKPROP
 from minicereb.studies.cost import COST
 from minicereb.studies.glr_sources import GLR_SOURCES
 from minicereb.studies.glr_tables import GLR_TABLES
@@ -21,7 +21,7 @@ from minicereb.studies.isi import ISI
 from minicereb.studies.lesions import LESIONS_STUDY
 from minicereb.studies.ltd import LTD
 from minicereb.studies.masking import MASKING
-from minicereb.studies.objectives import OBJECTIVES_STUDY
+from minicereb.studies.missed_images import ATTACKS_STUDY
 from minicereb.studies.optimum import OPTIMUM
 from minicereb.studies.paper_versus_code import PAPER_VERSUS_CODE
 from minicereb.studies.pole import POLE

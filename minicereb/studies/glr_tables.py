@@ -40,7 +40,7 @@ NOISY_BACKPROP = LearningSettings("backprop", 8, "derivative", 0.01)
 SUBSTITUTE = LearningSettings("backprop", 1, "derivative", 0.001)  # of all substitutes
 
 
-class NoisyNetwork(NamedTuple):
+class TableNetwork(NamedTuple):
     """A row of the tables: activation, loss, how it is trained, scale of the Gaussian noise (None: no noise)."""
 
     activation: str
@@ -50,31 +50,31 @@ class NoisyNetwork(NamedTuple):
 
 
 ROWS = (
-    NoisyNetwork("sigmoid", "cross-entropy", BACKPROP, None),
-    NoisyNetwork("sigmoid", "cross-entropy", NOISY_BACKPROP),
-    NoisyNetwork("sigmoid", "cross-entropy", RESAMPLE),
-    NoisyNetwork("threshold", "cross-entropy", FLIP),
-    NoisyNetwork("absolute", "cross-entropy", RESAMPLE),
-    NoisyNetwork("arctan-inverse", "cross-entropy", RESAMPLE),
-    NoisyNetwork("log-absolute", "cross-entropy", RESAMPLE),
-    NoisyNetwork("log-absolute-minus", "cross-entropy", RESAMPLE),
-    NoisyNetwork("sigmoid", "zero-one", RESAMPLE),
-    NoisyNetwork("threshold", "zero-one", FLIP),
-    NoisyNetwork("log-absolute", "zero-one", RESAMPLE),
+    TableNetwork("sigmoid", "cross-entropy", BACKPROP, None),
+    TableNetwork("sigmoid", "cross-entropy", NOISY_BACKPROP),
+    TableNetwork("sigmoid", "cross-entropy", RESAMPLE),
+    TableNetwork("threshold", "cross-entropy", FLIP),
+    TableNetwork("absolute", "cross-entropy", RESAMPLE),
+    TableNetwork("arctan-inverse", "cross-entropy", RESAMPLE),
+    TableNetwork("log-absolute", "cross-entropy", RESAMPLE),
+    TableNetwork("log-absolute-minus", "cross-entropy", RESAMPLE),
+    TableNetwork("sigmoid", "zero-one", RESAMPLE),
+    TableNetwork("threshold", "zero-one", FLIP),
+    TableNetwork("log-absolute", "zero-one", RESAMPLE),
 )
 # The same networks after the paper's own steps, which train them less far: robustness to transfer falls as training goes on.
 STEP = (0.1, "sgd", "constant")
 PAPERS_STEP = (
-    NoisyNetwork("sigmoid", "cross-entropy", LearningSettings("backprop", 1, "derivative", *STEP), None),
-    NoisyNetwork("sigmoid", "cross-entropy", LearningSettings("backprop", 8, "derivative", *STEP)),
-    NoisyNetwork("sigmoid", "cross-entropy", LearningSettings("resample", 1, "derivative", *STEP)),
-    NoisyNetwork("threshold", "cross-entropy", LearningSettings("flip", 1, "derivative", *STEP)),
+    TableNetwork("sigmoid", "cross-entropy", LearningSettings("backprop", 1, "derivative", *STEP), None),
+    TableNetwork("sigmoid", "cross-entropy", LearningSettings("backprop", 8, "derivative", *STEP)),
+    TableNetwork("sigmoid", "cross-entropy", LearningSettings("resample", 1, "derivative", *STEP)),
+    TableNetwork("threshold", "cross-entropy", LearningSettings("flip", 1, "derivative", *STEP)),
 )
 # At paper scale only: «variance σ = 2» may also mean this standard deviation; the paper's step takes many epochs with 0-1 loss.
 AT_PAPER_SCALE = (
-    NoisyNetwork("threshold", "zero-one", LearningSettings("flip", 1, "derivative", *STEP)),
-    NoisyNetwork("sigmoid", "cross-entropy", RESAMPLE, sqrt(2)),
-    NoisyNetwork("threshold", "cross-entropy", FLIP, sqrt(2)),
+    TableNetwork("threshold", "zero-one", LearningSettings("flip", 1, "derivative", *STEP)),
+    TableNetwork("sigmoid", "cross-entropy", RESAMPLE, sqrt(2)),
+    TableNetwork("threshold", "cross-entropy", FLIP, sqrt(2)),
 )
 # The paper gives the number of hidden layers only; two of 300 and 100 units are in the authors' code, the five are our choice.
 SUBSTITUTES = {(300, 100): GLR_TABLE_1, (300, 200, 100, 100, 100): GLR_TABLE_2}
@@ -109,7 +109,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[TransferredAtta
     return experiments
 
 
-def target(row: NoisyNetwork, data: Data, size: GlrScale, seed: int) -> Train:
+def target(row: TableNetwork, data: Data, size: GlrScale, seed: int) -> Train:
     """Return the training of a row's network."""
     learning = row.learning
     model = NoisyModel(

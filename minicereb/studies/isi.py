@@ -12,7 +12,7 @@ from minicereb.experiments.configs import Data
 from minicereb.experiments.kinds.conditioning import Conditioning
 from minicereb.report.figures import curves
 from minicereb.report.page import Table, Text
-from minicereb.studies.eyelid import EYELID_SEEDS, LEGEND, closure_curve, mean_over, over_seeds, trials_to_criterion
+from minicereb.studies.eyelid_tables import EYELID_SEEDS, LEGEND, closure_curve, mean_over, over_seeds, trials_to_criterion
 from minicereb.studies.results import Results
 from minicereb.studies.study import STROKES, Study
 from minicereb.studies.tables import Blocks

@@ -69,7 +69,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
     return [*experiments, *compared(sorted(trains, key=lambda train: inputs_of(train) != NATURAL), scale)]
 
 
-class Value(NamedTuple):
+class WithInterval(NamedTuple):
     """A number with its 95% interval."""
 
     value: float
@@ -77,7 +77,7 @@ class Value(NamedTuple):
     high: float
 
 
-Values = dict[int, Value]  # by k
+Values = dict[int, WithInterval]  # by k
 
 
 def dimensions(results: Results) -> dict[str, Values]:
@@ -92,17 +92,17 @@ def dimensions(results: Results) -> dict[str, Values]:
     for (name, k), group in keys.items():
         config, record = group[0]
         exact = threshold_dimension(record["inputs"], k, config.model.cells, config.level)
-        closed[k] = Value(exact, exact, exact)
+        closed[k] = WithInterval(exact, exact, exact)
         numbers = [[inf if each is None else each for each in (r["dimension"], *r["interval"])] for r in group.records]
-        found.setdefault(name, {})[k] = _geometric_mean([Value(*each) for each in numbers])
+        found.setdefault(name, {})[k] = _geometric_mean([WithInterval(*each) for each in numbers])
     return {name: found[name] for name in MEASURES if name in found} | {CLOSED: closed}
 
 
-def _geometric_mean(measured: Sequence[Value]) -> Value:
+def _geometric_mean(measured: Sequence[WithInterval]) -> WithInterval:
     if len(measured) == 1:
         return measured[0]
     logarithms = [log(each.value) for each in measured]
-    return Value(exp(sum(logarithms) / len(logarithms)), *(exp(bound) for bound in mean_interval(logarithms)))
+    return WithInterval(exp(sum(logarithms) / len(logarithms)), *(exp(bound) for bound in mean_interval(logarithms)))
 
 
 def _by_inputs(results: Results) -> Models:
@@ -155,7 +155,7 @@ def _dimensions(results: Results, measured: dict[str, Values]) -> Blocks:
     return [Table(["k", *measured], rows), Text(legend)]
 
 
-def _written(value: Value) -> str:
+def _written(value: WithInterval) -> str:
     if value.low == value.high:
         return number(value.value)
     return f"{number(value.value)} ({number(value.low)}-{number(value.high)})"
@@ -214,7 +214,7 @@ def _shares(models: Models, label: str | None, e: int, images: int) -> Values:
     for name, model in models.items():
         found = shares(model, label, e) if label else model.where(EvaluatedModel).values("test_accuracy")
         low, high = share_interval(found, images)
-        values[int(name)] = Value(100 * sum(found) / len(found), 100 * low, 100 * high)
+        values[int(name)] = WithInterval(100 * sum(found) / len(found), 100 * low, 100 * high)
     return values
 
 

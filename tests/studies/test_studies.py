@@ -1,6 +1,7 @@
 """Studies: complete at smoke scale, resumed where they stopped, their tables made of their records."""
 
 import dataclasses
+import hashlib
 import itertools
 
 import numpy as np
@@ -13,6 +14,7 @@ from minicereb.errors import InputError
 from minicereb.experiments.carrying_out import EXPERIMENTS
 from minicereb.experiments.configs import AttackedModel, Data
 from minicereb.experiments.evaluation.settings import EvaluatedModel
+from minicereb.experiments.identity import config_hash
 from minicereb.randomness import generator
 from minicereb.studies import SCALES, STUDIES, study_named
 from minicereb.studies.study import carry_out
@@ -55,6 +57,39 @@ def test_every_scale_names_its_data_and_plans_distinct_experiments(name, scale):
     plan = study.plan(Data(study.dataset[scale], "0" * 64), scale, (0, 123))
     assert len(set(plan)) == len(plan) > 0
     assert {type(config) for config in plan} <= EXPERIMENTS.keys()
+
+
+PLANS = {  # digests of the hashes of all experiments at each scale; what was done by an earlier version is found by these
+    "width": ("67f67eb62122", "73ae5724edb0", "b37cf08be2aa"),
+    "ltd": ("e5f497020b00", "997e1a3ef4c0", "c4513f4d0e99"),
+    "sparsity": ("df7d4995abbb", "65e86d52cb73", "f0f697667aed"),
+    "optimum": ("33986fb14189", "f8d68654784a", "ded153066b22"),
+    "ablation": ("20ddf234b9b7", "fa304c15062d", "19a5c9f75e71"),
+    "seeds": ("6b22e09ced9a", "d6b1b1975a6b", "f26c4aa73177"),
+    "masking": ("130cbca80dc9", "9ebcccb9c7ca", "775cae85aea5"),
+    "transfer": ("4b940c4d85b2", "ded88f41eb96", "2eb14bb655cb"),
+    "backprop": ("4d9b1df74841", "bd107639fde6", "459ac0d9d619"),
+    "objectives": ("7a2883dd3fc7", "dad89e7e6ee9", "12a93e6c570a"),
+    "attacks": ("a211673dc084", "029ca32b8e57", "aad1c600c352"),
+    "paper-versus-code": ("1cec791b6065", "f16325b73f91", "2b4317fe2da3"),
+    "glr-tables": ("47526d134793", "a7cc2bb4f2cb", "3ab1a945d43d"),
+    "glr-whitebox": ("f31513c25784", "77903e5aa1bc", "b5ed5bb2bf3a"),
+    "glr-sources": ("40cf27d63481", "054813510480", "7dbd90dfe7f7"),
+    "variance": ("f45a4795631f", "2ec9168e412f", "756541a7b8af"),
+    "cost": ("02899709cc9e", "b7e9931cb502", "05a9472947f1"),
+    "isi": ("0de99d12ed88", "e390b0c9dc43", "97c9f56a3529"),
+    "savings": ("73677f8c77da", "52647ea86253", "7f2d97a5fe86"),
+    "lesions": ("cc6730e44b48", "f33e9e67b74d", "3d179e9de850"),
+    "pole": ("15ce6b940e6e", "cdd0bf440abc", "3e09b189587e"),
+}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_plans_are_those_of_earlier_versions(name):
+    study = study_named(name)
+    plans = [study.plan(Data(study.dataset[scale], "0" * 64), scale, (0, 123)) for scale in SCALES]
+    hashes = ["".join(config_hash(config) for config in plan) for plan in plans]
+    assert tuple(hashlib.sha256(each.encode()).hexdigest()[:12] for each in hashes) == PLANS[name]
 
 
 def test_an_unknown_study_is_named():

@@ -9,7 +9,7 @@ from minicereb.experiments.identity import from_json, to_json
 from minicereb.experiments.kinds.conditioning import Conditioning, summary
 from minicereb.report.figures import svg
 from minicereb.studies import isi, lesions, savings
-from minicereb.studies.eyelid import closure_curve, over_seeds, trials_to_criterion
+from minicereb.studies.eyelid_tables import closure_curve, over_seeds, trials_to_criterion
 from minicereb.studies.results import Results
 from minicereb.tasks.circuit import LESIONS
 from minicereb.tasks.eyelid_conditioning import Eyelid, Session

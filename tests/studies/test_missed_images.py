@@ -9,7 +9,7 @@ from written import written
 from minicereb.experiments.configs import Data
 from minicereb.experiments.identity import config_hash
 from minicereb.robustness.catalogue import SETS
-from minicereb.studies.attacks import EPSILONS, SIZES, BrokenBySearch, experiments_of, models, plan, table
+from minicereb.studies.missed_images import EPSILONS, SIZES, BrokenBySearch, experiments_of, models, plan, table
 
 DATA = Data("strokes", "0" * 64)
 
