@@ -11,8 +11,8 @@ import numpy as np
 from minicereb.backend import execution
 from minicereb.bench import run_benchmarks
 from minicereb.bench.timing import PARTS
-from minicereb.cli.options import as_json, execution_options
-from minicereb.cli.output import StatusLine, print_json, print_table
+from minicereb.cli.options import execution_options
+from minicereb.cli.output import Answer, as_json, shown, table
 from minicereb.compiled import numba_version
 
 
@@ -21,22 +21,14 @@ from minicereb.compiled import numba_version
 @click.option("--only", type=click.Choice(PARTS), multiple=True, help="Part of the benchmarks; may be given again. Default: all.")
 @execution_options
 @as_json
-def bench(peers: bool, only: tuple[str, ...], as_json: bool) -> None:
+def bench(peers: bool, only: tuple[str, ...]) -> Answer:
     """Time the engine's inner loops: medians of interleaved runs in one process."""
-    line, rows = StatusLine(), []
-    line.update("timing")
-    for row in run_benchmarks(peers, only or PARTS):
-        rows.append(row)
-        line.update(f"timed {row.name}")
-    line.close()
+    rows = list(shown(run_benchmarks(peers, only or PARTS), lambda row: f"timed {row.name}", "timing"))
     machine = (
         f"{platform.machine()}, {platform.system()}, {execution().threads} threads, device {execution().device}, "
         f"NumPy {np.__version__}, {f'Numba {numba_version()}' if numba_version() else 'without Numba'}"
     )
-    if as_json:
-        print_json({"machine": machine, "rows": [asdict(row) for row in rows]})
-        return
-    print_table(
+    times = table(
         ("work", "ms", "floor ms", "over floor", "peer", "peer ms", "peer / ours", "peak MiB", "peer MiB"),
         [
             (
@@ -53,5 +45,6 @@ def bench(peers: bool, only: tuple[str, ...], as_json: bool) -> None:
             for row in rows
         ],
     )
-    click.echo(f"\nMedians of interleaved runs in one process. Floors: {'; '.join(dict.fromkeys(row.floor for row in rows))}.")
-    click.echo(machine)
+    floors = "; ".join(dict.fromkeys(row.floor for row in rows))
+    text = f"{times}\n\nMedians of interleaved runs in one process. Floors: {floors}.\n{machine}"
+    return Answer({"machine": machine, "rows": [asdict(row) for row in rows]}, text)

@@ -1,4 +1,4 @@
-"""Completion in the shell: commands, options and values, without importing what the commands stand on.
+"""Completion in the shell: commands, options and values, without importing what the commands need.
 
 A shell starts the program at every press of the tab key, so what can be completed is kept in ``completion.json``, which
 ``python -m minicereb.cli.completion`` writes from the commands themselves; a test compares the two.
@@ -16,7 +16,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from minicereb.cli.group import Group, summary
+from minicereb.cli.main import Group, summary
 
 VARIABLE = "_MINICEREB_COMPLETE"  # click's name for it: a shell asks by this environment variable
 INDEX = "completion.json"
@@ -125,10 +125,12 @@ def index(command: click.Command, path: str = "") -> dict[str, Any]:
 
 def _by_type(kind: click.ParamType) -> tuple[Iterable[str], str]:
     """Names and kind of value that follow from a parameter's type alone."""
+    from minicereb.cli.options import RESULTS
+
     if isinstance(kind, click.Choice):
         return map(str, kind.choices), ""
     if isinstance(kind, click.Path):
-        return (), "file" if kind.file_okay else "dir"
+        return (), "folder" if kind is RESULTS else "file" if kind.file_okay else "dir"
     return (), ""
 
 
@@ -139,28 +141,19 @@ def names() -> dict[str, tuple[Iterable[str], str]]:
     from minicereb.experiments import pretrained
     from minicereb.robustness.catalogue import SETS, attack_names
     from minicereb.studies import all_studies
-    from minicereb.tasks import circuit, microzones
 
     models, downloads = tuple(pretrained.models()), tuple(store.downloads())
     return {
         "dataset": ([row.name for row in registry.describe()], "file"),
         "device": (("auto", "cpu", "cuda"), ""),
-        "run": ((), "folder"),
-        "runs": ((), "folder"),
-        "transfer": ((), "folder"),
-        "encoder": ((), "folder"),
         "evaluate attacks": ((*SETS, *attack_names()), "list"),
         "study name": ((*all_studies(), "list", "status"), ""),
-        "study folder": ((), "folder"),
-        "report folder": ((), "folder"),
         "exercise start name": (tuple(EXERCISES), ""),
         "exercise check name": (tuple(EXERCISES), ""),
         "data fetch name": (downloads, ""),
         "data verify name": (downloads, ""),
         "models fetch name": (models, ""),
         "models verify chosen": (models, "folder"),
-        "task eyelid lesions": (tuple(circuit.LESIONS), ""),
-        "task pole lesion": (tuple(microzones.LESIONS), ""),
     }
 
 

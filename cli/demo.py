@@ -1,4 +1,4 @@
-"""``minicereb demo``: the main job, small: learn, be attacked, print the table."""
+"""``minicereb demo``: two models trained and attacked in a minute."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from minicereb import datasets
 from minicereb.attacks.settings import Attack
 from minicereb.cli.attack import attack_with_progress
-from minicereb.cli.options import NewFolder, as_json, execution_options
-from minicereb.cli.output import note, print_json, print_table
+from minicereb.cli.options import NewFolder, execution_options
+from minicereb.cli.output import Answer, as_json, json_wanted, note, table
 from minicereb.cli.train import train_with_progress
 from minicereb.datasets import Dataset
 from minicereb.experiments.architectures import CerebellumModel
@@ -38,68 +38,51 @@ ATTACKS = {
 
 @click.command()
 @click.option("--out", type=NewFolder(), default=Path("runs/demo"), show_default=True, help="Folder for runs and figures.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the models.")
 @execution_options
 @as_json
-def demo(out: Path, seed: int, as_json: bool) -> None:
+def demo(out: Path, seed: int) -> Answer:
     """Train the base network and the cerebellum on drawn digits, attack both, print a table and draw it. No network needed."""
     dataset = datasets.load("strokes")
     rows, pictures = [], []
-
-    def say(text: str) -> None:
-        """Print what a step came to as soon as it is done, also into a file; a single document holds nothing else."""
-        if not as_json:
-            click.echo(text)
-
-    say(f"training two models on {len(dataset.x_train):,} drawn digits and attacking each with {IMAGES} test images")
+    _say(f"training two models on {len(dataset.x_train):,} drawn digits and attacking each with {IMAGES} test images")
     for name, (model, batch_size) in MODELS.items():
         config = Train(model, Data(dataset.name, dataset.sha256), batch_size, 2, 0.5 / model.cells, seed=seed)
         note(f"training the {name} on {len(dataset.x_train):,} drawn digits")
         run = train_with_progress(config, dataset, out / name.split(" ")[0])
-        trained = load_model(run, dataset)
-        say(f"{name}: trained, test accuracy {100 * (run.result or {})['test_accuracy']:.1f}%")
-        row: dict[str, Any] = {
-            "model": name,
-            "run": str(run.folder),
-            "test_accuracy": (run.result or {})["test_accuracy"],
-            "attacks": {},
-        }
+        trained, accuracy = load_model(run, dataset), (run.result or {})["test_accuracy"]
+        _say(f"{name}: trained, test accuracy {100 * accuracy:.1f}%")
+        attacked = {}
         for title, attack in ATTACKS.items():
             tally = Tally(keep_images=True)
             record = attack_with_progress(run, trained, dataset, attack_config(run, dataset, attack, IMAGES), tally)
-            say(f"{name}: attacked by {title}, accuracy {100 * record['robust_accuracy']:.1f}%")
-            row["attacks"][title] = {"robust_accuracy": record["robust_accuracy"], "robust_interval": record["robust_interval"]}
+            _say(f"{name}: attacked by {title}, accuracy {100 * record['robust_accuracy']:.1f}%")
+            attacked[title] = {key: record[key] for key in ("robust_accuracy", "robust_interval")}
         pictures.append((name.split(" ")[0], *_examples(tally, dataset)))
-        rows.append(row)
-    save_figure(_bars(rows, dataset), out / "robustness.png")
-    save_figure(image_rows(pictures), out / "examples.png")
-    if as_json:
-        print_json(
-            {
-                "epsilon": EPSILON,
-                "images": IMAGES,
-                "models": rows,
-                "figures": [str(out / "robustness.png"), str(out / "examples.png")],
-            }
+        rows.append({"model": name, "run": str(run.folder), "test_accuracy": accuracy, "attacks": attacked})
+    figures = [str(out / "robustness.png"), str(out / "examples.png")]
+    save_figure(_bars(rows, dataset), Path(figures[0]))
+    save_figure(image_rows(pictures), Path(figures[1]))
+    cells = [
+        (
+            row["model"],
+            *(f"{100 * each:.1f}" for each in (row["test_accuracy"], *(row["attacks"][t]["robust_accuracy"] for t in ATTACKS))),
         )
-        return
-    click.echo()
-    print_table(
-        ("accuracy in %", "test", *ATTACKS),
-        [
-            (
-                row["model"],
-                f"{100 * row['test_accuracy']:.1f}",
-                *(f"{100 * row['attacks'][title]['robust_accuracy']:.1f}" for title in ATTACKS),
-            )
-            for row in rows
-        ],
+        for row in rows
+    ]
+    text = (
+        f"\n{table(('accuracy in %', 'test', *ATTACKS), cells)}\n\n"
+        f"Attacked: the first {IMAGES} test images, every pixel changed by at most {EPSILON}. A model can look robust to an\n"
+        "attack on the squared error; the same attack on the margin shows what its predictions can be changed to.\n"
+        f"Figures: {', '.join(figures)}"
     )
-    click.echo(
-        f"\nAttacked: the first {IMAGES} test images, every pixel moved by at most {EPSILON}. A model can look robust to an"
-    )
-    click.echo("attack that ascends the squared error; the same attack on the margin tells what it can really be made to do.")
-    click.echo(f"Figures: {out / 'robustness.png'}, {out / 'examples.png'}")
+    return Answer({"epsilon": EPSILON, "images": IMAGES, "models": rows, "figures": figures}, text)
+
+
+def _say(text: str) -> None:
+    """Print the result of a step as soon as it is there, unless a single document is wanted."""
+    if not json_wanted():
+        click.echo(text)
 
 
 def _bars(rows: list[dict[str, Any]], dataset: Dataset) -> Figure:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from minicereb.cli.group import Group
-from minicereb.cli.options import NewFile, as_json
-from minicereb.cli.output import StatusLine, print_json, print_table
+from minicereb.cli.main import Group
+from minicereb.cli.options import PATH, NewFile
+from minicereb.cli.output import Answer, as_json, shown, table
 from minicereb.errors import InputError
 from minicereb.exercises.course import EXERCISES, exercise_named
 from minicereb.exercises.grading import Graded, encodable, submissions, write_csv
@@ -27,30 +27,21 @@ def exercise() -> None:
 
 @exercise.command("list")
 @as_json
-def list_exercises(as_json: bool) -> None:
+def list_exercises() -> Answer:
     """List the exercises, in the order of a course."""
-    if as_json:
-        rows = [
-            {
-                "name": each.name,
-                "title": each.title,
-                "equations": list(each.tags),
-                "function": each.function,
-                "file": each.file_name,
-            }
-            for each in EXERCISES.values()
-        ]
-        print_json({"exercises": rows})
-        return
-    cells = [(each.name, each.title, " ".join(each.tags), each.file_name) for each in EXERCISES.values()]
-    print_table(("name", "what", "equations", "file"), cells)
+    listed = [
+        {"name": each.name, "title": each.title, "equations": list(each.tags), "function": each.function, "file": each.file_name}
+        for each in EXERCISES.values()
+    ]
+    rows = [(each.name, each.title, " ".join(each.tags), each.file_name) for each in EXERCISES.values()]
+    return Answer({"exercises": listed}, table(("name", "what", "equations", "file"), rows))
 
 
 @exercise.command()
 @click.argument("name")
 @click.option("--to", type=click.Path(path_type=Path, file_okay=False), default=".", help="Folder.  [default: this one]")
 @as_json
-def start(name: str, to: Path, as_json: bool) -> None:
+def start(name: str, to: Path) -> Answer:
     """Write the file of the exercise NAME, to be filled in, and print what is asked."""
     chosen = exercise_named(name)
     path = to / chosen.file_name
@@ -58,90 +49,73 @@ def start(name: str, to: Path, as_json: bool) -> None:
         raise InputError("to", str(to), f"a folder without {chosen.file_name}: what is there is not replaced")
     with atomic_write(path) as file:
         file.write(chosen.stub().encode())
-    if as_json:
-        print_json({"exercise": chosen.name, "file": str(path), "function": chosen.function})
-        return
-    click.echo(f"{chosen.title}\n\n{textwrap.fill(chosen.statement, 100)}\n")
-    for line in chosen.equations():
-        click.echo(textwrap.fill(line, 100, initial_indent="    ", subsequent_indent="      "))
-    click.echo(f"\nWrite {chosen.signature} in {path}, then: minicereb exercise check {path}")
+    lines = [f"{chosen.title}\n", f"{textwrap.fill(chosen.statement, 100)}\n"]
+    lines += [textwrap.fill(line, 100, initial_indent="    ", subsequent_indent="      ") for line in chosen.equations()]
+    lines.append(f"\nWrite {chosen.signature} in {path}, then: minicereb exercise check {path}")
+    return Answer({"exercise": chosen.name, "file": str(path), "function": chosen.function}, "\n".join(lines))
 
 
 @exercise.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option("--exercise", "name", help="Which exercise it is.  [default: by the file's name]")
 @limit_option
 @as_json
-@click.pass_context
-def check(context: click.Context, file: Path, name: str | None, limit: float, as_json: bool) -> None:
+def check(file: Path, name: str | None, limit: float) -> Answer:
     """Check FILE in a process of its own, and say what is wrong; exit with 1 if anything is."""
     chosen = submission_name(file, EXERCISES) if name is None else exercise_named(name)
     report = check_file(chosen, file, limit)
     verdict = report.verdict
-    if as_json:
-        print_json(
-            {
-                "exercise": chosen.name,
-                "file": str(file),
-                "right": verdict.right,
-                "hints": [{"hint": hint.code, "text": hint.text} for hint in verdict.hints],
-                "example": verdict.example,
-                "printed": report.printed,
-                "seconds": round(report.seconds, 3),
-            }
-        )
-    else:
-        click.echo(f"{chosen.title}: {'right' if verdict.right else 'not right yet'}")
-        for hint in verdict.hints:
-            click.echo(textwrap.fill(f"{hint.code}: {hint.text}", 100, initial_indent="  ", subsequent_indent="    "))
-        if verdict.example:
-            click.echo(f"  for example {verdict.example}")
-        if report.printed:
-            click.echo(f"  (it printed {report.printed:,} characters, which are not shown)")
-    if not verdict.right:
-        context.exit(1)
+    lines = [f"{chosen.title}: {'right' if verdict.right else 'not right yet'}"]
+    for hint in verdict.hints:
+        lines.append(textwrap.fill(f"{hint.code}: {hint.text}", 100, initial_indent="  ", subsequent_indent="    "))
+    if verdict.example:
+        lines.append(f"  for example {verdict.example}")
+    if report.printed:
+        lines.append(f"  (it printed {report.printed:,} characters, which are not shown)")
+    document = {
+        "exercise": chosen.name,
+        "file": str(file),
+        "right": verdict.right,
+        "hints": [{"hint": hint.code, "text": hint.text} for hint in verdict.hints],
+        "example": verdict.example,
+        "printed": report.printed,
+        "seconds": round(report.seconds, 3),
+    }
+    return Answer(document, "\n".join(lines), verdict.right)
 
 
 @exercise.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PATH)
 @limit_option
 @click.option("--csv", "csv_file", type=NewFile(), help="Also write the table to this file.")
 @as_json
-def grade(folder: Path, limit: float, csv_file: Path | None, as_json: bool) -> None:
+def grade(folder: Path, limit: float, csv_file: Path | None) -> Answer:
     """Check a class's submissions: a folder in FOLDER for each student, each file in a process of its own."""
     found, others = submissions(folder)
     names = [encodable(str(path)) for path in others]
-    line, done = StatusLine(), []
+    done: list[Graded] = []
     try:
-        for each in graded_in_order(found, limit):
+        for each in shown(graded_in_order(found, limit), lambda each: f"{len(done) + 1} of {len(found)} checked"):
             done.append(each)
-            line.update(f"{len(done)} of {len(found)} checked")
-        line.close()
-        if as_json:
-            print_json({"submissions": [each.row() for each in done], "others": names})
-            return
-        _print_class(done)
-        for name in names:
-            click.echo(f"{name} is no exercise's file and was not checked")
     finally:
-        if csv_file is not None:  # what was checked, whatever came between
+        if csv_file is not None:  # also after an error or Ctrl-C, with what was checked until then
             write_csv(csv_file, done)
+    lines = [*_of_class(done), *(f"{name} is no exercise's file and was not checked" for name in names)]
+    return Answer({"submissions": [each.row() for each in done], "others": names}, "\n".join(lines))
 
 
-def _print_class(done: list[Graded]) -> None:
-    """A line for each submission, then how many each student has right."""
-    cells = []
+def _of_class(done: list[Graded]) -> list[str]:
+    """A line for each submission, then the number of right ones of each student."""
+    rows = []
     for each in done:
         verdict = each.report.verdict
         printed = f", printed {each.report.printed:,} characters" if each.report.printed else ""
         hint = verdict.hints[0].code if verdict.hints else ""
-        cells.append(
+        rows.append(
             (each.submission.student, each.submission.exercise.name, "right" if verdict.right else "wrong", hint + printed)
         )
-    print_table(("student", "exercise", "", "hint"), cells)
-    click.echo()
-    students = dict.fromkeys(each.submission.student for each in done)
-    counts = [
-        (student, [each.report.verdict.right for each in done if each.submission.student == student]) for student in students
-    ]
-    print_table(("student", "right", "handed in"), [(name, str(sum(right)), str(len(right))) for name, right in counts])
+    right: dict[str, list[bool]] = {}
+    for each in done:
+        right.setdefault(each.submission.student, []).append(each.report.verdict.right)
+    counts = [(student, str(sum(each)), str(len(each))) for student, each in right.items()]
+    return [table(("student", "exercise", "", "hint"), rows), "", table(("student", "right", "handed in"), counts)]

@@ -8,9 +8,8 @@ from typing import Any
 import click
 
 from minicereb.attacks.objectives import OBJECTIVES
-from minicereb.cli.options import NewFile, Number, as_json, moved_data, remark_on_size
-from minicereb.cli.output import print_json
-from minicereb.errors import InputError
+from minicereb.cli.options import RESULTS, NewFile, Number, check_html, moved_data, remark_on_size
+from minicereb.cli.output import Answer, as_json
 from minicereb.experiments.configs import describe
 from minicereb.experiments.runs import dataset_of, load_model, read_run
 from minicereb.explain import WHAT, Shown, explanation, pixel_number
@@ -20,7 +19,7 @@ from minicereb.report.page import html
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RESULTS)
 @click.option("--image", type=int, default=0, show_default=True, help="Number of the test image.")
 @click.option("--what", type=click.Choice(WHAT), help="Learning from the image, or an attack on it.  [default: both]")
 @click.option(
@@ -35,15 +34,13 @@ from minicereb.report.page import html
 @click.option("--html", "html_file", type=NewFile(), help="Write a page with figures to this file instead.")
 @moved_data
 @as_json
-def explain(
-    run: Path, image: int, what: str | None, html_file: Path | None, dataset: str | None, as_json: bool, **options: Any
-) -> None:
+def explain(run: Path, image: int, what: str | None, html_file: Path | None, dataset: str | None, **options: Any) -> Answer:
     """Show what the model in the run folder RUN does with one image, step by step.
 
     Every equation appears with its numbers, and every derivative beside a finite difference.
     """
-    if html_file is not None and (html_file.suffix.lower() not in (".html", ".htm") or html_file.is_dir()):
-        raise InputError("html", str(html_file), "a file that ends in .html")
+    if html_file is not None:
+        check_html("html", html_file)
     remark_on_size("epsilon", options["epsilon"])
     trained = read_run(run)
     data = dataset_of(trained, dataset)
@@ -52,12 +49,9 @@ def explain(
     steps = list(explanation(trained.config, data, model, image, what, Shown(pixels=pixels, **options)))
     if html_file is not None:
         title = f"Image {image} through {describe(trained.config)}"
-        document = html(page(title, f"Test image {image} of {data.name}; run {run.name}. Numbers are in float64.", steps))
+        written = html(page(title, f"Test image {image} of {data.name}; run {run.name}. Numbers are in float64.", steps))
         with atomic_write(html_file) as file:
-            file.write(document.encode())
-    if as_json:
-        print_json({"run": str(run), "image": image, "what": what, "steps": [step.as_json() for step in steps]})
-    elif html_file is not None:
-        click.echo(html_file)
-    else:
-        click.echo("\n".join(line for number, step in enumerate(steps, 1) for line in text(number, step)).rstrip())
+            file.write(written.encode())
+    printed = "\n".join(line for number, step in enumerate(steps, 1) for line in text(number, step)).rstrip()
+    document = {"run": str(run), "image": image, "what": what, "steps": [step.as_json() for step in steps]}
+    return Answer(document, printed if html_file is None else str(html_file))

@@ -11,8 +11,8 @@ import numpy as np
 
 from minicereb import datasets
 from minicereb.backend import configure, to_numpy
-from minicereb.cli.options import as_json, moved_data
-from minicereb.cli.output import StatusLine, print_json, print_table
+from minicereb.cli.options import RESULTS, moved_data
+from minicereb.cli.output import Answer, as_json, shown, table
 from minicereb.errors import require
 from minicereb.experiments.runs import dataset_of, load_model, read_run
 from minicereb.gradcheck.claims import TOLERANCE, CheckedClaim, Claim, examine
@@ -24,41 +24,32 @@ BLUR = 0.05  # added to pixels, at most: a black pixel would be a kink of many u
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.argument("run", type=RESULTS, required=False)
 @click.option("--images", default=3, show_default=True, help="Test images of a run, the first ones.")
 @moved_data
 @click.option("--seed", default=0, show_default=True, help="Seed of directions, credits and the noise on the images.")
 @as_json
-@click.pass_context
-def gradcheck(context: click.Context, run: Path | None, images: int, dataset: str | None, seed: int, as_json: bool) -> None:
+def gradcheck(run: Path | None, images: int, dataset: str | None, seed: int) -> Answer:
     """Check every derivative of the project, or of the model in RUN, in float64; exit with 1 if one is wrong."""
     require(seed >= 0, "seed", seed, "a whole number of at least 0")
     require(dataset is None or run is not None, "dataset", dataset, "given with the folder of a run")
     configure(device="cpu")
-    line = StatusLine()
     findings: list[CheckedClaim] = []
-    for claim in claims() if run is None else _of_run(run, dataset, images, seed):
-        line.update(f"{len(findings)} checked, now {claim.name} by {claim.by}")
+    made = claims() if run is None else _of_run(run, dataset, images, seed)
+    for claim in shown(made, lambda claim: f"{len(findings)} checked, now {claim.name} by {claim.by}"):
         findings.append(examine(claim, seed))
-    line.close()
     ok = all(finding.state != "wrong" for finding in findings)
-    if as_json:
-        print_json(
-            {
-                "ok": ok,
-                "run": None if run is None else str(run),
-                "tolerance": TOLERANCE,
-                "derivatives": [_row(each) for each in findings],
-            }
-        )
-    else:
-        head = ("derivative", "equation", "by", "numbers", "scale", "error", "kinks", "state")
-        print_table(head, [_cells(each) for each in findings])
-        counts = {state: sum(each.state == state for each in findings) for state in ("ok", "wrong", "kinks", "none")}
-        said = {"ok": "agree", "wrong": "are wrong", "kinks": "met kinks in all directions", "none": "do not exist"}
-        click.echo(f"\n{len(findings)} derivatives: " + ", ".join(f"{n} {said[state]}" for state, n in counts.items() if n))
-    if not ok:
-        context.exit(1)
+    head = ("derivative", "equation", "by", "numbers", "scale", "error", "kinks", "state")
+    counts = {state: sum(each.state == state for each in findings) for state in ("ok", "wrong", "kinks", "none")}
+    said = {"ok": "agree", "wrong": "are wrong", "kinks": "met kinks in all directions", "none": "do not exist"}
+    total = f"{len(findings)} derivatives: " + ", ".join(f"{n} {said[state]}" for state, n in counts.items() if n)
+    document = {
+        "ok": ok,
+        "run": None if run is None else str(run),
+        "tolerance": TOLERANCE,
+        "derivatives": [_row(each) for each in findings],
+    }
+    return Answer(document, f"{table(head, [_cells(each) for each in findings])}\n\n{total}", ok)
 
 
 def _of_run(run: Path, place: str | None, images: int, seed: int) -> Iterator[Claim]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import os
@@ -12,12 +13,13 @@ from typing import Any
 import click
 
 from minicereb import backend
-from minicereb.errors import require
+from minicereb.errors import InputError, require
 from minicereb.paths import check_file, check_folder
+from minicereb.settings import declared, field_shapes, innermost, option_name
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-
-# What the commands that need the data of a run take where the data moved; see minicereb.experiments.runs.dataset_of.
+PATH = click.Path(path_type=Path)
+RESULTS = click.Path(path_type=Path)  # the folder of a run, a study or an evaluation: completion offers those that there are
+# For commands that need the data of a run; see minicereb.experiments.runs.dataset_of.
 moved_data = click.option(
     "--dataset",
     metavar="PLACE",
@@ -39,6 +41,80 @@ class Number(click.ParamType):
             return float(above) / (float(below) if divided else 1.0)
         except (ValueError, ZeroDivisionError):
             self.fail(f"{value!r} is not a number, or one divided by another as in 8/255.", param, ctx)
+
+
+class Numbers(click.ParamType):
+    """Numbers with commas between, which become a tuple."""
+
+    name = "numbers"
+
+    def __init__(self, kind: type, example: str, count: int | None = None) -> None:
+        self.kind, self.example, self.count = kind, example, count
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
+        """Return the numbers."""
+        if isinstance(value, tuple):
+            return value
+        name = "numbers" if param is None else str(param.opts[0]).lstrip("-")
+        try:
+            found = tuple(self.kind(part) for part in value.split(",") if part.strip())
+        except ValueError:
+            raise InputError(name, value, f"numbers with commas between, for example {self.example}") from None
+        require(self.count in (None, len(found)), name, value, f"{self.count} numbers, for example {self.example}")
+        return found
+
+
+def setting_options(settings: type, *names: str, **changes: Any) -> Callable[[Callable], Callable]:
+    """Add an option for each field of a dataclass of settings that declares a help text.
+
+    Parameters
+    ----------
+    settings : type
+        See :mod:`minicereb.settings`.
+    *names : str
+        The fields that get an option; without names all of them.
+    **changes
+        By field, a default other than the field's, or a dict of arguments of :func:`click.option`. The key ``"usual"`` of such a
+        dict says in words what the default None stands for.
+    """
+    fields = {field.name: field for field in dataclasses.fields(settings)}
+    chosen = names or [name for name, field in fields.items() if declared(field).help]
+
+    def add(command: Callable) -> Callable:
+        for name in reversed(chosen):
+            change = changes.get(name, {})
+            command = _option(settings, fields[name], **change if isinstance(change, dict) else {"default": change})(command)
+        return command
+
+    return add
+
+
+def _option(settings: type, field: dataclasses.Field, usual: str = "", **changes: Any) -> Callable[[Callable], Callable]:
+    """The option of a field: its type, choices, default and help."""
+    about, name = declared(field), option_name(field)
+    kind = innermost(field_shapes(settings)[field.name])
+    default = changes.get("default", None if field.default is dataclasses.MISSING else field.default)
+    told: dict[str, Any] = {"default": default, "show_default": default not in (None, ())}
+    usual = usual or about.usual * (default is None)
+    told["help"] = f"{about.text}  [default: {usual}]" if usual else about.text
+    flag = f"--{name}"
+    if kind is bool:
+        flag += f"/--{about.off or f'no-{name}'}" if default or about.off else ""
+        told["is_flag"] = True
+    elif about.choices is not None:
+        told |= {"type": click.Choice(about.names), "multiple": isinstance(default, tuple)}
+    elif isinstance(default, tuple):
+        told["default"] = ",".join(f"{item:g}" for item in default)
+        told["type"] = Numbers(kind, told["default"])
+    else:
+        told["type"] = Number() if kind is float else kind
+    return click.option(flag, field.name, **told | changes)
+
+
+def from_options(settings: type, options: dict[str, Any], **others: Any) -> Any:
+    """Return the settings that the options say; `others` are fields without an option."""
+    names = [field.name for field in dataclasses.fields(settings) if field.name in options]
+    return settings(**{name: options[name] for name in names}, **others)
 
 
 def remark_on_size(setting: str, value: float | None, norm: str = "linf", inputs: int = 1) -> None:
@@ -63,7 +139,7 @@ def remark_on_size(setting: str, value: float | None, norm: str = "linf", inputs
 
 
 class NewFile(click.Path):
-    """A file to be written: not one that a run is made of, and in a place where it can be. Both are told before the work."""
+    """A file to be written, but not one that belongs to a run. That it cannot be written is said before the work."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path, dir_okay=False)
@@ -80,7 +156,7 @@ class NewFile(click.Path):
 
 
 class NewFolder(click.Path):
-    """A folder that files are to be written into, new or not; that this cannot be is told before the work."""
+    """A folder to write files into, new or not. That they cannot be written is said before the work."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -91,6 +167,12 @@ class NewFolder(click.Path):
         require(not os.path.isfile(path), "out" if param is None else str(param.name), str(path), "a folder")
         check_folder(path)
         return path
+
+
+def check_html(setting: str, path: Path) -> None:
+    """Raise :class:`InputError` unless `path` can be the file of a page."""
+    able = path.suffix.lower() in (".html", ".htm") and not path.is_dir()
+    require(able, setting, str(path), "a file that ends in .html")
 
 
 def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:

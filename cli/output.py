@@ -1,7 +1,8 @@
-"""What commands print: JSON or tables on standard output, progress on standard error, mostly only to a terminal."""
+"""What commands print: JSON or text on standard output, progress on standard error, mostly only to a terminal."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -11,17 +12,46 @@ import tempfile
 import textwrap
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import click
 
+Step = TypeVar("Step")
+Result = TypeVar("Result")
 
-def print_json(document: Any) -> None:
-    """Print one JSON document."""
-    click.echo(_json(document))
+
+class Answer(NamedTuple):
+    """What a command prints: a document with ``--json``, a text without it; and whether all is well."""
+
+    document: Any
+    text: str
+    ok: bool = True
+
+
+def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--json``, print the :class:`Answer` that the command returns, and exit with 1 unless all is well.
+
+    A command that returns None has printed for itself.
+    """
+
+    @click.option("--json", "json_wanted", is_flag=True, help="Print one JSON document.")
+    @functools.wraps(command)
+    def printed(*args: Any, json_wanted: bool, **kwargs: Any) -> None:
+        answer: Answer | None = command(*args, **kwargs)
+        if answer is not None:
+            click.echo(_json(answer.document) if json_wanted else answer.text)
+            if not answer.ok:
+                raise click.exceptions.Exit(1)
+
+    return printed
+
+
+def json_wanted() -> bool:
+    """Whether the command was given ``--json``."""
+    return bool(click.get_current_context().params.get("json_wanted"))
 
 
 def _json(document: Any) -> str:
@@ -55,12 +85,11 @@ def print_json_rows(document: dict[str, Any], name: str, rows: Iterable[Any]) ->
             click.echo(part, nl=False)
 
 
-def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows of text in aligned columns."""
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for row in (head, *rows):
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return rows of text in aligned columns."""
+    lines = [head, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in lines)
 
 
 def note(text: str) -> None:
@@ -195,6 +224,38 @@ class Pace:
             return ""
         left = int((total - done) / rate)
         return f"{rate:,.0f} images/s  {left // 60}:{left % 60:02d} left"
+
+
+def shown(work: Iterable[Step], describe: Callable[[Step], str], begin: str = "") -> Iterator[Step]:
+    """Yield the steps of some work, each after its description was shown in the status line."""
+    line = StatusLine()
+    if begin:
+        line.update(begin)
+    try:
+        for step in work:
+            line.update(describe(step))
+            yield step
+    finally:
+        line.close()
+
+
+def finish(work: Generator[Step, None, Result], describe: Callable[[Step], str] = str, folder: Path | None = None) -> Result:
+    """Go through some work, showing its progress, and return its result.
+
+    On Ctrl-C work that keeps what is done in `folder` ends after the step, and the program with code 130.
+    """
+    line = StatusLine()
+    until: AbstractContextManager[list[bool]] = nullcontext([]) if folder is None else interruption()
+    with until as interrupted, closing(work):
+        try:
+            while not interrupted:
+                line.update(describe(next(work)))
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            line.close()
+    assert folder is not None
+    stop_interrupted(folder)
 
 
 @contextmanager

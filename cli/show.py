@@ -2,62 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from minicereb.cli.options import as_json
-from minicereb.cli.output import print_json_rows, print_table
+from minicereb.cli.options import RESULTS
+from minicereb.cli.output import Answer, as_json, json_wanted, print_json_rows, table
 from minicereb.experiments.configs import describe
 from minicereb.experiments.identity import to_json
-from minicereb.experiments.runs import read_run
+from minicereb.experiments.runs import Run, read_run
 
 LAST = 100  # epochs that are shown
+COLUMNS = {
+    "epoch": "epoch",
+    "loss": "loss",
+    "accuracy while learning": "train_accuracy",
+    "validation loss": "validation_loss",
+    "validation accuracy": "validation_accuracy",
+}
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RESULTS)
 @as_json
-def show(run: Path, as_json: bool) -> None:
+def show(run: Path) -> Answer | None:
     """Show the settings, the learning curve and the accuracy of the run folder RUN."""
     found = read_run(run)
-    settings = to_json(found.config)
-    if as_json:
-        document = {"run": str(run), "config": settings, "metrics": None, "manifest": found.manifest}
-        print_json_rows(document, "metrics", found.rows())
-        return
-    epochs = found.epochs()
-    metrics = list(found.rows(range(epochs - LAST, epochs)))
-    model = settings.pop("model")
-    settings["encoder"] = None if found.config.encoder is None else describe(found.config.encoder)
-    for name, value in {**model, **settings}.items():
+    if json_wanted():
+        document = {"run": str(run), "config": to_json(found.config), "metrics": None, "manifest": found.manifest}
+        return print_json_rows(document, "metrics", found.rows())
+    return Answer(None, "\n".join(_lines(found)))
+
+
+def _lines(run: Run) -> Iterator[str]:
+    settings = to_json(run.config)
+    settings["encoder"] = None if run.config.encoder is None else describe(run.config.encoder)
+    for name, value in {**settings.pop("model"), **settings}.items():
         if name != "kind":
-            click.echo(f"{name.replace('_', '-'):18} {value['name'] if name == 'data' else _nested(value)}")
+            yield f"{name.replace('_', '-'):18} {value['name'] if name == 'data' else _nested(value)}"
+    epochs = run.epochs()
+    metrics = list(run.rows(range(epochs - LAST, epochs)))
     if metrics:
-        click.echo("\nwhen attacked:" if settings["adversary"] else "")
+        yield "\nwhen attacked:" if settings["adversary"] else ""
         if epochs > LAST:
-            click.echo(f"the last {LAST} of {epochs:,} epochs (all of them: --json)")
-        columns = {
-            "epoch": "epoch",
-            "loss": "loss",
-            "accuracy while learning": "train_accuracy",
-            "validation loss": "validation_loss",
-            "validation accuracy": "validation_accuracy",
-        }
-        shown = {head: [m.get(key) for m in metrics] for head, key in columns.items()}
-        shown = {head: values for head, values in shown.items() if any(value is not None for value in values)}
-        print_table(tuple(shown), [tuple(map(_value, row)) for row in zip(*shown.values(), strict=True)])
-    click.echo()
-    if found.result is None:
-        click.echo("not complete: the training command, given again, goes on")
-    else:
-        click.echo(
-            f"test accuracy {found.result['test_accuracy']:.2%}, training accuracy {found.result['train_accuracy']:.2%}, "
-            f"model of epoch {found.result['epoch']}, {found.result['seconds']:.1f} s"
-        )
-        if found.warning:
-            click.echo(f"warning: {found.warning}")
+            yield f"the last {LAST} of {epochs:,} epochs (all of them: --json)"
+        columns = {head: [each.get(key) for each in metrics] for head, key in COLUMNS.items()}
+        columns = {head: values for head, values in columns.items() if any(value is not None for value in values)}
+        yield table(tuple(columns), [tuple(map(_value, row)) for row in zip(*columns.values(), strict=True)])
+    yield ""
+    if run.result is None:
+        yield "not complete: the training command, given again, continues it"
+        return
+    yield (
+        f"test accuracy {run.result['test_accuracy']:.2%}, training accuracy {run.result['train_accuracy']:.2%}, "
+        f"model of epoch {run.result['epoch']}, {run.result['seconds']:.1f} s"
+    )
+    if run.warning:
+        yield f"warning: {run.warning}"
 
 
 def _nested(value: Any) -> str:

@@ -9,8 +9,8 @@ import click
 
 from minicereb import datasets
 from minicereb.backend import execution
-from minicereb.cli.options import as_json, execution_options
-from minicereb.cli.output import StatusLines, clock, interruption, print_json, print_table, stop_interrupted
+from minicereb.cli.options import PATH, RESULTS, execution_options
+from minicereb.cli.output import Answer, StatusLines, as_json, clock, interruption, stop_interrupted, table
 from minicereb.errors import InputError, require
 from minicereb.experiments.configs import Data
 from minicereb.experiments.costs import Estimate, estimates
@@ -25,7 +25,7 @@ from minicereb.studies.study import carry_out, read_study
 
 @click.command()
 @click.argument("name", metavar="NAME")
-@click.argument("folder", required=False, metavar="[DIR]", type=click.Path(path_type=Path))
+@click.argument("folder", required=False, metavar="[DIR]", type=RESULTS)
 @click.option(
     "--scale",
     type=click.Choice(SCALES),
@@ -41,7 +41,7 @@ from minicereb.studies.study import carry_out, read_study
     help="One or more, in place of the study's own.  [default: 0; at paper scale 0 and 123; for some studies more]",
 )
 @click.option("--dataset", help="Use this data set instead of the study's own.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder.  [default: runs/study-NAME-SCALE]")
+@click.option("--out", type=PATH, help="Folder.  [default: runs/study-NAME-SCALE]")
 @click.option("--workers", type=int, help="Worker processes, which share cores and memory.  [default: none, one job at a time]")
 @click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do the jobs: tcp://HOST:PORT.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and about what it would cost; do nothing.")
@@ -57,21 +57,18 @@ def study(
     workers: int | None,
     scheduler: str | None,
     dry_run: bool,
-    as_json: bool,
-) -> None:
-    """Carry out the study NAME and print its table; given again, it goes on where it was.
+) -> Answer:
+    """Run the study NAME and print its table; an interrupted study continues when the command is given again.
 
     NAME may be one of two other words: list prints the studies and their questions, status says how far the study in the folder
     DIR has got.
     """
-    if name == "list":
-        require(folder is None, "DIR", str(folder), "nothing, except with status")
-        _list(as_json)
-        return
     if name == "status":
-        _status(folder, as_json)
-        return
+        return _status(folder)
     require(folder is None, "DIR", str(folder), "nothing, except with status")
+    if name == "list":
+        listed = [{"name": each.name, "question": each.question} for each in all_studies().values()]
+        return Answer({"studies": listed}, table(("name", "question"), [tuple(each.values()) for each in listed]))
     require(workers is None or workers >= 1, "workers", workers, "a whole number of at least 1")
     require(workers is None or scheduler is None, "scheduler", scheduler, "nothing with --workers: it has its own")
     try:
@@ -84,8 +81,7 @@ def study(
     if dry_run:
         chosen.check(data)
         jobs = jobs_of(chosen.plan(Data(data.name, data.sha256), scale, seeds))
-        _expect(list(estimates(jobs, Laboratory(data, out))), workers or 1, as_json)
-        return
+        return _expected(list(estimates(jobs, Laboratory(data, out))), workers or 1)
     lines, finished = StatusLines(), False
     hired = nullcontext(processes(workers) if workers else None) if scheduler is None else dask(scheduler)
     with hired as crew:
@@ -103,46 +99,33 @@ def study(
     lines.close()
     if not finished:
         stop_interrupted(out)
-    if as_json:
-        print_json(read_study(out / "study.json"))
-        return
-    click.echo(f"{chosen.question}\n")
-    click.echo(read_text(out / "table.md"))
+    text = f"{chosen.question}\n\n{read_text(out / 'table.md')}"
     if chosen.figures is not None:
-        click.echo(f"Figures: {', '.join(str(path) for path in sorted(out.glob('*.png')))}")
+        text += f"\nFigures: {', '.join(str(path) for path in sorted(out.glob('*.png')))}"
+    return Answer(read_study(out / "study.json"), text)
 
 
 study.help += "\n\nStudies: " + "; ".join(f"{each.name} ({each.question})" for each in STUDIES.values())  # type: ignore[operator]
 
 
-def _list(as_json: bool) -> None:
-    """Print the studies by name, each with its question."""
-    if as_json:
-        print_json({"studies": [{"name": each.name, "question": each.question} for each in all_studies().values()]})
-        return
-    print_table(("name", "question"), [(each.name, each.question) for each in all_studies().values()])
-
-
-def _expect(expected: list[Estimate], workers: int, as_json: bool) -> None:
-    """Print what a study would do."""
+def _expected(expected: list[Estimate], workers: int) -> Answer:
+    """Return what a study would do."""
     seconds = sum(each.seconds or 0.0 for each in expected) / workers
     at_most = sum(each.seconds or 0.0 for each in expected if each.at_most) / workers
     memory = workers * max((each.memory or 0 for each in expected), default=0) + execution().memory
     disk = sum(each.disk or 0 for each in expected)
-    if as_json:
-        jobs = [{**each._asdict(), "job": name_of(each.job)} for each in expected]
-        print_json({"jobs": jobs, "seconds": seconds, "at_most": at_most, "memory": memory, "disk": disk})
-        return
-    print_table(("time", "job"), [(_cost(each), name_of(each.job)) for each in expected])
+    jobs = [{**each._asdict(), "job": name_of(each.job)} for each in expected]
     unknown = sum(each.seconds is None for each in expected)
-    unknown_too = f", and {unknown} jobs that are not estimated" if unknown else ""
-    click.echo(
-        f"\n{sum(not each.done for each in expected)} of {len(expected)} jobs to do: about {clock(seconds - at_most)}"
-        f"{f' and at most {clock(at_most)}' if at_most else ''} with {workers} at a time{unknown_too}; "
+    bound = f" and at most {clock(at_most)}" if at_most else ""
+    text = (
+        f"{table(('time', 'job'), [(_cost(each), name_of(each.job)) for each in expected])}\n\n"
+        f"{sum(not each.done for each in expected)} of {len(expected)} jobs to do: about {clock(seconds - at_most)}{bound} with "
+        f"{workers} at a time{f', and {unknown} jobs that are not estimated' if unknown else ''}; "
         f"memory up to {_size(memory)}, disk up to {_size(disk)}.\n"
-        "Guessed from short probes of learning and attacking; evaluations while learning are left out. At most (<): as if every\n"
-        "image withstood every attack and no pole fell; how many do is not known before, and it may take a small part of that."
+        "Estimated from short probes of learning and attacking, without the evaluations while learning. A bound (<) is the cost\n"
+        "if every image withstood every attack and no pole fell, which is not known before; it may take a small part of that."
     )
+    return Answer({"jobs": jobs, "seconds": seconds, "at_most": at_most, "memory": memory, "disk": disk}, text)
 
 
 def _cost(expected: Estimate) -> str:
@@ -158,15 +141,11 @@ def _size(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
-def _status(folder: Path | None, as_json: bool) -> None:
+def _status(folder: Path | None) -> Answer:
     if folder is None:
         raise InputError("DIR", "", "the folder of a study")
     found = surveys(folder)
-    if as_json:
-        print_json({"studies": [each._asdict() for each in found]})
-        return
-    for each in found:
-        click.echo("\n".join(_lines(each)))
+    return Answer({"studies": [each._asdict() for each in found]}, "\n".join(line for each in found for line in _lines(each)))
 
 
 def _lines(stand: Survey) -> list[str]:

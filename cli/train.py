@@ -18,7 +18,7 @@ from minicereb.attacks.settings import fitting_step, too_short
 from minicereb.calculus.activations import ACTIVATIONS
 from minicereb.calculus.noise import LAWS
 from minicereb.calculus.replicated import LOSSES
-from minicereb.cli.group import Group
+from minicereb.cli.main import Group
 from minicereb.cli.options import Number, as_json, execution_options, remark_on_size
 from minicereb.cli.output import Pace, StatusLine, interruption, print_json, stop_interrupted, warn
 from minicereb.datasets import Dataset, registry

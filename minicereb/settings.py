@@ -45,7 +45,9 @@ class Setting(NamedTuple):
     multiple_of: int | None = None
     unit: str = ""
     expected: str = ""
+    usual: str = ""
     option: str = ""
+    off: str = ""
 
     @property
     def names(self) -> list[str]:
@@ -113,7 +115,9 @@ def setting(
     multiple_of: int | None = None,
     unit: str = "",
     expected: str = "",
+    usual: str = "",
     option: str = "",
+    off: str = "",
     **metadata: Any,
 ) -> Any:
     """Declare a field of a dataclass of settings.
@@ -133,12 +137,16 @@ def setting(
         For example ``"ms"``.
     expected : str
         What an error message says would be right, if the bounds alone do not explain it.
+    usual : str
+        What the default None stands for, in words.
     option : str
         Name of the option and in error messages, if it is not the field's.
+    off : str
+        Name of the option that switches a flag off, if it is not ``no-`` and the name.
     **metadata
         ``added=True`` or ``identity=False``: see :mod:`minicereb.experiments.identity`.
     """
-    about = Setting(help, choices, at_least, above, at_most, below, multiple_of, unit, expected, option)
+    about = Setting(help, choices, at_least, above, at_most, below, multiple_of, unit, expected, usual, option, off)
     return field_of(about, default, **metadata)
 
 
@@ -248,7 +256,8 @@ def _parameters(cls: type) -> str:
         about = declared(field)
         named = about.choices is not None and not callable(about.choices)
         kind = f"{{{', '.join(map(repr, about.names))}}}" if named else str(field.type).replace(" | ", " or ")
-        lines.append(f"{field.name} : {kind}{'' if field.default is dataclasses.MISSING else f', default {field.default!r}'}")
+        default = "" if field.default is dataclasses.MISSING else f", default {about.usual or repr(field.default)}"
+        lines.append(f"{field.name} : {kind}{default}")
         lines += [f"    {about.text}"] if about.help else []
     return "\n".join(lines)
 
@@ -258,7 +267,7 @@ def field_rows(cls: type) -> list[tuple[str, str, str, str]]:
     rows = []
     for field, shape in _fields(cls):
         about = declared(field)
-        default = "" if field.default is dataclasses.MISSING else _json_text(field.default)
+        default = "" if field.default is dataclasses.MISSING else about.usual or _json_text(field.default)
         rows.append((field.name, about.text, _values(shape, about), default))
     return rows
 

@@ -34,7 +34,7 @@ class Eyelid:
 
     interval: int = setting(500, "Time from the beginning of the CS to that of the US", **TIME)
     protocol: str = setting("delay", "Whether the CS lasts until the US or ends before it.", choices=PROTOCOLS)
-    cs: int | None = setting(None, "Duration of the CS; by default to the end of the US, with trace half the interval", **TIME)
+    cs: int | None = setting(None, "Duration of the CS", **TIME, usual="to the end of the US; with trace half the interval")
     us: int = setting(20, "Duration of the US, which excites the olive", **TIME)
     trial: int = setting(1500, f"Duration of a trial, in which the CS begins after {ONSET} ms", **TIME)
     acquisition: int = setting(100, "Number of trials with CS and US.", at_least=1, option="trials")

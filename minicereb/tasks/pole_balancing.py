@@ -28,10 +28,10 @@ class PoleTask:
     cells: int = setting(10_000, "Number of granule cells.", at_least=1)
     inputs_per_cell: int = setting(4, "Number of mossy fibres that reach a granule cell.", at_least=1)
     fibres: int = setting(10, "Number of mossy fibres for each of the four variables.", at_least=2, at_most=1_000_000)
-    ltd: bool = setting(False, "Whether the running mean of the granule cells' activity is subtracted.")
+    ltd: bool = setting(False, "Whether the running mean of the granule cells' activity is subtracted.", off="no-ltd")
     lesion: str = setting("none", "Part that the circuit lacks; olive: the signal that teaches.", choices=LESIONS)
     cart: CartPole = setting(CartPole(), "The cart and the pole.")
-    seconds: float = setting(100.0, "Duration of a trial that has succeeded", unit="s")
+    seconds: float = setting(100.0, "Duration after which a trial counts as a success", unit="s")
     spread: float = setting(
         0.05, "A trial begins with the variables (m, m/s, rad, rad/s) drawn uniformly between minus and plus this.", at_least=0
     )

@@ -6,8 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from minicereb.cli.group import summary
-from minicereb.cli.main import main
+from minicereb.cli.main import main, summary
 from minicereb.errors import InputError
 
 
