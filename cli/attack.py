@@ -8,12 +8,18 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from minicereb.attacks.ball import NORMS
-from minicereb.attacks.methods import METHODS, method_named, method_names
-from minicereb.attacks.objectives import OBJECTIVES
-from minicereb.attacks.settings import GRADIENTS, Attack
-from minicereb.cli.options import NewFile, Number, as_json, execution_options, moved_data, remark_on_size
-from minicereb.cli.output import Pace, StatusLine, note, print_json, warn
+from minicereb.attacks.methods import METHODS, method_named
+from minicereb.attacks.settings import Attack
+from minicereb.cli.options import (
+    RESULTS,
+    NewFile,
+    execution_options,
+    from_options,
+    moved_data,
+    remark_on_size,
+    setting_options,
+)
+from minicereb.cli.output import Answer, Pace, as_json, finish, note, warn
 from minicereb.datasets import Dataset
 from minicereb.experiments.attacks import Tally, attack_config, attack_run, record_path, stored_record
 from minicereb.experiments.configs import AttackedModel
@@ -28,74 +34,25 @@ DEFAULT_STEPS = "; ".join(
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--method", type=click.Choice(method_names()), default="pgd", show_default=True)
-@click.option(
-    "--objective",
-    type=click.Choice(list(OBJECTIVES)),
-    default="margin",
-    show_default=True,
-    help="What the attack ascends.",
+@click.argument("run", type=RESULTS)
+@setting_options(
+    Attack,
+    method="pgd",
+    objective="margin",
+    epsilon=0.1,
+    steps={"default": None, "usual": DEFAULT_STEPS},
+    step_size={"usual": "2.5 EPSILON / steps"},
 )
-@click.option(
-    "--epsilon", type=Number(), default=0.1, show_default=True, help="Largest change of a pixel, or of the image in L2."
-)
-@click.option("--norm", type=click.Choice(NORMS), default="linf", show_default=True)
-@click.option(
-    "--steps",
-    type=int,
-    help=f"Steps, queries or points.  [default: {DEFAULT_STEPS}]",
-)
-@click.option("--step-size", type=Number(), help="Step size of pgd and momentum.  [default: 2.5 EPSILON / steps]")
-@click.option("--decay", type=Number(), default=1.0, show_default=True, help="Momentum: weight of the past gradients.")
-@click.option("--nesterov", is_flag=True, help="Momentum: take the gradient where the past gradients alone would lead.")
-@click.option(
-    "--rescale/--no-rescale",
-    default=True,
-    show_default=True,
-    help="Square: shrink its squares over all queries, or, as AutoAttack does, after fixed numbers of queries.",
-)
-@click.option(
-    "--targets",
-    type=int,
-    default=0,
-    show_default=True,
-    help="Search towards each of so many likely wrong classes; 0: towards any.",
-)
-@click.option("--restarts", type=int, default=1, show_default=True)
-@click.option("--random-start/--clean-start", default=True, show_default=True)
-@click.option(
-    "--keep",
-    type=click.Choice(["best", "last"]),
-    default="best",
-    show_default=True,
-    help="The point that counts: the best one visited, or the last.",
-)
-@click.option(
-    "--gradient",
-    type=click.Choice(GRADIENTS),
-    default="analytic",
-    show_default=True,
-    help="The model's own gradient, or, for a network with noise, an estimate of its mean objective's.",
-)
-@click.option("--draws", type=int, default=32, show_default=True, help="Noise samples per gradient estimate.")
-@click.option("--images", type=int, help="Attack the first N test images.  [default: all]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random starts and of noise.")
+@click.option("--images", type=int, help="Number of test images, the first ones.  [default: all]")
 @click.option("--save", type=NewFile(), help="Write the attacked images to this npz file.")
 @moved_data
 @execution_options
 @as_json
-def attack(
-    run: Path,
-    steps: int | None,
-    images: int | None,
-    save: Path | None,
-    dataset: str | None,
-    as_json: bool,
-    **options: Any,
-) -> None:
-    """Attack the model in the run folder RUN and print how many test images it still gets right."""
-    settings = Attack(steps=method_named(options["method"]).steps if steps is None else steps, **options)
+def attack(run: Path, images: int | None, save: Path | None, dataset: str | None, **options: Any) -> Answer:
+    """Attack the model in the run folder RUN and print how many test images it still classifies correctly."""
+    if options["steps"] is None:
+        options["steps"] = method_named(options["method"]).steps
+    settings: Attack = from_options(Attack, options)
     if settings.too_short is not None:
         warn(settings.too_short)
     trained = read_run(run)
@@ -113,15 +70,13 @@ def attack(
         record = attack_with_progress(trained, load_model(trained, data), data, config, tally)
         if save is not None:
             tally.save(save)
-    if as_json:
-        print_json({**record, "run": str(run)})
-        return
     low, high = record["robust_interval"]
-    click.echo(
+    return Answer(
+        {**record, "run": str(run)},
         f"{settings.method} on {settings.objective}, ε = {settings.epsilon:g}{' in L2' if settings.norm == 'l2' else ''}, "
         f"{record['images']:,} images: accuracy "
         f"{record['clean_accuracy']:.2%} clean, {record['robust_accuracy']:.2%} attacked "
-        f"(95% interval {low:.2%} to {high:.2%}), {record['seconds']:.1f} s"
+        f"(95% interval {low:.2%} to {high:.2%}), {record['seconds']:.1f} s",
     )
 
 
@@ -140,14 +95,13 @@ def _remark_on_unused(settings: Attack) -> None:
 
 def attack_with_progress(run: Run, model: Any, dataset: Dataset, config: AttackedModel, tally: Tally) -> dict[str, Any]:
     """Attack, with progress, and return the record."""
-    line, pace = StatusLine(), Pace()
-    line.update(f"attacking {config.images:,} images")
-    for count in attack_run(run, model, dataset, config, tally):
-        line.update(
-            f"{count.images:,}/{config.images:,} images  {count.robust / count.images:.2%} robust  "
-            f"{pace.describe(count.images, config.images)}"
-        )
-    line.close()
+    pace, total = Pace(), config.images
+
+    def describe(count: Tally) -> str:
+        share = count.robust / count.images
+        return f"{count.images:,}/{total:,} images  {share:.2%} robust  {pace.describe(count.images, total)}"
+
+    finish(attack_run(run, model, dataset, config, tally), describe)
     record = stored_record(run, config)
     assert record is not None
     return record

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
-from contextlib import closing, redirect_stdout
+from collections.abc import Iterator
+from contextlib import redirect_stdout
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,8 @@ from typing import Any
 import click
 
 from minicereb import datasets
-from minicereb.attacks.settings import GRADIENTS
-from minicereb.cli.options import NewFolder, Number, as_json, execution_options, remark_on_size
-from minicereb.cli.output import StatusLine, interruption, print_json, print_table, stop_interrupted, warn
+from minicereb.cli.options import RESULTS, NewFolder, Number, execution_options, remark_on_size, setting_options
+from minicereb.cli.output import Answer, as_json, finish, table, warn
 from minicereb.errors import InputError, MinicerebError, require
 from minicereb.experiments.architectures import NoisyModel
 from minicereb.experiments.evaluation.figures import draw_evaluation
@@ -34,31 +33,27 @@ from minicereb.robustness.catalogue import SETS, attack_named, attacks_named
 
 
 @click.command()
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--epsilon", "epsilons", type=Number(), multiple=True, help="Largest change; one or more.  [default: 0.1 and 0.3]")
-@click.option("--images", type=int, help="Evaluate the first N test images.  [default: 1,000, or all if there are fewer]")
-@click.option("--attacks", default="standard", show_default=True, help=f"{', '.join(SETS)}, or names with commas between.")
-@click.option("--norm", type=click.Choice(["linf", "l2"]), default="linf", show_default=True)
-@click.option("--certify/--no-certify", default=True, show_default=True, help="Whether to look for certificates.")
-@click.option("--transfer", multiple=True, type=click.Path(path_type=Path), help="Run whose attacked images are tried as well.")
-@click.option(
-    "--answer",
-    type=click.Choice(["ot", "lap"]),
-    default="ot",
-    show_default=True,
-    help="The answer of a network with noise that counts.",
+@click.argument("runs", nargs=-1, type=RESULTS)
+@setting_options(
+    EvaluatedModel,
+    *("epsilons", "images", "attacks", "norm", "certify", "answer", "gradient", "draws", "replications", "seed"),
+    epsilons={"type": Number(), "multiple": True, "help": "Largest change; may be given again.  [default: 0.1 and 0.3]"},
+    images={"usual": "1,000, or all if there are fewer"},
+    attacks={
+        "default": "standard",
+        "type": str,
+        "show_default": True,
+        "help": f"{', '.join(SETS)}, or names with commas between.",
+    },
 )
-@click.option("--gradient", type=click.Choice(["fitting", *GRADIENTS]), default="fitting", show_default=True)
-@click.option("--draws", type=int, default=32, show_default=True, help="Noise samples per estimated gradient; calls for eot.")
-@click.option("--replications", type=int, default=1_000, show_default=True, help="Noisy runs that judge the answer lap.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random starts and of noise.")
+@click.option("--transfer", multiple=True, type=RESULTS, help="Run whose attacked images are tried as well.")
 @click.option("--model", help="Instead of runs: package.module:factory, a function that returns your own classifier.")
 @click.option(
     "--dataset",
     metavar="PLACE",
     help="A name, an .npz file or a folder: with --model its data; with runs where their data are now, if they moved.",
 )
-@click.option("--out", type=NewFolder(), help="With --model: folder for what is found.  [default: runs/evaluation]")
+@click.option("--out", type=NewFolder(), help="With --model: folder for the results.  [default: runs/evaluation]")
 @execution_options
 @as_json
 def evaluate(
@@ -70,9 +65,8 @@ def evaluate(
     model: str | None,
     dataset: str | None,
     out: Path | None,
-    as_json: bool,
     **settings: Any,
-) -> None:
+) -> Answer:
     """Attack the models of the run folders RUNS by every means, certify what can be proved, and go through a checklist.
 
     The true accuracy of a model at ε is at most the one attacked and at least the one certified.
@@ -99,11 +93,8 @@ def evaluate(
         if dataset is None:
             raise MinicerebError("--model also needs --dataset: a name, or FILE.npz")
         records = [_evaluate_foreign(model, dataset, images, out or Path("runs/evaluation"), settings)]
-    if as_json:
-        print_json(records[0] if len(records) == 1 else records)
-        return
-    for record in records:
-        _print(record)
+    lines = [line for record in records for line in _lines(record)]
+    return Answer(records[0] if len(records) == 1 else records, "\n".join(lines))
 
 
 def _not_with_model(name: str) -> str:
@@ -136,7 +127,7 @@ def _planned(
 def _evaluate_run(config: EvaluatedModel, run: Run, others: list[Run], data: datasets.Dataset) -> dict[str, Any]:
     model, folder = load_model(run, data), evaluation_folder(run, config)
     substitutes = {str(other.folder): load_model(other, data) for other in others}
-    record = _watched(evaluate_run(config, run, model, data, substitutes), folder)
+    record = finish(evaluate_run(config, run, model, data, substitutes), folder=folder)
     figures = draw_evaluation(folder, record, data)
     return {**record, "run": str(run.folder), "folder": str(folder), "figures": figures}
 
@@ -148,7 +139,7 @@ def _evaluate_foreign(name: str, dataset: str, images: int | None, out: Path, se
     config = ForeignModel(name, images=_images(images, data), **chosen)
     _remark_on_epsilons(settings, data)
     with redirect_stdout(sys.stderr):  # whatever the classifier prints is not our answer
-        record = _watched(evaluate_foreign(config, data, out), out)
+        record = finish(evaluate_foreign(config, data, out), folder=out)
     return {**record, "folder": str(out), "figures": draw_evaluation(out, record, data)}
 
 
@@ -165,50 +156,33 @@ def _images(images: int | None, data: datasets.Dataset) -> int:
     return min(1_000, len(data.x_test)) if images is None else images
 
 
-def _watched(evaluation: Generator[str, None, dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """Go through an evaluation, showing its progress, and return the record."""
-    line = StatusLine()
-    with interruption() as interrupted, closing(evaluation):
-        while not interrupted:
-            try:
-                line.update(next(evaluation))
-            except StopIteration as stop:
-                line.close()
-                return stop.value
-    line.close()
-    return stop_interrupted(folder)
-
-
-def _print(record: dict[str, Any]) -> None:
-    click.echo(
+def _lines(record: dict[str, Any]) -> Iterator[str]:
+    yield (
         f"{record['run']}: {record['model']}, {record['images']:,} images of {record['data']}, {record['norm']}, "
         f"clean accuracy {record['clean_accuracy']:.2%}\n"
     )
     entries = record["epsilons"]
     names = list(entries[0]["by_attack"])
-    print_table(
+    yield table(
         ("accuracy in %", *(f"ε = {strength(entry['epsilon'])}" for entry in entries)),
         [
             ("attacked (95% interval)", *(_with_interval(entry, "attacked") for entry in entries)),
             ("certified (95% interval)", *(_with_interval(entry, "certified") for entry in entries)),
-            *((f"  {_title(name)}", *(_percent(entry["by_attack"][name]) for entry in entries)) for name in names),
+            *((f"  {_title(name)}", *(f"{100 * entry['by_attack'][name]:.1f}" for entry in entries)) for name in names),
         ],
     )
     if record["no_certificate"]:
-        click.echo(f"no certificates: {record['no_certificate']}")
+        yield f"no certificates: {record['no_certificate']}"
     if "transfer" in names and record.get("no_transfer"):
-        click.echo(f"transfer was not tried: {record['no_transfer']}")
-    click.echo(f"\nchecklist, on those of the first {record['checked_images']} images that are classified correctly:")
+        yield f"transfer was not tried: {record['no_transfer']}"
+    yield f"\nchecklist, on those of the first {record['checked_images']} images that are classified correctly:"
     for entry in entries:
-        click.echo()
-        print_table(
-            (f"ε = {strength(entry['epsilon'])}", "verdict", "value", "reason"),
-            [
-                (line["name"], line["verdict"], "-" if line["value"] is None else f"{line['value']:.3f}", line["reason"])
-                for line in entry["checklist"]
-            ],
-        )
-    click.echo(f"\n{record['seconds']:.1f} s; outcomes of every image and figures: {record['folder']}")
+        rows = [
+            (line["name"], line["verdict"], "-" if line["value"] is None else f"{line['value']:.3f}", line["reason"])
+            for line in entry["checklist"]
+        ]
+        yield "\n" + table((f"ε = {strength(entry['epsilon'])}", "verdict", "value", "reason"), rows)
+    yield f"\n{record['seconds']:.1f} s; outcomes of every image and figures: {record['folder']}"
 
 
 def _title(name: str) -> str:
@@ -220,7 +194,3 @@ def _with_interval(entry: dict[str, Any], name: str) -> str:
         return "-"
     low, high = entry[f"{name}_interval"]
     return f"{100 * entry[name]:.1f} ({100 * low:.1f} to {100 * high:.1f})"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 import os
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,26 +90,29 @@ def setting_options(settings: type, *names: str, **changes: Any) -> Callable[[Ca
     return add
 
 
-def _option(settings: type, field: dataclasses.Field, usual: str = "", **changes: Any) -> Callable[[Callable], Callable]:
+def _option(
+    settings: type, field: dataclasses.Field, default: Any = dataclasses.MISSING, usual: str = "", **others: Any
+) -> Callable[[Callable], Callable]:
     """The option of a field: its type, choices, default and help."""
-    about, name = declared(field), option_name(field)
-    kind = innermost(field_shapes(settings)[field.name])
-    default = changes.get("default", None if field.default is dataclasses.MISSING else field.default)
-    told: dict[str, Any] = {"default": default, "show_default": default not in (None, ())}
+    about, name, shape = declared(field), option_name(field), field_shapes(settings)[field.name]
+    default = field.default if default is dataclasses.MISSING else default
+    default = None if default is dataclasses.MISSING else default
     usual = usual or about.usual * (default is None)
+    kind, flag = innermost(shape), f"--{name}"
+    told: dict[str, Any] = {"default": default, "show_default": default not in (None, ())}
     told["help"] = f"{about.text}  [default: {usual}]" if usual else about.text
-    flag = f"--{name}"
     if kind is bool:
         flag += f"/--{about.off or f'no-{name}'}" if default or about.off else ""
         told["is_flag"] = True
     elif about.choices is not None:
         told |= {"type": click.Choice(about.names), "multiple": isinstance(default, tuple)}
     elif isinstance(default, tuple):
+        items = typing.get_args(shape)
         told["default"] = ",".join(f"{item:g}" for item in default)
-        told["type"] = Numbers(kind, told["default"])
+        told["type"] = Numbers(kind, told["default"], None if ... in items else len(items))
     else:
         told["type"] = Number() if kind is float else kind
-    return click.option(flag, field.name, **told | changes)
+    return click.option(flag, field.name, **told | others)
 
 
 def from_options(settings: type, options: dict[str, Any], **others: Any) -> Any:

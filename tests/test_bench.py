@@ -4,11 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import invoke
 
 from minicereb.bench import vgg
 from minicereb.bench.vgg import QUICK, VggSize
-from minicereb.cli.main import main
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +31,7 @@ def test_a_step_gives_the_derivatives_by_every_parameter():
 
 
 def test_the_command_prints_the_network_with_its_memory_then_its_convolutions():
-    result = CliRunner().invoke(main, ["bench", "--only", "convolutional", "--json"])
+    result = invoke("bench", "--only", "convolutional", "--json")
     assert result.exit_code == 0, result.output
     network, *alone = json.loads(result.stdout)["rows"]
     assert network["name"] == "VGG-11 forward and back, width 0.0625, batch 4, 8 x 8 pixels"

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import invoke
 
 from minicereb import datasets
 from minicereb.attacks.run import attack_images
-from minicereb.cli.main import main
 from minicereb.errors import MinicerebError
 from minicereb.experiments.pretrained import models, pretrained
 from minicereb.robustness.catalogue import ATTACKS, SETS
@@ -25,7 +24,7 @@ def _mnist():
 
 
 def run(*arguments):
-    result = CliRunner().invoke(main, [*arguments, "--json"])
+    result = invoke(*arguments, "--json")
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 

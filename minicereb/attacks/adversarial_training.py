@@ -6,50 +6,31 @@ The positive control of an evaluation: where robustness has been learned, an eva
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from minicereb.attacks.ball import ball_around
 from minicereb.attacks.draws import Draws
 from minicereb.attacks.gradients import Landscape
-from minicereb.attacks.objectives import objective_named
+from minicereb.attacks.objectives import OBJECTIVES, objective_named
 from minicereb.attacks.pgd import pgd
 from minicereb.backend import Array, xp_of
-from minicereb.documents import typed
-from minicereb.errors import require
 from minicereb.inputs import as_labels, check_images, check_rows
 from minicereb.learning.plasticity import Learned
 from minicereb.learning.training import Learner
 from minicereb.parallel import blocks, one_blas_thread
+from minicereb.settings import checked, setting
 
 
-@typed
+@checked
 @dataclass(frozen=True)
 class Adversary:
-    """The attack of adversarial training: PGD in L∞ from a uniformly random point of the ball; its last point counts.
+    """The attack of adversarial training: PGD in L∞ from a uniformly random point of the ball; its last point counts."""
 
-    Parameters
-    ----------
-    epsilon : float
-        Bound on the change of each pixel, above 0.
-    step_size : float
-        Length of a step, in the units of a pixel.
-    steps : int
-        For each batch.
-    objective : {"mse", "cross-entropy", "margin", "dlr"}
-        What is ascended.
-    """
-
-    epsilon: float = field(metadata={"option": "adversarial"})
-    step_size: float = field(metadata={"option": "adversarial_step_size"})
-    steps: int = field(default=7, metadata={"option": "adversarial_steps"})
-    objective: str = "cross-entropy"
-
-    def __post_init__(self) -> None:
-        require(0 < self.epsilon < float("inf"), "adversarial", self.epsilon, "a bound above 0")
-        require(0 < self.step_size < float("inf"), "adversarial-step-size", self.step_size, "a number above 0")
-        require(self.steps >= 1, "adversarial-steps", self.steps, "a whole number of at least 1")
-        objective_named(self.objective)
+    epsilon: float = setting(help="Learn from images attacked within this L∞ bound, by PGD.", above=0, option="adversarial")
+    step_size: float = setting(help="Length of a step of that attack.", above=0, option="adversarial-step-size")
+    steps: int = setting(7, "Number of steps of that attack on each batch.", at_least=1, option="adversarial-steps")
+    objective: str = setting("cross-entropy", "What that attack ascends.", choices=OBJECTIVES, option="adversarial-objective")
 
 
 class AdversarialTraining:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from minicereb.attacks.ball import NORMS
-from minicereb.attacks.methods import Method, method_named
-from minicereb.attacks.objectives import objective_named, targeted_objective_named
-from minicereb.documents import typed
+from minicereb.attacks.methods import Method, method_named, method_names
+from minicereb.attacks.objectives import OBJECTIVES, targeted_objective_named
 from minicereb.errors import require
 from minicereb.learning.estimators import ESTIMATORS
+from minicereb.settings import checked, setting
 
 GRADIENTS = ("analytic", "straight-through", "frozen", "eot", *ESTIMATORS)
 # Gradients that came to be others: by noise of the estimator's own design, by truer slopes, also towards a target.
@@ -39,69 +40,47 @@ def too_short(epsilon: float, steps: int, step_size: float) -> str | None:
     )
 
 
-@typed
+DRAWS: dict[str, Any] = {"at_least": 1, "at_most": 2**31 - 1}
+
+
+@checked
 @dataclass(frozen=True)
 class Attack:
-    """Settings of an attack.
+    """Settings of an attack. Which of them have an effect depends on the method; see :mod:`minicereb.attacks.methods`."""
 
-    Parameters
-    ----------
-    method : str
-        One of :func:`minicereb.attacks.methods.method_names`. Which of the settings below have an effect depends on it.
-    objective : {"mse", "cross-entropy", "margin", "dlr"}
-        What is ascended. FAB and FMN know the margin alone.
-    epsilon : float
-        Bound in the norm, at least 0.
-    steps : int
-        PGD, momentum, APGD, FAB, FMN: steps per start. Square: queries. Random: points.
-    step_size : float, optional
-        PGD, momentum: length of a step; without it 2.5 ε / steps, so that the steps can cross the ball. Other methods have no
-        use for it, and 0.01 in its place.
-    restarts : int
-        PGD, momentum, APGD, FAB, FMN, Square: starts; later ones go on with the images that are still classified correctly.
-    random_start : bool
-        PGD, momentum, APGD: begin at a uniform random point of the ball (else at the clean image). FAB and FMN begin at the clean
-        image, and at a random point only in later starts.
-    keep : {"best", "last"}
-        Which of the points visited counts for an image: the best (a misclassified one if there is any, among equals the
-        one with the largest objective), or the last, as the authors' code has it. In momentum, APGD, Square and Random the first
-        that is misclassified is the best: the search ends with it. For FAB and FMN the nearest misclassified one counts.
-    seed : int
-        Of the random starts, and of noise.
-    gradient : str
-        Where the input gradient comes from, see :func:`minicereb.attacks.gradients.source_named`.
-    draws : int
-        Replications of the noise, if it comes from an estimator; calls, if it is ``"eot"``.
-    norm : {"linf", "l2"}
-        Largest change of a pixel, or Euclidean length of the change.
-    targets : int
-        0: the objective is that of any wrong class. Else the search is made towards each of so many wrong classes, the likeliest
-        of the clean image first, and towards all where there are not so many; any misclassification counts.
-    decay : float
-        Momentum: what is kept of the sum of past gradients at each step, from 0 to 1.
-    nesterov : bool
-        Momentum: whether the gradient is taken where the sum alone would lead.
-    rescale : bool
-        Square: whether the side of its squares falls over the queries that it has, or, as in the standard ensemble, after the
-        published numbers of queries, however few it has.
-    """
-
-    method: str
-    objective: str
-    epsilon: float
-    steps: int = 40
-    step_size: float | None = None  # filled in below
-    restarts: int = 1
-    random_start: bool = True
-    keep: str = "best"
-    seed: int = 0
-    gradient: str = field(default="analytic", metadata={"added": True})
-    draws: int = field(default=32, metadata={"added": True})
-    norm: str = field(default="linf", metadata={"added": True})
-    targets: int = field(default=0, metadata={"added": True})
-    decay: float = field(default=1.0, metadata={"added": True})
-    nesterov: bool = field(default=False, metadata={"added": True})
-    rescale: bool = field(default=True, metadata={"added": True})
+    method: str = setting(help="How the attack searches.", choices=method_names)
+    objective: str = setting(help="What the attack ascends.", choices=OBJECTIVES)
+    epsilon: float = setting(
+        help="Largest change of a pixel, where black is 0 and white 1; in L2, of the image.", at_least=0, at_most=LARGEST
+    )
+    steps: int = setting(40, "Number of steps per start; of square the queries, of random the points.", at_least=1)
+    step_size: float | None = setting(
+        None, "Length of a step of pgd and momentum.", above=0, usual=f"{CROSSING:g} ε / steps, which can cross the ball"
+    )
+    restarts: int = setting(1, "Number of starts; later ones attack the images that are still classified correctly.", at_least=1)
+    random_start: bool = setting(True, "Whether to begin at a random point of the ball or at the clean image.", off="clean-start")
+    keep: str = setting("best", "The point that counts: the best one visited, or the last.", choices=("best", "last"))
+    seed: int = setting(0, "Seed of the random starts and of the noise.", at_least=0)
+    gradient: str = setting(
+        "analytic",
+        "Source of the input gradient: the model itself, or, for a network with noise, an estimate for its mean objective.",
+        choices=GRADIENTS,
+        added=True,
+    )
+    draws: int = setting(32, "Noise samples per gradient estimate; calls for eot.", **DRAWS, added=True)
+    norm: str = setting("linf", "How a change is measured: largest change of a pixel, or length.", choices=NORMS, added=True)
+    targets: int = setting(
+        0, "Search towards each of this many likely wrong classes; 0: towards any wrong class.", at_least=0, added=True
+    )
+    decay: float = setting(1.0, "Momentum: weight of the past gradients.", at_least=0, at_most=1, added=True)
+    nesterov: bool = setting(
+        False, "Momentum: whether to take the gradient where the past gradients alone would lead.", added=True
+    )
+    rescale: bool = setting(
+        True,
+        "Square: whether its squares shrink over all queries or, as in AutoAttack, after fixed numbers of queries.",
+        added=True,
+    )
 
     @property
     def traits(self) -> Method:
@@ -126,22 +105,10 @@ class Attack:
 
     def __post_init__(self) -> None:
         method = self.traits
-        objective_named(self.objective)
-        require(0 <= self.epsilon <= LARGEST, "epsilon", self.epsilon, f"a number from 0 to {LARGEST:g}")
-        require(self.steps >= 1, "steps", self.steps, "a whole number of at least 1")
         if self.step_size is None:
             object.__setattr__(self, "step_size", fitting_step(self.epsilon, self.steps) if method.has("step_size") else 0.01)
-        require(0 < self.step < float("inf"), "step-size", self.step_size, "a number above 0")
-        require(self.restarts >= 1, "restarts", self.restarts, "a whole number of at least 1")
-        require(self.keep in ("best", "last"), "keep", self.keep, "best or last")
-        require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
-        require(self.gradient in GRADIENTS, "gradient", self.gradient, ", ".join(GRADIENTS))
-        require(1 <= self.draws < 2**31, "draws", self.draws, "a whole number from 1 to 2147483647")
-        require(self.norm in NORMS, "norm", self.norm, " or ".join(NORMS))
-        require(self.targets >= 0, "targets", self.targets, "a whole number of at least 0")
         expected = f"{' or '.join(method.objectives)} for {self.method}"
         require(self.objective in method.objectives, "objective", self.objective, expected)
-        require(0 <= self.decay <= 1, "decay", self.decay, "a number from 0 to 1")
         for name, unused in (("decay", 1), ("nesterov", False), ("rescale", True), ("targets", 0)):
             value = getattr(self, name)
             require(method.has(name) or value == unused, name, value, f"{unused}, as {self.method} does not have it")

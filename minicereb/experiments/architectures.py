@@ -2,57 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
-from minicereb.calculus.activations import Activation
-from minicereb.calculus.noise import law_named
-from minicereb.calculus.replicated import loss_named
+from minicereb.calculus.activations import ACTIVATIONS, Activation
+from minicereb.calculus.noise import LAWS, law_named
+from minicereb.calculus.replicated import LOSSES
 from minicereb.errors import InputError, require
 from minicereb.experiments.identity import config_kind
 from minicereb.learning.backprop import DESCENDED
-from minicereb.learning.glr import estimator_named
+from minicereb.learning.estimators import ESTIMATORS
+from minicereb.learning.glr import LAST_LAYER, estimator_named
 from minicereb.learning.rules import rule_names
 from minicereb.models.noisy import check_scales
 from minicereb.models.wiring import KINDS
+from minicereb.settings import Setting, field_of, setting
+
+L2 = Setting("Weight penalty ½ l2 Σθ² on all but the biases.", at_least=0)
+L1 = Setting("Weight penalty l1 Σ|θ| on all but the biases.", at_least=0)
 
 
 @config_kind
 @dataclass(frozen=True)
 class CerebellumModel:
-    """Settings of a cerebellum; see :func:`minicereb.models.wiring.draw_wiring`.
-
-    Parameters
-    ----------
-    wiring : {"full", "random", "local"}
-    cells : int
-        Granule cells, m.
-    inputs_per_cell : int or None
-        k; None for full wiring.
-    replacement, patch : bool
-        Variants of random and local wiring.
-    ltd : bool
-        Whether long-term depression centres the granule cells' activity.
-    ltd_decay : float
-        β of its moving average.
-    rule : str
-        How the readout is learned: a local rule (:data:`minicereb.learning.rules.RULES` and those of other packages), or
-        ``"least-squares"``, the closed form, in which batches, epochs, rate and optimiser play no part.
-    """
+    """Settings of a cerebellum; see :func:`minicereb.models.wiring.draw_wiring`."""
 
     family: ClassVar[str] = "cerebellum"
-    wiring: str
-    cells: int
-    inputs_per_cell: int | None = None
-    replacement: bool = False
-    patch: bool = False
-    ltd: bool = True
-    ltd_decay: float = 0.99
-    rule: str = "delta"
+    wiring: str = setting(help="Which inputs reach a granule cell: all, random ones, or neighbouring ones.", choices=KINDS)
+    cells: int = setting(help="Number of granule cells.", at_least=1)
+    inputs_per_cell: int | None = setting(
+        None, "Number of mossy fibres that reach a granule cell.", at_least=1, usual="all, for full wiring only"
+    )
+    replacement: bool = setting(
+        False, "Random wiring: whether a cell's inputs are drawn with replacement, as in the authors' code."
+    )
+    patch: bool = setting(False, "Local wiring: whether a cell sees a patch of the image instead of a window of its rows.")
+    ltd: bool = setting(True, "Whether long-term depression centres the activity of the granule cells.")
+    ltd_decay: float = setting(0.99, "Decay of the moving average that LTD subtracts.", at_least=0, below=1)
+    rule: str = setting(
+        "delta", "How the readout is learned: by a local rule, or (least-squares) in closed form.", choices=rule_names
+    )
 
     def __post_init__(self) -> None:
-        require(self.wiring in KINDS, "wiring", self.wiring, ", ".join(KINDS))
-        require(self.cells >= 1, "cells", self.cells, "a whole number of at least 1")
         if self.wiring == "full":
             none = self.inputs_per_cell is None
             require(none, "inputs-per-cell", self.inputs_per_cell, "nothing: in full wiring every cell has all")
@@ -60,8 +51,6 @@ class CerebellumModel:
             raise InputError("inputs-per-cell", self.inputs_per_cell, f"a whole number of at least 1 for {self.wiring} wiring")
         require(not self.replacement or self.wiring == "random", "replacement", self.replacement, "only with --wiring random")
         require(not self.patch or self.wiring == "local", "patch", self.patch, "only with --wiring local")
-        require(0 <= self.ltd_decay < 1, "ltd-decay", self.ltd_decay, "a number from 0 to less than 1")
-        require(self.rule in rule_names(), "rule", self.rule, ", ".join(rule_names()))
 
     @property
     def description(self) -> str:
@@ -73,29 +62,13 @@ class CerebellumModel:
 @config_kind
 @dataclass(frozen=True)
 class PerceptronModel:
-    """Settings of a multilayer perceptron, trained by backpropagation.
-
-    Parameters
-    ----------
-    hidden : tuple of int
-        Units in each hidden layer.
-    l2, l1 : float
-        Weight penalties ``½ l2 Σθ² + l1 Σ|θ|``, biases apart.
-    loss : {"cross-entropy", "mse"}
-        What is descended; ``"mse"`` is the cerebellum's squared error.
-    """
+    """Settings of a multilayer perceptron, trained by backpropagation."""
 
     family: ClassVar[str] = "mlp"
-    hidden: tuple[int, ...]
-    l2: float = field(default=0.0, metadata={"added": True})
-    l1: float = field(default=0.0, metadata={"added": True})
-    loss: str = field(default="cross-entropy", metadata={"added": True})
-
-    def __post_init__(self) -> None:
-        require(all(units >= 1 for units in self.hidden), "hidden", list(self.hidden), "whole numbers of at least 1")
-        require(0 <= self.l2 < float("inf"), "l2", self.l2, "a number of at least 0")
-        require(0 <= self.l1 < float("inf"), "l1", self.l1, "a number of at least 0")
-        require(self.loss in DESCENDED, "loss", self.loss, " or ".join(DESCENDED))
+    hidden: tuple[int, ...] = setting(help="Units of each hidden layer; none for a linear classifier.", at_least=1)
+    l2: float = field_of(L2, 0.0, added=True)
+    l1: float = field_of(L1, 0.0, added=True)
+    loss: str = setting("cross-entropy", "Loss that is descended; mse is the cerebellum's.", choices=DESCENDED, added=True)
 
     @property
     def description(self) -> str:
@@ -108,59 +81,30 @@ class PerceptronModel:
 @config_kind
 @dataclass(frozen=True)
 class NoisyModel:
-    """Settings of a network with neuronal noise and of how it learns; see :mod:`minicereb.learning.glr`.
-
-    Parameters
-    ----------
-    hidden : tuple of int
-        Neurons in each hidden layer.
-    activation : str
-        One of :data:`minicereb.calculus.activations.ACTIVATIONS`.
-    slope : float
-        Of the sigmoid.
-    noise : str
-        One of :data:`minicereb.calculus.noise.LAWS`, or ``"none"`` (backpropagation only).
-    noise_scale : tuple of float
-        σ, for all layers or for each; empty without noise.
-    noise_degrees : float or None
-        Of Student's t.
-    output_noise, output_activation : bool
-        Whether the outputs have noise, and an activation.
-    loss : {"cross-entropy", "zero-one"}
-    estimator : str
-        One of :data:`minicereb.learning.estimators.ESTIMATORS`.
-    replications : int
-        K.
-    last_layer : {"score", "derivative"}
-        How the last layer's weights learn: from loss values too, or by the derivative of the loss.
-    l2, l1 : float
-        Weight penalties.
-    learn_scale : bool
-        Whether the noise scales learn.
-    """
+    """Settings of a network with neuronal noise and of how it learns; see :mod:`minicereb.learning.glr`."""
 
     family: ClassVar[str] = "glr"
-    hidden: tuple[int, ...]
-    activation: str = "threshold"
-    slope: float = 1.0
-    noise: str = "gaussian"
-    noise_scale: tuple[float, ...] = (2.0,)
-    noise_degrees: float | None = None
-    output_noise: bool = True
-    output_activation: bool = False
-    loss: str = "cross-entropy"
-    estimator: str = "flip"
-    replications: int = 1
-    last_layer: str = "derivative"
-    l2: float = 0.0
-    l1: float = 0.0
-    learn_scale: bool = False
+    hidden: tuple[int, ...] = setting(help="Neurons of each hidden layer.", at_least=1)
+    activation: str = setting("threshold", "Activation of the neurons.", choices=ACTIVATIONS)
+    slope: float = setting(1.0, "Slope of the sigmoid.")
+    noise: str = setting("gaussian", "Distribution of the noise.", choices=(*LAWS, "none"))
+    noise_scale: tuple[float, ...] = setting((2.0,), "Scale σ of the noise: one for all layers, or one for each.")
+    noise_degrees: float | None = setting(None, "Degrees of freedom of Student's t.", usual="3")
+    output_noise: bool = setting(True, "Whether the outputs have noise too.")
+    output_activation: bool = setting(False, "Whether the outputs have an activation too.", off="no-output-activation")
+    loss: str = setting("cross-entropy", "Loss from whose values the network learns.", choices=LOSSES)
+    estimator: str = setting("flip", "How gradients are estimated.", choices=ESTIMATORS)
+    replications: int = setting(1, "Noise samples per image.", at_least=1)
+    last_layer: str = setting(
+        "derivative", "Whether the last layer learns from loss values too, or by the derivative of the loss.", choices=LAST_LAYER
+    )
+    l2: float = field_of(L2, 0.0)
+    l1: float = field_of(L1, 0.0)
+    learn_scale: bool = setting(False, "Whether the noise scales learn as well.")
 
     def __post_init__(self) -> None:
-        able = len(self.hidden) >= 1 and all(units >= 1 for units in self.hidden)
-        require(able, "hidden", list(self.hidden), "at least one layer of at least 1")
+        require(len(self.hidden) >= 1, "hidden", list(self.hidden), "at least one layer")
         Activation(self.activation, self.slope)
-        loss_named(self.loss)
         estimator_named(self.estimator, self.last_layer)
         if self.noise == "none":
             require(not self.noise_scale, "noise-scale", self.noise_scale, "nothing without noise")
@@ -186,33 +130,22 @@ class NoisyModel:
 class ConvolutionalModel:
     """Settings of a convolutional network; see :func:`minicereb.models.convolutional.initial_convolutional`.
 
-    Parameters
-    ----------
-    stages : tuple of tuple of int
-        For each stage the outputs of its convolutions; a stage ends with pooling.
-    hidden : tuple of int
-        Units of each dense hidden layer.
-    batch_norm : bool
-    dropout : tuple of float
-        Shares silenced while learning, after each pooling and after each dense hidden layer.
-    l2 : float
-        Weight penalty ``½ l2 Σθ²``, biases apart.
+    A stage is a tuple with the outputs of its convolutions.
     """
 
     family: ClassVar[str] = "cnn"
-    stages: tuple[tuple[int, ...], ...]
-    hidden: tuple[int, ...]
-    batch_norm: bool = False
-    dropout: tuple[float, float] = (0.25, 0.5)
-    l2: float = 0.0
+    stages: tuple[tuple[int, ...], ...] = setting(
+        help="Outputs of the 3x3 convolutions of each stage, which ends with pooling.", at_least=1
+    )
+    hidden: tuple[int, ...] = setting(help="Units of each dense hidden layer.", at_least=1)
+    batch_norm: bool = setting(False, "Whether each convolution is normalised by its batch.", off="no-batch-norm")
+    dropout: tuple[float, float] = setting(
+        (0.25, 0.5), "Shares silenced while learning, after pooling and after dense layers.", at_least=0, below=1
+    )
+    l2: float = field_of(L2, 0.0)
 
     def __post_init__(self) -> None:
-        sizes = [outputs for stage in self.stages for outputs in stage]
-        able = all(self.stages) and all(size >= 1 for size in sizes)
-        require(able, "stages", [list(stage) for stage in self.stages], "stages of whole numbers of at least 1")
-        require(all(units >= 1 for units in self.hidden), "hidden", list(self.hidden), "whole numbers of at least 1")
-        require(all(0 <= rate < 1 for rate in self.dropout), "dropout", list(self.dropout), "shares from 0 to less than 1")
-        require(0 <= self.l2 < float("inf"), "l2", self.l2, "a number of at least 0")
+        require(all(self.stages), "stages", [list(stage) for stage in self.stages], "at least one convolution per stage")
 
     @property
     def description(self) -> str:

@@ -6,7 +6,7 @@ stands on it names in ``trainings``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from minicereb.attacks.adversarial_training import Adversary
@@ -20,6 +20,7 @@ from minicereb.learning.optimizers import OPTIMIZERS, SCHEDULES
 from minicereb.learning.rules import LEAST_SQUARES
 from minicereb.learning.training import CHOOSE_ON
 from minicereb.report.formats import strength
+from minicereb.settings import Setting, field_of, setting
 
 config_kind(Adversary)
 config_kind(Attack)
@@ -28,10 +29,10 @@ config_kind(Attack)
 @config_kind
 @dataclass(frozen=True)
 class Data:
-    """Which data: the hash is what counts, the name says where to find them again."""
+    """Which data: the hash of the content counts, the name says where to find it again."""
 
-    name: str = field(metadata={"identity": False})
-    sha256: str
+    name: str = setting(help="Name of the data set, or a path for your own images.", identity=False)
+    sha256: str = setting(help="SHA-256 of the content.")
 
 
 @config_kind
@@ -39,59 +40,42 @@ class Data:
 class Train:
     """A model, trained.
 
-    Parameters
-    ----------
-    model : CerebellumModel, PerceptronModel, ConvolutionalModel or NoisyModel
-    data : Data
-    batch_size, epochs : int
-    learning_rate : float
-    optimizer : {"rmsprop", "adam", "sgd", "momentum"}
-    seed : int
-        Of wiring, initial weights, validation split and orders.
-    validation : float
-        Share of the training images held out for choosing.
-    keep : {"best", "last"}
-        The epoch kept: the best by validation accuracy, or the last.
-    choose_on : {"validation", "test"}
-        Which images say what the best epoch is; on the test images, as the first paper's code does it, accuracy is too good.
-    schedule : {"constant", "cosine"}
-        The learning rate stays, or falls to 0 over the training ``[M-COSINE]``.
-    adversary : Adversary, optional
-        Who attacks the images before they are learned from, and those held out before the best epoch is chosen ``[M-ADV]``;
-        for perceptrons and the delta rule.
-    augment : bool
-        Whether each image is shifted and mirrored anew in every epoch before it is learned from; for convolutional networks.
-    encoder : Train, optional
-        The convolutional network, trained on the same data, whose convolutions make the features that a cerebellum learns from.
+    ``choose_on="test"`` is for the first paper's code, which does so: accuracy then looks too good.
     """
 
-    model: Model
-    data: Data
-    batch_size: int
-    epochs: int
-    learning_rate: float
-    optimizer: str = "rmsprop"
-    seed: int = 0
-    validation: float = 1 / 12
-    keep: str = "best"
-    choose_on: str = field(default="validation", metadata={"added": True})
-    schedule: str = field(default="constant", metadata={"added": True})
-    adversary: Adversary | None = field(default=None, metadata={"added": True})
-    augment: bool = field(default=False, metadata={"added": True})
-    encoder: Train | None = field(default=None, metadata={"added": True})
+    model: Model = setting(help="The architecture.")
+    data: Data = setting(help="The data set.")
+    batch_size: int = setting(help="Number of images per update.", at_least=1)
+    epochs: int = setting(help="Number of passes over the training images.", at_least=1)
+    learning_rate: float = setting(help="Step size of the optimizer.", above=0)
+    optimizer: str = setting("rmsprop", "Optimizer of the weights.", choices=OPTIMIZERS)
+    seed: int = setting(0, "Seed of wiring, initial weights, order of the images and validation split.", at_least=0)
+    validation: float = setting(1 / 12, "Share of the training images held out for choosing the best epoch.", at_least=0, below=1)
+    keep: str = setting("best", "The epoch kept: the best on the held-out images, or the last.", choices=("best", "last"))
+    choose_on: str = setting(
+        "validation",
+        "The images that say which epoch is best: those held out, or the test images, which makes it look too good.",
+        choices=CHOOSE_ON,
+        added=True,
+    )
+    schedule: str = setting(
+        "constant",
+        "Whether the learning rate stays, or rises over the first twentieth and falls to 0 along a cosine.",
+        choices=SCHEDULES,
+        added=True,
+    )
+    adversary: Adversary | None = setting(None, "Opponent that attacks the images before they are learned from.", added=True)
+    augment: bool = setting(
+        False,
+        "Whether each image is shifted by up to 4 pixels, and half of them mirrored, anew in every epoch.",
+        off="no-augment",
+        added=True,
+    )
+    encoder: Train | None = setting(None, "Trained convolutional network from whose features a cerebellum learns.", added=True)
 
     def __post_init__(self) -> None:
-        require(self.batch_size >= 1, "batch-size", self.batch_size, "a whole number of at least 1")
-        require(self.epochs >= 1, "epochs", self.epochs, "a whole number of at least 1")
-        require(0 < self.learning_rate < float("inf"), "learning-rate", self.learning_rate, "a number above 0")
-        require(self.optimizer in OPTIMIZERS, "optimizer", self.optimizer, ", ".join(OPTIMIZERS))
-        require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
-        require(0 <= self.validation < 1, "validation", self.validation, "a share from 0 to less than 1")
-        require(self.keep in ("best", "last"), "keep", self.keep, "best or last")
-        require(self.choose_on in CHOOSE_ON, "choose-on", self.choose_on, " or ".join(CHOOSE_ON))
         able = self.keep == "best" and self.adversary is None
         require(self.choose_on == "validation" or able, "choose-on", "test", "validation with --keep last or --adversarial")
-        require(self.schedule in SCHEDULES, "schedule", self.schedule, " or ".join(SCHEDULES))
         if self.adversary is not None and not isinstance(self.model, PerceptronModel):
             able = isinstance(self.model, CerebellumModel) and self.model.rule != LEAST_SQUARES
             require(
@@ -148,6 +132,9 @@ def describe_attack(attack: Attack) -> str:
     return ", ".join(words)
 
 
+IMAGES = Setting("Number of test images, the first ones.", at_least=1)
+
+
 class Experiment(Protocol):
     """What a study is made of: a frozen dataclass of settings, with the trainings whose models it needs.
 
@@ -165,12 +152,9 @@ class AttackedModel:
     """A trained model under an attack: the first `images` of the test images."""
 
     record_shape: ClassVar[Any] = AttackRecord
-    train: Train
-    attack: Attack
-    images: int
-
-    def __post_init__(self) -> None:
-        require(self.images >= 1, "images", self.images, "a whole number of at least 1")
+    train: Train = setting(help="The model.")
+    attack: Attack = setting(help="The attack.")
+    images: int = field_of(IMAGES)
 
     @property
     def trainings(self) -> tuple[Train, ...]:

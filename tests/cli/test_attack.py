@@ -7,23 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import invoke, succeed
 
 from minicereb.attacks.methods import METHODS
-from minicereb.cli.main import main
 from minicereb.models.cerebellum import Cerebellum
 
 ROOT = Path(__file__).parents[2]
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def succeed(*arguments):
-    result = invoke(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +34,9 @@ def test_from_the_command_to_the_gradient_it_is_eight_files(run, monkeypatch):
     succeed("attack", run, "--images", "8", "--steps", "2", "--seed", "99")
     places = [f"{path.parent.name}/{path.name}" for path in reversed(calls[0]) if ROOT in path.parents]
     files = list(dict.fromkeys(places[places.index("cli/attack.py") : -1]))
-    expected = "cli/attack.py experiments/attacks.py attacks/run.py attacks/search.py attacks/pgd.py attacks/gradients.py"
+    expected = (
+        "cli/attack.py cli/output.py experiments/attacks.py attacks/run.py attacks/search.py attacks/pgd.py attacks/gradients.py"
+    )
     assert files == expected.split()
 
 
@@ -54,7 +45,7 @@ def test_every_method_can_be_asked_for(run, tmp_path, method, norm):
     epsilon = 0.1 if norm == "linf" else 1.0
     steps = () if method != "square" else ("--steps", "200")
     arguments = ("attack", run, "--method", method, "--norm", norm, "--epsilon", epsilon, "--images", "12", *steps)
-    printed = succeed(*arguments, "--save", tmp_path / "images.npz")
+    printed = succeed(*arguments, "--save", tmp_path / "images.npz").stdout
     assert printed.startswith(f"{method} on margin, ε = {epsilon:g}{' in L2' if norm == 'l2' else ''}, 12 images: accuracy ")
     with np.load(tmp_path / "images.npz") as saved:
         change = saved["x_adv"].astype(np.float64) - saved["x"]
@@ -97,7 +88,7 @@ def test_settings_of_one_method_are_refused_with_another(run):
 def test_the_strongest_of_the_standard_ensemble(run):
     common = ("attack", run, "--epsilon", "0.05", "--images", "12", "--targets", "9", "--steps", "10", "--json")
     ratio, boundary = (
-        json.loads(succeed(*common, *extra)) for extra in (("--method", "apgd", "--objective", "dlr"), ("--method", "fab"))
+        json.loads(succeed(*common, *extra).stdout) for extra in (("--method", "apgd", "--objective", "dlr"), ("--method", "fab"))
     )
     assert ratio["robust_accuracy"] == boundary["robust_accuracy"]
 
@@ -121,8 +112,8 @@ def test_what_does_not_go_together_is_one_line_and_exit_code_2(run, arguments, n
 
 def test_a_strength_may_be_written_as_so_many_levels_of_255(run):
     asked = ("attack", run, "--images", "5", "--json", "--epsilon")
-    assert json.loads(succeed(*asked, "8/255"))["epsilon"] == 8 / 255
-    assert json.loads(succeed(*asked, "0.25"))["epsilon"] == 0.25
+    assert json.loads(succeed(*asked, "8/255").stdout)["epsilon"] == 8 / 255
+    assert json.loads(succeed(*asked, "0.25").stdout)["epsilon"] == 0.25
     for wrong in ("8/0", "8/", "a/255", "1/2/3", "much"):
         result = invoke(*asked, wrong)
         assert (result.exit_code, result.stdout) == (2, "")
@@ -172,7 +163,7 @@ def test_every_command_with_such_a_size_remarks_on_it(run, tmp_path):
     ],
 )
 def test_numbers_out_of_all_proportion_are_one_line(run, line, setting):
-    result = CliRunner().invoke(main, [str(run) if word == "RUN" else word for word in line.split()])
+    result = invoke(*(run if word == "RUN" else word for word in line.split()))
     assert result.exit_code == 2
     assert result.stderr.startswith(f"Error: {setting} is not valid; expected ")
     assert len(result.stderr.splitlines()) == 1
@@ -195,8 +186,8 @@ def test_an_option_without_effect_is_remarked_on(tmp_path, options, told):
     folder, data = str(tmp_path / "run"), str(tmp_path / "few.npz")
     x, y = np.random.default_rng(0).integers(0, 256, (40, 5, 5), dtype=np.uint8), np.arange(40) % 3
     np.savez(data, x_train=x, y_train=y, x_test=x, y_test=y)
-    trained = CliRunner().invoke(main, ["train", "mlp", "--hidden", "5", "--epochs", "1", "--dataset", data, "--out", folder])
+    trained = invoke("train", "mlp", "--hidden", "5", "--epochs", "1", "--dataset", data, "--out", folder)
     assert trained.exit_code == 0, trained.output
-    result = CliRunner().invoke(main, ["attack", folder, "--images", "3", *options])
+    result = invoke("attack", folder, "--images", "3", *options)
     assert result.exit_code == 0, result.output
     assert [line for line in result.stderr.splitlines() if "no effect" in line] == [f"note: {each}" for each in told]

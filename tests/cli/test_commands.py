@@ -14,27 +14,12 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import invoke, succeed
 
 from minicereb import cli, datasets
 from minicereb.cli.main import COMMANDS, main
 
 TRAIN = ("train", "cerebellum", "--dataset", "strokes", "--cells", "300", "--epochs", "1")
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def succeed(*arguments):
-    result = invoke(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
+from commands import invoke
 
 from minicereb.cli import completion
 from minicereb.cli.main import main
@@ -23,7 +23,7 @@ def complete(line):
     """(kind, value) of everything that completes the last word of a command line."""
     words = f"minicereb {line}"
     environment = {completion.VARIABLE: "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-    result = CliRunner().invoke(main, [], env=environment, prog_name="minicereb")
+    result = invoke(env=environment, prog_name="minicereb")
     assert result.exit_code == 0, result.output
     return [tuple(line.split(",", 1)) for line in result.stdout.splitlines() if line]
 
@@ -115,7 +115,7 @@ def test_a_shell_is_given_its_script_as_documented(shell):
     assert f"{completion.VARIABLE}={shell}_source minicereb" in page
     if shell == "bash" and shutil.which("bash") is None:
         pytest.skip("there is no bash here")
-    result = CliRunner().invoke(main, [], env={completion.VARIABLE: f"{shell}_source"}, prog_name="minicereb")
+    result = invoke(env={completion.VARIABLE: f"{shell}_source"}, prog_name="minicereb")
     assert result.exit_code == 0
     assert f"{shell}_complete" in result.stdout
 
@@ -134,9 +134,9 @@ def test_bash_completes_a_command_line(tmp_path):
 
 
 def test_the_list_of_studies_is_printed():
-    listed = json.loads(CliRunner().invoke(main, ["study", "list", "--json"]).stdout)["studies"]
+    listed = json.loads(invoke("study", "list", "--json").stdout)["studies"]
     assert [each["name"] for each in listed] == list(STUDIES)
     assert all(each["question"].endswith("?") for each in listed)
-    printed = CliRunner().invoke(main, ["study", "list"]).stdout
+    printed = invoke("study", "list").stdout
     assert all(f"{name} " in printed for name in STUDIES)
-    assert CliRunner().invoke(main, ["study", "list", "somewhere"]).exit_code == 2
+    assert invoke("study", "list", "somewhere").exit_code == 2

@@ -7,9 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-
-from minicereb.cli.main import main
+from commands import invoke
 
 FAMILIES = {
     "cerebellum": ("cerebellum", "--cells", "300"),
@@ -32,10 +30,6 @@ def data(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "c3.npz"
     np.savez(path, x_train=x[:400], y_train=y[:400], x_test=x[400:], y_test=y[400:])
     return path
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import invoke, succeed
 
-from minicereb.cli.main import main
 from minicereb.experiments.evaluation.folder import block_paths, read_outcomes
 from minicereb.robustness.catalogue import ATTACKS
 from minicereb.robustness.checklist import CHECKS
@@ -133,16 +132,6 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     for name in [name for name in sys.modules if name == "own"]:
         monkeypatch.delitem(sys.modules, name)
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def succeed(*arguments):
-    result = invoke(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 @pytest.fixture(scope="module")

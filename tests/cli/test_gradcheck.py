@@ -4,21 +4,15 @@ import json
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import invoke
 
-from minicereb.cli.main import main
 from minicereb.models.layers import ReLU
 
 SMALL = ("--dataset", "small.npz", "--epochs", "1", "--batch-size", "10", "--out", "run")
 
 
-def invoke(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
 @pytest.fixture(autouse=True)
-def _small_images(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def _small_images(_in_an_empty_folder):
     rng = np.random.default_rng(0)
     arrays = {f"x_{part}": rng.integers(0, 256, (60, 8, 8), dtype=np.uint8) for part in ("train", "test")}
     np.savez("small.npz", **arrays, **{f"y_{part}": np.arange(60) % 3 for part in ("train", "test")})

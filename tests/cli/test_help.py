@@ -4,7 +4,7 @@ import re
 
 import click
 import pytest
-from click.testing import CliRunner
+from commands import invoke
 
 from minicereb.cli.main import main, summary
 from minicereb.errors import InputError
@@ -27,7 +27,7 @@ def test_a_summary_is_one_sentence_and_stands_whole_in_the_list(path):
     assert re.fullmatch(r"[A-Z].*[^.]\.", said)
     assert not re.search(r"\.\.\.|…", said)
     if path and not ALL[path].hidden:
-        listed = CliRunner().invoke(main, [*path[:-1], "--help"], env={"COLUMNS": "80"}).stdout
+        listed = invoke(*path[:-1], "--help", env={"COLUMNS": "80"}).stdout
         assert said in " ".join(listed.split())
 
 
@@ -59,7 +59,7 @@ def test_the_help_of_an_option_can_be_read_without_its_name(path):
     ],
 )
 def test_a_mistyped_word_gets_a_suggestion(words, meant):
-    result = CliRunner().invoke(main, words)
+    result = invoke(*words)
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1
@@ -68,7 +68,7 @@ def test_a_mistyped_word_gets_a_suggestion(words, meant):
 
 @pytest.mark.parametrize("words", [("quite-something-else",), ("attack", "run", "--method", "xyz"), ("study", "xyz")])
 def test_what_resembles_nothing_gets_none(words):
-    result = CliRunner().invoke(main, words)
+    result = invoke(*words)
     assert result.exit_code == 2
     assert "did you mean" not in result.stderr.lower()
 

@@ -6,19 +6,13 @@ import shlex
 from types import SimpleNamespace
 
 import pytest
-from click.testing import CliRunner
+from commands import document, invoke, succeed
 
 from minicereb.cli import models as command
 from minicereb.cli import train
-from minicereb.cli.main import main
 from minicereb.datasets import store
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.pretrained import fetch, models
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -26,23 +20,13 @@ def _no_data(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(store, "places", lambda: [tmp_path_factory.mktemp("nothing")])
 
 
-def invoke(*arguments):
-    return CliRunner().invoke(main, arguments)
-
-
-def succeed(*arguments):
-    result = invoke(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
 def test_list_names_each_model_and_how_to_rebuild_what_does_not_ship():
-    printed = succeed("models", "list")
+    printed = succeed("models", "list").stdout
     for entry in models().values():
         assert f"{entry.test_accuracy:.2%}" in printed
         assert entry.model.sha256[:12] in printed
         assert (entry.command in printed) == (not entry.shipped)
-    rows = json.loads(succeed("models", "list", "--json"))["models"]
+    rows = document("models", "list")["models"]
     assert [row["name"] for row in rows] == list(models())
     keys = ["name", "title", "test_accuracy", "bytes", "sha256", "hash", "shipped", "command", "folder"]
     assert all(list(row) == keys for row in rows)
@@ -69,15 +53,15 @@ def test_the_command_of_the_list_is_the_training_of_the_model(name, monkeypatch,
 
 @pytest.mark.usefixtures("_no_data")
 def test_a_fetched_model_is_a_run_that_is_shown_and_found():
-    assert json.loads(succeed("models", "fetch", "threshold", "--json")) == {
+    assert document("models", "fetch", "threshold") == {
         "run": "runs/threshold",
         "name": "threshold",
         "test_accuracy": models()["threshold"].test_accuracy,
     }
-    assert "runs/threshold: threshold neurons" in succeed("models", "fetch", "threshold")
-    assert "test accuracy" in succeed("show", "runs/threshold")
-    assert "mnist14" in succeed("models", "fetch", "threshold", "--out", "elsewhere")
-    folders = {row["name"]: row["folder"] for row in json.loads(succeed("models", "list", "--json"))["models"]}
+    assert "runs/threshold: threshold neurons" in succeed("models", "fetch", "threshold").stdout
+    assert "test accuracy" in succeed("show", "runs/threshold").stdout
+    assert "mnist14" in succeed("models", "fetch", "threshold", "--out", "elsewhere").stdout
+    folders = {row["name"]: row["folder"] for row in document("models", "list")["models"]}
     assert folders.pop("threshold") == "runs/threshold"
     assert set(folders.values()) == {None}
 
@@ -94,13 +78,13 @@ def test_without_the_data_what_needs_them_says_how_to_get_them(doing):
 
 @pytest.mark.usefixtures("_no_data")
 def test_verify_without_data_compares_the_files():
-    report = json.loads(succeed("models", "verify", "--json"))
+    report = document("models", "verify")
     assert report["ok"]
     assert all(list(row) == ["name", "folder", "state", "detail", "test_accuracy"] for row in report["models"])
     states = {row["name"]: (row["state"], row["test_accuracy"]) for row in report["models"]}
     assert states == {entry.name: ("ok" if entry.shipped else "missing", None) for entry in models().values()}
     succeed("models", "fetch", "base", "--out", "mine")
-    assert "files only: mnist is not here" in succeed("models", "verify", "mine")
+    assert "files only: mnist is not here" in succeed("models", "verify", "mine").stdout
 
 
 @pytest.mark.usefixtures("_no_data")
@@ -155,7 +139,7 @@ def test_a_run_is_added_to_the_list_of_a_checkout(tmp_path, monkeypatch):
     (tmp_path / "setup.cfg").touch()
     nowhere = invoke("models", "add", "nowhere", *arguments[3:])
     assert (nowhere.exit_code, nowhere.stderr) == (2, "Error: nowhere does not exist\n")
-    assert "mine, my own" in succeed(*arguments)
+    assert "mine, my own" in succeed(*arguments).stdout
     entry = json.loads((tmp_path / "minicereb" / "pretrained" / "registry.json").read_text())["mine"]
     assert not entry["shipped"]
     assert [file["name"] for file in entry["files"]] == ["model.npz"]

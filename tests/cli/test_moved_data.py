@@ -5,9 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-
-from minicereb.cli.main import main
+from commands import invoke, succeed
 
 TINY = ("--epochs", "1", "--batch-size", "10")
 MLP = ("train", "mlp", "--hidden", "8", *TINY)
@@ -21,16 +19,6 @@ NEEDS_DATA = {
     "gradcheck": ("gradcheck", "RUN", "--images", "1"),
     "train with an encoder": ("train", "cerebellum", "--encoder", "ENCODER", "--cells", "30", *TINY, "--out", "behind"),
 }
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def succeed(*arguments):
-    result = invoke(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 @pytest.fixture(scope="module")

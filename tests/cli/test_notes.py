@@ -4,9 +4,8 @@ import warnings
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import invoke
 
-from minicereb.cli.main import main
 from minicereb.errors import DataWarning
 
 
@@ -23,7 +22,7 @@ def channels_first(tmp_path):
 
 def test_a_note_is_one_line_on_standard_error(channels_first, tmp_path):
     settings = ("--stages", "2", "--hidden", "4", "--epochs", "1", "--json", "--out", str(tmp_path / "run"))
-    result = CliRunner().invoke(main, ["train", "cnn", "--dataset", str(channels_first), *settings])
+    result = invoke("train", "cnn", "--dataset", str(channels_first), *settings)
     assert result.exit_code == 0, result.output
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"note: {channels_first}: images of shape (1, 8, 8) are taken as channels")
@@ -38,6 +37,6 @@ def test_other_warnings_are_shown_as_before(channels_first, tmp_path, monkeypatc
 
     monkeypatch.setattr("minicereb.datasets.load", load)
     with pytest.warns(UserWarning, match="something else") as caught:
-        result = CliRunner().invoke(main, ["train", "mlp", "--dataset", str(channels_first)])
+        result = invoke("train", "mlp", "--dataset", str(channels_first))
     assert [each.category for each in caught] == [UserWarning]
     assert result.stderr == "note: two lines\n"

@@ -7,11 +7,10 @@ import os
 import re
 
 import pytest
-from click.testing import CliRunner
+from commands import invoke
 
 from minicereb.cli import output
-from minicereb.cli.main import main
-from minicereb.cli.output import StatusLine, StatusLines, fit, print_json
+from minicereb.cli.output import StatusLine, StatusLines, fit, json_text
 from minicereb.datasets import strokes
 from minicereb.experiments.architectures import CerebellumModel
 
@@ -90,9 +89,9 @@ def test_elsewhere_nothing_is_shown(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_json_of_a_name_that_no_encoding_has_is_still_json(capsys):
-    print_json({"folder": "caf\udce9", "name": "é"})
-    assert json.loads(capsys.readouterr().out) == {"folder": "caf\udce9", "name": "é"}
+def test_json_of_a_name_that_no_encoding_has_is_still_json():
+    text = json_text({"folder": "caf\udce9", "name": "é"})
+    assert json.loads(text.encode()) == {"folder": "caf\udce9", "name": "é"}
 
 
 def test_the_demo_prints_what_each_step_came_to_and_its_document_alone(tmp_path, monkeypatch):
@@ -102,7 +101,7 @@ def test_the_demo_prints_what_each_step_came_to_and_its_document_alone(tmp_path,
     monkeypatch.setattr(demo, "MODELS", {"base network": (CerebellumModel("full", 50, ltd=False), 50)})
     monkeypatch.setattr(demo, "IMAGES", 20)
     monkeypatch.setattr(demo.datasets, "load", lambda name: few)
-    first = CliRunner().invoke(main, ["demo", "--out", str(tmp_path / "demo")])
+    first = invoke("demo", "--out", str(tmp_path / "demo"))
     assert (first.exit_code, first.stderr) == (0, "")
     lines = first.stdout.splitlines()
     assert lines[1].startswith("base network: trained, test accuracy ")
@@ -110,5 +109,5 @@ def test_the_demo_prints_what_each_step_came_to_and_its_document_alone(tmp_path,
         f"base network: attacked by {name}" for name in demo.ATTACKS
     ]
     assert not re.search("[\r\x1b]", first.stdout)
-    document = CliRunner().invoke(main, ["demo", "--out", str(tmp_path / "demo"), "--json"])
+    document = invoke("demo", "--out", str(tmp_path / "demo"), "--json")
     assert set(json.loads(document.stdout)) == {"epsilon", "images", "models", "figures"}

@@ -7,15 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from click.testing import CliRunner
+from commands import invoke
 
-from minicereb.cli.main import main
 from minicereb.experiments import attacks
 from minicereb.experiments.pretrained import fetch
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def told(*arguments):

@@ -10,11 +10,10 @@ import time
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import invoke, succeed
 
 from minicereb import datasets
 from minicereb.cli import study as command
-from minicereb.cli.main import main
 from minicereb.cli.output import StatusLines, clock
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import AttackedModel
@@ -22,24 +21,13 @@ from minicereb.studies import study_named
 
 
 @pytest.fixture(autouse=True)
-def _in_a_folder_with_small_data(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def _small_data(_in_an_empty_folder):
     drawn = datasets.load("strokes", train=200, test=60)
     images = {split: getattr(drawn, split).reshape(-1, 28, 28) for split in ("x_train", "x_test")}
     np.savez("small.npz", **images, y_train=drawn.y_train, y_test=drawn.y_test)
 
 
 OBJECTIVES = ("study", "objectives", "--dataset", "small.npz", "--out", "study")
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def succeed(*arguments):
-    result = invoke(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
 
 
 def test_with_workers_the_table_is_the_same_and_status_says_done():

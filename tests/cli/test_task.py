@@ -3,24 +3,14 @@
 import json
 
 import pytest
-from click.testing import CliRunner
+from commands import invoke
 from PIL import Image
 from reading import read_any
 
-from minicereb.cli.main import main
 from minicereb.experiments.identity import from_json
 from minicereb.tasks.eyelid_conditioning import Eyelid
 
 QUICK = ("task", "eyelid", "--cells", "300", "--trials", "6")
-
-
-@pytest.fixture(autouse=True)
-def _somewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def test_a_session_is_told_drawn_and_kept(tmp_path):

@@ -3,22 +3,12 @@
 import json
 
 import pytest
-from click.testing import CliRunner
+from commands import invoke
 
 from minicereb.bench import loops
-from minicereb.cli.main import main
 from minicereb.tasks.pole_balancing import PoleTask
 
 POLE = ("task", "pole", "--cells", "300", "--seconds", "2", "--trials", "5")
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(main, arguments)
 
 
 def test_it_prints_trials_and_tests_and_writes_weights_figures_and_a_film(tmp_path):

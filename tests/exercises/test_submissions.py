@@ -10,19 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from commands import invoke
 
-from minicereb.cli.main import main
 from minicereb.errors import DataError, InputError, MinicerebError
 from minicereb.exercises.course import EXERCISES
 from minicereb.exercises.submission import check_file
 
 LONG = 120.0  # seconds; what ends does so much earlier, also on a machine that is busy
 RIGHT = "import numpy as np\ndef fgsm(x, gradient, epsilon):\n    return np.clip(x + epsilon * np.sign(gradient), 0, 1)\n"
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def hand_in(folder, student, source, name="fgsm.py"):

@@ -6,10 +6,9 @@ import subprocess
 import sys
 
 import pytest
-from click.testing import CliRunner
+from commands import invoke
 from toy_study import assert_equal, assert_kept, plan, results_of, study
 
-from minicereb.cli.main import main
 from minicereb.errors import MinicerebError
 from minicereb.experiments import executors
 from minicereb.experiments.configs import Data
@@ -45,7 +44,7 @@ def disk(tmp_path):
 
 def train(folder, small):
     settings = ["--cells", "1000", "--inputs-per-cell", "4", "--batch-size", "5", "--epochs", "3"]
-    return CliRunner().invoke(main, ["train", "cerebellum", "--dataset", small.name, *settings, "--out", str(folder)])
+    return invoke("train", "cerebellum", "--dataset", small.name, *settings, "--out", str(folder))
 
 
 def told(result):
@@ -105,7 +104,7 @@ def test_a_folder_on_a_disk_that_is_read_only_is_told_and_left_as_it_was(small, 
     assert "read-only file system" in told(train(folder / "half", small))
     assert "read-only file system" in told(train(folder / "new", small))
     attack = ["attack", folder / "run", "--method", "fgsm", "--epsilon", "0.1", "--images", "10"]
-    assert "read-only file system" in told(CliRunner().invoke(main, list(map(str, attack))))
+    assert "read-only file system" in told(invoke(*attack))
     with pytest.raises(MinicerebError, match="cannot write .*study-toy.json: read-only file system"):
         list(study(small, folder / "study"))
     assert sorted(path.name for path in folder.iterdir()) == ["half", "run"]
@@ -128,6 +127,6 @@ def test_a_scheduler_that_is_not_there_is_told_in_one_line_and_nothing_is_begun(
     pytest.importorskip("distributed", reason="Dask distributed is not installed (extra cluster)")
     monkeypatch.setattr(executors, "SECONDS_TO_ANSWER", 0.5)
     arguments = ["study", "objectives", "--dataset", small.name, "--out", str(tmp_path / "study")]
-    line = told(CliRunner().invoke(main, [*arguments, "--scheduler", "tcp://127.0.0.1:9"]))
+    line = told(invoke(*arguments, "--scheduler", "tcp://127.0.0.1:9"))
     assert "nothing answers at tcp://127.0.0.1:9" in line
     assert not os.path.exists(tmp_path / "study")

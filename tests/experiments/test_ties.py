@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import invoke
 from reading import read_any
 
 from minicereb import datasets
 from minicereb.attacks.settings import Attack
-from minicereb.cli.main import main
 from minicereb.errors import DataError, RunError
 from minicereb.experiments.attacks import Tally, attack_config, attack_run, stored_record
 from minicereb.experiments.carrying_out import record_path, result_of
@@ -58,7 +57,7 @@ def drain(steps):
 
 def refused(*arguments):
     """A command that says in one line what is wrong, with exit code 2; the line, which remarks may precede."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    result = invoke(str(argument) for argument in arguments)
     assert result.exit_code == 2, result.output
     *remarks, line = result.stderr.strip().splitlines()
     assert not any(remark.startswith(("Error", "Traceback", " ")) for remark in remarks)
@@ -541,6 +540,6 @@ def test_a_folder_that_is_no_run_is_still_one_line():
 def test_the_command_that_goes_on_from_an_old_checkpoint_says_so():
     options = ("--cells", 12, "--batch-size", 5, "--epochs", 3, "--learning-rate", 0.04, "--seed", 3, "--out", "begun")
     arguments = ("train", "cerebellum", "--dataset", "data.npz", *options)
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    result = invoke(str(argument) for argument in arguments)
     assert result.exit_code == 0, result.output
     assert "before checkpoints named their settings" in result.stderr

@@ -5,11 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from reading import read_any
 
 from minicereb import datasets
-from minicereb.cli.main import main
 from minicereb.errors import DataError, InputError
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Data, Train
@@ -67,7 +65,7 @@ def section(page, title):
 
 
 def invoke(*arguments):
-    return CliRunner().invoke(main, ["report", *(str(argument) for argument in arguments)])
+    return invoke("report", *arguments)
 
 
 def test_the_page_of_a_study_has_what_a_reader_asks_for(study):

@@ -1,12 +1,11 @@
 """The study of seeds: differences seed by seed, counted by hand, and what it says where it can say nothing."""
 
 import pytest
-from click.testing import CliRunner
+from commands import invoke
 from written import written
 
 from minicereb import datasets
 from minicereb.cli import study as command
-from minicereb.cli.main import main
 from minicereb.experiments.configs import Data
 from minicereb.experiments.costs import Estimate
 from minicereb.experiments.evaluation.settings import EvaluatedModel
@@ -80,7 +79,7 @@ def test_the_command_takes_the_studys_own_seeds_unless_others_are_given(given, u
     drawn = datasets.load("strokes", train=20, test=10)
     monkeypatch.setattr(command.datasets, "load", lambda name: drawn)
     monkeypatch.setattr(command, "estimates", lambda jobs, laboratory: [Estimate(job, True, 0.0) for job in jobs])
-    said = CliRunner().invoke(main, ["study", "seeds", "--scale", "smoke", "--dry-run", *given])
+    said = invoke("study", "seeds", "--scale", "smoke", "--dry-run", *given)
     assert said.exit_code == 0, said.output
     assert {word.split()[0] for word in said.stdout.split("training ")[1:]} == {"full,", "random"}
     seeds = {int(line.rsplit(" ", 1)[1]) for line in said.stdout.splitlines() if "training " in line}

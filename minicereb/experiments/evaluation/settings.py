@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minicereb.attacks.settings import GRADIENTS, LARGEST, REVISIONS
+from minicereb.attacks.ball import NORMS
+from minicereb.attacks.settings import DRAWS, GRADIENTS, LARGEST, REVISIONS
 from minicereb.backend import Array, to_numpy
 from minicereb.certificates.affine import why_not_certifiable
 from minicereb.certificates.certify import certify
@@ -29,6 +30,7 @@ from minicereb.paths import beneath
 from minicereb.robustness.catalogue import STANDARD, attack_named, attacks_named
 from minicereb.robustness.evaluate import Certifier, EvaluationPlan, EvaluationTarget
 from minicereb.robustness.substitutes import substitutes_for
+from minicereb.settings import setting
 
 CHECKLISTS = 1  # how often the checklist has come to measure something else
 SEARCHED = 64  # noisy runs whose mean an attack on the mean answer looks at
@@ -40,55 +42,32 @@ CERTIFYING = 10_000  # noisy runs, at least, that a certificate of the mean answ
 class EvaluatedModel:
     """A trained model under every attack and certificate.
 
-    Parameters
-    ----------
-    train : Train
-    epsilons : tuple of float
-        Ascending.
-    images : int
-        The first so many test images.
-    attacks : tuple of str
-        Of :func:`minicereb.robustness.catalogue.attack_names`.
-    norm : {"linf", "l2"}
-    certify : bool
-        Whether to look for certificates.
-    seed : int
-        Of random starts and noise.
-    answer : {"ot", "lap"}
-        How a noisy network answers: without noise, or by its mean probabilities.
-    gradient : str
-        Where attacks get the input gradient from; ``"fitting"``: the model's own, or, where it has none, an estimate.
-    draws : int
-        Replications of the noise for an estimate.
-    replications : int
-        Noisy runs that judge the mean answer, on noise that no attack has met (and certify it, but these are 10,000 at least).
-    substitutes : tuple of Train
-        Other models that the checklist transfers attacks from; one learned in closed form is always among them.
+    The mean answer of a noisy network (``answer="lap"``) is judged by `replications` runs with noise that no attack has met, and
+    certified by 10,000 at least.
     """
 
     record_shape: ClassVar[Any] = EvaluationRecord
-    train: Train
-    epsilons: tuple[float, ...]
-    images: int
-    attacks: tuple[str, ...] = STANDARD
-    norm: str = "linf"
-    certify: bool = True
-    seed: int = 0
-    answer: str = "ot"
-    gradient: str = "fitting"
-    draws: int = 32
-    replications: int = 1_000
-    substitutes: tuple[Train, ...] = ()
+    train: Train = setting(help="The model.")
+    epsilons: tuple[float, ...] = setting(help="Largest changes, ascending.", option="epsilon")
+    images: int = setting(help="Number of test images, the first ones.", at_least=1, usual="1,000, or all if there are fewer")
+    attacks: tuple[str, ...] = setting(STANDARD, "Names of the attacks.")
+    norm: str = setting("linf", "How a change is measured: largest change of a pixel, or length.", choices=NORMS)
+    certify: bool = setting(True, "Whether to look for certificates.")
+    seed: int = setting(0, "Seed of the random starts and of the noise.", at_least=0)
+    answer: str = setting(
+        "ot", "Answer of a network with noise: without noise (ot), or by its mean probabilities (lap).", choices=("ot", "lap")
+    )
+    gradient: str = setting(
+        "fitting",
+        "Source of the input gradient; fitting: the model itself, or, where it has no gradient, an estimate.",
+        choices=("fitting", *GRADIENTS),
+    )
+    draws: int = setting(32, "Noise samples per gradient estimate; calls for eot.", **DRAWS)
+    replications: int = setting(1_000, "Noisy runs that judge the answer lap.", at_least=2, at_most=2**31 - 1)
+    substitutes: tuple[Train, ...] = setting((), "Other models that the checklist transfers attacks from.")
 
     def __post_init__(self) -> None:
         check_epsilons(self.epsilons)
-        require(self.images >= 1, "images", self.images, "a whole number of at least 1")
-        require(self.norm in ("linf", "l2"), "norm", self.norm, "linf or l2")
-        require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
-        require(self.answer in ("ot", "lap"), "answer", self.answer, "ot or lap")
-        require(self.gradient in ("fitting", *GRADIENTS), "gradient", self.gradient, f"fitting, {', '.join(GRADIENTS)}")
-        require(1 <= self.draws < 2**31, "draws", self.draws, "a whole number from 1 to 2147483647")
-        require(2 <= self.replications < 2**31, "replications", self.replications, "a whole number from 2 to 2147483647")
         attacks_named(self.attacks)
 
     def check_record(self, record: Record) -> None:
