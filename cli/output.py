@@ -42,7 +42,7 @@ def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
     def printed(*args: Any, json_wanted: bool, **kwargs: Any) -> None:
         answer: Answer | None = command(*args, **kwargs)
         if answer is not None:
-            click.echo(json_text(answer.document) if json_wanted else answer.text)
+            click.echo(_json(answer.document) if json_wanted else answer.text)
             if not answer.ok:
                 raise click.exceptions.Exit(1)
 
@@ -54,7 +54,7 @@ def json_wanted() -> bool:
     return bool(click.get_current_context().params.get("json_wanted"))
 
 
-def json_text(document: Any) -> str:
+def _json(document: Any) -> str:
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
     try:
         text.encode()
@@ -72,7 +72,7 @@ def print_json_rows(document: dict[str, Any], name: str, rows: Iterable[Any]) ->
         for number, (key, value) in enumerate(document.items()):
             file.write(f"{',' if number else '{'}\n  {json.dumps(key)}: ")
             if key != name:
-                file.write(textwrap.indent(json_text(value), "  ").lstrip())
+                file.write(textwrap.indent(_json(value), "  ").lstrip())
                 continue
             comma = ""
             for row in rows:

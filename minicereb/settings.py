@@ -96,7 +96,8 @@ class Setting(NamedTuple):
         try:
             check(value, shape)
         except Mismatch as error:
-            raise InputError(error.within(name).path.replace("_", "-"), error.value, error.expected) from None
+            path = error.within(name.replace("-", "_")).path.replace("_", "-")
+            raise InputError(path, error.value, error.expected) from None
         wrong = next((item for item in _items(value) if not self.accepts(item)), None)
         if wrong is not None:
             shown = wrong if self.choices is not None else list(value) if isinstance(value, tuple) else value

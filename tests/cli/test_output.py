@@ -10,7 +10,7 @@ import pytest
 from commands import invoke
 
 from minicereb.cli import output
-from minicereb.cli.output import StatusLine, StatusLines, fit, json_text
+from minicereb.cli.output import StatusLine, StatusLines, fit
 from minicereb.datasets import strokes
 from minicereb.experiments.architectures import CerebellumModel
 
@@ -90,7 +90,7 @@ def test_elsewhere_nothing_is_shown(capsys):
 
 
 def test_json_of_a_name_that_no_encoding_has_is_still_json():
-    text = json_text({"folder": "caf\udce9", "name": "é"})
+    text = output._json({"folder": "caf\udce9", "name": "é"})
     assert json.loads(text.encode()) == {"folder": "caf\udce9", "name": "é"}
 
 

@@ -47,9 +47,9 @@ def test_the_document_holds_settings_and_record(tmp_path):
     ("arguments", "said"),
     [
         (("--interval", 2_500), "interval: 2500 is not valid; expected at most 1280 ms, so that the US is within the trial"),
-        (("--interval", -500), "interval: -500 is not valid; expected a time in ms above 0"),
+        (("--interval", -500), "interval: -500 is not valid; expected a whole number above 0, a multiple of 5, in ms"),
         (("--us", -5), "us: -5 "),
-        (("--lesion", "liver"), "lesion: 'liver' is not valid; expected granule, granule-shuffle, golgi, "),
+        (("--lesion", "liver"), "'liver' is not one of 'granule', 'granule-shuffle', 'golgi', "),
         (("--trials", -1), "trials: -1 "),
         (("--animate", "film.mp4"), "animate: 'film.mp4' "),
         (("--protocol", "backward"), "'backward' is not one of"),

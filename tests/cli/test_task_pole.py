@@ -42,7 +42,7 @@ def test_untrained_and_without_trials_it_is_only_tested():
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--lesion", "cortex"), "lesion: 'cortex' is not valid; expected none, olive, granule, left, right"),
+        (("--lesion", "cortex"), "'cortex' is not one of 'none', 'olive', 'granule', 'left', 'right'"),
         (("--step", "0.5"), "step: 0.5 is not valid; expected at most 0.05"),
         (("--trials", "-1"), "trials: -1"),
         (("--cells", "-10"), "cells: -10"),
