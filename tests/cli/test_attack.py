@@ -22,7 +22,7 @@ def run(tmp_path_factory):
     return folder
 
 
-def test_from_the_command_to_the_gradient_it_is_eight_files(run, monkeypatch):
+def test_from_the_command_to_the_gradient_it_is_nine_files(run, monkeypatch):
     """The walk of docs/architecture.md: the calls above the first input gradient. The table of methods is read on the way."""
     calls, input_gradient = [], Cerebellum.input_gradient
 
