@@ -1,4 +1,4 @@
-"""Moving pictures: GIF files, written whole or not at all."""
+"""Animations as GIF files."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def check_animation(path: Path) -> None:
 
 
 def save_animation(figure: Figure, frames: Iterable[object], path: Path, rate: int = 10) -> None:
-    """Write a GIF with one picture of `figure` for each element of `frames`.
+    """Write a GIF with one frame for each element of `frames`, atomically.
 
     Parameters
     ----------
     figure : Figure
     frames : iterable
-        Drawing goes on in the figure while it is gone through; what it yields plays no part. At least one.
+        Changes the figure before it yields; what it yields is ignored. At least one element.
     path : Path
         Ends in ``.gif``.
     rate : int
-        Pictures a second.
+        Frames per second.
     """
     check_animation(path)
     FigureCanvasAgg(figure)

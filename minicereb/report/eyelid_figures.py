@@ -1,4 +1,4 @@
-"""What eyelid conditioning looks like: granule cells over the interval, synapses before and after, the lid over the trials."""
+"""Figures of eyelid conditioning: granule cells over the interval, synapses before and after, the lid over the trials."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from matplotlib.figure import Figure
 from minicereb.report.figures import COLOURS
 
 SHOWN = 200  # granule cells in a raster
-TIME = "time from the beginning of the CS, ms"
+TIME = "time from CS onset, ms"
 
 
 def preferred_times(time: np.ndarray, granule: np.ndarray) -> np.ndarray:
-    """Return when each cell is most active, in ms, shape (cells,); NaN for cells that never are."""
+    """Return when each cell is most active, in ms, shape (cells,); NaN for silent cells."""
     return np.where(granule.max(axis=1) > 0, time[granule.argmax(axis=1)], np.nan)
 
 
 def raster(time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: float) -> Figure:
-    """Draw which granule cells are active when, a line for each, in the order of their preferred times.
+    """Draw when each granule cell is active, one row per cell, sorted by preferred time.
 
     Parameters
     ----------
     time : array, shape (bins,)
         In ms.
     granule : array of float, shape (cells, bins)
-        Activity; of the cells that prefer a time before the US at most 200 are drawn, at equal distances in that order.
+        Activity; of the cells that prefer a time before the US at most 200 are drawn, evenly spaced in that order.
     cs : tuple of float
-        Beginning and end of the CS in ms.
+        Onset and end of the CS in ms.
     us : float
-        Beginning of the US in ms.
+        Onset of the US in ms.
     """
     preferred = preferred_times(time, granule)
     order = np.argsort(preferred, kind="stable")[: int((preferred <= us).sum())]
@@ -51,7 +51,7 @@ def raster(time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: f
 
 
 def synapses(time: np.ndarray, granule: np.ndarray, before: np.ndarray, after: np.ndarray, us: float) -> Figure:
-    """Draw the weights from parallel fibres to the Purkinje cell by their cells' preferred times, before learning and after.
+    """Draw the parallel fibre weights over the preferred times of their cells, before and after learning.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def synapses(time: np.ndarray, granule: np.ndarray, before: np.ndarray, after: n
     before, after : array, shape (cells,)
         Weights from 0 to 1.
     us : float
-        Beginning of the US in ms.
+        Onset of the US in ms.
     """
     preferred = preferred_times(time, granule)
     figure, axes = _axes(6.4, 3.6)
@@ -68,14 +68,14 @@ def synapses(time: np.ndarray, granule: np.ndarray, before: np.ndarray, after: n
         axes.plot(preferred, weights, ".", color=colour, markersize=2, alpha=0.35, label=name, rasterized=True)
     _events(axes, None, us)
     axes.set_ylim(*_around_half(after))
-    axes.set_xlabel("preferred time of the granule cell, ms from the beginning of the CS")
+    axes.set_xlabel("preferred time of the granule cell, ms from CS onset")
     axes.set_ylabel("weight")
     axes.legend(frameon=False, fontsize=8, markerscale=4)
     return figure
 
 
 def lids(time: np.ndarray, traces: Sequence[np.ndarray], names: Sequence[str], cs: tuple[float, float], us: float) -> Figure:
-    """Draw the lid's closure over a trial, one line above the other, the first trial at the foot.
+    """Draw the lid's closure over a trial, one trial above the other, the first at the bottom.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def lids(time: np.ndarray, traces: Sequence[np.ndarray], names: Sequence[str], c
     traces : sequence of array, shape (bins,)
         Closure in percent.
     names : sequence of str
-        Of the trials.
+        Labels of the trials.
     cs, us
         As for :func:`raster`.
     """
@@ -101,7 +101,7 @@ def lids(time: np.ndarray, traces: Sequence[np.ndarray], names: Sequence[str], c
 
 
 class Film:
-    """One picture for each trial: the lid over time, and the synapses by preferred time.
+    """An animation with one frame per trial: the lid over time, and the synapses by preferred time.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class Film:
     def __init__(self, time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: float):
         self.time, self.preferred = time, preferred_times(time, granule)
         self.figure = Figure(figsize=(5.6, 4.4), dpi=80)
-        self.figure.subplots_adjust(left=0.14, right=0.97, bottom=0.12, top=0.93)  # a layout for each picture would take longer
+        self.figure.subplots_adjust(left=0.14, right=0.97, bottom=0.12, top=0.93)  # a layout per frame would take longer
         self.lid, self.weights = self.figure.subplots(2, 1, sharex=True)
         (self.line,) = self.lid.plot(time, np.zeros(len(time), dtype=np.float64), color=COLOURS[0], linewidth=1.6)
         (self.dots,) = self.weights.plot(
@@ -129,7 +129,7 @@ class Film:
         self.weights.set_xlabel(TIME)
 
     def frames(self, shown: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> Iterator[None]:
-        """Draw one trial after the other: title, closure and weights of each."""
+        """Draw one trial after the other, given title, closure and weights of each."""
         self.weights.set_ylim(*_around_half(np.stack([weights for _, _, weights in shown])))
         for title, trace, weights in shown:
             self.lid.set_title(title, fontsize=9)
@@ -139,7 +139,7 @@ class Film:
 
 
 def _around_half(weights: np.ndarray) -> tuple[float, float]:
-    """Limits of an axis that holds all weights, with ½ in the middle."""
+    """Return axis limits that include all weights, with ½ in the middle."""
     far = max(0.01, 1.1 * float(np.abs(weights - 0.5).max()))
     return 0.5 - far, 0.5 + far
 

@@ -1,4 +1,4 @@
-"""Figures, with one style for all: colour-blind safe, readable in print."""
+"""Figures in one style: colour-blind safe, readable in print."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG, and beside it as SVG, each atomically; equal figures give equal bytes."""
+    """Write a figure as PNG and as SVG next to it, each atomically; equal figures give equal bytes."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
     for place, content in ((Path(path), buffer.getvalue()), (Path(path).with_suffix(".svg"), svg(figure))):
@@ -31,7 +31,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
 
 def svg(figure: Figure) -> bytes:
-    """Return a figure as SVG, letters as outlines, so that it looks the same everywhere; equal figures give equal bytes."""
+    """Return a figure as SVG, with text as outlines, so that it looks the same everywhere; equal figures give equal bytes."""
     buffer = io.BytesIO()
     with rc_context({"svg.hashsalt": "minicereb", "svg.fonttype": "path"}):
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
@@ -44,18 +44,17 @@ def grouped_bars(
     intervals: Mapping[str, Sequence[tuple[float, float]]],
     label: str,
 ) -> Figure:
-    """Draw bars in groups, one colour a series, with intervals.
+    """Draw bars in groups, one colour per series, with intervals.
 
     Parameters
     ----------
     groups : sequence of str
-        Names under the groups.
     series : dict
         For each series a number per group, in percent.
     intervals : dict
         For each series and group the lower and upper bound, in percent.
     label : str
-        What the vertical axis shows.
+        Label of the vertical axis.
     """
     figure = Figure(figsize=(8, 4), dpi=120, layout="constrained")
     axes = figure.add_subplot()
@@ -110,25 +109,25 @@ def curves(
     graded: bool = False,
     points: Collection[str] = (),
 ) -> Figure:
-    """Draw lines, side by side in panels of the same scale; one legend beside them if their lines have the same names.
+    """Draw lines in panels side by side with a common scale, and one legend if the lines of all panels have the same names.
 
     Parameters
     ----------
     panels : sequence of (title, lines)
-        Lines are, by name, the horizontal and the vertical values, where they have intervals with the lower and the upper
-        bounds; NaN interrupts a line.
+        By name the horizontal and the vertical values of each line, and the lower and upper bounds of its intervals, if any; NaN
+        interrupts a line.
     horizontal, vertical : str
-        What the axes show.
+        Labels of the axes.
     from_zero : bool
         Whether the vertical axis begins at 0.
     logarithmic, logarithmic_values : bool
-        Whether the horizontal axis is, and the vertical one.
+        Whether the horizontal and the vertical axis are logarithmic.
     marked : bool
-        Whether the points of lines that have few are marked.
+        Whether points are marked on lines with at most 30 of them.
     graded : bool
-        Whether the lines are steps of one quantity, and so are their colours, from dark to light. More than six always are.
+        Whether the colours go from dark to light, for lines that are steps of one quantity; with more than six lines they do.
     points : collection of str
-        Names of lines of which only the points are drawn, since nothing is known between them.
+        Names of lines drawn as points only, since nothing is known between them.
     """
     together = len(panels) > 1 and len({tuple(lines) for _, lines in panels}) == 1 and len(panels[0][1]) > 1
     figure = Figure(figsize=(1 + 3.2 * len(panels) + 1.4 * together, 3.2), dpi=120, layout="constrained")
@@ -180,14 +179,14 @@ MARKERS = "osDv^P<>"
 def points(panels: Sequence[tuple[str, Mapping[str, tuple[float, float]]]], horizontal: str, vertical: str) -> Figure:
     """Draw named points in panels, two in a row, all on the same logarithmic scales.
 
-    A dotted line through each panel's first point shows where the product of the two values is the same.
+    Along the dotted line through a panel's first point the product of the two values is constant.
 
     Parameters
     ----------
     panels : sequence of (title, points)
-        Points are, by name, a horizontal and a vertical value above 0; at most eight, the same names in every panel.
+        By name a horizontal and a vertical value above 0; at most eight points, with the same names in every panel.
     horizontal, vertical : str
-        What the axes show.
+        Labels of the axes.
     """
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(8, 1 + 2.6 * rows), dpi=120, layout="constrained")

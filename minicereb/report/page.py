@@ -1,4 +1,4 @@
-"""Pages for reading: sections of text, tables, pictures and commands, as one HTML file or as Markdown."""
+"""Pages: sections of text, tables, pictures and commands, as one HTML file or as Markdown."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from minicereb.errors import InputError
 from minicereb.files import atomic_write
 
 TEMPLATE = "page.html.j2"
-REPORT, REPORT_TEXT = "report.html", "report.md"  # what a page is called unless another name is given
+REPORT, REPORT_TEXT = "report.html", "report.md"  # default names of a page
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
-SYMBOLS = {"pass": "✓", "warn": "!", "fail": "✗", "not tested": "–"}  # so that a verdict is not told by its colour alone
+SYMBOLS = {"pass": "✓", "warn": "!", "fail": "✗", "not tested": "–"}  # so that colour is not the only sign
 NUMBER = re.compile(r"[-+±]?[\d.,]+(e[-+]\d+)?( %)?( \(.*\)| to [-+]?[\d.,]+)?|-|")
-WIDE = 40  # characters from which on a cell is a sentence
+WIDE = 40  # characters; a longer cell is a sentence
 
 
 class Verdict(str):
-    """A cell of a table that is a verdict of the checklist, shown with a symbol and a colour."""
+    """A verdict of the checklist as a cell of a table, shown with a symbol and a colour."""
 
     @property
     def symbol(self) -> str:
-        """What stands before the word."""
+        """The symbol before the word."""
         return SYMBOLS.get(self, "?")
 
     @property
     def style(self) -> str:
-        """Name of its style in the page."""
+        """Name of its style in the HTML page."""
         return self.replace(" ", "-") if self in SYMBOLS else "not-tested"
 
 
@@ -61,12 +61,12 @@ class Table:
 
     @property
     def numeric(self) -> list[bool]:
-        """For each column whether it holds nothing but numbers, which stand right."""
+        """For each column whether it holds only numbers, which are aligned right."""
         return [all(NUMBER.fullmatch(row[place]) for row in self.rows) for place in range(len(self.head))]
 
     @property
     def styles(self) -> list[str]:
-        """For each column the style of its cells: numbers, sentences, or nothing in particular."""
+        """For each column the style of its cells: ``right`` for numbers, ``wide`` for sentences, or none."""
         longest = [max((len(row[place]) for row in self.rows), default=0) for place in range(len(self.head))]
         return ["right" if right else "wide" if most >= WIDE else "" for right, most in zip(self.numeric, longest, strict=True)]
 
@@ -78,9 +78,9 @@ class Picture:
     Parameters
     ----------
     name : str
-        Of a file, without its ending.
+        Name of the file without its ending.
     content : bytes
-        Of an SVG or PNG file.
+        Content of an SVG or PNG file.
     ending : {".svg", ".png"}
     caption : str
     """
@@ -93,7 +93,7 @@ class Picture:
 
     @property
     def address(self) -> str:
-        """The whole picture as an address, so that a page needs no other file."""
+        """The whole picture as a data URL, so that a page needs no other file."""
         return f"data:{MEDIA[self.ending]};base64,{base64.b64encode(self.content).decode()}"
 
 
@@ -102,7 +102,7 @@ Block = Text | Command | Table | Picture
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and the blocks under it."""
 
     title: str
     blocks: Sequence[Block]
@@ -110,7 +110,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A title, a sentence under it, and sections; those without content are left out."""
+    """A title, a sentence below it, and sections; empty sections are left out."""
 
     title: str
     lead: str
@@ -118,12 +118,12 @@ class Page:
 
     @property
     def filled(self) -> list[Section]:
-        """The sections that hold something."""
+        """The sections that are not empty."""
         return [section for section in self.sections if section.blocks]
 
 
 def html(page: Page) -> str:
-    """Return a page as one HTML document that needs nothing else: no script, no other file, no network."""
+    """Return a page as one self-contained HTML document: no script, no other file, no network."""
     from jinja2 import Environment, StrictUndefined  # slow to import, and most commands write no page
 
     source = (resources.files("minicereb.report") / TEMPLATE).read_text(encoding="utf-8")
@@ -138,7 +138,7 @@ def markdown(page: Page, pictures: dict[int, str]) -> str:
     ----------
     page : Page
     pictures : dict
-        The file of each picture, by its number on the page; of one without a file only the caption is given.
+        File of each picture, by its number on the page; for a picture without a file only the caption is written.
     """
     lines, number = [f"# {_plain(page.title)}", "", _plain(page.lead), ""], 0
     for section in page.filled:
@@ -172,12 +172,12 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text in which nothing is taken for a tag, a picture or a link, in one line."""
+    """Return text in one line, in which nothing is read as markup."""
     return re.sub(r"([\\`*_\[\]])", r"\\\1", " ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def write(page: Page, path: Path) -> list[Path]:
-    """Write a page: `path` the HTML file, beside it Markdown, and the pictures that this refers to.
+    """Write a page as HTML to `path`, and next to it as Markdown with its pictures.
 
     Returns
     -------
@@ -187,7 +187,7 @@ def write(page: Page, path: Path) -> list[Path]:
     Raises
     ------
     InputError
-        If a Markdown file of that name is there and no page beside it: it is somebody else's.
+        If there is a Markdown file with that name but no page next to it: it does not belong to a report.
     """
     text = path.with_suffix(".md")
     if text.exists() and not path.exists():

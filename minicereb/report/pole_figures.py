@@ -1,4 +1,4 @@
-"""Pictures of pole balancing: how long trials last, what cart and pole do, and both in motion."""
+"""Figures of pole balancing: duration of trials, paths of cart and pole, and an animation."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from matplotlib.ticker import NullLocator
 from minicereb.report.animation import save_animation
 from minicereb.report.figures import COLOURS
 
-FRAMES_A_SECOND = 25
+FRAME_RATE = 25
 
 
 def learning_curves(panels: Mapping[str, Sequence[np.ndarray]], trials: int, whole: float) -> Figure:
-    """Draw how long trials lasted, a panel for each way of learning, its seeds thin, their median and quartiles over them.
+    """Draw the duration of trials, a panel per condition, with its seeds thin below their median and quartiles.
 
     Parameters
     ----------
     panels : dict
-        By title the seconds of each trial, an array for each seed. One that ended early, having learned, counts as it ended.
+        By title the seconds of each trial, an array per seed. For a seed that stopped early the last value is repeated.
     trials : int
-        How many there could be.
+        Largest number of trials.
     whole : float
-        Seconds of a trial that succeeds.
+        Seconds of a successful trial.
     """
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
@@ -54,14 +54,14 @@ def learning_curves(panels: Mapping[str, Sequence[np.ndarray]], trials: int, who
 
 
 def trajectories(paths: Mapping[str, np.ndarray], step: float) -> Figure:
-    """Draw the pole's angle, the cart's place and the force over time, one line a path.
+    """Draw the pole's angle, the cart's position and the force over time, one line per path.
 
     Parameters
     ----------
     paths : dict
-        By name an array (steps, 5): x, ẋ, θ, θ̇ at the end of each step, and the force in it.
+        By name an array (steps, 5): x, ẋ, θ, θ̇ at the end of each step, and the force during it.
     step : float
-        In s.
+        Seconds per step.
     """
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     grid = figure.subplots(3, 1, sharex=True)
@@ -79,18 +79,17 @@ def trajectories(paths: Mapping[str, np.ndarray], step: float) -> Figure:
 
 
 def animate(paths: Mapping[str, np.ndarray], step: float, half_length: float, x_limit: float, file: Path) -> int:
-    """Write a GIF of cart and pole, one path after the other, in real time, 25 pictures a second; return how many there are.
+    """Write a GIF of cart and pole, one path after the other, in real time; return the number of frames.
 
     Parameters
     ----------
     paths : dict
-        As for :func:`trajectories`; a title for each.
+        As for :func:`trajectories`; the names are the titles.
     step : float
-        In s.
+        Seconds per step.
     half_length, x_limit : float
         In m.
     file : Path
-        Appears whole or not at all.
     """
     figure = Figure(figsize=(6, 2.6), dpi=80)
     axes = figure.add_axes((0.02, 0.16, 0.96, 0.7))
@@ -105,7 +104,7 @@ def animate(paths: Mapping[str, np.ndarray], step: float, half_length: float, x_
     axes.add_patch(cart)
     (pole,) = axes.plot([], [], color=COLOURS[4], linewidth=4, solid_capstyle="round")
     (push,) = axes.plot([], [], color=COLOURS[2], linewidth=3)
-    every = max(1, round(1 / (FRAMES_A_SECOND * step)))
+    every = max(1, round(1 / (FRAME_RATE * step)))
     shown = [(name, number, path[number]) for name, path in paths.items() for number in range(0, len(path), every)]
 
     def frames() -> Iterator[None]:
@@ -116,5 +115,5 @@ def animate(paths: Mapping[str, np.ndarray], step: float, half_length: float, x_
             axes.set_title(f"{name}: {(number + 1) * step:.1f} s", fontsize=9)
             yield
 
-    save_animation(figure, frames(), file, FRAMES_A_SECOND)
+    save_animation(figure, frames(), file, FRAME_RATE)
     return len(shown)
