@@ -1,4 +1,4 @@
-"""JSON documents and settings with a declared shape: what is read is checked once, where it comes in.
+"""JSON documents with a declared shape: what is read is checked once, where it comes in.
 
 A shape is a type: ``int``, ``float``, ``str``, ``bool``, ``None``, ``Literal["a", "b"]``, ``X | None``, ``list[X]``,
 ``tuple[X, Y]`` (a list of exactly two), ``tuple[X, ...]``, ``dict[str, X]``, a ``TypedDict``, ``Any`` (any JSON value), and
@@ -9,7 +9,6 @@ No document of the project holds a number that is not finite: where there is non
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 import math
@@ -19,11 +18,9 @@ import types
 import typing
 from collections.abc import Callable, Container, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union
+from typing import Annotated, Any, Literal, NamedTuple, Union
 
-import numpy as np
-
-from minicereb.errors import DataError, InputError
+from minicereb.errors import DataError
 from minicereb.paths import open_regular, read_at_most, reason
 
 LARGEST_FILE = 1 << 28  # bytes; the largest document of a study is a hundredth of it
@@ -362,52 +359,3 @@ def _check_fields(fields: dict[str, Check], required: frozenset[str], value: Any
 def _shown(value: Any) -> str:
     """Write a value in few characters, without anything that a terminal cannot show."""
     return reprlib.repr(value).encode("ascii", "backslashreplace").decode() if not isinstance(value, dict) else "an object"
-
-
-# -- settings ----------------------------------------------------------------------------------------------------------------
-
-Settings = TypeVar("Settings", bound=type)
-
-
-def typed(cls: Settings) -> Settings:
-    """Let a frozen dataclass of settings check the types of its fields before anything else; to be used as a decorator.
-
-    A NumPy number becomes Python's. A whole number must fit into 64 bits, unless the field is named ``seed``.
-    :class:`InputError` names the field, or the
-    command's option where the field's metadata has an ``option``.
-    """
-    after = cls.__dict__.get("__post_init__")
-
-    def post_init(self: Any) -> None:
-        options = {field.name: field.metadata.get("option", field.name) for field in dataclasses.fields(cls)}
-        for name, each in _field_checkers(cls).items():
-            value = getattr(self, name)
-            if isinstance(value, np.generic):  # out of an array; JSON knows Python's numbers alone
-                object.__setattr__(self, name, value.item())
-            try:
-                each(getattr(self, name))
-            except Mismatch as error:
-                raise InputError(error.within(options[name]).path.replace("_", "-"), error.value, error.expected) from None
-        if after is not None:
-            after(self)
-
-    cls.checks_fields = True  # type: ignore[attr-defined]
-    cls.__post_init__ = post_init  # type: ignore[attr-defined]
-    return cls
-
-
-@functools.cache
-def _field_checkers(cls: type) -> dict[str, Check]:
-    return {name: _checker(hint) for name, hint in field_shapes(cls).items()}
-
-
-@functools.cache
-def field_shapes(cls: type) -> dict[str, Shape]:
-    """Return the shape of each field of a dataclass of settings."""
-    hints = typing.get_type_hints(cls, include_extras=True)
-    return {field.name: Seed if field.name == "seed" else hints[field.name] for field in dataclasses.fields(cls)}
-
-
-def members(shape: Shape) -> Iterator[Shape]:
-    """Yield what a union is of; of anything else itself."""
-    yield from typing.get_args(shape) if typing.get_origin(shape) in (Union, types.UnionType) else (shape,)

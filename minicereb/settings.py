@@ -285,7 +285,7 @@ def _values(shape: Shape, about: Setting) -> str:
     else:
         name = {int: "whole number", float: "number", str: "text", bool: "true or false"}[each]
         words = " ".join(filter(None, (f"{name}s" if listed and name.endswith("number") else name, about.bounds())))
-    return f"{'list of ' if listed else ''}{words}{f', {about.unit}' if about.unit else ''}{', or null' if null else ''}"
+    return f"{'list of ' if listed else ''}{words}{', or null' if null else ''}"
 
 
 def _json_text(value: Any) -> str:
