@@ -21,7 +21,7 @@ HEAD = """# Equations
 Code that computes an equation names its tag, as ``` ``[C4]`` ``` in a docstring or `# [C4]` beside the line: search a file for
 the tag. Tags that begin with C are from the cerebellum paper and those that begin with G from the likelihood-ratio paper, and a
 number is the paper's own; those that begin with M are ours, or from the literature named beside them. Written from
-`minicereb/calculus/equations.py` by `python docs/equation_table.py`; a test compares the table with the tags in the code.
+`minicereb/calculus/equations.txt` by `python docs/equation_table.py`; a test compares the table with the tags in the code.
 """
 
 

@@ -12,7 +12,7 @@ import os
 import re
 from dataclasses import dataclass, fields, is_dataclass, replace
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from scipy import special
@@ -25,7 +25,7 @@ try:  # what csr_array uses: unlike the operator @ it writes into an array it is
 except ImportError:
     csc_matvecs = csr_matvecs = None
 
-Array = Any
+Array: TypeAlias = Any  # NumPy's or CuPy's: they share no type that a checker could know
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 

@@ -166,8 +166,10 @@ def threshold_covariance(correlation: np.ndarray, level: float) -> np.ndarray:
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     half = 0.5 * np.arcsin(correlation)
     angles = half[:, None] * (nodes + 1)
-    return half / (2 * math.pi) * (np.exp(-(ndtri(level) ** 2) / (1 + np.sin(angles))) @ weights)
+    covariance: np.ndarray = half / (2 * math.pi) * (np.exp(-(ndtri(level) ** 2) / (1 + np.sin(angles))) @ weights)
+    return covariance
 
 
 def _log_choose(total: int, chosen: np.ndarray | int) -> np.ndarray:
-    return gammaln(total + 1) - gammaln(np.asarray(chosen) + 1) - gammaln(total - np.asarray(chosen) + 1)
+    logarithm: np.ndarray = gammaln(total + 1) - gammaln(np.asarray(chosen) + 1) - gammaln(total - np.asarray(chosen) + 1)
+    return logarithm

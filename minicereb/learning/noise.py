@@ -178,7 +178,8 @@ def scrambled_sobol(dimensions: int, points: int, rng: np.random.Generator) -> n
         one = np.uint32(1 << (31 - digit))
         column = one | (rng.integers(0, 1 << 32, (dimensions, 1), dtype=np.uint32) & (one - np.uint32(1)))
         scrambled ^= np.where(plain & one, column, np.uint32(0))
-    return (scrambled + 0.5) * 2.0**-32
+    uniform: np.ndarray = (scrambled + 0.5) * 2.0**-32
+    return uniform
 
 
 @functools.lru_cache(maxsize=4)

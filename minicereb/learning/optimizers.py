@@ -8,6 +8,7 @@ rate falls to 0 over so many steps, without it it stays.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,7 +192,7 @@ def add_penalty(gradient: Array, weight: Array, l2: float, l1: float) -> None:
 
 
 Optimizer = SGD | Momentum | RMSprop | Adam
-OPTIMIZERS = {"rmsprop": RMSprop, "adam": Adam, "sgd": SGD, "momentum": Momentum}
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"rmsprop": RMSprop, "adam": Adam, "sgd": SGD, "momentum": Momentum}
 SCHEDULES = ("constant", "cosine")
 
 
@@ -201,4 +202,4 @@ def make_optimizer(name: str, learning_rate: float, total_steps: int | None = No
         raise InputError("optimizer", name, ", ".join(OPTIMIZERS))
     require(0 < learning_rate < float("inf"), "learning-rate", learning_rate, "a positive number")
     require(total_steps is None or total_steps >= 1, "total-steps", total_steps, "a whole number of at least 1")
-    return OPTIMIZERS[name](learning_rate, total_steps=total_steps)  # type: ignore[operator]
+    return OPTIMIZERS[name](learning_rate, total_steps=total_steps)

@@ -12,6 +12,7 @@ Another package adds a rule by an entry point in the group ``minicereb.rules`` t
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FunctionType
 
 from minicereb.backend import Array
 from minicereb.calculus.activations import threshold
@@ -65,4 +66,5 @@ def rule_named(name: str) -> Rule:
         If it is of another package and cannot be imported, or is no function, or has a name of minicereb's own.
     """
     own = {**RULES, LEAST_SQUARES: delta}  # the closed form takes no steps
-    return with_extensions("minicereb.rules", own, Callable)[name]  # type: ignore[type-abstract]
+    found: Rule = with_extensions("minicereb.rules", own, FunctionType)[name]
+    return found

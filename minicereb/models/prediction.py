@@ -59,7 +59,8 @@ def _draw(network: NoisyNetwork, like: Array, replications: int, seed: int, stre
 def lap_correct(network: NoisyNetwork, x: Array, labels: np.ndarray, ids: np.ndarray, replications: int, seed: int) -> np.ndarray:
     """Whether the LAP prediction of each image is its label: array of bool, shape (images,)."""
     labels = as_labels(labels, len(x), network.widths[-1])
-    return to_numpy(average_probabilities(network, x, ids, replications, seed).argmax(axis=1)) == labels
+    correct: np.ndarray = to_numpy(average_probabilities(network, x, ids, replications, seed).argmax(axis=1)) == labels
+    return correct
 
 
 @dataclass(frozen=True, eq=False)

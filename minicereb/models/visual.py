@@ -26,7 +26,8 @@ class VisualCerebellum(Sequential):
     @property
     def cerebellum(self) -> Cerebellum:
         """From rows of features to Purkinje outputs."""
-        return self.layers[-1]
+        cerebellum: Cerebellum = self.layers[-1]
+        return cerebellum
 
     @property
     def wiring(self) -> Wiring:

@@ -64,7 +64,7 @@ class Wiring:
     @property
     def cells(self) -> int:
         """Number of granule cells, m."""
-        return self.weights.shape[0]
+        return len(self.weights)
 
     @cached_property
     def matrix(self) -> Array | None:
