@@ -64,7 +64,7 @@ def sigmoid(v: Array, slope: float = 1.0, out: Array | None = None) -> Array:
 
 
 def threshold(v: Array, out: Array | None = None) -> Array:
-    """``h = 1 if v > 0 else 0`` ``[G-THRESHOLD]``, the limit of :func:`sigmoid`; 0 at v = 0, where the paper leaves it open."""
+    """``h = 1 if v > 0 else 0`` ``[G-THRESHOLD]``, the limit of a steep :func:`sigmoid`; 0 at v = 0, left open by the paper."""
     xp = xp_of(v)
     fires = v > 0
     if out is None:
@@ -79,7 +79,7 @@ def absolute(v: Array, out: Array | None = None) -> Array:
 
 
 def arctan_inverse(v: Array, out: Array | None = None) -> Array:
-    """``h = arctan(1/v)`` ``[G-ARCTAN]``, computed as ``±π/2 - arctan v``; at v = 0, where it jumps, -π/2 as just below."""
+    """``h = arctan(1/v)`` ``[G-ARCTAN]``, computed as ``±π/2 - arctan v``; at the jump, v = 0, it is -π/2."""
     xp = xp_of(v)
     side = (v > 0) * v.dtype.type(math.pi) - v.dtype.type(math.pi / 2)
     h = xp.arctan(v, out=out)
@@ -90,7 +90,7 @@ LOG_FLOOR = 1e-6
 
 
 def log_absolute(v: Array, out: Array | None = None) -> Array:
-    """``h = ln |v|`` ``[G-LOG]``; below |v| = 1e-6, where it goes to -∞, it stays at ln 1e-6."""
+    """``h = ln |v|`` ``[G-LOG]``; below |v| = 1e-6 it is held at ln 1e-6."""
     xp = xp_of(v)
     h = xp.abs(v, out=out)
     h = xp.maximum(h, v.dtype.type(LOG_FLOOR), out=h)
@@ -137,7 +137,7 @@ class Activation:
     name : str
         One of :data:`ACTIVATIONS`.
     slope : float
-        Of the sigmoid.
+        Slope of the sigmoid; 1 for all others.
     """
 
     name: str
@@ -156,7 +156,7 @@ class Activation:
 
     @property
     def smooth(self) -> bool:
-        """Whether derivatives may pass through it: it has no jump and no pole."""
+        """Whether it has a derivative everywhere but at a kink: no jump and no pole."""
         return ACTIVATIONS[self.name].derivative is not None
 
     def derivative(self, v: Array) -> Array:

@@ -1,7 +1,7 @@
-"""Batch normalisation: each channel centred and scaled by its own mean and variance, of the batch or fixed.
+"""Batch normalisation: each channel is centred and scaled by its mean and variance, of the batch or fixed.
 
-Passes over the values are taken in blocks that fit the cache, a row of positions at a time: NumPy is slow over short rows, so a
-channel's number stands in its row as often as there are positions.
+The work is done in blocks that fit the cache, on rows of positions × channels: NumPy is slow on short rows, so a channel's number
+is repeated for each position.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ EPSILON = 1e-5
 
 
 class BatchNormCache(NamedTuple):
-    """What the derivatives need.
+    """What the derivatives need of a forward pass.
 
     Attributes
     ----------
     values : array
-        v, the input itself.
+        v, the input.
     scale : array, shape (channels,)
         ``γ / √(σ² + ϵ)``.
     deviation : array, shape (channels,)
@@ -43,7 +43,7 @@ def batch_norm(v: Array, gamma: Array, beta: Array) -> tuple[Array, BatchNormCac
     Parameters
     ----------
     v : array, shape (..., channels)
-        At least two values a channel.
+        At least two values per channel.
     gamma, beta : array, shape (channels,)
 
     Returns
@@ -85,7 +85,7 @@ def batch_norm_input_gradient(
     d_h : array, shape of `v`
     cache : BatchNormCache
     weights : tuple of array, optional
-        What :func:`batch_norm_weight_gradient` returns, where that is known already.
+        The result of :func:`batch_norm_weight_gradient`, if it is already known.
     out : array, optional
         Where to write; may be `d_h`.
     """
@@ -121,7 +121,7 @@ def batch_norm_weight_gradient(d_h: Array, cache: BatchNormCache) -> tuple[Array
 
 
 def frozen_scale(gamma: Array, beta: Array, mean: Array, variance: Array) -> tuple[Array, Array]:
-    """Return a and b of ``h = a v + b``, to which normalisation by fixed statistics comes; its derivative by v is a.
+    """Return a and b of ``h = a v + b``, which normalisation by fixed statistics amounts to.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def _rows(v: Array) -> Array:
 
 
 def _along(numbers: Array, rows: Array) -> Array:
-    """A number for each channel, as often as there are positions in a row."""
+    """Repeat a number for each channel along the positions of a row."""
     return xp_of(numbers).tile(numbers, rows.shape[1] // len(numbers))
 
 
@@ -150,7 +150,7 @@ def _fresh(slot: str, like: Array) -> Array:
 
 
 def _sum(rows: Array, channels: int, of: Callable[[slice], Array]) -> Array:
-    """Sum what `of` makes of each block over everything but the channels, in the order of the blocks."""
+    """Sum the results of `of` for each block over everything but the channels, in the order of the blocks."""
     xp = xp_of(rows)
 
     def add(part: slice) -> Array:

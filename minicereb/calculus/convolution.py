@@ -1,8 +1,8 @@
 """Two-dimensional convolution as matrix products over windows, with its derivatives by the input, the weights and the bias.
 
-Images are (batch, height, width, channels), so that a row of a window lies together in memory. Only the windows of a few images
-are laid out at a time. With `minimal`, :mod:`minicereb.calculus.winograd` takes over where it is faster: the same but for
-rounding errors, for which a certificate has no bound.
+Images are (batch, height, width, channels), so that a row of a window is contiguous in memory. Only the windows of a few images
+are copied at a time. With `minimal`, :mod:`minicereb.calculus.winograd` takes over where it is faster; its results differ by
+rounding errors, for which certificates have no bound.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from minicereb.calculus.winograd import applies, winograd, winograd_weight_gradi
 from minicereb.errors import InputError
 from minicereb.parallel import blocks, run_lanes, scratch, sum_lanes
 
-POSITIONS = 1024  # whose windows are laid out together: enough for a fast matrix product, few enough for the cache
+POSITIONS = 1024  # windows copied together: enough for a fast matrix product, few enough for the cache
 
 
 class Window(NamedTuple):
-    """How a kernel goes over an image.
+    """How a kernel moves over an image.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Window(NamedTuple):
 
 
 def convolution(x: Array, weight: Array, bias: Array, stride: int = 1, padding: int = 0, minimal: bool = False) -> Array:
-    """Convolution as networks have it: ``v[p, o] = Σ_q θ[o, q] x[s p + q - padding] + b[o]`` ``[M-CONV]``.
+    """Convolution with the kernel not turned round: ``v[p, o] = Σ_q θ[o, q] x[s p + q - padding] + b[o]`` ``[M-CONV]``.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def convolution(x: Array, weight: Array, bias: Array, stride: int = 1, padding: 
     bias : array, shape (outputs,)
     stride, padding : int
     minimal : bool
-        Whether it may be computed by minimal filtering.
+        Whether minimal filtering may be used.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def _seen(x: Array, weight: Array, bias: Array | None, window: Window, minimal: 
         return winograd(x, weight, bias)
     v = xp.empty((len(x), *sides, outputs), dtype=x.dtype)
     matrix = weight.reshape(outputs, -1)
-    along = None if bias is None else xp.tile(bias, sides[1])  # long rows: NumPy adds a short one many times over slowly
+    along = None if bias is None else xp.tile(bias, sides[1])  # NumPy is slow at adding a short row many times
 
     def respond(part: slice) -> None:
         xp.matmul(unfold_windows(x[part], window), matrix.T, out=v[part].reshape(-1, outputs))
@@ -89,7 +89,7 @@ def _seen(x: Array, weight: Array, bias: Array | None, window: Window, minimal: 
 def convolution_input_gradient(
     d_v: Array, weight: Array, sides: tuple[int, int], stride: int = 1, padding: int = 0, minimal: bool = False
 ) -> Array:
-    """Derivative by the input: every window gets back its output's credit through the kernel ``[M-CONV-DX]``.
+    """Derivative by the input: each output sends its credit back to its window through the kernel ``[M-CONV-DX]``.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def convolution_input_gradient(
     """
     xp, window = xp_of(d_v), _window(weight, stride, padding)
     _check_seen(d_v, window.positions(*sides), len(weight))
-    if stride == 1 and window.height == window.width > padding:  # then it is itself a convolution, with the kernel turned round
+    if stride == 1 and window.height == window.width > padding:  # then it is a convolution with the kernel turned round
         turned = xp.ascontiguousarray(weight[:, ::-1, ::-1].transpose(3, 1, 2, 0))
         return _seen(d_v, turned, None, window._replace(padding=window.height - 1 - padding), minimal)
     d_x = xp.empty((len(d_v), *sides, weight.shape[3]), dtype=d_v.dtype)
@@ -176,7 +176,7 @@ def _window(weight: Array, stride: int, padding: int) -> Window:
 
 
 def unfold_windows(x: Array, window: Window) -> Array:
-    """Copy every window of some images into a row of its own.
+    """Copy each window of some images into a row (im2col).
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def unfold_windows(x: Array, window: Window) -> Array:
 
 
 def _padded(x: Array, padding: int) -> Array:
-    """Images with zeros around them, in memory of this thread's."""
+    """Images with zeros around them, in this thread's scratch memory."""
     if padding == 0:
         return xp_of(x).ascontiguousarray(x)
     batch, height, width, channels = x.shape

@@ -1,4 +1,4 @@
-"""A memory of the last moments in a few numbers, the Legendre delay basis with its exact step; how a lid follows a command."""
+"""The Legendre delay basis, a memory of the recent past in a few numbers, with its exact step; and the motion of an eyelid."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def legendre_system(order: int, window: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def exact_step(a: np.ndarray, b: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return Ā and B̄ of ``m(t + Δ) = Ā m(t) + B̄ u``, exact while u stands still ``[M-EXACT-STEP]``.
+    """Return Ā and B̄ of ``m(t + Δ) = Ā m(t) + B̄ u``, exact while u is constant ``[M-EXACT-STEP]``.
 
     Parameters
     ----------

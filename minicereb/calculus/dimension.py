@@ -11,7 +11,7 @@ from scipy.special import gammaln, ndtri, stdtrit
 from minicereb.errors import require
 
 FEWEST_IMAGES = 6
-SMALLEST = 1e-13  # share of a squared trace that is not rounding
+SMALLEST = 1e-13  # a smaller share of the squared trace is rounding error
 NODES = 64  # of Gauss and Legendre's rule: the integrand is smooth, and double precision is reached with fewer
 
 
@@ -21,9 +21,9 @@ class ParticipationRatio(NamedTuple):
     Attributes
     ----------
     value : float
-        ``squared_trace / trace_of_square``; infinite if no image's activity has anything in common with another's.
+        ``squared_trace / trace_of_square``; infinite if no two images share any activity.
     low, high : float
-        95% interval, by the jackknife over images; 1 and infinity where leaving one out leaves nothing that varies.
+        95% interval, by the jackknife over images; 1 and infinity if leaving one image out leaves nothing that varies.
     squared_trace, trace_of_square : float
         Unbiased estimates of (tr C)² and tr C².
     """
@@ -41,9 +41,9 @@ def participation_ratio(gram: np.ndarray) -> ParticipationRatio:
     Numerator and denominator are U-statistics: means over images that are all different, never of an image with itself. Given
     the cells, each is unbiased for independent images of any law with fourth moments, however few the images and many the
     cells, and neither is ever below 0. Their quotient is consistent, with a bias that falls as 1/P. The interval is Student's,
-    P - 1 degrees of freedom, for log D. It is too wide where images are few for the dimension (the jackknife then counts the
-    scatter twice), and too narrow where a few images in hundreds carry much of the variance. It is about images: other cells
-    have another D.
+    P - 1 degrees of freedom, for log D. It is too wide if there are few images for the dimension (the jackknife then counts the
+    scatter twice), and too narrow if a few images in hundreds carry much of the variance. It covers the choice of images, not of
+    cells.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def _over_different_images(a: np.ndarray) -> list[tuple[float, np.ndarray]]:
 def threshold_dimension(inputs: int, per_cell: int, cells: int, level: float) -> float:
     """Dimension of threshold cells with equal weights on independent standard normal inputs ``[M-DIM-T]``.
 
-    Exact for the mean of tr C² over wirings. For other inputs, other weights or units without threshold it only guides.
+    Exact for the mean of tr C² over wirings. For other inputs, weights or units it is only a guide.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def threshold_dimension(inputs: int, per_cell: int, cells: int, level: float) ->
     Returns
     -------
     float
-        1 if every cell sees every input, for then all cells are alike.
+        1 if every cell sees every input, because all cells are then alike.
 
     Raises
     ------

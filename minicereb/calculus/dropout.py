@@ -1,4 +1,4 @@
-"""Dropout: units silenced at random while a network learns, the others as much louder, so that the mean stays."""
+"""Dropout: while a network learns, random units are silenced and the others scaled up so that the mean is unchanged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from minicereb.randomness import signed_uniform
 
 
 def dropout_mask(like: Array, shape: tuple[int, ...], rate: float, seed: int, *numbers: int) -> Array:
-    """Draw what a layer's response is multiplied by, ``h = x m`` with ``m = [u ≥ p] / (1 - p)`` ``[M-DROPOUT]``.
+    """Draw the mask that multiplies a layer's response, ``h = x m`` with ``m = [u ≥ p] / (1 - p)`` ``[M-DROPOUT]``.
 
     The derivative by x is the same product.
 
@@ -21,7 +21,7 @@ def dropout_mask(like: Array, shape: tuple[int, ...], rate: float, seed: int, *n
     rate : float
         p, from 0 to less than 1.
     seed, *numbers : int
-        The address of the draw: for a layer and a step.
+        The address of the draw, for example layer and step.
 
     Returns
     -------

@@ -1,8 +1,7 @@
 """Losses and attack objectives: each returns its value per image and its derivative by the network's outputs.
 
-Training descends one of them (the cerebellum the first, the perceptron the second), an attack ascends any: they are the same
-functions. Labels are class numbers; where the formula needs targets, they are one-hot. An objective for targeted attacks knows,
-besides the label, the class t that each image is to be taken for.
+Training descends a loss and an attack ascends it, with the same functions. Labels are class numbers; where a formula needs
+targets, they are one-hot. A targeted objective also takes the class t that each image should be mistaken for.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from minicereb.errors import InputError
 def one_hot(labels: Array, like: Array) -> Array:
     """Targets: 1 at the label, 0 elsewhere, with the shape (batch, classes) and dtype of `like`.
 
-    That labels are numbers of classes is for those to check who take them from outside (:func:`minicereb.inputs.as_labels`).
+    Labels from outside must be checked before (:func:`minicereb.inputs.as_labels`).
     """
     if labels.shape != like.shape[:1]:
         raise InputError("labels", f"shape {labels.shape}", f"shape {like.shape[:1]}, one for each row of outputs")
@@ -37,7 +36,7 @@ def squared_error(outputs: Array, labels: Array) -> tuple[Array, Array]:
     -------
     value : array, shape (batch,)
     d_outputs : array, shape (batch, classes)
-        Of each image's own value: no mean over the batch is taken.
+        Derivative of each image's own value: no mean over the batch is taken.
     """
     return loss(outputs, one_hot(labels, outputs))
 
@@ -57,7 +56,7 @@ def cross_entropy(outputs: Array, labels: Array) -> tuple[Array, Array]:
 
 
 def margin(outputs: Array, labels: Array) -> tuple[Array, Array]:
-    """``l = max_{j≠y} z_j - z_y``, positive just when the image is misclassified, and its derivative ``[M-MARGIN]``.
+    """``l = max_{j≠y} z_j - z_y``, positive if and only if the image is misclassified, and its derivative ``[M-MARGIN]``.
 
     Shapes as :func:`squared_error`. Where several wrong classes are largest, the first counts.
     """
@@ -81,7 +80,7 @@ def targeted_margin(outputs: Array, labels: Array, targets: Array) -> tuple[Arra
     Returns
     -------
     value : array, shape (batch,)
-        Positive only if the image is misclassified, if not always as t.
+        Positive only if the image is misclassified, though not always as t.
     d_outputs : array, shape (batch, classes)
     """
     d_outputs = one_hot(targets, outputs) - one_hot(labels, outputs)
@@ -94,14 +93,14 @@ def targeted_cross_entropy(outputs: Array, labels: Array, targets: Array) -> tup
     return -value, -d_outputs
 
 
-TINY = 1e-12  # of the published formulas: no spread is zero
+TINY = 1e-12  # in the published formulas, against division by zero
 
 
 def dlr(outputs: Array, labels: Array) -> tuple[Array, Array]:
     """Difference of logits ratio: ``l = (max_{j≠y} z_j - z_y) / (z_π1 - z_π3 + 1e-12)`` ``[M-DLR]``; shapes as :func:`margin`.
 
-    π sorts the outputs, the largest first. Neither a shift nor a scale of the outputs changes it. With fewer than three classes
-    there is no third output: it is then the margin itself.
+    π sorts the outputs, largest first. Shifting or scaling the outputs changes nothing. With fewer than three classes it is the
+    margin.
     """
     if outputs.shape[1] < 3:
         return margin(outputs, labels)
@@ -113,7 +112,7 @@ def dlr(outputs: Array, labels: Array) -> tuple[Array, Array]:
 def targeted_dlr(outputs: Array, labels: Array, targets: Array) -> tuple[Array, Array]:
     """``l = (z_t - z_y) / (z_π1 - ½(z_π3 + z_π4) + 1e-12)`` ``[M-DLR-T]``; shapes as :func:`targeted_margin`.
 
-    With fewer than four classes it is the targeted margin itself.
+    With fewer than four classes it is the targeted margin.
     """
     if outputs.shape[1] < 4:
         return targeted_margin(outputs, labels, targets)
@@ -123,7 +122,7 @@ def targeted_dlr(outputs: Array, labels: Array, targets: Array) -> tuple[Array, 
 
 
 def _over_spread(value: Array, d_value: Array, outputs: Array, d_spread: Array) -> tuple[Array, Array]:
-    """Value over the spread of the outputs, which is linear in them but for their order, and the quotient's derivative."""
+    """Divide a value by the spread of the outputs, which is linear for a fixed order; return the quotient and its derivative."""
     spread = (outputs * d_spread).sum(axis=1) + TINY
     ratio = value / spread
     return ratio, (d_value - ratio[:, None] * d_spread) / spread[:, None]

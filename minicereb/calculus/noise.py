@@ -1,9 +1,9 @@
 """Laws of neuronal noise: density, distribution, score and Fisher information, all of unit scale.
 
-A neuron's noise is ``r = σe``: σ is the *scale* of the law (for the Gaussian its standard deviation, for the others not), e has
-unit scale. All laws are symmetric, so a threshold neuron driven by u fires with probability ``P(u + σe > 0) = F(u/σ)``.
+A neuron's noise is ``r = σe``: σ is the *scale* of the law (a standard deviation only for the Gaussian), and e has unit scale.
+All laws are symmetric, so a threshold neuron driven by u fires with probability ``P(u + σe > 0) = F(u/σ)``.
 
-Noise is made from uniform numbers in [-1, 1], never 0, of which the caller draws as many as :meth:`uniforms` says.
+Noise is computed from uniform numbers in [-1, 1], never 0; :meth:`uniforms` says how many the caller must draw.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from minicereb.errors import InputError, require
 from minicereb.parallel import pass_blocks, scratch
 from minicereb.randomness import signed_uniform
 
-LARGEST_POWER = 80.0  # e to it, and its square root squared again, are still finite in float32
+LARGEST_POWER = 80.0  # exp of it, and the square of its root, are finite in float32
 
 
 @dataclass(frozen=True)
@@ -201,9 +201,11 @@ class StudentT:
         return height * (1 + e * e / nu) ** (-(nu + 1) / 2)
 
     def distribution(self, e: Array) -> Array:
-        """``F(e)``, by the incomplete beta function; near 0 and far from it by the one of its two forms that cancels nothing."""
+        """``F(e)``, by the incomplete beta function; in whichever of its two forms loses no digits."""
         xp, half = xp_of(e), e.dtype.type(0.5)
-        nu, half_nu = (e.dtype.type(number) for number in (self.degrees, self.degrees / 2))  # numbers alone: NumPy 1 widens them
+        nu, half_nu = (
+            e.dtype.type(number) for number in (self.degrees, self.degrees / 2)
+        )  # typed, because NumPy 1 would widen them
         square = e * e
         near = square < 1
         part = special_of(e).betainc(
@@ -224,7 +226,7 @@ class StudentT:
         return xp.sign(q - half) * xp.sqrt(nu * xp.where(near, part, 1 - part) / xp.where(near, 1 - part, part))
 
     def density_ratio(self, e: Array) -> Array:
-        """``f(e)/F(e)``; where F underflows, ``\\|s(e)\\|``, from which it differs there by a few percent."""
+        """``f(e)/F(e)``; where F underflows, ``\\|s(e)\\|``, which is within a few percent of it."""
         xp, least = xp_of(e), e.dtype.type(1e-37)
         below = self.distribution(e)
         return xp.where(below > least, self.density(e) / xp.maximum(below, least), xp.abs(self.score(e)))
@@ -235,7 +237,7 @@ LAWS: dict[str, type[Law]] = {law.name: law for law in (Gaussian, Laplace, Logis
 
 
 def law_named(name: str, degrees: float | None = None) -> Law:
-    """Return the law of this name; `degrees` are those of Student's t (3 by default) and belong to no other.
+    """Return the law of this name; `degrees` (3 by default) belong to Student's t alone.
 
     Raises
     ------

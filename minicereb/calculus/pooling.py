@@ -1,4 +1,4 @@
-"""Max pooling, with its derivative: the credit goes to the pixel that won."""
+"""Max pooling, with its derivative: the credit goes to the largest pixel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def max_pool(x: Array, size: int) -> tuple[Array, Array]:
     ----------
     x : array, shape (batch, height, width, channels)
     size : int
-        Side of a square; squares do not overlap, and rows and columns that fill none are left out.
+        Side of a square; squares do not overlap, and incomplete ones at the edges are ignored.
 
     Returns
     -------

@@ -20,15 +20,15 @@ def project(weights: Array, inputs: Array | None, x_t: Array, out: Array, width:
     Parameters
     ----------
     weights : array, shape (cells, inputs_per_cell)
-        J, one row a cell: the transpose of the paper's d × m matrix.
+        J, one row per cell: the transpose of the paper's d × m matrix.
     inputs : array of int32, shape (cells, inputs_per_cell), or None
         Which mossy fibre each weight belongs to; None if every cell sees all of them in order.
     x_t : array, shape (inputs, images)
-        Mossy fibre activity, one column an image.
+        Mossy fibre activity, one column per image.
     out : array, shape (cells, images)
         Overwritten and returned.
     width : int, optional
-        Below which all numbers in `inputs` are known to lie, see :func:`minicereb.backend.sparse_product`.
+        Upper bound that `inputs` are known to respect, see :func:`minicereb.backend.sparse_product`.
     """
     if inputs is None:
         _check_full(weights, x_t)
@@ -49,8 +49,8 @@ def _check_full(weights: Array, x_t: Array) -> None:
 def _project(weights: Array, inputs: Array, x_t: Array, out: Array) -> None:
     """:func:`project` through sparse wiring, the same sums in the same order, four images at a time.
 
-    Numbers without sign, as rows and columns are here, spare a look at each whether it counts from the end. Nothing here looks
-    whether they are within the array: :func:`~minicereb.backend.check_synapses` does, before.
+    Unsigned indices save Numba a test for negative ones. Bounds are not checked here:
+    :func:`~minicereb.backend.check_synapses` has done so.
     """
     unsigned, zero = np.uint64, out.dtype.type(0)
     fours = x_t.shape[1] // 4 * 4
@@ -86,7 +86,7 @@ def add_project_input_gradient(
     d_x_t : array, shape (inputs, images)
         Accumulated in place. With full wiring it may be the transpose of a contiguous array.
     fresh : bool
-        Whether `d_x_t` holds nothing yet: it is overwritten.
+        Whether `d_x_t` is uninitialised, to be overwritten.
     """
     if inputs is None:
         _check_full(weights, d_x_t)

@@ -25,7 +25,7 @@ class ReplicatedLoss(Protocol):
         """Loss of every image and replication: (classes, images, replications) and (images,) give (images, replications)."""
 
     def derivative(self, outputs: Array, labels: Array) -> Array:
-        """Of the value by the outputs, with their shape."""
+        """Derivative of the value by the outputs, with their shape."""
 
 
 def _of_label(outputs: Array, labels: Array) -> Array:
@@ -67,7 +67,7 @@ class CrossEntropy:
 class ZeroOne:
     """``L = 0`` if no other output exceeds the label's, else 1 ``[G-ZEROONE]``.
 
-    The paper's formula has it the other way round; its text says that the loss is 0 for a correct prediction.
+    The paper's formula is inverted; its text says that the loss is 0 for a correct prediction.
     """
 
     smooth = False
@@ -164,7 +164,7 @@ def error_probability_gradient(
 
 
 def _ahead(outputs: Array, labels: Array, law: Law, scale: Array, nodes: Array, weights: Array | None) -> tuple[Array, Array]:
-    """Return by how much the label leads each class, (classes, nodes, ...), and the weighted probabilities to lead all."""
+    """Return the label's lead over each class, (classes, nodes, ...), and the weighted probabilities that it leads all."""
     xp = xp_of(outputs)
     lead = ((_of_label(outputs, labels) - outputs) / scale)[:, None] + nodes
     below = law.distribution(lead)

@@ -2,8 +2,8 @@
 
 An image is cut into tiles of 4 × 4 pixels that overlap by two; each makes 2 × 2 outputs. Between sums of a tile's pixels and sums
 of a kernel's weights the convolution is a product at each of the sixteen places alone: sixteen products of matrices over tiles
-and channels. The sums are taken along one side of a tile and then along the other, and cost less than they spare from
-:data:`CHANNELS` channels on. :mod:`minicereb.calculus.convolution` has the plain form, and chooses.
+and channels. The sums are taken along one side of a tile and then along the other; they pay off
+from :data:`CHANNELS` channels on. :mod:`minicereb.calculus.convolution` has the plain form, and chooses.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 from minicereb.backend import Array, xp_of
 from minicereb.parallel import blocks, run_lanes, scratch, sum_lanes
 
-CHANNELS = 64  # from so many inputs and outputs on the sums are worth their while
+CHANNELS = 64  # with fewer inputs or outputs the sums cost more than they save
 RESPONSES = 1 << 16  # tiles times channels at one place of all tiles, worked on together: a block for the cache
 PIXELS = ((0, 2), (1, 2), (2, 1), (1, 3))  # of Bᵀ: each place is the difference of two pixels, at place 1 their sum
 
 
 def applies(height: int, width: int, stride: int, padding: int, images: tuple[int, ...], outputs: int) -> bool:
-    """Whether this form computes a convolution and is worth it: 3 × 3 kernels, stride and padding 1, even sides, many channels.
+    """Whether this form applies and is faster: 3 × 3 kernels, stride and padding 1, even sides, many channels.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def winograd(x: Array, weight: Array, bias: Array | None) -> Array:
     xp, (batch, height, width, channels), outputs = xp_of(x), x.shape, len(weight)
     kernels = _kernel_sums(weight).transpose(0, 1, 3, 2)
     v = xp.empty((batch, height, width, outputs), dtype=x.dtype)
-    along = None if bias is None else xp.tile(bias, width // 2)  # long rows: NumPy adds a short one many times over slowly
+    along = None if bias is None else xp.tile(bias, width // 2)  # NumPy is slow at adding a short row many times
 
     def respond(part: slice) -> None:
         sums, tiles = _pixel_sums(x[part]), v[part].size // (4 * outputs)
@@ -118,7 +118,7 @@ def _parts(x: Array, outputs: int) -> list[slice]:
 def _pixel_sums(x: Array) -> Array:
     """``xB``, the sums across each tile: shape (4 places, batch, height + 2, width / 2 · channels).
 
-    Even and odd columns of the image, with zeros around it, are laid out apart: neighbouring tiles are neighbours in memory.
+    Even and odd columns of the padded image are stored apart, so that neighbouring tiles are neighbours in memory.
     """
     batch, height, width, channels = x.shape
     tiles = width // 2
@@ -148,7 +148,7 @@ def _tiles(sums: Array, down: int, out: Array) -> Array:
 
 
 def _pixel_sum(place: int, pixels: list[Array], out: Array) -> None:
-    """``Bᵀ`` along one side of a tile: what its four pixels are at one place."""
+    """``Bᵀ`` along one side of a tile, at one of its four places."""
     one, other = PIXELS[place]
     (xp_of(out).add if place == 1 else xp_of(out).subtract)(pixels[one], pixels[other], out=out)
 

@@ -38,7 +38,7 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
     yield _granule_step(subject, taken.x, drive, h, cells)
     if settings.ltd and settings.rule != LEAST_SQUARES:
         yield _ltd_step(settings.ltd_decay, taken, h, cells)
-    model = replace(subject.model, ltd_mean=mean)  # what the step itself computes with: the mean moves before it is used
+    model = replace(subject.model, ltd_mean=mean)  # the mean moves before the step uses it
     yield _purkinje_step(model, h, outputs, cells, classes)
     yield loss_step(subject, "The climbing fibre's error", "C3", squared_error, outputs)
     if settings.rule in ("delta", LEAST_SQUARES):  # another rule need not follow a derivative
@@ -73,7 +73,7 @@ def attack(subject: ExplainedImage) -> Iterator[Step]:
 
 
 def _behind(subject: ExplainedImage) -> ExplainedImage:
-    """The cerebellum behind an encoder, with the features that it sees; one that sees the image itself as it is."""
+    """The cerebellum with its encoder's features as input; unchanged without an encoder."""
     if not isinstance(subject.model, VisualCerebellum):
         return subject
     features, _ = subject.model.encoder.forward(subject.x)
@@ -208,14 +208,14 @@ def _back_step(subject: ExplainedImage, drive: np.ndarray, d_outputs: np.ndarray
 
 
 def _moving(subject: ExplainedImage, cell: int) -> int | None:
-    """A synapse of a cell through which its drive can be moved: one whose mossy fibre is active."""
+    """A synapse with an active mossy fibre, by which a cell's drive can be changed."""
     inputs, _ = _synapses(subject.model, cell)
     seen = np.flatnonzero(subject.x[0, inputs])
     return int(seen[np.argmax(subject.x[0, inputs[seen]])]) if len(seen) else None
 
 
 def _by_drive(subject: ExplainedImage, cell: int, value: float) -> Derivative:
-    """The derivative by a cell's drive, which is moved by way of one of its synapses."""
+    """The derivative by a cell's drive, which is changed via one of its synapses."""
     synapse, wiring = _moving(subject, cell), subject.model.wiring
     fibre = _synapses(subject.model, cell)[0][synapse]
     landscape = landscape_of(subject)

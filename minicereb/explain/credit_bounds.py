@@ -1,4 +1,4 @@
-"""How large a credit can be: what noise that was never seen could have done to a mean."""
+"""How large a credit can be, which bounds the effect of noise that has not occurred on a mean."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from minicereb.learning.credit import Estimator
 from minicereb.learning.estimators import Backprop, Flip
 from minicereb.models.noisy import NoisyNetwork
 
-RARE = 1e-4  # a neuron's own noise goes further than what counts with this probability
+RARE = 1e-4  # probability that a neuron's own noise exceeds the range considered
 RANGES = {"threshold": (0.0, 1.0), "sigmoid": (0.0, 1.0), "arctan-inverse": (-np.pi / 2, np.pi / 2)}
 
 
 class CreditBounds(NamedTuple):
-    """The largest derivatives that a replication can show.
+    """The largest derivatives that one replication can have.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class CreditBounds(NamedTuple):
 def credit_bounds_of(
     estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss, x: np.ndarray, labels: np.ndarray
 ) -> CreditBounds:
-    """Return how large the derivatives can be that an estimator gives for one image, zeros where there is no bound.
+    """Bound the derivatives that an estimator can give for one image; zeros where there is no bound.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What is explained: one image, one model in float64, and which of its numbers are shown; the steps that all models share."""
+"""The image and model to explain, which numbers to show, and the steps common to all models."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from minicereb.explain.training_step import TrainingStep, take_step
 from minicereb.gradcheck.differences import difference, moving
 from minicereb.inputs import as_labels, check_images, check_rows
 
-Place = tuple[str, str, tuple[int, ...]]  # a number that learns: its symbol, the array it is in, and where
+Place = tuple[str, str, tuple[int, ...]]  # of a parameter: its symbol, its array, its indices
 UPDATES = {"sgd": "M-SGD", "momentum": "M-MOMENTUM", "rmsprop": "M-RMSPROP", "adam": "M-ADAM"}
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What to show and which attack to try.
+    """Which numbers to show, and which attack to try.
 
     Parameters
     ----------
     cells, classes, pixels : tuple of int
-        Numbers of units, classes and pixels; empty: the explanation chooses those through which most goes.
+        Numbers of units, classes and pixels; if empty, those that matter most are chosen.
     objective : {"mse", "cross-entropy", "margin", "dlr"}
         What the attack ascends.
     epsilon : float
@@ -51,7 +51,7 @@ class Shown:
 
 @dataclass(frozen=True, eq=False)
 class ExplainedImage:
-    """One image and one model.
+    """One image and the model that is explained on it.
 
     Parameters
     ----------
@@ -60,14 +60,14 @@ class ExplainedImage:
     trained : model
         As it was trained.
     model : model
-        Its float64 copy, with which everything is computed.
+        Its float64 copy, used for all computations.
     image : int
         Number of the test image.
     x : array of float64, shape (1, inputs)
     labels : array of int64, shape (1,)
     shown : Shown
     encoder : Sequential, optional
-        In float64; what the data set's images pass through before this model sees them.
+        In float64: maps the data set's images to this model's inputs.
     """
 
     config: Train
@@ -99,7 +99,7 @@ class ExplainedImage:
         return f"{number} ({', '.join(str(int(each)) for each in place)})" if len(place) > 1 else str(number)
 
     def classes(self, outputs: np.ndarray) -> list[int]:
-        """Classes to show: those asked for, or the right one and the likeliest wrong one."""
+        """Classes to show: those requested, or the label and the likeliest wrong class."""
         likely = [int(each) for each in np.argsort(-outputs[0], kind="stable") if each != self.label]
         return list(self.shown.classes) or [self.label, *likely[:1]]
 
@@ -119,7 +119,7 @@ def pixel_number(text: str, image_shape: tuple[int, ...]) -> int:
 
 
 def explained_image(config: Train, dataset: Dataset, trained: Any, image: int, shown: Shown) -> ExplainedImage:
-    """Return what is explained; :class:`InputError` for an image, class or pixel that is not there."""
+    """Return the image with its model; :class:`InputError` for an image, class or pixel that does not exist."""
     count = len(dataset.x_test)
     require(0 <= image < count, "image", image, f"the number of a test image, 0 to {count - 1}")
     for name, chosen, number in (("class", shown.classes, dataset.classes), ("pixel", shown.pixels, dataset.inputs)):
@@ -133,14 +133,14 @@ def explained_image(config: Train, dataset: Dataset, trained: Any, image: int, s
 
 
 def chosen_cells(subject: ExplainedImage, usual: list[int], count: int, what: str) -> list[int]:
-    """Return the cells asked for, or the usual ones; :class:`InputError` for one that is not among the `count`."""
+    """Return the requested cells, or the usual ones; :class:`InputError` for one that is not among the `count`."""
     for each in subject.shown.cells:
         require(0 <= each < count, "cell", each, f"a whole number from 0 to {count - 1}: there are {count:,} {what}")
     return list(subject.shown.cells) or usual
 
 
 def the_image(subject: ExplainedImage) -> Step:
-    """What is seen, and what the model answers: in float64, and as it was trained."""
+    """The image, and the model's outputs in float64 and in float32."""
     outputs, _ = subject.model.forward(subject.x)
     as_trained = to_numpy(subject.trained.forward(to_device(subject.x.astype(np.float32)))[0])
     rows = [(j, float(outputs[0, j]), float(as_trained[0, j])) for j in range(outputs.shape[1])]
@@ -182,7 +182,7 @@ def loss_step(
 
 
 def update_step(subject: ExplainedImage, taken: TrainingStep, places: list[Place], words: str) -> Step:
-    """What the optimiser makes of gradients.
+    """How the optimiser changes the weights.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def update_step(subject: ExplainedImage, taken: TrainingStep, places: list[Place
     taken : TrainingStep
     places : list of Place
     words : str
-        What else is to be said.
+        Text to add.
     """
     rows = []
     for symbol, name, place in places:

@@ -21,7 +21,7 @@ OBJECTIVE_TAGS = {"mse": "C3", "cross-entropy": "M-CE", "margin": "M-MARGIN", "d
 PIXELS = 3
 
 
-CANDIDATES = 12  # pixels that are looked at for some without a kink
+CANDIDATES = 12  # pixels tried in search of some without a kink
 
 
 def chosen_pixels(
@@ -56,7 +56,7 @@ def landscape_of(subject: ExplainedImage) -> Landscape:
 def attack_steps(
     subject: ExplainedImage, way_back: Callable[[np.ndarray, list[int]], Iterator[Step]], tag: str
 ) -> Iterator[Step]:
-    """Yield the objective, the model's own way back to the image, its derivative by the pixels, and the step.
+    """Yield the objective, the backward pass to the image, the derivative by the pixels, and the attack's step.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Where a model is not smooth: which units switch when a number is moved a little to one side and to the other."""
+"""Where a model is not smooth: which units switch when a number moves slightly in either direction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.convolutional import MaxPool
 from minicereb.models.layers import ReLU
 
-FEW = 4  # cells that are still named one by one
+FEW = 4  # cells named individually
 
 
 def switching_units(model: Any, x: np.ndarray, place: tuple[int, ...]) -> str:
@@ -21,7 +21,7 @@ def switching_units(model: Any, x: np.ndarray, place: tuple[int, ...]) -> str:
     ----------
     model : Cerebellum, Sequential or NoisyNetwork
     x : array of float64, shape (1, …)
-        Left as it was.
+        Restored before return.
     place : tuple of int
 
     Returns

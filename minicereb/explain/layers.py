@@ -1,6 +1,6 @@
-"""One image through a network of layers: perceptrons and convolutional networks, along the way of one pixel.
+"""One image through a perceptron or convolutional network, along the path of one pixel.
 
-At every layer the way goes on through the unit by which most of the pixel's derivative passes.
+At every layer the path continues through the unit that carries most of the pixel's derivative.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ NAMES = {"Images": "normalised", "BatchNormLearning": "BatchNorm", "DropoutLearn
 
 
 class PixelPath(NamedTuple):
-    """A pass through all layers and back.
+    """A forward and backward pass, and the path of one pixel through it.
 
     Attributes
     ----------
     layers : tuple of layers
     values : list of array
-        What enters each layer; the last are the outputs.
+        Input of each layer, then the outputs.
     credits : list of array
         Derivative of the loss by each of them.
     units : list of int
-        Places on the pixel's way, one for each of them, in the flat array.
+        The unit on the path in each of them, as an index into the flat array.
     """
 
     layers: tuple[Any, ...]
@@ -51,26 +51,26 @@ class PixelPath(NamedTuple):
     units: list[int]
 
     def place(self, number: int) -> tuple[int, ...]:
-        """Indices of the unit on the way in what enters layer `number`, without that of the image."""
+        """Indices of the path's unit in the input of layer `number`, without the image's."""
         return tuple(int(each) for each in np.unravel_index(self.units[number], self.values[number].shape)[1:])
 
     def value(self, number: int) -> float:
-        """Of the unit on the way."""
+        """Value of the unit on the path."""
         return float(self.values[number].ravel()[self.units[number]])
 
     def credit(self, number: int) -> float:
-        """Derivative by the unit on the way."""
+        """Derivative by the unit on the path."""
         return float(self.credits[number].ravel()[self.units[number]])
 
     def onward(self, number: int) -> np.ndarray:
-        """Outputs, from what enters layer `number` on."""
+        """Outputs computed from the input of layer `number`."""
         return Sequential(self.layers[number:]).forward(self.values[number])[0]
 
 
 def follow_pixel(
     network: Sequential, x: np.ndarray, labels: np.ndarray, loss: Loss, choose: Callable[[np.ndarray], int]
 ) -> PixelPath:
-    """Go through the layers and back, and find the way of the pixel that `choose` names, given the derivative by the image."""
+    """Run forward and backward, and follow the pixel that `choose` selects from the derivative by the image."""
     values, caches = [x.copy()], []
     for layer in network.layers:
         value, cache = layer.forward(values[-1])
@@ -87,7 +87,7 @@ def follow_pixel(
 
 
 def _onward(layer: Any, value: np.ndarray, credit: np.ndarray, unit: int) -> int:
-    """The unit of a layer's output by which most of the derivative by one unit of its input passes."""
+    """The output unit of a layer that carries most of the derivative by one of its inputs."""
     if isinstance(layer, MaxPool):
         image, row, column, channel = np.unravel_index(unit, value.shape)
         down, across = credit.shape[1:3]
@@ -102,7 +102,7 @@ def _onward(layer: Any, value: np.ndarray, credit: np.ndarray, unit: int) -> int
     alone.ravel()[unit] = 1
     reached = np.abs(layer.forward(alone)[0] - still)
     passed = reached * np.abs(credit)
-    return int((passed if passed.any() else reached).argmax())  # where nothing passes, a unit that it could pass by
+    return int((passed if passed.any() else reached).argmax())  # if nothing passes, any unit that is connected
 
 
 def learning(subject: ExplainedImage) -> Iterator[Step]:
@@ -153,7 +153,7 @@ def attack(subject: ExplainedImage) -> Iterator[Step]:
 def forward_and_back(
     subject: ExplainedImage, pixel: int, beyond: Callable[[PixelPath], Iterator[Step]] | None = None
 ) -> Iterator[Step]:
-    """Yield the way of a pixel to the outputs, what lies `beyond` the layers told of here, and the way of the credit back."""
+    """Yield the path of a pixel to the outputs, the steps of layers `beyond`, and the backward pass."""
     loss = objective_named(subject.shown.objective)
     walked = follow_pixel(subject.model, subject.x, subject.labels, loss, lambda _: pixel)
 
@@ -173,7 +173,7 @@ def _only_pixels(subject: ExplainedImage) -> None:
 
 
 def _blocks(walked: PixelPath) -> list[range]:
-    """Layers that are told of together: one with weights, and what follows up to the next."""
+    """Layers explained together: one with weights and those up to the next."""
     starts = [number for number, layer in enumerate(walked.layers) if isinstance(layer, Dense | Convolution)]
     end = len(walked.layers) - isinstance(walked.layers[-1], Cerebellum)  # which has steps of its own
     return [range(start, end) for start, end in zip(starts, [*starts[1:], end], strict=True)]
@@ -190,7 +190,7 @@ def _title(walked: PixelPath, block: range) -> str:
 
 
 def _forward_step(subject: ExplainedImage, walked: PixelPath, block: range) -> Step:
-    """The sum that one unit takes, and what becomes of it in the layers that follow."""
+    """The weighted sum of one unit, and its value in the layers that follow."""
     layer, first = walked.layers[block.start], block.start
     x, v = walked.values[first][0], walked.values[first + 1]
     unit, terms = walked.place(first + 1), []
@@ -216,7 +216,7 @@ def _forward_step(subject: ExplainedImage, walked: PixelPath, block: range) -> S
 
 
 def _window(layer: Convolution, x: np.ndarray, unit: tuple[int, ...]) -> Iterator[tuple[str, float, float]]:
-    """What a kernel sees at one place: input, weight, value; zeros around the image are left out."""
+    """Inputs, weights and values of a kernel at one place, without the zeros around the image."""
     row, column, output = unit
     for i in range(layer.weight.shape[1]):
         for j in range(layer.weight.shape[2]):
@@ -258,7 +258,7 @@ def _backward_step(walked: PixelPath, block: range, checks: tuple[Derivative, ..
 
 
 def _credit_checks(walked: PixelPath, block: range, value: Callable[[np.ndarray], float]) -> tuple[Derivative, ...]:
-    """The derivatives by the signal of the unit on the way, and by its input."""
+    """The derivatives by the signal of the unit on the path, and by its input."""
 
     def onward(number: int) -> float:
         return value(walked.onward(number))
@@ -276,12 +276,12 @@ def _credit_checks(walked: PixelPath, block: range, value: Callable[[np.ndarray]
 def _weight_checks(
     walked: PixelPath, block: range, taken: TrainingStep, value: Callable[[np.ndarray], float], penalties: tuple[float, float]
 ) -> tuple[tuple[Derivative, ...], list[Place]]:
-    """The derivatives by a weight on the way and by what else learns there, and the places of these."""
+    """The derivatives by a weight on the path and by the other parameters there, and their places."""
     checks, places = [], []
     l2, l1 = penalties
 
     def loss(number: int, name: str, array: np.ndarray, place: tuple[int, ...]) -> float:
-        weight = float(array[place]) if name == "weight" else 0.0  # the others bear no penalty
+        weight = float(array[place]) if name == "weight" else 0.0  # only weights are penalised
         return value(walked.onward(number)) + 0.5 * l2 * weight**2 + l1 * abs(weight)
 
     for number in reversed(block):
@@ -302,7 +302,7 @@ def _weight_checks(
 
 
 def _place_of(walked: PixelPath, number: int) -> tuple[int, ...]:
-    """Indices of the weight between the units on the way before and after a layer."""
+    """Indices of the weight between the path's units before and after a layer."""
     layer, before, after = walked.layers[number], walked.place(number), walked.place(number + 1)
     if isinstance(layer, Dense):
         return after[0], before[0]

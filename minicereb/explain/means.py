@@ -1,4 +1,4 @@
-"""Means over neuronal noise: how an estimate closes in on what it estimates."""
+"""Means over neuronal noise: how an estimate converges."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from minicereb.statistics import mean_interval
 
 GROUP, GROUPS = 32, 128  # replications that are drawn together, and how often
 REFERENCE_GROUP, REFERENCE_GROUPS = 256, 64
-MOST = 1 << 16  # patterns, times 64 nodes of a quadrature for the 0-1 loss, that are summed over again and again
+MOST = 1 << 16  # patterns (times 64 quadrature nodes for the 0-1 loss) that the closed form may sum over
 REFERENCES = ("flip", "resample", "antithetic", "baseline")  # in this order, where there is no closed form
 
 
 class GroupedEstimates(NamedTuple):
-    """What groups of replications say of one image.
+    """Estimates for one image, one per group of replications.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class GroupedEstimates(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """What a mean should come to.
+    """The expected value of a mean.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Reference(NamedTuple):
 
 
 def is_applicable(estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss) -> bool:
-    """Whether an estimator is one for this network and loss."""
+    """Whether an estimator applies to this network and loss."""
     try:
         estimator.check(network, loss)
     except InputError:
@@ -77,7 +77,7 @@ def groups_of(
     estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss, x: np.ndarray, labels: np.ndarray, at: Address,
     groups: int = GROUPS, size: int = GROUP,
 ) -> GroupedEstimates:  # fmt: skip
-    """Draw an estimate again and again, each time from `size` replications of its own; once if it is exact."""
+    """Estimate repeatedly, each time from `size` fresh replications; once if the estimator is exact."""
     laws, x_t = [layer.law for layer in network.layers], np.ascontiguousarray(x.T)
     exact = isinstance(estimator, Exact)
     credits, last = [], []
@@ -108,7 +108,7 @@ def reference_for(
 
 
 class Series(NamedTuple):
-    """A number as every group tells it.
+    """Estimates of one number, one per group.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ class Series(NamedTuple):
     size : int
         Replications in a group.
     bound : float
-        The largest that a replication can show.
+        The largest value that one replication can have.
     """
 
     values: np.ndarray
@@ -124,11 +124,10 @@ class Series(NamedTuple):
     bound: float
 
     def interval(self, groups: int | None = None) -> tuple[float, float]:
-        """Mean over the first groups and half the width of its interval; of one value itself and 0.
+        """Mean over the first groups and half the width of its interval; for one value the value and 0.
 
-        Student's interval, widened by what noise could do that is so rare that so many replications do not show it: by
-        ``ln(1/δ)/K`` times the bound, as an event that K replications have missed is less likely than ``ln(1/δ)/K``, with
-        confidence 1 - δ.
+        Student's interval is widened to allow for rare noise that has not occurred: by ``ln(1/δ)/K`` times the bound, because an
+        event that K replications have missed has a probability below ``ln(1/δ)/K``, with confidence 1 - δ.
         """
         values = self.values[:groups]
         if len(values) == 1:
@@ -155,7 +154,7 @@ def pixel_series(found: GroupedEstimates, network: NoisyNetwork, pixel: int) -> 
 
 
 def estimate_of(of: str, series: Series, reference: Series, by: str) -> EstimatedMean:
-    """Put a mean over groups beside what it should come to."""
+    """Compare a mean over groups with its expected value."""
     mean, half = series.interval()
     should, should_half = reference.interval()
     return EstimatedMean(of, len(series.values) * series.size, mean, half, should, should_half, by)

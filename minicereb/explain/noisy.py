@@ -38,7 +38,7 @@ CREDIT_TAGS = {
     "plain": "G5", "baseline": "M-LOO", "antithetic": "M-LOO", "sobol": "M-LOO", "rao-blackwell": "M-RB",
     "flip": "M-FLIP", "resample": "M-RESAMPLE", "exact": "M-EXACT", "backprop": "G3",
 }  # fmt: skip
-FEWEST = (1, 2, 4)  # replications with which an estimator may be content
+FEWEST = (1, 2, 4)  # replications to try, fewest first
 STREAM = "explained noise"
 
 
@@ -93,7 +93,7 @@ def attack(subject: ExplainedImage) -> Iterator[Step]:
 
 
 def _few(subject: ExplainedImage, estimator: Estimator) -> Noise:
-    """Noise of as few replications as the estimator is content with."""
+    """Noise of as few replications as the estimator accepts."""
     design = Independent() if isinstance(estimator, Exact) else estimator.design
     replications = next(n for n in FEWEST if _enough(design, n, estimator.baseline))
     laws = [layer.law for layer in subject.model.layers]
@@ -181,7 +181,7 @@ def _loss(subject: ExplainedImage, loss: ReplicatedLoss, trace: Trace) -> Step:
 def _credit_step(
     subject: ExplainedImage, name: str, estimator: Estimator, loss: ReplicatedLoss, noise: Noise, trace: Trace, cells: list[int]
 ) -> Step:
-    """What the estimator says of a few neurons of the first layer, from the replications drawn."""
+    """The estimated credit of a few neurons of the first layer."""
     network = subject.model
     given = (None,) * len(noise) if isinstance(estimator, Exact) else noise
     piece = estimator.on(network, loss, np.ascontiguousarray(subject.x.T), subject.labels, given, False)
@@ -223,7 +223,7 @@ def _along(subject: ExplainedImage, loss: ReplicatedLoss, noise: Noise) -> Calla
 
 
 def _by_score(subject: ExplainedImage, estimator: ScoreFunction, loss: ReplicatedLoss, trace: Trace, a: int) -> tuple:
-    """Loss × score for each replication; the score beside the slope of the logarithm that it is."""
+    """Loss × score for each replication; the score is compared with the slope of -ln f."""
     layer = subject.model.layers[0]
     law, last = layer.law, LastLayer(subject.model.layers[-1], loss)
     nodes = last.nodes(trace.noise[-1], subject.labels) if estimator.derivative_last else None
@@ -257,7 +257,7 @@ def _log_chance(law: Law, sign: float, e: np.ndarray) -> np.ndarray:
 
 
 def _by_flip(subject: ExplainedImage, credit: float, trace: Trace, a: int) -> tuple:
-    """What firing makes to the loss, and the derivative of the chance to fire."""
+    """The effect of firing on the loss, and the derivative of the probability of firing."""
     layer = subject.model.layers[0]
     law, sigma = layer.law, float(layer.scale[0])
     u = trace.drives[0][a, 0, :1].copy()
@@ -275,7 +275,7 @@ def _by_flip(subject: ExplainedImage, credit: float, trace: Trace, a: int) -> tu
 
 
 def _exact_step(subject: ExplainedImage, loss: ReplicatedLoss, reference: Reference, cells: list[int]) -> Step:
-    """The closed form, itself beside differences of the exact mean loss."""
+    """The closed form, compared with differences of the exact mean loss."""
     network, exact = subject.model, estimator_named("exact", "derivative")
     x_t = np.ascontiguousarray(subject.x.T)
 

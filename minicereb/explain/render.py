@@ -1,4 +1,4 @@
-"""Steps as text for a terminal, and as a page."""
+"""Render steps as text for a terminal, and as a page."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ESTIMATES = ("estimate of", "replications", "mean", "±", "should be", "±", "")
 
 
 def shown(value: Any, digits: int = 6) -> str:
-    """Write a number in six digits, or as many as asked for; text as it is."""
+    """Format a number with this many digits; leave text unchanged."""
     return f"{value + 0.0:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 def derivative_row(each: Derivative) -> list[str]:
-    """A derivative, its finite difference, and how far apart they are."""
+    """Row of a derivative, its finite difference and their error."""
     said = {
         "agrees": "",
         "kink": f"a kink: {each.left:.6g} to the left, {each.right:.6g} to the right; {each.kink}",
@@ -35,7 +35,7 @@ def derivative_row(each: Derivative) -> list[str]:
 
 
 def estimate_row(each: EstimatedMean) -> list[str]:
-    """An estimate and what it should come to, each with its interval."""
+    """Row of an estimate and its reference, each with its interval."""
     numbers = [shown(value) for value in (each.mean, each.half, each.reference, each.reference_half)]
     return [each.of, str(each.replications), *numbers, each.verdict]
 

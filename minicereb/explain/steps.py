@@ -1,4 +1,4 @@
-"""What an explanation is made of: steps, each with its equation, shapes, numbers and derivatives."""
+"""Steps of an explanation, each with its equation, shapes, numbers and derivatives."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from minicereb.gradcheck.differences import FiniteDifference
 
 TOLERANCE = 1e-6  # of a derivative in float64, relative to the derivative
 CONFIDENCE = 0.999  # of every interval
-UNDERFLOW = 1e-200  # numbers that are nearer to each other are both nothing
+UNDERFLOW = 1e-200  # smaller differences count as zero
 
 
 @dataclass(frozen=True)
@@ -36,22 +36,22 @@ class Rows:
 
 @dataclass(frozen=True)
 class Derivative:
-    """A derivative that was computed by hand, beside a finite difference.
+    """A derivative compared with a finite difference.
 
     Parameters
     ----------
     of : str
-        What by what.
+        For example ``∂l/∂W[3, 0]``.
     value : float
-        The project's.
+        The derivative by hand.
     difference : float
         The finite difference.
     rounding : float
-        How far the difference itself may be off.
+        Rounding error of the difference.
     left, right : float
-        Slopes to both sides.
+        Slopes on both sides.
     kink : str
-        What makes them differ; empty where they do not. At a kink there is no derivative, and the value is a convention.
+        What makes them differ, or empty. At a kink there is no derivative, and the value is a convention.
     """
 
     of: str
@@ -64,7 +64,7 @@ class Derivative:
 
     @property
     def error(self) -> float:
-        """How far apart the two are, relative to the derivative; absolute where that is 0."""
+        """Difference of the two, relative to the derivative; absolute if that is 0."""
         return abs(self.value - self.difference) / (abs(self.value) or 1.0)
 
     @property
@@ -79,7 +79,7 @@ class Derivative:
 
 @dataclass(frozen=True)
 class EstimatedMean:
-    """A mean over replications of the noise, beside what it should come to.
+    """A mean over replications of the noise, compared with its expected value.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class EstimatedMean:
     reference, reference_half : float
         The exact value, with 0; or another estimate, with its own interval.
     by : str
-        How the reference is known.
+        Where the reference comes from.
     """
 
     of: str
@@ -111,7 +111,7 @@ class EstimatedMean:
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """What a figure shows: images side by side, or lines.
+    """Content of a figure: images side by side, or lines.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class Drawing:
     lines : dict
         As for :func:`minicereb.report.figures.curves`.
     axes : tuple of str
-        What the axes of the lines show.
+        Labels of the axes.
     """
 
     name: str
@@ -140,7 +140,7 @@ class Step:
     tag : str
         Of the equation (:mod:`minicereb.calculus.equations`); empty where nothing is computed.
     words : str
-        What happens.
+        Explanation of the step.
     shapes : dict
         Of the arrays, by their names in the equation.
     numbers : tuple of Rows
@@ -178,7 +178,7 @@ class Step:
 
 
 def checked_derivative(of: str, value: float, difference: FiniteDifference, kinks: Callable[[], str] = str) -> Derivative:
-    """Return a derivative beside its finite difference; `kinks` says what is not smooth there, and is asked only at a kink."""
+    """Compare a derivative with its finite difference; `kinks`, called only at a kink, names its cause."""
     slope, rounding, left, right, kink = difference
     found = float(slope), float(rounding), float(left), float(right)
     return Derivative(of, float(value), *found, (kinks() or "the loss itself") if kink else "")
@@ -188,20 +188,20 @@ def products(
     caption: str, names: tuple[str, str, str], rows: Sequence[tuple[Any, float, float]], extra: Sequence[tuple[str, float]],
     total: tuple[str, float], most: int = 6,
 ) -> Rows:  # fmt: skip
-    """Write a sum of products out: its largest terms, all others together, what is added, and the sum that the project has.
+    """Write out a sum of products: its largest terms, the others together, other summands, and the total.
 
     Parameters
     ----------
     caption : str
     names : tuple of str
-        What is multiplied: of the place, of the first factor, of the second.
+        Heads of the columns: place, first factor, second factor.
     rows : sequence of (place, factor, factor)
     extra : sequence of (name, number)
-        What is added besides.
+        Other summands.
     total : (name, number)
-        The sum as the project computes it, not the sum of these rows.
+        The model's own total, not the sum of these rows.
     most : int
-        Terms that are shown.
+        Terms shown individually.
     """
     order = sorted(range(len(rows)), key=lambda place: -abs(rows[place][1] * rows[place][2]))
     shown = sorted(order[:most])

@@ -23,13 +23,13 @@ from minicereb.models.cerebellum import Cerebellum
 from minicereb.parallel import blocks
 from minicereb.randomness import generator
 
-# Batches that fill an optimiser's memory: two thirds of it with ρ = 0.99 or 0.9; Adam itself corrects what is lacking.
+# Batches that fill an optimiser's memory: to two thirds with ρ = 0.99 or 0.9; Adam corrects for the rest.
 WARM = {"sgd": 0, "momentum": 10, "rmsprop": 100, "adam": 20}
 
 
 @dataclass(frozen=True)
 class RecordingOptimizer:
-    """An optimiser that keeps, beside the state of another, the gradient this was last given.
+    """An optimiser that wraps another and records its last gradient.
 
     Parameters
     ----------
@@ -39,33 +39,33 @@ class RecordingOptimizer:
     optimizer: Optimizer
 
     def state(self, weights: Array) -> State:
-        """Return the other's state and room for the gradient."""
+        """Return the other's state and an array for the gradient."""
         return {**self.optimizer.state(weights), "gradient": np.zeros_like(weights)}
 
     def update(self, weights: Array, gradient: Array, state: State, step: int, scratch: Array) -> None:
-        """Note the gradient, then let the other change `weights` and `state` in place."""
+        """Record the gradient, then let the other change `weights` and `state` in place."""
         state["gradient"][...] = gradient
         self.optimizer.update(weights, gradient, state, step, scratch)
 
 
 class TrainingStep(NamedTuple):
-    """A step of training that was taken.
+    """A step of training and its effect.
 
     Attributes
     ----------
     x : array of float64, shape (1, inputs)
-        What was learned from: the image, attacked where training attacks its images.
+        The input learned from: the image, attacked if training attacks its images.
     before, after : dict
-        The model's arrays, by the names they are stored under.
+        The model's arrays by their stored names.
     gradients : dict
-        What the optimiser was given for those that learn.
+        The gradients given to the optimiser.
     learned : Learned
     model : model
         After the step.
     rate : float
         The learning rate of the step.
     warmed : int
-        Batches by whose gradients the optimiser's memory was filled before.
+        Batches that filled the optimiser's memory before.
     """
 
     x: np.ndarray
@@ -163,14 +163,14 @@ def warm_up(rule: Any, config: Train, dataset: Dataset, encoder: Any = None) -> 
 
 
 def _to_learn_with(model: Any) -> Any:
-    """A copy of what learns; a cerebellum's wiring, which may be large and does not, is the same."""
+    """Copy the parts that learn; a cerebellum's wiring, which may be large, is shared."""
     if isinstance(model, Cerebellum):
         return dataclasses.replace(model, ltd_mean=model.ltd_mean.copy(), readout=model.readout.copy())
     return in_float64(model)
 
 
 class _RecordingLearner:
-    """In place of a learner: keeps what it is to learn from."""
+    """Stands in for a learner and records its input."""
 
     batch_size, batches_ahead = 1, 1
 

@@ -1,4 +1,4 @@
-"""Backpropagation ``[M-BP]``: the credit of a hidden unit is what its outputs' credits send back through their weights."""
+"""Backpropagation ``[M-BP]``: a hidden unit's credit is sent back from the next layer through its weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DESCENDED = {"cross-entropy": cross_entropy, "mse": squared_error}
 
 
 def statistics_of(network: Sequential) -> dict[str, Array]:
-    """Return the arrays of a network that follow its batches without being learned, by name; written in place."""
+    """Return the moving averages of a network's batch statistics by name; written in place."""
     following = [layer.statistics for layer in network.layers if hasattr(layer, "statistics")]
     return {f"{name}_{number}": array for number, layer in enumerate(following) for name, array in layer.items()}
 
@@ -33,10 +33,10 @@ class Backpropagation:
     batch_size : int
         Images that a step averages over.
     l2, l1 : float
-        Weight penalties ``½ l2 Σθ² + l1 Σ|θ|``, biases apart ``[M-PENALTY]``; the losses reported are without them.
+        Weight penalties ``½ l2 Σθ² + l1 Σ|θ|``, biases excepted ``[M-PENALTY]``; reported losses exclude them.
     loss : {"cross-entropy", "mse"}
     seed : int
-        Of what the network draws while it learns.
+        Of the network's draws while it learns.
     """
 
     batches_ahead = 16  # converted from uint8 together
@@ -77,7 +77,7 @@ class Backpropagation:
         return self.loss(outputs, labels)[0]
 
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
-        """Learn from the batches of `x`, shape (images, inputs), one after the other, and yield what each showed.
+        """Learn from the batches of `x`, shape (images, inputs), one after another, and yield the result of each.
 
         :class:`InputError` if there is not one of the classes for each image.
         """

@@ -1,4 +1,4 @@
-"""What an estimator finds, a credit for every neuron, and what it makes of it: gradients of weights, biases and noise scales."""
+"""A credit for every neuron, as an estimator finds it, and the gradients of weights, biases and noise scales that follow."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Credit(NamedTuple):
     divisor : array, shape (1,), or None
         The noise scale σ, if the values are for noise of unit scale.
     motion : array
-        By how much v moves with σ: the noise e; or ``-u/σ``, if the noise itself was averaged over.
+        Derivative of v by σ: the noise e; or ``-u/σ`` if the noise was averaged over.
     changing_density : int
-        Number of neurons whose score's own change with σ counts: the layer's for the score function, else 0.
+        Number of neurons whose score itself depends on σ: all of the layer for the score function, else 0.
     by_density : array, shape (images, replications), or None
         In place of the last two: the derivative by σ itself, before the division.
     """
@@ -66,7 +66,7 @@ class Credit(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """What an estimator says about some images.
+    """An estimate for some images.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Piece(NamedTuple):
     first_credit : array, shape (images, outputs)
         Of the first layer, mean over replications.
     gradients : list of dict
-        For every layer after the first, the derivatives by weight and bias; for every layer, by scale where asked for: means over
+        For every layer after the first, the derivatives by weight and bias; for every layer, by scale if requested: means over
         replications, sums over images.
     """
 
@@ -89,7 +89,7 @@ class Estimator(Protocol):
 
     @property
     def name(self) -> str:
-        """By which it is asked for."""
+        """Its name in the table of estimators."""
 
     @property
     def design(self) -> Design:
@@ -97,14 +97,14 @@ class Estimator(Protocol):
 
     @property
     def baseline(self) -> bool:
-        """Whether it subtracts the mean loss of other replications, of which it then needs some."""
+        """Whether it subtracts the mean loss of other replications, and so needs several."""
 
     @property
     def columns_per_sample(self) -> int:
-        """How many runs of the later layers one sample costs, for the size of blocks."""
+        """Runs of the later layers per sample, for the size of blocks."""
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
-        """Raise :class:`InputError`, naming what would do, if the estimator does not apply."""
+        """Raise :class:`InputError`, naming estimators that apply, if this one does not."""
 
     def on(self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool) -> Piece:
         """Return the estimate from given noise for images in columns, shape (inputs, images)."""
@@ -127,7 +127,7 @@ def collect(network: NoisyNetwork, trace: Trace, loss: Array, credits: list[Cred
 
 
 class LastLayer(NamedTuple):
-    """The last layer of a network with its loss, in the form that has a derivative.
+    """The last layer of a network with its loss, in a form that has a derivative.
 
     A smooth loss is taken at the noisy outputs; the 0-1 loss is averaged over their noise.
     """
@@ -143,7 +143,7 @@ class LastLayer(NamedTuple):
         return self.loss.value(self.layer.respond(signals), labels)
 
     def value_in(self, trace: Trace, nodes: Array | None, labels: Array) -> Array:
-        """Return the loss of what happened, or its mean over the last layer's noise if there are nodes."""
+        """Return the loss of a run, or its mean over the last layer's noise if there are nodes."""
         return self.loss.value(trace.outputs, labels) if nodes is None else self.value(trace.drives[-1], nodes, labels)
 
     def nodes(self, noise: Array | None, labels: Array) -> Array | None:

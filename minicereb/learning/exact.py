@@ -1,4 +1,4 @@
-"""The mean loss of one small layer of threshold neurons, and its derivatives, as sums over every pattern it can show."""
+"""The exact mean loss of one small layer of threshold neurons, and its derivatives, as sums over all of its patterns."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Exact:
         require((last.law is None) == loss.smooth, "estimator", self.name, f"used {outputs}")
 
     def on(self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool) -> Piece:
-        """Return the sum for images in columns, shape (inputs, images); `noise` plays no part."""
+        """Return the sum for images in columns, shape (inputs, images); `noise` is ignored."""
         xp, hidden, last = xp_of(x_t), network.layers[0], network.layers[-1]
         images, neurons, classes = x_t.shape[1], len(hidden.bias), len(last.bias)
         law = hidden.law

@@ -20,9 +20,9 @@ from minicereb.learning.plasticity import Learned
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 from minicereb.parallel import blocks, keep_freed_memory, one_blas_thread, run_lanes
 
-NUMBERS = 3 << 18  # of noise in a piece of work on the CPU: calls so long that threads seldom wait for each other between them
+NUMBERS = 3 << 18  # noise values per piece of work on the CPU: long enough that threads seldom wait for each other
 DEVICE_NUMBERS = 1 << 24  # on a GPU
-VALIDATION_RUNS = 32  # noisy runs of each image held out
+VALIDATION_RUNS = 32  # noisy runs per validation image
 
 LAST_LAYER = ("score", "derivative")
 
@@ -35,8 +35,8 @@ def estimator_named(name: str, last_layer: str) -> Estimator:
     name : str
         One of :data:`ESTIMATORS`.
     last_layer : {"score", "derivative"}
-        How the last layer's credit is found: by the score function as in the other layers, or as a derivative, which is the
-        only way of flip, resample, exact and backprop.
+        How the last layer's credit is found: by the score function as in the other layers, or as a derivative, which flip,
+        resample, exact and backprop require.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def estimator_named(name: str, last_layer: str) -> Estimator:
 
 
 class GradientEstimate(NamedTuple):
-    """An unbiased estimate of what a noisy network's mean loss is and how it changes.
+    """An unbiased estimate of a noisy network's mean loss and of its derivatives.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class GradientEstimate(NamedTuple):
     first_credit : array, shape (images, outputs of the first layer)
         Derivative of each image's loss by its first signals.
     gradients : list of dict
-        For each layer the derivatives of the mean loss over images by weight and bias, and by scale where asked for.
+        For each layer the derivatives of the mean loss over images by weight and bias, and by scale if requested.
     """
 
     loss: Array
@@ -87,7 +87,7 @@ def estimate(
     network : NoisyNetwork
     loss : ReplicatedLoss
     estimator : Estimator
-        One that :meth:`Estimator.check` lets pass.
+        One that :meth:`Estimator.check` accepts.
     x : array, shape (images, inputs)
     labels : array of int, shape (images,)
     replications : int
@@ -95,7 +95,7 @@ def estimate(
     at : Address
         Of the noise.
     scales : bool
-        Whether the derivatives by the noise scales are wanted as well.
+        Whether to estimate the derivatives by the noise scales too.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def estimate(
 
 
 def _checked(network: NoisyNetwork, x: Array, labels: Array, wait: bool = False) -> Array:
-    """The labels, after a look at them and at the images."""
+    """Return the labels after checking them and the images."""
     check_rows(x, network.layers[0].weight.shape[1])
     return as_labels(labels, len(x), network.widths[-1], wait=wait)
 
@@ -141,7 +141,7 @@ def _estimate(
 
 
 def _pieces(estimator: Estimator, images: int, replications: int, samples: int) -> list[tuple[slice, int]]:
-    """Divide images and replications into pieces: the same for every number of threads and every memory budget."""
+    """Divide images and replications into pieces that depend neither on threads nor on the memory budget."""
     at_most = max(2, samples // estimator.columns_per_sample)
     counts = estimator.design.pieces(replications, at_most)
     size = max(1, at_most // counts[0])
@@ -165,7 +165,7 @@ def _sum(network: NoisyNetwork, x: Array, parts: list[tuple[slice, float]], piec
 
 
 class GLR:
-    """Learns weights, biases and, if asked to, noise scales of a noisy network, in place ``[G-A1]``.
+    """Learns the weights, biases and optionally noise scales of a noisy network, in place ``[G-A1]``.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ class GLR:
     seed : int
         Of the noise.
     l2, l1 : float
-        Weight penalties ``½ l2 Σθ² + l1 Σ|θ|``, biases apart ``[M-PENALTY]``; the losses reported are without them.
+        Weight penalties ``½ l2 Σθ² + l1 Σ|θ|``, biases excepted ``[M-PENALTY]``; reported losses exclude them.
     learn_scale : bool
         Whether the noise scales learn too, as ``log σ``.
     """
@@ -213,7 +213,7 @@ class GLR:
         self._places = [
             (number, name) for number, layer in layers for name in names if name != "log_scale" or layer.law is not None
         ]
-        # All that learns stands in one vector too: one update of it costs less than one for each small array.
+        # All parameters are also kept as one vector: one update of it costs less than one for each small array.
         parts = [self._now(network.layers[number], name).ravel() for number, name in self._places]
         self.learned = xp_of(parts[0]).concatenate(parts)
         self.state = optimizer.state(self.learned)
@@ -228,14 +228,14 @@ class GLR:
         return {**self.model.parameters, "learned": self.learned, **state}
 
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
-        """Learn from the batches of `x`, shape (images, inputs), one after the other, and yield what each showed.
+        """Learn from the batches of `x`, shape (images, inputs), one after another, and yield the result of each.
 
         :class:`InputError` as from :func:`estimate`.
         """
         labels = _checked(self.model, x, labels)
         batches = list(blocks(len(x), self.batch_size))
         for group in blocks(len(batches), self.batches_ahead):
-            with one_blas_thread():  # once for several: it costs a tenth of what a small batch does
+            with one_blas_thread():  # once for several batches: it costs a tenth of a small one
                 learned = [self._learn_batch(x[batch], labels[batch]) for batch in batches[group]]
             yield from learned
 

@@ -1,4 +1,4 @@
-"""Where the delta rule is heading: the readout of least squared error, in closed form ``[M-LS]``."""
+"""The readout of least squared error in closed form, to which the delta rule converges ``[M-LS]``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def least_squares_readout(
     Parameters
     ----------
     cerebellum : Cerebellum
-        Gives wiring and number of classes; its readout is not used.
+        Provides wiring and number of classes; its readout is not used.
     batches : iterator of (x, labels)
         Images as float rows and their labels, each once.
     ridge : float
@@ -43,8 +43,8 @@ def least_squares_readout(
     Raises
     ------
     InputError
-        If the m × m matrix of granule cells does not fit the memory budget, or if there are no images, or not of the wiring's
-        width, or if one is not finite, or if a label is not one of the classes.
+        If the m × m matrix of granule cells exceeds the memory budget, there are no images, an image has the wrong width or is
+        not finite, or a label is not one of the classes.
     """
     require(ridge >= 0, "ridge", ridge, "a number of at least 0")
     wiring, classes = cerebellum.wiring, cerebellum.readout.shape[1]

@@ -1,8 +1,8 @@
-"""How the noise of a set of replications is drawn, and the baseline that each way allows.
+"""How the noise of a set of replications is drawn, and which baseline each design allows.
 
-A baseline may depend on anything but the noise it is multiplied with. So every design divides the replications of an image into
-groups that are independent of each other, and the baseline of one group is the mean loss of the *other* groups: the loss minus it
-times the score stays unbiased. (The mean over all replications, or over all but one of an antithetic pair, does not.)
+A baseline must not depend on the noise that it is multiplied with. So every design divides the replications of an image into
+independent groups, and the baseline of a group is the mean loss of the *other* groups, which keeps the estimate unbiased. (The
+mean over all replications, or over all but one of an antithetic pair, would not.)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STREAM = "neuronal noise"
 
 @dataclass(frozen=True)
 class Address:
-    """Where noise is used: seed, stream and numbers such as step and piece; equal addresses give equal noise."""
+    """Address of a draw: seed, stream and numbers such as step and piece; equal addresses give equal noise."""
 
     seed: int
     numbers: tuple[int, ...]
@@ -40,13 +40,13 @@ class Independent:
     """Independent noise; every replication is a group."""
 
     def check(self, replications: int, baseline: bool) -> None:
-        """Raise :class:`InputError` if this number of replications cannot be drawn so."""
+        """Raise :class:`InputError` if this design cannot draw so many replications."""
         require(replications >= 1 + baseline, "replications", replications, f"a whole number of at least {1 + baseline} here")
 
     def pieces(self, replications: int, at_most: int) -> list[int]:
         """Divide replications into near-equal parts that can be drawn apart, of at most `at_most`, if that is not below 3.
 
-        None is a single one, which would have no others to be compared with.
+        No part is a single replication, which would have no baseline.
         """
         number = max(1, min(-(-replications // max(2, at_most)), replications // 2))
         return [(replications * (part + 1)) // number - (replications * part) // number for part in range(number)]
@@ -67,7 +67,7 @@ class Antithetic(Independent):
     """Pairs of opposite noise, e and -e; a pair is a group. The second half of the replications is the first half's negative."""
 
     def check(self, replications: int, baseline: bool) -> None:
-        """Raise :class:`InputError` if this number of replications cannot be drawn so."""
+        """Raise :class:`InputError` if this design cannot draw so many replications."""
         least = 4 if baseline else 2
         require(
             replications >= least and replications % 2 == 0, "replications", replications, f"an even number of at least {least}"
@@ -100,14 +100,14 @@ class Sobol(Independent):
     """
 
     def check(self, replications: int, baseline: bool) -> None:
-        """Raise :class:`InputError` if this number of replications cannot be drawn so."""
+        """Raise :class:`InputError` if this design cannot draw so many replications."""
         whole = replications >= 4 and replications & (replications - 1) == 0
         require(
             whole and replications <= 1 << 20, "replications", replications, "a power of two from 4 to 1048576 for Sobol noise"
         )
 
     def pieces(self, replications: int, at_most: int) -> list[int]:
-        """All in one: a sequence is better the longer it is."""
+        """Return one part: longer sequences are better."""
         return [replications]
 
     def draw(
@@ -136,7 +136,7 @@ class Sobol(Independent):
 
 @dataclass(frozen=True)
 class NoNoise(Independent):
-    """No noise at all, for an estimator that sums over everything the noise can do."""
+    """No noise, for an estimator that sums over all outcomes."""
 
     def check(self, replications: int, baseline: bool) -> None:
         """Raise :class:`InputError` for more than one replication: all would be alike."""

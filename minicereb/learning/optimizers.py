@@ -1,8 +1,8 @@
-"""Optimisers: how a gradient becomes a change of the weights.
+"""Optimisers: how a gradient changes the weights.
 
-All are element by element, so a block of weights can be updated apart from the others. They write into the weights and into
-their own state and use the gradient as scratch: a step allocates nothing, but for one in 64. With ``total_steps`` the learning
-rate falls to 0 over so many steps, without it it stays.
+All work element by element, so blocks of weights can be updated separately. They write into the weights and their own state and
+use the gradient as scratch: a step allocates nothing, except one in 64. With ``total_steps`` the learning rate falls to 0 over
+that many steps; without, it is constant.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def rate_at(step: int, learning_rate: float, total_steps: int | None) -> float:
     learning_rate : float
         η, the peak of a schedule.
     total_steps : int or None
-        T: ``η_t = ½ η (1 + cos(π (t - 1)/T)) min(1, 20 t/T)``, and 0 after T steps ``[M-COSINE]``; None: η at every step.
-        It rises over the first twentieth because large steps before the optimiser knows the gradients' size do lasting harm:
-        a network with 0-1 loss may never answer with some class again.
+        T: ``η_t = ½ η (1 + cos(π (t - 1)/T)) min(1, 20 t/T)``, and 0 after T steps ``[M-COSINE]``; None: η at every step. It
+        rises over the first twentieth because large steps before the optimiser knows the size of the gradients do lasting harm: a
+        network with 0-1 loss may never predict some class again.
     """
     if total_steps is None:
         return learning_rate
@@ -44,11 +44,11 @@ def rate_at(step: int, learning_rate: float, total_steps: int | None) -> float:
 
 
 def forget_tiny(average: Array, step: int, below: float = 1e-30) -> None:
-    """Set to zero, at every 64th step, what of a moving average in place is too small to count.
+    """Set the negligible entries of a moving average to zero, in place, at every 64th step.
 
-    An average of what has become zero, such as the activity of a cell whose pixels are dark in almost every image, falls by a
-    factor a step into the numbers below 1e-38 that a processor computes with a hundred times slower than with others: learning
-    MNIST then takes twice as long. What a weight changes by it lies below its last digit.
+    The average of a value that has become zero, such as the activity of a cell whose pixels are dark in almost every image,
+    decays into subnormal numbers below 1e-38, with which processors compute a hundred times more slowly: learning MNIST would
+    take twice as long. The effect on a weight is below its last digit.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def forget_tiny(average: Array, step: int, below: float = 1e-30) -> None:
     step : int
         From 1.
     below : float
-        Size of what is set to zero.
+        Entries smaller than this are set to zero.
     """
     if step % 64 == 0:
         average[abs(average) < below] = 0
@@ -105,8 +105,8 @@ class Momentum:
 class RMSprop:
     """``V = ρV + (1 - ρ)g²``, ``W = W - η g / (√V + ϵ)`` ``[M-RMSPROP]``.
 
-    Kept is the sum ``S = V / (1 - ρ)``, with which ``η g / (√V + ϵ) = η' g / (√S + ϵ')`` for constants η' and ϵ': one pass
-    over the weights less.
+    The state is ``S = V / (1 - ρ)``, with which ``η g / (√V + ϵ) = η' g / (√S + ϵ')`` for constants η' and ϵ': this saves one
+    pass over the weights.
     """
 
     learning_rate: float

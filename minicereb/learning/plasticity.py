@@ -1,7 +1,7 @@
-"""The delta rule at the Purkinje cells: every weight change is pre-synaptic activity times the climbing fibre's error ``[C4]``.
+"""Learning at the Purkinje cells: each weight changes by pre-synaptic activity times the climbing fibre's error ``[C4]``.
 
-A synapse needs only its own granule cell's activity and its own Purkinje cell's error. That locality is what makes learning
-fast as well: a block of cells is learned on its own, on any thread.
+A synapse needs only its own granule cell's activity and its own Purkinje cell's error. This locality also makes learning fast:
+any thread can update a block of cells on its own.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from minicereb.learning.rules import Rule, delta
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.parallel import cell_blocks, run_lanes, scratch
 
-# Granule cells do not learn: where J is a matrix, their response to the next few batches is one product of so many columns.
+# Granule cells do not learn: where J is a dense matrix, their responses to several batches are one product of this many columns.
 COLUMNS_AHEAD = 128
-TINY_ACTIVITY = 1e-15  # of an LTD mean: its product with the error must have a square that is no subnormal number
+TINY_ACTIVITY = 1e-15  # smaller LTD means are 0: the square of their product with the error would be subnormal
 
 
 class Learned(NamedTuple):
-    """What one batch showed.
+    """Loss and outputs of one batch, before its update.
 
     Attributes
     ----------
     loss : array, shape (batch,)
-        Of each image before the update: ``½‖ŷ - y‖²``, or what else the rule descends.
+        Of each image: ``½‖ŷ - y‖²``, or what else the rule descends.
     outputs : array, shape (batch, classes)
-        ŷ before the update.
+        ŷ.
     """
 
     loss: Array
@@ -61,7 +61,7 @@ class DeltaRule:
 
     Notes
     -----
-    The activity of a batch is kept as the matrix ``[h | μ | 0]``, one row a cell. With the mean as one more column, the
+    The activity of a batch is kept as the matrix ``[h | μ | 0]``, one row per cell. With the mean as one more column, the
     centred product ``z eᵀ = h eᵀ - μ (Σe)ᵀ`` and the outputs ``Wᵀz = Wᵀh - Wᵀμ`` are one matrix product each and z is never
     formed. Zero columns fill up to a multiple of four, which matrix products like.
 
@@ -98,7 +98,7 @@ class DeltaRule:
         return self.error(outputs, labels)[0]
 
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
-        """Learn from one batch after the other, and yield what each showed.
+        """Learn from one batch after another, and yield the result of each.
 
         Parameters
         ----------
@@ -120,7 +120,7 @@ class DeltaRule:
             yield from self._learn_group(x[start : start + group], labels[start : start + group])
 
     def _learn_group(self, x: Array, labels: Array) -> Iterator[Learned]:
-        """Learn from as many batches as the granule cells respond to ahead."""
+        """Learn from several batches, to which the granule cells' responses are computed together."""
         xp, size = xp_of(x), self.batch_size
         count = -(-len(x) // size)
         padded = xp.zeros((x.shape[1], count, self.columns), dtype=x.dtype)
@@ -136,12 +136,12 @@ class DeltaRule:
             yield self._learn_batch(activity, labels[batch * size : (batch + 1) * size], x_t if count == 1 else None)
 
     def learn_known(self, activity: Array, labels: Array) -> Learned:
-        """Learn from one batch to which the granule cells' response is known: they do not learn, so it may come again and again.
+        """Learn from one batch whose granule activity is given: granule cells do not learn, so it can be reused.
 
         Parameters
         ----------
         activity : array, shape (cells, columns)
-            The response in the first columns, one a row of the batch, and zeros; the column after them is written to.
+            The responses in the first columns, one per row of the batch, then zeros; the column after them is written to.
         labels : array, shape (rows,)
             At most ``columns - 1``.
         """
@@ -157,7 +157,7 @@ class DeltaRule:
         relu(granule, out=granule)
 
     def _learn_batch(self, activity: Array, labels: Array, x_t: Array | None) -> Learned:
-        """One step; with `x_t` the granule cells' response to it is computed on the way, while its block is in the cache."""
+        """One step; with `x_t` the granule cells' response to it is computed while its block is in the cache."""
         xp, dtype = xp_of(labels), self.model.readout.dtype
         images, readout, mean = len(labels), self.model.readout, self.model.ltd_mean
         batch_mean = xp.zeros(self.columns, dtype=dtype)
@@ -172,7 +172,7 @@ class DeltaRule:
                 mean[part] += xp.dot(granule, batch_mean)
                 forget_tiny(mean[part], self.steps + 1, TINY_ACTIVITY)
             granule[:, images] = mean[part]
-            return xp.dot(granule.T, readout[part])  # unlike @, dot lets other threads run also when its result is small
+            return xp.dot(granule.T, readout[part])  # unlike @, dot lets other threads run even if its result is small
 
         sums, *others = run_lanes(read_out, self.parts)
         for other in others:

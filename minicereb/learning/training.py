@@ -23,19 +23,18 @@ from minicereb.parallel import blocks, images_per_block, one_blas_thread
 from minicereb.randomness import generator
 
 CHOOSE_ON = ("validation", "test")
-VALIDATION_BLOCK = 256  # images that are told of together: fixed, because a block has its own noise
-SAMPLE = 1000  # training images, evenly spread, by which a divergence is found
-FAR = 10  # times the loss of constant answers: a loss above it has diverged
-# What is not finite is told as a divergence, in one line; NumPy need not warn of it.
+VALIDATION_BLOCK = 256  # images evaluated together: fixed, because each block has its own noise
+SAMPLE = 1000  # training images, evenly spread, on which divergence is tested
+FAR = 10  # a loss this many times that of constant answers has diverged
+# Values that are not finite are reported as divergence, in one line, without NumPy's warnings.
 QUIET: Any = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
 
 
 class Learner(Protocol):
-    """A learning rule at work on a model: :class:`DeltaRule`, :class:`Backpropagation` or :class:`GLR`, or one around another.
+    """A learning rule bound to a model: :class:`DeltaRule`, :class:`Backpropagation`, :class:`GLR`, or a wrapper around one.
 
-    If it has ``losses(x, labels, block) -> array (images,)``, the loss on the images held out is recorded after every epoch.
-    If it has ``hits(x, labels, block) -> array of bool (images,)``, these and not the model's own answers are the validation
-    accuracy.
+    With a method ``losses(x, labels, block) -> array (images,)`` the validation loss is recorded after every epoch. With a method
+    ``hits(x, labels, block) -> array of bool (images,)`` these replace the model's own answers in the validation accuracy.
     """
 
     model: Any
@@ -93,9 +92,9 @@ class Position:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """What an epoch came to; losses and accuracies in training are those before each update.
+    """Result of an epoch; training losses and accuracies are those before each update.
 
-    The accuracy on the test images is told only where the epoch is chosen by it.
+    The test accuracy is given only if the best epoch is chosen by it.
     """
 
     epoch: int
@@ -107,7 +106,7 @@ class EpochDone:
 
 
 class Split:
-    """Training images divided into those learned from and those held out for choosing.
+    """Training images divided into those learned from and those held out for validation.
 
     Parameters
     ----------
@@ -117,8 +116,8 @@ class Split:
     seed : int
         Of the choice.
     choose_on : {"validation", "test"}
-        Which images say what the best epoch is: those held out, or the test images, as some published code has it. What is
-        then measured on the test images is too good.
+        Which images decide the best epoch: those held out, or the test images, as in some published code. Results on the test
+        images are then too good.
     """
 
     def __init__(self, dataset: Dataset, validation: float, seed: int, choose_on: str = "validation"):
@@ -174,7 +173,7 @@ def train(
     epochs : int
         Passes over the training images.
     seed : int
-        Of the order in each epoch, and of what `augment` does.
+        Of the order in each epoch, and of the augmentation.
     position : Position
         Where to begin; ``Position()`` for the start.
     best : dict
@@ -188,7 +187,7 @@ def train(
     ------
     position : Position
     done : EpochDone or None
-        At the end of an epoch, what it came to.
+        At the end of an epoch, its result.
 
     Raises
     ------
@@ -206,7 +205,7 @@ def train(
             if augment:
                 rows = crop_and_flip(rows, data.image_shape, seed, position.epoch, to_device(ids))
             losses, hits = [], []  # read at the end of the group, so that a GPU is not waited for at every step
-            with np.errstate(**QUIET), one_blas_thread():  # held once for the group: it costs a tenth of a small batch
+            with np.errstate(**QUIET), one_blas_thread():  # once per group: it costs a tenth of a small batch
                 for batch, learned in enumerate(learner.learn(to_unit(rows), labels)):
                     losses.append(learned.loss.sum(dtype=np.float64))
                     hits.append((learned.outputs.argmax(axis=1) == labels[batch * size : (batch + 1) * size]).sum())
@@ -238,7 +237,7 @@ def _advice(learner: Any) -> str:
 
 
 def _outputs(model: Any, x: Array) -> Array:
-    """Outputs for a sample, block by block as memory allows."""
+    """Outputs for a sample, in blocks that fit the memory budget."""
     size = images_per_block(getattr(model, "bytes_per_image", 0))
     with np.errstate(**QUIET), one_blas_thread():
         parts = [model.forward(x[part])[0] for part in blocks(len(x), size)]
@@ -246,12 +245,12 @@ def _outputs(model: Any, x: Array) -> Array:
 
 
 def divergence(learner: Learner, split: Split, last_loss: float | None = None) -> str | None:
-    """Say in one line whether a training that came to its end has diverged all the same, or return None.
+    """Return a one-line warning if a finished training has diverged, or None.
 
     Parameters
     ----------
     learner : Learner
-        With the weights that are kept.
+        With the final weights.
     split : Split
     last_loss : float, optional
         Mean loss of the last epoch, where the weights kept are those of an earlier one.
@@ -264,7 +263,7 @@ def divergence(learner: Learner, split: Split, last_loss: float | None = None) -
     Raises
     ------
     MinicerebError
-        If an output is not finite: the last update has been seen by no loss.
+        If an output is not finite; no loss has been computed since the last update.
 
     Notes
     -----
@@ -324,7 +323,7 @@ def _validation_accuracy(learner: Any, split: Split) -> float:
 
 
 def _held_out_mean(tell: Callable[[Array, Array, int], Array], split: Split) -> float:
-    """Mean of what `tell` says of each image held out, asked in blocks of fixed size."""
+    """Mean of `tell` over the validation images, in blocks of fixed size."""
     total = 0.0
     for number, part in enumerate(blocks(len(split.validation), VALIDATION_BLOCK)):
         ids = split.validation[part]

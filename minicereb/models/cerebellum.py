@@ -80,7 +80,7 @@ class Cerebellum:
             granule = self.wiring.project(part, x_t, scratch("granule", (part.stop - part.start, images), x))
             relu(granule, out=granule)
             xp.greater(granule, 0, out=active[part])
-            # Unlike @, dot lets other threads run also when its result is small.
+            # Unlike @, dot releases the lock for other threads even when its result is small.
             share = xp.dot(granule.T, self.readout[part])
             share -= xp.dot(self.ltd_mean[part], self.readout[part])
             total[...] = share if fresh else total + share
@@ -107,7 +107,7 @@ class Cerebellum:
         images = len(d_outputs)
         credit = xp.ascontiguousarray(d_outputs.T)
         parts = cell_blocks(d_outputs, self.wiring.cells, images)
-        by_rows = self.wiring.matrix is not None  # a matrix product can as well write the transpose
+        by_rows = self.wiring.matrix is not None  # a matrix product can write the transpose
 
         def add_gradient(part: slice, total: Array, fresh: bool) -> None:
             d_granule = scratch("granule", (part.stop - part.start, images), credit)
@@ -121,7 +121,7 @@ class Cerebellum:
 
 
 def initial_cerebellum(wiring: Wiring, classes: int, seed: int) -> Cerebellum:
-    """Return an untrained cerebellum: μ = 0 and readout weights drawn from N(0, 1/m), as the authors' code has it."""
+    """Return an untrained cerebellum: μ = 0 and readout weights drawn from N(0, 1/m), as in the authors' code."""
     cells = wiring.cells
     readout = generator(seed, "readout").standard_normal((cells, classes), dtype=np.float32)
     readout *= np.float32(cells**-0.5)

@@ -1,6 +1,7 @@
-"""Layers of convolutional networks, and how such a network begins: stages of 3×3 convolutions, each pooled, then dense layers.
+"""Layers of convolutional networks, and the untrained network: stages of 3×3 convolutions with pooling, then dense layers.
 
-What goes through them is (batch, height, width, channels); :class:`Images` makes it of rows of pixels, :class:`Flat` rows of it.
+Arrays between them are (batch, height, width, channels); :class:`Images` makes them from rows of pixels, :class:`Flat` rows from
+them.
 """
 
 from __future__ import annotations
@@ -28,23 +29,23 @@ from minicereb.models.layers import Dense, ReLU
 from minicereb.models.sequential import Sequential
 from minicereb.randomness import generator
 
-BYTES_A_RESPONSE = 24  # of a convolution: what it saw, its value before and after ReLU, credits, which are active
+BYTES_A_RESPONSE = 24  # of a convolution: input, value before and after ReLU, credits, mask
 STATISTICS_DECAY = 0.9  # of the moving averages that batch normalisation is fixed to
 VGG11_STAGES, VGG11_HIDDEN = ((64, 64), (128, 128), (256, 256, 256, 256)), (1024, 1024)
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Rows of pixels in [0, 1] as images, each channel less its mean and over its deviation.
+    """Rows of pixels in [0, 1] as images, each channel minus its mean and divided by its deviation.
 
     Parameters
     ----------
     shape : tuple of int
         Height, width, channels.
     mean, deviation : array, shape (channels,)
-        Of the pixels, fixed: ε of an attack stays a distance between pixels.
+        Of the pixels, fixed: ε of an attack is still a distance between pixels.
     bytes_per_image : int
-        Memory that one image takes in the network that begins here.
+        Memory that one image takes in the whole network.
     """
 
     shape: tuple[int, int, int]
@@ -66,7 +67,7 @@ class Images:
 
 @dataclass(frozen=True)
 class Flat:
-    """Images as rows of numbers, pixel by pixel and within it channel by channel."""
+    """Flattens images to rows, pixel by pixel and channel by channel."""
 
     def forward(self, x: Array) -> tuple[Array, tuple[int, ...]]:
         """Return the rows, shape (batch, height · width · channels)."""
@@ -81,7 +82,7 @@ class Flat:
 class Convolution:
     """Two-dimensional convolution; `weight` is (outputs, kernel height, kernel width, channels), `bias` is (outputs,).
 
-    With `minimal` it is computed by minimal filtering where that is faster, as while it learns.
+    With `minimal`, as while it learns, minimal filtering is used where that is faster.
     """
 
     weight: Array
@@ -91,7 +92,7 @@ class Convolution:
     minimal: bool = False
 
     def forward(self, x: Array) -> tuple[Array, Array]:
-        """Return what the kernels see, shape (batch, height, width, outputs), and x."""
+        """Return the responses, shape (batch, height, width, outputs), and x."""
         return convolution(x, self.weight, self.bias, self.stride, self.padding, self.minimal), x
 
     def input_gradient(self, d_v: Array, x: Array) -> Array:
@@ -105,7 +106,7 @@ class Convolution:
         return {"weight": d_weight, "bias": d_bias}
 
     def while_learning(self, seed: int, *numbers: int) -> Convolution:
-        """Return the layer that rounds otherwise and is faster: nothing is certified of a network that still learns."""
+        """Return the faster layer, whose rounding no certificate bounds: a network that still learns needs none."""
         return replace(self, minimal=True)
 
     @property
@@ -116,17 +117,17 @@ class Convolution:
 
 @dataclass(frozen=True)
 class MaxPool:
-    """The largest of each square of pixels."""
+    """Max pooling over squares of pixels."""
 
     size: int
 
     def forward(self, x: Array) -> tuple[Array, tuple[Array, tuple[int, int]]]:
-        """Return the smaller images, which pixel won, and how large they were."""
+        """Return the smaller images, and for the derivative which pixel won and the size before."""
         h, winner = max_pool(x, self.size)
         return h, (winner, x.shape[1:3])
 
     def input_gradient(self, d_h: Array, cache: tuple[Array, tuple[int, int]]) -> Array:
-        """Return the derivative by x: the winner gets all."""
+        """Return the derivative by x."""
         winner, sides = cache
         check_credit(d_h, winner.shape)
         return max_pool_input_gradient(d_h, winner, self.size, sides)
@@ -134,12 +135,12 @@ class MaxPool:
 
 @dataclass(frozen=True, eq=False)
 class BatchNorm:
-    """Batch normalisation ``[M-BN]``, by fixed statistics but while it learns.
+    """Batch normalisation ``[M-BN]``, by fixed statistics except while learning.
 
     Parameters
     ----------
     gamma, beta : array, shape (channels,)
-        Learn.
+        The parameters that learn.
     mean, variance : array, shape (channels,)
         Moving averages over the batches it learned from.
     """
@@ -177,12 +178,12 @@ class BatchNorm:
 
 @dataclass(frozen=True, eq=False)
 class BatchNormLearning:
-    """Batch normalisation by the batch's own statistics, which the layer's fixed ones follow."""
+    """Batch normalisation by the batch's own statistics, which also update the layer's fixed ones."""
 
     layer: BatchNorm
 
     def forward(self, v: Array) -> tuple[Array, BatchNormCache]:
-        """Normalise, and let the layer's moving averages follow (the variance with n - 1 in its denominator)."""
+        """Normalise, and update the layer's moving averages (variance with n - 1 in its denominator)."""
         h, cache = batch_norm(v, self.layer.gamma, self.layer.beta)
         count = math.prod(v.shape[:-1])
         for average, found in (
@@ -210,7 +211,7 @@ class BatchNormLearning:
 
 @dataclass(frozen=True)
 class Dropout:
-    """Nothing, but while the network learns."""
+    """Dropout: passes its input on, except while the network learns."""
 
     rate: float
 
@@ -223,13 +224,13 @@ class Dropout:
         return d_h
 
     def while_learning(self, seed: int, *numbers: int) -> DropoutLearning:
-        """Return the layer with the noise of this address bound to it."""
+        """Return the layer with the noise of this address."""
         return DropoutLearning(self.rate, seed, numbers)
 
 
 @dataclass(frozen=True)
 class DropoutLearning:
-    """Dropout ``[M-DROPOUT]`` with its noise, which an address gives."""
+    """Dropout ``[M-DROPOUT]`` with the noise of an address."""
 
     rate: float
     seed: int
@@ -241,7 +242,7 @@ class DropoutLearning:
         return x * mask, mask
 
     def input_gradient(self, d_h: Array, mask: Array) -> Array:
-        """Return `d_h` of those that were not silenced."""
+        """Return the derivative by x."""
         return d_h * mask
 
 
@@ -251,7 +252,7 @@ def vgg11(width: float) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
     Parameters
     ----------
     width : float
-        Factor of the outputs of every layer but the last, each rounded to a whole number of at least 1.
+        Factor for the outputs of every layer but the last; each is rounded to a whole number of at least 1.
 
     Returns
     -------

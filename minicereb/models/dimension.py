@@ -1,4 +1,4 @@
-"""The products between images of the granule layer's activity, from which its dimension follows; the activity is never whole."""
+"""Products of the granule layer's activity between images, which give its dimension; the activity is never held as a whole."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from minicereb.inputs import check_count, check_rows
 from minicereb.models.wiring import Wiring
 from minicereb.parallel import blocks, cell_blocks, run_lanes
 
-CELLS = 2048  # whose activity is there at once: enough for a product at full speed, whatever the number of images
-TILE = 256  # images, in a tile of the products
+CELLS = 2048  # computed at once: enough for a product at full speed with any number of images
+TILE = 256  # images in a tile of the products
 
 
 class GranuleGram(NamedTuple):
-    """What :func:`granule_gram` finds.
+    """Result of :func:`granule_gram`.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ def granule_gram(wiring: Wiring, x: Array, thresholds: Array | None = None) -> G
             products[tile, tile.start :] += share.astype(xp.float64)
 
         active += sum(run_lanes(respond, cell_blocks(x, len(activity), images)))
-        run_lanes(multiply, tiles[::2] + tiles[1::2])  # the first tiles are the longest: every thread gets some of them
+        run_lanes(multiply, tiles[::2] + tiles[1::2])  # the first tiles are the longest: share them between threads
     for tile in tiles:
         products[tile.stop :, tile] = products[tile, tile.stop :].T
     return GranuleGram(to_numpy(products), active / (wiring.cells * images))
@@ -107,13 +107,13 @@ def normal_thresholds(wiring: Wiring, level: float) -> Array:
 
 
 def drawn_thresholds(wiring: Wiring, x: Array, level: float) -> Array:
-    """Return thresholds that the drive of each cell exceeds for a share `level` of these images, for fewer where many are equal.
+    """Return thresholds that each cell's drive exceeds for a share `level` of these images, or fewer if many drives are equal.
 
     Parameters
     ----------
     wiring : Wiring
     x : array of float, shape (images, inputs)
-        Others than those whose activity is looked at, or the activity of one image depends on the others.
+        Different images from those to be studied, so that the activity of one image does not depend on the others.
     level : float
         f, above 0 and below 1.
 

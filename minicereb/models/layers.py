@@ -58,16 +58,16 @@ class ReLU:
         return relu_input_gradient(d_h, active)
 
     def while_learning(self, seed: int, number: int, *numbers: int) -> ReLU | ReLULearning:
-        """Return the layer that writes over what it is given, unless it is the first, whose input is not the network's own."""
+        """Return the layer that overwrites its input, unless it is first, where the input is not the network's own."""
         return ReLULearning() if number > 0 else self
 
 
 @dataclass(frozen=True)
 class ReLULearning:
-    """Rectified linear units that write over what they are given, block by block: nobody else needs it while a network learns."""
+    """Rectified linear units that overwrite their input, which nobody else needs while a network learns."""
 
     def forward(self, v: Array) -> tuple[Array, Array]:
-        """Return `v`, in which ``max(v, 0)`` is now, and which units are active."""
+        """Return ``max(v, 0)``, written to `v`, and which units are active."""
         active = xp_of(v).empty(v.shape, dtype=bool)
 
         def rectify(part: slice) -> None:
@@ -78,6 +78,6 @@ class ReLULearning:
         return v, active
 
     def input_gradient(self, d_h: Array, active: Array) -> Array:
-        """Return `d_h`, in which the derivative by v is now."""
+        """Return the derivative by v, written to `d_h`."""
         run_lanes(lambda part: relu_input_gradient(d_h[part], active[part], out=d_h[part]), cached_blocks(d_h))
         return d_h

@@ -1,4 +1,4 @@
-"""A multilayer perceptron trained by backpropagation: the control that the cerebellum paper calls for."""
+"""A multilayer perceptron, the control that the cerebellum paper calls for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks with noise in every neuron ``[G1]``: a distribution over classifiers, of which given noise picks one."""
+"""Networks with noise in every neuron ``[G1]``: a distribution over classifiers; fixing the noise picks one."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from minicereb.errors import InputError, require
 from minicereb.inputs import check_credit, check_rows
 from minicereb.randomness import generator
 
-Noise = tuple[Array | None, ...]  # of unit scale, one array (outputs, images, replications) for each layer; None for a silent one
+Noise = tuple[Array | None, ...]  # of unit scale, one array (outputs, images, replications) per layer; None without noise
 
 
 class Trace(NamedTuple):
-    """What happened in every layer, for images whose noise was drawn several times.
+    """The values in every layer of one run, for images whose noise was drawn several times.
 
     Attributes
     ----------
     inputs : list of array, shape (inputs, images, replications)
-        x; in the first layer with one replication, as the images are the same in all.
+        x; in the first layer with one replication, because all share the image.
     drives : list of array, shape (outputs, images, replications)
         u = θᵀ[1; x], the signal without its noise; in the first layer with one replication.
     signals : list of array, shape (outputs, images, replications)
@@ -56,13 +56,13 @@ class NoisyLayer:
     weight : array, shape (outputs, inputs)
         θ without its first row.
     bias : array, shape (outputs,)
-        That row.
+        The first row of θ.
     scale : array, shape (1,)
         σ, the scale of the noise r = σe.
     law : Law or None
-        Of e; None: no noise here.
+        Law of e; None without noise.
     activation : Activation or None
-        φ; None: the signal itself.
+        φ; None for the identity.
     """
 
     weight: Array
@@ -98,7 +98,7 @@ class NoisyLayer:
 
 @dataclass(frozen=True, eq=False)
 class NoisyNetwork:
-    """Noisy layers, one after the other. As a classifier it is the paper's «one time» prediction (OT): no noise at all.
+    """Noisy layers, one after the other. As a classifier it makes the paper's "one time" prediction (OT), without noise.
 
     Parameters
     ----------
@@ -134,8 +134,8 @@ class NoisyNetwork:
         x_t : array, shape (inputs, images)
             Images in columns.
         noise : tuple or None
-            Of unit scale, (outputs, images, replications) for each layer, None for one without; None for no noise at all. With
-            one image in place of all, they share it.
+            Of unit scale, (outputs, images, replications) for each layer, None without; None for no noise at all. Noise for
+            one image is shared by all.
 
         Raises
         ------
@@ -190,7 +190,7 @@ class NoisyNetwork:
         return d_x
 
     def at(self, noise: Noise) -> BoundNetwork:
-        """Return the ordinary classifier that the network is with this noise, one replication an image."""
+        """Return the ordinary classifier given by this noise, one replication per image."""
         return BoundNetwork(self, noise)
 
 
@@ -243,12 +243,12 @@ def initial_noisy(
     hidden : tuple of int
         Neurons in each hidden layer, at least one layer.
     seed : int
-        Of weights and biases: N(0, 0.1²), as the authors' code has it.
+        Of weights and biases: N(0, 0.1²), as in the authors' code.
     activation : Activation
     law : Law or None
-        Of the noise; None: a network without noise, for backpropagation.
+        Law of the noise; None for a network without noise, for backpropagation.
     scales : tuple of float
-        σ of each layer, outputs included, above 0; or one for all. Of no account without noise.
+        σ of each layer, outputs included, above 0; or one for all. Ignored without noise.
     output_noise, output_activation : bool
         Whether the outputs have noise, and an activation.
 

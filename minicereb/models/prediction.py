@@ -1,4 +1,4 @@
-"""How a noisy network answers: without noise (OT, its own ``forward``), or by its mean probabilities over noise (LAP)."""
+"""Predictions of a noisy network by its mean probabilities over noise (LAP); without noise (OT) is its own ``forward``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from minicereb.inputs import as_labels, check_count, check_rows
 from minicereb.models.noisy import Noise, NoisyNetwork
 from minicereb.parallel import blocks, run_lanes
 
-REPLICATIONS = 2048  # at a time
+REPLICATIONS = 2048  # run together
 
 
 def average_probabilities(network: NoisyNetwork, x: Array, ids: np.ndarray, replications: int, seed: int) -> Array:
@@ -26,7 +26,7 @@ def average_probabilities(network: NoisyNetwork, x: Array, ids: np.ndarray, repl
     network : NoisyNetwork
     x : array, shape (images, inputs)
     ids : array of int64, shape (images,)
-        Numbers of the images: an image's noise depends on seed and number alone.
+        Image numbers: an image's noise depends only on seed and number.
     replications : int
         K, for each image.
     seed : int
@@ -73,7 +73,7 @@ class Averaged:
     replications : int
         K.
     seed : int
-        Of the noise: another seed is fresh noise.
+        Of the noise: another seed gives fresh noise.
     """
 
     network: NoisyNetwork

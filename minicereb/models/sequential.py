@@ -1,4 +1,4 @@
-"""One layer after another: the project's only combinator, itself a layer."""
+"""Layers applied one after another: the only combinator, itself a layer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Sequential:
         first = next((index for index, layer in enumerate(self.layers) if hasattr(layer, "weight_gradient")), len(self.layers))
         for index in reversed(range(len(self.layers))):
             layer, cache = self.layers[index], caches[index]
-            if hasattr(layer, "gradients"):  # has both at once for less
+            if hasattr(layer, "gradients"):  # computes both at once for less
                 found, d_output = layer.gradients(d_output, cache, index > first)
                 gradients.append(found)
                 continue
@@ -50,7 +50,7 @@ class Sequential:
         return gradients[::-1]
 
     def while_learning(self, seed: int, step: int) -> Sequential:
-        """Return the network as it is in one step of learning: what draws or follows the batch does so, the rest is the same.
+        """Return the network for one step of learning: dropout draws its noise, batch normalisation uses the batch.
 
         Parameters
         ----------
@@ -65,5 +65,5 @@ class Sequential:
 
     @property
     def bytes_per_image(self) -> int:
-        """Memory that one more image takes: what the layers say, or their weights' output widths."""
+        """Memory that one more image takes: as the layers state it, or by the width of their outputs."""
         return sum(getattr(layer, "bytes_per_image", 16 * len(getattr(layer, "bias", ()))) for layer in self.layers)

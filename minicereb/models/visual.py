@@ -1,4 +1,4 @@
-"""A cerebellum that sees through the convolutions of a network trained before: from pixels to Purkinje outputs one classifier."""
+"""A cerebellum on the features of a trained convolutional network: one classifier from pixels to Purkinje outputs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from minicereb.models.wiring import Wiring
 
 @dataclass(frozen=True)
 class VisualCerebellum(Sequential):
-    """An encoder, which does not learn any more, and a cerebellum whose mossy fibres carry its features.
+    """A fixed encoder, and a cerebellum whose mossy fibres carry its features.
 
-    An attack goes through both to the image. The layers are the encoder's, then the cerebellum.
+    An attack passes through both to the image. The layers are the encoder's, then the cerebellum.
     """
 
     @property
@@ -31,7 +31,7 @@ class VisualCerebellum(Sequential):
 
     @property
     def wiring(self) -> Wiring:
-        """J, of the cerebellum."""
+        """J of the cerebellum."""
         return self.cerebellum.wiring
 
 
@@ -41,7 +41,7 @@ def with_encoder(encoder: Sequential, cerebellum: Cerebellum) -> VisualCerebellu
 
 
 def encoder_of(network: Sequential) -> tuple[Sequential, int]:
-    """Return what makes the features of a convolutional network, and how many they are.
+    """Return the part of a convolutional network that computes features, and the number of features.
 
     Parameters
     ----------
@@ -51,14 +51,14 @@ def encoder_of(network: Sequential) -> tuple[Sequential, int]:
     Returns
     -------
     encoder : Sequential
-        Its layers up to :class:`~minicereb.models.convolutional.Flat`; the dense layers behind are left out.
+        Its layers up to :class:`~minicereb.models.convolutional.Flat`, without the dense layers.
     features : int
-        Numbers in a row.
+        Length of a row.
 
     References
     ----------
     Yuezhang, Li and Chen (2020), Evaluating Adversarial Robustness in Simulated Cerebellum, section 4: the 8 convolution layers
-    of a VGG-11 «as the visual feature encoder», 4096 features.
+    of a VGG-11 "as the visual feature encoder", 4096 features.
     """
     flat = next((number for number, layer in enumerate(network.layers) if isinstance(layer, Flat)), None)
     if flat is None:

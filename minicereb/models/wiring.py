@@ -15,7 +15,7 @@ from minicereb.parallel import blocks
 from minicereb.randomness import generator
 
 KINDS = ("full", "random", "local")
-MATRIX_SHARE = 1 / 8  # of all inputs reach a cell: from here on a matrix product beats going from synapse to synapse
+MATRIX_SHARE = 1 / 8  # of all inputs per cell: from here on a dense matrix product is faster than a sparse one
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +35,8 @@ class Wiring:
     InputError
         If shapes do not fit, or a number of a mossy fibre is out of range or not in order.
 
-    Notes
-    -----
-    What computes with `inputs` reads memory wherever they point. So they are checked here, once, and on the CPU the wiring keeps
-    a copy that cannot be written to.
+    Notes ----- Sparse products read memory wherever `inputs` point. So they are checked here, once, and on the CPU the wiring
+    keeps a read-only copy.
     """
 
     weights: Array
@@ -54,7 +52,7 @@ class Wiring:
             return
         require(inputs.shape == weights.shape, "inputs", f"shape {inputs.shape}", f"shape {weights.shape}, that of the weights")
         if isinstance(inputs, np.ndarray):
-            inputs = np.array(inputs, order="C")  # of our own: nobody else holds a view through which it could be changed
+            inputs = np.array(inputs, order="C")  # our own copy: nobody holds a view through which it could be changed
             inputs.flags.writeable = False
             object.__setattr__(self, "inputs", inputs)
         check_indices(inputs, width)
@@ -68,15 +66,15 @@ class Wiring:
 
     @cached_property
     def matrix(self) -> Array | None:
-        """J as one matrix (cells × inputs), also with full wiring; None if so few inputs reach a cell that it would be slower."""
+        """J as a dense matrix (cells × inputs), or None if cells have so few inputs that this would be slower."""
         if self.inputs is None:
             return self.weights
         if self.weights.shape[1] < MATRIX_SHARE * self.width:
             return None
         xp = xp_of(self.weights)
         matrix, every = xp.zeros((self.cells, self.width), dtype=self.weights.dtype), xp.arange(self.cells, dtype=xp.int64)
-        for inputs, weights in zip(self.inputs.T, self.weights.T, strict=True):  # a cell's own synapses one after the other:
-            matrix[every, inputs] += weights  # two of them may come from the same mossy fibre
+        for inputs, weights in zip(self.inputs.T, self.weights.T, strict=True):  # one after another:
+            matrix[every, inputs] += weights  # two synapses of a cell may come from the same mossy fibre
         return matrix
 
     @property
@@ -90,15 +88,15 @@ class Wiring:
         return project(*self._synapses(part), x_t, out, self.width)
 
     def columns(self, x: Array) -> Array:
-        """Images, one a row, as the columns that :meth:`project` takes: contiguous only where a sparse product needs it."""
+        """Transpose images to the columns that :meth:`project` takes: contiguous only where a sparse product needs it."""
         return xp_of(x).ascontiguousarray(x.T) if self.matrix is None else x.T
 
     def add_input_gradient(self, part: slice, d_v: Array, d_x_t: Array, fresh: bool = False) -> Array:
-        """Add the cells' share to the gradient by the mossy fibres; a fresh one holds nothing yet and is overwritten."""
+        """Add the cells' share to the gradient by the mossy fibres; with `fresh` it is uninitialised and overwritten."""
         return add_project_input_gradient(*self._synapses(part), d_v, d_x_t, fresh, self.width)
 
     def _synapses(self, part: slice) -> tuple[Array, Array | None]:
-        """Weights and inputs of some cells, in the form in which products are faster."""
+        """Weights and inputs of some cells, in the form that is faster to multiply."""
         if self.matrix is not None:
             return self.matrix[part], None
         return self.weights[part], None if self.inputs is None else self.inputs[part]
@@ -111,7 +109,7 @@ class Wiring:
         return to_numpy(self.weights).ravel(), indices, np.arange(0, cells * per_cell + 1, per_cell, dtype=np.int64)
 
     def sha256(self) -> str:
-        """Hash of weights and inputs, by which a stored model recognises the wiring it was trained on."""
+        """Hash of weights and inputs, by which a stored model recognises its wiring."""
         inputs = np.empty(0, dtype=np.int32) if self.inputs is None else to_numpy(self.inputs)
         return sha256_arrays(to_numpy(self.weights), inputs)
 
@@ -187,7 +185,7 @@ def _distinct(rng: np.random.Generator, cells: int, width: int, count: int) -> n
     for column, last in enumerate(range(width - count, width)):
         candidate = rng.integers(0, last, cells, dtype=np.int32, endpoint=True)
         taken = np.zeros(cells, dtype=bool)
-        for part in blocks(column, 16):  # memory stays small however large k is
+        for part in blocks(column, 16):  # limits memory for large k
             taken |= (chosen[:, part] == candidate[:, None]).any(axis=1)
         chosen[:, column] = np.where(taken, last, candidate)
     return chosen
