@@ -196,8 +196,8 @@ def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None
     Parameters
     ----------
     name : str
-        ``"analytic"``: the model's own; ``"straight-through"``: that of a network without noise, through slopes that its
-        activations need not have; ``"frozen"``: that of a network whose noise is held fixed; ``"eot"``: the mean of the model's
+        ``"analytic"``: the model's own; ``"straight-through"``: that of a network without noise, through substitute slopes where
+        its activations have none; ``"frozen"``: that of a network whose noise is held fixed; ``"eot"``: the mean of the model's
         own over `draws` calls, for a user's classifier that answers at random; or one of
         :data:`minicereb.learning.estimators.ESTIMATORS`, for the mean over noise.
     model : classifier

@@ -37,7 +37,7 @@ class CheckedSearch:
             yield point
         self.check()
 
-    def go_on_with(self, images: Array) -> None:
+    def continue_with(self, images: Array) -> None:
         """Continue with some of the images of the last point: array of their places."""
         self._keep = images
 
@@ -71,8 +71,8 @@ def first_wrong(search: Search, landscape: Landscape) -> Point:
 
     Misclassified images are dropped from the search every few points; the result does not depend on when.
     """
-    walk = CheckedSearch(search)
-    for number, point in enumerate(walk):
+    checked = CheckedSearch(search)
+    for number, point in enumerate(checked):
         if number == 0:
             kept = everything = _copy(point)
             places, wrong = None, landscape.wrong(point)
@@ -90,8 +90,8 @@ def first_wrong(search: Search, landscape: Landscape) -> Point:
             _store(everything, places, kept)
             kept, landscape, wrong = Point(*(array[left] for array in kept)), landscape.of(left), wrong[left]
             places = left if places is None else places[left]
-            walk.go_on_with(left)
-    walk.check()
+            checked.continue_with(left)
+    checked.check()
     _store(everything, places, kept)
     return everything
 

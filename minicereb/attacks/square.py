@@ -196,7 +196,7 @@ def bump(height: int, width: int) -> np.ndarray:
     else:
         left = width // 2
         both = np.concatenate((_hill(height, left), -_hill(height, width - left)), axis=1)
-    return both / np.sqrt((both * both).sum())
+    return np.asarray(both / np.sqrt((both * both).sum()))
 
 
 def _hill(height: int, width: int) -> np.ndarray:

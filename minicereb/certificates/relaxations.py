@@ -156,13 +156,27 @@ def _sigmoid_slope(v: Array) -> Array:
     return tail / ((1 + tail) * (1 + tail))
 
 
-def _monotone(function: Callable[[Array], Array], slack: float = 0.0) -> Callable[[Array, Array], tuple[Array, Array]]:
-    return lambda lower, upper: (function(lower) - slack, function(upper) + slack)
+def _monotone(function: Callable[[Array], Array]) -> Callable[[Array, Array], tuple[Array, Array]]:
+    return lambda lower, upper: (function(lower), function(upper))
 
 
-def _absolute_image(lower: Array, upper: Array) -> tuple[Array, Array]:
+def _absolute_interval(lower: Array, upper: Array) -> tuple[Array, Array]:
     xp = xp_of(lower)
     return xp.maximum(xp.maximum(lower, -upper), 0.0), xp.maximum(-lower, upper)
+
+
+def _sigmoid_interval(lower: Array, upper: Array, slope: float) -> tuple[Array, Array]:
+    return sigmoid(lower, slope) - SIGMOID_SLACK, sigmoid(upper, slope) + SIGMOID_SLACK
+
+
+# Activations that have bounds: their lines, and their interval. Those of the sigmoid also depend on its slope.
+UNITS: dict[str, tuple[Callable[..., Lines], Callable[..., tuple[Array, Array]]]] = {
+    "identity": (identity_lines, _monotone(lambda v: v)),
+    "relu": (relu_lines, _monotone(lambda v: xp_of(v).maximum(v, 0.0))),
+    "threshold": (threshold_lines, _monotone(lambda v: (v > 0) * 1.0)),
+    "absolute": (absolute_lines, _absolute_interval),
+    "sigmoid": (sigmoid_lines, _sigmoid_interval),
+}
 
 
 @dataclass(frozen=True)
@@ -178,30 +192,17 @@ class Unit:
 
     def interval(self, lower: Array, upper: Array) -> tuple[Array, Array]:
         """Return the least and largest response to signals from `lower` to `upper` ``[M-IBP]``."""
-        if self.name == "sigmoid":
-            return _monotone(lambda v: sigmoid(v, self.slope), SIGMOID_SLACK)(lower, upper)
-        return _IMAGES[self.name](lower, upper)
+        return UNITS[self.name][1](lower, upper, *self._slope)
 
     def lines(self, lower: Array, upper: Array) -> Lines:
         """Return the two lines for signals from `lower` to `upper`."""
-        return sigmoid_lines(lower, upper, self.slope) if self.name == "sigmoid" else UNITS[self.name](lower, upper)
+        return UNITS[self.name][0](lower, upper, *self._slope)
+
+    @property
+    def _slope(self) -> tuple[float, ...]:
+        return (self.slope,) if self.name == "sigmoid" else ()
 
     @property
     def rounding(self) -> float:
         """Error of a computed response to a given signal, in units of roundoff; most are exact."""
         return 8.0 if self.name == "sigmoid" else 0.0
-
-
-UNITS: dict[str, Callable[..., Lines]] = {
-    "identity": identity_lines,
-    "relu": relu_lines,
-    "threshold": threshold_lines,
-    "absolute": absolute_lines,
-    "sigmoid": sigmoid_lines,
-}
-_IMAGES: dict[str, Callable[[Array, Array], tuple[Array, Array]]] = {
-    "identity": _monotone(lambda v: v),
-    "relu": _monotone(lambda v: xp_of(v).maximum(v, 0.0)),
-    "threshold": _monotone(lambda v: (v > 0) * 1.0),
-    "absolute": _absolute_image,
-}
