@@ -108,6 +108,15 @@ def attack_images(
         If outputs are not finite.
     InternalError
         If a check fails.
+
+    Examples
+    --------
+    >>> from minicereb.models.mlp import initial_mlp
+    >>> model, x = initial_mlp(6, (8,), 3, seed=1), np.random.default_rng(0).random((20, 6), dtype=np.float32)
+    >>> labels = model.forward(x)[0].argmax(axis=1)
+    >>> (block,) = attack_images(model, Attack("pgd", "margin", epsilon=0.3), x, labels, np.arange(20))
+    >>> bool(block.success.all()), float(block.distance.max()) <= 0.3 + 1e-6
+    (True, True)
     """
     for block in _blocks(model, attack, rows, labels, ids, image_shape):
         with one_blas_thread():

@@ -64,6 +64,14 @@ def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "li
     ------
     InputError
         If the model has no certificate, a setting is not allowed, or images and labels do not fit the model or each other.
+
+    Examples
+    --------
+    >>> from minicereb.models.mlp import initial_mlp
+    >>> model, x = initial_mlp(6, (8,), 3, seed=1), np.random.default_rng(0).random((20, 6), dtype=np.float32)
+    >>> labels = model.forward(x)[0].argmax(axis=1)
+    >>> [bool(certify(model, x, labels, epsilon).certified.all()) for epsilon in (0.01, 0.3)]
+    [True, False]
     """
     reason = why_not_certifiable(model)
     if reason is not None:
