@@ -28,7 +28,7 @@ CELLS, IMAGES = [1, 300, 90_000], [1, 3, 300]
 
 
 @pytest.mark.parametrize("kind", ["random", "full"])
-@pytest.mark.parametrize("cells", CELLS)
+@pytest.mark.parametrize("cells", [*CELLS[:-1], pytest.param(CELLS[-1], marks=pytest.mark.slow)])
 @pytest.mark.parametrize("images", IMAGES)
 def test_the_cerebellum_in_blocks_is_the_formula(build_cerebellum, draw_images, kind, cells, images):
     model = build_cerebellum(cells=cells, shape=(9,), kind=kind)
