@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 import pytest
-import strict
+import strict_arrays
 from hypothesis import settings
 from toy_study import study
 
@@ -47,7 +47,7 @@ def tmp_path(tmp_path):
 def xp_device(request, monkeypatch):
     """The array library of each device in turn, with the device configured: NumPy, the strict stand-in for CuPy, CuPy."""
     if request.param == "strict":
-        return strict.install(monkeypatch)
+        return strict_arrays.install(monkeypatch)
     if request.param == "cuda" and backend.cupy_problem() is not None:
         pytest.skip(f"no GPU: {backend.cupy_problem()}")
     backend.configure(device=request.param)

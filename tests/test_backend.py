@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-import strict
+import strict_arrays
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
@@ -190,12 +190,12 @@ def add_to_device(there):
         lambda there: there[HOST > 0],
         lambda there: HOST[there > 0],
         lambda there: np.add(there, there, out=HOST.copy()),
-        lambda there: strict.library.add(there, there, out=HOST.copy()),
-        lambda there: strict.library.add(HOST, HOST, out=there),
-        lambda there: strict.library.maximum(there, HOST),
-        lambda there: strict.library.concatenate((there, HOST)),
-        lambda there: strict.library.where(there > 0, HOST, there),
-        lambda there: strict.library.copyto(there, HOST),
+        lambda there: strict_arrays.library.add(there, there, out=HOST.copy()),
+        lambda there: strict_arrays.library.add(HOST, HOST, out=there),
+        lambda there: strict_arrays.library.maximum(there, HOST),
+        lambda there: strict_arrays.library.concatenate((there, HOST)),
+        lambda there: strict_arrays.library.where(there > 0, HOST, there),
+        lambda there: strict_arrays.library.copyto(there, HOST),
         lambda there: there.sum(where=HOST > 0),
         lambda there: np.concatenate((there, there)),
         lambda there: np.sum(there),
@@ -209,7 +209,7 @@ def add_to_device(there):
 )
 def test_the_strict_stand_in_refuses_to_meet_the_host(leak):
     with pytest.raises(TypeError, match=r"device|StrictArray"):
-        leak(strict.library.asarray(HOST))
+        leak(strict_arrays.library.asarray(HOST))
 
 
 @pytest.mark.parametrize(
@@ -217,38 +217,38 @@ def test_the_strict_stand_in_refuses_to_meet_the_host(leak):
     [
         lambda single, double: single + double,
         lambda single, double: double @ single,
-        lambda single, double: strict.library.matmul(single, single, out=double),
-        lambda single, double: strict.library.maximum(double, single),
-        lambda single, double: strict.library.where(single > 0, single, double),
+        lambda single, double: strict_arrays.library.matmul(single, single, out=double),
+        lambda single, double: strict_arrays.library.maximum(double, single),
+        lambda single, double: strict_arrays.library.where(single > 0, single, double),
         lambda single, double: single.dot(double),
     ],
 )
 def test_the_strict_stand_in_refuses_to_promote(promote):
     with pytest.raises(TypeError, match=r"float32 and float64"):
-        promote(strict.library.ones((2, 2), dtype=np.float32), strict.library.ones((2, 2)))
+        promote(strict_arrays.library.ones((2, 2), dtype=np.float32), strict_arrays.library.ones((2, 2)))
 
 
 def test_the_strict_stand_in_computes_like_numpy(monkeypatch):
-    strict.install(monkeypatch)
+    strict_arrays.install(monkeypatch)
     host = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
     there = to_device(host)
-    assert type(there) is type(there * 2) is type(there.sum()) is type(there[0, 0]) is strict.StrictArray
+    assert type(there) is type(there * 2) is type(there.sum()) is type(there[0, 0]) is strict_arrays.StrictArray
     assert (there.shape, there.dtype, len(there), there.T.shape) == ((3, 4), np.float32, 3, (4, 3))
     there[there < 0] = 0
     there[1:] *= np.float32(2)
     assert there.get().tolist() == (np.maximum(host, 0) * [[1], [2], [2]]).tolist()
     assert np.array_equal(host, np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4))  # to_device made a copy
-    out = strict.library.empty((3, 3), dtype=np.float32)
-    assert strict.library.matmul(there, there.T, out=out) is out
+    out = strict_arrays.library.empty((3, 3), dtype=np.float32)
+    assert strict_arrays.library.matmul(there, there.T, out=out) is out
     assert np.array_equal(out.get(), there.get() @ there.get().T)
 
 
 def test_the_strict_stand_in_counts_what_is_read(monkeypatch):
-    strict.install(monkeypatch)
+    strict_arrays.install(monkeypatch)
     there = to_device(HOST)
-    before = strict.StrictArray.reads
+    before = strict_arrays.StrictArray.reads
     total = (there + 1).sum()
-    assert strict.StrictArray.reads == before
+    assert strict_arrays.StrictArray.reads == before
     assert (float(total), int(there.argmax()), bool(there.any())) == (6.0, 2, True)
     assert total.item() == 6.0
-    assert strict.StrictArray.reads == before + 4
+    assert strict_arrays.StrictArray.reads == before + 4

@@ -55,9 +55,10 @@ def assert_kept(out, written):
 def command(dataset, out, workers):
     """Begin the study in a process of its own, with so many workers or, with 0, without any; it prints what is going on."""
     code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from pathlib import Path; import noting, toy_study; "
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from pathlib import Path; "
+        "import recorded_epochs, toy_study; "
         "from minicereb import datasets\n"
-        f"crew = noting.processes({workers}) if {workers} else None\n"
+        f"crew = recorded_epochs.processes({workers}) if {workers} else None\n"
         f"for step in toy_study.study(datasets.load({dataset.name!r}), Path({str(out)!r}), crew): print(step.doing, flush=True)\n"
     )
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

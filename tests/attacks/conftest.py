@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from attacking import rows_and_labels
+from quick_attacks import rows_and_labels
 
 from minicereb.models.mlp import initial_mlp
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import strict
+import strict_arrays
 from threadpoolctl import threadpool_limits
 
 from minicereb import backend, datasets, parallel
@@ -209,11 +209,11 @@ def test_every_device_learns_the_same_in_float32(xp_device, draw_images, make_le
 
 
 def test_nothing_is_read_from_the_device(monkeypatch, draw_images, make_learner):
-    strict.install(monkeypatch)
+    strict_arrays.install(monkeypatch)
     x, labels = draw_images(20, dtype=np.float32)
-    learner, before = make_learner(), strict.StrictArray.reads
+    learner, before = make_learner(), strict_arrays.StrictArray.reads
     assert list(learner.learn(x, labels))
-    assert strict.StrictArray.reads == before
+    assert strict_arrays.StrictArray.reads == before
 
 
 # -- what is reported, and what it comes to ----------------------------------------------------------------------------------

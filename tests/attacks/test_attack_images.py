@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-import strict
-from attacking import FGSM, IMAGES, PGD, Level, every_attack, rows_and_labels, run
+import strict_arrays
+from quick_attacks import FGSM, IMAGES, PGD, Level, every_attack, rows_and_labels, run
 
 from minicereb import backend
 from minicereb.attacks.ball import ball_around
@@ -279,11 +279,11 @@ def test_pgd_yields_the_start_brought_into_the_ball_and_a_point_after_every_step
 
 
 def test_the_search_reads_nothing_from_the_device(monkeypatch, build_cerebellum, draw_images):
-    strict.install(monkeypatch)
+    strict_arrays.install(monkeypatch)
     model, (x, labels) = build_cerebellum(dtype=np.float32), draw_images(6, dtype=np.float32)
-    before = strict.StrictArray.reads
+    before = strict_arrays.StrictArray.reads
     points = list(pgd(Landscape(model, margin, labels), ball_around(x, 0.125, "linf"), x, steps=4, step_size=0.03125))
-    assert strict.StrictArray.reads == before
+    assert strict_arrays.StrictArray.reads == before
     assert len(points) == 5
 
 

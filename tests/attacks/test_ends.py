@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from attacking import FGSM, IMAGES, PGD, WEIGHT, Level, Student, every_attack, rows_and_labels, run
+from quick_attacks import FGSM, IMAGES, PGD, WEIGHT, Level, Student, every_attack, rows_and_labels, run
 
 from minicereb.errors import InputError, MinicerebError
 from minicereb.models.layers import Dense

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from oracle import LAWS as ORACLE_LAWS
-from oracle import build_network, distribution_of, draw_points, on_device
+from noisy_oracle import LAWS as ORACLE_LAWS
+from noisy_oracle import build_network, distribution_of, draw_points, on_device
 from scipy import stats
 
 from minicereb import backend

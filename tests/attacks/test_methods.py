@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
-from attacking import Student, run
+from quick_attacks import Student, run
 
 from minicereb import extensions
 from minicereb.attacks.fgsm import fgsm

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from attacking import ATTACKS, Student, run
+from quick_attacks import ATTACKS, Student, run
 
 from minicereb.attacks.ball import ball_around, row_norms, row_products, unit_rows, with_rounding
 from minicereb.attacks.gradients import Landscape

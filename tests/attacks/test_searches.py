@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-import strict
+import strict_arrays
 
 from minicereb.attacks.apgd import apgd
 from minicereb.attacks.ball import NORMS, ball_around
@@ -248,21 +248,21 @@ def test_a_search_ends_when_every_image_is_wrong(problem):
 @pytest.mark.parametrize("name", ["apgd", "momentum", "nesterov", "square", "random"])
 @both_norms
 def test_the_searches_read_nothing_from_the_device(monkeypatch, build_cerebellum, draw_images, name, norm):
-    strict.install(monkeypatch)
+    strict_arrays.install(monkeypatch)
     model, (x, labels) = build_cerebellum(dtype=np.float32), draw_images(6, dtype=np.float32)
     ball, landscape = ball_around(x, 0.125, norm), Landscape(model, margin, labels)
     search = searches(landscape, ball, to_device(np.arange(6)))[name]()
-    before = strict.StrictArray.reads
+    before = strict_arrays.StrictArray.reads
     assert len(list(search)) >= 20
-    assert strict.StrictArray.reads == before
+    assert strict_arrays.StrictArray.reads == before
 
 
 def test_fab_looks_at_the_device_a_few_times_a_step(monkeypatch, build_cerebellum, draw_images):
-    strict.install(monkeypatch)
+    strict_arrays.install(monkeypatch)
     model, (x, labels) = build_cerebellum(dtype=np.float32), draw_images(6, dtype=np.float32)
-    before = strict.StrictArray.reads
+    before = strict_arrays.StrictArray.reads
     list(fab(Landscape(model, margin, labels), ball_around(x, 0.125, "linf"), x, 10))
-    assert 0 < strict.StrictArray.reads - before <= 10 * 2 * 4
+    assert 0 < strict_arrays.StrictArray.reads - before <= 10 * 2 * 4
 
 
 def test_what_is_not_finite_is_told_at_the_end_of_any_walk(problem):

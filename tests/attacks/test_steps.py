@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from attacking import Student, run
+from quick_attacks import Student, run
 
 import minicereb.experiments.configs  # noqa: F401 (makes the settings known by name)
 from minicereb.attacks.methods import METHODS

@@ -6,7 +6,7 @@ Tests of a distribution state how often perfect noise would fail them; their add
 import numpy as np
 import pytest
 import scipy
-from oracle import LAWS, distribution_of
+from noisy_oracle import LAWS, distribution_of
 from scipy import stats
 
 from minicereb.backend import to_device, to_numpy

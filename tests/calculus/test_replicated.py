@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from oracle import LAWS, distribution_of, nodes_of
+from noisy_oracle import LAWS, distribution_of, nodes_of
 from scipy import stats
 from scipy.integrate import quad
 

@@ -5,7 +5,6 @@ import json
 import pytest
 from commands import invoke
 from PIL import Image
-from reading import read_any
 
 from minicereb.experiments.identity import from_json
 from minicereb.tasks.eyelid_conditioning import Eyelid

@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from reading import read_any
+from json_files import read_any
 
 from minicereb.attacks.settings import Attack
 from minicereb.errors import DataError

@@ -12,9 +12,9 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import noting
 import pytest
-from noting import assert_no_epoch_was_learned_again
+import recorded_epochs
+from recorded_epochs import assert_no_epoch_was_learned_again
 from toy_study import assert_equal, assert_kept, command, results_of, study
 
 from minicereb.errors import MinicerebError, RunError
@@ -45,7 +45,7 @@ KILLS = 10  # in each test, in as many studies as it takes: a fast machine is th
 @pytest.fixture
 def log(tmp_path, monkeypatch):
     """Where every process notes the epochs that trainings have behind them."""
-    monkeypatch.setenv(noting.LOG, str(tmp_path / "epochs"))
+    monkeypatch.setenv(recorded_epochs.LOG, str(tmp_path / "epochs"))
     return tmp_path / "epochs"
 
 
@@ -110,7 +110,7 @@ def test_a_worker_process_killed_at_random_moments_costs_its_job_alone(small, wh
     rng, killed = random.Random(1), 0
     for out in folders(tmp_path):
         written, dead, lost = {}, set(), Counter()
-        for step in study(small, out, noting.processes(2)):
+        for step in study(small, out, recorded_epochs.processes(2)):
             assert_kept(out, written)
             what, _, rest = step.doing.partition(": ")
             lost[rest.rpartition(": ")[0]] += what == "again"
@@ -135,7 +135,7 @@ def cluster(tmp_path, log):
     """A scheduler as the documentation starts it: its address, and what starts a worker."""
     pytest.importorskip("distributed", reason="Dask distributed is not installed (extra cluster)")
     file, started = tmp_path / "scheduler.json", []
-    where = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(Path(noting.__file__).parent)}}
+    where = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(Path(recorded_epochs.__file__).parent)}}
 
     def start(*arguments):
         command = [sys.executable, "-m", "dask", *arguments, "--scheduler-file", str(file), "--no-dashboard"]
@@ -146,7 +146,7 @@ def cluster(tmp_path, log):
         start("scheduler", "--host", "127.0.0.1", "--port", "0")
         wait_until(file.exists)
         address = json.loads(file.read_text())["address"]
-        yield address, lambda: start("worker", "--nthreads", "1", "--no-nanny", "--preload", "noting")
+        yield address, lambda: start("worker", "--nthreads", "1", "--no-nanny", "--preload", "recorded_epochs")
     finally:
         for process in started:
             process.kill()

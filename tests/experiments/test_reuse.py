@@ -5,7 +5,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from reading import read_any
+from json_files import read_any
 from toy_study import command, plan, study
 
 from minicereb.attacks.settings import Attack

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from killed import killed_at_each_write
+from killed_writes import killed_at_each_write
 
 from minicereb.attacks.adversarial_training import Adversary
 from minicereb.errors import DataError, MinicerebError, RunError

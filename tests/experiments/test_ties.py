@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import invoke
-from reading import read_any
+from json_files import read_any
 
 from minicereb import datasets
 from minicereb.attacks.settings import Attack

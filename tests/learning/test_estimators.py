@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-import strict
-from oracle import (
+import strict_arrays
+from noisy_oracle import (
     LAWS,
     build_network,
     derivatives,
@@ -420,9 +420,9 @@ def test_every_device_computes_the_same_from_the_same_noise(xp_device, name, los
     noise = estimator.design.draw(x, LAWS, network.widths, len(x), 8, Address(0, ()))
     expected = estimator.on(network, loss, x_t, labels, noise, True)
     there = (*map(to_device, (x_t, labels)), tuple(map(to_device, noise)))
-    network, reads = on_device(network), strict.StrictArray.reads
+    network, reads = on_device(network), strict_arrays.StrictArray.reads
     found = estimator.on(network, loss, *there, True)
-    assert strict.StrictArray.reads == reads
+    assert strict_arrays.StrictArray.reads == reads
     pairs = [(found.loss, expected.loss), (found.first_credit, expected.first_credit)]
     for gradient, wanted in zip(found.gradients, expected.gradients, strict=True):
         assert gradient.keys() == wanted.keys()

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from oracle import LAWS, build_network, derivatives, distribution_of, draw_points, mean_loss, on_device, patterns
+from noisy_oracle import LAWS, build_network, derivatives, distribution_of, draw_points, mean_loss, on_device, patterns
 from scipy.integrate import quad
 
 from minicereb.backend import in_float64, to_device, to_numpy

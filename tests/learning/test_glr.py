@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import strict
-from oracle import LAWS, build_network, draw_points, on_device
+import strict_arrays
+from noisy_oracle import LAWS, build_network, draw_points, on_device
 
 from minicereb import backend
 from minicereb.backend import to_device, to_numpy
@@ -261,9 +261,9 @@ def test_learning_on_every_device(xp_device, name):
     here, (x, labels) = network_for(name), draw_points(20, 6, 3)
     there = on_device(network_for(name))
     learner = learner_for(name, Adam(0.01), network=there, learn_scale=True)
-    inputs, reads = (to_device(x), to_device(labels)), strict.StrictArray.reads
+    inputs, reads = (to_device(x), to_device(labels)), strict_arrays.StrictArray.reads
     list(learner.learn(*inputs))
-    assert strict.StrictArray.reads == reads  # nothing waits for the device
+    assert strict_arrays.StrictArray.reads == reads  # nothing waits for the device
     assert all(type(array) is xp_device.ndarray and array.dtype == np.float32 for array in learner.arrays().values())
     backend.configure(device="cpu")
     list(learner_for(name, Adam(0.01), network=here, learn_scale=True).learn(x, labels))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import LAWS, distribution_of
+from noisy_oracle import LAWS, distribution_of
 from scipy import stats
 
 from minicereb.backend import to_device, to_numpy

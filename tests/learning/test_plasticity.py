@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-import strict
+import strict_arrays
 from scipy.sparse import csr_array
 
 from minicereb import parallel
@@ -237,18 +237,18 @@ def test_learning_writes_into_the_model_it_was_given(build_cerebellum, draw_imag
 
 @pytest.mark.parametrize("kind", ["random", "full"])
 def test_learning_reads_nothing_from_the_device(monkeypatch, build_cerebellum, draw_images, kind):
-    strict.install(monkeypatch)
+    strict_arrays.install(monkeypatch)
     model = build_cerebellum(cells=300, kind=kind, dtype=np.float32)
     x, labels = draw_images(20, dtype=np.float32)
     rule = DeltaRule(model, RMSprop(0.01), 10, 0.9)
-    before = strict.StrictArray.reads
+    before = strict_arrays.StrictArray.reads
     for part in parallel.blocks(20, 10):
         list(rule.learn(x[part], labels[part]))
-    assert strict.StrictArray.reads == before
+    assert strict_arrays.StrictArray.reads == before
 
 
 def test_a_learner_on_the_device_takes_nothing_from_the_host(monkeypatch, build_cerebellum, draw_images):
-    strict.install(monkeypatch)
+    strict_arrays.install(monkeypatch)
     model, (x, labels) = build_cerebellum(), draw_images(3)
     leaky = dataclasses.replace(model, ltd_mean=to_numpy(model.ltd_mean))
     for wrong, images in ((leaky, x), (model, to_numpy(x))):

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-import strict
+import strict_arrays
 from scipy import stats
 
 from minicereb import parallel
@@ -120,10 +120,10 @@ def test_the_ltd_mean_shifts_the_outputs_and_leaves_the_gradient(build_cerebellu
 
 
 def test_the_forward_pass_and_the_gradient_read_nothing_from_the_device(monkeypatch, build_cerebellum, draw_images):
-    strict.install(monkeypatch)
+    strict_arrays.install(monkeypatch)
     model, (x, _) = build_cerebellum(), draw_images(4)
-    before = strict.StrictArray.reads
+    before = strict_arrays.StrictArray.reads
     outputs, cache = model.forward(x)
     model.input_gradient(to_device(np.ones((4, 3))), cache)
-    assert strict.StrictArray.reads == before
+    assert strict_arrays.StrictArray.reads == before
     assert outputs.shape == (4, 3)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from oracle import LAWS, build_network, draw_points, on_device
+from noisy_oracle import LAWS, build_network, draw_points, on_device
 from scipy import stats
 
 from minicereb.backend import in_float64, to_device, to_numpy

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from oracle import build_network, draw_points
+from noisy_oracle import build_network, draw_points
 from scipy import stats
 
 from minicereb import backend
@@ -88,7 +88,7 @@ def test_both_devices_give_the_same_probabilities(xp_device):
     if here is not None:
         assert here.dtype == np.float32
         return
-    from oracle import on_device
+    from noisy_oracle import on_device
 
     there = average_probabilities(on_device(network), xp_device.asarray(x), np.arange(3), 200, 0)
     assert type(there) is xp_device.ndarray

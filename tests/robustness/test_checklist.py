@@ -2,7 +2,7 @@
 
 import dataclasses
 
-import masked
+import masking_classifiers as masking
 import numpy as np
 import pytest
 
@@ -48,39 +48,39 @@ def test_a_weak_attack_is_told(subject_for, learned, other):
 
 
 def test_saturated_outputs_are_told(subject_for, learned, other):
-    found = verdicts(subject_for(masked.Saturated(learned)), ("apgd-ce",), other)
+    found = verdicts(subject_for(masking.Saturated(learned)), ("apgd-ce",), other)
     assert found["gradients-there"].verdict == found["float32-suffices"].verdict == "fail"
     assert found["gradients-there"].value > 0.5
-    together = verdicts(subject_for(masked.Saturated(learned)), ("apgd-ce", "apgd-margin"), other)
+    together = verdicts(subject_for(masking.Saturated(learned)), ("apgd-ce", "apgd-margin"), other)
     assert together["gradients-there"].verdict == "warn"
 
 
 def test_shattered_gradients_are_told(subject_for, learned, other):
-    found = verdicts(subject_for(masked.Shattered(learned)), ("apgd-margin",), {"the same, undisguised": learned}, epsilon=0.1)
+    found = verdicts(subject_for(masking.Shattered(learned)), ("apgd-margin",), {"the same, undisguised": learned}, epsilon=0.1)
     for name in ("random-not-stronger", "black-box-not-stronger", "transfer-not-stronger"):
         assert found[name].verdict == "fail", (name, found[name])
 
 
 def test_a_gradient_that_is_zero_everywhere_is_told(subject_for, learned, other):
-    found = verdicts(subject_for(masked.Stepped(learned)), ("apgd-margin", "apgd-ce"), other)
+    found = verdicts(subject_for(masking.Stepped(learned)), ("apgd-margin", "apgd-ce"), other)
     assert found["gradients-there"].verdict == "fail"
     assert found["gradients-there"].value == 1
     assert found["unbounded-reaches-chance"].verdict == "fail"
 
 
 def test_answers_that_change_are_told(subject_for, learned, other):
-    found = verdicts(subject_for(masked.Nervous(learned)), ("pgd-margin",), other)
+    found = verdicts(subject_for(masking.Nervous(learned)), ("pgd-margin",), other)
     assert found["answers-repeat"].verdict == "fail"
 
 
 def test_the_squared_error_beside_other_objectives_is_a_warning(subject_for, learned, other):
-    found = verdicts(subject_for(masked.Saturated(learned, 20.0)), ("pgd-mse", "apgd-margin"), other)["not-squared-error-alone"]
+    found = verdicts(subject_for(masking.Saturated(learned, 20.0)), ("pgd-mse", "apgd-margin"), other)["not-squared-error-alone"]
     assert found.verdict == "warn" if found.value > 0.01 else found.verdict == "pass"
     assert found.value >= 0
 
 
 def test_nothing_right_is_nothing_to_test(subject_for, learned, other):
-    class Wrong(masked.Wrapped):
+    class Wrong(masking.Wrapped):
         def forward(self, x):
             outputs, cache = self.model.forward(x)
             return -outputs, cache

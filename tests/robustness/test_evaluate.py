@@ -1,6 +1,6 @@
 """Outcomes image by image, and the counts that follow from them."""
 
-import masked
+import masking_classifiers as masking
 import numpy as np
 import pytest
 
@@ -123,7 +123,7 @@ def test_a_judge_has_the_last_word(subject_for, learned):
 
 
 def test_outputs_of_the_wrong_shape_are_told(subject_for, learned):
-    class Short(masked.Wrapped):
+    class Short(masking.Wrapped):
         def forward(self, x):
             outputs, cache = self.model.forward(x)
             return outputs[:, :4], cache

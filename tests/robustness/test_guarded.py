@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-import linear
+import linear_classifier as linear
 import numpy as np
 import pytest
 

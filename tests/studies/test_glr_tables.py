@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from reading import read_any
+from json_files import read_any
 from written import written
 
 from minicereb import datasets

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from reading import read_any
+from json_files import read_any
 
 from minicereb import datasets
 from minicereb.errors import DataError, InputError

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from reading import read_any
+from json_files import read_any
 
 from minicereb import datasets
 from minicereb.datasets import cifar10

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from killed import killed_at_each_write
+from killed_writes import killed_at_each_write
 from written import written
 
 from minicereb.errors import DataError, InputError, RunError
