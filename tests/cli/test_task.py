@@ -4,6 +4,7 @@ import json
 
 import pytest
 from commands import invoke
+from json_files import read_any
 from PIL import Image
 
 from minicereb.experiments.identity import from_json
