@@ -122,19 +122,7 @@ def from_options(settings: type, options: dict[str, Any], **others: Any) -> Any:
 
 
 def remark_on_size(setting: str, value: float | None, norm: str = "linf", inputs: int = 1) -> None:
-    """Say on standard error that a change is larger than any two images can differ, as 8 is where 8/255 was meant.
-
-    Parameters
-    ----------
-    setting : str
-        Name of the option.
-    value : float or None
-        What was given, if anything.
-    norm : {"linf", "l2"}
-        How changes are measured.
-    inputs : int
-        Pixels of an image.
-    """
+    """Say on standard error that a change in this norm is larger than any two images of `inputs` pixels can differ."""
     largest = 1.0 if norm == "linf" else math.sqrt(inputs)
     if value is not None and largest < value < math.inf:
         whole = "the whole range of a pixel" if norm == "linf" else f"the largest distance between images of {inputs:,} pixels"

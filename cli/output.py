@@ -93,24 +93,24 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def note(text: str) -> None:
-    """Say something in passing to the person at the keyboard: on standard error, and only to a terminal."""
+    """Print a remark on standard error, if that is a terminal."""
     if sys.stderr.isatty():
         click.echo(text, err=True)
 
 
 def warn(text: str) -> None:
-    """Say that a result will mean less than it seems: on standard error, whatever that is."""
+    """Print a warning on standard error."""
     click.echo(f"warning: {text}", err=True)
 
 
 def stop_interrupted(folder: Path) -> NoReturn:
-    """Say that `folder` can be taken up again, and exit with code 130."""
-    click.echo(f"interrupted; {folder} keeps what is done, and the same command goes on from there", err=True)
+    """Say that the command can continue in `folder`, and exit with code 130."""
+    click.echo(f"interrupted; {folder} keeps what is done, and the same command continues from there", err=True)
     raise click.exceptions.Exit(130)
 
 
 def terminal_size() -> os.terminal_size:
-    """Return columns and lines of the terminal that progress is shown on, wherever standard output goes."""
+    """Return columns and lines of the terminal on standard error."""
     try:
         size = os.get_terminal_size(sys.stderr.fileno())
     except (AttributeError, ValueError, OSError):
@@ -121,8 +121,8 @@ def terminal_size() -> os.terminal_size:
 def fit(text: str, columns: int) -> str:
     """Shorten a line of progress to `columns` of a terminal.
 
-    What cannot be shown is left out from the right: whole parts, which stand two spaces apart; of the first part whole words,
-    with an ellipsis in their place. Only a single word that is too long is cut.
+    Parts are separated by two spaces. Whole parts are dropped from the right, then whole words of the first part, for which an
+    ellipsis stands. Only a single word that is too long is cut.
     """
     text = " ".join(text.splitlines()).rstrip()
     body = text.lstrip()
@@ -148,7 +148,7 @@ def _columns(text: str) -> int:
 
 
 class StatusLine:
-    """One line on a terminal that is written over; nothing anywhere else."""
+    """A line of progress on a terminal, which the next one replaces; elsewhere nothing."""
 
     def __init__(self) -> None:
         self.shown = sys.stderr.isatty()
@@ -169,7 +169,7 @@ class StatusLine:
 
 
 class StatusLines:
-    """Several lines at the foot of a terminal that are written over; anywhere else nothing but what is said in passing."""
+    """Lines of progress on a terminal, which the next ones replace; elsewhere only the lines that stay."""
 
     def __init__(self) -> None:
         self.shown = sys.stderr.isatty()
@@ -209,7 +209,7 @@ def clock(seconds: float) -> str:
 
 
 class Pace:
-    """How fast something goes and how long it will take."""
+    """The rate of some work and the time left."""
 
     def __init__(self) -> None:
         self.began: float | None = None
@@ -260,7 +260,7 @@ def finish(work: Generator[Step, None, Result], describe: Callable[[Step], str] 
 
 @contextmanager
 def interruption() -> Iterator[list[bool]]:
-    """Give a list that is no longer empty once Ctrl-C was pressed: work can end at a good place. A second does not wait."""
+    """Yield a list that is filled at Ctrl-C, so that work can end at a good place; a second Ctrl-C ends it at once."""
     pressed: list[bool] = []
 
     def on_interrupt(signum: int, frame: Any) -> None:

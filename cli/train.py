@@ -184,14 +184,10 @@ def train_and_report(
     )
 
 
-def run_name(config: Train) -> str:
-    """Return the name of a config's run folder: kind of model, data, and the beginning of its hash."""
-    return f"{config.model.family}-{Path(config.data.name).stem}-{config_hash(config)[:12]}"
-
-
 def default_folder(config: Train) -> Path:
-    """Return the default run folder, or the one that this training has in ``runs/`` from when its data had another name."""
-    usual, key = Path("runs") / run_name(config), config_hash(config)
+    """Return the default run folder, or that of a run with this hash whose data had another name."""
+    key = config_hash(config)
+    usual = Path("runs") / f"{config.model.family}-{Path(config.data.name).stem}-{key[:12]}"
     if usual.exists() or not usual.parent.is_dir():
         return usual
     before = sorted(each for each in usual.parent.glob(f"{config.model.family}-*-{key[:12]}") if (each / "config.json").is_file())

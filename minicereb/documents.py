@@ -1,10 +1,10 @@
-"""JSON documents with a declared shape: what is read is checked once, where it comes in.
+"""JSON documents with a declared shape, checked once when they are read.
 
 A shape is a type: ``int``, ``float``, ``str``, ``bool``, ``None``, ``Literal["a", "b"]``, ``X | None``, ``list[X]``,
 ``tuple[X, Y]`` (a list of exactly two), ``tuple[X, ...]``, ``dict[str, X]``, a ``TypedDict``, ``Any`` (any JSON value), and
-``Annotated[int, Range(0, 10)]``. Keys that a ``TypedDict`` does not declare are let through: later versions add some.
+``Annotated[int, Range(0, 10)]``. Keys that a ``TypedDict`` does not declare are accepted: later versions add some.
 
-No document of the project holds a number that is not finite: where there is none, it says ``null``.
+No document of the project holds a number that is not finite; a missing number is ``null``.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class Mismatch(Exception):  # noqa: N818
     Parameters
     ----------
     value : object
-        What there is; ``...`` if nothing is.
+        The value; ``...`` if it is missing.
     expected : str
-        What would be right.
+        Description of a valid value.
     """
 
     def __init__(self, value: Any, expected: str):
@@ -67,7 +67,7 @@ class Mismatch(Exception):  # noqa: N818
         return f"{self.path or 'the document'} {is_what}; expected {self.expected}"
 
     def within(self, key: str | int) -> Mismatch:
-        """The same, seen from the list or object that holds the value under `key`."""
+        """Return the same mismatch, with the path of the list or object that holds the value under `key`."""
         name = f"[{key}]" if isinstance(key, int) else key if key.isidentifier() else _shown(key)
         self.path = name + ("" if not self.path else self.path if self.path.startswith("[") else f".{self.path}")
         return self
@@ -85,9 +85,9 @@ def read_json(path: str | os.PathLike, shape: Shape, largest: int = LARGEST_FILE
     ----------
     path : path
     shape : type
-        What it must hold; see the module.
+        Of the document; see the module.
     largest : int
-        Bytes that the file may have.
+        Largest size of the file in bytes.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def iterate_json_lines(path: str | os.PathLike, shape: Shape, chosen: Container[
     shape : type
         Of each line's value.
     chosen : container of int, optional
-        Numbers of the lines to parse, from 0; the others are passed over unread. By default all.
+        Numbers of the lines to parse, from 0; other lines are skipped. By default all are parsed.
     """
     for number, line in enumerate(_lines(path)):
         if chosen is None or number in chosen:
@@ -227,7 +227,7 @@ def printable(text: str) -> str:
 
 
 def not_for_json(value: Any, at: str = "the document") -> str | None:
-    """Say where a value holds a number that is not finite or half a character, which JSON files must not; None if nowhere."""
+    """Say where a value holds a number that is not finite or half a character, which JSON files must not have; None if nowhere."""
     if isinstance(value, (dict, list, tuple)):
         parts = value.items() if isinstance(value, dict) else enumerate(value)
         where = "" if at == "the document" else f"{at}."
@@ -357,5 +357,5 @@ def _check_fields(fields: dict[str, Check], required: frozenset[str], value: Any
 
 
 def _shown(value: Any) -> str:
-    """Write a value in few characters, without anything that a terminal cannot show."""
+    """Return a short form of a value that any terminal can show."""
     return reprlib.repr(value).encode("ascii", "backslashreplace").decode() if not isinstance(value, dict) else "an object"

@@ -32,7 +32,7 @@ DAMAGES = (
     *(OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, MemoryError, OverflowError),
     *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),  # the last from NumPy, of a header
 )
-UNSUSPICIOUS, TIGHTEST = 1 << 30, 200  # a compressed npz may hold so many bytes, or so many times its own
+UNSUSPICIOUS, TIGHTEST = 1 << 30, 200  # largest content of a compressed npz: this many bytes, or this many times its own size
 
 
 @contextlib.contextmanager
@@ -40,7 +40,7 @@ def atomic_write(path: str | os.PathLike, durable: bool = True) -> Iterator[IO[b
     """Open a file beside `path` for writing; it takes that name only when the block ends without an error.
 
     A full disk, a folder that cannot be written, or any exception in the block leaves `path` as it was; so does a pipe or device
-    of this name. What is not `durable` is not waited for until it is on the disk: it may be empty after the power has failed.
+    of this name. A file that is not `durable` may be empty after a power failure: nothing waits until it is on the disk.
     """
     path = Path(path)
     temporary = None
@@ -232,13 +232,13 @@ def _entries(archive: zipfile.ZipFile) -> dict[str, tuple[zipfile.ZipInfo, np.dt
 
 
 def npy_header(file: IO[bytes], size: int) -> tuple[np.dtype, tuple[int, ...]]:
-    """Read the header of an npy file of so many bytes; ValueError unless it describes just these."""
+    """Read the header of an npy file of `size` bytes; ValueError unless it describes exactly these."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(file)
     if version not in readers:
         raise ValueError(f"the header has version {version}")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # told of headers that Python 2 wrote
+        warnings.simplefilter("ignore", UserWarning)  # raised for headers that Python 2 wrote
         shape, _, dtype = readers[version](file)
     if dtype.hasobject or dtype.names is not None or any(length < 0 for length in shape):
         raise ValueError(f"it holds {dtype} of shape {shape}")
@@ -299,7 +299,7 @@ def _check_sums(archive: zipfile.ZipFile, file: IO[bytes], size: int) -> None:
 def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
     """Hold a folder for one process, as :func:`file_lock` does, by the file ``.lock`` in it.
 
-    What processes that were killed left half-written in it is removed.
+    Files that killed processes left half-written in it are removed.
     """
     with file_lock(Path(folder) / ".lock", str(folder)):
         for path in Path(folder).iterdir():

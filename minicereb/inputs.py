@@ -1,7 +1,7 @@
-"""Checks of what a user hands over: images, labels, numbers of images, a model's outputs. Each is made once, where it enters.
+"""Checks of a user's images, labels, numbers of images and model outputs, made once where they enter.
 
-Shapes and types are looked at by every ``forward``, which costs nothing; values (is every pixel finite and in the box, is every
-label a class) once by each function that takes images from outside.
+Every ``forward`` checks shapes and types, which costs nothing. Values (every pixel finite and in the box, every label a class) are
+checked once by each function that takes images from outside.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOST_CLASSES = 1 << 31  # where it is not known how many there are: class and ta
 
 
 def check_rows(rows: Array, width: int | None = None, setting: str = "x", stored: bool = False) -> None:
-    """Raise :class:`InputError` unless these are rows of numbers, one for each image. Values are not looked at.
+    """Raise :class:`InputError` unless these are rows of numbers, one for each image. Values are not checked.
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ def check_rows(rows: Array, width: int | None = None, setting: str = "x", stored
     width : int, optional
         Numbers in a row; any, if it is not given.
     setting : str
-        What the message calls them.
+        Their name in the message.
     stored : bool
-        Whether uint8 and other types of numbers are taken as well, for those who turn them into float32 themselves.
+        Whether uint8 and other types of numbers are accepted too, by functions that convert them to float32 themselves.
     """
     if not is_array(rows):
         raise InputError(setting, type(rows).__name__, ARRAY)
@@ -46,7 +46,7 @@ def check_rows(rows: Array, width: int | None = None, setting: str = "x", stored
 
 
 def _as_rows(shape: tuple[int, ...], width: int | None, setting: str) -> str:
-    """How an array of another shape is made one of rows, if that can be told."""
+    """How to turn an array of another shape into rows, if the shape says so."""
     if len(shape) == 1 and width in (None, *shape):
         return f": {setting}[None] is one image"
     if len(shape) == 2 and shape[0] == width:
@@ -74,12 +74,11 @@ def as_labels(labels: Array, images: int, classes: int | None = None, setting: s
     images : int
         How many there must be.
     classes : int, optional
-        Labels are below this; any from 0, if it is not given.
+        Labels must be below this; by default any label from 0 is accepted.
     setting : str
-        What the message calls them.
+        Their name in the message.
     wait : bool
-        Whether the values of labels that are on a GPU are looked at, for which it is waited. Learning does not: its data set was
-        looked at on the host.
+        Whether values on a GPU are checked, which waits for the GPU. Learning does not: its data set was checked on the host.
 
     Returns
     -------
@@ -106,15 +105,15 @@ def as_labels(labels: Array, images: int, classes: int | None = None, setting: s
 
 
 def as_ids(ids: object, images: int, setting: str = "ids") -> np.ndarray:
-    """Return the numbers of some images on the host, or raise :class:`InputError`.
+    """Return the numbers of some images, on the host, or raise :class:`InputError`.
 
     Parameters
     ----------
     ids : array or sequence of int, shape (chosen,)
     images : int
-        How many there are: numbers go from 0 to ``images - 1``.
+        Number of images; theirs go from 0 to ``images - 1``.
     setting : str
-        What the message calls them.
+        Their name in the message.
 
     Returns
     -------
@@ -135,13 +134,13 @@ def as_ids(ids: object, images: int, setting: str = "ids") -> np.ndarray:
 
 
 def check_count(values: Array, count: int, setting: str, each: str = "image") -> None:
-    """Raise :class:`InputError` unless there is an entry for each image (or whatever else there are `count` of)."""
+    """Raise :class:`InputError` unless there are `count` entries, one for each image or other item."""
     if len(values) != count:
         raise InputError(setting, f"{len(values)} of them", f"{count}, one for each {each}")
 
 
 def check_image_shape(image_shape: tuple[int, ...], inputs: int) -> None:
-    """Raise :class:`InputError` unless images of so many numbers can have this shape."""
+    """Raise :class:`InputError` unless an image with this number of inputs can have this shape."""
     fitting = len(image_shape) in (1, 2, 3) and min(image_shape) >= 1 and math.prod(image_shape) == inputs
     require(fitting, "image_shape", image_shape, f"(height, width) or (height, width, channels) of {inputs} inputs")
 

@@ -1,7 +1,7 @@
-"""Paths: what may be read, and where may be written.
+"""Paths: what may be read, and where results may be written.
 
-A folder may come from somebody else, so nothing in it is waited for or followed: only regular files are read, and no result is
-written through a symbolic link within it.
+A folder may come from somebody else, so only regular files in it are read, without waiting for a pipe or a device, and no result
+is written through a symbolic link within it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import IO
 
 from minicereb.errors import DataError, MinicerebError
 
-PIECE = 1 << 20  # bytes that are read of a file at once
+PIECE = 1 << 20  # bytes read from a file at once
 NOWHERE = "is a symbolic link that leads nowhere; remove it"
 LONGEST_NAME = 255  # bytes of a file's name, on the usual file systems
 
@@ -34,7 +34,7 @@ def open_regular(path: str | os.PathLike, follow: bool = True) -> BufferedReader
     Raises
     ------
     OSError
-        If there is none, or it is a folder, a pipe, a socket or a device. That is told at once: nothing waits for a writer.
+        If there is none, or it is a folder, a pipe, a socket or a device; at once, without waiting for a writer.
     """
     _require_regular(os.stat(path, follow_symlinks=follow), path)  # before it is opened: opening a device may do something
     flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
@@ -105,10 +105,7 @@ def check_replaceable(path: str | os.PathLike) -> None:
 
 
 def check_file(path: str | os.PathLike) -> None:
-    """Raise :class:`MinicerebError` unless a file could be written at `path` now; nothing is left behind.
-
-    Told before the work whose result it is to hold.
-    """
+    """Raise :class:`MinicerebError` unless a file could be written at `path`; for use before the work begins."""
     path = Path(path)
     try:
         check_replaceable(path)
@@ -148,16 +145,16 @@ def _try(folder: Path) -> None:
 
 
 def temporary_prefix(name: str) -> str:
-    """Return the beginning of the name of a temporary file beside a file called `name`, as long as there is room for.
+    """Return the first part of the name of a temporary file beside a file called `name`, of at most the length that fits.
 
-    In the whole, ``.NAME.….part``, 8 characters are drawn.
+    The whole name is ``.NAME.….part``, with 8 random characters.
     """
     room = LONGEST_NAME - len("..12345678.part")
     return f".{os.fsencode(name)[:room].decode('utf-8', 'ignore')}."
 
 
 def reason(error: OSError | ValueError) -> str:
-    """Return why a file could not be read or written, in words that follow a colon."""
+    """Return why a file could not be read or written, as words to follow a colon."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "no space left on the device"
     return (getattr(error, "strerror", None) or str(error)).lower()
