@@ -227,7 +227,7 @@ def printable(text: str) -> str:
 
 
 def not_for_json(value: Any, at: str = "the document") -> str | None:
-    """Say where a value holds a number that is not finite or half a character, which JSON files must not have; None if nowhere."""
+    """Say where a value holds a number that is not finite or half a character, which no JSON file may have; None if nowhere."""
     if isinstance(value, (dict, list, tuple)):
         parts = value.items() if isinstance(value, dict) else enumerate(value)
         where = "" if at == "the document" else f"{at}."

@@ -1,7 +1,7 @@
 """Checks of a user's images, labels, numbers of images and model outputs, made once where they enter.
 
-Every ``forward`` checks shapes and types, which costs nothing. Values (every pixel finite and in the box, every label a class) are
-checked once by each function that takes images from outside.
+Every ``forward`` checks shapes and types, which costs nothing. Values (every pixel finite and in the box, every label a class)
+are checked once by each function that takes images from outside.
 """
 
 from __future__ import annotations
