@@ -13,24 +13,21 @@ from minicereb.learning.estimators import ESTIMATORS
 from minicereb.settings import checked, setting
 
 GRADIENTS = ("analytic", "straight-through", "frozen", "eot", *ESTIMATORS)
-# Gradients that came to be others: by noise of the estimator's own design, by truer slopes, also towards a target.
+# Counts how often a gradient was redefined: noise of the estimator's own design, more accurate slopes, also with targets.
 REVISIONS = {"antithetic": 1, "sobol": 1, "straight-through": 1, "frozen": 1, "exact": 1}
-LARGEST = 1e6  # ε: in either norm far more than an image in [0, 1] can change, and a number that float32 can be multiplied by
-CROSSING = 2.5  # times ε: how far all steps together lead where no length is given
+LARGEST = 1e6  # ε: in either norm far more than an image in [0, 1] can change, and safe to multiply in float32
+CROSSING = 2.5  # default length of all steps together, in multiples of ε
 
 
 def fitting_step(epsilon: float, steps: int) -> float:
-    """Return the length of steps that together lead 2.5 times as far as ε: from any point of the ball to any other.
-
-    With a bound of 0, where nothing can be changed, 0.01.
-    """
+    """Return the length of steps that add up to 2.5 ε, so that they can cross the ball; 0.01 if ε is 0."""
     return CROSSING * epsilon / steps or 0.01
 
 
 def too_short(epsilon: float, steps: int, step_size: float) -> str | None:
-    """Return in words that steps are too short to lead from an image to the edge of its ball; None if they are not.
+    """Return a warning if the steps are too short to reach the edge of the ball from its centre, else None.
 
-    ε is what counts, not the diameter 2 ε: from a uniform start the edge is ε away on average, and most pixels have less room.
+    The radius counts, not the diameter: from a uniform start the edge is ε away on average, and most pixels have less room.
     """
     if steps * step_size >= epsilon:
         return None
@@ -94,12 +91,12 @@ class Attack:
 
     @property
     def too_short(self) -> str | None:
-        """In words, that the steps are too short to lead from an image to the edge of its ball; None if they are not."""
+        """The warning of :func:`too_short`, or None; only for methods with a step size."""
         return too_short(self.epsilon, self.steps, self.step) if self.traits.has("step_size") else None
 
     @property
     def step(self) -> float:
-        """The step size: as it was given, or the one that fits."""
+        """The step size, given or default."""
         assert self.step_size is not None  # since __post_init__
         return self.step_size
 
