@@ -90,14 +90,7 @@ def attack_with(objective: str, setting: str, epsilon: float, seed: int) -> Atta
 
 
 class MaskedModel:
-    """All results of one model.
-
-    Parameters
-    ----------
-    train : Train
-    results : Results
-        Of this model.
-    """
+    """The results of one model."""
 
     def __init__(self, train: Train, results: Results):
         self.train = train
@@ -110,14 +103,11 @@ class MaskedModel:
     def under(self, objective: str, setting: str, epsilon: float) -> float:
         """Return the accuracy under PGD, from the evaluation if that has made the attack."""
         if setting == "as printed" and epsilon in self.epsilons and objective == "mse":
-            return self._of_papers("pgd-mse", epsilon)
+            return self.by_paper("pgd-mse", epsilon)
         return self._attacks[attack_with(objective, setting, epsilon, self.train.seed)]
 
-    def fgsm(self, epsilon: float) -> float:
-        """Return the accuracy under one step on the squared error."""
-        return self._of_papers("fgsm-mse", epsilon)
-
-    def _of_papers(self, attack: str, epsilon: float) -> float:
+    def by_paper(self, attack: str, epsilon: float) -> float:
+        """Return the accuracy under an attack of the paper's evaluation."""
         return self.papers["epsilons"][self.epsilons.index(epsilon)]["by_attack"][attack]  # type: ignore[no-any-return]
 
     def attacked(self, epsilon: float) -> float:
@@ -141,7 +131,7 @@ def papers_checks(model: MaskedModel, epsilon: float) -> list[PlannedCheck]:
     """Return what the paper's checks say about its attack at one ε; the tolerance is that of our checklist."""
     printed, chance = model.under("mse", "as printed", epsilon), 1 / model.gradients["mse"]["classes"]
     gains = {
-        "FGSM breaks more": printed - model.fgsm(epsilon),
+        "FGSM breaks more": printed - model.by_paper("fgsm-mse", epsilon),
         "80 steps break more": printed - model.under("mse", "doubled", epsilon),
         "tuned steps break more": printed - model.under("mse", "tuned", epsilon),
     }
@@ -171,7 +161,7 @@ def table(results: Results) -> Blocks:
 def _attacks_table(models: list[MaskedModel]) -> Blocks:
     rows = []
     for model, epsilon in _cases(models):
-        shares = [model.fgsm(epsilon), *(model.under("mse", setting, epsilon) for setting in SETTINGS)]
+        shares = [model.by_paper("fgsm-mse", epsilon), *(model.under("mse", setting, epsilon) for setting in SETTINGS)]
         shares += [model.under("margin", "tuned", epsilon), model.attacked(epsilon)]
         rows.append([model.name, f"{epsilon:g}", *map(percent, shares)])
     images = models[0].ours["images"]

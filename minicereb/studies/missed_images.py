@@ -21,21 +21,7 @@ from minicereb.studies.tables import Blocks
 
 
 class AttacksScale(NamedTuple):
-    """Per scale.
-
-    Attributes
-    ----------
-    images : int
-        Number of test images, the first ones.
-    starts : int
-        Starts of untargeted searches, and targets of targeted ones, so that all take equally many steps.
-    steps : int
-        Per start or target.
-    queries : int
-        Of Square.
-    shipped : bool
-        Whether the models are those that ship with minicereb, or small ones.
-    """
+    """Per scale: test images; starts of a search, or targets; steps for each; queries of Square; shipped or small models."""
 
     images: int
     starts: int

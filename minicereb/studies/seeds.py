@@ -51,15 +51,9 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
 
 
 class Measure(NamedTuple):
-    """What is measured of a model: ``test`` on all test images, or at one ε of the evaluated images.
+    """What is measured of a model: ``test`` on all test images, or at one ε of the evaluated images."""
 
-    Attributes
-    ----------
-    label : {"test", "MSE-PGD", "attacked", "certified"}
-    epsilon : float or None
-    """
-
-    label: str
+    label: str  # test, MSE-PGD, attacked or certified
     epsilon: float | None = None
 
     @property
@@ -96,21 +90,11 @@ def by_seed(results: Results, measure: Measure) -> dict[str, dict[int, float]]:
 
 
 class Difference(NamedTuple):
-    """The difference of one measure between two models that differ in one thing, seed by seed.
+    """The difference of one measure between two models that differ in one thing, seed by seed."""
 
-    Attributes
-    ----------
-    values : list of float
-        Differences, one per seed.
-    error : float or None
-        Standard deviation of one such difference due to the choice of images alone, None if unknown.
-    found : int or None
-        Number of seeds at which McNemar's test finds it.
-    """
-
-    values: list[float]
-    error: float | None
-    found: int | None
+    values: list[float]  # one per seed
+    error: float | None  # standard deviation of one of them due to the choice of images alone, None if unknown
+    found: int | None  # number of seeds at which McNemar's test finds it
 
 
 def differences(results: Results, measures: Sequence[Measure]) -> dict[tuple[str, str, Measure], Difference]:
