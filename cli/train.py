@@ -19,7 +19,7 @@ from minicereb.errors import require
 from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, Model, NoisyModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.identity import config_hash
-from minicereb.experiments.runs import Progress, Run, read_run, run_training
+from minicereb.experiments.runs import Run, TrainingProgress, read_run, run_training
 from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
 from minicereb.models.convolutional import vgg11
 
@@ -198,7 +198,7 @@ def train_with_progress(config: Train, dataset: Dataset, out: Path, encoder: Run
     """Train into `out` and return the complete run; on Ctrl-C save, say how to continue, and exit with code 130."""
     pace = Pace()
 
-    def describe(progress: Progress) -> str:
+    def describe(progress: TrainingProgress) -> str:
         position, images = progress.position, progress.images
         if progress.remark is not None:
             warn(progress.remark)

@@ -1,6 +1,7 @@
 """What imports what, what is never used, and what is written down: rules of the whole source, read without running it."""
 
 import ast
+import collections
 import configparser
 import dataclasses
 import importlib
@@ -360,3 +361,25 @@ def test_every_kind_of_settings_is_documented_with_all_its_fields():
             assert f"\n| `{field.name}` | " in tables.get(name, ""), (name, field.name)
             if field.metadata.get("added"):
                 assert f"`{field.name}` (" in later, (name, field.name)
+
+
+def test_no_two_public_classes_have_one_name():
+    """One name for one thing: whoever searches for a class finds one."""
+    found = collections.defaultdict(list)
+    for module, source in SOURCES.items():
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(module)
+    assert {name: modules for name, modules in found.items() if len(modules) > 1} == {}
+
+
+def test_few_module_names_occur_in_several_packages():
+    """At most ten, none in more than three; a module of the command line is named like its command and does not count."""
+    found = collections.Counter(
+        module.rsplit(".", 1)[1]
+        for module in SOURCES
+        if "." in module and not module.startswith("minicereb.cli.") and not (ROOT / module.replace(".", "/")).is_dir()
+    )
+    several = {name: count for name, count in found.items() if count > 1}
+    assert len(several) <= 10, several
+    assert max(several.values()) <= 3, several

@@ -110,7 +110,7 @@ class _State(_Owner):
     seconds: float
 
 
-class Progress(NamedTuple):
+class TrainingProgress(NamedTuple):
     """One report of a training in progress.
 
     Attributes
@@ -353,7 +353,7 @@ def load_model(run: Run, dataset: Dataset) -> Any:
 
 def run_training(
     config: Train, dataset: Dataset, folder: str | Path, encoder: Run | None = None
-) -> Generator[Progress, None, None]:
+) -> Generator[TrainingProgress, None, None]:
     """Train into `folder`, from its last checkpoint if it has one; nothing is done if it is complete.
 
     Closing the generator (what Ctrl-C comes to) writes a checkpoint first. Whatever way a training ends, the same call takes
@@ -399,7 +399,7 @@ def run_training(
 
 def _encoded(
     config: Train, run: Run | None, dataset: Dataset, folder: Path
-) -> Generator[Progress, None, tuple[Encoder, Dataset]]:
+) -> Generator[TrainingProgress, None, tuple[Encoder, Dataset]]:
     """The encoder, and the data set as it sees it; yields how far it is."""
     if run is None or run.hash != config_hash(config):
         what = "no run" if run is None else str(run.folder)
@@ -411,7 +411,7 @@ def _encoded(
     with closing(features_of(network, dataset, run.folder, sha256)) as features:
         while True:
             try:
-                yield Progress(Position(), None, len(dataset.x_train), False, next(features))
+                yield TrainingProgress(Position(), None, len(dataset.x_train), False, next(features))
             except StopIteration as finished:
                 return Encoder(encoder_of(network)[0], sha256, dataset), finished.value
 
@@ -433,7 +433,7 @@ def belongs(config: Train, folder: Path) -> bool:
 
 def _train(
     config: Train, split: Split, learner: Learner, folder: Path, through: Encoder | None
-) -> Generator[Progress, None, None]:
+) -> Generator[TrainingProgress, None, None]:
     position, seconds = Position(), 0.0
     best: dict[str, Array] = {}
     metrics: list[dict[str, Any]] = []
@@ -460,7 +460,7 @@ def _train(
             if done is not None or time.monotonic() - written > SECONDS_BETWEEN_CHECKPOINTS:
                 save()
                 written = time.monotonic()
-            yield Progress(position, done, len(split.training), resumed, None, remark)
+            yield TrainingProgress(position, done, len(split.training), resumed, None, remark)
             remark = None
     except GeneratorExit:
         save()

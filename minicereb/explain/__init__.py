@@ -8,14 +8,14 @@ from typing import Any
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import InputError
 from minicereb.experiments.configs import Train
-from minicereb.explain import cerebellum, layers, noisy
+from minicereb.explain import cerebellum_steps, layer_steps, noisy_steps
 from minicereb.explain.explained_image import Shown, explained_image, pixel_number, the_image
 from minicereb.explain.steps import Step
 
 __all__ = ["WHAT", "Shown", "Step", "explanation", "pixel_number"]
 
 WHAT = ("learning", "attack")
-FAMILIES: dict[str, Any] = {"cerebellum": cerebellum, "mlp": layers, "cnn": layers, "glr": noisy}
+FAMILIES: dict[str, Any] = {"cerebellum": cerebellum_steps, "mlp": layer_steps, "cnn": layer_steps, "glr": noisy_steps}
 
 
 def explanation(

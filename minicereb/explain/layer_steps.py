@@ -16,7 +16,7 @@ from minicereb.backend import in_float64
 from minicereb.errors import require
 from minicereb.experiments.architectures import ConvolutionalModel, PerceptronModel
 from minicereb.explain.explained_image import ExplainedImage, Place, loss_step, update_step
-from minicereb.explain.fgsm import attack_steps, chosen_pixels
+from minicereb.explain.fgsm_steps import attack_steps, chosen_pixels
 from minicereb.explain.kinks import switching_units
 from minicereb.explain.steps import Derivative, Rows, Step, checked_derivative, products
 from minicereb.explain.training_step import TrainingStep

@@ -13,7 +13,7 @@ from minicereb.calculus.replicated import OfRows, ReplicatedLoss, loss_named
 from minicereb.errors import InputError
 from minicereb.experiments.architectures import NoisyModel
 from minicereb.explain.explained_image import ExplainedImage, Place, chosen_cells, loss_step, update_step
-from minicereb.explain.fgsm import OBJECTIVE_TAGS, PIXELS, attack_steps, fgsm_step, landscape_of
+from minicereb.explain.fgsm_steps import OBJECTIVE_TAGS, PIXELS, attack_steps, fgsm_step, landscape_of
 from minicereb.explain.means import (
     CONFIDENCE,
     Reference,

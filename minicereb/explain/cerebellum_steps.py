@@ -13,8 +13,8 @@ from minicereb.calculus.cerebellum import granule, loss, purkinje
 from minicereb.calculus.losses import one_hot, squared_error
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.explain.explained_image import ExplainedImage, Place, chosen_cells, loss_step, update_step
-from minicereb.explain.fgsm import attack_steps, landscape_of
-from minicereb.explain.layers import forward_and_back
+from minicereb.explain.fgsm_steps import attack_steps, landscape_of
+from minicereb.explain.layer_steps import forward_and_back
 from minicereb.explain.steps import Derivative, Rows, Step, checked_derivative, products
 from minicereb.explain.training_step import TrainingStep
 from minicereb.gradcheck.differences import difference, moving
