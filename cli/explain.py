@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from minicereb.attacks.objectives import OBJECTIVES
-from minicereb.cli.options import RESULTS, NewFile, Number, check_html, moved_data, remark_on_size
+from minicereb.attacks.settings import Attack
+from minicereb.cli.options import RESULTS, NewFile, check_html, moved_data, remark_on_size, setting_options
 from minicereb.cli.output import Answer, as_json
 from minicereb.experiments.configs import describe
 from minicereb.experiments.runs import dataset_of, load_model, read_run
@@ -27,10 +27,7 @@ from minicereb.report.page import html
 )
 @click.option("--class", "classes", type=int, multiple=True, help="Class to show.")
 @click.option("--pixel", "pixels", multiple=True, help="Pixel to show: its number, or ROW,COLUMN.")
-@click.option(
-    "--objective", type=click.Choice(list(OBJECTIVES)), default="margin", show_default=True, help="What the attack ascends."
-)
-@click.option("--epsilon", type=Number(), default=0.1, show_default=True, help="Largest change of a pixel.")
+@setting_options(Attack, "objective", "epsilon", objective="margin", epsilon=0.1)
 @click.option("--html", "html_file", type=NewFile(), help="Write a page with figures to this file instead.")
 @moved_data
 @as_json

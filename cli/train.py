@@ -12,7 +12,7 @@ from minicereb import datasets
 from minicereb.attacks.adversarial_training import Adversary
 from minicereb.attacks.settings import fitting_step, too_short
 from minicereb.cli.main import Group
-from minicereb.cli.options import RESULTS, Numbers, execution_options, from_options, remark_on_size, setting_options
+from minicereb.cli.options import PATH, RESULTS, Numbers, execution_options, from_options, remark_on_size, setting_options
 from minicereb.cli.output import Answer, Pace, as_json, finish, warn
 from minicereb.datasets import Dataset, registry
 from minicereb.errors import require
@@ -53,7 +53,7 @@ def training_options(dataset: str = "strokes", **changes: Any) -> Callable[[Call
 
     def add(command: Callable) -> Callable:
         command = as_json(execution_options(command))
-        command = click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/NAME-HASH]")(command)
+        command = click.option("--out", type=PATH, help="Run folder.  [default: runs/NAME-HASH]")(command)
         command = setting_options(Train, *names, **changes)(command)
         return click.option("--dataset", default=dataset, show_default=True, help=f"{registry.accepted()}.")(command)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
-from commands import invoke, succeed
+from commands import document, invoke, succeed
 
 from minicereb import cli, datasets
 from minicereb.cli.main import COMMANDS, main
@@ -62,17 +62,17 @@ def test_a_vgg_learns_from_a_folder_in_the_layout_of_cifar10():
     for name, each in zip((*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"), records, strict=True):
         each.tofile(f"mine/{name}.bin")
     narrow = ("--dataset", "mine", "--width", "0.02", "--batch-size", "16", "--epochs", "2")
-    report = json.loads(succeed("train", "vgg", *narrow, "--json").stdout)
+    report = document("train", "vgg", *narrow)
     assert report["run"].startswith("runs/cnn-mine-")
-    config = json.loads(succeed("show", report["run"], "--json").stdout)["config"]
+    config = document("show", report["run"])["config"]
     assert [config[name] for name in ("optimizer", "schedule", "augment")] == ["momentum", "cosine", True]
     assert config["data"]["name"] == os.path.abspath("mine")
-    attacked = json.loads(succeed("attack", report["run"], "--method", "fgsm", "--epsilon", "0.03", "--json").stdout)
+    attacked = document("attack", report["run"], "--method", "fgsm", "--epsilon", "0.03")
     assert attacked["images"] == 10
     behind = ("train", "cerebellum", "--dataset", "mine", "--encoder", report["run"], "--cells", "50", "--epochs", "1")
-    visual = json.loads(succeed(*behind, "--json").stdout)["run"]
+    visual = document(*behind)["run"]
     assert "encoder            convolutional 1-1" in succeed("show", visual).stdout
-    attacked = json.loads(succeed("attack", visual, "--method", "fgsm", "--epsilon", "0.03", "--json").stdout)
+    attacked = document("attack", visual, "--method", "fgsm", "--epsilon", "0.03")
     assert attacked["images"] == 10
     result = invoke("train", "cerebellum", "--dataset", "strokes", "--encoder", report["run"], "--cells", "50")
     assert (result.exit_code, len(result.stderr.strip().splitlines())) == (2, 1)
@@ -85,23 +85,23 @@ def test_a_vgg_learns_from_a_folder_in_the_layout_of_cifar10():
 
 
 def test_the_default_folder_is_named_by_model_data_and_hash(tmp_path):
-    report = json.loads(succeed("train", "mlp", "--hidden", "", "--epochs", "1", "--json").stdout)
+    report = document("train", "mlp", "--hidden", "", "--epochs", "1")
     assert report["run"].startswith("runs/mlp-strokes-")
 
 
 def test_a_schedule_is_a_setting_of_the_run_and_constant_unless_it_is_given(run):
-    assert json.loads(succeed("show", run, "--json").stdout)["config"]["schedule"] == "constant"
+    assert document("show", run)["config"]["schedule"] == "constant"
     result = invoke(*TRAIN, "--schedule", "cosine", "--out", run)
     assert result.exit_code == 2
     assert "schedule: cosine here, constant there" in result.stderr
     succeed("train", "mlp", "--hidden", "", "--epochs", "1", "--schedule", "cosine", "--out", "falling")
-    assert json.loads(succeed("show", "falling", "--json").stdout)["config"]["schedule"] == "cosine"
+    assert document("show", "falling")["config"]["schedule"] == "cosine"
 
 
 def test_a_training_against_an_adversary_is_a_run_whose_settings_are_shown():
     small = ("--epochs", "1", "--batch-size", "100", "--adversarial", "0.05")
     succeed("train", "mlp", "--hidden", "20", *small, "--adversarial-steps", "5", "--l1", "1e-4", "--out", "mlp")
-    config = json.loads(succeed("show", "mlp", "--json").stdout)["config"]
+    config = document("show", "mlp")["config"]
     assert config["model"] == {"kind": "PerceptronModel", "hidden": [20], "l2": 0.0, "l1": 1e-4, "loss": "cross-entropy"}
     expected = {"kind": "Adversary", "epsilon": 0.05, "step_size": 0.025, "steps": 5, "objective": "cross-entropy"}
     assert config["adversary"] == expected
@@ -109,7 +109,7 @@ def test_a_training_against_an_adversary_is_a_run_whose_settings_are_shown():
     assert "adversary          epsilon 0.05, step-size 0.025, steps 5, objective cross-entropy" in shown
     assert "when attacked" in shown
     succeed("train", "cerebellum", "--cells", "100", *small, "--adversarial-step-size", "0.01", "--out", "cerebellum")
-    config = json.loads(succeed("show", "cerebellum", "--json").stdout)["config"]
+    config = document("show", "cerebellum")["config"]
     assert config["adversary"] == {**expected, "step_size": 0.01, "steps": 7, "objective": "mse"}
 
 
@@ -147,9 +147,9 @@ def test_show_export_and_plain_output(run, tmp_path):
     shown = succeed("show", run).stdout
     assert "test accuracy" in shown
     assert "validation loss" not in shown  # a cerebellum's is not recorded
-    assert json.loads(succeed("show", run, "--json").stdout)["manifest"]["status"] == "complete"
+    assert document("show", run)["manifest"]["status"] == "complete"
     assert "projection_indptr" in succeed("export", run, "model.npz").stdout
-    written = json.loads(succeed("export", run, "model.npz", "--json").stdout)["arrays"]
+    written = document("export", run, "model.npz")["arrays"]
     assert written["readout"] == {"dtype": "float32", "shape": [300, 10]}
     with np.load("model.npz", allow_pickle=False) as exported:
         assert exported["readout"].shape == (300, 10)
@@ -158,7 +158,7 @@ def test_show_export_and_plain_output(run, tmp_path):
 
 
 def test_doctor_reports_versions_and_finishes_without_a_problem():
-    report = json.loads(succeed("doctor", "--json").stdout)
+    report = document("doctor")
     assert report["packages"]["numpy"] == np.__version__
     assert report["cores"] >= 1
     assert report["problems"] == []
@@ -413,7 +413,7 @@ def test_the_loss_on_images_held_out_is_shown(noisy_run, tmp_path):
 
 
 def test_a_threshold_network_learns_from_loss_values_and_is_attacked_by_flips(noisy_run):
-    config = json.loads(succeed("show", noisy_run, "--json").stdout)["config"]
+    config = document("show", noisy_run)["config"]
     assert (config["model"]["estimator"], config["model"]["output_noise"], config["schedule"]) == ("flip", True, "cosine")
     refused = invoke("attack", noisy_run, "--images", "5")
     assert refused.exit_code == 2
@@ -494,7 +494,7 @@ def test_every_kind_of_noisy_network_trains(options):
     rng = np.random.default_rng(0)
     x, y = rng.random((60, 3, 3), dtype=np.float32), np.arange(60) % 3
     np.savez("small.npz", x_train=x, y_train=y, x_test=x[:9], y_test=y[:9])
-    report = json.loads(succeed(*GLR, "--dataset", "small.npz", *options, "--json").stdout)
+    report = document(*GLR, "--dataset", "small.npz", *options)
     assert report["run"].startswith("runs/glr-small-")
     assert 0 <= report["test_accuracy"] <= 1
 

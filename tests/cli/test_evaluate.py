@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import invoke, succeed
+from commands import document, invoke, succeed
 
 from minicereb.experiments.evaluation.folder import block_paths, read_outcomes
 from minicereb.robustness.catalogue import ATTACKS
@@ -153,7 +153,7 @@ def own(tmp_path):
 
 
 def test_the_document_has_the_stable_keys(run):
-    report = json.loads(succeed("evaluate", run, *QUICK, "--json").stdout)
+    report = document("evaluate", run, *QUICK)
     assert {"run", "images", "clean_accuracy", "epsilons"} <= set(report)
     assert report["run"] == str(run)
     assert report["images"] == 12
@@ -167,12 +167,12 @@ def test_the_document_has_the_stable_keys(run):
 
 
 def test_outcomes_are_kept_and_the_evaluation_is_not_done_twice(run):
-    first = json.loads(succeed("evaluate", run, *QUICK, "--json").stdout)
+    first = document("evaluate", run, *QUICK)
     (path,) = block_paths(run / "evaluations" / os.path.basename(first["folder"]))
     outcomes = read_outcomes(path)
     assert outcomes.survivors(1).mean() == first["epsilons"][1]["attacked"]
     written = path.stat().st_mtime_ns
-    assert json.loads(succeed("evaluate", run, *QUICK, "--json").stdout) == first
+    assert document("evaluate", run, *QUICK) == first
     assert path.stat().st_mtime_ns == written
     assert all(os.path.exists(figure) for figure in first["figures"])
 
@@ -188,19 +188,19 @@ def test_tables_for_people(run):
 
 def test_several_runs_are_a_list_and_may_lend_each_other_their_images(run, tmp_path):
     succeed("train", "mlp", "--dataset", "strokes", "--hidden", "10", "--epochs", "1", "--out", "mlp")
-    reports = json.loads(succeed("evaluate", run, "mlp", *QUICK[:4], "--epsilon", "0.05", "--json").stdout)
+    reports = document("evaluate", run, "mlp", *QUICK[:4], "--epsilon", "0.05")
     assert [report["run"] for report in reports] == [str(run), "mlp"]
-    report = json.loads(succeed("evaluate", run, *QUICK[:4], "--transfer", "mlp", "--json").stdout)
+    report = document("evaluate", run, *QUICK[:4], "--transfer", "mlp")
     (line,) = (line for line in report["epsilons"][0]["checklist"] if line["name"] == "transfer-not-stronger")
     assert line["verdict"] != "not tested"
 
 
 def test_a_users_own_classifier(own):
-    report = json.loads(succeed("evaluate", "--model", "own:Linear", *own, "--json").stdout)
+    report = document("evaluate", "--model", "own:Linear", *own)
     assert report["model"] == "Linear"
     assert report["epsilons"][0]["certified"] is None
     assert "no_certificate" in report
-    again = json.loads(succeed("evaluate", "--model", "own:Linear", *own, "--json").stdout)
+    again = document("evaluate", "--model", "own:Linear", *own)
     assert again["epsilons"] == report["epsilons"]
 
 
@@ -211,7 +211,7 @@ def test_what_a_users_classifier_prints_is_not_part_of_the_document(own):
 
 
 def test_certificates_of_a_users_classifier_may_be_left_out(own):
-    report = json.loads(succeed("evaluate", "--model", "own:Linear", *own, "--no-certify", "--json").stdout)
+    report = document("evaluate", "--model", "own:Linear", *own, "--no-certify")
     assert report["no_certificate"] == "not asked for"
 
 
@@ -298,7 +298,7 @@ def test_what_is_wrong_is_told_in_one_line(run, arguments, told):
 
 @pytest.mark.parametrize("epsilon", [0, 1, 2])
 def test_no_change_at_all_and_any_change(run, epsilon):
-    report = json.loads(succeed("evaluate", run, *QUICK[:4], "--epsilon", epsilon, "--json").stdout)
+    report = document("evaluate", run, *QUICK[:4], "--epsilon", epsilon)
     attacked = report["epsilons"][0]["attacked"]
     assert attacked == (report["clean_accuracy"] if epsilon == 0 else 0)
 
@@ -311,7 +311,7 @@ def test_the_standard_ensemble_on_few_images_and_few_classes(tmp_path, images):
     x = np.clip(0.5 + 0.3 * (2 * y - 1)[:, None] + 0.1 * rng.standard_normal((60, 5)), 0, 1).astype(np.float32)
     np.savez("two.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
     succeed("train", "mlp", "--dataset", "two.npz", "--hidden", "4", "--epochs", "3", "--out", "two")
-    report = json.loads(succeed("evaluate", "two", "--epsilon", "0.2", "--images", images, "--json").stdout)
+    report = document("evaluate", "two", "--epsilon", "0.2", "--images", images)
     entry = report["epsilons"][0]
     assert entry["certified"] <= entry["attacked"]
 
@@ -341,7 +341,7 @@ def test_a_noisy_network_is_judged_by_its_mean_answer(tmp_path):
     succeed("train", "glr", "--epochs", "1", "--hidden", "8", "--out", "noisy", "--dataset", "strokes14")
     arguments = ("--attacks", "pgd-margin", "--images", "6", "--epsilon", "0.05", "--draws", "4", "--replications", "200")
     for answer in ("ot", "lap"):
-        report = json.loads(succeed("evaluate", "noisy", *arguments, "--answer", answer, "--json").stdout)
+        report = document("evaluate", "noisy", *arguments, "--answer", answer)
         entry = report["epsilons"][0]
         assert report["gradient"] == "flip"
         assert entry["certified"] <= entry["attacked"]
@@ -385,7 +385,7 @@ def test_a_black_box_is_evaluated(own, name, few_queries):
 def test_a_model_needs_no_training_images(own):
     arrays = dict(np.load("rows.npz"))
     np.savez("rows.npz", **{name: array for name, array in arrays.items() if name.endswith("test")})
-    report = json.loads(succeed("evaluate", "--model", "own:Linear", *own, "--json").stdout)
+    report = document("evaluate", "--model", "own:Linear", *own)
     assert lines_of(report)["transfer-not-stronger"]["verdict"] == "not tested"
     assert "training image" in lines_of(report)["transfer-not-stronger"]["reason"]
     assert "training image" in report["no_transfer"]
@@ -404,19 +404,19 @@ def test_a_model_needs_no_training_images(own):
 def test_degenerate_training_images_do_not_stop_an_evaluation(own):
     arrays = dict(np.load("rows.npz"))
     np.savez("rows.npz", **{**arrays, "x_train": np.full_like(arrays["x_train"], 0.3)})
-    report = json.loads(succeed("evaluate", "--model", "own:Linear", *own, "--json").stdout)
+    report = document("evaluate", "--model", "own:Linear", *own)
     assert lines_of(report)["transfer-not-stronger"]["verdict"] == "not tested"
 
 
 def test_a_model_that_takes_float32_alone_is_not_tested_in_float64(own):
-    line = lines_of(json.loads(succeed("evaluate", "--model", "own:Single", *own, "--json").stdout))["float32-suffices"]
+    line = lines_of(document("evaluate", "--model", "own:Single", *own))["float32-suffices"]
     assert line["verdict"] == "not tested"
     assert "expected scalar type Float but found Double" in line["reason"]
 
 
 def test_gradients_of_a_random_model_may_be_averaged(own):
     averaged = ("--gradient", "eot", "--draws", "4")
-    report = json.loads(succeed("evaluate", "--model", "own:Noisy", *own, *averaged, "--json").stdout)
+    report = document("evaluate", "--model", "own:Noisy", *own, *averaged)
     assert (report["gradient"], report["draws"]) == ("eot", 4)
     assert lines_of(report)["answers-repeat"]["verdict"] == "fail"
     page = succeed("report", "runs/evaluation").stdout

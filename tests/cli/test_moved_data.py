@@ -1,11 +1,10 @@
 """Data that moved: every command that needs the data of a run takes them from their new place, by content."""
 
-import json
 import re
 
 import numpy as np
 import pytest
-from commands import invoke, succeed
+from commands import document, invoke, succeed
 
 TINY = ("--epochs", "1", "--batch-size", "10")
 MLP = ("train", "mlp", "--hidden", "8", *TINY)
@@ -69,7 +68,7 @@ def test_a_model_without_wiring_is_exported_without_its_data(places, tmp_path, n
 
 def test_the_page_of_an_evaluation_takes_them_too(places, tmp_path):
     moved = ("--dataset", places / "elsewhere" / "new.npz")
-    folder = json.loads(succeed("evaluate", places / "run", *EVALUATION, "--seed", "7", *moved, "--json").stdout)["folder"]
+    folder = document("evaluate", places / "run", *EVALUATION, "--seed", "7", *moved)["folder"]
     for ending in ("png", "svg"):
         (places / "run" / "evaluations" / folder / f"nearest.{ending}").unlink()
     page = ("report", folder, "--out", tmp_path / "page.html")
@@ -85,9 +84,9 @@ def test_a_training_is_found_again_under_the_new_name(places, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     new = places / "elsewhere" / "new.npz"
     (tmp_path / "first.npz").write_bytes(new.read_bytes())
-    run = json.loads(succeed(*MLP, "--dataset", "first.npz", "--json").stdout)["run"]
+    run = document(*MLP, "--dataset", "first.npz")["run"]
     (tmp_path / "first.npz").unlink()
-    assert json.loads(succeed(*MLP, "--dataset", new, "--json").stdout)["run"] == run
+    assert document(*MLP, "--dataset", new)["run"] == run
 
 
 def test_without_a_run_there_is_nothing_to_be_moved():

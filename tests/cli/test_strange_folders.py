@@ -7,18 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from commands import invoke
+from commands import invoke, refused
 
 from minicereb.experiments import attacks
 from minicereb.experiments.pretrained import fetch
-
-
-def told(*arguments):
-    """The one line of an error."""
-    result = invoke(*arguments)
-    assert (result.exit_code, result.stdout) == (2, ""), result.output
-    (line,) = result.stderr.splitlines()
-    return line
 
 
 @pytest.fixture
@@ -60,8 +52,8 @@ def test_nothing_is_written_through_a_link_in_a_run(own, tmp_path):
     (tmp_path / "precious").mkdir()
     for name in ("attacks", "evaluations"):
         (own / name).symlink_to(tmp_path / "precious")
-    assert "is a symbolic link" in told("attack", own, *ATTACK)
-    assert "is a symbolic link" in told("evaluate", own, *EVALUATION)
+    assert "is a symbolic link" in refused("attack", own, *ATTACK)
+    assert "is a symbolic link" in refused("evaluate", own, *EVALUATION)
     assert not os.listdir(tmp_path / "precious")
 
 
@@ -71,7 +63,7 @@ def test_a_link_that_leads_nowhere_is_no_missing_part_of_a_run(own, name):
     (own / name).unlink(missing_ok=True)
     (own / name).symlink_to("no such place")
     for command in (("show", own), ("attack", own, *ATTACK), ("train", "mlp", "--hidden", "5", "--epochs", "1", "--out", own)):
-        assert told(*command) == f"Error: {own / name} is a symbolic link that leads nowhere; remove it"
+        assert refused(*command) == f"Error: {own / name} is a symbolic link that leads nowhere; remove it"
     assert (own / name).is_symlink()
 
 
@@ -82,16 +74,16 @@ def test_a_study_with_such_a_run_says_so_before_other_jobs(tmp_path, name):
     path = sorted((tmp_path / "study" / "runs").iterdir())[-1] / name
     path.unlink()
     path.symlink_to("no such place")
-    assert told(*study) == f"Error: {path} is a symbolic link that leads nowhere; remove it"
+    assert refused(*study) == f"Error: {path} is a symbolic link that leads nowhere; remove it"
 
 
 @pytest.mark.parametrize("command", ["show", "attack", "explain", "evaluate"])
 def test_what_is_no_run_is_called_what_it_is(own, tmp_path, command):
-    assert told(command, "owm") == "Error: owm does not exist; did you mean 'own'?"
-    assert told(command, "nothing-like-it") == "Error: nothing-like-it does not exist"
+    assert refused(command, "owm") == "Error: owm does not exist; did you mean 'own'?"
+    assert refused(command, "nothing-like-it") == "Error: nothing-like-it does not exist"
     (tmp_path / "empty").mkdir()
-    assert told(command, "empty") == "Error: empty is not a run folder: it has no config.json"
-    assert told(command, own / "model.npz") == f"Error: {own / 'model.npz'} is not a run folder: it is not a folder at all"
+    assert refused(command, "empty") == "Error: empty is not a run folder: it has no config.json"
+    assert refused(command, own / "model.npz") == f"Error: {own / 'model.npz'} is not a run folder: it is not a folder at all"
 
 
 def test_a_folder_of_task_pole_is_told_from_a_damaged_run(tmp_path, monkeypatch):
@@ -99,12 +91,12 @@ def test_a_folder_of_task_pole_is_told_from_a_damaged_run(tmp_path, monkeypatch)
     result = invoke("task", "pole", "--cells", "60", "--trials", "2", "--out", "pole")
     assert result.exit_code == 0, result.output
     for command in (("show", "pole"), ("attack", "pole"), ("report", "pole", "--print")):
-        assert "task pole made it" in told(*command)
+        assert "task pole made it" in refused(*command)
 
 
 def test_a_name_that_is_too_long_is_told_before_the_attack(own, monkeypatch):
     monkeypatch.setattr(attacks, "attack_images", lambda *_, **__: pytest.fail("it has begun"))
-    assert "file name too long" in told("attack", own, *ATTACK, "--save", "n" * 252 + ".npz")
+    assert "file name too long" in refused("attack", own, *ATTACK, "--save", "n" * 252 + ".npz")
 
 
 def test_one_that_just_is_not_is_written(own):
@@ -135,7 +127,7 @@ def test_every_place_for_results_is_looked_at_first(tmp_path, monkeypatch, comma
     """Nothing else of these command lines is right: the place is refused before anything is read."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
-    line = told(*(word.replace("BAD", bad) for word in command))
+    line = refused(*(word.replace("BAD", bad) for word in command))
     assert "cannot write" in line or "not a directory" in line.lower()
     assert os.listdir(tmp_path) == ["file"]
 
@@ -145,8 +137,8 @@ def test_a_run_whose_place_cannot_be_written_is_told_before_the_work(own, monkey
     (own / "evaluations").touch()
     monkeypatch.setattr(attacks, "attack_images", lambda *_, **__: pytest.fail("it has begun"))
     monkeypatch.setattr("minicereb.cli.evaluate.evaluate_run", lambda *_: pytest.fail("it has begun"))
-    assert "cannot write" in told("attack", own, *ATTACK)
-    assert "cannot write" in told("evaluate", own, *EVALUATION)
+    assert "cannot write" in refused("attack", own, *ATTACK)
+    assert "cannot write" in refused("evaluate", own, *EVALUATION)
 
 
 def test_many_epochs_are_shown_in_little_memory(run):
@@ -181,7 +173,7 @@ def test_a_report_is_printed_without_writing(run):
     result = invoke("report", run, "--print")
     assert result.stdout.startswith("# Run: ")
     assert sorted(run.iterdir()) == before
-    assert "without --out" in told("report", run, "--print", "--out", "x.html")
+    assert "without --out" in refused("report", run, "--print", "--out", "x.html")
 
 
 def test_a_completed_study_on_a_disk_that_cannot_be_written_is_printed(tmp_path, monkeypatch):
@@ -202,9 +194,9 @@ def test_a_completed_study_on_a_disk_that_cannot_be_written_is_printed(tmp_path,
         run = next((disk / "study" / "runs").iterdir())
         for command in (("study", "status", disk / "study"), ("report", disk / "study", "--print"), ("show", run)):
             assert invoke(*command).exit_code == 0
-        assert "read-only" in told(*study, "--seed", "5")
-        assert "read-only" in told("attack", run, *ATTACK)
-        assert "read-only" in told("report", disk / "study")
+        assert "read-only" in refused(*study, "--seed", "5")
+        assert "read-only" in refused("attack", run, *ATTACK)
+        assert "read-only" in refused("report", disk / "study")
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=False)
         shutil.rmtree(disk, ignore_errors=True)

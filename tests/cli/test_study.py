@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from commands import invoke, succeed
+from commands import document, invoke, succeed
 
 from minicereb import datasets
 from minicereb.cli import study as command
@@ -36,7 +36,7 @@ def test_with_workers_the_table_is_the_same_and_status_says_done():
     assert spread.stdout == alone.stdout
     assert len([line for line in spread.stderr.splitlines() if "done: " in line]) == 56
     assert succeed("study", "status", "elsewhere/spread").stdout == "objectives smoke: 56 of 56 jobs done, 0 running\n"
-    (stand,) = json.loads(succeed("study", "status", "elsewhere/spread", "--json").stdout)["studies"]
+    (stand,) = document("study", "status", "elsewhere/spread")["studies"]
     assert (stand["done"], stand["total"], stand["seconds_left"]) == (56, 56, 0)
     assert succeed(*OBJECTIVES, "--json").stderr == ""
 
@@ -60,7 +60,7 @@ def test_a_dry_run_lists_jobs_and_costs_and_does_nothing(tmp_path):
     said = succeed(*OBJECTIVES, "--dry-run", "--workers", "2").stdout
     assert "56 of 56 jobs to do" in said
     assert "training full, 300 cells, LTD, batch 1, seed 0" in said
-    report = json.loads(succeed(*OBJECTIVES, "--dry-run", "--json").stdout)
+    report = document(*OBJECTIVES, "--dry-run")
     assert len(report["jobs"]) == 56
     assert min(report["seconds"], report["memory"], report["disk"]) > 0
     assert [path.name for path in tmp_path.iterdir()] == ["small.npz"]
@@ -98,7 +98,7 @@ def test_ctrl_c_stops_the_workers_and_the_same_command_goes_on(tmp_path):
     assert out == ""
     assert error.splitlines()[-1].startswith("interrupted; study keeps what is done")
     assert "Traceback" not in error
-    assert 0 < json.loads(succeed("study", "status", "study", "--json").stdout)["studies"][0]["done"] < 56
+    assert 0 < document("study", "status", "study")["studies"][0]["done"] < 56
     succeed(*OBJECTIVES)
 
 
