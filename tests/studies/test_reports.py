@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from commands import invoke
 from json_files import read_any
 
 from minicereb import datasets
@@ -64,7 +65,7 @@ def section(page, title):
     return next(each.blocks for each in page.filled if each.title == title)
 
 
-def invoke(*arguments):
+def report(*arguments):
     return invoke("report", *arguments)
 
 
@@ -231,14 +232,14 @@ def test_every_study_says_what_its_paper_expects_and_what_is_published_stands_be
 
 
 def test_the_command_writes_a_page_and_names_it(study, tmp_path, monkeypatch):
-    result = invoke(study, "--json")
+    result = report(study, "--json")
     assert result.exit_code == 0, result.output
     named = json.loads(result.stdout)
     assert named["report"] == str(study / "report.html")
     assert all(study in (study / path).parents for path in named["figures"])
     opened = []
     monkeypatch.setattr("webbrowser.open", opened.append)
-    result = invoke(study, "--out", tmp_path / "page.html", "--open")
+    result = report(study, "--out", tmp_path / "page.html", "--open")
     assert result.stdout.split() == [str(tmp_path / "page.html"), str(tmp_path / "page.md")]
     assert opened == [(tmp_path / "page.html").as_uri()]
     assert (tmp_path / "page.html").read_bytes() == (study / "report.html").read_bytes()
@@ -255,7 +256,7 @@ def test_the_command_writes_a_page_and_names_it(study, tmp_path, monkeypatch):
 def test_any_other_folder_is_told_in_one_line(tmp_path, made, told):
     for name in made:
         (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
-    result = invoke(tmp_path)
+    result = report(tmp_path)
     assert result.exit_code == 2
     assert told in result.stderr
     assert result.stderr.count("\n") == 1
@@ -267,7 +268,7 @@ def test_what_is_no_folder_and_a_file_that_is_no_page_are_told(study, tmp_path):
         report_on(tmp_path / "nothing")
     with pytest.raises(InputError, match="this is a file"):
         report_on(study / "study.json")
-    result = invoke(study, "--out", tmp_path / "page.pdf")
+    result = report(study, "--out", tmp_path / "page.pdf")
     assert result.exit_code == 2
     assert "a file that ends in .html" in result.stderr
 
