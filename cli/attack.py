@@ -21,8 +21,8 @@ from minicereb.cli.options import (
 )
 from minicereb.cli.output import Answer, Pace, as_json, finish, note, warn
 from minicereb.datasets import Dataset
-from minicereb.experiments.attacks import Tally, attack_config, attack_run, record_path, stored_record
-from minicereb.experiments.configs import AttackedModel
+from minicereb.experiments.kinds.attacked import AttackedModel, Tally, attack_config, attack_run, stored_record
+from minicereb.experiments.laboratory import record_in_run
 from minicereb.experiments.runs import Run, dataset_of, load_model, read_run
 from minicereb.paths import check_file
 
@@ -65,7 +65,7 @@ def attack(run: Path, images: int | None, save: Path | None, dataset: str | None
     if record is not None:
         note(f"done before; the result is the one kept in {run}")
     else:
-        check_file(record_path(trained, config))  # better said before the attack than after it
+        check_file(record_in_run(trained, config))  # better said before the attack than after it
         tally = Tally(keep_images=save is not None)
         record = attack_with_progress(trained, load_model(trained, data), data, config, tally)
         if save is not None:

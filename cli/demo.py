@@ -17,8 +17,8 @@ from minicereb.cli.output import Answer, as_json, json_wanted, note, table
 from minicereb.cli.train import train_with_progress
 from minicereb.datasets import Dataset
 from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.attacks import Tally, attack_config
 from minicereb.experiments.configs import Data, Train
+from minicereb.experiments.kinds.attacked import Tally, attack_config
 from minicereb.experiments.runs import load_model
 from minicereb.report.figures import grouped_bars, image_rows, save_figure
 from minicereb.robustness.catalogue import PAPER_STEP

@@ -12,7 +12,7 @@ from minicereb.cli.options import PATH, execution_options
 from minicereb.cli.output import Answer, as_json, shown, table
 from minicereb.datasets.store import CHECKOUT
 from minicereb.errors import require
-from minicereb.experiments import pretrained, verified
+from minicereb.experiments import pretrained
 
 
 @click.group(cls=Group)
@@ -81,7 +81,7 @@ def verify(chosen: tuple[str, ...]) -> Answer:
     Files are compared by SHA-256 and, where the data are here, wiring and test accuracy too. Exit with 1 if any differs, or if
     one that was asked for is not here.
     """
-    reports = list(shown(verified.verify(chosen), lambda report: f"verified {report.name}", "verifying"))
+    reports = list(shown(pretrained.verify(chosen), lambda report: f"verified {report.name}", "verifying"))
     good = ("ok", "rebuilt") if chosen else ("ok", "rebuilt", "missing")
     ok = all(report.state in good for report in reports)
     listed = [

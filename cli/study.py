@@ -13,11 +13,10 @@ from minicereb.cli.options import PATH, RESULTS, execution_options
 from minicereb.cli.output import Answer, StatusLines, as_json, clock, interruption, stop_interrupted, table
 from minicereb.errors import InputError, require
 from minicereb.experiments.configs import Data
-from minicereb.experiments.costs import Estimate, estimates
+from minicereb.experiments.costs import JobCost, estimates
 from minicereb.experiments.executors import dask, processes
-from minicereb.experiments.jobs import jobs_of, name_of
+from minicereb.experiments.jobs import Survey, jobs_of, name_of, survey, surveys
 from minicereb.experiments.laboratory import Laboratory
-from minicereb.experiments.status import Survey, survey, surveys
 from minicereb.paths import read_text
 from minicereb.studies import SCALES, STUDIES, all_studies, study_named
 from minicereb.studies.study import carry_out, read_study
@@ -84,8 +83,8 @@ def study(
         return _expected(list(estimates(jobs, Laboratory(data, out))), workers or 1)
     lines, finished = StatusLines(), False
     hired = nullcontext(processes(workers) if workers else None) if scheduler is None else dask(scheduler)
-    with hired as crew:
-        progress = carry_out(chosen, scale, seeds, data, out if scheduler is None else out.resolve(), crew)
+    with hired as pool:
+        progress = carry_out(chosen, scale, seeds, data, out if scheduler is None else out.resolve(), pool)
         with interruption() as interrupted, closing(progress):
             for step in progress:
                 if lines.due():
@@ -108,7 +107,7 @@ def study(
 study.help += "\n\nStudies: " + "; ".join(f"{each.name} ({each.question})" for each in STUDIES.values())  # type: ignore[operator]
 
 
-def _expected(expected: list[Estimate], workers: int) -> Answer:
+def _expected(expected: list[JobCost], workers: int) -> Answer:
     """Return what a study would do."""
     seconds = sum(each.seconds or 0.0 for each in expected) / workers
     at_most = sum(each.seconds or 0.0 for each in expected if each.at_most) / workers
@@ -128,7 +127,7 @@ def _expected(expected: list[Estimate], workers: int) -> Answer:
     return Answer({"jobs": jobs, "seconds": seconds, "at_most": at_most, "memory": memory, "disk": disk}, text)
 
 
-def _cost(expected: Estimate) -> str:
+def _cost(expected: JobCost) -> str:
     if expected.done:
         return "done"
     if expected.seconds is None:

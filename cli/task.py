@@ -16,7 +16,7 @@ from minicereb.cli.output import Answer, as_json, finish, shown, table
 from minicereb.errors import require
 from minicereb.experiments.identity import to_json
 from minicereb.experiments.kinds.conditioning import Conditioning, summary
-from minicereb.experiments.kinds.pole import PoleBalancing, draw_pole, paths_of, pole_balancing, pole_in_folder
+from minicereb.experiments.kinds.pole import PoleBalancing, draw_pole, paths_of, pole_in_folder
 from minicereb.files import write_json
 from minicereb.report.animation import check_animation, save_animation
 from minicereb.report.eyelid_figures import Film, lids, raster, synapses
@@ -138,7 +138,7 @@ def pole(
     config = PoleBalancing(balanced, trials, paths=True)
     if film is not None:
         check_animation(film)
-    record = finish(pole_balancing(config) if out is None else pole_in_folder(config, out), folder=out)
+    record = finish(config.run() if out is None else pole_in_folder(config, out), folder=out)
     files = [] if out is None else [str(out / name) for name in ("circuit.npz", "result.json", *draw_pole(config, record, out))]
     if film is not None:
         cart = config.task.cart

@@ -2,7 +2,8 @@
 
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.configs import AttackedModel, Train
+from minicereb.experiments.configs import Train
+from minicereb.experiments.kinds.attacked import AttackedModel
 from minicereb.report.formats import mean_share
 from minicereb.report.page import Text
 from minicereb.studies import Study

@@ -33,7 +33,7 @@ def begin_worker():
 def processes(workers):
     """As :func:`minicereb.experiments.executors.processes`."""
     context = get_context("spawn")
-    return executors.Crew(lambda: ProcessPoolExecutor(1, context, begin_worker), workers, workers, workers)
+    return executors.WorkerPool(lambda: ProcessPoolExecutor(1, context, begin_worker), workers, workers, workers)
 
 
 def assert_no_epoch_was_learned_again(log):

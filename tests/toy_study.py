@@ -6,7 +6,8 @@ from pathlib import Path
 
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.configs import AttackedModel, Train
+from minicereb.experiments.configs import Train
+from minicereb.experiments.kinds.attacked import AttackedModel
 from minicereb.experiments.runs import read_run
 from minicereb.report.page import Table
 from minicereb.studies.study import Study, carry_out

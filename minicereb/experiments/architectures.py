@@ -1,21 +1,33 @@
-"""The kinds of models, as settings: each has a `family`, which begins the names of its run folders, and a `description`."""
+"""The kinds of models, as settings that build the model and its learning rule.
+
+Each has a `family`, which begins the names of its run folders, and a `description` for tables.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from minicereb.calculus.activations import ACTIVATIONS, Activation
 from minicereb.calculus.noise import LAWS, law_named
-from minicereb.calculus.replicated import LOSSES
+from minicereb.calculus.replicated import LOSSES, loss_named
+from minicereb.datasets.dataset import Dataset
 from minicereb.errors import InputError, require
 from minicereb.experiments.identity import config_kind
-from minicereb.learning.backprop import DESCENDED
+from minicereb.learning.backprop import DESCENDED, Backpropagation
 from minicereb.learning.estimators import ESTIMATORS
-from minicereb.learning.glr import LAST_LAYER, estimator_named
-from minicereb.learning.rules import rule_names
-from minicereb.models.noisy import check_scales
-from minicereb.models.wiring import KINDS
+from minicereb.learning.glr import GLR, LAST_LAYER, estimator_named
+from minicereb.learning.optimizers import Optimizer
+from minicereb.learning.plasticity import DeltaRule
+from minicereb.learning.rules import LEAST_SQUARES, rule_named, rule_names
+from minicereb.learning.training import Learner
+from minicereb.models.cerebellum import Cerebellum, initial_cerebellum
+from minicereb.models.convolutional import initial_convolutional
+from minicereb.models.mlp import initial_mlp
+from minicereb.models.noisy import NoisyNetwork, check_scales, initial_noisy
+from minicereb.models.sequential import Sequential
+from minicereb.models.visual import VisualCerebellum, encoder_of, with_encoder
+from minicereb.models.wiring import KINDS, draw_wiring
 from minicereb.settings import Setting, field_of, setting
 
 L2 = Setting("Weight penalty ½ l2 Σθ² on all but the biases.", at_least=0)
@@ -58,6 +70,23 @@ class CerebellumModel:
         wiring = self.wiring if self.inputs_per_cell is None else f"{self.wiring} k={self.inputs_per_cell}"
         return f"{wiring}, {self.cells:,} cells, {'LTD' if self.ltd else 'no LTD'}"
 
+    def build(self, dataset: Dataset, seed: int, encoder: Any = None) -> Cerebellum | VisualCerebellum:
+        """Return the untrained model, behind the convolutions of `encoder` if there is one: equal settings give equal bits."""
+        convolutions, shape = None, dataset.image_shape
+        if encoder is not None:
+            convolutions, features = encoder_of(encoder)
+            shape = (features,)
+        variants = {"replacement": self.replacement, "patch": self.patch}
+        wiring = draw_wiring(self.wiring, self.cells, shape, self.inputs_per_cell, seed, **variants)
+        cerebellum = initial_cerebellum(wiring, dataset.classes, seed)
+        return cerebellum if convolutions is None else with_encoder(convolutions, cerebellum)
+
+    def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int) -> Learner:
+        """Return the learning rule of `model`; behind an encoder it learns from features."""
+        moves = self.ltd and self.rule != LEAST_SQUARES  # in closed form the mean is found with the readout
+        decay = self.ltd_decay if moves else None
+        return DeltaRule(getattr(model, "cerebellum", model), optimizer, batch_size, decay, rule=rule_named(self.rule))
+
 
 @config_kind
 @dataclass(frozen=True)
@@ -76,6 +105,14 @@ class PerceptronModel:
         penalties = "".join(f", {name} {value:g}" for name, value in (("l2", self.l2), ("l1", self.l1)) if value)
         loss = "" if self.loss == "cross-entropy" else f", {self.loss}"
         return f"perceptron {'-'.join(map(str, self.hidden))}{loss}{penalties}"
+
+    def build(self, dataset: Dataset, seed: int, encoder: Any = None) -> Sequential:
+        """Return the untrained model: equal settings give equal bits."""
+        return initial_mlp(dataset.inputs, self.hidden, dataset.classes, seed)
+
+    def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int) -> Learner:
+        """Return the learning rule of `model`."""
+        return Backpropagation(model, optimizer, batch_size, l2=self.l2, l1=self.l1, loss=self.loss)
 
 
 @config_kind
@@ -124,6 +161,28 @@ class NoisyModel:
             f"{self.activation} {'-'.join(map(str, self.hidden))}, {noise}, {self.loss}, {self.estimator} K={self.replications}"
         )
 
+    def build(self, dataset: Dataset, seed: int, encoder: Any = None) -> NoisyNetwork:
+        """Return the untrained model: equal settings give equal bits."""
+        return initial_noisy(
+            dataset.inputs,
+            self.hidden,
+            dataset.classes,
+            seed,
+            activation=Activation(self.activation, self.slope),
+            law=None if self.noise == "none" else law_named(self.noise, self.noise_degrees),
+            scales=self.noise_scale,
+            output_noise=self.output_noise,
+            output_activation=self.output_activation,
+        )
+
+    def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int) -> Learner:
+        """Return the learning rule of `model`."""
+        loss, estimator = loss_named(self.loss), estimator_named(self.estimator, self.last_layer)
+        penalties = {"l2": self.l2, "l1": self.l1}
+        return GLR(
+            model, loss, estimator, optimizer, batch_size, self.replications, seed, learn_scale=self.learn_scale, **penalties
+        )
+
 
 @config_kind
 @dataclass(frozen=True)
@@ -152,6 +211,23 @@ class ConvolutionalModel:
         """A few words."""
         stages = ", ".join("-".join(map(str, stage)) for stage in self.stages)
         return f"convolutional {stages}; {'-'.join(map(str, self.hidden))}{', batch norm' if self.batch_norm else ''}"
+
+    def build(self, dataset: Dataset, seed: int, encoder: Any = None) -> Sequential:
+        """Return the untrained model: equal settings give equal bits."""
+        return initial_convolutional(
+            dataset.image_shape,
+            dataset.classes,
+            seed,
+            stages=self.stages,
+            hidden=self.hidden,
+            batch_norm=self.batch_norm,
+            dropout=self.dropout,
+            normalisation=dataset.channel_statistics,
+        )
+
+    def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int) -> Learner:
+        """Return the learning rule of `model`."""
+        return Backpropagation(model, optimizer, batch_size, l2=self.l2, seed=seed)
 
 
 Model = CerebellumModel | PerceptronModel | ConvolutionalModel | NoisyModel

@@ -1,29 +1,54 @@
 """An experiment is a value: frozen settings that nest.
 
-Device, threads, memory and paths are execution and not part of it. Data count by content, not by name. What an experiment
-stands on it names in ``trainings``.
+Device, threads, memory and paths belong to the execution, not to the experiment. Data count by content, not by name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from minicereb.attacks.adversarial_training import Adversary
 from minicereb.attacks.settings import Attack
 from minicereb.errors import require
 from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, Model, PerceptronModel
 from minicereb.experiments.identity import config_kind
-from minicereb.experiments.records import AttackRecord
+from minicereb.experiments.records import Record
 from minicereb.learning.estimators import ESTIMATORS
 from minicereb.learning.optimizers import OPTIMIZERS, SCHEDULES
 from minicereb.learning.rules import LEAST_SQUARES
 from minicereb.learning.training import CHOOSE_ON
 from minicereb.report.formats import strength
-from minicereb.settings import Setting, field_of, setting
+from minicereb.settings import Setting, setting
+
+if TYPE_CHECKING:
+    from minicereb.experiments.costs import Probes
+    from minicereb.experiments.laboratory import Laboratory
 
 config_kind(Adversary)
 config_kind(Attack)
+
+
+class Cost(NamedTuple):
+    """What a job is expected to cost.
+
+    Attributes
+    ----------
+    seconds : float or None
+        On this machine, in this process; None if it is not known.
+    memory : int or None
+        Bytes beside the budget for blocks: data, model, optimizer, the copy of the best epoch.
+    disk : int or None
+        Bytes written that stay, and the checkpoint of a training.
+    at_most : bool
+        Whether `seconds` is an upper bound, as if every image withstood every attack to its last step, and no pole fell.
+    """
+
+    seconds: float | None = None
+    memory: int | None = None
+    disk: int | None = None
+    at_most: bool = False
 
 
 @config_kind
@@ -89,6 +114,15 @@ class Train:
         if self.encoder is not None:
             self._check_encoder(self.encoder)
 
+    @property
+    def in_closed_form(self) -> bool:
+        """Whether the readout is computed at once, so that batches, epochs, rate and optimizer do not matter."""
+        return getattr(self.model, "rule", None) == LEAST_SQUARES
+
+    def cost(self, probes: Probes) -> Cost:
+        """Return what the training is expected to cost."""
+        return probes.training(self)
+
     def _check_encoder(self, encoder: Train) -> None:
         able = isinstance(self.model, CerebellumModel)
         require(able, "encoder", encoder.model.description, "used with cerebella only")
@@ -107,6 +141,22 @@ def describe(train: Train) -> str:
     against = "" if train.adversary is None else f", against {train.adversary.objective} {train.adversary.epsilon:g}"
     behind = "" if train.encoder is None else ", behind an encoder"
     return f"{train.model.description}{behind}, batch {train.batch_size}{against}"
+
+
+def describe_training(train: Train) -> str:
+    """Return :func:`describe` with what else distinguishes a model within a study: how it was trained, and from which seed."""
+    other = [
+        words
+        for words, so in (
+            ("with replacement", getattr(train.model, "replacement", False)),
+            ("trained on all images", train.validation == 0),
+            ("chosen on the test images", train.choose_on == "test"),
+            ("last epoch", train.keep == "last"),
+        )
+        if so
+    ]
+    how = "least squares" if train.in_closed_form else f"{train.optimizer} {train.learning_rate:.3g}"
+    return ", ".join([describe(train), *other, how, f"seed {train.seed}"])
 
 
 def describe_attack(attack: Attack) -> str:
@@ -135,28 +185,69 @@ def describe_attack(attack: Attack) -> str:
 IMAGES = Setting("Number of test images, the first ones.", at_least=1)
 
 
-class Experiment(Protocol):
-    """What a study is made of: a frozen dataclass of settings, with the trainings whose models it needs.
+class Measurement(NamedTuple):
+    """An accuracy that an experiment measured, as a report shows it; `share` and `interval` are None without images."""
 
-    One that needs the records of other experiments as well names these in a property ``experiments``; they are done before it.
+    model: str
+    measure: str
+    share: float | None
+    interval: Sequence[float] | None
+    images: int
+
+    @classmethod
+    def of(cls, train: Train, measure: str, record: Record) -> Measurement:
+        """Return the ``robust_accuracy`` of a record."""
+        return cls(describe_training(train), measure, record["robust_accuracy"], record["robust_interval"], record["images"])
+
+
+class Experiment:
+    """An experiment: a frozen dataclass of settings that knows how to run.
+
+    A kind of experiment is a subclass under :func:`~minicereb.experiments.identity.config_kind`, in a module of its own in
+    ``minicereb/experiments/kinds``. It must define :meth:`run`; everything else has a default.
+
+    Attributes
+    ----------
+    record_shape : type
+        What its records hold, see :mod:`minicereb.documents`.
+    kept_with_run : bool
+        Whether records are kept in the folder of the run of ``train`` instead of the study's.
     """
 
-    @property
-    def trainings(self) -> tuple[Train, ...]:
-        """The trainings it stands on, none for a model that has not learned."""
-
-
-@config_kind
-@dataclass(frozen=True)
-class AttackedModel:
-    """A trained model under an attack: the first `images` of the test images."""
-
-    record_shape: ClassVar[Any] = AttackRecord
-    train: Train = setting(help="The model.")
-    attack: Attack = setting(help="The attack.")
-    images: int = field_of(IMAGES)
+    record_shape: ClassVar[Any] = dict[str, Any]
+    kept_with_run: ClassVar[bool] = False
 
     @property
     def trainings(self) -> tuple[Train, ...]:
-        """The one that is attacked."""
-        return (self.train,)
+        """The trained models it needs; they are trained first."""
+        return ()
+
+    @property
+    def experiments(self) -> tuple[Experiment, ...]:
+        """The experiments whose records it needs; they are run first."""
+        return ()
+
+    @property
+    def description(self) -> str:
+        """A few words for progress lines, where the trained models do not say enough."""
+        return ""
+
+    @property
+    def revision(self) -> int:
+        """To be raised when equal settings come to give other numbers; see :mod:`minicereb.experiments.identity`."""
+        return 0
+
+    def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
+        """Run the experiment when all that it needs is there; yield progress in words and return a record of JSON values."""
+        raise NotImplementedError
+
+    def check_record(self, record: Record) -> None:
+        """Raise :class:`~minicereb.documents.Mismatch` if a record does not fit these settings; its shape is checked before."""
+
+    def measured(self, record: Record) -> Iterator[Measurement]:
+        """Yield the accuracies in a record of :meth:`~minicereb.experiments.laboratory.Laboratory.result`, for reports."""
+        yield from ()
+
+    def cost(self, probes: Probes) -> Cost:
+        """Return what it is expected to cost; by default nothing is known."""
+        return Cost()

@@ -1,48 +1,43 @@
-"""What a study would do, and about how long it would take: jobs of each kind are begun, timed and dropped, nothing is written."""
+"""What jobs cost: each kind of training and attack is begun, timed and dropped; nothing is written."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Generator, Iterable
+import time
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
-from minicereb.experiments.configs import AttackedModel, Train
-from minicereb.experiments.evaluation.settings import EvaluatedModel
-from minicereb.experiments.jobs import Job, is_done
-from minicereb.experiments.kinds.broken import BrokenImages
-from minicereb.experiments.kinds.conditioning import Conditioning
-from minicereb.experiments.kinds.moved import MovedOutputs
-from minicereb.experiments.kinds.paired import PairedComparison
-from minicereb.experiments.kinds.pole import PoleBalancing
-from minicereb.experiments.kinds.transfer_matrix import TransferMatrix
+from minicereb.backend import to_device, to_numpy, wait_for_device
+from minicereb.datasets.dataset import Dataset
+from minicereb.datasets.transforms import to_unit
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import Cost, Train
+from minicereb.experiments.features import first_features
+from minicereb.experiments.jobs import Job
 from minicereb.experiments.laboratory import Laboratory
-from minicereb.experiments.probes import Probes
-from minicereb.robustness.catalogue import BY_STRENGTH, SQUARES, attack_named
-from minicereb.robustness.checklist import CHECKED, RANDOM_POINTS, SQUARE_QUERIES
+from minicereb.experiments.models import build_learner, build_model
+from minicereb.learning.least_squares import least_squares_readout
+from minicereb.learning.training import Position, Split, train
+from minicereb.models.visual import encoder_of
+from minicereb.parallel import one_blas_thread
+from minicereb.tasks.eyelid_conditioning import PHASES, Eyelid, Session
+from minicereb.tasks.pole_balancing import PoleBalancer, PoleTask
 
-DOUBLED_AND_ON = 7  # times that the checklist makes the strongest attack: with twice the steps, unbounded, at three ε, traced
+PROBE_SECONDS = 0.5  # of learning per kind of training
+PROBE_IMAGES = 32  # attacked per kind of attack
+PROBE_CERTIFIED = 4
+PROBE_ENCODED = 2_000  # images encoded to time learning from features
+PROBE_CELLS = 1_000  # of the closed form, which costs the square of the cells per image, and once their cube
+PROBE_STEPS, PROBE_QUERIES = 8, 40
 
 
-class Estimate(NamedTuple):
-    """What is expected of a job.
-
-    Attributes
-    ----------
-    job : Train or an experiment
-    done : bool
-        Whether it is complete, and costs nothing.
-    seconds : float or None
-        On this machine, in this process; None for kinds that are not probed.
-    memory : int or None
-        Bytes while it is done, apart from the budget for blocks: data, model, optimiser, the best epoch's copy.
-    disk : int or None
-        Bytes kept, and for a training its checkpoint.
-    at_most : bool
-        Whether `seconds` is a bound: as if every image withstood every attack to its last step, and no pole fell. How many do is
-        not known before.
-    """
+class JobCost(NamedTuple):
+    """What a job is expected to cost: nothing if it is done, else the fields of :class:`~minicereb.experiments.configs.Cost`."""
 
     job: Job
     done: bool
@@ -52,83 +47,202 @@ class Estimate(NamedTuple):
     at_most: bool = False
 
 
-def estimates(jobs: Iterable[Job], laboratory: Laboratory) -> Generator[Estimate, None, None]:
-    """Yield what is expected of each job, probing each kind of training and of attack once."""
+def estimates(jobs: Iterable[Job], laboratory: Laboratory) -> Generator[JobCost, None, None]:
+    """Yield what each job is expected to cost, timing each kind of training and of attack once."""
     probes, encoders = Probes(laboratory.dataset), set[Train]()
     for job in jobs:
-        if is_done(job, laboratory):
-            yield Estimate(job, True, 0.0, 0, 0)
+        if laboratory.is_done(job):
+            yield JobCost(job, True, 0.0, 0, 0)
             continue
-        expected = _expected(job, probes)
+        cost = job.cost(probes)
         if isinstance(job, Train) and job.encoder is not None and job.encoder not in encoders:  # its features are computed once
             encoders.add(job.encoder)
-            expected = (
-                expected if _has_features(job.encoder, laboratory) else _with_features(expected, probes.encoding(job.encoder))
-            )
-        yield expected
+            if not _has_features(job.encoder, laboratory):
+                seconds, disk = probes.encoding(job.encoder)
+                longer = None if cost.seconds is None else cost.seconds + seconds
+                cost = cost._replace(seconds=longer, disk=cost.disk + disk)
+        yield JobCost(job, False, *cost)
 
 
 def _has_features(encoder: Train, laboratory: Laboratory) -> bool:
     return laboratory.is_trained(encoder) and any(laboratory.run(encoder).folder.glob("features-*.npy"))
 
 
-def _with_features(expected: Estimate, features: tuple[float, int]) -> Estimate:
-    seconds, disk = features
-    own = expected.seconds
-    return expected._replace(seconds=None if own is None else own + seconds, disk=(expected.disk or 0) + disk)
-
-
-def _expected(job: Job, probes: Probes) -> Estimate:
-    inputs = probes.dataset.inputs
-    if isinstance(job, Train):
-        seconds, memory, disk = probes.training(job)
-        return Estimate(job, False, seconds, memory, disk)
-    if isinstance(job, (AttackedModel, MovedOutputs, BrokenImages)):
-        ends_early = job.attack.traits.keeps == "first" or job.attack.restarts > 1 or job.attack.targets > 1
-        return Estimate(job, False, _attacked(job.train, job.attack, job.images, probes), None, 0, ends_early)
-    if isinstance(job, TransferMatrix):
-        seconds = sum(_attacked(model, job.attack, job.images, probes) for model in job.models)
-        answers = sum((len(job.models) + 1) * job.images * probes.answer(model) for model in job.models)
-        return Estimate(job, False, seconds + answers, None, 4 * len(job.models) * job.images * inputs)
-    if isinstance(job, EvaluatedModel) and job.answer == "ot":
-        return Estimate(job, False, _evaluated(job, probes), None, 4 * job.images * inputs, True)
-    if isinstance(job, Conditioning):
-        return Estimate(job, False, probes.conditioning(job.session), None, 0)
-    if isinstance(job, PoleBalancing):  # at most: a trial ends when the pole falls, and learning when enough of them did not
-        building, second = probes.balancing(job.task)
-        return Estimate(job, False, building + second * job.task.seconds * (job.trials + len(job.angles)), None, 0, True)
-    if isinstance(job, PairedComparison):
-        return Estimate(job, False, 0.0, None, 0)
-    return Estimate(job, False)
-
-
-def _attacked(train: Train, attack: Attack, images: int, probes: Probes) -> float:
-    """Seconds of an attack whose images all make all its steps."""
+def attack_cost(train: Train, attack: Attack, images: int, probes: Probes) -> Cost:
+    """Return what an attack costs if every image makes all its steps."""
     beginning, step = probes.attack(train, attack)
     steps = attack.steps * max(1, attack.targets) if attack.traits.has("steps") else 1
-    return images * attack.restarts * (beginning + steps * step)
+    ends_early = attack.traits.keeps == "first" or attack.restarts > 1 or attack.targets > 1
+    return Cost(images * attack.restarts * (beginning + steps * step), None, 0, ends_early)
 
 
-def _evaluated(job: EvaluatedModel, probes: Probes) -> float:
-    """Seconds of an evaluation if every image is right and withstands every attack, certificates and checklist included."""
-    gradient, certificate = probes.evaluation(job)
-    checked = min(job.images, CHECKED)
+class Probes:
+    """Seconds of each kind of work on a data set, measured when first asked for."""
 
-    def attack(name: str, epsilon: float, images: int, steps: int | None = None) -> float:
-        made = attack_named(name).make(epsilon, job.norm, job.seed, gradient, job.draws)
-        against = job.substitutes if attack_named(name).transferred else (job.train,)  # the usual one is small, and left out
-        made = made if steps is None else tuple(replace(each, steps=steps) for each in made)
-        return sum(_attacked(train, each, images, probes) for each in made for train in against)
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+        self._known: dict[Any, Any] = {}
 
-    principal = next((name for name in BY_STRENGTH if name in job.attacks), job.attacks[0])
-    lasting = [name for name in job.attacks if name in ("pgd-mse", "weak")]  # tried once more, keeping the best point
-    seconds = 0.0
-    for e, epsilon in enumerate(job.epsilons):
-        seconds += sum(attack(name, epsilon, job.images) for name in job.attacks if e == 0 or not attack_named(name).smallest)
-        seconds += job.images * certificate
-        times = Counter({principal: DOUBLED_AND_ON, "fgsm-mse": 3, "pgd-mse": 1})
-        times.update({name: 2 for name in lasting} | ({} if "transfer" in job.attacks else {"transfer": 1}))
-        seconds += sum(count * attack(name, epsilon, checked) for name, count in times.items())
-        seconds += attack("random", epsilon, checked, RANDOM_POINTS)
-        seconds += 0.0 if any(name in job.attacks for name in SQUARES) else attack("square", epsilon, checked, SQUARE_QUERIES)
-    return seconds
+    def _once(self, key: Any, measure: Callable[[], Any]) -> Any:
+        if key not in self._known:
+            self._known[key] = measure()
+        return self._known[key]
+
+    def training(self, config: Train) -> Cost:
+        """Return what a training costs; its seconds are not known if it is over before it can be timed."""
+        kind = replace(config, seed=0, epochs=1)
+        cost: Cost = self._once(("training", kind), lambda: self._training(kind))
+        once = config.in_closed_form or cost.seconds is None
+        return cost if once else cost._replace(seconds=cost.seconds * config.epochs)
+
+    def encoding(self, config: Train) -> tuple[float, int]:
+        """Return seconds and bytes on disk that an encoder's features of all images take."""
+        return self._once(("encoding", _kind(config)), lambda: self._encoding(_kind(config)))
+
+    def attack(self, config: Train, attack: Attack) -> tuple[float, float]:
+        """Return the seconds that an attack on one image takes beside its steps, and the seconds of a step."""
+        model, few = _kind(config), min(1, attack.targets)
+        plain = replace(attack, epsilon=0.1, step_size=0.01, steps=1, restarts=1, targets=few, seed=0, keep="best")
+        return self._once(("attack", model, plain), lambda: self._attack(build_model(model, self.dataset), plain))
+
+    def answer(self, config: Train) -> float:
+        """Return the seconds that a model takes to answer one image."""
+        model = _kind(config)
+        return self._once(("answer", model), lambda: self._answer(build_model(model, self.dataset)))
+
+    def evaluation(self, config: Any) -> tuple[str, float]:
+        """Return the source of the gradient in an evaluation, and the seconds that the certificate of one image takes."""
+        kind = replace(config, train=_kind(config.train), epsilons=config.epsilons[-1:], images=1, seed=0, substitutes=())
+        return self._once(("evaluation", kind), lambda: self._evaluation(kind))
+
+    def conditioning(self, settings: Eyelid) -> float:
+        """Return the seconds of a session of eyelid conditioning, timed by its first trials."""
+        kind = replace(settings, seed=0, acquisition=1_000, extinction=0, reacquisition=0)
+        building, trial = self._once(("conditioning", kind), lambda: _conditioning(kind))
+        return building + trial * sum(getattr(settings, phase) for phase in PHASES)
+
+    def balancing(self, task: PoleTask) -> tuple[float, float]:
+        """Return the seconds that building a circuit takes, and those in which it balances a pole for one second."""
+        kind = replace(task, seed=0)
+        return self._once(("balancing", kind), lambda: _balancing(kind))
+
+    def _training(self, config: Train) -> Cost:
+        """Return the cost of an epoch, from as many batches as half a second holds, or of the closed form."""
+        learner, split = build_learner(config, self.dataset), Split(self._seen(config), config.validation, config.seed)
+        images = len(Split(self.dataset, config.validation, config.seed).training)
+        arrays = sum(array.nbytes for array in learner.arrays().values())
+        wiring = getattr(learner.model, "wiring", None)
+        fixed = 0 if wiring is None else wiring.nbytes
+        data = self.dataset.x_train.nbytes + self.dataset.x_test.nbytes
+        memory, disk = data + fixed + 2 * arrays, 3 * arrays
+        if isinstance(config.model, CerebellumModel) and config.in_closed_form:
+            cells = config.model.cells
+            return Cost(self._closed_form(config, images), memory + 16 * cells * cells, disk)
+        began, first, last = 0.0, 0, 0
+        for position, done in train(learner, split, 1, config.seed, Position(), {}, config.augment):
+            wait_for_device()
+            if not began:  # the first batches also fetch memory and code
+                began, first = time.perf_counter(), position.seen
+            last = len(split.training) if done else position.seen
+            if time.perf_counter() - began > PROBE_SECONDS:
+                break
+        took = time.perf_counter() - began
+        return Cost(took * images / (last - first) if last > first else None, memory, disk)
+
+    def _encoding(self, config: Train) -> tuple[float, int]:
+        encoder, features = encoder_of(build_model(config, self.dataset))
+        images, few = len(self.dataset.x_train) + len(self.dataset.x_test), PROBE_ENCODED // 10
+        shown = min(few, len(self.dataset.x_train)) + min(few, len(self.dataset.x_test))
+        seconds = min(_timed(lambda: first_features(encoder, self.dataset, few)) for _ in range(2))
+        return seconds / shown * images, 4 * features * images
+
+    def _seen(self, config: Train) -> Dataset:
+        """Return the images, or the features that an untrained encoder makes of a few."""
+        if config.encoder is None:
+            return self.dataset
+        encoder, _ = encoder_of(build_model(config.encoder, self.dataset))
+        return first_features(encoder, self.dataset, PROBE_ENCODED)
+
+    def _closed_form(self, config: Train, images: int) -> float:
+        """Seconds for all images, from that of fewer cells with few images and with twice as many."""
+        assert isinstance(config.model, CerebellumModel)
+        cells = min(config.model.cells, PROBE_CELLS)
+        small, data = build_model(replace(config, model=replace(config.model, cells=cells)), self.dataset), self._seen(config)
+        small = getattr(small, "cerebellum", small)
+        times, few = [], min(256, len(data.x_train) // 2)
+        for batches in (1, 1, 2):  # the first time also fetches memory and code
+            parts = [slice(n * few, (n + 1) * few) for n in range(batches)]
+            blocks = [(to_unit(to_device(data.x_train[p])), to_device(data.y_train[p])) for p in parts]
+            times.append(_timed(partial(least_squares_readout, small, iter(blocks), centre=config.model.ltd)))
+        larger, products = config.model.cells / cells, max(0.0, times[2] - times[1])
+        return products / few * images * larger**2 + max(0.0, times[1] - products) * larger**3
+
+    def _attack(self, model: Any, attack: Attack) -> tuple[float, float]:
+        data = self.dataset
+        ids = np.arange(min(PROBE_IMAGES, len(data.x_test)), dtype=np.int64)
+        labels = data.y_test.copy()  # FAB attacks only correctly classified images, so all of them are made such
+        labels[ids] = to_numpy(model.forward(to_unit(to_device(data.x_test[ids])))[0].argmax(axis=1))
+
+        def seconds(steps: int) -> float:
+            made = replace(attack, steps=steps)
+            blocks = attack_images(
+                model, made, data.x_test, labels, ids, image_shape=data.image_shape, include_misclassified=True
+            )
+            return _timed(lambda: list(blocks)) / len(ids)
+
+        seconds(1)  # the first time also fetches memory and code
+        one, more = seconds(1), PROBE_STEPS if attack.traits.gradient else PROBE_QUERIES
+        if not attack.traits.has("steps"):
+            return 0.0, one
+        step = max(0.0, seconds(1 + more) - one) / more
+        return max(0.0, one - step), step
+
+    def _answer(self, model: Any) -> float:
+        x = to_unit(to_device(self.dataset.x_test[:PROBE_IMAGES]))
+        with one_blas_thread():
+            return min(_timed(lambda: model.forward(x)) for _ in range(3)) / len(x)
+
+    def _evaluation(self, config: Any) -> tuple[str, float]:
+        model = build_model(config.train, self.dataset)
+        certifier, _ = config.certifier_of(model)
+        if certifier is None:
+            return config.gradient_of(model), 0.0
+        ids = np.arange(min(PROBE_CERTIFIED, len(self.dataset.x_test)), dtype=np.int64)
+        x, labels = to_unit(to_device(self.dataset.x_test[ids])), to_device(self.dataset.y_test[ids])
+        with one_blas_thread():
+            seconds = min(_timed(lambda: certifier(x, labels, ids, config.epsilons[0], config.norm)) for _ in range(2))
+        return config.gradient_of(model), seconds / len(ids)
+
+
+def _conditioning(settings: Eyelid) -> tuple[float, float]:
+    began = time.perf_counter()
+    trials = Session(settings).trials()
+    next(trials)  # also fetches memory and code
+    built = time.perf_counter()
+    count = 0
+    while time.perf_counter() - built < PROBE_SECONDS and next(trials, None) is not None:
+        count += 1
+    return built - began, (time.perf_counter() - built) / max(1, count)
+
+
+def _balancing(task: PoleTask) -> tuple[float, float]:
+    began = time.perf_counter()
+    balancer = PoleBalancer(task)
+    built, balanced = time.perf_counter(), 0.0
+    for trial in balancer.learn(1_000):
+        balanced += trial.seconds
+        if time.perf_counter() - built > PROBE_SECONDS:
+            break
+    return built - began, (time.perf_counter() - built) / balanced
+
+
+def _kind(config: Train) -> Train:
+    """Return a training whose model takes equally long to answer."""
+    return replace(config, seed=0, epochs=1, learning_rate=1.0)
+
+
+def _timed(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    wait_for_device()
+    return time.perf_counter() - began

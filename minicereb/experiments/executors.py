@@ -1,6 +1,6 @@
-"""The jobs of a study, one after the other or side by side, on any ``concurrent.futures`` executor; built in: processes, Dask.
+"""Run the jobs of a study one after another, or in parallel on processes, a Dask scheduler, or any other executor.
 
-A job travels as settings and comes back as nothing: what it comes to is in the study's folder, which every worker must see.
+A worker gets the settings of a job and returns nothing: results are in the study's folder, which every worker must see.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from minicereb.files import file_lock, is_locked
 TRIES = 4  # of a job whose workers are lost
 SECONDS_BETWEEN_REPORTS = 0.25
 SECONDS_TO_ANSWER = 10.0  # for a scheduler
-SECONDS_TO_STOP = 60.0  # for jobs that stop; a Dask scheduler without workers would be waited for in vain
+SECONDS_TO_STOP = 60.0  # for jobs to stop; a Dask scheduler without workers never answers
 
 
 @dataclass(frozen=True)
-class Crew:
-    """Who does the jobs of a study.
+class WorkerPool:
+    """The workers that run the jobs of a study.
 
     Parameters
     ----------
     hire : callable
         Returns an executor; called again when one is broken.
     workers : int
-        Worker processes, as far as that is known.
+        Number of worker processes, as far as it is known.
     share : int
         How many of them share a machine's cores and memory budget.
     places : int, optional
-        Executors, each given one job at a time; None: one, given all jobs that are ready.
+        Number of executors, each given one job at a time; None for one executor that is given all jobs that are ready.
     lost : tuple of exception types
-        What a job ends with when its worker is lost.
+        Exceptions that mean that a worker was lost.
     """
 
     hire: Callable[[], Executor]
@@ -59,15 +59,15 @@ class Crew:
     lost: tuple[type[BaseException], ...] = (BrokenExecutor,)
 
 
-def processes(workers: int) -> Crew:
+def processes(workers: int) -> WorkerPool:
     """Return worker processes on this machine, each an executor of its own: the loss of one leaves the others alone."""
     context = multiprocessing.get_context("spawn")  # fork would copy locks that threads hold
-    return Crew(lambda: ProcessPoolExecutor(1, context, _begin_worker), workers, workers, workers)
+    return WorkerPool(lambda: ProcessPoolExecutor(1, context, _begin_worker), workers, workers, workers)
 
 
 @contextmanager
-def dask(address: str) -> Iterator[Crew]:
-    """Give the workers of a Dask scheduler; :class:`RunError` if there is none at `address`, or it has none."""
+def dask(address: str) -> Iterator[WorkerPool]:
+    """Yield the workers of the Dask scheduler at `address`; :class:`RunError` if there is no scheduler, or it has no workers."""
     where = re.fullmatch(r"[a-z]+://[^/]+", address)
     require(where is not None, "scheduler", address, "an address such as tcp://host:8786")
     try:
@@ -78,19 +78,19 @@ def dask(address: str) -> Iterator[Crew]:
         client = Client(address, timeout=SECONDS_TO_ANSWER, set_as_default=False)
     except (OSError, ValueError) as error:
         raise RunError(f"scheduler: nothing answers at {address}; start it with: dask scheduler ({error})") from error
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what happens to it is told as our own error
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # its failures are reported as our own errors
     with client:
         hosts = [worker["host"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
         if not hosts:
             raise RunError(f"scheduler: {address} has no workers; start some with: dask worker {address} --nthreads 1")
         share = max(map(hosts.count, hosts))
-        yield Crew(functools.partial(client.get_executor, pure=False), len(hosts), share, None, (KilledWorker,))
+        yield WorkerPool(functools.partial(client.get_executor, pure=False), len(hosts), share, None, (KilledWorker,))
 
 
 def one_after_another(
     jobs: dict[Job, tuple[Job, ...]], found: set[Job], laboratory: Laboratory
 ) -> Generator[Progress, None, dict[Job, str]]:
-    """Do the jobs in this process, in their order, without those `found` done; returns why some were not done."""
+    """Run all jobs that were not `found` done in this process, in order; return why some were not done."""
     done, undone = 0, dict[Job, str]()
     for job, needed in jobs.items():
         if job in found:
@@ -113,18 +113,18 @@ def one_after_another(
 
 
 def spread(
-    jobs: dict[Job, tuple[Job, ...]], found: set[Job], laboratory: Laboratory, crew: Crew
+    jobs: dict[Job, tuple[Job, ...]], found: set[Job], laboratory: Laboratory, pool: WorkerPool
 ) -> Generator[Progress, None, dict[Job, str]]:
-    """Have the jobs done by others, each as soon as what it stands on is done; returns why some were not done.
+    """Run the jobs on workers, each as soon as its dependencies are done; return why some were not done.
 
-    When the generator is closed, jobs that are being done stop where they can be taken up again, and it waits for that.
+    When the generator is closed, it waits until running jobs have stopped where they can be resumed.
     """
     every, number = list(jobs), {job: n for n, job in enumerate(jobs)}  # settings take long to compare, numbers do not
     needed = [tuple(number[other] for other in others) for others in jobs.values()]
     done, undone, lost = {number[job] for job in found}, dict[int, str](), Counter[int]()
     waiting = [n for n in range(len(every)) if n not in done]
     running: dict[Future, tuple[int, Executor]] = {}
-    idle = [crew.hire() for _ in range(min(crew.places or 1, len(waiting)))]
+    idle = [pool.hire() for _ in range(min(pool.places or 1, len(waiting)))]
     with _mark(laboratory.out) as mark:
         try:
             while waiting or running:
@@ -135,18 +135,18 @@ def spread(
                         undone[n] = reason
                         yield Progress(len(done), len(jobs), _ended(every[n], reason))
                     elif idle and done.issuperset(needed[n]):
-                        executor = idle.pop() if crew.places else idle[0]
-                        running[_submit(executor, _order(every[n], laboratory, mark, crew))] = n, executor
+                        executor = idle.pop() if pool.places else idle[0]
+                        running[_submit(executor, _order(every[n], laboratory, mark, pool))] = n, executor
                     else:
                         later.append(n)
                 waiting = later
                 yield Progress(len(done), len(jobs), f"{len(running)} jobs running")
                 for future in wait(running, SECONDS_BETWEEN_REPORTS, FIRST_COMPLETED).done:
                     n, executor = running.pop(future)
-                    reason, was_lost = _outcome(future, crew)
+                    reason, was_lost = _outcome(future, pool)
                     lost[n] += was_lost
-                    if crew.places:
-                        idle.append(_replaced(executor, crew) if was_lost else executor)
+                    if pool.places:
+                        idle.append(_replaced(executor, pool) if was_lost else executor)
                     if was_lost and lost[n] < TRIES:
                         waiting.insert(0, n)
                         yield Progress(len(done), len(jobs), f"again: {name_of(every[n])}: {reason}")
@@ -160,15 +160,15 @@ def spread(
             mark.unlink(missing_ok=True)
             wait(running, SECONDS_TO_STOP)
             for executor in {*idle, *(executor for _, executor in running.values())}:
-                executor.shutdown(wait=crew.places is not None)
+                executor.shutdown(wait=pool.places is not None)
     return {every[n]: reason for n, reason in undone.items()}
 
 
-def _submit(executor: Executor, order: Order) -> Future:
+def _submit(executor: Executor, order: JobRequest) -> Future:
     try:
         with _ctrl_c_held_back():  # the first job starts the executor's process
             return executor.submit(work, order)
-    except Exception as error:  # its process died while it had nothing to do
+    except Exception as error:  # its process died while idle
         future: Future = Future()
         future.set_exception(error)
         return future
@@ -176,7 +176,7 @@ def _submit(executor: Executor, order: Order) -> Future:
 
 @contextmanager
 def _ctrl_c_held_back() -> Iterator[None]:
-    """Let Ctrl-C wait: a process that is started meanwhile never hears it, not even while it imports; this one does, later."""
+    """Delay Ctrl-C, so that a process started meanwhile never receives it, not even while it imports."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -187,11 +187,11 @@ def _ctrl_c_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _outcome(future: Future, crew: Crew) -> tuple[str | None, bool]:
-    """Why a job failed, if it did, and whether because its worker was lost."""
+def _outcome(future: Future, pool: WorkerPool) -> tuple[str | None, bool]:
+    """Return why a job failed, if it did, and whether its worker was lost."""
     try:
         return future.result(), False
-    except crew.lost as error:
+    except pool.lost as error:
         return f"its worker was lost ({type(error).__name__})", True
     except CancelledError:
         raise RunError("the scheduler was lost; what is done is kept, and the same command goes on") from None
@@ -199,13 +199,13 @@ def _outcome(future: Future, crew: Crew) -> tuple[str | None, bool]:
         return reason_of(error), False
 
 
-def _replaced(executor: Executor, crew: Crew) -> Executor:
+def _replaced(executor: Executor, pool: WorkerPool) -> Executor:
     executor.shutdown(wait=False)
-    return crew.hire()
+    return pool.hire()
 
 
 def _obstacle(undone: list[Job]) -> str | None:
-    """Say what keeps a job from being done, from what it stands on that was not done."""
+    """Return the unmet dependency that blocks a job."""
     return f"stands on what was not done: {name_of(undone[0])}" if undone else None
 
 
@@ -215,7 +215,7 @@ def _ended(job: Job, reason: str | None) -> str:
 
 @contextmanager
 def _mark(out: Path) -> Iterator[Path]:
-    """Give a file that is there as long as the study wants its jobs done."""
+    """Yield a file that exists as long as the study wants its jobs done."""
     folder = out / "jobs"
     for old in folder.glob("wanted-*"):
         if not is_locked(old):  # of a study that was killed
@@ -229,8 +229,8 @@ def _mark(out: Path) -> Iterator[Path]:
 
 
 @dataclass(frozen=True)
-class Order:
-    """A job as it is sent to a worker; see :class:`Crew` for `share`."""
+class JobRequest:
+    """A job as it is sent to a worker; see :class:`WorkerPool` for `share`."""
 
     job: Any
     dataset: str
@@ -243,11 +243,11 @@ class Order:
     memory: int
 
 
-def _order(job: Job, laboratory: Laboratory, mark: Path, crew: Crew) -> Order:
+def _order(job: Job, laboratory: Laboratory, mark: Path, pool: WorkerPool) -> JobRequest:
     data, settings = laboratory.dataset, backend.execution()
     threads = settings.threads if settings.threads < backend.available_cores() else None
-    return Order(
-        job, data.name, data.sha256, laboratory.out, mark, crew.share, settings.device, threads, settings.memory // crew.share
+    return JobRequest(
+        job, data.name, data.sha256, laboratory.out, mark, pool.share, settings.device, threads, settings.memory // pool.share
     )
 
 
@@ -255,8 +255,8 @@ _at_work = threading.Lock()  # a process does one job at a time, however many th
 _orphaned = threading.Event()
 
 
-def work(order: Order) -> str | None:
-    """Do a job in this process, until it is done or no longer wanted; returns why it failed, if it did."""
+def work(order: JobRequest) -> str | None:
+    """Run a job in this process until it is done or no longer wanted; return why it failed, if it did."""
     with _at_work:
         try:
             if not order.mark.exists():
@@ -265,7 +265,7 @@ def work(order: Order) -> str | None:
             backend.configure(order.device, threads, max(order.memory, 16_000_000))
             parallel.keep_blas_to(threads)
             laboratory, looked = _laboratory(order.dataset, order.sha256, order.out), time.monotonic()
-            laboratory.look_again()  # what the job stands on may be in a folder that the study has seen and this worker not
+            laboratory.look_again()  # dependencies may be in a folder that this worker has not seen yet
             with closing(do_job(order.job, laboratory)) as steps:
                 for _ in steps:
                     if _orphaned.is_set():
@@ -291,7 +291,7 @@ def _laboratory(name: str, sha256: str, out: Path) -> Laboratory:
 
 
 def _begin_worker() -> None:
-    """Prepare a process that must not outlive the study, and is stopped by it, not by the terminal."""
+    """Prepare a worker process, which must end with the study and ignores Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_watch_parent, daemon=True).start()
 
@@ -303,3 +303,6 @@ def _watch_parent() -> None:
     _orphaned.set()
     with _at_work:
         os._exit(1)
+
+
+WorkerPool = WorkerPool

@@ -1,4 +1,4 @@
-"""The features that an encoder makes of a data set's images: computed once, kept beside its model, read as a memory map."""
+"""Features that an encoder makes of a data set's images: computed once, kept beside its model, read as memory maps."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ LARGEST_BLOCK = 128  # images that are encoded together, unless memory allows fe
 
 
 def features_of(network: Sequential, dataset: Dataset, folder: Path, model: str) -> Generator[int, None, Dataset]:
-    """Return a data set's images as the features that a trained network makes of them; yield how many are computed.
+    """Return a data set whose images are replaced by a trained network's features; yield how many are computed.
 
-    Features are float32 rows in two files, which name the network's model and the device; beside each is a file with its SHA-256
-    and those of model and data, which are compared. They can be deleted at any time and are computed again, as are those without
-    such a file, from before 0.2.
+    Features are float32 rows in two files named by model and device, each with a file beside it that holds its SHA-256 and those
+    of model and data. They can be deleted at any time and are then computed again.
 
     Parameters
     ----------
@@ -38,7 +37,7 @@ def features_of(network: Sequential, dataset: Dataset, folder: Path, model: str)
     dataset : Dataset
         What it was trained on.
     folder : Path
-        Where the files are kept: the network's run.
+        The network's run, where the files are kept.
     model : str
         SHA-256 of the network's file.
 
@@ -74,16 +73,7 @@ def features_of(network: Sequential, dataset: Dataset, folder: Path, model: str)
 
 
 def first_features(encoder: Sequential, dataset: Dataset, images: int) -> Dataset:
-    """Return the first training and test images of a data set as features, in memory: for trying something out.
-
-    Parameters
-    ----------
-    encoder : Sequential
-        From rows of pixels to rows of features.
-    dataset : Dataset
-    images : int
-        How many of each, at most.
-    """
+    """Return at most `images` training and as many test images of a data set as features, in memory."""
     train, test = (_encoded(encoder, rows[:images]) for rows in (dataset.x_train, dataset.x_test))
     return dataclasses.replace(
         dataset,
@@ -96,7 +86,7 @@ def first_features(encoder: Sequential, dataset: Dataset, images: int) -> Datase
 
 
 def _write(encoder: Sequential, rows: np.ndarray, features: int, path: Path) -> Generator[int, None, None]:
-    """Encode `rows` into a file block by block, yielding how many are done."""
+    """Write the features of `rows` block by block, yielding how many are done."""
     size = min(LARGEST_BLOCK, images_per_block(encoder.bytes_per_image))
     with ExitStack() as stack:
         file: IO[bytes] = stack.enter_context(atomic_write(path))
@@ -123,7 +113,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _mapped(path: Path, shape: tuple[int, int], whose: dict[str, str]) -> np.ndarray:
-    """Map a file of features after comparing it with what is said of it beside it."""
+    """Check a file of features against the file beside it, and map it."""
     again = "delete both to compute the features again"
     about = read_json(path.with_suffix(".json"), _About)
     if {name: about[name] for name in whose} != whose:  # type: ignore[literal-required]

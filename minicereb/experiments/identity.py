@@ -1,16 +1,19 @@
 """What makes an experiment a value: its settings as JSON, and a hash of them that identifies what they will compute.
 
-Knows no kind of settings; each makes itself known with :func:`config_kind`. What a field's metadata may say: ``{"identity":
-False}``, it does not count; ``{"added": True}``, it came later, and counts only when it differs from its default, which stands
-for what was done before it was there. So results from then are still found. Where some settings of a kind came to give other
-numbers, its property ``revision`` tells a number above 0 for them, which counts like a field: their old results are not found.
+Every kind of settings is registered by :func:`config_kind`; those of experiments are imported when one is read. The metadata of
+a field may say ``{"identity": False}``: it does not count; or ``{"added": True}``: it was added later and counts only if it
+differs from its default, which stands for what was done before. So earlier results are still found. If settings of a kind come
+to give other numbers, its property ``revision`` returns a number above 0, which counts like a field: earlier results are not
+found.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib
 import itertools
+import pkgutil
 import typing
 from typing import Any, TypeVar
 
@@ -54,18 +57,28 @@ def from_json(value: Any) -> Any:
         If a value is of the right type, but cannot be used.
     """
     try:
-        return _config(value, tuple(KINDS.values()))
+        return _config(value)
     except Mismatch as error:
         raise DataError(f"not the settings of an experiment of this version: {error}") from error
 
 
-def _config(value: Any, kinds: tuple[type, ...]) -> Any:
-    """Return the config of one of these kinds."""
+def import_kinds() -> None:
+    """Import every module that defines a kind of experiment: those in ``minicereb/experiments/kinds``, and evaluations."""
+    importlib.import_module("minicereb.experiments.evaluation.settings")
+    for module in pkgutil.iter_modules(importlib.import_module("minicereb.experiments.kinds").__path__):
+        importlib.import_module(f"minicereb.experiments.kinds.{module.name}")
+
+
+def _config(value: Any, kinds: tuple[type, ...] = ()) -> Any:
+    """Return the config that a value describes, of one of these kinds if there are any."""
     check(value, dict[str, Any])
-    kind = KINDS.get(value["kind"]) if isinstance(value.get("kind"), str) else None
-    if kind not in kinds:
-        names = " or ".join(each.__name__ for each in kinds) if len(kinds) < len(KINDS) else "a kind of experiment"
-        raise Mismatch(value.get("kind", ...), names).within("kind")
+    name = value.get("kind")
+    if isinstance(name, str) and name not in KINDS:
+        import_kinds()
+    kind = KINDS.get(name) if isinstance(name, str) else None
+    if kind is None or (kinds and kind not in kinds):
+        expected = " or ".join(each.__name__ for each in kinds) or "a kind of experiment"
+        raise Mismatch(value.get("kind", ...), expected).within("kind")
     shapes, found = field_shapes(kind), {}
     for name, item in value.items():
         if name != "kind":

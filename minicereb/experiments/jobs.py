@@ -1,7 +1,7 @@
-"""What a study has to do: trainings and experiments as jobs, each done by one process at a time and told of in a file.
+"""The trainings and experiments of a study as jobs, each run by one process at a time, and the status of a study.
 
-Everything another process needs to follow a study lies in its folder ``jobs``: the plan, and for each job a notice. So the study
-itself, its workers and ``minicereb study status`` need no other channel.
+The study's folder ``jobs`` holds the plan and a notice for each job. These files are all that the study, its workers and
+``minicereb study status`` exchange.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Generator, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 from minicereb.documents import Count, Range, Seed, printable, read_json
-from minicereb.errors import DataError, InUseError, MinicerebError
-from minicereb.experiments.carrying_out import carry_out_experiment, found_record
-from minicereb.experiments.configs import Train, describe
+from minicereb.errors import DataError, InUseError, MinicerebError, RunError
+from minicereb.experiments.configs import Experiment, Train, describe
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.laboratory import Laboratory
-from minicereb.files import file_lock, write_json
+from minicereb.files import file_lock, is_locked, write_json
 from minicereb.paths import beneath
 
 SECONDS_BETWEEN_NOTICES = 1.0
-SECONDS_BETWEEN_LOOKS = 0.1  # at a job that another process is doing
+SECONDS_BETWEEN_LOOKS = 0.1  # at a job that another process is running
 
-Job = Any  # a Train, or an experiment of any kind
+Job = Train | Experiment
 
 
 class _NoticeTies(TypedDict, total=False):
@@ -36,7 +36,7 @@ class _NoticeTies(TypedDict, total=False):
 
 
 class Notice(_NoticeTies):
-    """``jobs/HASH.json``: how a job stands."""
+    """``jobs/HASH.json``: the state of a job."""
 
     job: str
     kind: str
@@ -56,7 +56,7 @@ class Entry(TypedDict):
 
 
 class Plan(TypedDict):
-    """``jobs/study-NAME.json``: what a study is about to do."""
+    """``jobs/study-NAME.json``: all jobs of a study."""
 
     study: str
     question: str
@@ -68,7 +68,7 @@ class Plan(TypedDict):
 
 
 class Progress(NamedTuple):
-    """Where a study stands: jobs complete, of how many, and what is going on."""
+    """The progress of a study: complete jobs, all jobs, and what is happening."""
 
     done: int
     total: int
@@ -76,14 +76,14 @@ class Progress(NamedTuple):
 
 
 class NotDone(MinicerebError):  # noqa: N818
-    """Some jobs of a study failed, others stand on these; the rest is done.
+    """Some jobs of a study failed, or depend on failed ones; all others are done.
 
     Parameters
     ----------
     reasons : dict
-        Of each job that was not done, why.
+        Why, for each job that was not done.
     total : int
-        Jobs of the study.
+        Number of jobs in the study.
     """
 
     def __init__(self, reasons: dict[Job, str], total: int):
@@ -93,7 +93,7 @@ class NotDone(MinicerebError):  # noqa: N818
 
 
 def jobs_of(plan: Iterable[Job]) -> dict[Job, tuple[Job, ...]]:
-    """Return everything that a plan comes to, with what each job stands on; none comes before that."""
+    """Return all jobs of a plan with the jobs that each depends on, in an order in which these come first."""
     jobs: dict[Job, tuple[Job, ...]] = {}
 
     def add(job: Job) -> None:
@@ -111,21 +111,21 @@ def jobs_of(plan: Iterable[Job]) -> dict[Job, tuple[Job, ...]]:
 def _stands_on(job: Job) -> tuple[Job, ...]:
     if isinstance(job, Train):
         return () if job.encoder is None else (job.encoder,)
-    return (*job.trainings, *getattr(job, "experiments", ()))
+    return (*job.trainings, *job.experiments)
 
 
 def name_of(job: Job) -> str:
     """Return a few words for a job."""
     if isinstance(job, Train):
         return f"training {describe(job)}, seed {job.seed}"
-    models = "; ".join(f"{describe(train)}, seed {train.seed}" for train in job.trainings) or getattr(job, "description", "")
+    models = "; ".join(f"{describe(train)}, seed {train.seed}" for train in job.trainings) or job.description
     attack = getattr(job, "attack", None)
     how = "" if attack is None else f", {attack.method} on {attack.objective} at {attack.epsilon:g}"
     return f"{type(job).__name__}{f' of {models}' if models else ''}{how}"
 
 
 def reason_of(error: BaseException) -> str:
-    """Say in one line why a job failed; of what is no error of the user's, also where."""
+    """Say in one line why a job failed, and where, unless it is an error of the user's."""
     if isinstance(error, MinicerebError):
         return str(error)
     if isinstance(error, OSError) and error.filename:
@@ -135,20 +135,13 @@ def reason_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}{where}"
 
 
-def is_done(job: Job, laboratory: Laboratory) -> bool:
-    """Whether a job, and all that it stands on, is complete."""
-    if isinstance(job, Train):
-        return laboratory.is_trained(job)
-    return all(laboratory.is_trained(train) for train in job.trainings) and found_record(job, laboratory) is not None
-
-
 def do_job(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
-    """Do a job unless it is done, yielding its progress in words; if another process is doing it, wait for that."""
+    """Run a job unless it is done, yielding progress in words; wait if another process is running it."""
     lock = beneath(laboratory.out, "jobs", f"{_short(job)}.lock")
     while True:
         try:
             with file_lock(lock, name_of(job)):
-                if is_done(job, laboratory):
+                if laboratory.is_done(job):
                     _tell_found(job, laboratory)
                 else:
                     yield from _told(job, laboratory)
@@ -159,7 +152,7 @@ def do_job(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
 
 
 def _tell_found(job: Job, laboratory: Laboratory) -> None:
-    """Leave a notice of a job that was done elsewhere since the study began, so that others know."""
+    """Write the notice of a job that was done elsewhere since the study began."""
     path = notice_path(laboratory.out, _short(job))
     notice = read_notice(path, _entry(job, True))
     if notice is None or notice["state"] != "done":
@@ -167,7 +160,7 @@ def _tell_found(job: Job, laboratory: Laboratory) -> None:
 
 
 def _told(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
-    """Do a job, telling in its notice how it goes."""
+    """Run a job, writing its progress into its notice."""
     began = told = time.time()
 
     def tell(state: str, doing: str) -> None:
@@ -177,7 +170,7 @@ def _told(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
     tell("running", "beginning")
     try:
         steps: Generator[str, None, Any]
-        steps = laboratory.train(job) if isinstance(job, Train) else carry_out_experiment(job, laboratory)
+        steps = laboratory.train(job) if isinstance(job, Train) else laboratory.run_experiment(job)
         with closing(steps):
             for doing in steps:
                 if time.time() - told > SECONDS_BETWEEN_NOTICES:
@@ -200,17 +193,17 @@ def _notice(job: Job, state: str, doing: str) -> dict[str, Any]:
 
 
 def kind_of(job: Job) -> str:
-    """Return what jobs that take about as long have in common: the experiment's kind, or a trained model's."""
+    """Return the kind of an experiment or of a trained model; jobs of a kind take about equally long."""
     return f"training {job.model.family}" if isinstance(job, Train) else type(job).__name__
 
 
 def notice_path(out: Path, short: str) -> Path:
-    """Where the notice of a job is kept."""
+    """Return where the notice of a job is kept."""
     return beneath(out, "jobs", f"{short}.json")
 
 
 def read_notice(path: Path, entry: Entry) -> Notice | None:
-    """Read the notice of a job; None where there is none, or one that is damaged or another job's: then the job is waiting."""
+    """Read the notice of a job; None if it is missing, damaged or another job's: then the job is waiting."""
     with suppress(DataError):
         notice = read_json(path, Notice)
         named = notice["hash"].startswith(entry["hash"]) if "hash" in notice else notice["job"] == entry["job"]
@@ -219,8 +212,8 @@ def read_notice(path: Path, entry: Entry) -> Notice | None:
 
 
 def write_plan(out: Path, about: dict[str, Any], jobs: Sequence[Job], laboratory: Laboratory, workers: int) -> set[Job]:
-    """Write what a study is about to do, for :func:`minicereb.experiments.status.survey`; returns the jobs that are done."""
-    done = {job for job in jobs if is_done(job, laboratory)}
+    """Write the plan of a study, for :func:`survey`; return the jobs that are done."""
+    done = {job for job in jobs if laboratory.is_done(job)}
     entries = [_entry(job, job in done) for job in jobs]
     write_json(
         beneath(out, "jobs", f"study-{about['study']}.json"), {**about, "began": time.time(), "workers": workers, "jobs": entries}
@@ -234,3 +227,88 @@ def _entry(job: Job, done: bool) -> Entry:
 
 def _short(job: Job) -> str:
     return config_hash(job)[:16]
+
+
+# -- how a study is doing, from its folder ------------------------------------------------------------------------------------
+
+
+class Survey(NamedTuple):
+    """The status of a study.
+
+    Attributes
+    ----------
+    study, scale : str
+    total, done : int
+        Number of jobs.
+    running : list of dict
+        Notices of the running jobs: ``job``, ``doing``, ``worker``, ``seconds``.
+    failed : list of dict
+        Notices of the failed jobs; ``doing`` says why.
+    seconds_left : float or None
+        Estimated from the time that jobs of the same kind took; None before any is done.
+    """
+
+    study: str
+    scale: str
+    total: int
+    done: int
+    running: list[dict[str, Any]]
+    failed: list[dict[str, Any]]
+    seconds_left: float | None
+
+
+def surveys(out: Path) -> list[Survey]:
+    """Return the status of each study in the folder `out`; :class:`RunError` if there is none."""
+    plans = sorted((out / "jobs").glob("study-*.json"))
+    if not plans:
+        raise RunError(f"{out} is not the folder of a study: it has no jobs/study-NAME.json")
+    return [survey(out, plan.stem.removeprefix("study-")) for plan in plans]
+
+
+def survey(out: Path, study: str) -> Survey:
+    """Return the status of the study named `study` in the folder `out`."""
+    path = out / "jobs" / f"study-{study}.json"
+    try:
+        plan = read_json(path, Plan)
+    except DataError as error:
+        raise DataError(f"{error}; begin the study again to write it anew") from error
+    entries = list(_entries(out, plan))
+    done = [entry for entry in entries if entry["state"] == "done"]
+    running = [entry for entry in entries if entry["state"] == "running"]
+    failed = [entry for entry in entries if entry["state"] == "failed"]
+    left = _seconds_left(entries, max(1, plan["workers"]))
+    return Survey(plan["study"], plan["scale"], len(entries), len(done), running, failed, left)
+
+
+def _entries(out: Path, plan: Plan) -> Iterator[dict[str, Any]]:
+    """Yield every job of a plan with its state: done, running, failed, or waiting."""
+    for entry in plan["jobs"]:
+        path = notice_path(out, entry["hash"])
+        notice = read_notice(path, entry)
+        told: dict[str, Any] = {} if notice is None else dict(notice)
+        if entry["done"] or told.get("state") == "done":
+            state = "done"
+        elif told.get("state") == "running":
+            state = "running" if is_locked(path.with_suffix(".lock")) else "waiting"
+            told["seconds"] = max(0.0, time.time() - told["began"])  # its own are as of its last progress
+        else:
+            state = "failed" if told.get("state") == "failed" and told["began"] > plan["began"] else "waiting"
+        yield {**told, **entry, "state": state}
+
+
+def _seconds_left(entries: list[dict[str, Any]], workers: int) -> float | None:
+    """Estimate from the mean time of the jobs of a kind, or of all jobs if none of the kind is done."""
+    took = defaultdict[str, list[float]](list)
+    for entry in entries:
+        if entry["state"] == "done" and "seconds" in entry:
+            took[entry["kind"]].append(entry["seconds"])
+    every = [seconds for kind in took.values() for seconds in kind]
+    if not every:
+        return None
+    left = 0.0
+    for entry in entries:
+        if entry["state"] in ("running", "waiting"):
+            known = took.get(entry["kind"], every)
+            spent = entry["seconds"] if entry["state"] == "running" else 0.0
+            left += max(0.0, sum(known) / len(known) - spent)
+    return left / workers

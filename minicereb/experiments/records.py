@@ -1,16 +1,16 @@
-"""Records of experiments in files: each beside its settings, and counted only as the record of these.
+"""Records of experiments in files, each with its settings.
 
-A file is named by the first 16 digits of the hash of its settings. What it holds is believed only if that hash, computed from
-the settings in it, is the one asked for: a file that was renamed, copied or edited is not taken for another's.
+A file is named by the first 16 digits of the hash of its settings. It is accepted only if the settings in it have the hash that
+is wanted, so that a file that was renamed, copied or edited is not taken for another's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
-from minicereb.documents import Count, Mismatch, Range, Share, check, read_json
+from minicereb.documents import Mismatch, Share, check, read_json
 from minicereb.errors import DataError, MinicerebError
 from minicereb.experiments.identity import config_hash, differences, from_json, hashes, to_json
 from minicereb.files import write_json
@@ -22,30 +22,12 @@ Interval = tuple[Share, Share]
 
 
 def require_length(values: Sequence[Any], length: int, *path: str | int) -> None:
-    """Raise :class:`~minicereb.documents.Mismatch` unless a list that lies at this path in a record is so long."""
+    """Raise :class:`~minicereb.documents.Mismatch` unless a list at this path in a record has this length."""
     if len(values) != length:
         error = Mismatch(list(values), f"a list of {length}")
         for key in reversed(path):
             error.within(key)
         raise error
-
-
-class AttackedRecord(TypedDict):
-    """How many images a model is right on, as they are and attacked."""
-
-    method: str
-    objective: str
-    epsilon: Annotated[float, Range(0)]
-    images: Count
-    clean_accuracy: Share
-    robust_accuracy: Share
-    robust_interval: Interval
-
-
-class AttackRecord(AttackedRecord):
-    """The same, with the seconds that the attack took."""
-
-    seconds: float
 
 
 class _RecordTies(TypedDict, total=False):
@@ -59,18 +41,17 @@ class _RecordFile(_RecordTies):
 
 
 class Kept(NamedTuple):
-    """A record as it is kept.
+    """A stored record.
 
     Attributes
     ----------
     config : settings
     hash : str
-        That of the settings, or the one that they had under an earlier revision of the program.
+        Hash of the settings, perhaps under an earlier revision of the program.
     models : tuple of str or None
-        SHA-256 of the models it is about, in the order of ``config.trainings``; None where the file is from before they were
-        named in it.
+        SHA-256 of the models it is about, in the order of ``config.trainings``; None in files older than 0.2.
     record : dict
-        As docs/formats.md has it for this kind of experiment.
+        See docs/formats.md.
     """
 
     config: Any
@@ -80,12 +61,12 @@ class Kept(NamedTuple):
 
 
 def write_record(path: Path, config: Any, record: Record, models: Sequence[str] = ()) -> None:
-    """Keep the record of an experiment that is complete, with its settings and the SHA-256 of the models it is about."""
+    """Write the record of an experiment with its settings and the SHA-256 of its models."""
     write_json(path, {"config": to_json(config), "hash": config_hash(config), "models": list(models), "record": record})
 
 
 def read_kept(path: Path) -> Kept:
-    """Read a record that was kept; :class:`DataError` if the file holds anything else, or another name than its settings say."""
+    """Read a stored record; :class:`DataError` if the file is damaged or its name does not fit its settings."""
     try:
         stored = read_json(path, _RecordFile)
     except DataError as error:
@@ -112,12 +93,9 @@ def read_record(path: Path, config: Any) -> Kept:
 
 
 def check_record(config: Any, record: Record) -> None:
-    """Raise :class:`~minicereb.documents.Mismatch` unless a record has what those of this kind of experiment have.
-
-    A kind says that by ``record_shape``, and by a method ``check_record`` for what a shape cannot say.
-    """
+    """Raise :class:`~minicereb.documents.Mismatch` unless a record has what those of this kind of experiment have."""
     try:
-        check(record, getattr(type(config), "record_shape", dict[str, Any]))
-        getattr(config, "check_record", lambda record: None)(record)
+        check(record, config.record_shape)
+        config.check_record(record)
     except Mismatch as error:
         raise error.within("record") from None

@@ -1,4 +1,4 @@
-"""What was done beside a study's folder, by other studies and by ``minicereb train``: found by its hash, and used where it is."""
+"""Finds complete runs and records in the folders beside a study's, by hash, so that nothing is computed twice."""
 
 from __future__ import annotations
 
@@ -14,20 +14,15 @@ from minicereb.errors import MinicerebError
 from minicereb.experiments.records import Kept, read_kept
 from minicereb.experiments.runs import Run, is_whole, read_run
 
-SECONDS_BETWEEN_LOOKS = 2.0  # at which folders there are; what is in those that are known is seen at once
+SECONDS_BETWEEN_LOOKS = 2.0  # between listings of the folders; files in known folders are seen at once
 NAMED_BY_HASH = re.compile(r"-([0-9a-f]{12})$")
 
 
 class Neighbours:
-    """The folders beside that of a study, which are read and never changed.
+    """The folders beside the study's folder `out`, which are read and never changed.
 
-    Looked at are ``*/runs/HASH`` and ``*/experiments/HASH.json``, as studies have them, and ``*-HASH``, as ``minicereb train``
-    calls a run folder. What is incomplete or damaged there, or could not be added to, is as if it were not there.
-
-    Parameters
-    ----------
-    out : Path
-        The study's folder; it need not exist.
+    They hold ``*/runs/HASH`` and ``*/experiments/HASH.json`` of studies, and ``*-HASH`` of ``minicereb train``. Anything
+    incomplete, damaged or read-only there is ignored.
     """
 
     def __init__(self, out: Path):
@@ -59,11 +54,11 @@ class Neighbours:
         return next((path for path, _ in self.records(key)), None)
 
     def kept(self, path: str | Path) -> Kept | None:
-        """Return the record in a file, or None if there is none that can be believed."""
+        """Return the record in a file, or None if it is missing or damaged."""
         return self.unless_changed(str(path), _sound_record)
 
     def unless_changed(self, path: str, read: Callable[[Path], Any]) -> Any:
-        """Return what `read` makes of a file, from before if the file is still the same; None if there is none."""
+        """Return what `read` makes of a file, cached while the file is unchanged; None if there is no file."""
         try:
             stat = os.stat(path)
         except OSError:
@@ -74,11 +69,11 @@ class Neighbours:
         return self._read[path][1]
 
     def look_again(self) -> None:
-        """See every folder that there is by now."""
+        """Forget which folders there were."""
         self._looked = float("-inf")
 
     def _look(self) -> None:
-        """See which folders there are, unless that was just done."""
+        """List the folders, unless that was just done."""
         if time.monotonic() - self._looked < SECONDS_BETWEEN_LOOKS:
             return
         self._studies, self._named = [], {}
@@ -95,7 +90,7 @@ class Neighbours:
 
 
 def _sound_run(manifest: Path) -> Run | None:
-    """Read the run of a manifest, if it is complete, its model is what it was, and attacks on it could be kept with it."""
+    """Read the run of a manifest if it is complete, unaltered and writable, so that attacks on it can be kept with it."""
     with suppress(MinicerebError, OSError):
         run = read_run(manifest.parent)
         if run.result and os.access(run.folder, os.W_OK) and is_whole(run):

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from minicereb.errors import DataError
-from minicereb.experiments.configs import AttackedModel, describe, describe_attack
+from minicereb.experiments.configs import describe, describe_attack
 from minicereb.experiments.evaluation.page import accuracy_picture, picture
 from minicereb.experiments.identity import hashes, to_json
+from minicereb.experiments.kinds.attacked import AttackedModel
 from minicereb.experiments.laboratory import Record
 from minicereb.experiments.page_parts import (
     brackets,

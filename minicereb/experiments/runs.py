@@ -1,7 +1,7 @@
-"""Run folders: a training that can be killed at any instant, taken up again, and read back as a model.
+"""Run folders: trainings that can be killed at any moment, resumed, and loaded as models.
 
-``config.json`` is written first, ``manifest.json`` says how it was executed and, at the end, what it came to;
-``checkpoint.npz`` is there while training goes on, ``model.npz`` when it is complete. docs/formats.md has every name.
+``config.json`` is written first. ``manifest.json`` says how the training was executed and holds the result; ``checkpoint.npz``
+exists during the training, ``model.npz`` after it. docs/formats.md describes all files.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ConfigFile(TypedDict):
 
 
 class Result(TypedDict):
-    """What a run came to."""
+    """The result of a run."""
 
     test_accuracy: Share
     train_accuracy: Share
@@ -121,11 +121,11 @@ class TrainingProgress(NamedTuple):
     images : int
         Training images in an epoch.
     resumed : bool
-        Whether this training was taken up from a checkpoint.
+        Whether this training was resumed from a checkpoint.
     encoded : int or None
-        Before it begins, how many images the encoder has seen; None once there is learning.
+        How many images are encoded; None once learning has begun.
     remark : str or None
-        What the user should know of the checkpoint it was taken up from.
+        What the user should know about the checkpoint it was resumed from.
     """
 
     position: Position
@@ -137,7 +137,7 @@ class TrainingProgress(NamedTuple):
 
 
 class Encoder(NamedTuple):
-    """What a cerebellum sees the images through: the layers, the SHA-256 of their model, and the images themselves."""
+    """The encoder in front of a cerebellum: its layers, the SHA-256 of their model, and the images."""
 
     layers: Sequential
     sha256: str
@@ -146,7 +146,7 @@ class Encoder(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder that was read; `hash` is the one its settings had when it was begun."""
+    """A run folder as it was read; `hash` is that of its settings when it was begun."""
 
     folder: Path
     config: Train
@@ -155,25 +155,25 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """What the run came to, or None while it is incomplete."""
+        """The result, or None while the run is incomplete."""
         return self.manifest.get("result") or None
 
     @property
     def warning(self) -> str | None:
-        """What is wrong with the training although it is complete, in one line, or None."""
+        """A problem of a complete training, in one line, or None."""
         return self.manifest.get("warning")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """One record an epoch."""
+        """Return one record per epoch."""
         return list(self.rows())
 
     def epochs(self) -> int:
-        """Return how many records of epochs there are."""
+        """Return the number of records."""
         path = self._metrics_path()
         return count_lines(path) if path.exists() else 0
 
     def rows(self, chosen: Container[int] | None = None) -> Iterator[dict[str, Any]]:
-        """Yield the records of epochs one after the other, or only those of the chosen numbers, from 0."""
+        """Yield the records, or only those with the chosen numbers, from 0."""
         path = self._metrics_path()
         if path.exists():
             yield from iterate_json_lines(path, MetricsLine, chosen)
@@ -187,7 +187,7 @@ class Run:
 
 
 def is_own_file(path: Path) -> bool:
-    """Whether writing to `path` would replace what a run folder is made of."""
+    """Whether writing to `path` would replace a file of a run."""
     return path.name in OWN_FILES and (path.parent / "config.json").exists()
 
 
@@ -265,8 +265,8 @@ def dataset_of(run: Run, place: str | None = None) -> Dataset:
     ----------
     run : Run
     place : str, optional
-        Where the data are now: a name or a path, as ``--dataset`` takes them. By default what the run's settings name. The
-        content counts, not the place.
+        Where the data are now: a name or path, as for ``--dataset``; by default the one in the run's settings. The content
+        counts, not the place.
 
     Raises
     ------
@@ -292,19 +292,20 @@ def check_same_data(what: str, data: Data, dataset: Dataset) -> None:
 
 
 def check_loadable(run: Run, dataset: Dataset) -> None:
-    """Raise what :func:`load_model` raises of an incomplete run, other data or an altered model; quick, nothing is computed."""
-    _require_complete(run)
+    """Raise what :func:`load_model` raises for an incomplete run, other data or an altered model, without loading it."""
+    require_complete(run)
     check_same_data(str(run.folder), run.config.data, dataset)
     require_whole(run)
 
 
-def _require_complete(run: Run) -> None:
+def require_complete(run: Run) -> None:
+    """Raise :class:`RunError` unless a training is complete."""
     if run.result is None:
         raise RunError(f"{run.folder} is not complete: run its training command again to finish it")
 
 
 def learned_arrays(run: Run) -> dict[str, np.ndarray]:
-    """Return what the model of a complete run has learned, by name, on the host; the data are not needed.
+    """Return the learned arrays of a complete run, by name, on the host; the data are not needed.
 
     Raises
     ------
@@ -313,7 +314,7 @@ def learned_arrays(run: Run) -> dict[str, np.ndarray]:
     DataError
         If the model's file is damaged or was altered.
     """
-    _require_complete(run)
+    require_complete(run)
     require_whole(run)
     path = run.folder / "model.npz"
     arrays = read_npz(path)
@@ -354,10 +355,10 @@ def load_model(run: Run, dataset: Dataset) -> Any:
 def run_training(
     config: Train, dataset: Dataset, folder: str | Path, encoder: Run | None = None
 ) -> Generator[TrainingProgress, None, None]:
-    """Train into `folder`, from its last checkpoint if it has one; nothing is done if it is complete.
+    """Train into `folder`, from its last checkpoint if there is one, unless it is complete.
 
-    Closing the generator (what Ctrl-C comes to) writes a checkpoint first. Whatever way a training ends, the same call takes
-    it up again, and the model is the same bit by bit as without the interruption.
+    Closing the generator, as Ctrl-C does, writes a checkpoint first. However a training was interrupted, the same call resumes
+    it, and the model is the same bit by bit as without the interruption.
 
     Parameters
     ----------
@@ -365,8 +366,8 @@ def run_training(
     dataset : Dataset
     folder : path
     encoder : Run, optional
-        The complete run of ``config.encoder``, if there is one. Its features are computed once and kept in its folder; the model
-        that is trained holds the encoder's weights too.
+        The complete run of ``config.encoder``, if there is one. Its features are computed once and kept in its folder; the
+        trained model holds the encoder's weights too.
 
     Raises
     ------
@@ -379,7 +380,7 @@ def run_training(
     if belongs(config, folder) and read_run(folder).result is not None:
         require_whole(read_run(folder))
         return
-    learner = build_learner(config, dataset)  # before anything is written: it may find the settings impossible
+    learner = build_learner(config, dataset)  # before anything is written, since the settings may be impossible
     with folder_lock(folder):
         if not belongs(config, folder):
             write_json(folder / "config.json", {"config": to_json(config), "hash": config_hash(config)})
@@ -400,7 +401,7 @@ def run_training(
 def _encoded(
     config: Train, run: Run | None, dataset: Dataset, folder: Path
 ) -> Generator[TrainingProgress, None, tuple[Encoder, Dataset]]:
-    """The encoder, and the data set as it sees it; yields how far it is."""
+    """Return the encoder and its features of the data set, yielding progress."""
     if run is None or run.hash != config_hash(config):
         what = "no run" if run is None else str(run.folder)
         raise RunError(f"{folder} needs the run of its encoder, {config.model.description}; got {what}")
@@ -510,7 +511,7 @@ def _write_checkpoint(path: Path, learner: Any, best: dict[str, Array], state: d
 
 
 def _resume(path: Path, learner: Any, config: Train) -> tuple[_State, dict[str, Array]]:
-    """Restore the learner's arrays from a checkpoint; return its state, and the arrays of the best epoch if there is one."""
+    """Restore the learner's arrays from a checkpoint; return its state and the arrays of the best epoch, if any."""
     arrays, prefixes = learner.arrays(), ("now/", "best/")
     declared = {f"{prefix}{name}": each for prefix in prefixes for name, each in like(arrays).items()}
     try:
@@ -531,7 +532,7 @@ def _resume(path: Path, learner: Any, config: Train) -> tuple[_State, dict[str, 
 
 
 def _check_state(state: _State, metrics: Path, config: Train) -> None:
-    """Raise unless a checkpoint's state is one of this training; from before it held a hash, by the lines of the metrics."""
+    """Raise unless a checkpoint belongs to this training; one without a hash is recognised by its metrics."""
     position, lines = state["position"], state["metrics"]
     if state.get("hash", config_hash(config)) != config_hash(config):
         raise DataError("it belongs to other settings")

@@ -15,7 +15,7 @@ from minicereb.datasets.augmentation import crop_and_flip
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.experiments.configs import Train
-from minicereb.experiments.models import build_rule, model_arrays, total_steps
+from minicereb.experiments.models import model_arrays, total_steps
 from minicereb.learning.optimizers import Optimizer, State, make_optimizer, rate_at
 from minicereb.learning.plasticity import Learned
 from minicereb.learning.training import Split
@@ -107,7 +107,8 @@ def take_step(
     """
     copy, total = _to_learn_with(model), total_steps(config, dataset)
     falling = None if config.schedule == "constant" else total
-    rule: Any = build_rule(config, copy, RecordingOptimizer(make_optimizer(config.optimizer, config.learning_rate, falling)))  # type: ignore[arg-type]
+    optimizer: Any = RecordingOptimizer(make_optimizer(config.optimizer, config.learning_rate, falling))
+    rule: Any = config.model.learner(copy, optimizer, config.batch_size, config.seed)
     warmed = warm_up(rule, config, dataset, encoder)
     if config.adversary is not None:
         looker: Any = _RecordingLearner(copy, warmed)
@@ -125,7 +126,7 @@ def warm_up(rule: Any, config: Train, dataset: Dataset, encoder: Any = None) -> 
     Parameters
     ----------
     rule : DeltaRule, Backpropagation or GLR
-        Built anew by ``build_rule`` around a float64 copy of the trained model.
+        Built around a float64 copy of the trained model.
     config : Train
     dataset : Dataset
     encoder : Sequential, optional

@@ -11,7 +11,7 @@ from minicereb.attacks.settings import Attack
 from minicereb.datasets.registry import in_layout_of_cifar10
 from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel
 from minicereb.experiments.configs import Data, Experiment, Train, describe
-from minicereb.experiments.kinds.moved import MovedOutputs
+from minicereb.experiments.kinds.attacked import MovedOutputs
 from minicereb.models.convolutional import vgg11
 from minicereb.report.formats import percent, strength
 from minicereb.report.page import Table, Text

@@ -6,7 +6,8 @@ from functools import partial
 from itertools import product
 
 from minicereb.attacks.settings import Attack
-from minicereb.experiments.configs import AttackedModel, Data, Train
+from minicereb.experiments.configs import Data, Train
+from minicereb.experiments.kinds.attacked import AttackedModel
 from minicereb.report.page import Text
 from minicereb.robustness.catalogue import PAPER_STEP
 from minicereb.studies.protocol import four_models

@@ -6,8 +6,8 @@ from itertools import product
 
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import NoisyModel
-from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train, describe
-from minicereb.experiments.kinds.averaged import AttackedAverage
+from minicereb.experiments.configs import Data, Experiment, Train, describe
+from minicereb.experiments.kinds.attacked import AttackedAverage, AttackedModel
 from minicereb.experiments.kinds.gradient_sources import GradientSources
 from minicereb.report.formats import in_words, percent
 from minicereb.report.page import Table, Text

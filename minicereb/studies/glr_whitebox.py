@@ -10,8 +10,8 @@ from typing import Any
 
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import NoisyModel
-from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train
-from minicereb.experiments.kinds.averaged import AttackedAverage
+from minicereb.experiments.configs import Data, Experiment, Train
+from minicereb.experiments.kinds.attacked import AttackedAverage, AttackedModel
 from minicereb.experiments.kinds.transfer import TransferredAttack
 from minicereb.report.formats import in_words, percent
 from minicereb.report.page import Text

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train, describe
+from minicereb.experiments.configs import Data, Experiment, Train, describe
 from minicereb.experiments.evaluation.settings import EvaluatedModel
-from minicereb.experiments.kinds.gradient_sizes import GradientSizes
+from minicereb.experiments.kinds.attacked import AttackedModel, GradientSizes
 from minicereb.experiments.laboratory import Record
 from minicereb.report.figures import Curves, curves
 from minicereb.report.formats import percent

@@ -9,7 +9,7 @@ from minicereb.attacks.ball import with_rounding
 from minicereb.attacks.settings import Attack, fitting_step
 from minicereb.experiments.architectures import CerebellumModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
-from minicereb.experiments.kinds.broken import BrokenImages
+from minicereb.experiments.kinds.attacked import BrokenImages
 from minicereb.experiments.laboratory import Record
 from minicereb.report.formats import interval, percent, strength
 from minicereb.report.page import Table, Text

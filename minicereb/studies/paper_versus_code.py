@@ -7,8 +7,9 @@ from dataclasses import replace
 from functools import partial
 
 from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train
+from minicereb.experiments.configs import Data, Experiment, Train
 from minicereb.experiments.evaluation.settings import EvaluatedModel
+from minicereb.experiments.kinds.attacked import AttackedModel
 from minicereb.report.formats import mean_share, number_or_dash
 from minicereb.report.page import Text
 from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS

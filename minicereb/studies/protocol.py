@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from minicereb.attacks.settings import Attack, fitting_step
 from minicereb.datasets.registry import in_layout_of_cifar10
 from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.configs import AttackedModel, Data, Experiment, Train, describe, describe_attack
+from minicereb.experiments.configs import Data, Experiment, Train, describe, describe_attack
 from minicereb.experiments.evaluation.settings import EvaluatedModel
+from minicereb.experiments.kinds.attacked import AttackedModel
 from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
 from minicereb.studies.published import Logged, logged_for

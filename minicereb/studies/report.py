@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from minicereb.errors import InputError, MinicerebError, require
-from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.configs import Train, describe, describe_attack
 from minicereb.experiments.evaluation.folder import RECORD
 from minicereb.experiments.evaluation.page import accuracy_picture, evaluation_page
 from minicereb.experiments.evaluation.settings import EvaluatedModel
@@ -19,10 +17,9 @@ from minicereb.experiments.page_parts import checked, checklists, settings, vers
 from minicereb.experiments.run_page import run_page
 from minicereb.experiments.runs import read_run
 from minicereb.paths import read_bytes, read_text
-from minicereb.report.formats import in_words, interval, percent, strength
+from minicereb.report.formats import in_words, interval, percent
 from minicereb.report.page import REPORT, Block, Command, Page, Picture, Section, Table, Text
 from minicereb.report.pipes import read_blocks
-from minicereb.statistics import proportion_interval
 from minicereb.studies import Study, all_studies
 from minicereb.studies.results import Results
 from minicereb.studies.study import read_study
@@ -123,7 +120,7 @@ def _measured(results: Results, known: Study | None) -> list[Block]:
         if config is None:
             return [Text("The settings are those of another version of the program; intervals are not computed again.")]
         printed = known.published(config) if known and known.published else {}
-        for model, what, share, bounds, images in _accuracies(config, record):
+        for model, what, share, bounds, images in config.measured(record):
             row = [model, what.replace("_", " "), percent(share), interval(bounds), f"{images:,}"]
             rows.append([*row, printed.get(what, "-")])
     note = Text(
@@ -132,52 +129,6 @@ def _measured(results: Results, known: Study | None) -> list[Block]:
         "print for this model under this attack, however it was trained here."
     )
     return [note, Table(HEAD, rows)] if rows else []
-
-
-Accuracy = tuple[str, str, float | None, list[float] | None, int]
-
-
-def _accuracies(experiment: Any, record: Record) -> Iterator[Accuracy]:
-    """Yield model, measure, share, interval and number of images, for the kinds of experiment that have them."""
-    kind = type(experiment).__name__
-    models = [_named(train) for train in experiment.trainings]
-    if kind == "EvaluatedModel":
-        for entry in record["epsilons"]:
-            for side in ("attacked", "certified"):
-                what = f"{side}, {record['answer'].upper()}, ε = {strength(entry['epsilon'])}"
-                yield models[0], what, entry[side], entry[f"{side}_interval"], record["images"]
-    elif kind == "TransferredAttack":
-        way = f", via {experiment.trainings[1].model.description}"
-        for images in ("all", "filtered"):
-            for name, share in record[images].items():
-                if share is not None:
-                    yield models[0] + way, f"{images} {name}", share["accuracy"], share["interval"], share["of"]
-    elif kind == "TransferMatrix":
-        n, models = record["images"], [f"{number}: {model}" for number, model in enumerate(models, 1)]
-        for source, shares in zip(models, record["accuracy"], strict=True):
-            for model, share in zip(models, shares, strict=True):
-                yield model, f"on images attacked against {source}", share, list(proportion_interval(round(share * n), n)), n
-    elif "robust_interval" in record:
-        answers = "LAP, " if kind == "AttackedAverage" else ""
-        what = answers + describe_attack(experiment.attack)
-        yield models[0], what, record["robust_accuracy"], record["robust_interval"], record["images"]
-
-
-def _named(train: Train) -> str:
-    """Describe a model with what distinguishes it within a study: how it was trained, and from which seed."""
-    other = [
-        words
-        for words, so in (
-            ("with replacement", getattr(train.model, "replacement", False)),
-            ("trained on all images", train.validation == 0),
-            ("chosen on the test images", train.choose_on == "test"),
-            ("last epoch", train.keep == "last"),
-        )
-        if so
-    ]
-    closed = isinstance(train.model, CerebellumModel) and train.model.rule == "least-squares"
-    how = "least squares" if closed else f"{train.optimizer} {train.learning_rate:.3g}"
-    return ", ".join([describe(train), *other, how, f"seed {train.seed}"])
 
 
 def _figures(folder: Path, records: list[Record], captions: Mapping[str, str]) -> list[Block]:

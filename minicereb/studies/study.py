@@ -12,11 +12,10 @@ from matplotlib.figure import Figure
 from minicereb.datasets.dataset import Dataset
 from minicereb.documents import Count, Mismatch, Seed, Share, read_json
 from minicereb.errors import DataError, MinicerebError, require
-from minicereb.experiments.carrying_out import result_of
 from minicereb.experiments.configs import Data, Experiment
-from minicereb.experiments.executors import Crew, one_after_another, spread
+from minicereb.experiments.executors import WorkerPool, one_after_another, spread
 from minicereb.experiments.identity import config_hash, from_json, to_json
-from minicereb.experiments.jobs import NotDone, Progress, is_done, jobs_of, write_plan
+from minicereb.experiments.jobs import NotDone, Progress, jobs_of, write_plan
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.records import check_record
 from minicereb.files import atomic_write, write_json
@@ -84,7 +83,7 @@ class Study:
 
 
 def carry_out(
-    study: Study, scale: str, seeds: tuple[int, ...], dataset: Dataset, out: Path, crew: Crew | None = None
+    study: Study, scale: str, seeds: tuple[int, ...], dataset: Dataset, out: Path, pool: WorkerPool | None = None
 ) -> Generator[Progress, None, None]:
     """Run a study in the folder `out`, yielding its progress; experiments that are complete are not run again.
 
@@ -98,7 +97,7 @@ def carry_out(
     seeds : tuple of int
     dataset : Dataset
     out : Path
-    crew : Crew, optional
+    pool : WorkerPool, optional
         The workers that run the jobs; without them this process runs one job after the other.
 
     Raises
@@ -110,14 +109,14 @@ def carry_out(
     plan = study.plan(Data(dataset.name, dataset.sha256), scale, seeds)
     laboratory, jobs = Laboratory(dataset, out), jobs_of(plan)
     about = {"study": study.name, "question": study.question, "scale": scale, "seeds": list(seeds)}
-    if not _may_be_written(out) and _is_kept(out, about, plan) and all(is_done(job, laboratory) for job in jobs):
+    if not _may_be_written(out) and _is_kept(out, about, plan) and all(laboratory.is_done(job) for job in jobs):
         return
-    found = write_plan(out, about, list(jobs), laboratory, 1 if crew is None else crew.workers)
-    undone = yield from one_after_another(jobs, found, laboratory) if crew is None else spread(jobs, found, laboratory, crew)
+    found = write_plan(out, about, list(jobs), laboratory, 1 if pool is None else pool.workers)
+    undone = yield from one_after_another(jobs, found, laboratory) if pool is None else spread(jobs, found, laboratory, pool)
     if undone:
         raise NotDone(undone, len(jobs))
     laboratory.look_again()  # workers may have used folders that have appeared since
-    results = Results(((config, result_of(config, laboratory)) for config in plan), out)
+    results = Results(((config, laboratory.result(config)) for config in plan), out)
     write_json(
         out / "study.json",
         about | {"results": [{"config": to_json(config), "record": record} for config, record in results]},

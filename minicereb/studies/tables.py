@@ -10,9 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from minicereb.attacks.settings import CROSSING
-from minicereb.experiments.configs import AttackedModel, Train, describe
+from minicereb.experiments.configs import Train, describe
 from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.experiments.identity import differences
+from minicereb.experiments.kinds.attacked import AttackedModel
 from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.experiments.laboratory import Record
 from minicereb.report.figures import Curves, curves

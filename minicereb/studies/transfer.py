@@ -7,7 +7,7 @@ import numpy as np
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import CerebellumModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
-from minicereb.experiments.kinds.transfer_matrix import TransferMatrix
+from minicereb.experiments.kinds.transfer import TransferMatrix
 from minicereb.report.formats import in_words, percent
 from minicereb.report.page import Table, Text
 from minicereb.studies.results import Results

@@ -35,7 +35,7 @@ def test_from_the_command_to_the_gradient_it_is_nine_files(run, monkeypatch):
     places = [f"{path.parent.name}/{path.name}" for path in reversed(calls[0]) if ROOT in path.parents]
     files = list(dict.fromkeys(places[places.index("cli/attack.py") : -1]))
     expected = (
-        "cli/attack.py cli/output.py experiments/attacks.py attacks/run.py attacks/search.py attacks/pgd.py attacks/gradients.py"
+        "cli/attack.py cli/output.py kinds/attacked.py attacks/run.py attacks/search.py attacks/pgd.py attacks/gradients.py"
     )
     assert files == expected.split()
 

@@ -16,7 +16,7 @@ from minicereb import datasets
 from minicereb.cli import study as command
 from minicereb.cli.output import StatusLines, clock
 from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.configs import AttackedModel
+from minicereb.experiments.kinds.attacked import AttackedModel
 from minicereb.studies import study_named
 
 

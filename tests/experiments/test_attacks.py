@@ -6,7 +6,8 @@ import pytest
 from minicereb import parallel
 from minicereb.attacks.settings import Attack
 from minicereb.errors import InputError
-from minicereb.experiments.attacks import Tally, attack_config, attack_run, record_path, stored_record
+from minicereb.experiments.kinds.attacked import Tally, attack_config, attack_run, stored_record
+from minicereb.experiments.laboratory import record_in_run
 from minicereb.experiments.runs import load_model, read_run, run_training
 from minicereb.files import read_npz
 
@@ -52,7 +53,7 @@ def test_an_attack_is_found_again_by_its_settings_alone(run, strokes):
     config, _ = attacked(run, strokes)
     assert stored_record(run, config) is not None
     assert stored_record(run, attack_config(run, strokes, ATTACK, 59)) is None
-    assert record_path(run, config).parent == run.folder / "attacks"
+    assert record_in_run(run, config).parent == run.folder / "attacks"
 
 
 def test_the_memory_budget_changes_blocks_but_not_results(run, strokes, monkeypatch):

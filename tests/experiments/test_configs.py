@@ -9,8 +9,9 @@ from minicereb.attacks.adversarial_training import Adversary
 from minicereb.attacks.settings import Attack
 from minicereb.errors import DataError, InputError
 from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, NoisyModel, PerceptronModel
-from minicereb.experiments.configs import AttackedModel, Data, Train, describe, describe_attack
+from minicereb.experiments.configs import Data, Train, describe, describe_attack
 from minicereb.experiments.identity import config_hash, config_kind, differences, from_json, to_json
+from minicereb.experiments.kinds.attacked import AttackedModel
 from minicereb.files import canonical_json
 
 ADVERSARY = Adversary(0.1, 0.03)

@@ -5,17 +5,16 @@ import dataclasses
 import pytest
 
 from minicereb.attacks.settings import Attack
-from minicereb.experiments import costs, probes
+from minicereb.experiments import costs
 from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel
-from minicereb.experiments.configs import AttackedModel
 from minicereb.experiments.costs import estimates
 from minicereb.experiments.evaluation.settings import EvaluatedModel
+from minicereb.experiments.kinds.attacked import AttackedModel, MovedOutputs
 from minicereb.experiments.kinds.conditioning import Conditioning
 from minicereb.experiments.kinds.gradient_sources import GradientSources
-from minicereb.experiments.kinds.moved import MovedOutputs
 from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.experiments.kinds.pole import PoleBalancing
-from minicereb.experiments.kinds.transfer_matrix import TransferMatrix
+from minicereb.experiments.kinds.transfer import TransferMatrix
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.robustness.catalogue import ALL, STANDARD
 from minicereb.tasks.eyelid_conditioning import Eyelid
@@ -104,8 +103,8 @@ def test_every_image_is_attacked_while_an_attack_is_tried(strokes, cerebellum, m
         met.append((model.forward(rows[ids].astype("float32") / 255)[0].argmax(axis=1) == labels[ids]).all())
         return iter(())
 
-    monkeypatch.setattr(probes, "attack_images", watched)
-    probes.Probes(strokes).attack(cerebellum, Attack("fab", "margin", 0.1))
+    monkeypatch.setattr(costs, "attack_images", watched)
+    costs.Probes(strokes).attack(cerebellum, Attack("fab", "margin", 0.1))
     assert met
     assert all(met)
 
@@ -126,12 +125,12 @@ def test_the_closed_form_takes_longer_with_more_cells(seconds, cerebellum):
 
 
 def test_a_session_of_conditioning_is_its_trials(monkeypatch, seconds):
-    monkeypatch.setattr(probes, "_conditioning", lambda settings: (2.0, 0.5))
+    monkeypatch.setattr(costs, "_conditioning", lambda settings: (2.0, 0.5))
     assert seconds(Conditioning(Eyelid(acquisition=10, extinction=3, reacquisition=1))) == 2 + 14 * 0.5
 
 
 def test_balancing_is_at_most_all_its_trials_and_tests(monkeypatch, seconds, at_most):
-    monkeypatch.setattr(probes, "_balancing", lambda task: (2.0, 0.125))
+    monkeypatch.setattr(costs, "_balancing", lambda task: (2.0, 0.125))
     job = PoleBalancing(PoleTask(ErrorDriven(), seconds=40.0), 7, angles=(0.0, 1.0, 2.0))
     assert seconds(job) == 2 + 10 * 40 * 0.125
     assert at_most(job)

@@ -13,7 +13,7 @@ from minicereb.errors import MinicerebError
 from minicereb.experiments import executors
 from minicereb.experiments.configs import Data
 from minicereb.experiments.executors import processes
-from minicereb.experiments.jobs import NotDone, is_done, jobs_of
+from minicereb.experiments.jobs import NotDone, jobs_of
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.runs import load_model, read_run
 from minicereb.files import sha256_file
@@ -118,9 +118,9 @@ def test_runs_beside_a_study_that_lie_on_a_disk_that_is_read_only_are_not_used(s
     remount("size=16m")
     shutil.copytree(whole, folder / "first")
     jobs = list(jobs_of(plan(Data(small.name, small.sha256), "smoke", (0,))))
-    assert is_done(jobs[0], Laboratory(small, folder / "second"))
+    assert Laboratory(small, folder / "second").is_done(jobs[0])
     remount("ro")
-    assert not is_done(jobs[0], Laboratory(small, folder / "second"))
+    assert not Laboratory(small, folder / "second").is_done(jobs[0])
 
 
 def test_a_scheduler_that_is_not_there_is_told_in_one_line_and_nothing_is_begun(small, tmp_path, monkeypatch):

@@ -19,8 +19,8 @@ from toy_study import assert_equal, assert_kept, command, results_of, study
 
 from minicereb.errors import MinicerebError, RunError
 from minicereb.experiments import executors
-from minicereb.experiments.executors import TRIES, Crew, dask, processes
-from minicereb.experiments.status import survey
+from minicereb.experiments.executors import TRIES, WorkerPool, dask, processes
+from minicereb.experiments.jobs import survey
 
 
 def test_worker_processes_leave_the_same_bytes_and_what_is_done_is_not_done_again(small, whole, tmp_path):
@@ -33,7 +33,7 @@ def test_worker_processes_leave_the_same_bytes_and_what_is_done_is_not_done_agai
 
 
 def test_any_executor_will_do(small, whole, tmp_path):
-    list(study(small, tmp_path, Crew(lambda: ThreadPoolExecutor(3), workers=3, share=3)))
+    list(study(small, tmp_path, WorkerPool(lambda: ThreadPoolExecutor(3), workers=3, share=3)))
     assert_equal(tmp_path, whole)
 
 

@@ -13,12 +13,12 @@ from toy_study import ATTACKS, TOY, assert_equal, assert_kept, command, plan, re
 from minicereb.errors import MinicerebError, RunError
 from minicereb.experiments import executors, jobs
 from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.configs import AttackedModel, Data
+from minicereb.experiments.configs import Data
 from minicereb.experiments.costs import estimates
-from minicereb.experiments.executors import Crew, processes
-from minicereb.experiments.jobs import NotDone, do_job, is_done, jobs_of
+from minicereb.experiments.executors import WorkerPool, processes
+from minicereb.experiments.jobs import NotDone, do_job, jobs_of, survey, surveys
+from minicereb.experiments.kinds.attacked import AttackedModel
 from minicereb.experiments.laboratory import Laboratory
-from minicereb.experiments.status import survey, surveys
 from minicereb.files import file_lock, is_locked
 
 
@@ -60,12 +60,12 @@ def test_a_job_whose_workers_are_lost_again_and_again_is_given_up(small, tmp_pat
 
     steps = []
     with pytest.raises(NotDone, match="its worker was lost"):
-        steps.extend(study(small, tmp_path, Crew(Doomed, 1, 1, 1)))
+        steps.extend(study(small, tmp_path, WorkerPool(Doomed, 1, 1, 1)))
     assert sum(step.doing.startswith("again: ") for step in steps) == 4 * 3
 
 
 def test_an_error_in_the_program_is_told_with_its_place(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(jobs, "carry_out_experiment", lambda config, laboratory: iter([1 / 0]))
+    monkeypatch.setattr(Laboratory, "run_experiment", lambda laboratory, config: iter([1 / 0]))
     with pytest.raises(NotDone, match=r"ZeroDivisionError: division by zero \(test_jobs.py, line \d+\)"):
         list(study(small, tmp_path))
 
@@ -98,7 +98,7 @@ def test_a_folder_that_cannot_be_written_is_told(small, tmp_path):
 
 
 def test_a_worker_that_does_not_see_the_folder_or_has_other_data_says_so(small, tmp_path):
-    order = executors.Order(
+    order = executors.JobRequest(
         plan(Data("data", "0" * 64), "", ())[0].train, small.name, "0" * 64, tmp_path, tmp_path / "no", 1, "cpu", 1, 1 << 26
     )
     assert "does not see the study's folder" in executors.work(order)
@@ -117,7 +117,7 @@ def test_a_job_that_another_process_is_doing_is_waited_for(small, tmp_path):
         assert is_locked(lock)
         assert next(steps).startswith("waiting: training")
     list(steps)
-    assert is_done(train, laboratory)
+    assert laboratory.is_done(train)
     assert not is_locked(lock)
 
 

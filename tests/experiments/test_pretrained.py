@@ -18,9 +18,8 @@ from minicereb.experiments.architectures import CerebellumModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.models import exported_arrays
-from minicereb.experiments.pretrained import add, fetch, found, models
+from minicereb.experiments.pretrained import add, fetch, found, models, verify
 from minicereb.experiments.runs import load_model, read_run, run_training
-from minicereb.experiments.verified import verify
 from minicereb.files import folder_lock, read_npz, sha256_file, write_json, write_npz
 from minicereb.models.wiring import Wiring
 

@@ -15,12 +15,11 @@ from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.costs import estimates
 from minicereb.experiments.executors import processes
 from minicereb.experiments.identity import config_hash
-from minicereb.experiments.jobs import do_job, is_done, jobs_of
+from minicereb.experiments.jobs import do_job, jobs_of, survey
 from minicereb.experiments.kinds.transfer import TransferredAttack, pictures_path, read_pictures
 from minicereb.experiments.laboratory import Laboratory, run_named
 from minicereb.experiments.reuse import Neighbours
 from minicereb.experiments.runs import read_run
-from minicereb.experiments.status import survey
 from minicereb.files import write_json
 from minicereb.studies.report import report_on
 
@@ -87,7 +86,7 @@ def test_the_own_folder_comes_first_and_an_attack_is_found_with_any_run_of_the_m
     laboratory = Laboratory(small, second)
     assert laboratory.run(train).folder == second / run
     assert [found.folder for found in laboratory.complete_runs(train)] == [second / run, first / run]
-    assert all(is_done(job, laboratory) for job in configs(small))
+    assert all(laboratory.is_done(job) for job in configs(small))
 
 
 def test_a_report_has_versions_settings_and_accuracies_of_runs_that_lie_elsewhere(small, first, tmp_path):
@@ -146,7 +145,7 @@ def test_a_worker_finds_what_the_study_has_been_told_of_since_the_worker_last_lo
     shutil.copytree(whole, tmp_path / "first")
     for record in (tmp_path / "first").glob("runs/*/attacks/*.json"):
         record.unlink()
-    order = executors.Order(attack, small.name, small.sha256, out, mark, 1, "cpu", 1, 100_000_000)
+    order = executors.JobRequest(attack, small.name, small.sha256, out, mark, 1, "cpu", 1, 100_000_000)
     assert executors.work(order) is None
     assert not (out / "runs").exists()
     assert len(list((tmp_path / "first").glob("runs/*/attacks/*.json"))) == 1
@@ -183,7 +182,7 @@ def test_what_is_incomplete_or_damaged_beside_is_left_alone_and_done_here(spoil,
     spoil(first / "runs" / config_hash(train)[:16])
     before = files_in(first)
     laboratory = Laboratory(small, tmp_path / "second")
-    assert not is_done(train, laboratory)
+    assert not laboratory.is_done(train)
     list(do_job(train, laboratory))
     assert laboratory.run(train).folder.parent == tmp_path / "second" / "runs"
     assert files_in(first) == before
@@ -193,21 +192,21 @@ def test_a_damaged_record_beside_is_not_used(small, first, tmp_path):
     train = next(iter(configs(small)))
     config = TransferredAttack(train, train, Attack("fgsm", "mse", 0.1), 10, 1)
     list(do_job(config, Laboratory(small, first)))
-    assert is_done(config, Laboratory(small, tmp_path / "second"))
+    assert Laboratory(small, tmp_path / "second").is_done(config)
     Laboratory(small, first).record_path(config).write_text("[]")
-    assert not is_done(config, Laboratory(small, tmp_path / "second"))
+    assert not Laboratory(small, tmp_path / "second").is_done(config)
 
 
 def test_a_run_beside_that_cannot_be_added_to_is_not_used(small, first, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    assert not any(is_done(job, Laboratory(small, tmp_path / "second")) for job in configs(small))
+    assert not any(Laboratory(small, tmp_path / "second").is_done(job) for job in configs(small))
 
 
 def test_a_run_that_is_removed_while_a_laboratory_stands_is_no_longer_found(small, first, tmp_path):
     train, laboratory = next(iter(configs(small))), Laboratory(small, tmp_path / "second")
-    assert is_done(train, laboratory)
+    assert laboratory.is_done(train)
     shutil.rmtree(first)
-    assert not is_done(train, laboratory)
+    assert not laboratory.is_done(train)
 
 
 def test_many_lookups_look_at_the_folders_once_and_read_each_run_once(small, first, tmp_path, monkeypatch):

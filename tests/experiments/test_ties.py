@@ -16,18 +16,15 @@ from json_files import read_any
 from minicereb import datasets
 from minicereb.attacks.settings import Attack
 from minicereb.errors import DataError, RunError
-from minicereb.experiments.attacks import Tally, attack_config, attack_run, stored_record
-from minicereb.experiments.carrying_out import record_path, result_of
-from minicereb.experiments.configs import AttackedModel
 from minicereb.experiments.evaluation.folder import read_evaluation
 from minicereb.experiments.evaluation.settings import EvaluatedModel, evaluate_run
 from minicereb.experiments.identity import config_hash, from_json, hashes, to_json
-from minicereb.experiments.jobs import is_done, jobs_of
+from minicereb.experiments.jobs import jobs_of, survey
+from minicereb.experiments.kinds.attacked import AttackedModel, Tally, attack_config, attack_run, stored_record
 from minicereb.experiments.kinds.pole import pole_in_folder
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.records import read_kept, read_record, write_record
 from minicereb.experiments.runs import load_model, read_run, run_training
-from minicereb.experiments.status import survey
 from minicereb.files import read_npz, write_json, write_npz
 from minicereb.learning.training import restore
 from minicereb.report.page import html
@@ -57,7 +54,7 @@ def drain(steps):
 
 def refused(*arguments):
     """A command that says in one line what is wrong, with exit code 2; the line, which remarks may precede."""
-    result = invoke(str(argument) for argument in arguments)
+    result = invoke(*arguments)
     assert result.exit_code == 2, result.output
     *remarks, line = result.stderr.strip().splitlines()
     assert not any(remark.startswith(("Error", "Traceback", " ")) for remark in remarks)
@@ -125,9 +122,9 @@ def same_as_ever():
 def test_an_old_study_is_done_and_reported(data):
     results = read_any(Path("study/study.json"))["results"]
     laboratory = Laboratory(data, Path("study"))
-    assert all(is_done(job, laboratory) for job in jobs_of(same_as_ever()))
+    assert all(laboratory.is_done(job) for job in jobs_of(same_as_ever()))
     for config, each in zip(same_as_ever(), results, strict=False):
-        assert result_of(config, laboratory) == each["record"]
+        assert laboratory.result(config) == each["record"]
     for path in Path("study").glob("**/experiments/*.json"):
         assert read_kept(path).record
     stand = survey(Path("study"), "kept")
@@ -137,7 +134,7 @@ def test_an_old_study_is_done_and_reported(data):
 
 def test_what_an_old_study_did_is_found_beside(data):
     laboratory = Laboratory(data, Path("new"))
-    assert all(is_done(job, laboratory) for job in jobs_of(same_as_ever()))
+    assert all(laboratory.is_done(job) for job in jobs_of(same_as_ever()))
 
 
 def test_old_features_are_computed_again(data):
@@ -352,36 +349,36 @@ def moved_of_study():
 
 def test_a_neighbours_record_of_other_settings_is_ignored_and_ones_own_refused(data):
     config = moved_of_study()
-    path = record_path(config, Laboratory(data, Path("new")))
+    path = Laboratory(data, Path("new")).record_path(config)
     assert path.parent == Path.cwd() / "study" / "experiments"
     other = replace(config, attack=replace(config.attack, epsilon=0.2))
     stored = read_any(path)
     write_json(path, {"config": to_json(other), "record": stored["record"] | {"robust_accuracy": 0.999}})
-    assert not is_done(config, Laboratory(data, Path("new")))
+    assert not Laboratory(data, Path("new")).is_done(config)
     with pytest.raises(DataError, match="holds the record of other settings than its name says; delete it"):
-        result_of(config, Laboratory(data, Path("study")))
+        Laboratory(data, Path("study")).result(config)
     write_json(path, {"config": stored["config"], "record": {"robust_accuracy": 0.999}})
-    assert not is_done(config, Laboratory(data, Path("new")))
+    assert not Laboratory(data, Path("new")).is_done(config)
 
 
 def test_a_record_of_another_model_does_not_count(data):
     config = moved_of_study()
     laboratory = Laboratory(data, Path("study"))
-    path = record_path(config, laboratory)
+    path = laboratory.record_path(config)
     write_record(path, config, read_record(path, config).record, ["0" * 64])
     with pytest.raises(DataError, match="the record of another model than there is now"):
-        result_of(config, laboratory)
-    assert not is_done(config, Laboratory(data, Path("new")))
+        laboratory.result(config)
+    assert not Laboratory(data, Path("new")).is_done(config)
 
 
 def test_a_neighbours_record_of_an_attack_on_other_settings_is_ignored(data):
     results = read_any(Path("study/study.json"))["results"]
     config = next(from_json(each["config"]) for each in results if each["config"]["kind"] == "AttackedModel")
-    path = record_path(config, Laboratory(data, Path("new")))
+    path = Laboratory(data, Path("new")).record_path(config)
     assert path.exists()
     other = to_json(AttackedModel(config.train, replace(config.attack, epsilon=0.05), config.images))
     edited(path, lambda stored: stored.update(config=other))
-    assert not is_done(config, Laboratory(data, Path("new")))
+    assert not Laboratory(data, Path("new")).is_done(config)
 
 
 # -- evaluations -------------------------------------------------------------------------------------------------------------
@@ -540,6 +537,6 @@ def test_a_folder_that_is_no_run_is_still_one_line():
 def test_the_command_that_goes_on_from_an_old_checkpoint_says_so():
     options = ("--cells", 12, "--batch-size", 5, "--epochs", 3, "--learning-rate", 0.04, "--seed", 3, "--out", "begun")
     arguments = ("train", "cerebellum", "--dataset", "data.npz", *options)
-    result = invoke(str(argument) for argument in arguments)
+    result = invoke(*arguments)
     assert result.exit_code == 0, result.output
     assert "before checkpoints named their settings" in result.stderr

@@ -18,7 +18,7 @@ from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError
 from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, NoisyModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
-from minicereb.experiments.models import build_learner, build_model, build_rule, model_arrays, solve, total_steps
+from minicereb.experiments.models import build_learner, build_model, model_arrays, solve, total_steps
 from minicereb.explain import Shown, credit_bounds, explanation, means, pixel_number
 from minicereb.explain.kinks import switching_units
 from minicereb.explain.render import page, text
@@ -169,6 +169,10 @@ def test_the_step_shown_lowers_the_loss(kind, optimizer, data):
         assert ("of the run's first" in said) == (optimizer != "sgd")
 
 
+def learner_of(settings, model, optimizer):
+    return settings.model.learner(model, optimizer, settings.batch_size, settings.seed)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_the_update_shown_is_that_of_training_bit_for_bit(case, data, learned, told):
     settings, x = CASES[case], to_unit(data.x_test[IMAGE : IMAGE + 1]).astype(np.float64)
@@ -178,9 +182,9 @@ def test_the_update_shown_is_that_of_training_bit_for_bit(case, data, learned, t
         encoder, model = model.encoder, model.cerebellum
         x = encoder.forward(x)[0]
     before = {name: array.copy() for name, array in model_arrays(model).items()}
-    everything = build_rule(settings, model, make_optimizer("sgd", 1.0)).arrays()  # all but an optimiser's state
+    everything = learner_of(settings, model, make_optimizer("sgd", 1.0)).arrays()  # all but an optimiser's state
     initial = {name: array.copy() for name, array in everything.items()}
-    rule = build_rule(
+    rule = learner_of(
         settings,
         model,
         make_optimizer(settings.optimizer, settings.learning_rate, total if settings.schedule == "cosine" else None),

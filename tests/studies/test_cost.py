@@ -7,7 +7,6 @@ from written import written
 
 from minicereb.errors import InputError
 from minicereb.experiments.architectures import CerebellumModel, NoisyModel
-from minicereb.experiments.carrying_out import carry_out_experiment
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.kinds.time_to_accuracy import FastestAgain, TimeToAccuracy, evaluations_per_image, fastest
 from minicereb.experiments.laboratory import Laboratory
@@ -25,7 +24,7 @@ def config(strokes):
 
 
 def carry_out(config, strokes, out):
-    steps, doing = carry_out_experiment(config, Laboratory(strokes, out)), []
+    steps, doing = Laboratory(strokes, out).run_experiment(config), []
     while True:
         try:
             doing.append(next(steps))

@@ -3,8 +3,9 @@
 import pytest
 from written import written
 
-from minicereb.experiments.configs import AttackedModel, Data
+from minicereb.experiments.configs import Data
 from minicereb.experiments.evaluation.settings import EvaluatedModel
+from minicereb.experiments.kinds.attacked import AttackedModel
 from minicereb.robustness.checklist import CHECKS
 from minicereb.studies.masking import EVERYTHING, MASKING, PAPERS, models_of, papers_checks, table
 from minicereb.studies.results import Results

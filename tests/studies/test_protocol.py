@@ -7,8 +7,9 @@ import pytest
 from minicereb import datasets
 from minicereb.errors import InputError
 from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.configs import AttackedModel, Data
+from minicereb.experiments.configs import Data
 from minicereb.experiments.evaluation.settings import EvaluatedModel
+from minicereb.experiments.kinds.attacked import AttackedModel
 from minicereb.studies import paper_versus_code, sparsity, study_named
 from minicereb.studies.protocol import as_coded, as_printed, examined, published
 from minicereb.studies.published import CEREBELLUM, logged_for

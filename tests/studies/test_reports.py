@@ -11,7 +11,7 @@ from json_files import read_any
 from minicereb import datasets
 from minicereb.errors import DataError, InputError
 from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.configs import Data, Train
+from minicereb.experiments.configs import Data, Train, describe_training
 from minicereb.experiments.evaluation.own_model import _check_folder
 from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.experiments.identity import config_hash, from_json
@@ -21,7 +21,7 @@ from minicereb.report.page import Command, Picture, Table, Text, html, write
 from minicereb.robustness.checklist import CHECKS
 from minicereb.studies import STUDIES
 from minicereb.studies.glr_tables import GLR_TABLES
-from minicereb.studies.report import _named, report_on
+from minicereb.studies.report import report_on
 from minicereb.studies.study import Study, carry_out
 
 BLOCKS = [Table(["model", "said"], [["a", "1.0"]]), Text("In %.")]
@@ -217,7 +217,7 @@ def test_nothing_is_called_better_without_an_interval(study, run, evaluation, tm
 def test_models_that_differ_have_different_names(name):
     plan = STUDIES[name].plan(Data("strokes14", "0" * 64), "paper", (0, 1))
     trains = {train for experiment in plan for train in experiment.trainings}
-    assert len({_named(train) for train in trains}) == len(trains)
+    assert len({describe_training(train) for train in trains}) == len(trains)
 
 
 def test_every_figure_of_a_study_has_a_caption():

@@ -7,7 +7,7 @@ from written import written
 from minicereb import datasets
 from minicereb.cli import study as command
 from minicereb.experiments.configs import Data
-from minicereb.experiments.costs import Estimate
+from minicereb.experiments.costs import JobCost
 from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.statistics import detectable_difference, mean_interval, standard_deviation
 from minicereb.studies.results import Results
@@ -78,7 +78,7 @@ def test_what_no_evaluation_has_is_left_out():
 def test_the_command_takes_the_studys_own_seeds_unless_others_are_given(given, used, monkeypatch):
     drawn = datasets.load("strokes", train=20, test=10)
     monkeypatch.setattr(command.datasets, "load", lambda name: drawn)
-    monkeypatch.setattr(command, "estimates", lambda jobs, laboratory: [Estimate(job, True, 0.0) for job in jobs])
+    monkeypatch.setattr(command, "estimates", lambda jobs, laboratory: [JobCost(job, True, 0.0) for job in jobs])
     said = invoke("study", "seeds", "--scale", "smoke", "--dry-run", *given)
     assert said.exit_code == 0, said.output
     assert {word.split()[0] for word in said.stdout.split("training ")[1:]} == {"full,", "random"}

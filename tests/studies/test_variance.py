@@ -10,7 +10,7 @@ from written import written
 from minicereb.errors import InputError
 from minicereb.experiments.architectures import NoisyModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
-from minicereb.experiments.kinds.estimator_variance import EstimatorVariance, batch, estimator_variance, summary
+from minicereb.experiments.kinds.estimator_variance import EstimatorVariance, batch, summary
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.learning.training import Split
 from minicereb.randomness import generator
@@ -26,7 +26,7 @@ def config(strokes):
 
 
 def measure(config, strokes, out):
-    steps = estimator_variance(config, Laboratory(strokes, out))
+    steps = config.run(Laboratory(strokes, out))
     while True:
         try:
             next(steps)

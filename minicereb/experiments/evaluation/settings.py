@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +20,8 @@ from minicereb.certificates.smoothing import smoothing_certificate, why_not_smoo
 from minicereb.datasets.dataset import Dataset
 from minicereb.documents import Mismatch
 from minicereb.errors import InputError, require
-from minicereb.experiments.configs import Train, describe
+from minicereb.experiments.configs import Cost, Experiment, Measurement, Train, describe, describe_training
+from minicereb.experiments.costs import Probes, attack_cost
 from minicereb.experiments.evaluation.folder import RECORD, EvaluationRecord, Owner, check_evaluation, evaluate_into
 from minicereb.experiments.identity import config_hash, config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
@@ -27,19 +29,23 @@ from minicereb.experiments.runs import Run
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.prediction import Averaged, average_probabilities
 from minicereb.paths import beneath
-from minicereb.robustness.catalogue import STANDARD, attack_named, attacks_named
+from minicereb.report.formats import strength
+from minicereb.robustness.catalogue import BY_STRENGTH, SQUARES, STANDARD, attack_named, attacks_named
+from minicereb.robustness.checklist import CHECKED, RANDOM_POINTS, SQUARE_QUERIES
 from minicereb.robustness.evaluate import Certifier, EvaluationPlan, EvaluationTarget
 from minicereb.robustness.substitutes import substitutes_for
 from minicereb.settings import setting
 
 CHECKLISTS = 1  # how often the checklist has come to measure something else
 SEARCHED = 64  # noisy runs whose mean an attack on the mean answer looks at
+DOUBLED_AND_ON = 7  # times that the checklist makes the strongest attack: with twice the steps, unbounded, at three ε, traced
+NOT_ASKED = "not asked for"
 CERTIFYING = 10_000  # noisy runs, at least, that a certificate of the mean answer rests on
 
 
 @config_kind
 @dataclass(frozen=True)
-class EvaluatedModel:
+class EvaluatedModel(Experiment):
     """A trained model under every attack and certificate.
 
     The mean answer of a noisy network (``answer="lap"``) is judged by `replications` runs with noise that no attack has met, and
@@ -92,6 +98,63 @@ class EvaluatedModel:
         """What is done with each image."""
         return EvaluationPlan(self.epsilons, self.attacks, self.norm, self.seed)
 
+    def gradient_of(self, model: Any) -> str:
+        """Return the source of the input gradient for attacks on a model."""
+        return _fitting(model, self.answer) if self.gradient == "fitting" else self.gradient
+
+    def certifier_of(self, model: Any) -> tuple[Certifier | None, str]:
+        """Return the function that certifies a model's answers, or None and why there is none."""
+        if not self.certify:
+            return None, NOT_ASKED
+        return _smoothing(self, model) if self.answer == "lap" else bounds_of(model)
+
+    def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
+        """Evaluate the model into the folder of its run."""
+        model = laboratory.model(self.train)
+        substitutes = {describe(train): laboratory.model(train) for train in self.substitutes}
+        evaluation = evaluate_run(self, run_evaluated(self, laboratory), model, laboratory.dataset, substitutes)
+        with closing(evaluation):
+            while True:
+                try:
+                    yield f"evaluating {describe(self.train)}, {next(evaluation)}"
+                except StopIteration as stop:
+                    return stop.value
+
+    def measured(self, record: Record) -> Iterator[Measurement]:
+        """Yield the robust accuracy under attack, and the certified one, at every ε."""
+        for entry in record["epsilons"]:
+            for side in ("attacked", "certified"):
+                measure = f"{side}, {record['answer'].upper()}, ε = {strength(entry['epsilon'])}"
+                model, interval = describe_training(self.train), entry[f"{side}_interval"]
+                yield Measurement(model, measure, entry[side], interval, record["images"])
+
+    def cost(self, probes: Probes) -> Cost:
+        """Return an upper bound, as if every image withstood every attack, with certificates and checklist."""
+        if self.answer != "ot":
+            return Cost()
+        gradient, certificate = probes.evaluation(self)
+        checked = min(self.images, CHECKED)
+
+        def attack(name: str, epsilon: float, images: int, steps: int | None = None) -> float:
+            made = attack_named(name).make(epsilon, self.norm, self.seed, gradient, self.draws)
+            against = self.substitutes if attack_named(name).transferred else (self.train,)  # the standard one is small
+            made = made if steps is None else tuple(replace(each, steps=steps) for each in made)
+            return sum(attack_cost(train, each, images, probes).seconds or 0.0 for each in made for train in against)
+
+        principal = next((name for name in BY_STRENGTH if name in self.attacks), self.attacks[0])
+        lasting = [name for name in self.attacks if name in ("pgd-mse", "weak")]  # tried once more, keeping the best point
+        seconds = 0.0
+        for e, epsilon in enumerate(self.epsilons):
+            names = [name for name in self.attacks if e == 0 or not attack_named(name).smallest]
+            seconds += sum(attack(name, epsilon, self.images) for name in names) + self.images * certificate
+            times = Counter({principal: DOUBLED_AND_ON, "fgsm-mse": 3, "pgd-mse": 1})
+            times.update({name: 2 for name in lasting} | ({} if "transfer" in self.attacks else {"transfer": 1}))
+            seconds += sum(count * attack(name, epsilon, checked) for name, count in times.items())
+            seconds += attack("random", epsilon, checked, RANDOM_POINTS)
+            squares = any(name in self.attacks for name in SQUARES)
+            seconds += 0.0 if squares else attack("square", epsilon, checked, SQUARE_QUERIES)
+        return Cost(seconds, None, 4 * self.images * probes.dataset.inputs, True)
+
 
 def check_epsilons(epsilons: tuple[float, ...]) -> None:
     """Raise :class:`InputError` unless these are bounds in ascending order."""
@@ -127,7 +190,7 @@ def subject_of(
     noisy = isinstance(model, NoisyNetwork) and any(layer.law is not None for layer in model.layers)
     if config.answer == "lap" and not noisy:
         raise InputError("answer", "lap", "ot: only a network with noise has a mean answer")
-    certifier, why = certifier_of(config, model)
+    certifier, why = config.certifier_of(model)
     looked_at, judge = model, None
     if config.answer == "lap":
         looked_at = Averaged(model, SEARCHED, config.seed)
@@ -144,7 +207,7 @@ def subject_of(
         labels=dataset.y_test,
         image_shape=dataset.image_shape,
         classes=dataset.classes,
-        gradient=gradient_of(config, model),
+        gradient=config.gradient_of(model),
         draws=config.draws,
         judge=judge,
         certifier=certifier,
@@ -154,19 +217,8 @@ def subject_of(
     return subject, None if certifier else why
 
 
-def gradient_of(config: EvaluatedModel, model: Any) -> str:
-    """Return where attacks on a model get the input gradient from."""
-    return _fitting(model, config.answer) if config.gradient == "fitting" else config.gradient
-
-
-def certifier_of(config: EvaluatedModel, model: Any) -> tuple[Certifier | None, str]:
-    """Return what certifies a model's answers, or None and why there is nothing."""
-    if not config.certify:
-        return None, "not asked for"
-    return _smoothing(config, model) if config.answer == "lap" else _bounds(model)
-
-
-def _bounds(model: Any) -> tuple[Certifier | None, str]:
+def bounds_of(model: Any) -> tuple[Certifier | None, str]:
+    """Return the function that certifies a model's answers by interval bounds and CROWN, or None and why there is none."""
     why = why_not_certifiable(model)
     return (None, why) if why else (lambda x, labels, ids, epsilon, norm: certify(model, x, labels, epsilon, norm), "")
 
@@ -220,17 +272,3 @@ def evaluate_run(
 def owner_of(config: EvaluatedModel, run: Run) -> Owner:
     """Return what the evaluation of a complete run is of."""
     return Owner(config_hash(config), run.manifest["model_sha256"])
-
-
-def evaluated_model(config: EvaluatedModel, laboratory: Laboratory) -> Generator[str, None, Record]:
-    """Carry out the experiment, yielding its progress in words."""
-    model = laboratory.model(config.train)
-    substitutes = {describe(train): laboratory.model(train) for train in config.substitutes}
-    run = run_evaluated(config, laboratory)
-    evaluation = evaluate_run(config, run, model, laboratory.dataset, substitutes)
-    with closing(evaluation):
-        while True:
-            try:
-                yield f"evaluating {describe(config.train)}, {next(evaluation)}"
-            except StopIteration as stop:
-                return stop.value

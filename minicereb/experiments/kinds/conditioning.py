@@ -1,4 +1,4 @@
-"""A session of eyelid conditioning: how soon the lid responds, when, how soon it ceases to, and how soon it does again."""
+"""A session of eyelid conditioning: when the lid responds, and how many trials each phase needs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypedDict
 
 from minicereb.documents import Count
-from minicereb.experiments.configs import Train
+from minicereb.experiments.configs import Cost, Experiment
+from minicereb.experiments.costs import Probes
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
+from minicereb.settings import setting
 from minicereb.tasks.circuit import BIN
 from minicereb.tasks.eyelid_conditioning import ONSET, PHASES, ConditioningTrial, Eyelid, Session, trials_to
 
 config_kind(Eyelid)
-EVERY = 4  # bins of a trace, of which the last is kept
+EVERY = 4  # the record holds every fourth bin of a trace
 
 
 class _Record(TypedDict):
@@ -29,39 +31,32 @@ class _Record(TypedDict):
 
 @config_kind
 @dataclass(frozen=True)
-class Conditioning:
-    """A session with one circuit.
-
-    Parameters
-    ----------
-    session : Eyelid
-    """
+class Conditioning(Experiment):
+    """A session of eyelid conditioning with one circuit."""
 
     record_shape: ClassVar[Any] = _Record
-    session: Eyelid
-
-    @property
-    def trainings(self) -> tuple[Train, ...]:
-        """None: what learns is the session itself."""
-        return ()
+    session: Eyelid = setting(help="Settings of the session.")
 
     @property
     def description(self) -> str:
         """A few words."""
         return self.session.description
 
+    def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
+        """Run the session; the record is that of :func:`summary`."""
+        session, trials = Session(self.session), []
+        for trial in session.trials():
+            trials.append(trial)
+            yield f"{self.description}: {trial.phase}, trial {trial.number + 1}"
+        return summary(session, trials)
 
-def conditioning(config: Conditioning, laboratory: Laboratory) -> Generator[str, None, Record]:
-    """Carry out the experiment, yielding its progress in words; :func:`summary` says what the record holds."""
-    session, trials = Session(config.session), []
-    for trial in session.trials():
-        trials.append(trial)
-        yield f"{config.description}: {trial.phase}, trial {trial.number + 1}"
-    return summary(session, trials)
+    def cost(self, probes: Probes) -> Cost:
+        """Return what the trials cost, timed by the first ones."""
+        return Cost(probes.conditioning(self.session), disk=0)
 
 
 def summary(session: Session, trials: Sequence[ConditioningTrial]) -> Record:
-    """Return what a session came to.
+    """Return the record of a session.
 
     Parameters
     ----------
@@ -72,12 +67,12 @@ def summary(session: Session, trials: Sequence[ConditioningTrial]) -> Record:
     Returns
     -------
     dict
-        ``closure`` of the lid in each trial, in percent; ``criterion``, for each phase that there was the trials before the
-        first five responses in a row (in extinction, before the first five without), null if there are none; ``peak``, when
-        the lid is closed most in the last trial of acquisition, null without a response; ``trough``, when the Purkinje cells
-        are least active in it after the CS began; ``purkinje`` and ``nuclear``, for each phase the least Purkinje activity
+        ``closure`` of the lid in each trial, in percent; ``criterion``, for each phase the number of trials before the first
+        five responses in a row (in extinction, before the first five trials without one), null if there are none; ``peak``, when
+        the lid is closed most in the last trial of acquisition, null without a response; ``trough``, when the Purkinje cells are
+        least active in that trial after the CS began; ``purkinje`` and ``nuclear``, for each phase the least Purkinje activity
         and the nuclear synapses in its last trial; ``lid``, its closure in the last trial of acquisition, every 20 ms from the
-        beginning of the CS on.
+        beginning of the CS.
     """
     phases = {phase: [trial for trial in trials if trial.phase == phase] for phase in PHASES}
     phases = {phase: some for phase, some in phases.items() if some}

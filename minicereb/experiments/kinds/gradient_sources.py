@@ -1,4 +1,4 @@
-"""How well each source of an input gradient points, against the exact gradient of the mean, and what it costs."""
+"""The direction of each source's input gradient, compared with the exact gradient of the mean, and its cost."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from minicereb.attacks.settings import REVISIONS
 from minicereb.backend import to_device, to_numpy, wait_for_device
 from minicereb.datasets.transforms import to_unit
 from minicereb.documents import Count
-from minicereb.errors import require
-from minicereb.experiments.configs import Train, describe
+from minicereb.experiments.configs import Experiment, Train, describe
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.parallel import one_blas_thread
+from minicereb.settings import setting
 
 REPEATS = 5  # of which the median time counts
 
@@ -34,34 +34,22 @@ class _Source(TypedDict):
 
 @config_kind
 @dataclass(frozen=True)
-class GradientSources:
+class GradientSources(Experiment):
     """Sources of the input gradient of one noisy network of at most 20 threshold neurons.
 
-    Parameters
-    ----------
-    train : Train
-    sources : tuple of (str, int)
-        Name, as ``--gradient`` has it, and draws of the noise.
-    images : int
-        The first so many test images that are right without noise.
-    objective : str
-    seed : int
-        Of the noise.
+    The images are the first that are correctly classified without noise, among the first 1,000.
     """
 
     record_shape: ClassVar[Any] = dict[str, Count | _Source]
-    train: Train
-    sources: tuple[tuple[str, int], ...]
-    images: int
-    objective: str = "margin"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        require(self.images >= 1, "images", self.images, "a whole number of at least 1")
+    train: Train = setting(help="The network.")
+    sources: tuple[tuple[str, int], ...] = setting(help="Name of each source and its noise samples per estimate.")
+    images: int = setting(help="Number of test images.", at_least=1)
+    objective: str = setting("margin", "Objective whose gradient is estimated.")
+    seed: int = setting(0, "Seed of the noise.")
 
     @property
     def revision(self) -> int:
-        """Counts in the identity of an experiment, see :mod:`minicereb.experiments.identity`."""
+        """That of the sources."""
         return max((REVISIONS.get(name, 0) for name, _ in self.sources), default=0)
 
     @property
@@ -69,41 +57,38 @@ class GradientSources:
         """The network's."""
         return (self.train,)
 
+    def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
+        """Compare the gradients.
 
-def gradient_sources(config: GradientSources, laboratory: Laboratory) -> Generator[str, None, Record]:
-    """Carry out the experiment, yielding its progress in words.
+        The gradient is that of the mean over the hidden neurons' noise; the noise of the outputs is left out, since the exact sum
+        over all hidden patterns cannot have it.
 
-    Images are looked for among the first 1,000.
-
-    The gradient is that of the mean over the hidden neurons' noise; the noise of the outputs is left out, since the exact sum
-    over all hidden patterns cannot have it.
-
-    Returns
-    -------
-    dict
-        By source: ``cosine``, the mean over images of the cosine between its gradient and the exact one, its ``standard_error``,
-        ``signs``, the share of pixels whose sign it has right (of those where the exact gradient is not 0), and ``seconds`` for
-        the gradients of all ``images`` at once.
-    """
-    network, dataset = quiet_outputs(noisy_network(laboratory.model(config.train), "exact")), laboratory.dataset
-    right = np.concatenate([_right(network, dataset.x_test[:1000], dataset.y_test[:1000])])[: config.images]
-    x, labels = to_unit(to_device(dataset.x_test[right])), to_device(dataset.y_test[right])
-    found: Record = {"images": len(right)}
-    yield f"the exact gradient of {describe(config.train)}"
-    exact, seconds = _gradient(network, config, "exact", 1, x, labels, repeats=1)
-    found["exact"] = {"cosine": 1.0, "standard_error": 0.0, "signs": 1.0, "seconds": seconds}
-    for name, draws in config.sources:
-        yield f"gradient by {name} of {describe(config.train)}"
-        gradient, seconds = _gradient(network, config, name, draws, x, labels, REPEATS)
-        cosines = _cosines(gradient, exact)
-        there = exact != 0
-        found[f"{name} {draws}"] = {
-            "cosine": float(cosines.mean()) if len(cosines) else None,
-            "standard_error": float(cosines.std(ddof=1) / len(cosines) ** 0.5) if len(cosines) > 1 else None,
-            "signs": float((np.sign(gradient) == np.sign(exact))[there].mean()) if there.any() else None,
-            "seconds": seconds,
-        }
-    return found
+        Returns
+        -------
+        dict
+            By source: ``cosine``, the mean over images of the cosine between its gradient and the exact one, with its
+            ``standard_error``; ``signs``, the share of pixels whose sign is correct (of those where the exact gradient is not
+            0); ``seconds`` for the gradients of all ``images`` at once.
+        """
+        network, dataset = quiet_outputs(noisy_network(laboratory.model(self.train), "exact")), laboratory.dataset
+        right = np.concatenate([_right(network, dataset.x_test[:1000], dataset.y_test[:1000])])[: self.images]
+        x, labels = to_unit(to_device(dataset.x_test[right])), to_device(dataset.y_test[right])
+        found: Record = {"images": len(right)}
+        yield f"the exact gradient of {describe(self.train)}"
+        exact, seconds = _gradient(network, self, "exact", 1, x, labels, repeats=1)
+        found["exact"] = {"cosine": 1.0, "standard_error": 0.0, "signs": 1.0, "seconds": seconds}
+        for name, draws in self.sources:
+            yield f"gradient by {name} of {describe(self.train)}"
+            gradient, seconds = _gradient(network, self, name, draws, x, labels, REPEATS)
+            cosines = _cosines(gradient, exact)
+            there = exact != 0
+            found[f"{name} {draws}"] = {
+                "cosine": float(cosines.mean()) if len(cosines) else None,
+                "standard_error": float(cosines.std(ddof=1) / len(cosines) ** 0.5) if len(cosines) > 1 else None,
+                "signs": float((np.sign(gradient) == np.sign(exact))[there].mean()) if there.any() else None,
+                "seconds": seconds,
+            }
+        return found
 
 
 def quiet_outputs(network: NoisyNetwork) -> NoisyNetwork:

@@ -1,4 +1,4 @@
-"""Two evaluated models compared image by image: on the same images, the difference is known better than either accuracy."""
+"""Two evaluated models compared image by image, which tells more about their difference than two accuracies do."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import numpy as np
 
 from minicereb.documents import Count, Share
 from minicereb.errors import DataError, InputError, require
-from minicereb.experiments.configs import Train
+from minicereb.experiments.configs import Cost, Experiment, Train
+from minicereb.experiments.costs import Probes
 from minicereb.experiments.evaluation.folder import block_paths, read_evaluation, read_outcomes, require_owner
 from minicereb.experiments.evaluation.settings import EvaluatedModel, evaluation_folder, owner_of, run_evaluated
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.records import require_length
+from minicereb.settings import setting
 from minicereb.statistics import mcnemar_test, paired_difference_interval
 
 
-class Compared(TypedDict):
-    """Two models compared by which images each is right on; see :func:`compared`."""
+class Comparison(TypedDict):
+    """A comparison of two models; see :func:`compared`."""
 
     one: Share
     other: Share
@@ -33,30 +35,24 @@ class Compared(TypedDict):
 
 class _At(TypedDict):
     epsilon: float
-    attacked: Compared | None
-    certified: Compared | None
+    attacked: Comparison | None
+    certified: Comparison | None
 
 
 class _Record(TypedDict):
     images: Count
-    clean: Compared
+    clean: Comparison
     epsilons: list[_At]
 
 
 @config_kind
 @dataclass(frozen=True)
-class PairedComparison:
-    """Two evaluations on the same images, by the same attacks.
-
-    Parameters
-    ----------
-    one, other : EvaluatedModel
-        Of the same data, as many images, the same norm and attacks, and at least one ε that both have.
-    """
+class PairedComparison(Experiment):
+    """Two evaluations with the same images, norm and attacks, and at least one common ε."""
 
     record_shape: ClassVar[Any] = _Record
-    one: EvaluatedModel
-    other: EvaluatedModel
+    one: EvaluatedModel = setting(help="The first evaluation.")
+    other: EvaluatedModel = setting(help="The second evaluation.")
 
     def __post_init__(self) -> None:
         require(self.one != self.other, "other", "the same evaluation", "another than the one it is compared with")
@@ -69,7 +65,7 @@ class PairedComparison:
 
     @property
     def epsilons(self) -> tuple[float, ...]:
-        """Those that both evaluations have, ascending."""
+        """The common ε, ascending."""
         return tuple(epsilon for epsilon in self.one.epsilons if epsilon in self.other.epsilons)
 
     def check_record(self, record: Record) -> None:
@@ -78,48 +74,51 @@ class PairedComparison:
 
     @property
     def trainings(self) -> tuple[Train, ...]:
-        """The two that are compared."""
+        """Those of the two models."""
         return (self.one.train, self.other.train)
 
     @property
     def experiments(self) -> tuple[EvaluatedModel, ...]:
-        """Their evaluations."""
+        """The two evaluations."""
         return (self.one, self.other)
 
+    def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
+        """Compare the two evaluations image by image.
 
-def paired_comparison(config: PairedComparison, laboratory: Laboratory) -> Generator[str, None, Record]:
-    """Carry out the comparison when both evaluations are done.
+        Returns
+        -------
+        dict
+            ``images``; ``clean``, the comparison on the clean images; ``epsilons``: for each its ``epsilon``, and the comparisons
+            on the ``attacked`` images and by what is ``certified`` (None unless both have certificates). Each is what
+            :func:`compared` returns.
 
-    Returns
-    -------
-    dict
-        ``images``; ``clean``, the comparison of the answers to the images as they are; ``epsilons``: for each its ``epsilon``,
-        and of what ``attacked`` all attacks left and what was ``certified`` (None unless both have certificates) the comparison,
-        as :func:`compared` returns it.
+        Raises
+        ------
+        InputError
+            If the two were not evaluated on the same images.
+        """
+        yield "comparing two evaluations image by image"
+        one, other = (_outcomes(each, laboratory) for each in self.experiments)
+        for name in ("ids", "labels"):
+            if not np.array_equal(one[name], other[name]):
+                raise InputError("other", "an evaluation of other images", f"one with the same {name} of the images")
+        by_epsilon = []
+        for epsilon in self.epsilons:
+            e, f = self.one.epsilons.index(epsilon), self.other.epsilons.index(epsilon)
+            sides = {
+                side: compared(one[side][e], other[side][f]) if side in one and side in other else None
+                for side in ("attacked", "certified")
+            }
+            by_epsilon.append({"epsilon": epsilon, **sides})
+        return {"images": len(one["ids"]), "clean": compared(one["clean"], other["clean"]), "epsilons": by_epsilon}
 
-    Raises
-    ------
-    InputError
-        If the two were not evaluated on the same images.
-    """
-    yield "comparing two evaluations image by image"
-    one, other = (_outcomes(each, laboratory) for each in config.experiments)
-    for name in ("ids", "labels"):
-        if not np.array_equal(one[name], other[name]):
-            raise InputError("other", "an evaluation of other images", f"one with the same {name} of the images")
-    by_epsilon = []
-    for epsilon in config.epsilons:
-        e, f = config.one.epsilons.index(epsilon), config.other.epsilons.index(epsilon)
-        sides = {
-            side: compared(one[side][e], other[side][f]) if side in one and side in other else None
-            for side in ("attacked", "certified")
-        }
-        by_epsilon.append({"epsilon": epsilon, **sides})
-    return {"images": len(one["ids"]), "clean": compared(one["clean"], other["clean"]), "epsilons": by_epsilon}
+    def cost(self, probes: Probes) -> Cost:
+        """Return that a comparison costs nothing beside its evaluations."""
+        return Cost(0.0, disk=0)
 
 
 def compared(one: np.ndarray, other: np.ndarray) -> Record:
-    """Compare two models by which images each is right on.
+    """Compare two models by the images that each classifies correctly.
 
     Parameters
     ----------
@@ -128,7 +127,7 @@ def compared(one: np.ndarray, other: np.ndarray) -> Record:
     Returns
     -------
     dict
-        ``one`` and ``other``, their shares; ``only_one`` and ``only_other``, on how many images just one is right;
+        ``one`` and ``other``, their accuracies; ``only_one`` and ``only_other``, how many images just one classifies correctly;
         ``difference`` of the shares, its ``interval`` (95%, Tango), and ``p`` of McNemar's exact test.
     """
     images, only_one, only_other = len(one), int((one & ~other).sum()), int((other & ~one).sum())
@@ -144,7 +143,7 @@ def compared(one: np.ndarray, other: np.ndarray) -> Record:
 
 
 def _outcomes(config: EvaluatedModel, laboratory: Laboratory) -> dict[str, np.ndarray]:
-    """Numbers and labels of the images; which are right as they are, withstood all attacks at each ε, and are certified."""
+    """Numbers and labels of the images; which are correctly classified, survive all attacks at each ε, and are certified."""
     run = run_evaluated(config, laboratory)
     folder, owner = evaluation_folder(run, config), owner_of(config, run)
     found: dict[str, list[np.ndarray]] = {name: [] for name in ("ids", "labels", "clean", "attacked", "certified")}

@@ -1,4 +1,4 @@
-"""Learning to balance a pole, as an experiment: how long the trials last, and those from starts that were never learned from."""
+"""Learning to balance a pole: how long the trials last, and tests from starting angles that were not learned from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import numpy as np
 
 from minicereb.documents import Count, Mismatch
 from minicereb.errors import DataError, RunError, require
-from minicereb.experiments.configs import Train
+from minicereb.experiments.configs import Cost, Experiment
+from minicereb.experiments.costs import Probes
 from minicereb.experiments.identity import config_hash, config_kind, differences, to_json
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.records import require_length, write_record
@@ -21,6 +22,7 @@ from minicereb.experiments.runs import read_config
 from minicereb.files import contents, folder_lock, like, read_npz, write_json, write_npz
 from minicereb.report.figures import save_figure
 from minicereb.report.pole_figures import learning_curves, trajectories
+from minicereb.settings import setting
 from minicereb.tasks.cartpole import CartPole, State
 from minicereb.tasks.pole_balancing import PoleBalancer, PoleTask
 from minicereb.tasks.pole_learners import METHODS, ActorCritic, ErrorDriven
@@ -47,28 +49,16 @@ class _Record(_Paths):
 
 @config_kind
 @dataclass(frozen=True)
-class PoleBalancing:
-    """A circuit learns to balance, and is then tested with nothing more learned.
-
-    Parameters
-    ----------
-    task : PoleTask
-    trials : int
-        To learn from at most; 0 for a circuit that has learned nothing.
-    angles : tuple of float
-        With which tests begin, in degrees; cart and pole at rest, the cart in the middle.
-    paths : bool
-        Whether the first seconds of the first trial, and of the test in the middle of `angles`, are kept.
-    """
+class PoleBalancing(Experiment):
+    """A circuit learns to balance a pole, and is then tested without learning."""
 
     record_shape: ClassVar[Any] = _Record
-    task: PoleTask
-    trials: int
-    angles: tuple[float, ...] = ANGLES
-    paths: bool = False
+    task: PoleTask = setting(help="Settings of the task.")
+    trials: int = setting(help="Largest number of trials to learn from.", at_least=0)
+    angles: tuple[float, ...] = setting(ANGLES, "Angles with which tests begin, at rest in the middle.", unit="degrees")
+    paths: bool = setting(False, "Whether the record holds the first seconds of the first trial and of the middle test.")
 
     def __post_init__(self) -> None:
-        require(self.trials >= 0, "trials", self.trials, "a whole number of at least 0")
         limit = degrees(self.task.cart.angle_limit)
         inside = self.angles and all(isfinite(angle) and abs(angle) <= limit for angle in self.angles)
         require(bool(inside), "angles", self.angles, f"one or more numbers from {-limit:g} to {limit:g} degrees")
@@ -81,37 +71,36 @@ class PoleBalancing:
             raise Mismatch(list(record.get("paths", {})), "the paths first and test").within("paths")
 
     @property
-    def trainings(self) -> tuple[Train, ...]:
-        """None: it is its own training."""
-        return ()
-
-    @property
     def description(self) -> str:
         """A few words."""
         task = self.task
         ltd = ", LTD" if task.ltd else ""
         lesion = "" if task.lesion == "none" else f", {task.lesion} lesioned"
-        of_the_pole = ", no errors of the cart" if getattr(task.method, "cart_frequency", 1) == 0 else ""
-        return f"{method_of(task)}{of_the_pole}, {task.cells:,} cells{ltd}{lesion}, {self.trials} trials, seed {task.seed}"
+        cartless = ", no errors of the cart" if getattr(task.method, "cart_frequency", 1) == 0 else ""
+        return f"{method_of(task)}{cartless}, {task.cells:,} cells{ltd}{lesion}, {self.trials} trials, seed {task.seed}"
+
+    def run(self, laboratory: Laboratory | None = None) -> Generator[str, None, Record]:
+        """Learn, then test; the record is that of :func:`record_of`."""
+        balancer = PoleBalancer(self.task)
+        yield from _learning(self, balancer)
+        return record_of(self, balancer)
+
+    def cost(self, probes: Probes) -> Cost:
+        """Return an upper bound: a trial ends when the pole falls, and learning when enough trials have succeeded."""
+        building, second = probes.balancing(self.task)
+        return Cost(building + second * self.task.seconds * (self.trials + len(self.angles)), None, 0, True)
 
 
 def method_of(task: PoleTask) -> str:
-    """Return the name of a task's way of learning."""
+    """Return the name of a task's learning method."""
     return next(name for name, kind in METHODS.items() if isinstance(task.method, kind))
 
 
-def pole_balancing(config: PoleBalancing, laboratory: Laboratory | None = None) -> Generator[str, None, Record]:
-    """Carry out the experiment, yielding its progress in words; see :func:`record_of` for what it returns."""
-    balancer = PoleBalancer(config.task)
-    yield from _learning(config, balancer)
-    return record_of(config, balancer)
-
-
 def pole_in_folder(config: PoleBalancing, folder: Path) -> Generator[str, None, Record]:
-    """Carry out the experiment in `folder`, which keeps what was learned; what was begun there goes on.
+    """Run the experiment in `folder`, from where it was interrupted if it was begun there.
 
-    ``circuit.npz`` holds what learning changes and how long each trial lasted, written every few seconds after a trial and when
-    the generator is closed; ``result.json`` the record, with the settings.
+    ``circuit.npz`` holds what the circuit has learned and how long each trial lasted, written every few seconds after a trial
+    and when the generator is closed; ``result.json`` holds the record with the settings.
 
     Raises
     ------
@@ -145,7 +134,7 @@ def _learning(config: PoleBalancing, balancer: PoleBalancer) -> Generator[str, N
 
 
 def _begun(config: PoleBalancing, folder: Path) -> None:
-    """Refuse a folder that holds something else."""
+    """Raise unless a folder is new or belongs to these settings."""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; give a folder")
     if (folder / "config.json").exists():
@@ -154,7 +143,7 @@ def _begun(config: PoleBalancing, folder: Path) -> None:
         if what or key != config_hash(config):
             raise RunError(f"{folder} holds other settings ({what or 'another revision of the program'}); choose another --out")
     elif contents(folder):
-        raise RunError(f"{folder} is not empty and holds no pole that is balanced; choose another --out")
+        raise RunError(f"{folder} is not empty and not the run of a pole task; choose another --out")
 
 
 def _save(config: PoleBalancing, balancer: PoleBalancer, path: Path) -> None:
@@ -181,7 +170,7 @@ def _load(config: PoleBalancing, balancer: PoleBalancer, path: Path) -> None:
 
 
 def kept_steps(task: PoleTask) -> int:
-    """How many steps of a path are kept."""
+    """Return how many steps of a path are kept."""
     return round(KEPT / task.cart.step)
 
 
@@ -192,8 +181,9 @@ def record_of(config: PoleBalancing, balancer: PoleBalancer) -> Record:
     -------
     dict
         ``seconds`` that each trial lasted; ``errors`` in each; ``succeeded``, the number of the first trial that lasted to the
-        end, from 1, or null; ``learned``, whether enough did in a row; ``tests``, seconds for each angle; ``paths``, if they were
-        asked for, of the ``first`` trial and the ``test`` in the middle of `angles`: x, ẋ, θ, θ̇ and the force, to four digits.
+        end, from 1, or null; ``learned``, whether enough trials in a row succeeded; ``tests``, seconds for each angle; ``paths``,
+        if asked for, of the ``first`` trial and the ``test`` in the middle of `angles`: x, ẋ, θ, θ̇ and the force, to four
+        decimals.
     """
     keep = kept_steps(config.task) if config.paths else 0
     tests = [balancer.balance(State(0.0, 0.0, radians(angle), 0.0), keep) for angle in config.angles]
@@ -215,7 +205,7 @@ def record_of(config: PoleBalancing, balancer: PoleBalancer) -> Record:
 
 
 def paths_of(config: PoleBalancing, record: Record) -> dict[str, np.ndarray]:
-    """Return the paths of a record, by what they are; without one that is empty."""
+    """Return the paths of a record that are not empty, by title."""
     names = {
         "first": "first trial",
         "test": f"after {len(record['seconds'])} trials, from {config.angles[len(config.angles) // 2]:g}°",
@@ -225,7 +215,7 @@ def paths_of(config: PoleBalancing, record: Record) -> dict[str, np.ndarray]:
 
 
 def draw_pole(config: PoleBalancing, record: Record, out: Path) -> list[str]:
-    """Draw how long the trials lasted, if there were any, and the paths, into `out`; return the names of the PNG files."""
+    """Draw how long the trials lasted, and the paths, into `out`; return the names of the PNG files."""
     drawn = {"pole-path.png": trajectories(paths_of(config, record), config.task.cart.step)}
     if record["seconds"]:
         lasted = np.array(record["seconds"], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""How long a network learns until it reaches an accuracy: by the clock, in steps, and in evaluations of the loss."""
+"""How long a network takes to learn a certain accuracy: in seconds, steps, and evaluations of the loss."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from minicereb.datasets.transforms import to_unit
 from minicereb.documents import Count, Range, Share
 from minicereb.errors import require
 from minicereb.experiments.architectures import Model, NoisyModel
-from minicereb.experiments.configs import Train, describe
+from minicereb.experiments.configs import Experiment, Train, describe
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.models import build_learner
 from minicereb.experiments.records import read_record
 from minicereb.learning.training import Learner, Split, accuracy
 from minicereb.randomness import generator
+from minicereb.settings import setting
 
 
 class _Record(TypedDict):
@@ -38,104 +39,76 @@ class _Record(TypedDict):
 
 @config_kind
 @dataclass(frozen=True)
-class TimeToAccuracy:
-    """Learning until the held-out images are classified well enough, or a limit is reached.
+class TimeToAccuracy(Experiment):
+    """Learning until the accuracy on the held-out images reaches a target, or a limit is reached.
 
-    Its record is not the same bit by bit when it is done again: it holds seconds, and their limit may end it elsewhere.
-
-    Parameters
-    ----------
-    train : Train
-        What learns, with a constant rate; of ``epochs`` and ``keep`` nothing is used.
-    target : float
-        Share of the held-out images that are to be right, without noise (OT).
-    every : int
-        Steps from one look at them to the next.
-    limit_steps : int
-    limit_seconds : float
-        Of learning.
+    When it is run again, its record is not the same bit by bit: it holds seconds, and their limit may end it elsewhere.
     """
 
     record_shape: ClassVar[Any] = _Record
-    train: Train
-    target: float
-    every: int
-    limit_steps: int
-    limit_seconds: float
+    train: Train = setting(help="How the model learns, at a constant rate; epochs and keep are not used.")
+    target: float = setting(help="Accuracy to reach on the held-out images, without noise.", above=0, at_most=1)
+    every: int = setting(help="Steps from one measurement to the next.", at_least=1)
+    limit_steps: int = setting(help="Largest number of steps.", at_least=1)
+    limit_seconds: float = setting(help="Longest time of learning.", unit="s", above=0)
 
     def __post_init__(self) -> None:
-        require(0 < self.target <= 1, "target", self.target, "a share above 0 and at most 1")
         require(self.train.validation > 0, "validation", self.train.validation, "a share above 0: the target is on these images")
         require(self.train.schedule == "constant", "schedule", self.train.schedule, "constant: when it ends is not known before")
-        require(self.every >= 1, "every", self.every, "a whole number of at least 1")
-        require(self.limit_steps >= 1, "limit-steps", self.limit_steps, "a whole number of at least 1")
-        require(self.limit_seconds > 0, "limit-seconds", self.limit_seconds, "a number above 0")
 
-    @property
-    def trainings(self) -> tuple[Train, ...]:
-        """None: it does its own."""
-        return ()
+    def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
+        """Learn until the target or a limit is reached.
+
+        The record has ``reached``, ``learning_rate``, ``steps``, ``seconds``, ``loss_evaluations``, ``accuracy`` (of the held-out
+        ``images``) and ``test_accuracy`` at the end, and ``curve``: steps, seconds and accuracy at every measurement.
+        """
+        train, dataset = self.train, laboratory.dataset
+        learner, split = build_learner(train, dataset), Split(dataset, train.validation, train.seed)
+        seconds, learned, steps, curve, reached = 0.0, 0, 0, [], False
+        for images, took, finite in _stretches(learner, split, train.seed, self.every):
+            seconds, learned, steps = seconds + took, learned + images, learner.steps
+            now = accuracy(learner.model, dataset.x_train, dataset.y_train, split.validation)
+            curve.append([steps, seconds, now])
+            reached = now >= self.target
+            if reached or not finite or steps >= self.limit_steps or seconds >= self.limit_seconds:
+                break
+            yield f"{describe(train)}, rate {train.learning_rate:g}: step {steps}, {seconds:.1f} s, accuracy {now:.3f}"
+        return {
+            "reached": reached,
+            "learning_rate": train.learning_rate,
+            "steps": steps,
+            "seconds": seconds,
+            "loss_evaluations": learned * evaluations_per_image(train.model),
+            "accuracy": curve[-1][2],
+            "images": len(split.validation),
+            "test_accuracy": accuracy(learner.model, dataset.x_test, dataset.y_test),
+            "curve": curve,
+        }
 
 
 @config_kind
 @dataclass(frozen=True)
-class FastestAgain:
-    """Once more, with another seed, that one of several which reached the target in the fewest steps."""
+class FastestAgain(Experiment):
+    """The one of several experiments that reached the target in the fewest steps, again with another seed."""
 
     record_shape: ClassVar[Any] = _Record
-    among: tuple[TimeToAccuracy, ...]
-    seed: int
+    among: tuple[TimeToAccuracy, ...] = setting(help="The experiments.")
+    seed: int = setting(help="The other seed.")
 
     def __post_init__(self) -> None:
         require(len(self.among) >= 1, "among", "nothing", "at least one experiment")
 
     @property
-    def trainings(self) -> tuple[Train, ...]:
-        """None."""
-        return ()
-
-    @property
     def experiments(self) -> tuple[TimeToAccuracy, ...]:
-        """Those it chooses from."""
+        """The experiments to choose from."""
         return self.among
 
-
-def time_to_accuracy(config: TimeToAccuracy, laboratory: Laboratory) -> Generator[str, None, Record]:
-    """Carry out the experiment, yielding its progress in words.
-
-    The record has ``reached``, ``learning_rate``, ``steps``, ``seconds``, ``loss_evaluations``, ``accuracy`` (of the held-out
-    ``images``) and ``test_accuracy`` at the end, and ``curve``: steps, seconds and accuracy at every look.
-    """
-    train, dataset = config.train, laboratory.dataset
-    learner, split = build_learner(train, dataset), Split(dataset, train.validation, train.seed)
-    seconds, learned, steps, curve, reached = 0.0, 0, 0, [], False
-    for images, took, finite in _stretches(learner, split, train.seed, config.every):
-        seconds, learned, steps = seconds + took, learned + images, learner.steps
-        now = accuracy(learner.model, dataset.x_train, dataset.y_train, split.validation)
-        curve.append([steps, seconds, now])
-        reached = now >= config.target
-        if reached or not finite or steps >= config.limit_steps or seconds >= config.limit_seconds:
-            break
-        yield f"{describe(train)}, rate {train.learning_rate:g}: step {steps}, {seconds:.1f} s, accuracy {now:.3f}"
-    return {
-        "reached": reached,
-        "learning_rate": train.learning_rate,
-        "steps": steps,
-        "seconds": seconds,
-        "loss_evaluations": learned * evaluations_per_image(train.model),
-        "accuracy": curve[-1][2],
-        "images": len(split.validation),
-        "test_accuracy": accuracy(learner.model, dataset.x_test, dataset.y_test),
-        "curve": curve,
-    }
-
-
-def fastest_again(config: FastestAgain, laboratory: Laboratory) -> Generator[str, None, Record]:
-    """Carry out the experiment when those it chooses from are done; the record is as theirs."""
-    records = [read_record(laboratory.record_path(each), each).record for each in config.among]
-    chosen = config.among[fastest(records)]
-    again = replace(chosen, train=replace(chosen.train, seed=config.seed))
-    return (yield from time_to_accuracy(again, laboratory))
+    def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
+        """Run the fastest again; the record is like those of the others."""
+        records = [read_record(laboratory.record_path(each), each).record for each in self.among]
+        chosen = self.among[fastest(records)]
+        again = replace(chosen, train=replace(chosen.train, seed=self.seed))
+        return (yield from again.run(laboratory))
 
 
 def fastest(records: list[Record]) -> int:

@@ -1,9 +1,9 @@
-"""Images attacked by way of a substitute, and what another network, without noise and with it, answers to them."""
+"""Images attacked with one model's gradients, and the answers of others: via a substitute, or every model against every other."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypedDict
@@ -14,21 +14,24 @@ from minicereb.attacks.ball import ball_around
 from minicereb.attacks.fgsm import fgsm
 from minicereb.attacks.gradients import Landscape, source_named
 from minicereb.attacks.objectives import objective_named
+from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.datasets.transforms import to_unit
 from minicereb.documents import Count, Share
 from minicereb.errors import DataError, MinicerebError, require
-from minicereb.experiments.configs import Train, describe
+from minicereb.experiments.configs import IMAGES, Cost, Experiment, Measurement, Train, describe, describe_training
+from minicereb.experiments.costs import Probes, attack_cost
 from minicereb.experiments.identity import config_hash, config_kind
-from minicereb.experiments.laboratory import Laboratory, Record
-from minicereb.experiments.records import Interval
+from minicereb.experiments.laboratory import Laboratory, Record, model_of
+from minicereb.experiments.records import Interval, require_length
 from minicereb.experiments.reuse import Neighbours
 from minicereb.files import Declared, read_npz, write_npz
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.prediction import average_probabilities
-from minicereb.parallel import images_per_block, one_blas_thread
+from minicereb.parallel import blocks, images_per_block, one_blas_thread
 from minicereb.paths import beneath
+from minicereb.settings import field_of, setting
 from minicereb.statistics import proportion_interval
 
 PICTURES = 8  # pairs of images kept beside the record
@@ -63,77 +66,70 @@ class _Record(TypedDict):
 
 @config_kind
 @dataclass(frozen=True)
-class TransferredAttack:
+class TransferredAttack(Experiment):
     """FGSM against a substitute, judged by a target that it knows nothing of ``[M-FGSM]``.
 
-    The first `images` test images, from which neither network has learned, are attacked, each with one step that ascends the
-    objective at its true label: also those that the substitute misclassifies already, as in the paper. (An attack on a model
-    itself, :func:`minicereb.attacks.run.attack_images`, leaves such images alone.)
-
-    Parameters
-    ----------
-    target, substitute : Train
-        Who answers, and whose gradient is followed.
-    attack : Attack
-        FGSM; bound and objective.
-    images : int
-    replications : int
-        Noisy runs for the LAP answer. An image has the same noise before and after the attack.
-    seed : int
-        Of that noise.
+    Each image is attacked with one step that ascends the objective at its true label, also those that the substitute already
+    misclassifies, as in the paper. (An attack on a model itself, :func:`minicereb.attacks.run.attack_images`, leaves such images
+    alone.) An image has the same noise before and after the attack.
     """
 
     record_shape: ClassVar[Any] = _Record
-    target: Train
-    substitute: Train
-    attack: Attack
-    images: int
-    replications: int
-    seed: int = 0
+    target: Train = setting(help="The model that answers.")
+    substitute: Train = setting(help="The model whose gradient is followed.")
+    attack: Attack = setting(help="FGSM, with its bound and objective.")
+    images: int = field_of(IMAGES)
+    replications: int = setting(help="Noisy runs for the LAP answer.", at_least=1)
+    seed: int = setting(0, "Seed of the noise.", at_least=0)
 
     def __post_init__(self) -> None:
         require(self.attack.method == "fgsm", "method", self.attack.method, "fgsm: a transferred attack is one step")
-        require(self.images >= 1, "images", self.images, "a whole number of at least 1")
-        require(self.replications >= 1, "replications", self.replications, "a whole number of at least 1")
-        require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
 
     @property
     def trainings(self) -> tuple[Train, ...]:
         """Target and substitute."""
         return (self.target, self.substitute)
 
+    def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
+        """Attack the images; some pairs of images are kept beside the record.
 
-def transferred_attack(config: TransferredAttack, laboratory: Laboratory) -> Generator[str, None, Record]:
-    """Carry out the experiment, yielding its progress in words; some pairs of images are kept beside the record.
+        Returns
+        -------
+        dict
+            ``images``; ``substitute``: by ``original`` and ``adversarial`` images its own answers; ``all`` and ``filtered``: the
+            target's answers to all images, and to those that the substitute classifies correctly before the attack, by
+            ``original_ot``, ``original_lap``, ``adversarial_ot`` and ``adversarial_lap`` (the LAP answers None for a target
+            without noise). Answers are ``right``, ``of``, ``accuracy`` (None without images) and its 95% ``interval``.
+        """
+        dataset, began = laboratory.dataset, time.monotonic()
+        available = len(dataset.x_test)
+        require(self.images <= available, "images", self.images, f"a whole number from 1 to the {available} test images")
+        target, substitute = laboratory.model(self.target), laboratory.model(self.substitute)
+        largest = max(getattr(model, "bytes_per_image", 0) for model in (target, substitute))
+        size = images_per_block(largest + 64 * dataset.inputs)
+        answers: dict[str, list[np.ndarray]] = {}
+        for start in range(0, self.images, size):
+            ids = np.arange(start, min(start + size, self.images), dtype=np.int64)
+            x, labels = to_unit(to_device(dataset.x_test[ids])), to_device(dataset.y_test[ids])
+            with one_blas_thread():
+                x_adv = _attacked(self.attack, substitute, x, labels)
+                block = _answers(self, target, substitute, ids, {"original": x, "adversarial": x_adv})
+            for name, answer in block.items():
+                answers.setdefault(name, []).append(answer)
+            if start == 0:
+                _keep_pictures(self, laboratory, x, x_adv, block)
+            yield f"attacking {describe(self.target)} via {describe(self.substitute)}, {ids[-1] + 1} images"
+        right = {name: np.concatenate(parts) == dataset.y_test[: self.images] for name, parts in answers.items()}
+        return record_of(right) | {"seconds": round(time.monotonic() - began, 3)}
 
-    Returns
-    -------
-    dict
-        ``images``; ``substitute``: by ``original`` and ``adversarial`` images its own answers; ``all`` and ``filtered``: the
-        target's answers on all images, and on those that the substitute classifies correctly before the attack, by
-        ``original_ot``, ``original_lap``, ``adversarial_ot`` and ``adversarial_lap`` (the LAP answers None for a target
-        without noise). Answers are ``right``, ``of``, ``accuracy`` (None of none) and its 95% ``interval``.
-    """
-    dataset, began = laboratory.dataset, time.monotonic()
-    available = len(dataset.x_test)
-    require(config.images <= available, "images", config.images, f"a whole number from 1 to the {available} test images")
-    target, substitute = laboratory.model(config.target), laboratory.model(config.substitute)
-    largest = max(getattr(model, "bytes_per_image", 0) for model in (target, substitute))
-    size = images_per_block(largest + 64 * dataset.inputs)
-    answers: dict[str, list[np.ndarray]] = {}
-    for start in range(0, config.images, size):
-        ids = np.arange(start, min(start + size, config.images), dtype=np.int64)
-        x, labels = to_unit(to_device(dataset.x_test[ids])), to_device(dataset.y_test[ids])
-        with one_blas_thread():
-            x_adv = _attacked(config.attack, substitute, x, labels)
-            block = _answers(config, target, substitute, ids, {"original": x, "adversarial": x_adv})
-        for name, answer in block.items():
-            answers.setdefault(name, []).append(answer)
-        if start == 0:
-            _keep_pictures(config, laboratory, x, x_adv, block)
-        yield f"attacking {describe(config.target)} by way of {describe(config.substitute)}, {ids[-1] + 1} images"
-    right = {name: np.concatenate(parts) == dataset.y_test[: config.images] for name, parts in answers.items()}
-    return record_of(right) | {"seconds": round(time.monotonic() - began, 3)}
+    def measured(self, record: Record) -> Iterator[Measurement]:
+        """Yield the target's accuracies."""
+        model = f"{describe_training(self.target)}, via {self.substitute.model.description}"
+        for images in ("all", "filtered"):
+            for name, answers in record[images].items():
+                if answers is not None:
+                    measure = f"{images} {name.replace('_', ' ')}"
+                    yield Measurement(model, measure, answers["accuracy"], answers["interval"], answers["of"])
 
 
 def _attacked(attack: Attack, substitute: Any, x: Array, labels: Array) -> Array:
@@ -143,14 +139,14 @@ def _attacked(attack: Attack, substitute: Any, x: Array, labels: Array) -> Array
     )
     xp = xp_of(x)
     if not bool(xp.isfinite(point.x).all() & xp.isfinite(point.value).all()):
-        raise MinicerebError("outputs or gradients of the substitute are not finite; an attack by way of it would prove nothing")
+        raise MinicerebError("outputs or gradients of the substitute are not finite; a transferred attack would prove nothing")
     return point.x
 
 
 def _answers(
     config: TransferredAttack, target: Any, substitute: Any, ids: np.ndarray, images: dict[str, Array]
 ) -> dict[str, np.ndarray]:
-    """Answers of the substitute, and of the target by OT and, if it has noise, by LAP, to each kind of images."""
+    """Answers of the substitute, and of the target by OT and, with noise, by LAP, to the original and adversarial images."""
     noisy = isinstance(target, NoisyNetwork) and any(layer.law is not None for layer in target.layers)
     answers = {}
     for kind, x in images.items():
@@ -162,7 +158,7 @@ def _answers(
 
 
 def record_of(right: dict[str, np.ndarray]) -> Record:
-    """Count: from whether each answer to each image was right, by name, to the record of the experiment."""
+    """Return the record, given by name whether each answer to each image was right."""
     known, kinds = right["original_substitute"], ("original", "adversarial")
     subsets = {"all": np.ones_like(known), "filtered": known}
     return {
@@ -186,12 +182,12 @@ def _share(right: np.ndarray) -> Record:
 
 
 def pictures_path(out: Path, config: TransferredAttack) -> Path:
-    """Where the pairs of images are kept: beside the record, in the folder of the study."""
+    """Return where the pairs of images are kept: beside the record, in the folder of the study."""
     return beneath(out, "experiments", f"{config_hash(config)[:16]}.npz")
 
 
 def read_pictures(out: Path, config: TransferredAttack) -> dict[str, np.ndarray]:
-    """Read the pairs of images, from beside the record where another study has it."""
+    """Read the pairs of images, which may be in the folder of another study."""
     own = pictures_path(out, config)
     found = None if own.exists() else Neighbours(out).record_path(config_hash(config))
     path = own if found is None else found.with_suffix(".npz")
@@ -213,3 +209,115 @@ def _keep_pictures(
     said = {name: answer[:PICTURES] for name, answer in answers.items()}
     whose = {"hash": np.array(config_hash(config))}
     write_npz(pictures_path(laboratory.out, config), {**pairs, "y": dataset.y_test[: len(pairs["x"])], **said, **whose})
+
+
+# -- every model against every other -----------------------------------------------------------------------------------------
+
+MATRIX_BLOCK = 250  # images attacked together
+
+
+class _MatrixRecord(TypedDict):
+    images: Count
+    clean: list[Share]
+    accuracy: list[list[Share]]
+
+
+@config_kind
+@dataclass(frozen=True)
+class TransferMatrix(Experiment):
+    """Every model attacked, also on images that it misclassifies already, and the answers of all to the attacked images."""
+
+    record_shape: ClassVar[Any] = _MatrixRecord
+    models: tuple[Train, ...] = setting(help="The models.")
+    attack: Attack = setting(help="The attack.")
+    images: int = field_of(IMAGES)
+
+    def __post_init__(self) -> None:
+        require(len(self.models) >= 1, "models", len(self.models), "at least one")
+
+    def check_record(self, record: Record) -> None:
+        """Raise :class:`~minicereb.documents.Mismatch` unless a record has a row and a column for every model."""
+        require_length(record["clean"], len(self.models), "clean")
+        require_length(record["accuracy"], len(self.models), "accuracy")
+        for number, row in enumerate(record["accuracy"]):
+            require_length(row, len(self.models), "accuracy", number)
+
+    @property
+    def trainings(self) -> tuple[Train, ...]:
+        """Those of all models."""
+        return self.models
+
+    def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
+        """Attack every model; images that were attacked before an interruption are not attacked again.
+
+        Returns
+        -------
+        dict
+            ``images``; ``clean``, the accuracy of each model; ``accuracy``, for each attacked model (row) the accuracy of each
+            answering model.
+        """
+        dataset = laboratory.dataset
+        require(self.images <= len(dataset.x_test), "images", self.images, f"at most the {len(dataset.x_test)} test images")
+        files = []
+        for model in self.models:
+            path = _attacked_path(laboratory.out, self, model)
+            if not path.exists():
+                parts = []
+                for part in blocks(self.images, MATRIX_BLOCK):
+                    yield f"attacking {describe(model)}, images {part.start}-{part.stop}"
+                    ids = np.arange(part.start, part.stop, dtype=np.int64)
+                    images = (dataset.x_test, dataset.y_test, ids)
+                    every: dict[str, Any] = {"image_shape": dataset.image_shape, "include_misclassified": True}
+                    parts += [block.x_adv for block in attack_images(laboratory.model(model), self.attack, *images, **every)]
+                write_npz(path, {"x_adv": np.concatenate(parts), "owner": np.array(_owner(laboratory, self, model))})
+            files.append((path, _owner(laboratory, self, model)))
+        columns = []
+        for model in self.models:
+            yield f"answers of {describe(model)} to all attacked images"
+            rows = [laboratory.dataset.x_test, *(_read_attacked(*file, laboratory, self.images) for file in files)]
+            columns.append([_accuracy_on(laboratory, model, each, self.images) for each in rows])
+        table = np.array(columns, dtype=np.float64).T
+        for path, _ in files:
+            path.unlink()
+        return {"images": self.images, "clean": table[0].tolist(), "accuracy": table[1:].tolist()}
+
+    def measured(self, record: Record) -> Iterator[Measurement]:
+        """Yield the accuracy of each model on the images attacked against each."""
+        n, models = record["images"], [f"{number}: {describe_training(train)}" for number, train in enumerate(self.models, 1)]
+        for source, shares in zip(models, record["accuracy"], strict=True):
+            for model, share in zip(models, shares, strict=True):
+                interval = proportion_interval(round(share * n), n)
+                yield Measurement(model, f"on images attacked against {source}", share, interval, n)
+
+    def cost(self, probes: Probes) -> Cost:
+        """Return what the attacks, the answers and the attacked images cost."""
+        models, answers = len(self.models), sum(probes.answer(model) for model in self.models)
+        seconds = sum(attack_cost(model, self.attack, self.images, probes).seconds or 0.0 for model in self.models)
+        seconds += (models + 1) * self.images * answers
+        return Cost(seconds, disk=4 * models * self.images * probes.dataset.inputs)
+
+
+def _attacked_path(out: Path, config: TransferMatrix, model: Train) -> Path:
+    return beneath(out, "experiments", f"{config_hash(config)[:16]}-{config_hash(model)[:16]}.npz")
+
+
+def _owner(laboratory: Laboratory, config: TransferMatrix, model: Train) -> str:
+    return f"{config_hash(config)} {model_of(laboratory.run(model))}"
+
+
+def _read_attacked(path: Path, owner: str, laboratory: Laboratory, images: int) -> np.ndarray:
+    """Read attacked images; files from before 0.2 do not name their experiment and model."""
+    declared: dict[str, Declared] = {"x_adv": (np.float32, (images, laboratory.dataset.inputs)), "owner": ("U", ())}
+    stored = read_npz(path, declared, optional=("owner",))
+    if "owner" in stored and str(stored["owner"]) != owner:
+        raise DataError(f"{path} holds images attacked with other settings or another model; delete it to attack again")
+    return stored["x_adv"]
+
+
+def _accuracy_on(laboratory: Laboratory, config: Train, rows: np.ndarray, images: int) -> float:
+    model, dataset, right = laboratory.model(config), laboratory.dataset, 0
+    for part in blocks(images, images_per_block(getattr(model, "bytes_per_image", 0) + 16 * dataset.inputs)):
+        with one_blas_thread():
+            outputs, _ = model.forward(to_unit(to_device(rows[part])))
+        right += int((to_numpy(outputs.argmax(axis=1)) == dataset.y_test[part]).sum())
+    return right / images

@@ -6,11 +6,10 @@ from written import written
 from minicereb import datasets
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import NoisyModel
-from minicereb.experiments.carrying_out import carry_out_experiment
-from minicereb.experiments.configs import AttackedModel, Data, Train
+from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.identity import from_json, to_json
-from minicereb.experiments.kinds import averaged
-from minicereb.experiments.kinds.averaged import AttackedAverage
+from minicereb.experiments.kinds import attacked
+from minicereb.experiments.kinds.attacked import AttackedAverage, AttackedModel
 from minicereb.experiments.kinds.transfer import TransferredAttack
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.studies import study_named
@@ -23,7 +22,7 @@ def dataset():
 
 
 def carry_out(config, laboratory):
-    steps = carry_out_experiment(config, laboratory)
+    steps = laboratory.run_experiment(config)
     while True:
         try:
             next(steps)
@@ -48,14 +47,14 @@ def test_images_that_the_search_has_wrong_are_attacked_as_well(dataset, tmp_path
     train = Train(NoisyModel((8,)), Data(dataset.name, dataset.sha256), 25, 1, 0.03, "adam", validation=0.0)
     attack, met = Attack("pgd", "margin", 0.2, steps=3, step_size=0.04, gradient="flip", draws=8), []
 
-    original = averaged.attack_images
+    original = attacked.attack_images
 
     def watched(*given, **options):
         for block in original(*given, **options):
             met.append(block)
             yield block
 
-    monkeypatch.setattr(averaged, "attack_images", watched)
+    monkeypatch.setattr(attacked, "attack_images", watched)
     carry_out(AttackedAverage(train, attack, 40, search_replications=4, replications=50), Laboratory(dataset, tmp_path))
     assert any((block.clean_predicted != block.y).any() for block in met)
     assert all((block.distance > 0).all() for block in met)

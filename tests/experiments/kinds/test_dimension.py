@@ -14,7 +14,7 @@ from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.experiments.identity import from_json, to_json
 from minicereb.experiments.jobs import name_of
-from minicereb.experiments.kinds.dimension import Dimension, dimension
+from minicereb.experiments.kinds.dimension import Dimension
 from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.models import build_model
@@ -31,7 +31,7 @@ def config(strokes):
 
 
 def measure(config, dataset, out):
-    steps = dimension(config, Laboratory(dataset, out))
+    steps = config.run(Laboratory(dataset, out))
     while True:
         try:
             next(steps)

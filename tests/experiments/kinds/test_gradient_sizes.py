@@ -11,7 +11,7 @@ from minicereb.datasets.dataset import Dataset
 from minicereb.errors import InputError
 from minicereb.experiments.architectures import PerceptronModel
 from minicereb.experiments.configs import Data, Train
-from minicereb.experiments.kinds.gradient_sizes import EDGES, GradientSizes, gradient_sizes
+from minicereb.experiments.kinds.attacked import EDGES, GradientSizes
 from minicereb.models.layers import Dense
 from minicereb.models.sequential import Sequential
 
@@ -25,10 +25,10 @@ def sizes(objective, scale=1.0, images=3, labels=(0, 1, 0)):
     model = Sequential((Dense(to_device(weight), to_device(np.zeros(2, dtype=np.float32))),))
     labels = np.array(labels)
     laboratory = SimpleNamespace(dataset=Dataset("by hand", X, labels, X, labels, (1, 3), 2), model=lambda train: model)
-    steps = gradient_sizes(GradientSizes(TRAIN, Attack("fgsm", objective, 0.1), images), laboratory)
+    steps = GradientSizes(TRAIN, Attack("fgsm", objective, 0.1), images).run(laboratory)
     while True:
         try:
-            assert "looking at the gradients of perceptron" in next(steps)
+            assert "gradients of perceptron" in next(steps)
         except StopIteration as stop:
             return stop.value
 

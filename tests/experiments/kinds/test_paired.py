@@ -9,11 +9,10 @@ from written import written
 
 from minicereb.errors import DataError, InputError
 from minicereb.experiments.architectures import PerceptronModel
-from minicereb.experiments.carrying_out import carry_out_experiment
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.evaluation.settings import EvaluatedModel, evaluation_folder
 from minicereb.experiments.identity import from_json, to_json
-from minicereb.experiments.kinds.paired import PairedComparison, compared, paired_comparison
+from minicereb.experiments.kinds.paired import PairedComparison, compared
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.files import write_json, write_npz
 from minicereb.robustness.outcomes import BROKEN, WITHSTOOD, no_outcomes
@@ -61,7 +60,7 @@ def laboratory_with(folder, *evaluations):
 
 
 def record_of(config, laboratory):
-    *_, end = drain(paired_comparison(config, laboratory))
+    *_, end = drain(config.run(laboratory))
     return end
 
 
@@ -129,8 +128,8 @@ def test_a_comparison_follows_from_the_evaluations_it_does_first(perceptron, str
     config = PairedComparison(one, other)
     assert from_json(to_json(config)) == config
     laboratory = Laboratory(strokes, tmp_path)
-    *_, record = drain(carry_out_experiment(config, laboratory))
-    *_, evaluated = drain(carry_out_experiment(one, laboratory))
+    *_, record = drain(laboratory.run_experiment(config))
+    *_, evaluated = drain(laboratory.run_experiment(one))
     assert record["epsilons"][0]["attacked"]["one"] == evaluated["epsilons"][0]["attacked"]
     assert record["clean"]["one"] == evaluated["clean_accuracy"]
     assert len(record["runs"]) == 2

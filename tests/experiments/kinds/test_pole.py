@@ -11,7 +11,7 @@ from written import written
 from minicereb.errors import DataError, InputError, RunError
 from minicereb.experiments.configs import Data
 from minicereb.experiments.identity import config_hash, from_json, to_json
-from minicereb.experiments.kinds.pole import PoleBalancing, paths_of, pole_balancing, pole_in_folder
+from minicereb.experiments.kinds.pole import PoleBalancing, paths_of, pole_in_folder
 from minicereb.report.figures import svg
 from minicereb.report.pole_figures import animate
 from minicereb.studies.pole import CONDITIONS, figures, plan, table
@@ -31,7 +31,7 @@ def finish(steps):
 
 
 def test_the_record_says_what_the_trials_and_the_tests_came_to():
-    record = finish(pole_balancing(CONFIG))
+    record = finish(CONFIG.run())
     assert list(record) == ["seconds", "errors", "succeeded", "learned", "tests", "paths"]
     assert len(record["seconds"]) == len(record["errors"]) == 6
     assert len(record["tests"]) == len(CONFIG.angles)
@@ -43,7 +43,7 @@ def test_the_record_says_what_the_trials_and_the_tests_came_to():
 
 
 def test_a_circuit_that_learns_nothing_is_only_tested():
-    record = finish(pole_balancing(replace(CONFIG, trials=0)))
+    record = finish(replace(CONFIG, trials=0).run())
     assert record["seconds"] == []
     assert max(record["tests"]) < 1
     assert list(paths_of(CONFIG, record)) == ["after 0 trials, from 4°"]
@@ -59,7 +59,7 @@ def test_what_was_stopped_goes_on_in_its_folder_and_ends_with_the_same_bits(tmp_
     assert len(begun["seconds"]) == 3
     again = pole_in_folder(CONFIG, tmp_path / "stopped")
     assert "trial 4 of 6" in next(again)
-    assert finish(again) == whole == finish(pole_balancing(CONFIG))
+    assert finish(again) == whole == finish(CONFIG.run())
     one, other = (np.load(tmp_path / name / "circuit.npz") for name in ("whole", "stopped"))
     assert set(one.files) == {"readout", "ltd_mean", "seconds", "errors", "hash"}
     assert all(np.array_equal(one[name], other[name]) for name in one.files)

@@ -14,7 +14,7 @@ from minicereb.errors import InputError, MinicerebError
 from minicereb.experiments.architectures import NoisyModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.kinds import transfer
-from minicereb.experiments.kinds.transfer import TransferredAttack, pictures_path, transferred_attack
+from minicereb.experiments.kinds.transfer import TransferredAttack, pictures_path
 from minicereb.files import canonical_json, read_npz
 from minicereb.models.layers import Dense
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
@@ -61,7 +61,7 @@ def carried_out(target, out, images=7, replications=20, data=None, substitute=No
     steps = []
 
     def all_of():
-        record = yield from transferred_attack(config, laboratory)
+        record = yield from config.run(laboratory)
         steps.append(record)
 
     doing = list(all_of())

@@ -10,9 +10,9 @@ from json_files import read_any
 from minicereb.attacks.settings import Attack
 from minicereb.errors import DataError
 from minicereb.experiments import laboratory
-from minicereb.experiments.carrying_out import EXPERIMENTS
-from minicereb.experiments.configs import AttackedModel, Train
+from minicereb.experiments.configs import Experiment, Train
 from minicereb.experiments.identity import config_hash, config_kind, from_json, to_json
+from minicereb.experiments.kinds.attacked import AttackedModel
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.experiments.runs import read_run
 from minicereb.report.figures import curves, save_figure
@@ -23,7 +23,7 @@ from minicereb.studies.study import Study, carry_out
 
 @config_kind
 @dataclasses.dataclass(frozen=True)
-class Agreement:
+class Agreement(Experiment):
     """A toy: on how many test images the models agree, counted `times` times."""
 
     trains: tuple[Train, ...]
@@ -33,6 +33,10 @@ class Agreement:
     def trainings(self):
         """Those compared."""
         return self.trains
+
+    def run(self, laboratory):
+        """Count."""
+        return agreement(self, laboratory)
 
 
 carried_out = []
@@ -48,8 +52,7 @@ def agreement(config, laboratory):
 
 
 @pytest.fixture(autouse=True)
-def _agreement(monkeypatch):
-    monkeypatch.setitem(EXPERIMENTS, Agreement, agreement)
+def _agreement():
     carried_out.clear()
 
 
@@ -130,7 +133,7 @@ def test_what_one_study_did_another_in_the_same_folder_finds(plan, strokes, tmp_
 
 
 def test_an_experiment_may_stand_on_no_training_at_all(strokes, tmp_path, monkeypatch):
-    monkeypatch.setitem(EXPERIMENTS, Agreement, lambda config, laboratory: iter_of({"images": len(laboratory.dataset.x_test)}))
+    monkeypatch.setattr(Agreement, "run", lambda config, laboratory: iter_of({"images": len(laboratory.dataset.x_test)}))
     assert done([Agreement(())], strokes, tmp_path) == ["looking", "done: Agreement"]
     assert read_any(tmp_path / "study.json")["results"][0]["record"] == {"images": 100, "test_images": 100}
 

@@ -1,0 +1,445 @@
+"""A trained model under one attack: how many images stay right, which do not, and how outputs and gradients change."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypedDict
+
+import numpy as np
+
+from minicereb.attacks.run import Attacked, attack_images
+from minicereb.attacks.settings import Attack
+from minicereb.backend import to_device, to_numpy
+from minicereb.datasets.dataset import Dataset
+from minicereb.datasets.transforms import to_unit
+from minicereb.documents import Count, Range, Share
+from minicereb.errors import DataError, InputError, require
+from minicereb.experiments.configs import IMAGES, Experiment, Measurement, Train, describe, describe_attack
+from minicereb.experiments.costs import Cost, Probes, attack_cost
+from minicereb.experiments.identity import config_kind
+from minicereb.experiments.laboratory import Laboratory, Record, model_of, record_in_run
+from minicereb.experiments.records import Interval, read_record, require_length, write_record
+from minicereb.experiments.runs import Run, require_whole
+from minicereb.files import write_npz
+from minicereb.models.prediction import Averaged, lap_correct
+from minicereb.parallel import one_blas_thread
+from minicereb.robustness.evaluate import EvaluationTarget
+from minicereb.robustness.gradient_statistics import gradient_statistics, input_gradients
+from minicereb.settings import field_of, setting
+from minicereb.statistics import proportion_interval
+
+LAP_BLOCK = 250  # images attacked, and then judged, at a time
+# Powers of ten at which the bins of the histogram of gradients end; smaller ones count in the first, larger ones in the last.
+EDGES = tuple(n / 4 for n in range(-48, 13))
+
+
+@dataclass(frozen=True)
+class UnderAttack(Experiment):
+    """The settings that all experiments with one attack on one model have."""
+
+    train: Train = setting(help="The model.")
+    attack: Attack = setting(help="The attack.")
+    images: int = field_of(IMAGES)
+
+    @property
+    def trainings(self) -> tuple[Train, ...]:
+        """The model that is attacked."""
+        return (self.train,)
+
+    def blocks(self, model: Any, dataset: Dataset, **options: Any) -> Iterator[Attacked]:
+        """Attack the images block by block, all there are if there are fewer."""
+        ids = np.arange(min(self.images, len(dataset.x_test)), dtype=np.int64)
+        return attack_images(model, self.attack, dataset.x_test, dataset.y_test, ids, image_shape=dataset.image_shape, **options)
+
+    def counts(self, images: int, clean: int, robust: int) -> Record:
+        """Return the part of a record that says how many images the model classifies correctly."""
+        return {
+            "method": self.attack.method,
+            "objective": self.attack.objective,
+            "epsilon": self.attack.epsilon,
+            "images": images,
+            "clean_accuracy": clean / images,
+            "robust_accuracy": robust / images,
+            "robust_interval": list(proportion_interval(robust, images)),
+        }
+
+
+class _AverageRecord(TypedDict):
+    method: str
+    objective: str
+    epsilon: Annotated[float, Range(0)]
+    images: Count
+    clean_accuracy: Share
+    robust_accuracy: Share
+    robust_interval: Interval
+
+
+class _AttackRecord(_AverageRecord):
+    seconds: float
+
+
+# -- accuracy ----------------------------------------------------------------------------------------------------------------
+
+
+@config_kind
+@dataclass(frozen=True)
+class AttackedModel(UnderAttack):
+    """A trained model under an attack: accuracy before and after."""
+
+    record_shape: ClassVar[Any] = _AttackRecord
+    kept_with_run: ClassVar[bool] = True
+
+    def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
+        """Attack the model; the record is that of :meth:`Tally.record`."""
+        tally = Tally()
+        doing = f"attacking {describe(self.train)}: {self.attack.method} on {self.attack.objective} at {self.attack.epsilon:g}"
+        for _ in tally.over(self, laboratory.model(self.train), laboratory.dataset):
+            yield f"{doing}, {tally.images} images"
+        return tally.record(self, laboratory.run(self.train))
+
+    def measured(self, record: Record) -> Iterator[Measurement]:
+        """Yield the accuracy under the attack."""
+        yield Measurement.of(self.train, describe_attack(self.attack), record)
+
+    def cost(self, probes: Probes) -> Cost:
+        """Return what the attack costs."""
+        return attack_cost(self.train, self.attack, self.images, probes)
+
+
+@dataclass
+class Tally:
+    """Counts over the blocks of an attack; with `keep_images` also the blocks themselves, for :meth:`save`."""
+
+    keep_images: bool = False
+    images: int = 0
+    clean: int = 0
+    robust: int = 0
+    seconds: float = 0.0
+    blocks: list[Attacked] = field(default_factory=list)
+
+    def add(self, block: Attacked) -> None:
+        """Count one block."""
+        self.images += len(block.y)
+        self.clean += int((block.clean_predicted == block.y).sum())
+        self.robust += int((~block.success).sum())
+        self.blocks += [block] if self.keep_images else []
+
+    def over(self, config: AttackedModel, model: Any, dataset: Dataset) -> Iterator[Tally]:
+        """Attack a model, counting and yielding this tally after every block."""
+        began = time.monotonic()
+        for block in config.blocks(model, dataset):
+            self.add(block)
+            self.seconds = time.monotonic() - began
+            yield self
+
+    def record(self, config: AttackedModel, run: Run) -> Record:
+        """Return the record of the attack, with the folder of the run and the seconds that it took."""
+        counts = config.counts(self.images, self.clean, self.robust)
+        return {"run": str(run.folder), **counts, "seconds": round(self.seconds, 3)}
+
+    def save(self, path: str | Path) -> None:
+        """Write ids, x, x_adv, y, predicted, success and distance of every image, in order, to an npz file."""
+        names = ("ids", "x", "x_adv", "y", "predicted", "success", "distance")
+        write_npz(path, {name: np.concatenate([getattr(block, name) for block in self.blocks]) for name in names})
+
+
+def attack_config(run: Run, dataset: Dataset, attack: Attack, images: int | None) -> AttackedModel:
+    """Return the experiment: `attack` on the first `images` test images (None: all of them)."""
+    available = len(dataset.x_test)
+    if images is not None and not 1 <= images <= available:
+        raise InputError("images", images, f"a whole number from 1 to the {available} test images")
+    return AttackedModel(run.config, attack, available if images is None else images)
+
+
+def stored_record(run: Run, config: AttackedModel) -> Record | None:
+    """Return the record of an attack on a run, or None if there is none yet.
+
+    Raises
+    ------
+    DataError
+        If the record belongs to other settings or another model, or the run's model was altered.
+    """
+    path = record_in_run(run, config)
+    if not path.exists():
+        return None
+    kept = read_record(path, config)
+    if kept.models not in (None, (model_of(run),)):
+        raise DataError(f"{path} holds the record of an attack on another model; delete it to attack again")
+    require_whole(run)
+    return kept.record
+
+
+def attack_run(run: Run, model: Any, dataset: Dataset, config: AttackedModel, tally: Tally) -> Iterator[Tally]:
+    """Attack a run's model, yielding the tally after every block; then write the record into the run folder."""
+    yield from tally.over(config, model, dataset)
+    write_record(record_in_run(run, config), config, tally.record(config, run), [model_of(run)])
+
+
+# -- accuracy by mean probabilities ------------------------------------------------------------------------------------------
+
+
+@config_kind
+@dataclass(frozen=True)
+class AttackedAverage(UnderAttack):
+    """A noisy network that answers by its mean probabilities (LAP), under an attack that knows this."""
+
+    record_shape: ClassVar[Any] = _AverageRecord
+    search_replications: int = setting(64, "Noisy runs whose mean the search attacks: the same noise at every step.")
+    replications: int = setting(10_000, "Noisy runs that judge the outcome, on noise that the search has not seen.")
+
+    @property
+    def revision(self) -> int:
+        """Raised when images that the search misclassifies came to be attacked, too."""
+        return 1
+
+    def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
+        """Attack the network, also on images that the search misclassifies: the judge, on other noise, may not."""
+        network, data, attack = laboratory.model(self.train), laboratory.dataset, self.attack
+        average = Averaged(network, self.search_replications, attack.seed)
+        clean = robust = done = 0
+        images, arrays = min(self.images, len(data.x_test)), (data.x_test, data.y_test)
+        while done < images:
+            ids = np.arange(done, min(done + LAP_BLOCK, images), dtype=np.int64)
+            for block in attack_images(average, attack, *arrays, ids, image_shape=data.image_shape, include_misclassified=True):
+                judging = (block.y, block.ids, self.replications, attack.seed)
+                clean += int(lap_correct(network, to_unit(to_device(data.x_test[block.ids])), *judging).sum())
+                robust += int(lap_correct(network, to_device(block.x_adv), *judging).sum())
+                done += len(block.y)
+                yield f"attacking {describe(self.train)}, answering by LAP: {attack.objective}, {done} images"
+        return self.counts(done, clean, robust)
+
+    def measured(self, record: Record) -> Iterator[Measurement]:
+        """Yield the accuracy under the attack."""
+        yield Measurement.of(self.train, f"LAP, {describe_attack(self.attack)}", record)
+
+
+# -- which images are broken -------------------------------------------------------------------------------------------------
+
+
+class _BrokenRecord(TypedDict):
+    images: Count
+    wrong: list[Count]
+    broken: list[Count]
+    distance: list[float]
+    left: Count
+    robust_accuracy: Share
+    robust_interval: Interval
+    seconds: float
+
+
+@config_kind
+@dataclass(frozen=True)
+class BrokenImages(UnderAttack):
+    """A trained model under an attack, with the number of every image that the attack breaks."""
+
+    record_shape: ClassVar[Any] = _BrokenRecord
+    after: Attack | None = setting(None, "An attack made before; only the images that it does not break are attacked.")
+
+    def check_record(self, record: Record) -> None:
+        """Raise :class:`~minicereb.documents.Mismatch` unless a record has a distance for every broken image."""
+        require_length(record["distance"], len(record["broken"]), "distance")
+
+    def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
+        """Attack the model.
+
+        Returns
+        -------
+        dict
+            ``images``; ``wrong``, the numbers of the misclassified clean images; ``broken``, those of the images that the attack
+            breaks, and ``distance``, how far it moved each; ``left``, how many correctly classified images were attacked;
+            ``robust_accuracy`` with its ``robust_interval``, over all images (after both attacks if there are two); ``seconds``.
+        """
+        dataset, began = laboratory.dataset, time.monotonic()
+        require(self.images <= len(dataset.x_test), "images", self.images, f"at most the {len(dataset.x_test)} test images")
+        ids, model = np.arange(self.images, dtype=np.int64), laboratory.model(self.train)
+        wrong: list[int] = []
+        for attack in (self.attack,) if self.after is None else (self.after, self.attack):
+            doing, attacked = f"attacking {describe(self.train)}: {describe_attack(attack)}", ids
+            broken: list[int] = []
+            distance: list[float] = []
+            yield doing
+            for block in attack_images(model, attack, dataset.x_test, dataset.y_test, ids, image_shape=dataset.image_shape):
+                right = block.clean_predicted == block.y
+                wrong += block.ids[~right].tolist()
+                broken += block.ids[right & block.success].tolist()
+                distance += block.distance[right & block.success].tolist()
+                yield f"{doing}, {len(wrong) + len(broken)} broken"
+            ids = np.setdiff1d(ids, [*wrong, *broken])
+        return {
+            "images": self.images,
+            "wrong": wrong,
+            "broken": broken,
+            "distance": distance,
+            "left": len(np.setdiff1d(attacked, wrong)),
+            "robust_accuracy": len(ids) / self.images,
+            "robust_interval": list(proportion_interval(len(ids), self.images)),
+            "seconds": round(time.monotonic() - began, 3),
+        }
+
+    def measured(self, record: Record) -> Iterator[Measurement]:
+        """Yield the accuracy under the attack."""
+        yield Measurement.of(self.train, describe_attack(self.attack), record)
+
+    def cost(self, probes: Probes) -> Cost:
+        """Return what the attack costs."""
+        return attack_cost(self.train, self.attack, self.images, probes)
+
+
+# -- outputs before and after ------------------------------------------------------------------------------------------------
+
+
+class _Change(TypedDict):
+    before: float | None
+    after: float | None
+
+
+class _MovedRecord(TypedDict):
+    images: Count
+    robust_accuracy: Share
+    true: _Change
+    rival: _Change
+    error: _Change
+    rose: Share | None
+    by_true: float | None
+
+
+@config_kind
+@dataclass(frozen=True)
+class MovedOutputs(UnderAttack):
+    """The outputs of a model before and after an attack, on correctly classified images.
+
+    They show why an attack on the squared error can fail: it may raise the error without making another class win.
+    """
+
+    record_shape: ClassVar[Any] = _MovedRecord
+
+    def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
+        """Attack the model.
+
+        Returns
+        -------
+        dict
+            Means over the correctly classified images: ``true`` and ``rival``, the outputs of the label and of the largest other
+            class, ``before`` and ``after``; ``rose``, the share of images whose true output rose; ``error``, the squared error
+            ½‖ŷ - y‖² before and after; ``by_true``, the share of its rise that is due to the true output (the mean of the one
+            over the mean of the other); ``robust_accuracy`` over all images. None if no image is correctly classified.
+        """
+        model, rows, images, robust = laboratory.model(self.train), [], 0, 0
+        for block in self.blocks(model, laboratory.dataset):
+            right = block.clean_predicted == block.y
+            images += len(block.y)
+            robust += int((~block.success).sum())
+            with one_blas_thread():
+                outputs = [to_numpy(model.forward(to_device(x[right]))[0]).astype(np.float64) for x in (block.x, block.x_adv)]
+            rows.append(np.stack([_true_rival_error(each, block.y[right]) for each in outputs], axis=1))
+            yield f"outputs of {describe(self.train)}, {block.ids[-1] + 1} images"
+        before, after = np.concatenate(rows).transpose(1, 2, 0)  # each: true, rival, error, its part by the true output
+        means = zip(("true", "rival", "error"), before, after, strict=False)
+        rise, by_true = (float(after[n].mean()) - float(before[n].mean()) if before.size else 0.0 for n in (2, 3))
+        return {
+            "images": images,
+            "robust_accuracy": robust / images,
+            **{name: {"before": _mean(b), "after": _mean(a)} for name, b, a in means},
+            "rose": _mean(after[0] > before[0]),
+            "by_true": by_true / rise if rise > 0 else None,
+        }
+
+    def cost(self, probes: Probes) -> Cost:
+        """Return what the attack costs."""
+        return attack_cost(self.train, self.attack, self.images, probes)
+
+
+def _true_rival_error(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """For each image the true output, the largest other, the squared error, and the true output's part of it."""
+    targets = np.eye(outputs.shape[1], dtype=np.float64)[labels]
+    true = (outputs * targets).sum(axis=1)
+    rival = np.where(targets > 0, -np.inf, outputs).max(axis=1)
+    return np.stack([true, rival, 0.5 * ((outputs - targets) ** 2).sum(axis=1), 0.5 * (true - 1) ** 2], axis=1)
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+# -- sizes of gradients before and after -------------------------------------------------------------------------------------
+
+
+class _Sizes(TypedDict):
+    zero: float
+    zero_entries: float
+    not_finite: float
+    counts: list[Count]
+
+
+class _SizesRecord(TypedDict):
+    images: Count
+    robust_accuracy: Share
+    classes: Count
+    edges: list[float]
+    before: _Sizes
+    after: _Sizes
+
+
+@config_kind
+@dataclass(frozen=True)
+class GradientSizes(UnderAttack):
+    """The sizes of the objective's gradient at the clean and at the attacked images; very small ones may be masked gradients."""
+
+    record_shape: ClassVar[Any] = _SizesRecord
+
+    def check_record(self, record: Record) -> None:
+        """Raise :class:`~minicereb.documents.Mismatch` unless a record has a count for every bin."""
+        for when in ("before", "after"):
+            require_length(record[when]["counts"], max(0, len(record["edges"]) - 1), when, "counts")
+
+    def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
+        """Attack the model.
+
+        Returns
+        -------
+        dict
+            ``images`` that were correctly classified, ``robust_accuracy`` over all, ``classes``; ``edges``, the powers of ten at
+            which the bins end; ``before`` and ``after`` the attack: ``zero``, the share of the images whose gradient is zero
+            throughout, ``zero_entries`` and ``not_finite`` likewise (see
+            :class:`~minicereb.robustness.gradient_statistics.GradientStatistics`), and ``counts`` of the absolute values of the
+            entries in the bins, without zeros.
+        """
+        model, dataset = laboratory.model(self.train), laboratory.dataset
+        target = EvaluationTarget(model, dataset.x_test, dataset.y_test, dataset.image_shape, dataset.classes)
+        found: dict[str, list[tuple[int, Record]]] = {"before": [], "after": []}
+        attacked = robust = 0
+        for block in self.blocks(model, dataset):
+            right = block.clean_predicted == block.y
+            attacked += len(block.y)
+            robust += int((~block.success).sum())
+            for when, x in (("before", block.x), ("after", block.x_adv)) if right.any() else ():
+                there = replace(target, rows=x[right], labels=block.y[right])
+                gradients = input_gradients(there, self.attack.objective, np.arange(right.sum()), self.attack.seed)
+                assert gradients is not None
+                found[when].append((len(gradients), _counted(gradients)))
+            yield f"gradients of {describe(self.train)}, {block.ids[-1] + 1} images"
+        images = sum(n for n, _ in found["before"])
+        about = {"images": images, "robust_accuracy": robust / attacked, "classes": dataset.classes, "edges": list(EDGES)}
+        return about | {when: _together(parts, images) for when, parts in found.items()}
+
+
+SHARES = ("zero", "zero_entries", "not_finite")
+
+
+def _counted(gradients: np.ndarray) -> Record:
+    """Shares and counts for some images."""
+    statistics = gradient_statistics(gradients)
+    sizes = np.abs(gradients[np.isfinite(gradients) & (gradients != 0)])
+    powers = np.clip(np.log10(sizes), EDGES[0], EDGES[-1])
+    shares = {name: getattr(statistics, name) for name in SHARES}
+    return shares | {"counts": np.histogram(powers, np.array(EDGES, dtype=np.float64))[0]}
+
+
+def _together(parts: list[tuple[int, Record]], images: int) -> Record:
+    """Shares and counts for the images of all blocks."""
+    counts = sum((part["counts"] for _, part in parts), np.zeros(len(EDGES) - 1, dtype=np.int64))
+    means: Record = {name: sum(n * part[name] for n, part in parts) / max(1, images) for name in SHARES}
+    return means | {"counts": [int(count) for count in counts]}
