@@ -60,7 +60,7 @@ def estimates(jobs: Iterable[Job], laboratory: Laboratory) -> Generator[JobCost,
             if not _has_features(job.encoder, laboratory):
                 seconds, disk = probes.encoding(job.encoder)
                 longer = None if cost.seconds is None else cost.seconds + seconds
-                cost = cost._replace(seconds=longer, disk=cost.disk + disk)
+                cost = cost._replace(seconds=longer, disk=(cost.disk or 0) + disk)
         yield JobCost(job, False, *cost)
 
 
@@ -92,8 +92,9 @@ class Probes:
         """Return what a training costs; its seconds are not known if it is over before it can be timed."""
         kind = replace(config, seed=0, epochs=1)
         cost: Cost = self._once(("training", kind), lambda: self._training(kind))
-        once = config.in_closed_form or cost.seconds is None
-        return cost if once else cost._replace(seconds=cost.seconds * config.epochs)
+        if config.in_closed_form or cost.seconds is None:
+            return cost
+        return cost._replace(seconds=cost.seconds * config.epochs)
 
     def encoding(self, config: Train) -> tuple[float, int]:
         """Return seconds and bytes on disk that an encoder's features of all images take."""

@@ -246,7 +246,7 @@ def add(folder: str | Path, name: str, title: str, shipped: bool, root: Path) ->
         write_json(place / "manifest.json", manifest)
     kept = [place / file for file in (_FILES if shipped else ("model.npz",)) if (place / file).exists()]
     files = tuple(ModelFile(path.name, path.stat().st_size, sha256_file(path)) for path in kept)
-    entry = Pretrained(name, title, shlex.join(command), run.hash, run.result["test_accuracy"], shipped, files)
+    entry = Pretrained(name, title, shlex.join(command), run.hash, run.manifest["result"]["test_accuracy"], shipped, files)
     path = root / "registry.json"
     entries = read_json(path, _Registry) if path.exists() else {}
     entries[name] = {key: value for key, value in asdict(entry).items() if key != "name"}

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -11,7 +13,7 @@ from minicereb.errors import DataError, InputError
 from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, NoisyModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train, describe, describe_attack
 from minicereb.experiments.identity import config_hash, config_kind, differences, from_json, to_json
-from minicereb.experiments.kinds.attacked import AttackedModel
+from minicereb.experiments.kinds.attacked import AttackedModel, MovedOutputs
 from minicereb.files import canonical_json
 
 ADVERSARY = Adversary(0.1, 0.03)
@@ -263,3 +265,11 @@ def test_attacks_that_differ_are_told_apart_by_their_words():
     assert len(set(words)) == len(changes)
     assert words[0] == "pgd, margin, ε = 0.1, 40 steps of 0.00625, along flip, 32 draws"
     assert describe_attack(Attack("fgsm", "mse", 8 / 255)) == "fgsm, mse, ε = 8/255"
+
+
+def test_a_kind_of_experiment_is_found_by_its_name_alone():
+    """A program that has imported none of the kinds reads the settings of each."""
+    settings = to_json(MovedOutputs(TRAIN, Attack("fgsm", "mse", 0.1), 5))
+    code = "import json, sys; from minicereb.experiments.identity import from_json, to_json; settings = json.loads(sys.argv[1])"
+    code += "; assert 'minicereb.experiments.kinds.attacked' not in sys.modules; assert to_json(from_json(settings)) == settings"
+    subprocess.run([sys.executable, "-c", code, json.dumps(settings)], check=True)
