@@ -290,7 +290,7 @@ def test_a_learning_rate_that_is_too_high_is_one_error_and_no_warning(make_learn
         ("adversarial-step-size", lambda: Adversary(0.1, 0.0)),
         ("adversarial-step-size", lambda: Adversary(0.1, float("nan"))),
         ("adversarial-steps", lambda: Adversary(0.1, 0.01, 0)),
-        ("objective", lambda: Adversary(0.1, 0.01, 7, "hope")),
+        ("adversarial-objective", lambda: Adversary(0.1, 0.01, 7, "hope")),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(setting, make):
