@@ -10,7 +10,7 @@ import click
 from minicereb.cli.main import Group
 from minicereb.cli.options import PATH, NewFile
 from minicereb.cli.output import Answer, as_json, shown, table
-from minicereb.errors import InputError
+from minicereb.errors import InputError, MinicerebError
 from minicereb.exercises.course import EXERCISES, exercise_named
 from minicereb.exercises.grading import Graded, encodable, submissions, write_csv
 from minicereb.exercises.grading import grade as graded_in_order
@@ -94,14 +94,18 @@ def grade(folder: Path, limit: float, csv_file: Path | None) -> Answer:
     found, others = submissions(folder)
     names = [encodable(str(path)) for path in others]
     done: list[Graded] = []
+    unwritten = None
     try:
         for each in shown(graded_in_order(found, limit), lambda each: f"{len(done) + 1} of {len(found)} checked"):
             done.append(each)
     finally:
         if csv_file is not None:  # also after an error or Ctrl-C, with what was checked until then
-            write_csv(csv_file, done)
+            try:
+                write_csv(csv_file, done)
+            except MinicerebError as error:
+                unwritten = error
     lines = [*_of_class(done), *(f"{name} is no exercise's file and was not checked" for name in names)]
-    return Answer({"submissions": [each.row() for each in done], "others": names}, "\n".join(lines))
+    return Answer({"submissions": [each.row() for each in done], "others": names}, "\n".join(lines), error=unwritten)
 
 
 def _of_class(done: list[Graded]) -> list[str]:

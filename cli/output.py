@@ -19,16 +19,22 @@ from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import click
 
+from minicereb.errors import MinicerebError
+
 Step = TypeVar("Step")
 Result = TypeVar("Result")
 
 
 class Answer(NamedTuple):
-    """What a command prints: a document with ``--json``, a text without it; and whether all is well."""
+    """What a command prints: a document with ``--json``, a text without it; and whether all is well.
+
+    An `error` is raised after the printing: what was computed is not lost with it.
+    """
 
     document: Any
     text: str
     ok: bool = True
+    error: MinicerebError | None = None
 
 
 def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,6 +49,8 @@ def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
         answer: Answer | None = command(*args, **kwargs)
         if answer is not None:
             click.echo(_json(answer.document) if json_wanted else answer.text)
+            if answer.error is not None:
+                raise answer.error
             if not answer.ok:
                 raise click.exceptions.Exit(1)
 

@@ -390,7 +390,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed_and_says_so(tmp_path):
     out, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == ""
-    assert "same command goes on" in error
+    assert "same command continues" in error
     assert (tmp_path / "stopped" / "checkpoint.npz").exists()
 
 

@@ -67,10 +67,10 @@ def test_a_fetched_model_is_a_run_that_is_shown_and_found():
 
 
 @pytest.mark.usefixtures("_no_data")
-@pytest.mark.parametrize("doing", ["attack", "evaluate", "export"])
+@pytest.mark.parametrize("doing", ["attack", "evaluate"])
 def test_without_the_data_what_needs_them_says_how_to_get_them(doing):
     succeed("models", "fetch", "threshold")
-    result = invoke(doing, "runs/threshold", *(["model.npz"] if doing == "export" else []))
+    result = invoke(doing, "runs/threshold")
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
     assert "mnist is not on this machine" in result.stderr
     assert "minicereb data fetch mnist" in result.stderr
