@@ -114,6 +114,8 @@ def _planned(
         check_loadable(each, data)
     if settings["answer"] == "lap" and not isinstance(run.config.model, NoisyModel):
         raise InputError("answer", "lap", "ot: only a network with noise has a mean answer")
+    if settings["gradient"] == "eot":
+        raise InputError("gradient", "eot", "analytic: a model of this project answers the same at every call")
     config = EvaluatedModel(
         run.config, images=_images(images, data), substitutes=tuple(other.config for other in others), **settings
     )

@@ -52,7 +52,11 @@ class Attack:
     )
     steps: int = setting(40, "Number of steps per start; of square the queries, of random the points.", at_least=1)
     step_size: float | None = setting(
-        None, "Length of a step of pgd and momentum.", above=0, usual=f"{CROSSING:g} ε / steps, which can cross the ball"
+        None,
+        "Length of a step of pgd and momentum.",
+        above=0,
+        at_most=LARGEST,
+        usual=f"{CROSSING:g} ε / steps, which can cross the ball",
     )
     restarts: int = setting(1, "Number of starts; later ones attack the images that are still classified correctly.", at_least=1)
     random_start: bool = setting(True, "Whether to begin at a random point of the ball or at the clean image.", off="clean-start")

@@ -156,6 +156,8 @@ def test_every_command_with_such_a_size_remarks_on_it(run, tmp_path):
     [
         ("evaluate RUN --epsilon 1e308", "epsilon: '1e+308'"),
         ("attack RUN --epsilon 1e308", "epsilon: 1e+308"),
+        ("attack RUN --step-size 1e39", "step-size: 1e+39"),
+        ("evaluate RUN --gradient eot --epsilon 0.5", "gradient: 'eot'"),
         ("evaluate RUN --answer lap --epsilon 0.5", "answer: 'lap'"),
         ("evaluate RUN --draws 18446744073709551616 --epsilon 1e5", "draws: 18446744073709551616"),
         ("task pole --step 5e-324", "step: 5e-324"),

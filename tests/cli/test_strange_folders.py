@@ -9,7 +9,7 @@ import sys
 import pytest
 from commands import invoke, refused
 
-from minicereb.experiments import attacks
+from minicereb.experiments.kinds import attacked
 from minicereb.experiments.pretrained import fetch
 
 
@@ -95,7 +95,7 @@ def test_a_folder_of_task_pole_is_told_from_a_damaged_run(tmp_path, monkeypatch)
 
 
 def test_a_name_that_is_too_long_is_told_before_the_attack(own, monkeypatch):
-    monkeypatch.setattr(attacks, "attack_images", lambda *_, **__: pytest.fail("it has begun"))
+    monkeypatch.setattr(attacked, "attack_images", lambda *_, **__: pytest.fail("it has begun"))
     assert "file name too long" in refused("attack", own, *ATTACK, "--save", "n" * 252 + ".npz")
 
 
@@ -135,7 +135,7 @@ def test_every_place_for_results_is_looked_at_first(tmp_path, monkeypatch, comma
 def test_a_run_whose_place_cannot_be_written_is_told_before_the_work(own, monkeypatch):
     (own / "attacks").touch()
     (own / "evaluations").touch()
-    monkeypatch.setattr(attacks, "attack_images", lambda *_, **__: pytest.fail("it has begun"))
+    monkeypatch.setattr(attacked, "attack_images", lambda *_, **__: pytest.fail("it has begun"))
     monkeypatch.setattr("minicereb.cli.evaluate.evaluate_run", lambda *_: pytest.fail("it has begun"))
     assert "cannot write" in refused("attack", own, *ATTACK)
     assert "cannot write" in refused("evaluate", own, *EVALUATION)
