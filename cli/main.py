@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import _thread
 import functools
 import importlib
 import inspect
 import os
 import re
+import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -105,7 +109,7 @@ class Commands(Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand; turn what the project raises into :class:`Failure`."""
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _late_interrupts():
                 warnings.filterwarnings("default", category=DataWarning)
                 warnings.showwarning = functools.partial(_show_in_one_line, warnings.showwarning)
                 return super().invoke(ctx)
@@ -128,6 +132,24 @@ class Commands(Group):
             raise
         except OSError as error:
             raise Failure(f"{error.filename or 'a file'}: {(error.strerror or str(error)).lower()}") from error
+
+
+@contextmanager
+def _late_interrupts() -> Iterator[None]:
+    """Send Ctrl-C once more if it came where Python drops exceptions and prints a traceback, as in a destructor."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            threading.Timer(0.05, _thread.interrupt_main).start()
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _show_in_one_line(otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any) -> None:

@@ -515,3 +515,21 @@ def test_a_size_beyond_any_memory_is_one_line(arguments):
     assert result.exit_code == 2
     assert len(result.stderr.strip().splitlines()) == 1
     assert not Path("run").exists()
+
+
+def test_ctrl_c_in_a_destructor_is_not_lost(monkeypatch):
+    class Interrupted:
+        def __del__(self):
+            raise KeyboardInterrupt
+
+    def work():
+        Interrupted()  # Python drops what this raises
+        for _ in range(200):
+            time.sleep(0.1)
+
+    command = click.Command("work", callback=work)
+    monkeypatch.setattr(type(main), "get_command", lambda self, context, name: command)
+    begun = time.monotonic()
+    result = invoke("work")
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+    assert time.monotonic() - begun < 10
