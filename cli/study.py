@@ -68,7 +68,7 @@ def study(
     if name == "list":
         listed = [{"name": each.name, "question": each.question} for each in all_studies().values()]
         return Answer({"studies": listed}, table(("name", "question"), [tuple(each.values()) for each in listed]))
-    require(workers is None or workers >= 1, "workers", workers, "a whole number of at least 1")
+    require(workers is None or 1 <= workers <= 10_000, "workers", workers, "a whole number from 1 to 10000")
     require(workers is None or scheduler is None, "scheduler", scheduler, "nothing with --workers: it has its own")
     try:
         chosen = study_named(name)
