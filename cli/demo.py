@@ -27,7 +27,7 @@ from minicereb.statistics import proportion_interval
 EPSILON, IMAGES = 0.1, 200
 MODELS = {
     "base network (full wiring, no LTD)": (CerebellumModel("full", 5_970, ltd=False), 1),
-    "cerebellum (4 inputs a cell, LTD)": (CerebellumModel("random", 100_000, 4), 1),
+    "cerebellum (4 inputs per cell, LTD)": (CerebellumModel("random", 100_000, 4), 1),
 }
 ATTACKS = {
     "FGSM, squared error": Attack("fgsm", "mse", EPSILON),

@@ -48,13 +48,18 @@ def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
     def printed(*args: Any, json_wanted: bool, **kwargs: Any) -> None:
         answer: Answer | None = command(*args, **kwargs)
         if answer is not None:
-            click.echo(_json(answer.document) if json_wanted else answer.text)
+            click.echo(_json(answer.document) if json_wanted else _encodable(answer.text))
             if answer.error is not None:
                 raise answer.error
             if not answer.ok:
                 raise click.exceptions.Exit(1)
 
     return printed
+
+
+def _encodable(text: str) -> str:
+    """Escape what UTF-8 cannot encode: the bytes of a path that are not text."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def json_wanted() -> bool:

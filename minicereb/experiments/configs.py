@@ -238,7 +238,7 @@ class Experiment:
         return 0
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Run the experiment when all that it needs is there; yield progress in words and return a record of JSON values."""
+        """Run the experiment once its trainings and experiments are complete; yield progress, return a record of JSON values."""
         raise NotImplementedError
 
     def check_record(self, record: Record) -> None:

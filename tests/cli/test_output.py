@@ -6,11 +6,13 @@ import json
 import os
 import re
 
+import click
 import pytest
+from click.testing import CliRunner
 from commands import invoke
 
 from minicereb.cli import output
-from minicereb.cli.output import StatusLine, StatusLines, fit
+from minicereb.cli.output import Answer, StatusLine, StatusLines, fit
 from minicereb.datasets import strokes
 from minicereb.experiments.architectures import CerebellumModel
 
@@ -111,3 +113,9 @@ def test_the_demo_prints_what_each_step_came_to_and_its_document_alone(tmp_path,
     assert not re.search("[\r\x1b]", first.stdout)
     document = invoke("demo", "--out", str(tmp_path / "demo"), "--json")
     assert set(json.loads(document.stdout)) == {"epsilon", "images", "models", "figures"}
+
+
+def test_text_with_a_path_that_is_not_utf8_is_printed_with_escapes():
+    command = click.Command("show", callback=output.as_json(lambda: Answer({}, "caf\udce9: done")))
+    command.params = [click.Option(["--json", "json_wanted"], is_flag=True)]
+    assert CliRunner().invoke(command).stdout == "caf\\udce9: done\n"

@@ -1,8 +1,8 @@
 """Every estimator is unbiased, with the variance that theory gives it; and these tests notice an estimator that is not.
 
-Networks are small enough for an exact answer (tests/oracle.py). An estimate is repeated in rounds of fresh noise, the mean of the
-rounds is compared with the truth, and their spread says how far it may be off: Student's t for every number, with Bonferroni's
-correction. Addresses are fixed, so the tests do not flicker.
+Networks are small enough for an exact answer (tests/noisy_oracle.py). An estimate is repeated in rounds of fresh noise. The mean
+of the rounds is compared with the truth, and their spread says how far it may be off: Student's t for every number, with
+Bonferroni's correction. Addresses are fixed, so the tests do not flicker.
 """
 
 import functools
