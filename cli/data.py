@@ -82,6 +82,6 @@ def _reported(reports: list[store.FileReport]) -> Answer:
         }
         for report in reports
     ]
-    rows = [(f"{each['dataset']}/{each['file']}", each["state"], each["path"] or "-", each["detail"]) for each in files]
+    rows = [(f"{each.file.dataset}/{each.file.name}", each.state, str(each.path or "-"), each.detail) for each in reports]
     document = {"ok": all(report.state == "ok" for report in reports), "files": files}
     return Answer(document, table(("file", "state", "where", "detail"), rows))

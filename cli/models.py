@@ -94,7 +94,7 @@ def verify(chosen: tuple[str, ...]) -> Answer:
         }
         for report in reports
     ]
-    rows = [(each["name"], each["folder"] or "-", each["state"], each["detail"]) for each in listed]
+    rows = [(each.name, str(each.folder or "-"), each.state, each.detail) for each in reports]
     return Answer({"ok": ok, "models": listed}, table(("model", "where", "state", "detail"), rows), ok)
 
 

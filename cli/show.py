@@ -32,7 +32,8 @@ def show(run: Path) -> Answer | None:
     found = read_run(run)
     if json_wanted():
         document = {"run": str(run), "config": to_json(found.config), "metrics": None, "manifest": found.manifest}
-        return print_json_rows(document, "metrics", found.rows())
+        print_json_rows(document, "metrics", found.rows())
+        return None
     return Answer(None, "\n".join(_lines(found)))
 
 

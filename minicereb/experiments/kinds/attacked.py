@@ -172,7 +172,7 @@ def stored_record(run: Run, config: AttackedModel) -> Record | None:
     return kept.record
 
 
-def attack_run(run: Run, model: Any, dataset: Dataset, config: AttackedModel, tally: Tally) -> Iterator[Tally]:
+def attack_run(run: Run, model: Any, dataset: Dataset, config: AttackedModel, tally: Tally) -> Generator[Tally, None, None]:
     """Attack a run's model, yielding the tally after every block; then write the record into the run folder."""
     yield from tally.over(config, model, dataset)
     write_record(record_in_run(run, config), config, tally.record(config, run), [model_of(run)])
