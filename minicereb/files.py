@@ -10,7 +10,6 @@ import math
 import os
 import shutil
 import struct
-import tempfile
 import tokenize
 import warnings
 import zipfile
@@ -23,7 +22,7 @@ import numpy as np
 
 from minicereb.documents import not_for_json
 from minicereb.errors import DataError, InUseError, MinicerebError
-from minicereb.paths import check_replaceable, open_regular, reason, temporary_prefix
+from minicereb.paths import check_replaceable, open_regular, reason, temporary_path
 
 # What locking a file that another process holds fails with; Windows gives the last two.
 HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
@@ -43,25 +42,21 @@ def atomic_write(path: str | os.PathLike, durable: bool = True) -> Iterator[IO[b
     of this name. A file that is not `durable` may be empty after a power failure: nothing waits until it is on the disk.
     """
     path = Path(path)
-    temporary = None
+    temporary = temporary_path(path)
     try:
         check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=temporary_prefix(path.name), suffix=".part", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            yield file  # type: ignore[misc]
+        with open(temporary, "x+b") as file:
+            yield file
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
         raise MinicerebError(f"cannot write {path}: {reason(error)}; nothing was changed") from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError, ValueError):  # the folder may not exist
+            temporary.unlink()
 
 
 @contextlib.contextmanager
@@ -71,26 +66,18 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     `path` may be an empty folder; if it holds anything, or on any error, it is left as it was.
     """
     path = Path(os.path.abspath(path))
-    temporary = None
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=temporary_prefix(path.name), suffix=".part"))
+        temporary.mkdir()
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
         if path.is_dir():
             path.rmdir()
         os.replace(temporary, path)
     except OSError as error:
         raise MinicerebError(f"cannot write {path}: {reason(error)}; nothing was changed") from error
     finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sha256_file(path: str | os.PathLike) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import stat
 import tempfile
 from io import BufferedReader
@@ -144,13 +145,10 @@ def _try(folder: Path) -> None:
         pass
 
 
-def temporary_prefix(name: str) -> str:
-    """Return the first part of the name of a temporary file beside a file called `name`, of at most the length that fits.
-
-    The whole name is ``.NAME.….part``, with 8 random characters.
-    """
+def temporary_path(path: Path) -> Path:
+    """Return a new name beside `path`, ``.NAME.12345678.part`` with random digits; NAME is shortened to what a folder allows."""
     room = LONGEST_NAME - len("..12345678.part")
-    return f".{os.fsencode(name)[:room].decode('utf-8', 'ignore')}."
+    return path.parent / f".{os.fsencode(path.name)[:room].decode('utf-8', 'ignore')}.{secrets.token_hex(4)}.part"
 
 
 def reason(error: OSError | ValueError) -> str:

@@ -459,3 +459,22 @@ def test_a_member_of_an_npz_that_is_no_array_is_told(tmp_path):
         archive.writestr("two.npy", b"nothing of the kind")
     with pytest.raises(DataError, match="x.npz is damaged .*two is no array"):
         files.read_npz(tmp_path / "x.npz")
+
+
+def test_ctrl_c_while_a_temporary_file_or_folder_is_made_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(make):
+        def call(*arguments, **options):
+            made = make(*arguments, **options)
+            if made is not None:
+                made.close()
+            raise KeyboardInterrupt
+
+        return call
+
+    monkeypatch.setattr(files, "open", interrupted(open), raising=False)
+    with pytest.raises(KeyboardInterrupt), files.atomic_write(tmp_path / "new"):
+        pass
+    monkeypatch.setattr(files.Path, "mkdir", interrupted(files.Path.mkdir))
+    with pytest.raises(KeyboardInterrupt), files.atomic_folder(tmp_path / "folder"):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import multiprocessing
 import os
 import pkgutil
 import re
@@ -143,6 +144,7 @@ def _start(arguments: list[str], cwd: Path, streams: list[Path], prepare: Callab
         return pid
     try:  # never returns into the fuzzer
         os.setsid()
+        multiprocessing.current_process()._config["daemon"] = False  # a worker of a pool may not have children; a command may
         _redirect(streams)
         _bound()
         os.chdir(cwd)
