@@ -18,7 +18,7 @@ from minicereb.errors import InputError, MinicerebError, require
 from minicereb.experiments.architectures import NoisyModel
 from minicereb.experiments.evaluation.figures import draw_evaluation
 from minicereb.experiments.evaluation.folder import RECORD
-from minicereb.experiments.evaluation.own_model import ForeignModel, evaluate_foreign
+from minicereb.experiments.evaluation.own_model import OwnModel, evaluate_own_model
 from minicereb.experiments.evaluation.settings import (
     EvaluatedModel,
     check_epsilons,
@@ -92,7 +92,7 @@ def evaluate(
             require(settings[name] == usual, name, settings[name], _not_with_model(name))
         if dataset is None:
             raise MinicerebError("--model also needs --dataset: a name, or FILE.npz")
-        records = [_evaluate_foreign(model, dataset, images, out or Path("runs/evaluation"), settings)]
+        records = [_evaluate_own_model(model, dataset, images, out or Path("runs/evaluation"), settings)]
     lines = [line for record in records for line in _lines(record)]
     return Answer(records[0] if len(records) == 1 else records, "\n".join(lines))
 
@@ -134,14 +134,14 @@ def _evaluate_run(config: EvaluatedModel, run: Run, others: list[Run], data: dat
     return {**record, "run": str(run.folder), "folder": str(folder), "figures": figures}
 
 
-def _evaluate_foreign(name: str, dataset: str, images: int | None, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def _evaluate_own_model(name: str, dataset: str, images: int | None, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     data = datasets.load(dataset, training=False)
     chosen = {key: settings[key] for key in ("epsilons", "attacks", "norm", "seed", "certify", "draws")}
     chosen["gradient"] = "eot" if settings["gradient"] == "eot" else "analytic"
-    config = ForeignModel(name, images=_images(images, data), **chosen)
+    config = OwnModel(name, images=_images(images, data), **chosen)
     _remark_on_epsilons(settings, data)
     with redirect_stdout(sys.stderr):  # whatever the classifier prints is not our answer
-        record = finish(evaluate_foreign(config, data, out), folder=out)
+        record = finish(evaluate_own_model(config, data, out), folder=out)
     return {**record, "folder": str(out), "figures": draw_evaluation(out, record, data)}
 
 

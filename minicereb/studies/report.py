@@ -9,12 +9,10 @@ from typing import Any
 
 from minicereb.errors import InputError, MinicerebError, require
 from minicereb.experiments.evaluation.folder import RECORD
-from minicereb.experiments.evaluation.page import accuracy_picture, evaluation_page
 from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.experiments.identity import from_json
 from minicereb.experiments.laboratory import Record, run_named
-from minicereb.experiments.page_parts import checked, checklists, settings, versions
-from minicereb.experiments.run_page import run_page
+from minicereb.experiments.pages import accuracy_picture, checklists, evaluation_page, run_page, settings, versions
 from minicereb.experiments.runs import read_run
 from minicereb.paths import read_bytes, read_text
 from minicereb.report.formats import in_words, interval, percent
@@ -76,7 +74,7 @@ def study_page(folder: Path) -> Page:
         Section("What the paper expects", [Text(known.expectation or NO_PAPER if known else NO_PAPER)]),
         Section("Figures", _figures(folder, evaluations, known.captions if known else {})),
         Section("Table", _table(results, known)),
-        Section("Masking checklist", checklists([found for record in evaluations for found in checked(record)])),
+        Section("Masking checklist", checklists(evaluations)),
         Section("Settings", settings(each["config"] for each in stored["results"])),
         Section("Versions", versions(manifests)),
         Section("To reproduce it", [Command(_command(stored, known))]),

@@ -15,7 +15,7 @@ from minicereb.experiments.configs import Data, Train, describe_training
 from minicereb.experiments.evaluation.own_model import _check_folder
 from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.experiments.identity import config_hash, from_json
-from minicereb.experiments.page_parts import Checked, checklists
+from minicereb.experiments.pages import checklists
 from minicereb.files import write_json
 from minicereb.report.page import Command, Picture, Table, Text, html, write
 from minicereb.robustness.checklist import CHECKS
@@ -99,7 +99,7 @@ def test_the_checklist_is_counted_and_what_fails_or_warns_is_told(study):
     assert [row[0] for row in counts.rows] == list(CHECKS)
     assert all(sum(map(int, row[1:])) == 2 for row in counts.rows)
     lines = [{"name": "answers-repeat", "verdict": verdict, "reason": f"so {verdict}"} for verdict in ("warn", "pass", "fail")]
-    blocks = checklists([Checked("a", 0.1, lines)])
+    blocks = checklists([{"model": "a", "epsilons": [{"epsilon": 0.1, "checklist": lines}]}])
     assert blocks[1].rows == [["answers-repeat", "1", "1", "1", "0"]]
     assert blocks[3].rows == [["a", "0.1", "answers-repeat", v, f"so {v}"] for v in ("fail", "warn")]
     assert checklists([]) == []

@@ -11,7 +11,7 @@ from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import DataError
 from minicereb.experiments.evaluation.folder import FIGURES, block_paths, read_outcomes
-from minicereb.experiments.laboratory import Record
+from minicereb.experiments.records import Record
 from minicereb.report.figures import curves, image_rows, save_figure
 from minicereb.robustness.catalogue import attack_named, attack_names
 from minicereb.robustness.gradient_statistics import QUANTILES
@@ -31,63 +31,52 @@ def draw_evaluation(folder: Path, record: Record, dataset: Dataset) -> list[str]
     return [str(path) for path in paths if path.exists()]
 
 
+def seeks_nearest(record: Record) -> bool:
+    """Whether an attack of the evaluation searched for the nearest misclassified image."""
+    return any(attack_named(name).smallest for name in record["epsilons"][0]["by_attack"] if name in attack_names())
+
+
 def accuracy_figure(record: Record) -> Figure:
-    """Draw accuracy at every ε that was evaluated; between them only what an attack that looks for the nearest has measured."""
-    return curves([("", _accuracy(record))], "ε", "share of the images", from_zero=True, points=("attacked", "certified"))
+    """Draw the measured accuracies over ε with their intervals, and the clean accuracy at 0.
 
-
-def gradients_figure(record: Record) -> Figure | None:
-    """Draw the sizes of the input gradients, by objective; None if none can be shown."""
-    norms = _norms(record)
-    labels = "share of the images", "L2 norm of the input gradient"
-    return curves([("", norms)], *labels, logarithmic_values=True) if norms else None
-
-
-def _accuracy(record: Record) -> dict[str, tuple[np.ndarray, ...]]:
-    """What was measured at each ε, with its interval, and at 0 the clean accuracy; and the curve where it was measured.
-
-    Attacks other than those that look for the nearest misclassified image go as far as ε lets them, so that below the smallest ε
-    nothing was measured: a curve there would be flat, with a cliff at ε. From there on, the nearest image is looked for where one
-    of them is among the attacks.
+    Other attacks go as far as ε allows, so only one that searches for the nearest misclassified image has measured anything
+    between two ε: its curve begins at the smallest ε.
     """
     entries = record["epsilons"]
     epsilons = np.array([entry["epsilon"] for entry in entries], dtype=np.float64)
 
     def measured(side: str) -> np.ndarray:
-        rows = [[entry[side], *entry[f"{side}_interval"]] for entry in entries]
-        return np.array(rows, dtype=np.float64).T
+        return np.array([[entry[side], *entry[f"{side}_interval"]] for entry in entries], dtype=np.float64).T
 
-    clean = np.full((3, 1), record["clean_accuracy"], dtype=np.float64)
     lines: dict[str, tuple[np.ndarray, ...]] = {}
     grid, left = (np.array(record["curve"][name], dtype=np.float64) for name in ("epsilon", "attacked"))
     between = grid >= epsilons[0]
-    if any(attack_named(name).smallest for name in entries[0]["by_attack"] if name in attack_names()) and between.sum() > 1:
+    if seeks_nearest(record) and between.sum() > 1:
         lines["nothing nearer found"] = grid[between], left[between]
-    above = epsilons > 0
+    above, clean = epsilons > 0, np.full((3, 1), record["clean_accuracy"], dtype=np.float64)
     attacked = np.concatenate((clean, measured("attacked")[:, above]), axis=1)
     lines["attacked"] = (np.concatenate(([0.0], epsilons[above])), *attacked)
     if entries[0]["certified"] is not None:
         lines["certified"] = (epsilons, *measured("certified"))
-    return lines
+    return curves([("", lines)], "ε", "share of the images", from_zero=True, points=("attacked", "certified"))
 
 
-def _norms(record: Record) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Norms over the share of the images that have at most these, by objective; zeros cannot be shown."""
+def gradients_figure(record: Record) -> Figure | None:
+    """Draw the norms of the input gradients over the share of images with at most these, by objective; None if all are zero."""
     lines = {}
     for check in record["epsilons"][0]["checklist"]:
         for objective, found in check["detail"].items() if check["name"] == "gradients-there" else ():
             norms = np.array([norm or np.nan for norm in found["norm_quantiles"]], dtype=np.float64)
             if np.isfinite(norms).any():
                 lines[objective] = (np.array(QUANTILES, dtype=np.float64), norms)
-    return lines
+    labels = "share of the images", "L2 norm of the input gradient"
+    return curves([("", lines)], *labels, logarithmic_values=True) if lines else None
 
 
 def nearest_figure(folder: Path, dataset: Dataset) -> Figure | None:
-    """Draw the nearest misclassified image of the first few test images; None if there are none, or they are no images."""
-    if len(dataset.image_shape) < 2 or dataset.image_shape[2:] not in ((), (1,), (3,), (4,)):
-        return None
+    """Draw the nearest misclassified image of the first few test images; None if there are none, or the data are not images."""
     paths = block_paths(folder)
-    if not paths:
+    if not paths or len(dataset.image_shape) < 2 or dataset.image_shape[2:] not in ((), (1,), (3,), (4,)):
         return None
     outcomes = read_outcomes(paths[0])
     known = (outcomes.ids >= 0) & (outcomes.ids < len(dataset.x_test))
@@ -100,8 +89,8 @@ def nearest_figure(folder: Path, dataset: Dataset) -> Figure | None:
     clean, found = to_unit(dataset.x_test[outcomes.ids[chosen]]).reshape(shape), outcomes.nearest[chosen].reshape(shape)
     largest = np.maximum(np.abs(found - clean).max(axis=tuple(range(1, clean.ndim)), keepdims=True), np.float32(1e-6))
     rows = [
-        ("as it is", clean, [f"{label}" for label in outcomes.labels[chosen]]),
+        ("original", clean, [f"{label}" for label in outcomes.labels[chosen]]),
         ("misclassified", found, [f"ε = {distance:.3f}" for distance in outcomes.distance[chosen]]),
-        ("change, stretched", 0.5 + 0.5 * (found - clean) / largest, [""] * len(chosen)),
+        ("change, scaled", 0.5 + 0.5 * (found - clean) / largest, [""] * len(chosen)),
     ]
     return image_rows(rows)

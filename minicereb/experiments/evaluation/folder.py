@@ -1,4 +1,4 @@
-"""Evaluations kept in a folder: taken up again after an interruption, with the outcome of every attack on every image."""
+"""The folder of an evaluation, which can be interrupted and resumed: the outcome of every attack on every image."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from minicereb.robustness.outcomes import Counts, Outcomes, no_outcomes
 BLOCK = 256  # images evaluated together, in a file of their own
 SECONDS_BETWEEN_FILES = 5.0
 RECORD, CHECKLIST = "evaluation.json", "checklist.json"
+NOT_ASKED = "not asked for"  # why there are no certificates in a record
 FIGURES = ("accuracy.png", "gradients.png", "nearest.png")
-# The arrays of a block of images, by epsilons, attacks, images and inputs.
+# The arrays of a block of n images with d inputs, for e epsilons and a attacks.
 ARRAYS: dict[str, tuple[Any, tuple[int | str, ...]]] = {
     "ids": (np.int64, ("n",)),
     "labels": (np.int64, ("n",)),
@@ -51,7 +52,7 @@ class Line(TypedDict):
 
 
 class Bound(TypedDict):
-    """What an evaluation came to at one ε."""
+    """The result of an evaluation at one ε."""
 
     epsilon: Annotated[float, Range(0)]
     attacked: Share
@@ -104,15 +105,7 @@ class _Checklists(TypedDict):
 
 
 class Owner(NamedTuple):
-    """What an evaluation is of.
-
-    Attributes
-    ----------
-    hash : str
-        Of its settings.
-    model_sha256 : str
-        Of the model's file.
-    """
+    """What an evaluation belongs to: settings with this hash, and the model's file with this SHA-256."""
 
     hash: str
     model_sha256: str
@@ -122,50 +115,30 @@ class Owner(NamedTuple):
 
 
 def evaluate_into(
-    folder: Path, subject: EvaluationTarget, plan: EvaluationPlan, images: int, about: Record, owner: Owner | None = None
+    folder: Path, target: EvaluationTarget, plan: EvaluationPlan, images: int, about: Record, owner: Owner | None = None
 ) -> Generator[str, None, Record]:
-    """Evaluate the first `images` test images into `folder`, or go on where an interruption left off.
+    """Evaluate the first `images` test images into a folder of its own, or resume; yield the progress, return the record.
 
-    Parameters
-    ----------
-    folder : Path
-        Belongs to this evaluation alone.
-    subject : EvaluationTarget
-    plan : EvaluationPlan
-    images : int
-    about : dict
-        What the record begins with.
-    owner : Owner, optional
-        What the evaluation is of: only what belongs to it is taken up again. Without one nothing is.
-
-    Yields
-    ------
-    str
-        What is going on.
-
-    Returns
-    -------
-    dict
-        The record, as docs/formats.md has it; also in ``folder/evaluation.json``.
+    The record, which begins with `about`, is also written to ``evaluation.json``. Files of another `owner` are refused.
     """
     if (folder / RECORD).exists():
         return _same_evaluation(folder, plan, images, about, owner)
     counts, seconds = Counts(plan.attacks, plan.epsilons, plan.norm), 0.0
     with folder_lock(folder):
         for part in blocks(images, BLOCK):
-            outcomes, took = yield from _block(folder, subject, plan, part, owner)
+            outcomes, took = yield from _block(folder, target, plan, part, owner)
             counts.add(outcomes)
             seconds += took
             if part.start == 0:
                 first = outcomes
-        checks = yield from _checks(folder, subject, plan, first, owner)
-        certified = subject.certifier is not None
+        checks = yield from _checks(folder, target, plan, first, owner)
+        certified = target.certifier is not None
         record = {
             **about,
             **({} if owner is None else owner._asdict()),
             "images": counts.images,
             "clean_accuracy": counts.clean / counts.images,
-            "no_transfer": None if subject.substitutes else subject.no_substitute,
+            "no_transfer": None if target.substitutes else target.no_substitute,
             "norm": plan.norm,
             "seed": plan.seed,
             "epsilons": [{**counts.at(e, certified), "checklist": checks[e]} for e in range(len(plan.epsilons))],
@@ -189,7 +162,7 @@ def read_evaluation(folder: Path) -> Record:
 
 
 def check_evaluation(record: Record) -> None:
-    """Raise :class:`~minicereb.documents.Mismatch` unless the parts of an evaluation's record go together."""
+    """Raise :class:`~minicereb.documents.Mismatch` unless the parts of an evaluation's record are consistent."""
     if not record["epsilons"]:
         raise Mismatch([], "one entry at least").within("epsilons")
     first = record["epsilons"][0]
@@ -209,13 +182,13 @@ def check_evaluation(record: Record) -> None:
 
 
 def require_owner(record: Record, owner: Owner, path: Path) -> None:
-    """Raise :class:`DataError` if an evaluation's record says that it is another one's; from before 0.2 it says nothing."""
+    """Raise :class:`DataError` if a record names other settings or another model; records from before 0.2 name neither."""
     if record.get("hash", owner.hash) != owner.hash or record.get("model_sha256", owner.model_sha256) != owner.model_sha256:
         raise DataError(f"{path} holds an evaluation with other settings or of another model; delete it to evaluate again")
 
 
 def _same_evaluation(folder: Path, plan: EvaluationPlan, images: int, about: Record, owner: Owner | None) -> Record:
-    """Read the record of this very evaluation; where it does not name it, by all that it says of it."""
+    """Read a complete record; :class:`DataError` if what it says of its settings differs from this evaluation."""
     record, path = read_evaluation(folder), folder / RECORD
     if owner is not None:
         require_owner(record, owner, path)
@@ -227,22 +200,22 @@ def _same_evaluation(folder: Path, plan: EvaluationPlan, images: int, about: Rec
 
 
 def block_paths(folder: Path) -> list[Path]:
-    """Files with the outcomes of the images, in their order; each is the ``arrays()`` of an :class:`Outcomes`."""
+    """Return the files with the outcomes, in the order of the images; each has the ``arrays()`` of an :class:`Outcomes`."""
     return sorted(folder.glob("images-*.npz"))
 
 
 def read_outcomes(path: Path, owner: Owner | None = None) -> Outcomes:
-    """Read a block of outcomes; :class:`DataError` if it is not one, or says that it is another evaluation's."""
+    """Read a block of outcomes; :class:`DataError` if it is damaged or another evaluation's."""
     return _read_block(path, owner)[0]
 
 
 def _block(
-    folder: Path, subject: EvaluationTarget, plan: EvaluationPlan, part: slice, owner: Owner | None
+    folder: Path, target: EvaluationTarget, plan: EvaluationPlan, part: slice, owner: Owner | None
 ) -> Generator[str, None, tuple[Outcomes, float]]:
-    """Evaluate one block of images, from its file on if there is one."""
+    """Evaluate one block of images, resuming from its file if there is one."""
     path = folder / f"images-{part.start:06d}.npz"
     ids = np.arange(part.start, part.stop, dtype=np.int64)
-    outcomes = no_outcomes(ids, subject.labels[ids], subject.rows.shape[1], len(plan.epsilons), len(plan.attacks))
+    outcomes = no_outcomes(ids, target.labels[ids], target.rows.shape[1], len(plan.epsilons), len(plan.attacks))
     done, seconds = 0, 0.0
     if path.exists():
         begun, done, seconds = _read_block(path, owner)
@@ -253,14 +226,11 @@ def _block(
     began = written = time.monotonic()
 
     def save(done: int) -> None:
-        state = {
-            "done": np.array(done, dtype=np.int64),
-            "seconds": np.array(seconds + time.monotonic() - began, dtype=np.float64),
-            **({} if owner is None else {"owner": np.array(str(owner))}),
-        }
-        write_npz(path, outcomes.arrays() | state)
+        took = np.array(seconds + time.monotonic() - began, dtype=np.float64)
+        whose = {} if owner is None else {"owner": np.array(str(owner))}
+        write_npz(path, outcomes.arrays() | {"done": np.array(done, dtype=np.int64), "seconds": took, **whose})
 
-    with closing(evaluate_images(subject, plan, outcomes, done)) as steps:
+    with closing(evaluate_images(target, plan, outcomes, done)) as steps:
         for complete, doing in steps:
             if time.monotonic() - written > SECONDS_BETWEEN_FILES:
                 save(complete)
@@ -275,7 +245,7 @@ def _block(
 
 
 def _read_block(path: Path, owner: Owner | None) -> tuple[Outcomes, int, float]:
-    """Read outcomes, steps complete, and seconds taken; blocks from before 0.2 do not say whose they are."""
+    """Read outcomes, number of complete steps, and seconds taken; blocks from before 0.2 have no owner."""
     arrays = read_npz(path, {**ARRAYS, "owner": ("U", ())}, optional=("owner",))
     done, seconds, of = int(arrays.pop("done")), float(arrays.pop("seconds")), arrays.pop("owner", None)
     if owner is not None and of is not None and str(of) != str(owner):
@@ -287,9 +257,9 @@ def _read_block(path: Path, owner: Owner | None) -> tuple[Outcomes, int, float]:
 
 
 def _checks(
-    folder: Path, subject: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes, owner: Owner | None
+    folder: Path, target: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes, owner: Owner | None
 ) -> Generator[str, None, list[list[Record]]]:
-    """Go through the checklist at every ε; what was found before is in a file, unless that is from before 0.2."""
+    """Go through the checklist at every ε; earlier findings are read from a file, unless it is from before 0.2."""
     path, found = folder / CHECKLIST, list[list[Any]]()
     if path.exists():
         stored = read_json(path, _Checklists | list[list[Line]])
@@ -297,7 +267,7 @@ def _checks(
             found = stored["checklists"]
     for e in range(len(found), len(plan.epsilons)):
         lines = []
-        for name, finding in checklist(CheckContext(subject, plan, outcomes, e)):
+        for name, finding in checklist(CheckContext(target, plan, outcomes, e)):
             lines.append(finite({"name": name, **finding._asdict()}))
             yield f"checklist at {plan.epsilons[e]:g}: {name}"
         found.append(lines)

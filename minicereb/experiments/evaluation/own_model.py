@@ -1,11 +1,11 @@
-"""A user's own classifier: anything with the two methods, found by the name of the function that makes it."""
+"""Evaluation of a user's own classifier, which a function makes that is found by its name."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,39 +13,27 @@ import numpy as np
 
 from minicereb.attacks.classifier import guarded
 from minicereb.backend import to_device
-from minicereb.certificates.affine import why_not_certifiable
-from minicereb.certificates.certify import certify
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, MinicerebError, ModelError, NoGradientError, did_you_mean, one_line, require
-from minicereb.experiments.evaluation.folder import CHECKLIST, FIGURES, RECORD, block_paths, evaluate_into, read_evaluation
-from minicereb.experiments.evaluation.settings import check_epsilons, check_transfers
-from minicereb.experiments.laboratory import Record
+from minicereb.experiments.evaluation import folder
+from minicereb.experiments.evaluation.settings import EvaluatedModel, bounds_of, check_epsilons, check_images, target_of
+from minicereb.experiments.records import Record
 from minicereb.files import contents
 from minicereb.report.page import REPORT, REPORT_TEXT
 from minicereb.robustness.catalogue import STANDARD, attack_named, attacks_named
-from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget
-from minicereb.robustness.substitutes import substitutes_for
+from minicereb.robustness.evaluate import EvaluationPlan
+from minicereb.settings import checked, declared, field_of, setting
 
-OWN_GRADIENTS = ("analytic", "eot")  # that a classifier of the user's can be attacked by
-NOT_ASKED = "not asked for"
 FORM = "package.module:factory, the name of a function without arguments that returns a classifier"
+METHODS = "an object with forward(x) -> (outputs, cache) and, unless it is a black box, input_gradient(d_outputs, cache) -> d_x"
+DECLARED = {field.name: declared(field) for field in fields(EvaluatedModel)}
 
 
 def classifier_named(name: str) -> Any:
-    """Return what the function of this name returns: an object with ``forward`` and ``input_gradient``.
+    """Return the classifier that the function ``package.module:factory`` makes; modules may lie in the working folder.
 
-    Parameters
-    ----------
-    name : str
-        ``package.module:factory``; modules are also looked for in the working folder.
-
-    Raises
-    ------
-    InputError
-        If there is no such function, or it does not return a classifier.
-    MinicerebError
-        If the function fails.
+    :class:`InputError` if there is no such function, or it does not return a classifier; :class:`MinicerebError` if it fails.
     """
     module_name, _, attribute = name.partition(":")
     require(bool(module_name and attribute), "model", name, FORM)
@@ -70,23 +58,20 @@ def classifier_named(name: str) -> Any:
         model = factory()
     except (Exception, SystemExit) as error:  # whatever a user's function raises
         raise MinicerebError(f"model: {name}() failed: {one_line(error)}") from error
-    expected = (
-        "an object with forward(x) -> (outputs, cache) and, unless it is a black box, input_gradient(d_outputs, cache) -> d_x"
-    )
-    require(callable(getattr(model, "forward", None)), "model", f"{name}() without forward", expected)
+    require(callable(getattr(model, "forward", None)), "model", f"{name}() without forward", METHODS)
     return model
 
 
 def try_out(model: Any, dataset: Dataset) -> tuple[int, str]:
-    """Ask a classifier for the answer to two images and for its gradient, so that what is wrong is told before hours of work.
+    """Classify two images and compute their gradient, so that mistakes are reported before hours of work.
 
     Returns
     -------
     classes : int
-        Outputs that it has. Where the data have no training images, which say how many classes there are, these may be more
-        than the classes of the test images.
+        Number of outputs. They may outnumber the classes of the test images if the data have no training images, which say how
+        many classes there are.
     black_box : str
-        Why it has no input gradient; empty if it has one.
+        Why the classifier has no input gradient; empty if it has one.
 
     Raises
     ------
@@ -119,47 +104,42 @@ def _require_finite(values: Any, what: str) -> None:
         raise MinicerebError(f"model: its {what} are not finite on the first test images; an evaluation would prove nothing")
 
 
+@checked
 @dataclass(frozen=True)
-class ForeignModel:
-    """A user's classifier to be evaluated; settings as for :class:`~minicereb.experiments.evaluation.settings.EvaluatedModel`.
+class OwnModel:
+    """Settings of the evaluation of a user's classifier.
 
-    `gradient` is ``"analytic"``, or ``"eot"`` for a classifier that answers at random: every search then looks at means over
-    `draws` calls. Whether an image is broken is decided by one call that no search has seen.
+    `gradient` is ``"analytic"``, or ``"eot"`` for a classifier that answers at random: every search then averages over `draws`
+    calls. Whether an image is broken is decided by one call that no search has seen.
     """
 
     name: str
-    epsilons: tuple[float, ...]
-    images: int
-    attacks: tuple[str, ...] = STANDARD
-    norm: str = "linf"
-    seed: int = 0
-    certify: bool = True
-    gradient: str = "analytic"
-    draws: int = 32
+    epsilons: tuple[float, ...] = field_of(DECLARED["epsilons"])
+    images: int = field_of(DECLARED["images"])
+    attacks: tuple[str, ...] = field_of(DECLARED["attacks"], STANDARD)
+    norm: str = field_of(DECLARED["norm"], "linf")
+    seed: int = field_of(DECLARED["seed"], 0)
+    certify: bool = field_of(DECLARED["certify"], True)
+    gradient: str = setting("analytic", "Source of the input gradient.", choices=("analytic", "eot"))
+    draws: int = field_of(DECLARED["draws"], 32)
 
     def __post_init__(self) -> None:
         check_epsilons(self.epsilons)
-        require(self.images >= 1, "images", self.images, "a whole number of at least 1")
-        require(self.norm in ("linf", "l2"), "norm", self.norm, "linf or l2")
-        require(self.seed >= 0, "seed", self.seed, "a whole number of at least 0")
-        require(self.gradient in OWN_GRADIENTS, "gradient", self.gradient, " or ".join(OWN_GRADIENTS))
-        require(1 <= self.draws < 2**31, "draws", self.draws, "a whole number from 1 to 2147483647")
         attacks_named(self.attacks)
 
 
-def evaluate_foreign(config: ForeignModel, dataset: Dataset, out: Path) -> Generator[str, None, Record]:
-    """Evaluate a user's classifier into the folder `out`, yielding the progress in words and returning the record.
+def evaluate_own_model(config: OwnModel, dataset: Dataset, out: Path) -> Generator[str, None, Record]:
+    """Evaluate a user's classifier into the folder `out`; yield the progress in words, return the record.
 
-    What a function returns may change from call to call, so nothing of an earlier evaluation is used: the files of one of the
-    same name, on the same data and with the same settings, are replaced. Those of any other are not.
+    What a function returns may change from call to call, so an earlier evaluation is not resumed: its files are replaced if it
+    has the same name, data and settings, and kept otherwise.
 
     Raises
     ------
     InputError
         If `out` holds anything else, or the evaluation of another model, on other data or with other settings.
     """
-    available = len(dataset.x_test)
-    require(config.images <= available, "images", config.images, f"a whole number from 1 to the {available} test images")
+    check_images(config, dataset)
     _check_folder(out)
     _check_not_another(config, dataset, out)
     model = classifier_named(config.name)
@@ -168,38 +148,26 @@ def evaluate_foreign(config: ForeignModel, dataset: Dataset, out: Path) -> Gener
     if black_box and needing:
         what = f"{', '.join(needing)} follow a gradient of the model, and it has none ({black_box.removeprefix('model: ')})"
         raise MinicerebError(f"attacks: {what}; give --attacks square,random, which need none")
-    if config.gradient == "eot":
-        require(
-            guarded(model) is not model, "gradient", "eot", "analytic: a model of this project answers the same at every call"
-        )
-    substitutes, no_substitute = substitutes_for(dataset, config.seed, {})
-    check_transfers(config.attacks, substitutes, no_substitute)
-    why = why_not_certifiable(model) if config.certify else NOT_ASKED
-    subject = EvaluationTarget(
-        model=model,
-        rows=dataset.x_test,
-        labels=dataset.y_test,
-        image_shape=dataset.image_shape,
-        classes=classes,
-        gradient=config.gradient,
-        draws=config.draws,
-        certifier=None if why else lambda x, labels, ids, epsilon, norm: certify(model, x, labels, epsilon, norm),
-        substitutes=substitutes,
-        no_substitute=no_substitute,
-    )
+    averaged = config.gradient == "eot"
+    deterministic = "analytic: a model of this project answers the same at every call"
+    require(not averaged or guarded(model) is not model, "gradient", "eot", deterministic)
+    certifier, why = bounds_of(model, config.certify)
+    given = {"model": model, "classes": classes, "gradient": config.gradient, "certifier": certifier}
+    target = target_of(config, dataset, {}, **given)
     for path in _files(out):
         path.unlink()
     plan = EvaluationPlan(config.epsilons, config.attacks, config.norm, config.seed)
     about: Record = {"run": config.name, "model": type(model).__name__, "data": dataset.name, "answer": "ot"}
-    about |= {"gradient": config.gradient} | ({"draws": config.draws} if config.gradient == "eot" else {})
-    return (yield from evaluate_into(out, subject, plan, config.images, {**about, "no_certificate": why}))
+    about |= {"gradient": config.gradient, **({"draws": config.draws} if averaged else {}), "no_certificate": why}
+    return (yield from folder.evaluate_into(out, target, plan, config.images, about))
 
 
 def _files(out: Path) -> list[Path]:
-    """What an earlier evaluation left in a folder."""
-    names = (RECORD, CHECKLIST, *FIGURES, *(Path(name).with_suffix(".svg").name for name in FIGURES), REPORT, REPORT_TEXT)
+    """Return the files that an earlier evaluation left in a folder."""
+    figures = (name for png in folder.FIGURES for name in (png, Path(png).with_suffix(".svg").name))
+    names = (folder.RECORD, folder.CHECKLIST, *figures, REPORT, REPORT_TEXT)
     pictures = (path for ending in (".svg", ".png") for path in out.glob(f"{Path(REPORT).stem}-*{ending}"))
-    return [*block_paths(out), *(out / name for name in names if (out / name).exists()), *pictures]
+    return [*folder.block_paths(out), *(out / name for name in names if (out / name).exists()), *pictures]
 
 
 def _check_folder(out: Path) -> None:
@@ -208,26 +176,18 @@ def _check_folder(out: Path) -> None:
         raise InputError("out", str(out), "a new or empty folder, or one that holds nothing but an evaluation")
 
 
-def _check_not_another(config: ForeignModel, dataset: Dataset, out: Path) -> None:
+def _check_not_another(config: OwnModel, dataset: Dataset, out: Path) -> None:
     """Raise if `out` holds a complete evaluation that is not this one."""
-    if not (out / RECORD).exists():
+    if not (out / folder.RECORD).exists():
         return
-    kept, expected = read_evaluation(out), "a new folder: this one holds the evaluation of "
-    wanted = {
-        "run": config.name,
-        "data": dataset.name,
-        "epsilon": list(config.epsilons),
-        "attacks": list(config.attacks),
-        "images": config.images,
-        "norm": config.norm,
-        "seed": config.seed,
-        "certify": config.certify,
-        "gradient": config.gradient,
-        **({"draws": config.draws} if config.gradient == "eot" else {}),
-    }
-    there = {**kept, "epsilon": [each["epsilon"] for each in kept["epsilons"]], "attacks": [*kept["epsilons"][0]["by_attack"]]}
-    there["certify"] = kept["no_certificate"] != NOT_ASKED
-    others = [name for name in wanted if there.get(name) != wanted[name]]
+    kept = folder.read_evaluation(out)
+    there = {**kept, "epsilons": tuple(each["epsilon"] for each in kept["epsilons"])}
+    there |= {"attacks": tuple(kept["epsilons"][0]["by_attack"]), "certify": kept["no_certificate"] != folder.NOT_ASKED}
+    wanted = {"run": config.name, "data": dataset.name}
+    same = ("epsilons", "attacks", "images", "norm", "seed", "certify", "gradient", *(("draws",) * (config.gradient == "eot")))
+    wanted |= {name: getattr(config, name) for name in same}
+    others = [name.replace("epsilons", "epsilon") for name in wanted if there.get(name) != wanted[name]]
     if others:
         what = "" if "run" in others else f" with other settings ({', '.join(others)})"
-        raise InputError("out", str(out), f"{expected}{kept['run']}{what}; give another --out, or delete it")
+        expected = f"a new folder: this one holds the evaluation of {kept['run']}{what}; give another --out, or delete it"
+        raise InputError("out", str(out), expected)

@@ -1,9 +1,9 @@
-"""A trained model between what breaks it and what is proved of it."""
+"""The evaluation of a trained model: bounds on its robust accuracy, attacks from above and certificates from below."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from minicereb.documents import Mismatch
 from minicereb.errors import InputError, require
 from minicereb.experiments.configs import Cost, Experiment, Measurement, Train, describe, describe_training
 from minicereb.experiments.costs import Probes, attack_cost
-from minicereb.experiments.evaluation.folder import RECORD, EvaluationRecord, Owner, check_evaluation, evaluate_into
+from minicereb.experiments.evaluation.folder import NOT_ASKED, RECORD, EvaluationRecord, Owner, check_evaluation, evaluate_into
 from minicereb.experiments.identity import config_hash, config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.runs import Run
@@ -36,11 +36,10 @@ from minicereb.robustness.evaluate import Certifier, EvaluationPlan, EvaluationT
 from minicereb.robustness.substitutes import substitutes_for
 from minicereb.settings import setting
 
-CHECKLISTS = 1  # how often the checklist has come to measure something else
-SEARCHED = 64  # noisy runs whose mean an attack on the mean answer looks at
-DOUBLED_AND_ON = 7  # times that the checklist makes the strongest attack: with twice the steps, unbounded, at three ε, traced
-NOT_ASKED = "not asked for"
-CERTIFYING = 10_000  # noisy runs, at least, that a certificate of the mean answer rests on
+CHECKLISTS = 1  # number of times that the checklist came to measure something else
+SEARCHED = 64  # noisy runs averaged by an attack on the mean answer
+STRONGEST = 7  # costs of the strongest attack in the checklist: twice the steps (two), without a bound, at three ε, traced
+CERTIFYING = 10_000  # smallest number of noisy runs for a certificate of the mean answer
 
 
 @config_kind
@@ -48,8 +47,8 @@ CERTIFYING = 10_000  # noisy runs, at least, that a certificate of the mean answ
 class EvaluatedModel(Experiment):
     """A trained model under every attack and certificate.
 
-    The mean answer of a noisy network (``answer="lap"``) is judged by `replications` runs with noise that no attack has met, and
-    certified by 10,000 at least.
+    The mean answer of a noisy network (``answer="lap"``) is judged by `replications` runs with noise that no attack has seen, and
+    certified by at least 10,000.
     """
 
     record_shape: ClassVar[Any] = EvaluationRecord
@@ -85,35 +84,44 @@ class EvaluatedModel(Experiment):
 
     @property
     def trainings(self) -> tuple[Train, ...]:
-        """The one that is evaluated, and those that attacks are transferred from."""
+        """The model that is evaluated, and those that attacks are transferred from."""
         return (self.train, *self.substitutes)
 
     @property
     def revision(self) -> int:
-        """Counts in the identity of an experiment, see :mod:`minicereb.experiments.identity`."""
+        """See :mod:`minicereb.experiments.identity`."""
         return REVISIONS.get(self.gradient, 0) + CHECKLISTS
-
-    @property
-    def plan(self) -> EvaluationPlan:
-        """What is done with each image."""
-        return EvaluationPlan(self.epsilons, self.attacks, self.norm, self.seed)
 
     def gradient_of(self, model: Any) -> str:
         """Return the source of the input gradient for attacks on a model."""
-        return _fitting(model, self.answer) if self.gradient == "fitting" else self.gradient
+        if self.gradient != "fitting":
+            return self.gradient
+        if not isinstance(model, NoisyNetwork):
+            return "analytic"
+        activations = [layer.activation for layer in model.layers if layer.activation is not None]
+        if all(activation.smooth for activation in activations):
+            return "analytic" if self.answer == "ot" else "backprop"
+        return "flip" if all(activation.name == "threshold" for activation in activations) else "resample"
 
-    def certifier_of(self, model: Any) -> tuple[Certifier | None, str]:
+    def certifier_of(self, model: Any) -> tuple[Certifier | None, str | None]:
         """Return the function that certifies a model's answers, or None and why there is none."""
-        if not self.certify:
-            return None, NOT_ASKED
-        return _smoothing(self, model) if self.answer == "lap" else bounds_of(model)
+        if not self.certify or self.answer == "ot":
+            return bounds_of(model, self.certify)
+        why = why_not_smoothable(model)
+        if why is not None:
+            return None, why
+
+        def certifier(x: Array, labels: Array, ids: np.ndarray, epsilon: float, norm: str) -> tuple[Array, Array]:
+            runs = max(self.replications, CERTIFYING)
+            return smoothing_certificate(model, x, labels, ids, epsilon, norm, runs, self.seed)
+
+        return certifier, None
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
         """Evaluate the model into the folder of its run."""
-        model = laboratory.model(self.train)
+        model, run = laboratory.model(self.train), run_evaluated(self, laboratory)
         substitutes = {describe(train): laboratory.model(train) for train in self.substitutes}
-        evaluation = evaluate_run(self, run_evaluated(self, laboratory), model, laboratory.dataset, substitutes)
-        with closing(evaluation):
+        with closing(evaluate_run(self, run, model, laboratory.dataset, substitutes)) as evaluation:
             while True:
                 try:
                     yield f"evaluating {describe(self.train)}, {next(evaluation)}"
@@ -137,17 +145,17 @@ class EvaluatedModel(Experiment):
 
         def attack(name: str, epsilon: float, images: int, steps: int | None = None) -> float:
             made = attack_named(name).make(epsilon, self.norm, self.seed, gradient, self.draws)
-            against = self.substitutes if attack_named(name).transferred else (self.train,)  # the standard one is small
+            against = self.substitutes if attack_named(name).transferred else (self.train,)  # the standard substitute is small
             made = made if steps is None else tuple(replace(each, steps=steps) for each in made)
             return sum(attack_cost(train, each, images, probes).seconds or 0.0 for each in made for train in against)
 
         principal = next((name for name in BY_STRENGTH if name in self.attacks), self.attacks[0])
-        lasting = [name for name in self.attacks if name in ("pgd-mse", "weak")]  # tried once more, keeping the best point
+        lasting = [name for name in self.attacks if name in ("pgd-mse", "weak")]  # repeated, keeping the best point
         seconds = 0.0
         for e, epsilon in enumerate(self.epsilons):
             names = [name for name in self.attacks if e == 0 or not attack_named(name).smallest]
             seconds += sum(attack(name, epsilon, self.images) for name in names) + self.images * certificate
-            times = Counter({principal: DOUBLED_AND_ON, "fgsm-mse": 3, "pgd-mse": 1})
+            times = Counter({principal: STRONGEST, "fgsm-mse": 3, "pgd-mse": 1})
             times.update({name: 2 for name in lasting} | ({} if "transfer" in self.attacks else {"transfer": 1}))
             seconds += sum(count * attack(name, epsilon, checked) for name, count in times.items())
             seconds += attack("random", epsilon, checked, RANDOM_POINTS)
@@ -164,94 +172,45 @@ def check_epsilons(epsilons: tuple[float, ...]) -> None:
     require(list(epsilons) == sorted(set(epsilons)), "epsilon", shown, "different numbers in ascending order")
 
 
-def check_transfers(attacks: tuple[str, ...], substitutes: Mapping[str, Any], why: str) -> None:
-    """Raise :class:`InputError` if all attacks are made against other models, and there are none for the reason `why`."""
-    if not substitutes and all(attack_named(name).transferred for name in attacks):
-        raise InputError("attacks", ",".join(attacks), f"also attacks on the model itself: there is no other model ({why})")
-
-
-def check_images(config: EvaluatedModel, dataset: Dataset) -> None:
+def check_images(config: Any, dataset: Dataset) -> None:
     """Raise :class:`InputError` if the data have fewer test images than are to be evaluated."""
     available = len(dataset.x_test)
     require(config.images <= available, "images", config.images, f"a whole number from 1 to the {available} test images")
 
 
-def subject_of(
-    config: EvaluatedModel, model: Any, dataset: Dataset, substitutes: dict[str, Any]
-) -> tuple[EvaluationTarget, str | None]:
-    """Return what is evaluated, and why there are no certificates where there are none.
+def target_of(config: Any, dataset: Dataset, trained: dict[str, Any], **model: Any) -> EvaluationTarget:
+    """Return what is evaluated: a `model`, attacks transferred from a standard substitute and the `trained` models.
 
-    Raises
-    ------
-    InputError
-        If the model has no mean answer, or the data have fewer images.
+    :class:`InputError` if all attacks are transferred and there is no model to transfer them from.
     """
-    check_images(config, dataset)
-    noisy = isinstance(model, NoisyNetwork) and any(layer.law is not None for layer in model.layers)
-    if config.answer == "lap" and not noisy:
-        raise InputError("answer", "lap", "ot: only a network with noise has a mean answer")
-    certifier, why = config.certifier_of(model)
-    looked_at, judge = model, None
-    if config.answer == "lap":
-        looked_at = Averaged(model, SEARCHED, config.seed)
-
-        def judge(x: Array, ids: np.ndarray) -> np.ndarray:
-            mean = average_probabilities(model, x, ids, config.replications, config.seed)
-            return to_numpy(mean.argmax(axis=1))
-
-    others, no_substitute = substitutes_for(dataset, config.seed, substitutes)
-    check_transfers(config.attacks, others, no_substitute)
-    subject = EvaluationTarget(
-        model=looked_at,
+    substitutes, why = substitutes_for(dataset, config.seed, trained)
+    if not substitutes and all(attack_named(name).transferred for name in config.attacks):
+        attacks = ",".join(config.attacks)
+        raise InputError("attacks", attacks, f"also attacks on the model itself: there is no other model ({why})")
+    return EvaluationTarget(
         rows=dataset.x_test,
         labels=dataset.y_test,
         image_shape=dataset.image_shape,
-        classes=dataset.classes,
-        gradient=config.gradient_of(model),
         draws=config.draws,
-        judge=judge,
-        certifier=certifier,
-        substitutes=others,
-        no_substitute=no_substitute,
+        substitutes=substitutes,
+        no_substitute=why,
+        **model,
     )
-    return subject, None if certifier else why
 
 
-def bounds_of(model: Any) -> tuple[Certifier | None, str]:
+def bounds_of(model: Any, certify_it: bool) -> tuple[Certifier | None, str | None]:
     """Return the function that certifies a model's answers by interval bounds and CROWN, or None and why there is none."""
-    why = why_not_certifiable(model)
-    return (None, why) if why else (lambda x, labels, ids, epsilon, norm: certify(model, x, labels, epsilon, norm), "")
-
-
-def _smoothing(config: EvaluatedModel, model: NoisyNetwork) -> tuple[Certifier | None, str]:
-    why = why_not_smoothable(model)
-    if why is not None:
-        return None, why
-
-    def certifier(x: Array, labels: Array, ids: np.ndarray, epsilon: float, norm: str) -> tuple[Array, Array]:
-        runs = max(config.replications, CERTIFYING)
-        return smoothing_certificate(model, x, labels, ids, epsilon, norm, runs, config.seed)
-
-    return certifier, ""
-
-
-def _fitting(model: Any, answer: str) -> str:
-    """The gradient that fits a model: its own if it has one, else an unbiased estimate of its mean's."""
-    if not isinstance(model, NoisyNetwork):
-        return "analytic"
-    activations = [layer.activation for layer in model.layers if layer.activation is not None]
-    if all(activation.smooth for activation in activations):
-        return "analytic" if answer == "ot" else "backprop"
-    return "flip" if all(activation.name == "threshold" for activation in activations) else "resample"
+    why = why_not_certifiable(model) if certify_it else NOT_ASKED
+    return (None, why) if why else (lambda x, labels, ids, epsilon, norm: certify(model, x, labels, epsilon, norm), None)
 
 
 def evaluation_folder(run: Run, config: EvaluatedModel) -> Path:
-    """Where the evaluation of a run is kept."""
+    """Return where the evaluation of a run is kept."""
     return beneath(run.folder, "evaluations", config_hash(config)[:16])
 
 
 def run_evaluated(config: EvaluatedModel, laboratory: Laboratory) -> Run:
-    """Return the run whose model is, or is to be, evaluated: that where it is complete, else the first."""
+    """Return the complete run whose evaluation is there, else the first complete run, else the study's own."""
     runs = list(laboratory.complete_runs(config.train)) or [laboratory.run(config.train)]
     return next((run for run in runs if (evaluation_folder(run, config) / RECORD).exists()), runs[0])
 
@@ -259,16 +218,37 @@ def run_evaluated(config: EvaluatedModel, laboratory: Laboratory) -> Run:
 def evaluate_run(
     config: EvaluatedModel, run: Run, model: Any, dataset: Dataset, substitutes: dict[str, Any]
 ) -> Generator[str, None, Record]:
-    """Evaluate the model of a run into its folder, yielding the progress in words and returning the record."""
-    subject, why = subject_of(config, model, dataset, substitutes)
-    about: Record = {"run": str(run.folder), "model": describe(config.train), "data": dataset.name, "answer": config.answer}
-    about |= {"gradient": subject.gradient, "no_certificate": why}
-    record = yield from evaluate_into(
-        evaluation_folder(run, config), subject, config.plan, config.images, about, owner_of(config, run)
+    """Evaluate the model of a run into its folder; yield the progress in words, return the record.
+
+    :class:`InputError` if the model has no mean answer, or the data have fewer images.
+    """
+    check_images(config, dataset)
+    noisy = isinstance(model, NoisyNetwork) and any(layer.law is not None for layer in model.layers)
+    if config.answer == "lap" and not noisy:
+        raise InputError("answer", "lap", "ot: only a network with noise has a mean answer")
+
+    def judge(x: Array, ids: np.ndarray) -> np.ndarray:
+        mean = average_probabilities(model, x, ids, config.replications, config.seed)
+        return to_numpy(mean.argmax(axis=1))
+
+    averaged = config.answer == "lap"
+    (certifier, why), gradient = config.certifier_of(model), config.gradient_of(model)
+    target = target_of(
+        config,
+        dataset,
+        substitutes,
+        model=Averaged(model, SEARCHED, config.seed) if averaged else model,
+        classes=dataset.classes,
+        gradient=gradient,
+        judge=judge if averaged else None,
+        certifier=certifier,
     )
-    return record
+    about: Record = {"run": str(run.folder), "model": describe(config.train), "data": dataset.name, "answer": config.answer}
+    about |= {"gradient": gradient, "no_certificate": why}
+    plan, folder = EvaluationPlan(config.epsilons, config.attacks, config.norm, config.seed), evaluation_folder(run, config)
+    return (yield from evaluate_into(folder, target, plan, config.images, about, owner_of(config, run)))
 
 
 def owner_of(config: EvaluatedModel, run: Run) -> Owner:
-    """Return what the evaluation of a complete run is of."""
+    """Return the settings and the model that an evaluation belongs to."""
     return Owner(config_hash(config), run.manifest["model_sha256"])
