@@ -2,163 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
-from minicereb.diagnosis.calls import Function, try_on
-from minicereb.diagnosis.hints import Case, Hint, Task, fits
+from minicereb.diagnosis.calls import try_on
+from minicereb.diagnosis.hints import Attempt, Hint, fits
 
 FACTOR = 1.5
 
 
-def behaviour(
-    function: Function,
-    task: Task,
-    cases: Sequence[Case],
-    answers: list[np.ndarray],
-    truths: list[np.ndarray],
-) -> list[Hint]:
-    """Describe a wrong answer to a :class:`~minicereb.diagnosis.diagnose.Task`: hints, the most telling first; at least one.
-
-    Parameters
-    ----------
-    function : callable
-        The student's.
-    task : Task
-    cases : sequence of Case
-    answers, truths : list of array
-        Of each case, in one shape.
-    """
-    found = [
-        *_ignored(function, task, cases, answers, truths),
-        *_combination(cases, answers, truths),
-        *_growth(function, task, cases, answers, truths),
-        *_where(cases, answers, truths, task.tolerance),
-    ]
-    if found:
-        return found
-    return [Hint("unknown", "the numbers are wrong, in no way that is recognised: compare them with the equation term by term")]
+def behaviour(attempt: Attempt) -> list[Hint]:
+    """Describe wrong answers that have the right shapes: at least one hint, the most informative first."""
+    found = [*_ignored(attempt), *_combination(attempt), *_growth(attempt), *_where(attempt)]
+    text = "the numbers are wrong, and no known mistake explains them: compare them with the equation term by term"
+    return found or [Hint("unknown", text)]
 
 
-def _scaled(case: Case, name: str, factor: float) -> Case:
-    return case._replace(arguments={**case.arguments, name: case.arguments[name] * factor})
+def _with(attempt: Attempt, name: str, change: Callable[[Any], Any]) -> Iterator[tuple[np.ndarray, np.ndarray, Any, np.ndarray]]:
+    """Answer and right answer on each case, before and after an argument is changed."""
+    for case, answer, truth in zip(attempt.cases, attempt.answers, attempt.truths, strict=True):
+        changed = case.but(**{name: change(case.arguments[name])})
+        yield answer, truth, try_on(attempt.function, changed, attempt.task.parts).answer, attempt.task.right(changed)
 
 
-def _floats(case: Case) -> list[str]:
-    return [
-        name
-        for name, value in case.arguments.items()
-        if isinstance(value, float) or (isinstance(value, np.ndarray) and value.dtype.kind == "f")
-    ]
-
-
-def _ignored(
-    function: Function,
-    task: Task,
-    cases: Sequence[Case],
-    answers: list[np.ndarray],
-    truths: list[np.ndarray],
-) -> Iterator[Hint]:
+def _ignored(attempt: Attempt) -> Iterator[Hint]:
     """Arguments that the right answer depends on and this one does not."""
-    for name in _floats(cases[0]):
-        needed, used = False, False
-        for case, answer, truth in zip(cases, answers, truths, strict=True):
-            value = case.arguments[name]
-            other = value * 0.7 if isinstance(value, float) else np.roll(value.ravel(), 1).reshape(value.shape) * 0.7
-            changed = case._replace(arguments={**case.arguments, name: other})
-            needed |= not np.array_equal(task.right(changed), truth)
-            trial = try_on(function, changed, task.parts)
-            used |= trial.answer is None or not np.array_equal(trial.answer, answer)
-        if needed and not used:
-            yield Hint(f"{name} left out", f"it does not depend on {name}, which the right answer does")
+    for name in attempt.cases[0].floats():
+        rows = list(_with(attempt, name, lambda a: 0.7 * (a if isinstance(a, float) else np.roll(a, 1))))
+        used = any(after is None or not np.array_equal(after, answer) for answer, _, after, _ in rows)
+        if not used and any(not np.array_equal(after, truth) for _, truth, _, after in rows):
+            yield Hint(f"{name} left out", f"it does not depend on {name}, but the right answer does")
 
 
-def _degree(one: np.ndarray, other: np.ndarray) -> float | None:
+def _degree(one: np.ndarray, other: np.ndarray | None) -> float | None:
     """How an answer grows with an argument: p if it becomes 1.5ᵖ times as large everywhere; None if it does not."""
     size = float(np.vdot(one, one))
-    ratio = float(np.vdot(one, other)) / size if size and one.shape == other.shape else 0.0
-    if ratio <= 0 or not np.isfinite(other).all() or not fits(other, ratio * one, 1e-7):
+    if other is None or not size or one.shape != other.shape or not np.isfinite(other).all():
         return None
-    return round(float(np.log(ratio) / np.log(FACTOR)), 6)
+    ratio = float(np.vdot(one, other)) / size
+    return round(float(np.log(ratio) / np.log(FACTOR)), 6) if ratio > 0 and fits(other, ratio * one, 1e-7) else None
 
 
-def _growth(
-    function: Function,
-    task: Task,
-    cases: Sequence[Case],
-    answers: list[np.ndarray],
-    truths: list[np.ndarray],
-) -> Iterator[Hint]:
+def _growth(attempt: Attempt) -> Iterator[Hint]:
     """Arguments whose power is wrong: the answer does not grow with them as the right one does."""
-    for name in _floats(cases[0]):
-        wanted, found = set(), set()
-        for case, answer, truth in zip(cases, answers, truths, strict=True):
-            larger = _scaled(case, name, FACTOR)
-            trial = try_on(function, larger, task.parts)
-            wanted.add(_degree(truth, task.right(larger)))
-            found.add(None if trial.answer is None else _degree(answer, trial.answer))
-        if len(wanted) == 1 and len(found) == 1 and wanted != found and None not in wanted:
-            power, other = next(iter(wanted)), next(iter(found))
-            has = "not as a power of it" if other is None else f"as {name} to the power {other:g}"
-            yield Hint(f"power of {name}", f"it should grow as {name} to the power {power:g}, and grows {has}")
+    for name in attempt.cases[0].floats():
+        degrees = [(_degree(*pair[::2]), _degree(*pair[1::2])) for pair in _with(attempt, name, lambda a: a * FACTOR)]
+        if len(set(degrees)) == 1 and degrees[0][0] != degrees[0][1] and degrees[0][1] is not None:
+            found, wanted = degrees[0]
+            has = "is not a power of it" if found is None else f"is {name} to the power {found:g}"
+            yield Hint(f"power of {name}", f"it should grow as {name} to the power {wanted:g}, but its growth {has}")
 
 
-def _combination(cases: Sequence[Case], answers: list[np.ndarray], truths: list[np.ndarray]) -> Iterator[Hint]:
+def _combination(attempt: Attempt) -> Iterator[Hint]:
     """An answer that is the right one, a constant and arguments, each times a number that is the same in all cases."""
-    names = ["the right answer", "1"] + [name for name in _floats(cases[0])]
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for case, truth in zip(cases, truths, strict=True):
-        columns["the right answer"].append(truth.ravel())
-        columns["1"].append(np.ones(truth.size, dtype=np.float64))
-        for name in names[2:]:
-            try:
-                columns[name].append(np.broadcast_to(case.arguments[name], truth.shape).astype(np.float64).ravel())
-            except ValueError:
-                columns.pop(name, None)
-                names = [other for other in names if other != name]
-    table = np.stack([np.concatenate(columns[name]) for name in names], axis=1)
-    wanted = np.concatenate([answer.ravel() for answer in answers])
-    if not np.isfinite(table).all() or len(table) < 4 * len(names):
+    columns = {"the right answer": np.concatenate([truth.ravel() for truth in attempt.truths])}
+    columns["1"] = np.ones_like(columns["the right answer"])
+    columns |= {name: np.concatenate([array.ravel() for array in arrays]) for name, arrays in _spread(attempt)}
+    table, wanted = np.stack(list(columns.values()), axis=1), np.concatenate([answer.ravel() for answer in attempt.answers])
+    if not np.isfinite(table).all() or len(table) < 4 * len(columns):
         return
     weights = np.linalg.lstsq(table, wanted, rcond=None)[0]
     if not fits(table @ weights, wanted, 1e-9) or abs(weights[0]) < 1e-9:
         return
-    terms = [f"{weight:+.4g} · {name}" for weight, name in zip(weights, names, strict=True) if abs(weight) > 1e-9]
+    terms = [f"{weight:+.4g} · {name}" for weight, name in zip(weights, columns, strict=True) if abs(weight) > 1e-9]
     yield Hint("combination", f"it is {' '.join(terms)}")
 
 
-def _where(cases: Sequence[Case], answers: list[np.ndarray], truths: list[np.ndarray], tolerance: float) -> Iterator[Hint]:
+def _spread(attempt: Attempt) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """The arguments that can be repeated to the shape of the right answer, in every case."""
+    for name in attempt.cases[0].floats():
+        pairs = zip(attempt.cases, attempt.truths, strict=True)
+        try:
+            yield name, [np.broadcast_to(case.arguments[name], truth.shape) for case, truth in pairs]
+        except ValueError:
+            continue
+
+
+def _where(attempt: Attempt) -> Iterator[Hint]:
     """Where the answer is right: a condition on an argument or on the right answer itself, or a share."""
     right = [
-        np.abs(answer - truth) <= tolerance * max(1e-300, float(np.abs(truth).max(initial=0.0)))
-        for answer, truth in zip(answers, truths, strict=True)
+        np.abs(answer - truth) <= attempt.task.tolerance * max(1e-300, float(np.abs(truth).max(initial=0.0)))
+        for answer, truth in zip(attempt.answers, attempt.truths, strict=True)
     ]
     if not any(mask.any() for mask in right):
         return
-    conditions = list(_conditions(cases, truths))
+    conditions = list(_conditions(attempt))
     for text, masks in conditions:
         if all(np.array_equal(mask, condition) for mask, condition in zip(right, masks, strict=True)):
             yield Hint(f"wrong unless {text}", f"it is right where {text}, and wrong everywhere else")
             return
     for text, masks in conditions:
         if all(mask[condition].all() for mask, condition in zip(right, masks, strict=True)) and any(m.any() for m in masks):
-            yield Hint(f"wrong unless {text}", f"it is right where {text}, and wrong in places where not")
+            yield Hint(f"wrong unless {text}", f"it is right where {text}, and wrong in some other places")
             return
     share = sum(int(mask.sum()) for mask in right) / sum(mask.size for mask in right)
     yield Hint("partly right", f"{share:.0%} of the numbers are right")
 
 
-def _conditions(cases: Sequence[Case], truths: list[np.ndarray]) -> Iterator[tuple[str, list[np.ndarray]]]:
-    named = {"the right answer": truths}
-    for name in _floats(cases[0]):
-        try:
-            values = [np.broadcast_to(case.arguments[name], truth.shape) for case, truth in zip(cases, truths, strict=True)]
-        except ValueError:
-            continue
-        if truths[0].ndim and isinstance(cases[0].arguments[name], np.ndarray):
-            named[name] = values
-    for name, arrays in named.items():
+def _conditions(attempt: Attempt) -> Iterator[tuple[str, list[np.ndarray]]]:
+    truths, arguments = attempt.truths, attempt.cases[0].arguments
+    varied = {name: arrays for name, arrays in _spread(attempt) if isinstance(arguments[name], np.ndarray)}
+    for name, arrays in ({"the right answer": truths} | (varied if truths[0].ndim else {})).items():
         yield f"{name} is above 0", [array > 0 for array in arrays]
         yield f"{name} is below 0", [array < 0 for array in arrays]
         yield f"{name} is 0", [array == 0 for array in arrays]
@@ -166,8 +112,6 @@ def _conditions(cases: Sequence[Case], truths: list[np.ndarray]) -> Iterator[tup
         yield f"{name} is strictly between 0 and 1", [(array > 0) & (array < 1) for array in arrays]
     for axis in range(truths[0].ndim):
         for text, number in (("first", 0), ("last", -1)):
-            masks = [np.zeros(truth.shape, dtype=bool) for truth in truths]
-            for mask in masks:
-                if mask.shape[axis]:
-                    np.moveaxis(mask, axis, 0)[number] = True
-            yield f"it is the {text} along axis {axis}", masks
+            places = [np.arange(truth.shape[axis], dtype=np.int64) == number % max(1, truth.shape[axis]) for truth in truths]
+            wide = [place.reshape(-1, *(1,) * (truth.ndim - axis - 1)) for place, truth in zip(places, truths, strict=True)]
+            yield f"it is the {text} along axis {axis}", [np.broadcast_to(w, t.shape) for w, t in zip(wide, truths, strict=True)]

@@ -1,4 +1,4 @@
-"""Call a function that may do anything: its answer, or what is wrong with it whatever the numbers."""
+"""Call a function that may do anything: return its answer, or what is wrong with it apart from the numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from minicereb.diagnosis.hints import Case, Hint
 
-LONGEST = 300  # characters of a message that are repeated
+LONGEST = 300  # characters of an error message that are quoted
 SHAPES = ("shape", "broadcast", "matmul", "dimension", "aligned", "axis", "axes", "index")
 
 
@@ -22,11 +22,11 @@ class CallResult(NamedTuple):
     Attributes
     ----------
     answer : array of float or None
-        None if there is none; of several arrays, one above the other.
+        None if there is no usable answer. Several arrays are stacked into one.
     dtype : numpy.dtype or None
-        As it was returned.
+        Type of the numbers that were returned.
     hints : tuple of Hint
-        What is wrong with it, as far as that shows without the right answer.
+        What is wrong with it, as far as that can be seen without the right answer.
     """
 
     answer: np.ndarray | None
@@ -39,22 +39,14 @@ class Elsewhere(ABC):
 
     @abstractmethod
     def try_on(self, case: Case, parts: int) -> CallResult:
-        """Do there what :func:`try_on` does here."""
+        """Call the function on a case, as :func:`try_on` does."""
 
 
 Function = Callable[..., Any] | Elsewhere
 
 
 def try_on(function: Function, case: Case, parts: int = 0) -> CallResult:
-    """Call a function on copies of a case's arguments.
-
-    Parameters
-    ----------
-    function : callable or Elsewhere
-    case : Case
-    parts : int
-        How many arrays it returns, as a tuple; 0 for one array.
-    """
+    """Call a function on copies of a case's arguments; it should return `parts` arrays as a tuple, or one array if that is 0."""
     if isinstance(function, Elsewhere):
         return function.try_on(case, parts)
     given = {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in case.arguments.items()}
@@ -84,19 +76,19 @@ def _crash(error: BaseException, case: Case) -> Hint:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "site-packages" not in frame.filename and frame.filename != __file__]
     line = f" in line {own[-1].lineno}" if own else ""
-    told = " ".join(str(error).split())[:LONGEST]
-    text = f"it raises {type(error).__name__}{line}{f': {told}' if told else ''}"
+    message = " ".join(str(error).split())[:LONGEST]
+    text = f"it raises {type(error).__name__}{line}{f': {message}' if message else ''}"
     if isinstance(error, SystemExit):
         return Hint("exits", f"it ends the program{line}; return the answer instead")
     if isinstance(error, RecursionError):
         return Hint("crash", f"it calls itself without end{line}")
     if isinstance(error, TypeError) and not own:
-        return Hint("wrong parameters", f"it cannot be called with {', '.join(case.arguments)}: {told}")
-    if isinstance(error, ValueError | IndexError) and any(word in told.lower() for word in SHAPES):
+        return Hint("wrong parameters", f"it cannot be called with {', '.join(case.arguments)}: {message}")
+    if isinstance(error, ValueError | IndexError) and any(word in message.lower() for word in SHAPES):
         shapes = ", ".join(f"{name} {value.shape}" for name, value in case.arguments.items() if isinstance(value, np.ndarray))
         text += f"; the shapes are {shapes}: is something transposed, or an axis missing?"
-    if isinstance(error, ValueError) and "read-only" in told:
-        text += "; it writes into something that it must not change"
+    if isinstance(error, ValueError) and "read-only" in message:
+        text += "; it writes into an array that it must not change"
     return Hint("crash", text)
 
 
@@ -104,20 +96,15 @@ def _read(answer: Any, parts: int) -> tuple[np.ndarray | None, tuple[Hint, ...]]
     """The answer as an array, and what is wrong with its type."""
     if answer is None:
         return None, (Hint("returns None", "it returns None: is there a return at the end?"),)
-    if parts:
-        if not isinstance(answer, tuple | list) or len(answer) != parts:
-            if not (isinstance(answer, np.ndarray) and len(answer.shape) and len(answer) == parts):
-                return None, (Hint("wrong type", f"it should return {parts} arrays, a tuple; it returns {_kind(answer)}"),)
-        elif any(each is None for each in answer):
-            return None, (Hint("returns None", "one of the arrays that it returns is None"),)
-        elif len({np.shape(each) for each in answer}) > 1:
-            return None, (
-                Hint(
-                    "wrong shape",
-                    f"the arrays have shapes {', '.join(str(np.shape(each)) for each in answer)}; they should be the same",
-                ),
-            )
-    elif isinstance(answer, tuple) or callable(answer):
+    several = isinstance(answer, tuple | list) or (isinstance(answer, np.ndarray) and answer.ndim > 0)
+    if parts and not (several and len(answer) == parts):
+        return None, (Hint("wrong type", f"it should return {parts} arrays as a tuple; it returns {_kind(answer)}"),)
+    if parts and any(each is None for each in answer):
+        return None, (Hint("returns None", "one of the arrays that it returns is None"),)
+    if parts and len({np.shape(each) for each in answer}) > 1:
+        shapes = ", ".join(str(np.shape(each)) for each in answer)
+        return None, (Hint("wrong shape", f"the arrays have shapes {shapes}; they should be the same"),)
+    if not parts and (isinstance(answer, tuple) or callable(answer)):
         return None, (Hint("wrong type", f"it should return one array; it returns {_kind(answer)}"),)
     try:
         array = np.asarray(answer)

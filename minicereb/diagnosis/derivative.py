@@ -1,4 +1,4 @@
-"""A derivative of your own, checked against differences of your own function, and what is wrong with it by name."""
+"""Check a hand-written derivative against differences of its function, and name what is wrong with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,10 +33,11 @@ def check_derivative(
     forward : callable
         From the arguments to an array, or to one number.
     derivative : callable
-        Of ``Σ d_output · forward(*arguments)`` by one argument. It is called as ``derivative(d_output, *arguments)``,
-        `d_output` of the shape of what `forward` returns; if that is one number, as ``derivative(*arguments)``.
+        Of ``Σ d_output · forward(*arguments)`` by one argument. It is called as ``derivative(d_output, *arguments)``, with
+        `d_output` of the shape of the output; if `forward` returns one number, it is called as ``derivative(*arguments)``.
     *arguments : array or number
-        Where. Two more places are tried as well, with the same floats in another order, or near them if `forward` refuses that.
+        Where to check. Two more places are tried: the same floats slightly changed, and in another order unless `forward` refuses
+        that.
     by : int
         Number of the argument that is differentiated by: an array of at most 2000 floats.
     seed : int
@@ -45,8 +46,8 @@ def check_derivative(
     Returns
     -------
     Diagnosis
-        The hint ``kink`` says that `forward` is not smooth there, and where; ``undecided``, that its differences are too rough
-        to judge by. A factor that is the length of an axis is named by the axis.
+        The hint ``kink`` says that `forward` is not smooth there, and where. The hint ``undecided`` says that its differences are
+        too inaccurate to judge by. A factor that is the length of an axis is named by the axis.
 
     Raises
     ------
@@ -61,38 +62,97 @@ def check_derivative(
     rng = generator(seed, "check-derivative")
     places = [given] + [_place(forward, given, rng) for _ in range(CASES - 1)]
     outputs = [_output(forward, place) for place in places]
-    scalar = outputs[0].ndim == 0
-    names = _names(forward, len(given))
+    function = _Function(forward, _names(forward, len(given)), by, outputs[0].ndim == 0)
     cases = []
     for place, output in zip(places, outputs, strict=True):
-        credit = {} if scalar else {"d_output": rng.standard_normal(output.shape)}
-        cases.append(Case({**credit, **dict(zip(names, place, strict=True))}, _sizes(output, place, names)))
+        credit = {} if function.scalar else {"d_output": rng.standard_normal(output.shape)}
+        named = dict(zip(function.names, place, strict=True))
+        cases.append(Case({**credit, **named}, _sizes({"the output": output, **named})))
     for case in cases:
-        if hint := _kink(forward, case, names, by, seed) or _rough(forward, case, names, by, scalar):
+        if hint := _kink(function, case, seed) or _rough(function, case):
             return Diagnosis(False, (hint,))
-    task = Task(lambda *called: _by_differences(forward, called, by, scalar), _mistakes(forward, by, scalar, names), 0, TOLERANCE)
-    return diagnose(derivative, task, cases)
+    return diagnose(derivative, Task(function.derivative, _mistakes(function), 0, TOLERANCE), cases)
+
+
+class _Function(NamedTuple):
+    """A function with the names of its arguments; its derivative is called as the student's is."""
+
+    forward: Callable[..., Any]
+    names: list[str]
+    by: int
+    scalar: bool
+
+    def split(self, called: tuple[Any, ...]) -> tuple[Any, list[Any]]:
+        """Return d_output and the arguments of a call of the derivative."""
+        return (1.0, list(called)) if self.scalar else (called[0], list(called[1:]))
+
+    def derivative(self, *called: Any) -> np.ndarray:
+        """The derivative by differences, one number of the argument at a time."""
+        return self.differences(*called)[0]
+
+    def differences(self, *called: Any) -> np.ndarray:
+        """The derivative, and how far each of its numbers may be off, as the two parts of one array."""
+        credit, place = self.split(called)
+        at = place[self.by]
+        middle = np.asarray(self.forward(*place), dtype=np.float64)
+
+        def moved(index: tuple[int, ...], distance: float) -> float:
+            place[self.by] = at.copy()
+            place[self.by][index] += distance
+            try:
+                return float(np.sum((np.asarray(self.forward(*place), dtype=np.float64) - middle) * credit))
+            except (ValueError, ArithmeticError):  # not defined there
+                return float("nan")
+
+        slope, rounding = found = np.empty((2, *at.shape), dtype=np.float64)
+        with np.errstate(all="ignore"):
+            for index in np.ndindex(at.shape):
+                slope[index], rounding[index] = difference(functools.partial(moved, index))[:2]
+        return found
+
+    def output(self, place: list[Any]) -> np.ndarray:
+        """The output as an array; ValueError unless it has the shape of the argument."""
+        array = np.asarray(self.forward(*place), dtype=np.float64)
+        if array.shape != place[self.by].shape:
+            raise ValueError("the output does not have the shape of the argument")
+        return array
+
+
+def _is_floats(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
 
 
 def _as_float64(value: Any) -> Any:
     if isinstance(value, float):
         return value
     array = np.asarray(value)
-    return array.astype(np.float64) if array.dtype.kind == "f" else value
-
-
-def _other(value: Any, rng: np.random.Generator) -> Any:
-    if isinstance(value, float):
-        return value * float(0.6 + 0.8 * rng.random())
-    return value * (0.6 + 0.8 * rng.random(value.shape)) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value
+    return array.astype(np.float64) if _is_floats(array) else value
 
 
 def _place(forward: Callable[..., Any], given: list[Any], rng: np.random.Generator) -> list[Any]:
-    """Other arguments: floats a little changed, and in another order if the function takes that."""
-    near = [_other(value, rng) for value in given]
-    mixed = [rng.permuted(value) if isinstance(value, np.ndarray) and value.dtype.kind == "f" else value for value in near]
-    answer = try_on(forward, Case(dict(enumerate(mixed)))).answer  # type: ignore[arg-type]
-    return near if answer is None or not np.isfinite(answer).all() else mixed
+    """Other arguments: floats slightly changed, and in another order if the function accepts that."""
+
+    def near(value: Any) -> Any:
+        if isinstance(value, float):
+            return value * float(0.6 + 0.8 * rng.random())
+        return value * (0.6 + 0.8 * rng.random(value.shape)) if _is_floats(value) else value
+
+    place = [near(value) for value in given]
+    mixed = [rng.permuted(value) if _is_floats(value) else value for value in place]
+    answer = _call(forward, mixed).answer
+    return place if answer is None or not np.isfinite(answer).all() else mixed
+
+
+def _call(forward: Callable[..., Any], place: list[Any]) -> Any:
+    return try_on(forward, Case({str(number): value for number, value in enumerate(place)}))
+
+
+def _output(forward: Callable[..., Any], place: list[Any]) -> np.ndarray:
+    trial = _call(forward, place)
+    if trial.answer is None or trial.hints:
+        raise InputError("forward", getattr(forward, "__name__", "a function"), f"a function that works: {trial.hints[0].text}")
+    require(bool(np.isfinite(trial.answer).all()), "forward", "NaN or infinity", "finite numbers at the given arguments")
+    return trial.answer
 
 
 def _names(forward: Callable[..., Any], count: int) -> list[str]:
@@ -104,148 +164,85 @@ def _names(forward: Callable[..., Any], count: int) -> list[str]:
     return (names + [f"argument {number}" for number in range(len(names), count)])[:count]
 
 
-def _sizes(output: np.ndarray, place: list[Any], names: list[str]) -> dict[str, int]:
+def _sizes(arrays: dict[str, Any]) -> dict[str, int]:
     """Every length that a mean could be over, by what it is the length of."""
-    shapes = {"the output": output.shape}
-    shapes |= {name: value.shape for name, value in zip(names, place, strict=True) if isinstance(value, np.ndarray)}
     sizes: dict[str, int] = {}
-    for name, shape in shapes.items():
+    for name, shape in {name: value.shape for name, value in arrays.items() if isinstance(value, np.ndarray)}.items():
         known = {f"the length of {name}'s axis {axis}": length for axis, length in enumerate(shape)}
         known |= {f"the size of {name}": math.prod(shape)}
         sizes |= {text: length for text, length in known.items() if length > 2 and length not in sizes.values()}
     return sizes
 
 
-def _output(forward: Callable[..., Any], place: list[Any]) -> np.ndarray:
-    trial = try_on(forward, Case(dict(enumerate(place))))  # type: ignore[arg-type]
-    if trial.answer is None or trial.hints:
-        raise InputError("forward", getattr(forward, "__name__", "a function"), f"a function that works: {trial.hints[0].text}")
-    require(bool(np.isfinite(trial.answer).all()), "forward", "NaN or infinity", "finite numbers at the given arguments")
-    return trial.answer
-
-
-def _value(forward: Callable[..., Any], place: list[Any], credit: Any) -> float:
-    with np.errstate(all="ignore"):  # a step may lead to where the function is not defined
-        return float(np.sum(np.asarray(forward(*place), dtype=np.float64) * credit))
-
-
-def _by_differences(forward: Callable[..., Any], called: tuple[Any, ...], by: int, scalar: bool) -> np.ndarray:
-    """The derivative by differences, one number of the argument at a time."""
-    return _differences(forward, called, by, scalar)[0]
-
-
-def _differences(forward: Callable[..., Any], called: tuple[Any, ...], by: int, scalar: bool) -> np.ndarray:
-    """The derivative, and how far each of its numbers may be off, as the two parts of one array."""
-    credit, place = (1.0, list(called)) if scalar else (called[0], list(called[1:]))
-    at = place[by]
-    middle = np.asarray(forward(*place), dtype=np.float64)
-
-    def moved(index: tuple[int, ...], by_so_much: float) -> float:
-        place[by] = at.copy()
-        place[by][index] += by_so_much
-        try:
-            return float(np.sum((np.asarray(forward(*place), dtype=np.float64) - middle) * credit))
-        except (ValueError, ArithmeticError):  # not defined there
-            return float("nan")
-
-    slope, rounding = found = np.empty((2, *at.shape), dtype=np.float64)
-    with np.errstate(all="ignore"):
-        for index in np.ndindex(at.shape):
-            there = difference(functools.partial(moved, index))
-            slope[index], rounding[index] = there.slope, there.rounding
-    return found
-
-
-def _rough(forward: Callable[..., Any], case: Case, names: list[str], by: int, scalar: bool) -> Hint | None:
+def _rough(function: _Function, case: Case) -> Hint | None:
     """The hint that differences are too inaccurate here to check the derivative."""
-    slope, rounding = _differences(forward, tuple(case.arguments.values()), by, scalar)
+    slope, rounding = function.differences(*case.arguments.values())
     scale = float(np.abs(slope).max(initial=0.0)) or 1.0
     if not slope.size or float(rounding.max()) <= TOLERANCE * scale:
         return None
     where = ", ".join(map(str, np.unravel_index(int(rounding.argmax()), rounding.shape)))
-    return Hint(
-        "undecided",
-        f"differences of the function are too rough to check its derivative by {names[by]}[{where}]: it hardly changes, or too "
-        "wildly; check at another place",
-    )
+    place = f"{function.names[function.by]}[{where}]"
+    text = f"differences of the function are too inaccurate to check its derivative by {place}: the function "
+    return Hint("undecided", text + "hardly changes, or changes too wildly; check at another place")
 
 
-def _mistakes(forward: Callable[..., Any], by: int, scalar: bool, names: list[str]) -> list[Mistake]:
-    """What goes wrong in derivatives of any function: masks, and the input taken for the output or the other way round."""
-
-    def given(called: tuple[Any, ...]) -> tuple[Any, list[Any]]:
-        return (1.0, list(called)) if scalar else (called[0], list(called[1:]))
-
-    def active(number: int) -> Callable[..., Any]:
-        def moved(*called: Any) -> Any:
-            credit, place = given(called)
-            place[number] = place[number] + FAR
-            return _by_differences(forward, tuple(place) if scalar else (credit, *place), by, scalar)
-
-        return moved
-
-    def inverted(number: int) -> Callable[..., Any]:
-        return lambda *called: active(number)(*called) - _by_differences(forward, called, by, scalar)
-
-    def at_the_output(credit: Any, *place: Any) -> Any:
-        moved = [*place[:by], _like(forward(*place), place[by]), *place[by + 1 :]]
-        return _by_differences(forward, (credit, *moved), by, scalar)
-
-    def by_slope(slope: Callable[[Any], Any]) -> Callable[..., Any]:
-        def of_the_input(credit: Any, *place: Any) -> Any:
-            right = _by_differences(forward, (credit, *place), by, scalar)
-            if not fits(credit * slope(_like(forward(*place), place[by])), right, TOLERANCE):
-                raise ValueError("it has another slope")
-            return credit * slope(place[by])
-
-        return of_the_input
-
-    missing = "a mask is missing: it is the derivative as if every unit were active"
-    turned = "the mask is inverted: credit goes through the units that are not active"
-    found = [Mistake("missing mask", missing, active(number)) for number in range(len(names))]
-    found += [Mistake("mask inverted", turned, inverted(number)) for number in range(len(names))]
-    if scalar:
-        return found
-    itself = "it is d_output itself: the slope of the function is missing"
-    later = "it is the derivative at forward({0}) in place of {0}: the activation stands where the pre-activation belongs"
-    earlier = "the formula is one of the output, put to {0}: the pre-activation stands where the activation belongs"
-    function = "it is the function times d_output, not its derivative"
-    name = names[by]
-    return [
-        Mistake("not multiplied", itself, lambda credit, *place: credit),
-        Mistake("activation for pre-activation", later.format(name), at_the_output),
-        Mistake("pre-activation for activation", earlier.format(name), by_slope(lambda h: h * (1 - h))),
-        Mistake("pre-activation for activation", earlier.format(name), by_slope(lambda h: 1 - h * h)),
-        Mistake("not differentiated", function, lambda credit, *place: credit * _like(forward(*place), place[by])),
-        *found,
-    ]
-
-
-def _like(output: Any, x: np.ndarray) -> np.ndarray:
-    """The output as an array; ValueError unless it has the shape of the input."""
-    array = np.asarray(output, dtype=np.float64)
-    if array.shape != x.shape:
-        raise ValueError("the output is no input")
-    return array
-
-
-def _kink(forward: Callable[..., Any], case: Case, names: list[str], by: int, seed: int) -> Hint | None:
+def _kink(function: _Function, case: Case, seed: int) -> Hint | None:
     """The hint that the function is not smooth here, with the place."""
-    place = [case.arguments[name] for name in names]
-    credit = case.arguments.get("d_output", 1.0)
+    credit, place = function.split(tuple(case.arguments.values()))
+    at, name = place[function.by], function.names[function.by]
 
     def along(x: np.ndarray) -> float:
-        return _value(forward, [*place[:by], x, *place[by + 1 :]], credit)
+        with np.errstate(all="ignore"):  # a step may lead to where the function is not defined
+            moved = [*place[: function.by], x, *place[function.by + 1 :]]
+            return float(np.sum(np.asarray(function.forward(*moved), dtype=np.float64) * credit))
 
-    found = check_gradient(
-        along, _by_differences(forward, (*case.arguments.values(),), by, "d_output" not in case.arguments), place[by], seed=seed
-    )
-    if not found.kinks:
+    if not check_gradient(along, function.derivative(*case.arguments.values()), at, seed=seed).kinks:
         return None
-    where = kink_place(along, place[by], seed)
-    name = names[by]
-    return Hint(
-        "kink",
-        f"the function has a kink or a jump{f' at {name}[{where}]' if where else ''}: it has no derivative there; move "
-        "that number a little and check again",
-    )
+    where = kink_place(along, at, seed)
+    text = f"the function has a kink or a jump{f' at {name}[{where}]' if where else ''}: it has no derivative there; "
+    return Hint("kink", text + "move that number a little and check again")
+
+
+def _mistakes(function: _Function) -> list[Mistake]:
+    """Mistakes in derivatives of any function: masks, and input and output confused."""
+
+    def active(number: int, *called: Any) -> np.ndarray:
+        place = list(called)
+        place[number - len(function.names)] = place[number - len(function.names)] + FAR
+        return function.derivative(*place)
+
+    def inverted(number: int, *called: Any) -> np.ndarray:
+        return active(number, *called) - function.derivative(*called)
+
+    def at_the_output(credit: Any, *place: Any) -> np.ndarray:
+        moved = list(place)
+        moved[function.by] = function.output(moved)
+        return function.derivative(credit, *moved)
+
+    def by_slope(slope: Callable[[Any], Any], credit: Any, *place: Any) -> Any:
+        if not fits(credit * slope(function.output(list(place))), function.derivative(credit, *place), TOLERANCE):
+            raise ValueError("it has another slope")
+        return credit * slope(place[function.by])
+
+    missing = "a mask is missing: it is the derivative as if every unit were active"
+    turned = "the mask is inverted: credit passes through the units that are not active"
+    numbers = range(len(function.names))
+    found = [Mistake("missing mask", missing, functools.partial(active, number)) for number in numbers]
+    found += [Mistake("mask inverted", turned, functools.partial(inverted, number)) for number in numbers]
+    if function.scalar:
+        return found
+    name = function.names[function.by]
+    later = f"it is the derivative at forward({name}) instead of {name}: the activation is used instead of the pre-activation"
+    earlier = f"the formula is for the output, but used on {name}: the pre-activation is used instead of the activation"
+    return [
+        Mistake("not multiplied", "it is d_output itself: the slope of the function is missing", lambda credit, *place: credit),
+        Mistake("activation for pre-activation", later, at_the_output),
+        Mistake("pre-activation for activation", earlier, functools.partial(by_slope, lambda h: h * (1 - h))),
+        Mistake("pre-activation for activation", earlier, functools.partial(by_slope, lambda h: 1 - h * h)),
+        Mistake(
+            "not differentiated",
+            "it is the function times d_output, not its derivative",
+            lambda credit, *place: credit * function.output(list(place)),
+        ),
+        *found,
+    ]

@@ -1,10 +1,10 @@
-"""A wrong factor, named: a sign, a small fraction, the batch size, a power of an argument."""
+"""Name a wrong factor: a sign, a small fraction, the batch size, a power of an argument."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 
@@ -17,10 +17,12 @@ CONSTANTS = {1.0: "", 2.0: "2 ", 0.5: "½ ", 4.0: "4 ", 0.25: "¼ ", **{number: 
 CONSTANTS |= {1 / number: f"1/{name} " for number, name in NAMED.items()}
 
 
-def factor_of(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray], tolerance: float) -> list[float] | None:
-    """Return by which factor each array of `found` differs from that of `wanted`; None if one is no multiple."""
+def factor_of(found: Iterable[np.ndarray], wanted: Iterable[np.ndarray | None], tolerance: float) -> list[float] | None:
+    """Return the factor by which each array of `found` differs from that of `wanted`; None if one is no multiple."""
     factors = []
     for one, other in zip(found, wanted, strict=True):
+        if other is None:
+            return None
         size = float(np.vdot(other, other))
         if one.shape != other.shape or not 0 < size < np.inf or not np.isfinite(one).all():
             return None
@@ -32,12 +34,12 @@ def factor_of(found: Sequence[np.ndarray], wanted: Sequence[np.ndarray], toleran
 
 
 def name_factor(factors: Sequence[float], cases: Sequence[Case], tolerance: float) -> Hint | None:
-    """Return the hint that names the factor, if one name fits every case: a constant, or a power of a size or of an argument.
+    """Return the hint that names the factor, if one name fits every case: a constant, or a power of a size or an argument.
 
     Parameters
     ----------
     factors : sequence of float
-        Answer over right answer, one for each case.
+        Answer divided by right answer, one for each case.
     cases : sequence of Case
     tolerance : float
         Relative.
@@ -53,69 +55,62 @@ def name_factor(factors: Sequence[float], cases: Sequence[Case], tolerance: floa
         for constant, written in CONSTANTS.items():
             for sign in (1, -1):
                 if same(rest, sign * constant):
-                    return _by(sign, written, code, text)
+                    return _hint(sign, f"{written}{code}", f"{written}{code} times", text)
     return None
+
+
+def _hint(sign: float, factor: str, what: str, text: str) -> Hint:
+    """The hint to a factor; `what` says how much of the right answer the wrong one is."""
+    also = ", and the sign is wrong" if sign < 0 else ""
+    return Hint(f"{'sign, ' if sign < 0 else ''}factor {factor}", f"it is {what} what it should be{text and f': {text}'}{also}")
 
 
 def _constant(factor: float, same: Callable[[float], bool], cases: Sequence[Case]) -> Hint:
     if same(-1.0):
         return Hint("sign", "the sign is wrong everywhere")
-    sign = "sign, " if factor < 0 else ""
-    also = ", and the sign is wrong" if factor < 0 else ""
-    size = abs(factor)
+    sign = float(np.sign(factor))
     for name, length in cases[0].sizes.items():  # a length that is the same in all cases
         fixed = all(case.sizes[name] == length for case in cases)
-        if fixed and same(np.sign(factor) * length):
-            text = f"it is {length} times what it should be: {length} is {name}, over which a mean may be missing{also}"
-            return Hint(f"{sign}factor {length}", text)
-        if fixed and same(np.sign(factor) / length):
-            text = f"it is 1/{length} of what it should be: {length} is {name}, over which a mean may be too much{also}"
-            return Hint(f"{sign}factor 1/{length}", text)
+        if fixed and same(sign * length):
+            return _hint(sign, f"{length}", f"{length} times", f"{length} is {name}, over which a mean may be missing")
+        if fixed and same(sign / length):
+            return _hint(sign, f"1/{length}", f"1/{length} of", f"{length} is {name}, over which there may be one mean too many")
     for number, name in NAMED.items():
         for value, written in ((number, name), (1 / number, f"1/{name}")):
-            if same(np.sign(factor) * value):
-                return Hint(f"{sign}factor {written}", f"it is {written} times what it should be{also}")
-    fraction = Fraction(size).limit_denominator(LARGEST)
-    simple = 0 < fraction.numerator <= LARGEST and same(float(np.sign(factor) * fraction))
-    written = str(fraction) if simple else f"{size:.6g}"
-    return Hint(f"{sign}factor {written}", f"it is {written} times what it should be{also}: a constant factor is wrong")
-
-
-def _by(direction: int, size: str, code: str, text: str) -> Hint:
-    sign = "sign, " if direction < 0 else ""
-    also = ", and the sign is wrong" if direction < 0 else ""
-    return Hint(f"{sign}factor {size}{code}", f"it is {size}{code} times what it should be: {text}{also}")
+            if same(sign * value):
+                return _hint(sign, written, f"{written} times", "")
+    fraction = Fraction(abs(factor)).limit_denominator(LARGEST)
+    simple = 0 < fraction.numerator <= LARGEST and same(float(sign * fraction))
+    written = str(fraction) if simple else f"{abs(factor):.6g}"
+    return _hint(sign, written, f"{written} times", "a constant factor is wrong")
 
 
 def _quantities(cases: Sequence[Case]) -> Iterator[tuple[str, str, list[float]]]:
     """Every quantity that may be a factor: its name, what that means, and its value in each case."""
     singles: list[tuple[str, str, str, list[float]]] = []
     for name in cases[0].sizes:
-        values = [float(case.sizes[name]) for case in cases]
         much, little = f"a sum over {name} where a mean belongs", f"a mean over {name} where a sum belongs, or a second division"
-        singles.append((name, much, little, values))
+        singles.append((name, much, little, [float(case.sizes[name]) for case in cases]))
     for name, value in cases[0].arguments.items():
         if isinstance(value, float):
             values = [float(case.arguments[name]) for case in cases]
-            much, little = f"a division by {name} is missing, or a product with it too much", f"a factor {name} is missing"
-            singles.append((name, much, little, values))
+            much = f"a division by {name} is missing, or it is multiplied by {name} once too often"
+            singles.append((name, much, f"a factor {name} is missing", values))
             rest = f"(1 - {name})"
-            singles.append((rest, f"{rest} is multiplied once too often", f"{rest} is missing", [1 - v for v in values]))
+            singles.append((rest, f"it is multiplied by {rest} once too often", f"{rest} is missing", [1 - v for v in values]))
     for name, much, little, values in singles:
         for power, written in POWERS.items():
             if min(values) > 0:
-                text = much if power > 0 else little
-                yield written.format(name), text, [value**power for value in values]
+                yield written.format(name), much if power > 0 else little, [value**power for value in values]
     for name, _, _, values in singles:
         if name in cases[0].sizes:
             without = [value / (value - 1) if value > 1 else np.nan for value in values]
-            yield f"{name}/({name} - 1)", f"divided by {name} - 1 in place of {name}", without
-            yield f"({name} - 1)/{name}", f"divided by {name} in place of {name} - 1", [1 / value for value in without]
+            yield f"{name}/({name} - 1)", f"divided by {name} - 1 instead of {name}", without
+            yield f"({name} - 1)/{name}", f"divided by {name} instead of {name} - 1", [1 / value for value in without]
     for (one, _, _, first), (two, _, _, second) in combinations(singles, 2):
         if min(*first, *second) <= 0:
             continue
-        for p in (1, -1):
-            for q in (1, -1):
-                written = f"{POWERS[p].format(one)} · {POWERS[q].format(two)}"
-                values = [a**p * b**q for a, b in zip(first, second, strict=True)]
-                yield written, f"check where {one} and {two} divide or multiply", values
+        for p, q in product((1, -1), repeat=2):
+            written = f"{POWERS[p].format(one)} · {POWERS[q].format(two)}"
+            values = [a**p * b**q for a, b in zip(first, second, strict=True)]
+            yield written, f"check where {one} and {two} divide or multiply", values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ class Hint(NamedTuple):
     code : str
         Its name in a few words, for tables: ``"sign"``, ``"factor 1/batch"``, ``"not clipped"``.
     text : str
-        The same as a sentence to the person who wrote it.
+        The same as a sentence to the person who wrote the answer.
     """
 
     code: str
@@ -30,9 +30,9 @@ class Diagnosis(NamedTuple):
     ----------
     right : bool
     hints : tuple of Hint
-        What is wrong, the most telling first; empty if nothing is.
+        What is wrong, the most informative first; empty if nothing is.
     example : str
-        The number that is farthest from what it should be, with its place; empty if nothing is wrong with numbers.
+        The number that is farthest from its right value, with its place; empty if no number is wrong.
     """
 
     right: bool
@@ -46,7 +46,7 @@ class Case(NamedTuple):
     Attributes
     ----------
     arguments : dict
-        By name, in the order of the parameters: arrays and numbers.
+        Arrays and numbers by name, in the order of the parameters.
     sizes : dict of str to int
         Lengths that have a name, such as the batch size: a factor may be one of them.
     note : str
@@ -57,9 +57,24 @@ class Case(NamedTuple):
     sizes: Mapping[str, int] = {}
     note: str = ""
 
+    def floats(self) -> list[str]:
+        """Return the names of the arguments that are floats or arrays of floats."""
+        return [
+            name
+            for name, value in self.arguments.items()
+            if isinstance(value, float) or (isinstance(value, np.ndarray) and value.dtype.kind == "f")
+        ]
+
+    def but(self, /, **arguments: Any) -> Case:
+        """Return the case with some arguments replaced."""
+        return self._replace(arguments={**self.arguments, **arguments})
+
 
 class Mistake(NamedTuple):
-    """A known wrong answer: a name, a sentence, and the function that makes it, with the parameters of the right one."""
+    """A way to be wrong: its name, a sentence, and the function that makes the mistake.
+
+    The function has the parameters of the right one if it is a known wrong answer to a task; other mistakes say what they take.
+    """
 
     code: str
     text: str
@@ -67,7 +82,7 @@ class Mistake(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a function is asked to compute.
+    """What a function should compute.
 
     Attributes
     ----------
@@ -76,12 +91,12 @@ class Task(NamedTuple):
     mistakes : sequence of Mistake
         Known wrong ones.
     parts : int
-        How many arrays it returns, as a tuple; 0 for one array.
+        Number of arrays that it returns as a tuple; 0 for one array.
     tolerance : float
         Relative; above the error of `truth` itself.
     steps : callable or None
-        The right function again, step by step: its first parameter is a function ``at(name, value)`` that it calls for every
-        intermediate result, and goes on with what that returns.
+        The right function again, step by step. Its first parameter is a function ``at(name, value)``; it is called for every
+        intermediate result, and the computation continues with what it returns.
     """
 
     truth: Callable[..., Any]
@@ -91,13 +106,33 @@ class Task(NamedTuple):
     steps: Callable[..., Any] | None = None
 
     def right(self, case: Case) -> np.ndarray:
-        """Return the right answer, in float64."""
+        """Return the right answer in float64."""
         with np.errstate(all="ignore"):
             return np.asarray(self.truth(*case.arguments.values()), dtype=np.float64)
 
 
+class Attempt(NamedTuple):
+    """A function's answers to a task, beside the right ones; each list has one entry per case."""
+
+    function: Any
+    task: Task
+    cases: Sequence[Case]
+    answers: list[np.ndarray]
+    truths: list[np.ndarray]
+
+    def agrees(self, wanted: Iterable[Any], found: Iterable[Any] | None = None, tolerance: float | None = None) -> bool:
+        """Whether the answers, or `found` instead, agree with `wanted` on every case; False where either is None."""
+        pairs = zip(self.answers if found is None else found, wanted, strict=True)
+        return all(a is not None and b is not None and fits(a, b, tolerance or self.task.tolerance) for a, b in pairs)
+
+    @property
+    def same_shapes(self) -> bool:
+        """Whether every answer has the shape of the right one."""
+        return all(answer.shape == truth.shape for answer, truth in zip(self.answers, self.truths, strict=True))
+
+
 def fits(found: np.ndarray, wanted: np.ndarray, tolerance: float) -> bool:
-    """Whether two arrays have the same shape and agree, relative to the largest number of `wanted`."""
+    """Whether two arrays have the same shape and agree, relative to the largest number in `wanted`."""
     if found.shape != wanted.shape or not (np.isfinite(found).all() and np.isfinite(wanted).all()):
         return False
     scale = float(np.abs(wanted).max(initial=0.0))
@@ -105,7 +140,7 @@ def fits(found: np.ndarray, wanted: np.ndarray, tolerance: float) -> bool:
 
 
 def farthest(found: np.ndarray, wanted: np.ndarray) -> str:
-    """Return in words the number of `found` that is farthest from `wanted`, with its place; both have the same shape."""
+    """Describe the number in `found` that is farthest from `wanted`, with its place; both have the same shape."""
     if not wanted.size:
         return ""
     place = np.unravel_index(int(np.argmax(np.nan_to_num(np.abs(found - wanted), nan=np.inf))), wanted.shape)
