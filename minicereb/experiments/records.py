@@ -21,6 +21,11 @@ Record = dict[str, Any]
 Interval = tuple[Share, Share]
 
 
+def shape(**fields: Any) -> Any:
+    """Return the shape of an object with these fields, see :mod:`minicereb.documents`."""
+    return TypedDict("Shape", fields)  # type: ignore[misc, operator]
+
+
 def require_length(values: Sequence[Any], length: int, *path: str | int) -> None:
     """Raise :class:`~minicereb.documents.Mismatch` unless a list at this path in a record has this length."""
     if len(values) != length:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from minicereb.robustness.checklist import CHECKS
 from minicereb.studies import STUDIES
 from minicereb.studies.glr_tables import GLR_TABLES
 from minicereb.studies.report import report_on
-from minicereb.studies.study import Study, carry_out
+from minicereb.studies.study import Study, carry_out, read_study
 
 BLOCKS = [Table(["model", "said"], [["a", "1.0"]]), Text("In %.")]
 HOSTILE = '<b onclick="alert(1)">mnist</b>|'
@@ -278,3 +279,8 @@ def test_a_damaged_file_is_named(tmp_path, name, content):
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=name):
         report_on(tmp_path)
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "docs" / "results").glob("*/study.json")), ids=str)
+def test_every_study_in_the_documentation_is_read_again(path):
+    assert read_study(path)["results"]

@@ -1,4 +1,4 @@
-"""A trained model under one attack: how many images stay right, which do not, and how outputs and gradients change."""
+"""A trained model under one attack: accuracy, broken images, and how outputs and gradients change."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypedDict
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from minicereb.experiments.configs import IMAGES, Experiment, Measurement, Train
 from minicereb.experiments.costs import Cost, Probes, attack_cost
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record, model_of, record_in_run
-from minicereb.experiments.records import Interval, read_record, require_length, write_record
+from minicereb.experiments.records import Interval, read_record, require_length, shape, write_record
 from minicereb.experiments.runs import Run, require_whole
 from minicereb.files import write_npz
 from minicereb.models.prediction import Averaged, lap_correct
@@ -38,8 +38,9 @@ EDGES = tuple(n / 4 for n in range(-48, 13))
 
 @dataclass(frozen=True)
 class UnderAttack(Experiment):
-    """The settings that all experiments with one attack on one model have."""
+    """One attack on one model: what its kinds share."""
 
+    answered_by: ClassVar[str] = ""  # begins the name of the measured accuracy
     train: Train = setting(help="The model.")
     attack: Attack = setting(help="The attack.")
     images: int = field_of(IMAGES)
@@ -49,13 +50,13 @@ class UnderAttack(Experiment):
         """The model that is attacked."""
         return (self.train,)
 
-    def blocks(self, model: Any, dataset: Dataset, **options: Any) -> Iterator[Attacked]:
+    def blocks(self, model: Any, dataset: Dataset) -> Iterator[Attacked]:
         """Attack the images block by block, all there are if there are fewer."""
         ids = np.arange(min(self.images, len(dataset.x_test)), dtype=np.int64)
-        return attack_images(model, self.attack, dataset.x_test, dataset.y_test, ids, image_shape=dataset.image_shape, **options)
+        return attack_images(model, self.attack, dataset.x_test, dataset.y_test, ids, image_shape=dataset.image_shape)
 
     def counts(self, images: int, clean: int, robust: int) -> Record:
-        """Return the part of a record that says how many images the model classifies correctly."""
+        """Return the part of a record that gives the accuracy before and under the attack."""
         return {
             "method": self.attack.method,
             "objective": self.attack.objective,
@@ -66,19 +67,25 @@ class UnderAttack(Experiment):
             "robust_interval": list(proportion_interval(robust, images)),
         }
 
+    def measured(self, record: Record) -> Iterator[Measurement]:
+        """Yield the accuracy under the attack, if the record has it for all images."""
+        if "robust_interval" in record:
+            yield Measurement.of(self.train, self.answered_by + describe_attack(self.attack), record)
 
-class _AverageRecord(TypedDict):
-    method: str
-    objective: str
-    epsilon: Annotated[float, Range(0)]
-    images: Count
-    clean_accuracy: Share
-    robust_accuracy: Share
-    robust_interval: Interval
+    def cost(self, probes: Probes) -> Cost:
+        """Return what the attack costs."""
+        return attack_cost(self.train, self.attack, self.images, probes)
 
 
-class _AttackRecord(_AverageRecord):
-    seconds: float
+ACCURACIES: dict[str, Any] = {
+    "method": str,
+    "objective": str,
+    "epsilon": Annotated[float, Range(0)],
+    "images": Count,
+    "clean_accuracy": Share,
+    "robust_accuracy": Share,
+    "robust_interval": Interval,
+}
 
 
 # -- accuracy ----------------------------------------------------------------------------------------------------------------
@@ -89,7 +96,7 @@ class _AttackRecord(_AverageRecord):
 class AttackedModel(UnderAttack):
     """A trained model under an attack: accuracy before and after."""
 
-    record_shape: ClassVar[Any] = _AttackRecord
+    record_shape = shape(**ACCURACIES, seconds=float)
     kept_with_run: ClassVar[bool] = True
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
@@ -99,14 +106,6 @@ class AttackedModel(UnderAttack):
         for _ in tally.over(self, laboratory.model(self.train), laboratory.dataset):
             yield f"{doing}, {tally.images} images"
         return tally.record(self, laboratory.run(self.train))
-
-    def measured(self, record: Record) -> Iterator[Measurement]:
-        """Yield the accuracy under the attack."""
-        yield Measurement.of(self.train, describe_attack(self.attack), record)
-
-    def cost(self, probes: Probes) -> Cost:
-        """Return what the attack costs."""
-        return attack_cost(self.train, self.attack, self.images, probes)
 
 
 @dataclass
@@ -186,7 +185,8 @@ def attack_run(run: Run, model: Any, dataset: Dataset, config: AttackedModel, ta
 class AttackedAverage(UnderAttack):
     """A noisy network that answers by its mean probabilities (LAP), under an attack that knows this."""
 
-    record_shape: ClassVar[Any] = _AverageRecord
+    record_shape = shape(**ACCURACIES)
+    answered_by: ClassVar[str] = "LAP, "
     search_replications: int = setting(64, "Noisy runs whose mean the search attacks: the same noise at every step.")
     replications: int = setting(10_000, "Noisy runs that judge the outcome, on noise that the search has not seen.")
 
@@ -211,23 +211,12 @@ class AttackedAverage(UnderAttack):
                 yield f"attacking {describe(self.train)}, answering by LAP: {attack.objective}, {done} images"
         return self.counts(done, clean, robust)
 
-    def measured(self, record: Record) -> Iterator[Measurement]:
-        """Yield the accuracy under the attack."""
-        yield Measurement.of(self.train, f"LAP, {describe_attack(self.attack)}", record)
+    def cost(self, probes: Probes) -> Cost:
+        """Return that the cost is not known: the mean of many noisy runs is attacked."""
+        return Cost()
 
 
 # -- which images are broken -------------------------------------------------------------------------------------------------
-
-
-class _BrokenRecord(TypedDict):
-    images: Count
-    wrong: list[Count]
-    broken: list[Count]
-    distance: list[float]
-    left: Count
-    robust_accuracy: Share
-    robust_interval: Interval
-    seconds: float
 
 
 @config_kind
@@ -235,7 +224,16 @@ class _BrokenRecord(TypedDict):
 class BrokenImages(UnderAttack):
     """A trained model under an attack, with the number of every image that the attack breaks."""
 
-    record_shape: ClassVar[Any] = _BrokenRecord
+    record_shape = shape(
+        images=Count,
+        wrong=list[Count],
+        broken=list[Count],
+        distance=list[float],
+        left=Count,
+        robust_accuracy=Share,
+        robust_interval=Interval,
+        seconds=float,
+    )
     after: Attack | None = setting(None, "An attack made before; only the images that it does not break are attacked.")
 
     def check_record(self, record: Record) -> None:
@@ -243,15 +241,7 @@ class BrokenImages(UnderAttack):
         require_length(record["distance"], len(record["broken"]), "distance")
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack the model.
-
-        Returns
-        -------
-        dict
-            ``images``; ``wrong``, the numbers of the misclassified clean images; ``broken``, those of the images that the attack
-            breaks, and ``distance``, how far it moved each; ``left``, how many correctly classified images were attacked;
-            ``robust_accuracy`` with its ``robust_interval``, over all images (after both attacks if there are two); ``seconds``.
-        """
+        """Attack the model, first by `after` if there is one; the accuracy is that under both."""
         dataset, began = laboratory.dataset, time.monotonic()
         require(self.images <= len(dataset.x_test), "images", self.images, f"at most the {len(dataset.x_test)} test images")
         ids, model = np.arange(self.images, dtype=np.int64), laboratory.model(self.train)
@@ -279,31 +269,10 @@ class BrokenImages(UnderAttack):
             "seconds": round(time.monotonic() - began, 3),
         }
 
-    def measured(self, record: Record) -> Iterator[Measurement]:
-        """Yield the accuracy under the attack."""
-        yield Measurement.of(self.train, describe_attack(self.attack), record)
-
-    def cost(self, probes: Probes) -> Cost:
-        """Return what the attack costs."""
-        return attack_cost(self.train, self.attack, self.images, probes)
-
 
 # -- outputs before and after ------------------------------------------------------------------------------------------------
 
-
-class _Change(TypedDict):
-    before: float | None
-    after: float | None
-
-
-class _MovedRecord(TypedDict):
-    images: Count
-    robust_accuracy: Share
-    true: _Change
-    rival: _Change
-    error: _Change
-    rose: Share | None
-    by_true: float | None
+CHANGE = shape(before=float | None, after=float | None)
 
 
 @config_kind
@@ -314,19 +283,12 @@ class MovedOutputs(UnderAttack):
     They show why an attack on the squared error can fail: it may raise the error without making another class win.
     """
 
-    record_shape: ClassVar[Any] = _MovedRecord
+    record_shape = shape(
+        images=Count, robust_accuracy=Share, true=CHANGE, rival=CHANGE, error=CHANGE, rose=Share | None, by_true=float | None
+    )
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack the model.
-
-        Returns
-        -------
-        dict
-            Means over the correctly classified images: ``true`` and ``rival``, the outputs of the label and of the largest other
-            class, ``before`` and ``after``; ``rose``, the share of images whose true output rose; ``error``, the squared error
-            ½‖ŷ - y‖² before and after; ``by_true``, the share of its rise that is due to the true output (the mean of the one
-            over the mean of the other); ``robust_accuracy`` over all images. None if no image is correctly classified.
-        """
+        """Attack the model; ``by_true`` is the part of the rise in squared error that is due to the true output."""
         model, rows, images, robust = laboratory.model(self.train), [], 0, 0
         for block in self.blocks(model, laboratory.dataset):
             right = block.clean_predicted == block.y
@@ -347,10 +309,6 @@ class MovedOutputs(UnderAttack):
             "by_true": by_true / rise if rise > 0 else None,
         }
 
-    def cost(self, probes: Probes) -> Cost:
-        """Return what the attack costs."""
-        return attack_cost(self.train, self.attack, self.images, probes)
-
 
 def _true_rival_error(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """For each image the true output, the largest other, the squared error, and the true output's part of it."""
@@ -366,21 +324,8 @@ def _mean(values: np.ndarray) -> float | None:
 
 # -- sizes of gradients before and after -------------------------------------------------------------------------------------
 
-
-class _Sizes(TypedDict):
-    zero: float
-    zero_entries: float
-    not_finite: float
-    counts: list[Count]
-
-
-class _SizesRecord(TypedDict):
-    images: Count
-    robust_accuracy: Share
-    classes: Count
-    edges: list[float]
-    before: _Sizes
-    after: _Sizes
+SHARES = ("zero", "zero_entries", "not_finite")
+SIZES = shape(**dict.fromkeys(SHARES, float), counts=list[Count])
 
 
 @config_kind
@@ -388,7 +333,7 @@ class _SizesRecord(TypedDict):
 class GradientSizes(UnderAttack):
     """The sizes of the objective's gradient at the clean and at the attacked images; very small ones may be masked gradients."""
 
-    record_shape: ClassVar[Any] = _SizesRecord
+    record_shape = shape(images=Count, robust_accuracy=Share, classes=Count, edges=list[float], before=SIZES, after=SIZES)
 
     def check_record(self, record: Record) -> None:
         """Raise :class:`~minicereb.documents.Mismatch` unless a record has a count for every bin."""
@@ -396,17 +341,7 @@ class GradientSizes(UnderAttack):
             require_length(record[when]["counts"], max(0, len(record["edges"]) - 1), when, "counts")
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack the model.
-
-        Returns
-        -------
-        dict
-            ``images`` that were correctly classified, ``robust_accuracy`` over all, ``classes``; ``edges``, the powers of ten at
-            which the bins end; ``before`` and ``after`` the attack: ``zero``, the share of the images whose gradient is zero
-            throughout, ``zero_entries`` and ``not_finite`` likewise (see
-            :class:`~minicereb.robustness.gradient_statistics.GradientStatistics`), and ``counts`` of the absolute values of the
-            entries in the bins, without zeros.
-        """
+        """Attack the model; shares and counts are over the images that are correctly classified before the attack."""
         model, dataset = laboratory.model(self.train), laboratory.dataset
         target = EvaluationTarget(model, dataset.x_test, dataset.y_test, dataset.image_shape, dataset.classes)
         found: dict[str, list[tuple[int, Record]]] = {"before": [], "after": []}
@@ -424,9 +359,6 @@ class GradientSizes(UnderAttack):
         images = sum(n for n, _ in found["before"])
         about = {"images": images, "robust_accuracy": robust / attacked, "classes": dataset.classes, "edges": list(EDGES)}
         return about | {when: _together(parts, images) for when, parts in found.items()}
-
-
-SHARES = ("zero", "zero_entries", "not_finite")
 
 
 def _counted(gradients: np.ndarray) -> Record:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypedDict
 
 from minicereb.documents import Count
 from minicereb.experiments.configs import Cost, Experiment
 from minicereb.experiments.costs import Probes
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
+from minicereb.experiments.records import shape
 from minicereb.settings import setting
 from minicereb.tasks.circuit import BIN
 from minicereb.tasks.eyelid_conditioning import ONSET, PHASES, ConditioningTrial, Eyelid, Session, trials_to
@@ -19,22 +19,20 @@ config_kind(Eyelid)
 EVERY = 4  # the record holds every fourth bin of a trace
 
 
-class _Record(TypedDict):
-    closure: list[float]
-    criterion: dict[str, Count | None]
-    peak: float | None
-    trough: float
-    purkinje: dict[str, float]
-    nuclear: dict[str, float]
-    lid: list[float]
-
-
 @config_kind
 @dataclass(frozen=True)
 class Conditioning(Experiment):
     """A session of eyelid conditioning with one circuit."""
 
-    record_shape: ClassVar[Any] = _Record
+    record_shape = shape(
+        closure=list[float],
+        criterion=dict[str, Count | None],
+        peak=float | None,
+        trough=float,
+        purkinje=dict[str, float],
+        nuclear=dict[str, float],
+        lid=list[float],
+    )
     session: Eyelid = setting(help="Settings of the session.")
 
     @property
@@ -56,26 +54,8 @@ class Conditioning(Experiment):
 
 
 def summary(session: Session, trials: Sequence[ConditioningTrial]) -> Record:
-    """Return the record of a session.
-
-    Parameters
-    ----------
-    session : Session
-    trials : sequence of ConditioningTrial
-        All of them.
-
-    Returns
-    -------
-    dict
-        ``closure`` of the lid in each trial, in percent; ``criterion``, for each phase the number of trials before the first
-        five responses in a row (in extinction, before the first five trials without one), null if there are none; ``peak``, when
-        the lid is closed most in the last trial of acquisition, null without a response; ``trough``, when the Purkinje cells are
-        least active in that trial after the CS began; ``purkinje`` and ``nuclear``, for each phase the least Purkinje activity
-        and the nuclear synapses in its last trial; ``lid``, its closure in the last trial of acquisition, every 20 ms from the
-        beginning of the CS.
-    """
-    phases = {phase: [trial for trial in trials if trial.phase == phase] for phase in PHASES}
-    phases = {phase: some for phase, some in phases.items() if some}
+    """Return the record of a session, given all its trials; docs/formats.md says what it holds."""
+    phases = {phase: some for phase in PHASES if (some := [trial for trial in trials if trial.phase == phase])}
     last, after = phases["acquisition"][-1], session.time > 0
     trough = session.time[after][last.signals.purkinje[after].argmin()]
     return {

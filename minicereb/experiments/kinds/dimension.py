@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Data, Experiment
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
+from minicereb.experiments.records import shape
 from minicereb.models.dimension import drawn_thresholds, granule_gram, normal_thresholds, with_equal_weights
 from minicereb.models.wiring import draw_wiring
 from minicereb.randomness import generator
@@ -27,16 +27,6 @@ INPUTS = ("images", "pixels", "normal")
 UNITS = ("relu", "threshold")
 WEIGHTS = ("gaussian", "equal")
 CALIBRATION = 1_000  # training images that determine the thresholds
-
-
-class _Record(TypedDict):
-    dimension: float | None
-    interval: tuple[float, float | None]
-    squared_trace: float
-    trace_of_square: float
-    active: float
-    images: Count
-    inputs: Count
 
 
 @config_kind
@@ -50,7 +40,15 @@ class Dimension(Experiment):
     the training images.
     """
 
-    record_shape: ClassVar[Any] = _Record
+    record_shape = shape(
+        dimension=float | None,
+        interval=tuple[float, float | None],
+        squared_trace=float,
+        trace_of_square=float,
+        active=float,
+        images=Count,
+        inputs=Count,
+    )
     model: CerebellumModel = setting(help="The model whose granule layer is measured.")
     data: Data = setting(help="The data set.")
     inputs: str = setting("images", "Test images, their pixels drawn independently, or standard normal numbers.", choices=INPUTS)
@@ -73,26 +71,11 @@ class Dimension(Experiment):
         return f"{wiring}, {cells}, on {self.images:,} {self.inputs}, seed {self.seed}"
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Measure the dimension.
-
-        Returns
-        -------
-        dict
-            ``dimension``, null if no two images share an active cell; ``interval``, 95%, its upper bound null if there is none;
-            ``squared_trace`` and ``trace_of_square``, unbiased estimates of (tr C)² and tr C²; ``active``, the share of pairs of
-            cell and input with activity; ``images``; ``inputs``, how many a row has.
-        """
+        """Measure the dimension, which is null if no two images share an active cell."""
         model, dataset, doing = self.model, laboratory.dataset, f"dimension of {self.description}"
         yield f"{doing}: wiring"
-        wiring = draw_wiring(
-            model.wiring,
-            model.cells,
-            dataset.image_shape,
-            model.inputs_per_cell,
-            self.seed,
-            replacement=model.replacement,
-            patch=model.patch,
-        )
+        settings = (model.wiring, model.cells, dataset.image_shape, model.inputs_per_cell, self.seed)
+        wiring = draw_wiring(*settings, replacement=model.replacement, patch=model.patch)
         if self.weights == "equal":
             wiring = with_equal_weights(wiring)
         thresholds = None

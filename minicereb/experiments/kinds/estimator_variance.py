@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from minicereb.experiments.configs import Experiment, Train
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.models import build_model
-from minicereb.experiments.records import require_length
+from minicereb.experiments.records import require_length, shape
 from minicereb.learning.glr import estimate, estimator_named
 from minicereb.learning.noise import Address
 from minicereb.learning.training import Split
@@ -26,16 +25,7 @@ from minicereb.parallel import one_blas_thread
 from minicereb.randomness import generator
 from minicereb.settings import setting
 
-
-class _Layer(TypedDict):
-    variance: float
-    standard_error: float
-    squared_norm: float
-
-
-class _Record(TypedDict):
-    layers: list[_Layer]
-    seconds: float
+LAYER = shape(variance=float, standard_error=float, squared_norm=float)
 
 
 @config_kind
@@ -43,7 +33,7 @@ class _Record(TypedDict):
 class EstimatorVariance(Experiment):
     """The variance of an estimator's gradient of the mean loss over one fixed batch of training images."""
 
-    record_shape: ClassVar[Any] = _Record
+    record_shape = shape(layers=list[LAYER], seconds=float)  # type: ignore[valid-type]
     train: Train = setting(help="A noisy network; the estimator that it learns by does not matter.")
     trained: bool = setting(help="Whether the network is measured after that training, or before.")
     estimator: str = setting(help="The estimator that is measured.")
@@ -68,11 +58,7 @@ class EstimatorVariance(Experiment):
         return (self.train,) if self.trained else ()
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Measure the variance.
-
-        The record has for each layer the ``variance`` of the weights' gradient, summed over weights, with its ``standard_error``,
-        and ``squared_norm``, an unbiased estimate of the true gradient's; and ``seconds``, the median for one estimate.
-        """
+        """Measure the variance in each layer, and the median time of one estimate."""
         network = laboratory.model(self.train) if self.trained else build_model(self.train, laboratory.dataset)
         assert isinstance(self.train.model, NoisyModel)
         loss, estimator = loss_named(self.train.model.loss), estimator_named(self.estimator, self.last_layer)

@@ -5,31 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
 from minicereb.attacks.gradients import Landscape, noisy_network, source_named
 from minicereb.attacks.objectives import objective_named
 from minicereb.attacks.settings import REVISIONS
-from minicereb.backend import to_device, to_numpy, wait_for_device
+from minicereb.backend import Array, to_device, to_numpy, wait_for_device
 from minicereb.datasets.transforms import to_unit
-from minicereb.documents import Count
+from minicereb.documents import Count, check
 from minicereb.experiments.configs import Experiment, Train, describe
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
+from minicereb.experiments.records import shape
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.parallel import one_blas_thread
 from minicereb.settings import setting
 
 REPEATS = 5  # of which the median time counts
-
-
-class _Source(TypedDict):
-    cosine: float | None
-    standard_error: float | None
-    signs: float | None
-    seconds: float
+SOURCE = shape(cosine=float | None, standard_error=float | None, signs=float | None, seconds=float)
 
 
 @config_kind
@@ -40,12 +34,16 @@ class GradientSources(Experiment):
     The images are the first that are correctly classified without noise, among the first 1,000.
     """
 
-    record_shape: ClassVar[Any] = dict[str, Count | _Source]
+    record_shape = shape(images=Count, exact=SOURCE)
     train: Train = setting(help="The network.")
     sources: tuple[tuple[str, int], ...] = setting(help="Name of each source and its noise samples per estimate.")
     images: int = setting(help="Number of test images.", at_least=1)
     objective: str = setting("margin", "Objective whose gradient is estimated.")
     seed: int = setting(0, "Seed of the noise.")
+
+    def check_record(self, record: Record) -> None:
+        """Raise :class:`~minicereb.documents.Mismatch` unless a record has an entry for every source."""
+        check(record, shape(**{f"{name} {draws}": SOURCE for name, draws in self.sources}))
 
     @property
     def revision(self) -> int:
@@ -58,20 +56,15 @@ class GradientSources(Experiment):
         return (self.train,)
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Compare the gradients.
+        """Compare each source's gradient with the exact one by cosine, signs (where the exact one is not 0) and seconds.
 
-        The gradient is that of the mean over the hidden neurons' noise; the noise of the outputs is left out, since the exact sum
-        over all hidden patterns cannot have it.
-
-        Returns
-        -------
-        dict
-            By source: ``cosine``, the mean over images of the cosine between its gradient and the exact one, with its
-            ``standard_error``; ``signs``, the share of pixels whose sign is correct (of those where the exact gradient is not
-            0); ``seconds`` for the gradients of all ``images`` at once.
+        The exact one is that of the mean over the hidden neurons' noise. The outputs have no noise, since the exact sum over all
+        hidden patterns cannot include it.
         """
         network, dataset = quiet_outputs(noisy_network(laboratory.model(self.train), "exact")), laboratory.dataset
-        right = np.concatenate([_right(network, dataset.x_test[:1000], dataset.y_test[:1000])])[: self.images]
+        with one_blas_thread():
+            outputs, _ = network.forward(to_unit(to_device(dataset.x_test[:1000])))
+        right = np.flatnonzero(to_numpy(outputs.argmax(axis=1)) == dataset.y_test[:1000])[: self.images]
         x, labels = to_unit(to_device(dataset.x_test[right])), to_device(dataset.y_test[right])
         found: Record = {"images": len(right)}
         yield f"the exact gradient of {describe(self.train)}"
@@ -97,13 +90,9 @@ def quiet_outputs(network: NoisyNetwork) -> NoisyNetwork:
     return NoisyNetwork((*hidden, replace(last, law=None)))
 
 
-def _right(network: NoisyNetwork, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    with one_blas_thread():
-        outputs, _ = network.forward(to_unit(to_device(rows)))
-    return np.flatnonzero(to_numpy(outputs.argmax(axis=1)) == labels)
-
-
-def _gradient(network, config, name, draws, x, labels, repeats) -> tuple[np.ndarray, float]:  # type: ignore[no-untyped-def]
+def _gradient(
+    network: NoisyNetwork, config: GradientSources, name: str, draws: int, x: Array, labels: Array, repeats: int
+) -> tuple[np.ndarray, float]:
     source = source_named(name, network, draws, config.seed)
     landscape, times = Landscape(network, objective_named(config.objective), labels, source), []
     with one_blas_thread():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
@@ -16,33 +15,14 @@ from minicereb.experiments.evaluation.folder import block_paths, read_evaluation
 from minicereb.experiments.evaluation.settings import EvaluatedModel, evaluation_folder, owner_of, run_evaluated
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
-from minicereb.experiments.records import require_length
+from minicereb.experiments.records import require_length, shape
 from minicereb.settings import setting
 from minicereb.statistics import mcnemar_test, paired_difference_interval
 
-
-class Comparison(TypedDict):
-    """A comparison of two models; see :func:`compared`."""
-
-    one: Share
-    other: Share
-    only_one: Count
-    only_other: Count
-    difference: float
-    interval: tuple[float, float]
-    p: float
-
-
-class _At(TypedDict):
-    epsilon: float
-    attacked: Comparison | None
-    certified: Comparison | None
-
-
-class _Record(TypedDict):
-    images: Count
-    clean: Comparison
-    epsilons: list[_At]
+COMPARISON = shape(
+    one=Share, other=Share, only_one=Count, only_other=Count, difference=float, interval=tuple[float, float], p=float
+)
+AT_EPSILON = shape(epsilon=float, attacked=COMPARISON | None, certified=COMPARISON | None)
 
 
 @config_kind
@@ -50,7 +30,7 @@ class _Record(TypedDict):
 class PairedComparison(Experiment):
     """Two evaluations with the same images, norm and attacks, and at least one common ε."""
 
-    record_shape: ClassVar[Any] = _Record
+    record_shape = shape(images=Count, clean=COMPARISON, epsilons=list[AT_EPSILON])  # type: ignore[valid-type]
     one: EvaluatedModel = setting(help="The first evaluation.")
     other: EvaluatedModel = setting(help="The second evaluation.")
 
@@ -83,20 +63,7 @@ class PairedComparison(Experiment):
         return (self.one, self.other)
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Compare the two evaluations image by image.
-
-        Returns
-        -------
-        dict
-            ``images``; ``clean``, the comparison on the clean images; ``epsilons``: for each its ``epsilon``, and the comparisons
-            on the ``attacked`` images and by what is ``certified`` (None unless both have certificates). Each is what
-            :func:`compared` returns.
-
-        Raises
-        ------
-        InputError
-            If the two were not evaluated on the same images.
-        """
+        """Compare the two evaluations; :class:`InputError` if they are not of the same images."""
         yield "comparing two evaluations image by image"
         one, other = (_outcomes(each, laboratory) for each in self.experiments)
         for name in ("ids", "labels"):
@@ -118,7 +85,7 @@ class PairedComparison(Experiment):
 
 
 def compared(one: np.ndarray, other: np.ndarray) -> Record:
-    """Compare two models by the images that each classifies correctly.
+    """Compare two models by which images each classifies correctly.
 
     Parameters
     ----------
@@ -127,8 +94,8 @@ def compared(one: np.ndarray, other: np.ndarray) -> Record:
     Returns
     -------
     dict
-        ``one`` and ``other``, their accuracies; ``only_one`` and ``only_other``, how many images just one classifies correctly;
-        ``difference`` of the shares, its ``interval`` (95%, Tango), and ``p`` of McNemar's exact test.
+        The accuracies ``one`` and ``other``; ``only_one`` and ``only_other``, how many images only that one classifies correctly;
+        ``difference`` of the accuracies, its ``interval`` (95%, Tango), and ``p`` of McNemar's exact test.
     """
     images, only_one, only_other = len(one), int((one & ~other).sum()), int((other & ~one).sum())
     return {

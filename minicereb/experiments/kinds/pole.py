@@ -7,17 +7,16 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from math import degrees, isfinite, radians
 from pathlib import Path
-from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 
-from minicereb.documents import Count, Mismatch
+from minicereb.documents import Count, check
 from minicereb.errors import DataError, RunError, require
 from minicereb.experiments.configs import Cost, Experiment
 from minicereb.experiments.costs import Probes
 from minicereb.experiments.identity import config_hash, config_kind, differences, to_json
 from minicereb.experiments.laboratory import Laboratory, Record
-from minicereb.experiments.records import require_length, write_record
+from minicereb.experiments.records import require_length, shape, write_record
 from minicereb.experiments.runs import read_config
 from minicereb.files import contents, folder_lock, like, read_npz, write_json, write_npz
 from minicereb.report.figures import save_figure
@@ -31,20 +30,9 @@ for _kind in (PoleTask, CartPole, ErrorDriven, ActorCritic):
     config_kind(_kind)
 
 ANGLES = (-6.0, -5.0, -4.0, 4.0, 5.0, 6.0)  # in degrees; trials that are learned from begin within 2.9
+PATH = list[tuple[float, float, float, float, float]]
 KEPT = 10.0  # seconds of a path
 SECONDS_BETWEEN_SAVES = 5.0
-
-
-class _Paths(TypedDict, total=False):
-    paths: dict[str, list[tuple[float, float, float, float, float]]]
-
-
-class _Record(_Paths):
-    seconds: list[float]
-    errors: list[int]
-    succeeded: Count | None
-    learned: bool
-    tests: list[float]
 
 
 @config_kind
@@ -52,7 +40,7 @@ class _Record(_Paths):
 class PoleBalancing(Experiment):
     """A circuit learns to balance a pole, and is then tested without learning."""
 
-    record_shape: ClassVar[Any] = _Record
+    record_shape = shape(seconds=list[float], errors=list[int], succeeded=Count | None, learned=bool, tests=list[float])
     task: PoleTask = setting(help="Settings of the task.")
     trials: int = setting(help="Largest number of trials to learn from.", at_least=0)
     angles: tuple[float, ...] = setting(ANGLES, "Angles with which tests begin, at rest in the middle.", unit="degrees")
@@ -67,8 +55,8 @@ class PoleBalancing(Experiment):
         """Raise :class:`~minicereb.documents.Mismatch` unless a record has a test for every angle, and its paths by name."""
         require_length(record["tests"], len(self.angles), "tests")
         require_length(record["errors"], len(record["seconds"]), "errors")
-        if self.paths and set(record.get("paths", {})) != {"first", "test"}:
-            raise Mismatch(list(record.get("paths", {})), "the paths first and test").within("paths")
+        if self.paths:
+            check(record, shape(paths=shape(first=PATH, test=PATH)))
 
     @property
     def description(self) -> str:
@@ -99,13 +87,9 @@ def method_of(task: PoleTask) -> str:
 def pole_in_folder(config: PoleBalancing, folder: Path) -> Generator[str, None, Record]:
     """Run the experiment in `folder`, from where it was interrupted if it was begun there.
 
-    ``circuit.npz`` holds what the circuit has learned and how long each trial lasted, written every few seconds after a trial
-    and when the generator is closed; ``result.json`` holds the record with the settings.
-
-    Raises
-    ------
-    RunError
-        If the folder belongs to other settings, or another process is using it.
+    ``circuit.npz`` holds what the circuit has learned and how long each trial lasted; it is written every few seconds and when
+    the generator is closed. ``result.json`` holds the record with the settings. :class:`RunError` if the folder belongs to other
+    settings or another process is using it.
     """
     balancer, saved = PoleBalancer(config.task), time.monotonic()
     _begun(config, folder)
@@ -147,19 +131,17 @@ def _begun(config: PoleBalancing, folder: Path) -> None:
 
 
 def _save(config: PoleBalancing, balancer: PoleBalancer, path: Path) -> None:
-    lasted, errors = np.array(balancer.lasted, dtype=np.float64), np.array(balancer.errors, dtype=np.int64)
-    whose = {"hash": np.array(config_hash(config))}
-    write_npz(path, {**balancer.arrays(), "seconds": lasted, "errors": errors, **whose})
+    trials = {"seconds": np.array(balancer.lasted, dtype=np.float64), "errors": np.array(balancer.errors, dtype=np.int64)}
+    write_npz(path, {**balancer.arrays(), **trials, "hash": np.array(config_hash(config))})
 
 
 def _load(config: PoleBalancing, balancer: PoleBalancer, path: Path) -> None:
     if not path.exists():
         return
     ours = balancer.arrays()
-    declared = like(ours) | {"seconds": (np.float64, ("t",)), "errors": (np.int64, ("t",))}
-    declared["hash"] = "U", ()  # files from before 0.2 have none
+    declared = like(ours) | {"seconds": (np.float64, ("t",)), "errors": (np.int64, ("t",)), "hash": ("U", ())}
     try:
-        stored = read_npz(path, declared, optional=("hash",))
+        stored = read_npz(path, declared, optional=("hash",))  # files from before 0.2 have none
     except DataError as error:
         raise DataError(f"{error}; delete it to begin again") from error
     if str(stored.get("hash", config_hash(config))) != config_hash(config) or len(stored["seconds"]) > config.trials:
@@ -169,23 +151,13 @@ def _load(config: PoleBalancing, balancer: PoleBalancer, path: Path) -> None:
     balancer.lasted[:], balancer.errors[:] = stored["seconds"].tolist(), stored["errors"].tolist()
 
 
-def kept_steps(task: PoleTask) -> int:
-    """Return how many steps of a path are kept."""
-    return round(KEPT / task.cart.step)
-
-
 def record_of(config: PoleBalancing, balancer: PoleBalancer) -> Record:
-    """Test what a balancer has learned.
+    """Test what a balancer has learned, and return the record.
 
-    Returns
-    -------
-    dict
-        ``seconds`` that each trial lasted; ``errors`` in each; ``succeeded``, the number of the first trial that lasted to the
-        end, from 1, or null; ``learned``, whether enough trials in a row succeeded; ``tests``, seconds for each angle; ``paths``,
-        if asked for, of the ``first`` trial and the ``test`` in the middle of `angles`: x, ẋ, θ, θ̇ and the force, to four
-        decimals.
+    ``paths``, if asked for, are those of the ``first`` trial and of the ``test`` in the middle of `angles`: x, ẋ, θ, θ̇ and the
+    force at each step, to four decimals.
     """
-    keep = kept_steps(config.task) if config.paths else 0
+    keep = round(KEPT / config.task.cart.step) if config.paths else 0
     tests = [balancer.balance(State(0.0, 0.0, radians(angle), 0.0), keep) for angle in config.angles]
     record = {
         "seconds": list(balancer.lasted),
@@ -206,12 +178,9 @@ def record_of(config: PoleBalancing, balancer: PoleBalancer) -> Record:
 
 def paths_of(config: PoleBalancing, record: Record) -> dict[str, np.ndarray]:
     """Return the paths of a record that are not empty, by title."""
-    names = {
-        "first": "first trial",
-        "test": f"after {len(record['seconds'])} trials, from {config.angles[len(config.angles) // 2]:g}°",
-    }
-    paths = {names[name]: np.array(path, dtype=np.float64).reshape(-1, 5) for name, path in record["paths"].items()}
-    return {name: path for name, path in paths.items() if len(path)}
+    tested = f"after {len(record['seconds'])} trials, from {config.angles[len(config.angles) // 2]:g}°"
+    titles, paths = {"first trial": "first", tested: "test"}, record["paths"]
+    return {title: np.array(paths[name], dtype=np.float64) for title, name in titles.items() if paths[name]}
 
 
 def draw_pole(config: PoleBalancing, record: Record, out: Path) -> list[str]:

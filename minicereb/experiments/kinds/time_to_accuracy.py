@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, TypedDict
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -19,22 +19,22 @@ from minicereb.experiments.configs import Experiment, Train, describe
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.models import build_learner
-from minicereb.experiments.records import read_record
+from minicereb.experiments.records import read_record, shape
 from minicereb.learning.training import Learner, Split, accuracy
 from minicereb.randomness import generator
 from minicereb.settings import setting
 
-
-class _Record(TypedDict):
-    reached: bool
-    learning_rate: float
-    steps: Count
-    seconds: float
-    loss_evaluations: Annotated[int, Range(0)]
-    accuracy: Share
-    images: Count
-    test_accuracy: Share
-    curve: list[tuple[Count, float, Share]]
+RECORD = shape(
+    reached=bool,
+    learning_rate=float,
+    steps=Count,
+    seconds=float,
+    loss_evaluations=Annotated[int, Range(0)],
+    accuracy=Share,
+    images=Count,
+    test_accuracy=Share,
+    curve=list[tuple[Count, float, Share]],
+)
 
 
 @config_kind
@@ -45,7 +45,7 @@ class TimeToAccuracy(Experiment):
     When it is run again, its record is not the same bit by bit: it holds seconds, and their limit may end it elsewhere.
     """
 
-    record_shape: ClassVar[Any] = _Record
+    record_shape = RECORD
     train: Train = setting(help="How the model learns, at a constant rate; epochs and keep are not used.")
     target: float = setting(help="Accuracy to reach on the held-out images, without noise.", above=0, at_most=1)
     every: int = setting(help="Steps from one measurement to the next.", at_least=1)
@@ -57,11 +57,7 @@ class TimeToAccuracy(Experiment):
         require(self.train.schedule == "constant", "schedule", self.train.schedule, "constant: when it ends is not known before")
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Learn until the target or a limit is reached.
-
-        The record has ``reached``, ``learning_rate``, ``steps``, ``seconds``, ``loss_evaluations``, ``accuracy`` (of the held-out
-        ``images``) and ``test_accuracy`` at the end, and ``curve``: steps, seconds and accuracy at every measurement.
-        """
+        """Learn until the target or a limit is reached; ``curve`` has steps, seconds and accuracy at every measurement."""
         train, dataset = self.train, laboratory.dataset
         learner, split = build_learner(train, dataset), Split(dataset, train.validation, train.seed)
         seconds, learned, steps, curve, reached = 0.0, 0, 0, [], False
@@ -91,7 +87,7 @@ class TimeToAccuracy(Experiment):
 class FastestAgain(Experiment):
     """The one of several experiments that reached the target in the fewest steps, again with another seed."""
 
-    record_shape: ClassVar[Any] = _Record
+    record_shape = RECORD
     among: tuple[TimeToAccuracy, ...] = setting(help="The experiments.")
     seed: int = setting(help="The other seed.")
 

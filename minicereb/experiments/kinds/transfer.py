@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypedDict
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from minicereb.attacks.objectives import objective_named
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.backend import Array, to_device, to_numpy, xp_of
+from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.documents import Count, Share
 from minicereb.errors import DataError, MinicerebError, require
@@ -24,7 +25,7 @@ from minicereb.experiments.configs import IMAGES, Cost, Experiment, Measurement,
 from minicereb.experiments.costs import Probes, attack_cost
 from minicereb.experiments.identity import config_hash, config_kind
 from minicereb.experiments.laboratory import Laboratory, Record, model_of
-from minicereb.experiments.records import Interval, require_length
+from minicereb.experiments.records import Interval, require_length, shape
 from minicereb.experiments.reuse import Neighbours
 from minicereb.files import Declared, read_npz, write_npz
 from minicereb.models.noisy import NoisyNetwork
@@ -35,33 +36,10 @@ from minicereb.settings import field_of, setting
 from minicereb.statistics import proportion_interval
 
 PICTURES = 8  # pairs of images kept beside the record
-
-
-class _Answers(TypedDict):
-    right: Count
-    of: Count
-    accuracy: Share | None
-    interval: Interval
-
-
-class _Substitute(TypedDict):
-    original: _Answers
-    adversarial: _Answers
-
-
-class _Target(TypedDict):
-    original_ot: _Answers
-    original_lap: _Answers | None
-    adversarial_ot: _Answers
-    adversarial_lap: _Answers | None
-
-
-class _Record(TypedDict):
-    images: Count
-    substitute: _Substitute
-    all: _Target
-    filtered: _Target
-    seconds: float
+ANSWERS = shape(right=Count, of=Count, accuracy=Share | None, interval=Interval)
+OF_TARGET = shape(original_ot=ANSWERS, original_lap=ANSWERS | None, adversarial_ot=ANSWERS, adversarial_lap=ANSWERS | None)
+OF_SUBSTITUTE = shape(original=ANSWERS, adversarial=ANSWERS)
+KINDS = ("original", "adversarial")
 
 
 @config_kind
@@ -74,7 +52,7 @@ class TransferredAttack(Experiment):
     alone.) An image has the same noise before and after the attack.
     """
 
-    record_shape: ClassVar[Any] = _Record
+    record_shape = shape(images=Count, substitute=OF_SUBSTITUTE, all=OF_TARGET, filtered=OF_TARGET, seconds=float)
     target: Train = setting(help="The model that answers.")
     substitute: Train = setting(help="The model whose gradient is followed.")
     attack: Attack = setting(help="FGSM, with its bound and objective.")
@@ -91,19 +69,9 @@ class TransferredAttack(Experiment):
         return (self.target, self.substitute)
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack the images; some pairs of images are kept beside the record.
-
-        Returns
-        -------
-        dict
-            ``images``; ``substitute``: by ``original`` and ``adversarial`` images its own answers; ``all`` and ``filtered``: the
-            target's answers to all images, and to those that the substitute classifies correctly before the attack, by
-            ``original_ot``, ``original_lap``, ``adversarial_ot`` and ``adversarial_lap`` (the LAP answers None for a target
-            without noise). Answers are ``right``, ``of``, ``accuracy`` (None without images) and its 95% ``interval``.
-        """
+        """Attack the images; some pairs of images are kept beside the record."""
         dataset, began = laboratory.dataset, time.monotonic()
-        available = len(dataset.x_test)
-        require(self.images <= available, "images", self.images, f"a whole number from 1 to the {available} test images")
+        require(self.images <= len(dataset.x_test), "images", self.images, f"at most the {len(dataset.x_test)} test images")
         target, substitute = laboratory.model(self.target), laboratory.model(self.substitute)
         largest = max(getattr(model, "bytes_per_image", 0) for model in (target, substitute))
         size = images_per_block(largest + 64 * dataset.inputs)
@@ -113,7 +81,7 @@ class TransferredAttack(Experiment):
             x, labels = to_unit(to_device(dataset.x_test[ids])), to_device(dataset.y_test[ids])
             with one_blas_thread():
                 x_adv = _attacked(self.attack, substitute, x, labels)
-                block = _answers(self, target, substitute, ids, {"original": x, "adversarial": x_adv})
+                block = _answers(self, target, substitute, ids, (x, x_adv))
             for name, answer in block.items():
                 answers.setdefault(name, []).append(answer)
             if start == 0:
@@ -144,12 +112,12 @@ def _attacked(attack: Attack, substitute: Any, x: Array, labels: Array) -> Array
 
 
 def _answers(
-    config: TransferredAttack, target: Any, substitute: Any, ids: np.ndarray, images: dict[str, Array]
+    config: TransferredAttack, target: Any, substitute: Any, ids: np.ndarray, images: tuple[Array, Array]
 ) -> dict[str, np.ndarray]:
-    """Answers of the substitute, and of the target by OT and, with noise, by LAP, to the original and adversarial images."""
+    """Return the answers of the substitute, and of the target by OT and, with noise, by LAP."""
     noisy = isinstance(target, NoisyNetwork) and any(layer.law is not None for layer in target.layers)
     answers = {}
-    for kind, x in images.items():
+    for kind, x in zip(KINDS, images, strict=True):
         answers[f"{kind}_substitute"] = substitute.forward(x)[0]
         answers[f"{kind}_ot"] = target.forward(x)[0]
         if noisy:
@@ -159,20 +127,14 @@ def _answers(
 
 def record_of(right: dict[str, np.ndarray]) -> Record:
     """Return the record, given by name whether each answer to each image was right."""
-    known, kinds = right["original_substitute"], ("original", "adversarial")
-    subsets = {"all": np.ones_like(known), "filtered": known}
-    return {
-        "images": len(known),
-        "substitute": {kind: _share(right[f"{kind}_substitute"]) for kind in kinds},
-        **{
-            subset: {
-                f"{kind}_{by}": _share(right[f"{kind}_{by}"][chosen]) if f"{kind}_{by}" in right else None
-                for kind in kinds
-                for by in ("ot", "lap")
-            }
-            for subset, chosen in subsets.items()
-        },
-    }
+    known = right["original_substitute"]
+
+    def answers_to(chosen: np.ndarray) -> Record:
+        names = [f"{kind}_{by}" for kind in KINDS for by in ("ot", "lap")]
+        return {name: _share(right[name][chosen]) if name in right else None for name in names}
+
+    own = {kind: _share(right[f"{kind}_substitute"]) for kind in KINDS}
+    return {"images": len(known), "substitute": own, "all": answers_to(np.ones_like(known)), "filtered": answers_to(known)}
 
 
 def _share(right: np.ndarray) -> Record:
@@ -191,9 +153,9 @@ def read_pictures(out: Path, config: TransferredAttack) -> dict[str, np.ndarray]
     own = pictures_path(out, config)
     found = None if own.exists() else Neighbours(out).record_path(config_hash(config))
     path = own if found is None else found.with_suffix(".npz")
-    answers = [f"{kind}_{by}" for kind in ("original", "adversarial") for by in ("substitute", "ot", "lap")]
-    images: dict[str, Declared] = {name: (np.float32, ("n", "...")) for name in ("x", "x_adv")}
-    declared = {**images, **{name: (np.int64, ("n",)) for name in ("y", *answers)}, "hash": ("U", ())}
+    answers = [f"{kind}_{by}" for kind in KINDS for by in ("substitute", "ot", "lap")]
+    declared: dict[str, Declared] = dict.fromkeys(("x", "x_adv"), (np.float32, ("n", "...")))
+    declared |= dict.fromkeys(("y", *answers), (np.int64, ("n",))) | {"hash": ("U", ())}
     stored = read_npz(path, declared, optional=("hash", *(name for name in answers if name.endswith("_lap"))))
     if str(stored.pop("hash", config_hash(config))) != config_hash(config):
         raise DataError(f"{path} holds images of another experiment; delete it and the record beside it to attack again")
@@ -204,11 +166,9 @@ def _keep_pictures(
     config: TransferredAttack, laboratory: Laboratory, x: Array, x_adv: Array, answers: dict[str, np.ndarray]
 ) -> None:
     dataset = laboratory.dataset
-    shape = (-1, *dataset.image_shape)
-    pairs = {"x": to_numpy(x[:PICTURES]).reshape(shape), "x_adv": to_numpy(x_adv[:PICTURES]).reshape(shape)}
-    said = {name: answer[:PICTURES] for name, answer in answers.items()}
-    whose = {"hash": np.array(config_hash(config))}
-    write_npz(pictures_path(laboratory.out, config), {**pairs, "y": dataset.y_test[: len(pairs["x"])], **said, **whose})
+    images = {name: to_numpy(each).reshape(-1, *dataset.image_shape) for name, each in (("x", x), ("x_adv", x_adv))}
+    first = {name: each[:PICTURES] for name, each in {**images, "y": dataset.y_test[: len(x)], **answers}.items()}
+    write_npz(pictures_path(laboratory.out, config), first | {"hash": np.array(config_hash(config))})
 
 
 # -- every model against every other -----------------------------------------------------------------------------------------
@@ -216,18 +176,12 @@ def _keep_pictures(
 MATRIX_BLOCK = 250  # images attacked together
 
 
-class _MatrixRecord(TypedDict):
-    images: Count
-    clean: list[Share]
-    accuracy: list[list[Share]]
-
-
 @config_kind
 @dataclass(frozen=True)
 class TransferMatrix(Experiment):
     """Every model attacked, also on images that it misclassifies already, and the answers of all to the attacked images."""
 
-    record_shape: ClassVar[Any] = _MatrixRecord
+    record_shape = shape(images=Count, clean=list[Share], accuracy=list[list[Share]])
     models: tuple[Train, ...] = setting(help="The models.")
     attack: Attack = setting(help="The attack.")
     images: int = field_of(IMAGES)
@@ -248,38 +202,30 @@ class TransferMatrix(Experiment):
         return self.models
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack every model; images that were attacked before an interruption are not attacked again.
-
-        Returns
-        -------
-        dict
-            ``images``; ``clean``, the accuracy of each model; ``accuracy``, for each attacked model (row) the accuracy of each
-            answering model.
-        """
+        """Attack every model; images that were attacked before an interruption are not attacked again."""
         dataset = laboratory.dataset
         require(self.images <= len(dataset.x_test), "images", self.images, f"at most the {len(dataset.x_test)} test images")
-        files = []
+        files = {}
         for model in self.models:
-            path = _attacked_path(laboratory.out, self, model)
+            path = beneath(laboratory.out, "experiments", f"{config_hash(self)[:16]}-{config_hash(model)[:16]}.npz")
+            owner = files[path] = f"{config_hash(self)} {model_of(laboratory.run(model))}"
             if not path.exists():
                 parts = []
                 for part in blocks(self.images, MATRIX_BLOCK):
                     yield f"attacking {describe(model)}, images {part.start}-{part.stop}"
-                    ids = np.arange(part.start, part.stop, dtype=np.int64)
-                    images = (dataset.x_test, dataset.y_test, ids)
+                    images = (dataset.x_test, dataset.y_test, np.arange(part.start, part.stop, dtype=np.int64))
                     every: dict[str, Any] = {"image_shape": dataset.image_shape, "include_misclassified": True}
                     parts += [block.x_adv for block in attack_images(laboratory.model(model), self.attack, *images, **every)]
-                write_npz(path, {"x_adv": np.concatenate(parts), "owner": np.array(_owner(laboratory, self, model))})
-            files.append((path, _owner(laboratory, self, model)))
+                write_npz(path, {"x_adv": np.concatenate(parts), "owner": np.array(owner)})
         columns = []
         for model in self.models:
             yield f"answers of {describe(model)} to all attacked images"
-            rows = [laboratory.dataset.x_test, *(_read_attacked(*file, laboratory, self.images) for file in files)]
+            rows = [dataset.x_test, *(_read_attacked(path, owner, dataset, self.images) for path, owner in files.items())]
             columns.append([_accuracy_on(laboratory, model, each, self.images) for each in rows])
-        table = np.array(columns, dtype=np.float64).T
-        for path, _ in files:
+        clean, *accuracy = np.array(columns, dtype=np.float64).T.tolist()
+        for path in files:
             path.unlink()
-        return {"images": self.images, "clean": table[0].tolist(), "accuracy": table[1:].tolist()}
+        return {"images": self.images, "clean": clean, "accuracy": accuracy}
 
     def measured(self, record: Record) -> Iterator[Measurement]:
         """Yield the accuracy of each model on the images attacked against each."""
@@ -297,17 +243,9 @@ class TransferMatrix(Experiment):
         return Cost(seconds, disk=4 * models * self.images * probes.dataset.inputs)
 
 
-def _attacked_path(out: Path, config: TransferMatrix, model: Train) -> Path:
-    return beneath(out, "experiments", f"{config_hash(config)[:16]}-{config_hash(model)[:16]}.npz")
-
-
-def _owner(laboratory: Laboratory, config: TransferMatrix, model: Train) -> str:
-    return f"{config_hash(config)} {model_of(laboratory.run(model))}"
-
-
-def _read_attacked(path: Path, owner: str, laboratory: Laboratory, images: int) -> np.ndarray:
+def _read_attacked(path: Path, owner: str, dataset: Dataset, images: int) -> np.ndarray:
     """Read attacked images; files from before 0.2 do not name their experiment and model."""
-    declared: dict[str, Declared] = {"x_adv": (np.float32, (images, laboratory.dataset.inputs)), "owner": ("U", ())}
+    declared: dict[str, Declared] = {"x_adv": (np.float32, (images, dataset.inputs)), "owner": ("U", ())}
     stored = read_npz(path, declared, optional=("owner",))
     if "owner" in stored and str(stored["owner"]) != owner:
         raise DataError(f"{path} holds images attacked with other settings or another model; delete it to attack again")
