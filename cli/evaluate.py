@@ -47,7 +47,9 @@ from minicereb.robustness.catalogue import SETS, attack_named, attacks_named
     },
 )
 @click.option("--transfer", multiple=True, type=RESULTS, help="Run whose attacked images are tried as well.")
-@click.option("--model", help="Instead of runs: package.module:factory, a function that returns your own classifier.")
+@click.option(
+    "--model", help="Instead of runs, your own classifier: FILE.onnx, or package.module:factory, a function that returns it."
+)
 @click.option(
     "--dataset",
     metavar="PLACE",

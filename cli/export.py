@@ -12,6 +12,7 @@ from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.models import exported_arrays
 from minicereb.experiments.runs import dataset_of, learned_arrays, load_model, read_run
 from minicereb.files import write_npz
+from minicereb.interchange.onnx_writer import write_onnx
 
 
 @click.command()
@@ -20,8 +21,15 @@ from minicereb.files import write_npz
 @moved_data
 @as_json
 def export(run: Path, file: Path, dataset: str | None) -> Answer:
-    """Write every array of the model in RUN to FILE (npz), by the names in docs/formats.md."""
+    """Write every array of the model in RUN to FILE (npz), by the names in docs/formats.md.
+
+    If FILE ends in .onnx, write the network as ONNX instead.
+    """
     found = read_run(run)
+    if file.suffix == ".onnx":
+        images = dataset_of(found, dataset)
+        operators = write_onnx(load_model(found, images), images.inputs, file)
+        return Answer({"run": str(run), "file": str(file), "operators": operators}, "\n".join(operators))
     if dataset is None and not isinstance(found.config.model, CerebellumModel):
         arrays = learned_arrays(found)  # only a wiring is drawn, for the size of the images
     else:

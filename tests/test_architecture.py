@@ -41,7 +41,7 @@ LAYERS = (  # a module may import from its own layer and those above it here
     ("models",),
     ("learning",),
     ("attacks", "tasks", "gradcheck", "diagnosis"),
-    ("certificates",),
+    ("certificates", "interchange"),
     ("robustness",),
     ("report",),
     ("experiments",),

@@ -20,21 +20,24 @@ from minicereb.experiments.evaluation import folder
 from minicereb.experiments.evaluation.settings import EvaluatedModel, bounds_of, check_epsilons, check_images, target_of
 from minicereb.experiments.records import Record
 from minicereb.files import contents
+from minicereb.interchange.onnx_reader import read_onnx
 from minicereb.report.page import REPORT, REPORT_TEXT
 from minicereb.robustness.catalogue import STANDARD, attack_named, attacks_named
 from minicereb.robustness.evaluate import EvaluationPlan
 from minicereb.settings import checked, declared, field_of, setting
 
-FORM = "package.module:factory, the name of a function without arguments that returns a classifier"
+FORM = "FILE.onnx, or package.module:factory, the name of a function without arguments that returns a classifier"
 METHODS = "an object with forward(x) -> (outputs, cache) and, unless it is a black box, input_gradient(d_outputs, cache) -> d_x"
 DECLARED = {field.name: declared(field) for field in fields(EvaluatedModel)}
 
 
 def classifier_named(name: str) -> Any:
-    """Return the classifier that the function ``package.module:factory`` makes; modules may lie in the working folder.
+    """Return the classifier that the function ``package.module:factory`` makes, or that an ONNX file holds.
 
-    :class:`InputError` if there is no such function, or it does not return a classifier; :class:`MinicerebError` if it fails.
+    Modules may lie in the working folder. :class:`InputError` if there is no such function, or it does not return a classifier; :class:`MinicerebError` if it fails.
     """
+    if name.endswith(".onnx"):
+        return read_onnx(Path(name)).network
     module_name, _, attribute = name.partition(":")
     require(bool(module_name and attribute), "model", name, FORM)
     if module_name.endswith(".py"):

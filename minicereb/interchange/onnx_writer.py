@@ -1,0 +1,171 @@
+"""Trained networks as ONNX files, for other programs."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+from minicereb.backend import Array, to_numpy
+from minicereb.calculus.batchnorm import EPSILON
+from minicereb.errors import InputError, MinicerebError, install_command
+from minicereb.files import atomic_write
+from minicereb.interchange.onnx_reader import pixel_order
+from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, Flat, Images, MaxPool
+from minicereb.models.layers import Dense, ReLU
+from minicereb.models.noisy import NoisyNetwork
+from minicereb.models.sequential import Sequential
+
+OPSET, IR_VERSION = 13, 8
+LARGEST = (1 << 31) - (1 << 20)  # bytes; a larger file is not allowed by its format
+
+
+def write_onnx(model: Any, inputs: int, path: Path) -> list[str]:
+    """Write a network to an ONNX file and return its operators in order.
+
+    Convolutional networks take images with channels first, (N, channels, height, width); all others take rows, (N, inputs). A
+    sparse projection is written as a dense matrix. A network with noise is written as it predicts, without noise.
+
+    Parameters
+    ----------
+    model : network
+        Made of the layers of :mod:`minicereb.models`.
+    inputs : int
+        Numbers in one image.
+    path : Path
+
+    Raises
+    ------
+    InputError
+        If a layer has no operator in ONNX, or the file would be larger than its format allows.
+    MinicerebError
+        If the package onnx is missing, or the file cannot be written.
+    """
+    try:
+        from onnx import TensorProto, helper, numpy_helper
+    except ImportError as error:
+        raise MinicerebError(f"{path} needs the package onnx, which is not installed: {install_command('onnx')}") from error
+    graph = _Graph(inputs)
+    for layer in layers_of(model):
+        graph.add(layer)
+    if sum(each.nbytes for each in graph.constants.values()) > LARGEST:
+        raise InputError("model", "more than 2 GB of weights", "a network that fits in one ONNX file")
+    value = partial(helper.make_tensor_value_info, elem_type=TensorProto.FLOAT)
+    written = helper.make_graph(
+        [helper.make_node(kind, list(read), [out], **attributes) for kind, read, out, attributes in graph.nodes],
+        "minicereb",
+        [value("x", shape=["N", *graph.input_shape])],
+        [value(graph.current, shape=["N", graph.width])],
+        [numpy_helper.from_array(array, name) for name, array in graph.constants.items()],
+    )
+    document = helper.make_model(
+        written, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="minicereb"
+    )
+    with atomic_write(path) as file:
+        file.write(document.SerializeToString(deterministic=True))
+    return [kind for kind, *_ in graph.nodes]
+
+
+def layers_of(model: Any) -> list[Any]:
+    """Return the layers of nested networks in order."""
+    return [layer for each in model.layers for layer in layers_of(each)] if isinstance(model, Sequential) else [model]
+
+
+class _Graph:
+    """Operators in order, and their constants."""
+
+    def __init__(self, inputs: int):
+        self.nodes: list[tuple[str, tuple[str, ...], str, dict[str, Any]]] = []
+        self.constants: dict[str, np.ndarray] = {}
+        self.current, self.width = "x", inputs
+        self.input_shape: list[int] = [inputs]
+        self.shape: tuple[int, ...] = ()  # of images, channels first
+        self.order: np.ndarray | None = None  # of rows that were images: their places with channels first
+
+    def add(self, layer: Any) -> None:
+        match layer:
+            case Dense():
+                self.dense(layer.weight, layer.bias)
+            case ReLU():
+                self.operator("Relu")
+            case Images():
+                height, width, channels = layer.shape
+                self.shape = (channels, height, width)
+                self.input_shape = list(self.shape)
+                if to_numpy(layer.mean).any():
+                    self.operator("Sub", mean=_per_channel(layer.mean))
+                if (to_numpy(layer.deviation) != 1).any():
+                    self.operator("Div", deviation=_per_channel(layer.deviation))
+            case Convolution():
+                weight = to_numpy(layer.weight).transpose(0, 3, 1, 2)
+                attributes = {"strides": [layer.stride] * 2, "pads": [layer.padding] * 4, "kernel_shape": list(weight.shape[2:])}
+                self.operator("Conv", attributes, weight=weight, bias=to_numpy(layer.bias))
+                sides = (side + 2 * layer.padding - size for side, size in zip(self.shape[1:], weight.shape[2:], strict=True))
+                self.shape = (len(weight), *(side // layer.stride + 1 for side in sides))
+            case MaxPool():
+                self.operator("MaxPool", {"kernel_shape": [layer.size] * 2, "strides": [layer.size] * 2})
+                channels, height, width = self.shape
+                self.shape = (channels, height // layer.size, width // layer.size)
+            case BatchNorm():
+                arrays = {name: to_numpy(getattr(layer, name)) for name in ("gamma", "beta", "mean", "variance")}
+                self.operator("BatchNormalization", {"epsilon": EPSILON}, **arrays)
+            case Flat():
+                self.operator("Flatten", {"axis": 1})
+                self.order = pixel_order(self.shape)
+            case Dropout():
+                pass
+            case Cerebellum():
+                size = (layer.wiring.cells, layer.wiring.width)
+                if 4 * size[0] * size[1] > LARGEST:
+                    raise InputError(
+                        "model", f"{size[0]:,} granule cells", "fewer: the dense projection of the file exceeds 2 GB"
+                    )
+                self.dense(scipy.sparse.csr_array(layer.wiring.csr(), shape=size).toarray(), None)
+                self.operator("Relu")
+                if to_numpy(layer.ltd_mean).any():
+                    self.operator("Sub", ltd_mean=to_numpy(layer.ltd_mean))
+                self.dense(to_numpy(layer.readout).T, None)
+            case NoisyNetwork():
+                for each in layer.layers:
+                    self.dense(each.weight, each.bias)
+                    if each.activation is not None:
+                        self.activation(each.activation.name, each.activation.slope)
+            case _:
+                raise InputError("model", type(layer).__name__, "a network whose layers all have an operator in ONNX")
+
+    def dense(self, weight: Array, bias: Array | None) -> None:
+        weight = to_numpy(weight)
+        if self.order is not None:  # the rows of the file have channels first
+            weight = weight[:, np.argsort(self.order)]
+        arrays = {"weight": weight} | ({} if bias is None else {"bias": to_numpy(bias)})
+        self.operator("Gemm", {"transB": 1}, **arrays)
+        self.width, self.order = len(weight), None
+
+    def activation(self, name: str, slope: float) -> None:
+        if name == "sigmoid":
+            if slope != 1:
+                self.operator("Mul", slope=np.array([slope], dtype=np.float32))
+            self.operator("Sigmoid")
+        elif name == "threshold":
+            self.operator("Greater", zero=np.zeros(1, dtype=np.float32))
+            self.operator("Cast", {"to": 1})
+        elif name == "absolute":
+            self.operator("Abs")
+        else:
+            raise InputError("model", f"the activation {name}", "sigmoid, threshold or absolute, which have operators in ONNX")
+
+    def operator(self, kind: str, attributes: dict[str, Any] | None = None, **constants: np.ndarray) -> None:
+        """Append an operator that reads the current value and some constants."""
+        number = len(self.nodes)
+        names = {name: f"{number}.{name}" for name in constants}
+        self.constants |= {names[name]: np.ascontiguousarray(array, dtype=np.float32) for name, array in constants.items()}
+        self.nodes.append((kind, (self.current, *names.values()), f"{number}.{kind}", attributes or {}))
+        self.current = f"{number}.{kind}"
+
+
+def _per_channel(values: Array) -> np.ndarray:
+    return to_numpy(values).reshape(1, -1, 1, 1)

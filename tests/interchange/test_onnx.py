@@ -1,0 +1,168 @@
+"""ONNX files: networks survive writing and reading, agree with onnxruntime, and anything unknown is refused by name."""
+
+import numpy as np
+import pytest
+from commands import invoke, succeed
+
+from minicereb.calculus.activations import Activation
+from minicereb.certificates.affine import why_not_certifiable
+from minicereb.errors import InputError, MinicerebError
+from minicereb.experiments.evaluation.own_model import classifier_named
+from minicereb.experiments.runs import dataset_of, load_model, read_run
+from minicereb.interchange.onnx_reader import read_onnx
+from minicereb.interchange.onnx_writer import write_onnx
+from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.convolutional import initial_convolutional
+from minicereb.models.mlp import initial_mlp
+from minicereb.models.noisy import initial_noisy
+from minicereb.models.wiring import draw_wiring
+
+onnx = pytest.importorskip("onnx", reason="onnx is not installed: python -m pip install onnx")
+helper = onnx.helper
+
+
+def noisy(activation):
+    return initial_noisy(12, (7,), 3, seed=1, activation=activation, law=None, scales=(1.0,))
+
+
+def cerebellum(kind):
+    wiring = draw_wiring(kind, 30, (12,), None if kind == "full" else 4, seed=3)
+    rng = np.random.default_rng(0)
+    mean = rng.random(30, dtype=np.float32)
+    return Cerebellum(wiring, mean, rng.standard_normal((30, 3), dtype=np.float32))
+
+
+def convolutional():
+    normalisation = np.array([0.3, 0.4, 0.5]), np.array([0.2, 0.3, 0.4])
+    return initial_convolutional(
+        (8, 6, 3), 4, 1, stages=((5,), (6,)), hidden=(7,), batch_norm=True, dropout=(0.1, 0.1), normalisation=normalisation
+    )
+
+
+NETWORKS = {
+    "perceptron": (lambda: initial_mlp(12, (9, 8), 3, seed=1), 12),
+    "cerebellum, random wiring": (lambda: cerebellum("random"), 12),
+    "cerebellum, full wiring": (lambda: cerebellum("full"), 12),
+    "threshold": (lambda: noisy(Activation("threshold")), 12),
+    "sigmoid of slope 3": (lambda: noisy(Activation("sigmoid", 3.0)), 12),
+    "convolutional": (convolutional, 144),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_survives_writing_and_reading(name, tmp_path):
+    make, inputs = NETWORKS[name]
+    model, path = make(), tmp_path / "model.onnx"
+    write_onnx(model, inputs, path)
+    onnx.checker.check_model(onnx.load(path), full_check=True)
+    x = np.random.default_rng(2).random((20, inputs), dtype=np.float32)
+    again = read_onnx(path)
+    np.testing.assert_allclose(again.network.forward(x)[0], model.forward(x)[0], rtol=1e-4, atol=1e-5)
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    session = runtime.InferenceSession(path)
+    rows = x if again.order is None else x[:, np.argsort(again.order)]
+    (outputs,) = session.run(None, {"x": rows.reshape(20, *again.shape)})
+    np.testing.assert_allclose(outputs, model.forward(x)[0], rtol=1e-4, atol=1e-5)
+
+
+def write(path, nodes, shape, outputs=2, **constants):
+    value = helper.make_tensor_value_info
+    made = [helper.make_node(kind, read, [out], **attributes) for kind, read, out, attributes in nodes]
+    arrays = [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()]
+    graph = helper.make_graph(made, "g", [value("x", 1, [1, *shape])], [value(nodes[-1][2], 1, [1, outputs])], arrays)
+    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)]).SerializeToString())
+    return path
+
+
+def random(*shape):
+    return np.random.default_rng(len(shape)).standard_normal(shape).astype(np.float32)
+
+
+def test_arithmetic_with_constants_before_and_after_a_matrix(tmp_path):
+    nodes = [
+        ("Sub", ["x", "mean"], "a", {}),
+        ("Div", ["a", "deviation"], "b", {}),
+        ("Flatten", ["b"], "c", {}),
+        ("MatMul", ["c", "w"], "d", {}),
+        ("Add", ["b1", "d"], "e", {}),
+        ("Mul", ["e", "s"], "f", {}),
+        ("Sub", ["f", "t"], "g", {}),
+        ("Relu", ["g"], "h", {}),
+        ("Gemm", ["h", "v", "b2"], "y", {}),
+    ]
+    arrays = {"mean": random(1, 3, 1, 1), "deviation": random(3, 1, 1), "w": random(12, 5), "b1": random(5)}
+    arrays |= {"s": np.float32([3.0]), "t": random(1, 5), "v": random(5, 2), "b2": random(2)}
+    read = read_onnx(write(tmp_path / "m.onnx", nodes, (3, 2, 2), **arrays))
+    x = random(4, 3, 2, 2)
+    hidden = ((x - arrays["mean"]) / arrays["deviation"]).reshape(4, -1) @ arrays["w"] + arrays["b1"]
+    expected = np.maximum(hidden * 3 - arrays["t"], 0) @ arrays["v"] + arrays["b2"]
+    rows = x.reshape(4, -1)[:, read.order]
+    np.testing.assert_allclose(read.network.forward(rows)[0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_sign_and_greater(tmp_path):
+    nodes = [
+        ("Greater", ["x", "c"], "a", {}),
+        ("Cast", ["a"], "b", {"to": 1}),
+        ("Gemm", ["b", "w", "c3"], "d", {"transB": 1}),
+        ("Sign", ["d"], "e", {}),
+        ("Gemm", ["e", "v"], "y", {}),
+    ]
+    arrays = {"c": np.float32(0.5), "w": random(3, 6), "c3": random(3), "v": random(3, 2)}
+    read = read_onnx(write(tmp_path / "m.onnx", nodes, (6,), **arrays))
+    x = random(9, 6)
+    expected = np.sign((x > 0.5) @ arrays["w"].T + arrays["c3"]) @ arrays["v"]
+    np.testing.assert_allclose(read.network.forward(x)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+W, GEMM = {"w": random(4, 2)}, [("Gemm", ["x", "w"], "y", {})]
+REFUSED = {
+    "an operator": ([("Softmax", ["x"], "y", {})], {}, "Softmax"),
+    "an attribute": ([("Gemm", ["x", "w"], "y", {"alpha": 2.0})], W, "alpha = 2.0"),
+    "a branch": ([("Relu", ["x"], "a", {}), ("Add", ["a", "x"], "b", {}), ("Gemm", ["b", "w"], "y", {})], W, "Add"),
+    "no constant": ([("MatMul", ["x", "x"], "y", {})], {}, "MatMul"),
+    "a wrong width": (GEMM, {"w": random(5, 2)}, "(2, 5)"),
+    "half precision": (GEMM, {"w": random(4, 2).astype(np.float16)}, "float16"),
+    "not finite": (GEMM, {"w": np.full((4, 2), np.inf, dtype=np.float32)}, "not finite"),
+    "another output": ([*GEMM, ("Relu", ["y"], "z", {}), ("Gemm", ["x", "w"], "y2", {})], W, "y2"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_the_layers_cannot_compute_is_refused_by_name(what, tmp_path):
+    nodes, constants, words = REFUSED[what]
+    with pytest.raises(MinicerebError, match="m.onnx") as refused:
+        read_onnx(write(tmp_path / "m.onnx", nodes, (4,), **constants))
+    assert words.replace("y2", "Gemm") in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no network", b"\x08\x08" + b"\xff" * 40])
+def test_a_file_that_is_no_network_is_refused(content, tmp_path):
+    (tmp_path / "m.onnx").write_bytes(content)
+    with pytest.raises(MinicerebError, match=r"m\.onnx"):
+        read_onnx(tmp_path / "m.onnx")
+
+
+def test_a_network_without_operators_of_its_own_is_not_written(tmp_path):
+    with pytest.raises(InputError, match="log-absolute"):
+        write_onnx(noisy(Activation("log-absolute")), 12, tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_run_is_exported_and_read_as_a_model_of_somebody_else(tmp_path):
+    run, file = tmp_path / "run", tmp_path / "model.onnx"
+    succeed("train", "mlp", "--dataset", "strokes", "--hidden", "8", "--epochs", "1", "--out", run)
+    assert succeed("export", run, file).stdout.split() == ["Gemm", "Relu", "Gemm"]
+    other, found = classifier_named(str(file)), read_run(run)
+    data = dataset_of(found)
+    x = data.x_test[:50].astype(np.float32) / 255
+    np.testing.assert_allclose(other.forward(x)[0], load_model(found, data).forward(x)[0], rtol=1e-5, atol=1e-6)
+    assert why_not_certifiable(other) is None
+
+
+def test_a_network_that_does_not_fit_the_data_ends_with_one_line(tmp_path):
+    file = write(tmp_path / "m.onnx", GEMM, (4,), w=random(4, 2))
+    result = invoke("evaluate", "--model", file, "--dataset", "strokes", "--out", tmp_path / "e")
+    assert result.exit_code == 2
+    assert "784" in result.stderr
