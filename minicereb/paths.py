@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 import tempfile
 from io import BufferedReader
@@ -148,7 +147,7 @@ def _try(folder: Path) -> None:
 def temporary_path(path: Path) -> Path:
     """Return a new name beside `path`, ``.NAME.12345678.part`` with random digits; NAME is shortened to what a folder allows."""
     room = LONGEST_NAME - len("..12345678.part")
-    return path.parent / f".{os.fsencode(path.name)[:room].decode('utf-8', 'ignore')}.{secrets.token_hex(4)}.part"
+    return path.parent / f".{os.fsencode(path.name)[:room].decode('utf-8', 'ignore')}.{os.urandom(4).hex()}.part"
 
 
 def reason(error: OSError | ValueError) -> str:

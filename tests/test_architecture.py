@@ -158,7 +158,9 @@ def unguarded_reads(module, source):
         if not isinstance(node, ast.Call) or module == "minicereb.paths":
             continue
         text, name = ast.unparse(node), getattr(node.func, "id", getattr(node.func, "attr", ""))
-        is_open = name == "open" and isinstance(node.func, ast.Name) and not any(mode in text for mode in ("'wb'", "'a+b'"))
+        is_open = (
+            name == "open" and isinstance(node.func, ast.Name) and not any(mode in text for mode in ("'wb'", "'a+b'", "'x+b'"))
+        )
         is_read = name in ("read_text", "read_bytes") and isinstance(node.func, ast.Attribute)
         if is_open or (is_read and not any(own in text for own in ("resources.files", "CHECKOUT", "_package()"))):
             yield f"{module}, line {node.lineno}: {text}"
@@ -259,7 +261,7 @@ def test_setup_lists_every_package():
 
 
 # Libraries that only some commands need; where one is missing, the error says how to install it.
-OPTIONAL = {"cupy", "cupyx", "numba", "distributed", "sklearn", "torch"}
+OPTIONAL = {"cupy", "cupyx", "numba", "distributed", "onnx", "sklearn", "torch"}
 
 
 def missing_dependencies(sources, required):

@@ -59,14 +59,13 @@ def read_onnx(path: Path) -> OnnxModel:
         project cannot represent; the message names the operator.
     """
     try:
-        from google.protobuf.message import DecodeError
         from onnx import ModelProto
     except ImportError as error:
         raise MinicerebError(f"{path} needs the package onnx, which is not installed: {install_command('onnx')}") from error
-    model = ModelProto()
+    model, content = ModelProto(), read_bytes(path)
     try:
-        model.ParseFromString(read_bytes(path))
-    except (DecodeError, RuntimeError) as error:
+        model.ParseFromString(content)
+    except Exception as error:  # an error of protobuf, which has no public type in onnx
         raise MinicerebError(f"{path} is not an ONNX file") from error
     try:
         return _Chain(model.graph).read()
@@ -111,6 +110,7 @@ class _Chain:
     layers: list[Any] = field(default_factory=list)
     shape: tuple[int, ...] = ()  # without the batch; images have channels first, as in the file
     order: np.ndarray | None = None  # of a row: its places in the file's order
+    input_order: np.ndarray | None = None
     images: bool = False  # whether the layers have made images of the rows
     convolutional: bool = False
 
@@ -122,8 +122,8 @@ class _Chain:
         _expect(bool(dimensions) and all(each > 0 for each in dimensions), "the shape of the input is not fixed")
         _expect(math.prod(dimensions) <= LARGEST_INPUT, f"an input of {math.prod(dimensions):,} numbers is too large")
         self.shape = tuple(dimensions)
-        shape, self.order = self.shape, pixel_order(self.shape)
-        order, current = self.order, inputs[0].name
+        shape, current = self.shape, inputs[0].name
+        self.order = self.input_order = pixel_order(shape)
         self.convolutional = any(node.op_type in ("Conv", "MaxPool") for node in self.graph.node)
         for node in self.graph.node:
             attributes = {each.name: _attribute(each) for each in node.attribute}
@@ -144,7 +144,7 @@ class _Chain:
         _expect(bool(self.layers), "there is no operator in it")
         if self.order is not None:
             raise _Refusal("the outputs are pixels")
-        return OnnxModel(Sequential(tuple(self.layers)), order, shape)
+        return OnnxModel(Sequential(tuple(self.layers)), self.input_order, shape)
 
     def size(self) -> int:
         return math.prod(self.shape)
@@ -202,8 +202,12 @@ class _Chain:
             self.flat()
         _expect(not self.images or tuple(target) == self.shape, f"{node.name} of images to {target}")
         order = pixel_order(tuple(target))
-        unmoved = order is None if self.order is None else len(target) == 1 or np.array_equal(order, self.order)
-        _expect(unmoved, f"{node.name} to {target}, which would exchange pixels and channels")
+        if not self.layers and self.order is None:
+            self.order = self.input_order = order
+        kept = len(target) == 1 or np.array_equal(
+            *(np.arange(self.size()) if each is None else each for each in (order, self.order))
+        )
+        _expect(kept, f"{node.name} to {target}, which would exchange pixels and channels")
         self.shape = tuple(target)
 
     def as_images(self, node: _Node) -> None:

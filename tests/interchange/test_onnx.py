@@ -100,6 +100,17 @@ def test_arithmetic_with_constants_before_and_after_a_matrix(tmp_path):
     np.testing.assert_allclose(read.network.forward(rows)[0], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_rows_that_become_images_at_once(tmp_path):
+    nodes = [("Reshape", ["x", "sizes"], "a", {}), ("Conv", ["a", "k"], "b", {}), ("Flatten", ["b"], "c", {}),
+             ("Gemm", ["c", "w"], "y", {})]  # fmt: skip
+    arrays = {"sizes": np.array([-1, 2, 3, 4]), "k": random(5, 2, 3, 2), "w": random(15, 2)}
+    read = read_onnx(write(tmp_path / "m.onnx", nodes, (24,), **arrays))
+    x = random(6, 2, 3, 4)
+    windows = np.lib.stride_tricks.sliding_window_view(x, (3, 2), axis=(2, 3))
+    expected = np.einsum("nchwij,ocij->nohw", windows, arrays["k"]).reshape(6, -1) @ arrays["w"]
+    np.testing.assert_allclose(read.network.forward(x.reshape(6, -1)[:, read.order])[0], expected, rtol=1e-4, atol=1e-4)
+
+
 def test_sign_and_greater(tmp_path):
     nodes = [
         ("Greater", ["x", "c"], "a", {}),
