@@ -149,6 +149,9 @@ class _Chain:
     def size(self) -> int:
         return math.prod(self.shape)
 
+    def order_or_rows(self) -> np.ndarray:
+        return np.arange(self.size()) if self.order is None else self.order
+
     # -- operators -----------------------------------------------------------------------------------------------------------
 
     def identity(self, node: _Node) -> None:
@@ -204,9 +207,7 @@ class _Chain:
         order = pixel_order(tuple(target))
         if not self.layers and self.order is None:
             self.order = self.input_order = order
-        kept = len(target) == 1 or np.array_equal(
-            *(np.arange(self.size()) if each is None else each for each in (order, self.order))
-        )
+        kept = len(target) == 1 or order is self.order or (order is not None and np.array_equal(order, self.order_or_rows()))
         _expect(kept, f"{node.name} to {target}, which would exchange pixels and channels")
         self.shape = tuple(target)
 

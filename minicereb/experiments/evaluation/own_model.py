@@ -34,7 +34,8 @@ DECLARED = {field.name: declared(field) for field in fields(EvaluatedModel)}
 def classifier_named(name: str) -> Any:
     """Return the classifier that the function ``package.module:factory`` makes, or that an ONNX file holds.
 
-    Modules may lie in the working folder. :class:`InputError` if there is no such function, or it does not return a classifier; :class:`MinicerebError` if it fails.
+    Modules may lie in the working folder. :class:`InputError` if there is no such function, or it does not return a
+    classifier; :class:`MinicerebError` if it fails.
     """
     if name.endswith(".onnx"):
         return read_onnx(Path(name)).network
