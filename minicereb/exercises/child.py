@@ -1,6 +1,6 @@
-"""Where a submission runs, ``python -m minicereb.exercises.child FUNCTION FILE CONNECTION``: the function is called when asked.
+"""The process of a submission, ``python -m minicereb.exercises.child FUNCTION FILE CONNECTION``: it calls a function on request.
 
-The arguments come in messages and the answers go back. The right answers are never here, nor is the verdict.
+It receives arguments and sends answers; it never has the right answers or the verdict.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from minicereb.paths import read_bytes
 
 
 class Counted(io.TextIOBase):
-    """A stream that keeps nothing but how many characters were written."""
+    """A stream that only counts the characters written."""
 
     def __init__(self) -> None:
         self.count = 0
 
     def writable(self) -> bool:
-        """Return True."""
+        """Allow writing."""
         return True
 
     def write(self, text: str) -> int:
@@ -41,7 +41,7 @@ class Counted(io.TextIOBase):
 
 
 def main(function_name: str, path: str, connection: str) -> None:
-    """Read the submission at `path`, say what is wrong with it as it is, then call its function as often as asked."""
+    """Read the submission at `path`, report what is wrong with the file, then call its function for every request."""
     _limit()
     printed = Counted()
     with _connected(connection) as there, contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
@@ -51,8 +51,8 @@ def main(function_name: str, path: str, connection: str) -> None:
                 hints = (Hint("wrong shape", f"it returns an array of shape {answer.shape}, far too large"),)
                 answer = None
             head = {"dtype": None if answer is None else dtype.str, "printed": printed.count}
-            told = [[hint.code[:100], hint.text[:1000].encode(errors="replace").decode()] for hint in hints[:20]]
-            there.sendall(packed({**head, "hints": told}, [] if answer is None else [answer]))
+            shown = [[hint.code[:100], hint.text[:1000].encode(errors="replace").decode()] for hint in hints[:20]]
+            there.sendall(packed({**head, "hints": shown}, [] if answer is None else [answer]))
 
         function, hints = read_submission(function_name, Path(path))
         send(None, None, hints)
@@ -64,26 +64,25 @@ def main(function_name: str, path: str, connection: str) -> None:
 
 
 def read_submission(name: str, path: Path) -> tuple[Callable[..., Any] | None, tuple[Hint, ...]]:
-    """Run a file and return the function it defines, or what is wrong with it; whatever it raises becomes a hint."""
+    """Run a file and return the function that it defines, or hints to what is wrong; an exception becomes a hint."""
     names: dict[str, Any] = {"__name__": "submission", "__file__": str(path)}
     try:
         exec(compile(read_bytes(path), str(path), "exec"), names)
     except SyntaxError as error:
-        return _wrong("no Python", f"line {error.lineno} is no Python: {error.msg}")
+        return _wrong("no Python", f"line {error.lineno} is not valid Python: {error.msg}")
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except SystemExit:
-        return _wrong("exits", "it ends the program when it is read; it should only define the function")
+        return _wrong("exits", "it ends the program while it is read; it should only define the function")
     except BaseException as error:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f" in line {lines[-1]}" if lines else ""
-        told = " ".join(str(error).split())[:300]
-        return _wrong("crash", f"reading it raises {type(error).__name__}{where}: {told}")
+        return _wrong("crash", f"reading it raises {type(error).__name__}{where}: {' '.join(str(error).split())[:300]}")
     function = names.get(name)
     if function is None:
         return _wrong("no function", f"it defines no function {name}")
     if not callable(function):
-        return _wrong("no function", f"{name} is no function, but {type(function).__name__}")
+        return _wrong("no function", f"{name} is not a function, but {type(function).__name__}")
     return function, ()
 
 
@@ -98,7 +97,7 @@ def _connected(connection: str) -> socket.socket:
 
 
 def _limit() -> None:
-    """Bound memory and files, where the system can."""
+    """Limit memory and files, where the system can."""
     try:
         import resource
     except ImportError:  # Windows

@@ -23,7 +23,7 @@ EXERCISES: dict[str, Exercise] = {
 
 
 def exercise_named(name: str) -> Exercise:
-    """Return the exercise of this name, also if it is written with underscores; :class:`InputError` if there is none."""
+    """Return the exercise of this name, with hyphens or underscores; :class:`InputError` if there is none."""
     found = EXERCISES.get(name.replace("_", "-").removesuffix(".py"))
     if found is None:
         raise InputError("exercise", name, ", ".join(EXERCISES))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
 
 from minicereb.calculus.equations import equation
 from minicereb.diagnosis.calls import Elsewhere, Function
@@ -15,12 +13,12 @@ from minicereb.diagnosis.diagnose import diagnose
 from minicereb.diagnosis.hints import Case, Diagnosis, Hint, Mistake, Task
 from minicereb.randomness import generator
 
-ORDINARY = 4  # cases, of differing sizes and numbers; those after them are square
+SQUARE = (5, 4, 6)  # the length of every axis in the cases whose axes are equally long
 
 
-def mistakes(*rows: tuple[str, str, Callable[..., Any]]) -> list[Mistake]:
-    """Return known mistakes from rows of code, sentence and wrong function."""
-    return [Mistake(*row) for row in rows]
+def mistakes(*rows: tuple[str, str, Callable[..., Any]], of: Callable[..., Any] | None = None) -> list[Mistake]:
+    """Return known mistakes from rows of code, sentence and wrong function; `of` makes the function from what a row holds."""
+    return [Mistake(code, text, function if of is None else of(function)) for code, text, function in rows]
 
 
 def mistakes_of(
@@ -34,7 +32,7 @@ def mistakes_of(
     Parameters
     ----------
     formula : callable
-        From both ingredients to the function that is made of them.
+        Makes the function from both ingredients.
     right : tuple of callable
         The right ingredients.
     first, second : sequence of Mistake
@@ -56,22 +54,25 @@ class Exercise:
     Parameters
     ----------
     name : str
-        As in ``minicereb exercise start NAME``; its file is named likewise, with underscores.
+        As in ``minicereb exercise start NAME``; the file has the same name, with underscores.
     title : str
-        In a few words.
     tags : tuple of str
-        Of the equations it is about.
+        Tags of the equations that it is about.
     signature : str
-        Of the function, ``name(parameters)``.
+        ``name(parameters)`` of the function.
     statement : str
         What to compute.
     parameters : str
-        The docstring's sections: parameters and what is returned.
+        Sections of the function's docstring: parameters and what is returned.
     task : Task
     draw : callable
-        From a generator and the number of a case to a case; from number 4 on its axes are equally long.
-    special : tuple of Case
-        Each with a note.
+        From a generator and one value of each of `sizes` and `numbers` to the arguments of the function.
+    sizes : dict
+        Lengths of axes by name, each with its value in every ordinary case. In the square cases all are equal.
+    numbers : dict
+        Other numbers by name, with their values in the ordinary and the square cases; they are repeated if there are fewer.
+    special : dict
+        Arguments of special cases, by the hint to an answer that is wrong there.
     """
 
     name: str
@@ -81,39 +82,53 @@ class Exercise:
     statement: str
     parameters: str
     task: Task
-    draw: Callable[[np.random.Generator, int], Case]
-    special: tuple[Case, ...] = field(default=())
+    draw: Callable[..., tuple[Any, ...]]
+    sizes: Mapping[str, tuple[int, ...]]
+    numbers: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    special: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     @property
     def file_name(self) -> str:
-        """Of a submission."""
+        """Name of the file to hand in."""
         return f"{self.name.replace('-', '_')}.py"
 
     @property
     def function(self) -> str:
-        """The name of the function that a submission defines."""
+        """Name of the function to define."""
         return self.signature.split("(")[0]
 
+    def _case(self, arguments: tuple[Any, ...], sizes: Mapping[str, int], note: str = "") -> Case:
+        names = self.signature.split("(")[1].rstrip(")").split(", ")
+        return Case(dict(zip(names, arguments, strict=True)), sizes, note)
+
+    def _drawn(self, number: int, sizes: dict[str, int]) -> Case:
+        numbers = {name: values[number % len(values)] for name, values in self.numbers.items()}
+        arguments = self.draw(generator(number, f"exercise {self.name}"), **sizes, **numbers)
+        return self._case(arguments, {name.replace("_", " "): length for name, length in sizes.items()})
+
     def cases(self) -> list[Case]:
-        """The ordinary cases; the same in every call."""
-        return [self.draw(generator(number, f"exercise {self.name}"), number) for number in range(ORDINARY)]
+        """Return the ordinary cases; they are the same in every call."""
+        rows = zip(*self.sizes.values(), strict=True)
+        return [self._drawn(number, dict(zip(self.sizes, row, strict=True))) for number, row in enumerate(rows)]
 
     def square_cases(self) -> list[Case]:
-        """Cases in which all axes are equally long, so that what is transposed by mistake still gives numbers."""
-        return [self.draw(generator(number, f"exercise {self.name}"), number) for number in range(ORDINARY, ORDINARY + 3)]
+        """Return cases in which all axes are equally long, so that what is transposed by mistake still gives numbers."""
+        ordinary = len(next(iter(self.sizes.values())))
+        return [self._drawn(ordinary + number, dict.fromkeys(self.sizes, length)) for number, length in enumerate(SQUARE)]
 
     def check(self, function: Function) -> Diagnosis:
         """Say whether a function solves the exercise, and if not, what is wrong with it."""
         if not isinstance(function, Elsewhere) and not callable(function):
-            return Diagnosis(False, (Hint("no function", f"{self.function} is no function, but {type(function).__name__}"),))
-        return diagnose(function, self.task, self.cases(), self.special, self.square_cases())
+            return Diagnosis(False, (Hint("no function", f"{self.function} is not a function, but {type(function).__name__}"),))
+        special = [self._case(arguments, {}, note) for note, arguments in self.special.items()]
+        return diagnose(function, self.task, self.cases(), special, self.square_cases())
 
     def equations(self) -> list[str]:
-        """The equations, each a line with its tag."""
+        """Return the equations, one line each, with their tags."""
         return [f"[{tag}]  {equation(tag).formula}    ({equation(tag).symbols})" for tag in self.tags]
 
     def stub(self) -> str:
-        """The file to fill in: statement, equation, and a function that does nothing yet."""
+        """Return the file to fill in: statement, equations, and a function that does nothing yet."""
         lines = [self.title, "", *textwrap.wrap(self.statement, 96), ""]
         lines += [f"    {line}" for entry in self.equations() for line in textwrap.wrap(entry, 92, subsequent_indent="    ")]
         lines += ["", f"Check it with: minicereb exercise check {self.file_name}"]

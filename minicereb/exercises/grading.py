@@ -1,4 +1,4 @@
-"""A class's submissions, each in its own process, as a table."""
+"""Grade the submissions of a class, each in its own process, as a table."""
 
 from __future__ import annotations
 
@@ -25,15 +25,7 @@ COLUMNS = ("student", "exercise", "right", "hint", "text", "printed", "seconds",
 
 
 class Submission(NamedTuple):
-    """A file of a student's.
-
-    Attributes
-    ----------
-    student : str
-        The name of the folder it lies in.
-    exercise : Exercise
-    path : Path
-    """
+    """A file that a student handed in; the student has the name of the folder."""
 
     student: str
     exercise: Exercise
@@ -41,13 +33,13 @@ class Submission(NamedTuple):
 
 
 class Graded(NamedTuple):
-    """A submission with the report on it."""
+    """A submission and its report."""
 
     submission: Submission
     report: Report
 
     def row(self) -> dict[str, object]:
-        """Return it as JSON values, by the names in :data:`COLUMNS`."""
+        """Return the values of :data:`COLUMNS` by name."""
         hint = self.report.verdict.hints[0] if self.report.verdict.hints else None
         values = (
             self.submission.student,
@@ -63,31 +55,16 @@ class Graded(NamedTuple):
 
 
 def encodable(name: str) -> str:
-    """Return a file's name in a form that can be written: what are no characters, or obeyed by a terminal, as escapes."""
+    """Return a file's name with escapes for bytes that are no characters, and for characters that a terminal would obey."""
     shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in name)
     return shown.encode(errors="backslashreplace").decode()
 
 
 def submissions(folder: str | os.PathLike) -> tuple[list[Submission], list[Path]]:
-    """Find the submissions of a class.
+    """Find the submissions of a class, by student and exercise, and the Python files whose names are those of no exercise.
 
-    Parameters
-    ----------
-    folder : path
-        It has a folder for each student, with files named as ``minicereb exercise start`` names them. Files that lie in it
-        directly are of one student, called as the folder.
-
-    Returns
-    -------
-    found : list of Submission
-        By student, then in the order of the exercises.
-    others : list of Path
-        Python files that are no exercise's by their name.
-
-    Raises
-    ------
-    DataError
-        If there is no such folder, or nothing in it.
+    It has one folder per student, with files named as ``minicereb exercise start`` names them. Files directly in it belong to one
+    student, named like the folder. :class:`DataError` if there is no submission.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -109,7 +86,7 @@ def submissions(folder: str | os.PathLike) -> tuple[list[Submission], list[Path]
 
 
 def grade(found: list[Submission], limit: float) -> Iterator[Graded]:
-    """Check submissions, as many at once as there are threads, and yield them in their order; `limit` is in seconds, for each."""
+    """Check submissions, one per thread at a time, and yield them in their order; `limit` is in seconds per submission."""
     require(0 < limit < float("inf"), "limit", limit, "seconds above 0")
     with ThreadPoolExecutor(execution().threads) as pool:
         try:
@@ -120,16 +97,16 @@ def grade(found: list[Submission], limit: float) -> Iterator[Graded]:
 
 
 def _report(submission: Submission, limit: float) -> Report:
-    """Check one submission; if it cannot be checked, its row says why."""
+    """The report on a submission; if it cannot be checked, the report says why."""
     began = time.monotonic()
     try:
-        status = os.lstat(submission.path)  # a link may lead to the solution of somebody else
+        status = os.lstat(submission.path)  # a link may lead to somebody else's solution
         if not stat.S_ISREG(status.st_mode):
             return _not_checked("it is no regular file; hand in the file itself", began)
         if status.st_size > LARGEST:
             return _not_checked(f"it has {status.st_size:,} bytes; more than {LARGEST:,} are not read", began)
         return check_file(submission.exercise, submission.path, limit)
-    except Exception as error:  # whatever it is, the other submissions are still graded
+    except Exception as error:  # the other submissions are still graded
         return _not_checked(f"it could not be checked: {type(error).__name__}: {printable(str(error), 300)}", began)
 
 
@@ -138,7 +115,7 @@ def _not_checked(why: str, began: float) -> Report:
 
 
 def write_csv(path: str | os.PathLike, graded: list[Graded]) -> None:
-    """Write a line for each submission, with a head, as CSV in UTF-8."""
+    """Write a header and a line for each submission as CSV in UTF-8."""
     text = io.StringIO(newline="")
     table = csv.DictWriter(text, COLUMNS)
     table.writeheader()
@@ -148,5 +125,5 @@ def write_csv(path: str | os.PathLike, graded: list[Graded]) -> None:
 
 
 def _harmless(value: object) -> object:
-    """A table entry that no spreadsheet takes for a formula."""
+    """The value in a form that no spreadsheet takes for a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

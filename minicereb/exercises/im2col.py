@@ -1,4 +1,4 @@
-"""The exercise about windows of an image as rows."""
+"""The exercise on the windows of an image as rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from minicereb.calculus.convolution import Window, unfold_windows
-from minicereb.diagnosis.hints import Case, Mistake, Task
+from minicereb.diagnosis.hints import Task
 from minicereb.exercises.definition import Exercise, mistakes
 
 
@@ -17,28 +17,30 @@ def _windows(x: Any, size: int, stride: int) -> Any:
     return unfold_windows(np.ascontiguousarray(x), Window(size, size, stride)).copy()
 
 
-def _ordered(x: Any, size: int, stride: int, *order: int) -> Any:
-    """The windows as (batch, down, across, row, column, channel), their axes in another order."""
-    down, across = Window(size, size, stride).positions(*x.shape[1:3])
-    six = _windows(x, size, stride).reshape(len(x), down, across, size, size, x.shape[3])
-    rows = [axis for axis in order if axis < 3]
-    return np.ascontiguousarray(six.transpose(order)).reshape(int(np.prod([six.shape[axis] for axis in rows])), -1)
+def _ordered(order: tuple[int, ...]) -> Any:
+    """The windows as (batch, down, across, row, column, channel), with the axes in another order."""
+
+    def windows(x: Any, size: int, stride: int) -> Any:
+        down, across = Window(size, size, stride).positions(*x.shape[1:3])
+        six = _windows(x, size, stride).reshape(len(x), down, across, size, size, x.shape[3])
+        return np.ascontiguousarray(six.transpose(order)).reshape(len(x) * down * across, -1)
+
+    return windows
 
 
-def _in_order(code: str, text: str, *order: int) -> Mistake:
-    return Mistake(code, text, lambda x, size, stride: _ordered(x, size, stride, *order))
+def _flipped(axes: tuple[int, ...]) -> Any:
+    def windows(x: Any, size: int, stride: int) -> Any:
+        rows = _windows(x, size, stride)
+        return np.flip(rows.reshape(len(rows), size, size, x.shape[3]), axes).reshape(len(rows), -1)
+
+    return windows
 
 
-def _flipped(x: Any, size: int, stride: int, axes: tuple[int, ...]) -> Any:
-    down, across = Window(size, size, stride).positions(*x.shape[1:3])
-    six = _windows(x, size, stride).reshape(len(x) * down * across, size, size, x.shape[3])
-    return np.flip(six, axes).reshape(len(six), -1)
-
-
-def _strided(x: Any, size: int, down: int, across: int) -> Any:
+def _strided(x: Any, size: int, down: int, across: int, last: int = 1) -> Any:
+    """Windows with two strides; if `last` is 0, without those at the last position."""
     each = [
-        [x[:, i : i + size, j : j + size].reshape(len(x), -1) for j in range(0, x.shape[2] - size + 1, across)]
-        for i in range(0, x.shape[1] - size + 1, down)
+        [x[:, i : i + size, j : j + size].reshape(len(x), -1) for j in range(0, x.shape[2] - size + last, across)]
+        for i in range(0, x.shape[1] - size + last, down)
     ]
     return np.array(each).transpose(2, 0, 1, 3).reshape(-1, size * size * x.shape[3])
 
@@ -48,84 +50,37 @@ def _close_together(x: Any, size: int, stride: int) -> Any:
     return _windows(x[:, : down + size - 1, : across + size - 1], size, 1)
 
 
-def _fewer(x: Any, size: int, stride: int) -> Any:
-    """Windows as if the last place did not exist."""
-    each = [
-        [x[:, i : i + size, j : j + size].reshape(len(x), -1) for j in range(0, x.shape[2] - size, stride)]
-        for i in range(0, x.shape[1] - size, stride)
-    ]
-    return np.array(each).transpose(2, 0, 1, 3).reshape(-1, size * size * x.shape[3])
-
-
 def _padded(x: Any, size: int, stride: int) -> Any:
     edge = size // 2
     return _windows(np.pad(x, ((0, 0), (edge, edge), (edge, edge), (0, 0))), size, stride)
 
 
-def _windows_case(rng: np.random.Generator, number: int) -> Case:
-    batch, height, width, channels = (
-        (2, 5, 8, 3),
-        (3, 7, 6, 2),
-        (4, 9, 5, 3),
-        (2, 6, 7, 4),
-        (5, 5, 5, 5),
-        (4, 4, 4, 4),
-        (6, 6, 6, 6),
-    )[number]
-    size, stride = (3, 2, 2, 3, 3, 2, 2)[number], (2, 2, 3, 1, 2, 2, 2)[number]
-    return Case({"x": rng.standard_normal((batch, height, width, channels)), "size": size, "stride": stride}, {"batch": batch})
-
-
-_MISTAKES = mistakes(
-    _in_order("channels first", "within a row channels come first; they lie together pixel by pixel", 0, 1, 2, 5, 3, 4),
-    _in_order("pixels by column", "within a row pixels go column by column; they go row by row", 0, 1, 2, 4, 3, 5),
-    _in_order(
-        "windows by column",
-        "the windows of a column follow each other; those of a row should, and then the next row's",
-        0,
-        2,
-        1,
-        3,
-        4,
-        5,
-    ),
-    _in_order("images last", "rows go position by position, the images within; they go image by image", 1, 2, 0, 3, 4, 5),
-    _in_order("images last", "rows go across, then down, then over images; images come first", 2, 1, 0, 3, 4, 5),
-    _in_order("channels first", "within a row channels come first, and pixels go by column", 0, 1, 2, 5, 4, 3),
-    _in_order("windows and pixels by column", "windows and the pixels in them go column by column", 0, 2, 1, 4, 3, 5),
-    (
-        "window turned round",
-        "windows are turned round: networks do not turn the kernel",
-        lambda x, size, stride: _flipped(x, size, stride, (1, 2)),
-    ),
-    ("window mirrored", "windows are mirrored left to right", lambda x, size, stride: _flipped(x, size, stride, (2,))),
-    ("window upside down", "windows are upside down", lambda x, size, stride: _flipped(x, size, stride, (1,))),
-    ("stride down only", "the stride is left out across", lambda x, size, stride: _strided(x, size, stride, 1)),
-    ("stride across only", "the stride is left out down", lambda x, size, stride: _strided(x, size, 1, stride)),
-    (
-        "stride of the size",
-        "windows are `size` pixels apart; the stride is what counts",
-        lambda x, size, stride: _strided(x, size, size, size),
-    ),
-    ("last windows missing", "the last windows are missing: positions are (height - size) // stride + 1", _fewer),
-    (
-        "positions without stride",
-        "there are as many windows as there should be, but they are one pixel apart; `stride` pixels are right",
-        _close_together,
-    ),
-    (
-        "begins at 1",
-        "the first windows are left out: they begin at the upper left corner, at 0",
-        lambda x, size, stride: _windows(x[:, 1:, 1:], size, stride),
-    ),
-    ("padded", "there are zeros around the image; here is no padding", _padded),
-    (
-        "channels summed",
-        "the channels are summed; each stays",
-        lambda x, size, stride: _windows(x.sum(axis=3, keepdims=True), size, stride),
-    ),
+_ORDERS = mistakes(
+    ("channels first", "within a row the channels come first; those of one pixel should lie together", (0, 1, 2, 5, 3, 4)),
+    ("pixels by column", "within a row the pixels go column by column; they should go row by row", (0, 1, 2, 4, 3, 5)),
+    ("windows by column", "the windows go column by column; they should go row by row", (0, 2, 1, 3, 4, 5)),
+    ("images last", "rows go position by position, then image by image; images should come first", (1, 2, 0, 3, 4, 5)),
+    ("images last", "rows go across, then down, then image by image; images should come first", (2, 1, 0, 3, 4, 5)),
+    ("channels first", "within a row the channels come first, and the pixels go column by column", (0, 1, 2, 5, 4, 3)),
+    ("windows and pixels by column", "the windows and the pixels in them go column by column", (0, 2, 1, 4, 3, 5)),
+    of=_ordered,
 )
-
+_FLIPS = mistakes(
+    ("window turned round", "the windows are rotated by 180°: networks do not rotate the kernel", (1, 2)),
+    ("window mirrored", "the windows are mirrored left to right", (2,)),
+    ("window upside down", "the windows are upside down", (1,)),
+    of=_flipped,
+)
+_PLACES = mistakes(
+    ("stride down only", "the stride is used down only, not across", lambda x, size, stride: _strided(x, size, stride, 1)),
+    ("stride across only", "the stride is used across only, not down", lambda x, size, stride: _strided(x, size, 1, stride)),
+    ("stride of the size", "windows are `size` pixels apart", lambda x, size, stride: _strided(x, size, size, size)),
+    ("last windows missing", "there are (height - size) // stride + 1 positions", lambda x, n, k: _strided(x, n, k, k, 0)),
+    ("positions without stride", "the number of windows is right, but they are one pixel apart, not `stride`", _close_together),
+    ("begins at 1", "the windows start at pixel 1; they should start at 0", lambda x, *given: _windows(x[:, 1:, 1:], *given)),
+    ("padded", "the image is padded with zeros; here there is no padding", _padded),
+    ("channels summed", "the channels are summed", lambda x, *given: _windows(x.sum(axis=3, keepdims=True), *given)),
+)
 
 WINDOWS = Exercise(
     "im2col",
@@ -134,8 +89,8 @@ WINDOWS = Exercise(
     "windows(x, size, stride)",
     "A convolution is one matrix product once every window of the image is a row. Return these rows: windows of size × size "
     "pixels, the first at the upper left corner, `stride` pixels from one to the next, as many as fit without padding. Rows go "
-    "image by image, in each the windows from left to right, then those of the next row down; within a row the pixels go "
-    "likewise, and the channels of a pixel lie together.",
+    "image by image; within an image, windows go from left to right, then from top to bottom. Within a row, pixels go in the "
+    "same order, and the channels of a pixel lie together.",
     """
     Parameters
     ----------
@@ -150,19 +105,16 @@ WINDOWS = Exercise(
     array, shape (batch · positions down · positions across, size · size · channels)
         Dtype of `x`.
     """,
-    Task(
-        _windows,
-        _MISTAKES,
+    Task(_windows, _ORDERS + _FLIPS + _PLACES),
+    lambda rng, batch, height, width, channels, size, stride: (
+        rng.standard_normal((batch, height, width, channels)),
+        size,
+        stride,
     ),
-    _windows_case,
-    (
-        Case(
-            {"x": np.arange(24, dtype=np.float64).reshape(1, 4, 6, 1), "size": 1, "stride": 1},
-            note="a window may be a single pixel",
-        ),
-        Case(
-            {"x": np.arange(48, dtype=np.float64).reshape(3, 4, 4, 1), "size": 4, "stride": 3},
-            note="a window may be the whole image",
-        ),
-    ),
+    {"batch": (2, 3, 4, 2), "height": (5, 7, 9, 6), "width": (8, 6, 5, 7), "channels": (3, 2, 3, 4)},
+    {"size": (3, 2, 2, 3), "stride": (2, 2, 3, 1, 2, 2, 2)},
+    {
+        "a window may be a single pixel": (np.arange(24, dtype=np.float64).reshape(1, 4, 6, 1), 1, 1),
+        "a window may be the whole image": (np.arange(48, dtype=np.float64).reshape(3, 4, 4, 1), 4, 3),
+    },
 )

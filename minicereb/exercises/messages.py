@@ -1,8 +1,8 @@
-"""Messages between the process that checks and that of a submission: JSON and the bytes of arrays, limited, never pickled.
+"""Messages between our process and that of a submission: JSON and the bytes of arrays, of limited size, never pickled.
 
-A message is two lengths (4 bytes each, big-endian), a JSON object of the first length, and the arrays' bytes, of the second. The
-object's ``arrays`` says type and shape of each. Nothing that a submission sends is trusted: it is
-read into a declared form, and anything else is :class:`Interference`.
+A message is two lengths (4 bytes each, big-endian), a JSON object of the first length, and the arrays' bytes of the second.
+The object's ``arrays`` gives type and shape of each. Nothing that a submission sends is trusted: a message must have the declared
+form, and anything else is :class:`Interference`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NAMES = [f"{order}{kind}{size}" for kind, sizes in _SIZES.items() for size in s
 
 
 class Interference(Exception):  # noqa: N818
-    """A message does not have the form that the protocol prescribes."""
+    """A message does not have the declared form."""
 
 
 class Ended(Exception):  # noqa: N818
@@ -36,7 +36,7 @@ class Ended(Exception):  # noqa: N818
 
 
 class Request(TypedDict):
-    """A call that the checking process asks for. An argument that is an array is null here; the arrays follow in order."""
+    """A request for a call. An argument that is an array is null here; the arrays follow in order."""
 
     arrays: list[tuple[str, list[Count]]]
     arguments: list[tuple[str, Any]]
@@ -44,7 +44,7 @@ class Request(TypedDict):
 
 
 class Reply(TypedDict):
-    """What a submission's process answers: of which type the answer was, what is wrong with it, how much was printed so far."""
+    """The reply of a submission's process: type of the answer, what is wrong with it, characters printed so far."""
 
     arrays: list[tuple[str, list[Count]]]
     dtype: str | None
@@ -53,21 +53,21 @@ class Reply(TypedDict):
 
 
 class Message(NamedTuple):
-    """A message that was read."""
+    """A message as read."""
 
     head: Any
     arrays: list[np.ndarray]
 
 
 def request(case: Case, parts: int) -> bytes:
-    """Return the message that asks for a call with the arguments of a case."""
+    """Return the message that requests a call with the arguments of a case."""
     arrays = [value for value in case.arguments.values() if isinstance(value, np.ndarray)]
     arguments = [[name, None if isinstance(value, np.ndarray) else value] for name, value in case.arguments.items()]
     return packed({"arguments": arguments, "parts": parts}, arrays)
 
 
 def case_of(message: Message) -> Case:
-    """Return the arguments that a request asks for a call with, as a case."""
+    """Return the arguments of a request as a case."""
     arrays = iter(message.arrays)
     return Case({name: next(arrays) if value is None else value for name, value in message.head["arguments"]})
 
@@ -83,14 +83,8 @@ def packed(head: dict[str, Any], arrays: Sequence[np.ndarray]) -> bytes:
 def receive(connection: socket.socket, shape: Any, until: float | None = None) -> Message:
     """Read a message whose JSON has a declared shape.
 
-    Raises
-    ------
-    TimeoutError
-        If it is not complete by `until`, a time of ``time.monotonic``.
-    Ended
-        If the connection ends before.
-    Interference
-        If it is too long or not of the form that it should have.
+    :class:`TimeoutError` if it is incomplete at `until` (of ``time.monotonic``), :class:`Ended` if the connection ends before,
+    :class:`Interference` if it is too long or has another form.
     """
     head_length, body_length = LENGTHS.unpack(_exactly(connection, LENGTHS.size, until))
     if head_length > LARGEST_HEAD or body_length > LARGEST_BODY:
@@ -104,9 +98,9 @@ def receive(connection: socket.socket, shape: Any, until: float | None = None) -
 
 
 def type_named(name: str) -> np.dtype:
-    """Return a type of numbers by its name as ``dtype.str`` gives it; :class:`Interference` for any other."""
+    """Return a numeric type by its name ``dtype.str``; :class:`Interference` for any other."""
     if name not in _NAMES:
-        raise Interference("an array of a type that is none")
+        raise Interference("an array of an unknown type")
     return np.dtype(name)
 
 
@@ -135,7 +129,7 @@ def _exactly(connection: socket.socket, length: int, until: float | None) -> byt
             raise Ended from error
         if not part:
             raise Ended
-        if until is not None and time.monotonic() > until:  # also one who sends byte by byte
+        if until is not None and time.monotonic() > until:  # also if it sends byte by byte
             raise TimeoutError
         parts.append(part)
         length -= len(part)

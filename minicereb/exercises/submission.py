@@ -1,9 +1,8 @@
-"""A submission is a file that someone else wrote. It runs in a process of its own, for a limited time, and is judged in ours.
+"""Check a file that someone else wrote: it runs in a process of its own for a limited time, and is judged in ours.
 
 Its process receives arguments and returns answers. The right answers and the diagnosis stay in ours, so a submission cannot forge
-its result. It has no terminal, prints nowhere, may use limited memory and write no large file, and works in an empty folder of
-its own; processes that it leaves running are ended with it. It is not a sandbox: the code runs as the user, and only because the
-user asks for it.
+its result. It has no terminal, its output is discarded, memory and size of files are limited, and it works in an empty folder
+of its own; processes that it leaves running are ended with it. This is not a sandbox: the code has the rights of the user.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ from minicereb.exercises.definition import Exercise
 from minicereb.exercises.messages import Ended, Interference, Message, Reply, receive, request, type_named
 from minicereb.paths import read_bytes
 
-MEMORY = 4 << 30  # bytes of addresses, where the system knows such a limit
-FILE = 64 << 20  # bytes of any file it writes
+MEMORY = 4 << 30  # bytes of address space, where the system has such a limit
+FILE = 64 << 20  # bytes of each file that it writes
 SECONDS_TO_END = 2.0  # for a process that has closed its connection
-MARK = "MINICEREB_SUBMISSION"  # in the environment of all that a submission starts
+MARK = "MINICEREB_SUBMISSION"  # in the environment of every process that a submission starts
 
 
 class Report(NamedTuple):
@@ -41,7 +40,7 @@ class Report(NamedTuple):
     ----------
     verdict : Diagnosis
     printed : int or None
-        Characters that it printed, as its process says; None if it ended, or did not answer in time, without saying so.
+        Characters that it printed, according to its process; None if that ended or did not answer in time.
     seconds : float
     """
 
@@ -51,18 +50,18 @@ class Report(NamedTuple):
 
 
 class Submitted(Elsewhere):
-    """The function of a submission, in its process; `limit` is in seconds, of waiting for all its answers."""
+    """The function of a submission, in its process; `limit` is the total waiting time in seconds."""
 
     def __init__(self, connection: socket.socket, limit: float):
         self._connection, self._left = connection, limit
         self.printed: int | None = None
 
     def started(self) -> tuple[Hint, ...]:
-        """Wait until the file was read, and return what is wrong with it as it is."""
+        """Wait until the file has been read, and return what is wrong with it already."""
         return self._exchange(b"")[1].hints
 
     def try_on(self, case: Case, parts: int) -> CallResult:
-        """Ask for the answer on a case."""
+        """Request the answer on a case."""
         message, trial = self._exchange(request(case, parts))
         if trial.answer is None and not trial.hints:
             raise Interference("no answer")
@@ -90,25 +89,14 @@ class Submitted(Elsewhere):
 
 
 def check_file(exercise: Exercise, path: str | os.PathLike, limit: float = 20.0) -> Report:
-    """Try a submission in a process of its own, and judge its answers in this one.
+    """Try a submission, a Python file, in a process of its own, and judge its answers in this one.
 
-    Parameters
-    ----------
-    exercise : Exercise
-    path : path
-        Of a Python file that defines the exercise's function.
-    limit : float
-        Seconds, above 0, that it may take, the start of Python included.
-
-    Raises
-    ------
-    DataError
-        If there is no such file.
+    It may take `limit` seconds, including the start of Python. :class:`DataError` if there is no such file.
     """
     path = Path(path)
     require(0 < limit < float("inf"), "limit", limit, "seconds above 0")
     if not path.is_file():
-        raise DataError(f"{path} is not a file: minicereb exercise start {exercise.name} writes one to fill in")
+        raise DataError(f"{path} is not a file; minicereb exercise start {exercise.name} writes one to fill in")
     began = time.monotonic()
     with _running(exercise, path) as (process, connection):
         submitted = Submitted(connection, limit)
@@ -116,18 +104,16 @@ def check_file(exercise: Exercise, path: str | os.PathLike, limit: float = 20.0)
             wrong = submitted.started()
             verdict = Diagnosis(False, wrong) if wrong else exercise.check(submitted)
         except TimeoutError:
-            verdict = _unanswered("too slow", f"it did not end within {limit:g} s: a loop without end, or much too slow")
+            verdict = _unanswered("too slow", f"it did not end within {limit:g} s: an endless loop, or far too slow")
         except Ended:
             verdict = _unanswered("exits", f"it ended its process before it was checked ({_how_it_ended(process)})")
         except Interference as error:
-            verdict = _unanswered(
-                "interferes", f"it interferes with how it is checked: its process sent {printable(str(error), 200)}"
-            )
+            verdict = _unanswered("interferes", f"it interferes with its check: its process sent {printable(str(error), 200)}")
     return Report(verdict, submitted.printed, time.monotonic() - began)
 
 
 def printable(text: str, length: int) -> str:
-    """Return the beginning of a text, with a blank for whatever is no printable character: nothing that a terminal obeys."""
+    """Return the beginning of a text, with blanks instead of unprintable characters, which a terminal may obey."""
     return "".join(character if character.isprintable() else " " for character in text[:length])
 
 
@@ -137,7 +123,7 @@ def _unanswered(code: str, text: str) -> Diagnosis:
 
 @contextlib.contextmanager
 def _running(exercise: Exercise, path: Path) -> Iterator[tuple[subprocess.Popen, socket.socket]]:
-    """A submission's process, in a new folder of its own, and the connection to it. Whatever it started is ended."""
+    """Run a submission's process in a new folder; yield it and the connection to it, then end it and all that it started."""
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     mark = uuid.uuid4().hex
     environment = {**os.environ, **threads, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1", MARK: mark}
@@ -160,12 +146,12 @@ def _running(exercise: Exercise, path: Path) -> Iterator[tuple[subprocess.Popen,
 
 
 def _end(process: subprocess.Popen, mark: str) -> None:
-    """End a process, its group, and what has left the group but still bears the mark."""
+    """End a process, its group, and processes that have left the group but still bear the mark."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)  # its group has its number
     process.kill()
-    for _ in range(10):  # one that is being made while we look is found the next time
+    for _ in range(10):  # a process that starts meanwhile is found the next time
         if not _kill_marked(f"{MARK}={mark}".encode()):
             break
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -173,7 +159,7 @@ def _end(process: subprocess.Popen, mark: str) -> None:
 
 
 def _kill_marked(mark: bytes) -> int:
-    """Kill every process with this in its environment, where the system shows that (Linux), and return how many there were."""
+    """Kill every process with this mark in its environment (on Linux, which shows it), and return their number."""
     count = 0
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError, DataError):
@@ -184,7 +170,7 @@ def _kill_marked(mark: bytes) -> int:
 
 
 def _how_it_ended(process: subprocess.Popen) -> str:
-    """Tell how a process that has closed its connection ended, without removing it: its number must not be given to another."""
+    """Describe how a process that closed its connection ended, without reaping it: its number must not be reused yet."""
     if not hasattr(os, "waitid"):
         with contextlib.suppress(subprocess.TimeoutExpired):
             return f"exit code {process.wait(SECONDS_TO_END)}"
@@ -201,12 +187,12 @@ def _how_it_ended(process: subprocess.Popen) -> str:
 def _signal_name(number: int) -> str:
     try:
         return f"signal {signal.Signals(number).name}"
-    except ValueError:  # one that has no name in Python
+    except ValueError:  # it has no name in Python
         return f"signal {number}"
 
 
 def submission_name(path: str | os.PathLike, names: dict[str, Exercise]) -> Exercise:
-    """Return the exercise that a file is about, by the file's name; :class:`InputError` if it is none's."""
+    """Return the exercise that a file belongs to by its name; :class:`InputError` if there is none."""
     stem = Path(path).stem.replace("_", "-")
     if stem not in names:
         files = ", ".join(exercise.file_name for exercise in names.values())
