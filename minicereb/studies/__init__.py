@@ -14,25 +14,22 @@ from minicereb.studies.ablation import ABLATION
 from minicereb.studies.attack_objectives import OBJECTIVES_STUDY
 from minicereb.studies.backpropagation import BACKPROP
 from minicereb.studies.cost import COST
+from minicereb.studies.eyelid import ISI, LESIONS_STUDY, SAVINGS
 from minicereb.studies.glr_sources import GLR_SOURCES
 from minicereb.studies.glr_tables import GLR_TABLES
 from minicereb.studies.glr_whitebox import GLR_WHITEBOX
-from minicereb.studies.isi import ISI
-from minicereb.studies.lesions import LESIONS_STUDY
-from minicereb.studies.ltd import LTD
 from minicereb.studies.masking import MASKING
 from minicereb.studies.missed_images import ATTACKS_STUDY
 from minicereb.studies.optimum import OPTIMUM
 from minicereb.studies.paper_versus_code import PAPER_VERSUS_CODE
 from minicereb.studies.pole import POLE
 from minicereb.studies.results import Results
-from minicereb.studies.savings import SAVINGS
 from minicereb.studies.seeds import SEEDS
 from minicereb.studies.sparsity import SPARSITY
 from minicereb.studies.study import SCALES, Study
 from minicereb.studies.transfer import TRANSFER
 from minicereb.studies.variance import VARIANCE
-from minicereb.studies.width import WIDTH
+from minicereb.studies.width import LTD, WIDTH
 
 CEREBELLUM = (
     WIDTH,

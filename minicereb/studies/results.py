@@ -6,9 +6,13 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from minicereb.experiments.laboratory import Record
-from minicereb.report.page import Table
+from matplotlib.figure import Figure
 
+from minicereb.experiments.laboratory import Record
+from minicereb.report.page import Table, Text
+
+Blocks = list[Table | Text]
+Figures = Mapping[str, Figure]
 Key = TypeVar("Key", bound=Hashable)
 Group = TypeVar("Group")
 

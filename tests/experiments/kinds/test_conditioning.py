@@ -8,8 +8,7 @@ from minicereb.experiments.configs import Data
 from minicereb.experiments.identity import from_json, to_json
 from minicereb.experiments.kinds.conditioning import Conditioning, summary
 from minicereb.report.figures import svg
-from minicereb.studies import isi, lesions, savings
-from minicereb.studies.eyelid_tables import closure_curve, over_seeds, trials_to_criterion
+from minicereb.studies.eyelid import ISI, LESIONS_STUDY, SAVINGS, closure_curve, over_seeds, trials_to_criterion
 from minicereb.studies.results import Results
 from minicereb.tasks.circuit import LESIONS
 from minicereb.tasks.eyelid_conditioning import Eyelid, Session
@@ -60,7 +59,7 @@ def timed(session):
 
 
 def test_the_table_of_intervals_says_how_far_off_a_peak_is_and_whether_it_moves():
-    text = written(isi.table, invented(isi.plan(DATA, "course", SEEDS), timed))
+    text = written(ISI.table, invented(ISI.plan(DATA, "course", SEEDS), timed))
     assert row(text, "delay", "50") == ["none of 3", "50.0 (all)", "none of 3", "-", "-25 (-27 to -23)", "none of 3"]
     assert row(text, "trace", "750")[:4] == ["11.0 (8.5 to 13.5)", "50.0 (all)", "750 (748 to 752)", "1"]
     assert row(text, "lid's peak", "delay") == ["1.00 (1.00 to 1.00)"]
@@ -69,7 +68,7 @@ def test_the_table_of_intervals_says_how_far_off_a_peak_is_and_whether_it_moves(
 
 
 def test_short_intervals_are_measured_with_the_delay_protocol_alone():
-    plan = [config.session for config in isi.plan(DATA, "course", (0,))]
+    plan = [config.session for config in ISI.plan(DATA, "course", (0,))]
     assert [session.interval for session in plan if session.protocol == "trace"] == [250, 500, 750, 1000]
     assert [session.interval for session in plan if session.protocol == "delay" and not session.lesions][:2] == [50, 100]
     assert [session.interval for session in plan if session.lesions] == [250, 500, 750, 1000]
@@ -88,16 +87,16 @@ def saved(session):
 
 
 def test_what_is_saved_is_compared_with_the_lesioned_circuit_of_the_same_seed():
-    text = written(savings.table, invented(savings.plan(DATA, "course", SEEDS), saved))
+    text = written(SAVINGS.table, invented(SAVINGS.plan(DATA, "course", SEEDS), saved))
     assert row(text, "0.02", "intact")[2] == "6.0 (all)"
     assert row(text, "0", "no nuclear plasticity")[2] == "0.0 (all)"
     assert text.splitlines()[-3:] == ["| 0 | 6.0 (all) |", "| 0.01 | 5.0 (all) |", "| 0.02 | 4.0 (all) |"]
 
 
 def test_every_lesion_has_a_row_and_is_made_alone():
-    plan = lesions.plan(DATA, "course", SEEDS)
+    plan = LESIONS_STUDY.plan(DATA, "course", SEEDS)
     assert {config.session.lesions for config in plan} == {(), *((lesion,) for lesion in LESIONS)}
-    text = written(lesions.table, invented(plan, timed))
+    text = written(LESIONS_STUDY.table, invented(plan, timed))
     assert all(row(text, name) for name in LESIONS)
     assert row(text, "olive")[1:] == ["none of 3", "50.0 (all)", "none of 3", "none of 3", "50.0 (all)"]
 
@@ -114,7 +113,7 @@ def test_numbers_over_seeds():
     assert low[1] == high[1] == 3
 
 
-@pytest.mark.parametrize(("study", "record"), [(isi.ISI, timed), (savings.SAVINGS, saved), (lesions.LESIONS_STUDY, timed)])
+@pytest.mark.parametrize(("study", "record"), [(ISI, timed), (SAVINGS, saved), (LESIONS_STUDY, timed)])
 def test_the_figures_are_drawn(study, record):
     drawn = study.figures(Results(invented(study.plan(DATA, "smoke", (0, 1)), record)))
     assert {*drawn} == {*study.captions}
