@@ -15,9 +15,8 @@ from minicereb.studies.attack_objectives import OBJECTIVES_STUDY
 from minicereb.studies.backpropagation import BACKPROP
 from minicereb.studies.cost import COST
 from minicereb.studies.eyelid import ISI, LESIONS_STUDY, SAVINGS
-from minicereb.studies.glr_sources import GLR_SOURCES
+from minicereb.studies.glr_attacks import GLR_SOURCES, GLR_WHITEBOX
 from minicereb.studies.glr_tables import GLR_TABLES
-from minicereb.studies.glr_whitebox import GLR_WHITEBOX
 from minicereb.studies.masking import MASKING
 from minicereb.studies.missed_images import ATTACKS_STUDY
 from minicereb.studies.optimum import OPTIMUM

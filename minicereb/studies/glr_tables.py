@@ -1,38 +1,35 @@
-"""Tables 1 and 2 of the likelihood-ratio paper: networks with noisy neurons, attacked via a substitute."""
+"""Tables 1 and 2 of the likelihood-ratio paper, networks with noisy neurons attacked via a substitute, and its figures."""
 
 from __future__ import annotations
 
+from collections import namedtuple
+from collections.abc import Callable
 from itertools import product
 from math import sqrt
-from typing import NamedTuple
+
+import numpy as np
 
 from minicereb.attacks.settings import Attack
+from minicereb.calculus.activations import ACTIVATIONS, Activation
 from minicereb.experiments.architectures import Model, NoisyModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
-from minicereb.experiments.kinds.transfer import TransferredAttack
+from minicereb.experiments.kinds.transfer import TransferredAttack, read_pictures
+from minicereb.experiments.laboratory import run_named
+from minicereb.experiments.runs import read_run
+from minicereb.report.figures import Curves, curves, image_rows
 from minicereb.report.formats import in_words, percent
 from minicereb.report.page import Table, Text
-from minicereb.studies.glr_figures import figures
-from minicereb.studies.published import GLR_TABLE_1, GLR_TABLE_2, Transferred
-from minicereb.studies.results import Results
+from minicereb.studies.published import GLR_TABLES as PUBLISHED
+from minicereb.studies.results import Blocks, Figures, Results
 from minicereb.studies.study import MNIST14, Study
-from minicereb.studies.tables import Blocks
 
 HIDDEN, BATCH, VALIDATION = (20,), 25, 1 / 12
 ATTACK = Attack("fgsm", "cross-entropy", 0.1)  # the paper gives no ε; this one reproduces its Table 1 from the released weights
 
 
-class LearningSettings(NamedTuple):
-    """How the network of a row is trained."""
-
-    estimator: str
-    replications: int
-    last_layer: str
-    learning_rate: float
-    optimizer: str = "adam"
-    schedule: str = "cosine"
-
-
+LearningSettings = namedtuple(
+    "LearningSettings", "estimator replications last_layer learning_rate optimizer schedule", defaults=("adam", "cosine")
+)
 FLIP = LearningSettings("flip", 2, "derivative", 0.04)
 RESAMPLE = LearningSettings("resample", 2, "derivative", 0.02)
 BACKPROP = LearningSettings("backprop", 1, "derivative", 0.01)
@@ -40,14 +37,8 @@ NOISY_BACKPROP = LearningSettings("backprop", 8, "derivative", 0.01)
 SUBSTITUTE = LearningSettings("backprop", 1, "derivative", 0.001)  # of all substitutes
 
 
-class TableNetwork(NamedTuple):
-    """A row of the tables: activation, loss, how it is trained, scale of the Gaussian noise (None: no noise)."""
-
-    activation: str
-    loss: str
-    learning: LearningSettings
-    noise_scale: float | None = 2.0
-
+# A row of the tables: a network, how it is trained, and the scale of its Gaussian noise (None: no noise).
+TableNetwork = namedtuple("TableNetwork", "activation loss learning noise_scale", defaults=(2.0,))
 
 ROWS = (
     TableNetwork("sigmoid", "cross-entropy", BACKPROP, None),
@@ -77,20 +68,10 @@ AT_PAPER_SCALE = (
     TableNetwork("threshold", "cross-entropy", FLIP, sqrt(2)),
 )
 # The paper gives the number of hidden layers only; two of 300 and 100 units are in the authors' code, the five are our choice.
-SUBSTITUTES = {(300, 100): GLR_TABLE_1, (300, 200, 100, 100, 100): GLR_TABLE_2}
+SUBSTITUTES = (300, 100), (300, 200, 100, 100, 100)
 
-
-class GlrScale(NamedTuple):
-    """Per scale: epochs by loss and of the substitutes, images attacked, noisy runs for LAP, most replications in training."""
-
-    cross_entropy: int
-    zero_one: int
-    substitute: int
-    images: int
-    lap: int
-    replications: int = 10_000
-
-
+# Per scale: epochs by loss and of the substitutes, images attacked, noisy runs for LAP, most replications in training.
+GlrScale = namedtuple("GlrScale", "cross_entropy zero_one substitute images lap replications", defaults=(10_000,))
 SIZES = {
     "smoke": GlrScale(1, 1, 1, 60, 50, 8),
     "course": GlrScale(3, 4, 3, 1_000, 500),
@@ -111,19 +92,18 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[TransferredAtta
 
 def target(row: TableNetwork, data: Data, size: GlrScale, seed: int) -> Train:
     """Return the training of a row's network."""
-    learning = row.learning
+    learning, scale = row.learning, row.noise_scale
     model = NoisyModel(
         HIDDEN,
         row.activation,
-        noise="none" if row.noise_scale is None else "gaussian",
-        noise_scale=() if row.noise_scale is None else (row.noise_scale,),
+        noise="none" if scale is None else "gaussian",
+        noise_scale=() if scale is None else (scale,),
         loss=row.loss,
         estimator=learning.estimator,
         replications=min(learning.replications, size.replications),
         last_layer=learning.last_layer,
     )
-    epochs = size.cross_entropy if row.loss == "cross-entropy" else size.zero_one
-    return _training(model, data, BATCH, epochs, learning, seed)
+    return _training(model, data, BATCH, size.cross_entropy if row.loss == "cross-entropy" else size.zero_one, learning, seed)
 
 
 def substitute(hidden: tuple[int, ...], data: Data, size: GlrScale, seed: int) -> Train:
@@ -144,20 +124,18 @@ COLUMNS = [f"{images}.{of}" for images in ("all", "filtered") for of in ("origin
 def table(results: Results) -> Blocks:
     """Show a table for each substitute, means over seeds in percent, with the paper's figures in the last columns."""
     blocks: Blocks = []
-    by_substitute = results.by(lambda config: config.substitute.model.hidden)
-    for number, (hidden, published) in enumerate(SUBSTITUTES.items(), 1):
-        chosen = by_substitute[hidden]
+    for chosen in results.by(lambda config: config.substitute.model.hidden).values():
         rows = []
         for name, group in chosen.by(lambda config: name_of(config.target)).items():
             measured = [percent(group.mean(f"{column}.accuracy")) for column in COLUMNS]
-            rows.append([name, *measured, *_published(group[0][0].target.model, published)])
-        blocks += [Table(HEAD, rows), Text(_legend(number, chosen))]
+            rows.append([name, *measured, *_published(group[0][0])])
+        blocks += [Table(HEAD, rows), Text(_legend(chosen))]
     return [*blocks, Text(_notes(results))]
 
 
 def name_of(train: Train) -> str:
     """Return the name of a row: its network, and how it was trained."""
-    return row_name(train.model) + (", the paper's step" if train.optimizer == "sgd" else "")
+    return row_name(train.model) + ", the paper's step" * (train.optimizer == "sgd")
 
 
 def row_name(model: Model) -> str:
@@ -169,22 +147,24 @@ def row_name(model: Model) -> str:
     return name + (f", σ = {model.noise_scale[0]:.3g}" if model.noise_scale not in ((), (2.0,)) else "")
 
 
-def _published(model: NoisyModel, published: dict[tuple[str, str, str], Transferred]) -> list[str]:
+def _published(config: TransferredAttack) -> list[str]:
+    """Return the three figures that the paper prints for a network under this attack, in percent, or dashes."""
+    model, number = config.target.model, SUBSTITUTES.index(config.substitute.model.hidden)  # type: ignore[union-attr, arg-type]
+    assert isinstance(model, NoisyModel)
     if model.estimator == "backprop" and model.noise != "none":
         return ["-", "-", "-"]
     activation = "log-absolute" if model.activation == "log-absolute-minus" else model.activation
-    row = published[model.loss, activation, "BP" if model.estimator == "backprop" else "GLR"]
+    row = PUBLISHED[model.loss, activation, "BP" if model.estimator == "backprop" else "GLR"][number]
     return ["-" if share is None else f"{100 * share:.0f}" for share in row]
 
 
 def published_for(config: TransferredAttack) -> dict[str, str]:
     """Return the paper's figures for an experiment, by the name that the report gives to what was measured."""
-    table = SUBSTITUTES[config.substitute.model.hidden]  # type: ignore[union-attr, index]
-    printed = _published(config.target.model, table)  # type: ignore[arg-type]
-    return dict(zip(("filtered original_ot", "filtered adversarial_ot", "filtered adversarial_lap"), printed, strict=True))
+    names = ("filtered original_ot", "filtered adversarial_ot", "filtered adversarial_lap")
+    return dict(zip(names, _published(config), strict=True))
 
 
-def _legend(number: int, chosen: Results) -> str:
+def _legend(chosen: Results) -> str:
     config, record = chosen[0]
     hidden = config.substitute.model.hidden
     by_seed = Results((config, record) for config, record in {c.substitute: (c, r) for c, r in chosen}.values())
@@ -192,7 +172,7 @@ def _legend(number: int, chosen: Results) -> str:
     intervals = (each for column in COLUMNS for each in chosen.values(column) if each["of"])
     widest = 100 * max(high - low for low, high in (each["interval"] for each in intervals))
     return (
-        f"Accuracy in %, for Table {number} of the paper. Substitute: {len(hidden)} hidden layers "
+        f"Accuracy in %, for Table {SUBSTITUTES.index(hidden) + 1} of the paper. Substitute: {len(hidden)} hidden layers "
         f"({'-'.join(map(str, hidden))} ReLU); its own accuracy is {clean} % on the images and {broken} % on the adversarial "
         f"images made against it (FGSM, ε = {config.attack.epsilon:g}). {config.target.data.name}, first {record['images']:,} "
         "test images, held out from all training; filtered: those that the substitute classifies correctly before the attack. "
@@ -212,6 +192,51 @@ def _notes(results: Results) -> str:
         "filtered images only, on some of which its networks were trained. Its «y = ln -x» may be log-absolute or "
         "log-absolute-minus and is shown next to both."
     )
+
+
+# -- figures 2, 5, 6 and 7 ---------------------------------------------------------------------------------------------------
+
+JUMPING = ("threshold", "arctan-inverse", "log-absolute", "log-absolute-minus")  # not to be drawn through v = 0
+
+
+def figures(results: Results) -> Figures:
+    """Draw the activations, the losses over the epochs and some pairs of images."""
+    responses: dict[str, Callable[..., np.ndarray]] = {f"sigmoid, s = {s:g}": Activation("sigmoid", s) for s in (1.0, 2.0, 10.0)}
+    responses["threshold"] = ACTIVATIONS["threshold"].response
+    further = [(name, _drawn({name: ACTIVATIONS[name].response})) for name in ("absolute", *JUMPING[1:])]
+    pairs = read_pictures(results.folder, results[0][0])
+    labels, answers = [str(y) for y in pairs["y"]], [f"seen as {answer}" for answer in pairs["adversarial_substitute"]]
+    return {
+        "fig2-activations": curves([("", _drawn(responses))], "signal v", "response"),
+        "fig7-activations": curves(further, "signal v", "response"),
+        "fig5-losses": curves(_losses(results), "epoch", "mean cross-entropy over noise", from_zero=True),
+        "fig6-pairs": image_rows([("original", pairs["x"], labels), ("adversarial", pairs["x_adv"], answers)]),
+    }
+
+
+def _drawn(functions: dict[str, Callable[..., np.ndarray]]) -> Curves:
+    v = np.linspace(-5, 5, 1001)
+    drawn = {name: (v, function(v)) for name, function in functions.items()}
+    for name in drawn.keys() & set(JUMPING):
+        drawn[name][1][len(v) // 2] = np.nan
+    return drawn
+
+
+def _losses(results: Results) -> list[tuple[str, Curves]]:
+    """Return training loss (mean over an epoch, each image before its update) and validation loss (at the end of the epoch)."""
+    panels: list[tuple[str, Curves]] = []
+    networks = {config.target: record["runs"][0] for config, record in results.where(seed=results[0][0].seed)}
+    for train, run in networks.items():
+        model = train.model
+        likelihood_ratio = model.loss == "cross-entropy" and model.estimator != "backprop" and model.noise_scale == (2.0,)
+        if likelihood_ratio and model.activation in ("sigmoid", "threshold"):
+            metrics = read_run(run_named(results.folder, run)).metrics()
+            epochs = np.array([each["epoch"] for each in metrics])
+            losses = {"training": "loss", "validation": "validation_loss"}
+            values = {name: [np.nan if each.get(key) is None else each[key] for each in metrics] for name, key in losses.items()}
+            lines = {name: (epochs, np.array(each, dtype=np.float64)) for name, each in values.items()}
+            panels.append((f"{model.activation}, {train.optimizer} {train.learning_rate:g}", lines))
+    return panels
 
 
 GLR_TABLES = Study(

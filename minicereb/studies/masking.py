@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import namedtuple
 from dataclasses import replace
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import CerebellumModel
@@ -23,9 +21,9 @@ from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS, TUNED_STEPS
 from minicereb.robustness.checklist import CHECKS, TOLERATED
 from minicereb.statistics import proportion_interval
 from minicereb.studies.protocol import EVERY, as_coded, as_printed, four_models, paper_pgd
-from minicereb.studies.results import Results
+from minicereb.studies.results import Blocks, Figures, Results
 from minicereb.studies.study import Study
-from minicereb.studies.tables import Blocks
+from minicereb.studies.tables import entry_at
 
 PAPERS = ("fgsm-mse", "pgd-mse")  # the evaluation that the paper plans
 NEAR, EVERYTHING = 0.005, 1.0  # a step of 0.01 leaves the ball, and the ball is the whole box
@@ -37,48 +35,36 @@ SETTINGS = {
 }
 
 
-class MaskingScale(NamedTuple):
-    """Per scale: cells in full and random wiring, epochs at batch 1 and 10, images, ε of the evaluations, our attacks."""
-
-    full: int
-    random: int
-    epochs_of_1: int
-    epochs_of_10: int
-    images: int
-    epsilons: tuple[float, ...]
-    attacks: tuple[str, ...]
-
-
+# Per scale: cells in full and random wiring, epochs at batch 1 and 10, images, ε of the evaluations, our attacks.
 SIZES = {
-    "smoke": MaskingScale(50, 200, 1, 1, 8, (0.1,), (*PAPERS, "apgd-margin")),
-    "course": MaskingScale(597, 20_000, 1, 2, 100, (0.1, 0.3), EVERY),
-    "paper": MaskingScale(5_970, 200_000, 10, 10, 1_000, (0.1, 0.3), EVERY),
+    "smoke": (50, 200, 1, 1, 8, (0.1,), (*PAPERS, "apgd-margin")),
+    "course": (597, 20_000, 1, 2, 100, (0.1, 0.3), EVERY),
+    "paper": (5_970, 200_000, 10, 10, 1_000, (0.1, 0.3), EVERY),
 }
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Train the four models of the ablation as coded and as printed; the paper's evaluation and ours, attacks, gradients."""
-    size, experiments = SIZES[scale], []
-    ways = ((as_coded, size.epochs_of_1), (as_printed, size.epochs_of_10))
-    for seed, (way, epochs), model in product(seeds, ways, four_models(size.full, size.random)):
-        experiments += _examined(way(model, data, epochs, seed), size)
-    return experiments
+    """Train the four models of the ablation as coded and as printed; the paper's evaluation and ours, attacks, gradients.
 
-
-def _examined(train: Train, size: MaskingScale) -> list[Experiment]:
-    """Return everything that is done with one model; attacks that an evaluation has made are not repeated."""
-    experiments: list[Experiment] = [
-        EvaluatedModel(train, size.epsilons, size.images, names, certify=False, seed=train.seed)
-        for names in (PAPERS, size.attacks)
+    Attacks that an evaluation makes are not repeated.
+    """
+    full, random, coded, printed, images, epsilons, attacks = SIZES[scale]
+    everywhere = (NEAR, *epsilons, EVERYTHING)
+    further = [
+        *(("mse", "as printed", epsilon) for epsilon in (NEAR, EVERYTHING)),
+        *(("mse", "doubled", epsilon) for epsilon in epsilons),
+        *(("mse", "tuned", epsilon) for epsilon in everywhere),
+        *product(("margin",), ("as printed", "tuned"), everywhere),
     ]
-    everywhere = (NEAR, *size.epsilons, EVERYTHING)
-    attacks = [("mse", "as printed", epsilon) for epsilon in (NEAR, EVERYTHING)]
-    attacks += [("mse", "doubled", epsilon) for epsilon in size.epsilons]
-    attacks += [("mse", "tuned", epsilon) for epsilon in everywhere]
-    attacks += [("margin", setting, epsilon) for setting, epsilon in product(("as printed", "tuned"), everywhere)]
-    experiments += [AttackedModel(train, attack_with(*attack, train.seed), size.images) for attack in attacks]
-    gradients = (attack_with(objective, "as printed", SHOWN, train.seed) for objective in ("mse", "margin"))
-    return [*experiments, *(GradientSizes(train, attack, size.images) for attack in gradients)]
+    experiments: list[Experiment] = []
+    for seed, (way, epochs), model in product(seeds, ((as_coded, coded), (as_printed, printed)), four_models(full, random)):
+        train = way(model, data, epochs, seed)
+        for names in (PAPERS, attacks):
+            experiments.append(EvaluatedModel(train, epsilons, images, names, certify=False, seed=seed))
+        experiments += [AttackedModel(train, attack_with(*attack, seed), images) for attack in further]
+        for objective in ("mse", "margin"):
+            experiments.append(GradientSizes(train, attack_with(objective, "as printed", SHOWN, seed), images))
+    return experiments
 
 
 def attack_with(objective: str, setting: str, epsilon: float, seed: int) -> Attack:
@@ -108,23 +94,16 @@ class MaskedModel:
 
     def by_paper(self, attack: str, epsilon: float) -> float:
         """Return the accuracy under an attack of the paper's evaluation."""
-        return self.papers["epsilons"][self.epsilons.index(epsilon)]["by_attack"][attack]  # type: ignore[no-any-return]
+        return entry_at(self.papers, epsilon)["by_attack"][attack]  # type: ignore[no-any-return]
 
     def attacked(self, epsilon: float) -> float:
         """Return the robust accuracy under all attacks."""
-        return self.ours["epsilons"][self.epsilons.index(epsilon)]["attacked"]  # type: ignore[no-any-return]
-
-    def hidden(self, epsilon: float) -> float:
-        """Return the share of the images that are robust to the paper's PGD on the squared error, but not to all attacks."""
-        return self.under("mse", "as printed", epsilon) - self.attacked(epsilon)
+        return entry_at(self.ours, epsilon)["attacked"]  # type: ignore[no-any-return]
 
 
-class PlannedCheck(NamedTuple):
-    """A check that the paper plans: a number, and whether it is large enough for an alarm."""
-
-    name: str
-    value: float
-    alarm: bool
+PlannedCheck = namedtuple(
+    "PlannedCheck", "name value alarm"
+)  # a check that the paper plans: a number, and whether it is an alarm
 
 
 def papers_checks(model: MaskedModel, epsilon: float) -> list[PlannedCheck]:
@@ -145,28 +124,29 @@ def papers_checks(model: MaskedModel, epsilon: float) -> list[PlannedCheck]:
 
 
 def models_of(results: Results) -> list[MaskedModel]:
-    """Return the models of the study in their order."""
+    """Return the models of the study in order."""
     return [MaskedModel(train, group) for (train, *_), group in results.by(lambda config: config.trainings).items()]
-
-
-# -- tables ------------------------------------------------------------------------------------------------------------------
 
 
 def table(results: Results) -> Blocks:
     """Show accuracy under each attack; the paper's checks of its attack; settings of PGD; our checklist, of both evaluations."""
     models = models_of(results)
-    return [*_attacks_table(models), *_papers_table(models), *_settings_table(models), *_checklist_table(models)]
+    cases = [(model, epsilon) for model in models for epsilon in model.epsilons]
+    return [*_attacks_table(cases), *_papers_table(cases), *_settings_table(models), *_checklist_table(models)]
 
 
-def _attacks_table(models: list[MaskedModel]) -> Blocks:
-    rows = []
-    for model, epsilon in _cases(models):
-        shares = [model.by_paper("fgsm-mse", epsilon), *(model.under("mse", setting, epsilon) for setting in SETTINGS)]
-        shares += [model.under("margin", "tuned", epsilon), model.attacked(epsilon)]
-        rows.append([model.name, f"{epsilon:g}", *map(percent, shares)])
-    images = models[0].ours["images"]
+Cases = list[tuple[MaskedModel, float]]
+
+
+def _attacks_table(cases: Cases) -> Blocks:
+    rows, model = [], cases[0][0]
+    for each, epsilon in cases:
+        shares = [each.by_paper("fgsm-mse", epsilon), *(each.under("mse", setting, epsilon) for setting in SETTINGS)]
+        shares += [each.under("margin", "tuned", epsilon), each.attacked(epsilon)]
+        rows.append([each.name, f"{epsilon:g}", *map(percent, shares)])
+    images = model.ours["images"]
     legend = (
-        f"Accuracy in % on the first {images:,} test images of {models[0].train.data.name}; a 95% interval is at most about "
+        f"Accuracy in % on the first {images:,} test images of {model.train.data.name}; a 95% interval is at most about "
         f"±{98 / images**0.5:.1f} points. As printed: {SETTINGS['as printed']}, last iterate; doubled: {SETTINGS['doubled']}, "
         f"last iterate; tuned: {SETTINGS['tuned']}. FGSM ascends the squared error. All attacks: for each image the strongest. "
         "Batch 1 is trained as the authors' code has it, batch 10 as the paper prints it."
@@ -175,18 +155,17 @@ def _attacks_table(models: list[MaskedModel]) -> Blocks:
     return [Table(head, rows), Text(legend)]
 
 
-def _papers_table(models: list[MaskedModel]) -> Blocks:
-    cases = _cases(models)
-    all_checks = [papers_checks(model, epsilon) for model, epsilon in cases]
-    names = [check.name for check in all_checks[0]]
+def _papers_table(cases: Cases) -> Blocks:
     rows, deceived = [], []
-    for (model, epsilon), checks in zip(cases, all_checks, strict=True):
-        n = model.ours["images"]
-        low, high = proportion_interval(round(model.hidden(epsilon) * n), n)
+    for model, epsilon in cases:
+        checks, n = papers_checks(model, epsilon), model.ours["images"]
+        hidden = model.under("mse", "as printed", epsilon) - model.attacked(epsilon)  # share of the images
+        low, high = proportion_interval(round(hidden * n), n)
         if low > TOLERATED:
             deceived.append(checks)
-        hidden = f"{percent(model.hidden(epsilon))} ({percent(low)}-{percent(high)})"
-        rows.append([model.name, f"{epsilon:g}", hidden, *(percent(c.value) + " **alarm**" * c.alarm for c in checks)])
+        shown = f"{percent(hidden)} ({percent(low)}-{percent(high)})"
+        rows.append([model.name, f"{epsilon:g}", shown, *(percent(c.value) + " **alarm**" * c.alarm for c in checks)])
+    names = [check.name for check in checks]
     caught = [f"{name} {sum(checks[n].alarm for checks in deceived)}" for n, name in enumerate(names)]
     none = sum(not any(check.alarm for check in checks) for checks in deceived)
     legend = (
@@ -203,10 +182,10 @@ def _papers_table(models: list[MaskedModel]) -> Blocks:
 
 def _settings_table(models: list[MaskedModel]) -> Blocks:
     places = list(product((NEAR, *models[0].epsilons, EVERYTHING), ("as printed", "tuned")))
-    rows = []
-    for model, objective in product(models, ("mse", "margin")):
-        shares = (model.under(objective, setting, epsilon) for epsilon, setting in places)
-        rows.append([model.name, objective, *map(percent, shares)])
+    rows = [
+        [model.name, objective, *(percent(model.under(objective, setting, epsilon)) for epsilon, setting in places)]
+        for model, objective in product(models, ("mse", "margin"))
+    ]
     legend = (
         f"Accuracy in % under PGD with the settings as printed and tuned, at each ε. A step of {PAPER_STEP:g} is longer than "
         f"ε = {NEAR:g}, and {PAPER_STEPS} of them cannot cross the ball if ε is above {PAPER_STEPS * PAPER_STEP / 2:g}."
@@ -219,10 +198,10 @@ VERDICTS = {"pass": "pass", "warn": "warn", "fail": "**fail**", "not tested": "-
 
 def _checklist_table(models: list[MaskedModel]) -> Blocks:
     rows = []
-    for model, (attacks, record) in ((m, each) for m in models for each in (("the paper's", m.papers), ("all", m.ours))):
-        entry = next(each for each in record["epsilons"] if each["epsilon"] == SHOWN)
-        verdicts = {line["name"]: VERDICTS[line["verdict"]] for line in entry["checklist"]}
-        rows.append([model.name, attacks, *(verdicts.get(name, "-") for name in CHECKS)])
+    for model in models:
+        for attacks, record in (("the paper's", model.papers), ("all", model.ours)):
+            verdicts = {line["name"]: VERDICTS[line["verdict"]] for line in entry_at(record, SHOWN)["checklist"]}
+            rows.append([model.name, attacks, *(verdicts.get(name, "-") for name in CHECKS)])
     legend = (
         f"Our checklist at ε = {SHOWN:g}, for an evaluation with {' and '.join(PAPERS)} only and for one with all attacks. A "
         "fail means that the evaluation overestimates robustness, a warning that one of its attacks alone would, or that it does "
@@ -231,22 +210,13 @@ def _checklist_table(models: list[MaskedModel]) -> Blocks:
     return [Table(["model", "attacks", *CHECKS], rows), Text(legend)]
 
 
-def _cases(models: list[MaskedModel]) -> list[tuple[MaskedModel, float]]:
-    return [(model, epsilon) for model in models for epsilon in model.epsilons]
-
-
-# -- figures -----------------------------------------------------------------------------------------------------------------
-
-
-def figures(results: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Figures:
     """Draw for each kind of model the sizes of its gradients' entries, before and after the attack, for both objectives."""
-    drawn: dict[str, Figure] = {}
-    for model in models_of(results):
-        name = _figure_of(model.train)
-        if name not in drawn:
-            panels = [_panel(objective, record) for objective, record in model.gradients.items()]
-            drawn[name] = curves(panels, "size, power of ten", "share of the entries", marked=False)
-    return drawn
+    drawn = {}
+    for model in reversed(models_of(results)):  # of several seeds the first is drawn
+        panels = [_panel(objective, record) for objective, record in model.gradients.items()]
+        drawn[_figure_of(model.train)] = curves(panels, "size, power of ten", "share of the entries", marked=False)
+    return dict(reversed(drawn.items()))
 
 
 def _panel(objective: str, record: Record) -> tuple[str, Curves]:

@@ -57,6 +57,11 @@ def accuracy_under(model: Results, **attack: Any) -> str:
     return mean_share(found.values("robust_accuracy"), found[0][1]["images"]) if found else "-"
 
 
+def entry_at(record: Record, epsilon: float) -> Record:
+    """Return what the record of an evaluation or a comparison says at one ε."""
+    return next(entry for entry in record["epsilons"] if entry["epsilon"] == epsilon)  # type: ignore[no-any-return]
+
+
 def shares(model: Results, label: str, e: int) -> list[float]:
     """Return the attacked or certified shares at the ε of this number, one per seed."""
     return model.where(EvaluatedModel).values(lambda record: record["epsilons"][e][label])

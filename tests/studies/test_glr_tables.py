@@ -19,8 +19,18 @@ from minicereb.experiments.runs import read_run
 from minicereb.files import read_npz
 from minicereb.report.figures import save_figure
 from minicereb.studies import glr_tables
-from minicereb.studies.glr_figures import figures
-from minicereb.studies.glr_tables import GLR_TABLES, ROWS, SUBSTITUTES, GlrScale, LearningSettings, name_of, plan, row_name, table
+from minicereb.studies.glr_tables import (
+    GLR_TABLES,
+    ROWS,
+    SUBSTITUTES,
+    GlrScale,
+    LearningSettings,
+    figures,
+    name_of,
+    plan,
+    row_name,
+    table,
+)
 from minicereb.studies.results import Results
 from minicereb.studies.study import carry_out
 
