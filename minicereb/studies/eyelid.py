@@ -210,9 +210,7 @@ def _savings_table(results: Results) -> Blocks:
         saved[forgetting, circuit] = _differences(first, again)
         trials = [over_seeds(first), over_seeds(again), over_seeds(saved[forgetting, circuit])]
         trials.append(mean_over(trials_to_criterion("extinction"))(group))
-        levels = [
-            mean_over(lambda record, layer=layer: record[layer]["extinction"], 3)(group) for layer in ("purkinje", "nuclear")
-        ]
+        levels = [over_seeds([record[layer]["extinction"] for record in group.records], 3) for layer in ("purkinje", "nuclear")]
         rows.append([f"{forgetting:g}", circuit, *trials, *levels])
     due = [[f"{f:g}", over_seeds(_differences(*(saved[f, circuit] for circuit in CIRCUITS)))] for f in FORGETTING]
     head = ["forgetting", "circuit", "trials to criterion", "again", "saved", "trials to extinction"]
@@ -287,7 +285,7 @@ def _lesions_table(results: Results) -> Blocks:
     found = tabulate(
         "lesion",
         _by_lesion(results),
-        ("what is missing", lambda group: "".join(map(LESIONS.get, group[0][0].session.lesions)) or "nothing"),
+        ("what is missing", lambda group: "".join(LESIONS[each] for each in group[0][0].session.lesions) or "nothing"),
         ("trials to criterion", mean_over(trials_to_criterion("acquisition"))),
         ("closure, %", mean_over(lambda record: record["closure"][session.acquisition - 1])),
         ("peak, ms", mean_over("peak", 0)),

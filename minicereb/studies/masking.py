@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import CerebellumModel
@@ -101,9 +102,7 @@ class MaskedModel:
         return entry_at(self.ours, epsilon)["attacked"]  # type: ignore[no-any-return]
 
 
-PlannedCheck = namedtuple(
-    "PlannedCheck", "name value alarm"
-)  # a check that the paper plans: a number, and whether it is an alarm
+PlannedCheck = namedtuple("PlannedCheck", "name value alarm")  # a check that the paper plans, and whether it raises an alarm
 
 
 def papers_checks(model: MaskedModel, epsilon: float) -> list[PlannedCheck]:
@@ -212,11 +211,13 @@ def _checklist_table(models: list[MaskedModel]) -> Blocks:
 
 def figures(results: Results) -> Figures:
     """Draw for each kind of model the sizes of its gradients' entries, before and after the attack, for both objectives."""
-    drawn = {}
-    for model in reversed(models_of(results)):  # of several seeds the first is drawn
-        panels = [_panel(objective, record) for objective, record in model.gradients.items()]
-        drawn[_figure_of(model.train)] = curves(panels, "size, power of ten", "share of the entries", marked=False)
-    return dict(reversed(drawn.items()))
+    drawn: dict[str, Figure] = {}
+    for model in models_of(results):
+        name = _figure_of(model.train)
+        if name not in drawn:
+            panels = [_panel(objective, record) for objective, record in model.gradients.items()]
+            drawn[name] = curves(panels, "size, power of ten", "share of the entries", marked=False)
+    return drawn
 
 
 def _panel(objective: str, record: Record) -> tuple[str, Curves]:

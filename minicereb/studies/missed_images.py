@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections import namedtuple
+from itertools import chain, product
+from typing import Any
 
 from minicereb.attacks.adversarial_training import Adversary
 from minicereb.attacks.ball import with_rounding
@@ -15,21 +17,11 @@ from minicereb.report.formats import interval, percent, strength
 from minicereb.report.page import Table, Text
 from minicereb.robustness.catalogue import SETS, STARTS
 from minicereb.statistics import mean_interval, proportion_interval
-from minicereb.studies.results import Results
+from minicereb.studies.results import Blocks, Results
 from minicereb.studies.study import Study
-from minicereb.studies.tables import Blocks
 
-
-class AttacksScale(NamedTuple):
-    """Per scale: test images; starts of a search, or targets; steps for each; queries of Square; shipped or small models."""
-
-    images: int
-    starts: int
-    steps: int
-    queries: int
-    shipped: bool
-
-
+# Per scale: test images; starts of a search, or targets; steps for each; queries of Square; shipped or small models.
+AttacksScale = namedtuple("AttacksScale", "images starts steps queries shipped")
 SIZES = {
     "smoke": AttacksScale(30, 2, 10, 100, False),
     "course": AttacksScale(200, 3, 100, 5_000, True),
@@ -69,26 +61,24 @@ EPSILONS = {
 def models(data: Data, shipped: bool) -> dict[str, Train]:
     """Return the four models that ship with minicereb and have gradients, or small ones in their place."""
     hidden, full, random, epochs = ((100,), 5_970, 20_000, None) if shipped else ((20,), 200, 400, 1)
-
-    def cerebellum(wiring: str, cells: int, per_cell: int | None, ltd: bool) -> Train:
-        return Train(CerebellumModel(wiring, cells, per_cell, ltd=ltd), data, 10, epochs or 10, 0.5 / cells)
-
-    adversary = Adversary(0.1, fitting_step(0.1, 7))
-    robust = PerceptronModel(hidden, l1=7e-5)
+    robust = {"validation": 0.0, "schedule": "cosine", "adversary": Adversary(0.1, fitting_step(0.1, 7))}
     return {
         "perceptron": Train(PerceptronModel(hidden), data, 32, epochs or 5, 1e-3, "adam"),
-        "robust": Train(robust, data, 100, epochs or 20, 3e-3, "adam", validation=0.0, schedule="cosine", adversary=adversary),
-        "cerebellum": cerebellum("random", random, 4, True),
-        "base": cerebellum("full", full, None, False),
+        "robust": Train(PerceptronModel(hidden, l1=7e-5), data, 100, epochs or 20, 3e-3, "adam", **robust),  # type: ignore[arg-type]
+        "cerebellum": Train(CerebellumModel("random", random, 4), data, 10, epochs or 10, 0.5 / random),
+        "base": Train(CerebellumModel("full", full, ltd=False), data, 10, epochs or 10, 0.5 / full),
     }
 
 
 def searches(name: str, epsilon: float, size: AttacksScale, seed: int) -> dict[str, list[Attack]]:
     """Return the searches compared on a model, by name, all with equally many steps; those for the nearest image ignore ε."""
-    steps, starts, widest = size.steps, range(seed, seed + size.starts), EPSILONS[name][-1]
+    widest, starts = EPSILONS[name][-1], range(seed, seed + size.starts)
 
-    def each(method: str, objective: str, **settings: object) -> list[Attack]:
-        return [Attack(method, objective, epsilon, steps=steps, seed=start, **settings) for start in starts]  # type: ignore[arg-type]
+    def each(method: str, objective: str, **settings: Any) -> list[Attack]:
+        return [Attack(method, objective, epsilon, steps=size.steps, seed=start, **settings) for start in starts]
+
+    def once(method: str, objective: str, epsilon: float, **settings: Any) -> list[Attack]:
+        return [Attack(method, objective, epsilon, **{"steps": size.steps, "seed": seed, **settings})]
 
     far = {"step_size": epsilon / 10}  # of momentum's steps
     found = {
@@ -99,14 +89,14 @@ def searches(name: str, epsilon: float, size: AttacksScale, seed: int) -> dict[s
         "APGD, cross-entropy": each("apgd", "cross-entropy"),
         "APGD, DLR": each("apgd", "dlr"),
         "APGD, margin": each("apgd", "margin"),
-        "APGD-T": [Attack("apgd", "dlr", epsilon, steps=steps, seed=seed, targets=size.starts)],
-        "FAB-T": [Attack("fab", "margin", widest, steps=steps, seed=seed, targets=size.starts)],
-        "FMN-T": [Attack("fmn", "margin", widest, steps=steps, seed=seed, targets=size.starts)],
-        "FMN": [Attack("fmn", "margin", widest, steps=steps, seed=seed)],
+        "APGD-T": once("apgd", "dlr", epsilon, targets=size.starts),
+        "FAB-T": once("fab", "margin", widest, targets=size.starts),
+        "FMN-T": once("fmn", "margin", widest, targets=size.starts),
+        "FMN": once("fmn", "margin", widest),
     }
     if name == "perceptron":  # on others 5,000 queries take too long
         for words, rescale in ((SQUARE, True), (f"{SQUARE}, ensemble's schedule", False)):
-            found[words] = [Attack("square", "margin", epsilon, steps=size.queries, seed=seed, rescale=rescale)]
+            found[words] = once("square", "margin", epsilon, steps=size.queries, rescale=rescale)
     return found
 
 
@@ -126,37 +116,23 @@ def experiments_of(name: str, train: Train, epsilon: float, size: AttacksScale, 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[BrokenImages]:
     """Make every search on every model at three ε."""
-    size, experiments = SIZES[scale], []
+    size, experiments = SIZES[scale], list[BrokenImages]()
     for name, train in models(data, size.shipped).items():
-        for epsilon in EPSILONS[name]:
-            for seed in seeds:
-                experiments += [each for made in experiments_of(name, train, epsilon, size, seed).values() for each in made]
+        for epsilon, seed in product(EPSILONS[name], seeds):
+            experiments += chain.from_iterable(experiments_of(name, train, epsilon, size, seed).values())
     return list(dict.fromkeys(experiments))
 
 
 class BrokenBySearch:
-    """The images that each search broke on one model at one ε.
-
-    Parameters
-    ----------
-    name : str
-        Of the model.
-    train : Train
-    epsilon : float
-    size : Size
-    seed : int
-    records : dict
-        From experiments to their records.
-    """
+    """The images that each search broke on one model, which has this name, at one ε."""
 
     def __init__(
         self, name: str, train: Train, epsilon: float, size: AttacksScale, seed: int, records: dict[BrokenImages, Record]
     ):
         self.starts: dict[str, list[set[int]]] = {}
         for words, experiments in experiments_of(name, train, epsilon, size, seed).items():
-            easy: set[int] = set()  # images that the search was not made on count as broken by it
-            if experiments[0].after is not None:
-                easy = set(records[BrokenImages(train, experiments[0].after, size.images)]["broken"])
+            after = experiments[0].after  # images that the search was not made on count as broken by it
+            easy = set() if after is None else set(records[BrokenImages(train, after, size.images)]["broken"])
             self.starts[words] = [easy | _broken(records[each], epsilon) for each in experiments]
             self.right = size.images - len(records[experiments[0]]["wrong"])
         self.anything: set[int] = set().union(*(found for starts in self.starts.values() for found in starts))
@@ -167,12 +143,8 @@ class BrokenBySearch:
 
     def of_ensemble(self, names: tuple[str, ...]) -> set[int]:
         """Return the images that the attacks of the catalogue with these names broke, as far as they were made here."""
-        found: set[int] = set()
-        for name in names:
-            words, number = MEMBERS.get(name, ((), 0))
-            for search in words:
-                found.update(*self.starts.get(search, [])[:number])
-        return found
+        members = [MEMBERS.get(name, ((), 0)) for name in names]
+        return set().union(*(found for words, n in members for each in words for found in self.starts.get(each, [])[:n]))
 
 
 def _broken(record: Record, epsilon: float) -> set[int]:
@@ -194,14 +166,14 @@ def table(results: Results) -> Blocks:
         broken = zip(EPSILONS[name], compared, strict=True)
         blocks.append(Table([name, *(f"ε = {strength(epsilon)}: {len(each.anything)}" for epsilon, each in broken)], rows))
     legend = (
-        f"Of the first {size.images:,} test images of {data.name}, at each ε (L∞) the number that any search broke, and "
-        "how many of them each missed, with the share in % and its 95% interval (Clopper-Pearson). Every search has "
+        f"Of the first {size.images:,} test images of {data.name}, at each ε (L∞) the number that any search broke, and how "
+        "many of them each missed, with the share in % and its 95% interval (Clopper-Pearson). Every search has "
         f"{size.starts} starts (or targets, from the image) of {size.steps} steps, Square one of {size.queries:,} queries, FMN "
         f"without targets one start; seeds {seed} to {seed + size.starts - 1}. In square brackets the mean number that one start "
-        "missed, with Student's 95% interval over the starts. On cerebella FAB and FMN were made on the images that APGD on the "
-        "margin left unbroken at the smallest ε; the others count as broken. Ensembles: what their attacks broke, as far as they "
-        f"are among the searches: APGD-T, FAB-T and FMN-T with {size.starts} targets instead of nine, Square on the perceptron "
-        "only, no PGD, FGSM, transferred images or random points."
+        "missed, with Student's 95% interval over the starts. On cerebella FAB and FMN attack the images that APGD on the margin "
+        "leaves unbroken at the smallest ε; the others count as broken. Ensembles: their attacks as far as they are among the "
+        f"searches: APGD-T, FAB-T and FMN-T with {size.starts} targets instead of nine, Square on the perceptron only, no PGD, "
+        "FGSM, transferred images or random points."
     )
     return [*blocks, Text(legend)]
 
