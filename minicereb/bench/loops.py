@@ -1,4 +1,4 @@
-"""The loops that everything else waits for: steps of learning and of attacks, an estimate of gradients, trials of motor tasks."""
+"""Benchmarks of the inner loops: steps of learning and of attacks, estimates of gradients, trials of motor tasks."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ APGD_CELLS, APGD_IMAGES, APGD_STEPS, APGD_EPSILON = 5_000, 256, 100, 0.002
 GLR_INPUTS, GLR_HIDDEN, GLR_BATCH, REPLICATIONS = 196, 20, 25, 10_000
 EYELID = Eyelid(trial=1_000, acquisition=100, cells=10_000)
 POLE = PoleTask()
-TRIALS = 200  # within which the circuit balances the pole to the end once: that trial is timed
+TRIALS = 200  # among which one is successful; it is timed
 
 
 def cerebellum(peers: bool) -> Iterator[Benchmark]:
-    """Yield one step of the delta rule and one of PGD, each with PyTorch's forms of it if `peers`."""
+    """Yield one step of the delta rule and one of PGD, each beside PyTorch's forms if `peers`."""
     model = _cerebellum()
     rule = DeltaRule(model, RMSprop(0.5 / CELLS), BATCH, 0.99)
     images, labels = _images(64 * BATCH)
@@ -61,7 +61,7 @@ def cerebellum(peers: bool) -> Iterator[Benchmark]:
         step,
         lambda: xp.copyto(target, source),
         f"copy of the {moved / 1e6:.0f} MB that must move",
-        _peers("learning_steps", model, images, labels, BATCH) if peers else {},
+        peers_of("learning_steps", model, images, labels, BATCH) if peers else {},
         repeats=20,
     )
     model = _cerebellum()
@@ -74,12 +74,12 @@ def cerebellum(peers: bool) -> Iterator[Benchmark]:
         lambda: landscape.value_and_gradient(x),
         product_floor(model.readout, products),
         f"{2 * products / 1e9:.1f} GFLOP at the rate of a matrix product",
-        _peers("pgd_steps", model, images, labels) if peers else {},
+        peers_of("pgd_steps", model, images, labels) if peers else {},
     )
 
 
 def attacks(peers: bool) -> Iterator[Benchmark]:
-    """Yield a whole attack, APGD on a cerebellum with full wiring, with the same attack in PyTorch if `peers`."""
+    """Yield a whole attack, APGD on a cerebellum with full wiring, beside the same attack in PyTorch if `peers`."""
     model = initial_cerebellum(draw_wiring("full", APGD_CELLS, (INPUTS,), None, seed=0), CLASSES, seed=0)
     images, _ = _images(APGD_IMAGES)
     labels = to_numpy(model.forward(to_device(images))[0].argmax(axis=1))
@@ -91,29 +91,21 @@ def attacks(peers: bool) -> Iterator[Benchmark]:
         lambda: list(attack_images(model, attack, images, labels, ids)),
         product_floor(model.readout, products),
         f"{2 * products / 1e9:.0f} GFLOP at the rate of a matrix product",
-        _peers("apgd_runs", model, images, labels, APGD_EPSILON, APGD_STEPS) if peers else {},
+        peers_of("apgd_runs", model, images, labels, APGD_EPSILON, APGD_STEPS) if peers else {},
     )
 
 
 def glr(peers: bool) -> Iterator[Benchmark]:
-    """Yield an iteration of the paper's estimator for threshold and for sigmoid neurons, with PyTorch's form if `peers`."""
+    """Yield an iteration of the paper's estimator for threshold and for sigmoid neurons, beside PyTorch's form if `peers`."""
     for activation in ("threshold", "sigmoid"):
-        network = initial_noisy(
-            GLR_INPUTS,
-            (GLR_HIDDEN,),
-            CLASSES,
-            0,
-            activation=Activation(activation),
-            law=Gaussian(),
-            scales=(2.0,),
-            output_noise=True,
-        )
-        rng = generator(0, "bench images")
-        images, labels = rng.random((GLR_BATCH, GLR_INPUTS), dtype=np.float32), rng.integers(0, CLASSES, GLR_BATCH)
-        yield _glr_iteration(network, activation, images, labels, peers)
+        noise: dict[str, Any] = {"law": Gaussian(), "scales": (2.0,), "output_noise": True}
+        network = initial_noisy(GLR_INPUTS, (GLR_HIDDEN,), CLASSES, 0, activation=Activation(activation), **noise)
+        yield _glr_iteration(network, activation, peers)
 
 
-def _glr_iteration(network: NoisyNetwork, activation: str, images: np.ndarray, labels: np.ndarray, peers: bool) -> Benchmark:
+def _glr_iteration(network: NoisyNetwork, activation: str, peers: bool) -> Benchmark:
+    drawn = generator(0, "bench images")
+    images, labels = drawn.random((GLR_BATCH, GLR_INPUTS), dtype=np.float32), drawn.integers(0, CLASSES, GLR_BATCH)
     x, y, turn = to_device(images), to_device(labels), iter(range(10**9))
     rng, out = generator(0, "bench normals"), np.empty(GLR_BATCH * REPLICATIONS * (GLR_HIDDEN + CLASSES), dtype=np.float32)
     return Benchmark(
@@ -121,12 +113,12 @@ def _glr_iteration(network: NoisyNetwork, activation: str, images: np.ndarray, l
         lambda: estimate(network, CrossEntropy(), ESTIMATORS["plain"], x, y, REPLICATIONS, Address(0, (next(turn),))),
         lambda: rng.standard_normal(out=out, dtype=np.float32),
         "7.5 million normals by NumPy's generator on one core",
-        _peers("glr_iterations", network, images, labels, REPLICATIONS, activation) if peers else {},
+        peers_of("glr_iterations", network, images, labels, REPLICATIONS, activation) if peers else {},
     )
 
 
 def eyelid(peers: bool) -> Iterator[Benchmark]:
-    """Yield a session of eyelid conditioning; PyTorch has no form of it."""
+    """Yield a session of eyelid conditioning, which has no peer."""
     bins, cells = EYELID.trial // BIN, EYELID.cells
     rng = generator(0, "bench activity")
     activity, weights = rng.random((cells, bins), dtype=np.float32), rng.random(cells, dtype=np.float32)
@@ -147,7 +139,7 @@ def eyelid(peers: bool) -> Iterator[Benchmark]:
 
 
 def pole(peers: bool) -> Iterator[Benchmark]:
-    """Yield a trial of pole balancing with learning, and one without; PyTorch has no form of either."""
+    """Yield a trial of pole balancing with learning, and one without; they have no peers."""
     balancer, again = successful_trial(POLE)
     about = f"of {POLE.seconds:g} s, {POLE.cells:,} cells, k = {POLE.inputs_per_cell}"
     read = 4 * POLE.cells * (2 * POLE.inputs_per_cell + 4)  # a step reads J and W, and writes and reads the activity
@@ -165,7 +157,7 @@ def pole(peers: bool) -> Iterator[Benchmark]:
 
 
 def successful_trial(task: PoleTask) -> tuple[PoleBalancer, Callable[[], None]]:
-    """Return a balancer that has just balanced the pole to the end for the first time, and a function that repeats that trial."""
+    """Return a balancer after its first successful trial, and a function that repeats that trial."""
     balancer = PoleBalancer(task)
     for number in range(TRIALS):
         before = {name: array.copy() for name, array in balancer.arrays().items()}
@@ -197,14 +189,15 @@ def _cerebellum() -> Cerebellum:
 
 
 def _images(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images as empty as MNIST's, four pixels in five being 0, and labels."""
+    """Return images in which four pixels in five are 0, as in MNIST's, and labels."""
     rng = generator(0, "bench images")
     x = rng.random((count, INPUTS), dtype=np.float32)
     x[x < 0.8] = 0
     return x, rng.integers(0, CLASSES, count)
 
 
-def _peers(function: str, *arguments: Any) -> dict[str, Callable[[], object]]:
-    from minicereb.bench import peers  # only where PyTorch is asked for
+def peers_of(function: str, *arguments: Any) -> dict[str, Callable[[], object]]:
+    """Return what a function of :mod:`minicereb.bench.peers` returns; it imports PyTorch."""
+    from minicereb.bench import peers
 
     return getattr(peers, function)(*arguments)

@@ -1,4 +1,4 @@
-"""The same work in PyTorch, as well as its users would write it: for comparison only, never part of the product."""
+"""The same work in PyTorch, as its users would write it: for comparison only, never used by the engine."""
 
 from __future__ import annotations
 
@@ -28,33 +28,37 @@ def _torch() -> ModuleType:
     return torch
 
 
+def _tensor(array: Any) -> Any:
+    return _torch().tensor(to_numpy(array), device=execution().device)
+
+
+def _one_hot(labels: np.ndarray) -> Any:
+    torch = _torch()
+    return torch.nn.functional.one_hot(_tensor(labels)).to(torch.float32)
+
+
 def _parts(model: Cerebellum) -> tuple[Any, ...]:
-    """Copies of the model's arrays as tensors: sparse CSR projection, its inputs and weights apart, readout, mean."""
-    torch, device = _torch(), execution().device
-    cells, per_cell = model.wiring.weights.shape
-    weights = torch.tensor(to_numpy(model.wiring.weights), device=device)
-    inputs = torch.tensor(to_numpy(model.wiring.inputs), dtype=torch.int64, device=device)
+    """Return copies of the model's arrays: sparse CSR projection, its inputs and weights, readout, mean."""
+    torch, wiring = _torch(), model.wiring
+    cells, per_cell = wiring.weights.shape
+    weights, inputs, readout = _tensor(wiring.weights), _tensor(wiring.inputs).to(torch.int64), _tensor(model.readout)
+    rows = torch.arange(0, cells * per_cell + 1, per_cell, device=inputs.device)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sparse CSR tensors announce that they are in beta
-        csr = torch.sparse_csr_tensor(
-            torch.arange(0, cells * per_cell + 1, per_cell, device=device),
-            inputs.reshape(-1),
-            weights.reshape(-1),
-            (cells, model.wiring.width),
-        )
-    return csr, inputs, weights, torch.tensor(to_numpy(model.readout), device=device), torch.zeros(cells, device=device)
+        csr = torch.sparse_csr_tensor(rows, inputs.reshape(-1), weights.reshape(-1), (cells, wiring.width))
+    return csr, inputs, weights, readout, torch.zeros(cells, device=inputs.device)
 
 
 def learning_steps(model: Cerebellum, images: np.ndarray, labels: np.ndarray, batch: int) -> dict[str, Callable[[], object]]:
-    """One learning step with the projection as a sparse CSR product, also where freed memory is kept, and as a gather.
+    """Return learning steps with the projection as a sparse CSR product, also where freed memory is kept, and as a gather.
 
-    By itself PyTorch's step hands its temporaries of 8 MB back to the operating system, and has them cleared the next time. The
-    C library keeps them once it has seen a larger block freed; ours has no such temporaries.
+    PyTorch's step returns its temporaries of 8 MB to the operating system, which clears them before the next. The C library keeps
+    them once a larger block was freed; ours has no such temporaries.
     """
     torch = _torch()
     csr, inputs, weights, _, _ = _parts(model)
-    x = torch.tensor(images, device=csr.device).reshape(-1, batch, images.shape[1])
-    y = torch.nn.functional.one_hot(torch.tensor(labels, device=csr.device)).to(torch.float32).reshape(len(x), batch, -1)
+    x = _tensor(images).reshape(-1, batch, images.shape[1])
+    y = _one_hot(labels).reshape(len(x), batch, -1)
     rate = 0.5 / len(inputs)
 
     def learner(respond: Callable[[Any], Any], contract: Callable[..., Any], product: Callable[..., Any]) -> Callable[[], object]:
@@ -90,7 +94,7 @@ def learning_steps(model: Cerebellum, images: np.ndarray, labels: np.ndarray, ba
 
 
 def _keeping_freed_memory(step: Callable[[], object]) -> Callable[[], object]:
-    """Show the C library a freed block of 31 MiB (32 is the largest that it learns from) before each step; none is touched."""
+    """Free a block of 31 MiB before each step, without touching it; the C library learns from blocks of up to 32."""
 
     def kept() -> object:
         np.empty(31 << 20, dtype=np.uint8)
@@ -100,11 +104,10 @@ def _keeping_freed_memory(step: Callable[[], object]) -> Callable[[], object]:
 
 
 def pgd_steps(model: Cerebellum, images: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[], object]]:
-    """Squared error and input gradient, by hand with both products as sparse CSR, and by autograd."""
+    """Return squared error and input gradient, by hand with both products as sparse CSR, and by autograd."""
     torch = _torch()
     csr, inputs, weights, readout, mean = _parts(model)
-    x = torch.tensor(images, device=csr.device)
-    y = torch.nn.functional.one_hot(torch.tensor(labels, device=csr.device)).to(torch.float32)
+    x, y = _tensor(images), _one_hot(labels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         by_input = csr.to_sparse_csc()
@@ -123,9 +126,8 @@ def pgd_steps(model: Cerebellum, images: np.ndarray, labels: np.ndarray) -> dict
 
     def by_gather() -> object:
         leaf = x.clone().requires_grad_()
-        outputs = (
-            torch.nn.functional.embedding_bag(inputs, leaf.T.contiguous(), per_sample_weights=weights, mode="sum").relu().T - mean
-        ) @ readout
+        h = torch.nn.functional.embedding_bag(inputs, leaf.T.contiguous(), per_sample_weights=weights, mode="sum").relu()
+        outputs = (h.T - mean) @ readout
         return torch.autograd.grad(0.5 * ((outputs - y) ** 2).sum(), leaf)[0]
 
     return {
@@ -138,11 +140,10 @@ def pgd_steps(model: Cerebellum, images: np.ndarray, labels: np.ndarray) -> dict
 def apgd_runs(
     model: Cerebellum, images: np.ndarray, labels: np.ndarray, epsilon: float, steps: int
 ) -> dict[str, Callable[[], object]]:
-    """APGD on the cross-entropy of a cerebellum with full wiring, by autograd, and one more look at the best points."""
+    """Return APGD on the cross-entropy of a cerebellum with full wiring, by autograd, and the outputs at the best points."""
     torch, device = _torch(), execution().device
-    projection, readout = (torch.tensor(to_numpy(array), device=device) for array in (model.wiring.weights, model.readout))
-    mean = torch.tensor(to_numpy(model.ltd_mean), device=device)
-    x, y = torch.tensor(images, device=device), torch.tensor(labels, device=device)
+    projection, readout, mean = map(_tensor, (model.wiring.weights, model.readout, model.ltd_mean))
+    x, y = _tensor(images), _tensor(labels)
     low, high = (x - epsilon).clamp(min=0), (x + epsilon).clamp(max=1)
     first, less, least = max(int(0.22 * steps), 1), max(int(0.03 * steps), 1), max(int(0.06 * steps), 1)
 
@@ -192,13 +193,10 @@ def apgd_runs(
 def glr_iterations(
     network: NoisyNetwork, images: np.ndarray, labels: np.ndarray, replications: int, activation: str
 ) -> dict[str, Callable[[], object]]:
-    """One iteration of the plain estimator on the whole batch, and an image at a time."""
+    """Return an iteration of the plain estimator on the whole batch, and one image at a time."""
     torch, device = _torch(), execution().device
-    first, second = (
-        {name: torch.tensor(to_numpy(getattr(layer, name)), device=device) for name in ("weight", "bias", "scale")}
-        for layer in network.layers
-    )
-    x, y = torch.tensor(images, device=device), torch.tensor(labels, device=device)
+    first, second = ({name: _tensor(getattr(layer, name)) for name in ("weight", "bias", "scale")} for layer in network.layers)
+    x, y = _tensor(images), _tensor(labels)
 
     @torch.no_grad()
     def gradients(x: Any, y: Any) -> tuple[Any, ...]:
@@ -221,14 +219,9 @@ def glr_iterations(
 
 
 def convolutional_network(model: Sequential) -> tuple[Any, list[tuple[np.ndarray, Any]]]:
-    """The layers of a convolutional network from :class:`minicereb.models.convolutional.Images` on, which they come after.
+    """Return the layers of a convolutional network after :class:`minicereb.models.convolutional.Images`, with channels first.
 
-    Returns
-    -------
-    network : torch.nn.Sequential
-        As while learning; channels first.
-    pairs : list of tuple
-        Each array of the model that learns, and the parameter here that begins with its numbers.
+    They are in training mode. The pairs are each learned array of the model, and the parameter that begins with its values.
     """
     torch = _torch()
     nn: Any = torch.nn
@@ -236,7 +229,7 @@ def convolutional_network(model: Sequential) -> tuple[Any, list[tuple[np.ndarray
     pairs: list[tuple[np.ndarray, Any]] = []
 
     class ChannelsLast(nn.Module):
-        """Images with their channels last, as ours have them."""
+        """Moves the channels of images to the end, where our layers have them."""
 
         def forward(self, images: Any) -> Any:
             return images.permute(0, 2, 3, 1)
@@ -268,7 +261,7 @@ LAYOUTS = ("PyTorch", "PyTorch, channels last")
 def convolutional_steps(
     model: Sequential, images: np.ndarray, credit: np.ndarray, layouts: tuple[str, ...] = LAYOUTS
 ) -> dict[str, Callable[[], object]]:
-    """A batch forward and back to all weights, for images that are normalised already."""
+    """Return a batch forward and back to all weights, for images that are normalised already."""
     torch, device, begins = _torch(), execution().device, model.layers[0]
     pixels = to_numpy(begins.forward(to_device(images))[0])
 
@@ -276,7 +269,7 @@ def convolutional_steps(
         form = torch.channels_last if layout == LAYOUTS[1] else torch.contiguous_format
         network = convolutional_network(model)[0].to(memory_format=form)
         x = torch.tensor(np.moveaxis(pixels, -1, 1), device=device).contiguous(memory_format=form)
-        d_outputs = torch.tensor(credit, device=device)
+        d_outputs = _tensor(credit)
 
         def step() -> object:
             network.zero_grad()

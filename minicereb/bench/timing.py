@@ -1,4 +1,4 @@
-"""Time ways of doing the same work, two at a time and in turn, in one process: only ratios taken so mean anything."""
+"""Time implementations of the same work in turn, in one process: other ratios of times mean little."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from minicereb.backend import wait_for_device
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Work to be timed, with what it is compared to.
+    """Work to be timed, and what it is compared to.
 
     Parameters
     ----------
@@ -22,15 +22,14 @@ class Benchmark:
     floor : callable
         A lower bound for any implementation (moving the bytes, computing the products), or another measure of the machine.
     floor_name : str
-        What the floor is.
     peers : dict
         Other implementations of the same work, by name.
     repeats : int
-        How often `ours` and each peer is called in a turn; the turn's time is divided by it.
+        Number of calls in a turn; the turn's time is divided by it.
     turns : int
-        How often everything is timed.
+        Number of times that everything is timed.
     peak : callable, optional
-        Peak memory in bytes of a peer, by name, or of ours (None), measured separately; None where the system does not report it.
+        Returns the peak memory in bytes of a peer by name, or of ours (None); None where the system does not report it.
     """
 
     name: str
@@ -45,19 +44,7 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Timing:
-    """One line of the table; times are medians in seconds.
-
-    Parameters
-    ----------
-    name : str
-    seconds, floor_seconds : float
-    floor : str
-        What the floor is.
-    peer : str or None
-    peer_seconds : float or None
-    peak, peer_peak : int or None
-        Bytes of memory needed at most, where that was measured.
-    """
+    """A row of the table: medians in seconds, and peak memory in bytes where it was measured."""
 
     name: str
     seconds: float
@@ -72,25 +59,23 @@ class Timing:
 def time_benchmark(benchmark: Benchmark) -> Iterator[Timing]:
     """Yield a row for each peer, timed in turn with ours and the floor (one row without peers).
 
-    One peer after the other, in their order: what the C library learns from one about keeping freed memory, by which large
-    temporaries become twice as fast, does not help those before it. A first, uncounted turn warms everything up. On a GPU each
-    call is waited for.
+    Peers are timed in their order, since the C library learns from one to keep freed memory, which makes large temporaries twice
+    as fast for those after it. A first turn is not counted. On a GPU each call is waited for.
     """
     peak = benchmark.peak or (lambda name: None)
     own_peak = peak(None)
-    if not benchmark.peers:
-        ours, floor = _medians([benchmark.ours, benchmark.floor], benchmark)
-        yield Timing(benchmark.name, ours, floor, benchmark.floor_name, peak=own_peak)
-    for peer, work in benchmark.peers.items():
-        ours, floor, theirs = _medians([benchmark.ours, benchmark.floor, work], benchmark)
-        yield Timing(benchmark.name, ours, floor, benchmark.floor_name, peer, theirs, own_peak, peak(peer))
+    for peer, work in benchmark.peers.items() or [(None, None)]:
+        works = [benchmark.ours, benchmark.floor, *([work] if work else [])]
+        ours, floor, *theirs = _medians(works, benchmark)
+        peer_peak = None if peer is None else peak(peer)
+        yield Timing(benchmark.name, ours, floor, benchmark.floor_name, peer, *(theirs or [None]), own_peak, peer_peak)
 
 
 def _medians(everything: list[Callable[[], object]], benchmark: Benchmark) -> list[float]:
     times: list[list[float]] = [[] for _ in everything]
     for turn in range(benchmark.turns + 1):
         for work, taken in zip(everything, times, strict=True):
-            work()  # so that the caches and threads of the previous implementation do not count
+            work()  # not timed: it meets the caches and threads of the previous implementation
             wait_for_device()
             began = time.perf_counter()
             for _ in range(benchmark.repeats):
@@ -105,7 +90,7 @@ PARTS = ("cerebellum", "attacks", "glr", "convolutional", "eyelid", "pole")
 
 
 def run_benchmarks(peers: bool, parts: tuple[str, ...] = PARTS) -> Iterator[Timing]:
-    """Run the benchmarks of these parts, with PyTorch beside ours where `peers` asks for it."""
+    """Run the benchmarks of these parts, if `peers` beside PyTorch."""
     from minicereb.bench import loops, vgg  # they import nearly everything
 
     for part in parts:

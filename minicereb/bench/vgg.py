@@ -1,4 +1,4 @@
-"""The paper's VGG-11: a batch forward and back as in a step of learning, and each of its convolutions alone."""
+"""Benchmarks of the paper's VGG-11: a batch forward and back as in a step of learning, and each of its convolutions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from minicereb.backend import Array, available_cores, configure, execution, to_device
-from minicereb.bench.loops import CLASSES, product_floor
+from minicereb.bench.loops import CLASSES, peers_of, product_floor
 from minicereb.bench.timing import Benchmark
 from minicereb.calculus.winograd import applies
 from minicereb.models.convolutional import Convolution, MaxPool, initial_convolutional, vgg11
@@ -27,7 +27,7 @@ STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class VggSize:
-    """How large the network and its batch are; `width` multiplies the outputs of every layer."""
+    """The size of the network and its batch; `width` multiplies the outputs of every layer."""
 
     batch: int = 128
     side: int = 32
@@ -40,13 +40,13 @@ QUICK = VggSize(batch=4, side=8, width=1 / 16, turns=1)
 
 
 def convolutional(peers: bool) -> Iterator[Benchmark]:
-    """Yield the whole network, with PyTorch's two layouts of it if `peers`, then its convolutions from the first to the last."""
-    yield learning_step(peers, FULL)
-    yield from convolutions(FULL)
+    """Yield the whole network, beside PyTorch's two layouts of it if `peers`, then its convolutions in order."""
+    yield _learning_step(peers, FULL)
+    yield from _convolutions(FULL)
 
 
 def network_of(size: VggSize) -> tuple[Sequential, np.ndarray, np.ndarray]:
-    """The network, a batch of images, and a derivative by the outputs."""
+    """Return the network, a batch of images, and a derivative by the outputs."""
     stages, hidden = vgg11(size.width)
     model = initial_convolutional(
         (size.side, size.side, 3),
@@ -63,28 +63,23 @@ def network_of(size: VggSize) -> tuple[Sequential, np.ndarray, np.ndarray]:
     return model, images, rng.standard_normal((size.batch, CLASSES), dtype=np.float32)
 
 
-def learning_step(peers: bool, size: VggSize) -> Benchmark:
-    """Outputs, and the derivatives by all weights: those by the pixels are not among them."""
+def _learning_step(peers: bool, size: VggSize) -> Benchmark:
+    """Compute the outputs and the derivatives by all weights, not those by the pixels."""
     model, images, credit = network_of(size)
-    competitors = {}
-    if peers:
-        from minicereb.bench import peers as torch_peers
-
-        competitors = torch_peers.convolutional_steps(model, images, credit)
     products = 3 * sum(_multiply_adds(model, size)) - _multiply_adds(model, size)[0]
     return Benchmark(
         f"VGG-11 forward and back, width {size.width:g}, batch {size.batch}, {size.side} x {size.side} pixels",
         ours_of(model, images, credit),
         product_floor(to_device(credit), products),
         f"{2 * products / 1e9:.1f} GFLOP at the rate of a matrix product",
-        competitors,
+        peers_of("convolutional_steps", model, images, credit) if peers else {},
         turns=size.turns,
         peak=lambda name: peak_of(name, size),
     )
 
 
 def ours_of(model: Sequential, images: np.ndarray, credit: np.ndarray) -> Callable[[], object]:
-    """A batch forward and back as :class:`minicereb.learning.backprop.Backpropagation` does it."""
+    """Return a batch forward and back as :class:`minicereb.learning.backprop.Backpropagation` computes it."""
     x, d_outputs, turn = to_device(images), to_device(credit), iter(range(10**9))
 
     def step(number: int) -> object:
@@ -94,8 +89,8 @@ def ours_of(model: Sequential, images: np.ndarray, credit: np.ndarray) -> Callab
     return lambda: run_lanes(step, [next(turn)])
 
 
-def convolutions(size: VggSize) -> Iterator[Benchmark]:
-    """Each convolution of another shape: forward, and back to its input and its weights."""
+def _convolutions(size: VggSize) -> Iterator[Benchmark]:
+    """Yield the convolutions of different shapes: forward, and back to the input and the weights."""
     model, _, _ = network_of(size)
     rng, side, seen = generator(0, "bench convolutions"), size.side, set[tuple[int, tuple[int, ...]]]()
     for layer in model.layers:
@@ -131,7 +126,7 @@ def _convolution(layer: Convolution, x: Array, credit: Array, turns: int, form: 
 
 
 def _multiply_adds(model: Sequential, size: VggSize) -> list[int]:
-    """Of each layer with weights, forward, for the whole batch."""
+    """Return the multiply-adds of each layer with weights, forward, for the whole batch."""
     side, found = size.side, []
     for layer in model.layers:
         side = side // 2 if isinstance(layer, MaxPool) else side
@@ -144,13 +139,9 @@ def _multiply_adds(model: Sequential, size: VggSize) -> list[int]:
 
 
 def peak_of(name: str | None, size: VggSize) -> int | None:
-    """Bytes that two steps need at most beside the model, in a process of their own; None where the system does not say.
+    """Return the peak memory of two steps of a peer (None: of ours) beside the model, in bytes, in a process of their own.
 
-    Parameters
-    ----------
-    name : str or None
-        A peer, or None for ours.
-    size : VggSize
+    None where the system does not report it.
     """
     if execution().device != "cpu" or _status("VmHWM") is None:
         return None
@@ -161,12 +152,8 @@ def peak_of(name: str | None, size: VggSize) -> int | None:
 def _peak_here(name: str | None, size: VggSize, threads: int) -> int | None:
     configure(device="cpu", threads=threads)
     model, images, credit = network_of(size)
-    if name is None:
-        step = ours_of(model, images, credit)
-    else:
-        from minicereb.bench import peers as torch_peers
-
-        step = torch_peers.convolutional_steps(model, images, credit, (name,))[name]
+    ours = {} if name else {None: ours_of(model, images, credit)}
+    step = (ours or peers_of("convolutional_steps", model, images, credit, (name,)))[name]
     before = _status("VmRSS")
     for _ in range(2):
         step()
@@ -175,6 +162,6 @@ def _peak_here(name: str | None, size: VggSize, threads: int) -> int | None:
 
 
 def _status(entry: str) -> int | None:
-    """Bytes that the system says of this process under this name."""
+    """Return an entry in the system's status of this process, in bytes; None if there is none."""
     lines = read_text(STATUS).splitlines() if STATUS.exists() else []
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{entry}:")), None)

@@ -119,6 +119,11 @@ class Train:
         """Whether the readout is computed at once, so that batches, epochs, rate and optimizer do not matter."""
         return getattr(self.model, "rule", None) == LEAST_SQUARES
 
+    @property
+    def dependencies(self) -> tuple[Train, ...]:
+        """The jobs that must be complete before."""
+        return () if self.encoder is None else (self.encoder,)
+
     def cost(self, probes: Probes) -> Cost:
         """Return what the training is expected to cost."""
         return probes.training(self)
@@ -226,6 +231,11 @@ class Experiment:
     def experiments(self) -> tuple[Experiment, ...]:
         """The experiments whose records it needs; they are run first."""
         return ()
+
+    @property
+    def dependencies(self) -> tuple[Train | Experiment, ...]:
+        """The jobs that must be complete before."""
+        return (*self.trainings, *self.experiments)
 
     @property
     def description(self) -> str:

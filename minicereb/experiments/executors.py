@@ -1,6 +1,6 @@
 """Run the jobs of a study one after another, or in parallel on processes, a Dask scheduler, or any other executor.
 
-A worker gets the settings of a job and returns nothing: results are in the study's folder, which every worker must see.
+A worker receives the settings of a job and writes the results into the study's folder, which every worker must see.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class WorkerPool:
     hire : callable
         Returns an executor; called again when one is broken.
     workers : int
-        Number of worker processes, as far as it is known.
+        Number of worker processes, if known.
     share : int
         How many of them share a machine's cores and memory budget.
     places : int, optional
-        Number of executors, each given one job at a time; None for one executor that is given all jobs that are ready.
+        Number of executors that each get one job at a time; None for one executor that gets all jobs that are ready.
     lost : tuple of exception types
-        Exceptions that mean that a worker was lost.
+        Raised when a worker is lost.
     """
 
     hire: Callable[[], Executor]
@@ -97,7 +97,7 @@ def one_after_another(
             done += 1
             yield Progress(done, len(jobs), f"found: {name_of(job)}")
             continue
-        reason = _obstacle([other for other in needed if other in undone])
+        reason = _unmet(other for other in needed if other in undone)
         if reason is None:
             try:
                 with closing(do_job(job, laboratory)) as steps:
@@ -105,9 +105,10 @@ def one_after_another(
                         yield Progress(done, len(jobs), doing)
             except Exception as error:
                 reason = reason_of(error)
-        if reason is not None:
+        if reason is None:
+            done += 1
+        else:
             undone[job] = reason
-        done += reason is None
         yield Progress(done, len(jobs), _ended(job, reason))
     return undone
 
@@ -124,19 +125,23 @@ def spread(
     done, undone, lost = {number[job] for job in found}, dict[int, str](), Counter[int]()
     waiting = [n for n in range(len(every)) if n not in done]
     running: dict[Future, tuple[int, Executor]] = {}
+    data, here = laboratory.dataset, backend.execution()
+    threads = here.threads if here.threads < backend.available_cores() else None  # None: a share of the worker's machine
+    execution = here.device, threads, here.memory // pool.share
     idle = [pool.hire() for _ in range(min(pool.places or 1, len(waiting)))]
     with _mark(laboratory.out) as mark:
         try:
             while waiting or running:
                 later = []
                 for n in waiting:
-                    reason = _obstacle([every[other] for other in needed[n] if other in undone])
+                    reason = _unmet(every[other] for other in needed[n] if other in undone)
                     if reason is not None:
                         undone[n] = reason
                         yield Progress(len(done), len(jobs), _ended(every[n], reason))
                     elif idle and done.issuperset(needed[n]):
                         executor = idle.pop() if pool.places else idle[0]
-                        running[_submit(executor, _order(every[n], laboratory, mark, pool))] = n, executor
+                        request = JobRequest(every[n], data.name, data.sha256, laboratory.out, mark, pool.share, *execution)
+                        running[_submit(executor, request)] = n, executor
                     else:
                         later.append(n)
                 waiting = later
@@ -146,7 +151,9 @@ def spread(
                     reason, was_lost = _outcome(future, pool)
                     lost[n] += was_lost
                     if pool.places:
-                        idle.append(_replaced(executor, pool) if was_lost else executor)
+                        if was_lost:
+                            executor.shutdown(wait=False)
+                        idle.append(pool.hire() if was_lost else executor)
                     if was_lost and lost[n] < TRIES:
                         waiting.insert(0, n)
                         yield Progress(len(done), len(jobs), f"again: {name_of(every[n])}: {reason}")
@@ -164,10 +171,10 @@ def spread(
     return {every[n]: reason for n, reason in undone.items()}
 
 
-def _submit(executor: Executor, order: JobRequest) -> Future:
+def _submit(executor: Executor, request: JobRequest) -> Future:
     try:
         with _ctrl_c_held_back():  # the first job starts the executor's process
-            return executor.submit(work, order)
+            return executor.submit(work, request)
     except Exception as error:  # its process died while idle
         future: Future = Future()
         future.set_exception(error)
@@ -194,19 +201,15 @@ def _outcome(future: Future, pool: WorkerPool) -> tuple[str | None, bool]:
     except pool.lost as error:
         return f"its worker was lost ({type(error).__name__})", True
     except CancelledError:
-        raise RunError("the scheduler was lost; what is done is kept, and the same command goes on") from None
+        raise RunError("the scheduler was lost; complete jobs are kept, and the same command continues") from None
     except Exception as error:
         return reason_of(error), False
 
 
-def _replaced(executor: Executor, pool: WorkerPool) -> Executor:
-    executor.shutdown(wait=False)
-    return pool.hire()
-
-
-def _obstacle(undone: list[Job]) -> str | None:
-    """Return the unmet dependency that blocks a job."""
-    return f"stands on what was not done: {name_of(undone[0])}" if undone else None
+def _unmet(undone: Iterator[Job]) -> str | None:
+    """Name the first of a job's dependencies that were not done."""
+    first = next(undone, None)
+    return None if first is None else f"depends on a job that was not done: {name_of(first)}"
 
 
 def _ended(job: Job, reason: str | None) -> str:
@@ -225,12 +228,12 @@ def _mark(out: Path) -> Iterator[Path]:
         yield mark
 
 
-# -- what happens in a worker ------------------------------------------------------------------------------------------------
+# -- in a worker -------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class JobRequest:
-    """A job as it is sent to a worker; see :class:`WorkerPool` for `share`."""
+    """A job with its data and settings of execution, as it is sent to a worker."""
 
     job: Any
     dataset: str
@@ -243,37 +246,28 @@ class JobRequest:
     memory: int
 
 
-def _order(job: Job, laboratory: Laboratory, mark: Path, pool: WorkerPool) -> JobRequest:
-    data, settings = laboratory.dataset, backend.execution()
-    threads = settings.threads if settings.threads < backend.available_cores() else None
-    return JobRequest(
-        job, data.name, data.sha256, laboratory.out, mark, pool.share, settings.device, threads, settings.memory // pool.share
-    )
-
-
 _at_work = threading.Lock()  # a process does one job at a time, however many threads it is given
 _orphaned = threading.Event()
 
 
-def work(order: JobRequest) -> str | None:
+def work(request: JobRequest) -> str | None:
     """Run a job in this process until it is done or no longer wanted; return why it failed, if it did."""
     with _at_work:
         try:
-            if not order.mark.exists():
-                raise RunError(f"{socket.gethostname()} does not see the study's folder {order.out}; every worker must")
-            threads = order.threads or max(1, backend.available_cores() // order.share)
-            backend.configure(order.device, threads, max(order.memory, 16_000_000))
+            if not request.mark.exists():
+                raise RunError(f"{socket.gethostname()} does not see the study's folder {request.out}; every worker must")
+            threads = request.threads or max(1, backend.available_cores() // request.share)
+            backend.configure(request.device, threads, max(request.memory, 16_000_000))
             parallel.keep_blas_to(threads)
-            laboratory, looked = _laboratory(order.dataset, order.sha256, order.out), time.monotonic()
+            laboratory, checked = _laboratory(request.dataset, request.sha256, request.out), time.monotonic()
             laboratory.look_again()  # dependencies may be in a folder that this worker has not seen yet
-            with closing(do_job(order.job, laboratory)) as steps:
+            with closing(do_job(request.job, laboratory)) as steps:
                 for _ in steps:
-                    if _orphaned.is_set():
+                    wanted = True
+                    if time.monotonic() - checked > SECONDS_BETWEEN_REPORTS:
+                        checked, wanted = time.monotonic(), request.mark.exists()
+                    if _orphaned.is_set() or not wanted:
                         return "stopped"
-                    if time.monotonic() - looked > SECONDS_BETWEEN_REPORTS:
-                        looked = time.monotonic()
-                        if not order.mark.exists():
-                            return "stopped"
         except Exception as error:
             return reason_of(error)
         return None
@@ -291,7 +285,7 @@ def _laboratory(name: str, sha256: str, out: Path) -> Laboratory:
 
 
 def _begin_worker() -> None:
-    """Prepare a worker process, which must end with the study and ignores Ctrl-C."""
+    """Let a worker process ignore Ctrl-C and end with the study."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_watch_parent, daemon=True).start()
 
@@ -303,6 +297,3 @@ def _watch_parent() -> None:
     _orphaned.set()
     with _at_work:
         os._exit(1)
-
-
-WorkerPool = WorkerPool

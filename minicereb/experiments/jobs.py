@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 from minicereb.documents import Count, Range, Seed, printable, read_json
@@ -25,17 +26,17 @@ from minicereb.files import file_lock, is_locked, write_json
 from minicereb.paths import beneath
 
 SECONDS_BETWEEN_NOTICES = 1.0
-SECONDS_BETWEEN_LOOKS = 0.1  # at a job that another process is running
+SECONDS_BETWEEN_TRIES = 0.1  # to lock a job that another process is running
 
 Job = Train | Experiment
 
 
-class _NoticeTies(TypedDict, total=False):
+class _Optional(TypedDict, total=False):
     hash: str  # of the job's settings; notices from before 0.2 have none
     seconds: Annotated[float, Range(0)]
 
 
-class Notice(_NoticeTies):
+class Notice(_Optional):
     """``jobs/HASH.json``: the state of a job."""
 
     job: str
@@ -76,15 +77,7 @@ class Progress(NamedTuple):
 
 
 class NotDone(MinicerebError):  # noqa: N818
-    """Some jobs of a study failed, or depend on failed ones; all others are done.
-
-    Parameters
-    ----------
-    reasons : dict
-        Why, for each job that was not done.
-    total : int
-        Number of jobs in the study.
-    """
+    """Some of the `total` jobs of a study failed for these `reasons`, or depend on failed ones; all others are done."""
 
     def __init__(self, reasons: dict[Job, str], total: int):
         head = f"{len(reasons)} of {total} jobs were not done; the others are, and the same command tries these again"
@@ -98,24 +91,17 @@ def jobs_of(plan: Iterable[Job]) -> dict[Job, tuple[Job, ...]]:
 
     def add(job: Job) -> None:
         if job not in jobs:
-            needed = _stands_on(job)
-            for other in needed:
+            for other in job.dependencies:
                 add(other)
-            jobs[job] = needed
+            jobs[job] = job.dependencies
 
     for job in plan:
         add(job)
     return jobs
 
 
-def _stands_on(job: Job) -> tuple[Job, ...]:
-    if isinstance(job, Train):
-        return () if job.encoder is None else (job.encoder,)
-    return (*job.trainings, *job.experiments)
-
-
 def name_of(job: Job) -> str:
-    """Return a few words for a job."""
+    """Describe a job in a few words."""
     if isinstance(job, Train):
         return f"training {describe(job)}, seed {job.seed}"
     models = "; ".join(f"{describe(train)}, seed {train.seed}" for train in job.trainings) or job.description
@@ -141,55 +127,46 @@ def do_job(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
     while True:
         try:
             with file_lock(lock, name_of(job)):
-                if laboratory.is_done(job):
-                    _tell_found(job, laboratory)
-                else:
-                    yield from _told(job, laboratory)
+                if not laboratory.is_done(job):
+                    yield from _run(job, laboratory)
+                elif (read_notice(lock.with_suffix(".json"), _entry(job, True)) or {}).get("state") != "done":
+                    _write_notice(job, laboratory.out, "done", "", time.time())  # done elsewhere since the study began
             return
         except InUseError as error:
             yield f"waiting: {error}"
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(SECONDS_BETWEEN_TRIES)
 
 
-def _tell_found(job: Job, laboratory: Laboratory) -> None:
-    """Write the notice of a job that was done elsewhere since the study began."""
-    path = notice_path(laboratory.out, _short(job))
-    notice = read_notice(path, _entry(job, True))
-    if notice is None or notice["state"] != "done":
-        write_json(path, {**_notice(job, "done", ""), "began": time.time()}, durable=False)
-
-
-def _told(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
+def _run(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
     """Run a job, writing its progress into its notice."""
-    began = told = time.time()
+    began = written = time.time()
 
-    def tell(state: str, doing: str) -> None:
-        notice = _notice(job, state, doing) | {"began": began, "seconds": max(0.0, time.time() - began)}
-        write_json(notice_path(laboratory.out, _short(job)), notice, durable=False)
+    def notify(state: str, doing: str) -> None:
+        _write_notice(job, laboratory.out, state, doing, began, seconds=max(0.0, time.time() - began))
 
-    tell("running", "beginning")
+    notify("running", "beginning")
     try:
         steps: Generator[str, None, Any]
         steps = laboratory.train(job) if isinstance(job, Train) else laboratory.run_experiment(job)
         with closing(steps):
             for doing in steps:
-                if time.time() - told > SECONDS_BETWEEN_NOTICES:
-                    tell("running", doing)
-                    told = time.time()
+                if time.time() - written > SECONDS_BETWEEN_NOTICES:
+                    notify("running", doing)
+                    written = time.time()
                 yield doing
     except InUseError:
         raise
     except Exception as error:
         with suppress(MinicerebError):
-            tell("failed", reason_of(error))
+            notify("failed", reason_of(error))
         raise
-    tell("done", "")
+    notify("done", "")
 
 
-def _notice(job: Job, state: str, doing: str) -> dict[str, Any]:
-    worker = f"{socket.gethostname()} {os.getpid()}"
-    about = {"hash": config_hash(job), "job": name_of(job), "kind": kind_of(job)}
-    return {**about, "state": state, "doing": printable(doing), "worker": worker}
+def _write_notice(job: Job, out: Path, state: str, doing: str, began: float, **more: float) -> None:
+    about = {"hash": config_hash(job), "job": name_of(job), "kind": kind_of(job), "state": state, "doing": printable(doing)}
+    about |= {"worker": f"{socket.gethostname()} {os.getpid()}", "began": began, **more}
+    write_json(notice_path(out, _short(job)), about, durable=False)
 
 
 def kind_of(job: Job) -> str:
@@ -215,9 +192,8 @@ def write_plan(out: Path, about: dict[str, Any], jobs: Sequence[Job], laboratory
     """Write the plan of a study, for :func:`survey`; return the jobs that are done."""
     done = {job for job in jobs if laboratory.is_done(job)}
     entries = [_entry(job, job in done) for job in jobs]
-    write_json(
-        beneath(out, "jobs", f"study-{about['study']}.json"), {**about, "began": time.time(), "workers": workers, "jobs": entries}
-    )
+    plan = {**about, "began": time.time(), "workers": workers, "jobs": entries}
+    write_json(beneath(out, "jobs", f"study-{about['study']}.json"), plan)
     return done
 
 
@@ -229,23 +205,13 @@ def _short(job: Job) -> str:
     return config_hash(job)[:16]
 
 
-# -- how a study is doing, from its folder ------------------------------------------------------------------------------------
+# -- the status of a study, from its folder ------------------------------------------------------------------------------------
 
 
 class Survey(NamedTuple):
-    """The status of a study.
+    """The status of a study: numbers of jobs, and the :class:`Notice` of each running or failed one.
 
-    Attributes
-    ----------
-    study, scale : str
-    total, done : int
-        Number of jobs.
-    running : list of dict
-        Notices of the running jobs: ``job``, ``doing``, ``worker``, ``seconds``.
-    failed : list of dict
-        Notices of the failed jobs; ``doing`` says why.
-    seconds_left : float or None
-        Estimated from the time that jobs of the same kind took; None before any is done.
+    `seconds_left` is estimated from the time that jobs of the same kind took; None before any is done.
     """
 
     study: str
@@ -273,9 +239,7 @@ def survey(out: Path, study: str) -> Survey:
     except DataError as error:
         raise DataError(f"{error}; begin the study again to write it anew") from error
     entries = list(_entries(out, plan))
-    done = [entry for entry in entries if entry["state"] == "done"]
-    running = [entry for entry in entries if entry["state"] == "running"]
-    failed = [entry for entry in entries if entry["state"] == "failed"]
+    done, running, failed = ([each for each in entries if each["state"] == state] for state in ("done", "running", "failed"))
     left = _seconds_left(entries, max(1, plan["workers"]))
     return Survey(plan["study"], plan["scale"], len(entries), len(done), running, failed, left)
 
@@ -284,16 +248,14 @@ def _entries(out: Path, plan: Plan) -> Iterator[dict[str, Any]]:
     """Yield every job of a plan with its state: done, running, failed, or waiting."""
     for entry in plan["jobs"]:
         path = notice_path(out, entry["hash"])
-        notice = read_notice(path, entry)
-        told: dict[str, Any] = {} if notice is None else dict(notice)
-        if entry["done"] or told.get("state") == "done":
-            state = "done"
-        elif told.get("state") == "running":
+        notice: dict[str, Any] = dict(read_notice(path, entry) or {})
+        state = "done" if entry["done"] else notice.get("state", "waiting")
+        if state == "running":
             state = "running" if is_locked(path.with_suffix(".lock")) else "waiting"
-            told["seconds"] = max(0.0, time.time() - told["began"])  # its own are as of its last progress
-        else:
-            state = "failed" if told.get("state") == "failed" and told["began"] > plan["began"] else "waiting"
-        yield {**told, **entry, "state": state}
+            notice["seconds"] = max(0.0, time.time() - notice["began"])  # the notice has those of its last progress
+        elif state == "failed" and notice["began"] <= plan["began"]:
+            state = "waiting"
+        yield {**notice, **entry, "state": state}
 
 
 def _seconds_left(entries: list[dict[str, Any]], workers: int) -> float | None:
@@ -308,7 +270,6 @@ def _seconds_left(entries: list[dict[str, Any]], workers: int) -> float | None:
     left = 0.0
     for entry in entries:
         if entry["state"] in ("running", "waiting"):
-            known = took.get(entry["kind"], every)
             spent = entry["seconds"] if entry["state"] == "running" else 0.0
-            left += max(0.0, sum(known) / len(known) - spent)
+            left += max(0.0, fmean(took.get(entry["kind"], every)) - spent)
     return left / workers

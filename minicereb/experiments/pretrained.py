@@ -22,24 +22,15 @@ from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.store import sha256
 from minicereb.documents import Count, Share, parse_json, read_json
 from minicereb.errors import DataError, InputError, MinicerebError, RunError, require
+from minicereb.experiments import runs
 from minicereb.experiments.identity import from_json
-from minicereb.experiments.runs import (
-    ConfigFile,
-    Run,
-    belongs,
-    dataset_of,
-    is_whole,
-    load_model,
-    read_run,
-    require_complete,
-    require_whole,
-)
+from minicereb.experiments.runs import Run, is_whole, load_model, read_run
 from minicereb.files import atomic_folder, atomic_write, sha256_file, write_json
 from minicereb.learning.training import accuracy
 from minicereb.paths import read_bytes
 
 SHIPPED = 1_000_000  # bytes: the largest model.npz that ships
-RUNS = Path("runs")  # where a model is fetched to and looked for, under its name
+RUNS = Path("runs")  # models are rebuilt and found in folders of this one, under their names
 _FILES = ("config.json", "manifest.json", "metrics.jsonl", "model.npz")
 _EXECUTION = ("--threads", "--device", "--memory")
 TOLERANCE = 1e-3  # of a test accuracy, which may be rounded differently on another machine
@@ -61,11 +52,11 @@ class Pretrained:
     Attributes
     ----------
     name, title : str
-        Its name, and a few words about it.
+        Its name, and a description in a few words.
     command : str
-        The training that makes it.
+        The training command.
     hash : str
-        That of the training's settings, as in its ``config.json``.
+        Hash of the training's settings, as in its ``config.json``.
     test_accuracy : float
     shipped : bool
     files : tuple of ModelFile
@@ -107,20 +98,15 @@ _Registry = dict[str, _Entry]
 @functools.cache
 def models() -> dict[str, Pretrained]:
     """Return the registry's models by name."""
-    text = (_package() / "registry.json").read_bytes()
-    return parse_models(parse_json(text, _Registry, "minicereb/pretrained/registry.json"))
-
-
-def _package() -> Any:  # a Traversable: a folder, or a place in an archive
-    return importlib.resources.files("minicereb") / "pretrained"
-
-
-def parse_models(entries: dict[str, Any]) -> dict[str, Pretrained]:
-    """Return the models in the content of a ``registry.json``, by name."""
+    entries = parse_json((_package() / "registry.json").read_bytes(), _Registry, "minicereb/pretrained/registry.json")
     return {
         name: Pretrained(name, **{**entry, "files": tuple(ModelFile(**file) for file in entry["files"])})
         for name, entry in entries.items()
     }
+
+
+def _package() -> Any:  # a Traversable: a folder, or a place in an archive
+    return importlib.resources.files("minicereb") / "pretrained"
 
 
 def model_named(name: str) -> Pretrained:
@@ -158,8 +144,8 @@ def fetch(name: str, folder: str | Path) -> Run:
         size = f"{entry.model.bytes / 1e6:.1f} MB"
         raise RunError(f"{name} does not ship with minicereb ({size}); rebuild it with: {entry.command}")
     contents = {file.name: _shipped(entry, file) for file in entry.files}
-    stored = parse_json(contents["config.json"], ConfigFile, f"minicereb/pretrained/{name}/config.json")
-    if not belongs(from_json(stored["config"]), folder):
+    stored = parse_json(contents["config.json"], runs.ConfigFile, f"minicereb/pretrained/{name}/config.json")
+    if not runs.belongs(from_json(stored["config"]), folder):
         with atomic_folder(folder) as part:
             for file, content in contents.items():
                 with atomic_write(part / file) as output:
@@ -187,11 +173,11 @@ def pretrained(name: str, dataset: Dataset | None = None) -> Any:
     InputError, RunError
         If there is no model of this name, or it does not ship.
     DataError
-        If its data are not here, `dataset` is another, or the files that ship are damaged.
+        If its data are missing, `dataset` is another, or the files that ship are damaged.
     """
     with tempfile.TemporaryDirectory() as folder:
         run = fetch(name, Path(folder) / name)
-        return load_model(run, dataset_of(run) if dataset is None else dataset)
+        return load_model(run, runs.dataset_of(run) if dataset is None else dataset)
 
 
 def _shipped(entry: Pretrained, file: ModelFile) -> bytes:
@@ -207,19 +193,10 @@ def _shipped(entry: Pretrained, file: ModelFile) -> bytes:
 
 
 def add(folder: str | Path, name: str, title: str, shipped: bool, root: Path) -> Pretrained:
-    """Add a complete run to the registry, replacing any model of this name.
+    """Add the complete run in `folder` to the registry, replacing any model of this name.
 
-    The manifest that ships has no paths: its training command is that of the registry.
-
-    Parameters
-    ----------
-    folder : path
-        The run.
-    name, title : str
-    shipped : bool
-        Whether the run is copied beside the registry, or only listed with its command and hash.
-    root : Path
-        The folder of ``registry.json``; in a checkout ``minicereb/pretrained``.
+    If it is `shipped`, the run is copied beside the ``registry.json`` in `root`, with a manifest that has no paths. Otherwise it
+    is only listed with its command and hash.
 
     Raises
     ------
@@ -230,20 +207,19 @@ def add(folder: str | Path, name: str, title: str, shipped: bool, root: Path) ->
     """
     require(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) is not None, "name", name, "small letters, digits and hyphens")
     run = read_run(folder)
-    require_complete(run)
-    require_whole(run)
+    runs.require_complete(run)
+    runs.require_whole(run)
     size = (run.folder / "model.npz").stat().st_size
     require(not shipped or size <= SHIPPED, "shipped", f"{size:,} bytes", f"at most {SHIPPED:,} bytes of model.npz, or --listed")
-    command = _command(run.manifest["command"], name)
-    manifest = {**run.manifest, "command": command}
-    manifest["machine"] = {**manifest["machine"], "system": manifest["machine"]["system"].partition("-")[0]}
+    command, machine = _command(run.manifest["command"], name), run.manifest["machine"]
     place = root / name if shipped else run.folder
     if shipped:
         for file in _FILES:
             if file != "manifest.json" and (run.folder / file).exists():
                 with atomic_write(place / file) as output:
                     output.write(read_bytes(run.folder / file))
-        write_json(place / "manifest.json", manifest)
+        machine = {**machine, "system": machine["system"].partition("-")[0]}
+        write_json(place / "manifest.json", {**run.manifest, "command": command, "machine": machine})
     kept = [place / file for file in (_FILES if shipped else ("model.npz",)) if (place / file).exists()]
     files = tuple(ModelFile(path.name, path.stat().st_size, sha256_file(path)) for path in kept)
     entry = Pretrained(name, title, shlex.join(command), run.hash, run.manifest["result"]["test_accuracy"], shipped, files)
@@ -280,8 +256,8 @@ class ModelReport:
     folder : Path or None
         The run that was verified; None for the files that ship.
     state : {"ok", "rebuilt", "altered", "missing", "wrong"}
-        Rebuilt: a training with these settings that came to other bytes, as it may on another machine. Altered: a file has
-        changed. Wrong: the wiring or the accuracy differs. Missing: the model does not ship and is not here, or not complete.
+        Rebuilt: the same training gave other bytes, as it may on another machine. Altered: a file has changed. Wrong: the wiring
+        or the accuracy differs. Missing: the model does not ship, and there is no complete run of it.
     detail : str
         What exactly was found.
     test_accuracy : float or None
@@ -296,34 +272,25 @@ class ModelReport:
 
 
 def verify(chosen: Sequence[str] = ()) -> Generator[ModelReport, None, None]:
-    """Verify named models against the registry: the SHA-256 of the files that ship and of those in ``runs/``.
+    """Verify models against the registry: names or folders of runs, by default all; yield a report on each folder.
 
-    If the data are here too, the wiring is drawn again and compared bit by bit, and the test accuracy is computed again.
-
-    Parameters
-    ----------
-    chosen : sequence of str
-        Names, or folders of runs; empty for all.
-
-    Yields
-    ------
-    ModelReport
-        For the files that ship and for each folder.
-
-    Raises
-    ------
-    InputError
-        Before anything is verified, if one is neither a name nor the folder of a listed model.
+    Compares the SHA-256 of the files that ship and of those in ``runs/``. If the data are here too, the wiring is drawn again and
+    compared bit by bit, and the test accuracy is computed again. Before anything is verified, :class:`InputError` is raised for
+    anything that is neither a name nor the folder of a listed model.
     """
     places = [place for each in chosen or models() for place in _places(each)]
     known: dict[str, Dataset | None] = {}
     for entry, folder in places:
-        if folder is not None:
-            yield _verify_run(entry, folder, known)
-        elif entry.shipped:
-            yield _verify_shipped(entry, known)
-        else:
+        if folder is None and not entry.shipped:
             yield ModelReport(entry.name, None, "missing", f"not in {RUNS / entry.name}; rebuild it with: {entry.command}")
+            continue
+        with tempfile.TemporaryDirectory() as temporary:
+            try:
+                run = fetch(entry.name, Path(temporary) / entry.name) if folder is None else read_run(folder)
+            except DataError as error:
+                yield ModelReport(entry.name, folder, "altered", str(error))
+                continue
+            yield ModelReport(entry.name, folder, *_verified(entry, run, known))
 
 
 def _places(name: str) -> list[tuple[Pretrained, Path | None]]:
@@ -340,45 +307,29 @@ def _places(name: str) -> list[tuple[Pretrained, Path | None]]:
     return [(entry_of, Path(name))]
 
 
-def _verify_shipped(entry: Pretrained, known: dict[str, Dataset | None]) -> ModelReport:
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            run = fetch(entry.name, Path(folder) / entry.name)
-        except DataError as error:
-            return ModelReport(entry.name, None, "altered", str(error))
-        return _compute(entry, run, None, known)
-
-
-def _verify_run(entry: Pretrained, folder: Path, known: dict[str, Dataset | None]) -> ModelReport:
-    try:
-        run = read_run(folder)
-    except DataError as error:
-        return ModelReport(entry.name, folder, "altered", str(error))
+def _verified(entry: Pretrained, run: Run, known: dict[str, Dataset | None]) -> tuple[Any, ...]:
+    """Return the state of a run, the detail, and the test accuracy if the data set is here; `known` has those loaded before."""
     if run.result is None:
-        return ModelReport(entry.name, folder, "missing", f"its training is not complete; {entry.command}")
+        return "missing", f"its training is not complete; {entry.command}"
     if not is_whole(run):
-        return ModelReport(entry.name, folder, "altered", "the SHA-256 of model.npz is not the one in manifest.json")
-    return _compute(entry, run, folder, known)
-
-
-def _compute(entry: Pretrained, run: Run, folder: Path | None, known: dict[str, Dataset | None]) -> ModelReport:
-    """Verify what the model of an undamaged run computes, if its data are here."""
-    same = run.manifest["model_sha256"] == entry.model.sha256
-    detail = "" if same else "trained again with other bits; "
+        return "altered", "the SHA-256 of model.npz is not the one in manifest.json"
+    state, detail = (
+        ("ok", "") if run.manifest["model_sha256"] == entry.model.sha256 else ("rebuilt", "other bits after training; ")
+    )
     name = run.config.data.name
     if name not in known:
+        known[name] = None
         with suppress(MinicerebError):
             known[name] = datasets.load(name)
-    data = known.setdefault(name, None)
+    data = known[name]
     if data is None:
-        return ModelReport(entry.name, folder, "ok" if same else "rebuilt", f"{detail}files only: {name} is not here")
+        return state, f"{detail}files only: {name} is not here"
     try:
         model = load_model(run, data)
     except DataError as error:
-        return ModelReport(entry.name, folder, "wrong", str(error))
-    share, expected = accuracy(model, data.x_test, data.y_test), run.manifest["result"]["test_accuracy"]
+        return "wrong", str(error)
+    share, expected = accuracy(model, data.x_test, data.y_test), run.result["test_accuracy"]
     detail += f"{share:.2%} on {len(data.x_test):,} test images"
     if abs(share - expected) > TOLERANCE:
-        return ModelReport(entry.name, folder, "wrong", f"{detail}, not {expected:.2%}", share)
-    wiring = ", wiring drawn again" if hasattr(model, "wiring") else ""
-    return ModelReport(entry.name, folder, "ok" if same else "rebuilt", f"{detail}{wiring}", share)
+        return "wrong", f"{detail}, not {expected:.2%}", share
+    return state, f"{detail}{', wiring drawn again' if hasattr(model, 'wiring') else ''}", share

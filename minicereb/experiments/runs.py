@@ -26,12 +26,11 @@ from minicereb.compiled import numba_version
 from minicereb.datasets.dataset import Dataset
 from minicereb.documents import Count, Share, count_lines, iterate_json_lines, parse_json, read_json, read_json_lines
 from minicereb.errors import DataError, MinicerebError, RunError, did_you_mean
-from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.configs import Data, Train
+from minicereb.experiments.configs import Train
 from minicereb.experiments.features import features_of
 from minicereb.experiments.identity import config_hash, differences, from_json, hashes, to_json
 from minicereb.experiments.models import build_learner, build_model, model_arrays, solve
-from minicereb.files import atomic_write, contents, folder_lock, like, read_npz, sha256_file, write_json, write_npz
+from minicereb.files import Declared, atomic_write, contents, folder_lock, like, read_npz, sha256_file, write_json, write_npz
 from minicereb.learning.training import EpochDone, Learner, Position, Split, accuracy, divergence, restore, train
 from minicereb.models.sequential import Sequential
 from minicereb.models.visual import encoder_of, with_encoder
@@ -76,13 +75,13 @@ class Manifest(TypedDict, total=False):
     warning: str | None
 
 
-class _Losses(TypedDict, total=False):
+class _OptionalMetrics(TypedDict, total=False):
     validation_accuracy: Share | None
     validation_loss: float | None
     test_accuracy: Share | None
 
 
-class MetricsLine(_Losses):
+class MetricsLine(_OptionalMetrics):
     """A line of ``metrics.jsonl``."""
 
     epoch: Count
@@ -100,44 +99,29 @@ class _Position(TypedDict):
     best_accuracy: float
 
 
-class _Owner(TypedDict, total=False):
-    hash: str  # checkpoints from before 0.2 do not have it
+class _OptionalHash(TypedDict, total=False):
+    hash: str  # missing in checkpoints from before 0.2
 
 
-class _State(_Owner):
+class _State(_OptionalHash):
     position: _Position
     metrics: list[MetricsLine]
     seconds: float
 
 
 class TrainingProgress(NamedTuple):
-    """One report of a training in progress.
-
-    Attributes
-    ----------
-    position : Position
-    done : EpochDone or None
-        At the end of an epoch.
-    images : int
-        Training images in an epoch.
-    resumed : bool
-        Whether this training was resumed from a checkpoint.
-    encoded : int or None
-        How many images are encoded; None once learning has begun.
-    remark : str or None
-        What the user should know about the checkpoint it was resumed from.
-    """
+    """The progress of a training."""
 
     position: Position
-    done: EpochDone | None
-    images: int
-    resumed: bool
-    encoded: int | None = None
-    remark: str | None = None
+    done: EpochDone | None  # at the end of an epoch
+    images: int  # in an epoch
+    resumed: bool  # from a checkpoint
+    encoded: int | None = None  # number of images; None once learning has begun
+    remark: str | None = None  # about the checkpoint, for the user
 
 
 class Encoder(NamedTuple):
-    """The encoder in front of a cerebellum: its layers, the SHA-256 of their model, and the images."""
+    """The encoder in front of a cerebellum: its layers, the SHA-256 of their model, and the data set."""
 
     layers: Sequential
     sha256: str
@@ -146,7 +130,7 @@ class Encoder(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder as it was read; `hash` is that of its settings when it was begun."""
+    """The content of a run folder; `hash` is the one that its settings had when it was begun."""
 
     folder: Path
     config: Train
@@ -168,12 +152,12 @@ class Run:
         return list(self.rows())
 
     def epochs(self) -> int:
-        """Return the number of records."""
+        """Return the number of records in ``metrics.jsonl``."""
         path = self._metrics_path()
         return count_lines(path) if path.exists() else 0
 
     def rows(self, chosen: Container[int] | None = None) -> Iterator[dict[str, Any]]:
-        """Yield the records, or only those with the chosen numbers, from 0."""
+        """Yield the records of the epochs, or only those with the chosen numbers, from 0."""
         path = self._metrics_path()
         if path.exists():
             yield from iterate_json_lines(path, MetricsLine, chosen)
@@ -220,7 +204,7 @@ def _why_no_run(folder: Path) -> str:
 
 
 def read_config(path: Path) -> tuple[Any, str]:
-    """Read settings and the hash that they were given; :class:`DataError` if the hash is not theirs in any revision."""
+    """Read settings and the hash in their file; :class:`DataError` if it is not theirs in any revision."""
     stored = read_json(path, ConfigFile)
     try:
         config = from_json(stored["config"])
@@ -232,7 +216,7 @@ def read_config(path: Path) -> tuple[Any, str]:
 
 
 def _read_manifest(path: Path, config: Train, key: str) -> dict[str, Any]:
-    """Read the manifest of a run; from before it held the hash of the settings, it must name the same data."""
+    """Read the manifest of a run; it must name the same settings and data."""
     manifest = read_json(path, Manifest) if path.exists() else {}
     if "result" in manifest and "model_sha256" not in manifest:
         raise DataError(f"{path}: model_sha256 is missing")
@@ -243,7 +227,7 @@ def _read_manifest(path: Path, config: Train, key: str) -> dict[str, Any]:
 
 
 def is_whole(run: Run) -> bool:
-    """Whether the model of a complete run is there, byte by byte as its manifest says."""
+    """Whether the model of a complete run has the SHA-256 in its manifest."""
     found = _sha256_or_none(run.folder / "model.npz")
     return found is not None and found == run.manifest.get("model_sha256")
 
@@ -259,19 +243,9 @@ def _sha256_or_none(path: Path) -> str | None:
 
 
 def dataset_of(run: Run, place: str | None = None) -> Dataset:
-    """Load the data set that a run was trained on.
+    """Load the data set that a run was trained on, by default from the name or path in its settings, else from `place`.
 
-    Parameters
-    ----------
-    run : Run
-    place : str, optional
-        Where the data are now: a name or path, as for ``--dataset``; by default the one in the run's settings. The content
-        counts, not the place.
-
-    Raises
-    ------
-    InputError, DataError
-        If the data cannot be read, or are not those that the run was trained on.
+    :class:`InputError` or :class:`DataError` if the data cannot be read, or have other content.
     """
     name = run.config.data.name if place is None else place
     try:
@@ -280,21 +254,21 @@ def dataset_of(run: Run, place: str | None = None) -> Dataset:
         if place is None and os.path.isabs(name):
             raise DataError(f"{run.folder} was trained on {name}: {error}; if the data moved, {PLACE}") from error
         raise
-    check_same_data(str(run.folder), run.config.data, dataset)
+    _check_data(run, dataset)
     return dataset
 
 
-def check_same_data(what: str, data: Data, dataset: Dataset) -> None:
-    """Raise :class:`DataError` unless `dataset` has the content that `data` names; `what` begins the message."""
+def _check_data(run: Run, dataset: Dataset) -> None:
+    data = run.config.data
     if dataset.sha256 != data.sha256:
         before, there = (f"(SHA-256 {sha256[:12]}...)" for sha256 in (data.sha256, dataset.sha256))
-        raise DataError(f"{what} was trained on {data.name} {before}, and {dataset.name} holds other data {there}; {PLACE}")
+        raise DataError(f"{run.folder} was trained on {data.name} {before}, and {dataset.name} holds other data {there}; {PLACE}")
 
 
 def check_loadable(run: Run, dataset: Dataset) -> None:
     """Raise what :func:`load_model` raises for an incomplete run, other data or an altered model, without loading it."""
     require_complete(run)
-    check_same_data(str(run.folder), run.config.data, dataset)
+    _check_data(run, dataset)
     require_whole(run)
 
 
@@ -305,27 +279,18 @@ def require_complete(run: Run) -> None:
 
 
 def learned_arrays(run: Run) -> dict[str, np.ndarray]:
-    """Return the learned arrays of a complete run, by name, on the host; the data are not needed.
-
-    Raises
-    ------
-    RunError
-        If the run is not complete.
-    DataError
-        If the model's file is damaged or was altered.
-    """
+    """Return the learned arrays of a complete run, by name, on the host, without its data; raise as :func:`load_model`."""
     require_complete(run)
     require_whole(run)
-    path = run.folder / "model.npz"
-    arrays = read_npz(path)
-    _require_finite(path, arrays)
-    return arrays
+    return _read_model(run.folder / "model.npz")
 
 
-def _require_finite(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def _read_model(path: Path, declared: dict[str, Declared] | None = None) -> dict[str, np.ndarray]:
+    arrays = read_npz(path, declared)
     for name, values in arrays.items():
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise DataError(f"{path}: {name} holds numbers that are not finite; no completed training leaves such a model")
+    return arrays
 
 
 def load_model(run: Run, dataset: Dataset) -> Any:
@@ -344,10 +309,9 @@ def load_model(run: Run, dataset: Dataset) -> Any:
     declared = like(arrays)
     if hasattr(model, "wiring"):
         declared["wiring_sha256"] = "U", ()
-    stored = read_npz(path, declared)
+    stored = _read_model(path, declared)
     if "wiring_sha256" in stored and str(stored["wiring_sha256"]) != model.wiring.sha256():
         raise DataError(f"{path}: its wiring cannot be drawn again bit by bit with NumPy {np.__version__}")
-    _require_finite(path, stored)
     restore(arrays, stored)
     return model
 
@@ -360,14 +324,8 @@ def run_training(
     Closing the generator, as Ctrl-C does, writes a checkpoint first. However a training was interrupted, the same call resumes
     it, and the model is the same bit by bit as without the interruption.
 
-    Parameters
-    ----------
-    config : Train
-    dataset : Dataset
-    folder : path
-    encoder : Run, optional
-        The complete run of ``config.encoder``, if there is one. Its features are computed once and kept in its folder; the
-        trained model holds the encoder's weights too.
+    `encoder` is the complete run of ``config.encoder``. Its features are computed once and kept in its folder; the trained model
+    holds the encoder's weights too.
 
     Raises
     ------
@@ -384,15 +342,15 @@ def run_training(
     with folder_lock(folder):
         if not belongs(config, folder):
             write_json(folder / "config.json", {"config": to_json(config), "hash": config_hash(config)})
-        elif read_run(folder).result is not None:  # by another process, since we looked
+        elif read_run(folder).result is not None:  # completed by another process meanwhile
             return
         through, seen = None, dataset
         if config.encoder is not None:
             through, seen = yield from _encoded(config.encoder, encoder, dataset, folder)
         split = Split(seen, config.validation, config.seed, config.choose_on)
-        if isinstance(config.model, CerebellumModel) and config.model.rule == "least-squares":
+        if config.in_closed_form:
             began = time.monotonic()
-            model = solve(learner.model, split, config.model.ltd)
+            model = solve(learner.model, split, config.model.ltd)  # type: ignore[union-attr]
             _finish(config, split, model, Position(), folder, time.monotonic() - began, through)
         else:
             yield from _train(config, split, learner, folder, through)
@@ -450,14 +408,17 @@ def _train(
 
     def save() -> None:
         state = {"hash": key, "position": position.as_json(), "metrics": metrics, "seconds": seconds + time.monotonic() - began}
-        _write_checkpoint(checkpoint, learner, best, state)
+        arrays = {f"now/{name}": to_numpy(array) for name, array in learner.arrays().items()}
+        arrays |= {f"best/{name}": to_numpy(array) for name, array in best.items()}
+        write_npz(checkpoint, arrays | {"state": np.array(json.dumps(state))})
 
     try:
         events = train(learner, split, config.epochs, config.seed, position, best, config.augment)
         for position, done in events:
             if done is not None:
                 metrics.append(asdict(done))
-                _write_metrics(folder, metrics)
+                with atomic_write(folder / "metrics.jsonl") as file:
+                    file.write("".join(json.dumps(record, allow_nan=False) + "\n" for record in metrics).encode())
             if done is not None or time.monotonic() - written > SECONDS_BETWEEN_CHECKPOINTS:
                 save()
                 written = time.monotonic()
@@ -484,6 +445,7 @@ def _finish(
     through: Encoder | None,
     warning: str | None = None,
 ) -> None:
+    """Write the model, its accuracies and the final manifest."""
     dataset = split.dataset
     whole, images = (model, dataset) if through is None else (with_encoder(through.layers, model), through.images)
     arrays = {name: to_numpy(array) for name, array in model_arrays(whole).items()}
@@ -503,21 +465,13 @@ def _finish(
     _write_manifest(folder, config, extra, through)
 
 
-def _write_checkpoint(path: Path, learner: Any, best: dict[str, Array], state: dict[str, Any]) -> None:
-    arrays = {f"now/{name}": to_numpy(array) for name, array in learner.arrays().items()}
-    arrays |= {f"best/{name}": to_numpy(array) for name, array in best.items()}
-    arrays["state"] = np.array(json.dumps(state))
-    write_npz(path, arrays)
-
-
 def _resume(path: Path, learner: Any, config: Train) -> tuple[_State, dict[str, Array]]:
     """Restore the learner's arrays from a checkpoint; return its state and the arrays of the best epoch, if any."""
     arrays, prefixes = learner.arrays(), ("now/", "best/")
     declared = {f"{prefix}{name}": each for prefix in prefixes for name, each in like(arrays).items()}
+    optional = [name for name in declared if name.startswith("best/")]
     try:
-        stored = read_npz(
-            path, {"state": ("U", ()), **declared}, optional=[name for name in declared if name.startswith("best/")]
-        )
+        stored = read_npz(path, {"state": ("U", ()), **declared}, optional)
         state = parse_json(str(stored["state"]), _State, "state")
         _check_state(state, path.with_name("metrics.jsonl"), config)
         now, kept = ({name: stored[prefix + name] for name in arrays if prefix + name in stored} for prefix in prefixes)
@@ -542,29 +496,17 @@ def _check_state(state: _State, metrics: Path, config: Train) -> None:
         raise DataError("its metrics are not those in metrics.jsonl")
 
 
-def _write_metrics(folder: Path, metrics: list[dict[str, Any]]) -> None:
-    with atomic_write(folder / "metrics.jsonl") as file:
-        file.write("".join(json.dumps(record, allow_nan=False) + "\n" for record in metrics).encode())
-
-
 def _write_manifest(folder: Path, config: Train, extra: dict[str, Any], through: Encoder | None) -> None:
-    settings = execution()
-    extra = extra if through is None else {"encoder_sha256": through.sha256, **extra}
-    write_json(
-        folder / "manifest.json",
-        {
-            "hash": config_hash(config),
-            "versions": {
-                "minicereb": __version__,
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-                "scipy": scipy.__version__,
-                "numba": numba_version(),
-            },
-            "machine": {"system": platform.platform(), "processor": platform.machine()},
-            "execution": {"device": settings.device, "threads": settings.threads, "memory": settings.memory},
-            "data": to_json(config.data),
-            "command": sys.argv,
-            **extra,
-        },
-    )
+    own = {"minicereb": __version__, "python": platform.python_version()}
+    settings, encoder = execution(), {} if through is None else {"encoder_sha256": through.sha256}
+    manifest = {
+        "hash": config_hash(config),
+        "versions": {**own, "numpy": np.__version__, "scipy": scipy.__version__, "numba": numba_version()},
+        "machine": {"system": platform.platform(), "processor": platform.machine()},
+        "execution": {"device": settings.device, "threads": settings.threads, "memory": settings.memory},
+        "data": to_json(config.data),
+        "command": sys.argv,
+        **encoder,
+        **extra,
+    }
+    write_json(folder / "manifest.json", manifest)

@@ -21,18 +21,7 @@ def check_animation(path: Path) -> None:
 
 
 def save_animation(figure: Figure, frames: Iterable[object], path: Path, rate: int = 10) -> None:
-    """Write a GIF with one frame for each element of `frames`, atomically.
-
-    Parameters
-    ----------
-    figure : Figure
-    frames : iterable
-        Changes the figure before it yields; what it yields is ignored. At least one element.
-    path : Path
-        Ends in ``.gif``.
-    rate : int
-        Frames per second.
-    """
+    """Write a GIF atomically, with `rate` frames per second: one each time that `frames` has changed the figure and yields."""
     check_animation(path)
     FigureCanvasAgg(figure)
     with tempfile.TemporaryDirectory() as folder:

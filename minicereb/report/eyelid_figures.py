@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from minicereb.report.figures import COLOURS
+from minicereb.report.figures import COLOURS, panels_of
 
 SHOWN = 200  # granule cells in a raster
 TIME = "time from CS onset, ms"
@@ -21,14 +21,14 @@ def preferred_times(time: np.ndarray, granule: np.ndarray) -> np.ndarray:
 
 
 def raster(time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: float) -> Figure:
-    """Draw when each granule cell is active, one row per cell, sorted by preferred time.
+    """Draw when granule cells are active, one row per cell, sorted by preferred time.
 
     Parameters
     ----------
     time : array, shape (bins,)
         In ms.
     granule : array of float, shape (cells, bins)
-        Activity; of the cells that prefer a time before the US at most 200 are drawn, evenly spaced in that order.
+        Activity; at most 200 cells that prefer a time before the US are drawn, evenly spaced in that order.
     cs : tuple of float
         Onset and end of the CS in ms.
     us : float
@@ -37,7 +37,7 @@ def raster(time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: f
     preferred = preferred_times(time, granule)
     order = np.argsort(preferred, kind="stable")[: int((preferred <= us).sum())]
     chosen = order[np.linspace(0, len(order) - 1, min(SHOWN, len(order)), dtype=np.int64)] if len(order) else order
-    figure, axes = _axes(6.4, 4.2)
+    figure, ((axes,),) = panels_of(6.4, 4.2)
     bins, step = granule[chosen] > 0, float(time[1] - time[0])
     extent = (float(time[0]) - step, float(time[-1]), len(chosen) - 0.5, -0.5)
     if len(chosen):
@@ -51,19 +51,12 @@ def raster(time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: f
 
 
 def synapses(time: np.ndarray, granule: np.ndarray, before: np.ndarray, after: np.ndarray, us: float) -> Figure:
-    """Draw the parallel fibre weights over the preferred times of their cells, before and after learning.
+    """Draw the parallel fibre weights (one per cell, from 0 to 1) over preferred times, before and after learning.
 
-    Parameters
-    ----------
-    time, granule
-        As for :func:`raster`.
-    before, after : array, shape (cells,)
-        Weights from 0 to 1.
-    us : float
-        Onset of the US in ms.
+    Other arguments are those of :func:`raster`.
     """
     preferred = preferred_times(time, granule)
-    figure, axes = _axes(6.4, 3.6)
+    figure, ((axes,),) = panels_of(6.4, 3.6)
     for weights, name, colour in ((before, "before", COLOURS[1]), (after, "after", COLOURS[0])):
         axes.plot(preferred, weights, ".", color=colour, markersize=2, alpha=0.35, label=name, rasterized=True)
     _events(axes, None, us)
@@ -75,19 +68,11 @@ def synapses(time: np.ndarray, granule: np.ndarray, before: np.ndarray, after: n
 
 
 def lids(time: np.ndarray, traces: Sequence[np.ndarray], names: Sequence[str], cs: tuple[float, float], us: float) -> Figure:
-    """Draw the lid's closure over a trial, one trial above the other, the first at the bottom.
+    """Draw the lid's closure in percent over each trial, one trial above the other, the first at the bottom.
 
-    Parameters
-    ----------
-    time : array, shape (bins,)
-    traces : sequence of array, shape (bins,)
-        Closure in percent.
-    names : sequence of str
-        Labels of the trials.
-    cs, us
-        As for :func:`raster`.
+    A trace has shape (bins,) and a name; other arguments are those of :func:`raster`.
     """
-    figure, axes = _axes(6.4, 1 + 0.28 * len(traces))
+    figure, ((axes,),) = panels_of(6.4, 1 + 0.28 * len(traces))
     step = 50.0
     for number, trace in enumerate(traces):
         colour = colormaps["cividis"](0.85 * number / max(1, len(traces) - 1))
@@ -101,15 +86,7 @@ def lids(time: np.ndarray, traces: Sequence[np.ndarray], names: Sequence[str], c
 
 
 class Film:
-    """An animation with one frame per trial: the lid over time, and the synapses by preferred time.
-
-    Parameters
-    ----------
-    time, granule
-        As for :func:`raster`.
-    cs, us
-        As for :func:`raster`.
-    """
+    """An animation with one frame per trial: the lid over time, and the synapses by preferred time; see :func:`raster`."""
 
     def __init__(self, time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: float):
         self.time, self.preferred = time, preferred_times(time, granule)
@@ -142,13 +119,6 @@ def _around_half(weights: np.ndarray) -> tuple[float, float]:
     """Return axis limits that include all weights, with ½ in the middle."""
     far = max(0.01, 1.1 * float(np.abs(weights - 0.5).max()))
     return 0.5 - far, 0.5 + far
-
-
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
 
 
 def _events(axes: Axes, cs: tuple[float, float] | None, us: float) -> None:

@@ -38,26 +38,23 @@ def svg(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def panels_of(width: float, height: float, rows: int = 1, columns: int = 1, **shared: Any) -> tuple[Figure, np.ndarray]:
+    """Return a figure of this size in inches, and its axes as an array (rows, columns), without borders above and right."""
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, **shared)
+    for axes in grid.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, grid
+
+
 def grouped_bars(
     groups: Sequence[str],
     series: Mapping[str, Sequence[float]],
     intervals: Mapping[str, Sequence[tuple[float, float]]],
     label: str,
 ) -> Figure:
-    """Draw bars in groups, one colour per series, with intervals.
-
-    Parameters
-    ----------
-    groups : sequence of str
-    series : dict
-        For each series a number per group, in percent.
-    intervals : dict
-        For each series and group the lower and upper bound, in percent.
-    label : str
-        Label of the vertical axis.
-    """
-    figure = Figure(figsize=(8, 4), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
+    """Draw bars in groups, one colour per series: a number and its interval per group, in percent."""
+    figure, ((axes,),) = panels_of(8, 4)
     width = 0.8 / len(series)
     for number, (name, values) in enumerate(series.items()):
         bounds = np.array(intervals[name], dtype=np.float64)
@@ -69,18 +66,12 @@ def grouped_bars(
     axes.set_xticks(range(len(groups)), groups)
     axes.set_ylim(0, 102)
     axes.set_ylabel(label)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, ncols=len(series), loc="lower left", bbox_to_anchor=(0, 1))
     return figure
 
 
 def image_rows(rows: Sequence[tuple[str, np.ndarray, Sequence[str]]]) -> Figure:
-    """Draw rows of images in [0, 1], each row with a name and each image with a caption.
-
-    Parameters
-    ----------
-    rows : sequence of (name, images of shape (images, height, width), captions)
-    """
+    """Draw rows of images in [0, 1], given the name of each row, images of shape (images, height, width), and their captions."""
     columns = max(len(images) for _, images, _ in rows)
     figure = Figure(figsize=(1.1 * columns + 0.8, 1.35 * len(rows)), dpi=120, layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
@@ -114,7 +105,7 @@ def curves(
     Parameters
     ----------
     panels : sequence of (title, lines)
-        By name the horizontal and the vertical values of each line, and the lower and upper bounds of its intervals, if any; NaN
+        For each line by name its horizontal and vertical values, and the lower and upper bounds of its intervals, if any; NaN
         interrupts a line.
     horizontal, vertical : str
         Labels of the axes.
@@ -125,13 +116,12 @@ def curves(
     marked : bool
         Whether points are marked on lines with at most 30 of them.
     graded : bool
-        Whether the colours go from dark to light, for lines that are steps of one quantity; with more than six lines they do.
+        Whether the colours go from dark to light, for lines that are steps of one quantity; more than six lines always do.
     points : collection of str
         Names of lines drawn as points only, since nothing is known between them.
     """
     together = len(panels) > 1 and len({tuple(lines) for _, lines in panels}) == 1 and len(panels[0][1]) > 1
-    figure = Figure(figsize=(1 + 3.2 * len(panels) + 1.4 * together, 3.2), dpi=120, layout="constrained")
-    (row,) = figure.subplots(1, len(panels), squeeze=False, sharey=True)
+    figure, (row,) = panels_of(1 + 3.2 * len(panels) + 1.4 * together, 3.2, 1, len(panels), sharey=True)
     for axes, (title, lines) in zip(row, panels, strict=True):
         for colour, (name, (x, y, *bounds)) in zip(_colours(len(lines), graded), lines.items(), strict=True):
             marker = "o" if marked and len(x) <= 30 else None
@@ -146,7 +136,6 @@ def curves(
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(title, fontsize=9)
         axes.set_xlabel(horizontal)
-        axes.spines[["top", "right"]].set_visible(False)
         if len(lines) > 1 and not together:
             axes.legend(frameon=False, fontsize=8 if len(lines) <= len(COLOURS) else 6)
     if together:
@@ -177,20 +166,12 @@ MARKERS = "osDv^P<>"
 
 
 def points(panels: Sequence[tuple[str, Mapping[str, tuple[float, float]]]], horizontal: str, vertical: str) -> Figure:
-    """Draw named points in panels, two in a row, all on the same logarithmic scales.
+    """Draw at most eight named points in each panel, two panels in a row, all on the same logarithmic scales.
 
     Along the dotted line through a panel's first point the product of the two values is constant.
-
-    Parameters
-    ----------
-    panels : sequence of (title, points)
-        By name a horizontal and a vertical value above 0; at most eight points, with the same names in every panel.
-    horizontal, vertical : str
-        Labels of the axes.
     """
     rows = -(-len(panels) // 2)
-    figure = Figure(figsize=(8, 1 + 2.6 * rows), dpi=120, layout="constrained")
-    grid = figure.subplots(rows, 2, squeeze=False, sharex=True, sharey=True)
+    figure, grid = panels_of(8, 1 + 2.6 * rows, rows, 2, sharex=True, sharey=True)
     across = np.array([place[0] for _, named in panels for place in named.values()], dtype=np.float64)
     ends = np.array([across.min() / 1.5, across.max() * 1.5], dtype=np.float64)
     for axes, (title, named) in zip(grid.flat, panels, strict=False):
@@ -202,7 +183,6 @@ def points(panels: Sequence[tuple[str, Mapping[str, tuple[float, float]]]], hori
         axes.set_yscale("log")
         axes.yaxis.set_minor_locator(NullLocator())
         axes.set_title(title, fontsize=9)
-        axes.spines[["top", "right"]].set_visible(False)
     figure.supxlabel(horizontal, fontsize=9)
     figure.supylabel(vertical, fontsize=9)
     figure.legend(*grid.flat[0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=4, loc="outside upper center")

@@ -52,12 +52,12 @@ def number(value: float) -> str:
 
 
 def number_or_dash(value: float | None) -> str:
-    """Write a published figure as it was printed; a dash if there is none."""
+    """Write a published number as it was printed; a dash if there is none."""
     return "-" if value is None else f"{value:g}"
 
 
 def p_value(p: float) -> str:
-    """Write a p-value with two significant digits; everything below 0.0001 alike."""
+    """Write a p-value with two significant digits, or ``< 0.0001``."""
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
 
 

@@ -26,12 +26,12 @@ class Verdict(str):
 
     @property
     def symbol(self) -> str:
-        """The symbol before the word."""
+        """The symbol in front of the word."""
         return SYMBOLS.get(self, "?")
 
     @property
     def style(self) -> str:
-        """Name of its style in the HTML page."""
+        """The name of the style in the HTML page."""
         return self.replace(" ", "-") if self in SYMBOLS else "not-tested"
 
 
@@ -61,29 +61,19 @@ class Table:
 
     @property
     def numeric(self) -> list[bool]:
-        """For each column whether it holds only numbers, which are aligned right."""
+        """Whether each column holds only numbers, which are aligned right."""
         return [all(NUMBER.fullmatch(row[place]) for row in self.rows) for place in range(len(self.head))]
 
     @property
     def styles(self) -> list[str]:
-        """For each column the style of its cells: ``right`` for numbers, ``wide`` for sentences, or none."""
+        """The style of each column: ``right`` for numbers, ``wide`` for sentences, or none."""
         longest = [max((len(row[place]) for row in self.rows), default=0) for place in range(len(self.head))]
         return ["right" if right else "wide" if most >= WIDE else "" for right, most in zip(self.numeric, longest, strict=True)]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure.
-
-    Parameters
-    ----------
-    name : str
-        Name of the file without its ending.
-    content : bytes
-        Content of an SVG or PNG file.
-    ending : {".svg", ".png"}
-    caption : str
-    """
+    """A figure: the content of an SVG or PNG file, its name without ending, and its ending."""
 
     name: str
     content: bytes
@@ -93,7 +83,7 @@ class Picture:
 
     @property
     def address(self) -> str:
-        """The whole picture as a data URL, so that a page needs no other file."""
+        """The picture as a data URL, so that a page needs no other file."""
         return f"data:{MEDIA[self.ending]};base64,{base64.b64encode(self.content).decode()}"
 
 
@@ -132,14 +122,7 @@ def html(page: Page) -> str:
 
 
 def markdown(page: Page, pictures: dict[int, str]) -> str:
-    """Return a page as Markdown.
-
-    Parameters
-    ----------
-    page : Page
-    pictures : dict
-        File of each picture, by its number on the page; for a picture without a file only the caption is written.
-    """
+    """Return a page as Markdown, given the files of its pictures by number; a picture without a file is only a caption."""
     lines, number = [f"# {_plain(page.title)}", "", _plain(page.lead), ""], 0
     for section in page.filled:
         lines += [f"## {_plain(section.title)}", ""]
@@ -177,25 +160,16 @@ def _plain(text: str) -> str:
 
 
 def write(page: Page, path: Path) -> list[Path]:
-    """Write a page as HTML to `path`, and next to it as Markdown with its pictures.
+    """Write a page as HTML to `path`, and next to it as Markdown with its pictures; return the paths in this order.
 
-    Returns
-    -------
-    list of Path
-        The HTML file, the Markdown file, the pictures.
-
-    Raises
-    ------
-    InputError
-        If there is a Markdown file with that name but no page next to it: it does not belong to a report.
+    :class:`InputError` if there is a Markdown file of this name but no page next to it: it does not belong to a report.
     """
     text = path.with_suffix(".md")
     if text.exists() and not path.exists():
         raise InputError("out", str(path), f"another name: {text} is there already, and does not belong to a report")
-    document = html(page)
     pictures = [block for section in page.filled for block in section.blocks if isinstance(block, Picture)]
     places = [path.with_name(f"{path.stem}-{picture.name}{picture.ending}") for picture in pictures]
-    contents = [document.encode(), markdown(page, {n: place.name for n, place in enumerate(places)}).encode()]
+    contents = [html(page).encode(), markdown(page, {n: place.name for n, place in enumerate(places)}).encode()]
     written = [path, text, *places]
     for place, content in zip(written, [*contents, *(picture.content for picture in pictures)], strict=True):
         with atomic_write(place) as file:

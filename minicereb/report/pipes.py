@@ -1,4 +1,4 @@
-"""The Markdown of ``table.md``: tables and paragraphs written, and read again from folders of earlier versions."""
+"""The Markdown of ``table.md``: write tables and paragraphs, and read them from folders of earlier versions."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def write_blocks(blocks: Iterable[Table | Text]) -> str:
 
 
 def read_blocks(source: str) -> list[Table | Text]:
-    """Return the tables and paragraphs of a text, in their order.
+    """Return the tables and paragraphs of a text in order.
 
-    A table is a line of cells between pipes, a rule, and further such lines, filled up or cut to the first one's length.
+    A table is a line of cells between pipes, a rule, and further such lines, padded or cut to the length of the first.
     """
     blocks: list[Table | Text] = []
     for part in re.split(r"\n\s*\n", source.strip()):

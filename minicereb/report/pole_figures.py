@@ -12,18 +12,18 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 
 from minicereb.report.animation import save_animation
-from minicereb.report.figures import COLOURS
+from minicereb.report.figures import COLOURS, panels_of
 
 FRAME_RATE = 25
 
 
 def learning_curves(panels: Mapping[str, Sequence[np.ndarray]], trials: int, whole: float) -> Figure:
-    """Draw the duration of trials, a panel per condition, with its seeds thin below their median and quartiles.
+    """Draw the duration of trials, a panel per condition, with thin lines for its seeds below their median and quartiles.
 
     Parameters
     ----------
     panels : dict
-        By title the seconds of each trial, an array per seed. For a seed that stopped early the last value is repeated.
+        By title the seconds of each trial, an array per seed. The last value of a seed that stopped early is repeated.
     trials : int
         Largest number of trials.
     whole : float
@@ -31,8 +31,7 @@ def learning_curves(panels: Mapping[str, Sequence[np.ndarray]], trials: int, who
     """
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(1 + 3.2 * columns, 0.4 + 2.6 * rows), dpi=120, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    figure, grid = panels_of(1 + 3.2 * columns, 0.4 + 2.6 * rows, rows, columns, sharex=True, sharey=True)
     number = np.arange(1, trials + 1, dtype=np.int64)
     for axes, (title, seeds) in zip(grid.flat, panels.items(), strict=False):
         lasted = np.stack([np.pad(each, (0, trials - len(each)), mode="edge") for each in seeds])
@@ -45,7 +44,6 @@ def learning_curves(panels: Mapping[str, Sequence[np.ndarray]], trials: int, who
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.spines[["top", "right"]].set_visible(False)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     figure.supxlabel("trial", fontsize=9)
@@ -63,8 +61,8 @@ def trajectories(paths: Mapping[str, np.ndarray], step: float) -> Figure:
     step : float
         Seconds per step.
     """
-    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
-    grid = figure.subplots(3, 1, sharex=True)
+    figure, axes_of = panels_of(8, 5, 3, sharex=True)
+    grid = axes_of[:, 0]
     for colour, (name, path) in zip(COLOURS, paths.items(), strict=False):
         time = step * np.arange(1, len(path) + 1, dtype=np.float64)
         for axes, values in zip(grid, (np.degrees(path[:, 2]), path[:, 0], path[:, 4]), strict=True):
@@ -72,24 +70,15 @@ def trajectories(paths: Mapping[str, np.ndarray], step: float) -> Figure:
     for axes, label in zip(grid, ("angle, degrees", "cart, m", "force, N"), strict=True):
         axes.set_ylabel(label)
         axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-        axes.spines[["top", "right"]].set_visible(False)
     grid[-1].set_xlabel("seconds")
     figure.legend(*grid[0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=3, loc="outside upper center")
     return figure
 
 
 def animate(paths: Mapping[str, np.ndarray], step: float, half_length: float, x_limit: float, file: Path) -> int:
-    """Write a GIF of cart and pole, one path after the other, in real time; return the number of frames.
+    """Write a GIF of cart and pole, one path of :func:`trajectories` after the other, in real time; return the number of frames.
 
-    Parameters
-    ----------
-    paths : dict
-        As for :func:`trajectories`; the names are the titles.
-    step : float
-        Seconds per step.
-    half_length, x_limit : float
-        In m.
-    file : Path
+    The pole's half length and the limit of the cart's position are in m.
     """
     figure = Figure(figsize=(6, 2.6), dpi=80)
     axes = figure.add_axes((0.02, 0.16, 0.96, 0.7))

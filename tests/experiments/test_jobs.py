@@ -44,7 +44,7 @@ def test_what_fails_is_told_at_the_end_with_what_stands_on_it_while_the_others_f
     assert len(told.value.reasons) == 2
     assert "2 of 14 jobs were not done" in str(told.value)
     assert "inputs-per-cell: 785" in str(told.value)
-    assert "stands on what was not done: training random k=785" in str(told.value)
+    assert "depends on a job that was not done: training random k=785" in str(told.value)
     assert not (tmp_path / "study.json").exists()
     assert len(survey(tmp_path, "toy").failed) == 1
     list(study(small, tmp_path))
