@@ -9,8 +9,7 @@ import click
 import numpy as np
 
 from minicereb.backend import execution
-from minicereb.bench import run_benchmarks
-from minicereb.bench.timing import PARTS
+from minicereb.bench.timing import PARTS, run_benchmarks
 from minicereb.cli.options import execution_options
 from minicereb.cli.output import Answer, as_json, shown, table
 from minicereb.compiled import numba_version

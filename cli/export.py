@@ -8,8 +8,7 @@ import click
 
 from minicereb.cli.options import RESULTS, NewFile, moved_data
 from minicereb.cli.output import Answer, as_json, table
-from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.models import exported_arrays
+from minicereb.experiments.architectures import CerebellumModel, exported_arrays
 from minicereb.experiments.runs import dataset_of, learned_arrays, load_model, read_run
 from minicereb.files import write_npz
 from minicereb.interchange.onnx_writer import write_onnx

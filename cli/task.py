@@ -18,9 +18,8 @@ from minicereb.experiments.identity import to_json
 from minicereb.experiments.kinds.conditioning import Conditioning, summary
 from minicereb.experiments.kinds.pole import PoleBalancing, draw_pole, paths_of, pole_in_folder
 from minicereb.files import write_json
-from minicereb.report.animation import check_animation, save_animation
 from minicereb.report.eyelid_figures import Film, lids, raster, synapses
-from minicereb.report.figures import save_figure
+from minicereb.report.figures import check_animation, save_animation, save_figure
 from minicereb.report.pole_figures import animate as animate_pole
 from minicereb.tasks.cartpole import CartPole
 from minicereb.tasks.circuit import LESIONS

@@ -16,9 +16,9 @@ import pytest
 from minicereb import experiments
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
+from minicereb.experiments.architectures import exported_arrays
 from minicereb.experiments.identity import KINDS
 from minicereb.experiments.kinds.attacked import Tally
-from minicereb.experiments.models import exported_arrays
 from minicereb.files import write_npz
 
 ROOT = Path(__file__).parents[1]

@@ -1,6 +1,6 @@
 """Tables of studies as ``table.md`` has them, from records made by hand."""
 
-from minicereb.report.pipes import write_blocks
+from minicereb.report.page import write_blocks
 from minicereb.studies.results import Results
 
 

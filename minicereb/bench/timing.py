@@ -1,4 +1,4 @@
-"""Time implementations of the same work in turn, in one process: other ratios of times mean little."""
+"""Benchmarks: medians of interleaved runs in one process, beside the floors measured there."""
 
 from __future__ import annotations
 
@@ -64,11 +64,12 @@ def time_benchmark(benchmark: Benchmark) -> Iterator[Timing]:
     """
     peak = benchmark.peak or (lambda name: None)
     own_peak = peak(None)
-    for peer, work in benchmark.peers.items() or [(None, None)]:
-        works = [benchmark.ours, benchmark.floor, *([work] if work else [])]
-        ours, floor, *theirs = _medians(works, benchmark)
-        peer_peak = None if peer is None else peak(peer)
-        yield Timing(benchmark.name, ours, floor, benchmark.floor_name, peer, *(theirs or [None]), own_peak, peer_peak)
+    if not benchmark.peers:
+        ours, floor = _medians([benchmark.ours, benchmark.floor], benchmark)
+        yield Timing(benchmark.name, ours, floor, benchmark.floor_name, peak=own_peak)
+    for peer, work in benchmark.peers.items():
+        ours, floor, theirs = _medians([benchmark.ours, benchmark.floor, work], benchmark)
+        yield Timing(benchmark.name, ours, floor, benchmark.floor_name, peer, theirs, own_peak, peak(peer))
 
 
 def _medians(everything: list[Callable[[], object]], benchmark: Benchmark) -> list[float]:

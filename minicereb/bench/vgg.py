@@ -152,8 +152,10 @@ def peak_of(name: str | None, size: VggSize) -> int | None:
 def _peak_here(name: str | None, size: VggSize, threads: int) -> int | None:
     configure(device="cpu", threads=threads)
     model, images, credit = network_of(size)
-    ours = {} if name else {None: ours_of(model, images, credit)}
-    step = (ours or peers_of("convolutional_steps", model, images, credit, (name,)))[name]
+    if name is None:
+        step = ours_of(model, images, credit)
+    else:
+        step = peers_of("convolutional_steps", model, images, credit, (name,))[name]
     before = _status("VmRSS")
     for _ in range(2):
         step()

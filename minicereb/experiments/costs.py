@@ -15,12 +15,11 @@ from minicereb.attacks.settings import Attack
 from minicereb.backend import to_device, to_numpy, wait_for_device
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
-from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.architectures import CerebellumModel, build_learner, build_model
 from minicereb.experiments.configs import Cost, Train
 from minicereb.experiments.features import first_features
 from minicereb.experiments.jobs import Job
 from minicereb.experiments.laboratory import Laboratory
-from minicereb.experiments.models import build_learner, build_model
 from minicereb.learning.least_squares import least_squares_readout
 from minicereb.learning.training import Position, Split, train
 from minicereb.models.visual import encoder_of

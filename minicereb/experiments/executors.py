@@ -260,7 +260,7 @@ def work(request: JobRequest) -> str | None:
             backend.configure(request.device, threads, max(request.memory, 16_000_000))
             parallel.keep_blas_to(threads)
             laboratory, checked = _laboratory(request.dataset, request.sha256, request.out), time.monotonic()
-            laboratory.look_again()  # dependencies may be in a folder that this worker has not seen yet
+            laboratory.siblings.look_again()  # dependencies may be in a folder that this worker has not seen yet
             with closing(do_job(request.job, laboratory)) as steps:
                 for _ in steps:
                     wanted = True

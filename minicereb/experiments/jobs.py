@@ -129,8 +129,10 @@ def do_job(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
             with file_lock(lock, name_of(job)):
                 if not laboratory.is_done(job):
                     yield from _run(job, laboratory)
-                elif (read_notice(lock.with_suffix(".json"), _entry(job, True)) or {}).get("state") != "done":
-                    _write_notice(job, laboratory.out, "done", "", time.time())  # done elsewhere since the study began
+                else:
+                    notice = read_notice(lock.with_suffix(".json"), _entry(job, True))
+                    if notice is None or notice["state"] != "done":  # done elsewhere since the study began
+                        _write_notice(job, laboratory.out, "done", "", time.time())
             return
         except InUseError as error:
             yield f"waiting: {error}"
@@ -165,8 +167,8 @@ def _run(job: Job, laboratory: Laboratory) -> Generator[str, None, None]:
 
 def _write_notice(job: Job, out: Path, state: str, doing: str, began: float, **more: float) -> None:
     about = {"hash": config_hash(job), "job": name_of(job), "kind": kind_of(job), "state": state, "doing": printable(doing)}
-    about |= {"worker": f"{socket.gethostname()} {os.getpid()}", "began": began, **more}
-    write_json(notice_path(out, _short(job)), about, durable=False)
+    worker = f"{socket.gethostname()} {os.getpid()}"
+    write_json(notice_path(out, _short(job)), {**about, "worker": worker, "began": began, **more}, durable=False)
 
 
 def kind_of(job: Job) -> str:

@@ -1,44 +1,119 @@
-"""Where experiments run: a data set, a folder with runs and records, and the models used last."""
+"""Where experiments run: a data set, a folder with runs and records, and complete results in the folders beside it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
-from contextlib import closing
+import re
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 from minicereb.datasets.dataset import Dataset
-from minicereb.errors import DataError
+from minicereb.errors import DataError, MinicerebError
 from minicereb.experiments.configs import Experiment, Train, describe
 from minicereb.experiments.identity import config_hash
-from minicereb.experiments.records import Kept, read_record, write_record
+from minicereb.experiments.records import Kept, read_kept, read_record, write_record
 from minicereb.experiments.records import Record as Record
-from minicereb.experiments.reuse import Neighbours
-from minicereb.experiments.runs import Run, load_model, read_run, require_whole, run_training
+from minicereb.experiments.runs import Run, is_whole, load_model, read_run, require_whole, run_training
 from minicereb.paths import beneath, refuse_dangling
 
-MODELS_IN_MEMORY = 2  # as many as an attack that is transferred from one to the other needs
+MODELS_IN_MEMORY = 2  # an attack that is transferred from one to the other needs two
+SECONDS_BETWEEN_LOOKS = 2.0  # between listings of the folders; files in known folders are seen at once
+NAMED_BY_HASH = re.compile(r"-([0-9a-f]{12})$")
+
+
+class SiblingFolders:
+    """The folders beside the study's folder `out`, which are read and never changed.
+
+    They hold ``*/runs/HASH`` and ``*/experiments/HASH.json`` of studies, and ``*-HASH`` of ``minicereb train``. Anything
+    incomplete, damaged or read-only there is ignored.
+    """
+
+    def __init__(self, out: Path):
+        self._out = Path(os.path.abspath(out))
+        self._looked = float("-inf")
+        self._studies: list[str] = []  # text: making a path takes longer than finding a file
+        self._named: dict[str, list[str]] = {}
+        self._read: dict[str, tuple[tuple[int, ...], Any]] = {}
+
+    def runs(self, key: str) -> Iterator[Run]:
+        """Yield the complete runs whose settings have the hash `key`."""
+        self._look()
+        for folder in (*(f"{study}/runs/{key[:16]}" for study in self._studies), *self._named.get(key[:12], ())):
+            run = self.unless_changed(f"{folder}/manifest.json", _sound_run)
+            if run is not None and run.hash == key:
+                yield run
+
+    def records(self, key: str) -> Iterator[tuple[Path, Kept]]:
+        """Yield the records of the experiment with the hash `key`, and where they are kept."""
+        self._look()
+        for study in self._studies:
+            path = f"{study}/experiments/{key[:16]}.json"
+            kept = self.unless_changed(path, _sound_record)
+            if kept is not None and kept.hash == key:
+                yield Path(path), kept
+
+    def record_path(self, key: str) -> Path | None:
+        """Return where a record of the experiment with the hash `key` is kept, or None."""
+        return next((path for path, _ in self.records(key)), None)
+
+    def unless_changed(self, path: str, read: Callable[[Path], Any]) -> Any:
+        """Return what `read` makes of a file, cached while the file is unchanged; None if there is no file."""
+        try:
+            stat = os.stat(path)
+        except OSError:
+            return None
+        state = stat.st_mtime_ns, stat.st_size, stat.st_ino
+        if self._read.get(path, ((), None))[0] != state:
+            self._read[path] = state, read(Path(path))
+        return self._read[path][1]
+
+    def look_again(self) -> None:
+        """List the folders again: other processes may have made new ones."""
+        self._looked = float("-inf")
+
+    def _look(self) -> None:
+        """List the folders, unless that was just done."""
+        if time.monotonic() - self._looked < SECONDS_BETWEEN_LOOKS:
+            return
+        self._studies, self._named = [], {}
+        with suppress(OSError), os.scandir(self._out.parent) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                parts = f"{entry.path}/runs", f"{entry.path}/experiments"
+                if named := NAMED_BY_HASH.search(entry.name):
+                    self._named.setdefault(named[1], []).append(entry.path)
+                elif entry.name != self._out.name and any(map(os.path.isdir, parts)):
+                    self._studies.append(entry.path)
+        self._looked = time.monotonic()
+
+
+def _sound_run(manifest: Path) -> Run | None:
+    """Read the run of a manifest if it is complete, unaltered, and writable for records of attacks on it."""
+    with suppress(MinicerebError, OSError):
+        run = read_run(manifest.parent)
+        if run.result and os.access(run.folder, os.W_OK) and is_whole(run):
+            return run
+    return None
+
+
+def _sound_record(path: Path) -> Kept | None:
+    with suppress(MinicerebError):
+        return read_kept(path)
+    return None
 
 
 class Laboratory:
     """Runs experiments on one data set, once, and finds their results again.
 
-    Parameters
-    ----------
-    dataset : Dataset
-    out : Path
-        Folder for runs (``runs/HASH``) and records. What is complete in a folder beside it is used from there.
+    The folder `out` is for runs (``runs/HASH``) and records. Complete results in :class:`SiblingFolders` are used from there.
     """
 
     def __init__(self, dataset: Dataset, out: Path):
         self.dataset, self.out = dataset, out
         self._models: dict[Train, Any] = {}
-        self._neighbours = Neighbours(out)
-
-    def look_again(self) -> None:
-        """Look for folders beside this one again: other processes may have used new ones."""
-        self._neighbours.look_again()
+        self.siblings = SiblingFolders(out)
 
     def train(self, config: Train) -> Generator[str, None, None]:
         """Train unless the run is complete, yielding progress in words."""
@@ -64,10 +139,10 @@ class Laboratory:
         folder = self._folder(config)
         for name in ("config.json", "manifest.json"):  # an unreadable run is reported before other jobs run
             refuse_dangling(folder / name)
-        own = self._neighbours.unless_changed(str(folder / "manifest.json"), _run_of)
+        own = self.siblings.unless_changed(str(folder / "manifest.json"), _run_of)
         if own is not None and own.result is not None:
             yield own
-        yield from self._neighbours.runs(config_hash(config))
+        yield from self.siblings.runs(config_hash(config))
 
     def run(self, config: Train) -> Run:
         """Return a complete run of a training, or, if there is none, the study's own."""
@@ -79,9 +154,9 @@ class Laboratory:
         return run.folder.name if own else Path(os.path.relpath(run.folder, self.out)).as_posix()
 
     def model(self, config: Train) -> Any:
-        """Return the model of a complete training; those used last are kept in memory."""
+        """Return the model of a complete training; the last ones used are kept in memory."""
         model = self._models.pop(config, None)
-        while len(self._models) >= MODELS_IN_MEMORY:  # before another is loaded: there may be no room for one more
+        while len(self._models) >= MODELS_IN_MEMORY:  # before another is loaded: memory may not suffice for one more
             del self._models[next(iter(self._models))]
         self._models[config] = load_model(self.run(config), self.dataset) if model is None else model
         return self._models[config]
@@ -99,15 +174,11 @@ class Laboratory:
         return self.result(config)
 
     def result(self, config: Experiment) -> Record:
-        """Return the record of a complete experiment.
+        """Return the record of a complete experiment, with the number of test images and the models it used.
 
-        Added to it are the number of test images, and of the models it used the names of the run folders (for :func:`run_named`)
-        and test accuracies: ``run`` and ``test_accuracy`` for one model, lists ``runs`` and ``test_accuracies`` for more.
-
-        Raises
-        ------
-        DataError
-            If the record belongs to other settings or another model, or a model was altered.
+        These are the names of their run folders (for :func:`run_named`) and their test accuracies: ``run`` and ``test_accuracy``
+        of one model, lists ``runs`` and ``test_accuracies`` of several. :class:`DataError` if the record belongs to other
+        settings or another model, or a model was altered.
         """
         path = self.record_path(config)
         kept = read_record(path, config)
@@ -129,19 +200,19 @@ class Laboratory:
         return all(self.is_trained(train) for train in job.trainings) and self.find_record(job) is not None
 
     def record_path(self, config: Any) -> Path:
-        """Return where the record of an experiment is, or is to be written; in another folder only if its models are the same."""
+        """Return where the record of an experiment is, or is to be written; in another folder only if it is about our models."""
         if config.kept_with_run:
             return self.find_record(config) or record_in_run(self.run(config.train), config)
         key = config_hash(config)
         own = beneath(self.out, "experiments", f"{key[:16]}.json")
         if own.exists():
             return own
-        return next((path for path, kept in self._neighbours.records(key) if self.runs_of(kept) is not None), own)
+        return next((path for path, kept in self.siblings.records(key) if self.runs_of(kept) is not None), own)
 
     def find_record(self, config: Any) -> Path | None:
         """Return where the record of an experiment is, or None if there is none.
 
-        A file in the study's own folder is returned whatever it holds, so that damage is reported when it is read; a file in
+        A file in the study's own folder is returned whatever its content, so that damage is reported when it is read; a file in
         another folder only if it is the record of this experiment.
         """
         if not config.kept_with_run:
@@ -153,13 +224,13 @@ class Laboratory:
                 if path.exists():
                     return path
             else:
-                kept = self._neighbours.kept(path)
+                kept = self.siblings.unless_changed(str(path), _sound_record)
                 if kept is not None and kept.hash == config_hash(config) and kept.models in (None, (model_of(run),)):
                     return path
         return None
 
     def runs_of(self, kept: Kept, folder: Path | None = None) -> list[Run] | None:
-        """Return the runs whose models a record is about, only this one if there is one; None if a model has changed or gone."""
+        """Return the runs (or only the one in `folder`) that a record is about; None if a model has changed or is gone."""
         found = []
         for number, train in enumerate(kept.config.trainings):
             runs = [run for run in self.complete_runs(train) if folder is None or run.folder == folder]

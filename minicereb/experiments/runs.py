@@ -26,10 +26,10 @@ from minicereb.compiled import numba_version
 from minicereb.datasets.dataset import Dataset
 from minicereb.documents import Count, Share, count_lines, iterate_json_lines, parse_json, read_json, read_json_lines
 from minicereb.errors import DataError, MinicerebError, RunError, did_you_mean
+from minicereb.experiments.architectures import build_learner, build_model, model_arrays, solve
 from minicereb.experiments.configs import Train
 from minicereb.experiments.features import features_of
 from minicereb.experiments.identity import config_hash, differences, from_json, hashes, to_json
-from minicereb.experiments.models import build_learner, build_model, model_arrays, solve
 from minicereb.files import Declared, atomic_write, contents, folder_lock, like, read_npz, sha256_file, write_json, write_npz
 from minicereb.learning.training import EpochDone, Learner, Position, Split, accuracy, divergence, restore, train
 from minicereb.models.sequential import Sequential

@@ -1,21 +1,25 @@
-"""Figures in one style: colour-blind safe, readable in print."""
+"""Figures in one style, colour-blind safe and readable in print; animations as GIF files."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Mapping, Sequence
+import tempfile
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps, rc_context
+from matplotlib.animation import PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from minicereb.errors import require
 from minicereb.files import atomic_write
+from minicereb.paths import read_bytes
 
 # Okabe and Ito (2008): distinguishable with every kind of colour vision.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
@@ -187,3 +191,22 @@ def points(panels: Sequence[tuple[str, Mapping[str, tuple[float, float]]]], hori
     figure.supylabel(vertical, fontsize=9)
     figure.legend(*grid.flat[0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=4, loc="outside upper center")
     return figure
+
+
+def check_animation(path: Path) -> None:
+    """Raise :class:`minicereb.errors.InputError` unless the name is that of a GIF file."""
+    require(path.suffix.lower() == ".gif", "animate", str(path), "a file whose name ends in .gif")
+
+
+def save_animation(figure: Figure, frames: Iterable[object], path: Path, rate: int = 10) -> None:
+    """Write a GIF atomically, with `rate` frames per second: one each time that `frames` has changed the figure and yields."""
+    check_animation(path)
+    FigureCanvasAgg(figure)
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = Path(folder) / "animation.gif"
+        writer = PillowWriter(fps=rate)
+        with writer.saving(figure, str(drawn), dpi=figure.dpi):
+            for _ in frames:
+                writer.grab_frame()
+        with atomic_write(path) as file:
+            file.write(read_bytes(drawn))

@@ -1,10 +1,10 @@
-"""Pages: sections of text, tables, pictures and commands, as one HTML file or as Markdown."""
+"""Pages of text, tables, pictures and commands, as one HTML file or as Markdown; the tables of studies as Markdown."""
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -175,3 +175,41 @@ def write(page: Page, path: Path) -> list[Path]:
         with atomic_write(place) as file:
             file.write(content)
     return written
+
+
+# -- table.md of a study: tables and paragraphs, which are read again from folders of earlier versions -------------------------
+
+RULE = re.compile(r"\|?[\s:|-]*-[\s:|-]*")
+
+
+def write_blocks(blocks: Iterable[Table | Text]) -> str:
+    """Return tables and paragraphs as the Markdown of ``table.md``, which :func:`read_blocks` reads."""
+
+    def text(block: Table | Text) -> str:
+        if isinstance(block, Text):
+            return block.text
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in (block.head, ["---"] * len(block.head), *block.rows))
+
+    return "\n\n".join(map(text, blocks))
+
+
+def read_blocks(source: str) -> list[Table | Text]:
+    """Return the tables and paragraphs of a text in order.
+
+    A table is a line of cells between pipes, a rule, and further such lines, padded or cut to the length of the first.
+    """
+    blocks: list[Table | Text] = []
+    for part in re.split(r"\n\s*\n", source.strip()):
+        lines = part.splitlines()
+        if len(lines) >= 2 and "|" in lines[0] and "|" in lines[1] and RULE.fullmatch(lines[1].strip()):
+            head = _cells(lines[0])
+            rows = [(_cells(line) + [""] * len(head))[: len(head)] for line in lines[2:]]
+            blocks.append(Table(head, rows))
+        elif part.strip():
+            blocks.append(Text(" ".join(part.split())))
+    return blocks
+
+
+def _cells(line: str) -> list[str]:
+    inside = re.sub(r"(?<!\\)\|$", "", line.strip().removeprefix("|"))
+    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", inside)]

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 
-from minicereb.report.animation import save_animation
-from minicereb.report.figures import COLOURS, panels_of
+from minicereb.report.figures import COLOURS, panels_of, save_animation
 
 FRAME_RATE = 25
 

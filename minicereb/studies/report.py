@@ -16,8 +16,7 @@ from minicereb.experiments.pages import accuracy_picture, checklists, evaluation
 from minicereb.experiments.runs import read_run
 from minicereb.paths import read_bytes, read_text
 from minicereb.report.formats import in_words, interval, percent
-from minicereb.report.page import REPORT, Block, Command, Page, Picture, Section, Table, Text
-from minicereb.report.pipes import read_blocks
+from minicereb.report.page import REPORT, Block, Command, Page, Picture, Section, Table, Text, read_blocks
 from minicereb.studies import Study, all_studies
 from minicereb.studies.results import Results
 from minicereb.studies.study import read_study

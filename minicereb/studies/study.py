@@ -21,8 +21,7 @@ from minicereb.experiments.records import check_record
 from minicereb.files import atomic_write, write_json
 from minicereb.paths import check_folder
 from minicereb.report.figures import save_figure
-from minicereb.report.page import Table, Text
-from minicereb.report.pipes import write_blocks
+from minicereb.report.page import Table, Text, write_blocks
 from minicereb.studies.results import Results
 
 SCALES = ("smoke", "course", "paper")
@@ -115,7 +114,7 @@ def carry_out(
     undone = yield from one_after_another(jobs, found, laboratory) if pool is None else spread(jobs, found, laboratory, pool)
     if undone:
         raise NotDone(undone, len(jobs))
-    laboratory.look_again()  # workers may have used folders that have appeared since
+    laboratory.siblings.look_again()  # workers may have used folders that have appeared since
     results = Results(((config, laboratory.result(config)) for config in plan), out)
     write_json(
         out / "study.json",

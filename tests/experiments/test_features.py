@@ -10,9 +10,8 @@ from minicereb.attacks.adversarial_training import Adversary
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import DataError, InputError, InUseError, RunError
-from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel
+from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, exported_arrays
 from minicereb.experiments.configs import Data, Train
-from minicereb.experiments.models import exported_arrays
 from minicereb.experiments.runs import load_model, read_run, run_training
 from minicereb.files import folder_lock
 from minicereb.learning.training import accuracy

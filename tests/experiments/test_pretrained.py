@@ -14,10 +14,9 @@ from minicereb import datasets
 from minicereb.errors import DataError, InputError, MinicerebError, RunError
 from minicereb.experiments import pretrained
 from minicereb.experiments import runs as runs_module
-from minicereb.experiments.architectures import CerebellumModel, PerceptronModel
+from minicereb.experiments.architectures import CerebellumModel, PerceptronModel, exported_arrays
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.identity import config_hash
-from minicereb.experiments.models import exported_arrays
 from minicereb.experiments.pretrained import add, fetch, found, models, verify
 from minicereb.experiments.runs import load_model, read_run, run_training
 from minicereb.files import folder_lock, read_npz, sha256_file, write_json, write_npz

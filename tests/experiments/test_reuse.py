@@ -10,15 +10,14 @@ from toy_study import command, plan, study
 
 from minicereb.attacks.settings import Attack
 from minicereb.errors import DataError
-from minicereb.experiments import executors, reuse
+from minicereb.experiments import executors, laboratory
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.costs import estimates
 from minicereb.experiments.executors import processes
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.jobs import do_job, jobs_of, survey
 from minicereb.experiments.kinds.transfer import TransferredAttack, pictures_path, read_pictures
-from minicereb.experiments.laboratory import Laboratory, run_named
-from minicereb.experiments.reuse import Neighbours
+from minicereb.experiments.laboratory import Laboratory, SiblingFolders, run_named
 from minicereb.experiments.runs import read_run
 from minicereb.files import write_json
 from minicereb.studies.report import report_on
@@ -112,7 +111,7 @@ def test_pictures_are_read_from_beside_the_record(small, first, tmp_path):
 
 
 def test_what_is_done_beside_while_a_study_is_at_work_is_told_as_done(small, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(reuse, "SECONDS_BETWEEN_LOOKS", 0)
+    monkeypatch.setattr(laboratory, "SECONDS_BETWEEN_LOOKS", 0)
     second = tmp_path / "second"
     progress = study(small, second)
     said = [next(progress).doing]
@@ -137,7 +136,7 @@ def test_two_studies_at_once_in_folders_beside_each_other_come_to_the_same(small
 
 
 def test_a_worker_finds_what_the_study_has_been_told_of_since_the_worker_last_looked(small, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(reuse, "SECONDS_BETWEEN_LOOKS", 1e9)
+    monkeypatch.setattr(laboratory, "SECONDS_BETWEEN_LOOKS", 1e9)
     out, mark = tmp_path / "second", tmp_path / "wanted"
     mark.touch()
     training, attack, *_ = configs(small)
@@ -211,10 +210,10 @@ def test_a_run_that_is_removed_while_a_laboratory_stands_is_no_longer_found(smal
 
 def test_many_lookups_look_at_the_folders_once_and_read_each_run_once(small, first, tmp_path, monkeypatch):
     looks, read, scandir = [], [], os.scandir
-    monkeypatch.setattr(reuse, "SECONDS_BETWEEN_LOOKS", float("inf"))
+    monkeypatch.setattr(laboratory, "SECONDS_BETWEEN_LOOKS", float("inf"))
     monkeypatch.setattr(os, "scandir", lambda path: looks.append(path) or scandir(path))
-    monkeypatch.setattr(reuse, "read_run", lambda folder: read.append(folder) or read_run(folder))
-    beside = Neighbours(tmp_path / "second")
+    monkeypatch.setattr(laboratory, "read_run", lambda folder: read.append(folder) or read_run(folder))
+    beside = SiblingFolders(tmp_path / "second")
     keys = [config_hash(job) for job in configs(small) if isinstance(job, Train)]
     for _ in range(50):
         assert all(len(list(beside.runs(key))) == 1 for key in keys)

@@ -11,8 +11,7 @@ from killed_writes import killed_at_each_write
 from minicereb.attacks.adversarial_training import Adversary
 from minicereb.errors import DataError, MinicerebError, RunError
 from minicereb.experiments import runs
-from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.models import build_learner, exported_arrays
+from minicereb.experiments.architectures import CerebellumModel, build_learner, exported_arrays
 from minicereb.experiments.runs import load_model, read_run, run_training
 from minicereb.files import folder_lock
 from minicereb.learning.training import Position, Split, accuracy, train

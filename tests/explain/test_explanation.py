@@ -16,9 +16,18 @@ from minicereb.backend import in_float64
 from minicereb.calculus.replicated import loss_named
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError
-from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, NoisyModel, PerceptronModel
+from minicereb.experiments.architectures import (
+    CerebellumModel,
+    ConvolutionalModel,
+    NoisyModel,
+    PerceptronModel,
+    build_learner,
+    build_model,
+    model_arrays,
+    solve,
+    total_steps,
+)
 from minicereb.experiments.configs import Data, Train
-from minicereb.experiments.models import build_learner, build_model, model_arrays, solve, total_steps
 from minicereb.explain import Shown, credit_bounds, explanation, means, pixel_number
 from minicereb.explain.kinks import switching_units
 from minicereb.explain.render import page, text

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from minicereb.errors import InputError
-from minicereb.report.animation import save_animation
 from minicereb.report.eyelid_figures import Film, lids, preferred_times, raster, synapses
+from minicereb.report.figures import save_animation
 
 TIME = np.arange(-50, 300, 5)
 

@@ -12,8 +12,7 @@ import pytest
 
 from minicereb.errors import InputError
 from minicereb.report.figures import curves, save_figure, svg
-from minicereb.report.page import Command, Page, Picture, Section, Table, Text, Verdict, html, write
-from minicereb.report.pipes import read_blocks
+from minicereb.report.page import Command, Page, Picture, Section, Table, Text, Verdict, html, read_blocks, write
 
 HOSTILE = """<script>alert("1")</script> ' onload='x' | {{ 7 * 7 }} ![x](http://example.org/x.png) `a`"""
 VOID = {"meta", "img", "br", "hr", "link", "input"}

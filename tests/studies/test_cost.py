@@ -6,11 +6,10 @@ import pytest
 from written import written
 
 from minicereb.errors import InputError
-from minicereb.experiments.architectures import CerebellumModel, NoisyModel
+from minicereb.experiments.architectures import CerebellumModel, NoisyModel, build_learner
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.kinds.time_to_accuracy import FastestAgain, TimeToAccuracy, evaluations_per_image, fastest
 from minicereb.experiments.laboratory import Laboratory
-from minicereb.experiments.models import build_learner
 from minicereb.learning.training import Position, Split, train
 from minicereb.report.figures import svg
 from minicereb.studies.cost import figures, plan, table

@@ -12,11 +12,10 @@ from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.replicated import loss_named
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import require
-from minicereb.experiments.architectures import NoisyModel
+from minicereb.experiments.architectures import NoisyModel, build_model
 from minicereb.experiments.configs import Experiment, Train
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
-from minicereb.experiments.models import build_model
 from minicereb.experiments.records import require_length, shape
 from minicereb.learning.glr import estimate, estimator_named
 from minicereb.learning.noise import Address

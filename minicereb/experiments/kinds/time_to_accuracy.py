@@ -14,11 +14,10 @@ from minicereb.backend import to_device
 from minicereb.datasets.transforms import to_unit
 from minicereb.documents import Count, Range, Share
 from minicereb.errors import require
-from minicereb.experiments.architectures import Model, NoisyModel
+from minicereb.experiments.architectures import Model, NoisyModel, build_learner
 from minicereb.experiments.configs import Experiment, Train, describe
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
-from minicereb.experiments.models import build_learner
 from minicereb.experiments.records import read_record, shape
 from minicereb.learning.training import Learner, Split, accuracy
 from minicereb.randomness import generator

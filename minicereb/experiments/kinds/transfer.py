@@ -24,9 +24,8 @@ from minicereb.errors import DataError, MinicerebError, require
 from minicereb.experiments.configs import IMAGES, Cost, Experiment, Measurement, Train, describe, describe_training
 from minicereb.experiments.costs import Probes, attack_cost
 from minicereb.experiments.identity import config_hash, config_kind
-from minicereb.experiments.laboratory import Laboratory, Record, model_of
+from minicereb.experiments.laboratory import Laboratory, Record, SiblingFolders, model_of
 from minicereb.experiments.records import Interval, require_length, shape
-from minicereb.experiments.reuse import Neighbours
 from minicereb.files import Declared, read_npz, write_npz
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.prediction import average_probabilities
@@ -151,7 +150,7 @@ def pictures_path(out: Path, config: TransferredAttack) -> Path:
 def read_pictures(out: Path, config: TransferredAttack) -> dict[str, np.ndarray]:
     """Read the pairs of images, which may be in the folder of another study."""
     own = pictures_path(out, config)
-    found = None if own.exists() else Neighbours(out).record_path(config_hash(config))
+    found = None if own.exists() else SiblingFolders(out).record_path(config_hash(config))
     path = own if found is None else found.with_suffix(".npz")
     answers = [f"{kind}_{by}" for kind in KINDS for by in ("substitute", "ot", "lap")]
     declared: dict[str, Declared] = dict.fromkeys(("x", "x_adv"), (np.float32, ("n", "...")))

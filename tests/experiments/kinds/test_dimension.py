@@ -9,7 +9,7 @@ from written import written
 from minicereb import backend
 from minicereb.calculus.dimension import threshold_dimension
 from minicereb.errors import InputError
-from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.architectures import CerebellumModel, build_model
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.experiments.identity import from_json, to_json
@@ -17,7 +17,6 @@ from minicereb.experiments.jobs import name_of
 from minicereb.experiments.kinds.dimension import Dimension
 from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.experiments.laboratory import Laboratory
-from minicereb.experiments.models import build_model
 from minicereb.models.dimension import granule_gram
 from minicereb.report.figures import svg
 from minicereb.studies import sparsity
