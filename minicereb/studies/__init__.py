@@ -19,12 +19,11 @@ from minicereb.studies.glr_attacks import GLR_SOURCES, GLR_WHITEBOX
 from minicereb.studies.glr_tables import GLR_TABLES
 from minicereb.studies.masking import MASKING
 from minicereb.studies.missed_images import ATTACKS_STUDY
-from minicereb.studies.optimum import OPTIMUM
 from minicereb.studies.paper_versus_code import PAPER_VERSUS_CODE
 from minicereb.studies.pole import POLE
 from minicereb.studies.results import Results
 from minicereb.studies.seeds import SEEDS
-from minicereb.studies.sparsity import SPARSITY
+from minicereb.studies.sparsity import OPTIMUM, SPARSITY
 from minicereb.studies.study import SCALES, Study
 from minicereb.studies.transfer import TRANSFER
 from minicereb.studies.variance import VARIANCE

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections import namedtuple
+from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from minicereb.experiments.architectures import NoisyModel
 from minicereb.experiments.configs import Data, Train
@@ -15,23 +14,11 @@ from minicereb.experiments.laboratory import Record
 from minicereb.report.figures import curves
 from minicereb.report.formats import in_words, number, percent
 from minicereb.report.page import Table, Text
-from minicereb.studies.results import Results, tabulate
+from minicereb.studies.results import Blocks, Figures, Results, tabulate
 from minicereb.studies.study import MNIST14, Study
-from minicereb.studies.tables import Blocks
 
-
-class CostScale(NamedTuple):
-    """Per scale: target; two K for plain; rates tried; runs at the best; steps between checks; limits in steps and seconds."""
-
-    target: float
-    plain: tuple[int, int]
-    rates: tuple[float, ...]
-    repeats: int
-    every: int
-    steps: int
-    seconds: float
-
-
+# Per scale: target; two K for plain; rates tried; runs at the best; steps between checks; limits in steps and seconds.
+CostScale = namedtuple("CostScale", "target plain rates repeats every steps seconds")
 SIZES = {
     "smoke": CostScale(0.7, (20, 500), (0.02, 0.04), 1, 10, 100, 5.0),
     "course": CostScale(0.9, (100, 10_000), (0.01, 0.02, 0.04, 0.08, 0.16), 3, 20, 4000, 240.0),
@@ -73,14 +60,12 @@ class Way(NamedTuple):
 def ways_of(results: Results) -> list[Way]:
     """Group the results by the way to learn, in their order."""
     found = []
-    for name, group in results.by(lambda c: _name_of((c.among[0] if isinstance(c, FastestAgain) else c).train.model)).items():
+    models = results.by(lambda c: (c.among[0] if isinstance(c, FastestAgain) else c).train.model)
+    for model, group in models.items():
         grid, again = group.where(TimeToAccuracy).records, group.where(FastestAgain).records
+        name = f"{model.estimator}, K = {model.replications:,}"  # type: ignore[union-attr]
         found.append(Way(name, {record["learning_rate"]: record for record in grid}, [grid[fastest(grid)], *again]))
     return found
-
-
-def _name_of(model: Any) -> str:
-    return f"{model.estimator}, K = {model.replications:,}"
 
 
 def table(results: Results) -> Blocks:
@@ -111,7 +96,7 @@ def table(results: Results) -> Blocks:
         ),
     )
     by_rate = [[way.name, *map(_outcome, way.grid.values())] for way in ways]
-    return [costs, Table(["steps needed, by rate", *(f"{rate:g}" for rate in flip.grid)], by_rate), Text(legend(results))]
+    return [costs, Table(["steps needed, by rate", *(f"{rate:g}" for rate in flip.grid)], by_rate), Text(_legend(results))]
 
 
 def _outcome(record: Record) -> str:
@@ -120,8 +105,7 @@ def _outcome(record: Record) -> str:
     return f"not in {record['steps']:,} ({percent(record['accuracy'])}%)"
 
 
-def legend(results: Results) -> str:
-    """Say what was measured, and how."""
+def _legend(results: Results) -> str:
     config, record = results[0]
     seeds = sorted({c.seed if isinstance(c, FastestAgain) else c.train.seed for c, _ in results})
     rates = dict.fromkeys(record["learning_rate"] for record in results.where(TimeToAccuracy).records)
@@ -137,7 +121,7 @@ def legend(results: Results) -> str:
     )
 
 
-def figures(results: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Figures:
     """Draw accuracy against seconds of learning, all runs at each way's fastest rate."""
     lines = {}
     for way in ways_of(results):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from minicereb.experiments.configs import Data, Experiment, Train
 from minicereb.experiments.evaluation.settings import EvaluatedModel
@@ -20,9 +19,9 @@ from minicereb.report.formats import in_words, percent
 from minicereb.report.page import Table, Text
 from minicereb.statistics import detectable_difference, holm, mean_interval, standard_deviation
 from minicereb.studies.protocol import as_printed, evaluated, four_models
-from minicereb.studies.results import Results
+from minicereb.studies.results import Blocks, Figures, Results
 from minicereb.studies.study import Study
-from minicereb.studies.tables import SAYS_PGD, UNDER_ALL, Blocks
+from minicereb.studies.tables import SAYS_PGD, UNDER_ALL, entry_at
 
 PAPERS = (0, 123)  # the paper's seeds
 DETECTED_WITH = (2, 5, 10)  # numbers of seeds
@@ -56,22 +55,19 @@ class Measure(NamedTuple):
     label: str  # test, MSE-PGD, attacked or certified
     epsilon: float | None = None
 
-    @property
-    def name(self) -> str:
-        """The measure as the tables name it."""
+    def __str__(self) -> str:
         return self.label if self.epsilon is None else f"{self.label} {self.epsilon:g}"
 
     def of(self, record: Record) -> float | None:
         """Return the share in the record of an evaluation, None if it has none."""
         if self.epsilon is None:
             return record["test_accuracy"]  # type: ignore[no-any-return]
-        entry = next(each for each in record["epsilons"] if each["epsilon"] == self.epsilon)
+        entry = entry_at(record, self.epsilon)
         return entry["by_attack"]["pgd-mse"] if self.label == "MSE-PGD" else entry[self.label]  # type: ignore[no-any-return]
 
     def compared(self, record: Record) -> Record | None:
         """Return what the record of a paired comparison says about this measure, None if nothing."""
-        entries = [each for each in record["epsilons"] if each["epsilon"] == self.epsilon]
-        return entries[0].get(self.label) if entries else None
+        return None if self.epsilon is None else entry_at(record, self.epsilon).get(self.label)
 
 
 def name_of_model(train: Train) -> str:
@@ -90,10 +86,10 @@ def by_seed(results: Results, measure: Measure) -> dict[str, dict[int, float]]:
 
 
 class Difference(NamedTuple):
-    """The difference of one measure between two models that differ in one thing, seed by seed."""
+    """A difference between two models, seed by seed; `error` and `found` are None if the images were not compared."""
 
-    values: list[float]  # one per seed
-    error: float | None  # standard deviation of one of them due to the choice of images alone, None if unknown
+    values: list[float]
+    error: float | None  # standard deviation of one value due to the choice of images alone
     found: int | None  # number of seeds at which McNemar's test finds it
 
 
@@ -106,15 +102,16 @@ def differences(results: Results, measures: Sequence[Measure]) -> dict[tuple[str
         if (record := measure.compared(each)) is not None
     }
     adjusted = dict(zip(paired, holm([record["p"] for record in paired.values()]), strict=True))
-    found = {}
+    found, images = {}, results.where(PairedComparison)[0][1]["images"]
     for (one, other), measure in product(PAIRS, measures):
         shares = by_seed(results, measure)
         values = [shares[one][seed] - shares[other][seed] for seed in shares[one] if seed in shares[other]]
         keys = [key for key in paired if key[:3] == (one, other, measure)]
-        n = results.where(PairedComparison)[0][1]["images"]
-        errors = [_image_variance(paired[key], n) for key in keys]
-        error = sqrt(sum(errors) / len(errors)) if errors else None
-        found[one, other, measure] = Difference(values, error, sum(adjusted[key] < 0.05 for key in keys) if keys else None)
+        if keys:
+            error = sqrt(sum(_image_variance(paired[key], images) for key in keys) / len(keys))
+            found[one, other, measure] = Difference(values, error, sum(adjusted[key] < 0.05 for key in keys))
+        else:
+            found[one, other, measure] = Difference(values, None, None)
     return found
 
 
@@ -126,22 +123,19 @@ def _image_variance(record: Record, images: int) -> float:
 
 def table(results: Results) -> Blocks:
     """Show each model over the seeds, each difference over the seeds, and the smallest that a few seeds would show."""
-    config, record = results.where(EvaluatedModel)[0]
-    measures = [
-        Measure("test"),
-        *(Measure(label, e) for e, label in product(config.epsilons, ("MSE-PGD", "attacked", "certified"))),
-    ]
-    measures = [measure for measure in measures if any(by_seed(results, measure).values())]
+    epsilons = results.where(EvaluatedModel)[0][0].epsilons
+    at_epsilon = [Measure(label, e) for e, label in product(epsilons, ("MSE-PGD", "attacked", "certified"))]
+    measures = [measure for measure in (Measure("test"), *at_epsilon) if any(by_seed(results, measure).values())]
     seeds = results.where(EvaluatedModel).seeds
     alone = [Text("One seed: how far apart other seeds lie is unknown; give several.")] * (len(seeds) == 1)
-    return [*_models_table(results, measures, seeds, record), *alone, *_differences_table(results, measures, len(seeds))]
+    return [*_models_table(results, measures, seeds), *alone, *_differences_table(results, measures, len(seeds))]
 
 
-def _models_table(results: Results, measures: list[Measure], seeds: list[int], record: Record) -> Blocks:
-    rows = []
+def _models_table(results: Results, measures: list[Measure], seeds: list[int]) -> Blocks:
+    rows, record = [], results.where(EvaluatedModel)[0][1]
     for measure in measures:
         shares = by_seed(results, measure)
-        rows.append([measure.name, *(_over_seeds(list(shares[name].values())) for name in NAMES)])
+        rows.append([f"{measure}", *(_over_seeds(list(shares[name].values())) for name in NAMES)])
     legend = (
         "In %: mean over the seeds, in brackets its 95% interval (Student's t), then ± the standard deviation of a single seed; "
         "(all): no seed differs, which on so few images does not prove that none would. "
@@ -156,16 +150,15 @@ def _differences_table(results: Results, measures: list[Measure], seeds: int) ->
     rows, found = [], differences(results, measures)
     for (one, other, measure), each in found.items():
         spread = standard_deviation(each.values) if seeds > 1 else 0.0
-        cells = [one, other, measure.name, _mean(each.values), percent(spread) if seeds > 1 else "-", percent(each.error)]
+        cells = [one, other, f"{measure}", _mean(each.values), percent(spread) if seeds > 1 else "-", percent(each.error)]
         cells.append("-" if each.found is None else f"{each.found} of {seeds}")
         rows.append(cells + [percent(detectable_difference(spread, n)) if spread >= ROUNDING else "-" for n in DETECTED_WITH])
     tests = seeds * sum(each.found is not None for each in found.values())
     legend = (
         "The first minus the second, in percentage points: mean over the seeds, each model compared with the one of the same "
-        "seed, in brackets the 95% interval (Student's t). ± seeds: standard deviation of the difference at a single seed; "
-        "± images: what the choice of the images alone would contribute. Different models fail on different images, so the "
-        "first contains part of the second, and is larger than seeds alone would cause on all images. Found: at how many seeds "
-        f"McNemar's exact test on the images, adjusted by Holm for the {tests} tests of the table, has p below 0.05. n = "
+        "seed, in brackets the 95% interval (Student's t). ± seeds: standard deviation of the difference at a single seed; ± "
+        "images: what the choice of the images alone would contribute to it. Found: at how many seeds McNemar's exact test on "
+        f"the images, adjusted by Holm for the {tests} tests of the table, has p below 0.05. n = "
         f"{', '.join(map(str, DETECTED_WITH))}: smallest true difference that a paired t-test with this many seeds would detect "
         f"in 80% of cases at the 5% level, from ± seeds, itself estimated from {seeds} seed{'s' * (seeds > 1)}; the paper used "
         f"{len(PAPERS)}, {' and '.join(map(str, PAPERS))}. If no seed differs there is neither an interval nor an n."
@@ -194,7 +187,7 @@ def _mean(values: list[float]) -> str:
     return f"{mean} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
-def figures(results: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Figures:
     """Draw accuracy over ε under PGD on the squared error and under all attacks, with intervals over the seeds."""
     config, record = results.where(EvaluatedModel)[0]
     panels = [

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import namedtuple
+from collections.abc import Callable
 from itertools import product
 from math import exp, sqrt
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from minicereb.experiments.architectures import NoisyModel
 from minicereb.experiments.configs import Data, Train
@@ -16,9 +16,8 @@ from minicereb.experiments.kinds.estimator_variance import EstimatorVariance
 from minicereb.report.figures import points
 from minicereb.report.formats import in_words, number, percent
 from minicereb.report.page import Table, Text
-from minicereb.studies.results import Results
+from minicereb.studies.results import Blocks, Figures, Results
 from minicereb.studies.study import MNIST14, Study
-from minicereb.studies.tables import Blocks
 
 LOSSES = ("cross-entropy", "zero-one")
 STATES = ("untrained", "half trained", "trained")  # half: by the paper's own step, gradient descent at a rate of 0.1
@@ -45,17 +44,8 @@ EARLIER = {
 }
 
 
-class VarianceScale(NamedTuple):
-    """Per scale: epochs of training; K of the score estimators, of Sobol and of flip; draws, and draws of Sobol."""
-
-    epochs: int
-    score: int
-    sobol: int
-    flip: int
-    draws: int
-    sobol_draws: int
-
-
+# Per scale: epochs of training; K of the score estimators, of Sobol and of flip; draws, and draws of Sobol.
+VarianceScale = namedtuple("VarianceScale", "epochs score sobol flip draws sobol_draws")
 SIZES = {
     "smoke": VarianceScale(1, 64, 128, 4, 8, 4),
     "course": VarianceScale(4, 1024, 8192, 64, 100, 24),
@@ -80,20 +70,14 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[EstimatorVarian
 
 
 class Ratio(NamedTuple):
-    """The ratio of the plain estimator's variance to another's, with the standard error of its logarithm."""
+    """The ratio of the plain estimator's variance to another's, written with its 95% interval."""
 
     logarithm: float
-    error: float
-
-    @property
-    def value(self) -> float:
-        """The ratio."""
-        return exp(self.logarithm)
+    error: float  # standard error of the logarithm
 
     def __str__(self) -> str:
-        """Write the ratio with its 95% interval."""
         low, high = (exp(self.logarithm + side * 1.96 * self.error) for side in (-1, 1))
-        return f"{number(self.value)} [{number(low)}, {number(high)}]"
+        return f"{number(exp(self.logarithm))} [{number(low)}, {number(high)}]"
 
 
 class Measured(NamedTuple):
@@ -153,10 +137,7 @@ def table(results: Results) -> Blocks:
             return str(ratio)
         loss, state = CONDITIONS[condition]
         earlier = EARLIER[name][2 * (loss == "zero-one") + (state != "untrained")]
-        return f"{ratio} / {number(earlier)}{' **(!)**' * (not 0.5 <= ratio.value / earlier <= 2)}"
-
-    def second(name: str, condition: int) -> str:
-        return str(reduction(plain[condition], found[name][condition], 1))
+        return f"{ratio} / {number(earlier)}{' **(!)**' * (not 0.5 <= exp(ratio.logarithm) / earlier <= 2)}"
 
     def cost_and_gain(name: str, condition: int) -> str:
         seconds = at_k * found[name][condition].seconds.mean()
@@ -164,15 +145,15 @@ def table(results: Results) -> Blocks:
 
     return [
         part("first layer: variance of plain / of this, at equal K", others, first),
-        part("second layer: the same", others, second),
+        part("second layer: the same", others, lambda name, c: f"{reduction(plain[c], found[name][c], 1)}"),
         part(f"seconds at K = {at_k:,}; variance × seconds of plain / of this", list(ESTIMATORS), cost_and_gain),
-        Text(legend(results)),
+        Text(_legend(results)),
     ]
 
 
-def legend(results: Results) -> str:
-    """Say what was measured, and how."""
+def _legend(results: Results) -> str:
     config = results[0][0]
+    seeds = in_words(sorted({c.train.seed for c, _ in results}))
     ks = sorted({(c.estimator, c.replications, c.draws) for c, _ in results})
     networks = results.by(condition_of)
     trained = [(loss, state) for loss, state in CONDITIONS if state != "untrained"]
@@ -180,20 +161,19 @@ def legend(results: Results) -> str:
     return (
         f"Variance of the gradient of the mean loss over a batch of {config.images} training images ({config.train.data.name}), "
         "summed over the weights of a layer, between estimates with independent noise; in brackets a 95% interval (jackknife "
-        "over estimates: for this network and batch, not for others). It falls as 1/K, with a baseline nearly so, so each is "
-        "measured at its own K and scaled: "
+        "over estimates: for this network and batch, not for others). It falls as 1/K, with a baseline nearly so, with Sobol "
+        "noise faster, so each is measured at its own K and scaled: "
         + "; ".join(f"{estimator} K = {k:,}, {draws} estimates" for estimator, k, draws in ks)
-        + ". With Sobol noise it falls faster: the factors are for that K. Networks with 20 hidden threshold neurons, Gaussian "
-        f"noise 2 on all neurons, {in_words(sorted({c.train.seed for c, _ in results}))}; trained with the flip estimator and "
-        f"their own loss for {config.train.epochs} epochs by Adam, or half trained by gradient descent at a rate of 0.1; test "
-        f"accuracy: {accuracies}. After the slash: the project's earlier notes, for other "
-        "trained networks; **(!)**: they differ by more than a factor of two. «Derivative last», and flip: the last layer's "
-        "credit is a derivative, and the 0-1 loss is averaged over the noise on all outputs except the label's first; "
+        + f". Networks with 20 hidden threshold neurons, Gaussian noise 2 on all neurons, {seeds}; "
+        f"trained with the flip estimator and their own loss for {config.train.epochs} epochs by Adam, or half trained by "
+        f"gradient descent at a rate of 0.1; test accuracy: {accuracies}. After the slash: the project's earlier notes, for "
+        "other trained networks; **(!)**: they differ by more than a factor of two. «Derivative last», and flip: the last "
+        "layer's credit is a derivative, and the 0-1 loss is averaged over the noise on all outputs except the label's first; "
         "the earlier notes on flips used the raw 0-1 loss. Seconds are medians on this machine, scaled in proportion to K."
     )
 
 
-def figures(results: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Figures:
     """Draw variance against seconds at equal K, a panel for each condition."""
     at_k, panels = max(config.replications for config, _ in results), []
     for loss, state in CONDITIONS:

@@ -20,8 +20,8 @@ from minicereb.experiments.laboratory import Laboratory
 from minicereb.models.dimension import granule_gram
 from minicereb.report.figures import svg
 from minicereb.studies import sparsity
-from minicereb.studies.optimum import MEASURES, dimensions, figures, plan, table
 from minicereb.studies.results import Results
+from minicereb.studies.sparsity import MEASURES, dimensions, figures, plan, table
 
 
 @pytest.fixture
