@@ -1,4 +1,7 @@
-"""The kinds of models, as settings that build the model and its learning rule, and the arrays of models by name."""
+"""The kinds of models, as settings that build the model and its learning rule, and the arrays of models by name.
+
+Each kind has a `family`, which begins the names of its run folders, and a `description` for tables.
+"""
 
 from __future__ import annotations
 
@@ -185,10 +188,8 @@ class NoisyModel:
     def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int) -> Learner:
         """Return the learning rule of `model`."""
         loss, estimator = loss_named(self.loss), estimator_named(self.estimator, self.last_layer)
-        penalties = {"l2": self.l2, "l1": self.l1}
-        return GLR(
-            model, loss, estimator, optimizer, batch_size, self.replications, seed, learn_scale=self.learn_scale, **penalties
-        )
+        how = {"learn_scale": self.learn_scale, "l2": self.l2, "l1": self.l1}
+        return GLR(model, loss, estimator, optimizer, batch_size, self.replications, seed, **how)
 
 
 @config_kind

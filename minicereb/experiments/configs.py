@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from minicereb.attacks.adversarial_training import Adversary
 from minicereb.attacks.settings import Attack
 from minicereb.errors import require
-from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, Model, PerceptronModel
+from minicereb.experiments.architectures import Model
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.records import Record
 from minicereb.learning.estimators import ESTIMATORS
@@ -31,24 +31,12 @@ config_kind(Attack)
 
 
 class Cost(NamedTuple):
-    """What a job is expected to cost.
-
-    Attributes
-    ----------
-    seconds : float or None
-        On this machine, in this process; None if it is not known.
-    memory : int or None
-        Bytes beside the budget for blocks: data, model, optimizer, the copy of the best epoch.
-    disk : int or None
-        Bytes written that stay, and the checkpoint of a training.
-    at_most : bool
-        Whether `seconds` is an upper bound, as if every image withstood every attack to its last step, and no pole fell.
-    """
+    """What a job is expected to cost on this machine; None where it is not known."""
 
     seconds: float | None = None
-    memory: int | None = None
-    disk: int | None = None
-    at_most: bool = False
+    memory: int | None = None  # bytes beside the budget for blocks: data, model, optimizer, the copy of the best epoch
+    disk: int | None = None  # bytes of the results, and of the checkpoint of a training
+    at_most: bool = False  # whether `seconds` is an upper bound, as if every image withstood every attack, and no pole fell
 
 
 @config_kind
@@ -63,9 +51,9 @@ class Data:
 @config_kind
 @dataclass(frozen=True)
 class Train:
-    """A model, trained.
+    """A trained model.
 
-    ``choose_on="test"`` is for the first paper's code, which does so: accuracy then looks too good.
+    ``choose_on="test"`` is what the first paper's code does; the accuracy then looks too good.
     """
 
     model: Model = setting(help="The architecture.")
@@ -101,22 +89,18 @@ class Train:
     def __post_init__(self) -> None:
         able = self.keep == "best" and self.adversary is None
         require(self.choose_on == "validation" or able, "choose-on", "test", "validation with --keep last or --adversarial")
-        if self.adversary is not None and not isinstance(self.model, PerceptronModel):
-            able = isinstance(self.model, CerebellumModel) and self.model.rule != LEAST_SQUARES
-            require(
-                able,
-                "adversarial",
-                self.adversary.epsilon,
-                "nothing: only perceptrons and local rules learn so",
-            )
-        able = isinstance(self.model, ConvolutionalModel)
-        require(able or not self.augment, "augment", self.augment, "used with convolutional networks only")
+        if self.adversary is not None:
+            able = self.model.family == "mlp" or getattr(self.model, "rule", LEAST_SQUARES) != LEAST_SQUARES
+            expected = "nothing: only perceptrons and local rules learn so"
+            require(able, "adversarial", self.adversary.epsilon, expected)
+        able = self.model.family == "cnn" or not self.augment
+        require(able, "augment", self.augment, "used with convolutional networks only")
         if self.encoder is not None:
             self._check_encoder(self.encoder)
 
     @property
     def in_closed_form(self) -> bool:
-        """Whether the readout is computed at once, so that batches, epochs, rate and optimizer do not matter."""
+        """Whether the readout is computed in closed form, so that batches, epochs, rate and optimizer do not matter."""
         return getattr(self.model, "rule", None) == LEAST_SQUARES
 
     @property
@@ -129,10 +113,8 @@ class Train:
         return probes.training(self)
 
     def _check_encoder(self, encoder: Train) -> None:
-        able = isinstance(self.model, CerebellumModel)
-        require(able, "encoder", encoder.model.description, "used with cerebella only")
-        able = isinstance(encoder.model, ConvolutionalModel)
-        require(able, "encoder", encoder.model.description, "a convolutional network")
+        require(self.model.family == "cerebellum", "encoder", encoder.model.description, "used with cerebella only")
+        require(encoder.model.family == "cnn", "encoder", encoder.model.description, "a convolutional network")
         same = encoder.data.sha256 == self.data.sha256
         expected = f"a network trained on the data it is used on, {self.data.name} (SHA-256 {self.data.sha256[:12]}...)"
         require(same, "encoder", f"trained on {encoder.data.name} (SHA-256 {encoder.data.sha256[:12]}...)", expected)
@@ -142,7 +124,7 @@ class Train:
 
 
 def describe(train: Train) -> str:
-    """Return a few words for a trained model, as tables and progress lines call it."""
+    """Describe a trained model in a few words, for tables and progress lines."""
     against = "" if train.adversary is None else f", against {train.adversary.objective} {train.adversary.epsilon:g}"
     behind = "" if train.encoder is None else ", behind an encoder"
     return f"{train.model.description}{behind}, batch {train.batch_size}{against}"
@@ -150,22 +132,18 @@ def describe(train: Train) -> str:
 
 def describe_training(train: Train) -> str:
     """Return :func:`describe` with what else distinguishes a model within a study: how it was trained, and from which seed."""
-    other = [
-        words
-        for words, so in (
-            ("with replacement", getattr(train.model, "replacement", False)),
-            ("trained on all images", train.validation == 0),
-            ("chosen on the test images", train.choose_on == "test"),
-            ("last epoch", train.keep == "last"),
-        )
-        if so
-    ]
+    remarks = {
+        "with replacement": getattr(train.model, "replacement", False),
+        "trained on all images": train.validation == 0,
+        "chosen on the test images": train.choose_on == "test",
+        "last epoch": train.keep == "last",
+    }
     how = "least squares" if train.in_closed_form else f"{train.optimizer} {train.learning_rate:.3g}"
-    return ", ".join([describe(train), *other, how, f"seed {train.seed}"])
+    return ", ".join([describe(train), *(words for words, true in remarks.items() if true), how, f"seed {train.seed}"])
 
 
 def describe_attack(attack: Attack) -> str:
-    """Return an attack in words, with every setting that tells it from others but its seed."""
+    """Describe an attack by every setting that distinguishes it from others, except its seed."""
     has = attack.traits.has
     words = [attack.method, attack.objective, f"ε = {strength(attack.epsilon)}" + (" in L2" if attack.norm == "l2" else "")]
     if has("steps"):
@@ -206,21 +184,14 @@ class Measurement(NamedTuple):
 
 
 class Experiment:
-    """An experiment: a frozen dataclass of settings that knows how to run.
+    """A frozen dataclass of settings that knows how to run.
 
     A kind of experiment is a subclass under :func:`~minicereb.experiments.identity.config_kind`, in a module of its own in
     ``minicereb/experiments/kinds``. It must define :meth:`run`; everything else has a default.
-
-    Attributes
-    ----------
-    record_shape : type
-        What its records hold, see :mod:`minicereb.documents`.
-    kept_with_run : bool
-        Whether records are kept in the folder of the run of ``train`` instead of the study's.
     """
 
-    record_shape: ClassVar[Any] = dict[str, Any]
-    kept_with_run: ClassVar[bool] = False
+    record_shape: ClassVar[Any] = dict[str, Any]  # the shape of its records, see minicereb.documents
+    kept_with_run: ClassVar[bool] = False  # whether records are kept in the folder of the run of `train`, not in the study's
 
     @property
     def trainings(self) -> tuple[Train, ...]:
@@ -239,12 +210,12 @@ class Experiment:
 
     @property
     def description(self) -> str:
-        """A few words for progress lines, where the trained models do not say enough."""
+        """A few words for progress lines, if the names of the trained models do not suffice."""
         return ""
 
     @property
     def revision(self) -> int:
-        """To be raised when equal settings come to give other numbers; see :mod:`minicereb.experiments.identity`."""
+        """A number to be raised when equal settings give other results; see :mod:`minicereb.experiments.identity`."""
         return 0
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
@@ -252,12 +223,12 @@ class Experiment:
         raise NotImplementedError
 
     def check_record(self, record: Record) -> None:
-        """Raise :class:`~minicereb.documents.Mismatch` if a record does not fit these settings; its shape is checked before."""
+        """Raise :class:`~minicereb.documents.Mismatch` if a record of the right shape does not fit these settings."""
 
     def measured(self, record: Record) -> Iterator[Measurement]:
         """Yield the accuracies in a record of :meth:`~minicereb.experiments.laboratory.Laboratory.result`, for reports."""
         yield from ()
 
     def cost(self, probes: Probes) -> Cost:
-        """Return what it is expected to cost; by default nothing is known."""
+        """Return what the experiment is expected to cost; by default nothing is known."""
         return Cost()

@@ -1,4 +1,4 @@
-"""What jobs cost: each kind of training and attack is begun, timed and dropped; nothing is written."""
+"""What jobs cost: each kind of training and attack is begun, timed and discarded; nothing is written."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ PROBE_SECONDS = 0.5  # of learning per kind of training
 PROBE_IMAGES = 32  # attacked per kind of attack
 PROBE_CERTIFIED = 4
 PROBE_ENCODED = 2_000  # images encoded to time learning from features
-PROBE_CELLS = 1_000  # of the closed form, which costs the square of the cells per image, and once their cube
+PROBE_CELLS = 1_000  # of the closed form, which costs the square of the cells for each image, and their cube once
 PROBE_STEPS, PROBE_QUERIES = 8, 40
 
 
 class JobCost(NamedTuple):
-    """What a job is expected to cost: nothing if it is done, else the fields of :class:`~minicereb.experiments.configs.Cost`."""
+    """What a job is expected to cost, as in :class:`~minicereb.experiments.configs.Cost`; nothing if it is done."""
 
     job: Job
     done: bool
@@ -100,7 +100,7 @@ class Probes:
         return self._once(("encoding", _kind(config)), lambda: self._encoding(_kind(config)))
 
     def attack(self, config: Train, attack: Attack) -> tuple[float, float]:
-        """Return the seconds that an attack on one image takes beside its steps, and the seconds of a step."""
+        """Return the seconds that an attack on one image takes before its steps, and the seconds of a step."""
         model, few = _kind(config), min(1, attack.targets)
         plain = replace(attack, epsilon=0.1, step_size=0.01, steps=1, restarts=1, targets=few, seed=0, keep="best")
         return self._once(("attack", model, plain), lambda: self._attack(build_model(model, self.dataset), plain))
@@ -127,7 +127,7 @@ class Probes:
         return self._once(("balancing", kind), lambda: _balancing(kind))
 
     def _training(self, config: Train) -> Cost:
-        """Return the cost of an epoch, from as many batches as half a second holds, or of the closed form."""
+        """Return the cost of an epoch, from half a second of batches, or of the closed form."""
         learner, split = build_learner(config, self.dataset), Split(self._seen(config), config.validation, config.seed)
         images = len(Split(self.dataset, config.validation, config.seed).training)
         arrays = sum(array.nbytes for array in learner.arrays().values())
@@ -164,7 +164,7 @@ class Probes:
         return first_features(encoder, self.dataset, PROBE_ENCODED)
 
     def _closed_form(self, config: Train, images: int) -> float:
-        """Seconds for all images, from that of fewer cells with few images and with twice as many."""
+        """Extrapolate the seconds from fewer cells, with few images and with twice as many."""
         assert isinstance(config.model, CerebellumModel)
         cells = min(config.model.cells, PROBE_CELLS)
         small, data = build_model(replace(config, model=replace(config.model, cells=cells)), self.dataset), self._seen(config)
@@ -185,10 +185,8 @@ class Probes:
 
         def seconds(steps: int) -> float:
             made = replace(attack, steps=steps)
-            blocks = attack_images(
-                model, made, data.x_test, labels, ids, image_shape=data.image_shape, include_misclassified=True
-            )
-            return _timed(lambda: list(blocks)) / len(ids)
+            how = {"image_shape": data.image_shape, "include_misclassified": True}
+            return _timed(lambda: list(attack_images(model, made, data.x_test, labels, ids, **how))) / len(ids)
 
         seconds(1)  # the first time also fetches memory and code
         one, more = seconds(1), PROBE_STEPS if attack.traits.gradient else PROBE_QUERIES

@@ -1,12 +1,12 @@
-"""Features that an encoder makes of a data set's images: computed once, kept beside its model, read as memory maps."""
+"""Features of a data set's images: computed by an encoder once, kept beside its model, read as memory maps."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
-from typing import IO, TypedDict
+from typing import TypedDict
 
 import numpy as np
 
@@ -25,33 +25,17 @@ LARGEST_BLOCK = 128  # images that are encoded together, unless memory allows fe
 
 
 def features_of(network: Sequential, dataset: Dataset, folder: Path, model: str) -> Generator[int, None, Dataset]:
-    """Return a data set whose images are replaced by a trained network's features; yield how many are computed.
+    """Return a data set whose images are replaced by a convolutional network's features; yield how many are computed.
 
-    Features are float32 rows in two files named by model and device, each with a file beside it that holds its SHA-256 and those
-    of model and data. They can be deleted at any time and are then computed again.
-
-    Parameters
-    ----------
-    network : Sequential
-        Convolutional, trained.
-    dataset : Dataset
-        What it was trained on.
-    folder : Path
-        The network's run, where the files are kept.
-    model : str
-        SHA-256 of the network's file.
-
-    Returns
-    -------
-    Dataset
-        The same labels; the rows are memory maps.
+    Features are float32 rows in two files in the network's run `folder`, named by the SHA-256 of its `model` and by the device,
+    each with a file beside it that holds its SHA-256 and those of model and data. They can be deleted at any time.
 
     Raises
     ------
     InUseError
         If another process is computing them.
     DataError
-        If a file was altered, or is of another model or other data.
+        If a file was altered, or belongs to another model or other data.
     """
     encoder, features = encoder_of(network)
     rows = {"train": dataset.x_train, "test": dataset.x_test}
@@ -88,8 +72,7 @@ def first_features(encoder: Sequential, dataset: Dataset, images: int) -> Datase
 def _write(encoder: Sequential, rows: np.ndarray, features: int, path: Path) -> Generator[int, None, None]:
     """Write the features of `rows` block by block, yielding how many are done."""
     size = min(LARGEST_BLOCK, images_per_block(encoder.bytes_per_image))
-    with ExitStack() as stack:
-        file: IO[bytes] = stack.enter_context(atomic_write(path))
+    with atomic_write(path) as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), features)}
         np.lib.format.write_array_header_1_0(file, header)
         for start in range(0, len(rows), size):

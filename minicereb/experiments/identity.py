@@ -1,10 +1,9 @@
-"""What makes an experiment a value: its settings as JSON, and a hash of them that identifies what they will compute.
+"""Settings of experiments as JSON, and the hash of them that identifies a result.
 
-Every kind of settings is registered by :func:`config_kind`; those of experiments are imported when one is read. The metadata of
-a field may say ``{"identity": False}``: it does not count; or ``{"added": True}``: it was added later and counts only if it
-differs from its default, which stands for what was done before. So earlier results are still found. If settings of a kind come
-to give other numbers, its property ``revision`` returns a number above 0, which counts like a field: earlier results are not
-found.
+Every kind of settings is registered by :func:`config_kind`; those of experiments are imported when one is read. A field with the
+metadata ``{"identity": False}`` is not hashed. One with ``{"added": True}`` was added later and is hashed only if it differs from
+its default, which means "as before", so earlier results are still found. If equal settings of a kind give new results, its
+property ``revision`` returns a number above 0, which is hashed like a field, so earlier results are no longer found.
 """
 
 from __future__ import annotations
@@ -22,18 +21,14 @@ from minicereb.errors import DataError
 from minicereb.files import canonical_json
 from minicereb.settings import checked, field_shapes, members
 
-# Raised when all settings come to give other numbers, so that old results are not taken for new ones.
-REVISION = 1
+REVISION = 1  # to be raised when all settings give new results, so that old ones are no longer found
 
 KINDS: dict[str, type] = {}
 Kind = TypeVar("Kind", bound=type)
 
 
 def config_kind(cls: Kind) -> Kind:
-    """Make a frozen dataclass of settings known to :func:`from_json` by its name; to be used as a decorator.
-
-    Its fields are checked (:func:`minicereb.settings.checked`).
-    """
+    """Decorate a frozen dataclass of settings: :func:`from_json` knows its name, and its fields are checked."""
     KINDS[cls.__name__] = checked(cls)
     return cls
 
@@ -49,12 +44,7 @@ def to_json(config: Any) -> Any:
 def from_json(value: Any) -> Any:
     """Return the config that :func:`to_json` wrote.
 
-    Raises
-    ------
-    DataError
-        If it is not one, or not of this version; the message names the field.
-    InputError
-        If a value is of the right type, but cannot be used.
+    :class:`DataError` names the field that is not one of this version, :class:`InputError` a value that cannot be used.
     """
     try:
         return _config(value)
@@ -122,12 +112,12 @@ def config_hash(config: Any) -> str:
 
 
 def hashes(config: Any) -> list[str]:
-    """Return the hash of an experiment and those that it had under earlier revisions of the program, the present one first."""
+    """Return the hash of an experiment, then those under earlier revisions of the program."""
     found: list[str] = []
     for revision in range(REVISION, 0, -1):
         for before in itertools.count():
             key = _hash(config, revision, before)
-            if key in found:  # no kind of settings has a revision so many before its present one
+            if key in found:  # all revisions of its kinds are 0
                 break
             found.append(key)
     return found
@@ -139,7 +129,7 @@ def _hash(config: Any, revision: int, before: int) -> str:
 
 
 def _identity(config: Any, before: int) -> Any:
-    """What counts of a config, each kind's own revision being so many `before` the present one."""
+    """Return what is hashed of a config, as it was `before` revisions of each kind ago."""
     if dataclasses.is_dataclass(config):
         fields = {f.name: _identity(getattr(config, f.name), before) for f in dataclasses.fields(config) if _counts(f, config)}
         revision = max(0, getattr(config, "revision", 0) - before)
@@ -154,7 +144,7 @@ def _counts(field: dataclasses.Field, config: Any) -> bool:
 
 
 def differences(one: Any, other: Any, prefix: str = "") -> list[str]:
-    """List the settings in which two configs differ, as ``name: this, there that``."""
+    """List the settings in which two configs differ, as ``name: A here, B there``."""
     if type(one) is type(other) and dataclasses.is_dataclass(one):
         found = []
         for f in dataclasses.fields(one):

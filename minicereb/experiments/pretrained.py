@@ -47,29 +47,15 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A model of the registry.
-
-    Attributes
-    ----------
-    name, title : str
-        Its name, and a description in a few words.
-    command : str
-        The training command.
-    hash : str
-        Hash of the training's settings, as in its ``config.json``.
-    test_accuracy : float
-    shipped : bool
-    files : tuple of ModelFile
-        ``model.npz``, and all other files of the run if it ships.
-    """
+    """A model of the registry."""
 
     name: str
     title: str
-    command: str
-    hash: str
+    command: str  # that trains it
+    hash: str  # of the training's settings, as in its config.json
     test_accuracy: float
     shipped: bool
-    files: tuple[ModelFile, ...]
+    files: tuple[ModelFile, ...]  # model.npz, and all other files of the run if it ships
 
     @property
     def model(self) -> ModelFile:
@@ -250,25 +236,15 @@ def _command(arguments: list[str], name: str) -> list[str]:
 class ModelReport:
     """The result of verifying a model.
 
-    Attributes
-    ----------
-    name : str
-    folder : Path or None
-        The run that was verified; None for the files that ship.
-    state : {"ok", "rebuilt", "altered", "missing", "wrong"}
-        Rebuilt: the same training gave other bytes, as it may on another machine. Altered: a file has changed. Wrong: the wiring
-        or the accuracy differs. Missing: the model does not ship, and there is no complete run of it.
-    detail : str
-        What exactly was found.
-    test_accuracy : float or None
-        As computed here; None without the data, or if a file is damaged.
+    States: "rebuilt": the same training gave other bytes, as it may on another machine; "altered": a file has changed; "wrong":
+    the wiring or the accuracy differs; "missing": the model does not ship, and there is no complete run of it.
     """
 
     name: str
-    folder: Path | None
+    folder: Path | None  # the run that was verified; None for the files that ship
     state: Literal["ok", "rebuilt", "altered", "missing", "wrong"]
     detail: str
-    test_accuracy: float | None = None
+    test_accuracy: float | None = None  # as computed here; None without the data, or if a file is damaged
 
 
 def verify(chosen: Sequence[str] = ()) -> Generator[ModelReport, None, None]:

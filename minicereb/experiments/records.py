@@ -1,7 +1,7 @@
 """Records of experiments in files, each with its settings.
 
-A file is named by the first 16 digits of the hash of its settings. It is accepted only if the settings in it have the hash that
-is wanted, so that a file that was renamed, copied or edited is not taken for another's.
+A file is named by the first 16 digits of the hash of its settings. It is accepted only if the settings in it have that hash, so
+that no renamed, copied or edited file is taken for another.
 """
 
 from __future__ import annotations
@@ -35,33 +35,22 @@ def require_length(values: Sequence[Any], length: int, *path: str | int) -> None
         raise error
 
 
-class _RecordTies(TypedDict, total=False):
-    hash: str  # files from before have neither
+class _Optional(TypedDict, total=False):
+    hash: str  # files from before 0.2 have neither
     models: list[str]
 
 
-class _RecordFile(_RecordTies):
+class _RecordFile(_Optional):
     config: dict[str, Any]
     record: dict[str, Any]
 
 
 class Kept(NamedTuple):
-    """A stored record.
-
-    Attributes
-    ----------
-    config : settings
-    hash : str
-        Hash of the settings, perhaps under an earlier revision of the program.
-    models : tuple of str or None
-        SHA-256 of the models it is about, in the order of ``config.trainings``; None in files older than 0.2.
-    record : dict
-        See docs/formats.md.
-    """
+    """A stored record with its settings."""
 
     config: Any
-    hash: str
-    models: tuple[str, ...] | None
+    hash: str  # of the settings, perhaps under an earlier revision of the program
+    models: tuple[str, ...] | None  # SHA-256 of those it is about, in the order of `trainings`; None in files older than 0.2
     record: Record
 
 
@@ -98,7 +87,7 @@ def read_record(path: Path, config: Any) -> Kept:
 
 
 def check_record(config: Any, record: Record) -> None:
-    """Raise :class:`~minicereb.documents.Mismatch` unless a record has what those of this kind of experiment have."""
+    """Raise :class:`~minicereb.documents.Mismatch` unless a record fits its kind of experiment and these settings."""
     try:
         check(record, config.record_shape)
         config.check_record(record)

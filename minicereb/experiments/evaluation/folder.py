@@ -65,15 +65,15 @@ class Bound(TypedDict):
 
 
 class Curve(TypedDict):
-    """The share of the images with nothing misclassified found within each ε."""
+    """The share of the images for which no misclassified one was found within each ε."""
 
     epsilon: list[float]
     attacked: list[Share]
 
 
 class _Owned(TypedDict, total=False):
-    hash: str  # of the settings; files from before 0.2 have neither this
-    model_sha256: str  # nor this
+    hash: str  # of the settings; files from before 0.2 have none of these
+    model_sha256: str
     seconds: float
 
 
