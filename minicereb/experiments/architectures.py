@@ -188,7 +188,7 @@ class NoisyModel:
     def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int) -> Learner:
         """Return the learning rule of `model`."""
         loss, estimator = loss_named(self.loss), estimator_named(self.estimator, self.last_layer)
-        how = {"learn_scale": self.learn_scale, "l2": self.l2, "l1": self.l1}
+        how: dict[str, Any] = {"learn_scale": self.learn_scale, "l2": self.l2, "l1": self.l1}
         return GLR(model, loss, estimator, optimizer, batch_size, self.replications, seed, **how)
 
 

@@ -76,7 +76,7 @@ def attack_cost(train: Train, attack: Attack, images: int, probes: Probes) -> Co
 
 
 class Probes:
-    """Seconds of each kind of work on a data set, measured when first asked for."""
+    """Seconds of each kind of work on a data set, each measured once, when it is needed."""
 
     def __init__(self, dataset: Dataset):
         self.dataset = dataset
@@ -185,7 +185,7 @@ class Probes:
 
         def seconds(steps: int) -> float:
             made = replace(attack, steps=steps)
-            how = {"image_shape": data.image_shape, "include_misclassified": True}
+            how: dict[str, Any] = {"image_shape": data.image_shape, "include_misclassified": True}
             return _timed(lambda: list(attack_images(model, made, data.x_test, labels, ids, **how))) / len(ids)
 
         seconds(1)  # the first time also fetches memory and code

@@ -69,7 +69,7 @@ class Plan(TypedDict):
 
 
 class Progress(NamedTuple):
-    """The progress of a study: complete jobs, all jobs, and what is happening."""
+    """The progress of a study: the number of complete jobs and of all jobs, and the current step."""
 
     done: int
     total: int
@@ -111,7 +111,7 @@ def name_of(job: Job) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Say in one line why a job failed, and where, unless it is an error of the user's."""
+    """Return in one line why a job failed, and where, unless the user caused the error."""
     if isinstance(error, MinicerebError):
         return str(error)
     if isinstance(error, OSError) and error.filename:

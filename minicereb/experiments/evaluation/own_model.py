@@ -72,8 +72,7 @@ def try_out(model: Any, dataset: Dataset) -> tuple[int, str]:
     Returns
     -------
     classes : int
-        Number of outputs. They may outnumber the classes of the test images if the data have no training images, which say how
-        many classes there are.
+        Number of outputs; without training images it may exceed the number of classes in the data.
     black_box : str
         Why the classifier has no input gradient; empty if it has one.
 
