@@ -10,15 +10,7 @@ from click.core import ParameterSource
 
 from minicereb.attacks.methods import METHODS, method_named
 from minicereb.attacks.settings import Attack
-from minicereb.cli.options import (
-    RESULTS,
-    NewFile,
-    execution_options,
-    from_options,
-    moved_data,
-    remark_on_size,
-    setting_options,
-)
+from minicereb.cli.options import NEW_FILE, RESULTS, execution_options, from_options, moved_data, remark_on_size, setting_options
 from minicereb.cli.output import Answer, Pace, as_json, finish, note, warn
 from minicereb.datasets import Dataset
 from minicereb.experiments.kinds.attacked import AttackedModel, Tally, attack_config, attack_run, stored_record
@@ -44,7 +36,7 @@ DEFAULT_STEPS = "; ".join(
     step_size={"usual": "2.5 EPSILON / steps"},
 )
 @click.option("--images", type=int, help="Number of test images, the first ones.  [default: all]")
-@click.option("--save", type=NewFile(), help="Write the attacked images to this npz file.")
+@click.option("--save", type=NEW_FILE, help="Write the attacked images to this npz file.")
 @moved_data
 @execution_options
 @as_json
@@ -63,34 +55,34 @@ def attack(run: Path, images: int | None, save: Path | None, dataset: str | None
     config = attack_config(trained, data, settings, images)
     record = None if save else stored_record(trained, config)
     if record is not None:
-        note(f"done before; the result is the one kept in {run}")
+        note(f"done before; this result was saved in {run}")
     else:
-        check_file(record_in_run(trained, config))  # better said before the attack than after it
+        check_file(record_in_run(trained, config))  # before the attack rather than after it
         tally = Tally(keep_images=save is not None)
         record = attack_with_progress(trained, load_model(trained, data), data, config, tally)
         if save is not None:
             tally.save(save)
     low, high = record["robust_interval"]
     return Answer(
-        {**record, "run": str(run)},
+        {**record, "run": run},
         f"{settings.method} on {settings.objective}, ε = {settings.epsilon:g}{' in L2' if settings.norm == 'l2' else ''}, "
-        f"{record['images']:,} images: accuracy "
-        f"{record['clean_accuracy']:.2%} clean, {record['robust_accuracy']:.2%} attacked "
+        f"{record['images']:,} images: accuracy {record['clean_accuracy']:.2%} clean, {record['robust_accuracy']:.2%} attacked "
         f"(95% interval {low:.2%} to {high:.2%}), {record['seconds']:.1f} s",
     )
 
 
 def _remark_on_unused(settings: Attack) -> None:
-    """Say on standard error which of the options that were given have no effect."""
-    context = click.get_current_context()
-    depending = ("steps", "step_size", "restarts", "random_start", "keep")
-    unused = [(name, settings.method) for name in depending if not settings.traits.has(name)]
+    """Say on standard error which of the given options have no effect."""
+    context, without_effect = click.get_current_context(), {}
+    for name in ("steps", "step_size", "restarts", "random_start", "keep"):
+        if not settings.traits.has(name):
+            without_effect[name] = settings.method
     if settings.gradient == "analytic":
-        unused.append(("draws", "the analytic gradient"))
-    for name, what in unused:
-        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
-            option = next(each.opts[0] for each in context.command.params if each.name == name)
-            click.echo(f"note: {option} has no effect with {what}", err=True)
+        without_effect["draws"] = "the analytic gradient"
+    for option in context.command.params:
+        name = str(option.name)
+        if name in without_effect and context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            click.echo(f"note: {option.opts[0]} has no effect with {without_effect[name]}", err=True)
 
 
 def attack_with_progress(run: Run, model: Any, dataset: Dataset, config: AttackedModel, tally: Tally) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Completion in the shell: commands, options and values, without importing what the commands need.
 
-A shell starts the program at every press of the tab key, so what can be completed is kept in ``completion.json``, which
+A shell starts the program at each press of the tab key, so completion reads ``completion.json``, which
 ``python -m minicereb.cli.completion`` writes from the commands themselves; a test compares the two.
 """
 
@@ -18,25 +18,20 @@ from click.shell_completion import CompletionItem
 
 from minicereb.cli.main import Group, summary
 
-VARIABLE = "_MINICEREB_COMPLETE"  # click's name for it: a shell asks by this environment variable
+VARIABLE = "_MINICEREB_COMPLETE"  # click's name: a shell asks for completion by this environment variable
 INDEX = "completion.json"
-MARKS = ("config.json", "study.json", "evaluation.json")  # one of these is in the folder of a run, a study or an evaluation
+MARKS = ("config.json", "study.json", "evaluation.json")  # the folder of a run, a study or an evaluation holds one of these
 
 
 class Value(click.ParamType):
-    """What can stand as the value of an option or argument.
+    """The values of an option or argument: `values` are names to choose from, and `kind` says what else can be given.
 
-    Parameters
-    ----------
-    values : sequence of str
-        Names to choose from.
-    kind : {"", "list", "folder", "file", "dir"}
-        What else there can be: several of the names with commas between, the folder of a run or study, any file, any folder.
+    The kinds are list (several names with commas between), folder (of a run, a study or an evaluation), file and dir (any).
     """
 
     name = "value"
 
-    def __init__(self, values: Iterable[str], kind: str) -> None:
+    def __init__(self, values: Iterable[str] = (), kind: str = "") -> None:
         self.values, self.kind = tuple(values), kind
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -44,7 +39,7 @@ class Value(click.ParamType):
         before, comma, last = incomplete.rpartition(",") if self.kind == "list" else ("", "", incomplete)
         found = [CompletionItem(before + comma + name) for name in self.values if name.startswith(last)]
         if self.kind == "folder":
-            found += [CompletionItem(folder) for folder in result_folders(incomplete)]
+            found += map(CompletionItem, result_folders(incomplete))
         if self.kind in ("folder", "file", "dir"):  # first: bash forgets the names before it, and asks it where there are none
             found.insert(0, CompletionItem(incomplete, type="file" if self.kind == "file" else "dir"))
         return found
@@ -54,111 +49,84 @@ def result_folders(incomplete: str) -> list[str]:
     """Return the folders of runs, studies and evaluations whose path begins so; of an empty path, those in ``runs``."""
     parent, name = os.path.split(incomplete or "runs/")
     try:
-        entries = sorted(entry.name for entry in os.scandir(parent or ".") if entry.name.startswith(name))
+        paths = [os.path.join(parent, entry) for entry in sorted(os.listdir(parent or ".")) if entry.startswith(name)]
     except OSError:
         return []
-    paths = [os.path.join(parent, entry) for entry in entries]
     return [path for path in paths if any(os.path.isfile(os.path.join(path, mark)) for mark in MARKS)]
 
 
 def completer() -> click.Command:
-    """Return a likeness of the whole program that can complete its command line and do nothing else."""
-    source = (resources.files("minicereb.cli") / INDEX).read_text(encoding="utf-8")
-    return _likeness("minicereb", json.loads(source))
+    """Return a command that completes the program's command line and can do nothing else."""
+    return _likeness("minicereb", json.loads((resources.files("minicereb.cli") / INDEX).read_text(encoding="utf-8")))
 
 
 def _likeness(name: str, entry: dict[str, Any]) -> click.Command:
-    parameters: list[click.Parameter] = []
-    for each in entry["parameters"]:
-        value = Value(each.get("values", ()), each.get("kind", ""))
-        if not each["name"].startswith("-"):
-            parameters.append(click.Argument([each["name"]], nargs=each.get("nargs", 1), required=False, type=value))
-        elif each.get("flag"):
-            parameters.append(click.Option([each["name"], "flag"], is_flag=True, help=each.get("help")))
+    about: dict[str, Any] = {"help": entry["help"], "params": [], "context_settings": {"help_option_names": ["-h", "--help"]}}
+    for number, each in enumerate(entry["parameters"]):
+        settings = dict(each)
+        declared, value = settings.pop("name"), Value(settings.pop("values", ()), settings.pop("kind", ""))
+        if not settings.get("is_flag"):
+            settings["type"] = value
+        unique = f"parameter{number}"  # click does not tell apart two parameters of one name
+        if declared.startswith("-"):
+            about["params"].append(click.Option([declared, unique], **settings))
         else:
-            multiple = each.get("multiple", False)
-            parameters.append(click.Option([each["name"], "value"], multiple=multiple, type=value, help=each.get("help")))
-    for number, parameter in enumerate(parameters):
-        parameter.name = f"parameter{number}"  # click takes two of one name for one
-    settings = {"help_option_names": ["-h", "--help"]}
+            about["params"].append(click.Argument([unique], required=False, **settings))
     if "commands" not in entry:
-        return click.Command(name, params=parameters, help=entry["help"], context_settings=settings)
-    commands = {part: _likeness(part, each) for part, each in entry["commands"].items()}
-    return Group(name, commands, params=parameters, help=entry["help"], context_settings=settings)
+        return click.Command(name, **about)
+    return Group(name, {part: _likeness(part, each) for part, each in entry["commands"].items()}, **about)
 
 
 def index(command: click.Command, path: str = "") -> dict[str, Any]:
-    """Return what can be completed of a command, as JSON values.
-
-    Parameters
-    ----------
-    command : Command
-    path : str
-        Its name and those of the groups around it, for example ``"train mlp"``; empty for the program.
-    """
-    context, known = click.Context(command), names()
+    """Return what can be completed of a command as JSON values; its `path`, such as ``"train mlp"``, is empty for the program."""
+    known = names()
     entry: dict[str, Any] = {"help": summary(command), "parameters": []}
     for parameter in command.params:
         if getattr(parameter, "hidden", False) or parameter.name in ("help", "version"):
             continue
-        option = isinstance(parameter, click.Option)
-        described: dict[str, Any] = {"name": str(parameter.name)}
-        if isinstance(parameter, click.Option):
-            described["name"] = "/".join((*parameter.opts[-1:], *parameter.secondary_opts[-1:]))
-            described |= {"help": parameter.help} if parameter.help else {}
         values, kind = known.get(f"{path} {parameter.name}") or known.get(str(parameter.name)) or _by_type(parameter.type)
-        if option and getattr(parameter, "is_flag", False):
-            described["flag"] = True
-        else:
-            described |= {"values": list(values)} if values else {}
-            described |= {"kind": kind} if kind else {}
-            described |= {"multiple": True} if getattr(parameter, "multiple", False) else {}
-            described |= {"nargs": parameter.nargs} if parameter.nargs != 1 else {}
-        entry["parameters"].append(described)
+        described: dict[str, Any] = {"name": "/".join((*parameter.opts[-1:], *parameter.secondary_opts[-1:]))}
+        described |= {name: getattr(parameter, name, None) for name in ("help", "is_flag", "multiple")}
+        described |= {"nargs": parameter.nargs if parameter.nargs != 1 else None, "values": list(values), "kind": kind}
+        entry["parameters"].append({name: value for name, value in described.items() if value})
     if isinstance(command, click.Group):
-        parts = {part: command.get_command(context, part) for part in command.list_commands(context)}
-        entry["commands"] = {
-            part: index(each, f"{path} {part}".strip()) for part, each in parts.items() if each is not None and not each.hidden
-        }
+        context = click.Context(command)
+        parts = [(part, command.get_command(context, part)) for part in command.list_commands(context)]
+        entry["commands"] = {part: index(each, f"{path} {part}".strip()) for part, each in parts if each and not each.hidden}
     return entry
 
 
 def _by_type(kind: click.ParamType) -> tuple[Iterable[str], str]:
-    """Names and kind of value that follow from a parameter's type alone."""
+    """Return the names and kind of value that follow from a parameter's type alone."""
     from minicereb.cli.options import RESULTS
 
     if isinstance(kind, click.Choice):
         return map(str, kind.choices), ""
-    if isinstance(kind, click.Path):
-        return (), "folder" if kind is RESULTS else "file" if kind.file_okay else "dir"
-    return (), ""
+    return (), "" if not isinstance(kind, click.Path) else "folder" if kind is RESULTS else "file" if kind.file_okay else "dir"
 
 
 def names() -> dict[str, tuple[Iterable[str], str]]:
-    """Return names and kind of the values whose type says nothing: by parameter, or by command and parameter."""
+    """Return names and kind of the values that do not follow from a type: by parameter, or by command and parameter."""
     from minicereb.datasets import registry, store
     from minicereb.exercises.course import EXERCISES
     from minicereb.experiments import pretrained
     from minicereb.robustness.catalogue import SETS, attack_names
     from minicereb.studies import all_studies
 
-    models, downloads = tuple(pretrained.models()), tuple(store.downloads())
     return {
         "dataset": ([row.name for row in registry.describe()], "file"),
         "device": (("auto", "cpu", "cuda"), ""),
         "evaluate attacks": ((*SETS, *attack_names()), "list"),
         "study name": ((*all_studies(), "list", "status"), ""),
-        "exercise start name": (tuple(EXERCISES), ""),
-        "exercise check name": (tuple(EXERCISES), ""),
-        "data fetch name": (downloads, ""),
-        "data verify name": (downloads, ""),
-        "models fetch name": (models, ""),
-        "models verify chosen": (models, "folder"),
+        **dict.fromkeys(("exercise start name", "exercise check name"), (tuple(EXERCISES), "")),
+        **dict.fromkeys(("data fetch name", "data verify name"), (tuple(store.downloads()), "")),
+        "models fetch name": (tuple(pretrained.models()), ""),
+        "models verify chosen": (tuple(pretrained.models()), "folder"),
     }
 
 
 def written() -> str:
-    """Return the text of ``completion.json`` for the commands as they are."""
+    """Return the text of ``completion.json`` for the present commands."""
     from minicereb.cli.main import main
 
     return json.dumps(index(main), indent=1, ensure_ascii=False) + "\n"

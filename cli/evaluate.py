@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from minicereb import datasets
-from minicereb.cli.options import RESULTS, NewFolder, Number, execution_options, remark_on_size, setting_options
+from minicereb.cli.options import NEW_FOLDER, RESULTS, execution_options, number, remark_on_size, setting_options
 from minicereb.cli.output import Answer, as_json, finish, table, warn
 from minicereb.errors import InputError, MinicerebError, require
 from minicereb.experiments.architectures import NoisyModel
@@ -37,7 +37,7 @@ from minicereb.robustness.catalogue import SETS, attack_named, attacks_named
 @setting_options(
     EvaluatedModel,
     *("epsilons", "images", "attacks", "norm", "certify", "answer", "gradient", "draws", "replications", "seed"),
-    epsilons={"type": Number(), "multiple": True, "help": "Largest change; may be given again.  [default: 0.1 and 0.3]"},
+    epsilons={"type": number, "multiple": True, "help": "Largest change; may be given again.  [default: 0.1 and 0.3]"},
     images={"usual": "1,000, or all if there are fewer"},
     attacks={
         "default": "standard",
@@ -48,67 +48,48 @@ from minicereb.robustness.catalogue import SETS, attack_named, attacks_named
 )
 @click.option("--transfer", multiple=True, type=RESULTS, help="Run whose attacked images are tried as well.")
 @click.option(
-    "--model", help="Instead of runs, your own classifier: FILE.onnx, or package.module:factory, a function that returns it."
+    "--model", help="Your own classifier instead of runs: FILE.onnx, or package.module:factory, a function that returns it."
 )
 @click.option(
     "--dataset",
     metavar="PLACE",
     help="A name, an .npz file or a folder: with --model its data; with runs where their data are now, if they moved.",
 )
-@click.option("--out", type=NewFolder(), help="With --model: folder for the results.  [default: runs/evaluation]")
+@click.option("--out", type=NEW_FOLDER, help="With --model: folder for the results.  [default: runs/evaluation]")
 @execution_options
 @as_json
 def evaluate(
-    runs: tuple[Path, ...],
-    epsilons: tuple[float, ...],
-    images: int | None,
-    attacks: str,
-    transfer: tuple[Path, ...],
-    model: str | None,
-    dataset: str | None,
-    out: Path | None,
-    **settings: Any,
+    runs: tuple[Path, ...], transfer: tuple[Path, ...], model: str | None, dataset: str | None, out: Path | None, **settings: Any
 ) -> Answer:
     """Attack the models of the run folders RUNS by every means, certify what can be proved, and go through a checklist.
 
     The true accuracy of a model at ε is at most the one attacked and at least the one certified.
     """
-    settings |= {"epsilons": tuple(sorted(set(epsilons))) or (0.1, 0.3), "attacks": attacks_named(attacks.split(","))}
+    settings["epsilons"] = tuple(sorted(set(settings["epsilons"]))) or (0.1, 0.3)
+    settings["attacks"] = attacks_named(settings["attacks"].split(","))
     check_epsilons(settings["epsilons"])
     if model is None:
         if not runs:
             raise InputError("RUN", "", "one or more run folders, or --model and --dataset")
         require(out is None, "out", str(out), "nothing: the evaluation is kept in the run (only with --model)")
-        planned = [_planned(run, images, transfer, dataset, settings) for run in runs]  # all are checked before any begins
+        planned = [_planned(run, transfer, dataset, settings) for run in runs]  # all are checked before any begins
         for _, _, _, data in planned:
             _remark_on_epsilons(settings, data)
         records = [_evaluate_run(*each) for each in planned]
     else:
         require(not runs, "model", model, "no run folders beside it")
         require(not transfer, "transfer", [str(run) for run in transfer], "nothing with --model")
-        averaged = settings["gradient"] == "eot"
-        if settings["gradient"] not in ("fitting", "analytic", "eot"):
-            raise InputError("gradient", settings["gradient"], "with --model analytic, or eot if it answers at random")
-        for name in ("answer", "replications") + (() if averaged else ("draws",)):
-            usual = getattr(EvaluatedModel, name)
-            require(settings[name] == usual, name, settings[name], _not_with_model(name))
         if dataset is None:
             raise MinicerebError("--model also needs --dataset: a name, or FILE.npz")
-        records = [_evaluate_own_model(model, dataset, images, out or Path("runs/evaluation"), settings)]
+        records = [_evaluate_own_model(model, dataset, out or Path("runs/evaluation"), settings)]
     lines = [line for record in records for line in _lines(record)]
     return Answer(records[0] if len(records) == 1 else records, "\n".join(lines))
 
 
-def _not_with_model(name: str) -> str:
-    if name == "draws":
-        return "with --model only beside --gradient eot"
-    return "nothing with --model: how that answers is its own affair"
-
-
 def _planned(
-    folder: Path, images: int | None, transfer: tuple[Path, ...], place: str | None, settings: dict[str, Any]
+    folder: Path, transfer: tuple[Path, ...], place: str | None, settings: dict[str, Any]
 ) -> tuple[EvaluatedModel, Run, list[Run], datasets.Dataset]:
-    """Read what an evaluation needs; every error that can be told now is raised now."""
+    """Read what an evaluation needs; every error that can be found before it begins is raised here."""
     run = read_run(folder)
     data = dataset_of(run, place)
     others = [read_run(other) for other in transfer]
@@ -116,11 +97,9 @@ def _planned(
         check_loadable(each, data)
     if settings["answer"] == "lap" and not isinstance(run.config.model, NoisyModel):
         raise InputError("answer", "lap", "ot: only a network with noise has a mean answer")
-    if settings["gradient"] == "eot":
-        raise InputError("gradient", "eot", "analytic: a model of this project answers the same at every call")
-    config = EvaluatedModel(
-        run.config, images=_images(images, data), substitutes=tuple(other.config for other in others), **settings
-    )
+    require(settings["gradient"] != "eot", "gradient", "eot", "analytic: a model of this project answers the same at every call")
+    substitutes = tuple(other.config for other in others)
+    config = EvaluatedModel(run.config, substitutes=substitutes, **settings | {"images": _images(settings, data)})
     check_images(config, data)
     folder = evaluation_folder(run, config)
     if not (folder / RECORD).exists():
@@ -133,18 +112,26 @@ def _evaluate_run(config: EvaluatedModel, run: Run, others: list[Run], data: dat
     substitutes = {str(other.folder): load_model(other, data) for other in others}
     record = finish(evaluate_run(config, run, model, data, substitutes), folder=folder)
     figures = draw_evaluation(folder, record, data)
-    return {**record, "run": str(run.folder), "folder": str(folder), "figures": figures}
+    return {**record, "run": run.folder, "folder": folder, "figures": figures}
 
 
-def _evaluate_own_model(name: str, dataset: str, images: int | None, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def _evaluate_own_model(name: str, dataset: str, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    gradient = settings["gradient"]
+    expected = "with --model analytic, or eot if it answers at random"
+    require(gradient in ("fitting", "analytic", "eot"), "gradient", gradient, expected)
+    gradient = "eot" if gradient == "eot" else "analytic"
+    for option in ("answer", "replications"):
+        usual = getattr(EvaluatedModel, option)
+        require(settings[option] == usual, option, settings[option], "nothing with --model: it computes its answers itself")
+    if gradient != "eot":
+        require(settings["draws"] == EvaluatedModel.draws, "draws", settings["draws"], "with --model only beside --gradient eot")
     data = datasets.load(dataset, training=False)
     chosen = {key: settings[key] for key in ("epsilons", "attacks", "norm", "seed", "certify", "draws")}
-    chosen["gradient"] = "eot" if settings["gradient"] == "eot" else "analytic"
-    config = OwnModel(name, images=_images(images, data), **chosen)
+    config = OwnModel(name, images=_images(settings, data), gradient=gradient, **chosen)
     _remark_on_epsilons(settings, data)
     with redirect_stdout(sys.stderr):  # whatever the classifier prints is not our answer
         record = finish(evaluate_own_model(config, data, out), folder=out)
-    return {**record, "folder": str(out), "figures": draw_evaluation(out, record, data)}
+    return {**record, "folder": out, "figures": draw_evaluation(out, record, data)}
 
 
 def _remark_on_epsilons(settings: dict[str, Any], data: datasets.Dataset) -> None:
@@ -156,45 +143,38 @@ def _remark_on_epsilons(settings: dict[str, Any], data: datasets.Dataset) -> Non
                 warn(f"{name}: {attack.too_short}")
 
 
-def _images(images: int | None, data: datasets.Dataset) -> int:
-    return min(1_000, len(data.x_test)) if images is None else images
+def _images(settings: dict[str, Any], data: datasets.Dataset) -> int:
+    return min(1_000, len(data.x_test)) if settings["images"] is None else settings["images"]
 
 
 def _lines(record: dict[str, Any]) -> Iterator[str]:
+    entries = record["epsilons"]
+    names = list(entries[0]["by_attack"])
     yield (
         f"{record['run']}: {record['model']}, {record['images']:,} images of {record['data']}, {record['norm']}, "
         f"clean accuracy {record['clean_accuracy']:.2%}\n"
     )
-    entries = record["epsilons"]
-    names = list(entries[0]["by_attack"])
-    yield table(
-        ("accuracy in %", *(f"ε = {strength(entry['epsilon'])}" for entry in entries)),
-        [
-            ("attacked (95% interval)", *(_with_interval(entry, "attacked") for entry in entries)),
-            ("certified (95% interval)", *(_with_interval(entry, "certified") for entry in entries)),
-            *((f"  {_title(name)}", *(f"{100 * entry['by_attack'][name]:.1f}" for entry in entries)) for name in names),
-        ],
-    )
+    rows = [(f"{name} (95% interval)", *(_with_interval(entry, name) for entry in entries)) for name in ("attacked", "certified")]
+    for name in names:
+        title = f"  {name}, alone" if attack_named(name).alone else f"  after {name}"
+        rows.append((title, *(f"{100 * entry['by_attack'][name]:.1f}" for entry in entries)))
+    yield table(("accuracy in %", *(f"ε = {strength(entry['epsilon'])}" for entry in entries)), rows)
     if record["no_certificate"]:
         yield f"no certificates: {record['no_certificate']}"
     if "transfer" in names and record.get("no_transfer"):
         yield f"transfer was not tried: {record['no_transfer']}"
-    yield f"\nchecklist, on those of the first {record['checked_images']} images that are classified correctly:"
+    yield f"\nchecklist, on the correctly classified of the first {record['checked_images']} images:"
     for entry in entries:
-        rows = [
-            (line["name"], line["verdict"], "-" if line["value"] is None else f"{line['value']:.3f}", line["reason"])
+        checks = [
+            (line["name"], line["verdict"], None if line["value"] is None else f"{line['value']:.3f}", line["reason"])
             for line in entry["checklist"]
         ]
-        yield "\n" + table((f"ε = {strength(entry['epsilon'])}", "verdict", "value", "reason"), rows)
+        yield "\n" + table((f"ε = {strength(entry['epsilon'])}", "verdict", "value", "reason"), checks)
     yield f"\n{record['seconds']:.1f} s; outcomes of every image and figures: {record['folder']}"
 
 
-def _title(name: str) -> str:
-    return f"{name}, alone" if attack_named(name).alone else f"after {name}"
-
-
-def _with_interval(entry: dict[str, Any], name: str) -> str:
+def _with_interval(entry: dict[str, Any], name: str) -> str | None:
     if entry[name] is None:
-        return "-"
+        return None
     low, high = entry[f"{name}_interval"]
     return f"{100 * entry[name]:.1f} ({100 * low:.1f} to {100 * high:.1f})"

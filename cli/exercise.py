@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import textwrap
 from pathlib import Path
 
 import click
 
 from minicereb.cli.main import Group
-from minicereb.cli.options import PATH, NewFile
+from minicereb.cli.options import NEW_FILE, PATH
 from minicereb.cli.output import Answer, as_json, shown, table
 from minicereb.errors import InputError, MinicerebError
 from minicereb.exercises.course import EXERCISES, exercise_named
@@ -29,11 +30,11 @@ def exercise() -> None:
 @as_json
 def list_exercises() -> Answer:
     """List the exercises, in the order of a course."""
-    listed = [
-        {"name": each.name, "title": each.title, "equations": list(each.tags), "function": each.function, "file": each.file_name}
-        for each in EXERCISES.values()
-    ]
-    rows = [(each.name, each.title, " ".join(each.tags), each.file_name) for each in EXERCISES.values()]
+    listed, rows = [], []
+    for each in EXERCISES.values():
+        about = {"name": each.name, "title": each.title, "equations": each.tags, "function": each.function}
+        listed.append({**about, "file": each.file_name})
+        rows.append((each.name, each.title, " ".join(each.tags), each.file_name))
     return Answer({"exercises": listed}, table(("name", "what", "equations", "file"), rows))
 
 
@@ -52,7 +53,7 @@ def start(name: str, to: Path) -> Answer:
     lines = [f"{chosen.title}\n", f"{textwrap.fill(chosen.statement, 100)}\n"]
     lines += [textwrap.fill(line, 100, initial_indent="    ", subsequent_indent="      ") for line in chosen.equations()]
     lines.append(f"\nWrite {chosen.signature} in {path}, then: minicereb exercise check {path}")
-    return Answer({"exercise": chosen.name, "file": str(path), "function": chosen.function}, "\n".join(lines))
+    return Answer({"exercise": chosen.name, "file": path, "function": chosen.function}, "\n".join(lines))
 
 
 @exercise.command()
@@ -72,22 +73,15 @@ def check(file: Path, name: str | None, limit: float) -> Answer:
         lines.append(f"  for example {verdict.example}")
     if report.printed:
         lines.append(f"  (it printed {report.printed:,} characters, which are not shown)")
-    document = {
-        "exercise": chosen.name,
-        "file": str(file),
-        "right": verdict.right,
-        "hints": [{"hint": hint.code, "text": hint.text} for hint in verdict.hints],
-        "example": verdict.example,
-        "printed": report.printed,
-        "seconds": round(report.seconds, 3),
-    }
-    return Answer(document, "\n".join(lines), verdict.right)
+    hints = [{"hint": hint.code, "text": hint.text} for hint in verdict.hints]
+    document = {"exercise": chosen.name, "file": file, "right": verdict.right, "hints": hints, "example": verdict.example}
+    return Answer(document | {"printed": report.printed, "seconds": round(report.seconds, 3)}, "\n".join(lines), verdict.right)
 
 
 @exercise.command()
 @click.argument("folder", type=PATH)
 @limit_option
-@click.option("--csv", "csv_file", type=NewFile(), help="Also write the table to this file.")
+@click.option("--csv", "csv_file", type=NEW_FILE, help="Also write the table to this file.")
 @as_json
 def grade(folder: Path, limit: float, csv_file: Path | None) -> Answer:
     """Check a class's submissions: a folder in FOLDER for each student, each file in a process of its own."""
@@ -109,17 +103,13 @@ def grade(folder: Path, limit: float, csv_file: Path | None) -> Answer:
 
 
 def _of_class(done: list[Graded]) -> list[str]:
-    """A line for each submission, then the number of right ones of each student."""
-    rows = []
-    for each in done:
-        verdict = each.report.verdict
-        printed = f", printed {each.report.printed:,} characters" if each.report.printed else ""
+    """Return a table of the submissions, and the number of right ones of each student."""
+    rows, right = [], collections.defaultdict(list)
+    for (student, exercise, *_), report in done:
+        verdict = report.verdict
         hint = verdict.hints[0].code if verdict.hints else ""
-        rows.append(
-            (each.submission.student, each.submission.exercise.name, "right" if verdict.right else "wrong", hint + printed)
-        )
-    right: dict[str, list[bool]] = {}
-    for each in done:
-        right.setdefault(each.submission.student, []).append(each.report.verdict.right)
-    counts = [(student, str(sum(each)), str(len(each))) for student, each in right.items()]
+        printed = f", printed {report.printed:,} characters" if report.printed else ""
+        rows.append((student, exercise.name, "right" if verdict.right else "wrong", hint + printed))
+        right[student].append(verdict.right)
+    counts = [(student, sum(each), len(each)) for student, each in right.items()]
     return [table(("student", "exercise", "", "hint"), rows), "", table(("student", "right", "handed in"), counts)]

@@ -1,10 +1,10 @@
-"""``minicereb gradcheck``: every derivative against differences."""
+"""``minicereb gradcheck``: every derivative compared with finite differences."""
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -39,17 +39,14 @@ def gradcheck(run: Path | None, images: int, dataset: str | None, seed: int) -> 
     for claim in shown(made, lambda claim: f"{len(findings)} checked, now {claim.name} by {claim.by}"):
         findings.append(examine(claim, seed))
     ok = all(finding.state != "wrong" for finding in findings)
-    head = ("derivative", "equation", "by", "numbers", "scale", "error", "kinks", "state")
-    counts = {state: sum(each.state == state for each in findings) for state in ("ok", "wrong", "kinks", "none")}
+    counts = collections.Counter(finding.state for finding in findings)
     said = {"ok": "agree", "wrong": "are wrong", "kinks": "met kinks in all directions", "none": "do not exist"}
-    total = f"{len(findings)} derivatives: " + ", ".join(f"{n} {said[state]}" for state, n in counts.items() if n)
-    document = {
-        "ok": ok,
-        "run": None if run is None else str(run),
-        "tolerance": TOLERANCE,
-        "derivatives": [_row(each) for each in findings],
-    }
-    return Answer(document, f"{table(head, [_cells(each) for each in findings])}\n\n{total}", ok)
+    total = ", ".join(f"{counts[state]} {words}" for state, words in said.items() if counts[state])
+    names = {"name": "derivative", "tag": "equation"}
+    rows = [{names.get(name, name): value for name, value in finding._asdict().items()} for finding in findings]
+    head = ("derivative", "equation", "by", "numbers", "scale", "error", "kinks", "state")
+    text = f"{table(head, map(_cells, findings))}\n\n{len(findings)} derivatives: {total}"
+    return Answer({"ok": ok, "run": run, "tolerance": TOLERANCE, "derivatives": rows}, text, ok)
 
 
 def _of_run(run: Path, place: str | None, images: int, seed: int) -> Iterator[Claim]:
@@ -62,15 +59,10 @@ def _of_run(run: Path, place: str | None, images: int, seed: int) -> Iterator[Cl
     return model_claims(model, x, dataset.y_test[:images], seed)
 
 
-def _row(finding: CheckedClaim) -> dict[str, Any]:
-    names = {"name": "derivative", "tag": "equation"}
-    return {names.get(name, name): value for name, value in finding._asdict().items()}
-
-
-def _cells(finding: CheckedClaim) -> tuple[str, ...]:
+def _cells(finding: CheckedClaim) -> tuple[str | None, ...]:
     place = f", at [{finding.where}]" if finding.where else ""
-    kinks = f"{finding.kinks} of {finding.kinks + finding.directions}{place}" if finding.kinks else "-"
-    error = "-" if finding.error is None else f"{finding.error:.1e}"
+    kinks = f"{finding.kinks} of {finding.kinks + finding.directions}{place}" if finding.kinks else None
+    error = None if finding.error is None else f"{finding.error:.1e}"
     state = finding.state if finding.state != "none" else f"none: {finding.where}"
-    scale = "-" if finding.state == "none" else f"{finding.scale:.2e}"
-    return (finding.name, finding.tag or "-", finding.by, f"{finding.numbers:,}", scale, error, kinks, state)
+    scale = None if finding.state == "none" else f"{finding.scale:.2e}"
+    return (finding.name, finding.tag or None, finding.by, f"{finding.numbers:,}", scale, error, kinks, state)

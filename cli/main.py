@@ -1,4 +1,4 @@
-"""The ``minicereb`` command: its subcommands, what their groups say of themselves, and how errors reach the user."""
+"""The ``minicereb`` command: its subcommands, the help of groups, and errors in one line."""
 
 from __future__ import annotations
 
@@ -20,21 +20,24 @@ import click
 from minicereb import __version__
 from minicereb.errors import DataWarning, MinicerebError, did_you_mean
 
-# Each in a module of its name, imported when it is asked for: importing all of them would take a second.
-COMMANDS = (
-    *("demo", "train", "attack", "evaluate", "explain", "show", "report", "study", "task"),
-    *("gradcheck", "exercise", "bench", "export", "models", "data", "doctor"),
-)
+# Commands and their modules, which are imported when needed: importing all of them would take a second.
+COMMANDS = {
+    **{name: name for name in ("attack", "demo", "evaluate", "exercise", "gradcheck", "study", "task", "train")},
+    **dict.fromkeys(("show", "export"), "run_folder"),
+    **dict.fromkeys(("explain", "report"), "pages"),
+    **dict.fromkeys(("data", "models"), "registries"),
+    **dict.fromkeys(("bench", "doctor"), "machine"),
+}
 
 
 def summary(command: click.Command) -> str:
-    """Return the first sentence of a command's help, whole."""
+    """Return the first sentence of a command's help."""
     paragraph = inspect.cleandoc(command.help or "").partition("\n\n")[0]
     return re.split(r"(?<=[.!?]) ", " ".join(paragraph.split()), maxsplit=1)[0]
 
 
 def explained(error: click.UsageError) -> str:
-    """Return what is wrong with a command line, with a suggestion where a value is one of several and was mistyped."""
+    """Return the message of a usage error; for a mistyped choice, with a suggestion."""
     message, parameter = error.format_message(), getattr(error, "param", None)
     found = re.match(r"'(.*)' is not one of", error.message)
     if found and isinstance(parameter, click.Option | click.Argument) and isinstance(parameter.type, click.Choice):
@@ -43,17 +46,17 @@ def explained(error: click.UsageError) -> str:
 
 
 class Group(click.Group):
-    """A group of commands whose help shows each one's first sentence whole."""
+    """A group of commands whose help shows the whole first sentence of each."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is meant; an error that suggests one if there is none of that name."""
+        """Find the command; the error for an unknown name suggests a similar one."""
         name = args[0]
         if not ctx.resilient_parsing and not name.startswith("-") and self.get_command(ctx, name) is None:
             ctx.fail(f"No such command {name!r}{did_you_mean(name, self.list_commands(ctx)) or '.'}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the names and summaries of the commands; click itself would cut the summaries to one line."""
+        """Write the names and summaries of the commands; click would cut each summary to one line."""
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         rows = [(name, summary(command)) for name, command in commands if command is not None and not command.hidden]
         if rows:
@@ -70,16 +73,38 @@ class Failure(click.ClickException):
         super().__init__(" ".join(message.splitlines()))  # it may quote an argument of several lines
 
 
-# What click raises, where it has it, to show a group's help when no command is given.
-_HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
-
-
-# How NumPy begins where an array would have more elements or bytes than an address can count.
+# Beginnings of NumPy's message for an array with more elements or bytes than an address can count.
 _TOO_LARGE = ("Maximum allowed dimension exceeded", "array is too big", "maximum supported dimension")
 
 
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Turn every error that a user can cause into a :class:`Failure`."""
+    try:
+        yield
+    except MinicerebError as error:
+        raise Failure(str(error)) from error
+    except click.UsageError as error:
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # click shows a group's help
+            raise
+        raise Failure(explained(error)) from error
+    except MemoryError as error:
+        raise Failure(f"not enough memory ({error}); lower --memory or the number of cells") from error
+    except ValueError as error:
+        if not str(error).startswith(_TOO_LARGE):
+            raise
+        raise Failure(f"not enough memory: an array would be too large for any ({error}); choose smaller numbers") from error
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        raise click.exceptions.Exit(130) from None
+    except BrokenPipeError:  # the reader of our output has closed it
+        raise
+    except OSError as error:
+        raise Failure(f"{error.filename or 'a file'}: {(error.strerror or str(error)).lower()}") from error
+
+
 class Commands(Group):
-    """The commands, and every error that a user can cause in one line."""
+    """All commands; each error that a user can cause is reported in one line."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program, or complete its command line if a shell asks for that."""
@@ -95,48 +120,26 @@ class Commands(Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of this name; None if there is none."""
-        return getattr(importlib.import_module(f"minicereb.cli.{cmd_name}"), cmd_name) if cmd_name in COMMANDS else None
+        if cmd_name not in COMMANDS:
+            return None
+        return getattr(importlib.import_module(f"minicereb.cli.{COMMANDS[cmd_name]}"), cmd_name)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Take the options before the subcommand; there is hardly one."""
-        try:
+        """Parse the options before the subcommand."""
+        with _in_one_line():
             return super().parse_args(ctx, args)
-        except click.UsageError as error:
-            if isinstance(error, _HELP):
-                raise
-            raise Failure(explained(error)) from error
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the subcommand; turn what the project raises into :class:`Failure`."""
-        try:
-            with warnings.catch_warnings(), _late_interrupts():
-                warnings.filterwarnings("default", category=DataWarning)
-                warnings.showwarning = functools.partial(_show_in_one_line, warnings.showwarning)
-                return super().invoke(ctx)
-        except MinicerebError as error:
-            raise Failure(str(error)) from error
-        except click.UsageError as error:
-            if isinstance(error, _HELP):
-                raise
-            raise Failure(explained(error)) from error
-        except MemoryError as error:
-            raise Failure(f"not enough memory ({error}); lower --memory or the number of cells") from error
-        except ValueError as error:
-            if not str(error).startswith(_TOO_LARGE):
-                raise
-            raise Failure(f"not enough memory: an array would be too large for any ({error}); choose smaller numbers") from error
-        except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
-            raise click.exceptions.Exit(130) from None
-        except BrokenPipeError:  # the reader of our output has seen enough
-            raise
-        except OSError as error:
-            raise Failure(f"{error.filename or 'a file'}: {(error.strerror or str(error)).lower()}") from error
+        """Run the subcommand."""
+        with _in_one_line(), warnings.catch_warnings(), _late_interrupts():
+            warnings.filterwarnings("default", category=DataWarning)
+            warnings.showwarning = functools.partial(_show_in_one_line, warnings.showwarning)
+            return super().invoke(ctx)
 
 
 @contextmanager
 def _late_interrupts() -> Iterator[None]:
-    """Send Ctrl-C once more if it came where Python drops exceptions and prints a traceback, as in a destructor."""
+    """Send Ctrl-C again if it arrived where Python drops exceptions, as in a destructor."""
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
@@ -153,7 +156,7 @@ def _late_interrupts() -> Iterator[None]:
 
 
 def _show_in_one_line(otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any) -> None:
-    """Show what is worth knowing about a user's data as one line on standard error, and any other warning as before."""
+    """Show a :class:`DataWarning` as one line on standard error, and any other warning as before."""
     if issubclass(category, DataWarning):
         click.echo(f"note: {' '.join(str(message).splitlines())}", err=True)
     else:

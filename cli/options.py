@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import os
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +13,12 @@ from typing import Any
 import click
 
 from minicereb import backend
-from minicereb.errors import InputError, require
+from minicereb.errors import require
 from minicereb.paths import check_file, check_folder
 from minicereb.settings import declared, field_shapes, innermost, option_name
 
 PATH = click.Path(path_type=Path)
-RESULTS = click.Path(path_type=Path)  # the folder of a run, a study or an evaluation: completion offers those that there are
+RESULTS = click.Path(path_type=Path)  # the folder of a run, a study or an evaluation: completion offers those that exist
 # For commands that need the data of a run; see minicereb.experiments.runs.dataset_of.
 moved_data = click.option(
     "--dataset",
@@ -28,55 +27,37 @@ moved_data = click.option(
 )
 
 
-class Number(click.ParamType):
-    """A number, or one divided by another: 0.1 or 8/255."""
+def number(text: str | float) -> float:
+    """Read a number, or one divided by another: 0.1 or 8/255."""
+    try:
+        above, divided, below = str(text).partition("/")
+        return float(above) / (float(below) if divided else 1.0)
+    except (ValueError, ZeroDivisionError):
+        raise click.BadParameter(f"{text!r} is not a number, or one divided by another as in 8/255.") from None
 
-    name = "number"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the number."""
-        if isinstance(value, float):
-            return value
+def numbers(kind: type, example: str, count: int | None = None) -> Callable[[str], tuple[Any, ...]]:
+    """Return a function that reads numbers with commas between, `count` of them if that is given."""
+
+    def read(text: str) -> tuple[Any, ...]:
         try:
-            above, divided, below = str(value).partition("/")
-            return float(above) / (float(below) if divided else 1.0)
-        except (ValueError, ZeroDivisionError):
-            self.fail(f"{value!r} is not a number, or one divided by another as in 8/255.", param, ctx)
-
-
-class Numbers(click.ParamType):
-    """Numbers with commas between, which become a tuple."""
-
-    name = "numbers"
-
-    def __init__(self, kind: type, example: str, count: int | None = None) -> None:
-        self.kind, self.example, self.count = kind, example, count
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
-        """Return the numbers."""
-        if isinstance(value, tuple):
-            return value
-        name = "numbers" if param is None else str(param.opts[0]).lstrip("-")
-        try:
-            found = tuple(self.kind(part) for part in value.split(",") if part.strip())
+            found = tuple(kind(part) for part in text.split(",") if part.strip())
+            if count in (None, len(found)):
+                return found
         except ValueError:
-            raise InputError(name, value, f"numbers with commas between, for example {self.example}") from None
-        require(self.count in (None, len(found)), name, value, f"{self.count} numbers, for example {self.example}")
-        return found
+            pass
+        what = "numbers with commas between" if count is None else f"{count} numbers with commas between"
+        raise click.BadParameter(f"{text!r} is not valid; expected {what}, for example {example}")
+
+    read.__name__ = "numbers"  # shown in the help
+    return read
 
 
 def setting_options(settings: type, *names: str, **changes: Any) -> Callable[[Callable], Callable]:
-    """Add an option for each field of a dataclass of settings that declares a help text.
+    """Add options for the named fields of a dataclass of settings; by default, for all with a help text.
 
-    Parameters
-    ----------
-    settings : type
-        See :mod:`minicereb.settings`.
-    *names : str
-        The fields that get an option; without names all of them.
-    **changes
-        By field, a default other than the field's, or a dict of arguments of :func:`click.option`. The key ``"usual"`` of such a
-        dict says in words what the default None stands for.
+    By field, `changes` give another default, or a dict of arguments of :func:`click.option`, in which the key ``"usual"`` says in
+    words what the default None means.
     """
     fields = {field.name: field for field in dataclasses.fields(settings)}
     chosen = names or [name for name, field in fields.items() if declared(field).help]
@@ -93,30 +74,30 @@ def setting_options(settings: type, *names: str, **changes: Any) -> Callable[[Ca
 def _option(
     settings: type, field: dataclasses.Field, default: Any = dataclasses.MISSING, usual: str = "", **others: Any
 ) -> Callable[[Callable], Callable]:
-    """The option of a field: its type, choices, default and help."""
+    """Return the option of a field, with its type, choices, default and help."""
     about, name, shape = declared(field), option_name(field), field_shapes(settings)[field.name]
     default = field.default if default is dataclasses.MISSING else default
     default = None if default is dataclasses.MISSING else default
     usual = usual or about.usual * (default is None)
     kind, flag = innermost(shape), f"--{name}"
-    told: dict[str, Any] = {"default": default, "show_default": default not in (None, ())}
-    told["help"] = f"{about.text}  [default: {usual}]" if usual else about.text
+    arguments: dict[str, Any] = {"default": default, "show_default": default not in (None, ())}
+    arguments["help"] = f"{about.text}  [default: {usual}]" if usual else about.text
     if kind is bool:
         flag += f"/--{about.off or f'no-{name}'}" if default or about.off else ""
-        told["is_flag"] = True
+        arguments["is_flag"] = True
     elif about.choices is not None:
-        told |= {"type": click.Choice(about.names), "multiple": isinstance(default, tuple)}
+        arguments |= {"type": click.Choice(about.names), "multiple": isinstance(default, tuple)}
     elif isinstance(default, tuple):
         items = typing.get_args(shape)
-        told["default"] = ",".join(f"{item:g}" for item in default)
-        told["type"] = Numbers(kind, told["default"], None if ... in items else len(items))
+        arguments["default"] = ",".join(f"{item:g}" for item in default)
+        arguments["type"] = numbers(kind, arguments["default"], None if ... in items else len(items))
     else:
-        told["type"] = Number() if kind is float else kind
-    return click.option(flag, field.name, **told | others)
+        arguments["type"] = number if kind is float else kind
+    return click.option(flag, field.name, **arguments | others)
 
 
 def from_options(settings: type, options: dict[str, Any], **others: Any) -> Any:
-    """Return the settings that the options say; `others` are fields without an option."""
+    """Return settings from the values of options; `others` are fields without an option."""
     names = [field.name for field in dataclasses.fields(settings) if field.name in options]
     return settings(**{name: options[name] for name in names}, **others)
 
@@ -130,35 +111,24 @@ def remark_on_size(setting: str, value: float | None, norm: str = "linf", inputs
         click.echo(f"note: {setting} {value:g} is larger than {largest:.4g}, {whole} (pixels are from 0 to 1){meant}", err=True)
 
 
-class NewFile(click.Path):
-    """A file to be written, but not one that belongs to a run. That it cannot be written is said before the work."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path, dir_okay=False)
+class NewPath(click.Path):
+    """A file to write, which no run may own, or a folder to write files into; checked before the work begins."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""
         from minicereb.experiments.runs import is_own_file  # slow to import, and few commands need it
 
         path: Any = super().convert(value, param, ctx)
-        if is_own_file(path):
+        if not self.file_okay:
+            check_folder(path)
+        elif is_own_file(path):
             self.fail(f"{str(path)!r} belongs to a run, which would be lost; give another file.", param, ctx)
-        check_file(path)
+        else:
+            check_file(path)
         return path
 
 
-class NewFolder(click.Path):
-    """A folder to write files into, new or not. That they cannot be written is said before the work."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path."""
-        path: Any = super().convert(value, param, ctx)
-        require(not os.path.isfile(path), "out" if param is None else str(param.name), str(path), "a folder")
-        check_folder(path)
-        return path
+NEW_FILE, NEW_FOLDER = NewPath(path_type=Path, dir_okay=False), NewPath(path_type=Path, file_okay=False)
 
 
 def check_html(setting: str, path: Path) -> None:
@@ -168,7 +138,7 @@ def check_html(setting: str, path: Path) -> None:
 
 
 def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--device``, ``--threads`` and ``--memory``, and put them in force before the command runs."""
+    """Add ``--device``, ``--threads`` and ``--memory``, and apply them before the command runs."""
 
     @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
     @click.option("--threads", type=int, help="Worker threads on the CPU.  [default: all cores]")

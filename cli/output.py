@@ -5,20 +5,21 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 import signal
 import sys
 import tempfile
-import textwrap
 import time
 import unicodedata
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import click
 
+from minicereb.documents import printable
 from minicereb.errors import MinicerebError
 
 Step = TypeVar("Step")
@@ -26,9 +27,9 @@ Result = TypeVar("Result")
 
 
 class Answer(NamedTuple):
-    """What a command prints: a document with ``--json``, a text without it; and whether all is well.
+    """What a command prints: `document` with ``--json``, otherwise `text`. An `error` is raised after printing.
 
-    An `error` is raised after the printing: what was computed is not lost with it.
+    Paths in the document are printed as text. Unless the answer is `ok` the exit code is 1.
     """
 
     document: Any
@@ -38,17 +39,14 @@ class Answer(NamedTuple):
 
 
 def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--json``, print the :class:`Answer` that the command returns, and exit with 1 unless all is well.
-
-    A command that returns None has printed for itself.
-    """
+    """Add ``--json`` and print the :class:`Answer` that the command returns; None means that it has printed itself."""
 
     @click.option("--json", "json_wanted", is_flag=True, help="Print one JSON document.")
     @functools.wraps(command)
     def printed(*args: Any, json_wanted: bool, **kwargs: Any) -> None:
         answer: Answer | None = command(*args, **kwargs)
         if answer is not None:
-            click.echo(_json(answer.document) if json_wanted else _encodable(answer.text))
+            click.echo(_json(answer.document) if json_wanted else printable(answer.text))
             if answer.error is not None:
                 raise answer.error
             if not answer.ok:
@@ -57,50 +55,39 @@ def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
     return printed
 
 
-def _encodable(text: str) -> str:
-    """Escape what UTF-8 cannot encode: the bytes of a path that are not text."""
-    return text.encode(errors="backslashreplace").decode()
-
-
 def json_wanted() -> bool:
     """Whether the command was given ``--json``."""
     return bool(click.get_current_context().params.get("json_wanted"))
 
 
 def _json(document: Any) -> str:
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False, default=os.fspath)
     try:
         text.encode()
     except UnicodeEncodeError:  # a path whose bytes are not UTF-8
-        return json.dumps(document, indent=2, allow_nan=False)
+        return json.dumps(document, indent=2, allow_nan=False, default=os.fspath)
     return text
 
 
 def print_json_rows(document: dict[str, Any], name: str, rows: Iterable[Any]) -> None:
-    """Print one JSON document in which `name` is the list of `rows`, of which only one is in memory at a time.
+    """Print one JSON document with the list of `rows` under `name`; only one row is in memory at a time.
 
-    Nothing is printed before the last of them could be read.
+    Nothing is printed before the last row was read.
     """
+    head, tail = _json(document | {name: "\0"}).split('"\\u0000"')
     with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
-        for number, (key, value) in enumerate(document.items()):
-            file.write(f"{',' if number else '{'}\n  {json.dumps(key)}: ")
-            if key != name:
-                file.write(textwrap.indent(_json(value), "  ").lstrip())
-                continue
-            comma = ""
-            for row in rows:
-                file.write(f"{comma or '['}\n    {json.dumps(row, ensure_ascii=False, allow_nan=False)}")
-                comma = ","
-            file.write("\n  ]" if comma else "[]")
-        file.write("\n}\n")
+        file.write(f"{head}[")
+        for number, row in enumerate(rows):
+            file.write(f"{',' if number else ''}\n    {json.dumps(row, ensure_ascii=False, allow_nan=False)}")
+        file.write(f"]{tail}\n")
         file.seek(0)
         while part := file.read(1 << 20):
             click.echo(part, nl=False)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return rows of text in aligned columns."""
-    lines = [head, *rows]
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return rows in aligned columns; None is shown as a dash."""
+    lines = [["-" if each is None else str(each) for each in row] for row in (head, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in lines)
 
@@ -134,72 +121,46 @@ def terminal_size() -> os.terminal_size:
 def fit(text: str, columns: int) -> str:
     """Shorten a line of progress to `columns` of a terminal.
 
-    Parts are separated by two spaces. Whole parts are dropped from the right, then whole words of the first part, for which an
-    ellipsis stands. Only a single word that is too long is cut.
+    Drop parts, which two spaces separate, from the right; then words of the first part; then letters of its first word.
     """
-    text = " ".join(text.splitlines()).rstrip()
-    body = text.lstrip()
-    indent = text[: len(text) - len(body)]
-    columns -= len(indent)
-    while _columns(body) > columns and "  " in body:
-        body = body.rpartition("  ")[0].rstrip()
-    if _columns(body) <= columns:
-        return indent + body
-    while _columns(body) > columns - 2 and " " in body:
-        body = body.rpartition(" ")[0]
-    if _columns(body) <= columns - 2:
-        return f"{indent}{body} …"
-    while body and _columns(body) > columns - 1:
-        body = body[:-1]
-    return f"{indent}{body}…" if columns > 0 else ""
+    body = " ".join(text.splitlines()).strip()
+    indent = " " * (len(text) - len(text.lstrip()))
+    ends = [len(body), *(gap.start() for gap in reversed(list(re.finditer(" {2,}", body))))]
+    words = body[: ends[-1]].split(" ")
+    shorter = (
+        *(body[:end] for end in ends),
+        *(f"{' '.join(words[:count])} …" for count in range(len(words) - 1, 0, -1)),
+        *(f"{words[0][:count]}…" for count in range(len(words[0]), -1, -1)),
+    )
+    return next((indent + each for each in shorter if _columns(indent + each) <= columns), "")
 
 
 def _columns(text: str) -> int:
-    """How many columns a terminal takes to show a text."""
+    """The number of terminal columns that a text takes."""
     marks = sum(unicodedata.combining(character) > 0 for character in text)
     return len(text) - marks + sum(unicodedata.east_asian_width(character) in "WF" for character in text)
 
 
-class StatusLine:
-    """A line of progress on a terminal, which the next one replaces; elsewhere nothing."""
+class Status:
+    """Lines of progress on a terminal, each update in place of the last; elsewhere only the lines that stay."""
 
-    def __init__(self) -> None:
-        self.shown = sys.stderr.isatty()
-        self.last = 0.0
-
-    def update(self, text: str) -> None:
-        """Show `text`, shortened to the terminal, at most ten times a second."""
-        if self.shown and time.monotonic() - self.last > 0.1:
-            sys.stderr.write(f"\r\x1b[K{fit(text, terminal_size().columns - 1)}")
-            sys.stderr.flush()
-            self.last = time.monotonic()
-
-    def close(self) -> None:
-        """Clear the line."""
-        if self.shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-
-
-class StatusLines:
-    """Lines of progress on a terminal, which the next ones replace; elsewhere only the lines that stay."""
-
-    def __init__(self) -> None:
-        self.shown = sys.stderr.isatty()
+    def __init__(self, every: float = 0.1) -> None:
+        self.shown, self.every = sys.stderr.isatty(), every
         self.written, self.last = 0, 0.0
 
     def due(self) -> bool:
-        """Whether the lines should be written again: on a terminal, once a second."""
-        return self.shown and time.monotonic() - self.last > 1
+        """Whether an update would be shown: on a terminal, once in `every` seconds."""
+        return self.shown and time.monotonic() - self.last > self.every
 
-    def update(self, lines: Sequence[str]) -> None:
-        """Show `lines`, shortened to the terminal, in place of those before."""
-        self.close()
-        size = terminal_size()
-        lines = [fit(line, size.columns - 1) for line in lines[: size.lines - 1]]
-        sys.stderr.write("".join(f"{line}\n" for line in lines))
-        sys.stderr.flush()
-        self.written, self.last = len(lines), time.monotonic()
+    def update(self, *lines: str) -> None:
+        """Show `lines`, shortened to the terminal, if that is due."""
+        if self.due():
+            self.close()
+            size = terminal_size()
+            lines = tuple(fit(line, size.columns - 1) for line in lines[: size.lines - 1])
+            sys.stderr.write("\n".join(lines))
+            sys.stderr.flush()
+            self.written, self.last = len(lines), time.monotonic()
 
     def say(self, line: str) -> None:
         """Write a line that stays."""
@@ -210,13 +171,13 @@ class StatusLines:
     def close(self) -> None:
         """Clear the lines."""
         if self.written:
-            sys.stderr.write(f"\x1b[{self.written}F\x1b[J")
+            sys.stderr.write("\r\x1b[J" if self.written == 1 else f"\x1b[{self.written - 1}F\x1b[J")
             sys.stderr.flush()
         self.written = 0
 
 
 def clock(seconds: float) -> str:
-    """Return minutes and seconds as ``"1:23"``, with hours where there are any."""
+    """Return minutes and seconds as ``"1:23"``, with hours if there are any."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
@@ -235,13 +196,12 @@ class Pace:
         rate = (done - self.first) / max(1e-9, time.monotonic() - self.began)
         if rate <= 0:
             return ""
-        left = int((total - done) / rate)
-        return f"{rate:,.0f} images/s  {left // 60}:{left % 60:02d} left"
+        return f"{rate:,.0f} images/s  {clock((total - done) / rate)} left"
 
 
 def shown(work: Iterable[Step], describe: Callable[[Step], str], begin: str = "") -> Iterator[Step]:
     """Yield the steps of some work, each after its description was shown in the status line."""
-    line = StatusLine()
+    line = Status()
     if begin:
         line.update(begin)
     try:
@@ -257,7 +217,7 @@ def finish(work: Generator[Step, None, Result], describe: Callable[[Step], str] 
 
     On Ctrl-C work that keeps what is done in `folder` ends after the step, and the program with code 130.
     """
-    line = StatusLine()
+    line = Status()
     until: AbstractContextManager[list[bool]] = nullcontext([]) if folder is None else interruption()
     with until as interrupted, closing(work):
         try:

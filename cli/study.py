@@ -1,44 +1,36 @@
-"""``minicereb study``: carry out one of the project's studies, or say how one stands."""
+"""``minicereb study``: run one of the project's studies, or report the progress of one."""
 
 from __future__ import annotations
 
 from contextlib import closing, nullcontext
 from pathlib import Path
+from typing import Any
 
 import click
 
 from minicereb import datasets
 from minicereb.backend import execution
 from minicereb.cli.options import PATH, RESULTS, execution_options
-from minicereb.cli.output import Answer, StatusLines, as_json, clock, interruption, stop_interrupted, table
-from minicereb.errors import InputError, require
+from minicereb.cli.output import Answer, Status, as_json, clock, interruption, stop_interrupted, table
+from minicereb.errors import InputError, choose, require
 from minicereb.experiments.configs import Data
 from minicereb.experiments.costs import JobCost, estimates
 from minicereb.experiments.executors import dask, processes
 from minicereb.experiments.jobs import Survey, jobs_of, name_of, survey, surveys
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.paths import read_text
-from minicereb.studies import SCALES, STUDIES, all_studies, study_named
+from minicereb.studies import SCALES, STUDIES, all_studies
 from minicereb.studies.study import carry_out, read_study
+
+SCALE = "smoke: seconds; course: minutes; paper: as printed, hours."
+SEEDS = "One or more, in place of the study's own.  [default: 0; at paper scale 0 and 123; for some studies more]"
 
 
 @click.command()
 @click.argument("name", metavar="NAME")
 @click.argument("folder", required=False, metavar="[DIR]", type=RESULTS)
-@click.option(
-    "--scale",
-    type=click.Choice(SCALES),
-    default="smoke",
-    show_default=True,
-    help="smoke: seconds; course: minutes; paper: as printed, hours.",
-)
-@click.option(
-    "--seed",
-    "seeds",
-    type=int,
-    multiple=True,
-    help="One or more, in place of the study's own.  [default: 0; at paper scale 0 and 123; for some studies more]",
-)
+@click.option("--scale", type=click.Choice(SCALES), default="smoke", show_default=True, help=SCALE)
+@click.option("--seed", "seeds", type=int, multiple=True, help=SEEDS)
 @click.option("--dataset", help="Use this data set instead of the study's own.")
 @click.option("--out", type=PATH, help="Folder.  [default: runs/study-NAME-SCALE]")
 @click.option("--workers", type=int, help="Worker processes, which share cores and memory.  [default: none, one job at a time]")
@@ -63,41 +55,38 @@ def study(
     DIR has got.
     """
     if name == "status":
-        return _status(folder)
+        if folder is None:
+            raise InputError("DIR", "", "the folder of a study")
+        found = surveys(folder)
+        return Answer({"studies": [each._asdict() for each in found]}, "\n".join(line for each in found for line in _lines(each)))
     require(folder is None, "DIR", str(folder), "nothing, except with status")
     if name == "list":
         listed = [{"name": each.name, "question": each.question} for each in all_studies().values()]
         return Answer({"studies": listed}, table(("name", "question"), [tuple(each.values()) for each in listed]))
+    chosen: Any = choose("study", name, {**all_studies(), "list": None, "status": None})
     require(workers is None or 1 <= workers <= 10_000, "workers", workers, "a whole number from 1 to 10000")
     require(workers is None or scheduler is None, "scheduler", scheduler, "nothing with --workers: it has its own")
-    try:
-        chosen = study_named(name)
-    except InputError as error:
-        raise InputError(error.setting, name, f"{error.expected}, list, status") from None
-    out = out or Path("runs") / f"study-{name}-{scale}"
+    out = out or Path("runs") / f"study-{chosen.name}-{scale}"
     seeds = tuple(dict.fromkeys(seeds)) or chosen.seeds[scale]
     data = datasets.load(dataset or chosen.dataset[scale])
     if dry_run:
         chosen.check(data)
         jobs = jobs_of(chosen.plan(Data(data.name, data.sha256), scale, seeds))
         return _expected(list(estimates(jobs, Laboratory(data, out))), workers or 1)
-    lines, finished = StatusLines(), False
+    lines = Status(every=1)
     hired = nullcontext(processes(workers) if workers else None) if scheduler is None else dask(scheduler)
     with hired as pool:
         progress = carry_out(chosen, scale, seeds, data, out if scheduler is None else out.resolve(), pool)
         with interruption() as interrupted, closing(progress):
             for step in progress:
                 if lines.due():
-                    lines.update(_lines(survey(out, name)))
+                    lines.update(*_lines(survey(out, chosen.name)))
                 if step.doing.startswith(("not done: ", "again: ") if lines.shown else ("done: ", "not done: ", "again: ")):
                     lines.say(f"{step.done}/{step.total}  {step.doing}")
                 if interrupted:
-                    break
-            else:
-                finished = True
+                    lines.close()
+                    stop_interrupted(out)
     lines.close()
-    if not finished:
-        stop_interrupted(out)
     text = f"{chosen.question}\n\n{read_text(out / 'table.md')}"
     if chosen.figures is not None:
         text += f"\nFigures: {', '.join(str(path) for path in sorted(out.glob('*.png')))}"
@@ -108,7 +97,7 @@ study.help += "\n\nStudies: " + "; ".join(f"{each.name} ({each.question})" for e
 
 
 def _expected(expected: list[JobCost], workers: int) -> Answer:
-    """Return what a study would do."""
+    """Return the expected cost of a study."""
     seconds = sum(each.seconds or 0.0 for each in expected) / workers
     at_most = sum(each.seconds or 0.0 for each in expected if each.at_most) / workers
     memory = workers * max((each.memory or 0 for each in expected), default=0) + execution().memory
@@ -140,15 +129,8 @@ def _size(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
-def _status(folder: Path | None) -> Answer:
-    if folder is None:
-        raise InputError("DIR", "", "the folder of a study")
-    found = surveys(folder)
-    return Answer({"studies": [each._asdict() for each in found]}, "\n".join(line for each in found for line in _lines(each)))
-
-
 def _lines(stand: Survey) -> list[str]:
-    """The total, then a line for each job that is running or failed."""
+    """Return the total, then a line for each job that is running or failed."""
     left = "" if stand.seconds_left is None or stand.done == stand.total else f", about {clock(stand.seconds_left)} left"
     return [
         f"{stand.study} {stand.scale}: {stand.done} of {stand.total} jobs done, {len(stand.running)} running{left}",

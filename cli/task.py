@@ -11,7 +11,7 @@ import numpy as np
 
 from minicereb.backend import to_numpy
 from minicereb.cli.main import Group
-from minicereb.cli.options import NewFile, NewFolder, execution_options, from_options, setting_options
+from minicereb.cli.options import NEW_FILE, NEW_FOLDER, execution_options, from_options, setting_options
 from minicereb.cli.output import Answer, as_json, finish, shown, table
 from minicereb.errors import require
 from minicereb.experiments.identity import to_json
@@ -37,8 +37,8 @@ def task() -> None:
 
 @task.command(epilog="Lesions: " + "; ".join(f"{name} ({what})" for name, what in LESIONS.items()) + ".")
 @setting_options(Eyelid, lesions={"metavar": "PART"})
-@click.option("--out", type=NewFolder(), help="Folder for figures and session.json.")
-@click.option("--animate", type=NewFile(), metavar="FILE.gif", help="Write the trials as an animation.")
+@click.option("--out", type=NEW_FOLDER, help="Folder for figures and session.json.")
+@click.option("--animate", type=NEW_FILE, metavar="FILE.gif", help="Write the trials as an animation.")
 @execution_options
 @as_json
 def eyelid(out: Path | None, animate: Path | None, **options: Any) -> Answer:
@@ -46,9 +46,9 @@ def eyelid(out: Path | None, animate: Path | None, **options: Any) -> Answer:
     settings: Eyelid = from_options(Eyelid, options)
     if animate is not None:
         check_animation(animate)
-    session, done = Session(settings), []
+    session, done, weights = Session(settings), [], {}
     before, count = session.circuit.weights, sum(getattr(settings, phase) for phase in PHASES)
-    filmed, weights = set(_spread(count, FILMED_TRIALS)) if animate else set(), {}
+    filmed = set(_spread(count, FILMED_TRIALS)) if animate else ()
     for trial in shown(
         session.trials(), lambda each: f"{each.phase}, trial {each.number + 1} of {count}: closure {each.closure:.0f}%"
     ):
@@ -56,24 +56,33 @@ def eyelid(out: Path | None, animate: Path | None, **options: Any) -> Answer:
         if trial.number in filmed:
             weights[trial.number] = session.circuit.weights[:FILMED_CELLS]  # all are alike
     record, files = summary(session, done), []
+    some = [done[number] for number in _spread(len(done), DRAWN_TRIALS)]
+    granule = to_numpy(session.circuit.activity)[:, : session.circuit.bins]
+    time, cs, us = session.time, (0.0, float(settings.stimulus)), settings.interval
     if out is not None:
-        files = [*_draw(session, done, before, out), out / "session.json"]
+        names = [f"{trial.number + 1} {trial.phase}" for trial in some]
+        figures = {
+            "raster": raster(time, granule, cs, us),
+            "synapses": synapses(time, granule, before, session.circuit.weights, us),
+            "lids": lids(time, [trial.lid for trial in some], names, cs, us),
+        }
+        for name, figure in figures.items():
+            files.append(out / f"{name}.png")
+            save_figure(figure, files[-1])
+        files.append(out / "session.json")
         write_json(files[-1], {"config": to_json(Conditioning(settings)), "record": record})
     if animate is not None:
-        granule = _granule(session)[:FILMED_CELLS]
-        film = Film(session.time, granule, (0.0, float(settings.stimulus)), settings.interval)
+        film = Film(time, granule[:FILMED_CELLS], cs, us)
         frames = [(f"trial {n + 1}, {done[n].phase}: {done[n].closure:.0f}%", done[n].lid, weights[n]) for n in weights]
         save_animation(film.figure, film.frames(frames), animate)
         files.append(animate)
-    names = [str(path) for path in files]
-    text = "\n".join([*_of_session(settings, done, record), *_listed(names)])
-    return Answer({"settings": to_json(settings), **record, "files": names}, text)
+    text = "\n".join([*_of_session(settings, some, record), *_listed(files)])
+    return Answer({"settings": to_json(settings), **record, "files": files}, text)
 
 
-def _of_session(settings: Eyelid, done: list[ConditioningTrial], record: dict[str, Any]) -> Iterator[str]:
-    """Some trials of every phase, and when the animal had learned."""
-    trials = [done[number] for number in _spread(len(done), DRAWN_TRIALS)]
-    rows = [(f"{t.number + 1}", t.phase, f"{t.closure:.0f}", "-" if t.peak is None else f"{t.peak}") for t in trials]
+def _of_session(settings: Eyelid, some: list[ConditioningTrial], record: dict[str, Any]) -> Iterator[str]:
+    """Yield some trials of every phase, and when the animal had learned."""
+    rows = [(trial.number + 1, trial.phase, f"{trial.closure:.0f}", trial.peak) for trial in some]
     yield table(("trial", "phase", "closure %", "peak ms"), rows)
     for phase, number in record["criterion"].items():
         what = "without a response" if phase == "extinction" else "with one"
@@ -82,33 +91,13 @@ def _of_session(settings: Eyelid, done: list[ConditioningTrial], record: dict[st
     yield f"At the end of acquisition: {'no response' if record['peak'] is None else peak}."
 
 
-def _draw(session: Session, done: list[ConditioningTrial], before: np.ndarray, out: Path) -> list[Path]:
-    """Draw raster, synapses and lids into a folder, and return the files."""
-    granule, cs, us = _granule(session), (0.0, float(session.settings.stimulus)), session.settings.interval
-    trials = [done[number] for number in _spread(len(done), DRAWN_TRIALS)]
-    names = [f"{trial.number + 1} {trial.phase}" for trial in trials]
-    figures = {
-        "raster": raster(session.time, granule, cs, us),
-        "synapses": synapses(session.time, granule, before, session.circuit.weights, us),
-        "lids": lids(session.time, [trial.lid for trial in trials], names, cs, us),
-    }
-    for name, figure in figures.items():
-        save_figure(figure, out / f"{name}.png")
-    return [out / f"{name}.png" for name in figures]
-
-
-def _granule(session: Session) -> np.ndarray:
-    """Activity of the granule cells over the bins of a trial, on the host."""
-    return to_numpy(session.circuit.activity)[:, : session.circuit.bins]
-
-
 def _spread(count: int, at_most: int) -> list[int]:
-    """Numbers of trials from the first to the last, at equal distances."""
+    """Return numbers of trials from the first to the last, at equal distances."""
     return sorted({round(place) for place in np.linspace(0, count - 1, min(count, at_most), dtype=np.float64).tolist()})
 
 
-def _listed(files: list[str]) -> list[str]:
-    return [f"Files: {', '.join(files)}"] if files else []
+def _listed(files: list[Path]) -> list[str]:
+    return [f"Files: {', '.join(map(str, files))}"] if files else []
 
 
 @task.command()
@@ -117,8 +106,8 @@ def _listed(files: list[str]) -> list[str]:
 @setting_options(PoleTask, "seed", "cells", "inputs_per_cell", "fibres", "ltd", "lesion", "seconds")
 @setting_options(CartPole, "step", "integrator")
 @setting_options(ErrorDriven, "rate", rate={"default": None, "usual": f"{ErrorDriven.rate:g}, with --method error"})
-@click.option("--animate", "film", type=NewFile(), help="Write a GIF of the first trial and of a test.")
-@click.option("--out", type=NewFolder(), help="Folder for weights, result and figures; the command continues from them.")
+@click.option("--animate", "film", type=NEW_FILE, help="Write a GIF of the first trial and of a test.")
+@click.option("--out", type=NEW_FOLDER, help="Folder for weights, result and figures; the command continues from them.")
 @as_json
 def pole(
     method: str,
@@ -138,27 +127,27 @@ def pole(
     if film is not None:
         check_animation(film)
     record = finish(config.run() if out is None else pole_in_folder(config, out), folder=out)
-    files = [] if out is None else [str(out / name) for name in ("circuit.npz", "result.json", *draw_pole(config, record, out))]
+    files = [] if out is None else [out / name for name in ("circuit.npz", "result.json", *draw_pole(config, record, out))]
     if film is not None:
         cart = config.task.cart
         animate_pole(paths_of(config, record), cart.step, cart.half_length, cart.x_limit, film)
-        files.append(str(film))
+        files.append(film)
     document = {name: value for name, value in record.items() if name != "paths"} | {"files": files}
     return Answer(document, "\n".join([*_of_balancing(config, record), *_listed(files)]))
 
 
 def _of_balancing(config: PoleBalancing, record: dict[str, Any]) -> Iterator[str]:
-    """How long the trials lasted, and the tests after them."""
+    """Yield how long the trials lasted, and the tests after them."""
     seconds = record["seconds"]
     if seconds:
         first, last = (", ".join(f"{each:.1f}" for each in some) for some in (seconds[:5], seconds[5:][-5:]))
         yield f"{config.description}: {len(seconds)} trials lasted {first}{f' ... {last}' if last else ''} s."
-        whole, in_a_row = f"{config.task.seconds:g} s", f"{config.task.enough} in a row"
+        in_a_row = f"{config.task.enough} in a row"
         succeeded = f"first in trial {record['succeeded']}" if record["succeeded"] else "in none"
-        yield f"Balanced for {whole}: {succeeded}{f'; then {in_a_row}' if record['learned'] else f'; never {in_a_row}'}."
+        learned = f"then {in_a_row}" if record["learned"] else f"never {in_a_row}"
+        yield f"Balanced for {config.task.seconds:g} s: {succeeded}; {learned}."
     else:
         yield f"{config.description}: nothing was learned."
     yield "Tests without further learning, from angles that are not in the training:\n"
-    yield table(
-        ("angle", "seconds"), [(f"{angle:g}°", f"{each:.1f}") for angle, each in zip(config.angles, record["tests"], strict=True)]
-    )
+    rows = [(f"{angle:g}°", f"{each:.1f}") for angle, each in zip(config.angles, record["tests"], strict=True)]
+    yield table(("angle", "seconds"), rows)

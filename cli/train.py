@@ -12,7 +12,7 @@ from minicereb import datasets
 from minicereb.attacks.adversarial_training import Adversary
 from minicereb.attacks.settings import fitting_step, too_short
 from minicereb.cli.main import Group
-from minicereb.cli.options import PATH, RESULTS, Numbers, execution_options, from_options, remark_on_size, setting_options
+from minicereb.cli.options import PATH, RESULTS, execution_options, from_options, numbers, remark_on_size, setting_options
 from minicereb.cli.output import Answer, Pace, as_json, finish, warn
 from minicereb.datasets import Dataset, registry
 from minicereb.errors import require
@@ -23,21 +23,13 @@ from minicereb.experiments.runs import Run, TrainingProgress, read_run, run_trai
 from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
 from minicereb.models.convolutional import vgg11
 
-# Where 100 are not what an estimator needs: one of flip or resample is worth more than that.
+# Default numbers of replications other than 100: one of flip or resample is worth more than 100 of others.
 REPLICATIONS = {"plain": 10_000, "sobol": 128, "flip": 1, "resample": 1, "exact": 1, "backprop": 1}
-PLACES = (
-    "mnist, mnist14, strokes, strokes14, digits, cifar10, or a path to an .npz or .csv file, IDX files or cifar-10-batches-bin."
-)
 
 
-class Stages(click.ParamType):
-    """Numbers with commas between, a list of them for each stage of a convolutional network."""
-
-    name = "stages"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[tuple[int, ...], ...]:
-        """Return the stages."""
-        return tuple(Numbers(int, "32,64 or 32,64/128").convert(stage, param, ctx) for stage in value.split("/"))
+def stages(text: str) -> tuple[tuple[int, ...], ...]:
+    """Read numbers with commas between, one list of them for each stage of a convolutional network."""
+    return tuple(map(numbers(int, "32,64 or 32,64/128"), text.split("/")))
 
 
 @click.group(cls=Group)
@@ -100,7 +92,7 @@ def mlp(**options: Any) -> Answer:
     stages={
         "default": "32,64",
         "show_default": True,
-        "type": Stages(),
+        "type": stages,
         "help": "Outputs of the 3x3 convolutions; a / ends a stage: 32,64/128.",
     },
     hidden=(128,),
@@ -146,17 +138,17 @@ def glr(**options: Any) -> Answer:
 
 
 def adversary_of(options: dict[str, Any], objective: str) -> Adversary | None:
-    """Return the adversary that the options describe, or None; :class:`InputError` for its options without a bound."""
-    epsilon, given = options["epsilon"], {name: options[name] for name in ("step_size", "steps", "objective")}
+    """Return the adversary that the options describe; None without a bound, which its other options need."""
+    epsilon, step_size, steps, objective_given = (options[name] for name in ("epsilon", "step_size", "steps", "objective"))
     if epsilon is None:
-        for name, value in given.items():
-            require(value is None, f"adversarial-{name.replace('_', '-')}", value, "used with --adversarial")
+        for name, value in (("step-size", step_size), ("steps", steps), ("objective", objective_given)):
+            require(value is None, f"adversarial-{name}", value, "used with --adversarial")
         return None
-    for name, size in (("adversarial", epsilon), ("adversarial-step-size", given["step_size"])):
-        remark_on_size(name, size)
-    steps = Adversary.steps if given["steps"] is None else given["steps"]
-    step_size = fitting_step(epsilon, max(1, steps)) if given["step_size"] is None else given["step_size"]
-    adversary = Adversary(epsilon, step_size, steps, given["objective"] or objective)
+    remark_on_size("adversarial", epsilon)
+    remark_on_size("adversarial-step-size", step_size)
+    steps = Adversary.steps if steps is None else steps
+    step_size = fitting_step(epsilon, max(1, steps)) if step_size is None else step_size
+    adversary = Adversary(epsilon, step_size, steps, objective_given or objective)
     if short := too_short(epsilon, steps, step_size):
         warn(f"adversarial: {short}")
     return adversary
@@ -171,14 +163,13 @@ def train_and_report(
     config = from_options(Train, options, model=model, data=data, adversary=adversary, encoder=behind)
     run = train_with_progress(config, dataset, options["out"] or default_folder(config), encoder)
     result = run.result or {}
-    document = {"run": str(run.folder)}
-    document |= {key: result[key] for key in ("test_accuracy", "train_accuracy", "validation_accuracy", "seconds")}
+    document = {name: result[name] for name in ("test_accuracy", "train_accuracy", "validation_accuracy", "seconds")}
     if run.warning:
         warn(run.warning)
         document["warning"] = run.warning
     chosen = " chosen on these images" if config.choose_on == "test" else ""
     return Answer(
-        document,
+        {"run": run.folder, **document},
         f"{run.folder}: test accuracy {result['test_accuracy']:.2%} on {len(dataset.x_test):,} images "
         f"(training {result['train_accuracy']:.2%}, epoch {result['epoch']}{chosen}, {result['seconds']:.1f} s)",
     )
@@ -199,19 +190,19 @@ def train_with_progress(config: Train, dataset: Dataset, out: Path, encoder: Run
     pace = Pace()
 
     def describe(progress: TrainingProgress) -> str:
-        position, images = progress.position, progress.images
+        position, done = progress.position, progress.done
         if progress.remark is not None:
             warn(progress.remark)
         if progress.encoded is not None:
             return f"features of {progress.encoded:,} images"
-        if progress.done is not None:
-            loss, accuracy, seen = progress.done.loss, progress.done.train_accuracy, 0
+        if done is not None:
+            loss, accuracy, seen = done.loss, done.train_accuracy, 0
         else:
             loss, accuracy, seen = position.loss_sum / position.seen, position.correct / position.seen, position.seen
-        done, total = position.epoch * images + seen, config.epochs * images
+        seen, total = position.epoch * progress.images + seen, config.epochs * progress.images
         return (
-            f"epoch {min(position.epoch + 1, config.epochs)}/{config.epochs}  {done / total:4.0%}  loss {loss:.4f}  "
-            f"accuracy {accuracy:.4f}  {pace.describe(done, total)}"
+            f"epoch {min(position.epoch + 1, config.epochs)}/{config.epochs}  {seen / total:4.0%}  loss {loss:.4f}  "
+            f"accuracy {accuracy:.4f}  {pace.describe(seen, total)}"
         )
 
     finish(run_training(config, dataset, out, encoder), describe, out)

@@ -1,4 +1,4 @@
-"""minicereb: biological learning and its adversarial robustness, from scratch, with every gradient in sight."""
+"""minicereb: biological learning and its adversarial robustness, from scratch, with every gradient written out."""
 
 import os as _os
 

@@ -12,7 +12,7 @@ import os
 import re
 from dataclasses import dataclass, fields, is_dataclass, replace
 from types import ModuleType
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import special
@@ -26,8 +26,6 @@ except ImportError:
     csc_matvecs = csr_matvecs = None
 
 Array: TypeAlias = Any  # NumPy's or CuPy's: they share no type that a checker could know
-Part = TypeVar("Part")
-Result = TypeVar("Result")
 
 # Which library owns which type of array; CuPy adds itself when it is first used, the tests add a strict stand-in.
 _LIBRARIES: dict[type, ModuleType] = {np.ndarray: np}
@@ -35,17 +33,7 @@ _LIBRARIES: dict[type, ModuleType] = {np.ndarray: np}
 
 @dataclass(frozen=True)
 class Execution:
-    """How work is executed; never part of an experiment's identity.
-
-    Parameters
-    ----------
-    device : {"cpu", "cuda"}
-        Where models and images live.
-    threads : int
-        Worker threads for blocks of work on the CPU.
-    memory : int
-        Budget in bytes for the arrays that grow with a block.
-    """
+    """How work is executed; never part of an experiment's identity. `memory` is the budget in bytes for a block's arrays."""
 
     device: str = "cpu"
     threads: int = 1
@@ -53,7 +41,7 @@ class Execution:
 
 
 def available_cores() -> int:
-    """Cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -61,28 +49,21 @@ _execution = Execution(threads=available_cores())
 
 
 def execution() -> Execution:
-    """Return the execution settings in force."""
+    """Return the present execution settings."""
     return _execution
 
 
 def configure(device: str | None = None, threads: int | None = None, memory: int | str | None = None) -> Execution:
-    """Change how work is executed from here on; what is None stays as it is.
+    """Change how work is executed from now on; None leaves a setting unchanged.
 
     Parameters
     ----------
     device : {"auto", "cpu", "cuda"}, optional
-        ``"auto"`` takes the GPU if CuPy can use one.
+        ``"auto"`` takes the GPU if CuPy can use one; ``"cuda"`` raises :class:`DeviceError` if it cannot.
     threads : int, optional
-        At least 1.
+        Worker threads on the CPU, at least 1.
     memory : int or str, optional
         Bytes, or text such as ``"512MB"`` or ``"2GiB"``.
-
-    Raises
-    ------
-    InputError
-        If a value is not one of these.
-    DeviceError
-        If CUDA is asked for where it cannot be used.
     """
     global _execution
     changed = _execution
@@ -112,7 +93,7 @@ def parse_memory(memory: int | str) -> int:
 
 @functools.cache
 def cupy_problem() -> str | None:
-    """Say in one line why CuPy cannot be used here, or None if it can."""
+    """Return one line that says why CuPy cannot be used here, or None if it can."""
     try:
         import cupy
 
@@ -146,7 +127,7 @@ def device_properties() -> dict[str, Any] | None:
 
 
 def wait_for_device() -> None:
-    """Return when all work that was given to the configured device is done."""
+    """Wait until the configured device has finished its work."""
     if _execution.device == "cuda":
         import cupy
 
@@ -191,12 +172,9 @@ def to_numpy(array: Array) -> np.ndarray:
 
 
 def in_float64(model: Any) -> Any:
-    """Return a copy of a model, or of a part of one, on the host with every array of floats in float64.
+    """Return a copy of a model or a part of one, on the host, with every array of floats in float64.
 
-    Parameters
-    ----------
-    model : dataclass, tuple, array or object
-        A layer, a network or a wiring, say; anything that is no dataclass, tuple or array is returned as it is.
+    Anything but dataclasses, tuples and arrays is returned as it is.
     """
     if is_dataclass(model) and not isinstance(model, type):
         return replace(model, **{each.name: in_float64(getattr(model, each.name)) for each in fields(model) if each.init})
@@ -218,28 +196,21 @@ def special_of(array: Array) -> ModuleType:
 
 
 # A wiring gives every cell the same number of inputs, so it is two arrays of shape (cells, inputs per cell): weights, and the
-# numbers of the inputs. A block of cells is a view of them, and read row by row they are a CSR matrix. The routines beneath, of
-# SciPy, of Numba and of a GPU, read memory wherever an index points: nothing reaches them that was not checked.
+# numbers of the inputs. A block of cells is a view of them, and row by row they are a CSR matrix. The routines below
+# (SciPy, Numba or a GPU) read memory wherever an index points, so every index is checked first.
 
 
 def is_array(value: object) -> bool:
-    """Whether a value is an array that functions of this project compute with: NumPy's, or CuPy's once that is in use.
+    """Whether functions of this project compute with a value: a NumPy array, or CuPy's once that is in use.
 
-    ``np.matrix`` and masked arrays are none: they compute by other rules.
+    ``np.matrix`` and masked arrays do not count: they compute by other rules.
     """
     other_rules = (np.matrix, np.ma.MaskedArray)
     return type(value) in _LIBRARIES or (isinstance(value, np.ndarray) and not isinstance(value, other_rules))
 
 
 def check_indices(inputs: Array, width: int) -> None:
-    """Raise :class:`InputError` unless these are numbers of inputs, from 0 to ``width - 1``, as int32.
-
-    Parameters
-    ----------
-    inputs : array of int32
-    width : int
-        How many inputs there are.
-    """
+    """Raise :class:`InputError` unless `inputs` are int32 numbers from 0 to ``width - 1``."""
     if inputs.dtype != np.int32:
         raise InputError("inputs", str(inputs.dtype), "int32, the numbers of the inputs")
     if inputs.size and not (int(inputs.min()) >= 0 and int(inputs.max()) < width):
@@ -248,14 +219,9 @@ def check_indices(inputs: Array, width: int) -> None:
 
 
 def check_synapses(weights: Array, inputs: Array, x_t: Array, out: Array, width: int | None = None) -> None:
-    """Raise :class:`InputError` unless a sparse product can be computed without leaving its arrays.
+    """Raise :class:`InputError` unless a :func:`sparse_product` with these arguments stays within its arrays.
 
-    Parameters
-    ----------
-    weights, inputs, x_t, out : array
-        As for :func:`sparse_product`; for the transpose product `out` and `x_t` change places.
-    width : int, optional
-        As there.
+    For the transpose product `out` and `x_t` change places.
     """
     if weights.ndim != 2 or inputs.shape != weights.shape:
         raise InputError("inputs", f"shape {inputs.shape}", f"shape {weights.shape}, that of the weights")
@@ -269,24 +235,19 @@ def check_synapses(weights: Array, inputs: Array, x_t: Array, out: Array, width:
 
 
 def sparse_product(weights: Array, inputs: Array, x_t: Array, out: Array, width: int | None = None) -> Array:
-    """Set ``out[cell] = sum_j weights[cell, j] * x_t[inputs[cell, j]]`` and return it.
+    """Set ``out[cell] = sum_j weights[cell, j] * x_t[inputs[cell, j]]`` and return `out`.
 
     Parameters
     ----------
     weights, inputs : array of float and of int32, shape (cells, inputs_per_cell)
-        Synaptic weights and the numbers of the inputs they come from.
+        Synaptic weights and the numbers of the inputs that they come from.
     x_t : array, shape (inputs, columns)
         Inputs, one column for each image.
     out : array, shape (cells, columns)
         Overwritten.
     width : int, optional
-        Below which all numbers in `inputs` are known to lie, as those of a :class:`~minicereb.models.wiring.Wiring` are. Without
-        it they are looked through first.
-
-    Raises
-    ------
-    InputError
-        If an index is out of range, or shapes or types do not fit.
+        Number of inputs, if all of `inputs` are known to lie below it, as in a :class:`~minicereb.models.wiring.Wiring`. Without
+        it they are checked first; :class:`InputError` if one is out of range, or shapes or types do not fit.
     """
     check_synapses(weights, inputs, x_t, out, width)
     if not isinstance(out, np.ndarray):
@@ -325,12 +286,10 @@ def add_sparse_transpose_product(weights: Array, inputs: Array, d_v: Array, out:
 
 
 def _check_written(out: np.ndarray, *factors: np.ndarray) -> None:
-    """`out` must be contiguous, so that ravel() does not copy it, and hold numbers as precise as what is multiplied."""
+    """Require `out` to be contiguous, so that ravel() does not copy it, and as precise as the factors."""
     if not out.flags.c_contiguous:
         raise InputError("out", "an array that is not contiguous", "a contiguous array")
-    if not all(factor.dtype == out.dtype for factor in factors) and not all(
-        np.can_cast(factor.dtype, out.dtype) for factor in factors
-    ):
+    if not all(np.can_cast(factor.dtype, out.dtype) for factor in factors):
         given = " and ".join(str(factor.dtype) for factor in factors)
         raise InputError("out", str(out.dtype), f"the type that products of {given} have")
 

@@ -1,7 +1,7 @@
-"""Loops that Numba compiles, where it is installed: one pass over memory for what takes NumPy one an operation.
+"""Loops compiled by Numba, if installed: one pass over memory where NumPy needs one per operation.
 
-What is compiled computes what the NumPy code beside it computes, bit for bit (the tests say so): whether Numba is there is a
-property of the execution, never of the result. ``NUMBA_DISABLE_JIT=1`` does without.
+Compiled loops give the same bits as the NumPy code beside them (the tests compare them): Numba is a property of the execution,
+never of the result. ``NUMBA_DISABLE_JIT=1`` switches it off.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Loop = Callable[..., None]
 
 @functools.cache
 def numba_problem() -> str | None:
-    """Say in one line why Numba cannot be used here, or None if it can."""
+    """Return one line that says why Numba cannot be used here, or None if it can."""
     try:
         from numba import config
     except Exception as error:  # one that does not go with this NumPy says so by errors of several kinds
@@ -32,20 +32,19 @@ def numba_problem() -> str | None:
 
 
 def numba_version() -> str | None:
-    """Version of the Numba that compiles, or None."""
+    """Return the version of the Numba that compiles, or None."""
     return importlib.metadata.version("numba") if numba_problem() is None else None
 
 
 def compiled(loop: Loop, *arrays: Array) -> Loop | None:
-    """Return `loop` in machine code, or None where NumPy's own operations are to be used.
+    """Return `loop` as machine code, or None if NumPy's operations should be used.
 
     Parameters
     ----------
     loop : callable
-        A function of arrays, and of numbers of their dtype, that writes into them number by number. It may run beside others:
-        compiled it lets Python's lock go.
+        Takes arrays, and numbers of their dtype, and writes into the arrays. Compiled, it releases Python's lock.
     *arrays
-        What it is to be called with: NumPy arrays, contiguous, one of at least 32,768 numbers. With others the answer is None.
+        Its arguments. Only contiguous NumPy arrays, one of at least 32,768 numbers, are worth compiling for.
     """
     if not all(isinstance(array, np.ndarray) and array.flags.c_contiguous for array in arrays):
         return None

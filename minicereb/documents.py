@@ -17,11 +17,10 @@ import reprlib
 import types
 import typing
 from collections.abc import Callable, Container, Iterator
-from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union
 
 from minicereb.errors import DataError
-from minicereb.paths import open_regular, read_at_most, reason
+from minicereb.paths import open_regular, read_bytes, reading
 
 LARGEST_FILE = 1 << 28  # bytes; the largest document of a study is a hundredth of it
 LONGEST_LINE = 1 << 16  # bytes, in a file with a document on each line
@@ -48,15 +47,7 @@ Seed = Annotated[int, Range(0, 10**60)]
 
 
 class Mismatch(Exception):  # noqa: N818
-    """A value that is not of its shape, and where it is.
-
-    Parameters
-    ----------
-    value : object
-        The value; ``...`` if it is missing.
-    expected : str
-        Description of a valid value.
-    """
+    """A value that does not have its shape, and its place; the value ``...`` means that it is missing."""
 
     def __init__(self, value: Any, expected: str):
         super().__init__(expected)
@@ -67,56 +58,35 @@ class Mismatch(Exception):  # noqa: N818
         return f"{self.path or 'the document'} {is_what}; expected {self.expected}"
 
     def within(self, key: str | int) -> Mismatch:
-        """Return the same mismatch, with the path of the list or object that holds the value under `key`."""
+        """Return this mismatch with `key` of the enclosing list or object added to its path."""
         name = f"[{key}]" if isinstance(key, int) else key if key.isidentifier() else _shown(key)
         self.path = name + ("" if not self.path else self.path if self.path.startswith("[") else f".{self.path}")
         return self
 
 
 def check(value: Any, shape: Shape) -> None:
-    """Raise :class:`Mismatch` unless a JSON value is of this shape."""
+    """Raise :class:`Mismatch` unless a JSON value has this shape."""
     _checker(shape)(value)
 
 
 def read_json(path: str | os.PathLike, shape: Shape, largest: int = LARGEST_FILE) -> Any:
-    """Read a JSON file of a declared shape.
+    """Return the JSON value of a file, which must have the declared shape.
 
-    Parameters
-    ----------
-    path : path
-    shape : type
-        Of the document; see the module.
-    largest : int
-        Largest size of the file in bytes.
-
-    Returns
-    -------
-    Any
-        The JSON value.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read, is larger, is not strict JSON, or is of another shape; the message names file and field.
+    :class:`DataError`, with file and field, if the file cannot be read, has more than `largest` bytes, is not strict JSON, or has
+    another shape.
     """
-    return parse_json(_content(Path(path), largest), shape, str(path))
+    return parse_json(read_bytes(path, largest), shape, str(path))
 
 
 def read_json_lines(path: str | os.PathLike, shape: Shape) -> list[Any]:
-    """Read a file with a JSON value of the same declared shape on every line; :class:`DataError` as :func:`read_json`."""
+    """Return the JSON values of a file with one on each line, all of one shape; errors as for :func:`read_json`."""
     return list(iterate_json_lines(path, shape))
 
 
 def iterate_json_lines(path: str | os.PathLike, shape: Shape, chosen: Container[int] | None = None) -> Iterator[Any]:
-    """Yield what :func:`read_json_lines` lists, one line in memory at a time.
+    """Yield what :func:`read_json_lines` returns, with one line in memory at a time.
 
-    Parameters
-    ----------
-    path : path
-    shape : type
-        Of each line's value.
-    chosen : container of int, optional
-        Numbers of the lines to parse, from 0; other lines are skipped. By default all are parsed.
+    Only the lines whose numbers, from 0, are in `chosen` are parsed; by default all are.
     """
     for number, line in enumerate(_lines(path)):
         if chosen is None or number in chosen:
@@ -124,28 +94,23 @@ def iterate_json_lines(path: str | os.PathLike, shape: Shape, chosen: Container[
 
 
 def count_lines(path: str | os.PathLike) -> int:
-    """Return how many lines a file has, in little memory; :class:`DataError` as :func:`read_json`."""
+    """Return the number of lines of a file, using little memory; errors as for :func:`read_json`."""
     return sum(1 for _ in _lines(path))
 
 
 def _lines(path: str | os.PathLike) -> Iterator[bytes]:
-    try:
-        with open_regular(path) as file:
-            while line := file.readline(LONGEST_LINE + 1):
-                if len(line) > LONGEST_LINE:
-                    raise DataError(f"{path} has a line of more than {LONGEST_LINE:,} bytes")
-                yield line
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {reason(error)}") from error
+    with reading(path), open_regular(path) as file:
+        while line := file.readline(LONGEST_LINE + 1):
+            if len(line) > LONGEST_LINE:
+                raise DataError(f"{path} has a line of more than {LONGEST_LINE:,} bytes")
+            yield line
 
 
 def parse_json(text: str | bytes, shape: Shape, what: str) -> Any:
-    """Return the JSON value of a text, of a declared shape; :class:`DataError`, which calls the text `what`, if it is none.
+    """Return the JSON value of a text, which must have the declared shape; :class:`DataError` calls the text `what`.
 
-    Stricter than Python's parser: no key twice in an object, no NaN and no infinity (nor ``1e999``), no lone surrogate, no
-    null character, at most 64 lists and objects within each other, whole numbers of at most 80 digits.
+    This is stricter than Python's parser: no key twice in an object, no NaN, infinity or ``1e999``, no lone surrogate, no null
+    character, at most 64 levels of lists and objects, whole numbers of at most 80 digits.
     """
     try:
         value = json.loads(text if isinstance(text, str) else text.decode("utf-8"), **_STRICT)  # type: ignore[arg-type]
@@ -159,19 +124,6 @@ def parse_json(text: str | bytes, shape: Shape, what: str) -> Any:
     except Mismatch as error:
         raise DataError(f"{what}: {error}") from error
     return value
-
-
-def _content(path: Path, largest: int) -> bytes:
-    try:
-        with open_regular(path) as file:
-            content = read_at_most(file, largest + 1)
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
-    if len(content) > largest:
-        raise DataError(f"{path} has more than {largest:,} bytes")
-    return content
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -198,7 +150,7 @@ _STRICT = {"object_pairs_hook": _pairs, "parse_float": _finite, "parse_int": _wh
 
 
 def _check_strings(value: Any, levels: int) -> None:
-    """Raise ValueError for a text that cannot be encoded (a lone surrogate), RecursionError for what is nested too deep."""
+    """Raise ValueError for a lone surrogate or a null character, RecursionError for more than `levels` levels."""
     if isinstance(value, str):
         if "\0" in value or (not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value)):
             raise ValueError(f"{_shown(value)} holds half a character, or none")
@@ -222,12 +174,12 @@ def finite(value: Any) -> Any:
 
 
 def printable(text: str) -> str:
-    """Return a text that any file can hold: half a character, as names of files may have them, by its number."""
+    """Return a text in which everything that UTF-8 cannot encode, such as bytes in names of files, is escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def not_for_json(value: Any, at: str = "the document") -> str | None:
-    """Say where a value holds a number that is not finite or half a character, which no JSON file may have; None if nowhere."""
+    """Return where a value holds a number that is not finite or a lone surrogate, as no JSON file may; None if nowhere."""
     if isinstance(value, (dict, list, tuple)):
         parts = value.items() if isinstance(value, dict) else enumerate(value)
         where = "" if at == "the document" else f"{at}."

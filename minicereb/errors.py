@@ -1,7 +1,10 @@
 """The errors that a user can cause. Each message is one line and says what would be right."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+Entry = TypeVar("Entry")
 
 
 class MinicerebError(Exception):
@@ -9,17 +12,16 @@ class MinicerebError(Exception):
 
 
 class InputError(MinicerebError):
-    """A setting has a value that cannot be used.
+    """A setting has an invalid value.
 
     Parameters
     ----------
     setting : str
         Name of the setting as the user wrote it, for example ``"epsilon"``.
     value : object
-        The value that was given.
     expected : str
-        What would be right, for example ``"a number of at least 0"``. Of a list of names, with commas between, the message
-        suggests the one that `value` resembles.
+        Description of a valid value, for example ``"a number of at least 0"``. If it is a list of names with commas between, the
+        message suggests the most similar one.
     """
 
     def __init__(self, setting: str, value: object, expected: str):
@@ -46,11 +48,11 @@ class InUseError(RunError):
 
 
 class DataWarning(UserWarning):
-    """Something worth knowing about a user's data, which can be used nevertheless; commands print it as one line."""
+    """A remark about a user's data, which can be used nevertheless; commands print it as one line."""
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
-    """Return ``"; did you mean 'NAME'?"`` for the name that a mistyped word resembles most, and nothing if none does."""
+    """Return ``"; did you mean 'NAME'?"`` for the name most similar to a mistyped word; empty if none is."""
     from difflib import get_close_matches  # slow to import, and needed only for mistakes
 
     close = get_close_matches(word, list(names), n=1)
@@ -58,15 +60,9 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
 
 
 def install_command(library: str) -> str:
-    """Return the command that installs a library which minicereb can do without.
+    """Return the command that installs an optional library, such as ``"numba"``, in the version that minicereb's extras require.
 
-    It names the library itself, with the version that minicereb's extras ask for, and not an extra: that works in a checkout
-    and beside an installed package, wherever that came from.
-
-    Parameters
-    ----------
-    library : str
-        Name of a distribution, for example ``"numba"``.
+    It names the library and not an extra, which works in a checkout and beside an installed package.
     """
     from importlib import metadata  # slow to import, and needed only where something is missing
 
@@ -80,7 +76,7 @@ def install_command(library: str) -> str:
 
 
 class ModelError(MinicerebError):
-    """A user's classifier failed, or returned something other than it should; the message names the method."""
+    """A user's classifier failed, or returned something invalid; the message names the method."""
 
 
 class NoGradientError(ModelError):
@@ -88,7 +84,7 @@ class NoGradientError(ModelError):
 
 
 class ExtensionError(MinicerebError):
-    """What another package offers by an entry point cannot be used; the message names the entry point."""
+    """An entry point of another package cannot be used; the message names it."""
 
 
 class InternalError(MinicerebError):
@@ -105,3 +101,9 @@ def require(condition: bool, setting: str, value: object, expected: str) -> None
     """Raise :class:`InputError` unless `condition` holds."""
     if not condition:
         raise InputError(setting, value, expected)
+
+
+def choose(setting: str, name: str, table: Mapping[str, Entry]) -> Entry:
+    """Return the entry `name` of a table; :class:`InputError`, which lists the names and calls it `setting`, if there is none."""
+    require(name in table, setting, name, ", ".join(table))
+    return table[name]

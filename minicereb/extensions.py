@@ -1,12 +1,12 @@
-"""Attacks, learning rules, data sets and studies that other installed packages offer, by their entry points.
+"""Attacks, learning rules, data sets and studies that other installed packages offer through entry points.
 
 A package offers an extension by an entry point in one of the groups :data:`GROUPS`, such as::
 
     [project.entry-points."minicereb.attacks"]
     noisy-pgd = "mypackage.noisy_pgd:METHOD"
 
-Every command knows it from then on by that name. What the object must be is said where the table of its kind is; a name of
-minicereb's own cannot be taken.
+Every command then knows it by that name. The table of each kind says what the object must be. Names of minicereb's own cannot be
+used.
 """
 
 from __future__ import annotations
@@ -27,10 +27,7 @@ Kind = TypeVar("Kind")
 def offered(group: str) -> Mapping[str, EntryPoint]:
     """Return the entry points of a group by name, without importing what they name.
 
-    Raises
-    ------
-    ExtensionError
-        If two packages offer different objects by one name.
+    :class:`ExtensionError` if two packages offer different objects by one name.
     """
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=group):
@@ -41,22 +38,7 @@ def offered(group: str) -> Mapping[str, EntryPoint]:
 
 
 def load(group: str, name: str, kind: type[Kind]) -> Kind:
-    """Import what an entry point names.
-
-    Parameters
-    ----------
-    group : str
-        One of :data:`GROUPS`.
-    name : str
-        A key of :func:`offered`.
-    kind : type
-        What it must be an instance of.
-
-    Raises
-    ------
-    ExtensionError
-        If it cannot be imported, or is of another type.
-    """
+    """Import what an entry point names; :class:`ExtensionError` if it cannot be imported or is no instance of `kind`."""
     point = offered(group)[name]
     try:
         found = point.load()
@@ -68,12 +50,9 @@ def load(group: str, name: str, kind: type[Kind]) -> Kind:
 
 
 def names(group: str, own: Iterable[str]) -> tuple[str, ...]:
-    """Return minicereb's own names and, after them, those of other packages, without importing anything.
+    """Return minicereb's own names, then those of other packages, without importing anything.
 
-    Raises
-    ------
-    ExtensionError
-        If an extension has a name of minicereb's own.
+    :class:`ExtensionError` if an extension has a name of minicereb's own.
     """
     own = tuple(own)
     for name, point in offered(group).items():
@@ -83,11 +62,5 @@ def names(group: str, own: Iterable[str]) -> tuple[str, ...]:
 
 
 def with_extensions(group: str, own: Mapping[str, Kind], kind: type[Kind]) -> dict[str, Any]:
-    """Return a table of minicereb's own entries and, after them, those of other packages.
-
-    Raises
-    ------
-    ExtensionError
-        If an extension has a name of minicereb's own, cannot be imported, or is of another type.
-    """
+    """Return a table of minicereb's own entries, then those of other packages; errors as for :func:`load` and :func:`names`."""
     return {name: own[name] if name in own else load(group, name, kind) for name in names(group, own)}

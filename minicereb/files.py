@@ -24,9 +24,9 @@ from minicereb.documents import not_for_json
 from minicereb.errors import DataError, InUseError, MinicerebError
 from minicereb.paths import check_replaceable, open_regular, reason, temporary_path
 
-# What locking a file that another process holds fails with; Windows gives the last two.
+# Error numbers of locking a file that another process holds; the last two on Windows.
 HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
-# What reading a damaged file of arrays can end with.
+# Exceptions of reading a damaged file of arrays.
 DAMAGES = (
     *(OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, MemoryError, OverflowError),
     *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),  # the last from NumPy, of a header
@@ -38,8 +38,8 @@ UNSUSPICIOUS, TIGHTEST = 1 << 30, 200  # largest content of a compressed npz: th
 def atomic_write(path: str | os.PathLike, durable: bool = True) -> Iterator[IO[bytes]]:
     """Open a file beside `path` for writing; it takes that name only when the block ends without an error.
 
-    A full disk, a folder that cannot be written, or any exception in the block leaves `path` as it was; so does a pipe or device
-    of this name. A file that is not `durable` may be empty after a power failure: nothing waits until it is on the disk.
+    A full disk, a read-only folder or an exception in the block leaves `path` unchanged, as does a pipe or device of this name.
+    Without `durable` nothing waits for the disk, and the file may be empty after a power failure.
     """
     path = Path(path)
     temporary = temporary_path(path)
@@ -61,9 +61,9 @@ def atomic_write(path: str | os.PathLike, durable: bool = True) -> Iterator[IO[b
 
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a folder beside `path` to be filled; it takes that name only when the block ends without an error.
+    """Create a folder beside `path` to be filled; it takes that name only when the block ends without an error.
 
-    `path` may be an empty folder; if it holds anything, or on any error, it is left as it was.
+    `path` may be an empty folder; a folder that holds anything is left unchanged, as after any error.
     """
     path = Path(os.path.abspath(path))
     temporary = temporary_path(path)
@@ -81,20 +81,16 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def sha256_file(path: str | os.PathLike) -> str:
-    """SHA-256 of a regular file's bytes, in hexadecimal."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-
-
-def _digest(file: IO[bytes]) -> str:  # Python 3.10
+    """Return the SHA-256 of a regular file's bytes, in hexadecimal."""
     digest = hashlib.sha256()
-    while chunk := file.read(1 << 20):
-        digest.update(chunk)
+    with open_regular(path) as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
     return digest.hexdigest()
 
 
 def sha256_arrays(*arrays: np.ndarray) -> str:
-    """SHA-256 over the arrays' types, shapes and values, in hexadecimal."""
+    """Return the SHA-256 of the arrays' types, shapes and values, in hexadecimal."""
     digest = hashlib.sha256()
     for array in arrays:
         array = np.ascontiguousarray(array)
@@ -104,14 +100,14 @@ def sha256_arrays(*arrays: np.ndarray) -> str:
 
 
 def canonical_json(value: Any) -> str:
-    """JSON text that is equal for equal values: sorted keys, no spaces, no NaN."""
+    """Return JSON text that is equal for equal values: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
 def write_json(path: str | os.PathLike, value: Any, durable: bool = True) -> None:
     """Write `value` as readable JSON, atomically; see :func:`atomic_write` for `durable`.
 
-    :class:`MinicerebError` names what JSON cannot hold: a number that is not finite, or half a character.
+    :class:`MinicerebError` names what JSON cannot hold: a number that is not finite, or a lone surrogate.
     """
     try:
         text = (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
@@ -122,10 +118,10 @@ def write_json(path: str | os.PathLike, value: Any, durable: bool = True) -> Non
 
 
 class _Entry(zipfile.ZipInfo):
-    """An uncompressed zip entry whose header is the same whatever wrote it.
+    """An uncompressed zip entry whose header does not depend on the writer.
 
-    Python 3.10 and 3.11 differ in the header of an entry that may exceed 4 GiB, and Windows names itself in it. Here every field
-    is set, to what Python 3.11.4 and later write on Linux.
+    Python 3.10 and 3.11 differ in the header of an entry that may exceed 4 GiB, and Windows names itself in it. Every field is
+    set here, to what Python 3.11.4 and later write on Linux.
     """
 
     def __init__(self, name: str):
@@ -146,8 +142,8 @@ class _Entry(zipfile.ZipInfo):
 def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays as an uncompressed npz, atomically.
 
-    Equal arrays (names and their order, types, shapes, values) give equal bytes, whatever the version of Python and NumPy, the
-    operating system, and the layout of the arrays in memory.
+    Equal arrays (names, order, types, shapes, values) give equal bytes in every version of Python and NumPy, on every operating
+    system and for every memory layout.
     """
     with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
@@ -155,8 +151,8 @@ def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None
                 np.lib.format.write_array(entry, np.asarray(array, order="C"), allow_pickle=False)
 
 
-# What an npz must hold: for each name the type and the shape of the array, "U" for a text. A name in a shape stands for any
-# length, the same wherever it comes; "..." at its end for any further ones.
+# Type and shape of an array in an npz; the type "U" is text. A name in a shape is any length, the same at each occurrence; "..."
+# at the end of a shape is any further axes.
 Declared = tuple[Any, tuple[int | str, ...]]
 Arrays = Mapping[str, Declared]
 
@@ -167,26 +163,21 @@ def like(arrays: Mapping[str, Any]) -> dict[str, Declared]:
 
 
 def read_npz(path: str | os.PathLike, arrays: Arrays | None = None, optional: Collection[str] = ()) -> dict[str, np.ndarray]:
-    """Read the arrays of an npz.
+    """Return the arrays of an npz by name.
 
     Parameters
     ----------
     path : path
     arrays : mapping, optional
-        What it must hold; nothing else is read then. Without it everything is.
+        What it must hold; nothing else is read. By default everything is read.
     optional : collection of str
         Names that may be missing.
-
-    Returns
-    -------
-    dict
-        The arrays by name.
 
     Raises
     ------
     DataError
-        If the file is truncated, altered, holds objects, or not the arrays that it must. That is found before an array is made:
-        what a header claims is compared with the bytes that there are.
+        If the file is truncated, altered, holds objects, or lacks an array. Headers are compared with the file's size before an
+        array is made.
     """
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
@@ -203,7 +194,7 @@ def read_npz(path: str | os.PathLike, arrays: Arrays | None = None, optional: Co
 
 
 def _entries(archive: zipfile.ZipFile) -> dict[str, tuple[zipfile.ZipInfo, np.dtype, tuple[int, ...]]]:
-    """Entry, type and shape of each array in an archive, by name; ValueError for what cannot be one."""
+    """Return entry, type and shape of each array in an archive, by name; ValueError for any other entry."""
     entries = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
@@ -235,7 +226,7 @@ def npy_header(file: IO[bytes], size: int) -> tuple[np.dtype, tuple[int, ...]]:
 
 
 def _check_declared(found: Mapping[str, tuple[np.dtype, tuple[int, ...]]], arrays: Arrays, optional: Collection[str]) -> None:
-    """Raise ValueError for an array that is missing, or of another type or shape than declared."""
+    """Raise ValueError for an array that is missing, or has another type or shape than declared."""
     lengths: dict[str, int] = {}
     for name, (dtype, shape) in arrays.items():
         if name not in found:
@@ -258,7 +249,7 @@ def _check_declared(found: Mapping[str, tuple[np.dtype, tuple[int, ...]]], array
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(info) as entry:
         array = np.lib.format.read_array(entry, allow_pickle=False)
-    if array.dtype.kind == "U":  # NumPy does not look whether these are characters, and Python ends in an error of its own
+    if array.dtype.kind == "U":  # NumPy does not check that these are characters
         codes = np.frombuffer(array.astype(array.dtype.newbyteorder("=")).tobytes(), dtype=np.uint32)
         if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any():
             raise ValueError(f"the array {info.filename.removesuffix('.npy')} holds what are no characters")
@@ -266,7 +257,7 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
 
 
 def _check_sums(archive: zipfile.ZipFile, file: IO[bytes], size: int) -> None:
-    """Check every sum before a header is believed, and that no entry was lost: neither NumPy nor zipfile does."""
+    """Check all sums, and that no entry was lost, before any header is read: neither NumPy nor zipfile does."""
     infos = archive.infolist()
     if sum(info.compress_size for info in infos) > size:
         raise ValueError("its entries overlap")
@@ -284,10 +275,7 @@ def _check_sums(archive: zipfile.ZipFile, file: IO[bytes], size: int) -> None:
 
 @contextlib.contextmanager
 def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
-    """Hold a folder for one process, as :func:`file_lock` does, by the file ``.lock`` in it.
-
-    Files that killed processes left half-written in it are removed.
-    """
+    """Hold a folder for one process by the file ``.lock`` in it, and remove what killed processes left half-written."""
     with file_lock(Path(folder) / ".lock", str(folder)):
         for path in Path(folder).iterdir():
             if _is_half_written(path):
@@ -296,20 +284,20 @@ def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
 
 
 def contents(folder: Path) -> list[Path]:
-    """Return what is in a folder, but for its lock and what processes that were killed left half-written in it."""
+    """Return the paths in a folder, except its lock and what killed processes left half-written."""
     return [path for path in folder.iterdir() if path.name != ".lock" and not _is_half_written(path)] if folder.exists() else []
 
 
 def _is_half_written(path: Path) -> bool:
-    """Whether a file bears a name that only :func:`atomic_write` gives."""
+    """Whether a file has a name that only :func:`atomic_write` gives."""
     return path.name.startswith(".") and path.name.endswith(".part") and path.is_file()
 
 
 @contextlib.contextmanager
 def file_lock(path: str | os.PathLike, what: str) -> Iterator[None]:
-    """Hold `path`, an empty file, for one process; the operating system releases it even when that process is killed.
+    """Hold `path`, an empty file, for one process; the operating system releases it even if that process is killed.
 
-    :class:`InUseError`, which calls it `what`, if another process holds it; :class:`MinicerebError` if none can.
+    :class:`InUseError`, which calls it `what`, if another process holds it; :class:`MinicerebError` if it cannot be locked.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

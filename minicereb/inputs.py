@@ -1,7 +1,7 @@
 """Checks of a user's images, labels, numbers of images and model outputs, made once where they enter.
 
-Every ``forward`` checks shapes and types, which costs nothing. Values (every pixel finite and in the box, every label a class)
-are checked once by each function that takes images from outside.
+Every ``forward`` checks shapes and types, which is cheap. Each function that takes images from outside checks their values once:
+every pixel finite and in the box, every label a class. All checks raise :class:`InputError`.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from minicereb.errors import InputError, MinicerebError, require
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 ARRAY = "a NumPy or CuPy array"
-MOST_CLASSES = 1 << 31  # where it is not known how many there are: class and target are kept together in 64 bits
+MOST_CLASSES = 1 << 31  # if their number is unknown: class and target are stored together in 64 bits
 
 
 def check_rows(rows: Array, width: int | None = None, setting: str = "x", stored: bool = False) -> None:
-    """Raise :class:`InputError` unless these are rows of numbers, one for each image. Values are not checked.
+    """Require rows of float32 or float64, shape (images, inputs); values are not checked.
 
     Parameters
     ----------
-    rows : array of float32 or float64, shape (images, inputs)
+    rows : array
     width : int, optional
-        Numbers in a row; any, if it is not given.
+        Required number of inputs.
     setting : str
-        Their name in the message.
+        Name in the message.
     stored : bool
-        Whether uint8 and other types of numbers are accepted too, by functions that convert them to float32 themselves.
+        Whether uint8 and other numeric types are accepted, by functions that convert them to float32 themselves.
     """
     if not is_array(rows):
         raise InputError(setting, type(rows).__name__, ARRAY)
@@ -46,7 +46,7 @@ def check_rows(rows: Array, width: int | None = None, setting: str = "x", stored
 
 
 def _as_rows(shape: tuple[int, ...], width: int | None, setting: str) -> str:
-    """How to turn an array of another shape into rows, if the shape says so."""
+    """Say how to turn an array of another shape into rows, if the shape tells."""
     if len(shape) == 1 and width in (None, *shape):
         return f": {setting}[None] is one image"
     if len(shape) == 2 and shape[0] == width:
@@ -59,30 +59,25 @@ def _as_rows(shape: tuple[int, ...], width: int | None, setting: str) -> str:
 
 
 def check_credit(credit: Array, shape: tuple[int, ...]) -> None:
-    """Raise :class:`InputError` unless a derivative by outputs has their shape; `credit` is an array of float."""
+    """Require a derivative by outputs to have their shape; `credit` is an array of float."""
     if getattr(credit, "shape", None) != shape:
         found = f"shape {credit.shape}" if is_array(credit) else type(credit).__name__
         raise InputError("d_outputs", found, f"an array of shape {shape}, that of the outputs")
 
 
 def as_labels(labels: Array, images: int, classes: int | None = None, setting: str = "labels", wait: bool = True) -> Array:
-    """Return labels as int64, one for each image, or raise :class:`InputError`.
+    """Return labels as int64, shape (images,).
 
     Parameters
     ----------
     labels : array of int, shape (images,) or (images, 1)
     images : int
-        How many there must be.
     classes : int, optional
         Labels must be below this; by default any label from 0 is accepted.
     setting : str
-        Their name in the message.
+        Name in the message.
     wait : bool
-        Whether values on a GPU are checked, which waits for the GPU. Learning does not: its data set was checked on the host.
-
-    Returns
-    -------
-    array of int64, shape (images,)
+        Whether values on a GPU are checked, which waits for it. Learning does not: its data set was checked on the host.
     """
     if not is_array(labels):
         raise InputError(setting, type(labels).__name__, f"{ARRAY} of whole numbers")
@@ -105,20 +100,7 @@ def as_labels(labels: Array, images: int, classes: int | None = None, setting: s
 
 
 def as_ids(ids: object, images: int, setting: str = "ids") -> np.ndarray:
-    """Return the numbers of some images, on the host, or raise :class:`InputError`.
-
-    Parameters
-    ----------
-    ids : array or sequence of int, shape (chosen,)
-    images : int
-        Number of images; theirs go from 0 to ``images - 1``.
-    setting : str
-        Their name in the message.
-
-    Returns
-    -------
-    array of int64, shape (chosen,)
-    """
+    """Return the numbers of some of `images` images as int64 on the host, shape (chosen,)."""
     found = to_numpy(ids) if is_array(ids) else np.asarray(ids)
     if found.ndim != 1:
         raise InputError(setting, f"shape {found.shape}", "shape (chosen,), the numbers of images")
@@ -134,25 +116,25 @@ def as_ids(ids: object, images: int, setting: str = "ids") -> np.ndarray:
 
 
 def check_count(values: Array, count: int, setting: str, each: str = "image") -> None:
-    """Raise :class:`InputError` unless there are `count` entries, one for each image or other item."""
+    """Require `count` entries, one for each image or other item."""
     if len(values) != count:
         raise InputError(setting, f"{len(values)} of them", f"{count}, one for each {each}")
 
 
 def check_image_shape(image_shape: tuple[int, ...], inputs: int) -> None:
-    """Raise :class:`InputError` unless an image with this number of inputs can have this shape."""
+    """Require that an image with this number of inputs can have this shape."""
     fitting = len(image_shape) in (1, 2, 3) and min(image_shape) >= 1 and math.prod(image_shape) == inputs
     require(fitting, "image_shape", image_shape, f"(height, width) or (height, width, channels) of {inputs} inputs")
 
 
 def check_images(x: Array, ids: np.ndarray | None = None, wait: bool = True) -> None:
-    """Raise :class:`InputError` unless all images are in the box; NaN is not.
+    """Require all pixels to be in [0, 1]; NaN is not.
 
     Parameters
     ----------
     x : array of float, shape (images, inputs)
     ids : array of int, shape (images,), optional
-        Their numbers, on the host, for the message.
+        Numbers of the images, on the host, for the message.
     wait : bool
         As for :func:`as_labels`.
     """
@@ -177,13 +159,13 @@ def check_images(x: Array, ids: np.ndarray | None = None, wait: bool = True) -> 
 
 
 def check_finite(x: Array, setting: str = "x") -> None:
-    """Raise :class:`InputError` if a number is NaN or infinite."""
+    """Require that no number is NaN or infinite."""
     if not bool(xp_of(x).isfinite(x).all()):
         raise InputError(setting, "NaN or infinity", "finite numbers")
 
 
 def check_outputs(outputs: Array, labels: Array) -> None:
-    """Raise :class:`InputError` unless every label has a row of enough outputs, :class:`MinicerebError` if one is not finite."""
+    """Require a row of enough outputs for every label; :class:`MinicerebError` if an output is not finite."""
     classes = int(labels.max()) + 1
     shape = getattr(outputs, "shape", ())
     if len(shape) != 2 or len(outputs) != len(labels) or outputs.shape[1] < max(classes, 2):

@@ -19,7 +19,7 @@ PACKAGES = ("numpy", "scipy", "matplotlib", "click", "jinja2", "pooch", "threadp
 
 
 def examine() -> dict[str, Any]:
-    """Return all that ``minicereb doctor`` reports, as JSON values; the list ``problems`` is empty on a healthy machine."""
+    """Return the report of ``minicereb doctor`` as JSON values; the list ``problems`` is empty on a healthy machine."""
     wheels = sorted(name for name in _installed() if name == "cupy" or name.startswith("cupy-"))
     blas = [
         {key: library.get(key) for key in ("internal_api", "version", "architecture", "num_threads", "filepath")}
@@ -84,7 +84,7 @@ def _physical_memory() -> int | None:
 
 
 def _driver() -> str | None:
-    """Ask the NVIDIA driver itself, so that a GPU is seen even where CuPy is not installed."""
+    """Ask the NVIDIA driver itself, which finds a GPU even without CuPy."""
     query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL, check=False)

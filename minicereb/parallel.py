@@ -1,4 +1,4 @@
-"""How work is spread: in blocks of fixed size, on our own threads, with BLAS on one, so that their number changes no bit."""
+"""Work in blocks of fixed size on our own threads, with BLAS on one, so that the number of threads changes no bit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def blocks(total: int, size: int) -> Iterator[slice]:
 def cell_blocks(like: Array, cells: int, columns: int) -> list[slice]:
     """Cut a population of cells into blocks whose activity for `columns` images fits the cache (a GPU takes them whole).
 
-    If there are several, they are as equal as can be and a multiple of four, so that threads have equal shares.
+    Several blocks are nearly equal and a multiple of four, so that threads have equal shares.
     """
     size = max(256, ACTIVITY_BYTES // (4 * max(1, columns))) if isinstance(like, np.ndarray) else cells
     if cells > size:
@@ -48,35 +48,35 @@ def cached_blocks(values: Array) -> list[slice]:
 
 
 def row_blocks(rows: Array) -> list[slice]:
-    """Cut rows into blocks of which several arrays together fit a fast cache (a GPU takes them whole)."""
+    """Cut rows into blocks small enough for several such arrays in a fast cache (a GPU takes them whole)."""
     size = ROW_BYTES // max(1, rows[:1].nbytes) if isinstance(rows, np.ndarray) else len(rows)
     return list(blocks(len(rows), size))
 
 
 def pass_blocks(values: Array) -> list[slice]:
-    """Cut numbers that are passed over many times into blocks that stay in a fast cache meanwhile (a GPU takes them whole)."""
+    """Cut numbers that are read several times into blocks that stay in a fast cache (a GPU takes them whole)."""
     size = PASS_BYTES // values.itemsize if isinstance(values, np.ndarray) else len(values)
     return list(blocks(len(values), size))
 
 
 def shares(rows: Array) -> list[slice]:
-    """Cut rows into one part for each thread (a GPU takes them whole): for work in which no row depends on another.
+    """Cut independent rows into one part for each thread (a GPU takes them whole).
 
-    Threads wait for each other between NumPy's operations, so that these are better few and long.
+    Few long parts are better: threads wait for each other between NumPy's operations.
     """
     return list(blocks(len(rows), -(-len(rows) // execution().threads) if isinstance(rows, np.ndarray) else len(rows)))
 
 
 def images_per_block(bytes_per_image: int, at_most: int = 256) -> int:
-    """How many images at once keep `bytes_per_image` within a quarter of the memory budget."""
+    """Return how many images at once keep `bytes_per_image` within a quarter of the memory budget."""
     return max(1, min(at_most, execution().memory // 4 // max(1, bytes_per_image)))
 
 
 def run_lanes(function: Callable[[Part], Result], parts: list[Part]) -> list[Result]:
-    """Call `function` once for each part, on the configured threads, with BLAS on one; results in the order of `parts`.
+    """Call `function` once for each part, on the configured threads, with BLAS on one; results are in the order of `parts`.
 
-    Each thread takes a contiguous share, so that what it touches stays in its own cache from one call to the next. What a share
-    cuts into parts again it does by itself: the other threads have work.
+    Each thread takes a contiguous share, which stays in its cache from one call to the next. A call from within a share runs on
+    that thread alone.
     """
     workers = 1 if getattr(_scratch, "shared", False) else min(execution().threads, len(parts))
     with one_blas_thread():
@@ -102,13 +102,12 @@ def run_lanes(function: Callable[[Part], Result], parts: list[Part]) -> list[Res
 
 
 def sum_lanes(add: Callable[[slice, Array, bool], object], parts: list[slice], shape: tuple[int, int], like: Array) -> Array:
-    """Sum over many parts in a fixed number of lanes: each adds its parts to an accumulator of its own, these are added in order.
+    """Sum over many parts in a fixed number of lanes: each adds its parts to its own accumulator; these are added in order.
 
     Parameters
     ----------
     add : callable
-        Given a part, an array of `shape` and whether that is fresh, adds what the part contributes to it; a fresh one holds
-        nothing yet and is overwritten.
+        Takes a part, an accumulator of `shape`, and whether that is fresh: a fresh one holds nothing yet and is overwritten.
     parts : list of slice
     shape : tuple of int
         (rows, columns) of the sum.
@@ -152,8 +151,8 @@ def _zeros(size: int, dtype: np.dtype) -> np.ndarray:
 def scratch(slot: str, shape: tuple[int, int], like: Array) -> Array:
     """Return an array to overwrite, of the dtype of `like`: the same memory each time this thread asks for `slot`.
 
-    Fresh memory for each block would be mapped and cleared by the operating system again and again, which costs as much as
-    the arithmetic. The contents last until the thread's next call with the same slot.
+    The operating system would map and clear fresh memory for each block, which costs as much as the arithmetic. The contents last
+    until the thread's next call with the same slot.
     """
     if not isinstance(like, np.ndarray):
         return xp_of(like).empty(shape, dtype=like.dtype)
@@ -170,21 +169,21 @@ _scratch = threading.local()
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Have the C library keep what is freed, up to 16 MiB a thread, for those who allocate next.
+    """Make the C library keep freed memory, up to 16 MiB a thread, for the next allocation.
 
-    By default it may hand large blocks back to the operating system, which clears them again before the next use: for temporaries
-    of megabytes that costs a third of the arithmetic. glibc keeps up to twice the largest mapped block that it saw freed
-    (M_TRIM_THRESHOLD in mallopt(3)), so it is shown one; no memory is touched, and other libraries take no notice.
+    Otherwise it may return large blocks to the operating system, which clears them before the next use: for temporaries of
+    megabytes that costs a third of the arithmetic. glibc keeps up to twice the largest mapped block that it saw freed
+    (M_TRIM_THRESHOLD in mallopt(3)), so we free one here; no memory is touched.
     """
     np.empty(8 << 20, dtype=np.uint8)
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Keep BLAS on one thread within a block, so that its results do not depend on how many threads it has.
+    """Keep BLAS on one thread within a block, so that results do not depend on its number of threads.
 
-    It is also faster beside our own threads: those of OpenBLAS go on spinning for milliseconds after a product. Within such a
-    block, and on the threads of :func:`run_lanes`, there is nothing left to do.
+    This is also faster beside our own threads: those of OpenBLAS spin for milliseconds after a product. Nested calls,
+    and calls on the threads of :func:`run_lanes`, do nothing.
     """
     if getattr(_scratch, "alone", False) or getattr(_scratch, "shared", False):
         yield
@@ -198,7 +197,7 @@ def one_blas_thread() -> Iterator[None]:
 
 
 def keep_blas_to(threads: int) -> None:
-    """Let BLAS have this many threads from here on, where other processes are to have the other cores."""
+    """Limit BLAS to this many threads from now on, because other processes use the other cores."""
     _blas().limit(limits=threads)
 
 

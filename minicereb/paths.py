@@ -11,6 +11,8 @@ import errno
 import os
 import stat
 import tempfile
+import zlib
+from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import IO
@@ -23,18 +25,9 @@ LONGEST_NAME = 255  # bytes of a file's name, on the usual file systems
 
 
 def open_regular(path: str | os.PathLike, follow: bool = True) -> BufferedReader:
-    """Open a regular file for reading.
+    """Open a regular file for reading; unless `follow`, `path` itself may not be a symbolic link.
 
-    Parameters
-    ----------
-    path : path
-    follow : bool
-        Whether `path` itself may be a symbolic link.
-
-    Raises
-    ------
-    OSError
-        If there is none, or it is a folder, a pipe, a socket or a device; at once, without waiting for a writer.
+    OSError for anything else: a folder, a pipe, a socket, a device; at once, without waiting for a writer.
     """
     _require_regular(os.stat(path, follow_symlinks=follow), path)  # before it is opened: opening a device may do something
     flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
@@ -55,7 +48,7 @@ def _require_regular(status: os.stat_result, path: str | os.PathLike) -> None:
 
 
 def read_at_most(file: IO[bytes], most: int) -> bytes:
-    """Return the content of a file, up to `most` bytes, piece by piece: ``file.read(most)`` takes that much memory at once."""
+    """Return up to `most` bytes of a file, in pieces: ``file.read(most)`` would allocate that much memory at once."""
     pieces = []
     while most > 0 and (piece := file.read(min(most, PIECE))):
         pieces.append(piece)
@@ -63,15 +56,26 @@ def read_at_most(file: IO[bytes], most: int) -> bytes:
     return b"".join(pieces)
 
 
-def read_bytes(path: str | os.PathLike) -> bytes:
-    """Return the content of a regular file; :class:`DataError` if it cannot be read."""
+@contextlib.contextmanager
+def reading(path: str | os.PathLike) -> Iterator[None]:
+    """Turn the exceptions of reading a file, compressed or not, into a :class:`DataError`."""
     try:
-        with open_regular(path) as file:
-            return file.read()
+        yield
     except FileNotFoundError as error:
         raise DataError(f"{path} {NOWHERE if os.path.islink(path) else 'does not exist'}") from error
-    except OSError as error:
+    except (EOFError, zlib.error) as error:
+        raise DataError(f"{path} is truncated or altered ({error})") from error
+    except OSError as error:  # also what gzip raises
         raise DataError(f"{path} cannot be read: {reason(error)}") from error
+
+
+def read_bytes(path: str | os.PathLike, largest: int | None = None) -> bytes:
+    """Return the content of a regular file; :class:`DataError` if it cannot be read or has more than `largest` bytes."""
+    with reading(path), open_regular(path) as file:
+        content = file.read() if largest is None else read_at_most(file, largest + 1)
+    if largest is not None and len(content) > largest:
+        raise DataError(f"{path} has more than {largest:,} bytes")
+    return content
 
 
 def read_text(path: str | os.PathLike) -> str:
@@ -83,13 +87,13 @@ def read_text(path: str | os.PathLike) -> str:
 
 
 def refuse_dangling(path: str | os.PathLike) -> None:
-    """Raise :class:`DataError` for a symbolic link that leads nowhere; it must not pass for a file that is not there yet."""
+    """Raise :class:`DataError` for a symbolic link that leads nowhere, which must not pass for a missing file."""
     if os.path.islink(path) and not os.path.exists(path):
         raise DataError(f"{path} {NOWHERE}")
 
 
 def beneath(folder: str | os.PathLike, *parts: str) -> Path:
-    """Return the path of something in a folder of results; :class:`DataError` if the way leads through a symbolic link."""
+    """Return the path of something in a folder of results; :class:`DataError` if a symbolic link is on the way."""
     path = Path(folder)
     for part in parts:
         path /= part
@@ -99,13 +103,13 @@ def beneath(folder: str | os.PathLike, *parts: str) -> Path:
 
 
 def check_replaceable(path: str | os.PathLike) -> None:
-    """Raise OSError if something at `path` is no regular file: a folder, or a pipe or device, which a new file would remove."""
+    """Raise OSError for a folder, pipe or device at `path`, which a new file would replace."""
     with contextlib.suppress(FileNotFoundError):
         _require_regular(os.stat(path), path)
 
 
 def check_file(path: str | os.PathLike) -> None:
-    """Raise :class:`MinicerebError` unless a file could be written at `path`; for use before the work begins."""
+    """Raise :class:`MinicerebError` unless a file can be written at `path`; called before the work begins."""
     path = Path(path)
     try:
         check_replaceable(path)
@@ -116,7 +120,7 @@ def check_file(path: str | os.PathLike) -> None:
 
 
 def check_folder(path: str | os.PathLike) -> None:
-    """Raise :class:`MinicerebError` unless files could be written into the folder `path`, which need not exist."""
+    """Raise :class:`MinicerebError` unless files can be written into the folder `path`, which need not exist."""
     path = Path(path)
     try:
         _check_name(path)
@@ -126,7 +130,7 @@ def check_folder(path: str | os.PathLike) -> None:
 
 
 def _check_name(path: Path) -> None:
-    """Raise OSError for a path of which a name, or the whole, is too long, or that leads through a file."""
+    """Raise OSError for a path with too long a name, or one that leads through a file."""
     try:
         os.lstat(path)
     except FileNotFoundError:
@@ -135,7 +139,7 @@ def _check_name(path: Path) -> None:
 
 
 def _nearest_folder(path: Path) -> Path:
-    """The folder `path`, or the nearest above it that exists."""
+    """Return the folder `path`, or the nearest existing folder above it."""
     return next((each for each in (path, *path.parents) if os.path.lexists(each)), path)
 
 
@@ -145,13 +149,13 @@ def _try(folder: Path) -> None:
 
 
 def temporary_path(path: Path) -> Path:
-    """Return a new name beside `path`, ``.NAME.12345678.part`` with random digits; NAME is shortened to what a folder allows."""
+    """Return a new name beside `path`, ``.NAME.12345678.part`` with random digits; a long NAME is shortened."""
     room = LONGEST_NAME - len("..12345678.part")
     return path.parent / f".{os.fsencode(path.name)[:room].decode('utf-8', 'ignore')}.{os.urandom(4).hex()}.part"
 
 
 def reason(error: OSError | ValueError) -> str:
-    """Return why a file could not be read or written, as words to follow a colon."""
+    """Return why a file could not be read or written, in words that follow a colon."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "no space left on the device"
     return (getattr(error, "strerror", None) or str(error)).lower()

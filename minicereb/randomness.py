@@ -1,9 +1,9 @@
-"""Randomness is addressed, not consumed: a draw is a function of where it is used, never of what was drawn before.
+"""Addressed randomness: a draw depends on its address, never on earlier draws.
 
-Three forms. :func:`generator` gives one NumPy generator for an address (seed, stream, numbers), for draws that are made on the
-host and copied: wiring, initial weights, orders. :func:`uniform` is counter-based, so the same bits come from NumPy and CuPy and
-from any block of images: attack starts. :func:`signed_uniform` is counter-based too, for
-bulk: neuronal noise. NumPy's generators make one number at a time; this one works on whole arrays and is several times as fast.
+:func:`generator` gives one NumPy generator for an address (seed, stream, numbers), for draws that are made on the host: wiring,
+initial weights, orders. :func:`uniform` is counter-based, so NumPy and CuPy give the same bits in any block of images: attack
+starts. :func:`signed_uniform` is counter-based too, for neuronal noise in bulk: it works on whole arrays and is several times as
+fast as NumPy's generators.
 """
 
 from __future__ import annotations
@@ -29,21 +29,16 @@ def _address(stream: str, numbers: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def generator(seed: int, stream: str, *numbers: int) -> np.random.Generator:
-    """Return the generator that belongs to one address.
+    """Return the generator of one address, always in its initial state.
 
     Parameters
     ----------
     seed : int
         The experiment's seed, at least 0.
     stream : str
-        What the draw is for, for example ``"wiring"``.
+        Purpose of the draw, for example ``"wiring"``.
     *numbers : int
-        Where in the stream: an epoch, an image, a block.
-
-    Returns
-    -------
-    numpy.random.Generator
-        Always in its initial state; equal addresses give equal draws.
+        Position in the stream: an epoch, an image, a block.
     """
     sequence = np.random.SeedSequence(seed, spawn_key=_address(stream, numbers))
     return np.random.Generator(np.random.SFC64(sequence))
@@ -61,11 +56,11 @@ def uniform(xp: ModuleType, seed: int, stream: str, numbers: tuple[int, ...], id
     Parameters
     ----------
     xp : module
-        The array library in which to draw (see :func:`minicereb.backend.xp_of`).
+        The array library (see :func:`minicereb.backend.xp_of`).
     seed, stream, numbers
         The address, as for :func:`generator`.
     ids : array of int64, shape (rows,)
-        Identity of each row, for example the image's number in its data set. An array of `xp`.
+        Identity of each row, for example the image's number in its data set; an array of `xp`.
     width : int
         Numbers in a row.
 
@@ -82,22 +77,10 @@ def uniform(xp: ModuleType, seed: int, stream: str, numbers: tuple[int, ...], id
 
 
 def signed_uniform(like: Array, seed: int, stream: str, numbers: tuple[int, ...], count: int) -> Array:
-    """Draw uniform numbers in [-1, 1] that are never 0, in bulk, on the device and in the dtype of `like`.
+    """Draw `count` uniform numbers in [-1, 1], never 0, with the library and dtype of `like`.
 
-    SplitMix64 with a start and an increment of its own for each address; each 64-bit word gives two numbers ``(i + ½) / 2³¹``
-    for a 32-bit integer i, rounded to the dtype. The integers are the same on every device.
-
-    Parameters
-    ----------
-    like : array
-        Gives library and dtype.
-    seed, stream, numbers
-        The address, as for :func:`generator`.
-    count : int
-
-    Returns
-    -------
-    array, shape (count,)
+    SplitMix64 with its own start and increment for each address, as for :func:`generator`. Each 64-bit word gives two numbers
+    ``(i + ½) / 2³¹`` for a 32-bit integer i, rounded to the dtype. The integers are the same on every device.
 
     References
     ----------
@@ -125,9 +108,9 @@ def signed_uniform(like: Array, seed: int, stream: str, numbers: tuple[int, ...]
 
 
 def _bulk_key(seed: int, stream: str, numbers: tuple[int, ...]) -> tuple[int, int]:
-    """Start and increment of an address: a seed sequence's for the stream, mixed with one number after the other.
+    """Return start and increment of an address: a stream's seed sequence, mixed with one number after the other.
 
-    A seed sequence for each address would cost more than a small draw itself.
+    A seed sequence for each address would cost more than a small draw.
     """
     start, step = _stream_key(seed, stream)
     for number in numbers:
@@ -152,7 +135,7 @@ _ALL_BITS = (1 << 64) - 1
 
 
 def _counter(xp: ModuleType, size: int) -> Array:
-    """The numbers 0, 1, 2, ... as 64-bit integers."""
+    """Return 0, 1, 2, ... as 64-bit integers."""
     if xp is not np:
         return xp.arange(size, dtype=xp.uint64)
     return _host_counter(1 << max(12, (size - 1).bit_length()))[:size]

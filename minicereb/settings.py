@@ -34,7 +34,27 @@ Choices = Collection[str] | Callable[[], Collection[str]]
 
 
 class Setting(NamedTuple):
-    """What a field declares beside its type and default; see :func:`setting`."""
+    """What a field declares beside its type and default.
+
+    Attributes
+    ----------
+    help : str
+        One sentence, shown in ``--help``, in docs/formats.md and in the docstring.
+    choices : collection of str, or a function that returns one
+        The values to choose from.
+    at_least, above, at_most, below, multiple_of : float, optional
+        Bounds. Like `choices` they hold for each item of a tuple, and not for None.
+    unit : str
+        For example ``"ms"``.
+    expected : str
+        Description of a valid value for the error message, if the bounds do not explain it.
+    usual : str
+        Meaning of the default None.
+    option : str
+        Name of the option and in error messages, if it is not the field's.
+    off : str
+        Name of the option that switches a flag off, if it is not ``no-`` and the name.
+    """
 
     help: str = ""
     choices: Choices | None = None
@@ -73,7 +93,7 @@ class Setting(NamedTuple):
         )
 
     def bounds(self) -> str:
-        """The bounds in words that follow "a number"; empty if there are none."""
+        """Return the bounds in words that follow "a number"; empty without bounds."""
         low, high = self.at_least if self.above is None else self.above, self.at_most if self.below is None else self.below
         if low is None:
             words = "" if high is None else f"{'at most' if self.below is None else 'below'} {_number(high)}"
@@ -104,60 +124,23 @@ class Setting(NamedTuple):
             raise InputError(name, shown, self.wanted(shape))
 
 
-def setting(
-    default: Any = dataclasses.MISSING,
-    help: str = "",
-    *,
-    choices: Choices | None = None,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
-    multiple_of: int | None = None,
-    unit: str = "",
-    expected: str = "",
-    usual: str = "",
-    option: str = "",
-    off: str = "",
-    **metadata: Any,
-) -> Any:
-    """Declare a field of a dataclass of settings.
+def setting(default: Any = dataclasses.MISSING, help: str = "", **about: Any) -> Any:
+    """Declare a field of a dataclass of settings; without a default it must be given.
 
-    Parameters
-    ----------
-    default : object, optional
-        Without it the field must be given.
-    help : str
-        One sentence, which stands in ``--help``, in docs/formats.md and in the docstring.
-    choices : collection of str, or a function that returns one
-        The values to choose from.
-    at_least, above, at_most, below : float, optional
-        Bounds. Like `choices` they hold for each item of a tuple, and not for None.
-    multiple_of : int, optional
-    unit : str
-        For example ``"ms"``.
-    expected : str
-        What an error message says would be right, if the bounds alone do not explain it.
-    usual : str
-        What the default None stands for, in words.
-    option : str
-        Name of the option and in error messages, if it is not the field's.
-    off : str
-        Name of the option that switches a flag off, if it is not ``no-`` and the name.
-    **metadata
-        ``added=True`` or ``identity=False``: see :mod:`minicereb.experiments.identity`.
+    The keywords are the fields of :class:`Setting`, and ``added=True`` or ``identity=False``
+    (:mod:`minicereb.experiments.identity`).
     """
-    about = Setting(help, choices, at_least, above, at_most, below, multiple_of, unit, expected, usual, option, off)
-    return field_of(about, default, **metadata)
+    metadata = {name: about.pop(name) for name in about.keys() - Setting._fields}
+    return field_of(Setting(help, **about), default, **metadata)
 
 
 def field_of(about: Setting, default: Any = dataclasses.MISSING, **metadata: Any) -> Any:
-    """Declare a field as :func:`setting` does, by a description that several classes share."""
+    """Declare a field by a description that several classes share; see :func:`setting`."""
     return dataclasses.field(default=default, metadata={"setting": about, **metadata})
 
 
 def declared(field: dataclasses.Field) -> Setting:
-    """Return what a field declares; nothing for a plain field."""
+    """Return what a field declares; an empty :class:`Setting` for a plain field."""
     return field.metadata.get("setting", Setting())
 
 
@@ -167,10 +150,10 @@ def option_name(field: dataclasses.Field) -> str:
 
 
 def checked(cls: Class) -> Class:
-    """Let a frozen dataclass of settings check its fields before anything else; to be used as a decorator.
+    """Make a frozen dataclass of settings check its fields when created, before its own ``__post_init__``.
 
-    A NumPy number becomes Python's. A whole number must fit into 64 bits, unless the field is named ``seed``.
-    :class:`InputError` names the option. The docstring gets a section about the fields that declare a help text.
+    NumPy numbers become Python's. A whole number must fit into 64 bits, unless the field is named ``seed``. :class:`InputError`
+    names the option. Fields with a help text are added to the docstring.
     """
     init, rules = cls.__init__, cls.__dict__.get("__post_init__")  # type: ignore[misc]
     if "checks_fields" in cls.__dict__:
@@ -228,7 +211,7 @@ def field_shapes(cls: type) -> dict[str, Shape]:
 
 
 def members(shape: Shape) -> Iterator[Shape]:
-    """Yield what a union is of; of anything else itself."""
+    """Yield the members of a union; of any other shape, the shape itself."""
     yield from typing.get_args(shape) if typing.get_origin(shape) in (Union, types.UnionType) else (shape,)
 
 
@@ -251,7 +234,7 @@ def _number(value: float) -> str:
 
 
 def _parameters(cls: type) -> str:
-    """The fields as numpydoc has them."""
+    """Return the fields in the style of numpydoc."""
     lines = []
     for field in dataclasses.fields(cls):
         about = declared(field)
@@ -274,7 +257,7 @@ def field_rows(cls: type) -> list[tuple[str, str, str, str]]:
 
 
 def _values(shape: Shape, about: Setting) -> str:
-    """What a field can be in a JSON file, in words."""
+    """Return the possible values of a field in a JSON file, in words."""
     each, null = innermost(shape), type(None) in members(shape)
     listed = any(typing.get_origin(part) is tuple for part in members(shape))
     kinds: list[Any] = [part for part in (*members(shape), each) if dataclasses.is_dataclass(part)]

@@ -8,19 +8,9 @@ from scipy.special import bdtr, betaincinv, nctdtrinc, ndtri, stdtrit
 
 
 def proportion_interval(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Clopper-Pearson interval for a proportion.
+    """Return the Clopper-Pearson interval for a proportion; (0, 1) without trials.
 
-    Parameters
-    ----------
-    hits, trials : int
-        Successes among independent trials.
-    confidence : float
-        Coverage, at least this in every case (the interval is exact, hence a little wide).
-
-    Returns
-    -------
-    tuple of float
-        Lower and upper bound, both in [0, 1]; (0, 1) without trials.
+    Its coverage is at least `confidence` in every case: it is exact, hence a little wide.
 
     References
     ----------
@@ -35,18 +25,9 @@ def proportion_interval(hits: int, trials: int, confidence: float = 0.95) -> tup
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Student's interval for a mean, from independent `values`, one per seed.
+    """Return Student's interval for the mean of at least two independent values, one per seed.
 
-    Parameters
-    ----------
-    values : sequence of float
-        At least two: a single value says nothing about the spread.
-    confidence : float
-        Coverage, if the values are normal; wide for few of them.
-
-    Returns
-    -------
-    tuple of float
+    Its coverage is `confidence` for normal values; for few values it is wide.
 
     References
     ----------
@@ -61,21 +42,16 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
 
 
 def mean_deviation(variance: np.ndarray, draws: int, tail: float) -> np.ndarray:
-    """How far a mean of independent numbers in [0, 1] may lie from their expectation, on one side ``[M-BERNSTEIN]``.
+    """Bound how far a mean of independent numbers in [0, 1] lies from its expectation, on one side ``[M-BERNSTEIN]``.
 
     Parameters
     ----------
     variance : array of float64, any shape
-        Of the draws, with n - 1 in its denominator.
+        Sample variance of the draws, with n - 1 in its denominator.
     draws : int
         n, at least 2.
     tail : float
-        Probability with which more is allowed: half of it is Hoeffding's, half that of the empirical Bernstein bound, and the
-        smaller deviation counts.
-
-    Returns
-    -------
-    array of float64
+        Probability of exceeding the bound, half for Hoeffding's and half for the empirical Bernstein bound: the smaller counts.
 
     References
     ----------
@@ -88,19 +64,14 @@ def mean_deviation(variance: np.ndarray, draws: int, tail: float) -> np.ndarray:
 
 
 def mcnemar_test(only_one: int, only_other: int) -> float:
-    """Exact test of whether two classifiers are right equally often on the same images.
+    """Return the two-sided p of an exact test of whether two classifiers are correct equally often on the same images.
 
-    Where they are, an image on which just one of them is right falls to either with probability 1/2.
+    Under the null hypothesis, an image on which exactly one is correct belongs to either with probability 1/2.
 
     Parameters
     ----------
     only_one, only_other : int
-        Images on which only the one is right, and only the other.
-
-    Returns
-    -------
-    float
-        Two-sided p, from the binomial distribution; 1 if there are no such images.
+        Images on which only the one is correct, and only the other. Without any, p is 1.
 
     References
     ----------
@@ -111,21 +82,21 @@ def mcnemar_test(only_one: int, only_other: int) -> float:
 
 
 def paired_difference_interval(only_one: int, only_other: int, images: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Score interval for the difference of two proportions of the same images.
+    """Return a score interval for the difference of two proportions of the same images; (-1, 1) without images.
 
     Parameters
     ----------
     only_one, only_other : int
-        Images on which only the one classifier is right, and only the other.
+        Images on which only the one classifier is correct, and only the other.
     images : int
-        All of them.
+        Number of all images.
     confidence : float
-        Coverage. It is approximate: on average over what may be true a little above this, for few images sometimes below it.
+        Approximate coverage: on average a little above this, for few images sometimes below it.
 
     Returns
     -------
     tuple of float
-        Bounds for the share of the one less that of the other, both in [-1, 1]; (-1, 1) without images.
+        Bounds for the proportion of the one minus that of the other, both in [-1, 1].
 
     References
     ----------
@@ -138,7 +109,7 @@ def paired_difference_interval(only_one: int, only_other: int, images: int, conf
 
 
 def _score_bound(only_one: int, only_other: int, images: int, z: float) -> float:
-    """The difference below the observed one at which the score statistic is z, by bisection; -1 if there is none."""
+    """Return the difference below the observed one at which the score statistic is z, by bisection; -1 if there is none."""
     low, high = -1.0, (only_one - only_other) / images
     for _ in range(60):
         middle = (low + high) / 2
@@ -150,7 +121,7 @@ def _score_bound(only_one: int, only_other: int, images: int, z: float) -> float
 
 
 def _score(only_one: int, only_other: int, images: int, difference: float) -> float:
-    """Tango's statistic: observed less supposed difference, over its deviation where the supposed one is true."""
+    """Return Tango's statistic: observed minus hypothesised difference, over its standard deviation under the hypothesis."""
     b = (2 * images - only_one + only_other) * difference - only_one - only_other
     c = -only_other * difference * (1 - difference)
     share = (math.sqrt(b * b - 8 * images * c) - b) / (4 * images)  # of the images that only the other has, most likely
@@ -159,17 +130,7 @@ def _score(only_one: int, only_other: int, images: int, difference: float) -> fl
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjust p-values for several tests: the probability of any false alarm stays below the level.
-
-    Parameters
-    ----------
-    p : sequence of float
-        Of all tests of the family, whatever their dependence.
-
-    Returns
-    -------
-    list of float
-        In the order given.
+    """Return p-values adjusted for several tests, whatever their dependence: the familywise error rate stays below the level.
 
     References
     ----------
@@ -193,18 +154,11 @@ def detectable_difference(deviation: float, draws: int, power: float = 0.8, leve
     Parameters
     ----------
     deviation : float
-        Standard deviation of the differences, for example of two models with the same seed.
+        Standard deviation of the differences, for example of two models with the same seed; the result has its unit.
     draws : int
-        How many differences are measured, at least 2.
-    power : float
-        Probability of detecting the difference.
-    level : float
-        Probability of detecting one where there is none.
-
-    Returns
-    -------
-    float
-        In the unit of `deviation`, by the noncentral t distribution.
+        Number of differences, at least 2.
+    power, level : float
+        Probabilities of detecting the difference, and of detecting one where there is none.
 
     References
     ----------

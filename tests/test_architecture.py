@@ -197,7 +197,7 @@ def test_the_walk_sees_the_whole_house():
         (wrong_libraries, "minicereb.bench.peers", "import torch"),
         (wrong_libraries, "minicereb.bench.peers", "class Peer:\n    import torch"),
         (wrong_libraries, "minicereb.learning.backprop", "def f():\n    from torch.nn import functional"),
-        (wrong_libraries, "minicereb.cli.bench", "def f():\n    import jax.numpy as jnp"),
+        (wrong_libraries, "minicereb.cli.machine", "def f():\n    import jax.numpy as jnp"),
         (wrong_libraries, "minicereb.files", "import pickle"),
         (unpickled, "minicereb.files", "np.load(path, allow_pickle=True)"),
         (unpickled, "minicereb.files", "np.load(path, allow_pickle=trusted)"),

@@ -45,7 +45,7 @@ def printed(settings, *arguments):
 def test_options_have_the_fields_types_defaults_and_help():
     assert printed(Pulse).stdout.strip() == str(Pulse())
     given = printed(Pulse, "--duration", "5", "--shape", "ramp", "--levels", "1/4,1", "--limit", "1/2", "--dark")
-    assert isinstance(given.exception, InputError)  # numbers with commas are no fractions
+    assert isinstance(given.exception, click.BadParameter)  # numbers with commas are no fractions
     given = printed(Pulse, "--duration", "5", "--shape", "ramp", "--levels", "0.25,1", "--limit", "1/2", "--dark")
     assert given.stdout.strip() == str(Pulse(5, "ramp", (0.25, 1.0), 0.5, False))
     told = " ".join(printed(Pulse, "--help").stdout.split())

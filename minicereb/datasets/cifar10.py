@@ -1,7 +1,7 @@
 """CIFAR-10: 60,000 colour photographs of ten kinds of animals and vehicles.
 
-Its binary version is six files of equally many records: a byte for the label, then 1024 bytes each of red, green and blue, row by
-row. The official archive of them is read where it lies: nothing is unpacked onto the disk.
+Its binary version is six files of equally many records: one byte for the label, then 1024 bytes each of red, green and blue,
+row by row. Their official archive is read in place: nothing is unpacked onto the disk.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 
 from minicereb.datasets import store
 from minicereb.datasets.dataset import Dataset
-from minicereb.datasets.own import reading, warn_of_absent_classes
+from minicereb.datasets.own import warn_of_absent_classes
 from minicereb.errors import DataError
-from minicereb.paths import open_regular
+from minicereb.paths import open_regular, reading
 
 FOLDER = "cifar-10-batches-bin"  # in the archive, and by custom where it was unpacked
 FILES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
@@ -58,18 +58,18 @@ def load_folder(path: str | os.PathLike) -> Dataset:
     Parameters
     ----------
     path : path
-        Folder with ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``, all of equally many records. What they
-        hold may differ from CIFAR-10; the data set is named by its path and counts by its content.
+        Folder with ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``, all of equally many records. Their
+        content may differ from CIFAR-10.
 
     Returns
     -------
     Dataset
-        As :func:`load`.
+        As :func:`load`, named by its path.
 
     Raises
     ------
     DataError
-        If a file is missing, cannot be read, is of another size, or holds a label above 9.
+        If a file is missing, cannot be read, has another size, or holds a label above 9.
     """
     folder = Path(os.path.abspath(path))
     if not folder.is_dir():
@@ -94,9 +94,9 @@ def archived(archive: bytes, name: str, images: int) -> Iterator[tuple[str, byte
     Parameters
     ----------
     archive : bytes
-        A tar file, compressed by gzip, with nothing in it but the folder, the six files and two notes.
+        A tar file, compressed by gzip, that holds only the folder, the six files and two notes.
     name : str
-        What to call it in an error.
+        Its name in an error.
     images : int
         Records in each file.
 
@@ -134,7 +134,7 @@ def _contents(folder: Path, size: int) -> Iterator[tuple[str, bytes]]:
 
 
 def _dataset(name: str, where: str, images: int, files: Iterable[tuple[str, bytes]]) -> Dataset:
-    """Put the records of the six files in their places: one file after the other, so that there is one copy of the pixels."""
+    """Put the records of the six files in their places, one file after the other, so that there is one copy of the pixels."""
     x, y = np.empty((len(FILES) * images, PIXELS), dtype=np.uint8), np.empty(len(FILES) * images, dtype=np.int64)
     for file, content in files:
         if len(content) != images * RECORD:

@@ -1,4 +1,4 @@
-"""A user's own images in CSV files: a line for each, with its label and its pixels, as Kaggle has MNIST and its like."""
+"""A user's own images in CSV files: one line for each, with its label and its pixels, like Kaggle's MNIST."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import numpy as np
 
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.idx import is_emnist
-from minicereb.datasets.own import own_dataset, reading, say
+from minicereb.datasets.own import own_dataset, say
 from minicereb.errors import DataError
+from minicereb.paths import reading
 from minicereb.randomness import generator
 
 ENDINGS = (".csv", ".csv.gz")
@@ -28,28 +29,28 @@ SMALLEST_SIDE = 4  # of what is taken for an image: fewer numbers are a table
 
 
 class CsvRows(NamedTuple):
-    """A file's pixels in parts, uint8 where they are whole numbers up to 255, otherwise float32, and its labels, if any."""
+    """A file's pixels in parts, uint8 if they are whole numbers up to 255, otherwise float32, and its labels, if any."""
 
     pixels: list[np.ndarray]
     labels: np.ndarray | None
 
 
 def load(path: str | os.PathLike) -> Dataset:
-    """Load a data set from a CSV file of training images, and one of test images if it is there.
+    """Load a data set from a CSV file of training images, and one of test images if it exists.
 
     Parameters
     ----------
     path : path
-        Ends in ``.csv`` or ``.csv.gz``. The first line may name the columns: the one called ``label`` (or ``class``, ``target``,
-        ``digit``, ``y``) holds the labels, those called ``id`` or ``index`` are left out. Without names the label is the first
-        column. If the file's name contains "train" and a file with "test" in its place lies beside it and has labels, these are
-        the test images. Otherwise one image in six is, chosen by a fixed permutation.
+        Ends in ``.csv`` or ``.csv.gz``. The first line may name the columns: ``label`` (or ``class``, ``target``, ``digit``,
+        ``y``) holds the labels, ``id`` and ``index`` are ignored. Without names the label is the first column. If the file's
+        name contains "train" and a file with "test" in its place lies beside it and has labels, these are the test images.
+        Otherwise one image in six is, chosen by a fixed permutation.
 
     Returns
     -------
     Dataset
-        Pixels of which any is greater than 1 are levels from 0 to 255, otherwise numbers in [0, 1]. A square number of pixels (of
-        at least 16) is an image of as many rows as columns.
+        If any pixel is greater than 1, pixels are levels from 0 to 255, otherwise numbers in [0, 1]. A square number of pixels
+        (of at least 16) is a square image.
 
     Raises
     ------
@@ -86,7 +87,7 @@ def load(path: str | os.PathLike) -> Dataset:
 
 
 def _read(path: Path, pixels: int | None) -> CsvRows:
-    """Read a file; `pixels` says how many columns are a file without labels, which is one that has no column more."""
+    """Read a file; one with exactly `pixels` columns has no labels."""
     if not path.exists():
         raise DataError(f"{path} does not exist")
     if not path.is_file():

@@ -13,7 +13,7 @@ from minicereb.files import sha256_arrays
 from minicereb.inputs import as_labels, check_finite, check_image_shape, check_rows
 from minicereb.parallel import blocks
 
-CONSTANT = 1e-4  # a deviation below this, of pixels from 0 to 1, is that of a channel without content
+CONSTANT = 1e-4  # a channel with a smaller deviation, of pixels from 0 to 1, counts as constant
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +27,10 @@ class Dataset:
     x_train, x_test : array of uint8, or of float32 in [0, 1], shape (images, inputs)
         Images as rows. uint8 means pixel / 255.
     y_train, y_test : array of int, shape (images,) or (images, 1)
-        Labels, 0 to ``classes - 1``; kept as int64 of shape (images,).
+        Labels, 0 to ``classes - 1``; stored as int64 of shape (images,).
     image_shape : tuple of int
-        Shape of one image, (height, width) or (height, width, channels); (inputs,) for rows that are no images.
+        (height, width) or (height, width, channels); (inputs,) for rows that are not images.
     classes : int
-        Number of classes.
 
     Raises
     ------
@@ -59,14 +58,14 @@ class Dataset:
 
     @property
     def inputs(self) -> int:
-        """Numbers in a row: the mossy fibres of a cerebellum that sees these images."""
+        """Numbers in a row: the mossy fibres of a cerebellum that receives these images."""
         return self.x_train.shape[1]
 
     @functools.cached_property
     def channel_statistics(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the training pixels in [0, 1], each channel's; arrays of float64, shape (channels,).
+        """Mean and standard deviation of the training pixels in [0, 1] by channel; arrays of float64, shape (channels,).
 
-        A channel that is constant has a deviation of 1: there is nothing to be scaled.
+        A constant channel has a deviation of 1, so that it is not scaled.
         """
         channels = self.image_shape[2] if len(self.image_shape) == 3 else 1
         sums = np.zeros((2, channels), dtype=np.float64)

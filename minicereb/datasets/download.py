@@ -32,7 +32,7 @@ class Bounded(io.BytesIO):
 
 
 class DownloadProgress:
-    """One line on a terminal that says how much of a file has come, with the methods that pooch calls."""
+    """One line on a terminal that says how much of a file has arrived, with the methods that pooch calls."""
 
     def __init__(self, label: str):
         self.label, self.total, self.done, self.shown, self.closed = label, 0, 0, 0, False
@@ -59,9 +59,9 @@ class DownloadProgress:
 
 
 def fetch(name: str, backoff: float = 1.0) -> list[FileReport]:
-    """Fetch the files of a data set that are not here, or not as they should be.
+    """Fetch the files of a data set that are missing or damaged.
 
-    A file that arrived stays when a later one fails, so that the next call goes on from there; an interrupted one leaves nothing.
+    A complete file is kept when a later one fails, so that the next call continues from there; an interrupted one leaves nothing.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def fetch(name: str, backoff: float = 1.0) -> list[FileReport]:
     Returns
     -------
     list of FileReport
-        Where each file lies and where it came from.
+        The path and origin of each file.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def _fetch_file(file: DataFile, backoff: float) -> FileReport:
 
 
 def _reason(error: Exception) -> str:
-    """Say in a few words what went wrong: requests says it in a paragraph."""
+    """Return what went wrong in a few words: the messages of requests are long."""
     if isinstance(error, DataError):
         return str(error)
     response = getattr(error, "response", None)
@@ -119,7 +119,7 @@ def _reason(error: Exception) -> str:
 
 
 def _download(file: DataFile, mirror: str) -> bytes:
-    """Return the checked content that one mirror gives; OSError or :class:`DataError` if it cannot."""
+    """Return the checked content from one mirror; OSError or :class:`DataError` if it cannot be had."""
     import pooch
 
     progress = DownloadProgress(f"{file.name} from {urlsplit(mirror).netloc}") if sys.stderr.isatty() else None

@@ -1,4 +1,4 @@
-"""A user's own images in IDX files, the format of MNIST and its like: Fashion-MNIST, KMNIST, EMNIST, QMNIST."""
+"""A user's own images in IDX files, the format of MNIST, Fashion-MNIST, KMNIST, EMNIST and QMNIST."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from minicereb.datasets.dataset import Dataset
-from minicereb.datasets.own import own_dataset, reading, say
+from minicereb.datasets.own import own_dataset, say
 from minicereb.datasets.store import decompressed
 from minicereb.errors import DataError
-from minicereb.paths import open_regular
+from minicereb.paths import open_regular, reading
 
 TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}  # by the third byte of a file
 LONGEST = 1 << 32  # bytes of a file when decompressed
@@ -23,7 +23,7 @@ PARTS = (("train", "images"), ("train", "labels"), ("test", "images"), ("test", 
 
 
 class Part(NamedTuple):
-    """What an IDX file's name says: of which set in which folder, of which split, and whether it holds images or labels."""
+    """What an IDX file's name says: its set and folder, its split, and whether it holds images or labels."""
 
     of: tuple[Path, str]
     split: str
@@ -37,18 +37,18 @@ def load(path: str | os.PathLike) -> Dataset:
     ----------
     path : path
         One of the four, such as ``emnist-letters-train-images-idx3-ubyte.gz``: the others are found beside it by their names.
-        Or a folder in which only one set lies, directly or in ``raw`` as torchvision has it.
+        Or a folder that holds only one set, directly or in ``raw`` as torchvision has it.
 
     Returns
     -------
     Dataset
-        As :func:`~minicereb.datasets.own.own_dataset` makes it. The images of EMNIST, which stand transposed in its files, are
-        turned upright, and its letters, counted from 1, are counted from 0. Of QMNIST's labels the class is taken.
+        As :func:`~minicereb.datasets.own.own_dataset` makes it. EMNIST's images, which its files hold transposed, are turned
+        upright, and its letters, numbered from 1, are numbered from 0. Of QMNIST's labels the class is used.
 
     Raises
     ------
     DataError
-        If a file is missing or not what it should be, or the folder holds several sets.
+        If a file is missing or damaged, or the folder holds several sets.
 
     References
     ----------
@@ -86,12 +86,12 @@ def load(path: str | os.PathLike) -> Dataset:
 
 
 def is_emnist(name: str) -> bool:
-    """Whether a file of this name is one of EMNIST's, whose images stand transposed."""
+    """Whether a file of this name belongs to EMNIST, whose images are stored transposed."""
     return name.lower().startswith("emnist")
 
 
 def part_of(path: Path) -> Part | None:
-    """Return what a file's name says of it, or None if it is not named like an IDX file of images or labels."""
+    """Return what a file's name says, or None if it is not that of an IDX file of images or labels."""
     named = NAME.fullmatch(path.name)
     if named is None:
         return None
@@ -100,7 +100,7 @@ def part_of(path: Path) -> Part | None:
 
 
 def found_in(folder: Path) -> dict[tuple[Path, str], dict[tuple[str, str], Path]]:
-    """Return the IDX files in a folder, its ``raw`` and the ``raw`` of its folders: by set, then by split and what is in them."""
+    """Return the IDX files in a folder, its ``raw`` and the ``raw`` of its subfolders: by set, then by split and content."""
     found: dict[tuple[Path, str], dict[tuple[str, str], Path]] = {}
     for place in (folder, folder / "raw", *sorted(folder.glob("*/raw"))):
         for path in sorted(place.iterdir()) if place.is_dir() else ():

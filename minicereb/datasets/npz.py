@@ -19,12 +19,12 @@ def load(path: str | os.PathLike, training: bool = True) -> Dataset:
     Parameters
     ----------
     path : path
-        An npz file with the arrays ``x_train``, ``y_train``, ``x_test`` and ``y_test``, as
-        :func:`~minicereb.datasets.own.own_dataset` takes them; ``layout``, the text "channels-first" or "channels-last", may
-        say which axis holds the channels. Files of MedMNIST, whose arrays are ``train_images``, ``train_labels`` and so on, are
-        read too; their ``val_images`` are not used, since a training holds out images of its own.
+        An npz file with the arrays ``x_train``, ``y_train``, ``x_test`` and ``y_test`` of
+        :func:`~minicereb.datasets.own.own_dataset`, and optionally ``layout``, the text "channels-first" or "channels-last".
+        MedMNIST's files, with the arrays ``train_images``, ``train_labels`` and so on, are read too; their ``val_images`` are not
+        used, since training holds out its own images.
     training : bool
-        Whether there must be training images. Without them, the largest label in the test set says how many classes there are.
+        Whether there must be training images. Without them, the largest label in the test set gives the number of classes.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def load(path: str | os.PathLike, training: bool = True) -> Dataset:
     Raises
     ------
     DataError
-        If the file or what it holds cannot be used; the message names the array and what is expected.
+        If the file or its content cannot be used; the message names the array and what is expected.
     """
     arrays = read_npz(path)
     called = MEDMNIST if set(MEDMNIST) & set(arrays) and not set(ARRAYS) & set(arrays) else ARRAYS

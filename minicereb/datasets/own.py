@@ -1,17 +1,15 @@
-"""A user's own arrays: checked, and brought into the form that the project computes with.
+"""A user's own arrays, checked and converted.
 
-Whatever kind of file they come from, images become rows of uint8 or of float32 in [0, 1], labels int64 from 0. What can be
-interpreted in only one way is converted, with a :class:`~minicereb.errors.DataWarning`. Anything else is refused, and the message
-names the array.
+Whatever kind of file they come from, images become rows of uint8 or of float32 in [0, 1], and labels int64 from 0. What has only
+one interpretation is converted, with a :class:`~minicereb.errors.DataWarning`. Anything else is refused, and the message names
+the array.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import warnings
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -41,14 +39,14 @@ def own_dataset(
     layout : {"channels-last", "channels-first"}, optional
         Order of the axes of images with four axes. By default it is inferred from the shape (:func:`channels_first`).
     called : sequence of str
-        What the four arrays are called where they come from.
+        Names of the four arrays in messages.
     shift : int
-        Number of the first class in `arrays`: subtracted from all labels.
+        Number of the first class in `arrays`, which is subtracted from all labels.
 
     Returns
     -------
     Dataset
-        The largest label of ``y_train`` says how many classes there are.
+        Its number of classes is the largest label of ``y_train``, plus one.
 
     Raises
     ------
@@ -58,7 +56,7 @@ def own_dataset(
     Warns
     -----
     DataWarning
-        If channels were moved to the last axis, if a class has no training image, or if all pixels are nearly black.
+        If channels were moved to the last axis, a class has no training image, or all pixels are nearly black.
     """
     path, (x_train, y_train, x_test, y_test) = os.path.abspath(name), arrays
     for images, what in ((x_train, called[0]), (x_test, called[2])):
@@ -83,44 +81,33 @@ def own_dataset(
     return Dataset(path, _rows(x_train), y_train, _rows(x_test), y_test, x_train.shape[1:], classes)
 
 
-@contextlib.contextmanager
-def reading(path: str | os.PathLike) -> Iterator[None]:
-    """Turn what reading a damaged file raises, compressed or not, into a :class:`DataError`."""
-    try:
-        yield
-    except (EOFError, zlib.error) as error:
-        raise DataError(f"{path} is truncated or altered ({error})") from error
-    except OSError as error:  # also what gzip raises
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
 def say(text: str) -> None:
-    """Warn of something in a user's data, with the caller of the function that loads them as its place."""
+    """Warn of something in a user's data, at the caller of the function that loads them."""
     warnings.warn(text, DataWarning, stacklevel=4)
 
 
 def channels_first(name: str, shape: tuple[int, ...], layout: str | None = None) -> bool:
-    """Tell whether images of this shape hold their channels before height and width, as PyTorch and many others have them.
+    """Whether images of this shape hold their channels before height and width, as in PyTorch.
 
     Parameters
     ----------
     name : str
-        What to call the images in an error.
+        Name of the images in an error.
     shape : tuple of int
         Shape of all images; only one with four axes leaves a choice.
     layout : {"channels-last", "channels-first"}, optional
-        The answer, where it is known.
+        The answer, if it is known.
 
     Raises
     ------
     DataError
-        If the shape does not tell.
+        If the shape leaves it open.
 
     Notes
     -----
-    An axis of 1, 3 or 4 is taken for that of the channels where the one at the other end is not such a number. If both or
-    neither are, channels are last, unless only the other order makes the images square, or both or none do so and both axes
-    are such numbers: these shapes are refused.
+    If only one of the first and last axis of an image has 1, 3 or 4 entries, it holds the channels. If both or neither do,
+    channels are last. A shape is refused, however, if that would not make the images square while the other order would, or if
+    both axes can be channels and the images are square in both orders or in neither.
     """
     if layout is not None and layout not in LAYOUTS:
         raise DataError(f"{name.partition(': ')[0]}: layout is {layout!r}; expected {' or '.join(LAYOUTS)}")
@@ -142,7 +129,7 @@ def channels_first(name: str, shape: tuple[int, ...], layout: str | None = None)
 
 
 def warn_of_absent_classes(name: str, labels: np.ndarray, classes: int) -> None:
-    """Warn if a class has no training image: it is never the right answer, and accuracy at chance is not 1 / classes."""
+    """Warn if a class has no training image: it is never the right answer, and chance is not 1 / classes."""
     absent = np.flatnonzero(np.bincount(labels, minlength=classes) == 0)
     if not len(absent):
         return
@@ -192,7 +179,7 @@ def _check_images(name: str, images: np.ndarray) -> None:
 
 
 def _cure(low: float, high: float) -> str:
-    """Say how pixels of this range come into [0, 1]."""
+    """Return how pixels of this range come into [0, 1]."""
     if low >= 0 and 1 < high <= 255:
         return "; divide by 255"
     if -1 <= low < -0.9 and high <= 1:
@@ -201,7 +188,7 @@ def _cure(low: float, high: float) -> str:
 
 
 def _labels(name: str, labels: np.ndarray, images: int, shift: int) -> np.ndarray:
-    """Labels from 0 as int64, shape (images,), from one number for each image, or from one-hot rows."""
+    """Return labels as int64 from 0, shape (images,), given one number for each image or one-hot rows."""
     if labels.ndim == 2 and labels.shape[0] == images and labels.shape[1] > 1:
         return _from_one_hot(name, labels)
     if labels.shape not in ((images,), (images, 1)):

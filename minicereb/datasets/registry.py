@@ -9,12 +9,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from minicereb import extensions
-from minicereb.datasets import cifar10, csv_table, digits, idx, mnist, npz, pooled, store, strokes
+from minicereb.datasets import cifar10, csv_table, digits, idx, mnist, npz, store, strokes
 from minicereb.datasets.dataset import Dataset
-from minicereb.errors import DataError, ExtensionError, InputError, did_you_mean
+from minicereb.errors import DataError, ExtensionError, InputError, did_you_mean, require
 
 GROUP = "minicereb.datasets"
 
@@ -28,12 +28,12 @@ class NamedDataset:
     load : callable
         Takes the `options` and returns a :class:`~minicereb.datasets.dataset.Dataset`.
     training, test : int
-        Images.
+        Numbers of images.
     image_shape : tuple of int
     title, licence, source : str
-        What it shows, under which licence, and where it comes from; empty, they are those of the `download`.
+        Contents, licence and origin; if empty, those of the `download`.
     options : tuple of str
-        Keyword arguments that `load` takes.
+        Keyword arguments of `load`.
     download : str
         Name of its files in ``data/registry.json``; empty if nothing needs to be downloaded.
     """
@@ -49,30 +49,17 @@ class NamedDataset:
     download: str = ""
 
 
+DRAWN = ("as minicereb", "drawn")  # licence and source
 DATASETS = {
     "mnist": NamedDataset(mnist.load, 60_000, 10_000, (28, 28), download="mnist"),
     "mnist14": NamedDataset(
-        pooled.mnist14, 42_000, 28_000, (14, 14), "all of MNIST, 2x2 pixels averaged, split 6:4", download="mnist"
+        mnist.mnist14, 42_000, 28_000, (14, 14), "all of MNIST, 2x2 pixels averaged, split 6:4", download="mnist"
     ),
     "strokes": NamedDataset(
-        strokes.load,
-        6_000,
-        1_000,
-        (28, 28),
-        "digits from our own pen, any number and size",
-        "as minicereb",
-        "drawn",
-        options=("train", "test", "size", "seed"),
+        strokes.load, 6_000, 1_000, (28, 28), "drawn digits, any number and size", *DRAWN, ("train", "test", "size", "seed")
     ),
     "strokes14": NamedDataset(
-        pooled.strokes14,
-        6_000,
-        1_000,
-        (14, 14),
-        "strokes, 2x2 pixels averaged, any number",
-        "as minicereb",
-        "drawn",
-        options=("train", "test", "seed"),
+        strokes.strokes14, 6_000, 1_000, (14, 14), "strokes, 2x2 pixels averaged, any number", *DRAWN, ("train", "test", "seed")
     ),
     "digits": NamedDataset(
         digits.load, 1_437, 360, (8, 8), "8x8 grey images of handwritten digits", "CC BY 4.0 (UCI)", "scikit-learn"
@@ -81,9 +68,8 @@ DATASETS = {
 }
 
 
-@dataclass(frozen=True)
-class Description:
-    """What ``minicereb data list`` says of a data set."""
+class Description(NamedTuple):
+    """What ``minicereb data list`` prints about a data set."""
 
     name: str
     title: str
@@ -100,7 +86,7 @@ def names() -> tuple[str, ...]:
 
 
 def accepted() -> str:
-    """Return in words what the name of a data set may be."""
+    """Return in words what a data set can be called."""
     return f"{', '.join(names())}, or a path to an .npz file or to {cifar10.FOLDER}, to a .csv file, or to IDX files like MNIST's"
 
 
@@ -117,8 +103,8 @@ def load(name: str, training: bool = True, **options: Any) -> Dataset:
     Parameters
     ----------
     name : str
-        One of :func:`names`, the path of a file that ends in ``.npz`` or ``.csv``, that of an IDX file or of a folder of them, or
-        that of a folder with the files of CIFAR-10's binary version.
+        One of :func:`names`, or the path of an ``.npz``, ``.csv`` or IDX file, of a folder of IDX files, or of a folder with
+        the files of CIFAR-10's binary version.
     training : bool
         Whether there must be training images; an npz file may lack them where they are not needed.
     **options
@@ -136,9 +122,10 @@ def load(name: str, training: bool = True, **options: Any) -> Dataset:
     DataError
         If a file is missing or not what it should be.
     ExtensionError
-        If the data set of another package is none.
+        If another package's entry does not load a Dataset.
     """
-    entry = entry_named(os.fspath(name))
+    name = os.fspath(name)
+    entry = entry_named(name)
     for option, value in options.items():
         if entry is None or option not in entry.options:
             taken = " or ".join(
@@ -154,21 +141,20 @@ def load(name: str, training: bool = True, **options: Any) -> Dataset:
 
 
 def _load_path(name: str, training: bool) -> Dataset:
-    kind = _kind_of(os.fspath(name))
+    kind = _kind_of(name)
     if kind in ("npz", "csv") and not os.path.lexists(name):
-        raise DataError(f"{name} does not exist{did_you_mean(os.fspath(name), _beside(Path(name)))}")
+        raise DataError(f"{name} does not exist{did_you_mean(name, _beside(Path(name)))}")
     if kind == "npz":
         return npz.load(name, training)
-    if kind in _FILES:
-        return _FILES[kind](name)
-    raise InputError("dataset", name, accepted())
+    require(kind in _FILES, "dataset", name, accepted())
+    return _FILES[kind](name)
 
 
 _FILES: dict[str, Callable[[str], Dataset]] = {"csv": csv_table.load, "idx": idx.load, "cifar10": cifar10.load_folder}
 
 
 def _kind_of(path: str) -> str:
-    """Which kind of a user's own data a path leads to: ``npz``, ``csv``, ``idx``, ``cifar10``, or empty."""
+    """Return the kind of a user's own data at a path: ``npz``, ``csv``, ``idx``, ``cifar10``, or empty."""
     if path.lower().endswith(".npz"):
         return "npz"
     if path.lower().endswith(csv_table.ENDINGS):
@@ -182,7 +168,7 @@ def _kind_of(path: str) -> str:
 
 
 def _beside(path: Path) -> list[str]:
-    """Paths of the files with data in the folder of one that does not exist."""
+    """Return the paths of the data files in the folder of one that does not exist."""
     try:
         return [str(path.with_name(each)) for each in os.listdir(path.parent) if _kind_of(each) in ("npz", "csv")]
     except OSError:

@@ -1,7 +1,7 @@
-"""Downloaded files: where they are kept, and whether their content is right.
+"""Downloaded files: their places, and checks of their content.
 
-Whatever its name or compression, a file is known by the SHA-256 of its decompressed content, an archive by that of its own bytes.
-The data sets that can be downloaded, with their files and mirrors, are listed in ``data/registry.json``.
+A file is identified by the SHA-256 of its decompressed content, an archive by that of its own bytes, whatever the name.
+``data/registry.json`` lists the data sets that can be downloaded, with their files and mirrors.
 """
 
 from __future__ import annotations
@@ -18,26 +18,24 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, TypedDict
+from typing import IO, Any, Literal, NamedTuple, TypedDict
 
 from minicereb.documents import Count, parse_json
 from minicereb.errors import DataError, InputError
 from minicereb.files import atomic_write
-from minicereb.paths import open_regular, read_at_most
+from minicereb.paths import open_regular, read_at_most, reading
 
 MOST_UNPACKED = 1 << 30  # bytes that are read of one zip
-# What reading a zip or one of its members fails with: damage, a password, a kind of compression that Python does not know.
+# Exceptions of reading a zip or one of its members: damage, a password, an unknown compression.
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
 CHECKOUT = Path(__file__).parents[2]  # the folder of the project, unless minicereb was installed
 
 
-@dataclass(frozen=True)
-class DataFile:
-    """A file that can be downloaded: its size and SHA-256 when decompressed, and the addresses that offer it as gzip.
+class DataFile(NamedTuple):
+    """A file that can be downloaded, as it is or compressed by gzip: size and SHA-256 when decompressed, and addresses.
 
-    An archive, which holds several files, is kept as it comes: size and SHA-256 are those of the archive.
+    An archive, which holds several files, is stored as it is: size and SHA-256 are those of the archive.
     """
 
     dataset: str
@@ -48,8 +46,7 @@ class DataFile:
     archive: bool = False
 
 
-@dataclass(frozen=True)
-class Download:
+class Download(NamedTuple):
     """A data set that can be downloaded."""
 
     name: str
@@ -59,20 +56,10 @@ class Download:
     files: tuple[DataFile, ...]
 
 
-@dataclass(frozen=True)
-class FileReport:
-    """The state of a file on this machine.
+class FileReport(NamedTuple):
+    """The state of a file on this machine, and in `detail` what is wrong or where it was obtained.
 
-    Parameters
-    ----------
-    file : DataFile
-        The file.
-    state : {"ok", "missing", "truncated", "altered", "unreadable"}
-        Truncated: it ends too early. Altered: the content differs in another way.
-    path : Path or None
-        Its path; None if it is missing.
-    detail : str
-        What exactly is wrong, or where it was obtained; may be empty.
+    Truncated: it ends too early. Altered: its content differs in another way.
     """
 
     file: DataFile
@@ -134,10 +121,9 @@ def download_of(name: str) -> Download:
 
 
 def places() -> list[Path]:
-    """Return the folders that may hold data, in the order in which they are searched.
+    """Return the folders in which files are looked for, in this order; what is fetched or imported goes to the first.
 
-    They are ``$MINICEREB_DATA`` if it is set, ``data/`` if minicereb runs from a checkout, and the user's cache. What is fetched
-    or imported goes to the first.
+    They are the one that the environment variable ``MINICEREB_DATA`` names, ``data`` in a checkout, and the user's cache.
     """
     found = []
     if chosen := os.environ.get("MINICEREB_DATA"):
@@ -148,7 +134,7 @@ def places() -> list[Path]:
 
 
 def user_cache() -> Path:
-    """Return the folder in which this operating system wants the user's caches to be."""
+    """Return the user's cache folder on this operating system."""
     import pooch
 
     return Path(pooch.os_cache("minicereb"))
@@ -170,7 +156,7 @@ def find(file: DataFile) -> Path | None:
 
 
 def _names(file: DataFile) -> tuple[str, ...]:
-    """Names under which a file is found."""
+    """Return the names under which a file is found."""
     if file.archive:
         return (file.name,)
     kaggle = re.sub(r"-(?=idx\d-)", ".", file.name)
@@ -183,7 +169,7 @@ def read(file: DataFile) -> bytes:
     Raises
     ------
     DataError
-        If the file is missing or is not what it should be; the message says what to do.
+        If the file is missing or altered; the message says what to do.
     """
     path = find(file)
     if path is None:
@@ -201,7 +187,7 @@ def read(file: DataFile) -> bytes:
 
 
 def examine(file: DataFile, path: Path) -> tuple[FileReport, bytes]:
-    """Compare what lies at `path` with what should be there; the content is empty unless it is the right one."""
+    """Compare what lies at `path` with the registry; return the content if it is right, otherwise no bytes."""
     try:
         with open_regular(path) as stored:
             content = content_of(file, stored)
@@ -221,12 +207,12 @@ def examine(file: DataFile, path: Path) -> tuple[FileReport, bytes]:
 
 
 def content_of(file: DataFile, stored: IO[bytes]) -> bytes:
-    """Return what is known by size and SHA-256, but not more than one byte too many; raises what :func:`decompressed` does."""
+    """Return a file's content, decompressed unless it is an archive, and at most one byte too many."""
     return read_at_most(stored, file.bytes + 1) if file.archive else decompressed(stored, limit=file.bytes)
 
 
 def decompressed(file: IO[bytes], limit: int) -> bytes:
-    """Return a file's content, unpacked if it is gzip, but not more than one byte beyond `limit`.
+    """Return a file's content, decompressed if it is gzip, and at most one byte more than `limit`.
 
     Raises
     ------
@@ -267,13 +253,13 @@ def place_file(file: DataFile, content: bytes, detail: str) -> FileReport:
 
 
 def import_files(paths: Iterable[str | os.PathLike]) -> list[FileReport]:
-    """Take over files that were fetched by hand.
+    """Copy files that were fetched by hand to the first of :func:`places`.
 
     Parameters
     ----------
     paths : iterable of path
-        Files, plain or gzip, under any name; or folders and zip files, of which everything that is known is taken. Folders are
-        searched with all folders in them and the zip files that lie there. Nothing is unpacked onto the disk.
+        Files, plain or gzip, under any name; or folders and zip files, of which every known file is taken. Folders are searched
+        with their subfolders and the zip files in them. Nothing is unpacked onto the disk.
 
     Returns
     -------
@@ -283,7 +269,7 @@ def import_files(paths: Iterable[str | os.PathLike]) -> list[FileReport]:
     Raises
     ------
     DataError
-        If a path does not exist, a file is none of those in the registry, or a folder or zip file holds none of them.
+        If a path does not exist, a file is not in the registry, or a folder or zip file holds no known file.
     """
     known = {file.sha256: file for download in downloads().values() for file in download.files}
     taken: dict[DataFile, tuple[str, bytes]] = {}
@@ -314,16 +300,9 @@ def _known_in_folder(folder: Path, known: dict[str, DataFile]) -> list[Known]:
 
 
 def _known_in_file(path: Path, known: dict[str, DataFile]) -> list[Known]:
-    """What a file is, or what is in it if it is a zip."""
-    try:
-        if path.exists() and not path.is_file():
-            raise DataError(f"{path} cannot be read: it is not a regular file")
-        with open_regular(path) as source:
-            content, digest = _identified(source, known)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path} is truncated or altered ({error}); fetch it again") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    """Identify a file, or what is in it if it is a zip."""
+    with reading(path), open_regular(path) as source:
+        content, digest = _identified(source, known)
     if digest in known:
         return [(known[digest], str(path), content)]
     if zipfile.is_zipfile(path):
@@ -332,7 +311,7 @@ def _known_in_file(path: Path, known: dict[str, DataFile]) -> list[Known]:
 
 
 def _known_in_zip(path: Path, known: dict[str, DataFile]) -> list[Known]:
-    """What the members of a zip are; they are read one at a time, each no further than the largest known file is long."""
+    """Identify the members of a zip, one at a time, each read no further than the largest known file is long."""
     found: list[Known] = []
     unread, budget = "", MOST_UNPACKED
     try:
@@ -358,14 +337,14 @@ def _known_in_zip(path: Path, known: dict[str, DataFile]) -> list[Known]:
 
 
 def _plausible(size: int, stored: IO[bytes], known: dict[str, DataFile]) -> bool:
-    """Whether a file of this size, which is closed again, can be a known one: of its length, or gzip, which adds little."""
+    """Whether a file of this size can be a known one: it has its length, or is gzip, which adds little. Closes the file."""
     lengths = [file.bytes for file in known.values()]
     with stored:
         return size in lengths or (size <= max(lengths) * 1.02 + (1 << 16) and stored.read(2) == b"\x1f\x8b")
 
 
 def _identified(source: IO[bytes], known: dict[str, DataFile]) -> tuple[bytes, str]:
-    """Content of a file, decompressed unless it is known as it is, and its SHA-256."""
+    """Return the content of a file, decompressed unless it is known as it is, and its SHA-256."""
     limit = max(file.bytes for file in known.values())
     content = source.read(limit + 1)
     if (digest := sha256(content)) not in known:

@@ -1,12 +1,14 @@
-"""From stored images to what a network computes with, where they live: on the CPU or the GPU."""
+"""Transforms of stored images on the CPU or the GPU: to numbers in [0, 1], to half their size, and augmentation."""
 
 from __future__ import annotations
 
 from minicereb.backend import Array, xp_of
 from minicereb.errors import require
 from minicereb.parallel import blocks
+from minicereb.randomness import uniform
 
-BLOCK = 1000  # images that are pooled at once: their sums are small, however many images there are
+PADDING = 4  # pixels on every side, for augmentation
+BLOCK = 1000  # images pooled at once, which bounds the memory for sums
 
 
 def to_unit(rows: Array) -> Array:
@@ -14,14 +16,12 @@ def to_unit(rows: Array) -> Array:
 
     Parameters
     ----------
-    rows : array of uint8, or of float in [0, 1]
-        Images, any shape. uint8 means pixel / 255.
+    rows : array of uint8, or of float in [0, 1], any shape
 
     Returns
     -------
     array of float32
-        The shape of `rows`: pixel * (1/255) for uint8 (0 and 255 become exactly 0 and 1), otherwise `rows` as float32,
-        without a copy where it is that already.
+        pixel * (1/255) for uint8 (0 and 255 become exactly 0 and 1), otherwise `rows` as float32, without a copy if it is that.
     """
     xp = xp_of(rows)
     if rows.dtype == xp.uint8:
@@ -30,7 +30,7 @@ def to_unit(rows: Array) -> Array:
 
 
 def pool_2x2(rows: Array, image_shape: tuple[int, ...]) -> Array:
-    """Halve the height and the width of images: every 2x2 block of pixels becomes its mean.
+    """Halve the height and width of images: every 2x2 block of pixels becomes its mean.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def pool_2x2(rows: Array, image_shape: tuple[int, ...]) -> Array:
     Raises
     ------
     InputError
-        If the rows are not uint8, or not images of this shape, or the height or the width is odd.
+        If the rows are not uint8 images of this shape, or a side is odd.
     """
     xp = xp_of(rows)
     require(rows.dtype == xp.uint8, "rows", str(rows.dtype), "images of uint8")
@@ -65,3 +65,41 @@ def pool_2x2(rows: Array, image_shape: tuple[int, ...]) -> Array:
         sums >>= 2
         pooled[part] = sums
     return pooled.reshape(len(rows), height * width // 4)
+
+
+def crop_and_flip(rows: Array, image_shape: tuple[int, ...], seed: int, epoch: int, ids: Array) -> Array:
+    """Shift and mirror images at random: pad each with zeros, crop it to its size, and mirror half of them left to right.
+
+    Parameters
+    ----------
+    rows : array, shape (images, inputs)
+        Images as rows, of any type.
+    image_shape : tuple of int
+        (height, width) or (height, width, channels).
+    seed, epoch : int
+        Address of the draws.
+    ids : array of int64, shape (images,)
+        Each image's number in its data set, on the device of `rows`: the draws for an image do not depend on the others.
+
+    Returns
+    -------
+    array, shape and type of `rows`
+        Each image is shifted down and across by -4 to 4 pixels, each equally likely, then mirrored with probability 1/2.
+
+    Raises
+    ------
+    InputError
+        If the rows are not images.
+    """
+    require(len(image_shape) in (2, 3), "augment", image_shape, "a data set of images: rows of numbers cannot be shifted")
+    xp, count, (height, width, channels) = xp_of(rows), len(rows), (*image_shape, 1)[:3]
+    draws = (uniform(xp, seed, "augmentation", (epoch,), ids, 3) * xp.float32(2**24)).astype(xp.int64)
+    corners = (draws[:, :2] * (2 * PADDING + 1)) >> 24  # whole numbers throughout: equal on every device
+    mirrored = draws[:, 2:] >= 2**23
+    padded = xp.zeros((count, height + 2 * PADDING, width + 2 * PADDING, channels), dtype=rows.dtype)
+    padded[:, PADDING : PADDING + height, PADDING : PADDING + width] = rows.reshape(count, height, width, channels)
+    down, across = xp.arange(height, dtype=xp.int64), xp.arange(width, dtype=xp.int64)
+    down = corners[:, :1] + down
+    across = corners[:, 1:] + xp.where(mirrored, width - 1 - across, across)
+    images = xp.arange(count, dtype=xp.int64)
+    return padded[images[:, None, None], down[:, :, None], across[:, None, :]].reshape(rows.shape)

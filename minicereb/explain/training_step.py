@@ -11,9 +11,8 @@ import numpy as np
 
 from minicereb.attacks.adversarial_training import AdversarialTraining
 from minicereb.backend import Array, in_float64, to_numpy
-from minicereb.datasets.augmentation import crop_and_flip
 from minicereb.datasets.dataset import Dataset
-from minicereb.datasets.transforms import to_unit
+from minicereb.datasets.transforms import crop_and_flip, to_unit
 from minicereb.experiments.architectures import model_arrays, total_steps
 from minicereb.experiments.configs import Train
 from minicereb.learning.optimizers import Optimizer, State, make_optimizer, rate_at

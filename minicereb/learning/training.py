@@ -13,9 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from minicereb.backend import Array, to_device, to_numpy, xp_of
-from minicereb.datasets.augmentation import crop_and_flip
 from minicereb.datasets.dataset import Dataset
-from minicereb.datasets.transforms import to_unit
+from minicereb.datasets.transforms import crop_and_flip, to_unit
 from minicereb.errors import DataError, MinicerebError, require
 from minicereb.inputs import as_ids, as_labels, check_rows
 from minicereb.learning.plasticity import Learned
@@ -181,7 +180,7 @@ def train(
         earliest, if several are equal; the last epoch, if these are none).
     augment : bool
         Whether each image is shifted and mirrored anew in every epoch before it is learned from
-        (:func:`~minicereb.datasets.augmentation.crop_and_flip`).
+        (:func:`~minicereb.datasets.transforms.crop_and_flip`).
 
     Yields
     ------

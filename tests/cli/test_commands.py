@@ -123,7 +123,7 @@ def test_a_study_prints_its_table_and_names_its_figures(monkeypatch):
     nothing = Study(
         "nothing", "Is there anything?", lambda *_: [], lambda results: [Text("no")], lambda results: {"one": Figure()}
     )
-    monkeypatch.setattr(command, "study_named", lambda name: nothing)
+    monkeypatch.setattr(command, "all_studies", lambda: {"nothing": nothing})
     printed = succeed("study", "nothing", "--out", "study").stdout
     assert printed.startswith("Is there anything?")
     assert "\n\nno\n" in printed
@@ -173,10 +173,15 @@ def test_help_of_every_command_is_there():
         assert "Usage" in succeed(name, "--help").stdout
 
 
-def test_the_modules_with_a_command_of_their_name_are_the_commands():
-    modules = {path.stem for path in Path(cli.__file__).parent.glob("*.py")} - {"main", "__init__"}
-    found = {name for name in modules if isinstance(getattr(import_module(f"minicereb.cli.{name}"), name, None), click.Command)}
-    assert found == set(COMMANDS)
+def test_each_command_of_each_module_is_known():
+    found = {}
+    for path in Path(cli.__file__).parent.glob("[a-z]*.py"):
+        commands = [
+            each for each in vars(import_module(f"minicereb.cli.{path.stem}")).values() if isinstance(each, click.Command)
+        ]
+        parts = {id(part) for each in commands if isinstance(each, click.Group) for part in each.commands.values()}
+        found |= {each.name: path.stem for each in commands if each is not main and id(each) not in parts}
+    assert found == COMMANDS
 
 
 def test_a_command_that_needs_nothing_imports_nothing():
@@ -195,10 +200,10 @@ BAD = {
     "learning rate": ((*TRAIN, "--learning-rate", "nan"), "learning-rate: nan"),
     "validation": ((*TRAIN, "--validation", 1), "validation: 1.0"),
     "choose-on": ((*TRAIN, "--keep", "last", "--choose-on", "test"), "choose-on: 'test'"),
-    "hidden": (("train", "mlp", "--hidden", "a,b"), "hidden: 'a,b'"),
+    "hidden": (("train", "mlp", "--hidden", "a,b"), "'--hidden': 'a,b'"),
     "stages": (("train", "cnn", "--dataset", "strokes", "--stages", "8/8/8/8/8"), "stages: 5"),
     "an empty stage": (("train", "cnn", "--stages", "8//8"), "stages:"),
-    "dropout": (("train", "cnn", "--dropout", "0.5"), "dropout: '0.5'"),
+    "dropout": (("train", "cnn", "--dropout", "0.5"), "'--dropout': '0.5'"),
     "width": (("train", "vgg", "--width", "0"), "width: 0.0"),
     "a folder that is not there": (("train", "vgg", "--dataset", "there/cifar-10-batches-bin"), "is not a folder"),
     "a folder of other things": (("train", "vgg", "--dataset", "/"), "lacks data_batch_1.bin"),
@@ -438,7 +443,7 @@ def test_a_noisy_network_is_exported_with_its_scales(noisy_run):
         (("--noise-scale", "0"), "noise-scale: '0' is not valid; expected numbers above 0"),
         (("--noise-scale", "2,nan"), "noise-scale[1]: nan is not valid; expected a finite number"),
         (("--noise-scale", "1,2,3"), "noise-scale: '1,2,3' is not valid; expected one number, or 2"),
-        (("--noise-scale", "two"), "noise-scale: 'two' is not valid; expected numbers with commas between"),
+        (("--noise-scale", "two"), "'--noise-scale': 'two' is not valid; expected numbers with commas between"),
         (("--noise-degrees", "3"), "noise-degrees: 3.0 is not valid; expected nothing"),
         (("--hidden", ""), "hidden: [] is not valid"),
         (("--slope", "2"), "slope: 2.0 is not valid; expected 1: only the sigmoid has a slope"),

@@ -7,7 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from minicereb.cli.data import data
+from minicereb.cli.registries import data
 from minicereb.datasets import store
 from minicereb.errors import DataError, InputError
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from commands import document, invoke, succeed
 
-from minicereb.cli import models as command
+from minicereb.cli import registries as command
 from minicereb.cli import train
 from minicereb.datasets import store
 from minicereb.experiments.identity import config_hash
@@ -131,7 +131,7 @@ def test_a_folder_with_something_else_is_refused():
 
 def test_a_run_is_added_to_the_list_of_a_checkout(tmp_path, monkeypatch):
     fetch("threshold", "run")
-    monkeypatch.setattr(command, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(command.store, "CHECKOUT", tmp_path)
     arguments = ("models", "add", "run", "--name", "mine", "--title", "my own", "--listed")
     refused = invoke(*arguments)
     assert refused.exit_code == 2

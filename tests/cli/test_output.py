@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from commands import invoke
 
 from minicereb.cli import output
-from minicereb.cli.output import Answer, StatusLine, StatusLines, fit
+from minicereb.cli.output import Answer, Status, fit
 from minicereb.datasets import strokes
 from minicereb.experiments.architectures import CerebellumModel
 
@@ -59,12 +59,16 @@ def test_progress_stays_within_its_line(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(output.sys, "stderr", terminal)
     monkeypatch.setattr(output, "terminal_size", lambda: os.terminal_size((30, 5)))
-    line = StatusLine()
+    line = Status()
     line.update(LINE)
-    assert terminal.getvalue() == "\r\x1b[Kepoch 3/10   24%  loss 0.1234"
-    lines = StatusLines()
-    lines.update([LINE] * 9)
-    assert terminal.getvalue().endswith("epoch 3/10   24%  loss 0.1234\n" * 4)
+    assert terminal.getvalue() == "epoch 3/10   24%  loss 0.1234"
+    line.close()
+    assert terminal.getvalue().endswith("\r\x1b[J")
+    lines = Status(every=1)
+    lines.update(*[LINE] * 9)
+    assert terminal.getvalue().endswith("\n".join(["epoch 3/10   24%  loss 0.1234"] * 4))
+    lines.close()
+    assert terminal.getvalue().endswith("\x1b[3F\x1b[J")
 
 
 def test_the_width_is_that_of_the_terminal_on_standard_error(monkeypatch):
@@ -85,7 +89,7 @@ def test_the_width_is_that_of_the_terminal_on_standard_error(monkeypatch):
 
 
 def test_elsewhere_nothing_is_shown(capsys):
-    line = StatusLine()
+    line = Status()
     line.update(LINE)
     line.close()
     assert capsys.readouterr() == ("", "")

@@ -152,7 +152,7 @@ def test_many_epochs_are_shown_in_little_memory(run):
     code = (
         "import resource, sys; from minicereb.cli.main import main\n"
         f"sys.argv = ['minicereb', 'show', {str(run)!r}]\n"
-        "import minicereb.cli.show; before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "import minicereb.cli.run_folder; before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try: main()\n"
         "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, file=sys.stderr)"
     )

@@ -14,7 +14,7 @@ from commands import document, invoke, succeed
 
 from minicereb import datasets
 from minicereb.cli import study as command
-from minicereb.cli.output import StatusLines, clock
+from minicereb.cli.output import Status, clock
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.kinds.attacked import AttackedModel
 from minicereb.studies import study_named
@@ -74,7 +74,7 @@ def test_failures_are_told_at_the_end_with_exit_code_2(monkeypatch):
         impossible = dataclasses.replace(first.train, model=CerebellumModel("random", 100, 785))
         return [AttackedModel(impossible, first.attack, 30), first]
 
-    monkeypatch.setattr(command, "study_named", lambda name: dataclasses.replace(objectives, plan=plan))
+    monkeypatch.setattr(command, "all_studies", lambda: {"objectives": dataclasses.replace(objectives, plan=plan)})
     result = invoke(*OBJECTIVES)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "4/4" not in result.stderr
@@ -104,13 +104,13 @@ def test_ctrl_c_stops_the_workers_and_the_same_command_goes_on(tmp_path):
 
 def test_lines_on_a_terminal_are_written_over(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    lines = StatusLines()
+    lines = Status(every=1)
     assert lines.due()
-    lines.update(["one", "x" * 1000])
+    lines.update("one", "x" * 1000)
     assert not lines.due()
     lines.close()
     written = capsys.readouterr().err
     assert written.startswith("one\n")
-    assert written.endswith("\x1b[2F\x1b[J")
+    assert written.endswith("\x1b[1F\x1b[J")
     assert max(map(len, written.splitlines())) < 1000
     assert [clock(seconds) for seconds in (5, 83, 3_725)] == ["0:05", "1:23", "1:02:05"]

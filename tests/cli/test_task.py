@@ -67,5 +67,5 @@ def test_a_mistake_is_told_in_one_line(arguments, said, tmp_path):
 def test_a_file_where_the_folder_should_be_is_left_alone(tmp_path):
     (tmp_path / "taken").write_text("mine")
     result = invoke(*QUICK, "--out", "taken")
-    assert (result.exit_code, result.stderr) == (2, "Error: out: 'taken' is not valid; expected a folder\n")
+    assert (result.exit_code, result.stderr) == (2, "Error: Invalid value for '--out': Directory 'taken' is a file.\n")
     assert (tmp_path / "taken").read_text() == "mine"

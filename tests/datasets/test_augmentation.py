@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from minicereb.backend import to_device, to_numpy
-from minicereb.datasets.augmentation import crop_and_flip
+from minicereb.datasets.transforms import crop_and_flip
 from minicereb.errors import InputError
 
 FALSE_ALARM = 1e-6  # of each test of a distribution

@@ -1,6 +1,5 @@
 """Downloads from a server of our own, with mirrors that fail in every way."""
 
-import dataclasses
 import gzip
 import http.server
 import threading
@@ -61,12 +60,12 @@ def mirrors(folder, server):
     def set_mirrors(*kinds, only=None):
         tiny = store.downloads()["tiny"]
         files = tuple(
-            dataclasses.replace(file, mirrors=tuple(f"{server}/{kind}/{file.name}.gz" for kind in kinds))
+            file._replace(mirrors=tuple(f"{server}/{kind}/{file.name}.gz" for kind in kinds))
             if only in (None, file.name)
             else file
             for file in tiny.files
         )
-        store.downloads()["tiny"] = dataclasses.replace(tiny, files=files)
+        store.downloads()["tiny"] = tiny._replace(files=files)
 
     return set_mirrors
 

@@ -127,7 +127,7 @@ def _no_checkout(work: Path) -> Any:
     """Keep the one command that writes into a checkout from this one."""
 
     def prepare() -> None:
-        sys.modules["minicereb.cli.models"].CHECKOUT = work / "package"  # type: ignore[attr-defined]
+        sys.modules["minicereb.cli.registries"].store.CHECKOUT = work / "package"  # type: ignore[attr-defined]
 
     return prepare
 

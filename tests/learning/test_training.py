@@ -14,9 +14,8 @@ from minicereb.calculus.activations import Activation
 from minicereb.calculus.losses import cross_entropy
 from minicereb.calculus.noise import law_named
 from minicereb.calculus.replicated import loss_named
-from minicereb.datasets.augmentation import crop_and_flip
 from minicereb.datasets.dataset import Dataset
-from minicereb.datasets.transforms import to_unit
+from minicereb.datasets.transforms import crop_and_flip, to_unit
 from minicereb.errors import InputError, MinicerebError
 from minicereb.learning import training
 from minicereb.learning.backprop import Backpropagation

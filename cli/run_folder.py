@@ -1,4 +1,4 @@
-"""``minicereb show``: what is in a run folder."""
+"""``minicereb show`` and ``minicereb export``: what a run folder holds, as text, JSON or arrays."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 
 import click
 
-from minicereb.cli.options import RESULTS
+from minicereb.cli.options import NEW_FILE, RESULTS, moved_data
 from minicereb.cli.output import Answer, as_json, json_wanted, print_json_rows, table
+from minicereb.experiments.architectures import CerebellumModel, exported_arrays
 from minicereb.experiments.configs import describe
 from minicereb.experiments.identity import to_json
-from minicereb.experiments.runs import Run, read_run
+from minicereb.experiments.runs import Run, dataset_of, learned_arrays, load_model, read_run
+from minicereb.files import write_npz
+from minicereb.interchange.onnx_writer import write_onnx
 
 LAST = 100  # epochs that are shown
 COLUMNS = {
@@ -31,7 +34,7 @@ def show(run: Path) -> Answer | None:
     """Show the settings, the learning curve and the accuracy of the run folder RUN."""
     found = read_run(run)
     if json_wanted():
-        document = {"run": str(run), "config": to_json(found.config), "metrics": None, "manifest": found.manifest}
+        document = {"run": run, "config": to_json(found.config), "metrics": None, "manifest": found.manifest}
         print_json_rows(document, "metrics", found.rows())
         return None
     return Answer(None, "\n".join(_lines(found)))
@@ -51,7 +54,7 @@ def _lines(run: Run) -> Iterator[str]:
             yield f"the last {LAST} of {epochs:,} epochs (all of them: --json)"
         columns = {head: [each.get(key) for each in metrics] for head, key in COLUMNS.items()}
         columns = {head: values for head, values in columns.items() if any(value is not None for value in values)}
-        yield table(tuple(columns), [tuple(map(_value, row)) for row in zip(*columns.values(), strict=True)])
+        yield table(columns, zip(*([_value(value) for value in values] for values in columns.values()), strict=True))
     yield ""
     if run.result is None:
         yield "not complete: the training command, given again, continues it"
@@ -70,5 +73,30 @@ def _nested(value: Any) -> str:
     return ", ".join(f"{name.replace('_', '-')} {part}" for name, part in value.items() if name != "kind")
 
 
-def _value(value: float | None) -> str:
-    return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.4f}"
+def _value(value: float | None) -> float | str | None:
+    return f"{value:.4f}" if isinstance(value, float) else value
+
+
+@click.command()
+@click.argument("run", type=RESULTS)
+@click.argument("file", type=NEW_FILE)
+@moved_data
+@as_json
+def export(run: Path, file: Path, dataset: str | None) -> Answer:
+    """Write every array of the model in RUN to FILE (npz), by the names in docs/formats.md.
+
+    If FILE ends in .onnx, write the network as ONNX instead.
+    """
+    found = read_run(run)
+    if file.suffix == ".onnx":
+        images = dataset_of(found, dataset)
+        operators = write_onnx(load_model(found, images), images.inputs, file)
+        return Answer({"run": run, "file": file, "operators": operators}, "\n".join(operators))
+    if dataset is None and not isinstance(found.config.model, CerebellumModel):
+        arrays = learned_arrays(found)  # only a wiring is drawn, for the size of the images
+    else:
+        arrays = exported_arrays(load_model(found, dataset_of(found, dataset)))
+    write_npz(file, arrays)
+    written = {name: {"dtype": str(array.dtype), "shape": array.shape} for name, array in arrays.items()}
+    rows = [(name, array.dtype, " x ".join(map(str, array.shape))) for name, array in arrays.items()]
+    return Answer({"run": run, "file": file, "arrays": written}, table(("array", "dtype", "shape"), rows))

@@ -1,0 +1,78 @@
+"""``minicereb bench`` and ``minicereb doctor``: how fast the engine is on this machine, and what is wrong with the machine."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import click
+import numpy as np
+
+from minicereb.backend import execution
+from minicereb.bench.timing import PARTS, run_benchmarks
+from minicereb.cli.options import execution_options
+from minicereb.cli.output import Answer, as_json, shown, table
+from minicereb.compiled import numba_version
+from minicereb.machine import examine
+
+
+@click.command()
+@click.option("--peers", is_flag=True, help="Time PyTorch's forms of the same work in the same run.")
+@click.option("--only", type=click.Choice(PARTS), multiple=True, help="Part of the benchmarks; may be given again. Default: all.")
+@execution_options
+@as_json
+def bench(peers: bool, only: tuple[str, ...]) -> Answer:
+    """Time the engine's inner loops: medians of interleaved runs in one process."""
+    timings = list(shown(run_benchmarks(peers, only or PARTS), lambda row: f"timed {row.name}", "timing"))
+    machine = (
+        f"{platform.machine()}, {platform.system()}, {execution().threads} threads, device {execution().device}, "
+        f"NumPy {np.__version__}, {f'Numba {numba_version()}' if numba_version() else 'without Numba'}"
+    )
+    head = ("work", "ms", "floor ms", "over floor", "peer", "peer ms", "peer / ours", "peak MiB", "peer MiB")
+    rows = []
+    for each in timings:
+        ratio = each.peer_seconds and f"{each.peer_seconds / each.seconds:.1f}x"
+        floor = (_milliseconds(each.floor_seconds), f"{each.seconds / each.floor_seconds:.1f}x")
+        peer = (each.peer, _milliseconds(each.peer_seconds), ratio)
+        rows.append((each.name, _milliseconds(each.seconds), *floor, *peer, *map(_mebibytes, (each.peak, each.peer_peak))))
+    floors = "; ".join(dict.fromkeys(each.floor for each in timings))
+    text = f"{table(head, rows)}\n\nMedians of interleaved runs in one process. Floors: {floors}.\n{machine}"
+    return Answer({"machine": machine, "rows": [asdict(each) for each in timings]}, text)
+
+
+def _milliseconds(seconds: float | None) -> str | None:
+    return None if seconds is None else f"{1e3 * seconds:.2f}"
+
+
+def _mebibytes(size: int | None) -> str | None:
+    return None if size is None else f"{size / 2**20:.0f}"
+
+
+@click.command()
+@as_json
+def doctor() -> Answer:
+    """Print versions, BLAS, cores, memory, GPU and data, and name what is wrong; exit with 1 if anything is."""
+    report = examine()
+    text = "\n".join(f"{name:10} {value}".rstrip() for name, value in _lines(report))
+    head = f"minicereb {report['minicereb']}, Python {report['python']}, {report['system']}"
+    return Answer(report, f"{head}\n{text}", not report["problems"])
+
+
+def _lines(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "packages", ", ".join(f"{name} {version or 'not installed'}" for name, version in report["packages"].items())
+    for blas in report["blas"]:
+        threads = f"{blas['num_threads']} threads, limited to 1 while minicereb computes"
+        yield "BLAS", f"{blas['internal_api']} {blas['version']} ({blas['architecture']}), {threads}"
+    memory = f"{report['memory'] / 2**30:.1f} GiB memory" if report["memory"] else "memory unknown"
+    ours = f"{report['execution']['threads']} threads, blocks within {report['execution']['memory'] / 2**20:.0f} MiB"
+    yield "machine", f"{report['cores']} cores, {memory}; minicereb uses {ours}"
+    yield "compiled", report["numba"]["problem"] or "some inner loops, by Numba"
+    gpu, problem = report["cupy"]["device"], f"not used: {report['cupy']['problem']}"
+    yield "GPU", f"{gpu['name']}, {gpu['memory'] / 2**30:.0f} GiB, CUDA {gpu['cuda_runtime']}" if gpu else problem
+    yield "driver", report["driver"] or "no NVIDIA driver found"
+    for file in report["data"]:
+        yield "data", f"{file['dataset']}/{file['file']}: {file['state']}{' in ' + file['path'] if file['path'] else ''}"
+    for problem in report["problems"]:
+        yield "PROBLEM", problem

@@ -1,0 +1,139 @@
+"""``minicereb data`` and ``minicereb models``: data sets and trained models that have a name."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from minicereb.cli.main import Group
+from minicereb.cli.options import PATH, execution_options
+from minicereb.cli.output import Answer, as_json, shown, table
+from minicereb.datasets import download, registry, store
+from minicereb.errors import require
+from minicereb.experiments import pretrained
+
+
+@click.group(cls=Group)
+def data() -> None:
+    """List, fetch, verify and import data sets."""
+
+
+@data.command("list")
+@as_json
+def list_datasets() -> Answer:
+    """List the data sets that have a name."""
+    found = registry.describe()
+    rows = [
+        (row.name, f"{row.training:,} + {row.test:,}", "x".join(map(str, row.image_shape)), row.title, row.licence, row.source)
+        for row in found
+    ]
+    own = (
+        "Any path to an .npz file with x_train, y_train, x_test, y_test, to a .csv file, to IDX files like MNIST's, or to a\n"
+        "folder with the six files of CIFAR-10's binary version, is a data set too."
+    )
+    listed = table(("name", "images", "size", "what", "licence", "where"), rows)
+    return Answer({"datasets": [row._asdict() for row in found], "places": store.places()}, f"{listed}\n{own}")
+
+
+@data.command()
+@click.argument("name")
+@as_json
+def fetch(name: str) -> Answer:
+    """Download the data set NAME and check its content."""
+    return _reported(download.fetch(name))
+
+
+@data.command()
+@click.argument("name", required=False)
+@as_json
+def verify(name: str | None) -> Answer:
+    """Check the files of NAME, or of every data set that can be downloaded; exit with 1 if any is missing or damaged."""
+    answer = _reported([report for each in ([name] if name else store.downloads()) for report in store.verify(each)])
+    return answer._replace(ok=answer.document["ok"])
+
+
+@data.command("import")
+@click.argument("files", nargs=-1, required=True, type=PATH)
+@as_json
+def import_(files: tuple[Path, ...]) -> Answer:
+    """Copy FILES fetched by hand, also from folders and zip files; a file is known by its content, not by its name."""
+    return _reported(store.import_files(files))
+
+
+def _reported(reports: list[store.FileReport]) -> Answer:
+    files = [
+        {"dataset": file.dataset, "file": file.name, "state": state, "path": path, "detail": detail, "sha256": file.sha256}
+        for file, state, path, detail in reports
+    ]
+    rows = [(f"{file.dataset}/{file.name}", state, path, detail) for file, state, path, detail in reports]
+    document = {"ok": all(report.state == "ok" for report in reports), "files": files}
+    return Answer(document, table(("file", "state", "where", "detail"), rows))
+
+
+@click.group(cls=Group)
+def models() -> None:
+    """List, fetch and verify trained models."""
+
+
+@models.command("list")
+@as_json
+def list_models() -> Answer:
+    """List the trained models that have a name."""
+    listed, rows, rebuilt = [], [], []
+    for entry in pretrained.models().values():
+        folder, file = pretrained.found(entry), entry.model
+        about = {name: value for name, value in asdict(entry).items() if name != "files"}
+        listed.append({**about, "bytes": file.bytes, "sha256": file.sha256, "folder": folder})
+        size = f"{file.bytes / 1000:,.0f} kB"
+        ships = "yes" if entry.shipped else "no"
+        rows.append((entry.name, entry.title, f"{entry.test_accuracy:.2%}", size, file.sha256[:12], ships, folder))
+        if not entry.shipped:
+            rebuilt.append(f"{entry.name} is rebuilt by: {entry.command}")
+    lines = [table(("name", "what", "test", "size", "sha256", "ships", "here"), rows), *rebuilt]
+    return Answer({"models": listed}, "\n".join(lines))
+
+
+@models.command("fetch")
+@click.argument("name")
+@click.option("--out", type=PATH, help="Run folder.  [default: runs/NAME]")
+@as_json
+def fetch_model(name: str, out: Path | None) -> Answer:
+    """Make the run folder of the model NAME, for show, attack, evaluate, report and export."""
+    entry = pretrained.model_named(name)
+    run = pretrained.fetch(name, out or pretrained.RUNS / name)
+    return Answer(
+        {"run": run.folder, "name": name, "test_accuracy": entry.test_accuracy},
+        f"{run.folder}: {entry.title}, test accuracy {entry.test_accuracy:.2%}, trained on {run.config.data.name}",
+    )
+
+
+@models.command("verify")
+@click.argument("chosen", metavar="[NAME or RUN]...", nargs=-1)
+@execution_options
+@as_json
+def verify_models(chosen: tuple[str, ...]) -> Answer:
+    """Compare models with the list, by NAME or as run folder, or all that ship or are in runs/.
+
+    Files are compared by SHA-256 and, where the data are here, wiring and test accuracy too. Exit with 1 if any differs, or if
+    one that was asked for is not here.
+    """
+    reports = list(shown(pretrained.verify(chosen), lambda report: f"verified {report.name}", "verifying"))
+    ok = all(report.state in ("ok", "rebuilt") or (report.state == "missing" and not chosen) for report in reports)
+    rows = [(each.name, each.folder, each.state, each.detail) for each in reports]
+    document = {"ok": ok, "models": [asdict(each) for each in reports]}
+    return Answer(document, table(("model", "where", "state", "detail"), rows), ok)
+
+
+@models.command(hidden=True)
+@click.argument("run", type=PATH)
+@click.option("--name", required=True, help="Name of the model.")
+@click.option("--title", required=True, help="Description of the model in a few words.")
+@click.option("--listed", is_flag=True, help="Keep only its command and hash.")
+def add(run: Path, name: str, title: str, listed: bool) -> None:
+    """Put the complete run RUN on the list of this checkout, in place of any other NAME."""
+    root = store.CHECKOUT / "minicereb" / "pretrained"
+    require((store.CHECKOUT / "setup.cfg").is_file(), "name", name, "given in a checkout of minicereb, where the list is made")
+    entry = pretrained.add(run, name, title, not listed, root)
+    click.echo(f"{root / 'registry.json'}: {entry.name}, {entry.title}, {entry.test_accuracy:.2%}; {entry.command}")
