@@ -15,7 +15,7 @@ from minicereb.errors import InputError, MinicerebError
 from minicereb.exercises.course import EXERCISES, exercise_named
 from minicereb.exercises.grading import Graded, encodable, submissions, write_csv
 from minicereb.exercises.grading import grade as graded_in_order
-from minicereb.exercises.submission import check_file, submission_name
+from minicereb.exercises.submission import check_file
 from minicereb.files import atomic_write
 
 limit_option = click.option("--limit", default=20.0, show_default=True, metavar="SECONDS", help="Time for a submission.")
@@ -63,7 +63,7 @@ def start(name: str, to: Path) -> Answer:
 @as_json
 def check(file: Path, name: str | None, limit: float) -> Answer:
     """Check FILE in a process of its own, and say what is wrong; exit with 1 if anything is."""
-    chosen = submission_name(file, EXERCISES) if name is None else exercise_named(name)
+    chosen = exercise_named(file.name if name is None else name)
     report = check_file(chosen, file, limit)
     verdict = report.verdict
     lines = [f"{chosen.title}: {'right' if verdict.right else 'not right yet'}"]

@@ -117,16 +117,12 @@ NUMBERS: tuple[Row, ...] = (
     ("{0} + 1", "1 is added to {0}", lambda a: a + 1),
     ("{0} infinite", "{0} is left out, as if it were infinite", lambda a: 1e300),
 )
-COUNTS: tuple[Row, ...] = (
-    ("{0} left out", "{0} is left out, as if it were 1", lambda a: 1),
+COUNTS: tuple[Row, ...] = (  # of a whole number, or an array of them
+    ("{0} left out", "{0} is left out, as if it were 1", lambda a: a * 0 + 1),
+    ("{0} left out (0)", "{0} is left out, as if it were 0", lambda a: a * 0),
     ("{0} too large by 1", "{0} is too large by 1", lambda a: a + 1),
     ("{0} too small by 1", "{0} is too small by 1", lambda a: a - 1),
     ("2 {0}", "{0} is counted twice", lambda a: 2 * a),
-)
-INDICES: tuple[Row, ...] = (
-    ("{0} too small by 1", "{0} is taken to start at 1; it starts at 0", lambda a: a - 1),
-    ("{0} too large by 1", "{0} is too large by 1", lambda a: a + 1),
-    ("{0} left out", "{0} is left out, as if it were 0 everywhere", np.zeros_like),
 )
 ARRAYS: tuple[Row, ...] = (
     ("{0} left out (0)", "{0} is left out, as if it were 0", np.zeros_like),
@@ -246,7 +242,7 @@ def argument_changes(case: Case) -> Iterator[Mistake]:
         elif value.dtype.kind == "f":
             yield from _array_changes(name, value.ndim)
         else:
-            yield from _arguments(INDICES, name)
+            yield from _arguments(COUNTS, name)
             yield from _order_changes(name, value.ndim)
 
 

@@ -19,14 +19,8 @@ SHAPES = ("shape", "broadcast", "matmul", "dimension", "aligned", "axis", "axes"
 class CallResult(NamedTuple):
     """The result of a call.
 
-    Attributes
-    ----------
-    answer : array of float or None
-        None if there is no usable answer. Several arrays are stacked into one.
-    dtype : numpy.dtype or None
-        Type of the numbers that were returned.
-    hints : tuple of Hint
-        What is wrong with it, as far as that can be seen without the right answer.
+    The answer is in float64, several arrays stacked into one, or None if it is unusable. `dtype` is the type that was returned;
+    `hints` say what is wrong as far as that can be seen without the right answer.
     """
 
     answer: np.ndarray | None

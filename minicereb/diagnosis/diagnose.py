@@ -52,7 +52,7 @@ def diagnose(
     cases : sequence of Case
         Ordinary ones, in float64, of different sizes and numbers: one hint must explain all of them.
     special : sequence of Case
-        Each with a note, the hint for an answer that is right on the ordinary cases and wrong on this one.
+        Each with a note, the hint for an answer that is wrong only there.
     square : sequence of Case
         Cases whose axes are equally long, on which a transposition by mistake still gives numbers.
     """

@@ -9,30 +9,16 @@ import numpy as np
 
 
 class Hint(NamedTuple):
-    """One thing that is wrong.
-
-    Attributes
-    ----------
-    code : str
-        Its name in a few words, for tables: ``"sign"``, ``"factor 1/batch"``, ``"not clipped"``.
-    text : str
-        The same as a sentence to the person who wrote the answer.
-    """
+    """One thing that is wrong: a name for tables, such as ``"factor 1/batch"``, and a sentence to the author of the answer."""
 
     code: str
     text: str
 
 
 class Diagnosis(NamedTuple):
-    """Whether an answer is right, and if not, what is wrong with it.
+    """Whether an answer is right, and if not, hints to what is wrong, the most informative first.
 
-    Attributes
-    ----------
-    right : bool
-    hints : tuple of Hint
-        What is wrong, the most informative first; empty if nothing is.
-    example : str
-        The number that is farthest from its right value, with its place; empty if no number is wrong.
+    `example` describes the number that is farthest from its right value; it is empty if no number is wrong.
     """
 
     right: bool
@@ -47,10 +33,10 @@ class Case(NamedTuple):
     ----------
     arguments : dict
         Arrays and numbers by name, in the order of the parameters.
-    sizes : dict of str to int
-        Lengths that have a name, such as the batch size: a factor may be one of them.
+    sizes : dict
+        Lengths by name, such as that of the batch; a wrong factor may be one of them.
     note : str
-        What is special about this case: the hint for an answer that is wrong here and right elsewhere.
+        The hint for an answer that is wrong here and right elsewhere.
     """
 
     arguments: Mapping[str, Any]

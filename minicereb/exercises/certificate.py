@@ -147,28 +147,21 @@ CERTIFICATE = Exercise(
     "A certificate states what a network can do for every image of a region. Given bounds low ≤ x ≤ high on each input, return "
     "the tightest bounds that hold for each unit h = max(Wx + b, 0) by itself. With centre c and radius r of the inputs, Wc + b "
     "is the middle of the interval before the ReLU and |W| r is half its width; the ReLU is then applied to both ends.",
-    """
-    Parameters
-    ----------
-    weight : array of float, shape (units, inputs)
-    bias : array of float, shape (units,)
-    low, high : array of float, shape (batch, inputs)
-        Bounds of the inputs.
-
-    Returns
-    -------
-    lower, upper : array, shape (batch, units)
-        Bounds of the responses, a tuple of two arrays with the dtype of `low`.
-    """,
+    {
+        "weight : array of float, shape (units, inputs)": "",
+        "bias : array of float, shape (units,)": "",
+        "low, high : array of float, shape (batch, inputs)": "Bounds of the inputs.",
+    },
+    ("lower, upper : array, shape (batch, units)", "Bounds of the responses, a tuple of two arrays with the dtype of `low`."),
     Task(_bounds, _ACTIVATIONS + _INTERVALS + _OTHERS, parts=2, steps=_bounds_steps),
     _draw,
     {"batch": (3, 5, 2, 4), "inputs": (6, 4, 7, 5), "units": (5, 8, 3, 6)},
     special={
         "where low and high are equal, so are the bounds: both are the response itself": (
-            np.array([[1.0, -2.0]]),
-            np.array([0.5]),
-            np.array([[0.3, 0.1]]),
-            np.array([[0.3, 0.1]]),
+            [[1, -2]],
+            [0.5],
+            [[0.3, 0.1]],
+            [[0.3, 0.1]],
         )
     },
 )

@@ -5,16 +5,10 @@ from __future__ import annotations
 from minicereb.errors import InputError
 from minicereb.exercises.certificate import CERTIFICATE
 from minicereb.exercises.definition import Exercise
-from minicereb.exercises.delta_rule import DELTA
-from minicereb.exercises.fast_gradient_sign import FGSM
-from minicereb.exercises.glr_estimator import GLR
+from minicereb.exercises.granule_cells import DELTA, LTD, PROJECTION, RELU
 from minicereb.exercises.im2col import WINDOWS
-from minicereb.exercises.ltd_average import LTD
-from minicereb.exercises.noise_score import SCORE
-from minicereb.exercises.pgd_projection import PGD
-from minicereb.exercises.rao_blackwell import RAO_BLACKWELL
-from minicereb.exercises.relu_derivative import RELU
-from minicereb.exercises.sparse_projection import PROJECTION
+from minicereb.exercises.noise_estimators import GLR, RAO_BLACKWELL, SCORE
+from minicereb.exercises.pixel_attacks import FGSM, PGD
 
 EXERCISES: dict[str, Exercise] = {
     exercise.name: exercise
@@ -23,7 +17,7 @@ EXERCISES: dict[str, Exercise] = {
 
 
 def exercise_named(name: str) -> Exercise:
-    """Return the exercise of this name, with hyphens or underscores; :class:`InputError` if there is none."""
+    """Return the exercise of this name or file name; :class:`InputError` if there is none."""
     found = EXERCISES.get(name.replace("_", "-").removesuffix(".py"))
     if found is None:
         raise InputError("exercise", name, ", ".join(EXERCISES))

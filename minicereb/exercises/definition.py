@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from minicereb.calculus.equations import equation
 from minicereb.diagnosis.calls import Elsewhere, Function
 from minicereb.diagnosis.diagnose import diagnose
@@ -16,7 +18,7 @@ from minicereb.randomness import generator
 SQUARE = (5, 4, 6)  # the length of every axis in the cases whose axes are equally long
 
 
-def mistakes(*rows: tuple[str, str, Callable[..., Any]], of: Callable[..., Any] | None = None) -> list[Mistake]:
+def mistakes(*rows: tuple[str, str, Any], of: Callable[..., Any] | None = None) -> list[Mistake]:
     """Return known mistakes from rows of code, sentence and wrong function; `of` makes the function from what a row holds."""
     return [Mistake(code, text, function if of is None else of(function)) for code, text, function in rows]
 
@@ -53,17 +55,17 @@ class Exercise:
 
     Parameters
     ----------
-    name : str
-        As in ``minicereb exercise start NAME``; the file has the same name, with underscores.
-    title : str
+    name, title : str
     tags : tuple of str
         Tags of the equations that it is about.
     signature : str
         ``name(parameters)`` of the function.
     statement : str
         What to compute.
-    parameters : str
-        Sections of the function's docstring: parameters and what is returned.
+    parameters : dict
+        What the function takes, as in numpydoc: a description by ``name : type``; empty if the type says enough.
+    returns : tuple of str
+        Type and description of what it returns.
     task : Task
     draw : callable
         From a generator and one value of each of `sizes` and `numbers` to the arguments of the function.
@@ -72,7 +74,7 @@ class Exercise:
     numbers : dict
         Other numbers by name, with their values in the ordinary and the square cases; they are repeated if there are fewer.
     special : dict
-        Arguments of special cases, by the hint to an answer that is wrong there.
+        Arguments of special cases, by the hint to an answer that is wrong there; lists become arrays of floats.
     """
 
     name: str
@@ -80,7 +82,8 @@ class Exercise:
     tags: tuple[str, ...]
     signature: str
     statement: str
-    parameters: str
+    parameters: Mapping[str, str]
+    returns: tuple[str, str]
     task: Task
     draw: Callable[..., tuple[Any, ...]]
     sizes: Mapping[str, tuple[int, ...]]
@@ -99,7 +102,8 @@ class Exercise:
 
     def _case(self, arguments: tuple[Any, ...], sizes: Mapping[str, int], note: str = "") -> Case:
         names = self.signature.split("(")[1].rstrip(")").split(", ")
-        return Case(dict(zip(names, arguments, strict=True)), sizes, note)
+        arrays = (np.array(value, dtype=np.float64) if isinstance(value, list) else value for value in arguments)
+        return Case(dict(zip(names, arrays, strict=True)), sizes, note)
 
     def _drawn(self, number: int, sizes: dict[str, int]) -> Case:
         numbers = {name: values[number % len(values)] for name, values in self.numbers.items()}
@@ -132,9 +136,11 @@ class Exercise:
         lines = [self.title, "", *textwrap.wrap(self.statement, 96), ""]
         lines += [f"    {line}" for entry in self.equations() for line in textwrap.wrap(entry, 92, subsequent_indent="    ")]
         lines += ["", f"Check it with: minicereb exercise check {self.file_name}"]
-        parameters = textwrap.indent(textwrap.dedent(self.parameters).strip(), "    ")
-        text = "\n".join(lines).replace("\\", "\\\\")
+        sections = [self.title + ".", "", "Parameters", "----------"]
+        sections += [line for name, text in self.parameters.items() for line in (name, *([f"    {text}"] if text else []))]
+        sections += ["", "Returns", "-------", self.returns[0], f"    {self.returns[1]}"]
+        text, described = "\n".join(lines).replace("\\", "\\\\"), textwrap.indent("\n".join(sections), "    ").lstrip()
         return (
-            f'"""{text}\n"""\n\nimport numpy as np\n\n\ndef {self.signature}:\n    """{self.title}.\n\n{parameters}\n    """\n'
+            f'"""{text}\n"""\n\nimport numpy as np\n\n\ndef {self.signature}:\n    """{described}\n    """\n'
             '    raise NotImplementedError("write this function")\n'
         )

@@ -40,17 +40,9 @@ class Graded(NamedTuple):
 
     def row(self) -> dict[str, object]:
         """Return the values of :data:`COLUMNS` by name."""
-        hint = self.report.verdict.hints[0] if self.report.verdict.hints else None
-        values = (
-            self.submission.student,
-            self.submission.exercise.name,
-            self.report.verdict.right,
-            hint and hint.code,
-            hint and hint.text,
-            self.report.printed,
-            round(self.report.seconds, 3),
-            encodable(str(self.submission.path)),
-        )
+        (student, exercise, path), (verdict, printed, seconds) = self
+        code, text = verdict.hints[0] if verdict.hints else (None, None)
+        values = (student, exercise.name, verdict.right, code, text, printed, round(seconds, 3), encodable(str(path)))
         return dict(zip(COLUMNS, values, strict=True))
 
 

@@ -91,20 +91,12 @@ WINDOWS = Exercise(
     "pixels, the first at the upper left corner, `stride` pixels from one to the next, as many as fit without padding. Rows go "
     "image by image; within an image, windows go from left to right, then from top to bottom. Within a row, pixels go in the "
     "same order, and the channels of a pixel lie together.",
-    """
-    Parameters
-    ----------
-    x : array of float, shape (batch, height, width, channels)
-    size : int
-        Side of a window, in pixels.
-    stride : int
-        Pixels from one window to the next, down and across.
-
-    Returns
-    -------
-    array, shape (batch · positions down · positions across, size · size · channels)
-        Dtype of `x`.
-    """,
+    {
+        "x : array of float, shape (batch, height, width, channels)": "",
+        "size : int": "Side of a window, in pixels.",
+        "stride : int": "Pixels from one window to the next, down and across.",
+    },
+    ("array, shape (batch · positions down · positions across, size · size · channels)", "Dtype of `x`."),
     Task(_windows, _ORDERS + _FLIPS + _PLACES),
     lambda rng, batch, height, width, channels, size, stride: (
         rng.standard_normal((batch, height, width, channels)),

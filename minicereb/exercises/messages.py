@@ -74,9 +74,8 @@ def case_of(message: Message) -> Case:
 
 def packed(head: dict[str, Any], arrays: Sequence[np.ndarray]) -> bytes:
     """Return a message as bytes."""
-    contents = [np.ascontiguousarray(array) for array in arrays]
     about = [[array.dtype.str, list(array.shape)] for array in arrays]
-    text, body = json.dumps({"arrays": about, **head}).encode(), b"".join(array.tobytes() for array in contents)
+    text, body = json.dumps({"arrays": about, **head}).encode(), b"".join(array.tobytes() for array in arrays)
     return LENGTHS.pack(len(text), len(body)) + text + body
 
 

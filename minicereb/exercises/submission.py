@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from minicereb.diagnosis.calls import CallResult, Elsewhere
 from minicereb.diagnosis.hints import Case, Diagnosis, Hint
-from minicereb.errors import DataError, InputError, require
+from minicereb.errors import DataError, require
 from minicereb.exercises.definition import Exercise
 from minicereb.exercises.messages import Ended, Interference, Message, Reply, receive, request, type_named
 from minicereb.paths import read_bytes
@@ -34,15 +34,7 @@ MARK = "MINICEREB_SUBMISSION"  # in the environment of every process that a subm
 
 
 class Report(NamedTuple):
-    """The result of checking a submission.
-
-    Attributes
-    ----------
-    verdict : Diagnosis
-    printed : int or None
-        Characters that it printed, according to its process; None if that ended or did not answer in time.
-    seconds : float
-    """
+    """The result of a check; `printed` is the number of characters printed, None if the process ended or did not answer."""
 
     verdict: Diagnosis
     printed: int | None
@@ -179,22 +171,9 @@ def _how_it_ended(process: subprocess.Popen) -> str:
     while time.monotonic() < until:
         found = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if found is not None:
-            return f"exit code {found.si_status}" if found.si_code == os.CLD_EXITED else _signal_name(found.si_status)
+            if found.si_code == os.CLD_EXITED:
+                return f"exit code {found.si_status}"
+            names = {each.value: each.name for each in signal.Signals}  # not every signal has a name in Python
+            return f"signal {names.get(found.si_status, found.si_status)}"
         time.sleep(0.01)
     return "it only closed its connection"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return f"signal {signal.Signals(number).name}"
-    except ValueError:  # it has no name in Python
-        return f"signal {number}"
-
-
-def submission_name(path: str | os.PathLike, names: dict[str, Exercise]) -> Exercise:
-    """Return the exercise that a file belongs to by its name; :class:`InputError` if there is none."""
-    stem = Path(path).stem.replace("_", "-")
-    if stem not in names:
-        files = ", ".join(exercise.file_name for exercise in names.values())
-        raise InputError("file", Path(path).name, f"one of {files}, or --exercise NAME with it")
-    return names[stem]

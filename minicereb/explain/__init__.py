@@ -1,4 +1,4 @@
-"""One image through one model, step by step: equation, shapes, numbers, derivatives, and a finite difference beside each."""
+"""One image through one model, step by step: equation, shapes, numbers, and derivatives, each beside a finite difference."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def explanation(
     config : Train
         Settings of the model's training.
     dataset : Dataset
-        What it was trained on.
+        The data it was trained on.
     model : model
-        Is left as it is.
+        It is not changed.
     image : int
         Number of the test image.
     what : {"learning", "attack"}, optional

@@ -15,7 +15,7 @@ from minicereb.experiments.architectures import CerebellumModel
 from minicereb.explain.explained_image import ExplainedImage, Place, chosen_cells, loss_step, update_step
 from minicereb.explain.fgsm_steps import attack_steps, landscape_of
 from minicereb.explain.layer_steps import forward_and_back
-from minicereb.explain.steps import Derivative, Rows, Step, checked_derivative, products
+from minicereb.explain.steps import Derivative, Rows, Step, checked, compared, products
 from minicereb.explain.training_step import TrainingStep
 from minicereb.gradcheck.differences import difference, moving
 from minicereb.learning.rules import LEAST_SQUARES
@@ -50,8 +50,8 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
         yield update_step(subject, taken, places, said)
     else:
         words = (
-            "This readout was solved in closed form: no step follows. There the sum of ∂l/∂W over all training images and λW "
-            "add up to 0; one image alone still has an error."
+            "This readout was solved in closed form, so no step follows. The sum of ∂l/∂W over all training images is -λW there; "
+            "a single image still has an error."
         )
         yield Step("No step: the readout is a solution", "M-LS", words, {"W": subject.model.readout.shape})
 
@@ -63,11 +63,8 @@ def attack(subject: ExplainedImage) -> Iterator[Step]:
 
     def way_back(d_outputs: np.ndarray, pixels: list[int]) -> Iterator[Step]:
         if inner is subject:
-            yield _back_step(subject, drive, d_outputs, pixels)
-        else:
-            yield from forward_and_back(
-                subject, pixels[0], lambda walked: iter([_back_step(inner, drive, d_outputs, walked.units[-2:-1])])
-            )
+            return iter([_back_step(subject, drive, d_outputs, pixels)])
+        return forward_and_back(subject, pixels[0], lambda path: iter([_back_step(inner, drive, d_outputs, path.units[-2:-1])]))
 
     yield from attack_steps(subject, way_back, "M-DX")
 
@@ -85,7 +82,7 @@ def _features_step(subject: ExplainedImage) -> Step:
     features, _ = subject.model.encoder.forward(subject.x)
     words = (
         f"The cerebellum's mossy fibres carry the features of an encoder that does not learn: {features.size:,} numbers, of "
-        f"which {int(np.count_nonzero(features)):,} are not 0; the largest is {features.max():.6g}. The attack goes through both."
+        f"which {int(np.count_nonzero(features)):,} are not 0; the largest is {features.max():.6g}. An attack passes both."
     )
     return Step("The encoder", "M-CONV", words, {"x": subject.x.shape, "features": features.shape})
 
@@ -114,111 +111,93 @@ def _granule_step(subject: ExplainedImage, x: np.ndarray, drive: np.ndarray, h: 
     model, tables, checks = subject.model, [], []
     for a in cells:
         inputs, weights = _synapses(model, a)
-        rows = [(subject.pixel(int(i)), float(w), float(x[0, i])) for i, w in zip(inputs, weights, strict=True)]
-        total = (f"v[{a}]", float(drive[a]))
-        tables.append(products(f"granule cell {a}", ("mossy fibre", "weight J", "activity x"), rows, (), total))
+        rows = [(subject.pixel(int(i)), w, x[0, i]) for i, w in zip(inputs, weights, strict=True)]
+        tables.append(products(f"granule cell {a}", ("mossy fibre", "weight J", "activity x"), rows, (f"v[{a}]", drive[a])))
         v = drive[a : a + 1].copy()
         slope = relu_input_gradient(np.ones(1, dtype=v.dtype), v > 0)[0]
-        checks.append(checked_derivative(f"∂h[{a}]/∂v[{a}]", slope, difference(moving(v, 0, relu, v))))
-    tables.append(Rows("responses", ("cell", "v", "h"), tuple((a, float(drive[a]), float(h[a])) for a in cells)))
+        checks.append(checked(f"∂h[{a}]/∂v[{a}]", slope, v, 0, relu, v))
+    tables.append(Rows("responses", ("cell", "v", "h"), [(a, drive[a], h[a]) for a in cells]))
     active, still = int((drive > 0).sum()), int((drive == 0).sum())
-    words = f"{active:,} of {len(drive):,} cells are active; {still:,} stand at the kink v = 0: all that they see is black."
+    words = f"{active:,} of {len(drive):,} cells are active; {still:,} are at the kink v = 0, since all their inputs are black."
     words += f" The mean of h is {h.mean():.6g}, the largest {h.max():.6g}. J does not learn."
     shapes = {"x": x.shape, "J": (x.shape[1], len(drive)), "h": h.shape}
-    return Step("Mossy fibres drive granule cells", "C1", words, shapes, tuple(tables), tuple(checks))
+    return Step("Mossy fibres drive granule cells", "C1", words, shapes, tables, checks)
 
 
 def _ltd_step(decay: float, taken: TrainingStep, h: np.ndarray, cells: list[int]) -> Step:
     before, after = taken.before["ltd_mean"], taken.after["ltd_mean"]
-    rows = tuple((a, float(before[a]), float(h[a]), float(after[a]), float(h[a] - after[a])) for a in cells)
     words = (
         f"β = {decay:g}. The mean activity moves before it is used, towards the response of this batch of one image; outside "
         "training it stays. No error drives it, so there is nothing to differentiate."
     )
-    head = ("cell", "μ before", "h", "μ after", "z = h - μ")
-    return Step("Long-term depression", "C-LTD", words, {"μ": after.shape}, (Rows("chosen cells", head, rows),))
+    rows = [(a, before[a], h[a], after[a], h[a] - after[a]) for a in cells]
+    numbers = [Rows("chosen cells", ("cell", "μ before", "h", "μ after", "z = h - μ"), rows)]
+    return Step("Long-term depression", "C-LTD", words, {"μ": after.shape}, numbers)
 
 
 def _purkinje_step(model: Cerebellum, h: np.ndarray, outputs: np.ndarray, cells: list[int], classes: list[int]) -> Step:
-    z, tables, checks = h - model.ltd_mean, [], []
+    z, tables, checks, a = h - model.ltd_mean, [], [], cells[0]
 
     def output(c: int) -> float:
         return purkinje(h, model.ltd_mean, model.readout)[c]
 
     for c in classes:
-        rows = [(a, float(z[a]), float(model.readout[a, c])) for a in range(len(z))]
-        total = (f"ŷ[{c}]", float(outputs[0, c]))
-        tables.append(products(f"Purkinje cell {c}", ("granule cell", "z", "weight W"), rows, (), total))
-        a = cells[0]
-        checks.append(checked_derivative(f"∂ŷ[{c}]/∂W[{a}, {c}]", z[a], difference(moving(model.readout, (a, c), output, c))))
+        rows = list(zip(range(len(z)), z, model.readout[:, c], strict=True))
+        tables.append(products(f"Purkinje cell {c}", ("granule cell", "z", "weight W"), rows, (f"ŷ[{c}]", outputs[0, c])))
+        checks.append(checked(f"∂ŷ[{c}]/∂W[{a}, {c}]", z[a], model.readout, (a, c), output, c))
     shapes = {"z": z.shape, "W": model.readout.shape, "ŷ": outputs.shape}
     words = "Each Purkinje cell sums all parallel fibres; only these synapses learn. z is never formed: Wᵀz = Wᵀh - Wᵀμ."
-    words += " If μ has moved, so have the outputs since the first step."
-    return Step("Parallel fibres drive Purkinje cells", "C2", words, shapes, tuple(tables), tuple(checks))
+    words += " If μ has moved, the outputs have changed since the first step."
+    return Step("Parallel fibres drive Purkinje cells", "C2", words, shapes, tables, checks)
 
 
 def _weight_step(
     subject: ExplainedImage, model: Cerebellum, taken: TrainingStep, h: np.ndarray, cells: list[int], classes: list[int]
 ) -> Step:
     _, error = squared_error(taken.learned.outputs, subject.labels)
-    z, gradient, rows, checks = h - model.ltd_mean, taken.gradients["readout"], [], []
-    targets = one_hot(subject.labels, error)
+    z, gradient, targets = h - model.ltd_mean, taken.gradients["readout"], one_hot(subject.labels, error)
 
     def value() -> float:
         return loss(purkinje(h[None], model.ltd_mean, model.readout), targets)[0][0]
 
-    for a in cells:
-        for c in classes:
-            rows.append((f"W[{a}, {c}]", float(z[a]), float(error[0, c]), float(gradient[a, c])))
-            checks.append(
-                checked_derivative(f"∂l/∂W[{a}, {c}]", gradient[a, c], difference(moving(model.readout, (a, c), value)))
-            )
-    words = "Pre-synaptic activity times the climbing fibre's error: each synapse needs only what is at hand."
+    pairs = [(a, c) for a in cells for c in classes]
+    rows = [(f"W[{a}, {c}]", z[a], error[0, c], gradient[a, c]) for a, c in pairs]
+    checks = [checked(f"∂l/∂W[{a}, {c}]", gradient[a, c], model.readout, (a, c), value) for a, c in pairs]
+    words = "Presynaptic activity times the climbing fibre's error: each synapse needs only what is available locally."
     shapes = {"z": z.shape, "e": error.shape, "∂l/∂W": gradient.shape}
-    numbers = (Rows("synapses", ("synapse", "z", "e", "z e"), tuple(rows)),)
-    return Step("The derivative by the weights", "C4", words, shapes, numbers, tuple(checks))
+    numbers = [Rows("synapses", ("synapse", "z", "e", "z e"), rows)]
+    return Step("The derivative by the weights", "C4", words, shapes, numbers, checks)
 
 
 def _back_step(subject: ExplainedImage, drive: np.ndarray, d_outputs: np.ndarray, pixels: list[int]) -> Step:
     """From the outputs to the granule cells that see the pixels shown, and to the pixels."""
-    model = subject.model
+    model, wiring = subject.model, subject.model.wiring
     d_granule = model.readout @ d_outputs[0]
     d_drive = relu_input_gradient(d_granule, drive > 0)
-    _, cache = model.forward(subject.x)
-    gradient = model.input_gradient(d_outputs, cache)
+    gradient = model.input_gradient(d_outputs, model.forward(subject.x)[1])
     tables = []
     for pixel in pixels:
-        found = (
-            model.wiring.weights[:, [pixel]]
-            if model.wiring.inputs is None
-            else model.wiring.weights * (model.wiring.inputs == pixel)
-        )
-        reached = np.flatnonzero(found.any(axis=1))
+        found = wiring.weights[:, [pixel]] if wiring.inputs is None else wiring.weights * (wiring.inputs == pixel)
         weights = found.sum(axis=1)
-        rows = [(int(a), float(weights[a]), float(d_drive[a])) for a in reached]
-        total = (f"∂l/∂x[{subject.pixel(pixel)}]", float(gradient[0, pixel]))
-        tables.append(products(f"pixel {subject.pixel(pixel)}", ("granule cell", "weight J", "∂l/∂v"), rows, (), total))
+        rows = [(int(a), weights[a], d_drive[a]) for a in np.flatnonzero(found.any(axis=1))]
+        total = (f"∂l/∂x[{subject.pixel(pixel)}]", gradient[0, pixel])
+        tables.append(products(f"pixel {subject.pixel(pixel)}", ("granule cell", "weight J", "∂l/∂v"), rows, total))
     cells = chosen_cells(subject, [int(a) for a in np.argsort(-np.abs(d_drive), kind="stable")[:2]], len(drive), "granule cells")
-    rows_of_cells = tuple((a, float(d_granule[a]), bool(drive[a] > 0) and "yes" or "no", float(d_drive[a])) for a in cells)
+    rows_of_cells = [(a, d_granule[a], "yes" if drive[a] > 0 else "no", d_drive[a]) for a in cells]
     tables.append(Rows("granule cells", ("cell", "W ∂l/∂ŷ", "active", "∂l/∂v"), rows_of_cells))
-    words = "The credit goes back through W to the granule cells, is stopped at those that are silent, and goes on through J."
-    shapes = {"W": model.readout.shape, "∂l/∂v": d_drive.shape, "J": (model.wiring.width, model.wiring.cells)}
-    checks = tuple(_by_drive(subject, a, d_drive[a]) for a in cells if _moving(subject, a) is not None)
-    return Step("Back to the granule cells and the pixels", "M-DX", words, shapes, tuple(tables), checks)
+    words = "The credit goes back through W to the granule cells, stops at those that are silent, and continues through J."
+    shapes = {"W": model.readout.shape, "∂l/∂v": d_drive.shape, "J": (wiring.width, wiring.cells)}
+    checks = [check for a in cells for check in _by_drive(subject, a, d_drive[a])]
+    return Step("Back to the granule cells and the pixels", "M-DX", words, shapes, tables, checks)
 
 
-def _moving(subject: ExplainedImage, cell: int) -> int | None:
-    """A synapse with an active mossy fibre, by which a cell's drive can be changed."""
-    inputs, _ = _synapses(subject.model, cell)
-    seen = np.flatnonzero(subject.x[0, inputs])
-    return int(seen[np.argmax(subject.x[0, inputs[seen]])]) if len(seen) else None
-
-
-def _by_drive(subject: ExplainedImage, cell: int, value: float) -> Derivative:
-    """The derivative by a cell's drive, which is changed via one of its synapses."""
-    synapse, wiring = _moving(subject, cell), subject.model.wiring
-    fibre = _synapses(subject.model, cell)[0][synapse]
-    landscape = landscape_of(subject)
+def _by_drive(subject: ExplainedImage, cell: int, value: float) -> Iterator[Derivative]:
+    """The derivative by a cell's drive, which is changed via a synapse with an active mossy fibre, if there is one."""
+    wiring, activity = subject.model.wiring, subject.x[0, _synapses(subject.model, cell)[0]]
+    if not activity.any():
+        return
+    synapse = int(activity.argmax())
+    landscape, fibre = landscape_of(subject), _synapses(subject.model, cell)[0][synapse]
     used, place = (wiring.weights, synapse) if wiring.matrix is None else (wiring.matrix, fibre)
     objective = moving(used, (cell, place), lambda: landscape.evaluate(subject.x).value[0])
-    return checked_derivative(f"∂l/∂v[{cell}]", value, difference(lambda t: objective(t / subject.x[0, fibre])))
+    yield compared(f"∂l/∂v[{cell}]", value, difference(lambda t: objective(t / subject.x[0, fibre])))

@@ -15,12 +15,16 @@ from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, require
 from minicereb.experiments.configs import Train
-from minicereb.explain.steps import Drawing, Rows, Step, checked_derivative
+from minicereb.explain.steps import Drawing, Rows, Step, checked
 from minicereb.explain.training_step import TrainingStep, take_step
-from minicereb.gradcheck.differences import difference, moving
+from minicereb.gradcheck.differences import CLOSER
 from minicereb.inputs import as_labels, check_images, check_rows
+from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.convolutional import MaxPool
+from minicereb.models.layers import ReLU
 
-Place = tuple[str, str, tuple[int, ...]]  # of a parameter: its symbol, its array, its indices
+Place = tuple[str, str, tuple[int, ...]]  # symbol, array and indices of a parameter
+FEW = 4  # cells named individually
 UPDATES = {"sgd": "M-SGD", "momentum": "M-MOMENTUM", "rmsprop": "M-RMSPROP", "adam": "M-ADAM"}
 
 
@@ -31,11 +35,11 @@ class Shown:
     Parameters
     ----------
     cells, classes, pixels : tuple of int
-        Numbers of units, classes and pixels; if empty, those that matter most are chosen.
+        Numbers of units, classes and pixels; if empty, the most important ones are chosen.
     objective : {"mse", "cross-entropy", "margin", "dlr"}
-        What the attack ascends.
+        Objective of the attack.
     epsilon : float
-        Its bound in L∞.
+        Bound of the attack in L∞.
     """
 
     cells: tuple[int, ...] = ()
@@ -57,17 +61,15 @@ class ExplainedImage:
     ----------
     config : Train
     dataset : Dataset
-    trained : model
-        As it was trained.
-    model : model
-        Its float64 copy, used for all computations.
+    trained, model : model
+        As trained, and its float64 copy, which is used for all computations.
     image : int
         Number of the test image.
     x : array of float64, shape (1, inputs)
     labels : array of int64, shape (1,)
     shown : Shown
     encoder : Sequential, optional
-        In float64: maps the data set's images to this model's inputs.
+        In float64; maps the images of `dataset` to the inputs of `model`.
     """
 
     config: Train
@@ -82,24 +84,24 @@ class ExplainedImage:
 
     @property
     def label(self) -> int:
-        """The right answer."""
+        """Class of the image."""
         return int(self.labels[0])
 
     def picture(self, x: np.ndarray) -> np.ndarray:
-        """Return a row of pixels as an image to be drawn."""
+        """Return a row of pixels as an image to draw."""
         shape = self.dataset.image_shape
         image = np.clip(x.reshape(shape if len(shape) > 1 else (1, -1)), 0, 1)
         return image.mean(axis=2) if image.ndim == 3 and image.shape[2] != 3 else image
 
     def pixel(self, number: int) -> str:
-        """Name a pixel: by its number and where it is."""
+        """Return the number of a pixel with its place."""
         if self.x.size != self.dataset.inputs:  # a feature, not a pixel
             return str(number)
         place = np.unravel_index(number, self.dataset.image_shape)
         return f"{number} ({', '.join(str(int(each)) for each in place)})" if len(place) > 1 else str(number)
 
     def classes(self, outputs: np.ndarray) -> list[int]:
-        """Classes to show: those requested, or the label and the likeliest wrong class."""
+        """Return the classes to show: those requested, or the label and the likeliest wrong class."""
         likely = [int(each) for each in np.argsort(-outputs[0], kind="stable") if each != self.label]
         return list(self.shown.classes) or [self.label, *likely[:1]]
 
@@ -109,7 +111,7 @@ class ExplainedImage:
 
 
 def pixel_number(text: str, image_shape: tuple[int, ...]) -> int:
-    """Return the number of a pixel that is named by it, or by its place in the image, with commas between."""
+    """Return the number of a pixel from text: the number itself, or its place in the image with commas between."""
     expected = f"a number, or {' and '.join(('row', 'column', 'channel')[: len(image_shape)])} within {image_shape}"
     try:
         place = tuple(map(int, text.split(",")))
@@ -140,12 +142,12 @@ def chosen_cells(subject: ExplainedImage, usual: list[int], count: int, what: st
 
 
 def the_image(subject: ExplainedImage) -> Step:
-    """The image, and the model's outputs in float64 and in float32."""
+    """Return the step that shows the image, and the model's outputs in float64 and in float32."""
     outputs, _ = subject.model.forward(subject.x)
     as_trained = to_numpy(subject.trained.forward(to_device(subject.x.astype(np.float32)))[0])
-    rows = [(j, float(outputs[0, j]), float(as_trained[0, j])) for j in range(outputs.shape[1])]
+    rows = zip(range(outputs.size), outputs[0], as_trained[0], strict=True)
     ink = int(np.count_nonzero(subject.x))
-    attacked = " Learning begins with the image as the training's adversary leaves it." if subject.config.adversary else ""
+    attacked = " Learning starts from the image as attacked by the training's adversary." if subject.config.adversary else ""
     return Step(
         f"Image {subject.image} of the test images of {subject.dataset.name}",
         "",
@@ -153,49 +155,33 @@ def the_image(subject: ExplainedImage) -> Step:
         "not 0. Every number below is computed by the functions that train and attack, on a copy of the model in float64."
         + attacked,
         {"x": subject.x.shape, "ŷ": outputs.shape},
-        (Rows("outputs", ("class", "in float64", "as trained"), tuple(rows)),),
-        drawings=(Drawing("image", f"Test image {subject.image}.", ((f"a {subject.label}", subject.picture(subject.x)),)),),
+        [Rows("outputs", ("class", "in float64", "as trained"), rows)],
+        drawings=[Drawing("image", f"Test image {subject.image}.", [(f"a {subject.label}", subject.picture(subject.x))])],
     )
 
 
 def loss_step(
     subject: ExplainedImage, title: str, tag: str, function: Callable[..., Any], outputs: np.ndarray, symbol: str = "l"
 ) -> Step:
-    """A loss or an objective at the outputs, and its derivative by each of them."""
+    """Return the step for a loss or an objective at the outputs, with its derivative by each of them."""
     value, d_outputs = function(outputs, subject.labels)
     target, moved = one_hot(subject.labels, outputs), outputs.copy()
-    rows = tuple((j, float(outputs[0, j]), float(target[0, j])) for j in range(outputs.shape[1]))
-    checks = tuple(
-        checked_derivative(
-            f"∂{symbol}/∂ŷ[{j}]", each, difference(moving(moved, (0, j), lambda: function(moved, subject.labels)[0][0]))
-        )
+    rows = zip(range(outputs.shape[1]), outputs[0], target[0], strict=True)
+    checks = [
+        checked(f"∂{symbol}/∂ŷ[{j}]", each, moved, (0, j), lambda: function(moved, subject.labels)[0][0])
         for j, each in enumerate(d_outputs[0])
-    )
-    return Step(
-        title,
-        tag,
-        f"{symbol} = {float(value[0]):.9g}.",
-        {"ŷ": outputs.shape, f"∂{symbol}/∂ŷ": d_outputs.shape},
-        (Rows("each output", ("class", "ŷ", "target y"), rows),),
-        checks,
-    )
+    ]
+    shapes = {"ŷ": outputs.shape, f"∂{symbol}/∂ŷ": d_outputs.shape}
+    numbers = [Rows("each output", ("class", "ŷ", "target y"), rows)]
+    return Step(title, tag, f"{symbol} = {float(value[0]):.9g}.", shapes, numbers, checks)
 
 
 def update_step(subject: ExplainedImage, taken: TrainingStep, places: list[Place], words: str) -> Step:
-    """How the optimiser changes the weights.
-
-    Parameters
-    ----------
-    subject : ExplainedImage
-    taken : TrainingStep
-    places : list of Place
-    words : str
-        Text to add.
-    """
+    """Return the step that shows how the optimiser changes the weights at `places`; `words` are added to its text."""
     rows = []
     for symbol, name, place in places:
-        before, after = float(taken.before[name][place]), float(taken.after[name][place])
-        rows.append((symbol, before, float(taken.gradients[name][place]), after - before, after))
+        before, after = taken.before[name][place], taken.after[name][place]
+        rows.append((symbol, before, taken.gradients[name][place], after - before, after))
     name, batch = subject.config.optimizer, subject.config.batch_size
     memory = f"{name} has no memory of earlier gradients."
     if taken.warmed:
@@ -204,9 +190,41 @@ def update_step(subject: ExplainedImage, taken: TrainingStep, places: list[Place
             f"gradients of the run's first {taken.warmed} batches, at these weights, have filled it first."
         )
     said = (
-        f"{memory} The learning rate is {taken.rate:g}, that of step {taken.warmed + 1}. This is what {name} does from here to a "
-        f"batch of this image alone (the training's batches have {batch}): bit for bit. {words}"
+        f"{memory} The learning rate is {taken.rate:g}, that of step {taken.warmed + 1}. The change is bit for bit what {name} "
+        f"does from here to a batch of this image alone (the training's batches have {batch}). {words}"
     )
     head = ("weight", "before", "gradient", "change", "after")
     shapes = {name: taken.after[name].shape for _, name, _ in places}
-    return Step(f"The weights change ({name})", UPDATES[name], said.strip(), shapes, (Rows("in full", head, tuple(rows)),))
+    return Step(f"The weights change ({name})", UPDATES[name], said.strip(), shapes, [Rows("in full", head, rows)])
+
+
+def switching_units(model: Any, x: np.ndarray, place: tuple[int, ...]) -> str:
+    """Name the units that switch, so that the model has a kink at `x`, when the number at `place` moves slightly either way.
+
+    The result is, for example, ``"ReLU of layer 2 at v = 0 (3 units)"``. `x`, of shape (1, …), is restored before return.
+    """
+    caches, was = [], x[place]
+    for step in (-CLOSER, CLOSER):
+        x[place] = was + step
+        caches.append(model.forward(x)[1])
+    x[place] = was
+    left, right = caches
+    if isinstance(model, Cerebellum):
+        cells = np.flatnonzero((left.active != right.active).any(axis=1))
+        named = ", ".join(map(str, cells[:FEW])) + (f" and {len(cells) - FEW} more" if len(cells) > FEW else "")
+        return f"granule cells at v = 0: {named}" if len(cells) else ""
+    found = []
+    for number, (layer, before, after) in enumerate(zip(model.layers, left, right, strict=True), 1):
+        if isinstance(layer, ReLU):
+            count, what = int((before != after).sum()), f"ReLU of layer {number} at v = 0"
+        elif isinstance(layer, Cerebellum):
+            count, what = int((before.active != after.active).sum()), "granule cells at v = 0"
+        elif isinstance(layer, MaxPool):
+            count, what = int((before[0] != after[0]).sum()), f"MaxPool of layer {number} with equal pixels"
+        elif hasattr(layer, "activation") and layer.activation is not None:
+            count, what = int((np.sign(before) != np.sign(after)).sum()), f"{layer.activation.name} of layer {number} at v = 0"
+        else:
+            continue
+        if count:
+            found.append(f"{what} ({count} unit{'s' * (count > 1)})")
+    return ", ".join(found)

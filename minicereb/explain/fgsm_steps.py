@@ -12,31 +12,19 @@ from minicereb.attacks.fgsm import fgsm
 from minicereb.attacks.gradients import Landscape, exact
 from minicereb.attacks.objectives import objective_named
 from minicereb.attacks.search import last
-from minicereb.explain.explained_image import ExplainedImage, loss_step
-from minicereb.explain.kinks import switching_units
-from minicereb.explain.steps import Drawing, Rows, Step, checked_derivative
+from minicereb.explain.explained_image import ExplainedImage, loss_step, switching_units
+from minicereb.explain.steps import Drawing, Rows, Step, checked
 from minicereb.gradcheck.differences import difference, moving
 
 OBJECTIVE_TAGS = {"mse": "C3", "cross-entropy": "M-CE", "margin": "M-MARGIN", "dlr": "M-DLR"}
 PIXELS = 3
-
-
 CANDIDATES = 12  # pixels tried in search of some without a kink
 
 
 def chosen_pixels(
     subject: ExplainedImage, gradient: np.ndarray, function: Callable[[np.ndarray], float], count: int
 ) -> list[int]:
-    """Pixels to show: those asked for, or those with the largest derivatives where there is no kink.
-
-    Parameters
-    ----------
-    subject : ExplainedImage
-    gradient : array of float64, shape (1, inputs)
-    function : callable
-        From the image to what the gradient is of.
-    count : int
-    """
+    """Return the pixels to show: those requested, or those with the largest derivatives where `function` has no kink."""
     if subject.shown.pixels:
         return list(subject.shown.pixels)
     x = subject.x.copy()
@@ -49,7 +37,7 @@ def chosen_pixels(
 
 
 def landscape_of(subject: ExplainedImage) -> Landscape:
-    """The objective as a function of the image."""
+    """Return the objective as a function of the image."""
     return Landscape(subject.model, objective_named(subject.shown.objective), subject.labels, exact)
 
 
@@ -58,73 +46,71 @@ def attack_steps(
 ) -> Iterator[Step]:
     """Yield the objective, the backward pass to the image, the derivative by the pixels, and the attack's step.
 
-    Parameters
-    ----------
-    subject : ExplainedImage
-    way_back : callable
-        From the derivative by the outputs and the pixels shown to the model's own steps.
-    tag : str
-        Of the equation of the input gradient.
+    `way_back` yields the model's own steps, given the derivative by the outputs and the pixels shown; `tag` is that of the
+    equation of the input gradient.
     """
     landscape = landscape_of(subject)
     point, gradient = landscape.value_and_gradient(subject.x)
     _, d_outputs = landscape.objective(point.outputs, subject.labels)  # type: ignore[call-arg]
     pixels = chosen_pixels(subject, gradient, lambda x: float(landscape.evaluate(x).value[0]), PIXELS)
-    name = subject.shown.objective
-    yield loss_step(subject, f"What the attack ascends ({name})", OBJECTIVE_TAGS[name], landscape.objective, point.outputs)
+    yield objective_step(subject, landscape, point.outputs)
     yield from way_back(d_outputs, pixels)
-    yield input_gradient_step(subject, landscape, gradient, pixels, tag)
+    yield _input_gradient_step(subject, landscape, gradient, pixels, tag)
     yield fgsm_step(subject, landscape, gradient, pixels)
 
 
-def input_gradient_step(subject: ExplainedImage, landscape: Landscape, gradient: np.ndarray, pixels: list[int], tag: str) -> Step:
+def objective_step(subject: ExplainedImage, landscape: Landscape, outputs: np.ndarray) -> Step:
+    """Return the step for the attack's objective."""
+    name = subject.shown.objective
+    return loss_step(subject, f"The attack's objective ({name})", OBJECTIVE_TAGS[name], landscape.objective, outputs)
+
+
+def _input_gradient_step(
+    subject: ExplainedImage, landscape: Landscape, gradient: np.ndarray, pixels: list[int], tag: str
+) -> Step:
     """The derivative by the pixels shown, beside differences through the whole model, and all of it as an image."""
     moved = subject.x.copy()
-    checks = tuple(
-        checked_derivative(
+    checks = [
+        checked(
             f"∂l/∂x[{subject.pixel(pixel)}]",
             gradient[0, pixel],
-            difference(moving(moved, (0, pixel), lambda: landscape.evaluate(moved).value[0])),
-            partial(switching_units, subject.model, moved, (0, pixel)),
+            moved,
+            (0, pixel),
+            lambda: landscape.evaluate(moved).value[0],
+            kinks=partial(switching_units, subject.model, moved, (0, pixel)),
         )
         for pixel in pixels
-    )
+    ]
     some, largest = int(np.count_nonzero(gradient)), float(np.abs(gradient).max())
     words = f"Of {gradient.size} derivatives {some} are not 0; the largest in size is {largest:.6g}."
     if any(check.kink for check in checks):
         words += (
-            " At a kink the slopes to the left and to the right differ; the project's value is that of a ReLU at v = 0 being "
-            "silent, and of the first of equal pixels being the largest."
+            " At a kink the slopes to the left and to the right differ. By convention, a ReLU at v = 0 is silent, and the first "
+            "of equal pixels is the largest."
         )
     picture = Drawing(
         "input-gradient",
-        "The derivative by every pixel: grey is 0, white raises the objective most.",
-        (("image", subject.picture(subject.x)), ("∂l/∂x", subject.picture(0.5 + 0.5 * gradient / (largest or 1.0)))),
+        "The derivative by every pixel: grey is 0; white pixels raise the objective most.",
+        [("image", subject.picture(subject.x)), ("∂l/∂x", subject.picture(0.5 + 0.5 * gradient / (largest or 1.0)))],
     )
-    return Step("The derivative by the image", tag, words, {"∂l/∂x": gradient.shape}, (), checks, drawings=(picture,))
+    return Step("The derivative by the image", tag, words, {"∂l/∂x": gradient.shape}, (), checks, drawings=[picture])
 
 
 def fgsm_step(subject: ExplainedImage, landscape: Landscape, gradient: np.ndarray, pixels: list[int]) -> Step:
-    """Every pixel moves by ε to where the objective rises."""
-    ball = ball_around(subject.x, subject.shown.epsilon, "linf")
-    before, after = landscape.evaluate(subject.x), last(fgsm(landscape, ball))
-    rows = [
-        (subject.pixel(pixel), float(subject.x[0, pixel]), float(gradient[0, pixel]), float(after.x[0, pixel]))
-        for pixel in pixels
-    ]
-    outputs = [(j, float(before.outputs[0, j]), float(after.outputs[0, j])) for j in range(before.outputs.shape[1])]
+    """Return the step of FGSM: every pixel moves by ε in the direction in which the objective rises."""
+    epsilon = subject.shown.epsilon
+    before, after = landscape.evaluate(subject.x), last(fgsm(landscape, ball_around(subject.x, epsilon, "linf")))
+    rows = [(subject.pixel(pixel), subject.x[0, pixel], gradient[0, pixel], after.x[0, pixel]) for pixel in pixels]
+    outputs = zip(range(before.outputs.shape[1]), before.outputs[0], after.outputs[0], strict=True)
     words = (
-        f"ε = {subject.shown.epsilon:g}: the objective goes from {float(before.value[0]):.6g} to {float(after.value[0]):.6g}. "
+        f"ε = {epsilon:g}: the objective goes from {float(before.value[0]):.6g} to {float(after.value[0]):.6g}. "
         f"The model answered {int(before.outputs[0].argmax())} and answers {int(after.outputs[0].argmax())}; "
         f"the image shows a {subject.label}."
     )
     picture = Drawing(
         "fgsm",
-        f"The image before and after one step of FGSM at ε = {subject.shown.epsilon:g}.",
-        (("before", subject.picture(subject.x)), ("after", subject.picture(after.x))),
+        f"The image before and after one step of FGSM at ε = {epsilon:g}.",
+        [("before", subject.picture(subject.x)), ("after", subject.picture(after.x))],
     )
-    numbers = (
-        Rows("pixels", ("pixel", "x", "∂l/∂x", "x'"), tuple(rows)),
-        Rows("outputs", ("class", "before", "after"), tuple(outputs)),
-    )
-    return Step("One step of FGSM", "M-FGSM", words, {"x'": after.x.shape}, numbers, drawings=(picture,))
+    numbers = [Rows("pixels", ("pixel", "x", "∂l/∂x", "x'"), rows), Rows("outputs", ("class", "before", "after"), outputs)]
+    return Step("One step of FGSM", "M-FGSM", words, {"x'": after.x.shape}, numbers, drawings=[picture])

@@ -15,12 +15,10 @@ from minicereb.attacks.objectives import objective_named
 from minicereb.backend import in_float64
 from minicereb.errors import require
 from minicereb.experiments.architectures import ConvolutionalModel, PerceptronModel
-from minicereb.explain.explained_image import ExplainedImage, Place, loss_step, update_step
+from minicereb.explain.explained_image import ExplainedImage, Place, loss_step, switching_units, update_step
 from minicereb.explain.fgsm_steps import attack_steps, chosen_pixels
-from minicereb.explain.kinks import switching_units
-from minicereb.explain.steps import Derivative, Rows, Step, checked_derivative, products
+from minicereb.explain.steps import Derivative, Rows, Step, checked, products
 from minicereb.explain.training_step import TrainingStep
-from minicereb.gradcheck.differences import difference, moving
 from minicereb.learning.backprop import DESCENDED
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.convolutional import BatchNorm, BatchNormLearning, Convolution, Images, MaxPool
@@ -34,15 +32,8 @@ NAMES = {"Images": "normalised", "BatchNormLearning": "BatchNorm", "DropoutLearn
 class PixelPath(NamedTuple):
     """A forward and backward pass, and the path of one pixel through it.
 
-    Attributes
-    ----------
-    layers : tuple of layers
-    values : list of array
-        Input of each layer, then the outputs.
-    credits : list of array
-        Derivative of the loss by each of them.
-    units : list of int
-        The unit on the path in each of them, as an index into the flat array.
+    `values` are the inputs of all layers, then the outputs. `credits` are the derivatives of the loss by these arrays, and
+    `units` the places of the path in them, as indices into the flat arrays.
     """
 
     layers: tuple[Any, ...]
@@ -51,26 +42,26 @@ class PixelPath(NamedTuple):
     units: list[int]
 
     def place(self, number: int) -> tuple[int, ...]:
-        """Indices of the path's unit in the input of layer `number`, without the image's."""
+        """Return the indices of the path's unit in the input of layer `number`, without that of the image."""
         return tuple(int(each) for each in np.unravel_index(self.units[number], self.values[number].shape)[1:])
 
     def value(self, number: int) -> float:
-        """Value of the unit on the path."""
+        """Return the value of the unit on the path."""
         return float(self.values[number].ravel()[self.units[number]])
 
     def credit(self, number: int) -> float:
-        """Derivative by the unit on the path."""
+        """Return the derivative by the unit on the path."""
         return float(self.credits[number].ravel()[self.units[number]])
 
     def onward(self, number: int) -> np.ndarray:
-        """Outputs computed from the input of layer `number`."""
+        """Compute the outputs from the input of layer `number`."""
         return Sequential(self.layers[number:]).forward(self.values[number])[0]
 
 
 def follow_pixel(
     network: Sequential, x: np.ndarray, labels: np.ndarray, loss: Loss, choose: Callable[[np.ndarray], int]
 ) -> PixelPath:
-    """Run forward and backward, and follow the pixel that `choose` selects from the derivative by the image."""
+    """Run forward and backward, and follow the pixel that `choose` selects given the derivative by the image."""
     values, caches = [x.copy()], []
     for layer in network.layers:
         value, cache = layer.forward(values[-1])
@@ -87,7 +78,7 @@ def follow_pixel(
 
 
 def _onward(layer: Any, value: np.ndarray, credit: np.ndarray, unit: int) -> int:
-    """The output unit of a layer that carries most of the derivative by one of its inputs."""
+    """The output unit of a layer through which most of the derivative by one of its inputs passes."""
     if isinstance(layer, MaxPool):
         image, row, column, channel = np.unravel_index(unit, value.shape)
         down, across = credit.shape[1:3]
@@ -96,13 +87,13 @@ def _onward(layer: Any, value: np.ndarray, credit: np.ndarray, unit: int) -> int
     if isinstance(layer, Cerebellum):
         return int(np.abs(credit).argmax())
     if not isinstance(layer, Dense | Convolution):
-        return unit  # each has its own
+        return unit  # each unit has its own output
     alone = np.zeros_like(value)
     still = layer.forward(alone)[0]
     alone.ravel()[unit] = 1
     reached = np.abs(layer.forward(alone)[0] - still)
     passed = reached * np.abs(credit)
-    return int((passed if passed.any() else reached).argmax())  # if nothing passes, any unit that is connected
+    return int((passed if passed.any() else reached).argmax())  # if nothing passes, any connected unit
 
 
 def learning(subject: ExplainedImage) -> Iterator[Step]:
@@ -114,7 +105,9 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
     name = settings.loss if isinstance(settings, PerceptronModel) else "cross-entropy"
     loss, seed = DESCENDED[name], subject.config.seed if isinstance(settings, ConvolutionalModel) else 0
     network = in_float64(subject.model).while_learning(seed, taken.warmed)
-    network = Sequential(tuple(ReLU() if isinstance(layer, ReLULearning) else layer for layer in network.layers))  # keeps values
+    network = Sequential(
+        tuple(ReLU() if isinstance(layer, ReLULearning) else layer for layer in network.layers)
+    )  # these keep values
 
     def value(outputs: np.ndarray) -> float:
         return float(loss(outputs, subject.labels)[0][0])
@@ -123,31 +116,28 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
         return chosen_pixels(subject, gradient, lambda x: value(network.forward(x)[0]), 1)[0]
 
     walked = follow_pixel(network, taken.x, subject.labels, loss, choose)
-    for block in _blocks(walked):
-        yield _forward_step(subject, walked, block)
+    yield from _forward_steps(subject, walked)
     tag = {"mse": "C3", "cross-entropy": "M-CE"}[name]
     yield loss_step(subject, f"The loss ({name})", tag, loss, walked.values[-1])
-    l1 = settings.l1 if isinstance(settings, PerceptronModel) else 0.0
+    penalties = (settings.l2, settings.l1 if isinstance(settings, PerceptronModel) else 0.0)
     places: list[Place] = []
     for block in reversed(_blocks(walked)):
-        checks, found = _weight_checks(walked, block, taken, value, (settings.l2, l1))
+        found = list(_parameters(walked, block))
+        checks = [_weight_check(walked, *each, taken, value, penalties) for each in found]
         yield _backward_step(walked, block, _credit_checks(walked, block, value) + checks)
-        places += found
+        places += [place for _, _, place in found]
     after = loss(taken.model.while_learning(seed, taken.warmed).forward(taken.x)[0], subject.labels)[0][0]
-    yield update_step(
-        subject, taken, places[::-1], f"On this image the loss goes from {taken.learned.loss[0]:.6g} to {after:.6g}."
-    )
+    words = f"On this image the loss goes from {taken.learned.loss[0]:.6g} to {after:.6g}."
+    yield update_step(subject, taken, places[::-1], words)
 
 
 def attack(subject: ExplainedImage) -> Iterator[Step]:
     """Yield the steps of an attack on the image."""
     _only_pixels(subject)
 
-    def way_back(d_outputs: np.ndarray, pixels: list[int]) -> Iterator[Step]:
-        return forward_and_back(subject, pixels[0])
-
     convolutional = any(isinstance(layer, Convolution) for layer in subject.model.layers)
-    yield from attack_steps(subject, way_back, "M-CONV-DX" if convolutional else "M-BP")
+    tag = "M-CONV-DX" if convolutional else "M-BP"
+    yield from attack_steps(subject, lambda d_outputs, pixels: forward_and_back(subject, pixels[0]), tag)
 
 
 def forward_and_back(
@@ -160,8 +150,7 @@ def forward_and_back(
     def value(outputs: np.ndarray) -> float:
         return float(loss(outputs, subject.labels)[0][0])
 
-    for block in _blocks(walked):
-        yield _forward_step(subject, walked, block)
+    yield from _forward_steps(subject, walked)
     if beyond is not None:
         yield from beyond(walked)
     for block in reversed(_blocks(walked)):
@@ -169,7 +158,7 @@ def forward_and_back(
 
 
 def _only_pixels(subject: ExplainedImage) -> None:
-    require(not subject.shown.cells, "cell", subject.shown.cells, "nothing for this model: --pixel says whose way is shown")
+    require(not subject.shown.cells, "cell", subject.shown.cells, "nothing for this model: use --pixel to choose the path shown")
 
 
 def _blocks(walked: PixelPath) -> list[range]:
@@ -189,41 +178,37 @@ def _title(walked: PixelPath, block: range) -> str:
     return f"Layer {block.start + 1}: {', '.join(map(_called, layers))}"
 
 
-def _forward_step(subject: ExplainedImage, walked: PixelPath, block: range) -> Step:
-    """The weighted sum of one unit, and its value in the layers that follow."""
-    layer, first = walked.layers[block.start], block.start
-    x, v = walked.values[first][0], walked.values[first + 1]
-    unit, terms = walked.place(first + 1), []
-    if isinstance(layer, Convolution):
-        terms = list(_window(layer, x, unit))
-    else:
-        terms = [(str(i), float(layer.weight[unit[0], i]), float(x[i])) for i in range(len(x))]
-    total, bias = (f"v{list(unit)}", walked.value(first + 1)), float(layer.bias[unit[-1]])
-    tables = [products(f"unit {list(unit)}", ("input", "weight θ", "value x"), terms, [("bias b", bias)], total)]
-    if first == 1 and isinstance(walked.layers[0], Images):
+def _forward_steps(subject: ExplainedImage, walked: PixelPath) -> Iterator[Step]:
+    """The weighted sum of the path's unit in each layer with weights, and its value in the layers that follow."""
+    for block in _blocks(walked):
+        first, layer = block.start, walked.layers[block.start]
+        x, v, unit = walked.values[first][0], walked.values[first + 1], walked.place(first + 1)
+        dense = enumerate(zip(layer.weight[unit[0]], x, strict=True)) if isinstance(layer, Dense) else ()
+        terms = [(str(i), w, each) for i, (w, each) in dense] or list(_window(layer, x, unit))
+        total, bias = (f"v{list(unit)}", walked.value(first + 1)), ("bias b", layer.bias[unit[-1]])
+        tables = [products(f"unit {list(unit)}", ("input", "weight θ", "value x"), terms, total, [bias])]
         pixel = subject.pixel(walked.units[0])
-        pixels = ((f"pixel {pixel}", walked.value(0)), ("less its mean, over its deviation", walked.value(1)))
-        tables.insert(0, Rows("the pixel, normalised", ("", "value"), pixels))
-    rows = [(_called(walked.layers[n]), str(list(walked.place(n + 1))), walked.value(n + 1)) for n in block]
-    tables.append(Rows("the way through", ("layer", "unit", "value"), tuple(rows)))
-    for n in block:
-        if isinstance(walked.layers[n], BatchNorm | BatchNormLearning):
-            tables.append(_normalised(walked, n))
-    shapes = {"x": walked.values[first].shape, "θ": layer.weight.shape, "v": v.shape, "out": walked.values[block.stop].shape}
-    words = f"The way shown is that of pixel {subject.pixel(walked.units[0])}, it comes by input {list(walked.place(first))}."
-    words += f" Of {v.size:,} signals {int((v > 0).sum()):,} are above 0; the largest is {v.max():.6g}."
-    return Step(_title(walked, block), _tags(layer)[0], words, shapes, tuple(tables))
+        if first == 1 and isinstance(walked.layers[0], Images):
+            pixels = [(f"pixel {pixel}", walked.value(0)), ("less its mean, over its deviation", walked.value(1))]
+            tables.insert(0, Rows("the pixel, normalised", ("", "value"), pixels))
+        rows = [(_called(walked.layers[n]), str(list(walked.place(n + 1))), walked.value(n + 1)) for n in block]
+        tables.append(Rows("the path of the pixel", ("layer", "unit", "value"), rows))
+        tables += [_normalised(walked, n) for n in block if isinstance(walked.layers[n], BatchNorm | BatchNormLearning)]
+        shapes = {"x": walked.values[first].shape, "θ": layer.weight.shape, "v": v.shape, "out": walked.values[block.stop].shape}
+        words = f"The path shown is that of pixel {pixel}; it arrives at input {list(walked.place(first))}."
+        words += f" Of {v.size:,} signals {int((v > 0).sum()):,} are above 0; the largest is {v.max():.6g}."
+        yield Step(_title(walked, block), _tags(layer)[0], words, shapes, tables)
 
 
 def _window(layer: Convolution, x: np.ndarray, unit: tuple[int, ...]) -> Iterator[tuple[str, float, float]]:
-    """Inputs, weights and values of a kernel at one place, without the zeros around the image."""
+    """Inputs, weights and values of a kernel at one place, without the padding."""
     row, column, output = unit
     for i in range(layer.weight.shape[1]):
         for j in range(layer.weight.shape[2]):
             r, c = row * layer.stride + i - layer.padding, column * layer.stride + j - layer.padding
             if 0 <= r < x.shape[0] and 0 <= c < x.shape[1]:
                 for channel in range(x.shape[2]):
-                    yield str([r, c, channel]), float(layer.weight[output, i, j, channel]), float(x[r, c, channel])
+                    yield str([r, c, channel]), layer.weight[output, i, j, channel], x[r, c, channel]
 
 
 def _normalised(walked: PixelPath, number: int) -> Rows:
@@ -233,10 +218,10 @@ def _normalised(walked: PixelPath, number: int) -> Rows:
     own = layer.layer if learning else layer
     cache = layer.forward(walked.values[number])[1]
     mean, variance = (cache.mean, cache.variance) if learning else (own.mean, own.variance)
-    arrays = {"v": None, "mean μ": mean, "variance σ²": variance, "γ": own.gamma, "β": own.beta}
-    rows = [(name, walked.value(number) if array is None else float(array[channel])) for name, array in arrays.items()]
-    where = "of this image" if learning else "fixed"
-    return Rows(f"batch normalisation, statistics {where}", ("", f"channel {channel}"), (*rows, ("h", walked.value(number + 1))))
+    arrays = {"mean μ": mean, "variance σ²": variance, "γ": own.gamma, "β": own.beta}
+    middle = [(name, array[channel]) for name, array in arrays.items()]
+    rows = [("v", walked.value(number)), *middle, ("h", walked.value(number + 1))]
+    return Rows(f"batch normalisation, statistics {'of this image' if learning else 'fixed'}", ("", f"channel {channel}"), rows)
 
 
 def _tags(layer: Any) -> tuple[str, str]:
@@ -244,61 +229,53 @@ def _tags(layer: Any) -> tuple[str, str]:
     return ("M-CONV", "M-CONV-DX") if isinstance(layer, Convolution) else ("M-DENSE", "M-BP")
 
 
-def _backward_step(walked: PixelPath, block: range, checks: tuple[Derivative, ...]) -> Step:
+def _backward_step(walked: PixelPath, block: range, checks: list[Derivative]) -> Step:
     rows = [
         (_called(walked.layers[n]), str(list(walked.place(n))), walked.credit(n + 1), walked.credit(n)) for n in reversed(block)
     ]
-    layer = walked.layers[block.start]
     shapes = {"δ": walked.credits[block.start + 1].shape, "∂l/∂x": walked.credits[block.start].shape}
-    words = "A unit's credit is what the units after it send back. The differences go through all layers from the unit on."
+    words = "The credit of a unit is the sum of what the units after it pass back. The differences go through all later layers."
     if any(isinstance(walked.layers[n], BatchNormLearning) for n in block):
-        words += " A bias before batch normalisation changes nothing: its derivative is 0 but for rounding."
-    head = ("back through", "to unit", "credit after", "credit before")
-    return Step(f"Back: {_title(walked, block)}", _tags(layer)[1], words, shapes, (Rows("credits", head, tuple(rows)),), checks)
+        words += " A bias before batch normalisation changes nothing: its derivative is 0 apart from rounding."
+    numbers = [Rows("credits", ("back through", "to unit", "credit after", "credit before"), rows)]
+    return Step(f"Back: {_title(walked, block)}", _tags(walked.layers[block.start])[1], words, shapes, numbers, checks)
 
 
-def _credit_checks(walked: PixelPath, block: range, value: Callable[[np.ndarray], float]) -> tuple[Derivative, ...]:
+def _credit_checks(walked: PixelPath, block: range, value: Callable[[np.ndarray], float]) -> list[Derivative]:
     """The derivatives by the signal of the unit on the path, and by its input."""
-
-    def onward(number: int) -> float:
-        return value(walked.onward(number))
-
     checks = []
     for number, symbol in ((block.start + 1, "v"), (block.start, "x")):
         array = walked.values[number]
         place: Any = np.unravel_index(walked.units[number], array.shape)
-        slope = difference(moving(array, place, onward, number))
         kinks = partial(switching_units, Sequential(walked.layers[number:]), array, place)
-        checks.append(checked_derivative(f"∂l/∂{symbol}{list(walked.place(number))}", walked.credit(number), slope, kinks))
-    return tuple(checks)
+        of, onward = f"∂l/∂{symbol}{list(walked.place(number))}", lambda n: value(walked.onward(n))
+        checks.append(checked(of, walked.credit(number), array, place, onward, number, kinks=kinks))
+    return checks
 
 
-def _weight_checks(
-    walked: PixelPath, block: range, taken: TrainingStep, value: Callable[[np.ndarray], float], penalties: tuple[float, float]
-) -> tuple[tuple[Derivative, ...], list[Place]]:
-    """The derivatives by a weight on the path and by the other parameters there, and their places."""
-    checks, places = [], []
-    l2, l1 = penalties
-
-    def loss(number: int, name: str, array: np.ndarray, place: tuple[int, ...]) -> float:
-        weight = float(array[place]) if name == "weight" else 0.0  # only weights are penalised
-        return value(walked.onward(number)) + 0.5 * l2 * weight**2 + l1 * abs(weight)
-
+def _parameters(walked: PixelPath, block: range) -> Iterator[tuple[int, np.ndarray, Place]]:
+    """The number of a layer, one of its parameters, and the place of a number in it that is on the path."""
     for number in reversed(block):
         layer = walked.layers[number]
-        owner = layer.layer if isinstance(layer, BatchNormLearning) else layer
-        if not hasattr(owner, "parameters"):
-            continue
         count = sum(hasattr(each, "weight_gradient") for each in walked.layers[:number])
-        for name, array in owner.parameters.items():
+        owner = layer.layer if isinstance(layer, BatchNormLearning) else layer
+        for name, array in getattr(owner, "parameters", {}).items():
             place = _place_of(walked, number) if name == "weight" else (walked.place(number + 1)[-1],)
-            symbol = f"{name}_{count}{list(place)}"
-            gradient = taken.gradients[f"{name}_{count}"][place]
-            checks.append(
-                checked_derivative(f"∂l/∂{symbol}", gradient, difference(moving(array, place, loss, number, name, array, place)))
-            )
-            places.append((symbol, f"{name}_{count}", place))
-    return tuple(checks), places
+            yield number, array, (f"{name}_{count}{list(place)}", f"{name}_{count}", place)
+
+
+def _weight_check(
+    walked: PixelPath, number: int, array: np.ndarray, parameter: Place, taken: TrainingStep,
+    value: Callable[[np.ndarray], float], penalties: tuple[float, float],
+) -> Derivative:  # fmt: skip
+    """The derivative by a number of a parameter; only weights are penalised."""
+    symbol, name, place = parameter
+    l2, l1 = penalties if name.startswith("weight") else (0.0, 0.0)
+
+    def loss() -> float:
+        return value(walked.onward(number)) + 0.5 * l2 * float(array[place]) ** 2 + l1 * abs(float(array[place]))
+
+    return checked(f"∂l/∂{symbol}", taken.gradients[name][place], array, place, loss)
 
 
 def _place_of(walked: PixelPath, number: int) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Means over neuronal noise: how an estimate converges."""
+"""Means over neuronal noise: how an estimate converges, and how far noise that has not occurred could move it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import InputError
-from minicereb.explain.credit_bounds import CreditBounds, credit_bounds_of
 from minicereb.explain.steps import CONFIDENCE, Drawing, EstimatedMean, Rows
 from minicereb.learning.credit import Estimator
+from minicereb.learning.estimators import Backprop, Flip
 from minicereb.learning.exact import Exact
 from minicereb.learning.glr import estimator_named
 from minicereb.learning.noise import Address
@@ -22,21 +22,63 @@ GROUP, GROUPS = 32, 128  # replications that are drawn together, and how often
 REFERENCE_GROUP, REFERENCE_GROUPS = 256, 64
 MOST = 1 << 16  # patterns (times 64 quadrature nodes for the 0-1 loss) that the closed form may sum over
 REFERENCES = ("flip", "resample", "antithetic", "baseline")  # in this order, where there is no closed form
+RARE = 1e-4  # probability that a neuron's own noise exceeds the range considered
+RANGES = {"threshold": (0.0, 1.0), "sigmoid": (0.0, 1.0), "arctan-inverse": (-np.pi / 2, np.pi / 2)}
+
+
+class CreditBounds(NamedTuple):
+    """The largest derivatives in one replication: by the signal of each neuron of the first layer, by a weight of the last."""
+
+    credit: np.ndarray
+    last: float
+
+
+def credit_bounds_of(
+    estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss, x: np.ndarray, labels: np.ndarray
+) -> CreditBounds:
+    """Bound the derivatives that an estimator can give for one image; zeros where there is no bound.
+
+    A bound is the range of the loss, from the ranges of the last layer's inputs, times the estimator's factor.
+    """
+    first, last = network.layers[0], network.layers[-1]
+    span = _span(network, loss, labels)
+    if span is None or isinstance(estimator, Backprop) or first.law is None:
+        return CreditBounds(np.zeros(len(first.bias), dtype=np.float64), 0.0)
+    if isinstance(estimator, Flip):
+        factor = first.law.density(first.drive(x.T[:, :, None])[:, 0, 0] / first.scale)
+    else:
+        factor = np.full(len(first.bias), _largest_score(first.law), dtype=np.float64)
+    derivative = 1.0 if last.law is None or loss.smooth else float(1 / last.scale[0])
+    by_score = 0.0 if last.law is None else span * _largest_score(last.law) / float(last.scale[0])
+    return CreditBounds(span * factor / first.scale, derivative if getattr(estimator, "derivative_last", True) else by_score)
+
+
+def _largest_score(law: object) -> float:
+    places = np.linspace(RARE, 0.5, 1000, dtype=np.float64)
+    return float(np.abs(law.score(law.quantile(places))).max())  # type: ignore[attr-defined]
+
+
+def _span(network: NoisyNetwork, loss: ReplicatedLoss, labels: np.ndarray) -> float | None:
+    """Difference of the largest and the smallest loss within the ranges of the outputs; None if these have none."""
+    last, before = network.layers[-1], network.layers[-2].activation
+    if before is None or before.name not in RANGES or last.activation is not None:
+        return None
+    low, high = RANGES[before.name]
+    centre = last.weight.sum(axis=1) * (low + high) / 2 + last.bias
+    radius = np.abs(last.weight).sum(axis=1) * (high - low) / 2
+    if last.law is not None:
+        radius = radius + float(last.scale[0]) * abs(float(last.law.quantile(np.array([RARE], dtype=np.float64))[0]))
+    towards = np.where(np.arange(len(centre), dtype=np.int64) == labels[0], 1.0, -1.0)
+    corners = np.stack([centre + side * radius for side in (towards, -towards, 1, -1)], axis=1)[:, None, :]
+    values = loss.value(corners, labels)
+    return float(values.max() - values.min())
 
 
 class GroupedEstimates(NamedTuple):
-    """Estimates for one image, one per group of replications.
+    """Estimates for one image, one per group of `size` replications.
 
-    Attributes
-    ----------
-    credit : array, shape (groups, neurons)
-        Of the first layer.
-    last : array, shape (groups, classes, inputs of the last layer)
-        Derivative by the last layer's weights.
-    size : int
-        Replications in a group.
-    bounds : CreditBounds
-        How large one replication's can be.
+    `credit`, shape (groups, neurons), is that of the first layer; `last`, shape (groups, classes, inputs of the last layer), is
+    the derivative by the last layer's weights.
     """
 
     credit: np.ndarray
@@ -46,26 +88,13 @@ class GroupedEstimates(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """The expected value of a mean.
-
-    Attributes
-    ----------
-    found : GroupedEstimates
-        Of one group if it is exact.
-    by : str
-    """
+    """The expected value of a mean, and where it comes from; it has one group if it is exact."""
 
     found: GroupedEstimates
     by: str
 
-    @property
-    def exact(self) -> bool:
-        """Whether it is a closed form."""
-        return len(self.found.credit) == 1
 
-
-def is_applicable(estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss) -> bool:
-    """Whether an estimator applies to this network and loss."""
+def _is_applicable(estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss) -> bool:
     try:
         estimator.check(network, loss)
     except InputError:
@@ -96,38 +125,31 @@ def reference_for(
     """Return the closed form, or an independent estimate by another estimator than `own`, with more replications."""
     exact = estimator_named("exact", "derivative")
     patterns = (1 if loss.smooth else 64) << len(network.layers[0].bias)
-    if patterns <= MOST and is_applicable(exact, network, loss):
+    if patterns <= MOST and _is_applicable(exact, network, loss):
         return Reference(groups_of(exact, network, loss, x, labels, at), "the sum over all patterns of the hidden layer")
     for name in REFERENCES:
         other = estimator_named(name, "derivative")
-        if name != own and is_applicable(other, network, loss):
+        if name != own and _is_applicable(other, network, loss):
             found = groups_of(other, network, loss, x, labels, at, REFERENCE_GROUPS, REFERENCE_GROUP)
             drawn = REFERENCE_GROUPS * REFERENCE_GROUP
-            return Reference(found, f"{name} with other noise, {drawn:,} replications (no closed form, or one too long)")
+            return Reference(
+                found, f"{name} with other noise, {drawn:,} replications (there is no closed form, or it has too many terms)"
+            )
     raise InputError("what", "a mean over noise", "a network that an estimator applies to")
 
 
 class Series(NamedTuple):
-    """Estimates of one number, one per group.
-
-    Attributes
-    ----------
-    values : array, shape (groups,)
-    size : int
-        Replications in a group.
-    bound : float
-        The largest value that one replication can have.
-    """
+    """Estimates of one number, one per group of `size` replications; one replication is at most `bound`."""
 
     values: np.ndarray
     size: int
     bound: float
 
     def interval(self, groups: int | None = None) -> tuple[float, float]:
-        """Mean over the first groups and half the width of its interval; for one value the value and 0.
+        """Return the mean over the first groups and half the width of its interval; for one value the value and 0.
 
-        Student's interval is widened to allow for rare noise that has not occurred: by ``ln(1/δ)/K`` times the bound, because an
-        event that K replications have missed has a probability below ``ln(1/δ)/K``, with confidence 1 - δ.
+        Student's interval is widened for rare noise that has not occurred, by ``ln(1/δ)/K`` times the bound: an event that never
+        occurred in K replications has a probability below ``ln(1/δ)/K``, with confidence 1 - δ.
         """
         values = self.values[:groups]
         if len(values) == 1:
@@ -138,17 +160,17 @@ class Series(NamedTuple):
 
 
 def weight_series(found: GroupedEstimates, neuron: int, activity: float) -> Series:
-    """The derivative by a weight of the first layer: the activity of its input times the credit."""
+    """Return the derivative by a weight of the first layer: the activity of its input times the credit."""
     return Series(found.credit[:, neuron] * activity, found.size, float(found.bounds.credit[neuron] * abs(activity)))
 
 
 def last_series(found: GroupedEstimates, output: int, neuron: int) -> Series:
-    """The derivative by a weight of the last layer."""
+    """Return the derivative by a weight of the last layer."""
     return Series(found.last[:, output, neuron], found.size, found.bounds.last)
 
 
 def pixel_series(found: GroupedEstimates, network: NoisyNetwork, pixel: int) -> Series:
-    """The derivative by a pixel: the credit sent back through the first layer's weights."""
+    """Return the derivative by a pixel: the credit passed back through the first layer's weights."""
     bound = float(np.abs(network.layers[0].weight[:, pixel]) @ found.bounds.credit)
     return Series(network.layers[0].input_gradient(found.credit)[:, pixel], found.size, bound)
 
@@ -161,18 +183,18 @@ def estimate_of(of: str, series: Series, reference: Series, by: str) -> Estimate
 
 
 def running(of: str, series: Series, reference: Series) -> tuple[Rows, Drawing]:
-    """The mean over the first replications, the first twice as many, and so on; as a table and as a figure."""
+    """Return the mean over more and more replications, twice as many each time, as a table and as a figure."""
     should, _ = reference.interval()
     counts = [4 << power for power in range(20) if 4 << power <= len(series.values)]
     found = [(count * series.size, *series.interval(count)) for count in counts]
-    rows = tuple((count, mean, mean - half, mean + half, abs(mean - should)) for count, mean, half in found)
+    rows = [(count, mean, mean - half, mean + half, abs(mean - should)) for count, mean, half in found]
     table = Rows(f"running mean of {of}", ("replications", "mean", "low", "high", "off by"), rows)
     every = np.arange(4, len(series.values) + 1, dtype=np.int64)
     bands = [series.interval(int(count)) for count in every]
     means, halves = (np.array(part, dtype=np.float64) for part in zip(*bands, strict=True))
     lines = {
         "running mean": (every * series.size, means, means - halves, means + halves),
-        "what it closes in on": (every[[0, -1]] * series.size, np.full(2, should, dtype=np.float64)),
+        "expected value": (every[[0, -1]] * series.size, np.full(2, should, dtype=np.float64)),
     }
     caption = f"The mean of {of} over more and more replications, with its {CONFIDENCE:.1%} interval."
     return table, Drawing("running-mean", caption, lines=lines, axes=("replications", of))

@@ -1,4 +1,4 @@
-"""Render steps as text for a terminal, and as a page."""
+"""Write steps as text for a terminal, and as a page."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.explain.steps import CONFIDENCE, Derivative, Drawing, EstimatedMean, Rows, Step
+from minicereb.explain.steps import CONFIDENCE, Derivative, Drawing, EstimatedMean, Step
 from minicereb.report.figures import curves, image_rows, svg
 from minicereb.report.page import Block, Command, Page, Picture, Section, Table, Text
 
 WIDTH = 100  # characters of a line of words
 INDENT = "   "
 DERIVATIVES = ("derivative", "by hand", "finite difference", "off by", "")
-ESTIMATES = ("estimate of", "replications", "mean", "±", "should be", "±", "")
+ESTIMATES = ("estimate of", "replications", "mean", "±", "expected", "±", "")
 
 
 def shown(value: Any, digits: int = 6) -> str:
@@ -23,36 +23,30 @@ def shown(value: Any, digits: int = 6) -> str:
     return f"{value + 0.0:.{digits}g}" if isinstance(value, float) else str(value)
 
 
-def derivative_row(each: Derivative) -> list[str]:
-    """Row of a derivative, its finite difference and their error."""
-    said = {
+def tables(step: Step) -> Iterator[tuple[str, Sequence[str], list[list[str]]]]:
+    """Yield captions, headings and cells of all tables of a step."""
+    for rows in step.numbers:
+        yield rows.caption, rows.head, [[shown(cell) for cell in row] for row in rows.rows]
+    if step.derivatives:
+        yield "derivatives, beside finite differences", DERIVATIVES, [_derivative_row(each) for each in step.derivatives]
+    if step.estimates:
+        caption = f"means with intervals of {CONFIDENCE:.1%}, and their expected values: {step.estimates[0].by}"
+        yield caption, ESTIMATES, [_estimate_row(each) for each in step.estimates]
+
+
+def _derivative_row(each: Derivative) -> list[str]:
+    remark = {
         "agrees": "",
         "kink": f"a kink: {each.left:.6g} to the left, {each.right:.6g} to the right; {each.kink}",
         "rounding": f"the difference is exact to ±{each.rounding:.0e} only",
         "differs": "THEY DIFFER",
     }
-    return [each.of, shown(each.value, 10), shown(each.difference, 10), f"{each.error:.0e}", said[each.verdict]]
+    return [each.of, shown(each.value, 10), shown(each.difference, 10), f"{each.error:.0e}", remark[each.verdict]]
 
 
-def estimate_row(each: EstimatedMean) -> list[str]:
-    """Row of an estimate and its reference, each with its interval."""
+def _estimate_row(each: EstimatedMean) -> list[str]:
     numbers = [shown(value) for value in (each.mean, each.half, each.reference, each.reference_half)]
     return [each.of, str(each.replications), *numbers, each.verdict]
-
-
-def tables(step: Step) -> Iterator[tuple[str, Sequence[str], list[list[str]]]]:
-    """Captions, heads and cells of all tables of a step."""
-    for rows in step.numbers:
-        yield rows.caption, rows.head, _cells(rows)
-    if step.derivatives:
-        yield "derivatives, beside finite differences", DERIVATIVES, [derivative_row(each) for each in step.derivatives]
-    if step.estimates:
-        caption = f"means, intervals of {CONFIDENCE:.1%}; what they should be: {step.estimates[0].by}"
-        yield caption, ESTIMATES, [estimate_row(each) for each in step.estimates]
-
-
-def _cells(rows: Rows) -> list[list[str]]:
-    return [[shown(cell) for cell in row] for row in rows.rows]
 
 
 def _shapes(step: Step) -> str:
@@ -78,7 +72,7 @@ def text(number: int, step: Step) -> Iterator[str]:
 
 
 def page(title: str, lead: str, steps: Sequence[Step]) -> Page:
-    """Return an explanation as a page for reading, with its figures."""
+    """Return an explanation as a page with figures."""
     sections = [Section(f"{number}. {step.title}", _blocks(number, step)) for number, step in enumerate(steps, 1)]
     return Page(title, lead, sections)
 

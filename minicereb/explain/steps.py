@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from minicereb.calculus.equations import equation
-from minicereb.gradcheck.differences import FiniteDifference
+from minicereb.gradcheck.differences import FiniteDifference, difference, moving
 
 TOLERANCE = 1e-6  # of a derivative in float64, relative to the derivative
 CONFIDENCE = 0.999  # of every interval
@@ -19,19 +19,15 @@ UNDERFLOW = 1e-200  # smaller differences count as zero
 
 @dataclass(frozen=True)
 class Rows:
-    """A small table of numbers.
-
-    Parameters
-    ----------
-    caption : str
-    head : tuple of str
-    rows : tuple of tuple
-        Cells are text, whole numbers or floats.
-    """
+    """A small table; cells are text, whole numbers or floats, and NumPy's numbers become Python's."""
 
     caption: str
     head: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
+    rows: Iterable[Sequence[Any]]
+
+    def __post_init__(self) -> None:
+        plain = (tuple(cell.item() if isinstance(cell, np.generic) else cell for cell in row) for row in self.rows)
+        object.__setattr__(self, "rows", tuple(plain))
 
 
 @dataclass(frozen=True)
@@ -42,16 +38,14 @@ class Derivative:
     ----------
     of : str
         For example ``∂l/∂W[3, 0]``.
-    value : float
-        The derivative by hand.
-    difference : float
-        The finite difference.
+    value, difference : float
+        The derivative by hand and the finite difference.
     rounding : float
         Rounding error of the difference.
     left, right : float
         Slopes on both sides.
     kink : str
-        What makes them differ, or empty. At a kink there is no derivative, and the value is a convention.
+        Why the slopes differ, or empty. At a kink there is no derivative, and the value is a convention.
     """
 
     of: str
@@ -88,9 +82,9 @@ class EstimatedMean:
     mean, half : float
         The interval is mean ± half.
     reference, reference_half : float
-        The exact value, with 0; or another estimate, with its own interval.
+        The exact value and 0, or another estimate with its own interval.
     by : str
-        Where the reference comes from.
+        Source of the reference.
     """
 
     of: str
@@ -103,29 +97,22 @@ class EstimatedMean:
 
     @property
     def verdict(self) -> str:
-        """``within`` or ``outside``: whether the interval of the difference of the two holds 0."""
-        return (
-            "within" if abs(self.mean - self.reference) <= math.hypot(self.half, self.reference_half) + UNDERFLOW else "outside"
-        )
+        """``within`` or ``outside``: whether the interval of the difference of the two includes 0."""
+        allowed = math.hypot(self.half, self.reference_half) + UNDERFLOW
+        return "within" if abs(self.mean - self.reference) <= allowed else "outside"
 
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
     """Content of a figure: images side by side, or lines.
 
-    Parameters
-    ----------
-    name, caption : str
-    images : tuple of (title, array of float in [0, 1], shape (height, width) or (height, width, 3))
-    lines : dict
-        As for :func:`minicereb.report.figures.curves`.
-    axes : tuple of str
-        Labels of the axes.
+    Images have a title and are arrays of floats in [0, 1], of shape (height, width) or (height, width, 3); lines are those of
+    :func:`minicereb.report.figures.curves`, and `axes` are the labels of the axes.
     """
 
     name: str
     caption: str
-    images: tuple[tuple[str, np.ndarray], ...] = ()
+    images: Sequence[tuple[str, np.ndarray]] = ()
     lines: dict[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
     axes: tuple[str, str] = ("", "")
 
@@ -138,29 +125,26 @@ class Step:
     ----------
     title : str
     tag : str
-        Of the equation (:mod:`minicereb.calculus.equations`); empty where nothing is computed.
+        Tag of the equation (:mod:`minicereb.calculus.equations`); empty where nothing is computed.
     words : str
         Explanation of the step.
     shapes : dict
-        Of the arrays, by their names in the equation.
-    numbers : tuple of Rows
-    derivatives : tuple of Derivative
-    estimates : tuple of EstimatedMean
-    drawings : tuple of Drawing
+        Shapes of the arrays, by their names in the equation.
+    numbers, derivatives, estimates, drawings : sequence
     """
 
     title: str
     tag: str
     words: str
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    numbers: tuple[Rows, ...] = ()
-    derivatives: tuple[Derivative, ...] = ()
-    estimates: tuple[EstimatedMean, ...] = ()
-    drawings: tuple[Drawing, ...] = ()
+    numbers: Sequence[Rows] = ()
+    derivatives: Sequence[Derivative] = ()
+    estimates: Sequence[EstimatedMean] = ()
+    drawings: Sequence[Drawing] = ()
 
     @property
     def formula(self) -> str:
-        """Of the equation."""
+        """The equation."""
         return equation(self.tag).formula if self.tag else ""
 
     def as_json(self) -> dict[str, Any]:
@@ -177,37 +161,32 @@ class Step:
         }
 
 
-def checked_derivative(of: str, value: float, difference: FiniteDifference, kinks: Callable[[], str] = str) -> Derivative:
+def compared(of: str, value: Any, found: FiniteDifference, kinks: Callable[[], str] = str) -> Derivative:
     """Compare a derivative with its finite difference; `kinks`, called only at a kink, names its cause."""
-    slope, rounding, left, right, kink = difference
-    found = float(slope), float(rounding), float(left), float(right)
-    return Derivative(of, float(value), *found, (kinks() or "the loss itself") if kink else "")
+    slope, rounding, left, right, kink = found
+    numbers = float(value), float(slope), float(rounding), float(left), float(right)
+    return Derivative(of, *numbers, (kinks() or "the loss itself") if kink else "")
+
+
+def checked(
+    of: str, value: Any, array: np.ndarray, place: Any, function: Callable[..., Any], *arguments: Any,
+    kinks: Callable[[], str] = str,
+) -> Derivative:  # fmt: skip
+    """Compare a derivative of ``function(*arguments)`` by one number of an array with its finite difference."""
+    return compared(of, value, difference(moving(array, place, function, *arguments)), kinks)
 
 
 def products(
-    caption: str, names: tuple[str, str, str], rows: Sequence[tuple[Any, float, float]], extra: Sequence[tuple[str, float]],
-    total: tuple[str, float], most: int = 6,
+    caption: str, names: tuple[str, str, str], rows: Sequence[tuple[Any, float, float]], total: tuple[str, float],
+    extra: Sequence[tuple[str, float]] = (), most: int = 6,
 ) -> Rows:  # fmt: skip
-    """Write out a sum of products: its largest terms, the others together, other summands, and the total.
+    """Write out a sum of products: its `most` largest terms, the others together, `extra` summands, and the model's own total.
 
-    Parameters
-    ----------
-    caption : str
-    names : tuple of str
-        Heads of the columns: place, first factor, second factor.
-    rows : sequence of (place, factor, factor)
-    extra : sequence of (name, number)
-        Other summands.
-    total : (name, number)
-        The model's own total, not the sum of these rows.
-    most : int
-        Terms shown individually.
+    Each row is (place, factor, factor), with `names` as headings.
     """
-    order = sorted(range(len(rows)), key=lambda place: -abs(rows[place][1] * rows[place][2]))
-    shown = sorted(order[:most])
-    lines: list[tuple[Any, ...]] = [(rows[n][0], rows[n][1], rows[n][2], rows[n][1] * rows[n][2]) for n in shown]
-    if len(rows) > most:
-        rest = math.fsum(rows[place][1] * rows[place][2] for place in order[most:])
-        lines.append((f"the other {len(rows) - most:,}", "", "", rest))
-    lines += [(name, "", "", number) for name, number in extra]
-    return Rows(caption, (*names, "product"), (*lines, (total[0], "", "", total[1])))
+    terms = [(place, float(one), float(two), float(one) * float(two)) for place, one, two in rows]
+    order = sorted(range(len(terms)), key=lambda number: -abs(terms[number][3]))
+    lines: list[tuple[Any, ...]] = [terms[number] for number in sorted(order[:most])]
+    if len(terms) > most:
+        lines.append((f"the other {len(terms) - most:,}", "", "", math.fsum(terms[number][3] for number in order[most:])))
+    return Rows(caption, (*names, "product"), [*lines, *((name, "", "", number) for name, number in (*extra, total))])

@@ -28,21 +28,16 @@ WARM = {"sgd": 0, "momentum": 10, "rmsprop": 100, "adam": 20}
 
 @dataclass(frozen=True)
 class RecordingOptimizer:
-    """An optimiser that wraps another and records its last gradient.
-
-    Parameters
-    ----------
-    optimizer : SGD, Momentum, RMSprop or Adam
-    """
+    """An optimiser that wraps another and records its last gradient."""
 
     optimizer: Optimizer
 
     def state(self, weights: Array) -> State:
-        """Return the other's state and an array for the gradient."""
+        """Return the state of the wrapped optimiser and an array for the gradient."""
         return {**self.optimizer.state(weights), "gradient": np.zeros_like(weights)}
 
     def update(self, weights: Array, gradient: Array, state: State, step: int, scratch: Array) -> None:
-        """Record the gradient, then let the other change `weights` and `state` in place."""
+        """Record the gradient, then let the wrapped optimiser change `weights` and `state` in place."""
         state["gradient"][...] = gradient
         self.optimizer.update(weights, gradient, state, step, scratch)
 
@@ -50,21 +45,9 @@ class RecordingOptimizer:
 class TrainingStep(NamedTuple):
     """A step of training and its effect.
 
-    Attributes
-    ----------
-    x : array of float64, shape (1, inputs)
-        The input learned from: the image, attacked if training attacks its images.
-    before, after : dict
-        The model's arrays by their stored names.
-    gradients : dict
-        The gradients given to the optimiser.
-    learned : Learned
-    model : model
-        After the step.
-    rate : float
-        The learning rate of the step.
-    warmed : int
-        Batches that filled the optimiser's memory before.
+    `x` is the image learned from, attacked if training attacks its images. `before` and `after` are the model's arrays by their
+    stored names, `gradients` those given to the optimiser. `model` is the model after the step, `rate` the learning rate, and
+    `warmed` the number of batches that filled the optimiser's memory before.
     """
 
     x: np.ndarray
@@ -86,23 +69,19 @@ def take_step(
     ----------
     config : Train
     dataset : Dataset
-        What it was trained on.
+        The data it was trained on.
     model : model
     x : array of float64, shape (1, inputs)
         A batch of one image.
     labels : array of int64, shape (1,)
     encoder : Sequential, optional
-        In float64; what the images of `dataset` pass through before `model` sees them.
-
-    Returns
-    -------
-    TrainingStep
+        In float64; maps the images of `dataset` to the inputs of `model`.
 
     Notes
     -----
     A run does not keep its optimiser's state once it is complete. From an empty memory the first step is far too large: RMSprop
-    divides each gradient by ``√(1 - ρ)`` of itself, so that with ρ = 0.99 every weight moves by ten learning rates. So the memory
-    is filled first (:func:`warm_up`).
+    divides each gradient by ``√(1 - ρ)`` of itself, so with ρ = 0.99 every weight moves by ten learning rates. Therefore the
+    memory is filled first (:func:`warm_up`).
     """
     copy, total = _to_learn_with(model), total_steps(config, dataset)
     falling = None if config.schedule == "constant" else total
@@ -110,9 +89,9 @@ def take_step(
     rule: Any = config.model.learner(copy, optimizer, config.batch_size, config.seed)
     warmed = warm_up(rule, config, dataset, encoder)
     if config.adversary is not None:
-        looker: Any = _RecordingLearner(copy, warmed)
-        list(AdversarialTraining(looker, config.adversary, config.seed, total).learn(x, labels))
-        x = looker.seen
+        recorder: Any = _RecordingLearner(copy, warmed)
+        list(AdversarialTraining(recorder, config.adversary, config.seed, total).learn(x, labels))
+        x = recorder.seen
     before = {name: array.copy() for name, array in model_arrays(copy).items()}
     (learned,) = rule.learn(x, labels)
     after, rate = model_arrays(copy), rate_at(warmed + 1, config.learning_rate, falling)
@@ -120,25 +99,11 @@ def take_step(
 
 
 def warm_up(rule: Any, config: Train, dataset: Dataset, encoder: Any = None) -> int:
-    """Fill the memory of a rule's optimiser, at weights that stay as they are, and return by how many batches.
+    """Fill the memory of a rule's optimiser, at weights that stay as they are, and return the number of batches used.
 
-    Parameters
-    ----------
-    rule : DeltaRule, Backpropagation or GLR
-        Built around a float64 copy of the trained model.
-    config : Train
-    dataset : Dataset
-    encoder : Sequential, optional
-
-    Returns
-    -------
-    int
-        How many: :data:`WARM`, or all of an epoch if there are fewer; 0 for an optimiser without a memory.
-
-    Notes
-    -----
-    The rule learns from the first batches of the run's first epoch, one after the other, as training does it: augmented and
-    attacked where that is. After each, everything but the optimiser's state and the count of steps is set back.
+    The rule learns from the first batches of the run's first epoch, one after the other, as in training: augmented and attacked
+    where the settings say so. After each, everything but the optimiser's state and the count of steps is reset. The number of
+    batches is that of :data:`WARM`, or all of an epoch if there are fewer; 0 for an optimiser without a memory.
     """
     closed = getattr(config.model, "rule", "") == "least-squares"
     split, size = Split(dataset, config.validation, config.seed), config.batch_size
@@ -147,7 +112,7 @@ def warm_up(rule: Any, config: Train, dataset: Dataset, encoder: Any = None) -> 
     learner: Any = rule
     if config.adversary is not None:
         learner = AdversarialTraining(rule, config.adversary, config.seed, total_steps(config, dataset))
-    weights = {*model_arrays(rule.model), "learned"}  # the last: all that a noisy network learns, as one vector
+    weights = {*model_arrays(rule.model), "learned"}  # the last is everything that a noisy network learns, as one vector
     still = {name: array.copy() for name, array in rule.arrays().items() if name in weights}
     for batch in batches:
         ids = order[batch]
@@ -170,7 +135,7 @@ def _to_learn_with(model: Any) -> Any:
 
 
 class _RecordingLearner:
-    """Stands in for a learner and records its input."""
+    """Takes the place of a learner and records its input."""
 
     batch_size, batches_ahead = 1, 1
 
@@ -186,13 +151,10 @@ class _RecordingLearner:
 
 
 def _gradients(rule: Any, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The gradients that :class:`RecordingOptimizer` kept, by the names of the arrays they belong to."""
+    """The recorded gradients, by the names of the arrays that they belong to."""
     if hasattr(rule, "states"):  # of backpropagation: one for each array
-        return {
-            f"{name}_{number}": state["gradient"]
-            for number, layer in enumerate(rule.states)
-            for name, state in layer.items()
-        }  # fmt: skip
+        layers = enumerate(rule.states)
+        return {f"{name}_{number}": state["gradient"] for number, layer in layers for name, state in layer.items()}
     gradient = rule.state["gradient"]
     if "readout" in arrays:  # of the delta rule
         return {"readout": gradient}

@@ -261,7 +261,7 @@ def test_what_was_checked_is_kept_when_grading_is_interrupted(tmp_path, monkeypa
     ("arguments", "told"),
     [
         (("start", "flsm"), "exercise: 'flsm' is not valid"),
-        (("check", "other.py"), "one of relu_derivative.py"),
+        (("check", "other.py"), "exercise: 'other.py' is not valid"),
         (("check", "fgsm.py"), "fgsm.py is not a file"),
         (("check", "fgsm.py", "--limit", "0"), "seconds above 0"),
         (("grade", "nowhere"), "nowhere is not a folder"),

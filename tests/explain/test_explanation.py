@@ -28,8 +28,8 @@ from minicereb.experiments.architectures import (
     total_steps,
 )
 from minicereb.experiments.configs import Data, Train
-from minicereb.explain import Shown, credit_bounds, explanation, means, pixel_number
-from minicereb.explain.kinks import switching_units
+from minicereb.explain import Shown, explanation, means, pixel_number
+from minicereb.explain.explained_image import switching_units
 from minicereb.explain.render import page, text
 from minicereb.explain.training_step import take_step
 from minicereb.gradcheck.differences import difference
@@ -329,7 +329,7 @@ def test_no_credit_exceeds_its_bound(data, learned):
     for case, kind in (("noisy, flip", "flip"), ("noisy, rao-blackwell", "rao-blackwell"), ("noisy, flip, 0-1", "resample")):
         network, settings = in_float64(learned(case)), CASES[case].model
         estimator, loss = estimator_named(kind, "derivative"), loss_named(settings.loss)
-        bound = credit_bounds.credit_bounds_of(estimator, network, loss, x, labels)
+        bound = means.credit_bounds_of(estimator, network, loss, x, labels)
         found = means.groups_of(estimator, network, loss, x, labels, Address(0, (1,)), 200, 2)
         assert (np.abs(found.credit).max(axis=0) <= bound.credit).all(), case
         assert np.abs(found.last).max() <= bound.last
