@@ -184,7 +184,7 @@ def _answers(rows: Iterable[Row], *axis: int) -> Iterator[Mistake]:
 
 
 def too_much(dimensions: int) -> Iterator[Mistake]:
-    """Yield what can be wrongly done to an answer with this many axes, each a function of the answer and its case."""
+    """Yield superfluous operations on an answer with this many axes, each a function of the answer and its case."""
     yield from _answers(SUPERFLUOUS)
     for one, two in itertools.combinations(range(dimensions), 2):
         text = f"its axes {one} and {two} are swapped"
@@ -194,7 +194,7 @@ def too_much(dimensions: int) -> Iterator[Mistake]:
 
 
 def too_little(dimensions: int, lossy: bool = True) -> Iterator[Mistake]:
-    """Yield changes after which an answer becomes right because they were left out; `lossy`: also those that lose information."""
+    """Yield operations that an answer with this many axes may lack; with `lossy` also those that lose information."""
     if lossy:
         yield from _answers(FORGOTTEN)
     yield Mistake("not centred", "it would be right if its mean were subtracted", lambda a, case: _centred(a))
@@ -225,7 +225,7 @@ def _arguments(rows: Iterable[Row], name: str, *axis: int) -> Iterator[Mistake]:
 
 
 def argument_changes(case: Case) -> Iterator[Mistake]:
-    """Yield every change of arguments that can be tried on cases like this one, the likelier first.
+    """Yield every change of arguments that can be tried on cases like this one, likelier ones first.
 
     Each is a function of a case that returns the arguments that differ from the case's own.
     """

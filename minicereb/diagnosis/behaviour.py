@@ -56,7 +56,7 @@ def _growth(attempt: Attempt) -> Iterator[Hint]:
 
 
 def _combination(attempt: Attempt) -> Iterator[Hint]:
-    """An answer that is the right one, a constant and arguments, each times a number that is the same in all cases."""
+    """An answer that is a linear combination of the right one, a constant and arguments, the same in all cases."""
     columns = {"the right answer": np.concatenate([truth.ravel() for truth in attempt.truths])}
     columns["1"] = np.ones_like(columns["the right answer"])
     columns |= {name: np.concatenate([array.ravel() for array in arrays]) for name, arrays in _spread(attempt)}
@@ -71,7 +71,7 @@ def _combination(attempt: Attempt) -> Iterator[Hint]:
 
 
 def _spread(attempt: Attempt) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """The arguments that can be repeated to the shape of the right answer, in every case."""
+    """The arguments that can be broadcast to the shape of the right answer in every case."""
     for name in attempt.cases[0].floats():
         pairs = zip(attempt.cases, attempt.truths, strict=True)
         try:

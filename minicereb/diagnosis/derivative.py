@@ -75,7 +75,7 @@ def check_derivative(
 
 
 class _Function(NamedTuple):
-    """A function with the names of its arguments; its derivative is called as the student's is."""
+    """A function with the names of its arguments; its derivative takes the same arguments as the student's."""
 
     forward: Callable[..., Any]
     names: list[str]
@@ -165,7 +165,7 @@ def _names(forward: Callable[..., Any], count: int) -> list[str]:
 
 
 def _sizes(arrays: dict[str, Any]) -> dict[str, int]:
-    """Every length that a mean could be over, by what it is the length of."""
+    """Every length over which a mean could be taken, by its description."""
     sizes: dict[str, int] = {}
     for name, shape in {name: value.shape for name, value in arrays.items() if isinstance(value, np.ndarray)}.items():
         known = {f"the length of {name}'s axis {axis}": length for axis, length in enumerate(shape)}
@@ -204,7 +204,7 @@ def _kink(function: _Function, case: Case, seed: int) -> Hint | None:
 
 
 def _mistakes(function: _Function) -> list[Mistake]:
-    """Mistakes in derivatives of any function: masks, and input and output confused."""
+    """Common mistakes in derivatives: wrong masks, and input and output confused."""
 
     def active(number: int, *called: Any) -> np.ndarray:
         place = list(called)

@@ -1,4 +1,4 @@
-"""What is wrong with a function? Its answers are compared with right answers that were altered systematically.
+"""Find what is wrong with a function: compare its answers with right answers that were altered systematically.
 
 A mistake explains an answer if the same alteration of the right answer gives it on every case. The simplest is tried first: a
 factor, a change of the answer, a known mistake of the task, a change of the arguments, then two of these at once.
@@ -31,7 +31,7 @@ class Hypothesis:
         self.code, self.text, self.answer = code, text, functools.cache(answer)
 
     def and_also(self, hint: Hint | Mistake) -> Hint:
-        """Return a hint to both this mistake and another one."""
+        """Return a hint about both this mistake and another one."""
         return Hint(f"{self.code}; {hint.code}", f"{self.text}; and {hint.text}") if self.code else Hint(*hint[:2])
 
     def answers(self, attempt: Attempt) -> Iterator[np.ndarray | None]:
@@ -213,7 +213,7 @@ def _explanations(attempt: Attempt) -> Iterator[Hint]:
 
 
 def _on(function: Callable[..., Any], cases: Sequence[Case], changed: Callable[[Case], Any] | None = None) -> Any:
-    """The answer of a function by the number of a case; `changed` may replace arguments."""
+    """The answer of a function, given the number of a case; `changed` may replace arguments."""
 
     def answer(number: int) -> np.ndarray | None:
         with np.errstate(all="ignore"):

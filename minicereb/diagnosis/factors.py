@@ -18,7 +18,7 @@ CONSTANTS |= {1 / number: f"1/{name} " for number, name in NAMED.items()}
 
 
 def factor_of(found: Iterable[np.ndarray], wanted: Iterable[np.ndarray | None], tolerance: float) -> list[float] | None:
-    """Return the factor by which each array of `found` differs from that of `wanted`; None if one is no multiple."""
+    """Return the factor by which each array of `found` differs from that of `wanted`; None if one is not a multiple."""
     factors = []
     for one, other in zip(found, wanted, strict=True):
         if other is None:
@@ -60,7 +60,7 @@ def name_factor(factors: Sequence[float], cases: Sequence[Case], tolerance: floa
 
 
 def _hint(sign: float, factor: str, what: str, text: str) -> Hint:
-    """The hint to a factor; `what` says how much of the right answer the wrong one is."""
+    """The hint about a factor; `what` says how much of the right answer the wrong one is."""
     also = ", and the sign is wrong" if sign < 0 else ""
     return Hint(f"{'sign, ' if sign < 0 else ''}factor {factor}", f"it is {what} what it should be{text and f': {text}'}{also}")
 
@@ -86,7 +86,7 @@ def _constant(factor: float, same: Callable[[float], bool], cases: Sequence[Case
 
 
 def _quantities(cases: Sequence[Case]) -> Iterator[tuple[str, str, list[float]]]:
-    """Every quantity that may be a factor: its name, what that means, and its value in each case."""
+    """Every quantity that may be a factor: its name, its meaning, and its value in each case."""
     singles: list[tuple[str, str, str, list[float]]] = []
     for name in cases[0].sizes:
         much, little = f"a sum over {name} where a mean belongs", f"a mean over {name} where a sum belongs, or a second division"

@@ -9,14 +9,14 @@ import numpy as np
 
 
 class Hint(NamedTuple):
-    """One thing that is wrong: a name for tables, such as ``"factor 1/batch"``, and a sentence to the author of the answer."""
+    """One thing that is wrong: a name for tables, such as ``"factor 1/batch"``, and a sentence for the author of the answer."""
 
     code: str
     text: str
 
 
 class Diagnosis(NamedTuple):
-    """Whether an answer is right, and if not, hints to what is wrong, the most informative first.
+    """Whether an answer is right, and if not, hints about what is wrong, the most informative first.
 
     `example` describes the number that is farthest from its right value; it is empty if no number is wrong.
     """

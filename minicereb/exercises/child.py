@@ -64,7 +64,7 @@ def main(function_name: str, path: str, connection: str) -> None:
 
 
 def read_submission(name: str, path: Path) -> tuple[Callable[..., Any] | None, tuple[Hint, ...]]:
-    """Run a file and return the function that it defines, or hints to what is wrong; an exception becomes a hint."""
+    """Run a file and return the function that it defines, or hints about what is wrong; an exception becomes a hint."""
     names: dict[str, Any] = {"__name__": "submission", "__file__": str(path)}
     try:
         exec(compile(read_bytes(path), str(path), "exec"), names)

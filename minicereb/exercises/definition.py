@@ -74,7 +74,7 @@ class Exercise:
     numbers : dict
         Other numbers by name, with their values in the ordinary and the square cases; they are repeated if there are fewer.
     special : dict
-        Arguments of special cases, by the hint to an answer that is wrong there; lists become arrays of floats.
+        Arguments of special cases, by the hint for an answer that is wrong there; lists become arrays of floats.
     """
 
     name: str

@@ -47,15 +47,15 @@ class Graded(NamedTuple):
 
 
 def encodable(name: str) -> str:
-    """Return a file's name with escapes for bytes that are no characters, and for characters that a terminal would obey."""
+    """Return a file's name with escapes for bytes that are not characters, and for characters that a terminal would obey."""
     shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in name)
     return shown.encode(errors="backslashreplace").decode()
 
 
 def submissions(folder: str | os.PathLike) -> tuple[list[Submission], list[Path]]:
-    """Find the submissions of a class, by student and exercise, and the Python files whose names are those of no exercise.
+    """Find the submissions of a class, by student and exercise, and the Python files that belong to no exercise.
 
-    It has one folder per student, with files named as ``minicereb exercise start`` names them. Files directly in it belong to one
+    The folder has one folder per student, with files named as by ``minicereb exercise start``. Files directly in it belong to one
     student, named like the folder. :class:`DataError` if there is no submission.
     """
     folder = Path(folder)
@@ -117,5 +117,5 @@ def write_csv(path: str | os.PathLike, graded: list[Graded]) -> None:
 
 
 def _harmless(value: object) -> object:
-    """The value in a form that no spreadsheet takes for a formula."""
+    """The value in a form that no spreadsheet reads as a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -49,7 +49,7 @@ class Submitted(Elsewhere):
         self.printed: int | None = None
 
     def started(self) -> tuple[Hint, ...]:
-        """Wait until the file has been read, and return what is wrong with it already."""
+        """Wait until the file has been read, and return hints about what is wrong with the file itself."""
         return self._exchange(b"")[1].hints
 
     def try_on(self, case: Case, parts: int) -> CallResult:

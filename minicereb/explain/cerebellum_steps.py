@@ -94,7 +94,7 @@ def _granule(model: Cerebellum, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cells(subject: ExplainedImage, drive: np.ndarray, taken: TrainingStep) -> list[int]:
-    """The two cells whose weights learn most, and the first that is silent."""
+    """The two cells whose weights change most, and the first silent one."""
     strength = np.abs(taken.gradients["readout"]).max(axis=1) * (drive > 0)
     usual = [int(a) for a in np.argsort(-strength, kind="stable")[:2]] + [int(a) for a in np.flatnonzero(drive < 0)[:1]]
     return chosen_cells(subject, list(dict.fromkeys(usual)), len(drive), "granule cells")
@@ -170,7 +170,7 @@ def _weight_step(
 
 
 def _back_step(subject: ExplainedImage, drive: np.ndarray, d_outputs: np.ndarray, pixels: list[int]) -> Step:
-    """From the outputs to the granule cells that see the pixels shown, and to the pixels."""
+    """The way back from the outputs to the granule cells, and to the pixels shown."""
     model, wiring = subject.model, subject.model.wiring
     d_granule = model.readout @ d_outputs[0]
     d_drive = relu_input_gradient(d_granule, drive > 0)

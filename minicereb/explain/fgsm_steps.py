@@ -68,7 +68,7 @@ def objective_step(subject: ExplainedImage, landscape: Landscape, outputs: np.nd
 def _input_gradient_step(
     subject: ExplainedImage, landscape: Landscape, gradient: np.ndarray, pixels: list[int], tag: str
 ) -> Step:
-    """The derivative by the pixels shown, beside differences through the whole model, and all of it as an image."""
+    """The derivative by the pixels shown, beside differences through the whole model, and the whole derivative as an image."""
     moved = subject.x.copy()
     checks = [
         checked(

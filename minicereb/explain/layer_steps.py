@@ -162,7 +162,7 @@ def _only_pixels(subject: ExplainedImage) -> None:
 
 
 def _blocks(walked: PixelPath) -> list[range]:
-    """Layers explained together: one with weights and those up to the next."""
+    """Groups of layers that are explained together: a layer with weights and those without that follow it."""
     starts = [number for number, layer in enumerate(walked.layers) if isinstance(layer, Dense | Convolution)]
     end = len(walked.layers) - isinstance(walked.layers[-1], Cerebellum)  # which has steps of its own
     return [range(start, end) for start, end in zip(starts, [*starts[1:], end], strict=True)]
@@ -189,7 +189,7 @@ def _forward_steps(subject: ExplainedImage, walked: PixelPath) -> Iterator[Step]
         tables = [products(f"unit {list(unit)}", ("input", "weight θ", "value x"), terms, total, [bias])]
         pixel = subject.pixel(walked.units[0])
         if first == 1 and isinstance(walked.layers[0], Images):
-            pixels = [(f"pixel {pixel}", walked.value(0)), ("less its mean, over its deviation", walked.value(1))]
+            pixels = [(f"pixel {pixel}", walked.value(0)), ("minus its mean, divided by its deviation", walked.value(1))]
             tables.insert(0, Rows("the pixel, normalised", ("", "value"), pixels))
         rows = [(_called(walked.layers[n]), str(list(walked.place(n + 1))), walked.value(n + 1)) for n in block]
         tables.append(Rows("the path of the pixel", ("layer", "unit", "value"), rows))

@@ -63,7 +63,7 @@ class TrainingStep(NamedTuple):
 def take_step(
     config: Train, dataset: Dataset, model: Any, x: np.ndarray, labels: np.ndarray, encoder: Any = None
 ) -> TrainingStep:
-    """Let the learning rule of `config` take a step from `model`, a float64 copy that is left as it was.
+    """Let the learning rule of `config` take a step from `model`, a float64 copy that is not changed.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def _to_learn_with(model: Any) -> Any:
 
 
 class _RecordingLearner:
-    """Takes the place of a learner and records its input."""
+    """A stand-in for a learner that records its input."""
 
     batch_size, batches_ahead = 1, 1
 
