@@ -82,49 +82,48 @@ class Probes:
         self.dataset = dataset
         self._known: dict[Any, Any] = {}
 
-    def _once(self, key: Any, measure: Callable[[], Any]) -> Any:
+    def _once(self, measure: Callable[..., Any], *what: Any) -> Any:
+        key = measure.__name__, *what
         if key not in self._known:
-            self._known[key] = measure()
+            self._known[key] = measure(*what)
         return self._known[key]
 
     def training(self, config: Train) -> Cost:
         """Return what a training costs; its seconds are not known if it is over before it can be timed."""
         kind = replace(config, seed=0, epochs=1)
-        cost: Cost = self._once(("training", kind), lambda: self._training(kind))
+        cost: Cost = self._once(self._training, kind)
         if config.in_closed_form or cost.seconds is None:
             return cost
         return cost._replace(seconds=cost.seconds * config.epochs)
 
     def encoding(self, config: Train) -> tuple[float, int]:
         """Return seconds and bytes on disk that an encoder's features of all images take."""
-        return self._once(("encoding", _kind(config)), lambda: self._encoding(_kind(config)))
+        return self._once(self._encoding, _kind(config))
 
     def attack(self, config: Train, attack: Attack) -> tuple[float, float]:
         """Return the seconds that an attack on one image takes before its steps, and the seconds of a step."""
-        model, few = _kind(config), min(1, attack.targets)
+        few = min(1, attack.targets)
         plain = replace(attack, epsilon=0.1, step_size=0.01, steps=1, restarts=1, targets=few, seed=0, keep="best")
-        return self._once(("attack", model, plain), lambda: self._attack(build_model(model, self.dataset), plain))
+        return self._once(self._attack, _kind(config), plain)
 
     def answer(self, config: Train) -> float:
         """Return the seconds that a model takes to answer one image."""
-        model = _kind(config)
-        return self._once(("answer", model), lambda: self._answer(build_model(model, self.dataset)))
+        return self._once(self._answer, _kind(config))
 
     def evaluation(self, config: Any) -> tuple[str, float]:
         """Return the source of the gradient in an evaluation, and the seconds that the certificate of one image takes."""
         kind = replace(config, train=_kind(config.train), epsilons=config.epsilons[-1:], images=1, seed=0, substitutes=())
-        return self._once(("evaluation", kind), lambda: self._evaluation(kind))
+        return self._once(self._evaluation, kind)
 
     def conditioning(self, settings: Eyelid) -> float:
         """Return the seconds of a session of eyelid conditioning, timed by its first trials."""
         kind = replace(settings, seed=0, acquisition=1_000, extinction=0, reacquisition=0)
-        building, trial = self._once(("conditioning", kind), lambda: _conditioning(kind))
+        building, trial = self._once(_conditioning, kind)
         return building + trial * sum(getattr(settings, phase) for phase in PHASES)
 
     def balancing(self, task: PoleTask) -> tuple[float, float]:
         """Return the seconds that building a circuit takes, and those in which it balances a pole for one second."""
-        kind = replace(task, seed=0)
-        return self._once(("balancing", kind), lambda: _balancing(kind))
+        return self._once(_balancing, replace(task, seed=0))
 
     def _training(self, config: Train) -> Cost:
         """Return the cost of an epoch, from half a second of batches, or of the closed form."""
@@ -177,8 +176,8 @@ class Probes:
         larger, products = config.model.cells / cells, max(0.0, times[2] - times[1])
         return products / few * images * larger**2 + max(0.0, times[1] - products) * larger**3
 
-    def _attack(self, model: Any, attack: Attack) -> tuple[float, float]:
-        data = self.dataset
+    def _attack(self, config: Train, attack: Attack) -> tuple[float, float]:
+        data, model = self.dataset, build_model(config, self.dataset)
         ids = np.arange(min(PROBE_IMAGES, len(data.x_test)), dtype=np.int64)
         labels = data.y_test.copy()  # FAB attacks only correctly classified images, so all of them are made such
         labels[ids] = to_numpy(model.forward(to_unit(to_device(data.x_test[ids])))[0].argmax(axis=1))
@@ -195,7 +194,8 @@ class Probes:
         step = max(0.0, seconds(1 + more) - one) / more
         return max(0.0, one - step), step
 
-    def _answer(self, model: Any) -> float:
+    def _answer(self, config: Train) -> float:
+        model = build_model(config, self.dataset)
         x = to_unit(to_device(self.dataset.x_test[:PROBE_IMAGES]))
         with one_blas_thread():
             return min(_timed(lambda: model.forward(x)) for _ in range(3)) / len(x)
