@@ -6,9 +6,7 @@ Every model is examined in two ways: by the paper's own attacks, FGSM and PGD on
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-
-from matplotlib.figure import Figure
+from typing import NamedTuple
 
 from minicereb.attacks.settings import Attack, fitting_step
 from minicereb.datasets.registry import in_layout_of_cifar10
@@ -18,18 +16,11 @@ from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.experiments.kinds.attacked import AttackedModel
 from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
-from minicereb.studies.published import Logged, logged_for
-from minicereb.studies.results import Results
+from minicereb.studies import tables
+from minicereb.studies.published import PRINTED, logged_for
+from minicereb.studies.results import Blocks, Figures, Results
 from minicereb.studies.study import Study
-from minicereb.studies.tables import (
-    OVER_EPSILON,
-    Models,
-    bracket_table,
-    by_model,
-    comparison_table,
-    over_epsilon_figure,
-    paper_table,
-)
+from minicereb.studies.tables import OVER_EPSILON, Models, by_model
 
 # All attacks that the catalogue had when the studies were run; fixed, so that their records keep counting.
 EVERY = (
@@ -39,29 +30,14 @@ EVERY = (
 ATTACKS = {"smoke": ("pgd-mse", "apgd-margin"), "course": EVERY, "paper": EVERY}
 
 
-@dataclass(frozen=True)
-class Strengths:
-    """How strong the attacks on models of some data are.
+class Strengths(NamedTuple):
+    """How strong the attacks on models of some data are; `epsilons`, `evaluated` and `attacked` by scale."""
 
-    Parameters
-    ----------
-    paper : tuple of float
-        ε of the paper's own attacks: PGD at both, FGSM at the first.
-    epsilons : dict
-        ε of the whole evaluation at each scale.
-    evaluated : dict
-        Number of images in the whole evaluation at each scale.
-    attacked : dict
-        Number of images under the paper's own attacks at each scale.
-    tuned : bool
-        Whether PGD is run once more with a step that fits ε, because the paper's step is longer than ε.
-    """
-
-    paper: tuple[float, float]
-    epsilons: dict[str, tuple[float, ...]]
-    evaluated: dict[str, int]
-    attacked: dict[str, int]
-    tuned: bool = False
+    paper: tuple[float, float]  # ε of the paper's own attacks: PGD at both, FGSM at the first
+    epsilons: dict[str, tuple[float, ...]]  # ε of the whole evaluation
+    evaluated: dict[str, int]  # number of images in the whole evaluation
+    attacked: dict[str, int]  # number of images under the paper's own attacks
+    tuned: bool = False  # whether PGD is run once more with a step that fits ε, because the paper's step is longer than ε
 
 
 DIGITS = Strengths(
@@ -150,11 +126,10 @@ def published(experiment: Experiment) -> dict[str, str]:
     """Return what the authors print for an experiment, in percent, by the name that the report gives to what was measured."""
     if not isinstance(experiment, AttackedModel) or experiment.attack.objective != "mse":
         return {}
-    attack, logged = experiment.attack, logged_for(experiment.train) or Logged()
+    attack = experiment.attack
     if attack.method == "pgd" and (attack.keep, attack.steps, attack.step_size) != ("last", PAPER_STEPS, PAPER_STEP):
         return {}
-    printed = {("fgsm", 0.1): logged.fgsm, ("pgd", 0.1): logged.pgd, ("pgd", 0.3): logged.pgd_far}
-    figure = printed.get((attack.method, attack.epsilon))
+    figure = getattr(logged_for(experiment.train), PRINTED.get((attack.method, attack.epsilon), ""), None)
     return {} if figure is None else {describe_attack(attack): f"{figure:g}"}
 
 
@@ -170,29 +145,25 @@ def robustness_study(
     expectation: str,
     captions: Mapping[str, str],
     reference: Callable[[Train], bool] = lambda train: True,
-    figures: Callable[[Models], Mapping[str, Figure]] | None = None,
+    figures: Callable[[Models], Figures] | None = None,
     inputs: int | None = None,
 ) -> Study:
     """Return a study in which every model is examined and compared with one of its group.
 
     Parameters
     ----------
-    name, question : str
-        Of the study.
     trainings : callable
         From data, scale and seed to groups of trainings.
     label : callable
         From a training to the name of the model in tables and figures.
-    expectation : str
-        What the paper expects, after a paragraph about the paper.
     captions : mapping
         Captions of the figures by name; to that with the name of the study the caption of accuracy over ε is added.
     reference : callable
         Whether the others of a group are compared with this training; by default with the first.
     figures : callable, optional
         From the results by model to figures by name; by default accuracy over ε alone, graded from dark to light.
-    inputs : int, optional
-        See :class:`Study`.
+    name, question, expectation, inputs
+        As in :class:`~minicereb.studies.study.Study`; the expectation follows a paragraph about the paper.
     """
 
     def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
@@ -203,11 +174,11 @@ def robustness_study(
             experiments += compared(sorted(trains, key=lambda train: not reference(train)), scale)
         return experiments
 
-    def table(results: Results) -> list:
+    def table(results: Results) -> Blocks:
         models = by_model(results, label)
-        return [*paper_table(models), *bracket_table(models), *comparison_table(results)]
+        return [*tables.paper_table(models), *tables.bracket_table(models), *tables.comparison_table(results)]
 
-    draw = figures or (lambda models: {name: over_epsilon_figure(models, graded=True)})
+    draw = figures or (lambda models: {name: tables.over_epsilon_figure(models, graded=True)})
     return Study(
         name,
         question,

@@ -11,21 +11,16 @@ from minicereb.experiments.configs import Train
 class Logged(NamedTuple):
     """What the authors of the cerebellum paper print or logged for a model on MNIST, in percent, mean of two seeds.
 
-    Attributes
-    ----------
-    test : float or None
-        Best accuracy on the test images, which is how the epoch was chosen.
-    pgd, pgd_far : float or None
-        Under PGD on the squared error at ε = 0.1 and 0.3.
-    fgsm : float or None
-        Under FGSM on the squared error at ε = 0.1.
+    All attacks ascend the squared error.
     """
 
-    test: float | None = None
-    pgd: float | None = None
-    pgd_far: float | None = None
-    fgsm: float | None = None
+    test: float | None = None  # best accuracy on the test images, which is how the epoch was chosen
+    pgd: float | None = None  # at ε = 0.1
+    pgd_far: float | None = None  # at ε = 0.3
+    fgsm: float | None = None  # at ε = 0.1
 
+
+PRINTED = {("fgsm", 0.1): "fgsm", ("pgd", 0.1): "pgd", ("pgd", 0.3): "pgd_far"}  # fields by method and ε
 
 # Yuezhang, Li and Chen, by inputs per granule cell (None: all), cells, LTD. Trained image by image, inputs with replacement.
 CEREBELLUM = {

@@ -21,11 +21,10 @@ from minicereb.report.formats import in_words, mean_share, number_or_dash, p_val
 from minicereb.report.page import Table, Text
 from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
 from minicereb.statistics import holm, proportion_interval
-from minicereb.studies.published import Logged, logged_for
-from minicereb.studies.results import Results, tabulate
+from minicereb.studies.published import PRINTED, Logged, logged_for
+from minicereb.studies.results import Blocks, Results, tabulate
 
 Models = Mapping[str, Results]
-Blocks = list[Table | Text]
 LABELS = ("attacked", "certified")
 
 
@@ -79,23 +78,23 @@ def paper_table(models: Models) -> Blocks:
     attacks = list(dict.fromkeys((attack.method, attack.epsilon, attack.step_size) for attack in made))
     fgsm = min(epsilon for _, epsilon, _ in attacks)  # the paper has FGSM at the smaller ε
     attacks = [each for each in attacks if each[0] != "fgsm" or each[1] == fgsm]
-    steps = {(method, epsilon): step for method, epsilon, step in attacks if step != PAPER_STEP and method == "pgd"}
+    fitting = [each for each in attacks if each[0] == "pgd" and each[2] != PAPER_STEP]
     columns: list[tuple[str, Callable[[Results], str]]] = [("test", accuracy_of)]
     _published(columns, models, "test")
-    printed = {("fgsm", 0.1): "fgsm", ("pgd", 0.1): "pgd", ("pgd", 0.3): "pgd_far"}
-    for method, epsilon, step in sorted(attacks, key=lambda each: each[:2] in steps and each[2] != PAPER_STEP):
-        fitting = " (fitting step)" if method == "pgd" and step != PAPER_STEP else ""
+    for method, epsilon, step in [each for each in attacks if each not in fitting] + fitting:
+        fits = (method, epsilon, step) in fitting
         settings: dict[str, Any] = {"method": method, "epsilon": epsilon, "objective": "mse", "step_size": step}
-        columns.append((f"{method.upper()} {strength(epsilon)}{fitting}", partial(accuracy_under, **settings)))
-        if not fitting:
-            _published(columns, models, printed.get((method, epsilon)))
+        name = f"{method.upper()} {strength(epsilon)}{' (fitting step)' * fits}"
+        columns.append((name, partial(accuracy_under, **settings)))
+        if not fits:
+            _published(columns, models, PRINTED.get((method, epsilon)))
     any_published = any(heading == "published" for heading, _ in columns)
     words = " Published: the authors' figures, mean of two seeds, 10,000 images, trained image by image." * any_published
     test_images, images = evaluation_of(models)[1]["test_images"], first.where(AttackedModel)[0][1]["images"]
     legend = (
         f"Accuracy in % ({interval_in_words(models)}); test: {test_images:,} images. FGSM and PGD are the paper's, on the "
         f"squared error, {PAPER_STEPS} steps of {PAPER_STEP:g}, last iterate; first {images:,} test images."
-        f"{f' Fitting step: {CROSSING:g} ε / {PAPER_STEPS}.' if steps else ''}{words}"
+        f"{f' Fitting step: {CROSSING:g} ε / {PAPER_STEPS}.' if fitting else ''}{words}"
     )
     return [tabulate("model", models, *columns), Text(legend)]
 
@@ -150,20 +149,16 @@ SAYS_PGD, UNDER_ALL = "under PGD on the squared error", "under all attacks"
 
 
 def over_epsilon(models: Models, entry: Callable[[Record], Any] = lambda entry: entry["attacked"]) -> Curves:
-    """Return a share over ε, one line per model, from the accuracy on the clean images on.
+    """Return a share over ε, one line per model; at ε = 0 the accuracy on the clean images.
 
-    Parameters
-    ----------
-    models : mapping of str to Results
-    entry : callable
-        From what an evaluation found at one ε to the share: by default under all attacks.
+    `entry` returns the share from what an evaluation found at one ε: by default that under all attacks.
     """
     lines = {}
     for name, model in models.items():
         evaluations = model.where(EvaluatedModel)
-        epsilons = evaluations[0][0].epsilons
         found = [[r["clean_accuracy"], *map(entry, r["epsilons"])] for r in evaluations.records]
-        lines[name] = (np.array([0.0, *epsilons], dtype=np.float64), np.array(found, dtype=np.float64).mean(axis=0))
+        epsilons = np.array([0.0, *evaluations[0][0].epsilons], dtype=np.float64)
+        lines[name] = (epsilons, np.array(found, dtype=np.float64).mean(axis=0))
     return lines
 
 
@@ -198,7 +193,7 @@ class ComparedAt(NamedTuple):
 
 
 def comparisons(results: Results, labels: Sequence[str] = ("attacked",)) -> list[ComparedAt]:
-    """Return the comparisons among the results: first of the clean images, then at each ε, as far as they were made."""
+    """Return the comparisons among the results: of the clean images, then at each ε those of these labels that were made."""
     rows = []
     for config, record in results.where(PairedComparison):
         rows.append(ComparedAt(config, "-", "clean", record["clean"]))
@@ -209,15 +204,7 @@ def comparisons(results: Results, labels: Sequence[str] = ("attacked",)) -> list
 
 
 def comparison_table(results: Results, labels: Sequence[str] = ("attacked",)) -> Blocks:
-    """Return the paired comparisons among the results of a study, with their legend; nothing if there are none.
-
-    Parameters
-    ----------
-    results : Results
-        All results of a study.
-    labels : sequence of {"attacked", "certified"}
-        What is compared at each ε, besides the accuracy on the clean images.
-    """
+    """Return the paired comparisons among the results of a study, with their legend; nothing if there are none."""
     found = comparisons(results, labels)
     if not found:
         return []
@@ -227,27 +214,20 @@ def comparison_table(results: Results, labels: Sequence[str] = ("attacked",)) ->
         if sum(counts):
             seeds = dict.fromkeys(train.seed for train in each.config.trainings)
             names = [*_names(each.config), ", ".join(map(str, seeds)), each.epsilon, each.label]
-            rows.append([*names, in_points(each.found), *(f"{count:,}" for count in counts), p_value(p)])
+            low, high = each.found["interval"]
+            points = f"{100 * each.found['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+            rows.append([*names, points, *(f"{count:,}" for count in counts), p_value(p)])
     images = sorted({record["images"] for record in results.where(PairedComparison).records})
-    return [Table(HEAD, rows), Text(_legend(len(found), images))]
-
-
-def in_points(found: Record) -> str:
-    """Write a difference of shares with its interval, in percentage points."""
-    low, high = found["interval"]
-    return f"{100 * found['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-
-
-def _legend(tests: int, images: Sequence[int]) -> str:
-    return (
+    legend = (
         f"Difference: share of the images ({', '.join(f'{n:,}' for n in images)}, the same for both) that the first classifies "
         "correctly, minus that of the second, in percentage points, with its 95% interval (Tango's score interval, not "
         "adjusted). First alone, second alone: images that only one of the two classifies correctly. p: McNemar's exact test, "
-        f"adjusted by Holm for the {tests} test{'s' * (tests > 1)} made; rows without an image that only one classifies "
-        "correctly are left out. Intervals and p are about other images of this kind, for these trained models; they say nothing "
-        "about other seeds. Attacked shares are upper bounds and certified shares lower bounds of the robust accuracy, so their "
-        "differences are differences of bounds."
+        f"adjusted by Holm for the {len(found)} test{'s' * (len(found) > 1)} made; rows without an image that only one "
+        "classifies correctly are left out. Intervals and p are about other images of this kind, for these trained models; they "
+        "say nothing about other seeds. Attacked shares are upper bounds and certified shares lower bounds of the robust "
+        "accuracy."
     )
+    return [Table(HEAD, rows), Text(legend)]
 
 
 def _names(config: PairedComparison) -> tuple[str, str]:
