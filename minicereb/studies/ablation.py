@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import product
-
-from matplotlib.figure import Figure
 
 from minicereb.attacks.settings import Attack
 from minicereb.datasets.registry import in_layout_of_cifar10
@@ -16,30 +13,11 @@ from minicereb.models.convolutional import vgg11
 from minicereb.report.formats import percent, strength
 from minicereb.report.page import Table, Text
 from minicereb.robustness.catalogue import PAPER_STEP
-from minicereb.studies.protocol import (
-    EXPECTED,
-    as_coded,
-    as_printed,
-    compared,
-    examined,
-    four_models,
-    paper_pgd,
-    published,
-    strengths,
-    tuned_step,
-)
-from minicereb.studies.results import Results
+from minicereb.studies import protocol, tables
+from minicereb.studies.protocol import as_coded, as_printed, strengths
+from minicereb.studies.results import Blocks, Figures, Results
 from minicereb.studies.study import Study
-from minicereb.studies.tables import (
-    OVER_EPSILON,
-    Blocks,
-    bracket_table,
-    by_model,
-    comparison_table,
-    over_epsilon_figure,
-    paper_table,
-    training_of,
-)
+from minicereb.studies.tables import by_model, training_of
 
 # Per scale: cells in full and random wiring (with as many synapses), ways of training with their epochs.
 SIZES = {
@@ -78,13 +56,15 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
         full, ways = FULL_BEHIND_ENCODER[scale], tuple(each for each in ways if each[0] is as_printed)
     experiments: list[Experiment] = []
     for way, epochs in ways:
-        trains = [way(model, data, epochs, seed, encoders[seed]) for model, seed in product(four_models(full, random), seeds)]
+        trains = [
+            way(model, data, epochs, seed, encoders[seed]) for model, seed in product(protocol.four_models(full, random), seeds)
+        ]
         trains += [each for each in encoders.values() if each is not None]
         for train in trains:
-            experiments += examined(train, scale)
+            experiments += protocol.examined(train, scale)
             images = strengths(data).evaluated[scale]
             experiments += [MovedOutputs(train, _attack(objective, train), images) for objective in ("mse", "margin")]
-        experiments += compared(trains, scale)
+        experiments += protocol.compared(trains, scale)
     return list(dict.fromkeys(experiments))
 
 
@@ -92,13 +72,18 @@ def _attack(objective: str, train: Train) -> Attack:
     """Return the attack before and after which outputs are compared: on digits at the smaller ε, on photographs at the larger."""
     strong = strengths(train.data)
     epsilon = strong.paper[strong.tuned]
-    return paper_pgd(objective, epsilon, train.seed, tuned_step(epsilon) if strong.tuned else PAPER_STEP)
+    return protocol.paper_pgd(objective, epsilon, train.seed, protocol.tuned_step(epsilon) if strong.tuned else PAPER_STEP)
 
 
 def table(results: Results) -> Blocks:
     """Show the paper's attacks, attacked and certified shares, comparisons, and which outputs the attacks moved."""
     models = by_model(results)
-    return [*paper_table(models), *bracket_table(models), *comparison_table(results), *_moved(results, list(models))]
+    return [
+        *tables.paper_table(models),
+        *tables.bracket_table(models),
+        *tables.comparison_table(results),
+        *_moved(results, list(models)),
+    ]
 
 
 def _moved(results: Results, names: list[str]) -> Blocks:
@@ -131,18 +116,19 @@ def _short(train: Train) -> str:
     model = train.model
     if not isinstance(model, CerebellumModel):
         return "VGG-11"
-    sparse = {False: "sparse", True: "sparse + LTD (cerebellum)"}
-    return (sparse if model.wiring == "random" else {False: "base", True: "base + LTD"})[model.ltd]
+    names = ("sparse", "sparse + LTD (cerebellum)") if model.wiring == "random" else ("base", "base + LTD")
+    return names[model.ltd]
 
 
-def figures(results: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Figures:
     """Draw for each batch size the accuracy of the four models over ε, under PGD on the squared error and under all attacks."""
     batches = by_model(results, lambda train: f"{_short(train)}, batch {train.batch_size}")
     networks = {name: each for name, each in batches.items() if not isinstance(training_of(each).model, CerebellumModel)}
+    cerebella = {name: each for name, each in batches.items() if name not in networks}
     figures = {}
-    for batch in sorted({training_of(each).batch_size for name, each in batches.items() if name not in networks}):
-        group = {n: each for n, each in batches.items() if n not in networks and training_of(each).batch_size == batch}
-        figures[f"ablation-batch-{batch}"] = over_epsilon_figure(group | networks)
+    for size in sorted({training_of(each).batch_size for each in cerebella.values()}):
+        group = {name: each for name, each in cerebella.items() if training_of(each).batch_size == size}
+        figures[f"ablation-batch-{size}"] = tables.over_epsilon_figure(group | networks)
     return figures
 
 
@@ -152,10 +138,11 @@ ABLATION = Study(
     plan,
     table,
     figures,
-    EXPECTED + "It expects network width, long-term depression and sparse connectivity to make a cerebellum more robust.",
-    published,
+    protocol.EXPECTED
+    + "It expects network width, long-term depression and sparse connectivity to make a cerebellum more robust.",
+    protocol.published,
     captions={
-        "ablation-batch-1": "The four models of the ablation, trained image by image. " + OVER_EPSILON,
-        "ablation-batch-10": "The four models of the ablation, trained in batches of ten. " + OVER_EPSILON,
+        "ablation-batch-1": "The four models of the ablation, trained image by image. " + tables.OVER_EPSILON,
+        "ablation-batch-10": "The four models of the ablation, trained in batches of ten. " + tables.OVER_EPSILON,
     },
 )

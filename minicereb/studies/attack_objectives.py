@@ -11,9 +11,9 @@ from minicereb.experiments.kinds.attacked import AttackedModel
 from minicereb.report.page import Text
 from minicereb.robustness.catalogue import PAPER_STEP
 from minicereb.studies.protocol import four_models
-from minicereb.studies.results import Results, tabulate
+from minicereb.studies.results import Blocks, Results, tabulate
 from minicereb.studies.study import Study
-from minicereb.studies.tables import Blocks, accuracy_of, accuracy_under, by_model, interval_in_words
+from minicereb.studies.tables import accuracy_of, accuracy_under, by_model, interval_in_words
 
 EPSILONS = (0.1, 0.3)
 OBJECTIVES = ("mse", "cross-entropy", "margin")

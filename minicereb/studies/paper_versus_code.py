@@ -15,9 +15,9 @@ from minicereb.report.page import Text
 from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
 from minicereb.studies.protocol import EXPECTED, as_coded, as_printed, evaluated, paper_pgd, published, strengths
 from minicereb.studies.published import Logged, logged_for
-from minicereb.studies.results import Results, tabulate
+from minicereb.studies.results import Blocks, Results, tabulate
 from minicereb.studies.study import Study
-from minicereb.studies.tables import Blocks, accuracy_of, accuracy_under, by_model, shares, training_of
+from minicereb.studies.tables import accuracy_of, accuracy_under, by_model, shares, training_of
 
 EPSILON = 0.1
 WAYS_OF_ATTACKING = (("mse", "last"), ("mse", "best"), ("margin", "last"), ("margin", "best"))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from minicereb.experiments.configs import Data
 from minicereb.experiments.kinds.pole import PoleBalancing, paths_of
 from minicereb.report.page import Text
 from minicereb.report.pole_figures import learning_curves, trajectories
-from minicereb.studies.results import Results, tabulate
+from minicereb.studies.results import Blocks, Figures, Results, tabulate
 from minicereb.studies.study import STROKES, Study
-from minicereb.studies.tables import Blocks
 from minicereb.tasks.pole_balancing import PoleTask
 from minicereb.tasks.pole_learners import ActorCritic, ErrorDriven
 
@@ -50,12 +48,9 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[PoleBalancing]:
 
 
 def _condition(config: PoleBalancing) -> str:
-    task_of = config.task
-    for name, (task, learns) in CONDITIONS.items():
-        alike = replace(task, cells=task_of.cells, seconds=task_of.seconds, seed=task_of.seed)
-        if alike == task_of and learns == (config.trials > 0):
-            return name
-    raise ValueError(f"not a condition of this study: {config}")
+    ours, learns = config.task, config.trials > 0
+    sizes = {"cells": ours.cells, "seconds": ours.seconds, "seed": ours.seed}
+    return next(n for n, (task, so) in CONDITIONS.items() if (replace(task, **sizes), so) == (ours, learns))  # type: ignore[arg-type]
 
 
 def table(results: Results) -> Blocks:
@@ -70,8 +65,8 @@ def table(results: Results) -> Blocks:
         return lambda group: f"{count(group)} of {len(group)}" if any(group.values("seconds")) else "-"
 
     def passed(group: Results) -> str:
-        tests = group.values("tests")
-        return f"{sum(_succeeded(config, s) for config, r in group for s in r['tests'])} of {sum(map(len, tests))}"
+        almost = task.seconds - task.cart.step / 2
+        return f"{sum(s > almost for tests in group.values('tests') for s in tests)} of {sum(map(len, group.values('tests')))}"
 
     def error_rates(group: Results) -> list[float]:
         return [sum(r["errors"][-5:]) / sum(r["seconds"][-5:]) for r in group.records if r["seconds"]]
@@ -100,10 +95,6 @@ def table(results: Results) -> Blocks:
     return [found, Text(legend)]
 
 
-def _succeeded(config: PoleBalancing, seconds: float) -> bool:
-    return seconds > config.task.seconds - config.task.cart.step / 2
-
-
 def _median(values: Sequence[float], form: str = "{:.1f}") -> str:
     """Write median and quartiles."""
     if not values:
@@ -112,7 +103,7 @@ def _median(values: Sequence[float], form: str = "{:.1f}") -> str:
     return f"{middle} ({low}-{high})" if len(values) > 1 else middle
 
 
-def figures(results: Results) -> Mapping[str, Figure]:
+def figures(results: Results) -> Figures:
     """Draw the learning curves of every condition that learns, and the paths of cart and pole before and after learning."""
     config, trials = results[0][0], max(config.trials for config, _ in results)
     curves = {
@@ -122,7 +113,7 @@ def figures(results: Results) -> Mapping[str, Figure]:
     panels = {name: seeds for name, seeds in curves.items() if all(map(len, seeds))}
     drawn = {"pole-learning": learning_curves(panels, trials, config.task.seconds)}
     for config, record in results:
-        if "paths" in record:
+        if config.paths:
             name = f"pole-path-{_condition(config).replace(' ', '-')}"
             drawn[name] = trajectories(paths_of(config, record), config.task.cart.step)
     return drawn

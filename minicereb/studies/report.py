@@ -51,12 +51,11 @@ def report_on(folder: Path, place: str | None = None) -> Page:
             return page(folder)
     if (folder / RECORD).is_file():
         return evaluation_page(folder, place)
-    again = "command, given again, completes it"
-    hint = EXPECTED
+    hint, again = EXPECTED, "command, given again, completes it"
     if (folder / "checklist.json").exists() or any(folder.glob("images-*.npz")):
-        hint = f"{EXPECTED}; it has no {RECORD}: the evaluation's {again}"
+        hint += f"; it has no {RECORD}: the evaluation's {again}"
     elif (folder / "runs").exists():
-        hint = f"{EXPECTED}; it has no {STUDY}: if it is a study, the study's {again}"
+        hint += f"; it has no {STUDY}: if it is a study, the study's {again}"
     raise InputError("DIR", str(folder), hint)
 
 
@@ -66,11 +65,13 @@ def study_page(folder: Path) -> Page:
     known = all_studies().get(stored["study"])
     results = Results(((_experiment(each["config"]), each["record"]) for each in stored["results"]), folder)
     evaluations = results.where(EvaluatedModel).records
-    elsewhere = sorted({run_named(folder, name) for record in results.records for name in _runs(record) if "/" in name})
+    expectation = known.expectation if known else ""
+    names = {name for record in results.records for name in record.get("runs") or [record.get("run", "")]}
+    elsewhere = sorted(run_named(folder, name) for name in names if "/" in name)
     paths = [*sorted(folder.glob("runs/*/config.json")), *(run / "config.json" for run in elsewhere)]
     manifests = [read_run(path.parent).manifest for path in paths if path.exists()]
     sections = [
-        Section("What the paper expects", [Text(known.expectation or NO_PAPER if known else NO_PAPER)]),
+        Section("What the paper expects", [Text(expectation or NO_PAPER)]),
         Section("Figures", _figures(folder, evaluations, known.captions if known else {})),
         Section("Table", _table(results, known)),
         Section("Masking checklist", checklists(evaluations)),
@@ -85,7 +86,7 @@ def study_page(folder: Path) -> Page:
 
 def title(stored: Record) -> str:
     """Return the title of a study's page: name, scale and data, which distinguish it from other pages of the same study."""
-    data = next((f", {Path(name).stem}" for each in stored["results"] for name in _data(each["config"])), "")
+    data = next((f", {Path(name).stem}" for name in _data(stored["results"])), "")
     return f"Study {stored['study']}: {stored['scale']} scale{data}"
 
 
@@ -95,11 +96,6 @@ def _experiment(config: Record) -> Any:
         return from_json(config)
     except MinicerebError:
         return None
-
-
-def _runs(record: Record) -> list[str]:
-    """Return the names of a record's runs; the name of a run outside the study's folder contains a slash."""
-    return record.get("runs") or ([record["run"]] if "run" in record else [])
 
 
 def _table(results: Results, known: Study | None) -> list[Block]:
@@ -137,15 +133,15 @@ def _figures(folder: Path, records: list[Record], captions: Mapping[str, str]) -
     for name in names:
         ending = next(ending for ending in (".svg", ".png") if (folder / f"{name}{ending}").exists())
         if not any(name.startswith(f"{page}-") for page in pages):
-            caption = captions.get(name, name.replace("-", " "))
-            blocks.append(Picture(name, read_bytes(folder / f"{name}{ending}"), ending, caption))
+            content = read_bytes(folder / f"{name}{ending}")
+            blocks.append(Picture(name, content, ending, captions.get(name, name.replace("-", " "))))
     return blocks or [block for n, record in enumerate(records) for block in accuracy_picture(record, f"accuracy-{n}")]
 
 
 def _command(stored: Record, known: Study | None) -> str:
     command = ["minicereb", "study", stored["study"], "--scale", stored["scale"]]
     command += [part for seed in stored["seeds"] for part in ("--seed", str(seed))]
-    data = next((name for each in stored["results"] for name in _data(each["config"])), None)
+    data = next(_data(stored["results"]), None)
     if data is not None and (known is None or known.dataset.get(stored["scale"]) != data):
         command += ["--dataset", data]
     return shlex.join(command)

@@ -97,13 +97,7 @@ def _entry(record: Any, of: str | Callable[[Record], Any]) -> Any:
 def tabulate(corner: str, groups: Mapping[str, Group], *columns: tuple[str, Callable[[Group], str]]) -> Table:
     """Return a table with one row per group.
 
-    Parameters
-    ----------
-    corner : str
-        Heading of the first column, which holds the names of the groups.
-    groups : mapping of str to group
-    *columns : (str, callable)
-        Heading, and the function that makes a cell of a group.
+    A column is its heading and the function that writes a group's cell; the first, under `corner`, holds the names of the groups.
     """
     rows = [[name, *(cell(group) for _, cell in columns)] for name, group in groups.items()]
     return Table([corner, *(heading for heading, _ in columns)], rows)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
-from matplotlib.figure import Figure
-
 from minicereb.datasets.dataset import Dataset
 from minicereb.documents import Count, Mismatch, Seed, Share, read_json
 from minicereb.errors import DataError, MinicerebError, require
@@ -22,7 +20,7 @@ from minicereb.files import atomic_write, write_json
 from minicereb.paths import check_folder
 from minicereb.report.figures import save_figure
 from minicereb.report.page import Table, Text, write_blocks
-from minicereb.studies.results import Results
+from minicereb.studies.results import Figures, Results
 
 SCALES = ("smoke", "course", "paper")
 SEEDS = {"smoke": (0,), "course": (0,), "paper": (0, 123)}  # at paper scale those of the cerebellum paper
@@ -38,16 +36,14 @@ class Study:
 
     Parameters
     ----------
-    name : str
-    question : str
-        One sentence.
+    name, question : str
     plan : callable
         From data, scale and seeds to the experiments, in the order of the tables, which is also the order in which they are
         run: experiments on the same model should follow each other.
     table : callable
-        From the :class:`~minicereb.studies.results.Results` to the tables and the paragraphs that explain them.
+        From the results to the tables and the paragraphs that explain them.
     figures : callable, optional
-        From the results to the figures, by the name of the file without ending.
+        From the results to the figures, by the name of the file without its ending.
     expectation : str
         What the paper expects or found; empty if the question is our own.
     published : callable, optional
@@ -55,10 +51,8 @@ class Study:
         was measured.
     captions : mapping
         Captions of the figures, by name.
-    dataset : mapping
-        Name of the data set at each scale.
-    seeds : mapping
-        Seeds at each scale, unless the user asks for others.
+    dataset, seeds : mapping
+        Name of the data set, and seeds unless the user asks for others, at each scale.
     inputs : int, optional
         Pixels per image, if the study's models require a certain number.
     """
@@ -67,7 +61,7 @@ class Study:
     question: str
     plan: Callable[[Data, str, tuple[int, ...]], Sequence[Experiment]]
     table: Callable[[Results], Sequence[Table | Text]]
-    figures: Callable[[Results], Mapping[str, Figure]] | None = None
+    figures: Callable[[Results], Figures] | None = None
     expectation: str = ""
     published: Callable[[Any], dict[str, str]] | None = None
     captions: Mapping[str, str] = field(default_factory=dict)
@@ -88,21 +82,8 @@ def carry_out(
 
     At the end ``out/study.json`` holds every experiment with its record and ``out/table.md`` the tables, next to the figures, if
     the study has any. A complete study in a folder that cannot be written is left as it is, so that it can still be printed.
-
-    Parameters
-    ----------
-    study : Study
-    scale : str
-    seeds : tuple of int
-    dataset : Dataset
-    out : Path
-    pool : WorkerPool, optional
-        The workers that run the jobs; without them this process runs one job after the other.
-
-    Raises
-    ------
-    NotDone
-        After all possible jobs have been run, if some were not.
+    Without a `pool` this process runs one job after the other. Raises :class:`NotDone`, after all possible jobs have been run, if
+    some were not.
     """
     study.check(dataset)
     plan = study.plan(Data(dataset.name, dataset.sha256), scale, seeds)

@@ -10,9 +10,8 @@ from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.kinds.transfer import TransferMatrix
 from minicereb.report.formats import in_words, percent
 from minicereb.report.page import Table, Text
-from minicereb.studies.results import Results
+from minicereb.studies.results import Blocks, Results
 from minicereb.studies.study import Study
-from minicereb.studies.tables import Blocks
 
 EPSILON = 0.1
 # Per scale: cells in full wiring, cells in random and local wiring, hidden units, epochs, steps, images attacked.
