@@ -21,6 +21,7 @@ from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.runs import Run, TrainingProgress, read_run, run_training
 from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
+from minicereb.learning.rules import PESSIMISTIC
 from minicereb.models.convolutional import vgg11
 
 # Default numbers of replications other than 100: one of flip or resample is worth more than 100 of others.
@@ -62,7 +63,15 @@ adversarial_options = setting_options(
 
 
 @train.command()
-@setting_options(CerebellumModel, wiring="random", cells=200_000, inputs_per_cell={"usual": "4; full wiring: all"})
+@setting_options(
+    CerebellumModel,
+    wiring="random",
+    cells=200_000,
+    inputs_per_cell={"usual": "4; full wiring: all"},
+    threshold={"usual": "0.5 with --mossy-fibres threshold"},
+    uncertainty={"usual": "0.1 with --rule pessimistic"},
+    pessimism={"usual": "0.5 with --rule pessimistic"},
+)
 @click.option("--encoder", "behind", type=RESULTS, metavar="RUN", help="Learn from the features of this convolutional network.")
 @adversarial_options
 @training_options(batch_size=10, learning_rate={"default": None, "usual": "0.5 / cells"}, optimizer="rmsprop")
@@ -70,11 +79,14 @@ def cerebellum(behind: Path | None, **options: Any) -> Answer:
     """Train a simulated cerebellum: only the synapses onto the Purkinje cells learn."""
     if options["inputs_per_cell"] is None and options["wiring"] != "full":
         options["inputs_per_cell"] = 4
+    defaults = {"threshold": 0.5} if options["mossy_fibres"] == "threshold" else {}
+    defaults |= {"uncertainty": 0.1, "pessimism": 0.5} if options["rule"] == PESSIMISTIC else {}
+    options |= {name: value for name, value in defaults.items() if options[name] is None}
     model = from_options(CerebellumModel, options)
     if options["learning_rate"] is None:
         options["learning_rate"] = 0.5 / model.cells
     encoder = None if behind is None else read_run(behind)
-    return train_and_report(model, options, adversary_of(options, "mse"), encoder)
+    return train_and_report(model, options, adversary_of(options, options["loss"]), encoder)
 
 
 @train.command()

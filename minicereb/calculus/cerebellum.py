@@ -19,8 +19,8 @@ Yuezhang, Li and Chen (2020), Evaluating Adversarial Robustness in Simulated Cer
 
 from __future__ import annotations
 
-from minicereb.backend import Array
-from minicereb.calculus.activations import relu, relu_input_gradient
+from minicereb.backend import Array, xp_of
+from minicereb.calculus.activations import relu, relu_input_gradient, threshold
 
 
 def granule(x: Array, projection: Array) -> Array:
@@ -143,6 +143,168 @@ def readout_gradient(h: Array, mean: Array, error: Array) -> Array:
            [-2.]])
     """
     return (h - mean).T @ error / len(h)
+
+
+def mossy(x: Array, fires_above: float | None = None) -> Array:
+    """Mossy fibres that fire where their pixel is above a threshold, ``x' = [x > θ]`` ``[M-FIBRES]``.
+
+    Parameters
+    ----------
+    x : array of float, shape (images, inputs)
+    fires_above : float, optional
+        θ; without it the fibres are graded and carry `x` itself.
+
+    Returns
+    -------
+    array, shape (images, inputs)
+        Of the dtype of `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mossy(np.array([[0.2, 0.5, 0.6]]), 0.5)
+    array([[0., 0., 1.]])
+    """
+    return x if fires_above is None else threshold(x - x.dtype.type(fires_above))
+
+
+def mossy_bounds(x: Array, epsilon: float, fires_above: float | None = None) -> tuple[Array, Array]:
+    """Least and largest activity of the mossy fibres over the images within ε in L∞: ``x'₋``, ``x'₊`` of ``[M-BOX]``.
+
+    Parameters
+    ----------
+    x : array of float, shape (images, inputs)
+        In [0, 1].
+    epsilon : float
+        ε, at least 0.
+    fires_above : float, optional
+        θ, of :func:`mossy`.
+
+    Returns
+    -------
+    low, high : array, shape (images, inputs)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mossy_bounds(np.array([[0.2, 0.45, 0.6]]), 0.125, 0.5)
+    (array([[0., 0., 0.]]), array([[0., 1., 1.]]))
+    """
+    xp, step = xp_of(x), x.dtype.type(epsilon)
+    low, high = xp.maximum(x - step, x.dtype.type(0)), xp.minimum(x + step, x.dtype.type(1))
+    return mossy(low, fires_above), mossy(high, fires_above)
+
+
+def granule_bounds(low: Array, high: Array, projection: Array) -> tuple[Array, Array]:
+    """Bounds on the granule cells' activity for mossy fibres in a box: l and u of ``[M-BOX]``.
+
+    Parameters
+    ----------
+    low, high : array of float, shape (images, inputs)
+        Of :func:`mossy_bounds`.
+    projection : array or sparse array, shape (inputs, cells)
+        J.
+
+    Returns
+    -------
+    l, u : array, shape (images, cells)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> granule_bounds(np.array([[0.0, 0.0]]), np.array([[1.0, 1.0]]), np.array([[1.0], [-2.0]]))
+    (array([[0.]]), array([[1.]]))
+    """
+    v, r = (0.5 * (low + high)) @ projection, (0.5 * (high - low)) @ abs(projection)
+    return relu(v - r), relu(v + r)
+
+
+def worst_outputs(low: Array, high: Array, mean: Array, readout: Array, targets: Array) -> Array:
+    """Purkinje outputs if each synapse receives the worst activity its granule cell may have: ŵ of ``[M-WORST]``.
+
+    The true class gets the least, the others the largest output that the bounds of the granule cells allow.
+
+    Parameters
+    ----------
+    low, high : array, shape (images, cells)
+        Of :func:`granule_bounds`.
+    mean : array, shape (cells,)
+    readout : array, shape (cells, classes)
+    targets : array, shape (images, classes)
+        One-hot.
+
+    Returns
+    -------
+    array, shape (images, classes)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> l, u = np.array([[1.0]]), np.array([[2.0]])
+    >>> worst_outputs(l, u, np.array([0.0]), np.array([[3.0, -3.0]]), np.array([[1.0, 0.0]]))
+    array([[ 3., -3.]])
+    """
+    return (0.5 * (low + high) - mean) @ readout + (1 - 2 * targets) * ((0.5 * (high - low)) @ abs(readout))
+
+
+def pessimistic_loss(worst: Array, targets: Array) -> tuple[Array, Array]:
+    """``½‖ẽ‖²`` and ẽ of ``[M-PESSIMISTIC]``: at the worst the true class errs only below 1, the others only above 0.
+
+    Parameters
+    ----------
+    worst : array, shape (images, classes)
+        ŵ, of :func:`worst_outputs`.
+    targets : array, shape (images, classes)
+        One-hot.
+
+    Returns
+    -------
+    value : array, shape (images,)
+    error : array, shape (images, classes)
+        Its derivative by the worst outputs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> pessimistic_loss(np.array([[0.5, -1.0, 1.0]]), np.array([[1.0, 0.0, 0.0]]))
+    (array([0.625]), array([[-0.5,  0. ,  1. ]]))
+    """
+    xp, error = xp_of(worst), worst - targets
+    zero = error.dtype.type(0)
+    error = xp.where(targets > 0, xp.minimum(error, zero), xp.maximum(error, zero))
+    return 0.5 * (error * error).sum(axis=1), error
+
+
+def pessimistic_gradient(low: Array, high: Array, mean: Array, error: Array, readout: Array, targets: Array) -> Array:
+    """What the worst activity adds to the change of weight: ``z̃ ẽᵀ`` of ``[M-PESSIMISTIC]``, averaged over images, without λ.
+
+    Each synapse changes by the worst activity of its own granule cell, told by its own sign, times its own Purkinje cell's error.
+
+    Parameters
+    ----------
+    low, high : array, shape (images, cells)
+        Of :func:`granule_bounds`.
+    mean : array, shape (cells,)
+    error : array, shape (images, classes)
+        ẽ, of :func:`pessimistic_loss`.
+    readout : array, shape (cells, classes)
+    targets : array, shape (images, classes)
+        One-hot.
+
+    Returns
+    -------
+    array, shape (cells, classes)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> l, u, targets = np.array([[1.0]]), np.array([[2.0]]), np.array([[1.0, 0.0]])
+    >>> pessimistic_gradient(l, u, np.array([0.0]), np.array([[-1.0, 1.0]]), np.array([[3.0, 3.0]]), targets)
+    array([[-1.,  2.]])
+    """
+    sign = xp_of(readout).where(readout > 0, 1, -1).astype(readout.dtype)
+    worst = sign * ((0.5 * (high - low)).T @ ((1 - 2 * targets) * error))
+    return ((0.5 * (low + high) - mean).T @ error + worst) / len(low)
 
 
 def input_gradient(d_outputs: Array, h: Array, projection: Array, readout: Array) -> Array:

@@ -7,7 +7,7 @@ targets, they are one-hot. A targeted objective also takes the class t that each
 from __future__ import annotations
 
 from minicereb.backend import Array, xp_of
-from minicereb.calculus.cerebellum import loss
+from minicereb.calculus.cerebellum import loss, pessimistic_loss
 from minicereb.errors import InputError
 
 
@@ -39,6 +39,11 @@ def squared_error(outputs: Array, labels: Array) -> tuple[Array, Array]:
         Derivative of each image's own value: no mean over the batch is taken.
     """
     return loss(outputs, one_hot(labels, outputs))
+
+
+def pessimistic_squared_error(outputs: Array, labels: Array) -> tuple[Array, Array]:
+    """Squared error of outputs that err only to one side ``[M-PESSIMISTIC]``; shapes as :func:`squared_error`."""
+    return pessimistic_loss(outputs, one_hot(labels, outputs))
 
 
 def cross_entropy(outputs: Array, labels: Array) -> tuple[Array, Array]:
@@ -93,6 +98,7 @@ def targeted_cross_entropy(outputs: Array, labels: Array, targets: Array) -> tup
     return -value, -d_outputs
 
 
+DESCENDED = {"cross-entropy": cross_entropy, "mse": squared_error}
 TINY = 1e-12  # in the published formulas, against division by zero
 
 

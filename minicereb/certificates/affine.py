@@ -119,6 +119,8 @@ class AffineNetwork(NamedTuple):
         The smallest normal number of the model's arithmetic; smaller ones may be lost.
     convolutions : ConvolutionalPart or None
         The layers before, from images to features.
+    fires_above : float or None
+        Threshold of mossy fibres that fire or are silent ``[M-FIBRES]``, which come before all else.
     """
 
     hidden: tuple[AffineLayer, ...]
@@ -126,6 +128,7 @@ class AffineNetwork(NamedTuple):
     unit: float
     tiny: float
     convolutions: ConvolutionalPart | None = None
+    fires_above: float | None = None
 
     @property
     def inputs(self) -> int:
@@ -165,7 +168,11 @@ def affine_network_of(model: Any) -> AffineNetwork:
             layers.append(AffineLayer(_unchanged(affine.outputs, affine.weights) if pending is None else pending, step))
             pending = None
     precision = np.finfo(affine.weights.dtype)
-    return AffineNetwork(tuple(layers), affine, float(precision.eps) / 2 + OWN_ROUNDING, float(precision.tiny), convolutions)
+    fires_above = getattr(_flatten(model)[0], "fires_above", None)
+    if fires_above is not None:
+        fires_above = float(affine.weights.dtype.type(fires_above))  # what pixels are compared with
+    unit, tiny = float(precision.eps) / 2 + OWN_ROUNDING, float(precision.tiny)
+    return AffineNetwork(tuple(layers), affine, unit, tiny, convolutions, fires_above)
 
 
 def _unchanged(width: int, like: Array) -> Affine:
@@ -178,6 +185,8 @@ def _unchanged(width: int, like: Array) -> Affine:
 def _convolutions_and_steps(model: Any) -> tuple[ConvolutionalPart | None, list[Affine | Unit]] | str:
     """Return the convolutions, if any, and affine maps and units in order; or why a model cannot be certified."""
     layers, convolutions = _flatten(model), None
+    if any(getattr(layer, "fires_above", None) is not None for layer in layers[1:]):
+        return "mossy fibres that fire above a threshold must see the image itself"
     if layers and isinstance(layers[0], Images):
         found = convolutional_part(layers)
         if isinstance(found, str):

@@ -107,6 +107,7 @@ def least_margins(network: AffineNetwork, region: Region, label: int, crown: boo
     require(0 <= label < output.outputs, "label", label, f"one of the {output.outputs} classes, from 0 to {output.outputs - 1}")
     if len(region.x) != network.inputs:
         raise InputError("images", f"{len(region.x)} inputs", f"{network.inputs}, as many as the model has")
+    region = region if network.fires_above is None else region.fired(network.fires_above)
     read: Region | Features = region
     if network.convolutions is not None:
         read = features_of(network.convolutions, region, network.unit, network.tiny, crown)

@@ -9,6 +9,7 @@ from minicereb.errors import require
 from minicereb.inputs import check_images
 
 DUAL_STEPS = 12
+SLACK = 2.0**-40  # of the corners of the box, whose sums are rounded
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,12 @@ class Region:
     def only(self, images: slice) -> Region:
         """Return the regions around some of the images."""
         return Region(self.x[:, images], self.centre[:, images], self.radius[:, images], self.epsilon)
+
+    def fired(self, threshold: float) -> Region:
+        """Return the smallest box around what mossy fibres that fire above `threshold` make of these images ``[M-FIBRES]``."""
+        low, high = self.centre - self.radius - SLACK > threshold, self.centre + self.radius + SLACK > threshold
+        fires, low, high = (fibres.astype(self.x.dtype) for fibres in (self.x > threshold, low, high))
+        return Region(fires, 0.5 * (low + high), 0.5 * (high - low), None)
 
     def least(self, a: Array) -> Array:
         """Return a lower bound on ``a·x`` over the region, (functions, images), for `a` of shape (inputs, functions, images).

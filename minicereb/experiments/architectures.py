@@ -13,19 +13,21 @@ import numpy as np
 from minicereb.attacks.adversarial_training import AdversarialTraining
 from minicereb.backend import Array, to_device, to_numpy
 from minicereb.calculus.activations import ACTIVATIONS, Activation
+from minicereb.calculus.losses import DESCENDED
 from minicereb.calculus.noise import LAWS, law_named
 from minicereb.calculus.replicated import LOSSES, loss_named
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, require
 from minicereb.experiments.identity import config_kind
-from minicereb.learning.backprop import DESCENDED, Backpropagation, statistics_of
+from minicereb.learning.backprop import Backpropagation, statistics_of
 from minicereb.learning.estimators import ESTIMATORS
 from minicereb.learning.glr import GLR, LAST_LAYER, estimator_named
 from minicereb.learning.least_squares import least_squares_readout
 from minicereb.learning.optimizers import Optimizer, make_optimizer
+from minicereb.learning.pessimistic import PessimisticDeltaRule
 from minicereb.learning.plasticity import DeltaRule
-from minicereb.learning.rules import LEAST_SQUARES, rule_named, rule_names
+from minicereb.learning.rules import LEAST_SQUARES, PESSIMISTIC, rule_named, rule_names
 from minicereb.learning.training import Learner, Split
 from minicereb.models.cerebellum import Cerebellum, initial_cerebellum
 from minicereb.models.convolutional import initial_convolutional
@@ -42,6 +44,12 @@ if TYPE_CHECKING:
 
 L2 = Setting("Weight penalty ½ l2 Σθ² on all but the biases.", at_least=0)
 L1 = Setting("Weight penalty l1 Σ|θ| on all but the biases.", at_least=0)
+MOSSY = ("graded", "threshold")
+
+
+def require_with(name: str, value: float | None, used: bool, option: str) -> None:
+    """Raise :class:`InputError` unless a setting has a value just where it is used, which is with `option`."""
+    require((value is not None) == used, name, value, f"a value with {option}" if used else f"used with {option} only")
 
 
 @config_kind
@@ -64,6 +72,29 @@ class CerebellumModel:
     rule: str = setting(
         "delta", "How the readout is learned: by a local rule, or (least-squares) in closed form.", choices=rule_names
     )
+    loss: str = setting("mse", "Loss whose derivative the climbing fibres carry.", choices=DESCENDED, added=True)
+    mossy_fibres: str = setting(
+        "graded", "Whether mossy fibres carry the pixels, or fire where one is above a threshold.", choices=MOSSY, added=True
+    )
+    threshold: float | None = setting(
+        None, "Brightness of a pixel above which its mossy fibre fires.", above=0, below=1, usual="graded fibres", added=True
+    )
+    uncertainty: float | None = setting(
+        None,
+        "Pessimistic rule: the L∞ bound ε within which it expects the worst activity.",
+        at_least=0,
+        usual="another rule",
+        option="epsilon",
+        added=True,
+    )
+    pessimism: float | None = setting(
+        None,
+        "Pessimistic rule: share of the worst activity in the change of weight.",
+        at_least=0,
+        at_most=1,
+        usual="another rule",
+        added=True,
+    )
 
     def __post_init__(self) -> None:
         if self.wiring == "full":
@@ -73,12 +104,21 @@ class CerebellumModel:
             raise InputError("inputs-per-cell", self.inputs_per_cell, f"a whole number of at least 1 for {self.wiring} wiring")
         require(not self.replacement or self.wiring == "random", "replacement", self.replacement, "only with --wiring random")
         require(not self.patch or self.wiring == "local", "patch", self.patch, "only with --wiring local")
+        least = self.loss == "mse" or self.rule != LEAST_SQUARES
+        require(least, "loss", self.loss, f"mse: it is what --rule {LEAST_SQUARES} minimises")
+        fires, expects = self.mossy_fibres == "threshold", self.rule == PESSIMISTIC
+        require_with("threshold", self.threshold, fires, "--mossy-fibres threshold")
+        require_with("epsilon", self.uncertainty, expects, f"--rule {PESSIMISTIC}")
+        require_with("pessimism", self.pessimism, expects, f"--rule {PESSIMISTIC}")
 
     @property
     def description(self) -> str:
         """A few words."""
         wiring = self.wiring if self.inputs_per_cell is None else f"{self.wiring} k={self.inputs_per_cell}"
-        return f"{wiring}, {self.cells:,} cells, {'LTD' if self.ltd else 'no LTD'}"
+        loss = "" if self.loss == "mse" else f", {self.loss}"
+        fires = "" if self.threshold is None else f", fibres fire above {self.threshold:g}"
+        expects = "" if self.rule != PESSIMISTIC else f", {self.pessimism:g} pessimistic to {self.uncertainty:g}"
+        return f"{wiring}, {self.cells:,} cells, {'LTD' if self.ltd else 'no LTD'}{fires}{loss}{expects}"
 
     def build(self, dataset: Dataset, seed: int, encoder: Any = None) -> Cerebellum | VisualCerebellum:
         """Return the untrained model, behind the convolutions of `encoder` if there is one: equal settings give equal bits."""
@@ -88,14 +128,18 @@ class CerebellumModel:
             shape = (features,)
         variants = {"replacement": self.replacement, "patch": self.patch}
         wiring = draw_wiring(self.wiring, self.cells, shape, self.inputs_per_cell, seed, **variants)
-        cerebellum = initial_cerebellum(wiring, dataset.classes, seed)
+        cerebellum = initial_cerebellum(wiring, dataset.classes, seed, self.threshold)
         return cerebellum if convolutions is None else with_encoder(convolutions, cerebellum)
 
-    def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int) -> Learner:
+    def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int, total_steps: int) -> Learner:
         """Return the learning rule of `model`; behind an encoder it learns from features."""
         moves = self.ltd and self.rule != LEAST_SQUARES  # in closed form the mean is found with the readout
         decay = self.ltd_decay if moves else None
-        return DeltaRule(getattr(model, "cerebellum", model), optimizer, batch_size, decay, rule=rule_named(self.rule))
+        cerebellum, error = getattr(model, "cerebellum", model), DESCENDED[self.loss]
+        if self.uncertainty is not None and self.pessimism is not None:
+            share = self.pessimism
+            return PessimisticDeltaRule(cerebellum, optimizer, batch_size, decay, self.uncertainty, share, total_steps, error)
+        return DeltaRule(cerebellum, optimizer, batch_size, decay, error, rule_named(self.rule))
 
 
 @config_kind
@@ -120,7 +164,7 @@ class PerceptronModel:
         """Return the untrained model: equal settings give equal bits."""
         return initial_mlp(dataset.inputs, self.hidden, dataset.classes, seed)
 
-    def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int) -> Learner:
+    def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int, total_steps: int) -> Learner:
         """Return the learning rule of `model`."""
         return Backpropagation(model, optimizer, batch_size, l2=self.l2, l1=self.l1, loss=self.loss)
 
@@ -185,7 +229,7 @@ class NoisyModel:
             output_activation=self.output_activation,
         )
 
-    def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int) -> Learner:
+    def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int, total_steps: int) -> Learner:
         """Return the learning rule of `model`."""
         loss, estimator = loss_named(self.loss), estimator_named(self.estimator, self.last_layer)
         how: dict[str, Any] = {"learn_scale": self.learn_scale, "l2": self.l2, "l1": self.l1}
@@ -233,7 +277,7 @@ class ConvolutionalModel:
             normalisation=dataset.channel_statistics,
         )
 
-    def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int) -> Learner:
+    def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int, total_steps: int) -> Learner:
         """Return the learning rule of `model`."""
         return Backpropagation(model, optimizer, batch_size, l2=self.l2, seed=seed)
 
@@ -254,7 +298,7 @@ def build_learner(config: Train, dataset: Dataset) -> Learner:
     """Return the learning rule of a training with its untrained model; behind an encoder it learns from features."""
     total = total_steps(config, dataset)
     optimizer = make_optimizer(config.optimizer, config.learning_rate, None if config.schedule == "constant" else total)
-    rule = config.model.learner(build_model(config, dataset), optimizer, config.batch_size, config.seed)
+    rule = config.model.learner(build_model(config, dataset), optimizer, config.batch_size, config.seed, total)
     return rule if config.adversary is None else AdversarialTraining(rule, config.adversary, config.seed, total)
 
 
@@ -293,5 +337,7 @@ def exported_arrays(model: Any) -> dict[str, np.ndarray]:
     if isinstance(model, (Cerebellum, VisualCerebellum)):
         data, indices, indptr = model.wiring.csr()
         arrays |= {"projection_data": data, "projection_indices": indices, "projection_indptr": indptr}
+        if getattr(model, "fires_above", None) is not None:
+            arrays["fires_above"] = np.array(model.fires_above, dtype=np.float32)
         arrays["projection_shape"] = np.array([model.wiring.cells, model.wiring.width], dtype=np.int64)
     return arrays

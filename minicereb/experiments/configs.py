@@ -17,7 +17,7 @@ from minicereb.experiments.identity import config_kind
 from minicereb.experiments.records import Record
 from minicereb.learning.estimators import ESTIMATORS
 from minicereb.learning.optimizers import OPTIMIZERS, SCHEDULES
-from minicereb.learning.rules import LEAST_SQUARES
+from minicereb.learning.rules import LEAST_SQUARES, PESSIMISTIC
 from minicereb.learning.training import CHOOSE_ON
 from minicereb.report.formats import strength
 from minicereb.settings import Setting, setting
@@ -93,6 +93,8 @@ class Train:
             able = self.model.family == "mlp" or getattr(self.model, "rule", LEAST_SQUARES) != LEAST_SQUARES
             expected = "nothing: only perceptrons and local rules learn so"
             require(able, "adversarial", self.adversary.epsilon, expected)
+            flat = getattr(self.model, "threshold", None) is not None or getattr(self.model, "rule", None) == PESSIMISTIC
+            require(not flat, "adversarial", self.adversary.epsilon, "nothing with threshold fibres or the pessimistic rule")
         able = self.model.family == "cnn" or not self.augment
         require(able, "augment", self.augment, "used with convolutional networks only")
         if self.encoder is not None:
@@ -119,7 +121,10 @@ class Train:
         expected = f"a network trained on the data it is used on, {self.data.name} (SHA-256 {self.data.sha256[:12]}...)"
         require(same, "encoder", f"trained on {encoder.data.name} (SHA-256 {encoder.data.sha256[:12]}...)", expected)
         require(self.adversary is None, "adversarial", "with an encoder", "nothing: the features of its images are fixed")
-        patch = getattr(self.model, "patch", False)
+        patch, rule = getattr(self.model, "patch", False), getattr(self.model, "rule", None)
+        threshold = getattr(self.model, "threshold", None)
+        require(threshold is None, "threshold", threshold, "nothing with an encoder: its features have no common scale")
+        require(rule != PESSIMISTIC, "rule", rule, "another with an encoder: its features are no pixels")
         require(not patch, "patch", patch, "nothing with an encoder: its features are no image")
 
 

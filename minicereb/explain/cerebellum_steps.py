@@ -9,8 +9,16 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from minicereb.calculus.activations import relu, relu_input_gradient
-from minicereb.calculus.cerebellum import granule, loss, purkinje
-from minicereb.calculus.losses import one_hot, squared_error
+from minicereb.calculus.cerebellum import (
+    granule,
+    granule_bounds,
+    mossy,
+    mossy_bounds,
+    pessimistic_gradient,
+    purkinje,
+    worst_outputs,
+)
+from minicereb.calculus.losses import DESCENDED, one_hot, pessimistic_squared_error
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.explain.explained_image import ExplainedImage, Place, chosen_cells, loss_step, update_step
 from minicereb.explain.fgsm_steps import attack_steps, landscape_of
@@ -18,7 +26,7 @@ from minicereb.explain.layer_steps import forward_and_back
 from minicereb.explain.steps import Derivative, Rows, Step, checked, compared, products
 from minicereb.explain.training_step import TrainingStep
 from minicereb.gradcheck.differences import difference, moving
-from minicereb.learning.rules import LEAST_SQUARES
+from minicereb.learning.rules import LEAST_SQUARES, PESSIMISTIC
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.visual import VisualCerebellum
 
@@ -31,22 +39,29 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
         yield _features_step(subject)
         subject = _behind(subject)
     taken = subject.step()
-    drive, h = _granule(subject.model, taken.x)
+    fibres = mossy(taken.x, subject.model.fires_above)
+    drive, h = _granule(subject.model, fibres)
     mean = taken.after["ltd_mean"]
     outputs = taken.learned.outputs
     cells, classes = _cells(subject, drive, taken), subject.classes(outputs)
-    yield _granule_step(subject, taken.x, drive, h, cells)
+    if subject.model.fires_above is not None:
+        yield _fibres_step(subject, taken.x, fibres)
+    yield _granule_step(subject, fibres, drive, h, cells)
     if settings.ltd and settings.rule != LEAST_SQUARES:
         yield _ltd_step(settings.ltd_decay, taken, h, cells)
     model = replace(subject.model, ltd_mean=mean)  # the mean moves before the step uses it
     yield _purkinje_step(model, h, outputs, cells, classes)
-    yield loss_step(subject, "The climbing fibre's error", "C3", squared_error, outputs)
+    descended = DESCENDED[settings.loss]
+    yield loss_step(subject, "The climbing fibre's error", "C3" if settings.loss == "mse" else "M-CE", descended, outputs)
     if settings.rule in ("delta", LEAST_SQUARES):  # another rule need not follow a derivative
         yield _weight_step(subject, model, taken, h, cells, classes)
+    if settings.rule == PESSIMISTIC:
+        yield _pessimistic_step(subject, settings, model, taken, cells, classes)
     if settings.rule != LEAST_SQUARES:
         places: list[Place] = [(f"W[{a}, {c}]", "readout", (a, c)) for a in cells for c in classes]
         after, _ = taken.model.forward(taken.x)
-        said = f"On this image l goes from {taken.learned.loss[0]:.6g} to {squared_error(after, subject.labels)[0][0]:.6g}."
+        was, now = (float(descended(each, subject.labels)[0][0]) for each in (outputs, after))
+        said = f"On this image l goes from {was:.6g} to {now:.6g}."
         yield update_step(subject, taken, places, said)
     else:
         words = (
@@ -59,7 +74,7 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
 def attack(subject: ExplainedImage) -> Iterator[Step]:
     """Yield the steps of an attack on the image."""
     inner = _behind(subject)
-    drive, _ = _granule(inner.model, inner.x)
+    drive, _ = _granule(inner.model, mossy(inner.x, inner.model.fires_above))
 
     def way_back(d_outputs: np.ndarray, pixels: list[int]) -> Iterator[Step]:
         if inner is subject:
@@ -87,9 +102,54 @@ def _features_step(subject: ExplainedImage) -> Step:
     return Step("The encoder", "M-CONV", words, {"x": subject.x.shape, "features": features.shape})
 
 
+def _fibres_step(subject: ExplainedImage, x: np.ndarray, fibres: np.ndarray) -> Step:
+    threshold, nearest = subject.model.fires_above, np.argsort(abs(x[0] - subject.model.fires_above), kind="stable")[:3]
+    rows = [(subject.pixel(int(i)), x[0, i], fibres[0, i]) for i in nearest]
+    words = f"θ = {threshold:g}: {int(fibres.sum()):,} of {fibres.size:,} fibres fire."
+    words += " Within ε only pixels that are within ε of θ can change theirs."
+    tables = [Rows("pixels nearest to θ", ("pixel", "x", "x'"), rows)]
+    return Step("Mossy fibres fire or are silent", "M-FIBRES", words, {"x": x.shape, "x'": fibres.shape}, tables)
+
+
+def _pessimistic_step(
+    subject: ExplainedImage,
+    settings: CerebellumModel,
+    model: Cerebellum,
+    taken: TrainingStep,
+    cells: list[int],
+    classes: list[int],
+) -> Step:
+    """The worst activity of the chosen synapses, and what it adds to their gradient, at the full ε of the settings."""
+    epsilon, targets = settings.uncertainty or 0.0, one_hot(subject.labels, taken.learned.outputs)
+    low, high = granule_bounds(*mossy_bounds(taken.x, epsilon, model.fires_above), _projection(model))
+    at_worst = pessimistic_squared_error if settings.loss == "mse" else DESCENDED[settings.loss]
+
+    def value() -> float:
+        return at_worst(worst_outputs(low, high, model.ltd_mean, model.readout, targets), subject.labels)[0][0]
+
+    _, error = at_worst(worst_outputs(low, high, model.ltd_mean, model.readout, targets), subject.labels)
+    found = pessimistic_gradient(low, high, model.ltd_mean, error, model.readout, targets)
+    pairs, rows = [(a, c) for a in cells for c in classes], []
+    for a, c in pairs:
+        least = (model.readout[a, c] > 0) == (targets[0, c] > 0)
+        worst = (low if least else high)[0, a] - model.ltd_mean[a]
+        rows.append((f"W[{a}, {c}]", low[0, a], high[0, a], worst, error[0, c], found[a, c]))
+    checks = [checked(f"∂l/∂W[{a}, {c}]", found[a, c], model.readout, (a, c), value) for a, c in pairs]
+    words = (
+        f"Within ε = {epsilon:g} a granule cell's activity is between l and u. A synapse sees the end that its own sign makes "
+        f"the worse one. This counts {settings.pessimism:g}, z eᵀ the rest. ε grows to its full size over half the training."
+    )
+    tables = [Rows("synapses", ("synapse", "l", "u", "worst - μ", "ẽ", "product"), rows)]
+    return Step("The worst activity", "M-PESSIMISTIC", words, {"l": low.shape, "ẽ": error.shape}, tables, checks)
+
+
+def _projection(model: Cerebellum) -> csr_array:
+    return csr_array(model.wiring.csr(), shape=(model.wiring.cells, model.wiring.width)).T
+
+
 def _granule(model: Cerebellum, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """v and h of every granule cell ``[C1]``."""
-    projection = csr_array(model.wiring.csr(), shape=(model.wiring.cells, model.wiring.width)).T
+    projection = _projection(model)
     return (x @ projection)[0], granule(x, projection)[0]
 
 
@@ -154,11 +214,12 @@ def _purkinje_step(model: Cerebellum, h: np.ndarray, outputs: np.ndarray, cells:
 def _weight_step(
     subject: ExplainedImage, model: Cerebellum, taken: TrainingStep, h: np.ndarray, cells: list[int], classes: list[int]
 ) -> Step:
-    _, error = squared_error(taken.learned.outputs, subject.labels)
-    z, gradient, targets = h - model.ltd_mean, taken.gradients["readout"], one_hot(subject.labels, error)
+    descended = DESCENDED[subject.config.model.loss]
+    _, error = descended(taken.learned.outputs, subject.labels)
+    z, gradient = h - model.ltd_mean, taken.gradients["readout"]
 
     def value() -> float:
-        return loss(purkinje(h[None], model.ltd_mean, model.readout), targets)[0][0]
+        return descended(purkinje(h[None], model.ltd_mean, model.readout), subject.labels)[0][0]
 
     pairs = [(a, c) for a in cells for c in classes]
     rows = [(f"W[{a}, {c}]", z[a], error[0, c], gradient[a, c]) for a, c in pairs]
@@ -174,7 +235,7 @@ def _back_step(subject: ExplainedImage, drive: np.ndarray, d_outputs: np.ndarray
     model, wiring = subject.model, subject.model.wiring
     d_granule = model.readout @ d_outputs[0]
     d_drive = relu_input_gradient(d_granule, drive > 0)
-    gradient = model.input_gradient(d_outputs, model.forward(subject.x)[1])
+    gradient = model.fibre_gradient(d_outputs, model.forward(subject.x)[1])
     tables = []
     for pixel in pixels:
         found = wiring.weights[:, [pixel]] if wiring.inputs is None else wiring.weights * (wiring.inputs == pixel)
@@ -186,6 +247,8 @@ def _back_step(subject: ExplainedImage, drive: np.ndarray, d_outputs: np.ndarray
     rows_of_cells = [(a, d_granule[a], "yes" if drive[a] > 0 else "no", d_drive[a]) for a in cells]
     tables.append(Rows("granule cells", ("cell", "W ∂l/∂ŷ", "active", "∂l/∂v"), rows_of_cells))
     words = "The credit goes back through W to the granule cells, stops at those that are silent, and continues through J."
+    if model.fires_above is not None:
+        words += " There it ends: a threshold is flat, so the derivative by the pixels is 0. What is shown is that by the fibres."
     shapes = {"W": model.readout.shape, "∂l/∂v": d_drive.shape, "J": (wiring.width, wiring.cells)}
     checks = [check for a in cells for check in _by_drive(subject, a, d_drive[a])]
     return Step("Back to the granule cells and the pixels", "M-DX", words, shapes, tables, checks)
@@ -193,11 +256,12 @@ def _back_step(subject: ExplainedImage, drive: np.ndarray, d_outputs: np.ndarray
 
 def _by_drive(subject: ExplainedImage, cell: int, value: float) -> Iterator[Derivative]:
     """The derivative by a cell's drive, which is changed via a synapse with an active mossy fibre, if there is one."""
-    wiring, activity = subject.model.wiring, subject.x[0, _synapses(subject.model, cell)[0]]
+    wiring, fibres = subject.model.wiring, mossy(subject.x, subject.model.fires_above)[0]
+    activity = fibres[_synapses(subject.model, cell)[0]]
     if not activity.any():
         return
     synapse = int(activity.argmax())
     landscape, fibre = landscape_of(subject), _synapses(subject.model, cell)[0][synapse]
     used, place = (wiring.weights, synapse) if wiring.matrix is None else (wiring.matrix, fibre)
     objective = moving(used, (cell, place), lambda: landscape.evaluate(subject.x).value[0])
-    yield compared(f"∂l/∂v[{cell}]", value, difference(lambda t: objective(t / subject.x[0, fibre])))
+    yield compared(f"∂l/∂v[{cell}]", value, difference(lambda t: objective(t / fibres[fibre])))

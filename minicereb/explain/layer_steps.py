@@ -13,13 +13,13 @@ import numpy as np
 
 from minicereb.attacks.objectives import objective_named
 from minicereb.backend import in_float64
+from minicereb.calculus.losses import DESCENDED
 from minicereb.errors import require
 from minicereb.experiments.architectures import ConvolutionalModel, PerceptronModel
 from minicereb.explain.explained_image import ExplainedImage, Place, loss_step, switching_units, update_step
 from minicereb.explain.fgsm_steps import attack_steps, chosen_pixels
 from minicereb.explain.steps import Derivative, Rows, Step, checked, products
 from minicereb.explain.training_step import TrainingStep
-from minicereb.learning.backprop import DESCENDED
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.convolutional import BatchNorm, BatchNormLearning, Convolution, Images, MaxPool
 from minicereb.models.layers import Dense, ReLU, ReLULearning

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from minicereb.backend import Array, xp_of
-from minicereb.calculus.losses import cross_entropy, squared_error
+from minicereb.calculus.losses import DESCENDED
 from minicereb.inputs import as_labels, check_rows
 from minicereb.learning.optimizers import Optimizer, add_penalty
 from minicereb.learning.plasticity import Learned
 from minicereb.models.sequential import Sequential
 from minicereb.parallel import run_lanes
-
-DESCENDED = {"cross-entropy": cross_entropy, "mse": squared_error}
 
 
 def statistics_of(network: Sequential) -> dict[str, Array]:

@@ -11,6 +11,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from minicereb.backend import Array, execution, to_device, to_numpy, xp_of
 from minicereb.calculus.activations import relu
+from minicereb.calculus.cerebellum import mossy
 from minicereb.calculus.losses import one_hot
 from minicereb.errors import InputError, require
 from minicereb.inputs import as_labels, check_finite, check_rows
@@ -60,7 +61,7 @@ def least_squares_readout(
         check_finite(x)
         labels = as_labels(labels, len(x), classes)
         xp = xp_of(x)
-        x_t, h = xp.ascontiguousarray(x.T), xp.empty((cells, len(x)), dtype=x.dtype)
+        x_t, h = xp.ascontiguousarray(mossy(x, cerebellum.fires_above).T), xp.empty((cells, len(x)), dtype=x.dtype)
         run_lanes(partial(_project, wiring=wiring, x_t=x_t, h=h), cell_blocks(x, cells, len(x)))
         h = to_numpy(h)
         y = to_numpy(one_hot(labels, xp.empty((len(x), classes), dtype=x.dtype)))

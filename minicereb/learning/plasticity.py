@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.activations import relu
-from minicereb.calculus.losses import squared_error
+from minicereb.calculus.cerebellum import mossy
+from minicereb.calculus.losses import DESCENDED, squared_error
 from minicereb.errors import InputError
 from minicereb.inputs import as_labels, check_count, check_rows
 from minicereb.learning.optimizers import Optimizer, forget_tiny
@@ -111,11 +112,11 @@ class DeltaRule:
             If `x` has another width than the wiring, or there is not one of the classes for each image.
         """
         check_rows(x, self.model.wiring.width)
-        if self.error is squared_error:
+        if self.error in DESCENDED.values():
             labels = as_labels(labels, len(x), self.model.readout.shape[1], wait=False)
         else:
             check_count(labels, len(x), "labels")
-        group = self.batches_ahead * self.batch_size
+        x, group = mossy(x, self.model.fires_above), self.batches_ahead * self.batch_size
         for start in range(0, len(x), group):
             yield from self._learn_group(x[start : start + group], labels[start : start + group])
 

@@ -19,7 +19,7 @@ from minicereb.calculus.activations import threshold
 from minicereb.extensions import offered, with_extensions
 
 Rule = Callable[[Array, Array, Array], Array]
-LEAST_SQUARES = "least-squares"
+LEAST_SQUARES, PESSIMISTIC = "least-squares", "pessimistic"
 
 
 def delta(z: Array, error: Array, readout: Array) -> Array:
@@ -53,8 +53,8 @@ RULES: dict[str, Rule] = {"delta": delta, "ltd-ltp": ltd_ltp}
 
 
 def rule_names() -> list[str]:
-    """Return the names of all ways to learn a readout: the rules, those of other packages, and the closed form."""
-    return [*RULES, LEAST_SQUARES, *offered("minicereb.rules")]
+    """Return the names of all ways to learn a readout: the rules here, closed form, pessimistic rule, those of other packages."""
+    return [*RULES, LEAST_SQUARES, PESSIMISTIC, *offered("minicereb.rules")]
 
 
 def rule_named(name: str) -> Rule:
@@ -65,6 +65,6 @@ def rule_named(name: str) -> Rule:
     ExtensionError
         If it is of another package and cannot be imported, or is no function, or has a name of minicereb's own.
     """
-    own = {**RULES, LEAST_SQUARES: delta}  # the closed form takes no steps
+    own = {**RULES, LEAST_SQUARES: delta, PESSIMISTIC: delta}  # the closed form takes no steps; of the other it is a part
     found: Rule = with_extensions("minicereb.rules", own, FunctionType)[name]
     return found

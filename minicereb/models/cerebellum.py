@@ -9,6 +9,7 @@ import numpy as np
 
 from minicereb.backend import Array, to_device, xp_of
 from minicereb.calculus.activations import relu, relu_input_gradient
+from minicereb.calculus.cerebellum import mossy
 from minicereb.inputs import check_credit, check_rows
 from minicereb.models.wiring import Wiring
 from minicereb.parallel import cell_blocks, scratch, sum_lanes
@@ -39,11 +40,14 @@ class Cerebellum:
         μ of ``[C-LTD]``: the mean activity that long-term depression subtracts; zeros without LTD.
     readout : array, shape (cells, classes)
         W, the synapses from parallel fibres to Purkinje cells: the only ones that learn.
+    fires_above : float, optional
+        θ of ``[M-FIBRES]``, for mossy fibres that fire or are silent; by default they are graded.
     """
 
     wiring: Wiring
     ltd_mean: Array
     readout: Array
+    fires_above: float | None = None
 
     @property
     def bytes_per_image(self) -> int:
@@ -71,7 +75,7 @@ class Cerebellum:
         """
         check_rows(x, self.wiring.width)
         xp = xp_of(x)
-        x_t = self.wiring.columns(x)
+        x_t = self.wiring.columns(mossy(x, self.fires_above))
         images = len(x)
         active = xp.empty((self.wiring.cells, images), dtype=bool)
         parts = cell_blocks(x, self.wiring.cells, images)
@@ -89,7 +93,12 @@ class Cerebellum:
         return outputs, CerebellumCache(active)
 
     def input_gradient(self, d_outputs: Array, cache: CerebellumCache) -> Array:
-        """Derivative by the mossy fibres ``[M-DX]``.
+        """Derivative by the pixels: :meth:`fibre_gradient` ``[M-DX]``, or 0 where fibres fire at a threshold, which is flat."""
+        gradient = self.fibre_gradient(d_outputs, cache)
+        return gradient if self.fires_above is None else xp_of(gradient).zeros_like(gradient)
+
+    def fibre_gradient(self, d_outputs: Array, cache: CerebellumCache) -> Array:
+        """Derivative by the mossy fibres ``[M-DX]``: passed straight through a threshold, it says where an attack could go.
 
         Parameters
         ----------
@@ -120,9 +129,9 @@ class Cerebellum:
         return total if by_rows else xp.ascontiguousarray(total.T)
 
 
-def initial_cerebellum(wiring: Wiring, classes: int, seed: int) -> Cerebellum:
+def initial_cerebellum(wiring: Wiring, classes: int, seed: int, fires_above: float | None = None) -> Cerebellum:
     """Return an untrained cerebellum: μ = 0 and readout weights drawn from N(0, 1/m), as in the authors' code."""
     cells = wiring.cells
     readout = generator(seed, "readout").standard_normal((cells, classes), dtype=np.float32)
     readout *= np.float32(cells**-0.5)
-    return Cerebellum(wiring, to_device(np.zeros(cells, dtype=np.float32)), to_device(readout))
+    return Cerebellum(wiring, to_device(np.zeros(cells, dtype=np.float32)), to_device(readout), fires_above)

@@ -77,6 +77,11 @@ class Wiring:
             matrix[every, inputs] += weights  # two synapses of a cell may come from the same mossy fibre
         return matrix
 
+    @cached_property
+    def sizes(self) -> Wiring:
+        """The same wiring with the weights' absolute values, |J|."""
+        return Wiring(abs(self.weights), self.inputs, self.width)
+
     @property
     def nbytes(self) -> int:
         """Memory that weights, inputs and the matrix take."""

@@ -29,7 +29,7 @@ from minicereb.models.wiring import Wiring, draw_wiring
 from minicereb.randomness import generator
 
 UNITS = [Activation("threshold"), Activation("absolute"), Activation("sigmoid"), Activation("sigmoid", 20.0)]
-KINDS = ["relu", "cerebellum", "encoder and cerebellum", *UNITS]
+KINDS = ["relu", "cerebellum", "threshold fibres", "encoder and cerebellum", *UNITS]
 NORMS, METHODS = ["linf", "l2"], ["crown", "interval"]
 
 
@@ -51,6 +51,8 @@ def network(kind, rng, inputs, hidden, classes, dtype=np.float64):
     widths = [inputs, *hidden, classes]
     if kind == "cerebellum":
         return cerebellum(rng, inputs, classes, dtype)
+    if kind == "threshold fibres":
+        return dataclasses.replace(cerebellum(rng, inputs, classes, dtype), fires_above=rng.uniform(0.2, 0.8))
     if kind == "encoder and cerebellum":
         encoder = Sequential((dense(rng, inputs, 4, dtype), ReLU()))
         return Sequential((encoder, cerebellum(rng, 4, classes, dtype)))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from minicereb.backend import to_device, to_numpy
+from minicereb.calculus.losses import DESCENDED
 from minicereb.gradcheck.differences import check_gradient
-from minicereb.learning.backprop import DESCENDED, Backpropagation
+from minicereb.learning.backprop import Backpropagation
 from minicereb.learning.optimizers import SGD, Adam, RMSprop
 from minicereb.models.convolutional import initial_convolutional
 from minicereb.models.layers import Dense, ReLU

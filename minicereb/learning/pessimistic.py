@@ -1,0 +1,181 @@
+"""The pessimistic delta rule: besides the image, each synapse is shown the worst activity that images within ε allow it.
+
+Still pre-synaptic activity times post-synaptic error: a synapse needs its granule cell's bounds, its own sign, and its Purkinje
+cell's climbing fibre. No image is attacked, and nothing goes back through the granule cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from minicereb.backend import Array, xp_of
+from minicereb.calculus.activations import relu
+from minicereb.calculus.cerebellum import mossy, mossy_bounds
+from minicereb.calculus.losses import one_hot, pessimistic_squared_error, squared_error
+from minicereb.errors import require
+from minicereb.inputs import as_labels, check_images, check_rows
+from minicereb.learning.optimizers import Optimizer, forget_tiny
+from minicereb.learning.plasticity import TINY_ACTIVITY, DeltaRule, Learned
+from minicereb.models.cerebellum import Cerebellum
+from minicereb.parallel import blocks, cell_blocks, run_lanes, scratch, sum_lanes
+
+RISE = 0.5  # share of the training over which ε grows from 0
+
+
+class PessimisticDeltaRule(DeltaRule):
+    """Learns the readout of a cerebellum from images and from the worst activity within ε of them ``[M-PESSIMISTIC]``.
+
+    Parameters
+    ----------
+    cerebellum, optimizer, batch_size, ltd_decay
+        As for :class:`~minicereb.learning.plasticity.DeltaRule`.
+    epsilon : float
+        ε in L∞, at least 0, reached after half of the updates; it grows from 0 in proportion.
+    pessimism : float
+        λ, from 0 to 1: the share of the worst activity in the change of weight.
+    total_steps : int
+        Number of updates in the training.
+    error : callable
+        :func:`~minicereb.calculus.losses.squared_error` or :func:`~minicereb.calculus.losses.cross_entropy`. The former, at the
+        worst outputs, counts only what is on the wrong side of the target.
+
+    Notes
+    -----
+    The activity is kept as ``[h | m | μ | 0]`` and ``[s]``, m the middle of each granule cell's bounds and s half their distance
+    ``[M-BOX]``. So the outputs ``Wᵀ(h - μ)`` and ``Wᵀ(m - μ)`` are one matrix product, as are both their weight changes;
+    ``|W|ᵀs`` is another. Results equal the formulas of :mod:`minicereb.calculus.cerebellum` but for the order of sums.
+
+    The loss of an image is (1 - λ) of that of its outputs and λ of that of the worst outputs: convex in W.
+    """
+
+    def __init__(
+        self,
+        cerebellum: Cerebellum,
+        optimizer: Optimizer,
+        batch_size: int,
+        ltd_decay: float | None,
+        epsilon: float,
+        pessimism: float,
+        total_steps: int,
+        error: Callable[[Array, Array], tuple[Array, Array]] = squared_error,
+    ):
+        require(0 <= epsilon < float("inf"), "epsilon", epsilon, "a number of at least 0")
+        require(0 <= pessimism <= 1, "pessimism", pessimism, "a share from 0 to 1")
+        super().__init__(cerebellum, optimizer, batch_size, ltd_decay, error)
+        self.epsilon, self.pessimism, self.total_steps = epsilon, pessimism, total_steps
+        xp, cells, dtype = xp_of(cerebellum.readout), cerebellum.wiring.cells, cerebellum.readout.dtype
+        self.batches_ahead, self.columns = 1, (2 * batch_size + 4) // 4 * 4
+        self.activity = xp.zeros((cells, self.columns), dtype=dtype)
+        self.spread = xp.empty((cells, batch_size), dtype=dtype)
+        self.parts = cell_blocks(cerebellum.readout, cells, self.columns + batch_size)
+
+    @property
+    def reached(self) -> float:
+        """ε of the next update."""
+        return self.epsilon * min(1.0, self.steps / max(1.0, RISE * self.total_steps))
+
+    def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
+        """Learn from one batch after another, and yield the result of each; arguments as for :class:`DeltaRule`.
+
+        :class:`InputError` also if an image is not in [0, 1].
+        """
+        labels = self._checked(x, labels)
+        for batch in blocks(len(x), self.batch_size):
+            yield self._learn(x[batch], labels[batch])
+
+    def hits(self, x: Array, labels: Array, block: int = 0) -> Array:
+        """Return which images the worst activity within the full ε leaves correct, array of bool: a bound, synapse by synapse."""
+        labels = self._checked(x, labels)
+        wiring, readout, mean = self.model.wiring, self.model.readout, self.model.ltd_mean
+        low, high = mossy_bounds(x, self.epsilon, self.model.fires_above)
+        half, count = x.dtype.type(0.5), len(x)
+        centre, radius = wiring.columns(half * (low + high)), wiring.columns(half * (high - low))
+
+        def add(part: slice, total: Array, fresh: bool) -> None:
+            shape = (part.stop - part.start, count)
+            middle, spread = scratch("middle", shape, x), scratch("spread", shape, x)
+            wiring.project(part, centre, middle)
+            wiring.sizes.project(part, radius, spread)
+            self._bound(middle, spread)
+            weights = readout[part]
+            share = xp_of(x).concatenate((xp_of(x).dot(middle.T, weights), xp_of(x).dot(spread.T, abs(weights))))
+            share[:count] -= xp_of(x).dot(mean[part], weights)
+            total[...] = share if fresh else total + share
+
+        sums = sum_lanes(add, cell_blocks(x, wiring.cells, 2 * count), (2 * count, readout.shape[1]), readout)
+        targets = one_hot(labels, sums[:count])
+        return (sums[:count] + (1 - 2 * targets) * sums[count:]).argmax(axis=1) == labels
+
+    def _checked(self, x: Array, labels: Array) -> Array:
+        check_rows(x, self.model.wiring.width)
+        check_images(x, wait=False)
+        return as_labels(labels, len(x), self.model.readout.shape[1], wait=False)
+
+    def _bound(self, middle: Array, spread: Array) -> None:
+        """Turn middle and half distance of granule cells' drives into those of their activity, in place ``[M-BOX]``."""
+        xp, half = xp_of(middle), middle.dtype.type(0.5)
+        above = scratch("above", middle.shape, middle)
+        relu(xp.add(middle, spread, out=above), out=above)
+        relu(xp.subtract(middle, spread, out=spread), out=spread)
+        xp.add(above, spread, out=middle)
+        xp.subtract(above, spread, out=spread)
+        middle *= half
+        spread *= half
+
+    def _learn(self, x: Array, labels: Array) -> Learned:
+        """One step ``[M-PESSIMISTIC]``."""
+        xp, size, images = xp_of(x), self.batch_size, len(x)
+        wiring, readout, mean = self.model.wiring, self.model.readout, self.model.ltd_mean
+        dtype, half = readout.dtype, readout.dtype.type(0.5)
+        fires_above = self.model.fires_above
+        low, high = mossy_bounds(x, self.reached, fires_above)
+        signals, radius = (xp.zeros((wiring.width, columns), dtype=dtype) for columns in (self.columns, size))
+        signals[:, :images] = mossy(x, fires_above).T
+        signals[:, size : size + images] = (half * (low + high)).T
+        radius[:, :images] = (half * (high - low)).T
+        batch_mean = xp.zeros(self.columns, dtype=dtype)
+        batch_mean[:images] = (1 - (self.ltd_decay or 0)) / images
+
+        def read_out(part: slice) -> Array:
+            activity, spread, weights = self.activity[part], self.spread[part], readout[part]
+            wiring.project(part, signals, activity)
+            wiring.sizes.project(part, radius, spread)
+            relu(activity[:, :size], out=activity[:, :size])
+            self._bound(activity[:, size : 2 * size], spread)
+            if self.ltd_decay is not None:  # [C-LTD]; of the images themselves
+                mean[part] *= self.ltd_decay
+                mean[part] += xp.dot(activity, batch_mean)
+                forget_tiny(mean[part], self.steps + 1, TINY_ACTIVITY)
+            activity[:, 2 * size] = mean[part]
+            return xp.concatenate((xp.dot(activity.T, weights), xp.dot(spread.T, abs(weights))))
+
+        sums, *others = run_lanes(read_out, self.parts)
+        for other in others:
+            sums += other
+        offset = sums[2 * size]
+        outputs, middles, reaches = (sums[at : at + images] for at in (0, size, self.columns))
+        outputs, targets = outputs - offset, one_hot(labels, outputs)
+        loss, error = self.error(outputs, labels)
+        side = 1 - 2 * targets
+        at_worst = pessimistic_squared_error if self.error is squared_error else self.error
+        worst_loss, worst_error = at_worst(middles - offset + side * reaches, labels)  # [M-WORST]
+        share = dtype.type(self.pessimism)
+
+        credit = xp.zeros((self.columns, readout.shape[1]), dtype=dtype)
+        credit[:images] = (1 - share) / images * error
+        credit[size : size + images] = share / images * worst_error
+        credit[2 * size] = -credit[: 2 * size].sum(axis=0)
+        sided = xp.zeros((size, readout.shape[1]), dtype=dtype)
+        sided[:images] = side * credit[size : size + images]
+        self.steps += 1
+
+        def change(part: slice) -> None:
+            weights = readout[part]
+            gradient = xp.matmul(self.activity[part], credit, out=scratch("gradient", weights.shape, weights))
+            by_sign = xp.matmul(self.spread[part], sided, out=scratch("by_sign", weights.shape, weights))
+            gradient += xp.where(weights > 0, by_sign, -by_sign)
+            state = {name: array[part] for name, array in self.state.items()}
+            self.optimizer.update(weights, gradient, state, self.steps, scratch("update", weights.shape, weights))
+
+        run_lanes(change, self.parts)
+        return Learned((1 - share) * loss + share * worst_loss, outputs)
