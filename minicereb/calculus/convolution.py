@@ -64,7 +64,7 @@ def convolution(x: Array, weight: Array, bias: Array, stride: int = 1, padding: 
     -------
     array, shape (batch, height of the output, width of the output, outputs)
     """
-    return _seen(x, weight, bias, _window(weight, stride, padding), minimal)
+    return _seen(x, weight, bias, Window(weight.shape[1], weight.shape[2], stride, padding), minimal)
 
 
 def _seen(x: Array, weight: Array, bias: Array | None, window: Window, minimal: bool) -> Array:
@@ -93,19 +93,17 @@ def convolution_input_gradient(
 
     Parameters
     ----------
-    d_v : array, shape (batch, height of the output, width of the output, outputs)
-    weight : array, shape (outputs, kernel height, kernel width, channels)
+    d_v : array, shape of the output
+    weight, stride, padding, minimal
+        As for :func:`convolution`.
     sides : tuple of int
         Height and width of the input.
-    stride, padding : int
-    minimal : bool
-        As for :func:`convolution`.
 
     Returns
     -------
     array, shape (batch, height, width, channels)
     """
-    xp, window = xp_of(d_v), _window(weight, stride, padding)
+    xp, window = xp_of(d_v), Window(weight.shape[1], weight.shape[2], stride, padding)
     _check_seen(d_v, window.positions(*sides), len(weight))
     if stride == 1 and window.height == window.width > padding:  # then it is a convolution with the kernel turned round
         turned = xp.ascontiguousarray(weight[:, ::-1, ::-1].transpose(3, 1, 2, 0))
@@ -129,13 +127,11 @@ def convolution_weight_gradient(
 
     Parameters
     ----------
-    d_v : array, shape (batch, height of the output, width of the output, outputs)
-    x : array, shape (batch, height, width, channels)
+    d_v : array, shape of the output
+    x, stride, padding, minimal
+        As for :func:`convolution`.
     kernel : tuple of int
         Height and width.
-    stride, padding : int
-    minimal : bool
-        As for :func:`convolution`.
 
     Returns
     -------
@@ -143,7 +139,6 @@ def convolution_weight_gradient(
     d_bias : array, shape (outputs,)
     """
     window, outputs, channels = Window(*kernel, stride, padding), d_v.shape[3], x.shape[3]
-
     _check_seen(d_v, window.positions(*x.shape[1:3]), outputs, len(x))
 
     def add(part: slice, total: Array, fresh: bool) -> None:
@@ -170,23 +165,12 @@ def _check_seen(d_v: Array, positions: tuple[int, int], outputs: int, images: in
         raise InputError("d_v", f"shape {d_v.shape}", f"shape {shape}, that of the outputs")
 
 
-def _window(weight: Array, stride: int, padding: int) -> Window:
-    _, height, width, _ = weight.shape
-    return Window(height, width, stride, padding)
-
-
 def unfold_windows(x: Array, window: Window) -> Array:
-    """Copy each window of some images into a row (im2col).
-
-    Parameters
-    ----------
-    x : array, shape (batch, height, width, channels)
-    window : Window
+    """Copy each window of some images into a row (im2col), in memory that this thread's next call overwrites.
 
     Returns
     -------
     array, shape (batch · positions, kernel height · kernel width · channels)
-        Overwritten by this thread's next call.
     """
     batch, height, width, channels = x.shape
     down, across = window.positions(height, width)

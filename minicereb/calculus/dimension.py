@@ -50,10 +50,6 @@ def participation_ratio(gram: np.ndarray) -> ParticipationRatio:
     gram : array of float64, shape (images, images)
         ``G_pq = h_p · h_q``, symmetric; at least six images. A constant added to the activity of a cell changes nothing.
 
-    Returns
-    -------
-    ParticipationRatio
-
     Raises
     ------
     InputError

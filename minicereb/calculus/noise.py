@@ -203,9 +203,7 @@ class StudentT:
     def distribution(self, e: Array) -> Array:
         """``F(e)``, by the incomplete beta function; in whichever of its two forms loses no digits."""
         xp, half = xp_of(e), e.dtype.type(0.5)
-        nu, half_nu = (
-            e.dtype.type(number) for number in (self.degrees, self.degrees / 2)
-        )  # typed, because NumPy 1 would widen them
+        nu, half_nu = (e.dtype.type(number) for number in (self.degrees, self.degrees / 2))  # typed: NumPy 1 would widen them
         square = e * e
         near = square < 1
         part = special_of(e).betainc(
@@ -237,12 +235,7 @@ LAWS: dict[str, type[Law]] = {law.name: law for law in (Gaussian, Laplace, Logis
 
 
 def law_named(name: str, degrees: float | None = None) -> Law:
-    """Return the law of this name; `degrees` (3 by default) belong to Student's t alone.
-
-    Raises
-    ------
-    InputError
-    """
+    """Return the law of this name; `degrees` (3 by default) belong to Student's t alone."""
     if name not in LAWS:
         raise InputError("noise", name, ", ".join(LAWS))
     if name == StudentT.name:

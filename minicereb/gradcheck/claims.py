@@ -128,9 +128,5 @@ def by_arguments(function: Callable[..., Any], given: dict[str, Any], credit: np
         Name and tag of a derivative, the argument it is taken by, and the derivative itself.
     """
     for name, tag, by, gradient in rows:
-        value = credited(functools.partial(_with_argument, function, given, by), given[by], credit)
+        value = credited(functools.partial(lambda by, z: function(**{**given, by: z}), by), given[by], credit)
         yield Claim(name, tag, by, value, gradient, given[by])
-
-
-def _with_argument(function: Callable[..., Any], given: dict[str, Any], by: str, z: np.ndarray) -> Any:
-    return function(**{**given, by: z})

@@ -69,10 +69,6 @@ def difference(function: Callable[[float], float]) -> FiniteDifference:
     function : callable
         From a displacement to a value, both float64.
 
-    Returns
-    -------
-    FiniteDifference
-
     References
     ----------
     Ridders (1982), Advances in Engineering Software 4(2).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,10 +71,10 @@ def learning_claims(model: Sequential, x: np.ndarray, labels: np.ndarray, seed: 
     Parameters
     ----------
     model : Sequential
-    x : array of float64, shape (images, inputs)
-    labels : array of int, shape (images,)
+    x, labels : array
+        As for :func:`model_claims`.
     seed : int
-        Of what is drawn while it learns.
+        Seed of what is drawn while it learns.
     """
     model = in_float64(model)
     learning = model.while_learning(seed, 1)
@@ -85,14 +85,13 @@ def learning_claims(model: Sequential, x: np.ndarray, labels: np.ndarray, seed: 
         for key, gradient in found.items():
 
             def outputs_with(z: np.ndarray, number: int = number, key: str = key) -> Any:
-                layers = list(model.layers)
-                layers[number] = dataclasses.replace(layers[number], **{key: z})
-                return Sequential(tuple(layers)).while_learning(seed, 1).forward(x.copy())[0]
+                return Sequential(_with(model.layers, number, key, z)).while_learning(seed, 1).forward(x.copy())[0]
 
-            name = f"weight_gradients, layer {number} {type(layer).__name__}"
-            yield Claim(
-                name, "M-BP", key, _loss(outputs_with, cross_entropy, labels, start), np.array(gradient), getattr(layer, key)
+            name, value = (
+                f"weight_gradients, layer {number} {type(layer).__name__}",
+                _loss(outputs_with, cross_entropy, labels, start),
             )
+            yield Claim(name, "M-BP", key, value, np.array(gradient), getattr(layer, key))
 
 
 def _loss(outputs: Callable[[Any], Any], loss: Any, labels: np.ndarray, before: np.ndarray) -> Callable[[Any], float]:
@@ -117,13 +116,13 @@ def _layer(name: str, layer: Any, at: np.ndarray, rng: np.random.Generator) -> I
     gradients = {key: np.array(array) for key, array in layer.weight_gradient(credit, cache).items()}
     for key, gradient in gradients.items():
         weights = getattr(layer, key)
-        value = credited(functools.partial(_with, layer, key, at), weights, credit)
+        value = credited(functools.partial(lambda key, z: _with([layer], 0, key, z)[0].forward(at)[0], key), weights, credit)
         yield Claim(name, "", key, value, gradient, weights, STEP * max(1.0, weights.size**0.5))
 
 
-def _with(layer: Any, key: str, at: np.ndarray, weights: np.ndarray) -> Any:
-    """The output of a layer with other weights."""
-    return dataclasses.replace(layer, **{key: weights}).forward(at)[0]
+def _with(layers: Sequence[Any], number: int, key: str, weights: np.ndarray) -> tuple[Any, ...]:
+    """The layers, one of them with other weights."""
+    return *layers[:number], dataclasses.replace(layers[number], **{key: weights}), *layers[number + 1 :]
 
 
 def _delta_rule(model: Cerebellum, x: np.ndarray, labels: np.ndarray) -> Claim:
@@ -187,10 +186,7 @@ def _estimated(
         for key, gradient in gradients.items():
 
             def moved(z: np.ndarray, number: int = number, key: str = key) -> float:
-                layers = list(model.layers)
-                changed: Any = {key: z}
-                layers[number] = dataclasses.replace(layers[number], **changed)
-                return float((at(NoisyNetwork(tuple(layers)), x).loss - start).sum())
+                return float((at(NoisyNetwork(_with(model.layers, number, key, z)), x).loss - start).sum())
 
             weights = getattr(model.layers[number], key)
             yield Claim(f"{name}, layer {number}", tag, key, moved, gradient, weights)

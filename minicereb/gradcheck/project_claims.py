@@ -36,19 +36,8 @@ CLASSES = 4
 def claims() -> Iterator[Claim]:
     """Yield every derivative at a random point: formulas first, then the models made of them."""
     rng = generator(0, "gradcheck")
-    for group in (
-        _activations,
-        _losses,
-        _paper,
-        _noisy_layer,
-        _replicated,
-        _dense,
-        _projection,
-        _images,
-        _batch_norm,
-        _laws,
-        _models,
-    ):
+    formulas = _activations, _losses, _paper, _noisy_layer, _replicated, _dense, _projection, _images, _batch_norm, _laws
+    for group in (*formulas, _models):
         yield from group(rng)
 
 
@@ -146,11 +135,7 @@ def _projection(rng: np.random.Generator) -> Iterator[Claim]:
         }
         gradient = add_project_input_gradient(**given, d_v=credit, d_x_t=np.zeros((9, 6), dtype=np.float64))
         row = (f"add_project_input_gradient, {kind}", "M-DX", "x_t", gradient)
-        yield from by_arguments(_projected, {**given, "x_t": x_t}, credit, row)
-
-
-def _projected(weights: np.ndarray, inputs: np.ndarray | None, x_t: np.ndarray) -> Any:
-    return project(weights, inputs, x_t, np.empty((len(weights), x_t.shape[1]), dtype=np.float64))
+        yield from by_arguments(lambda **at: project(**at, out=np.empty_like(credit)), {**given, "x_t": x_t}, credit, row)
 
 
 def _images(rng: np.random.Generator) -> Iterator[Claim]:
@@ -221,9 +206,8 @@ def _models(rng: np.random.Generator) -> Iterator[Claim]:
     for kind, per_cell in (("sparse", 4), ("full", 64)):
         inputs = np.sort(rng.integers(0, 64, (40, per_cell), dtype=np.int32), axis=1) if kind == "sparse" else None
         wiring = Wiring(rng.standard_normal((40, per_cell)), inputs, 64)
-        yield from _named(
-            f"cerebellum, {kind}: ", Cerebellum(wiring, rng.random(40), rng.standard_normal((40, CLASSES))), x, labels
-        )
+        cerebellum = Cerebellum(wiring, rng.random(40), rng.standard_normal((40, CLASSES)))
+        yield from _named(f"cerebellum, {kind}: ", cerebellum, x, labels)
     yield from _named("perceptron: ", Sequential((_layer(rng, 64, 20), ReLU(), _layer(rng, 20, CLASSES))), x, labels)
     kernel = 0.3 * rng.standard_normal((3, 3, 3, 1))
     norm = BatchNorm(*(0.5 + rng.random(3) for _ in range(4)))
@@ -247,9 +231,8 @@ def _models(rng: np.random.Generator) -> Iterator[Claim]:
     for name, law in (("sigmoid", Logistic()), ("absolute", Gaussian()), ("threshold", Gaussian())):
         hidden = NoisyLayer(0.2 * rng.standard_normal((6, 64)), rng.standard_normal(6), np.array([0.8]), law, Activation(name))
         silent = name == "threshold"
-        last = NoisyLayer(
-            rng.standard_normal((CLASSES, 6)), rng.standard_normal(CLASSES), np.array([1.0]), None if silent else law, None
-        )
+        parameters = rng.standard_normal((CLASSES, 6)), rng.standard_normal(CLASSES)
+        last = NoisyLayer(*parameters, np.array([1.0]), None if silent else law, None)
         yield from _named(f"noisy, {name}: ", NoisyNetwork((hidden, last)), x, labels)
 
 

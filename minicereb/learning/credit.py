@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss, error_probability, error_probability_gradient
-from minicereb.errors import InputError, require
+from minicereb.errors import require
 from minicereb.learning.noise import Design
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork, Trace
 
@@ -182,12 +182,8 @@ def check_noise(network: NoisyNetwork, estimator: str, hidden_only: bool) -> Non
 
 def check_threshold(network: NoisyNetwork, estimator: str) -> None:
     """Every hidden layer must be of threshold neurons."""
-    for layer in network.layers[:-1]:
-        name = layer.activation.name if layer.activation else "none"
-        if name != "threshold":
-            expected = "resample, plain, baseline, antithetic, sobol" + (
-                " or backprop" if layer.activation and layer.activation.smooth else ""
-            )
-            raise InputError(
-                "estimator", f"{estimator} with {name} neurons", f"--activation threshold, or an estimator of {expected}"
-            )
+    for activation in (layer.activation for layer in network.layers[:-1]):
+        name = activation.name if activation else "none"
+        others = "resample, plain, baseline, antithetic, sobol" + (" or backprop" if activation and activation.smooth else "")
+        expected = f"--activation threshold, or an estimator of {others}"
+        require(name == "threshold", "estimator", f"{estimator} with {name} neurons", expected)

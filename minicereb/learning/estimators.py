@@ -19,8 +19,10 @@ backprop        derivatives along the noise (smooth activations and losses only)
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.noise import conditional_score
@@ -82,11 +84,10 @@ class ScoreFunction:
         nodes = last.nodes(trace.noise[-1], labels) if self.derivative_last else None
         value = last.value_in(trace, nodes, labels)
         weight = value - self.design.others(value) if self.baseline else value
-        credits = [self._credit(layer, trace, number, weight) for number, layer in enumerate(network.layers[:-1])]
+        scored = network.layers[:-1] if self.derivative_last else network.layers
+        credits = [self._credit(layer, trace, number, weight) for number, layer in enumerate(scored)]
         if self.derivative_last:
             credits.append(last.credit(trace, nodes, labels))
-        else:
-            credits.append(self._credit(network.layers[-1], trace, len(credits), weight))
         return collect(network, trace, value, credits, scales)
 
     def _credit(self, layer: NoisyLayer, trace: Trace, number: int, weight: Array) -> Credit:
@@ -100,20 +101,22 @@ class ScoreFunction:
 
 
 @dataclass(frozen=True)
-class Flip:
-    """``f(u/σ)/σ · (L(h=1) - L(h=0))`` for every threshold neuron, the rest of the noise held fixed ``[M-FLIP]``.
+class OneByOne:
+    """Estimators that change one hidden neuron at a time, all other noise held fixed, and run it through the later layers.
 
-    The last layer's credit is the derivative of the loss. Every neuron's two outcomes are run through all later layers.
+    The last layer's credit is the derivative of the loss.
     """
 
-    name = "flip"
+    name: ClassVar[str]
     design: Design = field(default_factory=Independent)
     baseline = False
     columns_per_sample = 32
+    threshold_only: ClassVar[bool] = False
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
         """Raise :class:`InputError` if the estimator does not apply."""
-        check_threshold(network, self.name)
+        if self.threshold_only:
+            check_threshold(network, self.name)
         check_last_layer(network, loss, self.name)
         check_noise(network, self.name, hidden_only=True)
 
@@ -124,18 +127,70 @@ class Flip:
         nodes = last.nodes(trace.noise[-1], labels)
         value = last.value_in(trace, nodes, labels)
         credits = []
-        for number, layer in enumerate(network.layers[:-1]):
-            fires = trace.responses[number]
-            flipped = _loss_with(network, last, trace, number, 1 - fires, nodes, labels)
-            a = trace.drives[number] / layer.scale
-            assert layer.law is not None
-            credits.append(Credit((flipped - value) * (1 - 2 * fires) * layer.law.density(a), None, layer.scale, -a))
+        for number in range(len(network.layers) - 1):
+            loss_with = functools.partial(_loss_with, network, last, trace, number, nodes, labels)
+            credits.append(self._credit(network.layers[number], trace, number, value, loss_with, scales))
         credits.append(last.credit(trace, nodes, labels))
         return collect(network, trace, value, credits, scales)
 
+    def _credit(
+        self, layer: NoisyLayer, trace: Trace, number: int, value: Array, loss_with: Callable[[Array], Array], scales: bool
+    ) -> Credit:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Flip(OneByOne):
+    """``f(u/σ)/σ · (L(h=1) - L(h=0))`` for every threshold neuron, the rest of the noise held fixed ``[M-FLIP]``."""
+
+    name = "flip"
+    threshold_only = True
+
+    def _credit(
+        self, layer: NoisyLayer, trace: Trace, number: int, value: Array, loss_with: Callable[[Array], Array], scales: bool
+    ) -> Credit:
+        fires = trace.responses[number]
+        flipped = loss_with(1 - fires)
+        a = trace.drives[number] / layer.scale
+        assert layer.law is not None
+        return Credit((flipped - value) * (1 - 2 * fires) * layer.law.density(a), None, layer.scale, -a)
+
+
+@dataclass(frozen=True)
+class Resample(OneByOne):
+    """The score function with one neuron's noise drawn again at a time, all other noise held fixed ``[M-RESAMPLE]``.
+
+    ``mean_q L(e_q) s(e_q) / σ`` over nodes e_q in pairs ±, one pair in each of PAIRS strata of the neuron's law, placed by its
+    own noise: what the other neurons' noise does to the loss cancels in the difference of a pair. For any activation.
+    """
+
+    name = "resample"
+
+    def _credit(
+        self, layer: NoisyLayer, trace: Trace, number: int, value: Array, loss_with: Callable[[Array], Array], scales: bool
+    ) -> Credit:
+        e, u, law = trace.noise[number], trace.drives[number], layer.law
+        assert law is not None
+        assert e is not None
+        edge = e.dtype.type(1e-6)
+        place = law.distribution(e)
+
+        def loss_at(noise: Array | float) -> Array:
+            return loss_with(layer.respond(u + noise * layer.scale))
+
+        still: Any = loss_at(0 * e) if scales else None
+        values, moved = 0, 0
+        for stratum in range(PAIRS):
+            q = law.quantile(xp_of(e).clip((stratum + place) / e.dtype.type(2 * PAIRS), edge, 0.5))
+            above, below, score = loss_at(-q), loss_at(q), law.score(-q)
+            values = values + (above - below) * score
+            if scales:
+                moved = moved + ((above + below - 2 * still) * (-q * score - 1)).sum(axis=0)
+        return Credit(values / (2 * PAIRS), None, layer.scale, None, by_density=moved / (2 * PAIRS))
+
 
 def _loss_with(
-    network: NoisyNetwork, last: LastLayer, trace: Trace, number: int, response: Array, nodes: Array | None, labels: Array
+    network: NoisyNetwork, last: LastLayer, trace: Trace, number: int, nodes: Array | None, labels: Array, response: Array
 ) -> Array:
     """Loss with one neuron of layer `number` responding otherwise, for each of them: shape (neurons, images, replications).
 
@@ -164,59 +219,6 @@ def _loss_with(
 
 
 @dataclass(frozen=True)
-class Resample:
-    """The score function with one neuron's noise drawn again at a time, all other noise held fixed ``[M-RESAMPLE]``.
-
-    ``mean_q L(e_q) s(e_q) / σ`` over nodes e_q in pairs ±, one pair in each of PAIRS strata of the neuron's law, placed by its
-    own noise: what the other neurons' noise does to the loss cancels in the difference of a pair. For any activation. The last
-    layer's credit is the derivative of the loss.
-    """
-
-    name = "resample"
-    design: Design = field(default_factory=Independent)
-    baseline = False
-    columns_per_sample = 32
-
-    def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
-        """Raise :class:`InputError` if the estimator does not apply."""
-        check_last_layer(network, loss, self.name)
-        check_noise(network, self.name, hidden_only=True)
-
-    def on(self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool) -> Piece:
-        """Return the estimate from given noise."""
-        trace = network.run(x_t, noise)
-        last = LastLayer(network.layers[-1], loss)
-        nodes = last.nodes(trace.noise[-1], labels)
-        value = last.value_in(trace, nodes, labels)
-        credits = [self._credit(network, last, trace, number, nodes, labels, scales) for number in range(len(network.layers) - 1)]
-        credits.append(last.credit(trace, nodes, labels))
-        return collect(network, trace, value, credits, scales)
-
-    def _credit(
-        self, network: NoisyNetwork, last: LastLayer, trace: Trace, number: int, nodes: Array | None, labels: Array, scales: bool
-    ) -> Credit:
-        layer, e, u = network.layers[number], trace.noise[number], trace.drives[number]
-        xp, law = xp_of(labels), layer.law
-        assert law is not None
-        assert e is not None
-        edge = e.dtype.type(1e-6)
-        place = law.distribution(e)
-
-        def loss_at(noise: Array | float) -> Array:
-            return _loss_with(network, last, trace, number, layer.respond(u + noise * layer.scale), nodes, labels)
-
-        still: Any = loss_at(0 * e) if scales else None
-        values, moved = 0, 0
-        for stratum in range(PAIRS):
-            q = law.quantile(xp.clip((stratum + place) / e.dtype.type(2 * PAIRS), edge, 0.5))
-            above, below, score = loss_at(-q), loss_at(q), law.score(-q)
-            values = values + (above - below) * score
-            if scales:
-                moved = moved + ((above + below - 2 * still) * (-q * score - 1)).sum(axis=0)
-        return Credit(values / (2 * PAIRS), None, layer.scale, None, by_density=moved / (2 * PAIRS))
-
-
-@dataclass(frozen=True)
 class Backprop:
     """Backpropagation ``[G3]`` along given noise, or without any: the smooth special case, and the control."""
 
@@ -227,20 +229,10 @@ class Backprop:
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
         """Raise :class:`InputError` if the estimator does not apply."""
-        require(
-            loss.smooth,
-            "estimator",
-            self.name,
-            "resample, plain, baseline, antithetic, sobol or flip for a loss without derivative",
-        )
-        for layer in network.layers:
-            smooth = layer.activation is None or layer.activation.smooth
-            require(
-                smooth,
-                "estimator",
-                self.name,
-                f"another for {layer.activation and layer.activation.name}, which has no derivative",
-            )
+        expected = "resample, plain, baseline, antithetic, sobol or flip for a loss without derivative"
+        require(loss.smooth, "estimator", self.name, expected)
+        for activation in (layer.activation for layer in network.layers if layer.activation is not None):
+            require(activation.smooth, "estimator", self.name, f"another for {activation.name}, which has no derivative")
 
     def on(self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool) -> Piece:
         """Return the estimate from given noise."""

@@ -37,10 +37,6 @@ def estimator_named(name: str, last_layer: str) -> Estimator:
     last_layer : {"score", "derivative"}
         How the last layer's credit is found: by the score function as in the other layers, or as a derivative, which flip,
         resample, exact and backprop require.
-
-    Raises
-    ------
-    InputError
     """
     if name not in ESTIMATORS:
         raise InputError("estimator", name, ", ".join(ESTIMATORS))
@@ -80,7 +76,7 @@ def estimate(
     at: Address,
     scales: bool = False,
 ) -> GradientEstimate:
-    """GradientEstimate the derivatives of the mean loss over noise, in pieces of fixed size on all threads.
+    """Estimate the derivatives of the mean loss over noise, in pieces of fixed size on all threads.
 
     Parameters
     ----------

@@ -69,9 +69,8 @@ class Antithetic(Independent):
     def check(self, replications: int, baseline: bool) -> None:
         """Raise :class:`InputError` if this design cannot draw so many replications."""
         least = 4 if baseline else 2
-        require(
-            replications >= least and replications % 2 == 0, "replications", replications, f"an even number of at least {least}"
-        )
+        even = replications >= least and replications % 2 == 0
+        require(even, "replications", replications, f"an even number of at least {least}")
 
     def pieces(self, replications: int, at_most: int) -> list[int]:
         """Divide into even parts."""
@@ -101,10 +100,8 @@ class Sobol(Independent):
 
     def check(self, replications: int, baseline: bool) -> None:
         """Raise :class:`InputError` if this design cannot draw so many replications."""
-        whole = replications >= 4 and replications & (replications - 1) == 0
-        require(
-            whole and replications <= 1 << 20, "replications", replications, "a power of two from 4 to 1048576 for Sobol noise"
-        )
+        power = 4 <= replications <= 1 << 20 and replications & (replications - 1) == 0
+        require(power, "replications", replications, "a power of two from 4 to 1048576 for Sobol noise")
 
     def pieces(self, replications: int, at_most: int) -> list[int]:
         """Return one part: longer sequences are better."""
@@ -122,8 +119,9 @@ class Sobol(Independent):
                 points[:, image, group] = scrambled_sobol(sum(silent), replications // 2, rng)
         rows = points.reshape(sum(silent), images, replications)
         ends = np.cumsum(silent)
+        device = "cpu" if isinstance(like, np.ndarray) else "cuda"
         return tuple(
-            law and to_device(law.quantile(rows[end - width : end]).astype(like.dtype), _device_of(like))
+            law and to_device(law.quantile(rows[end - width : end]).astype(like.dtype), device)
             for law, width, end in zip(laws, silent, ends, strict=True)
         )
 
@@ -190,7 +188,3 @@ def _sobol_digits(dimensions: int, points: int) -> np.ndarray:
     digits = np.ascontiguousarray((plain.T * 2.0**32).astype(np.uint32))
     digits.flags.writeable = False
     return digits
-
-
-def _device_of(like: Array) -> str:
-    return "cpu" if isinstance(like, np.ndarray) else "cuda"

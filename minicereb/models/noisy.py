@@ -251,10 +251,6 @@ def initial_noisy(
         σ of each layer, outputs included, above 0; or one for all. Ignored without noise.
     output_noise, output_activation : bool
         Whether the outputs have noise, and an activation.
-
-    Raises
-    ------
-    InputError
     """
     require(
         len(hidden) >= 1 and all(units >= 1 for units in hidden), "hidden", list(hidden), "at least one layer of at least 1 unit"
