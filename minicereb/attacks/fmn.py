@@ -19,7 +19,6 @@ def fmn(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
 
     Arguments as for :func:`minicereb.attacks.fab.fab`; no image is dropped from the search either.
 
-
     References
     ----------
     Pintor, Roli, Brendel and Biggio (2021), arXiv:2102.12827, Algorithm 1, with its settings: steps from 1 to 0.01, rates from

@@ -12,11 +12,9 @@ from typing import Any
 
 from minicereb.attacks.apgd import apgd
 from minicereb.attacks.fab import fab
-from minicereb.attacks.fgsm import fgsm
 from minicereb.attacks.fmn import fmn
-from minicereb.attacks.momentum import momentum
 from minicereb.attacks.objectives import OBJECTIVES
-from minicereb.attacks.pgd import pgd
+from minicereb.attacks.pgd import fgsm, momentum, pgd
 from minicereb.attacks.random_points import random_points
 from minicereb.attacks.search import Search
 from minicereb.attacks.square import square
@@ -75,11 +73,11 @@ class Method:
                 raise InputError(f"a method's {name}", value, ", ".join(choices))
 
     def has(self, setting: str) -> bool:
-        """Whether a setting of an attack has an effect."""
+        """Return whether a setting of an attack has an effect."""
         return setting in self.settings
 
     def passed(self, attack: Any, image_shape: tuple[int, ...] | None) -> dict[str, Any]:
-        """The settings of an attack that its search is given, by name."""
+        """Return the settings of an attack that its search is given, by name."""
         given = {name: getattr(attack, name) for name in self.settings if name not in (*OF_THE_RUN, "image_shape")}
         return given | ({"image_shape": image_shape} if self.has("image_shape") else {})
 
@@ -124,15 +122,7 @@ def method_names() -> tuple[str, ...]:
 
 
 def method_named(name: str) -> Method:
-    """Return the method of this name.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    ExtensionError
-        If it is another package's and cannot be loaded.
-    """
+    """Return the method of this name; :class:`InputError` if there is none, :class:`ExtensionError` if it cannot be loaded."""
     if name in METHODS:
         return METHODS[name]
     if name not in method_names():

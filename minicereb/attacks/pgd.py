@@ -1,15 +1,28 @@
-"""Projected gradient descent ``[M-PGD]``: small steps uphill, each followed by a projection onto the ball and the box."""
+"""Steps along the gradient: one (FGSM), many with projections (PGD), and many with momentum."""
 
 from __future__ import annotations
 
 from minicereb.attacks.ball import Ball
 from minicereb.attacks.gradients import Landscape
 from minicereb.attacks.search import Search
-from minicereb.backend import Array
+from minicereb.backend import Array, xp_of
+
+
+def fgsm(landscape: Landscape, ball: Ball) -> Search:
+    """Yield the one point of the fast gradient sign method ``[M-FGSM]``: ``clip(x + ε sign(∂l/∂x), 0, 1)``.
+
+    In L2 it is ``clip(x + ε g/‖g‖, 0, 1)`` ``[M-L2]``. Arguments as for :func:`pgd`.
+
+    References
+    ----------
+    Goodfellow, Shlens and Szegedy (2015), arXiv:1412.6572.
+    """
+    _, gradient = landscape.value_and_gradient(ball.x)
+    yield landscape.evaluate(ball.project(ball.x + ball.epsilon * ball.ascent(gradient)))
 
 
 def pgd(landscape: Landscape, ball: Ball, start: Array, steps: int, step_size: float) -> Search:
-    """Yield the points visited: the start, then one after each step.
+    """Yield the points of projected gradient descent ``[M-PGD]``: the start, then one after each step.
 
     Parameters
     ----------
@@ -36,5 +49,44 @@ def pgd(landscape: Landscape, ball: Ball, start: Array, steps: int, step_size: f
         if keep is not None:
             landscape, ball, here, gradient = landscape.of(keep), ball.of(keep), here[keep], gradient[keep]
         here = here + step_size * ball.ascent(gradient)
+        ball.project(here, out=here)
+    yield landscape.evaluate(here)
+
+
+def momentum(
+    landscape: Landscape, ball: Ball, start: Array, steps: int, step_size: float, decay: float, nesterov: bool = False
+) -> Search:
+    """Yield the points of a search with momentum ``[M-MI]``: those at which the gradient is taken, then the last one.
+
+    Each step has the direction of a sum of past gradients.
+
+    Parameters
+    ----------
+    landscape, ball, start, steps, step_size
+        As for :func:`pgd`. Steps go along the sign of the sum in L∞, along the sum itself in L2.
+    decay : float
+        μ, from 0 to 1: the factor of the sum before a gradient is added. With 0 the points are those of PGD.
+    nesterov : bool
+        Whether the gradient is taken ahead, where the sum alone would lead, instead of at the point itself.
+
+    References
+    ----------
+    Dong et al. (2018), arXiv:1710.06081, Algorithm 1 (MI-FGSM, μ = 1); with `nesterov` Lin et al. (2020), arXiv:1908.06281,
+    Eq. 6 and 7 (NI-FGSM). The papers divide a gradient by its L1 norm; here, as in the code of NI-FGSM, it is divided by its mean
+    absolute value in L∞, and by its length in L2. In L∞ this factor does not change the points of MI-FGSM. The point ahead is
+    projected onto ball and box, so that it counts as a point visited.
+    """
+    step_size, decay = float(step_size), float(decay)
+    here = ball.project(start)
+    total = xp_of(here).zeros_like(here)
+    for _ in range(steps):
+        at = ball.project(here + (step_size * decay) * total) if nesterov else here
+        point, gradient = landscape.value_and_gradient(at)
+        keep = yield point
+        if keep is not None:
+            landscape, ball, here, gradient, total = landscape.of(keep), ball.of(keep), here[keep], gradient[keep], total[keep]
+        total *= decay
+        total += ball.normalized(gradient)
+        here = here + step_size * ball.ascent(total)
         ball.project(here, out=here)
     yield landscape.evaluate(here)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicereb.attacks.ball import Ball, ball_around, with_rounding
+from minicereb.attacks.ball import ball_around, with_rounding
 from minicereb.attacks.classifier import guarded
 from minicereb.attacks.draws import Draws
 from minicereb.attacks.gradients import Landscape, Source, exact, source_named
@@ -196,7 +196,7 @@ def _attack_block(block: _Block, include_misclassified: bool) -> tuple[Array, Ar
                 found = first_wrong(search, landscape)
             wrong, value = landscape.wrong(found), found.value
             if nearest:
-                value = -_ball(block, pending).size(found.x - x[pending])
+                value = -ball_around(x[pending], attack.epsilon, attack.norm).size(found.x - x[pending])
                 better = wrong & (value > score[pending]) & (-value <= _bound(block))
             elif attack.keep == "last":
                 better = wrong | ~broken[pending] | (score[pending] == -xp.inf)
@@ -220,28 +220,21 @@ def _landscape(block: _Block, pending: Array, rivals: Array | None, rank: int) -
     attack, labels = block.attack, block.labels[pending]
     source: Source = exact
     if attack.traits.gradient or attack.gradient != "analytic":
-        source = source_named(attack.gradient, block.model, attack.draws, attack.seed, _ids(block, pending))
+        source = source_named(attack.gradient, block.model, attack.draws, attack.seed, to_device(block.ids)[pending])
     if rivals is None:
         return Landscape(block.model, objective_named(attack.objective), labels, source)
     return Landscape(block.model, targeted_objective_named(attack.objective), labels, source, rivals[pending, rank])
-
-
-def _ball(block: _Block, pending: Array) -> Ball:
-    return ball_around(block.x[pending], block.attack.epsilon, block.attack.norm)
 
 
 def _bound(block: _Block) -> float:
     return with_rounding(block.attack.epsilon, block.attack.norm, block.x.shape[1])
 
 
-def _ids(block: _Block, pending: Array) -> Array:
-    return to_device(block.ids)[pending]
-
-
 def _search(block: _Block, landscape: Landscape, pending: Array, numbers: tuple[int, ...], distance: Array) -> Search:
     """Begin the search of one restart towards one target; `distance`: of the nearest misclassified point found so far."""
-    attack, method, ball, xp = block.attack, block.attack.traits, _ball(block, pending), xp_of(block.x)
-    draws, start = Draws(attack.seed, "attack start", numbers, _ids(block, pending)), ball.x
+    attack, method, xp = block.attack, block.attack.traits, xp_of(block.x)
+    ball = ball_around(block.x[pending], attack.epsilon, attack.norm)
+    draws, start = Draws(attack.seed, "attack start", numbers, to_device(block.ids)[pending]), ball.x
     settings = method.passed(attack, block.image_shape)
     if method.begins == "image":
         return method.search(landscape, ball, **settings)

@@ -57,7 +57,7 @@ def last(search: Search) -> Point:
 def best(search: Search, landscape: Landscape) -> Point:
     """Return the best point of each image: misclassified before not, then by objective; among equals the first."""
     points = iter(CheckedSearch(search))
-    kept = _copy(next(points))
+    kept = Point(*(array.copy() for array in next(points)))
     wrong = landscape.wrong(kept)
     for point in points:
         wrong_now = landscape.wrong(point)
@@ -74,7 +74,7 @@ def first_wrong(search: Search, landscape: Landscape) -> Point:
     checked = CheckedSearch(search)
     for number, point in enumerate(checked):
         if number == 0:
-            kept = everything = _copy(point)
+            kept = everything = Point(*(array.copy() for array in point))
             places, wrong = None, landscape.wrong(point)
         else:
             wrong_now = landscape.wrong(point)
@@ -94,10 +94,6 @@ def first_wrong(search: Search, landscape: Landscape) -> Point:
     checked.check()
     _store(everything, places, kept)
     return everything
-
-
-def _copy(point: Point) -> Point:
-    return Point(*(array.copy() for array in point))
 
 
 def _put(kept: Point, point: Point, where: Array) -> None:

@@ -94,12 +94,12 @@ class Affine:
         return xp.sqrt(xp.maximum(square, 0.0))
 
     def rounding(self, unit: float) -> float:
-        """γ of ``|computed - v| ≤ γ(|W||h| + |b|)`` ``[M-ROUND]`` in arithmetic of this unit roundoff."""
+        """Return γ of ``|computed - v| ≤ γ(|W||h| + |b|)`` ``[M-ROUND]`` in arithmetic of this unit roundoff."""
         return relative_rounding(self.terms, unit)
 
 
 class AffineLayer(NamedTuple):
-    """An affine map and the units it drives."""
+    """An affine map and the units that receive its outputs."""
 
     affine: Affine
     unit: Unit

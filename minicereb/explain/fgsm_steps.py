@@ -8,9 +8,9 @@ from functools import partial
 import numpy as np
 
 from minicereb.attacks.ball import ball_around
-from minicereb.attacks.fgsm import fgsm
 from minicereb.attacks.gradients import Landscape, exact
 from minicereb.attacks.objectives import objective_named
+from minicereb.attacks.pgd import fgsm
 from minicereb.attacks.search import last
 from minicereb.explain.explained_image import ExplainedImage, loss_step, switching_units
 from minicereb.explain.steps import Drawing, Rows, Step, checked

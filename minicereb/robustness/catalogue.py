@@ -12,7 +12,7 @@ from typing import Any
 
 from minicereb.attacks.methods import METHODS, Method, method_named, method_names
 from minicereb.attacks.settings import Attack
-from minicereb.errors import InputError
+from minicereb.errors import InputError, require
 
 PAPER_STEPS, PAPER_STEP = 40, 0.01
 TUNED_STEPS, STARTS = 100, 5
@@ -117,17 +117,8 @@ ATTACKS: dict[str, NamedAttack] = {
 }
 # Candidates for the principal attack of a checklist, usually the strongest first.
 BY_STRENGTH = (
-    "apgd-margin",
-    "apgd-ce",
-    "apgd-dlr",
-    "apgd-restarts",
-    "momentum",
-    "pgd-tuned",
-    "pgd-margin",
-    "apgd-t",
-    "pgd-mse",
-    "weak",
-    "fgsm-mse",
+    *("apgd-margin", "apgd-ce", "apgd-dlr", "apgd-restarts", "momentum", "pgd-tuned"),
+    *("pgd-margin", "apgd-t", "pgd-mse", "weak", "fgsm-mse"),
 )
 SQUARES = ("square", "square-ensemble")
 # The reference ensemble, with its own schedule of Square, and FMN-T, which found most of what it missed.
@@ -152,18 +143,8 @@ def attack_named(name: str) -> NamedAttack:
 
 
 def attacks_named(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of attacks that are meant by a list of names of attacks and sets, in order, each once.
-
-    Raises
-    ------
-    InputError
-        If a name is unknown, or none is given.
-    """
-    found: dict[str, None] = {}
+    """Expand names of attacks and sets into names of attacks, each once; :class:`InputError` if one is unknown, or none given."""
+    names, known = list(names) or [""], (*SETS, *attack_names())
     for name in names:
-        if name not in SETS and name not in attack_names():
-            raise InputError("attacks", name, ", ".join((*SETS, *attack_names())))
-        found |= dict.fromkeys(SETS.get(name, (name,)))
-    if not found:
-        raise InputError("attacks", "", ", ".join((*SETS, *attack_names())))
-    return tuple(found)
+        require(name in known, "attacks", name, ", ".join(known))
+    return tuple(dict.fromkeys(attack for name in names for attack in SETS.get(name, (name,))))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,7 +58,7 @@ class CheckContext:
 
     @cached_property
     def chosen(self) -> np.ndarray:
-        """Places of the images checked: those among the first ones that are classified correctly."""
+        """Places of the checked images: those among the first ones that are classified correctly."""
         return np.flatnonzero(self.outcomes.clean[:CHECKED])
 
     @cached_property
@@ -77,7 +78,7 @@ class CheckContext:
         return self.ids[self.outcomes.survivors(self.e, attacks)[self.chosen]]
 
     def left_before(self, name: str) -> np.ndarray:
-        """Return those that withstood the attacks that follow a gradient, or, if none does, all attacks but this one."""
+        """Return those that withstood every attack with a gradient, or, if there is none, all attacks but this one."""
         return self.left(white_box=True) if self.follows_gradients else self.left(without=name)
 
     @property
@@ -90,7 +91,7 @@ class CheckContext:
         return self.outcomes.tried[: self.e + 1, self.plan.attacks.index(name)][:, self.chosen]
 
     def was_made(self, name: str) -> bool:
-        """Whether the evaluation has made this attack on any of the images."""
+        """Return whether the evaluation has made this attack on any of the images."""
         return name in self.plan.attacks and bool((self._tried(name) != NOT_TRIED).any())
 
     def broken_among(self, ids: np.ndarray, name: str) -> int:
@@ -242,10 +243,9 @@ def _transfer(context: CheckContext) -> CheckResult:
     if context.was_made("transfer"):
         return _stronger(what, context, context.broken_among(left, "transfer"), len(left))
     pending = left
-    for model in target.substitutes.values():
-        for attack in context.made("transfer"):
-            if len(pending):
-                pending = pending[~target.transfer_attack(model, attack, pending)[0]]
+    for model, attack in product(target.substitutes.values(), context.made("transfer")):
+        if len(pending):
+            pending = pending[~target.transfer_attack(model, attack, pending)[0]]
     return _stronger(what, context, len(left) - len(pending), len(left))
 
 
@@ -346,9 +346,7 @@ def _repeatable(context: CheckContext) -> CheckResult:
     repeated = changed | (context.shifts > 1)
     drifted = answers[0] != context.outcomes.predicted[context.chosen]
     if drifted.any() and not repeated.any():
-        reason = (
-            f"share of {context.base} with other answers than when the evaluation began: the model changes while it is used, "
-        )
+        reason = f"share of {context.base} whose answers changed since the evaluation began: the model changes while it is used, "
         reason += "or depends on the other images of a batch"
         return CheckResult(context.share(int(drifted.sum())), "fail", reason)
     value, largest = context.share(int(repeated.sum())), _of_range(context.shifts)
@@ -406,13 +404,8 @@ CHECKS: dict[str, Callable[[CheckContext], CheckResult]] = {
 def checklist(context: CheckContext) -> Iterator[tuple[str, CheckResult]]:
     """Go through the checklist at one ε of an evaluation that is complete for the images checked.
 
-    A line whose attacks or gradients the model refuses is not tested, and says why.
-
-    Yields
-    ------
-    name : str
-        One of :data:`CHECKS`.
-    result : CheckResult
+    A check whose attacks or gradients the model refuses is not tested, and says why.
+    Yields names of :data:`CHECKS` and results.
     """
     for name, check in CHECKS.items():
         if len(context.ids) == 0:

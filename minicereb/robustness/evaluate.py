@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -85,18 +86,11 @@ class EvaluationTarget:
         return np.concatenate(answers)
 
     def attack(self, attack: Attack, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Attack images.
-
-        Returns
-        -------
-        broken : array of bool, shape (images,)
-        x_adv : array of float32, shape (images, inputs)
-        distance : array of float64, shape (images,)
-        """
+        """Return which images an attack broke, the attacked images (float32), and their distances (float64)."""
         return self._judged(self.model, attack, ids, own=self.judge is None)
 
     def transfer_attack(self, substitute: Any, attack: Attack, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Show the model images that were attacked on another one; returns what :meth:`attack` does."""
+        """Attack another model, and return what :meth:`attack` does for the answers of this one."""
         return self._judged(substitute, attack, ids, own=False)
 
     def _judged(self, model: Any, attack: Attack, ids: np.ndarray, own: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -121,17 +115,9 @@ class EvaluationTarget:
         return self.judge(x, ids) if self.judge is not None else to_numpy(self._forward(x).argmax(axis=1))
 
     def outputs(self, ids: np.ndarray, at_once: int | None = None) -> np.ndarray:
-        """Return the outputs of the model for clean images, in the order of `ids`.
+        """Return the model's outputs for clean images, in the order of `ids`: array of float64, shape (images, classes).
 
-        Parameters
-        ----------
-        ids : array of int64, shape (images,)
-        at_once : int, optional
-            Show the model at most this many images at a time; by default as many as memory allows.
-
-        Returns
-        -------
-        array of float64, shape (images, classes)
+        The model sees at most `at_once` images at a time; by default as many as memory allows.
         """
         parts = (part[cut] for part in self.blocks(ids) for cut in blocks(len(part), at_once or len(part)))
         shown = (self._forward(to_unit(to_device(self.rows[part]))) for part in parts)
@@ -164,20 +150,7 @@ def evaluate_images(
     An image that is broken at some ε counts as broken at every larger one, and is attacked there again only by attacks that are
     made on every image.
 
-    Parameters
-    ----------
-    target, plan
-    outcomes : Outcomes
-        Filled in place.
-    done : int
-        Steps complete before.
-
-    Yields
-    ------
-    done : int
-        Steps complete; with this number and `outcomes` an evaluation can be resumed.
-    doing : str
-        The next step.
+    Fills `outcomes` in place. Yields the number of complete steps, with which an evaluation can be resumed, and the next step.
 
     Raises
     ------
@@ -187,14 +160,12 @@ def evaluate_images(
     """
     as_ids(outcomes.ids, len(target.rows))
     steps: list[tuple[str, Callable[[], None]]] = [("answers", partial(_answer, target, outcomes))]
-    for e, epsilon in enumerate(plan.epsilons):
-        for a, name in enumerate(plan.attacks):
-            steps.append((f"{name} at {epsilon:g}", partial(_attack, target, plan, outcomes, e, a)))
+    for (e, epsilon), (a, name) in product(enumerate(plan.epsilons), enumerate(plan.attacks)):
+        steps.append((f"{name} at {epsilon:g}", partial(_attack, target, plan, outcomes, e, a)))
     if target.certifier is not None:
         for e, epsilon in enumerate(plan.epsilons):
             steps.append((f"certificates at {epsilon:g}", partial(_certify, target, plan, outcomes, e)))
-    for number in range(done, len(steps)):
-        doing, step = steps[number]
+    for number, (doing, step) in islice(enumerate(steps), done, None):
         yield number, doing
         step()
     if target.judge is None:

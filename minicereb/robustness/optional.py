@@ -15,19 +15,9 @@ REFUSALS = (MinicerebError, np.linalg.LinAlgError, ArithmeticError, MemoryError)
 
 
 def attempt(make: Callable[[], Result]) -> tuple[Result | None, str]:
-    """Call a function that an evaluation can do without: learn a substitute, check a line of the checklist, draw a figure.
+    """Return what a function returns and ""; if it fails, None and the reason, as one line.
 
-    Returns
-    -------
-    result : object or None
-        What it returned; None if it failed.
-    why : str
-        Why it failed, as one line; empty if it did not.
-
-    Raises
-    ------
-    InternalError
-        If it found a contradiction: that always stops the evaluation.
+    An :class:`InternalError` is a contradiction in the evaluation, and is always raised.
     """
     try:
         return make(), ""

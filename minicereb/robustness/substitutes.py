@@ -8,7 +8,7 @@ from typing import Any
 from minicereb.backend import to_device
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
-from minicereb.errors import InputError
+from minicereb.errors import require
 from minicereb.learning.least_squares import least_squares_readout
 from minicereb.models.cerebellum import Cerebellum, initial_cerebellum
 from minicereb.models.wiring import draw_wiring
@@ -20,15 +20,11 @@ OWN = "a cerebellum learned in closed form"
 
 
 def own_substitute(dataset: Dataset, seed: int) -> Cerebellum:
-    """Return a small cerebellum, learned in closed form on the training images: a substitute that takes a second.
+    """Return a small cerebellum, learned in closed form on the training images within a second.
 
-    Raises
-    ------
-    InputError
-        If there are no training images, or the closed form has no solution.
+    :class:`InputError` if there are no training images, or the closed form has no solution.
     """
-    if len(dataset.x_train) == 0:
-        raise InputError("x_train", 0, "at least one training image to learn a substitute from")
+    require(len(dataset.x_train) > 0, "x_train", 0, "at least one training image to learn a substitute from")
     cells = min(SUBSTITUTE_CELLS, max(1, len(dataset.x_train) // 4))  # as many cells as images would fit noise
     wiring = draw_wiring("full", cells, dataset.image_shape, None, seed)
     learned = range(min(len(dataset.x_train), SUBSTITUTE_IMAGES))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.optimize import linprog
 
-from minicereb.attacks.box_projection import least_move
+from minicereb.attacks.fab import least_move
 from minicereb.backend import to_device, to_numpy
 
 ORDER = {"linf": np.inf, "l2": 2}

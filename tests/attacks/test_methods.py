@@ -13,8 +13,8 @@ import pytest
 from quick_attacks import Student, run
 
 from minicereb import extensions
-from minicereb.attacks.fgsm import fgsm
 from minicereb.attacks.methods import METHODS, OF_THE_RUN, Method, method_named, method_names
+from minicereb.attacks.pgd import fgsm
 from minicereb.attacks.settings import Attack
 from minicereb.errors import ExtensionError, InputError
 from minicereb.robustness.catalogue import ATTACKS, attack_named, attack_names, attacks_named

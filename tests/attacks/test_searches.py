@@ -11,8 +11,7 @@ from minicereb.attacks.ball import NORMS, ball_around
 from minicereb.attacks.draws import Draws
 from minicereb.attacks.fab import fab
 from minicereb.attacks.gradients import Landscape
-from minicereb.attacks.momentum import momentum
-from minicereb.attacks.pgd import pgd
+from minicereb.attacks.pgd import momentum, pgd
 from minicereb.attacks.random_points import random_points
 from minicereb.attacks.run import attack_images, trace
 from minicereb.attacks.search import CheckedSearch, best, first_wrong, last

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from minicereb.attacks.ball import ball_around
-from minicereb.attacks.fgsm import fgsm
 from minicereb.attacks.gradients import Landscape, source_named
 from minicereb.attacks.objectives import objective_named
+from minicereb.attacks.pgd import fgsm
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.backend import Array, to_device, to_numpy, xp_of
