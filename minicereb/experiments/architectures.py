@@ -337,7 +337,7 @@ def exported_arrays(model: Any) -> dict[str, np.ndarray]:
     if isinstance(model, (Cerebellum, VisualCerebellum)):
         data, indices, indptr = model.wiring.csr()
         arrays |= {"projection_data": data, "projection_indices": indices, "projection_indptr": indptr}
-        if getattr(model, "fires_above", None) is not None:
+        if isinstance(model, Cerebellum) and model.fires_above is not None:
             arrays["fires_above"] = np.array(model.fires_above, dtype=np.float32)
         arrays["projection_shape"] = np.array([model.wiring.cells, model.wiring.width], dtype=np.int64)
     return arrays

@@ -214,7 +214,9 @@ def _purkinje_step(model: Cerebellum, h: np.ndarray, outputs: np.ndarray, cells:
 def _weight_step(
     subject: ExplainedImage, model: Cerebellum, taken: TrainingStep, h: np.ndarray, cells: list[int], classes: list[int]
 ) -> Step:
-    descended = DESCENDED[subject.config.model.loss]
+    settings = subject.config.model
+    assert isinstance(settings, CerebellumModel)
+    descended = DESCENDED[settings.loss]
     _, error = descended(taken.learned.outputs, subject.labels)
     z, gradient = h - model.ltd_mean, taken.gradients["readout"]
 

@@ -124,6 +124,8 @@ class _Graph:
                     raise InputError(
                         "model", f"{size[0]:,} granule cells", "fewer: the dense projection of the file exceeds 2 GB"
                     )
+                if layer.fires_above is not None:
+                    self.threshold(layer.fires_above)
                 self.dense(scipy.sparse.csr_array(layer.wiring.csr(), shape=size).toarray(), None)
                 self.operator("Relu")
                 if to_numpy(layer.ltd_mean).any():
@@ -151,12 +153,15 @@ class _Graph:
                 self.operator("Mul", slope=np.array([slope], dtype=np.float32))
             self.operator("Sigmoid")
         elif name == "threshold":
-            self.operator("Greater", zero=np.zeros(1, dtype=np.float32))
-            self.operator("Cast", {"to": 1})
+            self.threshold(0.0)
         elif name == "absolute":
             self.operator("Abs")
         else:
             raise InputError("model", f"the activation {name}", "sigmoid, threshold or absolute, which have operators in ONNX")
+
+    def threshold(self, above: float) -> None:
+        self.operator("Greater", threshold=np.array([above]))
+        self.operator("Cast", {"to": 1})
 
     def operator(self, kind: str, attributes: dict[str, Any] | None = None, **constants: np.ndarray) -> None:
         """Append an operator that reads the current value and some constants."""

@@ -25,11 +25,11 @@ def noisy(activation):
     return initial_noisy(12, (7,), 3, seed=1, activation=activation, law=None, scales=(1.0,))
 
 
-def cerebellum(kind):
+def cerebellum(kind, fires_above=None):
     wiring = draw_wiring(kind, 30, (12,), None if kind == "full" else 4, seed=3)
     rng = np.random.default_rng(0)
     mean = rng.random(30, dtype=np.float32)
-    return Cerebellum(wiring, mean, rng.standard_normal((30, 3), dtype=np.float32))
+    return Cerebellum(wiring, mean, rng.standard_normal((30, 3), dtype=np.float32), fires_above)
 
 
 def convolutional():
@@ -43,6 +43,7 @@ NETWORKS = {
     "perceptron": (lambda: initial_mlp(12, (9, 8), 3, seed=1), 12),
     "cerebellum, random wiring": (lambda: cerebellum("random"), 12),
     "cerebellum, full wiring": (lambda: cerebellum("full"), 12),
+    "cerebellum, threshold fibres": (lambda: cerebellum("random", 0.4), 12),
     "threshold": (lambda: noisy(Activation("threshold")), 12),
     "sigmoid of slope 3": (lambda: noisy(Activation("sigmoid", 3.0)), 12),
     "convolutional": (convolutional, 144),
