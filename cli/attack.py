@@ -6,11 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from minicereb.attacks.methods import METHODS, method_named
 from minicereb.attacks.settings import Attack
-from minicereb.cli.options import NEW_FILE, RESULTS, execution_options, from_options, moved_data, remark_on_size, setting_options
+from minicereb.cli.options import (
+    NEW_FILE,
+    RESULTS,
+    execution_options,
+    from_options,
+    moved_data,
+    remark_on_size,
+    remark_on_unused,
+    setting_options,
+)
 from minicereb.cli.output import Answer, Pace, as_json, finish, note, warn
 from minicereb.datasets import Dataset
 from minicereb.experiments.kinds.attacked import AttackedModel, Tally, attack_config, attack_run, stored_record
@@ -73,16 +81,10 @@ def attack(run: Path, images: int | None, save: Path | None, dataset: str | None
 
 def _remark_on_unused(settings: Attack) -> None:
     """Say on standard error which of the given options have no effect."""
-    context, without_effect = click.get_current_context(), {}
-    for name in ("steps", "step_size", "restarts", "random_start", "keep"):
-        if not settings.traits.has(name):
-            without_effect[name] = settings.method
+    names = ("steps", "step_size", "restarts", "random_start", "keep")
+    remark_on_unused([name for name in names if not settings.traits.has(name)], settings.method)
     if settings.gradient == "analytic":
-        without_effect["draws"] = "the analytic gradient"
-    for option in context.command.params:
-        name = str(option.name)
-        if name in without_effect and context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
-            click.echo(f"note: {option.opts[0]} has no effect with {without_effect[name]}", err=True)
+        remark_on_unused(["draws"], "the analytic gradient")
 
 
 def attack_with_progress(run: Run, model: Any, dataset: Dataset, config: AttackedModel, tally: Tally) -> dict[str, Any]:

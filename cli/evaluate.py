@@ -12,7 +12,15 @@ from typing import Any
 import click
 
 from minicereb import datasets
-from minicereb.cli.options import NEW_FOLDER, RESULTS, execution_options, number, remark_on_size, setting_options
+from minicereb.cli.options import (
+    NEW_FOLDER,
+    RESULTS,
+    execution_options,
+    number,
+    remark_on_size,
+    remark_on_unused,
+    setting_options,
+)
 from minicereb.cli.output import Answer, as_json, finish, table, warn
 from minicereb.errors import InputError, MinicerebError, require
 from minicereb.experiments.architectures import NoisyModel
@@ -98,6 +106,10 @@ def _planned(
     if settings["answer"] == "lap" and not isinstance(run.config.model, NoisyModel):
         raise InputError("answer", "lap", "ot: only a network with noise has a mean answer")
     require(settings["gradient"] != "eot", "gradient", "eot", "analytic: a model of this project answers the same at every call")
+    if settings["answer"] != "lap":
+        remark_on_unused(["replications"], "--answer ot")
+    if settings["gradient"] == "analytic" or not isinstance(run.config.model, NoisyModel):
+        remark_on_unused(["draws"], "an analytic gradient")
     substitutes = tuple(other.config for other in others)
     config = EvaluatedModel(run.config, substitutes=substitutes, **settings | {"images": _images(settings, data)})
     check_images(config, data)

@@ -6,11 +6,12 @@ import dataclasses
 import functools
 import math
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from minicereb import backend
 from minicereb.errors import require
@@ -129,6 +130,14 @@ class NewPath(click.Path):
 
 
 NEW_FILE, NEW_FOLDER = NewPath(path_type=Path, dir_okay=False), NewPath(path_type=Path, file_okay=False)
+
+
+def remark_on_unused(names: Iterable[str], beside: str) -> None:
+    """Say on standard error which of these parameters were given as options, and have no effect beside another setting."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        if option.name in names and context.get_parameter_source(option.name) == ParameterSource.COMMANDLINE:
+            click.echo(f"note: {option.opts[0]} has no effect with {beside}", err=True)
 
 
 def check_html(setting: str, path: Path) -> None:

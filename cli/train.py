@@ -12,7 +12,16 @@ from minicereb import datasets
 from minicereb.attacks.adversarial_training import Adversary
 from minicereb.attacks.settings import fitting_step, too_short
 from minicereb.cli.main import Group
-from minicereb.cli.options import PATH, RESULTS, execution_options, from_options, numbers, remark_on_size, setting_options
+from minicereb.cli.options import (
+    PATH,
+    RESULTS,
+    execution_options,
+    from_options,
+    numbers,
+    remark_on_size,
+    remark_on_unused,
+    setting_options,
+)
 from minicereb.cli.output import Answer, Pace, as_json, finish, warn
 from minicereb.datasets import Dataset, registry
 from minicereb.errors import require
@@ -21,7 +30,7 @@ from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.runs import Run, TrainingProgress, read_run, run_training
 from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
-from minicereb.learning.rules import PESSIMISTIC
+from minicereb.learning.rules import LEAST_SQUARES, PESSIMISTIC
 from minicereb.models.convolutional import vgg11
 
 # Default numbers of replications other than 100: one of flip or resample is worth more than 100 of others.
@@ -82,6 +91,11 @@ def cerebellum(behind: Path | None, **options: Any) -> Answer:
     defaults = {"threshold": 0.5} if options["mossy_fibres"] == "threshold" else {}
     defaults |= {"uncertainty": 0.1, "pessimism": 0.5} if options["rule"] == PESSIMISTIC else {}
     options |= {name: value for name, value in defaults.items() if options[name] is None}
+    if options["rule"] == LEAST_SQUARES:
+        iterative = ("learning_rate", "epochs", "optimizer", "batch_size", "schedule", "keep", "choose_on", "ltd_decay")
+        remark_on_unused(iterative, f"--rule {LEAST_SQUARES}")
+    elif not options["ltd"]:
+        remark_on_unused(["ltd_decay"], "--no-ltd")
     model = from_options(CerebellumModel, options)
     if options["learning_rate"] is None:
         options["learning_rate"] = 0.5 / model.cells
@@ -138,6 +152,7 @@ def glr(**options: Any) -> Answer:
     """Train a network with neuronal noise from its loss values (the generalised likelihood ratio method)."""
     noisy = options["noise"] != "none"
     if not noisy:
+        remark_on_unused(["noise_scale", "output_noise"], "--noise none")
         options["noise_scale"] = ()
     if options["estimator"] is None:
         options["estimator"] = ("flip" if options["activation"] == "threshold" else "resample") if noisy else "backprop"

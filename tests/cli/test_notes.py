@@ -1,10 +1,10 @@
-"""What is worth knowing about a user's data is said in one line on standard error, whatever the command."""
+"""What is worth knowing about a user's data or options is said in one line on standard error, whatever the command."""
 
 import warnings
 
 import numpy as np
 import pytest
-from commands import invoke
+from commands import invoke, succeed
 
 from minicereb.errors import DataWarning
 
@@ -40,3 +40,19 @@ def test_other_warnings_are_shown_as_before(channels_first, tmp_path, monkeypatc
         result = invoke("train", "mlp", "--dataset", str(channels_first))
     assert [each.category for each in caught] == [UserWarning]
     assert result.stderr == "note: two lines\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "remark"),
+    [
+        (("cerebellum", "--rule", "least-squares", "--epochs", "3"), "--epochs has no effect with --rule least-squares"),
+        (("cerebellum", "--rule", "least-squares", "--keep", "last"), "--keep has no effect with --rule least-squares"),
+        (("cerebellum", "--epochs", "1", "--no-ltd", "--ltd-decay", "0.5"), "--ltd-decay has no effect with --no-ltd"),
+        (("glr", "--epochs", "1", "--activation", "sigmoid", "--noise", "none", "--noise-scale", "2"),
+         "--noise-scale has no effect with --noise none"),
+    ],
+)  # fmt: skip
+def test_an_option_without_effect_is_named(options, remark, tmp_path):
+    size = ("--cells", "20") if options[0] == "cerebellum" else ("--hidden", "3")
+    result = succeed("train", *options, *size, "--dataset", "strokes14", "--out", tmp_path / "run")
+    assert f"note: {remark}\n" in result.stderr
