@@ -30,7 +30,9 @@ LARGEST = 256 << 20  # bytes of the largest file that it may write
 PATIENCE = 2.0  # seconds until a command that was told to do much work is interrupted
 GRACE = 8.0  # seconds until it is interrupted a second time
 SLOW_START = 15.0  # seconds that Python and all imports may take: until then Ctrl-C is not the project's to answer
-REMARK = re.compile(r"note: |\d+/\d+  (done|not done|again): ")  # what may stand before the one line: a study's progress, too
+REMARK = re.compile(
+    r"note: |warning: |\d+/\d+  (done|not done|again): "
+)  # what may stand before the one line: a study's progress, too
 LEAK = 97  # exit code of a child that an exception left
 
 
@@ -292,7 +294,8 @@ def judge(
     output = outcome.stdout + outcome.stderr
     if outcome.code is None:
         return Failure("hang", _frame(output), _tail(output))
-    if outcome.code < 0:
+    died_of_ctrl_c = outcome.interrupted and outcome.code == -signal.SIGINT  # it came while Python was already ending
+    if outcome.code < 0 and not died_of_ctrl_c:
         return Failure("crash", f"signal {-outcome.code}", _tail(output))
     if "Traceback (most recent call last)" in output:
         return Failure("traceback", _frame(output), _tail(output))
@@ -309,7 +312,7 @@ def judge(
     elif outcome.code == 130:
         if not outcome.interrupted or len(lines) > 1:
             return Failure("interruption", "", _tail(output))
-    elif not (outcome.code == 0 or (outcome.code == 1 and documented)):
+    elif not (outcome.code == 0 or died_of_ctrl_c or (outcome.code == 1 and documented)):
         return Failure(f"exit code {outcome.code}", "", _tail(output))
     return _outside(changed, [str(path) for path in told], [str(path) for path in kept])
 
