@@ -1,8 +1,8 @@
 """Where arrays live: the only module that knows NumPy from CuPy.
 
-A function that computes begins with ``xp = xp_of(x)`` and runs wherever ``x`` lives. How much memory, how many threads and which
-device are properties of the execution, never of the result: they are set once, by :func:`configure`. How work is spread over
-blocks and threads is in :mod:`minicereb.parallel`.
+A function that computes begins with ``xp = xp_of(x)`` and runs wherever ``x`` lives. Memory budget, threads and device affect the
+execution, never the result; they are set once, by :func:`configure`. How work is spread over blocks and threads is in
+:mod:`minicereb.parallel`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _execution = Execution(threads=available_cores())
 
 
 def execution() -> Execution:
-    """Return the present execution settings."""
+    """Return the current execution settings."""
     return _execution
 
 
@@ -93,7 +93,7 @@ def parse_memory(memory: int | str) -> int:
 
 @functools.cache
 def cupy_problem() -> str | None:
-    """Return one line that says why CuPy cannot be used here, or None if it can."""
+    """Return a one-line reason why CuPy cannot be used here, or None if it can."""
     try:
         import cupy
 
@@ -201,7 +201,7 @@ def special_of(array: Array) -> ModuleType:
 
 
 def is_array(value: object) -> bool:
-    """Whether functions of this project compute with a value: a NumPy array, or CuPy's once that is in use.
+    """Whether a value is an array that this project computes with: NumPy's, or CuPy's once that is in use.
 
     ``np.matrix`` and masked arrays do not count: they compute by other rules.
     """
@@ -240,7 +240,7 @@ def sparse_product(weights: Array, inputs: Array, x_t: Array, out: Array, width:
     Parameters
     ----------
     weights, inputs : array of float and of int32, shape (cells, inputs_per_cell)
-        Synaptic weights and the numbers of the inputs that they come from.
+        Synaptic weights, and the indices of their inputs.
     x_t : array, shape (inputs, columns)
         Inputs, one column for each image.
     out : array, shape (cells, columns)
@@ -286,7 +286,7 @@ def add_sparse_transpose_product(weights: Array, inputs: Array, d_v: Array, out:
 
 
 def _check_written(out: np.ndarray, *factors: np.ndarray) -> None:
-    """Require `out` to be contiguous, so that ravel() does not copy it, and as precise as the factors."""
+    """Require `out` to be contiguous, so that ravel() does not copy it, and to be at least as precise as the factors."""
     if not out.flags.c_contiguous:
         raise InputError("out", "an array that is not contiguous", "a contiguous array")
     if not all(np.can_cast(factor.dtype, out.dtype) for factor in factors):

@@ -1,7 +1,7 @@
 """Loops compiled by Numba, if installed: one pass over memory where NumPy needs one per operation.
 
-Compiled loops give the same bits as the NumPy code beside them (the tests compare them): Numba is a property of the execution,
-never of the result. ``NUMBA_DISABLE_JIT=1`` switches it off.
+Compiled loops give the same bits as the NumPy code beside them (the tests compare them): Numba affects the execution, never the
+result. ``NUMBA_DISABLE_JIT=1`` switches it off.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Loop = Callable[..., None]
 
 @functools.cache
 def numba_problem() -> str | None:
-    """Return one line that says why Numba cannot be used here, or None if it can."""
+    """Return a one-line reason why Numba cannot be used here, or None if it can."""
     try:
         from numba import config
     except Exception as error:  # one that does not go with this NumPy says so by errors of several kinds
@@ -32,12 +32,12 @@ def numba_problem() -> str | None:
 
 
 def numba_version() -> str | None:
-    """Return the version of the Numba that compiles, or None."""
+    """Return the version of Numba in use, or None."""
     return importlib.metadata.version("numba") if numba_problem() is None else None
 
 
 def compiled(loop: Loop, *arrays: Array) -> Loop | None:
-    """Return `loop` as machine code, or None if NumPy's operations should be used.
+    """Return `loop` compiled to machine code, or None if NumPy's operations should be used.
 
     Parameters
     ----------

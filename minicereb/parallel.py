@@ -112,7 +112,7 @@ def sum_lanes(add: Callable[[slice, Array, bool], object], parts: list[slice], s
     shape : tuple of int
         (rows, columns) of the sum.
     like : array
-        Gives library and dtype.
+        Determines the array library and the dtype.
     """
     groups = [parts[lane * len(parts) // LANES : (lane + 1) * len(parts) // LANES] for lane in range(LANES)]
     groups = [group for group in groups if group]

@@ -1,4 +1,4 @@
-"""Processes that note every epoch which a training has behind it, so that a test can tell what was computed twice."""
+"""Processes that note every epoch trained, so that a test can tell what was computed twice."""
 
 import os
 from concurrent.futures import ProcessPoolExecutor

@@ -2,5 +2,5 @@
 
 
 def relu_input_gradient(d_h, v):
-    """Return the derivative by the pre-activation."""
+    """Return the derivative with respect to the pre-activation."""
     return d_h * (v > 0)

@@ -25,7 +25,7 @@ from minicereb.settings import checked, setting
 @checked
 @dataclass(frozen=True)
 class Adversary:
-    """The attack of adversarial training: PGD in L∞ from a uniformly random point of the ball; its last point counts."""
+    """The attack of adversarial training: PGD in L∞ from a uniformly random point of the ball; its last point is used."""
 
     epsilon: float = setting(help="Learn from images attacked within this L∞ bound, by PGD.", above=0, option="adversarial")
     step_size: float = setting(help="Length of a step of that attack.", above=0, option="adversarial-step-size")
@@ -34,7 +34,7 @@ class Adversary:
 
 
 class AdversarialTraining:
-    """A learner that attacks each batch and lets another learner learn from it; losses, outputs and hits are of attacked images.
+    """Attack each batch and let another learner learn from it; losses, outputs and hits are those of attacked images.
 
     Parameters
     ----------
@@ -42,10 +42,10 @@ class AdversarialTraining:
         With a model that has an ``input_gradient``: :class:`DeltaRule` or :class:`Backpropagation`.
     adversary : Adversary
     seed : int
-        Of the random starts, which also depend on the update and on the image's place in its batch.
+        Seed of the random starts, which also depend on the update and on the image's position in its batch.
     total_steps : int
-        Total number of updates. Over the first tenth, bound and step size rise from 0 in proportion: against the full bound from
-        the start a network may never leave chance.
+        Total number of updates. Over the first tenth, bound and step size rise linearly from 0: trained against the full bound
+        from the start, a network may never leave chance level.
 
     References
     ----------
@@ -64,11 +64,11 @@ class AdversarialTraining:
 
     @steps.setter
     def steps(self, steps: int) -> None:
-        """Set the number, when a training is resumed."""
+        """Set the number of updates when training is resumed."""
         self.learner.steps = steps
 
     def arrays(self) -> dict[str, Array]:
-        """Return everything that learning changes, by name; written in place."""
+        """Return the arrays that learning changes in place, by name."""
         return self.learner.arrays()
 
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
@@ -107,7 +107,7 @@ class AdversarialTraining:
 
 
 def _checked(x: Array, labels: Array) -> Array:
-    """Return the labels, after checks of them and of the images."""
+    """Check images and labels, and return the labels."""
     check_rows(x)
     check_images(x, wait=False)
     return as_labels(labels, len(x), wait=False)

@@ -25,8 +25,8 @@ def apgd(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
 
     References
     ----------
-    Croce and Hein (2020), arXiv:2003.01690, Algorithm 1: η = 2ε, ρ = 0.75, a = 0.75; windows of 22 % of the steps, each shorter
-    by 3 % down to 6 %.
+    Croce and Hein (2020), arXiv:2003.01690, Algorithm 1: η = 2ε, ρ = 0.75, a = 0.75; windows of 22 % of the steps, each 3 %
+    shorter than the last, down to 6 %.
     """
     xp = xp_of(start)
     here = before = ball.project(start)

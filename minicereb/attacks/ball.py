@@ -16,7 +16,7 @@ SCALE_ROUNDING = 2.0**-22  # of a change that was scaled to length ε, relative:
 
 
 def with_rounding(epsilon: float, norm: str, inputs: int) -> float:
-    """Return the largest distance, in exact arithmetic, of a point that float32 arithmetic puts within ε of an image.
+    """Return the largest exact distance of a point that float32 arithmetic places within ε of an image.
 
     ε + 1e-6 max(1, ε), in either norm. In L2 the roundings of n pixels (`inputs`), each at most 2⁻²⁵, may add up to a length of
     √n 2⁻²⁵: if √n 2⁻²⁵ + 2⁻²² ε is more (from about 1,100 pixels on for ε up to 1), it is ε plus that.
@@ -37,7 +37,7 @@ def row_products(one: Array, other: Array) -> Array:
 
 
 def row_norms(rows: Array) -> Array:
-    """Return the L2 norm of each row, in the rows' dtype, of squares in float64."""
+    """Return the L2 norm of each row, in the rows' dtype; squares are summed in float64."""
     xp = xp_of(rows)
     return xp.sqrt(xp.einsum("ij,ij->i", rows, rows, dtype=xp.float64)).astype(rows.dtype)
 
@@ -57,14 +57,14 @@ def scaled_rows(rows: Array, out: Array | None = None) -> Array:
 
 
 def movable(gradient: Array, here: Array) -> Array:
-    """Return the gradient at points of the box, 0 where an ascent would leave the box."""
+    """Return the gradient at points of the box, set to 0 where ascent would leave the box."""
     held = ((here <= 0) & (gradient < 0)) | ((here >= 1) & (gradient > 0))
     return xp_of(gradient).where(held, gradient.dtype.type(0), gradient)
 
 
 @dataclass(frozen=True, eq=False)
 class LinfBall:
-    """Every pixel within ε of the image's, and in the box.
+    """Every pixel within ε of the image's and inside the box.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ class L2Ball:
         return replace(self, x=self.x[images])
 
     def project(self, z: Array, out: Array | None = None) -> Array:
-        """Return a point brought into the ball, then into the box, by which it only comes nearer to the centre."""
+        """Return a point projected onto the ball, then onto the box, which only moves it nearer to the centre."""
         return self.within(z, self.epsilon, out)
 
     def within(self, z: Array, sizes: Array | float, out: Array | None = None) -> Array:
@@ -156,7 +156,7 @@ class L2Ball:
         return xp.clip(move, 0, 1, out=move)
 
     def ascent(self, gradient: Array, out: Array | None = None) -> Array:
-        """Return the direction of length 1 along which a linear function rises most: ``g/‖g‖``, or 0 if g is."""
+        """Return the direction of length 1 along which a linear function rises most: ``g/‖g‖``, or 0 if g is 0."""
         return unit_rows(gradient, out)
 
     def steepness(self, gradient: Array) -> Array:
@@ -186,7 +186,7 @@ class L2Ball:
         return direction * uniform[:, -1:] ** (1 / inputs)
 
     def inside(self, draws: Draws, *numbers: int) -> Array:
-        """Return one random point for each image: uniform in the ball, then brought into the box."""
+        """Return one random point for each image: uniform in the ball, then projected onto the box."""
         return self.project(self.x + self.epsilon * self.offsets(draws, *numbers))
 
     def corner(self, draws: Draws, *numbers: int) -> Array:
@@ -200,7 +200,7 @@ Ball = LinfBall | L2Ball
 
 
 def whole_box(norm: str, inputs: int) -> float:
-    """Return the ε from which on every ball contains the whole box: 1 in L∞, √inputs in L2."""
+    """Return the smallest ε whose ball contains the whole box for any image: 1 in L∞, √inputs in L2."""
     return 1.0 if norm == "linf" else inputs**0.5
 
 

@@ -1,4 +1,4 @@
-"""A user's classifier: its inputs and outputs are copied, and whatever it raises becomes an error of one line."""
+"""A user's classifier: its inputs and outputs are copied, and any exception becomes a one-line error."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from minicereb.errors import InputError, MinicerebError, ModelError, NoGradientE
 
 
 class Guarded:
-    """A user's classifier that is given copies, and whose results are copied.
+    """Wrap a user's classifier: it receives copies, and its results are copied.
 
     It may change its input in place, keep it, return a view of it, or return the same buffer at every call: no other array
-    changes. Any other attribute is that of the classifier itself.
+    changes. All other attributes are passed through to the classifier.
 
     Parameters
     ----------
     model : classifier
         Anything with ``forward``, and with ``input_gradient`` unless it is a black box.
     dtype : {"float32", "float64"}
-        Of the images that it is given, in whatever precision the caller computes; a classifier may rely on float32.
+        Dtype of the images that it receives, whatever the caller's precision; a classifier may rely on float32.
     """
 
     def __init__(self, model: Any, dtype: str = "float32"):
@@ -88,7 +88,7 @@ class Guarded:
 
 
 def _numbers(values: Any, x: Array, what: str) -> Array:
-    """Raise unless `values` is an array of real numbers where `x` is."""
+    """Raise unless `values` is an array of real numbers on the device of `x`."""
     xp = xp_of(x)
     if not isinstance(values, xp.ndarray):
         kind = f"{type(values).__module__}.{type(values).__qualname__}"
@@ -100,7 +100,7 @@ def _numbers(values: Any, x: Array, what: str) -> Array:
 
 
 def guarded(model: Any) -> Any:
-    """Return a classifier of this project as it is, any other one as :class:`Guarded`."""
+    """Return a classifier of this project unchanged, any other wrapped in :class:`Guarded`."""
     return model if isinstance(model, Guarded) or _ours(model) else Guarded(model)
 
 

@@ -28,20 +28,20 @@ def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
     Parameters
     ----------
     landscape : Landscape
-        Of the margin, towards a class (FAB-T) or the likeliest wrong class at each point; the boundary is where it is 0.
+        Landscape of the margin, towards a class (FAB-T) or the likeliest wrong class at each point; it is 0 at the boundary.
     ball : Ball
-        Around clean images; gives them and the norm. Its size does not matter.
+        Ball around the clean images, which also determines the norm. Its radius has no effect.
     start : array, shape (images, inputs)
         Where to begin, in the box.
     steps : int
-        Number of steps; published are 100.
+        Number of steps; the paper uses 100.
 
     References
     ----------
-    Croce and Hein (2019), arXiv:1907.02044, Algorithm 1, targeted as in arXiv:2003.01690: α_max = 0.1, η = 1.05, β = 0.9. As
-    there, it ends with steps by false position between the image and the nearest point; but each goes 0.9 of the way to the
-    estimated boundary, so that it likely stays misclassified. Before these, unlike there, comes one step from the image itself to
-    the plane at the nearest point: if the model is linear, no point is nearer.
+    Croce and Hein (2019), arXiv:1907.02044, Algorithm 1, targeted as in arXiv:2003.01690: α_max = 0.1, η = 1.05, β = 0.9. As in
+    the paper, it ends with false-position steps between the image and the nearest point, but each goes only 0.9 of the way to the
+    estimated boundary, so that it probably stays misclassified. Unlike the paper, one step before these goes from the image
+    itself to the plane at the nearest point: for a linear model, no point is nearer.
     """
     xp, x, here = xp_of(start), ball.x, start
     nearest, least = x.copy(), xp.full(len(x), xp.inf, dtype=x.dtype)
@@ -68,7 +68,7 @@ def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
 
 
 def _step(ball: Ball, here: Array, w: Array, value: Array) -> Array:
-    """Take one step beyond the plane where the linearised margin is 0, partly from the image itself."""
+    """Take one step beyond the plane where the linearised margin is 0, partly starting from the image itself."""
     xp, x = xp_of(here), ball.x
     own = least_move(here, w, -value, ball.norm)
     original = least_move(x, w, -value - row_products(w, x - here), ball.norm)
@@ -85,7 +85,7 @@ def _step(ball: Ball, here: Array, w: Array, value: Array) -> Array:
 
 
 def narrowed(landscape: Landscape, ball: Ball, nearest: Array) -> Search:
-    """Yield points between the image and the nearest misclassified point; the last one is the nearest misclassified."""
+    """Yield points between the image and the nearest misclassified point, ending with the nearest one found."""
     xp, x = xp_of(nearest), ball.x
     move = nearest - x
     nearest = Point(*(array.copy() for array in landscape.evaluate(nearest)))
@@ -110,14 +110,14 @@ def narrowed(landscape: Landscape, ball: Ball, nearest: Array) -> Search:
 def least_move(x: Array, w: Array, rise: Array, norm: str) -> Array:
     """Return the shortest δ with ``w·δ = rise`` and x + δ in the box [0, 1] ``[M-PLANE]``.
 
-    If the plane does not meet the box, it is the move to the corner nearest to the plane; if w is 0, there is no move.
+    If the plane does not meet the box, δ leads to the corner nearest to the plane; if w is 0, so is δ.
 
     Parameters
     ----------
     x : array, shape (images, inputs)
         In [0, 1].
     w : array, same shape
-        Normal of each image's plane.
+        Normal vector of each image's plane.
     rise : array, shape (images,)
         Required change of ``w·x``.
     norm : {"linf", "l2"}

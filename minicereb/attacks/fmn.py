@@ -17,14 +17,14 @@ FIRST_RATE, LAST_RATE = 0.05, 0.001  # γ: share by which the ball shrinks or gr
 def fmn(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
     """Yield the points visited; the last one is, for each image, the nearest misclassified one, or the image if there is none.
 
-    Arguments as for :func:`minicereb.attacks.fab.fab`; no image is dropped from the search either.
+    Arguments are those of :func:`minicereb.attacks.fab.fab`; here too, no image is dropped from the search.
 
     References
     ----------
     Pintor, Roli, Brendel and Biggio (2021), arXiv:2102.12827, Algorithm 1, with its settings: steps from 1 to 0.01, rates from
-    0.05 to 0.001, both by half a cosine. As there, a step has its length in L2, whatever the norm of the ball. Unlike there, a
-    step leaves out pixels that would leave the box, the ball reaches a share γ beyond the estimated boundary, and the line from
-    the image to the nearest point is searched at the end, as in FAB.
+    0.05 to 0.001, both on half a cosine. As in the paper, step lengths are in L2, whatever the norm of the ball. Unlike the
+    paper, a step leaves out pixels that would leave the box, the ball extends a fraction γ beyond the estimated boundary, and a
+    final search follows the line from the image to the nearest point, as in FAB.
     """
     xp, x, here = xp_of(start), ball.x, start
     nearest, least = x.copy(), xp.full(len(x), xp.inf, dtype=x.dtype)
@@ -52,12 +52,12 @@ def fmn(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
 
 
 def _falling(first: float, last: float, share: float) -> float:
-    """From `first` to `last` by half a cosine."""
+    """Go from `first` to `last` along half a cosine."""
     return last + 0.5 * (first - last) * (1 + math.cos(math.pi * share))
 
 
 def _distance_to(ball: Ball, gradient: Array, missing: Array) -> Array:
-    """Distance to where a linear function with this gradient has risen by `missing`, at most to the end of the box."""
+    """Distance at which a linear function with this gradient has risen by `missing`, limited by the box."""
     xp = xp_of(gradient)
     steepness = ball.steepness(gradient)
     way = xp.maximum(missing, 0).astype(xp.float64) / xp.where(steepness > 0, steepness, 1.0)

@@ -1,4 +1,4 @@
-"""Where an attack gets its input gradient from, and the landscape of an objective around some images."""
+"""The source of an attack's input gradient, and the landscape of an objective around some images."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ exact = Source()
 class MeanGradient(Source):
     """Gradient of the mean objective of a noisy network, by an estimator that needs no derivative of its activations.
 
-    All images share the same noise (`draws` replications by `seed`) at every step of a search, so that one average is climbed.
+    All images share the same noise (`draws` replications by `seed`) at every step of a search, so that the search ascends one
+    fixed average.
     """
 
     estimator: Estimator
@@ -71,7 +72,7 @@ class MeanGradient(Source):
     seed: int
 
     def __call__(self, model: Any, objective: Objective, x: Array, labels: Array) -> tuple[Point, Array]:
-        """Return the point as `model` sees it, and the estimate of the mean objective's gradient."""
+        """Return the point evaluated by `model`, and the estimate of the mean objective's gradient."""
         network, xp, loss = noisy_network(model, self.estimator.name), xp_of(x), OfRows(objective)
         laws, at = [layer.law for layer in network.layers], Address(self.seed, (), "attack noise")
         noise = self.estimator.design.draw(x, laws, network.widths, 1, self.draws, at)
@@ -82,7 +83,7 @@ class MeanGradient(Source):
         return self.evaluate(model, objective, x, labels), network.layers[0].input_gradient(xp.concatenate(credits))
 
     def _bytes_per_image(self, network: NoisyNetwork, itemsize: int) -> int:
-        """Four numbers per draw for each neuron, or for the effect of each neuron on each one of a later layer."""
+        """Four numbers per draw for each neuron, or for each pair of a neuron and one in a later layer."""
         widths, numbers = network.widths, sum(network.widths)
         if self.estimator.columns_per_sample > 1:
             numbers += max((one * later for number, one in enumerate(widths) for later in widths[number + 1 :]), default=0)
@@ -102,7 +103,8 @@ def noisy_network(model: Any, gradient: str) -> NoisyNetwork:
 class MeanOfCalls(Source):
     """Expectation over a classifier's own randomness: outputs, objective and gradient are means over several calls.
 
-    The mean objective is climbed. Every call draws anew, so that a result can be judged by calls that the search has not seen.
+    The search ascends the mean objective. Every call draws fresh noise, so a result can be judged by calls that the search has
+    not seen.
 
     References
     ----------
@@ -119,14 +121,14 @@ class MeanOfCalls(Source):
         return Point(x, outputs / self.calls, value / self.calls)
 
     def __call__(self, model: Any, objective: Objective, x: Array, labels: Array) -> tuple[Point, Array]:
-        """Return what :meth:`evaluate` does, and the mean of the input gradients."""
+        """Return the result of :meth:`evaluate` and the mean input gradient."""
         points = (exact(model, objective, x, labels) for _ in range(self.calls))
         outputs, value, gradient = _total((point.outputs, point.value, gradient) for point, gradient in points)
         return Point(x, outputs / self.calls, value / self.calls), gradient / self.calls
 
 
 def _total(rows: Iterable[tuple[Array, ...]]) -> list[Array]:
-    """Add up tuples of arrays, place by place."""
+    """Add tuples of arrays elementwise."""
     return functools.reduce(lambda sums, row: [one + more for one, more in zip(sums, row, strict=True)], map(list, rows))
 
 
@@ -140,7 +142,7 @@ class PassedBack(Source):
     Parameters
     ----------
     noise : tuple of array or None, optional
-        Of unit scale, (outputs, images, 1) for each layer, or with one image for all of them. None: no noise at all.
+        Noise of unit scale, (outputs, images, 1) for each layer, or (outputs, 1, 1) shared by all images. None: no noise.
     """
 
     noise: Noise | None = None
@@ -152,7 +154,7 @@ class PassedBack(Source):
         return PassedBack(tuple(e if e is None or e.shape[1] == 1 else e[:, images] for e in self.noise))
 
     def __call__(self, model: Any, objective: Objective, x: Array, labels: Array) -> tuple[Point, Array]:
-        """Return the point as `model` sees it, and the gradient at this noise."""
+        """Return the point evaluated by `model`, and the gradient at this noise."""
         network = noisy_network(model, "straight-through" if self.noise is None else "frozen")
         outputs, signals = (network if self.noise is None else network.at(self.noise)).forward(x)
         d_outputs = objective(outputs, labels)[1]
@@ -162,10 +164,11 @@ class PassedBack(Source):
 
 
 def mean_slope(layer: NoisyLayer, v: Array) -> Array | float:
-    """Slope by which a derivative is passed back through a layer's activation ``[M-STRAIGHT]``.
+    """The slope that multiplies a derivative passed back through a layer's activation ``[M-STRAIGHT]``.
 
-    ``φ'(v)`` where it exists. Else the slope of the response's mean over the layer's noise, logistic of scale 1 if it has none:
-    for a threshold ``f(v/σ)/σ``, for others a sum over 16 pairs of nodes of the law. Signals `v` and slopes have one shape.
+    ``φ'(v)`` where it exists. Otherwise the slope of the mean response over the layer's noise (logistic with scale 1 if it has
+    none): ``f(v/σ)/σ`` for a threshold, a sum over 16 pairs of quadrature nodes for the others. Signals `v` and slopes have one
+    shape.
     """
     activation = layer.activation
     if activation is None or activation.smooth:
@@ -182,7 +185,7 @@ def mean_slope(layer: NoisyLayer, v: Array) -> Array | float:
 
 
 def frozen_noise(network: NoisyNetwork, seed: int, ids: Array | None) -> Noise:
-    """Draw noise for :class:`PassedBack` by seed and number of each image; without numbers all images share one draw."""
+    """Draw noise for :class:`PassedBack`, addressed by seed and image index; without indices all images share one draw."""
     like, laws = network.layers[0].weight, [layer.law for layer in network.layers]
     shapes = [(width, 1, 1) for width in network.widths]
     numbers = [()] if ids is None else [(int(number),) for number in to_numpy(ids)]
@@ -204,7 +207,7 @@ def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None
     draws, seed : int
         Replications of the noise for an estimator (calls for ``"eot"``), and the seed of the noise.
     ids : array of int64, shape (images,), optional
-        Numbers of the images, by which frozen noise is drawn; without them all share one draw.
+        Image indices, which address frozen noise; without them all images share one draw.
 
     Raises
     ------
@@ -243,7 +246,7 @@ def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None
 
 @dataclass(frozen=True)
 class Landscape:
-    """An objective as a function of the images, for a search to climb.
+    """An objective as a function of the images, for a search to ascend.
 
     Parameters
     ----------
@@ -253,7 +256,7 @@ class Landscape:
     labels : array of int, shape (images,)
     source : Source
     targets : array of int, shape (images,), optional
-        The class that each image is to be taken for.
+        The target class of each image.
     """
 
     model: Any

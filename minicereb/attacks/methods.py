@@ -30,7 +30,7 @@ OF_THE_RUN = ("restarts", "random_start", "keep", "targets")
 
 @dataclass(frozen=True)
 class Method:
-    """How a method searches, and which settings it has.
+    """An attack method: its search and its settings.
 
     Parameters
     ----------
@@ -40,12 +40,11 @@ class Method:
     begins : {"image", "ball", "nearby", "draws"}
         ``"image"``: at the clean image, without a third argument. ``"ball"``: at a point of the ball, an array: uniformly random,
         or the clean image without ``random_start``. ``"nearby"``: at the clean image, and in later restarts at a random point
-        within half the distance of the nearest misclassified point so far. ``"draws"``: wherever the search likes; it is given
+        within half the distance of the nearest misclassified point so far. ``"draws"``: chosen by the search, which is given
         random numbers (:class:`minicereb.attacks.draws.Draws`) instead of a start.
     settings : tuple of str
-        The fields of :class:`minicereb.attacks.settings.Attack` that have an effect beyond those that all methods have, and
-        ``"image_shape"`` if the search is to be given height, width and channels of the images (or None).
-    steps : int
+        The fields of :class:`minicereb.attacks.settings.Attack` that it uses besides those common to all methods, and
+    ``"image_shape"`` if the search takes height, width and channels of the images (or None). steps : int
         Default number of steps.
     keeps : {"best", "first", "nearest"}
         Which point of a search counts: the best of all (misclassified if there is any, then the largest objective); the same,
@@ -53,9 +52,9 @@ class Method:
     gradient : bool
         Whether it needs the input gradient.
     objectives : tuple of str
-        What it can ascend.
+        The objectives it can ascend.
     not_climbing : str
-        Why its objective need not rise from step to step; empty if it should.
+        Why its objective need not rise at every step; empty if it should.
     """
 
     search: Callable[..., Search]

@@ -1,7 +1,7 @@
 """Objectives for attacks to ascend.
 
-The choice matters: the squared error rewards raising any output, the true one included, and a model can look robust to it that an
-attack on the margin breaks at once.
+The choice matters: the squared error rewards raising any output, even the true one, so a model can look robust to it that an
+attack on the margin breaks easily.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ TARGET_BITS = 32
 
 
 def towards(objective: TargetedObjective) -> Objective:
-    """Make a targeted objective one of outputs and :func:`pairs`, so that code that repeats labels repeats targets too."""
+    """Turn a targeted objective into one of outputs and :func:`pairs`, so that code that repeats labels repeats targets too."""
 
     def objective_of_pairs(outputs: Array, both: Array) -> tuple[Array, Array]:
         return objective(outputs, both & ((1 << TARGET_BITS) - 1), both >> TARGET_BITS)

@@ -27,7 +27,7 @@ def pgd(landscape: Landscape, ball: Ball, start: Array, steps: int, step_size: f
     Parameters
     ----------
     landscape : Landscape
-        The objective to climb.
+        The objective to ascend.
     ball : Ball
         Around clean images.
     start : array, shape (images, inputs)
@@ -35,7 +35,7 @@ def pgd(landscape: Landscape, ball: Ball, start: Array, steps: int, step_size: f
     steps : int
         Number of steps.
     step_size : float
-        α, in the units of a pixel: of each pixel's step in L∞, of the whole step in L2.
+        α, in units of a pixel: the step of each pixel in L∞, of the whole image in L2.
 
     References
     ----------
@@ -56,7 +56,7 @@ def pgd(landscape: Landscape, ball: Ball, start: Array, steps: int, step_size: f
 def momentum(
     landscape: Landscape, ball: Ball, start: Array, steps: int, step_size: float, decay: float, nesterov: bool = False
 ) -> Search:
-    """Yield the points of a search with momentum ``[M-MI]``: those at which the gradient is taken, then the last one.
+    """Yield the points of a search with momentum ``[M-MI]``: those where the gradient is evaluated, then the last one.
 
     Each step has the direction of a sum of past gradients.
 
@@ -65,9 +65,10 @@ def momentum(
     landscape, ball, start, steps, step_size
         As for :func:`pgd`. Steps go along the sign of the sum in L∞, along the sum itself in L2.
     decay : float
-        μ, from 0 to 1: the factor of the sum before a gradient is added. With 0 the points are those of PGD.
+        μ, from 0 to 1: the factor applied to the sum before a gradient is added. With 0 the points are those of PGD.
     nesterov : bool
-        Whether the gradient is taken ahead, where the sum alone would lead, instead of at the point itself.
+        Whether the gradient is evaluated at the look-ahead point, where the sum alone would lead, instead of at the current
+        point.
 
     References
     ----------

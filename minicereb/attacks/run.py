@@ -30,9 +30,9 @@ class Attacked(NamedTuple):
     ids : array of int64, shape (images,)
         Numbers of the images.
     x, x_adv : array of float32, shape (images, inputs)
-        Clean and attacked, in [0, 1]. An image that is misclassified already is not changed.
+        Clean and attacked, in [0, 1]. An image that is already misclassified is not changed.
     y, clean_predicted, predicted : array of int64, shape (images,)
-        Label, and the model's answers to clean and attacked image.
+        Label, and the model's predictions for the clean and the attacked image.
     success : array of bool, shape (images,)
         Whether the attacked image is misclassified.
     value : array of float32, shape (images,)
@@ -74,24 +74,23 @@ def attack_images(
     image_shape: tuple[int, ...] | None = None,
     include_misclassified: bool = False,
 ) -> Iterator[Attacked]:
-    """Attack the images `ids` of a data set, a block within the memory budget at a time.
+    """Attack the images `ids` of a data set, in blocks that fit the memory budget.
 
     Parameters
     ----------
     model : classifier
-        Anything with ``forward``, and with ``input_gradient`` unless the attack follows no gradient. One that is not of this
-        project is given copies, see :class:`minicereb.attacks.classifier.Guarded`.
-    attack : Attack
-    rows : array of uint8 or float, shape (all images, inputs)
+        Anything with ``forward``, and with ``input_gradient`` unless the attack follows no gradient. A user's own classifier
+    receives copies, see :class:`minicereb.attacks.classifier.Guarded`. attack : Attack rows : array of uint8 or float, shape (all
+    images, inputs)
         Float in [0, 1].
     labels : array of int, shape (all images,) or (all images, 1)
     ids : array of int64
-        Numbers of the images to attack. Random numbers depend on these and the seed alone, not on the blocks.
+        Indices of the images to attack. Random numbers depend only on these and the seed, not on the blocks.
     image_shape : tuple of int, optional
         Height and width, and perhaps channels, for Square; without it an image is one line of pixels.
     include_misclassified : bool
-        For images that another model will judge: attack also images that are misclassified already, run every search to its end,
-        and choose the misclassified point with the largest objective. It has no effect on FAB and FMN.
+        For images that another model will classify: attack already misclassified images too, run every search to its end, and
+        choose the misclassified point with the largest objective. It does not affect FAB and FMN.
 
     Yields
     ------
@@ -169,7 +168,7 @@ def _blocks(
 
 
 def _attack_block(block: _Block, include_misclassified: bool) -> tuple[Array, Array]:
-    """Return the attacked images, and the model's answers to the clean ones."""
+    """Return the attacked images, and the model's predictions for the clean ones."""
     attack, method, x, xp = block.attack, block.attack.traits, block.x, xp_of(block.x)
     nearest = method.keeps == "nearest"
     outputs = _outputs(block)
@@ -231,7 +230,7 @@ def _bound(block: _Block) -> float:
 
 
 def _search(block: _Block, landscape: Landscape, pending: Array, numbers: tuple[int, ...], distance: Array) -> Search:
-    """Begin the search of one restart towards one target; `distance`: of the nearest misclassified point found so far."""
+    """Begin the search of one restart towards one target; `distance` is that of the nearest misclassified point so far."""
     attack, method, xp = block.attack, block.attack.traits, xp_of(block.x)
     ball = ball_around(block.x[pending], attack.epsilon, attack.norm)
     draws, start = Draws(attack.seed, "attack start", numbers, to_device(block.ids)[pending]), ball.x
@@ -255,7 +254,7 @@ def _outputs(block: _Block) -> Array:
 
 
 def _checked(block: _Block, x_adv: Array, clean: Array) -> Attacked:
-    """Compute answers, distance and bounds once more, from the attacked images themselves."""
+    """Recompute predictions, distance and bounds from the attacked images themselves."""
     attack = block.attack
     again = Landscape(block.model, objective_named(attack.objective), block.labels).evaluate(x_adv)
     check_outputs(again.outputs, block.labels)

@@ -38,11 +38,11 @@ class CheckedSearch:
         self.check()
 
     def continue_with(self, images: Array) -> None:
-        """Continue with some of the images of the last point: array of their places."""
+        """Continue with some of the images of the last point, given by their positions."""
         self._keep = images
 
     def check(self) -> None:
-        """Raise the error if there was anything not finite: the only time that a GPU is waited for."""
+        """Raise the error if anything was not finite; only here does the search wait for the GPU."""
         if not bool(self._finite):
             raise MinicerebError("outputs or gradients of the model are not finite; an attack on them would prove nothing")
 
@@ -55,7 +55,7 @@ def last(search: Search) -> Point:
 
 
 def best(search: Search, landscape: Landscape) -> Point:
-    """Return the best point of each image: misclassified before not, then by objective; among equals the first."""
+    """Return the best point of each image: misclassified points first, then by objective; ties go to the earliest."""
     points = iter(CheckedSearch(search))
     kept = Point(*(array.copy() for array in next(points)))
     wrong = landscape.wrong(kept)
@@ -111,7 +111,7 @@ def put_rows(old: Array, new: Array, where: Array) -> None:
 
 
 def _store(everything: Point, places: Array | None, kept: Point) -> None:
-    """Copy the points of some images to their places among all; None: they are all."""
+    """Copy the points of some images to their places among all; None means all images."""
     if places is not None:
         for whole, part in zip(everything, kept, strict=True):
             whole[places] = part

@@ -20,14 +20,14 @@ CROSSING = 2.5  # default length of all steps together, in multiples of ε
 
 
 def fitting_step(epsilon: float, steps: int) -> float:
-    """Return the length of steps that add up to 2.5 ε, so that they can cross the ball; 0.01 if ε is 0."""
+    """Return the step size for which all steps together span 2.5 ε, enough to cross the ball; 0.01 if ε is 0."""
     return CROSSING * epsilon / steps or 0.01
 
 
 def too_short(epsilon: float, steps: int, step_size: float) -> str | None:
     """Return a warning if the steps are too short to reach the edge of the ball from its centre, else None.
 
-    The radius counts, not the diameter: from a uniform start the edge is ε away on average, and most pixels have less room.
+    The radius is decisive, not the diameter: from a uniform start the edge is ε away on average, and most pixels have less room.
     """
     if steps * step_size >= epsilon:
         return None
@@ -43,7 +43,7 @@ DRAWS: dict[str, Any] = {"at_least": 1, "at_most": 2**31 - 1}
 @checked
 @dataclass(frozen=True)
 class Attack:
-    """Settings of an attack. Which of them have an effect depends on the method; see :mod:`minicereb.attacks.methods`."""
+    """Settings of an attack. Which of them take effect depends on the method; see :mod:`minicereb.attacks.methods`."""
 
     method: str = setting(help="How the attack searches.", choices=method_names)
     objective: str = setting(help="What the attack ascends.", choices=OBJECTIVES)
@@ -90,7 +90,7 @@ class Attack:
 
     @property
     def revision(self) -> int:
-        """Counts in the identity of an experiment, see :mod:`minicereb.experiments.identity`."""
+        """It is part of an experiment's identity, see :mod:`minicereb.experiments.identity`."""
         return REVISIONS.get(self.gradient, 0)
 
     @property

@@ -1,4 +1,4 @@
-"""Square ``[M-SQUARE]``: random search with squares, which needs only the outputs of the model."""
+"""Square ``[M-SQUARE]``: random search with square patches, which needs only the outputs of the model."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ TILES = 5  # along the shorter side of an image: the first point in L2
 def square(
     landscape: Landscape, ball: Ball, draws: Draws, steps: int, image_shape: tuple[int, ...] | None = None, rescale: bool = True
 ) -> Search:
-    """Yield the points queried: a start, then the best so far with one window changed.
+    """Yield the query points: a start, then the best point so far with one window changed.
 
     Parameters
     ----------
     landscape : Landscape
-        The objective to climb; its gradient is not used.
+        The objective to ascend; its gradient is not used.
     ball : Ball
         Around clean images.
     draws : Draws
-        Of these images.
+        Random numbers for these images.
     steps : int
-        Number of points, or queries; published are 5,000.
+        Number of points, or queries; the paper uses 5,000.
     image_shape : tuple of int, optional
         (height, width) or (height, width, channels) of the images; without it an image is one line of pixels.
     rescale : bool
-        Whether p falls over the available queries, as published. Else it falls after the published numbers of queries, as in
-        the standard ensemble, where after 5,000 queries p = 0.8/128 instead of 0.8/512.
+        Whether p falls over the available queries, as published. Otherwise it falls at the published query counts, as in the
+        standard ensemble, where p is 0.8/128 after 5,000 queries instead of 0.8/512.
 
     References
     ----------
     Andriushchenko, Croce, Flammarion and Hein (2020), arXiv:1912.00049: L∞ by Algorithm 2, from vertical stripes; L2 by
-    Algorithm 3, from tiles. p = 0.8, as in the standard ensemble, halved after the queries :data:`HALVINGS` of 10,000. Other than
-    in the authors' code, a window may also lie at the last row and the last column.
+    Algorithm 3, from tiles. p = 0.8, as in the standard ensemble, halved after the queries :data:`HALVINGS` of 10,000. Unlike the
+    authors' code, a window may also lie in the last row and the last column.
     """
     xp = xp_of(ball.x)
     height, width, channels = _three(image_shape, ball.x.shape[1])
@@ -89,7 +89,7 @@ def window_at(progress: float, height: int, width: int, odd: bool = False) -> tu
 
 
 def _places(uniform: Array, window: tuple[int, int], shape: tuple[int, int, int]) -> Array:
-    """Inputs in a random window of each image, (images, pixels, channels); `uniform` has a column for its row and its column."""
+    """Indices of a random window's inputs for each image, (images, pixels, channels); `uniform` chooses its row and column."""
     xp, (tall, wide), (height, width, channels) = xp_of(uniform), window, shape
     rows, columns = (
         (uniform[:, axis] * (most - side + 1)).astype(xp.int64)
@@ -145,7 +145,7 @@ def _tiles(ball: Ball, draws: Draws, shape: tuple[int, int, int]) -> Array:
 def _moved_energy(
     ball: Ball, draws: Draws, query: int, best: Array, shape: tuple[int, int, int], window: tuple[int, int]
 ) -> Array:
-    """L2: remove the change from two random windows; put its norm, and what is unused of ε, into the first in a new shape."""
+    """L2: remove the change from two random windows; put its norm, and the unused part of ε, into the first as a new pattern."""
     xp, channels = xp_of(best), shape[2]
     uniform = draws.uniform(5 + channels, query)
     first, second = (_places(uniform[:, 2 * number :], window, shape) for number in (0, 1))
@@ -178,7 +178,7 @@ def _unit(windows: Array) -> Array:
 
 
 def _turned(pattern: np.ndarray, uniform: Array, like: Array) -> Array:
-    """The pattern, (images, height, width); if it is square, transposed for about half of the images."""
+    """The pattern, (images, height, width); if it is square, it is transposed for about half of the images."""
     xp, there = xp_of(like), _on_device(pattern.astype(np.dtype(like.dtype)), like)
     if pattern.shape[0] != pattern.shape[1]:
         return xp.broadcast_to(there, (len(uniform), *pattern.shape))
@@ -190,7 +190,7 @@ def _on_device(array: np.ndarray, like: Array) -> Array:
 
 
 def bump(height: int, width: int) -> np.ndarray:
-    """Return a hill beside a hollow, of norm 1 in all: each a sum of rectangles about its middle, the n-th of height 1/n²."""
+    """Return a hill beside a hollow, with norm 1 overall: each is a sum of concentric rectangles, the n-th of height 1/n²."""
     if width == 1:
         both = _hill(height, 1)
     else:

@@ -189,7 +189,7 @@ def _cerebellum() -> Cerebellum:
 
 
 def _images(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return images in which four pixels in five are 0, as in MNIST's, and labels."""
+    """Return images in which four pixels in five are 0, as in MNIST, and labels."""
     rng = generator(0, "bench images")
     x = rng.random((count, INPUTS), dtype=np.float32)
     x[x < 0.8] = 0

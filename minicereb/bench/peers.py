@@ -50,7 +50,7 @@ def _parts(model: Cerebellum) -> tuple[Any, ...]:
 
 
 def learning_steps(model: Cerebellum, images: np.ndarray, labels: np.ndarray, batch: int) -> dict[str, Callable[[], object]]:
-    """Return learning steps with the projection as a sparse CSR product, also where freed memory is kept, and as a gather.
+    """Return learning steps with the projection as a sparse CSR product (also where freed memory is kept) and as a gather.
 
     PyTorch's step returns its temporaries of 8 MB to the operating system, which clears them before the next. The C library keeps
     them once a larger block was freed; ours has no such temporaries.
@@ -221,7 +221,7 @@ def glr_iterations(
 def convolutional_network(model: Sequential) -> tuple[Any, list[tuple[np.ndarray, Any]]]:
     """Return the layers of a convolutional network after :class:`minicereb.models.convolutional.Images`, with channels first.
 
-    They are in training mode. The pairs are each learned array of the model, and the parameter that begins with its values.
+    They are in training mode. The pairs are each learned array of the model and the parameter initialised from it.
     """
     torch = _torch()
     nn: Any = torch.nn
@@ -229,7 +229,7 @@ def convolutional_network(model: Sequential) -> tuple[Any, list[tuple[np.ndarray
     pairs: list[tuple[np.ndarray, Any]] = []
 
     class ChannelsLast(nn.Module):
-        """Moves the channels of images to the end, where our layers have them."""
+        """Moves the channels of images to the last axis, as our layers expect."""
 
         def forward(self, images: Any) -> Any:
             return images.permute(0, 2, 3, 1)
@@ -261,7 +261,7 @@ LAYOUTS = ("PyTorch", "PyTorch, channels last")
 def convolutional_steps(
     model: Sequential, images: np.ndarray, credit: np.ndarray, layouts: tuple[str, ...] = LAYOUTS
 ) -> dict[str, Callable[[], object]]:
-    """Return a batch forward and back to all weights, for images that are normalised already."""
+    """Return a forward and backward pass of a batch to all weights, for images that are already normalised."""
     torch, device, begins = _torch(), execution().device, model.layers[0]
     pixels = to_numpy(begins.forward(to_device(images))[0])
 

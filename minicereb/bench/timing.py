@@ -12,7 +12,7 @@ from minicereb.backend import wait_for_device
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Work to be timed, and what it is compared to.
+    """Work to be timed, and what it is compared with.
 
     Parameters
     ----------
@@ -25,11 +25,11 @@ class Benchmark:
     peers : dict
         Other implementations of the same work, by name.
     repeats : int
-        Number of calls in a turn; the turn's time is divided by it.
+        Calls per turn; the turn's time is divided by this.
     turns : int
-        Number of times that everything is timed.
+        Number of turns.
     peak : callable, optional
-        Returns the peak memory in bytes of a peer by name, or of ours (None); None where the system does not report it.
+        Returns the peak memory in bytes of the peer with this name, or of ours (None); None if the system does not report it.
     """
 
     name: str
@@ -60,7 +60,7 @@ def time_benchmark(benchmark: Benchmark) -> Iterator[Timing]:
     """Yield a row for each peer, timed in turn with ours and the floor (one row without peers).
 
     Peers are timed in their order, since the C library learns from one to keep freed memory, which makes large temporaries twice
-    as fast for those after it. A first turn is not counted. On a GPU each call is waited for.
+    as fast for those after it. A first turn is not counted. On a GPU, timing waits for each call to finish.
     """
     peak = benchmark.peak or (lambda name: None)
     own_peak = peak(None)
@@ -91,7 +91,7 @@ PARTS = ("cerebellum", "attacks", "glr", "convolutional", "eyelid", "pole")
 
 
 def run_benchmarks(peers: bool, parts: tuple[str, ...] = PARTS) -> Iterator[Timing]:
-    """Run the benchmarks of these parts, if `peers` beside PyTorch."""
+    """Run the benchmarks of these parts, beside PyTorch if `peers`."""
     from minicereb.bench import loops, vgg  # they import nearly everything
 
     for part in parts:

@@ -1,4 +1,4 @@
-"""Benchmarks of the paper's VGG-11: a batch forward and back as in a step of learning, and each of its convolutions."""
+"""Benchmarks of the paper's VGG-11: forward and backward pass of a batch as in training, and each of its convolutions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def convolutional(peers: bool) -> Iterator[Benchmark]:
 
 
 def network_of(size: VggSize) -> tuple[Sequential, np.ndarray, np.ndarray]:
-    """Return the network, a batch of images, and a derivative by the outputs."""
+    """Return the network, a batch of images, and a derivative with respect to the outputs."""
     stages, hidden = vgg11(size.width)
     model = initial_convolutional(
         (size.side, size.side, 3),
@@ -64,7 +64,7 @@ def network_of(size: VggSize) -> tuple[Sequential, np.ndarray, np.ndarray]:
 
 
 def _learning_step(peers: bool, size: VggSize) -> Benchmark:
-    """Compute the outputs and the derivatives by all weights, not those by the pixels."""
+    """Compute the outputs and the gradients of all weights, not of the pixels."""
     model, images, credit = network_of(size)
     products = 3 * sum(_multiply_adds(model, size)) - _multiply_adds(model, size)[0]
     return Benchmark(
@@ -79,7 +79,7 @@ def _learning_step(peers: bool, size: VggSize) -> Benchmark:
 
 
 def ours_of(model: Sequential, images: np.ndarray, credit: np.ndarray) -> Callable[[], object]:
-    """Return a batch forward and back as :class:`minicereb.learning.backprop.Backpropagation` computes it."""
+    """Return the forward and backward pass of a batch as :class:`minicereb.learning.backprop.Backpropagation` computes it."""
     x, d_outputs, turn = to_device(images), to_device(credit), iter(range(10**9))
 
     def step(number: int) -> object:
@@ -139,7 +139,7 @@ def _multiply_adds(model: Sequential, size: VggSize) -> list[int]:
 
 
 def peak_of(name: str | None, size: VggSize) -> int | None:
-    """Return the peak memory of two steps of a peer (None: of ours) beside the model, in bytes, in a process of their own.
+    """Return the peak memory of two steps of a peer (None: ours) beyond the model, in bytes, in a separate process.
 
     None where the system does not report it.
     """
@@ -164,6 +164,6 @@ def _peak_here(name: str | None, size: VggSize, threads: int) -> int | None:
 
 
 def _status(entry: str) -> int | None:
-    """Return an entry in the system's status of this process, in bytes; None if there is none."""
+    """Return an entry of /proc/self/status in bytes, or None if it is missing."""
     lines = read_text(STATUS).splitlines() if STATUS.exists() else []
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{entry}:")), None)

@@ -36,9 +36,9 @@ def relu_input_gradient(d_h: Array, active: Array, out: Array | None = None) -> 
     Parameters
     ----------
     d_h : array of float, any shape
-        Derivative of the objective by the response.
+        Derivative of the objective with respect to the response.
     active : array of bool, same shape
-        ``v > 0``, equally ``relu(v) > 0``.
+        ``v > 0``, equivalently ``relu(v) > 0``.
     """
     return xp_of(d_h).multiply(d_h, active, out=out)
 
@@ -114,9 +114,9 @@ class ActivationFormula(NamedTuple):
     Attributes
     ----------
     response : callable
-        From signals, the slope if it `has_slope`, and ``out`` to responses.
+        Maps signals, the slope if it `has_slope`, and ``out`` to responses.
     tag : str
-        Of its equation.
+        Tag of its equation.
     derivative : callable or None
         From the same arguments but ``out``; None if the response has a jump or a pole, through which derivatives do not pass.
     has_slope : bool

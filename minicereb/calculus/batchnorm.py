@@ -16,7 +16,7 @@ EPSILON = 1e-5
 
 
 class BatchNormCache(NamedTuple):
-    """What the derivatives need of a forward pass.
+    """What the derivatives need from a forward pass.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class BatchNormCache(NamedTuple):
     deviation : array, shape (channels,)
         ``√(σ² + ϵ)``.
     mean, variance : array, shape (channels,)
-        Of this batch, the variance with n in its denominator.
+        Statistics of this batch; the variance has n in its denominator.
     """
 
     values: Array
@@ -78,7 +78,7 @@ def batch_norm(v: Array, gamma: Array, beta: Array) -> tuple[Array, BatchNormCac
 def batch_norm_input_gradient(
     d_h: Array, cache: BatchNormCache, weights: tuple[Array, Array] | None = None, out: Array | None = None
 ) -> Array:
-    """Derivative of :func:`batch_norm` by `v`, through the batch's mean and variance too ``[M-BN-DX]``.
+    """Input gradient of :func:`batch_norm`, through the batch's mean and variance too ``[M-BN-DX]``.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def batch_norm_input_gradient(
 
 
 def batch_norm_weight_gradient(d_h: Array, cache: BatchNormCache) -> tuple[Array, Array]:
-    """Derivatives by γ and β, summed over everything but the channels."""
+    """Gradients of γ and β, summed over everything but the channels."""
     xp, rows, values, channels = xp_of(d_h), _rows(d_h), _rows(cache.values), d_h.shape[-1]
     centre = _along(cache.mean, rows)
 
@@ -136,7 +136,7 @@ def frozen_scale(gamma: Array, beta: Array, mean: Array, variance: Array) -> tup
 
 
 def _rows(v: Array) -> Array:
-    """The values with the last two axes, positions and channels, as one."""
+    """The values with the last two axes, positions and channels, merged."""
     return v.reshape(-1, v.shape[-2] * v.shape[-1]) if v.ndim > 2 else v
 
 

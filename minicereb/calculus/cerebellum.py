@@ -47,12 +47,12 @@ def granule(x: Array, projection: Array) -> Array:
 
 
 def ltd_mean(mean: Array, h: Array, decay: float = 0.99) -> Array:
-    """Long-term depression: the mean activity it subtracts, ``μ_t = β μ_{t-1} + (1 - β) h_t`` ``[C-LTD]``.
+    """Long-term depression: the mean activity that it subtracts, ``μ_t = β μ_{t-1} + (1 - β) h_t`` ``[C-LTD]``.
 
     Parameters
     ----------
     mean : array, shape (cells,)
-        μ before the batch; left as it is.
+        μ before the batch; not modified.
     h : array, shape (images, cells)
         The batch's responses, whose mean over images is h_t.
     decay : float
@@ -78,7 +78,7 @@ def purkinje(h: Array, mean: Array, readout: Array) -> Array:
     ----------
     h : array, shape (images, cells)
     mean : array, shape (cells,)
-        μ; while learning, after the batch has moved it.
+        μ; while learning, already updated by the batch.
     readout : array, shape (cells, classes)
         W.
 
@@ -107,7 +107,7 @@ def loss(outputs: Array, targets: Array) -> tuple[Array, Array]:
     -------
     value : array, shape (images,)
     error : array, shape (images, classes)
-        Of each image's own loss: no mean over the batch is taken.
+        Gradient of each image's own loss, not averaged over the batch.
 
     Examples
     --------
@@ -157,7 +157,7 @@ def mossy(x: Array, fires_above: float | None = None) -> Array:
     Returns
     -------
     array, shape (images, inputs)
-        Of the dtype of `x`.
+        Same dtype as `x`.
 
     Examples
     --------
@@ -220,9 +220,9 @@ def granule_bounds(low: Array, high: Array, projection: Array) -> tuple[Array, A
 
 
 def worst_outputs(low: Array, high: Array, mean: Array, readout: Array, targets: Array) -> Array:
-    """Purkinje outputs if each synapse receives the worst activity its granule cell may have: ŵ of ``[M-WORST]``.
+    """Purkinje outputs if each synapse receives the worst activity possible for its granule cell: ŵ of ``[M-WORST]``.
 
-    The true class gets the least, the others the largest output that the bounds of the granule cells allow.
+    The true class gets the smallest, the others the largest output that the granule cells' bounds allow.
 
     Parameters
     ----------
@@ -248,7 +248,7 @@ def worst_outputs(low: Array, high: Array, mean: Array, readout: Array, targets:
 
 
 def pessimistic_loss(worst: Array, targets: Array) -> tuple[Array, Array]:
-    """``½‖ẽ‖²`` and ẽ of ``[M-PESSIMISTIC]``: at the worst the true class errs only below 1, the others only above 0.
+    """``½‖ẽ‖²`` and ẽ of ``[M-PESSIMISTIC]``: the true class errs only below 1, the others only above 0.
 
     Parameters
     ----------
@@ -261,7 +261,7 @@ def pessimistic_loss(worst: Array, targets: Array) -> tuple[Array, Array]:
     -------
     value : array, shape (images,)
     error : array, shape (images, classes)
-        Its derivative by the worst outputs.
+        Its derivative with respect to the worst outputs.
 
     Examples
     --------
@@ -276,9 +276,9 @@ def pessimistic_loss(worst: Array, targets: Array) -> tuple[Array, Array]:
 
 
 def pessimistic_gradient(low: Array, high: Array, mean: Array, error: Array, readout: Array, targets: Array) -> Array:
-    """What the worst activity adds to the change of weight: ``z̃ ẽᵀ`` of ``[M-PESSIMISTIC]``, averaged over images, without λ.
+    """What the worst activity adds to the weight change: ``z̃ ẽᵀ`` of ``[M-PESSIMISTIC]``, averaged over images, without λ.
 
-    Each synapse changes by the worst activity of its own granule cell, told by its own sign, times its own Purkinje cell's error.
+    Each synapse changes by its granule cell's worst activity, chosen by the synapse's sign, times its own Purkinje cell's error.
 
     Parameters
     ----------
@@ -308,7 +308,7 @@ def pessimistic_gradient(low: Array, high: Array, mean: Array, error: Array, rea
 
 
 def input_gradient(d_outputs: Array, h: Array, projection: Array, readout: Array) -> Array:
-    """Derivative by the mossy fibres, along which an attack moves: ``∂l/∂x = J ((W ∂l/∂ŷ) ⊙ [h > 0])`` ``[M-DX]``.
+    """Derivative with respect to the mossy fibres, along which an attack moves: ``∂l/∂x = J ((W ∂l/∂ŷ) ⊙ [h > 0])`` ``[M-DX]``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Two-dimensional convolution as matrix products over windows, with its derivatives by the input, the weights and the bias.
+"""Two-dimensional convolution as matrix products over windows, with its input, weight and bias gradients.
 
 Images are (batch, height, width, channels), so that a row of a window is contiguous in memory. Only the windows of a few images
 are copied at a time. With `minimal`, :mod:`minicereb.calculus.winograd` takes over where it is faster; its results differ by
@@ -25,9 +25,9 @@ class Window(NamedTuple):
     Attributes
     ----------
     height, width : int
-        Of the kernel, in pixels.
+        Size of the kernel, in pixels.
     stride : int
-        Pixels from one window to the next.
+        Distance between neighbouring windows, in pixels.
     padding : int
         Rows and columns of zeros around the image.
     """
@@ -38,7 +38,7 @@ class Window(NamedTuple):
     padding: int = 0
 
     def positions(self, height: int, width: int) -> tuple[int, int]:
-        """Windows along each side of an image; :class:`InputError` if there are none."""
+        """Number of windows along each side of an image; :class:`InputError` if there are none."""
         if self.stride < 1 or self.padding < 0:
             raise InputError("stride, padding", (self.stride, self.padding), "a stride of at least 1, a padding of at least 0")
         down, across = height + 2 * self.padding - self.height, width + 2 * self.padding - self.width
@@ -49,7 +49,7 @@ class Window(NamedTuple):
 
 
 def convolution(x: Array, weight: Array, bias: Array, stride: int = 1, padding: int = 0, minimal: bool = False) -> Array:
-    """Convolution with the kernel not turned round: ``v[p, o] = Σ_q θ[o, q] x[s p + q - padding] + b[o]`` ``[M-CONV]``.
+    """Convolution without flipping the kernel: ``v[p, o] = Σ_q θ[o, q] x[s p + q - padding] + b[o]`` ``[M-CONV]``.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def _seen(x: Array, weight: Array, bias: Array | None, window: Window, minimal: 
 def convolution_input_gradient(
     d_v: Array, weight: Array, sides: tuple[int, int], stride: int = 1, padding: int = 0, minimal: bool = False
 ) -> Array:
-    """Derivative by the input: each output sends its credit back to its window through the kernel ``[M-CONV-DX]``.
+    """Derivative with respect to the input: each output sends its credit back to its window through the kernel ``[M-CONV-DX]``.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def convolution_input_gradient(
 def convolution_weight_gradient(
     d_v: Array, x: Array, kernel: tuple[int, int], stride: int = 1, padding: int = 0, minimal: bool = False
 ) -> tuple[Array, Array]:
-    """Derivatives by weight and bias, summed over batch and positions: credit times what the window saw ``[M-CONV-DW]``.
+    """Gradients of weight and bias, summed over batch and positions: credit times the contents of the window ``[M-CONV-DW]``.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def _padded(x: Array, padding: int) -> Array:
 
 
 def _overlaid(d_windows: Array, shape: tuple[int, ...], positions: tuple[int, int], window: Window) -> Array:
-    """The adjoint of :func:`unfold_windows`: rows added to where they were copied from."""
+    """The adjoint of :func:`unfold_windows`: adds rows to where they were copied from."""
     batch, height, width, channels = shape
     (down, across), stride, padding = positions, window.stride, window.padding
     padded_shape = batch, height + 2 * padding, width + 2 * padding, channels

@@ -1,4 +1,4 @@
-"""The affine map, with its derivatives by the input, the weights and the bias."""
+"""The affine map, with its derivatives with respect to the input, the weights and the bias."""
 
 from __future__ import annotations
 

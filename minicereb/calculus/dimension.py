@@ -16,7 +16,7 @@ NODES = 64  # of Gauss and Legendre's rule: the integrand is smooth, and double 
 
 
 class ParticipationRatio(NamedTuple):
-    """An estimate of the dimension D, with what it is made of.
+    """An estimate of the dimension D, with its components.
 
     Attributes
     ----------
@@ -39,11 +39,11 @@ def participation_ratio(gram: np.ndarray) -> ParticipationRatio:
     """Estimate the dimension of an activity from the products between images ``[M-DIM]`` ``[M-DIM-U]``.
 
     Numerator and denominator are U-statistics: means over images that are all different, never of an image with itself. Given
-    the cells, each is unbiased for independent images of any law with fourth moments, however few the images and many the
-    cells, and neither is ever below 0. Their quotient is consistent, with a bias that falls as 1/P. The interval is Student's,
-    P - 1 degrees of freedom, for log D. It is too wide if there are few images for the dimension (the jackknife then counts the
-    scatter twice), and too narrow if a few images in hundreds carry much of the variance. It covers the choice of images, not of
-    cells.
+    the cells, each is unbiased for independent images of any distribution with fourth moments, however few the images and many
+    the cells, and neither is ever negative. Their quotient is consistent, with a bias that falls as 1/P. The interval is
+    Student's, P - 1 degrees of freedom, for log D. It is too wide if there are few images relative to the dimension (the
+    jackknife then counts the scatter twice), and too narrow if a few images in hundreds carry much of the variance. It covers the
+    choice of images, not of cells.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def threshold_dimension(inputs: int, per_cell: int, cells: int, level: float) ->
     Parameters
     ----------
     inputs : int
-        N, of which each cell sees `per_cell` different ones, every set equally likely.
+        N, of which each cell receives `per_cell` distinct ones, every set equally likely.
     per_cell : int
         K, from 1 to N.
     cells : int

@@ -11,17 +11,17 @@ from minicereb.randomness import signed_uniform
 def dropout_mask(like: Array, shape: tuple[int, ...], rate: float, seed: int, *numbers: int) -> Array:
     """Draw the mask that multiplies a layer's response, ``h = x m`` with ``m = [u ≥ p] / (1 - p)`` ``[M-DROPOUT]``.
 
-    The derivative by x is the same product.
+    The derivative with respect to x is the same product.
 
     Parameters
     ----------
     like : array
-        Gives library and dtype.
+        Determines the array library and the dtype.
     shape : tuple of int
     rate : float
         p, from 0 to less than 1.
     seed, *numbers : int
-        The address of the draw, for example layer and step.
+        Address of the draw, for example layer and step.
 
     Returns
     -------

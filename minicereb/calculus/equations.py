@@ -16,7 +16,7 @@ class Equation(NamedTuple):
 
 
 def _read() -> tuple[Equation, ...]:
-    """Blocks of four lines between empty ones; the first block says so."""
+    """Blocks of four lines separated by empty ones; the first block explains the format."""
     text = resources.files("minicereb.calculus").joinpath("equations.txt").read_text(encoding="utf-8")
     return tuple(Equation(*block.strip().splitlines()) for block in text.split("\n\n")[1:])
 

@@ -51,7 +51,8 @@ def noisy_layer(x: Array, weight: Array, bias: Array, noise: Array, activation: 
 def signal_gradient(d_next: Array, next_weight: Array, slope: Array) -> Array:
     """Backpropagation between layers: ``δ_l = φ'(v_l) ⊙ (θ_{l+1}ᵀ δ_{l+1})`` ``[G3]``.
 
-    The derivative by the layer's weights is then ``δ_l x_lᵀ``, :func:`minicereb.calculus.dense.dense_weight_gradient`.
+    The derivative with respect to the layer's weights is then ``δ_l x_lᵀ``,
+    :func:`minicereb.calculus.dense.dense_weight_gradient`.
 
     Parameters
     ----------
@@ -82,9 +83,9 @@ def likelihood_ratio_gradient(losses: Array, score: Array, x: Array) -> Array:
     losses : array of float, shape (rows,)
         L of each replication.
     score : array, shape (rows, outputs)
-        s(r), of :func:`gaussian_score` or another law.
+        s(r), from :func:`gaussian_score` or another distribution.
     x : array, shape (rows, inputs)
-        What the layer was given; for the bias, ones.
+        Input of the layer; ones for the bias.
 
     Returns
     -------
@@ -105,7 +106,7 @@ def likelihood_ratio_gradient(losses: Array, score: Array, x: Array) -> Array:
 
 
 def gaussian_score(noise: Array, scale: float) -> Array:
-    """Score of Gaussian noise, ``s(r) = r/σ²`` ``[G6]``; the other laws' are in :mod:`minicereb.calculus.noise`.
+    """Score of Gaussian noise, ``s(r) = r/σ²`` ``[G6]``; other distributions are in :mod:`minicereb.calculus.noise`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Losses and attack objectives: each returns its value per image and its derivative by the network's outputs.
+"""Losses and attack objectives: each returns its value per image and its derivative with respect to the network's outputs.
 
 Training descends a loss and an attack ascends it, with the same functions. Labels are class numbers; where a formula needs
 targets, they are one-hot. A targeted objective also takes the class t that each image should be mistaken for.
@@ -14,7 +14,7 @@ from minicereb.errors import InputError
 def one_hot(labels: Array, like: Array) -> Array:
     """Targets: 1 at the label, 0 elsewhere, with the shape (batch, classes) and dtype of `like`.
 
-    Labels from outside must be checked before (:func:`minicereb.inputs.as_labels`).
+    Labels from outside must be checked first (:func:`minicereb.inputs.as_labels`).
     """
     if labels.shape != like.shape[:1]:
         raise InputError("labels", f"shape {labels.shape}", f"shape {like.shape[:1]}, one for each row of outputs")
@@ -36,18 +36,18 @@ def squared_error(outputs: Array, labels: Array) -> tuple[Array, Array]:
     -------
     value : array, shape (batch,)
     d_outputs : array, shape (batch, classes)
-        Derivative of each image's own value: no mean over the batch is taken.
+        Gradient of each image's own value, not averaged over the batch.
     """
     return loss(outputs, one_hot(labels, outputs))
 
 
 def pessimistic_squared_error(outputs: Array, labels: Array) -> tuple[Array, Array]:
-    """Squared error of outputs that err only to one side ``[M-PESSIMISTIC]``; shapes as :func:`squared_error`."""
+    """One-sided squared error ``[M-PESSIMISTIC]``; shapes as in :func:`squared_error`."""
     return pessimistic_loss(outputs, one_hot(labels, outputs))
 
 
 def cross_entropy(outputs: Array, labels: Array) -> tuple[Array, Array]:
-    """``l = log Σ_j exp(z_j) - z_y`` and its derivative ``softmax(z) - y`` ``[M-CE]``; shapes as :func:`squared_error`.
+    """``l = log Σ_j exp(z_j) - z_y`` and its derivative ``softmax(z) - y`` ``[M-CE]``; shapes as in :func:`squared_error`.
 
     The largest output is subtracted first, so that no exponential overflows.
     """
@@ -63,7 +63,7 @@ def cross_entropy(outputs: Array, labels: Array) -> tuple[Array, Array]:
 def margin(outputs: Array, labels: Array) -> tuple[Array, Array]:
     """``l = max_{j≠y} z_j - z_y``, positive if and only if the image is misclassified, and its derivative ``[M-MARGIN]``.
 
-    Shapes as :func:`squared_error`. Where several wrong classes are largest, the first counts.
+    Shapes as :func:`squared_error`. If several wrong classes tie for the largest, the first is taken.
     """
     xp = xp_of(outputs)
     target = one_hot(labels, outputs)
@@ -93,7 +93,7 @@ def targeted_margin(outputs: Array, labels: Array, targets: Array) -> tuple[Arra
 
 
 def targeted_cross_entropy(outputs: Array, labels: Array, targets: Array) -> tuple[Array, Array]:
-    """``l = z_t - log Σ_j exp(z_j)`` and its derivative ``[M-CE-T]``; shapes as :func:`targeted_margin`."""
+    """``l = z_t - log Σ_j exp(z_j)`` and its derivative ``[M-CE-T]``; shapes as in :func:`targeted_margin`."""
     value, d_outputs = cross_entropy(outputs, targets)
     return -value, -d_outputs
 
@@ -103,7 +103,7 @@ TINY = 1e-12  # in the published formulas, against division by zero
 
 
 def dlr(outputs: Array, labels: Array) -> tuple[Array, Array]:
-    """Difference of logits ratio: ``l = (max_{j≠y} z_j - z_y) / (z_π1 - z_π3 + 1e-12)`` ``[M-DLR]``; shapes as :func:`margin`.
+    """Difference of logits ratio: ``l = (max_{j≠y} z_j - z_y) / (z_π1 - z_π3 + 1e-12)`` ``[M-DLR]``; shapes as in :func:`margin`.
 
     π sorts the outputs, largest first. Shifting or scaling the outputs changes nothing. With fewer than three classes it is the
     margin.
@@ -116,7 +116,7 @@ def dlr(outputs: Array, labels: Array) -> tuple[Array, Array]:
 
 
 def targeted_dlr(outputs: Array, labels: Array, targets: Array) -> tuple[Array, Array]:
-    """``l = (z_t - z_y) / (z_π1 - ½(z_π3 + z_π4) + 1e-12)`` ``[M-DLR-T]``; shapes as :func:`targeted_margin`.
+    """``l = (z_t - z_y) / (z_π1 - ½(z_π3 + z_π4) + 1e-12)`` ``[M-DLR-T]``; shapes as in :func:`targeted_margin`.
 
     With fewer than four classes it is the targeted margin.
     """

@@ -29,7 +29,7 @@ class Gaussian:
     standard_deviation = 1.0
 
     def uniforms(self, count: int) -> int:
-        """Uniform numbers that `count` draws take."""
+        """Number of uniform variates needed for `count` draws."""
         return count + count % 2
 
     def draw(self, uniform: Array, count: int) -> Array:
@@ -65,7 +65,7 @@ class Gaussian:
         return special_of(q).ndtri(q)
 
     def density_ratio(self, e: Array) -> Array:
-        """``f(e)/F(e)``, also where F underflows: ``√(2/π) / erfcx(-e/√2)``."""
+        """``f(e)/F(e)``, even where F underflows: ``√(2/π) / erfcx(-e/√2)``."""
         return e.dtype.type((2 / math.pi) ** 0.5) / special_of(e).erfcx(e * e.dtype.type(-(0.5**0.5)))
 
 
@@ -78,7 +78,7 @@ class Laplace:
     standard_deviation = 2**0.5
 
     def uniforms(self, count: int) -> int:
-        """Uniform numbers that `count` draws take."""
+        """Number of uniform variates needed for `count` draws."""
         return count
 
     def draw(self, uniform: Array, count: int) -> Array:
@@ -122,7 +122,7 @@ class Logistic:
     standard_deviation = math.pi / 3**0.5
 
     def uniforms(self, count: int) -> int:
-        """Uniform numbers that `count` draws take."""
+        """Number of uniform variates needed for `count` draws."""
         return count
 
     def draw(self, uniform: Array, count: int) -> Array:
@@ -176,11 +176,11 @@ class StudentT:
 
     @property
     def standard_deviation(self) -> float:
-        """Of unit scale; infinite for ν up to 2."""
+        """Standard deviation at unit scale; infinite for ν up to 2."""
         return (self.degrees / (self.degrees - 2)) ** 0.5 if self.degrees > 2 else float("inf")
 
     def uniforms(self, count: int) -> int:
-        """Uniform numbers that `count` draws take."""
+        """Number of uniform variates needed for `count` draws."""
         return 2 * count
 
     def draw(self, uniform: Array, count: int) -> Array:
@@ -201,7 +201,7 @@ class StudentT:
         return height * (1 + e * e / nu) ** (-(nu + 1) / 2)
 
     def distribution(self, e: Array) -> Array:
-        """``F(e)``, by the incomplete beta function; in whichever of its two forms loses no digits."""
+        """``F(e)`` from the incomplete beta function, in whichever of its two forms loses no digits."""
         xp, half = xp_of(e), e.dtype.type(0.5)
         nu, half_nu = (e.dtype.type(number) for number in (self.degrees, self.degrees / 2))  # typed: NumPy 1 would widen them
         square = e * e
@@ -252,11 +252,11 @@ def draw_noise(
     Parameters
     ----------
     like : array
-        Gives library and dtype.
+        Determines the array library and the dtype.
     laws : sequence of Law or None
-        Of each layer; None: no noise there.
+        Distribution of each layer; None: no noise in this layer.
     shapes : sequence of tuple
-        Of each layer's noise.
+        Shape of each layer's noise.
     seed, stream, numbers
         The address.
 

@@ -22,7 +22,7 @@ def max_pool(x: Array, size: int) -> tuple[Array, Array]:
     -------
     h : array, shape (batch, height // size, width // size, channels)
     winner : array of uint8, same shape
-        Number of the pixel within its square, row by row; the first among equals.
+        Index of the largest pixel within its square, row by row; ties go to the first.
     """
     xp = xp_of(x)
     if not 1 <= size <= min(*x.shape[1:3], 15):
@@ -44,7 +44,7 @@ def max_pool(x: Array, size: int) -> tuple[Array, Array]:
 
 
 def max_pool_input_gradient(d_h: Array, winner: Array, size: int, sides: tuple[int, int]) -> Array:
-    """Derivative of :func:`max_pool` by its input: `d_h` where a pixel won, else 0.
+    """Input gradient of :func:`max_pool`: `d_h` where a pixel was the largest, else 0.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def max_pool_input_gradient(d_h: Array, winner: Array, size: int, sides: tuple[i
 
 
 def _places(x: Array, size: int) -> Iterator[Array]:
-    """Views of the first pixel of every square, of the second, and so on."""
+    """One view per position in a square: the first pixel of every square, the second, and so on."""
     rows, columns = x.shape[1] // size * size, x.shape[2] // size * size
     for row in range(size):
         for column in range(size):

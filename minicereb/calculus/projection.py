@@ -22,13 +22,13 @@ def project(weights: Array, inputs: Array | None, x_t: Array, out: Array, width:
     weights : array, shape (cells, inputs_per_cell)
         J, one row per cell: the transpose of the paper's d × m matrix.
     inputs : array of int32, shape (cells, inputs_per_cell), or None
-        Which mossy fibre each weight belongs to; None if every cell sees all of them in order.
+        Which mossy fibre each weight belongs to; None if every cell receives all of them in order.
     x_t : array, shape (inputs, images)
         Mossy fibre activity, one column per image.
     out : array, shape (cells, images)
         Overwritten and returned.
     width : int, optional
-        Upper bound that `inputs` are known to respect, see :func:`minicereb.backend.sparse_product`.
+        Known upper bound of `inputs`, see :func:`minicereb.backend.sparse_product`.
     """
     if inputs is None:
         _check_full(weights, x_t)
@@ -49,7 +49,7 @@ def _check_full(weights: Array, x_t: Array) -> None:
 def _project(weights: Array, inputs: Array, x_t: Array, out: Array) -> None:
     """:func:`project` through sparse wiring, the same sums in the same order, four images at a time.
 
-    Unsigned indices save Numba a test for negative ones. Bounds are not checked here:
+    Unsigned indices spare Numba a test for negative ones. Bounds are not checked here:
     :func:`~minicereb.backend.check_synapses` has done so.
     """
     unsigned, zero = np.uint64, out.dtype.type(0)
@@ -75,14 +75,14 @@ def _project(weights: Array, inputs: Array, x_t: Array, out: Array) -> None:
 def add_project_input_gradient(
     weights: Array, inputs: Array | None, d_v: Array, d_x_t: Array, fresh: bool = False, width: int | None = None
 ) -> Array:
-    """Add the block's share ``J d_v`` to the gradient by the mossy fibres, and return it.
+    """Add the block's contribution ``J d_v`` to the gradient of the mossy fibres, and return it.
 
     Parameters
     ----------
     weights, inputs, width
         As for :func:`project`.
     d_v : array, shape (cells, images)
-        Derivative of the objective by the block's pre-activation.
+        Derivative of the objective with respect to the block's pre-activation.
     d_x_t : array, shape (inputs, images)
         Accumulated in place. With full wiring it may be the transpose of a contiguous array.
     fresh : bool

@@ -1,7 +1,7 @@
-"""Losses of noisy outputs: one value for every image and every replication of its noise.
+"""Losses of noisy outputs: one value per image and replication of its noise.
 
-Outputs are (classes, images, replications) here, classes first: what is summed over classes then runs along memory. Labels are
-one for each image.
+Outputs are (classes, images, replications), classes first, so that sums over classes run over contiguous memory. There is one
+label per image.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ReplicatedLoss(Protocol):
         """Loss of every image and replication: (classes, images, replications) and (images,) give (images, replications)."""
 
     def derivative(self, outputs: Array, labels: Array) -> Array:
-        """Derivative of the value by the outputs, with their shape."""
+        """Gradient of the value, with the shape of the outputs."""
 
 
 def _of_label(outputs: Array, labels: Array) -> Array:
@@ -83,7 +83,7 @@ class ZeroOne:
 
 @dataclass(frozen=True)
 class OfRows:
-    """A loss of :mod:`minicereb.calculus.losses`, or an attack's objective, taken of noisy outputs.
+    """A loss of :mod:`minicereb.calculus.losses`, or an attack's objective, applied to noisy outputs.
 
     Parameters
     ----------
@@ -130,8 +130,8 @@ def error_probability(outputs: Array, labels: Array, law: Law, scale: Array, nod
     """Mean 0-1 loss over independent noise on the outputs ``[M-ZEROONE]``.
 
     ``1 - mean_q ∏_{j≠y} F((z_y - z_j)/σ + t_q)``: given the noise σt on the label's own output, the others stay below it
-    independently. With nodes t drawn from the law the mean over them is unbiased, for any number of nodes; with the nodes of a
-    quadrature it is the integral over t.
+    independently. With nodes t drawn from the noise, their mean is unbiased for any number of nodes; with quadrature nodes it is
+    the integral over t.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def error_probability(outputs: Array, labels: Array, law: Law, scale: Array, nod
     nodes : array, shape (nodes, images, replications)
         t, or an array that broadcasts to that shape.
     weights : array, shape (nodes,), optional
-        Of a quadrature; by default the mean is taken.
+        Quadrature weights; by default all nodes weigh the same.
 
     Returns
     -------
@@ -156,7 +156,7 @@ def error_probability(outputs: Array, labels: Array, law: Law, scale: Array, nod
 def error_probability_gradient(
     outputs: Array, labels: Array, law: Law, scale: Array, nodes: Array, weights: Array | None = None
 ) -> Array:
-    """Derivative of :func:`error_probability` by the outputs, with their shape."""
+    """Gradient of :func:`error_probability`, with the shape of the outputs."""
     others = 1 - _targets(outputs, labels)
     lead, ahead = _ahead(outputs, labels, law, scale, nodes, weights)
     derivative = (ahead * law.density_ratio(lead)).sum(axis=1) * others / scale

@@ -1,9 +1,9 @@
-"""3 × 3 convolution by minimal filtering: sixteen products for four neighbouring outputs where windows take thirty-six.
+"""3 × 3 convolution by minimal filtering: sixteen products for four neighbouring outputs instead of thirty-six.
 
-An image is cut into tiles of 4 × 4 pixels that overlap by two; each makes 2 × 2 outputs. Between sums of a tile's pixels and sums
-of a kernel's weights the convolution is a product at each of the sixteen places alone: sixteen products of matrices over tiles
-and channels. The sums are taken along one side of a tile and then along the other; they pay off
-from :data:`CHANNELS` channels on. :mod:`minicereb.calculus.convolution` has the plain form, and chooses.
+An image is cut into tiles of 4 × 4 pixels that overlap by two; each makes 2 × 2 outputs. After sums over a tile's pixels and sums
+over a kernel's weights, the convolution is a separate product at each of the sixteen places: sixteen matrix products over tiles
+and channels. The sums are taken along one side of a tile and then along the other; they pay off with at least :data:`CHANNELS`
+channels. :mod:`minicereb.calculus.convolution` has the plain form and chooses between them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def applies(height: int, width: int, stride: int, padding: int, images: tuple[in
     Parameters
     ----------
     height, width, stride, padding : int
-        Of the kernel's window.
+        Geometry of the kernel.
     images : tuple of int
         (batch, height, width, channels).
     outputs : int
@@ -37,7 +37,7 @@ def winograd(x: Array, weight: Array, bias: Array | None) -> Array:
     Parameters
     ----------
     x : array, shape (batch, height, width, channels)
-        Of even height and width.
+        Height and width are even.
     weight : array, shape (outputs, 3, 3, channels)
     bias : array, shape (outputs,), or None
 
@@ -82,13 +82,13 @@ def winograd(x: Array, weight: Array, bias: Array | None) -> Array:
 
 
 def winograd_weight_gradient(d_v: Array, x: Array) -> Array:
-    """Derivative of :func:`winograd` by the weights, summed over the batch: ``Gᵀ[Σ (AδAᵀ) ⊙ (BᵀxB)]G`` ``[M-WINOGRAD-DW]``.
+    """Weight gradient of :func:`winograd`, summed over the batch: ``Gᵀ[Σ (AδAᵀ) ⊙ (BᵀxB)]G`` ``[M-WINOGRAD-DW]``.
 
     Parameters
     ----------
     d_v : array, shape (batch, height, width, outputs)
     x : array, shape (batch, height, width, channels)
-        Of even height and width.
+        Height and width are even.
 
     Returns
     -------

@@ -31,13 +31,13 @@ class Affine:
     ----------
     weights : array of float, shape (outputs, inputs per output)
     inputs : array of int32, same shape, or None
-        Numbers of the inputs, ascending in each row; None if every output sees all of them in order.
+        Indices of the inputs, ascending in each row; None if every output receives all of them in order.
     width : int
         Number of inputs.
     bias, bias_size : array of float64, shape (outputs,), or None
-        b, and a bound on the sum of the absolute values that the model adds up to it: ``|b|``, or for a readout ``|W|ᵀμ``.
+        b, and a bound on the sum of absolute values that the model sums into it: ``|b|``, or for a readout ``|W|ᵀμ``.
     terms : int
-        Number of terms that the model adds up for one output.
+        Number of terms that the model sums for one output.
     """
 
     weights: Array
@@ -77,11 +77,11 @@ class Affine:
         return project(weights, self.inputs, h, out)
 
     def add_transpose(self, a: Array, out: Array) -> None:
-        """``out += Wᵀ a`` for `a` of shape (outputs, columns), likewise."""
+        """``out += Wᵀ a`` for `a` of shape (outputs, columns); only for a :meth:`part`, in float64."""
         add_project_input_gradient(self.weights, self.inputs, a, out)
 
     def lengths(self) -> Array:
-        """``‖W_i‖₂`` of each row, shape (outputs,), likewise; an input drawn twice counts with the sum of its weights."""
+        """``‖W_i‖₂`` of each row of a :meth:`part`, shape (outputs,); an input drawn twice counts with the sum of its weights."""
         square = (self.weights * self.weights).sum(axis=1)
         apart = 1
         while self.inputs is not None and apart < self.weights.shape[1]:
@@ -114,13 +114,13 @@ class AffineNetwork(NamedTuple):
     output : Affine
         With full weights.
     unit : float
-        Unit roundoff of the model's arithmetic plus the certificate's own.
+        Unit roundoff of the model's arithmetic plus that of the certificate's.
     tiny : float
         The smallest normal number of the model's arithmetic; smaller ones may be lost.
     convolutions : ConvolutionalPart or None
         The layers before, from images to features.
     fires_above : float or None
-        Threshold of mossy fibres that fire or are silent ``[M-FIBRES]``, which come before all else.
+        Threshold of mossy fibres that fire or are silent ``[M-FIBRES]``, if the network begins with them.
     """
 
     hidden: tuple[AffineLayer, ...]
@@ -132,14 +132,14 @@ class AffineNetwork(NamedTuple):
 
     @property
     def inputs(self) -> int:
-        """Number of inputs in an image."""
+        """Number of inputs per image."""
         if self.convolutions is not None:
             return math.prod(self.convolutions.shape)
         return (self.hidden[0].affine if self.hidden else self.output).width
 
 
 def why_not_certifiable(model: Any) -> str | None:
-    """Return in one line why a model cannot be certified; None if :func:`~minicereb.certificates.certify.certify` can."""
+    """Return one line that says why a model cannot be certified, or None if it can."""
     parts = _convolutions_and_steps(model)
     if isinstance(parts, str):
         return parts
@@ -176,7 +176,7 @@ def affine_network_of(model: Any) -> AffineNetwork:
 
 
 def _unchanged(width: int, like: Array) -> Affine:
-    """Return the identity map, between two units in a row or between pixels and units."""
+    """Return the identity map, used between two consecutive units or between pixels and units."""
     xp = xp_of(like)
     inputs = xp.arange(width, dtype=xp.int32)[:, None]
     return Affine(xp.ones((width, 1), dtype=like.dtype), inputs, width, None, None, 1)

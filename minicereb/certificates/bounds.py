@@ -1,8 +1,8 @@
-"""Bounds on the outputs of a network for all images of a region: intervals ``[M-IBP]`` and linear relaxations ``[M-CROWN]``.
+"""Bounds on the outputs of a network over all images of a region: intervals ``[M-IBP]`` and linear relaxations ``[M-CROWN]``.
 
-Signals are (cells, images), coefficients of linear functions (cells, functions, images): images run along memory, and a block of
-cells is a view. All bounds hold for the outputs as the model computes them, in its own precision: each affine map adds the
-possible rounding error ``[M-ROUND]``.
+Signals are (cells, images), coefficients of linear functions (cells, functions, images): images are contiguous in memory, and a
+block of cells is a view. All bounds hold for the outputs as the model computes them, in its own precision: each affine map adds
+the possible rounding error ``[M-ROUND]``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TIGHTENED_BEHIND_CONVOLUTIONS = 128
 
 
 class Response(NamedTuple):
-    """Bounds on the responses of some units as the model computes them, (cells, images): lines by the exact signal, intervals."""
+    """Bounds on responses as the model computes them, (cells, images): lines in the exact signal, and intervals."""
 
     lines: Lines
     low: Array
@@ -31,7 +31,7 @@ class Response(NamedTuple):
 
 
 class InputBounds(NamedTuple):
-    """Bounds on all inputs of an affine map: centre and radius of their intervals, and the largest size of each."""
+    """Bounds on all inputs of an affine map: centre, radius and largest absolute value of each interval."""
 
     centre: Array
     radius: Array
@@ -45,14 +45,14 @@ class Bounds:
     ----------
     network : AffineNetwork
     region : Region or Features
-        Of images, or of their features.
+        Region of images, or of their features.
     crown : bool
-        Whether linear relaxations are used beside the intervals.
+        Whether linear relaxations are used besides the intervals.
 
     Notes
     -----
-    Units of all hidden layers but the last are bounded once and stored. The last hidden layer is bounded in blocks of cells, on
-    the way to the outputs, and not stored: it may be as large as a granule layer.
+    Units of all hidden layers but the last are bounded once and stored. The last hidden layer, which may be as large as a granule
+    layer, is bounded in blocks of cells on the way to the outputs and never stored.
     """
 
     def __init__(self, network: AffineNetwork, region: Region | Features, crown: bool):
@@ -73,7 +73,7 @@ class Bounds:
         return self.region.x.shape[1]
 
     def parts(self, affine: Affine, functions: int) -> list[slice]:
-        """Cut the outputs of an affine map into blocks that fit this number of functions of each image."""
+        """Cut the outputs of an affine map into blocks that fit the budget with this many functions per image."""
         size = min(PART_NUMBERS // (functions * self.images), PART_WEIGHTS // affine.weights.shape[1])
         return list(blocks(affine.outputs, max(16, size)))
 
@@ -149,9 +149,9 @@ class Bounds:
         Parameters
         ----------
         number : int
-            Of hidden layers; with 0 the functions are of the images.
+            Number of hidden layers; with 0 they are functions of the images.
         coefficients : callable
-            From a block of units to an array (block, functions, images), or (block, functions, 1) if equal for all images.
+            Maps a block of units to coefficients (block, functions, images), or (block, functions, 1) if the same for all images.
         functions : int
         watch : callable, optional
             Called with every block and the largest absolute responses of its units, (block, images).
@@ -159,7 +159,7 @@ class Bounds:
         Returns
         -------
         relaxed, interval : array, shape (functions, images)
-            By linear relaxation (without `crown` the interval bound too), and by the intervals of the last of these layers.
+            Bounds by linear relaxation (by intervals without `crown`), and by the intervals of the last of these layers.
         """
         xp = xp_of(self.region.x)
         shape = (functions, self.images)

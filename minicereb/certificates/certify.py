@@ -31,7 +31,7 @@ class Certificate(NamedTuple):
         Whether every image within ε is classified as the label says.
     margin : array of float64, shape (images,)
         Lower bound on the least margin ``z_y - max_{j≠y} z_j`` of the computed outputs over the images within ε: rounding is
-        subtracted. Above 0 just where `certified`.
+        subtracted. Above 0 exactly where `certified` is True.
     """
 
     certified: np.ndarray
@@ -44,7 +44,7 @@ def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "li
     Parameters
     ----------
     model : classifier
-        One for which :func:`minicereb.certificates.affine.why_not_certifiable` returns None.
+        A model for which :func:`minicereb.certificates.affine.why_not_certifiable` returns None.
     x : array of uint8 or float, shape (images, inputs)
         Float in [0, 1].
     labels : array of int, shape (images,) or (images, 1)
@@ -53,8 +53,8 @@ def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "li
         (:func:`minicereb.attacks.ball.with_rounding`).
     norm : {"linf", "l2"}
     method : {"crown", "interval"}
-        The intervals of the last hidden layer alone, or (``"crown"``), for each image and wrong class, the better of these and
-        linear relaxations.
+        The intervals of the last hidden layer alone, or (``"crown"``) the better of these and linear relaxations for each image
+        and wrong class.
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""Bounds on the features that convolutions make of images: intervals ``[M-IBP]``, and lines to the pixels ``[M-CROWN]``.
+"""Bounds on convolutional features of images: intervals ``[M-IBP]``, and linear functions of the pixels ``[M-CROWN]``.
 
 The convolutional part of a classifier is read as affine maps, rectified units and pools; a convolution is never expanded into a
 matrix. Batch normalisation by fixed statistics becomes part of the convolution before it. Signals are (images, height, width,
-channels) in float64. Inner units are bounded by intervals alone. Rounding counts as in :mod:`minicereb.certificates.bounds`.
+channels) in float64. Inner units are bounded by intervals alone. Rounding is treated as in :mod:`minicereb.certificates.bounds`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Scaled:
     Parameters
     ----------
     scale, bias, bias_size : array of float64, shape (channels,)
-        a, b, and a bound on the sum of the absolute values that the model adds up to b.
+        a, b, and a bound on the sum of absolute values that the model sums into b.
     """
 
     scale: Array
@@ -76,7 +76,7 @@ class Convolved:
 
     @property
     def terms(self) -> int:
-        """Number of terms that the model adds up for one output, and of roundings afterwards."""
+        """Number of terms that the model sums for one output, plus the roundings afterwards."""
         return self.weight[0].size + OWN_OPERATIONS
 
     def apply(self, h: Array) -> Array:
@@ -92,7 +92,7 @@ class Convolved:
         return convolution_input_gradient(credit, self.weight, sides, self.stride, self.padding)
 
     def lengths(self, stretch: Array) -> Array:
-        """``‖θ_o‖₂`` of each output, shape (outputs,), of a kernel inside the image with its channels multiplied by `stretch`."""
+        """``‖θ_o‖₂`` of each output, shape (outputs,), for a kernel inside the image, its channels multiplied by `stretch`."""
         return xp_of(stretch).sqrt(((self.weight * stretch) ** 2).sum(axis=(1, 2, 3)))
 
     def outputs(self, shape: Shape) -> Shape:
@@ -127,7 +127,7 @@ Step = Scaled | Convolved | Rectified | Pooled
 
 
 class ConvolutionalPart(NamedTuple):
-    """Steps from images of a shape to rows of features."""
+    """Steps from images of one shape to rows of features."""
 
     shape: Shape
     steps: tuple[Step, ...]
@@ -192,10 +192,10 @@ def _normalised(convolved: Convolved, norm: Scaled) -> Convolved:
 
 
 class _Passed(NamedTuple):
-    """A step as the way back needs it.
+    """What the backward pass needs from a step.
 
     `shape` is that of its input. An affine map has an `error`, by which rounding may change its values; units and pools have
-    `lines`, those of pools with a first axis for the places of a square. Lower intercepts are 0.
+    `lines`, and those of pools have a first axis for the positions in a square. Lower intercepts are 0.
     """
 
     step: Step
@@ -206,12 +206,12 @@ class _Passed(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """The features of the images of a region; what reads them takes them for a :class:`minicereb.certificates.region.Region`.
+    """The features of the images of a region; their users treat them as a :class:`minicereb.certificates.region.Region`.
 
     Parameters
     ----------
     region : Region
-        Of images.
+        Region of images.
     passed : tuple
         The steps, for linear relaxation; empty without it.
     centre, radius : array of float64, shape (features, images)
@@ -249,7 +249,7 @@ class Features:
         return box
 
     def _back(self, a: Array, image: slice) -> Array:
-        """Go from the features to the pixels of one image, step by step."""
+        """Go back from the features to the pixels of one image, step by step."""
         xp, last, functions = xp_of(a), self.passed[-1], a.shape[1]
         a = xp.ascontiguousarray(a[:, :, 0].T).reshape(functions, *last.step.outputs(last.shape))
         constant = xp.zeros(functions, dtype=xp.float64)
@@ -276,7 +276,7 @@ class Features:
 
 
 class _Ball(NamedTuple):
-    """The values at the images while all steps are affine, channel by channel: with these an L2 ball is bounded."""
+    """The values at the images while all steps are affine, channel by channel; they serve to bound an L2 ball."""
 
     at_x: Array
     error: Array
@@ -328,6 +328,6 @@ def _affine(
 
 
 def _places(array: Array, size: int) -> list[Array]:
-    """Views of the first pixel of every square, of the second, and so on; the last three axes are those of an image."""
+    """One view per position in a square: the first pixel of every square, the second, and so on. Images: last three axes."""
     rows, columns = (side // size * size for side in array.shape[-3:-1])
     return [array[..., row:rows:size, column:columns:size, :] for row in range(size) for column in range(size)]

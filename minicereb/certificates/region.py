@@ -46,7 +46,7 @@ class Region:
         return Region(self.x[:, images], self.centre[:, images], self.radius[:, images], self.epsilon)
 
     def fired(self, threshold: float) -> Region:
-        """Return the smallest box around what mossy fibres that fire above `threshold` make of these images ``[M-FIBRES]``."""
+        """Return the smallest box around the activity of mossy fibres that fire above `threshold` ``[M-FIBRES]``."""
         low, high = self.centre - self.radius - SLACK > threshold, self.centre + self.radius + SLACK > threshold
         fires, low, high = (fibres.astype(self.x.dtype) for fibres in (self.x > threshold, low, high))
         return Region(fires, 0.5 * (low + high), 0.5 * (high - low), None)

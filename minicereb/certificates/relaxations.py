@@ -1,6 +1,6 @@
 """Linear bounds of activations on an interval ``[M-CROWN]``, element by element in float64.
 
-They are sound: rounding in this module only ever loosens a line.
+They are sound: rounding in this module can only loosen a line.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def relative_rounding(terms: int, unit: float) -> float:
 
 
 class Lines(NamedTuple):
-    """Two lines with ``lower_slope·v + lower_intercept ≤ φ(v) ≤ upper_slope·v + upper_intercept``; a float64 for each unit."""
+    """Two lines with ``lower_slope·v + lower_intercept ≤ φ(v) ≤ upper_slope·v + upper_intercept``, in float64 for each unit."""
 
     lower_slope: Array
     lower_intercept: Array
@@ -150,7 +150,7 @@ def _above_sigmoid(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def _sigmoid_slope(v: Array) -> Array:
-    """``σ(v)(1 - σ(v))``, precise also far from 0."""
+    """``σ(v)(1 - σ(v))``, accurate even far from 0."""
     xp = xp_of(v)
     tail = xp.exp(-xp.abs(v))
     return tail / ((1 + tail) * (1 + tail))
@@ -204,5 +204,5 @@ class Unit:
 
     @property
     def rounding(self) -> float:
-        """Error of a computed response to a given signal, in units of roundoff; most are exact."""
+        """Error of a computed response, in units of roundoff; most activations are exact."""
         return 8.0 if self.name == "sigmoid" else 0.0

@@ -1,4 +1,4 @@
-"""Certificates for the mean answer of a network that Gaussian noise on the first layer's signals smooths ``[M-SMOOTH]``."""
+"""Certificates for the mean prediction of a network smoothed by Gaussian noise on its first layer's signals ``[M-SMOOTH]``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Smoothed(NamedTuple):
     Attributes
     ----------
     certified : array of bool, shape (images,)
-        Whether the mean answer to every image within ε is the label.
+        Whether the mean prediction for every image within ε is the label.
     radius : array of float64, shape (images,)
         The largest ε that can be certified; 0 where the label does not lead, infinite if it leads in the whole box.
     """
@@ -41,7 +41,7 @@ class Smoothed(NamedTuple):
 
 
 class SampledAnswers(NamedTuple):
-    """Answers to images under noise: mean and variance of the classes' probabilities, and votes, (images, classes)."""
+    """Predictions for images under noise: mean and variance of the class probabilities, and votes, (images, classes)."""
 
     mean: np.ndarray
     variance: np.ndarray
@@ -49,7 +49,7 @@ class SampledAnswers(NamedTuple):
 
 
 def why_not_smoothable(model: object) -> str | None:
-    """Return in one line why a model has no smoothing certificate; None if it has."""
+    """Return a one-line reason why a model has no smoothing certificate, or None if it has one."""
     if not isinstance(model, NoisyNetwork):
         return f"{type(model).__name__} has no noise"
     law = model.layers[0].law
@@ -71,7 +71,7 @@ def smoothing_certificate(
     predictor: str = "probabilities",
     confidence: float = 0.999,
 ) -> Smoothed:
-    """Certify the mean answer of a network with Gaussian noise in its first layer.
+    """Certify the mean prediction of a network with Gaussian noise in its first layer.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def smoothing_certificate(
         Float in [0, 1].
     labels : array of int, shape (images,) or (images, 1)
     ids : array of int64, shape (images,)
-        Numbers of the images, which address their noise together with the seed.
+        Image indices, which address their noise together with the seed.
     epsilon : float
         Radius of the ball, at least 0; plus rounding, as in :func:`minicereb.certificates.certify.certify`.
     norm : {"linf", "l2"}
@@ -88,10 +88,9 @@ def smoothing_certificate(
         Draws for each image, at least 2.
     seed : int
     predictor : {"probabilities", "votes"}
-        Certify the class of largest mean probability (LAP), or the most frequent class; each over all noise (K → ∞), of which
-        the draws are a sample.
-    confidence : float
-        Of each image's certificate, between 0 and 1.
+        Certify the class of largest mean probability (LAP), or the most frequent class; either over all noise (K → ∞), of which
+    the draws are a sample. confidence : float
+        Confidence of each image's certificate, between 0 and 1.
 
     Returns
     -------
@@ -178,7 +177,7 @@ def probability_bounds(
 
 
 def signal_shift(network: NoisyNetwork, label: np.ndarray, rival: np.ndarray) -> np.ndarray:
-    """Return the L2 distance that the first layer's signals may move while the label leads: ``σ/2 (Φ⁻¹(p_A) - Φ⁻¹(p_B))``."""
+    """Return how far in L2 the first layer's signals may move while the label still leads: ``σ/2 (Φ⁻¹(p_A) - Φ⁻¹(p_B))``."""
     scale = abs(float(to_numpy(network.layers[0].scale)[0]))
     with np.errstate(invalid="ignore"):  # at -∞ - -∞ nothing can be certified
         distance = 0.5 * scale * (ndtri(label) - ndtri(rival))

@@ -42,12 +42,12 @@ RELU = Exercise(
     ("C1", "M-DX"),
     "relu_input_gradient(d_h, v)",
     "The response of a granule cell is h = max(v, 0). Given the derivative d_h of some objective by the response, return the "
-    "derivative by the pre-activation v. At the kink v = 0 the slope is defined as 0.",
+    "derivative with respect to the pre-activation v. At the kink v = 0 the slope is defined as 0.",
     {
-        "d_h : array of float, any shape": "Derivative of the objective by the response.",
+        "d_h : array of float, any shape": "Derivative of the objective with respect to the response.",
         "v : array of float, same shape": "Pre-activation.",
     },
-    ("array", "Derivative by v, with the shape and dtype of `d_h`."),
+    ("array", "Derivative with respect to v, with the shape and dtype of `d_h`."),
     Task(lambda d_h, v: relu_input_gradient(d_h, v > 0), [*_RELU_MISTAKES, *map(_leaky, (0.01, 0.1, 0.2, 0.3, 0.5))]),
     lambda rng, batch, units: (rng.standard_normal((batch, units)), 1.5 * rng.standard_normal((batch, units))),
     {"batch": (5, 7, 4, 6), "units": (3, 4, 6, 8)},
@@ -293,12 +293,12 @@ PROJECTION = Exercise(
     ("C1", "M-DX"),
     "projection_input_gradient(weights, inputs, d_v, width)",
     "Each granule cell receives few mossy fibres: v[c] = Σ_j weights[c, j] x[inputs[c, j]]. Given the derivative d_v of an "
-    "objective by v, return its derivative by x, d_x = J d_v: every synapse passes its cell's credit, times its weight, back to "
-    "its own input. An input that no cell receives gets 0.",
+    "objective with respect to v, return the one with respect to x, d_x = J d_v: every synapse passes its cell's credit, "
+    "times its weight, back to its own input. An input that no cell receives gets 0.",
     {
         "weights : array of float, shape (cells, inputs per cell)": "",
         "inputs : array of int32, shape (cells, inputs per cell)": "The number of the mossy fibre that each synapse comes from.",
-        "d_v : array of float, shape (cells, images)": "Derivative by the pre-activation, one column per image.",
+        "d_v : array of float, shape (cells, images)": "Derivative with respect to the pre-activation, one column per image.",
         "width : int": "Number of mossy fibres.",
     },
     ("array, shape (width, images)", "Dtype of `d_v`."),

@@ -122,13 +122,13 @@ _WEIGHTS = mistakes(
     ("rewards", "1 - L is used: these are losses, not rewards", lambda L: 1 - L),
 )
 _SCORES = mistakes(
-    ("derivative by the scale", "1/σ is subtracted, as in the score by σ; here it is by v", lambda r, s: r / s**2 - 1 / s),
+    ("derivative by the scale", "1/σ is subtracted, as in the score for σ; here it is for v", lambda r, s: r / s**2 - 1 / s),
     ("sign of the noise", "only the sign of the noise is used: that is the score of Laplace noise", lambda r, s: np.sign(r) / s),
     ("logistic score", "this is the score of logistic noise", lambda r, s: np.tanh(r / (2 * s)) / s),
     ("density", "the density of the noise is used instead of its score", lambda r, s: GAUSSIAN.density(r / s) / s),
     ("logarithm of the density", "ln f is used instead of the slope of -ln f", lambda r, s: np.log(GAUSSIAN.density(r / s) / s)),
     ("squared noise", "the noise is squared: its sign is lost", lambda r, s: r**2 / s**2),
-    ("derivative by the scale", "this is the score by σ, r²/σ³ - 1/σ; here it is by v", lambda r, s: r**2 / s**3 - 1 / s),
+    ("derivative by the scale", "this is the score for σ, r²/σ³ - 1/σ; here it is for v", lambda r, s: r**2 / s**3 - 1 / s),
     ("noise times scale", "the noise is multiplied by σ instead of 1/σ²", lambda r, s: r * s),
     ("score left out", "the score is left out", lambda r, s: np.ones_like(r)),
     ("centred noise", "the mean over the replications is subtracted from the noise", lambda r, s: (r - r.mean(axis=0)) / s**2),
@@ -148,7 +148,7 @@ _PRODUCTS = mistakes(
     ("elements multiplied", "noise and input are multiplied element by element; use every pair", lambda a, x: a * x / len(x)),
     ("averages multiplied", "two means are multiplied; average products instead", lambda a, x: np.outer(a.mean(0), x.mean(0))),
     ("not averaged", "the mean over replications is missing", lambda a, x: a[:, :, None] * x[:, None]),
-    ("biases only", "x is left out: this is the derivative by the biases", lambda a, x: a.mean(axis=0)),
+    ("biases only", "x is left out: this is the derivative with respect to the biases", lambda a, x: a.mean(axis=0)),
     of=_weighted,
 )
 

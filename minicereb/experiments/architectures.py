@@ -289,13 +289,13 @@ Model = CerebellumModel | PerceptronModel | ConvolutionalModel | NoisyModel
 
 
 def build_model(config: Train, dataset: Dataset) -> Any:
-    """Return the untrained model of a training: equal settings give equal bits."""
+    """Return the untrained model of a training run: equal settings give equal bits."""
     encoder = None if config.encoder is None else build_model(config.encoder, dataset)
     return config.model.build(dataset, config.seed, encoder)
 
 
 def build_learner(config: Train, dataset: Dataset) -> Learner:
-    """Return the learning rule of a training with its untrained model; behind an encoder it learns from features."""
+    """Return the learning rule of a training run with its untrained model; with an encoder it learns from features."""
     total = total_steps(config, dataset)
     optimizer = make_optimizer(config.optimizer, config.learning_rate, None if config.schedule == "constant" else total)
     rule = config.model.learner(build_model(config, dataset), optimizer, config.batch_size, config.seed, total)
@@ -303,7 +303,7 @@ def build_learner(config: Train, dataset: Dataset) -> Learner:
 
 
 def total_steps(config: Train, dataset: Dataset) -> int:
-    """Return the number of updates in a training."""
+    """Return the number of updates in a training run."""
     images = len(Split(dataset, config.validation, config.seed).training)
     return config.epochs * -(-images // config.batch_size)
 

@@ -35,7 +35,7 @@ class Cost(NamedTuple):
 
     seconds: float | None = None
     memory: int | None = None  # bytes beside the budget for blocks: data, model, optimizer, the copy of the best epoch
-    disk: int | None = None  # bytes of the results, and of the checkpoint of a training
+    disk: int | None = None  # bytes of the results, and of the checkpoint of a training run
     at_most: bool = False  # whether `seconds` is an upper bound, as if every image withstood every attack, and no pole fell
 
 
@@ -224,7 +224,7 @@ class Experiment:
         return 0
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Run the experiment once its trainings and experiments are complete; yield progress, return a record of JSON values."""
+        """Run the experiment, once its dependencies are complete; yield progress, return a record of JSON values."""
         raise NotImplementedError
 
     def check_record(self, record: Record) -> None:

@@ -89,7 +89,7 @@ class Probes:
         return self._known[key]
 
     def training(self, config: Train) -> Cost:
-        """Return what a training costs; its seconds are not known if it is over before it can be timed."""
+        """Return the cost of a training run; its seconds are unknown if it ends before it can be timed."""
         kind = replace(config, seed=0, epochs=1)
         cost: Cost = self._once(self._training, kind)
         if config.in_closed_form or cost.seconds is None:
@@ -235,7 +235,7 @@ def _balancing(task: PoleTask) -> tuple[float, float]:
 
 
 def _kind(config: Train) -> Train:
-    """Return a training whose model takes equally long to answer."""
+    """Return a training run whose model takes equally long for a forward pass."""
     return replace(config, seed=0, epochs=1, learning_rate=1.0)
 
 

@@ -1,4 +1,4 @@
-"""The trainings and experiments of a study as jobs, each run by one process at a time, and the status of a study.
+"""The training runs and experiments of a study as jobs, each run by one process at a time, and the status of a study.
 
 The study's folder ``jobs`` holds the plan and a notice for each job. These files are all that the study, its workers and
 ``minicereb study status`` exchange.

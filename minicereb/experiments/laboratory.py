@@ -131,11 +131,11 @@ class Laboratory:
                 yield f"training {describe(config)}: epoch {seen:.2f} of {config.epochs}"
 
     def is_trained(self, config: Train) -> bool:
-        """Whether a training is complete, in this folder or one beside it."""
+        """Whether a training run is complete, in this folder or one beside it."""
         return next(self.complete_runs(config), None) is not None
 
     def complete_runs(self, config: Train) -> Iterator[Run]:
-        """Yield the complete runs of a training: first the study's own, then those in folders beside it."""
+        """Yield the complete run folders of a training job: first the study's own, then those in folders beside it."""
         folder = self._folder(config)
         for name in ("config.json", "manifest.json"):  # an unreadable run is reported before other jobs run
             refuse_dangling(folder / name)
@@ -145,7 +145,7 @@ class Laboratory:
         yield from self.siblings.runs(config_hash(config))
 
     def run(self, config: Train) -> Run:
-        """Return a complete run of a training, or, if there is none, the study's own."""
+        """Return a complete run folder of a training job, or, if there is none, the study's own."""
         return next(self.complete_runs(config), None) or read_run(self._folder(config))
 
     def name_of(self, run: Run) -> str:
@@ -162,7 +162,7 @@ class Laboratory:
         return self._models[config]
 
     def run_experiment(self, config: Experiment) -> Generator[str, None, Record]:
-        """Run an experiment unless its record is there already, its trainings first; yield progress, return :meth:`result`."""
+        """Run an experiment and, before it, its training, unless its record exists; yield progress, return :meth:`result`."""
         for train in config.trainings:
             yield from self.train(train)
         if self.find_record(config) is None:
@@ -194,7 +194,7 @@ class Laboratory:
         return record | ({"runs": names, "test_accuracies": accuracies} if runs else {})
 
     def is_done(self, job: Train | Experiment) -> bool:
-        """Whether a training, or an experiment with its trainings, is complete."""
+        """Whether a training run, or an experiment with its training runs, is complete."""
         if isinstance(job, Train):
             return self.is_trained(job)
         return all(self.is_trained(train) for train in job.trainings) and self.find_record(job) is not None

@@ -1,4 +1,4 @@
-"""Run folders: trainings that can be killed at any moment, resumed, and loaded as models.
+"""Run folders: training that can be killed at any moment, resumed, and loaded as a model.
 
 ``config.json`` is written first. ``manifest.json`` says how the training was executed and holds the result; ``checkpoint.npz``
 exists during the training, ``model.npz`` after it. docs/formats.md describes all files.
@@ -110,7 +110,7 @@ class _State(_OptionalHash):
 
 
 class TrainingProgress(NamedTuple):
-    """The progress of a training."""
+    """The progress of a training run."""
 
     position: Position
     done: EpochDone | None  # at the end of an epoch
@@ -183,10 +183,10 @@ def read_run(folder: str | Path) -> Run:
     if not (folder / "config.json").is_file():
         raise RunError(_why_no_run(folder))
     if read_json(folder / "config.json", ConfigFile)["config"].get("kind") == "PoleBalancing":
-        raise RunError(f"{folder} is not the run of a training: task pole made it, and prints it again with --out {folder}")
+        raise RunError(f"{folder} is not a training run: task pole made it, and prints it again with --out {folder}")
     config, key = read_config(folder / "config.json")
     if not isinstance(config, Train):
-        raise DataError(f"{folder / 'config.json'} does not hold the settings of a training, but of {type(config).__name__}")
+        raise DataError(f"{folder / 'config.json'} does not hold the settings of a training run, but of {type(config).__name__}")
     return Run(folder, config, key, _read_manifest(folder / "manifest.json", config, key))
 
 
@@ -273,7 +273,7 @@ def check_loadable(run: Run, dataset: Dataset) -> None:
 
 
 def require_complete(run: Run) -> None:
-    """Raise :class:`RunError` unless a training is complete."""
+    """Raise :class:`RunError` unless training is complete."""
     if run.result is None:
         raise RunError(f"{run.folder} is not complete: run its training command again to finish it")
 
@@ -321,7 +321,7 @@ def run_training(
 ) -> Generator[TrainingProgress, None, None]:
     """Train into `folder`, from its last checkpoint if there is one, unless it is complete.
 
-    Closing the generator, as Ctrl-C does, writes a checkpoint first. However a training was interrupted, the same call resumes
+    Closing the generator, as Ctrl-C does, writes a checkpoint first. However training was interrupted, the same call resumes
     it, and the model is the same bit by bit as without the interruption.
 
     `encoder` is the complete run of ``config.encoder``. Its features are computed once and kept in its folder; the trained model

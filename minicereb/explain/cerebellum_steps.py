@@ -229,7 +229,7 @@ def _weight_step(
     words = "Presynaptic activity times the climbing fibre's error: each synapse needs only what is available locally."
     shapes = {"z": z.shape, "e": error.shape, "∂l/∂W": gradient.shape}
     numbers = [Rows("synapses", ("synapse", "z", "e", "z e"), rows)]
-    return Step("The derivative by the weights", "C4", words, shapes, numbers, checks)
+    return Step("The derivative with respect to the weights", "C4", words, shapes, numbers, checks)
 
 
 def _back_step(subject: ExplainedImage, drive: np.ndarray, d_outputs: np.ndarray, pixels: list[int]) -> Step:
@@ -250,14 +250,14 @@ def _back_step(subject: ExplainedImage, drive: np.ndarray, d_outputs: np.ndarray
     tables.append(Rows("granule cells", ("cell", "W ∂l/∂ŷ", "active", "∂l/∂v"), rows_of_cells))
     words = "The credit goes back through W to the granule cells, stops at those that are silent, and continues through J."
     if model.fires_above is not None:
-        words += " There it ends: a threshold is flat, so the derivative by the pixels is 0. What is shown is that by the fibres."
+        words += " There it ends: a threshold is flat, so the gradient of the pixels is 0. The one shown is that of the fibres."
     shapes = {"W": model.readout.shape, "∂l/∂v": d_drive.shape, "J": (wiring.width, wiring.cells)}
     checks = [check for a in cells for check in _by_drive(subject, a, d_drive[a])]
     return Step("Back to the granule cells and the pixels", "M-DX", words, shapes, tables, checks)
 
 
 def _by_drive(subject: ExplainedImage, cell: int, value: float) -> Iterator[Derivative]:
-    """The derivative by a cell's drive, which is changed via a synapse with an active mossy fibre, if there is one."""
+    """The derivative with respect to a cell's drive, checked via a synapse with an active mossy fibre, if there is one."""
     wiring, fibres = subject.model.wiring, mossy(subject.x, subject.model.fires_above)[0]
     activity = fibres[_synapses(subject.model, cell)[0]]
     if not activity.any():

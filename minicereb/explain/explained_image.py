@@ -163,7 +163,7 @@ def the_image(subject: ExplainedImage) -> Step:
 def loss_step(
     subject: ExplainedImage, title: str, tag: str, function: Callable[..., Any], outputs: np.ndarray, symbol: str = "l"
 ) -> Step:
-    """Return the step for a loss or an objective at the outputs, with its derivative by each of them."""
+    """Return the step for a loss or an objective at the outputs, with its derivative with respect to each of them."""
     value, d_outputs = function(outputs, subject.labels)
     target, moved = one_hot(subject.labels, outputs), outputs.copy()
     rows = zip(range(outputs.shape[1]), outputs[0], target[0], strict=True)

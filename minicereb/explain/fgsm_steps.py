@@ -44,10 +44,10 @@ def landscape_of(subject: ExplainedImage) -> Landscape:
 def attack_steps(
     subject: ExplainedImage, way_back: Callable[[np.ndarray, list[int]], Iterator[Step]], tag: str
 ) -> Iterator[Step]:
-    """Yield the objective, the backward pass to the image, the derivative by the pixels, and the attack's step.
+    """Yield the objective, the backward pass to the image, the derivative with respect to the pixels, and the attack's step.
 
-    `way_back` yields the model's own steps, given the derivative by the outputs and the pixels shown; `tag` is that of the
-    equation of the input gradient.
+    `way_back` yields the model's own steps, given the derivative with respect to the outputs and the pixels shown; `tag` is that
+    of the equation of the input gradient.
     """
     landscape = landscape_of(subject)
     point, gradient = landscape.value_and_gradient(subject.x)
@@ -68,7 +68,7 @@ def objective_step(subject: ExplainedImage, landscape: Landscape, outputs: np.nd
 def _input_gradient_step(
     subject: ExplainedImage, landscape: Landscape, gradient: np.ndarray, pixels: list[int], tag: str
 ) -> Step:
-    """The derivative by the pixels shown, beside differences through the whole model, and the whole derivative as an image."""
+    """The gradient of the pixels shown, beside finite differences through the whole model, and the whole gradient as an image."""
     moved = subject.x.copy()
     checks = [
         checked(
@@ -90,10 +90,10 @@ def _input_gradient_step(
         )
     picture = Drawing(
         "input-gradient",
-        "The derivative by every pixel: grey is 0; white pixels raise the objective most.",
+        "The derivative with respect to every pixel: grey is 0; white pixels raise the objective most.",
         [("image", subject.picture(subject.x)), ("∂l/∂x", subject.picture(0.5 + 0.5 * gradient / (largest or 1.0)))],
     )
-    return Step("The derivative by the image", tag, words, {"∂l/∂x": gradient.shape}, (), checks, drawings=[picture])
+    return Step("The derivative with respect to the image", tag, words, {"∂l/∂x": gradient.shape}, (), checks, drawings=[picture])
 
 
 def fgsm_step(subject: ExplainedImage, landscape: Landscape, gradient: np.ndarray, pixels: list[int]) -> Step:

@@ -50,7 +50,7 @@ class PixelPath(NamedTuple):
         return float(self.values[number].ravel()[self.units[number]])
 
     def credit(self, number: int) -> float:
-        """Return the derivative by the unit on the path."""
+        """Return the derivative with respect to the unit on the path."""
         return float(self.credits[number].ravel()[self.units[number]])
 
     def onward(self, number: int) -> np.ndarray:
@@ -61,7 +61,7 @@ class PixelPath(NamedTuple):
 def follow_pixel(
     network: Sequential, x: np.ndarray, labels: np.ndarray, loss: Loss, choose: Callable[[np.ndarray], int]
 ) -> PixelPath:
-    """Run forward and backward, and follow the pixel that `choose` selects given the derivative by the image."""
+    """Run forward and backward, and follow the pixel that `choose` selects given the derivative with respect to the image."""
     values, caches = [x.copy()], []
     for layer in network.layers:
         value, cache = layer.forward(values[-1])
@@ -78,7 +78,7 @@ def follow_pixel(
 
 
 def _onward(layer: Any, value: np.ndarray, credit: np.ndarray, unit: int) -> int:
-    """The output unit of a layer through which most of the derivative by one of its inputs passes."""
+    """The output unit of a layer through which most of the derivative with respect to one of its inputs passes."""
     if isinstance(layer, MaxPool):
         image, row, column, channel = np.unravel_index(unit, value.shape)
         down, across = credit.shape[1:3]
@@ -242,7 +242,7 @@ def _backward_step(walked: PixelPath, block: range, checks: list[Derivative]) ->
 
 
 def _credit_checks(walked: PixelPath, block: range, value: Callable[[np.ndarray], float]) -> list[Derivative]:
-    """The derivatives by the signal of the unit on the path, and by its input."""
+    """The derivatives with respect to the signal of the unit on the path, and by its input."""
     checks = []
     for number, symbol in ((block.start + 1, "v"), (block.start, "x")):
         array = walked.values[number]
@@ -268,7 +268,7 @@ def _weight_check(
     walked: PixelPath, number: int, array: np.ndarray, parameter: Place, taken: TrainingStep,
     value: Callable[[np.ndarray], float], penalties: tuple[float, float],
 ) -> Derivative:  # fmt: skip
-    """The derivative by a number of a parameter; only weights are penalised."""
+    """The derivative with respect to a number of a parameter; only weights are penalised."""
     symbol, name, place = parameter
     l2, l1 = penalties if name.startswith("weight") else (0.0, 0.0)
 

@@ -78,7 +78,7 @@ class GroupedEstimates(NamedTuple):
     """Estimates for one image, one per group of `size` replications.
 
     `credit`, shape (groups, neurons), is that of the first layer; `last`, shape (groups, classes, inputs of the last layer), is
-    the derivative by the last layer's weights.
+    the derivative with respect to the last layer's weights.
     """
 
     credit: np.ndarray
@@ -160,17 +160,17 @@ class Series(NamedTuple):
 
 
 def weight_series(found: GroupedEstimates, neuron: int, activity: float) -> Series:
-    """Return the derivative by a weight of the first layer: the activity of its input times the credit."""
+    """Return the derivative with respect to a weight of the first layer: the activity of its input times the credit."""
     return Series(found.credit[:, neuron] * activity, found.size, float(found.bounds.credit[neuron] * abs(activity)))
 
 
 def last_series(found: GroupedEstimates, output: int, neuron: int) -> Series:
-    """Return the derivative by a weight of the last layer."""
+    """Return the derivative with respect to a weight of the last layer."""
     return Series(found.last[:, output, neuron], found.size, found.bounds.last)
 
 
 def pixel_series(found: GroupedEstimates, network: NoisyNetwork, pixel: int) -> Series:
-    """Return the derivative by a pixel: the credit passed back through the first layer's weights."""
+    """Return the derivative with respect to a pixel: the credit passed back through the first layer's weights."""
     bound = float(np.abs(network.layers[0].weight[:, pixel]) @ found.bounds.credit)
     return Series(network.layers[0].input_gradient(found.credit)[:, pixel], found.size, bound)
 

@@ -127,7 +127,7 @@ def _forward_steps(network: NoisyNetwork, trace: Trace, cells: list[int], classe
 
 
 def _loss(subject: ExplainedImage, loss: ReplicatedLoss, trace: Trace) -> Step:
-    """The loss of the first replication, and its derivative by the outputs if there is one."""
+    """The loss of the first replication, and its derivative with respect to the outputs if there is one."""
     outputs = trace.outputs[:, :, 0].T.copy()
     if loss.smooth:
 
@@ -137,7 +137,7 @@ def _loss(subject: ExplainedImage, loss: ReplicatedLoss, trace: Trace) -> Step:
 
         return loss_step(subject, "The loss of this replication", "M-CE", rows, outputs, "L")
     value = float(loss.value(trace.outputs, subject.labels)[0, 0])
-    words = f"L = {value:g}: the answer is {'right' if value == 0 else 'wrong'}. The loss has no derivative by the outputs."
+    words = f"L = {value:g}: the answer is {'right' if value == 0 else 'wrong'}. This loss has no derivative."
     checks: list[Derivative] = []
     last = LastLayer(subject.model.layers[-1], loss)
     nodes = last.nodes(trace.noise[-1], subject.labels)
@@ -267,7 +267,7 @@ def _mean_step(
     subject: ExplainedImage, name: str, estimator: Estimator, loss: ReplicatedLoss, reference: means.Reference,
     cells: list[int], pixel: int, before: int,
 ) -> Step:  # fmt: skip
-    """The mean of the derivatives by a few weights over more and more replications."""
+    """The mean of the derivatives with respect to a few weights over more and more replications."""
     found = means.groups_of(estimator, subject.model, loss, subject.x, subject.labels, _address(subject, "explained mean"))
     x, last, label = float(subject.x[0, pixel]), len(subject.model.layers) - 1, subject.label
 
@@ -277,8 +277,8 @@ def _mean_step(
     names = [f"∂E[L]/∂θ_0[{a}, {pixel}]" for a in cells] + [f"∂E[L]/∂θ_{last}[{label}, {before}]"]
     estimates, tables, drawings = _compared_means(names, series, found, reference)
     words = (
-        f"The derivative by a weight is the activity of its input times the credit. The intervals are of {CONFIDENCE:.1%}: in a "
-        "hundred such pages with ten estimates each, about one lies outside."
+        f"The derivative with respect to a weight is the activity of its input times the credit. These are {CONFIDENCE:.1%} "
+        "intervals: in a hundred such pages with ten estimates each, about one lies outside."
     )
     shapes = {"∂E[L]/∂θ_0": subject.model.layers[0].weight.shape}
     return Step(f"The mean over the noise ({name})", CREDIT_TAGS[name], words, shapes, tables, (), estimates, drawings)
@@ -300,4 +300,4 @@ def _pixel_step(subject: ExplainedImage, name: str, loss: OfRows, pixels: list[i
         "of the first layer, which goes back through its weights. The attack below uses the mean over 32 replications."
     )
     shapes = {"∂E[l]/∂x": subject.x.shape}
-    return Step("The derivative by the image", CREDIT_TAGS[name], words, shapes, tables, (), estimates, drawings)
+    return Step("The derivative with respect to the image", CREDIT_TAGS[name], words, shapes, tables, (), estimates, drawings)

@@ -126,7 +126,7 @@ def _with(layers: Sequence[Any], number: int, key: str, weights: np.ndarray) -> 
 
 
 def _delta_rule(model: Cerebellum, x: np.ndarray, labels: np.ndarray) -> Claim:
-    """The change of the readout in a step of the delta rule at rate 1, which is the derivative of the batch's mean loss."""
+    """The change of the readout in a step of the delta rule at rate 1, which is the gradient of the batch's mean loss."""
     before = model.readout.copy()
     learner = DeltaRule(in_float64(model), SGD(1.0), len(x), None)
     for _ in learner.learn(x, labels):

@@ -23,11 +23,11 @@ class Credit(NamedTuple):
     divisor : array, shape (1,), or None
         The noise scale σ, if the values are for noise of unit scale.
     motion : array
-        Derivative of v by σ: the noise e; or ``-u/σ`` if the noise was averaged over.
+        ``∂v/∂σ``: the noise e, or ``-u/σ`` if the noise was averaged out.
     changing_density : int
         Number of neurons whose score itself depends on σ: all of the layer for the score function, else 0.
     by_density : array, shape (images, replications), or None
-        In place of the last two: the derivative by σ itself, before the division.
+        In place of the last two: the derivative with respect to σ itself, before the division.
     """
 
     values: Array
@@ -55,7 +55,7 @@ class Credit(NamedTuple):
         return credit.reshape(len(credit), -1).T
 
     def by_scale(self) -> Array:
-        """Return the derivative by σ, mean over replications and summed over images."""
+        """Return the derivative with respect to σ, mean over replications and summed over images."""
         moved = self.by_density
         if moved is None:
             moved = (self.values * self.motion).sum(axis=0) - self.changing_density
@@ -75,8 +75,8 @@ class Piece(NamedTuple):
     first_credit : array, shape (images, outputs)
         Of the first layer, mean over replications.
     gradients : list of dict
-        For every layer after the first, the derivatives by weight and bias; for every layer, by scale if requested: means over
-        replications, sums over images.
+        For every layer after the first, the derivatives with respect to weight and bias; for every layer, by scale if requested:
+        means over replications, sums over images.
     """
 
     loss: Array

@@ -1,8 +1,8 @@
 """Estimators of the derivative of a noisy network's mean loss: one interface, each a function of given noise.
 
-An estimator says what the *credit* of every neuron is: an unbiased estimate of the derivative by its signal v, for each
-replication of the noise. The rest follows as everywhere in the project: the derivative by a weight is pre-synaptic activity
-times credit, by the input it is the first layer's credit sent back through its weights.
+An estimator says what the *credit* of every neuron is: an unbiased estimate of the derivative with respect to its signal v, for
+each replication of the noise. The rest follows as everywhere in the project: the derivative with respect to a weight is
+pre-synaptic activity times credit; with respect to the input it is the first layer's credit sent back through its weights.
 
 ==============  ================================================================================
 plain           loss × score of the neuron's own noise (the paper's Eq. 5, 6)

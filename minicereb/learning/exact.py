@@ -90,7 +90,7 @@ def _patterns(xp: Any, block: slice, neurons: int) -> Array:
 
 
 def _last_layer(network: NoisyNetwork, loss: ReplicatedLoss, drive: Array, label: Array) -> tuple[Array, Array]:
-    """Loss of each pattern and its derivative by the last layer's drive, for images of one class, or pair of class and target."""
+    """Loss of each pattern and its gradient in the last layer's drive, for images of one class, or pair of class and target."""
     xp, last = xp_of(drive), network.layers[-1]
     outputs = drive[:, None, :]
     if loss.smooth:

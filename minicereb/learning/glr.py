@@ -91,7 +91,7 @@ def estimate(
     at : Address
         Of the noise.
     scales : bool
-        Whether to estimate the derivatives by the noise scales too.
+        Whether to estimate the derivatives with respect to the noise scales too.
 
     Raises
     ------

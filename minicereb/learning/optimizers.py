@@ -184,7 +184,7 @@ class Adam:
 
 
 def add_penalty(gradient: Array, weight: Array, l2: float, l1: float) -> None:
-    """Add to `gradient` the derivative of ``½ l2 Σθ² + l1 Σ|θ|`` by `weight` ``[M-PENALTY]``; 0 at the kink of \\|θ\\|."""
+    """Add to `gradient` the gradient of ``½ l2 Σθ² + l1 Σ|θ|`` in `weight` ``[M-PENALTY]``; 0 at the kink of \\|θ\\|."""
     if l2:
         gradient += l2 * weight
     if l1:

@@ -93,12 +93,12 @@ class Cerebellum:
         return outputs, CerebellumCache(active)
 
     def input_gradient(self, d_outputs: Array, cache: CerebellumCache) -> Array:
-        """Derivative by the pixels: :meth:`fibre_gradient` ``[M-DX]``, or 0 where fibres fire at a threshold, which is flat."""
+        """Gradient of the pixels: :meth:`fibre_gradient` ``[M-DX]``, or 0 where fibres fire at a threshold, which is flat."""
         gradient = self.fibre_gradient(d_outputs, cache)
         return gradient if self.fires_above is None else xp_of(gradient).zeros_like(gradient)
 
     def fibre_gradient(self, d_outputs: Array, cache: CerebellumCache) -> Array:
-        """Derivative by the mossy fibres ``[M-DX]``: passed straight through a threshold, it says where an attack could go.
+        """Gradient of the mossy fibres ``[M-DX]``; passed straight through a threshold, it shows where an attack could go.
 
         Parameters
         ----------

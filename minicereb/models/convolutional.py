@@ -61,7 +61,7 @@ class Images:
         return images, None
 
     def input_gradient(self, d_images: Array, cache: None) -> Array:
-        """Return the derivative by the rows, shape (batch, pixels)."""
+        """Return the derivative with respect to the rows, shape (batch, pixels)."""
         return (d_images / self.deviation).reshape(len(d_images), math.prod(self.shape))
 
 
@@ -74,7 +74,7 @@ class Flat:
         return x.reshape(len(x), math.prod(x.shape[1:])), x.shape[1:]
 
     def input_gradient(self, d_rows: Array, shape: tuple[int, ...]) -> Array:
-        """Return the derivative by the images."""
+        """Return the derivative with respect to the images."""
         return d_rows.reshape(len(d_rows), *shape)
 
 
@@ -96,11 +96,11 @@ class Convolution:
         return convolution(x, self.weight, self.bias, self.stride, self.padding, self.minimal), x
 
     def input_gradient(self, d_v: Array, x: Array) -> Array:
-        """Return the derivative by x."""
+        """Return the gradient of x."""
         return convolution_input_gradient(d_v, self.weight, x.shape[1:3], self.stride, self.padding, self.minimal)
 
     def weight_gradient(self, d_v: Array, x: Array) -> dict[str, Array]:
-        """Return the derivatives by weight and bias, summed over batch and positions."""
+        """Return the gradients of weight and bias, summed over batch and positions."""
         kernel = self.weight.shape[1:3]
         d_weight, d_bias = convolution_weight_gradient(d_v, x, kernel, self.stride, self.padding, self.minimal)
         return {"weight": d_weight, "bias": d_bias}
@@ -127,7 +127,7 @@ class MaxPool:
         return h, (winner, x.shape[1:3])
 
     def input_gradient(self, d_h: Array, cache: tuple[Array, tuple[int, int]]) -> Array:
-        """Return the derivative by x."""
+        """Return the gradient of x."""
         winner, sides = cache
         check_credit(d_h, winner.shape)
         return max_pool_input_gradient(d_h, winner, self.size, sides)
@@ -158,7 +158,7 @@ class BatchNorm:
         return h, scale
 
     def input_gradient(self, d_h: Array, scale: Array) -> Array:
-        """Return the derivative by v."""
+        """Return the gradient of v."""
         return d_h * scale
 
     def while_learning(self, seed: int, *numbers: int) -> BatchNormLearning:
@@ -195,15 +195,15 @@ class BatchNormLearning:
         return h, cache
 
     def input_gradient(self, d_h: Array, cache: BatchNormCache) -> Array:
-        """Return the derivative by v, also through the batch's statistics."""
+        """Return the derivative with respect to v, also through the batch's statistics."""
         return batch_norm_input_gradient(d_h, cache)
 
     def weight_gradient(self, d_h: Array, cache: BatchNormCache) -> dict[str, Array]:
-        """Return the derivatives by gamma and beta."""
+        """Return the gradients of gamma and beta."""
         return self.gradients(d_h, cache, False)[0]
 
     def gradients(self, d_h: Array, cache: BatchNormCache, by_input: bool) -> tuple[dict[str, Array], Array | None]:
-        """Return the derivatives by gamma and beta, and with `by_input` the one by v, in the place of `d_h`."""
+        """Return the gradients of gamma and beta and, with `by_input`, the one of v, written to `d_h`."""
         d_gamma, d_beta = batch_norm_weight_gradient(d_h, cache)
         d_v = batch_norm_input_gradient(d_h, cache, (d_gamma, d_beta), out=d_h) if by_input else None
         return {"gamma": d_gamma, "beta": d_beta}, d_v
@@ -242,7 +242,7 @@ class DropoutLearning:
         return x * mask, mask
 
     def input_gradient(self, d_h: Array, mask: Array) -> Array:
-        """Return the derivative by x."""
+        """Return the gradient of x."""
         return d_h * mask
 
 

@@ -29,12 +29,12 @@ class Dense:
         return dense(x, self.weight, self.bias), x
 
     def input_gradient(self, d_v: Array, x: Array) -> Array:
-        """Return the derivative by x, shape (batch, inputs)."""
+        """Return the derivative with respect to x, shape (batch, inputs)."""
         check_credit(d_v, (len(x), len(self.weight)))
         return dense_input_gradient(d_v, self.weight)
 
     def weight_gradient(self, d_v: Array, x: Array) -> dict[str, Array]:
-        """Return the derivatives by weight and bias, summed over the batch."""
+        """Return the gradients of weight and bias, summed over the batch."""
         d_weight, d_bias = dense_weight_gradient(d_v, x)
         return {"weight": d_weight, "bias": d_bias}
 
@@ -78,6 +78,6 @@ class ReLULearning:
         return v, active
 
     def input_gradient(self, d_h: Array, active: Array) -> Array:
-        """Return the derivative by v, written to `d_h`."""
+        """Return the derivative with respect to v, written to `d_h`."""
         run_lanes(lambda part: relu_input_gradient(d_h[part], active[part], out=d_h[part]), cached_blocks(d_h))
         return d_h

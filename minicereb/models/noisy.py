@@ -87,12 +87,12 @@ class NoisyLayer:
         return 1.0 if self.activation is None else self.activation.derivative(v)
 
     def weight_gradient(self, d_v: Array, x: Array) -> dict[str, Array]:
-        """Return the derivatives by weight and bias, summed over rows; `d_v` is (rows, outputs), `x` is (rows, inputs)."""
+        """Return the gradients of weight and bias, summed over rows; `d_v` is (rows, outputs), `x` is (rows, inputs)."""
         d_weight, d_bias = dense_weight_gradient(d_v, x)
         return {"weight": d_weight, "bias": d_bias}
 
     def input_gradient(self, d_v: Array) -> Array:
-        """Return the derivative by x, shape (rows, inputs), for one by v of shape (rows, outputs)."""
+        """Return the derivative with respect to x, shape (rows, inputs), for one by v of shape (rows, outputs)."""
         return dense_input_gradient(d_v, self.weight)
 
 
@@ -176,7 +176,7 @@ class NoisyNetwork:
         return x, signals
 
     def input_gradient(self, d_outputs: Array, signals: list[Array]) -> Array:
-        """Derivative by the images, shape (images, inputs), of the network without noise.
+        """Derivative with respect to the images, shape (images, inputs), of the network without noise.
 
         Raises
         ------
@@ -209,7 +209,7 @@ class BoundNetwork:
         return trace.outputs[:, :, 0].T, [v[:, :, 0].T for v in trace.signals]
 
     def input_gradient(self, d_outputs: Array, signals: list[Array]) -> Array:
-        """Derivative by the images along this noise; raises as the network's does."""
+        """Derivative with respect to the images along this noise; raises as the network's does."""
         return self.network.input_gradient(d_outputs, signals)
 
 

@@ -29,7 +29,7 @@ class Sequential:
         return x, caches
 
     def input_gradient(self, d_output: Array, caches: list[Any]) -> Array:
-        """Carry a derivative by the output back to the input."""
+        """Carry a derivative with respect to the output back to the input."""
         for layer, cache in zip(reversed(self.layers), reversed(caches), strict=True):
             d_output = layer.input_gradient(d_output, cache)
         return d_output

@@ -97,7 +97,7 @@ class Wiring:
         return xp_of(x).ascontiguousarray(x.T) if self.matrix is None else x.T
 
     def add_input_gradient(self, part: slice, d_v: Array, d_x_t: Array, fresh: bool = False) -> Array:
-        """Add the cells' share to the gradient by the mossy fibres; with `fresh` it is uninitialised and overwritten."""
+        """Add the cells' share to the gradient of the mossy fibres; with `fresh` it is uninitialised and overwritten."""
         return add_project_input_gradient(*self._synapses(part), d_v, d_x_t, fresh, self.width)
 
     def _synapses(self, part: slice) -> tuple[Array, Array | None]:

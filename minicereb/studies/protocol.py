@@ -153,9 +153,9 @@ def robustness_study(
     Parameters
     ----------
     trainings : callable
-        From data, scale and seed to groups of trainings.
+        From data, scale and seed to groups of training runs.
     label : callable
-        From a training to the name of the model in tables and figures.
+        From a training run to the name of the model in tables and figures.
     captions : mapping
         Captions of the figures by name; to that with the name of the study the caption of accuracy over ε is added.
     reference : callable

@@ -36,7 +36,7 @@ OVER_K = "inputs per granule cell, k"
 
 
 def trainings(data: Data, scale: str, seed: int) -> list[Train]:
-    """Return a training for each number of inputs per cell, with as many cells as the budget of synapses allows."""
+    """Return a training run for each number of inputs per cell, with as many cells as the budget of synapses allows."""
     synapses, inputs, epochs = SIZES[scale]
     cells = [round(synapses / (k + 2 * CLASSES)) for k in inputs]
     wirings = [("full", m, None) if k == ALL_INPUTS else ("random", m, k) for k, m in zip(inputs, cells, strict=True)]
@@ -108,7 +108,7 @@ CLOSED = "closed form"
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Evaluate some trainings of the study ``sparsity``, compare them with k = 4, and measure the dimension of their wirings."""
+    """Evaluate some runs of the study ``sparsity``, compare them with k = 4, and measure the dimension of their wirings."""
     chosen, images = OPTIMUM_SIZES[scale]
     by_seed = zip(*(trainings(data, scale, seed) for seed in seeds), strict=True)
     trains = [train for same_k in by_seed for train in same_k if inputs_of(train) in chosen]

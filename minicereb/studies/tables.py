@@ -29,7 +29,7 @@ LABELS = ("attacked", "certified")
 
 
 def by_model(results: Results, label: Callable[[Train], str] = describe) -> dict[str, Results]:
-    """Group evaluations and attacks by model; trainings with the same label (of several seeds) are one model."""
+    """Group evaluations and attacks by model; runs with the same label (of several seeds) are one model."""
     return results.where(EvaluatedModel | AttackedModel).by(lambda config: label(config.train))
 
 

@@ -64,7 +64,7 @@ def test_the_gradients_against_finite_differences(rng):
 
 @pytest.mark.parametrize("kind", ["random", "full"])
 def test_model_and_delta_rule_equal_the_equations(build_cerebellum, draw_images, kind):
-    """In float64, to 1e-13: only the order of the sums differs. Whole trainings: tests/learning/test_plasticity.py."""
+    """In float64, to 1e-13: only the order of the sums differs. Whole training runs: tests/learning/test_plasticity.py."""
     model, (x, labels) = build_cerebellum(cells=300, kind=kind), draw_images(10)
     data, indices, starts = model.wiring.csr()
     J = csr_array((data, indices, starts), shape=(model.wiring.cells, model.wiring.width)).T

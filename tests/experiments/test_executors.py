@@ -44,7 +44,7 @@ KILLS = 10  # in each test, in as many studies as it takes: a fast machine is th
 
 @pytest.fixture
 def log(tmp_path, monkeypatch):
-    """Where every process notes the epochs that trainings have behind them."""
+    """Where every process notes the epochs that have been trained."""
     monkeypatch.setenv(recorded_epochs.LOG, str(tmp_path / "epochs"))
     return tmp_path / "epochs"
 

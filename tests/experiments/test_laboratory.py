@@ -1,4 +1,4 @@
-"""Studies of any kind of experiment: trainings once, records kept and found again, models shared, figures drawn."""
+"""Studies of any kind of experiment: models trained once, records saved and found again, models shared, figures drawn."""
 
 import dataclasses
 import itertools

@@ -113,7 +113,7 @@ def make(folder: Path, limit: float) -> list[str]:
 
 
 def make_half(work: Path, limit: float) -> None:
-    """Leave a training as a kill does, between its checkpoint and its end."""
+    """Leave a run as a kill does, between its checkpoint and its end."""
 
     def stop_early() -> None:
         from minicereb.experiments import runs
@@ -125,7 +125,7 @@ def make_half(work: Path, limit: float) -> None:
 
     execute([*CEREBELLUM, "--out", "half"], work, limit, prepare=stop_early)
     if not (work / "half" / "checkpoint.npz").exists():
-        raise RuntimeError("no checkpoint was left: the fuzzer must be told where a training now ends")
+        raise RuntimeError("no checkpoint was left: the fuzzer must be told where training now ends")
 
 
 def copy(master: Path, folder: Path) -> None:

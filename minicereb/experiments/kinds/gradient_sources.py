@@ -71,7 +71,7 @@ class GradientSources(Experiment):
         exact, seconds = _gradient(network, self, "exact", 1, x, labels, repeats=1)
         found["exact"] = {"cosine": 1.0, "standard_error": 0.0, "signs": 1.0, "seconds": seconds}
         for name, draws in self.sources:
-            yield f"gradient by {name} of {describe(self.train)}"
+            yield f"gradient with respect to {name} of {describe(self.train)}"
             gradient, seconds = _gradient(network, self, name, draws, x, labels, REPEATS)
             cosines = _cosines(gradient, exact)
             there = exact != 0

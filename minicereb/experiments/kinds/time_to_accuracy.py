@@ -125,7 +125,7 @@ def evaluations_per_image(model: Model) -> int:
 
 
 def _stretches(learner: Learner, split: Split, seed: int, every: int) -> Iterator[tuple[int, float, bool]]:
-    """Learn `every` batches at a time, in the order of a training; yield images, seconds, and whether the loss is finite."""
+    """Learn `every` batches at a time, in the order of a training run; yield images, seconds, and whether the loss is finite."""
     data: Any = split.dataset
     for epoch in itertools.count():
         order = split.training[generator(seed, "order", epoch).permutation(len(split.training))]
