@@ -1,0 +1,388 @@
+"""Affine maps with rectified units between them over a box, and lower bounds on linear functions of them ``[M-CROWN]``.
+
+A chain is what a complete verifier branches on (:mod:`minicereb.certificates.complete`). Signals of hidden units are flat: the
+units of all layers in a row. The lower slopes of undecided units and the multipliers of decided ones are chosen by ascent of the
+bound, whose derivative is a pass forward through the relaxed units ``[M-SLOPES]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse
+
+from minicereb.backend import to_numpy
+from minicereb.certificates.affine import OWN_ROUNDING, Affine, AffineNetwork
+from minicereb.certificates.region import Region
+from minicereb.certificates.relaxations import SLACK, TINY, relative_rounding
+from minicereb.errors import InputError, require
+
+RATE, DECAY = 0.1, 0.95  # of the ascent, in slopes; per step
+ROWS = 256  # functions bounded together
+CLOSED = 1e-5  # a bound in single precision that is worth a look in double
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """``v₁ = W₁x + b₁, h = max(v, 0), v₂ = W₂h + b₂, …``, the last map without units, over a box.
+
+    Parameters
+    ----------
+    weights : tuple of array of float64, shape (outputs, inputs)
+        NumPy arrays, or SciPy's sparse ones.
+    biases, errors : tuple of array of float64, shape (outputs,)
+        b, and by how much the signal may differ that the model computes ``[M-ROUND]``.
+    low, high : array of float64, shape (inputs,)
+        The box.
+    least, most : array of float64, shape (hidden units,)
+        Bounds on the signals v of the hidden units as the model computes them.
+    binary : bool
+        Whether an input takes only the two ends of its interval.
+    """
+
+    weights: tuple[Any, ...]
+    biases: tuple[np.ndarray, ...]
+    errors: tuple[np.ndarray, ...]
+    low: np.ndarray
+    high: np.ndarray
+    least: np.ndarray
+    most: np.ndarray
+    binary: bool = False
+
+    @property
+    def units(self) -> int:
+        """Number of hidden units."""
+        return len(self.least)
+
+    @cached_property
+    def views(self) -> list[slice]:
+        """Where the units of each hidden layer are."""
+        ends = np.cumsum([0, *(len(bias) for bias in self.biases[:-1])]).tolist()
+        return [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+
+    @cached_property
+    def transposed(self) -> list[Any]:
+        """The weights' transposes, laid out for products."""
+        return [w.T.tocsr() if scipy.sparse.issparse(w) else np.ascontiguousarray(w.T) for w in self.weights]
+
+    def in_precision(self, dtype: Any) -> Chain:
+        """Return the chain with numbers of another type."""
+        arrays = ((each.astype(dtype) for each in group) for group in (self.weights, self.biases, self.errors))
+        weights, biases, errors = (tuple(group) for group in arrays)
+        return replace(self, weights=weights, biases=biases, errors=errors)
+
+    def without_silent(self) -> Chain:
+        """Return the chain without the units that are off over the whole box."""
+        weights, biases, errors, before = list(self.weights), list(self.biases), list(self.errors), None
+        for number, view in enumerate([*self.views, None]):
+            if before is not None:
+                weights[number] = weights[number][:, before]
+            if view is not None:
+                before = np.flatnonzero(self.most[view] > 0)
+                for group in (weights, biases, errors):
+                    group[number] = group[number][before]
+        alive = self.most > 0
+        return replace(
+            self,
+            weights=tuple(w if scipy.sparse.issparse(w) else np.ascontiguousarray(w) for w in weights),
+            biases=tuple(biases),
+            errors=tuple(errors),
+            least=self.least[alive],
+            most=self.most[alive],
+        )
+
+    def outputs(self, x: np.ndarray) -> np.ndarray:
+        """Return the outputs for inputs of shape (rows, inputs), shape (rows, outputs)."""
+        for weights, bias in zip(self.transposed[:-1], self.biases[:-1], strict=True):
+            x = np.maximum(x @ weights + bias, 0)
+        return x @ self.transposed[-1] + self.biases[-1]
+
+    def slope(self, credit: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Return the derivative by the inputs of ``Σ credit · outputs``, shape (rows, inputs)."""
+        masks = []
+        for weights, bias in zip(self.transposed[:-1], self.biases[:-1], strict=True):
+            x = np.maximum(x @ weights + bias, 0)
+            masks.append(x > 0)
+        for weights, mask in zip(reversed(self.weights[1:]), reversed(masks), strict=True):
+            credit = (credit @ weights) * mask
+        return credit @ self.weights[0]
+
+
+def chain_of(
+    weights: Sequence[Any],
+    biases: Sequence[np.ndarray],
+    low: np.ndarray,
+    high: np.ndarray,
+    unit: float = 2.0**-24,
+    sizes: Sequence[np.ndarray] | None = None,
+    terms: Sequence[int] | None = None,
+    tiny: float = 2.0**-126,
+    binary: bool = False,
+) -> Chain:
+    """Return a chain whose hidden units are bounded by intervals ``[M-IBP]``.
+
+    Parameters
+    ----------
+    weights, biases, low, high, binary
+        As in :class:`Chain`.
+    unit, tiny : float
+        Unit roundoff and smallest normal number of the model's arithmetic; by default single precision. With a `unit` of 0 only
+        the certificate's own rounding counts.
+    sizes : sequence of array, optional
+        Bounds on the sums of absolute values that the model adds up to the biases; by default ``|b|``.
+    terms : sequence of int, optional
+        Terms that the model adds up for one output; by default an input each, and the bias.
+
+    Raises
+    ------
+    InputError
+        If a shape does not fit the one before it, a number is not finite, or the box is empty.
+    """
+    require(len(weights) == len(biases) > 0, "biases", len(biases), f"as many as there are affine maps, {len(weights)}")
+    low, high = (np.asarray(end, dtype=np.float64) for end in (low, high))
+    require(bool((low <= high).all() and np.isfinite(high - low).all()), "low", "above high", "a box of finite numbers")
+    width, errors, least, most = len(low), [], [], []
+    h_low, h_high = low, high
+    for number, (w, bias) in enumerate(zip(weights, biases, strict=True)):
+        if w.ndim != 2 or w.shape != (len(bias), width):
+            raise InputError("weights", f"shape {w.shape}", f"({len(bias)}, {width}), by the bias and the layer before")
+        width = len(bias)
+        size = np.maximum(abs(h_low), abs(h_high))
+        count = w.shape[1] + 1 if terms is None else terms[number]
+        total = abs(w) @ size + (abs(bias) if sizes is None else sizes[number])
+        error = relative_rounding(count, unit + OWN_ROUNDING) * total + count * tiny
+        errors.append(error)
+        middle, radius = w @ (0.5 * (h_low + h_high)) + bias, abs(w) @ (0.5 * (h_high - h_low))
+        if number < len(weights) - 1:
+            least.append(middle - radius - error)
+            most.append(middle + radius + error)
+            h_low, h_high = np.maximum(least[-1], 0), np.maximum(most[-1], 0)
+    ends = [np.concatenate([np.zeros(0), *each]) for each in (least, most)]
+    return Chain(tuple(weights), tuple(map(np.asarray, biases)), tuple(errors), low, high, ends[0], ends[1], binary)
+
+
+def chain_of_network(network: AffineNetwork, region: Region) -> Chain | str:
+    """Return a classifier as a chain over the box around one image, or in one line why it is none.
+
+    Where mossy fibres fire or are silent, the chain begins behind them, with binary inputs.
+    """
+    if network.convolutions is not None:
+        return "branching is for networks without convolutions"
+    if region.epsilon is not None:
+        return "branching is for changes measured by linf"
+    region = region if network.fires_above is None else region.fired(network.fires_above)
+    centre, radius = (to_numpy(array)[:, 0] for array in (region.centre, region.radius))
+    layers, low, high, binary = list(network.hidden), centre - radius, centre + radius, network.fires_above is not None
+    other = next((layer.unit.name for layer in layers if layer.unit.name != "relu"), None)
+    if other is not None:
+        return f"branching is for rectified units, not {other}"
+    maps = [*(layer.affine for layer in layers), network.output]
+    zero = [np.zeros(each.outputs) for each in maps]
+    biases = [zero[i] if each.bias is None else to_numpy(each.bias) for i, each in enumerate(maps)]
+    sizes = [zero[i] if each.bias_size is None else to_numpy(each.bias_size) for i, each in enumerate(maps)]
+    terms = [each.terms for each in maps]
+    return chain_of([_dense(each) for each in maps], biases, low, high, network.unit, sizes, terms, network.tiny, binary)
+
+
+def _dense(affine: Affine) -> Any:
+    """Return the weights as a matrix, sparse where the wiring is."""
+    weights = to_numpy(affine.weights).astype(np.float64)
+    if affine.inputs is None:
+        return weights
+    starts = np.arange(0, weights.size + 1, weights.shape[1])
+    return scipy.sparse.csr_array((weights.ravel(), to_numpy(affine.inputs).ravel(), starts), shape=(len(weights), affine.width))
+
+
+# -- the bound ---------------------------------------------------------------------------------------------------------------
+
+
+class Relaxed(NamedTuple):
+    """Lines of rectified units, and signs of the branches taken; arrays of shape (rows or 1, hidden units).
+
+    Attributes
+    ----------
+    up, over : array
+        Slope and intercept of the upper line; for a unit that is on or off its own line.
+    fixed : array of bool
+        Whether a unit is its own line.
+    sign : array
+        1 where a branch says v ≥ 0, -1 where it says v ≤ 0, else 0.
+    """
+
+    up: np.ndarray
+    over: np.ndarray
+    fixed: np.ndarray
+    sign: np.ndarray
+
+
+def relaxed(least: np.ndarray, most: np.ndarray, sign: np.ndarray, dtype: Any) -> Relaxed:
+    """Return the lines ``[M-RELAX]`` of units with these bounds and branches, all of shape (rows, hidden units)."""
+    fixed = (least >= 0) | (most <= 0) | (sign != 0)
+    on = np.where(sign != 0, sign > 0, least >= 0) * 1.0
+    chord = most / np.maximum(most - least, TINY)
+    over = np.where(fixed, 0.0, SLACK * most - chord * least)
+    return Relaxed(np.where(fixed, on, chord).astype(dtype), over.astype(dtype), fixed, sign.astype(dtype))
+
+
+class Target(NamedTuple):
+    """Signals that are bounded from below: `sign` times unit `unit` of hidden layer `layer`, one for each row."""
+
+    layer: int
+    unit: np.ndarray
+    sign: np.ndarray
+
+
+class Pass(NamedTuple):
+    """A pass backward: the bound, coefficients of each layer's responses and their slopes, and coefficients of the inputs."""
+
+    bound: np.ndarray
+    credit: list[np.ndarray | None]
+    slopes: list[np.ndarray | None]
+    inputs: np.ndarray
+
+
+def backward(
+    chain: Chain,
+    box: tuple[np.ndarray, np.ndarray],
+    lines: Relaxed,
+    free: np.ndarray,
+    top: np.ndarray | None,
+    target: Target | None,
+) -> Pass:
+    """Bound ``top · outputs`` (+ a target) from below ``[M-CROWN]``, rounding subtracted.
+
+    Parameters
+    ----------
+    chain : Chain
+    box : tuple of array, shape (rows or 1, inputs)
+        Centre and radius.
+    lines : Relaxed
+    free : array of float, shape (rows, hidden units)
+        Lower slope of an undecided unit, in [0, 1]; multiplier of a branch, at least 0. Any value gives a sound bound.
+    top : array of float, shape (rows, outputs), or None
+    target : Target, optional
+    """
+    layers = len(chain.views)
+    credit: list[np.ndarray | None] = [None] * layers
+    slopes: list[np.ndarray | None] = [None] * layers
+    bound: Any = 0.0
+    a: Any = None
+    if top is not None:
+        bound = top @ chain.biases[-1] - abs(top) @ chain.errors[-1]
+        a = top @ chain.weights[-1]
+    for layer in reversed(range(layers)):
+        view = chain.views[layer]
+        v = np.zeros((len(free), view.stop - view.start), dtype=free.dtype)
+        if a is not None:
+            some, up = free[:, view], lines.up[:, view]
+            slope = np.where(a < 0, up, np.where(lines.fixed[:, view], up, some))
+            bound = bound + (np.minimum(a, 0) * lines.over[:, view]).sum(axis=1)
+            credit[layer], slopes[layer] = a, slope
+            v = slope * a - lines.sign[:, view] * some
+        if target is not None and target.layer == layer:
+            v[np.arange(len(v)), target.unit] += target.sign
+        elif a is None:
+            continue
+        bound = bound + v @ chain.biases[layer] - abs(v) @ chain.errors[layer]
+        a = v @ chain.weights[layer]
+    return Pass(bound + (a * box[0]).sum(axis=1) - (abs(a) * box[1]).sum(axis=1), credit, slopes, a)
+
+
+def _forward(chain: Chain, box: Any, lines: Relaxed, free: np.ndarray, back: Pass) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the derivative of the bound by `free` ``[M-SLOPES]``, and the outputs at the relaxed minimum."""
+    h, slope = box[0] - box[1] * np.sign(back.inputs), np.zeros_like(free)
+    for layer, view in enumerate(chain.views):
+        a, d = back.credit[layer], back.slopes[layer]
+        if a is None or d is None:
+            return slope, None
+        v = h @ chain.transposed[layer] + chain.biases[layer]
+        slope[:, view] = np.where(lines.fixed[:, view], -lines.sign[:, view] * v, np.maximum(a, 0) * v)
+        h = d * v + (a < 0) * lines.over[:, view]
+    return slope, h @ chain.transposed[-1] + chain.biases[-1]
+
+
+class Goal(NamedTuple):
+    """Outputs that must not be: all rows of ``C z + d ≤ 0`` at once.
+
+    Attributes
+    ----------
+    rows : array of float64, shape (rows, outputs)
+    offsets : array of float64, shape (rows,)
+    """
+
+    rows: np.ndarray
+    offsets: np.ndarray
+
+
+class Ascent(NamedTuple):
+    """The best bound of each row that an ascent came by, and where: `free` as in :func:`backward`, weights of the goal's rows."""
+
+    bound: np.ndarray
+    free: np.ndarray
+    weight: np.ndarray
+
+
+def ascend(
+    chain: Chain,
+    box: Any,
+    lines: Relaxed,
+    free: np.ndarray,
+    weight: np.ndarray,
+    goal: Goal | None,
+    target: Target | None,
+    steps: int,
+    rate: float = RATE,
+) -> Ascent:
+    """Raise lower bounds by Adam on slopes and multipliers ``[M-SLOPES]``.
+
+    What is bounded is ``weight · (C z + d)``, with weights that sum to 1; or, with a target, the target plus such a sum with any
+    weights of at least 0, a bound then on the target where the goal is met.
+
+    Parameters
+    ----------
+    chain, box, lines, free, target
+        As in :func:`backward`.
+    weight : array of float, shape (rows, rows of the goal)
+    goal : Goal or None
+        None bounds the target wherever it may be.
+    steps : int
+        Passes backward.
+    rate : float
+        Of the first step.
+    """
+    best = np.full(len(free), -np.inf)
+    best_free, best_weight = free.copy(), weight.copy()
+    states = [[np.zeros_like(each), np.zeros_like(each)] for each in (free, weight)]
+    for step in range(steps):
+        back = backward(chain, box, lines, free, None if goal is None else weight @ goal.rows, target)
+        bound = back.bound if goal is None else back.bound + weight @ goal.offsets
+        better = bound > best
+        best[better], best_free[better], best_weight[better] = bound[better], free[better], weight[better]
+        if step == steps - 1 or (target is None and (best > 2 * CLOSED).all()):
+            break
+        slope, outputs = _forward(chain, box, lines, free, back)
+        free = np.maximum(free + _adam(states[0], slope, step, rate), 0)
+        free = np.where(lines.fixed, free, np.minimum(free, 1))
+        if goal is not None and outputs is not None and (target is not None or len(goal.offsets) > 1):
+            weight = np.maximum(weight + _adam(states[1], outputs @ goal.rows.T + goal.offsets, step, rate), 0)
+            if target is None:
+                total = weight.sum(axis=1, keepdims=True)
+                weight = np.where(total > 0, weight / np.maximum(total, 1e-9), best_weight)
+    return Ascent(best, best_free, best_weight)
+
+
+def _adam(state: list[np.ndarray], slope: np.ndarray, step: int, rate: float) -> np.ndarray:
+    mean, square = state
+    mean += 0.1 * (slope - mean)
+    square += 0.01 * (slope * slope - square)
+    scale = rate * DECAY**step / (1 - 0.9 ** (step + 1))
+    return (scale * mean / (np.sqrt(square / (1 - 0.99 ** (step + 1))) + 1e-8)).astype(slope.dtype)
+
+
+def usual_slopes(least: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """Return the lower slopes ``[M-RELAX]`` that ascents begin from, and CROWN ends with."""
+    return (least + most > 0) * 1.0
