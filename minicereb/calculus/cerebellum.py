@@ -23,7 +23,7 @@ from minicereb.backend import Array, xp_of
 from minicereb.calculus.activations import relu, relu_input_gradient, threshold
 
 
-def granule(x: Array, projection: Array) -> Array:
+def granule(x: Array, projection: Array, rest: Array | float = 0.0) -> Array:
     """Granule cells: ``h = max(Jᵀx, 0)`` ``[C1]``.
 
     Parameters
@@ -32,6 +32,8 @@ def granule(x: Array, projection: Array) -> Array:
         Activity of the mossy fibres.
     projection : array or sparse array, shape (inputs, cells)
         J, which never learns.
+    rest : array, shape (cells,), or float
+        Added to Jᵀx: the drive of a cell whose inputs are all silent, for codons ``[M-CODON]``.
 
     Returns
     -------
@@ -43,7 +45,7 @@ def granule(x: Array, projection: Array) -> Array:
     >>> granule(np.array([[1.0, 2.0]]), np.array([[1.0, -1.0], [0.5, 0.0]]))
     array([[2., 0.]])
     """
-    return relu(x @ projection)
+    return relu(x @ projection + rest)
 
 
 def ltd_mean(mean: Array, h: Array, decay: float = 0.99) -> Array:
@@ -195,7 +197,7 @@ def mossy_bounds(x: Array, epsilon: float, fires_above: float | None = None) -> 
     return mossy(low, fires_above), mossy(high, fires_above)
 
 
-def granule_bounds(low: Array, high: Array, projection: Array) -> tuple[Array, Array]:
+def granule_bounds(low: Array, high: Array, projection: Array, rest: Array | float = 0.0) -> tuple[Array, Array]:
     """Bounds on the granule cells' activity for mossy fibres in a box: l and u of ``[M-BOX]``.
 
     Parameters
@@ -204,6 +206,8 @@ def granule_bounds(low: Array, high: Array, projection: Array) -> tuple[Array, A
         Of :func:`mossy_bounds`.
     projection : array or sparse array, shape (inputs, cells)
         J.
+    rest : array, shape (cells,), or float
+        Of :func:`granule`.
 
     Returns
     -------
@@ -215,7 +219,7 @@ def granule_bounds(low: Array, high: Array, projection: Array) -> tuple[Array, A
     >>> granule_bounds(np.array([[0.0, 0.0]]), np.array([[1.0, 1.0]]), np.array([[1.0], [-2.0]]))
     (array([[0.]]), array([[1.]]))
     """
-    v, r = (0.5 * (low + high)) @ projection, (0.5 * (high - low)) @ abs(projection)
+    v, r = (0.5 * (low + high)) @ projection + rest, (0.5 * (high - low)) @ abs(projection)
     return relu(v - r), relu(v + r)
 
 

@@ -252,5 +252,8 @@ def _cerebellum(model: Cerebellum) -> list[Affine | Unit]:
         mean, weights = model.ltd_mean[part].astype(xp.float64), readout[part].astype(xp.float64)
         bias -= mean @ weights
         size += abs(mean) @ abs(weights)
-    projection = Affine(wiring.weights, wiring.inputs, wiring.width, None, None, wiring.weights.shape[1])
+    rest, terms = None, wiring.weights.shape[1]
+    if wiring.rest is not None:
+        rest, terms = wiring.rest.astype(xp.float64), terms + 1
+    projection = Affine(wiring.weights, wiring.inputs, wiring.width, rest, None if rest is None else abs(rest), terms)
     return [projection, Unit("relu"), Affine(readout.T, None, cells, bias, size, 2 * cells + 2 * LANES)]

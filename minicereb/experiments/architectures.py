@@ -67,6 +67,21 @@ class CerebellumModel:
         False, "Random wiring: whether a cell's inputs are drawn with replacement, as in the authors' code."
     )
     patch: bool = setting(False, "Local wiring: whether a cell sees a patch of the image instead of a window of its rows.")
+    field: int | None = setting(
+        None,
+        "Local wiring: side of the square of pixels from which a cell's inputs are drawn.",
+        at_least=1,
+        usual="neighbouring pixels only",
+        added=True,
+    )
+    codons: float | None = setting(
+        None,
+        "Granule cells that recognise one pattern of firing and silent inputs: share of inputs that should fire.",
+        at_least=0,
+        at_most=1,
+        usual="gaussian weights",
+        added=True,
+    )
     ltd: bool = setting(True, "Whether long-term depression centres the activity of the granule cells.")
     ltd_decay: float = setting(0.99, "Decay of the moving average that LTD subtracts.", at_least=0, below=1)
     rule: str = setting(
@@ -106,6 +121,8 @@ class CerebellumModel:
         require(not self.patch or self.wiring == "local", "patch", self.patch, "only with --wiring local")
         least = self.loss == "mse" or self.rule != LEAST_SQUARES
         require(least, "loss", self.loss, f"mse: it is what --rule {LEAST_SQUARES} minimises")
+        local = self.wiring == "local" and not self.patch
+        require(self.field is None or local, "field", self.field, "used with --wiring local only, without --patch")
         fires, expects = self.mossy_fibres == "threshold", self.rule == PESSIMISTIC
         require_with("threshold", self.threshold, fires, "--mossy-fibres threshold")
         require_with("epsilon", self.uncertainty, expects, f"--rule {PESSIMISTIC}")
@@ -116,6 +133,8 @@ class CerebellumModel:
         """A few words."""
         wiring = self.wiring if self.inputs_per_cell is None else f"{self.wiring} k={self.inputs_per_cell}"
         loss = "" if self.loss == "mse" else f", {self.loss}"
+        wiring += "" if self.field is None else f" of {self.field}x{self.field}"
+        wiring += "" if self.codons is None else f", codons {self.codons:g}"
         fires = "" if self.threshold is None else f", fibres fire above {self.threshold:g}"
         expects = "" if self.rule != PESSIMISTIC else f", {self.pessimism:g} pessimistic to {self.uncertainty:g}"
         return f"{wiring}, {self.cells:,} cells, {'LTD' if self.ltd else 'no LTD'}{fires}{loss}{expects}"
@@ -126,7 +145,7 @@ class CerebellumModel:
         if encoder is not None:
             convolutions, features = encoder_of(encoder)
             shape = (features,)
-        variants = {"replacement": self.replacement, "patch": self.patch}
+        variants = {"replacement": self.replacement, "patch": self.patch, "field": self.field, "codons": self.codons}
         wiring = draw_wiring(self.wiring, self.cells, shape, self.inputs_per_cell, seed, **variants)
         cerebellum = initial_cerebellum(wiring, dataset.classes, seed, self.threshold)
         return cerebellum if convolutions is None else with_encoder(convolutions, cerebellum)
@@ -337,6 +356,8 @@ def exported_arrays(model: Any) -> dict[str, np.ndarray]:
     if isinstance(model, (Cerebellum, VisualCerebellum)):
         data, indices, indptr = model.wiring.csr()
         arrays |= {"projection_data": data, "projection_indices": indices, "projection_indptr": indptr}
+        if model.wiring.rest is not None:
+            arrays["projection_rest"] = to_numpy(model.wiring.rest)
         if isinstance(model, Cerebellum) and model.fires_above is not None:
             arrays["fires_above"] = np.array(model.fires_above, dtype=np.float32)
         arrays["projection_shape"] = np.array([model.wiring.cells, model.wiring.width], dtype=np.int64)

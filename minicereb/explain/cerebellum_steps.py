@@ -121,7 +121,7 @@ def _pessimistic_step(
 ) -> Step:
     """The worst activity of the chosen synapses, and what it adds to their gradient, at the full ε of the settings."""
     epsilon, targets = settings.uncertainty or 0.0, one_hot(subject.labels, taken.learned.outputs)
-    low, high = granule_bounds(*mossy_bounds(taken.x, epsilon, model.fires_above), _projection(model))
+    low, high = granule_bounds(*mossy_bounds(taken.x, epsilon, model.fires_above), _projection(model), _rest(model))
     at_worst = pessimistic_squared_error if settings.loss == "mse" else DESCENDED[settings.loss]
 
     def value() -> float:
@@ -147,10 +147,14 @@ def _projection(model: Cerebellum) -> csr_array:
     return csr_array(model.wiring.csr(), shape=(model.wiring.cells, model.wiring.width)).T
 
 
+def _rest(model: Cerebellum) -> np.ndarray:
+    return np.zeros(model.wiring.cells) if model.wiring.rest is None else model.wiring.rest
+
+
 def _granule(model: Cerebellum, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """v and h of every granule cell ``[C1]``."""
-    projection = _projection(model)
-    return (x @ projection)[0], granule(x, projection)[0]
+    projection, rest = _projection(model), _rest(model)
+    return (x @ projection + rest)[0], granule(x, projection, rest)[0]
 
 
 def _cells(subject: ExplainedImage, drive: np.ndarray, taken: TrainingStep) -> list[int]:
@@ -172,16 +176,20 @@ def _granule_step(subject: ExplainedImage, x: np.ndarray, drive: np.ndarray, h: 
     for a in cells:
         inputs, weights = _synapses(model, a)
         rows = [(subject.pixel(int(i)), w, x[0, i]) for i, w in zip(inputs, weights, strict=True)]
-        tables.append(products(f"granule cell {a}", ("mossy fibre", "weight J", "activity x"), rows, (f"v[{a}]", drive[a])))
+        rest = [] if model.wiring.rest is None else [("at rest", model.wiring.rest[a])]
+        head = ("mossy fibre", "weight J", "activity x")
+        tables.append(products(f"granule cell {a}", head, rows, (f"v[{a}]", drive[a]), rest))
         v = drive[a : a + 1].copy()
         slope = relu_input_gradient(np.ones(1, dtype=v.dtype), v > 0)[0]
         checks.append(checked(f"∂h[{a}]/∂v[{a}]", slope, v, 0, relu, v))
     tables.append(Rows("responses", ("cell", "v", "h"), [(a, drive[a], h[a]) for a in cells]))
     active, still = int((drive > 0).sum()), int((drive == 0).sum())
-    words = f"{active:,} of {len(drive):,} cells are active; {still:,} are at the kink v = 0, since all their inputs are black."
+    words = f"{active:,} of {len(drive):,} cells are active; {still:,} are at the kink v = 0"
+    words += ", since all their inputs are black." if model.wiring.rest is None else "."
     words += f" The mean of h is {h.mean():.6g}, the largest {h.max():.6g}. J does not learn."
     shapes = {"x": x.shape, "J": (x.shape[1], len(drive)), "h": h.shape}
-    return Step("Mossy fibres drive granule cells", "C1", words, shapes, tables, checks)
+    tag = "C1" if model.wiring.rest is None else "M-CODON"
+    return Step("Mossy fibres drive granule cells", tag, words, shapes, tables, checks)
 
 
 def _ltd_step(decay: float, taken: TrainingStep, h: np.ndarray, cells: list[int]) -> Step:

@@ -126,7 +126,7 @@ class _Graph:
                     )
                 if layer.fires_above is not None:
                     self.threshold(layer.fires_above)
-                self.dense(scipy.sparse.csr_array(layer.wiring.csr(), shape=size).toarray(), None)
+                self.dense(scipy.sparse.csr_array(layer.wiring.csr(), shape=size).toarray(), layer.wiring.rest)
                 self.operator("Relu")
                 if to_numpy(layer.ltd_mean).any():
                     self.operator("Sub", ltd_mean=to_numpy(layer.ltd_mean))

@@ -29,6 +29,8 @@ class Wiring:
         Numbers of the mossy fibres, ascending in each row; None if every cell sees all of them in order (full wiring).
     width : int
         Number of mossy fibres, d.
+    rest : array of float, shape (cells,), optional
+        Drive of a cell whose inputs are all silent; 0 without it.
 
     Raises
     ------
@@ -42,11 +44,14 @@ class Wiring:
     weights: Array
     inputs: Array | None
     width: int
+    rest: Array | None = None
 
     def __post_init__(self) -> None:
         weights, inputs, width = self.weights, self.inputs, self.width
         require(1 <= width < 1 << 31, "width", width, f"a number of mossy fibres from 1 to {(1 << 31) - 1:,}")
         require(weights.ndim == 2 and weights.size > 0, "weights", f"shape {weights.shape}", "shape (cells, inputs per cell)")
+        rest = "none" if self.rest is None else f"shape {self.rest.shape}"
+        require(self.rest is None or self.rest.shape == weights.shape[:1], "rest", rest, f"shape {weights.shape[:1]}")
         if inputs is None:
             require(weights.shape[1] == width, "weights", f"shape {weights.shape}", f"{width} columns, a weight for each input")
             return
@@ -79,18 +84,21 @@ class Wiring:
 
     @cached_property
     def sizes(self) -> Wiring:
-        """The same wiring with the weights' absolute values, |J|."""
+        """The same wiring with the weights' absolute values, |J|, and nothing at rest."""
         return Wiring(abs(self.weights), self.inputs, self.width)
 
     @property
     def nbytes(self) -> int:
         """Memory that weights, inputs and the matrix take."""
-        kept = {id(array): array.nbytes for array in (self.weights, self.inputs, self.matrix) if array is not None}
+        kept = {id(array): array.nbytes for array in (self.weights, self.inputs, self.matrix, self.rest) if array is not None}
         return sum(kept.values())
 
     def project(self, part: slice, x_t: Array, out: Array) -> Array:
-        """Pre-activation of the cells in `part` (see :func:`minicereb.calculus.projection.project`)."""
-        return project(*self._synapses(part), x_t, out, self.width)
+        """Drive of the cells in `part` (see :func:`minicereb.calculus.projection.project`), with what they have at rest."""
+        drive = project(*self._synapses(part), x_t, out, self.width)
+        if self.rest is not None:
+            drive += self.rest[part, None]
+        return drive
 
     def columns(self, x: Array) -> Array:
         """Transpose images to the columns that :meth:`project` takes: contiguous only where a sparse product needs it."""
@@ -116,7 +124,7 @@ class Wiring:
     def sha256(self) -> str:
         """Hash of weights and inputs, by which a stored model recognises its wiring."""
         inputs = np.empty(0, dtype=np.int32) if self.inputs is None else to_numpy(self.inputs)
-        return sha256_arrays(to_numpy(self.weights), inputs)
+        return sha256_arrays(to_numpy(self.weights), inputs, *(() if self.rest is None else (to_numpy(self.rest),)))
 
 
 def draw_wiring(
@@ -128,8 +136,10 @@ def draw_wiring(
     *,
     replacement: bool = False,
     patch: bool = False,
+    field: int | None = None,
+    codons: float | None = None,
 ) -> Wiring:
-    """Draw a wiring ``[C-J]``: positions by kind, weights independently N(0, 1/k).
+    """Draw a wiring ``[C-J]``: positions by kind, weights independently N(0, 1/k), or those of codons ``[M-CODON]``.
 
     Parameters
     ----------
@@ -150,6 +160,11 @@ def draw_wiring(
     patch : bool
         ``local`` only: a rectangle of k pixels, as near a square as k allows, in one channel, instead of k consecutive
         inputs of a row.
+    field : int, optional
+        ``local`` only: k distinct pixels, drawn from a square of so many by so many, in one channel.
+    codons : float, optional
+        Each input excites its cell with this probability, and else inhibits it, with a weight of 1. At rest the drive is such
+        that the cell fires only if all inputs that excite it do, and none that inhibits it.
 
     Returns
     -------
@@ -173,15 +188,23 @@ def draw_wiring(
         per_cell = inputs_per_cell
         rng = generator(seed, "wiring inputs")
         if kind == "local":
-            inputs = _patches(rng, cells, image_shape, per_cell) if patch else _windows(rng, cells, width, per_cell)
+            if field is not None:
+                inputs = _fields(rng, cells, image_shape, per_cell, field)
+            else:
+                inputs = _patches(rng, cells, image_shape, per_cell) if patch else _windows(rng, cells, width, per_cell)
         elif replacement:
             inputs = rng.integers(0, width, (cells, per_cell), dtype=np.int32)
         else:
             inputs = _distinct(rng, cells, width, per_cell)
         inputs.sort(axis=1)
-    weights = generator(seed, "wiring weights").standard_normal((cells, per_cell), dtype=np.float32)
-    weights *= np.float32(per_cell**-0.5)
-    return Wiring(to_device(weights), None if inputs is None else to_device(inputs), width)
+    rng, rest = generator(seed, "wiring weights"), None
+    if codons is None:
+        weights = rng.standard_normal((cells, per_cell), dtype=np.float32)
+        weights *= np.float32(per_cell**-0.5)
+    else:
+        weights = np.where(rng.random((cells, per_cell)) < codons, np.float32(1), np.float32(-1))
+        rest = to_device(1 - np.maximum(weights, 0).sum(axis=1))
+    return Wiring(to_device(weights), None if inputs is None else to_device(inputs), width, rest)
 
 
 def _distinct(rng: np.random.Generator, cells: int, width: int, count: int) -> np.ndarray:
@@ -201,18 +224,36 @@ def _windows(rng: np.random.Generator, cells: int, width: int, length: int) -> n
     return starts[:, None] + np.arange(length, dtype=np.int32)
 
 
-def _patches(rng: np.random.Generator, cells: int, image_shape: tuple[int, ...], count: int) -> np.ndarray:
+def _fields(rng: np.random.Generator, cells: int, image_shape: tuple[int, ...], count: int, side: int) -> np.ndarray:
+    rows, columns = _plane(image_shape)
+    require(side <= min(rows, columns), "field", side, f"a side of at most {min(rows, columns)} pixels")
+    require(count <= side * side, "inputs-per-cell", count, f"at most the {side * side} pixels of the field")
+    places = _distinct(rng, cells, side * side, count)
+    return _placed(rng, image_shape, side, side, places // side * columns + places % side)
+
+
+def _plane(image_shape: tuple[int, ...]) -> tuple[int, ...]:
     if len(image_shape) < 2:
         raise InputError("local patch", image_shape, "a data set of images; its rows have no second dimension")
-    rows, columns = image_shape[:2]
-    channels = image_shape[2] if len(image_shape) == 3 else 1
+    return image_shape[:2]
+
+
+def _patches(rng: np.random.Generator, cells: int, image_shape: tuple[int, ...], count: int) -> np.ndarray:
+    rows, columns = _plane(image_shape)
     sides = [(side, count // side) for side in range(1, count + 1) if count % side == 0]
     sides = [(height, length) for height, length in sides if height <= rows and length <= columns]
     if not sides:
         raise InputError("inputs-per-cell", count, f"a number that factors into a patch within {rows} × {columns} pixels")
     height, length = min(sides, key=lambda pair: abs(pair[0] - pair[1]))
+    offsets = (np.arange(height, dtype=np.int32)[:, None] * columns + np.arange(length, dtype=np.int32)).ravel()
+    return _placed(rng, image_shape, height, length, np.broadcast_to(offsets, (cells, count)))
+
+
+def _placed(rng: np.random.Generator, image_shape: tuple[int, ...], height: int, length: int, offsets: np.ndarray) -> np.ndarray:
+    """Place a rectangle for each cell at random; `offsets` number its pixels in the image from the upper left corner."""
+    (rows, columns), cells = image_shape[:2], len(offsets)
+    channels = image_shape[2] if len(image_shape) == 3 else 1
     top = rng.integers(0, rows - height, cells, dtype=np.int32, endpoint=True)
     left = rng.integers(0, columns - length, cells, dtype=np.int32, endpoint=True)
     channel = rng.integers(0, channels, cells, dtype=np.int32)
-    offsets = (np.arange(height, dtype=np.int32)[:, None] * columns + np.arange(length, dtype=np.int32)).ravel()
     return ((top * columns + left)[:, None] + offsets) * channels + channel[:, None]

@@ -44,6 +44,8 @@ def cerebellum(rng, inputs, classes, dtype=np.float64):
     full = rng.random() < 0.5
     weights = rng.normal(size=(cells, inputs if full else per_cell)).astype(dtype)
     wiring = Wiring(weights, None if full else drawn, inputs)
+    rest = rng.normal(size=cells).astype(dtype) if rng.random() < 0.5 else None
+    wiring = dataclasses.replace(wiring, rest=rest)
     return Cerebellum(wiring, rng.random(cells).astype(dtype) / 3, rng.normal(size=(cells, classes)).astype(dtype))
 
 

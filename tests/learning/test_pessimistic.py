@@ -30,12 +30,13 @@ def projection(model):
 def expected_step(model, x, labels, decay, epsilon, share, loss="mse"):
     """Mean after a batch, loss, outputs and gradient, by the equations."""
     J, W, targets = projection(model), to_numpy(model.readout).astype(np.float64), np.eye(model.readout.shape[1])[labels]
-    h = paper.granule(paper.mossy(x, model.fires_above), J)
+    rest = 0 if model.wiring.rest is None else to_numpy(model.wiring.rest)
+    h = paper.granule(paper.mossy(x, model.fires_above), J, rest)
     mean = to_numpy(model.ltd_mean).astype(np.float64)
     mean = mean if decay is None else paper.ltd_mean(mean, h, decay)
     outputs = paper.purkinje(h, mean, W)
     value, error = DESCENDED[loss](outputs, labels)
-    low, high = paper.granule_bounds(*paper.mossy_bounds(x, epsilon, model.fires_above), J)
+    low, high = paper.granule_bounds(*paper.mossy_bounds(x, epsilon, model.fires_above), J, rest)
     at_worst = paper.worst_outputs(low, high, mean, W, targets)
     worst_value, worst = paper.pessimistic_loss(at_worst, targets) if loss == "mse" else DESCENDED[loss](at_worst, labels)
     gradient = (1 - share) * paper.readout_gradient(h, mean, error)
@@ -44,11 +45,11 @@ def expected_step(model, x, labels, decay, epsilon, share, loss="mse"):
 
 
 @FIBRES
-@pytest.mark.parametrize("kind", ["random", "full"])
+@pytest.mark.parametrize("options", [{"kind": "random"}, {"kind": "full"}, {"kind": "local", "field": 3, "codons": 0.4}], ids=str)
 @pytest.mark.parametrize(("decay", "batch_size", "loss"), [(0.9, 10, "mse"), (None, 3, "cross-entropy"), (0.9, 1, "mse")])
-def test_a_training_follows_the_equations(build_cerebellum, draw_images, fires_above, kind, decay, batch_size, loss):
+def test_a_training_follows_the_equations(build_cerebellum, draw_images, fires_above, options, decay, batch_size, loss):
     """In float64; ε grows over the first half of seven steps; the last batch may be smaller."""
-    model = dataclasses.replace(build_cerebellum(cells=300, kind=kind, ltd=decay is None), fires_above=fires_above)
+    model = dataclasses.replace(build_cerebellum(cells=300, ltd=decay is None, **options), fires_above=fires_above)
     x, labels = draw_images(6 * batch_size + 1)
     rule = PessimisticDeltaRule(model, SGD(0.02), batch_size, decay, 0.1, 0.6, 7, DESCENDED[loss])
     for number, part in enumerate(parallel.blocks(len(x), batch_size)):
@@ -112,7 +113,7 @@ def test_no_image_within_epsilon_leaves_the_bounds(build_cerebellum, draw_images
 
 @FIBRES
 def test_images_that_the_worst_activity_leaves_correct_are_certified(build_cerebellum, draw_images, fires_above):
-    model = dataclasses.replace(build_cerebellum(cells=200), fires_above=fires_above)
+    model = dataclasses.replace(build_cerebellum(cells=200, kind="local", field=3, codons=0.5), fires_above=fires_above)
     x, _ = draw_images(200)
     labels = model.forward(x)[0].argmax(axis=1)
     hits = PessimisticDeltaRule(model, SGD(0.1), 10, None, 0.01, 0.5, 10).hits(x, labels)
@@ -163,6 +164,8 @@ def test_a_threshold_has_no_gradient_but_its_fibres_have(build_cerebellum, draw_
         ("threshold", {"mossy_fibres": "threshold", "threshold": 1.0}),
         ("threshold", {"mossy_fibres": "threshold"}),
         ("threshold", {"threshold": 0.5}),
+        ("field", {"field": 3}),
+        ("codons", {"codons": 1.5}),
         ("loss", {"rule": "least-squares", "loss": "cross-entropy"}),
         ("epsilon", {"rule": "pessimistic", "uncertainty": -0.1, "pessimism": 0.5}),
         ("epsilon", {"uncertainty": 0.1}),

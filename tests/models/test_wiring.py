@@ -3,6 +3,7 @@
 Tests of a distribution state how often a perfect generator would fail them; their seeds are fixed, so they do not flicker.
 """
 
+import itertools
 from collections import Counter
 from itertools import combinations
 
@@ -219,4 +220,34 @@ def test_every_device_has_the_same_wiring(xp_device, kind):
 def test_a_setting_that_cannot_be_used_is_named(wrong, setting):
     with pytest.raises(InputError) as caught:
         wire(**{"kind": {"kind": "random"}, **wrong})
+    assert caught.value.setting == setting
+
+
+def test_a_codon_fires_for_its_pattern_alone():
+    """Every pattern of the four inputs of every cell."""
+    wiring = draw_wiring("local", 50, (5, 6), 4, seed=0, field=3, codons=0.5)
+    weights, rest = to_numpy(wiring.weights), to_numpy(wiring.rest)
+    patterns = np.array(list(itertools.product([0, 1], repeat=4)), dtype=np.float32)
+    h = np.maximum(weights @ patterns.T + rest[:, None], 0)
+    assert set(np.unique(weights)) == {-1, 1}
+    assert np.array_equal(h == 1, (patterns[None] == (weights > 0)[:, None]).all(axis=2))
+    assert np.array_equal(h.sum(axis=1), np.ones(50))
+
+
+@pytest.mark.parametrize(("side", "count"), [(1, 1), (3, 4), (4, 16)])
+def test_the_inputs_of_a_field_are_distinct_and_within_a_square(side, count):
+    inputs = to_numpy(draw_wiring("local", 500, (6, 5, 2), count, seed=1, field=side).inputs)
+    assert (np.diff(inputs, axis=1) > 0).all()
+    assert (inputs % 2 == inputs[:, :1] % 2).all()
+    for place in (inputs // 10, inputs // 2 % 5):
+        assert (place.max(axis=1) - place.min(axis=1) < side).all()
+    assert len(np.unique(inputs)) == 60
+
+
+@pytest.mark.parametrize(("setting", "shape", "field", "count"), [
+    ("field", (5, 6), 6, 4), ("inputs-per-cell", (5, 6), 2, 5), ("local patch", (30,), 2, 4),
+])  # fmt: skip
+def test_a_field_that_does_not_fit_is_refused(setting, shape, field, count):
+    with pytest.raises(InputError) as caught:
+        draw_wiring("local", 10, shape, count, seed=0, field=field)
     assert caught.value.setting == setting

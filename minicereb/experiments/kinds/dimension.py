@@ -60,6 +60,8 @@ class Dimension(Experiment):
 
     def __post_init__(self) -> None:
         twice = self.model.replacement and self.units == "threshold" and self.inputs == "normal"
+        codons = self.model.codons
+        require(codons is None, "codons", codons, "none: their dimension is not measured")
         require(not twice, "replacement", True, "false for threshold cells on normal inputs: their level would be another")
 
     @property
@@ -75,7 +77,7 @@ class Dimension(Experiment):
         model, dataset, doing = self.model, laboratory.dataset, f"dimension of {self.description}"
         yield f"{doing}: wiring"
         settings = (model.wiring, model.cells, dataset.image_shape, model.inputs_per_cell, self.seed)
-        wiring = draw_wiring(*settings, replacement=model.replacement, patch=model.patch)
+        wiring = draw_wiring(*settings, replacement=model.replacement, patch=model.patch, field=model.field)
         if self.weights == "equal":
             wiring = with_equal_weights(wiring)
         thresholds = None
