@@ -77,9 +77,9 @@ def test_a_synapse_that_knows_only_whether_its_fibre_is_active():
 
 
 def test_the_table_knows_its_own_rules():
-    assert rule_names() == ["delta", "ltd-ltp", "least-squares"]
+    assert rule_names() == ["delta", "ltd-ltp", "least-squares", "pessimistic"]
     assert all(rule_named(name) is rule for name, rule in RULES.items())
-    with pytest.raises(InputError, match="delta, ltd-ltp, least-squares"):
+    with pytest.raises(InputError, match="delta, ltd-ltp, least-squares, pessimistic"):
         CerebellumModel("full", 10, rule="sign")
 
 
