@@ -179,7 +179,7 @@ def test_the_step_shown_lowers_the_loss(kind, optimizer, data):
 
 
 def learner_of(settings, model, optimizer):
-    return settings.model.learner(model, optimizer, settings.batch_size, settings.seed)
+    return settings.model.learner(model, optimizer, settings.batch_size, settings.seed, 100)
 
 
 @pytest.mark.parametrize("case", CASES)
