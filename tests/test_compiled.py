@@ -14,7 +14,7 @@ from minicereb.errors import install_command
 from minicereb.learning.optimizers import RMSprop
 from minicereb.learning.plasticity import DeltaRule
 from minicereb.models.cerebellum import initial_cerebellum
-from minicereb.models.wiring import draw_wiring
+from minicereb.models.wiring import Wiring, draw_wiring
 
 
 def interpreted(loop, *arrays):
@@ -67,6 +67,25 @@ def test_sparse_wiring_comes_to_the_same_bits_in_one_pass(monkeypatch, way, dtyp
     monkeypatch.setattr("minicereb.calculus.projection.compiled", way)
     found = project(weights, inputs, x_t, np.full((23, images), np.nan, dtype=dtype))
     assert found.tobytes() == sparse_product(weights, inputs, x_t, np.empty_like(found)).tobytes()
+
+
+@every_way
+@pytest.mark.parametrize("rested", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_bounds_of_granule_cells_come_to_the_same_bits_in_one_pass(monkeypatch, way, dtype, rested):
+    rng = np.random.default_rng(5)
+    weights, inputs = rng.standard_normal((23, 4)).astype(dtype), np.sort(rng.integers(0, 30, (23, 4), dtype=np.int32), axis=1)
+    wiring = Wiring(weights, inputs, 30, rng.standard_normal(23).astype(dtype) if rested else None)
+    centre, radius = rng.random((2, 30, 9)).astype(dtype)
+    found = []
+    for each in (way, lambda *arguments: None):
+        monkeypatch.setattr("minicereb.models.wiring.compiled", each)
+        total, spread = np.full((2, 20, 9), np.nan, dtype=dtype)
+        wiring.project_bounds(slice(2, 22), centre, radius, total, spread)
+        found.append((total.tobytes(), spread.tobytes()))
+        assert (spread > 0).any()
+        assert (total >= spread).all()
+    assert found[0] == found[1]
 
 
 def test_what_is_small_strided_or_elsewhere_is_left_to_numpy(xp_device):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from minicereb.learning.estimators import ESTIMATORS
 from minicereb.learning.glr import estimate
 from minicereb.learning.noise import Address
 from minicereb.learning.optimizers import RMSprop
+from minicereb.learning.pessimistic import PessimisticDeltaRule
 from minicereb.learning.plasticity import DeltaRule
 from minicereb.models.cerebellum import Cerebellum, initial_cerebellum
 from minicereb.models.noisy import NoisyNetwork, initial_noisy
@@ -31,6 +33,7 @@ from minicereb.tasks.eyelid_conditioning import Eyelid, Session
 from minicereb.tasks.pole_balancing import PoleBalancer, PoleTask
 
 CELLS, INPUTS, PER_CELL, CLASSES, BATCH, IMAGES = 200_000, 784, 4, 10, 10, 500
+FEW_CELLS, LARGE_BATCH = 20_000, 100  # of the pessimistic rule
 # APGD takes as many steps as published, within a bound so small that it does not end early.
 APGD_CELLS, APGD_IMAGES, APGD_STEPS, APGD_EPSILON = 5_000, 256, 100, 0.002
 GLR_INPUTS, GLR_HIDDEN, GLR_BATCH, REPLICATIONS = 196, 20, 25, 10_000
@@ -40,7 +43,7 @@ TRIALS = 200  # among which one is successful; it is timed
 
 
 def cerebellum(peers: bool) -> Iterator[Benchmark]:
-    """Yield one step of the delta rule and one of PGD, each beside PyTorch's forms if `peers`."""
+    """Yield steps of the delta rule, of the pessimistic one and of PGD, beside PyTorch's forms if `peers`."""
     model = _cerebellum()
     rule = DeltaRule(model, RMSprop(0.5 / CELLS), BATCH, 0.99)
     images, labels = _images(64 * BATCH)
@@ -63,6 +66,24 @@ def cerebellum(peers: bool) -> Iterator[Benchmark]:
         f"copy of the {moved / 1e6:.0f} MB that must move",
         peers_of("learning_steps", model, images, labels, BATCH) if peers else {},
         repeats=20,
+    )
+    model = initial_cerebellum(draw_wiring("random", FEW_CELLS, (INPUTS,), PER_CELL, seed=0), CLASSES, seed=0, fires_above=0.5)
+    images, labels = _images(64 * LARGE_BATCH)
+    x, y, turns = to_device(images), to_device(labels), itertools.count()
+    plain = DeltaRule(model, RMSprop(0.5 / FEW_CELLS), LARGE_BATCH, 0.99)
+    pessimistic = PessimisticDeltaRule(model, RMSprop(0.5 / FEW_CELLS), LARGE_BATCH, 0.99, 0.1, 0.5, 1)
+
+    def learn(rule: DeltaRule) -> None:
+        batch = slice(at := next(turns) % 64 * LARGE_BATCH, at + LARGE_BATCH)
+        for _ in rule.learn(x[batch], y[batch]):
+            pass
+
+    yield Benchmark(
+        f"pessimistic step, {FEW_CELLS:,} cells that see threshold fibres, k = {PER_CELL}, batch {LARGE_BATCH}",
+        lambda: learn(pessimistic),
+        lambda: learn(plain),
+        "step of the plain delta rule",
+        repeats=5,
     )
     model = _cerebellum()
     images, labels = _images(IMAGES)

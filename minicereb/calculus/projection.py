@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from minicereb.backend import Array, add_sparse_transpose_product, check_synapses, sparse_product, xp_of
+from minicereb.calculus.activations import relu
 from minicereb.compiled import compiled
 from minicereb.errors import InputError
 from minicereb.parallel import scratch
@@ -70,6 +71,36 @@ def _project(weights: Array, inputs: Array, x_t: Array, out: Array) -> None:
             for synapse in range(weights.shape[1]):
                 a += weights[cell, synapse] * x_t[unsigned(inputs[cell, synapse]), i]
             out[cell, i] = a
+
+
+def bound_activity(drive: Array, reach: Array) -> None:
+    """Turn drives ``v`` and ``r`` of ``[M-BOX]`` into ``u + l`` and ``u - l``, in place."""
+    xp = xp_of(drive)
+    high = relu(xp.add(drive, reach, out=scratch("high", drive.shape, drive)))
+    low = relu(xp.subtract(drive, reach, out=reach), out=reach)
+    xp.add(high, low, out=drive)
+    xp.subtract(high, low, out=reach)
+
+
+def bounds_loop(weights: Array, inputs: Array, rest: Array, centre: Array, radius: Array, drive: Array, reach: Array) -> None:
+    """:func:`project` of centre and, by absolute weights, of radius; what cells have at rest is added; :func:`bound_activity`."""
+    zero = drive.dtype.type(0)
+    for cell in range(len(weights)):
+        v, r = drive[cell], reach[cell]
+        v[:] = zero
+        r[:] = zero
+        for synapse in range(weights.shape[1]):
+            weight, row = weights[cell, synapse], inputs[cell, synapse]
+            size, c, s = abs(weight), centre[row], radius[row]
+            for i in range(len(v)):
+                v[i] += weight * c[i]
+                r[i] += size * s[i]
+        for i in range(len(v)):
+            middle = v[i] + rest[cell]
+            high, low = middle + r[i], middle - r[i]
+            high = high if high > zero else zero
+            low = low if low > zero else zero
+            v[i], r[i] = high + low, high - low
 
 
 def add_project_input_gradient(

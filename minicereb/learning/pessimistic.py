@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from minicereb.backend import Array, xp_of
-from minicereb.calculus.activations import relu
 from minicereb.calculus.cerebellum import mossy, mossy_bounds
 from minicereb.calculus.losses import one_hot, pessimistic_squared_error, squared_error
 from minicereb.errors import require
@@ -41,9 +40,9 @@ class PessimisticDeltaRule(DeltaRule):
 
     Notes
     -----
-    The activity is kept as ``[h | m | μ | 0]`` and ``[s]``, m the middle of each granule cell's bounds and s half their distance
-    ``[M-BOX]``. So the outputs ``Wᵀ(h - μ)`` and ``Wᵀ(m - μ)`` are one matrix product, as are both their weight changes;
-    ``|W|ᵀs`` is another. Results equal the formulas of :mod:`minicereb.calculus.cerebellum` but for the order of sums.
+    Besides the activity ``[h | μ | 0]`` the sums ``u + l`` and differences ``u - l`` of each granule cell's bounds ``[M-BOX]``
+    are kept, one row per cell; both are halved only in the small matrices that they are multiplied with. Results equal the
+    formulas of :mod:`minicereb.calculus.cerebellum` but for the order of sums.
 
     The loss of an image is (1 - λ) of that of its outputs and λ of that of the worst outputs: convex in W.
     """
@@ -64,10 +63,9 @@ class PessimisticDeltaRule(DeltaRule):
         super().__init__(cerebellum, optimizer, batch_size, ltd_decay, error)
         self.epsilon, self.pessimism, self.total_steps = epsilon, pessimism, total_steps
         xp, cells, dtype = xp_of(cerebellum.readout), cerebellum.wiring.cells, cerebellum.readout.dtype
-        self.batches_ahead, self.columns = 1, (2 * batch_size + 4) // 4 * 4
-        self.activity = xp.zeros((cells, self.columns), dtype=dtype)
-        self.spread = xp.empty((cells, batch_size), dtype=dtype)
-        self.parts = cell_blocks(cerebellum.readout, cells, self.columns + batch_size)
+        self.batches_ahead, self.activity = 1, xp.empty((cells, self.columns), dtype=dtype)
+        self.total, self.spread = (xp.empty((cells, batch_size), dtype=dtype) for _ in range(2))
+        self.parts = cell_blocks(cerebellum.readout, cells, self.columns + 2 * batch_size)
 
     @property
     def reached(self) -> float:
@@ -94,11 +92,9 @@ class PessimisticDeltaRule(DeltaRule):
         def add(part: slice, total: Array, fresh: bool) -> None:
             shape = (part.stop - part.start, count)
             middle, spread = scratch("middle", shape, x), scratch("spread", shape, x)
-            wiring.project(part, centre, middle)
-            wiring.sizes.project(part, radius, spread)
-            self._bound(middle, spread)
+            wiring.project_bounds(part, centre, radius, middle, spread)
             weights = readout[part]
-            share = xp_of(x).concatenate((xp_of(x).dot(middle.T, weights), xp_of(x).dot(spread.T, abs(weights))))
+            share = half * xp_of(x).concatenate((xp_of(x).dot(middle.T, weights), xp_of(x).dot(spread.T, abs(weights))))
             share[:count] -= xp_of(x).dot(mean[part], weights)
             total[...] = share if fresh else total + share
 
@@ -111,17 +107,6 @@ class PessimisticDeltaRule(DeltaRule):
         check_images(x, wait=False)
         return as_labels(labels, len(x), self.model.readout.shape[1], wait=False)
 
-    def _bound(self, middle: Array, spread: Array) -> None:
-        """Turn middle and half distance of granule cells' drives into those of their activity, in place ``[M-BOX]``."""
-        xp, half = xp_of(middle), middle.dtype.type(0.5)
-        above = scratch("above", middle.shape, middle)
-        relu(xp.add(middle, spread, out=above), out=above)
-        relu(xp.subtract(middle, spread, out=spread), out=spread)
-        xp.add(above, spread, out=middle)
-        xp.subtract(above, spread, out=spread)
-        middle *= half
-        spread *= half
-
     def _learn(self, x: Array, labels: Array) -> Learned:
         """One step ``[M-PESSIMISTIC]``."""
         xp, size, images = xp_of(x), self.batch_size, len(x)
@@ -129,50 +114,50 @@ class PessimisticDeltaRule(DeltaRule):
         dtype, half = readout.dtype, readout.dtype.type(0.5)
         fires_above = self.model.fires_above
         low, high = mossy_bounds(x, self.reached, fires_above)
-        signals, radius = (xp.zeros((wiring.width, columns), dtype=dtype) for columns in (self.columns, size))
+        signals = xp.zeros((wiring.width, self.columns), dtype=dtype)
+        centre, radius = (xp.zeros((wiring.width, size), dtype=dtype) for _ in range(2))
         signals[:, :images] = mossy(x, fires_above).T
-        signals[:, size : size + images] = (half * (low + high)).T
+        centre[:, :images] = (half * (low + high)).T
         radius[:, :images] = (half * (high - low)).T
         batch_mean = xp.zeros(self.columns, dtype=dtype)
         batch_mean[:images] = (1 - (self.ltd_decay or 0)) / images
 
         def read_out(part: slice) -> Array:
-            activity, spread, weights = self.activity[part], self.spread[part], readout[part]
-            wiring.project(part, signals, activity)
-            wiring.sizes.project(part, radius, spread)
-            relu(activity[:, :size], out=activity[:, :size])
-            self._bound(activity[:, size : 2 * size], spread)
+            activity, total, spread, weights = self.activity[part], self.total[part], self.spread[part], readout[part]
+            self._respond(part, signals, self.activity)
+            wiring.project_bounds(part, centre, radius, total, spread)
             if self.ltd_decay is not None:  # [C-LTD]; of the images themselves
                 mean[part] *= self.ltd_decay
                 mean[part] += xp.dot(activity, batch_mean)
                 forget_tiny(mean[part], self.steps + 1, TINY_ACTIVITY)
-            activity[:, 2 * size] = mean[part]
-            return xp.concatenate((xp.dot(activity.T, weights), xp.dot(spread.T, abs(weights))))
+            activity[:, images] = mean[part]
+            return xp.concatenate((xp.dot(activity.T, weights), xp.dot(total.T, weights), xp.dot(spread.T, abs(weights))))
 
         sums, *others = run_lanes(read_out, self.parts)
         for other in others:
             sums += other
-        offset = sums[2 * size]
-        outputs, middles, reaches = (sums[at : at + images] for at in (0, size, self.columns))
-        outputs, targets = outputs - offset, one_hot(labels, outputs)
+        outputs, middles, reaches = xp.split(sums, (self.columns, self.columns + size))
+        outputs, offset = outputs[:images] - outputs[images], outputs[images]
+        targets = one_hot(labels, outputs)
         loss, error = self.error(outputs, labels)
         side = 1 - 2 * targets
         at_worst = pessimistic_squared_error if self.error is squared_error else self.error
-        worst_loss, worst_error = at_worst(middles - offset + side * reaches, labels)  # [M-WORST]
+        worst_loss, worst_error = at_worst(half * (middles[:images] + side * reaches[:images]) - offset, labels)  # [M-WORST]
         share = dtype.type(self.pessimism)
 
         credit = xp.zeros((self.columns, readout.shape[1]), dtype=dtype)
+        middle, sided = (xp.zeros((size, readout.shape[1]), dtype=dtype) for _ in range(2))
         credit[:images] = (1 - share) / images * error
-        credit[size : size + images] = share / images * worst_error
-        credit[2 * size] = -credit[: 2 * size].sum(axis=0)
-        sided = xp.zeros((size, readout.shape[1]), dtype=dtype)
-        sided[:images] = side * credit[size : size + images]
+        middle[:images] = half * share / images * worst_error
+        sided[:images] = side * middle[:images]
+        credit[images] = -credit[:images].sum(axis=0) - 2 * middle.sum(axis=0)
         self.steps += 1
 
         def change(part: slice) -> None:
             weights = readout[part]
             gradient = xp.matmul(self.activity[part], credit, out=scratch("gradient", weights.shape, weights))
-            by_sign = xp.matmul(self.spread[part], sided, out=scratch("by_sign", weights.shape, weights))
+            gradient += xp.matmul(self.total[part], middle, out=scratch("worst", weights.shape, weights))
+            by_sign = xp.matmul(self.spread[part], sided, out=scratch("worst", weights.shape, weights))
             gradient += xp.where(weights > 0, by_sign, -by_sign)
             state = {name: array[part] for name, array in self.state.items()}
             self.optimizer.update(weights, gradient, state, self.steps, scratch("update", weights.shape, weights))

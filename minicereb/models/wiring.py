@@ -7,8 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
-from minicereb.backend import Array, check_indices, to_device, to_numpy, xp_of
-from minicereb.calculus.projection import add_project_input_gradient, project
+from minicereb.backend import Array, check_indices, check_synapses, to_device, to_numpy, xp_of
+from minicereb.calculus.projection import add_project_input_gradient, bound_activity, bounds_loop, project
+from minicereb.compiled import compiled
 from minicereb.errors import InputError, require
 from minicereb.files import sha256_arrays
 from minicereb.parallel import blocks
@@ -99,6 +100,34 @@ class Wiring:
         if self.rest is not None:
             drive += self.rest[part, None]
         return drive
+
+    def project_bounds(self, part: slice, centre: Array, radius: Array, total: Array, spread: Array) -> None:
+        """Bound the activity of the cells in `part` for mossy fibres in a box ``[M-BOX]``.
+
+        Parameters
+        ----------
+        part : slice
+        centre, radius : array, shape (inputs, images)
+            Of the box.
+        total, spread : array, shape (cells, images)
+            Overwritten by ``u + l`` and ``u - l``.
+        """
+        rest = self._zeros if self.rest is None else self.rest
+        if self.matrix is None and self.inputs is not None:
+            arrays = self.weights[part], self.inputs[part], rest[part], centre, radius, total, spread
+            one_pass = compiled(bounds_loop, *arrays)
+            if one_pass is not None:
+                check_synapses(*arrays[:2], centre, total, self.width)
+                check_synapses(*arrays[:2], radius, spread, self.width)
+                one_pass(*arrays)
+                return
+        self.project(part, centre, total)
+        self.sizes.project(part, radius, spread)
+        bound_activity(total, spread)
+
+    @cached_property
+    def _zeros(self) -> Array:
+        return xp_of(self.weights).zeros(self.cells, dtype=self.weights.dtype)
 
     def columns(self, x: Array) -> Array:
         """Transpose images to the columns that :meth:`project` takes: contiguous only where a sparse product needs it."""

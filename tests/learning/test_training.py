@@ -22,6 +22,7 @@ from minicereb.learning.backprop import Backpropagation
 from minicereb.learning.glr import GLR, estimator_named
 from minicereb.learning.noise import Address, Independent
 from minicereb.learning.optimizers import SGD, Adam, RMSprop
+from minicereb.learning.pessimistic import PessimisticDeltaRule
 from minicereb.learning.plasticity import DeltaRule, Learned
 from minicereb.learning.training import EpochDone, Position, Split, accuracy, restore, train
 from minicereb.models.mlp import initial_mlp
@@ -42,6 +43,7 @@ def dataset(images=83, test=20, inputs=30, classes=3):
 LEARNERS = {
     "delta rule, sparse": lambda build: DeltaRule(build(cells=60, dtype=np.float32), RMSprop(0.01), 10, 0.9),
     "delta rule, full": lambda build: DeltaRule(build(cells=60, kind="full", dtype=np.float32), Adam(0.01), 2, 0.9),
+    "pessimistic": lambda build: PessimisticDeltaRule(build(cells=60, dtype=np.float32), RMSprop(0.01), 10, 0.9, 0.1, 0.5, 20),
     "delta rule, one by one": lambda build: DeltaRule(build(cells=60, dtype=np.float32), SGD(0.1), 1, None),
     "backpropagation": lambda build: Backpropagation(initial_mlp(30, (10,), 3, 0), Adam(0.01), 2),
     "likelihood ratio": lambda build: glr("gaussian", estimator="flip"),
