@@ -43,7 +43,9 @@ def dataset(images=83, test=20, inputs=30, classes=3):
 LEARNERS = {
     "delta rule, sparse": lambda build: DeltaRule(build(cells=60, dtype=np.float32), RMSprop(0.01), 10, 0.9),
     "delta rule, full": lambda build: DeltaRule(build(cells=60, kind="full", dtype=np.float32), Adam(0.01), 2, 0.9),
-    "pessimistic": lambda build: PessimisticDeltaRule(build(cells=60, dtype=np.float32), RMSprop(0.01), 10, 0.9, 0.1, 0.5, 20),
+    "delta rule, pessimistic": lambda build: PessimisticDeltaRule(
+        build(cells=60, dtype=np.float32), RMSprop(0.01), 10, 0.9, 0.1, 0.5, 20
+    ),
     "delta rule, one by one": lambda build: DeltaRule(build(cells=60, dtype=np.float32), SGD(0.1), 1, None),
     "backpropagation": lambda build: Backpropagation(initial_mlp(30, (10,), 3, 0), Adam(0.01), 2),
     "likelihood ratio": lambda build: glr("gaussian", estimator="flip"),
