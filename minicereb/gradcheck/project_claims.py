@@ -53,7 +53,13 @@ def _activations(rng: np.random.Generator) -> Iterator[Claim]:
 
 def _losses(rng: np.random.Generator) -> Iterator[Claim]:
     outputs, labels, credit = 3 * rng.standard_normal((7, CLASSES)), rng.integers(0, CLASSES, 7), rng.standard_normal(7)
-    plain = {"squared_error": "C3", "cross_entropy": "M-CE", "margin": "M-MARGIN", "dlr": "M-DLR"}
+    plain = {
+        "squared_error": "C3",
+        "pessimistic_squared_error": "M-PESSIMISTIC",
+        "cross_entropy": "M-CE",
+        "margin": "M-MARGIN",
+        "dlr": "M-DLR",
+    }
     targeted = {"targeted_margin": "M-MARGIN-T", "targeted_cross_entropy": "M-CE-T", "targeted_dlr": "M-DLR-T"}
     for name, tag in (plain | targeted).items():
         given: dict[str, Any] = {"outputs": outputs, "labels": labels}
@@ -78,6 +84,15 @@ def _paper(rng: np.random.Generator) -> Iterator[Claim]:
         ("readout_gradient", "C4", "W", cerebellum.readout_gradient(h, mean, error)),
         ("input_gradient of the cerebellum", "M-DX", "x", cerebellum.input_gradient(error / len(x), h, J, W)),
     )
+    low, high = cerebellum.granule_bounds(*cerebellum.mossy_bounds(x, 0.1), J)
+
+    def worst_loss(W: Any) -> Any:
+        return cerebellum.pessimistic_loss(cerebellum.worst_outputs(low, high, mean, W, targets), targets)[0].mean(keepdims=True)
+
+    _, error = cerebellum.pessimistic_loss(cerebellum.worst_outputs(low, high, mean, W, targets), targets)
+    gradient = cerebellum.pessimistic_gradient(low, high, mean, error, W, targets)
+    row = ("pessimistic_gradient", "M-PESSIMISTIC", "W", gradient)
+    yield from by_arguments(worst_loss, {"W": W}, np.ones(1, dtype=np.float64), row)
 
 
 def _noisy_layer(rng: np.random.Generator) -> Iterator[Claim]:
