@@ -145,7 +145,12 @@ class CerebellumModel:
         if encoder is not None:
             convolutions, features = encoder_of(encoder)
             shape = (features,)
-        variants = {"replacement": self.replacement, "patch": self.patch, "field": self.field, "codons": self.codons}
+        variants: dict[str, Any] = {
+            "replacement": self.replacement,
+            "patch": self.patch,
+            "field": self.field,
+            "codons": self.codons,
+        }
         wiring = draw_wiring(self.wiring, self.cells, shape, self.inputs_per_cell, seed, **variants)
         cerebellum = initial_cerebellum(wiring, dataset.classes, seed, self.threshold)
         return cerebellum if convolutions is None else with_encoder(convolutions, cerebellum)

@@ -126,6 +126,8 @@ class Train:
         require(threshold is None, "threshold", threshold, "nothing with an encoder: its features have no common scale")
         require(rule != PESSIMISTIC, "rule", rule, "another with an encoder: its features are no pixels")
         require(not patch, "patch", patch, "nothing with an encoder: its features are no image")
+        field = getattr(self.model, "field", None)
+        require(field is None, "field", field, "nothing with an encoder: its features are no image")
 
 
 def describe(train: Train) -> str:

@@ -54,7 +54,7 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
     descended = DESCENDED[settings.loss]
     yield loss_step(subject, "The climbing fibre's error", "C3" if settings.loss == "mse" else "M-CE", descended, outputs)
     if settings.rule in ("delta", LEAST_SQUARES):  # another rule need not follow a derivative
-        yield _weight_step(subject, model, taken, h, cells, classes)
+        yield _weight_step(subject, settings, model, taken, h, cells, classes)
     if settings.rule == PESSIMISTIC:
         yield _pessimistic_step(subject, settings, model, taken, cells, classes)
     if settings.rule != LEAST_SQUARES:
@@ -220,10 +220,14 @@ def _purkinje_step(model: Cerebellum, h: np.ndarray, outputs: np.ndarray, cells:
 
 
 def _weight_step(
-    subject: ExplainedImage, model: Cerebellum, taken: TrainingStep, h: np.ndarray, cells: list[int], classes: list[int]
+    subject: ExplainedImage,
+    settings: CerebellumModel,
+    model: Cerebellum,
+    taken: TrainingStep,
+    h: np.ndarray,
+    cells: list[int],
+    classes: list[int],
 ) -> Step:
-    settings = subject.config.model
-    assert isinstance(settings, CerebellumModel)
     descended = DESCENDED[settings.loss]
     _, error = descended(taken.learned.outputs, subject.labels)
     z, gradient = h - model.ltd_mean, taken.gradients["readout"]

@@ -285,4 +285,5 @@ def _placed(rng: np.random.Generator, image_shape: tuple[int, ...], height: int,
     top = rng.integers(0, rows - height, cells, dtype=np.int32, endpoint=True)
     left = rng.integers(0, columns - length, cells, dtype=np.int32, endpoint=True)
     channel = rng.integers(0, channels, cells, dtype=np.int32)
-    return ((top * columns + left)[:, None] + offsets) * channels + channel[:, None]
+    inputs: np.ndarray = ((top * columns + left)[:, None] + offsets) * channels + channel[:, None]
+    return inputs
