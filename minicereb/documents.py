@@ -47,7 +47,7 @@ Seed = Annotated[int, Range(0, 10**60)]
 
 
 class Mismatch(Exception):  # noqa: N818
-    """A value that does not have its shape, and its place; the value ``...`` means that it is missing."""
+    """A value of the wrong shape, and its path; the value ``...`` means that it is missing."""
 
     def __init__(self, value: Any, expected: str):
         super().__init__(expected)
@@ -107,7 +107,7 @@ def _lines(path: str | os.PathLike) -> Iterator[bytes]:
 
 
 def parse_json(text: str | bytes, shape: Shape, what: str) -> Any:
-    """Return the JSON value of a text, which must have the declared shape; :class:`DataError` calls the text `what`.
+    """Return the JSON value of a text, which must have the declared shape; :class:`DataError` names the text `what`.
 
     This is stricter than Python's parser: no key twice in an object, no NaN, infinity or ``1e999``, no lone surrogate, no null
     character, at most 64 levels of lists and objects, whole numbers of at most 80 digits.
@@ -179,7 +179,7 @@ def printable(text: str) -> str:
 
 
 def not_for_json(value: Any, at: str = "the document") -> str | None:
-    """Return where a value holds a number that is not finite or a lone surrogate, as no JSON file may; None if nowhere."""
+    """Return the path of a non-finite number or lone surrogate, which no JSON file may hold; None if there is none."""
     if isinstance(value, (dict, list, tuple)):
         parts = value.items() if isinstance(value, dict) else enumerate(value)
         where = "" if at == "the document" else f"{at}."
@@ -199,7 +199,7 @@ _NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true o
 
 @functools.cache
 def _checker(shape: Shape) -> Check:
-    """Return the function that raises Mismatch for a value of another shape."""
+    """Return a function that raises Mismatch for a value of another shape."""
     origin, arguments = typing.get_origin(shape), typing.get_args(shape)
     if shape is Any:
         return lambda value: None
@@ -309,5 +309,5 @@ def _check_fields(fields: dict[str, Check], required: frozenset[str], value: Any
 
 
 def _shown(value: Any) -> str:
-    """Return a short form of a value that any terminal can show."""
+    """Return a short form of a value that is safe to print on any terminal."""
     return reprlib.repr(value).encode("ascii", "backslashreplace").decode() if not isinstance(value, dict) else "an object"

@@ -1,4 +1,4 @@
-"""The errors that a user can cause. Each message is one line and says what would be right."""
+"""The errors that a user can cause. Each message is one line and says what is expected."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ Entry = TypeVar("Entry")
 
 
 class MinicerebError(Exception):
-    """An error with a message meant for the person at the keyboard; commands exit with code 2."""
+    """An error whose message is meant for the user; commands exit with code 2."""
 
 
 class InputError(MinicerebError):
@@ -20,7 +20,7 @@ class InputError(MinicerebError):
         Name of the setting as the user wrote it, for example ``"epsilon"``.
     value : object
     expected : str
-        Description of a valid value, for example ``"a number of at least 0"``. If it is a list of names with commas between, the
+        Description of a valid value, for example ``"a number of at least 0"``. If it is a comma-separated list of names, the
         message suggests the most similar one.
     """
 
@@ -48,7 +48,7 @@ class InUseError(RunError):
 
 
 class DataWarning(UserWarning):
-    """A remark about a user's data, which can be used nevertheless; commands print it as one line."""
+    """A remark about a user's data, which remain usable; commands print it as one line."""
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
@@ -62,7 +62,7 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
 def install_command(library: str) -> str:
     """Return the command that installs an optional library, such as ``"numba"``, in the version that minicereb's extras require.
 
-    It names the library and not an extra, which works in a checkout and beside an installed package.
+    It names the library, not an extra, so it works in a checkout and for an installed package.
     """
     from importlib import metadata  # slow to import, and needed only where something is missing
 
@@ -80,7 +80,7 @@ class ModelError(MinicerebError):
 
 
 class NoGradientError(ModelError):
-    """A gradient is needed of a classifier that has none."""
+    """A gradient is needed from a classifier that has none."""
 
 
 class ExtensionError(MinicerebError):
@@ -88,7 +88,7 @@ class ExtensionError(MinicerebError):
 
 
 class InternalError(MinicerebError):
-    """A result contradicts what must hold for any model: a bug in minicereb, which nothing may hide."""
+    """A result contradicts what must hold for any model: a bug in minicereb, which must never be hidden."""
 
 
 def one_line(error: BaseException) -> str:
@@ -104,6 +104,6 @@ def require(condition: bool, setting: str, value: object, expected: str) -> None
 
 
 def choose(setting: str, name: str, table: Mapping[str, Entry]) -> Entry:
-    """Return the entry `name` of a table; :class:`InputError`, which lists the names and calls it `setting`, if there is none."""
+    """Return the entry `name` of a table; if there is none, :class:`InputError` lists the names and calls it `setting`."""
     require(name in table, setting, name, ", ".join(table))
     return table[name]

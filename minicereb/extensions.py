@@ -5,8 +5,8 @@ A package offers an extension by an entry point in one of the groups :data:`GROU
     [project.entry-points."minicereb.attacks"]
     noisy-pgd = "mypackage.noisy_pgd:METHOD"
 
-Every command then knows it by that name. The table of each kind says what the object must be. Names of minicereb's own cannot be
-used.
+Every command then knows it by that name. The table of each kind documents the required type. minicereb's own names cannot be
+reused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Kind = TypeVar("Kind")
 
 @functools.cache
 def offered(group: str) -> Mapping[str, EntryPoint]:
-    """Return the entry points of a group by name, without importing what they name.
+    """Return the entry points of a group by name, without importing their objects.
 
     :class:`ExtensionError` if two packages offer different objects by one name.
     """
@@ -38,7 +38,7 @@ def offered(group: str) -> Mapping[str, EntryPoint]:
 
 
 def load(group: str, name: str, kind: type[Kind]) -> Kind:
-    """Import what an entry point names; :class:`ExtensionError` if it cannot be imported or is no instance of `kind`."""
+    """Import what an entry point names; :class:`ExtensionError` if it cannot be imported or is not an instance of `kind`."""
     point = offered(group)[name]
     try:
         found = point.load()

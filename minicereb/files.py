@@ -120,8 +120,8 @@ def write_json(path: str | os.PathLike, value: Any, durable: bool = True) -> Non
 class _Entry(zipfile.ZipInfo):
     """An uncompressed zip entry whose header does not depend on the writer.
 
-    Python 3.10 and 3.11 differ in the header of an entry that may exceed 4 GiB, and Windows names itself in it. Every field is
-    set here, to what Python 3.11.4 and later write on Linux.
+    Python 3.10 and 3.11 write different headers for an entry that may exceed 4 GiB, and on Windows the header names the system.
+    Here every field is set to what Python 3.11.4 and later write on Linux.
     """
 
     def __init__(self, name: str):
@@ -169,7 +169,7 @@ def read_npz(path: str | os.PathLike, arrays: Arrays | None = None, optional: Co
     ----------
     path : path
     arrays : mapping, optional
-        What it must hold; nothing else is read. By default everything is read.
+        The arrays that it must hold; nothing else is read. By default everything is read.
     optional : collection of str
         Names that may be missing.
 
@@ -210,7 +210,7 @@ def _entries(archive: zipfile.ZipFile) -> dict[str, tuple[zipfile.ZipInfo, np.dt
 
 
 def npy_header(file: IO[bytes], size: int) -> tuple[np.dtype, tuple[int, ...]]:
-    """Read the header of an npy file of `size` bytes; ValueError unless it describes exactly these."""
+    """Read the header of an npy file of `size` bytes; ValueError unless it describes exactly that size."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(file)
     if version not in readers:
@@ -257,7 +257,7 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
 
 
 def _check_sums(archive: zipfile.ZipFile, file: IO[bytes], size: int) -> None:
-    """Check all sums, and that no entry was lost, before any header is read: neither NumPy nor zipfile does."""
+    """Verify all checksums, and that no entry is missing, before any header is read: neither NumPy nor zipfile does."""
     infos = archive.infolist()
     if sum(info.compress_size for info in infos) > size:
         raise ValueError("its entries overlap")
@@ -275,7 +275,7 @@ def _check_sums(archive: zipfile.ZipFile, file: IO[bytes], size: int) -> None:
 
 @contextlib.contextmanager
 def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
-    """Hold a folder for one process by the file ``.lock`` in it, and remove what killed processes left half-written."""
+    """Lock a folder for one process through the file ``.lock`` in it, and remove half-written files of killed processes."""
     with file_lock(Path(folder) / ".lock", str(folder)):
         for path in Path(folder).iterdir():
             if _is_half_written(path):
@@ -284,7 +284,7 @@ def folder_lock(folder: str | os.PathLike) -> Iterator[None]:
 
 
 def contents(folder: Path) -> list[Path]:
-    """Return the paths in a folder, except its lock and what killed processes left half-written."""
+    """Return the paths in a folder, except its lock and half-written files of killed processes."""
     return [path for path in folder.iterdir() if path.name != ".lock" and not _is_half_written(path)] if folder.exists() else []
 
 
@@ -295,7 +295,7 @@ def _is_half_written(path: Path) -> bool:
 
 @contextlib.contextmanager
 def file_lock(path: str | os.PathLike, what: str) -> Iterator[None]:
-    """Hold `path`, an empty file, for one process; the operating system releases it even if that process is killed.
+    """Lock `path`, an empty file, for one process; the operating system releases it even if that process is killed.
 
     :class:`InUseError`, which calls it `what`, if another process holds it; :class:`MinicerebError` if it cannot be locked.
     """
@@ -318,7 +318,7 @@ def _not_through_links(path: str, flags: int) -> int:
 
 
 def is_locked(path: str | os.PathLike) -> bool:
-    """Whether a process holds `path` by :func:`file_lock`."""
+    """Whether a process holds the lock :func:`file_lock` on `path`."""
     try:
         file = open_regular(path, follow=False)
     except PermissionError:

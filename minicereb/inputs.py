@@ -1,4 +1,4 @@
-"""Checks of a user's images, labels, numbers of images and model outputs, made once where they enter.
+"""Checks of a user's images, labels, image indices and model outputs, made once where they enter.
 
 Every ``forward`` checks shapes and types, which is cheap. Each function that takes images from outside checks their values once:
 every pixel finite and in the box, every label a class. All checks raise :class:`InputError`.
@@ -46,7 +46,7 @@ def check_rows(rows: Array, width: int | None = None, setting: str = "x", stored
 
 
 def _as_rows(shape: tuple[int, ...], width: int | None, setting: str) -> str:
-    """Say how to turn an array of another shape into rows, if the shape tells."""
+    """Explain how to turn an array of another shape into rows, if the shape allows it."""
     if len(shape) == 1 and width in (None, *shape):
         return f": {setting}[None] is one image"
     if len(shape) == 2 and shape[0] == width:
@@ -77,7 +77,7 @@ def as_labels(labels: Array, images: int, classes: int | None = None, setting: s
     setting : str
         Name in the message.
     wait : bool
-        Whether values on a GPU are checked, which waits for it. Learning does not: its data set was checked on the host.
+        Whether values on a GPU are checked, which waits for it. Learning skips this: its data set was checked on the host.
     """
     if not is_array(labels):
         raise InputError(setting, type(labels).__name__, f"{ARRAY} of whole numbers")
@@ -100,7 +100,7 @@ def as_labels(labels: Array, images: int, classes: int | None = None, setting: s
 
 
 def as_ids(ids: object, images: int, setting: str = "ids") -> np.ndarray:
-    """Return the numbers of some of `images` images as int64 on the host, shape (chosen,)."""
+    """Return the indices of some of `images` images as int64 on the host, shape (chosen,)."""
     found = to_numpy(ids) if is_array(ids) else np.asarray(ids)
     if found.ndim != 1:
         raise InputError(setting, f"shape {found.shape}", "shape (chosen,), the numbers of images")
@@ -128,13 +128,13 @@ def check_image_shape(image_shape: tuple[int, ...], inputs: int) -> None:
 
 
 def check_images(x: Array, ids: np.ndarray | None = None, wait: bool = True) -> None:
-    """Require all pixels to be in [0, 1]; NaN is not.
+    """Require all pixels to be in [0, 1], and not NaN.
 
     Parameters
     ----------
     x : array of float, shape (images, inputs)
     ids : array of int, shape (images,), optional
-        Numbers of the images, on the host, for the message.
+        Image indices, on the host, for the message.
     wait : bool
         As for :func:`as_labels`.
     """
@@ -165,7 +165,7 @@ def check_finite(x: Array, setting: str = "x") -> None:
 
 
 def check_outputs(outputs: Array, labels: Array) -> None:
-    """Require a row of enough outputs for every label; :class:`MinicerebError` if an output is not finite."""
+    """Require a row of outputs for every label, with its class; :class:`MinicerebError` if an output is not finite."""
     classes = int(labels.max()) + 1
     shape = getattr(outputs, "shape", ())
     if len(shape) != 2 or len(outputs) != len(labels) or outputs.shape[1] < max(classes, 2):

@@ -201,7 +201,7 @@ def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None
     name : str
         ``"analytic"``: the model's own; ``"straight-through"``: that of a network without noise, through substitute slopes where
         its activations have none; ``"frozen"``: that of a network whose noise is held fixed; ``"eot"``: the mean of the model's
-        own over `draws` calls, for a user's classifier that answers at random; or one of
+        own over `draws` calls, for a user's randomised classifier; or one of
         :data:`minicereb.learning.estimators.ESTIMATORS`, for the mean over noise.
     model : classifier
     draws, seed : int

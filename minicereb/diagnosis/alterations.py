@@ -1,8 +1,8 @@
 """Ways in which a right answer becomes a wrong one: the answer itself is changed, or an argument, or an intermediate result.
 
-A change of an answer is applied to the right answer, in case the student did something superfluous, or to the student's, in case
-something was left out: an answer that is right once it is clipped lacks the clipping. A change that does not exist on some array
-may raise or give NaN.
+A change is applied to the right answer, in case the student did something superfluous, or to the student's answer, in case
+something was left out: an answer that becomes right by clipping lacks the clipping. A change that is undefined for some array may
+raise or give NaN.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def _answers(rows: Iterable[Row], *axis: int) -> Iterator[Mistake]:
 
 
 def too_much(dimensions: int) -> Iterator[Mistake]:
-    """Yield superfluous operations on an answer with this many axes, each a function of the answer and its case."""
+    """Yield superfluous operations on an answer with this many axes; each is a function of the answer and its case."""
     yield from _answers(SUPERFLUOUS)
     for one, two in itertools.combinations(range(dimensions), 2):
         text = f"its axes {one} and {two} are swapped"
@@ -203,7 +203,7 @@ def too_little(dimensions: int, lossy: bool = True) -> Iterator[Mistake]:
 
 
 def with_arguments(case: Case) -> Iterator[Mistake]:
-    """Yield changes of an answer by an argument: added, subtracted, multiplied, divided; a matrix also transposed."""
+    """Yield changes of an answer by an argument: it is added, subtracted, multiplied or divided by; a matrix also transposed."""
     for name in case.floats():
         both = ((name, np.asarray), (f"{name}ᵀ", np.transpose))
         for what, get in both if np.ndim(case.arguments[name]) == 2 else both[:1]:
@@ -227,7 +227,7 @@ def _arguments(rows: Iterable[Row], name: str, *axis: int) -> Iterator[Mistake]:
 def argument_changes(case: Case) -> Iterator[Mistake]:
     """Yield every change of arguments that can be tried on cases like this one, likelier ones first.
 
-    Each is a function of a case that returns the arguments that differ from the case's own.
+    Each is a function that maps a case to the arguments that it changes.
     """
     for size in case.sizes:
         yield from _some_of(size)
@@ -247,7 +247,7 @@ def argument_changes(case: Case) -> Iterator[Mistake]:
 
 
 def step_changes(name: str, value: np.ndarray, others: dict[str, Any]) -> Iterator[Mistake]:
-    """Yield every change of an intermediate result, on its own and with each of `others`, which is known at that point."""
+    """Yield every change of an intermediate result, alone and with each of `others`, the results known at that point."""
     yield from _array_changes(name, value.ndim)
     for other in Case(others).floats():
         known = np.asarray(others[other])

@@ -37,7 +37,7 @@ def _ignored(attempt: Attempt) -> Iterator[Hint]:
 
 
 def _degree(one: np.ndarray, other: np.ndarray | None) -> float | None:
-    """How an answer grows with an argument: p if it becomes 1.5ᵖ times as large everywhere; None if it does not."""
+    """How an answer scales with an argument: p if it becomes 1.5ᵖ times as large everywhere, else None."""
     size = float(np.vdot(one, one))
     if other is None or not size or one.shape != other.shape or not np.isfinite(other).all():
         return None
@@ -46,7 +46,7 @@ def _degree(one: np.ndarray, other: np.ndarray | None) -> float | None:
 
 
 def _growth(attempt: Attempt) -> Iterator[Hint]:
-    """Arguments whose power is wrong: the answer does not grow with them as the right one does."""
+    """Arguments whose power is wrong: the answer does not scale with them as the right one does."""
     for name in attempt.cases[0].floats():
         degrees = [(_degree(*pair[::2]), _degree(*pair[1::2])) for pair in _with(attempt, name, lambda a: a * FACTOR)]
         if len(set(degrees)) == 1 and degrees[0][0] != degrees[0][1] and degrees[0][1] is not None:
@@ -56,7 +56,7 @@ def _growth(attempt: Attempt) -> Iterator[Hint]:
 
 
 def _combination(attempt: Attempt) -> Iterator[Hint]:
-    """An answer that is a linear combination of the right one, a constant and arguments, the same in all cases."""
+    """Detect an answer that is the same linear combination of the right one, a constant and arguments in all cases."""
     columns = {"the right answer": np.concatenate([truth.ravel() for truth in attempt.truths])}
     columns["1"] = np.ones_like(columns["the right answer"])
     columns |= {name: np.concatenate([array.ravel() for array in arrays]) for name, arrays in _spread(attempt)}

@@ -1,4 +1,4 @@
-"""Call a function that may do anything: return its answer, or what is wrong with it apart from the numbers."""
+"""Call an untrusted function: return its answer, or what is wrong with it apart from the numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CallResult(NamedTuple):
     """The result of a call.
 
     The answer is in float64, several arrays stacked into one, or None if it is unusable. `dtype` is the type that was returned;
-    `hints` say what is wrong as far as that can be seen without the right answer.
+    `hints` name what is visibly wrong without knowing the right answer.
     """
 
     answer: np.ndarray | None
@@ -29,7 +29,7 @@ class CallResult(NamedTuple):
 
 
 class Elsewhere(ABC):
-    """A function that is called somewhere else, such as in another process."""
+    """A function that is called elsewhere, such as in another process."""
 
     @abstractmethod
     def try_on(self, case: Case, parts: int) -> CallResult:
@@ -40,7 +40,7 @@ Function = Callable[..., Any] | Elsewhere
 
 
 def try_on(function: Function, case: Case, parts: int = 0) -> CallResult:
-    """Call a function on copies of a case's arguments; it should return `parts` arrays as a tuple, or one array if that is 0."""
+    """Call a function on copies of a case's arguments; it should return a tuple of `parts` arrays, or one array if that is 0."""
     if isinstance(function, Elsewhere):
         return function.try_on(case, parts)
     given = {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in case.arguments.items()}
@@ -87,7 +87,7 @@ def _crash(error: BaseException, case: Case) -> Hint:
 
 
 def _read(answer: Any, parts: int) -> tuple[np.ndarray | None, tuple[Hint, ...]]:
-    """The answer as an array, and what is wrong with its type."""
+    """Return the answer as an array, and what is wrong with its type."""
     if answer is None:
         return None, (Hint("returns None", "it returns None: is there a return at the end?"),)
     several = isinstance(answer, tuple | list) or (isinstance(answer, np.ndarray) and answer.ndim > 0)

@@ -1,4 +1,4 @@
-"""Check a hand-written derivative against differences of its function, and name what is wrong with it."""
+"""Check a hand-written derivative against finite differences of its function, and name what is wrong with it."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def check_derivative(
     Parameters
     ----------
     forward : callable
-        From the arguments to an array, or to one number.
+        Maps the arguments to an array or to one number.
     derivative : callable
-        Of ``Σ d_output · forward(*arguments)`` by one argument. It is called as ``derivative(d_output, *arguments)``, with
-        `d_output` of the shape of the output; if `forward` returns one number, it is called as ``derivative(*arguments)``.
+        Derivative of ``Σ d_output · forward(*arguments)`` with respect to one argument. It is called as ``derivative(d_output,
+        *arguments)``, with `d_output` of the shape of the output; if `forward` returns one number, it is called as
+        ``derivative(*arguments)``.
     *arguments : array or number
-        Where to check. Two more places are tried: the same floats slightly changed, and in another order unless `forward` refuses
-        that.
-    by : int
-        Number of the argument that is differentiated by: an array of at most 2000 floats.
+        Where to check. Two more points are tried: the same floats slightly changed, and in another order unless `forward` refuses
+    that. by : int
+        Index of the argument to differentiate with respect to: an array of at most 2000 floats.
     seed : int
-        Of `d_output`, the other places and the directions.
+        Seed of `d_output`, the other points and the directions.
 
     Returns
     -------
@@ -87,11 +87,11 @@ class _Function(NamedTuple):
         return (1.0, list(called)) if self.scalar else (called[0], list(called[1:]))
 
     def derivative(self, *called: Any) -> np.ndarray:
-        """The derivative by differences, one number of the argument at a time."""
+        """The derivative by finite differences, one entry of the argument at a time."""
         return self.differences(*called)[0]
 
     def differences(self, *called: Any) -> np.ndarray:
-        """The derivative, and how far each of its numbers may be off, as the two parts of one array."""
+        """The derivative and the possible error of each entry, as the two parts of one array."""
         credit, place = self.split(called)
         at = place[self.by]
         middle = np.asarray(self.forward(*place), dtype=np.float64)
@@ -165,7 +165,7 @@ def _names(forward: Callable[..., Any], count: int) -> list[str]:
 
 
 def _sizes(arrays: dict[str, Any]) -> dict[str, int]:
-    """Every length over which a mean could be taken, by its description."""
+    """Every axis length that a mean could divide by, by its description."""
     sizes: dict[str, int] = {}
     for name, shape in {name: value.shape for name, value in arrays.items() if isinstance(value, np.ndarray)}.items():
         known = {f"the length of {name}'s axis {axis}": length for axis, length in enumerate(shape)}
@@ -175,7 +175,7 @@ def _sizes(arrays: dict[str, Any]) -> dict[str, int]:
 
 
 def _rough(function: _Function, case: Case) -> Hint | None:
-    """The hint that differences are too inaccurate here to check the derivative."""
+    """The hint that finite differences are too inaccurate here to check the derivative."""
     slope, rounding = function.differences(*case.arguments.values())
     scale = float(np.abs(slope).max(initial=0.0)) or 1.0
     if not slope.size or float(rounding.max()) <= TOLERANCE * scale:
@@ -187,7 +187,7 @@ def _rough(function: _Function, case: Case) -> Hint | None:
 
 
 def _kink(function: _Function, case: Case, seed: int) -> Hint | None:
-    """The hint that the function is not smooth here, with the place."""
+    """The hint that the function is not smooth here, and where."""
     credit, place = function.split(tuple(case.arguments.values()))
     at, name = place[function.by], function.names[function.by]
 

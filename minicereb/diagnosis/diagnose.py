@@ -1,7 +1,7 @@
-"""Find what is wrong with a function: compare its answers with right answers that were altered systematically.
+"""Find what is wrong with a function: compare its answers with systematically altered right answers.
 
-A mistake explains an answer if the same alteration of the right answer gives it on every case. The simplest is tried first: a
-factor, a change of the answer, a known mistake of the task, a change of the arguments, then two of these at once.
+A mistake explains an answer if the same alteration of the right answer gives that answer on every case. The simplest mistakes are
+tried first: a factor, a change of the answer, a known mistake of the task, a change of the arguments, then two of these combined.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ SINGLE = 1e-4  # agreement of answers that are right up to the precision of floa
 class Hypothesis:
     """The answers of a function with a known mistake, computed when needed.
 
-    Name and sentence are empty for the right function. `answer` maps the number of a case to the answer there, or to None.
+    Name and sentence are empty for the right function. `answer` maps the index of a case to the answer there, or to None.
     """
 
     def __init__(self, code: str, text: str, answer: Callable[[int], np.ndarray | None]):
         self.code, self.text, self.answer = code, text, functools.cache(answer)
 
     def and_also(self, hint: Hint | Mistake) -> Hint:
-        """Return a hint about both this mistake and another one."""
+        """Return a hint about this mistake and another one together."""
         return Hint(f"{self.code}; {hint.code}", f"{self.text}; and {hint.text}") if self.code else Hint(*hint[:2])
 
     def answers(self, attempt: Attempt) -> Iterator[np.ndarray | None]:
@@ -50,11 +50,11 @@ def diagnose(
         A student's. It receives copies of the arguments, by position.
     task : Task
     cases : sequence of Case
-        Ordinary ones, in float64, of different sizes and numbers: one hint must explain all of them.
+        Ordinary cases, in float64, with different sizes and numbers: one hint must explain all of them.
     special : sequence of Case
-        Each with a note, the hint for an answer that is wrong only there.
+        Special cases, each with a note: the hint for an answer that is wrong only there.
     square : sequence of Case
-        Cases whose axes are equally long, on which a transposition by mistake still gives numbers.
+        Cases whose axes are equally long, so that an array transposed by mistake still gives numbers.
     """
     trials = [try_on(function, case, task.parts) for case in cases]
     for trial in trials:
@@ -80,7 +80,7 @@ def _attempt(function: Any, task: Task, cases: Sequence[Case], trials: Sequence[
 
 
 def _whole(attempt: Attempt, trials: Sequence[CallResult]) -> list[Hint]:
-    """Whether it returns whole numbers where fractions are expected."""
+    """Whether the function returns whole numbers where fractions are expected."""
     whole = all(trial.dtype is not None and trial.dtype.kind in "iub" for trial in trials)
     if not whole or all(np.array_equal(truth, np.round(truth)) for truth in attempt.truths):
         return []
@@ -88,7 +88,7 @@ def _whole(attempt: Attempt, trials: Sequence[CallResult]) -> list[Hint]:
 
 
 def _on_square(function: Function, task: Task, square: Sequence[Case]) -> list[Hint]:
-    """What is wrong on cases whose axes are equally long, if that explains the answer."""
+    """The mistake on cases whose axes are equally long, if it explains the answer."""
     attempt = _attempt(function, task, square, [try_on(function, case, task.parts) for case in square])
     if not square or len(attempt.answers) < len(square):
         return []
@@ -99,7 +99,7 @@ def _on_square(function: Function, task: Task, square: Sequence[Case]) -> list[H
 
 
 def _formalities(attempt: Attempt, trial: CallResult) -> list[Hint]:
-    """Whether the dtype is that of the arguments, and whether a second call returns the same."""
+    """Check that the dtype is that of the arguments and that a second call returns the same."""
     first, parts = attempt.cases[0], attempt.task.parts
     arrays = {
         name: value
@@ -136,7 +136,7 @@ def _special(function: Function, task: Task, special: Sequence[Case]) -> list[Hi
 
 
 def _numbers(attempt: Attempt) -> list[Hint]:
-    """What is wrong with the numbers or their shape: one hint where there is one that explains all cases."""
+    """What is wrong with the numbers or their shape: a single hint if one explains all cases."""
     bad = next((answer for answer in attempt.answers if not np.isfinite(answer).all()), None)
     if bad is None:
         for hint in _explanations(attempt):
@@ -153,7 +153,7 @@ def _numbers(attempt: Attempt) -> list[Hint]:
 
 
 def _by_part(attempt: Attempt) -> list[Hint]:
-    """What is wrong with each of the arrays that it returns, if each is right or has an explanation."""
+    """What is wrong with each returned array, if each is right or has an explanation."""
     hints: list[Hint] = []
     task = attempt.task
     if not attempt.same_shapes:
@@ -213,7 +213,7 @@ def _explanations(attempt: Attempt) -> Iterator[Hint]:
 
 
 def _on(function: Callable[..., Any], cases: Sequence[Case], changed: Callable[[Case], Any] | None = None) -> Any:
-    """The answer of a function, given the number of a case; `changed` may replace arguments."""
+    """The answer of a function, given the index of a case; `changed` may replace arguments."""
 
     def answer(number: int) -> np.ndarray | None:
         with np.errstate(all="ignore"):
@@ -295,7 +295,7 @@ def _factor(world: Hypothesis, attempt: Attempt) -> Iterator[Hint]:
 
 
 def _masked(attempt: Attempt) -> Iterator[Hint]:
-    """An answer that is right except where 0 is right, or that is 0 where it should not be."""
+    """Detect an answer that is right except where 0 is right, or that is 0 where it should not be."""
     pairs = list(zip(attempt.answers, attempt.truths, strict=True))
     if not attempt.same_shapes or any(not a.any() or not t.any() for a, t in pairs):
         return

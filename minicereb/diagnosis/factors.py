@@ -34,7 +34,7 @@ def factor_of(found: Iterable[np.ndarray], wanted: Iterable[np.ndarray | None], 
 
 
 def name_factor(factors: Sequence[float], cases: Sequence[Case], tolerance: float) -> Hint | None:
-    """Return the hint that names the factor, if one name fits every case: a constant, or a power of a size or an argument.
+    """Return the hint that names the factor, if the same name fits every case: a constant, or a power of a size or an argument.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def name_factor(factors: Sequence[float], cases: Sequence[Case], tolerance: floa
 
 
 def _hint(sign: float, factor: str, what: str, text: str) -> Hint:
-    """The hint about a factor; `what` says how much of the right answer the wrong one is."""
+    """The hint about a factor; `what` says which multiple of the right answer the wrong one is."""
     also = ", and the sign is wrong" if sign < 0 else ""
     return Hint(f"{'sign, ' if sign < 0 else ''}factor {factor}", f"it is {what} what it should be{text and f': {text}'}{also}")
 

@@ -57,9 +57,9 @@ class Case(NamedTuple):
 
 
 class Mistake(NamedTuple):
-    """A way to be wrong: its name, a sentence, and the function that makes the mistake.
+    """A known mistake: its name, a sentence, and the function that makes it.
 
-    The function has the parameters of the right one if it is a known wrong answer to a task; other mistakes say what they take.
+    The function has the parameters of the right one if it is a known wrong answer to a task; other mistakes document theirs.
     """
 
     code: str
@@ -79,7 +79,7 @@ class Task(NamedTuple):
     parts : int
         Number of arrays that it returns as a tuple; 0 for one array.
     tolerance : float
-        Relative; above the error of `truth` itself.
+        Relative tolerance, above the error of `truth` itself.
     steps : callable or None
         The right function again, step by step. Its first parameter is a function ``at(name, value)``; it is called for every
         intermediate result, and the computation continues with what it returns.
@@ -98,7 +98,7 @@ class Task(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """A function's answers to a task, beside the right ones; each list has one entry per case."""
+    """A function's answers to a task, along with the right ones; each list has one entry per case."""
 
     function: Any
     task: Task
@@ -126,7 +126,7 @@ def fits(found: np.ndarray, wanted: np.ndarray, tolerance: float) -> bool:
 
 
 def farthest(found: np.ndarray, wanted: np.ndarray) -> str:
-    """Describe the number in `found` that is farthest from `wanted`, with its place; both have the same shape."""
+    """Describe the number in `found` that is farthest from `wanted`, with its indices; both have the same shape."""
     if not wanted.size:
         return ""
     place = np.unravel_index(int(np.argmax(np.nan_to_num(np.abs(found - wanted), nan=np.inf))), wanted.shape)

@@ -42,7 +42,7 @@ def _then(activation: Any) -> Any:
 
 
 def _between(middle: Any, width: Any) -> Any:
-    """The interval with another middle or half width; both are functions of (W, b, c, r)."""
+    """The interval with a different middle or half width; both are functions of (W, b, c, r)."""
 
     def interval(w: Any, b: Any, low: Any, high: Any) -> Any:
         given = w, b, 0.5 * (low + high), 0.5 * (high - low)

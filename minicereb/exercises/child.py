@@ -1,6 +1,6 @@
 """The process of a submission, ``python -m minicereb.exercises.child FUNCTION FILE CONNECTION``: it calls a function on request.
 
-It receives arguments and sends answers; it never has the right answers or the verdict.
+It receives arguments and sends answers; it never sees the right answers or the verdict.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Counted(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        """Count the characters and drop them."""
+        """Count the characters and discard them."""
         self.count += len(text)
         return len(text)
 
@@ -97,7 +97,7 @@ def _connected(connection: str) -> socket.socket:
 
 
 def _limit() -> None:
-    """Limit memory and files, where the system can."""
+    """Limit memory and files, where the system supports it."""
     try:
         import resource
     except ImportError:  # Windows

@@ -19,7 +19,7 @@ SQUARE = (5, 4, 6)  # the length of every axis in the cases whose axes are equal
 
 
 def mistakes(*rows: tuple[str, str, Any], of: Callable[..., Any] | None = None) -> list[Mistake]:
-    """Return known mistakes from rows of code, sentence and wrong function; `of` makes the function from what a row holds."""
+    """Return known mistakes from rows of code, sentence and wrong function; `of` makes the function from the row's last entry."""
     return [Mistake(code, text, function if of is None else of(function)) for code, text, function in rows]
 
 
@@ -29,7 +29,7 @@ def mistakes_of(
     first: Sequence[Mistake],
     second: Sequence[Mistake],
 ) -> list[Mistake]:
-    """Return the mistakes of a formula with two ingredients: one of them wrong, then both.
+    """Return the mistakes in a formula with two ingredients: first one of them wrong, then both.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def mistakes_of(
 
 @dataclass(frozen=True)
 class Exercise:
-    """One function to write.
+    """An exercise: one function to write.
 
     Parameters
     ----------
@@ -63,16 +63,16 @@ class Exercise:
     statement : str
         What to compute.
     parameters : dict
-        What the function takes, as in numpydoc: a description by ``name : type``; empty if the type says enough.
+        Parameters, as in numpydoc: descriptions by ``name : type``; empty where the type says enough.
     returns : tuple of str
         Type and description of what it returns.
     task : Task
     draw : callable
-        From a generator and one value of each of `sizes` and `numbers` to the arguments of the function.
+        Maps a generator and one value of each of `sizes` and `numbers` to the arguments of the function.
     sizes : dict
-        Lengths of axes by name, each with its value in every ordinary case. In the square cases all are equal.
+        Lengths of axes by name, each with its values in the ordinary cases. In the square cases all are equal.
     numbers : dict
-        Other numbers by name, with their values in the ordinary and the square cases; they are repeated if there are fewer.
+        Other numbers by name, with their values in the ordinary and the square cases; short lists are repeated.
     special : dict
         Arguments of special cases, by the hint for an answer that is wrong there; lists become arrays of floats.
     """
@@ -116,12 +116,12 @@ class Exercise:
         return [self._drawn(number, dict(zip(self.sizes, row, strict=True))) for number, row in enumerate(rows)]
 
     def square_cases(self) -> list[Case]:
-        """Return cases in which all axes are equally long, so that what is transposed by mistake still gives numbers."""
+        """Return cases in which all axes are equally long, so that an array transposed by mistake still gives numbers."""
         ordinary = len(next(iter(self.sizes.values())))
         return [self._drawn(ordinary + number, dict.fromkeys(self.sizes, length)) for number, length in enumerate(SQUARE)]
 
     def check(self, function: Function) -> Diagnosis:
-        """Say whether a function solves the exercise, and if not, what is wrong with it."""
+        """Diagnose a function: whether it solves the exercise, and if not, what is wrong with it."""
         if not isinstance(function, Elsewhere) and not callable(function):
             return Diagnosis(False, (Hint("no function", f"{self.function} is not a function, but {type(function).__name__}"),))
         special = [self._case(arguments, {}, note) for note, arguments in self.special.items()]
@@ -132,7 +132,7 @@ class Exercise:
         return [f"[{tag}]  {equation(tag).formula}    ({equation(tag).symbols})" for tag in self.tags]
 
     def stub(self) -> str:
-        """Return the file to fill in: statement, equations, and a function that does nothing yet."""
+        """Return the file to complete: statement, equations, and an empty function."""
         lines = [self.title, "", *textwrap.wrap(self.statement, 96), ""]
         lines += [f"    {line}" for entry in self.equations() for line in textwrap.wrap(entry, 92, subsequent_indent="    ")]
         lines += ["", f"Check it with: minicereb exercise check {self.file_name}"]

@@ -25,7 +25,7 @@ COLUMNS = ("student", "exercise", "right", "hint", "text", "printed", "seconds",
 
 
 class Submission(NamedTuple):
-    """A file that a student handed in; the student has the name of the folder."""
+    """A file that a student handed in; the folder's name is the student's."""
 
     student: str
     exercise: Exercise
@@ -47,7 +47,7 @@ class Graded(NamedTuple):
 
 
 def encodable(name: str) -> str:
-    """Return a file's name with escapes for bytes that are not characters, and for characters that a terminal would obey."""
+    """Return a file's name, escaping undecodable bytes and control characters."""
     shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in name)
     return shown.encode(errors="backslashreplace").decode()
 
@@ -78,7 +78,7 @@ def submissions(folder: str | os.PathLike) -> tuple[list[Submission], list[Path]
 
 
 def grade(found: list[Submission], limit: float) -> Iterator[Graded]:
-    """Check submissions, one per thread at a time, and yield them in their order; `limit` is in seconds per submission."""
+    """Check submissions, one per thread at a time, and yield them in order; `limit` is in seconds per submission."""
     require(0 < limit < float("inf"), "limit", limit, "seconds above 0")
     with ThreadPoolExecutor(execution().threads) as pool:
         try:
@@ -117,5 +117,5 @@ def write_csv(path: str | os.PathLike, graded: list[Graded]) -> None:
 
 
 def _harmless(value: object) -> object:
-    """The value in a form that no spreadsheet reads as a formula."""
+    """Return the value in a form that no spreadsheet reads as a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

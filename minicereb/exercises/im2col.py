@@ -1,4 +1,4 @@
-"""The exercise on the windows of an image as rows."""
+"""The exercise on im2col: the windows of an image as rows."""
 
 from __future__ import annotations
 

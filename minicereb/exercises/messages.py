@@ -28,7 +28,7 @@ _NAMES = [f"{order}{kind}{size}" for kind, sizes in _SIZES.items() for size in s
 
 
 class Interference(Exception):  # noqa: N818
-    """A message does not have the declared form."""
+    """The message does not have the declared form."""
 
 
 class Ended(Exception):  # noqa: N818
@@ -97,7 +97,7 @@ def receive(connection: socket.socket, shape: Any, until: float | None = None) -
 
 
 def type_named(name: str) -> np.dtype:
-    """Return a numeric type by its name ``dtype.str``; :class:`Interference` for any other."""
+    """Return the numeric type named by ``dtype.str``; raise :class:`Interference` for any other."""
     if name not in _NAMES:
         raise Interference("an array of an unknown type")
     return np.dtype(name)

@@ -26,7 +26,7 @@ def _fgsm_steps(at: Any, x: Any, gradient: Any, epsilon: float) -> Any:
 
 
 def _moved(direction: Any, keep: Any) -> Any:
-    """FGSM in a direction other than the sign, kept elsewhere than in the box."""
+    """FGSM with a direction other than the sign, or with wrong bounds."""
     return lambda x, gradient, epsilon: keep(x + epsilon * direction(gradient))
 
 
@@ -127,7 +127,7 @@ def _l2(z: Any, x: Any, epsilon: float) -> Any:
 
 
 def _scaled(size: Any) -> Any:
-    """The whole change, scaled so that its size is at most ε."""
+    """The whole perturbation, scaled so that its size is at most ε."""
     return lambda z, x, epsilon: _box(x + (z - x) * np.minimum(1, epsilon / size(np.abs(z - x))))
 
 

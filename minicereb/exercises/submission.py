@@ -1,4 +1,4 @@
-"""Check a file that someone else wrote: it runs in a process of its own for a limited time, and is judged in ours.
+"""Check a file that someone else wrote: it runs in its own process for a limited time, and ours judges its answers.
 
 Its process receives arguments and returns answers. The right answers and the diagnosis stay in ours, so a submission cannot forge
 its result. It has no terminal, its output is discarded, memory and size of files are limited, and it works in an empty folder
@@ -105,7 +105,7 @@ def check_file(exercise: Exercise, path: str | os.PathLike, limit: float = 20.0)
 
 
 def printable(text: str, length: int) -> str:
-    """Return the beginning of a text, with blanks instead of unprintable characters, which a terminal may obey."""
+    """Return the beginning of a text, with blanks instead of unprintable characters, which may control a terminal."""
     return "".join(character if character.isprintable() else " " for character in text[:length])
 
 
@@ -162,7 +162,7 @@ def _kill_marked(mark: bytes) -> int:
 
 
 def _how_it_ended(process: subprocess.Popen) -> str:
-    """Describe how a process that closed its connection ended, without reaping it: its number must not be reused yet."""
+    """Describe how a process that closed its connection ended, without reaping it: its ID must not be reused yet."""
     if not hasattr(os, "waitid"):
         with contextlib.suppress(subprocess.TimeoutExpired):
             return f"exit code {process.wait(SECONDS_TO_END)}"

@@ -48,7 +48,7 @@ MOSSY = ("graded", "threshold")
 
 
 def require_with(name: str, value: float | None, used: bool, option: str) -> None:
-    """Raise :class:`InputError` unless a setting has a value just where it is used, which is with `option`."""
+    """Raise :class:`InputError` unless a setting has a value exactly if `option`, which uses it, is on."""
     require((value is not None) == used, name, value, f"a value with {option}" if used else f"used with {option} only")
 
 

@@ -1,6 +1,6 @@
-"""An experiment is a value: frozen settings that nest.
+"""An experiment is a value: nested frozen settings.
 
-Device, threads, memory and paths belong to the execution, not to the experiment. Data count by content, not by name.
+Device, threads, memory and paths belong to the execution, not to the experiment. Data are identified by content, not by name.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Cost(NamedTuple):
 @config_kind
 @dataclass(frozen=True)
 class Data:
-    """Which data: the hash of the content counts, the name says where to find it again."""
+    """The data: the hash of their content identifies them, the name says where to find them."""
 
     name: str = setting(help="Name of the data set, or a path for your own images.", identity=False)
     sha256: str = setting(help="SHA-256 of the content.")
@@ -53,7 +53,7 @@ class Data:
 class Train:
     """A trained model.
 
-    ``choose_on="test"`` is what the first paper's code does; the accuracy then looks too good.
+    ``choose_on="test"`` is what the first paper's code does; its accuracy is too optimistic.
     """
 
     model: Model = setting(help="The architecture.")
@@ -107,7 +107,7 @@ class Train:
 
     @property
     def dependencies(self) -> tuple[Train, ...]:
-        """The jobs that must be complete before."""
+        """The jobs that must be complete first."""
         return () if self.encoder is None else (self.encoder,)
 
     def cost(self, probes: Probes) -> Cost:
@@ -138,7 +138,7 @@ def describe(train: Train) -> str:
 
 
 def describe_training(train: Train) -> str:
-    """Return :func:`describe` with what else distinguishes a model within a study: how it was trained, and from which seed."""
+    """Return :func:`describe` plus what distinguishes a model within a study: how it was trained, and from which seed."""
     remarks = {
         "with replacement": getattr(train.model, "replacement", False),
         "trained on all images": train.validation == 0,
@@ -212,7 +212,7 @@ class Experiment:
 
     @property
     def dependencies(self) -> tuple[Train | Experiment, ...]:
-        """The jobs that must be complete before."""
+        """The jobs that must be complete first."""
         return (*self.trainings, *self.experiments)
 
     @property
@@ -222,7 +222,7 @@ class Experiment:
 
     @property
     def revision(self) -> int:
-        """A number to be raised when equal settings give other results; see :mod:`minicereb.experiments.identity`."""
+        """A version number, raised when equal settings give different results; see :mod:`minicereb.experiments.identity`."""
         return 0
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:

@@ -1,4 +1,4 @@
-"""What jobs cost: each kind of training and attack is begun, timed and discarded; nothing is written."""
+"""The cost of jobs: each kind of training and attack is started, timed and discarded; nothing is written."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _has_features(encoder: Train, laboratory: Laboratory) -> bool:
 
 
 def attack_cost(train: Train, attack: Attack, images: int, probes: Probes) -> Cost:
-    """Return what an attack costs if every image makes all its steps."""
+    """Return the cost of an attack on which every image takes all steps."""
     beginning, step = probes.attack(train, attack)
     steps = attack.steps * max(1, attack.targets) if attack.traits.has("steps") else 1
     ends_early = attack.traits.keeps == "first" or attack.restarts > 1 or attack.targets > 1
@@ -76,7 +76,7 @@ def attack_cost(train: Train, attack: Attack, images: int, probes: Probes) -> Co
 
 
 class Probes:
-    """Seconds of each kind of work on a data set, each measured once, when it is needed."""
+    """The seconds that each kind of work on a data set takes, measured once, when needed."""
 
     def __init__(self, dataset: Dataset):
         self.dataset = dataset
@@ -97,7 +97,7 @@ class Probes:
         return cost._replace(seconds=cost.seconds * config.epochs)
 
     def encoding(self, config: Train) -> tuple[float, int]:
-        """Return seconds and bytes on disk that an encoder's features of all images take."""
+        """Return the seconds and bytes on disk needed for an encoder's features of all images."""
         return self._once(self._encoding, _kind(config))
 
     def attack(self, config: Train, attack: Attack) -> tuple[float, float]:
@@ -107,7 +107,7 @@ class Probes:
         return self._once(self._attack, _kind(config), plain)
 
     def answer(self, config: Train) -> float:
-        """Return the seconds that a model takes to answer one image."""
+        """Return the seconds of a forward pass per image."""
         return self._once(self._answer, _kind(config))
 
     def evaluation(self, config: Any) -> tuple[str, float]:
@@ -122,11 +122,11 @@ class Probes:
         return building + trial * sum(getattr(settings, phase) for phase in PHASES)
 
     def balancing(self, task: PoleTask) -> tuple[float, float]:
-        """Return the seconds that building a circuit takes, and those in which it balances a pole for one second."""
+        """Return the seconds needed to build a circuit, and to balance a pole for one simulated second."""
         return self._once(_balancing, replace(task, seed=0))
 
     def _training(self, config: Train) -> Cost:
-        """Return the cost of an epoch, from half a second of batches, or of the closed form."""
+        """Return the cost of an epoch, measured on half a second of batches, or of the closed form."""
         learner, split = build_learner(config, self.dataset), Split(self._seen(config), config.validation, config.seed)
         images = len(Split(self.dataset, config.validation, config.seed).training)
         arrays = sum(array.nbytes for array in learner.arrays().values())
@@ -156,14 +156,14 @@ class Probes:
         return seconds / shown * images, 4 * features * images
 
     def _seen(self, config: Train) -> Dataset:
-        """Return the images, or the features that an untrained encoder makes of a few."""
+        """Return the images, or an untrained encoder's features of a few of them."""
         if config.encoder is None:
             return self.dataset
         encoder, _ = encoder_of(build_model(config.encoder, self.dataset))
         return first_features(encoder, self.dataset, PROBE_ENCODED)
 
     def _closed_form(self, config: Train, images: int) -> float:
-        """Extrapolate the seconds from fewer cells, with few images and with twice as many."""
+        """Extrapolate the seconds from fewer cells, on few images and on twice as many."""
         assert isinstance(config.model, CerebellumModel)
         cells = min(config.model.cells, PROBE_CELLS)
         small, data = build_model(replace(config, model=replace(config.model, cells=cells)), self.dataset), self._seen(config)

@@ -49,7 +49,7 @@ class WorkerPool:
     places : int, optional
         Number of executors that each get one job at a time; None for one executor that gets all jobs that are ready.
     lost : tuple of exception types
-        Raised when a worker is lost.
+        Exception raised when a worker is lost.
     """
 
     hire: Callable[[], Executor]
@@ -60,7 +60,7 @@ class WorkerPool:
 
 
 def processes(workers: int) -> WorkerPool:
-    """Return worker processes on this machine, each an executor of its own: the loss of one leaves the others alone."""
+    """Return worker processes on this machine, each in its own executor, so that losing one does not affect the others."""
     context = multiprocessing.get_context("spawn")  # fork would copy locks that threads hold
     return WorkerPool(lambda: ProcessPoolExecutor(1, context, _begin_worker), workers, workers, workers)
 
@@ -90,7 +90,7 @@ def dask(address: str) -> Iterator[WorkerPool]:
 def one_after_another(
     jobs: dict[Job, tuple[Job, ...]], found: set[Job], laboratory: Laboratory
 ) -> Generator[Progress, None, dict[Job, str]]:
-    """Run all jobs that were not `found` done in this process, in order; return why some were not done."""
+    """Run all jobs that were not `found` done in this process, in order; return the reasons why some were not done."""
     done, undone = 0, dict[Job, str]()
     for job, needed in jobs.items():
         if job in found:
@@ -116,9 +116,9 @@ def one_after_another(
 def spread(
     jobs: dict[Job, tuple[Job, ...]], found: set[Job], laboratory: Laboratory, pool: WorkerPool
 ) -> Generator[Progress, None, dict[Job, str]]:
-    """Run the jobs on workers, each as soon as its dependencies are done; return why some were not done.
+    """Run the jobs on workers, each as soon as its dependencies are done; return the reasons why some were not done.
 
-    When the generator is closed, it waits until running jobs have stopped where they can be resumed.
+    When closed, the generator waits until running jobs have stopped at a point where they can be resumed.
     """
     every, number = list(jobs), {job: n for n, job in enumerate(jobs)}  # settings take long to compare, numbers do not
     needed = [tuple(number[other] for other in others) for others in jobs.values()]
@@ -183,7 +183,7 @@ def _submit(executor: Executor, request: JobRequest) -> Future:
 
 @contextmanager
 def _ctrl_c_held_back() -> Iterator[None]:
-    """Delay Ctrl-C, so that a process started meanwhile never receives it, not even while it imports."""
+    """Delay Ctrl-C, so that a process started meanwhile never receives it, even while importing."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -207,7 +207,7 @@ def _outcome(future: Future, pool: WorkerPool) -> tuple[str | None, bool]:
 
 
 def _unmet(undone: Iterator[Job]) -> str | None:
-    """Name the first of a job's dependencies that were not done."""
+    """Name the first of a job's dependencies that was not done."""
     first = next(undone, None)
     return None if first is None else f"depends on a job that was not done: {name_of(first)}"
 
@@ -218,7 +218,7 @@ def _ended(job: Job, reason: str | None) -> str:
 
 @contextmanager
 def _mark(out: Path) -> Iterator[Path]:
-    """Yield a file that exists as long as the study wants its jobs done."""
+    """Yield a file whose existence tells workers that the study is still running."""
     folder = out / "jobs"
     for old in folder.glob("wanted-*"):
         if not is_locked(old):  # of a study that was killed
@@ -233,7 +233,7 @@ def _mark(out: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class JobRequest:
-    """A job with its data and settings of execution, as it is sent to a worker."""
+    """A job with its data and execution settings, as sent to a worker."""
 
     job: Any
     dataset: str
@@ -285,7 +285,7 @@ def _laboratory(name: str, sha256: str, out: Path) -> Laboratory:
 
 
 def _begin_worker() -> None:
-    """Let a worker process ignore Ctrl-C and end with the study."""
+    """Make a worker process ignore Ctrl-C and end with the study."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_watch_parent, daemon=True).start()
 

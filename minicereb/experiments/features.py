@@ -1,4 +1,4 @@
-"""Features of a data set's images: computed by an encoder once, kept beside its model, read as memory maps."""
+"""Features of a data set's images: computed once by an encoder, stored beside its model, read as memory maps."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def features_of(network: Sequential, dataset: Dataset, folder: Path, model: str)
 
 
 def first_features(encoder: Sequential, dataset: Dataset, images: int) -> Dataset:
-    """Return at most `images` training and as many test images of a data set as features, in memory."""
+    """Return the features of up to `images` training images, and as many test images, in memory."""
     train, test = (_encoded(encoder, rows[:images]) for rows in (dataset.x_train, dataset.x_test))
     return dataclasses.replace(
         dataset,

@@ -2,8 +2,8 @@
 
 Every kind of settings is registered by :func:`config_kind`; those of experiments are imported when one is read. A field with the
 metadata ``{"identity": False}`` is not hashed. One with ``{"added": True}`` was added later and is hashed only if it differs from
-its default, which means "as before", so earlier results are still found. If equal settings of a kind give new results, its
-property ``revision`` returns a number above 0, which is hashed like a field, so earlier results are no longer found.
+its default, which means "as before", so earlier results are still found. If equal settings of a kind give different results than
+before, its property ``revision`` returns a number above 0, which is hashed like a field, so earlier results are no longer found.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def import_kinds() -> None:
 
 
 def _config(value: Any, kinds: tuple[type, ...] = ()) -> Any:
-    """Return the config that a value describes, of one of these kinds if there are any."""
+    """Return the config that a JSON value describes; if `kinds` are given, it must be of one of them."""
     check(value, dict[str, Any])
     name = value.get("kind")
     if isinstance(name, str) and name not in KINDS:
@@ -85,7 +85,7 @@ def _config(value: Any, kinds: tuple[type, ...] = ()) -> Any:
 
 
 def _field(value: Any, shape: Shape) -> Any:
-    """Return the value of a field of settings: lists as tuples, settings within settings as what they are."""
+    """Return the value of a field of settings: lists become tuples, nested settings become configs."""
     kinds = tuple(each for each in members(shape) if dataclasses.is_dataclass(each))
     if kinds:
         return None if value is None and type(None) in members(shape) else _config(value, kinds)  # type: ignore[arg-type]
@@ -129,7 +129,7 @@ def _hash(config: Any, revision: int, before: int) -> str:
 
 
 def _identity(config: Any, before: int) -> Any:
-    """Return what is hashed of a config, as it was `before` revisions of each kind ago."""
+    """Return the hashed part of a config, as it was `before` revisions of each kind ago."""
     if dataclasses.is_dataclass(config):
         fields = {f.name: _identity(getattr(config, f.name), before) for f in dataclasses.fields(config) if _counts(f, config)}
         revision = max(0, getattr(config, "revision", 0) - before)
@@ -144,7 +144,7 @@ def _counts(field: dataclasses.Field, config: Any) -> bool:
 
 
 def differences(one: Any, other: Any, prefix: str = "") -> list[str]:
-    """List the settings in which two configs differ, as ``name: A here, B there``."""
+    """List the settings that differ between two configs, as ``name: A here, B there``."""
     if type(one) is type(other) and dataclasses.is_dataclass(one):
         found = []
         for f in dataclasses.fields(one):

@@ -86,7 +86,7 @@ class NotDone(MinicerebError):  # noqa: N818
 
 
 def jobs_of(plan: Iterable[Job]) -> dict[Job, tuple[Job, ...]]:
-    """Return all jobs of a plan with the jobs that each depends on, in an order in which these come first."""
+    """Return all jobs of a plan with the dependencies of each, sorted so that dependencies come first."""
     jobs: dict[Job, tuple[Job, ...]] = {}
 
     def add(job: Job) -> None:
@@ -111,7 +111,7 @@ def name_of(job: Job) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return in one line why a job failed, and where, unless the user caused the error."""
+    """Return one line that says why a job failed and, unless the user caused the error, where."""
     if isinstance(error, MinicerebError):
         return str(error)
     if isinstance(error, OSError) and error.filename:

@@ -1,4 +1,4 @@
-"""Where experiments run: a data set, a folder with runs and records, and complete results in the folders beside it."""
+"""Where experiments run: a data set, a folder with runs and records, and complete results in sibling folders."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class SiblingFolders:
         return next((path for path, _ in self.records(key)), None)
 
     def unless_changed(self, path: str, read: Callable[[Path], Any]) -> Any:
-        """Return what `read` makes of a file, cached while the file is unchanged; None if there is no file."""
+        """Return the result of `read` on a file, cached while the file is unchanged; None if there is no file."""
         try:
             stat = os.stat(path)
         except OSError:
@@ -107,7 +107,7 @@ def _sound_record(path: Path) -> Kept | None:
 class Laboratory:
     """Runs experiments on one data set, once, and finds their results again.
 
-    The folder `out` is for runs (``runs/HASH``) and records. Complete results in :class:`SiblingFolders` are used from there.
+    The folder `out` is for runs (``runs/HASH``) and records. Complete results in :class:`SiblingFolders` are reused from there.
     """
 
     def __init__(self, dataset: Dataset, out: Path):
@@ -154,7 +154,7 @@ class Laboratory:
         return run.folder.name if own else Path(os.path.relpath(run.folder, self.out)).as_posix()
 
     def model(self, config: Train) -> Any:
-        """Return the model of a complete training; the last ones used are kept in memory."""
+        """Return the model of a complete run; the most recently used ones are kept in memory."""
         model = self._models.pop(config, None)
         while len(self._models) >= MODELS_IN_MEMORY:  # before another is loaded: memory may not suffice for one more
             del self._models[next(iter(self._models))]
@@ -200,7 +200,7 @@ class Laboratory:
         return all(self.is_trained(train) for train in job.trainings) and self.find_record(job) is not None
 
     def record_path(self, config: Any) -> Path:
-        """Return where the record of an experiment is, or is to be written; in another folder only if it is about our models."""
+        """Return the path of a record, existing or to be written; in another folder only if it concerns our models."""
         if config.kept_with_run:
             return self.find_record(config) or record_in_run(self.run(config.train), config)
         key = config_hash(config)
@@ -230,7 +230,7 @@ class Laboratory:
         return None
 
     def runs_of(self, kept: Kept, folder: Path | None = None) -> list[Run] | None:
-        """Return the runs (or only the one in `folder`) that a record is about; None if a model has changed or is gone."""
+        """Return the runs (or only the one in `folder`) of a record's models; None if a model has changed or is gone."""
         found = []
         for number, train in enumerate(kept.config.trainings):
             runs = [run for run in self.complete_runs(train) if folder is None or run.folder == folder]

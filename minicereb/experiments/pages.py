@@ -1,4 +1,4 @@
-"""The pages of a run and of an evaluation, and what these share with the page of a study."""
+"""The pages of a run and of an evaluation, and the parts that they share with the page of a study."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def settings(configs: Iterable[Record], head: str = "setting") -> list[Block]:
 
 
 def _flat(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield nested settings under names with dots; those of several models share a name."""
+    """Yield nested settings under dotted names; those of several models share a name."""
     for name, value in config.items():
         path = f"{prefix}.{name}" if prefix else name
         nested = value if isinstance(value, list) else [value]
@@ -110,12 +110,12 @@ def _picture(name: str, figure: Figure | None, caption: str) -> list[Block]:
 
 
 def _model_of(record: Record) -> str:
-    """Return the name of an evaluation's model, with its answer if that is not the usual one."""
+    """Return the name of an evaluation's model, with its way of predicting if that is not the default."""
     return record["model"] + (", answering by LAP" if record.get("answer") == "lap" else "")
 
 
 def _bounds(record: Record) -> Table:
-    """Return the bounds that an evaluation found at every ε."""
+    """Return an evaluation's bounds at every ε."""
     head = ("ε", "attacked, in % (95% interval)", "certified, in % (95% interval)", "images")
     rows = [
         [strength(e["epsilon"]), *(with_interval(e[side], e[f"{side}_interval"]) for side in ("attacked", "certified"))]
@@ -125,7 +125,7 @@ def _bounds(record: Record) -> Table:
 
 
 def _evaluation_of(folder: Path, run: Run | None) -> Record:
-    """Read an evaluation's record; :class:`DataError` if it is about another model than its run's, or that was altered."""
+    """Read an evaluation's record; :class:`DataError` if it concerns a model other than its run's, or the model was altered."""
     record = read_evaluation(folder)
     if run is not None:
         owner = Owner(record.get("hash", folder.resolve().name), run.manifest.get("model_sha256", ""))
@@ -216,7 +216,7 @@ def _summary(folder: Path, record: Record) -> list[Block]:
 def evaluation_page(folder: Path, place: str | None = None) -> Page:
     """Return the page of an evaluation's folder; :class:`DataError` if a file in it is damaged.
 
-    `place` is where the run's data are now, if they moved. If they cannot be read, a sentence replaces the images.
+    `place` is where the run's data are now, if they were moved. If they cannot be read, a sentence replaces the images.
     """
     resolved = folder.resolve()
     inside = resolved.parent.name == "evaluations" and (resolved.parent.parent / "config.json").is_file()
@@ -306,7 +306,7 @@ def _evaluation_settings(record: Record) -> Table:
 
 
 def _command(folder: Path, record: Record, run: Run | None) -> list[Block]:
-    """Return the command that makes an evaluation, with a remark if its record does not hold all options."""
+    """Return the command that repeats an evaluation, with a remark if its record does not hold all options."""
     epsilons, attacks = tuple(entry["epsilon"] for entry in record["epsilons"]), tuple(record["epsilons"][0]["by_attack"])
     options = [part for epsilon in epsilons for part in ("--epsilon", repr(epsilon))]
     options += ["--images", str(record["images"]), "--attacks", ",".join(attacks)]

@@ -102,7 +102,7 @@ def model_named(name: str) -> Pretrained:
 
 
 def found(entry: Pretrained, damaged: bool = False) -> Path | None:
-    """Return the folder of a model under ``runs/``, None if it is missing, incomplete, another run or, by default, damaged."""
+    """Return a model's folder under ``runs/``, or None if it is missing, incomplete, another run or, by default, damaged."""
     folder = RUNS / entry.name
     try:
         run = read_run(folder)
@@ -152,7 +152,7 @@ def pretrained(name: str, dataset: Dataset | None = None) -> Any:
     name : str
         One of :func:`models`.
     dataset : Dataset, optional
-        The data set it was trained on, if it is loaded already.
+        The data set that it was trained on, if already loaded.
 
     Raises
     ------
@@ -217,7 +217,7 @@ def add(folder: str | Path, name: str, title: str, shipped: bool, root: Path) ->
 
 
 def _command(arguments: list[str], name: str) -> list[str]:
-    """Return the training command into ``runs/NAME``, without options that do not change the result."""
+    """Return the command that trains the model into ``runs/NAME``, without options that do not affect the result."""
     command, rest = ["minicereb"], iter(arguments[1:])
     for argument in rest:
         option, _, value = argument.partition("=")
@@ -236,8 +236,8 @@ def _command(arguments: list[str], name: str) -> list[str]:
 class ModelReport:
     """The result of verifying a model.
 
-    States: "rebuilt": the same training gave other bytes, as it may on another machine; "altered": a file has changed; "wrong":
-    the wiring or the accuracy differs; "missing": the model does not ship, and there is no complete run of it.
+    States: "rebuilt": the same training gave different bytes, as it may on another machine; "altered": a file has changed;
+    "wrong": the wiring or the accuracy differs; "missing": the model does not ship, and there is no complete run of it.
     """
 
     name: str
@@ -284,7 +284,7 @@ def _places(name: str) -> list[tuple[Pretrained, Path | None]]:
 
 
 def _verified(entry: Pretrained, run: Run, known: dict[str, Dataset | None]) -> tuple[Any, ...]:
-    """Return the state of a run, the detail, and the test accuracy if the data set is here; `known` has those loaded before."""
+    """Return the state of a run, the detail, and the test accuracy if the data set is here; `known` caches loaded data sets."""
     if run.result is None:
         return "missing", f"its training is not complete; {entry.command}"
     if not is_whole(run):

@@ -1,7 +1,7 @@
 """Records of experiments in files, each with its settings.
 
 A file is named by the first 16 digits of the hash of its settings. It is accepted only if the settings in it have that hash, so
-that no renamed, copied or edited file is taken for another.
+that no renamed, copied or edited file is mistaken for another.
 """
 
 from __future__ import annotations

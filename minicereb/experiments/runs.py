@@ -1,6 +1,6 @@
 """Run folders: training that can be killed at any moment, resumed, and loaded as a model.
 
-``config.json`` is written first. ``manifest.json`` says how the training was executed and holds the result; ``checkpoint.npz``
+``config.json`` is written first. ``manifest.json`` records how training was executed and its result; ``checkpoint.npz``
 exists during the training, ``model.npz`` after it. docs/formats.md describes all files.
 """
 
@@ -42,7 +42,7 @@ OWN_FILES = ("config.json", "manifest.json", "metrics.jsonl", "checkpoint.npz", 
 
 
 class ConfigFile(TypedDict):
-    """``config.json``: settings and their hash."""
+    """The content of ``config.json``: settings and their hash."""
 
     config: dict[str, Any]
     hash: str
@@ -144,7 +144,7 @@ class Run:
 
     @property
     def warning(self) -> str | None:
-        """A problem of a complete training, in one line, or None."""
+        """A problem of a complete run, in one line, or None."""
         return self.manifest.get("warning")
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -191,7 +191,7 @@ def read_run(folder: str | Path) -> Run:
 
 
 def _why_no_run(folder: Path) -> str:
-    """Say why there is no run in a folder, and which folder may have been meant."""
+    """Explain why there is no run in a folder, and suggest the folder that may have been meant."""
     if not os.path.lexists(folder):
         beside: list[str] = []
         with suppress(OSError):
@@ -204,7 +204,7 @@ def _why_no_run(folder: Path) -> str:
 
 
 def read_config(path: Path) -> tuple[Any, str]:
-    """Read settings and the hash in their file; :class:`DataError` if it is not theirs in any revision."""
+    """Read settings and the hash in their file; :class:`DataError` if it does not match them in any revision."""
     stored = read_json(path, ConfigFile)
     try:
         config = from_json(stored["config"])
@@ -266,7 +266,7 @@ def _check_data(run: Run, dataset: Dataset) -> None:
 
 
 def check_loadable(run: Run, dataset: Dataset) -> None:
-    """Raise what :func:`load_model` raises for an incomplete run, other data or an altered model, without loading it."""
+    """Raise the errors of :func:`load_model` for an incomplete run, other data or an altered model, without loading it."""
     require_complete(run)
     _check_data(run, dataset)
     require_whole(run)
@@ -322,7 +322,7 @@ def run_training(
     """Train into `folder`, from its last checkpoint if there is one, unless it is complete.
 
     Closing the generator, as Ctrl-C does, writes a checkpoint first. However training was interrupted, the same call resumes
-    it, and the model is the same bit by bit as without the interruption.
+    it, and the model is bit for bit the same as without the interruption.
 
     `encoder` is the complete run of ``config.encoder``. Its features are computed once and kept in its folder; the trained model
     holds the encoder's weights too.
@@ -486,7 +486,7 @@ def _resume(path: Path, learner: Any, config: Train) -> tuple[_State, dict[str, 
 
 
 def _check_state(state: _State, metrics: Path, config: Train) -> None:
-    """Raise unless a checkpoint belongs to this training; one without a hash is recognised by its metrics."""
+    """Raise unless a checkpoint belongs to this run; one without a hash is recognised by its metrics."""
     position, lines = state["position"], state["metrics"]
     if state.get("hash", config_hash(config)) != config_hash(config):
         raise DataError("it belongs to other settings")

@@ -1,4 +1,4 @@
-"""One image through one model, step by step: equation, shapes, numbers, and derivatives, each beside a finite difference."""
+"""One image through one model, step by step: equations, shapes, numbers, and derivatives, each beside a finite difference."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def explanation(
     model : model
         It is not changed.
     image : int
-        Number of the test image.
+        Index of the test image.
     what : {"learning", "attack"}, optional
         By default both.
     shown : Shown, optional

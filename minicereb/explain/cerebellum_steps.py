@@ -119,7 +119,7 @@ def _pessimistic_step(
     cells: list[int],
     classes: list[int],
 ) -> Step:
-    """The worst activity of the chosen synapses, and what it adds to their gradient, at the full ε of the settings."""
+    """The worst activity of the chosen synapses, and its contribution to their gradient, at the full ε of the settings."""
     epsilon, targets = settings.uncertainty or 0.0, one_hot(subject.labels, taken.learned.outputs)
     low, high = granule_bounds(*mossy_bounds(taken.x, epsilon, model.fires_above), _projection(model), _rest(model))
     at_worst = pessimistic_squared_error if settings.loss == "mse" else DESCENDED[settings.loss]
@@ -245,7 +245,7 @@ def _weight_step(
 
 
 def _back_step(subject: ExplainedImage, drive: np.ndarray, d_outputs: np.ndarray, pixels: list[int]) -> Step:
-    """The way back from the outputs to the granule cells, and to the pixels shown."""
+    """The backward pass from the outputs to the granule cells, and to the pixels shown."""
     model, wiring = subject.model, subject.model.wiring
     d_granule = model.readout @ d_outputs[0]
     d_drive = relu_input_gradient(d_granule, drive > 0)

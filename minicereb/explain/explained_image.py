@@ -1,4 +1,4 @@
-"""The image and model to explain, which numbers to show, and the steps common to all models."""
+"""The image and model to explain, the numbers to show, and the steps common to all models."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ UPDATES = {"sgd": "M-SGD", "momentum": "M-MOMENTUM", "rmsprop": "M-RMSPROP", "ad
 
 @dataclass(frozen=True)
 class Shown:
-    """Which numbers to show, and which attack to try.
+    """The numbers to show, and the attack to try.
 
     Parameters
     ----------
     cells, classes, pixels : tuple of int
-        Numbers of units, classes and pixels; if empty, the most important ones are chosen.
+        Indices of units, classes and pixels; if empty, the most important ones are chosen.
     objective : {"mse", "cross-entropy", "margin", "dlr"}
         Objective of the attack.
     epsilon : float
@@ -64,12 +64,12 @@ class ExplainedImage:
     trained, model : model
         As trained, and its float64 copy, which is used for all computations.
     image : int
-        Number of the test image.
+        Index of the test image.
     x : array of float64, shape (1, inputs)
     labels : array of int64, shape (1,)
     shown : Shown
     encoder : Sequential, optional
-        In float64; maps the images of `dataset` to the inputs of `model`.
+        Float64 encoder that maps the images of `dataset` to the inputs of `model`.
     """
 
     config: Train
@@ -88,13 +88,13 @@ class ExplainedImage:
         return int(self.labels[0])
 
     def picture(self, x: np.ndarray) -> np.ndarray:
-        """Return a row of pixels as an image to draw."""
+        """Return a row of pixels as an image."""
         shape = self.dataset.image_shape
         image = np.clip(x.reshape(shape if len(shape) > 1 else (1, -1)), 0, 1)
         return image.mean(axis=2) if image.ndim == 3 and image.shape[2] != 3 else image
 
     def pixel(self, number: int) -> str:
-        """Return the number of a pixel with its place."""
+        """Return the index of a pixel with its position."""
         if self.x.size != self.dataset.inputs:  # a feature, not a pixel
             return str(number)
         place = np.unravel_index(number, self.dataset.image_shape)
@@ -111,7 +111,7 @@ class ExplainedImage:
 
 
 def pixel_number(text: str, image_shape: tuple[int, ...]) -> int:
-    """Return the number of a pixel from text: the number itself, or its place in the image with commas between."""
+    """Return the index of a pixel from text: the index itself, or its comma-separated position in the image."""
     expected = f"a number, or {' and '.join(('row', 'column', 'channel')[: len(image_shape)])} within {image_shape}"
     try:
         place = tuple(map(int, text.split(",")))
@@ -135,7 +135,7 @@ def explained_image(config: Train, dataset: Dataset, trained: Any, image: int, s
 
 
 def chosen_cells(subject: ExplainedImage, usual: list[int], count: int, what: str) -> list[int]:
-    """Return the requested cells, or the usual ones; :class:`InputError` for one that is not among the `count`."""
+    """Return the requested cells, or the default ones; :class:`InputError` for one outside the `count`."""
     for each in subject.shown.cells:
         require(0 <= each < count, "cell", each, f"a whole number from 0 to {count - 1}: there are {count:,} {what}")
     return list(subject.shown.cells) or usual
@@ -199,7 +199,7 @@ def update_step(subject: ExplainedImage, taken: TrainingStep, places: list[Place
 
 
 def switching_units(model: Any, x: np.ndarray, place: tuple[int, ...]) -> str:
-    """Name the units that switch, so that the model has a kink at `x`, when the number at `place` moves slightly either way.
+    """Name the units that cause a kink at `x` because they switch when the number at `place` moves slightly either way.
 
     The result is, for example, ``"ReLU of layer 2 at v = 0 (3 units)"``. `x`, of shape (1, …), is restored before return.
     """

@@ -32,8 +32,8 @@ NAMES = {"Images": "normalised", "BatchNormLearning": "BatchNorm", "DropoutLearn
 class PixelPath(NamedTuple):
     """A forward and backward pass, and the path of one pixel through it.
 
-    `values` are the inputs of all layers, then the outputs. `credits` are the derivatives of the loss by these arrays, and
-    `units` the places of the path in them, as indices into the flat arrays.
+    `values` are the inputs of all layers, then the outputs. `credits` are the gradients of the loss in these arrays, and `units`
+    the path's flat indices into them.
     """
 
     layers: tuple[Any, ...]
@@ -42,7 +42,7 @@ class PixelPath(NamedTuple):
     units: list[int]
 
     def place(self, number: int) -> tuple[int, ...]:
-        """Return the indices of the path's unit in the input of layer `number`, without that of the image."""
+        """Return the indices of the path's unit in the input of layer `number`, without the image axis."""
         return tuple(int(each) for each in np.unravel_index(self.units[number], self.values[number].shape)[1:])
 
     def value(self, number: int) -> float:
@@ -61,7 +61,7 @@ class PixelPath(NamedTuple):
 def follow_pixel(
     network: Sequential, x: np.ndarray, labels: np.ndarray, loss: Loss, choose: Callable[[np.ndarray], int]
 ) -> PixelPath:
-    """Run forward and backward, and follow the pixel that `choose` selects given the derivative with respect to the image."""
+    """Run forward and backward, and follow the pixel that `choose` selects from the gradient of the image."""
     values, caches = [x.copy()], []
     for layer in network.layers:
         value, cache = layer.forward(values[-1])
@@ -78,7 +78,7 @@ def follow_pixel(
 
 
 def _onward(layer: Any, value: np.ndarray, credit: np.ndarray, unit: int) -> int:
-    """The output unit of a layer through which most of the derivative with respect to one of its inputs passes."""
+    """The output unit of a layer that carries most of the derivative with respect to one of its inputs."""
     if isinstance(layer, MaxPool):
         image, row, column, channel = np.unravel_index(unit, value.shape)
         down, across = credit.shape[1:3]
@@ -225,7 +225,7 @@ def _normalised(walked: PixelPath, number: int) -> Rows:
 
 
 def _tags(layer: Any) -> tuple[str, str]:
-    """Equations forward and back."""
+    """The equations of the forward and the backward pass."""
     return ("M-CONV", "M-CONV-DX") if isinstance(layer, Convolution) else ("M-DENSE", "M-BP")
 
 
@@ -242,7 +242,7 @@ def _backward_step(walked: PixelPath, block: range, checks: list[Derivative]) ->
 
 
 def _credit_checks(walked: PixelPath, block: range, value: Callable[[np.ndarray], float]) -> list[Derivative]:
-    """The derivatives with respect to the signal of the unit on the path, and by its input."""
+    """The derivatives with respect to the signal and the input of the unit on the path."""
     checks = []
     for number, symbol in ((block.start + 1, "v"), (block.start, "x")):
         array = walked.values[number]
@@ -254,7 +254,7 @@ def _credit_checks(walked: PixelPath, block: range, value: Callable[[np.ndarray]
 
 
 def _parameters(walked: PixelPath, block: range) -> Iterator[tuple[int, np.ndarray, Place]]:
-    """The number of a layer, one of its parameters, and the place of a number in it that is on the path."""
+    """The index of a layer, one of its parameters, and the indices of its entry on the path."""
     for number in reversed(block):
         layer = walked.layers[number]
         count = sum(hasattr(each, "weight_gradient") for each in walked.layers[:number])
@@ -268,7 +268,7 @@ def _weight_check(
     walked: PixelPath, number: int, array: np.ndarray, parameter: Place, taken: TrainingStep,
     value: Callable[[np.ndarray], float], penalties: tuple[float, float],
 ) -> Derivative:  # fmt: skip
-    """The derivative with respect to a number of a parameter; only weights are penalised."""
+    """The derivative with respect to one entry of a parameter; only weights are penalised."""
     symbol, name, place = parameter
     l2, l1 = penalties if name.startswith("weight") else (0.0, 0.0)
 

@@ -27,7 +27,7 @@ RANGES = {"threshold": (0.0, 1.0), "sigmoid": (0.0, 1.0), "arctan-inverse": (-np
 
 
 class CreditBounds(NamedTuple):
-    """The largest derivatives in one replication: by the signal of each neuron of the first layer, by a weight of the last."""
+    """The largest derivatives in one replication: with respect to each first-layer signal, and to a weight of the last layer."""
 
     credit: np.ndarray
     last: float
@@ -59,7 +59,7 @@ def _largest_score(law: object) -> float:
 
 
 def _span(network: NoisyNetwork, loss: ReplicatedLoss, labels: np.ndarray) -> float | None:
-    """Difference of the largest and the smallest loss within the ranges of the outputs; None if these have none."""
+    """Difference between the largest and the smallest loss within the ranges of the outputs; None if they are unbounded."""
     last, before = network.layers[-1], network.layers[-2].activation
     if before is None or before.name not in RANGES or last.activation is not None:
         return None
@@ -88,7 +88,7 @@ class GroupedEstimates(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """The expected value of a mean, and where it comes from; it has one group if it is exact."""
+    """The expected value of a mean, and its origin; it has one group if it is exact."""
 
     found: GroupedEstimates
     by: str
@@ -139,14 +139,14 @@ def reference_for(
 
 
 class Series(NamedTuple):
-    """Estimates of one number, one per group of `size` replications; one replication is at most `bound`."""
+    """Estimates of one number, one per group of `size` replications; a single replication is at most `bound`."""
 
     values: np.ndarray
     size: int
     bound: float
 
     def interval(self, groups: int | None = None) -> tuple[float, float]:
-        """Return the mean over the first groups and half the width of its interval; for one value the value and 0.
+        """Return the mean over the first groups and the half-width of its interval; for a single value, the value and 0.
 
         Student's interval is widened for rare noise that has not occurred, by ``ln(1/δ)/K`` times the bound: an event that never
         occurred in K replications has a probability below ``ln(1/δ)/K``, with confidence 1 - δ.
@@ -183,7 +183,7 @@ def estimate_of(of: str, series: Series, reference: Series, by: str) -> Estimate
 
 
 def running(of: str, series: Series, reference: Series) -> tuple[Rows, Drawing]:
-    """Return the mean over more and more replications, twice as many each time, as a table and as a figure."""
+    """Return the mean over a number of replications that doubles each time, as a table and as a figure."""
     should, _ = reference.interval()
     counts = [4 << power for power in range(20) if 4 << power <= len(series.values)]
     found = [(count * series.size, *series.interval(count)) for count in counts]

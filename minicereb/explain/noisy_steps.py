@@ -81,7 +81,7 @@ def attack(subject: ExplainedImage) -> Iterator[Step]:
 
 
 def _few(subject: ExplainedImage, estimator: Estimator) -> Noise:
-    """Noise of as few replications as the estimator accepts."""
+    """Noise with as few replications as the estimator accepts."""
     design = Independent() if isinstance(estimator, Exact) else estimator.design
     for replications in FEWEST:
         with contextlib.suppress(InputError):
@@ -218,7 +218,7 @@ def _by_score(subject: ExplainedImage, estimator: ScoreFunction, loss: Replicate
 
 
 def _by_flip(subject: ExplainedImage, credit: float, trace: Trace, a: int) -> tuple:
-    """The effect of firing on the loss, and the derivative of the probability of firing."""
+    """The effect of firing on the loss, and the derivative of the firing probability."""
     layer = subject.model.layers[0]
     law, sigma = layer.law, float(layer.scale[0])
     u = trace.drives[0][a, 0, :1].copy()
@@ -267,7 +267,7 @@ def _mean_step(
     subject: ExplainedImage, name: str, estimator: Estimator, loss: ReplicatedLoss, reference: means.Reference,
     cells: list[int], pixel: int, before: int,
 ) -> Step:  # fmt: skip
-    """The mean of the derivatives with respect to a few weights over more and more replications."""
+    """The mean derivatives of a few weights over a growing number of replications."""
     found = means.groups_of(estimator, subject.model, loss, subject.x, subject.labels, _address(subject, "explained mean"))
     x, last, label = float(subject.x[0, pixel]), len(subject.model.layers) - 1, subject.label
 
@@ -285,7 +285,7 @@ def _mean_step(
 
 
 def _pixel_step(subject: ExplainedImage, name: str, loss: OfRows, pixels: list[int]) -> Step:
-    """The estimated derivative of the mean objective by the pixels."""
+    """The estimated gradient of the mean objective in the pixels."""
     network, reference = subject.model, _reference(subject, name, loss)
     estimator = estimator_named(name, "derivative")
     found = means.groups_of(estimator, network, loss, subject.x, subject.labels, _address(subject, "explained mean"))

@@ -39,13 +39,13 @@ class Derivative:
     of : str
         For example ``∂l/∂W[3, 0]``.
     value, difference : float
-        The derivative by hand and the finite difference.
+        The hand-written derivative and the finite difference.
     rounding : float
         Rounding error of the difference.
     left, right : float
-        Slopes on both sides.
+        One-sided slopes.
     kink : str
-        Why the slopes differ, or empty. At a kink there is no derivative, and the value is a convention.
+        Reason why the slopes differ, or empty. At a kink there is no derivative, and the value is a convention.
     """
 
     of: str
@@ -58,12 +58,12 @@ class Derivative:
 
     @property
     def error(self) -> float:
-        """Difference of the two, relative to the derivative; absolute if that is 0."""
+        """Difference between the two, relative to the derivative; absolute if that is 0."""
         return abs(self.value - self.difference) / (abs(self.value) or 1.0)
 
     @property
     def verdict(self) -> str:
-        """``agrees`` (to 1e-6), ``kink``, ``rounding`` (the difference is no more exact than that), or ``differs``."""
+        """``agrees`` (to 1e-6), ``kink``, ``rounding`` (the finite difference is not accurate enough to tell), or ``differs``."""
         if self.kink:
             return "kink"
         if self.error <= TOLERANCE:
@@ -84,7 +84,7 @@ class EstimatedMean:
     reference, reference_half : float
         The exact value and 0, or another estimate with its own interval.
     by : str
-        Source of the reference.
+        Origin of the reference.
     """
 
     of: str
@@ -97,7 +97,7 @@ class EstimatedMean:
 
     @property
     def verdict(self) -> str:
-        """``within`` or ``outside``: whether the interval of the difference of the two includes 0."""
+        """``within`` or ``outside``: whether the interval of the difference between the two includes 0."""
         allowed = math.hypot(self.half, self.reference_half) + UNDERFLOW
         return "within" if abs(self.mean - self.reference) <= allowed else "outside"
 
@@ -127,7 +127,7 @@ class Step:
     tag : str
         Tag of the equation (:mod:`minicereb.calculus.equations`); empty where nothing is computed.
     words : str
-        Explanation of the step.
+        Text that explains the step.
     shapes : dict
         Shapes of the arrays, by their names in the equation.
     numbers, derivatives, estimates, drawings : sequence
@@ -172,7 +172,7 @@ def checked(
     of: str, value: Any, array: np.ndarray, place: Any, function: Callable[..., Any], *arguments: Any,
     kinks: Callable[[], str] = str,
 ) -> Derivative:  # fmt: skip
-    """Compare a derivative of ``function(*arguments)`` by one number of an array with its finite difference."""
+    """Compare a derivative of ``function(*arguments)`` in one entry of an array with its finite difference."""
     return compared(of, value, difference(moving(array, place, function, *arguments)), kinks)
 
 

@@ -46,8 +46,8 @@ class TrainingStep(NamedTuple):
     """A step of training and its effect.
 
     `x` is the image learned from, attacked if training attacks its images. `before` and `after` are the model's arrays by their
-    stored names, `gradients` those given to the optimiser. `model` is the model after the step, `rate` the learning rate, and
-    `warmed` the number of batches that filled the optimiser's memory before.
+    stored names, `gradients` the gradients given to the optimiser. `model` is the model after the step, `rate` the learning rate,
+    and `warmed` the number of batches that filled the optimiser's memory before.
     """
 
     x: np.ndarray
@@ -63,7 +63,7 @@ class TrainingStep(NamedTuple):
 def take_step(
     config: Train, dataset: Dataset, model: Any, x: np.ndarray, labels: np.ndarray, encoder: Any = None
 ) -> TrainingStep:
-    """Let the learning rule of `config` take a step from `model`, a float64 copy that is not changed.
+    """Take a step of the learning rule of `config` from `model`, a float64 copy that is not changed.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def take_step(
         A batch of one image.
     labels : array of int64, shape (1,)
     encoder : Sequential, optional
-        In float64; maps the images of `dataset` to the inputs of `model`.
+        Float64 encoder that maps the images of `dataset` to the inputs of `model`.
 
     Notes
     -----
@@ -99,11 +99,11 @@ def take_step(
 
 
 def warm_up(rule: Any, config: Train, dataset: Dataset, encoder: Any = None) -> int:
-    """Fill the memory of a rule's optimiser, at weights that stay as they are, and return the number of batches used.
+    """Fill the memory of a rule's optimiser at constant weights, and return the number of batches used.
 
-    The rule learns from the first batches of the run's first epoch, one after the other, as in training: augmented and attacked
-    where the settings say so. After each, everything but the optimiser's state and the count of steps is reset. The number of
-    batches is that of :data:`WARM`, or all of an epoch if there are fewer; 0 for an optimiser without a memory.
+    The rule learns from the first batches of the run's first epoch, as in training: augmented and attacked if the settings say
+    so. After each, everything but the optimiser's state and the count of steps is reset. The number of batches is that of
+    :data:`WARM`, or all of an epoch if there are fewer; 0 for an optimiser without a memory.
     """
     closed = getattr(config.model, "rule", "") == "least-squares"
     split, size = Split(dataset, config.validation, config.seed), config.batch_size
@@ -135,7 +135,7 @@ def _to_learn_with(model: Any) -> Any:
 
 
 class _RecordingLearner:
-    """A stand-in for a learner that records its input."""
+    """A stand-in for a learner: it records its input."""
 
     batch_size, batches_ahead = 1, 1
 

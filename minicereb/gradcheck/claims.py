@@ -1,4 +1,4 @@
-"""A claim is a derivative at one point with the function that it differentiates; finite differences confirm or refute it."""
+"""A claim is a derivative at one point together with its function; finite differences confirm or refute it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Claim(NamedTuple):
     tag : str
         Tag of its equation, or empty.
     by : str
-        The argument that it is taken by.
+        The argument with respect to which it is taken.
     function : callable or None
-        From an array like `at` to a number; None if there is no derivative, as `gradient` then says.
+        Maps an array like `at` to a number; None if there is no derivative (then `gradient` says why).
     gradient : array of float64, or str
         The derivative; if there is none, a sentence that says why.
     at : array of float64
         The point.
     step : float
-        Half the distance between the two points of a difference.
+        Half the distance between the two points of a central difference.
     """
 
     name: str
@@ -62,9 +62,9 @@ class CheckedClaim(NamedTuple):
     kinks : int
         Directions left out because a kink was met.
     where : str
-        Place of a number by which there is a kink, as indices; or why there is no derivative.
+        Indices of an entry with a kink, or the reason why there is no derivative.
     state : str
-        ``"ok"``, ``"wrong"``, ``"kinks"`` (nothing was shown) or ``"none"`` (no derivative exists).
+        ``"ok"``, ``"wrong"``, ``"kinks"`` (nothing could be shown) or ``"none"`` (no derivative exists).
     """
 
     name: str
@@ -108,24 +108,24 @@ def credited(function: Callable[[Any], Any], at: np.ndarray, credit: np.ndarray)
 
 
 def elementwise(name: str, tag: str, function: Callable[[Any], Any], derivative: Any, at: np.ndarray, by: str = "v") -> Claim:
-    """Return the claim that `derivative` is that of a function of each number by itself; each number has another weight."""
+    """Return the claim that `derivative` is that of an elementwise function; each element has a different weight."""
     credit = np.linspace(0.5, 1.5, at.size, dtype=np.float64).reshape(at.shape)
     return Claim(name, tag, by, credited(function, at, credit), credit * derivative(at), at)
 
 
 def by_arguments(function: Callable[..., Any], given: dict[str, Any], credit: np.ndarray, *rows: tuple) -> Iterator[Claim]:
-    """Yield the claims on the derivatives of a function of several arguments by some of them.
+    """Yield the claims about the derivatives of a function with respect to some of its arguments.
 
     Parameters
     ----------
     function : callable
-        Of the arguments in `given`, by name, to an array.
+        Maps the arguments in `given`, by name, to an array.
     given : dict
         All arguments.
     credit : array of float64
-        Derivative of the objective by what the function returns; same shape.
+        Derivative of the objective with respect to the function's result; same shape.
     *rows : tuple of (str, str, str, array)
-        Name and tag of a derivative, the argument it is taken by, and the derivative itself.
+        Name and tag of a derivative, its argument, and the derivative itself.
     """
     for name, tag, by, gradient in rows:
         value = credited(functools.partial(lambda by, z: function(**{**given, by: z}), by), given[by], credit)

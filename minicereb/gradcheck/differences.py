@@ -1,4 +1,4 @@
-"""Is a derivative right? Finite differences in float64: of one number, along random directions, and the adjoint test."""
+"""Is a derivative right? Finite differences in float64: for one entry, along random directions, and the adjoint test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def moving(array: np.ndarray, place: Any, function: Callable[..., Any], *argumen
         Changed in place during a call, and restored.
     place : int or tuple of int
     function : callable
-        Of `arguments`, to one number or an array of one.
+        Maps `arguments` to one number or an array of one.
     """
 
     def at(move: float) -> float:
@@ -49,9 +49,9 @@ class FiniteDifference(NamedTuple):
     rounding : float
         Estimate of its error, from the change over the last steps.
     left, right : float
-        Slopes to both sides.
+        One-sided slopes.
     kink : bool
-        Whether the slopes to both sides stay apart however small the step: there is no derivative.
+        Whether the one-sided slopes stay apart however small the step: there is no derivative.
     """
 
     slope: float
@@ -67,7 +67,7 @@ def difference(function: Callable[[float], float]) -> FiniteDifference:
     Parameters
     ----------
     function : callable
-        From a displacement to a value, both float64.
+        Maps a displacement to a value, both float64.
 
     References
     ----------
@@ -133,15 +133,15 @@ def check_gradient(
     Parameters
     ----------
     function : callable
-        From an array of float64 to one number.
+        Maps an array of float64 to one number.
     gradient : array of float64, shape of `at`
         The claimed derivative of `function` at `at`.
     at : array of float64
         The point.
     directions : int
-        How many random directions of unit length to try.
+        Number of random directions of unit length to try.
     step : float
-        Half the distance between the two points of a difference.
+        Half the distance between the two points of a central difference.
     seed : int
         Seed of the directions.
 
@@ -175,7 +175,7 @@ def check_gradient(
 
 
 def _is_smooth(function: Callable[[np.ndarray], float], at: np.ndarray, move: np.ndarray, middle: float, bend: float) -> bool:
-    """Whether the difference of the slopes to both sides shrinks with the step as that of a smooth function does."""
+    """Whether the difference between the one-sided slopes shrinks with the step as for a smooth function."""
     for part in (2, 4):
         ahead, behind = function(at + move / part), function(at - move / part)
         if abs(part**2 * abs((ahead - middle) - (middle - behind)) - bend) > 0.2 * bend:
@@ -198,7 +198,7 @@ def check_adjoint(
 
 
 def kink_place(function: Callable[[np.ndarray], float], at: np.ndarray, seed: int = 0, step: float = 1e-6) -> str:
-    """Find a number of `at` by which `function` has a kink, by halving what is moved.
+    """Find an entry of `at` in which `function` has a kink, by halving the set of moved entries.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The derivatives of a model as claims: of each layer by its input and its parameters, and of the whole model."""
+"""The derivatives of a model as claims: of each layer, with respect to input and parameters, and of the whole model."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def model_claims(model: Any, x: np.ndarray, labels: np.ndarray, seed: int = 0) -
     Parameters
     ----------
     model : object
-        Anything with ``forward`` and ``input_gradient``; of the project's own kinds every layer is taken.
+        Anything with ``forward`` and ``input_gradient``; for the project's own kinds every layer is checked.
     x : array of float64, shape (images, inputs)
-        Few images, each a little off any other and off 0 (see :data:`JITTER`).
+        A few images, jittered away from one another and from 0 (see :data:`JITTER`).
     labels : array of int, shape (images,)
     seed : int
-        Of credits and jitter.
+        Seed of credits and jitter.
     """
     model, rng = in_float64(model), generator(seed, "model-claims")
     if isinstance(model, NoisyNetwork):
@@ -66,7 +66,7 @@ def model_claims(model: Any, x: np.ndarray, labels: np.ndarray, seed: int = 0) -
 
 
 def learning_claims(model: Sequential, x: np.ndarray, labels: np.ndarray, seed: int = 0) -> Iterator[Claim]:
-    """Yield the derivatives by which a network learns, through all of it as it is while it learns ``[M-BP]``.
+    """Yield the derivatives that a network learns from, through the whole network in training mode ``[M-BP]``.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def learning_claims(model: Sequential, x: np.ndarray, labels: np.ndarray, seed: 
     x, labels : array
         As for :func:`model_claims`.
     seed : int
-        Seed of what is drawn while it learns.
+        Seed of the draws in training mode.
     """
     model = in_float64(model)
     learning = model.while_learning(seed, 1)
@@ -95,7 +95,7 @@ def learning_claims(model: Sequential, x: np.ndarray, labels: np.ndarray, seed: 
 
 
 def _loss(outputs: Callable[[Any], Any], loss: Any, labels: np.ndarray, before: np.ndarray) -> Callable[[Any], float]:
-    """The sum of a loss over images, less what it was at first, as a function of whatever the outputs depend on."""
+    """The sum of a loss over images, minus its initial value, as a function of whatever the outputs depend on."""
     start = loss(before, labels)[0]
     return lambda z: float((loss(outputs(z), labels)[0] - start).sum())
 
@@ -121,7 +121,7 @@ def _layer(name: str, layer: Any, at: np.ndarray, rng: np.random.Generator) -> I
 
 
 def _with(layers: Sequence[Any], number: int, key: str, weights: np.ndarray) -> tuple[Any, ...]:
-    """The layers, one of them with other weights."""
+    """The layers, one of them with different weights."""
     return *layers[:number], dataclasses.replace(layers[number], **{key: weights}), *layers[number + 1 :]
 
 
@@ -142,7 +142,7 @@ def _delta_rule(model: Cerebellum, x: np.ndarray, labels: np.ndarray) -> Claim:
 
 
 def _noisy(model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Iterator[Claim]:
-    """The network without noise and along given noise; of threshold neurons the exact mean, where it can be had."""
+    """The network without noise and along given noise; for threshold neurons the exact mean, where available."""
     smooth = all(layer.activation is None or layer.activation.smooth for layer in model.layers)
     if smooth:
         yield from _input("NoisyNetwork.input_gradient", "G3", model, x, rng)
@@ -166,7 +166,7 @@ def _noisy(model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, rng: np.rando
 def _estimated(
     name: str, tag: str, estimator: Any, model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, noise: Any
 ) -> Iterator[Claim]:
-    """An estimator that is a derivative: of its own loss, for this noise, by images, weights, biases and noise scales."""
+    """An estimator that is a derivative: of its own loss, for this noise, in images, weights, biases and noise scales."""
     loss = CrossEntropy()
 
     def at(network: NoisyNetwork, images: np.ndarray) -> Any:

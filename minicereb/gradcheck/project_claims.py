@@ -1,4 +1,4 @@
-"""Every derivative of the project as a claim to be checked by differences: the list behind ``minicereb gradcheck``."""
+"""Every derivative of the project as a claim for finite differences: the list behind ``minicereb gradcheck``."""
 
 from __future__ import annotations
 

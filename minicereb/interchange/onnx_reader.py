@@ -33,9 +33,9 @@ class OnnxModel(NamedTuple):
     Attributes
     ----------
     network : Sequential
-        Reads rows in the order of this project: pixel by pixel, the channels of a pixel side by side.
+        It reads rows in the order of this project: pixel by pixel, with the channels of a pixel adjacent.
     order : array of int, shape (inputs,), or None
-        Which number of the file's own input each number of a row is; None if they are in the same order.
+        Index into the file's own input for each number of a row; None if the order is the same.
     shape : tuple of int
         Shape of one input in the file.
     """
@@ -74,7 +74,7 @@ def read_onnx(path: Path) -> OnnxModel:
 
 
 class _Refusal(Exception):
-    """Why a graph cannot be read."""
+    """The reason why a graph cannot be read."""
 
 
 def _expect(condition: bool, why: str) -> None:
@@ -83,7 +83,7 @@ def _expect(condition: bool, why: str) -> None:
 
 
 class _Node(NamedTuple):
-    """An operator: its name for messages, its attributes, and its constant inputs in their places."""
+    """An operator: its name for messages, its attributes, and its constant inputs by position."""
 
     name: str
     attributes: dict[str, Any]
@@ -96,7 +96,7 @@ class _Node(NamedTuple):
         return found
 
     def expect(self, **allowed: Any) -> None:
-        """Refuse an attribute whose value is not the only one that the layers compute."""
+        """Refuse an attribute unless it has the only value that the layers support."""
         for name, value in allowed.items():
             given = self.attributes.get(name, value)
             _expect(given == value, f"{self.name} with {name} = {given}; only {value} is supported")
@@ -104,7 +104,7 @@ class _Node(NamedTuple):
 
 @dataclass
 class _Chain:
-    """The walk along the graph: layers so far, and the shape and the order of what the last one puts out."""
+    """The walk along the graph: layers so far, and the shape and order of the last one's outputs."""
 
     graph: Any
     layers: list[Any] = field(default_factory=list)
@@ -155,7 +155,7 @@ class _Chain:
     # -- operators -----------------------------------------------------------------------------------------------------------
 
     def identity(self, node: _Node) -> None:
-        """Dropout and Identity pass their input on where nothing is learned."""
+        """Dropout and Identity pass their input through at inference."""
 
     def cast(self, node: _Node) -> None:
         node.expect(to=1)  # float32
@@ -212,7 +212,7 @@ class _Chain:
         self.shape = tuple(target)
 
     def as_images(self, node: _Node) -> None:
-        """Make images of rows of pixels, unless they are images already."""
+        """Reshape rows of pixels into images, unless they are images already."""
         _expect(len(self.shape) == 3, f"{node.name} on values of shape {self.shape}, which are no images")
         channels, height, width = self.shape
         if not self.images:
@@ -272,7 +272,7 @@ class _Chain:
         return node.constant(1 if node.constants[0] is None else 0)
 
     def elementwise(self, node: _Node, factor: np.ndarray | None, term: np.ndarray | None) -> None:
-        """Multiply by a constant, or add one: to a bias of 0 exactly, otherwise as a layer that scales and shifts."""
+        """Multiply by a constant, or add one: into a bias that is exactly 0, otherwise as a layer that scales and shifts."""
         if not self.layers and self.convolutional and len(self.shape) == 3:
             self.as_images(node)
         scale = self.per_feature(node, np.ones(1) if factor is None else factor)
@@ -300,12 +300,12 @@ class _Chain:
         return channels[:, 0]
 
     def sign(self, node: _Node) -> None:
-        """1 above 0, and -1 otherwise, at 0 too."""
+        """1 above 0, else -1, even at 0."""
         self.activation(node, "threshold")
         self.layers.append(_scaling(np.full(self.size(), 2.0), np.full(self.size(), -1.0)))
 
     def greater(self, node: _Node) -> None:
-        """1 above a constant, and 0 otherwise; the Cast that follows changes nothing."""
+        """1 above a constant, else 0; the Cast that follows changes nothing."""
         _expect(node.constants[0] is None, f"{node.name} must ask whether its input is above a constant")
         if node.constant(1).any():
             self.elementwise(node, None, -node.constant(1))
@@ -352,7 +352,7 @@ OPERATORS: dict[str, Callable[[_Chain, _Node], None]] = {
 
 
 def pixel_order(shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return where the numbers of a row, pixel by pixel, stand in an image with channels first; None if nothing moves."""
+    """Return the positions of a row's numbers, pixel by pixel, in an image with channels first; None if nothing moves."""
     if len(shape) != 3 or shape[0] == 1:
         return None
     return np.arange(math.prod(shape)).reshape(shape).transpose(1, 2, 0).reshape(-1)

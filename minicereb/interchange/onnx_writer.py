@@ -28,12 +28,12 @@ def write_onnx(model: Any, inputs: int, path: Path) -> list[str]:
     """Write a network to an ONNX file and return its operators in order.
 
     Convolutional networks take images with channels first, (N, channels, height, width); all others take rows, (N, inputs). A
-    sparse projection is written as a dense matrix. A network with noise is written as it predicts, without noise.
+    sparse projection is written as a dense matrix. A noisy network is written without noise, as it predicts.
 
     Parameters
     ----------
     model : network
-        Made of the layers of :mod:`minicereb.models`.
+        A network of layers from :mod:`minicereb.models`.
     inputs : int
         Numbers in one image.
     path : Path

@@ -1,7 +1,7 @@
-"""Properties of networks in the VNN-LIB format: bounds on the inputs, and conditions on the outputs that must not be met.
+"""Properties of networks in the VNN-LIB format: bounds on the inputs, and conditions that the outputs must not meet.
 
 A property names the inputs ``X_0``, ``X_1``, … and the outputs ``Y_0``, …, and asserts comparisons. It is satisfied by a
-counterexample: an input within the bounds whose outputs fulfil every assertion about them.
+counterexample: an input within the bounds whose outputs meet every assertion about them.
 
 References
 ----------
@@ -34,7 +34,7 @@ FORM = (
 
 
 class Property(NamedTuple):
-    """A question about a network: is there an input in a box for which one of some cases holds?
+    """A question about a network: is there an input in a box for which at least one case holds?
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ def read_vnnlib(path: Path) -> Property:
 
 
 class _OtherForm(Exception):
-    """Why a text is no property of the form that is read here."""
+    """The reason why a text is not a property of the supported form."""
 
 
 def _expressions(text: str) -> list[Expression]:

@@ -29,12 +29,12 @@ class Backpropagation:
         Its layers' ``parameters`` are written into.
     optimizer : SGD, Momentum, RMSprop or Adam
     batch_size : int
-        Images that a step averages over.
+        Number of images that a step averages over.
     l2, l1 : float
         Weight penalties ``½ l2 Σθ² + l1 Σ|θ|``, biases excepted ``[M-PENALTY]``; reported losses exclude them.
     loss : {"cross-entropy", "mse"}
     seed : int
-        Of the network's draws while it learns.
+        Seed of the network's draws in training mode.
     """
 
     batches_ahead = 16  # converted from uint8 together
@@ -58,7 +58,7 @@ class Backpropagation:
         self.classes = next((len(layer.bias) for layer in reversed(network.layers) if hasattr(layer, "bias")), None)
 
     def arrays(self) -> dict[str, Array]:
-        """Everything that learning changes, by name; written in place."""
+        """The arrays that learning changes in place, by name."""
         named = {f"{name}_{number}": array for number, name, array in self._numbered()}
         for number, layer in enumerate(self.states):
             for name, state in layer.items():

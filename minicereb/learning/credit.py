@@ -1,4 +1,4 @@
-"""A credit for every neuron, as an estimator finds it, and the gradients of weights, biases and noise scales that follow."""
+"""Estimated credits for every neuron, and the resulting gradients of weights, biases and noise scales."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from minicereb.models.noisy import NoisyLayer, NoisyNetwork, Trace
 
 
 class Credit(NamedTuple):
-    """Estimated derivative of the loss by the signals of a layer: ``values * weight / divisor``.
+    """Estimated derivative of the loss with respect to the signals of a layer: ``values * weight / divisor``.
 
     Attributes
     ----------
     values : array, shape (outputs, images, replications)
         A score, or the derivative itself.
     weight : array, shape (images, replications), or None
-        What the values are multiplied by: for a score, the loss less its baseline.
+        Factor of the values: for a score, the loss minus its baseline.
     divisor : array, shape (1,), or None
         The noise scale σ, if the values are for noise of unit scale.
     motion : array
@@ -27,7 +27,7 @@ class Credit(NamedTuple):
     changing_density : int
         Number of neurons whose score itself depends on σ: all of the layer for the score function, else 0.
     by_density : array, shape (images, replications), or None
-        In place of the last two: the derivative with respect to σ itself, before the division.
+        Instead of the last two: the derivative with respect to σ itself, before the division.
     """
 
     values: Array
@@ -73,10 +73,10 @@ class Piece(NamedTuple):
     loss : array, shape (images,)
         Mean over replications.
     first_credit : array, shape (images, outputs)
-        Of the first layer, mean over replications.
+        Credit of the first layer, averaged over replications.
     gradients : list of dict
-        For every layer after the first, the derivatives with respect to weight and bias; for every layer, by scale if requested:
-        means over replications, sums over images.
+        Gradients of weight and bias for every layer after the first, and of the scale for every layer if requested: means over
+        replications, sums over images.
     """
 
     loss: Array
@@ -85,7 +85,7 @@ class Piece(NamedTuple):
 
 
 class Estimator(Protocol):
-    """An unbiased estimator of the derivatives of a noisy network's mean loss."""
+    """An unbiased estimator of the gradients of a noisy network's mean loss."""
 
     @property
     def name(self) -> str:
@@ -129,29 +129,29 @@ def collect(network: NoisyNetwork, trace: Trace, loss: Array, credits: list[Cred
 class LastLayer(NamedTuple):
     """The last layer of a network with its loss, in a form that has a derivative.
 
-    A smooth loss is taken at the noisy outputs; the 0-1 loss is averaged over their noise.
+    A smooth loss is evaluated at the noisy outputs; the 0-1 loss is averaged over their noise.
     """
 
     layer: NoisyLayer
     loss: ReplicatedLoss
 
     def value(self, signals: Array, nodes: Array | None, labels: Array) -> Array:
-        """Return the loss for these signals; if there are nodes, for signals without their noise, averaged over it."""
+        """Return the loss for these signals; with nodes, the signals are without noise and the loss is averaged over it."""
         if nodes is not None:
             assert self.layer.law is not None
             return error_probability(signals, labels, self.layer.law, self.layer.scale, nodes)
         return self.loss.value(self.layer.respond(signals), labels)
 
     def value_in(self, trace: Trace, nodes: Array | None, labels: Array) -> Array:
-        """Return the loss of a run, or its mean over the last layer's noise if there are nodes."""
+        """Return the loss of a run, or with nodes its mean over the last layer's noise."""
         return self.loss.value(trace.outputs, labels) if nodes is None else self.value(trace.drives[-1], nodes, labels)
 
     def nodes(self, noise: Array | None, labels: Array) -> Array | None:
-        """The noise on each label's own output, given which the 0-1 loss is averaged over that on the others."""
+        """The noise on each label's own output; given it, the 0-1 loss is averaged over the noise on the others."""
         return None if self.loss.smooth or noise is None else noise[labels, xp_of(noise).arange(len(labels))][None]
 
     def credit(self, trace: Trace, nodes: Array | None, labels: Array) -> Credit:
-        """Return the derivative of :meth:`value_in` by the layer's signals."""
+        """Return the gradient of :meth:`value_in` in the layer's signals."""
         drive, signal, noise = trace.drives[-1], trace.signals[-1], trace.noise[-1]
         if nodes is None:
             derivative = self.loss.derivative(trace.outputs, labels) * self.layer.slope(signal)
@@ -162,7 +162,7 @@ class LastLayer(NamedTuple):
 
 
 def check_last_layer(network: NoisyNetwork, loss: ReplicatedLoss, estimator: str) -> None:
-    """The last layer must have a derivative: a smooth loss, or noise on plain outputs to average the 0-1 loss over."""
+    """The last layer must have a derivative: a smooth loss, or a 0-1 loss averaged over noise on plain outputs."""
     last = network.layers[-1]
     if loss.smooth:
         smooth = last.activation is None or last.activation.smooth
@@ -181,7 +181,7 @@ def check_noise(network: NoisyNetwork, estimator: str, hidden_only: bool) -> Non
 
 
 def check_threshold(network: NoisyNetwork, estimator: str) -> None:
-    """Every hidden layer must be of threshold neurons."""
+    """Every hidden layer must consist of threshold neurons."""
     for activation in (layer.activation for layer in network.layers[:-1]):
         name = activation.name if activation else "none"
         others = "resample, plain, baseline, antithetic, sobol" + (" or backprop" if activation and activation.smooth else "")

@@ -1,7 +1,7 @@
-"""Estimators of the derivative of a noisy network's mean loss: one interface, each a function of given noise.
+"""Estimators of the derivative of a noisy network's mean loss: one interface, with each estimator a function of given noise.
 
-An estimator says what the *credit* of every neuron is: an unbiased estimate of the derivative with respect to its signal v, for
-each replication of the noise. The rest follows as everywhere in the project: the derivative with respect to a weight is
+An estimator gives the *credit* of every neuron: an unbiased estimate of the derivative with respect to its signal v, for
+each replication of the noise. The rest is as everywhere in the project: the derivative with respect to a weight is
 pre-synaptic activity times credit; with respect to the input it is the first layer's credit sent back through its weights.
 
 ==============  ================================================================================
@@ -102,7 +102,7 @@ class ScoreFunction:
 
 @dataclass(frozen=True)
 class OneByOne:
-    """Estimators that change one hidden neuron at a time, all other noise held fixed, and run it through the later layers.
+    """Estimators that change one hidden neuron at a time, all other noise held fixed, and rerun the later layers.
 
     The last layer's credit is the derivative of the loss.
     """
@@ -141,7 +141,7 @@ class OneByOne:
 
 @dataclass(frozen=True)
 class Flip(OneByOne):
-    """``f(u/σ)/σ · (L(h=1) - L(h=0))`` for every threshold neuron, the rest of the noise held fixed ``[M-FLIP]``."""
+    """``f(u/σ)/σ · (L(h=1) - L(h=0))`` for every threshold neuron, all other noise held fixed ``[M-FLIP]``."""
 
     name = "flip"
     threshold_only = True
@@ -158,10 +158,10 @@ class Flip(OneByOne):
 
 @dataclass(frozen=True)
 class Resample(OneByOne):
-    """The score function with one neuron's noise drawn again at a time, all other noise held fixed ``[M-RESAMPLE]``.
+    """The score function with one neuron's noise redrawn at a time, all other noise held fixed ``[M-RESAMPLE]``.
 
     ``mean_q L(e_q) s(e_q) / σ`` over nodes e_q in pairs ±, one pair in each of PAIRS strata of the neuron's law, placed by its
-    own noise: what the other neurons' noise does to the loss cancels in the difference of a pair. For any activation.
+    own noise: the effect of the other neurons' noise on the loss cancels in the difference of a pair. For any activation.
     """
 
     name = "resample"
@@ -192,16 +192,16 @@ class Resample(OneByOne):
 def _loss_with(
     network: NoisyNetwork, last: LastLayer, trace: Trace, number: int, nodes: Array | None, labels: Array, response: Array
 ) -> Array:
-    """Loss with one neuron of layer `number` responding otherwise, for each of them: shape (neurons, images, replications).
+    """Loss with one neuron of layer `number` responding differently, for each neuron: shape (neurons, images, replications).
 
-    `response`, of the same shape, is each neuron's other response; all noise stays as it was.
+    `response`, of the same shape, is each neuron's changed response; all noise stays the same.
     """
     xp = xp_of(labels)
     was = trace.responses[number]
     neurons, images, replications = was.shape
 
     def joined(array: Array) -> Array:
-        """Take neurons and images as one axis."""
+        """Merge neurons and images into one axis."""
         return array.reshape(len(array), neurons * images, replications)
 
     layer = network.layers[number + 1]

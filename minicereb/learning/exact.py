@@ -33,7 +33,7 @@ class Exact:
     columns_per_sample = 1
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
-        """Raise :class:`InputError` if the sum cannot be taken."""
+        """Raise :class:`InputError` if the sum cannot be computed."""
         hidden, last = network.layers[0], network.layers[-1]
         small = len(network.layers) == 2 and len(hidden.bias) <= MOST_NEURONS
         threshold = hidden.activation is not None and hidden.activation.name == "threshold" and hidden.law is not None
@@ -84,7 +84,7 @@ class Exact:
 
 
 def _patterns(xp: Any, block: slice, neurons: int) -> Array:
-    """The patterns with these numbers, shape (patterns, neurons), values 0 and 1."""
+    """The patterns with these indices, shape (patterns, neurons), values 0 and 1."""
     numbers = xp.arange(block.start, block.stop, dtype=xp.int64)
     return ((numbers[:, None] >> xp.arange(neurons, dtype=xp.int64)) & 1).astype(xp.float64)
 

@@ -35,7 +35,7 @@ def estimator_named(name: str, last_layer: str) -> Estimator:
     name : str
         One of :data:`ESTIMATORS`.
     last_layer : {"score", "derivative"}
-        How the last layer's credit is found: by the score function as in the other layers, or as a derivative, which flip,
+        How the last layer's credit is computed: with the score function as in the other layers, or as a derivative, as flip,
         resample, exact and backprop require.
     """
     if name not in ESTIMATORS:
@@ -56,9 +56,9 @@ class GradientEstimate(NamedTuple):
     loss : array, shape (images,)
         Mean over replications.
     first_credit : array, shape (images, outputs of the first layer)
-        Derivative of each image's loss by its first signals.
+        Derivative of each image's loss with respect to its first-layer signals.
     gradients : list of dict
-        For each layer the derivatives of the mean loss over images by weight and bias, and by scale if requested.
+        For each layer, the gradients of the mean loss over images in weight and bias, and in the scale if requested.
     """
 
     loss: Array
@@ -83,15 +83,15 @@ def estimate(
     network : NoisyNetwork
     loss : ReplicatedLoss
     estimator : Estimator
-        One that :meth:`Estimator.check` accepts.
+        A network that :meth:`Estimator.check` accepts.
     x : array, shape (images, inputs)
     labels : array of int, shape (images,)
     replications : int
-        K, for each image; memory does not grow with it.
+        K, per image; memory does not grow with it.
     at : Address
-        Of the noise.
+        Address of the noise.
     scales : bool
-        Whether to estimate the derivatives with respect to the noise scales too.
+        Whether to estimate the gradients of the noise scales too.
 
     Raises
     ------
@@ -173,7 +173,7 @@ class GLR:
     replications : int
         K.
     seed : int
-        Of the noise.
+        Seed of the noise.
     l2, l1 : float
         Weight penalties ``½ l2 Σθ² + l1 Σ|θ|``, biases excepted ``[M-PENALTY]``; reported losses exclude them.
     learn_scale : bool
@@ -240,7 +240,7 @@ class GLR:
         return self.loss.value(xp_of(outputs).ascontiguousarray(outputs.T)[:, :, None], labels)[:, 0]
 
     def losses(self, x: Array, labels: Array, block: int) -> Array:
-        """Mean loss of each image over 32 noisy runs, shape (images,); the same `block` has the same noise after every epoch."""
+        """Mean loss of each image over 32 noisy runs, shape (images,); a given `block` has the same noise after every epoch."""
         labels = _checked(self.model, x, labels)
         laws = [layer.law for layer in self.model.layers]
         runs = VALIDATION_RUNS if any(laws) else 1

@@ -1,4 +1,4 @@
-"""The readout of least squared error in closed form, to which the delta rule converges ``[M-LS]``."""
+"""The least-squares readout in closed form, to which the delta rule converges ``[M-LS]``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def least_squares_readout(
     Parameters
     ----------
     cerebellum : Cerebellum
-        Provides wiring and number of classes; its readout is not used.
+        Provides the wiring and the number of classes; its readout is not used.
     batches : iterator of (x, labels)
         Images as float rows and their labels, each once.
     ridge : float

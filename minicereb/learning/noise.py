@@ -1,4 +1,4 @@
-"""How the noise of a set of replications is drawn, and which baseline each design allows.
+"""How the noise of a set of replications is drawn, and the baseline that each design allows.
 
 A baseline must not depend on the noise that it is multiplied with. So every design divides the replications of an image into
 independent groups, and the baseline of a group is the mean loss of the *other* groups, which keeps the estimate unbiased. (The
@@ -40,11 +40,11 @@ class Independent:
     """Independent noise; every replication is a group."""
 
     def check(self, replications: int, baseline: bool) -> None:
-        """Raise :class:`InputError` if this design cannot draw so many replications."""
+        """Raise :class:`InputError` if this design cannot draw this many replications."""
         require(replications >= 1 + baseline, "replications", replications, f"a whole number of at least {1 + baseline} here")
 
     def pieces(self, replications: int, at_most: int) -> list[int]:
-        """Divide replications into near-equal parts that can be drawn apart, of at most `at_most`, if that is not below 3.
+        """Divide replications into near-equal parts that can be drawn separately, each of at most `at_most` (if at least 3).
 
         No part is a single replication, which would have no baseline.
         """
@@ -54,7 +54,7 @@ class Independent:
     def draw(
         self, like: Array, laws: Sequence[Law | None], widths: list[int], images: int, replications: int, at: Address
     ) -> Noise:
-        """Draw unit noise for some images, (width, images, replications) for each layer that has a law."""
+        """Draw unit noise for some images, (width, images, replications) for each layer with noise."""
         return draw_noise(like, laws, [(width, images, replications) for width in widths], at.seed, at.stream, at.numbers)
 
     def others(self, loss: Array) -> Array:
@@ -67,7 +67,7 @@ class Antithetic(Independent):
     """Pairs of opposite noise, e and -e; a pair is a group. The second half of the replications is the first half's negative."""
 
     def check(self, replications: int, baseline: bool) -> None:
-        """Raise :class:`InputError` if this design cannot draw so many replications."""
+        """Raise :class:`InputError` if this design cannot draw this many replications."""
         least = 4 if baseline else 2
         even = replications >= least and replications % 2 == 0
         require(even, "replications", replications, f"an even number of at least {least}")
@@ -93,13 +93,13 @@ class Antithetic(Independent):
 
 @dataclass(frozen=True)
 class Sobol(Independent):
-    """Points of a Sobol sequence under random linear scrambles and digital shifts, one dimension a neuron ``[M-SOBOL]``.
+    """Points of a Sobol sequence under random linear scrambles and digital shifts, one dimension per neuron ``[M-SOBOL]``.
 
     The replications of an image are two scrambles, independent of each other and of the other images'; each is a group.
     """
 
     def check(self, replications: int, baseline: bool) -> None:
-        """Raise :class:`InputError` if this design cannot draw so many replications."""
+        """Raise :class:`InputError` if this design cannot draw this many replications."""
         power = 4 <= replications <= 1 << 20 and replications & (replications - 1) == 0
         require(power, "replications", replications, "a power of two from 4 to 1048576 for Sobol noise")
 
@@ -110,7 +110,7 @@ class Sobol(Independent):
     def draw(
         self, like: Array, laws: Sequence[Law | None], widths: list[int], images: int, replications: int, at: Address
     ) -> Noise:
-        """Draw unit noise, as :meth:`Independent.draw`; always on the host, so with the same bits on every device."""
+        """Draw unit noise, as :meth:`Independent.draw`, but always on the host, so that every device gets the same bits."""
         rng = generator(at.seed, at.stream, *at.numbers)
         silent = [0 if law is None else width for law, width in zip(laws, widths, strict=True)]
         points = np.empty((sum(silent), images, 2, replications // 2), dtype=np.float64)
@@ -137,7 +137,7 @@ class NoNoise(Independent):
     """No noise, for an estimator that sums over all outcomes."""
 
     def check(self, replications: int, baseline: bool) -> None:
-        """Raise :class:`InputError` for more than one replication: all would be alike."""
+        """Raise :class:`InputError` for more than one replication: all would be equal."""
         require(replications == 1, "replications", replications, "1: this estimator draws no noise")
 
     def draw(

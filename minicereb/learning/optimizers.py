@@ -1,8 +1,8 @@
 """Optimisers: how a gradient changes the weights.
 
-All work element by element, so blocks of weights can be updated separately. They write into the weights and their own state and
+All of them work elementwise, so blocks of weights can be updated separately. They write into the weights and their own state and
 use the gradient as scratch: a step allocates nothing, except one in 64. With ``total_steps`` the learning rate falls to 0 over
-that many steps; without, it is constant.
+that many steps; otherwise it is constant.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def rate_at(step: int, learning_rate: float, total_steps: int | None) -> float:
         η, the peak of a schedule.
     total_steps : int or None
         T: ``η_t = ½ η (1 + cos(π (t - 1)/T)) min(1, 20 t/T)``, and 0 after T steps ``[M-COSINE]``; None: η at every step. It
-        rises over the first twentieth because large steps before the optimiser knows the size of the gradients do lasting harm: a
+        rises over the first twentieth because large steps do lasting harm before the optimiser knows the size of the gradients: a
         network with 0-1 loss may never predict some class again.
     """
     if total_steps is None:
@@ -47,8 +47,8 @@ def forget_tiny(average: Array, step: int, below: float = 1e-30) -> None:
     """Set the negligible entries of a moving average to zero, in place, at every 64th step.
 
     The average of a value that has become zero, such as the activity of a cell whose pixels are dark in almost every image,
-    decays into subnormal numbers below 1e-38, with which processors compute a hundred times more slowly: learning MNIST would
-    take twice as long. The effect on a weight is below its last digit.
+    decays into subnormal numbers below 1e-38, on which processors are a hundred times slower: learning MNIST would take twice as
+    long. The effect on a weight is below its last digit.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ SCHEDULES = ("constant", "cosine")
 
 
 def make_optimizer(name: str, learning_rate: float, total_steps: int | None = None) -> Optimizer:
-    """Return the optimiser of this name with its usual constants; :class:`InputError` for a setting that cannot be used."""
+    """Return the optimiser of this name with its usual constants; :class:`InputError` for an invalid setting."""
     if name not in OPTIMIZERS:
         raise InputError("optimizer", name, ", ".join(OPTIMIZERS))
     require(0 < learning_rate < float("inf"), "learning-rate", learning_rate, "a positive number")

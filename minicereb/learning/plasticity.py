@@ -31,7 +31,7 @@ class Learned(NamedTuple):
     Attributes
     ----------
     loss : array, shape (batch,)
-        Of each image: ``½‖ŷ - y‖²``, or what else the rule descends.
+        Loss of each image: ``½‖ŷ - y‖²``, or another that the rule descends.
     outputs : array, shape (batch, classes)
         ŷ.
     """
@@ -46,13 +46,13 @@ class DeltaRule:
     Parameters
     ----------
     cerebellum : Cerebellum
-        Its ``readout`` and ``ltd_mean`` are written into.
+        Its ``readout`` and ``ltd_mean`` are changed in place.
     optimizer : SGD, Momentum, RMSprop or Adam
-        Turns the product of activity and error into the change of weight.
+        Turns the product of activity and error into the weight change.
     batch_size : int
         Images that a step averages over.
     ltd_decay : float or None
-        β of ``[C-LTD]``; None leaves ``ltd_mean`` as it is.
+        β of ``[C-LTD]``; None leaves ``ltd_mean`` unchanged.
     error : callable
         ``error(outputs, labels) -> (loss, error)``: what the climbing fibres carry, by default
         :func:`minicereb.calculus.losses.squared_error`. Labels are whatever it takes, one entry per row.
@@ -64,10 +64,10 @@ class DeltaRule:
     -----
     The activity of a batch is kept as the matrix ``[h | μ | 0]``, one row per cell. With the mean as one more column, the
     centred product ``z eᵀ = h eᵀ - μ (Σe)ᵀ`` and the outputs ``Wᵀz = Wᵀh - Wᵀμ`` are one matrix product each and z is never
-    formed. Zero columns fill up to a multiple of four, which matrix products like.
+    formed. Zero columns pad it to a multiple of four, which speeds up matrix products.
 
-    What is learned equals the formulas of :mod:`minicereb.calculus.cerebellum` but for the order of sums. They are fused here
-    because a block of cells fits a core's cache, which the activity of all cells for a batch does not.
+    Results equal the formulas of :mod:`minicereb.calculus.cerebellum` up to the order of summation. They are fused here
+    because a block of cells fits a core's cache, and the activity of all cells for a batch does not.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class DeltaRule:
             yield from self._learn_group(x[start : start + group], labels[start : start + group])
 
     def _learn_group(self, x: Array, labels: Array) -> Iterator[Learned]:
-        """Learn from several batches, to which the granule cells' responses are computed together."""
+        """Learn from several batches, computing the granule cells' responses to them together."""
         xp, size = xp_of(x), self.batch_size
         count = -(-len(x) // size)
         padded = xp.zeros((x.shape[1], count, self.columns), dtype=x.dtype)
@@ -137,12 +137,12 @@ class DeltaRule:
             yield self._learn_batch(activity, labels[batch * size : (batch + 1) * size], x_t if count == 1 else None)
 
     def learn_known(self, activity: Array, labels: Array) -> Learned:
-        """Learn from one batch whose granule activity is given: granule cells do not learn, so it can be reused.
+        """Learn from one batch with given granule activity, which can be reused because granule cells do not learn.
 
         Parameters
         ----------
         activity : array, shape (cells, columns)
-            The responses in the first columns, one per row of the batch, then zeros; the column after them is written to.
+            The responses in the first columns, one per image of the batch, then zeros; the column after them is overwritten.
         labels : array, shape (rows,)
             At most ``columns - 1``.
         """

@@ -21,7 +21,7 @@ PICTURES = 8
 
 
 def draw_evaluation(folder: Path, record: Record, dataset: Dataset) -> list[str]:
-    """Draw the figures of an evaluation into its folder, unless they are there or cannot be drawn, and return their paths."""
+    """Draw an evaluation's figures into its folder, unless they exist or cannot be drawn, and return their paths."""
     paths = [folder / name for name in FIGURES]
     drawn = (lambda: accuracy_figure(record), lambda: gradients_figure(record), lambda: nearest_figure(folder, dataset))
     for path, draw in zip(paths, drawn, strict=True):
@@ -39,8 +39,8 @@ def seeks_nearest(record: Record) -> bool:
 def accuracy_figure(record: Record) -> Figure:
     """Draw the measured accuracies over ε with their intervals, and the clean accuracy at 0.
 
-    Other attacks go as far as ε allows, so only one that searches for the nearest misclassified image has measured anything
-    between two ε: its curve begins at the smallest ε.
+    Only a search for the nearest misclassified image measures anything between two ε, since other attacks go as far as ε allows:
+    the curve begins at the smallest ε.
     """
     entries = record["epsilons"]
     epsilons = np.array([entry["epsilon"] for entry in entries], dtype=np.float64)
@@ -62,7 +62,7 @@ def accuracy_figure(record: Record) -> Figure:
 
 
 def gradients_figure(record: Record) -> Figure | None:
-    """Draw the norms of the input gradients over the share of images with at most these, by objective; None if all are zero."""
+    """Draw the cumulative distribution of the input gradients' norms, by objective; None if all are zero."""
     lines = {}
     for check in record["epsilons"][0]["checklist"]:
         for objective, found in check["detail"].items() if check["name"] == "gradients-there" else ():

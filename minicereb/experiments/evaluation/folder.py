@@ -65,7 +65,7 @@ class Bound(TypedDict):
 
 
 class Curve(TypedDict):
-    """The share of the images for which no misclassified one was found within each ε."""
+    """The share of images without a misclassified point found within each ε."""
 
     epsilon: list[float]
     attacked: list[Share]
@@ -105,7 +105,7 @@ class _Checklists(TypedDict):
 
 
 class Owner(NamedTuple):
-    """What an evaluation belongs to: settings with this hash, and the model's file with this SHA-256."""
+    """The owner of an evaluation: settings with this hash, and a model file with this SHA-256."""
 
     hash: str
     model_sha256: str
@@ -117,7 +117,7 @@ class Owner(NamedTuple):
 def evaluate_into(
     folder: Path, target: EvaluationTarget, plan: EvaluationPlan, images: int, about: Record, owner: Owner | None = None
 ) -> Generator[str, None, Record]:
-    """Evaluate the first `images` test images into a folder of its own, or resume; yield the progress, return the record.
+    """Evaluate the first `images` test images into a separate folder, or resume; yield the progress, return the record.
 
     The record, which begins with `about`, is also written to ``evaluation.json``. Files of another `owner` are refused.
     """
@@ -188,7 +188,7 @@ def require_owner(record: Record, owner: Owner, path: Path) -> None:
 
 
 def _same_evaluation(folder: Path, plan: EvaluationPlan, images: int, about: Record, owner: Owner | None) -> Record:
-    """Read a complete record; :class:`DataError` if what it says of its settings differs from this evaluation."""
+    """Read a complete record; :class:`DataError` if its settings differ from this evaluation's."""
     record, path = read_evaluation(folder), folder / RECORD
     if owner is not None:
         require_owner(record, owner, path)

@@ -1,4 +1,4 @@
-"""Evaluation of a user's own classifier, which a function makes that is found by its name."""
+"""Evaluation of a user's own classifier, made by a function that is given by name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DECLARED = {field.name: declared(field) for field in fields(EvaluatedModel)}
 
 
 def classifier_named(name: str) -> Any:
-    """Return the classifier that the function ``package.module:factory`` makes, or that an ONNX file holds.
+    """Return the classifier made by the function ``package.module:factory``, or stored in an ONNX file.
 
     Modules may lie in the working folder. :class:`InputError` if there is no such function, or it does not return a
     classifier; :class:`MinicerebError` if it fails.
@@ -74,7 +74,7 @@ def try_out(model: Any, dataset: Dataset) -> tuple[int, str]:
     classes : int
         Number of outputs; without training images it may exceed the number of classes in the data.
     black_box : str
-        Why the classifier has no input gradient; empty if it has one.
+        Reason why the classifier has no input gradient; empty if it has one.
 
     Raises
     ------
@@ -112,8 +112,8 @@ def _require_finite(values: Any, what: str) -> None:
 class OwnModel:
     """Settings of the evaluation of a user's classifier.
 
-    `gradient` is ``"analytic"``, or ``"eot"`` for a classifier that answers at random: every search then averages over `draws`
-    calls. Whether an image is broken is decided by one call that no search has seen.
+    `gradient` is ``"analytic"``, or ``"eot"`` for a randomised classifier: every search then averages over `draws` calls. Whether
+    an image is broken is decided by one call that no search has seen.
     """
 
     name: str
@@ -134,7 +134,7 @@ class OwnModel:
 def evaluate_own_model(config: OwnModel, dataset: Dataset, out: Path) -> Generator[str, None, Record]:
     """Evaluate a user's classifier into the folder `out`; yield the progress in words, return the record.
 
-    What a function returns may change from call to call, so an earlier evaluation is not resumed: its files are replaced if it
+    The function may return something else at every call, so an earlier evaluation is not resumed: its files are replaced if it
     has the same name, data and settings, and kept otherwise.
 
     Raises

@@ -47,8 +47,8 @@ CERTIFYING = 10_000  # smallest number of noisy runs for a certificate of the me
 class EvaluatedModel(Experiment):
     """A trained model under every attack and certificate.
 
-    The mean answer of a noisy network (``answer="lap"``) is judged by `replications` runs with noise that no attack has seen, and
-    certified by at least 10,000.
+    The mean prediction of a noisy network (``answer="lap"``) is judged by `replications` runs with noise that no attack has seen,
+    and certified by at least 10,000.
     """
 
     record_shape: ClassVar[Any] = EvaluationRecord
@@ -84,7 +84,7 @@ class EvaluatedModel(Experiment):
 
     @property
     def trainings(self) -> tuple[Train, ...]:
-        """The model that is evaluated, and those that attacks are transferred from."""
+        """The model to evaluate, and those from which attacks are transferred."""
         return (self.train, *self.substitutes)
 
     @property
@@ -104,7 +104,7 @@ class EvaluatedModel(Experiment):
         return "flip" if all(activation.name == "threshold" for activation in activations) else "resample"
 
     def certifier_of(self, model: Any) -> tuple[Certifier | None, str | None]:
-        """Return the function that certifies a model's answers, or None and why there is none."""
+        """Return the function that certifies a model, or None and the reason."""
         if not self.certify or self.answer == "ot":
             return bounds_of(model, self.certify)
         why = why_not_smoothable(model)
@@ -165,7 +165,7 @@ class EvaluatedModel(Experiment):
 
 
 def check_epsilons(epsilons: tuple[float, ...]) -> None:
-    """Raise :class:`InputError` unless these are bounds in ascending order."""
+    """Raise :class:`InputError` unless these are attack bounds in ascending order."""
     shown = ",".join(f"{epsilon:g}" for epsilon in epsilons)
     require(len(epsilons) > 0, "epsilon", shown, "at least one number")
     require(all(0 <= epsilon <= LARGEST for epsilon in epsilons), "epsilon", shown, f"numbers from 0 to {LARGEST:g}")
@@ -179,7 +179,7 @@ def check_images(config: Any, dataset: Dataset) -> None:
 
 
 def target_of(config: Any, dataset: Dataset, trained: dict[str, Any], **model: Any) -> EvaluationTarget:
-    """Return what is evaluated: a `model`, attacks transferred from a standard substitute and the `trained` models.
+    """Return the evaluation's target: a `model`, attacks transferred from a standard substitute and the `trained` models.
 
     :class:`InputError` if all attacks are transferred and there is no model to transfer them from.
     """
@@ -199,7 +199,7 @@ def target_of(config: Any, dataset: Dataset, trained: dict[str, Any], **model: A
 
 
 def bounds_of(model: Any, certify_it: bool) -> tuple[Certifier | None, str | None]:
-    """Return the function that certifies a model's answers by interval bounds and CROWN, or None and why there is none."""
+    """Return the function that certifies a model by interval bounds and CROWN, or None and the reason."""
     why = why_not_certifiable(model) if certify_it else NOT_ASKED
     return (None, why) if why else (lambda x, labels, ids, epsilon, norm: certify(model, x, labels, epsilon, norm), None)
 
@@ -210,7 +210,7 @@ def evaluation_folder(run: Run, config: EvaluatedModel) -> Path:
 
 
 def run_evaluated(config: EvaluatedModel, laboratory: Laboratory) -> Run:
-    """Return the complete run whose evaluation is there, else the first complete run, else the study's own."""
+    """Return the complete run that has been evaluated, else the first complete run, else the study's own."""
     runs = list(laboratory.complete_runs(config.train)) or [laboratory.run(config.train)]
     return next((run for run in runs if (evaluation_folder(run, config) / RECORD).exists()), runs[0])
 
@@ -250,5 +250,5 @@ def evaluate_run(
 
 
 def owner_of(config: EvaluatedModel, run: Run) -> Owner:
-    """Return the settings and the model that an evaluation belongs to."""
+    """Return the settings and the model of an evaluation."""
     return Owner(config_hash(config), run.manifest["model_sha256"])

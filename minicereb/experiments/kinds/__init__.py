@@ -1,1 +1,1 @@
-"""The kinds of experiments: for each its settings, a frozen dataclass, and the generator that carries it out."""
+"""The kinds of experiments, each with its settings, a frozen dataclass, and the generator that runs it."""

@@ -1,4 +1,4 @@
-"""A trained model under one attack: accuracy, broken images, and how outputs and gradients change."""
+"""A trained model under one attack: accuracy, broken images, and changes of outputs and gradients."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EDGES = tuple(n / 4 for n in range(-48, 13))
 
 @dataclass(frozen=True)
 class UnderAttack(Experiment):
-    """One attack on one model: what its kinds share."""
+    """Base class of the experiments with one attack on one model."""
 
     answered_by: ClassVar[str] = ""  # begins the name of the measured accuracy
     train: Train = setting(help="The model.")
@@ -51,7 +51,7 @@ class UnderAttack(Experiment):
         return (self.train,)
 
     def blocks(self, model: Any, dataset: Dataset) -> Iterator[Attacked]:
-        """Attack the images block by block, all there are if there are fewer."""
+        """Attack the images block by block, or all test images if there are fewer."""
         ids = np.arange(min(self.images, len(dataset.x_test)), dtype=np.int64)
         return attack_images(model, self.attack, dataset.x_test, dataset.y_test, ids, image_shape=dataset.image_shape)
 
@@ -68,7 +68,7 @@ class UnderAttack(Experiment):
         }
 
     def measured(self, record: Record) -> Iterator[Measurement]:
-        """Yield the accuracy under the attack, if the record has it for all images."""
+        """Yield the accuracy under the attack, if the record covers all images."""
         if "robust_interval" in record:
             yield Measurement.of(self.train, self.answered_by + describe_attack(self.attack), record)
 
@@ -135,7 +135,7 @@ class Tally:
             yield self
 
     def record(self, config: AttackedModel, run: Run) -> Record:
-        """Return the record of the attack, with the folder of the run and the seconds that it took."""
+        """Return the record of the attack, with the folder of the run and the seconds taken."""
         counts = config.counts(self.images, self.clean, self.robust)
         return {"run": str(run.folder), **counts, "seconds": round(self.seconds, 3)}
 
@@ -183,7 +183,7 @@ def attack_run(run: Run, model: Any, dataset: Dataset, config: AttackedModel, ta
 @config_kind
 @dataclass(frozen=True)
 class AttackedAverage(UnderAttack):
-    """A noisy network that answers by its mean probabilities (LAP), under an attack that knows this."""
+    """A noisy network that predicts by its mean probabilities (LAP), under an attack adapted to this."""
 
     record_shape = shape(**ACCURACIES)
     answered_by: ClassVar[str] = "LAP, "
@@ -196,7 +196,7 @@ class AttackedAverage(UnderAttack):
         return 1
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack the network, also on images that the search misclassifies: the judge, on other noise, may not."""
+        """Attack the network, even on images that the search misclassifies: on other noise they may be classified correctly."""
         network, data, attack = laboratory.model(self.train), laboratory.dataset, self.attack
         average = Averaged(network, self.search_replications, attack.seed)
         clean = robust = done = 0
@@ -212,7 +212,7 @@ class AttackedAverage(UnderAttack):
         return self.counts(done, clean, robust)
 
     def cost(self, probes: Probes) -> Cost:
-        """Return that the cost is not known: the mean of many noisy runs is attacked."""
+        """Return an unknown cost, since the mean of many noisy runs is attacked."""
         return Cost()
 
 
@@ -222,7 +222,7 @@ class AttackedAverage(UnderAttack):
 @config_kind
 @dataclass(frozen=True)
 class BrokenImages(UnderAttack):
-    """A trained model under an attack, with the number of every image that the attack breaks."""
+    """A trained model under an attack, with the index of every image that the attack breaks."""
 
     record_shape = shape(
         images=Count,
@@ -241,7 +241,7 @@ class BrokenImages(UnderAttack):
         require_length(record["distance"], len(record["broken"]), "distance")
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack the model, first by `after` if there is one; the accuracy is that under both."""
+        """Attack the model, first with `after` if given; the accuracy is that under both."""
         dataset, began = laboratory.dataset, time.monotonic()
         require(self.images <= len(dataset.x_test), "images", self.images, f"at most the {len(dataset.x_test)} test images")
         ids, model = np.arange(self.images, dtype=np.int64), laboratory.model(self.train)
@@ -288,7 +288,7 @@ class MovedOutputs(UnderAttack):
     )
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack the model; ``by_true`` is the part of the rise in squared error that is due to the true output."""
+        """Attack the model; ``by_true`` is the share of the rise in squared error due to the true output."""
         model, rows, images, robust = laboratory.model(self.train), [], 0, 0
         for block in self.blocks(model, laboratory.dataset):
             right = block.clean_predicted == block.y
@@ -311,7 +311,7 @@ class MovedOutputs(UnderAttack):
 
 
 def _true_rival_error(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """For each image the true output, the largest other, the squared error, and the true output's part of it."""
+    """For each image the true output, the largest other output, the squared error, and the true output's share of it."""
     targets = np.eye(outputs.shape[1], dtype=np.float64)[labels]
     true = (outputs * targets).sum(axis=1)
     rival = np.where(targets > 0, -np.inf, outputs).max(axis=1)
@@ -341,7 +341,7 @@ class GradientSizes(UnderAttack):
             require_length(record[when]["counts"], max(0, len(record["edges"]) - 1), when, "counts")
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack the model; shares and counts are over the images that are correctly classified before the attack."""
+        """Attack the model; shares and counts refer to the images correctly classified before the attack."""
         model, dataset = laboratory.model(self.train), laboratory.dataset
         target = EvaluationTarget(model, dataset.x_test, dataset.y_test, dataset.image_shape, dataset.classes)
         found: dict[str, list[tuple[int, Record]]] = {"before": [], "after": []}

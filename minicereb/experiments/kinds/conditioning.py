@@ -54,7 +54,7 @@ class Conditioning(Experiment):
 
 
 def summary(session: Session, trials: Sequence[ConditioningTrial]) -> Record:
-    """Return the record of a session, given all its trials; docs/formats.md says what it holds."""
+    """Return the record of a session, given all its trials; docs/formats.md describes it."""
     phases = {phase: some for phase in PHASES if (some := [trial for trial in trials if trial.phase == phase])}
     last, after = phases["acquisition"][-1], session.time > 0
     trough = session.time[after][last.signals.purkinje[after].argmin()]

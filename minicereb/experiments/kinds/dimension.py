@@ -1,4 +1,4 @@
-"""The dimension of a granule layer's activity, on images and on inputs for which it is known in theory."""
+"""The dimension of a granule layer's activity, on images and on inputs with a known theoretical value."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Dimension(Experiment):
     """The participation ratio of a granule layer's activity.
 
     Only the wiring of the model matters, which is that of a model trained with the same seed; nothing is learned. The inputs
-    ``"pixels"`` are images whose every pixel is drawn from an image of its own, so that pixels are independent. Threshold cells
-    are 1 above a threshold, else 0; on inputs that are not normal the threshold is found with 1,000 inputs of the same kind from
-    the training images.
+    ``"pixels"`` are images in which each pixel is drawn from a different image, so that pixels are independent. Threshold cells
+    are 1 above a threshold, else 0; for inputs that are not normal, the threshold is determined on 1,000 inputs of the same kind
+    from the training images.
     """
 
     record_shape = shape(
@@ -73,7 +73,7 @@ class Dimension(Experiment):
         return f"{wiring}, {cells}, on {self.images:,} {self.inputs}, seed {self.seed}"
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Measure the dimension, which is null if no two images share an active cell."""
+        """Measure the dimension; it is null if no two images share an active cell."""
         model, dataset, doing = self.model, laboratory.dataset, f"dimension of {self.description}"
         yield f"{doing}: wiring"
         settings = (model.wiring, model.cells, dataset.image_shape, model.inputs_per_cell, self.seed)
@@ -108,7 +108,7 @@ class Dimension(Experiment):
 
 
 def _drawn(config: Dimension, rows: np.ndarray, count: int, what: str) -> Array:
-    """Draw different images by seed, or rows whose every pixel is from an image of its own."""
+    """Draw distinct images by seed, or rows with each pixel from a different image."""
     rng = generator(config.seed, f"dimension {what}", INPUTS.index(config.inputs))
     if config.inputs == "images":
         return to_unit(to_device(rows[rng.permutation(len(rows))[:count]]))

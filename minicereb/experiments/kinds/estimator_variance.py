@@ -53,7 +53,7 @@ class EstimatorVariance(Experiment):
 
     @property
     def trainings(self) -> tuple[Train, ...]:
-        """The network's, if it is measured after its training."""
+        """The network's training run, if it is measured after training."""
         return (self.train,) if self.trained else ()
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
@@ -81,7 +81,7 @@ class EstimatorVariance(Experiment):
 
 
 def batch(config: EstimatorVariance, laboratory: Laboratory) -> np.ndarray:
-    """Return the numbers of the images in the batch, some of those that the training learns from."""
+    """Return the indices of the images in the batch, drawn from the training split."""
     split = Split(laboratory.dataset, config.train.validation, config.train.seed)
     require(config.images <= len(split.training), "images", config.images, f"at most the {len(split.training)} learned from")
     return split.training[generator(config.seed, "variance images").permutation(len(split.training))[: config.images]]

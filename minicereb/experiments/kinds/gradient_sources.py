@@ -1,4 +1,4 @@
-"""The direction of each source's input gradient, compared with the exact gradient of the mean, and its cost."""
+"""The direction of each source's input gradient compared with the exact gradient of the mean, and its cost."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class GradientSources(Experiment):
 
     @property
     def revision(self) -> int:
-        """That of the sources."""
+        """The training run of the network."""
         return max((REVISIONS.get(name, 0) for name, _ in self.sources), default=0)
 
     @property
@@ -58,8 +58,8 @@ class GradientSources(Experiment):
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
         """Compare each source's gradient with the exact one by cosine, signs (where the exact one is not 0) and seconds.
 
-        The exact one is that of the mean over the hidden neurons' noise. The outputs have no noise, since the exact sum over all
-        hidden patterns cannot include it.
+        The exact gradient is that of the mean over the hidden neurons' noise. The outputs have no noise, since the exact sum over
+        all hidden patterns cannot include it.
         """
         network, dataset = quiet_outputs(noisy_network(laboratory.model(self.train), "exact")), laboratory.dataset
         with one_blas_thread():

@@ -1,4 +1,4 @@
-"""Two evaluated models compared image by image, which tells more about their difference than two accuracies do."""
+"""Two evaluated models compared image by image, which says more about their difference than two accuracies."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class PairedComparison(Experiment):
 
     @property
     def epsilons(self) -> tuple[float, ...]:
-        """The common ε, ascending."""
+        """The ε that both evaluations share, ascending."""
         return tuple(epsilon for epsilon in self.one.epsilons if epsilon in self.other.epsilons)
 
     def check_record(self, record: Record) -> None:
@@ -54,7 +54,7 @@ class PairedComparison(Experiment):
 
     @property
     def trainings(self) -> tuple[Train, ...]:
-        """Those of the two models."""
+        """The training runs of the two models."""
         return (self.one.train, self.other.train)
 
     @property
@@ -80,7 +80,7 @@ class PairedComparison(Experiment):
         return {"images": len(one["ids"]), "clean": compared(one["clean"], other["clean"]), "epsilons": by_epsilon}
 
     def cost(self, probes: Probes) -> Cost:
-        """Return that a comparison costs nothing beside its evaluations."""
+        """Return no cost: a comparison is free once its evaluations are complete."""
         return Cost(0.0, disk=0)
 
 
@@ -110,7 +110,7 @@ def compared(one: np.ndarray, other: np.ndarray) -> Record:
 
 
 def _outcomes(config: EvaluatedModel, laboratory: Laboratory) -> dict[str, np.ndarray]:
-    """Numbers and labels of the images; which are correctly classified, survive all attacks at each ε, and are certified."""
+    """Indices and labels of the images; masks of those correctly classified, surviving all attacks at each ε, and certified."""
     run = run_evaluated(config, laboratory)
     folder, owner = evaluation_folder(run, config), owner_of(config, run)
     found: dict[str, list[np.ndarray]] = {name: [] for name in ("ids", "labels", "clean", "attacked", "certified")}

@@ -1,4 +1,4 @@
-"""Learning to balance a pole: how long the trials last, and tests from starting angles that were not learned from."""
+"""Learning to balance a pole: how long the trials last, and tests from starting angles not used in training."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def method_of(task: PoleTask) -> str:
 
 
 def pole_in_folder(config: PoleBalancing, folder: Path) -> Generator[str, None, Record]:
-    """Run the experiment in `folder`, from where it was interrupted if it was begun there.
+    """Run the experiment in `folder`, resuming one that was interrupted there.
 
     ``circuit.npz`` holds what the circuit has learned and how long each trial lasted; it is written every few seconds and when
     the generator is closed. ``result.json`` holds the record with the settings. :class:`RunError` if the folder belongs to other
@@ -154,8 +154,8 @@ def _load(config: PoleBalancing, balancer: PoleBalancer, path: Path) -> None:
 def record_of(config: PoleBalancing, balancer: PoleBalancer) -> Record:
     """Test what a balancer has learned, and return the record.
 
-    ``paths``, if asked for, are those of the ``first`` trial and of the ``test`` in the middle of `angles`: x, ẋ, θ, θ̇ and the
-    force at each step, to four decimals.
+    ``paths``, if requested, are the trajectories of the ``first`` trial and of the ``test`` at the middle of `angles`: x, ẋ, θ,
+    θ̇ and the force at each step, to four decimals.
     """
     keep = round(KEPT / config.task.cart.step) if config.paths else 0
     tests = [balancer.balance(State(0.0, 0.0, radians(angle), 0.0), keep) for angle in config.angles]

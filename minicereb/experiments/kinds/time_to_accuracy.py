@@ -1,4 +1,4 @@
-"""How long a network takes to learn a certain accuracy: in seconds, steps, and evaluations of the loss."""
+"""How long a network takes to reach a certain accuracy: in seconds, steps, and evaluations of the loss."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ RECORD = shape(
 class TimeToAccuracy(Experiment):
     """Learning until the accuracy on the held-out images reaches a target, or a limit is reached.
 
-    When it is run again, its record is not the same bit by bit: it holds seconds, and their limit may end it elsewhere.
+    A second run does not give the same record bit for bit: it holds seconds, and the time limit may end it at another step.
     """
 
     record_shape = RECORD
@@ -84,7 +84,7 @@ class TimeToAccuracy(Experiment):
 @config_kind
 @dataclass(frozen=True)
 class FastestAgain(Experiment):
-    """The one of several experiments that reached the target in the fewest steps, again with another seed."""
+    """The fastest of several experiments in steps to the target, repeated with another seed."""
 
     record_shape = RECORD
     among: tuple[TimeToAccuracy, ...] = setting(help="The experiments.")
@@ -107,7 +107,7 @@ class FastestAgain(Experiment):
 
 
 def fastest(records: list[Record]) -> int:
-    """Return which record reached its target in the fewest steps; where none did, which ended with the highest accuracy.
+    """Return the index of the record that reached its target in the fewest steps, else of that with the highest final accuracy.
 
     Steps, not seconds: they do not depend on what else the machine is doing.
     """
@@ -118,7 +118,7 @@ def fastest(records: list[Record]) -> int:
 
 
 def evaluations_per_image(model: Model) -> int:
-    """Return how often an image's loss is computed in a step: once a replication, and once for each neuron that is flipped."""
+    """Return how often an image's loss is computed in a step: once per replication, and once for each neuron that is flipped."""
     if not isinstance(model, NoisyModel):
         return 1
     return model.replications * (1 + sum(model.hidden) if model.estimator == "flip" else 1)

@@ -1,4 +1,4 @@
-"""Images attacked with one model's gradients, and the answers of others: via a substitute, or every model against every other."""
+"""Images attacked with one model's gradients and classified by others: via a substitute, or every model against every other."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ KINDS = ("original", "adversarial")
 @config_kind
 @dataclass(frozen=True)
 class TransferredAttack(Experiment):
-    """FGSM against a substitute, judged by a target that it knows nothing of ``[M-FGSM]``.
+    """FGSM against a substitute, evaluated on a target unknown to it ``[M-FGSM]``.
 
-    Each image is attacked with one step that ascends the objective at its true label, also those that the substitute already
-    misclassifies, as in the paper. (An attack on a model itself, :func:`minicereb.attacks.run.attack_images`, leaves such images
+    Each image, even one that the substitute already misclassifies, is attacked with one step that ascends the objective at its
+    true label, as in the paper. (An attack on a model itself, :func:`minicereb.attacks.run.attack_images`, leaves such images
     alone.) An image has the same noise before and after the attack.
     """
 
@@ -113,7 +113,7 @@ def _attacked(attack: Attack, substitute: Any, x: Array, labels: Array) -> Array
 def _answers(
     config: TransferredAttack, target: Any, substitute: Any, ids: np.ndarray, images: tuple[Array, Array]
 ) -> dict[str, np.ndarray]:
-    """Return the answers of the substitute, and of the target by OT and, with noise, by LAP."""
+    """Return the predictions of the substitute, and of the target by OT and, with noise, by LAP."""
     noisy = isinstance(target, NoisyNetwork) and any(layer.law is not None for layer in target.layers)
     answers = {}
     for kind, x in zip(KINDS, images, strict=True):
@@ -125,7 +125,7 @@ def _answers(
 
 
 def record_of(right: dict[str, np.ndarray]) -> Record:
-    """Return the record, given by name whether each answer to each image was right."""
+    """Return the record; `right` says by name whether each prediction for each image was correct."""
     known = right["original_substitute"]
 
     def answers_to(chosen: np.ndarray) -> Record:
@@ -178,7 +178,7 @@ MATRIX_BLOCK = 250  # images attacked together
 @config_kind
 @dataclass(frozen=True)
 class TransferMatrix(Experiment):
-    """Every model attacked, also on images that it misclassifies already, and the answers of all to the attacked images."""
+    """Every model attacked, even on images that it already misclassifies, and all models' predictions for the attacked images."""
 
     record_shape = shape(images=Count, clean=list[Share], accuracy=list[list[Share]])
     models: tuple[Train, ...] = setting(help="The models.")
@@ -197,7 +197,7 @@ class TransferMatrix(Experiment):
 
     @property
     def trainings(self) -> tuple[Train, ...]:
-        """Those of all models."""
+        """The training runs of all models."""
         return self.models
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
@@ -235,7 +235,7 @@ class TransferMatrix(Experiment):
                 yield Measurement(model, f"on images attacked against {source}", share, interval, n)
 
     def cost(self, probes: Probes) -> Cost:
-        """Return what the attacks, the answers and the attacked images cost."""
+        """Return the cost of the attacks, the predictions and the stored images."""
         models, answers = len(self.models), sum(probes.answer(model) for model in self.models)
         seconds = sum(attack_cost(model, self.attack, self.images, probes).seconds or 0.0 for model in self.models)
         seconds += (models + 1) * self.images * answers
