@@ -1,4 +1,4 @@
-"""The pessimistic delta rule: besides the image, each synapse is shown the worst activity that images within ε allow it.
+"""The pessimistic delta rule: besides the image, each synapse sees the worst activity that images within ε can cause.
 
 Still pre-synaptic activity times post-synaptic error: a synapse needs its granule cell's bounds, its own sign, and its Purkinje
 cell's climbing fibre. No image is attacked, and nothing goes back through the granule cells.
@@ -22,16 +22,16 @@ RISE = 0.5  # share of the training over which ε grows from 0
 
 
 class PessimisticDeltaRule(DeltaRule):
-    """Learns the readout of a cerebellum from images and from the worst activity within ε of them ``[M-PESSIMISTIC]``.
+    """Learn the readout of a cerebellum from images and from the worst activity within ε of them ``[M-PESSIMISTIC]``.
 
     Parameters
     ----------
     cerebellum, optimizer, batch_size, ltd_decay
         As for :class:`~minicereb.learning.plasticity.DeltaRule`.
     epsilon : float
-        ε in L∞, at least 0, reached after half of the updates; it grows from 0 in proportion.
+        ε in L∞, at least 0; it grows linearly from 0 over the first half of the updates.
     pessimism : float
-        λ, from 0 to 1: the share of the worst activity in the change of weight.
+        λ, from 0 to 1: the share of the worst activity in the weight change.
     total_steps : int
         Number of updates in the training.
     error : callable
@@ -42,7 +42,7 @@ class PessimisticDeltaRule(DeltaRule):
     -----
     Besides the activity ``[h | μ | 0]`` the sums ``u + l`` and differences ``u - l`` of each granule cell's bounds ``[M-BOX]``
     are kept, one row per cell; both are halved only in the small matrices that they are multiplied with. Results equal the
-    formulas of :mod:`minicereb.calculus.cerebellum` but for the order of sums.
+    formulas of :mod:`minicereb.calculus.cerebellum` up to the order of summation.
 
     The loss of an image is (1 - λ) of that of its outputs and λ of that of the worst outputs: convex in W.
     """
@@ -82,7 +82,7 @@ class PessimisticDeltaRule(DeltaRule):
             yield self._learn(x[batch], labels[batch])
 
     def hits(self, x: Array, labels: Array, block: int = 0) -> Array:
-        """Return which images the worst activity within the full ε leaves correct, array of bool: a bound, synapse by synapse."""
+        """Return which images stay correct under the worst activity within the full ε, array of bool: a bound per synapse."""
         labels = self._checked(x, labels)
         wiring, readout, mean = self.model.wiring, self.model.readout, self.model.ltd_mean
         low, high = mossy_bounds(x, self.epsilon, self.model.fires_above)
