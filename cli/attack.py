@@ -43,7 +43,7 @@ DEFAULT_STEPS = "; ".join(
     steps={"default": None, "usual": DEFAULT_STEPS},
     step_size={"usual": "2.5 EPSILON / steps"},
 )
-@click.option("--images", type=int, help="Number of test images, the first ones.  [default: all]")
+@click.option("--images", type=int, help="Number of test images, from the first.  [default: all]")
 @click.option("--save", type=NEW_FILE, help="Write the attacked images to this npz file.")
 @moved_data
 @execution_options
@@ -80,7 +80,7 @@ def attack(run: Path, images: int | None, save: Path | None, dataset: str | None
 
 
 def _remark_on_unused(settings: Attack) -> None:
-    """Say on standard error which of the given options have no effect."""
+    """Print on standard error which of the given options have no effect."""
     names = ("steps", "step_size", "restarts", "random_start", "keep")
     remark_on_unused([name for name in names if not settings.traits.has(name)], settings.method)
     if settings.gradient == "analytic":

@@ -1,4 +1,4 @@
-"""Completion in the shell: commands, options and values, without importing what the commands need.
+"""Shell completion of commands, options and values, without importing what the commands need.
 
 A shell starts the program at each press of the tab key, so completion reads ``completion.json``, which
 ``python -m minicereb.cli.completion`` writes from the commands themselves; a test compares the two.
@@ -24,9 +24,9 @@ MARKS = ("config.json", "study.json", "evaluation.json")  # the folder of a run,
 
 
 class Value(click.ParamType):
-    """The values of an option or argument: `values` are names to choose from, and `kind` says what else can be given.
+    """The values of an option or argument: `values` are names to choose from, and `kind` is what else is accepted.
 
-    The kinds are list (several names with commas between), folder (of a run, a study or an evaluation), file and dir (any).
+    The kinds are list (comma-separated names), folder (of a run, a study or an evaluation), file and dir (any).
     """
 
     name = "value"
@@ -35,7 +35,7 @@ class Value(click.ParamType):
         self.values, self.kind = tuple(values), kind
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Return what begins with the letters that were typed; the shell itself looks for other files and folders."""
+        """Return the completions of the typed text; the shell itself looks for other files and folders."""
         before, comma, last = incomplete.rpartition(",") if self.kind == "list" else ("", "", incomplete)
         found = [CompletionItem(before + comma + name) for name in self.values if name.startswith(last)]
         if self.kind == "folder":
@@ -46,7 +46,7 @@ class Value(click.ParamType):
 
 
 def result_folders(incomplete: str) -> list[str]:
-    """Return the folders of runs, studies and evaluations whose path begins so; of an empty path, those in ``runs``."""
+    """Return the folders of runs, studies and evaluations whose path begins like this; for an empty path, those in ``runs``."""
     parent, name = os.path.split(incomplete or "runs/")
     try:
         paths = [os.path.join(parent, entry) for entry in sorted(os.listdir(parent or ".")) if entry.startswith(name)]
@@ -56,7 +56,7 @@ def result_folders(incomplete: str) -> list[str]:
 
 
 def completer() -> click.Command:
-    """Return a command that completes the program's command line and can do nothing else."""
+    """Return a command that only completes the program's command line."""
     return _likeness("minicereb", json.loads((resources.files("minicereb.cli") / INDEX).read_text(encoding="utf-8")))
 
 
@@ -78,7 +78,7 @@ def _likeness(name: str, entry: dict[str, Any]) -> click.Command:
 
 
 def index(command: click.Command, path: str = "") -> dict[str, Any]:
-    """Return what can be completed of a command as JSON values; its `path`, such as ``"train mlp"``, is empty for the program."""
+    """Return a command's completions as JSON values; its `path`, such as ``"train mlp"``, is empty for the program itself."""
     known = names()
     entry: dict[str, Any] = {"help": summary(command), "parameters": []}
     for parameter in command.params:
@@ -106,7 +106,7 @@ def _by_type(kind: click.ParamType) -> tuple[Iterable[str], str]:
 
 
 def names() -> dict[str, tuple[Iterable[str], str]]:
-    """Return names and kind of the values that do not follow from a type: by parameter, or by command and parameter."""
+    """Return names and kind of the values that do not follow from a type, by parameter or by command and parameter."""
     from minicereb.datasets import registry, store
     from minicereb.exercises.course import EXERCISES
     from minicereb.experiments import pretrained
@@ -126,7 +126,7 @@ def names() -> dict[str, tuple[Iterable[str], str]]:
 
 
 def written() -> str:
-    """Return the text of ``completion.json`` for the present commands."""
+    """Return the text of ``completion.json`` for the current commands."""
     from minicereb.cli.main import main
 
     return json.dumps(index(main), indent=1, ensure_ascii=False) + "\n"

@@ -79,7 +79,7 @@ def demo(out: Path, seed: int) -> Answer:
 
 
 def _say(text: str) -> None:
-    """Print the result of a step at once, unless JSON is wanted."""
+    """Print the result of a step immediately, unless JSON is wanted."""
     if not json_wanted():
         click.echo(text)
 

@@ -45,23 +45,23 @@ from minicereb.robustness.catalogue import SETS, attack_named, attacks_named
 @setting_options(
     EvaluatedModel,
     *("epsilons", "images", "attacks", "norm", "certify", "answer", "gradient", "draws", "replications", "seed"),
-    epsilons={"type": number, "multiple": True, "help": "Largest change; may be given again.  [default: 0.1 and 0.3]"},
+    epsilons={"type": number, "multiple": True, "help": "Largest change; may be repeated.  [default: 0.1 and 0.3]"},
     images={"usual": "1,000, or all if there are fewer"},
     attacks={
         "default": "standard",
         "type": str,
         "show_default": True,
-        "help": f"{', '.join(SETS)}, or names with commas between.",
+        "help": f"{', '.join(SETS)}, or comma-separated names.",
     },
 )
-@click.option("--transfer", multiple=True, type=RESULTS, help="Run whose attacked images are tried as well.")
+@click.option("--transfer", multiple=True, type=RESULTS, help="Run whose attacked images are also tried.")
 @click.option(
     "--model", help="Your own classifier instead of runs: FILE.onnx, or package.module:factory, a function that returns it."
 )
 @click.option(
     "--dataset",
     metavar="PLACE",
-    help="A name, an .npz file or a folder: with --model its data; with runs where their data are now, if they moved.",
+    help="A name, an .npz file or a folder: the data for --model; with runs, where their data are now, if they were moved.",
 )
 @click.option("--out", type=NEW_FOLDER, help="With --model: folder for the results.  [default: runs/evaluation]")
 @execution_options
@@ -69,9 +69,9 @@ from minicereb.robustness.catalogue import SETS, attack_named, attacks_named
 def evaluate(
     runs: tuple[Path, ...], transfer: tuple[Path, ...], model: str | None, dataset: str | None, out: Path | None, **settings: Any
 ) -> Answer:
-    """Attack the models of the run folders RUNS by every means, certify what can be proved, and go through a checklist.
+    """Attack the models of the run folders RUNS in every way, certify what can be proved, and go through a checklist.
 
-    The true accuracy of a model at ε is at most the one attacked and at least the one certified.
+    The true robust accuracy of a model at ε is at most the attacked one and at least the certified one.
     """
     settings["epsilons"] = tuple(sorted(set(settings["epsilons"]))) or (0.1, 0.3)
     settings["attacks"] = attacks_named(settings["attacks"].split(","))
@@ -97,7 +97,7 @@ def evaluate(
 def _planned(
     folder: Path, transfer: tuple[Path, ...], place: str | None, settings: dict[str, Any]
 ) -> tuple[EvaluatedModel, Run, list[Run], datasets.Dataset]:
-    """Read what an evaluation needs; every error that can be found before it begins is raised here."""
+    """Read what an evaluation needs; errors that can be detected before it begins are raised here."""
     run = read_run(folder)
     data = dataset_of(run, place)
     others = [read_run(other) for other in transfer]

@@ -18,7 +18,7 @@ from minicereb.exercises.grading import grade as graded_in_order
 from minicereb.exercises.submission import check_file
 from minicereb.files import atomic_write
 
-limit_option = click.option("--limit", default=20.0, show_default=True, metavar="SECONDS", help="Time for a submission.")
+limit_option = click.option("--limit", default=20.0, show_default=True, metavar="SECONDS", help="Time limit per submission.")
 
 
 @click.group(cls=Group)
@@ -43,7 +43,7 @@ def list_exercises() -> Answer:
 @click.option("--to", type=click.Path(path_type=Path, file_okay=False), default=".", help="Folder.  [default: this one]")
 @as_json
 def start(name: str, to: Path) -> Answer:
-    """Write the file of the exercise NAME, to be filled in, and print what is asked."""
+    """Write the file of the exercise NAME for you to complete, and print the task."""
     chosen = exercise_named(name)
     path = to / chosen.file_name
     if path.exists():
@@ -58,11 +58,11 @@ def start(name: str, to: Path) -> Answer:
 
 @exercise.command()
 @click.argument("file", type=PATH)
-@click.option("--exercise", "name", help="Which exercise it is.  [default: by the file's name]")
+@click.option("--exercise", "name", help="Name of the exercise.  [default: by the file's name]")
 @limit_option
 @as_json
 def check(file: Path, name: str | None, limit: float) -> Answer:
-    """Check FILE in a process of its own, and say what is wrong; exit with 1 if anything is."""
+    """Check FILE in a separate process, and say what is wrong; exit with 1 if anything is."""
     chosen = exercise_named(file.name if name is None else name)
     report = check_file(chosen, file, limit)
     verdict = report.verdict
@@ -84,7 +84,7 @@ def check(file: Path, name: str | None, limit: float) -> Answer:
 @click.option("--csv", "csv_file", type=NEW_FILE, help="Also write the table to this file.")
 @as_json
 def grade(folder: Path, limit: float, csv_file: Path | None) -> Answer:
-    """Check a class's submissions: a folder in FOLDER for each student, each file in a process of its own."""
+    """Check a class's submissions: a folder in FOLDER for each student, each file in a separate process."""
     found, others = submissions(folder)
     names = [encodable(str(path)) for path in others]
     done: list[Graded] = []
@@ -103,7 +103,7 @@ def grade(folder: Path, limit: float, csv_file: Path | None) -> Answer:
 
 
 def _of_class(done: list[Graded]) -> list[str]:
-    """Return a table of the submissions, and the number of right ones of each student."""
+    """Return a table of the submissions, and the number of correct ones per student."""
     rows, right = [], collections.defaultdict(list)
     for (student, exercise, *_), report in done:
         verdict = report.verdict

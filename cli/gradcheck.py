@@ -25,7 +25,7 @@ BLUR = 0.05  # added to pixels, at most: a black pixel would be a kink of many u
 
 @click.command()
 @click.argument("run", type=RESULTS, required=False)
-@click.option("--images", default=3, show_default=True, help="Test images of a run, the first ones.")
+@click.option("--images", default=3, show_default=True, help="Number of test images of a run, from the first.")
 @moved_data
 @click.option("--seed", default=0, show_default=True, help="Seed of directions, credits and the noise on the images.")
 @as_json

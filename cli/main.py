@@ -65,7 +65,7 @@ class Group(click.Group):
 
 
 class Failure(click.ClickException):
-    """One line on standard error and exit code 2."""
+    """An error that prints one line on standard error and exits with code 2."""
 
     exit_code = 2
 
@@ -104,7 +104,7 @@ def _in_one_line() -> Iterator[None]:
 
 
 class Commands(Group):
-    """All commands; each error that a user can cause is reported in one line."""
+    """The group of all commands; each error that a user can cause is reported in one line."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run the program, or complete its command line if a shell asks for that."""
@@ -139,7 +139,7 @@ class Commands(Group):
 
 @contextmanager
 def _late_interrupts() -> Iterator[None]:
-    """Send Ctrl-C again if it arrived where Python drops exceptions, as in a destructor."""
+    """Send Ctrl-C again if it arrived where Python discards exceptions, as in a destructor."""
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:

@@ -24,12 +24,12 @@ RESULTS = click.Path(path_type=Path)  # the folder of a run, a study or an evalu
 moved_data = click.option(
     "--dataset",
     metavar="PLACE",
-    help="Where the run's data are now, if they moved: a name, an .npz file or a folder. The content must be the same.",
+    help="Where the run's data are now, if they were moved: a name, an .npz file or a folder. The content must be the same.",
 )
 
 
 def number(text: str | float) -> float:
-    """Read a number, or one divided by another: 0.1 or 8/255."""
+    """Read a number or a fraction: 0.1 or 8/255."""
     try:
         above, divided, below = str(text).partition("/")
         return float(above) / (float(below) if divided else 1.0)
@@ -38,7 +38,7 @@ def number(text: str | float) -> float:
 
 
 def numbers(kind: type, example: str, count: int | None = None) -> Callable[[str], tuple[Any, ...]]:
-    """Return a function that reads numbers with commas between, `count` of them if that is given."""
+    """Return a function that reads comma-separated numbers, exactly `count` of them if that is given."""
 
     def read(text: str) -> tuple[Any, ...]:
         try:
@@ -47,7 +47,7 @@ def numbers(kind: type, example: str, count: int | None = None) -> Callable[[str
                 return found
         except ValueError:
             pass
-        what = "numbers with commas between" if count is None else f"{count} numbers with commas between"
+        what = "comma-separated numbers" if count is None else f"{count} comma-separated numbers"
         raise click.BadParameter(f"{text!r} is not valid; expected {what}, for example {example}")
 
     read.__name__ = "numbers"  # shown in the help
@@ -55,10 +55,10 @@ def numbers(kind: type, example: str, count: int | None = None) -> Callable[[str
 
 
 def setting_options(settings: type, *names: str, **changes: Any) -> Callable[[Callable], Callable]:
-    """Add options for the named fields of a dataclass of settings; by default, for all with a help text.
+    """Add options for the named fields of a settings dataclass; by default, for all that have a help text.
 
-    By field, `changes` give another default, or a dict of arguments of :func:`click.option`, in which the key ``"usual"`` says in
-    words what the default None means.
+    `changes` map fields to another default, or to a dict of arguments of :func:`click.option`, in which the key ``"usual"`` says
+    in words what the default None means.
     """
     fields = {field.name: field for field in dataclasses.fields(settings)}
     chosen = names or [name for name, field in fields.items() if declared(field).help]
@@ -104,7 +104,7 @@ def from_options(settings: type, options: dict[str, Any], **others: Any) -> Any:
 
 
 def remark_on_size(setting: str, value: float | None, norm: str = "linf", inputs: int = 1) -> None:
-    """Say on standard error that a change in this norm is larger than any two images of `inputs` pixels can differ."""
+    """Warn on standard error if a bound in this norm exceeds the largest distance between two images of `inputs` pixels."""
     largest = 1.0 if norm == "linf" else math.sqrt(inputs)
     if value is not None and largest < value < math.inf:
         whole = "the whole range of a pixel" if norm == "linf" else f"the largest distance between images of {inputs:,} pixels"
@@ -113,7 +113,7 @@ def remark_on_size(setting: str, value: float | None, norm: str = "linf", inputs
 
 
 class NewPath(click.Path):
-    """A file to write, which no run may own, or a folder to write files into; checked before the work begins."""
+    """A file to write, which must not belong to a run, or a folder to write into; checked before the work begins."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""
@@ -141,7 +141,7 @@ def remark_on_unused(names: Iterable[str], beside: str) -> None:
 
 
 def check_html(setting: str, path: Path) -> None:
-    """Raise :class:`InputError` unless `path` can be the file of a page."""
+    """Raise :class:`InputError` unless `path` is a valid file for a page."""
     able = path.suffix.lower() in (".html", ".htm") and not path.is_dir()
     require(able, setting, str(path), "a file that ends in .html")
 
@@ -151,7 +151,7 @@ def execution_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
     @click.option("--threads", type=int, help="Worker threads on the CPU.  [default: all cores]")
-    @click.option("--memory", help="Budget for arrays that grow with a block of images.  [default: 512MiB]")
+    @click.option("--memory", help="Memory budget for a block of images.  [default: 512MiB]")
     @functools.wraps(command)
     def configured(*args: Any, device: str, threads: int | None, memory: str | None, **kwargs: Any) -> Any:
         backend.configure(device=device, threads=threads, memory=memory)

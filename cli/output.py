@@ -1,4 +1,4 @@
-"""What commands print: JSON or text on standard output, progress on standard error, mostly only to a terminal."""
+"""Output of the commands: JSON or text on standard output; progress on standard error, mostly only on a terminal."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ Result = TypeVar("Result")
 
 
 class Answer(NamedTuple):
-    """What a command prints: `document` with ``--json``, otherwise `text`. An `error` is raised after printing.
+    """The output of a command: `document` with ``--json``, otherwise `text`. An `error` is raised after printing.
 
-    Paths in the document are printed as text. Unless the answer is `ok` the exit code is 1.
+    Paths in the document are printed as text. The exit code is 1 unless the answer is `ok`.
     """
 
     document: Any
@@ -39,7 +39,7 @@ class Answer(NamedTuple):
 
 
 def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--json`` and print the :class:`Answer` that the command returns; None means that it has printed itself."""
+    """Add ``--json`` and print the :class:`Answer` that the command returns; None means that it printed its own output."""
 
     @click.option("--json", "json_wanted", is_flag=True, help="Print one JSON document.")
     @functools.wraps(command)
@@ -104,7 +104,7 @@ def warn(text: str) -> None:
 
 
 def stop_interrupted(folder: Path) -> NoReturn:
-    """Say that the command can continue in `folder`, and exit with code 130."""
+    """Print that the command can continue in `folder`, and exit with code 130."""
     click.echo(f"interrupted; {folder} keeps what is done, and the same command continues from there", err=True)
     raise click.exceptions.Exit(130)
 
@@ -121,7 +121,7 @@ def terminal_size() -> os.terminal_size:
 def fit(text: str, columns: int) -> str:
     """Shorten a line of progress to `columns` of a terminal.
 
-    Drop parts, which two spaces separate, from the right; then words of the first part; then letters of its first word.
+    Drop parts (separated by two spaces) from the right, then words of the first part, then letters of its first word.
     """
     body = " ".join(text.splitlines()).strip()
     indent = " " * (len(text) - len(text.lstrip()))
@@ -142,18 +142,18 @@ def _columns(text: str) -> int:
 
 
 class Status:
-    """Lines of progress on a terminal, each update in place of the last; elsewhere only the lines that stay."""
+    """Progress lines on a terminal, each update replacing the last; elsewhere only permanent lines."""
 
     def __init__(self, every: float = 0.1) -> None:
         self.shown, self.every = sys.stderr.isatty(), every
         self.written, self.last = 0, 0.0
 
     def due(self) -> bool:
-        """Whether an update would be shown: on a terminal, once in `every` seconds."""
+        """Whether an update is due: on a terminal, once every `every` seconds."""
         return self.shown and time.monotonic() - self.last > self.every
 
     def update(self, *lines: str) -> None:
-        """Show `lines`, shortened to the terminal, if that is due."""
+        """Show `lines`, shortened to the terminal, if an update is due."""
         if self.due():
             self.close()
             size = terminal_size()
@@ -163,7 +163,7 @@ class Status:
             self.written, self.last = len(lines), time.monotonic()
 
     def say(self, line: str) -> None:
-        """Write a line that stays."""
+        """Write a permanent line."""
         self.close()
         self.last = 0.0
         click.echo(line, err=True)
@@ -190,7 +190,7 @@ class Pace:
         self.first = 0
 
     def describe(self, done: int, total: int) -> str:
-        """Return ``"12,345 images/s  1:23 left"`` for work that stands at `done` of `total` images."""
+        """Return ``"12,345 images/s  1:23 left"`` for work that has done `done` of `total` images."""
         if self.began is None:
             self.began, self.first = time.monotonic(), done
         rate = (done - self.first) / max(1e-9, time.monotonic() - self.began)
@@ -200,7 +200,7 @@ class Pace:
 
 
 def shown(work: Iterable[Step], describe: Callable[[Step], str], begin: str = "") -> Iterator[Step]:
-    """Yield the steps of some work, each after its description was shown in the status line."""
+    """Yield the steps of some work, each after its description has been shown in the status line."""
     line = Status()
     if begin:
         line.update(begin)
@@ -213,9 +213,9 @@ def shown(work: Iterable[Step], describe: Callable[[Step], str], begin: str = ""
 
 
 def finish(work: Generator[Step, None, Result], describe: Callable[[Step], str] = str, folder: Path | None = None) -> Result:
-    """Go through some work, showing its progress, and return its result.
+    """Run some work, showing its progress, and return its result.
 
-    On Ctrl-C work that keeps what is done in `folder` ends after the step, and the program with code 130.
+    On Ctrl-C, work that saves its state in `folder` ends after the current step, and the program exits with code 130.
     """
     line = Status()
     until: AbstractContextManager[list[bool]] = nullcontext([]) if folder is None else interruption()
@@ -233,7 +233,7 @@ def finish(work: Generator[Step, None, Result], describe: Callable[[Step], str] 
 
 @contextmanager
 def interruption() -> Iterator[list[bool]]:
-    """Yield a list that is filled at Ctrl-C, so that work can end at a good place; a second Ctrl-C ends it at once."""
+    """Yield a list that is filled at Ctrl-C, so that work can stop at a suitable point; a second Ctrl-C stops it immediately."""
     pressed: list[bool] = []
 
     def on_interrupt(signum: int, frame: Any) -> None:

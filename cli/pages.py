@@ -26,9 +26,9 @@ from minicereb.studies.report import report_on
 @click.argument("run", type=RESULTS)
 @click.option("--image", type=int, default=0, show_default=True, help="Index of the test image.")
 @click.option("--what", type=click.Choice(WHAT), help="Learning from the image, or an attack on it.  [default: both]")
-@click.option("--cell", "cells", type=int, multiple=True, help="Granule cell or hidden neuron to show; may be given again.")
+@click.option("--cell", "cells", type=int, multiple=True, help="Granule cell or hidden neuron to show; may be repeated.")
 @click.option("--class", "classes", type=int, multiple=True, help="Class to show.")
-@click.option("--pixel", "pixels", multiple=True, help="Pixel to show: its number, or ROW,COLUMN.")
+@click.option("--pixel", "pixels", multiple=True, help="Pixel to show: its index, or ROW,COLUMN.")
 @setting_options(Attack, "objective", "epsilon", objective="margin", epsilon=0.1)
 @click.option("--html", "html_file", type=NEW_FILE, help="Write a page with figures to this file instead.")
 @moved_data
@@ -67,7 +67,7 @@ def explain(run: Path, image: int, what: str | None, html_file: Path | None, dat
 def report(folder: Path, out: Path | None, printed: bool, opened: bool, dataset: str | None) -> Answer | None:
     """Write a page about DIR, the folder of a study, a run or an evaluation: one HTML file, and Markdown beside it.
 
-    The HTML file needs nothing else: no network, no script, every figure within.
+    The HTML file is self-contained: no network, no script, all figures inside.
     """
     if printed:
         require(out is None and not opened and not json_wanted(), "print", printed, "given without --out, --open and --json")

@@ -1,4 +1,4 @@
-"""``minicereb data`` and ``minicereb models``: data sets and trained models that have a name."""
+"""``minicereb data`` and ``minicereb models``: named data sets and trained models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def data() -> None:
 @data.command("list")
 @as_json
 def list_datasets() -> Answer:
-    """List the data sets that have a name."""
+    """List the named data sets."""
     found = registry.describe()
     rows = [
         (row.name, f"{row.training:,} + {row.test:,}", "x".join(map(str, row.image_shape)), row.title, row.licence, row.source)
@@ -58,7 +58,7 @@ def verify(name: str | None) -> Answer:
 @click.argument("files", nargs=-1, required=True, type=PATH)
 @as_json
 def import_(files: tuple[Path, ...]) -> Answer:
-    """Copy FILES fetched by hand, also from folders and zip files; a file is known by its content, not by its name."""
+    """Import FILES downloaded by hand, also from folders and zip files; files are recognised by content, not by name."""
     return _reported(store.import_files(files))
 
 
@@ -80,7 +80,7 @@ def models() -> None:
 @models.command("list")
 @as_json
 def list_models() -> Answer:
-    """List the trained models that have a name."""
+    """List the named trained models."""
     listed, rows, rebuilt = [], [], []
     for entry in pretrained.models().values():
         folder, file = pretrained.found(entry), entry.model
@@ -100,7 +100,7 @@ def list_models() -> Answer:
 @click.option("--out", type=PATH, help="Run folder.  [default: runs/NAME]")
 @as_json
 def fetch_model(name: str, out: Path | None) -> Answer:
-    """Make the run folder of the model NAME, for show, attack, evaluate, report and export."""
+    """Create the run folder of the model NAME, for show, attack, evaluate, report and export."""
     entry = pretrained.model_named(name)
     run = pretrained.fetch(name, out or pretrained.RUNS / name)
     return Answer(
@@ -114,10 +114,10 @@ def fetch_model(name: str, out: Path | None) -> Answer:
 @execution_options
 @as_json
 def verify_models(chosen: tuple[str, ...]) -> Answer:
-    """Compare models with the list, by NAME or as run folder, or all that ship or are in runs/.
+    """Verify models against the list, by NAME or run folder; by default all that ship or are in runs/.
 
-    Files are compared by SHA-256 and, where the data are here, wiring and test accuracy too. Exit with 1 if any differs, or if
-    one that was asked for is not here.
+    Files are compared by SHA-256 and, where the data are here, wiring and test accuracy too. Exit with 1 if any differs, or if a
+    requested one is missing.
     """
     reports = list(shown(pretrained.verify(chosen), lambda report: f"verified {report.name}", "verifying"))
     ok = all(report.state in ("ok", "rebuilt") or (report.state == "missing" and not chosen) for report in reports)
@@ -132,7 +132,7 @@ def verify_models(chosen: tuple[str, ...]) -> Answer:
 @click.option("--title", required=True, help="Description of the model in a few words.")
 @click.option("--listed", is_flag=True, help="Keep only its command and hash.")
 def add(run: Path, name: str, title: str, listed: bool) -> None:
-    """Put the complete run RUN on the list of this checkout, in place of any other NAME."""
+    """Put the complete run RUN on the list of this checkout, replacing any other NAME."""
     root = store.CHECKOUT / "minicereb" / "pretrained"
     require((store.CHECKOUT / "setup.cfg").is_file(), "name", name, "given in a checkout of minicereb, where the list is made")
     entry = pretrained.add(run, name, title, not listed, root)

@@ -1,4 +1,4 @@
-"""``minicereb show`` and ``minicereb export``: what a run folder holds, as text, JSON or arrays."""
+"""``minicereb show`` and ``minicereb export``: the content of a run folder, as text, JSON or arrays."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _value(value: float | None) -> float | str | None:
 @moved_data
 @as_json
 def export(run: Path, file: Path, dataset: str | None) -> Answer:
-    """Write every array of the model in RUN to FILE (npz), by the names in docs/formats.md.
+    """Write every array of the model in RUN to FILE (npz), under the names in docs/formats.md.
 
     If FILE ends in .onnx, write the network as ONNX instead.
     """

@@ -23,7 +23,7 @@ from minicereb.studies import SCALES, STUDIES, all_studies
 from minicereb.studies.study import carry_out, read_study
 
 SCALE = "smoke: seconds; course: minutes; paper: as printed, hours."
-SEEDS = "One or more, in place of the study's own.  [default: 0; at paper scale 0 and 123; for some studies more]"
+SEEDS = "One or more seeds, instead of the study's own.  [default: 0; at paper scale 0 and 123; for some studies more]"
 
 
 @click.command()
@@ -35,7 +35,7 @@ SEEDS = "One or more, in place of the study's own.  [default: 0; at paper scale 
 @click.option("--out", type=PATH, help="Folder.  [default: runs/study-NAME-SCALE]")
 @click.option("--workers", type=int, help="Worker processes, which share cores and memory.  [default: none, one job at a time]")
 @click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do the jobs: tcp://HOST:PORT.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done and about what it would cost; do nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done and its approximate cost; do nothing.")
 @execution_options
 @as_json
 def study(
@@ -51,8 +51,8 @@ def study(
 ) -> Answer:
     """Run the study NAME and print its table; an interrupted study continues when the command is given again.
 
-    NAME may be one of two other words: list prints the studies and their questions, status says how far the study in the folder
-    DIR has got.
+    Two other words are accepted as NAME: list prints the studies and their questions, status shows the progress of the study in
+    the folder DIR.
     """
     if name == "status":
         if folder is None:

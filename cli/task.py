@@ -42,7 +42,7 @@ def task() -> None:
 @execution_options
 @as_json
 def eyelid(out: Path | None, animate: Path | None, **options: Any) -> Answer:
-    """Condition the eyelid: a stimulus (CS) and, after an interval, a puff of air (US) teach the lid to close in time."""
+    """Condition the eyelid: a stimulus (CS), followed after an interval by an air puff (US), teaches the lid to close in time."""
     settings: Eyelid = from_options(Eyelid, options)
     if animate is not None:
         check_animation(animate)
@@ -81,7 +81,7 @@ def eyelid(out: Path | None, animate: Path | None, **options: Any) -> Answer:
 
 
 def _of_session(settings: Eyelid, some: list[ConditioningTrial], record: dict[str, Any]) -> Iterator[str]:
-    """Yield some trials of every phase, and when the animal had learned."""
+    """Yield some trials of every phase, and the trial at which the animal had learned."""
     rows = [(trial.number + 1, trial.phase, f"{trial.closure:.0f}", trial.peak) for trial in some]
     yield table(("trial", "phase", "closure %", "peak ms"), rows)
     for phase, number in record["criterion"].items():
@@ -92,7 +92,7 @@ def _of_session(settings: Eyelid, some: list[ConditioningTrial], record: dict[st
 
 
 def _spread(count: int, at_most: int) -> list[int]:
-    """Return numbers of trials from the first to the last, at equal distances."""
+    """Return evenly spaced trial numbers from the first to the last."""
     return sorted({round(place) for place in np.linspace(0, count - 1, min(count, at_most), dtype=np.float64).tolist()})
 
 
@@ -101,13 +101,13 @@ def _listed(files: list[Path]) -> list[str]:
 
 
 @task.command()
-@click.option("--method", type=click.Choice(list(METHODS)), default="error", show_default=True, help="How the circuit is taught.")
-@click.option("--trials", type=int, default=200, show_default=True, help="Largest number of trials; 0: it learns nothing.")
+@click.option("--method", type=click.Choice(list(METHODS)), default="error", show_default=True, help="How the circuit learns.")
+@click.option("--trials", type=int, default=200, show_default=True, help="Largest number of trials; 0: no learning.")
 @setting_options(PoleTask, "seed", "cells", "inputs_per_cell", "fibres", "ltd", "lesion", "seconds")
 @setting_options(CartPole, "step", "integrator")
 @setting_options(ErrorDriven, "rate", rate={"default": None, "usual": f"{ErrorDriven.rate:g}, with --method error"})
 @click.option("--animate", "film", type=NEW_FILE, help="Write a GIF of the first trial and of a test.")
-@click.option("--out", type=NEW_FOLDER, help="Folder for weights, result and figures; the command continues from them.")
+@click.option("--out", type=NEW_FOLDER, help="Folder for weights, result and figures; the command resumes from them.")
 @as_json
 def pole(
     method: str,
@@ -119,7 +119,7 @@ def pole(
     out: Path | None,
     **options: Any,
 ) -> Answer:
-    """Learn to balance a pole on a cart, then balance it from angles that were not in the training."""
+    """Learn to balance a pole on a cart, then balance it from angles not used in training."""
     require(rate is None or method == "error", "rate", rate, "nothing with --method actor-critic")
     taught = METHODS[method]() if rate is None else METHODS[method](rate=rate)
     balanced = from_options(PoleTask, options, method=taught, cart=CartPole(step=step, integrator=integrator))
@@ -137,7 +137,7 @@ def pole(
 
 
 def _of_balancing(config: PoleBalancing, record: dict[str, Any]) -> Iterator[str]:
-    """Yield how long the trials lasted, and the tests after them."""
+    """Yield the durations of the trials, and the tests after them."""
     seconds = record["seconds"]
     if seconds:
         first, last = (", ".join(f"{each:.1f}" for each in some) for some in (seconds[:5], seconds[5:][-5:]))

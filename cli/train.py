@@ -38,7 +38,7 @@ REPLICATIONS = {"plain": 10_000, "sobol": 128, "flip": 1, "resample": 1, "exact"
 
 
 def stages(text: str) -> tuple[tuple[int, ...], ...]:
-    """Read numbers with commas between, one list of them for each stage of a convolutional network."""
+    """Read comma-separated numbers, one list for each stage of a convolutional network."""
     return tuple(map(numbers(int, "32,64 or 32,64/128"), text.split("/")))
 
 
@@ -48,7 +48,7 @@ def train() -> None:
 
 
 def training_options(dataset: str = "strokes", **changes: Any) -> Callable[[Callable], Callable]:
-    """Add the options that every kind of training has; `changes` are defaults as for :func:`setting_options`."""
+    """Add the options common to all kinds of training; `changes` are defaults as for :func:`setting_options`."""
     names = ["batch_size", "learning_rate", "optimizer", "epochs", "seed", "validation", "keep", "choose_on", "schedule"]
     names += [name for name in changes if name not in names]
     changes = {"epochs": 10, "validation": "1/12", **changes}
@@ -130,7 +130,7 @@ def cnn(**options: Any) -> Answer:
 
 
 @train.command()
-@click.option("--width", type=float, default=1.0, show_default=True, help="Factor of the outputs of every layer but the last.")
+@click.option("--width", type=float, default=1.0, show_default=True, help="Factor for the width of every layer but the last.")
 @setting_options(ConvolutionalModel, "dropout", "l2", l2=5e-4)
 @training_options("cifar10", batch_size=128, learning_rate=0.05, optimizer="momentum", epochs=20, schedule="cosine", augment=True)
 def vgg(width: float, **options: Any) -> Answer:
@@ -145,7 +145,7 @@ def vgg(width: float, **options: Any) -> Answer:
     hidden=(20,),
     estimator={"default": None, "usual": "flip for threshold neurons, resample for others"},
     replications={"default": None, "usual": "10000 plain, 128 sobol, 1 flip, resample, exact and backprop, else 100"},
-    last_layer={"default": None, "usual": "score where it can"},
+    last_layer={"default": None, "usual": "score where possible"},
 )
 @training_options("strokes14", batch_size=50, learning_rate=0.06, optimizer="adam", epochs=30, schedule="cosine", validation=0.0)
 def glr(**options: Any) -> Answer:
@@ -165,7 +165,7 @@ def glr(**options: Any) -> Answer:
 
 
 def adversary_of(options: dict[str, Any], objective: str) -> Adversary | None:
-    """Return the adversary that the options describe; None without a bound, which its other options need."""
+    """Return the adversary that the options describe, or None without a bound, which its other options require."""
     epsilon, step_size, steps, objective_given = (options[name] for name in ("epsilon", "step_size", "steps", "objective"))
     if epsilon is None:
         for name, value in (("step-size", step_size), ("steps", steps), ("objective", objective_given)):
@@ -203,7 +203,7 @@ def train_and_report(
 
 
 def default_folder(config: Train) -> Path:
-    """Return the default run folder, or that of a run with this hash whose data had another name."""
+    """Return the default run folder, or that of a run with this hash whose data had a different name."""
     key = config_hash(config)
     usual = Path("runs") / f"{config.model.family}-{Path(config.data.name).stem}-{key[:12]}"
     if usual.exists() or not usual.parent.is_dir():

@@ -1,4 +1,4 @@
-"""What this machine offers and what is wrong with it: the report of ``minicereb doctor``."""
+"""The machine's resources and problems: the report of ``minicereb doctor``."""
 
 from __future__ import annotations
 

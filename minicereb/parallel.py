@@ -1,4 +1,4 @@
-"""Work in blocks of fixed size on our own threads, with BLAS on one, so that the number of threads changes no bit."""
+"""Work in blocks of fixed size on our own threads, with BLAS on one thread, so that results do not depend on their number."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def row_blocks(rows: Array) -> list[slice]:
 
 
 def pass_blocks(values: Array) -> list[slice]:
-    """Cut numbers that are read several times into blocks that stay in a fast cache (a GPU takes them whole)."""
+    """Cut an array that is read several times into blocks that stay in a fast cache (a GPU takes it whole)."""
     size = PASS_BYTES // values.itemsize if isinstance(values, np.ndarray) else len(values)
     return list(blocks(len(values), size))
 
@@ -68,15 +68,15 @@ def shares(rows: Array) -> list[slice]:
 
 
 def images_per_block(bytes_per_image: int, at_most: int = 256) -> int:
-    """Return how many images at once keep `bytes_per_image` within a quarter of the memory budget."""
+    """Return how many images of `bytes_per_image` fit into a quarter of the memory budget."""
     return max(1, min(at_most, execution().memory // 4 // max(1, bytes_per_image)))
 
 
 def run_lanes(function: Callable[[Part], Result], parts: list[Part]) -> list[Result]:
-    """Call `function` once for each part, on the configured threads, with BLAS on one; results are in the order of `parts`.
+    """Call `function` once per part, on the configured threads, with BLAS on one; results are in the order of `parts`.
 
-    Each thread takes a contiguous share, which stays in its cache from one call to the next. A call from within a share runs on
-    that thread alone.
+    Each thread takes a contiguous share, which stays in its cache from one call to the next. A nested call runs on that thread
+    alone.
     """
     workers = 1 if getattr(_scratch, "shared", False) else min(execution().threads, len(parts))
     with one_blas_thread():
@@ -107,7 +107,8 @@ def sum_lanes(add: Callable[[slice, Array, bool], object], parts: list[slice], s
     Parameters
     ----------
     add : callable
-        Takes a part, an accumulator of `shape`, and whether that is fresh: a fresh one holds nothing yet and is overwritten.
+        Takes a part, an accumulator of `shape`, and whether the accumulator is fresh: a fresh one is uninitialised and
+        overwritten.
     parts : list of slice
     shape : tuple of int
         (rows, columns) of the sum.
@@ -135,7 +136,7 @@ def sum_lanes(add: Callable[[slice, Array, bool], object], parts: list[slice], s
 
 
 def zeros_for(v: Array) -> Array:
-    """Return zeros to compare `v` with: NumPy's maximum is four times as fast against an array as against a number."""
+    """Return zeros to compare `v` with: NumPy's maximum is four times as fast with an array as with a number."""
     if not isinstance(v, np.ndarray):
         return v.dtype.type(0)
     return _zeros(-(-v.size // 65536) * 65536, v.dtype)[: v.size].reshape(v.shape)
@@ -169,7 +170,7 @@ _scratch = threading.local()
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Make the C library keep freed memory, up to 16 MiB a thread, for the next allocation.
+    """Make the C library keep freed memory, up to 16 MiB per thread, for the next allocation.
 
     Otherwise it may return large blocks to the operating system, which clears them before the next use: for temporaries of
     megabytes that costs a third of the arithmetic. glibc keeps up to twice the largest mapped block that it saw freed
@@ -182,7 +183,7 @@ def keep_freed_memory() -> None:
 def one_blas_thread() -> Iterator[None]:
     """Keep BLAS on one thread within a block, so that results do not depend on its number of threads.
 
-    This is also faster beside our own threads: those of OpenBLAS spin for milliseconds after a product. Nested calls,
+    It is also faster alongside our own threads: those of OpenBLAS spin for milliseconds after a product. Nested calls,
     and calls on the threads of :func:`run_lanes`, do nothing.
     """
     if getattr(_scratch, "alone", False) or getattr(_scratch, "shared", False):
@@ -197,7 +198,7 @@ def one_blas_thread() -> Iterator[None]:
 
 
 def keep_blas_to(threads: int) -> None:
-    """Limit BLAS to this many threads from now on, because other processes use the other cores."""
+    """Limit BLAS to this many threads from now on, since other processes use the other cores."""
     _blas().limit(limits=threads)
 
 

@@ -1,7 +1,7 @@
 """Paths: what may be read, and where results may be written.
 
-A folder may come from somebody else, so only regular files in it are read, without waiting for a pipe or a device, and no result
-is written through a symbolic link within it.
+A folder may come from someone else, so only regular files in it are read, never waiting for a pipe or a device, and no result is
+written through a symbolic link inside it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LONGEST_NAME = 255  # bytes of a file's name, on the usual file systems
 def open_regular(path: str | os.PathLike, follow: bool = True) -> BufferedReader:
     """Open a regular file for reading; unless `follow`, `path` itself may not be a symbolic link.
 
-    OSError for anything else: a folder, a pipe, a socket, a device; at once, without waiting for a writer.
+    OSError for anything else: a folder, a pipe, a socket, a device; it is raised without waiting for a writer.
     """
     _require_regular(os.stat(path, follow_symlinks=follow), path)  # before it is opened: opening a device may do something
     flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
@@ -48,7 +48,7 @@ def _require_regular(status: os.stat_result, path: str | os.PathLike) -> None:
 
 
 def read_at_most(file: IO[bytes], most: int) -> bytes:
-    """Return up to `most` bytes of a file, in pieces: ``file.read(most)`` would allocate that much memory at once."""
+    """Return up to `most` bytes of a file, in pieces: ``file.read(most)`` would allocate all that memory up front."""
     pieces = []
     while most > 0 and (piece := file.read(min(most, PIECE))):
         pieces.append(piece)
@@ -87,13 +87,13 @@ def read_text(path: str | os.PathLike) -> str:
 
 
 def refuse_dangling(path: str | os.PathLike) -> None:
-    """Raise :class:`DataError` for a symbolic link that leads nowhere, which must not pass for a missing file."""
+    """Raise :class:`DataError` for a dangling symbolic link, which must not pass for a missing file."""
     if os.path.islink(path) and not os.path.exists(path):
         raise DataError(f"{path} {NOWHERE}")
 
 
 def beneath(folder: str | os.PathLike, *parts: str) -> Path:
-    """Return the path of something in a folder of results; :class:`DataError` if a symbolic link is on the way."""
+    """Return a path inside a results folder; :class:`DataError` if a symbolic link is on the way."""
     path = Path(folder)
     for part in parts:
         path /= part
@@ -155,7 +155,7 @@ def temporary_path(path: Path) -> Path:
 
 
 def reason(error: OSError | ValueError) -> str:
-    """Return why a file could not be read or written, in words that follow a colon."""
+    """Return the reason why a file could not be read or written, worded to follow a colon."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "no space left on the device"
     return (getattr(error, "strerror", None) or str(error)).lower()

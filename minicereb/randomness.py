@@ -51,7 +51,7 @@ def _mix(words: Any, xp: ModuleType) -> Any:
 
 
 def uniform(xp: ModuleType, seed: int, stream: str, numbers: tuple[int, ...], ids: Any, width: int) -> Any:
-    """Draw uniform numbers in [0, 1), one row for each id, the same bits on every device and in every block.
+    """Draw uniform numbers in [0, 1), one row per id, with the same bits on every device and in every block.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def uniform(xp: ModuleType, seed: int, stream: str, numbers: tuple[int, ...], id
     seed, stream, numbers
         The address, as for :func:`generator`.
     ids : array of int64, shape (rows,)
-        Identity of each row, for example the image's number in its data set; an array of `xp`.
+        Identity of each row, for example the image's index in its data set; an array of `xp`.
     width : int
         Numbers in a row.
 
@@ -108,7 +108,7 @@ def signed_uniform(like: Array, seed: int, stream: str, numbers: tuple[int, ...]
 
 
 def _bulk_key(seed: int, stream: str, numbers: tuple[int, ...]) -> tuple[int, int]:
-    """Return start and increment of an address: a stream's seed sequence, mixed with one number after the other.
+    """Return start and increment of an address: a stream's seed sequence, mixed with each number in turn.
 
     A seed sequence for each address would cost more than a small draw.
     """

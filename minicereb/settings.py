@@ -11,7 +11,7 @@ docstring all come from there::
         duration: int = setting(20, "How long the light is on", unit="ms", at_least=1)
         shape: str = setting("square", "How the light rises and falls.", choices=("square", "ramp"))
 
-A rule about several fields stands in the class's own ``__post_init__``, which runs when every field is valid by itself.
+Rules about several fields are in the class's own ``__post_init__``, which runs once every field is valid.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Choices = Collection[str] | Callable[[], Collection[str]]
 
 
 class Setting(NamedTuple):
-    """What a field declares beside its type and default.
+    """What a field declares besides its type and default.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Setting(NamedTuple):
     choices : collection of str, or a function that returns one
         The values to choose from.
     at_least, above, at_most, below, multiple_of : float, optional
-        Bounds. Like `choices` they hold for each item of a tuple, and not for None.
+        Bounds. Like `choices`, they apply to each item of a tuple, and not to None.
     unit : str
         For example ``"ms"``.
     expected : str
@@ -51,9 +51,9 @@ class Setting(NamedTuple):
     usual : str
         Meaning of the default None.
     option : str
-        Name of the option and in error messages, if it is not the field's.
+        Name of the option, also used in error messages, if it is not the field's.
     off : str
-        Name of the option that switches a flag off, if it is not ``no-`` and the name.
+        Name of the option that switches a flag off, if it is not ``no-`` plus the name.
     """
 
     help: str = ""
@@ -106,7 +106,7 @@ class Setting(NamedTuple):
         return ", ".join(filter(None, (words, f"a multiple of {self.multiple_of}" if self.multiple_of else "")))
 
     def wanted(self, shape: Shape) -> str:
-        """What would be right for a field of this shape, as an error message says it."""
+        """Return the description of a valid value of this shape, for an error message."""
         if self.expected or self.choices is not None:
             return self.expected or (" or " if len(self.names) == 2 else ", ").join(self.names)
         return f"{_kind_in_words(shape)} {self.bounds()}{f', in {self.unit}' if self.unit else ''}"
@@ -211,12 +211,12 @@ def field_shapes(cls: type) -> dict[str, Shape]:
 
 
 def members(shape: Shape) -> Iterator[Shape]:
-    """Yield the members of a union; of any other shape, the shape itself."""
+    """Yield the members of a union; for any other shape, the shape itself."""
     yield from typing.get_args(shape) if typing.get_origin(shape) in (Union, types.UnionType) else (shape,)
 
 
 def innermost(shape: Shape) -> Any:
-    """Return the type of the items of a tuple, of a field that may be None, or of an annotated number."""
+    """Return the type of a tuple's items, of an optional field without None, or of an annotated number."""
     of = next((each for each in members(shape) if each is not type(None)), None)
     return innermost(typing.get_args(of)[0]) if typing.get_origin(of) is not None else of
 

@@ -10,7 +10,7 @@ from scipy.special import bdtr, betaincinv, nctdtrinc, ndtri, stdtrit
 def proportion_interval(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the Clopper-Pearson interval for a proportion; (0, 1) without trials.
 
-    Its coverage is at least `confidence` in every case: it is exact, hence a little wide.
+    Its coverage is always at least `confidence`: it is exact, hence slightly wide.
 
     References
     ----------
@@ -42,7 +42,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
 
 
 def mean_deviation(variance: np.ndarray, draws: int, tail: float) -> np.ndarray:
-    """Bound how far a mean of independent numbers in [0, 1] lies from its expectation, on one side ``[M-BERNSTEIN]``.
+    """Return a one-sided bound on the distance of a mean of independent numbers in [0, 1] from its expectation ``[M-BERNSTEIN]``.
 
     Parameters
     ----------
@@ -51,7 +51,8 @@ def mean_deviation(variance: np.ndarray, draws: int, tail: float) -> np.ndarray:
     draws : int
         n, at least 2.
     tail : float
-        Probability of exceeding the bound, half for Hoeffding's and half for the empirical Bernstein bound: the smaller counts.
+        Probability of exceeding the bound, half for Hoeffding's and half for the empirical Bernstein bound; the smaller one is
+        used.
 
     References
     ----------
@@ -71,11 +72,11 @@ def mcnemar_test(only_one: int, only_other: int) -> float:
     Parameters
     ----------
     only_one, only_other : int
-        Images on which only the one is correct, and only the other. Without any, p is 1.
+        Numbers of images on which only the first is correct, and only the second. If both are 0, p is 1.
 
     References
     ----------
-    McNemar (1947), Psychometrika 12(2); the binomial distribution in place of his approximation.
+    McNemar (1947), Psychometrika 12(2); with the binomial distribution instead of his approximation.
     """
     images = only_one + only_other
     return 1.0 if images == 0 else min(1.0, 2 * float(bdtr(min(only_one, only_other), images, 0.5)))
@@ -87,11 +88,11 @@ def paired_difference_interval(only_one: int, only_other: int, images: int, conf
     Parameters
     ----------
     only_one, only_other : int
-        Images on which only the one classifier is correct, and only the other.
+        Numbers of images on which only the first classifier is correct, and only the second.
     images : int
         Number of all images.
     confidence : float
-        Approximate coverage: on average a little above this, for few images sometimes below it.
+        Approximate coverage: slightly higher on average, sometimes lower for few images.
 
     Returns
     -------
@@ -158,7 +159,7 @@ def detectable_difference(deviation: float, draws: int, power: float = 0.8, leve
     draws : int
         Number of differences, at least 2.
     power, level : float
-        Probabilities of detecting the difference, and of detecting one where there is none.
+        Probabilities of detecting the difference, and of detecting one that does not exist.
 
     References
     ----------

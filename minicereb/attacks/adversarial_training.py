@@ -28,9 +28,9 @@ class Adversary:
     """The attack of adversarial training: PGD in L∞ from a uniformly random point of the ball; its last point is used."""
 
     epsilon: float = setting(help="Learn from images attacked within this L∞ bound, by PGD.", above=0, option="adversarial")
-    step_size: float = setting(help="Length of a step of that attack.", above=0, option="adversarial-step-size")
-    steps: int = setting(7, "Number of steps of that attack on each batch.", at_least=1, option="adversarial-steps")
-    objective: str = setting("cross-entropy", "What that attack ascends.", choices=OBJECTIVES, option="adversarial-objective")
+    step_size: float = setting(help="Step size of this attack.", above=0, option="adversarial-step-size")
+    steps: int = setting(7, "Number of steps of this attack on each batch.", at_least=1, option="adversarial-steps")
+    objective: str = setting("cross-entropy", "Objective of this attack.", choices=OBJECTIVES, option="adversarial-objective")
 
 
 class AdversarialTraining:

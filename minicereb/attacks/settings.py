@@ -46,21 +46,21 @@ class Attack:
     """Settings of an attack. Which of them take effect depends on the method; see :mod:`minicereb.attacks.methods`."""
 
     method: str = setting(help="How the attack searches.", choices=method_names)
-    objective: str = setting(help="What the attack ascends.", choices=OBJECTIVES)
+    objective: str = setting(help="Objective of the attack.", choices=OBJECTIVES)
     epsilon: float = setting(
-        help="Largest change of a pixel, where black is 0 and white 1; in L2, of the image.", at_least=0, at_most=LARGEST
+        help="Largest change of a pixel (black is 0, white 1); in L2, of the whole image.", at_least=0, at_most=LARGEST
     )
-    steps: int = setting(40, "Number of steps per start; of square the queries, of random the points.", at_least=1)
+    steps: int = setting(40, "Number of steps per start: queries for square, points for random.", at_least=1)
     step_size: float | None = setting(
         None,
-        "Length of a step of pgd and momentum.",
+        "Step size of pgd and momentum.",
         above=0,
         at_most=LARGEST,
         usual=f"{CROSSING:g} ε / steps, which can cross the ball",
     )
     restarts: int = setting(1, "Number of starts; later ones attack the images that are still classified correctly.", at_least=1)
     random_start: bool = setting(True, "Whether to begin at a random point of the ball or at the clean image.", off="clean-start")
-    keep: str = setting("best", "The point that counts: the best one visited, or the last.", choices=("best", "last"))
+    keep: str = setting("best", "The point that is kept: the best one visited, or the last.", choices=("best", "last"))
     seed: int = setting(0, "Seed of the random starts and of the noise.", at_least=0)
     gradient: str = setting(
         "analytic",
@@ -69,13 +69,13 @@ class Attack:
         added=True,
     )
     draws: int = setting(32, "Noise samples per gradient estimate; calls for eot.", **DRAWS, added=True)
-    norm: str = setting("linf", "How a change is measured: largest change of a pixel, or length.", choices=NORMS, added=True)
+    norm: str = setting("linf", "Norm of the change: largest of a pixel, or Euclidean length.", choices=NORMS, added=True)
     targets: int = setting(
         0, "Search towards each of this many likely wrong classes; 0: towards any wrong class.", at_least=0, added=True
     )
     decay: float = setting(1.0, "Momentum: weight of the past gradients.", at_least=0, at_most=1, added=True)
     nesterov: bool = setting(
-        False, "Momentum: whether to take the gradient where the past gradients alone would lead.", added=True
+        False, "Momentum: whether to evaluate the gradient where the past gradients alone would lead.", added=True
     )
     rescale: bool = setting(
         True,

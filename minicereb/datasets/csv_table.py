@@ -104,7 +104,7 @@ def _parsed(path: Path, lines: Iterator[str], pixels: int | None) -> CsvRows:
     first = next(lines, "")
     names = [name.strip().strip('"').strip().lower() for name in first.split(",")]
     if len(names) < 2:
-        raise DataError(f"{path}: its first line has no comma; expected a label and pixels with commas between")
+        raise DataError(f"{path}: its first line has no comma; expected a label and pixels, comma-separated")
     left_out: list[int] = []
     if all(map(_is_number, names)):
         label, lines = (None if pixels == len(names) else 0), itertools.chain((first,), lines)

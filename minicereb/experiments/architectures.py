@@ -58,15 +58,15 @@ class CerebellumModel:
     """Settings of a cerebellum; see :func:`minicereb.models.wiring.draw_wiring`."""
 
     family: ClassVar[str] = "cerebellum"
-    wiring: str = setting(help="Which inputs reach a granule cell: all, random ones, or neighbouring ones.", choices=KINDS)
+    wiring: str = setting(help="Inputs of a granule cell: all, random ones, or neighbouring ones.", choices=KINDS)
     cells: int = setting(help="Number of granule cells.", at_least=1)
     inputs_per_cell: int | None = setting(
-        None, "Number of mossy fibres that reach a granule cell.", at_least=1, usual="all, for full wiring only"
+        None, "Number of mossy fibres per granule cell.", at_least=1, usual="all, for full wiring only"
     )
     replacement: bool = setting(
         False, "Random wiring: whether a cell's inputs are drawn with replacement, as in the authors' code."
     )
-    patch: bool = setting(False, "Local wiring: whether a cell sees a patch of the image instead of a window of its rows.")
+    patch: bool = setting(False, "Local wiring: whether a cell receives a patch of the image instead of a window of its rows.")
     field: int | None = setting(
         None,
         "Local wiring: side of the square of pixels from which a cell's inputs are drawn.",
@@ -96,7 +96,7 @@ class CerebellumModel:
     )
     uncertainty: float | None = setting(
         None,
-        "Pessimistic rule: the L∞ bound ε within which it expects the worst activity.",
+        "Pessimistic rule: L∞ bound ε for the worst activity.",
         at_least=0,
         usual="another rule",
         option="epsilon",
@@ -104,7 +104,7 @@ class CerebellumModel:
     )
     pessimism: float | None = setting(
         None,
-        "Pessimistic rule: share of the worst activity in the change of weight.",
+        "Pessimistic rule: share of the worst activity in the weight change.",
         at_least=0,
         at_most=1,
         usual="another rule",
@@ -175,7 +175,7 @@ class PerceptronModel:
     hidden: tuple[int, ...] = setting(help="Units of each hidden layer; none for a linear classifier.", at_least=1)
     l2: float = field_of(L2, 0.0, added=True)
     l1: float = field_of(L1, 0.0, added=True)
-    loss: str = setting("cross-entropy", "Loss that is descended; mse is the cerebellum's.", choices=DESCENDED, added=True)
+    loss: str = setting("cross-entropy", "Loss to minimise; mse is the cerebellum's.", choices=DESCENDED, added=True)
 
     @property
     def description(self) -> str:
@@ -207,7 +207,7 @@ class NoisyModel:
     noise_degrees: float | None = setting(None, "Degrees of freedom of Student's t.", usual="3")
     output_noise: bool = setting(True, "Whether the outputs have noise too.")
     output_activation: bool = setting(False, "Whether the outputs have an activation too.", off="no-output-activation")
-    loss: str = setting("cross-entropy", "Loss from whose values the network learns.", choices=LOSSES)
+    loss: str = setting("cross-entropy", "Loss whose values the network learns from.", choices=LOSSES)
     estimator: str = setting("flip", "How gradients are estimated.", choices=ESTIMATORS)
     replications: int = setting(1, "Noise samples per image.", at_least=1)
     last_layer: str = setting(
@@ -275,7 +275,7 @@ class ConvolutionalModel:
     hidden: tuple[int, ...] = setting(help="Units of each dense hidden layer.", at_least=1)
     batch_norm: bool = setting(False, "Whether each convolution is normalised by its batch.", off="no-batch-norm")
     dropout: tuple[float, float] = setting(
-        (0.25, 0.5), "Shares silenced while learning, after pooling and after dense layers.", at_least=0, below=1
+        (0.25, 0.5), "Dropout rates, after pooling and after dense layers.", at_least=0, below=1
     )
     l2: float = field_of(L2, 0.0)
 

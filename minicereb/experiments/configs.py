@@ -67,13 +67,13 @@ class Train:
     keep: str = setting("best", "The epoch kept: the best on the held-out images, or the last.", choices=("best", "last"))
     choose_on: str = setting(
         "validation",
-        "The images that say which epoch is best: those held out, or the test images, which makes it look too good.",
+        "The images that select the best epoch: those held out, or the test images, which makes results too optimistic.",
         choices=CHOOSE_ON,
         added=True,
     )
     schedule: str = setting(
         "constant",
-        "Whether the learning rate stays, or rises over the first twentieth and falls to 0 along a cosine.",
+        "Whether the learning rate is constant, or rises over the first twentieth and falls to 0 along a cosine.",
         choices=SCHEDULES,
         added=True,
     )
@@ -172,7 +172,7 @@ def describe_attack(attack: Attack) -> str:
     return ", ".join(words)
 
 
-IMAGES = Setting("Number of test images, the first ones.", at_least=1)
+IMAGES = Setting("Number of test images, from the first.", at_least=1)
 
 
 class Measurement(NamedTuple):

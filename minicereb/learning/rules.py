@@ -1,6 +1,6 @@
 """Local learning rules for the readout: one function each, and the table of their names.
 
-Another package adds a rule by an entry point in the group ``minicereb.rules`` that names such a function (see
+Another package adds a rule through an entry point in the group ``minicereb.rules`` that names such a function (see
 :mod:`minicereb.extensions`)::
 
     def sign_rule(z, error, readout):
@@ -34,7 +34,7 @@ def delta(z: Array, error: Array, readout: Array) -> Array:
     error : array, shape (columns, classes)
         The climbing fibres' error, divided by the number of images; rows of zeros may follow.
     readout : array, shape (cells, classes)
-        The block's weights W, to be read only.
+        The block's weights W, read-only.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def delta(z: Array, error: Array, readout: Array) -> Array:
 
 
 def ltd_ltp(z: Array, error: Array, readout: Array) -> Array:
-    """The delta rule for synapses that know only whether their fibre is active: ``[z > 0] eᵀ`` ``[M-LTDLTP]``."""
+    """The delta rule for synapses that sense only whether their fibre is active: ``[z > 0] eᵀ`` ``[M-LTDLTP]``."""
     return threshold(z) @ error
 
 
@@ -53,7 +53,7 @@ RULES: dict[str, Rule] = {"delta": delta, "ltd-ltp": ltd_ltp}
 
 
 def rule_names() -> list[str]:
-    """Return the names of all ways to learn a readout: the rules here, closed form, pessimistic rule, those of other packages."""
+    """Return the names of all ways to learn a readout: the rules here, closed form, pessimistic rule, other packages' rules."""
     return [*RULES, LEAST_SQUARES, PESSIMISTIC, *offered("minicereb.rules")]
 
 

@@ -1,7 +1,7 @@
-"""Training as a generator: it yields what happened, and the consumer shows it, checkpoints, or stops.
+"""Training as a generator: it yields events, and the consumer shows them, saves checkpoints, or stops.
 
-Everything that training will still need is in the learner's arrays and in a :class:`Position`; orders are drawn by address. So
-training can be taken up again from any yielded event and ends with the same bits.
+All state is in the learner's arrays and a :class:`Position`; the order of the images is drawn by address. So training can resume
+from any yielded event and ends with the same bits.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Learner(Protocol):
     """A learning rule bound to a model: :class:`DeltaRule`, :class:`Backpropagation`, :class:`GLR`, or a wrapper around one.
 
     With a method ``losses(x, labels, block) -> array (images,)`` the validation loss is recorded after every epoch. With a method
-    ``hits(x, labels, block) -> array of bool (images,)`` these replace the model's own answers in the validation accuracy.
+    ``hits(x, labels, block) -> array of bool (images,)`` these replace the model's own predictions in the validation accuracy.
     """
 
     model: Any
@@ -42,7 +42,7 @@ class Learner(Protocol):
 
     @property
     def batches_ahead(self) -> int:
-        """Batches that one call of ``learn`` takes."""
+        """The batches for one call of ``learn``."""
 
     def arrays(self) -> dict[str, Array]:
         """Everything that learning changes, by name; written in place."""
@@ -56,7 +56,7 @@ class Learner(Protocol):
 
 @dataclass(frozen=True)
 class Position:
-    """How far training has come; with the learner's arrays, all that resuming needs.
+    """The progress of training; with the learner's arrays, all that resuming needs.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Position:
     steps : int
         Updates since the start.
     best_epoch : int
-        Epoch (from 1) with the best accuracy so far on the images chosen on; 0 before the first.
+        Epoch (from 1) with the best accuracy so far on the selection images; 0 before the first.
     best_accuracy : float
         That accuracy.
     """
@@ -113,10 +113,10 @@ class Split:
     validation : float
         Share of the training images that is held out, from 0 to less than 1.
     seed : int
-        Of the choice.
+        Seed of the split.
     choose_on : {"validation", "test"}
-        Which images decide the best epoch: those held out, or the test images, as in some published code. Results on the test
-        images are then too good.
+        The images that select the best epoch: those held out, or the test images, as in some published code, which makes results
+        on the test images too optimistic.
     """
 
     def __init__(self, dataset: Dataset, validation: float, seed: int, choose_on: str = "validation"):
@@ -130,7 +130,7 @@ class Split:
 
 
 def accuracy(model: Any, rows: np.ndarray, labels: np.ndarray, ids: np.ndarray | None = None) -> float:
-    """Return the share of images that `model` classifies correctly.
+    """Return the fraction of images that `model` classifies correctly.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def accuracy(model: Any, rows: np.ndarray, labels: np.ndarray, ids: np.ndarray |
     rows : array of uint8 or float, shape (images, inputs)
     labels : array of int, shape (images,)
     ids : array of int, optional
-        Which images; all of them by default.
+        The images to classify; all of them by default.
     """
     check_rows(rows, setting="rows", stored=True)
     labels = as_labels(labels, len(rows))
@@ -162,7 +162,7 @@ def train(
     best: dict[str, Array],
     augment: bool = False,
 ) -> Iterator[tuple[Position, EpochDone | None]]:
-    """Train from `position` on, yielding the new position after every few batches and every epoch.
+    """Train from `position`, yielding the new position after every few batches and every epoch.
 
     Parameters
     ----------
@@ -172,13 +172,12 @@ def train(
     epochs : int
         Passes over the training images.
     seed : int
-        Of the order in each epoch, and of the augmentation.
+        Seed of the order in each epoch and of the augmentation.
     position : Position
-        Where to begin; ``Position()`` for the start.
+        Starting point; ``Position()`` for the beginning.
     best : dict
-        Filled with copies of the learner's arrays at the best epoch by accuracy on the images that `split` chooses on (the
-        earliest, if several are equal; the last epoch, if these are none).
-    augment : bool
+        Receives copies of the learner's arrays at the epoch with the best accuracy on the selection images of `split` (ties go to
+    the earliest; without such images, the last epoch). augment : bool
         Whether each image is shifted and mirrored anew in every epoch before it is learned from
         (:func:`~minicereb.datasets.transforms.crop_and_flip`).
 
@@ -186,7 +185,7 @@ def train(
     ------
     position : Position
     done : EpochDone or None
-        At the end of an epoch, its result.
+        The result of each epoch, at its end.
 
     Raises
     ------
@@ -244,15 +243,15 @@ def _outputs(model: Any, x: Array) -> Array:
 
 
 def divergence(learner: Learner, split: Split, last_loss: float | None = None) -> str | None:
-    """Return a one-line warning if a finished training has diverged, or None.
+    """Return a one-line warning if finished training has diverged, or None.
 
     Parameters
     ----------
     learner : Learner
-        With the final weights.
+        The learner, with its final weights.
     split : Split
     last_loss : float, optional
-        Mean loss of the last epoch, where the weights kept are those of an earlier one.
+        Mean loss of the last epoch, if the weights kept are from an earlier one.
 
     Returns
     -------
@@ -266,10 +265,10 @@ def divergence(learner: Learner, split: Split, last_loss: float | None = None) -
 
     Notes
     -----
-    Compared is the loss on up to 2,000 images that were learned from, as they are, with that of constant answers: outputs of 0
-    throughout, or of 1 for the commonest class; the larger counts. Training has diverged if the loss is more than ten times as
-    large; or if it is more than twice as large, which that of an untrained network seldom is, and no more of the images are
-    classified correctly than are of the commonest class, but for chance (two standard errors).
+    The loss on up to 2,000 unaugmented training images is compared with that of constant outputs: all 0, or 1 for the commonest
+    class, whichever is larger. Training has diverged if the loss is more than ten times as large. It has also diverged if the
+    loss is more than twice as large, which is rare even for an untrained network, and the accuracy exceeds the share of the
+    commonest class by no more than two standard errors.
     """
     ids = split.training[:: max(1, len(split.training) // SAMPLE)]
     x, labels = to_unit(to_device(split.dataset.x_train[ids])), to_device(split.dataset.y_train[ids])
@@ -322,7 +321,7 @@ def _validation_accuracy(learner: Any, split: Split) -> float:
 
 
 def _held_out_mean(tell: Callable[[Array, Array, int], Array], split: Split) -> float:
-    """Mean of `tell` over the validation images, in blocks of fixed size."""
+    """Mean of `tell` over the validation images, computed in blocks of fixed size."""
     total = 0.0
     for number, part in enumerate(blocks(len(split.validation), VALIDATION_BLOCK)):
         ids = split.validation[part]

@@ -17,12 +17,12 @@ from minicereb.randomness import generator
 
 
 class CerebellumCache(NamedTuple):
-    """What the input gradient needs of a forward pass.
+    """What the input gradient needs from a forward pass.
 
     Attributes
     ----------
     active : array of bool, shape (cells, images)
-        Granule cells above threshold.
+        Mask of the granule cells above threshold.
     """
 
     active: Array
@@ -51,7 +51,7 @@ class Cerebellum:
 
     @property
     def bytes_per_image(self) -> int:
-        """Memory that one more image takes in a forward pass and its input gradient."""
+        """Memory per additional image in a forward pass and its input gradient."""
         return self.wiring.cells + 64 * self.wiring.width
 
     def forward(self, x: Array) -> tuple[Array, CerebellumCache]:
@@ -103,9 +103,9 @@ class Cerebellum:
         Parameters
         ----------
         d_outputs : array, shape (images, classes)
-            Derivative of the objective by the outputs.
+            Derivative of the objective with respect to the outputs.
         cache : CerebellumCache
-            Of the forward pass.
+            Cache of the forward pass.
 
         Returns
         -------

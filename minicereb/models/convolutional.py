@@ -36,16 +36,16 @@ VGG11_STAGES, VGG11_HIDDEN = ((64, 64), (128, 128), (256, 256, 256, 256)), (1024
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Rows of pixels in [0, 1] as images, each channel minus its mean and divided by its deviation.
+    """Reshapes rows of pixels in [0, 1] into images, with each channel standardised by a fixed mean and deviation.
 
     Parameters
     ----------
     shape : tuple of int
         Height, width, channels.
     mean, deviation : array, shape (channels,)
-        Of the pixels, fixed: ε of an attack is still a distance between pixels.
+        Fixed statistics of the pixels: the ε of an attack is still a distance between pixels.
     bytes_per_image : int
-        Memory that one image takes in the whole network.
+        Memory per image in the whole network.
     """
 
     shape: tuple[int, int, int]
@@ -61,7 +61,7 @@ class Images:
         return images, None
 
     def input_gradient(self, d_images: Array, cache: None) -> Array:
-        """Return the derivative with respect to the rows, shape (batch, pixels)."""
+        """Return the gradient of the rows, shape (batch, pixels)."""
         return (d_images / self.deviation).reshape(len(d_images), math.prod(self.shape))
 
 
@@ -74,7 +74,7 @@ class Flat:
         return x.reshape(len(x), math.prod(x.shape[1:])), x.shape[1:]
 
     def input_gradient(self, d_rows: Array, shape: tuple[int, ...]) -> Array:
-        """Return the derivative with respect to the images."""
+        """Return the gradient of the images."""
         return d_rows.reshape(len(d_rows), *shape)
 
 
@@ -82,7 +82,7 @@ class Flat:
 class Convolution:
     """Two-dimensional convolution; `weight` is (outputs, kernel height, kernel width, channels), `bias` is (outputs,).
 
-    With `minimal`, as while it learns, minimal filtering is used where that is faster.
+    With `minimal`, as in training, minimal filtering is used where it is faster.
     """
 
     weight: Array
@@ -106,7 +106,7 @@ class Convolution:
         return {"weight": d_weight, "bias": d_bias}
 
     def while_learning(self, seed: int, *numbers: int) -> Convolution:
-        """Return the faster layer, whose rounding no certificate bounds: a network that still learns needs none."""
+        """Return the faster layer, for training only: no certificate bounds its rounding."""
         return replace(self, minimal=True)
 
     @property
@@ -122,7 +122,7 @@ class MaxPool:
     size: int
 
     def forward(self, x: Array) -> tuple[Array, tuple[Array, tuple[int, int]]]:
-        """Return the smaller images, and for the derivative which pixel won and the size before."""
+        """Return the pooled images, and for the derivative the index of the largest pixel and the previous size."""
         h, winner = max_pool(x, self.size)
         return h, (winner, x.shape[1:3])
 
@@ -135,14 +135,14 @@ class MaxPool:
 
 @dataclass(frozen=True, eq=False)
 class BatchNorm:
-    """Batch normalisation ``[M-BN]``, by fixed statistics except while learning.
+    """Batch normalisation ``[M-BN]``, by fixed statistics except in training.
 
     Parameters
     ----------
     gamma, beta : array, shape (channels,)
         The parameters that learn.
     mean, variance : array, shape (channels,)
-        Moving averages over the batches it learned from.
+        Moving averages over the training batches.
     """
 
     gamma: Array
@@ -162,7 +162,7 @@ class BatchNorm:
         return d_h * scale
 
     def while_learning(self, seed: int, *numbers: int) -> BatchNormLearning:
-        """Return the layer that normalises by its batch."""
+        """Return the layer in training mode, which normalises by its batch."""
         return BatchNormLearning(self)
 
     @property
@@ -172,7 +172,7 @@ class BatchNorm:
 
     @property
     def statistics(self) -> dict[str, Array]:
-        """The arrays that follow the batches."""
+        """The running statistics."""
         return {"mean": self.mean, "variance": self.variance}
 
 
@@ -195,7 +195,7 @@ class BatchNormLearning:
         return h, cache
 
     def input_gradient(self, d_h: Array, cache: BatchNormCache) -> Array:
-        """Return the derivative with respect to v, also through the batch's statistics."""
+        """Return the gradient of v, through the batch's statistics too."""
         return batch_norm_input_gradient(d_h, cache)
 
     def weight_gradient(self, d_h: Array, cache: BatchNormCache) -> dict[str, Array]:
@@ -211,7 +211,7 @@ class BatchNormLearning:
 
 @dataclass(frozen=True)
 class Dropout:
-    """Dropout: passes its input on, except while the network learns."""
+    """Dropout: passes its input through, except in training."""
 
     rate: float
 
@@ -289,16 +289,15 @@ def initial_convolutional(
         Height, width and, if there are several, channels.
     classes : int
     seed : int
-        Of the weights: normal with variance 2 / (inputs of a unit), 1 / inputs for the outputs; biases begin at 0.
+        Seed of the weights: normal with variance 2 / (inputs of a unit), 1 / inputs for the outputs; biases start at 0.
     stages : tuple of tuple of int
-        For each stage the outputs of its convolutions, 3×3 with padding 1, each followed by ReLU; a stage ends with max pooling
-        of 2×2.
-    hidden : tuple of int
+        For each stage, the outputs of its convolutions, 3×3 with padding 1, each followed by ReLU; a stage ends with 2×2 max
+    pooling. hidden : tuple of int
         Units of the dense hidden layers.
     batch_norm : bool
         Whether each convolution is normalised.
     dropout : tuple of float
-        Shares silenced while learning: after each pooling, and after each dense hidden layer.
+        Dropout rates: after each pooling, and after each dense hidden layer.
     normalisation : tuple of array
         Mean and deviation of each channel of the pixels.
     """

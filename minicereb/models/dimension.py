@@ -1,4 +1,4 @@
-"""Products of the granule layer's activity between images, which give its dimension; the activity is never held as a whole."""
+"""Products of the granule layer's activity between images, which give its dimension; the full activity matrix is never stored."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class GranuleGram(NamedTuple):
     products : array of float64, shape (images, images), on the host
         ``G_pq = Σ_i h_i(x_p) h_i(x_q)``, symmetric.
     active : float
-        Share of pairs of cell and image with h > 0.
+        Share of (cell, image) pairs with h > 0.
     """
 
     products: np.ndarray
@@ -46,7 +46,7 @@ def granule_gram(wiring: Wiring, x: Array, thresholds: Array | None = None) -> G
     wiring : Wiring
     x : array of float, shape (images, inputs)
     thresholds : array, shape (cells,), optional
-        If given, a cell's activity is 1 above its threshold, else 0 ``[G-THRESHOLD]``; without, it is ``max(v, 0)`` ``[C1]``.
+        If given, a cell's activity is 1 above its threshold, else 0 ``[G-THRESHOLD]``; by default it is ``max(v, 0)`` ``[C1]``.
     """
     check_rows(x, wiring.width)
     if thresholds is not None:
@@ -93,7 +93,7 @@ def normal_thresholds(wiring: Wiring, level: float) -> Array:
     Parameters
     ----------
     wiring : Wiring
-        No input twice in a cell.
+        A wiring in which no cell has the same input twice.
     level : float
         f, above 0 and below 1.
 
@@ -113,7 +113,7 @@ def drawn_thresholds(wiring: Wiring, x: Array, level: float) -> Array:
     ----------
     wiring : Wiring
     x : array of float, shape (images, inputs)
-        Different images from those to be studied, so that the activity of one image does not depend on the others.
+        Images other than those studied, so that the activity on one image does not depend on the others.
     level : float
         f, above 0 and below 1.
 

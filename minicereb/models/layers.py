@@ -58,13 +58,13 @@ class ReLU:
         return relu_input_gradient(d_h, active)
 
     def while_learning(self, seed: int, number: int, *numbers: int) -> ReLU | ReLULearning:
-        """Return the layer that overwrites its input, unless it is first, where the input is not the network's own."""
+        """Return the layer that overwrites its input; not for the first layer, whose input belongs to the caller."""
         return ReLULearning() if number > 0 else self
 
 
 @dataclass(frozen=True)
 class ReLULearning:
-    """Rectified linear units that overwrite their input, which nobody else needs while a network learns."""
+    """Rectified linear units that overwrite their input, which nothing else needs in training."""
 
     def forward(self, v: Array) -> tuple[Array, Array]:
         """Return ``max(v, 0)``, written to `v`, and which units are active."""

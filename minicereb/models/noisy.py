@@ -19,7 +19,7 @@ Noise = tuple[Array | None, ...]  # of unit scale, one array (outputs, images, r
 
 
 class Trace(NamedTuple):
-    """The values in every layer of one run, for images whose noise was drawn several times.
+    """The values in every layer, for images with several replications of the noise.
 
     Attributes
     ----------
@@ -92,13 +92,13 @@ class NoisyLayer:
         return {"weight": d_weight, "bias": d_bias}
 
     def input_gradient(self, d_v: Array) -> Array:
-        """Return the derivative with respect to x, shape (rows, inputs), for one by v of shape (rows, outputs)."""
+        """Return the gradient of x, shape (rows, inputs), given that of v, shape (rows, outputs)."""
         return dense_input_gradient(d_v, self.weight)
 
 
 @dataclass(frozen=True, eq=False)
 class NoisyNetwork:
-    """Noisy layers, one after the other. As a classifier it makes the paper's "one time" prediction (OT), without noise.
+    """A sequence of noisy layers. As a classifier it makes the paper's "one time" prediction (OT), without noise.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ class NoisyNetwork:
 
     @property
     def bytes_per_image(self) -> int:
-        """Memory that one more image takes."""
+        """Memory per additional image."""
         return sum(16 * len(layer.bias) for layer in self.layers)
 
     @property
@@ -134,7 +134,7 @@ class NoisyNetwork:
         x_t : array, shape (inputs, images)
             Images in columns.
         noise : tuple or None
-            Of unit scale, (outputs, images, replications) for each layer, None without; None for no noise at all. Noise for
+            Noise of unit scale, (outputs, images, replications) for each layer or None; None for no noise at all. Noise for
             one image is shared by all.
 
         Raises
@@ -176,7 +176,7 @@ class NoisyNetwork:
         return x, signals
 
     def input_gradient(self, d_outputs: Array, signals: list[Array]) -> Array:
-        """Derivative with respect to the images, shape (images, inputs), of the network without noise.
+        """Gradient of the images, shape (images, inputs), for the network without noise.
 
         Raises
         ------
@@ -209,12 +209,12 @@ class BoundNetwork:
         return trace.outputs[:, :, 0].T, [v[:, :, 0].T for v in trace.signals]
 
     def input_gradient(self, d_outputs: Array, signals: list[Array]) -> Array:
-        """Derivative with respect to the images along this noise; raises as the network's does."""
+        """Gradient of the images for this noise; raises the same errors as the network's."""
         return self.network.input_gradient(d_outputs, signals)
 
 
 def check_scales(scales: tuple[float, ...], layers: int) -> tuple[float, ...]:
-    """Return a noise scale for each layer, from one for all or one for each; :class:`InputError` if they are none of these."""
+    """Return a noise scale per layer, given one for all or one for each; :class:`InputError` for any other number."""
     shown = ",".join(f"{scale:g}" for scale in scales)
     if len(scales) not in (1, layers):
         raise InputError("noise-scale", shown, f"one number, or {layers}: one for each layer, outputs included")
@@ -243,12 +243,12 @@ def initial_noisy(
     hidden : tuple of int
         Neurons in each hidden layer, at least one layer.
     seed : int
-        Of weights and biases: N(0, 0.1²), as in the authors' code.
+        Seed of weights and biases: N(0, 0.1²), as in the authors' code.
     activation : Activation
     law : Law or None
         Law of the noise; None for a network without noise, for backpropagation.
     scales : tuple of float
-        σ of each layer, outputs included, above 0; or one for all. Ignored without noise.
+        σ of each layer, outputs included, above 0; or one value for all. Ignored without noise.
     output_noise, output_activation : bool
         Whether the outputs have noise, and an activation.
     """

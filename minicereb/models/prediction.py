@@ -26,9 +26,9 @@ def average_probabilities(network: NoisyNetwork, x: Array, ids: np.ndarray, repl
     network : NoisyNetwork
     x : array, shape (images, inputs)
     ids : array of int64, shape (images,)
-        Image numbers: an image's noise depends only on seed and number.
+        Image indices: an image's noise depends only on seed and index.
     replications : int
-        K, for each image.
+        K, per image.
     seed : int
 
     Returns
@@ -73,7 +73,7 @@ class Averaged:
     replications : int
         K.
     seed : int
-        Of the noise: another seed gives fresh noise.
+        Seed of the noise: another seed gives fresh noise.
     """
 
     network: NoisyNetwork
@@ -86,7 +86,7 @@ class Averaged:
         return 24 * self.replications * sum(self.network.widths)
 
     def forward(self, x: Array) -> tuple[Array, None]:
-        """Return log mean probabilities, shape (images, classes); there is nothing to keep for a derivative."""
+        """Return log mean probabilities, shape (images, classes), and an empty cache."""
         check_rows(x, self.network.layers[0].weight.shape[1])
         xp = xp_of(x)
         noise = _draw(self.network, x, self.replications, self.seed, "averaging noise", ())

@@ -29,7 +29,7 @@ class Sequential:
         return x, caches
 
     def input_gradient(self, d_output: Array, caches: list[Any]) -> Array:
-        """Carry a derivative with respect to the output back to the input."""
+        """Carry a gradient of the output back to the input."""
         for layer, cache in zip(reversed(self.layers), reversed(caches), strict=True):
             d_output = layer.input_gradient(d_output, cache)
         return d_output
@@ -50,12 +50,12 @@ class Sequential:
         return gradients[::-1]
 
     def while_learning(self, seed: int, step: int) -> Sequential:
-        """Return the network for one step of learning: dropout draws its noise, batch normalisation uses the batch.
+        """Return the network in training mode for one step: dropout draws its noise, batch normalisation uses the batch.
 
         Parameters
         ----------
         seed, step : int
-            Of what is drawn.
+            Address of the draws.
         """
         layers = [
             layer.while_learning(seed, number, step) if hasattr(layer, "while_learning") else layer
@@ -65,5 +65,5 @@ class Sequential:
 
     @property
     def bytes_per_image(self) -> int:
-        """Memory that one more image takes: as the layers state it, or by the width of their outputs."""
+        """Memory per additional image: as the layers state it, or from the width of their outputs."""
         return sum(getattr(layer, "bytes_per_image", 16 * len(getattr(layer, "bias", ()))) for layer in self.layers)

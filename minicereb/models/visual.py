@@ -20,12 +20,12 @@ class VisualCerebellum(Sequential):
 
     @property
     def encoder(self) -> Sequential:
-        """From rows of pixels to rows of features."""
+        """Maps rows of pixels to rows of features."""
         return Sequential(self.layers[:-1])
 
     @property
     def cerebellum(self) -> Cerebellum:
-        """From rows of features to Purkinje outputs."""
+        """Maps rows of features to Purkinje outputs."""
         cerebellum: Cerebellum = self.layers[-1]
         return cerebellum
 
@@ -36,7 +36,7 @@ class VisualCerebellum(Sequential):
 
 
 def with_encoder(encoder: Sequential, cerebellum: Cerebellum) -> VisualCerebellum:
-    """Return the classifier that reads an encoder's features by a cerebellum."""
+    """Return the classifier that combines an encoder with a cerebellum on its features."""
     return VisualCerebellum((*encoder.layers, cerebellum))
 
 

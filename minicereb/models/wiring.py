@@ -38,7 +38,7 @@ class Wiring:
     InputError
         If shapes do not fit, or a number of a mossy fibre is out of range or not in order.
 
-    Notes ----- Sparse products read memory wherever `inputs` point. So they are checked here, once, and on the CPU the wiring
+    Notes ----- Sparse products read memory wherever `inputs` point. So they are checked once, here, and on the CPU the wiring
     keeps a read-only copy.
     """
 
@@ -90,7 +90,7 @@ class Wiring:
 
     @property
     def nbytes(self) -> int:
-        """Memory that weights, inputs and the matrix take."""
+        """Memory of weights, inputs and the matrix."""
         kept = {id(array): array.nbytes for array in (self.weights, self.inputs, self.matrix, self.rest) if array is not None}
         return sum(kept.values())
 
@@ -138,7 +138,7 @@ class Wiring:
         return add_project_input_gradient(*self._synapses(part), d_v, d_x_t, fresh, self.width)
 
     def _synapses(self, part: slice) -> tuple[Array, Array | None]:
-        """Weights and inputs of some cells, in the form that is faster to multiply."""
+        """Weights and inputs of some cells, in the form that multiplies faster."""
         if self.matrix is not None:
             return self.matrix[part], None
         return self.weights[part], None if self.inputs is None else self.inputs[part]
@@ -151,7 +151,7 @@ class Wiring:
         return to_numpy(self.weights).ravel(), indices, np.arange(0, cells * per_cell + 1, per_cell, dtype=np.int64)
 
     def sha256(self) -> str:
-        """Hash of weights and inputs, by which a stored model recognises its wiring."""
+        """Hash of weights and inputs, with which a stored model verifies its wiring."""
         inputs = np.empty(0, dtype=np.int32) if self.inputs is None else to_numpy(self.inputs)
         return sha256_arrays(to_numpy(self.weights), inputs, *(() if self.rest is None else (to_numpy(self.rest),)))
 
@@ -173,8 +173,8 @@ def draw_wiring(
     Parameters
     ----------
     kind : {"full", "random", "local"}
-        ``full``: every cell sees all d inputs. ``random``: k distinct inputs, every set of k equally likely.
-        ``local``: k neighbouring inputs, every place equally likely.
+        ``full``: every cell receives all d inputs. ``random``: k distinct inputs, every set of k equally likely.
+        ``local``: k neighbouring inputs, every position equally likely.
     cells : int
         m, at least 1.
     image_shape : tuple of int
@@ -237,7 +237,7 @@ def draw_wiring(
 
 
 def _distinct(rng: np.random.Generator, cells: int, width: int, count: int) -> np.ndarray:
-    """Draw for each cell a set of distinct inputs, all sets equally likely (Floyd's algorithm, all cells at once)."""
+    """Draw for each cell a set of distinct inputs, all sets equally likely (Floyd's algorithm, vectorised over cells)."""
     chosen = np.empty((cells, count), dtype=np.int32)
     for column, last in enumerate(range(width - count, width)):
         candidate = rng.integers(0, last, cells, dtype=np.int32, endpoint=True)

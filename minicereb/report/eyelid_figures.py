@@ -68,7 +68,7 @@ def synapses(time: np.ndarray, granule: np.ndarray, before: np.ndarray, after: n
 
 
 def lids(time: np.ndarray, traces: Sequence[np.ndarray], names: Sequence[str], cs: tuple[float, float], us: float) -> Figure:
-    """Draw the lid's closure in percent over each trial, one trial above the other, the first at the bottom.
+    """Draw the lid's closure in percent over each trial, stacked, with the first trial at the bottom.
 
     A trace has shape (bins,) and a name; other arguments are those of :func:`raster`.
     """
@@ -106,7 +106,7 @@ class Film:
         self.weights.set_xlabel(TIME)
 
     def frames(self, shown: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> Iterator[None]:
-        """Draw one trial after the other, given title, closure and weights of each."""
+        """Draw the trials in turn, given title, closure and weights of each."""
         self.weights.set_ylim(*_around_half(np.stack([weights for _, _, weights in shown])))
         for title, trace, weights in shown:
             self.lid.set_title(title, fontsize=9)
@@ -116,7 +116,7 @@ class Film:
 
 
 def _around_half(weights: np.ndarray) -> tuple[float, float]:
-    """Return axis limits that include all weights, with ½ in the middle."""
+    """Return axis limits that include all weights and are centred on ½."""
     far = max(0.01, 1.1 * float(np.abs(weights - 0.5).max()))
     return 0.5 - far, 0.5 + far
 

@@ -57,7 +57,7 @@ def grouped_bars(
     intervals: Mapping[str, Sequence[tuple[float, float]]],
     label: str,
 ) -> Figure:
-    """Draw bars in groups, one colour per series: a number and its interval per group, in percent."""
+    """Draw grouped bars, one colour per series: a number and its interval per group, in percent."""
     figure, ((axes,),) = panels_of(8, 4)
     width = 0.8 / len(series)
     for number, (name, values) in enumerate(series.items()):
@@ -109,9 +109,8 @@ def curves(
     Parameters
     ----------
     panels : sequence of (title, lines)
-        For each line by name its horizontal and vertical values, and the lower and upper bounds of its intervals, if any; NaN
-        interrupts a line.
-    horizontal, vertical : str
+        `lines` maps names to horizontal and vertical values and, if any, lower and upper bounds of intervals; NaN interrupts a
+    line. horizontal, vertical : str
         Labels of the axes.
     from_zero : bool
         Whether the vertical axis begins at 0.
@@ -120,7 +119,7 @@ def curves(
     marked : bool
         Whether points are marked on lines with at most 30 of them.
     graded : bool
-        Whether the colours go from dark to light, for lines that are steps of one quantity; more than six lines always do.
+        Whether colours go from dark to light, for lines that are steps of one quantity; they always do for more than six lines.
     points : collection of str
         Names of lines drawn as points only, since nothing is known between them.
     """
@@ -199,7 +198,7 @@ def check_animation(path: Path) -> None:
 
 
 def save_animation(figure: Figure, frames: Iterable[object], path: Path, rate: int = 10) -> None:
-    """Write a GIF atomically, with `rate` frames per second: one each time that `frames` has changed the figure and yields."""
+    """Write a GIF atomically, at `rate` frames per second: one frame each time `frames` changes the figure and yields."""
     check_animation(path)
     FigureCanvasAgg(figure)
     with tempfile.TemporaryDirectory() as folder:

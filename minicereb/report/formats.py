@@ -1,4 +1,4 @@
-"""How tables, pages and figures write numbers: an ε, a share in percent, an interval, a mean over seeds."""
+"""Number formats of tables, pages and figures: an ε, a share in percent, an interval, a mean over seeds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from minicereb.statistics import mean_interval, proportion_interval
 
 
 def strength(epsilon: float) -> str:
-    """Write an ε as it was chosen: ``0.1``, or ``8/255`` for a multiple of half a grey level that is no short decimal."""
+    """Write an ε as it was chosen: ``0.1``, or ``8/255`` for a multiple of half a grey level that is not a short decimal."""
     short, halves = f"{epsilon:g}", 510 * epsilon
     if len(short) <= 5 or abs(halves - round(halves)) > 1e-6:
         return short

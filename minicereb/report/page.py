@@ -22,7 +22,7 @@ WIDE = 40  # characters; a longer cell is a sentence
 
 
 class Verdict(str):
-    """A verdict of the checklist as a cell of a table, shown with a symbol and a colour."""
+    """A verdict of the checklist as a table cell, shown with a symbol and a colour."""
 
     @property
     def symbol(self) -> str:
@@ -155,7 +155,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return text in one line, in which nothing is read as markup."""
+    """Return text on one line, with markup escaped."""
     return re.sub(r"([\\`*_\[\]])", r"\\\1", " ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
 
 
@@ -196,7 +196,7 @@ def write_blocks(blocks: Iterable[Table | Text]) -> str:
 def read_blocks(source: str) -> list[Table | Text]:
     """Return the tables and paragraphs of a text in order.
 
-    A table is a line of cells between pipes, a rule, and further such lines, padded or cut to the length of the first.
+    A table is a row of cells between pipes, a rule, and further rows, padded or cut to the length of the first.
     """
     blocks: list[Table | Text] = []
     for part in re.split(r"\n\s*\n", source.strip()):

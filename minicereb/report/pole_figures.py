@@ -22,7 +22,7 @@ def learning_curves(panels: Mapping[str, Sequence[np.ndarray]], trials: int, who
     Parameters
     ----------
     panels : dict
-        By title the seconds of each trial, an array per seed. The last value of a seed that stopped early is repeated.
+        Seconds of each trial by title, an array per seed. The last value of a seed that stopped early is repeated.
     trials : int
         Largest number of trials.
     whole : float
@@ -56,7 +56,7 @@ def trajectories(paths: Mapping[str, np.ndarray], step: float) -> Figure:
     Parameters
     ----------
     paths : dict
-        By name an array (steps, 5): x, ẋ, θ, θ̇ at the end of each step, and the force during it.
+        Arrays (steps, 5) by name: x, ẋ, θ, θ̇ at the end of each step, and the force during it.
     step : float
         Seconds per step.
     """
@@ -75,7 +75,7 @@ def trajectories(paths: Mapping[str, np.ndarray], step: float) -> Figure:
 
 
 def animate(paths: Mapping[str, np.ndarray], step: float, half_length: float, x_limit: float, file: Path) -> int:
-    """Write a GIF of cart and pole, one path of :func:`trajectories` after the other, in real time; return the number of frames.
+    """Write a GIF of cart and pole along the paths of :func:`trajectories`, in real time; return the number of frames.
 
     The pole's half length and the limit of the cart's position are in m.
     """

@@ -1,7 +1,7 @@
 """Attacks by name: the papers' settings as printed, the standard ensemble, and additions for networks like ours.
 
-Which of them miss images that others find is measured by ``minicereb study attacks``; the sets are chosen by its table. A method
-that another package adds (:mod:`minicereb.attacks.methods`) is an attack of its own name, with its defaults.
+``minicereb study attacks`` measures which of them miss images that others break; the sets are chosen from its table. A method
+added by another package (:mod:`minicereb.attacks.methods`) is an attack of the same name, with its defaults.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class NamedAttack:
     Parameters
     ----------
     searches : tuple of dict
-        Settings of :class:`minicereb.attacks.settings.Attack` for each search; every search is made on the images that the ones
-        before it did not break. ``steps`` is the method's default if missing; ``step_size`` may be a function of ε.
+        Settings of :class:`minicereb.attacks.settings.Attack` for each search; every search runs on the images that earlier ones
+        did not break. ``steps`` is the method's default if missing; ``step_size`` may be a function of ε.
     alone : bool
-        Whether it is made on every image, so that its own accuracy is known, instead of only those that earlier attacks left.
+        Whether it runs on every image, so that its own accuracy is known, instead of only on the survivors of earlier attacks.
     transferred : bool
-        Whether it is made against other models, whose attacked images are then tried.
+        Whether it attacks other models, whose attacked images are then tried.
     """
 
     searches: tuple[Settings, ...]
@@ -39,7 +39,7 @@ class NamedAttack:
     transferred: bool = False
 
     def make(self, epsilon: float, norm: str, seed: int, gradient: str, draws: int) -> tuple[Attack, ...]:
-        """Return its attacks at one ε; `gradient` and `draws` are where the input gradient comes from."""
+        """Return its attacks at one ε; `gradient` and `draws` determine the source of the input gradient."""
         own = {} if self.transferred else {"gradient": gradient, "draws": draws}
         attacks = []
         for search in self.searches:
@@ -55,12 +55,12 @@ class NamedAttack:
 
     @property
     def white_box(self) -> bool:
-        """Whether it follows a gradient of the model that is evaluated."""
+        """Whether it follows a gradient of the evaluated model."""
         return not self.transferred and any(method.gradient for method in self._methods)
 
     @property
     def smallest(self) -> bool:
-        """Whether it looks for the nearest misclassified image, whatever ε is."""
+        """Whether it searches for the nearest misclassified image, whatever ε is."""
         return all(method.keeps == "nearest" for method in self._methods)
 
     @property

@@ -1,6 +1,6 @@
-"""The checklist: fourteen ways in which an evaluation can be wrong, each with a number, a verdict and a reason.
+"""The checklist: fourteen ways in which an evaluation can be wrong, each with a measured value, a verdict and a reason.
 
-After Athalye, Carlini and Wagner (2018), Carlini et al. (2019) and Pintor et al. (2022). It looks only at the first images.
+After Athalye, Carlini and Wagner (2018), Carlini et al. (2019) and Pintor et al. (2022). It examines only the first images.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class CheckContext:
 
     @cached_property
     def chosen(self) -> np.ndarray:
-        """Places of the checked images: those among the first ones that are classified correctly."""
+        """Positions of the checked images: the correctly classified ones among the first images."""
         return np.flatnonzero(self.outcomes.clean[:CHECKED])
 
     @cached_property
@@ -68,11 +68,11 @@ class CheckContext:
 
     @property
     def base(self) -> str:
-        """The base of every share, in words; the table of an evaluation has shares of all images instead."""
+        """The base of every share, in words; an evaluation's table has shares of all images instead."""
         return f"the {len(self.ids)} correctly classified images"
 
     def left(self, white_box: bool = False, without: str | None = None) -> np.ndarray:
-        """Return the numbers of the images that withstood the attacks: all, those with a gradient, or all `without` one."""
+        """Return the indices of the images that withstood the attacks: all, those with a gradient, or all `without` one."""
         counting = [name for name in self.plan.attacks if name != without and (attack_named(name).white_box or not white_box)]
         attacks = [self.plan.attacks.index(name) for name in counting]
         return self.ids[self.outcomes.survivors(self.e, attacks)[self.chosen]]
@@ -91,11 +91,11 @@ class CheckContext:
         return self.outcomes.tried[: self.e + 1, self.plan.attacks.index(name)][:, self.chosen]
 
     def was_made(self, name: str) -> bool:
-        """Return whether the evaluation has made this attack on any of the images."""
+        """Return whether the evaluation has run this attack on any of the images."""
         return name in self.plan.attacks and bool((self._tried(name) != NOT_TRIED).any())
 
     def broken_among(self, ids: np.ndarray, name: str) -> int:
-        """Return how many of the images `ids` the evaluation broke by this attack."""
+        """Return how many of the images `ids` the evaluation broke with this attack."""
         return int(((self._tried(name) == BROKEN).any(axis=0) & np.isin(self.ids, ids)).sum())
 
     def share(self, images: int) -> float:
@@ -111,9 +111,9 @@ class CheckContext:
     def principal(self) -> str:
         """The strongest attack of the evaluation, measured on the images checked.
 
-        An evaluation makes most attacks only on the images that earlier ones left. So each candidate is made on the images it
-        has not met, as long as it could still break more than the best so far. The search ends with one that breaks all that the
-        whole evaluation broke, but for one image in a hundred.
+        An evaluation runs most attacks only on the survivors of earlier ones. So each candidate also runs on the images that it
+        has not attacked yet, as long as it could still break more than the best so far. The search ends with one that breaks all
+        images broken by the whole evaluation, except for one in a hundred.
         """
         order = (*BY_STRENGTH, *(name for name in attack_names() if name not in (*BY_STRENGTH, "random")), "random")
         # Images made against other models say nothing about how an attack on this one converges.
@@ -133,7 +133,7 @@ class CheckContext:
         return best or self.plan.attacks[0]
 
     def withstanding(self, attacks: Sequence[Attack], ids: np.ndarray) -> np.ndarray:
-        """Return those of the images `ids` that withstand some attacks, made one after the other."""
+        """Return those of the images `ids` that withstand some attacks, run in sequence."""
         for attack in attacks:
             if len(ids):
                 ids = ids[~self.target.attack(attack, ids)[0]]
@@ -150,11 +150,11 @@ class CheckContext:
 
     @cached_property
     def shifts(self) -> np.ndarray:
-        """How far outputs move at most when the same images are evaluated again in the same way, see :meth:`shift`."""
+        """The largest change of the outputs when the same images are evaluated again in the same way, see :meth:`shift`."""
         return np.max([self.shift(self.target.outputs(self.ids)) for _ in range(CALLS - 1)], axis=0)
 
     def shift(self, outputs: np.ndarray, first: int | None = None) -> np.ndarray:
-        """Return how far outputs (of only the `first` images) are from :attr:`outputs`, in multiples of possible rounding."""
+        """Return the distance of outputs (of only the `first` images) from :attr:`outputs`, in multiples of possible rounding."""
         usual = self.outputs[:first]
         ranges = self.outputs.max(axis=1) - self.outputs.min(axis=1)
         tolerated = OF_RANGE * np.maximum(ranges, np.median(ranges)) + OF_SIZE * np.abs(self.outputs).max(axis=1)
@@ -168,7 +168,7 @@ def _not_tested(reason: str, detail: dict[str, Any] | None = None) -> CheckResul
 
 
 def _stronger(what: str, context: CheckContext, broken: int, left: int) -> CheckResult:
-    """A check that fails if an attack that should be weaker breaks survivors of the evaluation."""
+    """A check that fails if a supposedly weaker attack breaks survivors of the evaluation."""
     value = context.share(broken)
     if left == 0:
         return CheckResult(value, "pass", f"none of {context.base} survived the evaluation")
@@ -359,7 +359,7 @@ def _repeatable(context: CheckContext) -> CheckResult:
 
 
 def _independent(context: CheckContext) -> CheckResult:
-    """Compare an image's outputs with those in reverse order and, for the first few images, without any other image."""
+    """Compare images' outputs with those for the batch in reverse order and, for the first few images, alone."""
     if (context.shifts > 1).any():
         return _not_tested("outputs are random, so that they differ anyway")
     shifts = context.shift(context.target.outputs(context.ids[::-1])[::-1])
@@ -379,7 +379,7 @@ def _independent(context: CheckContext) -> CheckResult:
 
 
 def _of_range(shifts: np.ndarray) -> float:
-    """Return the largest shift, roughly as a share of the outputs' range; the rounding of their size is small beside it."""
+    """Return the largest shift, roughly as a share of the outputs' range, which dwarfs their rounding."""
     return float(min(shifts.max(), 1e9) * OF_RANGE)
 
 
@@ -404,7 +404,7 @@ CHECKS: dict[str, Callable[[CheckContext], CheckResult]] = {
 def checklist(context: CheckContext) -> Iterator[tuple[str, CheckResult]]:
     """Go through the checklist at one ε of an evaluation that is complete for the images checked.
 
-    A check whose attacks or gradients the model refuses is not tested, and says why.
+    If the model refuses a check's attacks or gradients, the check is not tested and says why.
     Yields names of :data:`CHECKS` and results.
     """
     for name, check in CHECKS.items():

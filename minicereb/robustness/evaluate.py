@@ -29,7 +29,7 @@ Judge = Callable[[Array, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class EvaluationTarget:
-    """A model to evaluate, with its data, where its gradient comes from, and who decides what it answers.
+    """A model to evaluate, with its data, the source of its gradient, and the judge of its predictions.
 
     Parameters
     ----------
@@ -42,16 +42,15 @@ class EvaluationTarget:
     gradient : str
         Source of the input gradient, see :func:`minicereb.attacks.gradients.source_named`.
     draws : int
-        Replications of the noise for it.
+        Replications of the noise for this source.
     judge : callable, optional
-        From images on the device and their numbers to answers on the host, for a model whose answers are random: it judges on
-        noise that no attack has seen. By default the model's own outputs count.
-    certifier : callable, optional
-        From images, labels, numbers of the images, ε and norm to which are certified and by which bound: a margin, or a radius.
+        Maps images on the device and their indices to predictions on the host, for a randomised model: it uses noise that no
+    attack has seen. By default the model's own outputs decide. certifier : callable, optional
+        Maps images, labels, image indices, ε and norm to a mask of the certified images and their bounds: margins, or radii.
     substitutes : dict
         Other classifiers, by name, to transfer attacks from.
     no_substitute : str
-        Why there are none, if there are none.
+        The reason why there are none, if so.
     """
 
     model: Any
@@ -73,11 +72,11 @@ class EvaluationTarget:
 
     @cached_property
     def classifier(self) -> Any:
-        """The model; a user's model is given copies of its inputs."""
+        """The model; a user's model receives copies of its inputs."""
         return guarded(self.model)
 
     def answers(self, ids: np.ndarray) -> np.ndarray:
-        """Return the answers to clean images: array of int64, shape (images,); :class:`InputError` if one is not in the box."""
+        """Return the predictions for clean images: array of int64, shape (images,); :class:`InputError` outside the box."""
         answers = []
         for part in self.blocks(ids):
             x = to_unit(to_device(self.rows[part]))
@@ -90,11 +89,11 @@ class EvaluationTarget:
         return self._judged(self.model, attack, ids, own=self.judge is None)
 
     def transfer_attack(self, substitute: Any, attack: Attack, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Attack another model, and return what :meth:`attack` does for the answers of this one."""
+        """Attack another model, and return the result of :meth:`attack` for the predictions of this one."""
         return self._judged(substitute, attack, ids, own=False)
 
     def _judged(self, model: Any, attack: Attack, ids: np.ndarray, own: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Attack `model`; unless its own answers count, go on beyond misclassification and ask the target afterwards."""
+        """Attack `model`; unless its own predictions decide, go on beyond misclassification and ask the target afterwards."""
         broken, x_adv, distance = [], [], []
         what = (model, attack, self.rows, self.labels, ids)
         for block in attack_images(*what, image_shape=self.image_shape, include_misclassified=not own):
@@ -105,19 +104,19 @@ class EvaluationTarget:
         return np.concatenate(broken), np.concatenate(x_adv), np.concatenate(distance)
 
     def blocks(self, ids: np.ndarray) -> Iterator[np.ndarray]:
-        """Cut numbers of images into blocks within the memory budget."""
+        """Cut image indices into blocks within the memory budget."""
         size = images_per_block(getattr(self.model, "bytes_per_image", 0) + 16 * self.rows.shape[1])
         for start in range(0, len(ids), size):
             yield ids[start : start + size]
 
     def answer(self, x: Array, ids: np.ndarray) -> np.ndarray:
-        """Return the answers to some images on the device: array of int64, shape (images,), on the host."""
+        """Return the predictions for some images on the device: array of int64, shape (images,), on the host."""
         return self.judge(x, ids) if self.judge is not None else to_numpy(self._forward(x).argmax(axis=1))
 
     def outputs(self, ids: np.ndarray, at_once: int | None = None) -> np.ndarray:
         """Return the model's outputs for clean images, in the order of `ids`: array of float64, shape (images, classes).
 
-        The model sees at most `at_once` images at a time; by default as many as memory allows.
+        The model receives at most `at_once` images at a time; by default as many as memory allows.
         """
         parts = (part[cut] for part in self.blocks(ids) for cut in blocks(len(part), at_once or len(part)))
         shown = (self._forward(to_unit(to_device(self.rows[part]))) for part in parts)
@@ -145,10 +144,10 @@ class EvaluationPlan:
 def evaluate_images(
     target: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes, done: int
 ) -> Generator[tuple[int, str], None, None]:
-    """Evaluate the images of `outcomes`, from step `done` on: clean answers, every attack at every ε, certificates at every ε.
+    """Evaluate the images of `outcomes`, from step `done` on: clean predictions, every attack and certificates at every ε.
 
-    An image that is broken at some ε counts as broken at every larger one, and is attacked there again only by attacks that are
-    made on every image.
+    An image that is broken at some ε counts as broken at every larger one, and is attacked there again only by attacks that run
+    on every image.
 
     Fills `outcomes` in place. Yields the number of complete steps, with which an evaluation can be resumed, and the next step.
 
@@ -180,7 +179,7 @@ def _answer(target: EvaluationTarget, outcomes: Outcomes) -> None:
 
 
 def _attack(target: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes, e: int, a: int) -> None:
-    """Make one attack at one ε."""
+    """Run one attack at one ε."""
     named, epsilon, inputs = attack_named(plan.attacks[a]), plan.epsilons[e], target.rows.shape[1]
     pending = np.flatnonzero(outcomes.clean if named.alone else outcomes.survivors(e))
     bound = whole_box(plan.norm, inputs) if named.smallest else epsilon

@@ -1,4 +1,4 @@
-"""Statistics of input gradients: how many vanish, how large they are, and what float32 arithmetic loses of them."""
+"""Statistics of input gradients: how many vanish, how large they are, and how accurate they are in float32."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 class GradientStatistics(NamedTuple):
     """L2 norms of some images' input gradients (NaN where an entry is not finite), and shares.
 
-    Shares of images with a gradient of zeros (`zero`) or with an entry that is `not_finite`, and of `zero_entries` among all.
+    Shares of images whose gradient is `zero` or has a `not_finite` entry, and the share of `zero_entries` among all entries.
     """
 
     norms: np.ndarray
@@ -36,7 +36,7 @@ def input_gradients(
 ) -> np.ndarray | None:
     """Return the input gradients of an objective at clean images: array of float64, shape (images, inputs).
 
-    `seed` is that of the noise, where the gradient is an estimate. With `double` they are computed in float64 on a copy of the
+    `seed` is that of the noise, if the gradient is an estimate. With `double` they are computed in float64 on a copy of the
     model, and the result is None if the model does not allow it.
     """
     model: Any = double_precision(target.classifier) if double else target.classifier
@@ -72,7 +72,7 @@ def norm_quantiles(norms: np.ndarray) -> list[float | None]:
 
 
 def double_precision(model: Any) -> Any | None:
-    """Return a copy of a dataclass with every array in float64; any other model as it is; None if the copy would be too large.
+    """Return a copy of a dataclass with every array in float64, any other model unchanged; None if the copy would be too large.
 
     A model that is not a dataclass is expected to compute in the precision of its input, or to refuse; :class:`ModelError` if a
     user's dataclass cannot be copied with other arrays.
@@ -114,7 +114,7 @@ def _is_float(value: Array) -> bool:
 
 
 def lost_in_float32(single: np.ndarray, double: np.ndarray) -> float:
-    """Return the share of images whose `double` gradient is not zero and has a cosine of less than 0.9 with `single`, or none.
+    """Return the share of images whose `double` gradient is not zero and has a cosine below 0.9, or none at all, with `single`.
 
     `single` and `double` are the results of float32 and float64 arithmetic: arrays of float64, shape (images, inputs).
     """

@@ -1,4 +1,4 @@
-"""Optional parts of an evaluation: where one fails, the evaluation goes on and reports why."""
+"""Optional parts of an evaluation: if one fails, the evaluation continues and reports why."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ REFUSALS = (MinicerebError, np.linalg.LinAlgError, ArithmeticError, MemoryError)
 
 
 def attempt(make: Callable[[], Result]) -> tuple[Result | None, str]:
-    """Return what a function returns and ""; if it fails, None and the reason, as one line.
+    """Return a function's result and ""; if it fails, None and the reason, as one line.
 
     An :class:`InternalError` is a contradiction in the evaluation, and is always raised.
     """

@@ -23,20 +23,20 @@ class Outcomes:
     Parameters
     ----------
     ids, labels, predicted : array of int64, shape (images,)
-        Numbers, labels, and the answers to the clean images.
+        Indices, labels, and the predictions for the clean images.
     tried : array of uint8, shape (epsilons, attacks, images)
         :data:`NOT_TRIED`, :data:`WITHSTOOD` or :data:`BROKEN`.
     certified : array of bool, shape (epsilons, images)
     margin : array of float64, shape (epsilons, images)
         The bound that decides whether an image is certified; NaN without certificate.
     nearest : array of float32, shape (images, inputs)
-        The nearest misclassified image that was found; the image itself if there is none.
+        The nearest misclassified image found; the image itself if there is none.
     distance : array of float64, shape (images,)
         Its distance; infinite if there is none, 0 for images that are misclassified without an attack.
     finder : array of int16, shape (images,)
-        Number of the attack that found it; -1 for none.
+        Index of the attack that found it; -1 for none.
     smallest : array of float64, shape (attacks, images)
-        Distances found by attacks that search for the nearest whatever ε is; NaN if not searched.
+        Distances found by attacks that search for the nearest image whatever ε is; NaN if not searched.
     """
 
     ids: np.ndarray
@@ -60,18 +60,18 @@ class Outcomes:
         return self.predicted == self.labels
 
     def survivors(self, epsilon: int, attacks: Sequence[int] | None = None) -> np.ndarray:
-        """Return which clean images are right and withstood every attack (or some) at this ε and all smaller ones."""
+        """Return which images are correctly classified and withstood every attack (or some) at this ε and all smaller ones."""
         tried = self.tried[: epsilon + 1] if attacks is None else self.tried[: epsilon + 1, list(attacks)]
         return self.clean & ~(tried == BROKEN).any(axis=(0, 1))
 
     def first_breaker(self, epsilon: int) -> np.ndarray:
-        """Return for each image the number of the first attack that broke it; -1 for none."""
+        """Return for each image the index of the first attack that broke it; -1 for none."""
         broken = (self.tried[: epsilon + 1] == BROKEN).any(axis=0)
         return np.where(broken.any(axis=0), broken.argmax(axis=0), -1)
 
 
 def no_outcomes(ids: np.ndarray, labels: np.ndarray, inputs: int, epsilons: int, attacks: int) -> Outcomes:
-    """Return the outcomes of an evaluation that has not begun."""
+    """Return the empty outcomes of an evaluation that has not begun."""
     images = len(ids)
     return Outcomes(
         ids=ids,
@@ -122,7 +122,7 @@ class Counts:
                 self.first[e, a] += (first == a).sum()
 
     def at(self, e: int, certified: bool) -> dict[str, Any]:
-        """Return the result at one ε as JSON values, which docs/formats.md explains."""
+        """Return the result at one ε as JSON values, as documented in docs/formats.md."""
         n = max(1, self.images)
         return {
             "epsilon": self.epsilons[e],

@@ -1,4 +1,4 @@
-"""Substitutes: models whose gradient an attack follows in place of that of the model that is evaluated."""
+"""Substitutes: models whose gradient an attack follows instead of the evaluated model's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OWN = "a cerebellum learned in closed form"
 
 
 def own_substitute(dataset: Dataset, seed: int) -> Cerebellum:
-    """Return a small cerebellum, learned in closed form on the training images within a second.
+    """Return a small cerebellum, fitted in closed form to the training images within a second.
 
     :class:`InputError` if there are no training images, or the closed form has no solution.
     """
@@ -35,6 +35,6 @@ def own_substitute(dataset: Dataset, seed: int) -> Cerebellum:
 
 
 def substitutes_for(dataset: Dataset, seed: int, others: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """Return the models that attacks are transferred from, by name, and why there is none in closed form (or "")."""
+    """Return the models from which attacks are transferred, by name, and the reason why there is none in closed form (or "")."""
     own, why = attempt(lambda: own_substitute(dataset, seed))
     return {**({} if own is None else {OWN: own}), **others}, why

@@ -1,6 +1,6 @@
 """Studies: questions, each answered by a set of experiments at one of three scales.
 
-A study is one :class:`Study`, named in the table below or offered by another package as an entry point of the group
+A study is one :class:`Study`, listed in the table below or offered by another package as an entry point of the group
 ``minicereb.studies``.
 """
 

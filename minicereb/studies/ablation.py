@@ -36,7 +36,7 @@ ENCODER: dict[str, tuple[float, tuple[float, float], int]] = {
 
 
 def encoder(data: Data, scale: str, seed: int) -> Train | None:
-    """Return the training of the network whose convolutions encode colour photographs for the models; None for digits."""
+    """Return the training run of the network whose convolutions encode colour photographs for the models; None for digits."""
     if not in_layout_of_cifar10(data.name):
         return None
     width, dropout, epochs = ENCODER[scale]
@@ -47,8 +47,8 @@ def encoder(data: Data, scale: str, seed: int) -> Train | None:
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
     """Train the four models as the authors' code does and as the paper prints it, and compare each with the first, base.
 
-    On colour photographs, where attacks cost far more, they are trained as printed only, behind an encoder, which is examined
-    as a network of its own as well.
+    On colour photographs, where attacks cost far more, they are trained only as printed, on the features of an encoder, which is
+    also examined as a network of its own.
     """
     full, random, ways = SIZES[scale]
     encoders = {seed: encoder(data, scale, seed) for seed in seeds}
@@ -69,7 +69,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
 
 
 def _attack(objective: str, train: Train) -> Attack:
-    """Return the attack before and after which outputs are compared: on digits at the smaller ε, on photographs at the larger."""
+    """Return the attack for which outputs are compared: at the smaller ε on digits, at the larger on photographs."""
     strong = strengths(train.data)
     epsilon = strong.paper[strong.tuned]
     return protocol.paper_pgd(objective, epsilon, train.seed, protocol.tuned_step(epsilon) if strong.tuned else PAPER_STEP)
@@ -121,7 +121,7 @@ def _short(train: Train) -> str:
 
 
 def figures(results: Results) -> Figures:
-    """Draw for each batch size the accuracy of the four models over ε, under PGD on the squared error and under all attacks."""
+    """Draw the four models' accuracy over ε for each batch size, under PGD on the squared error and under all attacks."""
     batches = by_model(results, lambda train: f"{_short(train)}, batch {train.batch_size}")
     networks = {name: each for name, each in batches.items() if not isinstance(training_of(each).model, CerebellumModel)}
     cerebella = {name: each for name, each in batches.items() if name not in networks}

@@ -1,4 +1,4 @@
-"""Is a cerebellum robust, or does the attack fail? The same attack, ascending three objectives."""
+"""Is a cerebellum robust, or does the attack fail? The same attack with three objectives."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ SIZES = {
 
 
 def trainings(data: Data, scale: str, seed: int) -> list[Train]:
-    """Return the networks: only the readout learns, all layers of the same network learn, other losses, deep networks."""
+    """Return the networks: only the readout learns, all layers of the same network learn, other losses, deeper networks."""
     full, random, deep, epochs, outputs, units = SIZES[scale]
     cerebella = CerebellumModel("full", full, ltd=False), CerebellumModel("random", random, 4)
     perceptrons = PerceptronModel((full,), loss="mse"), PerceptronModel((full,)), PerceptronModel(deep)

@@ -27,7 +27,7 @@ SIZES = {
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[TimeToAccuracy | FastestAgain]:
-    """For each way to learn, try every rate with the first seed, then repeat the fastest with further seeds."""
+    """For each way of learning, try every rate with the first seed, then repeat the fastest with further seeds."""
     size, experiments = SIZES[scale], list[TimeToAccuracy | FastestAgain]()
     few, many = size.plain
     ways = (("flip", 1, "derivative"), ("plain", few, "score"), ("plain", many, "score"))
@@ -41,7 +41,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[TimeToAccuracy 
 
 
 class Way(NamedTuple):
-    """The results of one way to learn: a record for each rate, and those at the fastest rate, one per seed."""
+    """The results of one way of learning: a record for each rate, and those at the fastest rate, one per seed."""
 
     name: str
     grid: dict[float, Record]
@@ -58,7 +58,7 @@ class Way(NamedTuple):
 
 
 def ways_of(results: Results) -> list[Way]:
-    """Group the results by the way to learn, in their order."""
+    """Group the results by way of learning, in their order."""
     found = []
     models = results.by(lambda c: (c.among[0] if isinstance(c, FastestAgain) else c).train.model)
     for model, group in models.items():
@@ -69,7 +69,7 @@ def ways_of(results: Results) -> list[Way]:
 
 
 def table(results: Results) -> Blocks:
-    """Show the cost of each way at its fastest rate, then the outcome at every rate."""
+    """Tabulate the cost of each way of learning at its fastest rate, then the outcome at every rate."""
     ways = ways_of(results)
     flip = ways[0]
 

@@ -29,12 +29,12 @@ TIME, CLOSURE = "time from CS onset, ms", "closure of the lid, %"
 
 
 def mean_over(of: str | Callable[[Record], Any], digits: int = 1) -> Callable[[Results], str]:
-    """Return the function that writes the mean of an entry of the records over the seeds, see :func:`over_seeds`."""
+    """Return a function that formats the mean of a record entry over the seeds, see :func:`over_seeds`."""
     return lambda group: over_seeds([of(r) if callable(of) else r[of] for r in group.records], digits)
 
 
 def over_seeds(values: Sequence[float | None], digits: int = 1) -> str:
-    """Write a mean over seeds, with its interval if there are several, and how many seeds have a value if not all do."""
+    """Format a mean over seeds, with its interval if there are several, and the number of seeds with a value if not all."""
     known = [value for value in values if value is not None]
     if not known:
         return f"none of {len(values)}"
@@ -48,14 +48,14 @@ def over_seeds(values: Sequence[float | None], digits: int = 1) -> str:
 
 
 def trials_to_criterion(phase: str) -> Callable[[Record], int | None]:
-    """Return the entry of a record with the trials to the criterion of a phase; none to extinction if nothing was acquired."""
+    """Return a record's number of trials to a phase's criterion; None for extinction if nothing was acquired."""
     return lambda record: (
         None if phase == "extinction" and record["criterion"]["acquisition"] is None else record["criterion"][phase]
     )
 
 
 def closure_curve(group: Results, trials: slice = slice(None)) -> tuple[np.ndarray, ...]:
-    """Return the lid's closure over these trials, the mean over seeds, with its interval if there are several seeds."""
+    """Return the lid's mean closure over these trials, averaged over seeds, with an interval if there are several."""
     values = np.array([record["closure"][trials] for record in group.records], dtype=np.float64)
     x, mean = np.arange(1, values.shape[1] + 1), values.mean(axis=0)
     if len(values) < 2:
@@ -126,7 +126,7 @@ def _isi_table(results: Results) -> Blocks:
 
 
 def _shifts(found: dict[tuple[str, int], Results]) -> list[list[str]]:
-    """Return by how much peaks and troughs shift with the interval: a least-squares line for each seed."""
+    """Return the shift of peaks and troughs with the interval, from a least-squares line for each seed."""
     rows = []
     for arm, (what, words) in product(ARMS, TIMES.items()):
         intervals = [interval for name, interval in found if name == arm and interval not in SHORT]
@@ -203,7 +203,7 @@ def _by_forgetting(results: Results) -> dict[tuple[float, str], Results]:
 
 
 def _savings_table(results: Results) -> Blocks:
-    """Show the savings of each circuit, how complete extinction was, and the part due to the nuclei, seed by seed."""
+    """Show each circuit's savings, how complete extinction was, and the part due to the nuclei, seed by seed."""
     rows, saved, session = [], {}, results[0][0].session
     for (forgetting, circuit), group in _by_forgetting(results).items():
         first, again = ([trials_to_criterion(p)(r) for r in group.records] for p in ("acquisition", "reacquisition"))
@@ -230,7 +230,7 @@ def _savings_table(results: Results) -> Blocks:
 
 
 def _differences(one: Sequence[float | None], other: Sequence[float | None]) -> list[float | None]:
-    """Return the first minus the second, seed by seed; None if either has no value."""
+    """Return the first minus the second for each seed; None if either has no value."""
     return [None if a is None or b is None else a - b for a, b in zip(one, other, strict=True)]
 
 

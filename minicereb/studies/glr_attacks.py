@@ -23,7 +23,7 @@ from minicereb.studies.study import MNIST14, Study
 
 
 def _under_pgd(results: Results) -> str:
-    """Describe the attacks of a study by what they have in common, and who judges the LAP answer."""
+    """Describe what the attacks of a study have in common, and how LAP predictions are judged."""
     config, record = results.where(AttackedModel)[0]
     images = record["images"]
     said = (
@@ -108,7 +108,7 @@ WHITEBOX_SIZES = {"smoke": (40, 16, 8), "course": (500, 64, 16), "paper": (5_000
 
 
 def _whitebox_plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Attack each network by FGSM via the first substitute, then directly by PGD-40, with the answers OT and LAP."""
+    """Attack each network by FGSM via the first substitute, then directly by PGD-40, with OT and LAP predictions."""
     size, (images, search, draws) = glr_tables.SIZES[scale], WHITEBOX_SIZES[scale]
     experiments: list[Experiment] = []
     for seed, row in product(seeds, ROWS):
@@ -125,7 +125,7 @@ def _whitebox_plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Exper
 
 
 def gradient(train: Train) -> str:
-    """Return the source of the attacker's gradient: flips, or derivatives, averaged over the noise if there is any."""
+    """Return the source of the attacker's gradient: flips, or derivatives, averaged over any noise."""
     model = train.model
     assert isinstance(model, NoisyModel)
     if model.activation == "threshold":

@@ -80,7 +80,7 @@ SIZES = {
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[TransferredAttack]:
-    """Attack every row via every substitute; network, substitute and noise of an answer have the same seed."""
+    """Attack every row via every substitute; network, substitute and prediction noise have the same seed."""
     size = SIZES[scale]
     rows = ROWS + PAPERS_STEP + (AT_PAPER_SCALE if scale == "paper" else ())
     experiments = []
@@ -91,7 +91,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[TransferredAtta
 
 
 def target(row: TableNetwork, data: Data, size: GlrScale, seed: int) -> Train:
-    """Return the training of a row's network."""
+    """Return the training run of a row's network."""
     learning, scale = row.learning, row.noise_scale
     model = NoisyModel(
         HIDDEN,
@@ -107,12 +107,12 @@ def target(row: TableNetwork, data: Data, size: GlrScale, seed: int) -> Train:
 
 
 def substitute(hidden: tuple[int, ...], data: Data, size: GlrScale, seed: int) -> Train:
-    """Return the training of a substitute, by backpropagation."""
+    """Return the training run of a substitute, by backpropagation."""
     return _training(PerceptronModel(hidden), data, 32, size.substitute, SUBSTITUTE, seed)
 
 
 def _training(model: Model, data: Data, batch: int, epochs: int, learning: LearningSettings, seed: int) -> Train:
-    """Keep the last epoch: the held-out images are for the learning curves only, nothing is chosen on them."""
+    """Keep the last epoch: the held-out images serve only the learning curves; nothing is selected on them."""
     rate, optimizer, schedule = learning.learning_rate, learning.optimizer, learning.schedule
     return Train(model, data, batch, epochs, rate, optimizer, seed=seed, validation=VALIDATION, keep="last", schedule=schedule)
 
@@ -148,7 +148,7 @@ def row_name(model: Model) -> str:
 
 
 def _published(config: TransferredAttack) -> list[str]:
-    """Return the three figures that the paper prints for a network under this attack, in percent, or dashes."""
+    """Return the paper's three figures for a network under this attack, in percent, or dashes."""
     model, number = config.target.model, SUBSTITUTES.index(config.substitute.model.hidden)  # type: ignore[union-attr, arg-type]
     assert isinstance(model, NoisyModel)
     if model.estimator == "backprop" and model.noise != "none":
@@ -159,7 +159,7 @@ def _published(config: TransferredAttack) -> list[str]:
 
 
 def published_for(config: TransferredAttack) -> dict[str, str]:
-    """Return the paper's figures for an experiment, by the name that the report gives to what was measured."""
+    """Return the paper's figures for an experiment, by the report's name for the measurement."""
     names = ("filtered original_ot", "filtered adversarial_ot", "filtered adversarial_lap")
     return dict(zip(names, _published(config), strict=True))
 

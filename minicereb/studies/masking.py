@@ -45,9 +45,9 @@ SIZES = {
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Train the four models of the ablation as coded and as printed; the paper's evaluation and ours, attacks, gradients.
+    """Train the ablation's four models as coded and as printed; run the paper's evaluation and ours, attacks and gradients.
 
-    Attacks that an evaluation makes are not repeated.
+    Attacks already run by an evaluation are not repeated.
     """
     full, random, coded, printed, images, epsilons, attacks = SIZES[scale]
     everywhere = (NEAR, *epsilons, EVERYTHING)
@@ -69,7 +69,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
 
 
 def attack_with(objective: str, setting: str, epsilon: float, seed: int) -> Attack:
-    """Return PGD as printed, with twice as many steps, or tuned to ε."""
+    """Return PGD as printed, with twice as many steps, or with a step size tuned to ε."""
     if setting == "tuned":
         return Attack("pgd", objective, epsilon, steps=TUNED_STEPS, step_size=epsilon / 10, seed=seed)
     printed = paper_pgd(objective, epsilon, seed)
@@ -88,7 +88,7 @@ class MaskedModel:
         self.gradients = {config.attack.objective: record for config, record in results.where(GradientSizes)}
 
     def under(self, objective: str, setting: str, epsilon: float) -> float:
-        """Return the accuracy under PGD, from the evaluation if that has made the attack."""
+        """Return the accuracy under PGD, from the evaluation if it ran this attack."""
         if setting == "as printed" and epsilon in self.epsilons and objective == "mse":
             return self.by_paper("pgd-mse", epsilon)
         return self._attacks[attack_with(objective, setting, epsilon, self.train.seed)]
@@ -106,7 +106,7 @@ PlannedCheck = namedtuple("PlannedCheck", "name value alarm")  # a check that th
 
 
 def papers_checks(model: MaskedModel, epsilon: float) -> list[PlannedCheck]:
-    """Return what the paper's checks say about its attack at one ε; the tolerance is that of our checklist."""
+    """Return the verdicts of the paper's checks on its attack at one ε, with our checklist's tolerance."""
     printed, chance = model.under("mse", "as printed", epsilon), 1 / model.gradients["mse"]["classes"]
     gains = {
         "FGSM breaks more": printed - model.by_paper("fgsm-mse", epsilon),
@@ -210,7 +210,7 @@ def _checklist_table(models: list[MaskedModel]) -> Blocks:
 
 
 def figures(results: Results) -> Figures:
-    """Draw for each kind of model the sizes of its gradients' entries, before and after the attack, for both objectives."""
+    """Draw each kind of model's distribution of gradient entries, before and after the attack, for both objectives."""
     drawn: dict[str, Figure] = {}
     for model in models_of(results):
         name = _figure_of(model.train)
@@ -221,7 +221,7 @@ def figures(results: Results) -> Figures:
 
 
 def _panel(objective: str, record: Record) -> tuple[str, Curves]:
-    """Return the share of all entries per bin, between the outermost bins that are not empty; the share of zeros as title."""
+    """Return the share of entries per bin, between the outermost non-empty bins, with the share of zeros as title."""
     middles = np.convolve(np.array(record["edges"], dtype=np.float64), [0.5, 0.5], mode="valid")
     sides = [record[when] for when in ("before", "after")]
     counts = np.array([side["counts"] for side in sides], dtype=np.float64)

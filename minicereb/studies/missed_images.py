@@ -59,7 +59,7 @@ EPSILONS = {
 
 
 def models(data: Data, shipped: bool) -> dict[str, Train]:
-    """Return the four models that ship with minicereb and have gradients, or small ones in their place."""
+    """Return the four shipped models that have gradients, or small ones instead."""
     hidden, full, random, epochs = ((100,), 5_970, 20_000, None) if shipped else ((20,), 200, 400, 1)
     robust = {"validation": 0.0, "schedule": "cosine", "adversary": Adversary(0.1, fitting_step(0.1, 7))}
     return {
@@ -71,7 +71,7 @@ def models(data: Data, shipped: bool) -> dict[str, Train]:
 
 
 def searches(name: str, epsilon: float, size: AttacksScale, seed: int) -> dict[str, list[Attack]]:
-    """Return the searches compared on a model, by name, all with equally many steps; those for the nearest image ignore ε."""
+    """Return the searches compared on a model, by name, with equal numbers of steps; those for the nearest image ignore ε."""
     widest, starts = EPSILONS[name][-1], range(seed, seed + size.starts)
 
     def each(method: str, objective: str, **settings: Any) -> list[Attack]:
@@ -103,8 +103,8 @@ def searches(name: str, epsilon: float, size: AttacksScale, seed: int) -> dict[s
 def experiments_of(name: str, train: Train, epsilon: float, size: AttacksScale, seed: int) -> dict[str, list[BrokenImages]]:
     """Return the experiments of each search, by its name.
 
-    On cerebella, where a step takes longer, searches for the nearest image are made only on the images that APGD on the margin
-    leaves unbroken at the smallest ε.
+    On cerebella, where a step takes longer, searches for the nearest image run only on the images that survive APGD on the margin
+    at the smallest ε.
     """
     found = {}
     for words, attacks in searches(name, epsilon, size, seed).items():
@@ -115,7 +115,7 @@ def experiments_of(name: str, train: Train, epsilon: float, size: AttacksScale, 
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[BrokenImages]:
-    """Make every search on every model at three ε."""
+    """Run every search on every model at three ε."""
     size, experiments = SIZES[scale], list[BrokenImages]()
     for name, train in models(data, size.shipped).items():
         for epsilon, seed in product(EPSILONS[name], seeds):
@@ -124,7 +124,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[BrokenImages]:
 
 
 class BrokenBySearch:
-    """The images that each search broke on one model, which has this name, at one ε."""
+    """The images of the model with this name that each search broke at one ε."""
 
     def __init__(
         self, name: str, train: Train, epsilon: float, size: AttacksScale, seed: int, records: dict[BrokenImages, Record]
@@ -142,13 +142,13 @@ class BrokenBySearch:
         return len(self.anything - found)
 
     def of_ensemble(self, names: tuple[str, ...]) -> set[int]:
-        """Return the images that the attacks of the catalogue with these names broke, as far as they were made here."""
+        """Return the images broken by the catalogue's attacks of these names, as far as they were run here."""
         members = [MEMBERS.get(name, ((), 0)) for name in names]
         return set().union(*(found for words, n in members for each in words for found in self.starts.get(each, [])[:n]))
 
 
 def _broken(record: Record, epsilon: float) -> set[int]:
-    """Return the numbers of the images that an attack broke within ε."""
+    """Return the indices of the images that an attack broke within ε."""
     bound = with_rounding(epsilon, "linf", 1)
     return {image for image, distance in zip(record["broken"], record["distance"], strict=True) if distance <= bound}
 

@@ -38,7 +38,7 @@ SIZES = {
 
 
 def ways(model: CerebellumModel, data: Data, epochs: int, seed: int) -> Iterator[tuple[str, Train]]:
-    """Yield, by name, the training of the code, the code with one thing changed to what the paper has, and that of the paper."""
+    """Yield, by name, the code's training run, the same with one thing changed to match the paper, and the paper's."""
     coded = as_coded(model, data, epochs, seed)
     yield "as the code has it", coded
     yield "batch of ten", replace(coded, batch_size=10)
@@ -52,7 +52,7 @@ ENDS = ("as the code has it", "as the paper has it")
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Attack some models trained in every way, others as coded and as printed; evaluate those as coded and as printed."""
+    """Attack some models trained in every way, others trained as coded and as printed; evaluate the latter two."""
     dissected, others, epochs = SIZES[scale]
     experiments: list[Experiment] = []
     for inputs, cells, ltd in (*dissected, *others):
@@ -68,14 +68,14 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
 
 
 def _label(train: Train) -> str:
-    """Return the description of the model and the way in which it was trained."""
+    """Return the description of the model and how it was trained."""
     model: CerebellumModel = replace(train.model, replacement=False)  # type: ignore
     way = next(name for name, other in ways(model, train.data, train.epochs, train.seed) if other == train)
     return f"{model.description}: {way}"
 
 
 def table(results: Results) -> Blocks:
-    """Show for each model and way of training its accuracy, under 40 steps of PGD of four kinds, and under all attacks."""
+    """Show each model's accuracy for each way of training, under 40 steps of PGD of four kinds, and under all attacks."""
     models = by_model(results, _label)
 
     def printed(model: Results, name: str) -> str:

@@ -1,6 +1,6 @@
-"""The protocol of the cerebellum paper: how its models learn, how each is examined, and the studies of its robustness.
+"""The protocol of the cerebellum paper: training, examination of each model, and studies of robustness.
 
-Every model is examined in two ways: by the paper's own attacks, FGSM and PGD on the squared error, and by the whole evaluation.
+Every model is examined in two ways: by the paper's own attacks, FGSM and PGD on the squared error, and by the full evaluation.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ATTACKS = {"smoke": ("pgd-mse", "apgd-margin"), "course": EVERY, "paper": EVERY}
 
 
 class Strengths(NamedTuple):
-    """How strong the attacks on models of some data are; `epsilons`, `evaluated` and `attacked` by scale."""
+    """Strengths of the attacks for a kind of data; `epsilons`, `evaluated` and `attacked` by scale."""
 
     paper: tuple[float, float]  # ε of the paper's own attacks: PGD at both, FGSM at the first
     epsilons: dict[str, tuple[float, ...]]  # ε of the whole evaluation
@@ -69,12 +69,12 @@ EXPECTED = (
 
 
 def as_printed(model: CerebellumModel, data: Data, epochs: int, seed: int, encoder: Train | None = None) -> Train:
-    """Return the training that the paper prints: batches of ten, RMSprop at 0.5/m, the epoch chosen on held-out images."""
+    """Return the training run as printed in the paper: batches of ten, RMSprop at 0.5/m, the epoch chosen on held-out images."""
     return Train(model, data, 10, epochs, 0.5 / model.cells, seed=seed, encoder=encoder)
 
 
 def as_coded(model: CerebellumModel, data: Data, epochs: int, seed: int, encoder: Train | None = None) -> Train:
-    """Return the training of the authors' code: image by image, on all of them, the epoch chosen on the test images.
+    """Return the training run of the authors' code: image by image, on all images, the epoch chosen on the test images.
 
     The code draws the inputs of random wiring with replacement.
     """
@@ -90,13 +90,13 @@ def four_models(full: int, random: int) -> list[CerebellumModel]:
 
 
 def evaluated(train: Train, scale: str) -> EvaluatedModel:
-    """Return the whole evaluation of a model: every attack, certificates and the checklist."""
+    """Return the full evaluation of a model: every attack, certificates and the checklist."""
     strong = strengths(train.data)
     return EvaluatedModel(train, strong.epsilons[scale], strong.evaluated[scale], ATTACKS[scale], seed=train.seed)
 
 
 def examined(train: Train, scale: str) -> list[Experiment]:
-    """Return the whole evaluation, then the paper's own attacks on more images: FGSM and 40 steps of PGD, last iterate."""
+    """Return the full evaluation, then the paper's own attacks on more images: FGSM and 40 steps of PGD, last iterate."""
     strong, attacks = strengths(train.data), []
     for epsilon in strong.paper:
         attacks.append(Attack("fgsm", "mse", epsilon, seed=train.seed))
@@ -106,12 +106,12 @@ def examined(train: Train, scale: str) -> list[Experiment]:
 
 
 def paper_pgd(objective: str, epsilon: float, seed: int, step: float = PAPER_STEP, keep: str = "last") -> Attack:
-    """Return the paper's PGD: 40 steps, the last iterate counts."""
+    """Return the paper's PGD: 40 steps, using the last iterate."""
     return Attack("pgd", objective, epsilon, steps=PAPER_STEPS, step_size=step, seed=seed, keep=keep)
 
 
 def tuned_step(epsilon: float) -> float:
-    """Return a step length of PGD that fits ε."""
+    """Return a PGD step size that fits ε."""
     return fitting_step(epsilon, PAPER_STEPS)
 
 
@@ -123,7 +123,7 @@ def compared(trains: Sequence[Train], scale: str) -> list[Experiment]:
 
 
 def published(experiment: Experiment) -> dict[str, str]:
-    """Return what the authors print for an experiment, in percent, by the name that the report gives to what was measured."""
+    """Return the authors' figures for an experiment, in percent, by the report's name for the measurement."""
     if not isinstance(experiment, AttackedModel) or experiment.attack.objective != "mse":
         return {}
     attack = experiment.attack
@@ -148,20 +148,20 @@ def robustness_study(
     figures: Callable[[Models], Figures] | None = None,
     inputs: int | None = None,
 ) -> Study:
-    """Return a study in which every model is examined and compared with one of its group.
+    """Return a study in which every model is examined and compared with a reference in its group.
 
     Parameters
     ----------
     trainings : callable
-        From data, scale and seed to groups of training runs.
+        Maps data, scale and seed to groups of training runs.
     label : callable
-        From a training run to the name of the model in tables and figures.
+        Maps a training run to the model's name in tables and figures.
     captions : mapping
-        Captions of the figures by name; to that with the name of the study the caption of accuracy over ε is added.
+        Captions of the figures by name; the one with the study's name is extended by the caption of accuracy over ε.
     reference : callable
-        Whether the others of a group are compared with this training; by default with the first.
+        Whether a training run is the reference for the others of its group; by default the first is.
     figures : callable, optional
-        From the results by model to figures by name; by default accuracy over ε alone, graded from dark to light.
+        Maps the results by model to figures by name; by default only accuracy over ε, graded from dark to light.
     name, question, expectation, inputs
         As in :class:`~minicereb.studies.study.Study`; the expectation follows a paragraph about the paper.
     """

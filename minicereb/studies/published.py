@@ -1,4 +1,4 @@
-"""Figures that the papers print, as data, for tables that show them next to what was measured here."""
+"""Figures printed in the papers, as data, for tables that show them next to our measurements."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from minicereb.experiments.configs import Train
 
 
 class Logged(NamedTuple):
-    """What the authors of the cerebellum paper print or logged for a model on MNIST, in percent, mean of two seeds.
+    """The cerebellum paper's printed or logged figures for a model on MNIST, in percent, mean of two seeds.
 
     All attacks ascend the squared error.
     """
@@ -57,7 +57,7 @@ CEREBELLUM = {
 
 
 def logged_for(train: Train) -> Logged | None:
-    """Return what the authors print or logged for a model, however it was trained here; None if there is nothing."""
+    """Return the authors' printed or logged figures for a model, however it was trained here; None if there are none."""
     model = train.model
     if not isinstance(model, CerebellumModel) or model.wiring == "local" or train.data.name != "mnist":
         return None

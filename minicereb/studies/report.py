@@ -1,4 +1,4 @@
-"""The pages that ``minicereb report`` writes: of a run, an evaluation, or a study, whose page is made here."""
+"""The pages of ``minicereb report``: of a run, an evaluation, or a study; the last is made here."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def title(stored: Record) -> str:
 
 
 def _experiment(config: Record) -> Any:
-    """Return the experiment with these settings, None if they are those of another version."""
+    """Return the experiment with these settings, or None if they are from an incompatible version."""
     try:
         return from_json(config)
     except MinicerebError:
@@ -99,7 +99,7 @@ def _experiment(config: Record) -> Any:
 
 
 def _table(results: Results, known: Study | None) -> list[Block]:
-    """Return the study's tables, made of its records, or read from ``table.md`` if this version does not know its settings."""
+    """Return the study's tables, built from its records, or read from ``table.md`` if this version does not know its settings."""
     if known is not None and all(config is not None for config, _ in results):
         return list(known.table(results))
     path = results.folder / "table.md"
@@ -107,7 +107,7 @@ def _table(results: Results, known: Study | None) -> list[Block]:
 
 
 def _measured(results: Results, known: Study | None) -> list[Block]:
-    """Return every accuracy among the results with its interval over the images, and what the paper prints for it."""
+    """Return every accuracy among the results with its interval over the images, and the paper's figure."""
     rows = []
     for config, record in results:
         if config is None:
@@ -125,7 +125,7 @@ def _measured(results: Results, known: Study | None) -> list[Block]:
 
 
 def _figures(folder: Path, records: list[Record], captions: Mapping[str, str]) -> list[Block]:
-    """Return the study's own figures, or, if it draws none, the accuracy of each evaluation over ε."""
+    """Return the study's own figures or, if it draws none, the accuracy of each evaluation over ε."""
     stem = Path(REPORT).stem
     pages = {stem, *(path.stem for path in folder.glob("*.html"))}  # figures of a page begin with its name
     names = sorted({path.stem for ending in ("svg", "png") for path in folder.glob(f"*.{ending}")})

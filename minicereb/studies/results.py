@@ -1,4 +1,4 @@
-"""The results of a study: pairs of an experiment and its record, to choose from, to group and to average."""
+"""The results of a study: pairs of an experiment and its record, for selection, grouping and averaging."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Results(list[tuple[Any, Record]]):
     ----------
     pairs : iterable of (experiment, record)
     folder : Path
-        Folder of the study, for what a record keeps in files.
+        Folder of the study, for the parts of a record stored in files.
 
     Examples
     --------
@@ -47,7 +47,7 @@ class Results(list[tuple[Any, Record]]):
         ----------
         kind : type or union of types
         test : callable
-            From an experiment of this kind to whether it is wanted.
+            Predicate on experiments of this kind.
         **settings
             Values of the experiment's fields or, if it has no such field, of its attack's.
         """
@@ -56,14 +56,14 @@ class Results(list[tuple[Any, Record]]):
         return Results(((c, r) for c, r in chosen if all(_setting(c, name) == value for name, value in wanted)), self.folder)
 
     def by(self, key: Callable[[Any], Key]) -> dict[Key, Results]:
-        """Group the results by what `key` makes of an experiment, in the order of the plan."""
+        """Group the results by the `key` of each experiment, in the order of the plan."""
         groups: dict[Key, Results] = {}
         for config, record in self:
             groups.setdefault(key(config), Results(folder=self.folder)).append((config, record))
         return groups
 
     def values(self, of: str | Callable[[Record], Any]) -> list[Any]:
-        """Return a number from each record that has it; ``"true.before"`` is ``record["true"]["before"]``."""
+        """Return this number from each record that has it; ``"true.before"`` is ``record["true"]["before"]``."""
         return [value for _, record in self if (value := _entry(record, of)) is not None]
 
     def mean(self, of: str | Callable[[Record], Any]) -> float | None:
@@ -97,7 +97,7 @@ def _entry(record: Any, of: str | Callable[[Record], Any]) -> Any:
 def tabulate(corner: str, groups: Mapping[str, Group], *columns: tuple[str, Callable[[Group], str]]) -> Table:
     """Return a table with one row per group.
 
-    A column is its heading and the function that writes a group's cell; the first, under `corner`, holds the names of the groups.
+    A column is a heading and a function that formats a group's cell; the first, under `corner`, holds the groups' names.
     """
     rows = [[name, *(cell(group) for _, cell in columns)] for name, group in groups.items()]
     return Table([corner, *(heading for heading, _ in columns)], rows)

@@ -50,7 +50,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
 
 
 class Measure(NamedTuple):
-    """What is measured of a model: ``test`` on all test images, or at one ε of the evaluated images."""
+    """A measurement of a model: ``test`` on all test images, or at one ε on the evaluated images."""
 
     label: str  # test, MSE-PGD, attacked or certified
     epsilon: float | None = None
@@ -59,19 +59,19 @@ class Measure(NamedTuple):
         return self.label if self.epsilon is None else f"{self.label} {self.epsilon:g}"
 
     def of(self, record: Record) -> float | None:
-        """Return the share in the record of an evaluation, None if it has none."""
+        """Return the share in the record of an evaluation, or None."""
         if self.epsilon is None:
             return record["test_accuracy"]  # type: ignore[no-any-return]
         entry = entry_at(record, self.epsilon)
         return entry["by_attack"]["pgd-mse"] if self.label == "MSE-PGD" else entry[self.label]  # type: ignore[no-any-return]
 
     def compared(self, record: Record) -> Record | None:
-        """Return what the record of a paired comparison says about this measure, None if nothing."""
+        """Return this measure's entry in the record of a paired comparison, or None."""
         return None if self.epsilon is None else entry_at(record, self.epsilon).get(self.label)
 
 
 def name_of_model(train: Train) -> str:
-    """Return the name that the tables give a model."""
+    """Return the name of a model in the tables."""
     return train.model.wiring + " k=4" * (train.model.wiring == "random") + ", LTD" * train.model.ltd  # type: ignore[union-attr]
 
 
@@ -94,7 +94,7 @@ class Difference(NamedTuple):
 
 
 def differences(results: Results, measures: Sequence[Measure]) -> dict[tuple[str, str, Measure], Difference]:
-    """Return the differences of every pair and measure; the p-values are adjusted for all tests among them."""
+    """Return the differences for every pair and measure; the p-values are adjusted for all of these tests."""
     paired = {
         (*map(name_of_model, config.trainings), measure, config.one.train.seed): record
         for config, each in results.where(PairedComparison)
@@ -116,13 +116,13 @@ def differences(results: Results, measures: Sequence[Measure]) -> dict[tuple[str
 
 
 def _image_variance(record: Record, images: int) -> float:
-    """Return an estimate of the variance of a difference of paired shares over the choice of images."""
+    """Estimate the variance of a difference of paired shares over the choice of images."""
     b, c = record["only_one"], record["only_other"]
     return (b + c - (b - c) ** 2 / images) / images**2
 
 
 def table(results: Results) -> Blocks:
-    """Show each model over the seeds, each difference over the seeds, and the smallest that a few seeds would show."""
+    """Show each model and each difference over the seeds, and the smallest difference that a few seeds would reveal."""
     epsilons = results.where(EvaluatedModel)[0][0].epsilons
     at_epsilon = [Measure(label, e) for e, label in product(epsilons, ("MSE-PGD", "attacked", "certified"))]
     measures = [measure for measure in (Measure("test"), *at_epsilon) if any(by_seed(results, measure).values())]

@@ -206,7 +206,7 @@ def _dimensions(results: Results, measured: dict[str, Values]) -> Blocks:
 
 
 def _answers(results: Results, models: Models, measured: dict[str, Values]) -> Blocks:
-    """Show for each quantity the best k, the value at k = 4, and which k have more, less, or cannot be distinguished from 4."""
+    """Show for each quantity the best k, the value at k = 4, and which k are larger, smaller, or indistinguishable from 4."""
     config, significant = evaluation_of(models)[0], _significant(results)
     test = _shares(models)
     rows = [_answer("test accuracy, %", test, _apart(test))]
@@ -251,7 +251,7 @@ def _significant(results: Results) -> dict[str, dict[int, int]]:
 
 
 def _shares(models: Models, label: str | None = None, e: int = 0) -> Values:
-    """Return by k, in percent, the attacked or certified share at ε number `e`; without a label the test accuracy."""
+    """Return the attacked or certified share at ε number `e` by k, in percent; without a label the test accuracy."""
     values, record = {}, evaluation_of(models)[1]
     for name, model in models.items():
         found = tables.shares(model, label, e) if label else model.where(EvaluatedModel).values("test_accuracy")

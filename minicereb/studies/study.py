@@ -1,4 +1,4 @@
-"""What a study is, and how it is run: every experiment is a value, run once, and resumed if it was interrupted."""
+"""The definition of a study, and how it runs: every experiment runs once, and resumes if it was interrupted."""
 
 from __future__ import annotations
 
@@ -38,21 +38,18 @@ class Study:
     ----------
     name, question : str
     plan : callable
-        From data, scale and seeds to the experiments, in the order of the tables, which is also the order in which they are
-        run: experiments on the same model should follow each other.
-    table : callable
-        From the results to the tables and the paragraphs that explain them.
+        Maps data, scale and seeds to the experiments, in the order of the tables and of execution: experiments on the same model
+    should be consecutive. table : callable
+        Maps the results to the tables and the paragraphs that explain them.
     figures : callable, optional
-        From the results to the figures, by the name of the file without its ending.
+        Maps the results to the figures, by file name without extension.
     expectation : str
         What the paper expects or found; empty if the question is our own.
     published : callable, optional
-        From an experiment to the figures that the paper prints for it, in percent, by the name that the report gives to what
-        was measured.
-    captions : mapping
+        Maps an experiment to the paper's figures for it, in percent, by the report's name for the measurement. captions : mapping
         Captions of the figures, by name.
     dataset, seeds : mapping
-        Name of the data set, and seeds unless the user asks for others, at each scale.
+        Name of the data set, and default seeds, at each scale.
     inputs : int, optional
         Pixels per image, if the study's models require a certain number.
     """
@@ -81,8 +78,8 @@ def carry_out(
     """Run a study in the folder `out`, yielding its progress; experiments that are complete are not run again.
 
     At the end ``out/study.json`` holds every experiment with its record and ``out/table.md`` the tables, next to the figures, if
-    the study has any. A complete study in a folder that cannot be written is left as it is, so that it can still be printed.
-    Without a `pool` this process runs one job after the other. Raises :class:`NotDone`, after all possible jobs have been run, if
+    the study has any. A complete study in a read-only folder is left unchanged, so that it can still be printed.
+    Without a `pool` this process runs the jobs in sequence. Raises :class:`NotDone`, after all possible jobs have been run, if
     some were not.
     """
     study.check(dataset)

@@ -1,4 +1,4 @@
-"""Tables and figures that several studies have: the paper's attacks, attacks and certificates, paired comparisons."""
+"""Tables and figures shared by several studies: the paper's attacks, attacks and certificates, paired comparisons."""
 
 from __future__ import annotations
 
@@ -34,30 +34,30 @@ def by_model(results: Results, label: Callable[[Train], str] = describe) -> dict
 
 
 def evaluation_of(models: Models) -> tuple[EvaluatedModel, Record]:
-    """Return the first evaluation with its record, for the settings that all have in common."""
+    """Return the first evaluation with its record, for the settings common to all."""
     return next(iter(models.values())).where(EvaluatedModel)[0]
 
 
 def training_of(model: Results) -> Train:
-    """Return the training of a model, of its first seed."""
+    """Return the training run of a model with its first seed."""
     return model[0][0].train  # type: ignore[no-any-return]
 
 
 def accuracy_of(model: Results) -> str:
-    """Write the accuracy on all test images, the mean over the seeds with its interval."""
+    """Format the accuracy on all test images, as the mean over the seeds with its interval."""
     records = model.where(EvaluatedModel).records or model.records
     by_run = {record["run"]: record["test_accuracy"] for record in records}
     return mean_share(list(by_run.values()), records[0]["test_images"])
 
 
 def accuracy_under(model: Results, **attack: Any) -> str:
-    """Write the accuracy under the attack with these settings, the mean over the seeds with its interval."""
+    """Format the accuracy under the attack with these settings, as the mean over the seeds with its interval."""
     found = model.where(AttackedModel, **attack)
     return mean_share(found.values("robust_accuracy"), found[0][1]["images"]) if found else "-"
 
 
 def entry_at(record: Record, epsilon: float) -> Record:
-    """Return what the record of an evaluation or a comparison says at one ε."""
+    """Return the entry at one ε in the record of an evaluation or a comparison."""
     return next(entry for entry in record["epsilons"] if entry["epsilon"] == epsilon)  # type: ignore[no-any-return]
 
 
@@ -67,7 +67,7 @@ def shares(model: Results, label: str, e: int) -> list[float]:
 
 
 def share_at(model: Results, label: str, e: int) -> str:
-    """Write the mean of :func:`shares` with its interval."""
+    """Format the mean of :func:`shares` with its interval."""
     return mean_share(shares(model, label, e), model.where(EvaluatedModel)[0][1]["images"])
 
 
@@ -110,7 +110,7 @@ def _published(columns: list[tuple[str, Callable[[Results], str]]], models: Mode
 
 
 def bracket_table(models: Models) -> Blocks:
-    """Return the attacked and the certified share of every model, at each ε at which one of them is not zero."""
+    """Return the attacked and the certified share of every model, at each ε where any of them is not zero."""
     config, record = evaluation_of(models)
     images, columns = record["images"], []
     zero: dict[str, list[str]] = {label: [] for label in LABELS}
@@ -132,7 +132,7 @@ def bracket_table(models: Models) -> Blocks:
 
 
 def interval_in_words(models: Models) -> str:
-    """Say what the intervals of a table are over, and which seeds its means are over."""
+    """Explain the intervals of a table, and the seeds over which it averages."""
     seeds = sorted({seed for model in models.values() for seed in model.seeds})
     over = "over the images" if len(seeds) == 1 else "over the seeds, Student's t (over the images if the seeds agree)"
     return f"95% interval {over}; {in_words(seeds)}"
@@ -151,7 +151,7 @@ SAYS_PGD, UNDER_ALL = "under PGD on the squared error", "under all attacks"
 def over_epsilon(models: Models, entry: Callable[[Record], Any] = lambda entry: entry["attacked"]) -> Curves:
     """Return a share over ε, one line per model; at ε = 0 the accuracy on the clean images.
 
-    `entry` returns the share from what an evaluation found at one ε: by default that under all attacks.
+    `entry` extracts the share from an evaluation's result at one ε: by default the one under all attacks.
     """
     lines = {}
     for name, model in models.items():
@@ -163,7 +163,7 @@ def over_epsilon(models: Models, entry: Callable[[Record], Any] = lambda entry: 
 
 
 def under_pgd(entry: Record) -> float:
-    """Return the accuracy under the paper's PGD from what an evaluation found at one ε."""
+    """Return the accuracy under the paper's PGD from an evaluation's result at one ε."""
     return entry["by_attack"]["pgd-mse"]  # type: ignore[no-any-return]
 
 
@@ -193,7 +193,7 @@ class ComparedAt(NamedTuple):
 
 
 def comparisons(results: Results, labels: Sequence[str] = ("attacked",)) -> list[ComparedAt]:
-    """Return the comparisons among the results: of the clean images, then at each ε those of these labels that were made."""
+    """Return the comparisons among the results: on clean images, then at each ε the available ones with these labels."""
     rows = []
     for config, record in results.where(PairedComparison):
         rows.append(ComparedAt(config, "-", "clean", record["clean"]))
@@ -231,6 +231,6 @@ def comparison_table(results: Results, labels: Sequence[str] = ("attacked",)) ->
 
 
 def _names(config: PairedComparison) -> tuple[str, str]:
-    """The two models; if their descriptions are the same, the settings in which they differ."""
+    """The two models or, if their descriptions are equal, the settings in which they differ."""
     one, other = (describe(train) for train in config.trainings)
     return (one, other) if one != other else (one, f"the same except {'; '.join(differences(config.other, config.one))}")

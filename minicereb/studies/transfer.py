@@ -23,7 +23,7 @@ SIZES = {
 
 
 def models(data: Data, scale: str, seed: int) -> dict[str, Train]:
-    """Return the models by name; each of the others differs in one thing from the first."""
+    """Return the models by name; each differs from the first in one respect."""
     full, sparse, hidden, epochs, _, _ = SIZES[scale]
 
     def cerebellum(wiring: str, cells: int, which: int = seed, **settings: object) -> Train:
@@ -43,7 +43,7 @@ def models(data: Data, scale: str, seed: int) -> dict[str, Train]:
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[TransferMatrix]:
-    """Attack every model with the images made against every other; one matrix per seed."""
+    """Test every model on the images attacked against every other; one matrix per seed."""
     *_, steps, images = SIZES[scale]
     experiments = []
     for seed in seeds:
@@ -53,7 +53,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[TransferMatrix]
 
 
 def table(results: Results) -> Blocks:
-    """Show a row per attacked model and a column per answering model; means over seeds."""
+    """Show a row per attacked model and a column per classifying model; means over seeds."""
     config, record = results[0]
     scale = next(scale for scale in SIZES if SIZES[scale][-2:] == (config.attack.steps, config.images))
     names = list(models(config.models[0].data, scale, 0))

@@ -109,20 +109,20 @@ def measured(results: Results, name: str, condition: tuple[str, str]) -> Measure
 
 
 def reduction(plain: Measured, other: Measured, layer: int) -> Ratio:
-    """Return the factor by which the plain estimator's variance is larger at equal K: geometric mean over seeds."""
+    """Return the ratio of the plain estimator's variance to this one's at equal K, as the geometric mean over seeds."""
     logarithms = np.log(plain.variances[:, layer] / other.variances[:, layer])
     errors = np.hypot(plain.errors[:, layer], other.errors[:, layer])
     return Ratio(float(logarithms.mean()), float(sqrt(np.square(errors).sum()) / len(errors)))
 
 
 def gain(plain: Measured, other: Measured) -> float:
-    """Return the factor by which the plain estimator's variance × seconds is larger, in the first layer."""
+    """Return the ratio of the plain estimator's variance × seconds to this one's, in the first layer."""
     products = [each.variances[:, 0] * each.seconds for each in (plain, other)]
     return float(np.exp(np.log(products[0] / products[1]).mean()))
 
 
 def table(results: Results) -> Blocks:
-    """Show the reduction of variance in the first layer next to earlier factors, then in the second, then cost and gain."""
+    """Show the variance reduction in the first layer next to earlier factors, then in the second, then cost and gain."""
     found = {name: [measured(results, name, condition) for condition in CONDITIONS] for name in ESTIMATORS}
     plain, others = found["plain"], [name for name in ESTIMATORS if name != "plain"]
     at_k = max(config.replications for config, _ in results)

@@ -15,14 +15,14 @@ from minicereb.settings import checked, setting
 
 
 class State(NamedTuple):
-    """Where the cart and the pole are, and how fast they move.
+    """Positions and velocities of the cart and the pole.
 
     Attributes
     ----------
     x, velocity : float
-        Of the cart, in m and m/s.
+        Position and velocity of the cart, in m and m/s.
     angle, angular_velocity : float
-        Of the pole, in rad and rad/s.
+        Angle and angular velocity of the pole, in rad and rad/s.
     """
 
     x: float

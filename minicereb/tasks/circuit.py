@@ -1,7 +1,7 @@
 """One microzone in closed loop: granule cells, Purkinje cells, nuclei and olive, with the rule by which images are learned.
 
-Rows are time bins where they were images: a trial is a batch, and :class:`minicereb.learning.plasticity.DeltaRule` makes of it
-the same two products. Around it, this module adds Golgi cells, an olive that the nuclei inhibit, and bounds on the weights.
+Rows are time bins instead of images: a trial is a batch, for which :class:`minicereb.learning.plasticity.DeltaRule` computes the
+same two products. Around it, this module adds Golgi cells, an olive that the nuclei inhibit, and bounds on the weights.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LEVEL = Setting(
 )
 FORGETTING = Setting("Share of its change that a parallel fibre's synapse loses per trial.", at_least=0, below=1)
 RULE = Setting("Learning rule of the parallel fibres' synapses.", choices=tuple(RULES))
-LESION = Setting("Parts that the circuit lacks from the first trial on.", choices=LESIONS, option="lesion")
+LESION = Setting("Parts missing from the circuit from the first trial on.", choices=LESIONS, option="lesion")
 # Chosen once, and the same for every interval, protocol and lesion.
 DRIVE = 20.0  # mean input to a Purkinje cell from the stimulus to the US, in units of its resting rate
 RATE = 0.015  # by how much a bin's own credit changes its Purkinje activity in a trial, on average
@@ -67,7 +67,7 @@ class CircuitSignals(NamedTuple):
     nuclei : array
         N, 0 at rest.
     climbing_fibre : array
-        e, 0 for spontaneous activity; 1 for that of the US.
+        e: 0 is spontaneous activity, 1 is the response to the US.
     nuclear_synapses : float
         v at the beginning of the trial.
     """
@@ -87,7 +87,7 @@ def respond(wiring: Wiring, states: np.ndarray, level: float | None, out: Array)
     states : array of float, shape (bins, fibres)
         Activity of the mossy fibres.
     level : float or None
-        Share of the cells that is active in a bin, at most; None without Golgi cells.
+        Largest share of the cells active in a bin; None without Golgi cells.
     out : array of float32, shape (cells, columns)
         Overwritten and returned: the bins, then zeros.
     """
@@ -116,26 +116,26 @@ def eligibility(bins: int) -> np.ndarray:
 
 
 class Circuit:
-    """A microzone, for one stimulus that comes again in every trial.
+    """A microzone, for one stimulus that is repeated in every trial.
 
     Granule cells do not learn and nothing here is noisy: their response to the stimulus is computed once and kept, cells × bins.
 
     Parameters
     ----------
     wiring : Wiring
-        From mossy fibres to granule cells.
+        Wiring from mossy fibres to granule cells.
     states : array of float, shape (bins, fibres)
         Activity of the mossy fibres over a trial.
     stimulus : array of float, shape (bins,)
         c, the direct drive of the nuclei by mossy fibres, 0 or 1.
     span : slice
-        Bins over which the granule cells' activity is scaled.
+        Bins over which the granule cells' activity is normalised.
     level, forgetting : float
         Coding level, above 0 and at most ½; λ, from 0 to below 1.
     rule : {"delta", "ltd-ltp"}
-        Whether a parallel fibre's synapse changes by how active the fibre is, or by whether it is ``[M-LTDLTP]``.
+        Whether a parallel fibre's synapse changes in proportion to the fibre's activity, or whenever it is active ``[M-LTDLTP]``.
     lesions : collection of str
-        Of :data:`LESIONS`.
+        Some of :data:`LESIONS`.
     seed : int
     """
 
@@ -172,7 +172,7 @@ class Circuit:
         self.granule = self.activity.copy() if "granule-shuffle" in self.lesions else self.activity
 
     def _scale(self, span: slice, rule: str) -> None:
-        """Give Purkinje cells the same mean input whatever the cells, and the rule a rate that does not depend on it."""
+        """Normalise the Purkinje cells' mean input, so that the learning rate does not depend on the cells."""
         xp, cells = xp_of(self.activity), len(self.activity)
         mean = float(self.activity[:, span].sum(axis=0).mean())
         require(mean > 0, "cells", cells, "more, or another seed: none of them responds before the US")
@@ -188,14 +188,14 @@ class Circuit:
         return to_numpy(self.model.readout)[:, 0] + np.float32(BOUND)
 
     def trial(self, unconditioned: np.ndarray, number: int) -> CircuitSignals:
-        """Go through one trial and learn from it.
+        """Simulate one trial and learn from it.
 
         Parameters
         ----------
         unconditioned : array of float32, shape (bins,)
             u, 1 while the US excites the olive, else 0.
         number : int
-            Of the trial; only the shuffling of time courses depends on it.
+            Index of the trial; only the shuffling of time courses depends on it.
         """
         check_count(unconditioned, self.bins, "unconditioned", "bin")
         if self.granule is not self.activity:
@@ -236,7 +236,7 @@ class Circuit:
         self.nuclear_synapses = min(max(self.nuclear_synapses + change, 0.0), NUCLEAR_BOUND)
 
     def _shuffle(self, number: int) -> None:
-        """Turn each cell's time course around the trial by a time of its own."""
+        """Shift each cell's time course cyclically by a random time of its own."""
         xp = xp_of(self.activity)
         turns = to_device(generator(self.seed, "granule shuffle", number).integers(0, self.bins, len(self.activity)))
         places = xp.arange(self.bins)

@@ -1,4 +1,4 @@
-"""Eyelid conditioning: a stimulus (CS), after an interval a puff of air (US), and a lid that comes to close in time."""
+"""Eyelid conditioning: a stimulus (CS), after an interval a puff of air (US), and a lid that learns to close in time."""
 
 from __future__ import annotations
 
@@ -76,17 +76,17 @@ class Eyelid:
 
 
 class ConditioningTrial(NamedTuple):
-    """What the lid did in a trial.
+    """The lid's movement in a trial.
 
     Attributes
     ----------
     number : int
-        From 0, over all phases.
+        Index from 0, over all phases.
     phase : str
     closure : float
-        By how much it closed at most after the CS began, in percent.
+        Largest closure after CS onset, in percent.
     peak : int or None
-        When, in ms from the beginning of the CS; None if it did not close by the criterion.
+        Time of the peak, in ms from CS onset; None if the closure did not reach the criterion.
     lid : array of float64, shape (bins,)
         Closure at the end of each bin, in percent.
     signals : CircuitSignals
@@ -106,9 +106,9 @@ class ConditioningTrial(NamedTuple):
 
 
 class Session:
-    """A circuit that goes through the trials of a session.
+    """A circuit in the trials of a session.
 
-    The puff itself closes no lid here: every trial shows what was learned alone, as a probe with the CS alone would.
+    The puff itself does not close the lid here: every trial shows only what was learned, like a probe with the CS alone.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ class Session:
         )
 
     def trials(self) -> Iterator[ConditioningTrial]:
-        """Go through the trials of all phases, yielding each."""
+        """Run the trials of all phases, yielding each."""
         phases = (phase for phase in PHASES for _ in range(getattr(self.settings, phase)))  # there may be very many
         for number, phase in enumerate(phases):
             signals = self.circuit.trial(np.zeros_like(self.us) if phase == "extinction" else self.us, number)
@@ -157,14 +157,14 @@ class Session:
 
 
 def lid_of(nuclei: np.ndarray) -> np.ndarray:
-    """Closure of the lid in percent at the end of each bin, given nuclear activity N in each: 70 ms later ``[M-LID]``."""
+    """Closure of the lid in percent at the end of each bin, driven by nuclear activity N with a delay of 70 ms ``[M-LID]``."""
     spikes = np.zeros(len(nuclei) * BIN, dtype=np.float64)
     spikes[PREMOTOR:] = np.repeat(SPIKES * nuclei, BIN)[:-PREMOTOR]
     return eyelid_closure(spikes)[BIN - 1 :: BIN]
 
 
 def trials_to(responded: Sequence[bool], wanted: bool = True) -> int | None:
-    """Trials before the first five in a row that have a response (or, if not `wanted`, none); None if there are no such five."""
+    """Trials before the first five in a row with a response (or without, if not `wanted`); None if there are no such five."""
     run = 0
     for number, each in enumerate(responded):
         run = run + 1 if each == wanted else 0

@@ -1,4 +1,4 @@
-"""The circuit that balances: tuned mossy fibres, a granule layer, and two microzones of Purkinje cells that oppose each other."""
+"""The balancing circuit: tuned mossy fibres, a granule layer, and two opposing microzones of Purkinje cells."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LTD_DECAY = 0.99  # β of [C-LTD], a step
 
 
 class TunedFibres:
-    """Mossy fibres with Gaussian tuning, for each of several variables a population evenly spaced over its range ``[M-TUNING]``.
+    """Mossy fibres with Gaussian tuning: for each variable, a population evenly spaced over its range ``[M-TUNING]``.
 
     Parameters
     ----------
     ranges : tuple of float
-        Largest absolute value of each variable that is coded, in its unit; larger values are coded as this one.
+        Largest coded absolute value of each variable, in its unit; larger values are clipped to it.
     each : int
-        Fibres for a variable, at least 2. A fibre's width (standard deviation) is the distance of two neighbours.
+        Fibres for a variable, at least 2. The tuning width (standard deviation) is the distance between neighbours.
     """
 
     def __init__(self, ranges: tuple[float, ...], each: int):
@@ -34,7 +34,7 @@ class TunedFibres:
         self._scale = self._most / np.array(ranges, dtype=np.float64)
 
     def rates(self, values: tuple[float, ...]) -> np.ndarray:
-        """Return the fibres' rates, float32 of shape (fibres, 1), each in (0, 1]; a variable's fibres stand together."""
+        """Return the fibres' rates, float32 of shape (fibres, 1), each in (0, 1]; the fibres of a variable are contiguous."""
         coded = np.minimum(np.maximum(np.array(values, dtype=np.float64) * self._scale, -self._most), self._most)
         away = coded[:, None] - self._preferred
         away *= away
@@ -45,8 +45,8 @@ class TunedFibres:
 class Microzones:
     """A granule layer read out by two microzones, one for each direction of the force.
 
-    It is always on the host: one state at a time is too little work for a GPU. Purkinje cells inhibit their nuclei, so a zone
-    pushes to its own side the more, the lower its Purkinje output ŷ is: the command is ``u = ŷ_left - ŷ_right`` ``[M-ZONES]``.
+    It is always on the host: a single state is too little work for a GPU. Purkinje cells inhibit their nuclei, so a zone pushes
+    harder to its own side the lower its Purkinje output ŷ is: the command is ``u = ŷ_left - ŷ_right`` ``[M-ZONES]``.
 
     Parameters
     ----------
@@ -55,14 +55,14 @@ class Microzones:
     fibres : int
         Mossy fibres for each variable.
     cells, inputs_per_cell : int
-        Granule cells, and how many mossy fibres each of them receives.
+        Number of granule cells, and of mossy fibres per granule cell.
     ltd : bool
         Whether the running mean of a granule cell's activity is subtracted from it ``[C-LTD]``.
     lesion : {"none", "olive", "granule", "left", "right"}
         ``granule``: mossy fibres reach the Purkinje cells directly; ``left``, ``right``: the output of that zone is 0;
-        ``olive`` leaves the circuit whole: it is for the rule that learns.
+        ``olive`` leaves the circuit intact and affects only the learning rule.
     seed : int
-        Of the wiring.
+        Seed of the wiring.
 
     Attributes
     ----------
@@ -71,8 +71,8 @@ class Microzones:
     ltd_mean : array of float32, shape (cells,)
         μ; stays 0 without LTD.
     gain : float
-        1 over the squared length of the granule layer's response to the state at rest. A change of weight by ``η · gain · z``
-        changes the output in a state whose response is as long by η, whatever the number of cells.
+        1 over the squared length of the granule layer's response to the state at rest. A weight change of ``η · gain · z``
+        changes the output by η in any state with a response of that length, whatever the number of cells.
     """
 
     def __init__(self, ranges: State, fibres: int, cells: int, inputs_per_cell: int, ltd: bool, lesion: str, seed: int):
@@ -91,11 +91,11 @@ class Microzones:
         self.gain = 1 / max(float(rest @ rest), 1e-12)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything that learning changes in the circuit, by name; written in place."""
+        """The circuit's arrays that learning changes in place, by name."""
         return {"readout": self.readout, "ltd_mean": self.ltd_mean}
 
     def respond(self, state: State, learning: bool = False) -> np.ndarray:
-        """Return the granule layer's activity z, shape (cells,) ``[C1]``; the array is reused by the call after the next.
+        """Return the granule layer's activity z, shape (cells,) ``[C1]``; the array is reused two calls later.
 
         While `learning`, the mean that LTD subtracts follows the activity.
         """
@@ -111,6 +111,6 @@ class Microzones:
         return z
 
     def command(self, z: np.ndarray) -> float:
-        """Return u, above 0 towards the right; its size depends on how the circuit learns."""
+        """Return u, positive to the right; its size depends on the learning method."""
         left, right = (self.readout @ z).tolist()
         return left * (self.lesion != "left") - right * (self.lesion != "right")

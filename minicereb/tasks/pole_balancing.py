@@ -1,4 +1,4 @@
-"""Pole balancing: a circuit, a cart with a pole, and trials in which the one learns to keep the other up."""
+"""Pole balancing: a circuit, a cart with a pole, and trials in which the circuit learns to keep the pole upright."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ FASTEST = (3.0, 2.0)  # of the cart in m/s and of the pole in rad/s, that mossy 
 @checked
 @dataclass(frozen=True)
 class PoleTask:
-    """What is balanced, and by which circuit; see :class:`minicereb.tasks.microzones.Microzones` for the lesions."""
+    """The plant and the circuit that balances it; see :class:`minicereb.tasks.microzones.Microzones` for the lesions."""
 
     method: Method = setting(ErrorDriven(), "How the circuit learns.")
     cells: int = setting(10_000, "Number of granule cells.", at_least=1)
-    inputs_per_cell: int = setting(4, "Number of mossy fibres that reach a granule cell.", at_least=1)
+    inputs_per_cell: int = setting(4, "Number of mossy fibres per granule cell.", at_least=1)
     fibres: int = setting(10, "Number of mossy fibres for each of the four variables.", at_least=2, at_most=1_000_000)
     ltd: bool = setting(False, "Whether the running mean of the granule cells' activity is subtracted.", off="no-ltd")
-    lesion: str = setting("none", "Part that the circuit lacks; olive: the signal that teaches.", choices=LESIONS)
+    lesion: str = setting("none", "Missing part of the circuit; olive: the teaching signal.", choices=LESIONS)
     cart: CartPole = setting(CartPole(), "The cart and the pole.")
     seconds: float = setting(100.0, "Duration after which a trial counts as a success", unit="s")
     spread: float = setting(
@@ -64,13 +64,13 @@ class BalancingTrial(NamedTuple):
     Attributes
     ----------
     number : int
-        From 0; -1 where nothing is learned.
+        Index from 0; -1 if nothing is learned.
     seconds : float
         How long the pole stayed up and the cart within its limits.
     errors : int
-        Errors that taught: spikes of the climbing fibres; for the actor-critic 1 if the trial failed.
+        Number of teaching errors: climbing-fibre spikes; for the actor-critic 1 if the trial failed.
     path : array of float64, shape (steps kept, 5)
-        x, ẋ, θ, θ̇ at the end of each step, and the force in it in N; empty unless it was asked for.
+        x, ẋ, θ, θ̇ at the end of each step, and the force during it in N; empty unless requested.
     """
 
     number: int
@@ -91,7 +91,7 @@ class PoleBalancer:
     circuit : Microzones
     learner : OliveLearner or TemporalDifferenceLearner
     lasted, errors : list of float, list of int
-        How long each trial lasted, in s, and the errors that taught in it: with :meth:`arrays` all that resuming needs.
+        Duration of each trial, in s, and its teaching errors: with :meth:`arrays`, all that resuming needs.
     """
 
     def __init__(self, task: PoleTask):
@@ -106,7 +106,7 @@ class PoleBalancer:
 
     @property
     def has_learned(self) -> bool:
-        """Whether the last trials, as many as are enough, have all succeeded."""
+        """Whether enough consecutive trials have succeeded, up to the last."""
         last = self.lasted[-self.task.enough :]
         return len(last) == self.task.enough and all(self.succeeded(seconds) for seconds in last)
 
@@ -120,9 +120,9 @@ class PoleBalancer:
         Parameters
         ----------
         trials : int
-            In all, earlier trials included: learning that is resumed ends exactly as if it had never stopped.
+            In total, including earlier trials: resumed learning ends exactly as if it had never stopped.
         keep : int
-            Number of steps of each trial's path to keep, from its beginning.
+            Number of initial steps of each trial's path to keep.
         """
         while len(self.lasted) < trials and not self.has_learned:
             number = len(self.lasted)
@@ -138,7 +138,7 @@ class PoleBalancer:
         return self._run(-1, start, keep)
 
     def _run(self, number: int, state: State, keep: int, draws: np.ndarray | None = None) -> BalancingTrial:
-        """Run a trial; without draws nothing is learned."""
+        """Run a trial; without random draws nothing is learned."""
         cart, circuit, learner, learning = self.task.cart, self.circuit, self.learner, draws is not None
         pairs = iter(()) if draws is None else iter(draws.tolist())
         path, step = [], 0

@@ -14,21 +14,21 @@ from minicereb.tasks.microzones import LEFT, RIGHT, Microzones
 
 
 def limited(command: float) -> float:
-    """Return the force that a command comes to, as a share of the largest, in [-1, 1]."""
+    """Return the force for a command, as a share of the largest, in [-1, 1]."""
     return min(1.0, max(-1.0, command))
 
 
 @checked
 @dataclass(frozen=True)
 class ErrorDriven:
-    """Learning from errors that say to which side the circuit should have pushed ``[M-OUTWARD]``."""
+    """Learning from errors that signal the side to which the circuit should have pushed ``[M-OUTWARD]``."""
 
-    rate: float = setting(0.05, "By how much one error lowers its zone's Purkinje output in the same state.", at_least=0)
+    rate: float = setting(0.05, "Decrease of a zone's Purkinje output per error, in the same state.", at_least=0)
     frequency: float = setting(10.0, "Rate of errors with the pole at its limit and falling", at_least=0, unit="Hz")
     cart_frequency: float = setting(4.0, "Rate of errors with the cart at its limit and moving outward", at_least=0, unit="Hz")
 
     def learner(self, circuit: Microzones, cart: CartPole) -> OliveLearner:
-        """Return what changes `circuit` in this way."""
+        """Return the learner that changes `circuit` in this way."""
         return OliveLearner(self, circuit, cart)
 
 
@@ -41,7 +41,7 @@ class OliveLearner:
         self._z = circuit.ltd_mean
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What it changes beside the circuit: nothing."""
+        """Arrays that it changes besides the circuit's: none."""
         return {}
 
     def begin(self) -> None:
@@ -54,7 +54,7 @@ class OliveLearner:
         return limited(self.circuit.command(z))
 
     def learn(self, state: State, z: np.ndarray, failed: bool, draws: tuple[float, float]) -> None:
-        """Learn from the state to which the last action led."""
+        """Learn from the state after the last action."""
         if self.circuit.lesion == "olive":
             return
         for zone in self.firing(state, draws):
@@ -64,8 +64,8 @@ class OliveLearner:
     def firing(self, state: State, draws: tuple[float, float]) -> set[int]:
         """Return the zones whose climbing fibre fires in `state`, given two uniform numbers: one for the pole, one for the cart.
 
-        What moves outward calls for its own side, whichever it is: a push under the falling pole; and a push that lets the pole
-        lean against the way of the cart, which then follows it back.
+        Outward motion calls for a push to the same side: under the falling pole, or to make the pole lean against the cart's
+        motion, so that the cart then follows it back.
         """
         step, settings, zones = self.cart.step, self.settings, set()
         for place, speed, limit, frequency, draw in (
@@ -80,7 +80,7 @@ class OliveLearner:
 @checked
 @dataclass(frozen=True)
 class ActorCritic:
-    """Learning from nothing but failure: a critic predicts it, an actor follows the critic's surprise ``[M-TD]``."""
+    """Learning only from failure: a critic predicts it, and an actor follows the critic's prediction error ``[M-TD]``."""
 
     actor_rate: float = setting(
         0.1, "By how much a unit of surprise changes the command, for noise of one standard deviation.", at_least=0
@@ -92,7 +92,7 @@ class ActorCritic:
     critic_memory: float = setting(0.1, "Time in which the critic's eligibility trace falls to 1/e", above=0, unit="s")
 
     def learner(self, circuit: Microzones, cart: CartPole) -> TemporalDifferenceLearner:
-        """Return what changes `circuit` in this way."""
+        """Return the learner that changes `circuit` in this way."""
         return TemporalDifferenceLearner(self, circuit, cart)
 
 
@@ -112,7 +112,7 @@ class TemporalDifferenceLearner:
         self._z = self.critic
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What it changes beside the circuit."""
+        """Arrays that it changes besides the circuit's."""
         return {"critic": self.critic}
 
     def begin(self) -> None:
@@ -121,7 +121,7 @@ class TemporalDifferenceLearner:
         self._traces.fill(0)
 
     def act(self, z: np.ndarray, draw: float) -> float:
-        """Return the force, as a share of the largest: what the command asks for, and noise."""
+        """Return the force, as a share of the largest: the command plus noise."""
         noise = float(ndtri(draw)) if draw > 0 else 0.0
         self._traces *= self.fading[:, None]
         self._traces[0] += np.float32(noise) * z
@@ -130,7 +130,7 @@ class TemporalDifferenceLearner:
         return limited(self.circuit.command(z) + self.settings.noise * noise)
 
     def learn(self, state: State, z: np.ndarray, failed: bool, draws: tuple[float, float]) -> None:
-        """Learn from the state to which the last action led."""
+        """Learn from the state after the last action."""
         if self.circuit.lesion == "olive":
             return
         before = float(self.critic @ self._z)

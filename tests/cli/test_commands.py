@@ -443,7 +443,7 @@ def test_a_noisy_network_is_exported_with_its_scales(noisy_run):
         (("--noise-scale", "0"), "noise-scale: '0' is not valid; expected numbers above 0"),
         (("--noise-scale", "2,nan"), "noise-scale[1]: nan is not valid; expected a finite number"),
         (("--noise-scale", "1,2,3"), "noise-scale: '1,2,3' is not valid; expected one number, or 2"),
-        (("--noise-scale", "two"), "'--noise-scale': 'two' is not valid; expected numbers with commas between"),
+        (("--noise-scale", "two"), "'--noise-scale': 'two' is not valid; expected comma-separated numbers"),
         (("--noise-degrees", "3"), "noise-degrees: 3.0 is not valid; expected nothing"),
         (("--hidden", ""), "hidden: [] is not valid"),
         (("--slope", "2"), "slope: 2.0 is not valid; expected 1: only the sigmoid has a slope"),

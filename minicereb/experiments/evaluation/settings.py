@@ -54,21 +54,21 @@ class EvaluatedModel(Experiment):
     record_shape: ClassVar[Any] = EvaluationRecord
     train: Train = setting(help="The model.")
     epsilons: tuple[float, ...] = setting(help="Largest changes, ascending.", option="epsilon")
-    images: int = setting(help="Number of test images, the first ones.", at_least=1, usual="1,000, or all if there are fewer")
+    images: int = setting(help="Number of test images, from the first.", at_least=1, usual="1,000, or all if there are fewer")
     attacks: tuple[str, ...] = setting(STANDARD, "Names of the attacks.")
-    norm: str = setting("linf", "How a change is measured: largest change of a pixel, or length.", choices=NORMS)
-    certify: bool = setting(True, "Whether to look for certificates.")
+    norm: str = setting("linf", "Norm of the change: largest of a pixel, or Euclidean length.", choices=NORMS)
+    certify: bool = setting(True, "Whether to compute certificates.")
     seed: int = setting(0, "Seed of the random starts and of the noise.", at_least=0)
     answer: str = setting(
-        "ot", "Answer of a network with noise: without noise (ot), or by its mean probabilities (lap).", choices=("ot", "lap")
+        "ot", "Prediction of a noisy network: without noise (ot), or by its mean probabilities (lap).", choices=("ot", "lap")
     )
     gradient: str = setting(
         "fitting",
-        "Source of the input gradient; fitting: the model itself, or, where it has no gradient, an estimate.",
+        "Source of the input gradient; fitting: the model itself or, if it has no gradient, an estimate.",
         choices=("fitting", *GRADIENTS),
     )
     draws: int = setting(32, "Noise samples per gradient estimate; calls for eot.", **DRAWS)
-    replications: int = setting(1_000, "Noisy runs that judge the answer lap.", at_least=2, at_most=2**31 - 1)
+    replications: int = setting(1_000, "Number of noisy runs for the answer lap.", at_least=2, at_most=2**31 - 1)
     substitutes: tuple[Train, ...] = setting((), "Other models that the checklist transfers attacks from.")
 
     def __post_init__(self) -> None:
