@@ -1,5 +1,7 @@
 """What students write: the exercise, what the first hint must say (a regular expression), and the function's body."""
 
+CLIP = "e = np.where(targets > 0, np.minimum(e, 0), np.maximum(e, 0))\n"
+
 WRONG = [
     # Derivative of ReLU: relu_input_gradient(d_h, v)
     ("relu-derivative", "special case: at v = 0", "return d_h * (v >= 0)"),
@@ -219,6 +221,28 @@ WRONG = [
         "ReLU of one end",
         "c, r = (low + high) / 2, (high - low) / 2\nm, d = c @ weight.T + bias, r @ np.abs(weight).T\n"
         "return np.maximum(m - d, 0), m + d",
+    ),
+    # The pessimistic rule: pessimistic_gradient(low, high, ltd_mean, readout, targets)
+    *(
+        (
+            "pessimistic-rule",
+            hint,
+            f"true = targets[:, None] > 0\nz = np.where({least}, low[:, :, None], high[:, :, None]){minus}\n"
+            f"e = (z * readout).sum(axis=1) - targets\n{clip}return np.einsum('nij,nj->ij', z, e){over}",
+        )
+        for hint, least, minus, clip, over in (
+            ("best for worst", "(readout > 0) != true", " - ltd_mean[:, None]", CLIP, " / len(low)"),
+            ("missing mean", "(readout > 0) == true", "", CLIP, " / len(low)"),
+            ("not clipped", "(readout > 0) == true", " - ltd_mean[:, None]", "", " / len(low)"),
+            ("sign left out", "(readout > 99) | true", " - ltd_mean[:, None]", CLIP, " / len(low)"),
+            ("factor batch", "(readout > 0) == true", " - ltd_mean[:, None]", CLIP, ""),
+            ("weight 0", "(readout >= 0) == true", " - ltd_mean[:, None]", CLIP, " / len(low)"),
+        )
+    ),
+    (
+        "pessimistic-rule",
+        "middle of the bounds",
+        f"z = (low + high) / 2 - ltd_mean\ne = z @ readout - targets\n{CLIP}return z.T @ e / len(low)",
     ),
     # Of any exercise
     ("fgsm", "crash.*NameError", "return np.clip(x + eps * np.sign(gradient), 0, 1)"),

@@ -8,11 +8,12 @@ from minicereb.exercises.definition import Exercise
 from minicereb.exercises.granule_cells import DELTA, LTD, PROJECTION, RELU
 from minicereb.exercises.im2col import WINDOWS
 from minicereb.exercises.noise_estimators import GLR, RAO_BLACKWELL, SCORE
+from minicereb.exercises.pessimism import PESSIMISM
 from minicereb.exercises.pixel_attacks import FGSM, PGD
 
 EXERCISES: dict[str, Exercise] = {
     exercise.name: exercise
-    for exercise in (RELU, DELTA, LTD, PROJECTION, FGSM, PGD, SCORE, GLR, RAO_BLACKWELL, WINDOWS, CERTIFICATE)
+    for exercise in (RELU, DELTA, LTD, PROJECTION, FGSM, PGD, SCORE, GLR, RAO_BLACKWELL, WINDOWS, CERTIFICATE, PESSIMISM)
 }
 
 

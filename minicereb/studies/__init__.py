@@ -22,6 +22,7 @@ from minicereb.studies.missed_images import ATTACKS_STUDY
 from minicereb.studies.paper_versus_code import PAPER_VERSUS_CODE
 from minicereb.studies.pole import POLE
 from minicereb.studies.results import Results
+from minicereb.studies.robust_circuits import ROBUST_CIRCUITS
 from minicereb.studies.seeds import SEEDS
 from minicereb.studies.sparsity import OPTIMUM, SPARSITY
 from minicereb.studies.study import SCALES, Study
@@ -42,6 +43,7 @@ CEREBELLUM = (
     OBJECTIVES_STUDY,
     ATTACKS_STUDY,
     PAPER_VERSUS_CODE,
+    ROBUST_CIRCUITS,
 )
 LIKELIHOOD_RATIO = (GLR_TABLES, GLR_WHITEBOX, GLR_SOURCES, VARIANCE, COST)
 MOTOR = (ISI, SAVINGS, LESIONS_STUDY, POLE)
