@@ -19,13 +19,14 @@ from minicereb.calculus.cerebellum import (
     worst_outputs,
 )
 from minicereb.calculus.losses import DESCENDED, one_hot, pessimistic_squared_error
-from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.architectures import CerebellumModel, total_steps
 from minicereb.explain.explained_image import ExplainedImage, Place, chosen_cells, loss_step, update_step
 from minicereb.explain.fgsm_steps import attack_steps, landscape_of
 from minicereb.explain.layer_steps import forward_and_back
 from minicereb.explain.steps import Derivative, Rows, Step, checked, compared, products
 from minicereb.explain.training_step import TrainingStep
 from minicereb.gradcheck.differences import difference, moving
+from minicereb.learning.pessimistic import RISE
 from minicereb.learning.rules import LEAST_SQUARES, PESSIMISTIC
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.visual import VisualCerebellum
@@ -56,6 +57,7 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
     if settings.rule in ("delta", LEAST_SQUARES):  # another rule need not follow a derivative
         yield _weight_step(subject, settings, model, taken, h, cells, classes)
     if settings.rule == PESSIMISTIC:
+        yield _box_step(subject, settings, model, taken.x, cells)
         yield _pessimistic_step(subject, settings, model, taken, cells, classes)
     if settings.rule != LEAST_SQUARES:
         places: list[Place] = [(f"W[{a}, {c}]", "readout", (a, c)) for a in cells for c in classes]
@@ -111,6 +113,26 @@ def _fibres_step(subject: ExplainedImage, x: np.ndarray, fibres: np.ndarray) -> 
     return Step("Mossy fibres fire or are silent", "M-FIBRES", words, {"x": x.shape, "x'": fibres.shape}, tables)
 
 
+def _box_step(subject: ExplainedImage, settings: CerebellumModel, model: Cerebellum, x: np.ndarray, cells: list[int]) -> Step:
+    """The intervals of the chosen cells' drive and activity at the full ε of the settings."""
+    epsilon, tables, rows = settings.uncertainty or 0.0, [], []
+    least, most = mossy_bounds(x, epsilon, model.fires_above)
+    low, high = granule_bounds(least, most, _projection(model), _rest(model))
+    for a in cells:
+        inputs, weights = _synapses(model, a)
+        reach = [(subject.pixel(int(i)), abs(w), 0.5 * (most[0, i] - least[0, i])) for i, w in zip(inputs, weights, strict=True)]
+        r = sum(w * half for _, w, half in reach)
+        tables.append(products(f"granule cell {a}", ("mossy fibre", "|J|", "(x'₊ - x'₋)/2"), reach, (f"r[{a}]", r)))
+        rows.append((a, r, low[0, a], high[0, a]))
+    words = (
+        f"Within ε = {epsilon:g} {int((most > least).sum()):,} of {x.size:,} mossy fibres can change, and with them the activity "
+        f"of {int((high > low).sum()):,} of {low.size:,} granule cells. What a cell can do is exact; that all can do their worst "
+        "at once is not."
+    )
+    tables.append(Rows("intervals", ("cell", "r", "l", "u"), rows))
+    return Step("What the granule cells can do", "M-BOX", words, {"x'₋": least.shape, "l": low.shape}, tables)
+
+
 def _pessimistic_step(
     subject: ExplainedImage,
     settings: CerebellumModel,
@@ -129,6 +151,7 @@ def _pessimistic_step(
 
     _, error = at_worst(worst_outputs(low, high, model.ltd_mean, model.readout, targets), subject.labels)
     found = pessimistic_gradient(low, high, model.ltd_mean, error, model.readout, targets)
+    reached = epsilon * min(1.0, taken.warmed / max(1.0, RISE * total_steps(subject.config, subject.dataset)))
     pairs, rows = [(a, c) for a in cells for c in classes], []
     for a, c in pairs:
         least = (model.readout[a, c] > 0) == (targets[0, c] > 0)
@@ -136,8 +159,8 @@ def _pessimistic_step(
         rows.append((f"W[{a}, {c}]", low[0, a], high[0, a], worst, error[0, c], found[a, c]))
     checks = [checked(f"∂l/∂W[{a}, {c}]", found[a, c], model.readout, (a, c), value) for a, c in pairs]
     words = (
-        f"Within ε = {epsilon:g} a granule cell's activity is between l and u. A synapse sees the end that its own sign makes "
-        f"the worse one. This counts {settings.pessimism:g}, z eᵀ the rest. ε grows to its full size over half the training."
+        f"A synapse sees the end, l or u, that its own sign makes the worse one. This counts {settings.pessimism:g}, z eᵀ the "
+        f"rest. ε grows to {epsilon:g} over half the training; the change below is of step {taken.warmed + 1}, at {reached:.3g}."
     )
     tables = [Rows("synapses", ("synapse", "l", "u", "worst - μ", "ẽ", "product"), rows)]
     return Step("The worst activity", "M-PESSIMISTIC", words, {"l": low.shape, "ẽ": error.shape}, tables, checks)

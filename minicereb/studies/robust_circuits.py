@@ -15,13 +15,14 @@ from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.learning.rules import PESSIMISTIC
 from minicereb.report.formats import mean_share, strength
 from minicereb.report.page import Text
+from minicereb.robustness.catalogue import STANDARD
 from minicereb.studies import tables
 from minicereb.studies.results import Blocks, Results, tabulate
 from minicereb.studies.sparsity import ALL_INPUTS, CLASSES, NATURAL
 from minicereb.studies.study import Study
 
-EPSILONS = (0.1, 0.3)
-ATTACKS = ("apgd-margin", "square")
+EPSILONS = {"smoke": (0.1,), "course": (0.1, 0.3), "paper": (0.1, 0.3)}
+ATTACKS = {"smoke": ("apgd-margin",), "course": ("apgd-margin", "transfer"), "paper": STANDARD}
 WHOLE = "threshold fibres, pessimistic rule, k = 4, LTD"
 
 
@@ -73,11 +74,12 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
     experiments: list[Experiment] = []
     for seed in seeds:
         epsilons: dict[Train, tuple[float, ...]] = {}
-        for together in zip(*(trainings(data, scale, seed, epsilon) for epsilon in EPSILONS), strict=True):
-            for train, epsilon in zip(together, EPSILONS, strict=True):
+        for together in zip(*(trainings(data, scale, seed, epsilon) for epsilon in EPSILONS[scale]), strict=True):
+            for train, epsilon in zip(together, EPSILONS[scale], strict=True):
                 epsilons[train] = (*epsilons.get(train, ()), epsilon)
-        evaluated = [EvaluatedModel(train, of, SIZES[scale].images, ATTACKS, seed=seed) for train, of in epsilons.items()]
-        whole, others = evaluated[: len(EPSILONS)], evaluated[len(EPSILONS) :]
+        evaluated = [EvaluatedModel(train, of, SIZES[scale].images, ATTACKS[scale], seed=seed) for train, of in epsilons.items()]
+        count = len(EPSILONS[scale])
+        whole, others = evaluated[:count], evaluated[count:]
         pairs = ((one, other) for other in others for one in whole if set(one.epsilons) <= set(other.epsilons))
         experiments += [*evaluated, *(PairedComparison(one, other) for one, other in pairs)]
     return experiments
@@ -107,7 +109,7 @@ def table(results: Results) -> Blocks:
     evaluations = results.where(EvaluatedModel)
     models, (config, record) = evaluations.by(lambda config: name_of(config.train)), evaluations[0]
     columns: list[tuple[str, Callable[[Results], str]]] = []
-    for epsilon in EPSILONS:
+    for epsilon in sorted({epsilon for config, _ in evaluations for epsilon in config.epsilons}):
         columns.append((f"test, for {strength(epsilon)}", partial(_share, epsilon=epsilon)))
         columns += [(f"{label} {strength(epsilon)}", partial(_share, epsilon=epsilon, label=label)) for label in tables.LABELS]
     legend = (
@@ -138,6 +140,5 @@ ROBUST_CIRCUITS = Study(
         "Neither paper asks. Threshold fibres should help most, since on MNIST few pixels are near the threshold; pessimism "
         "should turn what holds into what is proved, at some cost in accuracy. Published figures: none."
     ),
-    seeds={"smoke": (0,), "course": (0, 1, 2), "paper": (0, 123)},
     inputs=ALL_INPUTS,
 )

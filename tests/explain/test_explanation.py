@@ -61,6 +61,7 @@ def config(model, optimizer="adam", rate=1e-3, **options):
     return Train(model, DATA, 10, 2, rate, optimizer=optimizer, **options)
 
 
+PESSIMISTIC = {"rule": "pessimistic", "uncertainty": 0.1, "pessimism": 0.5}
 CASES = {
     "cerebellum": config(CerebellumModel("random", 300, 4), "rmsprop"),
     "cerebellum, synapses twice": config(CerebellumModel("random", 300, 12, replacement=True), "sgd", 1e-4, schedule="cosine"),
@@ -68,6 +69,11 @@ CASES = {
     "cerebellum, full": config(CerebellumModel("full", 300, ltd=False)),
     "cerebellum, closed form": config(CerebellumModel("local", 300, 9, patch=True, rule="least-squares")),
     "cerebellum, attacked": config(CerebellumModel("random", 300, 4), adversary=Adversary(0.1, 0.05, 2, "mse")),
+    "cerebellum, threshold fibres": config(CerebellumModel("random", 300, 4, mossy_fibres="threshold", threshold=0.5)),
+    "cerebellum, pessimistic": config(
+        CerebellumModel("random", 300, 4, mossy_fibres="threshold", threshold=0.5, **PESSIMISTIC), "rmsprop"
+    ),
+    "cerebellum, pessimistic, graded": config(CerebellumModel("full", 99, ltd=False, loss="cross-entropy", **PESSIMISTIC), "sgd"),
     "perceptron": config(PerceptronModel((30, 20), l2=1e-3, l1=1e-4), "momentum"),
     "linear, squared error": config(PerceptronModel((), loss="mse"), "sgd", 1e-3, adversary=Adversary(0.1, 0.05, 2)),
     "convolutional": config(ConvolutionalModel(((3,), (4, 4)), (8,), True, l2=1e-3), seed=3, schedule="cosine"),
@@ -178,8 +184,8 @@ def test_the_step_shown_lowers_the_loss(kind, optimizer, data):
         assert ("of the run's first" in said) == (optimizer != "sgd")
 
 
-def learner_of(settings, model, optimizer):
-    return settings.model.learner(model, optimizer, settings.batch_size, settings.seed, 100)
+def learner_of(settings, model, optimizer, total=100):
+    return settings.model.learner(model, optimizer, settings.batch_size, settings.seed, total)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -197,6 +203,7 @@ def test_the_update_shown_is_that_of_training_bit_for_bit(case, data, learned, t
         settings,
         model,
         make_optimizer(settings.optimizer, settings.learning_rate, total if settings.schedule == "cosine" else None),
+        total,
     )
     if settings.adversary is not None:
         rule = AdversarialTraining(rule, settings.adversary, settings.seed, total)
