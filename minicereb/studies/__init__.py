@@ -28,6 +28,7 @@ from minicereb.studies.sparsity import OPTIMUM, SPARSITY
 from minicereb.studies.study import SCALES, Study
 from minicereb.studies.transfer import TRANSFER
 from minicereb.studies.variance import VARIANCE
+from minicereb.studies.vnncomp import VNNCOMP
 from minicereb.studies.width import LTD, WIDTH
 
 CEREBELLUM = (
@@ -47,7 +48,8 @@ CEREBELLUM = (
 )
 LIKELIHOOD_RATIO = (GLR_TABLES, GLR_WHITEBOX, GLR_SOURCES, VARIANCE, COST)
 MOTOR = (ISI, SAVINGS, LESIONS_STUDY, POLE)
-STUDIES = {study.name: study for study in CEREBELLUM + LIKELIHOOD_RATIO + MOTOR}
+VERIFICATION = (VNNCOMP,)
+STUDIES = {study.name: study for study in CEREBELLUM + LIKELIHOOD_RATIO + MOTOR + VERIFICATION}
 
 GROUP = "minicereb.studies"  # entry points by which other packages offer studies
 

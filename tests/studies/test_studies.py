@@ -82,6 +82,7 @@ PLANS = {  # digests of the hashes of all experiments at each scale; what was do
     "savings": ("73677f8c77da", "52647ea86253", "7f2d97a5fe86"),
     "lesions": ("cc6730e44b48", "f33e9e67b74d", "3d179e9de850"),
     "pole": ("15ce6b940e6e", "cdd0bf440abc", "3e09b189587e"),
+    "vnncomp": ("5ec67be43612", "742491cee378", "86d829ce2ea8"),
 }
 
 
