@@ -31,7 +31,7 @@ STARTS, DESCENT_STEPS = 16, 40  # of the attack before the search
 STORED = 1 << 30  # bytes of multipliers kept with branches
 
 
-class Verdict(NamedTuple):
+class Decision(NamedTuple):
     """What a search came to.
 
     Attributes
@@ -96,7 +96,7 @@ class _Branch:
 
 def verify(
     chain: Chain, goals: Sequence[Goal], seconds: float, judge: Judge | None = None, most_branches: int | None = None
-) -> Verdict:
+) -> Decision:
     """Prove that no input of a chain's box meets any of the goals, or find one that does.
 
     Parameters
@@ -113,7 +113,7 @@ def verify(
 
     Returns
     -------
-    Verdict
+    Decision
 
     Raises
     ------
@@ -145,9 +145,9 @@ def verify(
             bounds.append(bound)
             closed &= proved
     except _Broken:
-        return Verdict("broken", -np.inf, search.found, search.branches, time.monotonic() - began)
+        return Decision("broken", -np.inf, search.found, search.branches, time.monotonic() - began)
     bound = min(bounds, default=np.inf)
-    return Verdict("certified" if closed else "unknown", bound, None, search.branches, time.monotonic() - began)
+    return Decision("certified" if closed else "unknown", bound, None, search.branches, time.monotonic() - began)
 
 
 def _by_outputs(chain: Chain, goals: Sequence[Goal]) -> Judge:

@@ -10,7 +10,7 @@ from minicereb.attacks.ball import with_rounding
 from minicereb.backend import to_device, to_numpy
 from minicereb.certificates.affine import affine_network_of, why_not_certifiable
 from minicereb.certificates.chain import Goal, chain_of_network
-from minicereb.certificates.complete import Verdict, verify
+from minicereb.certificates.complete import Decision, verify
 from minicereb.certificates.region import Region
 
 
@@ -30,7 +30,7 @@ def why_not_complete(model: Any, norm: str = "linf") -> str | None:
 
 def verify_image(
     model: Any, x: np.ndarray, label: int, epsilon: float, seconds: float, most_branches: int | None = None
-) -> Verdict:
+) -> Decision:
     """Decide whether a model answers `label` for every image within ε in L∞ and the box [0, 1].
 
     Parameters
@@ -48,7 +48,7 @@ def verify_image(
 
     Returns
     -------
-    Verdict
+    Decision
         A counterexample is an image: float32, and the model has answered otherwise than `label`.
     """
     network = affine_network_of(model)

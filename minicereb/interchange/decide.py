@@ -9,14 +9,14 @@ import numpy as np
 from minicereb.backend import to_device, to_numpy
 from minicereb.certificates.affine import affine_network_of, why_not_certifiable
 from minicereb.certificates.chain import Goal, chain_of_network
-from minicereb.certificates.complete import Verdict, verify
+from minicereb.certificates.complete import Decision, verify
 from minicereb.certificates.region import Region
 from minicereb.errors import InputError
 from minicereb.interchange.onnx_reader import OnnxModel
 from minicereb.interchange.vnnlib import Property
 
 
-def decide(model: OnnxModel, asked: Property, seconds: float) -> Verdict:
+def decide(model: OnnxModel, asked: Property, seconds: float) -> Decision:
     """Find an input in a property's box whose outputs fulfil one of its cases, or prove that there is none.
 
     Parameters
@@ -28,7 +28,7 @@ def decide(model: OnnxModel, asked: Property, seconds: float) -> Verdict:
 
     Returns
     -------
-    Verdict
+    Decision
         "broken" where there is a counterexample, an input in the order of the network's file: float32, within the bounds, and
         the network itself fulfils a case there. "certified" where there is none, in exact arithmetic or the network's own.
 
