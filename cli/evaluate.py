@@ -106,13 +106,13 @@ def _planned(
     if settings["answer"] == "lap" and not isinstance(run.config.model, NoisyModel):
         raise InputError("answer", "lap", "ot: only a network with noise has a mean answer")
     require(settings["gradient"] != "eot", "gradient", "eot", "analytic: a model of this project answers the same at every call")
+    substitutes = tuple(other.config for other in others)
+    config = EvaluatedModel(run.config, substitutes=substitutes, **settings | {"images": _images(settings, data)})
+    check_images(config, data)
     if settings["answer"] != "lap":
         remark_on_unused(["replications"], "--answer ot")
     if settings["gradient"] == "analytic" or not isinstance(run.config.model, NoisyModel):
         remark_on_unused(["draws"], "an analytic gradient")
-    substitutes = tuple(other.config for other in others)
-    config = EvaluatedModel(run.config, substitutes=substitutes, **settings | {"images": _images(settings, data)})
-    check_images(config, data)
     folder = evaluation_folder(run, config)
     if not (folder / RECORD).exists():
         check_folder(folder)

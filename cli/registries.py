@@ -77,6 +77,9 @@ def models() -> None:
     """List, fetch and verify trained models."""
 
 
+MODEL_KEYS = ("name", "title", "test_accuracy", "bytes", "sha256", "hash", "shipped", "command", "folder")
+
+
 @models.command("list")
 @as_json
 def list_models() -> Answer:
@@ -84,8 +87,8 @@ def list_models() -> Answer:
     listed, rows, rebuilt = [], [], []
     for entry in pretrained.models().values():
         folder, file = pretrained.found(entry), entry.model
-        about = {name: value for name, value in asdict(entry).items() if name != "files"}
-        listed.append({**about, "bytes": file.bytes, "sha256": file.sha256, "folder": folder})
+        about = {**asdict(entry), "bytes": file.bytes, "sha256": file.sha256, "folder": folder}
+        listed.append({name: about[name] for name in MODEL_KEYS})
         size = f"{file.bytes / 1000:,.0f} kB"
         ships = "yes" if entry.shipped else "no"
         rows.append((entry.name, entry.title, f"{entry.test_accuracy:.2%}", size, file.sha256[:12], ships, folder))

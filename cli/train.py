@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from minicereb.experiments.runs import Run, TrainingProgress, read_run, run_trai
 from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
 from minicereb.learning.rules import LEAST_SQUARES, PESSIMISTIC
 from minicereb.models.convolutional import vgg11
+
+Unused = Sequence[tuple[list[str], str]]
 
 # Default numbers of replications other than 100: one of flip or resample is worth more than 100 of others.
 REPLICATIONS = {"plain": 10_000, "sobol": 128, "flip": 1, "resample": 1, "exact": 1, "backprop": 1}
@@ -91,16 +93,15 @@ def cerebellum(behind: Path | None, **options: Any) -> Answer:
     defaults = {"threshold": 0.5} if options["mossy_fibres"] == "threshold" else {}
     defaults |= {"uncertainty": 0.1, "pessimism": 0.5} if options["rule"] == PESSIMISTIC else {}
     options |= {name: value for name, value in defaults.items() if options[name] is None}
-    if options["rule"] == LEAST_SQUARES:
-        iterative = ("learning_rate", "epochs", "optimizer", "batch_size", "schedule", "keep", "choose_on", "ltd_decay")
-        remark_on_unused(iterative, f"--rule {LEAST_SQUARES}")
-    elif not options["ltd"]:
-        remark_on_unused(["ltd_decay"], "--no-ltd")
     model = from_options(CerebellumModel, options)
     if options["learning_rate"] is None:
         options["learning_rate"] = 0.5 / model.cells
     encoder = None if behind is None else read_run(behind)
-    return train_and_report(model, options, adversary_of(options, options["loss"]), encoder)
+    unused: Unused = [(["ltd_decay"], "--no-ltd")] if not options["ltd"] else []
+    if options["rule"] == LEAST_SQUARES:
+        iterative = ["learning_rate", "epochs", "optimizer", "batch_size", "schedule", "keep", "choose_on", "ltd_decay"]
+        unused = [(iterative, f"--rule {LEAST_SQUARES}")]
+    return train_and_report(model, options, adversary_of(options, options["loss"]), encoder, unused)
 
 
 @train.command()
@@ -152,7 +153,6 @@ def glr(**options: Any) -> Answer:
     """Train a network with neuronal noise from its loss values (the generalised likelihood ratio method)."""
     noisy = options["noise"] != "none"
     if not noisy:
-        remark_on_unused(["noise_scale", "output_noise"], "--noise none")
         options["noise_scale"] = ()
     if options["estimator"] is None:
         options["estimator"] = ("flip" if options["activation"] == "threshold" else "resample") if noisy else "backprop"
@@ -161,7 +161,8 @@ def glr(**options: Any) -> Answer:
     if options["last_layer"] is None:
         by_score = isinstance(ESTIMATORS[options["estimator"]], ScoreFunction)
         options["last_layer"] = "score" if by_score else "derivative"
-    return train_and_report(from_options(NoisyModel, options), options)
+    unused: Unused = [] if noisy else [(["noise_scale", "output_noise"], "--noise none")]
+    return train_and_report(from_options(NoisyModel, options), options, unused=unused)
 
 
 def adversary_of(options: dict[str, Any], objective: str) -> Adversary | None:
@@ -182,12 +183,18 @@ def adversary_of(options: dict[str, Any], objective: str) -> Adversary | None:
 
 
 def train_and_report(
-    model: Model, options: dict[str, Any], adversary: Adversary | None = None, encoder: Run | None = None
+    model: Model,
+    options: dict[str, Any],
+    adversary: Adversary | None = None,
+    encoder: Run | None = None,
+    unused: Unused = (),
 ) -> Answer:
-    """Train, with progress, and return the accuracies."""
+    """Train, with progress, and return the accuracies; `unused` are parameters without effect, and beside what."""
     dataset = datasets.load(options["dataset"])
     data, behind = Data(dataset.name, dataset.sha256), None if encoder is None else encoder.config
     config = from_options(Train, options, model=model, data=data, adversary=adversary, encoder=behind)
+    for names, beside in unused:
+        remark_on_unused(names, beside)
     run = train_with_progress(config, dataset, options["out"] or default_folder(config), encoder)
     result = run.result or {}
     document = {name: result[name] for name in ("test_accuracy", "train_accuracy", "validation_accuracy", "seconds")}
