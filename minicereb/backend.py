@@ -247,7 +247,7 @@ def sparse_product(weights: Array, inputs: Array, x_t: Array, out: Array, width:
         Overwritten.
     width : int, optional
         Number of inputs, if all of `inputs` are known to lie below it, as in a :class:`~minicereb.models.wiring.Wiring`. Without
-        it they are checked first; :class:`InputError` if one is out of range, or shapes or types do not fit.
+        it they are checked first; :class:`InputError` if one is out of range, or if shapes or types do not fit.
     """
     check_synapses(weights, inputs, x_t, out, width)
     if not isinstance(out, np.ndarray):

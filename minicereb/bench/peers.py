@@ -53,7 +53,7 @@ def learning_steps(model: Cerebellum, images: np.ndarray, labels: np.ndarray, ba
     """Return learning steps with the projection as a sparse CSR product (also where freed memory is kept) and as a gather.
 
     PyTorch's step returns its temporaries of 8 MB to the operating system, which clears them before the next. The C library keeps
-    them once a larger block was freed; ours has no such temporaries.
+    them once a larger block has been freed; ours has no such temporaries.
     """
     torch = _torch()
     csr, inputs, weights, _, _ = _parts(model)
@@ -94,7 +94,7 @@ def learning_steps(model: Cerebellum, images: np.ndarray, labels: np.ndarray, ba
 
 
 def _keeping_freed_memory(step: Callable[[], object]) -> Callable[[], object]:
-    """Free a block of 31 MiB before each step, without touching it; the C library learns from blocks of up to 32."""
+    """Free an untouched block of 31 MiB before each step; the C library adapts to blocks of up to 32 MiB."""
 
     def kept() -> object:
         np.empty(31 << 20, dtype=np.uint8)

@@ -1,7 +1,7 @@
-"""Laws of neuronal noise: density, distribution, score and Fisher information, all of unit scale.
+"""Distributions of neuronal noise: density, distribution function, score and Fisher information, all at unit scale.
 
-A neuron's noise is ``r = σe``: σ is the *scale* of the law (a standard deviation only for the Gaussian), and e has unit scale.
-All laws are symmetric, so a threshold neuron driven by u fires with probability ``P(u + σe > 0) = F(u/σ)``.
+A neuron's noise is ``r = σe``: σ is the *scale* of the distribution (its standard deviation only for the Gaussian), and e has
+unit scale. All distributions are symmetric, so a threshold neuron driven by u fires with probability ``P(u + σe > 0) = F(u/σ)``.
 
 Noise is computed from uniform numbers in [-1, 1], never 0; :meth:`uniforms` says how many the caller must draw.
 """
@@ -235,7 +235,7 @@ LAWS: dict[str, type[Law]] = {law.name: law for law in (Gaussian, Laplace, Logis
 
 
 def law_named(name: str, degrees: float | None = None) -> Law:
-    """Return the law of this name; `degrees` (3 by default) belong to Student's t alone."""
+    """Return the distribution of this name; `degrees` (3 by default) apply only to Student's t."""
     if name not in LAWS:
         raise InputError("noise", name, ", ".join(LAWS))
     if name == StudentT.name:

@@ -23,7 +23,7 @@ PARTS = (("train", "images"), ("train", "labels"), ("test", "images"), ("test", 
 
 
 class Part(NamedTuple):
-    """What an IDX file's name says: its set and folder, its split, and whether it holds images or labels."""
+    """What an IDX file's name specifies: its set and folder, its split, and whether it holds images or labels."""
 
     of: tuple[Path, str]
     split: str

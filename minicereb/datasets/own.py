@@ -94,7 +94,7 @@ def channels_first(name: str, shape: tuple[int, ...], layout: str | None = None)
     name : str
         Name of the images in an error.
     shape : tuple of int
-        Shape of all images; only one with four axes leaves a choice.
+        Shape of all images; it is ambiguous only with four axes.
     layout : {"channels-last", "channels-first"}, optional
         The answer, if it is known.
 

@@ -156,7 +156,7 @@ def _output(forward: Callable[..., Any], place: list[Any]) -> np.ndarray:
 
 
 def _names(forward: Callable[..., Any], count: int) -> list[str]:
-    """The names of the parameters, or numbers where they have none."""
+    """The names of the parameters, or their positions if they have none."""
     try:
         names = [name for name, each in inspect.signature(forward).parameters.items() if each.kind is not each.VAR_POSITIONAL]
     except (TypeError, ValueError):

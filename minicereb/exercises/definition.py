@@ -34,11 +34,11 @@ def mistakes_of(
     Parameters
     ----------
     formula : callable
-        Makes the function from both ingredients.
+        Builds the function from both ingredients.
     right : tuple of callable
         The right ingredients.
     first, second : sequence of Mistake
-        Wrong ingredients for each.
+        Wrong versions of each ingredient.
     """
     made = [each._replace(function=formula(each.function, right[1])) for each in first]
     made += [each._replace(function=formula(right[0], each.function)) for each in second]

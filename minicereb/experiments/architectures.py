@@ -224,7 +224,7 @@ class NoisyModel:
         if self.noise == "none":
             require(not self.noise_scale, "noise-scale", self.noise_scale, "nothing without noise")
             able = self.estimator == "backprop"
-            require(able, "noise", self.noise, f"a law of noise, or --estimator backprop; not {self.estimator}")
+            require(able, "noise", self.noise, f"a noise distribution, or --estimator backprop; not {self.estimator}")
             require(self.replications == 1, "replications", self.replications, "1 without noise: all are alike")
             require(not self.learn_scale, "learn-scale", self.learn_scale, "used with noise")
         else:

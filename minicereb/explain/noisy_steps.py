@@ -236,7 +236,7 @@ def _by_flip(subject: ExplainedImage, credit: float, trace: Trace, a: int) -> tu
 
 
 def _exact_step(subject: ExplainedImage, loss: ReplicatedLoss, reference: means.Reference, cells: list[int]) -> Step:
-    """The closed form, compared with differences of the exact mean loss."""
+    """The closed form, compared with finite differences of the exact mean loss."""
     network, exact = subject.model, estimator_named("exact", "derivative")
     x_t = np.ascontiguousarray(subject.x.T)
 

@@ -52,7 +52,7 @@ class CheckedClaim(NamedTuple):
     name, tag, by : str
         As in the claim.
     numbers : int
-        Size of the derivative.
+        Number of entries of the derivative.
     scale : float
         Its root mean square.
     error : float or None

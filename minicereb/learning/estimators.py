@@ -160,8 +160,9 @@ class Flip(OneByOne):
 class Resample(OneByOne):
     """The score function with one neuron's noise redrawn at a time, all other noise held fixed ``[M-RESAMPLE]``.
 
-    ``mean_q L(e_q) s(e_q) / σ`` over nodes e_q in pairs ±, one pair in each of PAIRS strata of the neuron's law, placed by its
-    own noise: the effect of the other neurons' noise on the loss cancels in the difference of a pair. For any activation.
+    ``mean_q L(e_q) s(e_q) / σ`` over nodes e_q in pairs ±, one pair in each of PAIRS strata of the neuron's noise distribution,
+    placed by its own noise: the effect of the other neurons' noise on the loss cancels in the difference of a pair. For any
+    activation.
     """
 
     name = "resample"

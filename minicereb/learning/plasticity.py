@@ -158,7 +158,7 @@ class DeltaRule:
         relu(granule, out=granule)
 
     def _learn_batch(self, activity: Array, labels: Array, x_t: Array | None) -> Learned:
-        """One step; with `x_t` the granule cells' response to it is computed while its block is in the cache."""
+        """One step; with `x_t`, each block of the granule cells' response to it is computed just before use, in the cache."""
         xp, dtype = xp_of(labels), self.model.readout.dtype
         images, readout, mean = len(labels), self.model.readout, self.model.ltd_mean
         batch_mean = xp.zeros(self.columns, dtype=dtype)

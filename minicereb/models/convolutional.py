@@ -178,7 +178,7 @@ class BatchNorm:
 
 @dataclass(frozen=True, eq=False)
 class BatchNormLearning:
-    """Batch normalisation by the batch's own statistics, which also update the layer's fixed ones."""
+    """Batch normalisation by the batch's own statistics, which also update the layer's moving averages."""
 
     layer: BatchNorm
 

@@ -60,7 +60,7 @@ class NoisyLayer:
     scale : array, shape (1,)
         σ, the scale of the noise r = σe.
     law : Law or None
-        Law of e; None without noise.
+        Distribution of e; None without noise.
     activation : Activation or None
         φ; None for the identity.
     """
@@ -246,7 +246,7 @@ def initial_noisy(
         Seed of weights and biases: N(0, 0.1²), as in the authors' code.
     activation : Activation
     law : Law or None
-        Law of the noise; None for a network without noise, for backpropagation.
+        Distribution of the noise; None for a network without noise, for backpropagation.
     scales : tuple of float
         σ of each layer, outputs included, above 0; or one value for all. Ignored without noise.
     output_noise, output_activation : bool

@@ -82,7 +82,7 @@ class Averaged:
 
     @property
     def bytes_per_image(self) -> int:
-        """Memory that one more image takes."""
+        """Memory per additional image."""
         return 24 * self.replications * sum(self.network.widths)
 
     def forward(self, x: Array) -> tuple[Array, None]:

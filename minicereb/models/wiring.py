@@ -190,7 +190,7 @@ def draw_wiring(
         ``local`` only: a rectangle of k pixels, as near a square as k allows, in one channel, instead of k consecutive
         inputs of a row.
     field : int, optional
-        ``local`` only: k distinct pixels, drawn from a square of so many by so many, in one channel.
+        ``local`` only: k distinct pixels, drawn from a square with this side, in one channel.
     codons : float, optional
         Each input excites its cell with this probability, and else inhibits it, with a weight of 1. At rest the drive is such
         that the cell fires only if all inputs that excite it do, and none that inhibits it.

@@ -105,7 +105,7 @@ def name_of(train: Train) -> str:
 
 
 def table(results: Results) -> Blocks:
-    """Show for each model, at each ε, what it has right on clean images, under attack and for certain; then the comparisons."""
+    """Show for each model, at each ε, its clean, attacked and certified accuracy; then the comparisons."""
     evaluations = results.where(EvaluatedModel)
     models, (config, record) = evaluations.by(lambda config: name_of(config.train)), evaluations[0]
     columns: list[tuple[str, Callable[[Results], str]]] = []

@@ -452,7 +452,7 @@ def test_a_noisy_network_is_exported_with_its_scales(noisy_run):
         (("--loss", "zero-one", "--no-output-noise"), "used with output noise"),
         (
             ("--noise", "none", "--estimator", "flip"),
-            "noise: 'none' is not valid; expected a law of noise, or --estimator backprop",
+            "noise: 'none' is not valid; expected a noise distribution, or --estimator backprop",
         ),
         (("--estimator", "antithetic", "--replications", "5"), "replications: 5 is not valid; expected an even number"),
         (("--estimator", "sobol", "--replications", "100"), "replications: 100 is not valid; expected a power of two"),
