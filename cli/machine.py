@@ -1,4 +1,4 @@
-"""``minicereb bench`` and ``minicereb doctor``: how fast the engine is on this machine, and what is wrong with the machine."""
+"""``minicereb bench`` and ``minicereb doctor``: the engine's speed on this machine, and problems with the machine."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def explain(run: Path, image: int, what: str | None, html_file: Path | None, dat
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=RESULTS)
-@click.option("--out", type=NEW_FILE, help="File of the page, .html.  [default: DIR/report.html]")
+@click.option("--out", type=NEW_FILE, help="Path of the page, ending in .html.  [default: DIR/report.html]")
 @click.option("--print", "printed", is_flag=True, help="Print the page as Markdown, without its figures; write nothing.")
 @click.option("--open", "opened", is_flag=True, help="Open the page in the browser.")
 @moved_data

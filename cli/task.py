@@ -148,6 +148,6 @@ def _of_balancing(config: PoleBalancing, record: dict[str, Any]) -> Iterator[str
         yield f"Balanced for {config.task.seconds:g} s: {succeeded}; {learned}."
     else:
         yield f"{config.description}: nothing was learned."
-    yield "Tests without further learning, from angles that are not in the training:\n"
+    yield "Tests without further learning, from angles not used in training:\n"
     rows = [(f"{angle:g}°", f"{each:.1f}") for angle, each in zip(config.angles, record["tests"], strict=True)]
     yield table(("angle", "seconds"), rows)

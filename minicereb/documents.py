@@ -165,7 +165,7 @@ def _check_strings(value: Any, levels: int) -> None:
 
 
 def finite(value: Any) -> Any:
-    """Return a JSON value with ``null`` in place of every number that is not finite."""
+    """Return a JSON value with ``null`` instead of every non-finite number."""
     if isinstance(value, dict):
         return {name: finite(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):

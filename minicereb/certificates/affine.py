@@ -69,7 +69,7 @@ class Affine:
         return self._times(self.weights, h)
 
     def apply_size(self, h: Array) -> Array:
-        """``|W| h``, likewise."""
+        """``|W| h``; only for a :meth:`part`, in float64."""
         return self._times(abs(self.weights), h)
 
     def _times(self, weights: Array, h: Array) -> Array:

@@ -306,7 +306,7 @@ def _forward(chain: Chain, box: Any, lines: Relaxed, free: np.ndarray, back: Pas
 
 
 class Goal(NamedTuple):
-    """Outputs that must not be: all rows of ``C z + d ≤ 0`` at once.
+    """Forbidden outputs: all rows of ``C z + d ≤ 0`` hold together.
 
     Attributes
     ----------

@@ -44,7 +44,7 @@ class Scaled:
         return h * self.scale
 
     def apply_size(self, h: Array) -> Array:
-        """``|a| h``, likewise."""
+        """``|a| h``, with the same shape."""
         return h * abs(self.scale)
 
     def transpose(self, credit: Array, sides: tuple[int, int]) -> Array:
@@ -84,7 +84,7 @@ class Convolved:
         return convolution(h, self.weight, xp_of(h).zeros_like(self.bias), self.stride, self.padding)
 
     def apply_size(self, h: Array) -> Array:
-        """``|θ| h``, likewise."""
+        """``|θ| h``, with the same shape."""
         return convolution(h, abs(self.weight), xp_of(h).zeros_like(self.bias), self.stride, self.padding)
 
     def transpose(self, credit: Array, sides: tuple[int, int]) -> Array:
@@ -176,7 +176,7 @@ def convolutional_part(layers: list[Any]) -> tuple[ConvolutionalPart, int] | str
 
 
 def scaled_of(layer: BatchNorm) -> Scaled:
-    """Return batch normalisation by fixed statistics, with a and b as the model computes them."""
+    """Return batch normalisation by fixed statistics as a map, with a and b as the model computes them."""
     scale, shift = frozen_scale(layer.gamma, layer.beta, layer.mean, layer.variance)
     double = xp_of(scale).float64
     scale = scale.astype(double)

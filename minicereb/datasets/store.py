@@ -141,7 +141,7 @@ def user_cache() -> Path:
 
 
 def find(file: DataFile) -> Path | None:
-    """Return the path of a file, plain or gzip, without checking its content; None if it is not here.
+    """Return the path of a file, plain or gzip, without checking its content; None if it is missing.
 
     In each place it may lie directly, in a folder with the data set's name, or in torchvision's ``MNIST/raw``, under its own name
     or Kaggle's (``train-images.idx3-ubyte``).
@@ -337,7 +337,7 @@ def _known_in_zip(path: Path, known: dict[str, DataFile]) -> list[Known]:
 
 
 def _plausible(size: int, stored: IO[bytes], known: dict[str, DataFile]) -> bool:
-    """Whether a file of this size can be a known one: it has its length, or is gzip, which adds little. Closes the file."""
+    """Whether a file of this size can be a known one: it has the same length, or is gzip, which adds little. Closes the file."""
     lengths = [file.bytes for file in known.values()]
     with stored:
         return size in lengths or (size <= max(lengths) * 1.02 + (1 << 16) and stored.read(2) == b"\x1f\x8b")

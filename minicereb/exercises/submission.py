@@ -81,7 +81,7 @@ class Submitted(Elsewhere):
 
 
 def check_file(exercise: Exercise, path: str | os.PathLike, limit: float = 20.0) -> Report:
-    """Try a submission, a Python file, in a process of its own, and judge its answers in this one.
+    """Try a submission, a Python file, in a separate process, and judge its answers in this one.
 
     It may take `limit` seconds, including the start of Python. :class:`DataError` if there is no such file.
     """

@@ -31,7 +31,7 @@ config_kind(Attack)
 
 
 class Cost(NamedTuple):
-    """What a job is expected to cost on this machine; None where it is not known."""
+    """Expected cost of a job on this machine; None if unknown."""
 
     seconds: float | None = None
     memory: int | None = None  # bytes beside the budget for blocks: data, model, optimizer, the copy of the best epoch
@@ -111,7 +111,7 @@ class Train:
         return () if self.encoder is None else (self.encoder,)
 
     def cost(self, probes: Probes) -> Cost:
-        """Return what the training is expected to cost."""
+        """Return the expected cost of training."""
         return probes.training(self)
 
     def _check_encoder(self, encoder: Train) -> None:
@@ -237,5 +237,5 @@ class Experiment:
         yield from ()
 
     def cost(self, probes: Probes) -> Cost:
-        """Return what the experiment is expected to cost; by default nothing is known."""
+        """Return the expected cost of the experiment; by default it is unknown."""
         return Cost()

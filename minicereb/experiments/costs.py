@@ -36,7 +36,7 @@ PROBE_STEPS, PROBE_QUERIES = 8, 40
 
 
 class JobCost(NamedTuple):
-    """What a job is expected to cost, as in :class:`~minicereb.experiments.configs.Cost`; nothing if it is done."""
+    """Expected cost of a job, as in :class:`~minicereb.experiments.configs.Cost`; nothing if it is done."""
 
     job: Job
     done: bool
@@ -47,7 +47,7 @@ class JobCost(NamedTuple):
 
 
 def estimates(jobs: Iterable[Job], laboratory: Laboratory) -> Generator[JobCost, None, None]:
-    """Yield what each job is expected to cost, timing each kind of training and of attack once."""
+    """Yield the expected cost of each job, timing each kind of training and of attack once."""
     probes, encoders = Probes(laboratory.dataset), set[Train]()
     for job in jobs:
         if laboratory.is_done(job):

@@ -1,7 +1,7 @@
 """Run folders: training that can be killed at any moment, resumed, and loaded as a model.
 
 ``config.json`` is written first. ``manifest.json`` records how training was executed and its result; ``checkpoint.npz``
-exists during the training, ``model.npz`` after it. docs/formats.md describes all files.
+exists during training, ``model.npz`` after it. docs/formats.md describes all files.
 """
 
 from __future__ import annotations

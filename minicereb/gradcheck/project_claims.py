@@ -34,7 +34,7 @@ CLASSES = 4
 
 
 def claims() -> Iterator[Claim]:
-    """Yield every derivative at a random point: formulas first, then the models made of them."""
+    """Yield every derivative at a random point: formulas first, then the models built from them."""
     rng = generator(0, "gradcheck")
     formulas = _activations, _losses, _paper, _noisy_layer, _replicated, _dense, _projection, _images, _batch_norm, _laws
     for group in (*formulas, _models):

@@ -33,7 +33,7 @@ class PessimisticDeltaRule(DeltaRule):
     pessimism : float
         λ, from 0 to 1: the share of the worst activity in the weight change.
     total_steps : int
-        Number of updates in the training.
+        Number of updates in training.
     error : callable
         :func:`~minicereb.calculus.losses.squared_error` or :func:`~minicereb.calculus.losses.cross_entropy`. The former, at the
         worst outputs, counts only what is on the wrong side of the target.

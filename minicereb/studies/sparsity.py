@@ -137,7 +137,7 @@ Values = dict[int, WithInterval]  # by k
 
 
 def dimensions(results: Results) -> dict[str, Values]:
-    """Return the dimension by measure and k: of one seed with the interval over images, of several their geometric mean.
+    """Return the dimension by measure and k: for one seed with the interval over images, for several as their geometric mean.
 
     The closed form, for threshold cells with equal weights on independent normal inputs, has no interval.
     """

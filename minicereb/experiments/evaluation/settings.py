@@ -36,7 +36,7 @@ from minicereb.robustness.evaluate import Certifier, EvaluationPlan, EvaluationT
 from minicereb.robustness.substitutes import substitutes_for
 from minicereb.settings import setting
 
-CHECKLISTS = 1  # number of times that the checklist came to measure something else
+CHECKLISTS = 1  # raised whenever the checklist measures something else
 SEARCHED = 64  # noisy runs averaged by an attack on the mean answer
 STRONGEST = 7  # costs of the strongest attack in the checklist: twice the steps (two), without a bound, at three ε, traced
 CERTIFYING = 10_000  # smallest number of noisy runs for a certificate of the mean answer

@@ -73,7 +73,7 @@ class UnderAttack(Experiment):
             yield Measurement.of(self.train, self.answered_by + describe_attack(self.attack), record)
 
     def cost(self, probes: Probes) -> Cost:
-        """Return what the attack costs."""
+        """Return the cost of the attack."""
         return attack_cost(self.train, self.attack, self.images, probes)
 
 
@@ -192,7 +192,7 @@ class AttackedAverage(UnderAttack):
 
     @property
     def revision(self) -> int:
-        """Raised when images that the search misclassifies came to be attacked, too."""
+        """Raised when the attack was extended to images that the search misclassifies."""
         return 1
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:

@@ -49,7 +49,7 @@ class Conditioning(Experiment):
         return summary(session, trials)
 
     def cost(self, probes: Probes) -> Cost:
-        """Return what the trials cost, timed by the first ones."""
+        """Return the cost of the trials, extrapolated from the first ones."""
         return Cost(probes.conditioning(self.session), disk=0)
 
 
