@@ -22,7 +22,7 @@ from minicereb.studies.sparsity import ALL_INPUTS, CLASSES, NATURAL
 from minicereb.studies.study import Study
 
 EPSILONS = {"smoke": (0.1,), "course": (0.1, 0.3), "paper": (0.1, 0.3)}
-ATTACKS = {"smoke": ("apgd-margin",), "course": ("apgd-margin", "transfer"), "paper": STANDARD}
+ATTACKS = {"smoke": ("apgd-margin",), "course": ("apgd-margin", "square"), "paper": STANDARD}
 WHOLE = "threshold fibres, pessimistic rule, k = 4, LTD"
 
 
@@ -35,7 +35,7 @@ class Size(NamedTuple):
     images: int
 
 
-SIZES = {"smoke": Size(4_800, 1, 10, 8), "course": Size(96_000, 3, 100, 200), "paper": Size(480_000, 20, 100, 1_000)}
+SIZES = {"smoke": Size(4_800, 1, 10, 8), "course": Size(96_000, 3, 100, 100), "paper": Size(480_000, 20, 100, 1_000)}
 
 
 def circuits(synapses: int, epsilon: float) -> list[CerebellumModel]:
