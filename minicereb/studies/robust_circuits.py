@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from minicereb.attacks.adversarial_training import Adversary
-from minicereb.attacks.settings import fitting_step
+from minicereb.attacks.settings import Attack, fitting_step
 from minicereb.experiments.architectures import CerebellumModel, Model, NoisyModel, PerceptronModel
 from minicereb.experiments.configs import Data, Experiment, Train
 from minicereb.experiments.evaluation.settings import EvaluatedModel
+from minicereb.experiments.kinds.attacked import AttackedModel
 from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.learning.rules import PESSIMISTIC
 from minicereb.report.formats import mean_share, strength
@@ -22,7 +23,8 @@ from minicereb.studies.sparsity import ALL_INPUTS, CLASSES, NATURAL
 from minicereb.studies.study import Study
 
 EPSILONS = {"smoke": (0.1,), "course": (0.1, 0.3), "paper": (0.1, 0.3)}
-ATTACKS = {"smoke": ("apgd-margin",), "course": ("apgd-margin", "square"), "paper": STANDARD}
+ATTACKS = {"smoke": ("apgd-margin",), "course": ("apgd-margin", "transfer"), "paper": STANDARD}
+QUERIES = {"smoke": 20, "course": 1_000, "paper": 5_000}  # of Square, which needs no gradient
 WHOLE = "threshold fibres, pessimistic rule, k = 4, LTD"
 
 
@@ -35,7 +37,7 @@ class Size(NamedTuple):
     images: int
 
 
-SIZES = {"smoke": Size(4_800, 1, 10, 8), "course": Size(96_000, 3, 100, 100), "paper": Size(480_000, 20, 100, 1_000)}
+SIZES = {"smoke": Size(4_800, 1, 10, 8), "course": Size(96_000, 3, 100, 200), "paper": Size(480_000, 20, 100, 1_000)}
 
 
 def circuits(synapses: int, epsilon: float) -> list[CerebellumModel]:
@@ -82,6 +84,10 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
         whole, others = evaluated[:count], evaluated[count:]
         pairs = ((one, other) for other in others for one in whole if set(one.epsilons) <= set(other.epsilons))
         experiments += [*evaluated, *(PairedComparison(one, other) for one, other in pairs)]
+        for train, epsilon in ((each.train, epsilon) for each in evaluated for epsilon in each.epsilons):
+            if getattr(train.model, "threshold", None) is not None:
+                square = Attack("square", "margin", epsilon, steps=QUERIES[scale], seed=seed)
+                experiments.append(AttackedModel(train, square, SIZES[scale].images // 2))
     return experiments
 
 
@@ -107,15 +113,19 @@ def name_of(train: Train) -> str:
 def table(results: Results) -> Blocks:
     """Show for each model, at each ε, its clean, attacked and certified accuracy; then the comparisons."""
     evaluations = results.where(EvaluatedModel)
-    models, (config, record) = evaluations.by(lambda config: name_of(config.train)), evaluations[0]
+    models, (config, record) = tables.by_model(results, name_of), evaluations[0]
+    square, attacked = results.where(AttackedModel)[0]
     columns: list[tuple[str, Callable[[Results], str]]] = []
     for epsilon in sorted({epsilon for config, _ in evaluations for epsilon in config.epsilons}):
         columns.append((f"test, for {strength(epsilon)}", partial(_share, epsilon=epsilon)))
         columns += [(f"{label} {strength(epsilon)}", partial(_share, epsilon=epsilon, label=label)) for label in tables.LABELS]
+        columns.insert(-1, (f"Square {strength(epsilon)}", partial(tables.accuracy_under, epsilon=epsilon)))
     legend = (
         f"In % ({tables.interval_in_words(models)}); test: {record['test_images']:,} images of {config.train.data.name} without "
         f"attack; attacked and certified: the first {record['images']:,}. Attacked: robust accuracy under "
-        f"{', '.join(config.attacks)}, for each image the strongest. Certified: interval bounds and CROWN. The first row is the "
+        f"{', '.join(config.attacks)}, for each image the strongest. Square: {square.attack.steps:,} queries, the first "
+        f"{attacked['images']:,} images, where fibres fire at a threshold and no derivative leads to them. Certified: interval "
+        "bounds and CROWN. The first row is the "
         "whole circuit, with cross-entropy at the climbing fibres; the next ones are named by what is changed. Pessimistic rules "
         "and adversaries learn for the ε of the columns, the others once for both. Cerebella have as many synapses, "
         "cells × (k + 20)."
