@@ -196,7 +196,7 @@ def special_of(array: Array) -> ModuleType:
 
 
 # A wiring gives every cell the same number of inputs, so it is two arrays of shape (cells, inputs per cell): weights, and the
-# numbers of the inputs. A block of cells is a view of them, and row by row they are a CSR matrix. The routines below
+# indices of the inputs. A block of cells is a view of them, and row by row they are a CSR matrix. The routines below
 # (SciPy, Numba or a GPU) read memory wherever an index points, so every index is checked first.
 
 
@@ -212,7 +212,7 @@ def is_array(value: object) -> bool:
 def check_indices(inputs: Array, width: int) -> None:
     """Raise :class:`InputError` unless `inputs` are int32 numbers from 0 to ``width - 1``."""
     if inputs.dtype != np.int32:
-        raise InputError("inputs", str(inputs.dtype), "int32, the numbers of the inputs")
+        raise InputError("inputs", str(inputs.dtype), "int32, the indices of the inputs")
     if inputs.size and not (int(inputs.min()) >= 0 and int(inputs.max()) < width):
         found = f"numbers from {int(inputs.min())} to {int(inputs.max())}"
         raise InputError("inputs", found, f"numbers of the {width} inputs, from 0 to {width - 1}")

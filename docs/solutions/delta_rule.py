@@ -2,6 +2,6 @@
 
 
 def readout_gradient(h, ltd_mean, outputs, targets):
-    """Return the derivative of the mean loss by the readout."""
+    """Return the gradient of the mean loss in the readout."""
     z, e = h - ltd_mean, outputs - targets
     return z.T @ e / len(h)

@@ -47,9 +47,8 @@ class Method:
     ``"image_shape"`` if the search takes height, width and channels of the images (or None). steps : int
         Default number of steps.
     keeps : {"best", "first", "nearest"}
-        Which point of a search counts: the best of all (misclassified if there is any, then the largest objective); the same,
-        but the search ends at the first misclassified point; or its last point, the nearest misclassified one.
-    gradient : bool
+        The point kept from a search: the best of all (misclassified if there is any, then the largest objective); the same, but
+    the search ends at the first misclassified point; or its last point, the nearest misclassified one. gradient : bool
         Whether it needs the input gradient.
     objectives : tuple of str
         The objectives it can ascend.

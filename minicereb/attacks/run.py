@@ -28,7 +28,7 @@ class Attacked(NamedTuple):
     Attributes
     ----------
     ids : array of int64, shape (images,)
-        Numbers of the images.
+        Indices of the images.
     x, x_adv : array of float32, shape (images, inputs)
         Clean and attacked, in [0, 1]. An image that is already misclassified is not changed.
     y, clean_predicted, predicted : array of int64, shape (images,)
@@ -100,7 +100,7 @@ def attack_images(
     Raises
     ------
     InputError
-        If images are not in the box, labels or image numbers do not exist, or outputs have the wrong shape.
+        If images are not in the box, labels or image indices do not exist, or outputs have the wrong shape.
     ModelError
         If a user's model fails.
     MinicerebError

@@ -1,4 +1,4 @@
-"""Searches, which are generators of points, and which point of a search counts."""
+"""Searches, which are generators of points, and the selection of a point from each."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def batch_norm_weight_gradient(d_h: Array, cache: BatchNormCache) -> tuple[Array
 
 
 def frozen_scale(gamma: Array, beta: Array, mean: Array, variance: Array) -> tuple[Array, Array]:
-    """Return a and b of ``h = a v + b``, which normalisation by fixed statistics amounts to.
+    """Return a and b of ``h = a v + b``, the equivalent of normalisation by fixed statistics.
 
     Parameters
     ----------

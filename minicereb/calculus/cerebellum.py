@@ -122,7 +122,7 @@ def loss(outputs: Array, targets: Array) -> tuple[Array, Array]:
 
 
 def readout_gradient(h: Array, mean: Array, error: Array) -> Array:
-    """Derivative of the batch's mean loss by the readout: ``∂l/∂W = z eᵀ``, averaged over images ``[C4]``.
+    """Gradient of the batch's mean loss with respect to the readout: ``∂l/∂W = z eᵀ``, averaged over images ``[C4]``.
 
     Each synapse changes by its own granule cell's activity times its own Purkinje cell's error.
 

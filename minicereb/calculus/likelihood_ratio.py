@@ -76,7 +76,7 @@ def signal_gradient(d_next: Array, next_weight: Array, slope: Array) -> Array:
 
 
 def likelihood_ratio_gradient(losses: Array, score: Array, x: Array) -> Array:
-    """Estimate the derivative of the mean loss by weights from loss values alone: ``E[L x_b s(r_a)]`` ``[G5]``.
+    """Estimate the gradient of the mean loss in the weights from loss values alone: ``E[L x_b s(r_a)]`` ``[G5]``.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ class Style(NamedTuple):
     ----------
     digit : int
     strokes : str
-        Numbers of the points in the order in which the pen visits them; a space lifts the pen. A stroke is a smooth curve,
+        Indices of the points in the order in which the pen visits them; a space lifts the pen. A stroke is a smooth curve,
         closed if it ends where it began. A point that two strokes share is a corner, and moves as one.
     points : tuple of (float, float)
         Control points, x to the right and y down, in the unit square.

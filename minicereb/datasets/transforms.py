@@ -79,7 +79,7 @@ def crop_and_flip(rows: Array, image_shape: tuple[int, ...], seed: int, epoch: i
     seed, epoch : int
         Address of the draws.
     ids : array of int64, shape (images,)
-        Each image's number in its data set, on the device of `rows`: the draws for an image do not depend on the others.
+        Each image's index in its data set, on the device of `rows`: the draws for an image do not depend on the others.
 
     Returns
     -------

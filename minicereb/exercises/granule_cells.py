@@ -135,7 +135,7 @@ DELTA = Exercise(
     ("C2", "C3", "C4"),
     "readout_gradient(h, ltd_mean, outputs, targets)",
     "The synapse from a granule cell to a Purkinje cell changes by the granule cell's activity z = h - μ times the Purkinje "
-    "cell's error e = ŷ - y. Return the derivative of the loss ½‖ŷ - y‖², averaged over the batch, by the readout weights W.",
+    "cell's error e = ŷ - y. Return the derivative of the loss ½‖ŷ - y‖², averaged over the batch, in the readout weights W.",
     {
         "h : array of float, shape (batch, cells)": "Response of the granule cells.",
         "ltd_mean : array of float, shape (cells,)": "μ, which long-term depression subtracts.",

@@ -158,7 +158,7 @@ GLR = Exercise(
     ("G5", "G6"),
     "glr_gradient(losses, x, r, scale)",
     "Neurons a have signals v_a = Σ_b θ_ab x_b + r_a with Gaussian noise r of standard deviation σ. In each replication k, noise "
-    "was drawn and the loss was L_k. Return the plain estimate of the derivative of the mean loss by the weights θ: the mean "
+    "was drawn and the loss was L_k. Return the plain estimate of the gradient of the mean loss in the weights θ: the mean "
     "over replications of loss times score times input, with no baseline.",
     {
         "losses : array of float, shape (replications,)": "L_k.",

@@ -88,7 +88,7 @@ FGSM = Exercise(
     "the sign of its derivative, and is then kept within [0, 1]. A pixel whose derivative is 0 stays.",
     {
         "x : array of float, shape (images, inputs)": "Pixels in [0, 1].",
-        "gradient : array of float, same shape": "Derivative of the objective by the pixels.",
+        "gradient : array of float, same shape": "Derivative of the objective with respect to the pixels.",
         "epsilon : float": "ε, at least 0.",
     },
     ("array", "Shape and dtype of `x`."),

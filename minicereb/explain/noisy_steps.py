@@ -183,7 +183,7 @@ def _credit_step(
                 checks.append(checked(f"∂L/∂θ_0[{a}, {pixel}]", by_weight, first.weight, (a, pixel), along))
     mean = [(a, piece.first_credit[0, a]) for a in cells]
     numbers = [Rows("each replication", head, rows), Rows("mean: the estimate of ∂E[L]/∂v", ("neuron", "credit"), mean)]
-    words = f"The estimator is {name}; its credit is an estimate of the derivative of the mean loss by the neuron's signal."
+    words = f"The estimator is {name}; its credit is an estimate of the derivative of the mean loss in the neuron's signal."
     shapes = {"credit": piece.first_credit.shape}
     return Step(f"The credit of a neuron ({name})", CREDIT_TAGS[name], words, shapes, numbers, checks)
 

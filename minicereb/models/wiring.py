@@ -27,7 +27,7 @@ class Wiring:
     ----------
     weights : array of float, shape (cells, inputs_per_cell)
     inputs : array of int32, shape (cells, inputs_per_cell), or None
-        Numbers of the mossy fibres, ascending in each row; None if every cell sees all of them in order (full wiring).
+        Indices of the mossy fibres, ascending in each row; None if every cell receives all of them in order (full wiring).
     width : int
         Number of mossy fibres, d.
     rest : array of float, shape (cells,), optional
