@@ -166,7 +166,7 @@ def chain_of(
 
 
 def chain_of_network(network: AffineNetwork, region: Region) -> Chain | str:
-    """Return a classifier as a chain over the box around one image, or in one line why it is none.
+    """Return a classifier as a chain over the box around one image, or one line that says why it is not one.
 
     Where mossy fibres fire or are silent, the chain begins behind them, with binary inputs.
     """

@@ -147,7 +147,7 @@ def convolutional_part(layers: list[Any]) -> tuple[ConvolutionalPart, int] | str
     Returns
     -------
     tuple of ConvolutionalPart and int, or str
-        The steps and how many layers they are; or in one line why there are no bounds.
+        The steps and their number of layers, or one line that says why there are no bounds.
     """
     first, folded = layers[0], 0
     assert isinstance(first, Images)

@@ -15,7 +15,7 @@ from minicereb.certificates.region import Region
 
 
 def why_not_complete(model: Any, norm: str = "linf") -> str | None:
-    """Return in one line why :func:`verify_image` cannot be used for a model and norm; None if it can."""
+    """Return a one-line reason why :func:`verify_image` cannot be used for a model and norm, or None if it can."""
     why = why_not_certifiable(model)
     if why is not None:
         return why

@@ -279,7 +279,7 @@ def _patches(rng: np.random.Generator, cells: int, image_shape: tuple[int, ...],
 
 
 def _placed(rng: np.random.Generator, image_shape: tuple[int, ...], height: int, length: int, offsets: np.ndarray) -> np.ndarray:
-    """Place a rectangle for each cell at random; `offsets` number its pixels in the image from the upper left corner."""
+    """Place a rectangle for each cell at random; `offsets` are the indices of its pixels relative to the upper left corner."""
     (rows, columns), cells = image_shape[:2], len(offsets)
     channels = image_shape[2] if len(image_shape) == 3 else 1
     top = rng.integers(0, rows - height, cells, dtype=np.int32, endpoint=True)
