@@ -133,7 +133,7 @@ NEW_FILE, NEW_FOLDER = NewPath(path_type=Path, dir_okay=False), NewPath(path_typ
 
 
 def remark_on_unused(names: Iterable[str], beside: str) -> None:
-    """Say on standard error which of these parameters were given as options, and have no effect beside another setting."""
+    """Print on standard error which of these parameters were given as options but have no effect with another setting."""
     context = click.get_current_context()
     for option in context.command.params:
         if option.name in names and context.get_parameter_source(option.name) == ParameterSource.COMMANDLINE:

@@ -72,7 +72,7 @@ def _json(document: Any) -> str:
 def print_json_rows(document: dict[str, Any], name: str, rows: Iterable[Any]) -> None:
     """Print one JSON document with the list of `rows` under `name`; only one row is in memory at a time.
 
-    Nothing is printed before the last row was read.
+    Nothing is printed before the last row has been read.
     """
     head, tail = _json(document | {name: "\0"}).split('"\\u0000"')
     with tempfile.TemporaryFile("w+", encoding="utf-8") as file:

@@ -29,7 +29,7 @@ settings.load_profile("minicereb")
 
 @pytest.fixture(autouse=True)
 def _execution_as_before():
-    """Whatever a test configures, the next one does not see."""
+    """Configuration changes of one test do not affect the next."""
     before = backend._execution
     yield
     backend._execution = before

@@ -160,7 +160,7 @@ def mean_loss_of_smooth(network, x, labels):
 
 
 def derivatives(mean, network, x, labels, step=1e-5):
-    """Derivatives by central differences: of the mean over images by every parameter, of each image's own loss by its pixels.
+    """Derivatives by central differences: of the mean over images in every parameter, of each image's own loss in its pixels.
 
     Parameters
     ----------

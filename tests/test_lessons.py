@@ -31,7 +31,7 @@ def cells(text):
 
 
 def prose(text):
-    """What is neither front matter nor code."""
+    """The text without front matter and code."""
     return re.sub(r"^```.*?^```$|\A---\n.*?^---\n", "", text, flags=re.MULTILINE | re.DOTALL)
 
 

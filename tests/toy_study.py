@@ -54,7 +54,7 @@ def assert_kept(out, written):
 
 
 def command(dataset, out, workers):
-    """Begin the study in a process of its own, with so many workers or, with 0, without any; it prints what is going on."""
+    """Start the study in a separate process, with this many workers (0: none); it prints its progress."""
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from pathlib import Path; "
         "import recorded_epochs, toy_study; "

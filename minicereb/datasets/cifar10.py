@@ -1,7 +1,7 @@
 """CIFAR-10: 60,000 colour photographs of ten kinds of animals and vehicles.
 
-Its binary version is six files of equally many records: one byte for the label, then 1024 bytes each of red, green and blue,
-row by row. Their official archive is read in place: nothing is unpacked onto the disk.
+Its binary version is six files with the same number of records: one byte for the label, then 1024 bytes each of red, green and
+blue, row by row. Their official archive is read in place: nothing is unpacked onto the disk.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def load_folder(path: str | os.PathLike) -> Dataset:
     Parameters
     ----------
     path : path
-        Folder with ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``, all of equally many records. Their
-        content may differ from CIFAR-10.
+        Folder with ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``, all with the same number of records.
+        Their content may differ from CIFAR-10.
 
     Returns
     -------

@@ -70,7 +70,7 @@ class SGD:
     total_steps: int | None = None
 
     def state(self, weights: Array) -> State:
-        """Return the arrays that one array of weights needs, all zero: none."""
+        """Return the state arrays for one array of weights: none."""
         return {}
 
     def update(self, weights: Array, gradient: Array, state: State, step: int, scratch: Array) -> None:

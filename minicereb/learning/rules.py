@@ -6,7 +6,7 @@ Another package adds a rule through an entry point in the group ``minicereb.rule
     def sign_rule(z, error, readout):
         return np.sign(z) @ error
 
-``minicereb train cerebellum --rule NAME`` knows it from then on.
+``minicereb train cerebellum --rule NAME`` then knows it.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def linear(classes=3, inputs=30):
 
 
 def met(x, labels, model=None, adversary=ADVERSARY, seed=0, steps=0, total=10):
-    """The images that the rule met, and what it told of them."""
+    """The images that the rule received, and its results for them."""
     recorder = Recorder(model or linear())
     learner = AdversarialTraining(recorder, adversary, seed, total)
     learner.steps = steps

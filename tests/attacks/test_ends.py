@@ -1,4 +1,4 @@
-"""Models of others, settings at the ends of what can be asked, and what is told about those beyond them."""
+"""Users' models, settings at the limits of their ranges, and the error messages beyond them."""
 
 import dataclasses
 
@@ -25,7 +25,7 @@ def test_a_students_own_classifier_can_be_attacked(attack):
 
 
 class Broken(Student):
-    """Goes wrong as told: for the last image, away from the middle of the box, or in its gradient."""
+    """Fails as specified: for the last image, away from the middle of the box, or in its gradient."""
 
     def __init__(self, where, value):
         super().__init__(WEIGHT)

@@ -52,7 +52,7 @@ def mean_margin(network, x, labels):
     ("name", "draws"), [("flip", 2_000), ("resample", 2_000), ("rao-blackwell", 40_000), ("antithetic", 40_000)]
 )
 def test_the_gradient_is_that_of_the_mean_objective(network, name, draws):
-    """To a tenth of its size: what so many draws allow (five standard errors, measured)."""
+    """To a tenth of its size: the accuracy that this many draws allow (five standard errors, measured)."""
     x, labels = draw_points(3, 6, 3, seed=4)
     _, found = source_named(name, network, draws, 0)(network, margin, x, labels)
     step, truth = 1e-3, np.zeros(x.shape)

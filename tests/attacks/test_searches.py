@@ -198,7 +198,7 @@ def test_every_point_is_in_ball_and_box(problem, norm, name):
 @both_norms
 @pytest.mark.parametrize("name", ["apgd", "momentum", "nesterov", "square", "random"])
 def test_what_leaves_a_search_changes_nothing_for_the_rest(problem, norm, name):
-    """Some images leave after a few points, and more after others; what is left goes on as if alone."""
+    """Some images leave after a few points, and more after others; the remaining ones continue as if alone."""
     model, x, labels = problem
     ball, landscape = ball_around(x, 0.1 if norm == "linf" else 0.5, norm), Landscape(model, margin, labels)
     whole = list(searches(landscape, ball)[name]())

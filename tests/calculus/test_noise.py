@@ -105,7 +105,7 @@ def test_fisher_is_the_mean_squared_score(law):
 
 @pytest.mark.parametrize("law", [*LAWS, StudentT(30.0), StudentT(1000.0)], ids=repr)
 def test_the_standard_deviation(law):
-    """Of t with 3 degrees, of whose variance 1e-6 lies beyond 1e7."""
+    """For t with 3 degrees of freedom, 1e-6 of the variance lies beyond 1e7."""
     assert law.standard_deviation == pytest.approx(mean_of(law, np.square, far=1e8) ** 0.5, rel=1e-6)
     assert law.standard_deviation == pytest.approx(distribution_of(law).std(), rel=1e-12)
 

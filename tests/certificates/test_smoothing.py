@@ -119,7 +119,7 @@ def test_within_the_radius_the_mean_answer_stays(norm):
 
 @pytest.mark.parametrize("predictor", ["votes", "probabilities"])
 def test_the_bounds_hold_as_often_as_they_say(predictor):
-    """Of 3,000 samples of three classes at risk 0.2; false alarm below 1e-6 if each fails with probability 0.2 at most."""
+    """Over 3,000 samples of three classes at risk 0.2; false alarm below 1e-6 if each fails with probability 0.2 at most."""
     risk, samples, draws = 0.2, 3000, 300
     answers = generator(0, "answers of a test").multinomial(1, [0.5, 0.3, 0.2], (samples, draws))
     share = 0.8 * answers + 0.2 / 3  # probabilities that a run of answers might have

@@ -1,4 +1,4 @@
-"""What a shell is told at the tab key, and that it need not wait for it."""
+"""Completions offered to the shell, and their speed."""
 
 import json
 import shutil

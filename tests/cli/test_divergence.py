@@ -1,4 +1,4 @@
-"""A learning rate that is far too high is told in one line, whatever learns, and no warning of NumPy's reaches the user."""
+"""A far too high learning rate is reported in one line, whatever learns, and no NumPy warning reaches the user."""
 
 import json
 import os

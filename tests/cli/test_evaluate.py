@@ -247,7 +247,7 @@ def test_what_is_wrong_with_a_users_classifier_is_told_in_one_line(own, name, to
 
 
 def test_a_second_model_does_not_replace_the_first(own):
-    """What is evaluated into a folder that holds another evaluation is refused; the same evaluation takes its place."""
+    """Evaluating into a folder that holds another evaluation is refused; the same evaluation is replaced."""
     first = ("evaluate", "--model", "own:Linear", *own, "--attacks", "fgsm-mse", "--no-certify")
     succeed(*first)
     record = Path("runs/evaluation/evaluation.json")

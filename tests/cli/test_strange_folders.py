@@ -1,4 +1,4 @@
-"""Folders from somebody else, disks that cannot be written, names that cannot be: told in one line, before any work."""
+"""Other people's folders, read-only disks and impossible names are reported in one line, before any work."""
 
 import json
 import os
@@ -59,7 +59,7 @@ def test_nothing_is_written_through_a_link_in_a_run(own, tmp_path):
 
 @pytest.mark.parametrize("name", [*FILES, "checkpoint.npz"])
 def test_a_link_that_leads_nowhere_is_no_missing_part_of_a_run(own, name):
-    """It was taken for a file that is not there yet: training began anew, a curve was left out."""
+    """It was mistaken for a file that does not exist yet: training began anew, a curve was left out."""
     (own / name).unlink(missing_ok=True)
     (own / name).symlink_to("no such place")
     for command in (("show", own), ("attack", own, *ATTACK), ("train", "mlp", "--hidden", "5", "--epochs", "1", "--out", own)):

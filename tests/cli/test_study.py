@@ -1,4 +1,4 @@
-"""``minicereb study``: workers, status from another shell, what a dry run says, failures told at the end, Ctrl-C."""
+"""``minicereb study``: workers, status from another shell, dry runs, failures reported at the end, Ctrl-C."""
 
 import dataclasses
 import json

@@ -29,7 +29,7 @@ def one_way(image, down, across, mirrored):
 
 
 def ways(shape, count, seed=0, epoch=0):
-    """Which of the WAYS each of so many equal images of this shape went."""
+    """Which of the WAYS each of this many equal images of this shape went."""
     image = np.arange(1, np.prod(shape) + 1, dtype=np.uint8).reshape(*shape, 1)
     number = {one_way(image, *way).tobytes(): number for number, way in enumerate(WAYS)}
     assert len(number) == len(WAYS)

@@ -17,7 +17,7 @@ SOLUTIONS = Path(__file__).parents[2] / "docs" / "solutions"
 
 
 def verdict_on(exercise, path):
-    """Of a file that is read in this process."""
+    """Load a function from a file that is read in this process."""
     function, hints = read_submission(exercise.function, path)
     return exercise.check(function) if function else Diagnosis(False, hints)
 

@@ -37,7 +37,7 @@ LEAK = 97  # exit code of a child that an exception left
 
 
 class Outcome(NamedTuple):
-    """What became of a command.
+    """The outcome of a command.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Outcome(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """What is wrong with an outcome: what kind of failure, where it can be told, and the text that shows it."""
+    """A failed outcome: the kind of failure, its place if known, and the text that shows it."""
 
     kind: str
     where: str

@@ -79,7 +79,7 @@ def test_the_loss_and_the_first_credit_are_a_loop_over_patterns(law, loss):
 
 
 def loss_of(loss, z, label, last):
-    """Of two classes: cross-entropy, or the probability that noise puts the other class ahead."""
+    """Loss of two classes: cross-entropy, or the probability that noise puts the other class ahead."""
     lead = z[label] - z[1 - label]
     if loss == "cross-entropy":
         return float(np.logaddexp(0, -lead))

@@ -166,7 +166,7 @@ def bits(found):
 
 @by_estimator
 def test_neither_threads_nor_memory_change_a_bit_and_an_address_replays(name, monkeypatch):
-    """Of several pieces of work: of images, and for the last of them of replications of one image."""
+    """With several pieces of work: images and, in the last one, replications of a single image."""
     network, (x, labels) = network_for(name), draw_points(150, 6, 3)
     monkeypatch.setattr(glr, "NUMBERS", NEURONS * 4096)
     many = 3 * 4096 // ESTIMATORS[name].columns_per_sample

@@ -49,7 +49,7 @@ class Paper:
 
 
 def learn(rule, x, labels, batches_at_once=None):
-    """Learn from all images, in calls of so many batches, and return losses and outputs."""
+    """Learn from all images, in calls of this many batches, and return losses and outputs."""
     group = (batches_at_once or rule.batches_ahead) * rule.batch_size
     learned = [batch for part in parallel.blocks(len(x), group) for batch in rule.learn(x[part], labels[part])]
     return [np.concatenate([to_numpy(array) for array in arrays]) for arrays in zip(*learned, strict=True)]
@@ -201,7 +201,7 @@ def test_without_ltd_the_mean_is_left_as_it_is_and_subtracted(build_cerebellum, 
 
 
 def test_the_ltd_mean_converges_to_the_mean_activity(build_cerebellum, draw_images):
-    """Of a batch presented t times, all but β^t of the first difference is gone."""
+    """After t presentations of a batch, all but β^t of the initial difference is gone."""
     model, (x, labels) = build_cerebellum(), draw_images(10)
     h = np.maximum(model.wiring.project(slice(None), np.ascontiguousarray(x.T), np.empty((40, 10))), 0).mean(axis=1)
     first, rule = model.ltd_mean.copy(), DeltaRule(model, SGD(1e-6), 10, 0.9)

@@ -131,7 +131,7 @@ def test_every_device_trains_the_same_way(xp_device, make_learner):
 
 
 class Scripted:
-    """A learner that only takes notes; its model classifies the first so many images of the validation set correctly."""
+    """A learner that only takes notes; its model classifies this many of the first images of the validation set correctly."""
 
     def __init__(self, correct=(), batch_size=4, batches_ahead=2, loss=1.0):
         self.correct, self.batch_size, self.batches_ahead, self.loss = correct, batch_size, batches_ahead, loss

@@ -118,7 +118,7 @@ def test_the_tables_say_what_the_records_say(done):
 
 
 def right(**names):
-    """Answers that are right on so many of ten images; the substitute is right on the first eight of them."""
+    """Answers that are right on this many of ten images; the substitute is right on the first eight of them."""
     counts = {"original_substitute": 8, "adversarial_substitute": 1, **names}
     return {name: np.arange(10) < count for name, count in counts.items()}
 

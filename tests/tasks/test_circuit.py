@@ -1,4 +1,4 @@
-"""The circuit in closed loop: Golgi cells, eligibility, lesions, and that its rule is that by which images are learned."""
+"""The circuit in closed loop: Golgi cells, eligibility, lesions, and that its rule is the one that learns images."""
 
 import numpy as np
 import pytest

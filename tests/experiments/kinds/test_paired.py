@@ -28,7 +28,7 @@ OF_OTHER = [(1, 2, 0), (1, 0, -1), (1, 1, -1), (0, 0, -1), (0, 0, -1), (1, 1, -1
 
 
 def evaluation_record(config):
-    """What is read of it is whether there are certificates; the rest is as any evaluation has it."""
+    """Only whether there are certificates is read from it; the rest is as in any evaluation."""
     share, interval = (0.0, [0.0, 1.0]) if config.certify else (None, None)
     entry = {"attacked": 0.5, "attacked_interval": [0.0, 1.0], "certified": share, "certified_interval": interval}
     entry |= {"by_attack": {"a": 0.5}, "broken_first_by": {"a": 1}, "checklist": []}
