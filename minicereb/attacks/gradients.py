@@ -34,7 +34,7 @@ class Point(NamedTuple):
 class Source:
     """The model's own analytic gradient; its subclasses get the gradient of an objective from elsewhere.
 
-    An objective is a function from outputs and labels to value and derivative. Points and gradients are those of images `x`,
+    An objective maps outputs and labels to value and derivative. Points and gradients are those of images `x`,
     shape (images, inputs), with labels of shape (images,).
     """
 
@@ -252,7 +252,7 @@ class Landscape:
     ----------
     model : classifier
     objective : callable
-        From outputs and labels, and from targets as well if there are any, to value and derivative.
+        Maps outputs and labels, and targets if there are any, to value and derivative.
     labels : array of int, shape (images,)
     source : Source
     targets : array of int, shape (images,), optional

@@ -32,14 +32,14 @@ TARGETED: dict[str, TargetedObjective] = {
 
 
 def objective_named(name: str) -> Objective:
-    """Return the loss of this name, from outputs and labels to value and derivative (:mod:`minicereb.calculus.losses`)."""
+    """Return the loss of this name, which maps outputs and labels to value and derivative (:mod:`minicereb.calculus.losses`)."""
     if name not in OBJECTIVES:
         raise InputError("objective", name, ", ".join(OBJECTIVES))
     return OBJECTIVES[name]
 
 
 def targeted_objective_named(name: str) -> TargetedObjective:
-    """Return the loss of this name for targeted attacks, from outputs, labels and targets to value and derivative."""
+    """Return the loss of this name for targeted attacks, which maps outputs, labels and targets to value and derivative."""
     if name not in TARGETED:
         raise InputError("objective", name, f"{', '.join(TARGETED)} for an attack with targets")
     return TARGETED[name]

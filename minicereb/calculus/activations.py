@@ -118,7 +118,7 @@ class ActivationFormula(NamedTuple):
     tag : str
         Tag of its equation.
     derivative : callable or None
-        From the same arguments but ``out``; None if the response has a jump or a pole, through which derivatives do not pass.
+        Takes the same arguments except ``out``; None if the response has a jump or a pole, through which derivatives do not pass.
     has_slope : bool
     """
 

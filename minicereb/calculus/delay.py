@@ -93,7 +93,7 @@ def eyelid_closure(spikes: np.ndarray) -> np.ndarray:
     Returns
     -------
     array of float64, shape (milliseconds,)
-        From 0, open, to below 100; it opens by itself with a time constant of 50 ms.
+        It ranges from 0, open, to below 100; the lid opens by itself with a time constant of 50 ms.
     """
     decay, conductance, closed = math.exp(-1 / 11), 0.0, 0.0
     found = np.empty(len(spikes), dtype=np.float64)

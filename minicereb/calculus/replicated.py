@@ -88,7 +88,7 @@ class OfRows:
     Parameters
     ----------
     function : callable
-        From outputs (rows, classes) and labels (rows,) to value (rows,) and derivative.
+        Maps outputs (rows, classes) and labels (rows,) to value (rows,) and derivative.
     """
 
     function: Callable[[Array, Array], tuple[Array, Array]] = cross_entropy

@@ -122,7 +122,7 @@ def groups_of(
 def reference_for(
     own: str, network: NoisyNetwork, loss: ReplicatedLoss, x: np.ndarray, labels: np.ndarray, at: Address
 ) -> Reference:
-    """Return the closed form, or an independent estimate by another estimator than `own`, with more replications."""
+    """Return the closed form, or an independent estimate by an estimator other than `own`, with more replications."""
     exact = estimator_named("exact", "derivative")
     patterns = (1 if loss.smooth else 64) << len(network.layers[0].bias)
     if patterns <= MOST and _is_applicable(exact, network, loss):

@@ -39,7 +39,7 @@ SECONDS_BETWEEN_FILES = 5.0
 @config_kind
 @dataclass(frozen=True)
 class CertifiedModel(Experiment):
-    """What is proved of a trained model within ε in L∞.
+    """Certificates of a trained model within ε in L∞.
 
     First by intervals and linear relaxations, then by slopes optimised for each image; with `complete` by branch and bound.
     """
