@@ -37,14 +37,26 @@ from minicereb.experiments.evaluation.settings import (
 from minicereb.experiments.runs import Run, check_loadable, dataset_of, load_model, read_run
 from minicereb.paths import check_folder
 from minicereb.report.formats import strength
-from minicereb.robustness.catalogue import SETS, attack_named, attacks_named
+from minicereb.robustness.catalogue import COMPLETE, SETS, attack_named, attacks_named
 
 
 @click.command()
 @click.argument("runs", nargs=-1, type=RESULTS)
 @setting_options(
     EvaluatedModel,
-    *("epsilons", "images", "attacks", "norm", "certify", "answer", "gradient", "draws", "replications", "seed"),
+    *(
+        "epsilons",
+        "images",
+        "attacks",
+        "norm",
+        "certify",
+        "answer",
+        "gradient",
+        "draws",
+        "replications",
+        "seed",
+        "seconds_per_image",
+    ),
     epsilons={"type": number, "multiple": True, "help": "Largest change; may be repeated.  [default: 0.1 and 0.3]"},
     images={"usual": "1,000, or all if there are fewer"},
     attacks={
@@ -54,6 +66,7 @@ from minicereb.robustness.catalogue import SETS, attack_named, attacks_named
         "help": f"{', '.join(SETS)}, or comma-separated names.",
     },
 )
+@click.option("--complete", is_flag=True, help="Decide by branch and bound what attacks and certificates leave open.")
 @click.option("--transfer", multiple=True, type=RESULTS, help="Run whose attacked images are also tried.")
 @click.option(
     "--model", help="Your own classifier instead of runs: FILE.onnx, or package.module:factory, a function that returns it."
@@ -67,14 +80,20 @@ from minicereb.robustness.catalogue import SETS, attack_named, attacks_named
 @execution_options
 @as_json
 def evaluate(
-    runs: tuple[Path, ...], transfer: tuple[Path, ...], model: str | None, dataset: str | None, out: Path | None, **settings: Any
+    runs: tuple[Path, ...],
+    complete: bool,
+    transfer: tuple[Path, ...],
+    model: str | None,
+    dataset: str | None,
+    out: Path | None,
+    **settings: Any,
 ) -> Answer:
     """Attack the models of the run folders RUNS in every way, certify what can be proved, and go through a checklist.
 
     The true robust accuracy of a model at ε is at most the attacked one and at least the certified one.
     """
     settings["epsilons"] = tuple(sorted(set(settings["epsilons"]))) or (0.1, 0.3)
-    settings["attacks"] = attacks_named(settings["attacks"].split(","))
+    settings["attacks"] = attacks_named([*settings["attacks"].split(","), *([COMPLETE] if complete else [])])
     check_epsilons(settings["epsilons"])
     if model is None:
         if not runs:

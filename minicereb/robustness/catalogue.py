@@ -61,7 +61,7 @@ class NamedAttack:
     @property
     def smallest(self) -> bool:
         """Whether it searches for the nearest misclassified image, whatever ε is."""
-        return all(method.keeps == "nearest" for method in self._methods)
+        return bool(self.searches) and all(method.keeps == "nearest" for method in self._methods)
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -124,6 +124,8 @@ SQUARES = ("square", "square-ensemble")
 # The reference ensemble, with its own schedule of Square, and FMN-T, which found most of what it missed.
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "fmn-t", "square-ensemble")
 ALL = tuple(name for name in ATTACKS if name != "weak")
+# Counterexamples of the complete verifier, for what attacks and certificates leave open.
+COMPLETE = "branch-and-bound"
 SETS = {"standard": STANDARD, "all": ALL}
 
 
@@ -136,6 +138,8 @@ def attack_named(name: str) -> NamedAttack:
     """Return the attack of this name; :class:`InputError` if there is none."""
     if name in ATTACKS:
         return ATTACKS[name]
+    if name == COMPLETE:
+        return NamedAttack(())
     if name not in attack_names():
         raise InputError("attacks", name, ", ".join((*SETS, *attack_names())))
     objectives = method_named(name).objectives
@@ -144,7 +148,7 @@ def attack_named(name: str) -> NamedAttack:
 
 def attacks_named(names: Iterable[str]) -> tuple[str, ...]:
     """Expand names of attacks and sets into names of attacks, each once; :class:`InputError` if one is unknown, or none given."""
-    names, known = list(names) or [""], (*SETS, *attack_names())
+    names, known = list(names) or [""], (*SETS, *attack_names(), COMPLETE)
     for name in names:
         require(name in known, "attacks", name, ", ".join(known))
     return tuple(dict.fromkeys(attack for name in names for attack in SETS.get(name, (name,))))

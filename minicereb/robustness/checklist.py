@@ -298,7 +298,8 @@ def _precision(context: CheckContext) -> CheckResult:
 
 
 def _silent(context: CheckContext) -> CheckResult:
-    last = [each for each in context.plan.attacks if all(attack.keep == "last" for attack in context.made(each))]
+    made = {each: context.made(each) for each in context.plan.attacks}
+    last = [each for each, attacks in made.items() if attacks and all(attack.keep == "last" for attack in attacks)]
     if not last:
         return CheckResult(0.0, "pass", f"every attack keeps the best point that it visits for {context.base}")
     missed, others = 0, [a for a, each in enumerate(context.plan.attacks) if each not in last]

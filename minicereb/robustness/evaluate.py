@@ -15,15 +15,17 @@ from minicereb.attacks.classifier import guarded
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.backend import Array, to_device, to_numpy
+from minicereb.certificates.complete import Decision
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InternalError, require
 from minicereb.inputs import as_ids, as_labels, check_image_shape, check_images, check_rows
 from minicereb.parallel import blocks, images_per_block, one_blas_thread
-from minicereb.robustness.catalogue import attack_named
+from minicereb.robustness.catalogue import COMPLETE, attack_named
 from minicereb.robustness.optional import attempt
 from minicereb.robustness.outcomes import BROKEN, WITHSTOOD, Outcomes
 
 Certifier = Callable[[Array, Array, np.ndarray, float, str], tuple[Array, Array]]
+Decider = Callable[[np.ndarray, int, float], Decision]
 Judge = Callable[[Array, np.ndarray], np.ndarray]
 
 
@@ -45,8 +47,11 @@ class EvaluationTarget:
         Replications of the noise for this source.
     judge : callable, optional
         Maps images on the device and their indices to predictions on the host, for a randomised model: it uses noise that no
-    attack has seen. By default the model's own outputs decide. certifier : callable, optional
+        attack has seen. By default the model's own outputs decide.
+    certifier : callable, optional
         Maps images, labels, image indices, ε and norm to a mask of the certified images and their bounds: margins, or radii.
+    decider : callable, optional
+        Maps an image (float32, on the host), its label and ε to a decision, for the attack ``branch-and-bound``.
     substitutes : dict
         Other classifiers, by name, to transfer attacks from.
     no_substitute : str
@@ -62,6 +67,7 @@ class EvaluationTarget:
     draws: int = 32
     judge: Judge | None = None
     certifier: Certifier | None = None
+    decider: Decider | None = None
     substitutes: dict[str, Any] = field(default_factory=dict)
     no_substitute: str = ""
 
@@ -226,6 +232,21 @@ def _certify(target: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes,
         certified, margin = target.certifier(x, labels, outcomes.ids, plan.epsilons[e], plan.norm)
     outcomes.certified[e] = to_numpy(certified) & outcomes.clean
     outcomes.margin[e] = to_numpy(margin)
+    if target.decider is not None and COMPLETE in plan.attacks:
+        _decide(target.decider, plan, outcomes, e, to_numpy(x))
+
+
+def _decide(decider: Decider, plan: EvaluationPlan, outcomes: Outcomes, e: int, x: np.ndarray) -> None:
+    """Ask the complete verifier about the images that are neither broken nor certified."""
+    a, epsilon = plan.attacks.index(COMPLETE), plan.epsilons[e]
+    for i in np.flatnonzero(outcomes.survivors(e) & ~outcomes.certified[e]):
+        found = decider(x[i], int(outcomes.labels[i]), epsilon)
+        outcomes.certified[e, i] = found.verdict == "certified"
+        outcomes.margin[e, i] = max(outcomes.margin[e, i], found.bound)
+        outcomes.tried[e, a, i] = WITHSTOOD if found.counterexample is None else BROKEN
+        if found.counterexample is not None:
+            distance = abs(found.counterexample.astype(np.float64) - x[i]).max()
+            _keep_nearest(outcomes, a, np.array([i]), found.counterexample[None], np.array([distance]))
 
 
 def _check_bracket(plan: EvaluationPlan, outcomes: Outcomes) -> None:

@@ -87,3 +87,16 @@ def test_a_file_of_another_certification_is_refused(fresh):
     result = invoke("certify", fresh, *FEW)
     assert result.exit_code != 0
     assert "other settings" in result.stderr
+
+
+def test_an_evaluation_closes_its_bracket(fresh):
+    few = ("--attacks", "pgd-mse", "--images", "12", "--epsilon", "0.03")
+    shutil.rmtree(fresh / "evaluations", ignore_errors=True)
+    opened, closed = (document("evaluate", fresh, *few, *more)["epsilons"][0] for more in ((), ("--complete",)))
+    assert opened["certified"] <= closed["certified"] == closed["attacked"] <= opened["attacked"]
+    assert closed["by_attack"]["branch-and-bound"] == closed["attacked"]
+    assert "branch-and-bound" not in opened["by_attack"]
+
+
+def test_an_evaluation_says_why_it_cannot_branch(run):
+    assert "linf" in refused("evaluate", run, "--complete", "--norm", "l2", "--images", "2")

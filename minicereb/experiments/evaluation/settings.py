@@ -16,6 +16,7 @@ from minicereb.attacks.settings import DRAWS, GRADIENTS, LARGEST, REVISIONS
 from minicereb.backend import Array, to_numpy
 from minicereb.certificates.affine import why_not_certifiable
 from minicereb.certificates.certify import certify
+from minicereb.certificates.images import verify_image, why_not_complete
 from minicereb.certificates.smoothing import smoothing_certificate, why_not_smoothable
 from minicereb.datasets.dataset import Dataset
 from minicereb.documents import Mismatch
@@ -30,9 +31,9 @@ from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.prediction import Averaged, average_probabilities
 from minicereb.paths import beneath
 from minicereb.report.formats import strength
-from minicereb.robustness.catalogue import BY_STRENGTH, SQUARES, STANDARD, attack_named, attacks_named
+from minicereb.robustness.catalogue import BY_STRENGTH, COMPLETE, SQUARES, STANDARD, attack_named, attacks_named
 from minicereb.robustness.checklist import CHECKED, RANDOM_POINTS, SQUARE_QUERIES
-from minicereb.robustness.evaluate import Certifier, EvaluationPlan, EvaluationTarget
+from minicereb.robustness.evaluate import Certifier, Decider, EvaluationPlan, EvaluationTarget
 from minicereb.robustness.substitutes import substitutes_for
 from minicereb.settings import setting
 
@@ -69,6 +70,9 @@ class EvaluatedModel(Experiment):
     )
     draws: int = setting(32, "Noise samples per gradient estimate; calls for eot.", **DRAWS)
     replications: int = setting(1_000, "Number of noisy runs for the answer lap.", at_least=2, at_most=2**31 - 1)
+    seconds_per_image: float = setting(
+        60.0, "Time limit of branch and bound for an image.", unit="s", above=0, at_most=1e6, added=True
+    )
     substitutes: tuple[Train, ...] = setting((), "Other models that the checklist transfers attacks from.")
 
     def __post_init__(self) -> None:
@@ -188,6 +192,7 @@ def target_of(config: Any, dataset: Dataset, trained: dict[str, Any], **model: A
         attacks = ",".join(config.attacks)
         raise InputError("attacks", attacks, f"also attacks on the model itself: there is no other model ({why})")
     return EvaluationTarget(
+        decider=_decider_of(config, model["model"]) if COMPLETE in config.attacks else None,
         rows=dataset.x_test,
         labels=dataset.y_test,
         image_shape=dataset.image_shape,
@@ -196,6 +201,15 @@ def target_of(config: Any, dataset: Dataset, trained: dict[str, Any], **model: A
         no_substitute=why,
         **model,
     )
+
+
+def _decider_of(config: Any, model: Any) -> Decider:
+    """Return the complete verifier of a model; :class:`InputError` if there is none."""
+    why = why_not_complete(model, config.norm) if config.certify else NOT_ASKED
+    if why is not None:
+        raise InputError("complete", type(model).__name__, f"a model, norm and certificates for branch and bound: {why}")
+    seconds = getattr(config, "seconds_per_image", EvaluatedModel.seconds_per_image)
+    return lambda x, label, epsilon: verify_image(model, x, label, epsilon, seconds)
 
 
 def bounds_of(model: Any, certify_it: bool) -> tuple[Certifier | None, str | None]:
