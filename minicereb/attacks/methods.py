@@ -44,11 +44,13 @@ class Method:
         random numbers (:class:`minicereb.attacks.draws.Draws`) instead of a start.
     settings : tuple of str
         The fields of :class:`minicereb.attacks.settings.Attack` that it uses besides those common to all methods, and
-    ``"image_shape"`` if the search takes height, width and channels of the images (or None). steps : int
+        ``"image_shape"`` if the search takes height, width and channels of the images (or None).
+    steps : int
         Default number of steps.
     keeps : {"best", "first", "nearest"}
         The point kept from a search: the best of all (misclassified if there is any, then the largest objective); the same, but
-    the search ends at the first misclassified point; or its last point, the nearest misclassified one. gradient : bool
+        the search ends at the first misclassified point; or its last point, the nearest misclassified one.
+    gradient : bool
         Whether it needs the input gradient.
     objectives : tuple of str
         The objectives it can ascend.

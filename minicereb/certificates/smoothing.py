@@ -89,7 +89,8 @@ def smoothing_certificate(
     seed : int
     predictor : {"probabilities", "votes"}
         Certify the class of largest mean probability (LAP), or the most frequent class; either over all noise (K → ∞), of which
-    the draws are a sample. confidence : float
+        the draws are a sample.
+    confidence : float
         Confidence of each image's certificate, between 0 and 1.
 
     Returns

@@ -38,7 +38,8 @@ def check_derivative(
         ``derivative(*arguments)``.
     *arguments : array or number
         Where to check. Two more points are tried: the same floats slightly changed, and in another order unless `forward` refuses
-    that. by : int
+        that.
+    by : int
         Index of the argument to differentiate with respect to: an array of at most 2000 floats.
     seed : int
         Seed of `d_output`, the other points and the directions.

@@ -177,7 +177,8 @@ def train(
         Starting point; ``Position()`` for the beginning.
     best : dict
         Receives copies of the learner's arrays at the epoch with the best accuracy on the selection images of `split` (ties go to
-    the earliest; without such images, the last epoch). augment : bool
+        the earliest; without such images, the last epoch).
+    augment : bool
         Whether each image is shifted and mirrored anew in every epoch before it is learned from
         (:func:`~minicereb.datasets.transforms.crop_and_flip`).
 

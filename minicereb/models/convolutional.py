@@ -292,7 +292,8 @@ def initial_convolutional(
         Seed of the weights: normal with variance 2 / (inputs of a unit), 1 / inputs for the outputs; biases start at 0.
     stages : tuple of tuple of int
         For each stage, the outputs of its convolutions, 3×3 with padding 1, each followed by ReLU; a stage ends with 2×2 max
-    pooling. hidden : tuple of int
+        pooling.
+    hidden : tuple of int
         Units of the dense hidden layers.
     batch_norm : bool
         Whether each convolution is normalised.

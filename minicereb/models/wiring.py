@@ -38,8 +38,10 @@ class Wiring:
     InputError
         If shapes do not fit, or a number of a mossy fibre is out of range or not in order.
 
-    Notes ----- Sparse products read memory wherever `inputs` point. So they are checked once, here, and on the CPU the wiring
-    keeps a read-only copy.
+    Notes
+    -----
+    Sparse products read memory wherever `inputs` point. So they are checked once, here, and on the CPU the wiring keeps a
+    read-only copy.
     """
 
     weights: Array

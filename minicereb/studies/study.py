@@ -39,7 +39,8 @@ class Study:
     name, question : str
     plan : callable
         Maps data, scale and seeds to the experiments, in the order of the tables and of execution: experiments on the same model
-    should be consecutive. table : callable
+        should be consecutive.
+    table : callable
         Maps the results to the tables and the paragraphs that explain them.
     figures : callable, optional
         Maps the results to the figures, by file name without extension.

@@ -13,7 +13,7 @@ from minicereb.files import read_npz, write_npz
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("certify") / "perceptron"
-    succeed("models", "fetch", "perceptron", "--out", folder)
+    succeed("train", "mlp", "--dataset", "strokes", "--hidden", "30", "--epochs", "3", "--out", folder)
     return folder
 
 
@@ -76,7 +76,8 @@ def test_bad_settings_are_told_in_one_line(run, options, message):
 
 
 def test_a_network_with_sigmoids_is_refused(tmp_path):
-    succeed("models", "fetch", "sigmoid", "--out", tmp_path / "sigmoid")
+    small = ("--activation", "sigmoid", "--hidden", "4", "--epochs", "1")
+    succeed("train", "glr", "--dataset", "strokes14", *small, "--out", tmp_path / "sigmoid")
     assert "branching is for rectified units, not sigmoid" in refused("certify", tmp_path / "sigmoid", "--images", "2")
 
 
