@@ -74,6 +74,7 @@ class _Branch:
     tight: list[tuple[np.ndarray, np.ndarray]]
     bound: float = -np.inf
     score: np.ndarray | None = None
+    last: int | None = None  # unit split last
 
     def split(self, number: int, side: int, chain: Chain) -> _Branch:
         """Return the part where hidden unit `number` is off or on; numbers beyond the units are inputs."""
@@ -91,7 +92,8 @@ class _Branch:
             gone, view = column * width, chain.views[0]
             least[view] += np.maximum(side * gone, 0)
             most[view] -= np.maximum(-side * gone, 0)
-        return _Branch(low, high, sign, least, most, free, self.weight, self.tight, self.bound)
+        last = number if number < chain.units else None
+        return _Branch(low, high, sign, least, most, free, self.weight, self.tight, self.bound, last=last)
 
 
 def verify(
@@ -239,6 +241,8 @@ class _Search:
                 continue
             free, weight = branch.tight[layer]
             free, weight = free.copy(), weight.copy() if weight.shape[1] == rows else np.zeros((2 * width, rows), np.float32)
+            if branch.last is not None:
+                free[:, branch.last] = 0  # it was a slope, and is a multiplier now
             numbers = np.concatenate((units, width + units))
             line_of = relaxed(branch.least[None], branch.most[None], branch.sign[None], np.float32)
             exact = relaxed(branch.least[None], branch.most[None], branch.sign[None], np.float64)
