@@ -28,6 +28,7 @@ TRIALS = 16  # splits that are tried before one is made
 BRANCHES = 8  # split at once
 NUMBERS = 1 << 20  # hidden signals of the branches in one batch
 STARTS, DESCENT_STEPS = 16, 40  # of the attack before the search
+STARTING = 1 << 16  # hidden signals of all starts, about
 STORED = 1 << 30  # bytes of multipliers kept with branches
 
 
@@ -179,7 +180,8 @@ class _Search:
         """Descend by signs of the slope from the middle of the box and from corners of it; :class:`_Broken` if it succeeds."""
         chain, rng = self.whole, generator(0, "verify")
         centre, radius = 0.5 * (chain.low + chain.high), 0.5 * (chain.high - chain.low)
-        x = centre + radius * np.concatenate((np.zeros((1, len(centre))), rng.choice([-1.0, 1.0], (STARTS - 1, len(centre)))))
+        starts = max(2, min(STARTS, STARTING // max(1, chain.units)))
+        x = centre + radius * np.concatenate((np.zeros((1, len(centre))), rng.choice([-1.0, 1.0], (starts - 1, len(centre)))))
         for step in range(DESCENT_STEPS):
             if self.over:
                 return
