@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from minicereb.attacks.classifier import Guarded, unguarded
+from minicereb.attacks.ball import Ball
+from minicereb.attacks.classifier import Guarded, guarded, unguarded
 from minicereb.attacks.objectives import Objective, TargetedObjective, pairs, towards
 from minicereb.backend import Array, to_numpy, xp_of
-from minicereb.calculus.activations import Activation
+from minicereb.calculus.activations import Activation, sigmoid
+from minicereb.calculus.cerebellum import mossy
 from minicereb.calculus.noise import Logistic, draw_noise
 from minicereb.calculus.replicated import OfRows
 from minicereb.errors import InputError, NoGradientError, require
@@ -18,6 +21,7 @@ from minicereb.learning.credit import Estimator
 from minicereb.learning.glr import estimator_named
 from minicereb.learning.noise import Address
 from minicereb.models.noisy import Noise, NoisyLayer, NoisyNetwork
+from minicereb.models.sequential import Sequential
 from minicereb.parallel import blocks, images_per_block
 
 PAIRS = 16  # of nodes for a slope that is not known in closed form
@@ -184,6 +188,63 @@ def mean_slope(layer: NoisyLayer, v: Array) -> Array | float:
     return slope / (2 * PAIRS * scale)
 
 
+def binary_stage(model: Any) -> tuple[float, Any] | None:
+    """Return θ of a first stage that fires or is silent ``[M-FIBRES]`` and the classifier of its fibres, or None.
+
+    A model, or the first of its layers, offers it by ``fires_above``, the θ, and ``of_fibres``, the classifier of what fires.
+    """
+    model = unguarded(model)
+    first, *others = model.layers if isinstance(model, Sequential) else (model,)
+    fires_above, circuit = getattr(first, "fires_above", None), getattr(first, "of_fibres", None)
+    if not isinstance(fires_above, float) or circuit is None:
+        return None
+    return fires_above, Sequential((circuit, *others)) if others else guarded(circuit)
+
+
+@dataclass(frozen=True, eq=False)
+class PastThreshold(Source):
+    """Gradient passed through the threshold of a binary first stage, whose own derivative is zero.
+
+    Parameters
+    ----------
+    near : array of bool, shape (images, inputs), optional
+        Pixels that can cross θ; to the others the gradient is 0. By default all count.
+    width : float, optional
+        Distance within which a relaxed threshold is ``σ(2^{t/10} 2(x - θ)/width)`` at the t-th gradient, at most 64 times as
+        steep as at first: gradient and circuit are taken at this activity. Without it the derivative is 1 (straight-through).
+    taken : iterator of int
+        t.
+
+    References
+    ----------
+    Bengio, Léonard and Courville (2013), arXiv:1308.3432 (straight-through); Athalye, Carlini and Wagner (2018),
+    arXiv:1802.00420, for defences without a gradient.
+    """
+
+    near: Array | None = None
+    width: float | None = None
+    taken: Iterator[int] = field(default_factory=itertools.count)
+
+    def of(self, images: Array) -> Source:
+        """Return the source for some of the images."""
+        return self if self.near is None else replace(self, near=self.near[images])
+
+    def __call__(self, model: Any, objective: Objective, x: Array, labels: Array) -> tuple[Point, Array]:
+        """Return the point as `model` sees it, and the gradient past the threshold."""
+        fires_above, circuit = binary_stage(model) or (0.0, model)  # since source_named there is one
+        if self.width is None:
+            fibres, slope = mossy(x, fires_above), x.dtype.type(1)
+        else:
+            steepness = 2 / self.width * min(2 ** (next(self.taken) / 10), 64)
+            fibres = sigmoid(x - x.dtype.type(fires_above), steepness)
+            slope = 4 * fibres * (1 - fibres)
+        outputs, cache = circuit.forward(fibres)
+        value, d_outputs = objective(outputs, labels)
+        gradient = circuit.input_gradient(d_outputs, cache) * slope
+        point = Point(x, outputs, value) if self.width is None else self.evaluate(model, objective, x, labels)
+        return point, gradient if self.near is None else gradient * self.near
+
+
 def frozen_noise(network: NoisyNetwork, seed: int, ids: Array | None) -> Noise:
     """Draw noise for :class:`PassedBack`, addressed by seed and image index; without indices all images share one draw."""
     like, laws = network.layers[0].weight, [layer.law for layer in network.layers]
@@ -193,21 +254,23 @@ def frozen_noise(network: NoisyNetwork, seed: int, ids: Array | None) -> Noise:
     return tuple(None if parts[0] is None else xp_of(like).concatenate(parts, axis=1) for parts in zip(*each, strict=True))
 
 
-def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None = None) -> Source:
+def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None = None, ball: Ball | None = None) -> Source:
     """Return where an attack on `model` gets its gradient from.
 
     Parameters
     ----------
     name : str
         ``"analytic"``: the model's own; ``"straight-through"``: that of a network without noise, through substitute slopes where
-        its activations have none; ``"frozen"``: that of a network whose noise is held fixed; ``"eot"``: the mean of the model's
-        own over `draws` calls, for a user's randomised classifier; or one of
-        :data:`minicereb.learning.estimators.ESTIMATORS`, for the mean over noise.
+        its activations have none, or past a binary first stage; ``"relaxed"``: through a soft first stage, ever steeper;
+        ``"frozen"``: that of a network whose noise is held fixed; ``"eot"``: the mean of the model's own over `draws` calls, for
+        a user's randomised classifier; or one of :data:`minicereb.learning.estimators.ESTIMATORS`, for the mean over noise.
     model : classifier
     draws, seed : int
         Replications of the noise for an estimator (calls for ``"eot"``), and the seed of the noise.
     ids : array of int64, shape (images,), optional
         Image indices, which address frozen noise; without them all images share one draw.
+    ball : Ball, optional
+        Where the attack may go: a gradient past a threshold is that of the pixels that can cross it.
 
     Raises
     ------
@@ -222,7 +285,16 @@ def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None
     if name == "eot":
         require(isinstance(model, Guarded), "gradient", name, "analytic: a model of this project answers the same at every call")
         return MeanOfCalls(draws)
+    stage = binary_stage(model)
+    if name == "relaxed" or (name == "straight-through" and stage is not None):
+        if stage is None:
+            raise InputError("gradient", name, "analytic: only pixels that pass a threshold first can be relaxed")
+        near = None if ball is None else abs(ball.x - ball.x.dtype.type(stage[0])) <= ball.epsilon
+        width = min(max(ball.epsilon if ball is not None else 1.0, 1e-3), 1.0) if name == "relaxed" else None
+        return PastThreshold(near, width)
     if name == "analytic":
+        expected = "straight-through or relaxed: where pixels pass a threshold first, the derivative is zero"
+        require(stage is None, "gradient", name, expected)
         for layer in getattr(model, "layers", ()):
             activation = getattr(layer, "activation", None)
             if isinstance(activation, Activation) and not activation.smooth:
@@ -277,6 +349,11 @@ class Landscape:
     def value_and_gradient(self, x: Array) -> tuple[Point, Array]:
         """Return outputs, objective and input gradient at `x`."""
         return self.source(self.model, *self._untargeted(x))
+
+    def value_of(self, outputs: Array) -> Array:
+        """Return the objective of outputs that are known, shape (images,)."""
+        objective, _, labels = self._untargeted(outputs)
+        return objective(outputs, labels)[0]
 
     def wrong(self, point: Point) -> Array:
         """Return which images are misclassified at a point, array of bool."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from minicereb.attacks.apgd import apgd
 from minicereb.attacks.fab import fab
+from minicereb.attacks.flips import beam, square_of_flips
 from minicereb.attacks.fmn import fmn
 from minicereb.attacks.objectives import OBJECTIVES
 from minicereb.attacks.pgd import fgsm, momentum, pgd
@@ -56,6 +57,8 @@ class Method:
         The objectives it can ascend.
     not_climbing : str
         Why its objective need not rise at every step; empty if it should.
+    flips : bool
+        Whether it needs a model with a binary first stage (:func:`minicereb.attacks.gradients.binary_stage`).
     """
 
     search: Callable[..., Search]
@@ -66,6 +69,7 @@ class Method:
     gradient: bool = True
     objectives: tuple[str, ...] = tuple(OBJECTIVES)
     not_climbing: str = ""
+    flips: bool = False
 
     def __post_init__(self) -> None:
         for name, value, choices in (("begins", self.begins, BEGINS), ("keeps", self.keeps, KEEPS)):
@@ -83,6 +87,8 @@ class Method:
 
 
 _WALKS = ("steps", "restarts", "random_start", "keep", "targets")
+_FLIPS: dict[str, Any] = {"begins": "draws", "keeps": "first", "gradient": False, "flips": True}
+_BEAM = ("steps", "restarts", "keep", "targets")
 _NEAREST: dict[str, Any] = {"begins": "nearby", "settings": ("steps", "restarts", "targets"), "steps": 100, "keeps": "nearest"}
 METHODS: dict[str, Method] = {
     "fgsm": Method(fgsm, "image", ("targets",), not_climbing="FGSM has one step"),
@@ -104,6 +110,9 @@ METHODS: dict[str, Method] = {
         keeps="first",
         gradient=False,
     ),
+    "greedy": Method(beam, settings=_BEAM, steps=200, not_climbing="greedy ends where no flip is better", **_FLIPS),
+    "beam": Method(beam, settings=(*_BEAM, "width"), steps=200, not_climbing="beam ends where no flip is better", **_FLIPS),
+    "square-bits": Method(square_of_flips, settings=(*_BEAM, "rescale", "image_shape"), steps=1_000, **_FLIPS),
     "random": Method(
         random_points,
         "draws",

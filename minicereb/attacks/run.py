@@ -11,13 +11,13 @@ import numpy as np
 from minicereb.attacks.ball import ball_around, with_rounding
 from minicereb.attacks.classifier import guarded
 from minicereb.attacks.draws import Draws
-from minicereb.attacks.gradients import Landscape, Source, exact, source_named
+from minicereb.attacks.gradients import Landscape, Source, binary_stage, exact, source_named
 from minicereb.attacks.objectives import likeliest_wrong, objective_named, targeted_objective_named
 from minicereb.attacks.search import CheckedSearch, Search, best, first_wrong, last
 from minicereb.attacks.settings import Attack
 from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.datasets.transforms import to_unit
-from minicereb.errors import InternalError
+from minicereb.errors import InputError, InternalError
 from minicereb.inputs import as_ids, as_labels, check_image_shape, check_images, check_outputs, check_rows
 from minicereb.parallel import images_per_block, one_blas_thread
 
@@ -157,9 +157,13 @@ def _blocks(
     check_rows(rows, setting="images", stored=True)
     labels, ids = as_labels(labels, len(rows)), as_ids(ids, len(rows))
     model, inputs = guarded(model), rows.shape[1]
+    flips = attack.traits.flips
+    if flips and binary_stage(model) is None:
+        raise InputError("method", attack.method, "pgd or another: no pixels of this model pass a threshold first")
     if image_shape is not None:
         check_image_shape(image_shape, inputs)
-    size = images_per_block(getattr(model, "bytes_per_image", 0) + 64 * inputs)
+    times = 16 * (attack.width if attack.traits.has("width") else 1) if flips else 1
+    size = images_per_block(times * (getattr(model, "bytes_per_image", 0) + 64 * inputs))
     for start in range(0, len(ids), size):
         part = ids[start : start + size]
         x, y = to_unit(to_device(rows[part])), to_device(labels[part])
@@ -219,7 +223,8 @@ def _landscape(block: _Block, pending: Array, rivals: Array | None, rank: int) -
     attack, labels = block.attack, block.labels[pending]
     source: Source = exact
     if attack.traits.gradient or attack.gradient != "analytic":
-        source = source_named(attack.gradient, block.model, attack.draws, attack.seed, to_device(block.ids)[pending])
+        ball = ball_around(block.x[pending], attack.epsilon, attack.norm)
+        source = source_named(attack.gradient, block.model, attack.draws, attack.seed, to_device(block.ids)[pending], ball)
     if rivals is None:
         return Landscape(block.model, objective_named(attack.objective), labels, source)
     return Landscape(block.model, targeted_objective_named(attack.objective), labels, source, rivals[pending, rank])

@@ -12,7 +12,7 @@ from minicereb.errors import require
 from minicereb.learning.estimators import ESTIMATORS
 from minicereb.settings import checked, setting
 
-GRADIENTS = ("analytic", "straight-through", "frozen", "eot", *ESTIMATORS)
+GRADIENTS = ("analytic", "straight-through", "relaxed", "frozen", "eot", *ESTIMATORS)
 # Counts how often a gradient was redefined: noise of the estimator's own design, more accurate slopes, also with targets.
 REVISIONS = {"antithetic": 1, "sobol": 1, "straight-through": 1, "frozen": 1, "exact": 1}
 LARGEST = 1e6  # ε: in either norm far more than an image in [0, 1] can change, and safe to multiply in float32
@@ -50,7 +50,9 @@ class Attack:
     epsilon: float = setting(
         help="Largest change of a pixel (black is 0, white 1); in L2, of the whole image.", at_least=0, at_most=LARGEST
     )
-    steps: int = setting(40, "Number of steps per start: queries for square, points for random.", at_least=1)
+    steps: int = setting(
+        40, "Number of steps per start: queries for square, points for random, flips for greedy and beam.", at_least=1
+    )
     step_size: float | None = setting(
         None,
         "Step size of pgd and momentum.",
@@ -64,7 +66,7 @@ class Attack:
     seed: int = setting(0, "Seed of the random starts and of the noise.", at_least=0)
     gradient: str = setting(
         "analytic",
-        "Source of the input gradient: the model itself, or, for a network with noise, an estimate for its mean objective.",
+        "Source of the input gradient: the model itself, past its thresholds, or an estimate for the mean of one with noise.",
         choices=GRADIENTS,
         added=True,
     )
@@ -82,6 +84,8 @@ class Attack:
         "Square: whether its squares shrink over all queries or, as in AutoAttack, after fixed numbers of queries.",
         added=True,
     )
+
+    width: int = setting(8, "Beam: sets of flips that are kept for each image.", at_least=1, at_most=1_000, added=True)
 
     @property
     def traits(self) -> Method:
@@ -110,7 +114,7 @@ class Attack:
             object.__setattr__(self, "step_size", fitting_step(self.epsilon, self.steps) if method.has("step_size") else 0.01)
         expected = f"{' or '.join(method.objectives)} for {self.method}"
         require(self.objective in method.objectives, "objective", self.objective, expected)
-        for name, unused in (("decay", 1), ("nesterov", False), ("rescale", True), ("targets", 0)):
+        for name, unused in (("decay", 1), ("nesterov", False), ("rescale", True), ("width", 8), ("targets", 0)):
             value = getattr(self, name)
             require(method.has(name) or value == unused, name, value, f"{unused}, as {self.method} does not have it")
         if self.targets:

@@ -46,7 +46,7 @@ def square(
     authors' code, a window may also lie in the last row and the last column.
     """
     xp = xp_of(ball.x)
-    height, width, channels = _three(image_shape, ball.x.shape[1])
+    height, width, channels = three_sides(image_shape, ball.x.shape[1])
     start, propose = (_stripes, _signs) if ball.norm == "linf" else (_tiles, _moved_energy)
     point = landscape.evaluate(start(ball, draws, (height, width, channels)))
     best, best_value = point.x.copy(), point.value
@@ -63,7 +63,8 @@ def square(
     yield point
 
 
-def _three(image_shape: tuple[int, ...] | None, inputs: int) -> tuple[int, int, int]:
+def three_sides(image_shape: tuple[int, ...] | None, inputs: int) -> tuple[int, int, int]:
+    """Return height, width and channels of an image; without a shape it is one line of pixels."""
     if image_shape is None or len(image_shape) == 1:
         return 1, inputs, 1
     height, width, channels = (*image_shape, 1)[:3]

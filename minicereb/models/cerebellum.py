@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -91,6 +91,11 @@ class Cerebellum:
 
         outputs = sum_lanes(add_outputs, parts, (images, self.readout.shape[1]), self.readout)
         return outputs, CerebellumCache(active)
+
+    @property
+    def of_fibres(self) -> Cerebellum:
+        """The circuit behind the mossy fibres, whose images are the fibres' activity."""
+        return replace(self, fires_above=None)
 
     def input_gradient(self, d_outputs: Array, cache: CerebellumCache) -> Array:
         """Gradient of the pixels: :meth:`fibre_gradient` ``[M-DX]``, or 0 where fibres fire at a threshold, which is flat."""

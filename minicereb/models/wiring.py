@@ -90,6 +90,17 @@ class Wiring:
         """The same wiring with the weights' absolute values, |J|, and nothing at rest."""
         return Wiring(abs(self.weights), self.inputs, self.width)
 
+    @cached_property
+    def by_fibre(self) -> list[tuple[Array, Array]]:
+        """For each mossy fibre the cells that it reaches, int64 in order, and the weights in float64."""
+        data, fibres, starts = self.csr()
+        cells = np.repeat(np.arange(self.cells), np.diff(starts))
+        order, found = np.argsort(fibres, kind="stable"), []
+        for part in np.split(order, np.searchsorted(fibres[order], np.arange(1, self.width))):
+            reached, places = np.unique(cells[part], return_inverse=True)  # two synapses of a cell with one fibre count as one
+            found.append((to_device(reached), to_device(np.bincount(places, data[part], len(reached)).astype(np.float64))))
+        return found
+
     @property
     def nbytes(self) -> int:
         """Memory of weights, inputs and the matrix."""

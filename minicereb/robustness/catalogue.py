@@ -40,10 +40,10 @@ class NamedAttack:
 
     def make(self, epsilon: float, norm: str, seed: int, gradient: str, draws: int) -> tuple[Attack, ...]:
         """Return its attacks at one ε; `gradient` and `draws` determine the source of the input gradient."""
-        own = {} if self.transferred else {"gradient": gradient, "draws": draws}
+        own: Settings = {} if self.transferred else {"gradient": gradient, "draws": draws}
         attacks = []
         for search in self.searches:
-            settings: Settings = {"steps": method_named(search["method"]).steps, "objective": "margin", **search, **own}
+            settings: Settings = {"steps": method_named(search["method"]).steps, "objective": "margin", **own, **search}
             if callable(settings.get("step_size")):
                 settings["step_size"] = max(settings["step_size"](epsilon), 1e-6)
             attacks.append(Attack(epsilon=epsilon, norm=norm, seed=seed, **settings))
@@ -55,8 +55,8 @@ class NamedAttack:
 
     @property
     def white_box(self) -> bool:
-        """Whether it follows a gradient of the evaluated model."""
-        return not self.transferred and any(method.gradient for method in self._methods)
+        """Whether it sees into the evaluated model: it follows a gradient, or knows which pixels can be flipped."""
+        return not self.transferred and any(method.gradient or method.flips for method in self._methods)
 
     @property
     def smallest(self) -> bool:
@@ -111,6 +111,12 @@ ATTACKS: dict[str, NamedAttack] = {
     "transfer": _attack("pgd", steps=100, step_size=lambda epsilon: epsilon / 10, transferred=True),
     "square": _attack("square"),
     "square-ensemble": _attack("square", rescale=False),
+    "greedy": NamedAttack(({"method": "greedy"}, {"method": "greedy", "targets": 9}, {"method": "greedy", "restarts": STARTS})),
+    "beam": _attack("beam", targets=9),
+    "square-bits": _attack("square-bits", restarts=2),
+    "relaxed": NamedAttack(
+        tuple({"method": "apgd", "objective": objective, "gradient": "relaxed"} for objective in ("margin", "cross-entropy"))
+    ),
     "random": _attack("random", alone=True),
     # Too short to get anywhere, and on the wrong objective: used to test that the checklist raises an alarm.
     "weak": _attack("pgd", "mse", keep="last", steps=3, step_size=0.001, alone=True),
@@ -123,7 +129,9 @@ BY_STRENGTH = (
 SQUARES = ("square", "square-ensemble")
 # The reference ensemble, with its own schedule of Square, and FMN-T, which found most of what it missed.
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "fmn-t", "square-ensemble")
-ALL = tuple(name for name in ATTACKS if name != "weak")
+# Only for models with a binary first stage; there they belong to both sets.
+FLIPS = ("greedy", "beam", "square-bits", "relaxed")
+ALL = tuple(name for name in ATTACKS if name not in ("weak", *FLIPS))
 # Counterexamples of the complete verifier, for what attacks and certificates leave open.
 COMPLETE = "branch-and-bound"
 SETS = {"standard": STANDARD, "all": ALL}
@@ -144,6 +152,18 @@ def attack_named(name: str) -> NamedAttack:
         raise InputError("attacks", name, ", ".join((*SETS, *attack_names())))
     objectives = method_named(name).objectives
     return _attack(name, "margin" if "margin" in objectives else objectives[0])
+
+
+def attacks_on(attacks: tuple[str, ...], fires: bool) -> tuple[str, ...]:
+    """Return the attacks on a model: if its first stage `fires` at a threshold, :data:`FLIPS` belong to each whole set.
+
+    :class:`InputError` if one of these is given for another model.
+    """
+    if fires:
+        return tuple(dict.fromkeys((*attacks, *FLIPS))) if set(STANDARD) <= set(attacks) else attacks
+    unfit = [name for name in attacks if name in FLIPS]
+    require(not unfit, "attacks", ",".join(unfit), "other attacks: no pixels of this model pass a threshold first")
+    return attacks
 
 
 def attacks_named(names: Iterable[str]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from minicereb.attacks.classifier import guarded
+from minicereb.attacks.gradients import binary_stage
 from minicereb.backend import to_device
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
@@ -22,7 +23,7 @@ from minicereb.experiments.records import Record
 from minicereb.files import contents
 from minicereb.interchange.onnx_reader import read_onnx
 from minicereb.report.page import REPORT, REPORT_TEXT
-from minicereb.robustness.catalogue import STANDARD, attack_named, attacks_named
+from minicereb.robustness.catalogue import FLIPS, STANDARD, attack_named, attacks_named, attacks_on
 from minicereb.robustness.evaluate import EvaluationPlan
 from minicereb.settings import checked, declared, field_of, setting
 
@@ -154,14 +155,17 @@ def evaluate_own_model(config: OwnModel, dataset: Dataset, out: Path) -> Generat
     averaged = config.gradient == "eot"
     deterministic = "analytic: a model of this project answers the same at every call"
     require(not averaged or guarded(model) is not model, "gradient", "eot", deterministic)
+    fires = binary_stage(model) is not None
+    gradient = "straight-through" if fires and not averaged else config.gradient
+    attacks = attacks_on(config.attacks, fires)
     certifier, why = bounds_of(model, config.certify)
-    given = {"model": model, "classes": classes, "gradient": config.gradient, "certifier": certifier}
+    given = {"model": model, "classes": classes, "gradient": gradient, "certifier": certifier}
     target = target_of(config, dataset, {}, **given)
     for path in _files(out):
         path.unlink()
-    plan = EvaluationPlan(config.epsilons, config.attacks, config.norm, config.seed)
+    plan = EvaluationPlan(config.epsilons, attacks, config.norm, config.seed)
     about: Record = {"run": config.name, "model": type(model).__name__, "data": dataset.name, "answer": "ot"}
-    about |= {"gradient": config.gradient, **({"draws": config.draws} if averaged else {}), "no_certificate": why}
+    about |= {"gradient": gradient, **({"draws": config.draws} if averaged else {}), "no_certificate": why}
     return (yield from folder.evaluate_into(out, target, plan, config.images, about))
 
 
@@ -186,6 +190,9 @@ def _check_not_another(config: OwnModel, dataset: Dataset, out: Path) -> None:
     kept = folder.read_evaluation(out)
     there = {**kept, "epsilons": tuple(each["epsilon"] for each in kept["epsilons"])}
     there |= {"attacks": tuple(kept["epsilons"][0]["by_attack"]), "certify": kept["no_certificate"] != folder.NOT_ASKED}
+    if there["gradient"] == "straight-through":  # its own was zero
+        there["gradient"] = "analytic"
+    there["attacks"] = tuple(each for each in there["attacks"] if each in config.attacks or each not in FLIPS)
     wanted = {"run": config.name, "data": dataset.name}
     same = ("epsilons", "attacks", "images", "norm", "seed", "certify", "gradient", *(("draws",) * (config.gradient == "eot")))
     wanted |= {name: getattr(config, name) for name in same}

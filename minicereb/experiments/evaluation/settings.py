@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minicereb.attacks.ball import NORMS
+from minicereb.attacks.gradients import binary_stage
 from minicereb.attacks.settings import DRAWS, GRADIENTS, LARGEST, REVISIONS
 from minicereb.backend import Array, to_numpy
 from minicereb.certificates.affine import why_not_certifiable
@@ -31,7 +32,7 @@ from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.prediction import Averaged, average_probabilities
 from minicereb.paths import beneath
 from minicereb.report.formats import strength
-from minicereb.robustness.catalogue import BY_STRENGTH, COMPLETE, SQUARES, STANDARD, attack_named, attacks_named
+from minicereb.robustness.catalogue import BY_STRENGTH, COMPLETE, SQUARES, STANDARD, attack_named, attacks_named, attacks_on
 from minicereb.robustness.checklist import CHECKED, RANDOM_POINTS, SQUARE_QUERIES
 from minicereb.robustness.evaluate import Certifier, Decider, EvaluationPlan, EvaluationTarget
 from minicereb.robustness.substitutes import substitutes_for
@@ -65,7 +66,7 @@ class EvaluatedModel(Experiment):
     )
     gradient: str = setting(
         "fitting",
-        "Source of the input gradient; fitting: the model itself or, if it has no gradient, an estimate.",
+        "Source of the input gradient; fitting: the model itself, past a threshold, or, if it has none, an estimate.",
         choices=("fitting", *GRADIENTS),
     )
     draws: int = setting(32, "Noise samples per gradient estimate; calls for eot.", **DRAWS)
@@ -77,7 +78,8 @@ class EvaluatedModel(Experiment):
 
     def __post_init__(self) -> None:
         check_epsilons(self.epsilons)
-        attacks_named(self.attacks)
+        fires = getattr(self.train.model, "mossy_fibres", "") == "threshold"
+        object.__setattr__(self, "attacks", attacks_on(attacks_named(self.attacks), fires))
 
     def check_record(self, record: Record) -> None:
         """Raise :class:`~minicereb.documents.Mismatch` unless the parts of a record fit each other and these settings."""
@@ -100,6 +102,8 @@ class EvaluatedModel(Experiment):
         """Return the source of the input gradient for attacks on a model."""
         if self.gradient != "fitting":
             return self.gradient
+        if binary_stage(model) is not None:
+            return "straight-through"
         if not isinstance(model, NoisyNetwork):
             return "analytic"
         activations = [layer.activation for layer in model.layers if layer.activation is not None]
