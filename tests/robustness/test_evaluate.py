@@ -6,7 +6,7 @@ import pytest
 
 from minicereb.certificates.certify import certify
 from minicereb.errors import InputError, MinicerebError
-from minicereb.robustness.catalogue import ALL, ATTACKS, BY_STRENGTH, STANDARD, attacks_named
+from minicereb.robustness.catalogue import ALL, ATTACKS, BY_STRENGTH, FLIPS, STANDARD, attacks_named
 from minicereb.robustness.checklist import CheckContext, checklist
 from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget, evaluate_images
 from minicereb.robustness.outcomes import BROKEN, NOT_TRIED, WITHSTOOD, Counts, no_outcomes
@@ -136,7 +136,7 @@ def test_the_catalogue():
     assert attacks_named(["standard"]) == STANDARD
     assert attacks_named(["all"]) == ALL
     assert attacks_named(["square", "standard", "square"]) == ("square", "apgd-ce", "apgd-t", "fab-t", "fmn-t", "square-ensemble")
-    assert set(BY_STRENGTH) | {"fab-t", "fmn-t", "square", "square-ensemble", "random", "transfer"} == set(ATTACKS)
+    assert set(BY_STRENGTH) | {"fab-t", "fmn-t", "square", "square-ensemble", "random", "transfer", *FLIPS} == set(ATTACKS)
     for name in ATTACKS:
         for epsilon in (0.0, 0.1, 2.0):
             for norm in ("linf", "l2"):
