@@ -18,8 +18,14 @@ from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.losses import margin
 from minicereb.certificates.certify import certify
 from minicereb.errors import InputError
+from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.sequential import Sequential
+from minicereb.robustness.catalogue import FLIPS as CATALOGUED
+from minicereb.robustness.catalogue import STANDARD
+from minicereb.robustness.checklist import CheckContext, checklist
+from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget, evaluate_images
+from minicereb.robustness.outcomes import no_outcomes
 
 FLIPS = ("greedy", "beam", "square-bits")
 METHODS = [
@@ -236,3 +242,42 @@ def test_a_model_without_a_threshold_is_named(method):
 def test_bad_settings_are_named(settings):
     with pytest.raises(InputError, match=list(settings)[-1]):
         Attack(**{"objective": "margin", "epsilon": 0.1, **settings})
+
+
+# -- evaluations --------------------------------------------------------------------------------------------------------------
+
+
+def test_an_evaluation_has_the_attacks_that_the_model_calls_for(cerebellum, build_cerebellum):
+    firing = dataclasses.replace(cerebellum, model=dataclasses.replace(cerebellum.model, mossy_fibres="threshold", threshold=0.5))
+    assert EvaluatedModel(cerebellum, (0.1,), 10).attacks == STANDARD
+    for attacks in (STANDARD, (*STANDARD, *CATALOGUED)):
+        evaluation = EvaluatedModel(firing, (0.1,), 10, attacks)
+        assert evaluation.attacks == (*STANDARD, *CATALOGUED)
+    assert EvaluatedModel(firing, (0.1,), 10, ("square",)).attacks == ("square",)
+    assert evaluation.gradient_of(dataclasses.replace(build_cerebellum(), fires_above=0.5)) == "straight-through"
+    assert evaluation.revision == EvaluatedModel(cerebellum, (0.1,), 10).revision + 1
+    with pytest.raises(InputError, match="attacks.*beam,relaxed.*no pixels of this model pass a threshold"):
+        EvaluatedModel(cerebellum, (0.1,), 10, ("square", "beam", "relaxed"))
+
+
+def test_nothing_certified_is_broken_in_an_evaluation_and_the_gradient_is_there(victim):
+    model, x, labels = victim(count=60)
+
+    def certifier(x, labels, ids, epsilon, norm):
+        return certify(model, x, labels, epsilon, norm)
+
+    settings = {"gradient": "straight-through", "certifier": certifier}
+    target = EvaluationTarget(model, x, labels, (5, 6), 3, **settings)
+    plan = EvaluationPlan((0.05, 0.1), ("fgsm-mse", "apgd-margin", "fab-t", *CATALOGUED))
+    outcomes = no_outcomes(np.arange(60), labels, 30, 2, len(plan.attacks))
+    for _ in evaluate_images(target, plan, outcomes, 0):
+        pass
+    broken = ~outcomes.survivors(1)
+    assert 5 < broken.sum() < 55
+    assert outcomes.certified[1].any()
+    assert (broken <= (brute_force(model, x, labels, 0.1) > 0)).all()
+    assert (broken >= (brute_force(model, x, labels, 0.1) > 1e-5)).all()
+    found = dict(checklist(CheckContext(target, plan, outcomes, 1)))
+    assert found["gradients-there"].verdict != "not tested"
+    assert found["black-box-not-stronger"].verdict == "pass"
+    assert found["random-not-stronger"].verdict == "pass"

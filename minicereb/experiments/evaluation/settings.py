@@ -78,8 +78,12 @@ class EvaluatedModel(Experiment):
 
     def __post_init__(self) -> None:
         check_epsilons(self.epsilons)
-        fires = getattr(self.train.model, "mossy_fibres", "") == "threshold"
-        object.__setattr__(self, "attacks", attacks_on(attacks_named(self.attacks), fires))
+        object.__setattr__(self, "attacks", attacks_on(attacks_named(self.attacks), self.fires))
+
+    @property
+    def fires(self) -> bool:
+        """Whether the model's first stage fires at a threshold."""
+        return getattr(self.train.model, "mossy_fibres", "") == "threshold"
 
     def check_record(self, record: Record) -> None:
         """Raise :class:`~minicereb.documents.Mismatch` unless the parts of a record fit each other and these settings."""
@@ -96,7 +100,7 @@ class EvaluatedModel(Experiment):
     @property
     def revision(self) -> int:
         """See :mod:`minicereb.experiments.identity`."""
-        return REVISIONS.get(self.gradient, 0) + CHECKLISTS
+        return REVISIONS.get(self.gradient, 0) + CHECKLISTS + self.fires  # once along gradients of zero
 
     def gradient_of(self, model: Any) -> str:
         """Return the source of the input gradient for attacks on a model."""
