@@ -27,6 +27,11 @@ settings.register_profile("minicereb", deadline=None, derandomize=True)
 settings.load_profile("minicereb")
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Name bytes by their length: packed bytes may hold the time, and every worker must collect the same tests."""
+    return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(autouse=True)
 def _execution_as_before():
     """Configuration changes of one test do not affect the next."""
