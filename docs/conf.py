@@ -15,7 +15,7 @@ import minicereb
 
 HERE, PACKAGE = Path(__file__).parent, Path(minicereb.__file__).parent
 sys.path.insert(0, str(HERE))
-from equation_table import in_documentation, table  # noqa: E402
+from equation_table import as_environment, in_documentation, table, typeset  # noqa: E402
 from myst_nb.core import render  # noqa: E402
 from notebooks import rewrite  # noqa: E402
 
@@ -27,6 +27,7 @@ version = release = minicereb.__version__
 shutil.rmtree(HERE / "api", ignore_errors=True)  # pages of modules, written at every build: some may have gone
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions += ["sphinx-mathjax-offline", "sphinx_copybutton"]  # formulas without a network; a button that copies a block of code
 exclude_patterns = ["_build", "solutions", "templates"]
 templates_path = ["templates"]
 autosummary_context = {  # packages have pages of their own, which list their modules
@@ -34,6 +35,7 @@ autosummary_context = {  # packages have pages of their own, which list their mo
 }
 smartquotes = False  # --json is two hyphens
 myst_heading_anchors = 3
+myst_enable_extensions = ["amsmath"]
 
 nb_execution_mode = "force"  # the lessons' cells, at every build: what they print is the package's as it is
 nb_execution_in_temp = True
@@ -56,8 +58,7 @@ html_title = f"minicereb {version}"
 
 def with_lines(app, docname, source):
     """Show the equations with lines of the code and links to its highlighted source; the file itself has links to files."""
-    if docname == "equations":
-        source[0] = table(PACKAGE, in_documentation)
+    source[0] = table(PACKAGE, in_documentation, as_environment) if docname == "equations" else typeset(source[0])
 
 
 # For the page MyST-NB 1.4 merges what a cell printed into the notebook's own first output, and then stores that notebook with the

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from minicereb.calculus.equations import EQUATIONS
+from minicereb.calculus.equations import EQUATIONS, equation
 
 HERE = Path(__file__).parent
 NAMED = re.compile(r"``\[([A-Z][A-Z0-9-]*)\]``|# \[([A-Z][A-Z0-9-]*)\]")  # in a docstring, beside a line
+TAGGED = re.compile(r"^```text\n((?:.*    \[[A-Z][A-Z0-9-]*\]\n)+)```$", re.MULTILINE)  # lines of a formula with its tag
 HEAD = """# Equations
 
 Code that computes an equation names its tag, as ``` ``[C4]`` ``` in a docstring or `# [C4]` beside the line: search a file for
@@ -58,7 +59,7 @@ def _spans(node: ast.AST, prefix: str) -> Iterator[tuple[int, int, str]]:
                 yield from _spans(child, f"{name}.")
 
 
-def table(package: Path, link: Callable[[Place], str]) -> str:
+def table(package: Path, link: Callable[[Place], str], display: Callable[[str], str]) -> str:
     """Return the table.
 
     Parameters
@@ -67,15 +68,37 @@ def table(package: Path, link: Callable[[Place], str]) -> str:
         Folder of the package's source.
     link : callable
         From a place to the Markdown that leads there.
+    display : callable
+        From LaTeX to the Markdown that shows it.
     """
     named, sections = places(package), []
     for entry in EQUATIONS:
         code = ", ".join(map(link, named.get(entry.tag, []))) or "in the tests only"
         sections.append(
-            f"## {entry.tag}\n\n```text\n{entry.formula}\n```\n\n{as_text(entry.symbols)}.\n\n"
+            f"## {entry.tag}\n\n{display(entry.latex)}\n\n{as_text(entry.symbols)}.\n\n"
             f"Source: {as_text(entry.source)}. Code: {code}.\n"
         )
     return HEAD + "\n" + "\n".join(sections)
+
+
+def typeset(text: str) -> str:
+    """Return a page with each block of tagged formulas, as the lessons have them, in LaTeX."""
+
+    def block(found: re.Match[str]) -> str:
+        tags = re.findall(r"    \[(\S+)\]$", found[1], re.MULTILINE)
+        return "\n\n".join(as_environment(rf"{equation(tag).latex} \tag*{{[{tag}]}}") for tag in tags)
+
+    return TAGGED.sub(block, text)
+
+
+def as_block(latex: str) -> str:
+    """Return LaTeX as hosts of repositories show it."""
+    return f"```math\n{latex}\n```"
+
+
+def as_environment(latex: str) -> str:
+    """Return LaTeX as the built documentation and notebooks show it."""
+    return f"\\begin{{equation*}}\n{latex}\n\\end{{equation*}}"
 
 
 def as_text(formula: str) -> str:
@@ -103,4 +126,4 @@ def in_documentation(place: Place) -> str:
 
 
 if __name__ == "__main__":
-    (HERE / "equations.md").write_text(table(HERE.parent / "minicereb", in_repository), encoding="utf-8")
+    (HERE / "equations.md").write_text(table(HERE.parent / "minicereb", in_repository, as_block), encoding="utf-8")

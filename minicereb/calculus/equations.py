@@ -1,4 +1,4 @@
-"""Every equation of the project, read from equations.txt: tag, formula, symbols and source."""
+"""Every equation of the project, read from equations.txt: tag, formula, the same in LaTeX, symbols and source."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ class Equation(NamedTuple):
 
     tag: str
     formula: str
+    latex: str
     symbols: str
     source: str
 
 
 def _read() -> tuple[Equation, ...]:
-    """Blocks of four lines separated by empty ones; the first block explains the format."""
+    """Blocks of five lines separated by empty ones; the first block explains the format."""
     text = resources.files("minicereb.calculus").joinpath("equations.txt").read_text(encoding="utf-8")
     return tuple(Equation(*block.strip().splitlines()) for block in text.split("\n\n")[1:])
 

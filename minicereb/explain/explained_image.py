@@ -22,6 +22,7 @@ from minicereb.inputs import as_labels, check_images, check_rows
 from minicereb.models.cerebellum import Cerebellum
 from minicereb.models.convolutional import MaxPool
 from minicereb.models.layers import ReLU
+from minicereb.report.circuit import circuit
 
 Place = tuple[str, str, tuple[int, ...]]  # symbol, array and indices of a parameter
 FEW = 4  # cells named individually
@@ -148,6 +149,11 @@ def the_image(subject: ExplainedImage) -> Step:
     rows = zip(range(outputs.size), outputs[0], as_trained[0], strict=True)
     ink = int(np.count_nonzero(subject.x))
     attacked = " Learning starts from the image as attacked by the training's adversary." if subject.config.adversary else ""
+    drawings = [Drawing("image", f"Test image {subject.image}.", [(f"a {subject.label}", subject.picture(subject.x))])]
+    if isinstance(subject.model, Cerebellum):
+        wiring = subject.model.wiring
+        drawn = circuit(wiring.width, wiring.cells, None if wiring.inputs is None else wiring.inputs.shape[1], outputs.size)
+        drawings.append(Drawing("circuit", "The circuit, and what each part of it computes.", svg=drawn))
     return Step(
         f"Image {subject.image} of the test images of {subject.dataset.name}",
         "",
@@ -156,7 +162,7 @@ def the_image(subject: ExplainedImage) -> Step:
         + attacked,
         {"x": subject.x.shape, "ŷ": outputs.shape},
         [Rows("outputs", ("class", "in float64", "as trained"), rows)],
-        drawings=[Drawing("image", f"Test image {subject.image}.", [(f"a {subject.label}", subject.picture(subject.x))])],
+        drawings=drawings,
     )
 
 

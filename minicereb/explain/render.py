@@ -84,11 +84,13 @@ def _blocks(number: int, step: Step) -> list[Block]:
     blocks.append(Text(step.words))
     blocks += [_picture(number, drawing) for drawing in step.drawings]
     for caption, head, rows in tables(step):
-        blocks += [Text(f"{caption[0].upper()}{caption[1:]}:"), Table(head, rows)]
+        blocks.append(Table(head, rows, f"{caption[0].upper()}{caption[1:]}"))
     return blocks
 
 
 def _picture(number: int, drawing: Drawing) -> Picture:
+    if drawing.svg:
+        return Picture(f"{number}-{drawing.name}", drawing.svg.encode(), ".svg", drawing.caption)
     if drawing.images:
         titles, images = zip(*drawing.images, strict=True)
         figure = image_rows([("", np.array(images, dtype=np.float64), titles)])

@@ -104,7 +104,7 @@ class EstimatedMean:
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """Content of a figure: images side by side, or lines.
+    """Content of a figure: images side by side, lines, or an SVG document.
 
     Images have a title and are arrays of floats in [0, 1], of shape (height, width) or (height, width, 3); lines are those of
     :func:`minicereb.report.figures.curves`, and `axes` are the labels of the axes.
@@ -115,6 +115,7 @@ class Drawing:
     images: Sequence[tuple[str, np.ndarray]] = ()
     lines: dict[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
     axes: tuple[str, str] = ("", "")
+    svg: str = ""
 
 
 @dataclass(frozen=True, eq=False)

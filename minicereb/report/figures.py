@@ -109,8 +109,9 @@ def curves(
     Parameters
     ----------
     panels : sequence of (title, lines)
-        `lines` maps names to horizontal and vertical values and, if any, lower and upper bounds of intervals; NaN interrupts a
-    line. horizontal, vertical : str
+        `lines` maps names to horizontal and vertical values and, if any, bounds of intervals, lower and upper; NaN interrupts a
+        line.
+    horizontal, vertical : str
         Labels of the axes.
     from_zero : bool
         Whether the vertical axis begins at 0.

@@ -70,7 +70,7 @@ def test_the_table_in_the_documentation_is_that_of_the_code():
     equation_table = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(equation_table)
     written = (ROOT / "docs" / "equations.md").read_text(encoding="utf-8")
-    assert written == equation_table.table(ROOT / "minicereb", equation_table.in_repository)
+    assert written == equation_table.table(ROOT / "minicereb", equation_table.in_repository, equation_table.as_block)
     found = equation_table.places(ROOT / "minicereb")
     assert TAGS - found.keys() == not_named(TAGS, sources("minicereb").values())
     lines = {place.name: place for place in found["C4"]}
