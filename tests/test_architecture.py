@@ -166,7 +166,18 @@ def unguarded_reads(module, source):
             yield f"{module}, line {node.lineno}: {text}"
 
 
-RULES = (wrong_layers, wrong_libraries, unpickled, global_randomness, undescribed, unguarded_reads)
+def run_together(module, source):
+    """Lines of a docstring's list of parameters that neither name one nor describe one."""
+    for node in ast.walk(ast.parse(source)):
+        docstring = ast.get_docstring(node) if isinstance(node, ast.FunctionDef | ast.ClassDef) else None
+        for section in re.findall(
+            r"^(?:Parameters|Attributes)\n-+\n(.*?)(?=\n\n\w|\Z)", docstring or "", re.MULTILINE | re.DOTALL
+        ):
+            lines = (line for line in section.splitlines() if line and not line.startswith(" "))
+            yield from (line for line in lines if not re.fullmatch(r"\*{0,2}\w+(, \*{0,2}\w+)*(, \.\.\.)?( : .*)?", line))
+
+
+RULES = (wrong_layers, wrong_libraries, unpickled, global_randomness, undescribed, unguarded_reads, run_together)
 
 
 @pytest.mark.parametrize("module", sorted(SOURCES))
@@ -212,6 +223,11 @@ def test_the_walk_sees_the_whole_house():
         (unguarded_reads, "minicereb.files", "with open(path, 'rb') as file:\n    pass"),
         (unguarded_reads, "minicereb.files", "file = open(path)"),
         (unguarded_reads, "minicereb.files", "text = (folder / name).read_text()"),
+        (
+            run_together,
+            "minicereb.files",
+            'def f(a, b):\n    """Do.\n\n    a : int\n        A number. b : float\n        Another."""',
+        ),
         (undescribed, "minicereb.models.mlp", "x = 1"),
         (undescribed, "minicereb.models.mlp", '"""Models."""\ndef build(): pass'),
         (undescribed, "minicereb.models.mlp", '"""Models."""\nclass Layer: pass'),

@@ -80,8 +80,9 @@ def attack_images(
     ----------
     model : classifier
         Anything with ``forward``, and with ``input_gradient`` unless the attack follows no gradient. A user's own classifier
-    receives copies, see :class:`minicereb.attacks.classifier.Guarded`. attack : Attack rows : array of uint8 or float, shape (all
-    images, inputs)
+        receives copies, see :class:`minicereb.attacks.classifier.Guarded`.
+    attack : Attack
+    rows : array of uint8 or float, shape (all images, inputs)
         Float in [0, 1].
     labels : array of int, shape (all images,) or (all images, 1)
     ids : array of int64

@@ -47,7 +47,8 @@ class Study:
     expectation : str
         What the paper expects or found; empty if the question is our own.
     published : callable, optional
-        Maps an experiment to the paper's figures for it, in percent, by the report's name for the measurement. captions : mapping
+        Maps an experiment to the paper's figures for it, in percent, by the report's name for the measurement.
+    captions : mapping
         Captions of the figures, by name.
     dataset, seeds : mapping
         Name of the data set, and default seeds, at each scale.
