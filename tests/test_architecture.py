@@ -226,7 +226,7 @@ def test_the_walk_sees_the_whole_house():
         (
             run_together,
             "minicereb.files",
-            'def f(a, b):\n    """Do.\n\n    a : int\n        A number. b : float\n        Another."""',
+            'def f(a, b):\n    """Do.\n\n    Parameters\n    ----------\n    a : int\n        One\n    number. b : int\n    """',
         ),
         (undescribed, "minicereb.models.mlp", "x = 1"),
         (undescribed, "minicereb.models.mlp", '"""Models."""\ndef build(): pass'),
