@@ -1,31 +1,52 @@
-"""``minicereb certify``: what is proved of a model, image by image, by linear relaxation and branch and bound."""
+"""``minicereb certify``: what is proved of a run's model, image by image, or of a network from a file, property by property."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import click
 
-from minicereb.cli.options import RESULTS, execution_options, moved_data, setting_options
+from minicereb.backend import to_device, to_numpy
+from minicereb.cli.options import PATH, RESULTS, execution_options, moved_data, remark_on_unused, setting_options
 from minicereb.cli.output import Answer, as_json, finish, table
+from minicereb.errors import InputError
 from minicereb.experiments.kinds.certified import CertifiedModel, certification_folder, certify_run
+from minicereb.experiments.kinds.decided import VERDICTS
 from minicereb.experiments.runs import dataset_of, load_model, read_run
+from minicereb.interchange.decide import decide
+from minicereb.interchange.onnx_reader import read_onnx
+from minicereb.interchange.vnnlib import read_vnnlib
 from minicereb.paths import check_folder
 from minicereb.report.formats import strength
 
 
 @click.command()
-@click.argument("run", type=RESULTS)
+@click.argument("run", type=RESULTS, metavar="RUN|NETWORK.onnx")
 @setting_options(CertifiedModel, "epsilon", "images", "complete", "seconds_per_image")
+@click.option("--vnnlib", type=PATH, metavar="FILE", help="Property of NETWORK.onnx, in the VNN-LIB format.")
 @moved_data
 @execution_options
 @as_json
-def certify(run: Path, dataset: str | None, **settings: Any) -> Answer:
+def certify(run: Path, dataset: str | None, vnnlib: Path | None, **settings: Any) -> Answer:
     """Decide of images whether the model of the run folder RUN answers rightly for every change of at most ε.
 
     An image is certified, broken by a counterexample that the model itself has been shown, or unknown when its time is up.
+
+    With --vnnlib, decide a property of a network from an ONNX file instead: sat if an input within the property's bounds
+    satisfies it, unsat if it is proved that none does. --seconds-per-image limits the whole search.
     """
+    is_network = run.suffix.lower() == ".onnx"
+    if is_network and vnnlib is None:
+        raise InputError("run", str(run), "the folder of a run, or a network together with --vnnlib, the property to decide")
+    if vnnlib is not None and not is_network:
+        raise InputError(
+            "vnnlib", str(vnnlib), f"a run's own images instead: only networks in .onnx files have properties, not {run}"
+        )
+    if vnnlib is not None:
+        remark_on_unused(["epsilon", "images", "complete", "dataset"], "--vnnlib")
+        return _decided(run, vnnlib, settings["seconds_per_image"])
     found = read_run(run)
     config = CertifiedModel(found.config, **settings)
     data = dataset_of(found, dataset)
@@ -47,3 +68,30 @@ def certify(run: Path, dataset: str | None, **settings: Any) -> Answer:
         f"{record['branches']:,} branches, {record['seconds']:.1f} s; verdicts of every image: {folder}"
     )
     return Answer({**record, "folder": str(folder)}, text)
+
+
+def _decided(network: Path, vnnlib: Path, seconds: float) -> Answer:
+    model = read_onnx(network)
+    found = decide(model, read_vnnlib(vnnlib), seconds)
+    record = {
+        "network": str(network),
+        "property": str(vnnlib),
+        "verdict": VERDICTS[found.verdict],
+        "bound": found.bound if math.isfinite(found.bound) else None,
+        "branches": found.branches,
+        "seconds": found.seconds,
+        "counterexample": None,
+        "outputs": None,
+    }
+    meaning = {
+        "certified": "no input within the property's bounds satisfies it",
+        "broken": "the input below, to which the network itself was applied, satisfies it",
+        "unknown": f"undecided after {seconds:g} s",
+    }[found.verdict]
+    text = f"{record['verdict']}: {meaning}\n\n{found.branches:,} branches, {found.seconds:.1f} s"
+    if found.counterexample is not None:
+        x = found.counterexample
+        z = to_numpy(model.network.forward(to_device(x[None] if model.order is None else x[None, model.order]))[0])[0]
+        record |= {"counterexample": x.tolist(), "outputs": z.tolist()}
+        text += f"\ninput X: {' '.join(f'{each:.9g}' for each in x)}\noutputs Y: {' '.join(f'{each:.6g}' for each in z)}"
+    return Answer(record, text)

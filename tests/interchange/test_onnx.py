@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from commands import invoke, succeed
+from commands import document, invoke, refused, succeed
 
 from minicereb.calculus.activations import Activation
 from minicereb.certificates.affine import why_not_certifiable
@@ -178,3 +178,63 @@ def test_a_network_that_does_not_fit_the_data_ends_with_one_line(tmp_path):
     result = invoke("evaluate", "--model", file, "--dataset", "strokes", "--out", tmp_path / "e")
     assert result.exit_code == 2
     assert "784" in result.stderr
+
+
+# -- certify NETWORK.onnx --vnnlib FILE -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """A network in a file, and a function that writes the question whether another class wins within a radius of a point."""
+    network = initial_mlp(3, (6,), 3, seed=1)
+    file = tmp_path / "network.onnx"
+    write_onnx(network, 3, file)
+    centre = np.array([0.4, 0.5, 0.6])
+    label = int(network.forward(centre[None].astype(np.float32))[0].argmax())
+
+    def question(radius):
+        lines = [f"(declare-const {name}_{n} Real)" for name in "XY" for n in range(3)]
+        lines += [f"(assert (>= X_{n} {x - radius}))\n(assert (<= X_{n} {x + radius}))" for n, x in enumerate(centre)]
+        wins = " ".join(f"(and (>= Y_{j} Y_{label}))" for j in range(3) if j != label)
+        path = tmp_path / "question.vnnlib"
+        path.write_text("\n".join([*lines, f"(assert (or {wins}))"]), encoding="ascii")
+        return path
+
+    return network, file, label, question
+
+
+def test_a_property_is_decided_on_the_command_line(asked):
+    network, file, label, question = asked
+    found = document("certify", file, "--vnnlib", question(1e-4))
+    assert found["verdict"] == "unsat"
+    assert found["bound"] > 0
+    assert found["counterexample"] is None
+    found = document("certify", file, "--vnnlib", question(3.0))
+    assert found["verdict"] == "sat"
+    outputs = network.forward(np.array([found["counterexample"]], dtype=np.float32))[0][0]
+    assert np.allclose(outputs, found["outputs"], rtol=1e-6, atol=1e-7)
+    assert outputs.argmax() != label
+    text = succeed("certify", file, "--vnnlib", question(3.0)).stdout
+    assert text.startswith("sat: ")
+    assert "input X: " in text
+    assert succeed("certify", file, "--vnnlib", question(1e-4)).stdout.startswith("unsat: no input")
+    assert (
+        "--epsilon has no effect with --vnnlib" in succeed("certify", file, "--vnnlib", question(1e-4), "--epsilon", 0.2).stderr
+    )
+
+
+def test_what_cannot_be_decided_is_one_line(asked, tmp_path):
+    _, file, _, question = asked
+    path = question(1e-4)
+    assert "--vnnlib" in refused("certify", file)
+    assert "only networks in .onnx files have properties" in refused("certify", tmp_path, "--vnnlib", path)
+    assert "seconds-per-image: 0.0" in refused("certify", file, "--vnnlib", path, "--seconds-per-image", 0)
+    assert "does not exist" in refused("certify", file, "--vnnlib", tmp_path / "missing")
+    (tmp_path / "other.vnnlib").write_text(path.read_text().replace("(declare-const X_2 Real)\n", ""))
+    assert "X_2" in refused("certify", file, "--vnnlib", tmp_path / "other.vnnlib")
+    wide = tmp_path / "wide.onnx"
+    write_onnx(initial_mlp(4, (6,), 3, seed=1), 4, wide)
+    assert "vnnlib: '3 inputs' is not valid; expected 4" in refused("certify", wide, "--vnnlib", path)
+    few = tmp_path / "few.onnx"
+    write_onnx(initial_mlp(3, (6,), 2, seed=1), 3, few)
+    assert "outputs" in refused("certify", few, "--vnnlib", path)
