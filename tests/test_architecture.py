@@ -46,7 +46,7 @@ LAYERS = (  # a module may import from its own layer and those above it here
     ("report",),
     ("experiments",),
     ("studies",),
-    ("explain", "exercises", "bench", "machine"),
+    ("explain", "explore", "exercises", "bench", "machine"),
     ("cli",),
 )
 OWNERS = {"cupy": "minicereb.backend", "cupyx": "minicereb.backend", "numba": "minicereb.compiled"}  # the only importers

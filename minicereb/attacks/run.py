@@ -52,6 +52,26 @@ class Attacked(NamedTuple):
     distance: np.ndarray
 
 
+class AttackPath(NamedTuple):
+    """The points that an attack's first search visits, on the host.
+
+    Attributes
+    ----------
+    ids : array of int64, shape (images,)
+        Indices of the images.
+    x : array of float32, shape (points, images, inputs)
+    outputs : array of float32, shape (points, images, classes)
+        Of the attacked model.
+    value : array of float32, shape (points, images)
+        The objective; with targets, towards the likeliest wrong class.
+    """
+
+    ids: np.ndarray
+    x: np.ndarray
+    outputs: np.ndarray
+    value: np.ndarray
+
+
 @dataclass(frozen=True, eq=False)
 class _Block:
     """Some images under attack, on the device."""
@@ -124,6 +144,30 @@ def attack_images(
         yield attacked
 
 
+def attack_paths(
+    model: Any,
+    attack: Attack,
+    rows: np.ndarray,
+    labels: np.ndarray,
+    ids: np.ndarray,
+    *,
+    image_shape: tuple[int, ...] | None = None,
+) -> Iterator[AttackPath]:
+    """Run an attack's first search on a few images, misclassified ones too, and keep every point that it visits.
+
+    Arguments and errors as for :func:`attack_images`. No point is selected, and no restart follows.
+
+    Yields
+    ------
+    AttackPath
+        One block of images.
+    """
+    for block in _blocks(model, attack, rows, labels, ids, image_shape):
+        with one_blas_thread():
+            points = [tuple(np.array(to_numpy(array)) for array in point) for point in _first_search(block)]
+        yield AttackPath(block.ids, *(np.stack(arrays) for arrays in zip(*points, strict=True)))
+
+
 def trace(
     model: Any,
     attack: Attack,
@@ -144,12 +188,16 @@ def trace(
     traces = []
     for block in _blocks(model, attack, rows, labels, ids, image_shape):
         with one_blas_thread():
-            outputs = _outputs(block)
-            rivals, images = _rivals(block, outputs), xp_of(outputs).arange(len(block.ids))
-            landscape, first = _landscape(block, images, rivals, 0), (0,) if rivals is None else (0, 0)
-            search = _search(block, landscape, images, first, xp_of(outputs).full(len(block.ids), np.inf))
-            traces.append(np.stack([to_numpy(point.value) for point in CheckedSearch(search)]))
+            traces.append(np.stack([to_numpy(point.value) for point in _first_search(block)]))
     return np.concatenate(traces, axis=1)
+
+
+def _first_search(block: _Block) -> CheckedSearch:
+    """Begin the search of the first start, and towards the likeliest wrong class if there are targets."""
+    outputs = _outputs(block)
+    rivals, images = _rivals(block, outputs), xp_of(outputs).arange(len(block.ids))
+    landscape, first = _landscape(block, images, rivals, 0), (0,) if rivals is None else (0, 0)
+    return CheckedSearch(_search(block, landscape, images, first, xp_of(outputs).full(len(block.ids), np.inf)))
 
 
 def _blocks(

@@ -97,6 +97,59 @@ def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "li
     return Certificate(margin > 0, margin)
 
 
+def certified_radii(
+    model: Any, x: Array, labels: Array, largest: float, halvings: int = 10, norm: str = "linf", method: str = "crown"
+) -> np.ndarray:
+    """Return the largest certified ε of each image, by bisection between 0 and `largest`.
+
+    Parameters
+    ----------
+    model, x, labels, norm, method
+        As for :func:`certify`.
+    largest : float
+        Largest ε that is tried, above 0.
+    halvings : int
+        Number of halvings of the interval, at least 0: the result is a multiple of ``largest / 2^halvings``, rounded down.
+
+    Returns
+    -------
+    array of float64, shape (images,)
+        Each is certified itself. -1 for an image that has no certificate at ε = 0, as if it is misclassified.
+
+    Raises
+    ------
+    InputError
+        As :func:`certify`.
+
+    Examples
+    --------
+    >>> from minicereb.models.mlp import initial_mlp
+    >>> model, x = initial_mlp(6, (8,), 3, seed=1), np.random.default_rng(0).random((4, 6), dtype=np.float32)
+    >>> labels = model.forward(x)[0].argmax(axis=1)
+    >>> radii = certified_radii(model, x, labels, 0.5)
+    >>> [bool(certify(model, x[i : i + 1], labels[i : i + 1], radii[i]).certified[0]) for i in range(4)]
+    [True, True, True, True]
+    """
+    require(0 < largest < float("inf"), "largest", largest, "a number above 0")
+    require(halvings >= 0, "halvings", halvings, "a whole number of at least 0")
+    labels = as_labels(labels, len(x))
+
+    def holds(images: np.ndarray, epsilon: float) -> np.ndarray:
+        places = xp_of(x).asarray(images)
+        return certify(model, x[places], labels[places], epsilon, norm, method).certified
+
+    steps = 2**halvings
+    radius = np.where(holds(np.arange(len(x)), 0.0), 0, -1)  # in steps of largest / 2^halvings
+    able = np.flatnonzero(radius == 0)
+    radius[able[holds(able, largest)]] = steps
+    while steps > 1:
+        steps //= 2
+        for low in np.unique(radius[(radius >= 0) & (radius < 2**halvings)]):  # images with the same ε are certified together
+            images = np.flatnonzero(radius == low)
+            radius[images[holds(images, largest * float(low + steps) / 2**halvings)]] += steps
+    return np.where(radius < 0, -1.0, radius * largest / 2**halvings)
+
+
 def least_margins(network: AffineNetwork, region: Region, label: int, crown: bool) -> Array:
     """Return lower bounds on ``z_y - max_{j≠y} z_j`` over regions around images of one label y ``[M-CERTIFY]``.
 
