@@ -22,7 +22,10 @@ from minicereb.errors import DataWarning, MinicerebError, did_you_mean
 
 # Commands and their modules, which are imported when needed: importing all of them would take a second.
 COMMANDS = {
-    **{name: name for name in ("attack", "certify", "demo", "evaluate", "exercise", "gradcheck", "study", "task", "train")},
+    **{
+        name: name
+        for name in ("attack", "certify", "demo", "evaluate", "exercise", "explore", "gradcheck", "study", "task", "train")
+    },
     **dict.fromkeys(("show", "export"), "run_folder"),
     **dict.fromkeys(("explain", "report"), "pages"),
     **dict.fromkeys(("data", "models"), "registries"),

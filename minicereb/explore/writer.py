@@ -1,0 +1,139 @@
+"""The page itself: one HTML file with its script, its data and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Generator
+from importlib import resources
+from math import degrees
+from typing import Any
+
+from minicereb import __version__
+from minicereb.datasets.dataset import Dataset
+from minicereb.experiments.configs import Train, describe_training
+from minicereb.experiments.evaluation.settings import EvaluatedModel
+from minicereb.explore.attack_story import Exploration, Story, attack_story
+from minicereb.explore.motor_story import eyelid_story, pole_story
+from minicereb.explore.packing import pack
+from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.sequential import Sequential
+from minicereb.report.circuit import WORDS, circuit
+from minicereb.tasks.eyelid_conditioning import Eyelid
+from minicereb.tasks.pole_balancing import PoleTask
+
+TEMPLATE, SCRIPT = "template.html.j2", "explore.js"
+
+
+def explore(train: Train, model: Any, dataset: Dataset, settings: Exploration) -> Generator[str, None, str]:
+    """Compute what a page shows and return the page; yield the progress in words.
+
+    Parameters
+    ----------
+    train : Train
+        How `model` was trained, for the title.
+    model : classifier
+    dataset : Dataset
+        Its test images are attacked.
+    settings : Exploration
+
+    Returns
+    -------
+    str
+        An HTML document without any address. Equal settings give equal text.
+
+    Raises
+    ------
+    InputError
+        If there are fewer images, or the model cannot be attacked.
+    """
+    gradient = EvaluatedModel(train, settings.epsilons, settings.images).gradient_of(model)
+    stories = {"attack": (yield from attack_story(model, dataset, settings, gradient))}
+    described = {}
+    if settings.tasks:
+        stories["eyelid"] = yield from eyelid_story(Eyelid(seed=settings.seed))
+        task = PoleTask(seed=settings.seed)
+        stories["pole"] = yield from pole_story(task)
+        described["pole"] = {
+            "degrees": f"{degrees(task.cart.angle_limit):g}",
+            "settings": f"error-driven, {task.cells:,} cells, seed {task.seed}",
+        }
+    yield "writing"
+    lead = (
+        f"{describe_training(train)}. Attacks on the first {settings.images} test images of {dataset.name}; computed by "
+        f"minicereb {__version__} and stored here."
+    )
+    return html(f"Watch {_short_name(model)} under attack", lead, stories, _circuit_of(model, dataset), described)
+
+
+def html(title: str, lead: str, stories: dict[str, Story], picture: str, described: dict[str, Any]) -> str:
+    """Return the HTML document of some stories, with a picture of the circuit (SVG, or empty)."""
+    from jinja2 import Environment, StrictUndefined  # slow to import, and most commands write no page
+
+    table, data = pack({f"{name}/{array}": each for name, story in stories.items() for array, each in story.arrays.items()})
+    about = {"arrays": table, **{name: story.about for name, story in stories.items()}}
+    source, script = ((resources.files("minicereb.explore") / name).read_text(encoding="utf-8") for name in (TEMPLATE, SCRIPT))
+    attack = stories["attack"].about
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
+    return template.from_string(source).render(
+        title=title,
+        lead=lead,
+        script=script,
+        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        about=json.dumps(about, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
+        data=data,
+        hidden=attack["hidden"],
+        notes=_notes(attack),
+        circuit=f"data:image/svg+xml;base64,{base64.b64encode(picture.encode()).decode()}" if picture else "",
+        circuit_words=WORDS,
+        eyelid=stories["eyelid"].about if "eyelid" in stories else None,
+        pole=described.get("pole"),
+    )
+
+
+def _last_layer(model: Any) -> Any:
+    return model.layers[-1] if isinstance(model, Sequential) else model
+
+
+def _short_name(model: Any) -> str:
+    return "a cerebellum" if isinstance(_last_layer(model), Cerebellum) else "a network"
+
+
+def _circuit_of(model: Any, dataset: Dataset) -> str:
+    """Return the picture of the circuit for a cerebellum, else nothing."""
+    last = _last_layer(model)
+    if not isinstance(last, Cerebellum):
+        return ""
+    wiring = last.wiring
+    return circuit(wiring.width, wiring.cells, None if wiring.inputs is None else wiring.inputs.shape[1], dataset.classes)
+
+
+def _notes(attack: dict[str, Any]) -> list[str]:
+    """Return what a reader must know of the numbers, in paragraphs."""
+    units, several = attack["units"], [name.upper() for name, steps in attack["methods"].items() if steps > 1]
+    notes = []
+    if "fgsm" in attack["methods"]:
+        notes.append("FGSM takes one step of length ε.")
+    if several:
+        steps = max(attack["methods"].values())
+        notes.append(f"{' and '.join(several)} take {steps} steps from the image itself, without a random start.")
+    notes += [
+        "Every pixel stays within ε of the image, and between 0 (black) and 1 (white). One start of a few steps is a weak "
+        "attack: a stronger one may break an image that withstands it.",
+        "Rounding: everything was computed in float32 and then stored as whole numbers. Images have 256 levels. The change of a "
+        f"pixel is a multiple of ε/127, outputs are multiples of {units['output']:.2g}, margins of {units['margin']:.2g}, "
+        f"activities of {units['activity']:.2g}, rounded up so that only silent units are 0. The answers are those of the model "
+        "at the images before rounding.",
+    ]
+    if attack["gradient"] != "analytic":
+        notes.append(
+            f"The model has no useful derivative of its own: the attacks follow the gradient called {attack['gradient']} "
+            "(minicereb attack --gradient)."
+        )
+    if attack["certified"] is not None:
+        notes.append(
+            "The ring is the largest ε at which linear relaxation proves that no change of the image can alter a right answer. "
+            f"It is found by bisection in steps of {attack['epsilons'][-1] / 1024:.2g}. Between ring and cross nothing is known."
+        )
+    return notes
