@@ -240,7 +240,7 @@ def law_named(name: str, degrees: float | None = None) -> Law:
         raise InputError("noise", name, ", ".join(LAWS))
     if name == StudentT.name:
         return StudentT() if degrees is None else StudentT(degrees)
-    require(degrees is None, "noise-degrees", degrees, f"nothing: only {StudentT.name} noise has degrees of freedom")
+    require(degrees is None, "noise-degrees", degrees, f"no value: only {StudentT.name} noise has degrees of freedom")
     return LAWS[name]()
 
 

@@ -158,7 +158,7 @@ def forward_and_back(
 
 
 def _only_pixels(subject: ExplainedImage) -> None:
-    require(not subject.shown.cells, "cell", subject.shown.cells, "nothing for this model: use --pixel to choose the path shown")
+    require(not subject.shown.cells, "cell", subject.shown.cells, "no cells for this model: --pixel chooses the path shown")
 
 
 def _blocks(walked: PixelPath) -> list[range]:

@@ -1,13 +1,12 @@
-"""Estimated credits for every neuron, and the resulting gradients of weights, biases and noise scales."""
+"""Estimators of every neuron's credit, and the resulting gradients of weights, biases and noise scales."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss, error_probability, error_probability_gradient
-from minicereb.errors import require
-from minicereb.learning.noise import Design
+from minicereb.learning.noise import Design, Independent
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork, Trace
 
 
@@ -65,18 +64,18 @@ class Credit(NamedTuple):
         return total if self.divisor is None else total / self.divisor[0]
 
 
-class Piece(NamedTuple):
-    """An estimate for some images.
+class GradientEstimate(NamedTuple):
+    """An unbiased estimate of a noisy network's mean loss and of its derivatives.
 
     Attributes
     ----------
     loss : array, shape (images,)
         Mean over replications.
-    first_credit : array, shape (images, outputs)
-        Credit of the first layer, averaged over replications.
+    first_credit : array, shape (images, outputs of the first layer)
+        Derivative of each image's loss with respect to its first-layer signals.
     gradients : list of dict
-        Gradients of weight and bias for every layer after the first, and of the scale for every layer if requested: means over
-        replications, sums over images.
+        For each layer, the gradients of the mean loss in weight and bias, and in the scale if requested. An estimator gives sums
+        over images, without weight and bias of the first layer; :func:`minicereb.learning.glr.estimate` gives means, and all.
     """
 
     loss: Array
@@ -84,33 +83,38 @@ class Piece(NamedTuple):
     gradients: list[dict[str, Array]]
 
 
-class Estimator(Protocol):
-    """An unbiased estimator of the gradients of a noisy network's mean loss."""
+class Estimator:
+    """An unbiased estimator of the gradients of a noisy network's mean loss; subclasses define :meth:`check` and :meth:`on`.
 
-    @property
-    def name(self) -> str:
-        """Its name in the table of estimators."""
+    Attributes
+    ----------
+    name : str
+        Its name in the table of estimators.
+    design : Design
+        How its noise is drawn.
+    baseline : bool
+        Whether it subtracts the mean loss of other replications, and so needs several.
+    columns_per_sample : int
+        Runs of the later layers per sample, for the size of blocks.
+    """
 
-    @property
-    def design(self) -> Design:
-        """How its noise is drawn."""
-
-    @property
-    def baseline(self) -> bool:
-        """Whether it subtracts the mean loss of other replications, and so needs several."""
-
-    @property
-    def columns_per_sample(self) -> int:
-        """Runs of the later layers per sample, for the size of blocks."""
+    name: str
+    design: Design = Independent()
+    baseline: bool = False
+    columns_per_sample = 1
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
         """Raise :class:`InputError`, naming estimators that apply, if this one does not."""
+        raise NotImplementedError
 
-    def on(self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool) -> Piece:
+    def on(
+        self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool
+    ) -> GradientEstimate:
         """Return the estimate from given noise for images in columns, shape (inputs, images)."""
+        raise NotImplementedError
 
 
-def collect(network: NoisyNetwork, trace: Trace, loss: Array, credits: list[Credit], scales: bool) -> Piece:
+def collect(network: NoisyNetwork, trace: Trace, loss: Array, credits: list[Credit], scales: bool) -> GradientEstimate:
     """Turn the credits of all layers into gradients."""
     gradients: list[dict[str, Array]] = []
     for number, (layer, credit) in enumerate(zip(network.layers, credits, strict=True)):
@@ -123,7 +127,7 @@ def collect(network: NoisyNetwork, trace: Trace, loss: Array, credits: list[Cred
         if scales and layer.law is not None:
             gradient["scale"] = credit.by_scale().reshape(1)
         gradients.append(gradient)
-    return Piece(loss.mean(axis=1), credits[0].by_image(), gradients)
+    return GradientEstimate(loss.mean(axis=1), credits[0].by_image(), gradients)
 
 
 class LastLayer(NamedTuple):
@@ -159,31 +163,3 @@ class LastLayer(NamedTuple):
         assert self.layer.law is not None
         derivative = error_probability_gradient(drive, labels, self.layer.law, self.layer.scale, nodes)
         return Credit(derivative, None, None, -drive / self.layer.scale)
-
-
-def check_last_layer(network: NoisyNetwork, loss: ReplicatedLoss, estimator: str) -> None:
-    """The last layer must have a derivative: a smooth loss, or a 0-1 loss averaged over noise on plain outputs."""
-    last = network.layers[-1]
-    if loss.smooth:
-        smooth = last.activation is None or last.activation.smooth
-        require(smooth, "estimator", estimator, "plain, baseline, antithetic or sobol for outputs with such an activation")
-    else:
-        plain = last.law is not None and last.activation is None
-        require(plain, "estimator", estimator, "used with output noise and no output activation for a loss without derivative")
-
-
-def check_noise(network: NoisyNetwork, estimator: str, hidden_only: bool) -> None:
-    """There must be noise in every layer, or at least in every hidden one."""
-    layers = network.layers[:-1] if hidden_only else network.layers
-    noisy = all(layer.law is not None for layer in layers)
-    where = "every hidden layer" if hidden_only else "every layer, the outputs included, unless their derivative is used"
-    require(noisy, "estimator", estimator, f"used with noise in {where}")
-
-
-def check_threshold(network: NoisyNetwork, estimator: str) -> None:
-    """Every hidden layer must consist of threshold neurons."""
-    for activation in (layer.activation for layer in network.layers[:-1]):
-        name = activation.name if activation else "none"
-        others = "resample, plain, baseline, antithetic, sobol" + (" or backprop" if activation and activation.smooth else "")
-        expected = f"--activation threshold, or an estimator of {others}"
-        require(name == "threshold", "estimator", f"{estimator} with {name} neurons", expected)

@@ -21,23 +21,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.noise import conditional_score
 from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import require
-from minicereb.learning.credit import (
-    Credit,
-    Estimator,
-    LastLayer,
-    Piece,
-    check_last_layer,
-    check_noise,
-    check_threshold,
-    collect,
-)
+from minicereb.learning.credit import Credit, Estimator, GradientEstimate, LastLayer, collect
 from minicereb.learning.exact import Exact
 from minicereb.learning.noise import Antithetic, Design, Independent, Sobol
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork, Trace
@@ -45,8 +36,36 @@ from minicereb.models.noisy import NoisyLayer, NoisyNetwork, Trace
 PAIRS = 2  # of nodes at which a neuron's own noise is drawn again
 
 
+def _check_last_layer(network: NoisyNetwork, loss: ReplicatedLoss, estimator: str) -> None:
+    """Require a last layer with a derivative: a smooth loss, or a 0-1 loss averaged over noise on plain outputs."""
+    last = network.layers[-1]
+    if loss.smooth:
+        smooth = last.activation is None or last.activation.smooth
+        require(smooth, "estimator", estimator, "plain, baseline, antithetic or sobol for outputs with such an activation")
+    else:
+        plain = last.law is not None and last.activation is None
+        require(plain, "estimator", estimator, "output noise, and no output activation, for a loss without derivative")
+
+
+def _check_noise(network: NoisyNetwork, estimator: str, hidden_only: bool) -> None:
+    """Require noise in every layer, or at least in every hidden one."""
+    layers = network.layers[:-1] if hidden_only else network.layers
+    noisy = all(layer.law is not None for layer in layers)
+    where = "every hidden layer" if hidden_only else "every layer, the outputs included, unless their derivative is used"
+    require(noisy, "estimator", estimator, f"noise in {where}, for this estimator")
+
+
+def _check_threshold(network: NoisyNetwork, estimator: str) -> None:
+    """Require threshold neurons in every hidden layer."""
+    for activation in (layer.activation for layer in network.layers[:-1]):
+        name = activation.name if activation else "none"
+        others = "resample, plain, baseline, antithetic, sobol" + (" or backprop" if activation and activation.smooth else "")
+        expected = f"--activation threshold, or an estimator of {others}"
+        require(name == "threshold", "estimator", f"{estimator} with {name} neurons", expected)
+
+
 @dataclass(frozen=True)
-class ScoreFunction:
+class ScoreFunction(Estimator):
     """Loss × score ``[G5]`` ``[G6]``: a neuron's credit is ``(L - b) s(e) / σ``.
 
     Parameters
@@ -63,21 +82,22 @@ class ScoreFunction:
     """
 
     name: str = "plain"
-    design: Design = field(default_factory=Independent)
+    design: Design = Independent()
     baseline: bool = False
     conditional: bool = False
     derivative_last: bool = False
-    columns_per_sample = 1
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
-        """Raise :class:`InputError` if the estimator does not apply."""
+        """Raise :class:`InputError` if it does not apply."""
         if self.conditional:
-            check_threshold(network, self.name)
+            _check_threshold(network, self.name)
         if self.derivative_last:
-            check_last_layer(network, loss, self.name)
-        check_noise(network, self.name, hidden_only=self.derivative_last)
+            _check_last_layer(network, loss, self.name)
+        _check_noise(network, self.name, hidden_only=self.derivative_last)
 
-    def on(self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool) -> Piece:
+    def on(
+        self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool
+    ) -> GradientEstimate:
         """Return the estimate from given noise."""
         trace = network.run(x_t, noise)
         last = LastLayer(network.layers[-1], loss)
@@ -100,27 +120,25 @@ class ScoreFunction:
         return Credit(law.score(e), weight, layer.scale, e, len(e))
 
 
-@dataclass(frozen=True)
-class OneByOne:
+class OneByOne(Estimator):
     """Estimators that change one hidden neuron at a time, all other noise held fixed, and rerun the later layers.
 
     The last layer's credit is the derivative of the loss.
     """
 
-    name: ClassVar[str]
-    design: Design = field(default_factory=Independent)
-    baseline = False
     columns_per_sample = 32
-    threshold_only: ClassVar[bool] = False
+    threshold_only = False
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
-        """Raise :class:`InputError` if the estimator does not apply."""
+        """Raise :class:`InputError` if it does not apply."""
         if self.threshold_only:
-            check_threshold(network, self.name)
-        check_last_layer(network, loss, self.name)
-        check_noise(network, self.name, hidden_only=True)
+            _check_threshold(network, self.name)
+        _check_last_layer(network, loss, self.name)
+        _check_noise(network, self.name, hidden_only=True)
 
-    def on(self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool) -> Piece:
+    def on(
+        self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool
+    ) -> GradientEstimate:
         """Return the estimate from given noise."""
         trace = network.run(x_t, noise)
         last = LastLayer(network.layers[-1], loss)
@@ -139,7 +157,6 @@ class OneByOne:
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
 class Flip(OneByOne):
     """``f(u/σ)/σ · (L(h=1) - L(h=0))`` for every threshold neuron, all other noise held fixed ``[M-FLIP]``."""
 
@@ -156,7 +173,6 @@ class Flip(OneByOne):
         return Credit((flipped - value) * (1 - 2 * fires) * layer.law.density(a), None, layer.scale, -a)
 
 
-@dataclass(frozen=True)
 class Resample(OneByOne):
     """The score function with one neuron's noise redrawn at a time, all other noise held fixed ``[M-RESAMPLE]``.
 
@@ -219,23 +235,21 @@ def _loss_with(
     return last.value(joined(drive), all_nodes, xp.concatenate([labels] * neurons)).reshape(was.shape)
 
 
-@dataclass(frozen=True)
-class Backprop:
+class Backprop(Estimator):
     """Backpropagation ``[G3]`` along given noise, or without any: the smooth special case, and the control."""
 
     name = "backprop"
-    design: Design = field(default_factory=Independent)
-    baseline = False
-    columns_per_sample = 1
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
-        """Raise :class:`InputError` if the estimator does not apply."""
+        """Raise :class:`InputError` if it does not apply."""
         expected = "resample, plain, baseline, antithetic, sobol or flip for a loss without derivative"
         require(loss.smooth, "estimator", self.name, expected)
         for activation in (layer.activation for layer in network.layers if layer.activation is not None):
-            require(activation.smooth, "estimator", self.name, f"another for {activation.name}, which has no derivative")
+            require(activation.smooth, "estimator", self.name, f"another estimator: {activation.name} neurons have no derivative")
 
-    def on(self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool) -> Piece:
+    def on(
+        self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool
+    ) -> GradientEstimate:
         """Return the estimate from given noise."""
         trace = network.run(x_t, noise)
         value = loss.value(trace.outputs, labels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,8 @@ import numpy as np
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss, error_probability, error_probability_gradient
 from minicereb.errors import require
-from minicereb.learning.credit import Piece
-from minicereb.learning.noise import Design, NoNoise
+from minicereb.learning.credit import Estimator, GradientEstimate
+from minicereb.learning.noise import NoNoise
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.parallel import blocks
 
@@ -19,8 +18,7 @@ MOST_NEURONS = 20
 PATTERNS = 1 << 12  # in a block
 
 
-@dataclass(frozen=True)
-class Exact:
+class Exact(Estimator):
     """``E[L] = Σ_h P(h) L(h)`` over all 2^H patterns h of a layer, ``P(h) = ∏_a F(u_a/σ)^h_a F(-u_a/σ)^(1-h_a)`` ``[M-EXACT]``.
 
     For one hidden layer of at most 20 threshold neurons; outputs without noise for a smooth loss, with noise for the 0-1 loss,
@@ -28,22 +26,24 @@ class Exact:
     """
 
     name = "exact"
-    design: Design = field(default_factory=NoNoise)
-    baseline = False
-    columns_per_sample = 1
+    design = NoNoise()
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
         """Raise :class:`InputError` if the sum cannot be computed."""
         hidden, last = network.layers[0], network.layers[-1]
         small = len(network.layers) == 2 and len(hidden.bias) <= MOST_NEURONS
         threshold = hidden.activation is not None and hidden.activation.name == "threshold" and hidden.law is not None
-        expected = f"used with one hidden layer of at most {MOST_NEURONS} noisy threshold neurons; else flip, or antithetic"
+        expected = (
+            f"one hidden layer of at most {MOST_NEURONS} noisy threshold neurons for it, or the estimator flip or antithetic"
+        )
         require(small and threshold, "estimator", self.name, expected)
-        require(last.activation is None, "estimator", self.name, "used without output activation")
-        outputs = "without output noise (--no-output-noise)" if loss.smooth else "with output noise for a loss without derivative"
-        require((last.law is None) == loss.smooth, "estimator", self.name, f"used {outputs}")
+        require(last.activation is None, "estimator", self.name, "no output activation for this estimator")
+        outputs = "no output noise (--no-output-noise)" if loss.smooth else "output noise, for a loss without derivative"
+        require((last.law is None) == loss.smooth, "estimator", self.name, f"{outputs}, for this estimator")
 
-    def on(self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool) -> Piece:
+    def on(
+        self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool
+    ) -> GradientEstimate:
         """Return the sum for images in columns, shape (inputs, images); `noise` is ignored."""
         xp, hidden, last = xp_of(x_t), network.layers[0], network.layers[-1]
         images, neurons, classes = x_t.shape[1], len(hidden.bias), len(last.bias)
@@ -80,7 +80,7 @@ class Exact:
                 gradients[1]["scale"] = d_scale
         dtype = x_t.dtype
         cast = [{name: array.astype(dtype) for name, array in layer.items()} for layer in gradients]
-        return Piece(value.astype(dtype), by_h.T.astype(dtype), cast)
+        return GradientEstimate(value.astype(dtype), by_h.T.astype(dtype), cast)
 
 
 def _patterns(xp: Any, block: slice, neurons: int) -> Array:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss
-from minicereb.errors import InputError, require
+from minicereb.errors import choose, require
 from minicereb.inputs import as_labels, check_rows
-from minicereb.learning.credit import Estimator, Piece
+from minicereb.learning.credit import Estimator, GradientEstimate
 from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
 from minicereb.learning.noise import Address, Independent
 from minicereb.learning.optimizers import Optimizer, add_penalty
@@ -38,32 +37,12 @@ def estimator_named(name: str, last_layer: str) -> Estimator:
         How the last layer's credit is computed: with the score function as in the other layers, or as a derivative, as flip,
         resample, exact and backprop require.
     """
-    if name not in ESTIMATORS:
-        raise InputError("estimator", name, ", ".join(ESTIMATORS))
+    found = choose("estimator", name, ESTIMATORS)
     require(last_layer in LAST_LAYER, "last-layer", last_layer, " or ".join(LAST_LAYER))
-    found = ESTIMATORS[name]
     if isinstance(found, ScoreFunction):
         return replace(found, derivative_last=last_layer == "derivative")
     require(last_layer == "derivative", "last-layer", last_layer, f"derivative with the estimator {name}")
     return found
-
-
-class GradientEstimate(NamedTuple):
-    """An unbiased estimate of a noisy network's mean loss and of its derivatives.
-
-    Attributes
-    ----------
-    loss : array, shape (images,)
-        Mean over replications.
-    first_credit : array, shape (images, outputs of the first layer)
-        Derivative of each image's loss with respect to its first-layer signals.
-    gradients : list of dict
-        For each layer, the gradients of the mean loss over images in weight and bias, and in the scale if requested.
-    """
-
-    loss: Array
-    first_credit: Array
-    gradients: list[dict[str, Array]]
 
 
 def estimate(
@@ -119,45 +98,34 @@ def _estimate(
     at: Address,
     scales: bool,
 ) -> GradientEstimate:
-    xp = xp_of(x)
+    xp, images = xp_of(x), len(x)
     x_t = xp.ascontiguousarray(x.T)
     laws = [layer.law for layer in network.layers]
     samples = (NUMBERS if isinstance(x, np.ndarray) else DEVICE_NUMBERS) // sum(network.widths)
-    work = list(enumerate(_pieces(estimator, len(x), replications, samples)))
+    at_most = max(2, samples // estimator.columns_per_sample)  # depends neither on threads nor on the memory budget
+    counts = estimator.design.pieces(replications, at_most)
+    work = list(enumerate((chosen, count) for chosen in blocks(images, at_most // counts[0]) for count in counts))
 
-    def piece(part: tuple[int, tuple[slice, int]]) -> Piece:
-        number, (images, count) = part
-        columns = x_t[:, images]
+    def piece(part: tuple[int, tuple[slice, int]]) -> GradientEstimate:
+        number, (chosen, count) = part
+        columns = x_t[:, chosen]
         noise = estimator.design.draw(x, laws, network.widths, columns.shape[1], count, at.of(number))
-        return estimator.on(network, loss, columns, labels[images], noise, scales)
+        return estimator.on(network, loss, columns, labels[chosen], noise, scales)
 
     keep_freed_memory()
     results = run_lanes(piece, work) if len(work) > 1 else [piece(work[0])]
-    return _sum(network, x, [(images, count / replications) for _, (images, count) in work], results)
-
-
-def _pieces(estimator: Estimator, images: int, replications: int, samples: int) -> list[tuple[slice, int]]:
-    """Divide images and replications into pieces that depend neither on threads nor on the memory budget."""
-    at_most = max(2, samples // estimator.columns_per_sample)
-    counts = estimator.design.pieces(replications, at_most)
-    size = max(1, at_most // counts[0])
-    return [(slice(start, min(start + size, images)), count) for start in range(0, images, size) for count in counts]
-
-
-def _sum(network: NoisyNetwork, x: Array, parts: list[tuple[slice, float]], pieces: list[Piece]) -> GradientEstimate:
-    xp, images = xp_of(x), len(x)
-    loss = xp.zeros(images, dtype=x.dtype)
-    credit = xp.zeros((images, network.widths[0]), dtype=x.dtype)
+    value, credit = xp.zeros(images, dtype=x.dtype), xp.zeros((images, network.widths[0]), dtype=x.dtype)
     gradients: list[dict[str, Array]] = [{} for _ in network.layers]
-    for (chosen, share), piece in zip(parts, pieces, strict=True):
-        loss[chosen] += piece.loss * share
-        credit[chosen] += piece.first_credit * share
-        for total, gradient in zip(gradients, piece.gradients, strict=True):
+    for (_, (chosen, count)), found in zip(work, results, strict=True):
+        share = count / replications
+        value[chosen] += found.loss * share
+        credit[chosen] += found.first_credit * share
+        for total, gradient in zip(gradients, found.gradients, strict=True):
             for name, array in gradient.items():
                 part = array * (share / images)
                 total[name] = total[name] + part if name in total else part
     gradients[0] |= network.layers[0].weight_gradient(credit / images, x)
-    return GradientEstimate(loss, credit, gradients)
+    return GradientEstimate(value, credit, gradients)
 
 
 class GLR:

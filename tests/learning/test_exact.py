@@ -161,8 +161,8 @@ def test_on_every_device(xp_device, law, loss):
         (build_network((3, 2, 2, 2), [LAWS[0]] * 2 + [None], (1, 1, 1)), CrossEntropy(), "one hidden layer.*flip"),
         (build_network((3, 2, 2), [LAWS[0], None], (1, 1), "sigmoid"), CrossEntropy(), "threshold neurons"),
         (build_network((3, 2, 2), [None, None], (1, 1)), CrossEntropy(), "noisy threshold neurons"),
-        (build_network((3, 2, 2), [LAWS[0]] * 2, (1, 1)), CrossEntropy(), "without output noise.*--no-output-noise"),
-        (build_network((3, 2, 2), [LAWS[0], None], (1, 1)), ZeroOne(), "with output noise"),
+        (build_network((3, 2, 2), [LAWS[0]] * 2, (1, 1)), CrossEntropy(), "no output noise.*--no-output-noise"),
+        (build_network((3, 2, 2), [LAWS[0], None], (1, 1)), ZeroOne(), "expected output noise"),
     ],
 )
 def test_what_cannot_be_summed_is_refused_with_what_would_do(network, loss, expected):
