@@ -16,7 +16,7 @@ import os
 import reprlib
 import types
 import typing
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Annotated, Any, Literal, NamedTuple, Union
 
 from minicereb.errors import DataError
@@ -276,11 +276,7 @@ def _list_checker(kind: Any, arguments: tuple[Shape, ...]) -> Check:
             raise Mismatch(value, "a list")
         if not any_length and len(value) != len(checkers):
             raise Mismatch(value, f"a list of {len(checkers)}")
-        for number, item in enumerate(value):
-            try:
-                checkers[0 if any_length else number](item)
-            except Mismatch as error:
-                raise error.within(number) from None
+        _check_parts((number, checkers[0 if any_length else number], item) for number, item in enumerate(value))
 
     return check_list
 
@@ -288,24 +284,26 @@ def _list_checker(kind: Any, arguments: tuple[Shape, ...]) -> Check:
 def _check_items(each: Check, value: Any) -> None:
     if not isinstance(value, dict):
         raise Mismatch(value, "an object")
-    for name, item in value.items():
-        try:
-            each(item)
-        except Mismatch as error:
-            raise error.within(name) from None
+    _check_parts((name, each, item) for name, item in value.items())
 
 
 def _check_fields(fields: dict[str, Check], required: frozenset[str], value: Any) -> None:
     if not isinstance(value, dict):
         raise Mismatch(value, "an object")
-    for name, each in fields.items():
+    present = (name for name in fields if name in value or name in required)
+    _check_parts((name, fields[name] if name in value else _missing, value.get(name)) for name in present)
+
+
+def _missing(value: Any) -> None:
+    raise Mismatch(..., "a value")
+
+
+def _check_parts(parts: Iterable[tuple[str | int, Check, Any]]) -> None:
+    for key, each, item in parts:
         try:
-            if name in value:
-                each(value[name])
-            elif name in required:
-                raise Mismatch(..., "a value")
+            each(item)
         except Mismatch as error:
-            raise error.within(name) from None
+            raise error.within(key) from None
 
 
 def _shown(value: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from minicereb.attacks.ball import ball_around
 from minicereb.attacks.draws import Draws
 from minicereb.attacks.gradients import Landscape
-from minicereb.attacks.objectives import OBJECTIVES, objective_named
+from minicereb.attacks.objectives import OBJECTIVES
 from minicereb.attacks.pgd import pgd
 from minicereb.backend import Array, xp_of
 from minicereb.inputs import as_labels, check_images, check_rows
@@ -78,9 +78,12 @@ class AdversarialTraining:
         """
         labels = _checked(x, labels)
         for batch in blocks(len(x), self.batch_size):
-            share = min(1.0, 10 * (self.steps + 1) / self.total_steps)
-            x_adv = self._attacked(x[batch], labels[batch], share, "adversary", self.steps)
-            yield from self.learner.learn(x_adv, labels[batch])
+            yield from self.learner.learn(self.attacked(x[batch], labels[batch]), labels[batch])
+
+    def attacked(self, x: Array, labels: Array) -> Array:
+        """Return a batch after the attack that the next update learns from."""
+        share = min(1.0, 10 * (self.steps + 1) / self.total_steps)
+        return self._attacked(x, labels, share, "adversary", self.steps)
 
     def loss_of(self, outputs: Array, labels: Array) -> Array:
         """Return the loss of each image, shape (images,), at these outputs."""
@@ -99,7 +102,7 @@ class AdversarialTraining:
         ball = ball_around(x, share * adversary.epsilon, "linf")
         draws = Draws(self.seed, stream, (number,), xp.arange(len(x), dtype=xp.int64))
         start = x + ball.epsilon * ball.offsets(draws)
-        landscape = Landscape(self.model, objective_named(adversary.objective), labels)
+        landscape = Landscape(self.model, OBJECTIVES[adversary.objective], labels)
         with one_blas_thread():
             for point in pgd(landscape, ball, start, adversary.steps, share * adversary.step_size):
                 last = point.x

@@ -18,13 +18,13 @@ from minicereb.calculus.losses import (
     targeted_dlr,
     targeted_margin,
 )
-from minicereb.errors import InputError
+from minicereb.errors import choose
 
 Objective = Callable[[Array, Array], tuple[Array, Array]]
 TargetedObjective = Callable[[Array, Array, Array], tuple[Array, Array]]
 
 OBJECTIVES: dict[str, Objective] = {"mse": squared_error, "cross-entropy": cross_entropy, "margin": margin, "dlr": dlr}
-TARGETED: dict[str, TargetedObjective] = {
+TARGETED: dict[str, TargetedObjective] = {  # also of outputs, labels and targets
     "cross-entropy": targeted_cross_entropy,
     "margin": targeted_margin,
     "dlr": targeted_dlr,
@@ -33,16 +33,7 @@ TARGETED: dict[str, TargetedObjective] = {
 
 def objective_named(name: str) -> Objective:
     """Return the loss of this name, which maps outputs and labels to value and derivative (:mod:`minicereb.calculus.losses`)."""
-    if name not in OBJECTIVES:
-        raise InputError("objective", name, ", ".join(OBJECTIVES))
-    return OBJECTIVES[name]
-
-
-def targeted_objective_named(name: str) -> TargetedObjective:
-    """Return the loss of this name for targeted attacks, which maps outputs, labels and targets to value and derivative."""
-    if name not in TARGETED:
-        raise InputError("objective", name, f"{', '.join(TARGETED)} for an attack with targets")
-    return TARGETED[name]
+    return choose("objective", name, OBJECTIVES)
 
 
 TARGET_BITS = 32

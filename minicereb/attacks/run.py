@@ -12,7 +12,7 @@ from minicereb.attacks.ball import ball_around, with_rounding
 from minicereb.attacks.classifier import guarded
 from minicereb.attacks.draws import Draws
 from minicereb.attacks.gradients import Landscape, Source, binary_stage, exact, source_named
-from minicereb.attacks.objectives import likeliest_wrong, objective_named, targeted_objective_named
+from minicereb.attacks.objectives import OBJECTIVES, TARGETED, likeliest_wrong
 from minicereb.attacks.search import CheckedSearch, Search, best, first_wrong, last
 from minicereb.attacks.settings import Attack
 from minicereb.backend import Array, to_device, to_numpy, xp_of
@@ -275,8 +275,8 @@ def _landscape(block: _Block, pending: Array, rivals: Array | None, rank: int) -
         ball = ball_around(block.x[pending], attack.epsilon, attack.norm)
         source = source_named(attack.gradient, block.model, attack.draws, attack.seed, to_device(block.ids)[pending], ball)
     if rivals is None:
-        return Landscape(block.model, objective_named(attack.objective), labels, source)
-    return Landscape(block.model, targeted_objective_named(attack.objective), labels, source, rivals[pending, rank])
+        return Landscape(block.model, OBJECTIVES[attack.objective], labels, source)
+    return Landscape(block.model, TARGETED[attack.objective], labels, source, rivals[pending, rank])
 
 
 def _bound(block: _Block) -> float:
@@ -310,7 +310,7 @@ def _outputs(block: _Block) -> Array:
 def _checked(block: _Block, x_adv: Array, clean: Array) -> Attacked:
     """Recompute predictions, distance and bounds from the attacked images themselves."""
     attack = block.attack
-    again = Landscape(block.model, objective_named(attack.objective), block.labels).evaluate(x_adv)
+    again = Landscape(block.model, OBJECTIVES[attack.objective], block.labels).evaluate(x_adv)
     check_outputs(again.outputs, block.labels)
     x, x_adv, y = to_numpy(block.x), to_numpy(x_adv), to_numpy(block.labels)
     predicted = to_numpy(again.outputs.argmax(axis=1))

@@ -7,7 +7,7 @@ from typing import Any
 
 from minicereb.attacks.ball import NORMS
 from minicereb.attacks.methods import Method, method_named, method_names
-from minicereb.attacks.objectives import OBJECTIVES, targeted_objective_named
+from minicereb.attacks.objectives import OBJECTIVES, TARGETED
 from minicereb.errors import require
 from minicereb.learning.estimators import ESTIMATORS
 from minicereb.settings import checked, setting
@@ -116,6 +116,6 @@ class Attack:
         require(self.objective in method.objectives, "objective", self.objective, expected)
         for name, unused in (("decay", 1), ("nesterov", False), ("rescale", True), ("width", 8), ("targets", 0)):
             value = getattr(self, name)
-            require(method.has(name) or value == unused, name, value, f"{unused}, as {self.method} does not have it")
-        if self.targets:
-            targeted_objective_named(self.objective)
+            require(method.has(name) or value == unused, name, value, f"{unused}: {self.method} has no such setting")
+        able = not self.targets or self.objective in TARGETED
+        require(able, "objective", self.objective, f"{', '.join(TARGETED)} for an attack with targets")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from minicereb.backend import Array, xp_of
-from minicereb.errors import InputError, require
+from minicereb.errors import InputError, choose, require
 from minicereb.parallel import zeros_for
 
 
@@ -144,10 +144,8 @@ class Activation:
     slope: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.name not in ACTIVATIONS:
-            raise InputError("activation", self.name, ", ".join(ACTIVATIONS))
+        sloped = choose("activation", self.name, ACTIVATIONS).has_slope
         require(0 < self.slope < float("inf"), "slope", self.slope, "a number above 0")
-        sloped = ACTIVATIONS[self.name].has_slope
         require(self.slope == 1 or sloped, "slope", self.slope, "1: only the sigmoid has a slope")
 
     def __call__(self, v: Array, out: Array | None = None) -> Array:

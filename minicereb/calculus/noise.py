@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minicereb.backend import Array, special_of, xp_of
-from minicereb.errors import InputError, require
+from minicereb.errors import choose, require
 from minicereb.parallel import pass_blocks, scratch
 from minicereb.randomness import signed_uniform
 
@@ -236,12 +236,11 @@ LAWS: dict[str, type[Law]] = {law.name: law for law in (Gaussian, Laplace, Logis
 
 def law_named(name: str, degrees: float | None = None) -> Law:
     """Return the distribution of this name; `degrees` (3 by default) apply only to Student's t."""
-    if name not in LAWS:
-        raise InputError("noise", name, ", ".join(LAWS))
-    if name == StudentT.name:
-        return StudentT() if degrees is None else StudentT(degrees)
+    law = choose("noise", name, LAWS)
+    if law is StudentT and degrees is not None:
+        return StudentT(degrees)
     require(degrees is None, "noise-degrees", degrees, f"no value: only {StudentT.name} noise has degrees of freedom")
-    return LAWS[name]()
+    return law()
 
 
 def draw_noise(

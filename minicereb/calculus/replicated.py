@@ -13,7 +13,7 @@ from typing import Protocol
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.losses import cross_entropy
 from minicereb.calculus.noise import Law
-from minicereb.errors import InputError
+from minicereb.errors import InputError, choose
 
 
 class ReplicatedLoss(Protocol):
@@ -112,9 +112,7 @@ LOSSES: dict[str, type[CrossEntropy] | type[ZeroOne]] = {"cross-entropy": CrossE
 
 def loss_named(name: str) -> CrossEntropy | ZeroOne:
     """Return the loss of this name; :class:`InputError` if there is none."""
-    if name not in LOSSES:
-        raise InputError("loss", name, ", ".join(LOSSES))
-    return LOSSES[name]()
+    return choose("loss", name, LOSSES)()
 
 
 def probabilities(outputs: Array) -> Array:

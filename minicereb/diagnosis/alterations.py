@@ -16,7 +16,7 @@ import numpy as np
 
 from minicereb.diagnosis.hints import Case, Mistake
 
-Row = tuple[str, str, Callable[..., Any]]  # code, text, change of an array; with {0} for its name and {1} for an axis
+Row = tuple[str, str, Any]  # code, text, change of an array; with {0} for its name and {1} for an axis
 
 
 def _unit(a: np.ndarray, axis: int) -> np.ndarray:
@@ -178,9 +178,14 @@ PARTS = (  # of the images of a batch, or of whatever else has a named length
 )
 
 
-def _answers(rows: Iterable[Row], *axis: int) -> Iterator[Mistake]:
+def _mistakes(rows: Iterable[Row], names: tuple[Any, ...], make: Callable[..., Any]) -> Iterator[Mistake]:
+    """The rows as mistakes; `make` takes a row's change first, then the arguments of the mistake's function."""
     for code, text, change in rows:
-        yield Mistake(code.format("", *axis), text.format("", *axis), lambda a, case, change=change: change(a, *axis))
+        yield Mistake(code.format(*names), text.format(*names), functools.partial(make, change))
+
+
+def _answers(rows: Iterable[Row], *axis: int) -> Iterator[Mistake]:
+    return _mistakes(rows, ("", *axis), lambda change, a, case: change(a, *axis))
 
 
 def too_much(dimensions: int) -> Iterator[Mistake]:
@@ -207,21 +212,13 @@ def with_arguments(case: Case) -> Iterator[Mistake]:
     for name in case.floats():
         both = ((name, np.asarray), (f"{name}ᵀ", np.transpose))
         for what, get in both if np.ndim(case.arguments[name]) == 2 else both[:1]:
-            for code, text, change in WITH_ARGUMENT:
-                yield Mistake(
-                    code.format(what),
-                    text.format(what),
-                    lambda a, case, change=change, get=get, name=name: change(a, get(case.arguments[name])),
-                )
+            yield from _mistakes(
+                WITH_ARGUMENT, (what,), lambda change, a, case, get=get, name=name: change(a, get(case.arguments[name]))
+            )
 
 
 def _arguments(rows: Iterable[Row], name: str, *axis: int) -> Iterator[Mistake]:
-    for code, text, change in rows:
-        yield Mistake(
-            code.format(name, *axis),
-            text.format(name, *axis),
-            lambda case, change=change: {name: change(case.arguments[name], *axis)},
-        )
+    return _mistakes(rows, (name, *axis), lambda change, case: {name: change(case.arguments[name], *axis)})
 
 
 def argument_changes(case: Case) -> Iterator[Mistake]:
@@ -255,23 +252,21 @@ def step_changes(name: str, value: np.ndarray, others: dict[str, Any]) -> Iterat
             text = f"{other} is used instead of {name}"
             yield Mistake(f"{other} for {name}", text, lambda case, other=other: {name: case.arguments[other]})
         if known.ndim <= value.ndim and all(a in (1, b) for a, b in zip(known.shape[::-1], value.shape[::-1], strict=False)):
-            for code, text, change in PAIRS:
-                yield Mistake(
-                    code.format(name, other),
-                    text.format(name, other),
-                    lambda case, change=change, other=other: {name: change(case.arguments[name], case.arguments[other])},
-                )
+            yield from _mistakes(
+                PAIRS,
+                (name, other),
+                lambda change, case, other=other: {name: change(case.arguments[name], case.arguments[other])},
+            )
 
 
 def _some_of(size: str) -> Iterator[Mistake]:
     """Some of the rows of every argument whose first axis has the length of this name."""
 
-    def cut(case: Case, part: slice) -> dict[str, Any]:
+    def cut(part: slice, case: Case) -> dict[str, Any]:
         arrays = {name: value for name, value in case.arguments.items() if np.ndim(value)}
         return {name: value[part] for name, value in arrays.items() if len(value) == case.sizes[size]}
 
-    for code, text, part in PARTS:
-        yield Mistake(code.format(size), text.format(size), functools.partial(cut, part=part))
+    return _mistakes(PARTS, (size,), cut)
 
 
 def _exchanges(case: Case, one: str, two: str) -> Iterator[Mistake]:

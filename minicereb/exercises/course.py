@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from minicereb.errors import InputError
+from minicereb.errors import require
 from minicereb.exercises.certificate import CERTIFICATE
 from minicereb.exercises.definition import Exercise
 from minicereb.exercises.granule_cells import DELTA, LTD, PROJECTION, RELU
@@ -19,7 +19,6 @@ EXERCISES: dict[str, Exercise] = {
 
 def exercise_named(name: str) -> Exercise:
     """Return the exercise of this name or file name; :class:`InputError` if there is none."""
-    found = EXERCISES.get(name.replace("_", "-").removesuffix(".py"))
-    if found is None:
-        raise InputError("exercise", name, ", ".join(EXERCISES))
-    return found
+    found = name.replace("_", "-").removesuffix(".py")
+    require(found in EXERCISES, "exercise", name, ", ".join(EXERCISES))
+    return EXERCISES[found]

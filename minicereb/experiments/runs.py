@@ -407,7 +407,7 @@ def _train(
     began = written = time.monotonic()
 
     def save() -> None:
-        state = {"hash": key, "position": position.as_json(), "metrics": metrics, "seconds": seconds + time.monotonic() - began}
+        state = {"hash": key, "position": asdict(position), "metrics": metrics, "seconds": seconds + time.monotonic() - began}
         arrays = {f"now/{name}": to_numpy(array) for name, array in learner.arrays().items()}
         arrays |= {f"best/{name}": to_numpy(array) for name, array in best.items()}
         write_npz(checkpoint, arrays | {"state": np.array(json.dumps(state))})

@@ -78,20 +78,15 @@ class GroupedEstimates(NamedTuple):
     """Estimates for one image, one per group of `size` replications.
 
     `credit`, shape (groups, neurons), is that of the first layer; `last`, shape (groups, classes, inputs of the last layer), is
-    the derivative with respect to the last layer's weights.
+    the derivative with respect to the last layer's weights. If they serve as the expected value of others, `origin` says what
+    they are; there is one group if they are exact.
     """
 
     credit: np.ndarray
     last: np.ndarray
     size: int
     bounds: CreditBounds
-
-
-class Reference(NamedTuple):
-    """The expected value of a mean, and its origin; it has one group if it is exact."""
-
-    found: GroupedEstimates
-    by: str
+    origin: str = ""
 
 
 def _is_applicable(estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss) -> bool:
@@ -121,20 +116,20 @@ def groups_of(
 
 def reference_for(
     own: str, network: NoisyNetwork, loss: ReplicatedLoss, x: np.ndarray, labels: np.ndarray, at: Address
-) -> Reference:
+) -> GroupedEstimates:
     """Return the closed form, or an independent estimate by an estimator other than `own`, with more replications."""
     exact = estimator_named("exact", "derivative")
     patterns = (1 if loss.smooth else 64) << len(network.layers[0].bias)
     if patterns <= MOST and _is_applicable(exact, network, loss):
-        return Reference(groups_of(exact, network, loss, x, labels, at), "the sum over all patterns of the hidden layer")
+        found = groups_of(exact, network, loss, x, labels, at)
+        return found._replace(origin="the sum over all patterns of the hidden layer")
     for name in REFERENCES:
         other = estimator_named(name, "derivative")
         if name != own and _is_applicable(other, network, loss):
             found = groups_of(other, network, loss, x, labels, at, REFERENCE_GROUPS, REFERENCE_GROUP)
             drawn = REFERENCE_GROUPS * REFERENCE_GROUP
-            return Reference(
-                found, f"{name} with other noise, {drawn:,} replications (there is no closed form, or it has too many terms)"
-            )
+            origin = f"{name} with other noise, {drawn:,} replications (there is no closed form, or it has too many terms)"
+            return found._replace(origin=origin)
     raise InputError("what", "a mean over noise", "a network that an estimator applies to")
 
 

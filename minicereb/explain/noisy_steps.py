@@ -44,7 +44,7 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
     reference = _reference(subject, settings.estimator, loss) if random else None
     strength = np.abs(taken.gradients["weight_0"]).max(axis=1)
     if reference is not None:
-        strength = np.abs(reference.found.credit.mean(axis=0))
+        strength = np.abs(reference.credit.mean(axis=0))
     cells = chosen_cells(subject, [int(a) for a in np.argsort(-strength, kind="stable")[:2]], len(strength), "neurons")
     pixel = next(iter(subject.shown.pixels), int(subject.x[0].argmax()))
     classes = subject.classes(trace.outputs[:, :, 0].T)
@@ -54,7 +54,7 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
     last = len(network.layers) - 1
     before = cells[0] if last == 1 else 0
     if reference is not None:
-        if len(reference.found.credit) == 1:
+        if len(reference.credit) == 1:
             yield _exact_step(subject, loss, reference, cells)
         yield _mean_step(subject, settings.estimator, estimator, loss, reference, cells, pixel, before)
     places: list[Place] = [(f"θ_0[{a}, {pixel}]", "weight_0", (a, pixel)) for a in cells]
@@ -95,7 +95,7 @@ def _address(subject: ExplainedImage, stream: str = "explained noise") -> Addres
     return Address(subject.config.seed, (subject.image,), stream)
 
 
-def _reference(subject: ExplainedImage, own: str, loss: ReplicatedLoss) -> means.Reference:
+def _reference(subject: ExplainedImage, own: str, loss: ReplicatedLoss) -> means.GroupedEstimates:
     return means.reference_for(own, subject.model, loss, subject.x, subject.labels, _address(subject, "explained reference"))
 
 
@@ -235,7 +235,7 @@ def _by_flip(subject: ExplainedImage, credit: float, trace: Trace, a: int) -> tu
     return ("neuron", "u", "fires", "f(u/σ)/σ", "L(fires) - L(does not)", "credit"), rows, checks
 
 
-def _exact_step(subject: ExplainedImage, loss: ReplicatedLoss, reference: means.Reference, cells: list[int]) -> Step:
+def _exact_step(subject: ExplainedImage, loss: ReplicatedLoss, reference: means.GroupedEstimates, cells: list[int]) -> Step:
     """The closed form, compared with finite differences of the exact mean loss."""
     network, exact = subject.model, estimator_named("exact", "derivative")
     x_t = np.ascontiguousarray(subject.x.T)
@@ -243,7 +243,7 @@ def _exact_step(subject: ExplainedImage, loss: ReplicatedLoss, reference: means.
     def mean_loss() -> float:
         return float(exact.on(network, loss, x_t, subject.labels, (None,) * len(network.layers), False).loss[0])
 
-    found, bias = reference.found.credit[0], network.layers[0].bias
+    found, bias = reference.credit[0], network.layers[0].bias
     checks = [checked(f"∂E[L]/∂u[{a}]", found[a], bias, a, mean_loss) for a in cells]
     words = f"E[L] = {mean_loss():.9g}: the hidden layer has 2^{len(bias)} patterns, each with its probability."
     numbers = [Rows("exact derivatives", ("neuron", "∂E[L]/∂u"), [(a, found[a]) for a in cells])]
@@ -252,11 +252,11 @@ def _exact_step(subject: ExplainedImage, loss: ReplicatedLoss, reference: means.
 
 def _compared_means(
     names: list[str], of: Callable[[means.GroupedEstimates], list[means.Series]], found: means.GroupedEstimates,
-    reference: means.Reference,
+    reference: means.GroupedEstimates,
 ) -> tuple[list[EstimatedMean], list[Rows], list[Drawing]]:  # fmt: skip
     """Means with their expected values, and how the first of them converges, unless it is exact."""
-    series, expected = of(found), of(reference.found)
-    estimates = [means.estimate_of(*row, reference.by) for row in zip(names, series, expected, strict=True)]
+    series, expected = of(found), of(reference)
+    estimates = [means.estimate_of(*row, reference.origin) for row in zip(names, series, expected, strict=True)]
     if len(found.credit) == 1:
         return estimates, [], []
     table, drawing = means.running(names[0], series[0], expected[0])
@@ -264,7 +264,7 @@ def _compared_means(
 
 
 def _mean_step(
-    subject: ExplainedImage, name: str, estimator: Estimator, loss: ReplicatedLoss, reference: means.Reference,
+    subject: ExplainedImage, name: str, estimator: Estimator, loss: ReplicatedLoss, reference: means.GroupedEstimates,
     cells: list[int], pixel: int, before: int,
 ) -> Step:  # fmt: skip
     """The mean derivatives of a few weights over a growing number of replications."""

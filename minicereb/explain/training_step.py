@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -65,20 +64,9 @@ def take_step(
 ) -> TrainingStep:
     """Take a step of the learning rule of `config` from `model`, a float64 copy that is not changed.
 
-    Parameters
-    ----------
-    config : Train
-    dataset : Dataset
-        The data it was trained on.
-    model : model
-    x : array of float64, shape (1, inputs)
-        A batch of one image.
-    labels : array of int64, shape (1,)
-    encoder : Sequential, optional
-        Float64 encoder that maps the images of `dataset` to the inputs of `model`.
+    `dataset` is the data that the model was trained on, `x` a batch of one image, and `encoder`, in float64, maps the images of
+    `dataset` to the inputs of `model`.
 
-    Notes
-    -----
     A run does not keep its optimiser's state once it is complete. From an empty memory the first step is far too large: RMSprop
     divides each gradient by ``√(1 - ρ)`` of itself, so with ρ = 0.99 every weight moves by ten learning rates. Therefore the
     memory is filled first (:func:`warm_up`).
@@ -89,9 +77,7 @@ def take_step(
     rule: Any = config.model.learner(copy, optimizer, config.batch_size, config.seed, total)
     warmed = warm_up(rule, config, dataset, encoder)
     if config.adversary is not None:
-        recorder: Any = _RecordingLearner(copy, warmed)
-        list(AdversarialTraining(recorder, config.adversary, config.seed, total).learn(x, labels))
-        x = recorder.seen
+        x = AdversarialTraining(rule, config.adversary, config.seed, total).attacked(x, labels)
     before = {name: array.copy() for name, array in model_arrays(copy).items()}
     (learned,) = rule.learn(x, labels)
     after, rate = model_arrays(copy), rate_at(warmed + 1, config.learning_rate, falling)
@@ -132,22 +118,6 @@ def _to_learn_with(model: Any) -> Any:
     if isinstance(model, Cerebellum):
         return dataclasses.replace(model, ltd_mean=model.ltd_mean.copy(), readout=model.readout.copy())
     return in_float64(model)
-
-
-class _RecordingLearner:
-    """A stand-in for a learner: it records its input."""
-
-    batch_size, batches_ahead = 1, 1
-
-    def __init__(self, model: Any, steps: int):
-        self.model, self.steps, self.seen = model, steps, np.empty((0, 0), dtype=np.float64)
-
-    def arrays(self) -> dict[str, Array]:
-        return {}
-
-    def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
-        self.seen = x.copy()
-        return iter(())
 
 
 def _gradients(rule: Any, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

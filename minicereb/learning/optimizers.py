@@ -16,7 +16,7 @@ import numpy as np
 
 from minicereb.backend import Array, xp_of
 from minicereb.compiled import compiled
-from minicereb.errors import InputError, require
+from minicereb.errors import InputError, choose, require
 
 State = dict[str, Array]
 Number = Any  # a NumPy number
@@ -198,8 +198,7 @@ SCHEDULES = ("constant", "cosine")
 
 def make_optimizer(name: str, learning_rate: float, total_steps: int | None = None) -> Optimizer:
     """Return the optimiser of this name with its usual constants; :class:`InputError` for an invalid setting."""
-    if name not in OPTIMIZERS:
-        raise InputError("optimizer", name, ", ".join(OPTIMIZERS))
+    make = choose("optimizer", name, OPTIMIZERS)
     require(0 < learning_rate < float("inf"), "learning-rate", learning_rate, "a positive number")
     require(total_steps is None or total_steps >= 1, "total-steps", total_steps, "a whole number of at least 1")
-    return OPTIMIZERS[name](learning_rate, total_steps=total_steps)
+    return make(learning_rate, total_steps=total_steps)

@@ -7,7 +7,7 @@ from any yielded event and ends with the same bits.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -83,10 +83,6 @@ class Position:
     steps: int = 0
     best_epoch: int = 0
     best_accuracy: float = -1.0
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -300,7 +296,11 @@ def _end_epoch(learner: Learner, split: Split, position: Position, best: dict[st
     with np.errstate(**QUIET):  # the last update has not been seen by any loss
         for array in learner.arrays().values():
             _check_finite(float(abs(array).max()), learner, epoch)
-    validation = _validation_accuracy(learner, split) if held_out else None
+    validation = None
+    if held_out and hasattr(learner, "hits"):
+        validation = _held_out_mean(learner.hits, split)
+    elif held_out:
+        validation = accuracy(learner.model, split.dataset.x_train, split.dataset.y_train, split.validation)
     test = accuracy(learner.model, split.dataset.x_test, split.dataset.y_test) if split.choose_on == "test" else None
     chosen = validation if test is None else test
     held_out_loss = _held_out_mean(learner.losses, split) if held_out and hasattr(learner, "losses") else None
@@ -313,12 +313,6 @@ def _end_epoch(learner: Learner, split: Split, position: Position, best: dict[st
         best.update({name: array.copy() for name, array in learner.arrays().items()})
         position = replace(position, best_epoch=epoch, best_accuracy=-1.0 if chosen is None else chosen)
     return position, done
-
-
-def _validation_accuracy(learner: Any, split: Split) -> float:
-    if hasattr(learner, "hits"):
-        return _held_out_mean(learner.hits, split)
-    return accuracy(learner.model, split.dataset.x_train, split.dataset.y_train, split.validation)
 
 
 def _held_out_mean(tell: Callable[[Array, Array, int], Array], split: Split) -> float:

@@ -73,7 +73,7 @@ def test_a_setting_that_a_method_does_not_have_is_refused(setting, value):
         if method.has(setting):
             assert getattr(Attack(name, objective, 0.1, **{setting: value}), setting) == value
         else:
-            with pytest.raises(InputError, match=f"{setting}.*{name} does not have it"):
+            with pytest.raises(InputError, match=f"{setting}.*{name} has no such setting"):
                 Attack(name, objective, 0.1, **{setting: value})
 
 

@@ -109,7 +109,7 @@ def test_complete_training_has_no_more_events(make_learner):
 
 def test_a_position_is_json_and_back(make_learner):
     for position, _ in train(make_learner(), Split(dataset(), 0.2, 0), 1, 7, Position(), {}):
-        assert Position(**position.as_json()) == position
+        assert Position(**dataclasses.asdict(position)) == position
 
 
 def test_every_device_trains_the_same_way(xp_device, make_learner):
