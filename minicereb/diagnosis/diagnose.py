@@ -42,19 +42,11 @@ class Hypothesis:
 def diagnose(
     function: Function, task: Task, cases: Sequence[Case], special: Sequence[Case] = (), square: Sequence[Case] = ()
 ) -> Diagnosis:
-    """Say whether a function is right, and if not, why.
+    """Say whether a student's function is right, and if not, why. It receives copies of the arguments, by position.
 
-    Parameters
-    ----------
-    function : callable or Elsewhere
-        A student's. It receives copies of the arguments, by position.
-    task : Task
-    cases : sequence of Case
-        Ordinary cases, in float64, with different sizes and numbers: one hint must explain all of them.
-    special : sequence of Case
-        Special cases, each with a note: the hint for an answer that is wrong only there.
-    square : sequence of Case
-        Cases whose axes are equally long, so that an array transposed by mistake still gives numbers.
+    The ordinary `cases`, in float64, have different sizes and numbers: one hint must explain all of them. Each `special` case has
+    a note: the hint for an answer that is wrong only there. The axes of `square` cases are equally long, so that an array
+    transposed by mistake still gives numbers.
     """
     trials = [try_on(function, case, task.parts) for case in cases]
     for trial in trials:

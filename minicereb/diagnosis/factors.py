@@ -36,13 +36,7 @@ def factor_of(found: Iterable[np.ndarray], wanted: Iterable[np.ndarray | None], 
 def name_factor(factors: Sequence[float], cases: Sequence[Case], tolerance: float) -> Hint | None:
     """Return the hint that names the factor, if the same name fits every case: a constant, or a power of a size or an argument.
 
-    Parameters
-    ----------
-    factors : sequence of float
-        Answer divided by right answer, one for each case.
-    cases : sequence of Case
-    tolerance : float
-        Relative.
+    A factor is the answer divided by the right answer, one for each case.
     """
 
     def same(values: Sequence[float], other: float) -> bool:

@@ -27,16 +27,10 @@ class Diagnosis(NamedTuple):
 
 
 class Case(NamedTuple):
-    """Arguments on which an answer is compared with the right one.
+    """Arguments on which an answer is compared with the right one: arrays and numbers, in the order of the parameters.
 
-    Attributes
-    ----------
-    arguments : dict
-        Arrays and numbers by name, in the order of the parameters.
-    sizes : dict
-        Lengths by name, such as that of the batch; a wrong factor may be one of them.
-    note : str
-        The hint for an answer that is wrong here and right elsewhere.
+    `sizes` are lengths by name, such as that of the batch, any of which may be a wrong factor. `note` is the hint for an answer
+    that is wrong here and right elsewhere.
     """
 
     arguments: Mapping[str, Any]
@@ -68,14 +62,10 @@ class Mistake(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a function should compute.
+    """What a function should compute: the right function (`truth`) and known wrong ones.
 
     Attributes
     ----------
-    truth : callable
-        The right function.
-    mistakes : sequence of Mistake
-        Known wrong ones.
     parts : int
         Number of arrays that it returns as a tuple; 0 for one array.
     tolerance : float

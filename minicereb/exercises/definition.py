@@ -29,16 +29,9 @@ def mistakes_of(
     first: Sequence[Mistake],
     second: Sequence[Mistake],
 ) -> list[Mistake]:
-    """Return the mistakes in a formula with two ingredients: first one of them wrong, then both.
+    """Return the mistakes in a function that `formula` builds from two ingredients: one of them wrong, then both.
 
-    Parameters
-    ----------
-    formula : callable
-        Builds the function from both ingredients.
-    right : tuple of callable
-        The right ingredients.
-    first, second : sequence of Mistake
-        Wrong versions of each ingredient.
+    `right` are the right ingredients, `first` and `second` wrong versions of each.
     """
     made = [each._replace(function=formula(each.function, right[1])) for each in first]
     made += [each._replace(function=formula(right[0], each.function)) for each in second]

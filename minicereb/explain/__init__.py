@@ -21,25 +21,18 @@ FAMILIES: dict[str, Any] = {"cerebellum": cerebellum_steps, "mlp": layer_steps, 
 def explanation(
     config: Train, dataset: Dataset, model: Any, image: int, what: str | None = None, shown: Shown | None = None
 ) -> Iterator[Step]:
-    """Explain what a trained model does with one image.
+    """Explain what a trained model, which is not changed, does with one image.
 
     Parameters
     ----------
-    config : Train
-        Settings of the model's training.
-    dataset : Dataset
-        The data it was trained on.
+    config, dataset
+        Settings of the model's training, and the data it was trained on.
     model : model
-        It is not changed.
     image : int
         Index of the test image.
     what : {"learning", "attack"}, optional
         By default both.
     shown : Shown, optional
-
-    Yields
-    ------
-    Step
 
     Raises
     ------

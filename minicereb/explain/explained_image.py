@@ -58,19 +58,8 @@ class Shown:
 class ExplainedImage:
     """One image and the model that is explained on it.
 
-    Parameters
-    ----------
-    config : Train
-    dataset : Dataset
-    trained, model : model
-        As trained, and its float64 copy, which is used for all computations.
-    image : int
-        Index of the test image.
-    x : array of float64, shape (1, inputs)
-    labels : array of int64, shape (1,)
-    shown : Shown
-    encoder : Sequential, optional
-        Float64 encoder that maps the images of `dataset` to the inputs of `model`.
+    All computations use `model`, a float64 copy of `trained`. `image` is the index of the test image `x`, float64 of shape
+    (1, inputs), with `labels` of shape (1,). An `encoder`, in float64, maps the images of `dataset` to the inputs of `model`.
     """
 
     config: Train
@@ -85,7 +74,7 @@ class ExplainedImage:
 
     @property
     def label(self) -> int:
-        """Class of the image."""
+        """The class of the image."""
         return int(self.labels[0])
 
     def picture(self, x: np.ndarray) -> np.ndarray:

@@ -32,20 +32,9 @@ class Rows:
 
 @dataclass(frozen=True)
 class Derivative:
-    """A derivative compared with a finite difference.
+    """A hand-written derivative, such as ``∂l/∂W[3, 0]``, and its finite difference with rounding error and one-sided slopes.
 
-    Parameters
-    ----------
-    of : str
-        For example ``∂l/∂W[3, 0]``.
-    value, difference : float
-        The hand-written derivative and the finite difference.
-    rounding : float
-        Rounding error of the difference.
-    left, right : float
-        One-sided slopes.
-    kink : str
-        Reason why the slopes differ, or empty. At a kink there is no derivative, and the value is a convention.
+    `kink` is the reason why the slopes differ, or empty. At a kink there is no derivative, and the value is a convention.
     """
 
     of: str
@@ -73,18 +62,9 @@ class Derivative:
 
 @dataclass(frozen=True)
 class EstimatedMean:
-    """A mean over replications of the noise, compared with its expected value.
+    """A mean over replications of the noise, with the interval mean ± half, and its expected value.
 
-    Parameters
-    ----------
-    of : str
-    replications : int
-    mean, half : float
-        The interval is mean ± half.
-    reference, reference_half : float
-        The exact value and 0, or another estimate with its own interval.
-    by : str
-        Origin of the reference.
+    The `reference` is exact, with a half-width of 0, or another estimate; `by` says where it comes from.
     """
 
     of: str
@@ -120,18 +100,9 @@ class Drawing:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One step of an explanation.
+    """One step of an explanation: a text, and the shapes of the arrays by their names in the equation.
 
-    Parameters
-    ----------
-    title : str
-    tag : str
-        Tag of the equation (:mod:`minicereb.calculus.equations`); empty where nothing is computed.
-    words : str
-        Text that explains the step.
-    shapes : dict
-        Shapes of the arrays, by their names in the equation.
-    numbers, derivatives, estimates, drawings : sequence
+    `tag` is that of the equation (:mod:`minicereb.calculus.equations`); it is empty where nothing is computed.
     """
 
     title: str

@@ -19,12 +19,8 @@ class Claim(NamedTuple):
 
     Attributes
     ----------
-    name : str
-        Name of the function or layer that computes it.
-    tag : str
-        Tag of its equation, or empty.
-    by : str
-        The argument with respect to which it is taken.
+    name, tag, by : str
+        The function or layer that computes it, the tag of its equation or "", and the argument with respect to which it is taken.
     function : callable or None
         Maps an array like `at` to a number; None if there is no derivative (then `gradient` says why).
     gradient : array of float64, or str
@@ -45,22 +41,16 @@ class Claim(NamedTuple):
 
 
 class CheckedClaim(NamedTuple):
-    """The result of comparing a claim with finite differences.
+    """The result of comparing a claim with finite differences; `name`, `tag` and `by` are those of the claim.
 
     Attributes
     ----------
-    name, tag, by : str
-        As in the claim.
-    numbers : int
-        Number of entries of the derivative.
-    scale : float
-        Its root mean square.
+    numbers, scale : int, float
+        Number of entries of the derivative, and their root mean square.
     error : float or None
         Largest difference from a central difference along a random direction, relative to `scale`; None if none was taken.
-    directions : int
-        Directions that were compared.
-    kinks : int
-        Directions left out because a kink was met.
+    directions, kinks : int
+        Directions that were compared, and those left out because a kink was met.
     where : str
         Indices of an entry with a kink, or the reason why there is no derivative.
     state : str
@@ -82,7 +72,7 @@ class CheckedClaim(NamedTuple):
 def examine(claim: Claim, seed: int = 0) -> CheckedClaim:
     """Compare a claim with central differences along 20 random directions, drawn by `seed`."""
     if claim.function is None:
-        return CheckedClaim(claim.name, claim.tag, claim.by, claim.at.size, 0.0, None, 0, 0, claim.gradient, "none")
+        return CheckedClaim(*claim[:3], claim.at.size, 0.0, None, 0, 0, claim.gradient, "none")
     at, gradient = np.ascontiguousarray(claim.at), np.ascontiguousarray(claim.gradient)
     found = check_gradient(claim.function, gradient, at, step=claim.step, seed=seed)
     for times in (10, 100):  # with a larger step a rounding error shrinks, a wrong derivative stays wrong
@@ -94,7 +84,7 @@ def examine(claim: Claim, seed: int = 0) -> CheckedClaim:
     error = float(found.error) if np.isfinite(found.error) else None
     where = kink_place(claim.function, at, seed, claim.step) if found.kinks else ""
     state = "kinks" if not found.directions else "ok" if error is not None and error < TOLERANCE else "wrong"
-    return CheckedClaim(claim.name, claim.tag, claim.by, at.size, scale, error, found.directions, found.kinks, where, state)
+    return CheckedClaim(*claim[:3], at.size, scale, error, found.directions, found.kinks, where, state)
 
 
 def credited(function: Callable[[Any], Any], at: np.ndarray, credit: np.ndarray) -> Callable[[np.ndarray], float]:
@@ -114,18 +104,10 @@ def elementwise(name: str, tag: str, function: Callable[[Any], Any], derivative:
 
 
 def by_arguments(function: Callable[..., Any], given: dict[str, Any], credit: np.ndarray, *rows: tuple) -> Iterator[Claim]:
-    """Yield the claims about the derivatives of a function with respect to some of its arguments.
+    """Yield the claims about the derivatives of a function, which maps the arguments `given` by name to an array.
 
-    Parameters
-    ----------
-    function : callable
-        Maps the arguments in `given`, by name, to an array.
-    given : dict
-        All arguments.
-    credit : array of float64
-        Derivative of the objective with respect to the function's result; same shape.
-    *rows : tuple of (str, str, str, array)
-        Name and tag of a derivative, its argument, and the derivative itself.
+    `credit` is the derivative of the objective with respect to that array. Each row has a derivative's name and tag, the argument
+    with respect to which it is taken, and the derivative itself.
     """
     for name, tag, by, gradient in rows:
         value = credited(functools.partial(lambda by, z: function(**{**given, by: z}), by), given[by], credit)

@@ -17,15 +17,9 @@ ENOUGH = 1e-9  # relative error at which an extrapolation ends
 
 
 def moving(array: np.ndarray, place: Any, function: Callable[..., Any], *arguments: Any) -> Callable[[float], float]:
-    """Return the value of `function` as a function of the displacement of one number in an array.
+    """Return ``function(*arguments)``, a number, as a function of the displacement of one number in an array of float64.
 
-    Parameters
-    ----------
-    array : array of float64
-        Changed in place during a call, and restored.
-    place : int or tuple of int
-    function : callable
-        Maps `arguments` to one number or an array of one.
+    The array is changed in place during a call, and restored.
     """
 
     def at(move: float) -> float:
@@ -44,10 +38,8 @@ class FiniteDifference(NamedTuple):
 
     Attributes
     ----------
-    slope : float
-        The central difference, extrapolated to a step of 0.
-    rounding : float
-        Estimate of its error, from the change over the last steps.
+    slope, rounding : float
+        The central difference, extrapolated to a step of 0, and an estimate of its error, from the change over the last steps.
     left, right : float
         One-sided slopes.
     kink : bool
@@ -62,12 +54,7 @@ class FiniteDifference(NamedTuple):
 
 
 def difference(function: Callable[[float], float]) -> FiniteDifference:
-    """Differentiate a function of one number at 0 without knowing its formula.
-
-    Parameters
-    ----------
-    function : callable
-        Maps a displacement to a value, both float64.
+    """Differentiate a function of one number, float64, at 0 without knowing its formula.
 
     References
     ----------
@@ -198,13 +185,7 @@ def check_adjoint(
 
 
 def kink_place(function: Callable[[np.ndarray], float], at: np.ndarray, seed: int = 0, step: float = 1e-6) -> str:
-    """Find an entry of `at` in which `function` has a kink, by halving the set of moved entries.
-
-    Returns
-    -------
-    str
-        Its place, as indices; empty if none is found.
-    """
+    """Return the indices of an entry of `at` in which `function` has a kink, found by halving the moved entries; or ""."""
     direction = generator(seed, "kink").standard_normal(at.size)
     middle, numbers = function(at), np.arange(at.size, dtype=np.int64)
 

@@ -28,17 +28,10 @@ REPLICATIONS = 3
 
 
 def model_claims(model: Any, x: np.ndarray, labels: np.ndarray, seed: int = 0) -> Iterator[Claim]:
-    """Yield the derivatives of a model at some images.
+    """Yield the derivatives of a model, anything with ``forward`` and ``input_gradient``, at a few images (float64).
 
-    Parameters
-    ----------
-    model : object
-        Anything with ``forward`` and ``input_gradient``; for the project's own kinds every layer is checked.
-    x : array of float64, shape (images, inputs)
-        A few images, jittered away from one another and from 0 (see :data:`JITTER`).
-    labels : array of int, shape (images,)
-    seed : int
-        Seed of credits and jitter.
+    For the project's own kinds every layer is checked, at inputs that are jittered away from one another and from 0
+    (:data:`JITTER`). `seed` is that of credits and jitter.
     """
     model, rng = in_float64(model), generator(seed, "model-claims")
     if isinstance(model, NoisyNetwork):
@@ -66,16 +59,7 @@ def model_claims(model: Any, x: np.ndarray, labels: np.ndarray, seed: int = 0) -
 
 
 def learning_claims(model: Sequential, x: np.ndarray, labels: np.ndarray, seed: int = 0) -> Iterator[Claim]:
-    """Yield the derivatives that a network learns from, through the whole network in training mode ``[M-BP]``.
-
-    Parameters
-    ----------
-    model : Sequential
-    x, labels : array
-        As for :func:`model_claims`.
-    seed : int
-        Seed of the draws in training mode.
-    """
+    """Yield the derivatives that a network learns from, through the whole network in training mode ``[M-BP]``."""
     model = in_float64(model)
     learning = model.while_learning(seed, 1)
     outputs, caches = learning.forward(x.copy())

@@ -301,7 +301,7 @@ def test_estimators_are_found_by_name():
         ({"name": "flip", "network": network_for("exact"), "loss": ZeroOne()}, "estimator", "expected output noise"),
         ({"name": "exact", "network": network_for("exact"), "loss": ZeroOne()}, "estimator", "expected output noise"),
         ({"name": "exact", "network": network_for()}, "estimator", "--no-output-noise"),
-        ({"name": "backprop", "network": network_for()}, "estimator", "threshold, which has no derivative"),
+        ({"name": "backprop", "network": network_for()}, "estimator", "threshold neurons have no derivative"),
         ({"l2": -1.0}, "l2", "at least 0"),
         ({"l1": float("nan")}, "l1", "at least 0"),
     ],
