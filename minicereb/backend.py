@@ -27,7 +27,7 @@ except ImportError:
 
 Array: TypeAlias = Any  # NumPy's or CuPy's: they share no type that a checker could know
 
-# Which library owns which type of array; CuPy adds itself when it is first used, the tests add a strict stand-in.
+# The library that owns each type of array; CuPy is added at its first use, and the tests add a strict stand-in.
 _LIBRARIES: dict[type, ModuleType] = {np.ndarray: np}
 
 
@@ -231,7 +231,7 @@ def check_synapses(weights: Array, inputs: Array, x_t: Array, out: Array, width:
     if width is None:
         check_indices(inputs, len(x_t))
     elif len(x_t) != width:
-        raise InputError("columns", f"{len(x_t)} inputs", f"{width}, as many as the wiring has")
+        raise InputError("columns", f"{len(x_t)} inputs", f"{width}, the number that the wiring has")
 
 
 def sparse_product(weights: Array, inputs: Array, x_t: Array, out: Array, width: int | None = None) -> Array:

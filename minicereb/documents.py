@@ -116,7 +116,7 @@ def parse_json(text: str | bytes, shape: Shape, what: str) -> Any:
         value = json.loads(text if isinstance(text, str) else text.decode("utf-8"), **_STRICT)  # type: ignore[arg-type]
         _check_strings(value, DEEPEST)
     except RecursionError as error:
-        raise DataError(f"{what} is nested too deep") from error
+        raise DataError(f"{what} is nested too deeply") from error
     except ValueError as error:
         raise DataError(f"{what} is not a readable JSON document ({error})") from error
     try:
@@ -129,7 +129,7 @@ def parse_json(text: str | bytes, shape: Shape, what: str) -> Any:
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key comes twice in an object")
+        raise ValueError("a key occurs twice in an object")
     return found
 
 
@@ -153,7 +153,7 @@ def _check_strings(value: Any, levels: int) -> None:
     """Raise ValueError for a lone surrogate or a null character, RecursionError for more than `levels` levels."""
     if isinstance(value, str):
         if "\0" in value or (not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value)):
-            raise ValueError(f"{_shown(value)} holds half a character, or none")
+            raise ValueError(f"{_shown(value)} contains a lone surrogate or a null character")
     elif isinstance(value, (dict, list)):
         if levels == 0:
             raise RecursionError
@@ -187,7 +187,7 @@ def not_for_json(value: Any, at: str = "the document") -> str | None:
     if isinstance(value, float) and not math.isfinite(value):
         return f"{at} is {value}, not a finite number"
     if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
-        return f"{at} is {_shown(value)}, which holds half a character"
+        return f"{at} is {_shown(value)}, which contains a lone surrogate"
     return None
 
 

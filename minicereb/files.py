@@ -199,12 +199,12 @@ def _entries(archive: zipfile.ZipFile) -> dict[str, tuple[zipfile.ZipInfo, np.dt
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
         if name == info.filename or name in entries:
-            raise ValueError(f"{info.filename!r} is not an array, or is there twice")
+            raise ValueError(f"{info.filename!r} is not an array, or occurs twice")
         try:
             with archive.open(info) as entry:
                 dtype, shape = npy_header(entry, info.file_size)
         except ValueError as error:
-            raise ValueError(f"{name} is no array: {error}") from error
+            raise ValueError(f"{name} is not an array: {error}") from error
         entries[name] = info, dtype, shape
     return entries
 
@@ -252,7 +252,7 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     if array.dtype.kind == "U":  # NumPy does not check that these are characters
         codes = np.frombuffer(array.astype(array.dtype.newbyteorder("=")).tobytes(), dtype=np.uint32)
         if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any():
-            raise ValueError(f"the array {info.filename.removesuffix('.npy')} holds what are no characters")
+            raise ValueError(f"the array {info.filename.removesuffix('.npy')} contains invalid characters")
     return array
 
 
@@ -262,9 +262,9 @@ def _check_sums(archive: zipfile.ZipFile, file: IO[bytes], size: int) -> None:
     if sum(info.compress_size for info in infos) > size:
         raise ValueError("its entries overlap")
     if sum(info.file_size for info in infos) > max(UNSUSPICIOUS, TIGHTEST * size):
-        raise ValueError("it is packed too tightly to be data")
+        raise ValueError("it is compressed too much to be data")
     if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in infos):
-        raise ValueError("it is packed in another way than NumPy packs")
+        raise ValueError("it is compressed in a way that NumPy does not use")
     if broken := archive.testzip():
         raise zipfile.BadZipFile(f"bad checksum of {broken}")
     file.seek(-22, os.SEEK_END)
@@ -308,7 +308,7 @@ def file_lock(path: str | os.PathLike, what: str) -> Iterator[None]:
             _lock(file)
         except OSError as error:
             if error.errno not in HELD:
-                raise MinicerebError(f"cannot lock {path}: {reason(error)}; its file system must know locks") from error
+                raise MinicerebError(f"cannot lock {path}: {reason(error)}; its file system must support locks") from error
             raise InUseError(f"{what} is in use by another process") from error
         yield
 

@@ -83,7 +83,7 @@ def read_text(path: str | os.PathLike) -> str:
     try:
         return read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no text in UTF-8") from error
+        raise DataError(f"{path} is not UTF-8 text") from error
 
 
 def refuse_dangling(path: str | os.PathLike) -> None:

@@ -30,7 +30,7 @@ class Flippable(NamedTuple):
     to : array, same shape
         The values just on the other side of θ: θ itself, at which a fibre is silent, or the next larger number.
     price : array of float64, same shape
-        What a flip takes of the `budget`: in L∞ nothing or infinitely much, in L2 the square of its distance.
+        Cost of a flip, out of the `budget`: in L∞ zero or infinite, in L2 the square of its distance.
     budget : float
         0 in L∞; ε² in L2, less what the rounding of sums may take.
     """
@@ -95,7 +95,7 @@ class _Circuit:
 
 
 class _Asked:
-    """The same for any other classifier of fibres, which is asked about each flip."""
+    """The same for any other classifier of fibres, which is called for each flip."""
 
     def __init__(self, model: Any, fires: Array):
         self.model, self.fibres = model, fires.astype(np.float32)
@@ -189,7 +189,7 @@ class _Sets:
 
 
 def beam(landscape: Landscape, ball: Ball, draws: Draws, steps: int, width: int = 1) -> Search:
-    """Yield the best images after each step: sets of flips that grow, then the best of them with single flips, also back.
+    """Yield the best image after each step: first sets of flips grow, then the best set is improved by single flips.
 
     A step tries every further flip of each set and keeps the `width` best sets of an image; with one it is a greedy search. It
     ends when five steps in a row led to nothing better. Then the best single change is made, be it a flip or a flip back, until

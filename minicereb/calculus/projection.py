@@ -44,7 +44,7 @@ def project(weights: Array, inputs: Array | None, x_t: Array, out: Array, width:
 
 def _check_full(weights: Array, x_t: Array) -> None:
     if x_t.shape[0] != weights.shape[1]:
-        raise InputError("columns", f"{x_t.shape[0]} inputs", f"{weights.shape[1]}, as many as the wiring has")
+        raise InputError("columns", f"{x_t.shape[0]} inputs", f"{weights.shape[1]}, the number that the wiring has")
 
 
 def _project(weights: Array, inputs: Array, x_t: Array, out: Array) -> None:
@@ -83,7 +83,7 @@ def bound_activity(drive: Array, reach: Array) -> None:
 
 
 def bounds_loop(weights: Array, inputs: Array, rest: Array, centre: Array, radius: Array, drive: Array, reach: Array) -> None:
-    """:func:`project` of centre and, by absolute weights, of radius; what cells have at rest is added; :func:`bound_activity`."""
+    """Project the centre, and the radius by absolute weights; add the drive at rest; then apply :func:`bound_activity`."""
     zero = drive.dtype.type(0)
     for cell in range(len(weights)):
         v, r = drive[cell], reach[cell]

@@ -20,7 +20,7 @@ from minicereb.randomness import generator
 LARGEST = 2000  # numbers in the argument that is differentiated by
 CASES = 3
 FAR = 100.0  # moves every unit above its threshold
-TOLERANCE = 1e-6  # relative, of one element of a derivative by differences
+TOLERANCE = 1e-6  # relative, of one element of a derivative computed by finite differences
 
 
 def check_derivative(
@@ -183,7 +183,7 @@ def _rough(function: _Function, case: Case) -> Hint | None:
         return None
     where = ", ".join(map(str, np.unravel_index(int(rounding.argmax()), rounding.shape)))
     place = f"{function.names[function.by]}[{where}]"
-    text = f"differences of the function are too inaccurate to check its derivative by {place}: the function "
+    text = f"finite differences are too inaccurate to check the derivative with respect to {place}: the function "
     return Hint("undecided", text + "hardly changes, or changes too wildly; check at another place")
 
 

@@ -94,7 +94,7 @@ def _report(submission: Submission, limit: float) -> Report:
     try:
         status = os.lstat(submission.path)  # a link may lead to somebody else's solution
         if not stat.S_ISREG(status.st_mode):
-            return _not_checked("it is no regular file; hand in the file itself", began)
+            return _not_checked("it is not a regular file; hand in the file itself", began)
         if status.st_size > LARGEST:
             return _not_checked(f"it has {status.st_size:,} bytes; more than {LARGEST:,} are not read", began)
         return check_file(submission.exercise, submission.path, limit)

@@ -41,8 +41,8 @@ RELU = Exercise(
     "Derivative of ReLU",
     ("C1", "M-DX"),
     "relu_input_gradient(d_h, v)",
-    "The response of a granule cell is h = max(v, 0). Given the derivative d_h of some objective by the response, return the "
-    "derivative with respect to the pre-activation v. At the kink v = 0 the slope is defined as 0.",
+    "The response of a granule cell is h = max(v, 0). Given the derivative d_h of some objective with respect to the "
+    "response, return the derivative with respect to the pre-activation v. At the kink v = 0 the slope is defined as 0.",
     {
         "d_h : array of float, any shape": "Derivative of the objective with respect to the response.",
         "v : array of float, same shape": "Pre-activation.",
@@ -190,7 +190,7 @@ _LTD_FORMULAS = mistakes(
     ("subtracted", "the new mean is subtracted; it should be added", lambda m, h, b: b * m - (1 - b) * h.mean(0)),
     ("one image after the other", "the average is updated once per image; it should be once per batch", _one_by_one),
     ("difference from the average", "h - μ is averaged instead of h", lambda m, h, b: b * m + (1 - b) * (h - m).mean(0)),
-    ("all images as many", "the weights are the numbers of images; β is left out", lambda m, h, b: (m + h.sum(0)) / (len(h) + 1)),
+    ("all images as many", "every image has the same weight: β is left out", lambda m, h, b: (m + h.sum(0)) / (len(h) + 1)),
 )
 _MEANS = mistakes(
     ("summed over the batch", "the responses are summed over the batch instead of averaged", lambda h: h.sum(0)),

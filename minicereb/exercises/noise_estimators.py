@@ -30,7 +30,7 @@ def _density(r: Any, scale: float) -> Any:
 
 _SCORE_MISTAKES = mistakes(
     ("sign", "the sign is wrong: this is the slope of ln f; the score is that of -ln f", lambda r, s: -_score(r, s)),
-    ("1/scale left out", "a factor 1/σ is missing: the slope is by r, not by r/σ", lambda r, s: LOGISTIC.score(r / s)),
+    ("1/scale left out", "a factor 1/σ is missing: the slope is with respect to r, not r/σ", lambda r, s: LOGISTIC.score(r / s)),
     ("scale left out", "σ is left out altogether", lambda r, s: LOGISTIC.score(r)),
     ("r not divided", "r should be divided by σ first", lambda r, s: LOGISTIC.score(r) / s),
     ("1/2 left out", "this has tanh(r/σ); it should be tanh(r/(2σ))", lambda r, s: np.tanh(r / s) / s),

@@ -63,8 +63,12 @@ def rule_named(name: str) -> Rule:
     Raises
     ------
     ExtensionError
-        If it is of another package and cannot be imported, or is no function, or has a name of minicereb's own.
+        If another package's rule cannot be imported, is not a function, or has the name of one of minicereb's own.
     """
-    own = {**RULES, LEAST_SQUARES: delta, PESSIMISTIC: delta}  # the closed form takes no steps; of the other it is a part
+    own = {
+        **RULES,
+        LEAST_SQUARES: delta,
+        PESSIMISTIC: delta,
+    }  # one takes no steps, the other contains this rule
     found: Rule = with_extensions("minicereb.rules", own, FunctionType)[name]
     return found

@@ -71,7 +71,7 @@ class Cerebellum:
         Raises
         ------
         InputError
-            If `x` has another width than the wiring, or is no array of floats.
+            If `x` has another width than the wiring, or is not an array of floats.
         """
         check_rows(x, self.wiring.width)
         xp = xp_of(x)
@@ -94,7 +94,7 @@ class Cerebellum:
 
     @property
     def of_fibres(self) -> Cerebellum:
-        """The circuit behind the mossy fibres, whose images are the fibres' activity."""
+        """The circuit without its threshold: its input is the activity of the mossy fibres."""
         return replace(self, fires_above=None)
 
     def input_gradient(self, d_outputs: Array, cache: CerebellumCache) -> Array:

@@ -36,7 +36,7 @@ class Wiring:
     Raises
     ------
     InputError
-        If shapes do not fit, or a number of a mossy fibre is out of range or not in order.
+        If shapes do not fit, or the index of a mossy fibre is out of range or not in order.
 
     Notes
     -----
@@ -108,7 +108,7 @@ class Wiring:
         return sum(kept.values())
 
     def project(self, part: slice, x_t: Array, out: Array) -> Array:
-        """Drive of the cells in `part` (see :func:`minicereb.calculus.projection.project`), with what they have at rest."""
+        """Drive of the cells in `part` (see :func:`minicereb.calculus.projection.project`), including their drive at rest."""
         drive = project(*self._synapses(part), x_t, out, self.width)
         if self.rest is not None:
             drive += self.rest[part, None]

@@ -209,7 +209,7 @@ def _attack(target: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes, 
             ids = outcomes.ids[pending]
             if named.transferred:
                 result, _ = attempt(partial(target.transfer_attack, substitute, attack, ids))
-                if result is None:  # another model's failure is no answer of this one: the images count as not tried
+                if result is None:  # the other model failed: the images count as not tried
                     continue
             else:
                 result = target.attack(attack, ids)

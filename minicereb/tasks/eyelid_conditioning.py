@@ -164,7 +164,7 @@ def lid_of(nuclei: np.ndarray) -> np.ndarray:
 
 
 def trials_to(responded: Sequence[bool], wanted: bool = True) -> int | None:
-    """Trials before the first five in a row with a response (or without, if not `wanted`); None if there are no such five."""
+    """Return how many trials precede the first five in a row with a response (without, if not `wanted`), or None."""
     run = 0
     for number, each in enumerate(responded):
         run = run + 1 if each == wanted else 0

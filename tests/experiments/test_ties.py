@@ -209,7 +209,7 @@ def test_an_old_checkpoint_of_another_run_is_known_by_its_metrics(data):
         ({"best/ltd_mean": None}, "all arrays of the best epoch"),
         ({"state": None}, "the array state is missing"),
         ({"state": np.array(3)}, "the array state"),
-        ({"state": np.array("[" * 5000)}, "state is nested too deep"),
+        ({"state": np.array("[" * 5000)}, "state is nested too deeply"),
         ({"state": np.array("{}")}, "state: position is missing"),
     ],
 )
