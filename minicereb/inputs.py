@@ -77,7 +77,7 @@ def as_labels(labels: Array, images: int, classes: int | None = None, setting: s
     setting : str
         Name in the message.
     wait : bool
-        Whether values on a GPU are checked, which waits for it. Learning skips this: its data set was checked on the host.
+        Whether to check values on a GPU too, which must be waited for. Learning does not: its data set was checked on the host.
     """
     if not is_array(labels):
         raise InputError(setting, type(labels).__name__, f"{ARRAY} of whole numbers")

@@ -42,7 +42,7 @@ def _execution_as_before():
 
 @pytest.fixture
 def tmp_path(tmp_path):
-    """A folder for each test alone, without other tests' studies beside it: what they have done would be found."""
+    """Give each test a folder of its own, so that it does not find the results of other tests."""
     path = tmp_path / "alone"
     path.mkdir()
     return path
@@ -120,7 +120,7 @@ def perceptron(strokes):
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory):
-    """Data that every process finds: a file."""
+    """Store the data in a file, so that every process finds them."""
     drawn = datasets.load("strokes", train=400, test=60)
     images = {split: getattr(drawn, split).reshape(-1, 28, 28) for split in ("x_train", "x_test")}
     path = tmp_path_factory.mktemp("data") / "small.npz"
@@ -130,7 +130,7 @@ def small(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def whole(small, tmp_path_factory):
-    """What comes of the study when nothing happens to it."""
+    """Return the result of the study when nothing interrupts it."""
     out = tmp_path_factory.mktemp("whole") / "alone"
     assert [step.done for step in study(small, out)][-1] == 12
     return out

@@ -1,4 +1,4 @@
-"""Classifiers that hide their gradients, on purpose, each in its own way: the checklist must tell."""
+"""Classifiers that hide their gradients on purpose, each in its own way; the checklist must notice."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +33,7 @@ class Saturated(Wrapped):
 
 @dataclass
 class Shattered(Wrapped):
-    """A gradient that points anywhere: every pixel's sign depends on the last digits of the image."""
+    """A gradient in a random direction: every pixel's sign depends on the last digits of the image."""
 
     def forward(self, x):
         outputs, cache = self.model.forward(x)

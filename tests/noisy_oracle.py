@@ -1,4 +1,4 @@
-"""What noisy networks do, from the definitions and in float64: sums over every pattern, quadrature, central differences.
+"""Noisy networks from their definitions, in float64: sums over every pattern, quadrature, central differences.
 
 None of the product's derivatives, laws or losses is used here: distributions are SciPy's.
 """

@@ -1,4 +1,4 @@
-"""Attacks of every kind with settings that are quick, and what to try them on."""
+"""Attacks of every kind with quick settings, and models and images for them."""
 
 import dataclasses
 
@@ -42,7 +42,7 @@ every_attack = pytest.mark.parametrize("attack", ATTACKS, ids=range(len(ATTACKS)
 
 
 def rows_and_labels(model):
-    """Stored images, and labels of which about two thirds are what the model answers."""
+    """Return stored images, and labels of which about two thirds are the model's predictions."""
     rng = np.random.default_rng(0)
     rows = rng.integers(0, 256, (IMAGES, 30), dtype=np.uint8)
     answers = to_numpy(model.forward(to_device(rows.astype(np.float32) / 255))[0].argmax(axis=1))
@@ -53,7 +53,7 @@ SHAPE = (5, 6)
 
 
 def run(model, attack, rows, labels, ids=None, **options):
-    """All blocks of an attack as one."""
+    """Join all blocks of an attack."""
     ids = np.arange(len(rows)) if ids is None else np.asarray(ids)
     shape = SHAPE if rows.shape[1] == 30 else None
     blocks = attack_images(model, attack, rows, labels, ids, image_shape=shape, **options)
@@ -78,7 +78,7 @@ WEIGHT -= WEIGHT.mean(axis=0)  # every class is some image's answer
 
 
 class Level:
-    """Answers the first class, with outputs that change nowhere, and a gradient of zeros."""
+    """Always predicts the first class, with constant outputs and a gradient of zeros."""
 
     def __init__(self, classes):
         self.classes = classes

@@ -33,7 +33,7 @@ every_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
 def no_loop(loop, *arrays):
-    """NumPy's operations."""
+    """Return no compiled loop, so that NumPy's operations are used."""
 
 
 @every_way

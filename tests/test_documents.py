@@ -1,4 +1,4 @@
-"""JSON is read strictly, and what is not of its declared shape is named."""
+"""JSON is read strictly, and errors name the part that does not have the declared shape."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What errors say to the person at the keyboard."""
+"""The messages of errors."""
 
 import configparser
 import shlex

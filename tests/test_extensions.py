@@ -1,4 +1,4 @@
-"""What other packages offer by entry points: found by name, imported when asked for, refused in one line."""
+"""Extensions by other packages: found by name, imported when needed, refused in one line."""
 
 from importlib.metadata import EntryPoint
 

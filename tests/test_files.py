@@ -27,7 +27,7 @@ with_files = settings(suppress_health_check=[HealthCheck.function_scoped_fixture
 
 @pytest.fixture
 def old(tmp_path):
-    """A file that is there already; afterwards nothing but files of this name may lie beside it."""
+    """An existing file; afterwards the folder may contain only files of this name."""
     path = tmp_path / "model.npz"
     path.write_bytes(b"old")
     yield path
@@ -188,7 +188,7 @@ def test_equal_arrays_give_equal_bytes_whenever_they_are_written(npz, monkeypatc
 
 @pytest.mark.parametrize("platform", ["linux", "win32"])
 def test_the_bytes_of_an_npz_are_pinned_for_every_python_numpy_and_system(tmp_path, monkeypatch, platform):
-    """What Python 3.11.4 to 3.13 make of ``np.savez``, so that models from before are learned again to the same SHA-256."""
+    """Python 3.11.4 to 3.13 write this with ``np.savez``, so that older models can be trained again to the same SHA-256."""
     monkeypatch.setattr(sys, "platform", platform)
     small = {"now/weight_0": np.arange(6, dtype="<f4").reshape(2, 3), "state": np.array("ε"), "µ": np.zeros((0, 2), dtype="<i8")}
     files.write_npz(tmp_path / "small.npz", small)
@@ -228,7 +228,7 @@ def test_a_truncated_npz_is_an_error_wherever_it_ends(npz):
 
 
 def damage(npz, content, place, value):
-    """What reading makes of one byte changed: an error, the same arrays, other ones, or a traceback."""
+    """Return the result of reading after one byte was changed: an error, the same arrays, other ones, or a traceback."""
     altered = bytearray(content)
     altered[place] = value
     npz.write_bytes(altered)
@@ -307,7 +307,7 @@ def test_objects_are_never_unpickled(tmp_path):
 
 
 def npz_of(path, *entries, compress=zipfile.ZIP_STORED):
-    """An archive whose sums match, of names and bytes."""
+    """Write an archive of names and bytes with correct checksums."""
     with zipfile.ZipFile(path, "w", compress) as archive:
         for name, content in entries:
             archive.writestr(name, content)
@@ -405,7 +405,7 @@ with folder_lock(sys.argv[1]):
 
 @pytest.fixture
 def holder(tmp_path):
-    """Another process that holds the folder until its input ends."""
+    """Start another process that locks the folder until its input ends."""
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline().strip() == b"held"
         yield process

@@ -1,4 +1,4 @@
-"""What a user hands over is looked at where it enters: one line says what is wrong, and nothing is read beyond its end."""
+"""Arguments from users are checked where they enter: one line says what is wrong, and nothing is read out of bounds."""
 
 import dataclasses
 import re
@@ -231,7 +231,7 @@ def test_every_entry_refuses_images_outside_the_box(entry, spoil, told, images):
 
 
 def test_a_region_has_no_negative_radius():
-    """On standardised images it had one, and certificates of which random points broke most."""
+    """For standardised images it once returned certificates, most of which random points broke."""
     rng = np.random.default_rng(0)
     inside = Region.around(rng.random((40, WIDTH)), 0.3, "linf")
     assert (inside.radius >= 0).all()
@@ -450,7 +450,7 @@ def test_known_activity_has_a_row_for_each_cell():
 
 
 def test_losses_want_a_label_for_each_row():
-    """One label would have counted for every row."""
+    """A single label would otherwise have been broadcast to every row."""
     with pytest.raises(InputError, match="labels"):
         squared_error(np.zeros((4, 3)), np.zeros(1, dtype=np.int64))
 
@@ -630,7 +630,7 @@ def test_convolutions_refuse_what_does_not_fit():
 
 
 def test_forward_looks_at_no_value(xp_device, monkeypatch):
-    """A look at values would make a GPU wait at every step of a search."""
+    """A check of values would wait for the GPU at every step of a search."""
     model, x = sparse(), to_device(np.full((IMAGES, WIDTH), 0.5, dtype=np.float32))
     monkeypatch.setattr(backend, "check_indices", None)  # indices were checked when the wiring was made
     outputs, cache = model.forward(x)

@@ -138,7 +138,7 @@ def test_blas_has_one_thread_within_a_block_and_its_own_number_after_it():
 
 @pytest.fixture(scope="module")
 def bits_of(build_cerebellum, draw_images):
-    """Everything a cerebellum of many blocks computes, in float32, as bytes."""
+    """Return all that a cerebellum of many blocks computes, in float32, as bytes."""
 
     def compute(threads, kind):
         backend.configure(device="cpu", threads=threads)
@@ -197,6 +197,6 @@ print(faults())
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what glibc does")
 def test_freed_memory_is_kept_for_who_allocates_next():
-    """Handed back, six arrays of 256 pages would be mapped anew 20 times."""
+    """If the memory were returned, six arrays of 256 pages would be mapped anew 20 times."""
     asked = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
     assert int(asked.stdout) < 6 * 256

@@ -1,4 +1,4 @@
-"""What is no regular file is not read, where nothing can be written is told at once, and no link leads out of a folder."""
+"""Only regular files are read, unwritable places are reported at once, and no link leads out of a folder."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from minicereb.errors import DataError, MinicerebError
 
 @pytest.fixture
 def _impatient():
-    """A reader that waits for a pipe fails instead of waiting for ever."""
+    """Make a reader that waits for a pipe fail instead of waiting for ever."""
 
     def give_up(*_):
         raise TimeoutError("it waits")

@@ -119,7 +119,7 @@ def test_neighbouring_addresses_of_uniform_are_not_correlated(square, other):
 
 
 def test_no_two_rows_share_a_run_of_columns():
-    """Rows that were shifted copies of one another would pass every test above."""
+    """Rows that are shifted copies of one another would pass every test above."""
     u = draw(range(2000), 64)
     runs = np.lib.stride_tricks.sliding_window_view(u, 3, axis=1).reshape(-1, 3)
     assert len(np.unique(runs, axis=0)) == len(runs)  # 7.5e9 pairs of 72 bits: chance 2e-12

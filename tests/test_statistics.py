@@ -114,7 +114,7 @@ def test_the_interval_of_a_difference_holds_it_and_turns_with_its_sides(counts):
 
 
 def test_the_interval_of_a_difference_is_wilsons_where_only_one_side_has_images():
-    """Nobody differs: the score statistic is that of a single proportion, and so is its bound z²/(n + z²)."""
+    """Without differences the score statistic is that of a single proportion, with the bound z²/(n + z²)."""
     z2 = stats.norm.isf(0.025) ** 2
     assert paired_difference_interval(0, 0, 50) == pytest.approx((-z2 / (50 + z2), z2 / (50 + z2)))
 
@@ -131,7 +131,7 @@ def test_the_interval_of_a_difference_inverts_mcnemars_statistic(counts):
 
 @pytest.mark.parametrize(("images", "least"), [(10, 0.913), (20, 0.924), (40, 0.928)])
 def test_the_interval_of_a_difference_covers_it_about_as_often_as_it_says(images, least):
-    """By exact enumeration: every count that can come out, over a grid of what may be true."""
+    """Exact enumeration of all possible counts, over a grid of true values."""
     counts = np.array([(b, c) for b in range(images + 1) for c in range(images + 1 - b)])
     rest = images - counts.sum(axis=1)
     bounds = np.array([paired_difference_interval(int(b), int(c), images) for b, c in counts])

@@ -83,7 +83,7 @@ class _Circuit:
         self.drive, self.outputs = self.drive[:, rows], self.outputs[rows]
 
     def flip(self, fibre: int, rows: Array, change: Array, keep: bool) -> Array:
-        """Return the outputs of some rows after a fibre's activity changes; with `keep` it is changed from then on."""
+        """Return the outputs of some rows after a fibre's activity changes; with `keep` the change remains."""
         (cells, weights), xp = self.synapses[fibre], xp_of(rows)
         at = (cells[:, None], rows[None, :])
         before = self.drive[at]

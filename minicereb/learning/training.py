@@ -32,8 +32,8 @@ QUIET: Any = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
 class Learner(Protocol):
     """A learning rule bound to a model: :class:`DeltaRule`, :class:`Backpropagation`, :class:`GLR`, or a wrapper around one.
 
-    With a method ``losses(x, labels, block) -> array (images,)`` the validation loss is recorded after every epoch. With a method
-    ``hits(x, labels, block) -> array of bool (images,)`` these replace the model's own predictions in the validation accuracy.
+    If it has a method ``losses(x, labels, block) -> array (images,)``, the validation loss is recorded after every epoch. If it
+    has a method ``hits(x, labels, block) -> array of bool (images,)``, this decides which validation images count as correct.
     """
 
     model: Any

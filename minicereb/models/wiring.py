@@ -206,7 +206,7 @@ def draw_wiring(
         ``local`` only: k distinct pixels, drawn from a square with this side, in one channel.
     codons : float, optional
         Each input excites its cell with this probability, and else inhibits it, with a weight of 1. At rest the drive is such
-        that the cell fires only if all inputs that excite it do, and none that inhibits it.
+        that the cell fires only if all inputs that excite it fire, and none that inhibits it does.
 
     Returns
     -------

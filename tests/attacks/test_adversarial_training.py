@@ -1,4 +1,4 @@
-"""Adversarial training: the rule meets the attacked images, whatever is reported is of them, and a kill leaves no trace."""
+"""Adversarial training: the rule learns from attacked images, all reports are about them, and a kill changes nothing."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def same(one, other):
 
 
 class Recorder:
-    """A rule that takes down what it meets; its model is linear."""
+    """A rule that records its arguments; its model is linear."""
 
     def __init__(self, model, batch_size=4):
         self.model, self.batch_size, self.batches_ahead, self.steps, self.met = model, batch_size, 2, 0, []
@@ -98,7 +98,7 @@ def test_the_rule_meets_images_within_the_bound_on_which_the_objective_is_higher
 
 
 def test_of_two_classes_and_a_linear_model_they_are_the_worst_there_are(draw_images):
-    """The inner maximum in closed form: every pixel goes as far as it may towards the other class."""
+    """The inner maximum has a closed form: every pixel moves as far as allowed towards the other class."""
     x, labels = draw_images(20, classes=2, dtype=np.float32)
     model = linear(classes=2)
     x_adv, _ = met(x, labels, model, Adversary(0.125, 0.0625, 4))
@@ -108,7 +108,7 @@ def test_of_two_classes_and_a_linear_model_they_are_the_worst_there_are(draw_ima
 
 
 def test_they_are_the_last_points_of_pgd_on_the_network_as_it_is_before_the_update(draw_images):
-    """Written out for a network that learns: attack, learn, attack the changed network."""
+    """The loop is written out for a network that learns: attack, learn, attack the changed network."""
     x, labels = draw_images(8, dtype=np.float32)
     networks = [initial_mlp(30, (10,), 3, 0) for _ in range(2)]
     learner = AdversarialTraining(Backpropagation(networks[0], SGD(0.5), 4), ADVERSARY, 3, 10)
@@ -175,7 +175,7 @@ def test_training_taken_up_from_any_event_ends_with_the_same_bits(make_learner):
 
 
 def test_every_number_of_threads_gives_the_same_bits(build_cerebellum, draw_images):
-    """With networks large enough for blocks, and for BLAS, to be divided among threads."""
+    """The networks are large enough for blocks, and for BLAS, to be divided among threads."""
     for inputs, rule in (
         (30, lambda: DeltaRule(build_cerebellum(cells=70_000, dtype=np.float32), RMSprop(1e-5), 10, 0.9)),
         (784, lambda: Backpropagation(initial_mlp(784, (300,), 3, 0), Adam(0.001), 50)),

@@ -1,4 +1,4 @@
-"""What an attack claims is true, does not depend on how the work is cut, and never looks weaker for trying harder."""
+"""An attack's claims are true and do not depend on how the work is divided; more effort never gives a weaker result."""
 
 import dataclasses
 
@@ -164,7 +164,7 @@ def test_without_images_there_are_no_claims(build_cerebellum):
 
 
 def test_numbers_of_numpy_are_numbers(build_cerebellum):
-    """A bound out of ``numpy.linspace`` must not turn the images into float64."""
+    """A bound from ``numpy.linspace`` must not turn the images into float64."""
     model = build_cerebellum(cells=80, dtype=np.float32)
     rows, labels = rows_and_labels(model)
     for attack in (FGSM, PGD):
@@ -178,7 +178,7 @@ def test_numbers_of_numpy_are_numbers(build_cerebellum):
 
 
 def no_weaker(harder, weaker):
-    """Misclassified before not, then by the objective; equal runs are equal bits."""
+    """Misclassified points come first, then the objective decides; equal runs give equal bits."""
     return (harder.success > weaker.success) | ((harder.success == weaker.success) & (harder.value >= weaker.value))
 
 
@@ -225,7 +225,7 @@ class Path:
 
 
 def walk(objective, *outputs):
-    """How far the image is that PGD chooses out of those with these outputs, 0.1 apart."""
+    """Return the distance of the image that PGD chooses among images with these outputs, 0.1 apart."""
     attack = Attack("pgd", objective, (len(outputs) - 1) / 10, steps=len(outputs) - 1, step_size=0.1, random_start=False)
     attacked = run(Path(*outputs), attack, np.full((1, 5), 0.5, dtype=np.float32), np.zeros(1, dtype=np.int64))
     return round(10 * float(attacked.distance[0])), bool(attacked.success[0])
@@ -245,7 +245,7 @@ def test_of_equal_points_the_first_counts():
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_last_point_is_the_last_iterate(victim, objective):
-    """Written out: start at the image, step along the sign, project; five times."""
+    """Compared with five steps written out: step along the sign from the image, then project."""
     model, rows, labels = victim
     attack = dataclasses.replace(PGD, objective=objective, random_start=False, keep="last")
     attacked = run(model, attack, rows, labels)
@@ -292,7 +292,7 @@ def test_the_search_reads_nothing_from_the_device(monkeypatch, build_cerebellum,
 
 @every_attack
 def test_all_can_be_attempted_for_another_judge(victim, attack):
-    """Then also what is wrong already, and to the end: never a weaker point than else."""
+    """Misclassified images are attacked too, and searches run to the end; no point is weaker than otherwise."""
     model, rows, labels = victim
     usual, everything = run(model, attack, rows, labels), run(model, attack, rows, labels, include_misclassified=True)
     wrong = usual.clean_predicted != labels
@@ -308,7 +308,7 @@ def test_all_can_be_attempted_for_another_judge(victim, attack):
 
 @pytest.mark.parametrize("more", [{"restarts": 4}, {"targets": 2}])
 def test_no_later_search_undoes_an_earlier_one(victim, more):
-    """With the last point of each search, too: one search after the other adds to what is broken."""
+    """With the last point of each search, too, every further search adds to the broken images."""
     model, rows, labels = victim
     once = dataclasses.replace(PGD, keep="last", steps=1, step_size=0.01, targets=1 if "targets" in more else 0)
     first = run(model, once, rows, labels, include_misclassified=True)
@@ -343,7 +343,7 @@ def test_a_search_towards_a_class_raises_it(victim):
 
 
 def test_every_target_and_restart_has_a_start_of_its_own():
-    """On a level model the last points are the starts."""
+    """For a constant model the last points are the starts."""
     x, labels = np.full((3, 500), 0.5, dtype=np.float32), np.zeros(3, dtype=np.int64)
     attack = Attack("pgd", "margin", 0.25, steps=1, keep="last")
     starts = [

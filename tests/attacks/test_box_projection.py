@@ -16,7 +16,7 @@ WIDTH = 6
 
 
 def least_linf(x, w, rise):
-    """min t subject to w·δ = rise, |δ| ≤ t, 0 ≤ x + δ ≤ 1; None where there is no such δ."""
+    """Return min t subject to w·δ = rise, |δ| ≤ t, 0 ≤ x + δ ≤ 1; None if there is no such δ."""
     inputs = len(x)
     size = np.block([[np.eye(inputs), -np.ones((inputs, 1))], [-np.eye(inputs), -np.ones((inputs, 1))]])
     found = linprog(

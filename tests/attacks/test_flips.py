@@ -163,7 +163,7 @@ def test_greedy_attacks_any_classifier_of_fibres(victim):
     model, x, labels = victim()
 
     class Fibres:
-        """A threshold before something else."""
+        """A threshold in front of another model."""
 
         fires_above, of_fibres = THRESHOLD, dataclasses.replace(model, fires_above=None)
 

@@ -52,7 +52,7 @@ def mean_margin(network, x, labels):
     ("name", "draws"), [("flip", 2_000), ("resample", 2_000), ("rao-blackwell", 40_000), ("antithetic", 40_000)]
 )
 def test_the_gradient_is_that_of_the_mean_objective(network, name, draws):
-    """To a tenth of its size: the accuracy that this many draws allow (five standard errors, measured)."""
+    """They agree to a tenth of its size, the accuracy that this many draws allow (five standard errors, measured)."""
     x, labels = draw_points(3, 6, 3, seed=4)
     _, found = source_named(name, network, draws, 0)(network, margin, x, labels)
     step, truth = 1e-3, np.zeros(x.shape)
@@ -151,7 +151,7 @@ def test_only_a_network_with_noise_has_a_mean_over_it():
 
 
 def perturbed(value, x, step=1e-4):
-    """Central differences of a sum over independent images, by every pixel."""
+    """Return central differences of a sum over independent images, with respect to every pixel."""
     found = np.zeros(x.shape)
     for pixel in range(x.shape[1]):
         up, down = x.copy(), x.copy()

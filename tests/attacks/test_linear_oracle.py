@@ -62,7 +62,7 @@ def run(model, attack, x, labels):
 
 
 def across(epsilon, **settings):
-    """PGD whose steps cross the ball from one side to the other."""
+    """Return PGD with steps that cross the ball from one side to the other."""
     return Attack("pgd", epsilon=epsilon, steps=9, step_size=max(epsilon / 4, 1 / 256), **{"objective": "margin", **settings})
 
 
@@ -81,7 +81,7 @@ def test_pgd_on_the_margin_breaks_exactly_what_can_be_broken(problem, epsilon, k
 @settings(max_examples=60)
 @given(two_classes, st.sampled_from(EPSILONS), st.integers(0, 2**31), st.integers(1, 3))
 def test_pgd_from_random_starts_breaks_exactly_what_can_be_broken(problem, epsilon, seed, restarts):
-    """Random starts are no multiples of anything: where the oracle finds a tie, rounding may decide."""
+    """Random starts are not such multiples: where the oracle finds a tie, rounding may decide."""
     model, x, labels = problem
     least, broken = oracle(model, x, labels, epsilon)
     attacked = run(model, across(epsilon, seed=seed, restarts=restarts), x, labels)
@@ -147,7 +147,7 @@ def test_a_larger_bound_breaks_whatever_a_smaller_one_breaks(problem, random_sta
 
 @given(two_classes)
 def test_the_oracle_is_no_more_than_the_corners_of_the_box(problem):
-    """A linear function is least at a corner: all of them, one by one."""
+    """A linear function has its minimum at a corner, so all corners are tried."""
     model, x, labels = problem
     (layer,) = model.layers
     epsilon = 0.25
@@ -161,7 +161,7 @@ def test_the_oracle_is_no_more_than_the_corners_of_the_box(problem):
 
 
 def test_on_a_model_of_28_by_28_pixels_the_robust_accuracy_is_the_oracles():
-    """Random weights, 200 images, every bound: to the last image."""
+    """For random weights, 200 images and every bound, all images agree."""
     rng = np.random.default_rng(0)
     weight = rng.integers(-16, 17, (2, 784)).astype(np.float32) / 128
     x = rng.integers(0, 257, (200, 784)).astype(np.float32) / 256
@@ -271,7 +271,7 @@ def test_no_search_breaks_what_cannot_be_broken(attack, problem, epsilon):
 
 @pytest.mark.parametrize("method", ["apgd", "fab"])
 def test_on_ten_classes_of_28_by_28_pixels_the_robust_accuracy_is_the_oracles(method):
-    """APGD-T and FAB-T, to the last image, at a bound where about half stand."""
+    """APGD-T and FAB-T agree for every image, at a bound that about half withstand."""
     rng = np.random.default_rng(0)
     weight, x = rng.standard_normal((10, 784)).astype(np.float32), rng.random((60, 784), dtype=np.float32)
     x[:30] = x[:30].round()  # the box matters

@@ -1,4 +1,4 @@
-"""The table of attack methods, and a method of one's own that another package adds."""
+"""The table of attack methods, and a method that another package adds."""
 
 import dataclasses
 import json
@@ -42,7 +42,7 @@ METHOD = Method(halves, "ball", ("steps", "step_size", "random_start", "restarts
 
 @pytest.fixture
 def own(monkeypatch, tmp_path):
-    """Install the method above as ``halves``."""
+    """Install the method above under the name ``halves``."""
     (tmp_path / "of_mine.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
     points = [EntryPoint("halves", "of_mine:METHOD", "minicereb.attacks")]

@@ -1,4 +1,4 @@
-"""Norms of large images, and of gradients whose squares are no numbers of float32."""
+"""Norms of large images, and of gradients whose squares overflow or underflow in float32."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ LARGE = [attack for attack in ATTACKS if attack.norm == "l2"]
 
 @pytest.fixture(scope="module")
 def signs():
-    """Weights ±1: every pixel counts alike, so that roundings of the pixels add up instead of cancelling."""
+    """All weights are ±1, so that the pixels' rounding errors add up instead of cancelling."""
     side = np.where(np.random.default_rng(0).random(PIXELS) < 0.5, np.float32(1), np.float32(-1))
     return Student(np.stack((side, -side), axis=1)), side
 
@@ -25,7 +25,7 @@ def signs():
 @pytest.mark.parametrize("attack", LARGE, ids=str)
 @pytest.mark.parametrize("epsilon", [0.5, 30.0])
 def test_an_image_of_150_528_pixels_stays_in_its_ball(signs, attack, epsilon):
-    """In exact arithmetic: the distance of float32 images in float64, within the stated tolerance."""
+    """The distance of float32 images, computed in float64, is within the stated tolerance."""
     model, side = signs
     x = np.full((2, PIXELS), 0.75, dtype=np.float32)
     x[1] = np.random.default_rng(1).random(PIXELS, dtype=np.float32)
@@ -66,7 +66,7 @@ def test_norms_and_directions_of_any_size(inputs, scale):
 @pytest.mark.parametrize("scale", [1e-13, 1e-30, 1e-38, 1e25, 1e30])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_a_gradient_of_any_size_gives_a_full_step(norm, scale):
-    """Outputs times a scale: the same points as without it."""
+    """Scaled outputs lead to the same points."""
     weight = np.random.default_rng(0).standard_normal((30, 2)).astype(np.float32)
     x = np.full((3, 30), 0.5, dtype=np.float32)
 
@@ -83,7 +83,7 @@ def test_a_gradient_of_any_size_gives_a_full_step(norm, scale):
 @pytest.mark.parametrize("attack", [attack for attack in ATTACKS if attack.method not in ("random", "square")], ids=str)
 @pytest.mark.parametrize("scale", [1e-30, 1e25])
 def test_no_search_depends_on_the_scale_of_the_outputs(attack, scale):
-    """But for objectives that do: the squared error and the cross-entropy of tiny outputs."""
+    """Exceptions are objectives that depend on the scale: the squared error, and the cross-entropy of tiny outputs."""
     if attack.objective in ("mse", "cross-entropy", "dlr"):
         return
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The searches themselves: APGD against its algorithm written out, what is dropped on the way, the windows of Square."""
+"""The searches: APGD against its algorithm written out, images dropped on the way, the windows of Square."""
 
 import dataclasses
 
@@ -28,14 +28,14 @@ SHAPE = (5, 6)
 
 @pytest.fixture(scope="module")
 def problem():
-    """A small perceptron with images that it has right, and their labels."""
+    """Return a small perceptron with images that it classifies correctly, and their labels."""
     model = initial_mlp(30, (20,), 4, 3)
     x = np.random.default_rng(0).random((40, 30), dtype=np.float32)
     return model, x, model.forward(x)[0].argmax(axis=1)
 
 
 def searches(landscape, ball, ids=None):
-    """One search of every kind that chooses for itself."""
+    """Return one search of every kind that chooses its own points."""
     draws = Draws(0, "test", (0,), np.arange(len(ball.x)) if ids is None else ids)
     return {
         "apgd": lambda: apgd(landscape, ball, ball.x, 20),

@@ -1,4 +1,4 @@
-"""The length of a step where none is given: it fits ε, norm and steps, and what was done with 0.01 is found again."""
+"""The default step size: it fits ε, norm and steps, and results with the old default of 0.01 are found again."""
 
 import dataclasses
 

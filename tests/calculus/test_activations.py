@@ -101,7 +101,7 @@ def test_infinite_signals(name, limits):
 
 
 def test_a_signal_that_is_no_number_does_not_become_one():
-    """A model that has gone wrong must not look right; the threshold has only 0 and 1 to say."""
+    """A diverged model must not look right; only the threshold cannot return NaN, since its values are 0 and 1."""
     for name in ACTIVATIONS:
         h = Activation(name)(np.array([np.nan]))
         assert np.isnan(h[0]) or name == "threshold"
@@ -109,7 +109,7 @@ def test_a_signal_that_is_no_number_does_not_become_one():
 
 @pytest.mark.parametrize("slope", [1.0, 10.0, 1e3, 1e6])
 def test_the_sigmoid_tends_to_the_threshold(slope):
-    """By no more than exp(-s|v|)."""
+    """The two differ by no more than exp(-s|v|)."""
     difference = np.abs(sigmoid(V, slope) - threshold(V))
     assert (difference <= np.exp(-slope * np.abs(V)) + 1e-15).all()
     assert np.allclose(sigmoid(V, slope), sigmoid(slope * V), rtol=0, atol=1e-15)

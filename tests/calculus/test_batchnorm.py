@@ -1,4 +1,4 @@
-"""Batch normalisation and dropout: what they do to a channel, their derivatives, their chances."""
+"""Batch normalisation and dropout: their effect on a channel, their derivatives, and dropout's probabilities."""
 
 import numpy as np
 import pytest

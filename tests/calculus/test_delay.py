@@ -1,4 +1,4 @@
-"""The delay basis against its differential equation and against what it is to remember; the lid against its own."""
+"""The delay basis against its differential equation and the signal it should remember; the lid against its own equation."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Dimension: unbiased in its parts, covered by its interval, and in closed form what the literature has.
+"""Dimension: its components are unbiased, its interval covers it, and its closed form agrees with the literature.
 
 Tests of a distribution state how often a perfect estimator would fail them; their seeds are fixed, so they do not flicker.
 """

@@ -15,7 +15,7 @@ NAMED = re.compile(r"``\[([A-Z][A-Z0-9-]*)\]``|# \[([A-Z][A-Z0-9-]*)\]")
 
 
 def named(source):
-    """Tags that a source names."""
+    """Return the tags that a source names."""
     return {docstring or comment for docstring, comment in NAMED.findall(source)}
 
 

@@ -1,4 +1,4 @@
-"""What the losses are, also where floating-point numbers end."""
+"""The values of the losses, also at the limits of floating-point numbers."""
 
 import numpy as np
 import pytest

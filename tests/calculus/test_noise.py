@@ -1,4 +1,4 @@
-"""The laws of noise: each function against SciPy's distributions, quadrature and finite differences; and what is drawn.
+"""The laws of noise: each function, and the draws, against SciPy's distributions, quadrature and finite differences.
 
 Tests of a distribution state how often perfect noise would fail them; their addresses are fixed, so they do not flicker.
 """
@@ -24,7 +24,7 @@ T, WEIGHTS = np.polynomial.legendre.leggauss(400)
 
 
 def integral(function, low, high):
-    """Over an interval on one side of 0, by Gauss-Legendre after e = sinh(t)."""
+    """Integrate over an interval on one side of 0, by Gauss-Legendre quadrature after the substitution e = sinh(t)."""
     start, end = np.arcsinh((low, high))
     t = (start + end) / 2 + (end - start) / 2 * T
     return (end - start) / 2 * WEIGHTS @ (np.cosh(t) * function(np.sinh(t)))
@@ -59,7 +59,7 @@ def test_density_and_distribution_are_those_of_scipy(law, dtype):
 
 @every_law
 def test_the_distribution_is_the_integral_of_the_density(law):
-    """Half of it lies below 0; integrals are from there."""
+    """Half of the distribution lies below 0, so the integrals start at 0."""
     assert law.distribution(np.zeros(1))[0] == 0.5
     for e in (-5.0, -1.3, -0.2, 0.4, 2.0, 7.0):
         inside = integral(law.density, *sorted((0.0, e)))
@@ -116,7 +116,7 @@ def test_students_t_has_no_variance_up_to_2_degrees():
 
 @pytest.mark.parametrize("v", [0.25, 1.0, 4.0])
 def test_fisher_information_at_equal_variance_is_as_the_reference_has_it(v):
-    """1/v, 2/v, 1.097/v and ν(ν+1)/((ν+3)(ν-2)v): that of r = σe is that of e over σ²."""
+    """The Fisher information is 1/v, 2/v, 1.097/v and ν(ν+1)/((ν+3)(ν-2)v); that of r = σe is that of e over σ²."""
 
     def at_variance(law):
         return law.fisher * law.standard_deviation**2 / v
@@ -135,7 +135,7 @@ def test_fisher_information_at_equal_variance_is_as_the_reference_has_it(v):
 @both_dtypes
 @pytest.mark.parametrize("places", [PLACES, FAR], ids=["near", "far"])
 def test_the_ratio_of_density_and_distribution_also_where_both_vanish(law, dtype, places):
-    """Far above, where the ratio itself vanishes, it may be 0. Where t's distribution underflows, its limit is 4% off."""
+    """It may be 0 far above, where the ratio itself vanishes. Where t's distribution underflows, its limit is 4% off."""
     e, exact = places.astype(dtype), distribution_of(law)
     expected = np.exp(exact.logpdf(e.astype(np.float64)) - exact.logcdf(e.astype(np.float64)))
     ratio = law.density_ratio(e)

@@ -1,4 +1,4 @@
-"""Minimal filtering against the plain convolution, which it equals but for rounding."""
+"""Minimal filtering equals the plain convolution, except for rounding."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The checker of derivatives names what is wrong with one, from nothing but the function and differences of it."""
+"""The checker of derivatives names what is wrong with one, using only the function and its finite differences."""
 
 import re
 from pathlib import Path

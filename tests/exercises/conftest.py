@@ -1,4 +1,4 @@
-"""Functions made of what a student writes."""
+"""Functions from the text that a student writes."""
 
 import textwrap
 

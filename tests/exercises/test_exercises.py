@@ -1,4 +1,4 @@
-"""Every exercise: its stub fails, its solution passes, and what is wrong with an answer is named."""
+"""Every exercise: its stub fails, its solution passes, and the diagnosis names what is wrong with an answer."""
 
 import re
 from pathlib import Path
@@ -83,7 +83,7 @@ def test_there_are_wrong_answers_to_all_exercises():
 
 
 def test_one_hint_must_explain_all_cases(written):
-    """Wrong by a factor that is 2 for one size and 3 for others: no factor is named."""
+    """If the factor is 2 for one size and 3 for others, the diagnosis names none."""
     verdict = EXERCISES["fgsm"].check(written("fgsm", "return np.clip(x + epsilon * np.sign(gradient), 0, 1) * len(x)**0.3"))
     assert not verdict.right
     assert "factor" not in verdict.hints[0].code

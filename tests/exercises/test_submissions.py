@@ -1,4 +1,4 @@
-"""Submissions in processes of their own: whatever they do is told, and harms nobody else."""
+"""Submissions in processes of their own: whatever they do is reported, and affects no other process."""
 
 import csv
 import importlib

@@ -1,4 +1,4 @@
-"""One image through every kind of model: derivatives, updates, estimates, and what is told when one of them is wrong."""
+"""One image through every kind of model: derivatives, updates, estimates, and the report when one of them is wrong."""
 
 import copy
 import dataclasses
@@ -169,7 +169,7 @@ def steps_follow(settings):
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "momentum", "sgd"])
 @pytest.mark.parametrize("kind", ["cerebellum", "perceptron"])
 def test_the_step_shown_lowers_the_loss(kind, optimizer, data):
-    """From an empty memory RMSprop and Adam moved every weight as far as they ever do, and the loss rose."""
+    """From an empty memory, RMSprop and Adam once moved every weight by their largest step, and the loss rose."""
     model = CerebellumModel("random", 300, 4) if kind == "cerebellum" else PerceptronModel((30,))
     rate = {"sgd": 1e-3, "momentum": 1e-3}.get(optimizer, 0.5 / 300 if kind == "cerebellum" else 1e-3)
     settings = Train(model, DATA, 10, 10, rate, optimizer=optimizer)

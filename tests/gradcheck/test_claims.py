@@ -27,14 +27,14 @@ LABELS = np.array([0, 2, 1])
 
 @pytest.mark.parametrize("claim", list(claims()), ids=lambda claim: f"{claim.name} by {claim.by}")
 def test_every_derivative_of_the_project_holds(claim):
-    """The one list of derivatives: tests of formulas beside it look at values, devices and special places."""
+    """All derivatives are tested here; other tests of formulas check values, devices and special points."""
     checked = examine(claim)
     assert (checked.state, checked.directions) == ("ok", 20), checked
     assert checked.error < 1e-6
 
 
 def test_no_function_with_a_derivative_is_left_out():
-    """Every function of calculus that is named for a derivative, every loss, smooth activation and law."""
+    """Cover every function of calculus whose name says derivative or gradient, and every loss, smooth activation and law."""
     names = " ".join(claim.name for claim in claims())
     functions = {
         name

@@ -16,7 +16,7 @@ from minicereb.parallel import blocks
 
 
 def perceptron(hidden=(20, 10), dtype=np.float64, **_):
-    """On the configured device, in a given precision."""
+    """Build a network on the configured device, in a given precision."""
     layers = initial_mlp(30, hidden, 3, 0).layers
     return Sequential(
         tuple(

@@ -49,9 +49,9 @@ TIMES_FEWER = {"sobol": 2, "rao-blackwell": 2, "flip": 16, "resample": 8, "backp
 
 
 def measure(network, loss, estimator, x, labels, samples=1 << 16, rounds=64):
-    """Estimates in rounds, each of all images many times over, as derivatives() of the oracle names them with rounds in front.
+    """Return rounds of estimates, each of many copies of all images, by the names of the oracle's derivatives(); rounds first.
 
-    With as few replications an image as can be, 4, where a bias of 1/replications would be seen.
+    Each image has only 4 replications, with which a bias of 1/replications would be noticed.
     """
     replications = 128 if isinstance(estimator.design, Sobol) else 4
     copies = samples // TIMES_FEWER.get(estimator.name, 1) // (rounds * replications * len(x))
@@ -85,7 +85,7 @@ def compare(found, truth):
 
 
 def assert_unbiased(found, truth, resolution=0.6):
-    """The means are right, and would not be with another factor: what is allowed is a part of what there is to find."""
+    """The means are right, and another factor would be noticed: the tolerance is a fraction of the true value."""
     errors, resolved = compare(found, truth)
     assert max(errors.values()) < 1, errors
     assert max(resolved.values()) < resolution, resolved
@@ -96,7 +96,7 @@ def assert_unbiased(found, truth, resolution=0.6):
 
 @dataclass(frozen=True)
 class FirstOutput:
-    """The loss is what the only output says."""
+    """The loss is the only output itself."""
 
     smooth = True
 
@@ -232,7 +232,7 @@ def test_neurons_of_any_activation_against_quadrature(activation, name):
 @every_loss
 @every_case
 def test_another_factor_is_noticed_in_every_array(shape, name, loss):
-    """Half of what it should be; and twice, which also doubles the spread, but for the scales, whose estimates spread most."""
+    """Half of the right estimate, or twice (which also doubles its spread); not for the scales, whose estimates spread most."""
     found, (*_, truth) = measured(shape, loss, name), case(shape, loss)
     for array in found:
         for factor in (0.5,) if array.startswith("scale") else (0.5, 2):
@@ -435,7 +435,7 @@ def test_every_device_computes_the_same_from_the_same_noise(xp_device, name, los
 
 @pytest.mark.parametrize("name", [*DRAWN, *DERIVATIVE_LAST])
 def test_images_may_share_their_noise(name):
-    """As an attack has it: one replication axis for all images does what a copy for each of them would."""
+    """As in an attack, noise with one replication axis for all images has the same effect as a copy for each image."""
     estimator, activation = BY_NAME[name], "sigmoid" if name == "backprop" else "threshold"
     network, (x, labels) = build_network((5, 4, 3), LAWS[:2], (1.0, 0.5), activation), draw_points(6, 5, 3)
     shared = estimator.design.draw(x, LAWS[:2], network.widths, 1, 8, Address(0, ()))

@@ -28,7 +28,7 @@ def network_for(law, loss, widths=(5, 4, 3), seed=3, dtype=np.float64):
 
 
 def exactly(network, loss, x, labels):
-    """The estimator's answer, as derivatives() of the oracle names it."""
+    """Return the estimator's result by the names that the oracle's derivatives() uses."""
     Exact().check(network, loss_named(loss))
     found = estimate(
         network, loss_named(loss), Exact(), x.astype(network.layers[0].weight.dtype), labels, 1, Address(0, ()), scales=True
@@ -45,7 +45,7 @@ def exactly(network, loss, x, labels):
 @every_loss
 @every_law
 def test_all_derivatives_are_those_of_the_mean_loss(law, loss):
-    """By central differences of the oracle. Kinks of Laplace's F cost the quadratures of the 0-1 loss digits, there and here."""
+    """Compared with central differences of the oracle. Laplace's kinks make both quadratures of the 0-1 loss less accurate."""
     network, (x, labels) = network_for(law, loss), draw_points(2, 5, 3, seed=3)
     found, truth = exactly(network, loss, x, labels), derivatives(functools.partial(mean_loss, loss=loss), network, x, labels)
     silent = {"scale_1"} if loss == "cross-entropy" else set()

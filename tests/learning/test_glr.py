@@ -1,4 +1,4 @@
-"""The learner does what Algorithm 1 says, step by step, and the same with any threads, memory and interruptions."""
+"""The learner follows Algorithm 1 step by step; threads, memory and interruptions change nothing."""
 
 from dataclasses import replace
 
@@ -73,7 +73,7 @@ def algorithm_1(network, x, labels, noise):
 @pytest.mark.parametrize("law", [Gaussian(), Laplace()], ids=lambda law: law.name)
 @pytest.mark.parametrize("replications", [1, 7])
 def test_a_step_is_algorithm_1(law, replications):
-    """In float64, with the noise that belongs to the step; in the second step with other noise."""
+    """Compared in float64, with the noise of each step's own address."""
     network, (x, labels) = network_for(law=law, dtype=np.float64), draw_points(10, 6, 3)
     x = x.astype(np.float64)
     learner = learner_for(network=network, replications=replications, learn_scale=True)
@@ -166,7 +166,7 @@ def bits(found):
 
 @by_estimator
 def test_neither_threads_nor_memory_change_a_bit_and_an_address_replays(name, monkeypatch):
-    """With several pieces of work: images and, in the last one, replications of a single image."""
+    """There are several pieces of work: groups of images and, in the last case, of replications of a single image."""
     network, (x, labels) = network_for(name), draw_points(150, 6, 3)
     monkeypatch.setattr(glr, "NUMBERS", NEURONS * 4096)
     many = 3 * 4096 // ESTIMATORS[name].columns_per_sample
@@ -184,7 +184,7 @@ def test_neither_threads_nor_memory_change_a_bit_and_an_address_replays(name, mo
 @pytest.mark.parametrize("replications", [1, 3, 5, 100])
 @pytest.mark.parametrize("samples", [4, 7, 64])
 def test_pieces_of_any_size_add_up(monkeypatch, samples, replications):
-    """Without noise every piece is certain, and its share is all that could be wrong."""
+    """Without noise every piece is exact, so only its share in the sum could be wrong."""
     network, (x, labels) = build_network(WIDTHS, [None] * 2, SCALES, "sigmoid", dtype=np.float64), draw_points(11, 6, 3)
     given = (network, CrossEntropy(), ESTIMATORS["backprop"], x.astype(np.float64), labels, replications, Address(0, ()))
     whole = estimate(*given)
@@ -198,7 +198,7 @@ def test_pieces_of_any_size_add_up(monkeypatch, samples, replications):
 
 
 def test_pieces_have_noise_of_their_own(monkeypatch):
-    """The same image in several pieces is not told the same."""
+    """The same image gets different noise in each piece."""
     network, (x, labels) = network_for(), draw_points(1, 6, 3)
     monkeypatch.setattr(glr, "NUMBERS", NEURONS * 8)
     found = estimate(
@@ -257,7 +257,7 @@ def test_all_that_changes_is_among_the_arrays_and_is_written_in_place(make_learn
 
 @by_estimator
 def test_learning_on_every_device(xp_device, name):
-    """Draws agree to rounding, so what is learned does, but for neurons on the brink of firing."""
+    """The draws agree up to rounding, and so do the weights, except for neurons close to their threshold."""
     here, (x, labels) = network_for(name), draw_points(20, 6, 3)
     there = on_device(network_for(name))
     learner = learner_for(name, Adam(0.01), network=there, learn_scale=True)

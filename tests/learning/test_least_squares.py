@@ -23,7 +23,7 @@ def batches(x, labels, size=32):
 
 
 def centred_activity(model, x, centre):
-    """Rows of z of all images, in float64."""
+    """Return the rows of z of all images, in float64."""
     v = model.wiring.project(slice(None), np.ascontiguousarray(x.T), np.empty((model.wiring.cells, len(x))))
     h = np.maximum(v, 0).T
     return h - h.mean(axis=0) if centre else h

@@ -1,4 +1,4 @@
-"""How noise is drawn for replications: what belongs together, what is independent, and a baseline that knows the difference.
+"""How noise is drawn for replications: groups, their independence, and baselines that respect them.
 
 Tests of a distribution state how often a perfect design would fail them; their addresses are fixed, so they do not flicker.
 """
@@ -82,7 +82,7 @@ def test_the_second_half_of_antithetic_noise_is_the_opposite_of_the_first():
 
 
 def test_the_replications_of_an_image_are_two_independent_scrambles():
-    """Each of them stratifies every neuron's noise, one value in each n-th; together they would not."""
+    """Each scramble stratifies every neuron's noise, with one value in each n-th of the distribution."""
     (e,) = draw(Sobol(), LAWS[:1], [5], images=20, replications=64, like=np.empty(0))
     strata = (stats.norm.cdf(e) * 32).astype(int)
     for half in (strata[:, :, :32], strata[:, :, 32:]):
@@ -135,7 +135,7 @@ def test_dimensions_are_scrambled_independently():
 
 
 def test_sobol_points_integrate_better_than_independent_ones():
-    """A smooth function of four variables: its error falls as 1/n, not as 1/√n; here to a tenth at the least."""
+    """For a smooth function of four variables the error falls as 1/n, not as 1/√n: here to a tenth or less."""
     rng = np.random.default_rng(5)
 
     def error(points):

@@ -1,4 +1,4 @@
-"""The optimisers, against their formulas and in pieces."""
+"""The optimisers against their formulas, for whole arrays and in pieces."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ every_optimizer = pytest.mark.parametrize("optimizer", EVERY, ids=repr)
 
 
 def formula(optimizer, weights, gradients):
-    """W after these gradients, in float64, as the equations are printed."""
+    """Return W after these gradients, in float64, by the equations as printed."""
     mean = square = 0.0
     for step, g in enumerate(gradients.astype(np.float64), 1):
         if isinstance(optimizer, SGD):
@@ -105,7 +105,7 @@ def test_without_a_gradient_nothing_moves(optimizer):
 
 @pytest.mark.parametrize("optimizer", [Momentum(0.1), RMSprop(0.1), Adam(0.1)], ids=repr)
 def test_what_no_longer_has_a_gradient_does_not_fall_into_subnormal_numbers(xp_device, monkeypatch, optimizer):
-    """Which a processor is slow with; the weights are those of averages that fall as far as they will."""
+    """Processors are slow with subnormal numbers; the weights equal those of averages that are not set to 0."""
 
     def learn(weights):
         state, smallest = optimizer.state(weights), np.inf

@@ -1,4 +1,4 @@
-"""The pessimistic delta rule: what its equations say, on every device; its bounds hold; bad settings are named."""
+"""The pessimistic delta rule follows its equations on every device; its bounds hold; errors name bad settings."""
 
 import dataclasses
 

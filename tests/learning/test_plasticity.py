@@ -60,7 +60,7 @@ def learn(rule, x, labels, batches_at_once=None):
 @pytest.mark.parametrize("batch_size", [1, 3, 10])
 @pytest.mark.parametrize("kind", ["random", "full"])
 def test_learning_follows_the_paper_step_by_step(build_cerebellum, draw_images, optimizer, ltd_decay, batch_size, kind):
-    """In float64; 7 full batches and, with batches of 3 and 10, a last one of a single image.
+    """Compared in float64, for 7 full batches and, with batches of 3 and 10, a last one of a single image.
 
     Tolerance: sums are taken in another order, which in 8 steps of size 0.01 moves weights of size 1 by some 1e-15; a gradient
     that vanishes but for rounding (1e-17) moves a weight by 1e-17 / 1e-8 of a step.

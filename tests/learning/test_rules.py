@@ -1,4 +1,4 @@
-"""Learning rules as functions: the table, what the rules are given, and rules that other packages offer."""
+"""Learning rules as functions: the table, their arguments, and rules that other packages offer."""
 
 import os
 import subprocess
@@ -91,7 +91,7 @@ def test_a_rule_of_another_package_is_a_setting(offered):
 
 
 def test_a_rule_of_another_package_learns_from_the_command_line(tmp_path):
-    """A package beside ours, as an installation has it."""
+    """Build a package as if it were installed beside ours."""
     (tmp_path / "signs.py").write_text("import numpy as np\n\n\ndef rule(z, error, readout):\n    return np.sign(z) @ error\n")
     about = tmp_path / "signs-1.0.dist-info"
     about.mkdir()

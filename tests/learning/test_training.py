@@ -1,4 +1,4 @@
-"""Training can be stopped anywhere and taken up again, holds out what it says, and keeps the best."""
+"""Training can be stopped and resumed anywhere, holds out the stated images, and keeps the best epoch."""
 
 import dataclasses
 import re
@@ -131,7 +131,7 @@ def test_every_device_trains_the_same_way(xp_device, make_learner):
 
 
 class Scripted:
-    """A learner that only takes notes; its model classifies this many of the first images of the validation set correctly."""
+    """A learner that only records its calls; its model classifies this many of the first validation images correctly."""
 
     def __init__(self, correct=(), batch_size=4, batches_ahead=2, loss=1.0):
         self.correct, self.batch_size, self.batches_ahead, self.loss = correct, batch_size, batches_ahead, loss
@@ -148,7 +148,7 @@ class Scripted:
             yield Learned(np.full(len(x[part]), self.loss), np.eye(3)[labels[part]])
 
     def forward(self, x):
-        """Called once for each epoch, on the images held out, whose label is 0."""
+        """It is called once for each epoch, on the images held out, whose label is 0."""
         right = self.correct[self.epoch]
         self.epoch += 1
         return np.eye(3)[np.where(np.arange(len(x)) < right, 0, 1)], None
@@ -257,7 +257,7 @@ def test_a_loss_that_is_not_finite_ends_training_with_advice(loss):
 
 @pytest.mark.parametrize(("name", "threads"), [(name, 1) for name in DIVERGING] + [("delta rule, many cells", 2)])
 def test_a_learning_rate_that_is_too_high_is_one_error_and_no_warning(build_cerebellum, name, threads):
-    """Also where the overflow happens on another thread."""
+    """This holds also if the overflow happens on another thread."""
     backend.configure(threads=threads)
     many_cells = DeltaRule(build_cerebellum(cells=70_000, dtype=np.float32), SGD(1.0), 10, 0.9)
     learner = LEARNERS[name](build_cerebellum) if name in LEARNERS else many_cells
@@ -270,7 +270,7 @@ def test_a_learning_rate_that_is_too_high_is_one_error_and_no_warning(build_cere
 
 
 class Telling(Scripted):
-    """Tells as the loss of an image its number, and notes which blocks it was asked for."""
+    """Return an image's number as its loss, and record the blocks that were requested."""
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
@@ -408,7 +408,7 @@ def test_accuracy_does_not_depend_on_the_memory():
 
 
 def diverged(learner, split, epochs=3):
-    """Train to the end and return what is said of it."""
+    """Train to the end and return the warning about divergence."""
     *_, (_, done) = train(learner, split, epochs, 7, Position(), {})
     return training.divergence(learner, split, done.loss)
 

@@ -1,4 +1,4 @@
-"""Convolutional networks: derivatives through every layer, what learning draws and follows, what cannot be built."""
+"""Convolutional networks: derivatives through every layer, draws and statistics in training, invalid settings."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ NORMALISATION = np.array([0.3, 0.5]), np.array([0.2, 0.4])
 
 
 def network(dtype=np.float64, shape=(7, 6, 2), **settings):
-    """Two stages and a hidden layer, every array of it in a given precision and away from where it began."""
+    """Build two stages and a hidden layer, with every array in a given precision and different from its initial value."""
     settings = {"stages": ((3, 4), (5,)), "hidden": (6,), "batch_norm": True, "dropout": (0.2, 0.4)} | settings
     began = initial_convolutional(shape, 3, 0, normalisation=NORMALISATION, **settings)
     rng = generator(1, "network")

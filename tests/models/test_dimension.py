@@ -18,7 +18,7 @@ def normal(images, inputs, seed=0):
 
 
 def activity(wiring, x, thresholds=None):
-    """The whole of it, on the host."""
+    """Return the whole activity, on the host."""
     v = to_numpy(
         wiring.project(
             slice(0, wiring.cells),

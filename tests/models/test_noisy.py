@@ -1,4 +1,4 @@
-"""Noisy networks: against loops over neurons, replications and images; and what an untrained one is."""
+"""Noisy networks against loops over neurons, replications and images; and untrained networks."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""How a noisy network answers: LAP against sums over every pattern, and by address."""
+"""Predictions of a noisy network: LAP against sums over every pattern, and its addressed noise."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The distribution of the wiring, for every kind, and what cannot be drawn.
+"""The distribution of the wiring, for every kind, and invalid settings.
 
 Tests of a distribution state how often a perfect generator would fail them; their seeds are fixed, so they do not flicker.
 """

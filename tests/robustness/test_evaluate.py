@@ -94,7 +94,7 @@ def test_an_image_both_certified_and_broken_is_an_error(subject_for, learned):
 
 
 def test_on_every_device(xp_device, drawn):
-    """The same outcomes, but for images that rounding decides."""
+    """Require the same outcomes, except for images that rounding decides."""
     model = own_substitute(drawn, seed=0)
     subject = EvaluationTarget(
         model,
@@ -114,7 +114,7 @@ def test_on_every_device(xp_device, drawn):
 
 
 def test_a_judge_has_the_last_word(subject_for, learned):
-    """One who is never fooled: nothing is broken, whatever the model itself answers."""
+    """If the judge is always right, no image is broken, whatever the model itself answers."""
     subject = subject_for(learned)
     judged = subject_for(learned, judge=lambda x, ids: subject.labels[ids])
     outcomes, _ = evaluated(judged, EvaluationPlan((0.1,), ("apgd-margin",)))

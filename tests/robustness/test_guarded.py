@@ -1,4 +1,4 @@
-"""Somebody else's classifier: right numbers whatever it does to its arrays, and a line in the checklist if it is unfit."""
+"""Users' classifiers: results stay right whatever they do to their arrays, and the checklist warns of unfit ones."""
 
 from dataclasses import replace
 
@@ -173,7 +173,7 @@ def test_whatever_a_model_raises_is_one_line(data, lin, error):
 
 
 def few_queries(monkeypatch, queries=300):
-    """Square with fewer queries, so that a test is quick."""
+    """Make Square use fewer queries, so that a test is quick."""
     square = ATTACKS["square"]
     fewer = tuple({**search, "steps": queries} for search in square.searches)
     monkeypatch.setitem(ATTACKS, "square", replace(square, searches=fewer))
@@ -197,7 +197,7 @@ def test_answers_that_depend_on_the_batch_fail(data, lin):
 
 def test_answers_that_depend_on_the_order_fail(data, lin):
     class Favourite(linear.Wrapped):
-        """Treats the first image of a batch in another way than the others: one alone is always the first."""
+        """Treats the first image of a batch differently; a single image is always the first."""
 
         def forward(self, x):
             outputs, cache = self.model.forward(x)
@@ -209,7 +209,7 @@ def test_answers_that_depend_on_the_order_fail(data, lin):
 
 def test_a_model_that_cannot_answer_one_image_fails(data, lin):
     class Training(linear.Wrapped):
-        """As batch normalisation left in its training mode."""
+        """Behaves like batch normalisation left in training mode."""
 
         def forward(self, x):
             if len(x) == 1:
@@ -311,7 +311,7 @@ def test_a_model_that_refuses_float64_is_not_tested_there(data, lin):
 
 
 def test_a_line_whose_probe_fails_is_not_tested_and_the_others_are(data, lin):
-    """A model that can be asked about few images only once its evaluation is over."""
+    """A model that accepts a few images only after its evaluation has ended."""
 
     class Tired(linear.Wrapped):
         tired = False
@@ -391,7 +391,7 @@ def test_a_black_box_is_evaluated_without_gradients(data, lin, kind, monkeypatch
 
 @pytest.mark.parametrize("kind", [linear.BlackBox, linear.Unimplemented])
 def test_what_cannot_be_made_is_not_tested_where_nothing_is_left(data, lin, kind, monkeypatch):
-    """The line passed, although FGSM cannot be had of a model without a gradient."""
+    """This check once passed, although FGSM does not exist for a model without a gradient."""
     few_queries(monkeypatch)
     context = evaluated(kind(lin), data, ("square", "random"), images=20, epsilon=1.0)
     assert len(context.left()) == 0
@@ -402,7 +402,7 @@ def test_what_cannot_be_made_is_not_tested_where_nothing_is_left(data, lin, kind
 
 @pytest.mark.parametrize("epsilon", [0.02, EPSILON, 1.0])
 def test_every_line_says_of_how_many_images(data, lin, epsilon):
-    """Shares are of the images that are right as they are, not of all, as those in the table are."""
+    """Shares refer to the correctly classified images; those in the table refer to all."""
     context = evaluated(lin, data, ("apgd-ce", "pgd-mse"), epsilon=epsilon)
     assert len(context.ids) > 0
     for name, finding in checklist(context):

@@ -1,4 +1,4 @@
-"""The circuit in closed loop: Golgi cells, eligibility, lesions, and that its rule is the one that learns images."""
+"""The circuit in closed loop: Golgi cells, eligibility, lesions, and the same rule as for images."""
 
 import numpy as np
 import pytest
@@ -104,7 +104,7 @@ def test_the_same_settings_give_the_same_bits_and_another_seed_another_circuit()
 
 
 def test_by_the_all_or_none_rule_active_fibres_change_alike_and_ltd_is_nine_times_ltp():
-    """A climbing fibre that is silent but for the US: LTD in the 100 ms that are eligible for all of it, LTP far from it."""
+    """If the climbing fibre fires only at the US, there is LTD in the fully eligible 100 ms, and LTP far from them."""
     whole = circuit(forgetting=0.0, rule="ltd-ltp")
     active = to_numpy(whole.activity)[:, :BINS] > 0
     error = np.full(BINS, -SPONTANEOUS)

@@ -1,4 +1,4 @@
-"""Eyelid conditioning: what is learned, when the lid closes, what abolishes it, and what is no session."""
+"""Eyelid conditioning: what is learned, when the lid closes, what abolishes it, and invalid sessions."""
 
 import numpy as np
 import pytest

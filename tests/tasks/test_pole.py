@@ -1,4 +1,4 @@
-"""Balancing: the fibres' tuning, the climbing fibres' sides, both rules against their formulas, and that it is learned."""
+"""Balancing: the fibres' tuning, the climbing fibres' sides, both rules against their formulas, and successful learning."""
 
 from dataclasses import replace
 from math import exp
