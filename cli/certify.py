@@ -10,7 +10,8 @@ import click
 
 from minicereb.backend import to_device, to_numpy
 from minicereb.cli.options import PATH, RESULTS, execution_options, moved_data, remark_on_unused, setting_options
-from minicereb.cli.output import Answer, as_json, finish, table
+from minicereb.cli.output import Answer, as_json, finish
+from minicereb.documents import table
 from minicereb.errors import InputError
 from minicereb.experiments.kinds.certified import CertifiedModel, certification_folder, certify_run
 from minicereb.experiments.kinds.decided import VERDICTS

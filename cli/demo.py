@@ -11,9 +11,10 @@ from minicereb import datasets
 from minicereb.attacks.settings import Attack
 from minicereb.cli.attack import attack_with_progress
 from minicereb.cli.options import NEW_FOLDER, execution_options
-from minicereb.cli.output import Answer, as_json, json_wanted, note, table
+from minicereb.cli.output import Answer, as_json, json_wanted, note
 from minicereb.cli.train import train_with_progress
 from minicereb.datasets import Dataset
+from minicereb.documents import table
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.kinds.attacked import Tally, attack_config

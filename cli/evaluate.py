@@ -21,7 +21,8 @@ from minicereb.cli.options import (
     remark_on_unused,
     setting_options,
 )
-from minicereb.cli.output import Answer, as_json, finish, table, warn
+from minicereb.cli.output import Answer, as_json, finish, warn
+from minicereb.documents import table
 from minicereb.errors import InputError, MinicerebError, require
 from minicereb.experiments.architectures import NoisyModel
 from minicereb.experiments.evaluation.figures import draw_evaluation

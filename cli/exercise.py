@@ -10,7 +10,8 @@ import click
 
 from minicereb.cli.main import Group
 from minicereb.cli.options import NEW_FILE, PATH
-from minicereb.cli.output import Answer, as_json, shown, table
+from minicereb.cli.output import Answer, as_json, shown
+from minicereb.documents import table
 from minicereb.errors import InputError, MinicerebError
 from minicereb.exercises.course import EXERCISES, exercise_named
 from minicereb.exercises.grading import Graded, encodable, submissions, write_csv

@@ -12,7 +12,8 @@ import numpy as np
 from minicereb import datasets
 from minicereb.backend import configure, to_numpy
 from minicereb.cli.options import RESULTS, moved_data
-from minicereb.cli.output import Answer, as_json, shown, table
+from minicereb.cli.output import Answer, as_json, shown
+from minicereb.documents import table
 from minicereb.errors import require
 from minicereb.experiments.runs import dataset_of, load_model, read_run
 from minicereb.gradcheck.claims import TOLERANCE, CheckedClaim, Claim, examine

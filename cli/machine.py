@@ -13,8 +13,9 @@ import numpy as np
 from minicereb.backend import execution
 from minicereb.bench.timing import PARTS, run_benchmarks
 from minicereb.cli.options import execution_options
-from minicereb.cli.output import Answer, as_json, shown, table
+from minicereb.cli.output import Answer, as_json, shown
 from minicereb.compiled import numba_version
+from minicereb.documents import table
 from minicereb.machine import examine
 
 

@@ -85,13 +85,6 @@ def print_json_rows(document: dict[str, Any], name: str, rows: Iterable[Any]) ->
             click.echo(part, nl=False)
 
 
-def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """Return rows in aligned columns; None is shown as a dash."""
-    lines = [["-" if each is None else str(each) for each in row] for row in (head, *rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in lines)
-
-
 def note(text: str) -> None:
     """Print a remark on standard error, if that is a terminal."""
     if sys.stderr.isatty():

@@ -9,8 +9,9 @@ import click
 
 from minicereb.cli.main import Group
 from minicereb.cli.options import PATH, execution_options
-from minicereb.cli.output import Answer, as_json, shown, table
+from minicereb.cli.output import Answer, as_json, shown
 from minicereb.datasets import download, registry, store
+from minicereb.documents import table
 from minicereb.errors import require
 from minicereb.experiments import pretrained
 

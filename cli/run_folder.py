@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from minicereb.cli.options import NEW_FILE, RESULTS, moved_data
-from minicereb.cli.output import Answer, as_json, json_wanted, print_json_rows, table
+from minicereb.cli.output import Answer, as_json, json_wanted, print_json_rows
+from minicereb.documents import table
 from minicereb.experiments.architectures import CerebellumModel, exported_arrays
 from minicereb.experiments.configs import describe
 from minicereb.experiments.identity import to_json

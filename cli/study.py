@@ -11,7 +11,8 @@ import click
 from minicereb import datasets
 from minicereb.backend import execution
 from minicereb.cli.options import PATH, RESULTS, execution_options
-from minicereb.cli.output import Answer, Status, as_json, clock, interruption, stop_interrupted, table
+from minicereb.cli.output import Answer, Status, as_json, clock, interruption, stop_interrupted
+from minicereb.documents import table
 from minicereb.errors import InputError, choose, require
 from minicereb.experiments.configs import Data
 from minicereb.experiments.costs import JobCost, estimates

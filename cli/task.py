@@ -12,7 +12,8 @@ import numpy as np
 from minicereb.backend import to_numpy
 from minicereb.cli.main import Group
 from minicereb.cli.options import NEW_FILE, NEW_FOLDER, execution_options, from_options, setting_options
-from minicereb.cli.output import Answer, as_json, finish, shown, table
+from minicereb.cli.output import Answer, as_json, finish, shown
+from minicereb.documents import table
 from minicereb.errors import require
 from minicereb.experiments.identity import to_json
 from minicereb.experiments.kinds.conditioning import Conditioning, summary

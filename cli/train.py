@@ -29,14 +29,11 @@ from minicereb.experiments.architectures import CerebellumModel, ConvolutionalMo
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.runs import Run, TrainingProgress, read_run, run_training
-from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
-from minicereb.learning.rules import LEAST_SQUARES, PESSIMISTIC
+from minicereb.experiments.usual import usual_of_cerebellum, usual_of_noisy
+from minicereb.learning.rules import LEAST_SQUARES
 from minicereb.models.convolutional import vgg11
 
 Unused = Sequence[tuple[list[str], str]]
-
-# Default numbers of replications other than 100: one of flip or resample is worth more than 100 of others.
-REPLICATIONS = {"plain": 10_000, "sobol": 128, "flip": 1, "resample": 1, "exact": 1, "backprop": 1}
 
 
 def stages(text: str) -> tuple[tuple[int, ...], ...]:
@@ -88,14 +85,8 @@ adversarial_options = setting_options(
 @training_options(batch_size=10, learning_rate={"default": None, "usual": "0.5 / cells"}, optimizer="rmsprop")
 def cerebellum(behind: Path | None, **options: Any) -> Answer:
     """Train a simulated cerebellum: only the synapses onto the Purkinje cells learn."""
-    if options["inputs_per_cell"] is None and options["wiring"] != "full":
-        options["inputs_per_cell"] = 4
-    defaults = {"threshold": 0.5} if options["mossy_fibres"] == "threshold" else {}
-    defaults |= {"uncertainty": 0.1, "pessimism": 0.5} if options["rule"] == PESSIMISTIC else {}
-    options |= {name: value for name, value in defaults.items() if options[name] is None}
+    options |= usual_of_cerebellum(options)
     model = from_options(CerebellumModel, options)
-    if options["learning_rate"] is None:
-        options["learning_rate"] = 0.5 / model.cells
     encoder = None if behind is None else read_run(behind)
     unused: Unused = [(["ltd_decay"], "--no-ltd")] if not options["ltd"] else []
     if options["rule"] == LEAST_SQUARES:
@@ -151,17 +142,8 @@ def vgg(width: float, **options: Any) -> Answer:
 @training_options("strokes14", batch_size=50, learning_rate=0.06, optimizer="adam", epochs=30, schedule="cosine", validation=0.0)
 def glr(**options: Any) -> Answer:
     """Train a network with neuronal noise from its loss values (the generalised likelihood ratio method)."""
-    noisy = options["noise"] != "none"
-    if not noisy:
-        options["noise_scale"] = ()
-    if options["estimator"] is None:
-        options["estimator"] = ("flip" if options["activation"] == "threshold" else "resample") if noisy else "backprop"
-    if options["replications"] is None:
-        options["replications"] = REPLICATIONS.get(options["estimator"], 100)
-    if options["last_layer"] is None:
-        by_score = isinstance(ESTIMATORS[options["estimator"]], ScoreFunction)
-        options["last_layer"] = "score" if by_score else "derivative"
-    unused: Unused = [] if noisy else [(["noise_scale", "output_noise"], "--noise none")]
+    options |= usual_of_noisy(options)
+    unused: Unused = [] if options["noise"] != "none" else [(["noise_scale", "output_noise"], "--noise none")]
     return train_and_report(from_options(NoisyModel, options), options, unused=unused)
 
 

@@ -1,5 +1,9 @@
-"""minicereb: biological learning and its adversarial robustness, from scratch, with every gradient written out."""
+"""minicereb: biological learning and its adversarial robustness, from scratch, with every gradient written out.
 
+The names below are loaded when they are first used; everything else is in the packages that ``docs/api.md`` lists.
+"""
+
+import importlib as _importlib
 import os as _os
 
 __version__ = "0.1.0"
@@ -10,3 +14,29 @@ _here = _os.path.dirname(_os.path.abspath(__file__))
 _beside = _os.path.dirname(_here)
 if _os.path.isfile(_os.path.join(_beside, "cli", "main.py")) and not _os.path.isdir(_os.path.join(_here, "cli")):
     __path__.append(_beside)
+
+# Where each name of the front is; __init__.pyi says the same to editors and type checkers.
+_PLACES = {
+    "Cerebellum": "interface.learners",
+    "LikelihoodRatioNetwork": "interface.learners",
+    "Perceptron": "interface.learners",
+    "attack": "interface.measuring",
+    "evaluate": "interface.measuring",
+}
+_PACKAGES = ("datasets",)
+
+__all__ = ["__version__", *_PACKAGES, *_PLACES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> object:
+    if name in _PACKAGES:
+        return _importlib.import_module(f"minicereb.{name}")
+    if name not in _PLACES:
+        raise AttributeError(f"module 'minicereb' has no attribute {name!r}")
+    found = getattr(_importlib.import_module(f"minicereb.{_PLACES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -178,6 +178,13 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return rows in aligned columns; None is shown as a dash."""
+    lines = [["-" if each is None else str(each) for each in row] for row in (head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in lines)
+
+
 def not_for_json(value: Any, at: str = "the document") -> str | None:
     """Return the path of a non-finite number or lone surrogate, which no JSON file may hold; None if there is none."""
     if isinstance(value, (dict, list, tuple)):

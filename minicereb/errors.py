@@ -1,5 +1,7 @@
 """The errors that a user can cause. Each message is one line and says what is expected."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
@@ -11,7 +13,7 @@ class MinicerebError(Exception):
     """An error whose message is meant for the user; commands exit with code 2."""
 
 
-class InputError(MinicerebError):
+class InputError(MinicerebError, ValueError):
     """A setting has an invalid value.
 
     Parameters
@@ -29,6 +31,18 @@ class InputError(MinicerebError):
         suggestion = did_you_mean(value, names) if isinstance(value, str) and len(names) > 1 else ""
         super().__init__(f"{setting}: {value!r} is not valid; expected {expected}{suggestion}")
         self.setting, self.value, self.expected = setting, value, expected
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str]]:
+        """Return what recreates the error in another process."""
+        return InputError, (self.setting, self.value, self.expected)
+
+
+class ArrayError(MinicerebError, ValueError, TypeError):
+    """A table of features, or the labels for it, cannot be learned from or classified; the message says why."""
+
+
+class NotFittedError(MinicerebError, ValueError, AttributeError):
+    """A classifier was asked before it has learned; where scikit-learn is in use, its error of this name is raised too."""
 
 
 class DataError(MinicerebError):

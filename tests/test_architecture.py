@@ -46,7 +46,7 @@ LAYERS = (  # a module may import from its own layer and those above it here
     ("report",),
     ("experiments",),
     ("studies",),
-    ("explain", "explore", "exercises", "bench", "machine"),
+    ("explain", "explore", "exercises", "bench", "machine", "interface"),
     ("cli",),
 )
 OWNERS = {"cupy": "minicereb.backend", "cupyx": "minicereb.backend", "numba": "minicereb.compiled"}  # the only importers
@@ -108,7 +108,7 @@ def wrong_libraries(module, source):
         library = name.split(".")[0]
         if (
             OWNERS.get(library, module) != module
-            or (library in FRAMEWORKS and not (module.startswith("minicereb.bench.") and inside))
+            or (library in FRAMEWORKS and not (module.startswith(("minicereb.bench.", "minicereb.interface.")) and inside))
             or library in PICKLERS
         ):
             found.append(f"{module} imports {name}")
@@ -207,6 +207,7 @@ def test_the_walk_sees_the_whole_house():
         (wrong_libraries, "minicereb.bench.peers", "def f():\n    from cupyx.scipy import sparse"),
         (wrong_libraries, "minicereb.bench.peers", "import torch"),
         (wrong_libraries, "minicereb.bench.peers", "class Peer:\n    import torch"),
+        (wrong_libraries, "minicereb.interface.measuring", "from foolbox import PyTorchModel"),
         (wrong_libraries, "minicereb.learning.backprop", "def f():\n    from torch.nn import functional"),
         (wrong_libraries, "minicereb.cli.machine", "def f():\n    import jax.numpy as jnp"),
         (wrong_libraries, "minicereb.files", "import pickle"),
@@ -277,7 +278,7 @@ def test_setup_lists_every_package():
 
 
 # Libraries that only some commands need; where one is missing, the error says how to install it.
-OPTIONAL = {"cupy", "cupyx", "numba", "distributed", "onnx", "sklearn", "torch"}
+OPTIONAL = {"cupy", "cupyx", "numba", "distributed", "onnx", "sklearn", "torch", "art", "foolbox"}
 
 
 def missing_dependencies(sources, required):

@@ -13,7 +13,7 @@ from minicereb.attacks.gradients import Landscape, binary_stage, exact
 from minicereb.attacks.search import Search, put_rows
 from minicereb.attacks.square import SCALE, three_sides, window_at
 from minicereb.backend import Array, to_device, to_numpy, xp_of
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.parallel import blocks, images_per_block
 from minicereb.randomness import generator
 
@@ -70,7 +70,7 @@ def _stage(landscape: Landscape) -> tuple[float, Any]:
 class _Circuit:
     """A cerebellum's state in float64: the effect of a flip is computed from the granule cells wired to the fibre alone."""
 
-    def __init__(self, model: Cerebellum, fires: Array):
+    def __init__(self, model: CerebellarNetwork, fires: Array):
         xp = xp_of(fires)
         self.synapses, self.readout = model.wiring.by_fibre, model.readout.astype(xp.float64)
         self.drive = xp.zeros((model.wiring.cells, len(fires)), dtype=xp.float64)
@@ -216,7 +216,7 @@ def beam(landscape: Landscape, ball: Ball, draws: Draws, steps: int, width: int 
         best = can.affordable((can.price < np.inf) & ((ball.inside(draws) > x.dtype.type(fires_above)) ^ can.fires))
     point = landscape.evaluate(xp.where(best, can.to, x))
     for back in (False, True):
-        patience, state = 1 if back else PATIENCE, (_Circuit if isinstance(circuit, Cerebellum) else _Asked)
+        patience, state = 1 if back else PATIENCE, (_Circuit if isinstance(circuit, CerebellarNetwork) else _Asked)
         sets = _Sets(landscape, can, state(circuit, can.fires ^ best), best.copy(), point.value)
         value, waited = point.value, xp.zeros(len(x), dtype=xp.int64)
         for _ in range(steps):

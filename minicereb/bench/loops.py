@@ -23,7 +23,7 @@ from minicereb.learning.noise import Address
 from minicereb.learning.optimizers import RMSprop
 from minicereb.learning.pessimistic import PessimisticDeltaRule
 from minicereb.learning.plasticity import DeltaRule
-from minicereb.models.cerebellum import Cerebellum, initial_cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork, initial_cerebellum
 from minicereb.models.noisy import NoisyNetwork, initial_noisy
 from minicereb.models.wiring import draw_wiring
 from minicereb.randomness import generator
@@ -205,7 +205,7 @@ def product_floor(like: Array, products: int) -> Callable[[], object]:
     return lambda: b @ a
 
 
-def _cerebellum() -> Cerebellum:
+def _cerebellum() -> CerebellarNetwork:
     return initial_cerebellum(draw_wiring("random", CELLS, (INPUTS,), PER_CELL, seed=0), CLASSES, seed=0)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from minicereb.backend import execution, to_device, to_numpy
 from minicereb.errors import MinicerebError, install_command
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, Flat, MaxPool
 from minicereb.models.layers import Dense, ReLU
 from minicereb.models.noisy import NoisyNetwork
@@ -37,7 +37,7 @@ def _one_hot(labels: np.ndarray) -> Any:
     return torch.nn.functional.one_hot(_tensor(labels)).to(torch.float32)
 
 
-def _parts(model: Cerebellum) -> tuple[Any, ...]:
+def _parts(model: CerebellarNetwork) -> tuple[Any, ...]:
     """Return copies of the model's arrays: sparse CSR projection, its inputs and weights, readout, mean."""
     torch, wiring = _torch(), model.wiring
     cells, per_cell = wiring.weights.shape
@@ -49,7 +49,9 @@ def _parts(model: Cerebellum) -> tuple[Any, ...]:
     return csr, inputs, weights, readout, torch.zeros(cells, device=inputs.device)
 
 
-def learning_steps(model: Cerebellum, images: np.ndarray, labels: np.ndarray, batch: int) -> dict[str, Callable[[], object]]:
+def learning_steps(
+    model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray, batch: int
+) -> dict[str, Callable[[], object]]:
     """Return learning steps with the projection as a sparse CSR product (also where freed memory is kept) and as a gather.
 
     PyTorch's step returns its temporaries of 8 MB to the operating system, which clears them before the next. The C library keeps
@@ -103,7 +105,7 @@ def _keeping_freed_memory(step: Callable[[], object]) -> Callable[[], object]:
     return kept
 
 
-def pgd_steps(model: Cerebellum, images: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[], object]]:
+def pgd_steps(model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[], object]]:
     """Return squared error and input gradient, by hand with both products as sparse CSR, and by autograd."""
     torch = _torch()
     csr, inputs, weights, readout, mean = _parts(model)
@@ -138,7 +140,7 @@ def pgd_steps(model: Cerebellum, images: np.ndarray, labels: np.ndarray) -> dict
 
 
 def apgd_runs(
-    model: Cerebellum, images: np.ndarray, labels: np.ndarray, epsilon: float, steps: int
+    model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray, epsilon: float, steps: int
 ) -> dict[str, Callable[[], object]]:
     """Return APGD on the cross-entropy of a cerebellum with full wiring, by autograd, and the outputs at the best points."""
     torch, device = _torch(), execution().device

@@ -1,6 +1,6 @@
 """The cerebellum paper's equations, each as a function of a few lines; images are rows.
 
-These functions are the reference. :class:`minicereb.models.cerebellum.Cerebellum` and
+These functions are the reference. :class:`minicereb.models.cerebellum.CerebellarNetwork` and
 :class:`minicereb.learning.plasticity.DeltaRule` compute the same numbers in blocks of granule cells, without ever holding the
 whole activity, and the tests compare the two. One step of learning, written out:
 

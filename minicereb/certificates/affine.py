@@ -12,7 +12,7 @@ from minicereb.backend import Array, xp_of
 from minicereb.calculus.projection import add_project_input_gradient, project
 from minicereb.certificates.convolutional import ConvolutionalPart, convolutional_part, scaled_of
 from minicereb.certificates.relaxations import UNITS, Unit, relative_rounding
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.convolutional import BatchNorm, Dropout, Flat, Images
 from minicereb.models.layers import Dense, ReLU
 from minicereb.models.noisy import NoisyNetwork
@@ -217,7 +217,7 @@ def _steps(model: Any) -> list[Affine | Unit] | str:
         return []
     if isinstance(model, BatchNorm):
         return [_batch_norm(model)]
-    if isinstance(model, Cerebellum):
+    if isinstance(model, CerebellarNetwork):
         return _cerebellum(model)
     if isinstance(model, NoisyNetwork):
         steps: list[Affine | Unit] = []
@@ -243,7 +243,7 @@ def _batch_norm(model: BatchNorm) -> Affine:
     return Affine(weights, inputs, len(weights), scaled.bias, scaled.bias_size, scaled.terms)
 
 
-def _cerebellum(model: Cerebellum) -> list[Affine | Unit]:
+def _cerebellum(model: CerebellarNetwork) -> list[Affine | Unit]:
     wiring, readout = model.wiring, model.readout
     xp = xp_of(readout)
     cells, classes = readout.shape

@@ -29,7 +29,7 @@ from minicereb.learning.pessimistic import PessimisticDeltaRule
 from minicereb.learning.plasticity import DeltaRule
 from minicereb.learning.rules import LEAST_SQUARES, PESSIMISTIC, rule_named, rule_names
 from minicereb.learning.training import Learner, Split
-from minicereb.models.cerebellum import Cerebellum, initial_cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork, initial_cerebellum
 from minicereb.models.convolutional import initial_convolutional
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.noisy import NoisyNetwork, check_scales, initial_noisy
@@ -139,7 +139,7 @@ class CerebellumModel:
         expects = "" if self.rule != PESSIMISTIC else f", {self.pessimism:g} pessimistic to {self.uncertainty:g}"
         return f"{wiring}, {self.cells:,} cells, {'LTD' if self.ltd else 'no LTD'}{fires}{loss}{expects}"
 
-    def build(self, dataset: Dataset, seed: int, encoder: Any = None) -> Cerebellum | VisualCerebellum:
+    def build(self, dataset: Dataset, seed: int, encoder: Any = None) -> CerebellarNetwork | VisualCerebellum:
         """Return the untrained model, behind the convolutions of `encoder` if there is one: equal settings give equal bits."""
         convolutions, shape = None, dataset.image_shape
         if encoder is not None:
@@ -332,7 +332,7 @@ def total_steps(config: Train, dataset: Dataset) -> int:
     return config.epochs * -(-images // config.batch_size)
 
 
-def solve(model: Cerebellum, split: Split, ltd: bool) -> Cerebellum:
+def solve(model: CerebellarNetwork, split: Split, ltd: bool) -> CerebellarNetwork:
     """Return `model` with the least-squares readout of the training images."""
     data = split.dataset
     groups = [split.training[group] for group in blocks(len(split.training), 1024)]
@@ -342,7 +342,7 @@ def solve(model: Cerebellum, split: Split, ltd: bool) -> Cerebellum:
 
 def model_arrays(model: Any) -> dict[str, Array]:
     """Return the arrays of a model that learning changes, by the names in files."""
-    if isinstance(model, Cerebellum):
+    if isinstance(model, CerebellarNetwork):
         return {"ltd_mean": model.ltd_mean, "readout": model.readout}
     if isinstance(model, NoisyNetwork):
         return model.parameters
@@ -358,12 +358,12 @@ def exported_arrays(model: Any) -> dict[str, np.ndarray]:
     A cerebellum's projection is a CSR matrix, cells × inputs, even if its wiring is full.
     """
     arrays = {name: to_numpy(array) for name, array in model_arrays(model).items()}
-    if isinstance(model, (Cerebellum, VisualCerebellum)):
+    if isinstance(model, (CerebellarNetwork, VisualCerebellum)):
         data, indices, indptr = model.wiring.csr()
         arrays |= {"projection_data": data, "projection_indices": indices, "projection_indptr": indptr}
         if model.wiring.rest is not None:
             arrays["projection_rest"] = to_numpy(model.wiring.rest)
-        if isinstance(model, Cerebellum) and model.fires_above is not None:
+        if isinstance(model, CerebellarNetwork) and model.fires_above is not None:
             arrays["fires_above"] = np.array(model.fires_above, dtype=np.float32)
         arrays["projection_shape"] = np.array([model.wiring.cells, model.wiring.width], dtype=np.int64)
     return arrays

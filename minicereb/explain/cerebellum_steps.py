@@ -28,7 +28,7 @@ from minicereb.explain.training_step import TrainingStep
 from minicereb.gradcheck.differences import difference, moving
 from minicereb.learning.pessimistic import RISE
 from minicereb.learning.rules import LEAST_SQUARES, PESSIMISTIC
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.visual import VisualCerebellum
 
 
@@ -113,7 +113,9 @@ def _fibres_step(subject: ExplainedImage, x: np.ndarray, fibres: np.ndarray) -> 
     return Step("Mossy fibres fire or are silent", "M-FIBRES", words, {"x": x.shape, "x'": fibres.shape}, tables)
 
 
-def _box_step(subject: ExplainedImage, settings: CerebellumModel, model: Cerebellum, x: np.ndarray, cells: list[int]) -> Step:
+def _box_step(
+    subject: ExplainedImage, settings: CerebellumModel, model: CerebellarNetwork, x: np.ndarray, cells: list[int]
+) -> Step:
     """The intervals of the chosen cells' drive and activity at the full ε of the settings."""
     epsilon, tables, rows = settings.uncertainty or 0.0, [], []
     least, most = mossy_bounds(x, epsilon, model.fires_above)
@@ -136,7 +138,7 @@ def _box_step(subject: ExplainedImage, settings: CerebellumModel, model: Cerebel
 def _pessimistic_step(
     subject: ExplainedImage,
     settings: CerebellumModel,
-    model: Cerebellum,
+    model: CerebellarNetwork,
     taken: TrainingStep,
     cells: list[int],
     classes: list[int],
@@ -166,15 +168,15 @@ def _pessimistic_step(
     return Step("The worst activity", "M-PESSIMISTIC", words, {"l": low.shape, "ẽ": error.shape}, tables, checks)
 
 
-def _projection(model: Cerebellum) -> csr_array:
+def _projection(model: CerebellarNetwork) -> csr_array:
     return csr_array(model.wiring.csr(), shape=(model.wiring.cells, model.wiring.width)).T
 
 
-def _rest(model: Cerebellum) -> np.ndarray:
+def _rest(model: CerebellarNetwork) -> np.ndarray:
     return np.zeros(model.wiring.cells) if model.wiring.rest is None else model.wiring.rest
 
 
-def _granule(model: Cerebellum, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _granule(model: CerebellarNetwork, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """v and h of every granule cell ``[C1]``."""
     projection, rest = _projection(model), _rest(model)
     return (x @ projection + rest)[0], granule(x, projection, rest)[0]
@@ -187,7 +189,7 @@ def _cells(subject: ExplainedImage, drive: np.ndarray, taken: TrainingStep) -> l
     return chosen_cells(subject, list(dict.fromkeys(usual)), len(drive), "granule cells")
 
 
-def _synapses(model: Cerebellum, cell: int) -> tuple[np.ndarray, np.ndarray]:
+def _synapses(model: CerebellarNetwork, cell: int) -> tuple[np.ndarray, np.ndarray]:
     """Mossy fibres of a cell, and their weights."""
     wiring = model.wiring
     inputs = np.arange(wiring.width, dtype=np.int64) if wiring.inputs is None else wiring.inputs[cell]
@@ -226,7 +228,7 @@ def _ltd_step(decay: float, taken: TrainingStep, h: np.ndarray, cells: list[int]
     return Step("Long-term depression", "C-LTD", words, {"μ": after.shape}, numbers)
 
 
-def _purkinje_step(model: Cerebellum, h: np.ndarray, outputs: np.ndarray, cells: list[int], classes: list[int]) -> Step:
+def _purkinje_step(model: CerebellarNetwork, h: np.ndarray, outputs: np.ndarray, cells: list[int], classes: list[int]) -> Step:
     z, tables, checks, a = h - model.ltd_mean, [], [], cells[0]
 
     def output(c: int) -> float:
@@ -245,7 +247,7 @@ def _purkinje_step(model: Cerebellum, h: np.ndarray, outputs: np.ndarray, cells:
 def _weight_step(
     subject: ExplainedImage,
     settings: CerebellumModel,
-    model: Cerebellum,
+    model: CerebellarNetwork,
     taken: TrainingStep,
     h: np.ndarray,
     cells: list[int],

@@ -19,7 +19,7 @@ from minicereb.explain.steps import Drawing, Rows, Step, checked
 from minicereb.explain.training_step import TrainingStep, take_step
 from minicereb.gradcheck.differences import CLOSER
 from minicereb.inputs import as_labels, check_images, check_rows
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.convolutional import MaxPool
 from minicereb.models.layers import ReLU
 from minicereb.report.circuit import circuit
@@ -139,7 +139,7 @@ def the_image(subject: ExplainedImage) -> Step:
     ink = int(np.count_nonzero(subject.x))
     attacked = " Learning starts from the image as attacked by the training's adversary." if subject.config.adversary else ""
     drawings = [Drawing("image", f"Test image {subject.image}.", [(f"a {subject.label}", subject.picture(subject.x))])]
-    if isinstance(subject.model, Cerebellum):
+    if isinstance(subject.model, CerebellarNetwork):
         wiring = subject.model.wiring
         drawn = circuit(wiring.width, wiring.cells, None if wiring.inputs is None else wiring.inputs.shape[1], outputs.size)
         drawings.append(Drawing("circuit", "The circuit, and what each part of it computes.", svg=drawn))
@@ -204,7 +204,7 @@ def switching_units(model: Any, x: np.ndarray, place: tuple[int, ...]) -> str:
         caches.append(model.forward(x)[1])
     x[place] = was
     left, right = caches
-    if isinstance(model, Cerebellum):
+    if isinstance(model, CerebellarNetwork):
         cells = np.flatnonzero((left.active != right.active).any(axis=1))
         named = ", ".join(map(str, cells[:FEW])) + (f" and {len(cells) - FEW} more" if len(cells) > FEW else "")
         return f"granule cells at v = 0: {named}" if len(cells) else ""
@@ -212,7 +212,7 @@ def switching_units(model: Any, x: np.ndarray, place: tuple[int, ...]) -> str:
     for number, (layer, before, after) in enumerate(zip(model.layers, left, right, strict=True), 1):
         if isinstance(layer, ReLU):
             count, what = int((before != after).sum()), f"ReLU of layer {number} at v = 0"
-        elif isinstance(layer, Cerebellum):
+        elif isinstance(layer, CerebellarNetwork):
             count, what = int((before.active != after.active).sum()), "granule cells at v = 0"
         elif isinstance(layer, MaxPool):
             count, what = int((before[0] != after[0]).sum()), f"MaxPool of layer {number} with equal pixels"

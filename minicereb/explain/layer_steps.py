@@ -20,7 +20,7 @@ from minicereb.explain.explained_image import ExplainedImage, Place, loss_step, 
 from minicereb.explain.fgsm_steps import attack_steps, chosen_pixels
 from minicereb.explain.steps import Derivative, Rows, Step, checked, products
 from minicereb.explain.training_step import TrainingStep
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.convolutional import BatchNorm, BatchNormLearning, Convolution, Images, MaxPool
 from minicereb.models.layers import Dense, ReLU, ReLULearning
 from minicereb.models.sequential import Sequential
@@ -84,7 +84,7 @@ def _onward(layer: Any, value: np.ndarray, credit: np.ndarray, unit: int) -> int
         down, across = credit.shape[1:3]
         place = image, min(row // layer.size, down - 1), min(column // layer.size, across - 1), channel
         return int(np.ravel_multi_index(place, credit.shape))
-    if isinstance(layer, Cerebellum):
+    if isinstance(layer, CerebellarNetwork):
         return int(np.abs(credit).argmax())
     if not isinstance(layer, Dense | Convolution):
         return unit  # each unit has its own output
@@ -164,7 +164,7 @@ def _only_pixels(subject: ExplainedImage) -> None:
 def _blocks(walked: PixelPath) -> list[range]:
     """Groups of layers that are explained together: a layer with weights and those without that follow it."""
     starts = [number for number, layer in enumerate(walked.layers) if isinstance(layer, Dense | Convolution)]
-    end = len(walked.layers) - isinstance(walked.layers[-1], Cerebellum)  # which has steps of its own
+    end = len(walked.layers) - isinstance(walked.layers[-1], CerebellarNetwork)  # which has steps of its own
     return [range(start, end) for start, end in zip(starts, [*starts[1:], end], strict=True)]
 
 

@@ -17,7 +17,7 @@ from minicereb.experiments.configs import Train
 from minicereb.learning.optimizers import Optimizer, State, make_optimizer, rate_at
 from minicereb.learning.plasticity import Learned
 from minicereb.learning.training import Split
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.parallel import blocks
 from minicereb.randomness import generator
 
@@ -115,7 +115,7 @@ def warm_up(rule: Any, config: Train, dataset: Dataset, encoder: Any = None) -> 
 
 def _to_learn_with(model: Any) -> Any:
     """Copy the parts that learn; a cerebellum's wiring, which may be large, is shared."""
-    if isinstance(model, Cerebellum):
+    if isinstance(model, CerebellarNetwork):
         return dataclasses.replace(model, ltd_mean=model.ltd_mean.copy(), readout=model.readout.copy())
     return in_float64(model)
 

@@ -11,7 +11,7 @@ from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.calculus.activations import relu
 from minicereb.calculus.cerebellum import mossy
 from minicereb.calculus.dense import dense
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.sequential import Sequential
 from minicereb.models.wiring import Wiring
@@ -50,7 +50,7 @@ class HiddenUnits:
         for layer in before:
             x, _ = layer.forward(x)
         xp, chosen = xp_of(x), to_device(self.chosen)
-        if isinstance(last, Cerebellum):
+        if isinstance(last, CerebellarNetwork):
             cells = _some_cells(last.wiring, chosen)
             x_t = cells.columns(mossy(x, last.fires_above))
             drive = cells.project(slice(0, cells.cells), x_t, xp.empty((cells.cells, len(x)), dtype=x.dtype))
@@ -65,7 +65,7 @@ def hidden_units_of(model: Any) -> HiddenUnits | None:
     """Return at most 400 evenly spaced units of the last hidden layer, or None for a model without hidden units."""
     layers = model.layers if isinstance(model, Sequential) else (model,)
     last = layers[-1]
-    if isinstance(last, Cerebellum):
+    if isinstance(last, CerebellarNetwork):
         name, count = "granule cells", last.wiring.cells
     elif isinstance(last, NoisyNetwork):
         name, count = "hidden neurons", last.layers[-1].weight.shape[1]

@@ -18,7 +18,7 @@ from minicereb.learning.estimators import Backprop
 from minicereb.learning.exact import Exact
 from minicereb.learning.optimizers import SGD
 from minicereb.learning.plasticity import DeltaRule
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.sequential import Sequential
 from minicereb.randomness import generator
@@ -43,11 +43,11 @@ def model_claims(model: Any, x: np.ndarray, labels: np.ndarray, seed: int = 0) -
             at = np.ascontiguousarray(at)
             near = at if number == 0 else at + JITTER * (float(at.std()) or 1.0) * rng.standard_normal(at.shape)
             yield from _layer(f"layer {number} {type(layer).__name__}", layer, near, rng)
-            if isinstance(layer, Cerebellum):
+            if isinstance(layer, CerebellarNetwork):
                 yield _delta_rule(layer, near, labels)
             at = np.array(layer.forward(at)[0])
-    elif isinstance(model, Cerebellum):
-        yield from _input("Cerebellum.input_gradient", "M-DX", model, x, rng)
+    elif isinstance(model, CerebellarNetwork):
+        yield from _input("CerebellarNetwork.input_gradient", "M-DX", model, x, rng)
         yield _delta_rule(model, x, labels)
     else:
         yield from _input("input_gradient", "", model, x, rng)
@@ -109,7 +109,7 @@ def _with(layers: Sequence[Any], number: int, key: str, weights: np.ndarray) -> 
     return *layers[:number], dataclasses.replace(layers[number], **{key: weights}), *layers[number + 1 :]
 
 
-def _delta_rule(model: Cerebellum, x: np.ndarray, labels: np.ndarray) -> Claim:
+def _delta_rule(model: CerebellarNetwork, x: np.ndarray, labels: np.ndarray) -> Claim:
     """The change of the readout in a step of the delta rule at rate 1, which is the gradient of the batch's mean loss."""
     before = model.readout.copy()
     learner = DeltaRule(in_float64(model), SGD(1.0), len(x), None)

@@ -21,7 +21,7 @@ from minicereb.calculus.replicated import CrossEntropy, OfRows, ReplicatedLoss, 
 from minicereb.calculus.winograd import winograd, winograd_weight_gradient
 from minicereb.gradcheck.claims import Claim, by_arguments, elementwise
 from minicereb.gradcheck.model_claims import learning_claims, model_claims
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, DropoutLearning, Flat, Images, MaxPool
 from minicereb.models.layers import Dense, ReLU
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
@@ -221,7 +221,7 @@ def _models(rng: np.random.Generator) -> Iterator[Claim]:
     for kind, per_cell in (("sparse", 4), ("full", 64)):
         inputs = np.sort(rng.integers(0, 64, (40, per_cell), dtype=np.int32), axis=1) if kind == "sparse" else None
         wiring = Wiring(rng.standard_normal((40, per_cell)), inputs, 64)
-        cerebellum = Cerebellum(wiring, rng.random(40), rng.standard_normal((40, CLASSES)))
+        cerebellum = CerebellarNetwork(wiring, rng.random(40), rng.standard_normal((40, CLASSES)))
         yield from _named(f"cerebellum, {kind}: ", cerebellum, x, labels)
     yield from _named("perceptron: ", Sequential((_layer(rng, 64, 20), ReLU(), _layer(rng, 20, CLASSES))), x, labels)
     kernel = 0.3 * rng.standard_normal((3, 3, 3, 1))
@@ -241,7 +241,7 @@ def _models(rng: np.random.Generator) -> Iterator[Claim]:
     for claim in learning_claims(network, x, labels):
         yield claim._replace(name=f"convolutional, learning: {claim.name}")
     wiring = Wiring(rng.standard_normal((30, 4)), np.sort(rng.integers(0, 48, (30, 4), dtype=np.int32), axis=1), 48)
-    cerebellum = Cerebellum(wiring, rng.random(30), rng.standard_normal((30, CLASSES)))
+    cerebellum = CerebellarNetwork(wiring, rng.random(30), rng.standard_normal((30, CLASSES)))
     yield from _named("cerebellum behind convolutions: ", with_encoder(Sequential(layers[:-1]), cerebellum), x, labels)
     for name, law in (("sigmoid", Logistic()), ("absolute", Gaussian()), ("threshold", Gaussian())):
         hidden = NoisyLayer(0.2 * rng.standard_normal((6, 64)), rng.standard_normal(6), np.array([0.8]), law, Activation(name))

@@ -14,7 +14,7 @@ from minicereb.calculus.batchnorm import EPSILON
 from minicereb.errors import InputError, MinicerebError, install_command
 from minicereb.files import atomic_write
 from minicereb.interchange.onnx_reader import pixel_order
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, Flat, Images, MaxPool
 from minicereb.models.layers import Dense, ReLU
 from minicereb.models.noisy import NoisyNetwork
@@ -118,7 +118,7 @@ class _Graph:
                 self.order = pixel_order(self.shape)
             case Dropout():
                 pass
-            case Cerebellum():
+            case CerebellarNetwork():
                 size = (layer.wiring.cells, layer.wiring.width)
                 if 4 * size[0] * size[1] > LARGEST:
                     raise InputError(

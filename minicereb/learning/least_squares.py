@@ -15,19 +15,19 @@ from minicereb.calculus.cerebellum import mossy
 from minicereb.calculus.losses import one_hot
 from minicereb.errors import InputError, require
 from minicereb.inputs import as_labels, check_finite, check_rows
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.wiring import Wiring
 from minicereb.parallel import blocks, cell_blocks, one_blas_thread, run_lanes
 
 
 def least_squares_readout(
-    cerebellum: Cerebellum, batches: Iterator[tuple[Array, Array]], ridge: float = 1e-3, centre: bool = True
-) -> Cerebellum:
+    cerebellum: CerebellarNetwork, batches: Iterator[tuple[Array, Array]], ridge: float = 1e-3, centre: bool = True
+) -> CerebellarNetwork:
     """Return the cerebellum with the readout that minimises ``½‖ŷ - y‖²`` over all images, plus a small ridge.
 
     Parameters
     ----------
-    cerebellum : Cerebellum
+    cerebellum : CerebellarNetwork
         Provides the wiring and the number of classes; its readout is not used.
     batches : iterator of (x, labels)
         Images as float rows and their labels, each once.
@@ -38,7 +38,7 @@ def least_squares_readout(
 
     Returns
     -------
-    Cerebellum
+    CerebellarNetwork
         Its arrays are float32 on the device of the wiring; the solution is in float64 on the host.
 
     Raises

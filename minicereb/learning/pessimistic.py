@@ -15,7 +15,7 @@ from minicereb.errors import require
 from minicereb.inputs import as_labels, check_images, check_rows
 from minicereb.learning.optimizers import Optimizer, forget_tiny
 from minicereb.learning.plasticity import TINY_ACTIVITY, DeltaRule, Learned
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.parallel import blocks, cell_blocks, run_lanes, scratch, sum_lanes
 
 RISE = 0.5  # share of the training over which ε grows from 0
@@ -49,7 +49,7 @@ class PessimisticDeltaRule(DeltaRule):
 
     def __init__(
         self,
-        cerebellum: Cerebellum,
+        cerebellum: CerebellarNetwork,
         optimizer: Optimizer,
         batch_size: int,
         ltd_decay: float | None,

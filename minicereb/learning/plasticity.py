@@ -17,7 +17,7 @@ from minicereb.errors import InputError
 from minicereb.inputs import as_labels, check_count, check_rows
 from minicereb.learning.optimizers import Optimizer, forget_tiny
 from minicereb.learning.rules import Rule, delta
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.parallel import cell_blocks, run_lanes, scratch
 
 # Granule cells do not learn: where J is a dense matrix, their responses to several batches are one product of this many columns.
@@ -45,7 +45,7 @@ class DeltaRule:
 
     Parameters
     ----------
-    cerebellum : Cerebellum
+    cerebellum : CerebellarNetwork
         Its ``readout`` and ``ltd_mean`` are changed in place.
     optimizer : SGD, Momentum, RMSprop or Adam
         Turns the product of activity and error into the weight change.
@@ -72,7 +72,7 @@ class DeltaRule:
 
     def __init__(
         self,
-        cerebellum: Cerebellum,
+        cerebellum: CerebellarNetwork,
         optimizer: Optimizer,
         batch_size: int,
         ltd_decay: float | None,

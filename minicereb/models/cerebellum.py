@@ -29,7 +29,7 @@ class CerebellumCache(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Cerebellum:
+class CerebellarNetwork:
     """``ŷ = Wᵀ(max(Jᵀx, 0) - μ)``, computed a block of granule cells at a time.
 
     Parameters
@@ -93,7 +93,7 @@ class Cerebellum:
         return outputs, CerebellumCache(active)
 
     @property
-    def of_fibres(self) -> Cerebellum:
+    def of_fibres(self) -> CerebellarNetwork:
         """The circuit without its threshold: its input is the activity of the mossy fibres."""
         return replace(self, fires_above=None)
 
@@ -134,9 +134,9 @@ class Cerebellum:
         return total if by_rows else xp.ascontiguousarray(total.T)
 
 
-def initial_cerebellum(wiring: Wiring, classes: int, seed: int, fires_above: float | None = None) -> Cerebellum:
+def initial_cerebellum(wiring: Wiring, classes: int, seed: int, fires_above: float | None = None) -> CerebellarNetwork:
     """Return an untrained cerebellum: μ = 0 and readout weights drawn from N(0, 1/m), as in the authors' code."""
     cells = wiring.cells
     readout = generator(seed, "readout").standard_normal((cells, classes), dtype=np.float32)
     readout *= np.float32(cells**-0.5)
-    return Cerebellum(wiring, to_device(np.zeros(cells, dtype=np.float32)), to_device(readout), fires_above)
+    return CerebellarNetwork(wiring, to_device(np.zeros(cells, dtype=np.float32)), to_device(readout), fires_above)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from minicereb.errors import InputError
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.convolutional import Flat
 from minicereb.models.sequential import Sequential
 from minicereb.models.wiring import Wiring
@@ -24,9 +24,9 @@ class VisualCerebellum(Sequential):
         return Sequential(self.layers[:-1])
 
     @property
-    def cerebellum(self) -> Cerebellum:
+    def cerebellum(self) -> CerebellarNetwork:
         """Maps rows of features to Purkinje outputs."""
-        cerebellum: Cerebellum = self.layers[-1]
+        cerebellum: CerebellarNetwork = self.layers[-1]
         return cerebellum
 
     @property
@@ -35,7 +35,7 @@ class VisualCerebellum(Sequential):
         return self.cerebellum.wiring
 
 
-def with_encoder(encoder: Sequential, cerebellum: Cerebellum) -> VisualCerebellum:
+def with_encoder(encoder: Sequential, cerebellum: CerebellarNetwork) -> VisualCerebellum:
     """Return the classifier that combines an encoder with a cerebellum on its features."""
     return VisualCerebellum((*encoder.layers, cerebellum))
 

@@ -10,7 +10,7 @@ from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import require
 from minicereb.learning.least_squares import least_squares_readout
-from minicereb.models.cerebellum import Cerebellum, initial_cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork, initial_cerebellum
 from minicereb.models.wiring import draw_wiring
 from minicereb.parallel import blocks
 from minicereb.robustness.optional import attempt
@@ -19,7 +19,7 @@ SUBSTITUTE_CELLS, SUBSTITUTE_IMAGES = 1_000, 10_000
 OWN = "a cerebellum learned in closed form"
 
 
-def own_substitute(dataset: Dataset, seed: int) -> Cerebellum:
+def own_substitute(dataset: Dataset, seed: int) -> CerebellarNetwork:
     """Return a small cerebellum, fitted in closed form to the training images within a second.
 
     :class:`InputError` if there are no training images, or the closed form has no solution.

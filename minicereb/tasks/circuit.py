@@ -18,7 +18,7 @@ from minicereb.inputs import check_count, check_rows
 from minicereb.learning.optimizers import SGD
 from minicereb.learning.plasticity import DeltaRule
 from minicereb.learning.rules import RULES
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.wiring import Wiring
 from minicereb.parallel import blocks, cell_blocks
 from minicereb.randomness import generator
@@ -161,7 +161,7 @@ class Circuit:
         self.bins, cells = len(states), wiring.cells
         require(cells >= 2, "cells", cells, "a whole number of at least 2")
         zeros = np.zeros((cells, 1), dtype=np.float32)
-        self.model = Cerebellum(wiring, to_device(zeros[:, 0].copy()), to_device(zeros))
+        self.model = CerebellarNetwork(wiring, to_device(zeros[:, 0].copy()), to_device(zeros))
         self.rule = DeltaRule(self.model, SGD(0.0), self.bins, None, self._climbing_fibre, RULES[rule])
         self.activity = self.rule.activity[: cells * self.rule.columns].reshape(cells, self.rule.columns)
         respond(wiring, states, None if "golgi" in self.lesions else level, self.activity)

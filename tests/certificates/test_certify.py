@@ -20,7 +20,7 @@ from minicereb.certificates.affine import affine_network_of, why_not_certifiable
 from minicereb.certificates.certify import certify
 from minicereb.certificates.region import Region
 from minicereb.errors import InputError
-from minicereb.models.cerebellum import Cerebellum, initial_cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork, initial_cerebellum
 from minicereb.models.layers import Dense, ReLU
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
@@ -46,7 +46,7 @@ def cerebellum(rng, inputs, classes, dtype=np.float64):
     wiring = Wiring(weights, None if full else drawn, inputs)
     rest = rng.normal(size=cells).astype(dtype) if rng.random() < 0.5 else None
     wiring = dataclasses.replace(wiring, rest=rest)
-    return Cerebellum(wiring, rng.random(cells).astype(dtype) / 3, rng.normal(size=(cells, classes)).astype(dtype))
+    return CerebellarNetwork(wiring, rng.random(cells).astype(dtype) / 3, rng.normal(size=(cells, classes)).astype(dtype))
 
 
 def network(kind, rng, inputs, hidden, classes, dtype=np.float64):

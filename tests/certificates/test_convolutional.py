@@ -15,7 +15,7 @@ from minicereb.backend import configure, to_device, to_numpy
 from minicereb.certificates.affine import affine_network_of, why_not_certifiable
 from minicereb.certificates.certify import certify
 from minicereb.certificates.convolutional import Convolved
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, Flat, Images, MaxPool, initial_convolutional
 from minicereb.models.layers import Dense, ReLU
 from minicereb.models.sequential import Sequential
@@ -63,7 +63,7 @@ def network(rng, shape, classes, end, dtype=np.float64, pooled=True):
     layers, features = convolutions(rng, shape, dtype, pooled)
     if end == "cerebellum":
         wiring = Wiring(drawn(rng, (7, 2), dtype), np.sort(rng.integers(0, features, (7, 2)), axis=1).astype(np.int32), features)
-        reader = Cerebellum(wiring, rng.random(7).astype(dtype) / 3, drawn(rng, (7, classes), dtype))
+        reader = CerebellarNetwork(wiring, rng.random(7).astype(dtype) / 3, drawn(rng, (7, classes), dtype))
         return Sequential((Sequential(tuple(layers)), reader))
     for _ in range(0 if end == "linear" else rng.integers(1, 3)):
         layers.append(Dense(drawn(rng, (5, features), dtype), drawn(rng, 5, dtype)))

@@ -12,7 +12,7 @@ from commands import invoke, succeed
 import minicereb
 import minicereb.cli
 from minicereb.attacks.methods import METHODS
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +24,14 @@ def run(tmp_path_factory):
 
 def test_from_the_command_to_the_gradient_it_is_nine_files(run, monkeypatch):
     """The walk of docs/architecture.md: the calls above the first input gradient. The table of methods is read on the way."""
-    calls, input_gradient = [], Cerebellum.input_gradient
+    calls, input_gradient = [], CerebellarNetwork.input_gradient
     ours = [Path(package.__file__).parent for package in (minicereb, minicereb.cli)]  # a checkout or what was installed
 
     def recorded(*arguments):
         calls.append([Path(frame.f_code.co_filename) for frame, _ in traceback.walk_stack(sys._getframe())])
         return input_gradient(*arguments)
 
-    monkeypatch.setattr(Cerebellum, "input_gradient", recorded)
+    monkeypatch.setattr(CerebellarNetwork, "input_gradient", recorded)
     succeed("attack", run, "--images", "8", "--steps", "2", "--seed", "99")
     places = [f"{path.parent.name}/{path.name}" for path in reversed(calls[0]) if any(folder in path.parents for folder in ours)]
     files = list(dict.fromkeys(places[places.index("cli/attack.py") : -1]))

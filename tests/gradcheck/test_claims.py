@@ -44,7 +44,7 @@ def test_no_function_with_a_derivative_is_left_out():
     } - {"likelihood_ratio_gradient"}  # an estimate, whose mean is the derivative
     smooth = {name for name, formula in ACTIVATIONS.items() if formula.derivative is not None}
     objectives = {each.__name__ for each in OBJECTIVES.values()}
-    layers = {"Cerebellum", "DeltaRule", "Exact", "Backprop", "conditional_score"}
+    layers = {"CerebellarNetwork", "DeltaRule", "Exact", "Backprop", "conditional_score"}
     assert [name for name in sorted(functions | smooth | objectives | set(LAWS) | layers) if name not in names] == []
 
 

@@ -11,7 +11,7 @@ from minicereb.experiments.evaluation.own_model import classifier_named
 from minicereb.experiments.runs import dataset_of, load_model, read_run
 from minicereb.interchange.onnx_reader import read_onnx
 from minicereb.interchange.onnx_writer import write_onnx
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.convolutional import initial_convolutional
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.noisy import initial_noisy
@@ -29,7 +29,7 @@ def cerebellum(kind, fires_above=None):
     wiring = draw_wiring(kind, 30, (12,), None if kind == "full" else 4, seed=3)
     rng = np.random.default_rng(0)
     mean = rng.random(30, dtype=np.float32)
-    return Cerebellum(wiring, mean, rng.standard_normal((30, 3), dtype=np.float32), fires_above)
+    return CerebellarNetwork(wiring, mean, rng.standard_normal((30, 3), dtype=np.float32), fires_above)
 
 
 def convolutional():

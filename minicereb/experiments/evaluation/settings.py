@@ -104,16 +104,7 @@ class EvaluatedModel(Experiment):
 
     def gradient_of(self, model: Any) -> str:
         """Return the source of the input gradient for attacks on a model."""
-        if self.gradient != "fitting":
-            return self.gradient
-        if binary_stage(model) is not None:
-            return "straight-through"
-        if not isinstance(model, NoisyNetwork):
-            return "analytic"
-        activations = [layer.activation for layer in model.layers if layer.activation is not None]
-        if all(activation.smooth for activation in activations):
-            return "analytic" if self.answer == "ot" else "backprop"
-        return "flip" if all(activation.name == "threshold" for activation in activations) else "resample"
+        return fitting_gradient(model, self.answer) if self.gradient == "fitting" else self.gradient
 
     def certifier_of(self, model: Any) -> tuple[Certifier | None, str | None]:
         """Return the function that certifies a model, or None and the reason."""
@@ -174,6 +165,18 @@ class EvaluatedModel(Experiment):
             squares = any(name in self.attacks for name in SQUARES)
             seconds += 0.0 if squares else attack("square", epsilon, checked, SQUARE_QUERIES)
         return Cost(seconds, None, 4 * self.images * probes.dataset.inputs, True)
+
+
+def fitting_gradient(model: Any, answer: str = "ot") -> str:
+    """Return the source of the input gradient that fits a model: its own, past a threshold, or, if it has none, an estimate."""
+    if binary_stage(model) is not None:
+        return "straight-through"
+    if not isinstance(model, NoisyNetwork):
+        return "analytic"
+    activations = [layer.activation for layer in model.layers if layer.activation is not None]
+    if all(activation.smooth for activation in activations):
+        return "analytic" if answer == "ot" else "backprop"
+    return "flip" if all(activation.name == "threshold" for activation in activations) else "resample"
 
 
 def check_epsilons(epsilons: tuple[float, ...]) -> None:

@@ -1,0 +1,41 @@
+"""Usual values of training settings that depend on other settings: for the commands and for the classifiers of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from minicereb.errors import choose
+from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
+from minicereb.learning.rules import PESSIMISTIC
+
+INPUTS_PER_CELL = 4
+# Numbers of replications other than 100: one of flip or resample is worth more than 100 of others.
+REPLICATIONS = {"plain": 10_000, "sobol": 128, "flip": 1, "resample": 1, "exact": 1, "backprop": 1}
+
+
+def usual_of_cerebellum(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the usual values of a cerebellum's settings that were `given` as None; those that have none stay away."""
+    usual: dict[str, Any] = {} if given["wiring"] == "full" else {"inputs_per_cell": INPUTS_PER_CELL}
+    usual |= {"threshold": 0.5} if given["mossy_fibres"] == "threshold" else {}
+    usual |= {"uncertainty": 0.1, "pessimism": 0.5} if given["rule"] == PESSIMISTIC else {}
+    if isinstance(given["cells"], int) and given["cells"] >= 1:  # any other number of cells is refused later
+        usual |= {"learning_rate": 0.5 / given["cells"]}
+    return {name: value for name, value in usual.items() if given[name] is None}
+
+
+def usual_of_noisy(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the usual values of a noisy network's settings that were `given` as None, and no scale where there is no noise."""
+    usual: dict[str, Any] = {}
+    noisy = given["noise"] != "none"
+    if not noisy:
+        usual["noise_scale"] = ()
+    by_flips = "flip" if given["activation"] == "threshold" else "resample"
+    estimator = given["estimator"] or (by_flips if noisy else "backprop")
+    by_score = isinstance(choose("estimator", estimator, ESTIMATORS), ScoreFunction)
+    usual_here = {
+        "estimator": estimator,
+        "replications": REPLICATIONS.get(estimator, 100),
+        "last_layer": "score" if by_score else "derivative",
+    }
+    return usual | {name: value for name, value in usual_here.items() if given[name] is None}

@@ -1,0 +1,142 @@
+"""What all classifiers of the package's front have in common: prediction, and the parameters that scikit-learn expects.
+
+Nothing here needs scikit-learn; where a program uses it, its own errors, warnings and tags are given back.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from minicereb.backend import to_device, to_numpy
+from minicereb.datasets.transforms import to_unit
+from minicereb.errors import InputError, NotFittedError, did_you_mean
+from minicereb.interface.arrays import class_numbers, features, labels, of_scikit_learn
+from minicereb.parallel import blocks, images_per_block, one_blas_thread
+
+
+class Predictor:
+    """A classifier that has a network, and names for its classes.
+
+    Attributes
+    ----------
+    network_ : network
+        What computes the outputs: anything with ``forward`` and, unless it is a black box, ``input_gradient``.
+    classes_ : array, shape (classes,)
+        The labels, sorted; the position of a label is the number of its output.
+    n_features_in_ : int
+        Length of a row.
+    """
+
+    network_: Any
+    classes_: np.ndarray
+    n_features_in_: int
+    image_shape: Any = None
+
+    def outputs(self, x: Any) -> np.ndarray:
+        """Return the outputs of the network, array of shape (samples, classes).
+
+        Parameters
+        ----------
+        x : array-like, shape (samples, features)
+
+        Raises
+        ------
+        NotFittedError
+            If the classifier has not learned.
+        ArrayError
+            If `x` is no table of numbers, or has another number of features than the classifier.
+        """
+        self._require_network()
+        self._check_names(x)
+        rows = features(x, self.n_features_in_, type(self).__name__)
+        size = images_per_block(getattr(self.network_, "bytes_per_image", 0) + 64 * rows.shape[1])
+        with one_blas_thread():
+            parts = (self.network_.forward(to_unit(to_device(rows[part])))[0] for part in blocks(len(rows), size))
+            return np.concatenate([to_numpy(part) for part in parts])
+
+    def decision_function(self, x: Any) -> np.ndarray:
+        """Return the outputs, shape (samples, classes); of two classes the difference, shape (samples,), as scikit-learn does.
+
+        Arguments and errors are those of :meth:`outputs`.
+        """
+        outputs = self.outputs(x)
+        return outputs[:, 1] - outputs[:, 0] if len(self.classes_) == 2 else outputs
+
+    def predict(self, x: Any) -> np.ndarray:
+        """Return the label with the largest output for each sample, shape (samples,); of equal ones the first.
+
+        Arguments and errors are those of :meth:`outputs`.
+        """
+        numbers = self.outputs(x).argmax(axis=1)
+        return self.classes_[numbers]
+
+    def score(self, x: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the share of samples that are classified correctly, each counted with its weight if weights are given."""
+        predicted = self.predict(x)
+        right = predicted == labels(y, len(predicted))
+        return float(np.average(right, weights=sample_weight))
+
+    def numbers_of(self, y: Any, samples: int) -> np.ndarray:
+        """Return the numbers of the classes that labels name, int64; :class:`ArrayError` if one is unknown."""
+        return class_numbers(labels(y, samples), self.classes_)
+
+    def _require_network(self) -> None:
+        if getattr(self, "network_", None) is None:
+            name = type(self).__name__
+            theirs = of_scikit_learn("NotFittedError", NotFittedError)
+            kind = theirs if theirs is NotFittedError else type("NotFittedError", (NotFittedError, theirs), {})
+            raise kind(f"This {name} instance is not fitted yet: call fit(x, y) first")
+
+    def _check_names(self, x: Any) -> None:
+        """Refuse a table whose columns are named, but not as those that were learned from."""
+
+
+class Parameters:
+    """Parameters as scikit-learn expects them: those of ``__init__``, each an attribute of its name."""
+
+    _estimator_type = "classifier"  # asked for by scikit-learn before 1.6
+
+    @classmethod
+    def _parameters(cls) -> dict[str, inspect.Parameter]:
+        return {name: each for name, each in inspect.signature(cls).parameters.items() if name != "self"}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters by name; `deep` makes no difference, since none is a classifier."""
+        return {name: getattr(self, name) for name in self._parameters()}
+
+    def set_params(self, **parameters: Any) -> Any:
+        """Change parameters by name and return the classifier; :class:`InputError` names one that does not exist."""
+        known = list(self._parameters())
+        for name in parameters:
+            if name not in known:
+                expected = f"a parameter of {type(self).__name__}: {', '.join(known)}{did_you_mean(name, known)}"
+                raise InputError("set_params", name, expected)
+        for name, value in parameters.items():
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        changed = (
+            f"{name}={getattr(self, name)!r}"
+            for name, each in self._parameters().items()
+            if repr(getattr(self, name)) != repr(each.default)
+        )
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    def __sklearn_tags__(self) -> Any:
+        """Return what scikit-learn from 1.6 on asks for: a classifier of dense finite numbers, which needs labels."""
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(),
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether the classifier has learned."""
+        return getattr(self, "network_", None) is not None
