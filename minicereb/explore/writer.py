@@ -17,7 +17,7 @@ from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.explore.attack_story import Exploration, Story, attack_story
 from minicereb.explore.motor_story import eyelid_story, pole_story
 from minicereb.explore.packing import pack
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.sequential import Sequential
 from minicereb.report.circuit import WORDS, circuit
 from minicereb.tasks.eyelid_conditioning import Eyelid
@@ -97,13 +97,13 @@ def _last_layer(model: Any) -> Any:
 
 
 def _short_name(model: Any) -> str:
-    return "a cerebellum" if isinstance(_last_layer(model), Cerebellum) else "a network"
+    return "a cerebellum" if isinstance(_last_layer(model), CerebellarNetwork) else "a network"
 
 
 def _circuit_of(model: Any, dataset: Dataset) -> str:
     """Return the picture of the circuit for a cerebellum, else nothing."""
     last = _last_layer(model)
-    if not isinstance(last, Cerebellum):
+    if not isinstance(last, CerebellarNetwork):
         return ""
     wiring = last.wiring
     return circuit(wiring.width, wiring.cells, None if wiring.inputs is None else wiring.inputs.shape[1], dataset.classes)
