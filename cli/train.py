@@ -96,11 +96,18 @@ def cerebellum(behind: Path | None, **options: Any) -> Answer:
 
 
 @train.command()
-@setting_options(PerceptronModel, hidden=(300, 100))
+@setting_options(
+    PerceptronModel,
+    hidden=(300, 100),
+    interval_bounds={"metavar": "EPSILON"},
+    pessimism={"usual": "0.5 with --interval-bounds"},
+)
 @adversarial_options
 @training_options(batch_size=32, learning_rate=1e-3, optimizer="adam")
 def mlp(**options: Any) -> Answer:
     """Train a multilayer perceptron by backpropagation: the control."""
+    if options["interval_bounds"] is not None and options["pessimism"] is None:
+        options["pessimism"] = 0.5
     return train_and_report(from_options(PerceptronModel, options), options, adversary_of(options, options["loss"]))
 
 

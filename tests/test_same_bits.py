@@ -39,8 +39,8 @@ COMMANDS = (
 )
 TIMES = {"seconds", "versions", "machine", "execution", "command", "mean_seconds", "total_seconds"}  # differ each time
 LATER = re.compile(  # fields of settings that came after the recording, as they are where nobody sets them
-    r'\n *"(?:(?:field|codons|threshold|uncertainty|pessimism)": null'
-    r'|loss": "mse"|mossy_fibres": "graded"|seconds_per_image": 60\.0)(?:,|(?=\n))'
+    r'\n *"(?:(?:field|codons|threshold|uncertainty|pessimism|interval_bounds)": null'
+    r'|loss": "mse"|mossy_fibres": "graded"|seconds_per_image": 60\.0|width": 8)(?:,|(?=\n))'
 )
 DEMO = "MINICEREB_DEMO" in os.environ  # it takes as long as all the others
 

@@ -23,6 +23,7 @@ from minicereb.experiments.identity import config_kind
 from minicereb.learning.backprop import Backpropagation, statistics_of
 from minicereb.learning.estimators import ESTIMATORS
 from minicereb.learning.glr import GLR, LAST_LAYER, estimator_named
+from minicereb.learning.interval_backprop import IntervalBackpropagation
 from minicereb.learning.least_squares import least_squares_readout
 from minicereb.learning.optimizers import Optimizer, make_optimizer
 from minicereb.learning.pessimistic import PessimisticDeltaRule
@@ -176,13 +177,27 @@ class PerceptronModel:
     l2: float = field_of(L2, 0.0, added=True)
     l1: float = field_of(L1, 0.0, added=True)
     loss: str = setting("cross-entropy", "Loss to minimise; mse is the cerebellum's.", choices=DESCENDED, added=True)
+    interval_bounds: float | None = setting(
+        None,
+        "Learn also from interval bounds on the outputs, for images within ε in L∞.",
+        at_least=0,
+        usual="from the images alone",
+        added=True,
+    )
+    pessimism: float | None = setting(
+        None, "Share of the loss at the interval bounds.", at_least=0, at_most=1, usual="no bounds", added=True
+    )
+
+    def __post_init__(self) -> None:
+        require_with("pessimism", self.pessimism, self.interval_bounds is not None, "--interval-bounds")
 
     @property
     def description(self) -> str:
         """A few words."""
         penalties = "".join(f", {name} {value:g}" for name, value in (("l2", self.l2), ("l1", self.l1)) if value)
         loss = "" if self.loss == "cross-entropy" else f", {self.loss}"
-        return f"perceptron {'-'.join(map(str, self.hidden))}{loss}{penalties}"
+        bounds = "" if self.interval_bounds is None else f", {self.pessimism:g} interval bounds {self.interval_bounds:g}"
+        return f"perceptron {'-'.join(map(str, self.hidden))}{loss}{penalties}{bounds}"
 
     def build(self, dataset: Dataset, seed: int, encoder: Any = None) -> Sequential:
         """Return the untrained model: equal settings give equal bits."""
@@ -190,7 +205,11 @@ class PerceptronModel:
 
     def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int, total_steps: int) -> Learner:
         """Return the learning rule of `model`."""
-        return Backpropagation(model, optimizer, batch_size, l2=self.l2, l1=self.l1, loss=self.loss)
+        how: dict[str, Any] = {"l2": self.l2, "l1": self.l1, "loss": self.loss}
+        if self.interval_bounds is None or self.pessimism is None:
+            return Backpropagation(model, optimizer, batch_size, **how)
+        how |= {"epsilon": self.interval_bounds, "pessimism": self.pessimism, "total_steps": total_steps}
+        return IntervalBackpropagation(model, optimizer, batch_size, **how)
 
 
 @config_kind

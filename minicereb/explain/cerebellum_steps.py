@@ -26,7 +26,7 @@ from minicereb.explain.layer_steps import forward_and_back
 from minicereb.explain.steps import Derivative, Rows, Step, checked, compared, products
 from minicereb.explain.training_step import TrainingStep
 from minicereb.gradcheck.differences import difference, moving
-from minicereb.learning.pessimistic import RISE
+from minicereb.learning.pessimistic import reached
 from minicereb.learning.rules import LEAST_SQUARES, PESSIMISTIC
 from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.visual import VisualCerebellum
@@ -153,7 +153,7 @@ def _pessimistic_step(
 
     _, error = at_worst(worst_outputs(low, high, model.ltd_mean, model.readout, targets), subject.labels)
     found = pessimistic_gradient(low, high, model.ltd_mean, error, model.readout, targets)
-    reached = epsilon * min(1.0, taken.warmed / max(1.0, RISE * total_steps(subject.config, subject.dataset)))
+    now = reached(epsilon, taken.warmed, total_steps(subject.config, subject.dataset))
     pairs, rows = [(a, c) for a in cells for c in classes], []
     for a, c in pairs:
         least = (model.readout[a, c] > 0) == (targets[0, c] > 0)
@@ -162,7 +162,7 @@ def _pessimistic_step(
     checks = [checked(f"∂l/∂W[{a}, {c}]", found[a, c], model.readout, (a, c), value) for a, c in pairs]
     words = (
         f"A synapse sees the end, l or u, that its own sign makes the worse one. This counts {settings.pessimism:g}, z eᵀ the "
-        f"rest. ε grows to {epsilon:g} over half the training; the change below is of step {taken.warmed + 1}, at {reached:.3g}."
+        f"rest. ε grows to {epsilon:g} over half the training; the change below is of step {taken.warmed + 1}, at {now:.3g}."
     )
     tables = [Rows("synapses", ("synapse", "l", "u", "worst - μ", "ẽ", "product"), rows)]
     return Step("The worst activity", "M-PESSIMISTIC", words, {"l": low.shape, "ẽ": error.shape}, tables, checks)

@@ -86,11 +86,7 @@ class Backpropagation:
             yield run_lanes(lambda part: self._learn_batch(x[part], labels[part]), [batch])[0]
 
     def _learn_batch(self, x: Array, labels: Array) -> Learned:
-        network = self.model.while_learning(self.seed, self.steps)
-        outputs, caches = network.forward(x)
-        loss, d_outputs = self.loss(outputs, labels)
-        d_outputs /= len(x)
-        gradients = [layer for layer in network.weight_gradients(d_outputs, caches) if layer]
+        loss, outputs, gradients = self._loss_and_gradients(x, labels)
         self.steps += 1
         for number, name, array in self._numbered():
             gradient = gradients[number][name]
@@ -99,3 +95,11 @@ class Backpropagation:
             scratch = xp_of(gradient).empty_like(gradient)
             self.optimizer.update(array, gradient, self.states[number][name], self.steps, scratch)
         return Learned(loss, outputs)
+
+    def _loss_and_gradients(self, x: Array, labels: Array) -> tuple[Array, Array, list[dict[str, Array]]]:
+        """Return the loss of each image, the outputs, and the gradients of the mean loss for each layer that learns."""
+        network = self.model.while_learning(self.seed, self.steps)
+        outputs, caches = network.forward(x)
+        loss, d_outputs = self.loss(outputs, labels)
+        d_outputs /= len(x)
+        return loss, outputs, [layer for layer in network.weight_gradients(d_outputs, caches) if layer]

@@ -21,6 +21,11 @@ from minicereb.parallel import blocks, cell_blocks, run_lanes, scratch, sum_lane
 RISE = 0.5  # share of the training over which ε grows from 0
 
 
+def reached(epsilon: float, steps: int, total_steps: int) -> float:
+    """Return ε of the next update: it grows linearly from 0 to `epsilon` over the first half of training."""
+    return epsilon * min(1.0, steps / max(1.0, RISE * total_steps))
+
+
 class PessimisticDeltaRule(DeltaRule):
     """Learn the readout of a cerebellum from images and from the worst activity within ε of them ``[M-PESSIMISTIC]``.
 
@@ -67,11 +72,6 @@ class PessimisticDeltaRule(DeltaRule):
         self.total, self.spread = (xp.empty((cells, batch_size), dtype=dtype) for _ in range(2))
         self.parts = cell_blocks(cerebellum.readout, cells, self.columns + 2 * batch_size)
 
-    @property
-    def reached(self) -> float:
-        """ε of the next update."""
-        return self.epsilon * min(1.0, self.steps / max(1.0, RISE * self.total_steps))
-
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
         """Learn from one batch after another, and yield the result of each; arguments as for :class:`DeltaRule`.
 
@@ -113,7 +113,7 @@ class PessimisticDeltaRule(DeltaRule):
         wiring, readout, mean = self.model.wiring, self.model.readout, self.model.ltd_mean
         dtype, half = readout.dtype, readout.dtype.type(0.5)
         fires_above = self.model.fires_above
-        low, high = mossy_bounds(x, self.reached, fires_above)
+        low, high = mossy_bounds(x, reached(self.epsilon, self.steps, self.total_steps), fires_above)
         signals = xp.zeros((wiring.width, self.columns), dtype=dtype)
         centre, radius = (xp.zeros((wiring.width, size), dtype=dtype) for _ in range(2))
         signals[:, :images] = mossy(x, fires_above).T

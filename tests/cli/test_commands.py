@@ -102,7 +102,8 @@ def test_a_training_against_an_adversary_is_a_run_whose_settings_are_shown():
     small = ("--epochs", "1", "--batch-size", "100", "--adversarial", "0.05")
     succeed("train", "mlp", "--hidden", "20", *small, "--adversarial-steps", "5", "--l1", "1e-4", "--out", "mlp")
     config = document("show", "mlp")["config"]
-    assert config["model"] == {"kind": "PerceptronModel", "hidden": [20], "l2": 0.0, "l1": 1e-4, "loss": "cross-entropy"}
+    plain = {"l2": 0.0, "loss": "cross-entropy", "interval_bounds": None, "pessimism": None}
+    assert config["model"] == {"kind": "PerceptronModel", "hidden": [20], "l1": 1e-4, **plain}
     expected = {"kind": "Adversary", "epsilon": 0.05, "step_size": 0.025, "steps": 5, "objective": "cross-entropy"}
     assert config["adversary"] == expected
     shown = succeed("show", "mlp").stdout
