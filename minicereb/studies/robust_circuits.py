@@ -7,16 +7,15 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from minicereb.attacks.adversarial_training import Adversary
-from minicereb.attacks.settings import Attack, fitting_step
+from minicereb.attacks.settings import fitting_step
 from minicereb.experiments.architectures import CerebellumModel, Model, NoisyModel, PerceptronModel
 from minicereb.experiments.configs import Data, Experiment, Train
 from minicereb.experiments.evaluation.settings import EvaluatedModel
-from minicereb.experiments.kinds.attacked import AttackedModel
 from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.learning.rules import PESSIMISTIC
 from minicereb.report.formats import mean_share, strength
 from minicereb.report.page import Text
-from minicereb.robustness.catalogue import STANDARD
+from minicereb.robustness.catalogue import FLIPS, STANDARD
 from minicereb.studies import tables
 from minicereb.studies.results import Blocks, Results, tabulate
 from minicereb.studies.sparsity import ALL_INPUTS, CLASSES, NATURAL
@@ -24,7 +23,7 @@ from minicereb.studies.study import Study
 
 EPSILONS = {"smoke": (0.1,), "course": (0.1, 0.3), "paper": (0.1, 0.3)}
 ATTACKS = {"smoke": ("apgd-margin",), "course": ("apgd-margin", "transfer"), "paper": STANDARD}
-QUERIES = {"smoke": 20, "course": 1_000, "paper": 5_000}  # of Square, which needs no gradient
+FLIPPED = {"smoke": ("greedy",), "course": ("greedy", "beam"), "paper": FLIPS}  # where fibres fire at a threshold
 WHOLE = "threshold fibres, pessimistic rule, k = 4, LTD"
 
 
@@ -56,7 +55,7 @@ def circuits(synapses: int, epsilon: float) -> list[CerebellumModel]:
 
 
 def trainings(data: Data, scale: str, seed: int, epsilon: float) -> list[Train]:
-    """Return the trainings for one ε: the circuits, an adversarially trained perceptron, a network that learns from losses."""
+    """Return the trainings for one ε: the circuits, perceptrons trained on attacks and on bounds, a likelihood-ratio network."""
     size = SIZES[scale]
 
     def training(model: Model, batch_size: int, rate: float, optimizer: str = "rmsprop", **how: Any) -> Train:
@@ -68,7 +67,8 @@ def trainings(data: Data, scale: str, seed: int, epsilon: float) -> list[Train]:
     cerebella = [training(model, 100, rates[model.loss] / model.cells) for model in circuits(size.synapses, epsilon)]
     adversary = Adversary(epsilon, fitting_step(epsilon, 7))
     perceptron = training(PerceptronModel((size.hidden,), l1=7e-5), 100, 3e-3, "adam", adversary=adversary)
-    return [*cerebella, perceptron, training(NoisyModel((size.hidden,)), 50, 0.06, "adam")]
+    bounds = PerceptronModel((size.hidden,), interval_bounds=epsilon, pessimism=0.9)
+    return [*cerebella, perceptron, training(bounds, 100, 3e-3, "adam"), training(NoisyModel((size.hidden,)), 50, 0.06, "adam")]
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
@@ -79,15 +79,15 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
         for together in zip(*(trainings(data, scale, seed, epsilon) for epsilon in EPSILONS[scale]), strict=True):
             for train, epsilon in zip(together, EPSILONS[scale], strict=True):
                 epsilons[train] = (*epsilons.get(train, ()), epsilon)
-        evaluated = [EvaluatedModel(train, of, SIZES[scale].images, ATTACKS[scale], seed=seed) for train, of in epsilons.items()]
+        evaluated = []
+        for train, of in epsilons.items():
+            fires = getattr(train.model, "threshold", None) is not None
+            attacks = (*ATTACKS[scale], *FLIPPED[scale]) if fires else ATTACKS[scale]
+            evaluated.append(EvaluatedModel(train, of, SIZES[scale].images, attacks, seed=seed))
         count = len(EPSILONS[scale])
         whole, others = evaluated[:count], evaluated[count:]
         pairs = ((one, other) for other in others for one in whole if set(one.epsilons) <= set(other.epsilons))
         experiments += [*evaluated, *(PairedComparison(one, other) for one, other in pairs)]
-        for train, epsilon in ((each.train, epsilon) for each in evaluated for epsilon in each.epsilons):
-            if getattr(train.model, "threshold", None) is not None:
-                square = Attack("square", "margin", epsilon, steps=QUERIES[scale], seed=seed)
-                experiments.append(AttackedModel(train, square, SIZES[scale].images // 2))
     return experiments
 
 
@@ -95,7 +95,7 @@ def name_of(train: Train) -> str:
     """Name a model by what distinguishes it from the whole circuit."""
     model = train.model
     if isinstance(model, PerceptronModel):
-        return "perceptron, adversarial training"
+        return f"perceptron, {'adversarial training' if model.interval_bounds is None else 'interval bounds'}"
     if isinstance(model, NoisyModel):
         return "threshold network, GLR"
     assert isinstance(model, CerebellumModel)
@@ -114,18 +114,15 @@ def table(results: Results) -> Blocks:
     """Show for each model, at each ε, its clean, attacked and certified accuracy; then the comparisons."""
     evaluations = results.where(EvaluatedModel)
     models, (config, record) = tables.by_model(results, name_of), evaluations[0]
-    square, attacked = results.where(AttackedModel)[0]
     columns: list[tuple[str, Callable[[Results], str]]] = []
     for epsilon in sorted({epsilon for config, _ in evaluations for epsilon in config.epsilons}):
         columns.append((f"test, for {strength(epsilon)}", partial(_share, epsilon=epsilon)))
         columns += [(f"{label} {strength(epsilon)}", partial(_share, epsilon=epsilon, label=label)) for label in tables.LABELS]
-        columns.insert(-1, (f"Square {strength(epsilon)}", partial(tables.accuracy_under, epsilon=epsilon)))
     legend = (
         f"In % ({tables.interval_in_words(models)}); test: {record['test_images']:,} images of {config.train.data.name} without "
         f"attack; attacked and certified: the first {record['images']:,}. Attacked: robust accuracy under "
-        f"{', '.join(config.attacks)}, for each image the strongest. Square: {square.attack.steps:,} queries, the first "
-        f"{attacked['images']:,} images, where fibres fire at a threshold and no derivative leads to them. Certified: interval "
-        "bounds and CROWN. The first row is the "
+        f"{', '.join(config.attacks)}, for each image the strongest; fibres are flipped only where they fire at a threshold. "
+        "Certified: interval bounds and CROWN. The first row is the "
         "whole circuit, with cross-entropy at the climbing fibres; the next ones are named by what is changed. Pessimistic rules "
         "and adversaries learn for the ε of the columns, the others once for both. Cerebella have as many synapses, "
         "cells × (k + 20)."

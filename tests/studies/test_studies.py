@@ -72,7 +72,7 @@ PLANS = {  # digests of the hashes of all experiments at each scale; what was do
     "objectives": ("7a2883dd3fc7", "dad89e7e6ee9", "12a93e6c570a"),
     "attacks": ("a211673dc084", "029ca32b8e57", "aad1c600c352"),
     "paper-versus-code": ("1cec791b6065", "f16325b73f91", "2b4317fe2da3"),
-    "robust-circuits": ("fd63732f8d5c", "d5c32790bf7f", "0dfdbe55d25a"),
+    "robust-circuits": ("9dec6ac3ff21", "10d20ea03873", "b7cd3a21969c"),
     "glr-tables": ("47526d134793", "a7cc2bb4f2cb", "3ab1a945d43d"),
     "glr-whitebox": ("f31513c25784", "77903e5aa1bc", "b5ed5bb2bf3a"),
     "glr-sources": ("40cf27d63481", "054813510480", "7dbd90dfe7f7"),

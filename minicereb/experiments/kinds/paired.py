@@ -16,6 +16,7 @@ from minicereb.experiments.evaluation.settings import EvaluatedModel, evaluation
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.records import require_length, shape
+from minicereb.robustness.catalogue import FLIPS
 from minicereb.settings import setting
 from minicereb.statistics import mcnemar_test, paired_difference_interval
 
@@ -28,7 +29,10 @@ AT_EPSILON = shape(epsilon=float, attacked=COMPARISON | None, certified=COMPARIS
 @config_kind
 @dataclass(frozen=True)
 class PairedComparison(Experiment):
-    """Two evaluations with the same images, norm and attacks, and at least one common ε."""
+    """Two evaluations with the same images, norm and attacks, and at least one common ε.
+
+    Attacks that flip the bits of a threshold may differ: only models that begin with one have them.
+    """
 
     record_shape = shape(images=Count, clean=COMPARISON, epsilons=list[AT_EPSILON])  # type: ignore[valid-type]
     one: EvaluatedModel = setting(help="The first evaluation.")
@@ -38,7 +42,8 @@ class PairedComparison(Experiment):
         require(self.one != self.other, "other", "the same evaluation", "another than the one it is compared with")
         for name in ("images", "norm", "attacks"):
             of_one, of_other = getattr(self.one, name), getattr(self.other, name)
-            require(of_one == of_other, name, of_other, f"what the other evaluation has: {of_one!r}")
+            same = of_one == of_other if name != "attacks" else set(of_one) - set(FLIPS) == set(of_other) - set(FLIPS)
+            require(same, name, of_other, f"what the other evaluation has: {of_one!r}")
         data, of_other = self.one.train.data, self.other.train.data
         require(data.sha256 == of_other.sha256, "data", of_other.name, f"the same data for both, {data.name}")
         require(len(self.epsilons) > 0, "epsilon", self.other.epsilons, f"one at least that both have, of {self.one.epsilons}")
