@@ -22,6 +22,13 @@ _PLACES = {
     "Perceptron": "interface.learners",
     "attack": "interface.measuring",
     "evaluate": "interface.measuring",
+    "from_callable": "interface.adapted",
+    "from_onnx": "interface.adapted",
+    "from_sklearn": "interface.adapted",
+    "from_torch": "interface.torch_models",
+    "to_art": "interface.torch_models",
+    "to_foolbox": "interface.torch_models",
+    "to_torch": "interface.torch_models",
 }
 _PACKAGES = ("datasets",)
 

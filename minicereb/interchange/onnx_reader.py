@@ -68,21 +68,21 @@ def read_onnx(path: Path) -> OnnxModel:
     except Exception as error:  # an error of protobuf, which has no public type in onnx
         raise MinicerebError(f"{path} is not an ONNX file") from error
     try:
-        return _Chain(model.graph).read()
-    except _Refusal as refusal:
+        return LayerChain().read(model.graph)
+    except Refusal as refusal:
         raise MinicerebError(f"{path}: {refusal}") from None
 
 
-class _Refusal(Exception):
-    """The reason why a graph cannot be read."""
+class Refusal(Exception):
+    """The reason why the layers of this project cannot compute what a network does."""
 
 
 def _expect(condition: bool, why: str) -> None:
     if not condition:
-        raise _Refusal(why)
+        raise Refusal(why)
 
 
-class _Node(NamedTuple):
+class GraphNode(NamedTuple):
     """An operator: its name for messages, its attributes, and its constant inputs by position."""
 
     name: str
@@ -103,10 +103,9 @@ class _Node(NamedTuple):
 
 
 @dataclass
-class _Chain:
+class LayerChain:
     """The walk along the graph: layers so far, and the shape and order of the last one's outputs."""
 
-    graph: Any
     layers: list[Any] = field(default_factory=list)
     shape: tuple[int, ...] = ()  # without the batch; images have channels first, as in the file
     order: np.ndarray | None = None  # of a row: its places in the file's order
@@ -114,18 +113,34 @@ class _Chain:
     images: bool = False  # whether the layers have made images of the rows
     convolutional: bool = False
 
-    def read(self) -> OnnxModel:
-        constants = {each.name: _array(each, f"the constant {each.name!r}") for each in self.graph.initializer}
-        inputs = [each for each in self.graph.input if each.name not in constants]
-        _expect(len(inputs) == 1 and len(self.graph.output) == 1, "a network must have one input and one output")
+    def begin(self, shape: tuple[int, ...], convolutional: bool) -> None:
+        """Start with inputs of this shape (images with channels first); `convolutional` if layers of images will follow."""
+        self.shape, self.convolutional = shape, convolutional
+        self.order = self.input_order = pixel_order(shape)
+
+    def append(self, operator: str, node: GraphNode) -> None:
+        """Append an operator; :class:`Refusal` if the layers cannot compute it."""
+        OPERATORS[operator](self, node)
+
+    def finish(self, shape: tuple[int, ...]) -> OnnxModel:
+        """Return the network; :class:`Refusal` unless its outputs are rows."""
+        _expect(len(self.shape) == 1 and not self.images, f"the output has the shape {self.shape}, and must be a row")
+        _expect(bool(self.layers), "there is no operator in it")
+        if self.order is not None:
+            raise Refusal("the outputs are pixels")
+        return OnnxModel(Sequential(tuple(self.layers)), self.input_order, shape)
+
+    def read(self, graph: Any) -> OnnxModel:
+        """Walk along the graph of a file."""
+        constants = {each.name: _array(each, f"the constant {each.name!r}") for each in graph.initializer}
+        inputs = [each for each in graph.input if each.name not in constants]
+        _expect(len(inputs) == 1 and len(graph.output) == 1, "a network must have one input and one output")
         dimensions = [each.dim_value for each in inputs[0].type.tensor_type.shape.dim][1:]
         _expect(bool(dimensions) and all(each > 0 for each in dimensions), "the shape of the input is not fixed")
         _expect(math.prod(dimensions) <= LARGEST_INPUT, f"an input of {math.prod(dimensions):,} numbers is too large")
-        self.shape = tuple(dimensions)
-        shape, current = self.shape, inputs[0].name
-        self.order = self.input_order = pixel_order(shape)
-        self.convolutional = any(node.op_type in ("Conv", "MaxPool") for node in self.graph.node)
-        for node in self.graph.node:
+        shape, current = tuple(dimensions), inputs[0].name
+        self.begin(shape, any(node.op_type in ("Conv", "MaxPool") for node in graph.node))
+        for node in graph.node:
             attributes = {each.name: _attribute(each) for each in node.attribute}
             name = f"{node.op_type} {node.name!r}" if node.name else node.op_type
             if node.op_type == "Constant":
@@ -136,15 +151,11 @@ class _Chain:
             places = [each for each in node.input if each]
             others = [each for each in places if each not in constants]
             _expect(others == [current], f"{name} must read the output of the operator before it, and constants: {places}")
-            read = _Node(name, attributes, [constants.get(each) for each in node.input])
-            OPERATORS[node.op_type](self, read)
+            read = GraphNode(name, attributes, [constants.get(each) for each in node.input])
+            self.append(node.op_type, read)
             current = node.output[0]
-        _expect(self.graph.output[0].name == current, "the output is not that of the last operator")
-        _expect(len(self.shape) == 1 and not self.images, f"the output has the shape {self.shape}, and must be a row")
-        _expect(bool(self.layers), "there is no operator in it")
-        if self.order is not None:
-            raise _Refusal("the outputs are pixels")
-        return OnnxModel(Sequential(tuple(self.layers)), self.input_order, shape)
+        _expect(graph.output[0].name == current, "the output is not that of the last operator")
+        return self.finish(shape)
 
     def size(self) -> int:
         return math.prod(self.shape)
@@ -154,23 +165,23 @@ class _Chain:
 
     # -- operators -----------------------------------------------------------------------------------------------------------
 
-    def identity(self, node: _Node) -> None:
+    def identity(self, node: GraphNode) -> None:
         """Dropout and Identity pass their input through at inference."""
 
-    def cast(self, node: _Node) -> None:
+    def cast(self, node: GraphNode) -> None:
         node.expect(to=1)  # float32
 
-    def gemm(self, node: _Node) -> None:
+    def gemm(self, node: GraphNode) -> None:
         node.expect(alpha=1.0, beta=1.0, transA=0)
         weight = node.constant(1)
         _expect(node.constants[0] is None and weight.ndim == 2, f"{node.name} must multiply its input by a constant matrix")
         self.dense(node, weight if node.attributes.get("transB", 0) else weight.T, node.constants[2:3])
 
-    def matmul(self, node: _Node) -> None:
+    def matmul(self, node: GraphNode) -> None:
         _expect(node.constants[0] is None and node.constant(1).ndim == 2, f"{node.name} must be input times constant matrix")
         self.dense(node, node.constant(1).T, [])
 
-    def dense(self, node: _Node, weight: np.ndarray, bias: list[np.ndarray | None]) -> None:
+    def dense(self, node: GraphNode, weight: np.ndarray, bias: list[np.ndarray | None]) -> None:
         """Append a dense layer with weights of shape (outputs, inputs)."""
         rows = not self.images and self.shape[-1] == self.size()
         _expect(rows and weight.shape[1] == self.size(), f"{node.name} of shape {weight.shape} on values of shape {self.shape}")
@@ -181,10 +192,10 @@ class _Chain:
         self.layers.append(Dense(_device(weight), _device(shift)))
         self.shape, self.order = (len(weight),), None
 
-    def relu(self, node: _Node) -> None:
+    def relu(self, node: GraphNode) -> None:
         self.layers.append(ReLU())
 
-    def flatten(self, node: _Node) -> None:
+    def flatten(self, node: GraphNode) -> None:
         node.expect(axis=1)
         self.flat()
 
@@ -194,7 +205,7 @@ class _Chain:
             self.order, self.images = pixel_order(self.shape), False
         self.shape = (self.size(),)
 
-    def reshape(self, node: _Node) -> None:
+    def reshape(self, node: GraphNode) -> None:
         target = [int(each) for each in node.constant(1).reshape(-1)[1:]]
         if -1 in target:
             known = -math.prod(target)
@@ -211,7 +222,7 @@ class _Chain:
         _expect(kept, f"{node.name} to {target}, which would exchange pixels and channels")
         self.shape = tuple(target)
 
-    def as_images(self, node: _Node) -> None:
+    def as_images(self, node: GraphNode) -> None:
         """Reshape rows of pixels into images, unless they are images already."""
         _expect(len(self.shape) == 3, f"{node.name} on values of shape {self.shape}, which are no images")
         channels, height, width = self.shape
@@ -220,7 +231,7 @@ class _Chain:
             self.layers.append(Images((height, width, channels), _device(np.zeros(channels)), _device(np.ones(channels))))
             self.images, self.order = True, None
 
-    def conv(self, node: _Node) -> None:
+    def conv(self, node: GraphNode) -> None:
         self.as_images(node)
         weight = node.constant(1)
         _expect(weight.ndim == 4 and weight.shape[1] == self.shape[0], f"{node.name} with weights of shape {weight.shape}")
@@ -235,7 +246,7 @@ class _Chain:
         self.layers.append(Convolution(_device(weight.transpose(0, 2, 3, 1)), _device(bias), stride, padding))
         self.shape = (outputs, *sides)
 
-    def max_pool(self, node: _Node) -> None:
+    def max_pool(self, node: GraphNode) -> None:
         self.as_images(node)
         size = _single(node, "kernel_shape", 0)
         node.expect(auto_pad="NOTSET", dilations=[1, 1], ceil_mode=0, pads=[0, 0, 0, 0], strides=[size, size])
@@ -245,7 +256,7 @@ class _Chain:
         self.layers.append(MaxPool(size))
         self.shape = (channels, height // size, width // size)
 
-    def batch_norm(self, node: _Node) -> None:
+    def batch_norm(self, node: GraphNode) -> None:
         node.expect(training_mode=0)
         gamma, beta, mean, variance = (node.constant(place) for place in range(1, 5))
         if len(self.shape) == 3:
@@ -254,24 +265,24 @@ class _Chain:
         variance = variance + np.float32(node.attributes.get("epsilon", EPSILON) - EPSILON)
         self.layers.append(BatchNorm(*map(_device, (gamma, beta, mean, variance))))
 
-    def add(self, node: _Node) -> None:
+    def add(self, node: GraphNode) -> None:
         self.elementwise(node, None, self.other(node))
 
-    def sub(self, node: _Node) -> None:
+    def sub(self, node: GraphNode) -> None:
         _expect(node.constants[0] is None, f"{node.name} must subtract a constant from its input")
         self.elementwise(node, None, -node.constant(1))
 
-    def mul(self, node: _Node) -> None:
+    def mul(self, node: GraphNode) -> None:
         self.elementwise(node, self.other(node), None)
 
-    def div(self, node: _Node) -> None:
+    def div(self, node: GraphNode) -> None:
         _expect(node.constants[0] is None and bool(node.constant(1).all()), f"{node.name} must divide by a constant, not 0")
         self.elementwise(node, 1 / node.constant(1), None)
 
-    def other(self, node: _Node) -> np.ndarray:
+    def other(self, node: GraphNode) -> np.ndarray:
         return node.constant(1 if node.constants[0] is None else 0)
 
-    def elementwise(self, node: _Node, factor: np.ndarray | None, term: np.ndarray | None) -> None:
+    def elementwise(self, node: GraphNode, factor: np.ndarray | None, term: np.ndarray | None) -> None:
         """Multiply by a constant, or add one: into a bias that is exactly 0, otherwise as a layer that scales and shifts."""
         if not self.layers and self.convolutional and len(self.shape) == 3:
             self.as_images(node)
@@ -286,12 +297,12 @@ class _Chain:
         else:
             self.layers.append(_scaling(scale, shift))
 
-    def per_feature(self, node: _Node, constant: np.ndarray) -> np.ndarray:
+    def per_feature(self, node: GraphNode, constant: np.ndarray) -> np.ndarray:
         """Return one number for each feature of a row, or for each channel of an image."""
         try:
             whole = np.broadcast_to(constant, (1, *self.shape))[0]
         except ValueError:
-            raise _Refusal(f"{node.name} with a constant of shape {constant.shape} on values of {self.shape}") from None
+            raise Refusal(f"{node.name} with a constant of shape {constant.shape} on values of {self.shape}") from None
         if not self.images:
             whole = whole.reshape(-1)
             return whole if self.order is None else whole[self.order]
@@ -299,25 +310,25 @@ class _Chain:
         _expect(bool((channels == channels[:, :1]).all()), f"{node.name} with another constant for each pixel")
         return channels[:, 0]
 
-    def sign(self, node: _Node) -> None:
+    def sign(self, node: GraphNode) -> None:
         """1 above 0, else -1, even at 0."""
         self.activation(node, "threshold")
         self.layers.append(_scaling(np.full(self.size(), 2.0), np.full(self.size(), -1.0)))
 
-    def greater(self, node: _Node) -> None:
+    def greater(self, node: GraphNode) -> None:
         """1 above a constant, else 0; the Cast that follows changes nothing."""
         _expect(node.constants[0] is None, f"{node.name} must ask whether its input is above a constant")
         if node.constant(1).any():
             self.elementwise(node, None, -node.constant(1))
         self.activation(node, "threshold")
 
-    def sigmoid(self, node: _Node) -> None:
+    def sigmoid(self, node: GraphNode) -> None:
         self.activation(node, "sigmoid")
 
-    def absolute(self, node: _Node) -> None:
+    def absolute(self, node: GraphNode) -> None:
         self.activation(node, "absolute")
 
-    def activation(self, node: _Node, name: str) -> None:
+    def activation(self, node: GraphNode, name: str) -> None:
         _expect(not self.images, f"{node.name} on images")
         last = self.layers[-1] if self.layers else None
         if isinstance(last, Dense):
@@ -328,26 +339,26 @@ class _Chain:
         self.layers.append(NoisyNetwork((NoisyLayer(last.weight, last.bias, scale, None, Activation(name)),)))
 
 
-OPERATORS: dict[str, Callable[[_Chain, _Node], None]] = {
-    "Abs": _Chain.absolute,
-    "Add": _Chain.add,
-    "BatchNormalization": _Chain.batch_norm,
-    "Cast": _Chain.cast,
-    "Conv": _Chain.conv,
-    "Div": _Chain.div,
-    "Dropout": _Chain.identity,
-    "Flatten": _Chain.flatten,
-    "Gemm": _Chain.gemm,
-    "Greater": _Chain.greater,
-    "Identity": _Chain.identity,
-    "MatMul": _Chain.matmul,
-    "MaxPool": _Chain.max_pool,
-    "Mul": _Chain.mul,
-    "Relu": _Chain.relu,
-    "Reshape": _Chain.reshape,
-    "Sigmoid": _Chain.sigmoid,
-    "Sign": _Chain.sign,
-    "Sub": _Chain.sub,
+OPERATORS: dict[str, Callable[[LayerChain, GraphNode], None]] = {
+    "Abs": LayerChain.absolute,
+    "Add": LayerChain.add,
+    "BatchNormalization": LayerChain.batch_norm,
+    "Cast": LayerChain.cast,
+    "Conv": LayerChain.conv,
+    "Div": LayerChain.div,
+    "Dropout": LayerChain.identity,
+    "Flatten": LayerChain.flatten,
+    "Gemm": LayerChain.gemm,
+    "Greater": LayerChain.greater,
+    "Identity": LayerChain.identity,
+    "MatMul": LayerChain.matmul,
+    "MaxPool": LayerChain.max_pool,
+    "Mul": LayerChain.mul,
+    "Relu": LayerChain.relu,
+    "Reshape": LayerChain.reshape,
+    "Sigmoid": LayerChain.sigmoid,
+    "Sign": LayerChain.sign,
+    "Sub": LayerChain.sub,
 }
 
 
@@ -367,7 +378,7 @@ def _device(array: np.ndarray) -> Array:
     return to_device(np.ascontiguousarray(array, dtype=np.float32))
 
 
-def _single(node: _Node, name: str, default: int) -> int:
+def _single(node: GraphNode, name: str, default: int) -> int:
     """Return the one value that all entries of an attribute have."""
     values = set(node.attributes.get(name, [default]))
     _expect(len(values) == 1, f"{node.name} with {name} = {node.attributes.get(name)}; all must be equal")
@@ -393,7 +404,7 @@ def _array(tensor: Any, what: str) -> np.ndarray:
     try:
         array = numpy_helper.to_array(tensor)
     except Exception as error:  # whatever a damaged tensor raises
-        raise _Refusal(f"{what} is damaged") from error
+        raise Refusal(f"{what} is damaged") from error
     allowed = array.dtype == np.float32 or array.dtype.kind in "iu"
     _expect(allowed, f"{what} has the type {array.dtype}; only float32 and integers are supported")
     _expect(bool(np.isfinite(array).all()), f"{what} holds numbers that are not finite")

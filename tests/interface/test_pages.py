@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = [DOCS / "python.md"]
+PAGES = [DOCS / "python.md", *sorted(path for path in (DOCS / "with").glob("*.md") if path.stem != "differences")]
 PACKAGES = ("sklearn", "torch", "onnx", "art", "foolbox", "torchvision")
 
 
