@@ -7,7 +7,7 @@ The graph must be a chain: every operator reads the output of the one before it,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,9 +68,33 @@ def read_onnx(path: Path) -> OnnxModel:
     except Exception as error:  # an error of protobuf, which has no public type in onnx
         raise MinicerebError(f"{path} is not an ONNX file") from error
     try:
-        return LayerChain().read(model.graph)
+        return _Chain().read(model.graph)
     except Refusal as refusal:
         raise MinicerebError(f"{path}: {refusal}") from None
+
+
+def network_of(shape: tuple[int, ...], convolutional: bool, steps: Iterable[tuple[str, GraphNode]]) -> Sequential:
+    """Return the layers that compute a chain of ONNX operators.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of one input; images have channels first.
+    convolutional : bool
+        Whether layers of images will follow.
+    steps : iterable of (str, GraphNode)
+        Names of :data:`OPERATORS`, with their attributes and constants.
+
+    Raises
+    ------
+    Refusal
+        If the layers cannot compute an operator, or its output is no row.
+    """
+    chain = _Chain()
+    chain.begin(shape, convolutional)
+    for operator, node in steps:
+        OPERATORS[operator](chain, node)
+    return chain.finish(shape).network
 
 
 class Refusal(Exception):
@@ -90,6 +114,7 @@ class GraphNode(NamedTuple):
     constants: list[np.ndarray | None]
 
     def constant(self, place: int) -> np.ndarray:
+        """Return the constant that is the input at this place; :class:`Refusal` if there is none."""
         found = self.constants[place] if place < len(self.constants) else None
         _expect(found is not None, f"{self.name} has no constant as input {place + 1}")
         assert found is not None
@@ -103,7 +128,7 @@ class GraphNode(NamedTuple):
 
 
 @dataclass
-class LayerChain:
+class _Chain:
     """The walk along the graph: layers so far, and the shape and order of the last one's outputs."""
 
     layers: list[Any] = field(default_factory=list)
@@ -117,10 +142,6 @@ class LayerChain:
         """Start with inputs of this shape (images with channels first); `convolutional` if layers of images will follow."""
         self.shape, self.convolutional = shape, convolutional
         self.order = self.input_order = pixel_order(shape)
-
-    def append(self, operator: str, node: GraphNode) -> None:
-        """Append an operator; :class:`Refusal` if the layers cannot compute it."""
-        OPERATORS[operator](self, node)
 
     def finish(self, shape: tuple[int, ...]) -> OnnxModel:
         """Return the network; :class:`Refusal` unless its outputs are rows."""
@@ -152,7 +173,7 @@ class LayerChain:
             others = [each for each in places if each not in constants]
             _expect(others == [current], f"{name} must read the output of the operator before it, and constants: {places}")
             read = GraphNode(name, attributes, [constants.get(each) for each in node.input])
-            self.append(node.op_type, read)
+            OPERATORS[node.op_type](self, read)
             current = node.output[0]
         _expect(graph.output[0].name == current, "the output is not that of the last operator")
         return self.finish(shape)
@@ -339,26 +360,26 @@ class LayerChain:
         self.layers.append(NoisyNetwork((NoisyLayer(last.weight, last.bias, scale, None, Activation(name)),)))
 
 
-OPERATORS: dict[str, Callable[[LayerChain, GraphNode], None]] = {
-    "Abs": LayerChain.absolute,
-    "Add": LayerChain.add,
-    "BatchNormalization": LayerChain.batch_norm,
-    "Cast": LayerChain.cast,
-    "Conv": LayerChain.conv,
-    "Div": LayerChain.div,
-    "Dropout": LayerChain.identity,
-    "Flatten": LayerChain.flatten,
-    "Gemm": LayerChain.gemm,
-    "Greater": LayerChain.greater,
-    "Identity": LayerChain.identity,
-    "MatMul": LayerChain.matmul,
-    "MaxPool": LayerChain.max_pool,
-    "Mul": LayerChain.mul,
-    "Relu": LayerChain.relu,
-    "Reshape": LayerChain.reshape,
-    "Sigmoid": LayerChain.sigmoid,
-    "Sign": LayerChain.sign,
-    "Sub": LayerChain.sub,
+OPERATORS: dict[str, Callable[[_Chain, GraphNode], None]] = {
+    "Abs": _Chain.absolute,
+    "Add": _Chain.add,
+    "BatchNormalization": _Chain.batch_norm,
+    "Cast": _Chain.cast,
+    "Conv": _Chain.conv,
+    "Div": _Chain.div,
+    "Dropout": _Chain.identity,
+    "Flatten": _Chain.flatten,
+    "Gemm": _Chain.gemm,
+    "Greater": _Chain.greater,
+    "Identity": _Chain.identity,
+    "MatMul": _Chain.matmul,
+    "MaxPool": _Chain.max_pool,
+    "Mul": _Chain.mul,
+    "Relu": _Chain.relu,
+    "Reshape": _Chain.reshape,
+    "Sigmoid": _Chain.sigmoid,
+    "Sign": _Chain.sign,
+    "Sub": _Chain.sub,
 }
 
 

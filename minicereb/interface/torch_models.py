@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from minicereb.attacks.classifier import Guarded
 from minicereb.backend import Array, to_device, to_numpy
 from minicereb.errors import InputError, MinicerebError, install_command, require
-from minicereb.interchange.onnx_reader import GraphNode, LayerChain, Refusal
+from minicereb.interchange.onnx_reader import GraphNode, Refusal, network_of
 from minicereb.interface.adapted import AdaptedClassifier, labels_for
 from minicereb.interface.predictors import Predictor
 from minicereb.randomness import generator
@@ -174,10 +175,15 @@ def _converted(module: Any, image_shape: tuple[int, ...], torch: Any) -> Any:
         graph = fx.Tracer().trace(module)
     except Exception as error:  # whatever tracing raises for a module that is no fixed graph
         raise Refusal("its calculation depends on its input") from error
-    chain, within = LayerChain(), dict(module.named_modules())
+    within = dict(module.named_modules())
     shape = image_shape if len(image_shape) == 1 else ((*image_shape, 1)[2], *image_shape[:2])
     convolves = any(isinstance(each, (torch.nn.Conv2d, torch.nn.MaxPool2d)) for each in within.values())
-    chain.begin(shape, convolves or any("max_pool2d" in str(node.target) for node in graph.nodes))
+    convolves |= any("max_pool2d" in str(node.target) for node in graph.nodes)
+    return network_of(shape, convolves, _chain(graph, within, module, torch))
+
+
+def _chain(graph: Any, within: dict[str, Any], module: Any, torch: Any) -> Iterator[tuple[str, GraphNode]]:
+    """Yield the operators of a traced module; :class:`Refusal` unless each reads the one before it."""
     current, sizes = None, set[Any]()
     for node in graph.nodes:
         if node.op in ("placeholder", "output"):
@@ -186,20 +192,14 @@ def _converted(module: Any, image_shape: tuple[int, ...], torch: Any) -> Any:
                 raise Refusal("it has more than one input or output, or its layers are no chain")
             current = node
             continue
-        if (
-            node.op == "get_attr"
-            or (node.op == "call_method" and node.target == "size")
-            or node.target in (getattr, operator.getitem)
-        ):
+        is_size = node.op == "call_method" and node.target == "size"
+        if node.op == "get_attr" or is_size or node.target in (getattr, operator.getitem):
             sizes.add(node)
             continue
-        read = {each for each in node.all_input_nodes if each not in sizes}
-        if read != {current}:
+        if {each for each in node.all_input_nodes if each not in sizes} != {current}:
             raise Refusal(f"{node.name} reads something else than the layer before it")
-        for name, step in _steps(node, current, within, module, torch):
-            chain.append(name, step)
+        yield from _steps(node, current, within, module, torch)
         current = node
-    return chain.finish(shape).network
 
 
 def _steps(node: Any, current: Any, within: dict[str, Any], module: Any, torch: Any) -> list[tuple[str, GraphNode]]:
