@@ -365,17 +365,18 @@ def ascend(
         if step == steps - 1 or (target is None and (best > 2 * CLOSED).all()):
             break
         slope, outputs = _forward(chain, box, lines, free, back)
-        free = np.maximum(free + _adam(states[0], slope, step, rate), 0)
+        free = np.maximum(free + adam(states[0], slope, step, rate), 0)
         free = np.where(lines.fixed, free, np.minimum(free, 1))
         if goal is not None and outputs is not None and (target is not None or len(goal.offsets) > 1):
-            weight = np.maximum(weight + _adam(states[1], outputs @ goal.rows.T + goal.offsets, step, rate), 0)
+            weight = np.maximum(weight + adam(states[1], outputs @ goal.rows.T + goal.offsets, step, rate), 0)
             if target is None:
                 total = weight.sum(axis=1, keepdims=True)
                 weight = np.where(total > 0, weight / np.maximum(total, 1e-9), best_weight)
     return Ascent(best, best_free, best_weight)
 
 
-def _adam(state: list[np.ndarray], slope: np.ndarray, step: int, rate: float) -> np.ndarray:
+def adam(state: list[np.ndarray], slope: np.ndarray, step: int, rate: float) -> np.ndarray:
+    """Return Adam's step uphill; updates `state`, the means of slopes and of their squares. Steps shrink by DECAY each."""
     mean, square = state
     mean += 0.1 * (slope - mean)
     square += 0.01 * (slope * slope - square)

@@ -18,6 +18,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 from minicereb.certificates.chain import CLOSED, ROWS, Chain, Goal, Relaxed, Target, ascend, backward, relaxed, usual_slopes
+from minicereb.certificates.hull import has_hull, hull_of, raised
 from minicereb.errors import require
 from minicereb.randomness import generator
 
@@ -29,6 +30,7 @@ BRANCHES = 8  # split at once
 NUMBERS = 1 << 20  # hidden signals of the branches in one batch
 STARTS, DESCENT_STEPS = 16, 40  # of the attack before the search
 STARTING = 1 << 16  # hidden signals of all starts, about
+HULL_SHARE = 0.25  # of the time limit, at most, before the search
 STORED = 1 << 30  # bytes of multipliers kept with branches
 
 
@@ -138,19 +140,21 @@ def verify(
         shape = (len(goal.offsets), outputs)
         require(goal.rows.shape == shape and len(goal.offsets) > 0, "goal", goal.rows.shape, f"rows of {outputs} numbers")
     search = _Search(chain, began + seconds, judge or _by_outputs(chain, goals), most_branches)
-    bounds, closed = [], True
     try:
-        for goal in goals:
-            search.attack(goal)
-        search.prepare()
-        for goal in goals:
-            bound, proved = search.prove(goal)
-            bounds.append(bound)
-            closed &= proved
+        bounds = [search.by_hull(goal, began + HULL_SHARE * seconds) for goal in goals]
+        left = [i for i, bound in enumerate(bounds) if bound <= 0]
+        for i in left:
+            search.attack(goals[i])
+        if most_branches == 1:
+            left = [i for i in left if bounds[i] == -np.inf]  # the hull has optimised slopes
+        if left:
+            search.prepare()
+        for i in left:
+            bounds[i] = max(bounds[i], search.prove(goals[i]))
     except _Broken:
         return Decision("broken", -np.inf, search.found, search.branches, time.monotonic() - began)
     bound = min(bounds, default=np.inf)
-    return Decision("certified" if closed else "unknown", bound, None, search.branches, time.monotonic() - began)
+    return Decision("certified" if bound > 0 else "unknown", bound, None, search.branches, time.monotonic() - began)
 
 
 def _by_outputs(chain: Chain, goals: Sequence[Goal]) -> Judge:
@@ -332,8 +336,21 @@ class _Search:
 
     # -- the search --------------------------------------------------------------------------------------------------------------
 
-    def prove(self, goal: Goal) -> tuple[float, bool]:
-        """Return a lower bound on a goal's value, and whether it is proved that none meets it."""
+    def by_hull(self, goal: Goal, until: float) -> float:
+        """Bound the value of a goal of one row by the hull of one hidden layer; try the corner where the bound is attained."""
+        chain = self.whole
+        if not has_hull(chain) or len(goal.offsets) != 1:
+            return -np.inf
+        self.branches += 1
+        offset, hull = float(goal.offsets[0]), hull_of(chain, goal.rows[0])
+        hull = hull._replace(constant=hull.constant + offset - SLACK * abs(offset))
+        best = raised(hull, over=lambda: time.monotonic() > until)
+        if best.bound <= 0:
+            self.try_out(0.5 * (chain.low + chain.high + (chain.high - chain.low) * best.corner)[None], goal)
+        return best.bound
+
+    def prove(self, goal: Goal) -> float:
+        """Return a lower bound on a goal's value: above 0 if it is proved that none meets it."""
         chain, root, single = self.chain, self.root, self.single
         self.root = replace(root)  # what is found out for one goal holds for that alone
         try:
@@ -341,21 +358,20 @@ class _Search:
         finally:
             self.chain, self.root, self.single = chain, root, single
 
-    def _prove(self, goal: Goal) -> tuple[float, bool]:
+    def _prove(self, goal: Goal) -> float:
         rows = len(goal.offsets)
         root = self.root
         root.weight = np.full(rows, 1 / rows, dtype=np.float32)
         self.branches += 1
         if float(self._bound([root], goal, BRANCH_STEPS)[0]) > 0:
-            return root.bound, True
+            return root.bound
         if self.most_branches <= 1:
             self._bound([root], goal, 5 * BRANCH_STEPS)
-            bound = self._double(root, goal)
-            return bound, bound > 0
+            return self._double(root, goal)
         small = self.chain.units <= TIGHTENED and bool(self.chain.views)
         for _ in range(ROOT_ROUNDS if small else 0):
             if self.over or not self._tighten(root, goal, ROOT_STEPS, ROOT_RATE):
-                return (min(self._double(root, goal), 0.0), False) if self.over else (TINIEST, True)
+                return min(self._double(root, goal), 0.0) if self.over else TINIEST
         if small:
             tight, weight = root.tight, root.weight
             alive = root.most > 0
@@ -366,20 +382,20 @@ class _Search:
             root.free, root.weight = free, weight
             root.tight = [(f[which][:, alive].astype(self.kept), w[which]) for (f, w), which in zip(tight, kept, strict=True)]
         self._bound([root], goal, 5 * BRANCH_STEPS)
-        return (TINIEST, True) if root.bound > 0 else self._search(root, goal, small)
+        return TINIEST if root.bound > 0 else self._search(root, goal, small)
 
     def _double(self, branch: _Branch, goal: Goal) -> float:
         lines = relaxed(branch.least[None], branch.most[None], branch.sign[None], np.float64)
         return float(self._exact([branch], lines, branch.free[None], branch.weight[None], goal, None)[0])
 
-    def _search(self, root: _Branch, goal: Goal, small: bool) -> tuple[float, bool]:
+    def _search(self, root: _Branch, goal: Goal, small: bool) -> float:
         count, stored = itertools.count(), 0
         at_once = max(1, min(BRANCHES, NUMBERS // max(1, self.chain.units) // (2 * TRIALS)))
         self._score([root], goal)
         heap = [(root.bound, next(count), root)]
         while heap:
             if self.over or self.branches >= self.most_branches:
-                return min(self._double(heap[0][2], goal), 0.0), False
+                return min(self._double(heap[0][2], goal), 0.0)
             parents = [heapq.heappop(heap)[2] for _ in range(min(at_once, len(heap)))]
             children = []
             for parent, number in zip(parents, self._choices(parents, goal), strict=True):
@@ -407,7 +423,7 @@ class _Search:
                     stored += size
                     heapq.heappush(heap, (each.bound, next(count), each))
             stored = stored if len(heap) % 64 else sum(free.nbytes for _, _, each in heap for free, _ in each.tight)
-        return TINIEST, True
+        return TINIEST
 
     def _solve(self, branch: _Branch, goal: Goal) -> None:
         """Where nothing is left to split the chain is affine: solve the linear programme, and begin from its multipliers."""
