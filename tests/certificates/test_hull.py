@@ -9,7 +9,7 @@ from minicereb.certificates.chain import Goal, ascend, backward, chain_of, relax
 from minicereb.certificates.complete import verify
 from minicereb.certificates.hull import has_hull, hull_of, lower, raised
 from minicereb.certificates.images import verify_image
-from minicereb.models.cerebellum import Cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.wiring import draw_wiring
 
 INPUTS, UNITS, EACH = 7, 12, 3
@@ -188,7 +188,7 @@ def test_only_chains_of_one_hidden_layer_have_one():
 def test_no_point_of_the_ball_of_a_cerebellum_is_below_the_bound(kind, fires_above):
     rng = np.random.default_rng(3)
     wiring = draw_wiring(kind, 60, (4, 4), 3, 1)
-    model = Cerebellum(wiring, np.zeros(60, np.float32), rng.normal(size=(60, 3)).astype(np.float32), fires_above)
+    model = CerebellarNetwork(wiring, np.zeros(60, np.float32), rng.normal(size=(60, 3)).astype(np.float32), fires_above)
     x = rng.random((30, 16), dtype=np.float32)
     labels, verdicts = model.forward(x)[0].argmax(axis=1), []
     for number, (image, label) in enumerate(zip(x, labels, strict=True)):
