@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from minicereb.bench.timing import Benchmark
 from minicereb.calculus.activations import Activation
 from minicereb.calculus.noise import Gaussian
 from minicereb.calculus.replicated import CrossEntropy
+from minicereb.certificates.certify import certify
 from minicereb.learning.estimators import ESTIMATORS
 from minicereb.learning.glr import estimate
 from minicereb.learning.noise import Address
@@ -34,6 +36,7 @@ from minicereb.tasks.pole_balancing import PoleBalancer, PoleTask
 
 CELLS, INPUTS, PER_CELL, CLASSES, BATCH, IMAGES = 200_000, 784, 4, 10, 10, 500
 FEW_CELLS, LARGE_BATCH = 20_000, 100  # of the pessimistic rule
+CERTIFIED_IMAGES, CERTIFIED_EPSILON = 1_000, 0.02
 # APGD takes as many steps as published, within a bound so small that it does not end early.
 APGD_CELLS, APGD_IMAGES, APGD_STEPS, APGD_EPSILON = 5_000, 256, 100, 0.002
 GLR_INPUTS, GLR_HIDDEN, GLR_BATCH, REPLICATIONS = 196, 20, 25, 10_000
@@ -113,6 +116,23 @@ def attacks(peers: bool) -> Iterator[Benchmark]:
         product_floor(model.readout, products),
         f"{2 * products / 1e9:.0f} GFLOP at the rate of a matrix product",
         peers_of("apgd_runs", model, images, labels, APGD_EPSILON, APGD_STEPS) if peers else {},
+    )
+
+
+def certificates(peers: bool) -> Iterator[Benchmark]:
+    """Yield the certification of images by intervals and linear relaxation, beside that by intervals alone."""
+    model = initial_cerebellum(draw_wiring("random", FEW_CELLS, (INPUTS,), PER_CELL, seed=0), CLASSES, seed=0)
+    weights = generator(0, "bench readout").standard_normal(model.readout.shape, dtype=np.float32)
+    model = dataclasses.replace(model, readout=to_device(weights / FEW_CELLS))
+    x = to_device(_images(CERTIFIED_IMAGES)[0])
+    labels = to_numpy(model.forward(x)[0].argmax(axis=1))
+    yield Benchmark(
+        f"certificates of {CERTIFIED_IMAGES:,} images, {FEW_CELLS:,} cells, k = {PER_CELL}, ε = {CERTIFIED_EPSILON:g}",
+        lambda: certify(model, x, labels, CERTIFIED_EPSILON),
+        lambda: certify(model, x, labels, CERTIFIED_EPSILON, method="interval"),
+        "intervals alone, without linear relaxation",
+        repeats=1,
+        turns=1,
     )
 
 
