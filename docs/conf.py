@@ -15,6 +15,7 @@ import minicereb
 
 HERE, PACKAGE = Path(__file__).parent, Path(minicereb.__file__).parent
 sys.path.insert(0, str(HERE))
+import explore_page  # noqa: E402
 from equation_table import as_environment, in_documentation, table, typeset  # noqa: E402
 from myst_nb.core import render  # noqa: E402
 from notebooks import rewrite  # noqa: E402
@@ -72,6 +73,12 @@ def with_clean_notebooks(app, env):
     rewrite(env.mystnb_config.output_folder, app.config.html_baseurl)
 
 
+def with_page_to_explore(app, error):
+    """Write the page of attacks that the front page links to."""
+    if error is None and app.builder.name == "html":
+        explore_page.write(Path(app.outdir) / "explore.html")
+
+
 def skip_field_alias(app, what, name, member, skip, options):
     """Leave out the fields of a NamedTuple: its own docstring describes them."""
     return True if type(member).__name__ == "_tuplegetter" else None
@@ -88,5 +95,6 @@ def setup(app):
     """Connect the hooks; Sphinx calls this."""
     app.connect("source-read", with_lines)
     app.connect("env-updated", with_clean_notebooks)
+    app.connect("build-finished", with_page_to_explore)
     app.connect("autodoc-skip-member", skip_field_alias)
     app.connect("autodoc-process-docstring", prepare_docstring, priority=400)  # before napoleon, which has 500

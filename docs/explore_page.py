@@ -1,0 +1,37 @@
+"""Writes the page of the front page's link: attacks on a small cerebellum that learned drawn digits, step by step.
+
+``python docs/explore_page.py FILE.html`` writes it; building the documentation writes ``explore.html`` beside ``index.html``.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from minicereb import datasets
+from minicereb.cli.output import finish
+from minicereb.experiments.architectures import CerebellumModel
+from minicereb.experiments.configs import Data, Train
+from minicereb.experiments.runs import load_model, read_run, run_training
+from minicereb.explore.attack_story import Exploration
+from minicereb.explore.writer import explore
+from minicereb.files import atomic_write
+
+CELLS = 4_000
+
+
+def write(path: Path) -> None:
+    """Train the cerebellum and write the page."""
+    dataset = datasets.load("strokes")
+    config = Train(CerebellumModel("random", CELLS, 4), Data(dataset.name, dataset.sha256), 10, 2, 0.5 / CELLS)
+    with tempfile.TemporaryDirectory() as folder:
+        list(run_training(config, dataset, folder))
+        model = load_model(read_run(folder), dataset)
+    page = finish(explore(config, model, dataset, Exploration()))
+    with atomic_write(path) as file:
+        file.write(page.encode())
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
