@@ -51,8 +51,12 @@ function paint(canvas, [height, width], colourOf) {
   canvas.getContext("2d").putImageData(picture, 0, 0);
 }
 
-const line = (points, style) => `<polyline class="${style}" points="${points.map((p) => p.map((v) => v.toFixed(1)).join()).join(" ")}"/>`;
-const label = (x, y, words, style = "") => `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}" class="${style}">${text(words)}</text>`;
+// Parts of a drawing, as text; `style` is a class of the style sheet.
+const segment = (style, x1, y1, x2, y2) => `<line class="${style}" x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}"/>`;
+const box = (style, x, y, width, height) => `<rect class="${style}" x="${x}" y="${y}" width="${width}" height="${height}"/>`;
+const dot = (style, x, y, radius) => `<circle class="${style}" cx="${x}" cy="${y}" r="${radius}"/>`;
+const curve = (style, points) => `<polyline class="${style}" points="${points.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join(" ")}"/>`;
+const label = (x, y, words, style = "") => `<text class="${style}" x="${x.toFixed(1)}" y="${y.toFixed(1)}">${text(words)}</text>`;
 
 // Round numbers between two limits, about `count` of them.
 function ticks(low, high, count) {
@@ -70,9 +74,10 @@ function plot(id, { x, y, height, xLabel = "", yTicks, yText = signed, left = 44
   svg.setAttribute("height", height);
   const across = (value) => left + ((value - x[0]) / (x[1] - x[0] || 1)) * (width - left - right);
   const up = (value) => bottom - ((value - y[0]) / (y[1] - y[0] || 1)) * (bottom - 10);
-  const parts = (yTicks ?? ticks(...y, 4)).map(
-    (value) => `<line class="grid" x1="${left}" x2="${width - right}" y1="${up(value)}" y2="${up(value)}"/>` + label(left - 6, up(value) + 4, yText(value), "end"),
-  );
+  const parts = [];
+  for (const value of yTicks ?? ticks(...y, 4)) {
+    parts.push(segment("grid", left, up(value), width - right, up(value)), label(left - 6, up(value) + 4, yText(value), "end"));
+  }
   for (const value of ticks(...x, width < 420 ? 4 : 8)) parts.push(label(across(value), bottom + 16, signed(value), "middle"));
   if (xLabel) parts.push(label((left + width - right) / 2, height - 4, xLabel, "middle"));
   svg.innerHTML = parts.join("") + content(across, up, bottom);
@@ -90,11 +95,18 @@ function around(values) {
 
 // -- controls ----------------------------------------------------------------------------------------------------------------
 
-// Buttons of which one is chosen.
+// Buttons of which one is chosen; `names` are HTML.
 function choices(id, names, chosen, onChange) {
-  $(id).innerHTML = names.map((name, n) =>
-    `<label class="choice"><input type="radio" name="${id}" value="${n}" ${n === chosen ? "checked" : ""}><span>${name}</span></label>`).join("");
+  const button = (name, n) =>
+    `<label class="choice"><input type="radio" name="${id}" value="${n}" ${n === chosen ? "checked" : ""}><span>${name}</span></label>`;
+  $(id).innerHTML = names.map(button).join("");
   $(id).addEventListener("change", (event) => onChange(Number(event.target.value)));
+}
+
+// Moves a slider as a reader would.
+function move(slider, value) {
+  slider.value = value;
+  slider.dispatchEvent(new Event("input"));
 }
 
 // Moves a slider forward while playing; `rate` steps in a second, an eighth of that where motion is to be reduced.
@@ -102,19 +114,18 @@ function player(button, slider, rate) {
   const words = button.textContent;
   let last = null, owed = 0;
   const stop = () => { last = null; button.textContent = words; slider.dispatchEvent(new Event("stop")); };
-  const move = (value) => { slider.value = value; slider.dispatchEvent(new Event("input")); };
   function frame(now) {
     if (last === null) return;
     owed += (Math.max(0, now - last) / 1000) * rate * (reduced.matches ? 0.125 : 1);
     last = now;
-    if (owed >= 1) move(Number(slider.value) + Math.floor(owed));
+    if (owed >= 1) move(slider, Number(slider.value) + Math.floor(owed));
     owed %= 1;
     if (slider.value === slider.max) stop();
     else requestAnimationFrame(frame);
   }
   button.addEventListener("click", () => {
     if (last !== null) return stop();
-    if (slider.value === slider.max) move(slider.min);
+    if (slider.value === slider.max) move(slider, slider.min);
     [last, owed, button.textContent] = [performance.now(), 0, "Pause"];
     requestAnimationFrame(frame);
   });
@@ -124,7 +135,7 @@ function player(button, slider, rate) {
 
 // Lets a plot be dragged: the slider follows the pointer.
 function draggable(id, slider) {
-  const follow = (event) => { if (event.buttons) { slider.value = Math.round($(id).valueAt(event.clientX)); slider.dispatchEvent(new Event("input")); } };
+  const follow = (event) => { if (event.buttons) move(slider, Math.round($(id).valueAt(event.clientX))); };
   for (const name of ["pointerdown", "pointermove"]) $(id).addEventListener(name, follow);
 }
 
@@ -140,13 +151,18 @@ function attackTab() {
   epsilon.value = byDefault < 0 ? attack.epsilons.length : byDefault + 1;
   const way = (objective = state.objective) => objective * attack.epsilons.length + Math.max(0, epsilon.value - 1);
   const steps = () => (Number(epsilon.value) ? attack.methods[method()] : 0);
-  const now = (name, objective) => at(`attack/${name}/${method()}`, way(objective), state.image); // of the image and attack chosen
+  // The stored numbers of the image and the attack that are chosen.
+  const now = (name, objective) => at(`attack/${name}/${method()}`, way(objective), state.image);
   const grey = (pixels, n) => Array.from({ length: 3 }, (_, c) => pixels[channels === 3 ? 3 * n + c : channels * n]);
   const play = player($("play"), step, 6);
 
   const again = () => { play.stop(); draw(); };
-  choices("images", attack.labels.map((name, n) => `<canvas></canvas>${name}<span class="hidden">, test image ${n}</span>`), state.image, (n) => { state.image = n; again(); });
-  document.querySelectorAll("#images canvas").forEach((canvas, n) => paint(canvas, [height, width], (p) => grey(at("attack/image", n), p)));
+  const thumbnails = attack.labels.map((name, n) => `<canvas></canvas>${name}<span class="hidden">, test image ${n}</span>`);
+  choices("images", thumbnails, state.image, (n) => { state.image = n; again(); });
+  document.querySelectorAll("#images canvas").forEach((canvas, n) => {
+    const pixels = at("attack/image", n);
+    paint(canvas, [height, width], (pixel) => grey(pixels, pixel));
+  });
   choices("objectives", attack.objectives.map(text), state.objective, (n) => { state.objective = n; again(); });
   choices("methods", methods.map((name) => text(name.toUpperCase())), state.method, (n) => { state.method = n; again(); });
   epsilon.addEventListener("input", again);
@@ -178,26 +194,39 @@ function attackTab() {
   function drawScale() {
     const svg = $("scale"), w = svg.clientWidth || 300, stops = [0, ...attack.epsilons], last = stops.length - 1;
     const place = (n) => 14 + (n / last) * (w - 28);
-    const across = (value) => { const n = clamp(stops.findIndex((each) => each >= value), 1, last); return place(n - 1 + clamp((value - stops[n - 1]) / (stops[n] - stops[n - 1]), 0, 1)); };
+    const across = (value) => {
+      const n = clamp(stops.findIndex((each) => each >= value), 1, last);
+      return place(n - 1 + clamp((value - stops[n - 1]) / (stops[n] - stops[n - 1]), 0, 1));
+    };
     const radius = attack.certified?.[state.image], broken = attack.broken[state.image];
-    const parts = stops.map((value, n) => `<line class="axis" x1="${place(n)}" x2="${place(n)}" y1="2" y2="7"/>` + label(place(n), 42, short(value), "middle"));
-    parts.push(`<line class="unknown" x1="${place(0)}" x2="${place(last)}" y1="15" y2="15"/>`);
-    if (radius != null) parts.push(`<line class="proved" x1="${place(0)}" x2="${across(radius)}" y1="15" y2="15"/><circle class="ring" cx="${across(radius)}" cy="15" r="6"/>`);
-    if (broken != null) parts.push(`<line class="broken" x1="${across(broken)}" x2="${place(last)}" y1="15" y2="15"/><path class="cross" d="M${across(broken) - 5} 10l10 10m0-10l-10 10"/>`);
+    const parts = stops.map((value, n) => segment("axis", place(n), 2, place(n), 7) + label(place(n), 42, short(value), "middle"));
+    parts.push(segment("unknown", place(0), 15, place(last), 15));
+    if (radius != null) parts.push(segment("proved", place(0), 15, across(radius), 15), dot("ring", across(radius), 15, 6));
+    if (broken != null) {
+      parts.push(segment("broken", across(broken), 15, place(last), 15));
+      parts.push(`<path class="cross" d="M${across(broken) - 5} 10l10 10m0-10l-10 10"/>`);
+    }
     svg.setAttribute("viewBox", `0 0 ${w} 48`);
     svg.innerHTML = parts.join("");
-    const proved = radius != null ? `No change up to ε = ${Math.floor(radius * 1e4) / 1e4} can fool it (proved, ○). ` : attack.not_certified && attack.certified === null ? `Nothing is proved: ${attack.not_certified}. ` : "";
-    $("bracket").textContent = broken === 0 ? "The model misclassifies this image without any attack."
-      : proved + (broken == null ? "No attack of this page fools it." : `An attack of this page fools it at ε = ${short(broken)} (✗).`);
+    const words = [];
+    if (radius != null) words.push(`No change up to ε = ${Math.floor(radius * 1e4) / 1e4} can fool it (proved, ○).`);
+    if (attack.certified === null) words.push(`Nothing is proved: ${attack.not_certified}.`);
+    if (broken === 0) words.push("The model misclassifies this image without any attack.");
+    else words.push(broken == null ? "No attack of this page fools it." : `An attack of this page fools it at ε = ${short(broken)} (✗).`);
+    $("bracket").textContent = words.join(" ");
   }
 
   function drawImages(t, bound) {
-    const pixels = at("attack/image", state.image), change = changeAt(t), blank = colour("page"), more = colour("orange"), less = colour("blue");
-    const mean = (n) => { let sum = 0; for (let c = 0; c < channels; c++) sum += change(channels * n + c); return sum / channels; };
+    const pixels = at("attack/image", state.image), change = changeAt(t);
+    const blank = colour("page"), more = colour("orange"), less = colour("blue");
     const attacked = pixels.map((value, p) => clamp(Math.round(value + 255 * bound * change(p)), 0, 255));
     paint($("clean"), [height, width], (n) => grey(pixels, n));
-    paint($("change"), [height, width], (n) => { const share = mean(n); return mixed(blank, share > 0 ? more : less, Math.abs(share)); });
     paint($("attacked"), [height, width], (n) => grey(attacked, n));
+    paint($("change"), [height, width], (n) => {
+      let share = 0;
+      for (let c = 0; c < channels; c++) share += change(channels * n + c) / channels;
+      return mixed(blank, share > 0 ? more : less, Math.abs(share));
+    });
   }
 
   // The change of each pixel at a step, from -1 to 1, in units of ε.
@@ -211,11 +240,11 @@ function attackTab() {
     const range = around(Array.from(all, (value) => value * unit)), row = attack.classes > 12 ? 14 : 24;
     const svg = $("outputs"), w = svg.clientWidth || 300, h = row * attack.classes + 8;
     const across = (value) => 26 + ((value - range[0]) / (range[1] - range[0])) * (w - 26 - 124);
-    const parts = [`<line class="axis" x1="${across(0)}" x2="${across(0)}" y1="2" y2="${h - 4}"/>`];
+    const parts = [segment("axis", across(0), 2, across(0), h - 4)];
     for (let c = 0; c < attack.classes; c++) {
       const value = all[c * count + t] * unit, y = row * c + 6, style = c === right ? "right" : c === answer ? "wrong" : "other";
       parts.push(label(18, y + row / 2 + 2, c, "end"));
-      parts.push(`<rect class="bar ${style}" x="${Math.min(across(0), across(value))}" width="${Math.abs(across(value) - across(0))}" y="${y}" height="${row - 6}"/>`);
+      parts.push(box(`bar ${style}`, Math.min(across(0), across(value)), y, Math.abs(across(value) - across(0)), row - 6));
       const words = [signed(value), c === right ? "label" : "", c === answer ? "answer" : ""].filter(Boolean).join(" · ");
       parts.push(label(across(Math.max(value, 0)) + 5, y + row / 2 + 2, words, c === answer ? "strong" : ""));
     }
@@ -236,27 +265,32 @@ function attackTab() {
     plot("margin", { x: [0, last], y: range, height: 220, xLabel: "step", right: 96 }, (across, up) => {
       const ends = lines.map((each) => ({ ...each, y: up(each.values[last]) })).sort((one, other) => one.y - other.y);
       ends.forEach((each, n) => { if (n) each.y = Math.max(each.y, ends[n - 1].y + 15); });
-      return `<rect class="below" x="${across(0)}" width="${across(last) - across(0)}" y="${up(0)}" height="${up(range[0]) - up(0)}"/>` +
-        `<line class="zero" x1="${across(0)}" x2="${across(last)}" y1="${up(0)}" y2="${up(0)}"/>` + label(across(0) + 4, up(0) + 13, "wrong", "wrong-text") +
-        lines.map((each) => line(each.values.map((value, n) => [across(n), up(value)]), `line dash${each.o} ${each.o === state.objective ? "chosen" : "faint"}`)).join("") +
-        ends.map((each) => label(across(last) + 6, each.y + 4, each.name, each.o === state.objective ? "strong" : "")).join("") +
-        `<line class="now" x1="${across(t)}" x2="${across(t)}" y1="10" y2="${up(range[0])}"/><circle class="dot" r="5" cx="${across(t)}" cy="${up(lines[state.objective].values[t])}"/>`;
+      const parts = [box("below", across(0), up(0), across(last) - across(0), up(range[0]) - up(0))];
+      parts.push(segment("zero", across(0), up(0), across(last), up(0)), label(across(0) + 4, up(0) + 13, "wrong", "wrong-text"));
+      for (const { o, values } of lines) {
+        const style = o === state.objective ? "chosen" : "faint";
+        parts.push(curve(`line dash${o} ${style}`, values.map((value, n) => [across(n), up(value)])));
+      }
+      for (const { o, name, y } of ends) parts.push(label(across(last) + 6, y + 4, name, o === state.objective ? "strong" : ""));
+      parts.push(segment("now", across(t), 10, across(t), up(range[0])), dot("dot", across(t), up(lines[state.objective].values[t]), 5));
+      return parts.join("");
     });
   }
 
   // One dot for each unit: darker is more active; a ring where it was switched on or off since the image itself.
   function drawHidden(t) {
     if (!attack.hidden) return;
-    const canvas = $("hidden-map"), shown = attack.hidden.shown, columns = Math.ceil(Math.sqrt(shown)), rows = Math.ceil(shown / columns);
-    const count = attack.methods[method()] + 1, all = now("activity"), size = canvas.clientWidth || 300;
-    const dpr = window.devicePixelRatio || 1, cell = size / columns, radius = 0.42 * cell, ink = colour("text"), blank = colour("page");
+    const canvas = $("hidden-map"), shown = attack.hidden.shown, size = canvas.clientWidth || 300, dpr = window.devicePixelRatio || 1;
+    const columns = Math.ceil(Math.sqrt(shown)), rows = Math.ceil(shown / columns), cell = size / columns, radius = 0.42 * cell;
+    const count = attack.methods[method()] + 1, all = now("activity"), ink = colour("text"), blank = colour("page");
     canvas.width = size * dpr;
     canvas.height = cell * rows * dpr;
     const pen = canvas.getContext("2d");
     pen.scale(dpr, dpr);
     let on = 0, off = 0, active = 0;
     for (let n = 0; n < shown; n++) {
-      const before = all[n * count], value = all[n * count + t], x = (n % columns + 0.5) * cell, y = (Math.floor(n / columns) + 0.5) * cell;
+      const before = all[n * count], value = all[n * count + t];
+      const x = ((n % columns) + 0.5) * cell, y = (Math.floor(n / columns) + 0.5) * cell;
       active += value > 0;
       pen.beginPath();
       pen.arc(x, y, 0.8 * radius, 0, 7);
@@ -268,7 +302,8 @@ function attackTab() {
       pen.strokeStyle = `rgb(${colour(value > 0 ? "orange" : "blue").join()})`;
       pen.stroke();
     }
-    const words = `${active} of the ${shown} drawn are active. Since step 0, ${on} were switched on (orange, filled), ${off} off (blue, empty).`;
+    const words = `${active} of the ${shown} drawn are active. ` +
+      `Since step 0, ${on} were switched on (orange, filled) and ${off} off (blue, empty).`;
     $("hidden-words").textContent = words;
     canvas.setAttribute("aria-label", words);
   }
@@ -282,29 +317,34 @@ function eyelidTab() {
   slider.max = trials;
   const play = player($("lid-play"), slider, 8), time = (bin) => eyelid.first + bin * eyelid.bin;
   const span = [eyelid.first - eyelid.bin, time(bins - 1)];
-  const trace = (name, trial, across, up) => Array.from(at(`eyelid/${name}`, trial), (value, bin) => [across(time(bin)), up(value * eyelid.units[name])]);
-  const events = (across, height) => `<rect class="cs" x="${across(0)}" width="${across(eyelid.cs) - across(0)}" y="10" height="${height - 10}"/>` +
-    `<line class="us" x1="${across(eyelid.us[0])}" x2="${across(eyelid.us[0])}" y1="10" y2="${height}"/>`;
+  const trace = (name, trial, across, up) =>
+    Array.from(at(`eyelid/${name}`, trial), (value, bin) => [across(time(bin)), up(value * eyelid.units[name])]);
+  const events = (across, bottom) => box("cs", across(0), 10, across(eyelid.cs) - across(0), bottom - 10) +
+    segment("us", across(eyelid.us[0]), 10, across(eyelid.us[0]), bottom);
+  const most = (name) => eyelid.units[name] * 32767;
+  const ms = "ms since the stimulus began";
 
   function draw() {
-    const trial = slider.value - 1, words = `Trial ${trial + 1} of ${trials}, ${eyelid.phases[trial]}: the lid closes by ${Math.round(eyelid.closure[trial])}%.`;
+    const trial = slider.value - 1, closed = Math.round(eyelid.closure[trial]);
+    const words = `Trial ${trial + 1} of ${trials}, ${eyelid.phases[trial]}: the lid closes by ${closed}%.`;
     $("lid-value").textContent = `${trial + 1} of ${trials}`;
     slider.setAttribute("aria-valuetext", words);
     $("lid-said").setAttribute("aria-live", play.playing() ? "off" : "polite");
     $("lid-said").textContent = words;
-    plot("lid", { x: span, y: [0, 118], height: 230, xLabel: "ms since the stimulus began", yTicks: [0, 50, 100] }, (across, up, bottom) => {
-      const ghosts = [];
-      for (let n = 0; n < trial; n += 10) ghosts.push(line(trace("lid", n, across, up), "line faint"));
-      return events(across, bottom) + label(across(0) + 4, 22, "stimulus") + label(across(eyelid.us[0]) + 5, 22, "air puff") + ghosts.join("") + line(trace("lid", trial, across, up), "line chosen dash0");
+    plot("lid", { x: span, y: [0, 118], height: 230, xLabel: ms, yTicks: [0, 50, 100] }, (across, up, bottom) => {
+      const parts = [events(across, bottom), label(across(0) + 4, 22, "stimulus"), label(across(eyelid.us[0]) + 5, 22, "air puff")];
+      for (let n = 0; n < trial; n += 10) parts.push(curve("line faint", trace("lid", n, across, up)));
+      return parts.join("") + curve("line chosen dash0", trace("lid", trial, across, up));
     });
-    const peak = eyelid.units.purkinje * 32767;
-    plot("purkinje", { x: span, y: [0, 1.05 * peak], height: 150 }, (across, up, bottom) => events(across, bottom) + line(trace("purkinje", trial, across, up), "line chosen dash3"));
-    const most = eyelid.units.climbing_fibre * 32767;
-    plot("climbing", { x: span, y: [-0.2 * most, 1.05 * most], height: 150, xLabel: "ms since the stimulus began" }, (across, up, bottom) =>
-      events(across, bottom) + line(trace("climbing_fibre", trial, across, up), "line chosen dash1"));
-    plot("closure", { x: [1, Math.max(trials, 2)], y: [0, 105], height: 170, xLabel: "trial", yTicks: [0, 50, 100] }, (across, up, bottom) =>
-      line(eyelid.closure.map((value, n) => [across(n + 1), up(Math.max(0, value))]), "line chosen dash0") +
-      `<line class="now" x1="${across(trial + 1)}" x2="${across(trial + 1)}" y1="10" y2="${bottom}"/><circle class="dot" r="5" cx="${across(trial + 1)}" cy="${up(Math.max(0, eyelid.closure[trial]))}"/>`);
+    plot("purkinje", { x: span, y: [0, 1.05 * most("purkinje")], height: 150, xLabel: ms }, (across, up, bottom) =>
+      events(across, bottom) + curve("line chosen dash3", trace("purkinje", trial, across, up)));
+    const error = most("climbing_fibre");
+    plot("climbing", { x: span, y: [-0.2 * error, 1.05 * error], height: 150, xLabel: ms }, (across, up, bottom) =>
+      events(across, bottom) + curve("line chosen dash1", trace("climbing_fibre", trial, across, up)));
+    plot("closure", { x: [1, Math.max(trials, 2)], y: [0, 105], height: 170, xLabel: "trial", yTicks: [0, 50, 100] }, (across, up, bottom) => {
+      const place = (n) => [across(n + 1), up(Math.max(0, eyelid.closure[n]))], [x, y] = place(trial);
+      return curve("line chosen dash0", eyelid.closure.map((_, n) => place(n))) + segment("now", x, 10, x, bottom) + dot("dot", x, y, 5);
+    });
   }
   slider.addEventListener("input", draw);
   slider.addEventListener("stop", draw);
@@ -317,14 +357,15 @@ function eyelidTab() {
 function poleTab() {
   const pole = page.pole, trial = $("pole-trial"), time = $("pole-time"), trials = pole.seconds.length;
   trial.max = trials;
-  const play = player($("pole-play"), time, 1 / pole.step), log = (value) => Math.log10(value);
+  const play = player($("pole-play"), time, 1 / pole.step), degrees = (angle) => (180 / Math.PI) * angle;
   const value = (name, n) => (n < 0 ? 0 : at(`pole/${name}`, trial.value - 1)[n] * pole.units[name]);
 
   function draw() {
     const which = trial.value - 1, kept = pole.steps[which], n = Math.min(time.value, kept) - 1, seconds = pole.seconds[which];
     [time.max, time.value] = [kept, n + 1];
     const ended = n + 1 === kept && Math.abs(kept * pole.step - seconds) < 1e-6 && seconds < pole.success;
-    const words = `Trial ${which + 1} of ${trials}: ${seconds >= pole.success ? "balanced for the whole" : "lasted"} ${short(seconds)} s${ended ? ". Here it failed" : ""}.`;
+    const lasted = `${seconds >= pole.success ? "balanced for the whole" : "lasted"} ${short(seconds)} s`;
+    const words = `Trial ${which + 1} of ${trials}: ${lasted}${ended ? ". Here it failed" : ""}.`;
     $("pole-trial-value").textContent = `${which + 1} of ${trials}`;
     $("pole-time-value").textContent = `${((n + 1) * pole.step).toFixed(2)} s`;
     trial.setAttribute("aria-valuetext", words);
@@ -332,27 +373,43 @@ function poleTab() {
     $("pole-said").textContent = words + (seconds > kept * pole.step + 1e-6 ? ` Its first ${short(kept * pole.step)} s are shown.` : "");
     $("pole-said").setAttribute("aria-live", play.playing() ? "off" : "polite");
     drawCart(value("x", n), value("angle", n), value("force", n));
-    const limit = (180 / Math.PI) * pole.angle_limit, angles = at("pole/angle", which).subarray(0, kept);
-    plot("angle", { x: [0, kept * pole.step], y: [-1.1 * limit, 1.1 * limit], height: 170, xLabel: "seconds", yTicks: [-limit, 0, limit].map(Math.round) }, (across, up, bottom) =>
-      `<line class="zero" x1="${across(0)}" x2="${across(kept * pole.step)}" y1="${up(0)}" y2="${up(0)}"/>` +
-      line(Array.from(angles, (angle, m) => [across((m + 1) * pole.step), up((180 / Math.PI) * angle * pole.units.angle)]), "line chosen dash1") +
-      `<line class="now" x1="${across((n + 1) * pole.step)}" x2="${across((n + 1) * pole.step)}" y1="10" y2="${bottom}"/>`);
-    plot("lasted", { x: [1, Math.max(trials, 2)], y: [-1, log(pole.success) + 0.1], height: 170, xLabel: "trial", yTicks: [-1, 0, 1, 2].filter((p) => p <= log(pole.success)), yText: (p) => String(10 ** p) }, (across, up, bottom) =>
-      line(pole.seconds.map((each, m) => [across(m + 1), up(Math.max(-1, log(each)))]), "line faint") +
-      pole.seconds.map((each, m) => `<circle class="point" r="2.5" cx="${across(m + 1)}" cy="${up(Math.max(-1, log(each)))}"/>`).join("") +
-      `<line class="now" x1="${across(which + 1)}" x2="${across(which + 1)}" y1="10" y2="${bottom}"/>`);
+    drawAngle(n, kept, at("pole/angle", which));
+    drawTrials(which);
+  }
+
+  function drawAngle(n, kept, angles) {
+    const limit = degrees(pole.angle_limit), end = kept * pole.step, yTicks = [-limit, 0, limit].map(Math.round);
+    plot("angle", { x: [0, end], y: [-1.1 * limit, 1.1 * limit], height: 170, xLabel: "seconds", yTicks }, (across, up, bottom) => {
+      const place = (m) => [across((m + 1) * pole.step), up(degrees(angles[m] * pole.units.angle))], x = across((n + 1) * pole.step);
+      const path = curve("line chosen dash1", Array.from({ length: kept }, (_, m) => place(m)));
+      return segment("zero", across(0), up(0), across(end), up(0)) + path + segment("now", x, 10, x, bottom);
+    });
+  }
+
+  function drawTrials(which) {
+    const most = Math.log10(pole.success), yTicks = [-1, 0, 1, 2, 3].filter((power) => power <= most), yText = (power) => String(10 ** power);
+    const range = { x: [1, Math.max(trials, 2)], y: [-1, most + 0.1], height: 170, xLabel: "trial", yTicks, yText };
+    plot("lasted", range, (across, up, bottom) => {
+      const places = pole.seconds.map((each, n) => [across(n + 1), up(Math.max(-1, Math.log10(each)))]), x = across(which + 1);
+      return curve("line faint", places) + places.map(([x, y]) => dot("point", x, y, 2.5)).join("") + segment("now", x, 10, x, bottom);
+    });
   }
 
   function drawCart(x, angle, force) {
-    const svg = $("cart"), w = svg.clientWidth || 300, room = pole.x_limit + 2 * pole.half_length, scale = w / (2 * room), h = 2.6 * pole.half_length * scale + 60, floor = h - 42;
-    const place = (metres) => w / 2 + metres * scale, top = [place(x + 2 * pole.half_length * Math.sin(angle)), floor - 14 - 2 * pole.half_length * scale * Math.cos(angle)];
+    const svg = $("cart"), w = svg.clientWidth || 300, length = 2 * pole.half_length, scale = w / (2 * (pole.x_limit + length));
+    const h = 1.3 * length * scale + 60, floor = h - 42, place = (metres) => w / 2 + metres * scale, limit = pole.x_limit;
     svg.setAttribute("viewBox", `0 0 ${w} ${h}`);
     svg.setAttribute("height", h);
-    svg.innerHTML = `<line class="axis" x1="${place(-pole.x_limit)}" x2="${place(pole.x_limit)}" y1="${floor}" y2="${floor}"/>` +
-      [-1, 1].map((side) => `<line class="limit" x1="${place(side * pole.x_limit)}" x2="${place(side * pole.x_limit)}" y1="${floor - 22}" y2="${floor}"/>`).join("") +
-      `<rect class="cart" x="${place(x - 0.25)}" y="${floor - 16}" width="${0.5 * scale}" height="16" rx="3"/><line class="pole" x1="${place(x)}" y1="${floor - 14}" x2="${top[0]}" y2="${top[1]}"/>` +
-      `<line class="force" x1="${place(x)}" x2="${place(x) + 4 * force}" y1="${floor + 9}" y2="${floor + 9}"/>` + label(w / 2, floor + 32, "green: the force", "middle");
-    svg.setAttribute("aria-label", `Cart at ${signed(x)} m, pole at ${signed((180 / Math.PI) * angle)} degrees, force ${signed(force)} N`);
+    svg.innerHTML = [
+      segment("axis", place(-limit), floor, place(limit), floor),
+      ...[-limit, limit].map((end) => segment("limit", place(end), floor - 22, place(end), floor)),
+      box("cart", place(x - 0.25), floor - 16, 0.5 * scale, 16),
+      segment("pole", place(x), floor - 14, place(x + length * Math.sin(angle)), floor - 14 - length * scale * Math.cos(angle)),
+      segment("force", place(x), floor + 9, place(x) + 4 * force, floor + 9),
+      label(w / 2, floor + 32, "green: the force", "middle"),
+    ].join("");
+    const leaning = signed(degrees(angle));
+    svg.setAttribute("aria-label", `Cart at ${signed(x)} m, pole at ${leaning} degrees, force ${signed(force)} N`);
   }
   trial.addEventListener("input", () => { play.stop(); time.value = 0; draw(); });
   time.addEventListener("input", draw);
@@ -392,7 +449,7 @@ function tabs(draws) {
 }
 
 async function begin() {
-  if (typeof DecompressionStream === "undefined") throw new Error("this browser cannot unpack the data; any from 2023 or later can");
+  if (typeof DecompressionStream === "undefined") throw new Error("this needs a browser from 2023 or later");
   await unpack();
   $("main").hidden = false;
   tabs({ attack: attackTab(), ...(page.eyelid && { eyelid: eyelidTab() }), ...(page.pole && { pole: poleTab() }) });
