@@ -9,16 +9,7 @@ import click
 
 from minicereb.attacks.methods import METHODS, method_named
 from minicereb.attacks.settings import Attack
-from minicereb.cli.options import (
-    NEW_FILE,
-    RESULTS,
-    execution_options,
-    from_options,
-    moved_data,
-    remark_on_size,
-    remark_on_unused,
-    setting_options,
-)
+from minicereb.cli import options
 from minicereb.cli.output import Answer, Pace, as_json, finish, note, warn
 from minicereb.datasets import Dataset
 from minicereb.experiments.kinds.attacked import AttackedModel, Tally, attack_config, attack_run, stored_record
@@ -34,8 +25,8 @@ DEFAULT_STEPS = "; ".join(
 
 
 @click.command()
-@click.argument("run", type=RESULTS)
-@setting_options(
+@click.argument("run", type=options.RESULTS)
+@options.setting_options(
     Attack,
     method="pgd",
     objective="margin",
@@ -44,22 +35,25 @@ DEFAULT_STEPS = "; ".join(
     step_size={"usual": "2.5 EPSILON / steps"},
 )
 @click.option("--images", type=int, help="Number of test images, from the first.  [default: all]")
-@click.option("--save", type=NEW_FILE, help="Write the attacked images to this npz file.")
-@moved_data
-@execution_options
+@click.option("--save", type=options.NEW_FILE, help="Write the attacked images to this npz file.")
+@options.moved_data
+@options.execution_options
 @as_json
-def attack(run: Path, images: int | None, save: Path | None, dataset: str | None, **options: Any) -> Answer:
+def attack(run: Path, images: int | None, save: Path | None, dataset: str | None, **given: Any) -> Answer:
     """Attack the model in the run folder RUN and print how many test images it still classifies correctly."""
-    if options["steps"] is None:
-        options["steps"] = method_named(options["method"]).steps
-    settings: Attack = from_options(Attack, options)
+    if given["steps"] is None:
+        given["steps"] = method_named(given["method"]).steps
+    settings: Attack = options.from_options(Attack, given)
     if settings.too_short is not None:
         warn(settings.too_short)
     trained = read_run(run)
     data = dataset_of(trained, dataset)
     for name in ("epsilon", "step_size"):
-        remark_on_size(name.replace("_", "-"), options[name], options["norm"], data.inputs)
-    _remark_on_unused(settings)
+        options.remark_on_size(name.replace("_", "-"), given[name], given["norm"], data.inputs)
+    names = ("steps", "step_size", "restarts", "random_start", "keep")
+    options.remark_on_unused([name for name in names if not settings.traits.has(name)], settings.method)
+    if settings.gradient == "analytic":
+        options.remark_on_unused(["draws"], "the analytic gradient")
     config = attack_config(trained, data, settings, images)
     record = None if save else stored_record(trained, config)
     if record is not None:
@@ -77,14 +71,6 @@ def attack(run: Path, images: int | None, save: Path | None, dataset: str | None
         f"{record['images']:,} images: accuracy {record['clean_accuracy']:.2%} clean, {record['robust_accuracy']:.2%} attacked "
         f"(95% interval {low:.2%} to {high:.2%}), {record['seconds']:.1f} s",
     )
-
-
-def _remark_on_unused(settings: Attack) -> None:
-    """Print on standard error which of the given options have no effect."""
-    names = ("steps", "step_size", "restarts", "random_start", "keep")
-    remark_on_unused([name for name in names if not settings.traits.has(name)], settings.method)
-    if settings.gradient == "analytic":
-        remark_on_unused(["draws"], "the analytic gradient")
 
 
 def attack_with_progress(run: Run, model: Any, dataset: Dataset, config: AttackedModel, tally: Tally) -> dict[str, Any]:

@@ -12,15 +12,7 @@ from typing import Any
 import click
 
 from minicereb import datasets
-from minicereb.cli.options import (
-    NEW_FOLDER,
-    RESULTS,
-    execution_options,
-    number,
-    remark_on_size,
-    remark_on_unused,
-    setting_options,
-)
+from minicereb.cli import options
 from minicereb.cli.output import Answer, as_json, finish, warn
 from minicereb.documents import table
 from minicereb.errors import InputError, MinicerebError, require
@@ -35,40 +27,25 @@ from minicereb.experiments.evaluation.settings import (
     evaluate_run,
     evaluation_folder,
 )
+from minicereb.experiments.pages import attack_rows, checklist_table
 from minicereb.experiments.runs import Run, check_loadable, dataset_of, load_model, read_run
 from minicereb.paths import check_folder
-from minicereb.report.formats import strength
+from minicereb.report.formats import strength, with_interval
 from minicereb.robustness.catalogue import COMPLETE, SETS, attack_named, attacks_named
 
 
 @click.command()
-@click.argument("runs", nargs=-1, type=RESULTS)
-@setting_options(
+@click.argument("runs", nargs=-1, type=options.RESULTS)
+@options.setting_options(
     EvaluatedModel,
-    *(
-        "epsilons",
-        "images",
-        "attacks",
-        "norm",
-        "certify",
-        "answer",
-        "gradient",
-        "draws",
-        "replications",
-        "seed",
-        "seconds_per_image",
-    ),
-    epsilons={"type": number, "multiple": True, "help": "Largest change; may be repeated.  [default: 0.1 and 0.3]"},
+    *("epsilons", "images", "attacks", "norm", "certify", "answer", "gradient", "draws", "replications"),
+    *("seed", "seconds_per_image"),
+    epsilons={"type": options.number, "multiple": True, "help": "Largest change; may be repeated.  [default: 0.1 and 0.3]"},
     images={"usual": "1,000, or all if there are fewer"},
-    attacks={
-        "default": "standard",
-        "type": str,
-        "show_default": True,
-        "help": f"{', '.join(SETS)}, or comma-separated names.",
-    },
+    attacks={"default": "standard", "type": str, "show_default": True, "help": f"{', '.join(SETS)}, or comma-separated names."},
 )
 @click.option("--complete", is_flag=True, help="Decide by branch and bound what attacks and certificates leave open.")
-@click.option("--transfer", multiple=True, type=RESULTS, help="Run whose attacked images are also tried.")
+@click.option("--transfer", multiple=True, type=options.RESULTS, help="Run whose attacked images are also tried.")
 @click.option(
     "--model", help="Your own classifier instead of runs: FILE.onnx, or package.module:factory, a function that returns it."
 )
@@ -77,8 +54,8 @@ from minicereb.robustness.catalogue import COMPLETE, SETS, attack_named, attacks
     metavar="PLACE",
     help="A name, an .npz file or a folder: the data for --model; with runs, where their data are now, if they were moved.",
 )
-@click.option("--out", type=NEW_FOLDER, help="With --model: folder for the results.  [default: runs/evaluation]")
-@execution_options
+@click.option("--out", type=options.NEW_FOLDER, help="With --model: folder for the results.  [default: runs/evaluation]")
+@options.execution_options
 @as_json
 def evaluate(
     runs: tuple[Path, ...],
@@ -101,7 +78,7 @@ def evaluate(
             raise InputError("RUN", "", "one or more run folders, or --model and --dataset")
         require(out is None, "out", str(out), "nothing: the evaluation is kept in the run (only with --model)")
         planned = [_planned(run, transfer, dataset, settings) for run in runs]  # all are checked before any begins
-        for _, _, _, data in planned:
+        for *_, data in planned:
             _remark_on_epsilons(settings, data)
         records = [_evaluate_run(*each) for each in planned]
     else:
@@ -130,9 +107,9 @@ def _planned(
     config = EvaluatedModel(run.config, substitutes=substitutes, **settings | {"images": _images(settings, data)})
     check_images(config, data)
     if settings["answer"] != "lap":
-        remark_on_unused(["replications"], "--answer ot")
+        options.remark_on_unused(["replications"], "--answer ot")
     if settings["gradient"] == "analytic" or not isinstance(run.config.model, NoisyModel):
-        remark_on_unused(["draws"], "an analytic gradient")
+        options.remark_on_unused(["draws"], "an analytic gradient")
     folder = evaluation_folder(run, config)
     if not (folder / RECORD).exists():
         check_folder(folder)
@@ -168,7 +145,7 @@ def _evaluate_own_model(name: str, dataset: str, out: Path, settings: dict[str, 
 
 def _remark_on_epsilons(settings: dict[str, Any], data: datasets.Dataset) -> None:
     for epsilon in settings["epsilons"]:
-        remark_on_size("epsilon", epsilon, settings["norm"], data.inputs)
+        options.remark_on_size("epsilon", epsilon, settings["norm"], data.inputs)
     for name, epsilon in product(settings["attacks"], settings["epsilons"]):
         for attack in attack_named(name).make(epsilon, settings["norm"], settings["seed"], "analytic", 1):
             if attack.too_short is not None:
@@ -181,32 +158,21 @@ def _images(settings: dict[str, Any], data: datasets.Dataset) -> int:
 
 def _lines(record: dict[str, Any]) -> Iterator[str]:
     entries = record["epsilons"]
-    names = list(entries[0]["by_attack"])
     yield (
         f"{record['run']}: {record['model']}, {record['images']:,} images of {record['data']}, {record['norm']}, "
         f"clean accuracy {record['clean_accuracy']:.2%}\n"
     )
-    rows = [(f"{name} (95% interval)", *(_with_interval(entry, name) for entry in entries)) for name in ("attacked", "certified")]
-    for name in names:
-        title = f"  {name}, alone" if attack_named(name).alone else f"  after {name}"
-        rows.append((title, *(f"{100 * entry['by_attack'][name]:.1f}" for entry in entries)))
+    rows = [
+        (f"{name} (95% interval)", *(with_interval(entry[name], entry[f"{name}_interval"]) for entry in entries))
+        for name in ("attacked", "certified")
+    ]
+    rows += ((f"  {title}", *shares) for title, *shares in attack_rows(record))
     yield table(("accuracy in %", *(f"ε = {strength(entry['epsilon'])}" for entry in entries)), rows)
     if record["no_certificate"]:
         yield f"no certificates: {record['no_certificate']}"
-    if "transfer" in names and record.get("no_transfer"):
+    if "transfer" in entries[0]["by_attack"] and record.get("no_transfer"):
         yield f"transfer was not tried: {record['no_transfer']}"
     yield f"\nchecklist, on the correctly classified of the first {record['checked_images']} images:"
-    for entry in entries:
-        checks = [
-            (line["name"], line["verdict"], None if line["value"] is None else f"{line['value']:.3f}", line["reason"])
-            for line in entry["checklist"]
-        ]
-        yield "\n" + table((f"ε = {strength(entry['epsilon'])}", "verdict", "value", "reason"), checks)
+    for shown in map(checklist_table, entries):
+        yield "\n" + table(shown.head, shown.rows)
     yield f"\n{record['seconds']:.1f} s; outcomes of every image and figures: {record['folder']}"
-
-
-def _with_interval(entry: dict[str, Any], name: str) -> str | None:
-    if entry[name] is None:
-        return None
-    low, high = entry[f"{name}_interval"]
-    return f"{100 * entry[name]:.1f} ({100 * low:.1f} to {100 * high:.1f})"

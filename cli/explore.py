@@ -1,4 +1,4 @@
-"""``minicereb explore``: a page on which one watches attacks on a model step by step."""
+"""``minicereb explore``: a page that shows attacks on a model step by step."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ PAGE = "explore.html"
 @execution_options
 @as_json
 def explore(run: Path, out: Path | None, opened: bool, dataset: str | None, **options: Any) -> Answer:
-    """Write a page on which one watches attacks on the model in the run folder RUN, step by step.
+    """Write a page that shows attacks on the model in the run folder RUN step by step.
 
-    Choose an image, drag ε, pick objective and method. Two more tabs show the eyelid and the pole. It is one HTML file, without
-    server or network; what it shows was computed here.
+    Choose an image, drag ε, pick an objective and a method. Two more tabs show the eyelid and the pole. The page is one HTML
+    file that needs neither server nor network; what it shows was computed here.
     """
     options["epsilons"] = tuple(sorted(set(options["epsilons"]))) or Exploration.epsilons
     settings: Exploration = from_options(Exploration, options)

@@ -35,20 +35,13 @@ def bench(peers: bool, only: tuple[str, ...]) -> Answer:
     rows = []
     for each in timings:
         ratio = each.peer_seconds and f"{each.peer_seconds / each.seconds:.1f}x"
-        floor = (_milliseconds(each.floor_seconds), f"{each.seconds / each.floor_seconds:.1f}x")
-        peer = (each.peer, _milliseconds(each.peer_seconds), ratio)
-        rows.append((each.name, _milliseconds(each.seconds), *floor, *peer, *map(_mebibytes, (each.peak, each.peer_peak))))
+        times = [seconds and f"{1e3 * seconds:.2f}" for seconds in (each.seconds, each.floor_seconds, each.peer_seconds)]
+        peaks = [size and f"{size / 2**20:.0f}" for size in (each.peak, each.peer_peak)]
+        over_floor = f"{each.seconds / each.floor_seconds:.1f}x"
+        rows.append((each.name, *times[:2], over_floor, each.peer, times[2], ratio, *peaks))
     floors = "; ".join(dict.fromkeys(each.floor for each in timings))
     text = f"{table(head, rows)}\n\nMedians of interleaved runs in one process. Floors: {floors}.\n{machine}"
     return Answer({"machine": machine, "rows": [asdict(each) for each in timings]}, text)
-
-
-def _milliseconds(seconds: float | None) -> str | None:
-    return None if seconds is None else f"{1e3 * seconds:.2f}"
-
-
-def _mebibytes(size: int | None) -> str | None:
-    return None if size is None else f"{size / 2**20:.0f}"
 
 
 @click.command()

@@ -21,11 +21,9 @@ from minicereb import __version__
 from minicereb.errors import DataWarning, MinicerebError, did_you_mean
 
 # Commands and their modules, which are imported when needed: importing all of them would take a second.
+ALONE = ("attack", "certify", "demo", "evaluate", "exercise", "explore", "gradcheck", "study", "task", "train")
 COMMANDS = {
-    **{
-        name: name
-        for name in ("attack", "certify", "demo", "evaluate", "exercise", "explore", "gradcheck", "study", "task", "train")
-    },
+    **dict(zip(ALONE, ALONE, strict=True)),
     **dict.fromkeys(("show", "export"), "run_folder"),
     **dict.fromkeys(("explain", "report"), "pages"),
     **dict.fromkeys(("data", "models"), "registries"),

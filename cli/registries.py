@@ -136,7 +136,7 @@ def verify_models(chosen: tuple[str, ...]) -> Answer:
 @click.option("--title", required=True, help="Description of the model in a few words.")
 @click.option("--listed", is_flag=True, help="Keep only its command and hash.")
 def add(run: Path, name: str, title: str, listed: bool) -> None:
-    """Put the complete run RUN on the list of this checkout, replacing any other NAME."""
+    """Add the complete run RUN to the list in this checkout, replacing any model of the same NAME."""
     root = store.CHECKOUT / "minicereb" / "pretrained"
     require((store.CHECKOUT / "setup.cfg").is_file(), "name", name, "given in a checkout of minicereb, where the list is made")
     entry = pretrained.add(run, name, title, not listed, root)

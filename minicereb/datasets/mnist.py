@@ -51,10 +51,10 @@ def mnist14() -> Dataset:
 
     Notes
     -----
-    The paper speaks of 10,000 images in total, but its 1,680 iterations of 25 images to an epoch are 6/10 of 70,000. It does not
-    say how the images were resized nor which went where: pooling and permutation are ours. The test images are not those of
-    ``"mnist"``: 23,967 of the 28,000 are among its training images, so a network trained on one set is not to be tested on the
-    other.
+    The paper speaks of 10,000 images in total, but its epochs of 1,680 iterations with 25 images are 6/10 of 70,000. It does
+    not say how the images were resized or split: the pooling and the permutation are our choices. The test images differ from
+    those of ``"mnist"``: 23,967 of the 28,000 are among its training images, so do not test a network trained on one set on
+    the other.
 
     References
     ----------

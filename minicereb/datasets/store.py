@@ -123,7 +123,7 @@ def download_of(name: str) -> Download:
 def places() -> list[Path]:
     """Return the folders in which files are looked for, in this order; what is fetched or imported goes to the first.
 
-    They are the one that the environment variable ``MINICEREB_DATA`` names, ``data`` in a checkout, and the user's cache.
+    They are the folder in the environment variable ``MINICEREB_DATA``, ``data`` in a checkout, and the user's cache.
     """
     found = []
     if chosen := os.environ.get("MINICEREB_DATA"):
@@ -258,7 +258,7 @@ def import_files(paths: Iterable[str | os.PathLike]) -> list[FileReport]:
     Parameters
     ----------
     paths : iterable of path
-        Files, plain or gzip, under any name; or folders and zip files, of which every known file is taken. Folders are searched
+        Files, plain or gzip, under any name; or folders and zip files, from which every known file is taken. Folders are searched
         with their subfolders and the zip files in them. Nothing is unpacked onto the disk.
 
     Returns

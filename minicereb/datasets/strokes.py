@@ -115,7 +115,7 @@ def load(train: int = 6000, test: int = 1000, size: int = 28, seed: int = 0) -> 
 
     Notes
     -----
-    Every quantity is independent and uniform, except that each ten consecutive images hold every digit once, in random order.
+    Every quantity is independent and uniform, except that every ten consecutive images contain each digit once, in random order.
     With the image's side as the unit of length, an image draws
 
     - a style: each of the digit's ways of writing is equally likely;

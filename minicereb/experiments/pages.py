@@ -246,20 +246,39 @@ def evaluation_page(folder: Path, place: str | None = None) -> Page:
     return Page(f"Evaluation of {_model_of(record)}", lead, sections)
 
 
-def _by_attack(record: Record) -> list[Block]:
-    entries, names = record["epsilons"], list(record["epsilons"][0]["by_attack"])
-    head = ("attack", *(f"ε = {strength(entry['epsilon'])}" for entry in entries))
-    alone = [name for name in names if name in attack_names() and attack_named(name).alone]
+def attack_rows(record: Record) -> list[list[str]]:
+    """Return the accuracy at every ε under each attack alone, or after it and all before it."""
+    entries, known = record["epsilons"], attack_names()
+    titles = {
+        name: f"{name}, alone" if name in known and attack_named(name).alone else f"after {name}"
+        for name in entries[0]["by_attack"]
+    }
+    return [[title, *(percent(entry["by_attack"][name]) for entry in entries)] for name, title in titles.items()]
+
+
+def checklist_table(entry: Record, before: str = "") -> Table:
+    """Return every line of the checklist at one ε."""
     rows = [
-        [f"{name}, alone" if name in alone else f"after {name}", *(percent(entry["by_attack"][name]) for entry in entries)]
-        for name in names
+        [line["name"], Verdict(line["verdict"]), "-" if line["value"] is None else f"{line['value']:.3f}", line["reason"]]
+        for line in entry["checklist"]
     ]
-    breaks = [[name, *(str(entry["broken_first_by"][name]) for entry in entries)] for name in names]
+    return Table((f"{before}ε = {strength(entry['epsilon'])}", "verdict", "value", "reason"), rows)
+
+
+def _by_attack(record: Record) -> list[Block]:
+    entries = record["epsilons"]
+    head = ("attack", *(f"ε = {strength(entry['epsilon'])}" for entry in entries))
+    breaks = [[name, *(str(entry["broken_first_by"][name]) for entry in entries)] for name in entries[0]["by_attack"]]
     explained = Text(
         f"Accuracy in % on {record['images']:,} images: under one attack alone, or after it and all before it. The accuracy "
         "after all of them is the attacked accuracy above, where its 95% interval is given."
     )
-    return [explained, Table(head, rows), Text("How many images each attack was the first to break:"), Table(head, breaks)]
+    return [
+        explained,
+        Table(head, attack_rows(record)),
+        Text("How many images each attack was the first to break:"),
+        Table(head, breaks),
+    ]
 
 
 def _checklist(record: Record) -> list[Block]:
@@ -268,13 +287,7 @@ def _checklist(record: Record) -> list[Block]:
         "are classified correctly; shares are of these. A line that fails says that the attacks were too weak or that the "
         "numbers are not what they seem."
     )
-    tables = []
-    for entry in record["epsilons"]:
-        rows = [
-            [line["name"], Verdict(line["verdict"]), "-" if line["value"] is None else f"{line['value']:.3f}", line["reason"]]
-            for line in entry["checklist"]
-        ]
-        tables.append(Table((f"at ε = {strength(entry['epsilon'])}", "verdict", "value", "reason"), rows))
+    tables = [checklist_table(entry, "at ") for entry in record["epsilons"]]
     return [Text(explained), *checklists([record]), Text("All lines:"), *tables]
 
 

@@ -157,7 +157,7 @@ class Run:
         return count_lines(path) if path.exists() else 0
 
     def rows(self, chosen: Container[int] | None = None) -> Iterator[dict[str, Any]]:
-        """Yield the records of the epochs, or only those with the chosen numbers, from 0."""
+        """Yield the records of all epochs, or of the chosen ones, numbered from 0."""
         path = self._metrics_path()
         if path.exists():
             yield from iterate_json_lines(path, MetricsLine, chosen)
@@ -279,7 +279,7 @@ def require_complete(run: Run) -> None:
 
 
 def learned_arrays(run: Run) -> dict[str, np.ndarray]:
-    """Return the learned arrays of a complete run, by name, on the host, without its data; raise as :func:`load_model`."""
+    """Return the learned arrays of a complete run by name, in host memory, without its data set; errors as :func:`load_model`."""
     require_complete(run)
     require_whole(run)
     return _read_model(run.folder / "model.npz")

@@ -15,7 +15,7 @@ REPLICATIONS = {"plain": 10_000, "sobol": 128, "flip": 1, "resample": 1, "exact"
 
 
 def usual_of_cerebellum(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the usual values of a cerebellum's settings that were `given` as None; those that have none stay away."""
+    """Return the usual values of a cerebellum's settings that were `given` as None; settings without one are left out."""
     usual: dict[str, Any] = {} if given["wiring"] == "full" else {"inputs_per_cell": INPUTS_PER_CELL}
     usual |= {"threshold": 0.5} if given["mossy_fibres"] == "threshold" else {}
     usual |= {"uncertainty": 0.1, "pessimism": 0.5} if given["rule"] == PESSIMISTIC else {}

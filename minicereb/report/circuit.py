@@ -47,7 +47,7 @@ def circuit(
     pixels, classes : int
         Sizes of the input and of the output.
     cells : int or None
-        Number of granule cells; None writes m.
+        Number of granule cells; None: the letter m.
     inputs_per_cell : int or None
         Inputs of each granule cell, k; None for full wiring.
     theme : {"auto", "light", "dark"}

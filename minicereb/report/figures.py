@@ -118,7 +118,7 @@ def curves(
     logarithmic, logarithmic_values : bool
         Whether the horizontal and the vertical axis are logarithmic.
     marked : bool
-        Whether points are marked on lines with at most 30 of them.
+        Whether the points of lines with at most 30 points are marked.
     graded : bool
         Whether colours go from dark to light, for lines that are steps of one quantity; they always do for more than six lines.
     points : collection of str

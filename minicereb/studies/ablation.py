@@ -45,7 +45,7 @@ def encoder(data: Data, scale: str, seed: int) -> Train | None:
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Train the four models as the authors' code does and as the paper prints it, and compare each with the first, base.
+    """Train the four models as in the authors' code and as in the paper, and compare each with the base network.
 
     On colour photographs, where attacks cost far more, they are trained only as printed, on the features of an encoder, which is
     also examined as a network of its own.

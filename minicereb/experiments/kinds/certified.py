@@ -63,7 +63,7 @@ class CertifiedModel(Experiment):
     seconds_per_image: float = setting(60.0, "Time limit for an image.", unit="s", above=0, at_most=1e6)
 
     def check_record(self, record: Record) -> None:
-        """Raise :class:`~minicereb.documents.Mismatch` unless a record is of as many images."""
+        """Raise :class:`~minicereb.documents.Mismatch` unless a record covers all these images."""
         if record["images"] != self.images:
             raise Mismatch(record["images"], f"{self.images}").within("images")
 
