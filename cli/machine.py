@@ -20,7 +20,7 @@ from minicereb.machine import examine
 
 
 @click.command()
-@click.option("--peers", is_flag=True, help="Time PyTorch's forms of the same work in the same run.")
+@click.option("--peers", is_flag=True, help="Also time PyTorch doing the same work, in the same run.")
 @click.option("--only", type=click.Choice(PARTS), multiple=True, help="Part of the benchmarks; may be repeated. Default: all.")
 @execution_options
 @as_json

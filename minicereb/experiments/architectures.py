@@ -77,7 +77,7 @@ class CerebellumModel:
     )
     codons: float | None = setting(
         None,
-        "Granule cells that recognise one pattern of firing and silent inputs: share of inputs that should fire.",
+        "Share of inputs that must fire, if each granule cell recognises one pattern of firing and silent inputs.",
         at_least=0,
         at_most=1,
         usual="gaussian weights",
@@ -146,12 +146,7 @@ class CerebellumModel:
         if encoder is not None:
             convolutions, features = encoder_of(encoder)
             shape = (features,)
-        variants: dict[str, Any] = {
-            "replacement": self.replacement,
-            "patch": self.patch,
-            "field": self.field,
-            "codons": self.codons,
-        }
+        variants: dict[str, Any] = {name: getattr(self, name) for name in ("replacement", "patch", "field", "codons")}
         wiring = draw_wiring(self.wiring, self.cells, shape, self.inputs_per_cell, seed, **variants)
         cerebellum = initial_cerebellum(wiring, dataset.classes, seed, self.threshold)
         return cerebellum if convolutions is None else with_encoder(convolutions, cerebellum)

@@ -289,11 +289,10 @@ class MovedOutputs(UnderAttack):
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
         """Attack the model; ``by_true`` is the share of the rise in squared error due to the true output."""
-        model, rows, images, robust = laboratory.model(self.train), [], 0, 0
+        model, rows, tally = laboratory.model(self.train), [], Tally()
         for block in self.blocks(model, laboratory.dataset):
             right = block.clean_predicted == block.y
-            images += len(block.y)
-            robust += int((~block.success).sum())
+            tally.add(block)
             with one_blas_thread():
                 outputs = [to_numpy(model.forward(to_device(x[right]))[0]).astype(np.float64) for x in (block.x, block.x_adv)]
             rows.append(np.stack([_true_rival_error(each, block.y[right]) for each in outputs], axis=1))
@@ -302,8 +301,8 @@ class MovedOutputs(UnderAttack):
         means = zip(("true", "rival", "error"), before, after, strict=False)
         rise, by_true = (float(after[n].mean()) - float(before[n].mean()) if before.size else 0.0 for n in (2, 3))
         return {
-            "images": images,
-            "robust_accuracy": robust / images,
+            "images": tally.images,
+            "robust_accuracy": tally.robust / tally.images,
             **{name: {"before": _mean(b), "after": _mean(a)} for name, b, a in means},
             "rose": _mean(after[0] > before[0]),
             "by_true": by_true / rise if rise > 0 else None,
@@ -345,11 +344,10 @@ class GradientSizes(UnderAttack):
         model, dataset = laboratory.model(self.train), laboratory.dataset
         target = EvaluationTarget(model, dataset.x_test, dataset.y_test, dataset.image_shape, dataset.classes)
         found: dict[str, list[tuple[int, Record]]] = {"before": [], "after": []}
-        attacked = robust = 0
+        tally = Tally()
         for block in self.blocks(model, dataset):
             right = block.clean_predicted == block.y
-            attacked += len(block.y)
-            robust += int((~block.success).sum())
+            tally.add(block)
             for when, x in (("before", block.x), ("after", block.x_adv)) if right.any() else ():
                 there = replace(target, rows=x[right], labels=block.y[right])
                 gradients = input_gradients(there, self.attack.objective, np.arange(right.sum()), self.attack.seed)
@@ -357,7 +355,8 @@ class GradientSizes(UnderAttack):
                 found[when].append((len(gradients), _counted(gradients)))
             yield f"gradients of {describe(self.train)}, {block.ids[-1] + 1} images"
         images = sum(n for n, _ in found["before"])
-        about = {"images": images, "robust_accuracy": robust / attacked, "classes": dataset.classes, "edges": list(EDGES)}
+        robust = tally.robust / tally.images
+        about = {"images": images, "robust_accuracy": robust, "classes": dataset.classes, "edges": list(EDGES)}
         return about | {when: _together(parts, images) for when, parts in found.items()}
 
 
