@@ -134,7 +134,7 @@ def figures(results: Results) -> Figures:
 
 ABLATION = Study(
     "ablation",
-    "How much of a cerebellum's robustness is real: what do the strongest attacks leave, and what can be proved?",
+    "How much of a cerebellum's robustness is real: what remains under the strongest attacks, and what can be proved?",
     plan,
     table,
     figures,

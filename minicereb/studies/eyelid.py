@@ -249,7 +249,7 @@ def _savings_figures(results: Results) -> Figures:
 
 SAVINGS = Study(
     "savings",
-    "Is an extinguished response relearned faster, and is that due to what the nuclei kept?",
+    "Is an extinguished response relearned faster, and is that because the nuclei retain what they learned?",
     _savings_plan,
     _savings_table,
     _savings_figures,

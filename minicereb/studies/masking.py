@@ -1,4 +1,4 @@
-"""Would the paper's checks for masked gradients have detected that its attack fails, and does our checklist?"""
+"""Would the paper's checks for masked gradients have detected that its attack fails, and does our checklist detect it?"""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ WORDS = {"no-ltd": "no LTD", "ltd": "LTD"}
 
 MASKING = Study(
     "masking",
-    "Would the paper's checks for masked gradients have detected that its attack fails, and does our checklist?",
+    "Would the paper's checks for masked gradients have detected that its attack fails, and does our checklist detect it?",
     plan,
     table,
     figures,

@@ -1,4 +1,4 @@
-"""By how much does each estimator reduce the variance of the first layer's gradient, against the plain one at equal K?"""
+"""By how much does each estimator reduce the variance of the first layer's gradient, compared with the plain one at equal K?"""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def figures(results: Results) -> Figures:
 
 VARIANCE = Study(
     "variance",
-    "By how much does each estimator reduce the variance of the first layer's gradient, against the plain one at equal K?",
+    "By how much does each estimator reduce the variance of the first layer's gradient, compared with the plain one at equal K?",
     plan,
     table,
     figures,
