@@ -53,9 +53,8 @@ def _lines(run: Run) -> Iterator[str]:
         yield "\nwhen attacked:" if settings["adversary"] else ""
         if epochs > LAST:
             yield f"the last {LAST} of {epochs:,} epochs (all of them: --json)"
-        columns = {head: [each.get(key) for each in metrics] for head, key in COLUMNS.items()}
-        columns = {head: values for head, values in columns.items() if any(value is not None for value in values)}
-        yield table(columns, zip(*([_value(value) for value in values] for values in columns.values()), strict=True))
+        shown = {head: key for head, key in COLUMNS.items() if any(each.get(key) is not None for each in metrics)}
+        yield table(shown, ([_value(each.get(key)) for key in shown.values()] for each in metrics))
     yield ""
     if run.result is None:
         yield "not complete: the training command, given again, continues it"
