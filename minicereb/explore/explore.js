@@ -265,6 +265,7 @@ function attackTab() {
     plot("margin", { x: [0, last], y: range, height: 220, xLabel: "step", right: 96 }, (across, up) => {
       const ends = lines.map((each) => ({ ...each, y: up(each.values[last]) })).sort((one, other) => one.y - other.y);
       ends.forEach((each, n) => { if (n) each.y = Math.max(each.y, ends[n - 1].y + 15); });
+      for (let n = ends.length - 1, low = up(range[0]); n >= 0; low = ends[n--].y - 15) ends[n].y = Math.min(ends[n].y, low);
       const parts = [box("below", across(0), up(0), across(last) - across(0), up(range[0]) - up(0))];
       parts.push(segment("zero", across(0), up(0), across(last), up(0)), label(across(0) + 4, up(0) + 13, "wrong", "wrong-text"));
       for (const { o, values } of lines) {
