@@ -90,9 +90,8 @@ def as_labels(labels: Array, images: int, classes: int | None = None, setting: s
         raise InputError(setting, str(labels.dtype), f"whole numbers: {setting}.astype(int), if they are")
     found = labels.astype(np.int64, copy=False)
     most = MOST_CLASSES if classes is None else classes
-    if (
-        images and (wait or isinstance(found, np.ndarray)) and int(found.view(np.uint64).max()) >= most
-    ):  # of a number below 0, a very large one
+    look = images and (wait or isinstance(found, np.ndarray))
+    if look and int(found.view(np.uint64).max()) >= most:  # a number below 0 becomes a very large one
         wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
         known = "numbers of classes" if classes is None else f"numbers of the {classes} classes"
         raise InputError(setting, wrong, f"{known}, from 0 to {most - 1}")

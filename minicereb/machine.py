@@ -53,9 +53,7 @@ def _problems(report: dict[str, Any]) -> list[str]:
     problems = []
     wheels = report["cupy"]["wheels"]
     if len(wheels) > 1:
-        problems.append(
-            f"several CuPy wheels are installed ({', '.join(wheels)}): they overwrite each other; uninstall all, install one"
-        )
+        problems.append(f"several CuPy wheels overwrite each other ({', '.join(wheels)}): uninstall all, then install one")
     if report["driver"] and report["cupy"]["problem"]:
         problems.append(f"there is a GPU ({report['driver']}) but it cannot be used: {report['cupy']['problem']}")
     for file in report["data"]:

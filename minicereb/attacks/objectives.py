@@ -9,25 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from minicereb.backend import Array, xp_of
-from minicereb.calculus.losses import (
-    cross_entropy,
-    dlr,
-    margin,
-    squared_error,
-    targeted_cross_entropy,
-    targeted_dlr,
-    targeted_margin,
-)
+from minicereb.calculus import losses
 from minicereb.errors import choose
 
 Objective = Callable[[Array, Array], tuple[Array, Array]]
 TargetedObjective = Callable[[Array, Array, Array], tuple[Array, Array]]
 
-OBJECTIVES: dict[str, Objective] = {"mse": squared_error, "cross-entropy": cross_entropy, "margin": margin, "dlr": dlr}
+OBJECTIVES: dict[str, Objective] = {
+    "mse": losses.squared_error,
+    "cross-entropy": losses.cross_entropy,
+    "margin": losses.margin,
+    "dlr": losses.dlr,
+}
 TARGETED: dict[str, TargetedObjective] = {  # also of outputs, labels and targets
-    "cross-entropy": targeted_cross_entropy,
-    "margin": targeted_margin,
-    "dlr": targeted_dlr,
+    "cross-entropy": losses.targeted_cross_entropy,
+    "margin": losses.targeted_margin,
+    "dlr": losses.targeted_dlr,
 }
 
 

@@ -48,7 +48,7 @@ class Attack:
     method: str = setting(help="How the attack searches.", choices=method_names)
     objective: str = setting(help="Objective of the attack.", choices=OBJECTIVES)
     epsilon: float = setting(
-        help="Largest change of a pixel (black is 0, white 1); in L2, of the whole image.", at_least=0, at_most=LARGEST
+        help="Largest change of a pixel (black is 0, white 1) or, in L2, of an image.", at_least=0, at_most=LARGEST
     )
     steps: int = setting(
         40, "Number of steps per start: queries for square, points for random, flips for greedy and beam.", at_least=1

@@ -206,9 +206,8 @@ class StudentT:
         nu, half_nu = (e.dtype.type(number) for number in (self.degrees, self.degrees / 2))  # typed: NumPy 1 would widen them
         square = e * e
         near = square < 1
-        part = special_of(e).betainc(
-            xp.where(near, half, half_nu), xp.where(near, half_nu, half), xp.where(near, square, nu) / (nu + square)
-        )
+        share = xp.where(near, square, nu) / (nu + square)
+        part = special_of(e).betainc(xp.where(near, half, half_nu), xp.where(near, half_nu, half), share)
         tail = half * xp.where(near, 1 - part, part)
         return xp.where(e < 0, tail, 1 - tail)
 
@@ -218,9 +217,8 @@ class StudentT:
         nu, half_nu = (q.dtype.type(number) for number in (self.degrees, self.degrees / 2))
         inside = xp.abs(2 * q - 1)
         near = inside < half
-        part = special_of(q).betaincinv(
-            xp.where(near, half, half_nu), xp.where(near, half_nu, half), xp.where(near, inside, 2 * xp.minimum(q, 1 - q))
-        )
+        share = xp.where(near, inside, 2 * xp.minimum(q, 1 - q))
+        part = special_of(q).betaincinv(xp.where(near, half, half_nu), xp.where(near, half_nu, half), share)
         return xp.sign(q - half) * xp.sqrt(nu * xp.where(near, part, 1 - part) / xp.where(near, 1 - part, part))
 
     def density_ratio(self, e: Array) -> Array:

@@ -212,9 +212,7 @@ def with_arguments(case: Case) -> Iterator[Mistake]:
     for name in case.floats():
         both = ((name, np.asarray), (f"{name}ᵀ", np.transpose))
         for what, get in both if np.ndim(case.arguments[name]) == 2 else both[:1]:
-            yield from _mistakes(
-                WITH_ARGUMENT, (what,), lambda change, a, case, get=get, name=name: change(a, get(case.arguments[name]))
-            )
+            yield from _mistakes(WITH_ARGUMENT, (what,), lambda f, a, case, get=get, name=name: f(a, get(case.arguments[name])))
 
 
 def _arguments(rows: Iterable[Row], name: str, *axis: int) -> Iterator[Mistake]:
@@ -252,11 +250,8 @@ def step_changes(name: str, value: np.ndarray, others: dict[str, Any]) -> Iterat
             text = f"{other} is used instead of {name}"
             yield Mistake(f"{other} for {name}", text, lambda case, other=other: {name: case.arguments[other]})
         if known.ndim <= value.ndim and all(a in (1, b) for a, b in zip(known.shape[::-1], value.shape[::-1], strict=False)):
-            yield from _mistakes(
-                PAIRS,
-                (name, other),
-                lambda change, case, other=other: {name: change(case.arguments[name], case.arguments[other])},
-            )
+            both = (name, other)
+            yield from _mistakes(PAIRS, both, lambda f, case, both=both: {name: f(*(case.arguments[each] for each in both))})
 
 
 def _some_of(size: str) -> Iterator[Mistake]:

@@ -60,9 +60,8 @@ def diagnose(
     found = [*_whole(attempt, trials), *_numbers(attempt), *hints]
     if found[0].code == "wrong shape":
         found = [*_on_square(function, task, square), *found]
-    answer, truth = next(
-        pair for pair in zip(attempt.answers, attempt.truths, strict=True) if not fits(*pair, tolerance=task.tolerance)
-    )
+    pairs = zip(attempt.answers, attempt.truths, strict=True)
+    answer, truth = next(pair for pair in pairs if not fits(*pair, tolerance=task.tolerance))
     return Diagnosis(False, tuple(found), farthest(answer, truth) if answer.shape == truth.shape else "")
 
 
@@ -93,11 +92,7 @@ def _on_square(function: Function, task: Task, square: Sequence[Case]) -> list[H
 def _formalities(attempt: Attempt, trial: CallResult) -> list[Hint]:
     """Check that the dtype is that of the arguments and that a second call returns the same."""
     first, parts = attempt.cases[0], attempt.task.parts
-    arrays = {
-        name: value
-        for name, value in first.arguments.items()
-        if isinstance(value, np.ndarray) and value.dtype == np.float64
-    }  # fmt: skip
+    arrays = {name: value for name, value in first.arguments.items() if getattr(value, "dtype", None) == np.float64}
     if not arrays:
         return []
     if trial.dtype != np.float64:

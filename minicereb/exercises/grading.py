@@ -61,9 +61,8 @@ def submissions(folder: str | os.PathLike) -> tuple[list[Submission], list[Path]
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder of submissions")
-    owners = {folder: encodable(folder.resolve().name)} | {
-        path: encodable(path.name) for path in sorted(folder.iterdir()) if path.is_dir()
-    }
+    owners = {folder: encodable(folder.resolve().name)}
+    owners |= {path: encodable(path.name) for path in sorted(folder.iterdir()) if path.is_dir()}
     by_file = {exercise.file_name: exercise for exercise in EXERCISES.values()}
     found = [
         Submission(student, exercise, place / name)

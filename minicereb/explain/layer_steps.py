@@ -105,9 +105,8 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
     name = settings.loss if isinstance(settings, PerceptronModel) else "cross-entropy"
     loss, seed = DESCENDED[name], subject.config.seed if isinstance(settings, ConvolutionalModel) else 0
     network = in_float64(subject.model).while_learning(seed, taken.warmed)
-    network = Sequential(
-        tuple(ReLU() if isinstance(layer, ReLULearning) else layer for layer in network.layers)
-    )  # these keep values
+    # ReLU, unlike ReLULearning, keeps the values before it.
+    network = Sequential(tuple(ReLU() if isinstance(layer, ReLULearning) else layer for layer in network.layers))
 
     def value(outputs: np.ndarray) -> float:
         return float(loss(outputs, subject.labels)[0][0])
@@ -230,9 +229,8 @@ def _tags(layer: Any) -> tuple[str, str]:
 
 
 def _backward_step(walked: PixelPath, block: range, checks: list[Derivative]) -> Step:
-    rows = [
-        (_called(walked.layers[n]), str(list(walked.place(n))), walked.credit(n + 1), walked.credit(n)) for n in reversed(block)
-    ]
+    places = ((n, _called(walked.layers[n]), str(list(walked.place(n)))) for n in reversed(block))
+    rows = [(name, unit, walked.credit(n + 1), walked.credit(n)) for n, name, unit in places]
     shapes = {"δ": walked.credits[block.start + 1].shape, "∂l/∂x": walked.credits[block.start].shape}
     words = "The credit of a unit is the sum of what the units after it pass back. The differences go through all later layers."
     if any(isinstance(walked.layers[n], BatchNormLearning) for n in block):

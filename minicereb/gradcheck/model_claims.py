@@ -71,10 +71,8 @@ def learning_claims(model: Sequential, x: np.ndarray, labels: np.ndarray, seed: 
             def outputs_with(z: np.ndarray, number: int = number, key: str = key) -> Any:
                 return Sequential(_with(model.layers, number, key, z)).while_learning(seed, 1).forward(x.copy())[0]
 
-            name, value = (
-                f"weight_gradients, layer {number} {type(layer).__name__}",
-                _loss(outputs_with, cross_entropy, labels, start),
-            )
+            name = f"weight_gradients, layer {number} {type(layer).__name__}"
+            value = _loss(outputs_with, cross_entropy, labels, start)
             yield Claim(name, "M-BP", key, value, np.array(gradient), getattr(layer, key))
 
 

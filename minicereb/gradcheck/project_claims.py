@@ -53,13 +53,8 @@ def _activations(rng: np.random.Generator) -> Iterator[Claim]:
 
 def _losses(rng: np.random.Generator) -> Iterator[Claim]:
     outputs, labels, credit = 3 * rng.standard_normal((7, CLASSES)), rng.integers(0, CLASSES, 7), rng.standard_normal(7)
-    plain = {
-        "squared_error": "C3",
-        "pessimistic_squared_error": "M-PESSIMISTIC",
-        "cross_entropy": "M-CE",
-        "margin": "M-MARGIN",
-        "dlr": "M-DLR",
-    }
+    plain = {"squared_error": "C3", "pessimistic_squared_error": "M-PESSIMISTIC"}
+    plain |= {"cross_entropy": "M-CE", "margin": "M-MARGIN", "dlr": "M-DLR"}
     targeted = {"targeted_margin": "M-MARGIN-T", "targeted_cross_entropy": "M-CE-T", "targeted_dlr": "M-DLR-T"}
     for name, tag in (plain | targeted).items():
         given: dict[str, Any] = {"outputs": outputs, "labels": labels}

@@ -34,6 +34,7 @@ from minicereb.learning.noise import Antithetic, Design, Independent, Sobol
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork, Trace
 
 PAIRS = 2  # of nodes at which a neuron's own noise is drawn again
+LossWith = Callable[[Array], Array]  # the loss with one neuron of a layer responding differently, for each neuron
 
 
 def _check_last_layer(network: NoisyNetwork, loss: ReplicatedLoss, estimator: str) -> None:
@@ -151,9 +152,7 @@ class OneByOne(Estimator):
         credits.append(last.credit(trace, nodes, labels))
         return collect(network, trace, value, credits, scales)
 
-    def _credit(
-        self, layer: NoisyLayer, trace: Trace, number: int, value: Array, loss_with: Callable[[Array], Array], scales: bool
-    ) -> Credit:
+    def _credit(self, layer: NoisyLayer, trace: Trace, number: int, value: Array, loss_with: LossWith, scales: bool) -> Credit:
         raise NotImplementedError
 
 
@@ -163,9 +162,7 @@ class Flip(OneByOne):
     name = "flip"
     threshold_only = True
 
-    def _credit(
-        self, layer: NoisyLayer, trace: Trace, number: int, value: Array, loss_with: Callable[[Array], Array], scales: bool
-    ) -> Credit:
+    def _credit(self, layer: NoisyLayer, trace: Trace, number: int, value: Array, loss_with: LossWith, scales: bool) -> Credit:
         fires = trace.responses[number]
         flipped = loss_with(1 - fires)
         a = trace.drives[number] / layer.scale
@@ -183,9 +180,7 @@ class Resample(OneByOne):
 
     name = "resample"
 
-    def _credit(
-        self, layer: NoisyLayer, trace: Trace, number: int, value: Array, loss_with: Callable[[Array], Array], scales: bool
-    ) -> Credit:
+    def _credit(self, layer: NoisyLayer, trace: Trace, number: int, value: Array, loss_with: LossWith, scales: bool) -> Credit:
         e, u, law = trace.noise[number], trace.drives[number], layer.law
         assert law is not None
         assert e is not None

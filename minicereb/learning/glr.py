@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -173,10 +174,8 @@ class GLR:
         self.l2, self.l1, self.learn_scale = l2, l1, learn_scale
         self.steps = 0
         names = ("weight", "bias", "log_scale") if learn_scale else ("weight", "bias")
-        layers = list(enumerate(network.layers))
-        self._places = [
-            (number, name) for number, layer in layers for name in names if name != "log_scale" or layer.law is not None
-        ]
+        places = itertools.product(enumerate(network.layers), names)
+        self._places = [(number, name) for (number, layer), name in places if name != "log_scale" or layer.law is not None]
         # All parameters are also kept as one vector: one update of it costs less than one for each small array.
         parts = [self._now(network.layers[number], name).ravel() for number, name in self._places]
         self.learned = xp_of(parts[0]).concatenate(parts)

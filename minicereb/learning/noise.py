@@ -20,6 +20,7 @@ from minicereb.models.noisy import Noise
 from minicereb.randomness import generator
 
 STREAM = "neuronal noise"
+Laws = Sequence[Law | None]  # the law of each layer
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,7 @@ class Independent:
         number = max(1, min(-(-replications // max(2, at_most)), replications // 2))
         return [(replications * (part + 1)) // number - (replications * part) // number for part in range(number)]
 
-    def draw(
-        self, like: Array, laws: Sequence[Law | None], widths: list[int], images: int, replications: int, at: Address
-    ) -> Noise:
+    def draw(self, like: Array, laws: Laws, widths: list[int], images: int, replications: int, at: Address) -> Noise:
         """Draw unit noise for some images, (width, images, replications) for each layer with noise."""
         return draw_noise(like, laws, [(width, images, replications) for width in widths], at.seed, at.stream, at.numbers)
 
@@ -76,9 +75,7 @@ class Antithetic(Independent):
         """Divide into even parts."""
         return [2 * part for part in super().pieces(replications // 2, at_most // 2)]
 
-    def draw(
-        self, like: Array, laws: Sequence[Law | None], widths: list[int], images: int, replications: int, at: Address
-    ) -> Noise:
+    def draw(self, like: Array, laws: Laws, widths: list[int], images: int, replications: int, at: Address) -> Noise:
         """Draw unit noise, as :meth:`Independent.draw`."""
         xp = xp_of(like)
         halves = super().draw(like, laws, widths, images, replications // 2, at)
@@ -107,9 +104,7 @@ class Sobol(Independent):
         """Return one part: longer sequences are better."""
         return [replications]
 
-    def draw(
-        self, like: Array, laws: Sequence[Law | None], widths: list[int], images: int, replications: int, at: Address
-    ) -> Noise:
+    def draw(self, like: Array, laws: Laws, widths: list[int], images: int, replications: int, at: Address) -> Noise:
         """Draw unit noise, as :meth:`Independent.draw`, but always on the host, so that every device gets the same bits."""
         rng = generator(at.seed, at.stream, *at.numbers)
         silent = [0 if law is None else width for law, width in zip(laws, widths, strict=True)]
@@ -140,9 +135,7 @@ class NoNoise(Independent):
         """Raise :class:`InputError` for more than one replication: all would be equal."""
         require(replications == 1, "replications", replications, "1: this estimator draws no noise")
 
-    def draw(
-        self, like: Array, laws: Sequence[Law | None], widths: list[int], images: int, replications: int, at: Address
-    ) -> Noise:
+    def draw(self, like: Array, laws: Laws, widths: list[int], images: int, replications: int, at: Address) -> Noise:
         """Return None for every layer."""
         return (None,) * len(widths)
 

@@ -65,10 +65,6 @@ def rule_named(name: str) -> Rule:
     ExtensionError
         If another package's rule cannot be imported, is not a function, or has the name of one of minicereb's own.
     """
-    own = {
-        **RULES,
-        LEAST_SQUARES: delta,
-        PESSIMISTIC: delta,
-    }  # one takes no steps, the other contains this rule
+    own = RULES | {LEAST_SQUARES: delta, PESSIMISTIC: delta}  # one takes no steps, the other contains this rule
     found: Rule = with_extensions("minicereb.rules", own, FunctionType)[name]
     return found

@@ -283,9 +283,7 @@ def divergence(learner: Learner, split: Split, last_loss: float | None = None) -
     if loss > FAR * constant or (loss > 2 * constant and right <= chance):
         found = f"the loss on training images is {loss:.4g}, that of constant answers {constant:.4g}"
     elif last_loss is not None and last_loss > FAR * constant:
-        found = (
-            f"the loss of the last epoch is {last_loss:.4g}, that of constant answers {constant:.4g}; an earlier epoch was kept"
-        )
+        found = f"the last epoch's loss is {last_loss:.4g}, that of constant answers {constant:.4g}; an earlier epoch was kept"
     else:
         return None
     return f"training diverged: {found}; {_advice(learner)}"

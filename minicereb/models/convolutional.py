@@ -13,13 +13,8 @@ from typing import Any
 import numpy as np
 
 from minicereb.backend import Array, to_device
-from minicereb.calculus.batchnorm import (
-    BatchNormCache,
-    batch_norm,
-    batch_norm_input_gradient,
-    batch_norm_weight_gradient,
-    frozen_scale,
-)
+from minicereb.calculus import batchnorm
+from minicereb.calculus.batchnorm import BatchNormCache, frozen_scale
 from minicereb.calculus.convolution import convolution, convolution_input_gradient, convolution_weight_gradient
 from minicereb.calculus.dropout import dropout_mask
 from minicereb.calculus.pooling import max_pool, max_pool_input_gradient
@@ -184,19 +179,17 @@ class BatchNormLearning:
 
     def forward(self, v: Array) -> tuple[Array, BatchNormCache]:
         """Normalise, and update the layer's moving averages (variance with n - 1 in its denominator)."""
-        h, cache = batch_norm(v, self.layer.gamma, self.layer.beta)
+        h, cache = batchnorm.batch_norm(v, self.layer.gamma, self.layer.beta)
         count = math.prod(v.shape[:-1])
-        for average, found in (
-            (self.layer.mean, cache.mean),
-            (self.layer.variance, cache.variance * (count / max(1, count - 1))),
-        ):
+        unbiased = cache.variance * (count / max(1, count - 1))
+        for average, found in ((self.layer.mean, cache.mean), (self.layer.variance, unbiased)):
             average *= STATISTICS_DECAY
             average += (1 - STATISTICS_DECAY) * found
         return h, cache
 
     def input_gradient(self, d_h: Array, cache: BatchNormCache) -> Array:
         """Return the gradient of v, through the batch's statistics too."""
-        return batch_norm_input_gradient(d_h, cache)
+        return batchnorm.batch_norm_input_gradient(d_h, cache)
 
     def weight_gradient(self, d_h: Array, cache: BatchNormCache) -> dict[str, Array]:
         """Return the gradients of gamma and beta."""
@@ -204,8 +197,8 @@ class BatchNormLearning:
 
     def gradients(self, d_h: Array, cache: BatchNormCache, by_input: bool) -> tuple[dict[str, Array], Array | None]:
         """Return the gradients of gamma and beta and, with `by_input`, the one of v, written to `d_h`."""
-        d_gamma, d_beta = batch_norm_weight_gradient(d_h, cache)
-        d_v = batch_norm_input_gradient(d_h, cache, (d_gamma, d_beta), out=d_h) if by_input else None
+        d_gamma, d_beta = batchnorm.batch_norm_weight_gradient(d_h, cache)
+        d_v = batchnorm.batch_norm_input_gradient(d_h, cache, (d_gamma, d_beta), out=d_h) if by_input else None
         return {"gamma": d_gamma, "beta": d_beta}, d_v
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -110,11 +111,8 @@ class NoisyNetwork:
     @property
     def parameters(self) -> dict[str, Array]:
         """The arrays that can learn: weight, bias and scale of each layer."""
-        return {
-            f"{name}_{number}": getattr(layer, name)
-            for number, layer in enumerate(self.layers)
-            for name in ("weight", "bias", "scale")
-        }
+        places = itertools.product(enumerate(self.layers), ("weight", "bias", "scale"))
+        return {f"{name}_{number}": getattr(layer, name) for (number, layer), name in places}
 
     @property
     def bytes_per_image(self) -> int:
@@ -252,18 +250,15 @@ def initial_noisy(
     output_noise, output_activation : bool
         Whether the outputs have noise, and an activation.
     """
-    require(
-        len(hidden) >= 1 and all(units >= 1 for units in hidden), "hidden", list(hidden), "at least one layer of at least 1 unit"
-    )
+    require(min(hidden, default=0) >= 1, "hidden", list(hidden), "at least one layer of at least 1 unit")
     widths = (inputs, *hidden, classes)
     number = len(widths) - 1
     scales = check_scales(scales, number) if law is not None else (1.0,) * number
     layers = []
     for index in range(number):
         last = index == number - 1
-        parameters = generator(seed, "noisy network", index).standard_normal(
-            (widths[index + 1], widths[index] + 1), dtype=np.float32
-        )
+        shape = (widths[index + 1], widths[index] + 1)
+        parameters = generator(seed, "noisy network", index).standard_normal(shape, dtype=np.float32)
         parameters *= np.float32(0.1)
         layers.append(
             NoisyLayer(

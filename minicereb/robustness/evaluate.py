@@ -254,6 +254,5 @@ def _check_bracket(plan: EvaluationPlan, outcomes: Outcomes) -> None:
         both = outcomes.certified[e] & ~outcomes.survivors(e)
         if both.any():
             breaker = plan.attacks[outcomes.first_breaker(e)[both][0]]
-            raise InternalError(
-                f"internal check failed: image {outcomes.ids[both][0]} is certified at {epsilon:g} and broken by {breaker}"
-            )
+            what = f"image {outcomes.ids[both][0]} is certified at {epsilon:g} and broken by {breaker}"
+            raise InternalError(f"internal check failed: {what}")

@@ -114,10 +114,9 @@ class Counts:
             first = outcomes.first_breaker(e)
             before = outcomes.survivors(e - 1) if e else outcomes.clean
             for a, name in enumerate(self.attacks):
-                alone = attack_named(name).alone
-                left = (
-                    outcomes.clean & (outcomes.tried[e, a] != BROKEN) if alone else before & outcomes.survivors(e, range(a + 1))
-                )
+                left = before & outcomes.survivors(e, range(a + 1))
+                if attack_named(name).alone:
+                    left = outcomes.clean & (outcomes.tried[e, a] != BROKEN)
                 self.left[e, a] += left.sum()
                 self.first[e, a] += (first == a).sum()
 

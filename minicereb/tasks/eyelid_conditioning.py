@@ -54,10 +54,8 @@ class Eyelid:
         if self.cs is not None:
             delay = self.protocol == "delay"
             able = (self.cs >= self.interval) == delay and ONSET + self.cs <= self.trial
-            expected = (
-                f"at least the interval, {self.interval} ms, and within" if delay else f"less than {self.interval} ms and in"
-            )
-            require(able, "cs", self.cs, f"{expected} the trial with --protocol {self.protocol}")
+            expected = f"{'at least' if delay else 'less than'} the interval, {self.interval} ms, and within the trial"
+            require(able, "cs", self.cs, f"{expected}, with --protocol {self.protocol}")
         require(self.protocol == "delay" or self.interval > BIN, "interval", self.interval, f"more than {BIN} ms with trace")
 
     @property

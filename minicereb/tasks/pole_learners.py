@@ -82,9 +82,7 @@ class OliveLearner:
 class ActorCritic:
     """Learning only from failure: a critic predicts it, and an actor follows the critic's prediction error ``[M-TD]``."""
 
-    actor_rate: float = setting(
-        0.1, "By how much a unit of surprise changes the command, for noise of one standard deviation.", at_least=0
-    )
+    actor_rate: float = setting(0.1, "By how much a unit of surprise changes the command, per deviation of noise.", at_least=0)
     critic_rate: float = setting(0.1, "By how much a unit of surprise changes the prediction.", at_least=0)
     noise: float = setting(0.3, "Standard deviation of the noise added to the command while it learns.", at_least=0)
     horizon: float = setting(0.7, "Time ahead at which an outcome counts 1/e as much", above=0, unit="s")
@@ -102,9 +100,8 @@ class TemporalDifferenceLearner:
     def __init__(self, settings: ActorCritic, circuit: Microzones, cart: CartPole):
         self.settings, self.circuit = settings, circuit
         self.discount = exp(-cart.step / settings.horizon)
-        self.fading = np.array(
-            [exp(-cart.step / time) for time in (settings.actor_memory, settings.critic_memory)], dtype=np.float32
-        )
+        memories = (settings.actor_memory, settings.critic_memory)
+        self.fading = np.array([exp(-cart.step / time) for time in memories], dtype=np.float32)
         self.fading *= np.float32(self.discount)
         self.critic = np.zeros_like(circuit.ltd_mean)
         self.errors = 0

@@ -459,7 +459,7 @@ def test_no_better_than_chance_and_a_loss_that_grew_is_told():
 def test_a_late_divergence_is_told_though_an_earlier_epoch_is_kept(build_cerebellum):
     learner, split = LEARNERS["backpropagation"](build_cerebellum), Split(dataset(), 0.2, 0)
     assert diverged(learner, split) is None
-    assert "the loss of the last epoch is 1e+06, that of constant answers" in training.divergence(learner, split, 1e6)
+    assert "the last epoch's loss is 1e+06, that of constant answers" in training.divergence(learner, split, 1e6)
 
 
 def test_the_last_update_is_seen_although_no_loss_is():
