@@ -118,11 +118,7 @@ _ERRORS = mistakes(
     ("sum of the error", "the error is summed over the classes", lambda o, t: 0 * o + (o - t).sum(axis=1, keepdims=True)),
 )
 _DELTA_MISTAKES = mistakes(
-    (
-        "averages multiplied",
-        "the mean activity is multiplied by the mean error",
-        lambda h, m, o, t: np.outer((h - m).mean(0), (o - t).mean(0)),
-    ),
+    ("averages multiplied", "mean activity times mean error", lambda h, m, o, t: np.outer((h - m).mean(0), (o - t).mean(0))),
     ("not transposed", "z @ e sums over the cells; zᵀ e sums over the batch", lambda h, m, o, t: (h - m) @ (o - t) / len(h)),
     ("wrong factor transposed", "z @ eᵀ is used instead of zᵀ e", lambda h, m, o, t: (h - m) @ (o - t).T / len(h)),
     ("elements multiplied", "z e is used instead of the matrix product zᵀ e", lambda h, m, o, t: (h - m) * (o - t) / len(h)),

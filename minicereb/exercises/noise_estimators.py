@@ -135,11 +135,7 @@ _SCORES = mistakes(
     ("deviation of the sample", "σ is estimated from the noise; it is given", lambda r, s: r / r.var()),
 )
 _AXES = mistakes(
-    (
-        "losses along the wrong axis",
-        "the losses multiply the neurons; use losses[:, None]",
-        lambda L, x, r, s: (L * r / s**2).T @ x / len(L),
-    ),
+    ("losses along the wrong axis", "use losses[:, None]", lambda L, x, r, s: (L * r / s**2).T @ x / len(L)),
     ("averages multiplied", "three means are multiplied", lambda L, x, r, s: L.mean() * np.outer(r.mean(0), x.mean(0)) / s**2),
     ("signal's noise in x", "the noise is used instead of x", lambda L, x, r, s: (L[:, None] * r / s**2).T @ r / len(L)),
 )

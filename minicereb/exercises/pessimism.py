@@ -79,11 +79,7 @@ def _draw(rng: np.random.Generator, batch: int, cells: int, classes: int) -> tup
 _LEASTS = mistakes(
     ("best for worst", "l and u are swapped: this is the best activity, not the worst", lambda w, y: (w > 0) != (y > 0)),
     ("sign left out", "the weight's sign is left out: the true class gets l, the others u", lambda w, y: (w > 100) | (y > 0)),
-    (
-        "class left out",
-        "the class is left out: u where W > 0 is worst only for wrong classes",
-        lambda w, y: (w <= 0) & (y > -1),
-    ),
+    ("class left out", "the class is left out: u where W > 0 is worst only for others", lambda w, y: (w <= 0) & (y > -1)),
     ("class left out", "the class is left out: l where W > 0 is worst only for the true class", lambda w, y: (w > 0) & (y > -1)),
     of=_seen,
 )
@@ -91,11 +87,7 @@ _ACTIVITIES = mistakes(
     ("middle of the bounds", "the middle of the bounds is used instead of an end", lambda low, high, m: 0.5 * (low + high) - m),
     ("lower bound only", "every synapse gets l; one of them may get u", lambda low, high, m: low - m),
     ("upper bound only", "every synapse gets u; one of them may get l", lambda low, high, m: high - m),
-    (
-        "half the distance only",
-        "only half the distance of the bounds is used, without their middle",
-        lambda low, high, m: 0.5 * (high - low),
-    ),
+    ("half the distance only", "the middle of the bounds is left out", lambda low, high, m: 0.5 * (high - low)),
     of=_same,
 ) + mistakes(
     ("missing mean", "the LTD mean is not subtracted from the bounds", lambda low, high, m, w, y: _worst(low, high, 0 * m, w, y)),
@@ -117,11 +109,7 @@ _ERRORS = mistakes(
     ("targets left out", "the targets are left out of the error", lambda o, y: _error(o + y, y)),
 )  # fmt: skip
 _OTHERS = mistakes(
-    (
-        "error of the middle",
-        "the error is that of the middle of the bounds; it should be that of the worst outputs",
-        _plain_error,
-    ),
+    ("error of the middle", "the error is that of the bounds' middle; it should be that of the worst outputs", _plain_error),
     ("activity of the middle", "the error is multiplied by the middle of the bounds, not by the worst activity", _plain_activity),
 )
 

@@ -22,7 +22,7 @@ from minicereb.calculus.losses import DESCENDED, one_hot, pessimistic_squared_er
 from minicereb.experiments.architectures import CerebellumModel, total_steps
 from minicereb.explain.explained_image import ExplainedImage, Place, chosen_cells, loss_step, update_step
 from minicereb.explain.fgsm_steps import attack_steps, landscape_of
-from minicereb.explain.layer_steps import forward_and_back
+from minicereb.explain.layer_steps import Loss, forward_and_back
 from minicereb.explain.steps import Derivative, Rows, Step, checked, compared, products
 from minicereb.explain.training_step import TrainingStep
 from minicereb.gradcheck.differences import difference, moving
@@ -52,15 +52,15 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
         yield _ltd_step(settings.ltd_decay, taken, h, cells)
     model = replace(subject.model, ltd_mean=mean)  # the mean moves before the step uses it
     yield _purkinje_step(model, h, outputs, cells, classes)
-    descended = DESCENDED[settings.loss]
+    descended, pairs = DESCENDED[settings.loss], [(a, c) for a in cells for c in classes]
     yield loss_step(subject, "The climbing fibre's error", "C3" if settings.loss == "mse" else "M-CE", descended, outputs)
     if settings.rule in ("delta", LEAST_SQUARES):  # another rule need not follow a derivative
-        yield _weight_step(subject, settings, model, taken, h, cells, classes)
+        yield _weight_step(subject, descended, model, taken, h, pairs)
     if settings.rule == PESSIMISTIC:
         yield _box_step(subject, settings, model, taken.x, cells)
-        yield _pessimistic_step(subject, settings, model, taken, cells, classes)
+        yield _pessimistic_step(subject, settings, model, taken, pairs)
     if settings.rule != LEAST_SQUARES:
-        places: list[Place] = [(f"W[{a}, {c}]", "readout", (a, c)) for a in cells for c in classes]
+        places: list[Place] = [(f"W[{a}, {c}]", "readout", (a, c)) for a, c in pairs]
         after, _ = taken.model.forward(taken.x)
         was, now = (float(descended(each, subject.labels)[0][0]) for each in (outputs, after))
         said = f"On this image l goes from {was:.6g} to {now:.6g}."
@@ -140,8 +140,7 @@ def _pessimistic_step(
     settings: CerebellumModel,
     model: CerebellarNetwork,
     taken: TrainingStep,
-    cells: list[int],
-    classes: list[int],
+    pairs: list[tuple[int, int]],
 ) -> Step:
     """The worst activity of the chosen synapses, and its contribution to their gradient, at the full ε of the settings."""
     epsilon, targets = settings.uncertainty or 0.0, one_hot(subject.labels, taken.learned.outputs)
@@ -154,7 +153,7 @@ def _pessimistic_step(
     _, error = at_worst(worst_outputs(low, high, model.ltd_mean, model.readout, targets), subject.labels)
     found = pessimistic_gradient(low, high, model.ltd_mean, error, model.readout, targets)
     now = reached(epsilon, taken.warmed, total_steps(subject.config, subject.dataset))
-    pairs, rows = [(a, c) for a in cells for c in classes], []
+    rows = []
     for a, c in pairs:
         least = (model.readout[a, c] > 0) == (targets[0, c] > 0)
         worst = (low if least else high)[0, a] - model.ltd_mean[a]
@@ -246,21 +245,18 @@ def _purkinje_step(model: CerebellarNetwork, h: np.ndarray, outputs: np.ndarray,
 
 def _weight_step(
     subject: ExplainedImage,
-    settings: CerebellumModel,
+    descended: Loss,
     model: CerebellarNetwork,
     taken: TrainingStep,
     h: np.ndarray,
-    cells: list[int],
-    classes: list[int],
+    pairs: list[tuple[int, int]],
 ) -> Step:
-    descended = DESCENDED[settings.loss]
     _, error = descended(taken.learned.outputs, subject.labels)
     z, gradient = h - model.ltd_mean, taken.gradients["readout"]
 
     def value() -> float:
         return descended(purkinje(h[None], model.ltd_mean, model.readout), subject.labels)[0][0]
 
-    pairs = [(a, c) for a in cells for c in classes]
     rows = [(f"W[{a}, {c}]", z[a], error[0, c], gradient[a, c]) for a, c in pairs]
     checks = [checked(f"∂l/∂W[{a}, {c}]", gradient[a, c], model.readout, (a, c), value) for a, c in pairs]
     words = "Presynaptic activity times the climbing fibre's error: each synapse needs only what is available locally."

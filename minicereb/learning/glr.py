@@ -55,6 +55,7 @@ def estimate(
     replications: int,
     at: Address,
     scales: bool = False,
+    wait: bool = True,
 ) -> GradientEstimate:
     """Estimate the derivatives of the mean loss over noise, in pieces of fixed size on all threads.
 
@@ -72,33 +73,16 @@ def estimate(
         Address of the noise.
     scales : bool
         Whether to estimate the gradients of the noise scales too.
+    wait : bool
+        As for :func:`minicereb.inputs.as_labels`.
 
     Raises
     ------
     InputError
         If `x` has another width than the network, or there is not one of the classes for each image.
     """
-    labels = _checked(network, x, labels, wait=True)
+    labels = _checked(network, x, labels, wait)
     require(len(x) >= 1, "images", len(x), "at least one")
-    return _estimate(network, loss, estimator, x, labels, replications, at, scales)
-
-
-def _checked(network: NoisyNetwork, x: Array, labels: Array, wait: bool = False) -> Array:
-    """Return the labels after checking them and the images."""
-    check_rows(x, network.layers[0].weight.shape[1])
-    return as_labels(labels, len(x), network.widths[-1], wait=wait)
-
-
-def _estimate(
-    network: NoisyNetwork,
-    loss: ReplicatedLoss,
-    estimator: Estimator,
-    x: Array,
-    labels: Array,
-    replications: int,
-    at: Address,
-    scales: bool,
-) -> GradientEstimate:
     xp, images = xp_of(x), len(x)
     x_t = xp.ascontiguousarray(x.T)
     laws = [layer.law for layer in network.layers]
@@ -127,6 +111,12 @@ def _estimate(
                 total[name] = total[name] + part if name in total else part
     gradients[0] |= network.layers[0].weight_gradient(credit / images, x)
     return GradientEstimate(value, credit, gradients)
+
+
+def _checked(network: NoisyNetwork, x: Array, labels: Array, wait: bool = False) -> Array:
+    """Return the labels after checking them and the images."""
+    check_rows(x, network.layers[0].weight.shape[1])
+    return as_labels(labels, len(x), network.widths[-1], wait=wait)
 
 
 class GLR:
@@ -219,7 +209,7 @@ class GLR:
     def _learn_batch(self, x: Array, labels: Array) -> Learned:
         outputs, _ = self.model.forward(x)
         at = Address(self.seed, (self.steps,))
-        found = _estimate(self.model, self.loss, self.estimator, x, labels, self.replications, at, self.learn_scale)
+        found = estimate(self.model, self.loss, self.estimator, x, labels, self.replications, at, self.learn_scale, wait=False)
         self.steps += 1
         self._change(found.gradients)
         return Learned(found.loss, outputs)

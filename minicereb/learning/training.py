@@ -206,13 +206,8 @@ def train(
                     hits.append((learned.outputs.argmax(axis=1) == labels[batch * size : (batch + 1) * size]).sum())
             loss, correct = sum(map(float, losses)), sum(map(int, hits))
             _check_finite(loss, learner, position.epoch + 1)
-            position = replace(
-                position,
-                seen=position.seen + len(ids),
-                loss_sum=position.loss_sum + loss,
-                correct=position.correct + correct,
-                steps=learner.steps,
-            )
+            loss, correct = position.loss_sum + loss, position.correct + correct
+            position = replace(position, seen=position.seen + len(ids), loss_sum=loss, correct=correct, steps=learner.steps)
             if position.seen < len(order):
                 yield position, None
         position, done = _end_epoch(learner, split, position, best)
