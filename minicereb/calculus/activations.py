@@ -21,11 +21,6 @@ def relu(v: Array, out: Array | None = None) -> Array:
         Pre-activation.
     out : array, optional
         Where to write; may be `v`.
-
-    Returns
-    -------
-    array
-        Same shape and dtype.
     """
     return xp_of(v).maximum(v, zeros_for(v), out=out)
 

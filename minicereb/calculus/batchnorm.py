@@ -121,16 +121,7 @@ def batch_norm_weight_gradient(d_h: Array, cache: BatchNormCache) -> tuple[Array
 
 
 def frozen_scale(gamma: Array, beta: Array, mean: Array, variance: Array) -> tuple[Array, Array]:
-    """Return a and b of ``h = a v + b``, the equivalent of normalisation by fixed statistics.
-
-    Parameters
-    ----------
-    gamma, beta, mean, variance : array, shape (channels,)
-
-    Returns
-    -------
-    tuple of array, shape (channels,)
-    """
+    """Return a and b of ``h = a v + b``, the equivalent of normalisation by fixed statistics; all of shape (channels,)."""
     scale = gamma / (variance + variance.dtype.type(EPSILON)) ** 0.5
     return scale, beta - mean * scale
 

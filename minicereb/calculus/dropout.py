@@ -18,15 +18,11 @@ def dropout_mask(like: Array, shape: tuple[int, ...], rate: float, seed: int, *n
     like : array
         Determines the array library and the dtype.
     shape : tuple of int
+        Shape of the mask.
     rate : float
         p, from 0 to less than 1.
     seed, *numbers : int
         Address of the draw, for example layer and step.
-
-    Returns
-    -------
-    array of `shape`
-        0 or 1 / (1 - p).
     """
     drawn = signed_uniform(like, seed, "dropout", numbers, math.prod(shape)).reshape(shape)
     mask = (drawn >= drawn.dtype.type(2 * rate - 1)).astype(like.dtype)

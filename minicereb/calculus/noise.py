@@ -246,20 +246,7 @@ def draw_noise(
 ) -> tuple[Array | None, ...]:
     """Draw independent noise of unit scale for several layers from one address (see :mod:`minicereb.randomness`).
 
-    Parameters
-    ----------
-    like : array
-        Determines the array library and the dtype.
-    laws : sequence of Law or None
-        Distribution of each layer; None: no noise in this layer.
-    shapes : sequence of tuple
-        Shape of each layer's noise.
-    seed, stream, numbers
-        The address.
-
-    Returns
-    -------
-    tuple of array or None
+    Each layer has a law, or None for no noise, and a shape; `like` determines the array library and the dtype.
     """
     counts = [math.prod(shape) for shape in shapes]
     takes = [0 if law is None else law.uniforms(count) for law, count in zip(laws, counts, strict=True)]

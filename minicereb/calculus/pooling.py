@@ -48,9 +48,8 @@ def max_pool_input_gradient(d_h: Array, winner: Array, size: int, sides: tuple[i
 
     Parameters
     ----------
-    d_h : array, shape (batch, rows, columns, channels)
-    winner : array of uint8, same shape
-    size : int
+    d_h, winner, size
+        The derivative of the response, and what :func:`max_pool` returned and was given.
     sides : tuple of int
         Height and width of the input.
 

@@ -19,13 +19,7 @@ PIXELS = ((0, 2), (1, 2), (2, 1), (1, 3))  # of Bᵀ: each place is the differen
 def applies(height: int, width: int, stride: int, padding: int, images: tuple[int, ...], outputs: int) -> bool:
     """Whether this form applies and is faster: 3 × 3 kernels, stride and padding 1, even sides, many channels.
 
-    Parameters
-    ----------
-    height, width, stride, padding : int
-        Geometry of the kernel.
-    images : tuple of int
-        (batch, height, width, channels).
-    outputs : int
+    The first four arguments are those of the kernel, `images` is (batch, height, width, channels).
     """
     fits = (height, width, stride, padding) == (3, 3, 1, 1) and images[1] % 2 == images[2] % 2 == 0
     return fits and min(images[3], outputs) >= CHANNELS

@@ -44,19 +44,11 @@ def rate_at(step: int, learning_rate: float, total_steps: int | None) -> float:
 
 
 def forget_tiny(average: Array, step: int, below: float = 1e-30) -> None:
-    """Set the negligible entries of a moving average to zero, in place, at every 64th step.
+    """Set entries of a moving average smaller than `below` to zero, in place, at every 64th step.
 
     The average of a value that has become zero, such as the activity of a cell whose pixels are dark in almost every image,
     decays into subnormal numbers below 1e-38, on which processors are a hundred times slower: learning MNIST would take twice as
     long. The effect on a weight is below its last digit.
-
-    Parameters
-    ----------
-    average : array
-    step : int
-        From 1.
-    below : float
-        Entries smaller than this are set to zero.
     """
     if step % 64 == 0:
         average[abs(average) < below] = 0

@@ -17,13 +17,7 @@ from minicereb.randomness import generator
 
 
 class CerebellumCache(NamedTuple):
-    """What the input gradient needs from a forward pass.
-
-    Attributes
-    ----------
-    active : array of bool, shape (cells, images)
-        Mask of the granule cells above threshold.
-    """
+    """What the input gradient needs from a forward pass: which granule cells are `active`, array of bool (cells, images)."""
 
     active: Array
 

@@ -99,12 +99,7 @@ class NoisyLayer:
 
 @dataclass(frozen=True, eq=False)
 class NoisyNetwork:
-    """A sequence of noisy layers. As a classifier it makes the paper's "one time" prediction (OT), without noise.
-
-    Parameters
-    ----------
-    layers : tuple of NoisyLayer
-    """
+    """A sequence of noisy layers. As a classifier it makes the paper's "one time" prediction (OT), without noise."""
 
     layers: tuple[NoisyLayer, ...]
 

@@ -108,15 +108,10 @@ class Session:
 
     The puff itself does not close the lid here: every trial shows only what was learned, like a probe with the CS alone.
 
-    Parameters
-    ----------
-    settings : Eyelid
-
     Attributes
     ----------
     time : array of int, shape (bins,)
         End of each bin in ms from the beginning of the CS.
-    circuit : Circuit
     """
 
     def __init__(self, settings: Eyelid):

@@ -82,10 +82,6 @@ class BalancingTrial(NamedTuple):
 class PoleBalancer:
     """A circuit that learns to balance, trial by trial.
 
-    Parameters
-    ----------
-    task : PoleTask
-
     Attributes
     ----------
     circuit : Microzones
