@@ -215,7 +215,7 @@ def check_indices(inputs: Array, width: int) -> None:
         raise InputError("inputs", str(inputs.dtype), "int32, the indices of the inputs")
     if inputs.size and not (int(inputs.min()) >= 0 and int(inputs.max()) < width):
         found = f"numbers from {int(inputs.min())} to {int(inputs.max())}"
-        raise InputError("inputs", found, f"numbers of the {width} inputs, from 0 to {width - 1}")
+        raise InputError("inputs", found, f"indices of the {width} inputs, from 0 to {width - 1}")
 
 
 def check_synapses(weights: Array, inputs: Array, x_t: Array, out: Array, width: int | None = None) -> None:

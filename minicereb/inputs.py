@@ -37,7 +37,7 @@ def check_rows(rows: Array, width: int | None = None, setting: str = "x", stored
     if len(shape) == 2 and (width is None or shape[1] == width) and (dtype in FLOATS or (stored and dtype.kind in "fiub")):
         return
     if len(shape) != 2 or width not in (None, shape[1]):
-        wanted = f"shape (images, {'inputs' if width is None else width}), an image a row"
+        wanted = f"shape (images, {'inputs' if width is None else width}), one image per row"
         raise InputError(setting, f"shape {shape}", wanted + _as_rows(shape, width, setting))
     if stored:
         raise InputError(setting, str(dtype), "uint8, or float in [0, 1]")
@@ -93,7 +93,7 @@ def as_labels(labels: Array, images: int, classes: int | None = None, setting: s
     look = images and (wait or isinstance(found, np.ndarray))
     if look and int(found.view(np.uint64).max()) >= most:  # a number below 0 becomes a very large one
         wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
-        known = "numbers of classes" if classes is None else f"numbers of the {classes} classes"
+        known = "indices of classes" if classes is None else f"indices of the {classes} classes"
         raise InputError(setting, wrong, f"{known}, from 0 to {most - 1}")
     return found
 
@@ -102,15 +102,15 @@ def as_ids(ids: object, images: int, setting: str = "ids") -> np.ndarray:
     """Return the indices of some of `images` images as int64 on the host, shape (chosen,)."""
     found = to_numpy(ids) if is_array(ids) else np.asarray(ids)
     if found.ndim != 1:
-        raise InputError(setting, f"shape {found.shape}", "shape (chosen,), the numbers of images")
+        raise InputError(setting, f"shape {found.shape}", "shape (chosen,), the indices of images")
     if found.size == 0:
         return found.astype(np.int64)
     if found.dtype.kind not in "iu":
         chosen = f": numpy.flatnonzero({setting})" if found.dtype.kind == "b" else ""
-        raise InputError(setting, str(found.dtype), f"numbers of images{chosen}")
+        raise InputError(setting, str(found.dtype), f"indices of images{chosen}")
     low, high = int(found.min()), int(found.max())
     if low < 0 or high >= images:
-        raise InputError(setting, low if low < 0 else high, f"numbers of the {images} images, from 0 to {images - 1}")
+        raise InputError(setting, low if low < 0 else high, f"indices of the {images} images, from 0 to {images - 1}")
     return found.astype(np.int64, copy=False)
 
 

@@ -361,7 +361,7 @@ def test_labels_and_numbers_as_they_come(xp_device):
     found = as_labels(to_device(np.array([[2], [0]], dtype=np.uint8)), 2, 3)
     assert backend.xp_of(found) is xp_device
     assert to_numpy(found).tolist() == [2, 0]
-    with pytest.raises(InputError, match="labels: 3 is not valid; expected numbers of the 3 classes, from 0 to 2"):
+    with pytest.raises(InputError, match="labels: 3 is not valid; expected indices of the 3 classes, from 0 to 2"):
         as_labels(to_device(np.array([0, 3])), 2, 3)
     assert as_ids(range(3), 3).tolist() == [0, 1, 2]
     assert as_ids([], 3).dtype == np.int64
@@ -465,7 +465,7 @@ INPUTS = np.array([[0, 1], [1, 2], [0, 4], [3, 3]], dtype=np.int32)
 @pytest.mark.parametrize(
     ("inputs", "told"),
     [
-        (INPUTS + 1, "numbers from 1 to 5.*numbers of the 5 inputs, from 0 to 4"),
+        (INPUTS + 1, "numbers from 1 to 5.*indices of the 5 inputs, from 0 to 4"),
         (INPUTS - 1, "numbers from -1 to 3"),
         (INPUTS.astype(np.int64), "int64.*expected int32"),
         (INPUTS.astype(np.float32), "float32.*expected int32"),
@@ -534,7 +534,7 @@ def test_products_refuse_indices_beyond_their_columns(repeat, xp_device):
     there = to_device(np.tile(WEIGHTS, (repeat, 1))), to_device(np.tile(INPUTS, (repeat, 1)))
     for product in products(xp_device, cells, *there):
         product(xp_device.zeros((5, 3), dtype=np.float32))
-        with pytest.raises(InputError, match="numbers from 0 to 4.*numbers of the 4 inputs") as caught:
+        with pytest.raises(InputError, match="numbers from 0 to 4.*indices of the 4 inputs") as caught:
             product(xp_device.zeros((4, 3), dtype=np.float32))
         one_line(caught)
     wiring = Wiring(*there, 5)

@@ -128,7 +128,7 @@ def test_an_attack_breaks_what_has_no_derivative(network, average):
         ("threshold", "analytic", "flip: threshold neurons have no derivative"),
         ("log-absolute", "analytic", "resample: log-absolute neurons have no derivative"),
         ("sigmoid", "flip", "--activation threshold"),
-        ("threshold", "backprop", "has no derivative"),
+        ("threshold", "backprop", "threshold neurons have no derivative"),
     ],
 )
 def test_a_gradient_that_is_not_there_is_refused_and_one_that_is_named(activation, name, expected):

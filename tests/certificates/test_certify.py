@@ -258,7 +258,7 @@ def test_misclassified_images_and_ties_are_never_certified():
     assert not certify(model, x, (labels + 1) % 3, 0.0).certified.any()
     equal = Sequential((Dense(np.zeros((2, 5), dtype=np.float32), np.zeros(2, dtype=np.float32)),))
     assert not certify(equal, x.astype(np.float32), np.zeros(50, dtype=np.int64), 0.0).certified.any()
-    with pytest.raises(InputError, match="labels: 7 is not valid; expected numbers of the 3 classes"):
+    with pytest.raises(InputError, match="labels: 7 is not valid; expected indices of the 3 classes"):
         certify(model, x[:1], np.array([7]), 0.0)
     none = certify(model, x[:0], labels[:0], 0.1)
     assert none.margin.shape == none.certified.shape == (0,)
