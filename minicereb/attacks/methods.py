@@ -87,7 +87,8 @@ class Method:
 
 
 _WALKS = ("steps", "restarts", "random_start", "keep", "targets")
-_FLIPS: dict[str, Any] = {"begins": "draws", "keeps": "first", "gradient": False, "flips": True}
+_DRAWS: dict[str, Any] = {"begins": "draws", "keeps": "first", "gradient": False}
+_FLIPS: dict[str, Any] = {**_DRAWS, "flips": True}
 _BEAM = ("steps", "restarts", "keep", "targets")
 _NEAREST: dict[str, Any] = {"begins": "nearby", "settings": ("steps", "restarts", "targets"), "steps": 100, "keeps": "nearest"}
 METHODS: dict[str, Method] = {
@@ -95,32 +96,14 @@ METHODS: dict[str, Method] = {
     "pgd": Method(pgd, "ball", (*_WALKS, "step_size")),
     "momentum": Method(momentum, "ball", (*_WALKS, "step_size", "decay", "nesterov"), keeps="first"),
     "apgd": Method(apgd, "ball", _WALKS, steps=100, keeps="first"),
-    "fab": Method(
-        fab,
-        **_NEAREST,
-        objectives=("margin",),
-        not_climbing="FAB looks for the nearest misclassified image; its objective need not rise",
-    ),
+    "fab": Method(fab, **_NEAREST, objectives=("margin",), not_climbing="FAB minimises the distance, not its objective"),
     "fmn": Method(fmn, **_NEAREST, objectives=("margin",)),
-    "square": Method(
-        square,
-        "draws",
-        ("steps", "restarts", "keep", "targets", "rescale", "image_shape"),
-        steps=5_000,
-        keeps="first",
-        gradient=False,
-    ),
+    "square": Method(square, settings=(*_BEAM, "rescale", "image_shape"), steps=5_000, **_DRAWS),
     "greedy": Method(beam, settings=_BEAM, steps=200, not_climbing="greedy ends where no flip is better", **_FLIPS),
     "beam": Method(beam, settings=(*_BEAM, "width"), steps=200, not_climbing="beam ends where no flip is better", **_FLIPS),
     "square-bits": Method(square_of_flips, settings=(*_BEAM, "rescale", "image_shape"), steps=1_000, **_FLIPS),
     "random": Method(
-        random_points,
-        "draws",
-        ("steps", "keep"),
-        steps=100,
-        keeps="first",
-        gradient=False,
-        not_climbing="random points follow no objective",
+        random_points, settings=("steps", "keep"), steps=100, not_climbing="random points follow no objective", **_DRAWS
     ),
 }
 

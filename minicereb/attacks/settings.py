@@ -50,9 +50,7 @@ class Attack:
     epsilon: float = setting(
         help="Largest change of a pixel (black is 0, white 1) or, in L2, of an image.", at_least=0, at_most=LARGEST
     )
-    steps: int = setting(
-        40, "Number of steps per start: queries for square, points for random, flips for greedy and beam.", at_least=1
-    )
+    steps: int = setting(40, "Steps per start: queries for square, points for random, flips for greedy and beam.", at_least=1)
     step_size: float | None = setting(
         None,
         "Step size of pgd and momentum.",
@@ -72,13 +70,9 @@ class Attack:
     )
     draws: int = setting(32, "Noise samples per gradient estimate; calls for eot.", **DRAWS, added=True)
     norm: str = setting("linf", "Norm of the change: largest of a pixel, or Euclidean length.", choices=NORMS, added=True)
-    targets: int = setting(
-        0, "Search towards each of this many likely wrong classes; 0: towards any wrong class.", at_least=0, added=True
-    )
+    targets: int = setting(0, "Search towards each of this many likely wrong classes; 0: towards any.", at_least=0, added=True)
     decay: float = setting(1.0, "Momentum: weight of the past gradients.", at_least=0, at_most=1, added=True)
-    nesterov: bool = setting(
-        False, "Momentum: whether to evaluate the gradient where the past gradients alone would lead.", added=True
-    )
+    nesterov: bool = setting(False, "Momentum: whether to take the gradient where past gradients alone would lead.", added=True)
     rescale: bool = setting(
         True,
         "Square: whether its squares shrink over all queries or, as in AutoAttack, after fixed numbers of queries.",

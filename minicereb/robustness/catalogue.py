@@ -74,49 +74,39 @@ def _attack(method: str, objective: str = "margin", **settings: Any) -> NamedAtt
     return NamedAttack(({"method": method, "objective": objective, **settings},), **roles)
 
 
+def _searches(method: str, *searches: Settings, **shared: Any) -> NamedAttack:
+    """An attack of several searches by one method, with settings that they share and each one's own."""
+    return NamedAttack(tuple({"method": method, **shared, **search} for search in searches))
+
+
 def _share(share: float) -> Callable[[float], float]:
     return lambda epsilon: share * epsilon
 
 
-_AGAIN = {"method": "apgd", "restarts": STARTS}
 # A step along the sum of gradients, which turns more slowly than a gradient.
-_MOMENTUM = {"method": "momentum", "restarts": STARTS, "steps": TUNED_STEPS, "step_size": _share(1 / 10)}
+_MOMENTUM: Settings = {"restarts": STARTS, "steps": TUNED_STEPS, "step_size": _share(1 / 10)}
+_CE, _DLR, _MARGIN = ({"objective": objective} for objective in ("cross-entropy", "dlr", "margin"))
 ATTACKS: dict[str, NamedAttack] = {
     "fgsm-mse": _attack("fgsm", "mse", alone=True),
     "pgd-mse": _attack("pgd", "mse", keep="last", step_size=PAPER_STEP, alone=True),
     "pgd-margin": _attack("pgd", step_size=PAPER_STEP, alone=True),
-    "pgd-tuned": NamedAttack(
-        tuple({"method": "pgd", "steps": TUNED_STEPS, "step_size": _share(share)} for share in (1 / 4, 1 / 10, 1 / 40))
-    ),
+    "pgd-tuned": _searches("pgd", *({"step_size": _share(each)} for each in (1 / 4, 1 / 10, 1 / 40)), steps=TUNED_STEPS),
     "apgd-margin": _attack("apgd"),
     "apgd-ce": _attack("apgd", "cross-entropy"),
     "apgd-dlr": _attack("apgd", "dlr"),
     "apgd-t": _attack("apgd", "dlr", targets=9),
-    "apgd-restarts": NamedAttack(
-        (
-            *({**_AGAIN, "objective": objective} for objective in ("cross-entropy", "dlr", "margin")),
-            {**_AGAIN, "objective": "dlr", "targets": 9},
-        )
-    ),
-    "momentum": NamedAttack(
-        (
-            {**_MOMENTUM, "objective": "cross-entropy"},
-            {**_MOMENTUM, "objective": "cross-entropy", "nesterov": True},
-            {**_MOMENTUM, "objective": "margin"},
-        )
-    ),
+    "apgd-restarts": _searches("apgd", _CE, _DLR, _MARGIN, {**_DLR, "targets": 9}, restarts=STARTS),
+    "momentum": _searches("momentum", _CE, {**_CE, "nesterov": True}, _MARGIN, **_MOMENTUM),
     "fab-t": _attack("fab", targets=9),
     "fmn-t": _attack("fmn", targets=9),
     # Not APGD: it ends at the first point that the other model misclassifies, often by too little to fool a second model.
     "transfer": _attack("pgd", steps=100, step_size=lambda epsilon: epsilon / 10, transferred=True),
     "square": _attack("square"),
     "square-ensemble": _attack("square", rescale=False),
-    "greedy": NamedAttack(({"method": "greedy"}, {"method": "greedy", "targets": 9}, {"method": "greedy", "restarts": STARTS})),
+    "greedy": _searches("greedy", {}, {"targets": 9}, {"restarts": STARTS}),
     "beam": _attack("beam", targets=9),
     "square-bits": _attack("square-bits", restarts=2),
-    "relaxed": NamedAttack(
-        tuple({"method": "apgd", "objective": objective, "gradient": "relaxed"} for objective in ("margin", "cross-entropy"))
-    ),
+    "relaxed": _searches("apgd", _MARGIN, _CE, gradient="relaxed"),
     "random": _attack("random", alone=True),
     # Too short to get anywhere, and on the wrong objective: used to test that the checklist raises an alarm.
     "weak": _attack("pgd", "mse", keep="last", steps=3, step_size=0.001, alone=True),

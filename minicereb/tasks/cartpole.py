@@ -120,8 +120,4 @@ def _rk4(model: CartPole, state: State, force: float) -> State:
     return _moved(state, rates, h)
 
 
-INTEGRATORS: dict[str, Callable[[CartPole, State, float], State]] = {
-    "euler": _euler,
-    "semi-implicit": _semi_implicit,
-    "rk4": _rk4,
-}
+INTEGRATORS: dict[str, Callable[..., State]] = {"euler": _euler, "semi-implicit": _semi_implicit, "rk4": _rk4}
