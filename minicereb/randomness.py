@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -74,6 +75,27 @@ def uniform(xp: ModuleType, seed: int, stream: str, numbers: tuple[int, ...], id
     columns = xp.arange(width, dtype=xp.uint64) * xp.uint64(_GOLDEN) + xp.uint64(cell_key)
     words = _mix(rows[:, None] + columns, xp)
     return (words >> xp.uint64(40)).astype(xp.float32) * xp.float32(2.0**-24)
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Random numbers of an attack's search, addressed by image: they depend neither on blocks nor on other images.
+
+    The address is seed, stream, `numbers` (restart and target), and `ids`, the images' indices (array of int64).
+    """
+
+    seed: int
+    stream: str
+    numbers: tuple[int, ...]
+    ids: Array
+
+    def of(self, images: Array) -> Draws:
+        """Return the draws of some of the images."""
+        return replace(self, ids=self.ids[images])
+
+    def uniform(self, width: int, *numbers: int) -> Array:
+        """Return uniform numbers in [0, 1), float32, shape (images, width); `numbers` address one of the search's draws."""
+        return uniform(xp_of(self.ids), self.seed, self.stream, (*self.numbers, *numbers), self.ids, width)
 
 
 def signed_uniform(like: Array, seed: int, stream: str, numbers: tuple[int, ...], count: int) -> Array:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from minicereb.attacks.ball import ball_around
-from minicereb.attacks.draws import Draws
 from minicereb.attacks.gradients import Landscape
 from minicereb.attacks.objectives import OBJECTIVES
 from minicereb.attacks.pgd import pgd
@@ -19,6 +18,7 @@ from minicereb.inputs import as_labels, check_images, check_rows
 from minicereb.learning.plasticity import Learned
 from minicereb.learning.training import Learner
 from minicereb.parallel import blocks, one_blas_thread
+from minicereb.randomness import Draws
 from minicereb.settings import checked, setting
 
 

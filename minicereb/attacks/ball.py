@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from minicereb.attacks.draws import Draws
 from minicereb.backend import Array, xp_of
+from minicereb.randomness import Draws
 
 NORMS = ("linf", "l2")
 TINY = 1e-30  # shorter moves count as none

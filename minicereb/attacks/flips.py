@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicereb.attacks.ball import Ball, LinfBall
-from minicereb.attacks.draws import Draws
 from minicereb.attacks.gradients import Landscape, binary_stage, exact
 from minicereb.attacks.search import Search, put_rows
 from minicereb.attacks.square import SCALE, three_sides, window_at
 from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.parallel import blocks, images_per_block
-from minicereb.randomness import generator
+from minicereb.randomness import Draws, generator
 
 PATIENCE = 5  # steps of a beam in a row that may lead to nothing better
 

@@ -42,7 +42,7 @@ class Method:
         ``"image"``: at the clean image, without a third argument. ``"ball"``: at a point of the ball, an array: uniformly random,
         or the clean image without ``random_start``. ``"nearby"``: at the clean image, and in later restarts at a random point
         within half the distance of the nearest misclassified point so far. ``"draws"``: chosen by the search, which is given
-        random numbers (:class:`minicereb.attacks.draws.Draws`) instead of a start.
+        random numbers (:class:`minicereb.randomness.Draws`) instead of a start.
     settings : tuple of str
         The fields of :class:`minicereb.attacks.settings.Attack` that it uses besides those common to all methods, and
         ``"image_shape"`` if the search takes height, width and channels of the images (or None).

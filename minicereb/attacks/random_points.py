@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from minicereb.attacks.ball import Ball
-from minicereb.attacks.draws import Draws
 from minicereb.attacks.gradients import Landscape
 from minicereb.attacks.search import Search
+from minicereb.randomness import Draws
 
 
 def random_points(landscape: Landscape, ball: Ball, draws: Draws, steps: int) -> Search:

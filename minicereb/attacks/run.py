@@ -10,7 +10,6 @@ import numpy as np
 
 from minicereb.attacks.ball import ball_around, with_rounding
 from minicereb.attacks.classifier import guarded
-from minicereb.attacks.draws import Draws
 from minicereb.attacks.gradients import Landscape, Source, binary_stage, exact, source_named
 from minicereb.attacks.objectives import OBJECTIVES, TARGETED, likeliest_wrong
 from minicereb.attacks.search import CheckedSearch, Search, best, first_wrong, last
@@ -20,6 +19,7 @@ from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, InternalError
 from minicereb.inputs import as_ids, as_labels, check_image_shape, check_images, check_outputs, check_rows
 from minicereb.parallel import images_per_block, one_blas_thread
+from minicereb.randomness import Draws
 
 
 class Attacked(NamedTuple):

@@ -7,10 +7,10 @@ import math
 import numpy as np
 
 from minicereb.attacks.ball import Ball, row_norms
-from minicereb.attacks.draws import Draws
 from minicereb.attacks.gradients import Landscape
 from minicereb.attacks.search import Search, put_rows
 from minicereb.backend import Array, to_device, xp_of
+from minicereb.randomness import Draws
 
 FIRST_SHARE = 0.8  # p: share of the pixels in the first square
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries after which p is halved, of SCALE

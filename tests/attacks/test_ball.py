@@ -8,8 +8,8 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 
 from minicereb.attacks.ball import NORMS, L2Ball, ball_around, unit_rows
-from minicereb.attacks.draws import Draws
 from minicereb.backend import to_device, to_numpy
+from minicereb.randomness import Draws
 
 both_norms = pytest.mark.parametrize("norm", NORMS)
 ORDER = {"linf": np.inf, "l2": 2}

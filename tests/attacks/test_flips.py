@@ -9,7 +9,6 @@ from quick_attacks import run
 
 from minicereb import backend
 from minicereb.attacks.ball import ball_around
-from minicereb.attacks.draws import Draws
 from minicereb.attacks.flips import _Asked, _Circuit, beam, flippable
 from minicereb.attacks.gradients import Landscape, binary_stage, source_named
 from minicereb.attacks.run import attack_images
@@ -21,6 +20,7 @@ from minicereb.errors import InputError
 from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.sequential import Sequential
+from minicereb.randomness import Draws
 from minicereb.robustness.catalogue import FLIPS as CATALOGUED
 from minicereb.robustness.catalogue import STANDARD
 from minicereb.robustness.checklist import CheckContext, checklist

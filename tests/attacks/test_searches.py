@@ -8,7 +8,6 @@ import strict_arrays
 
 from minicereb.attacks.apgd import apgd
 from minicereb.attacks.ball import NORMS, ball_around
-from minicereb.attacks.draws import Draws
 from minicereb.attacks.fab import fab
 from minicereb.attacks.gradients import Landscape
 from minicereb.attacks.pgd import momentum, pgd
@@ -21,6 +20,7 @@ from minicereb.backend import to_device
 from minicereb.calculus.losses import cross_entropy, margin, targeted_dlr, targeted_margin
 from minicereb.errors import InputError, MinicerebError
 from minicereb.models.mlp import initial_mlp
+from minicereb.randomness import Draws
 
 both_norms = pytest.mark.parametrize("norm", NORMS)
 SHAPE = (5, 6)
