@@ -98,7 +98,7 @@ _ACTIVITIES = mistakes(
     ),
 )
 _ERRORS = mistakes(
-    ("not clipped", "the error is not clipped: beyond its target a worst output makes none", lambda o, y: o - y),
+    ("not clipped", "the error is not clipped: an output beyond its target has none", lambda o, y: o - y),
     ("only the true class clipped", "the others err only above 0", lambda o, y: np.where(y > 0, np.minimum(o - y, 0), o - y)),
     ("only the others clipped", "the true class errs only below 1", lambda o, y: np.where(y > 0, o - y, np.maximum(o, 0))),
     ("clipped on the wrong side", "errors are kept on the wrong side of the target", lambda o, y: o - y - _error(o, y)),
