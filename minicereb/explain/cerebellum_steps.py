@@ -8,16 +8,8 @@ from dataclasses import replace
 import numpy as np
 from scipy.sparse import csr_array
 
+from minicereb.calculus import cerebellum as paper
 from minicereb.calculus.activations import relu, relu_input_gradient
-from minicereb.calculus.cerebellum import (
-    granule,
-    granule_bounds,
-    mossy,
-    mossy_bounds,
-    pessimistic_gradient,
-    purkinje,
-    worst_outputs,
-)
 from minicereb.calculus.losses import DESCENDED, one_hot, pessimistic_squared_error
 from minicereb.experiments.architectures import CerebellumModel, total_steps
 from minicereb.explain.explained_image import ExplainedImage, Place, chosen_cells, loss_step, update_step
@@ -40,7 +32,7 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
         yield _features_step(subject)
         subject = _behind(subject)
     taken = subject.step()
-    fibres = mossy(taken.x, subject.model.fires_above)
+    fibres = paper.mossy(taken.x, subject.model.fires_above)
     drive, h = _granule(subject.model, fibres)
     mean = taken.after["ltd_mean"]
     outputs = taken.learned.outputs
@@ -76,7 +68,7 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
 def attack(subject: ExplainedImage) -> Iterator[Step]:
     """Yield the steps of an attack on the image."""
     inner = _behind(subject)
-    drive, _ = _granule(inner.model, mossy(inner.x, inner.model.fires_above))
+    drive, _ = _granule(inner.model, paper.mossy(inner.x, inner.model.fires_above))
 
     def way_back(d_outputs: np.ndarray, pixels: list[int]) -> Iterator[Step]:
         if inner is subject:
@@ -118,8 +110,8 @@ def _box_step(
 ) -> Step:
     """The intervals of the chosen cells' drive and activity at the full ε of the settings."""
     epsilon, tables, rows = settings.uncertainty or 0.0, [], []
-    least, most = mossy_bounds(x, epsilon, model.fires_above)
-    low, high = granule_bounds(least, most, _projection(model), _rest(model))
+    least, most = paper.mossy_bounds(x, epsilon, model.fires_above)
+    low, high = paper.granule_bounds(least, most, _projection(model), _rest(model))
     for a in cells:
         inputs, weights = _synapses(model, a)
         reach = [(subject.pixel(int(i)), abs(w), 0.5 * (most[0, i] - least[0, i])) for i, w in zip(inputs, weights, strict=True)]
@@ -144,14 +136,14 @@ def _pessimistic_step(
 ) -> Step:
     """The worst activity of the chosen synapses, and its contribution to their gradient, at the full ε of the settings."""
     epsilon, targets = settings.uncertainty or 0.0, one_hot(subject.labels, taken.learned.outputs)
-    low, high = granule_bounds(*mossy_bounds(taken.x, epsilon, model.fires_above), _projection(model), _rest(model))
+    low, high = paper.granule_bounds(*paper.mossy_bounds(taken.x, epsilon, model.fires_above), _projection(model), _rest(model))
     at_worst = pessimistic_squared_error if settings.loss == "mse" else DESCENDED[settings.loss]
 
     def value() -> float:
-        return at_worst(worst_outputs(low, high, model.ltd_mean, model.readout, targets), subject.labels)[0][0]
+        return at_worst(paper.worst_outputs(low, high, model.ltd_mean, model.readout, targets), subject.labels)[0][0]
 
-    _, error = at_worst(worst_outputs(low, high, model.ltd_mean, model.readout, targets), subject.labels)
-    found = pessimistic_gradient(low, high, model.ltd_mean, error, model.readout, targets)
+    _, error = at_worst(paper.worst_outputs(low, high, model.ltd_mean, model.readout, targets), subject.labels)
+    found = paper.pessimistic_gradient(low, high, model.ltd_mean, error, model.readout, targets)
     now = reached(epsilon, taken.warmed, total_steps(subject.config, subject.dataset))
     rows = []
     for a, c in pairs:
@@ -178,7 +170,7 @@ def _rest(model: CerebellarNetwork) -> np.ndarray:
 def _granule(model: CerebellarNetwork, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """v and h of every granule cell ``[C1]``."""
     projection, rest = _projection(model), _rest(model)
-    return (x @ projection + rest)[0], granule(x, projection, rest)[0]
+    return (x @ projection + rest)[0], paper.granule(x, projection, rest)[0]
 
 
 def _cells(subject: ExplainedImage, drive: np.ndarray, taken: TrainingStep) -> list[int]:
@@ -231,7 +223,7 @@ def _purkinje_step(model: CerebellarNetwork, h: np.ndarray, outputs: np.ndarray,
     z, tables, checks, a = h - model.ltd_mean, [], [], cells[0]
 
     def output(c: int) -> float:
-        return purkinje(h, model.ltd_mean, model.readout)[c]
+        return paper.purkinje(h, model.ltd_mean, model.readout)[c]
 
     for c in classes:
         rows = list(zip(range(len(z)), z, model.readout[:, c], strict=True))
@@ -255,7 +247,7 @@ def _weight_step(
     z, gradient = h - model.ltd_mean, taken.gradients["readout"]
 
     def value() -> float:
-        return descended(purkinje(h[None], model.ltd_mean, model.readout), subject.labels)[0][0]
+        return descended(paper.purkinje(h[None], model.ltd_mean, model.readout), subject.labels)[0][0]
 
     rows = [(f"W[{a}, {c}]", z[a], error[0, c], gradient[a, c]) for a, c in pairs]
     checks = [checked(f"∂l/∂W[{a}, {c}]", gradient[a, c], model.readout, (a, c), value) for a, c in pairs]
@@ -291,7 +283,7 @@ def _back_step(subject: ExplainedImage, drive: np.ndarray, d_outputs: np.ndarray
 
 def _by_drive(subject: ExplainedImage, cell: int, value: float) -> Iterator[Derivative]:
     """The derivative with respect to a cell's drive, checked via a synapse with an active mossy fibre, if there is one."""
-    wiring, fibres = subject.model.wiring, mossy(subject.x, subject.model.fires_above)[0]
+    wiring, fibres = subject.model.wiring, paper.mossy(subject.x, subject.model.fires_above)[0]
     activity = fibres[_synapses(subject.model, cell)[0]]
     if not activity.any():
         return
