@@ -326,7 +326,7 @@ every_entry_of_labels = pytest.mark.parametrize("entry", entries_of_labels(None)
         (lambda y: np.eye(CLASSES)[y], r"labels.argmax\(axis=1\), if they are one-hot"),
         (lambda y: y.astype(np.float32), "whole numbers"),
         (lambda y: y.tolist(), "a NumPy or CuPy array"),
-        (lambda y: np.where(np.arange(IMAGES) == 5, -1, y), "labels: -1 is not valid; expected numbers of"),
+        (lambda y: np.where(np.arange(IMAGES) == 5, -1, y), "labels: -1 is not valid; expected indices of"),
     ],
     ids=["few", "many", "one", "one-hot", "float", "list", "negative"],
 )
