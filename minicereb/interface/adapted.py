@@ -191,6 +191,8 @@ def from_sklearn(model: Any) -> AdaptedClassifier:
     found = getattr(model, "best_estimator_", model)
     *before, last = [step for _, step in found.steps] if hasattr(found, "steps") else [found]
     kind = type(last).__name__
+    own = "the classifier itself, on images that are scaled to [0, 1] already: its pipeline is not converted"
+    require(not isinstance(last, Predictor), "model", kind, own)
     ours = type(last).__module__.partition(".")[0] == "sklearn"
     expected = f"MLPClassifier, {', '.join(LINEAR)}, or a pipeline that ends with one; else minicereb.from_callable"
     require(ours and kind in (*LINEAR, "MLPClassifier"), "model", kind, expected)

@@ -41,7 +41,11 @@ def predictor_of(model: Any) -> Predictor:
         return found
     if isinstance(found, type):
         raise InputError("model", found.__name__, f"an object, not its class: {found.__name__}().fit(x, y)")
-    if callable(getattr(found, "forward", None)) and not hasattr(found, "named_parameters"):
+    library = type(found).__module__.partition(".")[0]
+    if library == "sklearn" or hasattr(found, "named_parameters"):
+        made = "from_sklearn" if library == "sklearn" else "from_torch"
+        raise InputError("model", type(found).__name__, f"a classifier of minicereb: minicereb.{made}(model) makes one of it")
+    if callable(getattr(found, "forward", None)):
         raise InputError(
             "model", type(found).__name__, f"{CLASSIFIERS}; networks are attacked by minicereb.attacks.run.attack_images"
         )

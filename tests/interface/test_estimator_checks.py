@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import minicereb
+from minicereb.errors import InputError
 
 sklearn = pytest.importorskip("sklearn", reason="scikit-learn is not installed: python -m pip install scikit-learn")
 from sklearn.base import clone  # noqa: E402
@@ -83,3 +84,12 @@ def test_a_search_can_be_attacked(table):
 def test_its_errors_are_scikit_learn_s_too(table):
     with pytest.raises(sklearn.exceptions.NotFittedError, match="call fit"):
         minicereb.Cerebellum().predict(table[0])
+
+
+def test_models_of_scikit_learn_are_told_how_to_be_attacked(table):
+    with pytest.raises(InputError, match=r"model: 'Pipeline' is not valid; expected .* minicereb.from_sklearn\(model\)"):
+        minicereb.attack(make_pipeline(MinMaxScaler(), minicereb.Cerebellum(100)), *table)
+    with pytest.raises(
+        InputError, match="model: 'Cerebellum' is not valid; expected the classifier itself, on images that are scaled"
+    ):
+        minicereb.from_sklearn(make_pipeline(MinMaxScaler(), minicereb.Cerebellum(100)))
