@@ -1,5 +1,6 @@
 """README and the documentation's front page: short, and with pictures that the project draws."""
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -32,3 +33,13 @@ def test_every_page_is_in_the_table_of_contents():
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     listed = {line for block in re.findall(r"```\{toctree\}\n(.*?)```", index, re.DOTALL) for line in block.split()}
     assert {path.stem for path in (ROOT / "docs").glob("*.md")} - {"index"} <= listed
+
+
+def test_code_in_the_pages_is_code():
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    blocks = [
+        (page, code) for page in pages for code in re.findall(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+    ]
+    assert len(blocks) > 5
+    for page, code in blocks:
+        ast.parse(code, str(page))
