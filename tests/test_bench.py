@@ -1,4 +1,4 @@
-"""The benchmarks of convolutional networks, in a tiny size: what they count, what they measure, what is printed of them."""
+"""The benchmarks of convolutional networks and certificates, in a tiny size: what they count, measure and print."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from commands import invoke
 
-from minicereb.bench import vgg
+from minicereb.bench import loops, vgg
 from minicereb.bench.vgg import QUICK, VggSize
 
 
@@ -45,6 +45,16 @@ def test_the_command_prints_the_network_with_its_memory_then_its_convolutions():
         "convolution 16 to 16",
     ]
     assert all(row["seconds"] > 0 and row["floor_seconds"] > 0 and row["peer"] is None for row in (network, *alone))
+
+
+def test_the_command_times_certificates(monkeypatch):
+    monkeypatch.setattr(loops, "FEW_CELLS", 300)
+    monkeypatch.setattr(loops, "CERTIFIED_IMAGES", 70)
+    result = invoke("bench", "--only", "certificates", "--json")
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(result.stdout)["rows"]
+    assert row["name"] == "certificates of 70 images, 300 cells, k = 4, ε = 0.02"
+    assert row["seconds"] > row["floor_seconds"] > 0
 
 
 @pytest.mark.skipif(vgg._status("VmRSS") is None, reason="the system does not say how much memory a process has")

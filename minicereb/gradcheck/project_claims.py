@@ -13,6 +13,7 @@ from minicereb.calculus.activations import ACTIVATIONS, Activation, relu, relu_i
 from minicereb.calculus.batchnorm import batch_norm, batch_norm_input_gradient, batch_norm_weight_gradient, frozen_scale
 from minicereb.calculus.convolution import convolution, convolution_input_gradient, convolution_weight_gradient
 from minicereb.calculus.dense import dense, dense_input_gradient, dense_weight_gradient
+from minicereb.calculus.intervals import interval_dense, interval_dense_gradients, interval_relu, interval_relu_gradients
 from minicereb.calculus.likelihood_ratio import signal_gradient
 from minicereb.calculus.noise import LAWS, Gaussian, Law, Logistic, conditional_score
 from minicereb.calculus.pooling import max_pool, max_pool_input_gradient
@@ -36,7 +37,19 @@ CLASSES = 4
 def claims() -> Iterator[Claim]:
     """Yield every derivative at a random point: formulas first, then the models built from them."""
     rng = generator(0, "gradcheck")
-    formulas = _activations, _losses, _paper, _noisy_layer, _replicated, _dense, _projection, _images, _batch_norm, _laws
+    formulas = (
+        _activations,
+        _losses,
+        _paper,
+        _noisy_layer,
+        _replicated,
+        _dense,
+        _intervals,
+        _projection,
+        _images,
+        _batch_norm,
+        _laws,
+    )
     for group in (*formulas, _models):
         yield from group(rng)
 
@@ -133,6 +146,29 @@ def _dense(rng: np.random.Generator) -> Iterator[Claim]:
         ("dense_input_gradient", "M-BP", "x", dense_input_gradient(credit, weight)),
         ("dense_weight_gradient", "M-BP", "weight", d_weight),
         ("dense_weight_gradient", "M-BP", "bias", d_bias),
+    )
+
+
+def _intervals(rng: np.random.Generator) -> Iterator[Claim]:
+    """Derivatives of centre and radius together: their credits are the two halves of one."""
+    centre, weight, bias = (rng.standard_normal(shape) for shape in ((7, 5), (4, 5), (4,)))
+    radius, credit = rng.random((7, 5)), rng.standard_normal((7, 8))
+    names, (d_centre, d_radius) = ("weight", "bias", "centre", "radius"), np.split(credit, 2, axis=1)
+    of_dense = interval_dense_gradients(d_centre, d_radius, centre, radius, weight)
+    yield from by_arguments(
+        lambda **at: np.concatenate(interval_dense(**at), axis=1),
+        {"centre": centre, "radius": radius, "weight": weight, "bias": bias},
+        credit,
+        *(("interval_dense_gradients", "M-IBP-BP", name, gradient) for name, gradient in zip(names, of_dense, strict=True)),
+    )
+    credit = rng.standard_normal((7, 10))
+    d_centre, d_radius = np.split(credit, 2, axis=1)
+    of_relu = interval_relu_gradients(d_centre, d_radius, centre, radius)
+    yield from by_arguments(
+        lambda **at: np.concatenate(interval_relu(**at), axis=1),
+        {"centre": centre, "radius": radius},
+        credit,
+        *(("interval_relu_gradients", "M-IBP-BP", name, gradient) for name, gradient in zip(names[2:], of_relu, strict=True)),
     )
 
 
