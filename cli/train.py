@@ -159,7 +159,7 @@ def adversary_of(options: dict[str, Any], objective: str) -> Adversary | None:
     epsilon, step_size, steps, objective_given = (options[name] for name in ("epsilon", "step_size", "steps", "objective"))
     if epsilon is None:
         for name, value in (("step-size", step_size), ("steps", steps), ("objective", objective_given)):
-            require(value is None, f"adversarial-{name}", value, "used with --adversarial")
+            require(value is None, f"adversarial-{name}", value, "nothing: it is used with --adversarial only")
         return None
     remark_on_size("adversarial", epsilon)
     remark_on_size("adversarial-step-size", step_size)

@@ -50,7 +50,9 @@ MOSSY = ("graded", "threshold")
 
 def require_with(name: str, value: float | None, used: bool, option: str) -> None:
     """Raise :class:`InputError` unless a setting has a value exactly if `option`, which uses it, is on."""
-    require((value is not None) == used, name, value, f"a value with {option}" if used else f"used with {option} only")
+    require(
+        (value is not None) == used, name, value, f"a value with {option}" if used else f"nothing: it is used with {option} only"
+    )
 
 
 @config_kind
@@ -123,7 +125,7 @@ class CerebellumModel:
         least = self.loss == "mse" or self.rule != LEAST_SQUARES
         require(least, "loss", self.loss, f"mse: it is what --rule {LEAST_SQUARES} minimises")
         local = self.wiring == "local" and not self.patch
-        require(self.field is None or local, "field", self.field, "used with --wiring local only, without --patch")
+        require(self.field is None or local, "field", self.field, "nothing: it is used with --wiring local only, without --patch")
         fires, expects = self.mossy_fibres == "threshold", self.rule == PESSIMISTIC
         require_with("threshold", self.threshold, fires, "--mossy-fibres threshold")
         require_with("epsilon", self.uncertainty, expects, f"--rule {PESSIMISTIC}")
@@ -240,7 +242,7 @@ class NoisyModel:
             able = self.estimator == "backprop"
             require(able, "noise", self.noise, f"a noise distribution, or --estimator backprop; not {self.estimator}")
             require(self.replications == 1, "replications", self.replications, "1 without noise: all are alike")
-            require(not self.learn_scale, "learn-scale", self.learn_scale, "used with noise")
+            require(not self.learn_scale, "learn-scale", self.learn_scale, "no learning of scales without noise")
         else:
             law_named(self.noise, self.noise_degrees)
             check_scales(self.noise_scale, len(self.hidden) + 1)

@@ -95,8 +95,10 @@ class Train:
             require(able, "adversarial", self.adversary.epsilon, expected)
             flat = getattr(self.model, "threshold", None) is not None or getattr(self.model, "rule", None) == PESSIMISTIC
             require(not flat, "adversarial", self.adversary.epsilon, "nothing with threshold fibres or the pessimistic rule")
+            bounds = getattr(self.model, "interval_bounds", None) is not None
+            require(not bounds, "adversarial", self.adversary.epsilon, "nothing with --interval-bounds")
         able = self.model.family == "cnn" or not self.augment
-        require(able, "augment", self.augment, "used with convolutional networks only")
+        require(able, "augment", self.augment, "no augmentation: it is used with convolutional networks only")
         if self.encoder is not None:
             self._check_encoder(self.encoder)
 
@@ -115,7 +117,9 @@ class Train:
         return probes.training(self)
 
     def _check_encoder(self, encoder: Train) -> None:
-        require(self.model.family == "cerebellum", "encoder", encoder.model.description, "used with cerebella only")
+        require(
+            self.model.family == "cerebellum", "encoder", encoder.model.description, "nothing: it is used with cerebella only"
+        )
         require(encoder.model.family == "cnn", "encoder", encoder.model.description, "a convolutional network")
         same = encoder.data.sha256 == self.data.sha256
         expected = f"a network trained on the data it is used on, {self.data.name} (SHA-256 {self.data.sha256[:12]}...)"
