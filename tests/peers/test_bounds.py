@@ -1,7 +1,9 @@
-"""Interval and CROWN bounds against the package bound-propagation (0.4.7), where it is installed.
+"""Interval and CROWN bounds against the packages bound-propagation (0.4.7) and auto-LiRPA (0.3), where they are installed.
 
-auto-LiRPA 0.3, the newest release on the index, cannot be imported with a current NumPy or PyTorch.
+auto-LiRPA 0.3, the newest release on the index, needs Python 3.10, torch 1.12.1 and NumPy below 2.
 """
+
+import importlib
 
 import numpy as np
 import pytest
@@ -14,9 +16,6 @@ from minicereb.models.mlp import initial_mlp
 from minicereb.models.sequential import Sequential
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: python -m pip install torch")
-peer = pytest.importorskip(
-    "bound_propagation", reason="bound-propagation is not installed: python -m pip install bound-propagation"
-)
 pytestmark = pytest.mark.filterwarnings("ignore")  # what PyTorch warns of is its own affair
 
 
@@ -26,25 +25,45 @@ def linear(weight, bias):
     return layer
 
 
-def margins_by_the_peer(network, x, label, epsilon, crown):
+def installed(name):
+    """The package, which may be there and yet not fit what else is installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        pytest.skip(f"{name} cannot be imported: {error}")
+
+
+def by_bound_propagation(network, x, epsilon):
+    peer = installed("bound_propagation")
+    bounded = peer.BoundModelFactory(adaptive_relu=True).build(network)
+    box = peer.HyperRectangle.from_eps(x, epsilon)
+    return bounded.ibp(box).lower, bounded.crown(box, bound_upper=False).concretize().lower
+
+
+def by_auto_lirpa(network, x, epsilon):
+    peer, perturbations = installed("auto_LiRPA"), installed("auto_LiRPA.perturbations")
+    bounded = peer.BoundedModule(network, torch.empty_like(x), bound_opts={"relu": "adaptive"})
+    box = peer.BoundedTensor(x, perturbations.PerturbationLpNorm(norm=np.inf, eps=epsilon))
+    return tuple(bounded.compute_bounds(x=(box,), method=method)[0] for method in ("IBP", "backward"))
+
+
+def margins_by(peer, network, x, label, epsilon, crown):
     """The smallest lower bound on the label's output minus another, for each image; with `crown` the better of both kinds."""
     *hidden, last = network.layers
     others = np.delete(np.eye(len(last.bias)), label, axis=0)
     apart = np.eye(len(last.bias))[label] - others  # one output for each difference
     layers = [linear(layer.weight, layer.bias) if isinstance(layer, Dense) else torch.nn.ReLU() for layer in hidden]
     layers.append(linear(apart @ last.weight, apart @ last.bias))
-    bounded = peer.BoundModelFactory(adaptive_relu=True).build(torch.nn.Sequential(*layers))
-    box = peer.HyperRectangle.from_eps(torch.tensor(x), with_rounding(epsilon, "linf", x.shape[1]))
     with torch.no_grad():
-        found = bounded.ibp(box).lower
-        if crown:
-            found = torch.maximum(found, bounded.crown(box, bound_upper=False).concretize().lower)
+        bounds = peer(torch.nn.Sequential(*layers), torch.tensor(x), with_rounding(epsilon, "linf", x.shape[1]))
+    found = torch.maximum(*bounds) if crown else bounds[0]
     return found.numpy().min(axis=1)
 
 
 @pytest.mark.parametrize("hidden", [(20,), (30, 20), (20, 20, 20)])
 @pytest.mark.parametrize("method", ["interval", "crown"])
-def test_bounds_are_equal_to_rounding(hidden, method):
+@pytest.mark.parametrize("peer", [by_bound_propagation, by_auto_lirpa])
+def test_bounds_are_equal_to_rounding(hidden, method, peer):
     """In float64: certificates of a network in float32 leave room for its rounding."""
     drawn = initial_mlp(12, hidden, 4, seed=3).layers
     network = Sequential(tuple(in_float64(each) if isinstance(each, Dense) else each for each in drawn))
@@ -53,5 +72,5 @@ def test_bounds_are_equal_to_rounding(hidden, method):
         for label in range(4):
             ours = certify(network, x, np.full(40, label), epsilon, method=method).margin
             right = network.forward(x)[0].argmax(axis=1) == label
-            theirs = margins_by_the_peer(network, x, label, epsilon, method == "crown")
+            theirs = margins_by(peer, network, x, label, epsilon, method == "crown")
             assert np.allclose(ours[right], theirs[right], rtol=1e-6, atol=1e-6)
