@@ -31,7 +31,7 @@ from minicereb.report.formats import strength
 @execution_options
 @as_json
 def certify(run: Path, dataset: str | None, vnnlib: Path | None, **settings: Any) -> Answer:
-    """Decide of images whether the model of the run folder RUN answers rightly for every change of at most ε.
+    """Decide for each image whether the model of RUN, a run folder, stays right for every change of at most ε.
 
     An image is certified, broken by a counterexample that the model itself has been shown, or unknown when its time is up.
 

@@ -1,4 +1,4 @@
-"""Which circuits hold, and are proved to: what threshold fibres, pessimism, sparse wiring and LTD are worth, one at a time."""
+"""Which circuits provably withstand attacks: what threshold fibres, pessimism, sparse wiring and LTD are worth, one at a time."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _share(model: Results, epsilon: float, label: str | None = None) -> str:
 
 ROBUST_CIRCUITS = Study(
     "robust-circuits",
-    "Which circuits hold under attack, and are proved to: what is each ingredient worth?",
+    "Which circuits provably withstand attacks, and what is each ingredient worth?",
     plan,
     table,
     expectation=(
