@@ -43,7 +43,9 @@ def certify(run: Path, dataset: str | None, vnnlib: Path | None, **settings: Any
         raise InputError("run", str(run), "the folder of a run, or a network together with --vnnlib, the property to decide")
     if vnnlib is not None and not is_network:
         raise InputError(
-            "vnnlib", str(vnnlib), f"a run's own images instead: only networks in .onnx files have properties, not {run}"
+            "vnnlib",
+            str(vnnlib),
+            f"nothing: a run such as {run} is certified on its images; only networks in .onnx files have properties",
         )
     if vnnlib is not None:
         remark_on_unused(["epsilon", "images", "complete", "dataset"], "--vnnlib")

@@ -11,7 +11,7 @@ from minicereb.certificates.affine import affine_network_of, why_not_certifiable
 from minicereb.certificates.chain import Goal, chain_of_network
 from minicereb.certificates.complete import Decision, verify
 from minicereb.certificates.region import Region
-from minicereb.errors import InputError
+from minicereb.errors import InputError, MinicerebError
 from minicereb.interchange.onnx_reader import OnnxModel
 from minicereb.interchange.vnnlib import Property
 
@@ -34,8 +34,10 @@ def decide(model: OnnxModel, asked: Property, seconds: float) -> Decision:
 
     Raises
     ------
+    MinicerebError
+        If the complete verifier cannot decide properties of such a network.
     InputError
-        If the network has no complete verifier, or the property is about another number of inputs or outputs.
+        If the property is about another number of inputs or outputs.
     """
     inputs = math.prod(model.shape)
     if len(asked.low) != inputs:
@@ -53,7 +55,7 @@ def decide(model: OnnxModel, asked: Property, seconds: float) -> Decision:
         chain = chain_of_network(network, box)
         reason = chain if isinstance(chain, str) else None
     if reason is not None:
-        raise InputError("model", "this network", f"one that the complete verifier can decide: {reason}")
+        raise MinicerebError(f"the complete verifier cannot decide properties of this network: {reason}")
     if asked.cases[0][0].shape[1] != network.output.outputs:
         expected = f"{network.output.outputs}, as many as the network has"
         raise InputError("vnnlib", f"{asked.cases[0][0].shape[1]} outputs", expected)
