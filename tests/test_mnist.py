@@ -35,10 +35,10 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("ltd", ["--ltd", "--no-ltd"])
-def test_full_wiring_learns_mnist_to_96_percent_in_three_epochs(ltd, folder):
-    settings = ("--dataset", "mnist", "--wiring", "full", "--cells", "5000", "--batch-size", "10", "--epochs", "3", "--seed", "0")
+def test_full_wiring_learns_mnist_to_95_percent_in_two_epochs(ltd, folder):
+    settings = ("--dataset", "mnist", "--wiring", "full", "--cells", "3000", "--batch-size", "10", "--epochs", "2", "--seed", "0")
     report = run("train", "cerebellum", *settings, ltd, "--out", str(folder / ltd))
-    assert report["test_accuracy"] >= 0.96
+    assert report["test_accuracy"] >= 0.95
 
 
 def test_batch_1_with_ltd_looks_robust_to_the_squared_error_and_is_broken_by_the_margin(folder):
