@@ -11,6 +11,7 @@ from minicereb.robustness.catalogue import ATTACKS
 from minicereb.studies.report import title
 
 DOCS = Path(__file__).parents[1] / "docs"
+TEACHERS = {"lessons/instructors", "lessons/grading"}
 
 
 def text(page):
@@ -56,10 +57,18 @@ def test_results_are_one_entry_with_pages_of_its_own():
 def test_every_page_has_its_place_but_the_answers_which_teachers_reach_by_a_link():
     pages = {path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md")}
     pages = {page for page in pages if not page.startswith(("_build", "solutions"))}
-    assert pages - {"index", *tree()} == {"lessons/instructors"}
-    assert text("lessons/instructors").startswith("---\norphan: true\n---\n")  # Sphinx does not miss it
-    assert "](lessons/instructors.md)" in text("index")
-    assert "](instructors.md)" in text("lessons/index")
+    assert pages - {"index", *tree()} == TEACHERS
+    for page in TEACHERS:
+        assert text(page).startswith(
+            "---\norphan: true\nnosearch: true\n---\n"
+        )  # Sphinx does not miss it, and no search finds it
+        assert f"]({page}.md)" in text("index")
+
+
+def test_no_page_leads_students_to_answers_or_solutions():
+    for page in tree():  # the front page alone has a door for teachers
+        assert not re.search(r"\]\([^)]*(instructors|grading\.md|solutions)", text(page)), page
+        assert not (page.startswith(("lessons", "exercises")) and re.search("instructors|solutions/", text(page))), page
 
 
 @pytest.mark.parametrize("path", sorted(DOCS.glob("results/*/study.json")), ids=lambda path: path.parent.name)
