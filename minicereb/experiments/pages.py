@@ -20,7 +20,7 @@ from minicereb.experiments.kinds.attacked import AttackedModel
 from minicereb.experiments.records import Record, read_kept
 from minicereb.experiments.runs import Run, dataset_of, read_run, require_whole
 from minicereb.paths import read_bytes
-from minicereb.report.figures import curves, svg
+from minicereb.report.figures import captioned, curves, svg
 from minicereb.report.formats import interval, percent, strength, with_interval
 from minicereb.report.page import Block, Command, Page, Picture, Section, Table, Text, Verdict
 from minicereb.robustness.catalogue import attack_named, attack_names
@@ -106,7 +106,8 @@ def accuracy_picture(record: Record, name: str = "accuracy") -> list[Block]:
 
 
 def _picture(name: str, figure: Figure | None, caption: str) -> list[Block]:
-    return [] if figure is None else [Picture(name, svg(figure), ".svg", caption)]
+    """Return a figure with its caption, which begins with what is written above the figure."""
+    return [] if figure is None else [Picture(name, svg(figure), ".svg", captioned(figure, caption))]
 
 
 def _model_of(record: Record) -> str:
@@ -183,7 +184,10 @@ def _learning(run: Run) -> list[Block]:
     caption = f"Accuracy{' on attacked images' if run.config.adversary else ''} by epoch, as a share of the images."
     caption += " The epoch was chosen on the test images, so it looks too good." if run.config.choose_on == "test" else ""
     caption += f" Of {count:,} epochs every {every:,}th is shown." if every > 1 else ""
-    figure = curves([("", accuracy)], "epoch", "accuracy, as a share") if accuracy else None
+    said = "; ".join(
+        f"{name}: at most {percent(values.max())}% (epoch {at[values.argmax()]})" for name, (at, values) in accuracy.items()
+    )
+    figure = curves([("", accuracy)], "epoch", "accuracy, as a share", conclusion=f"{said}.") if accuracy else None
     rows = [
         [str(line["epoch"]), f"{line['loss']:.4g}", percent(line["train_accuracy"]), percent(line.get("validation_accuracy"))]
         for line in metrics

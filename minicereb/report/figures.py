@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import tempfile
+import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import colormaps, rc_context
@@ -35,11 +36,27 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
 
 def svg(figure: Figure) -> bytes:
-    """Return a figure as SVG, with text as outlines, so that it looks the same everywhere; equal figures give equal bytes."""
-    buffer = io.BytesIO()
+    """Return a figure as SVG, with text as outlines, so that it looks the same everywhere; equal figures give equal bytes.
+
+    What :func:`conclude` wrote above it is the title of the SVG document too.
+    """
+    buffer, title = io.BytesIO(), " ".join(figure.get_suptitle().split())
     with rc_context({"svg.hashsalt": "minicereb", "svg.fonttype": "path"}):
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None} | ({"Title": title} if title else {}))
     return buffer.getvalue()
+
+
+def conclude(figure: Figure, conclusion: str) -> Figure:
+    """Write above a figure what it shows, in as many lines as its width needs, and return it."""
+    if conclusion:
+        width = int(11.5 * figure.get_figwidth())  # characters
+        figure.suptitle(textwrap.fill(conclusion, width), x=0.01, ha="left", fontsize=10, fontweight="bold")
+    return figure
+
+
+def captioned(figure: Figure, caption: str) -> str:
+    """Return a figure's caption, after what :func:`conclude` wrote above it."""
+    return " ".join([*figure.get_suptitle().split(), caption])
 
 
 def panels_of(width: float, height: float, rows: int = 1, columns: int = 1, **shared: Any) -> tuple[Figure, np.ndarray]:
@@ -103,8 +120,12 @@ def curves(
     marked: bool = True,
     graded: bool = False,
     points: Collection[str] = (),
+    conclusion: str = "",
 ) -> Figure:
-    """Draw lines in panels side by side with a common scale, and one legend if the lines of all panels have the same names.
+    """Draw lines in panels side by side with a common scale.
+
+    The names of the lines stand at their right ends, if there is room, otherwise in a legend; if the lines of all panels have the
+    same names, they are written once.
 
     Parameters
     ----------
@@ -123,9 +144,11 @@ def curves(
         Whether colours go from dark to light, for lines that are steps of one quantity; they always do for more than six lines.
     points : collection of str
         Names of lines drawn as points only, since nothing is known between them.
+    conclusion : str
+        What the figure shows, written above it; compute it from the numbers that are drawn.
     """
     together = len(panels) > 1 and len({tuple(lines) for _, lines in panels}) == 1 and len(panels[0][1]) > 1
-    figure, (row,) = panels_of(1 + 3.2 * len(panels) + 1.4 * together, 3.2, 1, len(panels), sharey=True)
+    figure, (row,) = panels_of(1 + 3.2 * len(panels) + 1.4 * together, 3.2 + 0.4 * bool(conclusion), 1, len(panels), sharey=True)
     for axes, (title, lines) in zip(row, panels, strict=True):
         for colour, (name, (x, y, *bounds)) in zip(_colours(len(lines), graded), lines.items(), strict=True):
             marker = "o" if marked and len(x) <= 30 else None
@@ -140,16 +163,104 @@ def curves(
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(title, fontsize=9)
         axes.set_xlabel(horizontal)
-        if len(lines) > 1 and not together:
-            axes.legend(frameon=False, fontsize=8 if len(lines) <= len(COLOURS) else 6)
-    if together:
-        figure.legend(*row[0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside right upper")
     row[0].set_ylabel(vertical)
     if logarithmic_values:
         row[0].set_yscale("log")
     if from_zero:
         row[0].set_ylim(bottom=0)
-    return figure
+    _name_lines(figure, row, together)
+    return conclude(figure, conclusion)
+
+
+# Shares of a panel's height or width: between two names; the farthest that a name may stand from its line; where lines must end.
+BETWEEN, FARTHEST, AT_THE_END = 0.065, 0.22, 0.03
+APART = (0.12, 0.05)  # of two names, across or up
+
+
+class _Name(NamedTuple):
+    """A point of a line, and where its name stands, both as shares of the panel."""
+
+    point: tuple[float, float]
+    place: tuple[float, float]
+
+
+def _name_lines(figure: Figure, row: np.ndarray, together: bool) -> None:
+    """Write names beside their lines, once if all panels have the same; where there is no room, write a legend."""
+    if together:
+        found = [(quality, n, names) for n, axes in enumerate(row) for quality, names in _placed(axes)]
+        if found:
+            _, n, names = min(found, key=lambda each: each[:2])
+            _write_names(row[n], names)
+        else:
+            figure.legend(*row[0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside right center")
+        return
+    for axes in row:
+        ways = _placed(axes)
+        if ways:
+            _write_names(axes, min(ways, key=lambda each: each[0])[1])
+        elif len(axes.lines) > 1:
+            axes.legend(frameon=False, fontsize=8 if len(axes.lines) <= len(COLOURS) else 6)
+
+
+def _placed(axes: Axes) -> list[tuple[int, list[_Name]]]:
+    """Return ways of placing the names: beside ends that are apart (0), above tops that are apart (1), beside other ends (2)."""
+    axes.get_xlim(), axes.get_ylim()  # brings the limits up to date
+    to_axes = axes.transData + axes.transAxes.inverted()
+    shapes = [np.array(line.get_data(), dtype=np.float64) for line in axes.lines]
+    shapes = [to_axes.transform(shape[:, np.isfinite(shape).all(axis=0)].T) for shape in shapes]
+    if len(shapes) < 2 or not all(map(len, shapes)):
+        return []
+    found: list[tuple[int, list[_Name]]] = []
+    ends = np.array([shape[-1] for shape in shapes], dtype=np.float64)
+    heights = _apart(ends[:, 1])
+    if np.ptp(ends[:, 0]) <= AT_THE_END and np.abs(heights - ends[:, 1]).max() <= FARTHEST:
+        gaps = np.diff(np.sort(ends[:, 1]))
+        right = ends[:, 0].max() + 0.04
+        names = [_Name((x, y), (right, height)) for (x, y), height in zip(ends.tolist(), heights.tolist(), strict=True)]
+        found.append((0 if gaps.min() >= BETWEEN / 3 else 2, names))
+    tops = np.array([shape[shape[:, 1].argmax()] for shape in shapes], dtype=np.float64)
+    apart = np.abs(tops[:, None] - tops[None]) >= APART
+    if (apart.any(axis=2) | np.eye(len(tops), dtype=bool)).all():
+        found.append((1, [_Name((x, y), (x, y + 0.01)) for x, y in tops.tolist()]))
+    return found
+
+
+def _apart(wanted: np.ndarray) -> np.ndarray:
+    """Return heights as near as possible to those wanted, in their order, with at least ``BETWEEN`` between neighbours."""
+    order = np.lexsort((-np.arange(len(wanted)), wanted))  # of equal ones the first is highest
+    steps = BETWEEN * np.arange(len(wanted), dtype=np.float64)
+    groups: list[tuple[float, int]] = []  # mean and number of heights that must stand together, less their steps
+    for height in (wanted[order] - steps).tolist():
+        mean, count = height, 1
+        while groups and groups[-1][0] > mean:
+            before, more = groups.pop()
+            mean, count = (mean * count + before * more) / (count + more), count + more
+        groups.append((mean, count))
+    heights = np.repeat([mean for mean, _ in groups], [count for _, count in groups]) + steps
+    heights += max(0.0, 0.02 - float(heights[0]))  # not below the panel
+    placed = np.empty_like(heights)
+    placed[order] = heights
+    return placed
+
+
+def _write_names(axes: Axes, names: list[_Name]) -> None:
+    for line, (point, place) in zip(axes.lines, names, strict=True):
+        beside = place[0] != point[0]
+        far = beside and abs(place[1] - point[1]) > BETWEEN / 4
+        arrow = {"arrowstyle": "-", "color": line.get_color(), "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3, "relpos": (0, 0.5)}
+        axes.annotate(
+            str(line.get_label()),
+            point,
+            place,
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            color=line.get_color(),
+            fontsize=8,
+            va="center" if beside else "bottom",
+            ha="left" if beside else "center",
+            arrowprops=arrow if far else None,
+            annotation_clip=False,
+        )
 
 
 def _colours(number: int, graded: bool) -> Sequence[Any]:
@@ -169,13 +280,15 @@ def _logarithmic_x(axes: Axes) -> None:
 MARKERS = "osDv^P<>"
 
 
-def points(panels: Sequence[tuple[str, Mapping[str, tuple[float, float]]]], horizontal: str, vertical: str) -> Figure:
+def points(
+    panels: Sequence[tuple[str, Mapping[str, tuple[float, float]]]], horizontal: str, vertical: str, conclusion: str = ""
+) -> Figure:
     """Draw at most eight named points in each panel, two panels in a row, all on the same logarithmic scales.
 
-    Along the dotted line through a panel's first point the product of the two values is constant.
+    Along the dotted line through a panel's first point the product of the two values is constant. `conclusion` stands above.
     """
     rows = -(-len(panels) // 2)
-    figure, grid = panels_of(8, 1 + 2.6 * rows, rows, 2, sharex=True, sharey=True)
+    figure, grid = panels_of(9.6, 1 + 2.2 * rows, rows, 2, sharex=True, sharey=True)
     across = np.array([place[0] for _, named in panels for place in named.values()], dtype=np.float64)
     ends = np.array([across.min() / 1.5, across.max() * 1.5], dtype=np.float64)
     for axes, (title, named) in zip(grid.flat, panels, strict=False):
@@ -189,8 +302,8 @@ def points(panels: Sequence[tuple[str, Mapping[str, tuple[float, float]]]], hori
         axes.set_title(title, fontsize=9)
     figure.supxlabel(horizontal, fontsize=9)
     figure.supylabel(vertical, fontsize=9)
-    figure.legend(*grid.flat[0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=4, loc="outside upper center")
-    return figure
+    figure.legend(*grid.flat[0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside right center")
+    return conclude(figure, conclusion)
 
 
 def check_animation(path: Path) -> None:

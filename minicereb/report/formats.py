@@ -20,6 +20,11 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}"
 
 
+def short_percent(share: float) -> str:
+    """Write a share in percent with at most three digits, as in a title."""
+    return f"{100 * share:.3g}"
+
+
 def interval(bounds: Sequence[float] | None) -> str:
     """Write the bounds of an interval of shares in percent; a dash for None."""
     return "-" if bounds is None else f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}"

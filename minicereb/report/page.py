@@ -124,13 +124,13 @@ def html(page: Page) -> str:
 
 def markdown(page: Page, pictures: dict[int, str]) -> str:
     """Return a page as Markdown, given the files of its pictures by number; a picture without a file is only a caption."""
-    lines, number = [f"# {_plain(page.title)}", "", _plain(page.lead), ""], 0
+    lines, number = [f"# {plain(page.title)}", "", plain(page.lead), ""], 0
     for section in page.filled:
-        lines += [f"## {_plain(section.title)}", ""]
+        lines += [f"## {plain(section.title)}", ""]
         for block in section.blocks:
             if isinstance(block, Picture):
-                shown = [f"![{_plain(block.caption)}]({pictures[number]})", ""] if number in pictures else []
-                lines += [*shown, _plain(block.caption), ""]
+                shown = [f"![{plain(block.caption)}]({pictures[number]})", ""] if number in pictures else []
+                lines += [*shown, plain(block.caption), ""]
                 number += 1
             else:
                 lines += [*_lines(block), ""]
@@ -140,7 +140,7 @@ def markdown(page: Page, pictures: dict[int, str]) -> str:
 def _lines(block: Any) -> Iterator[str]:
     if isinstance(block, Table):
         if block.caption:
-            yield f"{_plain(block.caption)}:"
+            yield f"{plain(block.caption)}:"
             yield ""
         yield _row(block.head)
         yield "|" + "|".join("---:" if right else "---" for right in block.numeric) + "|"
@@ -150,16 +150,16 @@ def _lines(block: Any) -> Iterator[str]:
         yield block.text.replace("`", "'")
         yield "```"
     else:
-        yield _plain(block.text)
+        yield plain(block.text)
 
 
 def _row(cells: Sequence[str]) -> str:
     shown = [f"{cell.symbol} {cell}" if isinstance(cell, Verdict) else cell for cell in cells]
-    return "| " + " | ".join(_plain(cell).replace("|", "\\|") for cell in shown) + " |"
+    return "| " + " | ".join(plain(cell).replace("|", "\\|") for cell in shown) + " |"
 
 
-def _plain(text: str) -> str:
-    """Return text on one line, with markup escaped."""
+def plain(text: str) -> str:
+    """Return text on one line, with the markup of Markdown escaped."""
     return re.sub(r"([\\`*_\[\]])", r"\\\1", " ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
 
 

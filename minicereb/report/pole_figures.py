@@ -70,7 +70,7 @@ def trajectories(paths: Mapping[str, np.ndarray], step: float) -> Figure:
         axes.set_ylabel(label)
         axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     grid[-1].set_xlabel("seconds")
-    figure.legend(*grid[0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=3, loc="outside upper center")
+    figure.legend(*grid[0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=3, loc="outside lower center")
     return figure
 
 

@@ -128,7 +128,17 @@ def figures(results: Results) -> Figures:
         gap = np.full((1, 3), np.nan, dtype=np.float64)
         checks = np.concatenate([np.concatenate((np.array(record["curve"], dtype=np.float64), gap)) for record in way.best])
         lines[way.name] = (checks[:, 1], 100 * checks[:, 2])
-    return {"cost": curves([("", lines)], "seconds of learning", "held-out images, % correct", logarithmic=True)}
+    taken = "; ".join(map(_time_taken, ways_of(results)))
+    said = f"Seconds of learning until {100 * results[0][0].target:g}% of the images are right: {taken}."
+    axes = ("seconds of learning", "held-out images, % correct")
+    return {"cost": curves([("", lines)], *axes, logarithmic=True, conclusion=said)}
+
+
+def _time_taken(way: Way) -> str:
+    """Return the range of the seconds after which the runs reached the target."""
+    seconds = sorted(record["seconds"] for record in way.best)
+    span = f"{number(seconds[0])} to {number(seconds[-1])}" if len(seconds) > 1 else number(seconds[0])
+    return f"{way.name}: {span}{'' if way.reached else ', not reached in every run'}"
 
 
 COST = Study(

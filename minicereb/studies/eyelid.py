@@ -26,6 +26,7 @@ LEGEND = (
     "(Student's t); (all): no seed differs. "
 )
 TIME, CLOSURE = "time from CS onset, ms", "closure of the lid, %"
+RESPONSE = 10  # closure in % that counts as a response
 
 
 def mean_over(of: str | Callable[[Record], Any], digits: int = 1) -> Callable[[Results], str]:
@@ -150,10 +151,33 @@ def _isi_figures(results: Results) -> Figures:
             times = [[record[what] for record in found[arm, interval].records] for interval in timed]
             lines[arm] = _line(timed, [np.mean(each) if None not in each else np.nan for each in times])
         panels.append((title, lines))
+    peaks = {interval: (lid.max(), times[lid.argmax()]) for interval, (times, lid) in zip(delay, over_time.values(), strict=True)}
+    came = [f"{time:g} ms ({interval})" for interval, (most, time) in peaks.items() if most >= RESPONSE]
+    never = [f"{interval} ms" for interval, (most, _) in peaks.items() if most < RESPONSE]
+    closed = f"The lid is closed furthest at {', '.join(came)}" if came else "The lid does not close"
+    closed += f" after CS onset; no response with {', '.join(never)}." if came and never else " after CS onset." if came else "."
+    session = results[0][0].session
+    levels = {name: line[1][session.acquisition - 1] for name, line in over_trials.items()}
+    low, high = min(levels, key=levels.__getitem__), max(levels, key=levels.__getitem__)
+    learned = (
+        f"After {session.acquisition} trials with an air puff the lid closes by {levels[low]:.0f}% ({low}) to {levels[high]:.0f}%"
+    )
+    slopes = {
+        name: np.polyfit(*line, 1)[0] for name, line in panels[-1][1].items() if np.isfinite(line[1]).all() and len(line[0]) > 1
+    }
+    shifted = ", ".join(f"{slope:.2f} ({name})" for name, slope in slopes.items() if name in ARMS)
     return {
-        "isi-lid": curves([("", over_time)], TIME, CLOSURE, marked=False, graded=True),
-        "isi-trials": curves([("", over_trials)], "trial", CLOSURE, from_zero=True, marked=False, graded=True),
-        "isi-time": curves(panels, "interval, ms", TIME, from_zero=True),
+        "isi-lid": curves([("", over_time)], TIME, CLOSURE, marked=False, graded=True, conclusion=closed),
+        "isi-trials": curves(
+            [("", over_trials)], "trial", CLOSURE, from_zero=True, marked=False, graded=True, conclusion=f"{learned} ({high})."
+        ),
+        "isi-time": curves(
+            panels,
+            "interval, ms",
+            TIME,
+            from_zero=True,
+            conclusion=f"Shift of the Purkinje trough per ms of interval: {shifted}." if shifted else "",
+        ),
     }
 
 
@@ -244,7 +268,14 @@ def _savings_figures(results: Results) -> Figures:
         parts = product(CIRCUITS, phases.items())
         lines = {f"{name}, {phase}": closure_curve(found[forgetting, name], trials) for name, (phase, trials) in parts}
         panels.append((f"forgetting {forgetting:g}", lines))
-    return {"savings": curves(panels, "trial", CLOSURE, from_zero=True, marked=False)}
+    title, lines = panels[0]
+    saved = {name: lines[f"{name}, again"][1] - lines[f"{name}, first"][1] for name in CIRCUITS}
+    trial = int(saved["intact"].argmax())
+    shown = (
+        f"{name} {lines[f'{name}, first'][1][trial]:.0f}%, again {lines[f'{name}, again'][1][trial]:.0f}%" for name in CIRCUITS
+    )
+    said = f"In trial {trial + 1} the lid closes by ({title}): {'; '.join(shown)}."
+    return {"savings": curves(panels, "trial", CLOSURE, from_zero=True, marked=False, conclusion=said)}
 
 
 SAVINGS = Study(
@@ -303,10 +334,12 @@ def _lesions_table(results: Results) -> Blocks:
 def _lesions_figures(results: Results) -> Figures:
     """Draw the lid's closure over all trials, in panels of the circuits that respond and of those that do not."""
     lines = {name: closure_curve(group) for name, group in _by_lesion(results).items()}
-    respond = {name: line for name, line in lines.items() if line[1].max() >= 10}
+    respond = {name: line for name, line in lines.items() if line[1].max() >= RESPONSE}
     silent = {name: line for name, line in lines.items() if name not in respond}
     panels = [(title, some) for title, some in (("these respond", respond), ("these do not", silent)) if some]
-    return {"lesions": curves(panels, "trial", CLOSURE, from_zero=True, marked=False)}
+    ends = {"The lid closes": respond, "It does not": silent}
+    said = ". ".join(f"{what} with: {', '.join(some)}" for what, some in ends.items() if some) + "."
+    return {"lesions": curves(panels, "trial", CLOSURE, from_zero=True, marked=False, conclusion=said)}
 
 
 LESIONS_STUDY = Study(

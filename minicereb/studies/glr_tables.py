@@ -16,7 +16,7 @@ from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.kinds.transfer import TransferredAttack, read_pictures
 from minicereb.experiments.laboratory import run_named
 from minicereb.experiments.runs import read_run
-from minicereb.report.figures import Curves, curves, image_rows
+from minicereb.report.figures import Curves, conclude, curves, image_rows
 from minicereb.report.formats import in_words, percent
 from minicereb.report.page import Table, Text
 from minicereb.studies.published import GLR_TABLES as PUBLISHED
@@ -206,11 +206,20 @@ def figures(results: Results) -> Figures:
     further = [(name, _drawn({name: ACTIVATIONS[name].response})) for name in ("absolute", *JUMPING[1:])]
     pairs = read_pictures(results.folder, results[0][0])
     labels, answers = [str(y) for y in pairs["y"]], [f"seen as {answer}" for answer in pairs["adversarial_substitute"]]
+    losses = _losses(results)
+    lowest = [
+        f"{np.nanmin(lines['validation'][1]):.2f} ({title})"
+        for title, lines in losses
+        if np.isfinite(lines["validation"][1]).any()
+    ]
+    said = f"Lowest validation loss: {', '.join(lowest)}." if lowest else ""
+    misread = int((pairs["adversarial_substitute"] != pairs["y"]).sum())
+    images = image_rows([("original", pairs["x"], labels), ("adversarial", pairs["x_adv"], answers)])
     return {
         "fig2-activations": curves([("", _drawn(responses))], "signal v", "response"),
         "fig7-activations": curves(further, "signal v", "response"),
-        "fig5-losses": curves(_losses(results), "epoch", "mean cross-entropy over noise", from_zero=True),
-        "fig6-pairs": image_rows([("original", pairs["x"], labels), ("adversarial", pairs["x_adv"], answers)]),
+        "fig5-losses": curves(losses, "epoch", "mean cross-entropy over noise", from_zero=True, conclusion=said),
+        "fig6-pairs": conclude(images, f"The substitute misreads {misread} of these {len(labels)} images after the attack."),
     }
 
 

@@ -216,8 +216,16 @@ def figures(results: Results) -> Figures:
         name = _figure_of(model.train)
         if name not in drawn:
             panels = [_panel(objective, record) for objective, record in model.gradients.items()]
-            drawn[name] = curves(panels, "size, power of ten", "share of the entries", marked=False)
+            changed = [f"{_typical_change(lines):.2g} times ({title.partition(';')[0]})" for title, lines in panels]
+            said = f"The attack makes a typical entry of the gradient {' or '.join(changed)} as large."
+            drawn[name] = curves(panels, "size, power of ten", "share of the entries", marked=False, conclusion=said)
     return drawn
+
+
+def _typical_change(lines: Curves) -> float:
+    """Return the ratio of the geometric means of the entries that are not zero, attacked over clean."""
+    clean, attacked = (np.average(middles, weights=shares) for middles, shares in lines.values() if shares.any())
+    return float(10 ** (attacked - clean))
 
 
 def _panel(objective: str, record: Record) -> tuple[str, Curves]:

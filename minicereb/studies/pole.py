@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from minicereb.experiments.configs import Data
 from minicereb.experiments.kinds.pole import PoleBalancing, paths_of
+from minicereb.report.figures import conclude
 from minicereb.report.page import Text
 from minicereb.report.pole_figures import learning_curves, trajectories
 from minicereb.studies.results import Blocks, Figures, Results, tabulate
@@ -111,12 +112,28 @@ def figures(results: Results) -> Figures:
         for name, group in results.by(_condition).items()
     }
     panels = {name: seeds for name, seeds in curves.items() if all(map(len, seeds))}
-    drawn = {"pole-learning": learning_curves(panels, trials, config.task.seconds)}
+    drawn = {"pole-learning": conclude(learning_curves(panels, trials, config.task.seconds), _who_learns(panels, config.task))}
     for config, record in results:
         if config.paths:
             name = f"pole-path-{_condition(config).replace(' ', '-')}"
-            drawn[name] = trajectories(paths_of(config, record), config.task.cart.step)
+            paths = paths_of(config, record)
+            lasted = (f"{len(path) * config.task.cart.step:.1f} s ({title})" for title, path in paths.items())
+            drawn[name] = conclude(
+                trajectories(paths, config.task.cart.step), f"Drawn until it fell, or 10 s: {', '.join(lasted)}."
+            )
     return drawn
+
+
+def _who_learns(panels: Mapping[str, Sequence[np.ndarray]], task: PoleTask) -> str:
+    """Say with which circuits the last trial of every seed, of some and of no seed lasted to the end."""
+    whole = task.seconds - task.cart.step / 2
+    counts = {name: (sum(seed[-1] > whole for seed in seeds), len(seeds)) for name, seeds in panels.items()}
+    groups = {
+        "Every seed balances to the end": [name for name, (count, of) in counts.items() if count == of],
+        "Some seeds": [f"{name} ({count} of {of})" for name, (count, of) in counts.items() if 0 < count < of],
+        "No seed": [name for name, (count, _) in counts.items() if count == 0],
+    }
+    return ". ".join(f"{who}: {', '.join(names)}" for who, names in groups.items() if names) + "."
 
 
 _PATH = (

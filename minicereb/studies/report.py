@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +136,15 @@ def _figures(folder: Path, records: list[Record], captions: Mapping[str, str]) -
         ending = next(ending for ending in (".svg", ".png") if (folder / f"{name}{ending}").exists())
         if not any(name.startswith(f"{page}-") for page in pages):
             content = read_bytes(folder / f"{name}{ending}")
-            blocks.append(Picture(name, content, ending, captions.get(name, name.replace("-", " "))))
+            title = _title_of(content) if ending == ".svg" else ""
+            blocks.append(Picture(name, content, ending, f"{title} {captions.get(name, name.replace('-', ' '))}".strip()))
     return blocks or [block for n, record in enumerate(records) for block in accuracy_picture(record, f"accuracy-{n}")]
+
+
+def _title_of(picture: bytes) -> str:
+    """Return the title of an SVG document, which says what a figure shows; empty if it has none."""
+    found = re.search(rb"<title>(.*?)</title>", picture, re.DOTALL)
+    return unescape(found[1].decode()) if found else ""
 
 
 def _command(stored: Record, known: Study | None) -> str:

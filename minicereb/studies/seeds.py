@@ -21,7 +21,7 @@ from minicereb.statistics import detectable_difference, holm, mean_interval, sta
 from minicereb.studies.protocol import as_printed, evaluated, four_models
 from minicereb.studies.results import Blocks, Figures, Results
 from minicereb.studies.study import Study
-from minicereb.studies.tables import SAYS_PGD, UNDER_ALL, entry_at
+from minicereb.studies.tables import SAYS_PGD, UNDER_ALL, entry_at, what_is_left
 
 PAPERS = (0, 123)  # the paper's seeds
 DETECTED_WITH = (2, 5, 10)  # numbers of seeds
@@ -194,7 +194,8 @@ def figures(results: Results) -> Figures:
         (title, {name: _line(results, label, config.epsilons, name) for name in NAMES})
         for title, label in ((SAYS_PGD, "MSE-PGD"), (UNDER_ALL, "attacked"))
     ]
-    return {"seeds": curves(panels, "ε", f"share of {record['images']:,} images", from_zero=True)}
+    conclusion = what_is_left(*(lines for _, lines in panels))
+    return {"seeds": curves(panels, "ε", f"share of {record['images']:,} images", from_zero=True, conclusion=conclusion)}
 
 
 def _line(results: Results, label: str, epsilons: tuple[float, ...], name: str) -> tuple[np.ndarray, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from math import exp, inf, log
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from minicereb.experiments.configs import Data, Experiment, Train
 from minicereb.experiments.evaluation.settings import EvaluatedModel
 from minicereb.experiments.kinds.dimension import Dimension
 from minicereb.report.figures import Curves, curves
-from minicereb.report.formats import number, share_interval
+from minicereb.report.formats import number, share_interval, short_percent
 from minicereb.report.page import Table, Text
 from minicereb.statistics import holm, mean_interval
 from minicereb.studies import tables
@@ -54,8 +54,18 @@ def _sparsity_figures(models: Models) -> Figures:
         (tables.SAYS_PGD, _over_inputs(models, tables.over_epsilon(models, tables.under_pgd))),
         (tables.UNDER_ALL, _over_inputs(models, tables.over_epsilon(models))),
     ]
-    over_k = curves(panels, OVER_K, tables.share_of(models), from_zero=True, logarithmic=True)
+    most = [f"{title} at {_largest(lines)}" for title, lines in panels]
+    conclusion = f"Most images are left {most[0]}; {most[1]}."
+    over_k = curves(panels, OVER_K, tables.share_of(models), from_zero=True, logarithmic=True, conclusion=conclusion)
     return {"sparsity-over-k": over_k, "sparsity": tables.over_epsilon_figure(models, graded=True)}
+
+
+def _largest(lines: Curves) -> str:
+    """Say where the line that varies most, of those over k at an ε, is highest."""
+    name = max((each for each in lines if each.startswith("ε")), key=lambda each: np.ptp(lines[each][1]))
+    inputs, values = lines[name][:2]
+    best = values.argmax()
+    return f"{name} with k = {inputs[best]:g} ({short_percent(values[best])}%)"
 
 
 def _over_inputs(models: Models, lines: Curves) -> Curves:
@@ -269,15 +279,33 @@ def figures(results: Results) -> Figures:
         lines = {f"ε = {epsilon:g}": _line(_shares(models, label, e)) for e, epsilon in enumerate(config.epsilons)}
         sides.append((title, {"test accuracy": _line(_shares(models))} | lines))
     share = f"% of {record['images']:,} images; test: of {record['test_images']:,}"
-    accuracy = curves(sides, OVER_K, share, from_zero=True, logarithmic=True, graded=True)
+    best = {
+        title: ", ".join(
+            f"{_best(line)} ({name})" for name, line in lines.items() if name.startswith("ε") and np.ptp(line[1]) > 0
+        )
+        for title, lines in sides
+    }
+    said = "; ".join(f"{title}: {each or 'the same for every k'}" for title, each in best.items())
+    said = f"The k that leaves most images, {said}."
+    accuracy = curves(sides, OVER_K, share, from_zero=True, logarithmic=True, graded=True, conclusion=said)
     drawn = {name: _line(values) for name, values in measured.items()}
     panels = [
         (title, {name: line for name, line in drawn.items() if name.startswith(begin)})
         for title, begin in (("images", ("images", "pixels")), ("normal inputs", ("normal", CLOSED)))
     ]
     inputs = max(results.where(Dimension).values("images"))
-    dimension = curves(panels, OVER_K, f"dimension, from {inputs:,} inputs", logarithmic=True, logarithmic_values=True)
+    by_k: dict[str, list[str]] = {}
+    for name, line in drawn.items():
+        by_k.setdefault(_best(line), []).append(name)
+    groups = (f"k = {k} ({' / '.join(names)})" for k, names in by_k.items())
+    said = f"The dimension is largest at {'; '.join(groups)}."
+    scales: dict[str, Any] = {"logarithmic": True, "logarithmic_values": True}
+    dimension = curves(panels, OVER_K, f"dimension, from {inputs:,} inputs", **scales, conclusion=said)
     return {"optimum-accuracy": accuracy, "optimum-dimension": dimension}
+
+
+def _best(line: tuple[np.ndarray, ...]) -> str:
+    return f"{line[0][line[1].argmax()]:g}"
 
 
 def _line(values: Values) -> tuple[np.ndarray, ...]:

@@ -17,7 +17,7 @@ from minicereb.experiments.kinds.attacked import AttackedModel
 from minicereb.experiments.kinds.paired import PairedComparison
 from minicereb.experiments.laboratory import Record
 from minicereb.report.figures import Curves, curves
-from minicereb.report.formats import in_words, mean_share, number_or_dash, p_value, strength
+from minicereb.report.formats import in_words, mean_share, number_or_dash, p_value, short_percent, strength
 from minicereb.report.page import Table, Text
 from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
 from minicereb.statistics import holm, proportion_interval
@@ -169,8 +169,38 @@ def under_pgd(entry: Record) -> float:
 
 def over_epsilon_figure(models: Models, graded: bool = False) -> Figure:
     """Draw accuracy over ε under PGD on the squared error and under all attacks; ``OVER_EPSILON`` is the caption."""
-    panels = [(SAYS_PGD, over_epsilon(models, under_pgd)), (UNDER_ALL, over_epsilon(models))]
-    return curves(panels, "ε", share_of(models), from_zero=True, graded=graded)
+    says, left = over_epsilon(models, under_pgd), over_epsilon(models)
+    panels = [(SAYS_PGD, says), (UNDER_ALL, left)]
+    return curves(panels, "ε", share_of(models), from_zero=True, graded=graded, conclusion=what_is_left(says, left))
+
+
+MISLEADS = 0.3  # share of the images
+
+
+def what_is_left(says: Curves, left: Curves) -> str:
+    """Say where PGD on the squared error misleads most, if it does, and which models all attacks leave most and fewest images of.
+
+    Each at the ε where the difference is largest; `says` and `left` have the same names, and shares over the same ε.
+    """
+    hidden = {name: says[name][1] - left[name][1] for name in says}
+    name = max(hidden, key=lambda each: hidden[each].max())
+    e = int(hidden[name].argmax())
+    words = (
+        ""
+        if hidden[name][e] < MISLEADS
+        else (
+            f"{name}: PGD on the squared error leaves {short_percent(says[name][1][e])}% at ε = {strength(says[name][0][e])}, "
+            f"all attacks together {short_percent(left[name][1][e])}%. "
+        )
+    )
+    values = np.array([line[1] for line in left.values()], dtype=np.float64)
+    e = int(np.ptp(values, axis=0).argmax())
+    if np.ptp(values[:, e]) > 0:
+        epsilon = next(iter(left.values()))[0][e]
+        ends = (f"{short_percent(values[n, e])}% ({list(left)[n]})" for n in (values[:, e].argmin(), values[:, e].argmax()))
+        who = "they" if words else "all attacks together"
+        words += f"At ε = {strength(epsilon)} {who} leave {' to '.join(ends)}."
+    return words.strip()
 
 
 def share_of(models: Models) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from minicereb.datasets.transforms import to_unit
 from minicereb.errors import DataError
 from minicereb.experiments.evaluation.folder import FIGURES, block_paths, read_outcomes
 from minicereb.experiments.records import Record
-from minicereb.report.figures import curves, image_rows, save_figure
+from minicereb.report.figures import conclude, curves, image_rows, save_figure
+from minicereb.report.formats import short_percent, strength
 from minicereb.robustness.catalogue import attack_named, attack_names
 from minicereb.robustness.gradient_statistics import QUANTILES
 from minicereb.robustness.optional import attempt
@@ -58,7 +60,17 @@ def accuracy_figure(record: Record) -> Figure:
     lines["attacked"] = (np.concatenate(([0.0], epsilons[above])), *attacked)
     if entries[0]["certified"] is not None:
         lines["certified"] = (epsilons, *measured("certified"))
-    return curves([("", lines)], "ε", "share of the images", from_zero=True, points=("attacked", "certified"))
+    return curves(
+        [("", lines)], "ε", "share of the images", from_zero=True, points=("attacked", "certified"), conclusion=_bounds(entries)
+    )
+
+
+def _bounds(entries: Sequence[Record]) -> str:
+    """Say what is left at the largest ε at which anything is, otherwise at the smallest."""
+    entry = max((each for each in entries if each["attacked"] > 0), key=lambda each: each["epsilon"], default=entries[0])
+    certified = entry["certified"]
+    proved = "" if certified is None else f"; {short_percent(certified)}% are certified"
+    return f"At ε = {strength(entry['epsilon'])} no attack breaks {short_percent(entry['attacked'])}% of the images{proved}."
 
 
 def gradients_figure(record: Record) -> Figure | None:
@@ -93,4 +105,5 @@ def nearest_figure(folder: Path, dataset: Dataset) -> Figure | None:
         ("misclassified", found, [f"ε = {distance:.3f}" for distance in outcomes.distance[chosen]]),
         ("change, scaled", 0.5 + 0.5 * (found - clean) / largest, [""] * len(chosen)),
     ]
-    return image_rows(rows)
+    distances = outcomes.distance[chosen]
+    return conclude(image_rows(rows), f"Misclassified at distances from {distances.min():.3f} to {distances.max():.3f}.")
