@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import collections
 import textwrap
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
 from minicereb.cli.main import Group
-from minicereb.cli.options import NEW_FILE, PATH
+from minicereb.cli.options import NEW_FILE, NEW_FOLDER, PATH
 from minicereb.cli.output import Answer, as_json, shown
 from minicereb.documents import table
 from minicereb.errors import InputError, MinicerebError
 from minicereb.exercises.course import EXERCISES, exercise_named
-from minicereb.exercises.grading import Graded, encodable, submissions, write_csv
+from minicereb.exercises.feedback import feedback_files, write_feedback
+from minicereb.exercises.grading import Graded, encodable, read_points, standings, submissions, total, usual_points, write_csv
 from minicereb.exercises.grading import grade as graded_in_order
 from minicereb.exercises.submission import check_file
 from minicereb.files import atomic_write
+from minicereb.paths import check_file as check_place
 
 limit_option = click.option("--limit", default=20.0, show_default=True, metavar="SECONDS", help="Time limit per submission.")
 
@@ -34,9 +37,9 @@ def list_exercises() -> Answer:
     listed, rows = [], []
     for each in EXERCISES.values():
         about = {"name": each.name, "title": each.title, "equations": each.tags, "function": each.function}
-        listed.append({**about, "file": each.file_name})
-        rows.append((each.name, each.title, " ".join(each.tags), each.file_name))
-    return Answer({"exercises": listed}, table(("name", "what", "equations", "file"), rows))
+        listed.append({**about, "file": each.file_name, "points": each.points})
+        rows.append((each.name, each.title, " ".join(each.tags), each.file_name, each.points))
+    return Answer({"exercises": listed}, table(("name", "what", "equations", "file", "points"), rows))
 
 
 @exercise.command()
@@ -83,34 +86,52 @@ def check(file: Path, name: str | None, limit: float) -> Answer:
 @click.argument("folder", type=PATH)
 @limit_option
 @click.option("--csv", "csv_file", type=NEW_FILE, help="Also write the table to this file.")
+@click.option("--points", "points_file", type=PATH, help="JSON file: the exercises that count, with points.  [default: all]")
+@click.option("--feedback", "feedback_folder", type=NEW_FOLDER, help="Also write a file for each student into this folder.")
 @as_json
-def grade(folder: Path, limit: float, csv_file: Path | None) -> Answer:
+def grade(folder: Path, limit: float, csv_file: Path | None, points_file: Path | None, feedback_folder: Path | None) -> Answer:
     """Check a class's submissions: a folder in FOLDER for each student, each file in a separate process."""
-    found, others = submissions(folder)
+    points = usual_points() if points_file is None else read_points(points_file)
+    students, others = submissions(folder, points)
+    files = {} if feedback_folder is None else feedback_files(feedback_folder, students)
+    for file in files.values():
+        check_place(file)
+    found = [each for student in students for each in student.submissions]
     names = [encodable(str(path)) for path in others]
     done: list[Graded] = []
     unwritten = None
     try:
         for each in shown(graded_in_order(found, limit), lambda each: f"{len(done) + 1} of {len(found)} checked"):
             done.append(each)
-    finally:
-        if csv_file is not None:  # also after an error or Ctrl-C, with what was checked until then
+    finally:  # also after an error or Ctrl-C, with what was checked until then
+        complete = standings(students, done)
+        writes = [] if csv_file is None else [partial(write_csv, csv_file, done, complete)]
+        writes += [partial(write_feedback, files[each.student.folder], each, points) for each in complete if files]
+        for write in writes:
             try:
-                write_csv(csv_file, done)
+                write()
             except MinicerebError as error:
-                unwritten = error
-    lines = [*_of_class(done), *(f"{name} is no exercise's file and was not checked" for name in names)]
-    return Answer({"submissions": [each.row() for each in done], "others": names}, "\n".join(lines), error=unwritten)
+                unwritten = unwritten or error
+    rows = [each.row() | {"of": total(points.values()), "feedback": files.get(each.student.folder)} for each in complete]
+    document = {"submissions": [each.row() for each in done], "students": rows, "others": names}
+    lines = [_of_submissions(done), "", _of_students(rows)]
+    lines += [f"{name} is no exercise's file and was not checked" for name in names]
+    return Answer(document, "\n".join(lines), error=unwritten)
 
 
-def _of_class(done: list[Graded]) -> list[str]:
-    """Return a table of the submissions, and the number of correct ones per student."""
-    rows, right = [], collections.defaultdict(list)
-    for (student, exercise, *_), report in done:
-        verdict = report.verdict
+def _of_submissions(done: list[Graded]) -> str:
+    """Return a table of the submissions."""
+    rows = []
+    for each in done:
+        (student, exercise, _, worth), (verdict, printed, _) = each
         hint = verdict.hints[0].code if verdict.hints else ""
-        printed = f", printed {report.printed:,} characters" if report.printed else ""
-        rows.append((student, exercise.name, "right" if verdict.right else "wrong", hint + printed))
-        right[student].append(verdict.right)
-    counts = [(student, sum(each), len(each)) for student, each in right.items()]
-    return [table(("student", "exercise", "", "hint"), rows), "", table(("student", "right", "handed in"), counts)]
+        remark = f", printed {printed:,} characters" if printed else ""
+        right, points = "right" if verdict.right else "wrong", f"{each.points:g} of {worth:g}"
+        rows.append((student, exercise.name, right, points, hint + remark))
+    return table(("student", "exercise", "", "points", "hint"), rows)
+
+
+def _of_students(rows: list[dict[str, Any]]) -> str:
+    """Return a table of the students' points."""
+    counts = [(row["student"], row["right"], row["handed_in"], f"{row['points']:g} of {row['of']:g}") for row in rows]
+    return table(("student", "right", "handed in", "points"), counts)

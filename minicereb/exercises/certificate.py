@@ -164,4 +164,5 @@ CERTIFICATE = Exercise(
             [[0.3, 0.1]],
         )
     },
+    points=2,
 )

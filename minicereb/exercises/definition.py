@@ -68,6 +68,8 @@ class Exercise:
         Other numbers by name, with their values in the ordinary and the square cases; short lists are repeated.
     special : dict
         Arguments of special cases, by the hint for an answer that is wrong there; lists become arrays of floats.
+    points : int
+        Points for a right answer, unless a course sets others.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Exercise:
     sizes: Mapping[str, tuple[int, ...]]
     numbers: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     special: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    points: int = 1
 
     @property
     def file_name(self) -> str:

@@ -1,4 +1,4 @@
-"""Grade the submissions of a class, each in its own process, as a table."""
+"""Grade the submissions of a class, each in its own process, with points, as a table."""
 
 from __future__ import annotations
 
@@ -7,29 +7,44 @@ import io
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from minicereb.backend import execution
 from minicereb.diagnosis.hints import Diagnosis, Hint
-from minicereb.errors import DataError, require
+from minicereb.documents import Range, read_json
+from minicereb.errors import DataError, did_you_mean, require
 from minicereb.exercises.course import EXERCISES
 from minicereb.exercises.definition import Exercise
 from minicereb.exercises.submission import Report, check_file, printable
 from minicereb.files import atomic_write
 
 LARGEST = 1 << 20  # bytes of a submission
-COLUMNS = ("student", "exercise", "right", "hint", "text", "printed", "seconds", "file")
+LARGEST_POINTS = 1 << 16  # bytes of a file of points
+COLUMNS = ("student", "exercise", "right", "hint", "text", "printed", "seconds", "file", "points", "of")
+Points = Mapping[str, float]  # the exercises that count, by name, and the points for a right answer
+Worth = Annotated[float, Range(0, 1000)]
 
 
 class Submission(NamedTuple):
-    """A file that a student handed in; the folder's name is the student's."""
+    """A file that a student handed in, and the points for a right answer: 0 if the exercise does not count."""
 
     student: str
     exercise: Exercise
     path: Path
+    worth: float
+
+
+class Student(NamedTuple):
+    """The name of a student's folder, the folder, the submissions in it, and its Python files that belong to no exercise."""
+
+    name: str
+    folder: Path
+    submissions: list[Submission]
+    others: list[Path]
 
 
 class Graded(NamedTuple):
@@ -38,12 +53,65 @@ class Graded(NamedTuple):
     submission: Submission
     report: Report
 
+    @property
+    def points(self) -> float:
+        """The points that it earns."""
+        return self.submission.worth if self.report.verdict.right else 0
+
     def row(self) -> dict[str, object]:
         """Return the values of :data:`COLUMNS` by name."""
-        (student, exercise, path), (verdict, printed, seconds) = self
+        (student, exercise, path, worth), (verdict, printed, seconds) = self
         code, text = verdict.hints[0] if verdict.hints else (None, None)
         values = (student, exercise.name, verdict.right, code, text, printed, round(seconds, 3), encodable(str(path)))
-        return dict(zip(COLUMNS, values, strict=True))
+        return dict(zip(COLUMNS, (*values, self.points, worth), strict=True))
+
+
+class Standing(NamedTuple):
+    """A student and the reports on all the submissions."""
+
+    student: Student
+    graded: list[Graded]
+
+    @property
+    def right(self) -> int:
+        """The number of right answers."""
+        return sum(each.report.verdict.right for each in self.graded)
+
+    @property
+    def points(self) -> float:
+        """The student's points."""
+        return total(each.points for each in self.graded)
+
+    def row(self) -> dict[str, object]:
+        """Return the student's name and folder, how many answers are right and were handed in, and the points."""
+        student, folder = self.student.name, encodable(str(self.student.folder))
+        counts = {"right": self.right, "handed_in": len(self.graded), "points": self.points}
+        return {"student": student, "folder": folder, **counts}
+
+
+def usual_points() -> Points:
+    """Return the points that each exercise declares."""
+    return {name: exercise.points for name, exercise in EXERCISES.items()}
+
+
+def read_points(path: str | os.PathLike) -> Points:
+    """Return the points of a course from a JSON file: an object with a number from 0 to 1000 for each exercise that counts.
+
+    :class:`DataError` if it is none, is empty, or names an exercise that does not exist.
+    """
+    points = read_json(path, dict[str, Worth], LARGEST_POINTS)
+    for name in points:
+        if name not in EXERCISES:
+            suggestion = did_you_mean(name, EXERCISES) or "; expected names as in minicereb exercise list"
+            raise DataError(f"{path}: {name!r} is not an exercise{suggestion}")
+    if not points:
+        raise DataError(f"{path} names no exercise; expected at least one with its points")
+    return {name: points[name] for name in EXERCISES if name in points}
+
+
+def total(points: Iterable[float]) -> float:
+    """Return a sum of points without the rounding errors of decimal fractions; a whole number if all are."""
+    return round(sum(points), 9)
 
 
 def encodable(name: str) -> str:
@@ -52,11 +120,11 @@ def encodable(name: str) -> str:
     return shown.encode(errors="backslashreplace").decode()
 
 
-def submissions(folder: str | os.PathLike) -> tuple[list[Submission], list[Path]]:
-    """Find the submissions of a class, by student and exercise, and the Python files that belong to no exercise.
+def submissions(folder: str | os.PathLike, points: Points) -> tuple[list[Student], list[Path]]:
+    """Find the students of a class with their submissions, and all Python files that belong to no exercise.
 
     The folder has one folder per student, with files named as by ``minicereb exercise start``. Files directly in it belong to one
-    student, named like the folder. :class:`DataError` if there is no submission.
+    student, named like the folder. Folders without Python files are ignored. :class:`DataError` if there is no submission.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -64,16 +132,16 @@ def submissions(folder: str | os.PathLike) -> tuple[list[Submission], list[Path]
     owners = {folder: encodable(folder.resolve().name)}
     owners |= {path: encodable(path.name) for path in sorted(folder.iterdir()) if path.is_dir()}
     by_file = {exercise.file_name: exercise for exercise in EXERCISES.values()}
-    found = [
-        Submission(student, exercise, place / name)
-        for place, student in owners.items()
-        for name, exercise in by_file.items()
-        if os.path.lexists(place / name)
-    ]
-    others = [path for place in owners for path in sorted(place.glob("*.py")) if path.name not in by_file]
-    if not found:
+    found = []
+    for place, name in owners.items():
+        files = [(exercise, place / file) for file, exercise in by_file.items() if os.path.lexists(place / file)]
+        handed_in = [Submission(name, exercise, path, points.get(exercise.name, 0)) for exercise, path in files]
+        others = [path for path in sorted(place.glob("*.py")) if path.name not in by_file]
+        found.append(Student(name, place, handed_in, others))
+    if not any(student.submissions for student in found):
         raise DataError(f"{folder} holds no submission: a folder for each student, with files such as {next(iter(by_file))}")
-    return found, others
+    students = [each for each in found if each.submissions or (each.others and each.folder != folder)]
+    return students, [path for student in found for path in student.others]
 
 
 def grade(found: list[Submission], limit: float) -> Iterator[Graded]:
@@ -105,12 +173,26 @@ def _not_checked(why: str, began: float) -> Report:
     return Report(Diagnosis(False, (Hint("not checked", why),)), 0, time.monotonic() - began)
 
 
-def write_csv(path: str | os.PathLike, graded: list[Graded]) -> None:
-    """Write a header and a line for each submission as CSV in UTF-8."""
+def standings(students: Iterable[Student], graded: Iterable[Graded]) -> list[Standing]:
+    """Return the standings of the students all of whose submissions have been checked, given the reports in order."""
+    reports = iter(graded)
+    found = [Standing(student, list(islice(reports, len(student.submissions)))) for student in students]
+    return [each for each in found if len(each.graded) == len(each.student.submissions)]
+
+
+def write_csv(path: str | os.PathLike, graded: Iterable[Graded], complete: Iterable[Standing]) -> None:
+    """Write a header and a line for each submission as CSV in UTF-8.
+
+    The last column, the same in all lines of a student, is the sum of the student's points. It is empty if the student is not in
+    `complete`, since some submissions have not been checked.
+    """
+    totals = {each.student.folder: each.points for each in complete}
     text = io.StringIO(newline="")
-    table = csv.DictWriter(text, COLUMNS)
+    table = csv.DictWriter(text, (*COLUMNS, "total"))
     table.writeheader()
-    table.writerows({name: _harmless(value) for name, value in each.row().items()} for each in graded)
+    for each in graded:
+        row = {**each.row(), "total": totals.get(each.submission.path.parent)}
+        table.writerow({name: _harmless(value) for name, value in row.items()})
     with atomic_write(path) as file:
         file.write(text.getvalue().encode())
 

@@ -56,6 +56,7 @@ RELU = Exercise(
         "arrays may have any shape, also a single axis": ([1, 1, 1, 1], [1, -1, 2, 3]),
         "it must also work for very small and very large v": ([1, 1, 1], [1e-30, 1e30, -1e-30]),
     },
+    points=1,
 )
 
 
@@ -146,6 +147,7 @@ DELTA = Exercise(
     _draw_delta,
     {"batch": (5, 7, 9, 6), "classes": (3, 4, 2, 4), "cells": (6, 3, 8, 5)},
     special={"a batch may have a single image": ([[1.0, 0.0, 2.0]], [0.5, 0.5, 1.0], [[0.3, -0.2]], [[1.0, 0.0]])},
+    points=2,
 )
 
 
@@ -231,6 +233,7 @@ LTD = Exercise(
         "a batch may have a single image": ([1, 2], [[3, 0]], 0.5),
         "the average starts from zeros": ([0, 0, 0], [[1, 1, 1]] * 2, 0.99),
     },
+    points=1,
 )
 
 
@@ -310,4 +313,5 @@ PROJECTION = Exercise(
             5,
         )
     },
+    points=2,
 )

@@ -109,4 +109,5 @@ WINDOWS = Exercise(
         "a window may be a single pixel": (np.arange(24, dtype=np.float64).reshape(1, 4, 6, 1), 1, 1),
         "a window may be the whole image": (np.arange(48, dtype=np.float64).reshape(3, 4, 4, 1), 4, 3),
     },
+    points=3,
 )

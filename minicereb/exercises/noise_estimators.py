@@ -81,6 +81,7 @@ SCORE = Exercise(
         "the score of r = 0 is 0, and near it the score is small": ([0, 1e-3, -1e-3], 2.0),
         "for large r the score approaches ±1/σ; exp overflows there, tanh does not": ([-3e3, 3e3, -1e5, 1e5], 0.5),
     },
+    points=2,
 )
 
 
@@ -177,6 +178,7 @@ GLR = Exercise(
     {"replications": (8, 6, 10, 7), "inputs": (3, 5, 4, 6), "neurons": (4, 2, 6, 3)},
     {"scale": (0.7, 1.6, 2.3, 0.4)},
     {"a single replication is an estimate too": ([2], [[1, -1]], [[0.5, 0.2, -0.3]], 2.0)},
+    points=2,
 )
 
 
@@ -265,4 +267,5 @@ RAO_BLACKWELL = Exercise(
             0.5,
         )
     },
+    points=3,
 )

@@ -104,6 +104,7 @@ FGSM = Exercise(
         ),
         "for ε = 0 nothing moves": ([[0, 1]], [[1, 1]], 0.0),
     },
+    points=1,
 )
 
 
@@ -201,4 +202,5 @@ PGD = Exercise(
         "for ε = 0 the result is x itself": ([[0.2, 0.9]], [[0.5, 0.6]], 0.0),
         "at the edge of the box, both the box and the ball apply": ([[-9, 9]], [[0, 1]], 0.1),
     },
+    points=1,
 )

@@ -114,6 +114,7 @@ def test_one_that_just_is_not_is_written(own):
         ("export", "own", "BAD/x.npz"),
         ("report", "own", "--out", "BAD/x.html"),
         ("exercise", "grade", "class", "--csv", "BAD/x.csv"),
+        ("exercise", "grade", "class", "--feedback", "BAD"),
         ("demo", "--out", "BAD"),
         ("task", "eyelid", "--out", "BAD"),
         ("task", "eyelid", "--animate", "BAD/x.gif"),

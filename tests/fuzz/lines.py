@@ -65,7 +65,16 @@ RARE = {
     "exercise check": 0.1,
     "gradcheck": 0.2,
 }
-WRITTEN = {"out", "save", "csv_file", "html_file", "to", "film", "animate"}  # options that name what is written
+WRITTEN = {
+    "out",
+    "save",
+    "csv_file",
+    "feedback_folder",
+    "html_file",
+    "to",
+    "film",
+    "animate",
+}  # options that name what is written
 OWN = {"attack": 1, "evaluate": None, "report": 1, "export": 2, "study": 2}  # how many positional arguments may be written to
 
 INTEGERS = (
