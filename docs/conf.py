@@ -1,7 +1,7 @@
 """How the documentation is built: ``sphinx-build -W -b html docs OUT``. Needs minicereb installed, and no network.
 
-The lessons' code is executed, and each executed lesson can be downloaded as a notebook. ``-D html_baseurl=ADDRESS`` says where
-the pages will be published: the links of the notebooks then lead there.
+The lessons' code is executed. Each executed lesson can be downloaded as a notebook, and has slides. ``-D html_baseurl=ADDRESS``
+says where the pages will be published: the links of the notebooks then lead there.
 """
 
 import copy
@@ -16,9 +16,10 @@ import minicereb
 HERE, PACKAGE = Path(__file__).parent, Path(minicereb.__file__).parent
 sys.path.insert(0, str(HERE))
 import explore_page  # noqa: E402
+import slides  # noqa: E402
 from equation_table import as_environment, in_documentation, table, typeset  # noqa: E402
 from myst_nb.core import render  # noqa: E402
-from notebooks import rewrite  # noqa: E402
+from notebooks import TO_RUN, rewrite  # noqa: E402
 
 project = "minicereb"
 author = "minicereb contributors"
@@ -68,6 +69,15 @@ _merged = render.coalesce_streams
 render.coalesce_streams = lambda outputs: _merged(copy.deepcopy(outputs))
 
 
+def with_slides(app, env):
+    """Make slides of the lessons that have been executed now."""
+    lessons = sorted(path.stem for path in HERE.glob("lessons/[0-9]*.md"))
+    for number, lesson in enumerate(lessons, 1):
+        executed = Path(env.mystnb_config.output_folder) / "lessons" / f"{lesson}.ipynb"
+        if app.builder.name == "html" and executed.is_file() and TO_RUN not in executed.read_text(encoding="utf-8"):
+            slides.write(executed, Path(app.outdir) / "lessons" / f"{lesson}-slides.html", number, len(lessons))
+
+
 def with_clean_notebooks(app, env):
     """Make the executed lessons notebooks that can be read and run by themselves, before they are copied for download."""
     rewrite(env.mystnb_config.output_folder, app.config.html_baseurl)
@@ -94,7 +104,8 @@ def prepare_docstring(app, what, name, member, options, lines):
 def setup(app):
     """Connect the hooks; Sphinx calls this."""
     app.connect("source-read", with_lines)
-    app.connect("env-updated", with_clean_notebooks)
+    app.connect("env-updated", with_slides)
+    app.connect("env-updated", with_clean_notebooks, priority=600)  # afterwards: slides need what it takes out
     app.connect("build-finished", with_page_to_explore)
     app.connect("autodoc-skip-member", skip_field_alias)
     app.connect("autodoc-process-docstring", prepare_docstring, priority=400)  # before napoleon, which has 500

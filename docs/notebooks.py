@@ -9,7 +9,9 @@ import posixpath
 import re
 from pathlib import Path
 
-DOWNLOAD = re.compile(r"This lesson as a \{nb-download\}`[^`]*`\.\s*")  # the notebook is what the reader has
+DOWNLOAD = re.compile(
+    r"This lesson as a \{nb-download\}`[^`]*` and as <a [^>]*>slides</a>\.\s*"
+)  # the notebook is what the reader has
 CODE = re.compile(r"(^ *```.*?^ *```$|`[^`\n]*\]\([^`\n]*`)", re.MULTILINE | re.DOTALL)  # in which nothing is a link
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 LICENCES = {"lessons/LICENSE.md": "https://creativecommons.org/licenses/by/4.0/"}

@@ -129,7 +129,11 @@ def test_the_index_leads_to_lesson_and_notebook(lesson):
     index = (FOLDER / "index.md").read_text(encoding="utf-8")
     assert f"[{title(LESSONS[lesson])}]({lesson}.md)" in index
     assert re.search(rf"\{{nb-download\}}`([a-z ]+<)?{lesson}\.ipynb>?`", index)
-    assert LESSONS[lesson].endswith(f"as a {{nb-download}}`notebook <{lesson}.ipynb>`. Text: [CC BY 4.0](LICENSE.md).\n")
+    slides = f'<a href="{lesson}-slides.html">slides</a>'
+    assert slides in index
+    assert LESSONS[lesson].endswith(
+        f"as a {{nb-download}}`notebook <{lesson}.ipynb>` and as {slides}.\nText: [CC BY 4.0](LICENSE.md).\n"
+    )
 
 
 @every_lesson
