@@ -9,9 +9,7 @@ import posixpath
 import re
 from pathlib import Path
 
-DOWNLOAD = re.compile(
-    r"This lesson as a \{nb-download\}`[^`]*` and as <a [^>]*>slides</a>\.\s*"
-)  # the notebook is what the reader has
+FOOT = re.compile(r"This lesson as a \{nb-download\}`[^`]*`\s+and as <a [^>]*>slides</a>\.\s*")  # the reader has the notebook
 CODE = re.compile(r"(^ *```.*?^ *```$|`[^`\n]*\]\([^`\n]*`)", re.MULTILINE | re.DOTALL)  # in which nothing is a link
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 LICENCES = {"lessons/LICENSE.md": "https://creativecommons.org/licenses/by/4.0/"}
@@ -67,7 +65,7 @@ def plain_markdown(text, folder, address, named):
         named.add(page)
         return f"{words} (`docs/{page}`)"
 
-    parts = CODE.split(DOWNLOAD.sub("", text))  # odd places are code
+    parts = CODE.split(FOOT.sub("", text))  # odd places are code
     return "".join(part if place % 2 else LINK.sub(link, part) for place, part in enumerate(parts))
 
 

@@ -131,9 +131,8 @@ def test_the_index_leads_to_lesson_and_notebook(lesson):
     assert re.search(rf"\{{nb-download\}}`([a-z ]+<)?{lesson}\.ipynb>?`", index)
     slides = f'<a href="{lesson}-slides.html">slides</a>'
     assert slides in index
-    assert LESSONS[lesson].endswith(
-        f"as a {{nb-download}}`notebook <{lesson}.ipynb>` and as {slides}.\nText: [CC BY 4.0](LICENSE.md).\n"
-    )
+    foot = f"This lesson as a {{nb-download}}`notebook <{lesson}.ipynb>`\nand as {slides}. Text: [CC BY 4.0](LICENSE.md).\n"
+    assert LESSONS[lesson].endswith(foot)
 
 
 @every_lesson
