@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,25 +14,31 @@ import numpy as np
 
 from minicereb.backend import execution
 from minicereb.bench.timing import PARTS, run_benchmarks
-from minicereb.cli.options import execution_options
+from minicereb.cli.options import NEW_FILE, execution_options
 from minicereb.cli.output import Answer, as_json, shown
 from minicereb.compiled import numba_version
 from minicereb.documents import table
+from minicereb.errors import require
 from minicereb.machine import examine
+from minicereb.report.figures import save_figure
 
 
 @click.command()
 @click.option("--peers", is_flag=True, help="Also time PyTorch doing the same work, in the same run.")
 @click.option("--only", type=click.Choice(PARTS), multiple=True, help="Part of the benchmarks; may be repeated. Default: all.")
+@click.option("--scaling", is_flag=True, help="Instead, how time and memory grow with cells, images, replications and workers.")
+@click.option("--figure", type=NEW_FILE, metavar="FILE.png", help="With --scaling: draw the growth.")
 @execution_options
 @as_json
-def bench(peers: bool, only: tuple[str, ...]) -> Answer:
+def bench(peers: bool, only: tuple[str, ...], scaling: bool, figure: Path | None) -> Answer:
     """Time the engine's inner loops: medians of interleaved runs in one process."""
+    if scaling:
+        require(not peers, "peers", "given", "nothing with --scaling")
+        require(not only, "only", only, "nothing with --scaling")
+        return _growth(figure)
+    require(figure is None, "figure", str(figure), "given only with --scaling")
     timings = list(shown(run_benchmarks(peers, only or PARTS), lambda row: f"timed {row.name}", "timing"))
-    machine = (
-        f"{platform.machine()}, {platform.system()}, {execution().threads} threads, device {execution().device}, "
-        f"NumPy {np.__version__}, {f'Numba {numba_version()}' if numba_version() else 'without Numba'}"
-    )
+    machine = _machine()
     head = ("work", "ms", "floor ms", "over floor", "peer", "peer ms", "peer / ours", "peak MiB", "peer MiB")
     rows = []
     for each in timings:
@@ -42,6 +50,39 @@ def bench(peers: bool, only: tuple[str, ...]) -> Answer:
     floors = "; ".join(dict.fromkeys(each.floor for each in timings))
     text = f"{table(head, rows)}\n\nMedians of interleaved runs in one process. Floors: {floors}.\n{machine}"
     return Answer({"machine": machine, "rows": [asdict(each) for each in timings]}, text)
+
+
+def _machine() -> str:
+    return (
+        f"{platform.machine()}, {platform.system()}, {execution().threads} threads, device {execution().device}, "
+        f"NumPy {np.__version__}, {f'Numba {numba_version()}' if numba_version() else 'without Numba'}"
+    )
+
+
+def _growth(figure: Path | None) -> Answer:
+    """Measure how time and memory grow, print them for each unit with fitted exponents, and draw them."""
+    from minicereb.bench import scaling  # it imports nearly everything
+
+    require(execution().device == "cpu", "device", execution().device, "cpu with --scaling")
+    measured = list(shown(scaling.run_scaling(), lambda row: f"measured {row.size:,} {row.quantity}", "measuring"))
+    growths, rows, exponents = scaling.growths(), [], {}
+    for quantity, group in itertools.groupby(measured, key=lambda each: each.quantity):
+        some = list(group)
+        for each in some:
+            per_unit = each.seconds / float(each.size) ** growths[quantity].expected
+            peak = each.peak and (f"{each.peak / 2**20:,.0f}", f"{each.peak / each.size:,.0f}")
+            rows.append(
+                (f"{each.size:,} {quantity}", f"{1e3 * each.seconds:,.2f}", f"{1e6 * per_unit:,.4g}", *(peak or (None, None)))
+            )
+        power = scaling.exponent([each.size for each in some], [each.seconds for each in some])
+        if power is not None:
+            exponents[quantity] = power
+    if figure is not None:
+        save_figure(scaling.draw_scaling(measured), figure)
+    works = [f"{name}: {growths[name].work}; time grows as {name}^{power:.2f}" for name, power in exponents.items()]
+    text = "\n".join((table(("size", "ms", "µs per unit", "peak MiB", "bytes per unit"), rows), "", *works, _machine()))
+    sizes = [asdict(each) for each in measured]
+    return Answer({"machine": _machine(), "sizes": sizes, "exponents": exponents, "figure": figure}, text)
 
 
 @click.command()

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from commands import invoke
 
-from minicereb.bench import loops, vgg
+from minicereb.bench import loops, scaling, vgg
+from minicereb.bench.memory import process_memory
 from minicereb.bench.vgg import QUICK, VggSize
 
 
@@ -57,12 +58,42 @@ def test_the_command_times_certificates(monkeypatch):
     assert row["seconds"] > row["floor_seconds"] > 0
 
 
-@pytest.mark.skipif(vgg._status("VmRSS") is None, reason="the system does not say how much memory a process has")
+def test_growth_is_measured_with_exponents_and_a_figure(monkeypatch, tmp_path):
+    monkeypatch.setattr(scaling, "in_fresh_process", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(scaling, "ENOUGH", 0.01)
+    sizes = {"CELLS": (100, 1_000), "REPLICATIONS": (10, 100), "IMAGES": (3, 30), "SEEDS_OF_STUDY": 1}
+    for name, value in sizes.items():
+        monkeypatch.setattr(scaling, name, value)
+    monkeypatch.setattr(scaling, "available_cores", lambda: 1)
+    result = invoke("bench", "--scaling", "--figure", tmp_path / "growth.png", "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    measured = [(each["quantity"], each["size"]) for each in document["sizes"]]
+    grown = [("cells", 100), ("cells", 1_000), ("images", 3), ("images", 30), ("replications", 10), ("replications", 100)]
+    assert measured == [*grown, ("workers", 1)]
+    assert all(each["seconds"] > 0 for each in document["sizes"])
+    assert list(document["exponents"]) == ["cells", "images", "replications"]  # one size has no slope
+    assert (tmp_path / "growth.png").exists()
+
+
+def test_an_exponent_is_the_slope_of_the_logarithms():
+    assert scaling.exponent([1, 10, 100], [3, 300, 30_000]) == pytest.approx(2)
+    assert scaling.exponent([1, 2, 4], [8, 4, 2]) == pytest.approx(-1)
+
+
+@pytest.mark.parametrize("options", [["--scaling", "--peers"], ["--scaling", "--only", "glr"], ["--figure", "growth.png"]])
+def test_what_does_not_go_with_scaling_is_refused(options):
+    result = invoke("bench", *options)
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(process_memory("VmRSS") is None, reason="the system does not say how much memory a process has")
 def test_memory_that_is_used_is_seen():
-    before = vgg._status("VmRSS")
+    before = process_memory("VmRSS")
     held = np.ones(64 << 20, dtype=np.uint8)
-    assert vgg._status("VmRSS") - before > 60 << 20
-    assert vgg._status("VmHWM") >= vgg._status("VmRSS") - (4 << 20)
+    assert process_memory("VmRSS") - before > 60 << 20
+    assert process_memory("VmHWM") >= process_memory("VmRSS") - (4 << 20)
     assert held.all()
 
 

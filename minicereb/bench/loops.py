@@ -49,7 +49,7 @@ def cerebellum(peers: bool) -> Iterator[Benchmark]:
     """Yield steps of the delta rule, of the pessimistic one and of PGD, beside PyTorch's forms if `peers`."""
     model = _cerebellum()
     rule = DeltaRule(model, RMSprop(0.5 / CELLS), BATCH, 0.99)
-    images, labels = _images(64 * BATCH)
+    images, labels = images_like_mnist(64 * BATCH)
     x, y = to_device(images), to_device(labels)
     turn = iter(range(10**9))
 
@@ -71,7 +71,7 @@ def cerebellum(peers: bool) -> Iterator[Benchmark]:
         repeats=20,
     )
     model = initial_cerebellum(draw_wiring("random", FEW_CELLS, (INPUTS,), PER_CELL, seed=0), CLASSES, seed=0, fires_above=0.5)
-    images, labels = _images(64 * LARGE_BATCH)
+    images, labels = images_like_mnist(64 * LARGE_BATCH)
     x, y, turns = to_device(images), to_device(labels), itertools.count()
     plain = DeltaRule(model, RMSprop(0.5 / FEW_CELLS), LARGE_BATCH, 0.99)
     pessimistic = PessimisticDeltaRule(model, RMSprop(0.5 / FEW_CELLS), LARGE_BATCH, 0.99, 0.1, 0.5, 1)
@@ -89,7 +89,7 @@ def cerebellum(peers: bool) -> Iterator[Benchmark]:
         repeats=5,
     )
     model = _cerebellum()
-    images, labels = _images(IMAGES)
+    images, labels = images_like_mnist(IMAGES)
     x = to_device(images)
     landscape = Landscape(model, objective_named("mse"), to_device(labels))
     products = 2 * CELLS * IMAGES * (PER_CELL + CLASSES)  # multiply-adds, forward and back
@@ -105,7 +105,7 @@ def cerebellum(peers: bool) -> Iterator[Benchmark]:
 def attacks(peers: bool) -> Iterator[Benchmark]:
     """Yield a whole attack, APGD on a cerebellum with full wiring, beside the same attack in PyTorch if `peers`."""
     model = initial_cerebellum(draw_wiring("full", APGD_CELLS, (INPUTS,), None, seed=0), CLASSES, seed=0)
-    images, _ = _images(APGD_IMAGES)
+    images, _ = images_like_mnist(APGD_IMAGES)
     labels = to_numpy(model.forward(to_device(images))[0].argmax(axis=1))
     attack = Attack("apgd", "cross-entropy", APGD_EPSILON, steps=APGD_STEPS)
     ids = np.arange(APGD_IMAGES, dtype=np.int64)
@@ -124,7 +124,7 @@ def certificates(peers: bool) -> Iterator[Benchmark]:
     model = initial_cerebellum(draw_wiring("random", FEW_CELLS, (INPUTS,), PER_CELL, seed=0), CLASSES, seed=0)
     weights = generator(0, "bench readout").standard_normal(model.readout.shape, dtype=np.float32)
     model = dataclasses.replace(model, readout=to_device(weights / FEW_CELLS))
-    x = to_device(_images(CERTIFIED_IMAGES)[0])
+    x = to_device(images_like_mnist(CERTIFIED_IMAGES)[0])
     labels = to_numpy(model.forward(x)[0].argmax(axis=1))
     yield Benchmark(
         f"certificates of {CERTIFIED_IMAGES:,} images, {FEW_CELLS:,} cells, k = {PER_CELL}, ε = {CERTIFIED_EPSILON:g}",
@@ -229,7 +229,7 @@ def _cerebellum() -> CerebellarNetwork:
     return initial_cerebellum(draw_wiring("random", CELLS, (INPUTS,), PER_CELL, seed=0), CLASSES, seed=0)
 
 
-def _images(count: int) -> tuple[np.ndarray, np.ndarray]:
+def images_like_mnist(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return images in which four pixels in five are 0, as in MNIST, and labels."""
     rng = generator(0, "bench images")
     x = rng.random((count, INPUTS), dtype=np.float32)

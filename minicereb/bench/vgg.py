@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from minicereb.backend import Array, available_cores, configure, execution, to_device
+from minicereb.backend import Array, execution, to_device
 from minicereb.bench.loops import CLASSES, peers_of, product_floor
+from minicereb.bench.memory import in_fresh_process, peak_since, process_memory
 from minicereb.bench.timing import Benchmark
 from minicereb.calculus.winograd import applies
 from minicereb.models.convolutional import Convolution, MaxPool, initial_convolutional, vgg11
 from minicereb.models.layers import Dense
 from minicereb.models.sequential import Sequential
 from minicereb.parallel import run_lanes
-from minicereb.paths import read_text
 from minicereb.randomness import generator
 
 DROPOUT = (0.25, 0.5)
-STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -143,27 +139,18 @@ def peak_of(name: str | None, size: VggSize) -> int | None:
 
     None where the system does not report it.
     """
-    if execution().device != "cpu" or _status("VmHWM") is None:
+    if execution().device != "cpu" or process_memory("VmHWM") is None:
         return None
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(_peak_here, name, size, min(execution().threads, available_cores())).result()
+    return in_fresh_process(_peak_here, name, size)
 
 
-def _peak_here(name: str | None, size: VggSize, threads: int) -> int | None:
-    configure(device="cpu", threads=threads)
+def _peak_here(name: str | None, size: VggSize) -> int | None:
     model, images, credit = network_of(size)
     if name is None:
         step = ours_of(model, images, credit)
     else:
         step = peers_of("convolutional_steps", model, images, credit, (name,))[name]
-    before = _status("VmRSS")
+    before = process_memory("VmRSS")
     for _ in range(2):
         step()
-    peak = _status("VmHWM")
-    return None if before is None or peak is None else max(0, peak - before)
-
-
-def _status(entry: str) -> int | None:
-    """Return an entry of /proc/self/status in bytes, or None if it is missing."""
-    lines = read_text(STATUS).splitlines() if STATUS.exists() else []
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{entry}:")), None)
+    return peak_since(before)
