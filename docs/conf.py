@@ -6,6 +6,7 @@ says where the pages will be published: the links of the notebooks then lead the
 
 import copy
 import importlib.util
+import os
 import re
 import shutil
 import sys
@@ -20,6 +21,8 @@ import slides  # noqa: E402
 from equation_table import as_environment, in_documentation, table, typeset  # noqa: E402
 from myst_nb.core import render  # noqa: E402
 from notebooks import TO_RUN, rewrite  # noqa: E402
+
+from minicereb.report.sliders import STATIC  # noqa: E402
 
 project = "minicereb"
 author = "minicereb contributors"
@@ -39,6 +42,7 @@ smartquotes = False  # --json is two hyphens
 myst_heading_anchors = 3
 myst_enable_extensions = ["amsmath"]
 
+os.environ[STATIC] = "1"  # figures without sliders, which pages and slides could not show
 nb_execution_mode = "force"  # the lessons' cells, at every build: what they print is the package's as it is
 nb_execution_in_temp = True
 nb_execution_timeout = 600  # of a cell; each takes seconds where nothing else runs

@@ -279,6 +279,7 @@ def test_setup_lists_every_package():
 
 # Libraries that only some commands need; where one is missing, the error says how to install it.
 OPTIONAL = {"cupy", "cupyx", "numba", "distributed", "onnx", "sklearn", "torch", "art", "foolbox"}
+OPTIONAL |= {"IPython", "ipywidgets"}  # of notebooks: the first is always there, and without the second figures have no sliders
 
 
 def missing_dependencies(sources, required):
