@@ -60,6 +60,7 @@ autodoc_default_options = {"members": True, "ignore-module-all": True, "exclude-
 
 html_theme = "furo" if importlib.util.find_spec("furo") else "alabaster"
 html_title = f"minicereb {version}"
+html_static_path, html_css_files = ["static"], ["pages.css"]
 
 
 def with_lines(app, docname, source):

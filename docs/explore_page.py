@@ -8,9 +8,11 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from minicereb import datasets
 from minicereb.cli.output import finish
+from minicereb.datasets import Dataset
 from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.runs import load_model, read_run, run_training
@@ -21,13 +23,18 @@ from minicereb.files import atomic_write
 CELLS = 4_000
 
 
-def write(path: Path) -> None:
-    """Train the cerebellum and write the page."""
+def trained() -> tuple[Train, Any, Dataset]:
+    """Train the cerebellum, and return its settings, the model and the drawn digits."""
     dataset = datasets.load("strokes")
     config = Train(CerebellumModel("random", CELLS, 4), Data(dataset.name, dataset.sha256), 10, 2, 0.5 / CELLS)
     with tempfile.TemporaryDirectory() as folder:
         list(run_training(config, dataset, folder))
-        model = load_model(read_run(folder), dataset)
+        return config, load_model(read_run(folder), dataset), dataset
+
+
+def write(path: Path) -> None:
+    """Train the cerebellum and write the page."""
+    config, model, dataset = trained()
     page = finish(explore(config, model, dataset, Exploration()))
     with atomic_write(path) as file:
         file.write(page.encode())

@@ -81,3 +81,32 @@ def test_every_attack_of_an_evaluation_is_in_the_table():
     table = [line for line in (DOCS / "robustness.md").read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
     named = {name for line in table for name in re.findall(r"`([\w-]+)`", line.split("|")[1])}
     assert set(ATTACKS) <= named
+
+
+def findings():
+    """The rows of the table of results: question, what was found, scale and date."""
+    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in text("results/README").splitlines()]
+    return [row for row in rows if len(row) == 3 and not row[0].startswith(("**", "question", "---"))]
+
+
+def linked(cell):
+    """The pages of results that a cell links to."""
+    return re.findall(r"\]\(([\w/-]+)\.md\)", cell)
+
+
+def test_every_page_of_results_is_in_the_table_of_what_was_found():
+    pages = {path.relative_to(DOCS / "results").with_suffix("").as_posix() for path in (DOCS / "results").rglob("*.md")}
+    assert {page for _, found, _ in findings() for page in linked(found)} == pages - {"README"}
+
+
+@pytest.mark.parametrize("row", findings(), ids=lambda row: row[0])
+def test_a_finding_has_a_date_and_its_numbers_are_on_its_pages(row):
+    question, found, when = row
+    assert question.endswith("?")
+    assert re.search(r"2026-\d\d-\d\d$", when)
+    pages = "\n".join(text(f"results/{page}") for page in linked(found))
+    printed = [float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*\.?\d*", pages)]
+    said = re.sub(r"\]\([^)]*\)|\b[\d]+/\d+", "", found)
+    for number in re.findall(r"\d[\d,]*(?:\.\d+)?", said):
+        digits = len(number.partition(".")[2])
+        assert any(round(each, digits) == float(number.rstrip(",").replace(",", "")) for each in printed), number

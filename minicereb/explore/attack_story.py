@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from minicereb.attacks.methods import METHODS
 from minicereb.attacks.objectives import OBJECTIVES
-from minicereb.attacks.run import attack_paths
+from minicereb.attacks.run import AttackPath, attack_paths
 from minicereb.attacks.settings import LARGEST, Attack
 from minicereb.backend import to_device, to_numpy
 from minicereb.calculus.losses import margin
@@ -23,6 +23,7 @@ from minicereb.errors import require
 from minicereb.explore.hidden_units import HiddenUnits, hidden_units_of
 from minicereb.explore.packing import rounded
 from minicereb.parallel import one_blas_thread
+from minicereb.report.pictures import film
 from minicereb.settings import checked, setting
 
 SHOWN_METHODS = tuple(name for name, method in METHODS.items() if method.gradient and method.keeps != "nearest")
@@ -165,10 +166,8 @@ def _path(model: Any, attack: Attack, rows: np.ndarray, labels: np.ndarray, ids:
     parts = []
     with one_blas_thread():
         for path in attack_paths(model, attack, rows, labels, ids):
-            clean, x, outputs = to_numpy(to_unit(rows[path.ids])), path.x, path.outputs
-            if attack.traits.begins == "image":  # its search yields only what comes after the image
-                first = to_numpy(model.forward(to_device(clean))[0])
-                x, outputs = np.concatenate((clean[None], x)), np.concatenate((first[None], outputs))
+            clean = to_numpy(to_unit(rows[path.ids]))
+            x, outputs = from_image(model, attack, clean, path)
             value, _ = margin(outputs.reshape(-1, outputs.shape[2]), np.tile(labels[path.ids], len(x)))
             activity = np.empty((*x.shape[:2], 0), dtype=np.float32)
             if units is not None:
@@ -176,6 +175,42 @@ def _path(model: Any, attack: Attack, rows: np.ndarray, labels: np.ndarray, ids:
             answer = outputs.argmax(axis=2).astype(np.uint8 if outputs.shape[2] <= 256 else np.int16)
             parts.append((x - clean, outputs, -value.reshape(x.shape[:2]), answer, activity))
     return _Path(*(np.moveaxis(np.concatenate(part, axis=1), 0, -1) for part in zip(*parts, strict=True)))
+
+
+def from_image(model: Any, attack: Attack, clean: np.ndarray, path: AttackPath) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points and outputs of a path, from the clean images on, which some searches do not yield."""
+    if attack.traits.begins != "image":
+        return path.x, path.outputs
+    first = to_numpy(model.forward(to_device(clean))[0])
+    return np.concatenate((clean[None], path.x)), np.concatenate((first[None], path.outputs))
+
+
+def attack_film(model: Any, dataset: Dataset, attack: Attack, images: int, theme: str = "page") -> str:
+    """Return an attack on the first test images, step by step, as an animated SVG; it begins at the images themselves.
+
+    Parameters
+    ----------
+    model : classifier
+    dataset : Dataset
+        Of grey images.
+    attack : Attack
+        With one of ``SHOWN_METHODS``; its random start and its restarts are left out.
+    images : int
+    theme : {"page", "light", "dark"}
+        See :func:`minicereb.report.pictures.film`.
+    """
+    require(attack.method in SHOWN_METHODS, "method", attack.method, f"{', '.join(SHOWN_METHODS)} for an animation")
+    shape = dataset.image_shape
+    require(
+        len(shape) == 2, "dataset", dataset.name, f"one of grey images for an animation; these are {'x'.join(map(str, shape))}"
+    )
+    rows, labels, parts = dataset.x_test[:images], dataset.y_test[:images], []
+    still = replace(attack, random_start=False, restarts=1)
+    with one_blas_thread():
+        for path in attack_paths(model, still, rows, labels, np.arange(len(rows))):
+            parts.append(from_image(model, still, to_numpy(to_unit(rows[path.ids])), path))
+    x, outputs = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+    return film(x.reshape(*x.shape[:2], *shape), outputs, labels.tolist(), [str(n) for n in range(dataset.classes)], theme)
 
 
 def _together(

@@ -196,3 +196,25 @@ def test_an_option_without_effect_is_remarked_on(tmp_path, options, told):
     result = invoke("attack", folder, "--images", "3", *options)
     assert result.exit_code == 0, result.output
     assert [line for line in result.stderr.splitlines() if "no effect" in line] == [f"note: {each}" for each in told]
+
+
+def test_the_steps_as_an_animation(run, tmp_path):
+    film = tmp_path / "attack.svg"
+    printed = succeed("attack", run, "--images", "3", "--steps", "4", "--objective", "mse", "--animate", film).stdout
+    assert printed.endswith(f"File: {film}\n")
+    text = film.read_text()
+    assert "An attack of 4 steps; no pixel changes by more than 0.1: a " in text
+    assert text.count("<image") == 3 * 3
+    succeed("attack", run, "--images", "3", "--steps", "4", "--objective", "mse", "--animate", tmp_path / "again.svg")
+    assert (tmp_path / "again.svg").read_bytes() == film.read_bytes()
+
+
+def test_what_cannot_be_animated_is_refused_before_the_attack(run, tmp_path):
+    for method, name, words in (
+        ("square", "attack.svg", "method: 'square' is not valid"),
+        ("pgd", "attack.gif", "animate"),
+    ):
+        refused = invoke("attack", run, "--method", method, "--images", "3", "--animate", tmp_path / name)
+        assert refused.exit_code == 2
+        assert words in refused.stderr
+        assert "accuracy" not in refused.stdout
