@@ -14,8 +14,7 @@ from minicereb.cli.output import Answer, as_json, json_wanted
 from minicereb.errors import require
 from minicereb.experiments.configs import describe
 from minicereb.experiments.runs import dataset_of, load_model, read_run
-from minicereb.explain import WHAT, Shown, explanation, pixel_number
-from minicereb.explain import render as steps_as
+from minicereb.explain import WHAT, Shown, explanation, pixel_number, render, screens
 from minicereb.files import atomic_write
 from minicereb.paths import check_file
 from minicereb.report import page as pages
@@ -47,10 +46,10 @@ def explain(run: Path, image: int, what: str | None, html_file: Path | None, dat
     pixels = tuple(pixel_number(pixel, data.image_shape) for pixel in options.pop("pixels"))
     steps = list(explanation(trained.config, data, model, image, what, Shown(pixels=pixels, **options)))
     if html_file is None:
-        printed = "\n".join(line for number, step in enumerate(steps, 1) for line in steps_as.text(number, step)).rstrip()
+        printed = "\n".join(line for number, step in enumerate(steps, 1) for line in render.text(number, step)).rstrip()
     else:
         about = f"Test image {image} of {data.name}; run {run.name}. Numbers are in float64."
-        written = pages.html(steps_as.page(f"Image {image} through {describe(trained.config)}", about, steps))
+        written = screens.html(f"Image {image} through {describe(trained.config)}", about, steps)
         with atomic_write(html_file) as file:
             file.write(written.encode())
         printed = str(html_file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from minicereb.datasets.dataset import Dataset
@@ -44,4 +45,5 @@ def explanation(
     subject = explained_image(config, dataset, model, image, shown or Shown())
     yield the_image(subject)
     for part in WHAT if what is None else (what,):
-        yield from getattr(FAMILIES[config.model.family], part)(subject)
+        for step in getattr(FAMILIES[config.model.family], part)(subject):
+            yield replace(step, part=part)

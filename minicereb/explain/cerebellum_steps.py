@@ -15,6 +15,7 @@ from minicereb.experiments.architectures import CerebellumModel, total_steps
 from minicereb.explain.explained_image import ExplainedImage, Place, chosen_cells, loss_step, update_step
 from minicereb.explain.fgsm_steps import attack_steps, landscape_of
 from minicereb.explain.layer_steps import Loss, forward_and_back
+from minicereb.explain.pictures import Bars, Drawing, Image, Map, marked
 from minicereb.explain.steps import Derivative, Rows, Step, checked, compared, products
 from minicereb.explain.training_step import TrainingStep
 from minicereb.gradcheck.differences import difference, moving
@@ -22,6 +23,9 @@ from minicereb.learning.pessimistic import reached
 from minicereb.learning.rules import LEAST_SQUARES, PESSIMISTIC
 from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.visual import VisualCerebellum
+
+FEW = 3  # cells whose inputs are drawn
+TILES = 9  # outputs with the largest values, drawn besides the label's
 
 
 def learning(subject: ExplainedImage) -> Iterator[Step]:
@@ -43,9 +47,10 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
     if settings.ltd and settings.rule != LEAST_SQUARES:
         yield _ltd_step(settings.ltd_decay, taken, h, cells)
     model = replace(subject.model, ltd_mean=mean)  # the mean moves before the step uses it
-    yield _purkinje_step(model, h, outputs, cells, classes)
+    yield _purkinje_step(subject, model, fibres, h, outputs, cells, classes)
     descended, pairs = DESCENDED[settings.loss], [(a, c) for a in cells for c in classes]
-    yield loss_step(subject, "The climbing fibre's error", "C3" if settings.loss == "mse" else "M-CE", descended, outputs)
+    error = loss_step(subject, "The climbing fibre's error", "C3" if settings.loss == "mse" else "M-CE", descended, outputs)
+    yield replace(error, gives={"e": "e"})
     if settings.rule in ("delta", LEAST_SQUARES):  # another rule need not follow a derivative
         yield _weight_step(subject, descended, model, taken, h, pairs)
     if settings.rule == PESSIMISTIC:
@@ -56,13 +61,19 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
         after, _ = taken.model.forward(taken.x)
         was, now = (float(descended(each, subject.labels)[0][0]) for each in (outputs, after))
         said = f"On this image l goes from {was:.6g} to {now:.6g}."
-        yield update_step(subject, taken, places, said)
+        uses = ("∂l/∂W", "g") if settings.rule in ("delta", PESSIMISTIC) else ("h", "μ", "e")
+        yield update_step(subject, taken, places, said, uses, after)
     else:
         words = (
             "This readout was solved in closed form, so no step follows. The sum of ∂l/∂W over all training images is -λW there; "
             "a single image still has an error."
         )
-        yield Step("No step: the readout is a solution", "M-LS", words, {"W": subject.model.readout.shape})
+        solved = Map(f"W[:, {subject.label}]", subject.model.readout[:, subject.label])
+        drawing = Drawing("The weights of every granule cell onto the Purkinje cell of the right class.", [solved])
+        yield Step(
+            "No step: the readout is a solution", "M-LS", words, {"W": subject.model.readout.shape}, drawings=[drawing],
+            gives={"W": "W"}, uses=("e",),
+        )  # fmt: skip
 
 
 def attack(subject: ExplainedImage) -> Iterator[Step]:
@@ -93,7 +104,12 @@ def _features_step(subject: ExplainedImage) -> Step:
         f"The cerebellum's mossy fibres carry the features of an encoder that does not learn: {features.size:,} numbers, of "
         f"which {int(np.count_nonzero(features)):,} are not 0; the largest is {features.max():.6g}. An attack passes both."
     )
-    return Step("The encoder", "M-CONV", words, {"x": subject.x.shape, "features": features.shape})
+    seen = [Image("x", subject.picture(subject.x)), "→", Map("features", features[0])]
+    return Step(
+        "The encoder", "M-CONV", words, {"x": subject.x.shape, "features": features.shape},
+        drawings=[Drawing("The image, and its features, in the order of the mossy fibres that carry them.", seen)],
+        gives={"x": "features"}, uses=("x",),
+    )  # fmt: skip
 
 
 def _fibres_step(subject: ExplainedImage, x: np.ndarray, fibres: np.ndarray) -> Step:
@@ -102,7 +118,11 @@ def _fibres_step(subject: ExplainedImage, x: np.ndarray, fibres: np.ndarray) -> 
     words = f"θ = {threshold:g}: {int(fibres.sum()):,} of {fibres.size:,} fibres fire."
     words += " Within ε only pixels that are within ε of θ can change theirs."
     tables = [Rows("pixels nearest to θ", ("pixel", "x", "x'"), rows)]
-    return Step("Mossy fibres fire or are silent", "M-FIBRES", words, {"x": x.shape, "x'": fibres.shape}, tables)
+    seen = [_carried(subject, "x", x), "→", _carried(subject, "x'", fibres)]
+    return Step(
+        "Mossy fibres fire or are silent", "M-FIBRES", words, {"x": x.shape, "x'": fibres.shape}, tables,
+        drawings=[Drawing("The image, and the fibres that fire.", seen)], gives={"x": "x'"}, uses=("x",),
+    )  # fmt: skip
 
 
 def _box_step(
@@ -124,7 +144,13 @@ def _box_step(
         "at once is not."
     )
     tables.append(Rows("intervals", ("cell", "r", "l", "u"), rows))
-    return Step("What the granule cells can do", "M-BOX", words, {"x'₋": least.shape, "l": low.shape}, tables)
+    full = float(high.max(initial=0.0))
+    room = [Map("u", high[0], full), "−", Map("l", low[0], full), "=", Map("u − l", high[0] - low[0], full)]
+    return Step(
+        "What the granule cells can do", "M-BOX", words, {"x'₋": least.shape, "l": low.shape}, tables,
+        drawings=[Drawing("The most and the least that each granule cell can respond within ε, and the room between.", room)],
+        gives={"u, l": "u, l"}, uses=("x",),
+    )  # fmt: skip
 
 
 def _pessimistic_step(
@@ -156,7 +182,24 @@ def _pessimistic_step(
         f"rest. ε grows to {epsilon:g} over half the training; the change below is of step {taken.warmed + 1}, at {now:.3g}."
     )
     tables = [Rows("synapses", ("synapse", "l", "u", "worst - μ", "ẽ", "product"), rows)]
-    return Step("The worst activity", "M-PESSIMISTIC", words, {"l": low.shape, "ẽ": error.shape}, tables, checks)
+    outputs, c = paper.worst_outputs(low, high, model.ltd_mean, model.readout, targets)[0], pairs[0][1]
+    seen = [
+        Bars("ŷ at the worst", outputs, subject.label, taken.learned.outputs[0]),
+        "→",
+        Map(f"worst part of g[:, {c}]", found[:, c]),
+    ]
+    drawing = Drawing(
+        "Every output at its own worst; outlines: without a change. And what it adds to the gradient of one output.", seen
+    )
+    return Step(
+        "The worst activity", "M-PESSIMISTIC", words, {"l": low.shape, "ẽ": error.shape}, tables, checks,
+        drawings=[drawing], gives={"g": "g"}, uses=("u, l", "μ", "e"),
+    )  # fmt: skip
+
+
+def _carried(subject: ExplainedImage, name: str, x: np.ndarray) -> Image | Map:
+    """What the mossy fibres carry: as the image, or a map of features."""
+    return Image(name, subject.picture(x)) if x.size == subject.dataset.inputs else Map(name, x[0])
 
 
 def _projection(model: CerebellarNetwork) -> csr_array:
@@ -205,7 +248,27 @@ def _granule_step(subject: ExplainedImage, x: np.ndarray, drive: np.ndarray, h: 
     words += f" The mean of h is {h.mean():.6g}, the largest {h.max():.6g}. J does not learn."
     shapes = {"x": x.shape, "J": (x.shape[1], len(drive)), "h": h.shape}
     tag = "C1" if model.wiring.rest is None else "M-CODON"
-    return Step("Mossy fibres drive granule cells", tag, words, shapes, tables, checks)
+    seen = [_carried(subject, "x", x), "J →", Map("h", h)]
+    drawings = [
+        Drawing("The image, and the activity of all granule cells, one square for each, in the order of their numbers.", seen)
+    ]
+    if x.size == subject.dataset.inputs:
+        drawings.append(_wired_drawing(subject, x, h, cells))
+    return Step(
+        "Mossy fibres drive granule cells", tag, words, shapes, tables, checks, drawings=drawings, gives={"h": "h"}, uses=("x",)
+    )
+
+
+def _wired_drawing(subject: ExplainedImage, x: np.ndarray, h: np.ndarray, cells: list[int]) -> Drawing:
+    """The pixels that drive the cells shown; where a cell receives many, their weights."""
+    parts: list[Image | Map] = []
+    for a in cells[:FEW]:
+        inputs, weights = _synapses(subject.model, a)
+        wired, name = np.zeros(x.size), f"cell {a}: h = {h[a]:.3g}"
+        np.add.at(wired, inputs, weights)
+        many = len(inputs) > x.size // 8
+        parts.append(subject.map(name, wired) if many else Image(name, marked(subject.picture(x), wired)))
+    return Drawing("The pixels that drive some cells: orange excites, blue inhibits.", parts)
 
 
 def _ltd_step(decay: float, taken: TrainingStep, h: np.ndarray, cells: list[int]) -> Step:
@@ -216,10 +279,21 @@ def _ltd_step(decay: float, taken: TrainingStep, h: np.ndarray, cells: list[int]
     )
     rows = [(a, before[a], h[a], after[a], h[a] - after[a]) for a in cells]
     numbers = [Rows("chosen cells", ("cell", "μ before", "h", "μ after", "z = h - μ"), rows)]
-    return Step("Long-term depression", "C-LTD", words, {"μ": after.shape}, numbers)
+    full = float(abs(np.concatenate([before, after])).max())
+    moved = [Map("β μ", decay * before, full), "+", Map("(1 − β) h", (1 - decay) * h, full), "=", Map("μ", after, full)]
+    full = float(h.max())
+    centred = [Map("h", h, full), "−", Map("μ", after, full), "=", Map("z", h - after, full)]
+    drawings = [Drawing("The mean moves a little towards this response.", moved)]
+    drawings.append(Drawing("What is left when the mean is subtracted drives the Purkinje cells.", centred))
+    return Step(
+        "Long-term depression", "C-LTD", words, {"μ": after.shape}, numbers, drawings=drawings, gives={"μ": "μ"}, uses=("h",)
+    )
 
 
-def _purkinje_step(model: CerebellarNetwork, h: np.ndarray, outputs: np.ndarray, cells: list[int], classes: list[int]) -> Step:
+def _purkinje_step(
+    subject: ExplainedImage, model: CerebellarNetwork, fibres: np.ndarray, h: np.ndarray, outputs: np.ndarray,
+    cells: list[int], classes: list[int],
+) -> Step:  # fmt: skip
     z, tables, checks, a = h - model.ltd_mean, [], [], cells[0]
 
     def output(c: int) -> float:
@@ -232,7 +306,31 @@ def _purkinje_step(model: CerebellarNetwork, h: np.ndarray, outputs: np.ndarray,
     shapes = {"z": z.shape, "W": model.readout.shape, "ŷ": outputs.shape}
     words = "Each Purkinje cell sums all parallel fibres; only these synapses learn. z is never formed: Wᵀz = Wᵀh - Wᵀμ."
     words += " If μ has moved, the outputs have changed since the first step."
-    return Step("Parallel fibres drive Purkinje cells", "C2", words, shapes, tables, checks)
+    c = classes[0]
+    weighed = [Map("z", z), "×", Map(f"W[:, {c}]", model.readout[:, c]), "sum →", subject.drawn("ŷ", outputs)]
+    drawings = [
+        Drawing(f"The activity, its weights onto Purkinje cell {c}, and the sums of their products for all of them.", weighed)
+    ]
+    if fibres.size == subject.dataset.inputs:
+        drawings.append(_seen_drawing(subject, model, outputs))
+    return Step(
+        "Parallel fibres drive Purkinje cells", "C2", words, shapes, tables, checks, drawings=drawings,
+        gives={"ŷ": "ŷ"}, uses=("h", "μ"),
+    )  # fmt: skip
+
+
+def _seen_drawing(subject: ExplainedImage, model: CerebellarNetwork, outputs: np.ndarray) -> Drawing:
+    """What each pixel does to each output: the weights of the active cells, back through J."""
+    order = np.argsort(-outputs[0], kind="stable").tolist()
+    shown = sorted([subject.label, *[c for c in order if c != subject.label][:TILES]])
+    cache = model.forward(subject.x)[1]
+    back = [model.fibre_gradient(np.eye(outputs.shape[1])[[c]], cache) for c in shown]
+    full = max(float(abs(each).max()) for each in back)
+    parts = [subject.map(f"∂ŷ[{c}]/∂x", each, full) for c, each in zip(shown, back, strict=True)]
+    return Drawing(
+        f"W of the active cells, carried back through J: orange pixels raise it. Full colour: {full:.3g}.",
+        parts,
+    )
 
 
 def _weight_step(
@@ -254,7 +352,15 @@ def _weight_step(
     words = "Presynaptic activity times the climbing fibre's error: each synapse needs only what is available locally."
     shapes = {"z": z.shape, "e": error.shape, "∂l/∂W": gradient.shape}
     numbers = [Rows("synapses", ("synapse", "z", "e", "z e"), rows)]
-    return Step("The derivative with respect to the weights", "C4", words, shapes, numbers, checks)
+    c = pairs[0][1]
+    outer = [Map("z", z), "×", Bars("e", error[0], subject.label), "→", Map(f"∂l/∂W[:, {c}]", gradient[:, c])]
+    drawing = Drawing(
+        f"Activity times error: the derivatives of the synapses onto Purkinje cell {c} are the activity times e[{c}].", outer
+    )
+    return Step(
+        "The derivative with respect to the weights", "C4", words, shapes, numbers, checks, drawings=[drawing],
+        gives={"∂l/∂W": "∂l/∂W"}, uses=("h", "μ", "e"),
+    )  # fmt: skip
 
 
 def _back_step(subject: ExplainedImage, drive: np.ndarray, d_outputs: np.ndarray, pixels: list[int]) -> Step:
@@ -278,7 +384,14 @@ def _back_step(subject: ExplainedImage, drive: np.ndarray, d_outputs: np.ndarray
         words += " There it ends: a threshold is flat, so the gradient of the pixels is 0. The one shown is that of the fibres."
     shapes = {"W": model.readout.shape, "∂l/∂v": d_drive.shape, "J": (wiring.width, wiring.cells)}
     checks = [check for a in cells for check in _by_drive(subject, a, d_drive[a])]
-    return Step("Back to the granule cells and the pixels", "M-DX", words, shapes, tables, checks)
+    by_drive = Map("∂l/∂v", d_drive)
+    back = [Bars("∂l/∂ŷ", d_outputs[0], subject.label), "W →", Map("∂l/∂h", d_granule), "⊙ [h > 0] →", by_drive]
+    drawings = [Drawing("From the outputs to every granule cell, and on to the active ones.", back)]
+    drawings.append(Drawing("From the granule cells to their mossy fibres.", [by_drive, "J →", subject.map("∂l/∂x", gradient)]))
+    return Step(
+        "Back to the granule cells and the pixels", "M-DX", words, shapes, tables, checks, drawings=drawings,
+        gives={"δ": "∂l/∂v"}, uses=("x", "∂l/∂ŷ"),
+    )  # fmt: skip
 
 
 def _by_drive(subject: ExplainedImage, cell: int, value: float) -> Iterator[Derivative]:

@@ -15,7 +15,8 @@ from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, require
 from minicereb.experiments.configs import Train
-from minicereb.explain.steps import Drawing, Rows, Step, checked
+from minicereb.explain.pictures import Bars, Drawing, Image, Map, Svg
+from minicereb.explain.steps import Rows, Step, checked
 from minicereb.explain.training_step import TrainingStep, take_step
 from minicereb.gradcheck.differences import CLOSER
 from minicereb.inputs import as_labels, check_images, check_rows
@@ -83,6 +84,17 @@ class ExplainedImage:
         image = np.clip(x.reshape(shape if len(shape) > 1 else (1, -1)), 0, 1)
         return image.mean(axis=2) if image.ndim == 3 and image.shape[2] != 3 else image
 
+    def map(self, name: str, values: np.ndarray, full: float = 0.0) -> Map:
+        """Return the map of an array for this image: as many numbers as the image has are arranged like its pixels."""
+        shape = self.dataset.image_shape
+        if values.size == self.dataset.inputs and len(shape) > 1:
+            return Map(name, values.reshape(*shape[:2], -1).mean(axis=2), full)
+        return Map(name, values[0] if values.ndim > 1 and len(values) == 1 else values, full)
+
+    def drawn(self, name: str, values: np.ndarray) -> Bars | Map:
+        """Return bars for one number per class, else a map."""
+        return Bars(name, values.ravel(), self.label) if values.size == self.dataset.classes else self.map(name, values)
+
     def pixel(self, number: int) -> str:
         """Return the index of a pixel with its position."""
         if self.x.size != self.dataset.inputs:  # a feature, not a pixel
@@ -138,11 +150,12 @@ def the_image(subject: ExplainedImage) -> Step:
     rows = zip(range(outputs.size), outputs[0], as_trained[0], strict=True)
     ink = int(np.count_nonzero(subject.x))
     attacked = " Learning starts from the image as attacked by the training's adversary." if subject.config.adversary else ""
-    drawings = [Drawing("image", f"Test image {subject.image}.", [(f"a {subject.label}", subject.picture(subject.x))])]
+    seen = [Image("x", subject.picture(subject.x)), "→", Bars("ŷ", outputs[0], subject.label)]
+    drawings = [Drawing("The image, and the outputs of the model; ✓ marks the right class.", seen)]
     if isinstance(subject.model, CerebellarNetwork):
         wiring = subject.model.wiring
         drawn = circuit(wiring.width, wiring.cells, None if wiring.inputs is None else wiring.inputs.shape[1], outputs.size)
-        drawings.append(Drawing("circuit", "The circuit, and what each part of it computes.", svg=drawn))
+        drawings.append(Drawing("The circuit, and what each part of it computes.", [Svg("the circuit", drawn)]))
     return Step(
         f"Image {subject.image} of the test images of {subject.dataset.name}",
         "",
@@ -152,6 +165,7 @@ def the_image(subject: ExplainedImage) -> Step:
         {"x": subject.x.shape, "ŷ": outputs.shape},
         [Rows("outputs", ("class", "in float64", "as trained"), rows)],
         drawings=drawings,
+        gives={"x": "x", "image": "x", "ŷ": "ŷ"},
     )
 
 
@@ -159,6 +173,7 @@ def loss_step(
     subject: ExplainedImage, title: str, tag: str, function: Callable[..., Any], outputs: np.ndarray, symbol: str = "l"
 ) -> Step:
     """Return the step for a loss or an objective at the outputs, with its derivative with respect to each of them."""
+    by_output = f"∂{symbol}/∂ŷ"
     value, d_outputs = function(outputs, subject.labels)
     target, moved = one_hot(subject.labels, outputs), outputs.copy()
     rows = zip(range(outputs.shape[1]), outputs[0], target[0], strict=True)
@@ -166,13 +181,24 @@ def loss_step(
         checked(f"∂{symbol}/∂ŷ[{j}]", each, moved, (0, j), lambda: function(moved, subject.labels)[0][0])
         for j, each in enumerate(d_outputs[0])
     ]
-    shapes = {"ŷ": outputs.shape, f"∂{symbol}/∂ŷ": d_outputs.shape}
+    shapes = {"ŷ": outputs.shape, by_output: d_outputs.shape}
     numbers = [Rows("each output", ("class", "ŷ", "target y"), rows)]
-    return Step(title, tag, f"{symbol} = {float(value[0]):.9g}.", shapes, numbers, checks)
+    seen = [Bars("ŷ", outputs[0], subject.label), "→", Bars(by_output, d_outputs[0], subject.label)]
+    drawing = Drawing(f"The outputs, and how {symbol} changes with each of them.", seen)
+    words = f"{symbol} = {float(value[0]):.9g}."
+    return Step(
+        title, tag, words, shapes, numbers, checks, drawings=[drawing], gives={by_output: by_output, "δ": by_output}, uses=("ŷ",)
+    )
 
 
-def update_step(subject: ExplainedImage, taken: TrainingStep, places: list[Place], words: str) -> Step:
-    """Return the step that shows how the optimiser changes the weights at `places`; `words` are added to its text."""
+def update_step(
+    subject: ExplainedImage, taken: TrainingStep, places: list[Place], words: str, uses: tuple[str, ...],
+    answer: np.ndarray | None = None,
+) -> Step:  # fmt: skip
+    """Return the step that shows how the optimiser changes the weights at `places`.
+
+    `words` are added to its text, `uses` is what the gradient depends on, and `answer` is the output after the change.
+    """
     rows = []
     for symbol, name, place in places:
         before, after = taken.before[name][place], taken.after[name][place]
@@ -190,7 +216,23 @@ def update_step(subject: ExplainedImage, taken: TrainingStep, places: list[Place
     )
     head = ("weight", "before", "gradient", "change", "after")
     shapes = {name: taken.after[name].shape for _, name, _ in places}
-    return Step(f"The weights change ({name})", UPDATES[name], said.strip(), shapes, [Rows("in full", head, rows)])
+    drawings = [_change_drawing(subject, taken, places)]
+    if answer is not None:
+        now = Bars("ŷ", answer[0], subject.label, taken.learned.outputs[0])
+        drawings.append(Drawing("The outputs after the change; outlines: before it.", [now]))
+    numbers, title = [Rows("in full", head, rows)], f"The weights change ({name})"
+    return Step(title, UPDATES[name], said.strip(), shapes, numbers, drawings=drawings, gives={"ΔW": "ΔW"}, uses=uses)
+
+
+def _change_drawing(subject: ExplainedImage, taken: TrainingStep, places: list[Place]) -> Drawing:
+    """The weights onto one unit before and after: onto a Purkinje cell, or of the first layer that is shown."""
+    _, name, place = next(each for each in places if each[1].startswith(("weight", "readout")))
+    before, after = (
+        each[name].T[place[1]] if name == "readout" else each[name][place[0]] for each in (taken.before, taken.after)
+    )
+    onto = f"W[:, {place[1]}]" if name == "readout" else f"{name}[{place[0]}]"
+    parts = [subject.map(onto, before), "+", subject.map("its change", after - before), "=", subject.map("after", after)]
+    return Drawing("The weights onto one unit. Orange is above 0, blue below; the change has a scale of its own.", parts)
 
 
 def switching_units(model: Any, x: np.ndarray, place: tuple[int, ...]) -> str:

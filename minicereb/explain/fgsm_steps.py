@@ -13,7 +13,8 @@ from minicereb.attacks.objectives import objective_named
 from minicereb.attacks.pgd import fgsm
 from minicereb.attacks.search import last
 from minicereb.explain.explained_image import ExplainedImage, loss_step, switching_units
-from minicereb.explain.steps import Drawing, Rows, Step, checked
+from minicereb.explain.pictures import Bars, Drawing, Image
+from minicereb.explain.steps import Rows, Step, checked
 from minicereb.gradcheck.differences import difference, moving
 
 OBJECTIVE_TAGS = {"mse": "C3", "cross-entropy": "M-CE", "margin": "M-MARGIN", "dlr": "M-DLR"}
@@ -88,12 +89,14 @@ def _input_gradient_step(
             " At a kink the slopes to the left and to the right differ. By convention, a ReLU at v = 0 is silent, and the first "
             "of equal pixels is the largest."
         )
-    picture = Drawing(
-        "input-gradient",
-        "The derivative with respect to every pixel: grey is 0; white pixels raise the objective most.",
-        [("image", subject.picture(subject.x)), ("∂l/∂x", subject.picture(0.5 + 0.5 * gradient / (largest or 1.0)))],
+    drawing = Drawing(
+        "The derivative with respect to every pixel. Brighter orange or darker blue pixels raise the objective.",
+        [Image("x", subject.picture(subject.x)), "→", subject.map("∂l/∂x", gradient)],
     )
-    return Step("The derivative with respect to the image", tag, words, {"∂l/∂x": gradient.shape}, (), checks, drawings=[picture])
+    return Step(
+        "The derivative with respect to the image", tag, words, {"∂l/∂x": gradient.shape}, (), checks, drawings=[drawing],
+        gives={"∂l/∂x": "∂l/∂x"}, uses=("image", "δ"),
+    )  # fmt: skip
 
 
 def fgsm_step(subject: ExplainedImage, landscape: Landscape, gradient: np.ndarray, pixels: list[int]) -> Step:
@@ -107,10 +110,19 @@ def fgsm_step(subject: ExplainedImage, landscape: Landscape, gradient: np.ndarra
         f"The model answered {int(before.outputs[0].argmax())} and answers {int(after.outputs[0].argmax())}; "
         f"the image shows a {subject.label}."
     )
-    picture = Drawing(
-        "fgsm",
-        f"The image before and after one step of FGSM at ε = {epsilon:g}.",
-        [("before", subject.picture(subject.x)), ("after", subject.picture(after.x))],
+    added = Drawing(
+        f"Orange pixels became brighter, blue ones darker, by at most ε = {epsilon:g}.",
+        [
+            *(Image("x", subject.picture(subject.x)), "+", subject.map("x' − x", after.x - subject.x, epsilon), "="),
+            Image("x'", subject.picture(after.x)),
+        ],
+    )
+    answer = Drawing(
+        "The outputs for the attacked image; outlines: for the image itself.",
+        [Bars("ŷ", after.outputs[0], subject.label, before.outputs[0])],
     )
     numbers = [Rows("pixels", ("pixel", "x", "∂l/∂x", "x'"), rows), Rows("outputs", ("class", "before", "after"), outputs)]
-    return Step("One step of FGSM", "M-FGSM", words, {"x'": after.x.shape}, numbers, drawings=[picture])
+    return Step(
+        "One step of FGSM", "M-FGSM", words, {"x'": after.x.shape}, numbers, drawings=[added, answer],
+        gives={"x'": "x'"}, uses=("image", "∂l/∂x"),
+    )  # fmt: skip

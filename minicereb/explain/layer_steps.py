@@ -18,7 +18,8 @@ from minicereb.errors import require
 from minicereb.experiments.architectures import ConvolutionalModel, PerceptronModel
 from minicereb.explain.explained_image import ExplainedImage, Place, loss_step, switching_units, update_step
 from minicereb.explain.fgsm_steps import attack_steps, chosen_pixels
-from minicereb.explain.steps import Derivative, Rows, Step, checked, products
+from minicereb.explain.pictures import Drawing, Image
+from minicereb.explain.steps import SUBSCRIPT, Derivative, Rows, Step, checked, products
 from minicereb.explain.training_step import TrainingStep
 from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.convolutional import BatchNorm, BatchNormLearning, Convolution, Images, MaxPool
@@ -123,11 +124,12 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
     for block in reversed(_blocks(walked)):
         found = list(_parameters(walked, block))
         checks = [_weight_check(walked, *each, taken, value, penalties) for each in found]
-        yield _backward_step(walked, block, _credit_checks(walked, block, value) + checks)
+        yield _backward_step(subject, walked, block, _credit_checks(walked, block, value) + checks)
         places += [place for _, _, place in found]
-    after = loss(taken.model.while_learning(seed, taken.warmed).forward(taken.x)[0], subject.labels)[0][0]
-    words = f"On this image the loss goes from {taken.learned.loss[0]:.6g} to {after:.6g}."
-    yield update_step(subject, taken, places[::-1], words)
+    after, _ = taken.model.while_learning(seed, taken.warmed).forward(taken.x)
+    words = f"On this image the loss goes from {taken.learned.loss[0]:.6g} to {loss(after, subject.labels)[0][0]:.6g}."
+    uses = tuple(_numbered("δ", block) for block in _blocks(walked))
+    yield update_step(subject, taken, places[::-1], words, uses, after)
 
 
 def attack(subject: ExplainedImage) -> Iterator[Step]:
@@ -153,7 +155,7 @@ def forward_and_back(
     if beyond is not None:
         yield from beyond(walked)
     for block in reversed(_blocks(walked)):
-        yield _backward_step(walked, block, _credit_checks(walked, block, value))
+        yield _backward_step(subject, walked, block, _credit_checks(walked, block, value))
 
 
 def _only_pixels(subject: ExplainedImage) -> None:
@@ -170,6 +172,10 @@ def _blocks(walked: PixelPath) -> list[range]:
 def _called(layer: Any) -> str:
     name = type(layer).__name__
     return NAMES.get(name, name)
+
+
+def _numbered(symbol: str, block: range) -> str:
+    return f"{symbol}{block.start + 1}".translate(SUBSCRIPT)
 
 
 def _title(walked: PixelPath, block: range) -> str:
@@ -196,7 +202,26 @@ def _forward_steps(subject: ExplainedImage, walked: PixelPath) -> Iterator[Step]
         shapes = {"x": walked.values[first].shape, "θ": layer.weight.shape, "v": v.shape, "out": walked.values[block.stop].shape}
         words = f"The path shown is that of pixel {pixel}; it arrives at input {list(walked.place(first))}."
         words += f" Of {v.size:,} signals {int((v > 0).sum()):,} are above 0; the largest is {v.max():.6g}."
-        yield Step(_title(walked, block), _tags(layer)[0], words, shapes, tables)
+        drawings = _forward_drawings(subject, walked, block)
+        out = "ŷ" if block.stop == len(walked.layers) else _numbered("h", block)
+        gives = {_numbered("h", block): out, "x": out, out: out}
+        yield Step(_title(walked, block), _tags(layer)[0], words, shapes, tables, drawings=drawings, gives=gives, uses=("x",))
+
+
+def _forward_drawings(subject: ExplainedImage, walked: PixelPath, block: range) -> list[Drawing]:
+    """What goes into the layers and comes out, and the weights of the unit on the path."""
+    first, layer, unit = block.start, walked.layers[block.start], walked.place(block.start + 1)
+    x = subject.map("x", walked.values[first]) if first else Image("x", subject.picture(walked.values[0]))
+    through = [x, "→", subject.drawn("v", walked.values[first + 1])]
+    if len(block) > 1:
+        through += ["→", subject.drawn("out", walked.values[block.stop])]
+    caption = (
+        "What goes in, the weighted sums v, and what comes out" if len(block) > 1 else "What goes in, and the weighted sums v"
+    )
+    caption += ": one map for each channel." if isinstance(layer, Convolution) else "."
+    weights = layer.weight[unit[-1]]
+    parts = [subject.map(f"θ of unit {list(unit)}", weights)]
+    return [Drawing(caption, through), Drawing("The weights of the unit on the path of the pixel.", parts)]
 
 
 def _window(layer: Convolution, x: np.ndarray, unit: tuple[int, ...]) -> Iterator[tuple[str, float, float]]:
@@ -228,7 +253,7 @@ def _tags(layer: Any) -> tuple[str, str]:
     return ("M-CONV", "M-CONV-DX") if isinstance(layer, Convolution) else ("M-DENSE", "M-BP")
 
 
-def _backward_step(walked: PixelPath, block: range, checks: list[Derivative]) -> Step:
+def _backward_step(subject: ExplainedImage, walked: PixelPath, block: range, checks: list[Derivative]) -> Step:
     places = ((n, _called(walked.layers[n]), str(list(walked.place(n)))) for n in reversed(block))
     rows = [(name, unit, walked.credit(n + 1), walked.credit(n)) for n, name, unit in places]
     shapes = {"δ": walked.credits[block.start + 1].shape, "∂l/∂x": walked.credits[block.start].shape}
@@ -236,7 +261,13 @@ def _backward_step(walked: PixelPath, block: range, checks: list[Derivative]) ->
     if any(isinstance(walked.layers[n], BatchNormLearning) for n in block):
         words += " A bias before batch normalisation changes nothing: its derivative is 0 apart from rounding."
     numbers = [Rows("credits", ("back through", "to unit", "credit after", "credit before"), rows)]
-    return Step(f"Back: {_title(walked, block)}", _tags(walked.layers[block.start])[1], words, shapes, numbers, checks)
+    after, before = (subject.drawn(f"∂l/∂{name}", walked.credits[n]) for name, n in (("out", block.stop), ("x", block.start)))
+    drawing = Drawing("The credit of what comes out of these layers, and of what went in.", [after, "→", before])
+    own = _numbered("δ", block)
+    return Step(
+        f"Back: {_title(walked, block)}", _tags(walked.layers[block.start])[1], words, shapes, numbers, checks,
+        drawings=[drawing], gives={own: own, "δ": own}, uses=("δ", _numbered("h", block)),
+    )  # fmt: skip
 
 
 def _credit_checks(walked: PixelPath, block: range, value: Callable[[np.ndarray], float]) -> list[Derivative]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,15 @@ from minicereb.experiments.architectures import NoisyModel
 from minicereb.explain import means
 from minicereb.explain.explained_image import ExplainedImage, Place, chosen_cells, loss_step, update_step
 from minicereb.explain.fgsm_steps import PIXELS, attack_steps, fgsm_step, landscape_of, objective_step
-from minicereb.explain.steps import CONFIDENCE, Derivative, Drawing, EstimatedMean, Rows, Step, checked, compared, products
+from minicereb.explain.pictures import Bars, Drawing, Image, Map
+from minicereb.explain.steps import CONFIDENCE, SUBSCRIPT, Derivative, EstimatedMean, Rows, Step, checked, compared, products
 from minicereb.gradcheck.differences import difference, moving
 from minicereb.learning.credit import Estimator, LastLayer
 from minicereb.learning.estimators import Backprop, Flip, ScoreFunction
 from minicereb.learning.exact import Exact
 from minicereb.learning.glr import estimator_named
 from minicereb.learning.noise import Address, Independent
-from minicereb.models.noisy import Noise, NoisyNetwork, Trace
+from minicereb.models.noisy import Noise, Trace
 
 CREDIT_TAGS = {
     "plain": "G5", "baseline": "M-LOO", "antithetic": "M-LOO", "sobol": "M-LOO", "rao-blackwell": "M-RB",
@@ -48,7 +50,7 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
     cells = chosen_cells(subject, [int(a) for a in np.argsort(-strength, kind="stable")[:2]], len(strength), "neurons")
     pixel = next(iter(subject.shown.pixels), int(subject.x[0].argmax()))
     classes = subject.classes(trace.outputs[:, :, 0].T)
-    yield from _forward_steps(network, trace, cells, classes)
+    yield from _forward_steps(subject, trace, cells, classes)
     yield _loss(subject, loss, trace)
     yield _credit_step(subject, settings.estimator, estimator, loss, noise, trace, cells)
     last = len(network.layers) - 1
@@ -60,7 +62,7 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
     places: list[Place] = [(f"θ_0[{a}, {pixel}]", "weight_0", (a, pixel)) for a in cells]
     places += [(f"θ_{last}[{c}, {before}]", f"weight_{last}", (c, before)) for c in classes]
     words = f"The gradient is the estimator's, with the training's own noise and K = {settings.replications}."
-    yield update_step(subject, taken, places, words)
+    yield update_step(subject, taken, places, words, ("image", "credit"))
 
 
 def attack(subject: ExplainedImage) -> Iterator[Step]:
@@ -99,8 +101,9 @@ def _reference(subject: ExplainedImage, own: str, loss: ReplicatedLoss) -> means
     return means.reference_for(own, subject.model, loss, subject.x, subject.labels, _address(subject, "explained reference"))
 
 
-def _forward_steps(network: NoisyNetwork, trace: Trace, cells: list[int], classes: list[int]) -> Iterator[Step]:
+def _forward_steps(subject: ExplainedImage, trace: Trace, cells: list[int], classes: list[int]) -> Iterator[Step]:
     """A step for each layer: drive, noise, signal and response of a few neurons in the first replication."""
+    network = subject.model
     for number, layer in enumerate(network.layers):
         x, u, v, h = (each[number][:, 0, 0] for each in (trace.inputs, trace.drives, trace.signals, trace.responses))
         e = trace.noise[number]
@@ -123,7 +126,29 @@ def _forward_steps(network: NoisyNetwork, trace: Trace, cells: list[int], classe
         if layer.activation is not None and layer.activation.name == "threshold":
             words += f" {int(h.sum())} of them fire."
         shapes = {"x": x.shape, "θ": layer.weight.shape, "u": trace.drives[number].shape, "v": trace.signals[number].shape}
-        yield Step(f"Layer {number + 1}, one replication", "G1", words, shapes, tables, checks)
+        r = np.zeros(len(u)) if e is None else e[:, 0, 0] * float(layer.scale[0])
+        full = float(np.abs(np.stack([u, r, v])).max())
+        carried = Map("x", x) if number else Image("x", subject.picture(x))
+        parts = [
+            carried,
+            "θ →",
+            Map("u", u, full),
+            "+",
+            Map("r", r, full),
+            "=",
+            Map("v", v, full),
+            "φ →",
+            subject.drawn("φ(v)", h),
+        ]
+        drawings = [Drawing("What goes in, the drive of every neuron, its noise, its signal, and its response.", parts)]
+        if not number:
+            seen = [subject.map(f"θ of neuron {a}", layer.weight[a]) for a in neurons[:PIXELS]]
+            drawings.append(Drawing("The weights of some neurons: orange pixels excite, blue ones inhibit.", seen))
+        hidden = f"h{number + 1}".translate(SUBSCRIPT)
+        yield Step(
+            f"Layer {number + 1}, one replication", "G1", words, shapes, tables, checks, drawings=drawings,
+            gives={"ŷ": "ŷ"} if last else {"x": hidden, hidden: hidden}, uses=("x",),
+        )  # fmt: skip
 
 
 def _loss(subject: ExplainedImage, loss: ReplicatedLoss, trace: Trace) -> Step:
@@ -135,7 +160,7 @@ def _loss(subject: ExplainedImage, loss: ReplicatedLoss, trace: Trace) -> Step:
             replicated = np.ascontiguousarray(outputs.T)[:, :, None]
             return loss.value(replicated, labels)[:, 0], loss.derivative(replicated, labels)[:, :, 0].T
 
-        return loss_step(subject, "The loss of this replication", "M-CE", rows, outputs, "L")
+        return replace(loss_step(subject, "The loss of this replication", "M-CE", rows, outputs, "L"), gives={"L": "L"})
     value = float(loss.value(trace.outputs, subject.labels)[0, 0])
     words = f"L = {value:g}: the answer is {'right' if value == 0 else 'wrong'}. This loss has no derivative."
     checks: list[Derivative] = []
@@ -153,7 +178,11 @@ def _loss(subject: ExplainedImage, loss: ReplicatedLoss, trace: Trace) -> Step:
         checks = [checked(f"∂E[L]/∂u[{j}]", credit[j, 0, 0], drive, (j, 0, 0), mean) for j in range(len(drive))]
     numbers = [Rows("outputs", ("class", "z"), enumerate(outputs[0]))]
     tag = "M-ZEROONE" if checks else "G-ZEROONE"
-    return Step("The loss of this replication", tag, words, {"z": outputs.shape}, numbers, checks)
+    drawing = Drawing("The outputs of this replication; ✓ marks the right class.", [Bars("z", outputs[0], subject.label)])
+    return Step(
+        "The loss of this replication", tag, words, {"z": outputs.shape}, numbers, checks, drawings=[drawing],
+        gives={"L": "L"}, uses=("ŷ",),
+    )  # fmt: skip
 
 
 def _credit_step(
@@ -185,7 +214,12 @@ def _credit_step(
     numbers = [Rows("each replication", head, rows), Rows("mean: the estimate of ∂E[L]/∂v", ("neuron", "credit"), mean)]
     words = f"The estimator is {name}; its credit is an estimate of the derivative of the mean loss in the neuron's signal."
     shapes = {"credit": piece.first_credit.shape}
-    return Step(f"The credit of a neuron ({name})", CREDIT_TAGS[name], words, shapes, numbers, checks)
+    found = Map("credit", piece.first_credit[0])
+    drawing = Drawing("The credit of every neuron of the first layer, from these few replications.", [found])
+    return Step(
+        f"The credit of a neuron ({name})", CREDIT_TAGS[name], words, shapes, numbers, checks, drawings=[drawing],
+        gives={"credit": "credit"}, uses=("h₁", "L"),
+    )  # fmt: skip
 
 
 def _along(subject: ExplainedImage, loss: ReplicatedLoss, noise: Noise) -> Callable[[], float]:
@@ -247,7 +281,13 @@ def _exact_step(subject: ExplainedImage, loss: ReplicatedLoss, reference: means.
     checks = [checked(f"∂E[L]/∂u[{a}]", found[a], bias, a, mean_loss) for a in cells]
     words = f"E[L] = {mean_loss():.9g}: the hidden layer has 2^{len(bias)} patterns, each with its probability."
     numbers = [Rows("exact derivatives", ("neuron", "∂E[L]/∂u"), [(a, found[a]) for a in cells])]
-    return Step("The exact mean", "M-EXACT", words, {"h": (1 << len(bias), len(bias))}, numbers, checks)
+    drawing = Drawing(
+        "The exact derivative of the mean loss with respect to the drive of every neuron.", [Map("∂E[L]/∂u", found)]
+    )
+    return Step(
+        "The exact mean", "M-EXACT", words, {"h": (1 << len(bias), len(bias))}, numbers, checks, drawings=[drawing],
+        gives={"E[L]": "E[L]"}, uses=("image",),
+    )  # fmt: skip
 
 
 def _compared_means(
@@ -281,7 +321,10 @@ def _mean_step(
         "intervals: in a hundred such pages with ten estimates each, about one lies outside."
     )
     shapes = {"∂E[L]/∂θ_0": subject.model.layers[0].weight.shape}
-    return Step(f"The mean over the noise ({name})", CREDIT_TAGS[name], words, shapes, tables, (), estimates, drawings)
+    both = [Map("mean credit", found.credit.mean(axis=0)), "≈", Map("expected", reference.credit.mean(axis=0))]
+    drawings.append(Drawing("The mean credit of every neuron of the first layer, and what it should approach.", both))
+    title, gives, uses = f"The mean over the noise ({name})", {"∂E[L]/∂θ": "∂E[L]/∂θ"}, ("image", "credit", "E[L]")
+    return Step(title, CREDIT_TAGS[name], words, shapes, tables, (), estimates, drawings, gives, uses)
 
 
 def _pixel_step(subject: ExplainedImage, name: str, loss: OfRows, pixels: list[int]) -> Step:
@@ -300,4 +343,8 @@ def _pixel_step(subject: ExplainedImage, name: str, loss: OfRows, pixels: list[i
         "of the first layer, which goes back through its weights. The attack below uses the mean over 32 replications."
     )
     shapes = {"∂E[l]/∂x": subject.x.shape}
-    return Step("The derivative with respect to the image", CREDIT_TAGS[name], words, shapes, tables, (), estimates, drawings)
+    back = network.layers[0].input_gradient(found.credit.mean(axis=0)[None])
+    seen = [Map("credit", found.credit.mean(axis=0)), "θ →", subject.map("∂E[l]/∂x", back)]
+    drawings.append(Drawing("The mean credit of the first layer, and what it gives the pixels through the weights.", seen))
+    title, gives, uses = "The derivative with respect to the image", {"∂l/∂x": "∂E[l]/∂x"}, ("image", "δ")
+    return Step(title, CREDIT_TAGS[name], words, shapes, tables, (), estimates, drawings, gives, uses)

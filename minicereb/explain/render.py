@@ -1,4 +1,4 @@
-"""Write steps as text for a terminal, and as a page."""
+"""Write steps as text for a terminal; numbers and tables as text."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
-from minicereb.explain.steps import CONFIDENCE, Derivative, Drawing, EstimatedMean, Step
-from minicereb.report.figures import curves, image_rows, svg
-from minicereb.report.page import Block, Command, Page, Picture, Section, Table, Text
+from minicereb.explain.steps import CONFIDENCE, Derivative, EstimatedMean, Step
 
 WIDTH = 100  # characters of a line of words
 INDENT = "   "
@@ -49,7 +45,8 @@ def _estimate_row(each: EstimatedMean) -> list[str]:
     return [each.of, str(each.replications), *numbers, each.verdict]
 
 
-def _shapes(step: Step) -> str:
+def shapes(step: Step) -> str:
+    """Return the shapes of a step's arrays as text."""
     return ", ".join(f"{name} {' × '.join(map(str, shape))}" for name, shape in step.shapes.items())
 
 
@@ -59,7 +56,7 @@ def text(number: int, step: Step) -> Iterator[str]:
     if step.tag:
         yield f"{INDENT}[{step.tag}]  {step.formula}"
     if step.shapes:
-        yield f"{INDENT}shapes: {_shapes(step)}"
+        yield f"{INDENT}shapes: {shapes(step)}"
     yield from textwrap.wrap(step.words, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
     for caption, head, rows in tables(step):
         yield ""
@@ -69,31 +66,3 @@ def text(number: int, step: Step) -> Iterator[str]:
             cells = [cell.rjust(w) if 0 < n < 6 else cell.ljust(w) for n, (cell, w) in enumerate(zip(row, widths, strict=True))]
             yield f"{INDENT}  {'  '.join(cells)}".rstrip()
     yield ""
-
-
-def page(title: str, lead: str, steps: Sequence[Step]) -> Page:
-    """Return an explanation as a page with figures."""
-    sections = [Section(f"{number}. {step.title}", _blocks(number, step)) for number, step in enumerate(steps, 1)]
-    return Page(title, lead, sections)
-
-
-def _blocks(number: int, step: Step) -> list[Block]:
-    blocks: list[Block] = [Command(f"[{step.tag}]  {step.formula}")] if step.tag else []
-    if step.shapes:
-        blocks.append(Text(f"Shapes: {_shapes(step)}."))
-    blocks.append(Text(step.words))
-    blocks += [_picture(number, drawing) for drawing in step.drawings]
-    for caption, head, rows in tables(step):
-        blocks.append(Table(head, rows, f"{caption[0].upper()}{caption[1:]}"))
-    return blocks
-
-
-def _picture(number: int, drawing: Drawing) -> Picture:
-    if drawing.svg:
-        return Picture(f"{number}-{drawing.name}", drawing.svg.encode(), ".svg", drawing.caption)
-    if drawing.images:
-        titles, images = zip(*drawing.images, strict=True)
-        figure = image_rows([("", np.array(images, dtype=np.float64), titles)])
-    else:
-        figure = curves([("", drawing.lines)], *drawing.axes, logarithmic=True, marked=False)
-    return Picture(f"{number}-{drawing.name}", svg(figure), ".svg", drawing.caption)

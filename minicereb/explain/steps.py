@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from minicereb.calculus.equations import equation
+from minicereb.explain.pictures import Drawing
 from minicereb.gradcheck.differences import FiniteDifference, difference, moving
 
+SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 TOLERANCE = 1e-6  # of a derivative in float64, relative to the derivative
 CONFIDENCE = 0.999  # of every interval
 UNDERFLOW = 1e-200  # smaller differences count as zero
@@ -83,26 +85,12 @@ class EstimatedMean:
 
 
 @dataclass(frozen=True, eq=False)
-class Drawing:
-    """Content of a figure: images side by side, lines, or an SVG document.
-
-    Images have a title and are arrays of floats in [0, 1], of shape (height, width) or (height, width, 3); lines are those of
-    :func:`minicereb.report.figures.curves`, and `axes` are the labels of the axes.
-    """
-
-    name: str
-    caption: str
-    images: Sequence[tuple[str, np.ndarray]] = ()
-    lines: dict[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
-    axes: tuple[str, str] = ("", "")
-    svg: str = ""
-
-
-@dataclass(frozen=True, eq=False)
 class Step:
     """One step of an explanation: a text, and the shapes of the arrays by their names in the equation.
 
-    `tag` is that of the equation (:mod:`minicereb.calculus.equations`); it is empty where nothing is computed.
+    `tag` is that of the equation (:mod:`minicereb.calculus.equations`); it is empty where nothing is computed. `gives` maps
+    the names under which later steps use the result of this one to symbols; the first symbol stands for the step. `uses` names
+    what the step depends on: the latest earlier step of the same `part` that gives it, or the image.
     """
 
     title: str
@@ -113,6 +101,14 @@ class Step:
     derivatives: Sequence[Derivative] = ()
     estimates: Sequence[EstimatedMean] = ()
     drawings: Sequence[Drawing] = ()
+    gives: dict[str, str] = field(default_factory=dict)
+    uses: tuple[str, ...] = ()
+    part: str = ""
+
+    @property
+    def symbol(self) -> str:
+        """The symbol of what the step computes."""
+        return next(iter(self.gives.values()), "")
 
     @property
     def formula(self) -> str:

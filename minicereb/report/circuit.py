@@ -72,16 +72,16 @@ def circuit(
         (640, "purkinje", "ŷ = Wᵀz", "readout", f"{classes:,} classes"),
         (838, "climbing", "e = ŷ − y", "error", "the delta rule: ΔW = −η z eᵀ"),
     )
-    title = _element("title", "The simulated cerebellum", id="circuit-title")
-    words = _element("desc", WORDS, id="circuit-words")
-    page = _element("rect", width=WIDTH, height=HEIGHT, class_="fill-page")
-    parts = (title, words, _element("style", _style(theme)), page, *_fibres(), *_purkinje_cells(), *_labels(), *_under(equations))
+    title = element("title", "The simulated cerebellum", id="circuit-title")
+    words = element("desc", WORDS, id="circuit-words")
+    page = element("rect", width=WIDTH, height=HEIGHT, class_="fill-page")
+    parts = (title, words, element("style", _style(theme)), page, *_fibres(), *_purkinje_cells(), *_labels(), *_under(equations))
     size = {"viewBox": f"0 0 {WIDTH} {HEIGHT}", "width": WIDTH, "height": HEIGHT}
     seen = {"role": "img", "aria-labelledby": "circuit-title circuit-words"}
-    return _element("svg", "\n".join(parts), xmlns="http://www.w3.org/2000/svg", **size, **seen) + "\n"
+    return element("svg", "\n".join(parts), xmlns="http://www.w3.org/2000/svg", **size, **seen) + "\n"
 
 
-def _element(name: str, content: str = "", **attributes: object) -> str:
+def element(name: str, content: str = "", **attributes: object) -> str:
     written = "".join(f' {key.rstrip("_").replace("_", "-")}="{value}"' for key, value in attributes.items())
     return f"<{name}{written}>{content}</{name}>" if content else f"<{name}{written}/>"
 
@@ -100,37 +100,37 @@ def _fibres() -> Iterator[str]:
     for row, column in np.ndindex(lit.shape):
         corner = {"x": LEFT + PIXEL * column, "y": TOP + PIXEL * row}
         ink = "fill-mossy quiet" if lit[row, column] else "fill-page quiet"
-        yield _element("rect", **corner, width=PIXEL, height=PIXEL, class_=ink, stroke_width=0.6)
+        yield element("rect", **corner, width=PIXEL, height=PIXEL, class_=ink, stroke_width=0.6)
     rng = generator(0, "fibres of a picture")
     for y in CELLS:
         for row, column in rng.integers(7, size=(4, 2)):
             width, opacity = (1.8, 0.85) if lit[row, column] else (1, 0.4)
             begin = TOP + PIXEL * (row + 0.5)
             path = f"M{LEFT + PIXEL * (column + 0.5)} {begin}C{CELL - 110} {begin} {CELL - 70} {y} {CELL - 9} {y}"
-            yield _element("path", d=path, class_="mossy", stroke_width=width, opacity=opacity)
+            yield element("path", d=path, class_="mossy", stroke_width=width, opacity=opacity)
     for cell, y in enumerate(CELLS):
         fires = cell not in (2, 5)
-        yield _element("line", x1=CELL, y1=y, x2=TREES[-1] + 40, y2=y, class_="granule", stroke_width=1.6 if fires else 0.8)
+        yield element("line", x1=CELL, y1=y, x2=TREES[-1] + 40, y2=y, class_="granule", stroke_width=1.6 if fires else 0.8)
         ink = f"granule {'fill-granule' if fires else 'fill-page'}"
-        yield _element("circle", cx=CELL, cy=y, r=9, class_=ink, stroke_width=1.6)
-    yield _element("line", x1=MEAN, y1=64, x2=MEAN, y2=324, class_="quiet", stroke_width=1.4, stroke_dasharray="3 5")
+        yield element("circle", cx=CELL, cy=y, r=9, class_=ink, stroke_width=1.6)
+    yield element("line", x1=MEAN, y1=64, x2=MEAN, y2=324, class_="quiet", stroke_width=1.4, stroke_dasharray="3 5")
 
 
 def _purkinje_cells() -> Iterator[str]:
     """Draw the Purkinje cells with their synapses, and the climbing fibres from the inferior olive."""
     rng = generator(0, "synapses of a picture")
     for tree, low in zip(TREES, (338, 330, 322), strict=True):
-        yield _element("line", x1=tree, y1=62, x2=tree, y2=AXON, class_="purkinje", stroke_width=4)
-        yield _element("circle", cx=tree, cy=SOMA, r=15, class_="fill-purkinje")
+        yield element("line", x1=tree, y1=62, x2=tree, y2=AXON, class_="purkinje", stroke_width=4)
+        yield element("circle", cx=tree, cy=SOMA, r=15, class_="fill-purkinje")
         arrow = f"M{tree - 6} {AXON - 8}L{tree} {AXON + 2}L{tree + 6} {AXON - 8}"
-        yield _element("path", d=arrow, class_="purkinje", stroke_width=3)
+        yield element("path", d=arrow, class_="purkinje", stroke_width=3)
         climb = f"M{OLIVE} {low}L{tree + 36} {low}Q{tree + 9} {low} {tree + 7} {CELLS[-1] + 16}"
         waves = "".join(f"Q{tree + 2 + 12 * (n % 2)} {y + 19} {tree + 7} {y}" for n, y in enumerate(reversed(CELLS)))
-        yield _element("path", d=climb + waves, class_="climbing", stroke_width=1.8)
+        yield element("path", d=climb + waves, class_="climbing", stroke_width=1.8)
         for y, weight in zip(CELLS, rng.normal(size=len(CELLS)), strict=True):
             ink = f"purkinje {'fill-purkinje' if weight > 0 else 'fill-page'}"
-            yield _element("circle", cx=tree, cy=y, r=round(3 + 2.2 * min(abs(weight), 1.6), 1), class_=ink, stroke_width=1.8)
-    yield _element("ellipse", cx=OLIVE, cy=330, rx=34, ry=20, class_="fill-climbing")
+            yield element("circle", cx=tree, cy=y, r=round(3 + 2.2 * min(abs(weight), 1.6), 1), class_=ink, stroke_width=1.8)
+    yield element("ellipse", cx=OLIVE, cy=330, rx=34, ry=20, class_="fill-climbing")
 
 
 def _labels() -> Iterator[str]:
@@ -154,13 +154,13 @@ def _labels() -> Iterator[str]:
         (TREES[1] + 26, SOMA + 54, "purkinje symbol", "ŷ"),
         (OLIVE, 337, "page symbol", "e"),
     ):
-        yield _element("text", words, x=x, y=y, class_=f"middle fill-{ink}")
+        yield element("text", words, x=x, y=y, class_=f"middle fill-{ink}")
 
 
 def _under(equations: tuple[tuple[int, str, str, str, str], ...]) -> Iterator[str]:
     """Write what each part computes below it."""
-    yield _element("line", x1=30, y1=458, x2=WIDTH - 30, y2=458, class_="quiet", stroke_width=0.8)
+    yield element("line", x1=30, y1=458, x2=WIDTH - 30, y2=458, class_="quiet", stroke_width=0.8)
     for x, ink, formula, *words in equations:
-        yield _element("text", formula, x=x, y=492, class_=f"symbol middle fill-{ink}")
+        yield element("text", formula, x=x, y=492, class_=f"symbol middle fill-{ink}")
         for n, line in enumerate(words):
-            yield _element("text", line, x=x, y=517 + 19 * n, class_="small middle fill-quiet")
+            yield element("text", line, x=x, y=517 + 19 * n, class_="small middle fill-quiet")

@@ -1,0 +1,80 @@
+"""Which step of an explanation depends on which, and a small map of it with arrows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from minicereb.explain.steps import Step
+from minicereb.report.circuit import element
+
+Arrows = dict[int, dict[int, str]]
+RADIUS, ABOVE, LEVEL, BELOW = 15, 48, 66, 40  # of a node; room above the nodes, their height, room below them
+
+
+def arrows(steps: Sequence[Step]) -> Arrows:
+    """Return the steps that each step depends on.
+
+    Returns
+    -------
+    dict
+        From the index of a step to the indices of the earlier steps that it uses, each with the symbol of their result.
+        Names that no earlier step gives are left out.
+    """
+    given: dict[tuple[str, str], int] = {}
+    found: Arrows = {}
+    for number, step in enumerate(steps):
+        at = [given.get((step.part, name), given.get(("", name))) for name in step.uses]
+        found[number] = {place: steps[place].gives[name] for place, name in zip(at, step.uses, strict=True) if place is not None}
+        given.update({(step.part, name): number for name in step.gives})
+    return found
+
+
+def dependency_map(steps: Sequence[Step], found: Arrows, now: int, part: str, spacing: int) -> str:
+    """Draw the steps of one part, and the first step, as numbered circles with arrows between them.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+    found : dict
+        What :func:`arrows` returns.
+    now : int
+        Index of the step that is marked, with the steps it uses and the arrows from them.
+    part : str
+        Part of the explanation that is drawn.
+    spacing : int
+        Distance between two circles; below 60, only the marked steps and those that they use have names.
+
+    Returns
+    -------
+    str
+        An SVG element, whose circles are links to ``#step-1`` and so on.
+    """
+    shown = [number for number, step in enumerate(steps) if step.part in ("", part)]
+    place = {number: RADIUS + 10 + (spacing - 10) // 2 + spacing * n - RADIUS for n, number in enumerate(shown)}
+    lines, nodes = [], []
+    for number in shown:
+        for source in found[number]:
+            style = "arrow used" if number == now else "arrow next" if source == now else "arrow"
+            lines.append((style, _arrow(place[source], place[number], spacing)))
+        style = "node now" if number == now else "node used" if number in found[now] else "node"
+        circle = element("circle", cx=place[number], cy=LEVEL, r=RADIUS)
+        label = element("text", str(number + 1), x=place[number], y=LEVEL + 5)
+        if steps[number].symbol and (spacing >= 60 or style != "node"):
+            label += element("text", steps[number].symbol, x=place[number], y=LEVEL + 34, class_="symbol")
+        title = element("title", f"{number + 1}. {steps[number].title}".replace("&", "&amp;").replace("<", "&lt;"))
+        nodes.append(element("a", title + circle + label, href=f"#step-{number + 1}", class_=style))
+    lines.sort(key=lambda each: len(each[0]))  # those that are marked above the others
+    drawn = [element("path", d=path, class_=style) for style, path in lines]
+    width = spacing * len(shown) + 10
+    size = {"viewBox": f"0 0 {width} {LEVEL + BELOW}", "style": f"max-width: {width}px"}
+    return element("svg", "".join(drawn + nodes), role="group", aria_label="What depends on what", **size)
+
+
+def _arrow(begin: int, end: int, spacing: int) -> str:
+    """The path of an arrow between two nodes: a line between neighbours, else an arc above the nodes between."""
+    if end - begin == spacing:
+        tip, line = (end - RADIUS - 2, LEVEL), f"M{begin + RADIUS} {LEVEL}H{end - RADIUS - 2}"
+        return f"{line}m-6 -4L{tip[0]} {tip[1]}l-6 4"
+    top = LEVEL - RADIUS - min(ABOVE, 14 + 8 * ((end - begin) // spacing - 1))
+    start, tip = (begin + 5, LEVEL - RADIUS + 1), (end - 5, LEVEL - RADIUS - 1)
+    return f"M{start[0]} {start[1]}C{start[0] + 8} {top} {tip[0] - 8} {top} {tip[0]} {tip[1]}m-7 -4l7 4l0 -8"

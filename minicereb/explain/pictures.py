@@ -1,0 +1,189 @@
+"""Pictures of an explanation: what they show, and how a page draws it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+import numpy as np
+from matplotlib.image import imsave
+
+from minicereb.report.circuit import element
+from minicereb.report.figures import curves, svg
+
+ABOVE, BELOW, EDGE = (217, 95, 2), (31, 120, 200), (128, 128, 128)  # colours that colour-blind readers can tell apart
+MOST_BARS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """An image: floats in [0, 1], of shape (height, width) or (height, width, 3)."""
+
+    name: str
+    pixels: np.ndarray
+
+    def html(self) -> str:
+        """Return the image as markup."""
+        pixels = self.pixels if self.pixels.ndim == 3 else np.repeat(self.pixels[:, :, None], 3, axis=2)
+        return _image(self.name, np.rint(255 * pixels).astype(np.uint8))
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """Numbers as coloured squares: orange above 0, blue below, transparent at 0.
+
+    `values` has the shape (height, width), is one row of numbers, which fills a square, or has the shape (height, width,
+    channels). The number of size `full` has the full colour; by default, that is the largest in size.
+    """
+
+    name: str
+    values: np.ndarray
+    full: float = 0.0
+
+    def html(self) -> str:
+        """Return the map as markup."""
+        values = grid(np.asarray(self.values, dtype=np.float64))
+        full = self.full or float(np.nanmax(np.abs(values), initial=0.0))
+        share = np.clip(np.abs(values) / (full or 1.0), 0, 1)
+        colours = np.where((values > 0)[:, :, None], ABOVE, BELOW)
+        outside = np.isnan(values)
+        colours[outside], share[outside] = EDGE, 0.25
+        rgba = np.concatenate([colours, np.rint(255 * share)[:, :, None]], axis=2).astype(np.uint8)
+        return _image(self.name, rgba, f"full colour: {full:.3g}")
+
+
+@dataclass(frozen=True, eq=False)
+class Bars:
+    """One number for each class as bars, orange above 0 and blue below; `before` is drawn as outlines.
+
+    The right class is marked, and the largest number is printed in bold. Of many classes, those with the largest are shown.
+    """
+
+    name: str
+    values: np.ndarray
+    label: int
+    before: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+    def html(self) -> str:
+        """Return the bars as markup."""
+        every = np.concatenate([self.values, self.before])
+        low, high = min(0.0, float(every.min())), max(0.0, float(every.max()))
+        left, width = 46.0, 150.0
+        scale = width / ((high - low) or 1.0)
+        zero = left - low * scale
+        shown = sorted({self.label, *np.argsort(-self.values, kind="stable")[:MOST_BARS].tolist()})
+        parts, answer = [], int(self.values.argmax())
+        for row, c in enumerate(shown):
+            y, value = 20 * row, float(self.values[c])
+            strong = "strong" if c == answer else ""
+            parts.append(element("text", f"{c}{' ✓' if c == self.label else ''}", x=4, y=y + 15, class_=strong))
+            ink, size = "above" if value > 0 else "below", round(abs(value) * scale, 1)
+            parts.append(element("rect", x=round(zero + min(value, 0) * scale, 1), y=y + 3, width=size, height=14, class_=ink))
+            if self.before.size:
+                was = float(self.before[c])
+                place = {"x": round(zero + min(was, 0) * scale, 1), "width": round(abs(was) * scale, 1)}
+                parts.append(element("rect", y=y + 3, height=14, class_="before", **place))
+            parts.append(element("text", f"{value:.3g}".replace("-", "−"), x=left + width + 6, y=y + 15, class_=strong))
+        height = 20 * len(shown)
+        axis = element("line", x1=zero, x2=zero, y1=0, y2=height, class_="axis")
+        words = escape(f"{self.name}: " + ", ".join(f"{c}: {float(self.values[c]):.3g}" for c in shown))
+        size = {"viewBox": f"0 0 {left + width + 84:g} {height}", "role": "img", "aria-label": words}
+        return f'<div class="cell bars">{element("svg", "".join([*parts, axis]), **size)}{_name(self.name)}</div>'
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """Lines of :func:`minicereb.report.figures.curves` over a logarithmic axis; `axes` are the labels of the axes."""
+
+    name: str
+    lines: dict[str, tuple[np.ndarray, ...]]
+    axes: tuple[str, str]
+
+    def html(self) -> str:
+        """Return the lines as markup."""
+        figure = svg(curves([("", self.lines)], *self.axes, logarithmic=True, marked=False))
+        return f'<div class="cell lines"><img src="{_address(figure, "svg+xml")}" alt="{escape(self.name)}"></div>'
+
+
+@dataclass(frozen=True, eq=False)
+class Svg:
+    """An SVG document that brings its own colours."""
+
+    name: str
+    content: str
+
+    def html(self) -> str:
+        """Return the document as markup."""
+        return f'<div class="cell wide"><img src="{_address(self.content.encode(), "svg+xml")}" alt="{escape(self.name)}"></div>'
+
+
+Part = Image | Map | Bars | Lines | Svg
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """A row of pictures with signs between them, such as ``x → h``, and its caption."""
+
+    caption: str
+    parts: Sequence[Part | str]
+
+    def html(self) -> str:
+        """Return the row as markup."""
+        drawn = [f'<span class="sign">{escape(part)}</span>' if isinstance(part, str) else part.html() for part in self.parts]
+        pictures = sum(not isinstance(part, str) for part in self.parts)
+        style = "row few" if pictures <= 3 else "row" if pictures <= 6 else "row many"
+        return f'<figure><div class="{style}">{"".join(drawn)}</div><figcaption>{escape(self.caption)}</figcaption></figure>'
+
+
+def marked(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return an image, dimmed, whose pixels with a weight are coloured: orange where it is above 0, blue below.
+
+    Parameters
+    ----------
+    image : array of shape (height, width) or (height, width, 3)
+        Floats in [0, 1].
+    weights : array of the same number of pixels or channels
+        A pixel has the colour of the sum over its channels.
+    """
+    height, width = image.shape[:2]
+    grey = image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
+    sums = weights.reshape(height, width, -1).sum(axis=2)[:, :, None]
+    colours = np.where(sums > 0, ABOVE, BELOW) / 255
+    return np.where(sums != 0, colours, 0.6 * grey)
+
+
+def grid(values: np.ndarray) -> np.ndarray:
+    """Arrange numbers as an image: a vector in rows that form a square, channels side by side; NaN where there is none."""
+    if values.ndim == 1:
+        side = math.ceil(math.sqrt(values.size))
+        rows = math.ceil(values.size / side)
+        return np.concatenate([values, np.full(rows * side - values.size, np.nan)]).reshape(rows, side)
+    if values.ndim == 2:
+        return values
+    height, width, channels = values.shape
+    side = math.ceil(math.sqrt(channels))
+    sheet = np.full((math.ceil(channels / side) * (height + 1) - 1, side * (width + 1) - 1), np.nan)
+    for channel in range(channels):
+        row, column = divmod(channel, side)
+        top, left = row * (height + 1), column * (width + 1)
+        sheet[top : top + height, left : left + width] = values[:, :, channel]
+    return sheet
+
+
+def _image(name: str, pixels: np.ndarray, scale: str = "") -> str:
+    buffer = io.BytesIO()
+    imsave(buffer, pixels, format="png", metadata={"Software": None})
+    address = _address(buffer.getvalue(), "png")
+    return f'<div class="cell squares"><img src="{address}" alt="{escape(name)}">{_name(name, scale)}</div>'
+
+
+def _address(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _name(name: str, scale: str = "") -> str:
+    return f'<p class="name">{escape(name)}</p>' + (f'<p class="scale">{escape(scale)}</p>' if scale else "")

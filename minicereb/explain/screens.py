@@ -1,0 +1,67 @@
+"""An explanation as a page to project: one screen for each step, in a single file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from html import escape
+from importlib import resources
+from typing import Any
+
+from minicereb.calculus.equations import equation
+from minicereb.explain import render
+from minicereb.explain.dependencies import Arrows, arrows, dependency_map
+from minicereb.explain.steps import Step
+from minicereb.report.mathml import mathml
+from minicereb.report.page import Table
+
+TEMPLATE, SCRIPT = "screens.html.j2", "screens.js"
+WIDE, NARROW = 84, 34  # distances in the map on a wide and on a narrow screen
+
+
+def html(title: str, lead: str, steps: Sequence[Step]) -> str:
+    """Return an explanation as one HTML document, which needs no other file and no network.
+
+    Each step is a screen with its equation, its pictures, a map of what it depends on, and its tables, folded away.
+    """
+    from jinja2 import Environment, StrictUndefined  # slow to import, and the text form does not need it
+
+    found = arrows(steps)
+    source, script = ((resources.files("minicereb.explain") / name).read_text(encoding="utf-8") for name in (TEMPLATE, SCRIPT))
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return template.from_string(source).render(
+        title=title,
+        lead=lead,
+        script=script,
+        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        screens=[_screen(steps, found, number) for number in range(len(steps))],
+    )
+
+
+def _screen(steps: Sequence[Step], found: Arrows, number: int) -> dict[str, Any]:
+    step, after = steps[number], [later for later, used in found.items() if number in used]
+    written = equation(step.tag) if step.tag else None
+    return {
+        "title": step.title,
+        "part": step.part,
+        "tag": step.tag,
+        "formula": [] if written is None else mathml(written.latex),
+        "plain": step.formula,
+        "symbols": "" if written is None else re.sub(r"_(\w)", r"<sub>\1</sub>", escape(written.symbols)),
+        "words": step.words,
+        "shapes": render.shapes(step),
+        "drawings": [drawing.html() for drawing in step.drawings],
+        "maps": list(_maps(steps, found, number)),
+        "uses": [(source + 1, name) for source, name in found[number].items()],
+        "after": [later + 1 for later in after],
+        "tables": [Table(head, rows, f"{caption[0].upper()}{caption[1:]}") for caption, head, rows in render.tables(step)],
+    }
+
+
+def _maps(steps: Sequence[Step], found: Arrows, number: int) -> Iterator[tuple[str, str]]:
+    """Yield the map of a step's part, or of all parts for the image, each for a wide and for a narrow screen."""
+    for part in dict.fromkeys(step.part for step in steps if step.part):
+        if steps[number].part in ("", part):
+            yield dependency_map(steps, found, number, part, WIDE), dependency_map(steps, found, number, part, NARROW)
