@@ -117,6 +117,10 @@ class Browser:
         picture = self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"]
         path.write_bytes(base64.b64decode(picture))
 
+    def pdf(self):
+        """Return the page as it would be printed, as the bytes of a PDF."""
+        return base64.b64decode(self.call("Page.printToPDF", preferCSSPageSize=True)["data"])
+
 
 @contextlib.contextmanager
 def browser():

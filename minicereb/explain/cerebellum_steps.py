@@ -15,7 +15,7 @@ from minicereb.experiments.architectures import CerebellumModel, total_steps
 from minicereb.explain.explained_image import ExplainedImage, Place, chosen_cells, loss_step, update_step
 from minicereb.explain.fgsm_steps import attack_steps, landscape_of
 from minicereb.explain.layer_steps import Loss, forward_and_back
-from minicereb.explain.pictures import Bars, Drawing, Image, Map, marked
+from minicereb.explain.pictures import Bars, Drawing, Image, Map, Row, marked
 from minicereb.explain.steps import Derivative, Rows, Step, checked, compared, products
 from minicereb.explain.training_step import TrainingStep
 from minicereb.gradcheck.differences import difference, moving
@@ -104,7 +104,7 @@ def _features_step(subject: ExplainedImage) -> Step:
         f"The cerebellum's mossy fibres carry the features of an encoder that does not learn: {features.size:,} numbers, of "
         f"which {int(np.count_nonzero(features)):,} are not 0; the largest is {features.max():.6g}. An attack passes both."
     )
-    seen = [Image("x", subject.picture(subject.x)), "→", Map("features", features[0])]
+    seen: Row = [Image("x", subject.picture(subject.x)), "→", Map("features", features[0])]
     return Step(
         "The encoder", "M-CONV", words, {"x": subject.x.shape, "features": features.shape},
         drawings=[Drawing("The image, and its features, in the order of the mossy fibres that carry them.", seen)],
@@ -118,7 +118,7 @@ def _fibres_step(subject: ExplainedImage, x: np.ndarray, fibres: np.ndarray) -> 
     words = f"θ = {threshold:g}: {int(fibres.sum()):,} of {fibres.size:,} fibres fire."
     words += " Within ε only pixels that are within ε of θ can change theirs."
     tables = [Rows("pixels nearest to θ", ("pixel", "x", "x'"), rows)]
-    seen = [_carried(subject, "x", x), "→", _carried(subject, "x'", fibres)]
+    seen: Row = [_carried(subject, "x", x), "→", _carried(subject, "x'", fibres)]
     return Step(
         "Mossy fibres fire or are silent", "M-FIBRES", words, {"x": x.shape, "x'": fibres.shape}, tables,
         drawings=[Drawing("The image, and the fibres that fire.", seen)], gives={"x": "x'"}, uses=("x",),
@@ -145,7 +145,7 @@ def _box_step(
     )
     tables.append(Rows("intervals", ("cell", "r", "l", "u"), rows))
     full = float(high.max(initial=0.0))
-    room = [Map("u", high[0], full), "−", Map("l", low[0], full), "=", Map("u − l", high[0] - low[0], full)]
+    room: Row = [Map("u", high[0], full), "−", Map("l", low[0], full), "=", Map("u − l", high[0] - low[0], full)]
     return Step(
         "What the granule cells can do", "M-BOX", words, {"x'₋": least.shape, "l": low.shape}, tables,
         drawings=[Drawing("The most and the least that each granule cell can respond within ε, and the room between.", room)],
@@ -183,7 +183,7 @@ def _pessimistic_step(
     )
     tables = [Rows("synapses", ("synapse", "l", "u", "worst - μ", "ẽ", "product"), rows)]
     outputs, c = paper.worst_outputs(low, high, model.ltd_mean, model.readout, targets)[0], pairs[0][1]
-    seen = [
+    seen: Row = [
         Bars("ŷ at the worst", outputs, subject.label, taken.learned.outputs[0]),
         "→",
         Map(f"worst part of g[:, {c}]", found[:, c]),
@@ -248,7 +248,7 @@ def _granule_step(subject: ExplainedImage, x: np.ndarray, drive: np.ndarray, h: 
     words += f" The mean of h is {h.mean():.6g}, the largest {h.max():.6g}. J does not learn."
     shapes = {"x": x.shape, "J": (x.shape[1], len(drive)), "h": h.shape}
     tag = "C1" if model.wiring.rest is None else "M-CODON"
-    seen = [_carried(subject, "x", x), "J →", Map("h", h)]
+    seen: Row = [_carried(subject, "x", x), "J →", Map("h", h)]
     drawings = [
         Drawing("The image, and the activity of all granule cells, one square for each, in the order of their numbers.", seen)
     ]
@@ -261,7 +261,7 @@ def _granule_step(subject: ExplainedImage, x: np.ndarray, drive: np.ndarray, h: 
 
 def _wired_drawing(subject: ExplainedImage, x: np.ndarray, h: np.ndarray, cells: list[int]) -> Drawing:
     """The pixels that drive the cells shown; where a cell receives many, their weights."""
-    parts: list[Image | Map] = []
+    parts: Row = []
     for a in cells[:FEW]:
         inputs, weights = _synapses(subject.model, a)
         wired, name = np.zeros(x.size), f"cell {a}: h = {h[a]:.3g}"
@@ -280,9 +280,9 @@ def _ltd_step(decay: float, taken: TrainingStep, h: np.ndarray, cells: list[int]
     rows = [(a, before[a], h[a], after[a], h[a] - after[a]) for a in cells]
     numbers = [Rows("chosen cells", ("cell", "μ before", "h", "μ after", "z = h - μ"), rows)]
     full = float(abs(np.concatenate([before, after])).max())
-    moved = [Map("β μ", decay * before, full), "+", Map("(1 − β) h", (1 - decay) * h, full), "=", Map("μ", after, full)]
+    moved: Row = [Map("β μ", decay * before, full), "+", Map("(1 − β) h", (1 - decay) * h, full), "=", Map("μ", after, full)]
     full = float(h.max())
-    centred = [Map("h", h, full), "−", Map("μ", after, full), "=", Map("z", h - after, full)]
+    centred: Row = [Map("h", h, full), "−", Map("μ", after, full), "=", Map("z", h - after, full)]
     drawings = [Drawing("The mean moves a little towards this response.", moved)]
     drawings.append(Drawing("What is left when the mean is subtracted drives the Purkinje cells.", centred))
     return Step(
@@ -307,7 +307,7 @@ def _purkinje_step(
     words = "Each Purkinje cell sums all parallel fibres; only these synapses learn. z is never formed: Wᵀz = Wᵀh - Wᵀμ."
     words += " If μ has moved, the outputs have changed since the first step."
     c = classes[0]
-    weighed = [Map("z", z), "×", Map(f"W[:, {c}]", model.readout[:, c]), "sum →", subject.drawn("ŷ", outputs)]
+    weighed: Row = [Map("z", z), "×", Map(f"W[:, {c}]", model.readout[:, c]), "Σ →", subject.drawn("ŷ", outputs)]
     drawings = [
         Drawing(f"The activity, its weights onto Purkinje cell {c}, and the sums of their products for all of them.", weighed)
     ]
@@ -326,7 +326,7 @@ def _seen_drawing(subject: ExplainedImage, model: CerebellarNetwork, outputs: np
     cache = model.forward(subject.x)[1]
     back = [model.fibre_gradient(np.eye(outputs.shape[1])[[c]], cache) for c in shown]
     full = max(float(abs(each).max()) for each in back)
-    parts = [subject.map(f"∂ŷ[{c}]/∂x", each, full) for c, each in zip(shown, back, strict=True)]
+    parts: Row = [subject.map(f"∂ŷ[{c}]/∂x", each, full) for c, each in zip(shown, back, strict=True)]
     return Drawing(
         f"W of the active cells, carried back through J: orange pixels raise it. Full colour: {full:.3g}.",
         parts,
@@ -353,7 +353,7 @@ def _weight_step(
     shapes = {"z": z.shape, "e": error.shape, "∂l/∂W": gradient.shape}
     numbers = [Rows("synapses", ("synapse", "z", "e", "z e"), rows)]
     c = pairs[0][1]
-    outer = [Map("z", z), "×", Bars("e", error[0], subject.label), "→", Map(f"∂l/∂W[:, {c}]", gradient[:, c])]
+    outer: Row = [Map("z", z), "×", Bars("e", error[0], subject.label), "→", Map(f"∂l/∂W[:, {c}]", gradient[:, c])]
     drawing = Drawing(
         f"Activity times error: the derivatives of the synapses onto Purkinje cell {c} are the activity times e[{c}].", outer
     )
@@ -385,7 +385,7 @@ def _back_step(subject: ExplainedImage, drive: np.ndarray, d_outputs: np.ndarray
     shapes = {"W": model.readout.shape, "∂l/∂v": d_drive.shape, "J": (wiring.width, wiring.cells)}
     checks = [check for a in cells for check in _by_drive(subject, a, d_drive[a])]
     by_drive = Map("∂l/∂v", d_drive)
-    back = [Bars("∂l/∂ŷ", d_outputs[0], subject.label), "W →", Map("∂l/∂h", d_granule), "⊙ [h > 0] →", by_drive]
+    back: Row = [Bars("∂l/∂ŷ", d_outputs[0], subject.label), "W →", Map("∂l/∂h", d_granule), "⊙ [h > 0] →", by_drive]
     drawings = [Drawing("From the outputs to every granule cell, and on to the active ones.", back)]
     drawings.append(Drawing("From the granule cells to their mossy fibres.", [by_drive, "J →", subject.map("∂l/∂x", gradient)]))
     return Step(

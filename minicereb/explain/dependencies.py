@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 
 from minicereb.explain.steps import Step
 from minicereb.report.circuit import element
@@ -50,7 +51,7 @@ def dependency_map(steps: Sequence[Step], found: Arrows, now: int, part: str, sp
         An SVG element, whose circles are links to ``#step-1`` and so on.
     """
     shown = [number for number, step in enumerate(steps) if step.part in ("", part)]
-    place = {number: RADIUS + 10 + (spacing - 10) // 2 + spacing * n - RADIUS for n, number in enumerate(shown)}
+    place = {number: spacing // 2 + 5 + spacing * n for n, number in enumerate(shown)}
     lines, nodes = [], []
     for number in shown:
         for source in found[number]:
@@ -61,20 +62,19 @@ def dependency_map(steps: Sequence[Step], found: Arrows, now: int, part: str, sp
         label = element("text", str(number + 1), x=place[number], y=LEVEL + 5)
         if steps[number].symbol and (spacing >= 60 or style != "node"):
             label += element("text", steps[number].symbol, x=place[number], y=LEVEL + 34, class_="symbol")
-        title = element("title", f"{number + 1}. {steps[number].title}".replace("&", "&amp;").replace("<", "&lt;"))
+        title = element("title", f"{number + 1}. {escape(steps[number].title)}")
         nodes.append(element("a", title + circle + label, href=f"#step-{number + 1}", class_=style))
     lines.sort(key=lambda each: len(each[0]))  # those that are marked above the others
     drawn = [element("path", d=path, class_=style) for style, path in lines]
     width = spacing * len(shown) + 10
-    size = {"viewBox": f"0 0 {width} {LEVEL + BELOW}", "style": f"max-width: {width}px"}
+    size = {"viewBox": f"0 0 {width} {LEVEL + BELOW}", "style": f"max-width: {width / 16:g}rem"}
     return element("svg", "".join(drawn + nodes), role="group", aria_label="What depends on what", **size)
 
 
 def _arrow(begin: int, end: int, spacing: int) -> str:
     """The path of an arrow between two nodes: a line between neighbours, else an arc above the nodes between."""
     if end - begin == spacing:
-        tip, line = (end - RADIUS - 2, LEVEL), f"M{begin + RADIUS} {LEVEL}H{end - RADIUS - 2}"
-        return f"{line}m-6 -4L{tip[0]} {tip[1]}l-6 4"
-    top = LEVEL - RADIUS - min(ABOVE, 14 + 8 * ((end - begin) // spacing - 1))
-    start, tip = (begin + 5, LEVEL - RADIUS + 1), (end - 5, LEVEL - RADIUS - 1)
-    return f"M{start[0]} {start[1]}C{start[0] + 8} {top} {tip[0] - 8} {top} {tip[0]} {tip[1]}m-7 -4l7 4l0 -8"
+        return f"M{begin + RADIUS} {LEVEL}H{end - RADIUS - 2}m-6 -4l6 4l-6 4"
+    edge = LEVEL - RADIUS
+    top = edge - min(ABOVE, 14 + 8 * ((end - begin) // spacing - 1))
+    return f"M{begin + 5} {edge + 1}C{begin + 13} {top} {end - 13} {top} {end - 5} {edge - 1}m-7 -4l7 4l0 -8"

@@ -15,7 +15,7 @@ from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, require
 from minicereb.experiments.configs import Train
-from minicereb.explain.pictures import Bars, Drawing, Image, Map, Svg
+from minicereb.explain.pictures import Bars, Drawing, Image, Map, Row, Svg
 from minicereb.explain.steps import Rows, Step, checked
 from minicereb.explain.training_step import TrainingStep, take_step
 from minicereb.gradcheck.differences import CLOSER
@@ -150,7 +150,7 @@ def the_image(subject: ExplainedImage) -> Step:
     rows = zip(range(outputs.size), outputs[0], as_trained[0], strict=True)
     ink = int(np.count_nonzero(subject.x))
     attacked = " Learning starts from the image as attacked by the training's adversary." if subject.config.adversary else ""
-    seen = [Image("x", subject.picture(subject.x)), "→", Bars("ŷ", outputs[0], subject.label)]
+    seen: Row = [Image("x", subject.picture(subject.x)), "→", Bars("ŷ", outputs[0], subject.label)]
     drawings = [Drawing("The image, and the outputs of the model; ✓ marks the right class.", seen)]
     if isinstance(subject.model, CerebellarNetwork):
         wiring = subject.model.wiring
@@ -183,7 +183,7 @@ def loss_step(
     ]
     shapes = {"ŷ": outputs.shape, by_output: d_outputs.shape}
     numbers = [Rows("each output", ("class", "ŷ", "target y"), rows)]
-    seen = [Bars("ŷ", outputs[0], subject.label), "→", Bars(by_output, d_outputs[0], subject.label)]
+    seen: Row = [Bars("ŷ", outputs[0], subject.label), "→", Bars(by_output, d_outputs[0], subject.label)]
     drawing = Drawing(f"The outputs, and how {symbol} changes with each of them.", seen)
     words = f"{symbol} = {float(value[0]):.9g}."
     return Step(
@@ -231,7 +231,7 @@ def _change_drawing(subject: ExplainedImage, taken: TrainingStep, places: list[P
         each[name].T[place[1]] if name == "readout" else each[name][place[0]] for each in (taken.before, taken.after)
     )
     onto = f"W[:, {place[1]}]" if name == "readout" else f"{name}[{place[0]}]"
-    parts = [subject.map(onto, before), "+", subject.map("its change", after - before), "=", subject.map("after", after)]
+    parts: Row = [subject.map(onto, before), "+", subject.map("its change", after - before), "=", subject.map("after", after)]
     return Drawing("The weights onto one unit. Orange is above 0, blue below; the change has a scale of its own.", parts)
 
 

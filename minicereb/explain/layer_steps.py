@@ -18,7 +18,7 @@ from minicereb.errors import require
 from minicereb.experiments.architectures import ConvolutionalModel, PerceptronModel
 from minicereb.explain.explained_image import ExplainedImage, Place, loss_step, switching_units, update_step
 from minicereb.explain.fgsm_steps import attack_steps, chosen_pixels
-from minicereb.explain.pictures import Drawing, Image
+from minicereb.explain.pictures import Drawing, Image, Row
 from minicereb.explain.steps import SUBSCRIPT, Derivative, Rows, Step, checked, products
 from minicereb.explain.training_step import TrainingStep
 from minicereb.models.cerebellum import CerebellarNetwork
@@ -212,7 +212,7 @@ def _forward_drawings(subject: ExplainedImage, walked: PixelPath, block: range) 
     """What goes into the layers and comes out, and the weights of the unit on the path."""
     first, layer, unit = block.start, walked.layers[block.start], walked.place(block.start + 1)
     x = subject.map("x", walked.values[first]) if first else Image("x", subject.picture(walked.values[0]))
-    through = [x, "→", subject.drawn("v", walked.values[first + 1])]
+    through: Row = [x, "→", subject.drawn("v", walked.values[first + 1])]
     if len(block) > 1:
         through += ["→", subject.drawn("out", walked.values[block.stop])]
     caption = (
@@ -220,7 +220,7 @@ def _forward_drawings(subject: ExplainedImage, walked: PixelPath, block: range) 
     )
     caption += ": one map for each channel." if isinstance(layer, Convolution) else "."
     weights = layer.weight[unit[-1]]
-    parts = [subject.map(f"θ of unit {list(unit)}", weights)]
+    parts: Row = [subject.map(f"θ of unit {list(unit)}", weights)]
     return [Drawing(caption, through), Drawing("The weights of the unit on the path of the pixel.", parts)]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import InputError
-from minicereb.explain.pictures import Drawing, Lines
+from minicereb.explain.pictures import Drawing, LineChart
 from minicereb.explain.steps import CONFIDENCE, EstimatedMean, Rows
 from minicereb.learning.credit import Estimator
 from minicereb.learning.estimators import Backprop, Flip
@@ -193,4 +193,4 @@ def running(of: str, series: Series, reference: Series) -> tuple[Rows, Drawing]:
         "expected value": (every[[0, -1]] * series.size, np.full(2, should, dtype=np.float64)),
     }
     caption = f"The mean of {of} over more and more replications, with its {CONFIDENCE:.1%} interval."
-    return table, Drawing(caption, [Lines("running mean", lines, ("replications", of))])
+    return table, Drawing(caption, [LineChart("running mean", lines, ("replications", of))])

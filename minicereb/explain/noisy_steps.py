@@ -17,7 +17,7 @@ from minicereb.experiments.architectures import NoisyModel
 from minicereb.explain import means
 from minicereb.explain.explained_image import ExplainedImage, Place, chosen_cells, loss_step, update_step
 from minicereb.explain.fgsm_steps import PIXELS, attack_steps, fgsm_step, landscape_of, objective_step
-from minicereb.explain.pictures import Bars, Drawing, Image, Map
+from minicereb.explain.pictures import Bars, Drawing, Image, Map, Row
 from minicereb.explain.steps import CONFIDENCE, SUBSCRIPT, Derivative, EstimatedMean, Rows, Step, checked, compared, products
 from minicereb.gradcheck.differences import difference, moving
 from minicereb.learning.credit import Estimator, LastLayer
@@ -129,7 +129,7 @@ def _forward_steps(subject: ExplainedImage, trace: Trace, cells: list[int], clas
         r = np.zeros(len(u)) if e is None else e[:, 0, 0] * float(layer.scale[0])
         full = float(np.abs(np.stack([u, r, v])).max())
         carried = Map("x", x) if number else Image("x", subject.picture(x))
-        parts = [
+        parts: Row = [
             carried,
             "θ →",
             Map("u", u, full),
@@ -142,7 +142,7 @@ def _forward_steps(subject: ExplainedImage, trace: Trace, cells: list[int], clas
         ]
         drawings = [Drawing("What goes in, the drive of every neuron, its noise, its signal, and its response.", parts)]
         if not number:
-            seen = [subject.map(f"θ of neuron {a}", layer.weight[a]) for a in neurons[:PIXELS]]
+            seen: Row = [subject.map(f"θ of neuron {a}", layer.weight[a]) for a in neurons[:PIXELS]]
             drawings.append(Drawing("The weights of some neurons: orange pixels excite, blue ones inhibit.", seen))
         hidden = f"h{number + 1}".translate(SUBSCRIPT)
         yield Step(
@@ -321,7 +321,7 @@ def _mean_step(
         "intervals: in a hundred such pages with ten estimates each, about one lies outside."
     )
     shapes = {"∂E[L]/∂θ_0": subject.model.layers[0].weight.shape}
-    both = [Map("mean credit", found.credit.mean(axis=0)), "≈", Map("expected", reference.credit.mean(axis=0))]
+    both: Row = [Map("mean credit", found.credit.mean(axis=0)), "≈", Map("expected", reference.credit.mean(axis=0))]
     drawings.append(Drawing("The mean credit of every neuron of the first layer, and what it should approach.", both))
     title, gives, uses = f"The mean over the noise ({name})", {"∂E[L]/∂θ": "∂E[L]/∂θ"}, ("image", "credit", "E[L]")
     return Step(title, CREDIT_TAGS[name], words, shapes, tables, (), estimates, drawings, gives, uses)
@@ -344,7 +344,7 @@ def _pixel_step(subject: ExplainedImage, name: str, loss: OfRows, pixels: list[i
     )
     shapes = {"∂E[l]/∂x": subject.x.shape}
     back = network.layers[0].input_gradient(found.credit.mean(axis=0)[None])
-    seen = [Map("credit", found.credit.mean(axis=0)), "θ →", subject.map("∂E[l]/∂x", back)]
+    seen: Row = [Map("credit", found.credit.mean(axis=0)), "θ →", subject.map("∂E[l]/∂x", back)]
     drawings.append(Drawing("The mean credit of the first layer, and what it gives the pixels through the weights.", seen))
     title, gives, uses = "The derivative with respect to the image", {"∂l/∂x": "∂E[l]/∂x"}, ("image", "δ")
     return Step(title, CREDIT_TAGS[name], words, shapes, tables, (), estimates, drawings, gives, uses)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
@@ -17,6 +16,7 @@ from minicereb.report.figures import curves, svg
 
 ABOVE, BELOW, EDGE = (217, 95, 2), (31, 120, 200), (128, 128, 128)  # colours that colour-blind readers can tell apart
 MOST_BARS = 16
+LEFT, WIDTH = 36, 100  # of bars: room for the classes, and the length of the longest
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,37 +66,37 @@ class Bars:
     name: str
     values: np.ndarray
     label: int
-    before: np.ndarray = field(default_factory=lambda: np.empty(0))
+    before: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.float64))
 
     def html(self) -> str:
         """Return the bars as markup."""
         every = np.concatenate([self.values, self.before])
         low, high = min(0.0, float(every.min())), max(0.0, float(every.max()))
-        left, width = 46.0, 150.0
-        scale = width / ((high - low) or 1.0)
-        zero = left - low * scale
+        scale = WIDTH / ((high - low) or 1.0)
         shown = sorted({self.label, *np.argsort(-self.values, kind="stable")[:MOST_BARS].tolist()})
-        parts, answer = [], int(self.values.argmax())
+        answer, parts = int(self.values.argmax()), []
+
+        def bar(row: int, value: float, style: str) -> str:
+            begin, length = LEFT + (min(value, 0.0) - low) * scale, abs(value) * scale
+            return element("rect", x=round(begin, 1), y=20 * row + 3, width=round(length, 1), height=14, class_=style)
+
         for row, c in enumerate(shown):
-            y, value = 20 * row, float(self.values[c])
-            strong = "strong" if c == answer else ""
-            parts.append(element("text", f"{c}{' ✓' if c == self.label else ''}", x=4, y=y + 15, class_=strong))
-            ink, size = "above" if value > 0 else "below", round(abs(value) * scale, 1)
-            parts.append(element("rect", x=round(zero + min(value, 0) * scale, 1), y=y + 3, width=size, height=14, class_=ink))
+            value, strong = float(self.values[c]), "strong" if c == answer else ""
+            parts.append(element("text", f"{c}{' ✓' if c == self.label else ''}", x=4, y=20 * row + 15, class_=strong))
+            parts.append(bar(row, value, "above" if value > 0 else "below"))
             if self.before.size:
-                was = float(self.before[c])
-                place = {"x": round(zero + min(was, 0) * scale, 1), "width": round(abs(was) * scale, 1)}
-                parts.append(element("rect", y=y + 3, height=14, class_="before", **place))
-            parts.append(element("text", f"{value:.3g}".replace("-", "−"), x=left + width + 6, y=y + 15, class_=strong))
-        height = 20 * len(shown)
-        axis = element("line", x1=zero, x2=zero, y1=0, y2=height, class_="axis")
-        words = escape(f"{self.name}: " + ", ".join(f"{c}: {float(self.values[c]):.3g}" for c in shown))
-        size = {"viewBox": f"0 0 {left + width + 84:g} {height}", "role": "img", "aria-label": words}
-        return f'<div class="cell bars">{element("svg", "".join([*parts, axis]), **size)}{_name(self.name)}</div>'
+                parts.append(bar(row, float(self.before[c]), "before"))
+            number = f"{value:.3g}".replace("-", "−")
+            parts.append(element("text", number, x=LEFT + WIDTH + 6, y=20 * row + 15, class_=strong))
+        height, zero = 20 * len(shown), round(LEFT - low * scale, 1)
+        parts.append(element("line", x1=zero, x2=zero, y1=0, y2=height, class_="axis"))
+        said = escape(f"{self.name}: " + ", ".join(f"{c}: {float(self.values[c]):.3g}" for c in shown))
+        size = f'viewBox="0 0 {LEFT + WIDTH + 76} {height}"'
+        return f'<div class="cell bars"><svg {size} role="img" aria-label="{said}">{"".join(parts)}</svg>{_name(self.name)}</div>'
 
 
 @dataclass(frozen=True, eq=False)
-class Lines:
+class LineChart:
     """Lines of :func:`minicereb.report.figures.curves` over a logarithmic axis; `axes` are the labels of the axes."""
 
     name: str
@@ -121,7 +121,7 @@ class Svg:
         return f'<div class="cell wide"><img src="{_address(self.content.encode(), "svg+xml")}" alt="{escape(self.name)}"></div>'
 
 
-Part = Image | Map | Bars | Lines | Svg
+Row = list[Image | Map | Bars | LineChart | Svg | str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +129,7 @@ class Drawing:
     """A row of pictures with signs between them, such as ``x → h``, and its caption."""
 
     caption: str
-    parts: Sequence[Part | str]
+    parts: Row
 
     def html(self) -> str:
         """Return the row as markup."""
@@ -176,7 +176,7 @@ def grid(values: np.ndarray) -> np.ndarray:
 
 def _image(name: str, pixels: np.ndarray, scale: str = "") -> str:
     buffer = io.BytesIO()
-    imsave(buffer, pixels, format="png", metadata={"Software": None})
+    imsave(buffer, pixels, format="png", metadata={"Software": ""})
     address = _address(buffer.getvalue(), "png")
     return f'<div class="cell squares"><img src="{address}" alt="{escape(name)}">{_name(name, scale)}</div>'
 

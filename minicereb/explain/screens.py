@@ -56,7 +56,7 @@ def _screen(steps: Sequence[Step], found: Arrows, number: int) -> dict[str, Any]
         "maps": list(_maps(steps, found, number)),
         "uses": [(source + 1, name) for source, name in found[number].items()],
         "after": [later + 1 for later in after],
-        "tables": [Table(head, rows, f"{caption[0].upper()}{caption[1:]}") for caption, head, rows in render.tables(step)],
+        "tables": [(f"{caption[0].upper()}{caption[1:]}", Table(head, rows)) for caption, head, rows in render.tables(step)],
     }
 
 

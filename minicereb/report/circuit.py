@@ -8,7 +8,7 @@ import numpy as np
 
 from minicereb.randomness import generator
 
-__all__ = ["circuit"]
+__all__ = ["circuit", "element"]
 
 WIDTH, HEIGHT = 960, 560
 COLOURS = {  # on a light and on a dark page; colour-blind readers can tell them apart
@@ -82,6 +82,7 @@ def circuit(
 
 
 def element(name: str, content: str = "", **attributes: object) -> str:
+    """Return an element of SVG; an underscore in an attribute's name stands for a hyphen, and one at its end is dropped."""
     written = "".join(f' {key.rstrip("_").replace("_", "-")}="{value}"' for key, value in attributes.items())
     return f"<{name}{written}>{content}</{name}>" if content else f"<{name}{written}/>"
 

@@ -53,11 +53,10 @@ class Command:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; cells are text, or :class:`Verdict`. With a caption it is folded away until a reader opens it."""
+    """A table; cells are text, or :class:`Verdict`."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
-    caption: str = ""
     kind: str = "table"
 
     @property
@@ -139,9 +138,6 @@ def markdown(page: Page, pictures: dict[int, str]) -> str:
 
 def _lines(block: Any) -> Iterator[str]:
     if isinstance(block, Table):
-        if block.caption:
-            yield f"{plain(block.caption)}:"
-            yield ""
         yield _row(block.head)
         yield "|" + "|".join("---:" if right else "---" for right in block.numeric) + "|"
         yield from map(_row, block.rows)

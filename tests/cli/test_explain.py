@@ -47,7 +47,7 @@ def test_a_page_is_one_file(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
     document = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "pixel 292 (10, 12)" in document
-    assert "data:image/svg+xml;base64," in document
+    assert "data:image/png;base64," in document
 
 
 @pytest.mark.parametrize(

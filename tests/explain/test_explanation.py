@@ -29,8 +29,10 @@ from minicereb.experiments.architectures import (
 )
 from minicereb.experiments.configs import Data, Train
 from minicereb.explain import Shown, explanation, means, pixel_number
+from minicereb.explain.dependencies import arrows
 from minicereb.explain.explained_image import switching_units
-from minicereb.explain.render import page, text
+from minicereb.explain.render import tables, text
+from minicereb.explain.screens import html
 from minicereb.explain.training_step import take_step
 from minicereb.gradcheck.differences import difference
 from minicereb.learning import estimators
@@ -42,7 +44,6 @@ from minicereb.models import cerebellum, layers
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.visual import encoder_of, with_encoder
 from minicereb.randomness import generator
-from minicereb.report.page import html
 
 DATA = Data("strokes", "0" * 64)
 IMAGE = 7
@@ -401,16 +402,48 @@ def test_what_is_asked_for_is_shown(data, learned):
         pixel_number("middle", (28, 28))
 
 
-@pytest.mark.parametrize("case", ["cerebellum", "convolutional", "noisy, flip"])
+@pytest.mark.parametrize("case", CASES)
 def test_text_and_page_hold_every_step(case, told):
     steps = told(case)
     lines = [line for number, step in enumerate(steps, 1) for line in text(number, step)]
-    document = html(page("A title", "A lead.", steps))
+    document = html("A <title>", "A lead.", steps)
     for number, step in enumerate(steps, 1):
         assert f"{number}. {step.title}" in lines
-        assert f"<h2>{number}. {escaped(step.title)}</h2>".replace("&#x27;", "&#39;") in document
+        assert f'<h2 id="title-{number}">{number}. {escaped(step.title)}</h2>'.replace("&#x27;", "&#39;") in document
         assert not step.tag or f"   [{step.tag}]  {step.formula}" in lines
-    assert document.count("<img ") == sum(len(step.drawings) for step in steps) >= 3
-    assert not re.search(r"(src|href)=\"(?!data:)", document)
-    assert "<script" not in document
+        assert step.drawings, step.title
+        for _, _, rows in tables(step):
+            assert all(escaped(cell).replace("&#x27;", "&#39;") in document for row in rows for cell in row)
+    assert document.count("<figure>") == sum(len(step.drawings) for step in steps)
+    assert document.count("<table>") == sum(len(list(tables(step))) for step in steps)
     assert all(dataclasses.is_dataclass(step) for step in steps)
+    beyond = re.sub(r"data:image/(png|svg\+xml);base64,[\w+/=]*", "", document)
+    assert re.findall(r"https?:|url\(|@import|<link|<iframe", beyond) == []
+    assert set(re.findall(r"src=\"[^\"]*\"|href=\"[^#][^\"]*\"", beyond)) == {'src=""'}
+    assert "A &lt;title&gt;" in document
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_step_follows_from_the_image(case, told):
+    steps = told(case)
+    found = arrows(steps)
+    reached = {0}
+    for number, step in enumerate(steps[1:], 1):
+        assert found[number].keys() <= reached, step.title
+        assert found[number], step.title
+        assert all(symbol in steps[source].gives.values() for source, symbol in found[number].items())
+        assert step.symbol
+        reached.add(number)
+    assert {step.part for step in steps} == {"", "learning", "attack"}
+
+
+def test_what_depends_on_what_in_the_cerebellum(told):
+    steps = told("cerebellum")
+    used = [{(steps[source].title, symbol) for source, symbol in each.items()} for each in arrows(steps).values()]
+    of = {f"{step.part} {step.title}": each for step, each in zip(steps, used, strict=True)}
+    granule, ltd, image = "Mossy fibres drive granule cells", "Long-term depression", steps[0].title
+    assert of["learning Parallel fibres drive Purkinje cells"] == {(granule, "h"), (ltd, "μ")}
+    weights = of["learning The derivative with respect to the weights"]
+    assert weights == {(granule, "h"), (ltd, "μ"), ("The climbing fibre's error", "e")}
+    assert of["attack The attack's objective (margin)"] == {(image, "ŷ")}
+    assert of["attack One step of FGSM"] == {(image, "x"), ("The derivative with respect to the image", "∂l/∂x")}
