@@ -29,7 +29,7 @@ from minicereb.studies.report import report_on
 @click.option("--class", "classes", type=int, multiple=True, help="Class to show.")
 @click.option("--pixel", "pixels", multiple=True, help="Pixel to show: its index, or ROW,COLUMN.")
 @setting_options(Attack, "objective", "epsilon", objective="margin", epsilon=0.1)
-@click.option("--html", "html_file", type=NEW_FILE, help="Write a page to this file instead: one screen of pictures for each step.")
+@click.option("--html", "html_file", type=NEW_FILE, help="Write a page of pictures to this file instead, to project.")
 @moved_data
 @as_json
 def explain(run: Path, image: int, what: str | None, html_file: Path | None, dataset: str | None, **options: Any) -> Answer:
