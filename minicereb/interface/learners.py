@@ -47,7 +47,7 @@ OWN_USUAL = {
     "learning_rate": "0.5 / cells",
     "threshold": "0.5 with threshold fibres",
     "uncertainty": "0.1 with the pessimistic rule",
-    "pessimism": "0.5 with the pessimistic rule",
+    "pessimism": "0.5 with the pessimistic rule or interval bounds",
     "estimator": "flip for threshold neurons, resample for others",
     "replications": "10000 plain, 128 sobol, 1 flip, resample, exact and backprop, else 100",
     "last_layer": "score where possible",
@@ -407,6 +407,8 @@ class Perceptron(LearningClassifier):
         l2: float = 0.0,
         l1: float = 0.0,
         loss: str = "cross-entropy",
+        interval_bounds: float | None = None,
+        pessimism: float | None = None,
         epochs: int = 10,
         batch_size: int = 32,
         learning_rate: float = 1e-3,
@@ -423,6 +425,8 @@ class Perceptron(LearningClassifier):
         self.l2 = l2
         self.l1 = l1
         self.loss = loss
+        self.interval_bounds = interval_bounds
+        self.pessimism = pessimism
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -436,7 +440,9 @@ class Perceptron(LearningClassifier):
         self.verbose = verbose
 
     def _model(self, inputs: int) -> PerceptronModel:
-        return PerceptronModel(_whole_numbers("hidden", self.hidden), self.l2, self.l1, self.loss)
+        pessimism = 0.5 if self.interval_bounds is not None and self.pessimism is None else self.pessimism
+        penalties = (self.l2, self.l1, self.loss)
+        return PerceptronModel(_whole_numbers("hidden", self.hidden), *penalties, self.interval_bounds, pessimism)
 
 
 @described(NoisyModel, Train)

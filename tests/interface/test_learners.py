@@ -53,6 +53,10 @@ AS_COMMANDS = {
         ["train", "mlp", "--hidden", "20", "--adversarial", "0.1", *OFTEN],
         lambda: minicereb.Perceptron(20, adversarial=0.1, epochs=2, random_state=3),
     ),
+    "perceptron, interval bounds": (
+        ["train", "mlp", "--hidden", "20", "--interval-bounds", "0.05", *OFTEN],
+        lambda: minicereb.Perceptron(20, interval_bounds=0.05, epochs=2, random_state=3),
+    ),
     "threshold network": (
         ["train", "glr", "--hidden", "12", *OFTEN],
         lambda: minicereb.LikelihoodRatioNetwork(12, epochs=2, random_state=3),
