@@ -1,7 +1,8 @@
 """How the documentation is built: ``sphinx-build -W -b html docs OUT``. Needs minicereb installed, and no network.
 
 The lessons' code is executed. Each executed lesson can be downloaded as a notebook, and has slides. ``-D html_baseurl=ADDRESS``
-says where the pages will be published: the links of the notebooks then lead there.
+says where the pages will be published: the links of the notebooks then lead there. ``-D repository=OWNER/NAME`` says where
+minicereb is on GitHub: lessons can then be opened in Binder and Colab.
 """
 
 import copy
@@ -20,7 +21,7 @@ import explore_page  # noqa: E402
 import slides  # noqa: E402
 from equation_table import as_environment, in_documentation, table, typeset  # noqa: E402
 from myst_nb.core import render  # noqa: E402
-from notebooks import TO_RUN, rewrite  # noqa: E402
+from notebooks import TO_RUN, in_the_browser, rewrite  # noqa: E402
 
 from minicereb.report.sliders import STATIC  # noqa: E402
 
@@ -68,6 +69,13 @@ def with_lines(app, docname, source):
     source[0] = table(PACKAGE, in_documentation, as_environment) if docname == "equations" else typeset(source[0])
 
 
+def with_browsers(app, docname, source):
+    """Add links that open the lessons in Binder and Colab, if minicereb is on GitHub."""
+    if docname == "lessons/index" and app.config.repository:
+        link = r"(\{nb-download\}`[^`]*<([\w-]+)\.ipynb>`)"
+        source[0] = re.sub(link, lambda found: f"{found[1]}, {in_the_browser(found[2], app.config.repository)}", source[0])
+
+
 # For the page MyST-NB 1.4 merges what a cell printed into the notebook's own first output, and then stores that notebook with the
 # other outputs still in it: everything twice. Given copies, it leaves the notebook as it was.
 _merged = render.coalesce_streams
@@ -85,7 +93,7 @@ def with_slides(app, env):
 
 def with_clean_notebooks(app, env):
     """Make the executed lessons notebooks that can be read and run by themselves, before they are copied for download."""
-    rewrite(env.mystnb_config.output_folder, app.config.html_baseurl)
+    rewrite(env.mystnb_config.output_folder, app.config.html_baseurl, app.config.repository)
 
 
 def with_page_to_explore(app, error):
@@ -108,7 +116,9 @@ def prepare_docstring(app, what, name, member, options, lines):
 
 def setup(app):
     """Connect the hooks; Sphinx calls this."""
+    app.add_config_value("repository", "", "env", [str])
     app.connect("source-read", with_lines)
+    app.connect("source-read", with_browsers)
     app.connect("env-updated", with_slides)
     app.connect("env-updated", with_clean_notebooks, priority=600)  # afterwards: slides need what it takes out
     app.connect("build-finished", with_page_to_explore)

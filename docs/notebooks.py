@@ -1,26 +1,71 @@
-"""The lessons as notebooks to download: Markdown that Jupyter understands, links that lead somewhere, every output once.
+"""The lessons as notebooks: Markdown that Jupyter understands, links that lead somewhere, a cell that installs minicereb.
 
 MyST-NB keeps each executed lesson as a notebook, with the roles, links and settings of this documentation. ``downloadable`` takes
-these out. ``docs/conf.py`` calls it when the lessons have been run and before anything is copied.
+these out. ``docs/conf.py`` calls it when the lessons have been run and before anything is copied. ``python docs/notebooks.py
+FOLDER`` writes the lessons as notebooks that have not been run: for Binder (``binder/postBuild``), and for a branch from which
+Colab opens them. It needs minicereb, and nothing else of the extra ``docs``.
 """
 
+import argparse
 import json
 import posixpath
 import re
 from pathlib import Path
 
+from equation_table import typeset
+
+HERE = Path(__file__).parent
+FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.MULTILINE | re.DOTALL)
+CODE_CELL = re.compile(r"^```\{code-cell\} python\n(?:---\n.*?^---\n)?(.*?)^```\n", re.MULTILINE | re.DOTALL)
+HEAD = re.compile(r"\s*# [^\n]+\n\n(?:> [^\n]+(?:\n|\Z))+")  # title and question
 FOOT = re.compile(r"This lesson as a \{nb-download\}`[^`]*`\s+and as <a [^>]*>slides</a>\.\s*")  # the reader has the notebook
 CODE = re.compile(r"(^ *```.*?^ *```$|`[^`\n]*\]\([^`\n]*`)", re.MULTILINE | re.DOTALL)  # in which nothing is a link
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 LICENCES = {"lessons/LICENSE.md": "https://creativecommons.org/licenses/by/4.0/"}
 TO_RUN = (
-    "*To run the cells: `python -m pip install . jupyterlab` in a checkout of minicereb, then open this file in `jupyter lab`. "
-    "The numbers below each cell were computed when the documentation was built; yours should be the same up to rounding.*"
+    "To run the cells: `python -m pip install '.[notebook]'` in a checkout of minicereb, then open this file in `jupyter lab`."
 )
+COMPUTED = " The numbers below each cell were computed when the documentation was built; yours should be the same up to rounding."
+INSTALL = """# Where minicereb is missing, as in Colab, this cell installs it; elsewhere it does nothing.
+import importlib.util
+
+SOURCE = "{source}"  # for pip: a folder, an archive or an address
+if importlib.util.find_spec("minicereb") is None:
+    if not SOURCE:
+        raise ImportError("minicereb is not installed; set SOURCE above to its folder, archive or address")
+    get_ipython().run_line_magic("pip", f"install --quiet {{SOURCE}}")"""
+NOTEBOOKS = "notebooks"  # the branch, and the folder in Binder, with what this program writes
 
 
-def downloadable(notebook, folder, address=""):
-    """Return an executed lesson as it can be read and run by itself.
+def in_the_browser(lesson, repository):
+    """Return links that open a lesson in Binder and in Colab, given the repository on GitHub as ``"OWNER/NAME"``."""
+    binder = f"https://mybinder.org/v2/gh/{repository}/HEAD?urlpath=lab/tree/{NOTEBOOKS}/{lesson}.ipynb"
+    colab = f"https://colab.research.google.com/github/{repository}/blob/{NOTEBOOKS}/{lesson}.ipynb"
+    return f"[Binder]({binder}), [Colab]({colab})"
+
+
+def install_cell(repository=""):
+    """Return the cell that installs minicereb from its repository; without one, a reader says where it is."""
+    source = INSTALL.format(source=f"git+https://github.com/{repository}" if repository else "")
+    return {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": source}
+
+
+def unexecuted(text):
+    """Return the text of a lesson as a notebook that has not been run."""
+    parts = CODE_CELL.split(typeset(FRONT_MATTER.sub("", text)))  # odd places are code
+    cells = [
+        {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "source": part.rstrip("\n")}
+        if place % 2
+        else {"cell_type": "markdown", "metadata": {}, "source": part.strip("\n")}
+        for place, part in enumerate(parts)
+        if part.strip()
+    ]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel}, "cells": cells}
+
+
+def downloadable(notebook, folder, address="", repository=""):
+    """Return a lesson as it can be read and run by itself.
 
     Parameters
     ----------
@@ -31,17 +76,23 @@ def downloadable(notebook, folder, address=""):
     address : str
         Where the documentation is published (Sphinx's ``html_baseurl``). Links lead there; without one, a link becomes its text
         and the name of the file in a checkout.
+    repository : str
+        Where minicereb is on GitHub, as ``"OWNER/NAME"``. The first code cell installs it from there.
     """
     named, cells = set(), []
-    for number, cell in enumerate(notebook["cells"], 1):
-        kept = {**cell, "id": f"cell-{number}", "metadata": {}}  # the format demands an id since 4.5; this one is always the same
+    for cell in notebook["cells"]:
+        kept = {**cell, "metadata": {}}
         if cell["cell_type"] == "markdown":
             kept["source"] = plain_markdown("".join(cell["source"]), folder, address, named)
         else:
             kept["outputs"] = merge_streams(cell["outputs"])
         cells.append(kept)
-    if cells and TO_RUN not in cells[0]["source"]:
-        cells[0]["source"] = f"{cells[0]['source'].rstrip()}\n\n{TO_RUN}"
+    if TO_RUN not in cells[0]["source"]:
+        head, rest = HEAD.match(cells[0]["source"])[0], HEAD.sub("", cells[0]["source"], count=1)
+        how = TO_RUN + COMPUTED * any(cell.get("outputs") for cell in cells)
+        top, below = ({**cells[0], "source": text.strip()} for text in (f"{head.strip()}\n\n*{how}*", rest))
+        cells[:1] = [top, install_cell(repository), below]
+    cells = [{**cell, "id": f"cell-{number}"} for number, cell in enumerate(cells, 1)]  # since 4.5; these are always the same
     metadata = {key: value for key, value in notebook["metadata"].items() if key in ("kernelspec", "language_info")}
     return {**notebook, "cells": cells, "metadata": metadata, "nbformat_minor": max(5, notebook["nbformat_minor"])}
 
@@ -83,9 +134,32 @@ def merge_streams(outputs):
     return merged
 
 
-def rewrite(folder, address=""):
+def rewrite(folder, address="", repository=""):
     """Make every notebook under a folder of executed ones downloadable."""
     for path in sorted(Path(folder).rglob("*.ipynb")):
         place = path.parent.relative_to(folder).as_posix()
-        notebook = downloadable(json.loads(path.read_text(encoding="utf-8")), place, address)
-        path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write(path, downloadable(json.loads(path.read_text(encoding="utf-8")), place, address, repository))
+
+
+def write(path, notebook):
+    """Write a notebook as a file."""
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def main():
+    """Write every lesson as a notebook that has not been run."""
+    parser = argparse.ArgumentParser(description="Write the lessons as notebooks that have not been run.")
+    parser.add_argument("folder", type=Path, help="where to")
+    parser.add_argument(
+        "--repository", default="", metavar="OWNER/NAME", help="on GitHub: the first cell installs minicereb from it"
+    )
+    parser.add_argument("--address", default="", help="where the documentation is published; links lead there")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted((HERE / "lessons").glob("[0-9]*.md")):
+        lesson = downloadable(unexecuted(path.read_text(encoding="utf-8")), "lessons", arguments.address, arguments.repository)
+        write(arguments.folder / f"{path.stem}.ipynb", lesson)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
-"""The lessons as notebooks to download: nothing left that only Sphinx understands, each output once, and cells that run."""
+"""The lessons as notebooks: nothing left that only Sphinx understands, each output once, and cells that run anywhere."""
 
 import ast
+import configparser
 import importlib.util
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+BINDER = ROOT / "binder"
 LESSONS = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs" / "lessons").glob("[0-9]*.md"))}
 SHORT = ("03-ltd", "05-adversarial", "11-convolution-by-hand")  # run here; the documentation's build runs all
 PUBLISHED = "https://example.org/minicereb"
@@ -19,7 +21,9 @@ every_lesson = pytest.mark.parametrize("lesson", LESSONS)
 
 spec = importlib.util.spec_from_file_location("notebooks", ROOT / "docs" / "notebooks.py")
 notebooks = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(notebooks)
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(ROOT / "docs")  # it imports its neighbour
+    spec.loader.exec_module(notebooks)
 
 
 def executed(text):
@@ -63,7 +67,7 @@ def test_a_downloaded_lesson_has_no_markup_and_no_links_that_need_the_documentat
     named = re.findall(r"`(docs/[^`]+)`", text)
     assert all((ROOT / path).is_file() for path in named)
     assert len(named) == len(set(named))
-    assert "pip install . jupyterlab" in text
+    assert "pip install '.[notebook]'" in text
     assert set(notebook["metadata"]) <= {"kernelspec", "language_info"}
     assert all(cell["metadata"] == {} for cell in notebook["cells"])
     assert [cell["id"] for cell in notebook["cells"]] == [f"cell-{number}" for number, _ in enumerate(notebook["cells"], 1)]
@@ -82,6 +86,79 @@ def test_with_an_address_every_link_leads_to_a_page_of_the_documentation(lesson)
     assert all((ROOT / "docs" / f"{page}.md").is_file() for page in pages)
     wanted = [target for target in links(LESSONS[lesson]) if ".md" in target and "LICENSE" not in target]
     assert [target.partition("#")[2] for target in ours] == [target.partition("#")[2] for target in wanted]
+
+
+@every_lesson
+def test_a_notebook_begins_with_its_question_and_a_cell_that_installs_what_it_needs(lesson):
+    for repository in ("", "owner/name"):
+        top, install, rest, *_ = notebooks.downloadable(executed(LESSONS[lesson]), "lessons", "", repository)["cells"]
+        assert re.fullmatch(r"# [^\n]+\n\n(> [^\n]+\n)+\n\*To run the cells: [^\n]+\*", top["source"])
+        assert install == {**notebooks.install_cell(repository), "id": "cell-2"}
+        assert rest["source"].strip()
+    assert '"git+https://github.com/owner/name"' in install["source"]
+
+
+class Shell:
+    """The shell of a notebook, which notes what it should do."""
+
+    def __init__(self):
+        self.done = []
+
+    def run_line_magic(self, *words):
+        self.done.append(words)
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["installed", "missing"])
+@pytest.mark.parametrize("repository", ["", "owner/name"])
+def test_the_first_cell_installs_minicereb_only_where_it_is_missing(there, repository, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if there else None)
+    shell, source = Shell(), notebooks.install_cell(repository)["source"]
+    if repository or there:
+        exec(source, {"get_ipython": lambda: shell})
+    else:
+        with pytest.raises(ImportError, match="set SOURCE above"):
+            exec(source, {"get_ipython": lambda: shell})
+    assert shell.done == ([] if there or not repository else [("pip", "install --quiet git+https://github.com/owner/name")])
+
+
+def test_binder_installs_extras_that_exist_and_writes_the_notebooks(tmp_path):
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    lines = (BINDER / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    (required,) = [line for line in lines if line and not line.startswith("#")]
+    extras = re.fullmatch(r"\.\[([\w,]+)\]", required)[1].split(",")
+    assert set(extras) <= set(settings["options.extras_require"])
+    assert "notebook" in extras
+    version = re.fullmatch(r"python-(3\.\d+)\n", (BINDER / "runtime.txt").read_text(encoding="utf-8"))[1]
+    assert f"Programming Language :: Python :: {version}" in settings["metadata"]["classifiers"]
+    assert os.access(BINDER / "postBuild", os.X_OK)
+    command = (BINDER / "postBuild").read_text(encoding="utf-8").splitlines()[-1]
+    assert command == f"python docs/notebooks.py {notebooks.NOTEBOOKS}"
+
+
+def test_every_lesson_can_be_written_without_being_run(tmp_path):
+    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed (extra docs)")
+    command = [sys.executable, str(ROOT / "docs" / "notebooks.py"), str(tmp_path / "new"), "--repository", "owner/name"]
+    subprocess.run(command, check=True, timeout=120)
+    written = {path.stem: nbformat.read(path, as_version=4) for path in (tmp_path / "new").iterdir()}
+    assert written.keys() == LESSONS.keys()
+    for lesson, notebook in written.items():
+        nbformat.validate(notebook)
+        first, *others = [cell["source"] for cell in notebook.cells if cell.cell_type == "code"]
+        assert first == notebooks.install_cell("owner/name")["source"]
+        sources = [cell["source"] for cell in executed(LESSONS[lesson])["cells"] if cell["cell_type"] == "code"]
+        assert others == [source.rstrip("\n") for source in sources]
+        assert all(cell["source"].strip() for cell in notebook.cells)
+        assert not any(cell.get("outputs") for cell in notebook.cells)
+        assert "computed when" not in notebook.cells[0]["source"]
+        assert only_sphinx_understands(prose(notebook)) == []
+
+
+def test_the_links_open_the_notebooks_that_are_written():
+    text = notebooks.in_the_browser("03-ltd", "owner/name")
+    binder, colab = links(text)
+    assert binder == "https://mybinder.org/v2/gh/owner/name/HEAD?urlpath=lab/tree/notebooks/03-ltd.ipynb"
+    assert colab == "https://colab.research.google.com/github/owner/name/blob/notebooks/03-ltd.ipynb"
 
 
 def test_a_notebook_made_clean_again_stays_as_it_is():
