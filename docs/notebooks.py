@@ -22,9 +22,7 @@ FOOT = re.compile(r"This lesson as a \{nb-download\}`[^`]*`\s+and as <a [^>]*>sl
 CODE = re.compile(r"(^ *```.*?^ *```$|`[^`\n]*\]\([^`\n]*`)", re.MULTILINE | re.DOTALL)  # in which nothing is a link
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 LICENCES = {"lessons/LICENSE.md": "https://creativecommons.org/licenses/by/4.0/"}
-TO_RUN = (
-    "To run the cells: `python -m pip install '.[notebook]'` in a checkout of minicereb, then open this file in `jupyter lab`."
-)
+TO_RUN = "To run the cells: `python -m pip install '.[notebook]'` in a checkout of minicereb, then open this in `jupyter lab`."
 COMPUTED = " The numbers below each cell were computed when the documentation was built; yours should be the same up to rounding."
 INSTALL = """# Where minicereb is missing, as in Colab, this cell installs it; elsewhere it does nothing.
 import importlib.util
@@ -150,9 +148,7 @@ def main():
     """Write every lesson as a notebook that has not been run."""
     parser = argparse.ArgumentParser(description="Write the lessons as notebooks that have not been run.")
     parser.add_argument("folder", type=Path, help="where to")
-    parser.add_argument(
-        "--repository", default="", metavar="OWNER/NAME", help="on GitHub: the first cell installs minicereb from it"
-    )
+    parser.add_argument("--repository", default="", metavar="OWNER/NAME", help="on GitHub, to install minicereb from")
     parser.add_argument("--address", default="", help="where the documentation is published; links lead there")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
