@@ -49,6 +49,7 @@ nb_execution_in_temp = True
 nb_execution_timeout = 600  # of a cell; each takes seconds where nothing else runs
 nb_execution_raise_on_error = True
 nb_output_stderr = "error"  # Python's warnings too
+nb_code_prompt_show, nb_code_prompt_hide = "Show the code", "Hide the code"
 nb_merge_streams = True  # what a cell prints stands together, however slow it was
 
 napoleon_google_docstring = False

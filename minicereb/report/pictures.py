@@ -18,7 +18,7 @@ __all__ = ["film", "sheet", "signed", "tiles"]
 BELOW, ABOVE = (0, 114, 178), (213, 94, 0)  # negative and positive: blue and orange, which every eye tells apart
 INK = {"page": "currentColor", "light": "#1b1b1b", "dark": "#ececec"}
 SECONDS, BEGIN, END = 6.0, 0.08, 0.68  # of a film; the shares of it at which the attack begins and ends
-SIZE, GAP, HEIGHT = 112, 24, 168  # of a film: side of an image, space between images, height of a row
+SIZE, GAP, HEIGHT = 92, 18, 150  # of a film: side of an image, space between images, height of a row
 
 
 def signed(values: np.ndarray, largest: float | None = None) -> np.ndarray:
@@ -105,7 +105,7 @@ def film(images: np.ndarray, outputs: np.ndarray, labels: Sequence[int], classes
     key = hashlib.sha256(images.tobytes() + outputs.tobytes() + theme.encode()).hexdigest()[:8]  # films may share a page
     answers = outputs.argmax(axis=2)
     largest, change = float(np.abs(outputs).max()) or 1.0, float(np.abs(images - images[0]).max())
-    bar = max(9, 240 // len(classes))
+    bar = max(9, 190 // len(classes))
     left = 3 * (SIZE + GAP)
     parts, rules = (
         [],
@@ -129,7 +129,7 @@ def film(images: np.ndarray, outputs: np.ndarray, labels: Sequence[int], classes
     parts.append(f"<rect class='step {_name(key)}s' x='0' y='{height - 4}' width='{width}' height='3'/>")
     rules.append(_moving(f"{key}s", [f"transform:scaleX({at:.3f})" for at in np.linspace(0, 1, len(images))], "linear"))
     words = f"An attack of {len(images) - 1} steps; no pixel changes by more than {change:.2g}: {'; '.join(told)}."
-    return _svg(width, height, words, "".join(rules), parts)
+    return _svg(width, height, words, "".join(rules), parts, "class='film'", 1.25)
 
 
 def _strip(name: str, frames: np.ndarray, left: float, top: float, rules: list[str]) -> Iterator[str]:
@@ -173,9 +173,10 @@ def _name(name: str) -> str:
     return f"f{name}"  # a name in CSS does not begin with a digit
 
 
-def _svg(width: float, height: float, words: str, style: str, parts: Sequence[str]) -> str:
-    size = f"viewBox='0 0 {width:g} {height:g}' width='{width:g}' height='{height:g}' style='max-width:100%;height:auto'"
-    head = f"<svg xmlns='http://www.w3.org/2000/svg' {size} role='img' aria-label='{escape(words)}'>"
+def _svg(width: float, height: float, words: str, style: str, parts: Sequence[str], more: str = "", scale: float = 1.0) -> str:
+    shape = f"{more} style='max-width:100%;height:auto'"
+    box = f"viewBox='0 0 {width:g} {height:g}' width='{scale * width:g}' height='{scale * height:g}'"
+    head = f"<svg xmlns='http://www.w3.org/2000/svg' {box} {shape} role='img' aria-label='{escape(words)}'>"
     return f"{head}<title>{escape(words)}</title><style>{style}</style>{''.join(parts)}</svg>\n"
 
 
