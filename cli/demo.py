@@ -19,7 +19,7 @@ from minicereb.experiments.architectures import CerebellumModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.kinds.attacked import Tally, attack_config
 from minicereb.experiments.runs import load_model
-from minicereb.report.figures import grouped_bars, image_rows, save_figure
+from minicereb.report.figures import conclude, grouped_bars, image_rows, save_figure
 from minicereb.robustness.catalogue import PAPER_STEP
 from minicereb.statistics import proportion_interval
 
@@ -67,7 +67,7 @@ def demo(out: Path, seed: int) -> Answer:
     series = {name: [share for share, _ in each] for name, each in measured.items()}
     intervals = {name: [interval for _, interval in each] for name, each in measured.items()}
     bars = grouped_bars(["clean", *ATTACKS], series, intervals, f"accuracy in %, ε = {EPSILON}, 95% interval")
-    save_figure(bars, figures[0])
+    save_figure(conclude(bars, _gap(series)), figures[0])
     save_figure(image_rows(pictures), figures[1])
     cells = [(name, *(f"{share:.1f}" for share in shares)) for name, shares in series.items()]
     text = (
@@ -77,6 +77,15 @@ def demo(out: Path, seed: int) -> Answer:
         f"Figures: {', '.join(map(str, figures))}"
     )
     return Answer({"epsilon": EPSILON, "images": IMAGES, "models": rows, "figures": figures}, text)
+
+
+def _gap(series: dict[str, list[float]]) -> str:
+    """Say of the model that attacks differ most about what the weakest and the strongest of them leave, in percent."""
+    left = {name: dict(zip(ATTACKS, shares[1:], strict=True)) for name, shares in series.items()}
+    name = max(left, key=lambda each: max(left[each].values()) - min(left[each].values()))
+    weak, strong = max(left[name], key=left[name].__getitem__), min(left[name], key=left[name].__getitem__)
+    found = f"{left[name][weak]:.3g}% correct after {weak}; {left[name][strong]:.3g}% after {strong}"
+    return f"The {name.partition(' (')[0]}: {found}."
 
 
 def _say(text: str) -> None:

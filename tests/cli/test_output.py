@@ -123,3 +123,9 @@ def test_text_with_a_path_that_is_not_utf8_is_printed_with_escapes():
     command = click.Command("show", callback=output.as_json(lambda: Answer({}, "caf\udce9: done")))
     command.params = [click.Option(["--json", "json_wanted"], is_flag=True)]
     assert CliRunner().invoke(command).stdout == "caf\\udce9: done\n"
+
+
+def test_the_demos_figure_says_what_its_bars_do():
+    demo = importlib.import_module("minicereb.cli.demo")
+    shares = {"base network (full)": [96.0, 18.0, 10.0, 0.0], "cerebellum (4)": [94.5, 30.0, 42.5, 0.5]}
+    assert demo._gap(shares) == "The cerebellum: 42.5% correct after PGD, squared error; 0.5% after PGD, margin."
