@@ -1,14 +1,16 @@
 """The benchmarks of convolutional networks and certificates, in a tiny size: what they count, measure and print."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 from commands import invoke
 
 from minicereb.bench import loops, scaling, vgg
-from minicereb.bench.memory import process_memory
+from minicereb.bench.memory import in_fresh_process, process_memory
 from minicereb.bench.vgg import QUICK, VggSize
+from minicereb.errors import RunError
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +76,11 @@ def test_growth_is_measured_with_exponents_and_a_figure(monkeypatch, tmp_path):
     assert all(each["seconds"] > 0 for each in document["sizes"])
     assert list(document["exponents"]) == ["cells", "images", "replications"]  # one size has no slope
     assert (tmp_path / "growth.png").exists()
+
+
+def test_a_process_that_is_ended_from_outside_is_told_in_one_line():
+    with pytest.raises(RunError, match="^a process that measured memory was ended from outside"):
+        in_fresh_process(os._exit, 1)
 
 
 def test_an_exponent_is_the_slope_of_the_logarithms():

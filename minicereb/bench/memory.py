@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
 from minicereb.backend import available_cores, configure, execution
+from minicereb.errors import RunError
 from minicereb.paths import read_text
 
 Result = TypeVar("Result")
@@ -16,9 +18,18 @@ STATUS = Path("/proc/self/status")
 
 
 def in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Return ``function(*arguments)``, computed on the CPU in a new process with as many threads as this one uses."""
+    """Return ``function(*arguments)``, computed on the CPU in a new process with as many threads as this one uses.
+
+    :class:`RunError` if the process is ended from outside, as the system does when memory is short.
+    """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(_configured, min(execution().threads, available_cores()), function, *arguments).result()
+        threads = min(execution().threads, available_cores())
+        try:
+            return process.submit(_configured, threads, function, *arguments).result()
+        except BrokenProcessPool as error:
+            raise RunError(
+                f"a process that measured memory was ended from outside, with {arguments}: is memory short?"
+            ) from error
 
 
 def _configured(threads: int, function: Callable[..., Result], *arguments: Any) -> Result:

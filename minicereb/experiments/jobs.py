@@ -82,7 +82,10 @@ class NotDone(MinicerebError):  # noqa: N818
     def __init__(self, reasons: dict[Job, str], total: int):
         head = f"{len(reasons)} of {total} jobs were not done; the others are, and the same command tries these again"
         super().__init__("\n".join([head, *(f"  {name_of(job)}: {reason}" for job, reason in reasons.items())]))
-        self.reasons = reasons
+        self.reasons, self.total = reasons, total
+
+    def __reduce__(self) -> tuple[type[NotDone], tuple[dict[Job, str], int]]:
+        return type(self), (self.reasons, self.total)  # it may pass from one process to another
 
 
 def jobs_of(plan: Iterable[Job]) -> dict[Job, tuple[Job, ...]]:

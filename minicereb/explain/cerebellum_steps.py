@@ -12,10 +12,10 @@ from minicereb.calculus import cerebellum as paper
 from minicereb.calculus.activations import relu, relu_input_gradient
 from minicereb.calculus.losses import DESCENDED, one_hot, pessimistic_squared_error
 from minicereb.experiments.architectures import CerebellumModel, total_steps
+from minicereb.explain.drawings import Bars, Drawing, Image, Map, Row, marked
 from minicereb.explain.explained_image import ExplainedImage, Place, chosen_cells, loss_step, update_step
 from minicereb.explain.fgsm_steps import attack_steps, landscape_of
 from minicereb.explain.layer_steps import Loss, forward_and_back
-from minicereb.explain.pictures import Bars, Drawing, Image, Map, Row, marked
 from minicereb.explain.steps import Derivative, Rows, Step, checked, compared, products
 from minicereb.explain.training_step import TrainingStep
 from minicereb.gradcheck.differences import difference, moving

@@ -15,7 +15,7 @@ from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, require
 from minicereb.experiments.configs import Train
-from minicereb.explain.pictures import Bars, Drawing, Image, Map, Row, Svg
+from minicereb.explain.drawings import Bars, Drawing, Image, Map, Row, Svg
 from minicereb.explain.steps import Rows, Step, checked
 from minicereb.explain.training_step import TrainingStep, take_step
 from minicereb.gradcheck.differences import CLOSER

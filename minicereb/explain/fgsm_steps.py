@@ -12,8 +12,8 @@ from minicereb.attacks.gradients import Landscape, exact
 from minicereb.attacks.objectives import objective_named
 from minicereb.attacks.pgd import fgsm
 from minicereb.attacks.search import last
+from minicereb.explain.drawings import Bars, Drawing, Image
 from minicereb.explain.explained_image import ExplainedImage, loss_step, switching_units
-from minicereb.explain.pictures import Bars, Drawing, Image
 from minicereb.explain.steps import Rows, Step, checked
 from minicereb.gradcheck.differences import difference, moving
 

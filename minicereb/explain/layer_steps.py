@@ -16,9 +16,9 @@ from minicereb.backend import in_float64
 from minicereb.calculus.losses import DESCENDED
 from minicereb.errors import require
 from minicereb.experiments.architectures import ConvolutionalModel, PerceptronModel
+from minicereb.explain.drawings import Drawing, Image, Row
 from minicereb.explain.explained_image import ExplainedImage, Place, loss_step, switching_units, update_step
 from minicereb.explain.fgsm_steps import attack_steps, chosen_pixels
-from minicereb.explain.pictures import Drawing, Image, Row
 from minicereb.explain.steps import SUBSCRIPT, Derivative, Rows, Step, checked, products
 from minicereb.explain.training_step import TrainingStep
 from minicereb.models.cerebellum import CerebellarNetwork

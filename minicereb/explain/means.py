@@ -9,7 +9,7 @@ import numpy as np
 
 from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import InputError
-from minicereb.explain.pictures import Drawing, LineChart
+from minicereb.explain.drawings import Drawing, LineChart
 from minicereb.explain.steps import CONFIDENCE, EstimatedMean, Rows
 from minicereb.learning.credit import Estimator
 from minicereb.learning.estimators import Backprop, Flip

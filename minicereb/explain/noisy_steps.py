@@ -15,9 +15,9 @@ from minicereb.calculus.replicated import OfRows, ReplicatedLoss, loss_named
 from minicereb.errors import InputError
 from minicereb.experiments.architectures import NoisyModel
 from minicereb.explain import means
+from minicereb.explain.drawings import Bars, Drawing, Image, Map, Row
 from minicereb.explain.explained_image import ExplainedImage, Place, chosen_cells, loss_step, update_step
 from minicereb.explain.fgsm_steps import PIXELS, attack_steps, fgsm_step, landscape_of, objective_step
-from minicereb.explain.pictures import Bars, Drawing, Image, Map, Row
 from minicereb.explain.steps import CONFIDENCE, SUBSCRIPT, Derivative, EstimatedMean, Rows, Step, checked, compared, products
 from minicereb.gradcheck.differences import difference, moving
 from minicereb.learning.credit import Estimator, LastLayer

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minicereb.calculus.equations import equation
-from minicereb.explain.pictures import Drawing
+from minicereb.explain.drawings import Drawing
 from minicereb.gradcheck.differences import FiniteDifference, difference, moving
 
 SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+import pickle
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -42,6 +43,7 @@ def test_what_fails_is_told_at_the_end_with_what_stands_on_it_while_the_others_f
     with pytest.raises(NotDone) as told:
         list(study(small, tmp_path, crew, toy))
     assert len(told.value.reasons) == 2
+    assert str(pickle.loads(pickle.dumps(told.value))) == str(told.value)  # noqa: S301  (it may come from another process)
     assert "2 of 14 jobs were not done" in str(told.value)
     assert "inputs-per-cell: 785" in str(told.value)
     assert "depends on a job that was not done: training random k=785" in str(told.value)
