@@ -23,7 +23,7 @@ from minicereb.errors import require
 from minicereb.explore.hidden_units import HiddenUnits, hidden_units_of
 from minicereb.explore.packing import rounded
 from minicereb.parallel import one_blas_thread
-from minicereb.report.pictures import film
+from minicereb.report.image_sheets import film
 from minicereb.settings import checked, setting
 
 SHOWN_METHODS = tuple(name for name, method in METHODS.items() if method.gradient and method.keeps != "nearest")
@@ -197,7 +197,7 @@ def attack_film(model: Any, dataset: Dataset, attack: Attack, images: int, theme
         With one of ``SHOWN_METHODS``; its random start and its restarts are left out.
     images : int
     theme : {"page", "light", "dark"}
-        See :func:`minicereb.report.pictures.film`.
+        See :func:`minicereb.report.image_sheets.film`.
     """
     require(attack.method in SHOWN_METHODS, "method", attack.method, f"{', '.join(SHOWN_METHODS)} for an animation")
     shape = dataset.image_shape

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from minicereb.report.pictures import film, sheet, signed, tiles
+from minicereb.report.image_sheets import film, sheet, signed, tiles
 
 SVG = "{http://www.w3.org/2000/svg}"
 
