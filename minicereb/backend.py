@@ -285,6 +285,18 @@ def add_sparse_transpose_product(weights: Array, inputs: Array, d_v: Array, out:
     return out
 
 
+def add_rows(starts: np.ndarray, columns: np.ndarray, weights: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
+    """Add the product of a CSR matrix (row starts, columns, weights) and the matrix `rows` to `out`, on the host.
+
+    A row of `out` receives the weighted sum of those of `rows` that its columns name, one after another. Indices are not checked.
+    """
+    _check_written(out, weights, rows)
+    if csr_matvecs is None:
+        out += csr_array((weights, columns, starts), shape=(len(out), len(rows))) @ rows
+        return
+    csr_matvecs(len(out), len(rows), out.shape[1], starts, columns, weights, rows.ravel(), out.ravel())
+
+
 def _check_written(out: np.ndarray, *factors: np.ndarray) -> None:
     """Require `out` to be contiguous, so that ravel() does not copy it, and to be at least as precise as the factors."""
     if not out.flags.c_contiguous:

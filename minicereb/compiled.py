@@ -1,7 +1,7 @@
 """Loops compiled by Numba, if installed: one pass over memory where NumPy needs one per operation.
 
-Compiled loops give the same bits as the NumPy code beside them (the tests compare them): Numba affects the execution, never the
-result. ``NUMBA_DISABLE_JIT=1`` switches it off.
+Compiled loops give the same bits as the NumPy code beside them (the tests compare them). Only that of Square
+(:mod:`minicereb.attacks.square_loop`) differs by rounding. ``NUMBA_DISABLE_JIT=1`` switches Numba off.
 """
 
 from __future__ import annotations

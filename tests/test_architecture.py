@@ -51,7 +51,18 @@ LAYERS = (  # a module may import from its own layer and those above it here
 )
 OWNERS = {"cupy": "minicereb.backend", "cupyx": "minicereb.backend", "numba": "minicereb.compiled"}  # the only importers
 FRAMEWORKS = {"torch", "torchvision", "tensorflow", "keras", "jax", "jaxlib", "flax", "mxnet", "paddle", "mindspore", "theano"}
-FRAMEWORKS |= {"aesara", "pytensor", "autograd", "chainer", "tinygrad", "foolbox", "art", "cleverhans", "torchattacks"}
+FRAMEWORKS |= {
+    "aesara",
+    "pytensor",
+    "autograd",
+    "chainer",
+    "tinygrad",
+    "foolbox",
+    "art",
+    "cleverhans",
+    "torchattacks",
+    "pyautoattack",
+}
 PICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 GENERATORS = {"randomness": {"Generator", "SFC64", "SeedSequence"}}  # elsewhere a generator's type, for annotations
 
@@ -278,7 +289,7 @@ def test_setup_lists_every_package():
 
 
 # Libraries that only some commands need; where one is missing, the error says how to install it.
-OPTIONAL = {"cupy", "cupyx", "numba", "distributed", "onnx", "sklearn", "torch", "art", "foolbox"}
+OPTIONAL = {"cupy", "cupyx", "numba", "distributed", "onnx", "sklearn", "torch", "art", "foolbox", "pyautoattack"}
 OPTIONAL |= {"IPython", "ipywidgets"}  # of notebooks: the first is always there, and without the second figures have no sliders
 
 

@@ -11,6 +11,8 @@ from minicereb.bench import loops, scaling, vgg
 from minicereb.bench.memory import in_fresh_process, process_memory
 from minicereb.bench.vgg import QUICK, VggSize
 from minicereb.errors import RunError
+from minicereb.models.cerebellum import initial_cerebellum
+from minicereb.models.wiring import draw_wiring
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +95,36 @@ def test_what_does_not_go_with_scaling_is_refused(options):
     result = invoke("bench", *options)
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
+
+
+def test_the_command_times_square_through_both_kinds_of_wiring(monkeypatch):
+    monkeypatch.setattr(loops, "SQUARE_SIZES", (("random", 9_000, 4, 3), ("full", 60, None, 2)))
+    monkeypatch.setattr(loops, "SQUARE_QUERIES", 70)
+    monkeypatch.setattr(loops, "SQUARE_FLOOR", 7)
+    result = invoke("bench", "--only", "square", "--json")
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["rows"]
+    assert [row["name"] for row in rows] == [
+        "Square, 70 queries, 3 images, 9,000 cells, k = 4",
+        "Square, 70 queries, 2 images, 60 cells, full wiring",
+    ]
+    assert {row["floor"] for row in rows} == {"7 forward passes of all images, one for every 10 queries"}
+    assert all(row["seconds"] > 0 and row["floor_seconds"] > 0 for row in rows)
+
+
+def test_autoattacks_square_attacks_the_same_classifier():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: python -m pip install torch")
+    pytest.importorskip("pyautoattack", reason="AutoAttack is not installed: python -m pip install pyautoattack")
+    from minicereb.bench import peers
+
+    x, _ = loops.images_like_mnist(4)
+    for kind, per_cell in (("random", 4), ("full", None)):
+        model = initial_cerebellum(draw_wiring(kind, 90, (784,), per_cell, seed=0), 10, seed=0)
+        outputs = model.forward(x)[0]
+        theirs = peers.cerebellum_module(model, (28, 28))(torch.tensor(x).reshape(-1, 1, 28, 28))
+        assert np.allclose(theirs.numpy(), outputs, rtol=0, atol=1e-5)
+        (attack,) = peers.square_runs(model, x, outputs.argmax(axis=1), (28, 28), 0.1, 20).values()
+        assert attack().shape == (4, 1, 28, 28)
 
 
 @pytest.mark.skipif(process_memory("VmRSS") is None, reason="the system does not say how much memory a process has")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from minicereb.backend import to_device, to_numpy
-from minicereb.randomness import generator, signed_uniform, uniform
+from minicereb.randomness import AHEAD, Ahead, Draws, generator, signed_uniform, uniform
 
 FALSE_ALARM = 1e-6  # of each test of a distribution
 PINNED = [[6892167, 6607645, 907451], [9204593, 10477748, 8776450]]
@@ -160,3 +160,16 @@ def test_bulk_draws_have_the_same_bits_on_every_device(xp_device):
     there = signed_uniform(xp_device.empty(0, dtype=xp_device.float32), 3, "a test", (1, 2), 1001)
     assert type(there) is xp_device.ndarray
     assert np.array_equal(to_numpy(there), signed_uniform(np.empty(0, dtype=np.float32), 3, "a test", (1, 2), 1001))
+
+
+def test_draws_made_ahead_are_those_made_one_at_a_time(xp_device):
+    draws = Draws(3, "test", (1, 2), to_device(np.array([5, 0, 9, 7])))
+    each = to_numpy(draws.each(6, range(4, 9)))
+    assert all(np.array_equal(to_numpy(draws.uniform(6, number)), row) for number, row in zip(range(4, 9), each, strict=True))
+    ahead = Ahead(draws, 6, range(1, 2 * AHEAD))
+    for number in range(1, 2 * AHEAD):
+        if number in (1, 10, AHEAD + 1):
+            keep = to_device(np.arange(len(draws.ids))[-3 if number == 1 else -2 :])
+            draws = draws.of(keep)
+            ahead.of(keep)
+        assert np.array_equal(to_numpy(ahead.uniform()), to_numpy(draws.uniform(6, number)))

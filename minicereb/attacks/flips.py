@@ -9,6 +9,7 @@ import numpy as np
 
 from minicereb.attacks.ball import Ball, LinfBall
 from minicereb.attacks.gradients import Landscape, binary_stage, exact
+from minicereb.attacks.nearby import nearby
 from minicereb.attacks.search import Search, put_rows
 from minicereb.attacks.square import SCALE, three_sides, window_at
 from minicereb.backend import Array, to_device, to_numpy, xp_of
@@ -251,14 +252,13 @@ def square_of_flips(
     down, across = place // width, place % width
     up = xp.tile(draws.uniform(width * channels, 0) < 0.5, (1, height))
     flipped = can.affordable((can.price < np.inf) & (up ^ can.fires))
-    point = landscape.evaluate(xp.where(flipped, can.to, x))
-    value = point.value
+    here = nearby(landscape, xp.where(flipped, can.to, x))
+    point = here.point
     for query in range(1, steps):
         keep = yield point
         if keep is not None:
-            landscape, can, draws, x, flipped, value = (
-                landscape.of(keep), can.of(keep), draws.of(keep), x[keep], flipped[keep], value[keep],
-            )  # fmt: skip
+            can, draws, x, flipped = can.of(keep), draws.of(keep), x[keep], flipped[keep]
+            here.of(keep)
         uniform, rows = draws.uniform(x.shape[1] + 2, query), xp.arange(len(x), dtype=xp.int64)
         chosen = (uniform[:, 2:] * (can.price < np.inf)).argmax(axis=1)
         sides = window_at(query / (steps if rescale else SCALE), height, width)
@@ -268,8 +268,8 @@ def square_of_flips(
             inside &= (line >= begin[:, None]) & (line < (begin + side)[:, None])
         up = ~(can.fires ^ flipped)[rows, chosen]
         proposed = can.affordable(xp.where(inside, can.fires ^ up[:, None], flipped))
-        point = landscape.evaluate(xp.where(proposed, can.to, x))
-        better = point.value > value
+        point = here.evaluate(xp.where(proposed, can.to, x))
+        better = point.value > here.value
         put_rows(flipped, proposed, better)
-        value = xp.where(better, point.value, value)
+        here.move(better)
     yield point

@@ -44,8 +44,9 @@ class Method:
         within half the distance of the nearest misclassified point so far. ``"draws"``: chosen by the search, which is given
         random numbers (:class:`minicereb.randomness.Draws`) instead of a start.
     settings : tuple of str
-        The fields of :class:`minicereb.attacks.settings.Attack` that it uses besides those common to all methods, and
-        ``"image_shape"`` if the search takes height, width and channels of the images (or None).
+        The fields of :class:`minicereb.attacks.settings.Attack` that it uses besides those common to all methods;
+        ``"image_shape"`` if the search takes height, width and channels of the images (or None); and ``"points"`` if it takes
+        which of its points count: ``"every"`` one, the ``"best"``, or the ``"first"`` that is misclassified.
     steps : int
         Default number of steps.
     keeps : {"best", "first", "nearest"}
@@ -80,10 +81,11 @@ class Method:
         """Return whether a setting of an attack has an effect."""
         return setting in self.settings
 
-    def passed(self, attack: Any, image_shape: tuple[int, ...] | None) -> dict[str, Any]:
-        """Return the settings of an attack that its search is given, by name."""
-        given = {name: getattr(attack, name) for name in self.settings if name not in (*OF_THE_RUN, "image_shape")}
-        return given | ({"image_shape": image_shape} if self.has("image_shape") else {})
+    def passed(self, attack: Any, **of_the_run: Any) -> dict[str, Any]:
+        """Return what its search is given, by name: settings of an attack, and what it takes of `of_the_run`."""
+        taken = {name: value for name, value in of_the_run.items() if self.has(name)}
+        given = {name: getattr(attack, name) for name in self.settings if name not in (*OF_THE_RUN, *of_the_run)}
+        return given | taken
 
 
 _WALKS = ("steps", "restarts", "random_start", "keep", "targets")
@@ -98,7 +100,7 @@ METHODS: dict[str, Method] = {
     "apgd": Method(apgd, "ball", _WALKS, steps=100, keeps="first"),
     "fab": Method(fab, **_NEAREST, objectives=("margin",), not_climbing="FAB minimises the distance, not its objective"),
     "fmn": Method(fmn, **_NEAREST, objectives=("margin",)),
-    "square": Method(square, settings=(*_BEAM, "rescale", "image_shape"), steps=5_000, **_DRAWS),
+    "square": Method(square, settings=(*_BEAM, "rescale", "image_shape", "points"), steps=5_000, **_DRAWS),
     "greedy": Method(beam, settings=_BEAM, steps=200, not_climbing="greedy ends where no flip is better", **_FLIPS),
     "beam": Method(beam, settings=(*_BEAM, "width"), steps=200, not_climbing="beam ends where no flip is better", **_FLIPS),
     "square-bits": Method(square_of_flips, settings=(*_BEAM, "rescale", "image_shape"), steps=1_000, **_FLIPS),

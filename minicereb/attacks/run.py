@@ -11,6 +11,7 @@ import numpy as np
 from minicereb.attacks.ball import ball_around, with_rounding
 from minicereb.attacks.classifier import guarded
 from minicereb.attacks.gradients import Landscape, Source, binary_stage, exact, source_named
+from minicereb.attacks.nearby import bytes_per_image
 from minicereb.attacks.objectives import OBJECTIVES, TARGETED, likeliest_wrong
 from minicereb.attacks.search import CheckedSearch, Search, best, first_wrong, last
 from minicereb.attacks.settings import Attack
@@ -212,7 +213,8 @@ def _blocks(
     if image_shape is not None:
         check_image_shape(image_shape, inputs)
     times = 16 * (attack.width if attack.traits.has("width") else 1) if flips else 1
-    size = images_per_block(times * (getattr(model, "bytes_per_image", 0) + 64 * inputs))
+    kept = 0 if attack.traits.gradient else bytes_per_image(model)
+    size = images_per_block(times * (getattr(model, "bytes_per_image", 0) + 64 * inputs) + kept)
     for start in range(0, len(ids), size):
         part = ids[start : start + size]
         x, y = to_unit(to_device(rows[part])), to_device(labels[part])
@@ -239,10 +241,11 @@ def _attack_block(block: _Block, include_misclassified: bool) -> tuple[Array, Ar
                 break
             landscape = _landscape(block, pending, rivals, rank)
             numbers = (restart,) if rivals is None else (restart, rank)
-            search = _search(block, landscape, pending, numbers, -score[pending])
-            if nearest or attack.keep == "last":
+            points = "every" if nearest or attack.keep == "last" else "best" if everything or method.keeps == "best" else "first"
+            search = _search(block, landscape, pending, numbers, -score[pending], points)
+            if points == "every":
                 found = last(search)
-            elif everything or method.keeps == "best":
+            elif points == "best":
                 found = best(search, landscape)
             else:
                 found = first_wrong(search, landscape)
@@ -283,12 +286,17 @@ def _bound(block: _Block) -> float:
     return with_rounding(block.attack.epsilon, block.attack.norm, block.x.shape[1])
 
 
-def _search(block: _Block, landscape: Landscape, pending: Array, numbers: tuple[int, ...], distance: Array) -> Search:
-    """Begin the search of one restart towards one target; `distance` is that of the nearest misclassified point so far."""
+def _search(
+    block: _Block, landscape: Landscape, pending: Array, numbers: tuple[int, ...], distance: Array, points: str = "every"
+) -> Search:
+    """Begin the search of one restart towards one target.
+
+    `distance` is that of the nearest misclassified point so far; `points` says which points of the search count.
+    """
     attack, method, xp = block.attack, block.attack.traits, xp_of(block.x)
     ball = ball_around(block.x[pending], attack.epsilon, attack.norm)
     draws, start = Draws(attack.seed, "attack start", numbers, to_device(block.ids)[pending]), ball.x
-    settings = method.passed(attack, block.image_shape)
+    settings = method.passed(attack, image_shape=block.image_shape, points=points)
     if method.begins == "image":
         return method.search(landscape, ball, **settings)
     if method.begins == "draws":

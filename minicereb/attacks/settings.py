@@ -15,6 +15,8 @@ from minicereb.settings import checked, setting
 GRADIENTS = ("analytic", "straight-through", "relaxed", "frozen", "eot", *ESTIMATORS)
 # Counts how often a gradient was redefined: noise of the estimator's own design, more accurate slopes, also with targets.
 REVISIONS = {"antithetic": 1, "sobol": 1, "straight-through": 1, "frozen": 1, "exact": 1}
+# The same for searches: sums in another order, so that a search may take another of two points that are equal but for rounding.
+SEARCHES = {"square": 1, "square-bits": 1}
 LARGEST = 1e6  # ε: in either norm far more than an image in [0, 1] can change, and safe to multiply in float32
 CROSSING = 2.5  # default length of all steps together, in multiples of ε
 
@@ -89,7 +91,7 @@ class Attack:
     @property
     def revision(self) -> int:
         """It is part of an experiment's identity, see :mod:`minicereb.experiments.identity`."""
-        return REVISIONS.get(self.gradient, 0)
+        return REVISIONS.get(self.gradient, 0) + SEARCHES.get(self.method, 0)
 
     @property
     def too_short(self) -> str | None:

@@ -6,11 +6,13 @@ import math
 
 import numpy as np
 
-from minicereb.attacks.ball import Ball, row_norms
+from minicereb.attacks.ball import Ball, LinfBall, row_norms
 from minicereb.attacks.gradients import Landscape
-from minicereb.attacks.search import Search, put_rows
+from minicereb.attacks.nearby import Nearby, nearby
+from minicereb.attacks.search import Search
+from minicereb.attacks.square_loop import loop_for, search_by_loop
 from minicereb.backend import Array, to_device, xp_of
-from minicereb.randomness import Draws
+from minicereb.randomness import Ahead, Draws
 
 FIRST_SHARE = 0.8  # p: share of the pixels in the first square
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries after which p is halved, of SCALE
@@ -19,7 +21,13 @@ TILES = 5  # along the shorter side of an image: the first point in L2
 
 
 def square(
-    landscape: Landscape, ball: Ball, draws: Draws, steps: int, image_shape: tuple[int, ...] | None = None, rescale: bool = True
+    landscape: Landscape,
+    ball: Ball,
+    draws: Draws,
+    steps: int,
+    image_shape: tuple[int, ...] | None = None,
+    rescale: bool = True,
+    points: str = "every",
 ) -> Search:
     """Yield the query points: a start, then the best point so far with one window changed.
 
@@ -38,6 +46,9 @@ def square(
     rescale : bool
         Whether p falls over the available queries, as published. Otherwise it falls at the published query counts, as in the
         standard ensemble, where p is 0.8/128 after 5,000 queries instead of 0.8/512.
+    points : {"every", "best", "first"}
+        The points that count. If not every one, the best of each few hundred queries may be yielded alone; an image whose first
+        misclassified point is found then stays there.
 
     References
     ----------
@@ -45,21 +56,27 @@ def square(
     Algorithm 3, from tiles. p = 0.8, as in the standard ensemble, halved after the queries :data:`HALVINGS` of 10,000. Unlike the
     authors' code, a window may also lie in the last row and the last column.
     """
-    xp = xp_of(ball.x)
-    height, width, channels = three_sides(image_shape, ball.x.shape[1])
-    start, propose = (_stripes, _signs) if ball.norm == "linf" else (_tiles, _moved_energy)
-    point = landscape.evaluate(start(ball, draws, (height, width, channels)))
-    best, best_value = point.x.copy(), point.value
-    for query in range(1, steps):
+    shape = height, width, channels = three_sides(image_shape, ball.x.shape[1])
+    start, propose, drawn = (_stripes, _signs, 2) if ball.norm == "linf" else (_tiles, _moved_energy, 5)
+    windows = [
+        window_at(query / (steps if rescale else SCALE), height, width, odd=ball.norm == "l2") for query in range(1, steps)
+    ]
+    begin = start(ball, draws, shape)
+    if isinstance(ball, LinfBall) and (found := loop_for(landscape, ball, points)) is not None:
+        first = landscape.evaluate(begin)
+        yield from search_by_loop(landscape, ball, draws, first, *found, windows, shape, stop=points == "first")
+        return
+    around = nearby if ball.norm == "linf" else Nearby  # in L2 a projection moves every changed pixel a little
+    here, ahead = around(landscape, begin), Ahead(draws, drawn + channels, range(1, steps))
+    point = here.point
+    for window in windows:
         keep = yield point
         if keep is not None:
-            landscape, ball, draws = landscape.of(keep), ball.of(keep), draws.of(keep)
-            best, best_value = best[keep], best_value[keep]
-        window = window_at(query / (steps if rescale else SCALE), height, width, odd=ball.norm == "l2")
-        point = landscape.evaluate(propose(ball, draws, query, best, (height, width, channels), window))
-        better = point.value > best_value
-        put_rows(best, point.x, better)
-        best_value = xp.where(better, point.value, best_value)
+            ball = ball.of(keep)
+            here.of(keep)
+            ahead.of(keep)
+        point = here.evaluate(propose(ball, ahead.uniform(), here.x, shape, window))
+        here.move(point.value > here.value)
     yield point
 
 
@@ -112,10 +129,9 @@ def _stripes(ball: Ball, draws: Draws, shape: tuple[int, int, int]) -> Array:
     return ball.project(ball.x + ball.epsilon * xp.tile(signs, (1, height)))
 
 
-def _signs(ball: Ball, draws: Draws, query: int, best: Array, shape: tuple[int, int, int], window: tuple[int, int]) -> Array:
+def _signs(ball: Ball, uniform: Array, best: Array, shape: tuple[int, int, int], window: tuple[int, int]) -> Array:
     """L∞: set a random window to one end of its range, random for each channel; to the other if that changes nothing."""
     xp, channels = xp_of(best), shape[2]
-    uniform = draws.uniform(2 + channels, query)
     places = _places(uniform, window, shape).reshape(len(best), -1)
     rows = xp.arange(len(best), dtype=xp.int64)[:, None]
     signs = xp.tile(_random_signs(uniform[:, 2:], best), (1, places.shape[1] // channels))
@@ -143,12 +159,9 @@ def _tiles(ball: Ball, draws: Draws, shape: tuple[int, int, int]) -> Array:
     return ball.project(ball.x + ball.epsilon * ball.ascent(grid.reshape(ball.x.shape)))
 
 
-def _moved_energy(
-    ball: Ball, draws: Draws, query: int, best: Array, shape: tuple[int, int, int], window: tuple[int, int]
-) -> Array:
+def _moved_energy(ball: Ball, uniform: Array, best: Array, shape: tuple[int, int, int], window: tuple[int, int]) -> Array:
     """L2: remove the change from two random windows; put its norm, and the unused part of ε, into the first as a new pattern."""
     xp, channels = xp_of(best), shape[2]
-    uniform = draws.uniform(5 + channels, query)
     first, second = (_places(uniform[:, 2 * number :], window, shape) for number in (0, 1))
     rows = xp.arange(len(best), dtype=xp.int64)[:, None, None]
     change = best - ball.x

@@ -39,6 +39,9 @@ FEW_CELLS, LARGE_BATCH = 20_000, 100  # of the pessimistic rule
 CERTIFIED_IMAGES, CERTIFIED_EPSILON = 1_000, 0.02
 # APGD takes as many steps as published, within a bound so small that it does not end early.
 APGD_CELLS, APGD_IMAGES, APGD_STEPS, APGD_EPSILON = 5_000, 256, 100, 0.002
+# Square within a bound so small that nearly all images stay to the end; the larger model has the sizes of the pretrained `base`.
+SQUARE_QUERIES, SQUARE_EPSILON, SQUARE_FLOOR = 5_000, 0.002, 50
+SQUARE_SIZES = (("random", FEW_CELLS, PER_CELL, 100), ("full", 5_970, None, 20))  # wiring, cells, inputs per cell, images
 GLR_INPUTS, GLR_HIDDEN, GLR_BATCH, REPLICATIONS = 196, 20, 25, 10_000
 EYELID = Eyelid(trial=1_000, acquisition=100, cells=10_000)
 POLE = PoleTask()
@@ -116,6 +119,33 @@ def attacks(peers: bool) -> Iterator[Benchmark]:
         product_floor(model.readout, products),
         f"{2 * products / 1e9:.0f} GFLOP at the rate of a matrix product",
         peers_of("apgd_runs", model, images, labels, APGD_EPSILON, APGD_STEPS) if peers else {},
+    )
+
+
+def square(peers: bool) -> Iterator[Benchmark]:
+    """Yield Square through sparse and through full wiring, beside that of AutoAttack in PyTorch if `peers`."""
+    for kind, cells, per_cell, count in SQUARE_SIZES:
+        model = initial_cerebellum(draw_wiring(kind, cells, (INPUTS,), per_cell, seed=0), CLASSES, seed=0)
+        images, _ = images_like_mnist(count)
+        labels = to_numpy(model.forward(to_device(images))[0].argmax(axis=1))
+        yield _square_run(model, f"k = {per_cell}" if per_cell else "full wiring", images, labels, peers)
+
+
+def _square_run(model: CerebellarNetwork, wiring: str, images: np.ndarray, labels: np.ndarray, peers: bool) -> Benchmark:
+    attack = Attack("square", "margin", SQUARE_EPSILON, steps=SQUARE_QUERIES)
+    ids, x, shape = np.arange(len(images), dtype=np.int64), to_device(images), (28, 28)
+
+    def floor() -> None:
+        for _ in range(SQUARE_FLOOR):
+            model.forward(x)
+
+    return Benchmark(
+        f"Square, {SQUARE_QUERIES:,} queries, {len(images)} images, {model.wiring.cells:,} cells, {wiring}",
+        lambda: list(attack_images(model, attack, images, labels, ids, image_shape=shape)),
+        floor,
+        f"{SQUARE_FLOOR} forward passes of all images, one for every {SQUARE_QUERIES // SQUARE_FLOOR} queries",
+        peers_of("square_runs", model, images, labels, shape, SQUARE_EPSILON, SQUARE_QUERIES) if peers else {},
+        turns=3,
     )
 
 

@@ -192,6 +192,39 @@ def apgd_runs(
     return {"PyTorch, autograd": attack}
 
 
+def cerebellum_module(model: CerebellarNetwork, shape: tuple[int, int]) -> Callable[[Any], Any]:
+    """Return the same classifier of images (images, 1, height, width), with its projection as a dense or sparse CSR product."""
+    csr, _, _, readout, _ = _parts(model) if model.wiring.inputs is not None else (None, None, None, _tensor(model.readout), None)
+    matrix, mean = None if csr is not None else _tensor(model.wiring.weights), _tensor(model.ltd_mean)
+
+    def outputs(x: Any) -> Any:
+        rows = x.reshape(len(x), shape[0] * shape[1])
+        drive = rows @ matrix.T if matrix is not None else (csr @ rows.T).T
+        return drive.relu() @ readout - mean @ readout
+
+    return outputs
+
+
+def square_runs(
+    model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray, shape: tuple[int, int], epsilon: float, queries: int
+) -> dict[str, Callable[[], object]]:
+    """Return the Square of AutoAttack, of the package pyautoattack."""
+    try:
+        from pyautoattack.square import SquareAttack
+    except ImportError as error:
+        needs = "Square beside AutoAttack's needs pyautoattack, which is not installed"
+        raise MinicerebError(f"{needs}: {install_command('pyautoattack')}") from error
+    x, y = _tensor(images.reshape(-1, 1, *shape)), _tensor(labels)
+    outputs = cerebellum_module(model, shape)
+
+    def attack() -> object:
+        with _torch().no_grad():
+            search = SquareAttack(outputs, norm="Linf", n_queries=queries, eps=epsilon, seed=0, device=execution().device)
+            return search.perturb(x, y)
+
+    return {"AutoAttack's Square, PyTorch": attack}
+
+
 def glr_iterations(
     network: NoisyNetwork, images: np.ndarray, labels: np.ndarray, replications: int, activation: str
 ) -> dict[str, Callable[[], object]]:

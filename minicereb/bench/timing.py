@@ -87,7 +87,7 @@ def _medians(everything: list[Callable[[], object]], benchmark: Benchmark) -> li
     return [statistics.median(taken) for taken in times]
 
 
-PARTS = ("cerebellum", "attacks", "certificates", "glr", "convolutional", "eyelid", "pole")
+PARTS = ("cerebellum", "attacks", "square", "certificates", "glr", "convolutional", "eyelid", "pole")
 
 
 def run_benchmarks(peers: bool, parts: tuple[str, ...] = PARTS) -> Iterator[Timing]:

@@ -11,6 +11,7 @@ from minicereb.backend import Array, to_device, xp_of
 from minicereb.calculus.activations import relu, relu_input_gradient
 from minicereb.calculus.cerebellum import mossy
 from minicereb.inputs import check_credit, check_rows
+from minicereb.models.first_layer import FirstLayer
 from minicereb.models.wiring import Wiring
 from minicereb.parallel import cell_blocks, scratch, sum_lanes
 from minicereb.randomness import generator
@@ -85,6 +86,11 @@ class CerebellarNetwork:
 
         outputs = sum_lanes(add_outputs, parts, (images, self.readout.shape[1]), self.readout)
         return outputs, CerebellumCache(active)
+
+    @property
+    def first_layer(self) -> FirstLayer:
+        """The projection, and the readout of what it drives."""
+        return FirstLayer(self.wiring, self.readout, -(self.ltd_mean @ self.readout), fires_above=self.fires_above)
 
     @property
     def of_fibres(self) -> CerebellarNetwork:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from minicereb.backend import Array
+from minicereb.models.first_layer import FirstLayer
+from minicereb.models.layers import Dense, ReLU
+from minicereb.models.wiring import Wiring
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,18 @@ class Sequential:
             for number, layer in enumerate(self.layers)
         ]
         return Sequential(tuple(layers))
+
+    @property
+    def first_layer(self) -> FirstLayer | None:
+        """The first layer and what follows it, if the first is affine; else None."""
+        first, *others = self.layers
+        if not isinstance(first, Dense):
+            return None
+        wiring = Wiring(first.weight, None, first.weight.shape[1], first.bias)
+        match others:
+            case [ReLU(), Dense(weight, bias)]:
+                return FirstLayer(wiring, weight.T, bias)
+        return FirstLayer(wiring, after=Sequential(tuple(others)))
 
     @property
     def bytes_per_image(self) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from minicereb.backend import Array, check_indices, check_synapses, to_device, to_numpy, xp_of
 from minicereb.calculus.projection import add_project_input_gradient, bound_activity, bounds_loop, project
@@ -93,13 +94,26 @@ class Wiring:
     @cached_property
     def by_fibre(self) -> list[tuple[Array, Array]]:
         """For each mossy fibre the cells that it reaches, int64 in order, and the weights in float64."""
-        data, fibres, starts = self.csr()
-        cells = np.repeat(np.arange(self.cells), np.diff(starts))
-        order, found = np.argsort(fibres, kind="stable"), []
-        for part in np.split(order, np.searchsorted(fibres[order], np.arange(1, self.width))):
-            reached, places = np.unique(cells[part], return_inverse=True)  # two synapses of a cell with one fibre count as one
-            found.append((to_device(reached), to_device(np.bincount(places, data[part], len(reached)).astype(np.float64))))
+        projection, found = self.by_input(), []
+        for part in map(slice, projection.indptr[:-1], projection.indptr[1:]):
+            # Two synapses of a cell with one fibre count as one.
+            reached, places = np.unique(projection.indices[part], return_inverse=True)
+            total = np.bincount(places, projection.data[part], len(reached)).astype(np.float64)
+            found.append((to_device(reached.astype(np.int64)), to_device(total)))
         return found
+
+    def transposed(self) -> Array:
+        """Return the transpose of :attr:`matrix`, (inputs, cells), contiguous; there must be a matrix."""
+        assert self.matrix is not None
+        return xp_of(self.matrix).ascontiguousarray(self.matrix.T)
+
+    def by_input(self) -> csr_array:
+        """Return the transpose of J as a CSR matrix on the host, (inputs, cells): the synapses of each mossy fibre in turn."""
+        weights, fibres, _ = self.csr()
+        order = np.argsort(fibres, kind="stable")
+        starts = np.searchsorted(fibres[order], np.arange(self.width + 1))
+        cells = order // self.weights.shape[1]
+        return csr_array((weights[order], cells.astype(np.int32), starts.astype(np.int32)), shape=(self.width, self.cells))
 
     @property
     def nbytes(self) -> int:

@@ -55,8 +55,9 @@ def own(monkeypatch, tmp_path):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_names_settings_that_there_are(name):
     method = METHODS[name]
-    assert set(method.settings) - {"image_shape"} <= FIELDS
-    assert set(method.passed(Attack(name, method.objectives[0], 0.1), (2, 3))) == set(method.settings) - set(OF_THE_RUN)
+    assert set(method.settings) - {"image_shape", "points"} <= FIELDS
+    given = method.passed(Attack(name, method.objectives[0], 0.1), image_shape=(2, 3), points="best")
+    assert set(given) == set(method.settings) - set(OF_THE_RUN)
 
 
 def test_a_row_with_an_unknown_word_is_refused():

@@ -180,6 +180,7 @@ def test_the_wiring_is_a_matrix_and_csr_holds_the_same_one(xp_device, kind, k):
     wiring = wire(kind, k=k)
     matrix = dense(wiring)
     assert np.array_equal(csr_array(wiring.csr(), shape=(50, 30)).toarray(), matrix.T)
+    assert np.array_equal(wiring.by_input().toarray(), matrix)
     x = np.random.default_rng(0).random((7, 30), dtype=np.float32)
     x_t, part = to_device(np.ascontiguousarray(x.T)), slice(10, 40)
     v = wiring.project(part, x_t, xp_device.empty((30, 7), dtype=xp_device.float32))

@@ -13,7 +13,7 @@ import numpy as np
 
 from minicereb.attacks.ball import NORMS
 from minicereb.attacks.gradients import binary_stage
-from minicereb.attacks.settings import DRAWS, GRADIENTS, LARGEST, REVISIONS
+from minicereb.attacks.settings import DRAWS, GRADIENTS, LARGEST, REVISIONS, SEARCHES
 from minicereb.backend import Array, to_numpy
 from minicereb.certificates.affine import why_not_certifiable
 from minicereb.certificates.certify import certify
@@ -100,7 +100,9 @@ class EvaluatedModel(Experiment):
     @property
     def revision(self) -> int:
         """See :mod:`minicereb.experiments.identity`."""
-        return REVISIONS.get(self.gradient, 0) + CHECKLISTS + self.fires  # once along gradients of zero
+        searches = {search["method"] for name in self.attacks for search in attack_named(name).searches}
+        moved = max((SEARCHES.get(method, 0) for method in searches), default=0)
+        return REVISIONS.get(self.gradient, 0) + CHECKLISTS + self.fires + moved  # fires: once along gradients of zero
 
     def gradient_of(self, model: Any) -> str:
         """Return the source of the input gradient for attacks on a model."""

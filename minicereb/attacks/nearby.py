@@ -1,0 +1,211 @@
+"""The objective at images that differ in a few pixels from a current one, without a whole pass through the model for each.
+
+Where the first layer is linear, a change of a few pixels changes its pre-activation v by the columns of these pixels alone. So v
+is kept for each image. Through sparse wiring only the cells that the pixels reach are computed, and the outputs change by theirs;
+otherwise a thin product changes v, and the outputs are computed from it.
+
+Rounding errors of many changes would add up: after :data:`REFRESHED` points v is computed anew, and an image counts as
+misclassified only after a whole pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minicereb.attacks.classifier import unguarded
+from minicereb.attacks.gradients import Landscape, Point, exact
+from minicereb.attacks.search import put_rows
+from minicereb.backend import Array, execution, xp_of
+from minicereb.calculus.changes import add_changes, add_sparse_changes, changed_outputs
+from minicereb.models.first_layer import FirstLayer
+from minicereb.parallel import row_blocks, run_lanes
+
+REFRESHED = 200  # points after which the pre-activation is computed anew
+
+
+class Nearby:
+    """The objective around the current images of a search.
+
+    Parameters
+    ----------
+    landscape : Landscape
+    x : array, shape (images, inputs)
+        The images where the search begins.
+
+    Attributes
+    ----------
+    point : Point
+        At the images where it began.
+    x : array, shape (images, inputs)
+        Current images.
+    value : array, shape (images,)
+        The objective there.
+    """
+
+    def __init__(self, landscape: Landscape, x: Array):
+        self.landscape, self.point = landscape, landscape.evaluate(x)
+        self.x, self.value = self.point.x.copy(), self.point.value.copy()
+        self._tried = self.point
+
+    def of(self, images: Array) -> None:
+        """Continue with some of the images."""
+        self.landscape, self.x, self.value = self.landscape.of(images), self.x[images], self.value[images]
+
+    def evaluate(self, x: Array) -> Point:
+        """Return outputs and objective at `x`, of the shape of the current images."""
+        self._tried = self.landscape.evaluate(x)
+        return self._tried
+
+    def move(self, where: Array) -> None:
+        """Make the images last evaluated the current ones, `where` (array of bool) is true."""
+        put_rows(self.x, self._tried.x, where)
+        self.value = xp_of(where).where(where, self._tried.value, self.value)
+
+
+class NearbyOfFew(Nearby):
+    """The same for a model whose first layer is linear: only what a change reaches is computed.
+
+    Outputs and objective agree with those of a whole pass to within 1e-5 of the largest output.
+    """
+
+    def __init__(self, landscape: Landscape, x: Array, state: _State):
+        super().__init__(landscape, x)
+        self._confirmed = landscape.wrong(self.point)
+        self._evaluated, self._state = 0, state
+
+    def of(self, images: Array) -> None:
+        """Continue with some of the images."""
+        super().of(images)
+        self._confirmed = self._confirmed[images]
+        self._state.of(images)
+
+    def evaluate(self, x: Array) -> Point:
+        """Return outputs and objective at `x`; an image's first misclassification is confirmed by a whole pass."""
+        self._evaluated += 1
+        if self._evaluated % REFRESHED == 0:
+            self._state.refresh()
+            self.value = self.landscape.value_of(self._state.outputs)
+        outputs = self._state.outputs_of(x)
+        point = Point(x, outputs, self.landscape.value_of(outputs))
+        claimed = np.flatnonzero(self.landscape.wrong(point) & ~self._confirmed)
+        if len(claimed):
+            landscape = self.landscape.of(claimed)
+            whole = landscape.evaluate(x[claimed])
+            self._confirmed[claimed] = landscape.wrong(whole)
+            outputs[claimed], point.value[claimed] = whole.outputs, whole.value
+        self._tried = point
+        return point
+
+    def move(self, where: Array) -> None:
+        """Make the images last evaluated the current ones, `where` (array of bool) is true."""
+        if where.any():
+            self._state.move(where)
+            super().move(where)
+
+
+class _State:
+    """What is kept of a linear first layer: activity of the inputs, pre-activation and outputs of the current images."""
+
+    v: Array
+    outputs: Array
+
+    def __init__(self, layer: FirstLayer, x: Array):
+        self.layer, self.activity = layer, layer.activity(x).copy()
+        self.refresh()
+
+    def of(self, images: Array) -> None:
+        """Continue with some of the images."""
+        self.activity, self.v, self.outputs = self.activity[images], self.v[images], self.outputs[images]
+
+    def refresh(self) -> None:
+        """Compute the current images' pre-activation and outputs anew."""
+        self.v = self.layer.drive(self.activity)
+        self.outputs = self.layer.outputs(self.v)
+
+    def outputs_of(self, x: Array) -> Array:
+        """Return the outputs for images `x`."""
+        raise NotImplementedError
+
+    def move(self, where: Array) -> None:
+        """Make the images last given the current ones `where` (array of bool) is true."""
+        raise NotImplementedError
+
+
+class _Dense(_State):
+    """Every input reaches every cell: a thin product, then the outputs from all cells."""
+
+    def __init__(self, layer: FirstLayer, x: Array):
+        self.projection = layer.wiring.transposed()
+        super().__init__(layer, x)
+
+    def outputs_of(self, x: Array) -> Array:
+        activity, v = self.layer.activity(x), np.empty_like(self.v)
+
+        def add(part: slice) -> Array:
+            np.copyto(v[part], self.v[part])
+            add_changes(self.projection, activity[part], self.activity[part], v[part])
+            return self.layer.outputs(v[part])
+
+        outputs = np.concatenate(run_lanes(add, row_blocks(v)))
+        self.tried = activity, v, outputs
+        return outputs.copy()
+
+    def move(self, where: Array) -> None:
+        for now, tried in zip((self.activity, self.v, self.outputs), self.tried, strict=True):
+            put_rows(now, tried, where)
+
+
+class _Sparse(_State):
+    """Only the cells that a change reaches are computed."""
+
+    def __init__(self, layer: FirstLayer, x: Array):
+        self.projection = layer.wiring.by_input()
+        super().__init__(layer, x)
+
+    def outputs_of(self, x: Array) -> Array:
+        activity = self.layer.activity(x)
+        outputs = changed_outputs(self.projection, self.layer.readout, activity, self.activity, self.v, self.outputs)
+        self.tried = activity, outputs
+        return outputs.copy()
+
+    def move(self, where: Array) -> None:
+        activity, outputs = self.tried
+        add_sparse_changes(self.projection, activity, self.activity, self.v, where)
+        put_rows(self.activity, activity, where)
+        put_rows(self.outputs, outputs, where)
+
+
+def nearby(landscape: Landscape, x: Array) -> Nearby:
+    """Return the objective around images `x`, by the first layer where that is linear, else by whole passes.
+
+    A GPU takes whole passes: there a pass costs little more than a few calls. So does a dense layer whose transpose would not fit
+    into a quarter of the memory budget.
+    """
+    layer = fitting_layer(landscape, x)
+    if layer is None:
+        return Nearby(landscape, x)
+    return NearbyOfFew(landscape, x, (_Sparse if layer.wiring.matrix is None else _Dense)(layer, x))
+
+
+def fitting_layer(landscape: Landscape, x: Array) -> FirstLayer | None:
+    """Return the linear first layer by which :func:`nearby` computes the objective, or None."""
+    layer = first_layer(landscape.model)
+    if not isinstance(x, np.ndarray) or landscape.source is not exact or layer is None or layer.wiring.weights.dtype != x.dtype:
+        return None
+    matrix = layer.wiring.matrix
+    fits = layer.readout is not None if matrix is None else matrix.nbytes <= execution().memory // 4
+    return layer if fits else None
+
+
+def first_layer(model: Any) -> FirstLayer | None:
+    """Return the linear first layer that a model offers as its property ``first_layer``, or None."""
+    layer = getattr(unguarded(model), "first_layer", None)
+    return layer if isinstance(layer, FirstLayer) else None
+
+
+def bytes_per_image(model: Any) -> int:
+    """Return the memory that :func:`nearby` takes for each image."""
+    layer = first_layer(model)
+    return 0 if layer is None else 4 * 4 * layer.wiring.cells

@@ -1,0 +1,72 @@
+"""What a change of a few inputs does to a linear layer and to what is read out of its rectified cells.
+
+Images are rows: x is (images, inputs), the layer's pre-activation v is (images, cells), and a projection is (inputs, cells).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from minicereb.backend import Array, add_rows
+from minicereb.calculus.activations import relu
+
+
+def differences(x: Array, now: Array) -> tuple[Array, Array, Array]:
+    """Return ``x - now`` as a CSR matrix of what differs: row starts, columns (both int32), and differences."""
+    differs = x != now
+    places = np.flatnonzero(differs)
+    starts = np.zeros(len(x) + 1, dtype=np.int32)
+    np.cumsum(np.count_nonzero(differs, axis=1), out=starts[1:])
+    return starts, (places % x.shape[1]).astype(np.int32), x.ravel()[places] - now.ravel()[places]
+
+
+def add_changes(projection: Array, x: Array, now: Array, v: Array) -> None:
+    """Bring the pre-activation of a dense layer from images `now` to `x`: a thin product.
+
+    Parameters
+    ----------
+    projection : array, shape (inputs, cells)
+    x, now : array, shape (images, inputs)
+        They differ in few places.
+    v : array, shape (images, cells)
+        Changed in place.
+    """
+    add_rows(*differences(x, now), projection, v)
+
+
+def changed_outputs(projection: csr_array, readout: Array, x: Array, now: Array, v: Array, outputs: Array) -> Array:
+    """Return the outputs for images `x`, given pre-activation and outputs for `now`, from the cells alone that a change reaches.
+
+    Parameters
+    ----------
+    projection : csr_array, shape (inputs, cells)
+    readout : array, shape (cells, classes)
+    x, now : array, shape (images, inputs)
+        They differ in few places.
+    v : array, shape (images, cells)
+        For `now`; not modified.
+    outputs : array, shape (images, classes)
+        For `now`; not modified.
+    """
+    changes, rows = _reached(projection, x, now)
+    before = v[rows, changes.indices]
+    changes.data = relu(before + changes.data) - relu(before)
+    return outputs + changes @ readout
+
+
+def add_sparse_changes(projection: csr_array, x: Array, now: Array, v: Array, where: Array) -> None:
+    """Bring the pre-activation from `now` to `x` for the images `where` (array of bool), in place.
+
+    Arguments as for :func:`changed_outputs`.
+    """
+    images = np.flatnonzero(where)
+    changes, rows = _reached(projection, x[images], now[images])
+    v[images[rows], changes.indices] += changes.data
+
+
+def _reached(projection: csr_array, x: Array, now: Array) -> tuple[csr_array, Array]:
+    """Return the change of the pre-activation where there is one, and the row of each of its numbers."""
+    starts, inputs, amounts = differences(x, now)
+    changes = csr_array((amounts, inputs, starts), shape=x.shape) @ projection
+    return changes, np.repeat(np.arange(len(x)), np.diff(changes.indptr))

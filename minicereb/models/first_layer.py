@@ -1,0 +1,64 @@
+"""A linear first layer and what follows it: what a search needs that changes a few pixels at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from minicereb.backend import Array, xp_of
+from minicereb.calculus.activations import relu
+from minicereb.calculus.cerebellum import mossy
+from minicereb.models.wiring import Wiring
+from minicereb.parallel import cell_blocks, row_blocks, run_lanes, scratch
+
+
+@dataclass(frozen=True, eq=False)
+class FirstLayer:
+    """``v = J a(x) + r``, and the outputs as a function of v alone.
+
+    A model offers it as its property ``first_layer``. Here images are rows: `v` has shape (images, cells).
+
+    Parameters
+    ----------
+    wiring : Wiring
+        J, and r as its drive at rest.
+    readout, offset : array, shapes (cells, classes) and (classes,), optional
+        W and b, if the outputs are ``max(v, 0) W + b``.
+    after : layer, optional
+        What maps v to the outputs, if they are something else.
+    fires_above : float, optional
+        θ, if a is :func:`~minicereb.calculus.cerebellum.mossy` with a threshold; by default a is the identity.
+    """
+
+    wiring: Wiring
+    readout: Array | None = None
+    offset: Array | None = None
+    after: Any = None
+    fires_above: float | None = None
+
+    def activity(self, x: Array) -> Array:
+        """Return a(x) of images `x`, shape (images, inputs)."""
+        return mossy(x, self.fires_above)
+
+    def drive(self, activity: Array) -> Array:
+        """Return v, shape (images, cells)."""
+        columns = self.wiring.columns(activity)
+        v = xp_of(activity).empty((len(activity), self.wiring.cells), dtype=activity.dtype)
+
+        def project(part: slice) -> None:
+            block = scratch("granule", (part.stop - part.start, len(activity)), activity)
+            v[:, part] = self.wiring.project(part, columns, block).T
+
+        run_lanes(project, cell_blocks(activity, self.wiring.cells, len(activity)))
+        return v
+
+    def outputs(self, v: Array) -> Array:
+        """Return the outputs, shape (images, classes)."""
+        if self.after is not None:
+            return self.after.forward(v)[0]
+        xp, readout = xp_of(v), self.readout
+
+        def read(part: slice) -> Array:
+            return xp.dot(relu(v[part], out=scratch("granule", v[part].shape, v)), readout) + self.offset
+
+        return xp.concatenate(run_lanes(read, row_blocks(v)))
