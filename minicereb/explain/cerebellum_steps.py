@@ -72,7 +72,7 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
         drawing = Drawing("The weights of every granule cell onto the Purkinje cell of the right class.", [solved])
         yield Step(
             "No step: the readout is a solution", "M-LS", words, {"W": subject.model.readout.shape}, drawings=[drawing],
-            gives={"W": "W"}, uses=("e",),
+            gives={"W": "W"},
         )  # fmt: skip
 
 
@@ -248,11 +248,11 @@ def _granule_step(subject: ExplainedImage, x: np.ndarray, drive: np.ndarray, h: 
     words += f" The mean of h is {h.mean():.6g}, the largest {h.max():.6g}. J does not learn."
     shapes = {"x": x.shape, "J": (x.shape[1], len(drive)), "h": h.shape}
     tag = "C1" if model.wiring.rest is None else "M-CODON"
-    seen: Row = [_carried(subject, "x", x), "J →", Map("h", h)]
-    drawings = [
-        Drawing("The image, and the activity of all granule cells, one square for each, in the order of their numbers.", seen)
-    ]
-    if x.size == subject.dataset.inputs:
+    image = x.size == subject.dataset.inputs
+    seen: Row = [_carried(subject, "x" if image else "features", x), "J →", Map("h", h)]
+    said = f"The {'image' if image else 'features'}, and the activity of all granule cells: one square for each, in their order."
+    drawings = [Drawing(said, seen)]
+    if image:
         drawings.append(_wired_drawing(subject, x, h, cells))
     return Step(
         "Mossy fibres drive granule cells", tag, words, shapes, tables, checks, drawings=drawings, gives={"h": "h"}, uses=("x",)

@@ -9,7 +9,7 @@ from minicereb.explain.steps import Step
 from minicereb.report.circuit import element
 
 Arrows = dict[int, dict[int, str]]
-RADIUS, ABOVE, LEVEL, BELOW = 15, 48, 66, 40  # of a node; room above the nodes, their height, room below them
+RADIUS, BELOW, HIGHEST = 15, 40, 64  # of a node; room below the nodes; height of the highest arcs above them
 
 
 def arrows(steps: Sequence[Step]) -> Arrows:
@@ -53,28 +53,34 @@ def dependency_map(steps: Sequence[Step], found: Arrows, now: int, part: str, sp
     shown = [number for number, step in enumerate(steps) if step.part in ("", part)]
     place = {number: spacing // 2 + 5 + spacing * n for n, number in enumerate(shown)}
     lines, nodes = [], []
+    level = RADIUS + 8 + round(0.75 * max((_rise(place[b] - place[a], spacing) for b in shown for a in found[b]), default=0))
     for number in shown:
         for source in found[number]:
             style = "arrow used" if number == now else "arrow next" if source == now else "arrow"
-            lines.append((style, _arrow(place[source], place[number], spacing)))
+            lines.append((style, _arrow(place[source], place[number], level, spacing)))
         style = "node now" if number == now else "node used" if number in found[now] else "node"
-        circle = element("circle", cx=place[number], cy=LEVEL, r=RADIUS)
-        label = element("text", str(number + 1), x=place[number], y=LEVEL + 5)
+        circle = element("circle", cx=place[number], cy=level, r=RADIUS)
+        label = element("text", str(number + 1), x=place[number], y=level + 5)
         if steps[number].symbol and (spacing >= 60 or style != "node"):
-            label += element("text", steps[number].symbol, x=place[number], y=LEVEL + 34, class_="symbol")
+            label += element("text", steps[number].symbol, x=place[number], y=level + 34, class_="symbol")
         title = element("title", f"{number + 1}. {escape(steps[number].title)}")
         nodes.append(element("a", title + circle + label, href=f"#step-{number + 1}", class_=style))
     lines.sort(key=lambda each: len(each[0]))  # those that are marked above the others
     drawn = [element("path", d=path, class_=style) for style, path in lines]
     width = spacing * len(shown) + 10
-    size = {"viewBox": f"0 0 {width} {LEVEL + BELOW}", "style": f"max-width: {width / 16:g}rem"}
+    size = {"viewBox": f"0 0 {width} {level + BELOW}", "style": f"max-width: {width / 16:g}rem"}
     return element("svg", "".join(drawn + nodes), role="group", aria_label="What depends on what", **size)
 
 
-def _arrow(begin: int, end: int, spacing: int) -> str:
+def _rise(length: int, spacing: int) -> int:
+    """How far the control points of an arc lie above the nodes; 0 for a line between neighbours."""
+    return 0 if length == spacing else min(HIGHEST, 6 + 8 * (length // spacing))
+
+
+def _arrow(begin: int, end: int, level: int, spacing: int) -> str:
     """The path of an arrow between two nodes: a line between neighbours, else an arc above the nodes between."""
     if end - begin == spacing:
-        return f"M{begin + RADIUS} {LEVEL}H{end - RADIUS - 2}m-6 -4l6 4l-6 4"
-    edge = LEVEL - RADIUS
-    top = edge - min(ABOVE, 14 + 8 * ((end - begin) // spacing - 1))
+        return f"M{begin + RADIUS} {level}H{end - RADIUS - 2}m-6 -4l6 4l-6 4"
+    edge = level - RADIUS
+    top = edge - _rise(end - begin, spacing)
     return f"M{begin + 5} {edge + 1}C{begin + 13} {top} {end - 13} {top} {end - 5} {edge - 1}m-7 -4l7 4l0 -8"

@@ -21,14 +21,15 @@ LEFT, WIDTH = 36, 100  # of bars: room for the classes, and the length of the lo
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """An image: floats in [0, 1], of shape (height, width) or (height, width, 3)."""
+    """An image: floats in [0, 1], of shape (height, width) or (height, width, 3); a single row fills a square."""
 
     name: str
     pixels: np.ndarray
 
     def html(self) -> str:
         """Return the image as markup."""
-        pixels = self.pixels if self.pixels.ndim == 3 else np.repeat(self.pixels[:, :, None], 3, axis=2)
+        pixels = np.nan_to_num(grid(self.pixels[0])) if len(self.pixels) == 1 else self.pixels
+        pixels = pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
         return _image(self.name, np.rint(255 * pixels).astype(np.uint8))
 
 
@@ -90,9 +91,10 @@ class Bars:
             parts.append(element("text", number, x=LEFT + WIDTH + 6, y=20 * row + 15, class_=strong))
         height, zero = 20 * len(shown), round(LEFT - low * scale, 1)
         parts.append(element("line", x1=zero, x2=zero, y1=0, y2=height, class_="axis"))
-        said = escape(f"{self.name}: " + ", ".join(f"{c}: {float(self.values[c]):.3g}" for c in shown))
+        name = self.name if len(shown) == len(self.values) else f"{self.name} ({len(shown)} of {len(self.values)})"
+        said = escape(f"{name}: " + ", ".join(f"{c}: {float(self.values[c]):.3g}" for c in shown))
         size = f'viewBox="0 0 {LEFT + WIDTH + 76} {height}"'
-        return f'<div class="cell bars"><svg {size} role="img" aria-label="{said}">{"".join(parts)}</svg>{_name(self.name)}</div>'
+        return f'<div class="cell bars"><svg {size} role="img" aria-label="{said}">{"".join(parts)}</svg>{_name(name)}</div>'
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +142,7 @@ class Drawing:
 
 
 def marked(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return an image, dimmed, whose pixels with a weight are coloured: orange where it is above 0, blue below.
+    """Return an image, grey and dimmed, whose pixels with a weight are coloured: orange where it is above 0, blue below.
 
     Parameters
     ----------
@@ -150,7 +152,7 @@ def marked(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
         A pixel has the colour of the sum over its channels.
     """
     height, width = image.shape[:2]
-    grey = image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
+    grey = image.reshape(height, width, -1).mean(axis=2)[:, :, None]
     sums = weights.reshape(height, width, -1).sum(axis=2)[:, :, None]
     colours = np.where(sums > 0, ABOVE, BELOW) / 255
     return np.where(sums != 0, colours, 0.6 * grey)

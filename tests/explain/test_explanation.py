@@ -430,7 +430,7 @@ def test_every_step_follows_from_the_image(case, told):
     reached = {0}
     for number, step in enumerate(steps[1:], 1):
         assert found[number].keys() <= reached, step.title
-        assert found[number], step.title
+        assert found[number] or step.tag == "M-LS", step.title  # which does not depend on one image
         assert all(symbol in steps[source].gives.values() for source, symbol in found[number].items())
         assert step.symbol
         reached.add(number)
