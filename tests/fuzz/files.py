@@ -128,6 +128,7 @@ def targets() -> list[Target]:
         Target("pole circuit", "pole/circuit.npz", "npz", (pole, (*pole[:-2], "--trials", "3", "--out", "pole")), ("pole",)),
         Target("pole result", "pole/*.json", "json", (pole, ("report", "pole")), ("pole",)),
         Target("eyelid session", "eyelid/session.json", "json", _EYELID, ("eyelid",), weight=0.3),
+        Target("points", "points.json", "json", (_POINTS,), ("new",)),
         Target("data npz", "tiny.npz", "npz", DATA, ("new", "run"), weight=4),
         Target("data in other forms", "[fm]*.npz", "npz", DATA[:2], ("new",), weight=2),
         Target("data csv", "table.csv", "csv", DATA[:2], ("new",), weight=2),
@@ -150,6 +151,7 @@ _IDX = (
     ("train", "cerebellum", "--dataset", "mnist", "--cells", "5", "--out", "new"),
     *(("data", "verify", "mnist"), ("data", "list"), ("data", "import", "FILE")),
 )
+_POINTS = ("exercise", "grade", "class", "--points", "FILE", "--feedback", "new")
 _EYELID = (COMMANDS["eyelid"], ("report", "eyelid"))
 _BEHIND_FEATURES = (*read_run("visual"), (*COMMANDS["visual"][:-1], "new"))
 

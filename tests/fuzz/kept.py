@@ -90,6 +90,7 @@ def make_odd_files(work: Path) -> None:
     for student, text in SUBMISSIONS.items():
         (work / "class" / student).mkdir(parents=True)
         (work / "class" / student / "relu.py").write_text(text)
+    (work / "points.json").write_text('{"fgsm": 2, "im2col": 0.5}')
     stranger = work.parent / "stranger"
     stranger.mkdir()
     (stranger / "precious.txt").write_text("not to be touched\n")
