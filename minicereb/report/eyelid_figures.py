@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from minicereb.report.figures import COLOURS, panels_of
+from minicereb.report.figures import COLOURS, conclude, panels_of
 
 SHOWN = 200  # granule cells in a raster
 TIME = "time from CS onset, ms"
@@ -47,7 +47,8 @@ def raster(time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: f
     axes.set_xlabel(TIME)
     axes.set_ylabel("granule cells, by preferred time")
     axes.set_yticks([])
-    return figure
+    active = int(np.isfinite(preferred).sum())
+    return conclude(figure, f"{len(order):,} of {active:,} active granule cells prefer a time before the US ({us:g} ms).")
 
 
 def synapses(time: np.ndarray, granule: np.ndarray, before: np.ndarray, after: np.ndarray, us: float) -> Figure:
@@ -64,7 +65,11 @@ def synapses(time: np.ndarray, granule: np.ndarray, before: np.ndarray, after: n
     axes.set_xlabel("preferred time of the granule cell, ms from CS onset")
     axes.set_ylabel("weight")
     axes.legend(frameon=False, fontsize=8, markerscale=4)
-    return figure
+    change = np.where(np.isfinite(preferred), np.abs(after - before), 0)
+    most = np.argsort(-change, kind="stable")[: max(1, len(change) // 20)]
+    if not change.any():
+        return conclude(figure, "No weight changes.")
+    return conclude(figure, f"The weights that change most: of cells that prefer {np.median(preferred[most]):.0f} ms (median).")
 
 
 def lids(time: np.ndarray, traces: Sequence[np.ndarray], names: Sequence[str], cs: tuple[float, float], us: float) -> Figure:
@@ -82,7 +87,9 @@ def lids(time: np.ndarray, traces: Sequence[np.ndarray], names: Sequence[str], c
     axes.set_yticks([number * step for number in range(len(traces))], names, fontsize=7)
     axes.set_xlabel(TIME)
     axes.set_ylabel("trial; the lid's closure above it")
-    return figure
+    last = f"The last lid closes by {traces[-1].max():.0f}%"
+    at = f", most at {time[traces[-1].argmax()]:.0f} ms" if traces[-1].max() > 0 else ""
+    return conclude(figure, f"{last}{at}; the US comes at {us:g} ms.")
 
 
 class Film:

@@ -42,6 +42,21 @@ def test_synapses_are_drawn_where_their_cells_are_most_active():
     assert axes.get_ylim() == pytest.approx((0.445, 0.555))
 
 
+def test_what_stands_above_a_figure_follows_from_its_numbers():
+    before, after = np.full(4, 0.5), np.array([0.5, 0.45, 0.52, 0.5])
+    traces = [np.zeros(len(TIME)), np.where(TIME == 180, 40.0, 0.0)]
+    window = (0, 220), 200
+    assert title(raster(TIME, granule(), *window)) == "2 of 3 active granule cells prefer a time before the US (200 ms)."
+    assert title(synapses(TIME, granule(), before, after, 200)).endswith(": of cells that prefer 100 ms (median).")
+    assert title(synapses(TIME, granule(), before, before, 200)) == "No weight changes."
+    assert title(lids(TIME, traces, ["1", "2"], *window)) == "The last lid closes by 40%, most at 180 ms; the US comes at 200 ms."
+    assert title(lids(TIME, traces[:1], ["1"], *window)) == "The last lid closes by 0%; the US comes at 200 ms."
+
+
+def title(figure):
+    return " ".join(figure.get_suptitle().split())
+
+
 def test_every_lid_stands_on_its_own_line():
     traces = [np.full(len(TIME), value) for value in (0.0, 40.0)]
     (axes,) = lids(TIME, traces, ["1", "2"], (0, 220), 200).axes
