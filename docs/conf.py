@@ -98,9 +98,10 @@ def with_clean_notebooks(app, env):
 
 
 def with_page_to_explore(app, error):
-    """Write the page of attacks that the front page links to."""
+    """Write the page of attacks that the front page links to, and the one that follows an image."""
     if error is None and app.builder.name == "html":
         explore_page.write(Path(app.outdir) / "explore.html")
+        explore_page.write_one_image(Path(app.outdir) / "one-image.html")
 
 
 def skip_field_alias(app, what, name, member, skip, options):

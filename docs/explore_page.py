@@ -1,10 +1,12 @@
-"""Writes the page of the front page's link: attacks on a small cerebellum that learned drawn digits, step by step.
+"""Writes pages that the documentation links to, of a small cerebellum that learned drawn digits: attacks step by step, one image.
 
-``python docs/explore_page.py FILE.html`` writes it; building the documentation writes ``explore.html`` beside ``index.html``.
+``python docs/explore_page.py FILE.html`` writes the first; building the documentation writes ``explore.html`` and
+``one-image.html`` beside ``index.html``.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
 import tempfile
 from pathlib import Path
@@ -14,15 +16,18 @@ from minicereb import datasets
 from minicereb.cli.output import finish
 from minicereb.datasets import Dataset
 from minicereb.experiments.architectures import CerebellumModel
-from minicereb.experiments.configs import Data, Train
+from minicereb.experiments.configs import Data, Train, describe
 from minicereb.experiments.runs import load_model, read_run, run_training
+from minicereb.explain import explanation, screens
 from minicereb.explore.attack_story import Exploration
 from minicereb.explore.writer import explore
 from minicereb.files import atomic_write
 
 CELLS = 4_000
+IMAGE = 3
 
 
+@functools.cache
 def trained() -> tuple[Train, Any, Dataset]:
     """Train the cerebellum, and return its settings, the model and the drawn digits."""
     dataset = datasets.load("strokes")
@@ -36,6 +41,15 @@ def write(path: Path) -> None:
     """Train the cerebellum and write the page."""
     config, model, dataset = trained()
     page = finish(explore(config, model, dataset, Exploration()))
+    with atomic_write(path) as file:
+        file.write(page.encode())
+
+
+def write_one_image(path: Path) -> None:
+    """Train the cerebellum and write the page that follows an image through it."""
+    config, model, dataset = trained()
+    lead = f"Test image {IMAGE} of {dataset.name}."
+    page = screens.html(f"Image {IMAGE} through {describe(config)}", lead, list(explanation(config, dataset, model, IMAGE)))
     with atomic_write(path) as file:
         file.write(page.encode())
 

@@ -13,8 +13,9 @@ from matplotlib.image import imsave
 
 from minicereb.report.circuit import element
 from minicereb.report.figures import curves, svg
+from minicereb.report.image_sheets import ABOVE, BELOW, signed
 
-ABOVE, BELOW, EDGE = (217, 95, 2), (31, 120, 200), (128, 128, 128)  # colours that colour-blind readers can tell apart
+EDGE = (128, 128, 128, 64)  # where an array has no number
 MOST_BARS = 16
 LEFT, WIDTH = 36, 100  # of bars: room for the classes, and the length of the longest
 
@@ -49,12 +50,9 @@ class Map:
         """Return the map as markup."""
         values = grid(np.asarray(self.values, dtype=np.float64))
         full = self.full or float(np.nanmax(np.abs(values), initial=0.0))
-        share = np.clip(np.abs(values) / (full or 1.0), 0, 1)
-        colours = np.where((values > 0)[:, :, None], ABOVE, BELOW)
-        outside = np.isnan(values)
-        colours[outside], share[outside] = EDGE, 0.25
-        rgba = np.concatenate([colours, np.rint(255 * share)[:, :, None]], axis=2).astype(np.uint8)
-        return _image(self.name, rgba, f"full colour: {full:.3g}")
+        colours = signed(np.nan_to_num(values), full)
+        colours[np.isnan(values)] = EDGE
+        return _image(self.name, colours, f"full colour: {full:.3g}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +152,7 @@ def marked(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
     grey = image.reshape(height, width, -1).mean(axis=2)[:, :, None]
     sums = weights.reshape(height, width, -1).sum(axis=2)[:, :, None]
-    colours = np.where(sums > 0, ABOVE, BELOW) / 255
+    colours = np.where(sums > 0, np.array(ABOVE) / 255, np.array(BELOW) / 255)
     return np.where(sums != 0, colours, 0.6 * grey)
 
 
@@ -180,7 +178,8 @@ def _image(name: str, pixels: np.ndarray, scale: str = "") -> str:
     buffer = io.BytesIO()
     imsave(buffer, pixels, format="png", metadata={"Software": ""})
     address = _address(buffer.getvalue(), "png")
-    return f'<div class="cell squares"><img src="{address}" alt="{escape(name)}">{_name(name, scale)}</div>'
+    kind = "cell squares signed" if scale else "cell squares"
+    return f'<div class="{kind}"><img src="{address}" alt="{escape(name)}">{_name(name, scale)}</div>'
 
 
 def _address(content: bytes, kind: str) -> str:
