@@ -133,8 +133,8 @@ def merge_streams(outputs):
 
 
 def rewrite(folder, address="", repository=""):
-    """Make every notebook under a folder of executed ones downloadable."""
-    for path in sorted(Path(folder).rglob("*.ipynb")):
+    """Make every lesson among the executed notebooks in a folder downloadable; other pages with cells are pages only."""
+    for path in sorted(Path(folder).glob("lessons/*.ipynb")):
         place = path.parent.relative_to(folder).as_posix()
         write(path, downloadable(json.loads(path.read_text(encoding="utf-8")), place, address, repository))
 

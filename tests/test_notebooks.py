@@ -222,3 +222,14 @@ def outputs_of(cell):
     """What a cell printed, and how many figures it shows; nothing for text."""
     outputs = json.loads(json.dumps(cell.get("outputs", [])))
     return [each for each in outputs if each["output_type"] == "stream"], sum(each["output_type"] != "stream" for each in outputs)
+
+
+def test_pages_with_cells_that_are_no_lessons_are_left_as_they_are(tmp_path):
+    lesson = json.dumps(executed(LESSONS["03-ltd"]))
+    gallery = json.dumps(executed((ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")))
+    (tmp_path / "lessons").mkdir()
+    (tmp_path / "lessons" / "03-ltd.ipynb").write_text(lesson, encoding="utf-8")
+    (tmp_path / "gallery.ipynb").write_text(gallery, encoding="utf-8")
+    notebooks.rewrite(tmp_path)
+    assert (tmp_path / "gallery.ipynb").read_text(encoding="utf-8") == gallery
+    assert notebooks.TO_RUN in (tmp_path / "lessons" / "03-ltd.ipynb").read_text(encoding="utf-8")

@@ -30,7 +30,7 @@ def learning_curves(panels: Mapping[str, Sequence[np.ndarray]], trials: int, who
     """
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
-    figure, grid = panels_of(1 + 3.2 * columns, 0.4 + 2.6 * rows, rows, columns, sharex=True, sharey=True)
+    figure, grid = panels_of(1 + 2.2 * columns, 0.4 + 2.2 * rows, rows, columns, sharex=True, sharey=True)
     number = np.arange(1, trials + 1, dtype=np.int64)
     for axes, (title, seeds) in zip(grid.flat, panels.items(), strict=False):
         lasted = np.stack([np.pad(each, (0, trials - len(each)), mode="edge") for each in seeds])

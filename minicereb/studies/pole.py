@@ -119,7 +119,7 @@ def figures(results: Results) -> Figures:
             paths = paths_of(config, record)
             lasted = (f"{len(path) * config.task.cart.step:.1f} s ({title})" for title, path in paths.items())
             drawn[name] = conclude(
-                trajectories(paths, config.task.cart.step), f"Drawn until it fell, or 10 s: {', '.join(lasted)}."
+                trajectories(paths, config.task.cart.step), f"The pole stays up, within the first 10 s, for {', '.join(lasted)}."
             )
     return drawn
 
