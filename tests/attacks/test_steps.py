@@ -10,7 +10,7 @@ import minicereb.experiments.configs  # noqa: F401 (makes the settings known by 
 from minicereb.attacks.methods import METHODS
 from minicereb.attacks.settings import Attack, fitting_step
 from minicereb.errors import InputError
-from minicereb.experiments.identity import config_hash, from_json, to_json
+from minicereb.experiments.identity import config_hash, hashes, from_json, to_json
 
 STEPPING = [name for name, method in METHODS.items() if method.has("step_size")]
 
@@ -59,8 +59,10 @@ def test_with_the_default_pgd_is_as_strong_as_it_can_be_at_any_bound(norm):
     ids=lambda value: getattr(value, "method", ""),
 )
 def test_what_was_done_with_a_step_of_001_is_found_again(attack, found):
-    """Hashes of version 424d849, in which 0.01 was the default of every method."""
-    assert config_hash(attack) == found
+    """Hashes of version 424d849, in which 0.01 was the default of every method; those of searches revised since come last."""
+    assert hashes(attack)[-1] == found
+    assert (config_hash(attack) == found) == (attack.revision == 0)
+    assert attack.revision == (attack.method == "square")
 
 
 def test_a_fitting_step_is_another_experiment_and_the_same_when_it_is_given():
