@@ -22,21 +22,30 @@ from minicereb.errors import require
 from minicereb.machine import examine
 from minicereb.report.figures import save_figure
 
+ENSEMBLE = "ensemble"
+ONLY = f"Part of the benchmarks; may be repeated. Default: all but {ENSEMBLE}, which evaluates whole models."
+
 
 @click.command()
 @click.option("--peers", is_flag=True, help="Also time PyTorch doing the same work, in the same run.")
-@click.option("--only", type=click.Choice(PARTS), multiple=True, help="Part of the benchmarks; may be repeated. Default: all.")
+@click.option("--only", type=click.Choice((*PARTS, ENSEMBLE)), multiple=True, help=ONLY)
+@click.option(
+    "--images", type=click.IntRange(1, 10_000), default=500, show_default=True, help="With --only ensemble: test images."
+)
 @click.option("--scaling", is_flag=True, help="Instead, how time and memory grow with cells, images, replications and workers.")
 @click.option("--figure", type=NEW_FILE, metavar="FILE.png", help="With --scaling: draw the growth.")
 @execution_options
 @as_json
-def bench(peers: bool, only: tuple[str, ...], scaling: bool, figure: Path | None) -> Answer:
+def bench(peers: bool, only: tuple[str, ...], images: int, scaling: bool, figure: Path | None) -> Answer:
     """Time the engine's inner loops: medians of interleaved runs in one process."""
     if scaling:
         require(not peers, "peers", "given", "nothing with --scaling")
         require(not only, "only", only, "nothing with --scaling")
         return _growth(figure)
     require(figure is None, "figure", str(figure), "given only with --scaling")
+    if ENSEMBLE in only:
+        require(only == (ENSEMBLE,), "only", " and ".join(only), f"{ENSEMBLE} alone: whole evaluations are another table")
+        return _ensembles(images, peers)
     timings = list(shown(run_benchmarks(peers, only or PARTS), lambda row: f"timed {row.name}", "timing"))
     machine = _machine()
     head = ("work", "ms", "floor ms", "over floor", "peer", "peer ms", "peer / ours", "peak MiB", "peer MiB")
@@ -50,6 +59,33 @@ def bench(peers: bool, only: tuple[str, ...], scaling: bool, figure: Path | None
     floors = "; ".join(dict.fromkeys(each.floor for each in timings))
     text = f"{table(head, rows)}\n\nMedians of interleaved runs in one process. Floors: {floors}.\n{machine}"
     return Answer({"machine": machine, "rows": [asdict(each) for each in timings]}, text)
+
+
+def _ensembles(images: int, peers: bool) -> Answer:
+    """Evaluate shipped models by the standard ensemble, each once, beside AutoAttack if `peers`."""
+    from minicereb.bench.ensembles import run_ensembles  # it imports nearly everything
+
+    rows = list(shown(run_ensembles(images, peers), lambda row: f"evaluated {row.model}", "evaluating"))
+    head = (
+        "model",
+        "ε",
+        "images",
+        "s",
+        "broken",
+        "AutoAttack s",
+        "AutoAttack / ours",
+        "broken",
+        "ours alone",
+        "AutoAttack alone",
+    )
+    lines = []
+    for each in rows:
+        ratio = each.peer_seconds and f"{each.peer_seconds / each.seconds:.1f}x"
+        ours = (each.model, f"{each.epsilon:g}", each.images, f"{each.seconds:.1f}", each.broken)
+        theirs = each.peer_seconds and f"{each.peer_seconds:.1f}", ratio, each.peer_broken, each.only_ours, each.only_peer
+        lines.append((*map(str, ours), *(each if each is None else str(each) for each in theirs)))
+    text = f"{table(head, lines)}\n\nThe standard ensemble, each evaluation once, without checklist.\n{_machine()}"
+    return Answer({"machine": _machine(), "ensembles": [asdict(each) for each in rows]}, text)
 
 
 def _machine() -> str:

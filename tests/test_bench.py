@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from commands import invoke
 
-from minicereb.bench import loops, scaling, vgg
+from minicereb.bench import ensembles, loops, scaling, vgg
 from minicereb.bench.memory import in_fresh_process, process_memory
 from minicereb.bench.vgg import QUICK, VggSize
+from minicereb.datasets.transforms import to_unit
 from minicereb.errors import RunError
 from minicereb.models.cerebellum import initial_cerebellum
 from minicereb.models.wiring import draw_wiring
@@ -110,6 +111,37 @@ def test_the_command_times_square_through_both_kinds_of_wiring(monkeypatch):
     ]
     assert {row["floor"] for row in rows} == {"7 forward passes of all images, one for every 10 queries"}
     assert all(row["seconds"] > 0 and row["floor_seconds"] > 0 for row in rows)
+
+
+def test_whole_evaluations_are_another_table(monkeypatch):
+    def run_ensembles(images, peers):
+        yield ensembles.Ensemble("one", 0.1, images, 2.0, 3)
+        yield ensembles.Ensemble("two", 0.1, images, 2.0, 3, 5.0, 2, 1, 0)
+
+    monkeypatch.setattr(ensembles, "run_ensembles", run_ensembles)
+    result = invoke("bench", "--only", "ensemble", "--images", "20")
+    assert result.exit_code == 0, result.output
+    assert "2.5x" in result.stdout
+    document = json.loads(invoke("bench", "--only", "ensemble", "--json").stdout)
+    assert [(row["model"], row["images"], row["only_ours"]) for row in document["ensembles"]] == [
+        ("one", 500, None),
+        ("two", 500, 1),
+    ]
+    refused = invoke("bench", "--only", "ensemble", "--only", "glr")
+    assert refused.exit_code == 2
+    assert refused.stderr.count("\n") == 1
+
+
+def test_an_ensemble_counts_what_is_misclassified_in_the_end(monkeypatch, drawn, learned):
+    monkeypatch.setattr(ensembles, "load", lambda name: drawn)
+    monkeypatch.setattr(ensembles, "pretrained", lambda name, data: learned)
+    monkeypatch.setattr(ensembles, "STANDARD", ("apgd-ce", "random"))
+    monkeypatch.setattr(ensembles, "BLOCK", 20)
+    monkeypatch.setattr(ensembles, "MODELS", (("tiny", 1e-6), ("large", 0.3)))
+    x, labels = to_unit(drawn.x_test[:30]), drawn.y_test[:30]
+    clean = int((learned.forward(x)[0].argmax(axis=1) != labels).sum())
+    rows = list(ensembles.run_ensembles(30, False))
+    assert [(row.model, row.images, row.broken) for row in rows] == [("tiny", 30, clean), ("large", 30, 30)]
 
 
 def test_autoattacks_square_attacks_the_same_classifier():

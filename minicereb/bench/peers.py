@@ -205,24 +205,49 @@ def cerebellum_module(model: CerebellarNetwork, shape: tuple[int, int]) -> Calla
     return outputs
 
 
+def _autoattack() -> ModuleType:
+    try:
+        import pyautoattack.square
+    except ImportError as error:
+        needs = "a comparison with AutoAttack needs pyautoattack, which is not installed"
+        raise MinicerebError(f"{needs}: {install_command('pyautoattack')}") from error
+    return pyautoattack
+
+
 def square_runs(
     model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray, shape: tuple[int, int], epsilon: float, queries: int
 ) -> dict[str, Callable[[], object]]:
     """Return the Square of AutoAttack, of the package pyautoattack."""
-    try:
-        from pyautoattack.square import SquareAttack
-    except ImportError as error:
-        needs = "Square beside AutoAttack's needs pyautoattack, which is not installed"
-        raise MinicerebError(f"{needs}: {install_command('pyautoattack')}") from error
+    torch, device = _torch(), execution().device
     x, y = _tensor(images.reshape(-1, 1, *shape)), _tensor(labels)
     outputs = cerebellum_module(model, shape)
+    search = _autoattack().square.SquareAttack(outputs, norm="Linf", n_queries=queries, eps=epsilon, seed=0, device=device)
 
+    @torch.no_grad()
     def attack() -> object:
-        with _torch().no_grad():
-            search = SquareAttack(outputs, norm="Linf", n_queries=queries, eps=epsilon, seed=0, device=execution().device)
-            return search.perturb(x, y)
+        return search.perturb(x, y)
 
     return {"AutoAttack's Square, PyTorch": attack}
+
+
+def autoattack(
+    model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray, shape: tuple[int, int], epsilon: float, batch: int
+) -> dict[str, Callable[[], object]]:
+    """Return AutoAttack's standard ensemble, which returns the attacked images as rows, on the host."""
+    torch, outputs = _torch(), cerebellum_module(model, shape)
+
+    class Module(torch.nn.Module):  # type: ignore[name-defined, misc]
+        def forward(self, x: Any) -> Any:
+            return outputs(x)
+
+    judge = _autoattack().AutoAttack(Module(), norm="Linf", eps=epsilon, version="standard", device=execution().device, seed=0)
+    x, y = _tensor(images.reshape(-1, 1, *shape)), _tensor(labels)
+
+    def attack() -> np.ndarray:
+        attacked, *_ = judge.run_standard_evaluation(x, y, batch_size=batch)
+        return to_numpy(attacked.cpu().numpy()).reshape(len(images), -1)
+
+    return {"AutoAttack": attack}
 
 
 def glr_iterations(

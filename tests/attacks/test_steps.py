@@ -10,7 +10,7 @@ import minicereb.experiments.configs  # noqa: F401 (makes the settings known by 
 from minicereb.attacks.methods import METHODS
 from minicereb.attacks.settings import Attack, fitting_step
 from minicereb.errors import InputError
-from minicereb.experiments.identity import config_hash, hashes, from_json, to_json
+from minicereb.experiments.identity import config_hash, from_json, hashes, to_json
 
 STEPPING = [name for name, method in METHODS.items() if method.has("step_size")]
 
