@@ -17,6 +17,7 @@ from equation_table import typeset
 HERE = Path(__file__).parent
 FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.MULTILINE | re.DOTALL)
 CODE_CELL = re.compile(r"^```\{code-cell\} python\n(?:---\n.*?^---\n)?(.*?)^```\n", re.MULTILINE | re.DOTALL)
+CHECK = re.compile(r"^```\{code-cell\} python\n---\ntags: \[remove-cell\]\n---\n.*?^```\n", re.MULTILINE | re.DOTALL)
 HEAD = re.compile(r"\s*# [^\n]+\n\n(?:> [^\n]+(?:\n|\Z))+")  # title and question
 FOOT = re.compile(r"This lesson as a \{nb-download\}`[^`]*`\s+and as <a [^>]*>slides</a>\.\s*")  # the reader has the notebook
 CODE = re.compile(r"(^ *```.*?^ *```$|`[^`\n]*\]\([^`\n]*`)", re.MULTILINE | re.DOTALL)  # in which nothing is a link
@@ -50,7 +51,7 @@ def install_cell(repository=""):
 
 def unexecuted(text):
     """Return the text of a lesson as a notebook that has not been run."""
-    parts = CODE_CELL.split(typeset(FRONT_MATTER.sub("", text)))  # odd places are code
+    parts = CODE_CELL.split(typeset(CHECK.sub("", FRONT_MATTER.sub("", text))))  # odd places are code
     cells = [
         {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "source": part.rstrip("\n")}
         if place % 2
@@ -79,6 +80,8 @@ def downloadable(notebook, folder, address="", repository=""):
     """
     named, cells = set(), []
     for cell in notebook["cells"]:
+        if "remove-cell" in cell["metadata"].get("tags", []):
+            continue  # it checks the folded answers
         kept = {**cell, "metadata": {}}
         if cell["cell_type"] == "markdown":
             kept["source"] = plain_markdown("".join(cell["source"]), folder, address, named)

@@ -30,6 +30,17 @@ def cells(text):
     return [re.sub(r"\A---\n.*?^---\n", "", cell, flags=re.MULTILINE | re.DOTALL) for cell in found]
 
 
+def folded(text):
+    """Questions and their folded answers, and the source of the cell that checks the answers."""
+    section = re.search(r"^## Check yourself\n\n(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL)[1]
+    asked = re.findall(r"^<details>\n<summary>(.*?)</summary>\n\n(.*?)\n\n</details>\n\n", section, re.MULTILINE | re.DOTALL)
+    (check,) = re.findall(
+        r"^```\{code-cell\} python\n---\ntags: \[remove-cell\]\n---\n(.*?)^```$", section, re.MULTILINE | re.DOTALL
+    )
+    assert len(asked) == section.count("<details>")
+    return asked, check
+
+
 def prose(text):
     """The text without front matter and code."""
     return re.sub(r"^```.*?^```$|\A---\n.*?^---\n", "", text, flags=re.MULTILINE | re.DOTALL)
@@ -63,14 +74,14 @@ def test_there_are_lessons():
 def test_a_lesson_begins_with_a_question_and_ends_with_exercises_and_what_is_not_known(lesson):
     text = prose(LESSONS[lesson])
     assert re.match(r"\s*# [^\n]+\n\n(> [^\n]+\n)*> [^\n]+\?\n\n", text)
-    assert re.findall(r"^## (.+)$", text, re.MULTILINE)[-2:] == ["Exercises", "What is not known"]
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE)[-3:] == ["Check yourself", "Exercises", "What is not known"]
     assert re.search(r"^## Exercises\n\n1\. ", text, re.MULTILINE)
 
 
 @every_lesson
 def test_a_reader_can_follow_the_code(lesson):
     sources = cells(LESSONS[lesson])
-    lengths = [len(source.splitlines()) for source in sources]
+    lengths = [len(source.splitlines()) for source in sources if source != folded(LESSONS[lesson])[1]]
     assert len(sources) == LESSONS[lesson].count("```{code-cell}") >= 3
     assert max(lengths) <= LINES_OF_A_CELL
     assert sum(lengths) <= LINES_OF_A_LESSON
@@ -106,6 +117,16 @@ def test_equations_are_written_as_in_their_table(lesson):
 @every_lesson
 def test_what_cells_print_is_not_repeated_in_prose(lesson):
     assert not re.search(r"\d\.\d{3}|\d\.\d+\s?%", prose(LESSONS[lesson]))
+
+
+@every_lesson
+def test_self_checks_have_answers_whose_numbers_are_checked(lesson):
+    asked, check = folded(LESSONS[lesson])
+    assert 3 <= len(asked) <= 5
+    assert all(question.endswith("?") and len(answer.split()) >= 3 for question, answer in asked)
+    numbers = {number for question, answer in asked for number in re.findall(r"\d+\.\d+", answer)}
+    assert numbers <= set(re.findall(r"\d+\.\d+", check))
+    assert check.count("assert ") >= 2
 
 
 @every_lesson

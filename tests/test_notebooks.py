@@ -29,13 +29,12 @@ with pytest.MonkeyPatch.context() as patch:
 def executed(text):
     """A lesson as MyST-NB stores it, without the outputs."""
     body = re.sub(r"\A---\n.*?^---\n", "", text, flags=re.MULTILINE | re.DOTALL)
-    parts = re.split(r"^```\{code-cell\} python\n(?:---\n.*?^---\n)?(.*?)^```\n", body, flags=re.MULTILINE | re.DOTALL)
-    cells = [
-        {"cell_type": "code", "metadata": {"mystnb": {}}, "outputs": [], "execution_count": number, "source": part}
-        if number % 2
-        else {"cell_type": "markdown", "metadata": {}, "source": part}
-        for number, part in enumerate(parts)
-    ]
+    parts = re.split(r"^```\{code-cell\} python\n(?:---\n(.*?)^---\n)?(.*?)^```\n", body, flags=re.MULTILINE | re.DOTALL)
+    cells = [{"cell_type": "markdown", "metadata": {}, "source": parts[0]}]
+    for number, (options, code, below) in enumerate(zip(parts[1::3], parts[2::3], parts[3::3], strict=True), 1):
+        known = {"tags": ["remove-cell"]} if options == "tags: [remove-cell]\n" else {"mystnb": {}}
+        cells.append({"cell_type": "code", "metadata": known, "outputs": [], "execution_count": number, "source": code})
+        cells.append({"cell_type": "markdown", "metadata": {}, "source": below})
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "file_format": "mystnb", "source_map": [1]}
     return {"nbformat": 4, "nbformat_minor": 4, "metadata": kernel, "cells": cells}
 
@@ -72,9 +71,22 @@ def test_a_downloaded_lesson_has_no_markup_and_no_links_that_need_the_documentat
     assert all(cell["metadata"] == {} for cell in notebook["cells"])
     assert [cell["id"] for cell in notebook["cells"]] == [f"cell-{number}" for number, _ in enumerate(notebook["cells"], 1)]
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code":
-            ast.parse("".join(cell["source"]))  # Python alone, without the magic words of IPython
+    code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert len(code) == LESSONS[lesson].count("```{code-cell}")  # one that installs, but none that checks the folded answers
+    assert not any("answers above" in source for source in code)
+    for source in code:
+        ast.parse(source)  # Python alone, without the magic words of IPython
+
+
+@every_lesson
+def test_answers_stay_folded(lesson):
+    """A cell of a notebook shows what it has folded as the documentation does, if nothing of it is in another cell."""
+    for source in (executed(LESSONS[lesson]), notebooks.unexecuted(LESSONS[lesson])):
+        notebook = notebooks.downloadable(source, "lessons")
+        texts = ["".join(cell["source"]) + "\n" for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+        assert sum(text.count("<details>") for text in texts) == LESSONS[lesson].count("<details>") >= 3
+        assert all(text.count("<details>") == text.count("</summary>\n\n") == text.count("\n\n</details>\n") for text in texts)
+        assert not any("answers above" in "".join(cell["source"]) for cell in notebook["cells"])
 
 
 @every_lesson
