@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "lessons"
 LESSONS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("[0-9]*.md"))}
 INSTRUCTORS = (FOLDER / "instructors.md").read_text(encoding="utf-8")
+SYLLABUS = (FOLDER / "syllabus.md").read_text(encoding="utf-8")
+WEEK = re.compile(r"^\| \d+ \| \[(.+)\]\((.+)\.md\) \|.+\|([\d, ]*)\|.+\| (\d+) \|(.*)\|$", re.MULTILINE)
 LINES_OF_A_CELL, LINES_OF_A_LESSON, LINES_OF_A_FUNCTION, COLUMNS_OF_A_CELL = 30, 180, 12, 100
 LIBRARIES = {"minicereb", "numpy", "IPython", "dataclasses"}
 ENGINE = ("calculus", "datasets", "models", "learning", "attacks", "tasks", "robustness", "report")
@@ -137,9 +139,9 @@ def test_every_figure_says_in_words_what_it_shows(lesson):
 
 
 @every_lesson
-def test_instructors_find_time_prerequisites_and_an_answer_to_every_question(lesson):
+def test_instructors_find_time_prerequisites_notes_and_an_answer_to_every_question(lesson):
     section = re.search(rf"^## {re.escape(title(LESSONS[lesson]))}\n(.*?)(?=^## |\Z)", INSTRUCTORS, re.MULTILINE | re.DOTALL)[1]
-    assert re.match(r"\nMinutes: \d+\. Before: .+\.\n", section)
+    assert re.match(r"\nMinutes: \d+\. Before: .+\.\n\n\*\*Teaching\.\*\* [^\n]+\n", section)
     asked = [int(number) for number in re.findall(r"^\*\*Question (\d+)\.\*\* ", LESSONS[lesson], re.MULTILINE)]
     assert asked
     assert asked == list(range(1, len(asked) + 1))
@@ -161,3 +163,28 @@ def test_the_index_leads_to_lesson_and_notebook(lesson):
 def test_the_exercises_named_exist(lesson):
     named = re.findall(r"`minicereb exercise start ([a-z-]+)`", LESSONS[lesson])
     assert set(named) <= set(EXERCISES)
+
+
+@every_lesson
+def test_the_syllabus_has_each_lesson_with_its_minutes(lesson):
+    name, minutes = title(LESSONS[lesson]), {found[1]: (found[0], found[3]) for found in WEEK.findall(SYLLABUS)}
+    said = re.search(rf"^## {re.escape(name)}\n\nMinutes: (\d+)\.", INSTRUCTORS, re.MULTILINE)[1]
+    assert minutes[lesson] == (name, said)
+
+
+def test_the_syllabus_adds_up():
+    weeks = {int(lesson[:2]): (after, int(minutes), handed_in) for _, lesson, after, minutes, handed_in in WEEK.findall(SYLLABUS)}
+    assert list(weeks) == list(range(1, len(LESSONS) + 1))
+    points = {}
+    for week, (after, _, handed_in) in weeks.items():
+        assert all(int(each) < week for each in after.split(",") if each.strip())
+        for name, worth in re.findall(r"`([a-z0-9-]+)` \((\d)\)", handed_in):
+            assert EXERCISES[name].points == int(worth)
+            assert f"minicereb exercise start {name}" in " ".join(LESSONS[list(LESSONS)[week - 1]].split())
+            points[name] = week
+    assert points.keys() == EXERCISES.keys()
+    assert f"{sum(EXERCISES[name].points for name in points)} points in the long course" in SYLLABUS
+    short = [int(number) for number in re.findall(r"\[(\d+)\]\(\d\d-", SYLLABUS.partition("## The short course")[2])]
+    assert all(int(each) in short for week in short for each in weeks[week][0].split(",") if each.strip())
+    total = sum(EXERCISES[name].points for name, week in points.items() if week in short)
+    assert f"together {sum(weeks[week][1] for week in short)} minutes and {total}\npoints" in SYLLABUS
