@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from browser import CHROMIUM, browser
 from matplotlib.image import imread
 
 from minicereb.report.image_sheets import film, sheet, signed, tiles
@@ -76,3 +77,19 @@ def test_two_films_on_a_page_keep_their_rules_apart(steps):
     names = [set(re.findall(r"@keyframes (\w+)", film(images, each, [0], ["a", "b", "c"]))) for each in (outputs, 2 * outputs)]
     assert all(names)
     assert not names[0] & names[1]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: the film was not tried in a browser")
+def test_in_a_browser_a_film_moves_unless_the_reader_wants_less_motion(steps, tmp_path):
+    page = tmp_path / "film.html"
+    head = "<!doctype html><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
+    page.write_text(head + film(*steps, [0], ["a", "b", "c"]), encoding="utf-8")
+    moving = "document.getAnimations().length"
+    with browser() as window:
+        window.open(page.as_uri(), 400)
+        assert window.run(moving) > 0
+        assert window.run("document.documentElement.scrollWidth") <= 400
+        window.open(page.as_uri(), 400, reduced=True)
+        assert window.run(moving) == 0
+        assert window.run("getComputedStyle(document.querySelector('.true')).transform") == "matrix(1, 0, 0, 0, 0, 0)"
+        assert window.complaints == []
