@@ -13,6 +13,7 @@ from minicereb.bench.vgg import QUICK, VggSize
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import RunError
 from minicereb.models.cerebellum import initial_cerebellum
+from minicereb.models.mlp import initial_mlp
 from minicereb.models.wiring import draw_wiring
 
 
@@ -150,10 +151,10 @@ def test_autoattacks_square_attacks_the_same_classifier():
     from minicereb.bench import peers
 
     x, _ = loops.images_like_mnist(4)
-    for kind, per_cell in (("random", 4), ("full", None)):
-        model = initial_cerebellum(draw_wiring(kind, 90, (784,), per_cell, seed=0), 10, seed=0)
+    wirings = draw_wiring("random", 90, (784,), 4, seed=0), draw_wiring("full", 90, (784,), None, seed=0)
+    for model in (*(initial_cerebellum(wiring, 10, seed=0) for wiring in wirings), initial_mlp(784, (20,), 10, 0)):
         outputs = model.forward(x)[0]
-        theirs = peers.cerebellum_module(model, (28, 28))(torch.tensor(x).reshape(-1, 1, 28, 28))
+        theirs = peers.classifier(model, (28, 28))(torch.tensor(x).reshape(-1, 1, 28, 28))
         assert np.allclose(theirs.numpy(), outputs, rtol=0, atol=1e-5)
         (attack,) = peers.square_runs(model, x, outputs.argmax(axis=1), (28, 28), 0.1, 20).values()
         assert attack().shape == (4, 1, 28, 28)

@@ -192,8 +192,21 @@ def apgd_runs(
     return {"PyTorch, autograd": attack}
 
 
-def cerebellum_module(model: CerebellarNetwork, shape: tuple[int, int]) -> Callable[[Any], Any]:
-    """Return the same classifier of images (images, 1, height, width), with its projection as a dense or sparse CSR product."""
+def classifier(model: CerebellarNetwork | Sequential, shape: tuple[int, int]) -> Callable[[Any], Any]:
+    """Return the same classifier of images (images, 1, height, width): a perceptron, or a cerebellum.
+
+    A cerebellum's projection is a dense or a sparse CSR product.
+    """
+    if isinstance(model, Sequential):
+        layers = [(_tensor(each.weight), _tensor(each.bias)) if isinstance(each, Dense) else None for each in model.layers]
+
+        def answers(x: Any) -> Any:
+            x = x.reshape(len(x), shape[0] * shape[1])
+            for layer in layers:
+                x = x.relu() if layer is None else x @ layer[0].T + layer[1]
+            return x
+
+        return answers
     csr, _, _, readout, _ = _parts(model) if model.wiring.inputs is not None else (None, None, None, _tensor(model.readout), None)
     matrix, mean = None if csr is not None else _tensor(model.wiring.weights), _tensor(model.ltd_mean)
 
@@ -220,7 +233,7 @@ def square_runs(
     """Return the Square of AutoAttack, of the package pyautoattack."""
     torch, device = _torch(), execution().device
     x, y = _tensor(images.reshape(-1, 1, *shape)), _tensor(labels)
-    outputs = cerebellum_module(model, shape)
+    outputs = classifier(model, shape)
     search = _autoattack().square.SquareAttack(outputs, norm="Linf", n_queries=queries, eps=epsilon, seed=0, device=device)
 
     @torch.no_grad()
@@ -231,10 +244,15 @@ def square_runs(
 
 
 def autoattack(
-    model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray, shape: tuple[int, int], epsilon: float, batch: int
+    model: CerebellarNetwork | Sequential,
+    images: np.ndarray,
+    labels: np.ndarray,
+    shape: tuple[int, int],
+    epsilon: float,
+    batch: int,
 ) -> dict[str, Callable[[], object]]:
     """Return AutoAttack's standard ensemble, which returns the attacked images as rows, on the host."""
-    torch, outputs = _torch(), cerebellum_module(model, shape)
+    torch, outputs = _torch(), classifier(model, shape)
 
     class Module(torch.nn.Module):  # type: ignore[name-defined, misc]
         def forward(self, x: Any) -> Any:
