@@ -22,6 +22,7 @@ from minicereb.calculus.changes import add_changes, add_sparse_changes, changed_
 from minicereb.models.first_layer import FirstLayer
 from minicereb.parallel import row_blocks, run_lanes
 
+LEAST = 1 << 19  # synapses of a dense layer: with fewer a whole pass is as fast
 REFRESHED = 200  # points after which the pre-activation is computed anew
 
 
@@ -178,14 +179,19 @@ class _Sparse(_State):
 
 
 def nearby(landscape: Landscape, x: Array) -> Nearby:
-    """Return the objective around images `x`, by the first layer where that is linear, else by whole passes.
+    """Return the objective around images `x`, by the first layer where that is faster, else by whole passes.
 
-    A GPU takes whole passes: there a pass costs little more than a few calls. So does a dense layer whose transpose would not fit
-    into a quarter of the memory budget.
+    It is faster for a dense layer of at least :data:`LEAST` synapses. Without a compiled loop, sparse wiring is as fast in whole
+    passes; so is a GPU, where a pass costs little more than a few calls.
     """
     layer = fitting_layer(landscape, x)
-    if layer is None:
+    if layer is None or layer.wiring.matrix is None or layer.wiring.matrix.size < LEAST:
         return Nearby(landscape, x)
+    return few(landscape, x, layer)
+
+
+def few(landscape: Landscape, x: Array, layer: FirstLayer) -> NearbyOfFew:
+    """Return the objective around images `x` by the first layer."""
     return NearbyOfFew(landscape, x, (_Sparse if layer.wiring.matrix is None else _Dense)(layer, x))
 
 

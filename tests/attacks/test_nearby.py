@@ -12,7 +12,7 @@ from minicereb.attacks import square_loop as module
 from minicereb.attacks.ball import ball_around
 from minicereb.attacks.classifier import guarded
 from minicereb.attacks.gradients import Landscape
-from minicereb.attacks.nearby import REFRESHED, Nearby, NearbyOfFew, bytes_per_image, first_layer, fitting_layer, nearby
+from minicereb.attacks.nearby import REFRESHED, Nearby, NearbyOfFew, bytes_per_image, few, first_layer, fitting_layer, nearby
 from minicereb.attacks.search import best, first_wrong
 from minicereb.attacks.settings import Attack
 from minicereb.attacks.square import square
@@ -78,8 +78,7 @@ def problem(build_cerebellum):
 def test_images_near_the_current_ones_get_the_outputs_of_a_whole_pass(problem, kind, dtype):
     model, x, labels = problem(kind, dtype)
     landscape, rng = Landscape(model, margin, labels), np.random.default_rng(1)
-    here, images = nearby(landscape, x), np.arange(IMAGES)
-    assert isinstance(here, NearbyOfFew)
+    here, images = few(landscape, x, fitting_layer(landscape, x)), np.arange(IMAGES)
     changed = moved = 0
     for number in range(2 * REFRESHED + 50):
         if number == 70:
@@ -223,7 +222,7 @@ def test_a_device_takes_whole_passes(xp_device, build_cerebellum, draw_images):
     model, (x, _) = build_cerebellum(dtype=np.float32), draw_images(6, dtype=np.float32)
     landscape = Landscape(model, margin, model.forward(x)[0].argmax(axis=1))
     here = nearby(landscape, x)
-    assert type(here) is (NearbyOfFew if xp_device is np else Nearby)
+    assert (fitting_layer(landscape, x) is None) == (xp_device is not np)
     proposed = xp_device.clip(x + x.dtype.type(0.1), 0, 1)
     where = here.evaluate(proposed).value != here.value
     where[:3] = False
@@ -251,6 +250,10 @@ def test_everything_else_takes_whole_passes(monkeypatch, problem):
     assert bytes_per_image(model) == 16 * model.wiring.cells
     assert fitting_layer(fits, x.astype(np.float32)) is None
     assert fitting_layer(fits, x) is not None
+    assert type(nearby(fits, x)) is Nearby
+    with monkeypatch.context() as change:
+        change.setattr("minicereb.attacks.nearby.LEAST", 70 * 30)
+        assert type(nearby(fits, x)) is NearbyOfFew
     monkeypatch.setattr(
         "minicereb.attacks.nearby.execution", lambda: backend.Execution(memory=4 * model.wiring.matrix.nbytes - 4)
     )
