@@ -1,14 +1,21 @@
 """Loops compiled by Numba, if installed: one pass over memory where NumPy needs one per operation.
 
 Compiled loops give the same bits as the NumPy code beside them (the tests compare them). Only that of Square
-(:mod:`minicereb.attacks.square_loop`) differs by rounding. ``NUMBA_DISABLE_JIT=1`` switches Numba off.
+(:mod:`minicereb.attacks.square_loop`) and those of :mod:`minicereb.calculus.fused` differ by rounding. ``NUMBA_DISABLE_JIT=1``
+switches Numba off.
+
+A loop may work on vectors of :func:`vector_length` numbers, by :func:`load`, :func:`store`, :func:`spread`, :func:`positive`,
+:func:`where_positive`, :func:`add_product`, and ``+``, ``-`` and ``*``. In Python a vector is a row of an array; Numba keeps it
+in the processor's registers.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib.metadata
+import operator
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -50,12 +57,150 @@ def compiled(loop: Loop, *arrays: Array) -> Loop | None:
         return None
     if max(array.size for array in arrays) < LEAST:
         return None
-    return None if numba_problem() is not None else _machine_code(loop)
+    return None if numba_problem() is not None else machine_code(loop)
 
 
 @functools.cache
-def _machine_code(loop: Loop) -> Loop:
+def machine_code(loop: Loop) -> Loop:
+    """Return `loop` compiled by Numba, which must be there."""
     from numba import config, njit
 
     config.SLP_VECTORIZE = 1  # what is done to four neighbours becomes one instruction
-    return njit(nogil=True, error_model="numpy")(loop)  # without fastmath: no product is joined with a sum, no order changed
+    _teach_vectors()
+    return njit(nogil=True, error_model="numpy")(loop)  # without fastmath: no order changed, no product joined with a sum
+
+
+VECTOR_BYTES = 128  # four registers of 256 bits or two of 512: enough independent sums to hide the time that each takes
+
+
+def vector_length(dtype: Any) -> int:
+    """Return how many numbers of this dtype a vector has: 32 of float32, 16 of float64."""
+    return VECTOR_BYTES // np.dtype(dtype).itemsize
+
+
+def load(array: Array, *place: int) -> Array:
+    """Return a row of `array` as a vector: the one at `place`, which has an index for every axis but the last."""
+    return array[place].copy()
+
+
+def store(array: Array, vector: Array, *place: int) -> None:
+    """Write a vector over the row of `array` at `place`."""
+    array[place] = vector
+
+
+def spread(number: Any, like: Array) -> Array:
+    """Return a vector, as long as `like`, of equal numbers."""
+    return np.full_like(like, number)
+
+
+def positive(vector: Array) -> Array:
+    """Return ``max(vector, 0)``; NaN stays NaN."""
+    return np.where(vector < 0, vector.dtype.type(0), vector)
+
+
+def where_positive(condition: Array, vector: Array) -> Array:
+    """Return `vector` where `condition` is positive, and 0 elsewhere."""
+    return np.where(condition > 0, vector, vector.dtype.type(0))
+
+
+def add_product(total: Array, number: Any, vector: Array) -> Array:
+    """Return ``total + number * vector``; compiled, both are rounded together where the processor can."""
+    return total + number * vector
+
+
+@functools.cache
+def _teach_vectors() -> None:
+    """Tell Numba what the functions on vectors return, and which instructions of LLVM they are."""
+    from llvmlite import ir
+    from numba.core import cgutils, types
+    from numba.core.imputils import lower_builtin
+    from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+    from numba.extending import models, register_model
+
+    class Vector(types.Type):
+        def __init__(self, dtype: Any) -> None:
+            self.dtype = dtype
+            super().__init__(f"Vector({dtype})")
+
+    def llvm_type(dtype: Any) -> Any:
+        return ir.VectorType(ir.FloatType() if dtype == types.float32 else ir.DoubleType(), VECTOR_BYTES * 8 // dtype.bitwidth)
+
+    @register_model(Vector)
+    class Registers(models.PrimitiveModel):
+        def __init__(self, manager: Any, vector: Any) -> None:
+            super().__init__(manager, vector, llvm_type(vector.dtype))
+
+    def teach(function: Any, returned: Callable[..., Any], instructions: Callable[..., Any], *forms: tuple[Any, ...]) -> None:
+        class Template(AbstractTemplate):
+            key = function
+
+            def generic(self, args: Any, keywords: Any) -> Any:
+                found = returned(*args)
+                return None if found is None else signature(found, *args)
+
+        infer_global(function)(Template)
+        for form in forms:
+            lower_builtin(function, *form)(instructions)
+
+    def address(context: Any, builder: Any, array_type: Any, array: Any, place: Any, index_types: Any) -> Any:
+        """Return the address of a row. It is not checked: the caller of the loop has done so."""
+        found = context.make_array(array_type)(context, builder, array)
+        offset = ir.Constant(ir.IntType(64), 0)
+        for index, kind, stride in zip(place, index_types, cgutils.unpack_tuple(builder, found.strides), strict=False):
+            offset = builder.add(offset, builder.mul(context.cast(builder, index, kind, types.intp), stride))
+        row = builder.gep(builder.bitcast(found.data, ir.IntType(8).as_pointer()), [offset])
+        return builder.bitcast(row, llvm_type(array_type.dtype).as_pointer())
+
+    def loaded(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        row = address(context, builder, sig.args[0], args[0], args[1:], sig.args[1:])
+        return builder.load(row, align=sig.args[0].dtype.bitwidth // 8)
+
+    def stored(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        row = address(context, builder, sig.args[0], args[0], args[2:], sig.args[2:])
+        builder.store(args[1], row, align=sig.args[0].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    def equal(builder: Any, number: Any, vector: Any) -> Any:
+        one, ints = (
+            builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.Constant(ir.IntType(32), 0)),
+            ir.IntType(32),
+        )
+        return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ints, vector.count), [0] * vector.count))
+
+    def zeros(vector: Any) -> Any:
+        return ir.Constant(vector, [ir.Constant(vector.element, 0.0)] * vector.count)
+
+    def not_negative(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        zero = zeros(args[0].type)
+        return builder.select(builder.fcmp_ordered("<", args[0], zero), zero, args[0])
+
+    def chosen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        zero = zeros(args[0].type)
+        return builder.select(builder.fcmp_ordered(">", args[0], zero), args[1], zero)
+
+    def fused(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        product = builder.fmul(equal(builder, args[1], args[0].type), args[2], flags=("contract",))
+        return builder.fadd(args[0], product, flags=("contract",))
+
+    def of_numbers(name: str) -> Callable[..., Any]:
+        def instructions(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            first = args[0] if isinstance(sig.args[0], Vector) else equal(builder, args[0], args[1].type)
+            return getattr(builder, name)(first, args[1])
+
+        return instructions
+
+    def row(array: Any, *place: Any) -> Any:
+        return Vector(array.dtype) if isinstance(array, types.Array) else None
+
+    def same(first: Any, second: Any) -> Any:
+        return second if isinstance(second, Vector) and (first == second or first == second.dtype) else None
+
+    places = [(types.Integer,) * count for count in (1, 2)]
+    teach(load, row, loaded, *((types.Array, *place) for place in places))
+    teach(store, lambda *args: types.void, stored, *((types.Array, Vector, *place) for place in places))
+    teach(spread, lambda number, like: like, lambda c, b, s, args: equal(b, args[0], args[1].type), (types.Float, Vector))
+    teach(positive, lambda vector: vector, not_negative, (Vector,))
+    teach(where_positive, lambda condition, vector: vector, chosen, (Vector, Vector))
+    teach(add_product, lambda total, number, vector: total, fused, (Vector, types.Float, Vector))
+    for operation, name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+        teach(operation, same, of_numbers(name), (Vector, Vector), (types.Float, Vector))

@@ -49,7 +49,12 @@ LAYERS = (  # a module may import from its own layer and those above it here
     ("explain", "explore", "exercises", "bench", "machine", "interface"),
     ("cli",),
 )
-OWNERS = {"cupy": "minicereb.backend", "cupyx": "minicereb.backend", "numba": "minicereb.compiled"}  # the only importers
+OWNERS = {
+    "cupy": "minicereb.backend",
+    "cupyx": "minicereb.backend",
+    "numba": "minicereb.compiled",
+    "llvmlite": "minicereb.compiled",
+}  # the only importers
 FRAMEWORKS = {"torch", "torchvision", "tensorflow", "keras", "jax", "jaxlib", "flax", "mxnet", "paddle", "mindspore", "theano"}
 FRAMEWORKS |= {
     "aesara",
@@ -290,6 +295,7 @@ def test_setup_lists_every_package():
 
 # Libraries that only some commands need; where one is missing, the error says how to install it.
 OPTIONAL = {"cupy", "cupyx", "numba", "distributed", "onnx", "sklearn", "torch", "art", "foolbox", "pyautoattack"}
+OPTIONAL |= {"llvmlite"}  # comes with Numba
 OPTIONAL |= {"IPython", "ipywidgets"}  # of notebooks: the first is always there, and without the second figures have no sliders
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from minicereb import compiled as module
-from minicereb.backend import sparse_product, to_device
+from minicereb.backend import configure, execution, in_float64, sparse_product, to_device
 from minicereb.calculus.projection import project
 from minicereb.compiled import LEAST, compiled, numba_problem
-from minicereb.errors import install_command
+from minicereb.errors import InputError, install_command
 from minicereb.learning.optimizers import RMSprop
 from minicereb.learning.plasticity import DeltaRule
-from minicereb.models.cerebellum import initial_cerebellum
+from minicereb.models.cerebellum import CerebellarNetwork, initial_cerebellum
 from minicereb.models.wiring import Wiring, draw_wiring
 
 
@@ -24,7 +24,7 @@ def interpreted(loop, *arrays):
 
 def by_numba(loop, *arrays):
     """The loop in machine code, for arrays of any size."""
-    return module._machine_code(loop)
+    return module.machine_code(loop)
 
 
 needs_numba = pytest.mark.skipif(numba_problem() is not None, reason=str(numba_problem()))
@@ -86,6 +86,81 @@ def test_bounds_of_granule_cells_come_to_the_same_bits_in_one_pass(monkeypatch, 
         assert (spread > 0).any()
         assert (total >= spread).all()
     assert found[0] == found[1]
+
+
+def fused(monkeypatch, way):
+    """Let :class:`CerebellarNetwork` compute in compiled passes, run in this way."""
+    monkeypatch.setattr("minicereb.models.cerebellum.compiled", way)
+    monkeypatch.setattr("minicereb.models.cerebellum.machine_code", way)
+    monkeypatch.setattr("minicereb.models.cerebellum.LANE_CELLS", 16)
+    monkeypatch.setattr("minicereb.models.cerebellum.LEAST_ACTIVITY", 1)
+
+
+def sparse_network(cells, per_cell, classes, dtype, rested):
+    rng = np.random.default_rng(cells + classes)
+    inputs = np.sort(rng.integers(0, 30, (cells, per_cell), dtype=np.int32), axis=1)
+    arrays = [rng.standard_normal(shape).astype(dtype) for shape in ((cells, per_cell), (cells,), (cells,), (cells, classes))]
+    weights, rest, mean, readout = arrays
+    wiring = Wiring(weights, inputs, 30, rest if rested else None)
+    return CerebellarNetwork(wiring, abs(mean), readout), rng
+
+
+@every_way
+@every_dtype
+@pytest.mark.parametrize(
+    ("cells", "per_cell", "classes", "images", "rested"),
+    [(5, 1, 1, 24, False), (37, 2, 3, 45, True), (40, 3, 10, 32, False), (523, 1, 2, 70, True)],
+)
+def test_passes_that_store_no_activity_equal_the_plain_ones(monkeypatch, way, dtype, cells, per_cell, classes, images, rested):
+    model, rng = sparse_network(cells, per_cell, classes, dtype, rested)
+    x, credit = rng.random((images, 30)).astype(dtype), rng.standard_normal((images, classes)).astype(dtype)
+    x[:, ::3] = 0
+    monkeypatch.setattr("minicereb.models.cerebellum.compiled", no_loop)
+    outputs, cache = model.forward(x)
+    gradient = model.input_gradient(credit, cache)
+    fused(monkeypatch, way)
+    found, stored = model.forward(x)
+    assert stored.active is None
+    found_gradient = model.input_gradient(credit, stored)
+    assert found.dtype == found_gradient.dtype == dtype
+    wiring, roundings = model.wiring, 64 * np.finfo(dtype).eps  # the tolerance that docs/architecture.md states
+    v = wiring.project(slice(None), wiring.columns(x), np.empty((cells, images), dtype=dtype))
+    terms = (np.maximum(v, 0) + model.ltd_mean[:, None]).T @ abs(model.readout)
+    assert (abs(found - outputs) <= roundings * terms).all()
+    terms = np.zeros((30, images), dtype=dtype)
+    wiring.sizes.add_input_gradient(slice(None), (abs(model.readout) @ abs(credit).T) * cache.active, terms)
+    assert (abs(found_gradient - gradient) <= roundings * terms.T).all()  # 0 where no active cell is: the same ones are active
+    assert (terms > 0).any()
+
+
+@every_way
+def test_an_image_has_the_same_bits_among_others_and_on_any_number_of_threads(monkeypatch, way):
+    model, rng = sparse_network(90, 3, 4, np.float32, False)
+    x, credit = rng.random((330, 30), dtype=np.float32), rng.standard_normal((330, 4), dtype=np.float32)
+    fused(monkeypatch, way)
+    before, results = execution().threads, []
+    try:
+        for threads, some in ((1, slice(None)), (2, slice(None)), (3, slice(None)), (2, slice(100, 140)), (3, slice(100, 140))):
+            configure(threads=threads)
+            outputs, cache = model.forward(x[some])
+            part = slice(None) if some.start else slice(100, 140)
+            results.append((outputs[part].tobytes(), model.input_gradient(credit[some], cache)[part].tobytes()))
+    finally:
+        configure(threads=before)
+    assert len(set(results)) == 1
+
+
+@needs_numba
+def test_many_cells_are_read_out_without_storing_activity():
+    model = initial_cerebellum(draw_wiring("random", 20_000, (28, 28), 4, seed=0), 10, seed=0)
+    x = np.random.default_rng(0).random((64, 784), dtype=np.float32)
+    outputs, cache = model.forward(x)
+    assert cache.active is None
+    exact = in_float64(model).forward(x[:4].astype(np.float64))[0]
+    assert abs(outputs[:4] - exact).max() < 1e-6 * abs(exact).max()
+    with pytest.raises(InputError, match="63"):
+        model.input_gradient(outputs[:63], cache)
+    assert model.forward(x[:1])[1].active.shape == (20_000, 1)  # one image would take as long as 32
 
 
 def test_what_is_small_strided_or_elsewhere_is_left_to_numpy(xp_device):

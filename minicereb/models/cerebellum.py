@@ -7,20 +7,37 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minicereb.backend import Array, to_device, xp_of
+from minicereb.backend import Array, execution, to_device, xp_of
 from minicereb.calculus.activations import relu, relu_input_gradient
 from minicereb.calculus.cerebellum import mossy
+from minicereb.calculus.fused import SLABS, TILE, from_slabs, in_slabs, pass_back_loop, read_out_loop
+from minicereb.compiled import Loop, compiled, machine_code, vector_length
 from minicereb.inputs import check_credit, check_rows
 from minicereb.models.first_layer import FirstLayer
 from minicereb.models.wiring import Wiring
-from minicereb.parallel import cell_blocks, scratch, sum_lanes
+from minicereb.parallel import LANES, blocks, cell_blocks, run_lanes, scratch, sum_lanes
 from minicereb.randomness import generator
+
+LEAST_ACTIVITY = 1 << 19  # cells × images: with fewer, NumPy is as fast on one thread
+LANE_CELLS = 2_048  # with fewer in a lane, its accumulator of a gradient takes as long as its cells
 
 
 class CerebellumCache(NamedTuple):
-    """What the input gradient needs from a forward pass: which granule cells are `active`, array of bool (cells, images)."""
+    """What the input gradient needs from a forward pass.
+
+    Attributes
+    ----------
+    active : array of bool, shape (cells, images), or None
+        Which granule cells are active; None after a compiled pass, which stores no activity.
+    fibres : array, shape (slabs, inputs, length), or None
+        After a compiled pass: the mossy fibres, see :mod:`minicereb.calculus.fused`.
+    images : int
+        After a compiled pass: number of images.
+    """
 
     active: Array
+    fibres: Array = None
+    images: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +86,14 @@ class CerebellarNetwork:
             If `x` has another width than the wiring, or is not an array of floats.
         """
         check_rows(x, self.wiring.width)
-        xp = xp_of(x)
+        xp, images = xp_of(x), len(x)
+        loop = self._loop(read_out_loop, x)
+        if loop is not None:
+            fibres, wiring = in_slabs(mossy(x, self.fires_above)), self.wiring
+            synapses = wiring.weights, wiring.inputs, wiring.at_rest, self.ltd_mean, self.readout
+            sums = _over_slabs(loop, synapses, (fibres,), self.readout.shape[1])
+            return from_slabs(sums, images), CerebellumCache(None, fibres, images)
         x_t = self.wiring.columns(mossy(x, self.fires_above))
-        images = len(x)
         active = xp.empty((self.wiring.cells, images), dtype=bool)
         parts = cell_blocks(x, self.wiring.cells, images)
 
@@ -116,9 +138,14 @@ class CerebellarNetwork:
         -------
         array, shape (images, inputs)
         """
+        xp, images = xp_of(d_outputs), len(d_outputs)
+        if cache.active is None:
+            check_credit(d_outputs, (cache.images, self.readout.shape[1]))
+            credit = in_slabs(d_outputs.astype(self.readout.dtype, copy=False))
+            synapses = self.wiring.weights, self.wiring.inputs, self.wiring.at_rest, self.readout
+            sums = _over_slabs(machine_code(pass_back_loop), synapses, (cache.fibres, credit), self.wiring.width)
+            return from_slabs(sums, images)
         check_credit(d_outputs, (cache.active.shape[1], self.readout.shape[1]))
-        xp = xp_of(d_outputs)
-        images = len(d_outputs)
         credit = xp.ascontiguousarray(d_outputs.T)
         parts = cell_blocks(d_outputs, self.wiring.cells, images)
         by_rows = self.wiring.matrix is not None  # a matrix product can write the transpose
@@ -132,6 +159,45 @@ class CerebellarNetwork:
         shape = (self.wiring.width, images)
         total = sum_lanes(add_gradient, parts, shape[::-1] if by_rows else shape, self.readout)
         return total if by_rows else xp.ascontiguousarray(total.T)
+
+    def _loop(self, loop: Loop, x: Array) -> Loop | None:
+        """Return a loop of :mod:`minicereb.calculus.fused` in machine code, or None where NumPy's operations are used."""
+        wiring, length = self.wiring, vector_length(x.dtype)
+        arrays = wiring.weights, wiring.at_rest, self.ltd_mean, self.readout
+        if wiring.inputs is None or wiring.matrix is not None or any(array.dtype != x.dtype for array in arrays):
+            return None
+        few = len(x) < 3 * length // 4 or len(x) * wiring.cells < LEAST_ACTIVITY
+        return None if few else compiled(loop, wiring.inputs, *arrays)
+
+
+def _over_slabs(loop: Loop, synapses: tuple[Array, ...], slabs: tuple[Array, ...], rows: int) -> Array:
+    """Sum what `loop` adds for blocks of cells, shape (slabs, rows, length).
+
+    The sum for an image depends neither on the other images nor on the number of threads. These share the slabs if there are
+    enough, and else the cells.
+    """
+    cells, first = len(synapses[0]), slabs[0]
+    length = first.shape[2]
+    lanes = LANES
+    while lanes > 1 and cells < lanes * LANE_CELLS:
+        lanes //= 2
+    shares = list(blocks(cells, -(-cells // lanes)))
+    groups = list(blocks(len(first), SLABS))
+
+    def sum_of(group: slice) -> Array:
+        some = [array[group] for array in slabs]
+
+        def add(part: slice, total: Array, fresh: bool) -> None:
+            if fresh:
+                total[...] = 0
+            tile = scratch("tile", (TILE, length), first)
+            loop(*(array[part] for array in synapses), *some, tile, total.reshape(-1, rows, length))
+
+        return sum_lanes(add, shares, (len(some[0]) * rows, length), first).reshape(-1, rows, length)
+
+    threads = execution().threads
+    found = run_lanes(sum_of, groups) if len(groups) % threads == 0 or len(groups) >= 4 * threads else map(sum_of, groups)
+    return np.concatenate(list(found))
 
 
 def initial_cerebellum(wiring: Wiring, classes: int, seed: int, fires_above: float | None = None) -> CerebellarNetwork:

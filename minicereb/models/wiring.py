@@ -139,7 +139,7 @@ class Wiring:
         total, spread : array, shape (cells, images)
             Overwritten by ``u + l`` and ``u - l``.
         """
-        rest = self._zeros if self.rest is None else self.rest
+        rest = self.at_rest
         if self.matrix is None and self.inputs is not None:
             arrays = self.weights[part], self.inputs[part], rest[part], centre, radius, total, spread
             one_pass = compiled(bounds_loop, *arrays)
@@ -153,8 +153,9 @@ class Wiring:
         bound_activity(total, spread)
 
     @cached_property
-    def _zeros(self) -> Array:
-        return xp_of(self.weights).zeros(self.cells, dtype=self.weights.dtype)
+    def at_rest(self) -> Array:
+        """Drive of each cell whose inputs are all silent, shape (cells,)."""
+        return xp_of(self.weights).zeros(self.cells, dtype=self.weights.dtype) if self.rest is None else self.rest
 
     def columns(self, x: Array) -> Array:
         """Transpose images to the columns that :meth:`project` takes: contiguous only where a sparse product needs it."""

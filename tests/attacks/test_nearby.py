@@ -40,7 +40,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 with_readout = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("two hidden layers", "linear")])
 needs_numba = pytest.mark.skipif(numba_problem() is not None, reason=str(numba_problem()))
 every_way = pytest.mark.parametrize(
-    "way", [lambda loop, *arrays: loop, pytest.param(lambda loop, *arrays: machine._machine_code(loop), marks=needs_numba)]
+    "way", [lambda loop, *arrays: loop, pytest.param(lambda loop, *arrays: machine.machine_code(loop), marks=needs_numba)]
 )
 IMAGES = 12
 

@@ -1,0 +1,124 @@
+"""Passes through a sparse cerebellum that store no activity: loops for Numba, image vector by image vector.
+
+A cell's activity is computed, read out and forgotten while it is in the processor's registers or its fastest cache; on the way
+back it is computed again, which is cheaper than to store it for every image. The plain forms are in
+:class:`minicereb.models.cerebellum.CerebellarNetwork`. The drive ``v`` has the same bits there, so the same cells are active;
+outputs and gradients are sums in another order, equal within rounding.
+
+Images are columns in slabs of :func:`minicereb.compiled.vector_length` images: arrays have the shape (slabs, rows, length).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minicereb.backend import Array
+from minicereb.compiled import add_product, load, positive, spread, store, vector_length, where_positive
+from minicereb.parallel import aligned
+
+TILE = 32  # cells whose activity is kept at a time, for one slab: 4 KiB, in the fastest cache
+SLABS = 2  # that share a pass over the wiring and the readout: what they read and write, of 784 inputs, stays in a fast cache
+
+
+def in_slabs(rows: Array) -> Array:
+    """Return images (images, numbers) as slabs (slabs, numbers, length); zeros fill the last."""
+    length = vector_length(rows.dtype)
+    slabs = aligned((-(-len(rows) // length), rows.shape[1], length), rows.dtype)
+    for slab, part in zip(slabs, range(0, len(rows), length), strict=True):
+        some = rows[part : part + length]
+        slab[:, : len(some)] = some.T
+        slab[:, len(some) :] = 0
+    return slabs
+
+
+def from_slabs(slabs: Array, images: int) -> Array:
+    """Return slabs (slabs, numbers, length) as images (images, numbers)."""
+    rows, length = np.empty((images, slabs.shape[1]), dtype=slabs.dtype), slabs.shape[2]
+    for slab, part in zip(slabs, range(0, images, length), strict=True):
+        some = rows[part : part + length]
+        some[...] = slab[:, : len(some)].T
+    return rows
+
+
+def read_out_loop(
+    weights: Array, inputs: Array, rest: Array, mean: Array, readout: Array, x: Array, tile: Array, out: Array
+) -> None:
+    """Add the outputs ``Wᵀ(max(Jᵀx + rest, 0) - μ)`` of some cells ``[C1]`` ``[C2]``.
+
+    Parameters
+    ----------
+    weights, inputs : array, shape (cells, inputs_per_cell)
+    rest, mean : array, shape (cells,)
+    readout : array, shape (cells, classes)
+    x : array, shape (slabs, inputs, length)
+    tile : array, shape (a few cells, length)
+        Overwritten.
+    out : array, shape (slabs, classes, length)
+        Added to.
+    """
+    u = np.uint64  # spares Numba a test for negative indices
+    cells, classes = readout.shape
+    for first in range(0, cells, len(tile)):
+        count = min(len(tile), cells - first)
+        for slab in range(len(x)):
+            for j in range(count):
+                cell = u(first + j)
+                w, rows = weights[cell], inputs[cell]
+                v = w[u(0)] * load(x, slab, rows[u(0)])
+                for synapse in range(1, len(w)):
+                    v = v + w[u(synapse)] * load(x, slab, rows[u(synapse)])
+                v = v + spread(rest[cell], v)
+                store(tile, positive(v) - spread(mean[cell], v), j)
+            for c in range(0, classes, 2):
+                one, other = u(c), u(min(c + 1, classes - 1))  # the last of an odd number is computed twice
+                z = load(tile, 0)
+                a = b = z - z
+                for j in range(count):
+                    z, cell = load(tile, j), u(first + j)
+                    a = add_product(a, readout[cell, one], z)
+                    b = add_product(b, readout[cell, other], z)
+                a, b = load(out, slab, one) + a, load(out, slab, other) + b
+                store(out, a, slab, one)
+                store(out, b, slab, other)
+
+
+def pass_back_loop(
+    weights: Array, inputs: Array, rest: Array, readout: Array, x: Array, credit: Array, tile: Array, d_x: Array
+) -> None:
+    """Add the gradient of the mossy fibres ``J((W d) ⊙ [v > 0])`` through some cells ``[M-DX]``.
+
+    Parameters
+    ----------
+    weights, inputs, rest, readout, x, tile
+        As for :func:`read_out_loop`.
+    credit : array, shape (slabs, classes, length)
+        d: derivative of the objective with respect to the outputs.
+    d_x : array, shape (slabs, inputs, length)
+        Added to.
+    """
+    u = np.uint64
+    cells, classes = readout.shape
+    for first in range(0, cells, len(tile)):
+        count = min(len(tile), cells - first)
+        for slab in range(len(x)):
+            for j in range(0, count, 2):
+                k = min(j + 1, count - 1)  # the last of an odd number is computed twice
+                one, other = u(first + j), u(first + k)
+                d = load(credit, slab, 0)
+                a = b = d - d
+                for c in range(classes):
+                    d = load(credit, slab, c)
+                    a = add_product(a, readout[one, u(c)], d)
+                    b = add_product(b, readout[other, u(c)], d)
+                store(tile, a, j)
+                store(tile, b, k)
+            for j in range(count):
+                cell = u(first + j)
+                w, rows = weights[cell], inputs[cell]
+                v = w[u(0)] * load(x, slab, rows[u(0)])
+                for synapse in range(1, len(w)):
+                    v = v + w[u(synapse)] * load(x, slab, rows[u(synapse)])
+                d_v = where_positive(v + spread(rest[cell], v), load(tile, j))
+                for synapse in range(len(w)):
+                    row = rows[u(synapse)]
+                    store(d_x, add_product(load(d_x, slab, row), w[u(synapse)], d_v), slab, row)
