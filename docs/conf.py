@@ -19,6 +19,7 @@ HERE, PACKAGE = Path(__file__).parent, Path(minicereb.__file__).parent
 sys.path.insert(0, str(HERE))
 import explore_page  # noqa: E402
 import slides  # noqa: E402
+from docutils import nodes  # noqa: E402
 from equation_table import as_environment, in_documentation, table, typeset  # noqa: E402
 from myst_nb.core import render  # noqa: E402
 from notebooks import TO_RUN, in_the_browser, rewrite  # noqa: E402
@@ -97,6 +98,15 @@ def with_clean_notebooks(app, env):
     rewrite(env.mystnb_config.output_folder, app.config.html_baseurl, app.config.repository)
 
 
+def with_charts_named(app, doctree, docname):
+    """Give the lessons' figures that are lines on white paper a class, by which a dark page turns them over."""
+    for image in doctree.findall(nodes.image) if docname.startswith("lessons/") else ():
+        path = Path(app.srcdir, image["uri"].lstrip("/"))
+        drawing = path.read_text(encoding="utf-8") if path.suffix == ".svg" else "<image"
+        if "<image" not in drawing and "prefers-color-scheme" not in drawing:
+            image["classes"].append("chart")
+
+
 def with_page_to_explore(app, error):
     """Write the page of attacks that the front page links to, and the one that follows an image."""
     if error is None and app.builder.name == "html":
@@ -123,6 +133,7 @@ def setup(app):
     app.connect("source-read", with_browsers)
     app.connect("env-updated", with_slides)
     app.connect("env-updated", with_clean_notebooks, priority=600)  # afterwards: slides need what it takes out
+    app.connect("doctree-resolved", with_charts_named)
     app.connect("build-finished", with_page_to_explore)
     app.connect("autodoc-skip-member", skip_field_alias)
     app.connect("autodoc-process-docstring", prepare_docstring, priority=400)  # before napoleon, which has 500

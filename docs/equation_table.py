@@ -19,9 +19,9 @@ NAMED = re.compile(r"``\[([A-Z][A-Z0-9-]*)\]``|# \[([A-Z][A-Z0-9-]*)\]")  # in a
 TAGGED = re.compile(r"^```text\n((?:.*    \[[A-Z][A-Z0-9-]*\]\n)+)```$", re.MULTILINE)  # lines of a formula with its tag
 HEAD = """# Equations
 
-Code that computes an equation names its tag, as ``` ``[C4]`` ``` in a docstring or `# [C4]` beside the line: search a file for
-the tag. Tags that begin with C are from the cerebellum paper and those that begin with G from the likelihood-ratio paper, and a
-number is the paper's own; those that begin with M are ours, or from the literature named beside them. Written from
+Each equation has a tag. Tags that begin with C are from the cerebellum paper and those that begin with G from the
+likelihood-ratio paper, and a number is the paper's own; those that begin with M are ours, or from the literature named beside
+them. The code that computes an equation names its tag in a docstring or beside the line: search a file for `[C4]`. Written from
 `minicereb/calculus/equations.txt` by `python docs/equation_table.py`; a test compares the table with the tags in the code.
 """
 

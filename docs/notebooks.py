@@ -32,7 +32,7 @@ SOURCE = "{source}"  # for pip: a folder, an archive or an address
 if importlib.util.find_spec("minicereb") is None:
     if not SOURCE:
         raise ImportError("minicereb is not installed; set SOURCE above to its folder, archive or address")
-    get_ipython().run_line_magic("pip", f"install --quiet {{SOURCE}}")"""
+    get_ipython().run_line_magic("pip", f'install --quiet "{{SOURCE}}"')"""
 NOTEBOOKS = "notebooks"  # the branch, and the folder in Binder, with what this program writes
 
 

@@ -130,7 +130,7 @@ def test_the_first_cell_installs_minicereb_only_where_it_is_missing(there, repos
     else:
         with pytest.raises(ImportError, match="set SOURCE above"):
             exec(source, {"get_ipython": lambda: shell})
-    assert shell.done == ([] if there or not repository else [("pip", "install --quiet git+https://github.com/owner/name")])
+    assert shell.done == ([] if there or not repository else [("pip", 'install --quiet "git+https://github.com/owner/name"')])
 
 
 def test_binder_installs_extras_that_exist_and_writes_the_notebooks(tmp_path):
