@@ -102,7 +102,7 @@ def with_charts_named(app, doctree, docname):
     """Give the lessons' figures that are lines on white paper a class, by which a dark page turns them over."""
     for image in doctree.findall(nodes.image) if docname.startswith("lessons/") else ():
         path = Path(app.srcdir, image["uri"].lstrip("/"))
-        drawing = path.read_text(encoding="utf-8") if path.suffix == ".svg" else "<image"
+        drawing = path.read_text(encoding="utf-8") if path.suffix == ".svg" and path.exists() else "<image"
         if "<image" not in drawing and "prefers-color-scheme" not in drawing:
             image["classes"].append("chart")
 
