@@ -1,8 +1,10 @@
 """The objective at images that differ in a few pixels from a current one, without a whole pass through the model for each.
 
 Where the first layer is linear, a change of a few pixels changes its pre-activation v by the columns of these pixels alone. So v
-is kept for each image. Through sparse wiring only the cells that the pixels reach are computed, and the outputs change by theirs;
-otherwise a thin product changes v, and the outputs are computed from it.
+is kept for each image. Through dense wiring a thin product changes v, and the outputs are computed from it. Through sparse wiring
+only the cells that the pixels reach are computed, and the outputs change by theirs: the plain form of
+:func:`minicereb.attacks.square_loop.square_loop`, which tests compare with it. In NumPy it is slower than whole passes, so
+:func:`nearby` does not choose it.
 
 Rounding errors of many changes would add up: after :data:`REFRESHED` points v is computed anew, and an image counts as
 misclassified only after a whole pass.
@@ -60,7 +62,7 @@ class Nearby:
         return self._tried
 
     def move(self, where: Array) -> None:
-        """Make the images last evaluated the current ones, `where` (array of bool) is true."""
+        """Make the images last evaluated the current ones where `where` (array of bool) is true."""
         put_rows(self.x, self._tried.x, where)
         self.value = xp_of(where).where(where, self._tried.value, self.value)
 
@@ -100,7 +102,7 @@ class NearbyOfFew(Nearby):
         return point
 
     def move(self, where: Array) -> None:
-        """Make the images last evaluated the current ones, `where` (array of bool) is true."""
+        """Make the images last evaluated the current ones where `where` (array of bool) is true."""
         if where.any():
             self._state.move(where)
             super().move(where)
@@ -130,7 +132,7 @@ class _State:
         raise NotImplementedError
 
     def move(self, where: Array) -> None:
-        """Make the images last given the current ones `where` (array of bool) is true."""
+        """Make the images last given the current ones where `where` (array of bool) is true."""
         raise NotImplementedError
 
 

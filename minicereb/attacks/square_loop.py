@@ -106,7 +106,7 @@ def square_loop(
                             amounts[changes] = new - now
                         changes += 1
                         touched += 0 if dense else starts[i + 1] - starts[i]
-            # The cells whose activity changes: without a branch for each, which a processor would guess wrongly too often.
+            # The cells whose activity changes, without a branch for each: it would be mispredicted too often.
             count, sweep = 0, dense or 2 * touched > len(share)
             for change in range(changes):
                 i, amount = places[change], amounts[change]
@@ -218,7 +218,7 @@ class _Run:
         """Take the images through the next queries; return the current points, all that are misclassified confirmed."""
         tall, wide = np.array(windows, dtype=np.int64).T.copy()
         labels, targets = self.landscape.labels.astype(np.int64), self.landscape.targets
-        targets = np.full(len(labels), -1) if targets is None else targets.astype(np.int64)
+        targets = np.full(len(labels), -1, dtype=np.int64) if targets is None else targets.astype(np.int64)
         begin = np.where(self.confirmed & self.stop, len(tall), 0)
         sizes = np.array(shape, dtype=np.int64)
         shared = (*self.projection, self.readout, tall, wide, sizes, self.fires_above, self.classes, self.stop)
