@@ -105,6 +105,70 @@ def likelihood_ratio_gradient(losses: Array, score: Array, x: Array) -> Array:
     return (losses[:, None] * score).T @ x / len(losses)
 
 
+def unit_credit(losses: Array, baseline: Array | float, score: Array) -> Array:
+    """Estimate the derivative of the loss with respect to each unit's signal from loss values: ``(L - b) s(r)`` ``[M-SHARED]``.
+
+    Parameters
+    ----------
+    losses : array of float, shape (rows,)
+        L of each replication.
+    baseline : array, shape (rows,), or float
+        b: anything that does not depend on the noise of its own row.
+    score : array, shape (rows, ...)
+        s(r) of every unit, in the shape of the layer: an image of responses, or one time step.
+
+    Returns
+    -------
+    array
+        Shape of `score`; its mean over rows is unbiased.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> unit_credit(np.array([3.0, 1.0]), 2.0, np.array([[0.5, -1.0], [2.0, 1.0]]))
+    array([[ 0.5, -1. ],
+           [-2. , -1. ]])
+    """
+    return (losses - baseline).reshape(-1, *(1,) * (score.ndim - 1)) * score
+
+
+def shared_weight_gradient(
+    credit: Array, x: Array, weight_gradient: Callable[[Array, Array], dict[str, Array]], runs: int
+) -> dict[str, Array]:
+    """Estimate the gradient of the mean loss in weights that several units share ``[M-SHARED]``.
+
+    A shared weight moves the drive of every unit that uses it, so its derivative is a sum over these units. The layer's own
+    weight gradient takes this sum: over the positions of a convolution, and over time if the rows are the time steps of every run.
+
+    Parameters
+    ----------
+    credit : array of float, shape (rows, ...)
+        From :func:`unit_credit`.
+    x : array, shape (rows, ...)
+        Input of the layer in the same rows.
+    weight_gradient : callable
+        Takes `credit` and `x` and returns gradients summed over rows, such as
+        :meth:`minicereb.models.convolutional.Convolution.weight_gradient`.
+    runs : int
+        Number of losses behind the credits: the rows, or the rows divided by the number of time steps.
+
+    Returns
+    -------
+    dict of array
+        The mean over runs of each gradient.
+
+    Examples
+    --------
+    One weight moves two units, with inputs 1 and 2; there are two runs.
+
+    >>> import numpy as np
+    >>> credit, x = np.array([[0.5, 1.0], [0.0, 1.0]]), np.array([[1.0, 2.0], [1.0, 2.0]])
+    >>> shared_weight_gradient(credit, x, lambda credit, x: {"weight": (credit * x).sum(axis=(0, 1), keepdims=True)}, 2)
+    {'weight': array([[2.25]])}
+    """
+    return {name: total / runs for name, total in weight_gradient(credit, x).items()}
+
+
 def gaussian_score(noise: Array, scale: float) -> Array:
     """Score of Gaussian noise, ``s(r) = r/σ²`` ``[G6]``; other distributions are in :mod:`minicereb.calculus.noise`.
 

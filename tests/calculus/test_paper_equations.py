@@ -1,6 +1,7 @@
 """The papers' equations as printed: against loops and finite differences, against the engine, and in their examples."""
 
 import doctest
+import itertools
 
 import numpy as np
 import pytest
@@ -10,12 +11,13 @@ from minicereb.calculus import cerebellum, likelihood_ratio
 from minicereb.calculus.activations import Activation, threshold
 from minicereb.calculus.dense import dense_weight_gradient
 from minicereb.calculus.losses import squared_error
-from minicereb.calculus.noise import Gaussian
+from minicereb.calculus.noise import Gaussian, conditional_score
 from minicereb.calculus.replicated import OfRows
 from minicereb.gradcheck.differences import check_gradient
 from minicereb.learning.estimators import ESTIMATORS
 from minicereb.learning.optimizers import SGD
 from minicereb.learning.plasticity import DeltaRule
+from minicereb.models.convolutional import Convolution
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 
 
@@ -126,3 +128,24 @@ def test_backpropagation_along_noise_equals_the_equations(rng):
     piece = ESTIMATORS["backprop"].on(network, OfRows(squared_error), x.T, labels, noise, False)
     assert np.allclose(piece.first_credit, d_v.mean(axis=0), rtol=1e-12)
     assert np.allclose(piece.gradients[1]["weight"], dense_weight_gradient(d_outputs, h)[0] / 50, rtol=1e-12)
+
+
+def test_the_likelihood_ratio_of_a_shared_weight_against_the_sum_over_all_patterns(rng):
+    """Four threshold units share a kernel: the mean of the estimate over every pattern is the derivative of the mean loss."""
+    image, scale = rng.standard_normal((1, 3, 3, 1)), 0.7
+    weight, bias = rng.standard_normal((1, 2, 2, 1)), rng.standard_normal(1)
+    fires = np.array(list(itertools.product((0.0, 1.0), repeat=4))).reshape(16, 2, 2, 1)
+    losses = rng.random(16)
+
+    def probabilities(weight, bias):
+        p = Gaussian().distribution(Convolution(weight, bias).forward(image)[0] / scale)
+        return np.where(fires > 0, p, 1 - p).prod(axis=(1, 2, 3))
+
+    layer, p = Convolution(weight, bias), probabilities(weight, bias)
+    drive = layer.forward(image)[0]
+    score = conditional_score(Gaussian(), fires, drive / scale) / scale  # mean of s(r) given the pattern
+    for baseline in (0.0, losses.mean()):
+        credit = likelihood_ratio.unit_credit(losses, baseline, score) * p[:, None, None, None]
+        found = likelihood_ratio.shared_weight_gradient(credit, image.repeat(16, axis=0), layer.weight_gradient, 1)
+        assert check_gradient(lambda changed: float(probabilities(changed, bias) @ losses), found["weight"], weight).error < 1e-7
+        assert check_gradient(lambda changed: float(probabilities(weight, changed) @ losses), found["bias"], bias).error < 1e-7
