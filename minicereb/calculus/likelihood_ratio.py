@@ -138,7 +138,7 @@ def shared_weight_gradient(
     """Estimate the gradient of the mean loss in weights that several units share ``[M-SHARED]``.
 
     A shared weight moves the drive of every unit that uses it, so its derivative is a sum over these units. The layer's own
-    weight gradient takes this sum: over the positions of a convolution, and over time if the rows are the time steps of every run.
+    weight gradient takes it: over the positions of a convolution, and over time if the rows are the time steps of each run.
 
     Parameters
     ----------
