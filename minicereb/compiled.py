@@ -1,12 +1,12 @@
 """Loops compiled by Numba, if installed: one pass over memory where NumPy needs one per operation.
 
 Compiled loops give the same bits as the NumPy code beside them (the tests compare them). Only that of Square
-(:mod:`minicereb.attacks.square_loop`) and those of :mod:`minicereb.calculus.fused` differ by rounding. ``NUMBA_DISABLE_JIT=1``
-switches Numba off.
+(:mod:`minicereb.attacks.square_loop`) and those of :mod:`minicereb.calculus.fused` and :mod:`minicereb.learning.delta_loops`
+differ by rounding. ``NUMBA_DISABLE_JIT=1`` switches Numba off.
 
 A loop may work on vectors of :func:`vector_length` numbers, by :func:`load`, :func:`store`, :func:`spread`, :func:`positive`,
-:func:`where_positive`, :func:`add_product`, and ``+``, ``-`` and ``*``. In Python a vector is a row of an array; Numba keeps it
-in the processor's registers.
+:func:`where_positive`, :func:`add_product`, :func:`total`, and ``+``, ``-`` and ``*``. Those of :func:`load_line` are half as
+long. In Python a vector is a row of an array; Numba keeps it in the processor's registers.
 """
 
 from __future__ import annotations
@@ -78,8 +78,18 @@ def vector_length(dtype: Any) -> int:
     return VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
+def line_length(dtype: Any) -> int:
+    """Return how many numbers of this dtype a cache line has: 16 of float32, 8 of float64."""
+    return VECTOR_BYTES // 2 // np.dtype(dtype).itemsize
+
+
 def load(array: Array, *place: int) -> Array:
     """Return a row of `array` as a vector: the one at `place`, which has an index for every axis but the last."""
+    return array[place].copy()
+
+
+def load_line(array: Array, *place: int) -> Array:
+    """Return a row of `array`, of :func:`line_length` numbers, as a vector."""
     return array[place].copy()
 
 
@@ -108,6 +118,13 @@ def add_product(total: Array, number: Any, vector: Array) -> Array:
     return total + number * vector
 
 
+def total(vector: Array) -> Any:
+    """Return the sum of the numbers: of both halves, then of the halves of the result, and so on."""
+    while len(vector) > 1:
+        vector = vector[: len(vector) // 2] + vector[len(vector) // 2 :]
+    return vector[0]
+
+
 @functools.cache
 def _teach_vectors() -> None:
     """Tell Numba what the functions on vectors return, and which instructions of LLVM they are."""
@@ -118,17 +135,17 @@ def _teach_vectors() -> None:
     from numba.extending import models, register_model
 
     class Vector(types.Type):
-        def __init__(self, dtype: Any) -> None:
-            self.dtype = dtype
-            super().__init__(f"Vector({dtype})")
+        def __init__(self, dtype: Any, count: int) -> None:
+            self.dtype, self.count = dtype, count
+            super().__init__(f"Vector({dtype}, {count})")
 
-    def llvm_type(dtype: Any) -> Any:
-        return ir.VectorType(ir.FloatType() if dtype == types.float32 else ir.DoubleType(), VECTOR_BYTES * 8 // dtype.bitwidth)
+    def llvm_type(vector: Any) -> Any:
+        return ir.VectorType(ir.FloatType() if vector.dtype == types.float32 else ir.DoubleType(), vector.count)
 
     @register_model(Vector)
     class Registers(models.PrimitiveModel):
         def __init__(self, manager: Any, vector: Any) -> None:
-            super().__init__(manager, vector, llvm_type(vector.dtype))
+            super().__init__(manager, vector, llvm_type(vector))
 
     def teach(function: Any, returned: Callable[..., Any], instructions: Callable[..., Any], *forms: tuple[Any, ...]) -> None:
         class Template(AbstractTemplate):
@@ -142,21 +159,21 @@ def _teach_vectors() -> None:
         for form in forms:
             lower_builtin(function, *form)(instructions)
 
-    def address(context: Any, builder: Any, array_type: Any, array: Any, place: Any, index_types: Any) -> Any:
+    def address(context: Any, builder: Any, vector: Any, array_type: Any, array: Any, place: Any, index_types: Any) -> Any:
         """Return the address of a row. It is not checked: the caller of the loop has done so."""
         found = context.make_array(array_type)(context, builder, array)
         offset = ir.Constant(ir.IntType(64), 0)
         for index, kind, stride in zip(place, index_types, cgutils.unpack_tuple(builder, found.strides), strict=False):
             offset = builder.add(offset, builder.mul(context.cast(builder, index, kind, types.intp), stride))
         row = builder.gep(builder.bitcast(found.data, ir.IntType(8).as_pointer()), [offset])
-        return builder.bitcast(row, llvm_type(array_type.dtype).as_pointer())
+        return builder.bitcast(row, llvm_type(vector).as_pointer())
 
     def loaded(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        row = address(context, builder, sig.args[0], args[0], args[1:], sig.args[1:])
+        row = address(context, builder, sig.return_type, sig.args[0], args[0], args[1:], sig.args[1:])
         return builder.load(row, align=sig.args[0].dtype.bitwidth // 8)
 
     def stored(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        row = address(context, builder, sig.args[0], args[0], args[2:], sig.args[2:])
+        row = address(context, builder, sig.args[1], sig.args[0], args[0], args[2:], sig.args[2:])
         builder.store(args[1], row, align=sig.args[0].dtype.bitwidth // 8)
         return context.get_dummy_value()
 
@@ -189,14 +206,26 @@ def _teach_vectors() -> None:
 
         return instructions
 
-    def row(array: Any, *place: Any) -> Any:
-        return Vector(array.dtype) if isinstance(array, types.Array) else None
+    def halved(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        (vector,) = args
+        while vector.type.count > 1:
+            half = vector.type.count // 2
+            places = (ir.Constant(ir.VectorType(ir.IntType(32), half), [*range(at, at + half)]) for at in (0, half))
+            vector = builder.fadd(*(builder.shuffle_vector(vector, vector, each) for each in places))
+        return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+
+    def row(size: int) -> Callable[..., Any]:
+        return lambda array, *place: (
+            Vector(array.dtype, size * 8 // array.dtype.bitwidth) if isinstance(array, types.Array) else None
+        )
 
     def same(first: Any, second: Any) -> Any:
         return second if isinstance(second, Vector) and (first == second or first == second.dtype) else None
 
     places = [(types.Integer,) * count for count in (1, 2)]
-    teach(load, row, loaded, *((types.Array, *place) for place in places))
+    teach(load, row(VECTOR_BYTES), loaded, *((types.Array, *place) for place in places))
+    teach(load_line, row(VECTOR_BYTES // 2), loaded, *((types.Array, *place) for place in places))
+    teach(total, lambda vector: vector.dtype, halved, (Vector,))
     teach(store, lambda *args: types.void, stored, *((types.Array, Vector, *place) for place in places))
     teach(spread, lambda number, like: like, lambda c, b, s, args: equal(b, args[0], args[1].type), (types.Float, Vector))
     teach(positive, lambda vector: vector, not_negative, (Vector,))

@@ -1,5 +1,6 @@
 """Loops for Numba: bit for bit what NumPy computes, as Python runs them and as Numba compiles them."""
 
+import dataclasses
 import importlib.metadata
 import sys
 
@@ -11,10 +12,11 @@ from minicereb.backend import configure, execution, in_float64, sparse_product, 
 from minicereb.calculus.projection import project
 from minicereb.compiled import LEAST, compiled, numba_problem
 from minicereb.errors import InputError, install_command
-from minicereb.learning.optimizers import RMSprop
+from minicereb.learning.optimizers import SGD, RMSprop
 from minicereb.learning.plasticity import DeltaRule
 from minicereb.models.cerebellum import CerebellarNetwork, initial_cerebellum
 from minicereb.models.wiring import Wiring, draw_wiring
+from minicereb.parallel import blocks
 
 
 def interpreted(loop, *arrays):
@@ -161,6 +163,82 @@ def test_many_cells_are_read_out_without_storing_activity():
     with pytest.raises(InputError, match="63"):
         model.input_gradient(outputs[:63], cache)
     assert model.forward(x[:1])[1].active.shape == (20_000, 1)  # one image would take as long as 32
+
+
+def learning_in_loops(monkeypatch, way):
+    """Let :class:`DeltaRule` learn in compiled loops, run in this way."""
+    monkeypatch.setattr("minicereb.learning.plasticity.compiled", way)
+
+
+@every_way
+@every_dtype
+@pytest.mark.parametrize(
+    ("cells", "per_cell", "classes", "batch", "rested", "decay"),
+    [(5, 1, 1, 4, False, 0.9), (37, 2, 3, 7, True, 0.5), (67, 3, 8, 8, False, None), (400, 3, 5, 8, True, 0.99)],
+)
+def test_a_step_that_stores_no_activity_equals_the_plain_one(
+    monkeypatch, way, dtype, cells, per_cell, classes, batch, rested, decay
+):
+    model, rng = sparse_network(cells, per_cell, classes, dtype, rested)
+    x, labels = rng.random((2 * batch - 1, 30)).astype(dtype), rng.integers(0, classes, 2 * batch - 1)
+    x[:, ::3] = 0
+    results = []
+    for use in (no_loop, way):
+        learning_in_loops(monkeypatch, use)
+        learned = dataclasses.replace(model, readout=model.readout.copy(), ltd_mean=model.ltd_mean.copy())
+        rule = DeltaRule(learned, SGD(0.05), batch, decay)
+        steps = list(rule.learn(x, labels))  # the second batch is one image short
+        assert rule.steps == len(steps) == 2
+        results.append((learned.ltd_mean, learned.readout, *(step.outputs for step in steps), *(step.loss for step in steps)))
+        assert "activity" in vars(rule) if use is no_loop else "activity" not in vars(rule)
+    v = model.wiring.project(slice(None), model.wiring.columns(x), np.empty((cells, len(x)), dtype=dtype))
+    size = (np.maximum(v, 0) + model.ltd_mean[:, None]).sum() * abs(model.readout).max()
+    for plain, found in zip(*results, strict=True):
+        assert found.dtype == dtype
+        assert abs(found - plain).max() <= 64 * np.finfo(dtype).eps * max(size, abs(plain).max())
+    assert not np.array_equal(results[0][1], model.readout)
+
+
+@every_way
+def test_a_step_has_the_same_bits_on_any_number_of_threads(monkeypatch, way):
+    learning_in_loops(monkeypatch, way)
+    monkeypatch.setattr("minicereb.learning.plasticity.cell_blocks", lambda like, cells, columns: list(blocks(cells, 36)))
+    before, results = execution().threads, []
+    try:
+        for threads in (1, 2, 3):
+            configure(threads=threads)
+            model, rng = sparse_network(150, 3, 10, np.float32, False)
+            rule = DeltaRule(model, RMSprop(1e-3), 10, 0.99)
+            list(rule.learn(rng.random((40, 30), dtype=np.float32), rng.integers(0, 10, 40)))
+            results.append([array.tobytes() for array in rule.arrays().values()])
+    finally:
+        configure(threads=before)
+    assert results[0] == results[1] == results[2]
+
+
+@every_way
+@pytest.mark.parametrize(("batch", "classes"), [(3, 5), (17, 5), (10, 17)])
+def test_batches_and_classes_that_do_not_fit_a_line_are_left_to_numpy(monkeypatch, way, batch, classes):
+    learning_in_loops(monkeypatch, way)
+    model, rng = sparse_network(40, 2, classes, np.float32, False)
+    rule = DeltaRule(model, RMSprop(1e-3), batch, 0.99)
+    list(rule.learn(rng.random((batch, 30), dtype=np.float32), rng.integers(0, classes, batch)))
+    assert "activity" in vars(rule)
+
+
+@needs_numba
+def test_many_cells_learn_without_storing_activity():
+    results = []
+    for exact in (False, True):
+        model = initial_cerebellum(draw_wiring("random", 20_000, (28, 28), 4, seed=0), 10, seed=0)
+        model = in_float64(model) if exact else model
+        rng = np.random.default_rng(0)
+        rule = DeltaRule(model, SGD(1e-5), 10, 0.99)
+        learned = list(rule.learn(rng.random((50, 784), dtype=np.float32).astype(model.readout.dtype), rng.integers(0, 10, 50)))
+        assert ("activity" in vars(rule)) is exact  # eight numbers of float64 are a line: batches of ten do not fit
+        results.append((np.stack([step.outputs for step in learned]), model.ltd_mean, model.readout))
+    for found, expected in zip(*results, strict=True):
+        assert abs(found - expected).max() < 1e-5 * abs(expected).max()
 
 
 def test_what_is_small_strided_or_elsewhere_is_left_to_numpy(xp_device):

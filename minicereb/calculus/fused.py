@@ -63,10 +63,9 @@ def read_out_loop(
         for slab in range(len(x)):
             for j in range(count):
                 cell = u(first + j)
-                w, rows = weights[cell], inputs[cell]
-                v = w[u(0)] * load(x, slab, rows[u(0)])
-                for synapse in range(1, len(w)):
-                    v = v + w[u(synapse)] * load(x, slab, rows[u(synapse)])
+                v = weights[cell, u(0)] * load(x, slab, inputs[cell, u(0)])
+                for synapse in range(1, weights.shape[1]):
+                    v = v + weights[cell, u(synapse)] * load(x, slab, inputs[cell, u(synapse)])
                 v = v + spread(rest[cell], v)
                 store(tile, positive(v) - spread(mean[cell], v), j)
             for c in range(0, classes, 2):
@@ -114,11 +113,10 @@ def pass_back_loop(
                 store(tile, b, k)
             for j in range(count):
                 cell = u(first + j)
-                w, rows = weights[cell], inputs[cell]
-                v = w[u(0)] * load(x, slab, rows[u(0)])
-                for synapse in range(1, len(w)):
-                    v = v + w[u(synapse)] * load(x, slab, rows[u(synapse)])
+                v = weights[cell, u(0)] * load(x, slab, inputs[cell, u(0)])
+                for synapse in range(1, weights.shape[1]):
+                    v = v + weights[cell, u(synapse)] * load(x, slab, inputs[cell, u(synapse)])
                 d_v = where_positive(v + spread(rest[cell], v), load(tile, j))
-                for synapse in range(len(w)):
-                    row = rows[u(synapse)]
-                    store(d_x, add_product(load(d_x, slab, row), w[u(synapse)], d_v), slab, row)
+                for synapse in range(weights.shape[1]):
+                    row = inputs[cell, u(synapse)]
+                    store(d_x, add_product(load(d_x, slab, row), weights[cell, u(synapse)], d_v), slab, row)

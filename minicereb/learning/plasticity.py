@@ -7,18 +7,23 @@ any thread can update a block of cells on its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.activations import relu
 from minicereb.calculus.cerebellum import mossy
 from minicereb.calculus.losses import DESCENDED, squared_error
+from minicereb.compiled import Loop, compiled, line_length
 from minicereb.errors import InputError
 from minicereb.inputs import as_labels, check_count, check_rows
+from minicereb.learning.delta_loops import TILE, gradient_loop, read_out_loop
 from minicereb.learning.optimizers import Optimizer, forget_tiny
 from minicereb.learning.rules import Rule, delta
 from minicereb.models.cerebellum import CerebellarNetwork
-from minicereb.parallel import cell_blocks, run_lanes, scratch
+from minicereb.parallel import aligned, cell_blocks, run_lanes, scratch
 
 # Granule cells do not learn: where J is a dense matrix, their responses to several batches are one product of this many columns.
 COLUMNS_AHEAD = 128
@@ -68,6 +73,8 @@ class DeltaRule:
 
     Results equal the formulas of :mod:`minicereb.calculus.cerebellum` up to the order of summation. They are fused here
     because a block of cells fits a core's cache, and the activity of all cells for a batch does not.
+
+    With Numba, a batch of a few images through sparse wiring stores no activity (:mod:`minicereb.learning.delta_loops`).
     """
 
     def __init__(
@@ -86,9 +93,13 @@ class DeltaRule:
         self.batches_ahead = max(1, COLUMNS_AHEAD // self.columns) if cerebellum.wiring.matrix is not None else 1
         self.state = optimizer.state(cerebellum.readout)
         self.steps = 0
-        xp = xp_of(cerebellum.readout)
-        self.activity = xp.empty(cells * self.batches_ahead * self.columns, dtype=cerebellum.readout.dtype)
         self.parts = cell_blocks(cerebellum.readout, cells, max(self.columns, cerebellum.readout.shape[1]))
+
+    @cached_property
+    def activity(self) -> Array:
+        """Memory for the granule cells' responses to the next batches."""
+        readout, cells = self.model.readout, self.model.wiring.cells
+        return xp_of(readout).empty(cells * self.batches_ahead * self.columns, dtype=readout.dtype)
 
     def arrays(self) -> dict[str, Array]:
         """Everything that learning changes, by name; written in place."""
@@ -117,6 +128,11 @@ class DeltaRule:
         else:
             check_count(labels, len(x), "labels")
         x, group = mossy(x, self.model.fires_above), self.batches_ahead * self.batch_size
+        loops = self._loops(x)
+        if loops is not None:
+            for start in range(0, len(x), group):
+                yield self._learn_compiled(x[start : start + group], labels[start : start + group], *loops)
+            return
         for start in range(0, len(x), group):
             yield from self._learn_group(x[start : start + group], labels[start : start + group])
 
@@ -135,6 +151,57 @@ class DeltaRule:
         for batch in range(count):
             activity = ahead[:, batch * self.columns : (batch + 1) * self.columns]
             yield self._learn_batch(activity, labels[batch * size : (batch + 1) * size], x_t if count == 1 else None)
+
+    def _loops(self, x: Array) -> tuple[Loop, Loop] | None:
+        """Return the loops of :mod:`minicereb.learning.delta_loops` in machine code, or None to use NumPy's operations."""
+        wiring, readout = self.model.wiring, self.model.readout
+        arrays = wiring.weights, wiring.at_rest, self.model.ltd_mean, readout
+        if wiring.inputs is None or wiring.matrix is not None or any(array.dtype != x.dtype for array in arrays):
+            return None
+        length = line_length(x.dtype)
+        if self.rule is not delta or not length // 4 <= self.batch_size <= length or readout.shape[1] > length:
+            return None
+        loops = [compiled(loop, wiring.inputs, *arrays) for loop in (read_out_loop, gradient_loop)]
+        return None if loops[0] is None or loops[1] is None else (loops[0], loops[1])
+
+    def _learn_compiled(self, x: Array, labels: Array, read_out_loop: Loop, gradient_loop: Loop) -> Learned:
+        """One step that stores no activity."""
+        model, images, classes = self.model, len(x), self.model.readout.shape[1]
+        assert model.wiring.inputs is not None
+        synapses = model.wiring.weights, model.wiring.inputs, model.wiring.at_rest, model.ltd_mean
+        dtype, length = model.readout.dtype, line_length(x.dtype)
+        x_t, share, credit = (_zeros((rows, length), dtype) for rows in (x.shape[1], 1, images))
+        x_t[:, :images] = x.T
+        decay = 1 if self.ltd_decay is None else self.ltd_decay
+        share[:, :images] = (1 - decay) / images
+
+        def read_out(part: slice) -> Array:
+            out, tile = _zeros((classes, length), dtype), scratch("tile", (TILE, length), x)
+            arrays = (*(array[part] for array in synapses), model.readout[part])
+            read_out_loop(*arrays, x_t, share, dtype.type(decay), tile, out)
+            if self.ltd_decay is not None:
+                forget_tiny(model.ltd_mean[part], self.steps + 1, TINY_ACTIVITY)
+            return out
+
+        sums, *others = run_lanes(read_out, self.parts)
+        for other in others:
+            sums += other
+        outputs = np.ascontiguousarray(sums[:, :images].T)
+        loss, error = self.error(outputs, labels)
+        credit[:, :classes] = error / images
+        self.steps += 1
+
+        def change(part: slice) -> None:
+            weights, tile = model.readout[part], scratch("tile", (TILE, length), x)
+            numbers = scratch("gradient", (1, weights.size + length), weights)[0]
+            rows = np.lib.stride_tricks.as_strided(numbers, (len(weights), length), (classes * dtype.itemsize, dtype.itemsize))
+            gradient_loop(*(array[part] for array in synapses), x_t, credit, images, tile, rows)
+            gradient = numbers[: weights.size].reshape(weights.shape)
+            state = {name: array[part] for name, array in self.state.items()}
+            self.optimizer.update(weights, gradient, state, self.steps, scratch("update", weights.shape, weights))
+
+        run_lanes(change, self.parts)
+        return Learned(loss, outputs)
 
     def learn_known(self, activity: Array, labels: Array) -> Learned:
         """Learn from one batch with given granule activity, which can be reused because granule cells do not learn.
@@ -200,3 +267,10 @@ class DeltaRule:
 
         run_lanes(change, self.parts)
         return Learned(loss, outputs)
+
+
+def _zeros(shape: tuple[int, int], dtype: Any) -> Array:
+    """Return zeros that begin at a cache line."""
+    array = aligned(shape, dtype)
+    array[...] = 0
+    return array

@@ -1,0 +1,126 @@
+"""A step of the delta rule through sparse wiring that stores no activity: loops for Numba, cell by cell.
+
+A cell's activity is computed, used and forgotten, and computed again for the gradient: that is cheaper than to write it to memory
+and read it. The plain form is in :class:`minicereb.learning.plasticity.DeltaRule`. The drive ``v`` has the same bits there;
+LTD means, outputs and gradients are sums in another order, equal within rounding.
+
+A batch is at most one line of :func:`minicereb.compiled.load_line`: mossy fibres are rows, and the columns after the last image
+are zeros.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minicereb.backend import Array
+from minicereb.compiled import add_product, load_line, positive, spread, store, total
+
+TILE = 32  # cells whose activity is kept at a time, in the fastest cache
+
+
+def read_out_loop(
+    weights: Array,
+    inputs: Array,
+    rest: Array,
+    mean: Array,
+    readout: Array,
+    x_t: Array,
+    share: Array,
+    decay: Any,
+    tile: Array,
+    out: Array,
+) -> None:
+    """Update the LTD means of some cells ``[C-LTD]`` and add their outputs ``Wᵀ(max(Jᵀx + rest, 0) - μ)`` ``[C1]`` ``[C2]``.
+
+    Parameters
+    ----------
+    weights, inputs : array, shape (cells, inputs_per_cell)
+    rest, mean : array, shape (cells,)
+        `mean` is changed in place.
+    readout : array, shape (cells, classes)
+    x_t : array, shape (inputs, length)
+    share : array, shape (1, length)
+        (1 - β) / images in the columns of images, else 0.
+    decay : float
+        β.
+    tile : array, shape (a few cells, length)
+        Overwritten.
+    out : array, shape (classes, length)
+        Added to.
+    """
+    u = np.uint64  # spares Numba a test for negative indices
+    cells, classes = readout.shape
+    last = classes - 1
+    shares = load_line(share, 0)
+    for first in range(0, cells, len(tile)):
+        count = min(len(tile), cells - first)
+        for j in range(count):
+            cell = u(first + j)
+            v = weights[cell, u(0)] * load_line(x_t, inputs[cell, u(0)])
+            for synapse in range(1, weights.shape[1]):
+                v = v + weights[cell, u(synapse)] * load_line(x_t, inputs[cell, u(synapse)])
+            h = positive(v + spread(rest[cell], v))
+            m = mean[cell] * decay + total(h * shares)
+            mean[cell] = m
+            store(tile, h - spread(m, h), j)
+        for c in range(0, classes, 4):  # classes beyond the last are the last again, with the same result
+            c0, c1, c2, c3 = u(c), u(min(c + 1, last)), u(min(c + 2, last)), u(min(c + 3, last))
+            s0, s1, s2, s3 = load_line(out, c0), load_line(out, c1), load_line(out, c2), load_line(out, c3)
+            for j in range(count):
+                z, cell = load_line(tile, j), u(first + j)
+                s0 = add_product(s0, readout[cell, c0], z)
+                s1 = add_product(s1, readout[cell, c1], z)
+                s2 = add_product(s2, readout[cell, c2], z)
+                s3 = add_product(s3, readout[cell, c3], z)
+            store(out, s0, c0)
+            store(out, s1, c1)
+            store(out, s2, c2)
+            store(out, s3, c3)
+
+
+def gradient_loop(
+    weights: Array,
+    inputs: Array,
+    rest: Array,
+    mean: Array,
+    x_t: Array,
+    credit: Array,
+    images: int,
+    tile: Array,
+    gradient: Array,
+) -> None:
+    """Write the weight gradient ``z eᵀ`` of some cells ``[C4]``.
+
+    Parameters
+    ----------
+    weights, inputs, rest, mean, x_t, tile
+        As for :func:`read_out_loop`, with the means just updated.
+    credit : array, shape (images, length)
+        The error of each image divided by their number, then zeros after the last class.
+    images : int
+    gradient : array, shape (cells, length)
+        Overwritten row by row, from the first. So its rows may overlap: a row of a few classes ends where the next begins.
+    """
+    u = np.uint64
+    cells = len(weights)
+    for first in range(0, cells, len(tile)):
+        count = min(len(tile), cells - first)
+        for j in range(count):
+            cell = u(first + j)
+            v = weights[cell, u(0)] * load_line(x_t, inputs[cell, u(0)])
+            for synapse in range(1, weights.shape[1]):
+                v = v + weights[cell, u(synapse)] * load_line(x_t, inputs[cell, u(synapse)])
+            h = positive(v + spread(rest[cell], v))
+            store(tile, h - spread(mean[cell], h), j)
+        for j in range(0, count, 2):
+            one, other = u(j), u(min(j + 1, count - 1))  # the last of an odd number is computed twice
+            e = load_line(credit, 0)
+            a, b = tile[one, u(0)] * e, tile[other, u(0)] * e
+            for i in range(1, images):
+                e = load_line(credit, i)
+                a = add_product(a, tile[one, u(i)], e)
+                b = add_product(b, tile[other, u(i)], e)
+            store(gradient, a, u(first) + one)
+            store(gradient, b, u(first) + other)
