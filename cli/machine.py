@@ -65,7 +65,10 @@ def _ensembles(images: int, peers: bool) -> Answer:
     """Evaluate shipped models by the standard ensemble, each once, beside AutoAttack if `peers`."""
     from minicereb.bench.ensembles import run_ensembles  # it imports nearly everything
 
-    rows = list(shown(run_ensembles(images, peers), lambda row: f"evaluated {row.model}", "evaluating"))
+    def took(row: Any) -> str:
+        return f"{row.model}: {row.seconds:.0f} s" + (f", AutoAttack {row.peer_seconds:.0f} s" if peers else "")
+
+    rows = list(shown(run_ensembles(images, peers), took, "evaluating"))
     head = (
         "model",
         "ε",

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from minicereb.backend import Array, xp_of
+from minicereb.compiled import compiled
 from minicereb.parallel import pass_blocks, scratch
 
 # The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): a bijection of 64-bit integers with full avalanche.
@@ -144,8 +145,12 @@ def signed_uniform(like: Array, seed: int, stream: str, numbers: tuple[int, ...]
     """
     xp = xp_of(like)
     start, step = _bulk_key(seed, stream, numbers)
-    counter = _counter(xp, -(-count // 2))
-    uniform = xp.empty(2 * len(counter), dtype=like.dtype)
+    uniform = xp.empty(count + count % 2, dtype=like.dtype)
+    one_pass = compiled(signed_uniform_loop, uniform)
+    if one_pass is not None:
+        one_pass(np.uint64(start), np.uint64(step | 1), uniform)
+        return uniform[:count]
+    counter = _counter(xp, len(uniform) // 2)
     for block in pass_blocks(counter):
         words, shifted = (scratch(slot, (1, block.stop - block.start), counter)[0] for slot in ("words", "shifted"))
         xp.multiply(counter[block], xp.uint64(step | 1), out=words)
@@ -161,6 +166,19 @@ def signed_uniform(like: Array, seed: int, stream: str, numbers: tuple[int, ...]
         part += like.dtype.type(0.5)
         part *= like.dtype.type(2.0**-31)
     return uniform[:count]
+
+
+def signed_uniform_loop(start: Any, step: Any, out: Array) -> None:
+    """:func:`signed_uniform`, the same operations in the same order, word by word."""
+    word, real, integer = np.uint64, out.dtype.type, np.int32
+    half, scale = real(0.5), real(2.0**-31)
+    for i in range(len(out) // 2):
+        w = word(i) * step + start
+        w = (w ^ (w >> word(30))) * word(0xBF58476D1CE4E5B9)  # _MIX
+        w = (w ^ (w >> word(27))) * word(0x94D049BB133111EB)
+        w = w ^ (w >> word(31))
+        out[word(2 * i)] = (real(integer(w & word(0xFFFFFFFF))) + half) * scale
+        out[word(2 * i + 1)] = (real(integer(w >> word(32))) + half) * scale
 
 
 def _bulk_key(seed: int, stream: str, numbers: tuple[int, ...]) -> tuple[int, int]:

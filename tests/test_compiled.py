@@ -17,6 +17,9 @@ from minicereb.learning.plasticity import DeltaRule
 from minicereb.models.cerebellum import CerebellarNetwork, initial_cerebellum
 from minicereb.models.wiring import Wiring, draw_wiring
 from minicereb.parallel import blocks
+from minicereb.randomness import signed_uniform
+from minicereb.tasks.cartpole import State
+from minicereb.tasks.microzones import Microzones
 
 
 def interpreted(loop, *arrays):
@@ -54,6 +57,32 @@ def test_rmsprop_comes_to_the_same_bits_in_one_pass(monkeypatch, way, dtype):
             optimizer.update(weights, gradient.copy(), state, step, np.empty_like(weights))
         results.append((weights.tobytes(), state["square_sum"].tobytes()))
     assert results[0] == results[1]
+
+
+@needs_numba
+@every_dtype
+@pytest.mark.parametrize("count", [1, 2, 7, 40_001])
+def test_bulk_draws_come_to_the_same_bits_in_one_pass(monkeypatch, dtype, count):
+    drawn = []
+    for use in (no_loop, by_numba):
+        monkeypatch.setattr("minicereb.randomness.compiled", use)
+        drawn.append(signed_uniform(np.empty(0, dtype=dtype), 3, "noise", (1, 2), count))
+    assert drawn[0].tobytes() == drawn[1].tobytes()
+    assert drawn[0].shape == (count,)
+    assert drawn[0].dtype == dtype
+
+
+@every_way
+@pytest.mark.parametrize("ltd", [False, True])
+def test_microzones_respond_with_the_same_bits_in_one_pass(monkeypatch, way, ltd):
+    responses = []
+    for use in (no_loop, way):
+        monkeypatch.setattr("minicereb.tasks.microzones.compiled", use)
+        circuit = Microzones(State(2.4, 3.0, 0.2, 2.0), 10, 60, 4, ltd, "none", 0)
+        states = State(0.1, -1.0, 0.05, 0.3), State(-9.0, 0.0, 0.0, 5.0)
+        responses.append([circuit.respond(state, learning=True).copy() for state in states])
+    assert [z.tobytes() for z in responses[0]] == [z.tobytes() for z in responses[1]]
+    assert np.any(responses[0][0])
 
 
 @every_way

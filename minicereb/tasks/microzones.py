@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from minicereb.backend import to_numpy
+from minicereb.backend import check_indices, to_numpy
 from minicereb.calculus.activations import relu
+from minicereb.compiled import compiled
 from minicereb.errors import require
 from minicereb.models.wiring import Wiring, draw_wiring
 from minicereb.tasks.cartpole import State
@@ -39,7 +40,17 @@ class TunedFibres:
         away = coded[:, None] - self._preferred
         away *= away
         away *= -0.5
-        return np.exp(away).astype(np.float32).reshape(-1, 1)
+        return np.exp(away, out=away).astype(np.float32).reshape(-1, 1)
+
+
+def activity_loop(weights: np.ndarray, inputs: np.ndarray, rates: np.ndarray, out: np.ndarray) -> None:
+    """Granule activity ``max(Jᵀx, 0)`` ``[C1]``, shape (cells,), for one vector of rates, with the same bits as the plain form."""
+    u, zero = np.uint64, out.dtype.type(0)  # unsigned indices spare Numba a test for negative ones
+    for cell in range(len(weights)):
+        v = zero
+        for synapse in range(weights.shape[1]):
+            v += weights[u(cell), u(synapse)] * rates[u(inputs[u(cell), u(synapse)])]
+        out[u(cell)] = zero if v < zero else v
 
 
 class Microzones:
@@ -87,6 +98,10 @@ class Microzones:
         self.readout = np.zeros((2, self.wiring.cells), dtype=np.float32)
         self.ltd_mean = np.zeros(self.wiring.cells, dtype=np.float32)
         self._layers = [np.empty((self.wiring.cells, 1), dtype=np.float32) for _ in range(2)]
+        wiring, self._loop = self.wiring, None
+        if wiring.inputs is not None and wiring.matrix is None:
+            check_indices(wiring.inputs, wiring.width)
+            self._loop = compiled(activity_loop, wiring.weights, wiring.inputs)
         rest = self.respond(State(0, 0, 0, 0))
         self.gain = 1 / max(float(rest @ rest), 1e-12)
 
@@ -100,9 +115,12 @@ class Microzones:
         While `learning`, the mean that LTD subtracts follows the activity.
         """
         self._layers.reverse()
-        layer = self._layers[0]
-        relu(self.wiring.project(slice(0, self.wiring.cells), self.fibres.rates(state), layer), out=layer)
+        layer, rates = self._layers[0], self.fibres.rates(state)
         z = layer[:, 0]
+        if self._loop is not None:
+            self._loop(self.wiring.weights, self.wiring.inputs, rates[:, 0], z)
+        else:
+            relu(self.wiring.project(slice(0, self.wiring.cells), rates, layer), out=layer)
         if self.ltd:
             if learning:
                 self.ltd_mean *= LTD_DECAY
