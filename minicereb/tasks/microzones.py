@@ -44,7 +44,7 @@ class TunedFibres:
 
 
 def activity_loop(weights: np.ndarray, inputs: np.ndarray, rates: np.ndarray, out: np.ndarray) -> None:
-    """Granule activity ``max(Jᵀx, 0)`` ``[C1]``, shape (cells,), for one vector of rates, with the same bits as the plain form."""
+    """Granule activity ``max(Jᵀx, 0)`` ``[C1]``, shape (cells,), for one vector of rates, bit for bit the plain form."""
     u, zero = np.uint64, out.dtype.type(0)  # unsigned indices spare Numba a test for negative ones
     for cell in range(len(weights)):
         v = zero
