@@ -24,7 +24,7 @@ from minicereb.errors import install_command
 
 LEAST = 1 << 15  # numbers: with fewer NumPy is as good, and Numba, which takes a second to load and compile, need not be loaded
 
-Loop = Callable[..., None]
+Loop = Callable[..., Any]
 
 
 @functools.cache
@@ -60,13 +60,25 @@ def compiled(loop: Loop, *arrays: Array) -> Loop | None:
     return None if numba_problem() is not None else machine_code(loop)
 
 
+_PARTS: list[Loop] = []
+
+
+def part_of_loop(function: Loop) -> Loop:
+    """Let compiled loops call `function`; in Python it stays as it is."""
+    _PARTS.append(function)
+    return function
+
+
 @functools.cache
 def machine_code(loop: Loop) -> Loop:
     """Return `loop` compiled by Numba, which must be there."""
     from numba import config, njit
+    from numba.extending import register_jitable
 
     config.SLP_VECTORIZE = 1  # what is done to four neighbours becomes one instruction
     _teach_vectors()
+    while _PARTS:
+        register_jitable(error_model="numpy", forceinline=True)(_PARTS.pop())
     return njit(nogil=True, error_model="numpy")(loop)  # without fastmath: no order changed, no product joined with a sum
 
 

@@ -7,6 +7,8 @@ equal but for that, the search may take the other. Points between those that are
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from minicereb.attacks.ball import LinfBall
@@ -15,7 +17,7 @@ from minicereb.attacks.nearby import REFRESHED, fitting_layer
 from minicereb.attacks.search import Search
 from minicereb.backend import Array
 from minicereb.calculus.losses import margin, targeted_margin
-from minicereb.compiled import Loop, compiled
+from minicereb.compiled import Loop, compiled, part_of_loop
 from minicereb.models.first_layer import FirstLayer
 from minicereb.parallel import run_lanes, shares
 from minicereb.randomness import Draws
@@ -75,112 +77,182 @@ def square_loop(
         Next query, objective, and whether the image is misclassified.
     v, outputs : array, shape (images, cells) and (images, columns)
     """
-    unsigned, zero, kind = np.uint64, v.dtype.type(0), uniform.dtype.type
-    height, width, channels = shape[0], shape[1], shape[2]
-    dense = len(matrix) > 0
     share, more = np.zeros(v.shape[1], dtype=v.dtype), np.empty(v.shape[1] + 1, dtype=v.dtype)
     reached = np.empty(v.shape[1] + 1, dtype=np.int32)
     places, news = np.empty(x.shape[1], dtype=np.int64), np.empty(x.shape[1], dtype=x.dtype)
     amounts, found = np.empty(x.shape[1], dtype=v.dtype), np.empty(readout.shape[1], dtype=v.dtype)
+    dense = len(matrix) > 0
     for image in range(len(x)):
-        drive, label, target = v[image], labels[image], targets[image]
+        row, drive = x[image], v[image]
         for query in range(begin[image], len(tall)):
-            drawn = uniform[image, query]
-            top = np.int64(drawn[0] * kind(height - tall[query] + 1))
-            left = np.int64(drawn[1] * kind(width - wide[query] + 1))
-            same = True
-            for row in range(top, top + tall[query]):
-                for i in range((row * width + left) * channels, (row * width + left + wide[query]) * channels):
-                    new = high[image, i] if drawn[2 + i % channels] < 0.5 else low[image, i]
-                    same = same and new == x[image, i]
-            changes, touched = 0, 0
-            for row in range(top, top + tall[query]):
-                for i in range((row * width + left) * channels, (row * width + left + wide[query]) * channels):
-                    new = high[image, i] if (drawn[2 + i % channels] < 0.5) != same else low[image, i]
-                    now = x[image, i]
-                    if new != now:
-                        places[changes], news[changes] = i, new
-                        if len(fires_above) > 0:
-                            amounts[changes] = v.dtype.type(new > fires_above[0]) - v.dtype.type(now > fires_above[0])
-                        else:
-                            amounts[changes] = new - now
-                        changes += 1
-                        touched += 0 if dense else starts[i + 1] - starts[i]
-            # The cells whose activity changes, without a branch for each: it would be mispredicted too often.
-            count, sweep = 0, dense or 2 * touched > len(share)
-            for change in range(changes):
-                i, amount = places[change], amounts[change]
-                if dense:
-                    for cell in range(len(share)):
-                        share[cell] += matrix[i, cell] * amount
-                else:
-                    for synapse in range(starts[i], starts[i + 1]):
-                        share[unsigned(cells[synapse])] += weights[synapse] * amount
-            if sweep:
-                for cell in range(len(share)):
-                    more[cell] = max(drive[cell] + share[cell], zero) - max(drive[cell], zero)
-                for cell in range(len(share)):
-                    gained = more[cell]
-                    reached[count], more[count] = cell, gained
-                    count += (gained > zero) | (gained < zero)
+            sides = tall[query], wide[query]
+            changes = _propose(uniform[image, query], sides, shape, low[image], high[image], row, places, news)
+            touched = _signal_changes(changes, places, news, row, fires_above, starts, amounts)
+            if dense:
+                _spread_by_matrix(changes, places, amounts, matrix, share)
             else:
-                for change in range(changes):
-                    for synapse in range(starts[places[change]], starts[places[change] + 1]):
-                        cell = unsigned(cells[synapse])
-                        gained = max(drive[cell] + share[cell], zero) - max(drive[cell], zero)
-                        share[cell] = zero  # a cell with another of these synapses counts once
-                        reached[unsigned(count)], more[unsigned(count)] = cells[synapse], gained
-                        count += (gained > zero) | (gained < zero)
-            for start in range(0, readout.shape[1], 12):  # twelve sums in registers
-                at = unsigned(start)
-                s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = s9 = s10 = s11 = zero
-                for place in range(count):
-                    cell, gained = unsigned(reached[place]), more[place]
-                    s0 += gained * readout[cell, at]
-                    s1 += gained * readout[cell, at + unsigned(1)]
-                    s2 += gained * readout[cell, at + unsigned(2)]
-                    s3 += gained * readout[cell, at + unsigned(3)]
-                    s4 += gained * readout[cell, at + unsigned(4)]
-                    s5 += gained * readout[cell, at + unsigned(5)]
-                    s6 += gained * readout[cell, at + unsigned(6)]
-                    s7 += gained * readout[cell, at + unsigned(7)]
-                    s8 += gained * readout[cell, at + unsigned(8)]
-                    s9 += gained * readout[cell, at + unsigned(9)]
-                    s10 += gained * readout[cell, at + unsigned(10)]
-                    s11 += gained * readout[cell, at + unsigned(11)]
-                sums = (s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11)
-                for k in range(12):
-                    found[start + k] = outputs[image, start + k] + sums[k]
-            rival = -1
-            for k in range(classes):
-                if k != label and (rival < 0 or found[k] > found[rival]):
-                    rival = k
-            missed = found[rival] > found[label] or (found[rival] == found[label] and rival < label)
-            objective = found[rival if target < 0 else target] - found[label]
+                _spread_by_synapse(changes, places, amounts, starts, cells, weights, share)
+            sweep = dense or 2 * touched > len(share)
+            if sweep:
+                count = _activity_changes(drive, share, reached, more)
+            else:
+                count = _activity_changes_nearby(changes, places, starts, cells, drive, share, reached, more)
+            _changed_outputs(count, reached, more, readout, outputs[image], found)
+            missed, objective = _judged(found, classes, labels[image], targets[image])
             taken = objective > value[image] or (stop and missed)
             if taken:
                 for change in range(changes):
-                    x[image, places[change]] = news[change]
-                for k in range(readout.shape[1]):
-                    outputs[image, k] = found[k]
+                    row[places[change]] = news[change]
+                outputs[image] = found
                 value[image], wrong[image] = objective, missed
-            if taken and not sweep:
-                for change in range(changes):
-                    for synapse in range(starts[places[change]], starts[places[change] + 1]):
-                        share[unsigned(cells[synapse])] += weights[synapse] * amounts[change]
-                for change in range(changes):
-                    for synapse in range(starts[places[change]], starts[places[change] + 1]):
-                        cell = unsigned(cells[synapse])
-                        drive[cell] += share[cell]
-                        share[cell] = zero
-            elif taken:
+            if taken and sweep:
                 for cell in range(len(share)):
                     drive[cell] += share[cell]
+            elif taken:
+                _spread_by_synapse(changes, places, amounts, starts, cells, weights, share)
+                _move_nearby(changes, places, starts, cells, drive, share)
             if sweep:
-                share[:] = zero
+                share[:] = 0
             begin[image] = query + 1
             if stop and missed:
                 break
+
+
+@part_of_loop
+def _propose(drawn: Array, sides: Any, shape: Array, low: Array, high: Array, x: Array, places: Array, news: Array) -> int:
+    """Write the inputs that a query changes, and their new values; return how many."""
+    height, width, channels = shape[0], shape[1], shape[2]
+    tall, wide = sides
+    kind = drawn.dtype.type
+    top, left = np.int64(drawn[0] * kind(height - tall + 1)), np.int64(drawn[1] * kind(width - wide + 1))
+    same = True
+    for row in range(top, top + tall):
+        for i in range((row * width + left) * channels, (row * width + left + wide) * channels):
+            same = same and x[i] == (high[i] if drawn[2 + i % channels] < 0.5 else low[i])
+    changes = 0
+    for row in range(top, top + tall):
+        for i in range((row * width + left) * channels, (row * width + left + wide) * channels):
+            new = high[i] if (drawn[2 + i % channels] < 0.5) != same else low[i]
+            if new != x[i]:
+                places[changes], news[changes] = i, new
+                changes += 1
+    return changes
+
+
+@part_of_loop
+def _signal_changes(changes: int, places: Array, news: Array, x: Array, fires_above: Array, starts: Array, amounts: Array) -> int:
+    """Write by how much each input's signal changes; return the number of synapses that it reaches, of sparse wiring."""
+    kind, touched = amounts.dtype.type, 0
+    for change in range(changes):
+        i, new = places[change], news[change]
+        if len(fires_above) > 0:
+            amounts[change] = kind(new > fires_above[0]) - kind(x[i] > fires_above[0])
+        else:
+            amounts[change] = new - x[i]
+        if len(starts) > 0:
+            touched += starts[i + 1] - starts[i]
+    return touched
+
+
+@part_of_loop
+def _spread_by_matrix(changes: int, places: Array, amounts: Array, matrix: Array, share: Array) -> None:
+    """Add the changes of the inputs to the pre-activation of all cells, in `share`."""
+    for change in range(changes):
+        i, amount = places[change], amounts[change]
+        for cell in range(len(share)):
+            share[cell] += matrix[i, cell] * amount
+
+
+@part_of_loop
+def _spread_by_synapse(
+    changes: int, places: Array, amounts: Array, starts: Array, cells: Array, weights: Array, share: Array
+) -> None:
+    """Add the changes of the inputs to the pre-activation of the cells that they reach, in `share`."""
+    unsigned = np.uint64  # spares Numba a test for negative indices
+    for change in range(changes):
+        amount = amounts[change]
+        for synapse in range(starts[places[change]], starts[places[change] + 1]):
+            share[unsigned(cells[synapse])] += weights[synapse] * amount
+
+
+@part_of_loop
+def _activity_changes(drive: Array, share: Array, reached: Array, more: Array) -> int:
+    """Write the cells whose activity changes, and by how much; return how many.
+
+    There is no branch for each cell: it would be mispredicted too often.
+    """
+    zero, count = share.dtype.type(0), 0
+    for cell in range(len(share)):
+        more[cell] = max(drive[cell] + share[cell], zero) - max(drive[cell], zero)
+    for cell in range(len(share)):
+        gained = more[cell]
+        reached[count], more[count] = cell, gained
+        count += (gained > zero) | (gained < zero)
+    return count
+
+
+@part_of_loop
+def _activity_changes_nearby(
+    changes: int, places: Array, starts: Array, cells: Array, drive: Array, share: Array, reached: Array, more: Array
+) -> int:
+    """:func:`_activity_changes` among the cells that the inputs reach; `share` becomes 0."""
+    unsigned, zero, count = np.uint64, share.dtype.type(0), 0
+    for change in range(changes):
+        for synapse in range(starts[places[change]], starts[places[change] + 1]):
+            cell = unsigned(cells[synapse])
+            gained = max(drive[cell] + share[cell], zero) - max(drive[cell], zero)
+            share[cell] = zero  # a cell with another of these synapses counts once
+            reached[unsigned(count)], more[unsigned(count)] = cells[synapse], gained
+            count += (gained > zero) | (gained < zero)
+    return count
+
+
+@part_of_loop
+def _changed_outputs(count: int, reached: Array, more: Array, readout: Array, outputs: Array, found: Array) -> None:
+    """Write the outputs with the changes of activity, twelve at a time: their sums stay in registers."""
+    unsigned, zero = np.uint64, found.dtype.type(0)
+    for start in range(0, readout.shape[1], 12):
+        at = unsigned(start)
+        s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = s8 = s9 = s10 = s11 = zero
+        for place in range(count):
+            cell, gained = unsigned(reached[place]), more[place]
+            s0 += gained * readout[cell, at]
+            s1 += gained * readout[cell, at + unsigned(1)]
+            s2 += gained * readout[cell, at + unsigned(2)]
+            s3 += gained * readout[cell, at + unsigned(3)]
+            s4 += gained * readout[cell, at + unsigned(4)]
+            s5 += gained * readout[cell, at + unsigned(5)]
+            s6 += gained * readout[cell, at + unsigned(6)]
+            s7 += gained * readout[cell, at + unsigned(7)]
+            s8 += gained * readout[cell, at + unsigned(8)]
+            s9 += gained * readout[cell, at + unsigned(9)]
+            s10 += gained * readout[cell, at + unsigned(10)]
+            s11 += gained * readout[cell, at + unsigned(11)]
+        sums = (s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11)
+        for k in range(12):
+            found[start + k] = outputs[start + k] + sums[k]
+
+
+@part_of_loop
+def _judged(found: Array, classes: int, label: int, target: int) -> tuple[bool, Any]:
+    """Return whether the outputs are misclassified, and the margin; a target of -1 is the likeliest wrong class."""
+    rival = -1
+    for k in range(classes):
+        if k != label and (rival < 0 or found[k] > found[rival]):
+            rival = k
+    missed = found[rival] > found[label] or (found[rival] == found[label] and rival < label)
+    return missed, found[rival if target < 0 else target] - found[label]
+
+
+@part_of_loop
+def _move_nearby(changes: int, places: Array, starts: Array, cells: Array, drive: Array, share: Array) -> None:
+    """Add `share` to the pre-activation of the cells that the inputs reach; it becomes 0."""
+    unsigned, zero = np.uint64, share.dtype.type(0)
+    for change in range(changes):
+        for synapse in range(starts[places[change]], starts[places[change] + 1]):
+            cell = unsigned(cells[synapse])
+            drive[cell] += share[cell]
+            share[cell] = zero
 
 
 class _Run:

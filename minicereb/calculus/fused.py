@@ -10,10 +10,12 @@ Images are columns in slabs of :func:`minicereb.compiled.vector_length` images: 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from minicereb.backend import Array
-from minicereb.compiled import add_product, load, positive, spread, store, vector_length, where_positive
+from minicereb.compiled import add_product, load, part_of_loop, positive, spread, store, vector_length, where_positive
 from minicereb.parallel import aligned
 
 TILE = 32  # cells whose activity is kept at a time, for one slab: 4 KiB, in the fastest cache
@@ -40,6 +42,16 @@ def from_slabs(slabs: Array, images: int) -> Array:
     return rows
 
 
+@part_of_loop
+def _drive(weights: Array, inputs: Array, rest: Array, x: Array, slab: Any, cell: Any) -> Array:
+    """Return the drive of a cell, ``v = Jᵀx + rest``, for the images of a slab."""
+    u = np.uint64  # spares Numba a test for negative indices
+    v = weights[cell, u(0)] * load(x, slab, inputs[cell, u(0)])
+    for synapse in range(1, weights.shape[1]):
+        v = v + weights[cell, u(synapse)] * load(x, slab, inputs[cell, u(synapse)])
+    return v + spread(rest[cell], v)
+
+
 def read_out_loop(
     weights: Array, inputs: Array, rest: Array, mean: Array, readout: Array, x: Array, tile: Array, out: Array
 ) -> None:
@@ -56,17 +68,14 @@ def read_out_loop(
     out : array, shape (slabs, classes, length)
         Added to.
     """
-    u = np.uint64  # spares Numba a test for negative indices
+    u = np.uint64
     cells, classes = readout.shape
     for first in range(0, cells, len(tile)):
         count = min(len(tile), cells - first)
         for slab in range(len(x)):
             for j in range(count):
                 cell = u(first + j)
-                v = weights[cell, u(0)] * load(x, slab, inputs[cell, u(0)])
-                for synapse in range(1, weights.shape[1]):
-                    v = v + weights[cell, u(synapse)] * load(x, slab, inputs[cell, u(synapse)])
-                v = v + spread(rest[cell], v)
+                v = _drive(weights, inputs, rest, x, slab, cell)
                 store(tile, positive(v) - spread(mean[cell], v), j)
             for c in range(0, classes, 2):
                 one, other = u(c), u(min(c + 1, classes - 1))  # the last of an odd number is computed twice
@@ -113,10 +122,7 @@ def pass_back_loop(
                 store(tile, b, k)
             for j in range(count):
                 cell = u(first + j)
-                v = weights[cell, u(0)] * load(x, slab, inputs[cell, u(0)])
-                for synapse in range(1, weights.shape[1]):
-                    v = v + weights[cell, u(synapse)] * load(x, slab, inputs[cell, u(synapse)])
-                d_v = where_positive(v + spread(rest[cell], v), load(tile, j))
+                d_v = where_positive(_drive(weights, inputs, rest, x, slab, cell), load(tile, j))
                 for synapse in range(weights.shape[1]):
                     row = inputs[cell, u(synapse)]
                     store(d_x, add_product(load(d_x, slab, row), weights[cell, u(synapse)], d_v), slab, row)

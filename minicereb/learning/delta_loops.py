@@ -15,9 +15,19 @@ from typing import Any
 import numpy as np
 
 from minicereb.backend import Array
-from minicereb.compiled import add_product, load_line, positive, spread, store, total
+from minicereb.compiled import add_product, load_line, part_of_loop, positive, spread, store, total
 
 TILE = 32  # cells whose activity is kept at a time, in the fastest cache
+
+
+@part_of_loop
+def _activity(weights: Array, inputs: Array, rest: Array, x_t: Array, cell: Any) -> Array:
+    """Return a granule cell's activity ``max(Jᵀx + rest, 0)`` for the images of the batch."""
+    u = np.uint64  # spares Numba a test for negative indices
+    v = weights[cell, u(0)] * load_line(x_t, inputs[cell, u(0)])
+    for synapse in range(1, weights.shape[1]):
+        v = v + weights[cell, u(synapse)] * load_line(x_t, inputs[cell, u(synapse)])
+    return positive(v + spread(rest[cell], v))
 
 
 def read_out_loop(
@@ -50,7 +60,7 @@ def read_out_loop(
     out : array, shape (classes, length)
         Added to.
     """
-    u = np.uint64  # spares Numba a test for negative indices
+    u = np.uint64
     cells, classes = readout.shape
     last = classes - 1
     shares = load_line(share, 0)
@@ -58,10 +68,7 @@ def read_out_loop(
         count = min(len(tile), cells - first)
         for j in range(count):
             cell = u(first + j)
-            v = weights[cell, u(0)] * load_line(x_t, inputs[cell, u(0)])
-            for synapse in range(1, weights.shape[1]):
-                v = v + weights[cell, u(synapse)] * load_line(x_t, inputs[cell, u(synapse)])
-            h = positive(v + spread(rest[cell], v))
+            h = _activity(weights, inputs, rest, x_t, cell)
             m = mean[cell] * decay + total(h * shares)
             mean[cell] = m
             store(tile, h - spread(m, h), j)
@@ -109,10 +116,7 @@ def gradient_loop(
         count = min(len(tile), cells - first)
         for j in range(count):
             cell = u(first + j)
-            v = weights[cell, u(0)] * load_line(x_t, inputs[cell, u(0)])
-            for synapse in range(1, weights.shape[1]):
-                v = v + weights[cell, u(synapse)] * load_line(x_t, inputs[cell, u(synapse)])
-            h = positive(v + spread(rest[cell], v))
+            h = _activity(weights, inputs, rest, x_t, cell)
             store(tile, h - spread(mean[cell], h), j)
         for j in range(0, count, 2):
             one, other = u(j), u(min(j + 1, count - 1))  # the last of an odd number is computed twice
