@@ -9,7 +9,11 @@ import pytest
 
 from minicereb import compiled as module
 from minicereb.backend import configure, execution, in_float64, sparse_product, to_device
+from minicereb.calculus.convolution import convolution, convolution_weight_gradient
 from minicereb.calculus.projection import project
+from minicereb.calculus.winograd import winograd, winograd_weight_gradient
+from minicereb.calculus.winograd4 import applies as large_tiles
+from minicereb.calculus.winograd4 import winograd4, winograd4_weight_gradient
 from minicereb.compiled import LEAST, compiled, numba_problem
 from minicereb.errors import InputError, install_command
 from minicereb.learning.optimizers import SGD, RMSprop
@@ -268,6 +272,80 @@ def test_many_cells_learn_without_storing_activity():
         results.append((np.stack([step.outputs for step in learned]), model.ltd_mean, model.readout))
     for found, expected in zip(*results, strict=True):
         assert abs(found - expected).max() < 1e-5 * abs(expected).max()
+
+
+LARGE_TILES = {np.float32: 6e-6, np.float64: 1e-14}  # errors relative to the largest number, as stated in winograd4
+
+
+@every_way
+@every_dtype
+@pytest.mark.parametrize(("batch", "height", "width"), [(3, 4, 4), (2, 8, 12), (1, 12, 4)])
+def test_convolution_in_large_tiles_equals_the_plain_one(monkeypatch, way, dtype, batch, height, width):
+    monkeypatch.setattr("minicereb.calculus.winograd4.machine_code", way)
+    monkeypatch.setattr("minicereb.calculus.winograd4.TILES", 2)  # one image at a time
+    rng = np.random.default_rng(height)
+    shapes = (batch, height, width, 32), (64, 3, 3, 32), (64,), (batch, height, width, 64)
+    x, weight, bias, credit = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
+    wide_x, wide_weight, wide_bias, wide_credit = (array.astype(np.float64) for array in (x, weight, bias, credit))
+    d_weight, _ = convolution_weight_gradient(wide_credit, wide_x, (3, 3), 1, 1)
+    for found, exact in (
+        (winograd4(x, weight, bias), convolution(wide_x, wide_weight, wide_bias, 1, 1)),
+        (winograd4(x, weight, None), convolution(wide_x, wide_weight, 0 * wide_bias, 1, 1)),
+        (winograd4_weight_gradient(credit, x), d_weight),
+    ):
+        assert found.dtype == dtype
+        assert abs(found - exact).max() <= LARGE_TILES[dtype] * abs(exact).max()
+
+
+@needs_numba
+def test_errors_of_large_and_of_small_tiles_in_float32_are_those_that_the_documentation_states():
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((8, 16, 16, 128)), rng.standard_normal((128, 3, 3, 128))
+    credit, bias = rng.standard_normal((8, 16, 16, 128)), np.zeros(128)
+    exact = convolution(x, weight, bias, 1, 1), convolution_weight_gradient(credit, x, (3, 3), 1, 1)[0]
+    x, weight, credit, bias = (array.astype(np.float32) for array in (x, weight, credit, bias))
+    large = winograd4(x, weight, bias), winograd4_weight_gradient(credit, x)
+    small = winograd(x, weight, bias), winograd_weight_gradient(credit, x)
+    plain = convolution(x, weight, bias, 1, 1), convolution_weight_gradient(credit, x, (3, 3), 1, 1)[0]
+    for forms, bound in ((large, 6e-6), (small, 1e-6), (plain, 1e-6)):
+        for found, correct in zip(forms, exact, strict=True):
+            assert abs(found - correct).max() <= bound * abs(correct).max()
+    for found, other in zip(large, small, strict=True):
+        assert not np.array_equal(found, other)
+
+
+@every_way
+def test_large_tiles_do_not_depend_on_threads(monkeypatch, way):
+    monkeypatch.setattr("minicereb.calculus.winograd4.machine_code", way)
+    monkeypatch.setattr("minicereb.calculus.winograd4.TILES", 1)
+    rng = np.random.default_rng(0)
+    x, credit = rng.standard_normal((2, 19, 4, 4, 32), dtype=np.float32)
+    weight, before, results = rng.standard_normal((32, 3, 3, 32), dtype=np.float32), execution().threads, set()
+    try:
+        for threads in (1, 2, 3):
+            configure(threads=threads)
+            results.add((winograd4(x, weight, None).tobytes(), winograd4_weight_gradient(credit, x).tobytes()))
+    finally:
+        configure(threads=before)
+    assert len(results) == 1
+
+
+@needs_numba
+def test_a_convolution_takes_large_tiles_where_they_fit():
+    rng = np.random.default_rng(0)
+    for height, channels, fits in ((8, 64, True), (6, 64, False), (8, 65, False), (2, 64, False)):
+        x, weight = rng.standard_normal((40, height, 8, channels)), rng.standard_normal((96, 3, 3, channels))
+        x, weight = x.astype(np.float32), weight.astype(np.float32)
+        bias = np.zeros(96, dtype=np.float32)
+        v = convolution(x, weight, bias, 1, 1, minimal=True)
+        d_weight, _ = convolution_weight_gradient(v, x, (3, 3), 1, 1, minimal=True)
+        assert large_tiles(x, 96) is fits
+        if fits:
+            assert np.array_equal(v, winograd4(x, weight, bias))
+            assert np.array_equal(d_weight, winograd4_weight_gradient(v, x))
+        elif channels % 64 == 0:
+            assert np.array_equal(v, winograd(x, weight, bias))
+    assert not large_tiles(x[:1], 96)
 
 
 def test_what_is_small_strided_or_elsewhere_is_left_to_numpy(xp_device):

@@ -13,6 +13,8 @@ import numpy as np
 
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.winograd import applies, winograd, winograd_weight_gradient
+from minicereb.calculus.winograd4 import applies as winograd4_applies
+from minicereb.calculus.winograd4 import winograd4, winograd4_weight_gradient
 from minicereb.errors import InputError
 from minicereb.parallel import blocks, run_lanes, scratch, sum_lanes
 
@@ -72,7 +74,7 @@ def _seen(x: Array, weight: Array, bias: Array | None, window: Window, minimal: 
         raise InputError("x", f"shape {x.shape}", f"shape (images, height, width, {weight.shape[3]}): channels come last")
     xp, outputs, sides = xp_of(x), len(weight), window.positions(*x.shape[1:3])
     if minimal and applies(*window, x.shape, outputs):
-        return winograd(x, weight, bias)
+        return (winograd4 if winograd4_applies(x, outputs) else winograd)(x, weight, bias)
     v = xp.empty((len(x), *sides, outputs), dtype=x.dtype)
     matrix = weight.reshape(outputs, -1)
     along = None if bias is None else xp.tile(bias, sides[1])  # NumPy is slow at adding a short row many times
@@ -154,7 +156,7 @@ def convolution_weight_gradient(
     parts = _parts(len(x), d_v.shape[1:3])
     d_bias = xp_of(x).stack(run_lanes(credit, parts)).sum(axis=0)
     if minimal and applies(*window, x.shape, outputs):
-        return winograd_weight_gradient(d_v, x), d_bias
+        return (winograd4_weight_gradient if winograd4_applies(x, outputs) else winograd_weight_gradient)(d_v, x), d_bias
     d_weight = sum_lanes(add, parts, (outputs, window.height * window.width * channels), x)
     return d_weight.reshape(outputs, window.height, window.width, channels), d_bias
 

@@ -3,7 +3,8 @@
 An image is cut into tiles of 4 × 4 pixels that overlap by two; each makes 2 × 2 outputs. After sums over a tile's pixels and sums
 over a kernel's weights, the convolution is a separate product at each of the sixteen places: sixteen matrix products over tiles
 and channels. The sums are taken along one side of a tile and then along the other; they pay off with at least :data:`CHANNELS`
-channels. :mod:`minicereb.calculus.convolution` has the plain form and chooses between them.
+channels. :mod:`minicereb.calculus.winograd4` has larger tiles, for Numba, :mod:`minicereb.calculus.convolution` the plain form;
+the latter chooses among them.
 """
 
 from __future__ import annotations
