@@ -141,12 +141,22 @@ def vgg(width: float, **options: Any) -> Answer:
 @train.command()
 @setting_options(
     NoisyModel,
-    hidden=(20,),
+    hidden={"default": None, "usual": "20; 128 with --network cnn", "type": numbers(int, "20 or 64,32")},
+    noise_scale={"default": None, "usual": "2; 0.3 for convolutions", "type": numbers(float, "2 or 2,1")},
+    channels={"default": None, "usual": "16 with --network cnn", "type": numbers(int, "16 or 8,16")},
     estimator={"default": None, "usual": "flip for threshold neurons, resample for others"},
     replications={"default": None, "usual": "10000 plain, 128 sobol, 1 flip, resample, exact and backprop, else 100"},
-    last_layer={"default": None, "usual": "score where possible"},
+    last_layer={"default": None, "usual": "score where possible; resample with --network cnn, else derivative"},
 )
-@training_options("strokes14", batch_size=50, learning_rate=0.06, optimizer="adam", epochs=30, schedule="cosine", validation=0.0)
+@training_options(
+    "strokes14",
+    batch_size=50,
+    learning_rate={"default": None, "usual": "0.06; 0.01 with --network cnn"},
+    optimizer="adam",
+    epochs=30,
+    schedule="cosine",
+    validation=0.0,
+)
 def glr(**options: Any) -> Answer:
     """Train a network with neuronal noise from its loss values (the generalised likelihood ratio method)."""
     options |= usual_of_noisy(options)

@@ -78,8 +78,7 @@ class MeanGradient(Source):
     def __call__(self, model: Any, objective: Objective, x: Array, labels: Array) -> tuple[Point, Array]:
         """Return the point evaluated by `model`, and the estimate of the mean objective's gradient."""
         network, xp, loss = noisy_network(model, self.estimator.name), xp_of(x), OfRows(objective)
-        laws, at = [layer.law for layer in network.layers], Address(self.seed, (), "attack noise")
-        noise = self.estimator.design.draw(x, laws, network.widths, 1, self.draws, at)
+        noise = self.estimator.draw(network, x, 1, self.draws, Address(self.seed, (), "attack noise"))
         credits = []
         for part in blocks(max(1, len(x)), images_per_block(self._bytes_per_image(network, x.itemsize))):
             columns = xp.ascontiguousarray(x[part].T)
@@ -163,7 +162,7 @@ class PassedBack(Source):
         outputs, signals = (network if self.noise is None else network.at(self.noise)).forward(x)
         d_outputs = objective(outputs, labels)[1]
         for layer, v in zip(reversed(network.layers), reversed(signals), strict=True):
-            d_outputs = layer.input_gradient(d_outputs * mean_slope(layer, v))
+            d_outputs = layer.input_gradient(layer.unpooled_in_rows(d_outputs, v) * mean_slope(layer, v))
         return self.evaluate(model, objective, x, labels), d_outputs
 
 

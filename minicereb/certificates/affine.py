@@ -219,6 +219,8 @@ def _steps(model: Any) -> list[Affine | Unit] | str:
         return [_batch_norm(model)]
     if isinstance(model, CerebellarNetwork):
         return _cerebellum(model)
+    if isinstance(model, NoisyNetwork) and not model.is_dense:
+        return "no bounds are known for convolutions with noise"
     if isinstance(model, NoisyNetwork):
         steps: list[Affine | Unit] = []
         for layer in model.layers:

@@ -52,6 +52,8 @@ def why_not_smoothable(model: object) -> str | None:
     """Return a one-line reason why a model has no smoothing certificate, or None if it has one."""
     if not isinstance(model, NoisyNetwork):
         return f"{type(model).__name__} has no noise"
+    if not model.is_dense:
+        return "the certificate is for dense layers; this network has convolutions"
     law = model.layers[0].law
     if not isinstance(law, Gaussian):
         return f"noise in the first layer is {'absent' if law is None else law.name}; the certificate is for gaussian noise"

@@ -21,8 +21,8 @@ from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, require
 from minicereb.experiments.identity import config_kind
 from minicereb.learning.backprop import Backpropagation, statistics_of
-from minicereb.learning.estimators import ESTIMATORS
-from minicereb.learning.glr import GLR, LAST_LAYER, estimator_named
+from minicereb.learning.estimators import ESTIMATORS, PROBES
+from minicereb.learning.glr import GLR, LAST_LAYER, PLACEMENTS, estimator_named
 from minicereb.learning.interval_backprop import IntervalBackpropagation
 from minicereb.learning.least_squares import least_squares_readout
 from minicereb.learning.optimizers import Optimizer, make_optimizer
@@ -34,6 +34,7 @@ from minicereb.models.cerebellum import CerebellarNetwork, initial_cerebellum
 from minicereb.models.convolutional import initial_convolutional
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.noisy import NoisyNetwork, check_scales, initial_noisy
+from minicereb.models.noisy_convolution import POOLING, initial_noisy_convolutional
 from minicereb.models.sequential import Sequential
 from minicereb.models.visual import VisualCerebellum, encoder_of, with_encoder
 from minicereb.models.wiring import KINDS, draw_wiring
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 L2 = Setting("Weight penalty ½ l2 Σθ² on all but the biases.", at_least=0)
 L1 = Setting("Weight penalty l1 Σ|θ| on all but the biases.", at_least=0)
 MOSSY = ("graded", "threshold")
+NETWORKS = ("dense", "cnn")  # with neuronal noise
 
 
 def require_with(name: str, value: float | None, used: bool, option: str) -> None:
@@ -227,16 +229,39 @@ class NoisyModel:
     estimator: str = setting("flip", "How gradients are estimated.", choices=ESTIMATORS)
     replications: int = setting(1, "Noise samples per image.", at_least=1)
     last_layer: str = setting(
-        "derivative", "Whether the last layer learns from loss values too, or by the derivative of the loss.", choices=LAST_LAYER
+        "derivative",
+        "Whether the last layer learns from loss values too (by its score, or resampled), or by the derivative of the loss.",
+        choices=LAST_LAYER,
     )
     l2: float = field_of(L2, 0.0)
     l1: float = field_of(L1, 0.0)
     learn_scale: bool = setting(False, "Whether the noise scales learn as well.")
+    network: str = setting(
+        "dense", "Whether the network has dense layers only, or begins with convolutions.", choices=NETWORKS, added=True
+    )
+    channels: tuple[int, ...] = setting((), "Channels of each convolution (cnn).", at_least=1, added=True)
+    kernel: int = setting(5, "Side of the kernels of the convolutions (cnn).", at_least=1, unit="pixels", added=True)
+    stride: int = setting(
+        2, "Distance between neighbouring windows of a convolution (cnn).", at_least=1, unit="pixels", added=True
+    )
+    pool: int = setting(
+        1, "Side of the squares of units that are pooled after a convolution (cnn).", at_least=1, unit="units", added=True
+    )
+    pooling: str = setting("mean", "How they are pooled.", choices=POOLING, added=True)
+    placement: str = setting(
+        "all", "Whether all layers have noise at once, or one at a time, each in runs of its own.", choices=PLACEMENTS, added=True
+    )
+    probes: int = setting(
+        PROBES, "Units of a convolution that flip and resample change, per image and noise sample.", at_least=1, added=True
+    )
 
     def __post_init__(self) -> None:
-        require(len(self.hidden) >= 1, "hidden", list(self.hidden), "at least one layer")
+        convolves = self.network == "cnn"
+        require(len(self.hidden) >= 1 or convolves, "hidden", list(self.hidden), "at least one layer")
+        expected = "at least one convolution with --network cnn" if convolves else "nothing: it is used with --network cnn only"
+        require(bool(self.channels) == convolves, "channels", list(self.channels), expected)
         Activation(self.activation, self.slope)
-        estimator_named(self.estimator, self.last_layer)
+        estimator_named(self.estimator, self.last_layer, self.placement, self.probes)
         if self.noise == "none":
             require(not self.noise_scale, "noise-scale", self.noise_scale, "nothing without noise")
             able = self.estimator == "backprop"
@@ -245,33 +270,36 @@ class NoisyModel:
             require(not self.learn_scale, "learn-scale", self.learn_scale, "no learning of scales without noise")
         else:
             law_named(self.noise, self.noise_degrees)
-            check_scales(self.noise_scale, len(self.hidden) + 1)
+            check_scales(self.noise_scale, len(self.channels) + len(self.hidden) + 1)
 
     @property
     def description(self) -> str:
         """A few words."""
         noise = "no noise" if self.noise == "none" else f"{self.noise} {','.join(f'{scale:g}' for scale in self.noise_scale)}"
-        return (
-            f"{self.activation} {'-'.join(map(str, self.hidden))}, {noise}, {self.loss}, {self.estimator} K={self.replications}"
-        )
+        layers = "-".join(map(str, self.hidden))
+        if self.channels:
+            layers = f"convolutional {'-'.join(map(str, self.channels))}; {layers}"
+        turn = "" if self.placement == "all" else ", noise in turn"
+        return f"{self.activation} {layers}, {noise}, {self.loss}, {self.estimator} K={self.replications}{turn}"
 
     def build(self, dataset: Dataset, seed: int, encoder: Any = None) -> NoisyNetwork:
         """Return the untrained model: equal settings give equal bits."""
-        return initial_noisy(
-            dataset.inputs,
-            self.hidden,
-            dataset.classes,
-            seed,
-            activation=Activation(self.activation, self.slope),
-            law=None if self.noise == "none" else law_named(self.noise, self.noise_degrees),
-            scales=self.noise_scale,
-            output_noise=self.output_noise,
-            output_activation=self.output_activation,
-        )
+        how: dict[str, Any] = {
+            "activation": Activation(self.activation, self.slope),
+            "law": None if self.noise == "none" else law_named(self.noise, self.noise_degrees),
+            "scales": self.noise_scale,
+            "output_noise": self.output_noise,
+            "output_activation": self.output_activation,
+        }
+        if self.network == "dense":
+            return initial_noisy(dataset.inputs, self.hidden, dataset.classes, seed, **how)
+        how |= {name: getattr(self, name) for name in ("kernel", "stride", "pool", "pooling")}
+        return initial_noisy_convolutional(dataset.image_shape, self.channels, self.hidden, dataset.classes, seed, **how)
 
     def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int, total_steps: int) -> Learner:
         """Return the learning rule of `model`."""
-        loss, estimator = loss_named(self.loss), estimator_named(self.estimator, self.last_layer)
+        loss = loss_named(self.loss)
+        estimator = estimator_named(self.estimator, self.last_layer, self.placement, self.probes)
         how: dict[str, Any] = {"learn_scale": self.learn_scale, "l2": self.l2, "l1": self.l1}
         return GLR(model, loss, estimator, optimizer, batch_size, self.replications, seed, **how)
 

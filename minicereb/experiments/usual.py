@@ -26,16 +26,21 @@ def usual_of_cerebellum(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def usual_of_noisy(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the usual values of a noisy network's settings that were `given` as None, and no scale where there is no noise."""
-    usual: dict[str, Any] = {}
-    noisy = given["noise"] != "none"
-    if not noisy:
-        usual["noise_scale"] = ()
+    noisy, convolves = given["noise"] != "none", given.get("network") == "cnn"
+    usual: dict[str, Any] = {} if noisy else {"noise_scale": ()}
+    channels = (given.get("channels") or (16,)) if convolves else ()
+    hidden = (128,) if convolves else (20,)
+    scales = (0.3,) * len(channels) + (2.0,) * (len(given["hidden"] or hidden) + 1)
     by_flips = "flip" if given["activation"] == "threshold" else "resample"
     estimator = given["estimator"] or (by_flips if noisy else "backprop")
     by_score = isinstance(choose("estimator", estimator, ESTIMATORS), ScoreFunction)
     usual_here = {
         "estimator": estimator,
         "replications": REPLICATIONS.get(estimator, 100),
-        "last_layer": "score" if by_score else "derivative",
+        "last_layer": "score" if by_score else "resample" if convolves and estimator in ("flip", "resample") else "derivative",
+        "hidden": hidden,
+        "noise_scale": scales if convolves else (2.0,),
+        "channels": channels,
+        "learning_rate": 0.01 if convolves else 0.06,
     }
-    return usual | {name: value for name, value in usual_here.items() if given[name] is None}
+    return {name: value for name, value in usual_here.items() if name in given and given[name] is None} | usual

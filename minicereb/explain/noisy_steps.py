@@ -12,7 +12,7 @@ import numpy as np
 from minicereb.attacks.gradients import Landscape, source_named
 from minicereb.calculus.noise import conditional_score
 from minicereb.calculus.replicated import OfRows, ReplicatedLoss, loss_named
-from minicereb.errors import InputError
+from minicereb.errors import InputError, require
 from minicereb.experiments.architectures import NoisyModel
 from minicereb.explain import means
 from minicereb.explain.drawings import Bars, Drawing, Image, Map, Row
@@ -38,6 +38,9 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
     """Yield the steps of learning from the image by the likelihood ratio method."""
     settings, network = subject.config.model, subject.model
     assert isinstance(settings, NoisyModel)
+    require(
+        network.is_dense, "model", settings.description, "a network of dense layers: convolutions with noise are not explained"
+    )
     taken, loss = subject.step(), loss_named(settings.loss)
     estimator = estimator_named(settings.estimator, settings.last_layer)
     noise = _few(subject, estimator)

@@ -10,7 +10,6 @@ import numpy as np
 from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.calculus.activations import relu
 from minicereb.calculus.cerebellum import mossy
-from minicereb.calculus.dense import dense
 from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.sequential import Sequential
@@ -57,7 +56,7 @@ class HiddenUnits:
             return xp.ascontiguousarray(relu(drive).T)
         if isinstance(last, NoisyNetwork):
             for hidden in last.layers[:-1]:
-                x = hidden.respond(dense(x, hidden.weight, hidden.bias))
+                x = hidden.respond_in_rows(hidden.drive_of_rows(x))
         return x[:, chosen]
 
 
@@ -68,7 +67,7 @@ def hidden_units_of(model: Any) -> HiddenUnits | None:
     if isinstance(last, CerebellarNetwork):
         name, count = "granule cells", last.wiring.cells
     elif isinstance(last, NoisyNetwork):
-        name, count = "hidden neurons", last.layers[-1].weight.shape[1]
+        name, count = "hidden neurons", last.layers[-1].inputs
     elif len(layers) > 1 and hasattr(last, "weight"):
         name, count = "hidden units", last.weight.shape[1]
     else:

@@ -129,7 +129,7 @@ def _noisy(model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, rng: np.rando
     if smooth:
         yield from _input("NoisyNetwork.input_gradient", "G3", model, x, rng)
         noise = tuple(
-            None if layer.law is None else layer.law.quantile(0.01 + 0.98 * rng.random((len(layer.bias), len(x), REPLICATIONS)))
+            None if layer.law is None else layer.law.quantile(0.01 + 0.98 * rng.random((layer.units, len(x), REPLICATIONS)))
             for layer in model.layers
         )
         yield from _estimated("Backprop", "G3", Backprop(), model, x, labels, noise)
@@ -158,12 +158,12 @@ def _estimated(
     start = np.array(piece.loss)
     first = np.array(piece.first_credit)
     found = [{key: np.array(array) for key, array in layer.items()} for layer in piece.gradients]
-    found[0] |= {"weight": first.T @ x, "bias": first.sum(axis=0)}
+    found[0] |= model.layers[0].weight_gradient(first, x)
 
     def by_images(z: np.ndarray) -> float:
         return float((at(model, z).loss - start).sum())
 
-    yield Claim(name, tag, "images", by_images, first @ model.layers[0].weight, x)
+    yield Claim(name, tag, "images", by_images, model.layers[0].input_gradient(first), x)
     for number, gradients in enumerate(found):
         for key, gradient in gradients.items():
 

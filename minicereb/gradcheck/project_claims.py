@@ -26,6 +26,7 @@ from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, DropoutLearning, Flat, Images, MaxPool
 from minicereb.models.layers import Dense, ReLU
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
+from minicereb.models.noisy_convolution import POOLING, NoisyConvolution
 from minicereb.models.sequential import Sequential
 from minicereb.models.visual import with_encoder
 from minicereb.models.wiring import Wiring
@@ -280,6 +281,17 @@ def _models(rng: np.random.Generator) -> Iterator[Claim]:
         parameters = rng.standard_normal((CLASSES, 6)), rng.standard_normal(CLASSES)
         last = NoisyLayer(*parameters, np.array([1.0]), None if silent else law, None)
         yield from _named(f"noisy, {name}: ", NoisyNetwork((hidden, last)), x, labels)
+    for pooling in POOLING:
+        shared = (
+            0.3 * rng.standard_normal((2, 3, 3, 1)),
+            rng.standard_normal(2),
+            np.array([0.8]),
+            Gaussian(),
+            Activation("sigmoid"),
+        )
+        convolves = NoisyConvolution(*shared, image=(8, 8, 1), pool=2, pooling=pooling)
+        last = NoisyLayer(rng.standard_normal((CLASSES, 18)), rng.standard_normal(CLASSES), np.array([1.0]), Gaussian(), None)
+        yield from _named(f"noisy convolution, {pooling} pooling: ", NoisyNetwork((convolves, last)), x, labels)
 
 
 def _layer(rng: np.random.Generator, inputs: int, outputs: int) -> Dense:

@@ -131,7 +131,7 @@ class _Graph:
                 if to_numpy(layer.ltd_mean).any():
                     self.operator("Sub", ltd_mean=to_numpy(layer.ltd_mean))
                 self.dense(to_numpy(layer.readout).T, None)
-            case NoisyNetwork():
+            case NoisyNetwork() if layer.is_dense:
                 for each in layer.layers:
                     self.dense(each.weight, each.bias)
                     if each.activation is not None:

@@ -523,4 +523,4 @@ class LikelihoodRatioNetwork(LearningClassifier):
         given |= {"hidden": _whole_numbers("hidden", self.hidden)}
         if isinstance(given["noise_scale"], list):
             given["noise_scale"] = tuple(given["noise_scale"])
-        return NoisyModel(**{field.name: given[field.name] for field in dataclasses.fields(NoisyModel)})
+        return NoisyModel(**{field.name: given[field.name] for field in dataclasses.fields(NoisyModel) if field.name in given})

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from minicereb.backend import Array, xp_of
+from minicereb.calculus.likelihood_ratio import shared_weight_gradient
 from minicereb.calculus.replicated import ReplicatedLoss, error_probability, error_probability_gradient
-from minicereb.learning.noise import Design, Independent
+from minicereb.learning.noise import Address, Design, Independent
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork, Trace
 
 
@@ -107,6 +108,14 @@ class Estimator:
         """Raise :class:`InputError`, naming estimators that apply, if this one does not."""
         raise NotImplementedError
 
+    def draw(self, network: NoisyNetwork, like: Array, images: int, replications: int, at: Address) -> Any:
+        """Draw the noise that :meth:`on` needs, with the array library and dtype of `like`."""
+        return self.design.draw(like, [layer.law for layer in network.layers], network.widths, images, replications, at)
+
+    def numbers_per_sample(self, network: NoisyNetwork) -> int:
+        """Return how many numbers an image and replication takes, for the size of blocks."""
+        return sum(network.widths) * self.columns_per_sample
+
     def on(
         self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool
     ) -> GradientEstimate:
@@ -114,16 +123,16 @@ class Estimator:
         raise NotImplementedError
 
 
-def collect(network: NoisyNetwork, trace: Trace, loss: Array, credits: list[Credit], scales: bool) -> GradientEstimate:
-    """Turn the credits of all layers into gradients."""
+def collect(network: NoisyNetwork, inputs: list[Array], loss: Array, credits: list[Credit], scales: bool) -> GradientEstimate:
+    """Turn the credits of all layers into gradients; `inputs` are the layers' own, with one replication if all share it."""
     gradients: list[dict[str, Array]] = []
-    for number, (layer, credit) in enumerate(zip(network.layers, credits, strict=True)):
+    for number, (layer, credit, x) in enumerate(zip(network.layers, credits, inputs, strict=True)):
         gradient = {}
-        if number:
-            x = trace.inputs[number]
-            replications = x.shape[2]
-            gradient = layer.weight_gradient(credit.rows(), x.reshape(len(x), -1).T)
-            gradient = {name: total / replications for name, total in gradient.items()}
+        if number and x.shape[2] < credit.values.shape[2]:
+            gradient = layer.weight_gradient(credit.by_image(), x[:, :, 0].T)
+        elif number:
+            rows = x.reshape(len(x), -1).T
+            gradient = shared_weight_gradient(credit.rows(), rows, layer.weight_gradient, x.shape[2])
         if scales and layer.law is not None:
             gradient["scale"] = credit.by_scale().reshape(1)
         gradients.append(gradient)

@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.noise import conditional_score
@@ -30,10 +30,13 @@ from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import require
 from minicereb.learning.credit import Credit, Estimator, GradientEstimate, LastLayer, collect
 from minicereb.learning.exact import Exact
-from minicereb.learning.noise import Antithetic, Design, Independent, Sobol
-from minicereb.models.noisy import NoisyLayer, NoisyNetwork, Trace
+from minicereb.learning.noise import Address, Antithetic, Design, Independent, Sobol
+from minicereb.models.noisy import Noise, NoisyLayer, NoisyNetwork, Trace
+from minicereb.models.noisy_convolution import NoisyConvolution
+from minicereb.randomness import signed_uniform
 
 PAIRS = 2  # of nodes at which a neuron's own noise is drawn again
+PROBES = 64  # units of a convolution that are changed, for each image and replication
 LossWith = Callable[[Array], Array]  # the loss with one neuron of a layer responding differently, for each neuron
 
 
@@ -65,8 +68,86 @@ def _check_threshold(network: NoisyNetwork, estimator: str) -> None:
         require(name == "threshold", "estimator", f"{estimator} with {name} neurons", expected)
 
 
+class NoisyRuns(NamedTuple):
+    """Noisy runs of some images, and the loss of each.
+
+    Attributes
+    ----------
+    trace : Trace
+    labels : array of int, shape (images,)
+    nodes : array or None
+        Noise on each label's own output, if the loss is averaged over that of the others.
+    value : array, shape (images, replications)
+    """
+
+    trace: Trace
+    labels: Array
+    nodes: Array | None
+    value: Array
+
+
 @dataclass(frozen=True)
-class ScoreFunction(Estimator):
+class Layerwise(Estimator):
+    """Estimators that give one layer's credit after another, from runs with noise everywhere or in that layer only.
+
+    Parameters
+    ----------
+    in_turn : bool
+        Whether one layer at a time has noise. Each layer then has runs of its own, for which the layers below are computed once
+        per image; its credit is that of the mean loss over its own noise, with all other layers noiseless ``[M-TURN]``.
+    redraw_last : bool
+        Whether the last layer's credit is estimated with one output's noise redrawn at a time ``[M-RESAMPLE]``.
+    """
+
+    in_turn: bool = field(default=False, kw_only=True)
+    redraw_last: bool = field(default=False, kw_only=True)
+
+    @property
+    def derives_last(self) -> bool:
+        """Whether the last layer's credit is a derivative."""
+        raise NotImplementedError
+
+    def on(
+        self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool
+    ) -> GradientEstimate:
+        """Return the estimate from given noise."""
+        noise, places = noise if isinstance(noise, Probing) else Probing(noise, (None,) * len(network.layers))
+        last, xp = LastLayer(network.layers[-1], loss), xp_of(x_t)
+        quiet = network.run(x_t, None) if self.in_turn else None
+        run = None if self.in_turn else self._run(last, network.run(x_t, noise), labels)
+        inputs, credits, values = [], [], []
+        for number, e in enumerate(noise):
+            if quiet is not None:
+                run = self._run(last, quiet if e is None else network.run_above(quiet, number, e), labels)
+                values.append(run.value.mean(axis=1))
+            assert run is not None
+            inputs.append(run.trace.inputs[number])
+            if number < len(noise) - 1:
+                credits.append(self._credit(network, last, run, number, places[number], scales))
+            else:
+                credits.append(self._last_credit(last, run, scales))
+        value = run.value if run is not None and quiet is None else xp.stack(values, axis=1)
+        return collect(network, inputs, value, credits, scales)
+
+    def _run(self, last: LastLayer, trace: Trace, labels: Array) -> NoisyRuns:
+        nodes = last.nodes(trace.noise[-1], labels) if self.derives_last else None
+        return NoisyRuns(trace, labels, nodes, last.value_in(trace, nodes, labels))
+
+    def _last_credit(self, last: LastLayer, run: NoisyRuns, scales: bool) -> Credit:
+        if self.redraw_last:
+            layer, u = last.layer, run.trace.drives[-1]
+            redrawn = _redrawn(layer, run.trace.noise[-1], lambda e: _loss_with_output(last, run, u + e * layer.scale), scales)
+            return redrawn.credit(layer.scale)
+        return last.credit(run.trace, run.nodes, run.labels)
+
+    def _credit(
+        self, network: NoisyNetwork, last: LastLayer, run: NoisyRuns, number: int, places: Array | None, scales: bool
+    ) -> Credit:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ScoreFunction(Layerwise):
     """Loss × score ``[G5]`` ``[G6]``: a neuron's credit is ``(L - b) s(e) / σ``.
 
     Parameters
@@ -80,6 +161,8 @@ class ScoreFunction(Estimator):
         Whether the score of threshold neurons is replaced by its mean given whether they fire ``[M-RB]``.
     derivative_last : bool
         Whether the last layer's credit is a derivative instead (pathwise; for the 0-1 loss after averaging over output noise).
+    in_turn, redraw_last : bool
+        As for :class:`Layerwise`.
     """
 
     name: str = "plain"
@@ -87,6 +170,11 @@ class ScoreFunction(Estimator):
     baseline: bool = False
     conditional: bool = False
     derivative_last: bool = False
+
+    @property
+    def derives_last(self) -> bool:
+        """Whether the last layer's credit is a derivative."""
+        return self.derivative_last
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
         """Raise :class:`InputError` if it does not apply."""
@@ -96,118 +184,308 @@ class ScoreFunction(Estimator):
             _check_last_layer(network, loss, self.name)
         _check_noise(network, self.name, hidden_only=self.derivative_last)
 
-    def on(
-        self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool
-    ) -> GradientEstimate:
-        """Return the estimate from given noise."""
-        trace = network.run(x_t, noise)
-        last = LastLayer(network.layers[-1], loss)
-        nodes = last.nodes(trace.noise[-1], labels) if self.derivative_last else None
-        value = last.value_in(trace, nodes, labels)
-        weight = value - self.design.others(value) if self.baseline else value
-        scored = network.layers[:-1] if self.derivative_last else network.layers
-        credits = [self._credit(layer, trace, number, weight) for number, layer in enumerate(scored)]
-        if self.derivative_last:
-            credits.append(last.credit(trace, nodes, labels))
-        return collect(network, trace, value, credits, scales)
+    def _last_credit(self, last: LastLayer, run: NoisyRuns, scales: bool) -> Credit:
+        if self.derivative_last or self.redraw_last:
+            return super()._last_credit(last, run, scales)
+        return self._scored(last.layer, run, len(run.trace.noise) - 1)
 
-    def _credit(self, layer: NoisyLayer, trace: Trace, number: int, weight: Array) -> Credit:
-        law, e = layer.law, trace.noise[number]
+    def _credit(
+        self, network: NoisyNetwork, last: LastLayer, run: NoisyRuns, number: int, places: Array | None, scales: bool
+    ) -> Credit:
+        return self._scored(network.layers[number], run, number)
+
+    def _scored(self, layer: NoisyLayer, run: NoisyRuns, number: int) -> Credit:
+        law, e, trace = layer.law, run.trace.noise[number], run.trace
+        weight = run.value - self.design.others(run.value) if self.baseline else run.value
         assert law is not None
         assert e is not None
         if self.conditional and layer.activation is not None and layer.activation.name == "threshold":
-            a = trace.drives[number] / layer.scale
-            return Credit(conditional_score(law, trace.responses[number], a), weight, layer.scale, -a)
+            a, fires = trace.drives[number] / layer.scale, layer.activation(trace.signals[number])
+            return Credit(conditional_score(law, fires, a), weight, layer.scale, -a)
         return Credit(law.score(e), weight, layer.scale, e, len(e))
 
 
-class OneByOne(Estimator):
+class Probing(NamedTuple):
+    """Noise, and for each layer with shared weights the numbers that choose the units to change, (images, replications)."""
+
+    noise: Noise
+    places: tuple[Array | None, ...]
+
+
+@dataclass(frozen=True)
+class OneByOne(Layerwise):
     """Estimators that change one hidden neuron at a time, all other noise held fixed, and rerun the later layers.
 
-    The last layer's credit is the derivative of the loss.
+    In a dense layer every neuron is changed. In a convolution `probes` of its units are, drawn anew for every image and
+    replication, and divided by their chance to be drawn ``[M-PROBE]``. The last layer's credit is the derivative of the loss, or
+    with `redraw_last` comes from values of the loss too.
+
+    Parameters
+    ----------
+    probes : int
+    in_turn, redraw_last : bool
+        As for :class:`Layerwise`.
     """
 
+    probes: int = PROBES
     columns_per_sample = 32
     threshold_only = False
 
+    @property
+    def derives_last(self) -> bool:
+        """Whether the last layer's credit is a derivative."""
+        return not self.redraw_last
+
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
         """Raise :class:`InputError` if it does not apply."""
+        require(self.probes >= 1, "probes", self.probes, "at least 1")
         if self.threshold_only:
             _check_threshold(network, self.name)
-        _check_last_layer(network, loss, self.name)
-        _check_noise(network, self.name, hidden_only=True)
+        if not self.redraw_last:
+            _check_last_layer(network, loss, self.name)
+        _check_noise(network, self.name, hidden_only=not self.redraw_last)
 
-    def on(
-        self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool
-    ) -> GradientEstimate:
-        """Return the estimate from given noise."""
-        trace = network.run(x_t, noise)
-        last = LastLayer(network.layers[-1], loss)
-        nodes = last.nodes(trace.noise[-1], labels)
-        value = last.value_in(trace, nodes, labels)
-        credits = []
-        for number in range(len(network.layers) - 1):
-            loss_with = functools.partial(_loss_with, network, last, trace, number, nodes, labels)
-            credits.append(self._credit(network.layers[number], trace, number, value, loss_with, scales))
-        credits.append(last.credit(trace, nodes, labels))
-        return collect(network, trace, value, credits, scales)
+    def draw(self, network: NoisyNetwork, like: Array, images: int, replications: int, at: Address) -> Any:
+        """Draw the noise, and what chooses the units of convolutions."""
+        noise = super().draw(network, like, images, replications, at)
+        if network.is_dense:
+            return noise
+        places = []
+        for number, layer in enumerate(network.layers):
+            numbers = (*at.numbers, number)
+            uniform = signed_uniform(like, at.seed, f"{at.stream}, units", numbers, images * replications)
+            chooses = isinstance(layer, NoisyConvolution)
+            places.append(abs(uniform).reshape(images, replications) if chooses else None)
+        return Probing(noise, tuple(places))
 
-    def _credit(self, layer: NoisyLayer, trace: Trace, number: int, value: Array, loss_with: LossWith, scales: bool) -> Credit:
+    def numbers_per_sample(self, network: NoisyNetwork) -> int:
+        """Return how many numbers an image and replication takes: the later layers are run once for every unit changed."""
+        if network.is_dense:
+            return super().numbers_per_sample(network)
+        return 4 * sum(network.widths) + self.probes * sum(network.widths[1:])
+
+    def _credit(
+        self, network: NoisyNetwork, last: LastLayer, run: NoisyRuns, number: int, places: Array | None, scales: bool
+    ) -> Credit:
+        layer = network.layers[number]
+        if places is not None and isinstance(layer, NoisyConvolution):
+            return self._probed(network, last, run, number, layer, places, scales)
+        return self._changed(layer, run, number, functools.partial(_loss_with, network, last, run, number), scales)
+
+    def _changed(self, layer: NoisyLayer, run: NoisyRuns, number: int, loss_with: LossWith, scales: bool) -> Credit:
+        """Return the credit of a dense layer."""
+        raise NotImplementedError
+
+    def _probed(
+        self,
+        network: NoisyNetwork,
+        last: LastLayer,
+        run: NoisyRuns,
+        number: int,
+        layer: NoisyConvolution,
+        places: Array,
+        scales: bool,
+    ) -> Credit:
+        """Return the credit of a convolution."""
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
 class Flip(OneByOne):
-    """``f(u/σ)/σ · (L(h=1) - L(h=0))`` for every threshold neuron, all other noise held fixed ``[M-FLIP]``."""
+    """``f(u/σ)/σ · (L(h=1) - L(h=0))`` for every threshold neuron, all other noise held fixed ``[M-FLIP]``.
+
+    Parameters
+    ----------
+    probes, in_turn, redraw_last
+        As for :class:`OneByOne`. The units of a convolution are drawn in proportion to f(u/σ) times the change of the pooled
+        response, so that units that cannot matter are not drawn.
+    """
 
     name = "flip"
     threshold_only = True
 
-    def _credit(self, layer: NoisyLayer, trace: Trace, number: int, value: Array, loss_with: LossWith, scales: bool) -> Credit:
-        fires = trace.responses[number]
+    def _changed(self, layer: NoisyLayer, run: NoisyRuns, number: int, loss_with: LossWith, scales: bool) -> Credit:
+        fires = run.trace.responses[number]
         flipped = loss_with(1 - fires)
-        a = trace.drives[number] / layer.scale
+        a = run.trace.drives[number] / layer.scale
         assert layer.law is not None
-        return Credit((flipped - value) * (1 - 2 * fires) * layer.law.density(a), None, layer.scale, -a)
+        return Credit((flipped - run.value) * (1 - 2 * fires) * layer.law.density(a), None, layer.scale, -a)
+
+    def _probed(
+        self,
+        network: NoisyNetwork,
+        last: LastLayer,
+        run: NoisyRuns,
+        number: int,
+        layer: NoisyConvolution,
+        places: Array,
+        scales: bool,
+    ) -> Credit:
+        assert layer.law is not None
+        assert layer.activation is not None
+        trace, xp = run.trace, xp_of(run.value)
+        fires = layer.activation(trace.signals[number])
+        a = trace.drives[number] / layer.scale
+        chance = layer.flip_effect(fires) * layer.law.density(a)
+        drawn = draw_units(chance, places, self.probes)
+        at = drawn.units, xp.arange(drawn.units.shape[0])[:, None]
+        direction = 1 - 2 * _columns(fires)[at]
+        effect = layer.response_change(fires, drawn.units, 1 - _columns(fires)[at])
+        found = _loss_after(network, last, run, number, layer.response_of_unit()[drawn.units], effect)
+        density = _columns(xp.broadcast_to(layer.law.density(a), fires.shape))[at]
+        found = (found - run.value.reshape(-1, 1)) * direction * density
+        return Credit(drawn.scatter(found, fires.shape), None, layer.scale, -a)
 
 
+@dataclass(frozen=True)
 class Resample(OneByOne):
     """The score function with one neuron's noise redrawn at a time, all other noise held fixed ``[M-RESAMPLE]``.
 
     ``mean_q L(e_q) s(e_q) / σ`` over nodes e_q in pairs ±, one pair in each of PAIRS strata of the neuron's noise distribution,
     placed by its own noise: the effect of the other neurons' noise on the loss cancels in the difference of a pair. For any
     activation.
+
+    Parameters
+    ----------
+    probes, in_turn, redraw_last
+        As for :class:`OneByOne`; the units of a convolution are drawn with equal chances.
     """
 
     name = "resample"
 
-    def _credit(self, layer: NoisyLayer, trace: Trace, number: int, value: Array, loss_with: LossWith, scales: bool) -> Credit:
-        e, u, law = trace.noise[number], trace.drives[number], layer.law
-        assert law is not None
+    def _changed(self, layer: NoisyLayer, run: NoisyRuns, number: int, loss_with: LossWith, scales: bool) -> Credit:
+        u, e = run.trace.drives[number], run.trace.noise[number]
+        return _redrawn(layer, e, lambda e: loss_with(layer.respond(u + e * layer.scale)), scales).credit(layer.scale)
+
+    def _probed(
+        self,
+        network: NoisyNetwork,
+        last: LastLayer,
+        run: NoisyRuns,
+        number: int,
+        layer: NoisyConvolution,
+        places: Array,
+        scales: bool,
+    ) -> Credit:
+        trace, xp = run.trace, xp_of(run.value)
+        v, e = trace.signals[number], trace.noise[number]
         assert e is not None
-        edge = e.dtype.type(1e-6)
-        place = law.distribution(e)
+        drawn = draw_units(xp.ones_like(v), places, self.probes)
+        at = drawn.units, xp.arange(drawn.units.shape[0])[:, None]
+        h, index = layer.respond_alone(v), layer.response_of_unit()[drawn.units]
+        u, own = (_columns(xp.broadcast_to(each, v.shape))[at] for each in (trace.drives[number], e))
 
-        def loss_at(noise: Array | float) -> Array:
-            return loss_with(layer.respond(u + noise * layer.scale))
+        def loss_at(noise: Array) -> Array:
+            effect = layer.response_change(h, drawn.units, layer.respond_alone(u + noise * layer.scale))
+            return _loss_after(network, last, run, number, index, effect)
 
-        still: Any = loss_at(0 * e) if scales else None
-        values, moved = 0, 0
-        for stratum in range(PAIRS):
-            q = law.quantile(xp_of(e).clip((stratum + place) / e.dtype.type(2 * PAIRS), edge, 0.5))
-            above, below, score = loss_at(-q), loss_at(q), law.score(-q)
-            values = values + (above - below) * score
-            if scales:
-                moved = moved + ((above + below - 2 * still) * (-q * score - 1)).sum(axis=0)
-        return Credit(values / (2 * PAIRS), None, layer.scale, None, by_density=moved / (2 * PAIRS))
+        found = _redrawn(layer, own, loss_at, scales)
+        moved = None if found.moved is None else (found.moved / drawn.times).sum(axis=1).reshape(v.shape[1:])
+        return Credit(drawn.scatter(found.values, v.shape), None, layer.scale, None, by_density=moved)
 
 
-def _loss_with(
-    network: NoisyNetwork, last: LastLayer, trace: Trace, number: int, nodes: Array | None, labels: Array, response: Array
-) -> Array:
+class DrawnUnits(NamedTuple):
+    """Units of a layer drawn for every run.
+
+    Attributes
+    ----------
+    units : array of int, shape (runs, draws)
+    times : array of float, same shape
+        How often a unit is drawn on average: above 0.
+    """
+
+    units: Array
+    times: Array
+
+    def scatter(self, found: Array, shape: tuple[int, ...]) -> Array:
+        """Return an unbiased estimate of every unit's value, (units, images, replications), given those of the drawn ones."""
+        xp, runs = xp_of(found), len(found)
+        places = self.units * runs + xp.arange(runs)[:, None]
+        total = xp.bincount(places.ravel(), (found / self.times).ravel(), shape[0] * runs)
+        return total.astype(found.dtype).reshape(shape)
+
+
+def draw_units(chance: Array, places: Array, draws: int) -> DrawnUnits:
+    """Draw units of every run in proportion to their chance ``[M-PROBE]``, by equally spaced points with one random start.
+
+    Parameters
+    ----------
+    chance : array, shape (units, images, replications)
+        At least 0; a unit with 0 is not drawn unless all are 0.
+    places : array, shape (images or 1, replications), values from 0 to 1
+        The start, as a share of the distance between points.
+    draws : int
+
+    References
+    ----------
+    Madow (1949), On the theory of systematic sampling, II.
+    """
+    xp, units = xp_of(chance), len(chance)
+    sums = xp.cumsum(_columns(chance).T, axis=1, dtype=xp.float64)
+    runs, total = len(sums), sums[:, -1:]
+    share = sums / xp.where(total > 0, total, 1.0)
+    share[:, -1] = 1.0
+    share += xp.arange(runs, dtype=xp.float64)[:, None]
+    start = xp.broadcast_to(places, chance.shape[1:]).reshape(-1, 1).astype(xp.float64)
+    points = (xp.arange(draws, dtype=xp.float64) + start) / draws + xp.arange(runs, dtype=xp.float64)[:, None]
+    found = xp.searchsorted(share.ravel(), points.ravel(), side="right").reshape(runs, draws)
+    found = xp.clip(found - units * xp.arange(runs)[:, None], 0, units - 1)
+    own = _columns(chance)[found, xp.arange(runs)[:, None]].astype(xp.float64)
+    times = xp.where(own > 0, draws * own / xp.where(total > 0, total, 1.0), 1.0)
+    return DrawnUnits(found, times.astype(chance.dtype))
+
+
+def _columns(array: Array) -> Array:
+    """(units, images, replications) as (units, runs)."""
+    return array.reshape(len(array), -1)
+
+
+class Redrawn(NamedTuple):
+    """Derivatives in a neuron's signal, times σ, from its noise drawn again, and, if requested, in σ itself, times σ."""
+
+    values: Array
+    moved: Array | None
+
+    def credit(self, scale: Array) -> Credit:
+        """Return the credit of a whole layer, from arrays of shape (neurons, images, replications)."""
+        return Credit(self.values, None, scale, None, by_density=None if self.moved is None else self.moved.sum(axis=0))
+
+
+def _redrawn(layer: NoisyLayer, e: Array | None, loss_at: Callable[[Array], Array], scales: bool) -> Redrawn:
+    """Draw the own noise `e` of some neurons again; `loss_at` gives the loss of each with other noise, in the shape of `e`."""
+    law = layer.law
+    assert law is not None
+    assert e is not None
+    edge = e.dtype.type(1e-6)
+    place = law.distribution(e)
+    still: Any = loss_at(0 * e) if scales else None
+    values: Any = 0
+    moved: Any = 0
+    for stratum in range(PAIRS):
+        q = law.quantile(xp_of(e).clip((stratum + place) / e.dtype.type(2 * PAIRS), edge, 0.5))
+        above, below, score = loss_at(-q), loss_at(q), law.score(-q)
+        values = values + (above - below) * score
+        if scales:
+            moved = moved + (above + below - 2 * still) * (-q * score - 1)
+    return Redrawn(values / (2 * PAIRS), moved / (2 * PAIRS) if scales else None)
+
+
+def _loss_with_output(last: LastLayer, run: NoisyRuns, signals: Array) -> Array:
+    """Loss with one output's signal changed, for each output: shape (outputs, images, replications)."""
+    xp, v = xp_of(signals), run.trace.signals[-1]
+    outputs, images, replications = v.shape
+    each = xp.repeat(v[:, None], outputs, axis=1)
+    each[xp.arange(outputs), xp.arange(outputs)] = signals
+    each = each.reshape(outputs, outputs * images, replications)
+    return last.value(each, None, xp.concatenate([run.labels] * outputs)).reshape(v.shape)
+
+
+def _loss_with(network: NoisyNetwork, last: LastLayer, run: NoisyRuns, number: int, response: Array) -> Array:
     """Loss with one neuron of layer `number` responding differently, for each neuron: shape (neurons, images, replications).
 
     `response`, of the same shape, is each neuron's changed response; all noise stays the same.
     """
+    trace, nodes, labels = run.trace, run.nodes, run.labels
     xp = xp_of(labels)
     was = trace.responses[number]
     neurons, images, replications = was.shape
@@ -219,7 +497,8 @@ def _loss_with(
     layer = network.layers[number + 1]
     drive = trace.drives[number + 1][:, None] + layer.weight[:, :, None, None] * (response - was)
     for later in range(number + 1, len(network.layers) - 1):
-        drive += (trace.noise[later] * layer.scale)[:, None]
+        if trace.noise[later] is not None:
+            drive += (trace.noise[later] * layer.scale)[:, None]
         response, layer = layer.respond(drive), network.layers[later + 1]
         drive = layer.drive(joined(response)).reshape(-1, neurons, images, replications)
     all_nodes, e = None, trace.noise[-1]
@@ -228,6 +507,34 @@ def _loss_with(
     elif e is not None:
         drive += (e * layer.scale)[:, None]
     return last.value(joined(drive), all_nodes, xp.concatenate([labels] * neurons)).reshape(was.shape)
+
+
+def _loss_after(network: NoisyNetwork, last: LastLayer, run: NoisyRuns, number: int, places: Array, change: Array) -> Array:
+    """Loss of every run with one response of layer `number` changed, for several such changes: shape (runs, changes).
+
+    `places` are the responses, `change` is by how much, both (runs, changes); all noise stays the same.
+    """
+    trace, xp = run.trace, xp_of(change)
+    shape = run.trace.signals[number].shape[1:]
+
+    def each(array: Array) -> Array:
+        """(units, images, replications) as (units, runs, 1)."""
+        return xp.broadcast_to(array, (len(array), *shape)).reshape(len(array), -1, 1)
+
+    layer = network.layers[number + 1]
+    drive = layer.drive_change(places, change)
+    drive += each(trace.drives[number + 1])
+    for later in range(number + 1, len(network.layers) - 1):
+        e = trace.noise[later]
+        if e is not None:
+            drive += each(e * layer.scale)
+        response, layer = layer.respond(drive), network.layers[later + 1]
+        drive = layer.drive(response)
+    nodes, e = run.nodes, trace.noise[-1]
+    if nodes is None and e is not None:
+        drive += each(e * layer.scale)
+    labels = xp.repeat(run.labels, shape[1])
+    return last.value(drive, None if nodes is None else each(nodes), labels)
 
 
 class Backprop(Estimator):
@@ -252,12 +559,12 @@ class Backprop(Estimator):
         credits: list[Credit] = []
         for number in reversed(range(len(network.layers))):
             layer = network.layers[number]
-            d_v = d_response * layer.slope(trace.signals[number])
+            v = trace.signals[number]
+            d_v = layer.unpooled(d_response, v) * layer.slope(v)
             credits.append(Credit(d_v, None, None, trace.noise[number]))
             if number:
-                d_response = layer.weight.T @ d_v.reshape(len(d_v), -1)
-                d_response = d_response.reshape(len(d_response), *d_v.shape[1:])
-        return collect(network, trace, value, credits[::-1], scales)
+                d_response = layer.send_back(d_v)
+        return collect(network, trace.inputs, value, credits[::-1], scales)
 
 
 ESTIMATORS: dict[str, Estimator] = {

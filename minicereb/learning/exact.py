@@ -31,9 +31,11 @@ class Exact(Estimator):
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
         """Raise :class:`InputError` if the sum cannot be computed."""
         hidden, last = network.layers[0], network.layers[-1]
-        small = len(network.layers) == 2 and len(hidden.bias) <= MOST_NEURONS
+        small = len(network.layers) == 2 and network.is_dense and hidden.units <= MOST_NEURONS
         threshold = hidden.activation is not None and hidden.activation.name == "threshold" and hidden.law is not None
-        expected = f"one hidden layer of at most {MOST_NEURONS} noisy threshold neurons for it, or flip or antithetic"
+        expected = (
+            f"one hidden layer of at most {MOST_NEURONS} noisy threshold neurons for it, no convolutions, or flip or antithetic"
+        )
         require(small and threshold, "estimator", self.name, expected)
         require(last.activation is None, "estimator", self.name, "no output activation for this estimator")
         outputs = "no output noise (--no-output-noise)" if loss.smooth else "output noise, for a loss without derivative"

@@ -13,7 +13,7 @@ from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import choose, require
 from minicereb.inputs import as_labels, check_rows
 from minicereb.learning.credit import Estimator, GradientEstimate
-from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
+from minicereb.learning.estimators import ESTIMATORS, PROBES, OneByOne, ScoreFunction
 from minicereb.learning.noise import Address, Independent
 from minicereb.learning.optimizers import Optimizer, add_penalty
 from minicereb.learning.plasticity import Learned
@@ -24,25 +24,38 @@ NUMBERS = 3 << 18  # noise values per piece of work on the CPU: long enough that
 DEVICE_NUMBERS = 1 << 24  # on a GPU
 VALIDATION_RUNS = 32  # noisy runs per validation image
 
-LAST_LAYER = ("score", "derivative")
+LAST_LAYER = ("score", "derivative", "resample")
+PLACEMENTS = ("all", "in-turn")
 
 
-def estimator_named(name: str, last_layer: str) -> Estimator:
+def estimator_named(name: str, last_layer: str, placement: str = "all", probes: int = PROBES) -> Estimator:
     """Return the estimator of this name.
 
     Parameters
     ----------
     name : str
         One of :data:`ESTIMATORS`.
-    last_layer : {"score", "derivative"}
-        How the last layer's credit is computed: with the score function as in the other layers, or as a derivative, as flip,
-        resample, exact and backprop require.
+    last_layer : {"score", "derivative", "resample"}
+        How the last layer's credit is computed: with the score function as in the other layers, as a derivative, or from the loss
+        with one output's noise redrawn at a time. exact and backprop require the derivative, and flip and resample one of the
+        last two.
+    placement : {"all", "in-turn"}
+        Whether all layers have their noise at once, or one at a time: then every layer has runs of its own.
+    probes : int
+        Units of a convolution that flip and resample change, for each image and replication.
     """
     found = choose("estimator", name, ESTIMATORS)
-    require(last_layer in LAST_LAYER, "last-layer", last_layer, " or ".join(LAST_LAYER))
+    require(last_layer in LAST_LAYER, "last-layer", last_layer, ", ".join(LAST_LAYER))
+    require(placement in PLACEMENTS, "placement", placement, " or ".join(PLACEMENTS))
+    in_turn, redraw_last = placement == "in-turn", last_layer == "resample"
     if isinstance(found, ScoreFunction):
-        return replace(found, derivative_last=last_layer == "derivative")
+        return replace(found, derivative_last=last_layer == "derivative", redraw_last=redraw_last, in_turn=in_turn)
+    if isinstance(found, OneByOne):
+        expected = f"derivative or resample with the estimator {name}"
+        require(last_layer != "score", "last-layer", last_layer, expected)
+        return replace(found, redraw_last=redraw_last, in_turn=in_turn, probes=probes)
     require(last_layer == "derivative", "last-layer", last_layer, f"derivative with the estimator {name}")
+    require(not in_turn, "placement", placement, f"all with the estimator {name}")
     return found
 
 
@@ -85,16 +98,15 @@ def estimate(
     require(len(x) >= 1, "images", len(x), "at least one")
     xp, images = xp_of(x), len(x)
     x_t = xp.ascontiguousarray(x.T)
-    laws = [layer.law for layer in network.layers]
-    samples = (NUMBERS if isinstance(x, np.ndarray) else DEVICE_NUMBERS) // sum(network.widths)
-    at_most = max(2, samples // estimator.columns_per_sample)  # depends neither on threads nor on the memory budget
+    numbers = NUMBERS if isinstance(x, np.ndarray) else DEVICE_NUMBERS
+    at_most = max(2, numbers // estimator.numbers_per_sample(network))  # depends neither on threads nor on the memory budget
     counts = estimator.design.pieces(replications, at_most)
     work = list(enumerate((chosen, count) for chosen in blocks(images, at_most // counts[0]) for count in counts))
 
     def piece(part: tuple[int, tuple[slice, int]]) -> GradientEstimate:
         number, (chosen, count) = part
         columns = x_t[:, chosen]
-        noise = estimator.design.draw(x, laws, network.widths, columns.shape[1], count, at.of(number))
+        noise = estimator.draw(network, x, columns.shape[1], count, at.of(number))
         return estimator.on(network, loss, columns, labels[chosen], noise, scales)
 
     keep_freed_memory()
@@ -115,7 +127,7 @@ def estimate(
 
 def _checked(network: NoisyNetwork, x: Array, labels: Array, wait: bool = False) -> Array:
     """Return the labels after checking them and the images."""
-    check_rows(x, network.layers[0].weight.shape[1])
+    check_rows(x, network.layers[0].inputs)
     return as_labels(labels, len(x), network.widths[-1], wait=wait)
 
 

@@ -72,6 +72,36 @@ class NoisyLayer:
     law: Law | None
     activation: Activation | None
 
+    @property
+    def inputs(self) -> int:
+        """Length of x."""
+        return int(self.weight.shape[1])
+
+    @property
+    def units(self) -> int:
+        """Number of units, each with its own noise: length of u and v."""
+        return len(self.bias)
+
+    def drive_of_rows(self, x: Array) -> Array:
+        """Return u for images in rows: (images, inputs) gives (images, outputs)."""
+        return dense(x, self.weight, self.bias)
+
+    def drive_change(self, places: Array, change: Array) -> Array:
+        """Return the change of u when one input changes, for several such changes of each run.
+
+        Parameters
+        ----------
+        places : array of int, shape (runs, changes)
+            Which input.
+        change : array of float, same shape
+            By how much.
+
+        Returns
+        -------
+        array, shape (outputs, runs, changes)
+        """
+        return self.weight[:, places] * change
+
     def drive(self, x: Array) -> Array:
         """Return u for x of shape (inputs, images, replications)."""
         xp = xp_of(x)
@@ -83,9 +113,26 @@ class NoisyLayer:
         """Return φ(v)."""
         return v if self.activation is None else self.activation(v)
 
+    def respond_in_rows(self, v: Array) -> Array:
+        """Return φ(v) for images in rows."""
+        return self.respond(v)
+
     def slope(self, v: Array) -> Array | float:
         """Return φ'(v); :class:`InputError` where there is none."""
         return 1.0 if self.activation is None else self.activation.derivative(v)
+
+    def unpooled(self, d_response: Array, v: Array) -> Array:
+        """Return the gradient of φ(v), given that of the response: here the same."""
+        return d_response
+
+    def unpooled_in_rows(self, d_response: Array, v: Array) -> Array:
+        """Return the gradient of φ(v) for images in rows."""
+        return d_response
+
+    def send_back(self, d_v: Array) -> Array:
+        """Return the gradient of x given that of v, both (..., images, replications)."""
+        d_x = self.weight.T @ d_v.reshape(len(d_v), -1)
+        return d_x.reshape(len(d_x), *d_v.shape[1:])
 
     def weight_gradient(self, d_v: Array, x: Array) -> dict[str, Array]:
         """Return the gradients of weight and bias, summed over rows; `d_v` is (rows, outputs), `x` is (rows, inputs)."""
@@ -112,12 +159,17 @@ class NoisyNetwork:
     @property
     def bytes_per_image(self) -> int:
         """Memory per additional image."""
-        return sum(16 * len(layer.bias) for layer in self.layers)
+        return sum(16 * layer.units for layer in self.layers)
 
     @property
     def widths(self) -> list[int]:
-        """Neurons in each layer, the outputs last."""
-        return [len(layer.bias) for layer in self.layers]
+        """Units with noise in each layer, the outputs last."""
+        return [layer.units for layer in self.layers]
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether every layer is connected to all of its inputs: no convolutions."""
+        return all(type(layer) is NoisyLayer for layer in self.layers)
 
     def run(self, x_t: Array, noise: Noise | None) -> Trace:
         """Run the network.
@@ -136,10 +188,36 @@ class NoisyNetwork:
             If images or noise have other shapes.
         """
         self._check_columns(x_t, noise)
-        trace = Trace([], [], [], [], [])
-        x = x_t[:, :, None]
-        for number, layer in enumerate(self.layers):
-            e = None if noise is None else noise[number]
+        return self._continue(Trace([], [], [], [], []), x_t[:, :, None], (None,) * len(self.layers) if noise is None else noise)
+
+    def run_above(self, quiet: Trace, number: int, e: Array) -> Trace:
+        """Run the network with noise in one layer only; what lies below is taken from a run without noise.
+
+        Parameters
+        ----------
+        quiet : Trace
+            The images' run without noise.
+        number : int
+            The layer.
+        e : array, shape (outputs of the layer, images, replications)
+            Noise of unit scale.
+
+        Returns
+        -------
+        Trace
+            With one replication up to the layer's drive.
+        """
+        layer, x, u = self.layers[number], quiet.inputs[number], quiet.drives[number]
+        v = u + e * layer.scale
+        trace = Trace(*(kept[:number] for kept in quiet))
+        for kept, array in zip(trace, (x, u, v, x := layer.respond(v), e), strict=True):
+            kept.append(array)
+        return self._continue(trace, x, (None,) * len(self.layers))
+
+    def _continue(self, trace: Trace, x: Array, noise: Noise) -> Trace:
+        """Add the layers that a trace does not have yet; `x` is the input of the first of them."""
+        for number in range(len(trace.inputs), len(self.layers)):
+            layer, e = self.layers[number], noise[number]
             u = layer.drive(x)
             v = u if e is None else u + e * layer.scale
             for kept, array in zip(trace, (x, u, v, x := layer.respond(v), e), strict=True):
@@ -147,25 +225,25 @@ class NoisyNetwork:
         return trace
 
     def _check_columns(self, x_t: Array, noise: Noise | None) -> None:
-        width, shape = self.layers[0].weight.shape[1], x_t.shape
+        width, shape = self.layers[0].inputs, x_t.shape
         if len(shape) != 2 or shape[0] != width:
             raise InputError("x_t", f"shape {shape}", f"shape ({width}, images): images are columns")
         if noise is None:
             return
         require(len(noise) == len(self.layers), "noise", f"{len(noise)} arrays", f"one for each of {len(self.layers)} layers")
         for number, (layer, e) in enumerate(zip(self.layers, noise, strict=True)):
-            if e is not None and (e.ndim != 3 or e.shape[0] != len(layer.bias) or e.shape[1] not in (1, shape[1])):
-                expected = f"shape ({len(layer.bias)}, {shape[1]} images or 1, replications)"
+            if e is not None and (e.ndim != 3 or e.shape[0] != layer.units or e.shape[1] not in (1, shape[1])):
+                expected = f"shape ({layer.units}, {shape[1]} images or 1, replications)"
                 raise InputError("noise", f"shape {e.shape} in layer {number}", expected)
 
     def forward(self, x: Array) -> tuple[Array, list[Array]]:
         """Outputs without noise (OT), shape (images, classes), and the signals of every layer."""
-        check_rows(x, self.layers[0].weight.shape[1])
+        check_rows(x, self.layers[0].inputs)
         signals = []
         for layer in self.layers:
-            v = dense(x, layer.weight, layer.bias)
+            v = layer.drive_of_rows(x)
             signals.append(v)
-            x = layer.respond(v)
+            x = layer.respond_in_rows(v)
         return x, signals
 
     def input_gradient(self, d_outputs: Array, signals: list[Array]) -> Array:
@@ -179,7 +257,7 @@ class NoisyNetwork:
         check_credit(d_outputs, signals[-1].shape)
         d_x = d_outputs
         for layer, v in zip(reversed(self.layers), reversed(signals), strict=True):
-            d_x = layer.input_gradient(d_x * layer.slope(v))
+            d_x = layer.input_gradient(layer.unpooled_in_rows(d_x, v) * layer.slope(v))
         return d_x
 
     def at(self, noise: Noise) -> BoundNetwork:
@@ -196,7 +274,7 @@ class BoundNetwork:
 
     def forward(self, x: Array) -> tuple[Array, list[Array]]:
         """Outputs, shape (images, classes), and the signals of every layer."""
-        check_rows(x, self.network.layers[0].weight.shape[1])
+        check_rows(x, self.network.layers[0].inputs)
         trace = self.network.run(xp_of(x).ascontiguousarray(x.T), self.noise)
         require(trace.outputs.shape[2] == 1, "noise", f"{trace.outputs.shape[2]} replications", "one for each image")
         return trace.outputs[:, :, 0].T, [v[:, :, 0].T for v in trace.signals]

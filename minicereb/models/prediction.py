@@ -36,7 +36,7 @@ def average_probabilities(network: NoisyNetwork, x: Array, ids: np.ndarray, repl
     array, shape (images, classes)
     """
     require(replications >= 1, "replications", replications, "a whole number of at least 1")
-    check_rows(x, network.layers[0].weight.shape[1])
+    check_rows(x, network.layers[0].inputs)
     check_count(ids, len(x), "ids")
     xp = xp_of(x)
     x_t = xp.ascontiguousarray(x.T)

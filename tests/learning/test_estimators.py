@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import strict_arrays
+from measured_estimates import FALSE_ALARM, assert_unbiased, compare, measure
 from noisy_oracle import (
     LAWS,
     build_network,
@@ -33,62 +34,14 @@ from minicereb.calculus.replicated import CrossEntropy, OfRows, ZeroOne, loss_na
 from minicereb.errors import InputError
 from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
 from minicereb.learning.glr import estimate
-from minicereb.learning.noise import Address, Antithetic, Independent, Sobol
+from minicereb.learning.noise import Address, Antithetic, Independent
 
-FALSE_ALARM = 1e-6  # how often a perfect estimator would fail one of these tests
 SCORES = ("plain", "baseline", "antithetic", "sobol", "rao-blackwell")
 DERIVATIVE_LAST = {f"{name}, derivative last": replace(ESTIMATORS[name], derivative_last=True) for name in SCORES}
 BY_NAME = {**ESTIMATORS, **DERIVATIVE_LAST}
 DRAWN = [name for name in ESTIMATORS if name != "exact"]  # which draws no noise: tests/learning/test_exact.py
 FOR_THRESHOLD = [name for name in DRAWN if name != "backprop"]
 FOR_ANY = [name for name in FOR_THRESHOLD if name not in ("rao-blackwell", "flip")]
-TIMES_FEWER = {"sobol": 2, "rao-blackwell": 2, "flip": 16, "resample": 8, "backprop": 4}  # samples do for these
-
-
-# -- measuring ---------------------------------------------------------------------------------------------------------------
-
-
-def measure(network, loss, estimator, x, labels, samples=1 << 16, rounds=64):
-    """Return rounds of estimates, each of many copies of all images, by the names of the oracle's derivatives(); rounds first.
-
-    Each image has only 4 replications, with which a bias of 1/replications would be noticed.
-    """
-    replications = 128 if isinstance(estimator.design, Sobol) else 4
-    copies = samples // TIMES_FEWER.get(estimator.name, 1) // (rounds * replications * len(x))
-    many_x, many_labels = np.tile(x, (copies, 1)), np.tile(labels, copies)
-    found = {}
-    for number in range(rounds):
-        one = estimate(network, loss, estimator, many_x, many_labels, replications, Address(0, (number,)), scales=True)
-        d_x = network.layers[0].input_gradient(one.first_credit)
-        values = {"loss": one.loss.reshape(copies, -1).mean(axis=0), "input": d_x.reshape(copies, *x.shape).mean(axis=0)}
-        for layer, gradient in enumerate(one.gradients):
-            values.update({f"{name}_{layer}": array for name, array in gradient.items()})
-        for name, array in values.items():
-            found.setdefault(name, []).append(array.astype(np.float64))
-    return {name: np.array(arrays) for name, arrays in found.items()}
-
-
-def compare(found, truth):
-    """The largest error of a mean over rounds, and for each array the error it may have relative to its largest true number.
-
-    Errors are in units of what is allowed: Student's t, with 1e-5 of the array for rounding to float32.
-    """
-    rounds, numbers = len(found["loss"]), sum(truth[name].size for name in found)
-    limit = stats.t.isf(FALSE_ALARM / 2 / numbers, rounds - 1)
-    errors, resolution = {}, {}
-    for name, values in found.items():
-        size = np.abs(truth[name]).max()
-        allowed = limit * values.std(axis=0, ddof=1) / rounds**0.5 + 1e-5 * max(size, 0.1)
-        errors[name] = float((np.abs(values.mean(axis=0) - truth[name]) / allowed).max())
-        resolution[name] = float(allowed.max() / size) if size else 0.0
-    return errors, resolution
-
-
-def assert_unbiased(found, truth, resolution=0.6):
-    """The means are right, and another factor would be noticed: the tolerance is a fraction of the true value."""
-    errors, resolved = compare(found, truth)
-    assert max(errors.values()) < 1, errors
-    assert max(resolved.values()) < resolution, resolved
 
 
 # -- one threshold neuron ----------------------------------------------------------------------------------------------------

@@ -280,7 +280,7 @@ def test_estimators_are_found_by_name():
             assert estimator_named(name, "score") == found
             assert estimator_named(name, "derivative") == replace(found, derivative_last=True)
         else:
-            assert estimator_named(name, "derivative") is found
+            assert estimator_named(name, "derivative") == found
             with pytest.raises(InputError, match=f"last-layer: 'score'.*derivative.*{name}"):
                 estimator_named(name, "score")
     for name, last_layer, setting in (("best", "score", "estimator"), ("plain", "both", "last-layer")):

@@ -1,0 +1,310 @@
+"""Convolutional layers of noisy networks: shared weights, with noise of its own on every unit ``[M-SHARED]``."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from minicereb.backend import Array, to_device, xp_of
+from minicereb.calculus.activations import Activation
+from minicereb.calculus.convolution import Window, convolution, convolution_input_gradient, convolution_weight_gradient
+from minicereb.calculus.noise import Law
+from minicereb.calculus.pooling import max_pool, max_pool_input_gradient
+from minicereb.errors import InputError, require
+from minicereb.models.noisy import NoisyLayer, NoisyNetwork, check_scales
+from minicereb.randomness import generator
+
+POOLING = ("mean", "max")
+SPREAD = 2.0  # of the drive of a unit at the start, in noise scales, for inputs of size 1
+
+
+@dataclass(frozen=True, eq=False)
+class NoisyConvolution(NoisyLayer):
+    """A convolution with noise on every unit, then the activation, then pooling: ``x' = pool(φ(θ * x + b + r))`` ``[M-SHARED]``.
+
+    Everywhere else a layer's values are vectors: images are flattened pixel by pixel and channel by channel.
+
+    Parameters
+    ----------
+    weight : array, shape (channels, kernel height, kernel width, input channels)
+    bias : array, shape (channels,)
+    scale, law, activation
+        As for :class:`~minicereb.models.noisy.NoisyLayer`.
+    image : tuple of int
+        Height, width and channels of the input.
+    stride : int
+        Distance between neighbouring windows, in pixels.
+    pool : int
+        Side of the squares of units that are pooled, 1 for no pooling; incomplete ones at the edges are ignored.
+    pooling : {"mean", "max"}
+    """
+
+    image: tuple[int, int, int] = (1, 1, 1)
+    stride: int = 1
+    pool: int = 1
+    pooling: str = "mean"
+
+    @property
+    def inputs(self) -> int:
+        """Length of x."""
+        return math.prod(self.image)
+
+    @property
+    def positions(self) -> tuple[int, int]:
+        """Rows and columns of units."""
+        return Window(self.weight.shape[1], self.weight.shape[2], self.stride).positions(*self.image[:2])
+
+    @property
+    def units(self) -> int:
+        """Number of units, each with its own noise: positions times channels."""
+        return math.prod(self.positions) * len(self.bias)
+
+    @property
+    def pooled(self) -> tuple[int, int, int]:
+        """Height, width and channels of the response."""
+        down, across = self.positions
+        return down // self.pool, across // self.pool, len(self.bias)
+
+    def drive_of_rows(self, x: Array) -> Array:
+        """Return u for images in rows: (images, inputs) gives (images, units)."""
+        v = convolution(x.reshape(len(x), *self.image), self.weight, self.bias, self.stride)
+        return v.reshape(len(x), -1)
+
+    def drive(self, x: Array) -> Array:
+        """Return u for x of shape (inputs, images, replications)."""
+        xp = xp_of(x)
+        u = self.drive_of_rows(xp.ascontiguousarray(x.reshape(len(x), -1).T))
+        return xp.ascontiguousarray(u.T).reshape(-1, *x.shape[1:])
+
+    def respond_alone(self, v: Array) -> Array:
+        """Return φ(v) without pooling."""
+        return super().respond(v)
+
+    def respond(self, v: Array) -> Array:
+        """Return the pooled φ(v), shape (responses, ...), for v of shape (units, ...)."""
+        h = self.respond_alone(v)
+        if self.pool == 1:
+            return h
+        xp, places = xp_of(v), self._places(h)
+        if self.pooling == "max":
+            return functools.reduce(xp.maximum, places).reshape(-1, *v.shape[1:])
+        total = functools.reduce(xp.add, places) * v.dtype.type(1 / self.pool**2)
+        return total.reshape(-1, *v.shape[1:])
+
+    def respond_in_rows(self, v: Array) -> Array:
+        """Return the pooled φ(v) for images in rows."""
+        return xp_of(v).ascontiguousarray(self.respond(v.T).T)
+
+    def _places(self, h: Array) -> list[Array]:
+        """One view per place in a square of units: the first unit of every square, the second, and so on."""
+        rows, columns, channels = self.pooled
+        image = h.reshape(*self.positions, channels, *h.shape[1:])
+        starts = [(i, j) for i in range(self.pool) for j in range(self.pool)]
+        return [image[i : rows * self.pool : self.pool, j : columns * self.pool : self.pool] for i, j in starts]
+
+    def spread(self, pooled: Array) -> Array:
+        """Copy the value of every square to each of its units, 0 for units in none: (responses, ...) gives (units, ...)."""
+        if self.pool == 1:
+            return pooled
+        units = xp_of(pooled).zeros((self.units, *pooled.shape[1:]), dtype=pooled.dtype)
+        for place in self._places(units):
+            place[...] = pooled.reshape(place.shape)
+        return units
+
+    def response_of_unit(self) -> Array:
+        """Return the index of the response that each unit belongs to, shape (units,); 0 for units in none."""
+        rows, columns, channels = self.pooled
+        return self.spread(xp_of(self.weight).arange(rows * columns * channels))
+
+    def flip_effect(self, fires: Array) -> Array:
+        """By how much the response of its square changes in size when a threshold unit fires or falls silent.
+
+        Parameters
+        ----------
+        fires : array of float, shape (units, ...), values 0 and 1
+
+        Returns
+        -------
+        array, shape (units, ...)
+            1 without pooling, the share of a unit with mean pooling; with max pooling 1 where no other unit of the square fires,
+            else 0. 0 for units in no square.
+        """
+        xp = xp_of(fires)
+        if self.pool == 1:
+            return xp.ones_like(fires)
+        share = fires.dtype.type(1 if self.pooling == "max" else 1 / self.pool**2)
+        if self.pooling == "mean":
+            return self.spread(xp.full((math.prod(self.pooled), *fires.shape[1:]), share, dtype=fires.dtype))
+        count = functools.reduce(xp.add, self._places(fires)).reshape(-1, *fires.shape[1:])
+        alone = self.spread(count + 1) - fires  # 1 if no other unit of the square fires; units in no square have at most 0
+        return (alone == 1).astype(fires.dtype)
+
+    def response_change(self, h: Array, units: Array, responses: Array) -> Array:
+        """By how much the pooled responses change if units respond differently, one at a time.
+
+        Parameters
+        ----------
+        h : array, shape (units, ...)
+            φ(v) of every run.
+        units : array of int, shape (runs, changes)
+            Which unit.
+        responses : array, same shape
+            Its changed response.
+
+        Returns
+        -------
+        array, shape (runs, changes)
+            0 for units in no square.
+        """
+        xp, runs = xp_of(h), xp_of(h).arange(len(units))[:, None]
+        h = h.reshape(len(h), -1)
+        if self.pool == 1:
+            return responses - h[units, runs]
+        number = math.prod(self.pooled)
+        inside = self.spread(xp.ones(number, dtype=h.dtype))[units]
+        if self.pooling == "mean":
+            return (responses - h[units, runs]) * inside * h.dtype.type(1 / self.pool**2)
+        square = xp.stack([place.ravel() for place in self._places(xp.arange(self.units))], axis=1)
+        members = square[self.response_of_unit()[units]]  # (runs, changes, units of the square)
+        values = h[members, runs[:, :, None]]
+        others = xp.where(members == units[:, :, None], h.dtype.type(-np.inf), values).max(axis=2)
+        return (xp.maximum(responses, others) - values.max(axis=2)) * inside
+
+    def unpooled(self, d_response: Array, v: Array) -> Array:
+        """Return the gradient of φ(v), given that of the response: (responses, ...) and (units, ...) give (units, ...)."""
+        if self.pool == 1:
+            return d_response
+        if self.pooling == "mean":
+            return self.spread(d_response) * v.dtype.type(1 / self.pool**2)
+        xp = xp_of(v)
+        h = self.respond_alone(v).reshape(self.units, -1).T.reshape(-1, *self.positions, len(self.bias))
+        _, winner = max_pool(xp.ascontiguousarray(h), self.pool)
+        d_rows = xp.ascontiguousarray(d_response.reshape(len(d_response), -1).T).reshape(winner.shape)
+        d_h = max_pool_input_gradient(d_rows, winner, self.pool, self.positions)
+        return d_h.reshape(len(d_h), -1).T.reshape(v.shape)
+
+    def unpooled_in_rows(self, d_response: Array, v: Array) -> Array:
+        """Return the gradient of φ(v) for images in rows."""
+        return xp_of(v).ascontiguousarray(self.unpooled(d_response.T, v.T).T)
+
+    def send_back(self, d_v: Array) -> Array:
+        """Return the gradient of x given that of v, both (..., images, replications)."""
+        xp = xp_of(d_v)
+        d_x = self.input_gradient(xp.ascontiguousarray(d_v.reshape(len(d_v), -1).T))
+        return xp.ascontiguousarray(d_x.T).reshape(-1, *d_v.shape[1:])
+
+    def weight_gradient(self, d_v: Array, x: Array) -> dict[str, Array]:
+        """Return the gradients of weight and bias, summed over positions and rows; arrays are (rows, units), (rows, inputs)."""
+        xp = xp_of(x)
+        credit = xp.ascontiguousarray(d_v).reshape(len(d_v), *self.positions, len(self.bias))
+        images = xp.ascontiguousarray(x).reshape(len(x), *self.image)
+        d_weight, d_bias = convolution_weight_gradient(credit, images, self.weight.shape[1:3], self.stride)
+        return {"weight": d_weight, "bias": d_bias}
+
+    def input_gradient(self, d_v: Array) -> Array:
+        """Return the gradient of x, shape (rows, inputs), given that of v, shape (rows, units)."""
+        credit = xp_of(d_v).ascontiguousarray(d_v).reshape(len(d_v), *self.positions, len(self.bias))
+        d_x = convolution_input_gradient(credit, self.weight, self.image[:2], self.stride)
+        return d_x.reshape(len(d_v), -1)
+
+    def drive_change(self, places: Array, change: Array) -> Array:
+        """Return the change of u when one input changes, for several such changes of each run; shapes as in the base class.
+
+        An input is seen by the few windows that contain it, each through another weight of the kernel.
+        """
+        xp, runs = xp_of(change), places.size
+        down, across = self.positions
+        row, column = places.reshape(-1) // (self.image[1] * self.image[2]), places.reshape(-1) // self.image[2] % self.image[1]
+        channel, by = places.reshape(-1) % self.image[2], change.reshape(-1)
+        moved = xp.zeros((down, across, runs, len(self.bias)), dtype=change.dtype)
+        each = xp.arange(runs)
+        for i in range(self.weight.shape[1]):
+            for j in range(self.weight.shape[2]):
+                y, x = row - i, column - j
+                seen = (y >= 0) & (x >= 0) & (y < down * self.stride) & (x < across * self.stride)
+                seen &= (y % self.stride == 0) & (x % self.stride == 0)
+                share = self.weight[:, i, j].T[channel] * (by * seen)[:, None]
+                moved[xp.where(seen, y // self.stride, 0), xp.where(seen, x // self.stride, 0), each] += share
+        return xp.ascontiguousarray(moved.transpose(0, 1, 3, 2)).reshape(self.units, *places.shape)
+
+
+def initial_noisy_convolutional(
+    image_shape: tuple[int, ...],
+    channels: tuple[int, ...],
+    hidden: tuple[int, ...],
+    classes: int,
+    seed: int,
+    *,
+    kernel: int,
+    stride: int,
+    pool: int,
+    pooling: str,
+    activation: Activation,
+    law: Law | None,
+    scales: tuple[float, ...],
+    output_noise: bool = True,
+    output_activation: bool = False,
+) -> NoisyNetwork:
+    """Return an untrained noisy network that begins with convolutions.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        Height, width and, if there are several, channels.
+    channels : tuple of int
+        Channels of each convolution.
+    hidden : tuple of int
+        Neurons of each dense hidden layer; none is allowed.
+    classes : int
+    seed : int
+        Seed of the weights: normal, with a deviation of `SPREAD` σ / √inputs of a unit; of the outputs 1 / √inputs. Biases start
+        at 0.
+    kernel, stride, pool : int
+        Of every convolution: side of the kernel, distance between windows, side of the squares that are pooled (1: none).
+    pooling : {"mean", "max"}
+    activation : Activation
+    law : Law or None
+        Distribution of the noise; None for a network without noise, for backpropagation.
+    scales : tuple of float
+        σ of each layer, outputs included, above 0; or one value for all. Ignored without noise.
+    output_noise, output_activation : bool
+        Whether the outputs have noise, and an activation.
+    """
+    if len(image_shape) not in (2, 3):
+        raise InputError("dataset", image_shape, "a data set of images: a convolution needs rows and columns")
+    require(min(channels, default=0) >= 1, "channels", list(channels), "at least one convolution of at least 1 channel")
+    require(pooling in POOLING, "pooling", pooling, " or ".join(POOLING))
+    number = len(channels) + len(hidden) + 1
+    scales = check_scales(scales, number) if law is not None else (1.0,) * number
+    height, width, depth = (*image_shape, 1)[:3]
+    image, layers = (height, width, depth), []
+    inputs = math.prod(image)
+    for index, outputs in enumerate((*channels, *hidden, classes)):
+        last, convolves = index == number - 1, index < len(channels)
+        shape = (outputs, kernel, kernel, image[2]) if convolves else (outputs, inputs)
+        weight = generator(seed, "noisy convolutional network", index).standard_normal(shape, dtype=np.float32)
+        weight *= np.float32((1.0 if last else SPREAD * scales[index]) / math.prod(shape[1:]) ** 0.5)
+        arrays = {
+            "weight": to_device(weight),
+            "bias": to_device(np.zeros(outputs, dtype=np.float32)),
+            "scale": to_device(np.array([scales[index]], dtype=np.float32)),
+            "law": law if output_noise or not last else None,
+            "activation": activation if output_activation or not last else None,
+        }
+        if not convolves:
+            layers.append(NoisyLayer(**arrays))
+            inputs = outputs
+            continue
+        layer = NoisyConvolution(**arrays, image=image, stride=stride, pool=pool, pooling=pooling)
+        fits = min(image[:2]) >= kernel and min(layer.pooled) >= 1
+        expected = (
+            f"fewer convolutions, or a smaller kernel, stride or pool, for images of {image_shape[0]} x {image_shape[1]} pixels"
+        )
+        require(fits, "channels", list(channels), expected)
+        layers.append(layer)
+        image = layer.pooled
+        inputs = math.prod(image)
+    return NoisyNetwork(tuple(layers))
