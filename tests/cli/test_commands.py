@@ -458,7 +458,7 @@ def test_a_noisy_network_is_exported_with_its_scales(noisy_run):
         (("--estimator", "antithetic", "--replications", "5"), "replications: 5 is not valid; expected an even number"),
         (("--estimator", "sobol", "--replications", "100"), "replications: 100 is not valid; expected a power of two"),
         (("--estimator", "exact", "--hidden", "21"), "one hidden layer of at most 20"),
-        (("--last-layer", "score"), "last-layer: 'score' is not valid; expected derivative with the estimator flip"),
+        (("--last-layer", "score"), "last-layer: 'score' is not valid; expected derivative or resample with the estimator flip"),
         (("--l2", "-1"), "l2: -1.0 is not valid; expected a number of at least 0"),
     ],
 )
