@@ -28,6 +28,7 @@ from minicereb.studies.sparsity import OPTIMUM, SPARSITY
 from minicereb.studies.study import SCALES, Study
 from minicereb.studies.transfer import TRANSFER
 from minicereb.studies.variance import VARIANCE
+from minicereb.studies.variance_depth import VARIANCE_DEPTH
 from minicereb.studies.vnncomp import VNNCOMP
 from minicereb.studies.width import LTD, WIDTH
 
@@ -46,7 +47,7 @@ CEREBELLUM = (
     PAPER_VERSUS_CODE,
     ROBUST_CIRCUITS,
 )
-LIKELIHOOD_RATIO = (GLR_TABLES, GLR_WHITEBOX, GLR_SOURCES, VARIANCE, COST)
+LIKELIHOOD_RATIO = (GLR_TABLES, GLR_WHITEBOX, GLR_SOURCES, VARIANCE, VARIANCE_DEPTH, COST)
 MOTOR = (ISI, SAVINGS, LESIONS_STUDY, POLE)
 VERIFICATION = (VNNCOMP,)
 STUDIES = {study.name: study for study in CEREBELLUM + LIKELIHOOD_RATIO + MOTOR + VERIFICATION}

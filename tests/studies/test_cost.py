@@ -68,6 +68,10 @@ def test_it_stops_when_the_seconds_are_over_and_counts_what_it_did(config, strok
         (NoisyModel((20,)), 21),
         (NoisyModel((20, 10), replications=4), 124),
         (NoisyModel((20,), estimator="plain", replications=100, last_layer="score"), 100),
+        (NoisyModel((20,), estimator="plain", replications=100, last_layer="score", placement="in-turn"), 200),
+        (NoisyModel((20,), estimator="resample"), 81),
+        (NoisyModel((20,), noise_scale=(1.0,), network="cnn", channels=(4, 4), probes=10), 41),
+        (NoisyModel((20,), noise_scale=(1.0,), network="cnn", channels=(4, 4), probes=10, placement="in-turn"), 44),
         (CerebellumModel("full", 10), 1),
     ],
 )

@@ -15,6 +15,7 @@ from minicereb.experiments.laboratory import Laboratory
 from minicereb.learning.training import Split
 from minicereb.randomness import generator
 from minicereb.report.figures import svg
+from minicereb.studies import variance_depth
 from minicereb.studies.results import Results
 from minicereb.studies.variance import CONDITIONS, ESTIMATORS, figures, plan, table
 
@@ -146,3 +147,24 @@ def test_over_seeds_the_table_has_the_geometric_mean_and_a_narrower_interval():
 
 def test_the_figure_is_drawn():
     assert svg(figures(Results(invented()))["variance"])
+
+
+def test_variance_by_layer_and_depth_is_related_to_the_gradient_and_the_evaluations():
+    """Invented records: the ratio per evaluation, its interval, and a gradient that is too small to be seen."""
+    experiments = variance_depth.plan(Data("strokes14", "0" * 64), "smoke", (0,))
+    found = []
+    for config in experiments:
+        model = config.measured_model
+        one = {"variance": 2 / config.replications, "standard_error": 0.2 / config.replications, "squared_norm": 4.0}
+        layers = [dict(one) for _ in range(len(model.hidden) + len(model.channels) + 1)]
+        layers[-1]["squared_norm"] = -0.1
+        found.append((config, {"layers": layers, "seconds": 1.0, "test_accuracy": 0.5}))
+        config.check_record(found[-1][1])
+    tables = variance_depth.table(Results(found))
+    assert [len(each.rows) for each in tables[:-1]] == [len(variance_depth.WAYS)] * len(variance_depth.NETWORKS)
+    rows = {row[0]: row[1:] for row in tables[1].rows}
+    assert rows["mean baseline"] == ["0.5 [0.411, 0.608]"] * 2 + ["gradient not distinguishable from 0"]
+    assert rows["mean baseline, in turn"][0].startswith("1.5 ")  # three layers, each with runs of its own
+    assert rows["flip, outputs resampled"][0].startswith("20.5 ")  # 1 + 40 evaluations
+    convolutional = {row[0]: row[1:] for row in tables[3].rows}
+    assert convolutional["flip, outputs resampled"][0].startswith("26.5 ")  # 1 + 20 + 32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from minicereb.experiments.configs import Experiment, Train
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.records import require_length, shape
-from minicereb.learning.glr import estimate, estimator_named
+from minicereb.learning.estimators import PROBES
+from minicereb.learning.glr import PLACEMENTS, estimate, estimator_named
 from minicereb.learning.noise import Address
 from minicereb.learning.training import Split
 from minicereb.parallel import one_blas_thread
@@ -41,15 +42,25 @@ class EstimatorVariance(Experiment):
     draws: int = setting(help="Number of estimates, each with noise of its own.", at_least=3)
     images: int = setting(25, "Number of training images in the batch, drawn by the seed.", at_least=1)
     seed: int = setting(0, "Seed of the batch and of the noise.")
+    placement: str = setting("all", "Whether all layers have noise at once, or one at a time.", choices=PLACEMENTS, added=True)
+    probes: int = setting(PROBES, "Units of a convolution that flip and resample change.", at_least=1, added=True)
 
     def __post_init__(self) -> None:
         require(isinstance(self.train.model, NoisyModel), "model", self.train.model.family, "a noisy network (glr)")
-        design = estimator_named(self.estimator, self.last_layer)
+        design = estimator_named(self.estimator, self.last_layer, self.placement, self.probes)
         design.design.check(self.replications, design.baseline)
 
     def check_record(self, record: Record) -> None:
         """Raise :class:`~minicereb.documents.Mismatch` unless a record has an entry for every layer."""
-        require_length(record["layers"], len(self.train.model.hidden) + 1, "layers")  # type: ignore[union-attr]
+        model = self.measured_model
+        require_length(record["layers"], len(model.channels) + len(model.hidden) + 1, "layers")
+
+    @property
+    def measured_model(self) -> NoisyModel:
+        """The network's settings, with the estimator that is measured."""
+        assert isinstance(self.train.model, NoisyModel)
+        names = ("estimator", "last_layer", "replications", "placement", "probes")
+        return replace(self.train.model, **{name: getattr(self, name) for name in names})
 
     @property
     def trainings(self) -> tuple[Train, ...]:
@@ -59,8 +70,8 @@ class EstimatorVariance(Experiment):
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
         """Measure the variance in each layer, and the median time of one estimate."""
         network = laboratory.model(self.train) if self.trained else build_model(self.train, laboratory.dataset)
-        assert isinstance(self.train.model, NoisyModel)
-        loss, estimator = loss_named(self.train.model.loss), estimator_named(self.estimator, self.last_layer)
+        loss = loss_named(self.measured_model.loss)
+        estimator = estimator_named(self.estimator, self.last_layer, self.placement, self.probes)
         estimator.check(network, loss)
         ids = batch(self, laboratory)
         x, labels = to_unit(to_device(laboratory.dataset.x_train[ids])), to_device(laboratory.dataset.y_train[ids])
@@ -76,7 +87,7 @@ class EstimatorVariance(Experiment):
             for kept, gradient in zip(drawn, weights, strict=True):
                 kept.append(gradient)
             state = "trained" if self.trained else "untrained"
-            yield f"{self.train.model.loss}, {state}, {self.estimator}: estimate {draw + 1} of {self.draws}"
+            yield f"{self.measured_model.loss}, {state}, {self.estimator}: estimate {draw + 1} of {self.draws}"
         return {"layers": [summary(np.array(layer, dtype=np.float64)) for layer in drawn], "seconds": float(np.median(seconds))}
 
 

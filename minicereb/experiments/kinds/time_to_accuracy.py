@@ -19,6 +19,7 @@ from minicereb.experiments.configs import Experiment, Train, describe
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.records import read_record, shape
+from minicereb.learning.estimators import PAIRS
 from minicereb.learning.training import Learner, Split, accuracy
 from minicereb.randomness import generator
 from minicereb.settings import setting
@@ -118,10 +119,16 @@ def fastest(records: list[Record]) -> int:
 
 
 def evaluations_per_image(model: Model) -> int:
-    """Return how often an image's loss is computed in a step: once per replication, and once for each neuron that is flipped."""
+    """Return how often an image's loss is computed in a step.
+
+    Once per replication, for noise in turn once for each layer; once for each neuron that is flipped, and several times for each
+    whose noise is drawn again. Losses at changed outputs, which need no run, do not count.
+    """
     if not isinstance(model, NoisyModel):
         return 1
-    return model.replications * (1 + sum(model.hidden) if model.estimator == "flip" else 1)
+    units = sum(model.hidden) + model.probes * len(model.channels)
+    layers = len(model.hidden) + len(model.channels) + 1 if model.placement == "in-turn" else 1
+    return model.replications * (layers + {"flip": 1, "resample": 2 * PAIRS}.get(model.estimator, 0) * units)
 
 
 def _stretches(learner: Learner, split: Split, seed: int, every: int) -> Iterator[tuple[int, float, bool]]:
