@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from math import exp, log, sqrt
+from typing import Any
 
 import numpy as np
 
@@ -45,12 +46,12 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[EstimatorVarian
     for seed in seeds:
         for hidden, channels in NETWORKS.values():
             scales = (0.5,) * len(channels) + (2.0,) * (len(hidden) + 1)
-            convolves = {"network": "cnn", "channels": channels, "noise_scale": scales} if channels else {}
+            convolves: dict[str, Any] = {"network": "cnn", "channels": channels, "noise_scale": scales} if channels else {}
             model = NoisyModel(hidden, last_layer="resample", probes=PROBES, **convolves)
             train = Train(model, data, 25, size.epochs, 0.02, "adam", seed=seed, keep="last", schedule="cosine")
             for estimator, last_layer, placement in WAYS.values():
                 replications = size.flip if estimator == "flip" else size.score
-                how = {"seed": seed, "placement": placement, "probes": PROBES}
+                how: dict[str, Any] = {"seed": seed, "placement": placement, "probes": PROBES}
                 experiments.append(EstimatorVariance(train, True, estimator, last_layer, replications, size.draws, **how))
     return experiments
 
@@ -96,11 +97,11 @@ def table(results: Results) -> Blocks:
     config = results[0][0]
     seeds = in_words(sorted({c.train.seed for c, _ in results}))
     said = (
-        f"Gradient of the mean loss over {config.images} training images ({config.train.data.name}) in the weights of a layer: its "
-        "variance between estimates with independent noise, summed over weights, over the squared norm of its mean, times "
-        "the evaluations of the loss per image; in brackets a 95% interval (jackknife over estimates). Lower is better: at so many "
-        "evaluations per image, noise and signal are equal. A flip counts as an evaluation; in turn every layer has its own. A "
-        "layer's gradient in turn is that of the mean loss over its own noise only, so the signals differ too. Threshold units "
+        f"Gradient of the mean loss over {config.images} training images ({config.train.data.name}) in the weights of a layer: "
+        "its variance between estimates with independent noise, summed over weights, over the squared norm of its mean, times "
+        "the evaluations of the loss per image; in brackets a 95% interval (jackknife over estimates). Lower is better: at so "
+        "many evaluations per image, noise and signal are equal. A flip counts as an evaluation; in turn every layer has its own. "
+        "A layer's gradient in turn is that of the mean loss over its own noise only, so the signals differ too. Threshold units "
         f"trained with flips for {config.train.epochs} epochs, {seeds}; test accuracy: {accuracies}."
     )
     return [*blocks, Text(said)]
