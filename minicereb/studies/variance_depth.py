@@ -100,7 +100,7 @@ def table(results: Results) -> Blocks:
         f"Gradient of the mean loss over {config.images} training images ({config.train.data.name}) in the weights of a layer: "
         "its variance between estimates with independent noise, summed over weights, over the squared norm of its mean, times "
         "the evaluations of the loss per image; in brackets a 95% interval (jackknife over estimates). Lower is better: at so "
-        "many evaluations per image, noise and signal are equal. A flip counts as an evaluation; in turn every layer has its own. "
+        "many evaluations per image, noise equals signal. A flip counts as an evaluation; in turn every layer has its own. "
         "A layer's gradient in turn is that of the mean loss over its own noise only, so the signals differ too. Threshold units "
         f"trained with flips for {config.train.epochs} epochs, {seeds}; test accuracy: {accuracies}."
     )
