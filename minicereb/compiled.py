@@ -1,8 +1,9 @@
 """Loops compiled by Numba, if installed: one pass over memory where NumPy needs one per operation.
 
 Compiled loops give the same bits as the NumPy code beside them (the tests compare them). Only that of Square
-(:mod:`minicereb.attacks.square_loop`) and those of :mod:`minicereb.calculus.fused`, :mod:`minicereb.calculus.winograd4` and
-:mod:`minicereb.learning.delta_loops` differ by rounding. ``NUMBA_DISABLE_JIT=1`` switches Numba off.
+(:mod:`minicereb.attacks.square_loop`) and those of :mod:`minicereb.calculus.fused`, :mod:`minicereb.calculus.winograd4`,
+:mod:`minicereb.calculus.direct` and :mod:`minicereb.learning.delta_loops` differ by rounding. ``NUMBA_DISABLE_JIT=1``
+switches Numba off.
 
 A loop may work on vectors of :func:`vector_length` numbers, by :func:`load`, :func:`store`, :func:`spread`, :func:`positive`,
 :func:`where_positive`, :func:`add_product`, :func:`total`, and ``+``, ``-`` and ``*``. Those of :func:`load_line` are half as
@@ -93,6 +94,12 @@ def vector_length(dtype: Any) -> int:
 def line_length(dtype: Any) -> int:
     """Return how many numbers of this dtype a cache line has: 16 of float32, 8 of float64."""
     return VECTOR_BYTES // 2 // np.dtype(dtype).itemsize
+
+
+def in_vectors(numbers: Array) -> Array:
+    """View an array as rows of vectors, shape (everything before the last axis, vectors, length)."""
+    length = vector_length(numbers.dtype)
+    return numbers.reshape(-1, numbers.shape[-1] // length, length)
 
 
 def load(array: Array, *place: int) -> Array:

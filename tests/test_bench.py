@@ -54,6 +54,14 @@ def test_the_command_prints_the_network_with_its_memory_then_its_convolutions():
     assert all(row["seconds"] > 0 and row["floor_seconds"] > 0 and row["peer"] is None for row in (network, *alone))
 
 
+def test_the_form_in_which_a_convolution_learns_has_a_row_of_its_own(monkeypatch):
+    monkeypatch.setattr(vgg.direct, "applies", lambda x, numbers, outputs: numbers == 27)
+    monkeypatch.setattr(vgg, "applies", lambda *arguments: arguments[-1] == 16)
+    names = [benchmark.name.partition("and ")[2] for benchmark in vgg._convolutions(QUICK)]
+    plain, small, loop = "its derivatives", "its derivatives by minimal filtering", "its weights' gradient by loops"
+    assert names == [plain, loop, plain, plain, plain, plain, small, plain, small]
+
+
 def test_the_command_times_certificates(monkeypatch):
     monkeypatch.setattr(loops, "FEW_CELLS", 300)
     monkeypatch.setattr(loops, "CERTIFIED_IMAGES", 70)

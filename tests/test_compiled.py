@@ -9,7 +9,8 @@ import pytest
 
 from minicereb import compiled as module
 from minicereb.backend import configure, execution, in_float64, sparse_product, to_device
-from minicereb.calculus.convolution import convolution, convolution_weight_gradient
+from minicereb.calculus import direct
+from minicereb.calculus.convolution import Window, convolution, convolution_weight_gradient
 from minicereb.calculus.projection import project
 from minicereb.calculus.winograd import winograd, winograd_weight_gradient
 from minicereb.calculus.winograd4 import applies as large_tiles
@@ -295,6 +296,43 @@ def test_convolution_in_large_tiles_equals_the_plain_one(monkeypatch, way, dtype
     ):
         assert found.dtype == dtype
         assert abs(found - exact).max() <= LARGE_TILES[dtype] * abs(exact).max()
+
+
+@every_way
+@every_dtype
+@pytest.mark.parametrize(
+    ("height", "width", "kernel", "stride", "padding"),
+    [(7, 6, (3, 3), 1, 1), (7, 7, (3, 3), 1, 0), (8, 9, (2, 3), 2, 1), (4, 4, (1, 1), 1, 0), (5, 3, (5, 3), 3, 2)],
+)
+def test_convolution_of_few_channels_equals_the_plain_one(monkeypatch, way, dtype, height, width, kernel, stride, padding):
+    monkeypatch.setattr("minicereb.calculus.direct.machine_code", way)
+    monkeypatch.setattr("minicereb.calculus.direct.POSITIONS", 60)
+    rng = np.random.default_rng(height)
+    x, weight, bias = (rng.standard_normal(shape).astype(dtype) for shape in ((5, height, width, 3), (64, *kernel, 3), (64,)))
+    credit = rng.standard_normal((5, *Window(*kernel, stride, padding).positions(height, width), 64)).astype(dtype)
+    results = []
+    for loops in (False, True):
+        monkeypatch.setattr("minicereb.calculus.direct.applies", lambda *arguments, loops=loops: loops)
+        forms = [convolution(x, weight, shift, stride, padding, minimal=True) for shift in (bias, 0 * bias)]
+        forms += convolution_weight_gradient(credit, x, kernel, stride, padding, minimal=True)
+        results.append(forms)
+    roundings = 64 * np.finfo(dtype).eps
+    terms = [convolution(abs(x), abs(weight), abs(bias), stride, padding)] * 2
+    terms += convolution_weight_gradient(abs(credit), abs(x), kernel, stride, padding)
+    for plain, found, most in zip(*results, terms, strict=True):
+        assert found.dtype == dtype
+        assert found.shape == plain.shape
+        assert (abs(found - plain) <= roundings * most).all()
+    assert any(not np.array_equal(plain, found) for plain, found in zip(*results, strict=True))
+
+
+@needs_numba
+def test_a_first_layer_learns_without_copied_windows():
+    x = np.random.default_rng(0).standard_normal((12, 32, 32, 3), dtype=np.float32)
+    assert direct.applies(x, 27, 64)
+    assert not direct.applies(x, 27, 65)
+    assert not direct.applies(x, 65, 64)
+    assert not direct.applies(x[:1], 27, 64)
 
 
 @needs_numba

@@ -11,6 +11,7 @@ from minicereb.backend import Array, execution, to_device
 from minicereb.bench.loops import CLASSES, peers_of, product_floor
 from minicereb.bench.memory import in_fresh_process, peak_since, process_memory
 from minicereb.bench.timing import Benchmark
+from minicereb.calculus import direct
 from minicereb.calculus.winograd import applies
 from minicereb.models.convolutional import Convolution, MaxPool, initial_convolutional, vgg11
 from minicereb.models.layers import Dense
@@ -97,24 +98,28 @@ def _convolutions(size: VggSize) -> Iterator[Benchmark]:
         outputs, _, _, channels = layer.weight.shape
         shapes = (size.batch, side, side, channels), (size.batch, side, side, outputs)
         x, credit = (to_device(rng.standard_normal(shape, dtype=np.float32)) for shape in shapes)
-        yield _convolution(layer, x, credit, size.turns, "")
+        yield _convolution(layer, x, credit, size.turns, "its derivatives")
         _, height, width, _ = layer.weight.shape
+        learning = layer.while_learning(0)
         if applies(height, width, layer.stride, layer.padding, x.shape, outputs):
-            yield _convolution(layer.while_learning(0), x, credit, size.turns, " by minimal filtering")
+            yield _convolution(learning, x, credit, size.turns, "its derivatives by minimal filtering")
+        elif direct.applies(x, layer.weight[0].size, outputs):
+            yield _convolution(learning, x, credit, size.turns, "its weights' gradient by loops", by_input=False)
 
 
-def _convolution(layer: Convolution, x: Array, credit: Array, turns: int, form: str) -> Benchmark:
+def _convolution(layer: Convolution, x: Array, credit: Array, turns: int, back: str, by_input: bool = True) -> Benchmark:
     outputs, _, _, channels = layer.weight.shape
-    products = 3 * credit.size * layer.weight[0].size
+    products = (2 + by_input) * credit.size * layer.weight[0].size
 
-    def all_three() -> None:
+    def work() -> None:
         layer.forward(x)
-        layer.input_gradient(credit, x)
         layer.weight_gradient(credit, x)
+        if by_input:
+            layer.input_gradient(credit, x)
 
     return Benchmark(
-        f"convolution {channels} to {outputs}, {x.shape[1]} x {x.shape[2]} pixels, batch {len(x)}, and its derivatives{form}",
-        all_three,
+        f"convolution {channels} to {outputs}, {x.shape[1]} x {x.shape[2]} pixels, batch {len(x)}, and {back}",
+        work,
         product_floor(credit, products),
         f"{2 * products / 1e9:.1f} GFLOP at the rate of a matrix product",
         turns=turns,

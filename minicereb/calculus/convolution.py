@@ -1,8 +1,8 @@
 """Two-dimensional convolution as matrix products over windows, with its input, weight and bias gradients.
 
 Images are (batch, height, width, channels), so that a row of a window is contiguous in memory. Only the windows of a few images
-are copied at a time. With `minimal`, :mod:`minicereb.calculus.winograd` takes over where it is faster; its results differ by
-rounding errors, for which certificates have no bound.
+are copied at a time. With `minimal`, :mod:`minicereb.calculus.winograd` and :mod:`minicereb.calculus.direct` take over where they
+are faster; their results differ by rounding errors, and for those of the former certificates have no bound.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minicereb.backend import Array, xp_of
+from minicereb.calculus import direct
 from minicereb.calculus.winograd import applies, winograd, winograd_weight_gradient
 from minicereb.calculus.winograd4 import applies as winograd4_applies
 from minicereb.calculus.winograd4 import winograd4, winograd4_weight_gradient
@@ -60,7 +61,7 @@ def convolution(x: Array, weight: Array, bias: Array, stride: int = 1, padding: 
     bias : array, shape (outputs,)
     stride, padding : int
     minimal : bool
-        Whether minimal filtering may be used.
+        Whether faster forms that round otherwise may be used: minimal filtering, and with Numba loops for few channels.
 
     Returns
     -------
@@ -76,6 +77,12 @@ def _seen(x: Array, weight: Array, bias: Array | None, window: Window, minimal: 
     if minimal and applies(*window, x.shape, outputs):
         return (winograd4 if winograd4_applies(x, outputs) else winograd)(x, weight, bias)
     v = xp.empty((len(x), *sides, outputs), dtype=x.dtype)
+    if minimal and direct.applies(x, weight[0].size, outputs):
+        run_lanes(
+            lambda part: direct.direct(_padded(x[part], window.padding), weight, bias, window.stride, v[part]),
+            _parts(len(x), sides, direct.POSITIONS),
+        )
+        return v
     matrix = weight.reshape(outputs, -1)
     along = None if bias is None else xp.tile(bias, sides[1])  # NumPy is slow at adding a short row many times
 
@@ -157,8 +164,23 @@ def convolution_weight_gradient(
     d_bias = xp_of(x).stack(run_lanes(credit, parts)).sum(axis=0)
     if minimal and applies(*window, x.shape, outputs):
         return (winograd4_weight_gradient if winograd4_applies(x, outputs) else winograd_weight_gradient)(d_v, x), d_bias
+    if minimal and direct.applies(x, window.height * window.width * channels, outputs):
+        return _direct_weight_gradient(np.ascontiguousarray(d_v), x, window), d_bias
     d_weight = sum_lanes(add, parts, (outputs, window.height * window.width * channels), x)
     return d_weight.reshape(outputs, window.height, window.width, channels), d_bias
+
+
+def _direct_weight_gradient(d_v: Array, x: Array, window: Window) -> Array:
+    outputs, channels = d_v.shape[3], x.shape[3]
+
+    def add(part: slice, total: Array, fresh: bool) -> None:
+        if fresh:
+            total[...] = 0
+        direct.direct_weight_gradient(d_v[part], _padded(x[part], window.padding), window.height, window.stride, total)
+
+    parts = _parts(len(x), d_v.shape[1:3], direct.POSITIONS)
+    total = sum_lanes(add, parts, (window.height * window.width * channels, outputs), x)
+    return np.ascontiguousarray(total.T).reshape(outputs, window.height, window.width, channels)
 
 
 def _check_seen(d_v: Array, positions: tuple[int, int], outputs: int, images: int | None = None) -> None:
@@ -211,5 +233,5 @@ def _overlaid(d_windows: Array, shape: tuple[int, ...], positions: tuple[int, in
     return total[:, padding : padding + height, padding : padding + width]
 
 
-def _parts(batch: int, sides: tuple[int, int]) -> list[slice]:
-    return list(blocks(batch, max(1, POSITIONS // max(1, sides[0] * sides[1]))))
+def _parts(batch: int, sides: tuple[int, int], together: int | None = None) -> list[slice]:
+    return list(blocks(batch, (together or POSITIONS) // max(1, sides[0] * sides[1])))

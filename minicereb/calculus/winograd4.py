@@ -16,7 +16,18 @@ from typing import Any
 import numpy as np
 
 from minicereb.backend import Array
-from minicereb.compiled import Loop, add_product, compiled, load, machine_code, part_of_loop, spread, store, vector_length
+from minicereb.compiled import (
+    Loop,
+    add_product,
+    compiled,
+    in_vectors,
+    load,
+    machine_code,
+    part_of_loop,
+    spread,
+    store,
+    vector_length,
+)
 from minicereb.parallel import blocks, row_blocks, run_lanes, scratch, sum_lanes
 
 TILES = 128  # worked on together: enough for fast matrix products, few enough for the cache
@@ -65,7 +76,7 @@ def winograd4(x: Array, weight: Array, bias: Array | None) -> Array:
     def respond(part: slice) -> None:
         seen, products = _sums(pixel_sums, "seen", x[part]), _places("products", v[part])
         np.matmul(seen[:, :-1], kernels, out=products[:, :-1])
-        responses(_vectors(products), _vectors(shift), width, _scratch_vectors(36, x), _vectors(v[part]))
+        responses(in_vectors(products), in_vectors(shift), width, _scratch_vectors(36, x), in_vectors(v[part]))
 
     run_lanes(respond, _parts(x))
     return v
@@ -144,19 +155,13 @@ def _sums(loop: Loop, slot: str, images: Array) -> Array:
     """Return what a compiled :func:`pixel_sums_loop` or :func:`credit_sums_loop` writes, shape (36, tiles + 1, numbers)."""
     _, height, width, _ = images.shape
     places, room = _places(slot, images), _scratch_vectors(6 * (width + 2), images)
-    loop(_vectors(images), height, width, room, _vectors(places))
+    loop(in_vectors(images), height, width, room, in_vectors(places))
     return places
-
-
-def _vectors(numbers: Array) -> Array:
-    """View an array as rows of vectors: shape (everything before the last axis, vectors, length)."""
-    length = vector_length(numbers.dtype)
-    return numbers.reshape(-1, numbers.shape[-1] // length, length)
 
 
 def _scratch_vectors(count: int, like: Array) -> Array:
     """Memory for a loop to overwrite, shape (count, 1, length)."""
-    return _vectors(scratch("vectors", (count, vector_length(like.dtype)), like))
+    return in_vectors(scratch("vectors", (count, vector_length(like.dtype)), like))
 
 
 def pixel_sums_loop(x: Array, height: int, width: int, strip: Array, places: Array) -> None:

@@ -77,7 +77,7 @@ class Flat:
 class Convolution:
     """Two-dimensional convolution; `weight` is (outputs, kernel height, kernel width, channels), `bias` is (outputs,).
 
-    With `minimal`, as in training, minimal filtering is used where it is faster.
+    With `minimal`, as in training, minimal filtering and other forms that round otherwise are used where they are faster.
     """
 
     weight: Array
