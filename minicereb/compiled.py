@@ -2,8 +2,8 @@
 
 Compiled loops give the same bits as the NumPy code beside them (the tests compare them). Only that of Square
 (:mod:`minicereb.attacks.square_loop`) and those of :mod:`minicereb.calculus.fused`, :mod:`minicereb.calculus.winograd4`,
-:mod:`minicereb.calculus.direct` and :mod:`minicereb.learning.delta_loops` differ by rounding. ``NUMBA_DISABLE_JIT=1``
-switches Numba off.
+:mod:`minicereb.calculus.direct`, :mod:`minicereb.calculus.batchnorm` and :mod:`minicereb.learning.delta_loops` differ by
+rounding. ``NUMBA_DISABLE_JIT=1`` switches Numba off.
 
 A loop may work on vectors of :func:`vector_length` numbers, by :func:`load`, :func:`store`, :func:`spread`, :func:`positive`,
 :func:`where_positive`, :func:`add_product`, :func:`total`, and ``+``, ``-`` and ``*``. Those of :func:`load_line` are half as

@@ -10,6 +10,7 @@ import pytest
 from minicereb import compiled as module
 from minicereb.backend import configure, execution, in_float64, sparse_product, to_device
 from minicereb.calculus import direct
+from minicereb.calculus.batchnorm import batch_norm, batch_norm_input_gradient, batch_norm_weight_gradient
 from minicereb.calculus.convolution import Window, convolution, convolution_weight_gradient
 from minicereb.calculus.projection import project
 from minicereb.calculus.winograd import winograd, winograd_weight_gradient
@@ -333,6 +334,56 @@ def test_a_first_layer_learns_without_copied_windows():
     assert not direct.applies(x, 27, 65)
     assert not direct.applies(x, 65, 64)
     assert not direct.applies(x[:1], 27, 64)
+
+
+@every_way
+@every_dtype
+@pytest.mark.parametrize("shape", [(3, 5, 4, 32), (70, 64)])
+def test_batch_normalisation_in_one_pass_equals_the_plain_one(monkeypatch, way, dtype, shape):
+    monkeypatch.setattr("minicereb.parallel.ROW_BYTES", 7 * shape[-1] * np.dtype(dtype).itemsize)  # positions of a block
+    rng = np.random.default_rng(len(shape))
+    v, credit = (3 + 2 * rng.standard_normal(shape)).astype(dtype), rng.standard_normal(shape).astype(dtype)
+    gamma, beta = rng.standard_normal((2, shape[-1])).astype(dtype)
+    forms = []
+    for use in (no_loop, way):
+        monkeypatch.setattr("minicereb.calculus.batchnorm.compiled", use)
+        h, cache = batch_norm(v, gamma, beta)
+        d_gamma, d_beta = batch_norm_weight_gradient(credit, cache)
+        d_v, given = batch_norm_input_gradient(credit, cache), credit.copy()
+        assert batch_norm_input_gradient(given, cache, (d_gamma, d_beta), out=given).tobytes() == d_v.tobytes()
+        forms.append((cache.mean, cache.variance, h, d_gamma, d_beta, d_v))
+    positions, size = tuple(range(len(shape) - 1)), abs(v).max() / cache.deviation
+    d_size = abs(cache.scale) * (abs(credit).max() + abs(credit).mean(axis=positions) * size**2)
+    most = (
+        abs(v).mean(axis=positions),
+        (v**2).mean(axis=positions),
+        abs(gamma) * size + abs(beta),
+        (abs(credit) * size).sum(axis=positions),
+        abs(credit).sum(axis=positions),
+        d_size,
+    )
+    for plain, found, terms in zip(*forms, most, strict=True):
+        assert found.dtype == dtype
+        assert (abs(found - plain) <= 64 * np.finfo(dtype).eps * terms).all()
+    assert any(not np.array_equal(plain, found) for plain, found in zip(*forms, strict=True))
+
+
+@every_way
+def test_batch_normalisation_in_one_pass_does_not_depend_on_threads(monkeypatch, way):
+    monkeypatch.setattr("minicereb.calculus.batchnorm.compiled", way)
+    monkeypatch.setattr("minicereb.parallel.ROW_BYTES", 1 << 10)
+    v, credit = np.random.default_rng(0).standard_normal((2, 97, 32), dtype=np.float32)
+    before, results = execution().threads, set()
+    try:
+        for threads in (1, 2, 3):
+            configure(threads=threads)
+            h, cache = batch_norm(v, v[0], v[1])
+            d_gamma, d_beta = batch_norm_weight_gradient(credit, cache)
+            d_v = batch_norm_input_gradient(credit, cache)
+            results.add(b"".join(array.tobytes() for array in (h, cache.variance, d_gamma, d_beta, d_v)))
+    finally:
+        configure(threads=before)
+    assert len(results) == 1
 
 
 @needs_numba
