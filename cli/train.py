@@ -142,7 +142,12 @@ def vgg(width: float, **options: Any) -> Answer:
 @setting_options(
     NoisyModel,
     hidden={"default": None, "usual": "20; 128 with --network cnn", "type": numbers(int, "20 or 64,32")},
-    noise_scale={"default": None, "usual": "2; 0.3 for convolutions", "type": numbers(float, "2 or 2,1")},
+    noise_scale={
+        "default": None,
+        "usual": "2; with --network cnn 0.3 for convolutions and outputs, 1 for others",
+        "type": numbers(float, "2 or 2,1"),
+    },
+    placement={"default": None, "usual": "all; in-turn with --network cnn"},
     channels={"default": None, "usual": "16 with --network cnn", "type": numbers(int, "16 or 8,16")},
     estimator={"default": None, "usual": "flip for threshold neurons, resample for others"},
     replications={"default": None, "usual": "10000 plain, 128 sobol, 1 flip, resample, exact and backprop, else 100"},
@@ -151,7 +156,7 @@ def vgg(width: float, **options: Any) -> Answer:
 @training_options(
     "strokes14",
     batch_size=50,
-    learning_rate={"default": None, "usual": "0.06; 0.01 with --network cnn"},
+    learning_rate={"default": None, "usual": "0.06; 0.02 with --network cnn"},
     optimizer="adam",
     epochs=30,
     schedule="cosine",

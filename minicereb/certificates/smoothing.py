@@ -113,7 +113,7 @@ def smoothing_certificate(
     require(predictor in PREDICTORS, "predictor", predictor, " or ".join(PREDICTORS))
     require(replications >= 2, "replications", replications, "a whole number of at least 2")
     require(0 < confidence < 1, "confidence", confidence, "a number between 0 and 1")
-    check_rows(x, network.layers[0].weight.shape[1], "images", stored=True)
+    check_rows(x, network.layers[0].inputs, "images", stored=True)
     on_host = to_numpy(as_labels(labels, len(x), network.widths[-1]))
     x = x if x.dtype == np.float64 else to_unit(x)
     check_images(x)
@@ -131,7 +131,7 @@ def smoothing_certificate(
 
 def noisy_answers(network: NoisyNetwork, x: Array, ids: np.ndarray, replications: int, seed: int) -> SampledAnswers:
     """Run the network with fresh noise; arguments as for :func:`smoothing_certificate`."""
-    check_rows(x, network.layers[0].weight.shape[1])
+    check_rows(x, network.layers[0].inputs)
     check_count(ids, len(x), "ids")
     xp = xp_of(x)
     x_t = xp.ascontiguousarray(x.T)

@@ -30,7 +30,8 @@ def usual_of_noisy(given: Mapping[str, Any]) -> dict[str, Any]:
     usual: dict[str, Any] = {} if noisy else {"noise_scale": ()}
     channels = (given.get("channels") or (16,)) if convolves else ()
     hidden = (128,) if convolves else (20,)
-    scales = (0.3,) * len(channels) + (2.0,) * (len(given["hidden"] or hidden) + 1)
+    neurons = given["hidden"] if given["hidden"] is not None else hidden
+    scales = (0.3,) * len(channels) + (1.0,) * len(neurons) + (0.3,)  # convolutions, dense layers, outputs
     by_flips = "flip" if given["activation"] == "threshold" else "resample"
     estimator = given["estimator"] or (by_flips if noisy else "backprop")
     by_score = isinstance(choose("estimator", estimator, ESTIMATORS), ScoreFunction)
@@ -41,6 +42,7 @@ def usual_of_noisy(given: Mapping[str, Any]) -> dict[str, Any]:
         "hidden": hidden,
         "noise_scale": scales if convolves else (2.0,),
         "channels": channels,
-        "learning_rate": 0.01 if convolves else 0.06,
+        "learning_rate": 0.02 if convolves else 0.06,
+        "placement": "in-turn" if convolves and estimator not in ("exact", "backprop") else "all",
     }
     return {name: value for name, value in usual_here.items() if name in given and given[name] is None} | usual

@@ -136,6 +136,10 @@ class _Graph:
                     self.dense(each.weight, each.bias)
                     if each.activation is not None:
                         self.activation(each.activation.name, each.activation.slope)
+            case NoisyNetwork():
+                raise InputError(
+                    "model", "convolutions with noise", "a network with noise in dense layers only: no other can be written"
+                )
             case _:
                 raise InputError("model", type(layer).__name__, "a network whose layers all have an operator in ONNX")
 

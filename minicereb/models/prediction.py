@@ -87,7 +87,7 @@ class Averaged:
 
     def forward(self, x: Array) -> tuple[Array, None]:
         """Return log mean probabilities, shape (images, classes), and an empty cache."""
-        check_rows(x, self.network.layers[0].weight.shape[1])
+        check_rows(x, self.network.layers[0].inputs)
         xp = xp_of(x)
         noise = _draw(self.network, x, self.replications, self.seed, "averaging noise", ())
         mean = probabilities(self.network.run(xp.ascontiguousarray(x.T), noise).outputs).mean(axis=2)

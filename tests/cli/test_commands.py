@@ -401,6 +401,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed_and_says_so(tmp_path):
 
 
 GLR = ("train", "glr", "--hidden", "6", "--epochs", "1")
+SMALL = ("--kernel", "2", "--stride", "1")  # fits images of 3 x 3 pixels
 
 
 @pytest.fixture(scope="module")
@@ -428,6 +429,41 @@ def test_a_threshold_network_learns_from_loss_values_and_is_attacked_by_flips(no
     report = json.loads(succeed(*attacked, "--epsilon", "0.2").stdout)
     assert report["robust_accuracy"] < report["clean_accuracy"] - 0.2
     assert json.loads(succeed(*attacked, "--epsilon", "0.2").stdout) == report
+
+
+@pytest.mark.parametrize("activation", ["threshold", "sigmoid"])
+def test_a_convolutional_network_learns_from_loss_values_and_stops_and_resumes(activation):
+    """The credit of every layer comes from values of the loss; the same command continues where an interruption stopped."""
+    options = ("--network", "cnn", "--channels", "4", "--hidden", "16", "--activation", activation, "--probes", "16")
+    report = document("train", "glr", *options, "--epochs", "2", "--out", "run")
+    assert report["test_accuracy"] > 0.6
+    model = document("show", "run")["config"]["model"]
+    assert (model["last_layer"], model["placement"], model["noise_scale"]) == ("resample", "in-turn", [0.3, 1, 0.3])
+    assert document("train", "glr", *options, "--epochs", "2", "--out", "again")["test_accuracy"] == report["test_accuracy"]
+    found = document(
+        "attack", "run", "--images", "20", "--steps", "3", "--gradient", "flip" if activation == "threshold" else "resample"
+    )
+    assert found["robust_accuracy"] <= found["clean_accuracy"]
+    lap = document("evaluate", "run", "--images", "10", "--answer", "lap", "--replications", "8", "--attacks", "random")
+    assert 0 <= lap["clean_accuracy"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("certify",), "no bounds are known for convolutions with noise"),
+        (("explain",), "expected a network of dense layers"),
+        (("export", "run.onnx"), "expected a network with noise in dense layers only"),
+    ],
+)
+def test_what_needs_dense_layers_refuses_convolutions_with_noise_in_one_line(command, says):
+    succeed(
+        "train", "glr", "--network", "cnn", "--channels", "2", "--hidden", "4", "--probes", "4", "--epochs", "1", "--out", "run"
+    )
+    result = invoke(command[0], "run", *command[1:])
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_a_noisy_network_is_exported_with_its_scales(noisy_run):
@@ -460,6 +496,15 @@ def test_a_noisy_network_is_exported_with_its_scales(noisy_run):
         (("--estimator", "exact", "--hidden", "21"), "one hidden layer of at most 20"),
         (("--last-layer", "score"), "last-layer: 'score' is not valid; expected derivative or resample with the estimator flip"),
         (("--l2", "-1"), "l2: -1.0 is not valid; expected a number of at least 0"),
+        (("--channels", "4"), "channels: [4] is not valid; expected nothing: it is used with --network cnn only"),
+        (("--network", "cnn", "--channels", "4,4,4,4"), "expected fewer convolutions, or a smaller kernel, stride or pool"),
+        (("--network", "cnn", "--kernel", "99"), "for images of 14 x 14 pixels"),
+        (("--network", "cnn", "--probes", "0"), "probes: 0 is not valid"),
+        (("--network", "cnn", "--estimator", "exact"), "no convolutions, or flip or antithetic"),
+        (("--network", "cnn", "--no-output-noise"), "noise in every layer, the outputs included"),
+        (("--network", "cnn", "--noise-scale", "1,2"), "noise-scale: '1,2' is not valid; expected one number, or 3"),
+        (("--placement", "in-turn", "--estimator", "exact"), "placement: 'in-turn' is not valid; expected all"),
+        (("--last-layer", "resample", "--no-output-noise"), "noise in every layer, the outputs included"),
     ],
 )
 def test_settings_of_a_noisy_network_that_cannot_be_are_told_in_one_line(options, says):
@@ -493,6 +538,11 @@ def test_settings_of_a_noisy_network_that_cannot_be_are_told_in_one_line(options
         ("--estimator", "rao-blackwell", "--replications", "8", "--hidden", "6,5"),
         ("--estimator", "exact", "--hidden", "3", "--no-output-noise"),
         ("--estimator", "plain", "--replications", "8", "--optimizer", "sgd", "--schedule", "constant"),
+        ("--placement", "in-turn", "--last-layer", "resample", "--hidden", "6,5", "--learn-scale"),
+        ("--network", "cnn", *SMALL, "--channels", "2"),
+        ("--network", "cnn", *SMALL, "--channels", "2,3", "--activation", "sigmoid", "--learn-scale"),
+        ("--network", "cnn", *SMALL, "--channels", "2", "--estimator", "backprop", "--activation", "sigmoid", "--noise", "none"),
+        ("--network", "cnn", *SMALL, "--channels", "2", "--pool", "2", "--pooling", "max", "--placement", "all"),
     ],
     ids=lambda options: " ".join(options[:4]),
 )
