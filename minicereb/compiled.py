@@ -12,6 +12,7 @@ long. In Python a vector is a row of an array; Numba keeps it in the processor's
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import operator
@@ -72,7 +73,11 @@ def part_of_loop(function: Loop) -> Loop:
 
 @functools.cache
 def machine_code(loop: Loop) -> Loop:
-    """Return `loop` compiled by Numba, which must be there."""
+    """Return `loop` compiled by Numba, which must be there.
+
+    Numba keeps the machine code for the next process, as Python does bytecode: in the same ``__pycache__`` or, where that cannot
+    be written, in the user's cache. It compiles again after a change of the loop's file, but not of this one.
+    """
     from numba import config, njit
     from numba.extending import register_jitable
 
@@ -80,7 +85,27 @@ def machine_code(loop: Loop) -> Loop:
     _teach_vectors()
     while _PARTS:
         register_jitable(error_model="numpy", forceinline=True)(_PARTS.pop())
-    return njit(nogil=True, error_model="numpy")(loop)  # without fastmath: no order changed, no product joined with a sum
+    dispatcher = njit(nogil=True, error_model="numpy")(loop)  # without fastmath: no order changed, no product joined with a sum
+    _keep(dispatcher, loop)
+    return dispatcher
+
+
+def _keep(dispatcher: Any, loop: Loop) -> None:
+    """Let the machine code be kept; where it cannot be written or read, it is compiled each time."""
+    from numba.core.caching import FunctionCache
+
+    class Cache(FunctionCache):
+        def load_overload(self, signature: Any, target: Any) -> Any:
+            with contextlib.suppress(Exception):  # a damaged file fails in many ways
+                return super().load_overload(signature, target)
+            return None
+
+        def save_overload(self, signature: Any, data: Any) -> None:
+            with contextlib.suppress(Exception):
+                super().save_overload(signature, data)
+
+    with contextlib.suppress(RuntimeError):  # no folder to write to
+        dispatcher._cache = Cache(loop)
 
 
 VECTOR_BYTES = 128  # four registers of 256 bits or two of 512: enough independent sums to hide the time that each takes

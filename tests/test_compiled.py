@@ -2,6 +2,8 @@
 
 import dataclasses
 import importlib.metadata
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -496,3 +498,28 @@ def test_why_numba_is_not_used_is_said(monkeypatch):
     problem, version = asked()
     assert "NUMBA_DISABLE_JIT" in problem
     assert version is None
+
+
+@needs_numba
+def test_machine_code_is_kept_and_damaged_files_do_no_harm(tmp_path, monkeypatch):
+    """In processes of their own: Numba reads its settings once."""
+    script = """
+import numpy as np
+from minicereb.compiled import machine_code
+from minicereb.learning.optimizers import _rmsprop
+one, loop = np.ones(3), machine_code(_rmsprop)
+loop(one, one, one.copy(), 0.5, 0.1, 0.1)
+print(one, sum(loop.stats.cache_hits.values()))
+"""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    found = []
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+        found.append(done.stdout.split())
+        if len(found) == 2:
+            files = [path for path in tmp_path.rglob("*") if path.is_file()]
+            assert {path.suffix for path in files} == {".nbi", ".nbc"}
+            for path in files:
+                path.write_bytes(path.read_bytes()[:20])
+    assert [each[-1] for each in found] == ["0", "1", "0"]
+    assert found[0][:-1] == found[1][:-1] == found[2][:-1]
