@@ -144,10 +144,9 @@ def vgg(width: float, **options: Any) -> Answer:
     hidden={"default": None, "usual": "20; 128 with --network cnn", "type": numbers(int, "20 or 64,32")},
     noise_scale={
         "default": None,
-        "usual": "2; with --network cnn 0.3 for convolutions and outputs, 1 for others",
+        "usual": "2; with --network cnn 0.3 for convolutions, 0.5 for outputs",
         "type": numbers(float, "2 or 2,1"),
     },
-    placement={"default": None, "usual": "all; in-turn with --network cnn"},
     channels={"default": None, "usual": "16 with --network cnn", "type": numbers(int, "16 or 8,16")},
     estimator={"default": None, "usual": "flip for threshold neurons, resample for others"},
     replications={"default": None, "usual": "10000 plain, 128 sobol, 1 flip, resample, exact and backprop, else 100"},

@@ -31,7 +31,7 @@ def usual_of_noisy(given: Mapping[str, Any]) -> dict[str, Any]:
     channels = (given.get("channels") or (16,)) if convolves else ()
     hidden = (128,) if convolves else (20,)
     neurons = given["hidden"] if given["hidden"] is not None else hidden
-    scales = (0.3,) * len(channels) + (1.0,) * len(neurons) + (0.3,)  # convolutions, dense layers, outputs
+    scales = (0.3,) * len(channels) + (2.0,) * len(neurons) + (0.5,)  # convolutions, dense layers, outputs
     by_flips = "flip" if given["activation"] == "threshold" else "resample"
     estimator = given["estimator"] or (by_flips if noisy else "backprop")
     by_score = isinstance(choose("estimator", estimator, ESTIMATORS), ScoreFunction)
@@ -43,6 +43,5 @@ def usual_of_noisy(given: Mapping[str, Any]) -> dict[str, Any]:
         "noise_scale": scales if convolves else (2.0,),
         "channels": channels,
         "learning_rate": 0.02 if convolves else 0.06,
-        "placement": "in-turn" if convolves and estimator not in ("exact", "backprop") else "all",
     }
     return {name: value for name, value in usual_here.items() if name in given and given[name] is None} | usual
