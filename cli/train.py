@@ -141,21 +141,28 @@ def vgg(width: float, **options: Any) -> Answer:
 @train.command()
 @setting_options(
     NoisyModel,
-    hidden={"default": None, "usual": "20; 128 with --network cnn", "type": numbers(int, "20 or 64,32")},
+    hidden={"default": None, "usual": "20; 128 if not --network dense", "type": numbers(int, "20 or 64,32")},
     noise_scale={
         "default": None,
-        "usual": "2; with --network cnn 0.3 for convolutions, 0.5 for outputs",
+        "usual": "2; with --network cnn 0.3 for convolutions, 0.5 for outputs; in time 0.5,1",
         "type": numbers(float, "2 or 2,1"),
     },
     channels={"default": None, "usual": "16 with --network cnn", "type": numbers(int, "16 or 8,16")},
-    estimator={"default": None, "usual": "flip for threshold neurons, resample for others"},
-    replications={"default": None, "usual": "10000 plain, 128 sobol, 1 flip, resample, exact and backprop, else 100"},
-    last_layer={"default": None, "usual": "score where possible; resample with --network cnn, else derivative"},
+    presentation={"default": None, "usual": "whole with --network spiking, else rows"},
+    estimator={
+        "default": None,
+        "usual": "flip, resample, rao-blackwell or antithetic: the first that fits",
+    },
+    replications={"default": None, "usual": "10000 plain, 128 sobol, 1 flip, resample, exact, backprop and surrogate, else 100"},
+    last_layer={
+        "default": None,
+        "usual": "score where possible, not in time; resample with --network cnn, else derivative",
+    },
 )
 @training_options(
     "strokes14",
     batch_size=50,
-    learning_rate={"default": None, "usual": "0.06; 0.02 with --network cnn"},
+    learning_rate={"default": None, "usual": "0.06; cnn: 0.02, recurrent and spiking: 0.01"},
     optimizer="adam",
     epochs=30,
     schedule="cosine",

@@ -162,7 +162,7 @@ class PassedBack(Source):
         outputs, signals = (network if self.noise is None else network.at(self.noise)).forward(x)
         d_outputs = objective(outputs, labels)[1]
         for layer, v in zip(reversed(network.layers), reversed(signals), strict=True):
-            d_outputs = layer.input_gradient(layer.unpooled_in_rows(d_outputs, v) * mean_slope(layer, v))
+            d_outputs = layer.input_gradient(layer.signal_gradient_in_rows(d_outputs, v, mean_slope(layer, v)))
         return self.evaluate(model, objective, x, labels), d_outputs
 
 

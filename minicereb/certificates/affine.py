@@ -220,7 +220,7 @@ def _steps(model: Any) -> list[Affine | Unit] | str:
     if isinstance(model, CerebellarNetwork):
         return _cerebellum(model)
     if isinstance(model, NoisyNetwork) and not model.is_dense:
-        return "no bounds are known for convolutions with noise"
+        return "no bounds are known for convolutions with noise, and for layers in time"
     if isinstance(model, NoisyNetwork):
         steps: list[Affine | Unit] = []
         for layer in model.layers:

@@ -53,7 +53,7 @@ def why_not_smoothable(model: object) -> str | None:
     if not isinstance(model, NoisyNetwork):
         return f"{type(model).__name__} has no noise"
     if not model.is_dense:
-        return "the certificate is for dense layers; this network has convolutions"
+        return "the certificate is for dense layers; this network has convolutions, or a layer in time"
     law = model.layers[0].law
     if not isinstance(law, Gaussian):
         return f"noise in the first layer is {'absent' if law is None else law.name}; the certificate is for gaussian noise"

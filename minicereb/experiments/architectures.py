@@ -21,7 +21,7 @@ from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, require
 from minicereb.experiments.identity import config_kind
 from minicereb.learning.backprop import Backpropagation, statistics_of
-from minicereb.learning.estimators import ESTIMATORS, PROBES
+from minicereb.learning.estimators import LEARNED_BY, PROBES
 from minicereb.learning.glr import GLR, LAST_LAYER, PLACEMENTS, estimator_named
 from minicereb.learning.interval_backprop import IntervalBackpropagation
 from minicereb.learning.least_squares import least_squares_readout
@@ -35,6 +35,7 @@ from minicereb.models.convolutional import initial_convolutional
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.noisy import NoisyNetwork, check_scales, initial_noisy
 from minicereb.models.noisy_convolution import POOLING, initial_noisy_convolutional
+from minicereb.models.noisy_time import PRESENTATIONS, initial_noisy_in_time
 from minicereb.models.sequential import Sequential
 from minicereb.models.visual import VisualCerebellum, encoder_of, with_encoder
 from minicereb.models.wiring import KINDS, draw_wiring
@@ -47,7 +48,8 @@ if TYPE_CHECKING:
 L2 = Setting("Weight penalty ½ l2 Σθ² on all but the biases.", at_least=0)
 L1 = Setting("Weight penalty l1 Σ|θ| on all but the biases.", at_least=0)
 MOSSY = ("graded", "threshold")
-NETWORKS = ("dense", "cnn")  # with neuronal noise
+NETWORKS = ("dense", "cnn", "recurrent", "spiking")  # with neuronal noise
+IN_TIME = ("recurrent", "spiking")
 
 
 def require_with(name: str, value: float | None, used: bool, option: str) -> None:
@@ -226,7 +228,7 @@ class NoisyModel:
     output_noise: bool = setting(True, "Whether the outputs have noise too.")
     output_activation: bool = setting(False, "Whether the outputs have an activation too.", off="no-output-activation")
     loss: str = setting("cross-entropy", "Loss whose values the network learns from.", choices=LOSSES)
-    estimator: str = setting("flip", "How gradients are estimated.", choices=ESTIMATORS)
+    estimator: str = setting("flip", "How gradients are estimated.", choices=LEARNED_BY)
     replications: int = setting(1, "Noise samples per image.", at_least=1)
     last_layer: str = setting(
         "derivative",
@@ -237,7 +239,10 @@ class NoisyModel:
     l1: float = field_of(L1, 0.0)
     learn_scale: bool = setting(False, "Whether the noise scales learn as well.")
     network: str = setting(
-        "dense", "Whether the network has dense layers only, or begins with convolutions.", choices=NETWORKS, added=True
+        "dense",
+        "Whether the network has dense layers only, or begins with convolutions, or with recurrent or spiking neurons.",
+        choices=NETWORKS,
+        added=True,
     )
     channels: tuple[int, ...] = setting((), "Channels of each convolution (cnn).", at_least=1, added=True)
     kernel: int = setting(5, "Side of the kernels of the convolutions (cnn).", at_least=1, unit="pixels", added=True)
@@ -254,6 +259,20 @@ class NoisyModel:
     probes: int = setting(
         PROBES, "Units of a convolution that flip and resample change, per image and noise sample.", at_least=1, added=True
     )
+    presentation: str = setting(
+        "rows",
+        "Whether a time step shows the next row of the image, or the whole image (recurrent, spiking).",
+        choices=PRESENTATIONS,
+        added=True,
+    )
+    steps: int = setting(8, "Number of time steps with --presentation whole.", at_least=1, added=True)
+    leak: float = setting(
+        0.8,
+        "Share of the membrane potential that remains after a time step without a spike (spiking).",
+        at_least=0,
+        at_most=1,
+        added=True,
+    )
 
     def __post_init__(self) -> None:
         convolves = self.network == "cnn"
@@ -261,16 +280,37 @@ class NoisyModel:
         expected = "at least one convolution with --network cnn" if convolves else "nothing: it is used with --network cnn only"
         require(bool(self.channels) == convolves, "channels", list(self.channels), expected)
         Activation(self.activation, self.slope)
+        self._check_time()
         estimator_named(self.estimator, self.last_layer, self.placement, self.probes)
         if self.noise == "none":
             require(not self.noise_scale, "noise-scale", self.noise_scale, "nothing without noise")
-            able = self.estimator == "backprop"
-            require(able, "noise", self.noise, f"a noise distribution, or --estimator backprop; not {self.estimator}")
+            able = self.estimator in ("backprop", "surrogate")
+            require(
+                able, "noise", self.noise, f"a noise distribution, or --estimator backprop or surrogate; not {self.estimator}"
+            )
             require(self.replications == 1, "replications", self.replications, "1 without noise: all are alike")
             require(not self.learn_scale, "learn-scale", self.learn_scale, "no learning of scales without noise")
         else:
             law_named(self.noise, self.noise_degrees)
             check_scales(self.noise_scale, len(self.channels) + len(self.hidden) + 1)
+
+    def _check_time(self) -> None:
+        """Check the settings of a layer in time, and what it needs of others."""
+        if self.network not in IN_TIME:
+            expected = "rows: it is used with --network recurrent and spiking only"
+            require(self.presentation == "rows", "presentation", self.presentation, expected)
+            return
+        expected = f"one number with --network {self.network}: it has one layer in time"
+        require(len(self.hidden) == 1, "hidden", ",".join(map(str, self.hidden)), expected)
+        expected = f"all with --network {self.network}"
+        require(self.placement == "all", "placement", self.placement, expected)
+        if self.network == "spiking":
+            able = self.activation == "threshold"
+            require(able, "activation", self.activation, "threshold with --network spiking: neurons spike or not")
+        score = "rao-blackwell, antithetic or baseline" if self.activation == "threshold" else "antithetic, baseline or backprop"
+        fits = f"flip, {score} with --network spiking" if self.network == "spiking" else f"{score} with --network recurrent"
+        able = self.estimator not in ("resample", "exact") and (self.estimator != "flip" or self.network == "spiking")
+        require(able, "estimator", self.estimator, fits)
 
     @property
     def description(self) -> str:
@@ -279,6 +319,10 @@ class NoisyModel:
         layers = "-".join(map(str, self.hidden))
         if self.channels:
             layers = f"convolutional {'-'.join(map(str, self.channels))}; {layers}"
+        if self.network in IN_TIME:
+            shown = "rows as steps" if self.presentation == "rows" else f"{self.steps} steps"
+            leak = f", leak {self.leak:g}" if self.network == "spiking" else ""
+            layers = f"{self.network} {layers}, {shown}{leak}"
         turn = "" if self.placement == "all" else ", noise in turn"
         return f"{self.activation} {layers}, {noise}, {self.loss}, {self.estimator} K={self.replications}{turn}"
 
@@ -293,6 +337,10 @@ class NoisyModel:
         }
         if self.network == "dense":
             return initial_noisy(dataset.inputs, self.hidden, dataset.classes, seed, **how)
+        if self.network in IN_TIME:
+            how |= {name: getattr(self, name) for name in ("presentation", "steps", "leak")}
+            spiking = self.network == "spiking"
+            return initial_noisy_in_time(dataset.image_shape, self.hidden, dataset.classes, seed, spiking=spiking, **how)
         how |= {name: getattr(self, name) for name in ("kernel", "stride", "pool", "pooling")}
         return initial_noisy_convolutional(dataset.image_shape, self.channels, self.hidden, dataset.classes, seed, **how)
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from minicereb.errors import choose
-from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
+from minicereb.learning.estimators import LEARNED_BY, ScoreFunction
 from minicereb.learning.rules import PESSIMISTIC
 
 INPUTS_PER_CELL = 4
 # Numbers of replications other than 100: one of flip or resample is worth more than 100 of others.
-REPLICATIONS = {"plain": 10_000, "sobol": 128, "flip": 1, "resample": 1, "exact": 1, "backprop": 1}
+REPLICATIONS = {"plain": 10_000, "sobol": 128, "flip": 1, "resample": 1, "exact": 1, "backprop": 1, "surrogate": 1}
 
 
 def usual_of_cerebellum(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,22 +26,27 @@ def usual_of_cerebellum(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def usual_of_noisy(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the usual values of a noisy network's settings that were `given` as None, and no scale where there is no noise."""
-    noisy, convolves = given["noise"] != "none", given.get("network") == "cnn"
+    kind = given.get("network")
+    noisy, convolves, in_time = given["noise"] != "none", kind == "cnn", kind in ("recurrent", "spiking")
     usual: dict[str, Any] = {} if noisy else {"noise_scale": ()}
     channels = (given.get("channels") or (16,)) if convolves else ()
-    hidden = (128,) if convolves else (20,)
+    hidden = (128,) if convolves or in_time else (20,)
     neurons = given["hidden"] if given["hidden"] is not None else hidden
     scales = (0.3,) * len(channels) + (2.0,) * len(neurons) + (0.5,)  # convolutions, dense layers, outputs
     by_flips = "flip" if given["activation"] == "threshold" else "resample"
-    estimator = given["estimator"] or (by_flips if noisy else "backprop")
-    by_score = isinstance(choose("estimator", estimator, ESTIMATORS), ScoreFunction)
+    if kind == "recurrent":
+        by_flips = "rao-blackwell" if given["activation"] == "threshold" else "antithetic"
+    along = "surrogate" if in_time and given["activation"] == "threshold" else "backprop"
+    estimator = given["estimator"] or (by_flips if noisy else along)
+    by_score = isinstance(choose("estimator", estimator, LEARNED_BY), ScoreFunction) and not in_time
     usual_here = {
         "estimator": estimator,
         "replications": REPLICATIONS.get(estimator, 100),
         "last_layer": "score" if by_score else "resample" if convolves and estimator in ("flip", "resample") else "derivative",
         "hidden": hidden,
-        "noise_scale": scales if convolves else (2.0,),
+        "noise_scale": scales if convolves else (0.5, 1.0) if in_time else (2.0,),
         "channels": channels,
-        "learning_rate": 0.02 if convolves else 0.06,
+        "learning_rate": 0.02 if convolves else 0.01 if in_time else 0.06,
+        "presentation": "whole" if kind == "spiking" else "rows",
     }
     return {name: value for name, value in usual_here.items() if name in given and given[name] is None} | usual

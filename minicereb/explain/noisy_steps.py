@@ -38,9 +38,8 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
     """Yield the steps of learning from the image by the likelihood ratio method."""
     settings, network = subject.config.model, subject.model
     assert isinstance(settings, NoisyModel)
-    require(
-        network.is_dense, "model", settings.description, "a network of dense layers: convolutions with noise are not explained"
-    )
+    expected = "a network of dense layers: convolutions and layers in time are not explained if they have noise"
+    require(network.is_dense, "model", settings.description, expected)
     taken, loss = subject.step(), loss_named(settings.loss)
     estimator = estimator_named(settings.estimator, settings.last_layer)
     noise = _few(subject, estimator)

@@ -27,6 +27,7 @@ from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, Drop
 from minicereb.models.layers import Dense, ReLU
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 from minicereb.models.noisy_convolution import POOLING, NoisyConvolution
+from minicereb.models.noisy_time import NoisyTime
 from minicereb.models.sequential import Sequential
 from minicereb.models.visual import with_encoder
 from minicereb.models.wiring import Wiring
@@ -292,6 +293,10 @@ def _models(rng: np.random.Generator) -> Iterator[Claim]:
         convolves = NoisyConvolution(*shared, image=(8, 8, 1), pool=2, pooling=pooling)
         last = NoisyLayer(rng.standard_normal((CLASSES, 18)), rng.standard_normal(CLASSES), np.array([1.0]), Gaussian(), None)
         yield from _named(f"noisy convolution, {pooling} pooling: ", NoisyNetwork((convolves, last)), x, labels)
+    arrays = 0.5 * rng.standard_normal((5, 8)), rng.standard_normal(5), np.array([0.8])
+    in_time = NoisyTime(*arrays, Gaussian(), Activation("sigmoid"), recurrent=rng.standard_normal((5, 5)), steps=8)
+    last = NoisyLayer(rng.standard_normal((CLASSES, 5)), rng.standard_normal(CLASSES), np.array([1.0]), Gaussian(), None)
+    yield from _named("noisy, recurrent: ", NoisyNetwork((in_time, last)), x, labels)
 
 
 def _layer(rng: np.random.Generator, inputs: int, outputs: int) -> Dense:

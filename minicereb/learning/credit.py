@@ -9,6 +9,7 @@ from minicereb.calculus.likelihood_ratio import shared_weight_gradient
 from minicereb.calculus.replicated import ReplicatedLoss, error_probability, error_probability_gradient
 from minicereb.learning.noise import Address, Design, Independent
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork, Trace
+from minicereb.models.noisy_time import NoisyTime
 
 
 class Credit(NamedTuple):
@@ -46,13 +47,16 @@ class Credit(NamedTuple):
             mean = xp.matmul(self.values.transpose(1, 0, 2), self.weight[:, :, None])[:, :, 0] / self.weight.shape[1]
         return mean if self.divisor is None else mean / self.divisor
 
-    def rows(self) -> Array:
-        """Return the credit for each image and replication, shape (images · replications, outputs)."""
+    def each(self) -> Array:
+        """Return the credit for each image and replication, shape (outputs, images, replications)."""
         factor = self.weight
         if self.divisor is not None:
             factor = (1 if factor is None else factor) / self.divisor
-        credit = self.values if factor is None else self.values * factor
-        return credit.reshape(len(credit), -1).T
+        return self.values if factor is None else self.values * factor
+
+    def rows(self) -> Array:
+        """Return the credit for each image and replication, shape (images · replications, outputs)."""
+        return self.each().reshape(len(self.values), -1).T
 
     def by_scale(self) -> Array:
         """Return the derivative with respect to σ, mean over replications and summed over images."""
@@ -123,12 +127,19 @@ class Estimator:
         raise NotImplementedError
 
 
-def collect(network: NoisyNetwork, inputs: list[Array], loss: Array, credits: list[Credit], scales: bool) -> GradientEstimate:
+def collect(
+    network: NoisyNetwork, inputs: list[Array], signals: list[Array], loss: Array, credits: list[Credit], scales: bool
+) -> GradientEstimate:
     """Turn the credits of all layers into gradients; `inputs` are the layers' own, with one replication if all share it."""
     gradients: list[dict[str, Array]] = []
+    first = credits[0]
     for number, (layer, credit, x) in enumerate(zip(network.layers, credits, inputs, strict=True)):
         gradient = {}
-        if number and x.shape[2] < credit.values.shape[2]:
+        if isinstance(layer, NoisyTime):
+            first = Credit(layer.carried(credit.each(), signals[number]), None, None, None)
+            replications = first.values.shape[2]
+            gradient = {name: d / replications for name, d in layer.recurrent_gradient(first.values, signals[number]).items()}
+        elif number and x.shape[2] < credit.values.shape[2]:
             gradient = layer.weight_gradient(credit.by_image(), x[:, :, 0].T)
         elif number:
             rows = x.reshape(len(x), -1).T
@@ -136,7 +147,7 @@ def collect(network: NoisyNetwork, inputs: list[Array], loss: Array, credits: li
         if scales and layer.law is not None:
             gradient["scale"] = credit.by_scale().reshape(1)
         gradients.append(gradient)
-    return GradientEstimate(loss.mean(axis=1), credits[0].by_image(), gradients)
+    return GradientEstimate(loss.mean(axis=1), first.by_image(), gradients)
 
 
 class LastLayer(NamedTuple):

@@ -33,10 +33,12 @@ from minicereb.learning.exact import Exact
 from minicereb.learning.noise import Address, Antithetic, Design, Independent, Sobol
 from minicereb.models.noisy import Noise, NoisyLayer, NoisyNetwork, Trace
 from minicereb.models.noisy_convolution import NoisyConvolution
+from minicereb.models.noisy_time import NoisyTime
 from minicereb.randomness import signed_uniform
 
 PAIRS = 2  # of nodes at which a neuron's own noise is drawn again
 PROBES = 64  # units of a convolution that are changed, for each image and replication
+MOST_DIMENSIONS = 21_201  # of SciPy's Sobol sequence
 LossWith = Callable[[Array], Array]  # the loss with one neuron of a layer responding differently, for each neuron
 
 
@@ -66,6 +68,19 @@ def _check_threshold(network: NoisyNetwork, estimator: str) -> None:
         others = "resample, plain, baseline, antithetic, sobol" + (" or backprop" if activation and activation.smooth else "")
         expected = f"--activation threshold, or an estimator of {others}"
         require(name == "threshold", "estimator", f"{estimator} with {name} neurons", expected)
+
+
+def _check_in_turn(network: NoisyNetwork, in_turn: bool) -> None:
+    """Refuse noise in one layer at a time where a layer runs through time."""
+    in_time = any(isinstance(layer, NoisyTime) for layer in network.layers)
+    require(not (in_turn and in_time), "placement", "in-turn", "all for recurrent and spiking networks")
+
+
+def _check_sobol(network: NoisyNetwork) -> None:
+    """Require no more noise values than a Sobol sequence has dimensions."""
+    values = sum(network.widths)
+    expected = f"antithetic or baseline: the network draws {values:,} noise values, a Sobol sequence has {MOST_DIMENSIONS:,}"
+    require(values <= MOST_DIMENSIONS, "estimator", "sobol", expected)
 
 
 class NoisyRuns(NamedTuple):
@@ -115,19 +130,20 @@ class Layerwise(Estimator):
         last, xp = LastLayer(network.layers[-1], loss), xp_of(x_t)
         quiet = network.run(x_t, None) if self.in_turn else None
         run = None if self.in_turn else self._run(last, network.run(x_t, noise), labels)
-        inputs, credits, values = [], [], []
+        inputs, signals, credits, values = [], [], [], []
         for number, e in enumerate(noise):
             if quiet is not None:
                 run = self._run(last, quiet if e is None else network.run_above(quiet, number, e), labels)
                 values.append(run.value.mean(axis=1))
             assert run is not None
             inputs.append(run.trace.inputs[number])
+            signals.append(run.trace.signals[number])
             if number < len(noise) - 1:
                 credits.append(self._credit(network, last, run, number, places[number], scales))
             else:
                 credits.append(self._last_credit(last, run, scales))
         value = run.value if run is not None and quiet is None else xp.stack(values, axis=1)
-        return collect(network, inputs, value, credits, scales)
+        return collect(network, inputs, signals, value, credits, scales)
 
     def _run(self, last: LastLayer, trace: Trace, labels: Array) -> NoisyRuns:
         nodes = last.nodes(trace.noise[-1], labels) if self.derives_last else None
@@ -158,7 +174,8 @@ class ScoreFunction(Layerwise):
     baseline : bool
         Whether the mean loss of the other groups of replications is subtracted ``[M-LOO]``.
     conditional : bool
-        Whether the score of threshold neurons is replaced by its mean given whether they fire ``[M-RB]``.
+        Whether the score of threshold neurons is replaced by its mean given whether they fire ``[M-RB]``. Through time this is
+        the score of the spikes ``[M-PATH]``, with less variance than the score of the noise ``[M-PATHVAR]``.
     derivative_last : bool
         Whether the last layer's credit is a derivative instead (pathwise; for the 0-1 loss after averaging over output noise).
     in_turn, redraw_last : bool
@@ -180,6 +197,9 @@ class ScoreFunction(Layerwise):
         """Raise :class:`InputError` if it does not apply."""
         if self.conditional:
             _check_threshold(network, self.name)
+        if isinstance(self.design, Sobol):
+            _check_sobol(network)
+        _check_in_turn(network, self.in_turn)
         if self.derivative_last:
             _check_last_layer(network, loss, self.name)
         _check_noise(network, self.name, hidden_only=self.derivative_last)
@@ -239,11 +259,22 @@ class OneByOne(Layerwise):
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
         """Raise :class:`InputError` if it does not apply."""
         require(self.probes >= 1, "probes", self.probes, "at least 1")
+        self._check_time(network)
+        _check_in_turn(network, self.in_turn)
         if self.threshold_only:
             _check_threshold(network, self.name)
         if not self.redraw_last:
             _check_last_layer(network, loss, self.name)
         _check_noise(network, self.name, hidden_only=not self.redraw_last)
+
+    def _check_time(self, network: NoisyNetwork) -> None:
+        """Refuse a layer in time in which one changed response changes those of all neurons, or one whose noise is redrawn."""
+        for layer in network.layers:
+            if isinstance(layer, NoisyTime):
+                able = self.threshold_only and layer.recurrent is None
+                where = f"{self.name} with {'spiking' if layer.recurrent is None else 'recurrent'} neurons"
+                fits = "flip, rao-blackwell" if layer.recurrent is None else "rao-blackwell (threshold)"
+                require(able, "estimator", where, f"{fits}, antithetic, baseline or plain")
 
     def draw(self, network: NoisyNetwork, like: Array, images: int, replications: int, at: Address) -> Any:
         """Draw the noise, and what chooses the units of convolutions."""
@@ -270,6 +301,8 @@ class OneByOne(Layerwise):
         layer = network.layers[number]
         if places is not None and isinstance(layer, NoisyConvolution):
             return self._probed(network, last, run, number, layer, places, scales)
+        if isinstance(layer, NoisyTime):
+            return self._in_time(layer, run, number, functools.partial(_loss_with, network, last, run, number))
         return self._changed(layer, run, number, functools.partial(_loss_with, network, last, run, number), scales)
 
     def _changed(self, layer: NoisyLayer, run: NoisyRuns, number: int, loss_with: LossWith, scales: bool) -> Credit:
@@ -287,6 +320,10 @@ class OneByOne(Layerwise):
         scales: bool,
     ) -> Credit:
         """Return the credit of a convolution."""
+        raise NotImplementedError
+
+    def _in_time(self, layer: NoisyTime, run: NoisyRuns, number: int, loss_with: LossWith) -> Credit:
+        """Return the credit of a layer in time."""
         raise NotImplementedError
 
 
@@ -335,6 +372,15 @@ class Flip(OneByOne):
         density = _columns(xp.broadcast_to(layer.law.density(a), fires.shape))[at]
         found = (found - run.value.reshape(-1, 1)) * direction * density
         return Credit(drawn.scatter(found, fires.shape), None, layer.scale, -a)
+
+    def _in_time(self, layer: NoisyTime, run: NoisyRuns, number: int, loss_with: LossWith) -> Credit:
+        """Flip every neuron in every step; its later spikes follow from its own noise."""
+        assert layer.law is not None
+        assert layer.activation is not None
+        u, v = run.trace.drives[number], run.trace.signals[number]
+        flipped = xp_of(v).concatenate([loss_with(layer.after_flip(v, u, t)) for t in range(layer.steps)])
+        fires, a = layer.activation(v), u / layer.scale
+        return Credit((flipped - run.value) * (1 - 2 * fires) * layer.law.density(a), None, layer.scale, -a)
 
 
 @dataclass(frozen=True)
@@ -538,7 +584,10 @@ def _loss_after(network: NoisyNetwork, last: LastLayer, run: NoisyRuns, number: 
 
 
 class Backprop(Estimator):
-    """Backpropagation ``[G3]`` along given noise, or without any: the smooth special case, and the control."""
+    """Backpropagation ``[G3]`` along given noise, or without any: the smooth special case, and the control.
+
+    In a layer in time it is backpropagation through time ``[M-BPTT]``.
+    """
 
     name = "backprop"
 
@@ -548,6 +597,10 @@ class Backprop(Estimator):
         require(loss.smooth, "estimator", self.name, expected)
         for activation in (layer.activation for layer in network.layers if layer.activation is not None):
             require(activation.smooth, "estimator", self.name, f"another estimator: {activation.name} neurons have no derivative")
+
+    def _slope(self, layer: NoisyLayer, v: Array) -> Array | float:
+        """Return φ'(v)."""
+        return layer.slope(v)
 
     def on(
         self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool
@@ -560,11 +613,44 @@ class Backprop(Estimator):
         for number in reversed(range(len(network.layers))):
             layer = network.layers[number]
             v = trace.signals[number]
-            d_v = layer.unpooled(d_response, v) * layer.slope(v)
+            d_v = layer.signal_gradient(d_response, v, self._slope(layer, v))
             credits.append(Credit(d_v, None, None, trace.noise[number]))
             if number:
                 d_response = layer.send_back(d_v)
-        return collect(network, trace.inputs, value, credits[::-1], scales)
+        return collect(network, trace.inputs, trace.signals, value, credits[::-1], scales)
+
+
+class Surrogate(Backprop):
+    """Backpropagation along given noise with a surrogate for the derivative of the threshold, which is 0 or none: a control.
+
+    The slope of a neuron is ``1 / (2σ (1 + |v|/σ)²)`` ``[M-SURROGATE]``, with σ = 1 without noise. The result is biased.
+
+    References
+    ----------
+    Zenke and Ganguli (2018), SuperSpike; Neftci, Mostafa and Zenke (2019), Surrogate gradient learning in spiking networks.
+    """
+
+    name = "surrogate"
+
+    def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
+        """Raise :class:`InputError` if it does not apply."""
+        require(loss.smooth, "estimator", self.name, "rao-blackwell, antithetic or baseline for a loss without derivative")
+        for activation in (layer.activation for layer in network.layers if layer.activation is not None):
+            expected = "backprop, or --activation threshold" if activation.smooth else "--activation threshold"
+            require(activation.name == "threshold", "estimator", f"{self.name} with {activation.name} neurons", expected)
+
+    def _slope(self, layer: NoisyLayer, v: Array) -> Array | float:
+        """Return the surrogate at v; 1 for outputs without an activation."""
+        if layer.activation is None:
+            return 1.0
+        scale = layer.scale if layer.law is not None else xp_of(v).ones_like(layer.scale)
+        return surrogate_slope(v / scale) / scale
+
+
+def surrogate_slope(a: Array) -> Array:
+    """Stand-in for the derivative of a threshold, ``1 / (2 (1 + |a|)²)``, of integral 1 ``[M-SURROGATE]``."""
+    near = 1 + abs(a)
+    return 0.5 / (near * near)
 
 
 ESTIMATORS: dict[str, Estimator] = {
@@ -578,3 +664,5 @@ ESTIMATORS: dict[str, Estimator] = {
     "exact": Exact(),
     "backprop": Backprop(),
 }
+CONTROLS: dict[str, Estimator] = {"surrogate": Surrogate()}  # which are biased
+LEARNED_BY = {**ESTIMATORS, **CONTROLS}

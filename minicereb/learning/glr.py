@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -13,7 +12,7 @@ from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import choose, require
 from minicereb.inputs import as_labels, check_rows
 from minicereb.learning.credit import Estimator, GradientEstimate
-from minicereb.learning.estimators import ESTIMATORS, PROBES, OneByOne, ScoreFunction
+from minicereb.learning.estimators import LEARNED_BY, PROBES, OneByOne, ScoreFunction
 from minicereb.learning.noise import Address, Independent
 from minicereb.learning.optimizers import Optimizer, add_penalty
 from minicereb.learning.plasticity import Learned
@@ -34,7 +33,7 @@ def estimator_named(name: str, last_layer: str, placement: str = "all", probes: 
     Parameters
     ----------
     name : str
-        One of :data:`ESTIMATORS`.
+        One of :data:`LEARNED_BY`.
     last_layer : {"score", "derivative", "resample"}
         How the last layer's credit is computed: with the score function as in the other layers, as a derivative, or from the loss
         with one output's noise redrawn at a time. exact and backprop require the derivative, and flip and resample one of the
@@ -44,7 +43,7 @@ def estimator_named(name: str, last_layer: str, placement: str = "all", probes: 
     probes : int
         Units of a convolution that flip and resample change, for each image and replication.
     """
-    found = choose("estimator", name, ESTIMATORS)
+    found = choose("estimator", name, LEARNED_BY)
     require(last_layer in LAST_LAYER, "last-layer", last_layer, ", ".join(LAST_LAYER))
     require(placement in PLACEMENTS, "placement", placement, " or ".join(PLACEMENTS))
     in_turn, redraw_last = placement == "in-turn", last_layer == "resample"
@@ -175,9 +174,11 @@ class GLR:
         self.batch_size, self.replications, self.seed = batch_size, replications, seed
         self.l2, self.l1, self.learn_scale = l2, l1, learn_scale
         self.steps = 0
-        names = ("weight", "bias", "log_scale") if learn_scale else ("weight", "bias")
-        places = itertools.product(enumerate(network.layers), names)
-        self._places = [(number, name) for (number, layer), name in places if name != "log_scale" or layer.law is not None]
+        self._places: list[tuple[int, str]] = []
+        for number, layer in enumerate(network.layers):
+            names = ["weight", "bias"] + (["log_scale"] if learn_scale and layer.law is not None else [])
+            names += ["recurrent"] if getattr(layer, "recurrent", None) is not None else []
+            self._places += [(number, name) for name in names]
         # All parameters are also kept as one vector: one update of it costs less than one for each small array.
         parts = [self._now(network.layers[number], name).ravel() for number, name in self._places]
         self.learned = xp_of(parts[0]).concatenate(parts)
@@ -244,6 +245,6 @@ class GLR:
     def _gradient(self, layer: NoisyLayer, name: str, gradient: dict[str, Array]) -> Array:
         if name == "log_scale":
             return gradient["scale"] * layer.scale
-        if name == "weight":
-            add_penalty(gradient["weight"], layer.weight, self.l2, self.l1)
+        if name in ("weight", "recurrent"):
+            add_penalty(gradient[name], getattr(layer, name), self.l2, self.l1)
         return gradient[name]

@@ -109,6 +109,12 @@ class NoisyLayer:
         u += self.bias[:, None]
         return u.reshape(len(u), *x.shape[1:])
 
+    def run(self, x: Array, e: Array | None) -> tuple[Array, Array, Array]:
+        """Return u, v and the response, for x of shape (inputs, images, replications) and noise of unit scale."""
+        u = self.drive(x)
+        v = u if e is None else u + e * self.scale
+        return u, v, self.respond(v)
+
     def respond(self, v: Array) -> Array:
         """Return φ(v)."""
         return v if self.activation is None else self.activation(v)
@@ -128,6 +134,18 @@ class NoisyLayer:
     def unpooled_in_rows(self, d_response: Array, v: Array) -> Array:
         """Return the gradient of φ(v) for images in rows."""
         return d_response
+
+    def signal_gradient(self, d_response: Array, v: Array, slope: Array | float) -> Array:
+        """Return the gradient of v, given that of the response and φ'(v), or what stands for it ``[G3]``."""
+        return self.unpooled(d_response, v) * slope
+
+    def signal_gradient_in_rows(self, d_response: Array, v: Array, slope: Array | float) -> Array:
+        """Return the gradient of v for images in rows."""
+        return self.unpooled_in_rows(d_response, v) * slope
+
+    def carried(self, d_v: Array, v: Array) -> Array:
+        """Return the gradient of what each unit receives, given that of its signal alone: here the same."""
+        return d_v
 
     def send_back(self, d_v: Array) -> Array:
         """Return the gradient of x given that of v, both (..., images, replications)."""
@@ -152,9 +170,10 @@ class NoisyNetwork:
 
     @property
     def parameters(self) -> dict[str, Array]:
-        """The arrays that can learn: weight, bias and scale of each layer."""
-        places = itertools.product(enumerate(self.layers), ("weight", "bias", "scale"))
-        return {f"{name}_{number}": getattr(layer, name) for (number, layer), name in places}
+        """The arrays that can learn: weight, bias and scale of each layer, and weights within it."""
+        places = itertools.product(enumerate(self.layers), ("weight", "bias", "scale", "recurrent"))
+        found = {f"{name}_{number}": getattr(layer, name, None) for (number, layer), name in places}
+        return {name: array for name, array in found.items() if array is not None}
 
     @property
     def bytes_per_image(self) -> int:
@@ -168,7 +187,7 @@ class NoisyNetwork:
 
     @property
     def is_dense(self) -> bool:
-        """Whether every layer is connected to all of its inputs: no convolutions."""
+        """Whether every layer is connected to all of its inputs, in one step: no convolutions, no time."""
         return all(type(layer) is NoisyLayer for layer in self.layers)
 
     def run(self, x_t: Array, noise: Noise | None) -> Trace:
@@ -217,11 +236,11 @@ class NoisyNetwork:
     def _continue(self, trace: Trace, x: Array, noise: Noise) -> Trace:
         """Add the layers that a trace does not have yet; `x` is the input of the first of them."""
         for number in range(len(trace.inputs), len(self.layers)):
-            layer, e = self.layers[number], noise[number]
-            u = layer.drive(x)
-            v = u if e is None else u + e * layer.scale
-            for kept, array in zip(trace, (x, u, v, x := layer.respond(v), e), strict=True):
+            e = noise[number]
+            u, v, response = self.layers[number].run(x, e)
+            for kept, array in zip(trace, (x, u, v, response, e), strict=True):
                 kept.append(array)
+            x = response
         return trace
 
     def _check_columns(self, x_t: Array, noise: Noise | None) -> None:
@@ -257,7 +276,7 @@ class NoisyNetwork:
         check_credit(d_outputs, signals[-1].shape)
         d_x = d_outputs
         for layer, v in zip(reversed(self.layers), reversed(signals), strict=True):
-            d_x = layer.input_gradient(layer.unpooled_in_rows(d_x, v) * layer.slope(v))
+            d_x = layer.input_gradient(layer.signal_gradient_in_rows(d_x, v, layer.slope(v)))
         return d_x
 
     def at(self, noise: Noise) -> BoundNetwork:

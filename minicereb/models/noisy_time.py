@@ -1,0 +1,313 @@
+"""Layers of noisy units in time: recurrent units, and leaky integrate-and-fire neurons ``[M-LIF]``.
+
+One weight serves every time step, and every unit has noise of its own in every step. The noise decides whether a neuron fires;
+the membrane does not keep it. So a membrane potential follows from the image and the earlier responses, and the probability of a
+path is a product over steps ``[M-PATH]``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minicereb.backend import Array, to_device, xp_of
+from minicereb.calculus.activations import Activation
+from minicereb.calculus.noise import Law
+from minicereb.errors import InputError, require
+from minicereb.models.noisy import NoisyLayer, NoisyNetwork, check_scales
+from minicereb.randomness import generator
+
+PRESENTATIONS = ("rows", "whole")
+SPREAD = 2.0  # of the drive of a unit at the start, in noise scales or thresholds, for inputs of size 1
+
+
+@dataclass(frozen=True, eq=False)
+class NoisyTime(NoisyLayer):
+    """Units in time: ``m_t = λ(1 - h_{t-1}) m_{t-1} + θ x_t + b + R h_{t-1}``, ``h_t = φ(m_t - ϑ + r_t)`` ``[M-LIF]``.
+
+    With λ = 0 and ϑ = 0 these are the units of a simple recurrent network. With λ > 0 and a threshold as φ they are leaky
+    integrate-and-fire neurons: a spike resets the membrane potential m to 0. In the arrays of a trace, drive u = m - ϑ, signal
+    v = u + σe and noise have one entry for every unit and step, step by step: entry t · neurons + i is unit i in step t.
+
+    Parameters
+    ----------
+    weight : array, shape (neurons, inputs of a step)
+        θ.
+    bias : array, shape (neurons,)
+        b.
+    scale, law, activation
+        As for :class:`~minicereb.models.noisy.NoisyLayer`.
+    recurrent : array, shape (neurons, neurons), or None
+        R; None for neurons that are not connected to each other.
+    steps : int
+        T.
+    whole : bool
+        Whether every step shows the whole input; otherwise step t shows its t-th part of equal length, such as a row of an image.
+    leak : float
+        λ, from 0 to 1: the share of the membrane potential that remains after a step.
+    firing : float
+        ϑ.
+    averages : bool
+        Whether the layer's response is the mean of h over time; otherwise it is the last step's.
+    """
+
+    recurrent: Array | None = None
+    steps: int = 1
+    whole: bool = False
+    leak: float = 0.0
+    firing: float = 0.0
+    averages: bool = False
+
+    @property
+    def inputs(self) -> int:
+        """Length of x."""
+        return int(self.weight.shape[1]) * (1 if self.whole else self.steps)
+
+    @property
+    def units(self) -> int:
+        """Number of values with noise of their own: neurons times steps."""
+        return len(self.bias) * self.steps
+
+    def in_steps(self, array: Array) -> Array:
+        """View (units, ...) as (steps, neurons, ...)."""
+        return array.reshape(self.steps, len(self.bias), *array.shape[1:])
+
+    def _currents(self, x: Array) -> Array:
+        """``θ x_t + b`` for x of shape (inputs, ...): shape (steps, or 1 for whole images, neurons, ...)."""
+        xp, shape = xp_of(x), x.shape[1:]
+        parts = x.reshape(1 if self.whole else self.steps, self.weight.shape[1], -1)
+        currents = xp.matmul(self.weight, parts) + self.bias[:, None]
+        return currents.reshape(*currents.shape[:2], *shape)
+
+    def _membrane(self, current: Array, m: Array | None, h: Array | None) -> Array:
+        """Return m of a step from its current, and m and h of the step before."""
+        if m is None or h is None:
+            return current
+        if self.leak:
+            current = current + self.leak * (1 - h) * m
+        if self.recurrent is not None:
+            passed = xp_of(h).dot(self.recurrent, h.reshape(len(h), -1))
+            current = current + passed.reshape(h.shape)
+        return current
+
+    def run(self, x: Array, e: Array | None) -> tuple[Array, Array, Array]:
+        """Return drives u, signals v, both (units, images, replications), and the response, (neurons, images, replications)."""
+        currents, xp = self._currents(x), xp_of(x)
+        noise = None if e is None else self.in_steps(e)
+        m, h, total = None, None, None
+        drives, signals = [], []
+        for t in range(self.steps):
+            m = self._membrane(currents[0 if self.whole else t], m, h)
+            u = m - x.dtype.type(self.firing)
+            v = u if noise is None else u + noise[t] * self.scale
+            h = super().respond(v)
+            total = h if total is None else total + h
+            drives.append(xp.broadcast_to(u, v.shape))
+            signals.append(v)
+        response = total / x.dtype.type(self.steps) if self.averages else h
+        return xp.concatenate(drives), xp.concatenate(signals), response
+
+    def drive_of_rows(self, x: Array) -> Array:
+        """Return u of a run without noise, for images in rows: (images, inputs) gives (images, units)."""
+        xp = xp_of(x)
+        return xp.ascontiguousarray(self.run(xp.ascontiguousarray(x.T)[:, :, None], None)[0][:, :, 0].T)
+
+    def drive(self, x: Array) -> Array:
+        """Return u of a run without noise, for x of shape (inputs, images, replications)."""
+        return self.run(x, None)[0]
+
+    def respond(self, v: Array) -> Array:
+        """Return the response to signals (units, ...): the last h or the mean of all, shape (neurons, ...)."""
+        h = super().respond(self.in_steps(v))
+        return h.mean(axis=0) if self.averages else h[-1]
+
+    def respond_in_rows(self, v: Array) -> Array:
+        """Return the response for images in rows."""
+        return xp_of(v).ascontiguousarray(self.respond(v.T).T)
+
+    def signal_gradient(self, d_response: Array, v: Array, slope: Array | float) -> Array:
+        """Backpropagation through time: the gradient of v, (units, ...), given that of the response, (neurons, ...) ``[M-BPTT]``.
+
+        `slope` is φ'(v), or what stands for it. The reset of a membrane is held fixed, as if it did not depend on v.
+        """
+        xp, signals = xp_of(v), self.in_steps(v)
+        slopes = self.in_steps(xp.broadcast_to(xp.asarray(slope, dtype=v.dtype), v.shape))
+        share = d_response / v.dtype.type(self.steps) if self.averages else d_response
+        found: list[Array] = []
+        later: Array | None = None  # gradient of the next step's membrane potential
+        for t in reversed(range(self.steps)):
+            d_h = share if self.averages or t == self.steps - 1 else xp.zeros_like(share)
+            if later is not None and self.recurrent is not None:
+                d_h = d_h + xp.dot(self.recurrent.T, later.reshape(len(later), -1)).reshape(later.shape)
+            d_v = slopes[t] * d_h
+            later = self._carry(d_v, signals[t], later)
+            found.append(d_v)
+        return xp.concatenate(found[::-1])
+
+    def signal_gradient_in_rows(self, d_response: Array, v: Array, slope: Array | float) -> Array:
+        """Return the gradient of the drives' inputs for images in rows, which :meth:`input_gradient` sends back."""
+        xp = xp_of(v)
+        v = v.T
+        d_v = self.signal_gradient(d_response.T, v, slope.T if hasattr(slope, "T") else slope)
+        return xp.ascontiguousarray(self.carried(d_v, v).T)
+
+    def _carry(self, d_v: Array, v: Array, later: Array | None) -> Array:
+        """Gradient of m_t, given that of v_t and that of m_{t+1} at fixed responses."""
+        return d_v if later is None or not self.leak else d_v + self.leak * (1 - super().respond(v)) * later
+
+    def carried(self, d_v: Array, v: Array) -> Array:
+        """Return the gradient of every step's input, given that of its signal: what the membrane keeps, later steps feel.
+
+        ``g_t = d_t + λ(1 - h_t) g_{t+1}`` ``[M-PATH]``; both of shape (units, ...).
+        """
+        if not self.leak:
+            return d_v
+        parts, signals = self.in_steps(d_v), self.in_steps(v)
+        found: list[Array] = []
+        later = None
+        for t in reversed(range(self.steps)):
+            later = self._carry(parts[t], signals[t], later)
+            found.append(later)
+        return xp_of(v).concatenate(found[::-1])
+
+    def recurrent_gradient(self, d_m: Array, v: Array) -> dict[str, Array]:
+        """Return the gradient of R, summed over images and replications, from that of every step's input; nothing without R."""
+        if self.recurrent is None:
+            return {}
+        neurons = len(self.bias)
+        before = super().respond(v[:-neurons] if self.steps > 1 else v[:0])
+        xp = xp_of(v)
+        later = self.in_steps(d_m)[1:].reshape(self.steps - 1, neurons, -1)
+        products = xp.matmul(later, before.reshape(self.steps - 1, neurons, -1).transpose(0, 2, 1))
+        return {"recurrent": products.sum(axis=0)}
+
+    def _by_step(self, d_m: Array) -> Array:
+        """(rows, units) as one row for each input that a step shows."""
+        each = d_m.reshape(len(d_m), self.steps, -1)
+        return each.sum(axis=1) if self.whole else each.reshape(-1, len(self.bias))
+
+    def weight_gradient(self, d_v: Array, x: Array) -> dict[str, Array]:
+        """Return the gradients of θ and b, summed over rows and steps ``[M-SHARED]``.
+
+        `d_v`, (rows, units), is the gradient of every step's input; `x` is (rows, inputs).
+        """
+        return super().weight_gradient(self._by_step(d_v), x.reshape(-1, self.weight.shape[1]))
+
+    def input_gradient(self, d_v: Array) -> Array:
+        """Return the gradient of x, (rows, inputs), given that of every step's input, (rows, units)."""
+        return super().input_gradient(self._by_step(d_v)).reshape(len(d_v), -1)
+
+    def after_flip(self, v: Array, u: Array, t: int) -> Array:
+        """Return the layer's response with one neuron's response in step `t` flipped, for each neuron, its noise held fixed.
+
+        Parameters
+        ----------
+        v, u : array, shape (units, images, replications)
+            Signals and drives of a run of threshold neurons that are not connected to each other.
+        t : int
+
+        Returns
+        -------
+        array, shape (neurons, images, replications)
+        """
+        signals, drives = self.in_steps(v), self.in_steps(u)
+        was = super().respond(signals[t])
+        m, h, change = drives[t] + v.dtype.type(self.firing), 1 - was, 1 - 2 * was
+        kept = was
+        for later in range(t + 1, self.steps):
+            before = drives[later - 1] + v.dtype.type(self.firing)
+            more = self.leak * ((1 - h) * m - (1 - kept) * before)  # of this step's membrane potential
+            m = drives[later] + v.dtype.type(self.firing) + more
+            kept, h = super().respond(signals[later]), super().respond(signals[later] + more)
+            change = change + (h - kept) if self.averages else h - kept
+        if self.averages:
+            change = change / v.dtype.type(self.steps)
+        return self.respond(v) + change
+
+
+def initial_noisy_in_time(
+    image: tuple[int, ...],
+    hidden: tuple[int, ...],
+    classes: int,
+    seed: int,
+    *,
+    spiking: bool,
+    presentation: str,
+    steps: int,
+    leak: float,
+    activation: Activation,
+    law: Law | None,
+    scales: tuple[float, ...],
+    output_noise: bool = True,
+    output_activation: bool = False,
+) -> NoisyNetwork:
+    """Return an untrained network in time: a recurrent or a spiking layer, and outputs that read it.
+
+    Parameters
+    ----------
+    image : tuple of int
+        Shape of an image; its first axis is the rows.
+    hidden : tuple of int
+        Neurons, one number.
+    classes, seed : int
+    spiking : bool
+        Whether the layer consists of leaky integrate-and-fire neurons with threshold 1, whose mean activity is read; otherwise of
+        recurrent units, whose last response is read.
+    presentation : {"rows", "whole"}
+        Whether a time step shows the next row of the image, or the whole image.
+    steps : int
+        Time steps, if the whole image is shown.
+    leak : float
+        λ of spiking neurons.
+    activation : Activation
+    law : Law or None
+    scales : tuple of float
+        σ of the layer and of the outputs, or one for both.
+    output_noise, output_activation : bool
+        As for :func:`~minicereb.models.noisy.initial_noisy`.
+
+    Raises
+    ------
+    InputError
+        If there is not one hidden layer, or an image has no rows.
+    """
+    if len(hidden) != 1 or hidden[0] < 1:
+        raise InputError("hidden", ",".join(map(str, hidden)), "one number of at least 1: such networks have one layer in time")
+    require(presentation in PRESENTATIONS, "presentation", presentation, " or ".join(PRESENTATIONS))
+    whole = presentation == "whole"
+    if not whole and len(image) < 2:
+        raise InputError("presentation", presentation, "whole for inputs that are no image with rows")
+    scales = check_scales(scales, 2) if law is not None else (1.0, 1.0)
+    count, (neurons,) = steps if whole else image[0], hidden
+    inputs = int(np.prod(image)) // (1 if whole else image[0])
+    size = 1.0 if spiking else scales[0]
+
+    def draw(name: str, outputs: int, width: int, spread: float) -> Array:
+        values = generator(seed, f"noisy network in time, {name}").standard_normal((outputs, width), dtype=np.float32)
+        return to_device(values * np.float32(SPREAD * spread / width**0.5))
+
+    def numbers(*values: float) -> Array:
+        return to_device(np.array(values, dtype=np.float32))
+
+    layer = NoisyTime(
+        draw("input", neurons, inputs, size),
+        numbers(*[0.0] * neurons),
+        numbers(scales[0]),
+        law,
+        activation,
+        recurrent=None if spiking else draw("recurrent", neurons, neurons, size),
+        steps=count,
+        whole=whole,
+        leak=leak if spiking else 0.0,
+        firing=1.0 if spiking else 0.0,
+        averages=spiking,
+    )
+    last = NoisyLayer(
+        draw("output", classes, neurons, 1.0),
+        numbers(*[0.0] * classes),
+        numbers(scales[1]),
+        law if output_noise else None,
+        activation if output_activation else None,
+    )
+    return NoisyNetwork((layer, last))
