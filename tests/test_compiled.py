@@ -11,6 +11,7 @@ import pytest
 
 from minicereb import compiled as module
 from minicereb.backend import configure, execution, in_float64, sparse_product, to_device
+from minicereb.bench.vgg import VggSize, network_of
 from minicereb.calculus import direct
 from minicereb.calculus.batchnorm import batch_norm, batch_norm_input_gradient, batch_norm_weight_gradient
 from minicereb.calculus.convolution import Window, convolution, convolution_weight_gradient
@@ -386,6 +387,21 @@ def test_batch_normalisation_in_one_pass_does_not_depend_on_threads(monkeypatch,
     finally:
         configure(threads=before)
     assert len(results) == 1
+
+
+@needs_numba
+def test_a_whole_network_learns_from_nearly_the_same_gradients_in_compiled_loops(monkeypatch):
+    model, images, credit = network_of(VggSize(batch=8))
+    gradients = []
+    for use in (compiled, no_loop):
+        for name in ("winograd4", "direct", "batchnorm"):
+            monkeypatch.setattr(f"minicereb.calculus.{name}.compiled", use)
+        bound = model.while_learning(0, 1)
+        assert large_tiles(np.empty((8, 32, 32, 64), dtype=np.float32), 64) is (use is compiled)
+        gradients.append(bound.weight_gradients(credit, bound.forward(images)[1]))
+    for found, plain in zip(*gradients, strict=True):
+        for name in found.keys() - {"bias"}:  # that of a normalised convolution is 0 but for rounding
+            assert 0 < np.linalg.norm(found[name] - plain[name]) <= 1e-5 * np.linalg.norm(plain[name])
 
 
 @needs_numba
