@@ -19,6 +19,7 @@ from minicereb.calculus.losses import cross_entropy, dlr, margin, targeted_dlr, 
 from minicereb.calculus.noise import Gaussian
 from minicereb.errors import InputError
 from minicereb.experiments.kinds.gradient_sources import quiet_outputs
+from minicereb.learning.credit import Estimator
 from minicereb.learning.estimators import ESTIMATORS
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.prediction import Averaged
@@ -77,7 +78,7 @@ def test_blocks_of_images_meet_the_same_noise(network):
 def test_every_estimator_meets_noise_of_its_own_design(network, name, opposite):
     met, watched = [], ESTIMATORS[name]
 
-    class Watched:
+    class Watched(Estimator):
         design, baseline, columns_per_sample = watched.design, True, 1
         name = "watched"
 
