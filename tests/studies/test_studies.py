@@ -78,6 +78,7 @@ PLANS = {  # digests of the hashes of all experiments at each scale; what was do
     "glr-whitebox": ("f31513c25784", "77903e5aa1bc", "b5ed5bb2bf3a"),
     "glr-sources": ("40cf27d63481", "054813510480", "7dbd90dfe7f7"),
     "variance": ("f45a4795631f", "2ec9168e412f", "756541a7b8af"),
+    "variance-depth": ("520ab8b28dd0", "b0f76c683c0f", "fa64bb03c9f9"),
     "cost": ("02899709cc9e", "b7e9931cb502", "05a9472947f1"),
     "isi": ("0de99d12ed88", "e390b0c9dc43", "97c9f56a3529"),
     "savings": ("73677f8c77da", "52647ea86253", "7f2d97a5fe86"),
