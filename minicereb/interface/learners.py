@@ -519,8 +519,8 @@ class LikelihoodRatioNetwork(LearningClassifier):
 
     def _model(self, inputs: int) -> NoisyModel:
         given = self.get_params()
-        given |= usual_of_noisy(given)
         given |= {"hidden": _whole_numbers("hidden", self.hidden)}
+        given |= usual_of_noisy(given)
         if isinstance(given["noise_scale"], list):
             given["noise_scale"] = tuple(given["noise_scale"])
         return NoisyModel(**{field.name: given[field.name] for field in dataclasses.fields(NoisyModel) if field.name in given})
