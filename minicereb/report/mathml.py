@@ -10,19 +10,19 @@ from unicodedata import normalize
 TOKEN = re.compile(r"\\mathrel\{\+\}=|\\(?:begin|end)\{(?:\w+)\}|\\[A-Za-z]+\*?|\\.|\s+|.", re.DOTALL)
 LETTERS = {
     **dict(zip(("alpha", "beta", "gamma", "delta", "eta", "theta", "kappa", "lambda", "mu"), "αβγδηθκλμ", strict=True)),
-    **dict(zip(("pi", "rho", "sigma", "tau", "varphi", "varepsilon", "epsilon"), "πρστφεϵ", strict=True)),
+    **dict(zip(("pi", "rho", "sigma", "tau", "varphi", "vartheta", "varepsilon", "epsilon"), "πρστφϑεϵ", strict=True)),
     **dict(zip(("Delta", "Phi", "Lambda", "nabla", "partial", "infty", "top"), "ΔΦΛ∇∂∞⊤", strict=True)),
 }
 SIGNS = {
     **dict(
         zip(("le", "ge", "ne", "approx", "sim", "leftarrow", "mid", "pm", "cdot", "odot", "oplus"), "≤≥≠≈∼←∣±·⊙⊕", strict=True)
     ),
-    **dict(zip(("sum", "prod", "int", "lVert", "rVert", "#", "{", "}"), "∑∏∫‖‖#{}", strict=True)),
+    **dict(zip(("sum", "prod", "int", "lVert", "rVert", "#", "{", "}", "to"), "∑∏∫‖‖#{}→", strict=True)),
 }
 ACCENTS = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303", "dot": "\u0307", "ddot": "\u0308"}  # combining
 SPACES = {",": "0.17em", " ": "0.35em", "quad": "1em"}
 SPECIAL = {"E": "𝔼", "N": "𝒩"}  # in \mathbb and \mathcal
-SIZES = {"bigl": "1.2em", "bigr": "1.2em", "Bigl": "1.8em", "Bigr": "1.8em"}
+SIZES = {"bigl": "1.2em", "bigr": "1.2em", "Big": "1.8em", "Bigl": "1.8em", "Bigr": "1.8em"}
 BELOW = ("max", "min", "sum", "prod", "operatorname*")  # indices are written below these
 FENCES = {"cases": ("{", ""), "bmatrix": ("[", "]")}
 
