@@ -45,15 +45,15 @@ def write_onnx(model: Any, inputs: int, path: Path) -> list[str]:
     MinicerebError
         If the package onnx is missing, or the file cannot be written.
     """
-    try:
-        from onnx import TensorProto, helper, numpy_helper
-    except ImportError as error:
-        raise MinicerebError(f"{path} needs the package onnx, which is not installed: {install_command('onnx')}") from error
     graph = _Graph(inputs)
     for layer in layers_of(model):
         graph.add(layer)
     if sum(each.nbytes for each in graph.constants.values()) > LARGEST:
         raise InputError("model", "more than 2 GB of weights", "a network that fits in one ONNX file")
+    try:
+        from onnx import TensorProto, helper, numpy_helper
+    except ImportError as error:
+        raise MinicerebError(f"{path} needs the package onnx, which is not installed: {install_command('onnx')}") from error
     value = partial(helper.make_tensor_value_info, elem_type=TensorProto.FLOAT)
     written = helper.make_graph(
         [helper.make_node(kind, list(read), [out], **attributes) for kind, read, out, attributes in graph.nodes],
@@ -137,9 +137,8 @@ class _Graph:
                     if each.activation is not None:
                         self.activation(each.activation.name, each.activation.slope)
             case NoisyNetwork():
-                raise InputError(
-                    "model", "convolutions with noise", "a network with noise in dense layers only: no other can be written"
-                )
+                expected = "a network with noise in dense layers only: no other can be written"
+                raise InputError("model", "noise in convolutions or in time steps", expected)
             case _:
                 raise InputError("model", type(layer).__name__, "a network whose layers all have an operator in ONNX")
 
