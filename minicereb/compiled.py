@@ -1,13 +1,14 @@
 """Loops compiled by Numba, if installed: one pass over memory where NumPy needs one per operation.
 
-Compiled loops give the same bits as the NumPy code beside them (the tests compare them). Only that of Square
-(:mod:`minicereb.attacks.square_loop`) and those of :mod:`minicereb.calculus.fused`, :mod:`minicereb.calculus.winograd4`,
-:mod:`minicereb.calculus.direct`, :mod:`minicereb.calculus.batchnorm` and :mod:`minicereb.learning.delta_loops` differ by
-rounding. ``NUMBA_DISABLE_JIT=1`` switches Numba off.
+Compiled loops give the same bits as the NumPy code beside them (the tests compare them). There are exceptions, which differ by
+rounding: the loop of :mod:`minicereb.attacks.square_loop`, and those of :mod:`minicereb.calculus.fused`,
+:mod:`minicereb.calculus.winograd4`, :mod:`minicereb.calculus.direct`, :mod:`minicereb.calculus.batchnorm` and
+:mod:`minicereb.learning.delta_loops`. ``NUMBA_DISABLE_JIT=1`` switches Numba off.
 
-A loop may work on vectors of :func:`vector_length` numbers, by :func:`load`, :func:`store`, :func:`spread`, :func:`positive`,
-:func:`where_positive`, :func:`add_product`, :func:`total`, and ``+``, ``-`` and ``*``. Those of :func:`load_line` are half as
-long. In Python a vector is a row of an array; Numba keeps it in the processor's registers.
+A loop may work on vectors of :func:`vector_length` numbers, with the functions :func:`load`, :func:`store`, :func:`spread`,
+:func:`positive`, :func:`where_positive`, :func:`add_product`, and :func:`total` and the operators ``+``, ``-`` and ``*``. The
+vectors of :func:`load_line` are half as long. In Python a vector is a row of an array; Numba keeps it in the processor's
+registers.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 from minicereb.backend import Array
 from minicereb.errors import install_command
 
-LEAST = 1 << 15  # numbers: with fewer NumPy is as good, and Numba, which takes a second to load and compile, need not be loaded
+LEAST = 1 << 15  # for fewer numbers NumPy is as fast, and Numba, which takes a second to load and compile, is not loaded
 
 Loop = Callable[..., Any]
 
@@ -34,7 +35,7 @@ def numba_problem() -> str | None:
     """Return a one-line reason why Numba cannot be used here, or None if it can."""
     try:
         from numba import config
-    except Exception as error:  # one that does not go with this NumPy says so by errors of several kinds
+    except Exception as error:  # a Numba that does not fit this NumPy may raise errors of any kind
         reason = str(error).partition("\n")[0]
         return f"Numba is not installed or cannot be loaded ({reason}); {install_command('numba')}"
     return "Numba is switched off by NUMBA_DISABLE_JIT" if config.DISABLE_JIT else None
@@ -51,9 +52,9 @@ def compiled(loop: Loop, *arrays: Array) -> Loop | None:
     Parameters
     ----------
     loop : callable
-        Takes arrays, and numbers of their dtype, and writes into the arrays. Compiled, it releases Python's lock.
+        Takes arrays, and numbers of their dtype, and writes into the arrays. When compiled, it runs without Python's lock.
     *arrays
-        Its arguments. Only contiguous NumPy arrays, one of at least 32,768 numbers, are worth compiling for.
+        Its arguments. The loop is compiled only for contiguous NumPy arrays, at least one of which has 32,768 numbers or more.
     """
     if not all(isinstance(array, np.ndarray) and array.flags.c_contiguous for array in arrays):
         return None
@@ -73,25 +74,25 @@ def part_of_loop(function: Loop) -> Loop:
 
 @functools.cache
 def machine_code(loop: Loop) -> Loop:
-    """Return `loop` compiled by Numba, which must be there.
+    """Return `loop` compiled by Numba, which must be installed.
 
     Numba keeps the machine code for the next process, as Python does bytecode: in the same ``__pycache__`` or, where that cannot
-    be written, in the user's cache. It compiles again after a change of the loop's file, but not of this one.
+    be written, in the user's cache. It compiles a loop again if the loop's own file has changed, but not if this file has.
     """
     from numba import config, njit
     from numba.extending import register_jitable
 
-    config.SLP_VECTORIZE = 1  # what is done to four neighbours becomes one instruction
+    config.SLP_VECTORIZE = 1  # an operation repeated on four neighbours becomes one instruction
     _teach_vectors()
     while _PARTS:
         register_jitable(error_model="numpy", forceinline=True)(_PARTS.pop())
-    dispatcher = njit(nogil=True, error_model="numpy")(loop)  # without fastmath: no order changed, no product joined with a sum
+    dispatcher = njit(nogil=True, error_model="numpy")(loop)  # without fastmath: operations are not reordered or fused
     _keep(dispatcher, loop)
     return dispatcher
 
 
 def _keep(dispatcher: Any, loop: Loop) -> None:
-    """Let the machine code be kept; where it cannot be written or read, it is compiled each time."""
+    """Cache the machine code on disk; where it cannot be written or read, the loop is compiled each time."""
     from numba.core.caching import FunctionCache
 
     class Cache(FunctionCache):
@@ -108,7 +109,7 @@ def _keep(dispatcher: Any, loop: Loop) -> None:
         dispatcher._cache = Cache(loop)
 
 
-VECTOR_BYTES = 128  # four registers of 256 bits or two of 512: enough independent sums to hide the time that each takes
+VECTOR_BYTES = 128  # four registers of 256 bits or two of 512: enough independent sums to hide the latency of each
 
 
 def vector_length(dtype: Any) -> int:
@@ -122,7 +123,7 @@ def line_length(dtype: Any) -> int:
 
 
 def in_vectors(numbers: Array) -> Array:
-    """View an array as rows of vectors, shape (everything before the last axis, vectors, length)."""
+    """View an array as rows of vectors, shape (product of all axes but the last, vectors, length)."""
     length = vector_length(numbers.dtype)
     return numbers.reshape(-1, numbers.shape[-1] // length, length)
 
@@ -158,12 +159,12 @@ def where_positive(condition: Array, vector: Array) -> Array:
 
 
 def add_product(total: Array, number: Any, vector: Array) -> Array:
-    """Return ``total + number * vector``; compiled, both are rounded together where the processor can."""
+    """Return ``total + number * vector``; compiled, it is rounded only once if the processor has such an instruction."""
     return total + number * vector
 
 
 def total(vector: Array) -> Any:
-    """Return the sum of the numbers: of both halves, then of the halves of the result, and so on."""
+    """Return the sum of a vector: add its second half to the first, halve the result in the same way, and so on."""
     while len(vector) > 1:
         vector = vector[: len(vector) // 2] + vector[len(vector) // 2 :]
     return vector[0]
@@ -171,7 +172,7 @@ def total(vector: Array) -> Any:
 
 @functools.cache
 def _teach_vectors() -> None:
-    """Tell Numba what the functions on vectors return, and which instructions of LLVM they are."""
+    """Tell Numba the types that the vector functions return, and the LLVM instructions that they stand for."""
     from llvmlite import ir
     from numba.core import cgutils, types
     from numba.core.imputils import lower_builtin

@@ -1,13 +1,13 @@
-"""The objective at images that differ in a few pixels from a current one, without a whole pass through the model for each.
+"""The objective at images that differ from a current image in a few pixels, without a full pass through the model.
 
-Where the first layer is linear, a change of a few pixels changes its pre-activation v by the columns of these pixels alone. So v
-is kept for each image. Through dense wiring a thin product changes v, and the outputs are computed from it. Through sparse wiring
-only the cells that the pixels reach are computed, and the outputs change by theirs: the plain form of
-:func:`minicereb.attacks.square_loop.square_loop`, which tests compare with it. In NumPy it is slower than whole passes, so
+If the first layer is linear, a change of a few pixels changes its pre-activation v only by the columns of these pixels. So v is
+stored for each image. With dense wiring a thin matrix product updates v, and the outputs are computed from v. With sparse wiring
+only the cells that the pixels reach are computed, and their changes are added to the outputs. This is the plain form of
+:func:`minicereb.attacks.square_loop.square_loop`; tests compare the two. In NumPy it is slower than full passes, so
 :func:`nearby` does not choose it.
 
-Rounding errors of many changes would add up: after :data:`REFRESHED` points v is computed anew, and an image counts as
-misclassified only after a whole pass.
+Rounding errors of many changes would add up. So v is recomputed after every :data:`REFRESHED` points, and an image counts as
+misclassified only after a full pass.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from minicereb.calculus.changes import add_changes, add_sparse_changes, changed_
 from minicereb.models.first_layer import FirstLayer
 from minicereb.parallel import row_blocks, run_lanes
 
-LEAST = 1 << 19  # synapses of a dense layer: with fewer a whole pass is as fast
-REFRESHED = 200  # points after which the pre-activation is computed anew
+LEAST = 1 << 19  # synapses of a dense layer: with fewer, a full pass is as fast
+REFRESHED = 200  # points after which the pre-activation is recomputed
 
 
 class Nearby:
@@ -40,7 +40,7 @@ class Nearby:
     Attributes
     ----------
     point : Point
-        At the images where it began.
+        At the images where the search began.
     x : array, shape (images, inputs)
         Current images.
     value : array, shape (images,)
@@ -62,15 +62,15 @@ class Nearby:
         return self._tried
 
     def move(self, where: Array) -> None:
-        """Make the images last evaluated the current ones where `where` (array of bool) is true."""
+        """Accept the images last evaluated as the current ones where `where` (array of bool) is true."""
         put_rows(self.x, self._tried.x, where)
         self.value = xp_of(where).where(where, self._tried.value, self.value)
 
 
 class NearbyOfFew(Nearby):
-    """The same for a model whose first layer is linear: only what a change reaches is computed.
+    """The same for a model whose first layer is linear: only the part that a change reaches is computed.
 
-    Outputs and objective agree with those of a whole pass to within 1e-5 of the largest output.
+    Outputs and objective agree with those of a full pass to within 1e-5 of the largest output.
     """
 
     def __init__(self, landscape: Landscape, x: Array, state: _State):
@@ -85,7 +85,7 @@ class NearbyOfFew(Nearby):
         self._state.of(images)
 
     def evaluate(self, x: Array) -> Point:
-        """Return outputs and objective at `x`; an image's first misclassification is confirmed by a whole pass."""
+        """Return outputs and objective at `x`; an image's first misclassification is confirmed by a full pass."""
         self._evaluated += 1
         if self._evaluated % REFRESHED == 0:
             self._state.refresh()
@@ -102,14 +102,14 @@ class NearbyOfFew(Nearby):
         return point
 
     def move(self, where: Array) -> None:
-        """Make the images last evaluated the current ones where `where` (array of bool) is true."""
+        """Accept the images last evaluated as the current ones where `where` (array of bool) is true."""
         if where.any():
             self._state.move(where)
             super().move(where)
 
 
 class _State:
-    """What is kept of a linear first layer: activity of the inputs, pre-activation and outputs of the current images."""
+    """The stored state of the current images: activity of the inputs, pre-activation of the linear first layer, and outputs."""
 
     v: Array
     outputs: Array
@@ -123,7 +123,7 @@ class _State:
         self.activity, self.v, self.outputs = self.activity[images], self.v[images], self.outputs[images]
 
     def refresh(self) -> None:
-        """Compute the current images' pre-activation and outputs anew."""
+        """Recompute the pre-activation and outputs of the current images."""
         self.v = self.layer.drive(self.activity)
         self.outputs = self.layer.outputs(self.v)
 
@@ -132,12 +132,12 @@ class _State:
         raise NotImplementedError
 
     def move(self, where: Array) -> None:
-        """Make the images last given the current ones where `where` (array of bool) is true."""
+        """Accept the images last given as the current ones where `where` (array of bool) is true."""
         raise NotImplementedError
 
 
 class _Dense(_State):
-    """Every input reaches every cell: a thin product, then the outputs from all cells."""
+    """Every input reaches every cell: a thin matrix product, then the outputs of all cells."""
 
     def __init__(self, layer: FirstLayer, x: Array):
         self.projection = layer.wiring.transposed()
@@ -161,7 +161,7 @@ class _Dense(_State):
 
 
 class _Sparse(_State):
-    """Only the cells that a change reaches are computed."""
+    """Compute only the cells that a change reaches."""
 
     def __init__(self, layer: FirstLayer, x: Array):
         self.projection = layer.wiring.by_input()
@@ -181,10 +181,10 @@ class _Sparse(_State):
 
 
 def nearby(landscape: Landscape, x: Array) -> Nearby:
-    """Return the objective around images `x`, by the first layer where that is faster, else by whole passes.
+    """Return the objective around images `x`, computed from the first layer's state if that is faster, otherwise by full passes.
 
-    It is faster for a dense layer of at least :data:`LEAST` synapses. Without a compiled loop, sparse wiring is as fast in whole
-    passes; so is a GPU, where a pass costs little more than a few calls.
+    It is faster for a dense layer of at least :data:`LEAST` synapses. Without a compiled loop, full passes are as fast for sparse
+    wiring. They are also as fast on a GPU, where a pass costs little more than a few calls.
     """
     layer = fitting_layer(landscape, x)
     if layer is None or layer.wiring.matrix is None or layer.wiring.matrix.size < LEAST:
@@ -193,12 +193,12 @@ def nearby(landscape: Landscape, x: Array) -> Nearby:
 
 
 def few(landscape: Landscape, x: Array, layer: FirstLayer) -> NearbyOfFew:
-    """Return the objective around images `x` by the first layer."""
+    """Return the objective around images `x`, computed from the first layer's state."""
     return NearbyOfFew(landscape, x, (_Sparse if layer.wiring.matrix is None else _Dense)(layer, x))
 
 
 def fitting_layer(landscape: Landscape, x: Array) -> FirstLayer | None:
-    """Return the linear first layer by which :func:`nearby` computes the objective, or None."""
+    """Return the linear first layer from which :func:`nearby` computes the objective, or None."""
     layer = first_layer(landscape.model)
     if not isinstance(x, np.ndarray) or landscape.source is not exact or layer is None or layer.wiring.weights.dtype != x.dtype:
         return None
@@ -214,6 +214,6 @@ def first_layer(model: Any) -> FirstLayer | None:
 
 
 def bytes_per_image(model: Any) -> int:
-    """Return the memory that :func:`nearby` takes for each image."""
+    """Return the number of bytes that :func:`nearby` takes per image."""
     layer = first_layer(model)
     return 0 if layer is None else 4 * 4 * layer.wiring.cells

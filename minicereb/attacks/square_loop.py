@@ -1,8 +1,8 @@
-"""Square in L∞ on the margin as one compiled loop, many queries of an image at a time, on what its linear first layer keeps.
+"""Square in L∞ on the margin as a compiled loop that takes one image through many queries, for models with a linear first layer.
 
-It makes the proposals of :func:`minicereb.attacks.square.square`, from the same draws, and computes what they change as
-:mod:`minicereb.attacks.nearby` does. Sums are taken in another order, so an objective may differ by rounding, and where two are
-equal but for that, the search may take the other. Points between those that are better are not yielded.
+It makes the same proposals as :func:`minicereb.attacks.square.square`, from the same draws, and computes their effects as
+:mod:`minicereb.attacks.nearby` does. It sums in another order, so an objective may differ by rounding; where two objectives are
+equal up to rounding, the search may choose the other. It does not yield every improved point.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from minicereb.models.first_layer import FirstLayer
 from minicereb.parallel import run_lanes, shares
 from minicereb.randomness import Draws
 
-TOGETHER = 12  # outputs whose sums are taken in one pass: of ten classes all
+TOGETHER = 12  # outputs that are summed in one pass: enough for ten classes
 
 
 def square_loop(
@@ -49,30 +49,30 @@ def square_loop(
     value: Array,
     wrong: Array,
 ) -> None:
-    """Take each image through its queries from number `begin` on, and change x, v, outputs, value, wrong and begin in place.
+    """Take each image through its queries from number `begin` on, changing x, v, outputs, value, wrong and begin in place.
 
     Parameters
     ----------
     starts, cells, weights : array
-        The projection by input, a CSR matrix; empty if it is dense.
+        The projection, as a CSR matrix with a row per input; empty if the projection is dense.
     matrix : array, shape (inputs, cells)
-        The projection if it is dense; else without rows.
+        The projection if it is dense; otherwise an array without rows.
     readout : array, shape (cells, columns)
-        With columns of zeros up to a multiple of twelve.
+        Padded with columns of zeros to a multiple of twelve.
     tall, wide : array of int, shape (queries,)
         Sides of the window.
     shape : array of int
         Height, width and channels of the images.
     fires_above : array of float
-        θ; empty if inputs are graded.
+        The threshold θ; empty if the inputs are graded.
     classes : int
     stop : bool
-        Whether an image is done at the first point where it is misclassified.
+        Whether to stop with an image at its first misclassified point.
     uniform : array, shape (images, queries, 2 + channels)
     low, high, x : array, shape (images, inputs)
-        Ends of the ball, and current images.
+        Lower and upper ends of the ball, and the current images.
     labels, targets : array of int, shape (images,)
-        A target of -1 is the likeliest wrong class.
+        A target of -1 stands for the likeliest wrong class.
     begin, value, wrong : array, shape (images,)
         Next query, objective, and whether the image is misclassified.
     v, outputs : array, shape (images, cells) and (images, columns)
@@ -120,7 +120,7 @@ def square_loop(
 
 @part_of_loop
 def _propose(drawn: Array, sides: Any, shape: Array, low: Array, high: Array, x: Array, places: Array, news: Array) -> int:
-    """Write the inputs that a query changes, and their new values; return how many."""
+    """Write the inputs that a query changes and their new values; return their number."""
     height, width, channels = shape[0], shape[1], shape[2]
     tall, wide = sides
     kind = drawn.dtype.type
@@ -141,7 +141,7 @@ def _propose(drawn: Array, sides: Any, shape: Array, low: Array, high: Array, x:
 
 @part_of_loop
 def _signal_changes(changes: int, places: Array, news: Array, x: Array, fires_above: Array, starts: Array, amounts: Array) -> int:
-    """Write by how much each input's signal changes; return the number of synapses that it reaches, of sparse wiring."""
+    """Write the change of each input's signal; return the number of synapses that the changed inputs reach in sparse wiring."""
     kind, touched = amounts.dtype.type, 0
     for change in range(changes):
         i, new = places[change], news[change]
@@ -177,9 +177,9 @@ def _spread_by_synapse(
 
 @part_of_loop
 def _activity_changes(drive: Array, share: Array, reached: Array, more: Array) -> int:
-    """Write the cells whose activity changes, and by how much; return how many.
+    """Write the cells whose activity changes and the size of each change; return the number of cells.
 
-    There is no branch for each cell: it would be mispredicted too often.
+    The loop over cells has no branch, which would be mispredicted too often.
     """
     zero, count = share.dtype.type(0), 0
     for cell in range(len(share)):
@@ -195,13 +195,13 @@ def _activity_changes(drive: Array, share: Array, reached: Array, more: Array) -
 def _activity_changes_nearby(
     changes: int, places: Array, starts: Array, cells: Array, drive: Array, share: Array, reached: Array, more: Array
 ) -> int:
-    """:func:`_activity_changes` among the cells that the inputs reach; `share` becomes 0."""
+    """Do the same as :func:`_activity_changes`, only for the cells that the inputs reach; `share` becomes 0."""
     unsigned, zero, count = np.uint64, share.dtype.type(0), 0
     for change in range(changes):
         for synapse in range(starts[places[change]], starts[places[change] + 1]):
             cell = unsigned(cells[synapse])
             gained = max(drive[cell] + share[cell], zero) - max(drive[cell], zero)
-            share[cell] = zero  # a cell with another of these synapses counts once
+            share[cell] = zero  # a cell that has several of these synapses counts once
             reached[unsigned(count)], more[unsigned(count)] = cells[synapse], gained
             count += (gained > zero) | (gained < zero)
     return count
@@ -209,7 +209,7 @@ def _activity_changes_nearby(
 
 @part_of_loop
 def _changed_outputs(count: int, reached: Array, more: Array, readout: Array, outputs: Array, found: Array) -> None:
-    """Write the outputs with the changes of activity, twelve at a time: their sums stay in registers."""
+    """Write the outputs after the changes of activity, twelve at a time, so that their sums stay in registers."""
     unsigned, zero = np.uint64, found.dtype.type(0)
     for start in range(0, readout.shape[1], 12):
         at = unsigned(start)
@@ -235,7 +235,7 @@ def _changed_outputs(count: int, reached: Array, more: Array, readout: Array, ou
 
 @part_of_loop
 def _judged(found: Array, classes: int, label: int, target: int) -> tuple[bool, Any]:
-    """Return whether the outputs are misclassified, and the margin; a target of -1 is the likeliest wrong class."""
+    """Return whether the outputs are misclassified, and the margin; a target of -1 stands for the likeliest wrong class."""
     rival = -1
     for k in range(classes):
         if k != label and (rival < 0 or found[k] > found[rival]):
@@ -246,7 +246,7 @@ def _judged(found: Array, classes: int, label: int, target: int) -> tuple[bool, 
 
 @part_of_loop
 def _move_nearby(changes: int, places: Array, starts: Array, cells: Array, drive: Array, share: Array) -> None:
-    """Add `share` to the pre-activation of the cells that the inputs reach; it becomes 0."""
+    """Add `share` to the pre-activation of the cells that the inputs reach; `share` becomes 0."""
     unsigned, zero = np.uint64, share.dtype.type(0)
     for change in range(changes):
         for synapse in range(starts[places[change]], starts[places[change] + 1]):
@@ -261,7 +261,7 @@ class _Run:
     def __init__(self, landscape: Landscape, layer: FirstLayer, start: Point, ball: LinfBall, stop: bool):
         self.landscape, self.layer, self.ball, self.stop = landscape, layer, ball, stop
         readout, wiring, kind = layer.readout, layer.wiring, start.x.dtype
-        assert readout is not None  # since loop_for
+        assert readout is not None  # checked by loop_for
         self.classes, self.readout = readout.shape[1], _padded(readout)
         if wiring.matrix is None:
             csr = wiring.by_input()
@@ -281,13 +281,13 @@ class _Run:
             setattr(self, name, getattr(self, name)[images])
 
     def refresh(self) -> None:
-        """Compute pre-activation, outputs and objective of the current images anew."""
+        """Recompute the pre-activation, outputs and objective of the current images."""
         self.v = self.layer.drive(self.layer.activity(self.x))
         outputs = self.layer.outputs(self.v)
         self.value, self.outputs = self.landscape.value_of(outputs), _padded(outputs)
 
     def take(self, loop: Loop, uniform: Array, windows: list[tuple[int, int]], shape: tuple[int, int, int]) -> Point:
-        """Take the images through the next queries; return the current points, all that are misclassified confirmed."""
+        """Take the images through the next queries; return the current points, with every misclassification confirmed."""
         tall, wide = np.array(windows, dtype=np.int64).T.copy()
         labels, targets = self.landscape.labels.astype(np.int64), self.landscape.targets
         targets = np.full(len(labels), -1, dtype=np.int64) if targets is None else targets.astype(np.int64)
@@ -307,7 +307,7 @@ class _Run:
         return Point(self.x.copy(), self.outputs[:, : self.classes].copy(), self.value.copy())
 
     def _confirm(self) -> None:
-        """Judge by a whole pass what counts as misclassified for the first time."""
+        """Confirm by a full pass the images that were misclassified for the first time."""
         claimed = np.flatnonzero(self.wrong & ~self.confirmed)
         if len(claimed):
             landscape = self.landscape.of(claimed)
@@ -317,10 +317,11 @@ class _Run:
 
 
 def loop_for(landscape: Landscape, ball: LinfBall, points: str) -> tuple[FirstLayer, Loop] | None:
-    """Return first layer and compiled loop for a search, or None if it must go query by query.
+    """Return the first layer and the compiled loop for a search, or None if the search must go query by query.
 
-    It must for another objective than the margin, for a model other than a linear first layer and a readout of its rectified
-    cells, for a small one, on a GPU, without Numba, or if every point counts; and, with targets, if the best point counts.
+    It must do so if the objective is not the margin, if the model is small or is anything other than a linear first layer with a
+    readout of its rectified cells, on a GPU, without Numba, or if every point is needed. With targets, it must also do so if the
+    best point is needed.
     """
     objective = margin if landscape.targets is None else targeted_margin
     if landscape.objective is not objective or points == "every" or (points == "best" and landscape.targets is not None):
@@ -357,7 +358,7 @@ def search_by_loop(
     shape : tuple of int
         Height, width and channels.
     stop : bool
-        Whether an image is done once it is misclassified.
+        Whether to stop with an image once it is misclassified.
     """
     run, point = _Run(landscape, layer, start, ball, stop), start
     for first in range(0, len(windows), REFRESHED):
@@ -374,7 +375,7 @@ def search_by_loop(
 
 
 def _padded(columns: Array) -> Array:
-    """Return a copy with columns of zeros up to a multiple of twelve."""
+    """Return a copy padded with columns of zeros to a multiple of twelve."""
     padded = np.zeros((len(columns), -(-columns.shape[1] // TOGETHER) * TOGETHER), dtype=columns.dtype)
     padded[:, : columns.shape[1]] = columns
     return padded

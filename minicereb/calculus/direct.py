@@ -1,8 +1,8 @@
-"""Convolution of images with few channels, as loops for Numba that copy no windows.
+"""Convolution of images with few channels, in loops for Numba that do not copy the windows.
 
-With three channels a window of 3 × 3 pixels has 27 numbers: to copy it takes longer than to multiply it. The plain form is in
-:mod:`minicereb.calculus.convolution`. Here sums are taken in another order, and a product and a sum are rounded together where
-the processor can.
+With three channels a window of 3 × 3 pixels has 27 numbers, and copying them takes longer than multiplying them. The plain form
+is in :mod:`minicereb.calculus.convolution`. The loops here sum in another order, and round a product and its sum only once if the
+processor has such an instruction.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import numpy as np
 from minicereb.backend import Array
 from minicereb.compiled import add_product, compiled, in_vectors, load, machine_code, store, vector_length
 
-NUMBERS = 64  # in a window; with more, matrix products are faster
-POSITIONS = 8192  # worked on together: calling a loop costs little beside them
+NUMBERS = 64  # numbers in a window; with more, matrix products are faster
+POSITIONS = 8192  # positions per call: enough that the call itself costs little
 
 
 def applies(x: Array, numbers: int, outputs: int) -> bool:
-    """Whether this form is faster: with Numba, few numbers in a window, and as many outputs as fill vectors."""
+    """Whether this method is faster: with Numba, few numbers in a window, and a multiple of the vector length as outputs."""
     fits = numbers <= NUMBERS and outputs % vector_length(x.dtype) == 0
     return fits and None not in (compiled(responses_loop, x), compiled(weight_gradient_loop, x))
 
 
 def direct(images: Array, weight: Array, bias: Array | None, stride: int, v: Array) -> None:
-    """Write the responses to some images ``[M-CONV]``.
+    """Write the convolution's responses to some images into `v` ``[M-CONV]``.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def direct(images: Array, weight: Array, bias: Array | None, stride: int, v: Arr
 
 
 def direct_weight_gradient(d_v: Array, images: Array, rows: int, stride: int, total: Array) -> None:
-    """Add to the gradient of the weight, summed over some images ``[M-CONV-DW]``.
+    """Add the gradient of the weight, summed over some images, to `total` ``[M-CONV-DW]``.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def direct_weight_gradient(d_v: Array, images: Array, rows: int, stride: int, to
 def responses_loop(
     images: Array, weight: Array, bias: Array, rows: int, stride: int, channels: int, width: int, v: Array
 ) -> None:
-    """Write the responses, for two neighbouring windows at a time.
+    """Write the responses of two neighbouring windows at a time.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def responses_loop(
 
 
 def weight_gradient_loop(d_v: Array, images: Array, rows: int, stride: int, channels: int, width: int, total: Array) -> None:
-    """Add to the gradient of the weight, line by line of the output, for two weights at a time.
+    """Add the gradient of the weight to `total`, line by line of the output, for two weights at a time.
 
     Parameters
     ----------

@@ -1,11 +1,11 @@
 """Passes through a sparse cerebellum that store no activity: loops for Numba, image vector by image vector.
 
-A cell's activity is computed, read out and forgotten while it is in the processor's registers or its fastest cache; on the way
-back it is computed again, which is cheaper than to store it for every image. The plain forms are in
-:class:`minicereb.models.cerebellum.CerebellarNetwork`. The drive ``v`` has the same bits there, so the same cells are active;
-outputs and gradients are sums in another order, equal within rounding.
+A cell's activity is computed, read out and discarded while it is in the processor's registers or its fastest cache. The backward
+pass computes it again, which is cheaper than storing it for every image. The plain forms are in
+:class:`minicereb.models.cerebellum.CerebellarNetwork`. The drive ``v`` is the same there, bit for bit, so the same cells are
+active. Outputs and gradients are summed in another order and are equal within rounding.
 
-Images are columns in slabs of :func:`minicereb.compiled.vector_length` images: arrays have the shape (slabs, rows, length).
+Images are columns, in slabs of :func:`minicereb.compiled.vector_length` images: arrays have the shape (slabs, rows, length).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from minicereb.backend import Array
 from minicereb.compiled import add_product, load, part_of_loop, positive, spread, store, vector_length, where_positive
 from minicereb.parallel import aligned
 
-TILE = 32  # cells whose activity is kept at a time, for one slab: 4 KiB, in the fastest cache
-SLABS = 2  # that share a pass over the wiring and the readout: what they read and write, of 784 inputs, stays in a fast cache
+TILE = 32  # cells whose activity is held at once, for one slab: 4 KiB, which fits the fastest cache
+SLABS = 2  # slabs that share a pass over wiring and readout: with 784 inputs, all that they read and write fits a fast cache
 
 
 def in_slabs(rows: Array) -> Array:
-    """Return images (images, numbers) as slabs (slabs, numbers, length); zeros fill the last."""
+    """Return images (images, numbers) as slabs (slabs, numbers, length); the last slab is padded with zeros."""
     length = vector_length(rows.dtype)
     slabs = aligned((-(-len(rows) // length), rows.shape[1], length), rows.dtype)
     for slab, part in zip(slabs, range(0, len(rows), length), strict=True):

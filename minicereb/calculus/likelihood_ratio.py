@@ -1,7 +1,7 @@
 """The likelihood-ratio paper's equations, each as a function of a few lines; rows are replications of the noise.
 
 These functions are the reference for :class:`minicereb.models.noisy.NoisyLayer` and for the estimators ``plain`` and ``backprop``
-(:mod:`minicereb.learning.estimators`), which compute the same for many images at a time; the tests compare them.
+(:mod:`minicereb.learning.estimators`), which compute the same for many images at a time; tests compare the two.
 
 References
 ----------
@@ -17,7 +17,7 @@ from minicereb.calculus.dense import dense
 
 
 def noisy_layer(x: Array, weight: Array, bias: Array, noise: Array, activation: Callable[[Array], Array]) -> tuple[Array, Array]:
-    """Signals and responses of neurons with noise: ``v = θᵀ[1; x] + r``, ``x' = φ(v)`` ``[G1]``.
+    """Return the signals and responses of neurons with noise, ``v = θᵀ[1; x] + r``, ``x' = φ(v)`` ``[G1]``.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def noisy_layer(x: Array, weight: Array, bias: Array, noise: Array, activation: 
 
 
 def signal_gradient(d_next: Array, next_weight: Array, slope: Array) -> Array:
-    """Backpropagation between layers: ``δ_l = φ'(v_l) ⊙ (θ_{l+1}ᵀ δ_{l+1})`` ``[G3]``.
+    """Backpropagate from one layer to the one below: ``δ_l = φ'(v_l) ⊙ (θ_{l+1}ᵀ δ_{l+1})`` ``[G3]``.
 
     The derivative with respect to the layer's weights is then ``δ_l x_lᵀ``,
     :func:`minicereb.calculus.dense.dense_weight_gradient`.
@@ -76,7 +76,7 @@ def signal_gradient(d_next: Array, next_weight: Array, slope: Array) -> Array:
 
 
 def likelihood_ratio_gradient(losses: Array, score: Array, x: Array) -> Array:
-    """Estimate the gradient of the mean loss in the weights from loss values alone: ``E[L x_b s(r_a)]`` ``[G5]``.
+    """Estimate the weight gradient of the mean loss from loss values alone: ``E[L x_b s(r_a)]`` ``[G5]``.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def likelihood_ratio_gradient(losses: Array, score: Array, x: Array) -> Array:
 
     Examples
     --------
-    The chance that a neuron with standard normal noise fires has the slope 1/√(2π) = 0.399 at v = 0.
+    A neuron with standard normal noise fires with a probability whose slope at v = 0 is 1/√(2π) = 0.399.
 
     >>> import numpy as np
     >>> noise = np.random.default_rng(0).standard_normal((100_000, 1))
@@ -106,7 +106,7 @@ def likelihood_ratio_gradient(losses: Array, score: Array, x: Array) -> Array:
 
 
 def unit_credit(losses: Array, baseline: Array | float, score: Array) -> Array:
-    """Estimate the derivative of the loss with respect to each unit's signal from loss values: ``(L - b) s(r)`` ``[M-SHARED]``.
+    """Estimate each unit's credit ``∂L/∂v`` from loss values: ``(L - b) s(r)`` ``[M-SHARED]``.
 
     Parameters
     ----------
@@ -135,10 +135,10 @@ def unit_credit(losses: Array, baseline: Array | float, score: Array) -> Array:
 def shared_weight_gradient(
     credit: Array, x: Array, weight_gradient: Callable[[Array, Array], dict[str, Array]], runs: int
 ) -> dict[str, Array]:
-    """Estimate the gradient of the mean loss in weights that several units share ``[M-SHARED]``.
+    """Estimate the gradient of the mean loss for weights that several units share ``[M-SHARED]``.
 
     A shared weight moves the drive of every unit that uses it, so its derivative is a sum over these units. The layer's own
-    weight gradient takes it: over the positions of a convolution, and over time if the rows are the time steps of each run.
+    weight gradient takes this sum: over the positions of a convolution, or over time if the rows are the time steps of each run.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def shared_weight_gradient(
     Returns
     -------
     dict of array
-        The mean over runs of each gradient.
+        Each gradient, averaged over the runs.
 
     Examples
     --------

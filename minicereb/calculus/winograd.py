@@ -1,10 +1,10 @@
-"""3 × 3 convolution by minimal filtering: sixteen products for four neighbouring outputs instead of thirty-six.
+"""3 × 3 convolution by minimal filtering: sixteen multiplications, instead of thirty-six, for four neighbouring outputs.
 
-An image is cut into tiles of 4 × 4 pixels that overlap by two; each makes 2 × 2 outputs. After sums over a tile's pixels and sums
-over a kernel's weights, the convolution is a separate product at each of the sixteen places: sixteen matrix products over tiles
-and channels. The sums are taken along one side of a tile and then along the other; they pay off with at least :data:`CHANNELS`
-channels. :mod:`minicereb.calculus.winograd4` has larger tiles, for Numba, :mod:`minicereb.calculus.convolution` the plain form;
-the latter chooses among them.
+An image is cut into tiles of 4 × 4 pixels that overlap by two pixels; each tile gives 2 × 2 outputs. The method first forms sums
+of a tile's pixels and sums of a kernel's weights, first along one side and then along the other. After that, the convolution is a
+separate product at each of the sixteen places of a tile: sixteen matrix products over tiles and channels. This pays off with at
+least :data:`CHANNELS` channels. :mod:`minicereb.calculus.winograd4` uses larger tiles and needs Numba.
+:mod:`minicereb.calculus.convolution` has the plain form and chooses among the three.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from __future__ import annotations
 from minicereb.backend import Array, xp_of
 from minicereb.parallel import blocks, run_lanes, scratch, sum_lanes
 
-CHANNELS = 64  # with fewer inputs or outputs the sums cost more than they save
-RESPONSES = 1 << 16  # tiles times channels at one place of all tiles, worked on together: a block for the cache
-PIXELS = ((0, 2), (1, 2), (2, 1), (1, 3))  # of Bᵀ: each place is the difference of two pixels, at place 1 their sum
+CHANNELS = 64  # input or output channels: with fewer, the sums cost more than they save
+RESPONSES = 1 << 16  # tiles times channels in a block, at one place of all tiles: it fits the cache
+PIXELS = ((0, 2), (1, 2), (2, 1), (1, 3))  # Bᵀ: each place is the difference of two pixels, except place 1, which is their sum
 
 
 def applies(height: int, width: int, stride: int, padding: int, images: tuple[int, ...], outputs: int) -> bool:
-    """Whether this form applies and is faster: 3 × 3 kernels, stride and padding 1, even sides, many channels.
+    """Whether this method applies and is faster: 3 × 3 kernels, stride and padding 1, even sides, many channels.
 
-    The first four arguments are those of the kernel, `images` is (batch, height, width, channels).
+    The first four arguments describe the kernel; `images` has the shape (batch, height, width, channels).
     """
     fits = (height, width, stride, padding) == (3, 3, 1, 1) and images[1] % 2 == images[2] % 2 == 0
     return fits and min(images[3], outputs) >= CHANNELS
@@ -47,7 +47,7 @@ def winograd(x: Array, weight: Array, bias: Array | None) -> Array:
     xp, (batch, height, width, channels), outputs = xp_of(x), x.shape, len(weight)
     kernels = _kernel_sums(weight).transpose(0, 1, 3, 2)
     v = xp.empty((batch, height, width, outputs), dtype=x.dtype)
-    along = None if bias is None else xp.tile(bias, width // 2)  # NumPy is slow at adding a short row many times
+    along = None if bias is None else xp.tile(bias, width // 2)  # tiled, because NumPy is slow at adding a short row many times
 
     def respond(part: slice) -> None:
         sums, tiles = _pixel_sums(x[part]), v[part].size // (4 * outputs)
@@ -62,7 +62,7 @@ def winograd(x: Array, weight: Array, bias: Array | None) -> Array:
             if down > 1:
                 total[1] -= out
         if along is not None:
-            total[:, 1].reshape(2, -1, len(along))[...] += along  # counts for both columns of a tile
+            total[:, 1].reshape(2, -1, len(along))[...] += along  # this row belongs to both columns of a tile
         places = total.reshape(2, 4, -1, height // 2, width // 2, outputs)
         between = product[0].reshape(places.shape[2:])
         for row in range(2):
@@ -113,7 +113,7 @@ def _parts(x: Array, outputs: int) -> list[slice]:
 def _pixel_sums(x: Array) -> Array:
     """``xB``, the sums across each tile: shape (4 places, batch, height + 2, width / 2 · channels).
 
-    Even and odd columns of the padded image are stored apart, so that neighbouring tiles are neighbours in memory.
+    The even and the odd columns of the padded image are stored separately, so that neighbouring tiles are adjacent in memory.
     """
     batch, height, width, channels = x.shape
     tiles = width // 2
@@ -135,7 +135,7 @@ def _pixel_sums(x: Array) -> Array:
 
 
 def _tiles(sums: Array, down: int, out: Array) -> Array:
-    """``BᵀxB`` at one place down the tiles and all four across them, written to `out`, shape (4, tiles, channels)."""
+    """Write ``BᵀxB`` to `out`, shape (4, tiles, channels), for one place down the tiles and all four places across them."""
     height = sums.shape[2] - 2
     rows = [sums[:, :, row : row + height : 2] for row in range(4)]
     _pixel_sum(down, rows, out.reshape(rows[0].shape))
@@ -156,7 +156,7 @@ def _credit_sums(d_v: Array) -> Array:
     for row in range(2):
         for column in range(2):
             sums[3 * row, 3 * column] = d_v[:, row::2, column::2]
-    # A along one side: the credits of two outputs, first and last, become those of four places.
+    # A along one side: the credits of the first and the last output become those of four places.
     for side in (sums[0], sums[3], sums):
         xp.add(side[0], side[3], out=side[1])
         xp.subtract(side[0], side[3], out=side[2])

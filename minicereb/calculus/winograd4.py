@@ -1,11 +1,11 @@
-"""3 × 3 convolution by minimal filtering in larger tiles, with Numba: 36 products for sixteen outputs instead of 144.
+"""3 × 3 convolution by minimal filtering in larger tiles, with Numba: 36 multiplications, not 144, for sixteen outputs.
 
-The method is that of :mod:`minicereb.calculus.winograd`, with tiles of 6 × 6 pixels that overlap by two and make 4 × 4 outputs.
-In NumPy the sums over a tile would cost what the products save; compiled, they take a fifth of the time of the products.
+The method is that of :mod:`minicereb.calculus.winograd`, with tiles of 6 × 6 pixels that overlap by two pixels and give 4 × 4
+outputs. In NumPy the sums over a tile would cost as much as they save; compiled, they take a fifth of the time of the products.
 
-A tile has 36 places, six down and six across. Along a side they stand for the points 0, ±√½, ±√2 and ∞, at which two polynomials
-are multiplied. Compared with the largest output, the error in float32 stays below 6e-6; with tiles of 4 × 4 pixels it stays below
-1e-6, and with the more common points 0, ±1, ±2 and ∞ it is three times as large.
+A tile has 36 places, six down and six across. The six places of a side stand for the points 0, ±√½, ±√2 and ∞, at which two
+polynomials are multiplied. Relative to the largest output, the error in float32 stays below 6e-6, and below 1e-6 with tiles of
+4 × 4 pixels. With the more common points 0, ±1, ±2 and ∞ it is three times as large.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ from minicereb.compiled import (
 )
 from minicereb.parallel import blocks, row_blocks, run_lanes, scratch, sum_lanes
 
-TILES = 128  # worked on together: enough for fast matrix products, few enough for the cache
+TILES = 128  # tiles in a block: enough for fast matrix products, few enough for the cache
 POINTS = (0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))
-# G, shape (6 places, 3 weights): powers of a point over the product of its distances from the others; at ∞ the last weight.
+# G, shape (6 places, 3 weights): the powers of a point, divided by the product of its distances from the others; the last weight
+# at ∞.
 KERNEL = np.array([[p**k / math.prod(p - q for q in POINTS if q != p) for k in range(3)] for p in POINTS] + [[0, 0, 1]])
 
 Vectors = tuple[Any, ...]
 
 
 def applies(x: Array, outputs: int) -> bool:
-    """Whether this form can be used where that of :mod:`minicereb.calculus.winograd` can; then it is faster.
+    """Whether these larger tiles apply, given that :mod:`minicereb.calculus.winograd` does; if so, they are faster.
 
-    It needs Numba, sides that are multiples of four, and as many channels and outputs as fill vectors.
+    They need Numba, sides that are multiples of four, and channels and outputs that are multiples of the vector length.
     """
     length = vector_length(x.dtype)
     fits = not (x.shape[1] % 4 or x.shape[2] % 4 or x.shape[3] % length or outputs % length)
@@ -54,7 +55,7 @@ def winograd4(x: Array, weight: Array, bias: Array | None) -> Array:
     Parameters
     ----------
     x : array, shape (batch, height, width, channels)
-        Height and width are multiples of four, channels and outputs multiples of :func:`minicereb.compiled.vector_length`.
+        Height and width are multiples of four; channels and outputs are multiples of :func:`minicereb.compiled.vector_length`.
     weight : array, shape (outputs, 3, 3, channels)
     bias : array, shape (outputs,), or None
 
@@ -144,7 +145,7 @@ def _kernel_sums(weight: Array) -> Array:
 def _places(slot: str, images: Array) -> Array:
     """Memory for the sums of some images at all places, shape (36, tiles + 1, numbers).
 
-    The unused last tile keeps the places of a tile in different sets of the cache.
+    The extra tile at the end is unused: it keeps a tile's places in different sets of the cache.
     """
     batch, height, width, numbers = images.shape
     apart = batch * height * width // 16 + 1
@@ -152,7 +153,7 @@ def _places(slot: str, images: Array) -> Array:
 
 
 def _sums(loop: Loop, slot: str, images: Array) -> Array:
-    """Return what a compiled :func:`pixel_sums_loop` or :func:`credit_sums_loop` writes, shape (36, tiles + 1, numbers)."""
+    """Return the sums of :func:`pixel_sums_loop` or :func:`credit_sums_loop`, compiled: array, shape (36, tiles + 1, numbers)."""
     _, height, width, _ = images.shape
     places, room = _places(slot, images), _scratch_vectors(6 * (width + 2), images)
     loop(in_vectors(images), height, width, room, in_vectors(places))
@@ -174,7 +175,7 @@ def pixel_sums_loop(x: Array, height: int, width: int, strip: Array, places: Arr
     strip : array, shape (6 (width + 2), 1, length)
         Overwritten.
     places : array, shape (36 · apart, vectors of channels, length)
-        The sums; apart is the distance between a tile's places.
+        The sums; `apart` is the distance between a tile's places.
     """
     apart, number = len(places) // 36, x.dtype.type
     for row in range(0, len(x) // width, 4):  # the strip's second row
@@ -240,7 +241,7 @@ def credit_sums_loop(d_v: Array, height: int, width: int, block: Array, places: 
 
 @part_of_loop
 def along_pixels(a: Array, b: Array, c: Array, d: Array, e: Array, f: Array, number: Any) -> Vectors:
-    """``Bᵀ`` along one side of a tile: six places from six pixels."""
+    """``Bᵀ`` along one side of a tile: the values at six places from six pixels."""
     outer, inner = add_product(e, number(-2), c), number(POINTS[1]) * add_product(d, number(-2), b)
     far_outer, far_inner = add_product(e, number(-0.5), c), number(POINTS[3]) * add_product(d, number(-0.5), b)
     first, last = add_product(a + e, number(-2.5), c), add_product(b + f, number(-2.5), d)
@@ -249,7 +250,7 @@ def along_pixels(a: Array, b: Array, c: Array, d: Array, e: Array, f: Array, num
 
 @part_of_loop
 def along_places(a: Array, b: Array, c: Array, d: Array, e: Array, f: Array, number: Any) -> Vectors:
-    """``Aᵀ`` along one side of a tile: four outputs from six places, by the powers of their points."""
+    """``Aᵀ`` along one side of a tile: four outputs from six places, with the powers of their points."""
     even, odd = b + c, number(POINTS[1]) * (b - c)
     far_even, far_odd = d + e, number(POINTS[3]) * (d - e)
     third = add_product(number(2) * far_even, number(0.5), even)

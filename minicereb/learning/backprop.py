@@ -14,7 +14,7 @@ from minicereb.parallel import run_lanes
 
 
 def statistics_of(network: Sequential) -> dict[str, Array]:
-    """Return the moving averages of a network's batch statistics by name; written in place."""
+    """Return the moving averages of a network's batch statistics by name; learning changes them in place."""
     following = [layer.statistics for layer in network.layers if hasattr(layer, "statistics")]
     return {f"{name}_{number}": array for number, layer in enumerate(following) for name, array in layer.items()}
 
@@ -26,7 +26,7 @@ class Backpropagation:
     Parameters
     ----------
     network : Sequential
-        Its layers' ``parameters`` are written into.
+        The ``parameters`` of its layers are changed in place.
     optimizer : SGD, Momentum, RMSprop or Adam
     batch_size : int
         Number of images that a step averages over.
@@ -37,7 +37,7 @@ class Backpropagation:
         Seed of the network's draws in training mode.
     """
 
-    batches_ahead = 16  # converted from uint8 together
+    batches_ahead = 16  # batches that are converted from uint8 together
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Backpropagation:
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
         """Learn from the batches of `x`, shape (images, inputs), one after another, and yield the result of each.
 
-        :class:`InputError` if there is not one of the classes for each image.
+        It raises :class:`InputError` unless each image has one of the classes as its label.
         """
         check_rows(x)
         labels = as_labels(labels, len(x), self.classes, wait=False)

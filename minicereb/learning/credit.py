@@ -20,15 +20,15 @@ class Credit(NamedTuple):
     values : array, shape (outputs, images, replications)
         A score, or the derivative itself.
     weight : array, shape (images, replications), or None
-        Factor of the values: for a score, the loss minus its baseline.
+        Factor of the values: the loss minus its baseline, if the values are scores.
     divisor : array, shape (1,), or None
         The noise scale σ, if the values are for noise of unit scale.
     motion : array
         ``∂v/∂σ``: the noise e, or ``-u/σ`` if the noise was averaged out.
     changing_density : int
-        Number of neurons whose score itself depends on σ: all of the layer for the score function, else 0.
+        Number of neurons whose score itself depends on σ: the whole layer for the score function, otherwise 0.
     by_density : array, shape (images, replications), or None
-        Instead of the last two: the derivative with respect to σ itself, before the division.
+        The derivative with respect to σ itself, before the division; it replaces `motion` and `changing_density`.
     """
 
     values: Array
@@ -59,7 +59,7 @@ class Credit(NamedTuple):
         return self.each().reshape(len(self.values), -1).T
 
     def by_scale(self) -> Array:
-        """Return the derivative with respect to σ, mean over replications and summed over images."""
+        """Return the derivative with respect to σ, averaged over replications and summed over images."""
         moved = self.by_density
         if moved is None:
             moved = (self.values * self.motion).sum(axis=0) - self.changing_density
@@ -79,8 +79,9 @@ class GradientEstimate(NamedTuple):
     first_credit : array, shape (images, outputs of the first layer)
         Derivative of each image's loss with respect to its first-layer signals.
     gradients : list of dict
-        For each layer, the gradients of the mean loss in weight and bias, and in the scale if requested. An estimator gives sums
-        over images, without weight and bias of the first layer; :func:`minicereb.learning.glr.estimate` gives means, and all.
+        For each layer, the gradients of the mean loss for weight and bias, and for the scale if requested. An estimator returns
+        sums over images and leaves out weight and bias of the first layer; :func:`minicereb.learning.glr.estimate` returns means
+        over images, for all layers.
     """
 
     loss: Array
@@ -98,9 +99,9 @@ class Estimator:
     design : Design
         How its noise is drawn.
     baseline : bool
-        Whether it subtracts the mean loss of other replications, and so needs several.
+        Whether it subtracts the mean loss of other replications, which takes more than one.
     columns_per_sample : int
-        Runs of the later layers per sample, for the size of blocks.
+        Runs of the later layers per sample, which determine the block size.
     """
 
     name: str
@@ -117,20 +118,20 @@ class Estimator:
         return self.design.draw(like, [layer.law for layer in network.layers], network.widths, images, replications, at)
 
     def numbers_per_sample(self, network: NoisyNetwork) -> int:
-        """Return how many numbers an image and replication takes, for the size of blocks."""
+        """Return how many numbers each replication of an image takes; this determines the block size."""
         return sum(network.widths) * self.columns_per_sample
 
     def on(
         self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool
     ) -> GradientEstimate:
-        """Return the estimate from given noise for images in columns, shape (inputs, images)."""
+        """Return the estimate that this noise gives, for images in columns, shape (inputs, images)."""
         raise NotImplementedError
 
 
 def collect(
     network: NoisyNetwork, inputs: list[Array], signals: list[Array], loss: Array, credits: list[Credit], scales: bool
 ) -> GradientEstimate:
-    """Turn the credits of all layers into gradients; `inputs` are the layers' own, with one replication if all share it."""
+    """Turn the credits of all layers into gradients; a layer's `inputs` have one replication if all share them."""
     gradients: list[dict[str, Array]] = []
     first = credits[0]
     for number, (layer, credit, x) in enumerate(zip(network.layers, credits, inputs, strict=True)):
@@ -151,7 +152,7 @@ def collect(
 
 
 class LastLayer(NamedTuple):
-    """The last layer of a network with its loss, in a form that has a derivative.
+    """The last layer of a network together with its loss, in a form that has a derivative.
 
     A smooth loss is evaluated at the noisy outputs; the 0-1 loss is averaged over their noise.
     """
@@ -160,22 +161,22 @@ class LastLayer(NamedTuple):
     loss: ReplicatedLoss
 
     def value(self, signals: Array, nodes: Array | None, labels: Array) -> Array:
-        """Return the loss for these signals; with nodes, the signals are without noise and the loss is averaged over it."""
+        """Return the loss for these signals; with nodes, the signals have no noise and the loss is averaged over the noise."""
         if nodes is not None:
             assert self.layer.law is not None
             return error_probability(signals, labels, self.layer.law, self.layer.scale, nodes)
         return self.loss.value(self.layer.respond(signals), labels)
 
     def value_in(self, trace: Trace, nodes: Array | None, labels: Array) -> Array:
-        """Return the loss of a run, or with nodes its mean over the last layer's noise."""
+        """Return the loss of a run or, with nodes, its mean over the last layer's noise."""
         return self.loss.value(trace.outputs, labels) if nodes is None else self.value(trace.drives[-1], nodes, labels)
 
     def nodes(self, noise: Array | None, labels: Array) -> Array | None:
-        """The noise on each label's own output; given it, the 0-1 loss is averaged over the noise on the others."""
+        """The noise on each label's own output; the 0-1 loss is averaged over the noise on the other outputs."""
         return None if self.loss.smooth or noise is None else noise[labels, xp_of(noise).arange(len(labels))][None]
 
     def credit(self, trace: Trace, nodes: Array | None, labels: Array) -> Credit:
-        """Return the gradient of :meth:`value_in` in the layer's signals."""
+        """Return the gradient of :meth:`value_in` with respect to the layer's signals."""
         drive, signal, noise = trace.drives[-1], trace.signals[-1], trace.noise[-1]
         if nodes is None:
             derivative = self.loss.derivative(trace.outputs, labels) * self.layer.slope(signal)

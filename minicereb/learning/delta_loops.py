@@ -1,11 +1,11 @@
-"""A step of the delta rule through sparse wiring that stores no activity: loops for Numba, cell by cell.
+"""A step of the delta rule through sparse wiring, without storing any activity: loops for Numba, cell by cell.
 
-A cell's activity is computed, used and forgotten, and computed again for the gradient: that is cheaper than to write it to memory
-and read it. The plain form is in :class:`minicereb.learning.plasticity.DeltaRule`. The drive ``v`` has the same bits there;
-LTD means, outputs and gradients are sums in another order, equal within rounding.
+A cell's activity is computed, used and discarded, then computed again for the gradient, which is cheaper than writing it to
+memory and reading it back. The plain form is in :class:`minicereb.learning.plasticity.DeltaRule`. The drive ``v`` is the same
+there, bit for bit. LTD means, outputs and gradients are summed in another order and are equal within rounding.
 
-A batch is at most one line of :func:`minicereb.compiled.load_line`: mossy fibres are rows, and the columns after the last image
-are zeros.
+A batch has at most as many images as a line of :func:`minicereb.compiled.load_line` has numbers. Mossy fibres are rows; the
+columns after the last image are zeros.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from minicereb.backend import Array
 from minicereb.compiled import add_product, load_line, part_of_loop, positive, spread, store, total
 
-TILE = 32  # cells whose activity is kept at a time, in the fastest cache
+TILE = 32  # cells whose activity is held at once, in the fastest cache
 
 
 @part_of_loop
@@ -52,7 +52,7 @@ def read_out_loop(
     readout : array, shape (cells, classes)
     x_t : array, shape (inputs, length)
     share : array, shape (1, length)
-        (1 - β) / images in the columns of images, else 0.
+        (1 - β) / images in the columns that hold images, otherwise 0.
     decay : float
         β.
     tile : array, shape (a few cells, length)
@@ -72,7 +72,7 @@ def read_out_loop(
             m = mean[cell] * decay + total(h * shares)
             mean[cell] = m
             store(tile, h - spread(m, h), j)
-        for c in range(0, classes, 4):  # classes beyond the last are the last again, with the same result
+        for c in range(0, classes, 4):  # beyond the last class, the last is computed again, with the same result
             c0, c1, c2, c3 = u(c), u(min(c + 1, last)), u(min(c + 2, last)), u(min(c + 3, last))
             s0, s1, s2, s3 = load_line(out, c0), load_line(out, c1), load_line(out, c2), load_line(out, c3)
             for j in range(count):
@@ -108,7 +108,8 @@ def gradient_loop(
         The error of each image divided by their number, then zeros after the last class.
     images : int
     gradient : array, shape (cells, length)
-        Overwritten row by row, from the first. So its rows may overlap: a row of a few classes ends where the next begins.
+        Overwritten row by row, beginning with the first. So its rows may overlap: with few classes, a row's values end where the
+        next row begins.
     """
     u = np.uint64
     cells = len(weights)

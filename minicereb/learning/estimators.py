@@ -1,8 +1,9 @@
-"""Estimators of the derivative of a noisy network's mean loss: one interface, with each estimator a function of given noise.
+"""Estimators of the derivative of a noisy network's mean loss, with one interface: each is a function of given noise.
 
 An estimator gives the *credit* of every neuron: an unbiased estimate of the derivative with respect to its signal v, for
-each replication of the noise. The rest is as everywhere in the project: the derivative with respect to a weight is
-pre-synaptic activity times credit; with respect to the input it is the first layer's credit sent back through its weights.
+each replication of the noise. The rest is the same as everywhere in the project: the derivative with respect to a weight is
+pre-synaptic activity times credit, and the derivative with respect to the input is the first layer's credit sent back through its
+weights.
 
 ==============  ================================================================================
 plain           loss × score of the neuron's own noise (the paper's Eq. 5, 6)
@@ -10,7 +11,7 @@ baseline        the same with the mean loss of the other replications subtracted
 antithetic      the same over pairs of opposite noise
 sobol           the same over scrambled Sobol points
 rao-blackwell   the score replaced by its mean given whether the neuron fires (threshold neurons)
-flip            density at threshold × difference that firing makes to the loss (threshold neurons)
+flip            density at the threshold × change of the loss if the neuron fires (threshold neurons)
 resample        loss × score with one neuron's noise drawn again at a time, in strata and pairs
 exact           the sum over all patterns of a small layer of threshold neurons
 backprop        derivatives along the noise (smooth activations and losses only)
@@ -36,14 +37,14 @@ from minicereb.models.noisy_convolution import NoisyConvolution
 from minicereb.models.noisy_time import NoisyTime
 from minicereb.randomness import signed_uniform
 
-PAIRS = 2  # of nodes at which a neuron's own noise is drawn again
-PROBES = 64  # units of a convolution that are changed, for each image and replication
-MOST_DIMENSIONS = 21_201  # of SciPy's Sobol sequence
-LossWith = Callable[[Array], Array]  # the loss with one neuron of a layer responding differently, for each neuron
+PAIRS = 2  # pairs of nodes at which a neuron's own noise is redrawn
+PROBES = 64  # units of a convolution that are changed per image and replication
+MOST_DIMENSIONS = 21_201  # the limit of SciPy's Sobol sequence
+LossWith = Callable[[Array], Array]  # takes every neuron's other response; returns the loss with that neuron alone changed
 
 
 def _check_last_layer(network: NoisyNetwork, loss: ReplicatedLoss, estimator: str) -> None:
-    """Require a last layer with a derivative: a smooth loss, or a 0-1 loss averaged over noise on plain outputs."""
+    """Require a last layer with a derivative: a smooth loss, or a 0-1 loss averaged over the noise of plain outputs."""
     last = network.layers[-1]
     if loss.smooth:
         smooth = last.activation is None or last.activation.smooth
@@ -91,7 +92,7 @@ class NoisyRuns(NamedTuple):
     trace : Trace
     labels : array of int, shape (images,)
     nodes : array or None
-        Noise on each label's own output, if the loss is averaged over that of the others.
+        Noise on each label's own output, if the loss is averaged over the noise on the other outputs.
     value : array, shape (images, replications)
     """
 
@@ -103,13 +104,13 @@ class NoisyRuns(NamedTuple):
 
 @dataclass(frozen=True)
 class Layerwise(Estimator):
-    """Estimators that give one layer's credit after another, from runs with noise everywhere or in that layer only.
+    """Estimators that compute one layer's credit after another, from runs with noise in all layers or in that layer only.
 
     Parameters
     ----------
     in_turn : bool
-        Whether one layer at a time has noise. Each layer then has runs of its own, for which the layers below are computed once
-        per image; its credit is that of the mean loss over its own noise, with all other layers noiseless ``[M-TURN]``.
+        Whether one layer at a time has noise. Each layer then has its own runs, for which the layers below are computed once per
+        image. Its credit is the derivative of the mean loss over its own noise, with all other layers noiseless ``[M-TURN]``.
     redraw_last : bool
         Whether the last layer's credit is estimated with one output's noise redrawn at a time ``[M-RESAMPLE]``.
     """
@@ -177,7 +178,7 @@ class ScoreFunction(Layerwise):
         Whether the score of threshold neurons is replaced by its mean given whether they fire ``[M-RB]``. Through time this is
         the score of the spikes ``[M-PATH]``, with less variance than the score of the noise ``[M-PATHVAR]``.
     derivative_last : bool
-        Whether the last layer's credit is a derivative instead (pathwise; for the 0-1 loss after averaging over output noise).
+        Whether the last layer's credit is the pathwise derivative instead; the 0-1 loss is first averaged over the output noise.
     in_turn, redraw_last : bool
         As for :class:`Layerwise`.
     """
@@ -226,7 +227,7 @@ class ScoreFunction(Layerwise):
 
 
 class Probing(NamedTuple):
-    """Noise, and for each layer with shared weights the numbers that choose the units to change, (images, replications)."""
+    """Noise and, for each layer with shared weights, the numbers that choose the units to change, (images, replications)."""
 
     noise: Noise
     places: tuple[Array | None, ...]
@@ -236,9 +237,9 @@ class Probing(NamedTuple):
 class OneByOne(Layerwise):
     """Estimators that change one hidden neuron at a time, all other noise held fixed, and rerun the later layers.
 
-    In a dense layer every neuron is changed. In a convolution `probes` of its units are, drawn anew for every image and
-    replication, and divided by their chance to be drawn ``[M-PROBE]``. The last layer's credit is the derivative of the loss, or
-    with `redraw_last` comes from values of the loss too.
+    In a dense layer every neuron is changed. In a convolution `probes` units are changed, drawn anew for every image and
+    replication, and their credit is divided by their probability of being drawn ``[M-PROBE]``. The last layer's credit is the
+    derivative of the loss or, with `redraw_last`, is estimated from loss values too.
 
     Parameters
     ----------
@@ -268,7 +269,7 @@ class OneByOne(Layerwise):
         _check_noise(network, self.name, hidden_only=not self.redraw_last)
 
     def _check_time(self, network: NoisyNetwork) -> None:
-        """Refuse a layer in time in which one changed response changes those of all neurons, or one whose noise is redrawn."""
+        """Refuse recurrent layers, where one response influences all neurons, and, for resample, any layer in time."""
         for layer in network.layers:
             if isinstance(layer, NoisyTime):
                 able = self.threshold_only and layer.recurrent is None
@@ -277,7 +278,7 @@ class OneByOne(Layerwise):
                 require(able, "estimator", where, f"{fits}, antithetic, baseline or plain")
 
     def draw(self, network: NoisyNetwork, like: Array, images: int, replications: int, at: Address) -> Any:
-        """Draw the noise, and what chooses the units of convolutions."""
+        """Draw the noise, and the numbers that choose the units of convolutions."""
         noise = super().draw(network, like, images, replications, at)
         if network.is_dense:
             return noise
@@ -290,7 +291,7 @@ class OneByOne(Layerwise):
         return Probing(noise, tuple(places))
 
     def numbers_per_sample(self, network: NoisyNetwork) -> int:
-        """Return how many numbers an image and replication takes: the later layers are run once for every unit changed."""
+        """Return how many numbers each replication of an image takes: the later layers are run once per changed unit."""
         if network.is_dense:
             return super().numbers_per_sample(network)
         return 4 * sum(network.widths) + self.probes * sum(network.widths[1:])
@@ -334,8 +335,8 @@ class Flip(OneByOne):
     Parameters
     ----------
     probes, in_turn, redraw_last
-        As for :class:`OneByOne`. The units of a convolution are drawn in proportion to f(u/σ) times the change of the pooled
-        response, so that units that cannot matter are not drawn.
+        As for :class:`OneByOne`. The units of a convolution are drawn with probabilities proportional to f(u/σ) times the change
+        of the pooled response, so units without influence are never drawn.
     """
 
     name = "flip"
@@ -374,7 +375,7 @@ class Flip(OneByOne):
         return Credit(drawn.scatter(found, fires.shape), None, layer.scale, -a)
 
     def _in_time(self, layer: NoisyTime, run: NoisyRuns, number: int, loss_with: LossWith) -> Credit:
-        """Flip every neuron in every step; its later spikes follow from its own noise."""
+        """Flip every neuron in every step; its later spikes are computed from its own noise."""
         assert layer.law is not None
         assert layer.activation is not None
         u, v = run.trace.drives[number], run.trace.signals[number]
@@ -387,14 +388,14 @@ class Flip(OneByOne):
 class Resample(OneByOne):
     """The score function with one neuron's noise redrawn at a time, all other noise held fixed ``[M-RESAMPLE]``.
 
-    ``mean_q L(e_q) s(e_q) / σ`` over nodes e_q in pairs ±, one pair in each of PAIRS strata of the neuron's noise distribution,
-    placed by its own noise: the effect of the other neurons' noise on the loss cancels in the difference of a pair. For any
-    activation.
+    ``mean_q L(e_q) s(e_q) / σ`` over nodes e_q in pairs ±, one pair in each of PAIRS strata of the neuron's noise distribution.
+    The neuron's own noise determines the position within the stratum. The effect of the other neurons' noise on the loss cancels
+    in the difference of a pair. Works for any activation.
 
     Parameters
     ----------
     probes, in_turn, redraw_last
-        As for :class:`OneByOne`; the units of a convolution are drawn with equal chances.
+        As for :class:`OneByOne`; the units of a convolution are drawn with equal probability.
     """
 
     name = "resample"
@@ -437,14 +438,14 @@ class DrawnUnits(NamedTuple):
     ----------
     units : array of int, shape (runs, draws)
     times : array of float, same shape
-        How often a unit is drawn on average: above 0.
+        How often each unit is drawn on average, above 0.
     """
 
     units: Array
     times: Array
 
     def scatter(self, found: Array, shape: tuple[int, ...]) -> Array:
-        """Return an unbiased estimate of every unit's value, (units, images, replications), given those of the drawn ones."""
+        """Return an unbiased estimate of every unit's value, (units, images, replications), from those drawn."""
         xp, runs = xp_of(found), len(found)
         places = self.units * runs + xp.arange(runs)[:, None]
         total = xp.bincount(places.ravel(), (found / self.times).ravel(), shape[0] * runs)
@@ -452,14 +453,14 @@ class DrawnUnits(NamedTuple):
 
 
 def draw_units(chance: Array, places: Array, draws: int) -> DrawnUnits:
-    """Draw units of every run in proportion to their chance ``[M-PROBE]``, by equally spaced points with one random start.
+    """Draw units of every run with probabilities in proportion to `chance`, by systematic sampling ``[M-PROBE]``.
 
     Parameters
     ----------
     chance : array, shape (units, images, replications)
         At least 0; a unit with 0 is not drawn unless all are 0.
     places : array, shape (images or 1, replications), values from 0 to 1
-        The start, as a share of the distance between points.
+        The random start of the equally spaced points, as a share of their distance.
     draws : int
 
     References
@@ -487,7 +488,7 @@ def _columns(array: Array) -> Array:
 
 
 class Redrawn(NamedTuple):
-    """Derivatives in a neuron's signal, times σ, from its noise drawn again, and, if requested, in σ itself, times σ."""
+    """Derivatives from redrawn noise, times σ: with respect to a neuron's signal and, if requested, to σ itself."""
 
     values: Array
     moved: Array | None
@@ -498,7 +499,7 @@ class Redrawn(NamedTuple):
 
 
 def _redrawn(layer: NoisyLayer, e: Array | None, loss_at: Callable[[Array], Array], scales: bool) -> Redrawn:
-    """Draw the own noise `e` of some neurons again; `loss_at` gives the loss of each with other noise, in the shape of `e`."""
+    """Redraw the noise `e` of some neurons, one at a time; `loss_at` returns each one's loss, in the shape of `e`."""
     law = layer.law
     assert law is not None
     assert e is not None
@@ -517,7 +518,7 @@ def _redrawn(layer: NoisyLayer, e: Array | None, loss_at: Callable[[Array], Arra
 
 
 def _loss_with_output(last: LastLayer, run: NoisyRuns, signals: Array) -> Array:
-    """Loss with one output's signal changed, for each output: shape (outputs, images, replications)."""
+    """Return, for each output, the loss with that output's signal changed: shape (outputs, images, replications)."""
     xp, v = xp_of(signals), run.trace.signals[-1]
     outputs, images, replications = v.shape
     each = xp.repeat(v[:, None], outputs, axis=1)
@@ -527,7 +528,7 @@ def _loss_with_output(last: LastLayer, run: NoisyRuns, signals: Array) -> Array:
 
 
 def _loss_with(network: NoisyNetwork, last: LastLayer, run: NoisyRuns, number: int, response: Array) -> Array:
-    """Loss with one neuron of layer `number` responding differently, for each neuron: shape (neurons, images, replications).
+    """Return, for each neuron of layer `number`, the loss with its response changed: shape (neurons, images, replications).
 
     `response`, of the same shape, is each neuron's changed response; all noise stays the same.
     """
@@ -556,7 +557,7 @@ def _loss_with(network: NoisyNetwork, last: LastLayer, run: NoisyRuns, number: i
 
 
 def _loss_after(network: NoisyNetwork, last: LastLayer, run: NoisyRuns, number: int, places: Array, change: Array) -> Array:
-    """Loss of every run with one response of layer `number` changed, for several such changes: shape (runs, changes).
+    """Return every run's loss after each of several changes of one response of layer `number`: shape (runs, changes).
 
     `places` are the responses, `change` is by how much, both (runs, changes); all noise stays the same.
     """
@@ -584,7 +585,7 @@ def _loss_after(network: NoisyNetwork, last: LastLayer, run: NoisyRuns, number: 
 
 
 class Backprop(Estimator):
-    """Backpropagation ``[G3]`` along given noise, or without any: the smooth special case, and the control.
+    """Backpropagation ``[G3]`` along given noise, or without noise: the special case of smooth networks, and a control.
 
     In a layer in time it is backpropagation through time ``[M-BPTT]``.
     """
@@ -621,9 +622,10 @@ class Backprop(Estimator):
 
 
 class Surrogate(Backprop):
-    """Backpropagation along given noise with a surrogate for the derivative of the threshold, which is 0 or none: a control.
+    """Backpropagation along given noise, with a surrogate for the derivative of the threshold: a control.
 
-    The slope of a neuron is ``1 / (2σ (1 + |v|/σ)²)`` ``[M-SURROGATE]``, with σ = 1 without noise. The result is biased.
+    The threshold itself has the derivative 0, and none at the step. The surrogate slope is ``1 / (2σ (1 + |v|/σ)²)``
+    ``[M-SURROGATE]``, with σ = 1 for neurons without noise. The result is biased.
 
     References
     ----------

@@ -15,14 +15,14 @@ from minicereb.models.noisy import NoisyNetwork
 from minicereb.parallel import blocks
 
 MOST_NEURONS = 20
-PATTERNS = 1 << 12  # in a block
+PATTERNS = 1 << 12  # patterns in a block
 
 
 class Exact(Estimator):
     """``E[L] = Σ_h P(h) L(h)`` over all 2^H patterns h of a layer, ``P(h) = ∏_a F(u_a/σ)^h_a F(-u_a/σ)^(1-h_a)`` ``[M-EXACT]``.
 
-    For one hidden layer of at most 20 threshold neurons; outputs without noise for a smooth loss, with noise for the 0-1 loss,
-    which is then averaged over it by a quadrature of 64 nodes. Computed in float64. No noise is drawn.
+    It needs one hidden layer of at most 20 threshold neurons. For a smooth loss the outputs have no noise. For the 0-1 loss they
+    have noise, over which the loss is averaged by a quadrature of 64 nodes. It computes in float64 and draws no noise.
     """
 
     name = "exact"
@@ -90,7 +90,7 @@ def _patterns(xp: Any, block: slice, neurons: int) -> Array:
 
 
 def _last_layer(network: NoisyNetwork, loss: ReplicatedLoss, drive: Array, label: Array) -> tuple[Array, Array]:
-    """Loss of each pattern and its gradient in the last layer's drive, for images of one class, or pair of class and target."""
+    """Return each pattern's loss and its gradient for the last layer's drive, for images of one class (and one target class)."""
     xp, last = xp_of(drive), network.layers[-1]
     outputs = drive[:, None, :]
     if loss.smooth:

@@ -19,7 +19,7 @@ from minicereb.learning.plasticity import Learned
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 from minicereb.parallel import blocks, keep_freed_memory, one_blas_thread, run_lanes
 
-NUMBERS = 3 << 18  # noise values per piece of work on the CPU: long enough that threads seldom wait for each other
+NUMBERS = 3 << 18  # noise values per piece of work on the CPU: enough that threads seldom wait for each other
 DEVICE_NUMBERS = 1 << 24  # on a GPU
 VALIDATION_RUNS = 32  # noisy runs per validation image
 
@@ -36,12 +36,12 @@ def estimator_named(name: str, last_layer: str, placement: str = "all", probes: 
         One of :data:`LEARNED_BY`.
     last_layer : {"score", "derivative", "resample"}
         How the last layer's credit is computed: with the score function as in the other layers, as a derivative, or from the loss
-        with one output's noise redrawn at a time. exact and backprop require the derivative, and flip and resample one of the
-        last two.
+        with one output's noise redrawn at a time. The estimators exact and backprop require "derivative"; flip and resample
+        require "derivative" or "resample".
     placement : {"all", "in-turn"}
-        Whether all layers have their noise at once, or one at a time: then every layer has runs of its own.
+        Whether all layers have noise at once, or one layer at a time; in the latter case every layer has its own runs.
     probes : int
-        Units of a convolution that flip and resample change, for each image and replication.
+        Number of units of a convolution that flip and resample change, per image and replication.
     """
     found = choose("estimator", name, LEARNED_BY)
     require(last_layer in LAST_LAYER, "last-layer", last_layer, ", ".join(LAST_LAYER))
@@ -69,7 +69,7 @@ def estimate(
     scales: bool = False,
     wait: bool = True,
 ) -> GradientEstimate:
-    """Estimate the derivatives of the mean loss over noise, in pieces of fixed size on all threads.
+    """Estimate the derivatives of a noisy network's mean loss, in pieces of fixed size on all threads.
 
     Parameters
     ----------
@@ -91,14 +91,14 @@ def estimate(
     Raises
     ------
     InputError
-        If `x` has another width than the network, or there is not one of the classes for each image.
+        If `x` does not have the network's width, or an image does not have one of the classes as its label.
     """
     labels = _checked(network, x, labels, wait)
     require(len(x) >= 1, "images", len(x), "at least one")
     xp, images = xp_of(x), len(x)
     x_t = xp.ascontiguousarray(x.T)
     numbers = NUMBERS if isinstance(x, np.ndarray) else DEVICE_NUMBERS
-    at_most = max(2, numbers // estimator.numbers_per_sample(network))  # depends neither on threads nor on the memory budget
+    at_most = max(2, numbers // estimator.numbers_per_sample(network))  # the same for any number of threads and any budget
     counts = estimator.design.pieces(replications, at_most)
     work = list(enumerate((chosen, count) for chosen in blocks(images, at_most // counts[0]) for count in counts))
 
@@ -179,7 +179,7 @@ class GLR:
             names = ["weight", "bias"] + (["log_scale"] if learn_scale and layer.law is not None else [])
             names += ["recurrent"] if getattr(layer, "recurrent", None) is not None else []
             self._places += [(number, name) for name in names]
-        # All parameters are also kept as one vector: one update of it costs less than one for each small array.
+        # All parameters are also views of one vector: updating it once costs less than updating each small array.
         parts = [self._now(network.layers[number], name).ravel() for number, name in self._places]
         self.learned = xp_of(parts[0]).concatenate(parts)
         self.state = optimizer.state(self.learned)
@@ -189,19 +189,19 @@ class GLR:
         return xp_of(layer.scale).log(layer.scale) if name == "log_scale" else getattr(layer, name)
 
     def arrays(self) -> dict[str, Array]:
-        """Everything that learning changes, by name; written in place."""
+        """The arrays that learning changes in place, by name."""
         state = {f"learned_{kind}": array for kind, array in self.state.items()}
         return {**self.model.parameters, "learned": self.learned, **state}
 
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
         """Learn from the batches of `x`, shape (images, inputs), one after another, and yield the result of each.
 
-        :class:`InputError` as from :func:`estimate`.
+        It raises :class:`InputError` as :func:`estimate` does.
         """
         labels = _checked(self.model, x, labels)
         batches = list(blocks(len(x), self.batch_size))
         for group in blocks(len(batches), self.batches_ahead):
-            with one_blas_thread():  # once for several batches: it costs a tenth of a small one
+            with one_blas_thread():  # once for several batches: this call takes a tenth of the time of a small batch
                 learned = [self._learn_batch(x[batch], labels[batch]) for batch in batches[group]]
             yield from learned
 
@@ -210,7 +210,7 @@ class GLR:
         return self.loss.value(xp_of(outputs).ascontiguousarray(outputs.T)[:, :, None], labels)[:, 0]
 
     def losses(self, x: Array, labels: Array, block: int) -> Array:
-        """Mean loss of each image over 32 noisy runs, shape (images,); a given `block` has the same noise after every epoch."""
+        """Mean loss of each image over 32 noisy runs, shape (images,); the same `block` has the same noise after every epoch."""
         labels = _checked(self.model, x, labels)
         laws = [layer.law for layer in self.model.layers]
         runs = VALIDATION_RUNS if any(laws) else 1

@@ -1,4 +1,4 @@
-"""Backpropagation through interval bounds: a perceptron that learns from the worst outputs within ε that they allow."""
+"""Backpropagation through interval bounds: a perceptron learns from the worst outputs that the bounds allow within ε."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from minicereb.models.sequential import Sequential
 
 
 class IntervalBackpropagation(Backpropagation):
-    """Learn a perceptron from images and from interval bounds on its outputs within ε of them ``[M-IBP-BP]``.
+    """Learns a perceptron from images and from interval bounds on its outputs within ε of each image ``[M-IBP-BP]``.
 
     Parameters
     ----------
     network : Sequential
-        Of dense layers and rectified units.
+        With dense layers and rectified units only.
     optimizer, batch_size, l2, l1, loss
         As for :class:`~minicereb.learning.backprop.Backpropagation`.
     epsilon : float
         ε in L∞, at least 0; it grows linearly from 0 over the first half of the updates.
     pessimism : float
-        λ, from 0 to 1: the share of the bounds in the loss.
+        λ, from 0 to 1: the weight of the worst outputs in the loss.
     total_steps : int
         Number of updates in training.
 
@@ -54,9 +54,9 @@ class IntervalBackpropagation(Backpropagation):
         self.epsilon, self.pessimism, self.total_steps = epsilon, pessimism, total_steps
 
     def worst(self, x: Array, labels: Array, epsilon: float) -> tuple[Array, list[tuple[Array, Array]]]:
-        """Return the outputs least favourable to the labels that the bounds allow, and what each layer received.
+        """Return the worst outputs for the labels that the bounds allow, and the input of each layer.
 
-        The label's output is at its lower bound, all others are at their upper ones. The box is clipped to [0, 1].
+        The label's output is at its lower bound, and all others are at their upper bounds. The box is clipped to [0, 1].
         """
         xp = xp_of(x)
         low, high = xp.maximum(x - x.dtype.type(epsilon), 0), xp.minimum(x + x.dtype.type(epsilon), 1)
@@ -73,7 +73,7 @@ class IntervalBackpropagation(Backpropagation):
         return 1 - 2 * one_hot(labels, outputs)
 
     def hits(self, x: Array, labels: Array, block: int = 0) -> Array:
-        """Return which images stay correct within the full ε by these bounds, array of bool."""
+        """Return which images are proved correct within the full ε by these bounds, array of bool."""
         return self.worst(x, labels, self.epsilon)[0].argmax(axis=1) == labels
 
     def _loss_and_gradients(self, x: Array, labels: Array) -> tuple[Array, Array, list[dict[str, Array]]]:

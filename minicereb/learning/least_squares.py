@@ -32,14 +32,14 @@ def least_squares_readout(
     batches : iterator of (x, labels)
         Images as float rows and their labels, each once.
     ridge : float
-        λ per image: ``(ZᵀZ/n + λ s I) W = ZᵀY/n``, s the mean of the diagonal of ZᵀZ/n. At least 0.
+        λ, at least 0, in ``(ZᵀZ/n + λ s I) W = ZᵀY/n``, where s is the mean of the diagonal of ZᵀZ/n.
     centre : bool
-        With LTD: subtract each cell's mean over all images, and store it as ``ltd_mean``.
+        For LTD: whether to subtract each cell's mean over all images and store it as ``ltd_mean``.
 
     Returns
     -------
     CerebellarNetwork
-        Its arrays are float32 on the device of the wiring; the solution is in float64 on the host.
+        Its arrays are float32 on the device of the wiring. The system is solved in float64 on the host.
 
     Raises
     ------

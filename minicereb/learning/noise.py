@@ -1,8 +1,8 @@
-"""How the noise of a set of replications is drawn, and the baseline that each design allows.
+"""Designs: how the noise of an image's replications is drawn, and which baseline this allows.
 
-A baseline must not depend on the noise that it is multiplied with. So every design divides the replications of an image into
+A baseline must be independent of the noise by which it is multiplied. So every design divides the replications of an image into
 independent groups, and the baseline of a group is the mean loss of the *other* groups, which keeps the estimate unbiased. (The
-mean over all replications, or over all but one of an antithetic pair, would not.)
+mean over all replications, or over all others including the partner in an antithetic pair, would not.)
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from minicereb.models.noisy import Noise
 from minicereb.randomness import generator
 
 STREAM = "neuronal noise"
-Laws = Sequence[Law | None]  # the law of each layer
+Laws = Sequence[Law | None]  # the noise distribution of each layer
 
 
 @dataclass(frozen=True)
 class Address:
-    """Address of a draw: seed, stream and numbers such as step and piece; equal addresses give equal noise."""
+    """Address of a draw: a seed, a stream, and numbers such as the step; equal addresses give equal noise."""
 
     seed: int
     numbers: tuple[int, ...]
     stream: str = STREAM
 
     def of(self, *more: int) -> Address:
-        """Return the address of a part."""
+        """Return the address of a part, given its numbers."""
         return Address(self.seed, (*self.numbers, *more), self.stream)
 
 
@@ -45,25 +45,25 @@ class Independent:
         require(replications >= 1 + baseline, "replications", replications, f"a whole number of at least {1 + baseline} here")
 
     def pieces(self, replications: int, at_most: int) -> list[int]:
-        """Divide replications into near-equal parts that can be drawn separately, each of at most `at_most` (if at least 3).
+        """Divide replications into near-equal parts that can be drawn separately, each of at most `at_most` (3 or more).
 
-        No part is a single replication, which would have no baseline.
+        No part has just one replication, which would have no baseline.
         """
         number = max(1, min(-(-replications // max(2, at_most)), replications // 2))
         return [(replications * (part + 1)) // number - (replications * part) // number for part in range(number)]
 
     def draw(self, like: Array, laws: Laws, widths: list[int], images: int, replications: int, at: Address) -> Noise:
-        """Draw unit noise for some images, (width, images, replications) for each layer with noise."""
+        """Draw noise of unit scale for some images: (width, images, replications) for each layer with noise."""
         return draw_noise(like, laws, [(width, images, replications) for width in widths], at.seed, at.stream, at.numbers)
 
     def others(self, loss: Array) -> Array:
-        """Mean loss of the other groups, for each replication: shape (images, replications)."""
+        """Return the mean loss of the other groups for each replication: shape (images, replications)."""
         return (loss.sum(axis=1, keepdims=True) - loss) / (loss.shape[1] - 1)
 
 
 @dataclass(frozen=True)
 class Antithetic(Independent):
-    """Pairs of opposite noise, e and -e; a pair is a group. The second half of the replications is the first half's negative."""
+    """Pairs of opposite noise, e and -e, each a group. The second half of the replications has minus the noise of the first."""
 
     def check(self, replications: int, baseline: bool) -> None:
         """Raise :class:`InputError` if this design cannot draw this many replications."""
@@ -82,7 +82,7 @@ class Antithetic(Independent):
         return tuple(None if half is None else xp.concatenate((half, -half), axis=2) for half in halves)
 
     def others(self, loss: Array) -> Array:
-        """Mean loss of the other pairs."""
+        """Return the mean loss of the other pairs."""
         pairs = loss.reshape(len(loss), 2, -1).sum(axis=1)
         others = (loss.sum(axis=1, keepdims=True) - pairs) / (loss.shape[1] - 2)
         return xp_of(loss).concatenate((others, others), axis=1)
@@ -90,9 +90,9 @@ class Antithetic(Independent):
 
 @dataclass(frozen=True)
 class Sobol(Independent):
-    """Points of a Sobol sequence under random linear scrambles and digital shifts, one dimension per neuron ``[M-SOBOL]``.
+    """Points of a Sobol sequence with random linear scrambling and digital shifts, one dimension per neuron ``[M-SOBOL]``.
 
-    The replications of an image are two scrambles, independent of each other and of the other images'; each is a group.
+    The replications of an image form two groups. Each is scrambled independently of the other and of all other images.
     """
 
     def check(self, replications: int, baseline: bool) -> None:
@@ -101,7 +101,7 @@ class Sobol(Independent):
         require(power, "replications", replications, "a power of two from 4 to 1048576 for Sobol noise")
 
     def pieces(self, replications: int, at_most: int) -> list[int]:
-        """Return one part: longer sequences are better."""
+        """Return a single part, because longer sequences are better."""
         return [replications]
 
     def draw(self, like: Array, laws: Laws, widths: list[int], images: int, replications: int, at: Address) -> Noise:
@@ -121,7 +121,7 @@ class Sobol(Independent):
         )
 
     def others(self, loss: Array) -> Array:
-        """Mean loss of the other scramble."""
+        """Return the mean loss of the other group."""
         xp = xp_of(loss)
         means = loss.reshape(len(loss), 2, -1).mean(axis=2)
         return xp.repeat(means[:, ::-1], loss.shape[1] // 2, axis=1)
@@ -160,8 +160,8 @@ def scrambled_sobol(dimensions: int, points: int, rng: np.random.Generator) -> n
 
     References
     ----------
-    Matoušek (1998), On the L2-discrepancy for anchored boxes: a random lower triangular matrix over GF(2) for each dimension
-    acts on the digits, then a random digital shift.
+    Matoušek (1998), On the L2-discrepancy for anchored boxes: in each dimension a random lower triangular matrix over GF(2) acts
+    on the digits, followed by a random digital shift.
     """
     plain = _sobol_digits(dimensions, points)
     scrambled = np.broadcast_to(rng.integers(0, 1 << 32, (dimensions, 1), dtype=np.uint32), plain.shape).copy()

@@ -1,8 +1,8 @@
 """Optimisers: how a gradient changes the weights.
 
-All of them work elementwise, so blocks of weights can be updated separately. They write into the weights and their own state and
-use the gradient as scratch: a step allocates nothing, except one in 64. With ``total_steps`` the learning rate falls to 0 over
-that many steps; otherwise it is constant.
+All of them work elementwise, so blocks of weights can be updated separately. They change the weights and their own state in place
+and use the gradient as scratch memory; only one step in 64 allocates memory. With ``total_steps`` the learning rate falls to 0
+over that many steps; otherwise it is constant.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def rate_at(step: int, learning_rate: float, total_steps: int | None) -> float:
         η, the peak of a schedule.
     total_steps : int or None
         T: ``η_t = ½ η (1 + cos(π (t - 1)/T)) min(1, 20 t/T)``, and 0 after T steps ``[M-COSINE]``; None: η at every step. It
-        rises over the first twentieth because large steps do lasting harm before the optimiser knows the size of the gradients: a
-        network with 0-1 loss may never predict some class again.
+        rises over the first twentieth of the steps, because large steps do lasting harm before the optimiser knows the size of
+        the gradients: a network with 0-1 loss may never predict some class again.
     """
     if total_steps is None:
         return learning_rate
@@ -47,8 +47,8 @@ def forget_tiny(average: Array, step: int, below: float = 1e-30) -> None:
     """Set entries of a moving average smaller than `below` to zero, in place, at every 64th step.
 
     The average of a value that has become zero, such as the activity of a cell whose pixels are dark in almost every image,
-    decays into subnormal numbers below 1e-38, on which processors are a hundred times slower: learning MNIST would take twice as
-    long. The effect on a weight is below its last digit.
+    decays into subnormal numbers below 1e-38. Processors are a hundred times slower with these, and learning MNIST would take
+    twice as long. Setting them to zero changes no weight by more than its last digit.
     """
     if step % 64 == 0:
         average[abs(average) < below] = 0
@@ -134,7 +134,7 @@ class RMSprop:
 
 
 def _rmsprop(weights: Array, gradient: Array, square_sum: Array, decay: Number, epsilon: Number, rate: Number) -> None:
-    """:meth:`RMSprop.update`, the same operations in the same order, number by number."""
+    """Do the same as :meth:`RMSprop.update`, number by number: the same operations in the same order."""
     for i in range(len(weights)):
         square_sum[i] = square_sum[i] * decay + gradient[i] * gradient[i]
         weights[i] -= gradient[i] / (np.sqrt(square_sum[i]) + epsilon) * rate
@@ -142,7 +142,7 @@ def _rmsprop(weights: Array, gradient: Array, square_sum: Array, decay: Number, 
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam ``[M-ADAM]``, with both moments corrected for their start at zero."""
+    """Adam ``[M-ADAM]``, with the bias correction of both moments."""
 
     learning_rate: float
     decay_mean: float = 0.9
@@ -176,7 +176,7 @@ class Adam:
 
 
 def add_penalty(gradient: Array, weight: Array, l2: float, l1: float) -> None:
-    """Add to `gradient` the gradient of ``½ l2 Σθ² + l1 Σ|θ|`` in `weight` ``[M-PENALTY]``; 0 at the kink of \\|θ\\|."""
+    """Add to `gradient` the gradient of ``½ l2 Σθ² + l1 Σ|θ|`` at `weight` ``[M-PENALTY]``; 0 at the kink of \\|θ\\|."""
     if l2:
         gradient += l2 * weight
     if l1:

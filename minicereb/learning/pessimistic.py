@@ -1,7 +1,7 @@
-"""The pessimistic delta rule: besides the image, each synapse sees the worst activity that images within ε can cause.
+"""The pessimistic delta rule: a synapse learns from the image and from the worst activity of any image within ε of it.
 
-Still pre-synaptic activity times post-synaptic error: a synapse needs its granule cell's bounds, its own sign, and its Purkinje
-cell's climbing fibre. No image is attacked, and nothing goes back through the granule cells.
+It is still pre-synaptic activity times post-synaptic error: a synapse needs its granule cell's bounds, its own sign, and its
+Purkinje cell's climbing fibre. No image is attacked, and nothing is sent back through the granule cells.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from minicereb.learning.plasticity import TINY_ACTIVITY, DeltaRule, Learned
 from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.parallel import blocks, cell_blocks, run_lanes, scratch, sum_lanes
 
-RISE = 0.5  # share of the training over which ε grows from 0
+RISE = 0.5  # share of training during which ε grows from 0
 
 
 def reached(epsilon: float, steps: int, total_steps: int) -> float:
@@ -27,7 +27,7 @@ def reached(epsilon: float, steps: int, total_steps: int) -> float:
 
 
 class PessimisticDeltaRule(DeltaRule):
-    """Learn the readout of a cerebellum from images and from the worst activity within ε of them ``[M-PESSIMISTIC]``.
+    """Learns the readout of a cerebellum from images and from the worst activity within ε of each ``[M-PESSIMISTIC]``.
 
     Parameters
     ----------
@@ -36,17 +36,17 @@ class PessimisticDeltaRule(DeltaRule):
     epsilon : float
         ε in L∞, at least 0; it grows linearly from 0 over the first half of the updates.
     pessimism : float
-        λ, from 0 to 1: the share of the worst activity in the weight change.
+        λ, from 0 to 1: the weight of the worst activity in the weight change.
     total_steps : int
         Number of updates in training.
     error : callable
-        :func:`~minicereb.calculus.losses.squared_error` or :func:`~minicereb.calculus.losses.cross_entropy`. The former, at the
-        worst outputs, counts only what is on the wrong side of the target.
+        :func:`~minicereb.calculus.losses.squared_error` or :func:`~minicereb.calculus.losses.cross_entropy`. At the worst
+        outputs, the squared error counts only deviations to the wrong side of the target.
 
     Notes
     -----
     Besides the activity ``[h | μ | 0]`` the sums ``u + l`` and differences ``u - l`` of each granule cell's bounds ``[M-BOX]``
-    are kept, one row per cell; both are halved only in the small matrices that they are multiplied with. Results equal the
+    are stored, one row per cell. Instead of these large matrices, the small ones that multiply them are halved. Results equal the
     formulas of :mod:`minicereb.calculus.cerebellum` up to the order of summation.
 
     The loss of an image is (1 - λ) of that of its outputs and λ of that of the worst outputs: convex in W.
@@ -75,14 +75,14 @@ class PessimisticDeltaRule(DeltaRule):
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
         """Learn from one batch after another, and yield the result of each; arguments as for :class:`DeltaRule`.
 
-        :class:`InputError` also if an image is not in [0, 1].
+        It also raises :class:`InputError` if an image is not in [0, 1].
         """
         labels = self._checked(x, labels)
         for batch in blocks(len(x), self.batch_size):
             yield self._learn(x[batch], labels[batch])
 
     def hits(self, x: Array, labels: Array, block: int = 0) -> Array:
-        """Return which images stay correct under the worst activity within the full ε, array of bool: a bound per synapse."""
+        """Return which images stay correct under each synapse's worst activity within the full ε, array of bool."""
         labels = self._checked(x, labels)
         wiring, readout, mean = self.model.wiring, self.model.readout, self.model.ltd_mean
         low, high = mossy_bounds(x, self.epsilon, self.model.fires_above)
@@ -126,7 +126,7 @@ class PessimisticDeltaRule(DeltaRule):
             activity, total, spread, weights = self.activity[part], self.total[part], self.spread[part], readout[part]
             self._respond(part, signals, self.activity)
             wiring.project_bounds(part, centre, radius, total, spread)
-            if self.ltd_decay is not None:  # [C-LTD]; of the images themselves
+            if self.ltd_decay is not None:  # [C-LTD], from the clean images only
                 mean[part] *= self.ltd_decay
                 mean[part] += xp.dot(activity, batch_mean)
                 forget_tiny(mean[part], self.steps + 1, TINY_ACTIVITY)

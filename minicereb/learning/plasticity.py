@@ -25,9 +25,10 @@ from minicereb.learning.rules import Rule, delta
 from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.parallel import aligned, cell_blocks, run_lanes, scratch
 
-# Granule cells do not learn: where J is a dense matrix, their responses to several batches are one product of this many columns.
+# Granule cells do not learn, so with a dense J their responses to several batches are computed in one product with this many
+# columns.
 COLUMNS_AHEAD = 128
-TINY_ACTIVITY = 1e-15  # smaller LTD means are 0: the square of their product with the error would be subnormal
+TINY_ACTIVITY = 1e-15  # smaller LTD means are set to 0, because their squared product with the error would be subnormal
 
 
 class Learned(NamedTuple):
@@ -36,7 +37,7 @@ class Learned(NamedTuple):
     Attributes
     ----------
     loss : array, shape (batch,)
-        Loss of each image: ``½‖ŷ - y‖²``, or another that the rule descends.
+        Loss of each image: ``½‖ŷ - y‖²``, or another loss that the rule descends.
     outputs : array, shape (batch, classes)
         ŷ.
     """
@@ -60,21 +61,21 @@ class DeltaRule:
         β of ``[C-LTD]``; None leaves ``ltd_mean`` unchanged.
     error : callable
         ``error(outputs, labels) -> (loss, error)``: what the climbing fibres carry, by default
-        :func:`minicereb.calculus.losses.squared_error`. Labels are whatever it takes, one entry per row.
+        :func:`minicereb.calculus.losses.squared_error`. Labels are of any kind that this function accepts, one per row.
     rule : callable
-        ``rule(z, error, readout) -> gradient``: what activity and error do to the weights, by default
-        :func:`minicereb.learning.rules.delta`, which says what the arguments are.
+        ``rule(z, error, readout) -> gradient``: how activity and error change the weights, by default
+        :func:`minicereb.learning.rules.delta`, which documents the arguments.
 
     Notes
     -----
-    The activity of a batch is kept as the matrix ``[h | μ | 0]``, one row per cell. With the mean as one more column, the
-    centred product ``z eᵀ = h eᵀ - μ (Σe)ᵀ`` and the outputs ``Wᵀz = Wᵀh - Wᵀμ`` are one matrix product each and z is never
-    formed. Zero columns pad it to a multiple of four, which speeds up matrix products.
+    The activity of a batch is stored as the matrix ``[h | μ | 0]``, one row per cell. With the mean as one more column, the
+    centred product ``z eᵀ = h eᵀ - μ (Σe)ᵀ`` and the outputs ``Wᵀz = Wᵀh - Wᵀμ`` are one matrix product each, and z is never
+    formed. Zero columns pad the matrix to a multiple of four columns, which speeds up the products.
 
-    Results equal the formulas of :mod:`minicereb.calculus.cerebellum` up to the order of summation. They are fused here
-    because a block of cells fits a core's cache, and the activity of all cells for a batch does not.
+    Results equal the formulas of :mod:`minicereb.calculus.cerebellum` up to the order of summation. The computation is fused
+    because the activity of a block of cells fits a core's cache, while that of all cells does not.
 
-    With Numba, a batch of a few images through sparse wiring stores no activity (:mod:`minicereb.learning.delta_loops`).
+    With Numba, sparse wiring and batches of a few images, no activity is stored (:mod:`minicereb.learning.delta_loops`).
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class DeltaRule:
         return xp_of(readout).empty(cells * self.batches_ahead * self.columns, dtype=readout.dtype)
 
     def arrays(self) -> dict[str, Array]:
-        """Everything that learning changes, by name; written in place."""
+        """The arrays that learning changes in place, by name."""
         return {"readout": self.model.readout, "ltd_mean": self.model.ltd_mean, **self.state}
 
     def loss_of(self, outputs: Array, labels: Array) -> Array:
@@ -120,7 +121,7 @@ class DeltaRule:
         Raises
         ------
         InputError
-            If `x` has another width than the wiring, or there is not one of the classes for each image.
+            If `x` does not have the wiring's width, or an image does not have one of the classes as its label.
         """
         check_rows(x, self.model.wiring.width)
         if self.error in DESCENDED.values():
@@ -165,7 +166,7 @@ class DeltaRule:
         return None if loops[0] is None or loops[1] is None else (loops[0], loops[1])
 
     def _learn_compiled(self, x: Array, labels: Array, read_out_loop: Loop, gradient_loop: Loop) -> Learned:
-        """One step that stores no activity."""
+        """Make one step without storing any activity."""
         model, images, classes = self.model, len(x), self.model.readout.shape[1]
         assert model.wiring.inputs is not None
         synapses = model.wiring.weights, model.wiring.inputs, model.wiring.at_rest, model.ltd_mean
@@ -225,7 +226,7 @@ class DeltaRule:
         relu(granule, out=granule)
 
     def _learn_batch(self, activity: Array, labels: Array, x_t: Array | None) -> Learned:
-        """One step; with `x_t`, each block of the granule cells' response to it is computed just before use, in the cache."""
+        """Make one step; with `x_t`, each block of granule cells computes its response just before use, in the cache."""
         xp, dtype = xp_of(labels), self.model.readout.dtype
         images, readout, mean = len(labels), self.model.readout, self.model.ltd_mean
         batch_mean = xp.zeros(self.columns, dtype=dtype)
@@ -235,12 +236,12 @@ class DeltaRule:
             if x_t is not None:
                 self._respond(part, x_t, activity)
             granule = activity[part]
-            if self.ltd_decay is not None:  # [C-LTD]; z uses the mean just updated
+            if self.ltd_decay is not None:  # [C-LTD]; z uses the updated mean
                 mean[part] *= self.ltd_decay
                 mean[part] += xp.dot(granule, batch_mean)
                 forget_tiny(mean[part], self.steps + 1, TINY_ACTIVITY)
             granule[:, images] = mean[part]
-            return xp.dot(granule.T, readout[part])  # unlike @, dot lets other threads run even if its result is small
+            return xp.dot(granule.T, readout[part])  # unlike @, dot lets other threads run even if the result is small
 
         sums, *others = run_lanes(read_out, self.parts)
         for other in others:
@@ -270,7 +271,7 @@ class DeltaRule:
 
 
 def _zeros(shape: tuple[int, int], dtype: Any) -> Array:
-    """Return zeros that begin at a cache line."""
+    """Return an array of zeros that begins at the start of a cache line."""
     array = aligned(shape, dtype)
     array[...] = 0
     return array

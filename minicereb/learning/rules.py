@@ -25,12 +25,12 @@ LEAST_SQUARES, PESSIMISTIC = "least-squares", "pessimistic"
 def delta(z: Array, error: Array, readout: Array) -> Array:
     """The delta rule: activity times error, ``∂l/∂W = z eᵀ`` averaged over the batch ``[C4]``.
 
-    Every rule has these arguments and is called for one block of granule cells at a time.
+    Every rule takes these arguments and is called for one block of granule cells at a time.
 
     Parameters
     ----------
     z : array of float, shape (cells, columns)
-        Activity of the block's cells, one column for each image, less the LTD mean; columns of zeros may follow.
+        Activity of the block's cells minus the LTD mean, one column per image; columns of zeros may follow.
     error : array, shape (columns, classes)
         The climbing fibres' error, divided by the number of images; rows of zeros may follow.
     readout : array, shape (cells, classes)
@@ -39,7 +39,7 @@ def delta(z: Array, error: Array, readout: Array) -> Array:
     Returns
     -------
     array, shape (cells, classes)
-        A new array: what the optimiser takes as the gradient, so weights change against its sign.
+        A new array, which the optimiser takes as the gradient; so weights change in the opposite direction.
     """
     return z @ error
 
@@ -53,7 +53,7 @@ RULES: dict[str, Rule] = {"delta": delta, "ltd-ltp": ltd_ltp}
 
 
 def rule_names() -> list[str]:
-    """Return the names of all ways to learn a readout: the rules here, closed form, pessimistic rule, other packages' rules."""
+    """Return the names of all ways to learn a readout: these rules, closed form, pessimistic rule, and those of other packages."""
     return [*RULES, LEAST_SQUARES, PESSIMISTIC, *offered("minicereb.rules")]
 
 
@@ -65,6 +65,7 @@ def rule_named(name: str) -> Rule:
     ExtensionError
         If another package's rule cannot be imported, is not a function, or has the name of one of minicereb's own.
     """
-    own = RULES | {LEAST_SQUARES: delta, PESSIMISTIC: delta}  # one takes no steps, the other contains this rule
+    # the closed form takes no steps; the pessimistic rule contains this one
+    own = RULES | {LEAST_SQUARES: delta, PESSIMISTIC: delta}
     found: Rule = with_extensions("minicereb.rules", own, FunctionType)[name]
     return found

@@ -1,7 +1,7 @@
 """Training as a generator: it yields events, and the consumer shows them, saves checkpoints, or stops.
 
-All state is in the learner's arrays and a :class:`Position`; the order of the images is drawn by address. So training can resume
-from any yielded event and ends with the same bits.
+All state is in the learner's arrays and a :class:`Position`; the order of the images depends only on the seed and the epoch. So
+training can resume from any yielded event and ends with the same bits.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from minicereb.randomness import generator
 
 CHOOSE_ON = ("validation", "test")
 VALIDATION_BLOCK = 256  # images evaluated together: fixed, because each block has its own noise
-SAMPLE = 1000  # training images, evenly spread, on which divergence is tested
-FAR = 10  # a loss this many times that of constant answers has diverged
-# Values that are not finite are reported as divergence, in one line, without NumPy's warnings.
+SAMPLE = 1000  # evenly spaced training images on which divergence is tested
+FAR = 10  # training has diverged if the loss is this many times that of constant answers
+# Non-finite values are reported as divergence, in one line; NumPy's own warnings are switched off.
 QUIET: Any = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
 
 
@@ -45,7 +45,7 @@ class Learner(Protocol):
         """The batches for one call of ``learn``."""
 
     def arrays(self) -> dict[str, Array]:
-        """Everything that learning changes, by name; written in place."""
+        """The arrays that learning changes in place, by name."""
 
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
         """Learn from a few batches, one after the other."""
@@ -65,9 +65,9 @@ class Position:
     seen : int
         Training images learned in this epoch.
     loss_sum : float
-        Their losses, each before its update.
+        Sum of their losses, each measured before its update.
     correct : int
-        How many of them were classified correctly, each before its update.
+        How many of them were classified correctly before their update.
     steps : int
         Updates since the start.
     best_epoch : int
@@ -87,7 +87,7 @@ class Position:
 
 @dataclass(frozen=True)
 class EpochDone:
-    """Result of an epoch; training losses and accuracies are those before each update.
+    """Result of an epoch; training losses and accuracies are measured before each update.
 
     The test accuracy is given only if the best epoch is chosen by it.
     """
@@ -107,12 +107,12 @@ class Split:
     ----------
     dataset : Dataset
     validation : float
-        Share of the training images that is held out, from 0 to less than 1.
+        Share of the training images that is held out, at least 0 and below 1.
     seed : int
         Seed of the split.
     choose_on : {"validation", "test"}
-        The images that select the best epoch: those held out, or the test images, as in some published code, which makes results
-        on the test images too optimistic.
+        The images that select the best epoch: those held out or, as in some published code, the test images. The latter makes
+        test results too optimistic.
     """
 
     def __init__(self, dataset: Dataset, validation: float, seed: int, choose_on: str = "validation"):
@@ -199,8 +199,8 @@ def train(
             rows, labels = to_device(data.x_train[ids]), to_device(data.y_train[ids])
             if augment:
                 rows = crop_and_flip(rows, data.image_shape, seed, position.epoch, to_device(ids))
-            losses, hits = [], []  # read at the end of the group, so that a GPU is not waited for at every step
-            with np.errstate(**QUIET), one_blas_thread():  # once per group: it costs a tenth of a small batch
+            losses, hits = [], []  # read at the end of the group, to avoid waiting for the GPU at every step
+            with np.errstate(**QUIET), one_blas_thread():  # once per group: this call takes a tenth of the time of a small batch
                 for batch, learned in enumerate(learner.learn(to_unit(rows), labels)):
                     losses.append(learned.loss.sum(dtype=np.float64))
                     hits.append((learned.outputs.argmax(axis=1) == labels[batch * size : (batch + 1) * size]).sum())
@@ -227,7 +227,7 @@ def _advice(learner: Any) -> str:
 
 
 def _outputs(model: Any, x: Array) -> Array:
-    """Outputs for a sample, in blocks that fit the memory budget."""
+    """Return the outputs for a sample, computed in blocks that fit the memory budget."""
     size = images_per_block(getattr(model, "bytes_per_image", 0))
     with np.errstate(**QUIET), one_blas_thread():
         parts = [model.forward(x[part])[0] for part in blocks(len(x), size)]
@@ -243,7 +243,7 @@ def divergence(learner: Learner, split: Split, last_loss: float | None = None) -
         The learner, with its final weights.
     split : Split
     last_loss : float, optional
-        Mean loss of the last epoch, if the weights kept are from an earlier one.
+        Mean loss of the last epoch, if the weights that were kept are from an earlier epoch.
 
     Returns
     -------
@@ -253,7 +253,7 @@ def divergence(learner: Learner, split: Split, last_loss: float | None = None) -
     Raises
     ------
     MinicerebError
-        If an output is not finite; no loss has been computed since the last update.
+        If an output is not finite, which no loss has shown because none was computed after the last update.
 
     Notes
     -----
@@ -286,7 +286,7 @@ def divergence(learner: Learner, split: Split, last_loss: float | None = None) -
 
 def _end_epoch(learner: Learner, split: Split, position: Position, best: dict[str, Array]) -> tuple[Position, EpochDone]:
     epoch, held_out = position.epoch + 1, len(split.validation)
-    with np.errstate(**QUIET):  # the last update has not been seen by any loss
+    with np.errstate(**QUIET):  # no loss has been computed since the last update
         for array in learner.arrays().values():
             _check_finite(float(abs(array).max()), learner, epoch)
     validation = None
@@ -309,7 +309,7 @@ def _end_epoch(learner: Learner, split: Split, position: Position, best: dict[st
 
 
 def _held_out_mean(tell: Callable[[Array, Array, int], Array], split: Split) -> float:
-    """Mean of `tell` over the validation images, computed in blocks of fixed size."""
+    """Return the mean of `tell` over the validation images, computed in blocks of fixed size."""
     total = 0.0
     for number, part in enumerate(blocks(len(split.validation), VALIDATION_BLOCK)):
         ids = split.validation[part]
@@ -322,7 +322,7 @@ def _held_out_mean(tell: Callable[[Array, Array, int], Array], split: Split) -> 
 def restore(arrays: Mapping[str, Array], stored: Mapping[str, np.ndarray]) -> None:
     """Write stored host arrays into a learner's arrays of the same names, in place.
 
-    :class:`DataError` names an array that is missing, or of another type or shape; then nothing is changed.
+    If an array is missing, or has another type or shape, nothing is changed and :class:`DataError` names it.
     """
     for name, array in arrays.items():
         found = stored.get(name)

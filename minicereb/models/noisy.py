@@ -1,4 +1,4 @@
-"""Networks with noise in every neuron ``[G1]``: a distribution over classifiers; fixing the noise picks one."""
+"""Networks with noise in every neuron ``[G1]``: they are distributions over classifiers, and fixing the noise selects one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from minicereb.errors import InputError, require
 from minicereb.inputs import check_credit, check_rows
 from minicereb.randomness import generator
 
-Noise = tuple[Array | None, ...]  # of unit scale, one array (outputs, images, replications) per layer; None without noise
+Noise = tuple[Array | None, ...]  # noise of unit scale: (outputs, images, replications) per layer, None without noise
 
 
 class Trace(NamedTuple):
@@ -128,7 +128,7 @@ class NoisyLayer:
         return 1.0 if self.activation is None else self.activation.derivative(v)
 
     def unpooled(self, d_response: Array, v: Array) -> Array:
-        """Return the gradient of φ(v), given that of the response: here the same."""
+        """Return the gradient with respect to φ(v), given that with respect to the response; here they are the same."""
         return d_response
 
     def unpooled_in_rows(self, d_response: Array, v: Array) -> Array:
@@ -136,7 +136,7 @@ class NoisyLayer:
         return d_response
 
     def signal_gradient(self, d_response: Array, v: Array, slope: Array | float) -> Array:
-        """Return the gradient of v, given that of the response and φ'(v), or what stands for it ``[G3]``."""
+        """Return the gradient with respect to v, given that of the response and the slope φ'(v) or its surrogate ``[G3]``."""
         return self.unpooled(d_response, v) * slope
 
     def signal_gradient_in_rows(self, d_response: Array, v: Array, slope: Array | float) -> Array:
@@ -144,7 +144,7 @@ class NoisyLayer:
         return self.unpooled_in_rows(d_response, v) * slope
 
     def carried(self, d_v: Array, v: Array) -> Array:
-        """Return the gradient of what each unit receives, given that of its signal alone: here the same."""
+        """Return the gradient with respect to each unit's input, given that of its signal alone; here they are the same."""
         return d_v
 
     def send_back(self, d_v: Array) -> Array:
@@ -164,13 +164,13 @@ class NoisyLayer:
 
 @dataclass(frozen=True, eq=False)
 class NoisyNetwork:
-    """A sequence of noisy layers. As a classifier it makes the paper's "one time" prediction (OT), without noise."""
+    """A sequence of noisy layers. Used as a classifier, it makes the paper's "one time" prediction (OT), without noise."""
 
     layers: tuple[NoisyLayer, ...]
 
     @property
     def parameters(self) -> dict[str, Array]:
-        """The arrays that can learn: weight, bias and scale of each layer, and weights within it."""
+        """The arrays that can learn: each layer's weight, bias and scale, and its recurrent weights."""
         places = itertools.product(enumerate(self.layers), ("weight", "bias", "scale", "recurrent"))
         found = {f"{name}_{number}": getattr(layer, name, None) for (number, layer), name in places}
         return {name: array for name, array in found.items() if array is not None}
@@ -182,12 +182,12 @@ class NoisyNetwork:
 
     @property
     def widths(self) -> list[int]:
-        """Units with noise in each layer, the outputs last."""
+        """Number of units with noise in each layer, the outputs last."""
         return [layer.units for layer in self.layers]
 
     @property
     def is_dense(self) -> bool:
-        """Whether every layer is connected to all of its inputs, in one step: no convolutions, no time."""
+        """Whether every layer is densely connected: no convolutions and no layers in time."""
         return all(type(layer) is NoisyLayer for layer in self.layers)
 
     def run(self, x_t: Array, noise: Noise | None) -> Trace:
@@ -198,8 +198,8 @@ class NoisyNetwork:
         x_t : array, shape (inputs, images)
             Images in columns.
         noise : tuple or None
-            Noise of unit scale, (outputs, images, replications) for each layer or None; None for no noise at all. Noise for
-            one image is shared by all.
+            For each layer, noise of unit scale with the shape (outputs, images, replications), or None; None instead of the tuple
+            for no noise at all. Noise of one image is used for all images.
 
         Raises
         ------
@@ -210,7 +210,7 @@ class NoisyNetwork:
         return self._continue(Trace([], [], [], [], []), x_t[:, :, None], (None,) * len(self.layers) if noise is None else noise)
 
     def run_above(self, quiet: Trace, number: int, e: Array) -> Trace:
-        """Run the network with noise in one layer only; what lies below is taken from a run without noise.
+        """Run the network with noise in one layer only; the layers below are taken from a run without noise.
 
         Parameters
         ----------
@@ -224,7 +224,7 @@ class NoisyNetwork:
         Returns
         -------
         Trace
-            With one replication up to the layer's drive.
+            Up to the layer's drive, it has one replication.
         """
         layer, x, u = self.layers[number], quiet.inputs[number], quiet.drives[number]
         v = u + e * layer.scale
@@ -256,7 +256,7 @@ class NoisyNetwork:
                 raise InputError("noise", f"shape {e.shape} in layer {number}", expected)
 
     def forward(self, x: Array) -> tuple[Array, list[Array]]:
-        """Outputs without noise (OT), shape (images, classes), and the signals of every layer."""
+        """Return the outputs without noise (OT), shape (images, classes), and the signals of every layer."""
         check_rows(x, self.layers[0].inputs)
         signals = []
         for layer in self.layers:
@@ -266,7 +266,7 @@ class NoisyNetwork:
         return x, signals
 
     def input_gradient(self, d_outputs: Array, signals: list[Array]) -> Array:
-        """Gradient of the images, shape (images, inputs), for the network without noise.
+        """Return the gradient with respect to the images, shape (images, inputs), for the network without noise.
 
         Raises
         ------
@@ -280,7 +280,7 @@ class NoisyNetwork:
         return d_x
 
     def at(self, noise: Noise) -> BoundNetwork:
-        """Return the ordinary classifier given by this noise, one replication per image."""
+        """Return the ordinary classifier that this noise selects, one replication per image."""
         return BoundNetwork(self, noise)
 
 
@@ -292,19 +292,19 @@ class BoundNetwork:
     noise: Noise
 
     def forward(self, x: Array) -> tuple[Array, list[Array]]:
-        """Outputs, shape (images, classes), and the signals of every layer."""
+        """Return the outputs, shape (images, classes), and the signals of every layer."""
         check_rows(x, self.network.layers[0].inputs)
         trace = self.network.run(xp_of(x).ascontiguousarray(x.T), self.noise)
         require(trace.outputs.shape[2] == 1, "noise", f"{trace.outputs.shape[2]} replications", "one for each image")
         return trace.outputs[:, :, 0].T, [v[:, :, 0].T for v in trace.signals]
 
     def input_gradient(self, d_outputs: Array, signals: list[Array]) -> Array:
-        """Gradient of the images for this noise; raises the same errors as the network's."""
+        """Return the gradient with respect to the images for this noise; it raises the same errors as the network's method."""
         return self.network.input_gradient(d_outputs, signals)
 
 
 def check_scales(scales: tuple[float, ...], layers: int) -> tuple[float, ...]:
-    """Return a noise scale per layer, given one for all or one for each; :class:`InputError` for any other number."""
+    """Return one noise scale per layer, given one for all or one for each; :class:`InputError` for any other count."""
     shown = ",".join(f"{scale:g}" for scale in scales)
     if len(scales) not in (1, layers):
         raise InputError("noise-scale", shown, f"one number, or {layers}: one for each layer, outputs included")

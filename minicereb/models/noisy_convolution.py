@@ -18,14 +18,14 @@ from minicereb.models.noisy import NoisyLayer, NoisyNetwork, check_scales
 from minicereb.randomness import generator
 
 POOLING = ("mean", "max")
-SPREAD = 2.0  # of the drive of a unit at the start, in noise scales, for inputs of size 1
+SPREAD = 2.0  # initial spread of a unit's drive, in noise scales, for inputs of size 1
 
 
 @dataclass(frozen=True, eq=False)
 class NoisyConvolution(NoisyLayer):
     """A convolution with noise on every unit, then the activation, then pooling: ``x' = pool(φ(θ * x + b + r))`` ``[M-SHARED]``.
 
-    Everywhere else a layer's values are vectors: images are flattened pixel by pixel and channel by channel.
+    Outside this class a layer's values are vectors: images are flattened pixel by pixel and channel by channel.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class NoisyConvolution(NoisyLayer):
     stride : int
         Distance between neighbouring windows, in pixels.
     pool : int
-        Side of the squares of units that are pooled, 1 for no pooling; incomplete ones at the edges are ignored.
+        Side of the squares of units that are pooled, 1 for no pooling. Incomplete squares at the edges are ignored.
     pooling : {"mean", "max"}
     """
 
@@ -106,7 +106,7 @@ class NoisyConvolution(NoisyLayer):
         return [image[i : rows * self.pool : self.pool, j : columns * self.pool : self.pool] for i, j in starts]
 
     def spread(self, pooled: Array) -> Array:
-        """Copy the value of every square to each of its units, 0 for units in none: (responses, ...) gives (units, ...)."""
+        """Copy each square's value to its units, and 0 to units outside all squares: (responses, ...) gives (units, ...)."""
         if self.pool == 1:
             return pooled
         units = xp_of(pooled).zeros((self.units, *pooled.shape[1:]), dtype=pooled.dtype)
@@ -115,12 +115,12 @@ class NoisyConvolution(NoisyLayer):
         return units
 
     def response_of_unit(self) -> Array:
-        """Return the index of the response that each unit belongs to, shape (units,); 0 for units in none."""
+        """Return the index of the response that each unit belongs to, shape (units,); 0 for units outside all squares."""
         rows, columns, channels = self.pooled
         return self.spread(xp_of(self.weight).arange(rows * columns * channels))
 
     def flip_effect(self, fires: Array) -> Array:
-        """By how much the response of its square changes in size when a threshold unit fires or falls silent.
+        """Return the size of the change in a square's response when one of its threshold units fires or falls silent.
 
         Parameters
         ----------
@@ -129,8 +129,8 @@ class NoisyConvolution(NoisyLayer):
         Returns
         -------
         array, shape (units, ...)
-            1 without pooling, the share of a unit with mean pooling; with max pooling 1 where no other unit of the square fires,
-            else 0. 0 for units in no square.
+            Without pooling 1; with mean pooling one over the units of a square; with max pooling 1 where no other unit of the
+            square fires, otherwise 0. Units outside all squares have 0.
         """
         xp = xp_of(fires)
         if self.pool == 1:
@@ -139,11 +139,11 @@ class NoisyConvolution(NoisyLayer):
         if self.pooling == "mean":
             return self.spread(xp.full((math.prod(self.pooled), *fires.shape[1:]), share, dtype=fires.dtype))
         count = functools.reduce(xp.add, self._places(fires)).reshape(-1, *fires.shape[1:])
-        alone = self.spread(count + 1) - fires  # 1 if no other unit of the square fires; units in no square have at most 0
+        alone = self.spread(count + 1) - fires  # 1 if no other unit of the square fires; at most 0 for units outside all squares
         return (alone == 1).astype(fires.dtype)
 
     def response_change(self, h: Array, units: Array, responses: Array) -> Array:
-        """By how much the pooled responses change if units respond differently, one at a time.
+        """Return how much the pooled responses change if units respond differently, one at a time.
 
         Parameters
         ----------
@@ -157,7 +157,7 @@ class NoisyConvolution(NoisyLayer):
         Returns
         -------
         array, shape (runs, changes)
-            0 for units in no square.
+            0 for units outside all squares.
         """
         xp, runs = xp_of(h), xp_of(h).arange(len(units))[:, None]
         h = h.reshape(len(h), -1)
@@ -211,9 +211,10 @@ class NoisyConvolution(NoisyLayer):
         return d_x.reshape(len(d_v), -1)
 
     def drive_change(self, places: Array, change: Array) -> Array:
-        """Return the change of u when one input changes, for several such changes of each run; shapes as in the base class.
+        """Return the change of u when one input changes, for several such changes of each run; the shapes are those of the base
+        class.
 
-        An input is seen by the few windows that contain it, each through another weight of the kernel.
+        An input appears only in the few windows that contain it, with a different weight of the kernel in each.
         """
         xp, runs = xp_of(change), places.size
         down, across = self.positions
@@ -257,13 +258,14 @@ def initial_noisy_convolutional(
     channels : tuple of int
         Channels of each convolution.
     hidden : tuple of int
-        Neurons of each dense hidden layer; none is allowed.
+        Neurons of each dense hidden layer; may be empty.
     classes : int
     seed : int
-        Seed of the weights: normal, with a deviation of `SPREAD` σ / √inputs of a unit; of the outputs 1 / √inputs. Biases start
-        at 0.
+        Seed of the weights: normal, with a standard deviation of `SPREAD` σ / √(inputs per unit), and 1 / √inputs for the
+        outputs. Biases start at 0.
     kernel, stride, pool : int
-        Of every convolution: side of the kernel, distance between windows, side of the squares that are pooled (1: none).
+        For every convolution: side of the kernel, distance between windows, and side of the squares that are pooled (1: no
+        pooling).
     pooling : {"mean", "max"}
     activation : Activation
     law : Law or None

@@ -1,8 +1,8 @@
 """Layers of noisy units in time: recurrent units, and leaky integrate-and-fire neurons ``[M-LIF]``.
 
-One weight serves every time step, and every unit has noise of its own in every step. The noise decides whether a neuron fires;
-the membrane does not keep it. So a membrane potential follows from the image and the earlier responses, and the probability of a
-path is a product over steps ``[M-PATH]``.
+The weights are the same in every time step, and every unit has its own noise in every step. The noise affects whether a neuron
+fires but is not added to its membrane potential. So the membrane potential follows from the image and the earlier responses, and
+the probability of a path is a product over steps ``[M-PATH]``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from minicereb.models.noisy import NoisyLayer, NoisyNetwork, check_scales
 from minicereb.randomness import generator
 
 PRESENTATIONS = ("rows", "whole")
-SPREAD = 2.0  # of the drive of a unit at the start, in noise scales or thresholds, for inputs of size 1
+SPREAD = 2.0  # initial spread of a unit's drive, in noise scales or thresholds, for inputs of size 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +27,8 @@ class NoisyTime(NoisyLayer):
     """Units in time: ``m_t = λ(1 - h_{t-1}) m_{t-1} + θ x_t + b + R h_{t-1}``, ``h_t = φ(m_t - ϑ + r_t)`` ``[M-LIF]``.
 
     With λ = 0 and ϑ = 0 these are the units of a simple recurrent network. With λ > 0 and a threshold as φ they are leaky
-    integrate-and-fire neurons: a spike resets the membrane potential m to 0. In the arrays of a trace, drive u = m - ϑ, signal
-    v = u + σe and noise have one entry for every unit and step, step by step: entry t · neurons + i is unit i in step t.
+    integrate-and-fire neurons: a spike resets the membrane potential m to 0. In a trace, the drive u = m - ϑ, the signal v = u +
+    σe and the noise have one entry per unit and step, ordered by step: entry t · neurons + i is unit i in step t.
 
     Parameters
     ----------
@@ -43,7 +43,8 @@ class NoisyTime(NoisyLayer):
     steps : int
         T.
     whole : bool
-        Whether every step shows the whole input; otherwise step t shows its t-th part of equal length, such as a row of an image.
+        Whether every step shows the whole input; otherwise the input has T equal parts, such as the rows of an image, and step t
+        shows part t.
     leak : float
         λ, from 0 to 1: the share of the membrane potential that remains after a step.
     firing : float
@@ -66,7 +67,7 @@ class NoisyTime(NoisyLayer):
 
     @property
     def units(self) -> int:
-        """Number of values with noise of their own: neurons times steps."""
+        """Number of values that have their own noise: neurons times steps."""
         return len(self.bias) * self.steps
 
     def in_steps(self, array: Array) -> Array:
@@ -81,7 +82,7 @@ class NoisyTime(NoisyLayer):
         return currents.reshape(*currents.shape[:2], *shape)
 
     def _membrane(self, current: Array, m: Array | None, h: Array | None) -> Array:
-        """Return m of a step from its current, and m and h of the step before."""
+        """Return m of a step, given the current of this step and m and h of the step before."""
         if m is None or h is None:
             return current
         if self.leak:
@@ -92,7 +93,7 @@ class NoisyTime(NoisyLayer):
         return current
 
     def run(self, x: Array, e: Array | None) -> tuple[Array, Array, Array]:
-        """Return drives u, signals v, both (units, images, replications), and the response, (neurons, images, replications)."""
+        """Return drives u and signals v, (units, images, replications), and the response, (neurons, images, replications)."""
         currents, xp = self._currents(x), xp_of(x)
         noise = None if e is None else self.in_steps(e)
         m, h, total = None, None, None
@@ -127,15 +128,16 @@ class NoisyTime(NoisyLayer):
         return xp_of(v).ascontiguousarray(self.respond(v.T).T)
 
     def signal_gradient(self, d_response: Array, v: Array, slope: Array | float) -> Array:
-        """Backpropagation through time: the gradient of v, (units, ...), given that of the response, (neurons, ...) ``[M-BPTT]``.
+        """Return the gradient with respect to v, (units, ...), given that of the response, (neurons, ...) ``[M-BPTT]``.
 
-        `slope` is φ'(v), or what stands for it. The reset of a membrane is held fixed, as if it did not depend on v.
+        This is backpropagation through time. `slope` is φ'(v) or its surrogate. The reset of the membrane is treated as if it did
+        not depend on v.
         """
         xp, signals = xp_of(v), self.in_steps(v)
         slopes = self.in_steps(xp.broadcast_to(xp.asarray(slope, dtype=v.dtype), v.shape))
         share = d_response / v.dtype.type(self.steps) if self.averages else d_response
         found: list[Array] = []
-        later: Array | None = None  # gradient of the next step's membrane potential
+        later: Array | None = None  # gradient with respect to the next step's membrane potential
         for t in reversed(range(self.steps)):
             d_h = share if self.averages or t == self.steps - 1 else xp.zeros_like(share)
             if later is not None and self.recurrent is not None:
@@ -146,7 +148,7 @@ class NoisyTime(NoisyLayer):
         return xp.concatenate(found[::-1])
 
     def signal_gradient_in_rows(self, d_response: Array, v: Array, slope: Array | float) -> Array:
-        """Return the gradient of the drives' inputs for images in rows, which :meth:`input_gradient` sends back."""
+        """Return the gradient with respect to every step's input for images in rows; :meth:`input_gradient` sends it back."""
         xp = xp_of(v)
         v = v.T
         d_v = self.signal_gradient(d_response.T, v, slope.T if hasattr(slope, "T") else slope)
@@ -157,9 +159,10 @@ class NoisyTime(NoisyLayer):
         return d_v if later is None or not self.leak else d_v + self.leak * (1 - super().respond(v)) * later
 
     def carried(self, d_v: Array, v: Array) -> Array:
-        """Return the gradient of every step's input, given that of its signal: what the membrane keeps, later steps feel.
+        """Return the gradient with respect to every step's input, which also acts on later steps through the membrane.
 
-        ``g_t = d_t + λ(1 - h_t) g_{t+1}`` ``[M-PATH]``; both of shape (units, ...).
+        ``g_t = d_t + λ(1 - h_t) g_{t+1}`` ``[M-PATH]``, where d is the gradient with respect to the signals; both have the shape
+        (units, ...).
         """
         if not self.leak:
             return d_v
@@ -183,7 +186,7 @@ class NoisyTime(NoisyLayer):
         return {"recurrent": products.sum(axis=0)}
 
     def _by_step(self, d_m: Array) -> Array:
-        """(rows, units) as one row for each input that a step shows."""
+        """View (rows, units) as one row for each input that a step shows."""
         each = d_m.reshape(len(d_m), self.steps, -1)
         return each.sum(axis=1) if self.whole else each.reshape(-1, len(self.bias))
 
@@ -199,7 +202,8 @@ class NoisyTime(NoisyLayer):
         return super().input_gradient(self._by_step(d_v)).reshape(len(d_v), -1)
 
     def after_flip(self, v: Array, u: Array, t: int) -> Array:
-        """Return the layer's response with one neuron's response in step `t` flipped, for each neuron, its noise held fixed.
+        """Return, for each neuron, the layer's response if that neuron's response in step `t` is flipped and its noise held
+        fixed.
 
         Parameters
         ----------
@@ -217,7 +221,7 @@ class NoisyTime(NoisyLayer):
         kept = was
         for later in range(t + 1, self.steps):
             before = drives[later - 1] + v.dtype.type(self.firing)
-            more = self.leak * ((1 - h) * m - (1 - kept) * before)  # of this step's membrane potential
+            more = self.leak * ((1 - h) * m - (1 - kept) * before)  # change of this step's membrane potential
             m = drives[later] + v.dtype.type(self.firing) + more
             kept, h = super().respond(signals[later]), super().respond(signals[later] + more)
             change = change + (h - kept) if self.averages else h - kept
@@ -249,11 +253,11 @@ def initial_noisy_in_time(
     image : tuple of int
         Shape of an image; its first axis is the rows.
     hidden : tuple of int
-        Neurons, one number.
+        Number of neurons, as a tuple of one.
     classes, seed : int
     spiking : bool
-        Whether the layer consists of leaky integrate-and-fire neurons with threshold 1, whose mean activity is read; otherwise of
-        recurrent units, whose last response is read.
+        Whether the layer consists of leaky integrate-and-fire neurons with threshold 1, whose mean activity is read out.
+        Otherwise it consists of recurrent units, whose last response is read out.
     presentation : {"rows", "whole"}
         Whether a time step shows the next row of the image, or the whole image.
     steps : int
@@ -270,7 +274,7 @@ def initial_noisy_in_time(
     Raises
     ------
     InputError
-        If there is not one hidden layer, or an image has no rows.
+        If there is not exactly one hidden layer, or an image has no rows.
     """
     if len(hidden) != 1 or hidden[0] < 1:
         raise InputError("hidden", ",".join(map(str, hidden)), "one number of at least 1: such networks have one layer in time")
