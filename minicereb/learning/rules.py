@@ -53,7 +53,7 @@ RULES: dict[str, Rule] = {"delta": delta, "ltd-ltp": ltd_ltp}
 
 
 def rule_names() -> list[str]:
-    """Return the names of all ways to learn a readout: these rules, closed form, pessimistic rule, and those of other packages."""
+    """Return the names of all ways to learn a readout: these rules, closed form, pessimistic rule, other packages' rules."""
     return [*RULES, LEAST_SQUARES, PESSIMISTIC, *offered("minicereb.rules")]
 
 
