@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from minicereb.datasets.transforms import to_unit
 from minicereb.errors import InputError, require
 from minicereb.inputs import as_labels, check_count, check_images, check_rows
 from minicereb.models.noisy import NoisyNetwork
+from minicereb.models.noisy_time import NoisyTime
 from minicereb.models.prediction import REPLICATIONS
 from minicereb.parallel import blocks, run_lanes
 from minicereb.statistics import mean_deviation, proportion_interval
@@ -22,6 +24,7 @@ from minicereb.statistics import mean_deviation, proportion_interval
 PREDICTORS = ("probabilities", "votes")
 PROBABILITY_ROUNDING = 2e-6  # largest error of a softmax in float32
 RADIUS_STEPS = 30
+WITHIN_ONE = ("threshold", "sigmoid")  # activations whose responses are from 0 to 1
 SPECTRAL_SLACK = 1 + 1e-10
 
 
@@ -52,9 +55,11 @@ def why_not_smoothable(model: object) -> str | None:
     """Return a one-line reason why a model has no smoothing certificate, or None if it has one."""
     if not isinstance(model, NoisyNetwork):
         return f"{type(model).__name__} has no noise"
-    if not model.is_dense:
-        return "the certificate is for dense layers; this network has convolutions, or a layer in time"
-    law = model.layers[0].law
+    first = model.layers[0]
+    responds = None if first.activation is None else first.activation.name
+    if isinstance(first, NoisyTime) and first.leak and responds not in WITHIN_ONE:
+        return f"units with a leak are {responds or 'linear'}; the certificate is for responses from 0 to 1"
+    law = first.law
     if not isinstance(law, Gaussian):
         return f"noise in the first layer is {'absent' if law is None else law.name}; the certificate is for gaussian noise"
     return None
@@ -123,8 +128,7 @@ def smoothing_certificate(
     if norm == "linf":
         radius = linf_radius(network, to_numpy(x), shift)
     else:
-        weight = to_numpy(network.layers[0].weight).astype(np.float64)
-        length = np.linalg.norm(weight, 2) * SPECTRAL_SLACK
+        length = network.layers[0].gain() * SPECTRAL_SLACK
         radius = shift / length if length > 0 else np.where(shift > 0, np.inf, 0.0)
     return Smoothed(radius > with_rounding(epsilon, norm, x.shape[1]), radius)
 
@@ -190,15 +194,15 @@ def signal_shift(network: NoisyNetwork, label: np.ndarray, rival: np.ndarray) ->
 def linf_radius(network: NoisyNetwork, x: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """Return for each image the largest ε in L∞ for which its first layer's signals move by less than `shift`.
 
-    A signal moves by at most ``ε‖w_a‖₁``, and by less where pixels reach the limits of the box.
+    A signal moves by at most ``ε‖w_a‖₁``, and by less where pixels reach the limits of the box. In time the earlier responses are
+    held fixed ``[M-ADAPTIVE]``.
     """
-    weight = to_numpy(network.layers[0].weight).astype(np.float64)
-    x = x.astype(np.float64)
-    up, down = np.maximum(weight, 0.0).T, np.maximum(-weight, 0.0).T
+    first, x = network.layers[0], x.astype(np.float64)
+    alone = replace(first, weight=to_numpy(first.weight).astype(np.float64), bias=to_numpy(first.bias).astype(np.float64))
 
     def moved(epsilon: np.ndarray) -> np.ndarray:
-        rise, fall = np.minimum(epsilon[:, None], 1 - x), np.minimum(epsilon[:, None], x)
-        return np.sqrt((np.maximum(rise @ up + fall @ down, rise @ down + fall @ up) ** 2).sum(axis=1)) * SPECTRAL_SLACK
+        changes = alone.largest_changes(np.minimum(epsilon[:, None], 1 - x), np.minimum(epsilon[:, None], x))
+        return np.sqrt((changes**2).sum(axis=1)) * SPECTRAL_SLACK
 
     inside, outside = np.zeros(len(x), dtype=np.float64), np.ones(len(x), dtype=np.float64)
     for _ in range(RADIUS_STEPS):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from minicereb.backend import Array, to_device, xp_of
+from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.calculus.activations import Activation
 from minicereb.calculus.dense import dense, dense_input_gradient, dense_weight_gradient
 from minicereb.calculus.noise import Law
@@ -160,6 +160,26 @@ class NoisyLayer:
     def input_gradient(self, d_v: Array) -> Array:
         """Return the gradient of x, shape (rows, inputs), given that of v, shape (rows, outputs)."""
         return dense_input_gradient(d_v, self.weight)
+
+    def largest_changes(self, rise: Array, fall: Array) -> Array:
+        """Return a bound on the size of each drive's change, if inputs rise and fall by no more than this ``[M-SMOOTH]``.
+
+        Parameters
+        ----------
+        rise, fall : array, shape (images, inputs)
+            At least 0.
+
+        Returns
+        -------
+        array, shape (images, outputs)
+        """
+        xp, nothing = xp_of(rise), xp_of(rise).zeros(len(self.bias), dtype=rise.dtype)
+        up, down = (replace(self, weight=xp.maximum(side * self.weight, 0), bias=nothing).drive_of_rows for side in (1, -1))
+        return xp.maximum(up(rise) + down(fall), down(rise) + up(fall))
+
+    def gain(self) -> float:
+        """Return the largest length of the drives' change, if the inputs change by 1 in length ``[M-SMOOTH]``."""
+        return float(np.linalg.norm(to_numpy(self.weight).astype(np.float64), 2))
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from minicereb.backend import Array, to_device, xp_of
+from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.calculus.activations import Activation
 from minicereb.calculus.convolution import Window, convolution, convolution_input_gradient, convolution_weight_gradient
 from minicereb.calculus.noise import Law
 from minicereb.calculus.pooling import max_pool, max_pool_input_gradient
 from minicereb.errors import InputError, require
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork, check_scales
+from minicereb.parallel import blocks
 from minicereb.randomness import generator
 
 POOLING = ("mean", "max")
+IMPULSES = 256  # images of one pixel that a convolution is applied to together, for its singular value
 SPREAD = 2.0  # initial spread of a unit's drive, in noise scales, for inputs of size 1
 
 
@@ -209,6 +211,14 @@ class NoisyConvolution(NoisyLayer):
         credit = xp_of(d_v).ascontiguousarray(d_v).reshape(len(d_v), *self.positions, len(self.bias))
         d_x = convolution_input_gradient(credit, self.weight, self.image[:2], self.stride)
         return d_x.reshape(len(d_v), -1)
+
+    def gain(self) -> float:
+        """Return the largest singular value of the convolution as a matrix."""
+        weight = to_numpy(self.weight).astype(np.float64)
+        alone = replace(self, weight=weight, bias=np.zeros(len(weight), dtype=np.float64))
+        each = np.eye(self.inputs, dtype=np.float64)
+        squares = [alone.input_gradient(alone.drive_of_rows(each[part])) for part in blocks(len(each), IMPULSES)]
+        return float(max(np.linalg.eigvalsh(np.concatenate(squares))[-1], 0.0) ** 0.5)
 
     def drive_change(self, places: Array, change: Array) -> Array:
         """Return the change of u when one input changes, for several such changes of each run; the shapes are those of the base

@@ -201,6 +201,23 @@ class NoisyTime(NoisyLayer):
         """Return the gradient of x, (rows, inputs), given that of every step's input, (rows, units)."""
         return super().input_gradient(self._by_step(d_v)).reshape(len(d_v), -1)
 
+    def largest_changes(self, rise: Array, fall: Array) -> Array:
+        """Return a bound on the size of each drive's change at fixed earlier responses ``[M-ADAPTIVE]``; (images, units)."""
+        xp, shape = xp_of(rise), (-1, self.weight.shape[1])
+        alone = NoisyLayer(self.weight, self.bias, self.scale, self.law, self.activation)
+        currents = alone.largest_changes(rise.reshape(shape), fall.reshape(shape)).reshape(len(rise), -1, len(self.bias))
+        found: list[Array] = []
+        for t in range(self.steps):
+            now = currents[:, 0 if self.whole else t]
+            found.append(now + self.leak * found[-1] if found else now)
+        return xp.concatenate(found, axis=1)
+
+    def gain(self) -> float:
+        """Return a bound on the length of the drives' change at fixed earlier responses, if the inputs change by 1 in length."""
+        after = np.subtract.outer(np.arange(self.steps), np.arange(self.steps))
+        kept = np.where(after >= 0, float(self.leak) ** np.maximum(after, 0), 0.0)  # from a step (column) to a later one (row)
+        return float(np.linalg.norm(kept.sum(axis=1) if self.whole else kept, 2)) * super().gain()
+
     def after_flip(self, v: Array, u: Array, t: int) -> Array:
         """Return, for each neuron, the layer's response if that neuron's response in step `t` is flipped and its noise held
         fixed.

@@ -22,6 +22,8 @@ from minicereb.certificates.smoothing import (
 from minicereb.errors import InputError
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork, initial_noisy
+from minicereb.models.noisy_convolution import NoisyConvolution
+from minicereb.models.noisy_time import NoisyTime
 from minicereb.randomness import generator
 from minicereb.statistics import mean_deviation
 
@@ -161,6 +163,148 @@ def test_on_every_device(xp_device, norm):
     found = certificate()
     configure(device="cpu")
     assert np.allclose(to_numpy(found.radius), certificate().radius, atol=1e-3)
+
+
+# -- convolutions and layers in time -----------------------------------------------------------------------------------------
+
+
+def convolution(stride=2, pool=2):
+    rng = generator(0, "a convolution of a test")
+    scale = np.full(1, 0.5, dtype=np.float32)
+    shape = (3, 3, 3, 2)
+    weight, bias = rng.standard_normal(shape).astype(np.float32), rng.standard_normal(3).astype(np.float32)
+    return NoisyConvolution(weight, bias, scale, Gaussian(), THRESHOLD, image=(7, 6, 2), stride=stride, pool=pool)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_a_convolution_is_bounded_as_its_matrix(stride):
+    layer = convolution(stride, 1)
+    one_by_one = np.eye(layer.inputs, dtype=np.float64)
+    matrix = (layer.drive_of_rows(one_by_one) - layer.drive_of_rows(np.zeros((1, layer.inputs)))).T
+    assert layer.gain() == pytest.approx(np.linalg.norm(matrix, 2), rel=1e-12)
+    dense = NoisyLayer(matrix, np.zeros(layer.units), layer.scale, layer.law, layer.activation)
+    rise, fall = generator(0, "changes of a test").random((2, 5, layer.inputs))
+    assert np.allclose(layer.largest_changes(rise, fall), dense.largest_changes(rise, fall), rtol=1e-12)
+    up, down = np.maximum(matrix, 0), np.maximum(-matrix, 0)
+    largest = np.maximum(rise @ up.T + fall @ down.T, rise @ down.T + fall @ up.T)
+    assert np.allclose(dense.largest_changes(rise, fall), largest, rtol=1e-12)
+
+
+def in_time(whole=False, connected=False, leak=0.75):
+    """Two threshold units in three steps, whose mean answer is a sum over 64 paths."""
+    rng = generator(8, "units in time of a test")
+    weight, bias, connections = (rng.normal(0, size, shape) for size, shape in ((2.5, (2, 2)), (0.4, 2), (1.5, (2, 2))))
+    layer = NoisyTime(
+        weight.astype(np.float32),
+        bias.astype(np.float32),
+        np.full(1, 0.6, dtype=np.float32),
+        Gaussian(),
+        THRESHOLD,
+        recurrent=connections.astype(np.float32) if connected else None,
+        steps=3,
+        whole=whole,
+        leak=leak,
+        firing=0.25,
+        averages=True,
+    )
+    readout = rng.normal(0, 12, (3, 2)).astype(np.float32)
+    return NoisyNetwork((layer, NoisyLayer(readout, np.zeros(3, dtype=np.float32), np.ones(1, dtype=np.float32), None, None)))
+
+
+PATHS = np.array(np.meshgrid(*[[0, 1]] * 6)).reshape(6, -1).T.reshape(-1, 3, 2)
+
+
+def drives_along(layer, x, responses):
+    """Drives of images in rows along given responses, shape (images, paths, steps, units)."""
+    parts = np.stack([x] * 3, axis=1) if layer.whole else x.reshape(len(x), 3, -1)
+    m, h, found = 0.0, np.zeros((1, 1, 2)), []
+    for t in range(3):
+        m = layer.leak * m * (1 - h) + (parts[:, t] @ layer.weight.T + layer.bias)[:, None]
+        m = m if layer.recurrent is None else m + h @ layer.recurrent.T
+        h = responses[None, :, t]
+        found.append(np.broadcast_to(m - layer.firing, (len(x), len(responses), 2)))
+    return np.stack(found, axis=2)
+
+
+def mean_in_time(model, x):
+    """Exact mean probabilities of the classes."""
+    layer, last = model.layers
+    outputs = PATHS.mean(axis=1) @ last.weight.T + last.bias
+    softmax = np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)
+    p = stats.norm.cdf(drives_along(layer, x, PATHS) / layer.scale[0])
+    return np.where(PATHS > 0, p, 1 - p).prod(axis=(2, 3)) @ softmax
+
+
+SHAPES = [{}, {"whole": True}, {"connected": True, "leak": 0.0}, {"connected": True}]
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_in_time_the_mean_answer_stays_within_the_radius(shape, norm):
+    """Mean answers from the sum over all paths, at random points and corners of each ball."""
+    model, rng = in_time(**shape), generator(0, "images in time of a test")
+    x = rng.random((30, model.layers[0].inputs)).astype(np.float32)
+    labels = mean_in_time(model, x).argmax(axis=1)
+    found = smoothing_certificate(model, x, labels, np.arange(30), 0.0, norm, 8192)
+    assert (found.radius > 0.01).sum() > 5
+    for image, radius in enumerate(found.radius):
+        if radius > 0:
+            away = rng.uniform(-1, 1, (600, x.shape[1]))
+            away[200:] = np.sign(away[200:])
+            away *= min(radius, 1) / (np.linalg.norm(away, axis=1, keepdims=True) if norm == "l2" else 1)
+            assert (mean_in_time(model, np.clip(x[image] + away, 0, 1)).argmax(axis=1) == labels[image]).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_in_time_drives_change_by_no_more_than_the_bounds_along_every_path(shape):
+    layer, rng = in_time(**shape).layers[0], generator(0, "changes in time of a test")
+    x, changes = rng.random((20, layer.inputs)), rng.uniform(-1, 1, (20, layer.inputs))
+    changes[10:] = np.sign(changes[10:])
+    moved = drives_along(layer, x + changes, PATHS) - drives_along(layer, x, PATHS)
+    bound = layer.largest_changes(np.maximum(changes, 0), np.maximum(-changes, 0)).reshape(20, 1, 3, 2)
+    assert (np.abs(moved) <= bound + 1e-9).all()
+    length = np.sqrt((moved**2).sum(axis=(2, 3)))
+    assert (length <= layer.gain() * np.linalg.norm(changes, axis=1)[:, None] + 1e-9).all()
+    alone = NoisyLayer(layer.weight, layer.bias, layer.scale, layer.law, layer.activation)  # a single step has no past
+    once = dataclasses.replace(layer, steps=1)
+    assert once.gain() == pytest.approx(alone.gain(), rel=1e-12)
+    assert np.array_equal(once.largest_changes(x[:, :2], x[:, :2]), alone.largest_changes(x[:, :2], x[:, :2]))
+
+
+def test_units_that_never_fire_have_the_length_of_a_leaky_sum():
+    """Silent units keep everything: with inputs that all rise together the bound of L∞ is attained."""
+    layer = dataclasses.replace(in_time().layers[0], weight=np.array([[1.0, 2.0], [0.5, 0.25]]), bias=np.zeros(2))
+    silent = np.zeros((1, 3, 2))
+    rise = np.full((1, 6), 0.1)
+    moved = drives_along(layer, rise, silent) - drives_along(layer, 0 * rise, silent)
+    assert np.allclose(layer.largest_changes(rise, rise).reshape(moved.shape), moved, rtol=1e-12)
+
+
+def test_a_leak_is_certified_only_if_responses_are_from_0_to_1():
+    layer, last = in_time().layers
+    assert why_not_smoothable(NoisyNetwork((layer, last))) is None
+    absolute = dataclasses.replace(layer, activation=Activation("absolute"))
+    assert why_not_smoothable(NoisyNetwork((absolute, last))) == (
+        "units with a leak are absolute; the certificate is for responses from 0 to 1"
+    )
+    assert why_not_smoothable(NoisyNetwork((dataclasses.replace(absolute, leak=0.0), last))) is None
+
+
+def test_a_convolutional_network_is_certified_as_the_dense_network_with_its_matrix():
+    layer, rng = convolution(2, 1), generator(0, "images of a convolution")
+    matrix = layer.drive_of_rows(np.eye(layer.inputs, dtype=np.float32)) - np.tile(layer.bias, layer.units // 3)
+    bias = np.tile(layer.bias, layer.units // 3)
+    dense = NoisyLayer(np.ascontiguousarray(matrix.T), bias, layer.scale, layer.law, layer.activation)
+    readout = rng.standard_normal((3, layer.units)).astype(np.float32)
+    last = NoisyLayer(readout, np.zeros(3, dtype=np.float32), np.ones(1, dtype=np.float32), None, None)
+    x, ids = rng.random((6, layer.inputs)).astype(np.float32), np.arange(6)
+    labels = NoisyNetwork((layer, last)).forward(x)[0].argmax(axis=1)
+    for norm in ("linf", "l2"):
+        found, expected = (
+            smoothing_certificate(NoisyNetwork((first, last)), x, labels, ids, 0.01, norm, 2000) for first in (layer, dense)
+        )
+        assert np.allclose(found.radius, expected.radius, atol=1e-4)
+        assert found.radius.max() > 0
 
 
 def test_networks_without_gaussian_noise_say_why():
