@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from minicereb.errors import choose
-from minicereb.learning.estimators import LEARNED_BY, ScoreFunction
+from minicereb.learning.estimators import LEARNED_BY
 from minicereb.learning.rules import PESSIMISTIC
+from minicereb.learning.scores import ScoreFunction
 
 INPUTS_PER_CELL = 4
 # Numbers of replications other than 100: one of flip or resample is worth more than 100 of others.

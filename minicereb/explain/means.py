@@ -12,10 +12,11 @@ from minicereb.errors import InputError
 from minicereb.explain.drawings import Drawing, LineChart
 from minicereb.explain.steps import CONFIDENCE, EstimatedMean, Rows
 from minicereb.learning.credit import Estimator
-from minicereb.learning.estimators import Backprop, Flip
 from minicereb.learning.exact import Exact
 from minicereb.learning.glr import estimator_named
 from minicereb.learning.noise import Address
+from minicereb.learning.one_neuron import Flip
+from minicereb.learning.pathwise import Backprop
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.statistics import mean_interval
 

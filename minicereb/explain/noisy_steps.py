@@ -21,10 +21,12 @@ from minicereb.explain.fgsm_steps import PIXELS, attack_steps, fgsm_step, landsc
 from minicereb.explain.steps import CONFIDENCE, SUBSCRIPT, Derivative, EstimatedMean, Rows, Step, checked, compared, products
 from minicereb.gradcheck.differences import difference, moving
 from minicereb.learning.credit import Estimator, LastLayer
-from minicereb.learning.estimators import Backprop, Flip, ScoreFunction
 from minicereb.learning.exact import Exact
 from minicereb.learning.glr import estimator_named
 from minicereb.learning.noise import Address, Independent
+from minicereb.learning.one_neuron import Flip
+from minicereb.learning.pathwise import Backprop
+from minicereb.learning.scores import ScoreFunction
 from minicereb.models.noisy import Noise, Trace
 
 CREDIT_TAGS = {

@@ -14,9 +14,9 @@ from minicereb.calculus.losses import cross_entropy, squared_error
 from minicereb.calculus.replicated import CrossEntropy
 from minicereb.errors import InputError
 from minicereb.gradcheck.claims import STEP, Claim, credited
-from minicereb.learning.estimators import Backprop
 from minicereb.learning.exact import Exact
 from minicereb.learning.optimizers import SGD
+from minicereb.learning.pathwise import Backprop
 from minicereb.learning.plasticity import DeltaRule
 from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.noisy import NoisyNetwork

@@ -12,12 +12,15 @@ from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import choose, require
 from minicereb.inputs import as_labels, check_rows
 from minicereb.learning.credit import Estimator, GradientEstimate
-from minicereb.learning.estimators import LEARNED_BY, PROBES, OneByOne, ScoreFunction
+from minicereb.learning.estimators import LEARNED_BY
 from minicereb.learning.noise import Address, Independent
+from minicereb.learning.one_neuron import OneByOne
 from minicereb.learning.optimizers import Optimizer, add_penalty
 from minicereb.learning.plasticity import Learned
+from minicereb.learning.probes import PROBES
+from minicereb.learning.scores import ScoreFunction
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
-from minicereb.parallel import blocks, keep_freed_memory, one_blas_thread, run_lanes
+from minicereb.parallel import blocks, images_per_block, keep_freed_memory, one_blas_thread, run_lanes
 
 NUMBERS = 3 << 18  # noise values per piece of work on the CPU: enough that threads seldom wait for each other
 DEVICE_NUMBERS = 1 << 24  # on a GPU
@@ -179,7 +182,7 @@ class GLR:
             names = ["weight", "bias"] + (["log_scale"] if learn_scale and layer.law is not None else [])
             names += ["recurrent"] if getattr(layer, "recurrent", None) is not None else []
             self._places += [(number, name) for name in names]
-        # All parameters are also views of one vector: updating it once costs less than updating each small array.
+        # All parameters are also kept in one vector: updating it once costs less than updating each small array.
         parts = [self._now(network.layers[number], name).ravel() for number, name in self._places]
         self.learned = xp_of(parts[0]).concatenate(parts)
         self.state = optimizer.state(self.learned)
@@ -210,14 +213,22 @@ class GLR:
         return self.loss.value(xp_of(outputs).ascontiguousarray(outputs.T)[:, :, None], labels)[:, 0]
 
     def losses(self, x: Array, labels: Array, block: int) -> Array:
-        """Mean loss of each image over 32 noisy runs, shape (images,); the same `block` has the same noise after every epoch."""
+        """Mean loss of each image over 32 noisy runs, shape (images,); the same `block` has the same noise after every epoch.
+
+        As many images run at a time as fit the memory budget; the noise of all is drawn at once.
+        """
         labels = _checked(self.model, x, labels)
         laws = [layer.law for layer in self.model.layers]
         runs = VALIDATION_RUNS if any(laws) else 1
         at = Address(self.seed, (block,), "validation noise")
         noise = Independent().draw(x, laws, self.model.widths, len(x), runs, at)
-        with one_blas_thread():
-            return self.loss.value(self.model.run(xp_of(x).ascontiguousarray(x.T), noise).outputs, labels).mean(axis=1)
+        means = []
+        for part in blocks(len(x), images_per_block(self.model.bytes_per_image * runs)):
+            own = tuple(None if e is None else e[:, part] for e in noise)
+            with one_blas_thread():
+                outputs = self.model.run(xp_of(x).ascontiguousarray(x[part].T), own).outputs
+                means.append(self.loss.value(outputs, labels[part]).mean(axis=1))
+        return xp_of(x).concatenate(means)
 
     def _learn_batch(self, x: Array, labels: Array) -> Learned:
         outputs, _ = self.model.forward(x)

@@ -38,6 +38,7 @@ from minicereb.gradcheck.differences import difference
 from minicereb.learning import estimators
 from minicereb.learning.glr import estimator_named
 from minicereb.learning.noise import Address
+from minicereb.learning.one_neuron import Flip
 from minicereb.learning.optimizers import make_optimizer
 from minicereb.learning.training import Position, Split, train
 from minicereb.models import cerebellum, layers
@@ -305,13 +306,13 @@ def test_a_wrong_derivative_is_told(data, learned, monkeypatch):
 
 
 def test_a_biased_estimator_is_told(data, learned, monkeypatch):
-    on = estimators.Flip.on
+    on = Flip.on
 
     def biased(self, *arguments):
         piece = on(self, *arguments)
         return piece._replace(first_credit=1.1 * piece.first_credit)
 
-    monkeypatch.setattr(estimators.Flip, "on", biased)
+    monkeypatch.setattr(Flip, "on", biased)
     steps = list(explanation(CASES["noisy, flip"], data, learned("noisy, flip"), IMAGE, "learning"))
     assert [each.verdict for step in steps for each in step.estimates][:2] == ["outside", "outside"]
 

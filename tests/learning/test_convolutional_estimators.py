@@ -30,9 +30,9 @@ from minicereb.calculus.noise import Gaussian, Laplace
 from minicereb.calculus.replicated import CrossEntropy, OfRows, ZeroOne, loss_named
 from minicereb.errors import InputError
 from minicereb.gradcheck.differences import check_gradient
-from minicereb.learning.estimators import DrawnUnits, Probing, draw_units
 from minicereb.learning.glr import estimator_named
 from minicereb.learning.noise import Address
+from minicereb.learning.probes import DrawnUnits, Probing, draw_units
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 from minicereb.models.noisy_convolution import NoisyConvolution, initial_noisy_convolutional
 from minicereb.randomness import generator

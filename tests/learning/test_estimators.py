@@ -32,9 +32,10 @@ from minicereb.calculus.activations import ACTIVATIONS
 from minicereb.calculus.noise import Gaussian, Laplace, Logistic
 from minicereb.calculus.replicated import CrossEntropy, OfRows, ZeroOne, loss_named
 from minicereb.errors import InputError
-from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
+from minicereb.learning.estimators import ESTIMATORS
 from minicereb.learning.glr import estimate
 from minicereb.learning.noise import Address, Antithetic, Independent
+from minicereb.learning.scores import ScoreFunction
 
 SCORES = ("plain", "baseline", "antithetic", "sobol", "rao-blackwell")
 DERIVATIVE_LAST = {f"{name}, derivative last": replace(ESTIMATORS[name], derivative_last=True) for name in SCORES}

@@ -1,5 +1,6 @@
 """The learner follows Algorithm 1 step by step; threads, memory and interruptions change nothing."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -14,10 +15,11 @@ from minicereb.calculus.replicated import CrossEntropy, ZeroOne
 from minicereb.datasets.dataset import Dataset
 from minicereb.errors import InputError
 from minicereb.learning import glr
-from minicereb.learning.estimators import ESTIMATORS, ScoreFunction
+from minicereb.learning.estimators import ESTIMATORS
 from minicereb.learning.glr import GLR, estimate, estimator_named
 from minicereb.learning.noise import Address, Independent
 from minicereb.learning.optimizers import SGD, Adam, RMSprop
+from minicereb.learning.scores import ScoreFunction
 from minicereb.learning.training import Position, Split, restore, train
 
 WIDTHS, SCALES = (6, 4, 3), (1.5, 0.6)
@@ -154,6 +156,23 @@ def test_the_loss_on_images_held_out_has_the_same_noise_after_every_epoch():
     assert np.allclose(
         silent.losses(x, labels, 0), np.logaddexp.reduce(outputs, axis=1) - outputs[np.arange(20), labels], rtol=1e-5
     )
+
+
+def test_the_loss_on_images_held_out_is_computed_within_the_memory_budget():
+    """The noise of the block is drawn whole, so the loss is the same; the runs of its images are not kept together."""
+    network, (x, labels) = build_network((6, 300, 3), [Gaussian()] * 2, (1.0, 1.0), "threshold"), draw_points(256, 6, 3)
+    learner = learner_for(network=network)
+    found, peaks = [], []
+    for memory in ("1GB", "16MB"):
+        backend.configure(memory=memory)
+        learner.losses(x, labels, 0)  # what is kept between calls is not counted
+        tracemalloc.start()
+        found.append(learner.losses(x, labels, 0))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    noise = 4 * 303 * 256 * glr.VALIDATION_RUNS
+    assert peaks[0] > noise + 16e6 > peaks[1]
+    assert np.allclose(found[0], found[1], rtol=1e-5)
 
 
 # -- threads, memory, pieces -------------------------------------------------------------------------------------------------

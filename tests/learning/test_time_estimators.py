@@ -22,10 +22,11 @@ from minicereb.calculus.noise import Gaussian, Laplace, Logistic
 from minicereb.calculus.replicated import CrossEntropy, OfRows, ZeroOne, loss_named
 from minicereb.errors import InputError
 from minicereb.gradcheck.differences import check_gradient
-from minicereb.learning.estimators import ScoreFunction, Surrogate, surrogate_slope
 from minicereb.learning.glr import GLR, estimate, estimator_named
 from minicereb.learning.noise import Address
 from minicereb.learning.optimizers import SGD
+from minicereb.learning.pathwise import Surrogate, surrogate_slope
+from minicereb.learning.scores import ScoreFunction
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 from minicereb.models.noisy_time import NoisyTime, initial_noisy_in_time
 from minicereb.randomness import generator

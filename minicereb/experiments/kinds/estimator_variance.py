@@ -17,9 +17,9 @@ from minicereb.experiments.configs import Experiment, Train
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.records import require_length, shape
-from minicereb.learning.estimators import PROBES
 from minicereb.learning.glr import PLACEMENTS, estimate, estimator_named
 from minicereb.learning.noise import Address
+from minicereb.learning.probes import PROBES
 from minicereb.learning.training import Split
 from minicereb.parallel import one_blas_thread
 from minicereb.randomness import generator

@@ -19,7 +19,7 @@ from minicereb.experiments.configs import Experiment, Train, describe
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.records import read_record, shape
-from minicereb.learning.estimators import PAIRS
+from minicereb.learning.resampling import PAIRS
 from minicereb.learning.training import Learner, Split, accuracy
 from minicereb.randomness import generator
 from minicereb.settings import setting

@@ -1,0 +1,110 @@
+"""What the estimators have in common that take one layer after another: their noisy runs, and what they require."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from minicereb.backend import Array, xp_of
+from minicereb.calculus.replicated import ReplicatedLoss
+from minicereb.errors import require
+from minicereb.learning.credit import Credit, Estimator, GradientEstimate, LastLayer, collect
+from minicereb.learning.noisy_runs import NoisyRuns, RunsOfLayer, loss_with_output
+from minicereb.learning.probes import Probing
+from minicereb.learning.resampling import redrawn
+from minicereb.models.noisy import NoisyNetwork, Trace
+from minicereb.models.noisy_time import NoisyTime
+
+
+@dataclass(frozen=True)
+class Layerwise(Estimator):
+    """Estimators that compute one layer's credit after another, from runs with noise in all layers or in that layer only.
+
+    Parameters
+    ----------
+    in_turn : bool
+        Whether one layer at a time has noise. Each layer then has its own runs, for which the layers below are computed once per
+        image. Its credit is the derivative of the mean loss over its own noise, with all other layers noiseless ``[M-TURN]``.
+    redraw_last : bool
+        Whether the last layer's credit is estimated with one output's noise redrawn at a time ``[M-RESAMPLE]``.
+    """
+
+    in_turn: bool = field(default=False, kw_only=True)
+    redraw_last: bool = field(default=False, kw_only=True)
+
+    @property
+    def derives_last(self) -> bool:
+        """Whether the last layer's credit is a derivative."""
+        raise NotImplementedError
+
+    def on(
+        self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool
+    ) -> GradientEstimate:
+        """Return the estimate from given noise."""
+        noise, places = noise if isinstance(noise, Probing) else Probing(noise, (None,) * len(network.layers))
+        last, xp = LastLayer(network.layers[-1], loss), xp_of(x_t)
+        quiet = network.run(x_t, None) if self.in_turn else None
+        run = None if self.in_turn else self._run(last, network.run(x_t, noise), labels)
+        inputs, signals, credits, values = [], [], [], []
+        for number, e in enumerate(noise):
+            if quiet is not None:
+                run = self._run(last, quiet if e is None else network.run_above(quiet, number, e), labels)
+                values.append(run.value.mean(axis=1))
+            assert run is not None
+            inputs.append(run.trace.inputs[number])
+            signals.append(run.trace.signals[number])
+            at = RunsOfLayer(network, last, run, number)
+            hidden = number < len(noise) - 1
+            credits.append(self._credit(at, places[number], scales) if hidden else self._last_credit(at, scales))
+        value = run.value if run is not None and quiet is None else xp.stack(values, axis=1)
+        return collect(network, inputs, signals, value, credits, scales)
+
+    def _run(self, last: LastLayer, trace: Trace, labels: Array) -> NoisyRuns:
+        nodes = last.nodes(trace.noise[-1], labels) if self.derives_last else None
+        return NoisyRuns(trace, labels, nodes, last.value_in(trace, nodes, labels))
+
+    def _last_credit(self, at: RunsOfLayer, scales: bool) -> Credit:
+        """Return the credit of the last layer."""
+        if self.redraw_last:
+            layer, u = at.layer, at.drives
+            found = redrawn(layer, at.noise, lambda e: loss_with_output(at.last, at.runs, u + e * layer.scale), scales)
+            return found.credit(layer.scale)
+        return at.last.credit(at.runs.trace, at.runs.nodes, at.runs.labels)
+
+    def _credit(self, at: RunsOfLayer, places: Array | None, scales: bool) -> Credit:
+        """Return the credit of a hidden layer; `places` choose the units of a convolution."""
+        raise NotImplementedError
+
+
+def check_last_layer(network: NoisyNetwork, loss: ReplicatedLoss, estimator: str) -> None:
+    """Require a last layer with a derivative: a smooth loss, or a 0-1 loss averaged over the noise of plain outputs."""
+    last = network.layers[-1]
+    if loss.smooth:
+        smooth = last.activation is None or last.activation.smooth
+        require(smooth, "estimator", estimator, "plain, baseline, antithetic or sobol for outputs with such an activation")
+    else:
+        plain = last.law is not None and last.activation is None
+        require(plain, "estimator", estimator, "output noise, and no output activation, for a loss without derivative")
+
+
+def check_noise(network: NoisyNetwork, estimator: str, hidden_only: bool) -> None:
+    """Require noise in every layer, or at least in every hidden one."""
+    layers = network.layers[:-1] if hidden_only else network.layers
+    noisy = all(layer.law is not None for layer in layers)
+    where = "every hidden layer" if hidden_only else "every layer, the outputs included, unless their derivative is used"
+    require(noisy, "estimator", estimator, f"noise in {where}, for this estimator")
+
+
+def check_threshold(network: NoisyNetwork, estimator: str) -> None:
+    """Require threshold neurons in every hidden layer."""
+    for activation in (layer.activation for layer in network.layers[:-1]):
+        name = activation.name if activation else "none"
+        others = "resample, plain, baseline, antithetic, sobol" + (" or backprop" if activation and activation.smooth else "")
+        expected = f"--activation threshold, or an estimator of {others}"
+        require(name == "threshold", "estimator", f"{estimator} with {name} neurons", expected)
+
+
+def check_in_turn(network: NoisyNetwork, in_turn: bool) -> None:
+    """Refuse noise in one layer at a time where a layer runs through time."""
+    in_time = any(isinstance(layer, NoisyTime) for layer in network.layers)
+    require(not (in_turn and in_time), "placement", "in-turn", "all for recurrent and spiking networks")

@@ -1,0 +1,194 @@
+"""Estimators that change one neuron at a time, all other noise held fixed: flips and resampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from minicereb.backend import Array, xp_of
+from minicereb.calculus.replicated import ReplicatedLoss
+from minicereb.errors import require
+from minicereb.learning.credit import Credit
+from minicereb.learning.layerwise import Layerwise, check_in_turn, check_last_layer, check_noise, check_threshold
+from minicereb.learning.noise import Address
+from minicereb.learning.noisy_runs import RunsOfLayer
+from minicereb.learning.probes import PROBES, DrawnUnits, Probing, draw_units
+from minicereb.learning.resampling import redrawn
+from minicereb.models.noisy import NoisyNetwork
+from minicereb.models.noisy_convolution import NoisyConvolution
+from minicereb.models.noisy_time import NoisyTime
+from minicereb.randomness import signed_uniform
+
+LossWith = Callable[[Array], Array]  # takes every neuron's other response; returns the loss with that neuron alone changed
+
+
+@dataclass(frozen=True)
+class OneByOne(Layerwise):
+    """Estimators that change one hidden neuron at a time, all other noise held fixed, and rerun the later layers.
+
+    In a dense layer every neuron is changed. In a convolution `probes` units are changed, drawn anew for every image and
+    replication, and their credit is divided by their probability of being drawn ``[M-PROBE]``. The last layer's credit is the
+    derivative of the loss or, with `redraw_last`, is estimated from loss values too.
+
+    Parameters
+    ----------
+    probes : int
+    in_turn, redraw_last : bool
+        As for :class:`Layerwise`.
+    """
+
+    probes: int = PROBES
+    columns_per_sample = 32
+    threshold_only = False
+
+    @property
+    def derives_last(self) -> bool:
+        """Whether the last layer's credit is a derivative."""
+        return not self.redraw_last
+
+    def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
+        """Raise :class:`InputError` if it does not apply."""
+        require(self.probes >= 1, "probes", self.probes, "at least 1")
+        self._check_time(network)
+        check_in_turn(network, self.in_turn)
+        if self.threshold_only:
+            check_threshold(network, self.name)
+        if not self.redraw_last:
+            check_last_layer(network, loss, self.name)
+        check_noise(network, self.name, hidden_only=not self.redraw_last)
+
+    def _check_time(self, network: NoisyNetwork) -> None:
+        """Refuse recurrent layers, where one response influences all neurons, and, for resample, any layer in time."""
+        for layer in network.layers:
+            if isinstance(layer, NoisyTime):
+                able = self.threshold_only and layer.recurrent is None
+                where = f"{self.name} with {'spiking' if layer.recurrent is None else 'recurrent'} neurons"
+                fits = "flip, rao-blackwell" if layer.recurrent is None else "rao-blackwell (threshold)"
+                require(able, "estimator", where, f"{fits}, antithetic, baseline or plain")
+
+    def draw(self, network: NoisyNetwork, like: Array, images: int, replications: int, at: Address) -> Any:
+        """Draw the noise, and the numbers that choose the units of convolutions."""
+        noise = super().draw(network, like, images, replications, at)
+        if network.is_dense:
+            return noise
+        places = []
+        for number, layer in enumerate(network.layers):
+            numbers = (*at.numbers, number)
+            uniform = signed_uniform(like, at.seed, f"{at.stream}, units", numbers, images * replications)
+            chooses = isinstance(layer, NoisyConvolution)
+            places.append(abs(uniform).reshape(images, replications) if chooses else None)
+        return Probing(noise, tuple(places))
+
+    def numbers_per_sample(self, network: NoisyNetwork) -> int:
+        """Return how many numbers each replication of an image takes: the later layers are run once per changed unit."""
+        if network.is_dense:
+            return super().numbers_per_sample(network)
+        return 4 * sum(network.widths) + self.probes * sum(network.widths[1:])
+
+    def _credit(self, at: RunsOfLayer, places: Array | None, scales: bool) -> Credit:
+        layer = at.layer
+        if places is not None and isinstance(layer, NoisyConvolution):
+            return self._probed(at, layer, places, scales)
+        if isinstance(layer, NoisyTime):
+            return self._in_time(at, layer)
+        return self._changed(at, scales)
+
+    def _changed(self, at: RunsOfLayer, scales: bool) -> Credit:
+        """Return the credit of a dense layer."""
+        raise NotImplementedError
+
+    def _probed(self, at: RunsOfLayer, layer: NoisyConvolution, places: Array, scales: bool) -> Credit:
+        """Return the credit of a convolution."""
+        raise NotImplementedError
+
+    def _in_time(self, at: RunsOfLayer, layer: NoisyTime) -> Credit:
+        """Return the credit of a layer in time."""
+        raise NotImplementedError
+
+    def _probe(self, at: RunsOfLayer, layer: NoisyConvolution, chance: Array, places: Array) -> tuple[DrawnUnits, LossWith]:
+        """Draw units of a convolution in proportion to their `chance`.
+
+        The function returned with them gives the loss with each of them responding differently, shape (runs, draws), for given
+        responses of the same shape.
+        """
+        drawn, h = draw_units(chance, places, self.probes), layer.respond_alone(at.signals)
+        response_of = layer.response_of_unit()[drawn.units]
+
+        def loss_with(response: Array) -> Array:
+            return at.loss_after(response_of, layer.response_change(h, drawn.units, response))
+
+        return drawn, loss_with
+
+
+@dataclass(frozen=True)
+class Flip(OneByOne):
+    """``f(u/σ)/σ · (L(h=1) - L(h=0))`` for every threshold neuron, all other noise held fixed ``[M-FLIP]``.
+
+    Parameters
+    ----------
+    probes, in_turn, redraw_last
+        As for :class:`OneByOne`. The units of a convolution are drawn with probabilities proportional to f(u/σ) times the change
+        of the pooled response, so units without influence are never drawn.
+    """
+
+    name = "flip"
+    threshold_only = True
+
+    def _changed(self, at: RunsOfLayer, scales: bool) -> Credit:
+        fires = at.runs.trace.responses[at.number]
+        return self._flipped(at, fires, at.loss_with(1 - fires))
+
+    def _flipped(self, at: RunsOfLayer, fires: Array, loss: Array) -> Credit:
+        """Return the credit, given which units fire and the loss with each of them flipped."""
+        layer = at.layer
+        assert layer.law is not None
+        a = at.drives / layer.scale
+        return Credit((loss - at.runs.value) * (1 - 2 * fires) * layer.law.density(a), None, layer.scale, -a)
+
+    def _probed(self, at: RunsOfLayer, layer: NoisyConvolution, places: Array, scales: bool) -> Credit:
+        assert layer.law is not None
+        fires, a = layer.respond_alone(at.signals), at.drives / layer.scale
+        density = layer.law.density(a)
+        drawn, loss_with = self._probe(at, layer, layer.flip_effect(fires) * density, places)
+        fired = drawn.of(fires)
+        found = (loss_with(1 - fired) - at.runs.value.reshape(-1, 1)) * (1 - 2 * fired)
+        found = found * drawn.of(xp_of(fires).broadcast_to(density, fires.shape))
+        return Credit(drawn.scatter(found, fires.shape), None, layer.scale, -a)
+
+    def _in_time(self, at: RunsOfLayer, layer: NoisyTime) -> Credit:
+        """Flip every neuron in every step; its later spikes are computed from its own noise."""
+        u, v = at.drives, at.signals
+        flipped = xp_of(v).concatenate([at.loss_with(layer.after_flip(v, u, t)) for t in range(layer.steps)])
+        assert layer.activation is not None
+        return self._flipped(at, layer.activation(v), flipped)
+
+
+@dataclass(frozen=True)
+class Resample(OneByOne):
+    """The score function with one neuron's noise redrawn at a time, all other noise held fixed ``[M-RESAMPLE]``.
+
+    ``mean_q L(e_q) s(e_q) / σ`` over nodes e_q in pairs ±, one pair in each of PAIRS strata of the neuron's noise distribution.
+    The neuron's own noise determines the position within the stratum. The effect of the other neurons' noise on the loss cancels
+    in the difference of a pair. Works for any activation.
+
+    Parameters
+    ----------
+    probes, in_turn, redraw_last
+        As for :class:`OneByOne`; the units of a convolution are drawn with equal probability.
+    """
+
+    name = "resample"
+
+    def _changed(self, at: RunsOfLayer, scales: bool) -> Credit:
+        layer, u = at.layer, at.drives
+        return redrawn(layer, at.noise, lambda e: at.loss_with(layer.respond(u + e * layer.scale)), scales).credit(layer.scale)
+
+    def _probed(self, at: RunsOfLayer, layer: NoisyConvolution, places: Array, scales: bool) -> Credit:
+        v, e, xp = at.signals, at.noise, xp_of(at.signals)
+        assert e is not None
+        drawn, loss_with = self._probe(at, layer, xp.ones_like(v), places)
+        u, own = (drawn.of(xp.broadcast_to(each, v.shape)) for each in (at.drives, e))
+        found = redrawn(layer, own, lambda e: loss_with(layer.respond_alone(u + e * layer.scale)), scales)
+        moved = None if found.moved is None else (found.moved / drawn.times).sum(axis=1).reshape(v.shape[1:])
+        return Credit(drawn.scatter(found.values, v.shape), None, layer.scale, None, by_density=moved)

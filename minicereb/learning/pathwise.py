@@ -1,0 +1,82 @@
+"""Derivatives along the noise: backpropagation through a noisy network, and with a surrogate for the threshold's derivative."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minicereb.backend import Array, xp_of
+from minicereb.calculus.replicated import ReplicatedLoss
+from minicereb.errors import require
+from minicereb.learning.credit import Credit, Estimator, GradientEstimate, collect
+from minicereb.models.noisy import NoisyLayer, NoisyNetwork
+
+
+class Backprop(Estimator):
+    """Backpropagation ``[G3]`` along given noise, or without noise: the special case of smooth networks, and a control.
+
+    In a layer in time it is backpropagation through time ``[M-BPTT]``.
+    """
+
+    name = "backprop"
+
+    def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
+        """Raise :class:`InputError` if it does not apply."""
+        expected = "resample, plain, baseline, antithetic, sobol or flip for a loss without derivative"
+        require(loss.smooth, "estimator", self.name, expected)
+        for activation in (layer.activation for layer in network.layers if layer.activation is not None):
+            require(activation.smooth, "estimator", self.name, f"another estimator: {activation.name} neurons have no derivative")
+
+    def _slope(self, layer: NoisyLayer, v: Array) -> Array | float:
+        """Return φ'(v)."""
+        return layer.slope(v)
+
+    def on(
+        self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool
+    ) -> GradientEstimate:
+        """Return the estimate from given noise."""
+        trace = network.run(x_t, noise)
+        value = loss.value(trace.outputs, labels)
+        d_response = loss.derivative(trace.outputs, labels)
+        credits: list[Credit] = []
+        for number in reversed(range(len(network.layers))):
+            layer = network.layers[number]
+            v = trace.signals[number]
+            d_v = layer.signal_gradient(d_response, v, self._slope(layer, v))
+            credits.append(Credit(d_v, None, None, trace.noise[number]))
+            if number:
+                d_response = layer.send_back(d_v)
+        return collect(network, trace.inputs, trace.signals, value, credits[::-1], scales)
+
+
+class Surrogate(Backprop):
+    """Backpropagation along given noise, with a surrogate for the derivative of the threshold: a control.
+
+    The threshold itself has the derivative 0, and none at the step. The surrogate slope is ``1 / (2σ (1 + |v|/σ)²)``
+    ``[M-SURROGATE]``, with σ = 1 for neurons without noise. The result is biased.
+
+    References
+    ----------
+    Zenke and Ganguli (2018), SuperSpike; Neftci, Mostafa and Zenke (2019), Surrogate gradient learning in spiking networks.
+    """
+
+    name = "surrogate"
+
+    def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
+        """Raise :class:`InputError` if it does not apply."""
+        require(loss.smooth, "estimator", self.name, "rao-blackwell, antithetic or baseline for a loss without derivative")
+        for activation in (layer.activation for layer in network.layers if layer.activation is not None):
+            expected = "backprop, or --activation threshold" if activation.smooth else "--activation threshold"
+            require(activation.name == "threshold", "estimator", f"{self.name} with {activation.name} neurons", expected)
+
+    def _slope(self, layer: NoisyLayer, v: Array) -> Array | float:
+        """Return the surrogate at v; 1 for outputs without an activation."""
+        if layer.activation is None:
+            return 1.0
+        scale = layer.scale if layer.law is not None else xp_of(v).ones_like(layer.scale)
+        return surrogate_slope(v / scale) / scale
+
+
+def surrogate_slope(a: Array) -> Array:
+    """Stand-in for the derivative of a threshold, ``1 / (2 (1 + |a|)²)``, of integral 1 ``[M-SURROGATE]``."""
+    near = 1 + abs(a)
+    return 0.5 / (near * near)

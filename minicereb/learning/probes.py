@@ -1,0 +1,77 @@
+"""Units of a convolution drawn at random, of which only these are changed ``[M-PROBE]``."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from minicereb.backend import Array, xp_of
+from minicereb.models.noisy import Noise
+
+PROBES = 64  # units of a convolution that are changed per image and replication
+
+
+class Probing(NamedTuple):
+    """Noise and, for each layer with shared weights, the numbers that choose the units to change, (images, replications)."""
+
+    noise: Noise
+    places: tuple[Array | None, ...]
+
+
+class DrawnUnits(NamedTuple):
+    """Units of a layer drawn for every run.
+
+    Attributes
+    ----------
+    units : array of int, shape (runs, draws)
+    times : array of float, same shape
+        How often each unit is drawn on average, above 0.
+    """
+
+    units: Array
+    times: Array
+
+    def of(self, values: Array) -> Array:
+        """Return the values of the drawn units, shape (runs, draws), given all, shape (units, images, replications)."""
+        return _columns(values)[self.units, xp_of(values).arange(len(self.units))[:, None]]
+
+    def scatter(self, found: Array, shape: tuple[int, ...]) -> Array:
+        """Return an unbiased estimate of every unit's value, (units, images, replications), from those drawn."""
+        xp, runs = xp_of(found), len(found)
+        places = self.units * runs + xp.arange(runs)[:, None]
+        total = xp.bincount(places.ravel(), (found / self.times).ravel(), shape[0] * runs)
+        return total.astype(found.dtype).reshape(shape)
+
+
+def draw_units(chance: Array, places: Array, draws: int) -> DrawnUnits:
+    """Draw units of every run with probabilities in proportion to `chance`, by systematic sampling ``[M-PROBE]``.
+
+    Parameters
+    ----------
+    chance : array, shape (units, images, replications)
+        At least 0; a unit with 0 is not drawn unless all are 0.
+    places : array, shape (images or 1, replications), values from 0 to 1
+        The random start of the equally spaced points, as a share of their distance.
+    draws : int
+
+    References
+    ----------
+    Madow (1949), On the theory of systematic sampling, II.
+    """
+    xp, units = xp_of(chance), len(chance)
+    sums = xp.cumsum(_columns(chance).T, axis=1, dtype=xp.float64)
+    runs, total = len(sums), sums[:, -1:]
+    share = sums / xp.where(total > 0, total, 1.0)
+    share[:, -1] = 1.0
+    share += xp.arange(runs, dtype=xp.float64)[:, None]
+    start = xp.broadcast_to(places, chance.shape[1:]).reshape(-1, 1).astype(xp.float64)
+    points = (xp.arange(draws, dtype=xp.float64) + start) / draws + xp.arange(runs, dtype=xp.float64)[:, None]
+    found = xp.searchsorted(share.ravel(), points.ravel(), side="right").reshape(runs, draws)
+    found = xp.clip(found - units * xp.arange(runs)[:, None], 0, units - 1)
+    own = _columns(chance)[found, xp.arange(runs)[:, None]].astype(xp.float64)
+    times = xp.where(own > 0, draws * own / xp.where(total > 0, total, 1.0), 1.0)
+    return DrawnUnits(found, times.astype(chance.dtype))
+
+
+def _columns(array: Array) -> Array:
+    """(units, images, replications) as (units, runs)."""
+    return array.reshape(len(array), -1)

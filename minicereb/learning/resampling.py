@@ -1,0 +1,42 @@
+"""The score function with one neuron's noise drawn again at a time, in strata and pairs ``[M-RESAMPLE]``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from minicereb.backend import Array, xp_of
+from minicereb.learning.credit import Credit
+from minicereb.models.noisy import NoisyLayer
+
+PAIRS = 2  # pairs of nodes at which a neuron's own noise is redrawn
+
+
+class Redrawn(NamedTuple):
+    """Derivatives from redrawn noise, times σ: with respect to a neuron's signal and, if requested, to σ itself."""
+
+    values: Array
+    moved: Array | None
+
+    def credit(self, scale: Array) -> Credit:
+        """Return the credit of a whole layer, from arrays of shape (neurons, images, replications)."""
+        return Credit(self.values, None, scale, None, by_density=None if self.moved is None else self.moved.sum(axis=0))
+
+
+def redrawn(layer: NoisyLayer, e: Array | None, loss_at: Callable[[Array], Array], scales: bool) -> Redrawn:
+    """Redraw the noise `e` of some neurons, one at a time; `loss_at` returns each one's loss, in the shape of `e`."""
+    law = layer.law
+    assert law is not None
+    assert e is not None
+    edge = e.dtype.type(1e-6)
+    place = law.distribution(e)
+    still: Any = loss_at(0 * e) if scales else None
+    values: Any = 0
+    moved: Any = 0
+    for stratum in range(PAIRS):
+        q = law.quantile(xp_of(e).clip((stratum + place) / e.dtype.type(2 * PAIRS), edge, 0.5))
+        above, below, score = loss_at(-q), loss_at(q), law.score(-q)
+        values = values + (above - below) * score
+        if scales:
+            moved = moved + (above + below - 2 * still) * (-q * score - 1)
+    return Redrawn(values / (2 * PAIRS), moved / (2 * PAIRS) if scales else None)
