@@ -10,10 +10,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from minicereb import datasets
 from minicereb.attacks.run import attack_images
@@ -36,6 +35,9 @@ from minicereb.models.wiring import draw_wiring
 from minicereb.report.figures import COLOURS, panels_of
 from minicereb.studies import study_named
 from minicereb.studies.study import carry_out
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Work = Callable[[], object]
 CELLS = (10_000, 50_000, 200_000, 1_000_000, 10_000_000)

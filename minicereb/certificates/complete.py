@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linprog
 
 from minicereb.certificates.chain import CLOSED, ROWS, Chain, Goal, Relaxed, Target, ascend, backward, relaxed, usual_slopes
 from minicereb.certificates.hull import has_hull, hull_of, raised
@@ -427,6 +426,8 @@ class _Search:
 
     def _solve(self, branch: _Branch, goal: Goal) -> None:
         """Where nothing is left to split the chain is affine: solve the linear programme, and begin from its multipliers."""
+        from scipy.optimize import linprog  # slow to import, and few searches come this far
+
         chain, inputs, rows = self.chain, len(branch.low), len(goal.offsets)
         branch.sign = np.where(branch.sign != 0, branch.sign, np.where(branch.least >= 0, 1, -1)).astype(np.int8)
         matrix, offset = np.eye(inputs), np.zeros(inputs)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from minicereb.errors import DataError, MinicerebError
 from minicereb.experiments.configs import describe, describe_attack
@@ -25,6 +24,9 @@ from minicereb.report.formats import interval, percent, strength, with_interval
 from minicereb.report.page import Block, Command, Page, Picture, Section, Table, Text, Verdict
 from minicereb.robustness.catalogue import attack_named, attack_names
 from minicereb.robustness.checklist import CHECKS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 VERDICTS = ("pass", "warn", "fail", "not tested")
 NORMS = {"linf": "L∞", "l2": "L2"}

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from html import escape
 
 import numpy as np
-from matplotlib.image import imsave
 
 from minicereb.report.circuit import element
 from minicereb.report.figures import curves, svg
@@ -175,6 +174,8 @@ def grid(values: np.ndarray) -> np.ndarray:
 
 
 def _image(name: str, pixels: np.ndarray, scale: str = "") -> str:
+    from matplotlib.image import imsave  # slow to import, and the text form does not need it
+
     buffer = io.BytesIO()
     imsave(buffer, pixels, format="png", metadata={"Software": ""})
     address = _address(buffer.getvalue(), "png")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from minicereb.report.figures import COLOURS, conclude, panels_of
+from minicereb.report.figures import COLOURS, blank_figure, conclude, panels_of, shades
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SHOWN = 200  # granule cells in a raster
 TIME = "time from CS onset, ms"
@@ -79,8 +81,8 @@ def lids(time: np.ndarray, traces: Sequence[np.ndarray], names: Sequence[str], c
     """
     figure, ((axes,),) = panels_of(6.4, 1 + 0.28 * len(traces))
     step = 50.0
-    for number, trace in enumerate(traces):
-        colour = colormaps["cividis"](0.85 * number / max(1, len(traces) - 1))
+    colours = shades(0.85 * np.arange(len(traces), dtype=np.int64) / max(1, len(traces) - 1))
+    for number, (trace, colour) in enumerate(zip(traces, colours, strict=True)):
         axes.fill_between(time, number * step, trace + number * step, color=colour, alpha=0.35, zorder=2 * (len(traces) - number))
         axes.plot(time, trace + number * step, color=colour, linewidth=1, zorder=2 * (len(traces) - number) + 1)
     _events(axes, cs, us)
@@ -97,7 +99,7 @@ class Film:
 
     def __init__(self, time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: float):
         self.time, self.preferred = time, preferred_times(time, granule)
-        self.figure = Figure(figsize=(5.6, 4.4), dpi=80)
+        self.figure = blank_figure(5.6, 4.4, dpi=80)
         self.figure.subplots_adjust(left=0.14, right=0.97, bottom=0.12, top=0.93)  # a layout per frame would take longer
         self.lid, self.weights = self.figure.subplots(2, 1, sharex=True)
         (self.line,) = self.lid.plot(time, np.zeros(len(time), dtype=np.float64), color=COLOURS[0], linewidth=1.6)

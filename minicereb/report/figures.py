@@ -1,4 +1,7 @@
-"""Figures in one style, colour-blind safe and readable in print; animations as GIF files."""
+"""Figures in one style, colour-blind safe and readable in print; animations as GIF files.
+
+matplotlib is imported where something is drawn: this takes half a second, and most commands draw nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,17 @@ import tempfile
 import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib import colormaps, rc_context
-from matplotlib.animation import PillowWriter
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from minicereb.errors import require
 from minicereb.files import atomic_write
 from minicereb.paths import read_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito (2008): distinguishable with every kind of colour vision.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
@@ -28,6 +28,8 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure as PNG and as SVG next to it, each atomically; equal figures give equal bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
     for place, content in ((Path(path), buffer.getvalue()), (Path(path).with_suffix(".svg"), svg(figure))):
@@ -40,6 +42,9 @@ def svg(figure: Figure) -> bytes:
 
     What :func:`conclude` wrote above it is the title of the SVG document too.
     """
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     buffer, title = io.BytesIO(), " ".join(figure.get_suptitle().split())
     with rc_context({"svg.hashsalt": "minicereb", "svg.fonttype": "path"}):
         FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None} | ({"Title": title} if title else {}))
@@ -59,9 +64,16 @@ def captioned(figure: Figure, caption: str) -> str:
     return " ".join([*figure.get_suptitle().split(), caption])
 
 
+def blank_figure(width: float, height: float, dpi: int = 120, **settings: Any) -> Figure:
+    """Return a figure of this size in inches, without axes."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=dpi, **settings)
+
+
 def panels_of(width: float, height: float, rows: int = 1, columns: int = 1, **shared: Any) -> tuple[Figure, np.ndarray]:
     """Return a figure of this size in inches, and its axes as an array (rows, columns), without borders above and right."""
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    figure = blank_figure(width, height, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, **shared)
     for axes in grid.flat:
         axes.spines[["top", "right"]].set_visible(False)
@@ -94,7 +106,7 @@ def grouped_bars(
 def image_rows(rows: Sequence[tuple[str, np.ndarray, Sequence[str]]]) -> Figure:
     """Draw rows of images in [0, 1], given the name of each row, images of shape (images, height, width), and their captions."""
     columns = max(len(images) for _, images, _ in rows)
-    figure = Figure(figsize=(1.1 * columns + 0.8, 1.35 * len(rows)), dpi=120, layout="constrained")
+    figure = blank_figure(1.1 * columns + 0.8, 1.35 * len(rows), layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for line, (name, images, captions) in zip(grid, rows, strict=True):
         for axes, image, caption in zip(line, images, captions, strict=False):
@@ -147,6 +159,8 @@ def curves(
     conclusion : str
         What the figure shows, written above it; compute it from the numbers that are drawn.
     """
+    from matplotlib.ticker import MaxNLocator
+
     together = len(panels) > 1 and len({tuple(lines) for _, lines in panels}) == 1 and len(panels[0][1]) > 1
     figure, (row,) = panels_of(1 + 3.2 * len(panels) + 1.4 * together, 3.2 + 0.4 * bool(conclusion), 1, len(panels), sharey=True)
     for axes, (title, lines) in zip(row, panels, strict=True):
@@ -266,10 +280,19 @@ def _write_names(axes: Axes, names: list[_Name]) -> None:
 def _colours(number: int, graded: bool) -> Sequence[Any]:
     if number <= len(COLOURS) and not graded:
         return COLOURS[:number]
-    return [colormaps["cividis"](place) for place in np.linspace(0, 0.88, number, dtype=np.float64)]
+    return shades(np.linspace(0, 0.88, number, dtype=np.float64))
+
+
+def shades(places: np.ndarray) -> list[Any]:
+    """Return colours from dark (0) to light (1)."""
+    from matplotlib import colormaps
+
+    return [colormaps["cividis"](place) for place in places]
 
 
 def _logarithmic_x(axes: Axes) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
@@ -287,6 +310,8 @@ def points(
 
     Along the dotted line through a panel's first point the product of the two values is constant. `conclusion` stands above.
     """
+    from matplotlib.ticker import NullLocator
+
     rows = -(-len(panels) // 2)
     figure, grid = panels_of(9.6, 1 + 2.2 * rows, rows, 2, sharex=True, sharey=True)
     across = np.array([place[0] for _, named in panels for place in named.values()], dtype=np.float64)
@@ -313,6 +338,9 @@ def check_animation(path: Path) -> None:
 
 def save_animation(figure: Figure, frames: Iterable[object], path: Path, rate: int = 10) -> None:
     """Write a GIF atomically, at `rate` frames per second: one frame each time `frames` changes the figure and yields."""
+    from matplotlib.animation import PillowWriter
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     check_animation(path)
     FigureCanvasAgg(figure)
     with tempfile.TemporaryDirectory() as folder:

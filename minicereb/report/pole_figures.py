@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from math import cos, sin
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from matplotlib.ticker import NullLocator
 
-from minicereb.report.figures import COLOURS, panels_of, save_animation
+from minicereb.report.figures import COLOURS, blank_figure, panels_of, save_animation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FRAME_RATE = 25
 
@@ -28,6 +29,8 @@ def learning_curves(panels: Mapping[str, Sequence[np.ndarray]], trials: int, who
     whole : float
         Seconds of a successful trial.
     """
+    from matplotlib.ticker import NullLocator
+
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
     figure, grid = panels_of(1 + 2.2 * columns, 0.4 + 2.2 * rows, rows, columns, sharex=True, sharey=True)
@@ -79,7 +82,9 @@ def animate(paths: Mapping[str, np.ndarray], step: float, half_length: float, x_
 
     The pole's half length and the limit of the cart's position are in m.
     """
-    figure = Figure(figsize=(6, 2.6), dpi=80)
+    from matplotlib.patches import Rectangle
+
+    figure = blank_figure(6, 2.6, dpi=80)
     axes = figure.add_axes((0.02, 0.16, 0.96, 0.7))
     axes.set_xlim(-x_limit - 2 * half_length, x_limit + 2 * half_length)
     axes.set_ylim(-0.4, 2.4 * half_length)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import namedtuple
 from dataclasses import replace
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from minicereb.attacks.settings import Attack
 from minicereb.experiments.architectures import CerebellumModel
@@ -25,6 +25,9 @@ from minicereb.studies.protocol import EVERY, as_coded, as_printed, four_models,
 from minicereb.studies.results import Blocks, Figures, Results
 from minicereb.studies.study import Study
 from minicereb.studies.tables import entry_at
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PAPERS = ("fgsm-mse", "pgd-mse")  # the evaluation that the paper plans
 NEAR, EVERYTHING = 0.005, 1.0  # a step of 0.01 leaves the ball, and the ball is the whole box

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from minicereb.experiments.laboratory import Record
 from minicereb.report.page import Table, Text
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Blocks = list[Table | Text]
-Figures = Mapping[str, Figure]
+Figures = Mapping[str, "Figure"]
 Key = TypeVar("Key", bound=Hashable)
 Group = TypeVar("Group")
 

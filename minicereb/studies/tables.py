@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from minicereb.attacks.settings import CROSSING
 from minicereb.experiments.configs import Train, describe
@@ -23,6 +22,9 @@ from minicereb.robustness.catalogue import PAPER_STEP, PAPER_STEPS
 from minicereb.statistics import holm, proportion_interval
 from minicereb.studies.published import PRINTED, Logged, logged_for
 from minicereb.studies.results import Blocks, Results, tabulate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Models = Mapping[str, Results]
 LABELS = ("attacked", "certified")

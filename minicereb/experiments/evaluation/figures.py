@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
@@ -18,6 +18,9 @@ from minicereb.report.formats import short_percent, strength
 from minicereb.robustness.catalogue import attack_named, attack_names
 from minicereb.robustness.gradient_statistics import QUANTILES
 from minicereb.robustness.optional import attempt
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PICTURES = 8
 
