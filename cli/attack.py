@@ -24,7 +24,7 @@ DEFAULT_STEPS = "; ".join(
     f"{', '.join(name for name, steps in _ITERATING.items() if steps == number)} {number:,}"
     for number in dict.fromkeys(_ITERATING.values())
 )
-FILMED = 4  # images of an animation
+FILMED = 4  # images in an animation
 
 
 @click.command()
@@ -37,7 +37,7 @@ FILMED = 4  # images of an animation
     steps={"default": None, "usual": DEFAULT_STEPS},
     step_size={"usual": "2.5 EPSILON / steps"},
 )
-@click.option("--images", type=int, help="Number of test images, from the first.  [default: all]")
+@click.option("--images", type=int, help="Attack only this many test images, the first ones.  [default: all]")
 @click.option("--save", type=options.NEW_FILE, help="Write the attacked images to this npz file.")
 @click.option(
     "--animate",
@@ -74,9 +74,9 @@ def attack(run: Path, images: int | None, save: Path | None, animate: Path | Non
             file.write(shown.encode())
     record = None if save else stored_record(trained, config)
     if record is not None:
-        note(f"done before; this result was saved in {run}")
+        note(f"this attack was already made; the result was saved in {run}")
     else:
-        check_file(record_in_run(trained, config))  # before the attack rather than after it
+        check_file(record_in_run(trained, config))  # fail before the attack rather than after it
         tally = Tally(keep_images=save is not None)
         record = attack_with_progress(trained, load_model(trained, data), data, config, tally)
         if save is not None:

@@ -1,4 +1,4 @@
-"""``minicereb certify``: what is proved of a run's model, image by image, or of a network from a file, property by property."""
+"""``minicereb certify``: prove the robustness of a run's model on each image, or a property of a network from a file."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from minicereb.report.formats import strength
 @execution_options
 @as_json
 def certify(run: Path, dataset: str | None, vnnlib: Path | None, **settings: Any) -> Answer:
-    """Decide for each image whether the model of RUN, a run folder, stays right for every change of at most ε.
+    """Decide for each image whether the model in the run folder RUN stays correct under every change of at most ε.
 
-    An image is certified, broken by a counterexample that the model itself has been shown, or unknown when its time is up.
+    An image is certified, broken by a counterexample that was tested on the model itself, or still unknown when its time is up.
 
-    With --vnnlib, decide a property of a network from an ONNX file instead: sat if an input within the property's bounds
-    satisfies it, unsat if it is proved that none does. --seconds-per-image limits the whole search.
+    With --vnnlib, decide a property of a network from an ONNX file instead. The answer is sat if some input within the property's
+    bounds satisfies the property, and unsat if a proof shows that none does. --seconds-per-image limits the whole search.
     """
     is_network = run.suffix.lower() == ".onnx"
     if is_network and vnnlib is None:
-        raise InputError("run", str(run), "the folder of a run, or a network together with --vnnlib, the property to decide")
+        raise InputError("run", str(run), "the folder of a run, or a network together with a property (--vnnlib)")
     if vnnlib is not None and not is_network:
         raise InputError(
             "vnnlib",
@@ -88,7 +88,7 @@ def _decided(network: Path, vnnlib: Path, seconds: float) -> Answer:
     }
     meaning = {
         "certified": "no input within the property's bounds satisfies it",
-        "broken": "the input below, to which the network itself was applied, satisfies it",
+        "broken": "the input below, tested on the network itself, satisfies it",
         "unknown": f"undecided after {seconds:g} s",
     }[found.verdict]
     text = f"{record['verdict']}: {meaning}\n\n{found.branches:,} branches, {found.seconds:.1f} s"

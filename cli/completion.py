@@ -1,4 +1,4 @@
-"""Shell completion of commands, options and values, without importing what the commands need.
+"""Shell completion of commands, options and values, without the imports that the commands need.
 
 A shell starts the program at each press of the tab key, so completion reads ``completion.json``, which
 ``python -m minicereb.cli.completion`` writes from the commands themselves; a test compares the two.
@@ -18,7 +18,7 @@ from click.shell_completion import CompletionItem
 
 from minicereb.cli.main import Group, summary
 
-VARIABLE = "_MINICEREB_COMPLETE"  # click's name: a shell asks for completion by this environment variable
+VARIABLE = "_MINICEREB_COMPLETE"  # click's name for the environment variable by which a shell asks for completion
 INDEX = "completion.json"
 MARKS = ("config.json", "study.json", "evaluation.json")  # the folder of a run, a study or an evaluation holds one of these
 
@@ -40,13 +40,14 @@ class Value(click.ParamType):
         found = [CompletionItem(before + comma + name) for name in self.values if name.startswith(last)]
         if self.kind == "folder":
             found += map(CompletionItem, result_folders(incomplete))
-        if self.kind in ("folder", "file", "dir"):  # first: bash forgets the names before it, and asks it where there are none
+        # comes first, because bash forgets the names before it, and looks for files if there are none
+        if self.kind in ("folder", "file", "dir"):
             found.insert(0, CompletionItem(incomplete, type="file" if self.kind == "file" else "dir"))
         return found
 
 
 def result_folders(incomplete: str) -> list[str]:
-    """Return the folders of runs, studies and evaluations whose path begins like this; for an empty path, those in ``runs``."""
+    """Return the folders of runs, studies and evaluations whose path begins with this text; if it is empty, those in ``runs``."""
     parent, name = os.path.split(incomplete or "runs/")
     try:
         paths = [os.path.join(parent, entry) for entry in sorted(os.listdir(parent or ".")) if entry.startswith(name)]
@@ -67,7 +68,7 @@ def _likeness(name: str, entry: dict[str, Any]) -> click.Command:
         declared, value = settings.pop("name"), Value(settings.pop("values", ()), settings.pop("kind", ""))
         if not settings.get("is_flag"):
             settings["type"] = value
-        unique = f"parameter{number}"  # click does not tell apart two parameters of one name
+        unique = f"parameter{number}"  # click does not distinguish two parameters with the same name
         if declared.startswith("-"):
             about["params"].append(click.Option([declared, unique], **settings))
         else:
@@ -97,7 +98,7 @@ def index(command: click.Command, path: str = "") -> dict[str, Any]:
 
 
 def _by_type(kind: click.ParamType) -> tuple[Iterable[str], str]:
-    """Return the names and kind of value that follow from a parameter's type alone."""
+    """Return the names to choose from and the kind of value, as far as a parameter's type determines them."""
     from minicereb.cli.options import RESULTS
 
     if isinstance(kind, click.Choice):
@@ -106,7 +107,7 @@ def _by_type(kind: click.ParamType) -> tuple[Iterable[str], str]:
 
 
 def names() -> dict[str, tuple[Iterable[str], str]]:
-    """Return names and kind of the values that do not follow from a type, by parameter or by command and parameter."""
+    """Return names and kind of the values that no type determines, by parameter or by command and parameter."""
     from minicereb.datasets import registry, store
     from minicereb.exercises.course import EXERCISES
     from minicereb.experiments import pretrained

@@ -1,4 +1,4 @@
-"""``minicereb demo``: two models trained and attacked in a minute."""
+"""``minicereb demo``: train and attack two models in a minute."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ATTACKS = {
 @execution_options
 @as_json
 def demo(out: Path, seed: int) -> Answer:
-    """Train the base network and the cerebellum on drawn digits, attack both, print a table and draw it. No network needed."""
+    """Train the base network and the cerebellum on drawn digits, attack both, and print and draw a table; works offline."""
     dataset = datasets.load("strokes")
     rows, pictures, measured = [], [], {}
     _say(f"training two models on {len(dataset.x_train):,} drawn digits and attacking each with {IMAGES} test images")
@@ -73,14 +73,14 @@ def demo(out: Path, seed: int) -> Answer:
     text = (
         f"\n{table(('accuracy in %', 'test', *ATTACKS), cells)}\n\n"
         f"Attacked: the first {IMAGES} test images, every pixel changed by at most {EPSILON}. A model can look robust to an\n"
-        "attack on the squared error; the same attack on the margin shows what its predictions can be changed to.\n"
+        "attack on the squared error although the same attack on the margin changes its predictions.\n"
         f"Figures: {', '.join(map(str, figures))}"
     )
     return Answer({"epsilon": EPSILON, "images": IMAGES, "models": rows, "figures": figures}, text)
 
 
 def _gap(series: dict[str, list[float]]) -> str:
-    """Say of the model that attacks differ most about what the weakest and the strongest of them leave, in percent."""
+    """Describe the model on which the attacks differ most: its accuracy in percent after the weakest and the strongest one."""
     left = {name: dict(zip(ATTACKS, shares[1:], strict=True)) for name, shares in series.items()}
     name = max(left, key=lambda each: max(left[each].values()) - min(left[each].values()))
     weak, strong = max(left[name], key=left[name].__getitem__), min(left[name], key=left[name].__getitem__)

@@ -44,15 +44,18 @@ from minicereb.robustness.catalogue import COMPLETE, SETS, attack_named, attacks
     images={"usual": "1,000, or all if there are fewer"},
     attacks={"default": "standard", "type": str, "show_default": True, "help": f"{', '.join(SETS)}, or comma-separated names."},
 )
-@click.option("--complete", is_flag=True, help="Decide by branch and bound what attacks and certificates leave open.")
-@click.option("--transfer", multiple=True, type=options.RESULTS, help="Run whose attacked images are also tried.")
 @click.option(
-    "--model", help="Your own classifier instead of runs: FILE.onnx, or package.module:factory, a function that returns it."
+    "--complete", is_flag=True, help="Use branch and bound to decide the images that attacks and certificates leave undecided."
+)
+@click.option("--transfer", multiple=True, type=options.RESULTS, help="Also try the attacked images of this run.")
+@click.option(
+    "--model",
+    help="Evaluate your own classifier instead of runs: FILE.onnx, or package.module:factory for a function that returns it.",
 )
 @click.option(
     "--dataset",
     metavar="PLACE",
-    help="A name, an .npz file or a folder: the data for --model; with runs, where their data are now, if they were moved.",
+    help="A name, an .npz file or a folder: the data for --model, or the new place of a run's data if they were moved.",
 )
 @click.option("--out", type=options.NEW_FOLDER, help="With --model: folder for the results.  [default: runs/evaluation]")
 @options.execution_options
@@ -68,7 +71,7 @@ def evaluate(
 ) -> Answer:
     """Attack the models of the run folders RUNS in every way, certify what can be proved, and go through a checklist.
 
-    The true robust accuracy of a model at ε is at most the attacked one and at least the certified one.
+    The true robust accuracy at ε is at most the accuracy under attack and at least the certified accuracy.
     """
     settings["epsilons"] = tuple(sorted(set(settings["epsilons"]))) or (0.1, 0.3)
     settings["attacks"] = attacks_named([*settings["attacks"].split(","), *([COMPLETE] if complete else [])])
@@ -76,8 +79,9 @@ def evaluate(
     if model is None:
         if not runs:
             raise InputError("RUN", "", "one or more run folders, or --model and --dataset")
-        require(out is None, "out", str(out), "nothing: the evaluation is kept in the run (only with --model)")
-        planned = [_planned(run, transfer, dataset, settings) for run in runs]  # all are checked before any begins
+        require(out is None, "out", str(out), "no folder without --model: the evaluation is stored in the run")
+        # all runs are checked before the first evaluation begins
+        planned = [_planned(run, transfer, dataset, settings) for run in runs]
         for *_, data in planned:
             _remark_on_epsilons(settings, data)
         records = [_evaluate_run(*each) for each in planned]
@@ -101,8 +105,10 @@ def _planned(
     for each in (run, *others):
         check_loadable(each, data)
     if settings["answer"] == "lap" and not isinstance(run.config.model, NoisyModel):
-        raise InputError("answer", "lap", "ot: only a network with noise has a mean answer")
-    require(settings["gradient"] != "eot", "gradient", "eot", "analytic: a model of this project answers the same at every call")
+        raise InputError("answer", "lap", "ot: only a network with noise has a mean output")
+    require(
+        settings["gradient"] != "eot", "gradient", "eot", "analytic: a model of this project gives the same outputs at every call"
+    )
     substitutes = tuple(other.config for other in others)
     config = EvaluatedModel(run.config, substitutes=substitutes, **settings | {"images": _images(settings, data)})
     check_images(config, data)
@@ -126,19 +132,21 @@ def _evaluate_run(config: EvaluatedModel, run: Run, others: list[Run], data: dat
 
 def _evaluate_own_model(name: str, dataset: str, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     gradient = settings["gradient"]
-    expected = "with --model analytic, or eot if it answers at random"
+    expected = "with --model analytic, or eot if its outputs are random"
     require(gradient in ("fitting", "analytic", "eot"), "gradient", gradient, expected)
     gradient = "eot" if gradient == "eot" else "analytic"
     for option in ("answer", "replications"):
         usual = getattr(EvaluatedModel, option)
-        require(settings[option] == usual, option, settings[option], "nothing with --model: it computes its answers itself")
+        require(
+            settings[option] == usual, option, settings[option], "no value with --model: your classifier computes its own outputs"
+        )
     if gradient != "eot":
         require(settings["draws"] == EvaluatedModel.draws, "draws", settings["draws"], "with --model only beside --gradient eot")
     data = datasets.load(dataset, training=False)
     chosen = {key: settings[key] for key in ("epsilons", "attacks", "norm", "seed", "certify", "draws")}
     config = OwnModel(name, images=_images(settings, data), gradient=gradient, **chosen)
     _remark_on_epsilons(settings, data)
-    with redirect_stdout(sys.stderr):  # whatever the classifier prints is not our answer
+    with redirect_stdout(sys.stderr):  # output that the classifier prints must not mix with ours
         record = finish(evaluate_own_model(config, data, out), folder=out)
     return {**record, "folder": out, "figures": draw_evaluation(out, record, data)}
 
@@ -172,7 +180,7 @@ def _lines(record: dict[str, Any]) -> Iterator[str]:
         yield f"no certificates: {record['no_certificate']}"
     if "transfer" in entries[0]["by_attack"] and record.get("no_transfer"):
         yield f"transfer was not tried: {record['no_transfer']}"
-    yield f"\nchecklist, on the correctly classified of the first {record['checked_images']} images:"
+    yield f"\nchecklist, on the correctly classified images among the first {record['checked_images']}:"
     for shown in map(checklist_table, entries):
         yield "\n" + table(shown.head, shown.rows)
     yield f"\n{record['seconds']:.1f} s; outcomes of every image and figures: {record['folder']}"

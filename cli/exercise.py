@@ -62,11 +62,11 @@ def start(name: str, to: Path) -> Answer:
 
 @exercise.command()
 @click.argument("file", type=PATH)
-@click.option("--exercise", "name", help="Name of the exercise.  [default: by the file's name]")
+@click.option("--exercise", "name", help="Name of the exercise.  [default: the name of the file]")
 @limit_option
 @as_json
 def check(file: Path, name: str | None, limit: float) -> Answer:
-    """Check FILE in a separate process, and say what is wrong; exit with 1 if anything is."""
+    """Check FILE in a separate process and say what is wrong with it; exit with 1 if anything is."""
     chosen = exercise_named(file.name if name is None else name)
     report = check_file(chosen, file, limit)
     verdict = report.verdict
@@ -86,11 +86,16 @@ def check(file: Path, name: str | None, limit: float) -> Answer:
 @click.argument("folder", type=PATH)
 @limit_option
 @click.option("--csv", "csv_file", type=NEW_FILE, help="Also write the table to this file.")
-@click.option("--points", "points_file", type=PATH, help="JSON file: the exercises that count, with points.  [default: all]")
+@click.option(
+    "--points",
+    "points_file",
+    type=PATH,
+    help="JSON file with the exercises that count and their points.  [default: all exercises]",
+)
 @click.option("--feedback", "feedback_folder", type=NEW_FOLDER, help="Also write a file for each student into this folder.")
 @as_json
 def grade(folder: Path, limit: float, csv_file: Path | None, points_file: Path | None, feedback_folder: Path | None) -> Answer:
-    """Check a class's submissions: a folder in FOLDER for each student, each file in a separate process."""
+    """Check a class's submissions: FOLDER has one folder per student, and each file is checked in a separate process."""
     points = usual_points() if points_file is None else read_points(points_file)
     students, others = submissions(folder, points)
     files = {} if feedback_folder is None else feedback_files(feedback_folder, students)
@@ -103,7 +108,7 @@ def grade(folder: Path, limit: float, csv_file: Path | None, points_file: Path |
     try:
         for each in shown(graded_in_order(found, limit), lambda each: f"{len(done) + 1} of {len(found)} checked"):
             done.append(each)
-    finally:  # also after an error or Ctrl-C, with what was checked until then
+    finally:  # even after an error or Ctrl-C: the table has the results so far
         complete = standings(students, done)
         writes = [] if csv_file is None else [partial(write_csv, csv_file, done, complete)]
         writes += [partial(write_feedback, files[each.student.folder], each, points) for each in complete if files]
@@ -115,7 +120,7 @@ def grade(folder: Path, limit: float, csv_file: Path | None, points_file: Path |
     rows = [each.row() | {"of": total(points.values()), "feedback": files.get(each.student.folder)} for each in complete]
     document = {"submissions": [each.row() for each in done], "students": rows, "others": names}
     lines = [_of_submissions(done), "", _of_students(rows)]
-    lines += [f"{name} is no exercise's file and was not checked" for name in names]
+    lines += [f"{name} is not the file of any exercise and was not checked" for name in names]
     return Answer(document, "\n".join(lines), error=unwritten)
 
 

@@ -48,8 +48,8 @@ PAGE = "explore.html"
 def explore(run: Path, out: Path | None, opened: bool, dataset: str | None, **options: Any) -> Answer:
     """Write a page that shows attacks on the model in the run folder RUN step by step.
 
-    Choose an image, drag ε, pick an objective and a method. Two more tabs show the eyelid and the pole. The page is one HTML
-    file that needs neither server nor network; what it shows was computed here.
+    On the page you choose an image, an objective and a method, and drag ε. Two more tabs show the eyelid and the pole. The page
+    is one HTML file that needs neither a server nor a network. Everything that it shows is computed beforehand.
     """
     options["epsilons"] = tuple(sorted(set(options["epsilons"]))) or Exploration.epsilons
     settings: Exploration = from_options(Exploration, options)

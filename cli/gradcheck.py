@@ -1,4 +1,4 @@
-"""``minicereb gradcheck``: every derivative compared with finite differences."""
+"""``minicereb gradcheck``: compare every derivative with finite differences."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from minicereb.gradcheck.model_claims import model_claims
 from minicereb.gradcheck.project_claims import claims
 from minicereb.randomness import generator
 
-BLUR = 0.05  # added to pixels, at most: a black pixel would be a kink of many units
+BLUR = 0.05  # largest value added to a pixel: at a black pixel, many units would be at their kink
 
 
 @click.command()
 @click.argument("run", type=RESULTS, required=False)
-@click.option("--images", default=3, show_default=True, help="Number of test images of a run, from the first.")
+@click.option("--images", default=3, show_default=True, help="Number of the run's test images to use, the first ones.")
 @moved_data
-@click.option("--seed", default=0, show_default=True, help="Seed of directions, credits and the noise on the images.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the directions, the credits and the noise on the images.")
 @as_json
 def gradcheck(run: Path | None, images: int, dataset: str | None, seed: int) -> Answer:
     """Check every derivative of the project, or of the model in RUN, in float64; exit with 1 if one is wrong."""

@@ -27,17 +27,23 @@ ONLY = f"Part of the benchmarks; may be repeated. Default: all but {ENSEMBLE}, w
 
 
 @click.command()
-@click.option("--peers", is_flag=True, help="Also time PyTorch doing the same work, in the same run.")
+@click.option("--peers", is_flag=True, help="Also time PyTorch on the same work, in the same run.")
 @click.option("--only", type=click.Choice((*PARTS, ENSEMBLE)), multiple=True, help=ONLY)
 @click.option(
-    "--images", type=click.IntRange(1, 10_000), default=500, show_default=True, help="With --only ensemble: test images."
+    "--images",
+    type=click.IntRange(1, 10_000),
+    default=500,
+    show_default=True,
+    help="Number of test images, with --only ensemble.",
 )
-@click.option("--scaling", is_flag=True, help="Instead, how time and memory grow with cells, images, replications and workers.")
-@click.option("--figure", type=NEW_FILE, metavar="FILE.png", help="With --scaling: draw the growth.")
+@click.option(
+    "--scaling", is_flag=True, help="Measure instead how time and memory grow with cells, images, replications and workers."
+)
+@click.option("--figure", type=NEW_FILE, metavar="FILE.png", help="Draw the growth, with --scaling.")
 @execution_options
 @as_json
 def bench(peers: bool, only: tuple[str, ...], images: int, scaling: bool, figure: Path | None) -> Answer:
-    """Time the engine's inner loops: medians of interleaved runs in one process."""
+    """Time the engine's inner loops; print the medians of interleaved runs in one process."""
     if scaling:
         require(not peers, "peers", "given", "nothing with --scaling")
         require(not only, "only", only, "nothing with --scaling")
@@ -62,7 +68,7 @@ def bench(peers: bool, only: tuple[str, ...], images: int, scaling: bool, figure
 
 
 def _ensembles(images: int, peers: bool) -> Answer:
-    """Evaluate shipped models by the standard ensemble, each once, beside AutoAttack if `peers`."""
+    """Evaluate each shipped model once with the standard ensemble and, with `peers`, with AutoAttack."""
     from minicereb.bench.ensembles import run_ensembles  # it imports nearly everything
 
     def took(row: Any) -> str:
@@ -127,7 +133,7 @@ def _growth(figure: Path | None) -> Answer:
 @click.command()
 @as_json
 def doctor() -> Answer:
-    """Print versions, BLAS, cores, memory, GPU and data, and name what is wrong; exit with 1 if anything is."""
+    """Print versions, BLAS, cores, memory, GPU and data, and report problems; exit with 1 if there are any."""
     report = examine()
     text = "\n".join(f"{name:10} {value}".rstrip() for name, value in _lines(report))
     head = f"minicereb {report['minicereb']}, Python {report['python']}, {report['system']}"

@@ -71,7 +71,7 @@ class Failure(click.ClickException):
     exit_code = 2
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()))  # it may quote an argument of several lines
+        super().__init__(" ".join(message.splitlines()))  # it may quote an argument that has several lines
 
 
 # Beginnings of NumPy's message for an array with more elements or bytes than an address can count.
@@ -94,11 +94,13 @@ def _in_one_line() -> Iterator[None]:
     except ValueError as error:
         if not str(error).startswith(_TOO_LARGE):
             raise
-        raise Failure(f"not enough memory: an array would be too large for any ({error}); choose smaller numbers") from error
+        raise Failure(
+            f"not enough memory: an array would be too large for any computer ({error}); choose smaller numbers"
+        ) from error
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         raise click.exceptions.Exit(130) from None
-    except BrokenPipeError:  # the reader of our output has closed it
+    except BrokenPipeError:  # the program that reads our output has closed it
         raise
     except OSError as error:
         raise Failure(f"{error.filename or 'a file'}: {(error.strerror or str(error)).lower()}") from error
@@ -140,7 +142,7 @@ class Commands(Group):
 
 @contextmanager
 def _late_interrupts() -> Iterator[None]:
-    """Send Ctrl-C again if it arrived where Python discards exceptions, as in a destructor."""
+    """Send Ctrl-C again if it arrived where Python discards exceptions, for example in a destructor."""
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:

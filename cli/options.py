@@ -20,11 +20,11 @@ from minicereb.settings import declared, field_shapes, innermost, option_name
 
 PATH = click.Path(path_type=Path)
 RESULTS = click.Path(path_type=Path)  # the folder of a run, a study or an evaluation: completion offers those that exist
-# For commands that need the data of a run; see minicereb.experiments.runs.dataset_of.
+# An option of commands that need the data of a run; see minicereb.experiments.runs.dataset_of.
 moved_data = click.option(
     "--dataset",
     metavar="PLACE",
-    help="Where the run's data are now, if they were moved: a name, an .npz file or a folder. The content must be the same.",
+    help="New place of the run's data, if they were moved: a name, an .npz file or a folder. The content must be the same.",
 )
 
 
@@ -57,8 +57,8 @@ def numbers(kind: type, example: str, count: int | None = None) -> Callable[[str
 def setting_options(settings: type, *names: str, **changes: Any) -> Callable[[Callable], Callable]:
     """Add options for the named fields of a settings dataclass; by default, for all that have a help text.
 
-    `changes` map fields to another default, or to a dict of arguments of :func:`click.option`, in which the key ``"usual"`` says
-    in words what the default None means.
+    `changes` map fields to another default, or to a dict of arguments of :func:`click.option`, in which the key ``"usual"``
+    describes in words what the default None means.
     """
     fields = {field.name: field for field in dataclasses.fields(settings)}
     chosen = names or [name for name, field in fields.items() if declared(field).help]
@@ -104,7 +104,7 @@ def from_options(settings: type, options: dict[str, Any], **others: Any) -> Any:
 
 
 def remark_on_size(setting: str, value: float | None, norm: str = "linf", inputs: int = 1) -> None:
-    """Warn on standard error if a bound in this norm exceeds the largest distance between two images of `inputs` pixels."""
+    """Print a note if a bound in this norm exceeds the largest distance between two images of `inputs` pixels."""
     largest = 1.0 if norm == "linf" else math.sqrt(inputs)
     if value is not None and largest < value < math.inf:
         whole = "the whole range of a pixel" if norm == "linf" else f"the largest distance between images of {inputs:,} pixels"
@@ -113,7 +113,7 @@ def remark_on_size(setting: str, value: float | None, norm: str = "linf", inputs
 
 
 class NewPath(click.Path):
-    """A file to write, which must not belong to a run, or a folder to write into; checked before the work begins."""
+    """A file to write, which must not belong to a run, or a folder to write into. It is checked before the work begins."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""
@@ -133,7 +133,7 @@ NEW_FILE, NEW_FOLDER = NewPath(path_type=Path, dir_okay=False), NewPath(path_typ
 
 
 def remark_on_unused(names: Iterable[str], beside: str) -> None:
-    """Print on standard error which of these parameters were given as options but have no effect with another setting."""
+    """Print a note about each of these parameters that was given as an option but has no effect with another setting."""
     context = click.get_current_context()
     for option in context.command.params:
         if option.name in names and context.get_parameter_source(option.name) == ParameterSource.COMMANDLINE:

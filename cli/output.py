@@ -64,13 +64,13 @@ def _json(document: Any) -> str:
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False, default=os.fspath)
     try:
         text.encode()
-    except UnicodeEncodeError:  # a path whose bytes are not UTF-8
+    except UnicodeEncodeError:  # the text contains a path that is not valid UTF-8
         return json.dumps(document, indent=2, allow_nan=False, default=os.fspath)
     return text
 
 
 def print_json_rows(document: dict[str, Any], name: str, rows: Iterable[Any]) -> None:
-    """Print one JSON document with the list of `rows` under `name`; only one row is in memory at a time.
+    """Print one JSON document with the list of `rows` under `name`, keeping only one row in memory.
 
     Nothing is printed before the last row has been read.
     """
@@ -86,7 +86,7 @@ def print_json_rows(document: dict[str, Any], name: str, rows: Iterable[Any]) ->
 
 
 def note(text: str) -> None:
-    """Print a remark on standard error, if that is a terminal."""
+    """Print a note on standard error, if that is a terminal."""
     if sys.stderr.isatty():
         click.echo(text, err=True)
 
@@ -98,12 +98,12 @@ def warn(text: str) -> None:
 
 def stop_interrupted(folder: Path) -> NoReturn:
     """Print that the command can continue in `folder`, and exit with code 130."""
-    click.echo(f"interrupted; {folder} keeps what is done, and the same command continues from there", err=True)
+    click.echo(f"interrupted; {folder} holds the work so far, and the same command continues from there", err=True)
     raise click.exceptions.Exit(130)
 
 
 def terminal_size() -> os.terminal_size:
-    """Return columns and lines of the terminal on standard error."""
+    """Return the numbers of columns and lines of the terminal on standard error."""
     try:
         size = os.get_terminal_size(sys.stderr.fileno())
     except (AttributeError, ValueError, OSError):
@@ -112,9 +112,9 @@ def terminal_size() -> os.terminal_size:
 
 
 def fit(text: str, columns: int) -> str:
-    """Shorten a line of progress to `columns` of a terminal.
+    """Shorten a progress line to this number of terminal columns.
 
-    Drop parts (separated by two spaces) from the right, then words of the first part, then letters of its first word.
+    First drop parts (separated by two spaces) from the right, then words of the first part, then letters of its first word.
     """
     body = " ".join(text.splitlines()).strip()
     indent = " " * (len(text) - len(text.lstrip()))
@@ -129,7 +129,7 @@ def fit(text: str, columns: int) -> str:
 
 
 def _columns(text: str) -> int:
-    """The number of terminal columns that a text takes."""
+    """Return the number of terminal columns that a text takes."""
     marks = sum(unicodedata.combining(character) > 0 for character in text)
     return len(text) - marks + sum(unicodedata.east_asian_width(character) in "WF" for character in text)
 
@@ -176,14 +176,14 @@ def clock(seconds: float) -> str:
 
 
 class Pace:
-    """The rate of some work and the time left."""
+    """The speed of some work and the time left."""
 
     def __init__(self) -> None:
         self.began: float | None = None
         self.first = 0
 
     def describe(self, done: int, total: int) -> str:
-        """Return ``"12,345 images/s  1:23 left"`` for work that has done `done` of `total` images."""
+        """Return text such as ``"12,345 images/s  1:23 left"`` when `done` of `total` images are done."""
         if self.began is None:
             self.began, self.first = time.monotonic(), done
         rate = (done - self.first) / max(1e-9, time.monotonic() - self.began)
@@ -226,7 +226,7 @@ def finish(work: Generator[Step, None, Result], describe: Callable[[Step], str] 
 
 @contextmanager
 def interruption() -> Iterator[list[bool]]:
-    """Yield a list that is filled at Ctrl-C, so that work can stop at a suitable point; a second Ctrl-C stops it immediately."""
+    """Yield a list that is empty until Ctrl-C, so that work can stop at a suitable point; a second Ctrl-C stops it at once."""
     pressed: list[bool] = []
 
     def on_interrupt(signum: int, frame: Any) -> None:

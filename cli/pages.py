@@ -24,12 +24,14 @@ from minicereb.studies.report import report_on
 @click.command()
 @click.argument("run", type=RESULTS)
 @click.option("--image", type=int, default=0, show_default=True, help="Index of the test image.")
-@click.option("--what", type=click.Choice(WHAT), help="Learning from the image, or an attack on it.  [default: both]")
+@click.option(
+    "--what", type=click.Choice(WHAT), help="Show how the model learns from the image, or an attack on it.  [default: both]"
+)
 @click.option("--cell", "cells", type=int, multiple=True, help="Granule cell or hidden neuron to show; may be repeated.")
 @click.option("--class", "classes", type=int, multiple=True, help="Class to show.")
 @click.option("--pixel", "pixels", multiple=True, help="Pixel to show: its index, or ROW,COLUMN.")
 @setting_options(Attack, "objective", "epsilon", objective="margin", epsilon=0.1)
-@click.option("--html", "html_file", type=NEW_FILE, help="Write a page of pictures to this file instead, to project.")
+@click.option("--html", "html_file", type=NEW_FILE, help="Write a page of pictures for a projector to this file instead.")
 @moved_data
 @as_json
 def explain(run: Path, image: int, what: str | None, html_file: Path | None, dataset: str | None, **options: Any) -> Answer:
@@ -69,7 +71,7 @@ def report(folder: Path, out: Path | None, printed: bool, opened: bool, dataset:
     The HTML file is self-contained: no network, no script, all figures inside.
     """
     if printed:
-        require(out is None and not opened and not json_wanted(), "print", printed, "given without --out, --open and --json")
+        require(out is None and not opened and not json_wanted(), "print", printed, "used without --out, --open and --json")
         click.echo(pages.markdown(report_on(folder, dataset), {}))
         return None
     out = out or folder / pages.REPORT

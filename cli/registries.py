@@ -31,8 +31,8 @@ def list_datasets() -> Answer:
         for row in found
     ]
     own = (
-        "Any path to an .npz file with x_train, y_train, x_test, y_test, to a .csv file, to IDX files like MNIST's, or to a\n"
-        "folder with the six files of CIFAR-10's binary version, is a data set too."
+        "Instead of a name you can give a path to your own data: an .npz file with x_train, y_train, x_test and y_test, a .csv\n"
+        "file, IDX files like MNIST's, or a folder with the six files of CIFAR-10's binary version."
     )
     listed = table(("name", "images", "size", "what", "licence", "where"), rows)
     return Answer({"datasets": [row._asdict() for row in found], "places": store.places()}, f"{listed}\n{own}")
@@ -59,7 +59,7 @@ def verify(name: str | None) -> Answer:
 @click.argument("files", nargs=-1, required=True, type=PATH)
 @as_json
 def import_(files: tuple[Path, ...]) -> Answer:
-    """Import FILES downloaded by hand, also from folders and zip files; files are recognised by content, not by name."""
+    """Import FILES that you downloaded; folders and zip files are searched. Files are recognised by content, not by name."""
     return _reported(store.import_files(files))
 
 
@@ -118,10 +118,10 @@ def fetch_model(name: str, out: Path | None) -> Answer:
 @execution_options
 @as_json
 def verify_models(chosen: tuple[str, ...]) -> Answer:
-    """Verify models against the list, by NAME or run folder; by default all that ship or are in runs/.
+    """Verify models, given by NAME or run folder, against the list; by default all that are shipped or in runs/.
 
-    Files are compared by SHA-256 and, where the data are here, wiring and test accuracy too. Exit with 1 if any differs, or if a
-    requested one is missing.
+    Files are compared by SHA-256. If the data are available, wiring and test accuracy are compared too. Exit with 1 if anything
+    differs or a requested model is missing.
     """
     reports = list(shown(pretrained.verify(chosen), lambda report: f"verified {report.name}", "verifying"))
     ok = all(report.state in ("ok", "rebuilt") or (report.state == "missing" and not chosen) for report in reports)
@@ -133,11 +133,11 @@ def verify_models(chosen: tuple[str, ...]) -> Answer:
 @models.command(hidden=True)
 @click.argument("run", type=PATH)
 @click.option("--name", required=True, help="Name of the model.")
-@click.option("--title", required=True, help="Description of the model in a few words.")
+@click.option("--title", required=True, help="Short description of the model.")
 @click.option("--listed", is_flag=True, help="Keep only its command and hash.")
 def add(run: Path, name: str, title: str, listed: bool) -> None:
     """Add the complete run RUN to the list in this checkout, replacing any model of the same NAME."""
     root = store.CHECKOUT / "minicereb" / "pretrained"
-    require((store.CHECKOUT / "setup.cfg").is_file(), "name", name, "given in a checkout of minicereb, where the list is made")
+    require((store.CHECKOUT / "setup.cfg").is_file(), "name", name, "used in a checkout of minicereb, which contains the list")
     entry = pretrained.add(run, name, title, not listed, root)
     click.echo(f"{root / 'registry.json'}: {entry.name}, {entry.title}, {entry.test_accuracy:.2%}; {entry.command}")

@@ -18,7 +18,7 @@ from minicereb.experiments.runs import Run, dataset_of, learned_arrays, load_mod
 from minicereb.files import write_npz
 from minicereb.interchange.onnx_writer import write_onnx
 
-LAST = 100  # epochs that are shown
+LAST = 100  # number of epochs shown
 COLUMNS = {
     "epoch": "epoch",
     "loss": "loss",
@@ -57,7 +57,7 @@ def _lines(run: Run) -> Iterator[str]:
         yield table(shown, ([_value(each.get(key)) for key in shown.values()] for each in metrics))
     yield ""
     if run.result is None:
-        yield "not complete: the training command, given again, continues it"
+        yield "not complete: give the training command again to continue"
         return
     yield (
         f"test accuracy {run.result['test_accuracy']:.2%}, training accuracy {run.result['train_accuracy']:.2%}, "
@@ -93,7 +93,7 @@ def export(run: Path, file: Path, dataset: str | None) -> Answer:
         operators = write_onnx(load_model(found, images), images.inputs, file)
         return Answer({"run": run, "file": file, "operators": operators}, "\n".join(operators))
     if dataset is None and not isinstance(found.config.model, CerebellumModel):
-        arrays = learned_arrays(found)  # only a wiring is drawn, for the size of the images
+        arrays = learned_arrays(found)  # the image size is needed only to draw a wiring
     else:
         arrays = exported_arrays(load_model(found, dataset_of(found, dataset)))
     write_npz(file, arrays)

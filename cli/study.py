@@ -36,7 +36,7 @@ SEEDS = "One or more seeds, instead of the study's own.  [default: 0; at paper s
 @click.option("--out", type=PATH, help="Folder.  [default: runs/study-NAME-SCALE]")
 @click.option("--workers", type=int, help="Worker processes, which share cores and memory.  [default: none, one job at a time]")
 @click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler whose workers do the jobs: tcp://HOST:PORT.")
-@click.option("--dry-run", is_flag=True, help="Print what would be done and its approximate cost; do nothing.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be done and its approximate cost.")
 @execution_options
 @as_json
 def study(
@@ -52,8 +52,8 @@ def study(
 ) -> Answer:
     """Run the study NAME and print its table; an interrupted study continues when the command is given again.
 
-    Two other words are accepted as NAME: list prints the studies and their questions, status shows the progress of the study in
-    the folder DIR.
+    Two words have a special meaning as NAME: list prints the studies and their questions, and status shows the progress of the
+    study in the folder DIR.
     """
     if name == "status":
         if folder is None:
@@ -66,7 +66,7 @@ def study(
         return Answer({"studies": listed}, table(("name", "question"), [tuple(each.values()) for each in listed]))
     chosen: Any = choose("study", name, {**all_studies(), "list": None, "status": None})
     require(workers is None or 1 <= workers <= 10_000, "workers", workers, "a whole number from 1 to 10000")
-    require(workers is None or scheduler is None, "scheduler", scheduler, "nothing with --workers: it has its own")
+    require(workers is None or scheduler is None, "scheduler", scheduler, "no --scheduler with --workers, which starts its own")
     out = out or Path("runs") / f"study-{chosen.name}-{scale}"
     seeds = tuple(dict.fromkeys(seeds)) or chosen.seeds[scale]
     data = datasets.load(dataset or chosen.dataset[scale])
@@ -111,8 +111,8 @@ def _expected(expected: list[JobCost], workers: int) -> Answer:
         f"{sum(not each.done for each in expected)} of {len(expected)} jobs to do: about {clock(seconds - at_most)}{bound} with "
         f"{workers} at a time{f', and {unknown} jobs that are not estimated' if unknown else ''}; "
         f"memory up to {_size(memory)}, disk up to {_size(disk)}.\n"
-        "Estimated from short probes of learning and attacking, without the evaluations while learning. A bound (<) is the cost\n"
-        "if every image withstood every attack and no pole fell, which is not known before; it may take a small part of that."
+        "Estimated from short trial runs of learning and attacking, without the evaluations during learning. A bound (<) is the\n"
+        "cost if every image withstood every attack and no pole fell; the actual cost may be a small part of that."
     )
     return Answer({"jobs": jobs, "seconds": seconds, "at_most": at_most, "memory": memory, "disk": disk}, text)
 
@@ -131,7 +131,7 @@ def _size(size: float) -> str:
 
 
 def _lines(stand: Survey) -> list[str]:
-    """Return the total, then a line for each job that is running or failed."""
+    """Return a line with the total, then a line for each job that is running or failed."""
     left = "" if stand.seconds_left is None or stand.done == stand.total else f", about {clock(stand.seconds_left)} left"
     return [
         f"{stand.study} {stand.scale}: {stand.done} of {stand.total} jobs done, {len(stand.running)} running{left}",

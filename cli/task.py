@@ -43,7 +43,7 @@ def task() -> None:
 @execution_options
 @as_json
 def eyelid(out: Path | None, animate: Path | None, **options: Any) -> Answer:
-    """Condition the eyelid: a stimulus (CS), followed after an interval by an air puff (US), teaches the lid to close in time."""
+    """Condition the eyelid: a stimulus (CS) is followed by an air puff (US), and the lid learns to close in time."""
     settings: Eyelid = from_options(Eyelid, options)
     if animate is not None:
         check_animation(animate)
@@ -55,7 +55,7 @@ def eyelid(out: Path | None, animate: Path | None, **options: Any) -> Answer:
     ):
         done.append(trial)
         if trial.number in filmed:
-            weights[trial.number] = session.circuit.weights[:FILMED_CELLS]  # all are alike
+            weights[trial.number] = session.circuit.weights[:FILMED_CELLS]  # the cells are statistically alike
     record, files = summary(session, done), []
     some = [done[number] for number in _spread(len(done), DRAWN_TRIALS)]
     granule = to_numpy(session.circuit.activity)[:, : session.circuit.bins]
@@ -82,13 +82,13 @@ def eyelid(out: Path | None, animate: Path | None, **options: Any) -> Answer:
 
 
 def _of_session(settings: Eyelid, some: list[ConditioningTrial], record: dict[str, Any]) -> Iterator[str]:
-    """Yield some trials of every phase, and the trial at which the animal had learned."""
+    """Yield the text lines: some trials of every phase, and the trial at which the animal had learned."""
     rows = [(trial.number + 1, trial.phase, f"{trial.closure:.0f}", trial.peak) for trial in some]
     yield table(("trial", "phase", "closure %", "peak ms"), rows)
     for phase, number in record["criterion"].items():
         what = "without a response" if phase == "extinction" else "with one"
         yield f"{phase}: the first five trials in a row {what}: {'never' if number is None else f'after {number} trials'}"
-    peak = f"closed most at {record['peak']} ms, the US comes at {settings.interval} ms"
+    peak = f"closed most at {record['peak']} ms, the US begins at {settings.interval} ms"
     yield f"At the end of acquisition: {'no response' if record['peak'] is None else peak}."
 
 
@@ -103,7 +103,7 @@ def _listed(files: list[Path]) -> list[str]:
 
 @task.command()
 @click.option("--method", type=click.Choice(list(METHODS)), default="error", show_default=True, help="How the circuit learns.")
-@click.option("--trials", type=int, default=200, show_default=True, help="Largest number of trials; 0: no learning.")
+@click.option("--trials", type=int, default=200, show_default=True, help="Largest number of trials; 0 for no learning.")
 @setting_options(PoleTask, "seed", "cells", "inputs_per_cell", "fibres", "ltd", "lesion", "seconds")
 @setting_options(CartPole, "step", "integrator")
 @setting_options(ErrorDriven, "rate", rate={"default": None, "usual": f"{ErrorDriven.rate:g}, with --method error"})
@@ -121,7 +121,7 @@ def pole(
     **options: Any,
 ) -> Answer:
     """Learn to balance a pole on a cart, then balance it from angles not used in training."""
-    require(rate is None or method == "error", "rate", rate, "nothing with --method actor-critic")
+    require(rate is None or method == "error", "rate", rate, "no value with --method actor-critic")
     taught = METHODS[method]() if rate is None else METHODS[method](rate=rate)
     balanced = from_options(PoleTask, options, method=taught, cart=CartPole(step=step, integrator=integrator))
     config = PoleBalancing(balanced, trials, paths=True)
@@ -138,7 +138,7 @@ def pole(
 
 
 def _of_balancing(config: PoleBalancing, record: dict[str, Any]) -> Iterator[str]:
-    """Yield the durations of the trials, and the tests after them."""
+    """Yield the text lines: the durations of the trials, and the tests after them."""
     seconds = record["seconds"]
     if seconds:
         first, last = (", ".join(f"{each:.1f}" for each in some) for some in (seconds[:5], seconds[5:][-5:]))

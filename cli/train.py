@@ -37,13 +37,13 @@ Unused = Sequence[tuple[list[str], str]]
 
 
 def stages(text: str) -> tuple[tuple[int, ...], ...]:
-    """Read comma-separated numbers, one list for each stage of a convolutional network."""
+    """Read comma-separated numbers, with a slash between the stages of a convolutional network."""
     return tuple(map(numbers(int, "32,64 or 32,64/128"), text.split("/")))
 
 
 @click.group(cls=Group)
 def train() -> None:
-    """Train a model; the same command continues an interrupted training."""
+    """Train a model; the same command continues an interrupted training run."""
 
 
 def training_options(dataset: str = "strokes", **changes: Any) -> Callable[[Callable], Callable]:
@@ -105,7 +105,7 @@ def cerebellum(behind: Path | None, **options: Any) -> Answer:
 @adversarial_options
 @training_options(batch_size=32, learning_rate=1e-3, optimizer="adam")
 def mlp(**options: Any) -> Answer:
-    """Train a multilayer perceptron by backpropagation: the control."""
+    """Train a multilayer perceptron by backpropagation, as a control."""
     if options["interval_bounds"] is not None and options["pessimism"] is None:
         options["pessimism"] = 0.5
     return train_and_report(from_options(PerceptronModel, options), options, adversary_of(options, options["loss"]))
@@ -118,7 +118,7 @@ def mlp(**options: Any) -> Answer:
         "default": "32,64",
         "show_default": True,
         "type": stages,
-        "help": "Outputs of the 3x3 convolutions; a / ends a stage: 32,64/128.",
+        "help": "Output channels of the 3x3 convolutions, with a / between stages: 32,64/128.",
     },
     hidden=(128,),
 )
@@ -148,15 +148,18 @@ def vgg(width: float, **options: Any) -> Answer:
         "type": numbers(float, "2 or 2,1"),
     },
     channels={"default": None, "usual": "16 with --network cnn", "type": numbers(int, "16 or 8,16")},
-    presentation={"default": None, "usual": "whole with --network spiking, else rows"},
+    presentation={"default": None, "usual": "whole with --network spiking, otherwise rows"},
     estimator={
         "default": None,
-        "usual": "flip, resample, rao-blackwell or antithetic: the first that fits",
+        "usual": "the first applicable one of flip, resample, rao-blackwell and antithetic",
     },
-    replications={"default": None, "usual": "10000 plain, 128 sobol, 1 flip, resample, exact, backprop and surrogate, else 100"},
+    replications={
+        "default": None,
+        "usual": "10000 for plain; 128 for sobol; 1 for flip, resample, exact, backprop and surrogate; otherwise 100",
+    },
     last_layer={
         "default": None,
-        "usual": "score where possible, not in time; resample with --network cnn, else derivative",
+        "usual": "score where possible, but not in time; resample with --network cnn; otherwise derivative",
     },
 )
 @training_options(
@@ -176,11 +179,11 @@ def glr(**options: Any) -> Answer:
 
 
 def adversary_of(options: dict[str, Any], objective: str) -> Adversary | None:
-    """Return the adversary that the options describe, or None without a bound, which its other options require."""
+    """Return the adversary that the options describe, or None without a bound; its other options require a bound."""
     epsilon, step_size, steps, objective_given = (options[name] for name in ("epsilon", "step_size", "steps", "objective"))
     if epsilon is None:
         for name, value in (("step-size", step_size), ("steps", steps), ("objective", objective_given)):
-            require(value is None, f"adversarial-{name}", value, "nothing: it is used with --adversarial only")
+            require(value is None, f"adversarial-{name}", value, "no value without --adversarial")
         return None
     remark_on_size("adversarial", epsilon)
     remark_on_size("adversarial-step-size", step_size)
@@ -199,7 +202,7 @@ def train_and_report(
     encoder: Run | None = None,
     unused: Unused = (),
 ) -> Answer:
-    """Train, with progress, and return the accuracies; `unused` are parameters without effect, and beside what."""
+    """Train, with progress, and return the accuracies; `unused` maps settings to the parameters that have no effect with them."""
     dataset = datasets.load(options["dataset"])
     data, behind = Data(dataset.name, dataset.sha256), None if encoder is None else encoder.config
     config = from_options(Train, options, model=model, data=data, adversary=adversary, encoder=behind)
@@ -230,7 +233,7 @@ def default_folder(config: Train) -> Path:
 
 
 def train_with_progress(config: Train, dataset: Dataset, out: Path, encoder: Run | None = None) -> Run:
-    """Train into `out` and return the complete run; on Ctrl-C save, say how to continue, and exit with code 130."""
+    """Train into the folder `out` and return the complete run; on Ctrl-C save, say how to continue, and exit with code 130."""
     pace = Pace()
 
     def describe(progress: TrainingProgress) -> str:

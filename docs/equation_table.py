@@ -1,7 +1,7 @@
-"""Writes the table of equations as Markdown, each with the places in the code that name its tag.
+"""Writes the table of equations as Markdown; each equation has links to the code that names its tag.
 
-``python docs/equation_table.py`` writes docs/equations.md again, whose links are to files of the repository; the built
-documentation has lines, and links to the highlighted source.
+``python docs/equation_table.py`` rewrites docs/equations.md, where links lead to files of the repository. The built documentation
+shows line numbers and links to the highlighted source.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ NAMED = re.compile(r"``\[([A-Z][A-Z0-9-]*)\]``|# \[([A-Z][A-Z0-9-]*)\]")  # in a
 TAGGED = re.compile(r"^```text\n((?:.*    \[[A-Z][A-Z0-9-]*\]\n)+)```$", re.MULTILINE)  # lines of a formula with its tag
 HEAD = """# Equations
 
-Each equation has a tag. Tags that begin with C are from the cerebellum paper and those that begin with G from the
-likelihood-ratio paper, and a number is the paper's own; those that begin with M are ours, or from the literature named beside
-them. The code that computes an equation names its tag in a docstring or beside the line: search a file for `[C4]`. Written from
-`minicereb/calculus/equations.txt` by `python docs/equation_table.py`; a test compares the table with the tags in the code.
+Each equation has a tag. Tags that begin with C are from the cerebellum paper and tags that begin with G are from the
+likelihood-ratio paper; their numbers are the papers' own. Tags that begin with M are ours, or from the literature named beside
+them. The code that computes an equation names its tag in a docstring or beside the line; you can search a file for, say, `[C4]`.
+This page is written from `minicereb/calculus/equations.txt` by `python docs/equation_table.py`; a test compares the table with
+the tags in the code.
 """
 
 
@@ -50,7 +51,7 @@ def places(package: Path) -> dict[str, list[Place]]:
 
 
 def _spans(node: ast.AST, prefix: str) -> Iterator[tuple[int, int, str]]:
-    """First line, last line and qualified name of every function and class that a reader can name."""
+    """Return the first line, last line and qualified name of every public function and class."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.FunctionDef, ast.ClassDef)):
             name = f"{prefix}{child.name}"
@@ -67,9 +68,9 @@ def table(package: Path, link: Callable[[Place], str], display: Callable[[str], 
     package : Path
         Folder of the package's source.
     link : callable
-        From a place to the Markdown that leads there.
+        Takes a place and returns a Markdown link to it.
     display : callable
-        From LaTeX to the Markdown that shows it.
+        Takes LaTeX and returns the Markdown that shows it.
     """
     named, sections = places(package), []
     for entry in EQUATIONS:
@@ -82,7 +83,7 @@ def table(package: Path, link: Callable[[Place], str], display: Callable[[str], 
 
 
 def typeset(text: str) -> str:
-    """Return a page with each block of tagged formulas, as the lessons have them, in LaTeX."""
+    """Return a page in which each of the lessons' blocks of tagged formulas is in LaTeX."""
 
     def block(found: re.Match[str]) -> str:
         tags = re.findall(r"    \[(\S+)\]$", found[1], re.MULTILINE)
@@ -92,28 +93,28 @@ def typeset(text: str) -> str:
 
 
 def as_block(latex: str) -> str:
-    """Return LaTeX as hosts of repositories show it."""
+    """Return LaTeX in the form that GitHub and GitLab display."""
     return f"```math\n{latex}\n```"
 
 
 def as_environment(latex: str) -> str:
-    """Return LaTeX as the built documentation and notebooks show it."""
+    """Return LaTeX in the form that the built documentation and notebooks display."""
     return f"\\begin{{equation*}}\n{latex}\n\\end{{equation*}}"
 
 
 def as_text(formula: str) -> str:
-    """Escape what Markdown would take for markup."""
+    """Escape characters that Markdown would read as markup."""
     return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", formula)
 
 
 def in_repository(place: Place) -> str:
-    """A link to the file, and the name to look for in it."""
+    """Return a link to the file, and the name to look for in it."""
     within = f", `{place.name}`" if place.name else ""
     return f"[{place.file}](../{place.file}){within}"
 
 
 def in_documentation(place: Place) -> str:
-    """The line, with a link to the highlighted source of the public function or class that it is in."""
+    """Return the line number, with a link to the highlighted source of the public function or class that contains it."""
     public = []
     for part in place.name.split("."):
         if part.startswith("_"):

@@ -1,4 +1,4 @@
-"""Writes pages that the documentation links to, of a small cerebellum that learned drawn digits: attacks step by step, one image.
+"""Writes two pages for the documentation about a small cerebellum that learned drawn digits: attacks, and one image.
 
 ``python docs/explore_page.py FILE.html`` writes the first; building the documentation writes ``explore.html`` and
 ``one-image.html`` beside ``index.html``.

@@ -1,6 +1,6 @@
-"""Draws the pictures of the front page: how robust a cerebellum looks beside how robust it is, an attack, the circuit.
+"""Draws the pictures of the front page: how robust a cerebellum looks and how robust it is, an attack, the circuit.
 
-``python docs/front_page.py`` writes docs/images again. The curves are those of docs/results/ablation-paper, which
+``python docs/front_page.py`` rewrites docs/images. The curves are those of docs/results/ablation-paper, which
 ``minicereb study ablation --scale paper`` computed: 500 test images of MNIST, seed 0. The attack is on the cerebellum of
 ``explore_page.py``, which learned drawn digits.
 """
@@ -28,7 +28,7 @@ INK = {"light": "#1b1b1b", "dark": "#ececec"}
 
 
 def curves() -> tuple[list[float], list[float], list[float]]:
-    """Return ε, the robust accuracy that the paper's attack reports, and what all attacks leave, the last two in percent."""
+    """Return ε, and the accuracies in percent under the paper's attack alone and under all attacks together."""
     study = json.loads((HERE / "results" / "ablation-paper" / "study.json").read_text(encoding="utf-8"))
     evaluated = (each for each in study["results"] if each["config"]["kind"] == "EvaluatedModel" and each["config"]["seed"] == 0)
     record = next(each["record"] for each in evaluated if each["record"]["model"] == MODEL)
@@ -38,7 +38,7 @@ def curves() -> tuple[list[float], list[float], list[float]]:
 
 
 def title() -> str:
-    """Say what both curves are at ε = 0.1."""
+    """Return a title that states both curves' values at ε = 0.1."""
     epsilons, reported, left = curves()
     at = epsilons.index(0.1)
     return f"It looks {reported[at]:.0f}% robust. It is {left[at]:.0f}%."

@@ -1,9 +1,9 @@
-"""The lessons as notebooks: Markdown that Jupyter understands, links that lead somewhere, a cell that installs minicereb.
+"""The lessons as notebooks: with Markdown that Jupyter understands, working links, and a cell that installs minicereb.
 
-MyST-NB keeps each executed lesson as a notebook, with the roles, links and settings of this documentation. ``downloadable`` takes
-these out. ``docs/conf.py`` calls it when the lessons have been run and before anything is copied. ``python docs/notebooks.py
-FOLDER`` writes the lessons as notebooks that have not been run: for Binder (``binder/postBuild``), and for a branch from which
-Colab opens them. It needs minicereb, and nothing else of the extra ``docs``.
+MyST-NB stores each executed lesson as a notebook, with the roles, links and settings of this documentation. ``downloadable``
+replaces these. ``docs/conf.py`` calls it after the lessons have been run and before anything is copied. ``python
+docs/notebooks.py FOLDER`` writes the lessons as notebooks that have not been run, for Binder (``binder/postBuild``) and for the
+branch from which Colab opens them. It needs minicereb, but no other package of the extra ``docs``.
 """
 
 import argparse
@@ -19,13 +19,16 @@ FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.MULTILINE | re.DOTALL)
 CODE_CELL = re.compile(r"^```\{code-cell\} python\n(?:---\n.*?^---\n)?(.*?)^```\n", re.MULTILINE | re.DOTALL)
 CHECK = re.compile(r"^```\{code-cell\} python\n---\ntags: \[remove-cell\]\n---\n.*?^```\n", re.MULTILINE | re.DOTALL)
 HEAD = re.compile(r"\s*# [^\n]+\n\n(?:> [^\n]+(?:\n|\Z))+")  # title and question
-FOOT = re.compile(r"This lesson as a \{nb-download\}`[^`]*`\s+and as <a [^>]*>slides</a>\.\s*")  # the reader has the notebook
-CODE = re.compile(r"(^ *```.*?^ *```$|`[^`\n]*\]\([^`\n]*`)", re.MULTILINE | re.DOTALL)  # in which nothing is a link
+# not needed, since the reader already has the notebook
+FOOT = re.compile(r"This lesson as a \{nb-download\}`[^`]*`\s+and as <a [^>]*>slides</a>\.\s*")
+CODE = re.compile(r"(^ *```.*?^ *```$|`[^`\n]*\]\([^`\n]*`)", re.MULTILINE | re.DOTALL)  # code contains no links
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 LICENCES = {"lessons/LICENSE.md": "https://creativecommons.org/licenses/by/4.0/"}
-TO_RUN = "To run the cells: `python -m pip install '.[notebook]'` in a checkout of minicereb, then open this in `jupyter lab`."
+TO_RUN = (
+    "To run the cells: `python -m pip install '.[notebook]'` in a checkout of minicereb, then open this file in `jupyter lab`."
+)
 COMPUTED = " The numbers below each cell were computed when the documentation was built; yours should be the same up to rounding."
-INSTALL = """# Where minicereb is missing, as in Colab, this cell installs it; elsewhere it does nothing.
+INSTALL = """# This cell installs minicereb if it is missing, as in Colab; otherwise it does nothing.
 import importlib.util
 
 SOURCE = "{source}"  # for pip: a folder, an archive or an address
@@ -33,7 +36,7 @@ if importlib.util.find_spec("minicereb") is None:
     if not SOURCE:
         raise ImportError("minicereb is not installed; set SOURCE above to its folder, archive or address")
     get_ipython().run_line_magic("pip", f'install --quiet "{{SOURCE}}"')"""
-NOTEBOOKS = "notebooks"  # the branch, and the folder in Binder, with what this program writes
+NOTEBOOKS = "notebooks"  # the branch, and the folder in Binder, that holds the output of this program
 
 
 def in_the_browser(lesson, repository):
@@ -44,14 +47,14 @@ def in_the_browser(lesson, repository):
 
 
 def install_cell(repository=""):
-    """Return the cell that installs minicereb from its repository; without one, a reader says where it is."""
+    """Return the cell that installs minicereb from its repository; without a repository, the reader fills in the source."""
     source = INSTALL.format(source=f"git+https://github.com/{repository}" if repository else "")
     return {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": source}
 
 
 def unexecuted(text):
     """Return the text of a lesson as a notebook that has not been run."""
-    parts = CODE_CELL.split(typeset(CHECK.sub("", FRONT_MATTER.sub("", text))))  # odd places are code
+    parts = CODE_CELL.split(typeset(CHECK.sub("", FRONT_MATTER.sub("", text))))  # the odd entries are code
     cells = [
         {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "source": part.rstrip("\n")}
         if place % 2
@@ -64,7 +67,7 @@ def unexecuted(text):
 
 
 def downloadable(notebook, folder, address="", repository=""):
-    """Return a lesson as it can be read and run by itself.
+    """Return a lesson as a notebook that can be read and run on its own.
 
     Parameters
     ----------
@@ -73,15 +76,15 @@ def downloadable(notebook, folder, address="", repository=""):
     folder : str
         The lesson's folder within ``docs``, from which its links lead: ``"lessons"``.
     address : str
-        Where the documentation is published (Sphinx's ``html_baseurl``). Links lead there; without one, a link becomes its text
-        and the name of the file in a checkout.
+        Where the documentation is published (Sphinx's ``html_baseurl``). Links lead there; without an address, a link becomes its
+        text and the name of the file in a checkout.
     repository : str
         Where minicereb is on GitHub, as ``"OWNER/NAME"``. The first code cell installs it from there.
     """
     named, cells = set(), []
     for cell in notebook["cells"]:
         if "remove-cell" in cell["metadata"].get("tags", []):
-            continue  # it checks the folded answers
+            continue  # a cell that checks the folded answers
         kept = {**cell, "metadata": {}}
         if cell["cell_type"] == "markdown":
             kept["source"] = plain_markdown("".join(cell["source"]), folder, address, named)
@@ -93,13 +96,14 @@ def downloadable(notebook, folder, address="", repository=""):
         how = TO_RUN + COMPUTED * any(cell.get("outputs") for cell in cells)
         top, below = ({**cells[0], "source": text.strip()} for text in (f"{head.strip()}\n\n*{how}*", rest))
         cells[:1] = [top, install_cell(repository), below]
-    cells = [{**cell, "id": f"cell-{number}"} for number, cell in enumerate(cells, 1)]  # since 4.5; these are always the same
+    # cells have ids since version 4.5; these are always the same
+    cells = [{**cell, "id": f"cell-{number}"} for number, cell in enumerate(cells, 1)]
     metadata = {key: value for key, value in notebook["metadata"].items() if key in ("kernelspec", "language_info")}
     return {**notebook, "cells": cells, "metadata": metadata, "nbformat_minor": max(5, notebook["nbformat_minor"])}
 
 
 def plain_markdown(text, folder, address, named):
-    """Return a lesson's Markdown without what only Sphinx understands; `named` collects the files that have been named."""
+    """Return a lesson's Markdown without syntax that only Sphinx understands; `named` collects the files already named."""
 
     def link(found):
         words, target = found.groups()
@@ -117,12 +121,12 @@ def plain_markdown(text, folder, address, named):
         named.add(page)
         return f"{words} (`docs/{page}`)"
 
-    parts = CODE.split(FOOT.sub("", text))  # odd places are code
+    parts = CODE.split(FOOT.sub("", text))  # the odd entries are code
     return "".join(part if place % 2 else LINK.sub(link, part) for place, part in enumerate(parts))
 
 
 def merge_streams(outputs):
-    """Return the outputs of a cell with what it printed in one piece for each stream, where its first piece stood."""
+    """Return a cell's outputs with the text of each stream joined, at the place of the stream's first piece."""
     merged, streams = [], {}
     for output in outputs:
         if output["output_type"] != "stream":
@@ -136,7 +140,7 @@ def merge_streams(outputs):
 
 
 def rewrite(folder, address="", repository=""):
-    """Make every lesson among the executed notebooks in a folder downloadable; other pages with cells are pages only."""
+    """Make every lesson among a folder's executed notebooks downloadable; other pages with cells are skipped."""
     for path in sorted(Path(folder).glob("lessons/*.ipynb")):
         place = path.parent.relative_to(folder).as_posix()
         write(path, downloadable(json.loads(path.read_text(encoding="utf-8")), place, address, repository))
@@ -151,8 +155,10 @@ def main():
     """Write every lesson as a notebook that has not been run."""
     parser = argparse.ArgumentParser(description="Write the lessons as notebooks that have not been run.")
     parser.add_argument("folder", type=Path, help="where to")
-    parser.add_argument("--repository", default="", metavar="OWNER/NAME", help="on GitHub, to install minicereb from")
-    parser.add_argument("--address", default="", help="where the documentation is published; links lead there")
+    parser.add_argument(
+        "--repository", default="", metavar="OWNER/NAME", help="repository on GitHub from which the notebooks install minicereb"
+    )
+    parser.add_argument("--address", default="", help="address of the published documentation, to which links lead")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     for path in sorted((HERE / "lessons").glob("[0-9]*.md")):

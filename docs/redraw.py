@@ -1,7 +1,7 @@
-"""Draws the figures in docs/results again, from the records of their studies.
+"""Redraws the figures in docs/results from the records of their studies.
 
-``python docs/redraw.py``, after a change of figures, writes ``report-NAME.svg`` and its caption in ``report.md`` for every study
-whose figures need no more than its ``study.json``. The tables of a report are not touched.
+Run ``python docs/redraw.py`` after the code of a figure has changed. It writes ``report-NAME.svg`` and its caption in
+``report.md`` for every study whose figures can be drawn from ``study.json`` alone. The tables of a report are not touched.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def pictures_of(folder: Path) -> list[Picture]:
-    """Return the pictures of the study whose ``study.json`` a folder holds; none if they need files that are not kept."""
+    """Return the pictures of the study whose ``study.json`` is in a folder; none if they need files that are not stored."""
     stored = read_study(folder / "study.json")
     study = study_named(stored["study"])
     results = Results(((from_json(each["config"]), each["record"]) for each in stored["results"]), folder)
@@ -37,7 +37,7 @@ def pictures_of(folder: Path) -> list[Picture]:
 
 
 def with_caption(page: str, file: str, caption: str) -> str:
-    """Return a report's Markdown with another caption at a picture: its alternative text, and the paragraph below it."""
+    """Return a report's Markdown with a picture's new caption: its alternative text, and the paragraph below it."""
     words = plain(caption)
     picture = re.compile(rf"^!\[[^\n]*\]\({re.escape(file)}\)\n\n[^\n]*$", re.MULTILINE)
     page, count = picture.subn(lambda _: f"![{words}]({file})\n\n{words}", page)
@@ -46,7 +46,7 @@ def with_caption(page: str, file: str, caption: str) -> str:
 
 
 def redraw(folder: Path) -> list[Path]:
-    """Write the pictures of a folder and their captions, and return the pictures' paths."""
+    """Write the pictures of a folder and their captions; return the paths of the pictures."""
     path, written = folder / "report.md", []
     page = path.read_text(encoding="utf-8")
     for picture in pictures_of(folder):

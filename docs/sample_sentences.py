@@ -19,13 +19,13 @@ from minicereb.cli.main import main as commands
 ROOT = Path(__file__).parents[1]
 FENCED = re.compile(r"^( *)(```|~~~).*?^\1\2[^\n]*$", re.MULTILINE | re.DOTALL)
 FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.MULTILINE | re.DOTALL)
-NOT_PROSE = re.compile(r"(Code:|\||#|>>>|\.\. |-{3,}|={3,}|:\w+:|\([\w-]+\)=| {4})")  # how a line that is no prose begins
+NOT_PROSE = re.compile(r"(Code:|\||#|>>>|\.\. |-{3,}|={3,}|:\w+:|\([\w-]+\)=| {4})")  # the beginning of a line that is not prose
 END = re.compile(r"(?<=[.!?])[\"»)*]*\s+(?=[A-Z`*\[(«\"])")
-SHORTEST = 4  # words of a sentence that says something
+SHORTEST = 4  # words in a sentence worth reading
 
 
 def sentences(text):
-    """Split prose into its sentences: paragraphs and items of lists apart, lines joined."""
+    """Split prose into its sentences; lines are joined within a paragraph or list item."""
     for paragraph in re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", text):
         lines = [line for line in paragraph.splitlines() if line.strip() and not NOT_PROSE.match(line)]
         for sentence in END.split(" ".join(line.strip() for line in lines)):
@@ -34,7 +34,7 @@ def sentences(text):
 
 
 def from_docstrings():
-    """(Where, text) of every docstring of the package and its commands, one section of numpydoc after the other."""
+    """Yield (where, text) for every numpydoc section of every docstring of the package and its commands."""
     for path in sorted([*(ROOT / "minicereb").rglob("*.py"), *(ROOT / "cli").rglob("*.py")]):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
@@ -44,7 +44,7 @@ def from_docstrings():
 
 
 def from_help(command=commands, name="minicereb"):
-    """(Where, text) of the help of a command, its options, and the commands below it."""
+    """Yield (where, text) for the help of a command, of its options, and of its subcommands."""
     yield name, command.help or ""
     for option in command.params:
         yield f"{name} {option.opts[-1]}", getattr(option, "help", None) or ""
@@ -54,7 +54,7 @@ def from_help(command=commands, name="minicereb"):
 
 
 def from_pages():
-    """(Where, text) of README, CONTRIBUTING and every page of the documentation, without code and tables."""
+    """Yield (where, text) for README, CONTRIBUTING and every page of the documentation, without code and tables."""
     pages = [path for path in (ROOT / "docs").rglob("*.md") if not {"results", "_build"} & set(path.parts)]
     for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(pages)]:
         text = FENCED.sub("", FRONT_MATTER.sub("", path.read_text(encoding="utf-8")))
@@ -64,7 +64,8 @@ def from_pages():
 def draw(count, seed):
     """Return `count` different sentences as (where, sentence), the same for the same seed."""
     sources = (*from_docstrings(), *from_help(), *from_pages())
-    every = {sentence: where for where, text in sources for sentence in sentences(text)}  # a sentence of two places counts once
+    # a sentence that occurs in two places counts once
+    every = {sentence: where for where, text in sources for sentence in sentences(text)}
     return random.Random(seed).sample(sorted((where, sentence) for sentence, where in every.items()), min(count, len(every)))
 
 

@@ -1,6 +1,6 @@
 """Writes the tables of settings in docs/formats.md from the fields of the settings themselves.
 
-``python docs/settings_table.py`` replaces what stands between the two comments there; a test compares the page with the fields.
+``python docs/settings_table.py`` replaces the text between the two comments there; a test compares the page with the fields.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ def _table(cls: type) -> str:
 
 
 def _described(doc: str) -> dict[str, str]:
-    """What a numpydoc section says of fields that declare no help text."""
+    """Return what a numpydoc section says about fields that declare no help text."""
     found = re.findall(r"^([\w, ]+) : [^\n]*\n((?:    [^\n]*\n?)*)", doc.partition("Parameters\n----------\n")[2], re.MULTILINE)
     return {name: " ".join(text.split()) for names, text in found for name in names.split(", ")}
 
 
 def _as_markdown(text: str) -> str:
-    """A docstring's text without roles and tags."""
+    """Return a docstring's text without roles and tags."""
     text = re.sub(r":\w+:`~?([\w.]+)`", lambda found: f"`{found[1].rpartition('.')[2]}`", " ".join(text.split()))
     return re.sub(r" ``\[[A-Z-]+\]``", "", text).replace("``", "`").replace("|", "\\|")
 
 
 def with_tables(page: str) -> str:
-    """Return the page with the tables between its two comments."""
+    """Return the page with new tables between its two comments."""
     before, _, rest = page.partition(BEGIN)
     return f"{before}{BEGIN}\n{tables()}\n{END}{rest.partition(END)[2]}"
 

@@ -1,14 +1,14 @@
-"""The lessons as slides: for each executed lesson one HTML file with everything in it, shown by reveal.js without a network.
+"""The lessons as slides: one self-contained HTML file per executed lesson, shown by reveal.js without a network.
 
-Slides are made from the lesson itself. A slide has the heading of its section. It shows the beginning of a paragraph and of each
-item of a list; formulas, tables, printed text and figures whole; and code without its imports. The speaker's notes (key S) hold
-what is left out. A comment before a block of the lesson changes this:
+Slides are made from the lesson itself. A slide has the heading of its section. It shows the beginning of each paragraph and list
+item, complete formulas, tables, printed text and figures, and code without its imports. The speaker's notes (key S) hold the
+rest. A comment before a block of the lesson changes this:
 
 - ``<!-- slide: skip -->`` leaves the block out;
 - ``<!-- slide: Other words. -->`` shows these in place of a paragraph;
 - ``<!-- slide: code -->`` also shows the code of a figure, which is left out otherwise.
 
-``docs/conf.py`` calls ``write`` when the lessons have been run.
+``docs/conf.py`` calls ``write`` after the lessons have been run.
 """
 
 import ast
@@ -34,34 +34,35 @@ from minicereb.calculus.equations import EQUATIONS
 HERE = Path(__file__).parent
 REVEAL = (
     resources.files("sphinx_revealjs") / "_static" / "revealjs"
-)  # this extension carries reveal.js; nothing else of it is used
-WIDTH, ROOM = 1180, 560  # of a slide of 1280 × 720, what is left beside its margins and below its heading, in pixels
-SHOWN = 60  # characters of a paragraph, at least: then to the end of the sentence
-WORDS = 260  # of a paragraph where a slide has nothing but words: characters, at most
-FIGURE = 380  # height that a figure needs unless it is flat; it grows into what is left
+)  # this extension contains reveal.js; nothing else of it is used
+WIDTH, ROOM = 1180, 560  # space within the margins and below the heading of a slide of 1280 × 720 pixels
+SHOWN = 60  # least number of characters shown of a paragraph, up to the end of a sentence
+WORDS = 260  # largest number of characters of a paragraph on a slide that has only words
+FIGURE = 380  # height that a figure needs unless it is flat; it grows into the remaining space
 MARK = re.compile(r"<!-- slide: (.*?) -->", re.DOTALL)
 SUMMARY = re.compile(r"<summary>(.*?)</summary>", re.DOTALL)
 EQUATION = re.compile(r"\\begin\{equation\*\}\s*(.*?)\s*\\tag\*\{\[(.*?)\]\}\s*\\end\{equation\*\}", re.DOTALL)
 SENTENCE = re.compile(r"(?<!et al)(?<!e\.g)(?<!i\.e)(?<!vs)[.?!][”\"')]?(?=\s|$)")
-FOOT = "This lesson as "  # the last line: links, which a slide has no use for
+FOOT = "This lesson as "  # beginning of the last line, which has only links and is left out
 SHOWING = ("text", "code_inline", "softbreak")
 FORMULAS = {each.tag: each.formula for each in EQUATIONS}
 parser = MarkdownIt("commonmark").enable("table").use(amsmath_plugin)
 
 
 class Block(NamedTuple):
-    """What stands together on a slide: its HTML, its height in pixels, and what the speaker's notes have instead."""
+    """A part of a slide that stays together: its HTML, its height in pixels, and the text for the speaker's notes."""
 
     html: str
     height: float
     notes: str = ""
-    longer: tuple[str, float, str] | None = None  # HTML, height and notes for a slide of words, which has room for more of them
-    leads: bool = False  # to the next block, which should be on the same slide
-    alone: bool = False  # on a slide of its own
+    # HTML, height and notes for a slide that has only words, and so room for more of them
+    longer: tuple[str, float, str] | None = None
+    leads: bool = False  # leads to the next block, which should be on the same slide
+    alone: bool = False  # needs its own slide
 
 
 class Slide(NamedTuple):
-    """A heading, what is below it, and what the speaker's notes have, all as HTML."""
+    """The heading, the content below it, and the speaker's notes, all as HTML."""
 
     title: str
     html: str
@@ -105,7 +106,7 @@ def slides_of(notebook):
 
 
 def laid_out(title, blocks):
-    """Distribute the blocks of a section over slides: as many on each as fit, and none apart from the one that leads to it."""
+    """Distribute a section's blocks over slides: as many on each as fit, keeping each with the block that leads to it."""
     groups, open_group = [], False
     for block in blocks:
         if open_group:
@@ -128,7 +129,7 @@ def laid_out(title, blocks):
 
 
 def filled(blocks):
-    """Blocks of a slide; if it has nothing but paragraphs, more of each as long as there is room."""
+    """Return a slide's blocks; if all are paragraphs, with more of each as long as there is room."""
     if not all(re.match("<p[ >]", block.html) for block in blocks if block.html):
         return blocks
     room, kept = ROOM - sum(block.height for block in blocks), []
@@ -140,8 +141,8 @@ def filled(blocks):
 
 
 def of_markdown(text, sections, mark):
-    """Append the blocks of a cell to sections, and return the mark that stands at its end, for the code cell below."""
-    answer = None  # blocks of a folded answer, while inside of one
+    """Append the blocks of a cell to sections, and return the mark at its end, which applies to the code cell below."""
+    answer = None  # blocks of a folded answer, while inside one
     for node in SyntaxTreeNode(without_links(parser.parse(text))).children:
         if node.type == "html_block":
             if found := MARK.search(node.content):
@@ -178,11 +179,11 @@ def of_node(node, mark):
         return [Block(rendered(node), 46 * sum(each.type == "tr" for each in node.walk()) + 20)]
     if node.type == "blockquote":
         return [Block(rendered(node), 45 * lines_of(plain(node), 72) + 30)]
-    raise ValueError(f"slides: nothing is known of a {node.type}")
+    raise ValueError(f"slides: a {node.type} cannot be shown")
 
 
 def of_paragraph(node, mark):
-    """The beginning of a paragraph, or the words of its mark; a question whole."""
+    """Return the beginning of a paragraph, or the words of its mark; a question is shown whole."""
     inline = node.children[0]
     whole, asks = rendered(inline), plain(node).startswith("Question ")
     short = whole if asks else parser.renderInline(mark) if mark else beginning(inline)
@@ -196,7 +197,7 @@ def of_paragraph(node, mark):
 
 
 def of_list(node):
-    """A block for each item of a list, with its beginning; an ordered list goes on where it was."""
+    """Return a block for each list item, with its beginning; an ordered list continues its numbering."""
     blocks, tag = [], "ol" if node.type == "ordered_list" else "ul"
     for number, item in enumerate(node.children, 1):
         inline = item.children[0].children[0]
@@ -209,7 +210,7 @@ def of_list(node):
 
 
 def of_code(cell, mark):
-    """Code, what it printed, and its figure."""
+    """Return blocks for code, its printed output, and its figure."""
     printed = "".join("".join(each["text"]) for each in cell["outputs"] if each["output_type"] == "stream")
     figures = [each["data"]["image/svg+xml"] for each in cell["outputs"] if "image/svg+xml" in each.get("data", {})]
     blocks, source = [], without_imports("".join(cell["source"]))
@@ -219,7 +220,7 @@ def of_code(cell, mark):
         blocks.append(code(printed, "text", leads=bool(figures)))
     if (
         len(blocks) == 2 and sum(block.height for block in blocks) > ROOM
-    ):  # both on one slide, if the letters are then large enough
+    ):  # both on one slide, if the letters are large enough then
         size = (ROOM - 70) / (1.3 * (source.count("\n") + 1 + len(printed.splitlines())))
         if size >= 16:
             blocks = [code(source, "python", leads=True, largest=size), code(printed, "text", leads=bool(figures), largest=size)]
@@ -232,7 +233,7 @@ def of_code(cell, mark):
 
 
 def code(text, language, leads=False, largest=22):
-    """Code or printed text, in letters that are small enough for its lines and no smaller."""
+    """Return code or printed text in the largest letters that fit its lines."""
     lines = text.rstrip().splitlines()
     size = min(largest, 500 / (1.3 * len(lines)), (WIDTH - 40) / (0.61 * max(map(len, lines))))
     html = highlight(text.rstrip(), get_lexer_by_name(language, stripnl=False), HtmlFormatter(nowrap=True)).rstrip()
@@ -241,7 +242,7 @@ def code(text, language, leads=False, largest=22):
 
 
 def formula(text, leads):
-    """An equation drawn, with its tag."""
+    """Return a drawn equation with its tag."""
     latex, tag = EQUATION.search(text).groups()
     svg = ziamath.Latex(for_ziamath(latex), size=34, margin=4).svg()
     width, height = size_of(svg)
@@ -251,7 +252,7 @@ def formula(text, leads):
 
 
 def for_ziamath(latex):
-    """LaTeX without two things that ziamath 0.13 does not know: formulas within text, and the space around names of functions."""
+    """Return LaTeX without two features that ziamath 0.13 lacks: formulas within text, and space around function names."""
     text = re.compile(r"\\text\{([^{}]*?)\$([^$]*)\$([^{}]*)\}")
     while text.search(latex):
         latex = text.sub(r"\\text{\1} \2 \\text{\3}", latex)
@@ -259,7 +260,7 @@ def for_ziamath(latex):
 
 
 def picture(svg, alt, kind, size=""):
-    """An SVG as an image within the page; its names are then its own."""
+    """Return an SVG as an image within the page, so that its ids cannot clash with others."""
     data = base64.b64encode(svg.encode()).decode()
     text = alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     return f'<img class="{kind}"{size} alt="{text}" src="data:image/svg+xml;base64,{data}">'
@@ -271,7 +272,7 @@ def size_of(svg):
 
 
 def without_imports(source):
-    """Python without its import statements at the top level, unless nothing else is there."""
+    """Return Python code without its top-level import statements, unless there is nothing else."""
     lines = source.splitlines()
     for node in ast.parse(source).body:
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -281,18 +282,18 @@ def without_imports(source):
 
 
 def without_links(tokens):
-    """Tokens of Markdown with the words of a link in place of the link: a deck is also used apart from the other pages."""
+    """Replace links by their words in Markdown tokens, since a deck is also used without the other pages."""
     for token in tokens:
         if token.children:
             token.children = [child for child in token.children if child.type not in ("link_open", "link_close")]
             for child in token.children:
-                if child.type == "text" and child.content in FORMULAS:  # the link was to an equation
+                if child.type == "text" and child.content in FORMULAS:  # the link led to an equation
                     child.content = f"[{child.content}]"
     return tokens
 
 
 def beginning(inline, most=0):
-    """HTML of the first sentences of a paragraph: as many as SHOWN characters take, then more while all have `most` or fewer."""
+    """Return the HTML of a paragraph's first sentences: at least SHOWN characters, then more up to `most` characters."""
     children, best, length, depth = inline.to_tokens()[0].children, None, 0, 0
     for place, child in enumerate(children):
         depth += child.nesting
@@ -320,5 +321,5 @@ def plain(node):
 
 
 def lines_of(text, columns):
-    """How many lines a text takes."""
+    """Return how many lines a text takes."""
     return max(1, math.ceil(len(text) / columns))

@@ -1,4 +1,4 @@
-"""FGSM: a step of ε along the sign of the gradient, kept in the box."""
+"""FGSM: a step of size ε along the sign of the gradient, clipped to the box."""
 
 import numpy as np
 

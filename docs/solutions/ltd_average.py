@@ -1,4 +1,4 @@
-"""The LTD average: the old one fades, the batch's mean comes in."""
+"""The LTD average: the old average decays, and the batch's mean is added."""
 
 
 def ltd_average(ltd_mean, h, decay):

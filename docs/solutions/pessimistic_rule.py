@@ -4,7 +4,7 @@ import numpy as np
 
 
 def pessimistic_gradient(low, high, ltd_mean, readout, targets):
-    """Return what the worst activity adds to the change of weight."""
+    """Return the part of the weight change that comes from the worst activity."""
     true = targets[:, None, :] > 0
     z = np.where((readout > 0) == true, low[:, :, None], high[:, :, None]) - ltd_mean[:, None]
     error = (z * readout).sum(axis=1) - targets

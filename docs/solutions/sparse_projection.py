@@ -1,4 +1,4 @@
-"""The way back through the sparse projection; np.add.at counts every synapse, also two on one input."""
+"""The backward pass through the sparse projection; np.add.at counts every synapse, even two on the same input."""
 
 import numpy as np
 

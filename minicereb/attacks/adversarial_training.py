@@ -1,6 +1,6 @@
 """Adversarial training ``[M-ADV]``: a network learns from images attacked on its current state.
 
-The positive control of an evaluation: where robustness has been learned, an evaluation should find it.
+It is the positive control of an evaluation: an evaluation should find the robustness that such a network has learned.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Adversary:
 
 
 class AdversarialTraining:
-    """Attack each batch and let another learner learn from it; losses, outputs and hits are those of attacked images.
+    """Attack each batch and let another learner learn from it; losses, outputs and hits refer to the attacked images.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ class AdversarialTraining:
     seed : int
         Seed of the random starts, which also depend on the update and on the image's position in its batch.
     total_steps : int
-        Total number of updates. Over the first tenth, bound and step size rise linearly from 0: trained against the full bound
-        from the start, a network may never leave chance level.
+        Total number of updates. Over the first tenth of them, bound and step size rise linearly from 0, because a network that is
+        trained against the full bound from the start may never get above chance level.
 
     References
     ----------
@@ -74,14 +74,14 @@ class AdversarialTraining:
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
         """Learn from the batches of `x`, shape (images, inputs), and yield the results for the attacked batches.
 
-        :class:`InputError` if an image is not in the box, or labels do not match the images.
+        It raises :class:`InputError` if an image is not in the box, or if the labels do not match the images.
         """
         labels = _checked(x, labels)
         for batch in blocks(len(x), self.batch_size):
             yield from self.learner.learn(self.attacked(x[batch], labels[batch]), labels[batch])
 
     def attacked(self, x: Array, labels: Array) -> Array:
-        """Return a batch after the attack that the next update learns from."""
+        """Return a batch after the attack; the next update learns from it."""
         share = min(1.0, 10 * (self.steps + 1) / self.total_steps)
         return self._attacked(x, labels, share, "adversary", self.steps)
 
@@ -90,7 +90,7 @@ class AdversarialTraining:
         return self.learner.loss_of(outputs, labels)
 
     def hits(self, x: Array, labels: Array, block: int) -> Array:
-        """Return which images are classified correctly under the full attack, array of bool; `block` addresses the starts."""
+        """Return which images are classified correctly under the full attack, array of bool; `block` selects the starts."""
         labels = _checked(x, labels)
         x_adv = self._attacked(x, labels, 1.0, "adversary held out", block)
         with one_blas_thread():

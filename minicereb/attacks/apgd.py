@@ -1,4 +1,4 @@
-"""Auto-PGD ``[M-APGD]``: steps with momentum, whose length is halved for each image that makes no progress."""
+"""Auto-PGD ``[M-APGD]``: steps with momentum; the step length of an image that makes no progress is halved."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from minicereb.parallel import run_lanes, scratch, shares
 
 FIRST_STEP = 2.0  # η, as a multiple of ε
 MOMENTUM = 0.75  # a; 1 in the first step
-RISING = 0.75  # ρ: share of a window's steps that must have gone uphill
-FIRST_WINDOW, SHORTER, LEAST_WINDOW = 0.22, 0.03, 0.06  # of all steps: first window, how much shorter the next is, shortest
+RISING = 0.75  # ρ: share of a window's steps that must raise the objective
+# as shares of all steps: the first window, how much shorter each next one is, and the shortest
+FIRST_WINDOW, SHORTER, LEAST_WINDOW = 0.22, 0.03, 0.06
 
 
 def apgd(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
     """Yield the points visited: the start, then one after each step.
 
-    At the end of a window an image's step is halved, and it continues from its best point, if fewer than a share ρ of the
-    window's steps went uphill, or if neither its step nor its best value has changed since the last window.
+    At the end of a window an image's step is halved, and the search continues from its best point, in two cases: fewer than a
+    share ρ of the window's steps raised the objective, or neither its step nor its best value has changed since the last window.
 
-    Steps go along the sign of the gradient in L∞, along the gradient itself in L2. Arguments as for
-    :func:`minicereb.attacks.pgd.pgd`; published are 100 `steps`.
+    Steps go along the sign of the gradient in L∞, and along the gradient itself in L2. The arguments are those of
+    :func:`minicereb.attacks.pgd.pgd`; the paper uses 100 `steps`.
 
     References
     ----------
@@ -70,7 +71,7 @@ def apgd(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
 
 
 def _moved(ball: Ball, gradient: Array, step: Array, here: Array, before: Array, a: float) -> Array:
-    """The next point: ``z`` is a step along the gradient, then ``a z + (2 - 2a) x_k - (1 - a) x_{k-1}``, in the ball."""
+    """Return the next point: ``a z + (2 - 2a) x_k - (1 - a) x_{k-1}``, in the ball, where ``z`` is a step along the gradient."""
     xp = xp_of(here)
     ahead = xp.empty_like(here)
 

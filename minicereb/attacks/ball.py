@@ -9,17 +9,18 @@ from minicereb.backend import Array, xp_of
 from minicereb.randomness import Draws
 
 NORMS = ("linf", "l2")
-TINY = 1e-30  # shorter moves count as none
-ROUNDING = 1e-6  # tolerance in float32, in L∞ and for small images in L2; of the bound, if that is above 1
+TINY = 1e-30  # shorter moves count as no move
+ROUNDING = 1e-6  # float32 tolerance in L∞, and in L2 for small images; relative to the bound, if that is above 1
 PIXEL_ROUNDING = 2.0**-25  # half the distance of two float32 numbers between 1/2 and 1: the rounding of one pixel
-SCALE_ROUNDING = 2.0**-22  # of a change that was scaled to length ε, relative: four roundings of float32
+SCALE_ROUNDING = 2.0**-22  # relative error of a change that was scaled to length ε: four float32 roundings
 
 
 def with_rounding(epsilon: float, norm: str, inputs: int) -> float:
     """Return the largest exact distance of a point that float32 arithmetic places within ε of an image.
 
-    ε + 1e-6 max(1, ε), in either norm. In L2 the roundings of n pixels (`inputs`), each at most 2⁻²⁵, may add up to a length of
-    √n 2⁻²⁵: if √n 2⁻²⁵ + 2⁻²² ε is more (from about 1,100 pixels on for ε up to 1), it is ε plus that.
+    It is ε + 1e-6 max(1, ε) in both norms, with one exception. In L2 the roundings of n pixels (`inputs`), each at most 2⁻²⁵, may
+    add up to a length of √n 2⁻²⁵. If √n 2⁻²⁵ + 2⁻²² ε exceeds the tolerance above (with ε up to 1, from about 1,100 pixels on),
+    it replaces that tolerance.
     """
     tolerance = ROUNDING * max(1.0, epsilon)
     if norm == "l2":
@@ -30,7 +31,8 @@ def with_rounding(epsilon: float, norm: str, inputs: int) -> float:
 def row_products(one: Array, other: Array) -> Array:
     """Return the inner product of each row of one array with that of another, in the first one's dtype.
 
-    Summed in float64: in float32 a sum of 150,000 products is wrong in its fifth digit, and squares of numbers below 1e-23 are 0.
+    The sum is in float64: in float32 a sum of 150,000 products is wrong in its fifth digit, and squares of numbers below 1e-23
+    are 0.
     """
     xp = xp_of(one)
     return xp.einsum("ij,ij->i", one, other, dtype=xp.float64).astype(one.dtype)
@@ -72,7 +74,7 @@ class LinfBall:
         Centres, in [0, 1].
     epsilon : float
     low, high : array, shape (images, inputs)
-        Least and largest value of each pixel.
+        Smallest and largest allowed value of each pixel.
     """
 
     x: Array
@@ -92,13 +94,13 @@ class LinfBall:
         return xp.minimum(xp.maximum(z, self.low, out=out), self.high, out=out)  # faster than clip between arrays
 
     def within(self, z: Array, sizes: Array, out: Array | None = None) -> Array:
-        """Return the nearest point of the box and of balls of these sizes, shape (images,), around the same images."""
+        """Return the nearest point in the box and in balls of these sizes, shape (images,), around the same images."""
         xp, sizes = xp_of(z), sizes[:, None]
         z = xp.minimum(xp.maximum(z, self.x - sizes, out=out), self.x + sizes, out=out)
         return xp.clip(z, 0, 1, out=out)
 
     def ascent(self, gradient: Array, out: Array | None = None) -> Array:
-        """Return the direction of size 1 along which a linear function rises most: ``sign(g)``."""
+        """Return the direction of norm 1 along which a linear function with gradient g rises most: ``sign(g)``."""
         return xp_of(gradient).sign(gradient, out=out)
 
     def steepness(self, gradient: Array) -> Array:
@@ -144,7 +146,7 @@ class L2Ball:
         return replace(self, x=self.x[images])
 
     def project(self, z: Array, out: Array | None = None) -> Array:
-        """Return a point projected onto the ball, then onto the box, which only moves it nearer to the centre."""
+        """Return a point projected onto the ball, then onto the box, which can only move it nearer to the centre."""
         return self.within(z, self.epsilon, out)
 
     def within(self, z: Array, sizes: Array | float, out: Array | None = None) -> Array:
@@ -156,7 +158,7 @@ class L2Ball:
         return xp.clip(move, 0, 1, out=move)
 
     def ascent(self, gradient: Array, out: Array | None = None) -> Array:
-        """Return the direction of length 1 along which a linear function rises most: ``g/‖g‖``, or 0 if g is 0."""
+        """Return the direction of norm 1 along which a linear function with gradient g rises most: ``g/‖g‖``, or 0 if g is 0."""
         return unit_rows(gradient, out)
 
     def steepness(self, gradient: Array) -> Array:
@@ -175,7 +177,7 @@ class L2Ball:
     def offsets(self, draws: Draws, *numbers: int) -> Array:
         """Return one uniformly random point of the ball of size 1 around 0 for each image.
 
-        A Gaussian direction (by Box and Muller's formula) times ``u^{1/inputs}``.
+        It is a Gaussian direction (by the Box-Muller transform) times ``u^{1/inputs}``.
         """
         xp, inputs = xp_of(self.x), self.x.shape[1]
         half = (inputs + 1) // 2

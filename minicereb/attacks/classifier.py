@@ -11,8 +11,8 @@ from minicereb.errors import InputError, MinicerebError, ModelError, NoGradientE
 class Guarded:
     """Wrap a user's classifier: it receives copies, and its results are copied.
 
-    It may change its input in place, keep it, return a view of it, or return the same buffer at every call: no other array
-    changes. All other attributes are passed through to the classifier.
+    The classifier may change its input in place, keep it, return a view of it, or return the same buffer at every call: no other
+    array is affected. All other attributes are passed through to the classifier.
 
     Parameters
     ----------
@@ -26,15 +26,15 @@ class Guarded:
         self.model, self.dtype = model, dtype
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("model", "dtype"):  # before __init__, as in copying
+        if name in ("model", "dtype"):  # before __init__ has run, as during copying
             raise AttributeError(name)
         return getattr(self.model, name)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         """Return outputs, array of shape (images, classes), and a cache for :meth:`input_gradient`.
 
-        Outputs are float32 if that represents the classifier's dtype exactly (float16, float32, integers of up to 16 bits), else
-        float64.
+        Outputs are float32 if that represents the classifier's dtype exactly (float16, float32, integers of up to 16 bits),
+        otherwise float64.
 
         Raises
         ------
@@ -47,7 +47,7 @@ class Guarded:
             answer = self.model.forward(x.astype(self.dtype))
         except MinicerebError:
             raise
-        except (Exception, SystemExit) as error:  # whatever a user's method raises
+        except (Exception, SystemExit) as error:  # a user's method may raise anything
             raise ModelError(f"model: forward(x) failed for x of shape {x.shape} and {self.dtype}: {one_line(error)}") from error
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise ModelError(f"model: forward(x) for x of shape {x.shape} did not return (outputs, cache)")
@@ -79,7 +79,7 @@ class Guarded:
             raise NoGradientError("model: it has no input gradient (input_gradient raises NotImplementedError)") from error
         except MinicerebError:
             raise
-        except (Exception, SystemExit) as error:  # whatever a user's method raises
+        except (Exception, SystemExit) as error:  # a user's method may raise anything
             raise ModelError(f"model: input_gradient(d_outputs, cache) failed: {one_line(error)}") from error
         gradient = _numbers(gradient, x, "an input gradient")
         if gradient.shape != x.shape:

@@ -8,16 +8,16 @@ from minicereb.attacks.search import Search, put_rows
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.losses import margin
 
-MOST_BIAS = 0.1  # α_max: how much of a step starts at the image itself
+MOST_BIAS = 0.1  # α_max: largest weight of the part of a step that starts at the image itself
 OVERSHOOT = 1.05  # η
 BACKWARD = 0.9  # β: share of the change that is kept after a misclassified point
-FINAL_STEPS = 5  # published are 3
+FINAL_STEPS = 5  # the paper uses 3
 FINAL_OVERSHOOT = 1.001
 NARROWING = 0.9  # share of the way to the estimated boundary that a final step goes
-SURE = 2.0**-22  # of the largest output: a margin above this keeps its sign in float32 arithmetic
+SURE = 2.0**-22  # relative to the largest output: a margin above this keeps its sign in float32 arithmetic
 TINY = 1e-30
-MOST_ROUNDS, EVERY = 30, 3  # of Newton's method, and rounds between two tests for the end
-PRECISION = 1e-6  # of the distance to the plane
+MOST_ROUNDS, EVERY = 30, 3  # iterations of Newton's method, and iterations between two tests for convergence
+PRECISION = 1e-6  # relative to the distance to the plane
 
 
 def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
@@ -28,7 +28,7 @@ def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
     Parameters
     ----------
     landscape : Landscape
-        Landscape of the margin, towards a class (FAB-T) or the likeliest wrong class at each point; it is 0 at the boundary.
+        The margin towards a target class (FAB-T), or towards the likeliest wrong class at each point; it is 0 at the boundary.
     ball : Ball
         Ball around the clean images, which also determines the norm. Its radius has no effect.
     start : array, shape (images, inputs)
@@ -98,7 +98,7 @@ def narrowed(landscape: Landscape, ball: Ball, nearest: Array) -> Search:
         point = landscape.evaluate(xp.clip(x + share[:, None] * move, 0, 1))
         yield point
         value = margin(point.outputs, landscape.labels)[0]
-        # By more than rounding may change when the image is evaluated again, alone or on another machine.
+        # By more than rounding may change if the image is evaluated again, alone or on another machine.
         wrong = landscape.wrong(point) & (value > SURE * xp.abs(point.outputs).max(axis=1))
         for kept, new in zip(nearest, point, strict=True):
             put_rows(kept, new, wrong)
@@ -139,7 +139,7 @@ def least_move(x: Array, w: Array, rise: Array, norm: str) -> Array:
     room = xp.abs(work - x)
     size *= xp.greater(room, 0, out=work)
     wanted = xp.abs(rise)
-    wanted /= xp.maximum(scale, wanted / (x.shape[1] + 1))  # no need for more than any move can reach
+    wanted /= xp.maximum(scale, wanted / (x.shape[1] + 1))  # larger values are unnecessary: no move can reach them
     gain = size * size if norm == "l2" else size
     multiplier = wanted / xp.maximum(gain.sum(axis=1), TINY)
     move = xp.empty_like(size)
