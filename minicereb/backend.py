@@ -1,4 +1,4 @@
-"""Where arrays live: the only module that knows NumPy from CuPy.
+"""Where arrays live: the only module that distinguishes NumPy from CuPy.
 
 A function that computes begins with ``xp = xp_of(x)`` and runs wherever ``x`` lives. Memory budget, threads and device affect the
 execution, never the result; they are set once, by :func:`configure`. How work is spread over blocks and threads is in
@@ -20,14 +20,14 @@ from scipy.sparse import csr_array
 
 from minicereb.errors import DeviceError, InputError, install_command, require
 
-try:  # what csr_array uses: unlike the operator @ it writes into an array it is given; SciPy does not promise it
+try:  # the routine that csr_array uses; unlike the operator @ it writes into a given array. SciPy does not document it
     from scipy.sparse._sparsetools import csc_matvecs, csr_matvecs
 except ImportError:
     csc_matvecs = csr_matvecs = None
 
-Array: TypeAlias = Any  # NumPy's or CuPy's: they share no type that a checker could know
+Array: TypeAlias = Any  # of NumPy or CuPy, which share no type that a type checker could know
 
-# The library that owns each type of array; CuPy is added at its first use, and the tests add a strict stand-in.
+# The library that owns each type of array; CuPy is added at its first use, and the tests add a strict substitute.
 _LIBRARIES: dict[type, ModuleType] = {np.ndarray: np}
 
 
@@ -103,7 +103,7 @@ def cupy_problem() -> str | None:
     except ImportError as error:
         commands = " or ".join(f"for CUDA {version}: {install_command(f'cupy-cuda{version}x')}" for version in (12, 13))
         return f"CuPy is not installed or cannot be loaded ({error}); {commands}"
-    except Exception as error:  # CuPy raises whatever the driver says
+    except Exception as error:  # CuPy passes on any error of the driver
         return f"CuPy is installed but unusable: {str(error).splitlines()[0]}"
     _LIBRARIES[cupy.ndarray] = cupy
     return None
@@ -152,13 +152,13 @@ def xp_of(array: Array) -> ModuleType:
     try:
         return _LIBRARIES[type(array)]
     except KeyError:
-        if isinstance(array, np.ndarray):  # a memory map
+        if isinstance(array, np.ndarray):  # for example a memory map
             return np
         raise TypeError(f"expected a NumPy or CuPy array, not {type(array).__name__}") from None
 
 
 def to_device(array: np.ndarray, device: str | None = None) -> Array:
-    """Copy a host array to `device` (default: the one configured); on the CPU the array itself."""
+    """Copy a host array to `device` (by default the configured one); on the CPU, return the array itself."""
     if (device or _execution.device) == "cpu":
         return array
     import cupy
@@ -174,7 +174,7 @@ def to_numpy(array: Array) -> np.ndarray:
 def in_float64(model: Any) -> Any:
     """Return a copy of a model or a part of one, on the host, with every array of floats in float64.
 
-    Anything but dataclasses, tuples and arrays is returned as it is.
+    Anything other than a dataclass, tuple or array is returned unchanged.
     """
     if is_dataclass(model) and not isinstance(model, type):
         return replace(model, **{each.name: in_float64(getattr(model, each.name)) for each in fields(model) if each.init})
@@ -196,14 +196,14 @@ def special_of(array: Array) -> ModuleType:
 
 
 # A wiring gives every cell the same number of inputs, so it is two arrays of shape (cells, inputs per cell): weights, and the
-# indices of the inputs. A block of cells is a view of them, and row by row they are a CSR matrix. The routines below
+# indices of the inputs. A block of cells is a view of them, and taken row by row they form a CSR matrix. The routines below
 # (SciPy, Numba or a GPU) read memory wherever an index points, so every index is checked first.
 
 
 def is_array(value: object) -> bool:
-    """Whether a value is an array that this project computes with: NumPy's, or CuPy's once that is in use.
+    """Whether a value is an array that this project computes with: a NumPy array or, once CuPy is in use, a CuPy array.
 
-    ``np.matrix`` and masked arrays do not count: they compute by other rules.
+    ``np.matrix`` and masked arrays do not count: their operators follow other rules.
     """
     other_rules = (np.matrix, np.ma.MaskedArray)
     return type(value) in _LIBRARIES or (isinstance(value, np.ndarray) and not isinstance(value, other_rules))
@@ -221,7 +221,7 @@ def check_indices(inputs: Array, width: int) -> None:
 def check_synapses(weights: Array, inputs: Array, x_t: Array, out: Array, width: int | None = None) -> None:
     """Raise :class:`InputError` unless a :func:`sparse_product` with these arguments stays within its arrays.
 
-    For the transpose product `out` and `x_t` change places.
+    For the transpose product, `out` and `x_t` are exchanged.
     """
     if weights.ndim != 2 or inputs.shape != weights.shape:
         raise InputError("inputs", f"shape {inputs.shape}", f"shape {weights.shape}, that of the weights")
@@ -246,8 +246,8 @@ def sparse_product(weights: Array, inputs: Array, x_t: Array, out: Array, width:
     out : array, shape (cells, columns)
         Overwritten.
     width : int, optional
-        Number of inputs, if all of `inputs` are known to lie below it, as in a :class:`~minicereb.models.wiring.Wiring`. Without
-        it they are checked first; :class:`InputError` if one is out of range, or if shapes or types do not fit.
+        Number of inputs, if all of `inputs` are known to be smaller, as in a :class:`~minicereb.models.wiring.Wiring`. Without
+        it, they are checked first, and :class:`InputError` is raised if one is out of range or if shapes or types do not fit.
     """
     check_synapses(weights, inputs, x_t, out, width)
     if not isinstance(out, np.ndarray):
@@ -275,7 +275,7 @@ def add_sparse_transpose_product(weights: Array, inputs: Array, d_v: Array, out:
         out += _device_csr(weights, inputs, len(out)).T @ d_v
         return out
     _check_written(out, weights, d_v)
-    if csc_matvecs is None:  # equal to the routine but for rounding, where `out` is not 0 before
+    if csc_matvecs is None:  # equals the routine, up to rounding where `out` was not 0 before
         out += _host_csr(weights, inputs, len(out)).T @ d_v
         return out
     cells, per_cell = weights.shape
@@ -288,7 +288,8 @@ def add_sparse_transpose_product(weights: Array, inputs: Array, d_v: Array, out:
 def add_rows(starts: np.ndarray, columns: np.ndarray, weights: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
     """Add the product of a CSR matrix (row starts, columns, weights) and the matrix `rows` to `out`, on the host.
 
-    A row of `out` receives the weighted sum of those of `rows` that its columns name, one after another. Indices are not checked.
+    Each row of `out` receives a weighted sum of rows of `rows`, selected by its columns and added in order. Indices are not
+    checked.
     """
     _check_written(out, weights, rows)
     if csr_matvecs is None:

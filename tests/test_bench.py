@@ -91,7 +91,7 @@ def test_growth_is_measured_with_exponents_and_a_figure(monkeypatch, tmp_path):
 
 
 def test_a_process_that_is_ended_from_outside_is_told_in_one_line():
-    with pytest.raises(RunError, match="^a process that measured memory was ended from outside"):
+    with pytest.raises(RunError, match="^a process that measured memory was killed"):
         in_fresh_process(os._exit, 1)
 
 

@@ -1,4 +1,4 @@
-"""Searches over the pixels that can cross the threshold of a binary first stage ``[M-FIBRES]``: all that an attack can change."""
+"""Searches over the only pixels that matter to a binary first stage: those that can cross its threshold ``[M-FIBRES]``."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.parallel import blocks, images_per_block
 from minicereb.randomness import Draws, generator
 
-PATIENCE = 5  # steps of a beam in a row that may lead to nothing better
+PATIENCE = 5  # consecutive steps without improvement after which a beam search ends
 
 
 class Flippable(NamedTuple):
-    """What can be flipped in some images.
+    """The possible flips in some images.
 
     Attributes
     ----------
     fires : array of bool, shape (images, inputs)
-        Fibres that the clean image makes fire.
+        The fibres that fire for the clean image.
     to : array, same shape
         The values just on the other side of θ: θ itself, at which a fibre is silent, or the next larger number.
     price : array of float64, same shape
-        Cost of a flip, out of the `budget`: in L∞ zero or infinite, in L2 the square of its distance.
+        Cost of a flip, paid from the `budget`: in L∞ zero or infinite, in L2 the square of its distance.
     budget : float
-        0 in L∞; ε² in L2, less what the rounding of sums may take.
+        0 in L∞; in L2 ε², minus an allowance for the rounding of sums.
     """
 
     fires: Array
@@ -41,17 +41,17 @@ class Flippable(NamedTuple):
     budget: float
 
     def of(self, images: Array) -> Flippable:
-        """Return what can be flipped in some of the images."""
+        """Return the possible flips in some of the images."""
         return Flippable(self.fires[images], self.to[images], self.price[images], self.budget)
 
     def affordable(self, flipped: Array) -> Array:
-        """Return which flips (array of bool) the budget allows together, the first ones first."""
+        """Return the flips (array of bool) that the budget allows if they are made in order."""
         xp = xp_of(flipped)
         return flipped & (xp.where(flipped, self.price, 0.0).cumsum(axis=1) <= self.budget)
 
 
 def flippable(ball: Ball, fires_above: float) -> Flippable:
-    """Return what can be flipped within a ball, whose ends are rounded to float32 as for every attack."""
+    """Return the possible flips within a ball, whose limits are rounded to float32 as for every attack."""
     xp, kind = xp_of(ball.x), np.dtype(ball.x.dtype).type
     silent = kind(fires_above)
     fires = ball.x > silent
@@ -63,19 +63,19 @@ def flippable(ball: Ball, fires_above: float) -> Flippable:
 
 def _stage(landscape: Landscape) -> tuple[float, Any]:
     stage = binary_stage(landscape.model)
-    assert stage is not None  # since minicereb.attacks.run
+    assert stage is not None  # checked by minicereb.attacks.run
     return stage
 
 
 class _Circuit:
-    """A cerebellum's state in float64: the effect of a flip is computed from the granule cells wired to the fibre alone."""
+    """A cerebellum's state in float64: the effect of a flip is computed only from the granule cells wired to the fibre."""
 
     def __init__(self, model: CerebellarNetwork, fires: Array):
         xp = xp_of(fires)
         self.synapses, self.readout = model.wiring.by_fibre, model.readout.astype(xp.float64)
         self.drive = xp.zeros((model.wiring.cells, len(fires)), dtype=xp.float64)
         self.outputs = xp.tile(-(model.ltd_mean.astype(xp.float64) @ self.readout), (len(fires), 1))
-        for fibre in range(fires.shape[1]):  # from darkness, one fibre after the other
+        for fibre in range(fires.shape[1]):  # start with all fibres silent and flip one after the other
             rows = xp.flatnonzero(fires[:, fibre])
             self.flip(fibre, rows, xp.ones(len(rows), dtype=xp.float64), keep=True)
 
@@ -83,7 +83,7 @@ class _Circuit:
         self.drive, self.outputs = self.drive[:, rows], self.outputs[rows]
 
     def flip(self, fibre: int, rows: Array, change: Array, keep: bool) -> Array:
-        """Return the outputs of some rows after a fibre's activity changes; with `keep` the change remains."""
+        """Return the outputs of some rows after a change of a fibre's activity; with `keep` the change remains."""
         (cells, weights), xp = self.synapses[fibre], xp_of(rows)
         at = (cells[:, None], rows[None, :])
         before = self.drive[at]
@@ -95,7 +95,7 @@ class _Circuit:
 
 
 class _Asked:
-    """The same for any other classifier of fibres, which is called for each flip."""
+    """The same for any other classifier of fibres; it calls the classifier for each flip."""
 
     def __init__(self, model: Any, fires: Array):
         self.model, self.fibres = model, fires.astype(np.float32)
@@ -115,7 +115,7 @@ class _Asked:
 
 @dataclass
 class _Sets:
-    """`width` sets of flips for each of some images: a row for each set, with its objective (-inf: there is none)."""
+    """For each of some images, `width` sets of flips: a row per set, with its objective (-inf for a missing set)."""
 
     landscape: Landscape
     can: Flippable
@@ -125,14 +125,14 @@ class _Sets:
     width: int = 1
 
     def values(self, live: Array, back: bool) -> Array:
-        """Return the objective after each further flip of the rows of live images, or flip `back`; -inf where there is none."""
+        """Return the objective after each possible flip, or flip `back`, for the rows of live images; -inf where impossible."""
         xp, images = xp_of(self.value), self._images
         price = self.can.price[images]
         spent = xp.where(self.flipped, price, 0.0).sum(axis=1)[:, None]
         allowed = (~self.flipped & (spent + price <= self.can.budget)) | (self.flipped & back)
         allowed &= (live.repeat(self.width) & (self.value > -np.inf))[:, None]
         values = xp.full(allowed.shape, -np.inf, dtype=self.value.dtype)
-        fibres, rows = xp.nonzero(allowed.T)  # fibre by fibre
+        fibres, rows = xp.nonzero(allowed.T)  # in the order of the fibres
         if len(rows) == 0:
             return values
         ends = to_numpy(allowed.sum(axis=0)).cumsum()
@@ -145,7 +145,7 @@ class _Sets:
         return values
 
     def step(self, values: Array, width: int, keys: Array) -> None:
-        """Make the best flips of all sets of an image: `width` different ones."""
+        """Of all flips in all sets of an image, make the best ones that give `width` different sets."""
         xp, (sets, inputs) = xp_of(values), values.shape
         count = sets // self.width
         every, flat = xp.arange(count, dtype=xp.int64), values.reshape(count, -1)
@@ -189,11 +189,11 @@ class _Sets:
 
 
 def beam(landscape: Landscape, ball: Ball, draws: Draws, steps: int, width: int = 1) -> Search:
-    """Yield the best image after each step: first sets of flips grow, then the best set is improved by single flips.
+    """Yield the best image after each step: sets of flips grow first; then single flips improve the best set.
 
-    A step tries every further flip of each set and keeps the `width` best sets of an image; with one it is a greedy search. It
-    ends when five steps in a row led to nothing better. Then the best single change is made, be it a flip or a flip back, until
-    none is better. What a flip does is computed in float64; no gradient is needed.
+    A step tries every further flip of each set and keeps the `width` best sets of an image; with a width of 1 this is a greedy
+    search. The first part ends after five consecutive steps without improvement. The second part makes the best single change, a
+    flip or a flip back, until no change is better. The effect of a flip is computed in float64; no gradient is needed.
 
     Parameters
     ----------
@@ -202,11 +202,11 @@ def beam(landscape: Landscape, ball: Ball, draws: Draws, steps: int, width: int 
     ball : Ball
         Around clean images.
     draws : Draws
-        Of these images. Restarts begin at the pixels of a random point of the ball that are beyond θ.
+        Random numbers for these images. A restart begins with the flips that a random point of the ball makes.
     steps : int
-        Largest number of flips, and of changes afterwards.
+        Largest number of flips in the first part, and of changes in the second.
     width : int
-        Sets that are kept for each image.
+        Number of sets kept for each image.
     """
     xp, (fires_above, circuit) = xp_of(ball.x), _stage(landscape)
     x, can = ball.x, flippable(ball, fires_above)
@@ -241,10 +241,10 @@ def beam(landscape: Landscape, ball: Ball, draws: Draws, steps: int, width: int 
 def square_of_flips(
     landscape: Landscape, ball: Ball, draws: Draws, steps: int, image_shape: tuple[int, ...] | None = None, rescale: bool = True
 ) -> Search:
-    """Yield the points of Square on bits: a window around a random flippable pixel goes to one side of θ, if that is better.
+    """Yield the points of Square on bits: a window around a random flippable pixel moves to one side of θ if that is better.
 
-    It begins with vertical stripes. The side is the one on which the pixel is not. Arguments as for
-    :func:`minicereb.attacks.square.square`, of which it has the windows.
+    It begins with vertical stripes. The window moves to the side of θ on which the pixel is not. Arguments and windows are those
+    of :func:`minicereb.attacks.square.square`.
     """
     xp, (height, width, channels) = xp_of(ball.x), three_sides(image_shape, ball.x.shape[1])
     x, can = ball.x, flippable(ball, _stage(landscape)[0])

@@ -11,7 +11,7 @@ from minicereb.attacks.search import Search, put_rows
 from minicereb.backend import Array, xp_of
 
 FIRST_STEP, LAST_STEP = 1.0, 0.01  # α: length of a step
-FIRST_RATE, LAST_RATE = 0.05, 0.001  # γ: share by which the ball shrinks or grows
+FIRST_RATE, LAST_RATE = 0.05, 0.001  # γ: relative amount by which the ball shrinks or grows
 
 
 def fmn(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
@@ -21,10 +21,10 @@ def fmn(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
 
     References
     ----------
-    Pintor, Roli, Brendel and Biggio (2021), arXiv:2102.12827, Algorithm 1, with its settings: steps from 1 to 0.01, rates from
-    0.05 to 0.001, both on half a cosine. As in the paper, step lengths are in L2, whatever the norm of the ball. Unlike the
-    paper, a step leaves out pixels that would leave the box, the ball extends a fraction γ beyond the estimated boundary, and a
-    final search follows the line from the image to the nearest point, as in FAB.
+    Pintor, Roli, Brendel and Biggio (2021), arXiv:2102.12827, Algorithm 1, with its settings: steps fall from 1 to 0.01 and rates
+    from 0.05 to 0.001, both along half a cosine. As in the paper, step lengths are in L2, whatever the norm of the ball. There
+    are three differences from the paper: a step does not move pixels that would leave the box, the ball extends a fraction γ
+    beyond the estimated boundary, and a final search follows the line from the image to the nearest point, as in FAB.
     """
     xp, x, here = xp_of(start), ball.x, start
     nearest, least = x.copy(), xp.full(len(x), xp.inf, dtype=x.dtype)
@@ -37,7 +37,7 @@ def fmn(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
         put_rows(nearest, here, nearer)
         least = xp.where(nearer, size, least)
         rate = _falling(FIRST_RATE, LAST_RATE, step / steps)
-        # Beyond the estimated boundary until a misclassified point is known, then a share outwards.
+        # The radius is just beyond the estimated boundary until a misclassified point is known; after that it grows by a share.
         gradient = movable(gradient, here)
         known = xp.where(xp.isinf(least), xp.maximum(size + _distance_to(ball, gradient, -point.value), epsilon), epsilon)
         outwards = known * (1 + rate)
@@ -57,7 +57,7 @@ def _falling(first: float, last: float, share: float) -> float:
 
 
 def _distance_to(ball: Ball, gradient: Array, missing: Array) -> Array:
-    """Distance at which a linear function with this gradient has risen by `missing`, limited by the box."""
+    """Return the distance at which a linear function with this gradient has risen by `missing`, within the box."""
     xp = xp_of(gradient)
     steepness = ball.steepness(gradient)
     way = xp.maximum(missing, 0).astype(xp.float64) / xp.where(steepness > 0, steepness, 1.0)

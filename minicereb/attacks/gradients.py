@@ -24,11 +24,11 @@ from minicereb.models.noisy import Noise, NoisyLayer, NoisyNetwork
 from minicereb.models.sequential import Sequential
 from minicereb.parallel import blocks, images_per_block
 
-PAIRS = 16  # of nodes for a slope that is not known in closed form
+PAIRS = 16  # pairs of nodes for a slope without a closed form
 
 
 class Point(NamedTuple):
-    """A point that a search visited, shape (images, inputs), with the model's outputs and the value of the objective there."""
+    """A point of a search, shape (images, inputs), with the model's outputs and the value of the objective there."""
 
     x: Array
     outputs: Array
@@ -36,10 +36,10 @@ class Point(NamedTuple):
 
 
 class Source:
-    """The model's own analytic gradient; its subclasses get the gradient of an objective from elsewhere.
+    """The source of an objective's gradient: here the model's own analytic gradient; subclasses have other sources.
 
-    An objective maps outputs and labels to value and derivative. Points and gradients are those of images `x`,
-    shape (images, inputs), with labels of shape (images,).
+    An objective maps outputs and labels to a value and its derivative. Images `x` and gradients have the shape (images, inputs),
+    labels the shape (images,).
     """
 
     def of(self, images: Array) -> Source:
@@ -52,7 +52,7 @@ class Source:
         return Point(x, outputs, objective(outputs, labels)[0])
 
     def __call__(self, model: Any, objective: Objective, x: Array, labels: Array) -> tuple[Point, Array]:
-        """Return the point and the input gradient, of the shape of `x`; :class:`InputError` if the model's has another shape."""
+        """Return the point and the input gradient; :class:`InputError` if the gradient does not have the shape of `x`."""
         outputs, cache = model.forward(x)
         value, d_outputs = objective(outputs, labels)
         gradient = model.input_gradient(d_outputs, cache)
@@ -67,7 +67,7 @@ exact = Source()
 class MeanGradient(Source):
     """Gradient of the mean objective of a noisy network, by an estimator that needs no derivative of its activations.
 
-    All images share the same noise (`draws` replications by `seed`) at every step of a search, so that the search ascends one
+    All images share the same noise (`draws` replications from `seed`) at every step of a search, so that the search ascends one
     fixed average.
     """
 
@@ -86,7 +86,7 @@ class MeanGradient(Source):
         return self.evaluate(model, objective, x, labels), network.layers[0].input_gradient(xp.concatenate(credits))
 
     def _bytes_per_image(self, network: NoisyNetwork, itemsize: int) -> int:
-        """Four numbers per draw for each neuron, or for each pair of a neuron and one in a later layer."""
+        """Return the memory for four numbers per draw: for each neuron, or for each pair of a neuron and one in a later layer."""
         widths, numbers = network.widths, sum(network.widths)
         if self.estimator.columns_per_sample > 1:
             numbers += max((one * later for number, one in enumerate(widths) for later in widths[number + 1 :]), default=0)
@@ -94,11 +94,11 @@ class MeanGradient(Source):
 
 
 def noisy_network(model: Any, gradient: str) -> NoisyNetwork:
-    """Return the network of a noisy classifier (itself, or what it averages); :class:`InputError` for any other."""
+    """Return the noisy network behind a classifier: itself, or the one that it averages; :class:`InputError` for any other."""
     model = unguarded(model)
     network = getattr(model, "network", model)
     if not isinstance(network, NoisyNetwork):
-        raise InputError("gradient", gradient, "analytic: only networks with noise have a mean over it")
+        raise InputError("gradient", gradient, "analytic: only networks with noise have a mean over noise")
     return network
 
 
@@ -139,8 +139,8 @@ def _total(rows: Iterable[tuple[Array, ...]]) -> list[Array]:
 class PassedBack(Source):
     """Gradient of a noisy network at fixed noise, passed back through every activation by :func:`mean_slope`.
 
-    For networks with thresholds or other activations that have no derivative; biased, since the slope of a mean response is not
-    that of the mean objective.
+    It is for networks with thresholds or other activations that have no derivative. It is biased, since the slope of a mean
+    response is not the slope of the mean objective.
 
     Parameters
     ----------
@@ -167,11 +167,11 @@ class PassedBack(Source):
 
 
 def mean_slope(layer: NoisyLayer, v: Array) -> Array | float:
-    """The slope that multiplies a derivative passed back through a layer's activation ``[M-STRAIGHT]``.
+    """Return the slope that multiplies a derivative on its way back through a layer's activation ``[M-STRAIGHT]``.
 
-    ``φ'(v)`` where it exists. Otherwise the slope of the mean response over the layer's noise (logistic with scale 1 if it has
-    none): ``f(v/σ)/σ`` for a threshold, a sum over 16 pairs of quadrature nodes for the others. Signals `v` and slopes have one
-    shape.
+    It is ``φ'(v)`` where that exists. Otherwise it is the slope of the mean response over the layer's noise (logistic with scale
+    1 if the layer has none): ``f(v/σ)/σ`` for a threshold, and a sum over 16 pairs of quadrature nodes for other activations.
+    Signals `v` and slopes have the same shape.
     """
     activation = layer.activation
     if activation is None or activation.smooth:
@@ -188,9 +188,10 @@ def mean_slope(layer: NoisyLayer, v: Array) -> Array | float:
 
 
 def binary_stage(model: Any) -> tuple[float, Any] | None:
-    """Return θ of a first stage that fires or is silent ``[M-FIBRES]`` and the classifier of its fibres, or None.
+    """Return the θ of a binary first stage ``[M-FIBRES]`` and the classifier of its fibres, or None.
 
-    A model, or the first of its layers, offers it by ``fires_above``, the θ, and ``of_fibres``, the classifier of what fires.
+    A model, or its first layer, has a binary first stage if it has the attributes ``fires_above``, the θ, and ``of_fibres``, the
+    classifier of the fibres' activity.
     """
     model = unguarded(model)
     first, *others = model.layers if isinstance(model, Sequential) else (model,)
@@ -202,15 +203,16 @@ def binary_stage(model: Any) -> tuple[float, Any] | None:
 
 @dataclass(frozen=True, eq=False)
 class PastThreshold(Source):
-    """Gradient passed through the threshold of a binary first stage, whose own derivative is zero.
+    """Gradient passed through the threshold of a binary first stage, although the derivative of the threshold is zero.
 
     Parameters
     ----------
     near : array of bool, shape (images, inputs), optional
-        Pixels that can cross θ; to the others the gradient is 0. By default all count.
+        Pixels that can cross θ; for the others the gradient is 0. By default all pixels.
     width : float, optional
-        Distance within which a relaxed threshold is ``σ(2^{t/10} 2(x - θ)/width)`` at the t-th gradient, at most 64 times as
-        steep as at first: gradient and circuit are taken at this activity. Without it the derivative is 1 (straight-through).
+        Width of a relaxed threshold, ``σ(2^{t/10} 2(x - θ)/width)`` at the t-th gradient, which gets at most 64 times as steep as
+        at first. The gradient is computed at this relaxed activity. Without a width the derivative of the threshold is taken as 1
+        (straight-through).
     taken : iterator of int
         t.
 
@@ -229,8 +231,8 @@ class PastThreshold(Source):
         return self if self.near is None else replace(self, near=self.near[images])
 
     def __call__(self, model: Any, objective: Objective, x: Array, labels: Array) -> tuple[Point, Array]:
-        """Return the point as `model` sees it, and the gradient past the threshold."""
-        fires_above, circuit = binary_stage(model) or (0.0, model)  # since source_named there is one
+        """Return the point evaluated by `model`, and the gradient past the threshold."""
+        fires_above, circuit = binary_stage(model) or (0.0, model)  # checked by source_named
         if self.width is None:
             fibres, slope = mossy(x, fires_above), x.dtype.type(1)
         else:
@@ -254,52 +256,55 @@ def frozen_noise(network: NoisyNetwork, seed: int, ids: Array | None) -> Noise:
 
 
 def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None = None, ball: Ball | None = None) -> Source:
-    """Return where an attack on `model` gets its gradient from.
+    """Return the source of the gradient for an attack on `model`.
 
     Parameters
     ----------
     name : str
-        ``"analytic"``: the model's own; ``"straight-through"``: that of a network without noise, through substitute slopes where
-        its activations have none, or past a binary first stage; ``"relaxed"``: through a soft first stage, ever steeper;
-        ``"frozen"``: that of a network whose noise is held fixed; ``"eot"``: the mean of the model's own over `draws` calls, for
-        a user's randomised classifier; or one of :data:`minicereb.learning.estimators.ESTIMATORS`, for the mean over noise.
+        ``"analytic"``: the model's own gradient; ``"straight-through"``: the gradient of a network without noise, with substitute
+        slopes where its activations have none, or past a binary first stage; ``"relaxed"``: through a soft first stage that gets
+        steeper; ``"frozen"``: the gradient of a network whose noise is held fixed; ``"eot"``: the mean of the model's own
+        gradient over `draws` calls, for a user's randomised classifier; or one of
+        :data:`minicereb.learning.estimators.ESTIMATORS`, for the mean over noise.
     model : classifier
     draws, seed : int
         Replications of the noise for an estimator (calls for ``"eot"``), and the seed of the noise.
     ids : array of int64, shape (images,), optional
         Image indices, which address frozen noise; without them all images share one draw.
     ball : Ball, optional
-        Where the attack may go: a gradient past a threshold is that of the pixels that can cross it.
+        The ball of the attack: a gradient past a threshold is nonzero only for pixels that can cross the threshold within it.
 
     Raises
     ------
     InputError
-        If the model has no such gradient; the message names one that it has.
+        If the model has no such gradient; the message names a source that it has.
     NoGradientError
-        If the model is a user's, and has none at all.
+        If a user's model has no gradient at all.
     """
     own = callable(getattr(unguarded(model), "input_gradient", None))
     if name in ("analytic", "eot") and isinstance(model, Guarded) and not own:
         raise NoGradientError("model: it has no input_gradient; attacks that need none are square and random")
     if name == "eot":
-        require(isinstance(model, Guarded), "gradient", name, "analytic: a model of this project answers the same at every call")
+        require(
+            isinstance(model, Guarded), "gradient", name, "analytic: a model of this project gives the same outputs at every call"
+        )
         return MeanOfCalls(draws)
     stage = binary_stage(model)
     if name == "relaxed" or (name == "straight-through" and stage is not None):
         if stage is None:
-            raise InputError("gradient", name, "analytic: only pixels that pass a threshold first can be relaxed")
+            raise InputError("gradient", name, "analytic: only models with a threshold on the pixels can be relaxed")
         near = None if ball is None else abs(ball.x - ball.x.dtype.type(stage[0])) <= ball.epsilon
         width = min(max(ball.epsilon if ball is not None else 1.0, 1e-3), 1.0) if name == "relaxed" else None
         return PastThreshold(near, width)
     if name == "analytic":
-        expected = "straight-through or relaxed: where pixels pass a threshold first, the derivative is zero"
+        expected = "straight-through or relaxed: this model has a threshold on the pixels, whose derivative is zero"
         require(stage is None, "gradient", name, expected)
         for layer in getattr(model, "layers", ()):
             activation = getattr(layer, "activation", None)
             if isinstance(activation, Activation) and not activation.smooth:
                 fitting = "flip" if activation.name == "threshold" else "resample"
                 raise InputError("gradient", name, f"{fitting}: {activation.name} neurons have no derivative")
-        require(own, "gradient", name, "backprop, flip or resample: what averages over noise has no derivative of its own")
+        require(own, "gradient", name, "backprop, flip or resample: a mean over noise has no derivative of its own")
         return exact
     if name == "straight-through":
         noisy_network(model, name)
@@ -323,7 +328,7 @@ class Landscape:
     ----------
     model : classifier
     objective : callable
-        Maps outputs and labels, and targets if there are any, to value and derivative.
+        Maps outputs, labels and, if there are any, targets to a value and its derivative.
     labels : array of int, shape (images,)
     source : Source
     targets : array of int, shape (images,), optional
@@ -350,7 +355,7 @@ class Landscape:
         return self.source(self.model, *self._untargeted(x))
 
     def value_of(self, outputs: Array) -> Array:
-        """Return the objective of outputs that are known, shape (images,)."""
+        """Return the objective for given outputs, shape (images,)."""
         objective, _, labels = self._untargeted(outputs)
         return objective(outputs, labels)[0]
 
@@ -359,7 +364,7 @@ class Landscape:
         return point.outputs.argmax(axis=1) != self.labels
 
     def _untargeted(self, x: Array) -> tuple[Objective, Array, Array]:
-        """Return an objective without targets, `x`, and its labels."""
+        """Return an objective that takes no targets, together with `x` and its labels."""
         if self.targets is None:
             return self.objective, x, self.labels  # type: ignore[return-value]
         return towards(self.objective), x, pairs(self.labels, self.targets)  # type: ignore[arg-type]

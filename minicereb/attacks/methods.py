@@ -1,7 +1,7 @@
 """The table of attack methods. A new attack is a file with its search and a row here.
 
-Other packages add methods of their own by entry points in the group ``minicereb.attacks``, each of which names a :class:`Method`;
-see :mod:`minicereb.extensions`.
+Other packages add methods through entry points in the group ``minicereb.attacks``; each names a :class:`Method` (see
+:mod:`minicereb.extensions`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from minicereb.extensions import load, names
 GROUP = "minicereb.attacks"
 BEGINS = ("image", "ball", "nearby", "draws")
 KEEPS = ("best", "first", "nearest")
-# Settings of an attack that minicereb.attacks.run uses itself; every other setting of a method is passed to its search.
+# Settings that minicereb.attacks.run uses itself; all other settings of a method are passed to its search.
 OF_THE_RUN = ("restarts", "random_start", "keep", "targets")
 
 
@@ -39,25 +39,27 @@ class Method:
         ``search(landscape, ball, ...)``, a generator as in :mod:`minicereb.attacks.search`. Its third argument depends on
         `begins`; the `settings` follow by name.
     begins : {"image", "ball", "nearby", "draws"}
-        ``"image"``: at the clean image, without a third argument. ``"ball"``: at a point of the ball, an array: uniformly random,
-        or the clean image without ``random_start``. ``"nearby"``: at the clean image, and in later restarts at a random point
-        within half the distance of the nearest misclassified point so far. ``"draws"``: chosen by the search, which is given
-        random numbers (:class:`minicereb.randomness.Draws`) instead of a start.
+        Where the search begins. ``"image"``: at the clean image, without a third argument. ``"ball"``: at a uniformly random
+        point of the ball, given as an array, or at the clean image if ``random_start`` is off. ``"nearby"``: at the clean image
+        first, and in restarts at a random point within half the distance of the nearest misclassified point so far. ``"draws"``:
+        the search chooses; its third argument is a source of random numbers (:class:`minicereb.randomness.Draws`).
     settings : tuple of str
-        The fields of :class:`minicereb.attacks.settings.Attack` that it uses besides those common to all methods;
-        ``"image_shape"`` if the search takes height, width and channels of the images (or None); and ``"points"`` if it takes
-        which of its points count: ``"every"`` one, the ``"best"``, or the ``"first"`` that is misclassified.
+        The fields of :class:`minicereb.attacks.settings.Attack` that it uses besides those common to all methods. Two more names
+        are possible: ``"image_shape"`` if the search takes height, width and channels of the images (or None), and ``"points"``
+        if it takes an argument that says which of its points are needed: ``"every"`` one, the ``"best"``, or the ``"first"`` that
+        is misclassified.
     steps : int
         Default number of steps.
     keeps : {"best", "first", "nearest"}
-        The point kept from a search: the best of all (misclassified if there is any, then the largest objective); the same, but
-        the search ends at the first misclassified point; or its last point, the nearest misclassified one.
+        The point kept from a search. ``"best"``: a misclassified point if there is one, and among these the largest objective.
+        ``"first"``: the same, but the search ends at its first misclassified point. ``"nearest"``: the last point, which is the
+        nearest misclassified one.
     gradient : bool
         Whether it needs the input gradient.
     objectives : tuple of str
-        The objectives it can ascend.
+        The objectives that it can ascend.
     not_climbing : str
-        Why its objective need not rise at every step; empty if it should.
+        The reason why its objective need not rise at every step; empty if it should rise.
     flips : bool
         Whether it needs a model with a binary first stage (:func:`minicereb.attacks.gradients.binary_stage`).
     """
@@ -82,7 +84,7 @@ class Method:
         return setting in self.settings
 
     def passed(self, attack: Any, **of_the_run: Any) -> dict[str, Any]:
-        """Return what its search is given, by name: settings of an attack, and what it takes of `of_the_run`."""
+        """Return the keyword arguments of its search: settings of the attack, and those entries of `of_the_run` that it takes."""
         taken = {name: value for name, value in of_the_run.items() if self.has(name)}
         given = {name: getattr(attack, name) for name in self.settings if name not in (*OF_THE_RUN, *of_the_run)}
         return given | taken

@@ -1,7 +1,7 @@
 """Objectives for attacks to ascend.
 
-The choice matters: the squared error rewards raising any output, even the true one, so a model can look robust to it that an
-attack on the margin breaks easily.
+The choice matters: the squared error rewards raising any output, even the true one. So a model can look robust to an attack on
+the squared error although an attack on the margin breaks it easily.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OBJECTIVES: dict[str, Objective] = {
     "margin": losses.margin,
     "dlr": losses.dlr,
 }
-TARGETED: dict[str, TargetedObjective] = {  # also of outputs, labels and targets
+TARGETED: dict[str, TargetedObjective] = {  # functions of outputs, labels and targets
     "cross-entropy": losses.targeted_cross_entropy,
     "margin": losses.targeted_margin,
     "dlr": losses.targeted_dlr,
@@ -37,7 +37,7 @@ TARGET_BITS = 32
 
 
 def towards(objective: TargetedObjective) -> Objective:
-    """Turn a targeted objective into one of outputs and :func:`pairs`, so that code that repeats labels repeats targets too."""
+    """Turn a targeted objective into a function of outputs and :func:`pairs`; code that repeats labels then repeats targets."""
 
     def objective_of_pairs(outputs: Array, both: Array) -> tuple[Array, Array]:
         return objective(outputs, both & ((1 << TARGET_BITS) - 1), both >> TARGET_BITS)

@@ -1,4 +1,4 @@
-"""Steps along the gradient: one (FGSM), many with projections (PGD), and many with momentum."""
+"""Steps along the gradient: one step (FGSM), many steps with projections (PGD), and many with momentum."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def pgd(landscape: Landscape, ball: Ball, start: Array, steps: int, step_size: f
 def momentum(
     landscape: Landscape, ball: Ball, start: Array, steps: int, step_size: float, decay: float, nesterov: bool = False
 ) -> Search:
-    """Yield the points of a search with momentum ``[M-MI]``: those where the gradient is evaluated, then the last one.
+    """Yield the points of a search with momentum ``[M-MI]``: the points where the gradient is evaluated, then the last one.
 
     Each step has the direction of a sum of past gradients.
 
@@ -74,8 +74,8 @@ def momentum(
     ----------
     Dong et al. (2018), arXiv:1710.06081, Algorithm 1 (MI-FGSM, μ = 1); with `nesterov` Lin et al. (2020), arXiv:1908.06281,
     Eq. 6 and 7 (NI-FGSM). The papers divide a gradient by its L1 norm; here, as in the code of NI-FGSM, it is divided by its mean
-    absolute value in L∞, and by its length in L2. In L∞ this factor does not change the points of MI-FGSM. The point ahead is
-    projected onto ball and box, so that it counts as a point visited.
+    absolute value in L∞, and by its length in L2. In L∞ this factor does not change the points of MI-FGSM. The look-ahead point
+    is projected onto ball and box, so that it is a valid point of the search.
     """
     step_size, decay = float(step_size), float(decay)
     here = ball.project(start)

@@ -111,13 +111,13 @@ def attack_images(
     image_shape : tuple of int, optional
         Height and width, and perhaps channels, for Square; without it an image is one line of pixels.
     include_misclassified : bool
-        For images that another model will classify: attack already misclassified images too, run every search to its end, and
-        choose the misclassified point with the largest objective. It does not affect FAB and FMN.
+        Whether to attack misclassified images too, to run every search to its end, and to choose the misclassified point with the
+        largest objective. This is for images that another model will classify. It does not affect FAB and FMN.
 
     Yields
     ------
     Attacked
-        One block, its claims checked: bound, box and answers are computed again from the attacked images.
+        One block of images, checked: distances, box and predictions are recomputed from the attacked images.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def attack_paths(
     *,
     image_shape: tuple[int, ...] | None = None,
 ) -> Iterator[AttackPath]:
-    """Run an attack's first search on a few images, misclassified ones too, and keep every point that it visits.
+    """Run an attack's first search on a few images, including misclassified ones, and keep every point that it visits.
 
     Arguments and errors as for :func:`attack_images`. No point is selected, and no restart follows.
 
@@ -194,7 +194,7 @@ def trace(
 
 
 def _first_search(block: _Block) -> CheckedSearch:
-    """Begin the search of the first start, and towards the likeliest wrong class if there are targets."""
+    """Begin the first search of an attack; with targets, it goes towards the likeliest wrong class."""
     outputs = _outputs(block)
     rivals, images = _rivals(block, outputs), xp_of(outputs).arange(len(block.ids))
     landscape, first = _landscape(block, images, rivals, 0), (0,) if rivals is None else (0, 0)
@@ -209,7 +209,7 @@ def _blocks(
     model, inputs = guarded(model), rows.shape[1]
     flips = attack.traits.flips
     if flips and binary_stage(model) is None:
-        raise InputError("method", attack.method, "pgd or another: no pixels of this model pass a threshold first")
+        raise InputError("method", attack.method, "pgd or another method: this model has no threshold on the pixels")
     if image_shape is not None:
         check_image_shape(image_shape, inputs)
     times = 16 * (attack.width if attack.traits.has("width") else 1) if flips else 1
@@ -231,7 +231,7 @@ def _attack_block(block: _Block, include_misclassified: bool) -> tuple[Array, Ar
     broken = predicted != block.labels
     if attack.epsilon == 0:
         return chosen, predicted
-    score = xp.full(len(x), -xp.inf, dtype=x.dtype)  # of the point chosen so far: its objective, or minus its distance
+    score = xp.full(len(x), -xp.inf, dtype=x.dtype)  # score of the point chosen so far: its objective, or minus its distance
     everything = include_misclassified and not nearest
     pending = xp.arange(len(x)) if everything else xp.flatnonzero(~broken)
     rivals = _rivals(block, outputs)
@@ -291,7 +291,7 @@ def _search(
 ) -> Search:
     """Begin the search of one restart towards one target.
 
-    `distance` is that of the nearest misclassified point so far; `points` says which points of the search count.
+    `distance` is that of the nearest misclassified point so far; `points` says which points of the search are needed.
     """
     attack, method, xp = block.attack, block.attack.traits, xp_of(block.x)
     ball = ball_around(block.x[pending], attack.epsilon, attack.norm)
@@ -324,7 +324,8 @@ def _checked(block: _Block, x_adv: Array, clean: Array) -> Attacked:
     predicted = to_numpy(again.outputs.argmax(axis=1))
     change = x_adv.astype(np.float64) - x
     distance = np.abs(change).max(axis=1, initial=0.0) if attack.norm == "linf" else np.sqrt((change * change).sum(axis=1))
-    beyond = distance.max(initial=0.0) > _bound(block) * (1 + 1e-6)  # the search measured it in float32
+    # tolerance, because the search measured the distance in float32
+    beyond = distance.max(initial=0.0) > _bound(block) * (1 + 1e-6)
     if beyond or x_adv.min(initial=0.0) < 0 or x_adv.max(initial=0.0) > 1:
         raise InternalError(f"internal check failed: an attacked image left the ball of {attack.epsilon} or the box [0, 1]")
     return Attacked(block.ids, x, x_adv, y, to_numpy(clean), predicted, predicted != y, to_numpy(again.value), distance)

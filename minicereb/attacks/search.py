@@ -11,10 +11,10 @@ from minicereb.attacks.gradients import Landscape, Point
 from minicereb.backend import Array, xp_of
 from minicereb.errors import MinicerebError
 
-# Yields one point for all its images; sent an array of places, it continues with the images at these places only.
+# Yields one point for all its images; if an array of positions is sent to it, it continues with these images only.
 Search = Generator[Point, Array | None, None]
-EVERY = 5  # points between two transfers from the device
-WORTH_DROPPING = 0.25  # share of the images that must be misclassified before they are dropped
+EVERY = 5  # number of points between two transfers from the device
+WORTH_DROPPING = 0.25  # images are dropped when at least this share of them is misclassified
 
 
 class CheckedSearch:
@@ -42,7 +42,7 @@ class CheckedSearch:
         self._keep = images
 
     def check(self) -> None:
-        """Raise the error if anything was not finite; only here does the search wait for the GPU."""
+        """Raise the error if anything was not finite. The search waits for the GPU only here."""
         if not bool(self._finite):
             raise MinicerebError("outputs or gradients of the model are not finite; an attack on them would prove nothing")
 
@@ -104,7 +104,7 @@ def _put(kept: Point, point: Point, where: Array) -> None:
 def put_rows(old: Array, new: Array, where: Array) -> None:
     """Copy the rows of `new` where `where` (array of bool) is true into `old`."""
     xp = xp_of(where)
-    if xp is np:  # on a GPU, counting the rows would take waiting for it
+    if xp is np:  # on a GPU, counting the rows would mean waiting for the result
         old[where] = new[where]
     else:
         xp.copyto(old, new, where=where if new.ndim == 1 else where[:, None])

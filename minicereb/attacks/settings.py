@@ -13,11 +13,11 @@ from minicereb.learning.estimators import ESTIMATORS
 from minicereb.settings import checked, setting
 
 GRADIENTS = ("analytic", "straight-through", "relaxed", "frozen", "eot", *ESTIMATORS)
-# Counts how often a gradient was redefined: noise of the estimator's own design, more accurate slopes, also with targets.
+# Counts the redefinitions of a gradient: noise of the estimator's own design, more accurate slopes, the same with targets.
 REVISIONS = {"antithetic": 1, "sobol": 1, "straight-through": 1, "frozen": 1, "exact": 1}
-# The same for searches: sums in another order, so that a search may take another of two points that are equal but for rounding.
+# The same for searches: sums in another order may make a search choose the other of two points that are equal up to rounding.
 SEARCHES = {"square": 1, "square-bits": 1}
-LARGEST = 1e6  # ε: in either norm far more than an image in [0, 1] can change, and safe to multiply in float32
+LARGEST = 1e6  # ε: in both norms far more than an image in [0, 1] can change, and no overflow when multiplied in float32
 CROSSING = 2.5  # default length of all steps together, in multiples of ε
 
 
@@ -29,7 +29,8 @@ def fitting_step(epsilon: float, steps: int) -> float:
 def too_short(epsilon: float, steps: int, step_size: float) -> str | None:
     """Return a warning if the steps are too short to reach the edge of the ball from its centre, else None.
 
-    The radius is decisive, not the diameter: from a uniform start the edge is ε away on average, and most pixels have less room.
+    The radius matters, not the diameter: from a uniformly random start the edge is ε away on average, and most pixels have less
+    room.
     """
     if steps * step_size >= epsilon:
         return None
@@ -50,38 +51,48 @@ class Attack:
     method: str = setting(help="How the attack searches.", choices=method_names)
     objective: str = setting(help="Objective of the attack.", choices=OBJECTIVES)
     epsilon: float = setting(
-        help="Largest change of a pixel (black is 0, white 1) or, in L2, of an image.", at_least=0, at_most=LARGEST
+        help="Largest change of a pixel (black is 0, white is 1) or, in L2, of an image.", at_least=0, at_most=LARGEST
     )
-    steps: int = setting(40, "Steps per start: queries for square, points for random, flips for greedy and beam.", at_least=1)
+    steps: int = setting(
+        40, "Steps per start; these are queries for square, points for random, and flips for greedy and beam.", at_least=1
+    )
     step_size: float | None = setting(
         None,
         "Step size of pgd and momentum.",
         above=0,
         at_most=LARGEST,
-        usual=f"{CROSSING:g} ε / steps, which can cross the ball",
+        usual=f"{CROSSING:g} ε / steps, enough to cross the ball",
     )
-    restarts: int = setting(1, "Number of starts; later ones attack the images that are still classified correctly.", at_least=1)
+    restarts: int = setting(
+        1, "Number of starts; later starts attack the images that are still classified correctly.", at_least=1
+    )
     random_start: bool = setting(True, "Whether to begin at a random point of the ball or at the clean image.", off="clean-start")
-    keep: str = setting("best", "The point that is kept: the best one visited, or the last.", choices=("best", "last"))
+    keep: str = setting("best", "Which point to keep: the best one visited, or the last.", choices=("best", "last"))
     seed: int = setting(0, "Seed of the random starts and of the noise.", at_least=0)
     gradient: str = setting(
         "analytic",
-        "Source of the input gradient: the model itself, past its thresholds, or an estimate for the mean of one with noise.",
+        "Source of the input gradient: the model itself, a way past its thresholds, or an estimate of the mean over its noise.",
         choices=GRADIENTS,
         added=True,
     )
     draws: int = setting(32, "Noise samples per gradient estimate; calls for eot.", **DRAWS, added=True)
-    norm: str = setting("linf", "Norm of the change: largest of a pixel, or Euclidean length.", choices=NORMS, added=True)
-    targets: int = setting(0, "Search towards each of this many likely wrong classes; 0: towards any.", at_least=0, added=True)
-    decay: float = setting(1.0, "Momentum: weight of the past gradients.", at_least=0, at_most=1, added=True)
-    nesterov: bool = setting(False, "Momentum: whether to take the gradient where past gradients alone would lead.", added=True)
+    norm: str = setting(
+        "linf", "Norm of the change: the largest change of a pixel, or the Euclidean length.", choices=NORMS, added=True
+    )
+    targets: int = setting(
+        0, "Search towards each of this many likely wrong classes; 0 for any wrong class.", at_least=0, added=True
+    )
+    decay: float = setting(1.0, "For momentum: weight of the past gradients.", at_least=0, at_most=1, added=True)
+    nesterov: bool = setting(
+        False, "For momentum: whether to evaluate the gradient at the look-ahead point of Nesterov's method.", added=True
+    )
     rescale: bool = setting(
         True,
-        "Square: whether its squares shrink over all queries or, as in AutoAttack, after fixed numbers of queries.",
+        "For square: whether the squares shrink over all queries or, as in AutoAttack, after fixed numbers of queries.",
         added=True,
     )
 
-    width: int = setting(8, "Beam: sets of flips that are kept for each image.", at_least=1, at_most=1_000, added=True)
+    width: int = setting(8, "For beam: number of sets of flips kept for each image.", at_least=1, at_most=1_000, added=True)
 
     @property
     def traits(self) -> Method:
@@ -90,7 +101,7 @@ class Attack:
 
     @property
     def revision(self) -> int:
-        """It is part of an experiment's identity, see :mod:`minicereb.experiments.identity`."""
+        """A number that is part of an experiment's identity, see :mod:`minicereb.experiments.identity`."""
         return REVISIONS.get(self.gradient, 0) + SEARCHES.get(self.method, 0)
 
     @property
@@ -101,7 +112,7 @@ class Attack:
     @property
     def step(self) -> float:
         """The step size, given or default."""
-        assert self.step_size is not None  # since __post_init__
+        assert self.step_size is not None  # set by __post_init__
         return self.step_size
 
     def __post_init__(self) -> None:

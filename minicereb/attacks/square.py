@@ -15,9 +15,9 @@ from minicereb.backend import Array, to_device, xp_of
 from minicereb.randomness import Ahead, Draws
 
 FIRST_SHARE = 0.8  # p: share of the pixels in the first square
-HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries after which p is halved, of SCALE
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries, out of SCALE, after which p is halved
 SCALE = 10_000
-TILES = 5  # along the shorter side of an image: the first point in L2
+TILES = 5  # tiles along the shorter side of an image, for the first point in L2
 
 
 def square(
@@ -47,14 +47,14 @@ def square(
         Whether p falls over the available queries, as published. Otherwise it falls at the published query counts, as in the
         standard ensemble, where p is 0.8/128 after 5,000 queries instead of 0.8/512.
     points : {"every", "best", "first"}
-        The points that count. If not every one, the best of each few hundred queries may be yielded alone; an image whose first
-        misclassified point is found then stays there.
+        The points that are needed. If it is not ``"every"``, the search may yield only the best point of every few hundred
+        queries. With ``"first"``, an image stays at its first misclassified point.
 
     References
     ----------
-    Andriushchenko, Croce, Flammarion and Hein (2020), arXiv:1912.00049: L∞ by Algorithm 2, from vertical stripes; L2 by
-    Algorithm 3, from tiles. p = 0.8, as in the standard ensemble, halved after the queries :data:`HALVINGS` of 10,000. Unlike the
-    authors' code, a window may also lie in the last row and the last column.
+    Andriushchenko, Croce, Flammarion and Hein (2020), arXiv:1912.00049: Algorithm 2 for L∞, from vertical stripes, and Algorithm
+    3 for L2, from tiles. p is 0.8, as in the standard ensemble, and is halved after the queries :data:`HALVINGS` of 10,000.
+    Unlike in the authors' code, a window may also touch the last row and the last column.
     """
     shape = height, width, channels = three_sides(image_shape, ball.x.shape[1])
     start, propose, drawn = (_stripes, _signs, 2) if ball.norm == "linf" else (_tiles, _moved_energy, 5)
@@ -89,7 +89,7 @@ def three_sides(image_shape: tuple[int, ...] | None, inputs: int) -> tuple[int, 
 
 
 def window_at(progress: float, height: int, width: int, odd: bool = False) -> tuple[int, int]:
-    """Return height and width of the window after a share of the queries: a square of area p h w if the image permits.
+    """Return height and width of the window after a share of the queries: a square of area p h w if it fits the image.
 
     `progress` is from 0 to 1, `height` and `width` are those of the image. With `odd`, each side is rounded up to an odd number
     of at least 3, as published for L2.
@@ -107,7 +107,7 @@ def window_at(progress: float, height: int, width: int, odd: bool = False) -> tu
 
 
 def _places(uniform: Array, window: tuple[int, int], shape: tuple[int, int, int]) -> Array:
-    """Indices of a random window's inputs for each image, (images, pixels, channels); `uniform` chooses its row and column."""
+    """Return the inputs in a random window of each image, (images, pixels, channels); `uniform` chooses its row and column."""
     xp, (tall, wide), (height, width, channels) = xp_of(uniform), window, shape
     rows, columns = (
         (uniform[:, axis] * (most - side + 1)).astype(xp.int64)
@@ -123,14 +123,14 @@ def _random_signs(uniform: Array, like: Array) -> Array:
 
 
 def _stripes(ball: Ball, draws: Draws, shape: tuple[int, int, int]) -> Array:
-    """Start in L∞: every column of every channel at the same end of its range."""
+    """The start in L∞: every column of every channel is at one end of its range."""
     xp, (height, width, channels) = xp_of(ball.x), shape
     signs = _random_signs(draws.uniform(width * channels, 0), ball.x)
     return ball.project(ball.x + ball.epsilon * xp.tile(signs, (1, height)))
 
 
 def _signs(ball: Ball, uniform: Array, best: Array, shape: tuple[int, int, int], window: tuple[int, int]) -> Array:
-    """L∞: set a random window to one end of its range, random for each channel; to the other if that changes nothing."""
+    """In L∞, set a random window to a random end of its range in each channel; to the other end if that changes nothing."""
     xp, channels = xp_of(best), shape[2]
     places = _places(uniform, window, shape).reshape(len(best), -1)
     rows = xp.arange(len(best), dtype=xp.int64)[:, None]
@@ -146,7 +146,7 @@ def _signs(ball: Ball, uniform: Array, best: Array, shape: tuple[int, int, int],
 
 
 def _tiles(ball: Ball, draws: Draws, shape: tuple[int, int, int]) -> Array:
-    """Start in L2: a grid of bumps with random signs, scaled to the size of the ball."""
+    """The start in L2: a grid of bumps with random signs, scaled to the size of the ball."""
     xp, (height, width, channels) = xp_of(ball.x), shape
     tall, wide = max(height // TILES, 1), max(width // TILES, 1)
     down, across = height // tall, width // wide
@@ -160,7 +160,7 @@ def _tiles(ball: Ball, draws: Draws, shape: tuple[int, int, int]) -> Array:
 
 
 def _moved_energy(ball: Ball, uniform: Array, best: Array, shape: tuple[int, int, int], window: tuple[int, int]) -> Array:
-    """L2: remove the change from two random windows; put its norm, and the unused part of ε, into the first as a new pattern."""
+    """In L2, take the change out of two random windows; put its norm and the unused part of ε into the first as a new pattern."""
     xp, channels = xp_of(best), shape[2]
     first, second = (_places(uniform[:, 2 * number :], window, shape) for number in (0, 1))
     rows = xp.arange(len(best), dtype=xp.int64)[:, None, None]
@@ -179,20 +179,20 @@ def _moved_energy(ball: Ball, uniform: Array, best: Array, shape: tuple[int, int
 
 
 def _energy(change: Array, channels: int) -> Array:
-    """Sum of squares, (images, channels), in float64."""
+    """Return the sum of squares, (images, channels), in float64."""
     xp = xp_of(change)
     return (change * change).reshape(len(change), -1, channels).sum(axis=1, dtype=xp.float64)
 
 
 def _unit(windows: Array) -> Array:
-    """Every channel of every window divided by its norm; zeros stay zero."""
+    """Return every channel of every window divided by its norm; zeros stay zero."""
     xp = xp_of(windows)
     norms = xp.sqrt((windows * windows).sum(axis=1, keepdims=True, dtype=xp.float64))
     return windows / xp.maximum(norms, 1e-12).astype(windows.dtype)
 
 
 def _turned(pattern: np.ndarray, uniform: Array, like: Array) -> Array:
-    """The pattern, (images, height, width); if it is square, it is transposed for about half of the images."""
+    """Return the pattern, (images, height, width); a square pattern is transposed for about half of the images."""
     xp, there = xp_of(like), _on_device(pattern.astype(np.dtype(like.dtype)), like)
     if pattern.shape[0] != pattern.shape[1]:
         return xp.broadcast_to(there, (len(uniform), *pattern.shape))
@@ -214,7 +214,7 @@ def bump(height: int, width: int) -> np.ndarray:
 
 
 def _hill(height: int, width: int) -> np.ndarray:
-    # Distance of each pixel from the middle, in rectangles: the outermost contains all.
+    # The number of each pixel's rectangle, counted from the middle; the outermost contains all pixels.
     across, down = (abs(np.arange(side, dtype=np.float64) - side // 2) for side in (width, height))
     ring = np.maximum(across[None, :], down[:, None]).astype(np.int64)
     heights: np.ndarray = 1.0 / np.arange(1, ring.max() + 2, dtype=np.float64) ** 2

@@ -1,4 +1,4 @@
-"""Whole evaluations of shipped models: the standard ensemble, and beside it the reference AutoAttack on the same weights."""
+"""Complete evaluations of shipped models: the standard ensemble and, for comparison, AutoAttack on the same weights."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget, eval
 from minicereb.robustness.outcomes import BROKEN, no_outcomes
 
 MODELS = (("robust", 0.1), ("cerebellum", 0.02), ("base", 0.02))  # shipped models, and ε in L∞
-BLOCK = 250  # images at once, as in AutoAttack
+BLOCK = 250  # images per batch, as in AutoAttack
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """An evaluation of one model: seconds, and how many of the images are misclassified afterwards, without an attack too.
+    """An evaluation of one model: its time in seconds, and the number of images misclassified before and after the attacks.
 
-    What begins with ``peer`` is AutoAttack's, or None; ``only_ours`` and ``only_peer`` count images that one breaks alone.
+    Fields that begin with ``peer`` belong to AutoAttack, or are None; ``only_ours`` and ``only_peer`` count the images that only
+    one of the two breaks.
     """
 
     model: str
@@ -41,9 +42,9 @@ class Ensemble:
 
 
 def run_ensembles(images: int, peers: bool) -> Iterator[Ensemble]:
-    """Evaluate the first test images of MNIST on each of :data:`MODELS`, once; beside AutoAttack if `peers`.
+    """Evaluate each of :data:`MODELS` once on the first test images of MNIST and, with `peers`, also with AutoAttack.
 
-    Ours is without checklist and certificates. Both break what they can with the same budgets; ours has FMN besides.
+    Our evaluation is without checklist and certificates. Both ensembles have the same budgets; ours also runs FMN.
     """
     data = load("mnist")
     x, labels = to_unit(data.x_test[:images]), np.asarray(data.y_test[:images]).ravel().astype(np.int64)
@@ -65,7 +66,7 @@ def run_ensembles(images: int, peers: bool) -> Iterator[Ensemble]:
 
 
 def _broken(model: Any, x: np.ndarray, labels: np.ndarray, shape: tuple[int, ...], epsilon: float) -> np.ndarray:
-    """Return which images the standard ensemble leaves misclassified."""
+    """Return which images are misclassified after the standard ensemble."""
     target = EvaluationTarget(model, x, labels, shape, CLASSES)
     broken = []
     for start in range(0, len(x), BLOCK):

@@ -35,21 +35,21 @@ from minicereb.tasks.eyelid_conditioning import Eyelid, Session
 from minicereb.tasks.pole_balancing import PoleBalancer, PoleTask
 
 CELLS, INPUTS, PER_CELL, CLASSES, BATCH, IMAGES = 200_000, 784, 4, 10, 10, 500
-FEW_CELLS, LARGE_BATCH = 20_000, 100  # of the pessimistic rule
+FEW_CELLS, LARGE_BATCH = 20_000, 100  # for the pessimistic rule
 CERTIFIED_IMAGES, CERTIFIED_EPSILON = 1_000, 0.02
-# APGD takes as many steps as published, within a bound so small that it does not end early.
+# APGD takes as many steps as in its paper, within a bound so small that it does not end early.
 APGD_CELLS, APGD_IMAGES, APGD_STEPS, APGD_EPSILON = 5_000, 256, 100, 0.002
-# Square within a bound so small that nearly all images stay to the end; the larger model has the sizes of the pretrained `base`.
+# Square uses a bound so small that nearly all images take part to the end; the larger model is as large as the pretrained `base`.
 SQUARE_QUERIES, SQUARE_EPSILON, SQUARE_FLOOR = 5_000, 0.002, 50
 SQUARE_SIZES = (("random", FEW_CELLS, PER_CELL, 100), ("full", 5_970, None, 20))  # wiring, cells, inputs per cell, images
 GLR_INPUTS, GLR_HIDDEN, GLR_BATCH, REPLICATIONS = 196, 20, 25, 10_000
 EYELID = Eyelid(trial=1_000, acquisition=100, cells=10_000)
 POLE = PoleTask()
-TRIALS = 200  # among which one is successful; it is timed
+TRIALS = 200  # trials at most; the first successful one is timed
 
 
 def cerebellum(peers: bool) -> Iterator[Benchmark]:
-    """Yield steps of the delta rule, of the pessimistic one and of PGD, beside PyTorch's forms if `peers`."""
+    """Yield steps of the delta rule, the pessimistic rule and PGD; with `peers`, compared with PyTorch."""
     model = _cerebellum()
     rule = DeltaRule(model, RMSprop(0.5 / CELLS), BATCH, 0.99)
     images, labels = images_like_mnist(64 * BATCH)
@@ -95,7 +95,7 @@ def cerebellum(peers: bool) -> Iterator[Benchmark]:
     images, labels = images_like_mnist(IMAGES)
     x = to_device(images)
     landscape = Landscape(model, objective_named("mse"), to_device(labels))
-    products = 2 * CELLS * IMAGES * (PER_CELL + CLASSES)  # multiply-adds, forward and back
+    products = 2 * CELLS * IMAGES * (PER_CELL + CLASSES)  # multiply-adds of the forward and backward pass
     yield Benchmark(
         f"PGD step, {CELLS:,} cells, k = {PER_CELL}, {IMAGES} images",
         lambda: landscape.value_and_gradient(x),
@@ -106,13 +106,13 @@ def cerebellum(peers: bool) -> Iterator[Benchmark]:
 
 
 def attacks(peers: bool) -> Iterator[Benchmark]:
-    """Yield a whole attack, APGD on a cerebellum with full wiring, beside the same attack in PyTorch if `peers`."""
+    """Yield a whole attack, APGD on a cerebellum with full wiring; with `peers`, compared with the same attack in PyTorch."""
     model = initial_cerebellum(draw_wiring("full", APGD_CELLS, (INPUTS,), None, seed=0), CLASSES, seed=0)
     images, _ = images_like_mnist(APGD_IMAGES)
     labels = to_numpy(model.forward(to_device(images))[0].argmax(axis=1))
     attack = Attack("apgd", "cross-entropy", APGD_EPSILON, steps=APGD_STEPS)
     ids = np.arange(APGD_IMAGES, dtype=np.int64)
-    products = 2 * APGD_CELLS * APGD_IMAGES * (INPUTS + CLASSES) * APGD_STEPS  # multiply-adds, forward and back
+    products = 2 * APGD_CELLS * APGD_IMAGES * (INPUTS + CLASSES) * APGD_STEPS  # multiply-adds of the forward and backward pass
     yield Benchmark(
         f"APGD on the cross-entropy, {APGD_CELLS:,} cells, full wiring, {APGD_IMAGES} images, {APGD_STEPS} steps",
         lambda: list(attack_images(model, attack, images, labels, ids)),
@@ -123,7 +123,7 @@ def attacks(peers: bool) -> Iterator[Benchmark]:
 
 
 def square(peers: bool) -> Iterator[Benchmark]:
-    """Yield Square through sparse and through full wiring, beside that of AutoAttack in PyTorch if `peers`."""
+    """Yield Square on sparse and on full wiring; with `peers`, compared with AutoAttack's Square in PyTorch."""
     for kind, cells, per_cell, count in SQUARE_SIZES:
         model = initial_cerebellum(draw_wiring(kind, cells, (INPUTS,), per_cell, seed=0), CLASSES, seed=0)
         images, _ = images_like_mnist(count)
@@ -150,7 +150,7 @@ def _square_run(model: CerebellarNetwork, wiring: str, images: np.ndarray, label
 
 
 def certificates(peers: bool) -> Iterator[Benchmark]:
-    """Yield the certification of images by intervals and linear relaxation, beside that by intervals alone."""
+    """Yield the certification of images by intervals and linear relaxation, compared with intervals alone."""
     model = initial_cerebellum(draw_wiring("random", FEW_CELLS, (INPUTS,), PER_CELL, seed=0), CLASSES, seed=0)
     weights = generator(0, "bench readout").standard_normal(model.readout.shape, dtype=np.float32)
     model = dataclasses.replace(model, readout=to_device(weights / FEW_CELLS))
@@ -167,7 +167,7 @@ def certificates(peers: bool) -> Iterator[Benchmark]:
 
 
 def glr(peers: bool) -> Iterator[Benchmark]:
-    """Yield an iteration of the paper's estimator for threshold and for sigmoid neurons, beside PyTorch's form if `peers`."""
+    """Yield an iteration of the paper's estimator for threshold and sigmoid neurons; with `peers`, compared with PyTorch."""
     for activation in ("threshold", "sigmoid"):
         noise: dict[str, Any] = {"law": Gaussian(), "scales": (2.0,), "output_noise": True}
         network = initial_noisy(GLR_INPUTS, (GLR_HIDDEN,), CLASSES, 0, activation=Activation(activation), **noise)
@@ -189,7 +189,7 @@ def _glr_iteration(network: NoisyNetwork, activation: str, peers: bool) -> Bench
 
 
 def eyelid(peers: bool) -> Iterator[Benchmark]:
-    """Yield a session of eyelid conditioning, which has no peer."""
+    """Yield a session of eyelid conditioning, for which there is no other implementation."""
     bins, cells = EYELID.trial // BIN, EYELID.cells
     rng = generator(0, "bench activity")
     activity, weights = rng.random((cells, bins), dtype=np.float32), rng.random(cells, dtype=np.float32)
@@ -210,7 +210,7 @@ def eyelid(peers: bool) -> Iterator[Benchmark]:
 
 
 def pole(peers: bool) -> Iterator[Benchmark]:
-    """Yield a trial of pole balancing with learning, and one without; they have no peers."""
+    """Yield a trial of pole balancing with learning and one without; there is no other implementation."""
     balancer, again = successful_trial(POLE)
     about = f"of {POLE.seconds:g} s, {POLE.cells:,} cells, k = {POLE.inputs_per_cell}"
     read = 4 * POLE.cells * (2 * POLE.inputs_per_cell + 4)  # a step reads J and W, and writes and reads the activity
@@ -236,7 +236,7 @@ def successful_trial(task: PoleTask) -> tuple[PoleBalancer, Callable[[], None]]:
         if balancer.succeeded(trial.seconds):
             break
     else:
-        raise RuntimeError(f"no trial of {TRIALS} lasted to the end")
+        raise RuntimeError(f"none of {TRIALS} trials lasted to the end")
 
     def again() -> None:
         for name, array in balancer.arrays().items():
@@ -268,7 +268,7 @@ def images_like_mnist(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def peers_of(function: str, *arguments: Any) -> dict[str, Callable[[], object]]:
-    """Return what a function of :mod:`minicereb.bench.peers` returns; it imports PyTorch."""
+    """Return the result of a function of :mod:`minicereb.bench.peers`, which imports PyTorch."""
     from minicereb.bench import peers
 
     return getattr(peers, function)(*arguments)

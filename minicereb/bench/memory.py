@@ -1,4 +1,4 @@
-"""Peak memory of some work, measured in a process of its own."""
+"""Peak memory of some work, measured in a separate process."""
 
 from __future__ import annotations
 
@@ -20,16 +20,14 @@ STATUS = Path("/proc/self/status")
 def in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
     """Return ``function(*arguments)``, computed on the CPU in a new process with as many threads as this one uses.
 
-    :class:`RunError` if the process is ended from outside, as the system does when memory is short.
+    It raises :class:`RunError` if the process is killed, which the system does when memory is short.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         threads = min(execution().threads, available_cores())
         try:
             return process.submit(_configured, threads, function, *arguments).result()
         except BrokenProcessPool as error:
-            raise RunError(
-                f"a process that measured memory was ended from outside, with {arguments}: is memory short?"
-            ) from error
+            raise RunError(f"a process that measured memory was killed, with {arguments}: is memory short?") from error
 
 
 def _configured(threads: int, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -38,7 +36,7 @@ def _configured(threads: int, function: Callable[..., Result], *arguments: Any) 
 
 
 def peak_since(before: int | None) -> int | None:
-    """Return this process's peak memory in bytes beyond what it held `before`, or None where the system does not report it."""
+    """Return this process's peak memory in bytes minus its memory `before`, or None if the system does not report it."""
     peak = process_memory("VmHWM")
     return None if before is None or peak is None else max(0, peak - before)
 

@@ -1,4 +1,4 @@
-"""The same work in PyTorch, as its users would write it: for comparison only, never used by the engine."""
+"""The same work in PyTorch, written as its users would write it; for comparison only, never used by the engine."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def _parts(model: CerebellarNetwork) -> tuple[Any, ...]:
 def learning_steps(
     model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray, batch: int
 ) -> dict[str, Callable[[], object]]:
-    """Return learning steps with the projection as a sparse CSR product (also where freed memory is kept) and as a gather.
+    """Return learning steps with the projection as a sparse CSR product, the same with freed memory kept, and as a gather.
 
-    PyTorch's step returns its temporaries of 8 MB to the operating system, which clears them before the next. The C library keeps
-    them once a larger block has been freed; ours has no such temporaries.
+    PyTorch's step returns its temporary arrays of 8 MB to the operating system, which clears them before the next step. Once a
+    larger block has been freed, the C library keeps them instead. Our step has no such arrays.
     """
     torch = _torch()
     csr, inputs, weights, _, _ = _parts(model)
@@ -106,7 +106,7 @@ def _keeping_freed_memory(step: Callable[[], object]) -> Callable[[], object]:
 
 
 def pgd_steps(model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[], object]]:
-    """Return squared error and input gradient, by hand with both products as sparse CSR, and by autograd."""
+    """Return squared error and input gradient, computed by hand with both products as sparse CSR, and by autograd."""
     torch = _torch()
     csr, inputs, weights, readout, mean = _parts(model)
     x, y = _tensor(images), _one_hot(labels)
@@ -271,7 +271,7 @@ def autoattack(
 def glr_iterations(
     network: NoisyNetwork, images: np.ndarray, labels: np.ndarray, replications: int, activation: str
 ) -> dict[str, Callable[[], object]]:
-    """Return an iteration of the plain estimator on the whole batch, and one image at a time."""
+    """Return an iteration of the plain estimator, computed for the whole batch at once and image by image."""
     torch, device = _torch(), execution().device
     first, second = ({name: _tensor(getattr(layer, name)) for name in ("weight", "bias", "scale")} for layer in network.layers)
     x, y = _tensor(images), _tensor(labels)
@@ -299,7 +299,7 @@ def glr_iterations(
 def convolutional_network(model: Sequential) -> tuple[Any, list[tuple[np.ndarray, Any]]]:
     """Return the layers of a convolutional network after :class:`minicereb.models.convolutional.Images`, with channels first.
 
-    They are in training mode. The pairs are each learned array of the model and the parameter initialised from it.
+    The layers are in training mode. Each pair is a learned array of the model and the parameter that was initialised from it.
     """
     torch = _torch()
     nn: Any = torch.nn
@@ -307,7 +307,7 @@ def convolutional_network(model: Sequential) -> tuple[Any, list[tuple[np.ndarray
     pairs: list[tuple[np.ndarray, Any]] = []
 
     class ChannelsLast(nn.Module):
-        """Moves the channels of images to the last axis, as our layers expect."""
+        """Move the channels of images to the last axis, as our layers expect."""
 
         def forward(self, images: Any) -> Any:
             return images.permute(0, 2, 3, 1)
@@ -339,7 +339,7 @@ LAYOUTS = ("PyTorch", "PyTorch, channels last")
 def convolutional_steps(
     model: Sequential, images: np.ndarray, credit: np.ndarray, layouts: tuple[str, ...] = LAYOUTS
 ) -> dict[str, Callable[[], object]]:
-    """Return a forward and backward pass of a batch to all weights, for images that are already normalised."""
+    """Return a forward and backward pass that gives all weight gradients for a batch of normalised images."""
     torch, device, begins = _torch(), execution().device, model.layers[0]
     pixels = to_numpy(begins.forward(to_device(images))[0])
 

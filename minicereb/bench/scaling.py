@@ -44,15 +44,16 @@ CELLS = (10_000, 50_000, 200_000, 1_000_000, 10_000_000)
 IMAGES = (100, 1_000, 10_000)
 REPLICATIONS = (100, 1_000, 10_000, 100_000)
 SEEDS_OF_STUDY = 4
-FEWEST, MOST, ENOUGH = 3, 50, 1.0  # timed calls at one size, and seconds that they take together if their number allows
+# least and largest number of timed calls at one size, and the seconds that they should take together
+FEWEST, MOST, ENOUGH = 3, 50, 1.0
 ATTACKED = Attack("pgd", "margin", 0.1, steps=5)
 
 
 @dataclass(frozen=True)
 class Growth:
-    """A quantity that grows: its sizes, and the work whose time and memory are measured at each of them.
+    """A quantity that grows: its sizes, and the work whose time and memory are measured at each size.
 
-    `prepare` maps a size to the work. `expected` is the exponent of time against size that an implementation without waste has.
+    `prepare` maps a size to the work. `expected` is the exponent with which time grows in an implementation without waste.
     """
 
     quantity: str
@@ -66,7 +67,7 @@ class Growth:
 class SizeTiming:
     """The time of the work at one size in seconds (median), and its peak memory in bytes.
 
-    The peak is that of a new process beyond what it holds after the imports; of workers, that of all worker processes whole.
+    The peak is that of a new process, minus its memory after the imports; for workers, the whole memory of all worker processes.
     """
 
     quantity: str
@@ -89,7 +90,7 @@ def learning_step(cells: int) -> Work:
 
 
 def attack(images: int) -> Work:
-    """Return PGD on images one block at a time; its memory includes the images as bytes, not the attacked ones."""
+    """Return PGD on images, one block at a time; its memory includes all clean images as bytes, but not the attacked images."""
     model, some = cerebellum(loops.FEW_CELLS), (loops.images_like_mnist(100)[0] * 255).astype(np.uint8)
     rows = np.resize(some, (images, loops.INPUTS))
     labels, ids = np.zeros(images, dtype=np.int64), np.arange(images, dtype=np.int64)
@@ -119,7 +120,7 @@ def study(workers: int) -> Work:
 
 
 def growths() -> dict[str, Growth]:
-    """Return what can grow, by name."""
+    """Return the quantities that can grow, by name."""
     doubled = [2**power for power in range(available_cores().bit_length())]
     found = (
         Growth("cells", f"learning step, k = {loops.PER_CELL}, batch {loops.BATCH}", CELLS, learning_step),
@@ -137,7 +138,8 @@ def measure(quantity: str, size: int) -> SizeTiming:
     seconds = [_seconds(work)]
     peak = peak_since(before)
     if quantity == "workers":
-        peak = peak and size * 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # each as large as the largest
+        # each process counted as large as the largest
+        peak = peak and size * 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     else:  # the first call compiles, and takes memory from the system
         turns = max(FEWEST, min(MOST, round(ENOUGH / seconds[0])))
         seconds = [_seconds(work) for _ in range(turns)]
@@ -151,14 +153,14 @@ def _seconds(work: Work) -> float:
 
 
 def run_scaling() -> Iterator[SizeTiming]:
-    """Measure every size of everything that can grow, each in a process of its own."""
+    """Measure every size of every quantity, each in a separate process."""
     for growth in growths().values():
         for size in growth.sizes:
             yield in_fresh_process(measure, growth.quantity, size)
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float | None:
-    """Return the slope of a straight line through the logarithms, by least squares: 1 if a value grows as the size does.
+    """Return the least-squares slope of the logarithms: 1 if a value grows in proportion to the size.
 
     None for a single size.
     """
@@ -169,7 +171,7 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> float | None:
 
 
 def draw_scaling(measured: list[SizeTiming]) -> Figure:
-    """Draw time and memory against size on logarithmic scales, a column for each quantity; dotted: proportional to the size."""
+    """Draw time and memory against size on logarithmic scales, a column per quantity; dotted lines show proportional growth."""
     found = growths()
     figure, grid = panels_of(3 * len(found), 5, 2, len(found), sharex="col", sharey="row")
     for column, growth in enumerate(found.values()):

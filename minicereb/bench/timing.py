@@ -1,4 +1,4 @@
-"""Benchmarks: medians of interleaved runs in one process, beside the floors measured there."""
+"""Benchmarks: medians of interleaved runs in one process, together with lower bounds measured in the same process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from minicereb.backend import wait_for_device
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Work to be timed, and what it is compared with.
+    """Work to be timed, and the work that it is compared with.
 
     Parameters
     ----------
@@ -29,7 +29,8 @@ class Benchmark:
     turns : int
         Number of turns.
     peak : callable, optional
-        Returns the peak memory in bytes of the peer with this name, or of ours (None); None if the system does not report it.
+        Takes the name of a peer, or None for ours, and returns its peak memory in bytes, or None if the system does not report
+        it.
     """
 
     name: str
@@ -59,8 +60,9 @@ class Timing:
 def time_benchmark(benchmark: Benchmark) -> Iterator[Timing]:
     """Yield a row for each peer, timed in turn with ours and the floor (one row without peers).
 
-    Peers are timed in their order, since the C library learns from one to keep freed memory, which makes large temporaries twice
-    as fast for those after it. A first turn is not counted. On a GPU, timing waits for each call to finish.
+    Peers are timed in their order, because one of them makes the C library keep freed memory, which makes large temporary arrays
+    twice as fast for the peers after it. The first turn is a warm-up and is not counted. On a GPU, timing waits for each call to
+    finish.
     """
     peak = benchmark.peak or (lambda name: None)
     own_peak = peak(None)
@@ -76,7 +78,7 @@ def _medians(everything: list[Callable[[], object]], benchmark: Benchmark) -> li
     times: list[list[float]] = [[] for _ in everything]
     for turn in range(benchmark.turns + 1):
         for work, taken in zip(everything, times, strict=True):
-            work()  # not timed: it meets the caches and threads of the previous implementation
+            work()  # not timed, because the caches and threads are in the state that the previous implementation left
             wait_for_device()
             began = time.perf_counter()
             for _ in range(benchmark.repeats):
@@ -91,7 +93,7 @@ PARTS = ("cerebellum", "attacks", "square", "certificates", "glr", "convolutiona
 
 
 def run_benchmarks(peers: bool, parts: tuple[str, ...] = PARTS) -> Iterator[Timing]:
-    """Run the benchmarks of these parts, beside PyTorch if `peers`."""
+    """Run the benchmarks of these parts; with `peers`, compared with PyTorch."""
     from minicereb.bench import loops, vgg  # they import nearly everything
 
     for part in parts:

@@ -1,4 +1,4 @@
-"""Benchmarks of the paper's VGG-11: forward and backward pass of a batch as in training, and each of its convolutions."""
+"""Benchmarks of the paper's VGG-11: the forward and backward pass of a batch as in training, and each of the convolutions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DROPOUT = (0.25, 0.5)
 
 @dataclass(frozen=True)
 class VggSize:
-    """The size of the network and its batch; `width` multiplies the outputs of every layer."""
+    """The size of the network and its batch; `width` multiplies the number of outputs of every layer."""
 
     batch: int = 128
     side: int = 32
@@ -37,7 +37,7 @@ QUICK = VggSize(batch=4, side=8, width=1 / 16, turns=1)
 
 
 def convolutional(peers: bool) -> Iterator[Benchmark]:
-    """Yield the whole network, beside PyTorch's two layouts of it if `peers`, then its convolutions in order."""
+    """Yield the whole network, then its convolutions in order; with `peers`, compared with PyTorch in both memory layouts."""
     yield _learning_step(peers, FULL)
     yield from _convolutions(FULL)
 
@@ -61,7 +61,7 @@ def network_of(size: VggSize) -> tuple[Sequential, np.ndarray, np.ndarray]:
 
 
 def _learning_step(peers: bool, size: VggSize) -> Benchmark:
-    """Compute the outputs and the gradients of all weights, not of the pixels."""
+    """Compute the outputs and the gradients of all weights, but not of the pixels."""
     model, images, credit = network_of(size)
     products = 3 * sum(_multiply_adds(model, size)) - _multiply_adds(model, size)[0]
     return Benchmark(
@@ -87,7 +87,7 @@ def ours_of(model: Sequential, images: np.ndarray, credit: np.ndarray) -> Callab
 
 
 def _convolutions(size: VggSize) -> Iterator[Benchmark]:
-    """Yield the convolutions of different shapes: forward, and back to the input and the weights."""
+    """Yield the convolutions of different shapes: the forward pass, and the backward pass to input and weights."""
     model, _, _ = network_of(size)
     rng, side, seen = generator(0, "bench convolutions"), size.side, set[tuple[int, tuple[int, ...]]]()
     for layer in model.layers:
@@ -127,7 +127,7 @@ def _convolution(layer: Convolution, x: Array, credit: Array, turns: int, back: 
 
 
 def _multiply_adds(model: Sequential, size: VggSize) -> list[int]:
-    """Return the multiply-adds of each layer with weights, forward, for the whole batch."""
+    """Return the multiply-adds of the forward pass of each layer with weights, for the whole batch."""
     side, found = size.side, []
     for layer in model.layers:
         side = side // 2 if isinstance(layer, MaxPool) else side
@@ -140,7 +140,7 @@ def _multiply_adds(model: Sequential, size: VggSize) -> list[int]:
 
 
 def peak_of(name: str | None, size: VggSize) -> int | None:
-    """Return the peak memory of two steps of a peer (None: ours) beyond the model, in bytes, in a separate process.
+    """Return the peak memory in bytes of two steps of a peer (None: ours) without the model, from a separate process.
 
     None where the system does not report it.
     """

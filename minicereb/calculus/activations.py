@@ -45,7 +45,7 @@ def sigmoid(v: Array, slope: float = 1.0, out: Array | None = None) -> Array:
     ----------
     v : array of float, any shape
     slope : float
-        s, above 0; the larger, the nearer to :func:`threshold`.
+        s, above 0; for large s the response approaches :func:`threshold`.
     out : array, optional
         Where to write; may be `v`.
     """
@@ -59,7 +59,7 @@ def sigmoid(v: Array, slope: float = 1.0, out: Array | None = None) -> Array:
 
 
 def threshold(v: Array, out: Array | None = None) -> Array:
-    """``h = 1 if v > 0 else 0`` ``[G-THRESHOLD]``, the limit of a steep :func:`sigmoid`; 0 at v = 0, left open by the paper."""
+    """``h = 1 if v > 0 else 0`` ``[G-THRESHOLD]``, a very steep :func:`sigmoid`; 0 at v = 0, which the paper leaves open."""
     xp = xp_of(v)
     fires = v > 0
     if out is None:
@@ -85,7 +85,7 @@ LOG_FLOOR = 1e-6
 
 
 def log_absolute(v: Array, out: Array | None = None) -> Array:
-    """``h = ln |v|`` ``[G-LOG]``; below |v| = 1e-6 it is held at ln 1e-6."""
+    """``h = ln |v|`` ``[G-LOG]``; below |v| = 1e-6 it stays at ln 1e-6."""
     xp = xp_of(v)
     h = xp.abs(v, out=out)
     h = xp.maximum(h, v.dtype.type(LOG_FLOOR), out=h)
@@ -93,7 +93,7 @@ def log_absolute(v: Array, out: Array | None = None) -> Array:
 
 
 def log_absolute_minus(v: Array, out: Array | None = None) -> Array:
-    """``h = ln |v| - v`` ``[G-LOGMINUS]``, the paper's Fig. 7(c); its logarithm as in :func:`log_absolute`."""
+    """``h = ln |v| - v`` ``[G-LOGMINUS]``, the paper's Fig. 7(c); the logarithm is that of :func:`log_absolute`."""
     return xp_of(v).subtract(log_absolute(v), v, out=out)
 
 
@@ -109,7 +109,7 @@ class ActivationFormula(NamedTuple):
     Attributes
     ----------
     response : callable
-        Maps signals, the slope if it `has_slope`, and ``out`` to responses.
+        Takes signals, the slope if `has_slope`, and ``out``; returns responses.
     tag : str
         Tag of its equation.
     derivative : callable or None
@@ -149,7 +149,7 @@ class Activation:
 
     @property
     def smooth(self) -> bool:
-        """Whether it has a derivative everywhere but at a kink: no jump and no pole."""
+        """Whether it has a derivative everywhere except at a kink, that is, no jump and no pole."""
         return ACTIVATIONS[self.name].derivative is not None
 
     def derivative(self, v: Array) -> Array:

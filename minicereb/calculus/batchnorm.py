@@ -1,8 +1,8 @@
-"""Batch normalisation: each channel is centred and scaled by its mean and variance, of the batch or fixed.
+"""Batch normalisation: each channel is centred and scaled by its mean and variance, either of the batch or fixed.
 
-The work is done in blocks that fit the cache, on rows of positions × channels: NumPy is slow on short rows, so a channel's number
-is repeated for each position. With Numba, and as many channels as fill vectors, loops at the end of this file pass over a block
-once; sums over the positions are then taken in another order.
+The work is done in blocks that fit the cache. NumPy is slow on short rows, so positions and channels are merged into long rows,
+and a channel's number is repeated for each position. With Numba, and channels that are a multiple of the vector length, the loops
+at the end of this file make one pass over a block; they take the sums over positions in another order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EPSILON = 1e-5
 
 
 class BatchNormCache(NamedTuple):
-    """What the derivatives need from a forward pass.
+    """The values of a forward pass that the derivatives need.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ def _moments(v: Array) -> tuple[Array, Array]:
 def batch_norm_input_gradient(
     d_h: Array, cache: BatchNormCache, weights: tuple[Array, Array] | None = None, out: Array | None = None
 ) -> Array:
-    """Input gradient of :func:`batch_norm`, through the batch's mean and variance too ``[M-BN-DX]``.
+    """Input gradient of :func:`batch_norm`, including the paths through the batch's mean and variance ``[M-BN-DX]``.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def batch_norm_input_gradient(
 
 
 def batch_norm_weight_gradient(d_h: Array, cache: BatchNormCache) -> tuple[Array, Array]:
-    """Gradients of γ and β, summed over everything but the channels."""
+    """Gradients of γ and β, summed over all axes except the channels."""
     xp, rows, values, channels = xp_of(d_h), _rows(d_h), _rows(cache.values), d_h.shape[-1]
     if (loop := _one_pass(weight_gradient_loop, d_h, cache.values)) is not None:
         _, sums = _in_blocks(loop, (d_h, cache.values), cache.mean, sums=2)
@@ -147,13 +147,13 @@ def batch_norm_weight_gradient(d_h: Array, cache: BatchNormCache) -> tuple[Array
 
 
 def frozen_scale(gamma: Array, beta: Array, mean: Array, variance: Array) -> tuple[Array, Array]:
-    """Return a and b of ``h = a v + b``, the equivalent of normalisation by fixed statistics; all of shape (channels,)."""
+    """Return a and b of ``h = a v + b``, which equals normalisation by fixed statistics; all have the shape (channels,)."""
     scale = gamma / (variance + variance.dtype.type(EPSILON)) ** 0.5
     return scale, beta - mean * scale
 
 
 def _rows(v: Array) -> Array:
-    """The values with the last two axes, positions and channels, merged."""
+    """Return the values with the last two axes, positions and channels, merged."""
     return v.reshape(-1, v.shape[-2] * v.shape[-1]) if v.ndim > 2 else v
 
 
@@ -167,7 +167,7 @@ def _fresh(slot: str, like: Array) -> Array:
 
 
 def _sum(rows: Array, channels: int, of: Callable[[slice], Array]) -> Array:
-    """Sum the results of `of` for each block over everything but the channels, in the order of the blocks."""
+    """Sum the results of `of` over the blocks, in order, and over all axes except the channels."""
     xp = xp_of(rows)
 
     def add(part: slice) -> Array:
@@ -178,12 +178,12 @@ def _sum(rows: Array, channels: int, of: Callable[[slice], Array]) -> Array:
 
 
 def _one_pass(loop: Loop, *arrays: Array) -> Loop | None:
-    """Return the compiled loop if there is one for these arrays, else None."""
+    """Return the compiled loop if there is one for these arrays, otherwise None."""
     return compiled(loop, *arrays) if arrays[0].shape[-1] % vector_length(arrays[0].dtype) == 0 else None
 
 
 def _in_blocks(loop: Loop, arrays: tuple[Array, ...], *numbers: Array, sums: int = 0) -> tuple[Array, Array]:
-    """Call a loop for each block of positions, with the channels' numbers and, if `sums`, with an array for as many sums.
+    """Call a loop for each block of positions, with the numbers of the channels and, if `sums` > 0, an array for that many sums.
 
     Returns
     -------
@@ -208,8 +208,8 @@ def _in_blocks(loop: Loop, arrays: tuple[Array, ...], *numbers: Array, sums: int
 def moments_loop(v: Array, sums: Array) -> None:
     """Write the mean of each channel, and the sum of squared deviations from it.
 
-    In these loops the arrays of a block have the shape (positions, vectors of channels, length), numbers of the channels (1,
-    vectors of channels, length), and sums (2, vectors of channels, length).
+    In these loops the arrays of a block have the shape (positions, vectors of channels, length). The numbers of the channels have
+    the shape (1, vectors of channels, length), and the sums have (2, vectors of channels, length).
     """
     share = v.dtype.type(1 / len(v))
     for vector in range(v.shape[1]):

@@ -1,8 +1,8 @@
 """The cerebellum paper's equations, each as a function of a few lines; images are rows.
 
 These functions are the reference. :class:`minicereb.models.cerebellum.CerebellarNetwork` and
-:class:`minicereb.learning.plasticity.DeltaRule` compute the same numbers in blocks of granule cells, without ever holding the
-whole activity, and the tests compare the two. One step of learning, written out:
+:class:`minicereb.learning.plasticity.DeltaRule` compute the same numbers in blocks of granule cells, without ever storing the
+full activity matrix; tests compare the two. One step of learning, written out:
 
 >>> import numpy as np
 >>> x, targets = np.array([[1.0, 0.0], [0.5, 1.0]]), np.array([[1.0], [0.0]])
@@ -33,7 +33,7 @@ def granule(x: Array, projection: Array, rest: Array | float = 0.0) -> Array:
     projection : array or sparse array, shape (inputs, cells)
         J, which never learns.
     rest : array, shape (cells,), or float
-        Added to Jᵀx: the drive of a cell whose inputs are all silent, for codons ``[M-CODON]``.
+        Added to Jᵀx: the drive of a cell whose inputs are all silent, used for codons ``[M-CODON]``.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def granule(x: Array, projection: Array, rest: Array | float = 0.0) -> Array:
 
 
 def ltd_mean(mean: Array, h: Array, decay: float = 0.99) -> Array:
-    """Long-term depression: the mean activity that it subtracts, ``μ_t = β μ_{t-1} + (1 - β) h_t`` ``[C-LTD]``.
+    """Update the mean activity that long-term depression subtracts, ``μ_t = β μ_{t-1} + (1 - β) h_t`` ``[C-LTD]``.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def purkinje(h: Array, mean: Array, readout: Array) -> Array:
     ----------
     h : array, shape (images, cells)
     mean : array, shape (cells,)
-        μ; while learning, already updated by the batch.
+        μ; during learning, already updated with this batch.
     readout : array, shape (cells, classes)
         W.
 
@@ -154,7 +154,7 @@ def mossy(x: Array, fires_above: float | None = None) -> Array:
     ----------
     x : array of float, shape (images, inputs)
     fires_above : float, optional
-        θ; without it the fibres are graded and carry `x` itself.
+        θ; without it the fibres are graded and transmit `x` itself.
 
     Returns
     -------
@@ -171,7 +171,7 @@ def mossy(x: Array, fires_above: float | None = None) -> Array:
 
 
 def mossy_bounds(x: Array, epsilon: float, fires_above: float | None = None) -> tuple[Array, Array]:
-    """Least and largest activity of the mossy fibres over the images within ε in L∞: ``x'₋``, ``x'₊`` of ``[M-BOX]``.
+    """Smallest and largest activity of the mossy fibres over the images within ε in L∞: ``x'₋``, ``x'₊`` of ``[M-BOX]``.
 
     Parameters
     ----------
@@ -224,9 +224,9 @@ def granule_bounds(low: Array, high: Array, projection: Array, rest: Array | flo
 
 
 def worst_outputs(low: Array, high: Array, mean: Array, readout: Array, targets: Array) -> Array:
-    """Purkinje outputs if each synapse receives the worst activity possible for its granule cell: ŵ of ``[M-WORST]``.
+    """Purkinje outputs if each synapse receives its granule cell's worst possible activity: ŵ of ``[M-WORST]``.
 
-    The true class gets the smallest, the others the largest output that the granule cells' bounds allow.
+    The true class gets the smallest output that the granule cells' bounds allow, and every other class the largest.
 
     Parameters
     ----------
@@ -252,7 +252,7 @@ def worst_outputs(low: Array, high: Array, mean: Array, readout: Array, targets:
 
 
 def pessimistic_loss(worst: Array, targets: Array) -> tuple[Array, Array]:
-    """``½‖ẽ‖²`` and ẽ of ``[M-PESSIMISTIC]``: the true class errs only below 1, the others only above 0.
+    """``½‖ẽ‖²`` and ẽ of ``[M-PESSIMISTIC]``: the true class has an error only below 1, the others only above 0.
 
     Parameters
     ----------
@@ -280,7 +280,7 @@ def pessimistic_loss(worst: Array, targets: Array) -> tuple[Array, Array]:
 
 
 def pessimistic_gradient(low: Array, high: Array, mean: Array, error: Array, readout: Array, targets: Array) -> Array:
-    """What the worst activity adds to the weight change: ``z̃ ẽᵀ`` of ``[M-PESSIMISTIC]``, averaged over images, without λ.
+    """The worst activity's part of the weight gradient: ``z̃ ẽᵀ`` of ``[M-PESSIMISTIC]``, averaged over images, without λ.
 
     Each synapse changes by its granule cell's worst activity, chosen by the synapse's sign, times its own Purkinje cell's error.
 
@@ -312,7 +312,7 @@ def pessimistic_gradient(low: Array, high: Array, mean: Array, error: Array, rea
 
 
 def input_gradient(d_outputs: Array, h: Array, projection: Array, readout: Array) -> Array:
-    """Derivative with respect to the mossy fibres, along which an attack moves: ``∂l/∂x = J ((W ∂l/∂ŷ) ⊙ [h > 0])`` ``[M-DX]``.
+    """Derivative with respect to the mossy fibres, which an attack follows: ``∂l/∂x = J ((W ∂l/∂ŷ) ⊙ [h > 0])`` ``[M-DX]``.
 
     Parameters
     ----------

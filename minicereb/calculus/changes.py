@@ -1,4 +1,4 @@
-"""What a change of a few inputs does to a linear layer and to what is read out of its rectified cells.
+"""The effect of changing a few inputs on a linear layer and on the readout of its rectified cells.
 
 Images are rows: x is (images, inputs), the layer's pre-activation v is (images, cells), and a projection is (inputs, cells).
 """
@@ -13,7 +13,7 @@ from minicereb.calculus.activations import relu
 
 
 def differences(x: Array, now: Array) -> tuple[Array, Array, Array]:
-    """Return ``x - now`` as a CSR matrix of what differs: row starts, columns (both int32), and differences."""
+    """Return the nonzero entries of ``x - now`` as a CSR matrix: row starts, columns (both int32), and differences."""
     differs = x != now
     places = np.flatnonzero(differs)
     starts = np.zeros(len(x) + 1, dtype=np.int32)
@@ -22,7 +22,7 @@ def differences(x: Array, now: Array) -> tuple[Array, Array, Array]:
 
 
 def add_changes(projection: Array, x: Array, now: Array, v: Array) -> None:
-    """Bring the pre-activation of a dense layer from images `now` to `x`: a thin product.
+    """Update the pre-activation of a dense layer from images `now` to images `x`, by a thin matrix product.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def add_changes(projection: Array, x: Array, now: Array, v: Array) -> None:
 
 
 def changed_outputs(projection: csr_array, readout: Array, x: Array, now: Array, v: Array, outputs: Array) -> Array:
-    """Return the outputs for images `x`, given pre-activation and outputs for `now`, from the cells alone that a change reaches.
+    """Return the outputs for images `x` from those for `now`, computing only the cells that a change reaches.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def changed_outputs(projection: csr_array, readout: Array, x: Array, now: Array,
 
 
 def add_sparse_changes(projection: csr_array, x: Array, now: Array, v: Array, where: Array) -> None:
-    """Bring the pre-activation from `now` to `x` for the images `where` (array of bool), in place.
+    """Update the pre-activation from `now` to `x` in place, for the images selected by `where` (array of bool).
 
     Arguments as for :func:`changed_outputs`.
     """
@@ -66,7 +66,7 @@ def add_sparse_changes(projection: csr_array, x: Array, now: Array, v: Array, wh
 
 
 def _reached(projection: csr_array, x: Array, now: Array) -> tuple[csr_array, Array]:
-    """Return the change of the pre-activation where there is one, and the row of each of its numbers."""
+    """Return the nonzero changes of the pre-activation, and the row of each."""
     starts, inputs, amounts = differences(x, now)
     changes = csr_array((amounts, inputs, starts), shape=x.shape) @ projection
     return changes, np.repeat(np.arange(len(x)), np.diff(changes.indptr))

@@ -1,8 +1,8 @@
 """Two-dimensional convolution as matrix products over windows, with its input, weight and bias gradients.
 
 Images are (batch, height, width, channels), so that a row of a window is contiguous in memory. Only the windows of a few images
-are copied at a time. With `minimal`, :mod:`minicereb.calculus.winograd` and :mod:`minicereb.calculus.direct` take over where they
-are faster; their results differ by rounding errors, and for those of the former certificates have no bound.
+are copied at a time. With `minimal`, :mod:`minicereb.calculus.winograd` and :mod:`minicereb.calculus.direct` are used where they
+are faster. Their results differ by rounding errors; certificates have no bound on the rounding errors of the former.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from minicereb.calculus.winograd4 import winograd4, winograd4_weight_gradient
 from minicereb.errors import InputError
 from minicereb.parallel import blocks, run_lanes, scratch, sum_lanes
 
-POSITIONS = 1024  # windows copied together: enough for a fast matrix product, few enough for the cache
+POSITIONS = 1024  # windows copied at once: enough for a fast matrix product, few enough for the cache
 
 
 class Window(NamedTuple):
@@ -61,7 +61,7 @@ def convolution(x: Array, weight: Array, bias: Array, stride: int = 1, padding: 
     bias : array, shape (outputs,)
     stride, padding : int
     minimal : bool
-        Whether faster forms that round otherwise may be used: minimal filtering, and with Numba loops for few channels.
+        Whether to allow faster forms with different rounding: minimal filtering and, with Numba, loops for few channels.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def _seen(x: Array, weight: Array, bias: Array | None, window: Window, minimal: 
         )
         return v
     matrix = weight.reshape(outputs, -1)
-    along = None if bias is None else xp.tile(bias, sides[1])  # NumPy is slow at adding a short row many times
+    along = None if bias is None else xp.tile(bias, sides[1])  # tiled, because NumPy is slow at adding a short row many times
 
     def respond(part: slice) -> None:
         xp.matmul(unfold_windows(x[part], window), matrix.T, out=v[part].reshape(-1, outputs))
@@ -114,7 +114,7 @@ def convolution_input_gradient(
     """
     xp, window = xp_of(d_v), Window(weight.shape[1], weight.shape[2], stride, padding)
     _check_seen(d_v, window.positions(*sides), len(weight))
-    if stride == 1 and window.height == window.width > padding:  # then it is a convolution with the kernel turned round
+    if stride == 1 and window.height == window.width > padding:  # then it is a convolution with the rotated kernel
         turned = xp.ascontiguousarray(weight[:, ::-1, ::-1].transpose(3, 1, 2, 0))
         return _seen(d_v, turned, None, window._replace(padding=window.height - 1 - padding), minimal)
     d_x = xp.empty((len(d_v), *sides, weight.shape[3]), dtype=d_v.dtype)
@@ -201,14 +201,14 @@ def unfold_windows(x: Array, window: Window) -> Array:
     padded, stride = _padded(x, window.padding), window.stride
     rows = scratch("windows", (batch * down * across, window.height * window.width * channels), x)
     image, row, pixel, number = padded.strides
-    shape = batch, down, across, window.height, window.width * channels  # a row of a window lies together
+    shape = batch, down, across, window.height, window.width * channels  # a row of a window is contiguous
     steps = image, stride * row, stride * pixel, row, number
     rows.reshape(shape)[...] = xp_of(x).lib.stride_tricks.as_strided(padded, shape, steps)
     return rows
 
 
 def _padded(x: Array, padding: int) -> Array:
-    """Images with zeros around them, in this thread's scratch memory."""
+    """Return images padded with zeros, in this thread's scratch memory."""
     if padding == 0:
         return xp_of(x).ascontiguousarray(x)
     batch, height, width, channels = x.shape
@@ -220,7 +220,7 @@ def _padded(x: Array, padding: int) -> Array:
 
 
 def _overlaid(d_windows: Array, shape: tuple[int, ...], positions: tuple[int, int], window: Window) -> Array:
-    """The adjoint of :func:`unfold_windows`: adds rows to where they were copied from."""
+    """The adjoint of :func:`unfold_windows`: add rows to the places from which they were copied."""
     batch, height, width, channels = shape
     (down, across), stride, padding = positions, window.stride, window.padding
     padded_shape = batch, height + 2 * padding, width + 2 * padding, channels

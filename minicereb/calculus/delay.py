@@ -1,4 +1,4 @@
-"""The Legendre delay basis, a memory of the recent past in a few numbers, with its exact step; and the motion of an eyelid."""
+"""The Legendre delay basis, which represents the recent past by a few numbers, with its exact step; the motion of an eyelid."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def eyelid_closure(spikes: np.ndarray) -> np.ndarray:
     Returns
     -------
     array of float64, shape (milliseconds,)
-        It ranges from 0, open, to below 100; the lid opens by itself with a time constant of 50 ms.
+        From 0 (open) to below 100. Without spikes the lid opens with a time constant of 50 ms.
     """
     decay, conductance, closed = math.exp(-1 / 11), 0.0, 0.0
     found = np.empty(len(spikes), dtype=np.float64)

@@ -12,7 +12,7 @@ from minicereb.errors import require
 
 FEWEST_IMAGES = 6
 SMALLEST = 1e-13  # a smaller share of the squared trace is rounding error
-NODES = 64  # of Gauss and Legendre's rule: the integrand is smooth, and double precision is reached with fewer
+NODES = 64  # nodes of the Gauss-Legendre rule; the integrand is smooth, so fewer would already give double precision
 
 
 class ParticipationRatio(NamedTuple):
@@ -23,7 +23,7 @@ class ParticipationRatio(NamedTuple):
     value : float
         ``squared_trace / trace_of_square``; infinite if no two images share any activity.
     low, high : float
-        95% interval, by the jackknife over images; 1 and infinity if leaving one image out leaves nothing that varies.
+        95% interval, by the jackknife over images; 1 and infinity if without some image the activity does not vary.
     squared_trace, trace_of_square : float
         Unbiased estimates of (tr C)² and tr C².
     """
@@ -36,24 +36,25 @@ class ParticipationRatio(NamedTuple):
 
 
 def participation_ratio(gram: np.ndarray) -> ParticipationRatio:
-    """Estimate the dimension of an activity from the products between images ``[M-DIM]`` ``[M-DIM-U]``.
+    """Estimate the dimension of an activity from the inner products between images ``[M-DIM]`` ``[M-DIM-U]``.
 
-    Numerator and denominator are U-statistics: means over images that are all different, never of an image with itself. Given
-    the cells, each is unbiased for independent images of any distribution with fourth moments, however few the images and many
-    the cells, and neither is ever negative. Their quotient is consistent, with a bias that falls as 1/P. The interval is
-    Student's, P - 1 degrees of freedom, for log D. It is too wide if there are few images relative to the dimension (the
-    jackknife then counts the scatter twice), and too narrow if a few images in hundreds carry much of the variance. It covers the
-    choice of images, not of cells.
+    Numerator and denominator are U-statistics: means over images that are all different, never of an image with itself. For fixed
+    cells, both are unbiased for independent images of any distribution with fourth moments, however few images and however many
+    cells there are. Neither is ever negative. Their quotient is consistent, with a bias that falls as 1/P for P images. The
+    interval for log D is Student's with P - 1 degrees of freedom. It is too wide if there are few images relative to the
+    dimension, because the jackknife then counts the scatter twice. It is too narrow if a few of hundreds of images have much of
+    the variance. It accounts for the random choice of images, but not of cells.
 
     Parameters
     ----------
     gram : array of float64, shape (images, images)
-        ``G_pq = h_p · h_q``, symmetric; at least six images. A constant added to the activity of a cell changes nothing.
+        ``G_pq = h_p · h_q``, symmetric; at least six images. Adding a constant to the activity of a cell does not change the
+        result.
 
     Raises
     ------
     InputError
-        If the images are too few, or the activity is the same for all, or all but one.
+        If there are too few images, or if the activity is the same for all images or for all but one.
 
     References
     ----------
@@ -62,7 +63,8 @@ def participation_ratio(gram: np.ndarray) -> ParticipationRatio:
     images = len(gram)
     require(images >= FEWEST_IMAGES, "images", images, f"at least {FEWEST_IMAGES}")
     means = gram.mean(axis=1)
-    products = gram - means[:, None] - means[None, :] + means.mean()  # of deviations from the images' mean: fewer digits cancel
+    # products of deviations from the images' mean, in which fewer digits cancel
+    products = gram - means[:, None] - means[None, :] + means.mean()
     squares = np.diagonal(products).copy()
     distances = 0.5 * (squares[:, None] + squares[None, :]) - products
     np.fill_diagonal(products, 0)
@@ -105,12 +107,12 @@ def _over_different_images(a: np.ndarray) -> list[tuple[float, np.ndarray]]:
 def threshold_dimension(inputs: int, per_cell: int, cells: int, level: float) -> float:
     """Dimension of threshold cells with equal weights on independent standard normal inputs ``[M-DIM-T]``.
 
-    Exact for the mean of tr C² over wirings. For other inputs, weights or units it is only a guide.
+    It is exact for the mean of tr C² over wirings. For other inputs, weights or units it is only a rough guide.
 
     Parameters
     ----------
     inputs : int
-        N, of which each cell receives `per_cell` distinct ones, every set equally likely.
+        N. Each cell receives `per_cell` distinct inputs, and every such set is equally likely.
     per_cell : int
         K, from 1 to N.
     cells : int
@@ -121,7 +123,7 @@ def threshold_dimension(inputs: int, per_cell: int, cells: int, level: float) ->
     Returns
     -------
     float
-        1 if every cell sees every input, because all cells are then alike.
+        The dimension; 1 if every cell receives every input, because then all cells are identical.
 
     Raises
     ------
@@ -145,8 +147,8 @@ def threshold_dimension(inputs: int, per_cell: int, cells: int, level: float) ->
 def threshold_covariance(correlation: np.ndarray, level: float) -> np.ndarray:
     """Covariance of two threshold cells whose drives are jointly normal with this correlation, 0 to 1 ``[M-DIM-T]``.
 
-    With ``r = sin t`` the integral of ``φ₂(θ, θ; r)`` over r from 0 to ρ is that of ``exp(-θ²/(1 + sin t))/2π`` over t, which has
-    no singularity.
+    The substitution ``r = sin t`` turns the integral of ``φ₂(θ, θ; r)`` over r from 0 to ρ into that of ``exp(-θ²/(1 + sin
+    t))/2π`` over t, whose integrand has no singularity.
 
     Parameters
     ----------

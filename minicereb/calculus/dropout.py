@@ -1,4 +1,4 @@
-"""Dropout: while a network learns, random units are silenced and the others scaled up so that the mean is unchanged."""
+"""Dropout: during learning, random units are silenced and the others are scaled up, so that the mean is unchanged."""
 
 from __future__ import annotations
 

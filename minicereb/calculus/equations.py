@@ -1,4 +1,4 @@
-"""Every equation of the project, read from equations.txt: tag, formula, the same in LaTeX, symbols and source."""
+"""Every equation of the project, read from equations.txt: its tag, formula, LaTeX, symbols and source."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Equation(NamedTuple):
 
 
 def _read() -> tuple[Equation, ...]:
-    """Blocks of five lines separated by empty ones; the first block explains the format."""
+    """Read blocks of five lines separated by empty lines; the first block explains the format."""
     text = resources.files("minicereb.calculus").joinpath("equations.txt").read_text(encoding="utf-8")
     return tuple(Equation(*block.strip().splitlines()) for block in text.split("\n\n")[1:])
 

@@ -1,4 +1,4 @@
-"""Interval arithmetic through dense layers and rectified units, with its derivatives: centres and radii instead of numbers."""
+"""Interval arithmetic for dense layers and rectified units, with its derivatives; an interval is a centre and a radius."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def interval_dense(centre: Array, radius: Array, weight: Array, bias: Array) -> 
 def interval_dense_gradients(
     d_centre: Array, d_radius: Array, centre: Array, radius: Array, weight: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Derivatives of a function of :func:`interval_dense`, given those with respect to its centre and radius ``[M-IBP-BP]``.
+    """Derivatives through :func:`interval_dense`, given those with respect to its centre and radius ``[M-IBP-BP]``.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def interval_dense_gradients(
 
 
 def interval_relu(centre: Array, radius: Array) -> tuple[Array, Array]:
-    """Bound ``max(v, 0)`` for v in a box; arrays of any one shape ``[M-IBP]``."""
+    """Bound ``max(v, 0)`` for v in a box; the arrays have any shape, all the same ``[M-IBP]``."""
     xp = xp_of(centre)
     high, low = xp.maximum(centre + radius, 0), xp.maximum(centre - radius, 0)
     half = centre.dtype.type(0.5)
@@ -48,7 +48,7 @@ def interval_relu(centre: Array, radius: Array) -> tuple[Array, Array]:
 
 
 def interval_relu_gradients(d_centre: Array, d_radius: Array, centre: Array, radius: Array) -> tuple[Array, Array]:
-    """Derivatives of a function of :func:`interval_relu` with respect to its own centre and radius ``[M-IBP-BP]``."""
+    """Derivatives through :func:`interval_relu` with respect to the centre and radius of its input ``[M-IBP-BP]``."""
     half = d_centre.dtype.type(0.5)
     d_high = half * (d_centre + d_radius) * (centre + radius > 0)
     d_low = half * (d_centre - d_radius) * (centre - radius > 0)

@@ -1,7 +1,7 @@
 """Losses and attack objectives: each returns its value per image and its derivative with respect to the network's outputs.
 
-Training descends a loss and an attack ascends it, with the same functions. Labels are class numbers; where a formula needs
-targets, they are one-hot. A targeted objective also takes the class t that each image should be mistaken for.
+Training descends a loss and an attack ascends it, and both use the same functions. Labels are class numbers; where a formula
+needs targets, they are one-hot. A targeted objective also takes the class t as which each image should be misclassified.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from minicereb.errors import InputError
 
 
 def one_hot(labels: Array, like: Array) -> Array:
-    """Targets: 1 at the label, 0 elsewhere, with the shape (batch, classes) and dtype of `like`.
+    """Return targets, 1 at the label and 0 elsewhere, with the shape (batch, classes) and dtype of `like`.
 
     Labels from outside must be checked first (:func:`minicereb.inputs.as_labels`).
     """
@@ -63,7 +63,7 @@ def cross_entropy(outputs: Array, labels: Array) -> tuple[Array, Array]:
 def margin(outputs: Array, labels: Array) -> tuple[Array, Array]:
     """``l = max_{j≠y} z_j - z_y``, positive if and only if the image is misclassified, and its derivative ``[M-MARGIN]``.
 
-    Shapes as :func:`squared_error`. If several wrong classes tie for the largest, the first is taken.
+    Shapes as in :func:`squared_error`. If several wrong classes tie for the largest output, the first one counts.
     """
     xp = xp_of(outputs)
     target = one_hot(labels, outputs)
@@ -99,14 +99,14 @@ def targeted_cross_entropy(outputs: Array, labels: Array, targets: Array) -> tup
 
 
 DESCENDED = {"cross-entropy": cross_entropy, "mse": squared_error}
-TINY = 1e-12  # in the published formulas, against division by zero
+TINY = 1e-12  # in the published formulas, to avoid division by zero
 
 
 def dlr(outputs: Array, labels: Array) -> tuple[Array, Array]:
     """Difference of logits ratio: ``l = (max_{j≠y} z_j - z_y) / (z_π1 - z_π3 + 1e-12)`` ``[M-DLR]``; shapes as in :func:`margin`.
 
-    π sorts the outputs, largest first. Shifting or scaling the outputs changes nothing. With fewer than three classes it is the
-    margin.
+    π sorts the outputs, largest first. Shifting or scaling the outputs does not change the value. With fewer than three classes
+    it is the margin.
     """
     if outputs.shape[1] < 3:
         return margin(outputs, labels)
@@ -128,7 +128,7 @@ def targeted_dlr(outputs: Array, labels: Array, targets: Array) -> tuple[Array, 
 
 
 def _over_spread(value: Array, d_value: Array, outputs: Array, d_spread: Array) -> tuple[Array, Array]:
-    """Divide a value by the spread of the outputs, which is linear for a fixed order; return the quotient and its derivative."""
+    """Divide a value by a spread of the outputs, linear for a fixed order; return the quotient and its derivative."""
     spread = (outputs * d_spread).sum(axis=1) + TINY
     ratio = value / spread
     return ratio, (d_value - ratio[:, None] * d_spread) / spread[:, None]

@@ -29,7 +29,7 @@ class Gaussian:
     standard_deviation = 1.0
 
     def uniforms(self, count: int) -> int:
-        """Number of uniform variates needed for `count` draws."""
+        """Return the number of uniform variates needed for `count` draws."""
         return count + count % 2
 
     def draw(self, uniform: Array, count: int) -> Array:
@@ -78,7 +78,7 @@ class Laplace:
     standard_deviation = 2**0.5
 
     def uniforms(self, count: int) -> int:
-        """Number of uniform variates needed for `count` draws."""
+        """Return the number of uniform variates needed for `count` draws."""
         return count
 
     def draw(self, uniform: Array, count: int) -> Array:
@@ -122,7 +122,7 @@ class Logistic:
     standard_deviation = math.pi / 3**0.5
 
     def uniforms(self, count: int) -> int:
-        """Number of uniform variates needed for `count` draws."""
+        """Return the number of uniform variates needed for `count` draws."""
         return count
 
     def draw(self, uniform: Array, count: int) -> Array:
@@ -180,7 +180,7 @@ class StudentT:
         return (self.degrees / (self.degrees - 2)) ** 0.5 if self.degrees > 2 else float("inf")
 
     def uniforms(self, count: int) -> int:
-        """Number of uniform variates needed for `count` draws."""
+        """Return the number of uniform variates needed for `count` draws."""
         return 2 * count
 
     def draw(self, uniform: Array, count: int) -> Array:

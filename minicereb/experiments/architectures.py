@@ -56,7 +56,7 @@ IN_TIME = ("recurrent", "spiking")
 def require_with(name: str, value: float | None, used: bool, option: str) -> None:
     """Raise :class:`InputError` unless a setting has a value exactly if `option`, which uses it, is on."""
     require(
-        (value is not None) == used, name, value, f"a value with {option}" if used else f"nothing: it is used with {option} only"
+        (value is not None) == used, name, value, f"a value with {option}" if used else f"no value: it is used only with {option}"
     )
 
 
@@ -130,7 +130,9 @@ class CerebellumModel:
         least = self.loss == "mse" or self.rule != LEAST_SQUARES
         require(least, "loss", self.loss, f"mse: it is what --rule {LEAST_SQUARES} minimises")
         local = self.wiring == "local" and not self.patch
-        require(self.field is None or local, "field", self.field, "nothing: it is used with --wiring local only, without --patch")
+        require(
+            self.field is None or local, "field", self.field, "no value: it is used only with --wiring local, without --patch"
+        )
         fires, expects = self.mossy_fibres == "threshold", self.rule == PESSIMISTIC
         require_with("threshold", self.threshold, fires, "--mossy-fibres threshold")
         require_with("epsilon", self.uncertainty, expects, f"--rule {PESSIMISTIC}")
@@ -278,7 +280,7 @@ class NoisyModel:
     def __post_init__(self) -> None:
         convolves = self.network == "cnn"
         require(len(self.hidden) >= 1 or convolves, "hidden", list(self.hidden), "at least one layer")
-        expected = "at least one convolution with --network cnn" if convolves else "nothing: it is used with --network cnn only"
+        expected = "at least one convolution with --network cnn" if convolves else "no value: it is used only with --network cnn"
         require(bool(self.channels) == convolves, "channels", list(self.channels), expected)
         Activation(self.activation, self.slope)
         self._check_time()
@@ -298,7 +300,7 @@ class NoisyModel:
     def _check_time(self) -> None:
         """Check the settings of a layer in time, and what it needs of others."""
         if self.network not in IN_TIME:
-            expected = "rows: it is used with --network recurrent and spiking only"
+            expected = "rows: other values need --network recurrent or spiking"
             require(self.presentation == "rows", "presentation", self.presentation, expected)
             return
         expected = f"one number with --network {self.network}: it has one layer in time"

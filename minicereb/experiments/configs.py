@@ -98,7 +98,7 @@ class Train:
             bounds = getattr(self.model, "interval_bounds", None) is not None
             require(not bounds, "adversarial", self.adversary.epsilon, "nothing with --interval-bounds")
         able = self.model.family == "cnn" or not self.augment
-        require(able, "augment", self.augment, "no augmentation: it is used with convolutional networks only")
+        require(able, "augment", self.augment, "no augmentation: it is used only with convolutional networks")
         if self.encoder is not None:
             self._check_encoder(self.encoder)
 
@@ -118,7 +118,7 @@ class Train:
 
     def _check_encoder(self, encoder: Train) -> None:
         require(
-            self.model.family == "cerebellum", "encoder", encoder.model.description, "nothing: it is used with cerebella only"
+            self.model.family == "cerebellum", "encoder", encoder.model.description, "no value: it is used only with cerebella"
         )
         require(encoder.model.family == "cnn", "encoder", encoder.model.description, "a convolutional network")
         same = encoder.data.sha256 == self.data.sha256

@@ -152,7 +152,7 @@ def attacks_on(attacks: tuple[str, ...], fires: bool) -> tuple[str, ...]:
     if fires:
         return tuple(dict.fromkeys((*attacks, *FLIPS))) if set(STANDARD) <= set(attacks) else attacks
     unfit = [name for name in attacks if name in FLIPS]
-    require(not unfit, "attacks", ",".join(unfit), "other attacks: no pixels of this model pass a threshold first")
+    require(not unfit, "attacks", ",".join(unfit), "other attacks: this model has no threshold on the pixels")
     return attacks
 
 

@@ -222,7 +222,7 @@ def test_a_relaxed_gradient_grows_steeper(victim):
 @pytest.mark.parametrize("method", FLIPS)
 def test_a_model_without_a_threshold_is_named(method):
     model, x = initial_mlp(30, (20,), 3, 0), np.zeros((3, 30), dtype=np.float32)
-    with pytest.raises(InputError, match=f"method.*{method}.*no pixels of this model pass a threshold"):
+    with pytest.raises(InputError, match=f"method.*{method}.*this model has no threshold on the pixels"):
         list(attack_images(model, Attack(method, "margin", 0.1), x, np.zeros(3, dtype=int), np.arange(3)))
     with pytest.raises(InputError, match="gradient.*relaxed.*analytic"):
         list(attack_images(model, Attack("pgd", "margin", 0.1, gradient="relaxed"), x, np.zeros(3, dtype=int), np.arange(3)))
@@ -256,7 +256,7 @@ def test_an_evaluation_has_the_attacks_that_the_model_calls_for(cerebellum, buil
     assert EvaluatedModel(firing, (0.1,), 10, ("square",)).attacks == ("square",)
     assert evaluation.gradient_of(dataclasses.replace(build_cerebellum(), fires_above=0.5)) == "straight-through"
     assert evaluation.revision == EvaluatedModel(cerebellum, (0.1,), 10).revision + 1
-    with pytest.raises(InputError, match="attacks.*beam,relaxed.*no pixels of this model pass a threshold"):
+    with pytest.raises(InputError, match="attacks.*beam,relaxed.*this model has no threshold on the pixels"):
         EvaluatedModel(cerebellum, (0.1,), 10, ("square", "beam", "relaxed"))
 
 

@@ -496,7 +496,7 @@ def test_a_noisy_network_is_exported_with_its_scales(noisy_run):
         (("--estimator", "exact", "--hidden", "21"), "one hidden layer of at most 20"),
         (("--last-layer", "score"), "last-layer: 'score' is not valid; expected derivative or resample with the estimator flip"),
         (("--l2", "-1"), "l2: -1.0 is not valid; expected a number of at least 0"),
-        (("--channels", "4"), "channels: [4] is not valid; expected nothing: it is used with --network cnn only"),
+        (("--channels", "4"), "channels: [4] is not valid; expected no value: it is used only with --network cnn"),
         (("--network", "cnn", "--channels", "4,4,4,4"), "expected fewer convolutions, or a smaller kernel, stride or pool"),
         (("--network", "cnn", "--kernel", "99"), "for images of 14 x 14 pixels"),
         (("--network", "cnn", "--probes", "0"), "probes: 0 is not valid"),
