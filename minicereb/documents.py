@@ -4,7 +4,7 @@ A shape is a type: ``int``, ``float``, ``str``, ``bool``, ``None``, ``Literal["a
 ``tuple[X, Y]`` (a list of exactly two), ``tuple[X, ...]``, ``dict[str, X]``, a ``TypedDict``, ``Any`` (any JSON value), and
 ``Annotated[int, Range(0, 10)]``. Keys that a ``TypedDict`` does not declare are accepted: later versions add some.
 
-No document of the project holds a number that is not finite; a missing number is ``null``.
+The project's documents hold only finite numbers; a missing number is ``null``.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import Annotated, Any, Literal, NamedTuple, Union
 from minicereb.errors import DataError
 from minicereb.paths import open_regular, read_bytes, reading
 
-LARGEST_FILE = 1 << 28  # bytes; the largest document of a study is a hundredth of it
-LONGEST_LINE = 1 << 16  # bytes, in a file with a document on each line
-DEEPEST = 64  # lists and objects within each other
+LARGEST_FILE = 1 << 28  # bytes; the largest document of a study has a hundredth of this
+LONGEST_LINE = 1 << 16  # bytes, for files with one document per line
+DEEPEST = 64  # levels of nested lists and objects
 LARGEST_INTEGER = 2**63 - 1
-LONGEST_INTEGER = 80  # digits; a seed may have more than an int64 holds
+LONGEST_INTEGER = 80  # digits; a seed may be larger than an int64
 
 Shape = Any  # a type as above
 
@@ -72,19 +72,19 @@ def check(value: Any, shape: Shape) -> None:
 def read_json(path: str | os.PathLike, shape: Shape, largest: int = LARGEST_FILE) -> Any:
     """Return the JSON value of a file, which must have the declared shape.
 
-    :class:`DataError`, with file and field, if the file cannot be read, has more than `largest` bytes, is not strict JSON, or has
-    another shape.
+    It raises :class:`DataError`, with file and field, if the file cannot be read, has more than `largest` bytes, is not strict
+    JSON, or has another shape.
     """
     return parse_json(read_bytes(path, largest), shape, str(path))
 
 
 def read_json_lines(path: str | os.PathLike, shape: Shape) -> list[Any]:
-    """Return the JSON values of a file with one on each line, all of one shape; errors as for :func:`read_json`."""
+    """Return the JSON values of a file with one value per line, all of one shape; errors as for :func:`read_json`."""
     return list(iterate_json_lines(path, shape))
 
 
 def iterate_json_lines(path: str | os.PathLike, shape: Shape, chosen: Container[int] | None = None) -> Iterator[Any]:
-    """Yield what :func:`read_json_lines` returns, with one line in memory at a time.
+    """Yield the values that :func:`read_json_lines` returns, with one line in memory at a time.
 
     Only the lines whose numbers, from 0, are in `chosen` are parsed; by default all are.
     """
@@ -109,8 +109,8 @@ def _lines(path: str | os.PathLike) -> Iterator[bytes]:
 def parse_json(text: str | bytes, shape: Shape, what: str) -> Any:
     """Return the JSON value of a text, which must have the declared shape; :class:`DataError` names the text `what`.
 
-    This is stricter than Python's parser: no key twice in an object, no NaN, infinity or ``1e999``, no lone surrogate, no null
-    character, at most 64 levels of lists and objects, whole numbers of at most 80 digits.
+    This is stricter than Python's parser. It rejects duplicate keys in an object, NaN, infinity and ``1e999``, lone surrogates,
+    null characters, more than 64 levels of lists and objects, and whole numbers of more than 80 digits.
     """
     try:
         value = json.loads(text if isinstance(text, str) else text.decode("utf-8"), **_STRICT)  # type: ignore[arg-type]
@@ -174,7 +174,7 @@ def finite(value: Any) -> Any:
 
 
 def printable(text: str) -> str:
-    """Return a text in which everything that UTF-8 cannot encode, such as bytes in names of files, is escaped."""
+    """Return a text in which characters that UTF-8 cannot encode, such as raw bytes in file names, are escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -186,7 +186,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 
 def not_for_json(value: Any, at: str = "the document") -> str | None:
-    """Return the path of a non-finite number or lone surrogate, which no JSON file may hold; None if there is none."""
+    """Return the path of a non-finite number or a lone surrogate, which JSON files must not hold; None if there is neither."""
     if isinstance(value, (dict, list, tuple)):
         parts = value.items() if isinstance(value, dict) else enumerate(value)
         where = "" if at == "the document" else f"{at}."
@@ -261,7 +261,7 @@ def _union_checker(shapes: tuple[Shape, ...]) -> Check:
                 return each(value)
             except Mismatch as error:
                 wrong.append(error)
-        within = [error for error in wrong if error.path]  # of the right kind, but for something in it
+        within = [error for error in wrong if error.path]  # of the right kind, except for something inside it
         if len(wrong) == 1 or len(within) == 1:
             raise (within or wrong)[0]
         raise Mismatch(value, " or ".join(dict.fromkeys(error.expected for error in wrong)))

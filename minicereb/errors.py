@@ -1,4 +1,4 @@
-"""The errors that a user can cause. Each message is one line and says what is expected."""
+"""The errors that a user can cause. Each message is one line that says what is expected."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ class InputError(MinicerebError, ValueError):
         self.setting, self.value, self.expected = setting, value, expected
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str]]:
-        """Return what recreates the error in another process."""
+        """Return the parts from which another process can recreate the error."""
         return InputError, (self.setting, self.value, self.expected)
 
 
 class ArrayError(MinicerebError, ValueError, TypeError):
-    """A table of features, or the labels for it, cannot be learned from or classified; the message says why."""
+    """A table of features or its labels cannot be used for learning or prediction; the message says why."""
 
 
 class NotFittedError(MinicerebError, ValueError, AttributeError):
-    """A classifier was asked before it has learned; where scikit-learn is in use, its error of this name is raised too."""
+    """A classifier was used before it was fitted; if scikit-learn is imported, this is also its error of the same name."""
 
 
 class DataError(MinicerebError):
-    """A file does not hold what it should: it is truncated, altered, or of another kind."""
+    """A file does not have the right content: it is truncated, altered, or of another kind."""
 
 
 class DeviceError(MinicerebError):
-    """The device that was asked for cannot be used; the message says why."""
+    """The requested device cannot be used; the message says why."""
 
 
 class RunError(MinicerebError):
@@ -62,7 +62,7 @@ class InUseError(RunError):
 
 
 class DataWarning(UserWarning):
-    """A remark about a user's data, which remain usable; commands print it as one line."""
+    """A warning about a user's data, which remain usable; commands print it as one line."""
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
@@ -78,7 +78,7 @@ def install_command(library: str) -> str:
 
     It names the library, not an extra, so it works in a checkout and for an installed package.
     """
-    from importlib import metadata  # slow to import, and needed only where something is missing
+    from importlib import metadata  # slow to import, and needed only if a package is missing
 
     try:
         required = metadata.requires("minicereb") or []
@@ -102,7 +102,7 @@ class ExtensionError(MinicerebError):
 
 
 class InternalError(MinicerebError):
-    """A result contradicts what must hold for any model: a bug in minicereb, which must never be hidden."""
+    """A result contradicts a law that holds for every model; this is a bug in minicereb, and must never be hidden."""
 
 
 def one_line(error: BaseException) -> str:

@@ -1,12 +1,12 @@
 """Attacks, learning rules, data sets and studies that other installed packages offer through entry points.
 
-A package offers an extension by an entry point in one of the groups :data:`GROUPS`, such as::
+A package offers an extension through an entry point in one of the groups :data:`GROUPS`, such as::
 
     [project.entry-points."minicereb.attacks"]
     noisy-pgd = "mypackage.noisy_pgd:METHOD"
 
-Every command then knows it by that name. The table of each kind documents the required type. minicereb's own names cannot be
-reused.
+Every command then accepts that name. The table of each kind documents the required type. The names of minicereb's own entries
+cannot be reused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Kind = TypeVar("Kind")
 def offered(group: str) -> Mapping[str, EntryPoint]:
     """Return the entry points of a group by name, without importing their objects.
 
-    :class:`ExtensionError` if two packages offer different objects by one name.
+    It raises :class:`ExtensionError` if two packages offer different objects under one name.
     """
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=group):
@@ -38,7 +38,7 @@ def offered(group: str) -> Mapping[str, EntryPoint]:
 
 
 def load(group: str, name: str, kind: type[Kind]) -> Kind:
-    """Import what an entry point names; :class:`ExtensionError` if it cannot be imported or is not an instance of `kind`."""
+    """Import the object of an entry point; :class:`ExtensionError` if that fails or the object is not an instance of `kind`."""
     point = offered(group)[name]
     try:
         found = point.load()
@@ -50,9 +50,9 @@ def load(group: str, name: str, kind: type[Kind]) -> Kind:
 
 
 def names(group: str, own: Iterable[str]) -> tuple[str, ...]:
-    """Return minicereb's own names, then those of other packages, without importing anything.
+    """Return minicereb's own names, then the names of other packages, without importing anything.
 
-    :class:`ExtensionError` if an extension has a name of minicereb's own.
+    It raises :class:`ExtensionError` if an extension has the name of one of minicereb's own entries.
     """
     own = tuple(own)
     for name, point in offered(group).items():

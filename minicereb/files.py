@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: atomic writing, hashing, locking, npz and JSON without pickle."""
+"""Files that appear completely or not at all: atomic writing, hashing, locking, npz and JSON without pickle."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from minicereb.documents import not_for_json
 from minicereb.errors import DataError, InUseError, MinicerebError
 from minicereb.paths import check_replaceable, open_regular, reason, temporary_path
 
-# Error numbers of locking a file that another process holds; the last two on Windows.
+# Error numbers when another process holds the lock of a file; the last two are from Windows.
 HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
-# Exceptions of reading a damaged file of arrays.
+# Exceptions raised when reading a damaged file of arrays.
 DAMAGES = (
     *(OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, MemoryError, OverflowError),
-    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),  # the last from NumPy, of a header
+    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),  # the last is from NumPy's reading of a header
 )
 UNSUSPICIOUS, TIGHTEST = 1 << 30, 200  # largest content of a compressed npz: this many bytes, or this many times its own size
 
@@ -39,7 +39,7 @@ def atomic_write(path: str | os.PathLike, durable: bool = True) -> Iterator[IO[b
     """Open a file beside `path` for writing; it takes that name only when the block ends without an error.
 
     A full disk, a read-only folder or an exception in the block leaves `path` unchanged, as does a pipe or device of this name.
-    Without `durable` nothing waits for the disk, and the file may be empty after a power failure.
+    Without `durable` the call does not wait for the disk, and the file may be empty after a power failure.
     """
     path = Path(path)
     temporary = temporary_path(path)
@@ -63,7 +63,7 @@ def atomic_write(path: str | os.PathLike, durable: bool = True) -> Iterator[IO[b
 def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     """Create a folder beside `path` to be filled; it takes that name only when the block ends without an error.
 
-    `path` may be an empty folder; a folder that holds anything is left unchanged, as after any error.
+    `path` may be an empty folder. A folder that is not empty is left unchanged, as after any error.
     """
     path = Path(os.path.abspath(path))
     temporary = temporary_path(path)
@@ -107,7 +107,7 @@ def canonical_json(value: Any) -> str:
 def write_json(path: str | os.PathLike, value: Any, durable: bool = True) -> None:
     """Write `value` as readable JSON, atomically; see :func:`atomic_write` for `durable`.
 
-    :class:`MinicerebError` names what JSON cannot hold: a number that is not finite, or a lone surrogate.
+    :class:`MinicerebError` names a value that JSON cannot represent: a non-finite number, or a lone surrogate.
     """
     try:
         text = (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
@@ -121,7 +121,7 @@ class _Entry(zipfile.ZipInfo):
     """An uncompressed zip entry whose header does not depend on the writer.
 
     Python 3.10 and 3.11 write different headers for an entry that may exceed 4 GiB, and on Windows the header names the system.
-    Here every field is set to what Python 3.11.4 and later write on Linux.
+    Here every field has the value that Python 3.11.4 and later write on Linux.
     """
 
     def __init__(self, name: str):
@@ -151,8 +151,8 @@ def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None
                 np.lib.format.write_array(entry, np.asarray(array, order="C"), allow_pickle=False)
 
 
-# Type and shape of an array in an npz; the type "U" is text. A name in a shape is any length, the same at each occurrence; "..."
-# at the end of a shape is any further axes.
+# Type and shape of an array in an npz; the type "U" is text. A name in a shape stands for any length, the same wherever it
+# occurs; "..." at the end of a shape stands for any further axes.
 Declared = tuple[Any, tuple[int | str, ...]]
 Arrays = Mapping[str, Declared]
 
@@ -169,7 +169,7 @@ def read_npz(path: str | os.PathLike, arrays: Arrays | None = None, optional: Co
     ----------
     path : path
     arrays : mapping, optional
-        The arrays that it must hold; nothing else is read. By default everything is read.
+        The arrays that the file must hold; only these are read. By default all are read.
     optional : collection of str
         Names that may be missing.
 
@@ -177,7 +177,7 @@ def read_npz(path: str | os.PathLike, arrays: Arrays | None = None, optional: Co
     ------
     DataError
         If the file is truncated, altered, holds objects, or lacks an array. Headers are compared with the file's size before an
-        array is made.
+        array is created.
     """
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
@@ -190,7 +190,7 @@ def read_npz(path: str | os.PathLike, arrays: Arrays | None = None, optional: Co
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
     except DAMAGES as error:
-        raise DataError(f"{path} is damaged or not the npz file that it should be ({error})") from error
+        raise DataError(f"{path} is damaged or is not the expected npz file ({error})") from error
 
 
 def _entries(archive: zipfile.ZipFile) -> dict[str, tuple[zipfile.ZipInfo, np.dtype, tuple[int, ...]]]:
@@ -216,7 +216,7 @@ def npy_header(file: IO[bytes], size: int) -> tuple[np.dtype, tuple[int, ...]]:
     if version not in readers:
         raise ValueError(f"the header has version {version}")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # raised for headers that Python 2 wrote
+        warnings.simplefilter("ignore", UserWarning)  # warned about for headers that Python 2 wrote
         shape, _, dtype = readers[version](file)
     if dtype.hasobject or dtype.names is not None or any(length < 0 for length in shape):
         raise ValueError(f"it holds {dtype} of shape {shape}")
@@ -249,7 +249,7 @@ def _check_declared(found: Mapping[str, tuple[np.dtype, tuple[int, ...]]], array
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(info) as entry:
         array = np.lib.format.read_array(entry, allow_pickle=False)
-    if array.dtype.kind == "U":  # NumPy does not check that these are characters
+    if array.dtype.kind == "U":  # NumPy does not check that these are valid characters
         codes = np.frombuffer(array.astype(array.dtype.newbyteorder("=")).tobytes(), dtype=np.uint32)
         if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000))).any():
             raise ValueError(f"the array {info.filename.removesuffix('.npy')} contains invalid characters")
@@ -257,12 +257,12 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
 
 
 def _check_sums(archive: zipfile.ZipFile, file: IO[bytes], size: int) -> None:
-    """Verify all checksums, and that no entry is missing, before any header is read: neither NumPy nor zipfile does."""
+    """Verify all checksums and that no entry is missing, which neither NumPy nor zipfile does, before reading any header."""
     infos = archive.infolist()
     if sum(info.compress_size for info in infos) > size:
         raise ValueError("its entries overlap")
     if sum(info.file_size for info in infos) > max(UNSUSPICIOUS, TIGHTEST * size):
-        raise ValueError("it is compressed too much to be data")
+        raise ValueError("its compression ratio is too high for data")
     if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in infos):
         raise ValueError("it is compressed in a way that NumPy does not use")
     if broken := archive.testzip():
@@ -297,11 +297,12 @@ def _is_half_written(path: Path) -> bool:
 def file_lock(path: str | os.PathLike, what: str) -> Iterator[None]:
     """Lock `path`, an empty file, for one process; the operating system releases it even if that process is killed.
 
-    :class:`InUseError`, which calls it `what`, if another process holds it; :class:`MinicerebError` if it cannot be locked.
+    It raises :class:`InUseError`, whose message names `what`, if another process holds the lock, and :class:`MinicerebError` if
+    it cannot be locked.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_symlink() or (path.exists() and not path.is_file()):  # it would make or change a file somewhere else
+    if path.is_symlink() or (path.exists() and not path.is_file()):  # locking it would create or change a file elsewhere
         raise DataError(f"{path} is not a regular file; remove it")
     with open(path, "a+b", opener=_not_through_links) as file:
         try:

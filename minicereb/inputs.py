@@ -1,4 +1,4 @@
-"""Checks of a user's images, labels, image indices and model outputs, made once where they enter.
+"""Checks of a user's images, labels, image indices and model outputs, made once where they enter the program.
 
 Every ``forward`` checks shapes and types, which is cheap. Each function that takes images from outside checks their values once:
 every pixel finite and in the box, every label a class. All checks raise :class:`InputError`.
@@ -15,7 +15,7 @@ from minicereb.errors import InputError, MinicerebError, require
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 ARRAY = "a NumPy or CuPy array"
-MOST_CLASSES = 1 << 31  # if their number is unknown: class and target are stored together in 64 bits
+MOST_CLASSES = 1 << 31  # the limit if their number is unknown, since class and target are stored together in 64 bits
 
 
 def check_rows(rows: Array, width: int | None = None, setting: str = "x", stored: bool = False) -> None:
@@ -29,7 +29,7 @@ def check_rows(rows: Array, width: int | None = None, setting: str = "x", stored
     setting : str
         Name in the message.
     stored : bool
-        Whether uint8 and other numeric types are accepted, by functions that convert them to float32 themselves.
+        Whether uint8 and other numeric types are accepted; this is for functions that convert them to float32 themselves.
     """
     if not is_array(rows):
         raise InputError(setting, type(rows).__name__, ARRAY)
@@ -77,7 +77,8 @@ def as_labels(labels: Array, images: int, classes: int | None = None, setting: s
     setting : str
         Name in the message.
     wait : bool
-        Whether to check values on a GPU too, which must be waited for. Learning does not: its data set was checked on the host.
+        Whether to check values on a GPU too, which means waiting for it. Learning does not, because its data were checked on the
+        host.
     """
     if not is_array(labels):
         raise InputError(setting, type(labels).__name__, f"{ARRAY} of whole numbers")
@@ -91,7 +92,7 @@ def as_labels(labels: Array, images: int, classes: int | None = None, setting: s
     found = labels.astype(np.int64, copy=False)
     most = MOST_CLASSES if classes is None else classes
     look = images and (wait or isinstance(found, np.ndarray))
-    if look and int(found.view(np.uint64).max()) >= most:  # a number below 0 becomes a very large one
+    if look and int(found.view(np.uint64).max()) >= most:  # as unsigned, a negative number becomes very large
         wrong = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
         known = "indices of classes" if classes is None else f"indices of the {classes} classes"
         raise InputError(setting, wrong, f"{known}, from 0 to {most - 1}")
@@ -153,7 +154,7 @@ def check_images(x: Array, ids: np.ndarray | None = None, wait: bool = True) -> 
     if low >= 0 and 2 < high <= 255:
         expected += ": divide by 255"
     elif low < 0 and high < 50:
-        expected += ": if images are standardised, let the model do that to images in [0, 1]"
+        expected += ": if your images are standardised, do that inside the model, on images in [0, 1]"
     raise InputError("images", found, expected)
 
 
@@ -164,7 +165,7 @@ def check_finite(x: Array, setting: str = "x") -> None:
 
 
 def check_outputs(outputs: Array, labels: Array) -> None:
-    """Require a row of outputs for every label, with its class; :class:`MinicerebError` if an output is not finite."""
+    """Require a row of outputs for every label, one per class; :class:`MinicerebError` if an output is not finite."""
     classes = int(labels.max()) + 1
     shape = getattr(outputs, "shape", ())
     if len(shape) != 2 or len(outputs) != len(labels) or outputs.shape[1] < max(classes, 2):

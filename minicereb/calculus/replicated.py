@@ -127,9 +127,9 @@ def probabilities(outputs: Array) -> Array:
 def error_probability(outputs: Array, labels: Array, law: Law, scale: Array, nodes: Array, weights: Array | None = None) -> Array:
     """Mean 0-1 loss over independent noise on the outputs ``[M-ZEROONE]``.
 
-    ``1 - mean_q ∏_{j≠y} F((z_y - z_j)/σ + t_q)``: given the noise σt on the label's own output, the others stay below it
-    independently. With nodes t drawn from the noise, their mean is unbiased for any number of nodes; with quadrature nodes it is
-    the integral over t.
+    ``1 - mean_q ∏_{j≠y} F((z_y - z_j)/σ + t_q)``: given the noise σt on the label's own output, the other outputs stay below it
+    independently of each other. If the nodes t are drawn from the noise, the mean over them is unbiased for any number of nodes;
+    with quadrature nodes it is the integral over t.
 
     Parameters
     ----------

@@ -19,8 +19,8 @@ from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.sequential import Sequential
 from minicereb.parallel import LANES, blocks
 
-OWN_ROUNDING = 64 * 2.0**-53  # of the certificate's own float64, added to the model's
-PART_WEIGHTS = 1 << 21  # converted to float64 at once
+OWN_ROUNDING = 64 * 2.0**-53  # rounding of the certificate's own float64, added to the model's
+PART_WEIGHTS = 1 << 21  # weights converted to float64 at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Affine:
     width : int
         Number of inputs.
     bias, bias_size : array of float64, shape (outputs,), or None
-        b, and a bound on the sum of absolute values that the model sums into it: ``|b|``, or for a readout ``|W|ᵀμ``.
+        b, and a bound on the sum of the absolute values that the model adds up to obtain it: ``|b|``, or ``|W|ᵀμ`` for a readout.
     terms : int
         Number of terms that the model sums for one output.
     """
@@ -114,11 +114,11 @@ class AffineNetwork(NamedTuple):
     output : Affine
         With full weights.
     unit : float
-        Unit roundoff of the model's arithmetic plus that of the certificate's.
+        Unit roundoff of the model's arithmetic plus that of the certificate's own arithmetic.
     tiny : float
-        The smallest normal number of the model's arithmetic; smaller ones may be lost.
+        The smallest normal number of the model's arithmetic; smaller numbers may be lost.
     convolutions : ConvolutionalPart or None
-        The layers before, from images to features.
+        The layers before the hidden ones, from images to features.
     fires_above : float or None
         Threshold of mossy fibres that fire or are silent ``[M-FIBRES]``, if the network begins with them.
     """
@@ -170,7 +170,7 @@ def affine_network_of(model: Any) -> AffineNetwork:
     precision = np.finfo(affine.weights.dtype)
     fires_above = getattr(_flatten(model)[0], "fires_above", None)
     if fires_above is not None:
-        fires_above = float(affine.weights.dtype.type(fires_above))  # what pixels are compared with
+        fires_above = float(affine.weights.dtype.type(fires_above))  # the number with which pixels are compared
     unit, tiny = float(precision.eps) / 2 + OWN_ROUNDING, float(precision.tiny)
     return AffineNetwork(tuple(layers), affine, unit, tiny, convolutions, fires_above)
 

@@ -1,8 +1,8 @@
 """Bounds on the outputs of a network over all images of a region: intervals ``[M-IBP]`` and linear relaxations ``[M-CROWN]``.
 
-Signals are (cells, images), coefficients of linear functions (cells, functions, images): images are contiguous in memory, and a
-block of cells is a view. All bounds hold for the outputs as the model computes them, in its own precision: each affine map adds
-the possible rounding error ``[M-ROUND]``.
+Signals are (cells, images), and coefficients of linear functions are (cells, functions, images): images are contiguous in memory,
+and a block of cells is a view. All bounds hold for the outputs that the model computes in its own precision, because each affine
+map adds the possible rounding error ``[M-ROUND]``.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from minicereb.certificates.relaxations import Lines, Unit
 from minicereb.parallel import blocks
 
 PART_NUMBERS = 1 << 18  # coefficients of a block of cells
-# Units of a layer behind convolutions, through which each takes two passes; larger layers have intervals only.
+# Largest number of units of a layer after convolutions; each needs two passes through them. Larger layers have intervals only.
 TIGHTENED_BEHIND_CONVOLUTIONS = 128
 
 
 class Response(NamedTuple):
-    """Bounds on responses as the model computes them, (cells, images): lines in the exact signal, and intervals."""
+    """Bounds on the responses that the model computes, (cells, images): lines as functions of the exact signal, and intervals."""
 
     lines: Lines
     low: Array
@@ -47,7 +47,7 @@ class Bounds:
     region : Region or Features
         Region of images, or of their features.
     crown : bool
-        Whether linear relaxations are used besides the intervals.
+        Whether to use linear relaxations in addition to the intervals.
 
     Notes
     -----
@@ -117,13 +117,13 @@ class Bounds:
         return Response(lines, least - own, largest + own)
 
     def _tighten(self, number: int, affine: Affine, low: Array, high: Array) -> tuple[Array, Array]:
-        """Bound the signals of some units by linear relaxation of earlier layers, where that is tighter."""
+        """Bound the signals of some units by linear relaxation of earlier layers where this is tighter."""
         xp = xp_of(low)
         low, high = low.copy(), high.copy()
         widest = max(layer.affine.width for layer in self.network.hidden[: number + 1])
         size = max(1, execution().memory // 64 // (16 * widest * self.images))
         rows = xp.arange(affine.outputs)
-        if number == 0:  # behind convolutions: only undecided units are worth the cost
+        if number == 0:  # after convolutions, only undecided units are worth the cost
             rows = xp.flatnonzero(((low < 0) & (high > 0)).any(axis=1))
         for part in blocks(len(rows), size):
             some = rows[part]
@@ -149,9 +149,10 @@ class Bounds:
         Parameters
         ----------
         number : int
-            Number of hidden layers; with 0 they are functions of the images.
+            Number of hidden layers; with 0 the functions are functions of the images.
         coefficients : callable
-            Maps a block of units to coefficients (block, functions, images), or (block, functions, 1) if the same for all images.
+            Maps a block of units to coefficients (block, functions, images), or (block, functions, 1) if they are the same for
+            all images.
         functions : int
         watch : callable, optional
             Called with every block and the largest absolute responses of its units, (block, images).
@@ -159,7 +160,8 @@ class Bounds:
         Returns
         -------
         relaxed, interval : array, shape (functions, images)
-            Bounds by linear relaxation (by intervals without `crown`), and by the intervals of the last of these layers.
+            Bounds by linear relaxation (or, without `crown`, by intervals), and bounds by the intervals of the last of these
+            layers.
         """
         xp = xp_of(self.region.x)
         shape = (functions, self.images)

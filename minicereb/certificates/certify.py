@@ -19,7 +19,7 @@ from minicereb.inputs import as_labels, check_images, check_rows
 from minicereb.parallel import blocks, images_per_block, run_lanes
 
 METHODS = ("crown", "interval")
-IMAGES = 64  # at once, at most
+IMAGES = 64  # largest number of images at once
 
 
 class Certificate(NamedTuple):
@@ -30,8 +30,8 @@ class Certificate(NamedTuple):
     certified : array of bool, shape (images,)
         Whether every image within ε is classified as the label says.
     margin : array of float64, shape (images,)
-        Lower bound on the least margin ``z_y - max_{j≠y} z_j`` of the computed outputs over the images within ε: rounding is
-        subtracted. Above 0 exactly where `certified` is True.
+        Lower bound on the smallest margin ``z_y - max_{j≠y} z_j`` of the computed outputs over the images within ε. Rounding is
+        taken into account. The bound is above 0 exactly where `certified` is True.
     """
 
     certified: np.ndarray
@@ -53,8 +53,8 @@ def certify(model: Any, x: Array, labels: Array, epsilon: float, norm: str = "li
         (:func:`minicereb.attacks.ball.with_rounding`).
     norm : {"linf", "l2"}
     method : {"crown", "interval"}
-        The intervals of the last hidden layer alone, or (``"crown"``) the better of these and linear relaxations for each image
-        and wrong class.
+        ``"interval"`` uses only the intervals of the last hidden layer; ``"crown"`` uses these or linear relaxations, whichever
+        is better for each image and wrong class.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def certified_radii(
     Returns
     -------
     array of float64, shape (images,)
-        Each is certified itself. -1 for an image that has no certificate at ε = 0, as if it is misclassified.
+        Each value was itself certified. -1 for an image that has no certificate even at ε = 0, for example a misclassified one.
 
     Raises
     ------
@@ -153,7 +153,7 @@ def certified_radii(
 def least_margins(network: AffineNetwork, region: Region, label: int, crown: bool) -> Array:
     """Return lower bounds on ``z_y - max_{j≠y} z_j`` over regions around images of one label y ``[M-CERTIFY]``.
 
-    With `crown`, by linear relaxations as well as intervals. Array of float64, shape (images,).
+    With `crown`, linear relaxations are used as well as intervals. The result is an array of float64, shape (images,).
     """
     xp = xp_of(region.x)
     output = network.output

@@ -1,8 +1,8 @@
 """Affine maps with rectified units between them over a box, and lower bounds on linear functions of them ``[M-CROWN]``.
 
-A chain is what a complete verifier branches on (:mod:`minicereb.certificates.complete`). Signals of hidden units are flat: the
-units of all layers in a row. The lower slopes of undecided units and the multipliers of decided ones are chosen by ascent of the
-bound, whose derivative is a pass forward through the relaxed units ``[M-SLOPES]``.
+The complete verifier (:mod:`minicereb.certificates.complete`) works on chains. The signals of all hidden units are in one flat
+row, layer after layer. The lower slopes of undecided units and the multipliers of branches are chosen by gradient ascent on the
+bound; its derivative is computed by a forward pass through the relaxed units ``[M-SLOPES]``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from minicereb.certificates.region import Region
 from minicereb.certificates.relaxations import SLACK, TINY, relative_rounding
 from minicereb.errors import InputError, require
 
-RATE, DECAY = 0.1, 0.95  # of the ascent, in slopes; per step
+RATE, DECAY = 0.1, 0.95  # of the ascent: the first step, in units of slope, and its factor per step
 ROWS = 256  # functions bounded together
-CLOSED = 1e-5  # a bound in single precision that is worth a look in double
+CLOSED = 1e-5  # a single-precision bound above this is recomputed in double precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +35,11 @@ class Chain:
     weights : tuple of array of float64, shape (outputs, inputs)
         NumPy arrays, or SciPy's sparse ones.
     biases, errors : tuple of array of float64, shape (outputs,)
-        b, and by how much the signal may differ that the model computes ``[M-ROUND]``.
+        b, and how much the signal that the model computes may differ from the exact one ``[M-ROUND]``.
     low, high : array of float64, shape (inputs,)
         The box.
     least, most : array of float64, shape (hidden units,)
-        Bounds on the signals v of the hidden units as the model computes them.
+        Bounds on the hidden units' signals v that the model computes.
     binary : bool
         Whether an input takes only the two ends of its interval.
     """
@@ -60,13 +60,13 @@ class Chain:
 
     @cached_property
     def views(self) -> list[slice]:
-        """Where the units of each hidden layer are."""
+        """The position of each hidden layer's units."""
         ends = np.cumsum([0, *(len(bias) for bias in self.biases[:-1])]).tolist()
         return [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
 
     @cached_property
     def transposed(self) -> list[Any]:
-        """The weights' transposes, laid out for products."""
+        """The transposed weights, in a memory layout that suits products."""
         return [w.T.tocsr() if scipy.sparse.issparse(w) else np.ascontiguousarray(w.T) for w in self.weights]
 
     def in_precision(self, dtype: Any) -> Chain:
@@ -102,7 +102,7 @@ class Chain:
         return x @ self.transposed[-1] + self.biases[-1]
 
     def slope(self, credit: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Return the derivative by the inputs of ``Σ credit · outputs``, shape (rows, inputs)."""
+        """Return the derivative of ``Σ credit · outputs`` with respect to the inputs, shape (rows, inputs)."""
         masks = []
         for weights, bias in zip(self.transposed[:-1], self.biases[:-1], strict=True):
             x = np.maximum(x @ weights + bias, 0)
@@ -133,14 +133,14 @@ def chain_of(
         Unit roundoff and smallest normal number of the model's arithmetic; by default single precision. With a `unit` of 0 only
         the certificate's own rounding counts.
     sizes : sequence of array, optional
-        Bounds on the sums of absolute values that the model adds up to the biases; by default ``|b|``.
+        Bounds on the sums of the absolute values that the model adds up to obtain the biases; by default ``|b|``.
     terms : sequence of int, optional
-        Terms that the model adds up for one output; by default an input each, and the bias.
+        Number of terms that the model adds up for one output; by default one per input, and the bias.
 
     Raises
     ------
     InputError
-        If a shape does not fit the one before it, a number is not finite, or the box is empty.
+        If shapes do not fit each other, a number is not finite, or the box is empty.
     """
     require(len(weights) == len(biases) > 0, "biases", len(biases), f"as many as there are affine maps, {len(weights)}")
     low, high = (np.asarray(end, dtype=np.float64) for end in (low, high))
@@ -166,9 +166,9 @@ def chain_of(
 
 
 def chain_of_network(network: AffineNetwork, region: Region) -> Chain | str:
-    """Return a classifier as a chain over the box around one image, or one line that says why it is not one.
+    """Return a classifier as a chain over the box around one image, or one line that says why it cannot be one.
 
-    Where mossy fibres fire or are silent, the chain begins behind them, with binary inputs.
+    If mossy fibres either fire or are silent, the chain begins after them, with binary inputs.
     """
     if network.convolutions is not None:
         return "branching is for networks without convolutions"
@@ -189,7 +189,7 @@ def chain_of_network(network: AffineNetwork, region: Region) -> Chain | str:
 
 
 def _dense(affine: Affine) -> Any:
-    """Return the weights as a matrix, sparse where the wiring is."""
+    """Return the weights as a matrix; it is sparse if the wiring is."""
     weights = to_numpy(affine.weights).astype(np.float64)
     if affine.inputs is None:
         return weights
@@ -206,11 +206,11 @@ class Relaxed(NamedTuple):
     Attributes
     ----------
     up, over : array
-        Slope and intercept of the upper line; for a unit that is on or off its own line.
+        Slope and intercept of the upper line; a unit that is on or off is its own line.
     fixed : array of bool
         Whether a unit is its own line.
     sign : array
-        1 where a branch says v ≥ 0, -1 where it says v ≤ 0, else 0.
+        1 where a branch requires v ≥ 0, -1 where it requires v ≤ 0, otherwise 0.
     """
 
     up: np.ndarray
@@ -229,7 +229,7 @@ def relaxed(least: np.ndarray, most: np.ndarray, sign: np.ndarray, dtype: Any) -
 
 
 class Target(NamedTuple):
-    """Signals that are bounded from below: `sign` times unit `unit` of hidden layer `layer`, one for each row."""
+    """The signals to bound from below, one per row: `sign` times the signal of unit `unit` in hidden layer `layer`."""
 
     layer: int
     unit: np.ndarray
@@ -237,7 +237,7 @@ class Target(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """A pass backward: the bound, coefficients of each layer's responses and their slopes, and coefficients of the inputs."""
+    """A backward pass: the bound, the coefficients of each layer's responses and their slopes, and those of the inputs."""
 
     bound: np.ndarray
     credit: list[np.ndarray | None]
@@ -293,7 +293,7 @@ def backward(
 
 
 def _forward(chain: Chain, box: Any, lines: Relaxed, free: np.ndarray, back: Pass) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the derivative of the bound by `free` ``[M-SLOPES]``, and the outputs at the relaxed minimum."""
+    """Return the derivative of the bound with respect to `free` ``[M-SLOPES]``, and the outputs at the relaxed minimum."""
     h, slope = box[0] - box[1] * np.sign(back.inputs), np.zeros_like(free)
     for layer, view in enumerate(chain.views):
         a, d = back.credit[layer], back.slopes[layer]
@@ -306,7 +306,7 @@ def _forward(chain: Chain, box: Any, lines: Relaxed, free: np.ndarray, back: Pas
 
 
 class Goal(NamedTuple):
-    """Forbidden outputs: all rows of ``C z + d ≤ 0`` hold together.
+    """Forbidden outputs: those for which all rows of ``C z + d ≤ 0`` hold.
 
     Attributes
     ----------
@@ -319,7 +319,7 @@ class Goal(NamedTuple):
 
 
 class Ascent(NamedTuple):
-    """The best bound of each row that an ascent came by, and where: `free` as in :func:`backward`, weights of the goal's rows."""
+    """Each row's best bound during an ascent, with its `free` as in :func:`backward` and the weights of the goal's rows."""
 
     bound: np.ndarray
     free: np.ndarray
@@ -339,8 +339,8 @@ def ascend(
 ) -> Ascent:
     """Raise lower bounds by Adam on slopes and multipliers ``[M-SLOPES]``.
 
-    What is bounded is ``weight · (C z + d)``, with weights that sum to 1; or, with a target, the target plus such a sum with any
-    weights of at least 0, a bound then on the target where the goal is met.
+    Without a target, the bounded quantity is ``weight · (C z + d)`` with weights that sum to 1. With a target, it is the target
+    plus such a sum with any nonnegative weights; the result then bounds the target wherever the goal is met.
 
     Parameters
     ----------
@@ -348,11 +348,11 @@ def ascend(
         As in :func:`backward`.
     weight : array of float, shape (rows, rows of the goal)
     goal : Goal or None
-        None bounds the target wherever it may be.
+        With None, the target is bounded over the whole box.
     steps : int
-        Passes backward.
+        Number of backward passes.
     rate : float
-        Of the first step.
+        Size of the first step.
     """
     best = np.full(len(free), -np.inf)
     best_free, best_weight = free.copy(), weight.copy()
@@ -376,7 +376,7 @@ def ascend(
 
 
 def adam(state: list[np.ndarray], slope: np.ndarray, step: int, rate: float) -> np.ndarray:
-    """Return Adam's step uphill; updates `state`, the means of slopes and of their squares. Steps shrink by DECAY each."""
+    """Return Adam's step uphill; update `state`, the moving averages. Each step is smaller than the last by the factor DECAY."""
     mean, square = state
     mean += 0.1 * (slope - mean)
     square += 0.01 * (slope * slope - square)
@@ -385,5 +385,5 @@ def adam(state: list[np.ndarray], slope: np.ndarray, step: int, rate: float) -> 
 
 
 def usual_slopes(least: np.ndarray, most: np.ndarray) -> np.ndarray:
-    """Return the lower slopes ``[M-RELAX]`` that ascents begin from, and CROWN ends with."""
+    """Return the lower slopes ``[M-RELAX]`` of CROWN, from which ascents start."""
     return (least + most > 0) * 1.0

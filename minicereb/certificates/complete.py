@@ -1,8 +1,9 @@
 """A complete verifier: branch and bound over undecided units and binary inputs, until a property is proved or refuted.
 
-The search is made in single precision. A branch is closed only by a bound in double precision that allows for rounding, and a
-counterexample counts only when the model itself has been asked. Bounds on hidden units are tightened in every branch by assuming
-the branch *and* that the property fails (Kotha et al. 2023, arXiv:2302.01404), since only such inputs are looked for.
+The search runs in single precision. A branch is closed only by a bound in double precision that allows for rounding, and a
+counterexample counts only if the model itself confirms it. In every branch, the bounds on hidden units are tightened under two
+assumptions: the conditions of the branch, *and* that the property fails (Kotha et al. 2023, arXiv:2302.01404), since only such
+inputs are of interest.
 """
 
 from __future__ import annotations
@@ -21,28 +22,28 @@ from minicereb.certificates.hull import has_hull, hull_of, raised
 from minicereb.errors import require
 from minicereb.randomness import generator
 
-TIGHTENED = 2_048  # hidden units, at most, whose own bounds are tightened
-ROOT_STEPS, ROOT_ROUNDS, ROOT_RATE = 20, 4, 0.2  # of slopes, for the bounds of the whole box
+TIGHTENED = 2_048  # largest number of hidden units whose own bounds are tightened
+ROOT_STEPS, ROOT_ROUNDS, ROOT_RATE = 20, 4, 0.2  # ascents of slopes for the bounds of the whole box
 BRANCH_STEPS, TIGHTENING_STEPS, TRIAL_STEPS = 20, 5, 3
-TRIALS = 16  # splits that are tried before one is made
-BRANCHES = 8  # split at once
+TRIALS = 16  # candidate splits that are compared before one is made
+BRANCHES = 8  # branches split at once
 NUMBERS = 1 << 20  # hidden signals of the branches in one batch
-STARTS, DESCENT_STEPS = 16, 40  # of the attack before the search
-STARTING = 1 << 16  # hidden signals of all starts, about
-HULL_SHARE = 0.25  # of the time limit, at most, before the search
+STARTS, DESCENT_STEPS = 16, 40  # starts and steps of the attack before the search
+STARTING = 1 << 16  # approximate number of hidden signals of all starts
+HULL_SHARE = 0.25  # largest share of the time limit spent before the search
 STORED = 1 << 30  # bytes of multipliers kept with branches
 
 
 class Decision(NamedTuple):
-    """What a search came to.
+    """The result of a search.
 
     Attributes
     ----------
     verdict : {"certified", "broken", "unknown"}
     bound : float
-        Lower bound on the goals' values, rounding subtracted: above 0 just where certified.
+        Lower bound on the goals' values, with rounding subtracted; above 0 exactly if the verdict is ``"certified"``.
     counterexample : array of float64, shape (inputs,), or None
-        An input that meets a goal, as the model itself says.
+        An input that meets a goal according to the model itself.
     branches : int
         Bounded.
     seconds : float
@@ -76,10 +77,10 @@ class _Branch:
     tight: list[tuple[np.ndarray, np.ndarray]]
     bound: float = -np.inf
     score: np.ndarray | None = None
-    last: int | None = None  # unit split last
+    last: int | None = None  # the unit that was split last
 
     def split(self, number: int, side: int, chain: Chain) -> _Branch:
-        """Return the part where hidden unit `number` is off or on; numbers beyond the units are inputs."""
+        """Return the part of the box where hidden unit `number` is off or on; larger numbers stand for inputs."""
         sign, least, most, free = self.sign.copy(), self.least.copy(), self.most.copy(), self.free.copy()
         low, high = self.low, self.high
         if number < chain.units:
@@ -107,13 +108,13 @@ def verify(
     ----------
     chain : Chain
     goals : sequence of Goal
-        Each a conjunction of rows of ``C z + d ≤ 0``; together a disjunction.
+        Each goal is a conjunction of the rows of ``C z + d ≤ 0``; the goals together are a disjunction.
     seconds : float
         Time limit, above 0.
     judge : callable, optional
-        From an input to whether the model itself meets a goal there; by default the chain in double precision.
+        Takes an input and returns whether the model itself meets a goal there; by default it uses the chain in double precision.
     most_branches : int, optional
-        Stop after so many branches; with 1 there are optimised slopes alone.
+        Stop after this many branches; with 1, only slopes are optimised.
 
     Returns
     -------
@@ -145,7 +146,7 @@ def verify(
         for i in left:
             search.attack(goals[i])
         if most_branches == 1:
-            left = [i for i in left if bounds[i] == -np.inf]  # the hull has optimised slopes
+            left = [i for i in left if bounds[i] == -np.inf]  # goals bounded by the hull already have optimised slopes
         if left:
             search.prepare()
         for i in left:
@@ -180,7 +181,7 @@ class _Search:
     # -- counterexamples ---------------------------------------------------------------------------------------------------------
 
     def attack(self, goal: Goal) -> None:
-        """Descend by signs of the slope from the middle of the box and from corners of it; :class:`_Broken` if it succeeds."""
+        """Descend along the gradient's signs from the middle and some corners of the box; :class:`_Broken` on success."""
         chain, rng = self.whole, generator(0, "verify")
         centre, radius = 0.5 * (chain.low + chain.high), 0.5 * (chain.high - chain.low)
         starts = max(2, min(STARTS, STARTING // max(1, chain.units)))
@@ -198,7 +199,7 @@ class _Search:
                 self.try_out(x, goal)
 
     def try_out(self, x: np.ndarray, goal: Goal) -> None:
-        """Ask the model about the most promising of some inputs."""
+        """Test the most promising of some inputs on the model itself."""
         x = np.clip(x, self.whole.low, self.whole.high)
         values = (self.whole.outputs(x) @ goal.rows.T + goal.offsets).max(axis=1)
         best = int(values.argmin())
@@ -209,7 +210,7 @@ class _Search:
     # -- bounds ------------------------------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Tighten the bounds of the whole box, whatever the goal."""
+        """Tighten the bounds over the whole box, independently of the goal."""
         chain = self.whole
         self.chain, self.single = chain, chain.in_precision(np.float32)
         self.root = self._root(chain)
@@ -227,13 +228,13 @@ class _Search:
         return _Branch(chain.low, chain.high, nothing, chain.least, chain.most, slopes, np.zeros(0, dtype=np.float32), tight)
 
     def _shrink(self) -> None:
-        """Go on without the units that turned out to be off."""
+        """Remove the units that turned out to be off."""
         self.chain = replace(self.chain, least=self.root.least, most=self.root.most).without_silent()
         self.single = self.chain.in_precision(np.float32)
         self.root = self._root(self.chain)
 
     def _tighten(self, branch: _Branch, goal: Goal | None, steps: int, rate: float) -> bool:
-        """Tighten the bounds of undecided units where a goal is met; False if it can be met nowhere."""
+        """Tighten the bounds of undecided units over the inputs that meet a goal; False if no input can meet it."""
         chain, single = self.chain, self.single
         branch.least, branch.most, branch.tight = branch.least.copy(), branch.most.copy(), list(branch.tight)
         rows = 0 if goal is None else len(goal.offsets)
@@ -247,7 +248,7 @@ class _Search:
             free, weight = branch.tight[layer]
             free, weight = free.copy(), weight.copy() if weight.shape[1] == rows else np.zeros((2 * width, rows), np.float32)
             if branch.last is not None:
-                free[:, branch.last] = 0  # it was a slope, and is a multiplier now
+                free[:, branch.last] = 0  # this entry was a slope and is now a multiplier
             numbers = np.concatenate((units, width + units))
             line_of = relaxed(branch.least[None], branch.most[None], branch.sign[None], np.float32)
             exact = relaxed(branch.least[None], branch.most[None], branch.sign[None], np.float64)
@@ -276,7 +277,7 @@ class _Search:
                 return False
         return True
 
-    kept: type = np.float16  # precision of multipliers kept for later
+    kept: type = np.float16  # precision of stored multipliers
 
     def _exact(
         self,
@@ -287,7 +288,7 @@ class _Search:
         goal: Goal | None,
         target: Target | None,
     ) -> np.ndarray:
-        """Return the bounds in double precision, rounding subtracted."""
+        """Return the bounds in double precision, with rounding subtracted."""
         w = weight.astype(np.float64)
         top = None if goal is None else w @ goal.rows
         bound = backward(self.chain, _box(branches, np.float64), lines, free.astype(np.float64), top, target).bound
@@ -296,14 +297,14 @@ class _Search:
         return bound + (w @ goal.offsets - SLACK * (w @ abs(goal.offsets)))
 
     def _bound(self, branches: list[_Branch], goal: Goal, steps: int) -> np.ndarray:
-        """Raise the bounds of branches; return them. Those above 0 are in double precision."""
+        """Raise the bounds of branches and return them. Bounds above 0 are in double precision."""
         least, most, sign = (np.stack([getattr(each, name) for each in branches]) for name in ("least", "most", "sign"))
         lines = relaxed(least, most, sign, np.float32)
         free, weight = (np.stack([getattr(each, name) for each in branches]) for name in ("free", "weight"))
         best = ascend(self.single, _box(branches, np.float32), lines, free, weight, _as(goal), None, steps)
         for each, *values in zip(branches, best.bound, best.free, best.weight, strict=True):
             each.bound, each.free, each.weight = values
-            each.bound = min(float(each.bound), 0.0)  # until it is known in double precision
+            each.bound = min(float(each.bound), 0.0)  # until it is confirmed in double precision
         closed = np.flatnonzero(best.bound > CLOSED)
         if len(closed):
             exact = relaxed(least[closed], most[closed], sign[closed], np.float64)
@@ -315,7 +316,7 @@ class _Search:
         return np.array([each.bound for each in branches])
 
     def _score(self, branches: list[_Branch], goal: Goal) -> None:
-        """Say of every undecided unit and input how much is lost by its relaxation; try the corners where the bounds are met."""
+        """Return how much the relaxation of each undecided unit and input costs; test the corners where bounds are attained."""
         least, most, sign = (np.stack([getattr(each, name) for each in branches]) for name in ("least", "most", "sign"))
         lines, box = relaxed(least, most, sign, np.float32), _box(branches, np.float32)
         free, weight = (np.stack([getattr(each, name) for each in branches]) for name in ("free", "weight"))
@@ -336,7 +337,7 @@ class _Search:
     # -- the search --------------------------------------------------------------------------------------------------------------
 
     def by_hull(self, goal: Goal, until: float) -> float:
-        """Bound the value of a goal of one row by the hull of one hidden layer; try the corner where the bound is attained."""
+        """Bound the value of a one-row goal by the hull of one hidden layer; test the corner where the bound is attained."""
         chain = self.whole
         if not has_hull(chain) or len(goal.offsets) != 1:
             return -np.inf
@@ -349,9 +350,9 @@ class _Search:
         return best.bound
 
     def prove(self, goal: Goal) -> float:
-        """Return a lower bound on a goal's value: above 0 if it is proved that none meets it."""
+        """Return a lower bound on a goal's value; above 0 if it is proved that no input meets the goal."""
         chain, root, single = self.chain, self.root, self.single
-        self.root = replace(root)  # what is found out for one goal holds for that alone
+        self.root = replace(root)  # bounds found for one goal do not hold for others
         try:
             return self._prove(goal)
         finally:
@@ -425,7 +426,7 @@ class _Search:
         return TINIEST
 
     def _solve(self, branch: _Branch, goal: Goal) -> None:
-        """Where nothing is left to split the chain is affine: solve the linear programme, and begin from its multipliers."""
+        """If nothing is left to split, the chain is affine: solve the linear programme, and start from its multipliers."""
         from scipy.optimize import linprog  # slow to import, and few searches come this far
 
         chain, inputs, rows = self.chain, len(branch.low), len(goal.offsets)
@@ -452,7 +453,7 @@ class _Search:
             branch.free, branch.weight = multipliers[: chain.units], multipliers[chain.units :]
 
     def _choices(self, branches: list[_Branch], goal: Goal) -> list[int | None]:
-        """Return where to split each branch: of the most promising places the one that raises both bounds most."""
+        """Return where to split each branch: among the most promising places, the one that raises both bounds most."""
         tried = []
         for each in branches:
             assert each.score is not None
@@ -475,7 +476,7 @@ class _Search:
 
 
 SLACK = 2.0**-50
-TINIEST = 2.0**-1000  # a bound where all that is proved is that the goal is met nowhere
+TINIEST = 2.0**-1000  # the bound if the proof shows only that the goal is met nowhere
 
 
 def _box(branches: list[_Branch], dtype: type) -> tuple[np.ndarray, np.ndarray]:

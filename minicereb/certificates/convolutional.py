@@ -1,4 +1,4 @@
-"""Bounds on convolutional features of images: intervals ``[M-IBP]``, and linear functions of the pixels ``[M-CROWN]``.
+"""Bounds on convolutional features of images: intervals ``[M-IBP]`` and linear functions of the pixels ``[M-CROWN]``.
 
 The convolutional part of a classifier is read as affine maps, rectified units and pools; a convolution is never expanded into a
 matrix. Batch normalisation by fixed statistics becomes part of the convolution before it. Signals are (images, height, width,
@@ -31,7 +31,7 @@ class Scaled:
     Parameters
     ----------
     scale, bias, bias_size : array of float64, shape (channels,)
-        a, b, and a bound on the sum of absolute values that the model sums into b.
+        a, b, and a bound on the sum of the absolute values that the model adds up to obtain b.
     """
 
     scale: Array
@@ -142,7 +142,7 @@ class ConvolutionalPart(NamedTuple):
 
 
 def convolutional_part(layers: list[Any]) -> tuple[ConvolutionalPart, int] | str:
-    """Read the layers from :class:`minicereb.models.convolutional.Images`, the first, to ``Flat``.
+    """Read the layers from the first, :class:`minicereb.models.convolutional.Images`, to ``Flat``.
 
     Returns
     -------
@@ -192,10 +192,10 @@ def _normalised(convolved: Convolved, norm: Scaled) -> Convolved:
 
 
 class _Passed(NamedTuple):
-    """What the backward pass needs from a step.
+    """The values of a step that the backward pass needs.
 
-    `shape` is that of its input. An affine map has an `error`, by which rounding may change its values; units and pools have
-    `lines`, and those of pools have a first axis for the positions in a square. Lower intercepts are 0.
+    `shape` is the shape of the step's input. An affine map has an `error`, a bound on the effect of rounding. Units and pools
+    have `lines`; for pools, their first axis is the position in a square. Lower intercepts are 0.
     """
 
     step: Step
@@ -213,9 +213,9 @@ class Features:
     region : Region
         Region of images.
     passed : tuple
-        The steps, for linear relaxation; empty without it.
+        The steps, if linear relaxation is used; otherwise empty.
     centre, radius : array of float64, shape (features, images)
-        The intervals of the features, as the model computes them.
+        Intervals of the features that the model computes.
     """
 
     region: Region
@@ -276,7 +276,7 @@ class Features:
 
 
 class _Ball(NamedTuple):
-    """The values at the images while all steps are affine, channel by channel; they serve to bound an L2 ball."""
+    """The values at the images as long as all steps are affine, channel by channel; they are used to bound an L2 ball."""
 
     at_x: Array
     error: Array
@@ -284,7 +284,7 @@ class _Ball(NamedTuple):
 
 
 def features_of(part: ConvolutionalPart, region: Region, unit: float, tiny: float, crown: bool) -> Features:
-    """Bound the features of the images of a region; with `crown`, linear functions of them by linear relaxation too.
+    """Bound the features of a region's images; with `crown`, also bound linear functions of them by linear relaxation.
 
     `unit` and `tiny` are those of :class:`minicereb.certificates.affine.AffineNetwork`.
     """
@@ -312,7 +312,7 @@ def features_of(part: ConvolutionalPart, region: Region, unit: float, tiny: floa
 def _affine(
     step: Scaled | Convolved, low: Array, high: Array, ball: _Ball | None, epsilon: float | None, rounding: float, tiny: float
 ) -> tuple[Array, Array, Array, _Ball | None]:
-    """Return intervals and rounding error of an affine map's values, and the values at the images of an L2 ball."""
+    """Return intervals and rounding error of an affine map's values, and its values at the images of an L2 ball."""
     xp = xp_of(low)
     middle, radius = step.apply(0.5 * (low + high)) + step.bias, step.apply_size(0.5 * (high - low))
     error = rounding * (step.apply_size(xp.maximum(abs(low), abs(high))) + step.bias_size) + step.terms * tiny
@@ -328,6 +328,6 @@ def _affine(
 
 
 def _places(array: Array, size: int) -> list[Array]:
-    """One view per position in a square: the first pixel of every square, the second, and so on. Images: last three axes."""
+    """Return one view per position in a square: the first pixel of every square, and so on; images are the last three axes."""
     rows, columns = (side // size * size for side in array.shape[-3:-1])
     return [array[..., row:rows:size, column:columns:size, :] for row in range(size) for column in range(size)]

@@ -1,9 +1,9 @@
-"""Lower bounds for networks of one hidden layer, with a slope for each input of a unit ``[M-HULL]``.
+"""Lower bounds for networks with one hidden layer, with a separate slope for each input of a unit ``[M-HULL]``.
 
-Linear relaxation bounds a rectified unit from above by a line in its signal, so all its inputs share one slope. But the bound
-need only hold over the box of the inputs, and with a slope for each input it can be tighter (Anderson et al. 2020,
-arXiv:1811.01988; Tjandraatmadja et al. 2020, arXiv:2006.14076). The bound on the outputs is concave in all slopes and is raised
-by gradient ascent.
+Linear relaxation bounds a rectified unit from above by a linear function of its signal, so all its inputs share one slope. But
+the bound need only hold over the box of the inputs, and with a separate slope for each input it can be tighter (Anderson et al.
+2020, arXiv:1811.01988; Tjandraatmadja et al. 2020, arXiv:2006.14076). The bound on the outputs is concave in all slopes and is
+raised by gradient ascent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import scipy.sparse
 from minicereb.certificates.chain import Chain, adam, usual_slopes
 from minicereb.certificates.relaxations import TINY
 
-STEPS, RATE = 200, 0.5  # of the ascent
+STEPS, RATE = 200, 0.5  # steps of the ascent, and its rate
 ROUNDOFF = 2.0**-52
 
 
@@ -29,7 +29,7 @@ class Units(NamedTuple):
     inputs : array of int, shape (inputs per unit, units), or None
         Indices of the inputs; None if every unit receives all of them in order.
     height : array of float64, shape (units,)
-        The rounding of v is subtracted.
+        The height, with the rounding of v subtracted.
     reach : array of float64, shape (inputs per unit, units)
     slopes : array of float64, shape (units,)
         The slopes of linear relaxation ``[M-RELAX]``.
@@ -47,11 +47,11 @@ class Hull(NamedTuple):
     Attributes
     ----------
     constant : float
-        The rounding of the outputs and of this module is subtracted.
+        The constant, with the rounding of the outputs and of this module subtracted.
     linear : array of float64, shape (inputs,)
         Coefficients of y from the units that are on over the whole box.
     above, below : Units
-        The units that may be on or off, with c < 0 (bounded from above) and c > 0 (bounded from below).
+        The undecided units, with c < 0 (bounded from above) and with c > 0 (bounded from below).
     """
 
     constant: float
@@ -91,7 +91,7 @@ def hull_of(chain: Chain, row: np.ndarray) -> Hull:
 
 
 def _wiring(weights: Any) -> tuple[np.ndarray | None, np.ndarray]:
-    """Return the inputs of each unit and their weights, (inputs per unit, units); a unit of fewer inputs has some of weight 0."""
+    """Return each unit's inputs and their weights, (inputs per unit, units), padded with inputs of weight 0."""
     if not scipy.sparse.issparse(weights):
         return None, weights.T
     weights = scipy.sparse.csr_array(weights, copy=True)
@@ -108,7 +108,7 @@ def _gather(inputs: np.ndarray | None, x: np.ndarray) -> np.ndarray:
 
 
 def _add_up(inputs: np.ndarray | None, values: np.ndarray, count: int) -> np.ndarray:
-    """Return for each input the sum of the values that units have for it."""
+    """Return, for each input, the sum over units of their values for it."""
     return values.sum(axis=1) if inputs is None else np.bincount(inputs.ravel(), values.ravel(), count)
 
 
@@ -130,9 +130,9 @@ def lower(hull: Hull, above: np.ndarray, below: np.ndarray) -> HullBound:
     ----------
     hull : Hull
     above : array of float64, shape (inputs per unit, units)
-        A slope for each input of the units bounded from above.
+        For the units bounded from above, a slope for each input.
     below : array of float64, shape (units,)
-        A slope for each unit bounded from below.
+        For the units bounded from below, a slope each.
     """
     up, down, inputs = hull.above, hull.below, len(hull.linear)
     size = abs(up.reach)
@@ -147,7 +147,7 @@ def lower(hull: Hull, above: np.ndarray, below: np.ndarray) -> HullBound:
 
 
 def raised(hull: Hull, steps: int = STEPS, over: Callable[[], bool] = lambda: False) -> HullBound:
-    """Return the best point of an ascent by Adam, which starts from linear relaxation and ends when the bound is above 0.
+    """Return the best point of an ascent by Adam that starts from linear relaxation and ends when the bound exceeds 0.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def raised(hull: Hull, steps: int = STEPS, over: Callable[[], bool] = lambda: Fa
     steps : int
         At most.
     over : callable, optional
-        Asked before every step whether the time is up.
+        Called before every step; returns whether the time is up.
     """
     above, below = np.broadcast_to(hull.above.slopes, hull.above.reach.shape), hull.below.slopes
     states = [[np.zeros_like(each), np.zeros_like(each)] for each in (hull.above.reach, below)]

@@ -1,4 +1,4 @@
-"""The complete verifier around images: which of them have an adversary within ε, which have none, and which are undecided."""
+"""The complete verifier for images: it proves that an image has no adversarial image within ε, finds one, or runs out of time."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ def why_not_complete(model: Any, norm: str = "linf") -> str | None:
 def verify_image(
     model: Any, x: np.ndarray, label: int, epsilon: float, seconds: float, most_branches: int | None = None
 ) -> Decision:
-    """Decide whether a model answers `label` for every image within ε in L∞ and the box [0, 1].
+    """Decide whether a model predicts `label` for every image within ε in L∞ and the box [0, 1].
 
     Parameters
     ----------
     model : classifier
-        One for which :func:`why_not_complete` returns None.
+        A model for which :func:`why_not_complete` returns None.
     x : array of float32, shape (inputs,)
         In [0, 1], on the host.
     label : int
     epsilon : float
-        At least 0. As in :func:`minicereb.certificates.certify.certify`, what is proved holds for a ball that is larger by
-        rounding; a counterexample is within ε itself.
+        At least 0. As in :func:`minicereb.certificates.certify.certify`, a proof holds for a ball that is larger by a rounding
+        allowance; a counterexample is within ε itself.
     seconds, most_branches
         As in :func:`minicereb.certificates.complete.verify`.
 
     Returns
     -------
     Decision
-        A counterexample is an image: float32, and the model has answered otherwise than `label`.
+        A counterexample is a float32 image that the model classifies differently from `label`.
     """
     network = affine_network_of(model)
     region = Region.around(x[None], with_rounding(epsilon, "linf", len(x)), "linf")

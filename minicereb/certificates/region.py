@@ -9,7 +9,7 @@ from minicereb.errors import require
 from minicereb.inputs import check_images
 
 DUAL_STEPS = 12
-SLACK = 2.0**-40  # of the corners of the box, whose sums are rounded
+SLACK = 2.0**-40  # relative allowance for the rounding of sums over corners of the box
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,8 @@ class Region:
     def least(self, a: Array) -> Array:
         """Return a lower bound on ``a·x`` over the region, (functions, images), for `a` of shape (inputs, functions, images).
 
-        Exact in L∞ ``[M-LINEAR]``. In L2 the best of ball, box, and the dual of both together ``[M-DUAL]``.
+        It is exact in L∞ ``[M-LINEAR]``. In L2 it is the best of three bounds: ball, box, and the dual of both together
+        ``[M-DUAL]``.
         """
         xp = xp_of(a)
         box = (a * self.centre[:, None]).sum(axis=0) - (abs(a) * self.radius[:, None]).sum(axis=0)
@@ -64,7 +65,7 @@ class Region:
         return xp.maximum(xp.maximum(box, ball), self._dual(a))
 
     def _dual(self, a: Array) -> Array:
-        """``a·x + max_λ min_d (a·d + ½λ(‖d‖² - ε²))`` over the box of d: any λ > 0 gives a lower bound, bisection the best."""
+        """``a·x + max_λ min_d (a·d + ½λ(‖d‖² - ε²))`` over the box of d: a lower bound for any λ > 0, maximised by bisection."""
         xp = xp_of(a)
         epsilon = max(self.epsilon or 0.0, 1e-12)
         low, high = (self.centre - self.radius - self.x)[:, None], (self.centre + self.radius - self.x)[:, None]

@@ -13,12 +13,12 @@ from minicereb.backend import Array, xp_of
 from minicereb.calculus.activations import sigmoid
 from minicereb.errors import InputError
 
-SLACK = 2.0**-50  # relative, some float64 roundings
-SIGMOID_SLACK = 2.0**-44  # absolute, likewise
+SLACK = 2.0**-50  # relative; covers several float64 roundings
+SIGMOID_SLACK = 2.0**-44  # absolute; covers several float64 roundings
 TINY = 2.0**-1000  # in place of a divisor that is 0
 LEAST = 1e-290  # no line is steeper than the inverse of this
 FLAT = 1e-8  # over a shorter interval a sigmoid's chord would be dominated by rounding
-LAST_TANGENT = 40.0  # beyond, a tangent of the sigmoid is as good as its limit
+LAST_TANGENT = 40.0  # beyond this, a tangent of the sigmoid is as good as its limit
 BISECTIONS = 32
 
 DEVIATIONS = 6.0
@@ -46,7 +46,8 @@ def identity_lines(lower: Array, upper: Array) -> Lines:
 
 
 def relu_lines(lower: Array, upper: Array) -> Lines:
-    """Lines of ``max(v, 0)`` ``[M-RELAX]``: above the chord, below ``v`` or 0, whichever is larger over most of the interval.
+    """Lines of ``max(v, 0)`` ``[M-RELAX]``: the chord from above; from below ``v`` or 0, whichever is larger on most of the
+    interval.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ def relu_lines(lower: Array, upper: Array) -> Lines:
 
 
 def threshold_lines(lower: Array, upper: Array) -> Lines:
-    """Lines of ``[v > 0]`` ``[M-STEP]``: below 0 or ``v/u``, above 1 or ``1 + v/|l|``, which leaves the smaller area.
+    """Lines of ``[v > 0]`` ``[M-STEP]``: 0 or ``v/u`` from below, 1 or ``1 + v/|l|`` from above, whichever leaves less area.
 
     Arguments as for :func:`relu_lines`.
     """
@@ -80,7 +81,7 @@ def threshold_lines(lower: Array, upper: Array) -> Lines:
 
 
 def absolute_lines(lower: Array, upper: Array) -> Lines:
-    """Lines of ``|v|`` ``[M-ABSLINES]``: above the chord, below ``v`` or ``-v``; arguments as for :func:`relu_lines`."""
+    """Lines of ``|v|`` ``[M-ABSLINES]``: the chord above, ``v`` or ``-v`` below; arguments as for :func:`relu_lines`."""
     xp = xp_of(lower)
     unstable = (lower < 0) & (upper > 0)
     side = xp.where(lower >= 0, 1.0, -1.0)
@@ -99,8 +100,8 @@ def largest_lines(lower: Array, upper: Array) -> Lines:
     Returns
     -------
     Lines
-        Slopes of the shape of `lower`, one for each signal; intercepts without the first axis. A signal that is always the
-        largest is its own line.
+        Slopes have the shape of `lower`, one for each signal; intercepts lack the first axis. A signal that is always the largest
+        is its own line.
     """
     xp = xp_of(lower)
     floor, roof = lower.max(axis=0), upper.max(axis=0)
@@ -117,9 +118,9 @@ def largest_lines(lower: Array, upper: Array) -> Lines:
 def sigmoid_lines(lower: Array, upper: Array, slope: float = 1.0) -> Lines:
     """Lines of ``1/(1 + exp(-sv))`` ``[M-SIGLINES]``: chords and tangents; arguments as for :func:`relu_lines`.
 
-    Above: the chord if the curve lies below it, else a tangent in the concave half that passes above the curve at l. The point
-    of contact is found by bisection; of the two ends of the last bracket, the one whose tangent passes above is used. Below: the
-    same, reflected about the curve's centre.
+    The upper line is the chord if the curve lies below it, otherwise a tangent in the concave half that passes above the curve at
+    l. Bisection finds the point of contact; of the two ends of the final bracket, the one whose tangent passes above is used. The
+    lower line is the same, reflected about the curve's centre.
     """
     a, b = slope * lower, slope * upper
     upper_slope, upper_intercept = _above_sigmoid(a, b)
@@ -169,7 +170,7 @@ def _sigmoid_interval(lower: Array, upper: Array, slope: float) -> tuple[Array, 
     return sigmoid(lower, slope) - SIGMOID_SLACK, sigmoid(upper, slope) + SIGMOID_SLACK
 
 
-# Activations that have bounds: their lines, and their interval. Those of the sigmoid also depend on its slope.
+# The lines and the interval of each activation that has bounds. Those of the sigmoid also depend on its slope.
 UNITS: dict[str, tuple[Callable[..., Lines], Callable[..., tuple[Array, Array]]]] = {
     "identity": (identity_lines, _monotone(lambda v: v)),
     "relu": (relu_lines, _monotone(lambda v: xp_of(v).maximum(v, 0.0))),

@@ -36,7 +36,8 @@ class Smoothed(NamedTuple):
     certified : array of bool, shape (images,)
         Whether the mean prediction for every image within ε is the label.
     radius : array of float64, shape (images,)
-        The largest ε that can be certified; 0 where the label does not lead, infinite if it leads in the whole box.
+        The largest ε that can be certified; 0 if the label is not the predicted class, infinite if it is predicted in the whole
+        box.
     """
 
     certified: np.ndarray
@@ -89,14 +90,15 @@ def smoothing_certificate(
     ids : array of int64, shape (images,)
         Image indices, which address their noise together with the seed.
     epsilon : float
-        Radius of the ball, at least 0; plus rounding, as in :func:`minicereb.certificates.certify.certify`.
+        Radius of the ball, at least 0; the certified ball is larger by rounding, as in
+        :func:`minicereb.certificates.certify.certify`.
     norm : {"linf", "l2"}
     replications : int
         Draws for each image, at least 2.
     seed : int
     predictor : {"probabilities", "votes"}
-        Certify the class of largest mean probability (LAP), or the most frequent class; either over all noise (K → ∞), of which
-        the draws are a sample.
+        Whether to certify the class of largest mean probability (LAP) or the most frequent class. Both refer to all possible
+        noise (K → ∞), of which the draws are a sample.
     confidence : float
         Confidence of each image's certificate, between 0 and 1.
 
@@ -165,8 +167,8 @@ def probability_bounds(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return p_A of the label, bounded from below, and p_B of the best other class, from above: arrays of shape (images,).
 
-    Each class has a bound of its own that fails with probability `risk` / classes, so all of an image's hold together with
-    probability 1 - risk; the labels were fixed before the noise was drawn.
+    Each class has its own bound, which fails with probability at most `risk` / classes, so all bounds of an image hold together
+    with probability at least 1 - risk. The labels were fixed before the noise was drawn.
     """
     images, classes = draws.mean.shape
     labels = as_labels(labels, images, classes)
@@ -186,7 +188,7 @@ def probability_bounds(
 def signal_shift(network: NoisyNetwork, label: np.ndarray, rival: np.ndarray) -> np.ndarray:
     """Return how far in L2 the first layer's signals may move while the label still leads: ``σ/2 (Φ⁻¹(p_A) - Φ⁻¹(p_B))``."""
     scale = abs(float(to_numpy(network.layers[0].scale)[0]))
-    with np.errstate(invalid="ignore"):  # at -∞ - -∞ nothing can be certified
+    with np.errstate(invalid="ignore"):  # (-∞) - (-∞) gives NaN, and then nothing can be certified
         distance = 0.5 * scale * (ndtri(label) - ndtri(rival))
     return np.where(label > rival, np.nan_to_num(distance, nan=0.0, posinf=np.inf), 0.0)
 

@@ -21,11 +21,11 @@ from minicereb.datasets.own import warn_of_absent_classes
 from minicereb.errors import DataError
 from minicereb.paths import open_regular, reading
 
-FOLDER = "cifar-10-batches-bin"  # in the archive, and by custom where it was unpacked
+FOLDER = "cifar-10-batches-bin"  # its name in the archive, and usually also after unpacking
 FILES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
-NOTES = ("batches.meta.txt", "readme.html")  # also in the archive, not read
+NOTES = ("batches.meta.txt", "readme.html")  # also in the archive, but not read
 LONGEST_NOTE = 1 << 16  # bytes
-IMAGES = 10_000  # in each of the official files
+IMAGES = 10_000  # number of images in each official file
 SIDE, CHANNELS, CLASSES = 32, 3, 10
 PIXELS = SIDE * SIDE * CHANNELS
 RECORD = 1 + PIXELS  # bytes
@@ -134,7 +134,7 @@ def _contents(folder: Path, size: int) -> Iterator[tuple[str, bytes]]:
 
 
 def _dataset(name: str, where: str, images: int, files: Iterable[tuple[str, bytes]]) -> Dataset:
-    """Put the records of the six files in their places, one file after the other, so that there is one copy of the pixels."""
+    """Copy the records of the six files to their places, file by file, so that memory holds only one copy of the pixels."""
     x, y = np.empty((len(FILES) * images, PIXELS), dtype=np.uint8), np.empty(len(FILES) * images, dtype=np.int64)
     for file, content in files:
         if len(content) != images * RECORD:

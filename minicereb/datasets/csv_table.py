@@ -21,11 +21,11 @@ from minicereb.paths import reading
 from minicereb.randomness import generator
 
 ENDINGS = (".csv", ".csv.gz")
-LABELS = ("label", "labels", "class", "target", "digit", "y")  # what the column of labels may be called
-NUMBERS = ("", "id", "index", "imageid", "unnamed: 0")  # columns that only count the lines
-LINES = 1000  # read at once
-TEST_SHARE = 6  # one image in six is a test image, if there is no test file
-SMALLEST_SIDE = 4  # of what is taken for an image: fewer numbers are a table
+LABELS = ("label", "labels", "class", "target", "digit", "y")  # accepted names of the column of labels
+NUMBERS = ("", "id", "index", "imageid", "unnamed: 0")  # names of columns that only number the lines
+LINES = 1000  # lines read at once
+TEST_SHARE = 6  # without a test file, one image in six is a test image
+SMALLEST_SIDE = 4  # smallest side of a row that counts as an image; shorter rows are a table
 
 
 class CsvRows(NamedTuple):
@@ -42,9 +42,9 @@ def load(path: str | os.PathLike) -> Dataset:
     ----------
     path : path
         Ends in ``.csv`` or ``.csv.gz``. The first line may name the columns: ``label`` (or ``class``, ``target``, ``digit``,
-        ``y``) holds the labels, ``id`` and ``index`` are ignored. Without names the label is the first column. If the file's
-        name contains "train" and a file with "test" in its place lies beside it and has labels, these are the test images.
-        Otherwise one image in six is, chosen by a fixed permutation.
+        ``y``) holds the labels, ``id`` and ``index`` are ignored. Without names the label is the first column. The test images
+        come from the file in the same folder that is named the same but with "test" instead of "train", if it exists and has
+        labels. Otherwise a fixed permutation chooses one image in six as a test image.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def _parsed(path: Path, lines: Iterator[str], pixels: int | None) -> CsvRows:
         label = next((names.index(name) for name in LABELS if name in names), None)
         left_out = [number for number, name in enumerate(names) if name in NUMBERS]
         if label is None and pixels is None:
-            raise DataError(f"{path}: its first line names no column {', '.join(LABELS)}; expected one that holds the labels")
+            raise DataError(f"{path}: its first line names no column of labels; expected one of {', '.join(LABELS)}")
     kept = [number for number in range(len(names)) if number != label and number not in left_out]
     parts, labels, done = [], [], 0
     while chunk := list(itertools.islice(lines, LINES)):
@@ -120,7 +120,7 @@ def _parsed(path: Path, lines: Iterator[str], pixels: int | None) -> CsvRows:
             numbers = np.loadtxt(chunk, dtype=np.float32, delimiter=",", comments=None, quotechar='"', ndmin=2)
         except ValueError as error:
             reason = str(error).partition(";")[0]
-            raise DataError(f"{path}: not numbers throughout, after {done} lines that are ({reason})") from error
+            raise DataError(f"{path}: only the first {done} lines consist of numbers ({reason})") from error
         if numbers.shape[1] != len(names):
             raise DataError(f"{path}: after {done} lines there are {numbers.shape[1]} columns instead of {len(names)}")
         row = numbers[:, kept]

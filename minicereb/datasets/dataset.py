@@ -1,4 +1,4 @@
-"""What a data set is: images and labels, split into training and test."""
+"""Data sets: images and labels, split into training and test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from minicereb.files import sha256_arrays
 from minicereb.inputs import as_labels, check_finite, check_image_shape, check_rows
 from minicereb.parallel import blocks
 
-CONSTANT = 1e-4  # a channel with a smaller deviation, of pixels from 0 to 1, counts as constant
+CONSTANT = 1e-4  # a channel whose pixels, from 0 to 1, have a smaller standard deviation counts as constant
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,8 @@ class Dataset:
             check_rows(rows, math.prod(self.image_shape), f"x_{part}", stored=True)
             check_image_shape(self.image_shape, rows.shape[1])
             object.__setattr__(self, f"y_{part}", as_labels(labels, len(rows), self.classes, f"y_{part}"))
-            if rows.dtype.kind == "f" and not isinstance(rows, np.memmap):  # what is mapped was made by a model, and is long
+            # memory-mapped rows are features that a model computed, and checking them would take long
+            if rows.dtype.kind == "f" and not isinstance(rows, np.memmap):
                 for block in blocks(len(rows), 1000):
                     check_finite(rows[block], f"x_{part}")
 
@@ -65,7 +66,7 @@ class Dataset:
     def channel_statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the training pixels in [0, 1] by channel; arrays of float64, shape (channels,).
 
-        A constant channel has a deviation of 1, so that it is not scaled.
+        A constant channel gets a deviation of 1, so that it is not scaled.
         """
         channels = self.image_shape[2] if len(self.image_shape) == 3 else 1
         sums = np.zeros((2, channels), dtype=np.float64)
@@ -78,5 +79,5 @@ class Dataset:
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Hash of everything that a result can depend on."""
+        """Return a hash of everything in the data that a result can depend on."""
         return sha256_arrays(self.x_train, self.y_train, self.x_test, self.y_test, np.array(self.image_shape))

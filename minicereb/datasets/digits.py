@@ -1,4 +1,4 @@
-"""The 8x8 digits that come with scikit-learn: small enough for a first lesson."""
+"""The 8x8 digits that come with scikit-learn: small enough to begin with."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ TEST_IMAGES = 360  # of 1797
 def load() -> Dataset:
     """Load scikit-learn's digits.
 
-    The grey levels 0 to 16 become round(255 * level / 16), halves up, so that uint8 means pixel / 255 here too; a pixel is off by
-    at most 1/510. A fixed permutation puts 1,437 images into training and 360 into the test; no setting or seed changes it.
+    The grey levels 0 to 16 become round(255 * level / 16), with halves rounded up, so that uint8 means pixel / 255 here too; the
+    error of a pixel is at most 1/510. A fixed permutation puts 1,437 images into training and 360 into the test set; it does not
+    depend on settings or seeds.
 
     Returns
     -------

@@ -13,8 +13,8 @@ from minicereb.datasets.store import DataFile, FileReport, content_of, download_
 from minicereb.errors import DataError, MinicerebError
 from minicereb.paths import check_file
 
-ROUNDS = 3  # times that every mirror is tried
-TIMEOUT = (5, 30)  # seconds to connect, and without a byte, after which a mirror counts as dead
+ROUNDS = 3  # number of times that each mirror is tried
+TIMEOUT = (5, 30)  # a mirror counts as dead after this many seconds without a connection, or without receiving a byte
 
 
 class Bounded(io.BytesIO):
@@ -27,12 +27,12 @@ class Bounded(io.BytesIO):
     def write(self, content: Any) -> int:
         """Append `content`; :class:`DataError` if that exceeds the limit."""
         if self.tell() + len(content) > self.limit:
-            raise DataError("it sent more than the file has")
+            raise DataError("it sent more bytes than the file has")
         return super().write(content)
 
 
 class DownloadProgress:
-    """One line on a terminal that says how much of a file has arrived, with the methods that pooch calls."""
+    """A progress line on a terminal: how much of a file has arrived. It has the methods that pooch calls."""
 
     def __init__(self, label: str):
         self.label, self.total, self.done, self.shown, self.closed = label, 0, 0, 0, False
@@ -61,7 +61,8 @@ class DownloadProgress:
 def fetch(name: str, backoff: float = 1.0) -> list[FileReport]:
     """Fetch the files of a data set that are missing or damaged.
 
-    A complete file is kept when a later one fails, so that the next call continues from there; an interrupted one leaves nothing.
+    Complete files are kept if a later file fails, so that the next call continues from there; an interrupted download leaves no
+    file.
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ def fetch(name: str, backoff: float = 1.0) -> list[FileReport]:
     InputError
         If `name` is not a data set that can be downloaded.
     MinicerebError
-        If no mirror gave the right content; the message says what each one answered.
+        If no mirror gave the right content; the message says how each of them failed.
     """
     reports = []
     for file in download_of(name).files:
@@ -111,7 +112,7 @@ def _fetch_file(file: DataFile, backoff: float) -> FileReport:
 
 
 def _reason(error: Exception) -> str:
-    """Return what went wrong in a few words: the messages of requests are long."""
+    """Return a short description of an error, because the messages of the package requests are long."""
     if isinstance(error, DataError):
         return str(error)
     response = getattr(error, "response", None)
@@ -119,7 +120,7 @@ def _reason(error: Exception) -> str:
 
 
 def _download(file: DataFile, mirror: str) -> bytes:
-    """Return the checked content from one mirror; OSError or :class:`DataError` if it cannot be had."""
+    """Return the checked content from one mirror; OSError or :class:`DataError` if that fails."""
     import pooch
 
     progress = DownloadProgress(f"{file.name} from {urlsplit(mirror).netloc}") if sys.stderr.isatty() else None
@@ -133,7 +134,7 @@ def _download(file: DataFile, mirror: str) -> bytes:
     try:
         content = content_of(file, received)
     except (EOFError, OSError, zlib.error) as error:
-        raise DataError(f"what it sent cannot be decompressed ({error})") from error
+        raise DataError(f"the content cannot be decompressed ({error})") from error
     if sha256(content) != file.sha256:
-        raise DataError("what it sent has another SHA-256")
+        raise DataError("the content has another SHA-256")
     return content

@@ -17,7 +17,7 @@ from minicereb.errors import DataError
 from minicereb.paths import open_regular, reading
 
 TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}  # by the third byte of a file
-LONGEST = 1 << 32  # bytes of a file when decompressed
+LONGEST = 1 << 32  # largest size of a decompressed file, in bytes
 NAME = re.compile(r"(?P<set>.*?)(?P<split>train|t10k|test)-(?P<what>images|labels)[-.]idx\d-\w+?(\.gz)?", re.IGNORECASE)
 PARTS = (("train", "images"), ("train", "labels"), ("test", "images"), ("test", "labels"))
 
@@ -36,14 +36,14 @@ def load(path: str | os.PathLike) -> Dataset:
     Parameters
     ----------
     path : path
-        One of the four, such as ``emnist-letters-train-images-idx3-ubyte.gz``: the others are found beside it by their names.
-        Or a folder that holds only one set, directly or in ``raw`` as torchvision has it.
+        One of the four files, such as ``emnist-letters-train-images-idx3-ubyte.gz``; the others are found beside it by their
+        names. Or a folder that holds a single set, directly or in a subfolder ``raw`` as torchvision makes it.
 
     Returns
     -------
     Dataset
-        As :func:`~minicereb.datasets.own.own_dataset` makes it. EMNIST's images, which its files hold transposed, are turned
-        upright, and its letters, numbered from 1, are numbered from 0. Of QMNIST's labels the class is used.
+        As returned by :func:`~minicereb.datasets.own.own_dataset`. EMNIST's images, which are stored transposed, are turned
+        upright, and its letters are numbered from 0 instead of 1. Of QMNIST's labels only the class is used.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def load(path: str | os.PathLike) -> Dataset:
     files = [sets[of][part] for part in PARTS]
     arrays = [parse(_content(file), str(file)) for file in files]
     name = of[1].lower()
-    if name.startswith("qmnist"):  # the class, and seven numbers about the writer
+    if name.startswith("qmnist"):  # a label is the class and seven numbers about the writer
         arrays[1::2] = [labels[:, 0] if labels.ndim == 2 else labels for labels in arrays[1::2]]
     shift = 0
     if is_emnist(name) and all(images.ndim == 3 for images in arrays[::2]):
@@ -91,7 +91,7 @@ def is_emnist(name: str) -> bool:
 
 
 def part_of(path: Path) -> Part | None:
-    """Return what a file's name says, or None if it is not that of an IDX file of images or labels."""
+    """Return the information in a file's name, or None if it is not the name of an IDX file of images or labels."""
     named = NAME.fullmatch(path.name)
     if named is None:
         return None
@@ -106,7 +106,7 @@ def found_in(folder: Path) -> dict[tuple[Path, str], dict[tuple[str, str], Path]
         for path in sorted(place.iterdir()) if place.is_dir() else ():
             part = part_of(path)
             if part is not None and path.is_file():
-                found.setdefault(part.of, {}).setdefault((part.split, part.what), path)  # plain comes before .gz
+                found.setdefault(part.of, {}).setdefault((part.split, part.what), path)  # a plain file is preferred to .gz
     return found
 
 
@@ -130,7 +130,7 @@ def parse(content: bytes, name: str) -> np.ndarray:
     Raises
     ------
     DataError
-        If `content` is not an IDX file, or not of the length that its dimensions call for.
+        If `content` is not an IDX file, or its length does not fit its dimensions.
     """
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in TYPES:
         raise DataError(f"{name} is not an IDX file (it begins with {content[:4].hex(' ') or 'nothing'})")
@@ -140,10 +140,10 @@ def parse(content: bytes, name: str) -> np.ndarray:
     shape = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, header, 4))
     expected = header + math.prod(shape) * dtype.itemsize
     if len(content) != expected:
-        raise DataError(f"{name} has {len(content)} bytes; its header, for shape {shape}, calls for {expected}")
+        raise DataError(f"{name} has {len(content)} bytes; by its header, for shape {shape}, it should have {expected}")
     try:
         return np.frombuffer(content, dtype=dtype, offset=header).reshape(shape)
-    except ValueError as error:  # more dimensions than NumPy has, or none of whose sizes it can count
+    except ValueError as error:  # more dimensions or larger sizes than NumPy supports
         raise DataError(f"{name} has a shape that cannot be used ({len(shape)} dimensions)") from error
 
 

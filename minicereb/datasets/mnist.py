@@ -1,4 +1,4 @@
-"""MNIST: 70,000 handwritten digits, at 28x28 pixels, and at 14x14 as the paper on the generalised likelihood ratio uses them."""
+"""MNIST: 70,000 handwritten digits, at 28x28 pixels, and at 14x14 pixels as in the likelihood-ratio paper."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ def load() -> Dataset:
 
 
 def mnist14() -> Dataset:
-    """Load MNIST's 70,000 images at 14x14 pixels, split anew 6:4.
+    """Load MNIST's 70,000 images at 14x14 pixels, with a new split of 6:4.
 
-    The images of training and test, in the order of the files, are pooled (:func:`~minicereb.datasets.transforms.pool_2x2`). A
-    fixed permutation puts 42,000 of them into training and 28,000 into the test; no setting or seed changes it.
+    The training and test images, in the order of the files, are combined and reduced by
+    :func:`~minicereb.datasets.transforms.pool_2x2`. A fixed permutation puts 42,000 of them into training and 28,000 into the
+    test set; it does not depend on settings or seeds.
 
     Returns
     -------
@@ -53,8 +54,8 @@ def mnist14() -> Dataset:
     -----
     The paper speaks of 10,000 images in total, but its epochs of 1,680 iterations with 25 images are 6/10 of 70,000. It does
     not say how the images were resized or split: the pooling and the permutation are our choices. The test images differ from
-    those of ``"mnist"``: 23,967 of the 28,000 are among its training images, so do not test a network trained on one set on
-    the other.
+    those of ``"mnist"``: 23,967 of the 28,000 are among its training images, so a network trained on one of the two sets must not
+    be tested on the other.
 
     References
     ----------

@@ -24,7 +24,7 @@ def load(path: str | os.PathLike, training: bool = True) -> Dataset:
         MedMNIST's files, with the arrays ``train_images``, ``train_labels`` and so on, are read too; their ``val_images`` are not
         used, since training holds out its own images.
     training : bool
-        Whether there must be training images. Without them, the largest label in the test set gives the number of classes.
+        Whether training images are required. Without them, the largest label in the test set gives the number of classes.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """A user's own arrays, checked and converted.
 
-Whatever kind of file they come from, images become rows of uint8 or of float32 in [0, 1], and labels int64 from 0. What has only
-one interpretation is converted, with a :class:`~minicereb.errors.DataWarning`. Anything else is refused, and the message names
-the array.
+From any kind of file, images become rows of uint8 or of float32 in [0, 1], and labels become int64 from 0. Arrays with only one
+possible interpretation are converted, with a :class:`~minicereb.errors.DataWarning`. All others are refused, and the message
+names the array.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from minicereb.errors import DataError, DataWarning
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 LAYOUTS = ("channels-last", "channels-first")
-CHANNELS = (1, 3, 4)  # numbers by which an axis is known to hold channels: grey, colour, colour with opacity
-MOST_CLASSES = 100_000  # a larger label is a mistake, and would take the memory of that many output cells
-NAMED = 10  # absent classes that are named one by one
+CHANNELS = (1, 3, 4)  # possible lengths of an axis of channels: grey, colour, colour with opacity
+MOST_CLASSES = 100_000  # a larger label is probably a mistake, and would need that many output cells
+NAMED = 10  # largest number of absent classes that are listed
 
 
 def own_dataset(
@@ -31,7 +31,7 @@ def own_dataset(
     Parameters
     ----------
     name : str
-        Path of the data; it also begins every message.
+        Path of the data, with which every message begins.
     arrays : sequence of array
         ``x_train``, ``y_train``, ``x_test``, ``y_test``. Images are uint8, or float in [0, 1], of shape (images, height, width),
         (images, height, width, channels), (images, channels, height, width) or (images, inputs). Labels are whole numbers from
@@ -82,7 +82,7 @@ def own_dataset(
 
 
 def say(text: str) -> None:
-    """Warn of something in a user's data, at the caller of the function that loads them."""
+    """Warn about a user's data; the warning points to the caller of the loading function."""
     warnings.warn(text, DataWarning, stacklevel=4)
 
 
@@ -96,12 +96,12 @@ def channels_first(name: str, shape: tuple[int, ...], layout: str | None = None)
     shape : tuple of int
         Shape of all images; it is ambiguous only with four axes.
     layout : {"channels-last", "channels-first"}, optional
-        The answer, if it is known.
+        The order, if it is known.
 
     Raises
     ------
     DataError
-        If the shape leaves it open.
+        If the shape is ambiguous.
 
     Notes
     -----
@@ -129,7 +129,7 @@ def channels_first(name: str, shape: tuple[int, ...], layout: str | None = None)
 
 
 def warn_of_absent_classes(name: str, labels: np.ndarray, classes: int) -> None:
-    """Warn if a class has no training image: it is never the right answer, and chance is not 1 / classes."""
+    """Warn if a class has no training image, because the chance level is then not 1 / classes."""
     absent = np.flatnonzero(np.bincount(labels, minlength=classes) == 0)
     if not len(absent):
         return
@@ -168,7 +168,7 @@ def _check_images(name: str, images: np.ndarray) -> None:
         return
     if images.dtype.kind not in "iuf":
         raise DataError(f"{name} is {images.dtype}; expected uint8, or float in [0, 1]")
-    low, high = images.min(), images.max()  # either is NaN if any pixel is
+    low, high = images.min(), images.max()  # both are NaN if any pixel is
     if images.dtype.kind != "f":
         advice = "; convert with .astype('uint8')" if low >= 0 and high <= 255 else f"; it holds {low} to {high}"
         raise DataError(f"{name} is {images.dtype}; expected uint8, or float in [0, 1]{advice}")
@@ -196,7 +196,7 @@ def _labels(name: str, labels: np.ndarray, images: int, shift: int) -> np.ndarra
     labels = labels.reshape(images)
     if labels.dtype.kind not in "iu" and not (labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels % 1 == 0).all()):
         raise DataError(f"{name} is {labels.dtype}; expected whole numbers from 0")
-    low, high = int(labels.min()), int(labels.max())  # in the labels' own type the limits might not exist
+    low, high = int(labels.min()), int(labels.max())  # as Python integers, because the labels' type may not contain the limits
     if low < shift or high >= MOST_CLASSES:
         raise DataError(f"{name} holds labels from {low} to {high}; expected whole numbers from {shift} and below {MOST_CLASSES}")
     return labels.astype(np.int64) - shift

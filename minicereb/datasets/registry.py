@@ -1,6 +1,6 @@
 """Data sets by name: a new one is a file with a function that loads it, and a row in :data:`DATASETS`.
 
-Another package offers one by an entry point in the group ``minicereb.datasets`` that names a :class:`NamedDataset`.
+Another package adds a data set through an entry point in the group ``minicereb.datasets`` that names a :class:`NamedDataset`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class NamedDataset:
         Numbers of images.
     image_shape : tuple of int
     title, licence, source : str
-        Contents, licence and origin; if empty, those of the `download`.
+        Content, licence and origin; if empty, they are taken from the `download`.
     options : tuple of str
         Keyword arguments of `load`.
     download : str
@@ -69,7 +69,7 @@ DATASETS = {
 
 
 class Description(NamedTuple):
-    """What ``minicereb data list`` prints about a data set."""
+    """The information that ``minicereb data list`` prints about a data set."""
 
     name: str
     title: str
@@ -81,12 +81,12 @@ class Description(NamedTuple):
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all data sets, those of other packages last."""
+    """Return the names of all data sets; those of other packages come last."""
     return extensions.names(GROUP, DATASETS)
 
 
 def accepted() -> str:
-    """Return in words what a data set can be called."""
+    """Return a description of the names and paths that are accepted as a data set."""
     return f"{', '.join(names())}, or a path to an .npz file or to {cifar10.FOLDER}, to a .csv file, or to IDX files like MNIST's"
 
 
@@ -106,7 +106,7 @@ def load(name: str, training: bool = True, **options: Any) -> Dataset:
         One of :func:`names`, or the path of an ``.npz``, ``.csv`` or IDX file, of a folder of IDX files, or of a folder with
         the files of CIFAR-10's binary version.
     training : bool
-        Whether there must be training images; an npz file may lack them where they are not needed.
+        Whether training images are required; an npz file without them is accepted otherwise.
     **options
         For ``"strokes"``: ``train``, ``test``, ``size``, ``seed`` (see :func:`minicereb.datasets.strokes.load`); for
         ``"strokes14"`` the same without ``size``.
@@ -120,7 +120,7 @@ def load(name: str, training: bool = True, **options: Any) -> Dataset:
     InputError
         If there is no such data set or option.
     DataError
-        If a file is missing or not what it should be.
+        If a file is missing or does not have the right content.
     ExtensionError
         If another package's entry does not load a Dataset.
     """

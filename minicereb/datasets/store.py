@@ -1,6 +1,6 @@
 """Downloaded files: their places, and checks of their content.
 
-A file is identified by the SHA-256 of its decompressed content, an archive by that of its own bytes, whatever the name.
+A file is identified by the SHA-256 of its decompressed content, an archive by the SHA-256 of its own bytes; names do not matter.
 ``data/registry.json`` lists the data sets that can be downloaded, with their files and mirrors.
 """
 
@@ -26,16 +26,16 @@ from minicereb.errors import DataError, InputError
 from minicereb.files import atomic_write
 from minicereb.paths import open_regular, read_at_most, reading
 
-MOST_UNPACKED = 1 << 30  # bytes that are read of one zip
-# Exceptions of reading a zip or one of its members: damage, a password, an unknown compression.
+MOST_UNPACKED = 1 << 30  # largest number of bytes read from one zip
+# Exceptions raised by reading a zip or one of its members: damage, a password, an unknown compression.
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
 CHECKOUT = Path(__file__).parents[2]  # the folder of the project, unless minicereb was installed
 
 
 class DataFile(NamedTuple):
-    """A file that can be downloaded, as it is or compressed by gzip: size and SHA-256 when decompressed, and addresses.
+    """A file that can be downloaded, plain or compressed by gzip: size and SHA-256 when decompressed, and addresses.
 
-    An archive, which holds several files, is stored as it is: size and SHA-256 are those of the archive.
+    An archive, which holds several files, is stored unchanged: size and SHA-256 are those of the archive.
     """
 
     dataset: str
@@ -57,7 +57,7 @@ class Download(NamedTuple):
 
 
 class FileReport(NamedTuple):
-    """The state of a file on this machine, and in `detail` what is wrong or where it was obtained.
+    """The state of a file on this machine; `detail` says what is wrong with it or where it came from.
 
     Truncated: it ends too early. Altered: its content differs in another way.
     """
@@ -121,7 +121,7 @@ def download_of(name: str) -> Download:
 
 
 def places() -> list[Path]:
-    """Return the folders in which files are looked for, in this order; what is fetched or imported goes to the first.
+    """Return the folders in which files are looked for, in this order; new files go to the first of them.
 
     They are the folder in the environment variable ``MINICEREB_DATA``, ``data`` in a checkout, and the user's cache.
     """
@@ -143,14 +143,14 @@ def user_cache() -> Path:
 def find(file: DataFile) -> Path | None:
     """Return the path of a file, plain or gzip, without checking its content; None if it is missing.
 
-    In each place it may lie directly, in a folder with the data set's name, or in torchvision's ``MNIST/raw``, under its own name
-    or Kaggle's (``train-images.idx3-ubyte``).
+    In each place it may be in the folder itself, in a folder with the data set's name, or in torchvision's ``MNIST/raw``. It may
+    have its own name or Kaggle's (``train-images.idx3-ubyte``).
     """
     for place in places():
         upper = file.dataset.upper()  # as torchvision calls its folder
         for folder in (place / file.dataset, place, place / upper, place / upper / "raw", place / "raw"):
             for path in (folder / name for name in _names(file)):
-                if os.path.isfile(path):  # unlike Path.is_file, quiet about a folder that may not be entered
+                if os.path.isfile(path):  # unlike Path.is_file, raises no error for a folder without permission
                     return path
     return None
 
@@ -187,7 +187,7 @@ def read(file: DataFile) -> bytes:
 
 
 def examine(file: DataFile, path: Path) -> tuple[FileReport, bytes]:
-    """Compare what lies at `path` with the registry; return the content if it is right, otherwise no bytes."""
+    """Compare the file at `path` with the registry; return the content if it is right, otherwise no bytes."""
     try:
         with open_regular(path) as stored:
             content = content_of(file, stored)
@@ -207,7 +207,7 @@ def examine(file: DataFile, path: Path) -> tuple[FileReport, bytes]:
 
 
 def content_of(file: DataFile, stored: IO[bytes]) -> bytes:
-    """Return a file's content, decompressed unless it is an archive, and at most one byte too many."""
+    """Return a file's content, decompressed unless it is an archive, and at most one byte more than it should have."""
     return read_at_most(stored, file.bytes + 1) if file.archive else decompressed(stored, limit=file.bytes)
 
 
@@ -240,12 +240,12 @@ def verify(name: str) -> list[FileReport]:
 
 
 def place_of(file: DataFile) -> Path:
-    """Return where a file that is fetched or imported goes."""
+    """Return the place for a file that is fetched or imported."""
     return places()[0] / file.dataset / file.name
 
 
 def place_file(file: DataFile, content: bytes, detail: str) -> FileReport:
-    """Put checked content where :func:`find` looks first; the file appears whole or not at all."""
+    """Write checked content to the first place where :func:`find` looks; the file appears completely or not at all."""
     path = place_of(file)
     with atomic_write(path) as output:
         output.write(content)
@@ -253,7 +253,7 @@ def place_file(file: DataFile, content: bytes, detail: str) -> FileReport:
 
 
 def import_files(paths: Iterable[str | os.PathLike]) -> list[FileReport]:
-    """Copy files that were fetched by hand to the first of :func:`places`.
+    """Copy files that were downloaded by hand to the first of :func:`places`.
 
     Parameters
     ----------
@@ -287,7 +287,7 @@ def _known_in_folder(folder: Path, known: dict[str, DataFile]) -> list[Known]:
     for parent, folders, names in os.walk(folder):
         folders.sort()
         for path in (Path(parent, name) for name in sorted(names)):
-            with contextlib.suppress(DataError):  # whatever else lies in the folder
+            with contextlib.suppress(DataError):  # other files in the folder are ignored
                 if not os.path.isfile(path):
                     continue
                 if zipfile.is_zipfile(path):
@@ -311,7 +311,7 @@ def _known_in_file(path: Path, known: dict[str, DataFile]) -> list[Known]:
 
 
 def _known_in_zip(path: Path, known: dict[str, DataFile]) -> list[Known]:
-    """Identify the members of a zip, one at a time, each read no further than the largest known file is long."""
+    """Identify the members of a zip one at a time, reading of each at most as many bytes as the largest known file has."""
     found: list[Known] = []
     unread, budget = "", MOST_UNPACKED
     try:
@@ -321,7 +321,9 @@ def _known_in_zip(path: Path, known: dict[str, DataFile]) -> list[Known]:
                     if not _plausible(member.file_size, archive.open(member), known):
                         continue
                     if (budget := budget - member.file_size) < 0:
-                        raise DataError(f"{path} holds too much that could be a known file; unpack it, and import the folder")
+                        raise DataError(
+                            f"{path} holds too many bytes that could be known files; unpack it, and import the folder"
+                        )
                     with archive.open(member) as source:
                         content, digest = _identified(source, known)
                 except _UNREADABLE as error:  # another member may still be what is wanted
@@ -337,14 +339,14 @@ def _known_in_zip(path: Path, known: dict[str, DataFile]) -> list[Known]:
 
 
 def _plausible(size: int, stored: IO[bytes], known: dict[str, DataFile]) -> bool:
-    """Whether a file of this size can be a known one: it has the same length, or is gzip, which adds little. Closes the file."""
+    """Whether a file can be a known one: it has the right length, or is gzip, which adds only a little. Closes the file."""
     lengths = [file.bytes for file in known.values()]
     with stored:
         return size in lengths or (size <= max(lengths) * 1.02 + (1 << 16) and stored.read(2) == b"\x1f\x8b")
 
 
 def _identified(source: IO[bytes], known: dict[str, DataFile]) -> tuple[bytes, str]:
-    """Return the content of a file, decompressed unless it is known as it is, and its SHA-256."""
+    """Return the content of a file and its SHA-256; the content is decompressed unless the compressed file itself is known."""
     limit = max(file.bytes for file in known.values())
     content = source.read(limit + 1)
     if (digest := sha256(content)) not in known:

@@ -1,8 +1,9 @@
-"""Digits drawn by the program: a data set that needs no files and no network.
+"""Digits drawn by the program: a data set that needs neither files nor a network.
 
-A digit is a few strokes through control points. For every image the points move a little, the digit is scaled, slanted, turned
-and shifted, and drawn by a pen of random width. This takes uniform random numbers, + - * / and square roots, which IEEE 754
-rounds the same way everywhere: equal settings give equal bytes on every machine, so that a run on these images can be identified.
+A digit consists of a few strokes through control points. For every image the points move a little, and the digit is scaled,
+slanted, rotated, shifted, and drawn with a pen of random width. This uses only uniform random numbers, + - * / and square roots,
+which IEEE 754 rounds the same way everywhere. So equal settings give equal bytes on every machine, and a run on these images can
+be identified.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from minicereb.parallel import blocks, run_lanes
 from minicereb.randomness import generator
 
 BLOCK = 250  # images that share a generator
-PIECES = 24  # straight pieces that stand for the curves of one digit
-POINTS = 8  # control points of a style, at most
+PIECES = 24  # straight pieces that approximate the curves of one digit
+POINTS = 8  # largest number of control points of a style
 
 # Lengths are in units of the image's side, so that the same digits can be drawn at any size.
-HEIGHT, WIDTH = 0.68, 0.50  # of the box in which the styles are given
-JITTER = 0.08  # of a control point, relative to the box
+HEIGHT, WIDTH = 0.68, 0.50  # size of the box in which the styles are given
+JITTER = 0.08  # largest shift of a control point, relative to the box
 SCALE = 0.13
 SLANT = 0.36
 TURN = 0.11  # tangent of half the angle
@@ -44,7 +45,7 @@ class Style(NamedTuple):
     digit : int
     strokes : str
         Indices of the points in the order in which the pen visits them; a space lifts the pen. A stroke is a smooth curve,
-        closed if it ends where it began. A point that two strokes share is a corner, and moves as one.
+        closed if it ends where it began. A point that two strokes share is a corner, and moves only once.
     points : tuple of (float, float)
         Control points, x to the right and y down, in the unit square.
     """
@@ -80,7 +81,7 @@ STYLES = (
 
 
 class Hand(NamedTuple):
-    """How each image of a block is written; arrays of float32 whose first axis is the image (see :func:`load`)."""
+    """The random properties of a block's handwriting (see :func:`load`); arrays of float32 whose first axis is the image."""
 
     jitter: np.ndarray
     scale: np.ndarray
@@ -97,7 +98,7 @@ def load(train: int = 6000, test: int = 1000, size: int = 28, seed: int = 0) -> 
     Parameters
     ----------
     train, test : int
-        Images to draw for training and for the test, at least 1. Image i is the same whatever the number.
+        Number of training and of test images, at least 1. Image i is the same for every number of images.
     size : int
         Height and width in pixels, 8 to 256.
     seed : int
@@ -123,15 +124,15 @@ def load(train: int = 6000, test: int = 1000, size: int = 28, seed: int = 0) -> 
       styles are given; the moved points are then centred by their extent;
     - scale of width and of height: 1 + U(-0.13, 0.13), one for each;
     - slant: x grows by U(-0.36, 0.36) for each unit of height;
-    - rotation: twice the arc tangent of U(-0.11, 0.11), which is up to 12.6 degrees either way;
+    - rotation: twice the arctangent of U(-0.11, 0.11), at most 12.6 degrees in either direction;
     - position: the centre of the image + U(-0.03, 0.03) on each axis;
     - pen: a radius of U(0.028, 0.066);
     - blur: ink fades out linearly over a width of U(0.035, 0.075), and over at least one pixel;
     - pressure: the brightness of the ink, U(0.85, 1);
     - grain: each pixel is multiplied by its own U(0.8, 1); paper stays black.
 
-    After 6,000 training images a least-squares readout of the pixels recognises 86.8 % of new images, one of 5,000 random ReLU
-    cells 98.6 % (measured on 4,000 with seed 0; the tests hold both kinds to a band).
+    After 6,000 training images, a least-squares readout of the pixels recognises 86.8 % of new images, and a readout of 5,000
+    random ReLU cells 98.6 % (measured on 4,000 images with seed 0; tests check that both stay in a range).
     """
     x_train, y_train = draw("train", train, size, seed)
     x_test, y_test = draw("test", test, size, seed)
@@ -144,7 +145,7 @@ def strokes14(train: int = 6000, test: int = 1000, seed: int = 0) -> Dataset:
     Parameters
     ----------
     train, test, seed : int
-        As for :func:`load`; training and test are the same drawings as there.
+        As for :func:`load`; the training and test images are the same drawings as there.
 
     Returns
     -------
@@ -202,7 +203,7 @@ def _draw_block(seed: int, split: str, block: int, size: int) -> tuple[np.ndarra
     labels = np.argsort(rng.random((BLOCK // 10, 10)), axis=1, kind="stable").ravel()
     choice = rng.random(BLOCK)
     hand, pressure = _draw_hand(rng), _uniform(rng, *PRESSURE)
-    grain = _uniform(rng, 1 - GRAIN, 1, size, size)  # last: the only draw that depends on the size
+    grain = _uniform(rng, 1 - GRAIN, 1, size, size)  # drawn last, because it is the only draw that depends on the size
     ink = np.zeros((BLOCK, size, size), dtype=np.float32)
     for digit in range(10):
         styles = [style for style in STYLES if style.digit == digit]
@@ -235,7 +236,7 @@ def _uniform(rng: np.random.Generator, low: float, high: float, *shape: int) -> 
 
 
 def _write(style: Style, hand: Hand, size: int) -> np.ndarray:
-    """Ink in [0, 1], float32 (images, size, size), of one style in several hands."""
+    """Return the ink in [0, 1], float32 (images, size, size), of one style in several handwritings."""
     points = _place(style, hand)
     starts, ends = (
         sum(weights[:, None, point, None] * points[None, :, point] for point in range(len(style.points)))
@@ -295,7 +296,7 @@ def _distance_to_pieces(starts: np.ndarray, ends: np.ndarray, size: int) -> np.n
         middle, step = (start + end) / 2, end - start
         length = np.sqrt((step * step).sum(axis=1, keepdims=True))
         is_point = length == 0
-        step[:, :1] += is_point  # for a point, any direction does
+        step[:, :1] += is_point  # for a single point, any direction will do
         along_x, along_y = (step / (length + is_point)).T[:, :, None]
         x, y = centres - middle[:, :1], centres - middle[:, 1:]
         np.subtract((x * along_y)[:, None, :], (y * along_x)[:, :, None], out=across)

@@ -1,4 +1,4 @@
-"""Transforms of stored images on the CPU or the GPU: to numbers in [0, 1], to half their size, and augmentation."""
+"""Transforms of stored images on the CPU or the GPU: conversion to [0, 1], halving of the size, and augmentation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def to_unit(rows: Array) -> Array:
     Returns
     -------
     array of float32
-        pixel * (1/255) for uint8 (0 and 255 become exactly 0 and 1), otherwise `rows` as float32, without a copy if it is that.
+        For uint8, pixel * (1/255), where 0 and 255 become exactly 0 and 1; otherwise `rows` as float32, which is copied only if
+        it has another type.
     """
     xp = xp_of(rows)
     if rows.dtype == xp.uint8:
@@ -42,7 +43,7 @@ def pool_2x2(rows: Array, image_shape: tuple[int, ...]) -> Array:
     Returns
     -------
     array of uint8, shape (images, height / 2 * width / 2)
-        Means rounded to the nearest whole number, halves up: floor((a + b + c + d + 2) / 4), in integers throughout.
+        Means rounded to the nearest whole number, with halves rounded up: floor((a + b + c + d + 2) / 4), all in integers.
 
     Raises
     ------
@@ -94,7 +95,7 @@ def crop_and_flip(rows: Array, image_shape: tuple[int, ...], seed: int, epoch: i
     require(len(image_shape) in (2, 3), "augment", image_shape, "a data set of images: rows of numbers cannot be shifted")
     xp, count, (height, width, channels) = xp_of(rows), len(rows), (*image_shape, 1)[:3]
     draws = (uniform(xp, seed, "augmentation", (epoch,), ids, 3) * xp.float32(2**24)).astype(xp.int64)
-    corners = (draws[:, :2] * (2 * PADDING + 1)) >> 24  # whole numbers throughout: equal on every device
+    corners = (draws[:, :2] * (2 * PADDING + 1)) >> 24  # only integers, so equal on every device
     mirrored = draws[:, 2:] >= 2**23
     padded = xp.zeros((count, height + 2 * PADDING, width + 2 * PADDING, channels), dtype=rows.dtype)
     padded[:, PADDING : PADDING + height, PADDING : PADDING + width] = rows.reshape(count, height, width, channels)

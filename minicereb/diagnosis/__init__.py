@@ -1,4 +1,4 @@
-"""Find what is wrong with an answer: compare a student's function with the right one and with known mistakes."""
+"""Find out what is wrong with an answer: compare a student's function with the right one and with known mistakes."""
 
 from minicereb.diagnosis.derivative import check_derivative
 from minicereb.diagnosis.diagnose import diagnose

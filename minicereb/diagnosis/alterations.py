@@ -1,8 +1,7 @@
-"""Ways in which a right answer becomes a wrong one: the answer itself is changed, or an argument, or an intermediate result.
+"""Ways to turn a right answer into a wrong one, by changing the answer itself, an argument, or an intermediate result.
 
-A change is applied to the right answer, in case the student did something superfluous, or to the student's answer, in case
-something was left out: an answer that becomes right by clipping lacks the clipping. A change that is undefined for some array may
-raise or give NaN.
+A change is applied to the right answer, to detect a superfluous operation, or to the student's answer, to detect a missing one:
+an answer that clipping makes right lacks the clipping. A change that is undefined for some array may raise or give NaN.
 """
 
 from __future__ import annotations
@@ -80,7 +79,7 @@ SUPERFLUOUS_ALONG: tuple[Row, ...] = (
     ("summed up step by step over axis {1}", "it is a running sum along axis {1}", np.cumsum),
     ("an axis too many", "it has a superfluous axis, of length 1, at place {1}", np.expand_dims),
 )
-FORGOTTEN: tuple[Row, ...] = (  # these lose information, so an answer may be right after them by accident
+FORGOTTEN: tuple[Row, ...] = (  # these lose information, so they may make an answer right by accident
     ("not clipped to [0, 1]", "it would be right if it were clipped to [0, 1]", lambda a: np.clip(a, 0, 1)),
     ("not clipped at 0", "it would be right if negative numbers were set to 0: the ReLU is missing", lambda a: np.maximum(a, 0)),
     ("no sign taken", "it would be right if only its sign were taken", np.sign),
@@ -117,7 +116,7 @@ NUMBERS: tuple[Row, ...] = (
     ("{0} + 1", "1 is added to {0}", lambda a: a + 1),
     ("{0} infinite", "{0} is left out, as if it were infinite", lambda a: 1e300),
 )
-COUNTS: tuple[Row, ...] = (  # of a whole number, or an array of them
+COUNTS: tuple[Row, ...] = (  # changes of a whole number, or of an array of whole numbers
     ("{0} left out", "{0} is left out, as if it were 1", lambda a: a * 0 + 1),
     ("{0} left out (0)", "{0} is left out, as if it were 0", lambda a: a * 0),
     ("{0} too large by 1", "{0} is too large by 1", lambda a: a + 1),
@@ -133,7 +132,7 @@ ARRAYS: tuple[Row, ...] = (
     ("{0} squared", "{0} is squared, but should not be", np.square),
     ("{0} rectified", "negative numbers in {0} are set to 0", lambda a: np.maximum(a, 0)),
     ("1 - {0}", "1 - {0} is used instead of {0}", lambda a: 1 - a),
-    ("{0} as 0 and 1", "only whether {0} is above 0 is used", lambda a: (a > 0).astype(a.dtype)),
+    ("{0} as 0 and 1", "{0} is reduced to whether it is above 0", lambda a: (a > 0).astype(a.dtype)),
     ("{0} centred", "the mean of {0} is subtracted, but should not be", _centred),
     ("mean of {0}", "the mean of {0} is used instead of each of its numbers", lambda a: np.full_like(a, a.mean())),
     ("2 {0}", "{0} is counted twice", lambda a: 2 * a),
@@ -164,13 +163,13 @@ ORDER_ALONG: tuple[Row, ...] = (
     ("last of {0} lost over axis {1}", "the last of {0} along axis {1} is missing", _part(0, -1)),
     ("only the first of {0} over axis {1}", "only the first of {0} along axis {1} is used", _part(0, 1)),
 )
-PAIRS: tuple[Row, ...] = (  # of an intermediate result and something known at that point
+PAIRS: tuple[Row, ...] = (  # changes of an intermediate result by another value known at that point
     ("{0} times {1}", "{0} is multiplied by {1}", np.multiply),
     ("{0} over {1}", "{0} is divided by {1}", np.divide),
     ("{0} plus {1}", "{1} is added to {0}", np.add),
     ("{0} minus {1}", "{1} is subtracted from {0}", np.subtract),
 )
-PARTS = (  # of the images of a batch, or of whatever else has a named length
+PARTS = (  # parts of a batch, or of anything else that has a named length
     ("only the first of {}", "only the first of {} is used", slice(0, 1)),
     ("only the last of {}", "only the last of {} is used", slice(-1, None)),
     ("first of {} lost", "the first of {} is left out", slice(1, None)),
@@ -208,7 +207,7 @@ def too_little(dimensions: int, lossy: bool = True) -> Iterator[Mistake]:
 
 
 def with_arguments(case: Case) -> Iterator[Mistake]:
-    """Yield changes of an answer by an argument: it is added, subtracted, multiplied or divided by; a matrix also transposed."""
+    """Yield changes of an answer by an argument: adding, subtracting, multiplying, dividing; also by the transposed matrix."""
     for name in case.floats():
         both = ((name, np.asarray), (f"{name}ᵀ", np.transpose))
         for what, get in both if np.ndim(case.arguments[name]) == 2 else both[:1]:
@@ -220,7 +219,7 @@ def _arguments(rows: Iterable[Row], name: str, *axis: int) -> Iterator[Mistake]:
 
 
 def argument_changes(case: Case) -> Iterator[Mistake]:
-    """Yield every change of arguments that can be tried on cases like this one, likelier ones first.
+    """Yield every change of arguments that can be tried on cases like this one, the likelier ones first.
 
     Each is a function that maps a case to the arguments that it changes.
     """
@@ -255,7 +254,7 @@ def step_changes(name: str, value: np.ndarray, others: dict[str, Any]) -> Iterat
 
 
 def _some_of(size: str) -> Iterator[Mistake]:
-    """Some of the rows of every argument whose first axis has the length of this name."""
+    """Select some of the rows of every argument whose first axis has the length of this name."""
 
     def cut(part: slice, case: Case) -> dict[str, Any]:
         arrays = {name: value for name, value in case.arguments.items() if np.ndim(value)}

@@ -1,4 +1,4 @@
-"""Describe an answer that no alteration explains: what it does not depend on, how it scales, and where it is right."""
+"""Describe an answer that no alteration explains: missing dependence on arguments, wrong scaling, and where it is right."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def behaviour(attempt: Attempt) -> list[Hint]:
 
 
 def _with(attempt: Attempt, name: str, change: Callable[[Any], Any]) -> Iterator[tuple[np.ndarray, np.ndarray, Any, np.ndarray]]:
-    """Answer and right answer on each case, before and after an argument is changed."""
+    """Return the student's and the right answer on each case, before and after an argument is changed."""
     for case, answer, truth in zip(attempt.cases, attempt.answers, attempt.truths, strict=True):
         changed = case.but(**{name: change(case.arguments[name])})
         yield answer, truth, try_on(attempt.function, changed, attempt.task.parts).answer, attempt.task.right(changed)
 
 
 def _ignored(attempt: Attempt) -> Iterator[Hint]:
-    """Arguments that the right answer depends on and this one does not."""
+    """Return hints about arguments on which the right answer depends but this one does not."""
     for name in attempt.cases[0].floats():
         rows = list(_with(attempt, name, lambda a: 0.7 * (a if isinstance(a, float) else np.roll(a, 1))))
         used = any(after is None or not np.array_equal(after, answer) for answer, _, after, _ in rows)
@@ -37,7 +37,7 @@ def _ignored(attempt: Attempt) -> Iterator[Hint]:
 
 
 def _degree(one: np.ndarray, other: np.ndarray | None) -> float | None:
-    """How an answer scales with an argument: p if it becomes 1.5ᵖ times as large everywhere, else None."""
+    """Return p if an answer becomes 1.5ᵖ times as large everywhere when an argument becomes 1.5 times as large, else None."""
     size = float(np.vdot(one, one))
     if other is None or not size or one.shape != other.shape or not np.isfinite(other).all():
         return None
@@ -46,7 +46,7 @@ def _degree(one: np.ndarray, other: np.ndarray | None) -> float | None:
 
 
 def _growth(attempt: Attempt) -> Iterator[Hint]:
-    """Arguments whose power is wrong: the answer does not scale with them as the right one does."""
+    """Return hints about arguments with which the answer does not scale in the same way as the right answer."""
     for name in attempt.cases[0].floats():
         degrees = [(_degree(*pair[::2]), _degree(*pair[1::2])) for pair in _with(attempt, name, lambda a: a * FACTOR)]
         if len(set(degrees)) == 1 and degrees[0][0] != degrees[0][1] and degrees[0][1] is not None:

@@ -1,4 +1,4 @@
-"""Call an untrusted function: return its answer, or what is wrong with it apart from the numbers."""
+"""Call an untrusted function: return its answer, or formal errors such as exceptions and wrong types."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from minicereb.diagnosis.hints import Case, Hint
 
-LONGEST = 300  # characters of an error message that are quoted
+LONGEST = 300  # largest number of quoted characters of an error message
 SHAPES = ("shape", "broadcast", "matmul", "dimension", "aligned", "axis", "axes", "index")
 
 
@@ -20,7 +20,7 @@ class CallResult(NamedTuple):
     """The result of a call.
 
     The answer is in float64, several arrays stacked into one, or None if it is unusable. `dtype` is the type that was returned;
-    `hints` name what is visibly wrong without knowing the right answer.
+    `hints` name mistakes that can be seen without knowing the right answer.
     """
 
     answer: np.ndarray | None
@@ -29,7 +29,7 @@ class CallResult(NamedTuple):
 
 
 class Elsewhere(ABC):
-    """A function that is called elsewhere, such as in another process."""
+    """A function that is called elsewhere, for example in another process."""
 
     @abstractmethod
     def try_on(self, case: Case, parts: int) -> CallResult:
@@ -52,7 +52,7 @@ def try_on(function: Function, case: Case, parts: int = 0) -> CallResult:
             return CallResult(None, None, (Hint("not started", "it still raises NotImplementedError: nothing to check yet"),))
         except (KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException as error:  # also SystemExit: whatever a student's code raises becomes a hint
+        except BaseException as error:  # any exception of a student's code becomes a hint, even SystemExit
             return CallResult(None, None, (_crash(error, case),))
     changed = [name for name, value in case.arguments.items() if isinstance(value, np.ndarray) and not _equal(value, given[name])]
     hints = tuple(Hint(f"changes {name}", f"it changes its argument {name} in place; work on a copy") for name in changed)

@@ -17,10 +17,10 @@ from minicereb.errors import InputError, require
 from minicereb.gradcheck.differences import check_gradient, difference, kink_place
 from minicereb.randomness import generator
 
-LARGEST = 2000  # numbers in the argument that is differentiated by
+LARGEST = 2000  # largest size of the argument that is differentiated by
 CASES = 3
-FAR = 100.0  # moves every unit above its threshold
-TOLERANCE = 1e-6  # relative, of one element of a derivative computed by finite differences
+FAR = 100.0  # an amount that moves every unit above its threshold
+TOLERANCE = 1e-6  # relative tolerance of one element of a derivative computed by finite differences
 
 
 def check_derivative(
@@ -37,8 +37,8 @@ def check_derivative(
         *arguments)``, with `d_output` of the shape of the output; if `forward` returns one number, it is called as
         ``derivative(*arguments)``.
     *arguments : array or number
-        Where to check. Two more points are tried: the same floats slightly changed, and in another order unless `forward` refuses
-        that.
+        The point at which to check. Two more points are tried: the same floats slightly changed, and the floats in another order
+        unless `forward` rejects that.
     by : int
         Index of the argument to differentiate with respect to: an array of at most 2000 floats.
     seed : int
@@ -47,13 +47,13 @@ def check_derivative(
     Returns
     -------
     Diagnosis
-        The hint ``kink`` says that `forward` is not smooth there, and where. The hint ``undecided`` says that its differences are
-        too inaccurate to judge by. A factor that is the length of an axis is named by the axis.
+        The hint ``kink`` says that `forward` is not smooth there, and where. The hint ``undecided`` says that the finite
+        differences are too inaccurate to decide. If a factor is the length of an axis, the hint names the axis.
 
     Raises
     ------
     InputError
-        If `forward` itself does not work, or depends on something else than its arguments.
+        If `forward` itself does not work, or depends on anything other than its arguments.
     """
     require(0 <= by < len(arguments), "by", by, f"the number of an argument, from 0 to {len(arguments) - 1}")
     given = [_as_float64(value) for value in arguments]
@@ -131,7 +131,7 @@ def _as_float64(value: Any) -> Any:
 
 
 def _place(forward: Callable[..., Any], given: list[Any], rng: np.random.Generator) -> list[Any]:
-    """Other arguments: floats slightly changed, and in another order if the function accepts that."""
+    """Return other arguments: floats slightly changed, and in another order if the function accepts that."""
 
     def near(value: Any) -> Any:
         if isinstance(value, float):
@@ -157,7 +157,7 @@ def _output(forward: Callable[..., Any], place: list[Any]) -> np.ndarray:
 
 
 def _names(forward: Callable[..., Any], count: int) -> list[str]:
-    """The names of the parameters, or their positions if they have none."""
+    """Return the names of the parameters, or their positions if they have no names."""
     try:
         names = [name for name, each in inspect.signature(forward).parameters.items() if each.kind is not each.VAR_POSITIONAL]
     except (TypeError, ValueError):
@@ -166,7 +166,7 @@ def _names(forward: Callable[..., Any], count: int) -> list[str]:
 
 
 def _sizes(arrays: dict[str, Any]) -> dict[str, int]:
-    """Every axis length that a mean could divide by, by its description."""
+    """Return every axis length by which a mean could divide, by its description."""
     sizes: dict[str, int] = {}
     for name, shape in {name: value.shape for name, value in arrays.items() if isinstance(value, np.ndarray)}.items():
         known = {f"the length of {name}'s axis {axis}": length for axis, length in enumerate(shape)}
@@ -176,7 +176,7 @@ def _sizes(arrays: dict[str, Any]) -> dict[str, int]:
 
 
 def _rough(function: _Function, case: Case) -> Hint | None:
-    """The hint that finite differences are too inaccurate here to check the derivative."""
+    """Return the hint that finite differences are too inaccurate here to check the derivative."""
     slope, rounding = function.differences(*case.arguments.values())
     scale = float(np.abs(slope).max(initial=0.0)) or 1.0
     if not slope.size or float(rounding.max()) <= TOLERANCE * scale:
@@ -188,12 +188,12 @@ def _rough(function: _Function, case: Case) -> Hint | None:
 
 
 def _kink(function: _Function, case: Case, seed: int) -> Hint | None:
-    """The hint that the function is not smooth here, and where."""
+    """Return the hint that the function is not smooth here, with the place."""
     credit, place = function.split(tuple(case.arguments.values()))
     at, name = place[function.by], function.names[function.by]
 
     def along(x: np.ndarray) -> float:
-        with np.errstate(all="ignore"):  # a step may lead to where the function is not defined
+        with np.errstate(all="ignore"):  # a step may leave the domain of the function
             moved = [*place[: function.by], x, *place[function.by + 1 :]]
             return float(np.sum(np.asarray(function.forward(*moved), dtype=np.float64) * credit))
 

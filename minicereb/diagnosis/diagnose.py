@@ -1,7 +1,8 @@
-"""Find what is wrong with a function: compare its answers with systematically altered right answers.
+"""Find out what is wrong with a function: compare its answers with systematically altered right answers.
 
-A mistake explains an answer if the same alteration of the right answer gives that answer on every case. The simplest mistakes are
-tried first: a factor, a change of the answer, a known mistake of the task, a change of the arguments, then two of these combined.
+A mistake explains an answer if the same alteration turns the right answer into that answer on every case. The simplest mistakes
+are tried first: a factor, a change of the answer, a known mistake of the task, a change of the arguments, then two of these
+combined.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from minicereb.diagnosis.calls import CallResult, Function, try_on
 from minicereb.diagnosis.factors import factor_of, name_factor
 from minicereb.diagnosis.hints import Attempt, Case, Diagnosis, Hint, Mistake, Task, farthest, fits
 
-SINGLE = 1e-4  # agreement of answers that are right up to the precision of float32
+SINGLE = 1e-4  # relative tolerance for answers that are right to float32 precision
 
 
 class Hypothesis:
@@ -42,7 +43,7 @@ class Hypothesis:
 def diagnose(
     function: Function, task: Task, cases: Sequence[Case], special: Sequence[Case] = (), square: Sequence[Case] = ()
 ) -> Diagnosis:
-    """Say whether a student's function is right, and if not, why. It receives copies of the arguments, by position.
+    """Decide whether a student's function is right, and if not, why. The function receives copies of the arguments, by position.
 
     The ordinary `cases`, in float64, have different sizes and numbers: one hint must explain all of them. Each `special` case has
     a note: the hint for an answer that is wrong only there. The axes of `square` cases are equally long, so that an array
@@ -79,12 +80,12 @@ def _whole(attempt: Attempt, trials: Sequence[CallResult]) -> list[Hint]:
 
 
 def _on_square(function: Function, task: Task, square: Sequence[Case]) -> list[Hint]:
-    """The mistake on cases whose axes are equally long, if it explains the answer."""
+    """Return the mistake that explains the answer on cases with equally long axes, if there is one."""
     attempt = _attempt(function, task, square, [try_on(function, case, task.parts) for case in square])
     if not square or len(attempt.answers) < len(square):
         return []
     if attempt.agrees(attempt.truths):
-        return [Hint("right on square arrays only", "it is right only where all axes are equally long: two lengths are mixed up")]
+        return [Hint("right on square arrays only", "it is right only if all axes are equally long: two lengths are mixed up")]
     found = _explanations(attempt) if all(np.isfinite(each).all() for each in attempt.answers) else iter(())
     return [Hint(hint.code, f"{hint.text} (found on arrays whose axes are equally long)") for hint in found][:1]
 
@@ -110,7 +111,7 @@ def _formalities(attempt: Attempt, trial: CallResult) -> list[Hint]:
 
 
 def _special(function: Function, task: Task, special: Sequence[Case]) -> list[Hint]:
-    """The note of the first special case in which the answer is wrong."""
+    """Return the note of the first special case in which the answer is wrong."""
     for case in special:
         trial, truth = try_on(function, case, task.parts), task.right(case)
         if trial.answer is None:
@@ -123,7 +124,7 @@ def _special(function: Function, task: Task, special: Sequence[Case]) -> list[Hi
 
 
 def _numbers(attempt: Attempt) -> list[Hint]:
-    """What is wrong with the numbers or their shape: a single hint if one explains all cases."""
+    """Return what is wrong with the numbers or their shape; a single hint if one explains all cases."""
     bad = next((answer for answer in attempt.answers if not np.isfinite(answer).all()), None)
     if bad is None:
         for hint in _explanations(attempt):
@@ -140,7 +141,7 @@ def _numbers(attempt: Attempt) -> list[Hint]:
 
 
 def _by_part(attempt: Attempt) -> list[Hint]:
-    """What is wrong with each returned array, if each is right or has an explanation."""
+    """Return what is wrong with each returned array, provided that each is right or has an explanation."""
     hints: list[Hint] = []
     task = attempt.task
     if not attempt.same_shapes:
@@ -168,7 +169,7 @@ def _only(function: Callable[..., Any], part: int) -> Callable[..., Any]:
 
 
 def _explanations(attempt: Attempt) -> Iterator[Hint]:
-    """Every explanation that holds on all cases, the simplest first."""
+    """Yield every explanation that holds on all cases, the simplest first."""
     task, cases, answers, truths = attempt.task, attempt.cases, attempt.answers, attempt.truths
     right = Hypothesis("", "", lambda number: truths[number])
     if attempt.agrees(truths, tolerance=SINGLE):
@@ -200,14 +201,14 @@ def _explanations(attempt: Attempt) -> Iterator[Hint]:
 
 
 def _on(function: Callable[..., Any], cases: Sequence[Case], changed: Callable[[Case], Any] | None = None) -> Any:
-    """The answer of a function, given the index of a case; `changed` may replace arguments."""
+    """Return the answer of a function on a case, given by its index; `changed` may replace arguments."""
 
     def answer(number: int) -> np.ndarray | None:
         with np.errstate(all="ignore"):
             try:
                 case = cases[number] if changed is None else cases[number].but(**changed(cases[number]))
                 return np.asarray(function(*case.arguments.values()), dtype=np.float64)
-            except Exception:  # an altered argument may be refused in any way
+            except Exception:  # the function may reject an altered argument with any exception
                 return None
 
     return answer
@@ -293,7 +294,7 @@ def _masked(attempt: Attempt) -> Iterator[Hint]:
 
 
 def _changed(world: Hypothesis, attempt: Attempt) -> Iterator[Hint]:
-    """Changes of a hypothesis' answers that give the student's answers, or changes of the student's answers that give them."""
+    """Find changes that turn a hypothesis' answers into the student's answers, or the student's answers into the hypothesis'."""
     first = world.answer(0)
     if first is None:
         return

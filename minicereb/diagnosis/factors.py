@@ -11,7 +11,7 @@ import numpy as np
 from minicereb.diagnosis.hints import Case, Hint
 
 POWERS = {1.0: "{}", -1.0: "1/{}", 2.0: "{}²", -2.0: "1/{}²", 0.5: "√{}", -0.5: "1/√{}"}
-LARGEST = 64  # numerator and denominator of a fraction that is worth a name
+LARGEST = 64  # largest numerator and denominator of a fraction that is named
 NAMED = {np.pi: "π", 2 * np.pi: "2π", (2 * np.pi) ** 0.5: "√(2π)", 2**0.5: "√2", np.log(2): "ln 2", np.pi**0.5: "√π"}
 CONSTANTS = {1.0: "", 2.0: "2 ", 0.5: "½ ", 4.0: "4 ", 0.25: "¼ ", **{number: f"{name} " for number, name in NAMED.items()}}
 CONSTANTS |= {1 / number: f"1/{name} " for number, name in NAMED.items()}
@@ -34,9 +34,9 @@ def factor_of(found: Iterable[np.ndarray], wanted: Iterable[np.ndarray | None], 
 
 
 def name_factor(factors: Sequence[float], cases: Sequence[Case], tolerance: float) -> Hint | None:
-    """Return the hint that names the factor, if the same name fits every case: a constant, or a power of a size or an argument.
+    """Return the hint that names a factor if one name fits every case: a constant, or a power of a size or an argument.
 
-    A factor is the answer divided by the right answer, one for each case.
+    Each case has one factor: the answer divided by the right answer.
     """
 
     def same(values: Sequence[float], other: float) -> bool:
@@ -54,7 +54,7 @@ def name_factor(factors: Sequence[float], cases: Sequence[Case], tolerance: floa
 
 
 def _hint(sign: float, factor: str, what: str, text: str) -> Hint:
-    """The hint about a factor; `what` says which multiple of the right answer the wrong one is."""
+    """Return the hint about a factor; `what` says which multiple of the right answer the wrong answer is."""
     also = ", and the sign is wrong" if sign < 0 else ""
     return Hint(f"{'sign, ' if sign < 0 else ''}factor {factor}", f"it is {what} what it should be{text and f': {text}'}{also}")
 

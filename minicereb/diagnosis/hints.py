@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Hint(NamedTuple):
-    """One thing that is wrong: a name for tables, such as ``"factor 1/batch"``, and a sentence for the author of the answer."""
+    """A description of one mistake: a name for tables, such as ``"factor 1/batch"``, and a sentence for the student."""
 
     code: str
     text: str
@@ -46,14 +46,14 @@ class Case(NamedTuple):
         ]
 
     def but(self, /, **arguments: Any) -> Case:
-        """Return the case with some arguments replaced."""
+        """Return a copy of the case with some arguments replaced."""
         return self._replace(arguments={**self.arguments, **arguments})
 
 
 class Mistake(NamedTuple):
     """A known mistake: its name, a sentence, and the function that makes it.
 
-    The function has the parameters of the right one if it is a known wrong answer to a task; other mistakes document theirs.
+    For a known wrong answer to a task, the function has the parameters of the right one; other mistakes document theirs.
     """
 
     code: str
@@ -71,8 +71,8 @@ class Task(NamedTuple):
     tolerance : float
         Relative tolerance, above the error of `truth` itself.
     steps : callable or None
-        The right function again, step by step. Its first parameter is a function ``at(name, value)``; it is called for every
-        intermediate result, and the computation continues with what it returns.
+        The right function again, step by step. Its first parameter is a function ``at(name, value)``, which is called for every
+        intermediate result; the computation continues with the value that it returns.
     """
 
     truth: Callable[..., Any]
@@ -88,7 +88,7 @@ class Task(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """A function's answers to a task, along with the right ones; each list has one entry per case."""
+    """A function's answers to a task and the right answers; each list has one entry per case."""
 
     function: Any
     task: Task
@@ -97,7 +97,7 @@ class Attempt(NamedTuple):
     truths: list[np.ndarray]
 
     def agrees(self, wanted: Iterable[Any], found: Iterable[Any] | None = None, tolerance: float | None = None) -> bool:
-        """Whether the answers, or `found` instead, agree with `wanted` on every case; False where either is None."""
+        """Whether the answers, or `found` if it is given, agree with `wanted` on every case; False if one of them is None."""
         pairs = zip(self.answers if found is None else found, wanted, strict=True)
         return all(a is not None and b is not None and fits(a, b, tolerance or self.task.tolerance) for a, b in pairs)
 

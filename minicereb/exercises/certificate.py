@@ -32,17 +32,17 @@ def _bounds_steps(at: Any, weight: Any, bias: Any, low: Any, high: Any) -> Any:
 
 
 def _relu_of(interval: Any) -> Any:
-    """Bounds after ReLU from a wrong interval before it."""
+    """Make a mistake: bounds after ReLU from a wrong interval before it."""
     return lambda w, b, low, high: np.maximum(np.stack(interval(w, b, low, high)), 0)
 
 
 def _then(activation: Any) -> Any:
-    """The right interval with something else instead of ReLU."""
+    """Make a mistake: the right interval with another function instead of ReLU."""
     return lambda *given: activation(_interval(*given))
 
 
 def _between(middle: Any, width: Any) -> Any:
-    """The interval with a different middle or half width; both are functions of (W, b, c, r)."""
+    """Make a mistake: the interval with a different middle or half width, both functions of (W, b, c, r)."""
 
     def interval(w: Any, b: Any, low: Any, high: Any) -> Any:
         given = w, b, 0.5 * (low + high), 0.5 * (high - low)
@@ -89,10 +89,10 @@ _MIDDLES = mistakes(
     ("bias twice", "the bias is added twice", lambda w, b, c, r: c @ w.T + 2 * b),
     ("bias subtracted", "the bias is subtracted", lambda w, b, c, r: c @ w.T - b),
     ("absolute bias", "the sign of the bias is lost", lambda w, b, c, r: c @ w.T + np.abs(b)),
-    ("middle left out", "the middle is left out: these are bounds of the deviation from it", lambda w, b, c, r: 0 * (c @ w.T)),
+    ("middle left out", "the middle is left out: these are bounds on the deviation from it", lambda w, b, c, r: 0 * (c @ w.T)),
 )
 _WIDTHS = mistakes(
-    ("no absolute value", "W is used instead of |W|: negative weights make the ends change places", lambda w, b, c, r: r @ w.T),
+    ("no absolute value", "W is used instead of |W|: negative weights exchange the two ends", lambda w, b, c, r: r @ w.T),
     ("width for radius", "the radius is (high - low)/2; the factor ½ is missing", lambda w, b, c, r: 2 * r @ np.abs(w).T),
     ("radius too small", "the radius is divided by 2 once too often", lambda w, b, c, r: 0.5 * r @ np.abs(w).T),
     ("centre alone", "the radius is left out: this is the response to the centre, not bounds", lambda w, b, c, r: 0 * (r @ w.T)),
@@ -144,8 +144,9 @@ CERTIFICATE = Exercise(
     "Interval bounds of a layer",
     ("M-IBP",),
     "layer_bounds(weight, bias, low, high)",
-    "A certificate states what a network can do for every image of a region. Given bounds low ≤ x ≤ high on each input, return "
-    "the tightest bounds that hold for each unit h = max(Wx + b, 0) by itself. With centre c and radius r of the inputs, Wc + b "
+    "A certificate is a statement about a network's outputs for every image of a region. Given bounds low ≤ x ≤ high on each "
+    "input, return the tightest bounds on each unit h = max(Wx + b, 0), taken by itself. With centre c and radius r of the "
+    "inputs, Wc + b "
     "is the middle of the interval before the ReLU and |W| r is half its width; the ReLU is then applied to both ends.",
     {
         "weight : array of float, shape (units, inputs)": "",

@@ -1,6 +1,6 @@
-"""The process of a submission, ``python -m minicereb.exercises.child FUNCTION FILE CONNECTION``: it calls a function on request.
+"""The process of a submission, ``python -m minicereb.exercises.child FUNCTION FILE CONNECTION``, calls a function on request.
 
-It receives arguments and sends answers; it never sees the right answers or the verdict.
+It receives arguments and sends answers; it never receives the right answers or the verdict.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main(function_name: str, path: str, connection: str) -> None:
             while True:
                 asked = receive(there, Request)
                 send(*try_on(function, case_of(asked), asked.head["parts"]))  # type: ignore[arg-type]
-    os._exit(0)  # threads and exit handlers of the submission do not count
+    os._exit(0)  # do not wait for threads and exit handlers of the submission
 
 
 def read_submission(name: str, path: Path) -> tuple[Callable[..., Any] | None, tuple[Hint, ...]]:
@@ -91,7 +91,7 @@ def _wrong(code: str, text: str) -> tuple[None, tuple[Hint, ...]]:
 
 
 def _connected(connection: str) -> socket.socket:
-    if connection == "shared":  # Windows: a socket comes as bytes
+    if connection == "shared":  # on Windows, a socket is passed as bytes
         return socket.fromshare(sys.stdin.buffer.read())  # type: ignore[attr-defined]
     return socket.socket(fileno=int(connection))
 

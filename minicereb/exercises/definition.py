@@ -1,4 +1,4 @@
-"""What an exercise consists of: a statement, a stub to fill in, cases to test answers on, and known mistakes."""
+"""Exercises: each has a statement, a stub to fill in, cases on which answers are tested, and known mistakes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SQUARE = (5, 4, 6)  # the length of every axis in the cases whose axes are equal
 
 
 def mistakes(*rows: tuple[str, str, Any], of: Callable[..., Any] | None = None) -> list[Mistake]:
-    """Return known mistakes from rows of code, sentence and wrong function; `of` makes the function from the row's last entry."""
+    """Return known mistakes from rows of code, sentence and wrong function; `of` turns a row's last entry into the function."""
     return [Mistake(code, text, function if of is None else of(function)) for code, text, function in rows]
 
 
@@ -29,9 +29,9 @@ def mistakes_of(
     first: Sequence[Mistake],
     second: Sequence[Mistake],
 ) -> list[Mistake]:
-    """Return the mistakes in a function that `formula` builds from two ingredients: one of them wrong, then both.
+    """Return the mistakes in a function that `formula` builds from two ingredients: first one of them wrong, then both.
 
-    `right` are the right ingredients, `first` and `second` wrong versions of each.
+    `right` has the right ingredients; `first` and `second` have wrong versions of each.
     """
     made = [each._replace(function=formula(each.function, right[1])) for each in first]
     made += [each._replace(function=formula(right[0], each.function)) for each in second]
@@ -50,24 +50,24 @@ class Exercise:
     ----------
     name, title : str
     tags : tuple of str
-        Tags of the equations that it is about.
+        Tags of the exercise's equations.
     signature : str
         ``name(parameters)`` of the function.
     statement : str
         What to compute.
     parameters : dict
-        Parameters, as in numpydoc: descriptions by ``name : type``; empty where the type says enough.
+        Parameters, as in numpydoc: descriptions by ``name : type``; a description may be empty if the type is enough.
     returns : tuple of str
         Type and description of what it returns.
     task : Task
     draw : callable
-        Maps a generator and one value of each of `sizes` and `numbers` to the arguments of the function.
+        Takes a generator and one value of each of `sizes` and `numbers`; returns the arguments of the function.
     sizes : dict
         Lengths of axes by name, each with its values in the ordinary cases. In the square cases all are equal.
     numbers : dict
         Other numbers by name, with their values in the ordinary and the square cases; short lists are repeated.
     special : dict
-        Arguments of special cases, by the hint for an answer that is wrong there; lists become arrays of floats.
+        Arguments of special cases; each key is the hint for an answer that is wrong there. Lists become arrays of floats.
     points : int
         Points for a right answer, unless a course sets others.
     """
@@ -117,7 +117,7 @@ class Exercise:
         return [self._drawn(ordinary + number, dict.fromkeys(self.sizes, length)) for number, length in enumerate(SQUARE)]
 
     def check(self, function: Function) -> Diagnosis:
-        """Diagnose a function: whether it solves the exercise, and if not, what is wrong with it."""
+        """Check a function: return whether it solves the exercise and, if not, what is wrong with it."""
         if not isinstance(function, Elsewhere) and not callable(function):
             return Diagnosis(False, (Hint("no function", f"{self.function} is not a function, but {type(function).__name__}"),))
         special = [self._case(arguments, {}, note) for note, arguments in self.special.items()]

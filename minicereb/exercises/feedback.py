@@ -14,13 +14,14 @@ from minicereb.exercises.grading import Graded, Points, Standing, Student, encod
 from minicereb.files import atomic_write
 from minicereb.report.page import Block, Command, Page, Section, Table, Text, markdown
 
-LONGEST = 200  # bytes of a student's name in the name of a file
+LONGEST = 200  # largest number of bytes of a student's name in a file name
 
 
 def feedback_files(folder: str | os.PathLike, students: Sequence[Student]) -> dict[Path, Path]:
-    """Return a file in `folder` for each student, named like the student, by the student's folder.
+    """Return, for each student's folder, the path of a file in `folder` that is named after the student.
 
-    Characters that not every system allows in names are replaced. A name that is taken, also in other capitals, gets a number.
+    Characters that not every system allows in names are replaced. A name that is already taken, even with other capital letters,
+    gets a number.
     """
     taken: set[str] = set()
     return {student.folder: Path(folder) / f"{_free(student.name, taken)}.md" for student in students}
@@ -37,7 +38,7 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def write_feedback(path: str | os.PathLike, standing: Standing, points: Points) -> None:
-    """Write the feedback for a student, atomically; `points` says which exercises count, and how much."""
+    """Write the feedback for a student, atomically; `points` says how much each exercise counts."""
     with atomic_write(path) as file:
         file.write(markdown(feedback(standing, points), {}).encode())
 

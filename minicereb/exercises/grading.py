@@ -22,15 +22,15 @@ from minicereb.exercises.definition import Exercise
 from minicereb.exercises.submission import Report, check_file, printable
 from minicereb.files import atomic_write
 
-LARGEST = 1 << 20  # bytes of a submission
-LARGEST_POINTS = 1 << 16  # bytes of a file of points
+LARGEST = 1 << 20  # largest size of a submission, in bytes
+LARGEST_POINTS = 1 << 16  # largest size of a file of points, in bytes
 COLUMNS = ("student", "exercise", "right", "hint", "text", "printed", "seconds", "file", "points", "of")
 Points = Mapping[str, float]  # the exercises that count, by name, and the points for a right answer
 Worth = Annotated[float, Range(0, 1000)]
 
 
 class Submission(NamedTuple):
-    """A file that a student handed in, and the points for a right answer: 0 if the exercise does not count."""
+    """A file that a student handed in, and the points for a right answer, which are 0 if the exercise does not count."""
 
     student: str
     exercise: Exercise
@@ -97,7 +97,7 @@ def usual_points() -> Points:
 def read_points(path: str | os.PathLike) -> Points:
     """Return the points of a course from a JSON file: an object with a number from 0 to 1000 for each exercise that counts.
 
-    :class:`DataError` if it is none, is empty, or names an exercise that does not exist.
+    It raises :class:`DataError` if the file is not such an object, is empty, or names an exercise that does not exist.
     """
     points = read_json(path, dict[str, Worth], LARGEST_POINTS)
     for name in points:
@@ -110,7 +110,7 @@ def read_points(path: str | os.PathLike) -> Points:
 
 
 def total(points: Iterable[float]) -> float:
-    """Return a sum of points without the rounding errors of decimal fractions; a whole number if all are."""
+    """Return a sum of points without the rounding errors of decimal fractions; an integer if all points are integers."""
     return round(sum(points), 9)
 
 
@@ -123,7 +123,7 @@ def encodable(name: str) -> str:
 def submissions(folder: str | os.PathLike, points: Points) -> tuple[list[Student], list[Path]]:
     """Find the students of a class with their submissions, and all Python files that belong to no exercise.
 
-    The folder has one folder per student, with files named as by ``minicereb exercise start``. Files directly in it belong to one
+    The folder has one folder per student, with files named by ``minicereb exercise start``. Files directly in it belong to one
     student, named like the folder. Folders without Python files are ignored. :class:`DataError` if there is no submission.
     """
     folder = Path(folder)
@@ -159,7 +159,7 @@ def _report(submission: Submission, limit: float) -> Report:
     """The report on a submission; if it cannot be checked, the report says why."""
     began = time.monotonic()
     try:
-        status = os.lstat(submission.path)  # a link may lead to somebody else's solution
+        status = os.lstat(submission.path)  # a link might lead to someone else's solution
         if not stat.S_ISREG(status.st_mode):
             return _not_checked("it is not a regular file; hand in the file itself", began)
         if status.st_size > LARGEST:
@@ -174,7 +174,7 @@ def _not_checked(why: str, began: float) -> Report:
 
 
 def standings(students: Iterable[Student], graded: Iterable[Graded]) -> list[Standing]:
-    """Return the standings of the students all of whose submissions have been checked, given the reports in order."""
+    """Return the standings of those students whose submissions have all been checked, given the reports in order."""
     reports = iter(graded)
     found = [Standing(student, list(islice(reports, len(student.submissions)))) for student in students]
     return [each for each in found if len(each.graded) == len(each.student.submissions)]
@@ -183,8 +183,8 @@ def standings(students: Iterable[Student], graded: Iterable[Graded]) -> list[Sta
 def write_csv(path: str | os.PathLike, graded: Iterable[Graded], complete: Iterable[Standing]) -> None:
     """Write a header and a line for each submission as CSV in UTF-8.
 
-    The last column, the same in all lines of a student, is the sum of the student's points. It is empty if the student is not in
-    `complete`, since some submissions have not been checked.
+    The last column, equal in all lines of a student, is the sum of the student's points. It is empty for students who are not in
+    `complete`, because some of their submissions have not been checked.
     """
     totals = {each.student.folder: each.points for each in complete}
     text = io.StringIO(newline="")
@@ -198,5 +198,5 @@ def write_csv(path: str | os.PathLike, graded: Iterable[Graded], complete: Itera
 
 
 def _harmless(value: object) -> object:
-    """Return the value in a form that no spreadsheet reads as a formula."""
+    """Return the value in a form that no spreadsheet interprets as a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

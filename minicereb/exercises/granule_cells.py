@@ -70,7 +70,7 @@ def _delta_steps(at: Any, h: Any, ltd_mean: Any, outputs: Any, targets: Any) -> 
 
 
 def _rule(activity: Any, error: Any) -> Any:
-    """The delta rule with ingredients other than z and e."""
+    """Make a mistake: the delta rule with ingredients other than z and e."""
     return lambda h, ltd_mean, outputs, targets: activity(h, ltd_mean).T @ error(outputs, targets) / len(h)
 
 
@@ -132,7 +132,7 @@ DELTA = Exercise(
     ("C2", "C3", "C4"),
     "readout_gradient(h, ltd_mean, outputs, targets)",
     "The synapse from a granule cell to a Purkinje cell changes by the granule cell's activity z = h - μ times the Purkinje "
-    "cell's error e = ŷ - y. Return the derivative of the loss ½‖ŷ - y‖², averaged over the batch, in the readout weights W.",
+    "cell's error e = ŷ - y. Return the derivative of the loss ½‖ŷ - y‖², averaged over the batch, for the readout weights W.",
     {
         "h : array of float, shape (batch, cells)": "Response of the granule cells.",
         "ltd_mean : array of float, shape (cells,)": "μ, which long-term depression subtracts.",
@@ -163,7 +163,7 @@ def _one_by_one(mean: Any, h: Any, decay: float) -> Any:
 
 
 def _moving(of: Any) -> Any:
-    """The average with something else instead of the batch's mean response."""
+    """Make a mistake: the average with another value instead of the batch's mean response."""
     return lambda mean, h, decay: decay * mean + (1 - decay) * of(h)
 
 
@@ -240,7 +240,7 @@ LTD = Exercise(
 def _projection(weights: Any, inputs: Any, d_v: Any, width: int) -> Any:
     d_x = np.zeros((width, d_v.shape[1]), dtype=d_v.dtype)
     if inputs.min() < 0 or inputs.max() >= width or weights.shape != inputs.shape or len(d_v) != len(weights):
-        raise ValueError("these arrays do not belong together")  # the engine's product does not check
+        raise ValueError("these arrays do not belong together")  # the engine's product does not check the indices
     numbers = np.ascontiguousarray(inputs, dtype=np.int32)
     return add_project_input_gradient(np.ascontiguousarray(weights), numbers, np.ascontiguousarray(d_v), d_x)
 
@@ -292,11 +292,11 @@ PROJECTION = Exercise(
     ("C1", "M-DX"),
     "projection_input_gradient(weights, inputs, d_v, width)",
     "Each granule cell receives few mossy fibres: v[c] = Σ_j weights[c, j] x[inputs[c, j]]. Given the derivative d_v of an "
-    "objective with respect to v, return the one with respect to x, d_x = J d_v: every synapse passes its cell's credit, "
-    "times its weight, back to its own input. An input that no cell receives gets 0.",
+    "objective with respect to v, return the derivative with respect to x, d_x = J d_v: every synapse passes its cell's credit, "
+    "times its weight, back to its own input. An input that reaches no cell gets 0.",
     {
         "weights : array of float, shape (cells, inputs per cell)": "",
-        "inputs : array of int32, shape (cells, inputs per cell)": "The number of the mossy fibre that each synapse comes from.",
+        "inputs : array of int32, shape (cells, inputs per cell)": "The number of each synapse's mossy fibre.",
         "d_v : array of float, shape (cells, images)": "Derivative with respect to the pre-activation, one column per image.",
         "width : int": "Number of mossy fibres.",
     },

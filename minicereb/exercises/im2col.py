@@ -18,7 +18,7 @@ def _windows(x: Any, size: int, stride: int) -> Any:
 
 
 def _ordered(order: tuple[int, ...]) -> Any:
-    """The windows as (batch, down, across, row, column, channel), with the axes in another order."""
+    """Make a mistake: windows (batch, down, across, row, column, channel) with the axes in another order."""
 
     def windows(x: Any, size: int, stride: int) -> Any:
         down, across = Window(size, size, stride).positions(*x.shape[1:3])
@@ -37,7 +37,7 @@ def _flipped(axes: tuple[int, ...]) -> Any:
 
 
 def _strided(x: Any, size: int, down: int, across: int, last: int = 1) -> Any:
-    """Windows with two strides; if `last` is 0, without those at the last position."""
+    """Make a mistake: windows with two different strides; if `last` is 0, without those at the last position."""
     each = [
         [x[:, i : i + size, j : j + size].reshape(len(x), -1) for j in range(0, x.shape[2] - size + last, across)]
         for i in range(0, x.shape[1] - size + last, down)
@@ -87,10 +87,10 @@ WINDOWS = Exercise(
     "Windows of an image as rows (im2col)",
     ("M-CONV",),
     "windows(x, size, stride)",
-    "A convolution is one matrix product once every window of the image is a row. Return these rows: windows of size × size "
-    "pixels, the first at the upper left corner, `stride` pixels from one to the next, as many as fit without padding. Rows go "
-    "image by image; within an image, windows go from left to right, then from top to bottom. Within a row, pixels go in the "
-    "same order, and the channels of a pixel lie together.",
+    "If every window of the image is a row of a matrix, a convolution is one matrix product. Return these rows. Windows have "
+    "size × size pixels; the first is at the upper left corner, the distance from one to the next is `stride` pixels, and there "
+    "are as many as fit without padding. The rows are ordered image by image; within an image, windows go from left to right, "
+    "then from top to bottom. Within a row, pixels are in the same order, and the channels of a pixel are adjacent.",
     {
         "x : array of float, shape (batch, height, width, channels)": "",
         "size : int": "Side of a window, in pixels.",

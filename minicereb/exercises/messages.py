@@ -1,8 +1,9 @@
-"""Messages between our process and that of a submission: JSON and the bytes of arrays, of limited size, never pickled.
+"""Messages between our process and that of a submission: JSON and the bytes of arrays. Their size is limited, and nothing is
+pickled.
 
 A message is two lengths (4 bytes each, big-endian), a JSON object of the first length, and the arrays' bytes of the second.
 The object's ``arrays`` gives type and shape of each. Nothing that a submission sends is trusted: a message must have the declared
-form, and anything else is :class:`Interference`.
+form; any other raises :class:`Interference`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from minicereb.documents import Count, parse_json
 from minicereb.errors import DataError
 
 LENGTHS = struct.Struct(">II")
-LARGEST_HEAD, LARGEST_BODY = 1 << 16, 4 << 20  # bytes; the right answers have a few thousand
+LARGEST_HEAD, LARGEST_BODY = 1 << 16, 4 << 20  # bytes; right answers have a few thousand
 _SIZES = {"b": (1,), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8), "f": (2, 4, 8, 16)}
 _NAMES = [f"{order}{kind}{size}" for kind, sizes in _SIZES.items() for size in sizes for order in "<>|"]
 
@@ -44,7 +45,7 @@ class Request(TypedDict):
 
 
 class Reply(TypedDict):
-    """The reply of a submission's process: type of the answer, what is wrong with it, characters printed so far."""
+    """The reply of a submission's process: type of the answer, mistakes in it, number of characters printed so far."""
 
     arrays: list[tuple[str, list[Count]]]
     dtype: str | None
@@ -53,7 +54,7 @@ class Reply(TypedDict):
 
 
 class Message(NamedTuple):
-    """A message as read."""
+    """A message after reading."""
 
     head: Any
     arrays: list[np.ndarray]
@@ -82,8 +83,8 @@ def packed(head: dict[str, Any], arrays: Sequence[np.ndarray]) -> bytes:
 def receive(connection: socket.socket, shape: Any, until: float | None = None) -> Message:
     """Read a message whose JSON has a declared shape.
 
-    :class:`TimeoutError` if it is incomplete at `until` (of ``time.monotonic``), :class:`Ended` if the connection ends before,
-    :class:`Interference` if it is too long or has another form.
+    It raises :class:`TimeoutError` if the message is incomplete at the time `until` (of ``time.monotonic``), :class:`Ended` if
+    the connection closes earlier, and :class:`Interference` if the message is too long or has another form.
     """
     head_length, body_length = LENGTHS.unpack(_exactly(connection, LENGTHS.size, until))
     if head_length > LARGEST_HEAD or body_length > LARGEST_BODY:
@@ -128,7 +129,7 @@ def _exactly(connection: socket.socket, length: int, until: float | None) -> byt
             raise Ended from error
         if not part:
             raise Ended
-        if until is not None and time.monotonic() > until:  # also if it sends byte by byte
+        if until is not None and time.monotonic() > until:  # even if the process sends byte by byte
             raise TimeoutError
         parts.append(part)
         length -= len(part)

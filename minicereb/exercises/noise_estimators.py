@@ -95,12 +95,12 @@ def _glr_steps(at: Any, losses: Any, x: Any, r: Any, scale: float) -> Any:
 
 
 def _estimate(weight: Any, score: Any) -> Any:
-    """The estimator with ingredients other than the losses and the score."""
+    """Make a mistake: the estimator with ingredients other than the losses and the score."""
     return lambda losses, x, r, scale: (weight(losses)[:, None] * score(r, scale)).T @ x / len(losses)
 
 
 def _weighted(formula: Any) -> Any:
-    """The estimator as another formula of loss times score, shape (replications, neurons), and the input."""
+    """Make a mistake: another formula of loss times score, shape (replications, neurons), and the input."""
     return lambda losses, x, r, scale: formula(losses[:, None] * r / scale**2, x)
 
 
@@ -155,8 +155,8 @@ GLR = Exercise(
     ("G5", "G6"),
     "glr_gradient(losses, x, r, scale)",
     "Neurons a have signals v_a = Σ_b θ_ab x_b + r_a with Gaussian noise r of standard deviation σ. In each replication k, noise "
-    "was drawn and the loss was L_k. Return the plain estimate of the gradient of the mean loss in the weights θ: the mean "
-    "over replications of loss times score times input, with no baseline.",
+    "was drawn and the loss was L_k. Return the plain estimate of the gradient of the mean loss with respect to the weights θ: "
+    "the mean over replications of loss times score times input, without a baseline.",
     {
         "losses : array of float, shape (replications,)": "L_k.",
         "x : array of float, shape (replications, inputs)": "Inputs of the neurons in each replication.",
@@ -193,7 +193,7 @@ def _rao_steps(at: Any, fires: Any, drive: Any, scale: float) -> Any:
 
 
 def _over_scale(formula: Any) -> Any:
-    """The conditional score as 1/σ times a formula of h, p = F(a) and f(a)."""
+    """Make a mistake: 1/σ times another formula of h, p = F(a) and f(a)."""
     return lambda h, u, s: formula(h, GAUSSIAN.distribution(u / s), GAUSSIAN.density(u / s)) / s
 
 
@@ -246,10 +246,10 @@ RAO_BLACKWELL = Exercise(
     "Rao-Blackwell: the score, given whether the neuron fires",
     ("G6", "M-RB"),
     "conditional_score(fires, drive, scale)",
-    "A threshold neuron fires if u + r > 0, with Gaussian noise r = σe. Everything after it depends on r only through whether it "
-    "fires, so the score may be replaced by its mean given that: the variance is smaller, the mean is the same. Return "
-    "E[s(r) | h], the score of r itself: 1/σ times that of e, which the equation gives with the standard normal f and F at "
-    "a = u/σ. F is scipy.special.ndtr. The result must be finite where p rounds to 0 or 1.",
+    "A threshold neuron fires if u + r > 0, with Gaussian noise r = σe. All later layers depend on r only through h, which is 1 "
+    "if the neuron fires. So the score may be replaced by its mean given h: the variance is smaller and the mean is the same. "
+    "Return E[s(r) | h] for the score of r itself. It is 1/σ times the value that the equation gives for e, with the standard "
+    "normal f and F at a = u/σ. F is scipy.special.ndtr. The result must be finite where p rounds to 0 or 1.",
     {
         "fires : array of float, values 0 and 1, any shape": "h.",
         "drive : array of float, same shape": "u, the signal without its noise.",

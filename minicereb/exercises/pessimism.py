@@ -1,4 +1,4 @@
-"""The exercise on the pessimistic rule: the change of weight that the worst activity within ε asks for."""
+"""The exercise on the pessimistic rule: the weight change that follows from the worst activity within ε."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _steps(at: Any, low: Any, high: Any, mean: Any, readout: Any, targets: Any) 
 
 
 def _rule(activity: Any, error: Any) -> Any:
-    """The rule with another worst activity or another error at the worst outputs."""
+    """Make a mistake: the rule with another worst activity or another error at the worst outputs."""
 
     def gradient(low: Any, high: Any, mean: Any, readout: Any, targets: Any) -> Any:
         seen = activity(low, high, mean, readout, targets)
@@ -48,23 +48,23 @@ def _rule(activity: Any, error: Any) -> Any:
 
 
 def _seen(least: Any) -> Any:
-    """The worst activity with another choice between l and u."""
+    """Make a mistake: the worst activity with another choice between l and u."""
     return lambda low, high, m, w, y: _ends(low, high, least(w, y[:, None])) - m[:, None]
 
 
 def _same(of: Any) -> Any:
-    """An activity that is the same for every synapse of a cell."""
+    """Make a mistake: an activity that is the same for every synapse of a cell."""
     return lambda low, high, m, w, y: np.repeat(of(low, high, m)[:, :, None], w.shape[1], axis=2)
 
 
 def _plain_error(low: Any, high: Any, mean: Any, readout: Any, targets: Any) -> Any:
-    """The worst activity, but the error of the middle of the bounds."""
+    """Make a mistake: the worst activity, but the error at the middle of the bounds."""
     error = _error((0.5 * (low + high) - mean) @ readout, targets)
     return (_worst(low, high, mean, readout, targets) * error[:, None]).sum(axis=0) / len(low)
 
 
 def _plain_activity(low: Any, high: Any, mean: Any, readout: Any, targets: Any) -> Any:
-    """The error at the worst outputs, but the middle of the bounds as activity."""
+    """Make a mistake: the error at the worst outputs, but the middle of the bounds as activity."""
     error = _error((_worst(low, high, mean, readout, targets) * readout).sum(axis=1), targets)
     return (0.5 * (low + high) - mean).T @ error / len(low)
 
@@ -118,10 +118,11 @@ PESSIMISM = Exercise(
     "The pessimistic rule",
     ("M-WORST", "M-PESSIMISTIC"),
     "pessimistic_gradient(low, high, ltd_mean, readout, targets)",
-    "Within ε of an image a granule cell's activity is somewhere between l and u. Each synapse learns from the end that its own "
-    "sign makes the worse one: for the true class l where W > 0 and u elsewhere, for the others the reverse; z̃ is that end less "
-    "μ. The outputs at the worst activity are ŵ_j = Σ_i W_ij z̃_ij. There the true class errs only below 1, ẽ = min(ŵ - 1, 0), "
-    "the others only above 0, ẽ = max(ŵ, 0). Return the change z̃_ij ẽ_j, averaged over the batch: the rule for λ = 1.",
+    "Within ε of an image a granule cell's activity is somewhere between l and u. Each synapse learns from whichever end is "
+    "worse given the sign of its weight: for the true class this is l where W > 0 and u elsewhere; for the other classes it is "
+    "the reverse. z̃ is that end minus μ. The outputs at the worst activity are ŵ_j = Σ_i W_ij z̃_ij. Their error is one-sided: "
+    "ẽ = min(ŵ - 1, 0) for the true class and ẽ = max(ŵ, 0) for the others. Return the change z̃_ij ẽ_j, averaged over the "
+    "batch: the rule for λ = 1.",
     {
         "low, high : array of float, shape (batch, cells)": "l and u of the granule cells.",
         "ltd_mean : array of float, shape (cells,)": "μ, which long-term depression subtracts.",

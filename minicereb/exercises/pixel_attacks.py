@@ -26,7 +26,7 @@ def _fgsm_steps(at: Any, x: Any, gradient: Any, epsilon: float) -> Any:
 
 
 def _moved(direction: Any, keep: Any) -> Any:
-    """FGSM with a direction other than the sign, or with wrong bounds."""
+    """Make a mistake: FGSM with a direction other than the sign, or with wrong bounds."""
     return lambda x, gradient, epsilon: keep(x + epsilon * direction(gradient))
 
 
@@ -84,8 +84,8 @@ FGSM = Exercise(
     "The fast gradient sign method",
     ("M-FGSM",),
     "fgsm(x, gradient, epsilon)",
-    "Return the images moved by ε in the direction in which the objective rises: each pixel moves by ε, up or down according to "
-    "the sign of its derivative, and is then kept within [0, 1]. A pixel whose derivative is 0 stays.",
+    "Return the images after a step in the direction in which the objective rises: each pixel moves up or down by ε, according "
+    "to the sign of its derivative, and is then clipped to [0, 1]. A pixel whose derivative is 0 stays.",
     {
         "x : array of float, shape (images, inputs)": "Pixels in [0, 1].",
         "gradient : array of float, same shape": "Derivative of the objective with respect to the pixels.",
@@ -118,17 +118,17 @@ def _project_steps(at: Any, z: Any, x: Any, epsilon: float) -> Any:
 
 
 def _clip(z: Any, x: Any, epsilon: float) -> Any:
-    """The projection without the box."""
+    """Make a mistake: the projection without the box."""
     return np.clip(z, x - epsilon, x + epsilon)
 
 
 def _l2(z: Any, x: Any, epsilon: float) -> Any:
-    """The projection onto the L2 ball without the box."""
+    """Make a mistake: the projection onto the L2 ball without the box."""
     return x + unit_rows(z - x) * np.minimum(np.linalg.norm(z - x, axis=1, keepdims=True), epsilon)
 
 
 def _scaled(size: Any) -> Any:
-    """The whole perturbation, scaled so that its size is at most ε."""
+    """Make a mistake: scale the whole perturbation so that its size is at most ε."""
     return lambda z, x, epsilon: _box(x + (z - x) * np.minimum(1, epsilon / size(np.abs(z - x))))
 
 
@@ -186,8 +186,8 @@ PGD = Exercise(
     "The projection of PGD",
     ("M-PGD",),
     "project(z, x, epsilon)",
-    "After every step, PGD moves z to the nearest point that is allowed: no pixel may be farther than ε from that of the image "
-    "x, and all must be in [0, 1]. Return that point.",
+    "After every step, PGD moves z to the nearest allowed point: each pixel must be within ε of the same pixel of the image x, "
+    "and in [0, 1]. Return that point.",
     {
         "z : array of float, shape (images, inputs)": "The points after the step.",
         "x : array of float, same shape": "The images that are attacked, in [0, 1].",

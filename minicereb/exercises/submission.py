@@ -1,8 +1,9 @@
-"""Check a file that someone else wrote: it runs in its own process for a limited time, and ours judges its answers.
+"""Check a file that someone else wrote: it runs in its own process for a limited time, and our process judges its answers.
 
-Its process receives arguments and returns answers. The right answers and the diagnosis stay in ours, so a submission cannot forge
-its result. It has no terminal, its output is discarded, memory and size of files are limited, and it works in an empty folder
-of its own; processes that it leaves running are ended with it. This is not a sandbox: the code has the rights of the user.
+The submission's process receives arguments and returns answers. The right answers and the diagnosis stay in our process, so a
+submission cannot forge its result. It has no terminal, its output is discarded, memory and file sizes are limited, and it works
+in its own empty folder. Processes that it leaves running are ended with it. This is not a sandbox: the code has the permissions
+of the user.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from minicereb.exercises.definition import Exercise
 from minicereb.exercises.messages import Ended, Interference, Message, Reply, receive, request, type_named
 from minicereb.paths import read_bytes
 
-MEMORY = 4 << 30  # bytes of address space, where the system has such a limit
+MEMORY = 4 << 30  # bytes of address space, if the system has such a limit
 FILE = 64 << 20  # bytes of each file that it writes
-SECONDS_TO_END = 2.0  # for a process that has closed its connection
-MARK = "MINICEREB_SUBMISSION"  # in the environment of every process that a submission starts
+SECONDS_TO_END = 2.0  # time to end for a process that has closed its connection
+MARK = "MINICEREB_SUBMISSION"  # a variable in the environment of every process that a submission starts
 
 
 class Report(NamedTuple):
@@ -76,14 +77,14 @@ class Submitted(Elsewhere):
         hints = tuple(Hint(printable(code, 100), printable(text, 1000)) for code, text in message.head["hints"][:20])
         dtype, arrays = message.head["dtype"], message.arrays
         if len(arrays) > 1 or (dtype is None) != (not arrays) or any(array.dtype.str != "<f8" for array in arrays):
-            raise Interference("an answer of another type than it says")
+            raise Interference("an answer of a type other than the one announced")
         return message, CallResult(arrays[0] if arrays else None, None if dtype is None else type_named(dtype), hints)
 
 
 def check_file(exercise: Exercise, path: str | os.PathLike, limit: float = 20.0) -> Report:
-    """Try a submission, a Python file, in a separate process, and judge its answers in this one.
+    """Run a submission, a Python file, in a separate process, and judge its answers in this process.
 
-    It may take `limit` seconds, including the start of Python. :class:`DataError` if there is no such file.
+    It may take `limit` seconds, including the start of Python. It raises :class:`DataError` if there is no such file.
     """
     path = Path(path)
     require(0 < limit < float("inf"), "limit", limit, "seconds above 0")
@@ -105,7 +106,7 @@ def check_file(exercise: Exercise, path: str | os.PathLike, limit: float = 20.0)
 
 
 def printable(text: str, length: int) -> str:
-    """Return the beginning of a text, with blanks instead of unprintable characters, which may control a terminal."""
+    """Return the beginning of a text, with blanks instead of unprintable characters, which could control a terminal."""
     return "".join(character if character.isprintable() else " " for character in text[:length])
 
 
@@ -115,7 +116,7 @@ def _unanswered(code: str, text: str) -> Diagnosis:
 
 @contextlib.contextmanager
 def _running(exercise: Exercise, path: Path) -> Iterator[tuple[subprocess.Popen, socket.socket]]:
-    """Run a submission's process in a new folder; yield it and the connection to it, then end it and all that it started."""
+    """Run a submission's process in a new folder; yield it and its connection, then end it and all processes it started."""
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     mark = uuid.uuid4().hex
     environment = {**os.environ, **threads, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1", MARK: mark}
@@ -138,12 +139,12 @@ def _running(exercise: Exercise, path: Path) -> Iterator[tuple[subprocess.Popen,
 
 
 def _end(process: subprocess.Popen, mark: str) -> None:
-    """End a process, its group, and processes that have left the group but still bear the mark."""
+    """End a process, its group, and processes that have left the group but still have the mark."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # its group has its number
+            os.killpg(process.pid, signal.SIGKILL)  # the group has the number of the process
     process.kill()
-    for _ in range(10):  # a process that starts meanwhile is found the next time
+    for _ in range(10):  # processes that start meanwhile are found in the next round
         if not _kill_marked(f"{MARK}={mark}".encode()):
             break
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -151,7 +152,7 @@ def _end(process: subprocess.Popen, mark: str) -> None:
 
 
 def _kill_marked(mark: bytes) -> int:
-    """Kill every process with this mark in its environment (on Linux, which shows it), and return their number."""
+    """Kill every process with this mark in its environment (visible on Linux only), and return their number."""
     count = 0
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError, DataError):
@@ -162,7 +163,7 @@ def _kill_marked(mark: bytes) -> int:
 
 
 def _how_it_ended(process: subprocess.Popen) -> str:
-    """Describe how a process that closed its connection ended, without reaping it: its ID must not be reused yet."""
+    """Describe how a process that closed its connection ended, without reaping it, because its ID must not be reused yet."""
     if not hasattr(os, "waitid"):
         with contextlib.suppress(subprocess.TimeoutExpired):
             return f"exit code {process.wait(SECONDS_TO_END)}"

@@ -1,6 +1,6 @@
-"""The kinds of models, as settings that build the model and its learning rule, and the arrays of models by name.
+"""The kinds of models, as settings that build a model and its learning rule; and the arrays of models by name.
 
-Each kind has a `family`, which begins the names of its run folders, and a `description` for tables.
+Each kind has a `family`, with which the names of its run folders begin, and a `description` for tables.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ from minicereb.settings import Setting, field_of, setting
 if TYPE_CHECKING:
     from minicereb.experiments.configs import Train
 
-L2 = Setting("Weight penalty ½ l2 Σθ² on all but the biases.", at_least=0)
-L1 = Setting("Weight penalty l1 Σ|θ| on all but the biases.", at_least=0)
+L2 = Setting("Weight penalty ½ l2 Σθ² on all parameters except biases.", at_least=0)
+L1 = Setting("Weight penalty l1 Σ|θ| on all parameters except biases.", at_least=0)
 MOSSY = ("graded", "threshold")
 NETWORKS = ("dense", "cnn", "recurrent", "spiking")  # with neuronal noise
 IN_TIME = ("recurrent", "spiking")
 
 
 def require_with(name: str, value: float | None, used: bool, option: str) -> None:
-    """Raise :class:`InputError` unless a setting has a value exactly if `option`, which uses it, is on."""
+    """Raise :class:`InputError` unless a setting has a value exactly when the `option` that uses it is on."""
     require(
         (value is not None) == used, name, value, f"a value with {option}" if used else f"no value: it is used only with {option}"
     )
@@ -66,25 +66,28 @@ class CerebellumModel:
     """Settings of a cerebellum; see :func:`minicereb.models.wiring.draw_wiring`."""
 
     family: ClassVar[str] = "cerebellum"
-    wiring: str = setting(help="Inputs of a granule cell: all, random ones, or neighbouring ones.", choices=KINDS)
+    wiring: str = setting(help="Inputs of a granule cell: all fibres, random fibres, or neighbouring fibres.", choices=KINDS)
     cells: int = setting(help="Number of granule cells.", at_least=1)
     inputs_per_cell: int | None = setting(
-        None, "Number of mossy fibres per granule cell.", at_least=1, usual="all, for full wiring only"
+        None, "Number of mossy fibres per granule cell.", at_least=1, usual="all fibres; for full wiring only"
     )
     replacement: bool = setting(
-        False, "Random wiring: whether a cell's inputs are drawn with replacement, as in the authors' code."
+        False, "For random wiring: whether a cell's inputs are drawn with replacement, as in the authors' code."
     )
-    patch: bool = setting(False, "Local wiring: whether a cell receives a patch of the image instead of a window of its rows.")
+    patch: bool = setting(
+        False,
+        "For local wiring: whether a cell receives a patch of the image instead of consecutive pixels of the flattened image.",
+    )
     field: int | None = setting(
         None,
-        "Local wiring: side of the square of pixels from which a cell's inputs are drawn.",
+        "For local wiring: side of the square of pixels from which a cell's inputs are drawn.",
         at_least=1,
         usual="neighbouring pixels only",
         added=True,
     )
     codons: float | None = setting(
         None,
-        "Share of inputs that must fire, if each granule cell recognises one pattern of firing and silent inputs.",
+        "Share of a cell's inputs that fire in the one pattern that each granule cell recognises, for codons.",
         at_least=0,
         at_most=1,
         usual="gaussian weights",
@@ -97,14 +100,17 @@ class CerebellumModel:
     )
     loss: str = setting("mse", "Loss whose derivative the climbing fibres carry.", choices=DESCENDED, added=True)
     mossy_fibres: str = setting(
-        "graded", "Whether mossy fibres carry the pixels, or fire where one is above a threshold.", choices=MOSSY, added=True
+        "graded",
+        "Whether mossy fibres transmit pixel values, or fire if their pixel is above a threshold.",
+        choices=MOSSY,
+        added=True,
     )
     threshold: float | None = setting(
         None, "Brightness of a pixel above which its mossy fibre fires.", above=0, below=1, usual="graded fibres", added=True
     )
     uncertainty: float | None = setting(
         None,
-        "Pessimistic rule: L∞ bound ε for the worst activity.",
+        "For the pessimistic rule: L∞ bound ε for the worst activity.",
         at_least=0,
         usual="another rule",
         option="epsilon",
@@ -112,7 +118,7 @@ class CerebellumModel:
     )
     pessimism: float | None = setting(
         None,
-        "Pessimistic rule: share of the worst activity in the weight change.",
+        "For the pessimistic rule: weight of the worst activity in the weight change.",
         at_least=0,
         at_most=1,
         usual="another rule",
@@ -122,13 +128,13 @@ class CerebellumModel:
     def __post_init__(self) -> None:
         if self.wiring == "full":
             none = self.inputs_per_cell is None
-            require(none, "inputs-per-cell", self.inputs_per_cell, "nothing: in full wiring every cell has all")
+            require(none, "inputs-per-cell", self.inputs_per_cell, "no value: with full wiring every cell receives all fibres")
         elif self.inputs_per_cell is None or self.inputs_per_cell < 1:
             raise InputError("inputs-per-cell", self.inputs_per_cell, f"a whole number of at least 1 for {self.wiring} wiring")
         require(not self.replacement or self.wiring == "random", "replacement", self.replacement, "only with --wiring random")
         require(not self.patch or self.wiring == "local", "patch", self.patch, "only with --wiring local")
         least = self.loss == "mse" or self.rule != LEAST_SQUARES
-        require(least, "loss", self.loss, f"mse: it is what --rule {LEAST_SQUARES} minimises")
+        require(least, "loss", self.loss, f"mse, which --rule {LEAST_SQUARES} minimises")
         local = self.wiring == "local" and not self.patch
         require(
             self.field is None or local, "field", self.field, "no value: it is used only with --wiring local, without --patch"
@@ -150,7 +156,7 @@ class CerebellumModel:
         return f"{wiring}, {self.cells:,} cells, {'LTD' if self.ltd else 'no LTD'}{fires}{loss}{expects}"
 
     def build(self, dataset: Dataset, seed: int, encoder: Any = None) -> CerebellarNetwork | VisualCerebellum:
-        """Return the untrained model, behind the convolutions of `encoder` if there is one: equal settings give equal bits."""
+        """Return the untrained model, after the convolutions of `encoder` if there is one; equal settings give equal bits."""
         convolutions, shape = None, dataset.image_shape
         if encoder is not None:
             convolutions, features = encoder_of(encoder)
@@ -161,8 +167,8 @@ class CerebellumModel:
         return cerebellum if convolutions is None else with_encoder(convolutions, cerebellum)
 
     def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int, total_steps: int) -> Learner:
-        """Return the learning rule of `model`; behind an encoder it learns from features."""
-        moves = self.ltd and self.rule != LEAST_SQUARES  # in closed form the mean is found with the readout
+        """Return the learning rule of `model`; with an encoder it learns from features."""
+        moves = self.ltd and self.rule != LEAST_SQUARES  # the closed form computes the mean together with the readout
         decay = self.ltd_decay if moves else None
         cerebellum, error = getattr(model, "cerebellum", model), DESCENDED[self.loss]
         if self.uncertainty is not None and self.pessimism is not None:
@@ -180,16 +186,16 @@ class PerceptronModel:
     hidden: tuple[int, ...] = setting(help="Units of each hidden layer; none for a linear classifier.", at_least=1)
     l2: float = field_of(L2, 0.0, added=True)
     l1: float = field_of(L1, 0.0, added=True)
-    loss: str = setting("cross-entropy", "Loss to minimise; mse is the cerebellum's.", choices=DESCENDED, added=True)
+    loss: str = setting("cross-entropy", "Loss to minimise; mse is the loss of the cerebellum.", choices=DESCENDED, added=True)
     interval_bounds: float | None = setting(
         None,
-        "Learn also from interval bounds on the outputs, for images within ε in L∞.",
+        "Also learn from interval bounds on the outputs, for all images within ε in L∞.",
         at_least=0,
         usual="from the images alone",
         added=True,
     )
     pessimism: float | None = setting(
-        None, "Share of the loss at the interval bounds.", at_least=0, at_most=1, usual="no bounds", added=True
+        None, "Weight of the loss at the interval bounds.", at_least=0, at_most=1, usual="no bounds", added=True
     )
 
     def __post_init__(self) -> None:
@@ -230,12 +236,12 @@ class NoisyModel:
     noise_degrees: float | None = setting(None, "Degrees of freedom of Student's t.", usual="3")
     output_noise: bool = setting(True, "Whether the outputs have noise too.")
     output_activation: bool = setting(False, "Whether the outputs have an activation too.", off="no-output-activation")
-    loss: str = setting("cross-entropy", "Loss whose values the network learns from.", choices=LOSSES)
+    loss: str = setting("cross-entropy", "Loss from whose values the network learns.", choices=LOSSES)
     estimator: str = setting("flip", "How gradients are estimated.", choices=LEARNED_BY)
     replications: int = setting(1, "Noise samples per image.", at_least=1)
     last_layer: str = setting(
         "derivative",
-        "Whether the last layer learns from loss values too (by its score, or resampled), or by the derivative of the loss.",
+        "How the last layer learns: from loss values too (by its score, or resampled), or by the derivative of the loss.",
         choices=LAST_LAYER,
     )
     l2: float = field_of(L2, 0.0)
@@ -243,7 +249,7 @@ class NoisyModel:
     learn_scale: bool = setting(False, "Whether the noise scales learn as well.")
     network: str = setting(
         "dense",
-        "Whether the network has dense layers only, or begins with convolutions, or with recurrent or spiking neurons.",
+        "Kind of network: dense layers only, or a network that begins with convolutions, recurrent neurons or spiking neurons.",
         choices=NETWORKS,
         added=True,
     )
@@ -255,12 +261,18 @@ class NoisyModel:
     pool: int = setting(
         1, "Side of the squares of units that are pooled after a convolution (cnn).", at_least=1, unit="units", added=True
     )
-    pooling: str = setting("mean", "How they are pooled.", choices=POOLING, added=True)
+    pooling: str = setting("mean", "How the squares are pooled.", choices=POOLING, added=True)
     placement: str = setting(
-        "all", "Whether all layers have noise at once, or one at a time, each in runs of its own.", choices=PLACEMENTS, added=True
+        "all",
+        "Whether all layers have noise at once, or one layer at a time, each in its own runs.",
+        choices=PLACEMENTS,
+        added=True,
     )
     probes: int = setting(
-        PROBES, "Units of a convolution that flip and resample change, per image and noise sample.", at_least=1, added=True
+        PROBES,
+        "Number of units of a convolution that flip and resample change, per image and noise sample.",
+        at_least=1,
+        added=True,
     )
     presentation: str = setting(
         "rows",
@@ -291,14 +303,14 @@ class NoisyModel:
             require(
                 able, "noise", self.noise, f"a noise distribution, or --estimator backprop or surrogate; not {self.estimator}"
             )
-            require(self.replications == 1, "replications", self.replications, "1 without noise: all are alike")
+            require(self.replications == 1, "replications", self.replications, "1 without noise, because all runs would be equal")
             require(not self.learn_scale, "learn-scale", self.learn_scale, "no learning of scales without noise")
         else:
             law_named(self.noise, self.noise_degrees)
             check_scales(self.noise_scale, len(self.channels) + len(self.hidden) + 1)
 
     def _check_time(self) -> None:
-        """Check the settings of a layer in time, and what it needs of others."""
+        """Check the settings of a layer in time, and the other settings that it requires."""
         if self.network not in IN_TIME:
             expected = "rows: other values need --network recurrent or spiking"
             require(self.presentation == "rows", "presentation", self.presentation, expected)
@@ -309,7 +321,7 @@ class NoisyModel:
         require(self.placement == "all", "placement", self.placement, expected)
         if self.network == "spiking":
             able = self.activation == "threshold"
-            require(able, "activation", self.activation, "threshold with --network spiking: neurons spike or not")
+            require(able, "activation", self.activation, "threshold with --network spiking, whose neurons spike or are silent")
         score = "rao-blackwell, antithetic or baseline" if self.activation == "threshold" else "antithetic, baseline or backprop"
         fits = f"flip, {score} with --network spiking" if self.network == "spiking" else f"{score} with --network recurrent"
         able = self.estimator not in ("resample", "exact") and (self.estimator != "flip" or self.network == "spiking")
@@ -360,12 +372,12 @@ class NoisyModel:
 class ConvolutionalModel:
     """Settings of a convolutional network; see :func:`minicereb.models.convolutional.initial_convolutional`.
 
-    A stage is a tuple with the outputs of its convolutions.
+    A stage is a tuple of the numbers of outputs of its convolutions.
     """
 
     family: ClassVar[str] = "cnn"
     stages: tuple[tuple[int, ...], ...] = setting(
-        help="Outputs of the 3x3 convolutions of each stage, which ends with pooling.", at_least=1
+        help="Numbers of outputs of the 3x3 convolutions in each stage; a stage ends with pooling.", at_least=1
     )
     hidden: tuple[int, ...] = setting(help="Units of each dense hidden layer.", at_least=1)
     batch_norm: bool = setting(False, "Whether each convolution is normalised by its batch.", off="no-batch-norm")
@@ -448,7 +460,7 @@ def model_arrays(model: Any) -> dict[str, Array]:
 
 
 def exported_arrays(model: Any) -> dict[str, np.ndarray]:
-    """Return all arrays of a model, by the names in docs/formats.md, for other programs to read.
+    """Return all arrays of a model for other programs to read, by the names in docs/formats.md.
 
     A cerebellum's projection is a CSR matrix, cells × inputs, even if its wiring is full.
     """

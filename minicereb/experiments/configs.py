@@ -34,15 +34,16 @@ class Cost(NamedTuple):
     """Expected cost of a job on this machine; None if unknown."""
 
     seconds: float | None = None
-    memory: int | None = None  # bytes beside the budget for blocks: data, model, optimizer, the copy of the best epoch
+    memory: int | None = None  # bytes in addition to the budget for blocks: data, model, optimizer, the copy of the best epoch
     disk: int | None = None  # bytes of the results, and of the checkpoint of a training run
-    at_most: bool = False  # whether `seconds` is an upper bound, as if every image withstood every attack, and no pole fell
+    # whether `seconds` is an upper bound, for the case that every image withstands every attack and no pole falls
+    at_most: bool = False
 
 
 @config_kind
 @dataclass(frozen=True)
 class Data:
-    """The data: the hash of their content identifies them, the name says where to find them."""
+    """The data: the hash of the content identifies them, and the name says where to find them."""
 
     name: str = setting(help="Name of the data set, or a path for your own images.", identity=False)
     sha256: str = setting(help="SHA-256 of the content.")
@@ -53,7 +54,7 @@ class Data:
 class Train:
     """A trained model.
 
-    ``choose_on="test"`` is what the first paper's code does; its accuracy is too optimistic.
+    ``choose_on="test"`` does as the first paper's code; the resulting accuracy is too optimistic.
     """
 
     model: Model = setting(help="The architecture.")
@@ -64,10 +65,10 @@ class Train:
     optimizer: str = setting("rmsprop", "Optimizer of the weights.", choices=OPTIMIZERS)
     seed: int = setting(0, "Seed of wiring, initial weights, order of the images and validation split.", at_least=0)
     validation: float = setting(1 / 12, "Share of the training images held out for choosing the best epoch.", at_least=0, below=1)
-    keep: str = setting("best", "The epoch kept: the best on the held-out images, or the last.", choices=("best", "last"))
+    keep: str = setting("best", "Which epoch to keep: the best on the held-out images, or the last.", choices=("best", "last"))
     choose_on: str = setting(
         "validation",
-        "The images that select the best epoch: those held out, or the test images, which makes results too optimistic.",
+        "The images that select the best epoch: the held-out images, or the test images, which makes results too optimistic.",
         choices=CHOOSE_ON,
         added=True,
     )
@@ -77,10 +78,12 @@ class Train:
         choices=SCHEDULES,
         added=True,
     )
-    adversary: Adversary | None = setting(None, "Opponent that attacks the images before they are learned from.", added=True)
+    adversary: Adversary | None = setting(
+        None, "Attack that is made on the images before the model learns from them.", added=True
+    )
     augment: bool = setting(
         False,
-        "Whether each image is shifted by up to 4 pixels, and half of them mirrored, anew in every epoch.",
+        "Whether to shift each image by up to 4 pixels, and to mirror half of them, anew in every epoch.",
         off="no-augment",
         added=True,
     )
@@ -91,12 +94,12 @@ class Train:
         require(self.choose_on == "validation" or able, "choose-on", "test", "validation with --keep last or --adversarial")
         if self.adversary is not None:
             able = self.model.family == "mlp" or getattr(self.model, "rule", LEAST_SQUARES) != LEAST_SQUARES
-            expected = "nothing: only perceptrons and local rules learn so"
+            expected = "no value: only perceptrons and local rules can learn from attacked images"
             require(able, "adversarial", self.adversary.epsilon, expected)
             flat = getattr(self.model, "threshold", None) is not None or getattr(self.model, "rule", None) == PESSIMISTIC
-            require(not flat, "adversarial", self.adversary.epsilon, "nothing with threshold fibres or the pessimistic rule")
+            require(not flat, "adversarial", self.adversary.epsilon, "no value with threshold fibres or the pessimistic rule")
             bounds = getattr(self.model, "interval_bounds", None) is not None
-            require(not bounds, "adversarial", self.adversary.epsilon, "nothing with --interval-bounds")
+            require(not bounds, "adversarial", self.adversary.epsilon, "no value with --interval-bounds")
         able = self.model.family == "cnn" or not self.augment
         require(able, "augment", self.augment, "no augmentation: it is used only with convolutional networks")
         if self.encoder is not None:
@@ -124,25 +127,25 @@ class Train:
         same = encoder.data.sha256 == self.data.sha256
         expected = f"a network trained on the data it is used on, {self.data.name} (SHA-256 {self.data.sha256[:12]}...)"
         require(same, "encoder", f"trained on {encoder.data.name} (SHA-256 {encoder.data.sha256[:12]}...)", expected)
-        require(self.adversary is None, "adversarial", "with an encoder", "nothing: the features of its images are fixed")
+        require(self.adversary is None, "adversarial", "with an encoder", "no value: the features of its images are fixed")
         patch, rule = getattr(self.model, "patch", False), getattr(self.model, "rule", None)
         threshold = getattr(self.model, "threshold", None)
-        require(threshold is None, "threshold", threshold, "nothing with an encoder: its features have no common scale")
-        require(rule != PESSIMISTIC, "rule", rule, "another with an encoder: its features are no pixels")
-        require(not patch, "patch", patch, "nothing with an encoder: its features are no image")
+        require(threshold is None, "threshold", threshold, "no value with an encoder: its features have no common scale")
+        require(rule != PESSIMISTIC, "rule", rule, "another wiring with an encoder: its features are not pixels")
+        require(not patch, "patch", patch, "no value with an encoder: its features are not an image")
         field = getattr(self.model, "field", None)
-        require(field is None, "field", field, "nothing with an encoder: its features are no image")
+        require(field is None, "field", field, "no value with an encoder: its features are not an image")
 
 
 def describe(train: Train) -> str:
     """Describe a trained model in a few words, for tables and progress lines."""
     against = "" if train.adversary is None else f", against {train.adversary.objective} {train.adversary.epsilon:g}"
-    behind = "" if train.encoder is None else ", behind an encoder"
+    behind = "" if train.encoder is None else ", with an encoder"
     return f"{train.model.description}{behind}, batch {train.batch_size}{against}"
 
 
 def describe_training(train: Train) -> str:
-    """Return :func:`describe` plus what distinguishes a model within a study: how it was trained, and from which seed."""
+    """Return :func:`describe` and what else distinguishes a model within a study: how it was trained, and from which seed."""
     remarks = {
         "with replacement": getattr(train.model, "replacement", False),
         "trained on all images": train.validation == 0,
@@ -176,11 +179,11 @@ def describe_attack(attack: Attack) -> str:
     return ", ".join(words)
 
 
-IMAGES = Setting("Number of test images, from the first.", at_least=1)
+IMAGES = Setting("Number of test images, the first ones.", at_least=1)
 
 
 class Measurement(NamedTuple):
-    """An accuracy that an experiment measured, as a report shows it; `share` and `interval` are None without images."""
+    """An accuracy that an experiment measured, for a report; `share` and `interval` are None if there were no images."""
 
     model: str
     measure: str
@@ -202,16 +205,17 @@ class Experiment:
     """
 
     record_shape: ClassVar[Any] = dict[str, Any]  # the shape of its records, see minicereb.documents
-    kept_with_run: ClassVar[bool] = False  # whether records are kept in the folder of the run of `train`, not in the study's
+    # whether records are stored in the folder of the run of `train`, not in that of the study
+    kept_with_run: ClassVar[bool] = False
 
     @property
     def trainings(self) -> tuple[Train, ...]:
-        """The trained models it needs; they are trained first."""
+        """The trained models that it needs; they are trained first."""
         return ()
 
     @property
     def experiments(self) -> tuple[Experiment, ...]:
-        """The experiments whose records it needs; they are run first."""
+        """The experiments whose records it needs; they run first."""
         return ()
 
     @property
@@ -221,7 +225,7 @@ class Experiment:
 
     @property
     def description(self) -> str:
-        """A few words for progress lines, if the names of the trained models do not suffice."""
+        """A short description for progress lines, if the names of the trained models are not enough."""
         return ""
 
     @property
@@ -230,7 +234,7 @@ class Experiment:
         return 0
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Run the experiment, once its dependencies are complete; yield progress, return a record of JSON values."""
+        """Run the experiment after its dependencies are complete; yield progress, return a record of JSON values."""
         raise NotImplementedError
 
     def check_record(self, record: Record) -> None:

@@ -27,16 +27,17 @@ from minicereb.parallel import one_blas_thread
 from minicereb.tasks.eyelid_conditioning import PHASES, Eyelid, Session
 from minicereb.tasks.pole_balancing import PoleBalancer, PoleTask
 
-PROBE_SECONDS = 0.5  # of learning per kind of training
-PROBE_IMAGES = 32  # attacked per kind of attack
+PROBE_SECONDS = 0.5  # seconds of learning for each kind of training
+PROBE_IMAGES = 32  # images attacked for each kind of attack
 PROBE_CERTIFIED = 4
 PROBE_ENCODED = 2_000  # images encoded to time learning from features
-PROBE_CELLS = 1_000  # of the closed form, which costs the square of the cells for each image, and their cube once
+# cells for timing the closed form, whose time grows with the cells squared for each image, and with their cube once
+PROBE_CELLS = 1_000
 PROBE_STEPS, PROBE_QUERIES = 8, 40
 
 
 class JobCost(NamedTuple):
-    """Expected cost of a job, as in :class:`~minicereb.experiments.configs.Cost`; nothing if it is done."""
+    """Expected cost of a job, as in :class:`~minicereb.experiments.configs.Cost`; zero if the job is done."""
 
     job: Job
     done: bool
@@ -54,7 +55,8 @@ def estimates(jobs: Iterable[Job], laboratory: Laboratory) -> Generator[JobCost,
             yield JobCost(job, True, 0.0, 0, 0)
             continue
         cost = job.cost(probes)
-        if isinstance(job, Train) and job.encoder is not None and job.encoder not in encoders:  # its features are computed once
+        # the features are computed only once
+        if isinstance(job, Train) and job.encoder is not None and job.encoder not in encoders:
             encoders.add(job.encoder)
             if not _has_features(job.encoder, laboratory):
                 seconds, disk = probes.encoding(job.encoder)
@@ -68,7 +70,7 @@ def _has_features(encoder: Train, laboratory: Laboratory) -> bool:
 
 
 def attack_cost(train: Train, attack: Attack, images: int, probes: Probes) -> Cost:
-    """Return the cost of an attack on which every image takes all steps."""
+    """Return the cost of an attack in which every image takes all steps."""
     beginning, step = probes.attack(train, attack)
     steps = attack.steps * max(1, attack.targets) if attack.traits.has("steps") else 1
     ends_early = attack.traits.keeps == "first" or attack.restarts > 1 or attack.targets > 1
@@ -76,7 +78,7 @@ def attack_cost(train: Train, attack: Attack, images: int, probes: Probes) -> Co
 
 
 class Probes:
-    """The seconds that each kind of work on a data set takes, measured once, when needed."""
+    """The time in seconds of each kind of work on a data set, measured once when it is needed."""
 
     def __init__(self, dataset: Dataset):
         self.dataset = dataset
@@ -140,7 +142,7 @@ class Probes:
         began, first, last = 0.0, 0, 0
         for position, done in train(learner, split, 1, config.seed, Position(), {}, config.augment):
             wait_for_device()
-            if not began:  # the first batches also fetch memory and code
+            if not began:  # the first batches also allocate memory and load code
                 began, first = time.perf_counter(), position.seen
             last = len(split.training) if done else position.seen
             if time.perf_counter() - began > PROBE_SECONDS:
@@ -163,13 +165,13 @@ class Probes:
         return first_features(encoder, self.dataset, PROBE_ENCODED)
 
     def _closed_form(self, config: Train, images: int) -> float:
-        """Extrapolate the seconds from fewer cells, on few images and on twice as many."""
+        """Extrapolate the time from fewer cells, measured on few images and on twice as many."""
         assert isinstance(config.model, CerebellumModel)
         cells = min(config.model.cells, PROBE_CELLS)
         small, data = build_model(replace(config, model=replace(config.model, cells=cells)), self.dataset), self._seen(config)
         small = getattr(small, "cerebellum", small)
         times, few = [], min(256, len(data.x_train) // 2)
-        for batches in (1, 1, 2):  # the first time also fetches memory and code
+        for batches in (1, 1, 2):  # the first call also allocates memory and loads code
             parts = [slice(n * few, (n + 1) * few) for n in range(batches)]
             blocks = [(to_unit(to_device(data.x_train[p])), to_device(data.y_train[p])) for p in parts]
             times.append(_timed(partial(least_squares_readout, small, iter(blocks), centre=config.model.ltd)))
@@ -179,7 +181,7 @@ class Probes:
     def _attack(self, config: Train, attack: Attack) -> tuple[float, float]:
         data, model = self.dataset, build_model(config, self.dataset)
         ids = np.arange(min(PROBE_IMAGES, len(data.x_test)), dtype=np.int64)
-        labels = data.y_test.copy()  # FAB attacks only correctly classified images, so all of them are made such
+        labels = data.y_test.copy()  # FAB attacks only correctly classified images, so the labels are set to the predictions
         labels[ids] = to_numpy(model.forward(to_unit(to_device(data.x_test[ids])))[0].argmax(axis=1))
 
         def seconds(steps: int) -> float:
@@ -187,7 +189,7 @@ class Probes:
             how: dict[str, Any] = {"image_shape": data.image_shape, "include_misclassified": True}
             return _timed(lambda: list(attack_images(model, made, data.x_test, labels, ids, **how))) / len(ids)
 
-        seconds(1)  # the first time also fetches memory and code
+        seconds(1)  # the first call also allocates memory and loads code
         one, more = seconds(1), PROBE_STEPS if attack.traits.gradient else PROBE_QUERIES
         if not attack.traits.has("steps"):
             return 0.0, one
@@ -215,7 +217,7 @@ class Probes:
 def _conditioning(settings: Eyelid) -> tuple[float, float]:
     began = time.perf_counter()
     trials = Session(settings).trials()
-    next(trials)  # also fetches memory and code
+    next(trials)  # also allocates memory and loads code
     built = time.perf_counter()
     count = 0
     while time.perf_counter() - built < PROBE_SECONDS and next(trials, None) is not None:
@@ -235,7 +237,7 @@ def _balancing(task: PoleTask) -> tuple[float, float]:
 
 
 def _kind(config: Train) -> Train:
-    """Return a training run whose model takes equally long for a forward pass."""
+    """Return a training run that represents its kind: its model takes equally long for a forward pass."""
     return replace(config, seed=0, epochs=1, learning_rate=1.0)
 
 

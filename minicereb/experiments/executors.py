@@ -28,10 +28,10 @@ from minicereb.experiments.jobs import Job, Progress, do_job, name_of, reason_of
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.files import file_lock, is_locked
 
-TRIES = 4  # of a job whose workers are lost
+TRIES = 4  # attempts at a job whose workers are lost
 SECONDS_BETWEEN_REPORTS = 0.25
-SECONDS_TO_ANSWER = 10.0  # for a scheduler
-SECONDS_TO_STOP = 60.0  # for jobs to stop; a Dask scheduler without workers never answers
+SECONDS_TO_ANSWER = 10.0  # time for a scheduler to answer
+SECONDS_TO_STOP = 60.0  # time for jobs to stop; a Dask scheduler without workers never answers
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class WorkerPool:
     workers : int
         Number of worker processes, if known.
     share : int
-        How many of them share a machine's cores and memory budget.
+        Number of workers that share a machine's cores and memory budget.
     places : int, optional
         Number of executors that each get one job at a time; None for one executor that gets all jobs that are ready.
     lost : tuple of exception types
@@ -60,7 +60,7 @@ class WorkerPool:
 
 
 def processes(workers: int) -> WorkerPool:
-    """Return worker processes on this machine, each in its own executor, so that losing one does not affect the others."""
+    """Return worker processes on this machine, each with its own executor, so that the loss of one does not affect the others."""
     context = multiprocessing.get_context("spawn")  # fork would copy locks that threads hold
     return WorkerPool(lambda: ProcessPoolExecutor(1, context, _begin_worker), workers, workers, workers)
 
@@ -78,7 +78,7 @@ def dask(address: str) -> Iterator[WorkerPool]:
         client = Client(address, timeout=SECONDS_TO_ANSWER, set_as_default=False)
     except (OSError, ValueError) as error:
         raise RunError(f"scheduler: nothing answers at {address}; start it with: dask scheduler ({error})") from error
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # its failures are reported as our own errors
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # its failures are reported by our own errors
     with client:
         hosts = [worker["host"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
         if not hosts:
@@ -90,7 +90,7 @@ def dask(address: str) -> Iterator[WorkerPool]:
 def one_after_another(
     jobs: dict[Job, tuple[Job, ...]], found: set[Job], laboratory: Laboratory
 ) -> Generator[Progress, None, dict[Job, str]]:
-    """Run all jobs that were not `found` done in this process, in order; return the reasons why some were not done."""
+    """Run all jobs that are not in `found` (already done), in order, in this process; return the reasons for failures."""
     done, undone = 0, dict[Job, str]()
     for job, needed in jobs.items():
         if job in found:
@@ -116,17 +116,18 @@ def one_after_another(
 def spread(
     jobs: dict[Job, tuple[Job, ...]], found: set[Job], laboratory: Laboratory, pool: WorkerPool
 ) -> Generator[Progress, None, dict[Job, str]]:
-    """Run the jobs on workers, each as soon as its dependencies are done; return the reasons why some were not done.
+    """Run the jobs on workers, each as soon as its dependencies are done; return the reasons for failures.
 
     When closed, the generator waits until running jobs have stopped at a point where they can be resumed.
     """
-    every, number = list(jobs), {job: n for n, job in enumerate(jobs)}  # settings take long to compare, numbers do not
+    every, number = list(jobs), {job: n for n, job in enumerate(jobs)}  # comparing settings is slow, comparing numbers is fast
     needed = [tuple(number[other] for other in others) for others in jobs.values()]
     done, undone, lost = {number[job] for job in found}, dict[int, str](), Counter[int]()
     waiting = [n for n in range(len(every)) if n not in done]
     running: dict[Future, tuple[int, Executor]] = {}
     data, here = laboratory.dataset, backend.execution()
-    threads = here.threads if here.threads < backend.available_cores() else None  # None: a share of the worker's machine
+    # None stands for a share of the worker's machine
+    threads = here.threads if here.threads < backend.available_cores() else None
     execution = here.device, threads, here.memory // pool.share
     idle = [pool.hire() for _ in range(min(pool.places or 1, len(waiting)))]
     with _mark(laboratory.out) as mark:
@@ -183,7 +184,7 @@ def _submit(executor: Executor, request: JobRequest) -> Future:
 
 @contextmanager
 def _ctrl_c_held_back() -> Iterator[None]:
-    """Delay Ctrl-C, so that a process started meanwhile never receives it, even while importing."""
+    """Delay Ctrl-C, so that a process started in the meantime never receives it, even during its imports."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -195,7 +196,7 @@ def _ctrl_c_held_back() -> Iterator[None]:
 
 
 def _outcome(future: Future, pool: WorkerPool) -> tuple[str | None, bool]:
-    """Return why a job failed, if it did, and whether its worker was lost."""
+    """Return the reason if a job failed, and whether its worker was lost."""
     try:
         return future.result(), False
     except pool.lost as error:
@@ -218,10 +219,10 @@ def _ended(job: Job, reason: str | None) -> str:
 
 @contextmanager
 def _mark(out: Path) -> Iterator[Path]:
-    """Yield a file whose existence tells workers that the study is still running."""
+    """Create a file that tells workers that the study is still running; yield its path."""
     folder = out / "jobs"
     for old in folder.glob("wanted-*"):
-        if not is_locked(old):  # of a study that was killed
+        if not is_locked(old):  # left by a study that was killed
             old.unlink(missing_ok=True)
     mark = folder / f"wanted-{socket.gethostname()}-{os.getpid()}"
     with file_lock(mark, str(mark)):
@@ -246,12 +247,12 @@ class JobRequest:
     memory: int
 
 
-_at_work = threading.Lock()  # a process does one job at a time, however many threads it is given
+_at_work = threading.Lock()  # a process does one job at a time, even if it is given several threads
 _orphaned = threading.Event()
 
 
 def work(request: JobRequest) -> str | None:
-    """Run a job in this process until it is done or no longer wanted; return why it failed, if it did."""
+    """Run a job in this process until it is done or no longer wanted; return the reason if it failed."""
     with _at_work:
         try:
             if not request.mark.exists():

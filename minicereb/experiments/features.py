@@ -1,4 +1,4 @@
-"""Features of a data set's images: computed once by an encoder, stored beside its model, read as memory maps."""
+"""Features of a data set's images, which an encoder computes once; they are stored beside its model and read as memory maps."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ LARGEST_BLOCK = 128  # images that are encoded together, unless memory allows fe
 
 
 def features_of(network: Sequential, dataset: Dataset, folder: Path, model: str) -> Generator[int, None, Dataset]:
-    """Return a data set whose images are replaced by a convolutional network's features; yield how many are computed.
+    """Return a data set whose images are replaced by a convolutional network's features; yield the number computed so far.
 
-    Features are float32 rows in two files in the network's run `folder`, named by the SHA-256 of its `model` and by the device,
-    each with a file beside it that holds its SHA-256 and those of model and data. They can be deleted at any time.
+    Features are float32 rows in two files in the network's run `folder`, named by the SHA-256 of its `model` and by the device.
+    Beside each is a file with its SHA-256 and those of the model and the data. They can be deleted at any time.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def first_features(encoder: Sequential, dataset: Dataset, images: int) -> Datase
 
 
 def _write(encoder: Sequential, rows: np.ndarray, features: int, path: Path) -> Generator[int, None, None]:
-    """Write the features of `rows` block by block, yielding how many are done."""
+    """Write the features of `rows` block by block, yielding the number done."""
     size = min(LARGEST_BLOCK, images_per_block(encoder.bytes_per_image))
     with atomic_write(path) as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), features)}
@@ -96,7 +96,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _mapped(path: Path, shape: tuple[int, int], whose: dict[str, str]) -> np.ndarray:
-    """Check a file of features against the file beside it, and map it."""
+    """Check a file of features against the file beside it, and return it as a memory map."""
     again = "delete both to compute the features again"
     about = read_json(path.with_suffix(".json"), _About)
     if {name: about[name] for name in whose} != whose:  # type: ignore[literal-required]

@@ -1,9 +1,10 @@
 """Settings of experiments as JSON, and the hash of them that identifies a result.
 
-Every kind of settings is registered by :func:`config_kind`; those of experiments are imported when one is read. A field with the
-metadata ``{"identity": False}`` is not hashed. One with ``{"added": True}`` was added later and is hashed only if it differs from
-its default, which means "as before", so earlier results are still found. If equal settings of a kind give different results than
-before, its property ``revision`` returns a number above 0, which is hashed like a field, so earlier results are no longer found.
+Every kind of settings is registered by :func:`config_kind`; the kinds of experiments are imported when settings are read. A field
+with the metadata ``{"identity": False}`` is not hashed. A field with ``{"added": True}`` was added later. Its default means "as
+before", and only other values are hashed, so earlier results are still found. If equal settings of a kind give different results
+than before, its property ``revision`` returns a number above 0, which is hashed like a field, so earlier results are no longer
+found.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def to_json(config: Any) -> Any:
 def from_json(value: Any) -> Any:
     """Return the config that :func:`to_json` wrote.
 
-    :class:`DataError` names the field that is not one of this version, :class:`InputError` a value that cannot be used.
+    :class:`DataError` names a field that this version does not have; :class:`InputError` names a value that cannot be used.
     """
     try:
         return _config(value)
@@ -60,7 +61,7 @@ def import_kinds() -> None:
 
 
 def _config(value: Any, kinds: tuple[type, ...] = ()) -> Any:
-    """Return the config that a JSON value describes; if `kinds` are given, it must be of one of them."""
+    """Return the config that a JSON value describes; if `kinds` are given, it must belong to one of them."""
     check(value, dict[str, Any])
     name = value.get("kind")
     if isinstance(name, str) and name not in KINDS:
@@ -129,7 +130,7 @@ def _hash(config: Any, revision: int, before: int) -> str:
 
 
 def _identity(config: Any, before: int) -> Any:
-    """Return the hashed part of a config, as it was `before` revisions of each kind ago."""
+    """Return the hashed part of a config, as it was for each kind a number of revisions `before`."""
     if dataclasses.is_dataclass(config):
         fields = {f.name: _identity(getattr(config, f.name), before) for f in dataclasses.fields(config) if _counts(f, config)}
         revision = max(0, getattr(config, "revision", 0) - before)

@@ -26,13 +26,13 @@ from minicereb.files import file_lock, is_locked, write_json
 from minicereb.paths import beneath
 
 SECONDS_BETWEEN_NOTICES = 1.0
-SECONDS_BETWEEN_TRIES = 0.1  # to lock a job that another process is running
+SECONDS_BETWEEN_TRIES = 0.1  # seconds between attempts to lock a job that another process is running
 
 Job = Train | Experiment
 
 
 class _Optional(TypedDict, total=False):
-    hash: str  # of the job's settings; notices from before 0.2 have none
+    hash: str  # hash of the job's settings; notices from before 0.2 have none
     seconds: Annotated[float, Range(0)]
 
 
@@ -80,7 +80,7 @@ class NotDone(MinicerebError):  # noqa: N818
     """Some of the `total` jobs of a study failed for these `reasons`, or depend on failed ones; all others are done."""
 
     def __init__(self, reasons: dict[Job, str], total: int):
-        head = f"{len(reasons)} of {total} jobs were not done; the others are, and the same command tries these again"
+        head = f"{len(reasons)} of {total} jobs were not done; the others are done, and the same command tries again"
         super().__init__("\n".join([head, *(f"  {name_of(job)}: {reason}" for job, reason in reasons.items())]))
         self.reasons, self.total = reasons, total
 
@@ -114,7 +114,7 @@ def name_of(job: Job) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return one line that says why a job failed and, unless the user caused the error, where."""
+    """Return one line that says why a job failed and, unless the user caused the error, where in the code."""
     if isinstance(error, MinicerebError):
         return str(error)
     if isinstance(error, OSError) and error.filename:
@@ -180,12 +180,12 @@ def kind_of(job: Job) -> str:
 
 
 def notice_path(out: Path, short: str) -> Path:
-    """Return where the notice of a job is kept."""
+    """Return the path of a job's notice."""
     return beneath(out, "jobs", f"{short}.json")
 
 
 def read_notice(path: Path, entry: Entry) -> Notice | None:
-    """Read the notice of a job; None if it is missing, damaged or another job's: then the job is waiting."""
+    """Read the notice of a job; None if it is missing, damaged or another job's, which means that the job is waiting."""
     with suppress(DataError):
         notice = read_json(path, Notice)
         named = notice["hash"].startswith(entry["hash"]) if "hash" in notice else notice["job"] == entry["job"]
@@ -257,14 +257,14 @@ def _entries(out: Path, plan: Plan) -> Iterator[dict[str, Any]]:
         state = "done" if entry["done"] else notice.get("state", "waiting")
         if state == "running":
             state = "running" if is_locked(path.with_suffix(".lock")) else "waiting"
-            notice["seconds"] = max(0.0, time.time() - notice["began"])  # the notice has those of its last progress
+            notice["seconds"] = max(0.0, time.time() - notice["began"])  # the notice has the seconds at its last progress
         elif state == "failed" and notice["began"] <= plan["began"]:
             state = "waiting"
         yield {**notice, **entry, "state": state}
 
 
 def _seconds_left(entries: list[dict[str, Any]], workers: int) -> float | None:
-    """Estimate from the mean time of the jobs of a kind, or of all jobs if none of the kind is done."""
+    """Estimate the remaining time from the mean time of jobs of the same kind, or of all jobs if none of the kind is done."""
     took = defaultdict[str, list[float]](list)
     for entry in entries:
         if entry["state"] == "done" and "seconds" in entry:

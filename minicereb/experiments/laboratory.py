@@ -1,4 +1,4 @@
-"""Where experiments run: a data set, a folder with runs and records, and complete results in sibling folders."""
+"""The place where experiments run: a data set, a folder for runs and records, and sibling folders with earlier results."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from minicereb.experiments.records import Record as Record
 from minicereb.experiments.runs import Run, is_whole, load_model, read_run, require_whole, run_training
 from minicereb.paths import beneath, refuse_dangling
 
-MODELS_IN_MEMORY = 2  # an attack that is transferred from one to the other needs two
-SECONDS_BETWEEN_LOOKS = 2.0  # between listings of the folders; files in known folders are seen at once
+MODELS_IN_MEMORY = 2  # a transferred attack needs two
+SECONDS_BETWEEN_LOOKS = 2.0  # seconds between two listings of the folders; files in known folders are found at once
 NAMED_BY_HASH = re.compile(r"-([0-9a-f]{12})$")
 
 
 class SiblingFolders:
-    """The folders beside the study's folder `out`, which are read and never changed.
+    """The folders beside the study's folder `out`; they are read but never changed.
 
-    They hold ``*/runs/HASH`` and ``*/experiments/HASH.json`` of studies, and ``*-HASH`` of ``minicereb train``. Anything
-    incomplete, damaged or read-only there is ignored.
+    They hold ``*/runs/HASH`` and ``*/experiments/HASH.json`` of studies, and ``*-HASH`` of ``minicereb train``. Incomplete,
+    damaged or read-only results in them are ignored.
     """
 
     def __init__(self, out: Path):
@@ -47,7 +47,7 @@ class SiblingFolders:
                 yield run
 
     def records(self, key: str) -> Iterator[tuple[Path, Kept]]:
-        """Yield the records of the experiment with the hash `key`, and where they are kept."""
+        """Yield the records of the experiment with the hash `key`, and their paths."""
         self._look()
         for study in self._studies:
             path = f"{study}/experiments/{key[:16]}.json"
@@ -56,7 +56,7 @@ class SiblingFolders:
                 yield Path(path), kept
 
     def record_path(self, key: str) -> Path | None:
-        """Return where a record of the experiment with the hash `key` is kept, or None."""
+        """Return the path of a record of the experiment with the hash `key`, or None."""
         return next((path for path, _ in self.records(key)), None)
 
     def unless_changed(self, path: str, read: Callable[[Path], Any]) -> Any:
@@ -71,7 +71,7 @@ class SiblingFolders:
         return self._read[path][1]
 
     def look_again(self) -> None:
-        """List the folders again: other processes may have made new ones."""
+        """List the folders again, because other processes may have made new ones."""
         self._looked = float("-inf")
 
     def _look(self) -> None:
@@ -105,9 +105,9 @@ def _sound_record(path: Path) -> Kept | None:
 
 
 class Laboratory:
-    """Runs experiments on one data set, once, and finds their results again.
+    """Runs each experiment on one data set once, and finds its result afterwards.
 
-    The folder `out` is for runs (``runs/HASH``) and records. Complete results in :class:`SiblingFolders` are reused from there.
+    The folder `out` holds runs (``runs/HASH``) and records. Complete results in :class:`SiblingFolders` are reused.
     """
 
     def __init__(self, dataset: Dataset, out: Path):
@@ -156,7 +156,8 @@ class Laboratory:
     def model(self, config: Train) -> Any:
         """Return the model of a complete run; the most recently used ones are kept in memory."""
         model = self._models.pop(config, None)
-        while len(self._models) >= MODELS_IN_MEMORY:  # before another is loaded: memory may not suffice for one more
+        # make room before another is loaded, since memory may not suffice for one more
+        while len(self._models) >= MODELS_IN_MEMORY:
             del self._models[next(iter(self._models))]
         self._models[config] = load_model(self.run(config), self.dataset) if model is None else model
         return self._models[config]
@@ -176,9 +177,9 @@ class Laboratory:
     def result(self, config: Experiment) -> Record:
         """Return the record of a complete experiment, with the number of test images and the models it used.
 
-        These are the names of their run folders (for :func:`run_named`) and their test accuracies: ``run`` and ``test_accuracy``
-        of one model, lists ``runs`` and ``test_accuracies`` of several. :class:`DataError` if the record belongs to other
-        settings or another model, or a model was altered.
+        For one model, ``run`` is the name of its run folder (for :func:`run_named`) and ``test_accuracy`` its test accuracy; for
+        several models, ``runs`` and ``test_accuracies`` are lists. It raises :class:`DataError` if the record belongs to other
+        settings or another model, or if a model was altered.
         """
         path = self.record_path(config)
         kept = read_record(path, config)
@@ -200,7 +201,7 @@ class Laboratory:
         return all(self.is_trained(train) for train in job.trainings) and self.find_record(job) is not None
 
     def record_path(self, config: Any) -> Path:
-        """Return the path of a record, existing or to be written; in another folder only if it concerns our models."""
+        """Return the path of a record, existing or yet to be written; it is in another folder only if it concerns our models."""
         if config.kept_with_run:
             return self.find_record(config) or record_in_run(self.run(config.train), config)
         key = config_hash(config)
@@ -210,10 +211,10 @@ class Laboratory:
         return next((path for path, kept in self.siblings.records(key) if self.runs_of(kept) is not None), own)
 
     def find_record(self, config: Any) -> Path | None:
-        """Return where the record of an experiment is, or None if there is none.
+        """Return the path of an experiment's record, or None if there is none.
 
-        A file in the study's own folder is returned whatever its content, so that damage is reported when it is read; a file in
-        another folder only if it is the record of this experiment.
+        A file in the study's own folder is returned even if it is damaged, so that the damage is reported when it is read. A file
+        in another folder is returned only if it is the record of this experiment.
         """
         if not config.kept_with_run:
             path = self.record_path(config)
@@ -245,7 +246,7 @@ class Laboratory:
 
 
 def record_in_run(run: Run, config: Experiment) -> Path:
-    """Return where the record of an attack on a run is kept."""
+    """Return the path of the record of an attack on a run."""
     return beneath(run.folder, "attacks", f"{config_hash(config)[:16]}.json")
 
 

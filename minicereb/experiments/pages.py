@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 VERDICTS = ("pass", "warn", "fail", "not tested")
 NORMS = {"linf": "L∞", "l2": "L2"}
-LISTED = 8  # values of one setting
+LISTED = 8  # largest number of listed values of one setting
 EPOCHS_SHOWN = 1_000
 
 # -- parts of several pages ---------------------------------------------------------------------------------------------------
 
 
 def checklists(records: Sequence[Record]) -> list[Block]:
-    """Summarise the checklists of evaluations: counts of the verdicts, and every line that warns or fails with its reason."""
+    """Summarise the checklists of evaluations: counts of the verdicts, and each warning or failing line with its reason."""
     if not records:
         return []
     found = [(_model_of(record), entry) for record in records for entry in record["epsilons"]]
@@ -57,7 +57,7 @@ def checklists(records: Sequence[Record]) -> list[Block]:
 
 
 def settings(configs: Iterable[Record], head: str = "setting") -> list[Block]:
-    """Return a table of the settings of experiments, each with all its values in the order in which they occur."""
+    """Return a table of the settings of experiments, with all values of each in order of occurrence."""
     values: dict[str, dict[str, None]] = {}  # a dict keeps the order
     for config in configs:
         for name, value in _flat(config):
@@ -101,20 +101,20 @@ def accuracy_picture(record: Record, name: str = "accuracy") -> list[Block]:
     curve = " Nothing nearer found: from the distances of the nearest misclassified images." if seeks_nearest(record) else ""
     caption = (
         f"{_model_of(record)}: share of the first {record['images']:,} test images of {record['data']} over ε "
-        f"({NORMS[record['norm']]}, pixels in 0 to 1), with 95% intervals. Attacked: not broken by any attack, an upper bound; "
-        f"at 0 the clean accuracy.{curve}{certified} Only the points were measured, nothing between them."
+        f"({NORMS[record['norm']]}, pixels in 0 to 1), with 95% intervals. Attacked: not broken by any attack, which is an upper "
+        f"bound; at ε = 0 the clean accuracy.{curve}{certified} Only the points were measured, nothing between them."
     )
     return _picture(name, accuracy_figure(record), caption)
 
 
 def _picture(name: str, figure: Figure | None, caption: str) -> list[Block]:
-    """Return a figure with its caption, which begins with what is written above the figure."""
+    """Return a figure with its caption, which begins with the figure's title."""
     return [] if figure is None else [Picture(name, svg(figure), ".svg", captioned(figure, caption))]
 
 
 def _model_of(record: Record) -> str:
     """Return the name of an evaluation's model, with its way of predicting if that is not the default."""
-    return record["model"] + (", answering by LAP" if record.get("answer") == "lap" else "")
+    return record["model"] + (", predicting by LAP" if record.get("answer") == "lap" else "")
 
 
 def _bounds(record: Record) -> Table:
@@ -222,7 +222,7 @@ def _summary(folder: Path, record: Record) -> list[Block]:
 def evaluation_page(folder: Path, place: str | None = None) -> Page:
     """Return the page of an evaluation's folder; :class:`DataError` if a file in it is damaged.
 
-    `place` is where the run's data are now, if they were moved. If they cannot be read, a sentence replaces the images.
+    `place` is the new place of the run's data, if they were moved. If they cannot be read, a sentence replaces the images.
     """
     resolved = folder.resolve()
     inside = resolved.parent.name == "evaluations" and (resolved.parent.parent / "config.json").is_file()
@@ -246,7 +246,7 @@ def evaluation_page(folder: Path, place: str | None = None) -> Page:
         Section("Nearest misclassified images", _nearest(folder, run, place)),
         Section("Gradients", _picture("gradients", gradients_figure(record), gradients)),
         Section("Settings", [_evaluation_settings(record)]),
-        Section("Versions of the training; an evaluation keeps none of its own", versions([run.manifest] if run else [])),
+        Section("Versions at training; an evaluation does not store its own", versions([run.manifest] if run else [])),
         Section("To reproduce it", _command(folder, record, run)),
     ]
     return Page(f"Evaluation of {_model_of(record)}", lead, sections)
@@ -289,9 +289,9 @@ def _by_attack(record: Record) -> list[Block]:
 
 def _checklist(record: Record) -> list[Block]:
     explained = (
-        f"Ways in which an evaluation can deceive itself, tested on those of the first {record['checked_images']:,} images that "
-        "are classified correctly; shares are of these. A line that fails says that the attacks were too weak or that the "
-        "numbers are not what they seem."
+        f"Ways in which an evaluation can be misleading, tested on those of the first {record['checked_images']:,} images that "
+        "are classified correctly; shares are of these. A failing line means that the attacks were too weak or that the numbers "
+        "are misleading."
     )
     tables = [checklist_table(entry, "at ") for entry in record["epsilons"]]
     return [Text(explained), *checklists([record]), Text("All lines:"), *tables]
@@ -338,8 +338,8 @@ def _command(folder: Path, record: Record, run: Run | None) -> list[Block]:
         return [Command(shlex.join([*own, "--out", str(folder)]))]
     fixed = (run.config, epsilons, record["images"], attacks, record["norm"], certify, record["seed"], record["answer"])
     named = {config_hash(EvaluatedModel(*fixed, gradient))[:16]: gradient for gradient in (record["gradient"], "fitting")}
-    given = named.get(folder.resolve().name)  # the folder's name says which gradient was asked for
+    given = named.get(folder.resolve().name)  # the folder's name contains the requested gradient
     gradient = given or record["gradient"]
     options += ["--answer", record["answer"], *(["--gradient", gradient] if gradient != "fitting" else [])]
-    note = Text("The evaluation had further options (of transfer, draws or noisy runs), which its record does not hold.")
+    note = Text("The evaluation had further options (for transfer, draws or noisy runs), which its record does not contain.")
     return [Command(shlex.join(["minicereb", "evaluate", str(record["run"]), *options])), *([] if given else [note])]

@@ -1,7 +1,7 @@
 """Trained models by name: small ones ship with minicereb, larger ones are rebuilt by a command.
 
-``minicereb/pretrained/registry.json`` lists them with their commands and the SHA-256 of their files. Beside it is a folder for
-each model that ships: a complete run.
+``minicereb/pretrained/registry.json`` lists them with their commands and the SHA-256 of their files. Beside it, every shipped
+model has a folder, which is a complete run.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from minicereb.files import atomic_folder, atomic_write, sha256_file, write_json
 from minicereb.learning.training import accuracy
 from minicereb.paths import read_bytes
 
-SHIPPED = 1_000_000  # bytes: the largest model.npz that ships
-RUNS = Path("runs")  # models are rebuilt and found in folders of this one, under their names
+SHIPPED = 1_000_000  # bytes of the largest model.npz that may be shipped
+RUNS = Path("runs")  # the folder in which models are rebuilt and found, each in a folder with its name
 _FILES = ("config.json", "manifest.json", "metrics.jsonl", "model.npz")
 _EXECUTION = ("--threads", "--device", "--memory")
-TOLERANCE = 1e-3  # of a test accuracy, which may be rounded differently on another machine
+TOLERANCE = 1e-3  # tolerance of a test accuracy, since rounding may differ on another machine
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class Pretrained:
 
     name: str
     title: str
-    command: str  # that trains it
-    hash: str  # of the training's settings, as in its config.json
+    command: str  # the command that trains it
+    hash: str  # hash of the training settings, as in config.json
     test_accuracy: float
     shipped: bool
-    files: tuple[ModelFile, ...]  # model.npz, and all other files of the run if it ships
+    files: tuple[ModelFile, ...]  # model.npz and, if the model is shipped, all other files of the run
 
     @property
     def model(self) -> ModelFile:
@@ -91,7 +91,7 @@ def models() -> dict[str, Pretrained]:
     }
 
 
-def _package() -> Any:  # a Traversable: a folder, or a place in an archive
+def _package() -> Any:  # a Traversable, which may be a folder or a place in an archive
     return importlib.resources.files("minicereb") / "pretrained"
 
 
@@ -102,7 +102,7 @@ def model_named(name: str) -> Pretrained:
 
 
 def found(entry: Pretrained, damaged: bool = False) -> Path | None:
-    """Return a model's folder under ``runs/``, or None if it is missing, incomplete, another run or, by default, damaged."""
+    """Return a model's folder under ``runs/``, or None if it is missing, incomplete, of another run or, by default, damaged."""
     folder = RUNS / entry.name
     try:
         run = read_run(folder)
@@ -114,21 +114,21 @@ def found(entry: Pretrained, damaged: bool = False) -> Path | None:
 
 
 def fetch(name: str, folder: str | Path) -> Run:
-    """Make the run folder of a model that ships, unless it is there already.
+    """Create the run folder of a shipped model, unless it already exists.
 
     Raises
     ------
     InputError
         If there is no model of this name.
     RunError
-        If the model does not ship, or the folder holds anything else.
+        If the model is not shipped, or the folder holds anything else.
     DataError
-        If the files that ship are damaged.
+        If the shipped files are damaged.
     """
     entry, folder = model_named(name), Path(folder)
     if not entry.shipped:
         size = f"{entry.model.bytes / 1e6:.1f} MB"
-        raise RunError(f"{name} does not ship with minicereb ({size}); rebuild it with: {entry.command}")
+        raise RunError(f"{name} is not shipped with minicereb ({size}); rebuild it with: {entry.command}")
     contents = {file.name: _shipped(entry, file) for file in entry.files}
     stored = parse_json(contents["config.json"], runs.ConfigFile, f"minicereb/pretrained/{name}/config.json")
     if not runs.belongs(from_json(stored["config"]), folder):
@@ -145,7 +145,7 @@ def fetch(name: str, folder: str | Path) -> Run:
 
 
 def pretrained(name: str, dataset: Dataset | None = None) -> Any:
-    """Return a trained model that ships, on the configured device.
+    """Return a shipped trained model, on the configured device.
 
     Parameters
     ----------
@@ -157,9 +157,9 @@ def pretrained(name: str, dataset: Dataset | None = None) -> Any:
     Raises
     ------
     InputError, RunError
-        If there is no model of this name, or it does not ship.
+        If there is no model of this name, or it is not shipped.
     DataError
-        If its data are missing, `dataset` is another, or the files that ship are damaged.
+        If its data are missing, `dataset` is another one, or the shipped files are damaged.
     """
     with tempfile.TemporaryDirectory() as folder:
         run = fetch(name, Path(folder) / name)
@@ -167,7 +167,7 @@ def pretrained(name: str, dataset: Dataset | None = None) -> Any:
 
 
 def _shipped(entry: Pretrained, file: ModelFile) -> bytes:
-    """Read and check a file that ships."""
+    """Read and check a shipped file."""
     what = f"minicereb/pretrained/{entry.name}/{file.name}"
     try:
         content = (_package() / entry.name / file.name).read_bytes()
@@ -181,15 +181,15 @@ def _shipped(entry: Pretrained, file: ModelFile) -> bytes:
 def add(folder: str | Path, name: str, title: str, shipped: bool, root: Path) -> Pretrained:
     """Add the complete run in `folder` to the registry, replacing any model of this name.
 
-    If it is `shipped`, the run is copied beside the ``registry.json`` in `root`, with a manifest that has no paths. Otherwise it
-    is only listed with its command and hash.
+    If `shipped`, the run is copied to the place of ``registry.json`` in `root`, with a manifest that has no paths. Otherwise the
+    model is only listed, with its command and hash.
 
     Raises
     ------
     RunError, DataError
         If the run is not complete, or its model was altered.
     InputError
-        If the name has other characters than letters, digits and hyphens, or the model is too large to ship.
+        If the name has characters other than letters, digits and hyphens, or the model is too large to be shipped.
     """
     require(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) is not None, "name", name, "small letters, digits and hyphens")
     run = read_run(folder)
@@ -237,21 +237,21 @@ class ModelReport:
     """The result of verifying a model.
 
     States: "rebuilt": the same training gave different bytes, as it may on another machine; "altered": a file has changed;
-    "wrong": the wiring or the accuracy differs; "missing": the model does not ship, and there is no complete run of it.
+    "wrong": the wiring or the accuracy differs; "missing": the model is not shipped, and there is no complete run of it.
     """
 
     name: str
-    folder: Path | None  # the run that was verified; None for the files that ship
+    folder: Path | None  # the run that was verified; None for the shipped files
     state: Literal["ok", "rebuilt", "altered", "missing", "wrong"]
     detail: str
-    test_accuracy: float | None = None  # as computed here; None without the data, or if a file is damaged
+    test_accuracy: float | None = None  # computed on this machine; None without the data, or if a file is damaged
 
 
 def verify(chosen: Sequence[str] = ()) -> Generator[ModelReport, None, None]:
     """Verify models against the registry: names or folders of runs, by default all; yield a report on each folder.
 
-    Compares the SHA-256 of the files that ship and of those in ``runs/``. If the data are here too, the wiring is drawn again and
-    compared bit by bit, and the test accuracy is computed again. Before anything is verified, :class:`InputError` is raised for
+    The SHA-256 of the shipped files and of those in ``runs/`` is compared. If the data are available, the wiring is drawn again
+    and compared bit by bit, and the test accuracy is recomputed. Before anything is verified, :class:`InputError` is raised for
     anything that is neither a name nor the folder of a listed model.
     """
     places = [place for each in chosen or models() for place in _places(each)]
@@ -270,7 +270,7 @@ def verify(chosen: Sequence[str] = ()) -> Generator[ModelReport, None, None]:
 
 
 def _places(name: str) -> list[tuple[Pretrained, Path | None]]:
-    """Return entries, each with the folder of a run, or with None for the files that ship or if the model is missing."""
+    """Return entries, each with the folder of a run, or with None for shipped files and missing models."""
     if name in models():
         entry = models()[name]
         folder = found(entry, damaged=True)
@@ -284,7 +284,7 @@ def _places(name: str) -> list[tuple[Pretrained, Path | None]]:
 
 
 def _verified(entry: Pretrained, run: Run, known: dict[str, Dataset | None]) -> tuple[Any, ...]:
-    """Return the state of a run, the detail, and the test accuracy if the data set is here; `known` caches loaded data sets."""
+    """Return a run's state, details, and test accuracy (None without the data); `known` caches loaded data sets."""
     if run.result is None:
         return "missing", f"its training is not complete; {entry.command}"
     if not is_whole(run):

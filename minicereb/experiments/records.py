@@ -1,7 +1,7 @@
 """Records of experiments in files, each with its settings.
 
-A file is named by the first 16 digits of the hash of its settings. It is accepted only if the settings in it have that hash, so
-that no renamed, copied or edited file is mistaken for another.
+A file is named by the first 16 digits of the hash of its settings. It is accepted only if its settings have that hash, so a
+renamed, copied or edited file cannot be mistaken for another.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def require_length(values: Sequence[Any], length: int, *path: str | int) -> None
 
 
 class _Optional(TypedDict, total=False):
-    hash: str  # files from before 0.2 have neither
+    hash: str  # files from before 0.2 lack both fields
     models: list[str]
 
 
@@ -49,8 +49,8 @@ class Kept(NamedTuple):
     """A stored record with its settings."""
 
     config: Any
-    hash: str  # of the settings, perhaps under an earlier revision of the program
-    models: tuple[str, ...] | None  # SHA-256 of those it is about, in the order of `trainings`; None in files older than 0.2
+    hash: str  # hash of the settings, perhaps under an earlier revision of the program
+    models: tuple[str, ...] | None  # SHA-256 of the record's models, in the order of `trainings`; None in files older than 0.2
     record: Record
 
 
@@ -72,7 +72,7 @@ def read_kept(path: Path) -> Kept:
         raise DataError(f"{path}: {error}; {AGAIN}") from error
     key = next((each for each in hashes(config) if each.startswith(path.stem)), None)
     if key is None or stored.get("hash", key) != key:
-        raise DataError(f"{path} holds the record of other settings than its name says; {AGAIN}")
+        raise DataError(f"{path} holds the record of settings that do not fit its name; {AGAIN}")
     models = stored.get("models")
     return Kept(config, key, None if models is None else tuple(models), stored["record"])
 

@@ -113,15 +113,15 @@ class TrainingProgress(NamedTuple):
     """The progress of a training run."""
 
     position: Position
-    done: EpochDone | None  # at the end of an epoch
-    images: int  # in an epoch
-    resumed: bool  # from a checkpoint
+    done: EpochDone | None  # set at the end of an epoch
+    images: int  # images in an epoch
+    resumed: bool  # whether training was resumed from a checkpoint
     encoded: int | None = None  # number of images; None once learning has begun
     remark: str | None = None  # about the checkpoint, for the user
 
 
 class Encoder(NamedTuple):
-    """The encoder in front of a cerebellum: its layers, the SHA-256 of their model, and the data set."""
+    """The encoder before a cerebellum: its layers, the SHA-256 of their model, and the data set."""
 
     layers: Sequential
     sha256: str
@@ -130,7 +130,7 @@ class Encoder(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """The content of a run folder; `hash` is the one that its settings had when it was begun."""
+    """The content of a run folder; `hash` is the hash of the settings when the run was begun."""
 
     folder: Path
     config: Train
@@ -163,7 +163,7 @@ class Run:
             yield from iterate_json_lines(path, MetricsLine, chosen)
 
     def _metrics_path(self) -> Path:
-        """Return the path of the metrics; :class:`DataError` if they are not those that the complete run wrote."""
+        """Return the path of the metrics; :class:`DataError` if they are not the metrics that the complete run wrote."""
         path = self.folder / "metrics.jsonl"
         if "metrics_sha256" in self.manifest and self.manifest["metrics_sha256"] != _sha256_or_none(path):
             raise DataError(f"{path} is missing or was altered: its SHA-256 is not the one in manifest.json")
@@ -279,7 +279,7 @@ def require_complete(run: Run) -> None:
 
 
 def learned_arrays(run: Run) -> dict[str, np.ndarray]:
-    """Return the learned arrays of a complete run by name, in host memory, without its data set; errors as :func:`load_model`."""
+    """Return a complete run's learned arrays by name, in host memory, without its data; errors as for :func:`load_model`."""
     require_complete(run)
     require_whole(run)
     return _read_model(run.folder / "model.npz")
@@ -289,7 +289,7 @@ def _read_model(path: Path, declared: dict[str, Declared] | None = None) -> dict
     arrays = read_npz(path, declared)
     for name, values in arrays.items():
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise DataError(f"{path}: {name} holds numbers that are not finite; no completed training leaves such a model")
+            raise DataError(f"{path}: {name} holds numbers that are not finite, which no complete training run writes")
     return arrays
 
 
@@ -301,7 +301,7 @@ def load_model(run: Run, dataset: Dataset) -> Any:
     RunError
         If the run is not complete.
     DataError
-        If a file is damaged, or `dataset` is not what the model was trained on.
+        If a file is damaged, or the model was not trained on `dataset`.
     """
     check_loadable(run, dataset)
     path, model = run.folder / "model.npz", build_model(run.config, dataset)
@@ -321,11 +321,11 @@ def run_training(
 ) -> Generator[TrainingProgress, None, None]:
     """Train into `folder`, from its last checkpoint if there is one, unless it is complete.
 
-    Closing the generator, as Ctrl-C does, writes a checkpoint first. However training was interrupted, the same call resumes
-    it, and the model is bit for bit the same as without the interruption.
+    If the generator is closed, as by Ctrl-C, it writes a checkpoint first. After any interruption the same call resumes training,
+    and the model is bit for bit the same as without the interruption.
 
-    `encoder` is the complete run of ``config.encoder``. Its features are computed once and kept in its folder; the trained model
-    holds the encoder's weights too.
+    `encoder` is the complete run of ``config.encoder``. Its features are computed once and stored in its folder; the trained
+    model contains the encoder's weights too.
 
     Raises
     ------
@@ -338,11 +338,11 @@ def run_training(
     if belongs(config, folder) and read_run(folder).result is not None:
         require_whole(read_run(folder))
         return
-    learner = build_learner(config, dataset)  # before anything is written, since the settings may be impossible
+    learner = build_learner(config, dataset)  # before anything is written, because the settings may be invalid
     with folder_lock(folder):
         if not belongs(config, folder):
             write_json(folder / "config.json", {"config": to_json(config), "hash": config_hash(config)})
-        elif read_run(folder).result is not None:  # completed by another process meanwhile
+        elif read_run(folder).result is not None:  # another process has completed it in the meantime
             return
         through, seen = None, dataset
         if config.encoder is not None:
@@ -366,7 +366,9 @@ def _encoded(
     network, sha256 = load_model(run, dataset), run.manifest["model_sha256"]
     before = read_run(folder).manifest.get("encoder_sha256", sha256)
     if before != sha256:
-        raise RunError(f"{folder} was begun with another encoder than {run.folder} holds now; delete it to train from the start")
+        raise RunError(
+            f"{folder} was begun with an encoder other than the one now in {run.folder}; delete it to train from the start"
+        )
     with closing(features_of(network, dataset, run.folder, sha256)) as features:
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Usual values of training settings that depend on other settings: for the commands and for the classifiers of the package."""
+"""Default values of training settings that depend on other settings, for the commands and the package's classifiers."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from minicereb.learning.rules import PESSIMISTIC
 from minicereb.learning.scores import ScoreFunction
 
 INPUTS_PER_CELL = 4
-# Numbers of replications other than 100: one of flip or resample is worth more than 100 of others.
+# Default numbers of replications other than 100; one replication of flip or resample is worth more than 100 of the others.
 REPLICATIONS = {"plain": 10_000, "sobol": 128, "flip": 1, "resample": 1, "exact": 1, "backprop": 1, "surrogate": 1}
 
 
 def usual_of_cerebellum(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the usual values of a cerebellum's settings that were `given` as None; settings without one are left out."""
+    """Return the default values of a cerebellum's settings that were `given` as None; settings without a default are left out."""
     usual: dict[str, Any] = {} if given["wiring"] == "full" else {"inputs_per_cell": INPUTS_PER_CELL}
     usual |= {"threshold": 0.5} if given["mossy_fibres"] == "threshold" else {}
     usual |= {"uncertainty": 0.1, "pessimism": 0.5} if given["rule"] == PESSIMISTIC else {}
-    if isinstance(given["cells"], int) and given["cells"] >= 1:  # any other number of cells is refused later
+    if isinstance(given["cells"], int) and given["cells"] >= 1:  # any other number of cells causes an error later
         usual |= {"learning_rate": 0.5 / given["cells"]}
     return {name: value for name, value in usual.items() if given[name] is None}
 
 
 def usual_of_noisy(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the usual values of a noisy network's settings that were `given` as None, and no scale where there is no noise."""
+    """Return the default values of a noisy network's settings that were `given` as None; without noise there is no scale."""
     kind = given.get("network")
     noisy, convolves, in_time = given["noise"] != "none", kind == "cnn", kind in ("recurrent", "spiking")
     usual: dict[str, Any] = {} if noisy else {"noise_scale": ()}

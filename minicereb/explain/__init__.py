@@ -1,4 +1,4 @@
-"""One image through one model, step by step: equations, shapes, numbers, and derivatives, each beside a finite difference."""
+"""One image through one model, step by step: equations, shapes, numbers, and derivatives beside finite differences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAMILIES: dict[str, Any] = {"cerebellum": cerebellum_steps, "mlp": layer_steps, 
 def explanation(
     config: Train, dataset: Dataset, model: Any, image: int, what: str | None = None, shown: Shown | None = None
 ) -> Iterator[Step]:
-    """Explain what a trained model, which is not changed, does with one image.
+    """Explain what a trained model does with one image; the model is not changed.
 
     Parameters
     ----------

@@ -24,8 +24,8 @@ from minicereb.learning.rules import LEAST_SQUARES, PESSIMISTIC
 from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.visual import VisualCerebellum
 
-FEW = 3  # cells whose inputs are drawn
-TILES = 9  # outputs with the largest values, drawn besides the label's
+FEW = 3  # number of cells whose inputs are drawn
+TILES = 9  # number of largest outputs that are drawn in addition to the label's output
 
 
 def learning(subject: ExplainedImage) -> Iterator[Step]:
@@ -46,12 +46,12 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
     yield _granule_step(subject, fibres, drive, h, cells)
     if settings.ltd and settings.rule != LEAST_SQUARES:
         yield _ltd_step(settings.ltd_decay, taken, h, cells)
-    model = replace(subject.model, ltd_mean=mean)  # the mean moves before the step uses it
+    model = replace(subject.model, ltd_mean=mean)  # the mean is updated before the step uses it
     yield _purkinje_step(subject, model, fibres, h, outputs, cells, classes)
     descended, pairs = DESCENDED[settings.loss], [(a, c) for a in cells for c in classes]
     error = loss_step(subject, "The climbing fibre's error", "C3" if settings.loss == "mse" else "M-CE", descended, outputs)
     yield replace(error, gives={"e": "e"})
-    if settings.rule in ("delta", LEAST_SQUARES):  # another rule need not follow a derivative
+    if settings.rule in ("delta", LEAST_SQUARES):  # other rules need not follow a derivative
         yield _weight_step(subject, descended, model, taken, h, pairs)
     if settings.rule == PESSIMISTIC:
         yield _box_step(subject, settings, model, taken.x, cells)
@@ -90,7 +90,7 @@ def attack(subject: ExplainedImage) -> Iterator[Step]:
 
 
 def _behind(subject: ExplainedImage) -> ExplainedImage:
-    """The cerebellum with its encoder's features as input; unchanged without an encoder."""
+    """Return the explained image with its encoder's features as input; unchanged without an encoder."""
     if not isinstance(subject.model, VisualCerebellum):
         return subject
     features, _ = subject.model.encoder.forward(subject.x)
@@ -128,7 +128,7 @@ def _fibres_step(subject: ExplainedImage, x: np.ndarray, fibres: np.ndarray) -> 
 def _box_step(
     subject: ExplainedImage, settings: CerebellumModel, model: CerebellarNetwork, x: np.ndarray, cells: list[int]
 ) -> Step:
-    """The intervals of the chosen cells' drive and activity at the full ε of the settings."""
+    """Return the step with the intervals of the chosen cells' drive and activity at the full ε of the settings."""
     epsilon, tables, rows = settings.uncertainty or 0.0, [], []
     least, most = paper.mossy_bounds(x, epsilon, model.fires_above)
     low, high = paper.granule_bounds(least, most, _projection(model), _rest(model))
@@ -140,16 +140,16 @@ def _box_step(
         rows.append((a, r, low[0, a], high[0, a]))
     words = (
         f"Within ε = {epsilon:g} {int((most > least).sum()):,} of {x.size:,} mossy fibres can change, and with them the activity "
-        f"of {int((high > low).sum()):,} of {low.size:,} granule cells. What a cell can do is exact; that all can do their worst "
-        "at once is not."
+        f"of {int((high > low).sum()):,} of {low.size:,} granule cells. Each cell's interval is exact; but not all cells can "
+        "reach their worst values at once."
     )
     tables.append(Rows("intervals", ("cell", "r", "l", "u"), rows))
     full = float(high.max(initial=0.0))
     room: Row = [Map("u", high[0], full), "−", Map("l", low[0], full), "=", Map("u − l", high[0] - low[0], full)]
     return Step(
         "What the granule cells can do", "M-BOX", words, {"x'₋": least.shape, "l": low.shape}, tables,
-        drawings=[Drawing("The most and the least that each granule cell can respond within ε, and the room between.", room)],
-        gives={"u, l": "u, l"}, uses=("x",),
+        drawings=[Drawing("The largest and the smallest response of each granule cell within ε, and the difference between them.",
+        room)], gives={"u, l": "u, l"}, uses=("x",),
     )  # fmt: skip
 
 
@@ -160,7 +160,7 @@ def _pessimistic_step(
     taken: TrainingStep,
     pairs: list[tuple[int, int]],
 ) -> Step:
-    """The worst activity of the chosen synapses, and its contribution to their gradient, at the full ε of the settings."""
+    """Return the step with the chosen synapses' worst activity and its part of their gradient, at the full ε."""
     epsilon, targets = settings.uncertainty or 0.0, one_hot(subject.labels, taken.learned.outputs)
     low, high = paper.granule_bounds(*paper.mossy_bounds(taken.x, epsilon, model.fires_above), _projection(model), _rest(model))
     at_worst = pessimistic_squared_error if settings.loss == "mse" else DESCENDED[settings.loss]
@@ -189,7 +189,7 @@ def _pessimistic_step(
         Map(f"worst part of g[:, {c}]", found[:, c]),
     ]
     drawing = Drawing(
-        "Every output at its own worst; outlines: without a change. And what it adds to the gradient of one output.", seen
+        "Every output at its own worst case (outlines: unchanged), and the resulting part of one output's gradient.", seen
     )
     return Step(
         "The worst activity", "M-PESSIMISTIC", words, {"l": low.shape, "ẽ": error.shape}, tables, checks,
@@ -198,7 +198,7 @@ def _pessimistic_step(
 
 
 def _carried(subject: ExplainedImage, name: str, x: np.ndarray) -> Image | Map:
-    """What the mossy fibres carry: as the image, or a map of features."""
+    """Return a picture of the mossy fibres' activity: the image, or a map of features."""
     return Image(name, subject.picture(x)) if x.size == subject.dataset.inputs else Map(name, x[0])
 
 
@@ -211,20 +211,20 @@ def _rest(model: CerebellarNetwork) -> np.ndarray:
 
 
 def _granule(model: CerebellarNetwork, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """v and h of every granule cell ``[C1]``."""
+    """Return v and h of every granule cell ``[C1]``."""
     projection, rest = _projection(model), _rest(model)
     return (x @ projection + rest)[0], paper.granule(x, projection, rest)[0]
 
 
 def _cells(subject: ExplainedImage, drive: np.ndarray, taken: TrainingStep) -> list[int]:
-    """The two cells whose weights change most, and the first silent one."""
+    """Return the two cells whose weights change most, and the first silent cell."""
     strength = np.abs(taken.gradients["readout"]).max(axis=1) * (drive > 0)
     usual = [int(a) for a in np.argsort(-strength, kind="stable")[:2]] + [int(a) for a in np.flatnonzero(drive < 0)[:1]]
     return chosen_cells(subject, list(dict.fromkeys(usual)), len(drive), "granule cells")
 
 
 def _synapses(model: CerebellarNetwork, cell: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mossy fibres of a cell, and their weights."""
+    """Return the mossy fibres of a cell, and their weights."""
     wiring = model.wiring
     inputs = np.arange(wiring.width, dtype=np.int64) if wiring.inputs is None else wiring.inputs[cell]
     return inputs, wiring.weights[cell]
@@ -260,7 +260,7 @@ def _granule_step(subject: ExplainedImage, x: np.ndarray, drive: np.ndarray, h: 
 
 
 def _wired_drawing(subject: ExplainedImage, x: np.ndarray, h: np.ndarray, cells: list[int]) -> Drawing:
-    """The pixels that drive the cells shown; where a cell receives many, their weights."""
+    """Draw the pixels that drive the cells shown or, if a cell receives many, their weights."""
     parts: Row = []
     for a in cells[:FEW]:
         inputs, weights = _synapses(subject.model, a)
@@ -274,8 +274,8 @@ def _wired_drawing(subject: ExplainedImage, x: np.ndarray, h: np.ndarray, cells:
 def _ltd_step(decay: float, taken: TrainingStep, h: np.ndarray, cells: list[int]) -> Step:
     before, after = taken.before["ltd_mean"], taken.after["ltd_mean"]
     words = (
-        f"β = {decay:g}. The mean activity moves before it is used, towards the response of this batch of one image; outside "
-        "training it stays. No error drives it, so there is nothing to differentiate."
+        f"β = {decay:g}. Before it is used, the mean activity moves towards the response to this batch of one image; outside "
+        "training it is constant. It does not depend on an error, so there is nothing to differentiate."
     )
     rows = [(a, before[a], h[a], after[a], h[a] - after[a]) for a in cells]
     numbers = [Rows("chosen cells", ("cell", "μ before", "h", "μ after", "z = h - μ"), rows)]
@@ -284,7 +284,7 @@ def _ltd_step(decay: float, taken: TrainingStep, h: np.ndarray, cells: list[int]
     full = float(h.max())
     centred: Row = [Map("h", h, full), "−", Map("μ", after, full), "=", Map("z", h - after, full)]
     drawings = [Drawing("The mean moves a little towards this response.", moved)]
-    drawings.append(Drawing("What is left when the mean is subtracted drives the Purkinje cells.", centred))
+    drawings.append(Drawing("The activity minus the mean drives the Purkinje cells.", centred))
     return Step(
         "Long-term depression", "C-LTD", words, {"μ": after.shape}, numbers, drawings=drawings, gives={"μ": "μ"}, uses=("h",)
     )
@@ -320,7 +320,7 @@ def _purkinje_step(
 
 
 def _seen_drawing(subject: ExplainedImage, model: CerebellarNetwork, outputs: np.ndarray) -> Drawing:
-    """What each pixel does to each output: the weights of the active cells, back through J."""
+    """Draw the effect of each pixel on each output: the weights of the active cells, carried back through J."""
     order = np.argsort(-outputs[0], kind="stable").tolist()
     shown = sorted([subject.label, *[c for c in order if c != subject.label][:TILES]])
     cache = model.forward(subject.x)[1]
@@ -364,7 +364,7 @@ def _weight_step(
 
 
 def _back_step(subject: ExplainedImage, drive: np.ndarray, d_outputs: np.ndarray, pixels: list[int]) -> Step:
-    """The backward pass from the outputs to the granule cells, and to the pixels shown."""
+    """Return the step of the backward pass from the outputs to the granule cells and to the pixels shown."""
     model, wiring = subject.model, subject.model.wiring
     d_granule = model.readout @ d_outputs[0]
     d_drive = relu_input_gradient(d_granule, drive > 0)
@@ -381,7 +381,7 @@ def _back_step(subject: ExplainedImage, drive: np.ndarray, d_outputs: np.ndarray
     tables.append(Rows("granule cells", ("cell", "W ∂l/∂ŷ", "active", "∂l/∂v"), rows_of_cells))
     words = "The credit goes back through W to the granule cells, stops at those that are silent, and continues through J."
     if model.fires_above is not None:
-        words += " There it ends: a threshold is flat, so the gradient of the pixels is 0. The one shown is that of the fibres."
+        words += " There it ends: a threshold is flat, so the gradient of the pixels is 0; the fibres' gradient is shown."
     shapes = {"W": model.readout.shape, "∂l/∂v": d_drive.shape, "J": (wiring.width, wiring.cells)}
     checks = [check for a in cells for check in _by_drive(subject, a, d_drive[a])]
     by_drive = Map("∂l/∂v", d_drive)
@@ -395,7 +395,7 @@ def _back_step(subject: ExplainedImage, drive: np.ndarray, d_outputs: np.ndarray
 
 
 def _by_drive(subject: ExplainedImage, cell: int, value: float) -> Iterator[Derivative]:
-    """The derivative with respect to a cell's drive, checked via a synapse with an active mossy fibre, if there is one."""
+    """Check the derivative with respect to a cell's drive, via a synapse with an active mossy fibre if there is one."""
     wiring, fibres = subject.model.wiring, paper.mossy(subject.x, subject.model.fires_above)[0]
     activity = fibres[_synapses(subject.model, cell)[0]]
     if not activity.any():

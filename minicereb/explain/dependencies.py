@@ -1,4 +1,4 @@
-"""Which step of an explanation depends on which, and a small map of it with arrows."""
+"""The dependencies between the steps of an explanation, and a small map of them with arrows."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from minicereb.explain.steps import Step
 from minicereb.report.circuit import element
 
 Arrows = dict[int, dict[int, str]]
-RADIUS, BELOW, HIGHEST = 15, 40, 64  # of a node; room below the nodes; height of the highest arcs above them
+RADIUS, BELOW, HIGHEST = 15, 40, 64  # radius of a node; space below the nodes; height of the highest arcs above them
 
 
 def arrows(steps: Sequence[Step]) -> Arrows:
-    """Return the steps that each step depends on.
+    """Return the earlier steps on which each step depends.
 
     Returns
     -------
     dict
-        From the index of a step to the indices of the earlier steps that it uses, each with the symbol of their result.
-        Names that no earlier step gives are left out.
+        Maps the index of a step to the indices of the earlier steps that it uses, each with the symbol of its result. Names that
+        no earlier step provides are left out.
     """
     given: dict[tuple[str, str], int] = {}
     found: Arrows = {}
@@ -37,7 +37,7 @@ def dependency_map(steps: Sequence[Step], found: Arrows, now: int, part: str, sp
     ----------
     steps : sequence of Step
     found : dict
-        What :func:`arrows` returns.
+        The result of :func:`arrows`.
     now : int
         Index of the step that is marked, with the steps it uses and the arrows from them.
     part : str
@@ -65,7 +65,7 @@ def dependency_map(steps: Sequence[Step], found: Arrows, now: int, part: str, sp
             label += element("text", steps[number].symbol, x=place[number], y=level + 34, class_="symbol")
         title = element("title", f"{number + 1}. {escape(steps[number].title)}")
         nodes.append(element("a", title + circle + label, href=f"#step-{number + 1}", class_=style))
-    lines.sort(key=lambda each: len(each[0]))  # those that are marked above the others
+    lines.sort(key=lambda each: len(each[0]))  # marked lines are drawn above the others
     drawn = [element("path", d=path, class_=style) for style, path in lines]
     width = spacing * len(shown) + 10
     size = {"viewBox": f"0 0 {width} {level + BELOW}", "style": f"max-width: {width / 16:g}rem"}
@@ -73,12 +73,12 @@ def dependency_map(steps: Sequence[Step], found: Arrows, now: int, part: str, sp
 
 
 def _rise(length: int, spacing: int) -> int:
-    """How far the control points of an arc lie above the nodes; 0 for a line between neighbours."""
+    """Return how far the control points of an arc are above the nodes; 0 for a line between neighbours."""
     return 0 if length == spacing else min(HIGHEST, 6 + 8 * (length // spacing))
 
 
 def _arrow(begin: int, end: int, level: int, spacing: int) -> str:
-    """The path of an arrow between two nodes: a line between neighbours, else an arc above the nodes between."""
+    """Return the path of an arrow between two nodes: a line between neighbours, otherwise an arc above the nodes in between."""
     if end - begin == spacing:
         return f"M{begin + RADIUS} {level}H{end - RADIUS - 2}m-6 -4l6 4l-6 4"
     edge = level - RADIUS

@@ -1,4 +1,4 @@
-"""Pictures of an explanation: what they show, and how a page draws it."""
+"""The pictures of an explanation: their content, and how a page draws it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from minicereb.report.circuit import element
 from minicereb.report.figures import curves, svg
 from minicereb.report.image_sheets import ABOVE, BELOW, signed
 
-EDGE = (128, 128, 128, 64)  # where an array has no number
+EDGE = (128, 128, 128, 64)  # colour of places without a number
 MOST_BARS = 16
-LEFT, WIDTH = 36, 100  # of bars: room for the classes, and the length of the longest
+LEFT, WIDTH = 36, 100  # of bars: space for the class names, and the length of the longest bar
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Map:
     """Numbers as coloured squares: orange above 0, blue below, transparent at 0.
 
     `values` has the shape (height, width), is one row of numbers, which fills a square, or has the shape (height, width,
-    channels). The number of size `full` has the full colour; by default, that is the largest in size.
+    channels). A number of absolute value `full` has the full colour; by default this is the largest absolute value.
     """
 
     name: str
@@ -110,7 +110,7 @@ class LineChart:
 
 @dataclass(frozen=True, eq=False)
 class Svg:
-    """An SVG document that brings its own colours."""
+    """An SVG document that has its own colours."""
 
     name: str
     content: str
@@ -156,7 +156,7 @@ def marked(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def grid(values: np.ndarray) -> np.ndarray:
-    """Arrange numbers as an image: a vector in rows that form a square, channels side by side; NaN where there is none."""
+    """Arrange numbers as an image: a vector as rows of a square, channels side by side; NaN at places without a number."""
     if values.ndim == 1:
         side = math.ceil(math.sqrt(values.size))
         rows = math.ceil(values.size / side)

@@ -59,8 +59,9 @@ class Shown:
 class ExplainedImage:
     """One image and the model that is explained on it.
 
-    All computations use `model`, a float64 copy of `trained`. `image` is the index of the test image `x`, float64 of shape
-    (1, inputs), with `labels` of shape (1,). An `encoder`, in float64, maps the images of `dataset` to the inputs of `model`.
+    All computations use `model`, a float64 copy of `trained`. `image` is the index of the test image `x`, which is float64 with
+    the shape (1, inputs); `labels` has the shape (1,). An `encoder`, in float64, maps the images of `dataset` to the inputs of
+    `model`.
     """
 
     config: Train
@@ -85,14 +86,14 @@ class ExplainedImage:
         return image.mean(axis=2) if image.ndim == 3 and image.shape[2] != 3 else image
 
     def map(self, name: str, values: np.ndarray, full: float = 0.0) -> Map:
-        """Return the map of an array for this image: as many numbers as the image has are arranged like its pixels."""
+        """Return an array as a map; if it has as many numbers as the image, they are arranged like the pixels."""
         shape = self.dataset.image_shape
         if values.size == self.dataset.inputs and len(shape) > 1:
             return Map(name, values.reshape(*shape[:2], -1).mean(axis=2), full)
         return Map(name, values[0] if values.ndim > 1 and len(values) == 1 else values, full)
 
     def drawn(self, name: str, values: np.ndarray) -> Bars | Map:
-        """Return bars for one number per class, else a map."""
+        """Return bars if there is one number per class, otherwise a map."""
         return Bars(name, values.ravel(), self.label) if values.size == self.dataset.classes else self.map(name, values)
 
     def pixel(self, number: int) -> str:
@@ -149,7 +150,7 @@ def the_image(subject: ExplainedImage) -> Step:
     as_trained = to_numpy(subject.trained.forward(to_device(subject.x.astype(np.float32)))[0])
     rows = zip(range(outputs.size), outputs[0], as_trained[0], strict=True)
     ink = int(np.count_nonzero(subject.x))
-    attacked = " Learning starts from the image as attacked by the training's adversary." if subject.config.adversary else ""
+    attacked = " Learning uses the image after an attack, as in training." if subject.config.adversary else ""
     seen: Row = [Image("x", subject.picture(subject.x)), "→", Bars("ŷ", outputs[0], subject.label)]
     drawings = [Drawing("The image, and the outputs of the model; ✓ marks the right class.", seen)]
     if isinstance(subject.model, CerebellarNetwork):
@@ -159,7 +160,7 @@ def the_image(subject: ExplainedImage) -> Step:
     return Step(
         f"Image {subject.image} of the test images of {subject.dataset.name}",
         "",
-        f"It shows a {subject.label}; the model answers {int(outputs[0].argmax())}. {ink} of its {subject.x.size} numbers are "
+        f"It shows a {subject.label}; the model predicts {int(outputs[0].argmax())}. {ink} of its {subject.x.size} numbers are "
         "not 0. Every number below is computed by the functions that train and attack, on a copy of the model in float64."
         + attacked,
         {"x": subject.x.shape, "ŷ": outputs.shape},
@@ -172,7 +173,7 @@ def the_image(subject: ExplainedImage) -> Step:
 def loss_step(
     subject: ExplainedImage, title: str, tag: str, function: Callable[..., Any], outputs: np.ndarray, symbol: str = "l"
 ) -> Step:
-    """Return the step for a loss or an objective at the outputs, with its derivative with respect to each of them."""
+    """Return the step for a loss or an objective of the outputs, with its derivative with respect to each output."""
     by_output = f"∂{symbol}/∂ŷ"
     value, d_outputs = function(outputs, subject.labels)
     target, moved = one_hot(subject.labels, outputs), outputs.copy()
@@ -197,7 +198,7 @@ def update_step(
 ) -> Step:  # fmt: skip
     """Return the step that shows how the optimiser changes the weights at `places`.
 
-    `words` are added to its text, `uses` is what the gradient depends on, and `answer` is the output after the change.
+    `words` are added to its text, `uses` names the dependencies of the gradient, and `answer` is the output after the change.
     """
     rows = []
     for symbol, name, place in places:
@@ -225,18 +226,18 @@ def update_step(
 
 
 def _change_drawing(subject: ExplainedImage, taken: TrainingStep, places: list[Place]) -> Drawing:
-    """The weights onto one unit before and after: onto a Purkinje cell, or of the first layer that is shown."""
+    """Draw the weights onto one unit before and after: a Purkinje cell, or a unit of the first layer shown."""
     _, name, place = next(each for each in places if each[1].startswith(("weight", "readout")))
     before, after = (
         each[name].T[place[1]] if name == "readout" else each[name][place[0]] for each in (taken.before, taken.after)
     )
     onto = f"W[:, {place[1]}]" if name == "readout" else f"{name}[{place[0]}]"
     parts: Row = [subject.map(onto, before), "+", subject.map("its change", after - before), "=", subject.map("after", after)]
-    return Drawing("The weights onto one unit. Orange is above 0, blue below; the change has a scale of its own.", parts)
+    return Drawing("The weights onto one unit. Orange is above 0, blue below; the change has its own scale.", parts)
 
 
 def switching_units(model: Any, x: np.ndarray, place: tuple[int, ...]) -> str:
-    """Name the units that cause a kink at `x` because they switch when the number at `place` moves slightly either way.
+    """Name the units that cause a kink at `x`, because they switch when the number at `place` moves slightly up or down.
 
     The result is, for example, ``"ReLU of layer 2 at v = 0 (3 units)"``. `x`, of shape (1, …), is restored before return.
     """

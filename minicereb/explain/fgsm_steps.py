@@ -19,7 +19,7 @@ from minicereb.gradcheck.differences import difference, moving
 
 OBJECTIVE_TAGS = {"mse": "C3", "cross-entropy": "M-CE", "margin": "M-MARGIN", "dlr": "M-DLR"}
 PIXELS = 3
-CANDIDATES = 12  # pixels tried in search of some without a kink
+CANDIDATES = 12  # number of pixels that are tried to find some without a kink
 
 
 def chosen_pixels(
@@ -47,8 +47,8 @@ def attack_steps(
 ) -> Iterator[Step]:
     """Yield the objective, the backward pass to the image, the derivative with respect to the pixels, and the attack's step.
 
-    `way_back` yields the model's own steps, given the derivative with respect to the outputs and the pixels shown; `tag` is that
-    of the equation of the input gradient.
+    `way_back` takes the derivative with respect to the outputs and the pixels shown, and yields the model's own steps. `tag` is
+    the tag of the input gradient's equation.
     """
     landscape = landscape_of(subject)
     point, gradient = landscape.value_and_gradient(subject.x)
@@ -69,7 +69,7 @@ def objective_step(subject: ExplainedImage, landscape: Landscape, outputs: np.nd
 def _input_gradient_step(
     subject: ExplainedImage, landscape: Landscape, gradient: np.ndarray, pixels: list[int], tag: str
 ) -> Step:
-    """The gradient of the pixels shown, beside finite differences through the whole model, and the whole gradient as an image."""
+    """Return the step with the gradient of the pixels shown, finite differences beside it, and the full gradient as an image."""
     moved = subject.x.copy()
     checks = [
         checked(
@@ -107,8 +107,8 @@ def fgsm_step(subject: ExplainedImage, landscape: Landscape, gradient: np.ndarra
     outputs = zip(range(before.outputs.shape[1]), before.outputs[0], after.outputs[0], strict=True)
     words = (
         f"ε = {epsilon:g}: the objective goes from {float(before.value[0]):.6g} to {float(after.value[0]):.6g}. "
-        f"The model answered {int(before.outputs[0].argmax())} and answers {int(after.outputs[0].argmax())}; "
-        f"the image shows a {subject.label}."
+        f"The model predicted {int(before.outputs[0].argmax())} and now predicts {int(after.outputs[0].argmax())}; the image "
+        f"shows a {subject.label}."
     )
     added = Drawing(
         f"Orange pixels became brighter, blue ones darker, by at most ε = {epsilon:g}.",
@@ -118,7 +118,7 @@ def fgsm_step(subject: ExplainedImage, landscape: Landscape, gradient: np.ndarra
         ],
     )
     answer = Drawing(
-        "The outputs for the attacked image; outlines: for the image itself.",
+        "The outputs for the attacked image (outlines: for the image itself).",
         [Bars("ŷ", after.outputs[0], subject.label, before.outputs[0])],
     )
     numbers = [Rows("pixels", ("pixel", "x", "∂l/∂x", "x'"), rows), Rows("outputs", ("class", "before", "after"), outputs)]

@@ -1,6 +1,6 @@
 """One image through a perceptron or convolutional network, along the path of one pixel.
 
-At every layer the path continues through the unit that carries most of the pixel's derivative.
+At every layer the path continues through the unit that transmits most of the pixel's derivative.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ NAMES = {"Images": "normalised", "BatchNormLearning": "BatchNorm", "DropoutLearn
 class PixelPath(NamedTuple):
     """A forward and backward pass, and the path of one pixel through it.
 
-    `values` are the inputs of all layers, then the outputs. `credits` are the gradients of the loss in these arrays, and `units`
-    the path's flat indices into them.
+    `values` are the inputs of all layers, then the outputs. `credits` are the gradients of the loss with respect to these arrays,
+    and `units` are the path's flat indices into them.
     """
 
     layers: tuple[Any, ...]
@@ -62,7 +62,7 @@ class PixelPath(NamedTuple):
 def follow_pixel(
     network: Sequential, x: np.ndarray, labels: np.ndarray, loss: Loss, choose: Callable[[np.ndarray], int]
 ) -> PixelPath:
-    """Run forward and backward, and follow the pixel that `choose` selects from the gradient of the image."""
+    """Run a forward and backward pass, and follow the pixel that `choose` selects from the image's gradient."""
     values, caches = [x.copy()], []
     for layer in network.layers:
         value, cache = layer.forward(values[-1])
@@ -79,7 +79,7 @@ def follow_pixel(
 
 
 def _onward(layer: Any, value: np.ndarray, credit: np.ndarray, unit: int) -> int:
-    """The output unit of a layer that carries most of the derivative with respect to one of its inputs."""
+    """Return the output unit of a layer that transmits most of the derivative with respect to one of its inputs."""
     if isinstance(layer, MaxPool):
         image, row, column, channel = np.unravel_index(unit, value.shape)
         down, across = credit.shape[1:3]
@@ -94,7 +94,7 @@ def _onward(layer: Any, value: np.ndarray, credit: np.ndarray, unit: int) -> int
     alone.ravel()[unit] = 1
     reached = np.abs(layer.forward(alone)[0] - still)
     passed = reached * np.abs(credit)
-    return int((passed if passed.any() else reached).argmax())  # if nothing passes, any connected unit
+    return int((passed if passed.any() else reached).argmax())  # any connected unit, if nothing is transmitted
 
 
 def learning(subject: ExplainedImage) -> Iterator[Step]:
@@ -106,7 +106,7 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
     name = settings.loss if isinstance(settings, PerceptronModel) else "cross-entropy"
     loss, seed = DESCENDED[name], subject.config.seed if isinstance(settings, ConvolutionalModel) else 0
     network = in_float64(subject.model).while_learning(seed, taken.warmed)
-    # ReLU, unlike ReLULearning, keeps the values before it.
+    # ReLU, unlike ReLULearning, leaves its input unchanged.
     network = Sequential(tuple(ReLU() if isinstance(layer, ReLULearning) else layer for layer in network.layers))
 
     def value(outputs: np.ndarray) -> float:
@@ -144,7 +144,7 @@ def attack(subject: ExplainedImage) -> Iterator[Step]:
 def forward_and_back(
     subject: ExplainedImage, pixel: int, beyond: Callable[[PixelPath], Iterator[Step]] | None = None
 ) -> Iterator[Step]:
-    """Yield the path of a pixel to the outputs, the steps of layers `beyond`, and the backward pass."""
+    """Yield the path of a pixel to the outputs, the steps of the layers `beyond`, and the backward pass."""
     loss = objective_named(subject.shown.objective)
     walked = follow_pixel(subject.model, subject.x, subject.labels, loss, lambda _: pixel)
 
@@ -163,9 +163,9 @@ def _only_pixels(subject: ExplainedImage) -> None:
 
 
 def _blocks(walked: PixelPath) -> list[range]:
-    """Groups of layers that are explained together: a layer with weights and those without that follow it."""
+    """Return groups of layers that are explained together: a layer with weights and the layers without weights after it."""
     starts = [number for number, layer in enumerate(walked.layers) if isinstance(layer, Dense | Convolution)]
-    end = len(walked.layers) - isinstance(walked.layers[-1], CerebellarNetwork)  # which has steps of its own
+    end = len(walked.layers) - isinstance(walked.layers[-1], CerebellarNetwork)  # a cerebellum has its own steps
     return [range(start, end) for start, end in zip(starts, [*starts[1:], end], strict=True)]
 
 
@@ -184,7 +184,7 @@ def _title(walked: PixelPath, block: range) -> str:
 
 
 def _forward_steps(subject: ExplainedImage, walked: PixelPath) -> Iterator[Step]:
-    """The weighted sum of the path's unit in each layer with weights, and its value in the layers that follow."""
+    """Yield, for each layer with weights, the weighted sum of the path's unit and its value in the layers that follow."""
     for block in _blocks(walked):
         first, layer = block.start, walked.layers[block.start]
         x, v, unit = walked.values[first][0], walked.values[first + 1], walked.place(first + 1)
@@ -209,15 +209,13 @@ def _forward_steps(subject: ExplainedImage, walked: PixelPath) -> Iterator[Step]
 
 
 def _forward_drawings(subject: ExplainedImage, walked: PixelPath, block: range) -> list[Drawing]:
-    """What goes into the layers and comes out, and the weights of the unit on the path."""
+    """Draw the input and output of the layers, and the weights of the unit on the path."""
     first, layer, unit = block.start, walked.layers[block.start], walked.place(block.start + 1)
     x = subject.map("x", walked.values[first]) if first else Image("x", subject.picture(walked.values[0]))
     through: Row = [x, "→", subject.drawn("v", walked.values[first + 1])]
     if len(block) > 1:
         through += ["→", subject.drawn("out", walked.values[block.stop])]
-    caption = (
-        "What goes in, the weighted sums v, and what comes out" if len(block) > 1 else "What goes in, and the weighted sums v"
-    )
+    caption = "The input, the weighted sums v, and the output" if len(block) > 1 else "The input, and the weighted sums v"
     caption += ": one map for each channel." if isinstance(layer, Convolution) else "."
     weights = layer.weight[unit[-1]]
     parts: Row = [subject.map(f"θ of unit {list(unit)}", weights)]
@@ -225,7 +223,7 @@ def _forward_drawings(subject: ExplainedImage, walked: PixelPath, block: range) 
 
 
 def _window(layer: Convolution, x: np.ndarray, unit: tuple[int, ...]) -> Iterator[tuple[str, float, float]]:
-    """Inputs, weights and values of a kernel at one place, without the padding."""
+    """Return inputs, weights and values of a kernel at one place, without the padding."""
     row, column, output = unit
     for i in range(layer.weight.shape[1]):
         for j in range(layer.weight.shape[2]):
@@ -236,7 +234,7 @@ def _window(layer: Convolution, x: np.ndarray, unit: tuple[int, ...]) -> Iterato
 
 
 def _normalised(walked: PixelPath, number: int) -> Rows:
-    """The numbers of batch normalisation at the unit's channel [M-BN]."""
+    """Return the numbers of batch normalisation at the unit's channel [M-BN]."""
     layer, channel = walked.layers[number], walked.place(number)[-1]
     learning = isinstance(layer, BatchNormLearning)
     own = layer.layer if learning else layer
@@ -249,7 +247,7 @@ def _normalised(walked: PixelPath, number: int) -> Rows:
 
 
 def _tags(layer: Any) -> tuple[str, str]:
-    """The equations of the forward and the backward pass."""
+    """Return the tags of the forward and backward pass."""
     return ("M-CONV", "M-CONV-DX") if isinstance(layer, Convolution) else ("M-DENSE", "M-BP")
 
 
@@ -257,12 +255,12 @@ def _backward_step(subject: ExplainedImage, walked: PixelPath, block: range, che
     places = ((n, _called(walked.layers[n]), str(list(walked.place(n)))) for n in reversed(block))
     rows = [(name, unit, walked.credit(n + 1), walked.credit(n)) for n, name, unit in places]
     shapes = {"δ": walked.credits[block.start + 1].shape, "∂l/∂x": walked.credits[block.start].shape}
-    words = "The credit of a unit is the sum of what the units after it pass back. The differences go through all later layers."
+    words = "The credit of a unit is the sum of the credits passed back by the units after it. The differences go through all later layers."
     if any(isinstance(walked.layers[n], BatchNormLearning) for n in block):
-        words += " A bias before batch normalisation changes nothing: its derivative is 0 apart from rounding."
+        words += " A bias before batch normalisation has no effect: its derivative is 0 up to rounding."
     numbers = [Rows("credits", ("back through", "to unit", "credit after", "credit before"), rows)]
     after, before = (subject.drawn(f"∂l/∂{name}", walked.credits[n]) for name, n in (("out", block.stop), ("x", block.start)))
-    drawing = Drawing("The credit of what comes out of these layers, and of what went in.", [after, "→", before])
+    drawing = Drawing("The credit of the output of these layers, and of their input.", [after, "→", before])
     own = _numbered("δ", block)
     return Step(
         f"Back: {_title(walked, block)}", _tags(walked.layers[block.start])[1], words, shapes, numbers, checks,
@@ -271,7 +269,7 @@ def _backward_step(subject: ExplainedImage, walked: PixelPath, block: range, che
 
 
 def _credit_checks(walked: PixelPath, block: range, value: Callable[[np.ndarray], float]) -> list[Derivative]:
-    """The derivatives with respect to the signal and the input of the unit on the path."""
+    """Check the derivatives with respect to the signal and the input of the unit on the path."""
     checks = []
     for number, symbol in ((block.start + 1, "v"), (block.start, "x")):
         array = walked.values[number]
@@ -283,7 +281,7 @@ def _credit_checks(walked: PixelPath, block: range, value: Callable[[np.ndarray]
 
 
 def _parameters(walked: PixelPath, block: range) -> Iterator[tuple[int, np.ndarray, Place]]:
-    """The index of a layer, one of its parameters, and the indices of its entry on the path."""
+    """Yield the index of a layer, one of its parameters, and the indices of the entry on the path."""
     for number in reversed(block):
         layer = walked.layers[number]
         count = sum(hasattr(each, "weight_gradient") for each in walked.layers[:number])
@@ -297,7 +295,7 @@ def _weight_check(
     walked: PixelPath, number: int, array: np.ndarray, parameter: Place, taken: TrainingStep,
     value: Callable[[np.ndarray], float], penalties: tuple[float, float],
 ) -> Derivative:  # fmt: skip
-    """The derivative with respect to one entry of a parameter; only weights are penalised."""
+    """Check the derivative with respect to one entry of a parameter; only weights are penalised."""
     symbol, name, place = parameter
     l2, l1 = penalties if name.startswith("weight") else (0.0, 0.0)
 
@@ -308,7 +306,7 @@ def _weight_check(
 
 
 def _place_of(walked: PixelPath, number: int) -> tuple[int, ...]:
-    """Indices of the weight between the path's units before and after a layer."""
+    """Return the indices of the weight between the path's units before and after a layer."""
     layer, before, after = walked.layers[number], walked.place(number), walked.place(number + 1)
     if isinstance(layer, Dense):
         return after[0], before[0]

@@ -1,4 +1,4 @@
-"""Means over neuronal noise: how an estimate converges, and how far noise that has not occurred could move it."""
+"""Means over neuronal noise: how an estimate converges, and how much rare noise that was not drawn could change it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from minicereb.learning.pathwise import Backprop
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.statistics import mean_interval
 
-GROUP, GROUPS = 32, 128  # replications that are drawn together, and how often
+GROUP, GROUPS = 32, 128  # replications per group, and number of groups
 REFERENCE_GROUP, REFERENCE_GROUPS = 256, 64
-MOST = 1 << 16  # patterns (times 64 quadrature nodes for the 0-1 loss) that the closed form may sum over
-REFERENCES = ("flip", "resample", "antithetic", "baseline")  # in this order, where there is no closed form
+MOST = 1 << 16  # largest number of patterns (times 64 quadrature nodes for the 0-1 loss) for the closed form
+REFERENCES = ("flip", "resample", "antithetic", "baseline")  # estimators that are tried in this order if there is no closed form
 RARE = 1e-4  # probability that a neuron's own noise exceeds the range considered
 RANGES = {"threshold": (0.0, 1.0), "sigmoid": (0.0, 1.0), "arctan-inverse": (-np.pi / 2, np.pi / 2)}
 
@@ -61,7 +61,7 @@ def _largest_score(law: object) -> float:
 
 
 def _span(network: NoisyNetwork, loss: ReplicatedLoss, labels: np.ndarray) -> float | None:
-    """Difference between the largest and the smallest loss within the ranges of the outputs; None if they are unbounded."""
+    """Return the difference between the largest and the smallest loss within the ranges of the outputs; None if unbounded."""
     last, before = network.layers[-1], network.layers[-2].activation
     if before is None or before.name not in RANGES or last.activation is not None:
         return None
@@ -80,8 +80,8 @@ class GroupedEstimates(NamedTuple):
     """Estimates for one image, one per group of `size` replications.
 
     `credit`, shape (groups, neurons), is that of the first layer; `last`, shape (groups, classes, inputs of the last layer), is
-    the derivative with respect to the last layer's weights. If they serve as the expected value of others, `origin` says what
-    they are; there is one group if they are exact.
+    the derivative with respect to the last layer's weights. If they are the reference for other estimates, `origin` describes
+    them; if they are exact, there is one group.
     """
 
     credit: np.ndarray
@@ -132,7 +132,7 @@ def reference_for(
             drawn = REFERENCE_GROUPS * REFERENCE_GROUP
             origin = f"{name} with other noise, {drawn:,} replications (there is no closed form, or it has too many terms)"
             return found._replace(origin=origin)
-    raise InputError("what", "a mean over noise", "a network that an estimator applies to")
+    raise InputError("what", "a mean over noise", "a network to which an estimator applies")
 
 
 class Series(NamedTuple):
@@ -145,8 +145,8 @@ class Series(NamedTuple):
     def interval(self, groups: int | None = None) -> tuple[float, float]:
         """Return the mean over the first groups and the half-width of its interval; for a single value, the value and 0.
 
-        Student's interval is widened for rare noise that has not occurred, by ``ln(1/δ)/K`` times the bound: an event that never
-        occurred in K replications has a probability below ``ln(1/δ)/K``, with confidence 1 - δ.
+        Student's interval is widened by ``ln(1/δ)/K`` times the bound, to account for rare noise that was not drawn: an event
+        that never occurred in K replications has a probability below ``ln(1/δ)/K``, with confidence 1 - δ.
         """
         values = self.values[:groups]
         if len(values) == 1:
@@ -180,7 +180,7 @@ def estimate_of(of: str, series: Series, reference: Series, by: str) -> Estimate
 
 
 def running(of: str, series: Series, reference: Series) -> tuple[Rows, Drawing]:
-    """Return the mean over a number of replications that doubles each time, as a table and as a figure."""
+    """Return the mean over 1, 2, 4, … groups of replications, as a table and as a figure."""
     should, _ = reference.interval()
     counts = [4 << power for power in range(20) if 4 << power <= len(series.values)]
     found = [(count * series.size, *series.interval(count)) for count in counts]

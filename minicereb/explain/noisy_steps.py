@@ -33,14 +33,14 @@ CREDIT_TAGS = {
     "plain": "G5", "baseline": "M-LOO", "antithetic": "M-LOO", "sobol": "M-LOO", "rao-blackwell": "M-RB",
     "flip": "M-FLIP", "resample": "M-RESAMPLE", "exact": "M-EXACT", "backprop": "G3",
 }  # fmt: skip
-FEWEST = (1, 2, 4)  # replications to try, fewest first
+FEWEST = (1, 2, 4)  # numbers of replications to try, the smallest first
 
 
 def learning(subject: ExplainedImage) -> Iterator[Step]:
     """Yield the steps of learning from the image by the likelihood ratio method."""
     settings, network = subject.config.model, subject.model
     assert isinstance(settings, NoisyModel)
-    expected = "a network of dense layers: convolutions and layers in time are not explained if they have noise"
+    expected = "a network of dense layers: noisy convolutions and layers in time cannot be explained"
     require(network.is_dense, "model", settings.description, expected)
     taken, loss = subject.step(), loss_named(settings.loss)
     estimator = estimator_named(settings.estimator, settings.last_layer)
@@ -87,7 +87,7 @@ def attack(subject: ExplainedImage) -> Iterator[Step]:
 
 
 def _few(subject: ExplainedImage, estimator: Estimator) -> Noise:
-    """Noise with as few replications as the estimator accepts."""
+    """Return noise with as few replications as the estimator accepts."""
     design = Independent() if isinstance(estimator, Exact) else estimator.design
     for replications in FEWEST:
         with contextlib.suppress(InputError):
@@ -106,7 +106,7 @@ def _reference(subject: ExplainedImage, own: str, loss: ReplicatedLoss) -> means
 
 
 def _forward_steps(subject: ExplainedImage, trace: Trace, cells: list[int], classes: list[int]) -> Iterator[Step]:
-    """A step for each layer: drive, noise, signal and response of a few neurons in the first replication."""
+    """Yield a step for each layer: drive, noise, signal and response of a few neurons in the first replication."""
     network = subject.model
     for number, layer in enumerate(network.layers):
         x, u, v, h = (each[number][:, 0, 0] for each in (trace.inputs, trace.drives, trace.signals, trace.responses))
@@ -144,7 +144,7 @@ def _forward_steps(subject: ExplainedImage, trace: Trace, cells: list[int], clas
             "φ →",
             subject.drawn("φ(v)", h),
         ]
-        drawings = [Drawing("What goes in, the drive of every neuron, its noise, its signal, and its response.", parts)]
+        drawings = [Drawing("The input, and every neuron's drive, noise, signal and response.", parts)]
         if not number:
             seen: Row = [subject.map(f"θ of neuron {a}", layer.weight[a]) for a in neurons[:PIXELS]]
             drawings.append(Drawing("The weights of some neurons: orange pixels excite, blue ones inhibit.", seen))
@@ -156,7 +156,7 @@ def _forward_steps(subject: ExplainedImage, trace: Trace, cells: list[int], clas
 
 
 def _loss(subject: ExplainedImage, loss: ReplicatedLoss, trace: Trace) -> Step:
-    """The loss of the first replication, and its derivative with respect to the outputs if there is one."""
+    """Return the step with the loss of the first replication and, if there is one, its derivative with respect to the outputs."""
     outputs = trace.outputs[:, :, 0].T.copy()
     if loss.smooth:
 
@@ -166,7 +166,7 @@ def _loss(subject: ExplainedImage, loss: ReplicatedLoss, trace: Trace) -> Step:
 
         return replace(loss_step(subject, "The loss of this replication", "M-CE", rows, outputs, "L"), gives={"L": "L"})
     value = float(loss.value(trace.outputs, subject.labels)[0, 0])
-    words = f"L = {value:g}: the answer is {'right' if value == 0 else 'wrong'}. This loss has no derivative."
+    words = f"L = {value:g}: the prediction is {'right' if value == 0 else 'wrong'}. This loss has no derivative."
     checks: list[Derivative] = []
     last = LastLayer(subject.model.layers[-1], loss)
     nodes = last.nodes(trace.noise[-1], subject.labels)
@@ -192,7 +192,7 @@ def _loss(subject: ExplainedImage, loss: ReplicatedLoss, trace: Trace) -> Step:
 def _credit_step(
     subject: ExplainedImage, name: str, estimator: Estimator, loss: ReplicatedLoss, noise: Noise, trace: Trace, cells: list[int]
 ) -> Step:
-    """The estimated credit of a few neurons of the first layer."""
+    """Return the step with the estimated credit of a few neurons of the first layer."""
     network = subject.model
     given = (None,) * len(noise) if isinstance(estimator, Exact) else noise
     piece = estimator.on(network, loss, np.ascontiguousarray(subject.x.T), subject.labels, given, False)
@@ -216,7 +216,7 @@ def _credit_step(
                 checks.append(checked(f"∂L/∂θ_0[{a}, {pixel}]", by_weight, first.weight, (a, pixel), along))
     mean = [(a, piece.first_credit[0, a]) for a in cells]
     numbers = [Rows("each replication", head, rows), Rows("mean: the estimate of ∂E[L]/∂v", ("neuron", "credit"), mean)]
-    words = f"The estimator is {name}; its credit is an estimate of the derivative of the mean loss in the neuron's signal."
+    words = f"The estimator is {name}; its credit estimates the derivative of the mean loss with respect to the neuron's signal."
     shapes = {"credit": piece.first_credit.shape}
     found = Map("credit", piece.first_credit[0])
     drawing = Drawing("The credit of every neuron of the first layer, from these few replications.", [found])
@@ -232,7 +232,7 @@ def _along(subject: ExplainedImage, loss: ReplicatedLoss, noise: Noise) -> Calla
 
 
 def _by_score(subject: ExplainedImage, estimator: ScoreFunction, loss: ReplicatedLoss, trace: Trace, a: int) -> tuple:
-    """Loss × score for each replication; the score is compared with the slope of -ln f."""
+    """Return loss × score for each replication; the score is compared with the slope of -ln f."""
     layer = subject.model.layers[0]
     law, last = layer.law, LastLayer(subject.model.layers[-1], loss)
     nodes = last.nodes(trace.noise[-1], subject.labels) if estimator.derivative_last else None
@@ -256,14 +256,14 @@ def _by_score(subject: ExplainedImage, estimator: ScoreFunction, loss: Replicate
 
 
 def _by_flip(subject: ExplainedImage, credit: float, trace: Trace, a: int) -> tuple:
-    """The effect of firing on the loss, and the derivative of the firing probability."""
+    """Return the effect of firing on the loss, and the derivative of the firing probability."""
     layer = subject.model.layers[0]
     law, sigma = layer.law, float(layer.scale[0])
     u = trace.drives[0][a, 0, :1].copy()
     density = float(law.density(u / sigma)[0]) / sigma
     made = float(credit) / density if density else 0.0
     rows = [(a, float(u[0]), float(trace.responses[0][a, 0, 0]), density, made, float(credit))]
-    sign = -1.0 if u[0] > 0 else 1.0  # the chance of the rarer event, which does not round to 1
+    sign = -1.0 if u[0] > 0 else 1.0  # the probability of the rarer event, which does not round to 1
     what = "is silent" if sign < 0 else "fires"
     chance = moving(u, 0, lambda: law.distribution(sign * u / sigma)[0])
     checks = [
@@ -274,7 +274,7 @@ def _by_flip(subject: ExplainedImage, credit: float, trace: Trace, a: int) -> tu
 
 
 def _exact_step(subject: ExplainedImage, loss: ReplicatedLoss, reference: means.GroupedEstimates, cells: list[int]) -> Step:
-    """The closed form, compared with finite differences of the exact mean loss."""
+    """Return the step with the closed form, compared with finite differences of the exact mean loss."""
     network, exact = subject.model, estimator_named("exact", "derivative")
     x_t = np.ascontiguousarray(subject.x.T)
 
@@ -298,7 +298,7 @@ def _compared_means(
     names: list[str], of: Callable[[means.GroupedEstimates], list[means.Series]], found: means.GroupedEstimates,
     reference: means.GroupedEstimates,
 ) -> tuple[list[EstimatedMean], list[Rows], list[Drawing]]:  # fmt: skip
-    """Means with their expected values, and how the first of them converges, unless it is exact."""
+    """Return means with their expected values and, unless it is exact, how the first of them converges."""
     series, expected = of(found), of(reference)
     estimates = [means.estimate_of(*row, reference.origin) for row in zip(names, series, expected, strict=True)]
     if len(found.credit) == 1:
@@ -311,7 +311,7 @@ def _mean_step(
     subject: ExplainedImage, name: str, estimator: Estimator, loss: ReplicatedLoss, reference: means.GroupedEstimates,
     cells: list[int], pixel: int, before: int,
 ) -> Step:  # fmt: skip
-    """The mean derivatives of a few weights over a growing number of replications."""
+    """Return the step with the mean derivatives of a few weights over a growing number of replications."""
     found = means.groups_of(estimator, subject.model, loss, subject.x, subject.labels, _address(subject, "explained mean"))
     x, last, label = float(subject.x[0, pixel]), len(subject.model.layers) - 1, subject.label
 
@@ -326,13 +326,13 @@ def _mean_step(
     )
     shapes = {"∂E[L]/∂θ_0": subject.model.layers[0].weight.shape}
     both: Row = [Map("mean credit", found.credit.mean(axis=0)), "≈", Map("expected", reference.credit.mean(axis=0))]
-    drawings.append(Drawing("The mean credit of every neuron of the first layer, and what it should approach.", both))
+    drawings.append(Drawing("The mean credit of every neuron of the first layer, and its expected value.", both))
     title, gives, uses = f"The mean over the noise ({name})", {"∂E[L]/∂θ": "∂E[L]/∂θ"}, ("image", "credit", "E[L]")
     return Step(title, CREDIT_TAGS[name], words, shapes, tables, (), estimates, drawings, gives, uses)
 
 
 def _pixel_step(subject: ExplainedImage, name: str, loss: OfRows, pixels: list[int]) -> Step:
-    """The estimated gradient of the mean objective in the pixels."""
+    """Return the step with the estimated gradient of the mean objective with respect to the pixels."""
     network, reference = subject.model, _reference(subject, name, loss)
     estimator = estimator_named(name, "derivative")
     found = means.groups_of(estimator, network, loss, subject.x, subject.labels, _address(subject, "explained mean"))
@@ -349,6 +349,6 @@ def _pixel_step(subject: ExplainedImage, name: str, loss: OfRows, pixels: list[i
     shapes = {"∂E[l]/∂x": subject.x.shape}
     back = network.layers[0].input_gradient(found.credit.mean(axis=0)[None])
     seen: Row = [Map("credit", found.credit.mean(axis=0)), "θ →", subject.map("∂E[l]/∂x", back)]
-    drawings.append(Drawing("The mean credit of the first layer, and what it gives the pixels through the weights.", seen))
+    drawings.append(Drawing("The mean credit of the first layer, and the resulting gradient of the pixels.", seen))
     title, gives, uses = "The derivative with respect to the image", {"∂l/∂x": "∂E[l]/∂x"}, ("image", "δ")
     return Step(title, CREDIT_TAGS[name], words, shapes, tables, (), estimates, drawings, gives, uses)

@@ -1,4 +1,4 @@
-"""Write steps as text for a terminal; numbers and tables as text."""
+"""Steps, numbers and tables as text for a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from minicereb.explain.steps import CONFIDENCE, Derivative, EstimatedMean, Step
 
-WIDTH = 100  # characters of a line of words
+WIDTH = 100  # characters per line of prose
 INDENT = "   "
 DERIVATIVES = ("derivative", "by hand", "finite difference", "off by", "")
 ESTIMATES = ("estimate of", "replications", "mean", "±", "expected", "±", "")

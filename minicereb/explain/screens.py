@@ -1,4 +1,4 @@
-"""An explanation as a page to project: one screen for each step, in a single file."""
+"""An explanation as a page for a projector: one screen per step, in a single file."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ WIDE, NARROW = 84, 34  # distances in the map on a wide and on a narrow screen
 
 
 def html(title: str, lead: str, steps: Sequence[Step]) -> str:
-    """Return an explanation as one HTML document, which needs no other file and no network.
+    """Return an explanation as one HTML document, which needs no other files and no network.
 
-    Each step is a screen with its equation, its pictures, a map of what it depends on, and its tables, folded away.
+    Each step is a screen with its equation, its pictures, a map of its dependencies, and its tables, which are collapsed.
     """
     from jinja2 import Environment, StrictUndefined  # slow to import, and the text form does not need it
 

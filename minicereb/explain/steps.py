@@ -14,8 +14,8 @@ from minicereb.explain.drawings import Drawing
 from minicereb.gradcheck.differences import FiniteDifference, difference, moving
 
 SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
-TOLERANCE = 1e-6  # of a derivative in float64, relative to the derivative
-CONFIDENCE = 0.999  # of every interval
+TOLERANCE = 1e-6  # tolerance of a float64 derivative, relative to the derivative
+CONFIDENCE = 0.999  # confidence level of every interval
 UNDERFLOW = 1e-200  # smaller differences count as zero
 
 
@@ -49,7 +49,7 @@ class Derivative:
 
     @property
     def error(self) -> float:
-        """Difference between the two, relative to the derivative; absolute if that is 0."""
+        """Difference between the two, relative to the derivative; the absolute difference if the derivative is 0."""
         return abs(self.value - self.difference) / (abs(self.value) or 1.0)
 
     @property
@@ -88,9 +88,9 @@ class EstimatedMean:
 class Step:
     """One step of an explanation: a text, and the shapes of the arrays by their names in the equation.
 
-    `tag` is that of the equation (:mod:`minicereb.calculus.equations`); it is empty where nothing is computed. `gives` maps
-    the names under which later steps use the result of this one to symbols; the first symbol stands for the step. `uses` names
-    what the step depends on: the latest earlier step of the same `part` that gives it, or the image.
+    `tag` is the tag of the equation (:mod:`minicereb.calculus.equations`), or empty if nothing is computed. `gives` maps names,
+    under which later steps use this step's result, to symbols; the first symbol stands for the step. `uses` names the results on
+    which the step depends; each comes from the latest earlier step of the same `part` that gives it, or from the image.
     """
 
     title: str
@@ -140,7 +140,7 @@ def checked(
     of: str, value: Any, array: np.ndarray, place: Any, function: Callable[..., Any], *arguments: Any,
     kinks: Callable[[], str] = str,
 ) -> Derivative:  # fmt: skip
-    """Compare a derivative of ``function(*arguments)`` in one entry of an array with its finite difference."""
+    """Compare the derivative of ``function(*arguments)`` with respect to one entry of an array with its finite difference."""
     return compared(of, value, difference(moving(array, place, function, *arguments)), kinks)
 
 
@@ -148,7 +148,7 @@ def products(
     caption: str, names: tuple[str, str, str], rows: Sequence[tuple[Any, float, float]], total: tuple[str, float],
     extra: Sequence[tuple[str, float]] = (), most: int = 6,
 ) -> Rows:  # fmt: skip
-    """Write out a sum of products: its `most` largest terms, the others together, `extra` summands, and the model's own total.
+    """Write out a sum of products: its `most` largest terms, the sum of the others, `extra` terms, and the model's own total.
 
     Each row is (place, factor, factor), with `names` as headings.
     """

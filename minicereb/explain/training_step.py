@@ -1,4 +1,4 @@
-"""A float64 copy of a trained model, and the step that training would take from it."""
+"""The step that training would take from a trained model, on a float64 copy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.parallel import blocks
 from minicereb.randomness import generator
 
-# Batches that fill an optimiser's memory: to two thirds with ρ = 0.99 or 0.9; Adam corrects for the rest.
+# Number of batches that fill an optimiser's memory: with ρ = 0.99 or 0.9, to two thirds; Adam's bias correction does the rest.
 WARM = {"sgd": 0, "momentum": 10, "rmsprop": 100, "adam": 20}
 
 
@@ -44,9 +44,9 @@ class RecordingOptimizer:
 class TrainingStep(NamedTuple):
     """A step of training and its effect.
 
-    `x` is the image learned from, attacked if training attacks its images. `before` and `after` are the model's arrays by their
-    stored names, `gradients` the gradients given to the optimiser. `model` is the model after the step, `rate` the learning rate,
-    and `warmed` the number of batches that filled the optimiser's memory before.
+    `x` is the image of the step, attacked if training attacks its images. `before` and `after` are the model's arrays by their
+    stored names, and `gradients` are the gradients given to the optimiser. `model` is the model after the step, `rate` the
+    learning rate, and `warmed` the number of batches that filled the optimiser's memory before the step.
     """
 
     x: np.ndarray
@@ -67,9 +67,9 @@ def take_step(
     `dataset` is the data that the model was trained on, `x` a batch of one image, and `encoder`, in float64, maps the images of
     `dataset` to the inputs of `model`.
 
-    A run does not keep its optimiser's state once it is complete. From an empty memory the first step is far too large: RMSprop
-    divides each gradient by ``√(1 - ρ)`` of itself, so with ρ = 0.99 every weight moves by ten learning rates. Therefore the
-    memory is filled first (:func:`warm_up`).
+    A complete run no longer has its optimiser's state. From an empty memory the first step would be far too large: RMSprop
+    divides each gradient by ``√(1 - ρ)`` times its own size, so with ρ = 0.99 every weight moves by ten learning rates. Therefore
+    the memory is filled first (:func:`warm_up`).
     """
     copy, total = _to_learn_with(model), total_steps(config, dataset)
     falling = None if config.schedule == "constant" else total
@@ -85,11 +85,11 @@ def take_step(
 
 
 def warm_up(rule: Any, config: Train, dataset: Dataset, encoder: Any = None) -> int:
-    """Fill the memory of a rule's optimiser at constant weights, and return the number of batches used.
+    """Fill the memory of a rule's optimiser while the weights stay constant; return the number of batches used.
 
-    The rule learns from the first batches of the run's first epoch, as in training: augmented and attacked if the settings say
-    so. After each, everything but the optimiser's state and the count of steps is reset. The number of batches is that of
-    :data:`WARM`, or all of an epoch if there are fewer; 0 for an optimiser without a memory.
+    The rule learns from the first batches of the run's first epoch, augmented and attacked as in training. After each batch,
+    everything except the optimiser's state and the number of steps is reset. :data:`WARM` gives the number of batches, limited by
+    the batches of an epoch; for an optimiser without memory it is 0.
     """
     closed = getattr(config.model, "rule", "") == "least-squares"
     split, size = Split(dataset, config.validation, config.seed), config.batch_size
@@ -98,7 +98,7 @@ def warm_up(rule: Any, config: Train, dataset: Dataset, encoder: Any = None) -> 
     learner: Any = rule
     if config.adversary is not None:
         learner = AdversarialTraining(rule, config.adversary, config.seed, total_steps(config, dataset))
-    weights = {*model_arrays(rule.model), "learned"}  # the last is everything that a noisy network learns, as one vector
+    weights = {*model_arrays(rule.model), "learned"}  # "learned" is the vector of everything that a noisy network learns
     still = {name: array.copy() for name, array in rule.arrays().items() if name in weights}
     for batch in batches:
         ids = order[batch]
@@ -114,22 +114,22 @@ def warm_up(rule: Any, config: Train, dataset: Dataset, encoder: Any = None) -> 
 
 
 def _to_learn_with(model: Any) -> Any:
-    """Copy the parts that learn; a cerebellum's wiring, which may be large, is shared."""
+    """Return a copy of the parts that learn; a cerebellum's wiring, which may be large, is shared."""
     if isinstance(model, CerebellarNetwork):
         return dataclasses.replace(model, ltd_mean=model.ltd_mean.copy(), readout=model.readout.copy())
     return in_float64(model)
 
 
 def _gradients(rule: Any, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The recorded gradients, by the names of the arrays that they belong to."""
-    if hasattr(rule, "states"):  # of backpropagation: one for each array
+    """Return the recorded gradients by the names of their arrays."""
+    if hasattr(rule, "states"):  # backpropagation: one gradient per array
         layers = enumerate(rule.states)
         return {f"{name}_{number}": state["gradient"] for number, layer in layers for name, state in layer.items()}
     gradient = rule.state["gradient"]
     if "readout" in arrays:  # of the delta rule
         return {"readout": gradient}
     found, start = {}, 0
-    for number, layer in enumerate(rule.model.layers):  # of GLR: one vector, layer by layer
+    for number, layer in enumerate(rule.model.layers):  # GLR: one vector, layer by layer
         names = ["weight", "bias", *(["scale"] if rule.learn_scale and layer.law is not None else [])]
         for name in names:
             array = arrays[f"{name}_{number}"]

@@ -1,4 +1,4 @@
-"""Attacks on the first test images, step by step: every image, its outputs and hidden activity, and the certified radii."""
+"""Attacks on the first test images, step by step: the image, outputs and hidden activity at each step, and certified radii."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from minicereb.report.image_sheets import film
 from minicereb.settings import checked, setting
 
 SHOWN_METHODS = tuple(name for name, method in METHODS.items() if method.gradient and method.keeps != "nearest")
-CHANGE = 127  # steps of a change, from 0 to ε
+CHANGE = 127  # levels of a change, from 0 to ε
 
 
 @checked
 @dataclass(frozen=True)
 class Exploration:
-    """What a page of attacks shows."""
+    """Settings of a page of attacks."""
 
     images: int = setting(12, "Number of test images, the first ones.", at_least=1, at_most=100)
     epsilons: tuple[float, ...] = setting(
@@ -49,7 +49,7 @@ class Exploration:
     objectives: tuple[str, ...] = setting(
         ("mse", "cross-entropy", "margin"), "Objective of the attack.", choices=OBJECTIVES, option="objective"
     )
-    steps: int = setting(20, "Number of steps of an attack that has several.", at_least=1, at_most=200)
+    steps: int = setting(20, "Number of steps of iterative attacks.", at_least=1, at_most=200)
     certify: bool = setting(True, "Whether to compute the certified radius of each image.")
     tasks: bool = setting(True, "Whether the page also shows the eyelid and the pole.")
     seed: int = setting(0, "Seed of the motor tasks, and of the noise if the gradient is an estimate.", at_least=0)
@@ -57,11 +57,13 @@ class Exploration:
     def __post_init__(self) -> None:
         for name, option in (("epsilons", "epsilon"), ("methods", "method"), ("objectives", "objective")):
             values = getattr(self, name)
-            require(bool(values) and len(set(values)) == len(values), option, list(values), "one or more, each once")
+            require(
+                bool(values) and len(set(values)) == len(values), option, list(values), "one or more values without repetition"
+            )
         require(list(self.epsilons) == sorted(self.epsilons), "epsilon", list(self.epsilons), "ascending numbers")
 
     def attack(self, method: str, objective: str, epsilon: float, gradient: str) -> Attack:
-        """Return one of the attacks; it begins at the image itself."""
+        """Return the settings of one of the attacks; it begins at the image itself."""
         return Attack(method, objective, epsilon, steps=self.steps, random_start=False, seed=self.seed, gradient=gradient)
 
 
@@ -81,7 +83,7 @@ class Story(NamedTuple):
 
 
 def attack_story(model: Any, dataset: Dataset, settings: Exploration, gradient: str) -> Generator[str, None, Story]:
-    """Attack the first test images in every way and keep every step; yield the progress in words.
+    """Make every attack on the first test images and store every step; yield the progress in words.
 
     Parameters
     ----------
@@ -94,7 +96,7 @@ def attack_story(model: Any, dataset: Dataset, settings: Exploration, gradient: 
     Returns
     -------
     Story
-        The arrays, where `ways` stands for objectives × epsilons, and step 0 is the image itself:
+        Its arrays are as follows, where `ways` stands for objectives × epsilons, and step 0 is the image itself.
 
         ``image`` : uint8, (images, inputs), pixels × 255. ``change/METHOD`` : int8, (ways, images, inputs, steps + 1), attacked
         minus clean image in units of ε/127. ``activity/METHOD`` : uint8, (ways, images, units, steps + 1), rounded up, so that 0
@@ -118,7 +120,7 @@ def attack_story(model: Any, dataset: Dataset, settings: Exploration, gradient: 
             yield f"{method} on {objective}, ε = {epsilon:g}"
             attack = settings.attack(method, objective, epsilon, gradient)
             found[method].append(_path(model, attack, rows, labels, ids, units))
-    radii, why = None, why_not_certifiable(model) if settings.certify else "it was not asked for"
+    radii, why = None, why_not_certifiable(model) if settings.certify else "it was not requested"
     if why is None:
         yield "certified radii"
         with one_blas_thread():
@@ -152,7 +154,7 @@ def attack_story(model: Any, dataset: Dataset, settings: Exploration, gradient: 
 
 
 class _Path(NamedTuple):
-    """One attack on all images; steps last."""
+    """The steps of one attack on all images; the last axis of each array is the step."""
 
     change: np.ndarray
     outputs: np.ndarray
@@ -178,7 +180,7 @@ def _path(model: Any, attack: Attack, rows: np.ndarray, labels: np.ndarray, ids:
 
 
 def from_image(model: Any, attack: Attack, clean: np.ndarray, path: AttackPath) -> tuple[np.ndarray, np.ndarray]:
-    """Return the points and outputs of a path, from the clean images on, which some searches do not yield."""
+    """Return the points and outputs of a path, beginning with the clean images, which some searches do not yield."""
     if attack.traits.begins != "image":
         return path.x, path.outputs
     first = to_numpy(model.forward(to_device(clean))[0])
@@ -186,7 +188,7 @@ def from_image(model: Any, attack: Attack, clean: np.ndarray, path: AttackPath) 
 
 
 def attack_film(model: Any, dataset: Dataset, attack: Attack, images: int, theme: str = "page") -> str:
-    """Return an attack on the first test images, step by step, as an animated SVG; it begins at the images themselves.
+    """Return an animated SVG of an attack on the first test images, step by step, beginning with the images themselves.
 
     Parameters
     ----------
@@ -194,7 +196,7 @@ def attack_film(model: Any, dataset: Dataset, attack: Attack, images: int, theme
     dataset : Dataset
         Of grey images.
     attack : Attack
-        With one of ``SHOWN_METHODS``; its random start and its restarts are left out.
+        Its method is one of ``SHOWN_METHODS``; random start and restarts are left out.
     images : int
     theme : {"page", "light", "dark"}
         See :func:`minicereb.report.image_sheets.film`.
@@ -216,7 +218,7 @@ def attack_film(model: Any, dataset: Dataset, attack: Attack, images: int, theme
 def _together(
     arrays: dict[str, np.ndarray], name: str, found: dict[str, list[_Path]], values: list[np.ndarray], kind: str
 ) -> float:
-    """Round the values of all attacks, in order, to multiples of one unit, put them into `arrays`, and return the unit."""
+    """Round the values of all attacks, in order, to multiples of one unit, store them in `arrays`, and return the unit."""
     numbers, unit = rounded(np.concatenate([value.ravel() for value in values]), kind)
     ends = np.cumsum([value.size for value in values])[:-1]
     each = [part.reshape(value.shape) for part, value in zip(np.split(numbers, ends), values, strict=True)]
@@ -228,7 +230,7 @@ def _together(
 
 
 def _broken(found: dict[str, list[_Path]], labels: np.ndarray, settings: Exploration) -> list[float | None]:
-    """Return for each image the smallest ε at which an attack had it misclassified at some step; 0 if it always is."""
+    """Return for each image the smallest ε at which some step of an attack is misclassified; 0 if the image itself is."""
     result: list[float | None] = [None] * len(labels)
     for number, epsilon in reversed(list(enumerate(settings.epsilons))):
         for some in found.values():

@@ -16,7 +16,7 @@ from minicereb.models.sequential import Sequential
 from minicereb.models.wiring import Wiring
 from minicereb.parallel import blocks, images_per_block
 
-MOST = 400  # units of a map
+MOST = 400  # largest number of units in a map
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +26,11 @@ class HiddenUnits:
     Parameters
     ----------
     name : str
-        What they are called, in the plural.
+        Name of the units, in the plural.
     count : int
         Number of units in the layer.
     chosen : array of int64, shape (units,)
-        Indices of those that are shown, ascending.
+        Indices of the units shown, ascending.
     model : classifier
     """
 
@@ -40,7 +40,7 @@ class HiddenUnits:
     model: Any
 
     def activity(self, x: np.ndarray) -> np.ndarray:
-        """Return their activity, float32 of shape (images, units), at images `x`, float32 of shape (images, inputs)."""
+        """Return the units' activity, float32 (images, units), for images `x`, float32 (images, inputs)."""
         size = images_per_block(getattr(self.model, "bytes_per_image", 0) + 64 * x.shape[1])
         return np.concatenate([to_numpy(self._activity(to_device(x[part]))) for part in blocks(len(x), size)])
 

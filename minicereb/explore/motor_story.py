@@ -1,4 +1,4 @@
-"""The two motor tasks, trial by trial: the lid that learns to close in time, and the pole that stays up ever longer."""
+"""The two motor tasks, trial by trial: the lid learns to close in time, and the pole stays up longer and longer."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from minicereb.tasks.circuit import BIN
 from minicereb.tasks.eyelid_conditioning import Eyelid, Session
 from minicereb.tasks.pole_balancing import PoleBalancer, PoleTask
 
-TRIALS, KEPT = 200, 10.0  # of the pole: the largest number, and the seconds of each that are kept
+TRIALS, KEPT = 200, 10.0  # for the pole: the largest number of trials, and the seconds stored of each
 
 
 def eyelid_story(settings: Eyelid) -> Generator[str, None, Story]:
-    """Run a session of eyelid conditioning and keep the lid, the Purkinje cell and the climbing fibre of every trial.
+    """Run a session of eyelid conditioning; store lid, Purkinje cell and climbing fibre in every trial.
 
     Returns
     -------
     Story
-        Its arrays ``lid``, ``purkinje`` and ``climbing_fibre`` are of int16, (trials, bins); times are in ms from the beginning
-        of the CS.
+        Its arrays ``lid``, ``purkinje`` and ``climbing_fibre`` are int16, (trials, bins). Times are in ms from the beginning of
+        the CS.
     """
     session, trials = Session(settings), []
     for trial in session.trials():
@@ -49,12 +49,12 @@ def eyelid_story(settings: Eyelid) -> Generator[str, None, Story]:
 
 
 def pole_story(task: PoleTask, trials: int = TRIALS) -> Generator[str, None, Story]:
-    """Learn to balance a pole, and keep the first seconds of every trial.
+    """Learn to balance a pole, and store the first seconds of every trial.
 
     Returns
     -------
     Story
-        Its arrays ``x`` (m), ``angle`` (rad) and ``force`` (N) are of int16, (trials, steps kept); behind the end of a trial they
+        Its arrays ``x`` (m), ``angle`` (rad) and ``force`` (N) are int16, (trials, steps stored); after the end of a trial they
         are 0.
     """
     balancer, cart, paths, seconds = PoleBalancer(task), task.cart, [], []

@@ -1,4 +1,4 @@
-"""Arrays in a page: whole numbers of 8 or 16 bits, deflated, in base64, with a table of their places."""
+"""Arrays in a page: integers of 8 or 16 bits, compressed, in base64, with a table of their positions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KINDS = ("uint8", "int8", "int16")
 
 
 def rounded(values: np.ndarray, kind: str) -> tuple[np.ndarray, float]:
-    """Round numbers to multiples of a unit, so that the largest in size is the largest that the kind of integer can hold.
+    """Round numbers to multiples of a unit, chosen so that the largest absolute value becomes the largest integer of this kind.
 
     Parameters
     ----------

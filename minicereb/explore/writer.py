@@ -1,4 +1,4 @@
-"""The page itself: one HTML file with its script, its data and nothing else."""
+"""The page itself: a single HTML file with its script and its data."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def explore(train: Train, model: Any, dataset: Dataset, settings: Exploration) -
     Returns
     -------
     str
-        An HTML document without any address. Equal settings give equal text.
+        An HTML document without links to other files. Equal settings give equal text.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def _short_name(model: Any) -> str:
 
 
 def _circuit_of(model: Any, dataset: Dataset) -> str:
-    """Return the picture of the circuit for a cerebellum, else nothing."""
+    """Return the picture of the circuit for a cerebellum, otherwise an empty text."""
     last = _last_layer(model)
     if not isinstance(last, CerebellarNetwork):
         return ""
@@ -110,7 +110,7 @@ def _circuit_of(model: Any, dataset: Dataset) -> str:
 
 
 def _notes(attack: dict[str, Any]) -> list[str]:
-    """Return what a reader must know of the numbers, in paragraphs."""
+    """Return explanations of the numbers, in paragraphs."""
     units, several = attack["units"], [name.upper() for name, steps in attack["methods"].items() if steps > 1]
     notes = []
     if "fgsm" in attack["methods"]:
@@ -119,12 +119,12 @@ def _notes(attack: dict[str, Any]) -> list[str]:
         steps = max(attack["methods"].values())
         notes.append(f"{' and '.join(several)} take {steps} steps from the image itself, without a random start.")
     notes += [
-        "Every pixel stays within ε of the image, and between 0 (black) and 1 (white). One start of a few steps is a weak "
-        "attack: a stronger one may break an image that withstands it.",
+        "Every pixel stays within ε of the image, and between 0 (black) and 1 (white). A few steps from one start are a weak "
+        "attack; a stronger attack may break images that withstand it.",
         "Rounding: everything was computed in float32 and then stored as whole numbers. Images have 256 levels. The change of a "
         f"pixel is a multiple of ε/127, outputs are multiples of {units['output']:.2g}, margins of {units['margin']:.2g}, "
-        f"activities of {units['activity']:.2g}, rounded up so that only silent units are 0. The answers are those of the model "
-        "at the images before rounding.",
+        f"activities of {units['activity']:.2g}, rounded up so that only silent units are 0. The predictions are those of the "
+        "model for the images before rounding.",
     ]
     if attack["gradient"] != "analytic":
         notes.append(
@@ -133,7 +133,8 @@ def _notes(attack: dict[str, Any]) -> list[str]:
         )
     if attack["certified"] is not None:
         notes.append(
-            "The ring is the largest ε at which linear relaxation proves that no change of the image can alter a right answer. "
-            f"It is found by bisection in steps of {attack['epsilons'][-1] / 1024:.2g}. Between ring and cross nothing is known."
+            "The ring is the largest ε at which linear relaxation proves that no change can alter a right prediction. "
+            f"It is found by bisection in steps of {attack['epsilons'][-1] / 1024:.2g}. "
+            "Between ring and cross, the outcome is unknown."
         )
     return notes

@@ -1,4 +1,4 @@
-"""Is a derivative right? Hand-written derivatives compared with finite differences."""
+"""Checks of hand-written derivatives by finite differences."""
 
 from minicereb.gradcheck.differences import check_adjoint, check_gradient, difference
 

@@ -1,4 +1,4 @@
-"""A claim is a derivative at one point together with its function; finite differences confirm or refute it."""
+"""Claims: a claim is a derivative at one point and its function; finite differences confirm or refute it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from minicereb.gradcheck.differences import check_gradient, kink_place
 
-TOLERANCE = 1e-6  # of the error, relative to the derivative's scale
+TOLERANCE = 1e-6  # tolerance of the error, relative to the derivative's scale
 STEP = 1e-6
 
 
@@ -48,9 +48,10 @@ class CheckedClaim(NamedTuple):
     numbers, scale : int, float
         Number of entries of the derivative, and their root mean square.
     error : float or None
-        Largest difference from a central difference along a random direction, relative to `scale`; None if none was taken.
+        Largest deviation from a central difference along a random direction, relative to `scale`; None if there was no
+        comparison.
     directions, kinks : int
-        Directions that were compared, and those left out because a kink was met.
+        Number of directions that were compared, and of those left out because of a kink.
     where : str
         Indices of an entry with a kink, or the reason why there is no derivative.
     state : str
@@ -75,7 +76,7 @@ def examine(claim: Claim, seed: int = 0) -> CheckedClaim:
         return CheckedClaim(*claim[:3], claim.at.size, 0.0, None, 0, 0, claim.gradient, "none")
     at, gradient = np.ascontiguousarray(claim.at), np.ascontiguousarray(claim.gradient)
     found = check_gradient(claim.function, gradient, at, step=claim.step, seed=seed)
-    for times in (10, 100):  # with a larger step a rounding error shrinks, a wrong derivative stays wrong
+    for times in (10, 100):  # a larger step reduces rounding errors but not the error of a wrong derivative
         if not TOLERANCE <= found.error < np.inf:
             break
         again = check_gradient(claim.function, gradient, at, step=times * claim.step, seed=seed)
@@ -89,7 +90,7 @@ def examine(claim: Claim, seed: int = 0) -> CheckedClaim:
 
 def credited(function: Callable[[Any], Any], at: np.ndarray, credit: np.ndarray) -> Callable[[np.ndarray], float]:
     """Return ``Σ credit · (function(z) - function(at))`` as a function of z; the difference comes first, for rounding."""
-    before = np.array(function(at))  # a copy: it may lie in memory that the next call overwrites
+    before = np.array(function(at))  # a copy, because the next call may overwrite this memory
 
     def value(z: np.ndarray) -> float:
         return float(np.vdot(credit, function(z) - before))
@@ -98,7 +99,7 @@ def credited(function: Callable[[Any], Any], at: np.ndarray, credit: np.ndarray)
 
 
 def elementwise(name: str, tag: str, function: Callable[[Any], Any], derivative: Any, at: np.ndarray, by: str = "v") -> Claim:
-    """Return the claim that `derivative` is that of an elementwise function; each element has a different weight."""
+    """Return the claim that `derivative` belongs to an elementwise function; each element has a different weight."""
     credit = np.linspace(0.5, 1.5, at.size, dtype=np.float64).reshape(at.shape)
     return Claim(name, tag, by, credited(function, at, credit), credit * derivative(at), at)
 
@@ -107,7 +108,7 @@ def by_arguments(function: Callable[..., Any], given: dict[str, Any], credit: np
     """Yield the claims about the derivatives of a function, which maps the arguments `given` by name to an array.
 
     `credit` is the derivative of the objective with respect to that array. Each row has a derivative's name and tag, the argument
-    with respect to which it is taken, and the derivative itself.
+    that it differentiates, and the derivative itself.
     """
     for name, tag, by, gradient in rows:
         value = credited(functools.partial(lambda by, z: function(**{**given, by: z}), by), given[by], credit)

@@ -1,4 +1,4 @@
-"""Is a derivative right? Finite differences in float64: for one entry, along random directions, and the adjoint test."""
+"""Finite differences in float64 that check a derivative: for one entry, along random directions, and the adjoint test."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 from minicereb.randomness import generator
 
-# Steps that an extrapolation goes through, each a quarter of the last: the first round least, the last fit between the kinks of
-# a deep network. Powers of two, so that adding them to a number between ½ and 2 rounds little.
+# The steps of an extrapolation, each a quarter of the one before. Large steps have the smallest rounding errors; small steps fit
+# between the kinks of a deep network. They are powers of two, so that adding them to a number between ½ and 2 rounds little.
 STEPS = tuple(2.0**-power for power in range(1, 24, 2))
-CLOSE, CLOSER = 2.0**-18, 2.0**-20  # at which the slopes to both sides are compared
+CLOSE, CLOSER = 2.0**-18, 2.0**-20  # steps at which the slopes to both sides are compared
 ENOUGH = 1e-9  # relative error at which an extrapolation ends
 
 
@@ -39,11 +39,11 @@ class FiniteDifference(NamedTuple):
     Attributes
     ----------
     slope, rounding : float
-        The central difference, extrapolated to a step of 0, and an estimate of its error, from the change over the last steps.
+        The central difference, extrapolated to a step of 0, and an estimate of its error from the change between the last steps.
     left, right : float
         One-sided slopes.
     kink : bool
-        Whether the one-sided slopes stay apart however small the step: there is no derivative.
+        Whether the one-sided slopes differ even for the smallest step, so that there is no derivative.
     """
 
     slope: float
@@ -64,7 +64,8 @@ def difference(function: Callable[[float], float]) -> FiniteDifference:
     best, error = 0.0, float("inf")
     previous: list[float] = []
     for step in STEPS:
-        exact_to = np.finfo(np.float64).eps * max(abs(here), 1.0) / step  # a small loss is a sum of numbers that are not
+        # a small loss may be a sum of numbers that are not small
+        exact_to = np.finfo(np.float64).eps * max(abs(here), 1.0) / step
         row = [(function(step) - function(-step)) / (2 * step)]
         if not np.isfinite(row[0]):  # the function is not defined so far away
             previous = []
@@ -76,14 +77,14 @@ def difference(function: Callable[[float], float]) -> FiniteDifference:
             if found < error:
                 best, error = row[-1], found
         previous = row
-        if error <= max(ENOUGH * abs(best), exact_to):  # smaller steps only round more
+        if error <= max(ENOUGH * abs(best), exact_to):  # smaller steps would only increase rounding errors
             break
     (left, right), (left_far, right_far) = (
         ((here - function(-step)) / step, (function(step) - here) / step) for step in (CLOSER, CLOSE)
     )
     gap = abs(right - left)
     noise = 1e-14 * max(abs(here), 1.0) / CLOSER
-    # Where the function is smooth the gap shrinks with the step: to a quarter, from one to the other.
+    # For a smooth function the gap is proportional to the step: the second is a quarter of the first.
     kink = gap > 1e-3 * max(abs(left), abs(right)) + noise and gap > 0.6 * abs(right_far - left_far)
     return FiniteDifference(best, error, left, right, kink)
 
@@ -98,7 +99,7 @@ class GradientCheck(NamedTuple):
     directions : int
         Directions that were compared.
     kinks : int
-        Directions left out because the function is not smooth within the step: both one-sided slopes differ.
+        Directions left out because the function is not smooth within the step, so that the one-sided slopes differ.
     """
 
     error: float
@@ -135,9 +136,9 @@ def check_gradient(
     Returns
     -------
     GradientCheck
-        The error is relative to the gradient's length divided by the square root of its size (what a random direction
-        sees of it), so it does not shrink when a wrong derivative is merely small. If every direction met a kink the error
-        is infinite: nothing was shown.
+        The error is relative to the gradient's length divided by the square root of its size, which is the typical slope along a
+        random direction. So it is not small merely because a wrong derivative is small. If every direction met a kink, the error
+        is infinite, because nothing was shown.
 
     Raises
     ------
@@ -162,7 +163,7 @@ def check_gradient(
 
 
 def _is_smooth(function: Callable[[np.ndarray], float], at: np.ndarray, move: np.ndarray, middle: float, bend: float) -> bool:
-    """Whether the difference between the one-sided slopes shrinks with the step as for a smooth function."""
+    """Whether the difference between the one-sided slopes shrinks with the step, as it does for a smooth function."""
     for part in (2, 4):
         ahead, behind = function(at + move / part), function(at - move / part)
         if abs(part**2 * abs((ahead - middle) - (middle - behind)) - bend) > 0.2 * bend:
@@ -185,7 +186,7 @@ def check_adjoint(
 
 
 def kink_place(function: Callable[[np.ndarray], float], at: np.ndarray, seed: int = 0, step: float = 1e-6) -> str:
-    """Return the indices of an entry of `at` in which `function` has a kink, found by halving the moved entries; or ""."""
+    """Return the indices of an entry of `at` at which `function` has a kink, found by bisection; "" if there is none."""
     direction = generator(seed, "kink").standard_normal(at.size)
     middle, numbers = function(at), np.arange(at.size, dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""The derivatives of a model as claims: of each layer, with respect to input and parameters, and of the whole model."""
+"""The derivatives of a model as claims: for each layer with respect to input and parameters, and for the whole model."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.sequential import Sequential
 from minicereb.randomness import generator
 
-JITTER = 1e-2  # of a layer's inputs, in units of their deviation: equal numbers are a kink of a maximum, zeros one of ReLU
+JITTER = 1e-2  # jitter of a layer's inputs, in standard deviations: a maximum has a kink at equal numbers, and ReLU at zeros
 REPLICATIONS = 3
 
 
 def model_claims(model: Any, x: np.ndarray, labels: np.ndarray, seed: int = 0) -> Iterator[Claim]:
     """Yield the derivatives of a model, anything with ``forward`` and ``input_gradient``, at a few images (float64).
 
-    For the project's own kinds every layer is checked, at inputs that are jittered away from one another and from 0
-    (:data:`JITTER`). `seed` is that of credits and jitter.
+    For the project's own kinds, every layer is checked at inputs that are jittered to avoid equal numbers and zeros
+    (:data:`JITTER`). `seed` determines credits and jitter.
     """
     model, rng = in_float64(model), generator(seed, "model-claims")
     if isinstance(model, NoisyNetwork):
@@ -59,7 +59,7 @@ def model_claims(model: Any, x: np.ndarray, labels: np.ndarray, seed: int = 0) -
 
 
 def learning_claims(model: Sequential, x: np.ndarray, labels: np.ndarray, seed: int = 0) -> Iterator[Claim]:
-    """Yield the derivatives that a network learns from, through the whole network in training mode ``[M-BP]``."""
+    """Yield the derivatives from which a network learns, through the whole network in training mode ``[M-BP]``."""
     model = in_float64(model)
     learning = model.while_learning(seed, 1)
     outputs, caches = learning.forward(x.copy())
@@ -77,7 +77,7 @@ def learning_claims(model: Sequential, x: np.ndarray, labels: np.ndarray, seed: 
 
 
 def _loss(outputs: Callable[[Any], Any], loss: Any, labels: np.ndarray, before: np.ndarray) -> Callable[[Any], float]:
-    """The sum of a loss over images, minus its initial value, as a function of whatever the outputs depend on."""
+    """Return the sum of a loss over images, minus its initial value, as a function of anything on which the outputs depend."""
     start = loss(before, labels)[0]
     return lambda z: float((loss(outputs(z), labels)[0] - start).sum())
 
@@ -103,12 +103,12 @@ def _layer(name: str, layer: Any, at: np.ndarray, rng: np.random.Generator) -> I
 
 
 def _with(layers: Sequence[Any], number: int, key: str, weights: np.ndarray) -> tuple[Any, ...]:
-    """The layers, one of them with different weights."""
+    """Return the layers, one of them with different weights."""
     return *layers[:number], dataclasses.replace(layers[number], **{key: weights}), *layers[number + 1 :]
 
 
 def _delta_rule(model: CerebellarNetwork, x: np.ndarray, labels: np.ndarray) -> Claim:
-    """The change of the readout in a step of the delta rule at rate 1, which is the gradient of the batch's mean loss."""
+    """Check a step of the delta rule at rate 1, whose change of the readout is the gradient of the batch's mean loss."""
     before = model.readout.copy()
     learner = DeltaRule(in_float64(model), SGD(1.0), len(x), None)
     for _ in learner.learn(x, labels):
@@ -124,7 +124,7 @@ def _delta_rule(model: CerebellarNetwork, x: np.ndarray, labels: np.ndarray) -> 
 
 
 def _noisy(model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Iterator[Claim]:
-    """The network without noise and along given noise; for threshold neurons the exact mean, where available."""
+    """Check the network without noise and along given noise; for threshold neurons, the exact mean if available."""
     smooth = all(layer.activation is None or layer.activation.smooth for layer in model.layers)
     if smooth:
         yield from _input("NoisyNetwork.input_gradient", "G3", model, x, rng)
@@ -139,7 +139,7 @@ def _noisy(model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, rng: np.rando
     except InputError:
         names = ", ".join(dict.fromkeys(layer.activation.name for layer in model.layers if layer.activation is not None))
         for number, layer in enumerate(model.layers):
-            reason = f"{names} neurons have no derivative along the noise: estimators stand for it"
+            reason = f"{names} neurons have no derivative along the noise; estimators replace it"
             yield Claim(f"layer {number} NoisyLayer", "G5", "weight", None, reason, layer.weight)
         return
     yield from _estimated("Exact", "M-EXACT", Exact(), model, x, labels, None)
@@ -148,7 +148,7 @@ def _noisy(model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, rng: np.rando
 def _estimated(
     name: str, tag: str, estimator: Any, model: NoisyNetwork, x: np.ndarray, labels: np.ndarray, noise: Any
 ) -> Iterator[Claim]:
-    """An estimator that is a derivative: of its own loss, for this noise, in images, weights, biases and noise scales."""
+    """Check an estimator that is the derivative of its own loss for given noise: images, weights, biases and noise scales."""
     loss = CrossEntropy()
 
     def at(network: NoisyNetwork, images: np.ndarray) -> Any:

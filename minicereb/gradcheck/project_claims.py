@@ -1,4 +1,4 @@
-"""Every derivative of the project as a claim for finite differences: the list behind ``minicereb gradcheck``."""
+"""Every derivative of the project as a claim for finite differences: the list that ``minicereb gradcheck`` checks."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _dense(rng: np.random.Generator) -> Iterator[Claim]:
 
 
 def _intervals(rng: np.random.Generator) -> Iterator[Claim]:
-    """Derivatives of centre and radius together: their credits are the two halves of one."""
+    """Check the derivatives of centre and radius together: their credits are the two halves of one array."""
     centre, weight, bias = (rng.standard_normal(shape) for shape in ((7, 5), (4, 5), (4,)))
     radius, credit = rng.random((7, 5)), rng.standard_normal((7, 8))
     names, (d_centre, d_radius) = ("weight", "bias", "centre", "radius"), np.split(credit, 2, axis=1)
@@ -249,7 +249,7 @@ def _of_law(law: Law, e: np.ndarray, q: np.ndarray, fires: np.ndarray) -> Iterat
 
 
 def _models(rng: np.random.Generator) -> Iterator[Claim]:
-    """Small models of each kind, layer by layer and as a whole."""
+    """Check small models of each kind, layer by layer and as a whole."""
     x, labels = rng.random((3, 64)), rng.integers(0, CLASSES, 3)
     for kind, per_cell in (("sparse", 4), ("full", 64)):
         inputs = np.sort(rng.integers(0, 64, (40, per_cell), dtype=np.int32), axis=1) if kind == "sparse" else None

@@ -1,4 +1,4 @@
-"""Questions of other tools, answered by the complete verifier: a network from an ONNX file, a property from a VNN-LIB file."""
+"""The complete verifier on files of other tools: a network from an ONNX file, a property from a VNN-LIB file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from minicereb.interchange.vnnlib import Property
 
 
 def decide(model: OnnxModel, asked: Property, seconds: float) -> Decision:
-    """Find an input in a property's box whose outputs fulfil one of its cases, or prove that there is none.
+    """Find an input within a property's bounds whose outputs satisfy one of its cases, or prove that there is none.
 
     Parameters
     ----------
@@ -29,15 +29,16 @@ def decide(model: OnnxModel, asked: Property, seconds: float) -> Decision:
     Returns
     -------
     Decision
-        "broken" where there is a counterexample, an input in the order of the network's file: float32, within the bounds, and
-        the network itself fulfils a case there. "certified" where there is none, in exact arithmetic or the network's own.
+        The verdict is "broken" if there is a counterexample: a float32 input within the bounds, in the order of the network's
+        file, for which the network itself satisfies a case. It is "certified" if there is none, either in exact arithmetic or in
+        the network's own.
 
     Raises
     ------
     MinicerebError
         If the complete verifier cannot decide properties of such a network.
     InputError
-        If the property is about another number of inputs or outputs.
+        If the property has a different number of inputs or outputs.
     """
     inputs = math.prod(model.shape)
     if len(asked.low) != inputs:
@@ -72,7 +73,7 @@ def decide(model: OnnxModel, asked: Property, seconds: float) -> Decision:
 
 
 def _within(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return the nearest single-precision numbers within the bounds; where there are none between them, the nearest of all."""
+    """Return the nearest single-precision numbers within the bounds, or simply the nearest if the bounds contain none."""
     near = np.clip(x, low, high).astype(np.float32)
     towards = np.where(near > high, -np.inf, np.inf).astype(np.float32)
     return np.where((near > high) | (near < low), np.nextafter(near, towards), near)

@@ -1,7 +1,7 @@
 """Feed-forward classifiers from ONNX files, as layers of :mod:`minicereb.models`.
 
-The graph must be a chain: every operator reads the output of the one before it, and constants. An operator that is not listed in
-:data:`OPERATORS`, or that is used in another way than the layers here compute, is refused by name.
+The graph must be a chain: every operator reads the output of the operator before it, and constants. An operator that is not
+listed in :data:`OPERATORS`, or whose use the layers here do not support, is refused by name.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class OnnxModel(NamedTuple):
     Attributes
     ----------
     network : Sequential
-        It reads rows in the order of this project: pixel by pixel, with the channels of a pixel adjacent.
+        It takes rows in the order of this project: pixel by pixel, with the channels of a pixel adjacent.
     order : array of int, shape (inputs,), or None
-        Index into the file's own input for each number of a row; None if the order is the same.
+        For each number of a row, its index in the file's own input; None if the order is the same.
     shape : tuple of int
         Shape of one input in the file.
     """
@@ -55,7 +55,7 @@ def read_onnx(path: Path) -> OnnxModel:
     Raises
     ------
     MinicerebError
-        If the package onnx is missing, or the file cannot be read, is no ONNX file or holds a network that the layers of this
+        If the package onnx is missing, or the file cannot be read, is not an ONNX file or holds a network that the layers of this
         project cannot represent; the message names the operator.
     """
     try:
@@ -65,7 +65,7 @@ def read_onnx(path: Path) -> OnnxModel:
     model, content = ModelProto(), read_bytes(path)
     try:
         model.ParseFromString(content)
-    except Exception as error:  # an error of protobuf, which has no public type in onnx
+    except Exception as error:  # an error of protobuf, for which onnx has no public type
         raise MinicerebError(f"{path} is not an ONNX file") from error
     try:
         return _Chain().read(model.graph)
@@ -81,14 +81,14 @@ def network_of(shape: tuple[int, ...], convolutional: bool, steps: Iterable[tupl
     shape : tuple of int
         Shape of one input; images have channels first.
     convolutional : bool
-        Whether layers of images will follow.
+        Whether layers that take images will follow.
     steps : iterable of (str, GraphNode)
         Names of :data:`OPERATORS`, with their attributes and constants.
 
     Raises
     ------
     Refusal
-        If the layers cannot compute an operator, or its output is no row.
+        If the layers cannot compute an operator, or its output is not a row.
     """
     chain = _Chain()
     chain.begin(shape, convolutional)
@@ -98,7 +98,7 @@ def network_of(shape: tuple[int, ...], convolutional: bool, steps: Iterable[tupl
 
 
 class Refusal(Exception):
-    """The reason why the layers of this project cannot compute what a network does."""
+    """The reason why the layers of this project cannot represent a network."""
 
 
 def _expect(condition: bool, why: str) -> None:
@@ -129,17 +129,17 @@ class GraphNode(NamedTuple):
 
 @dataclass
 class _Chain:
-    """The walk along the graph: layers so far, and the shape and order of the last one's outputs."""
+    """The state while reading the graph: the layers so far, and the shape and order of the last layer's outputs."""
 
     layers: list[Any] = field(default_factory=list)
     shape: tuple[int, ...] = ()  # without the batch; images have channels first, as in the file
-    order: np.ndarray | None = None  # of a row: its places in the file's order
+    order: np.ndarray | None = None  # for each number of a row, its position in the file's order
     input_order: np.ndarray | None = None
-    images: bool = False  # whether the layers have made images of the rows
+    images: bool = False  # whether the layers have turned rows into images
     convolutional: bool = False
 
     def begin(self, shape: tuple[int, ...], convolutional: bool) -> None:
-        """Start with inputs of this shape (images with channels first); `convolutional` if layers of images will follow."""
+        """Start with inputs of this shape (images with channels first); `convolutional` if layers for images will follow."""
         self.shape, self.convolutional = shape, convolutional
         self.order = self.input_order = pixel_order(shape)
 
@@ -152,7 +152,7 @@ class _Chain:
         return OnnxModel(Sequential(tuple(self.layers)), self.input_order, shape)
 
     def read(self, graph: Any) -> OnnxModel:
-        """Walk along the graph of a file."""
+        """Read the graph of a file."""
         constants = {each.name: _array(each, f"the constant {each.name!r}") for each in graph.initializer}
         inputs = [each for each in graph.input if each.name not in constants]
         _expect(len(inputs) == 1 and len(graph.output) == 1, "a network must have one input and one output")
@@ -245,7 +245,7 @@ class _Chain:
 
     def as_images(self, node: GraphNode) -> None:
         """Reshape rows of pixels into images, unless they are images already."""
-        _expect(len(self.shape) == 3, f"{node.name} on values of shape {self.shape}, which are no images")
+        _expect(len(self.shape) == 3, f"{node.name} on values of shape {self.shape}, which are not images")
         channels, height, width = self.shape
         if not self.images:
             _expect(not self.layers, f"{node.name} after layers of rows")
@@ -332,13 +332,13 @@ class _Chain:
         return channels[:, 0]
 
     def sign(self, node: GraphNode) -> None:
-        """1 above 0, else -1, even at 0."""
+        """Read Sign as 1 above 0, otherwise -1, even at 0."""
         self.activation(node, "threshold")
         self.layers.append(_scaling(np.full(self.size(), 2.0), np.full(self.size(), -1.0)))
 
     def greater(self, node: GraphNode) -> None:
-        """1 above a constant, else 0; the Cast that follows changes nothing."""
-        _expect(node.constants[0] is None, f"{node.name} must ask whether its input is above a constant")
+        """Read Greater as 1 above a constant, otherwise 0; the Cast that follows has no effect."""
+        _expect(node.constants[0] is None, f"{node.name} must compare its input with a constant")
         if node.constant(1).any():
             self.elementwise(node, None, -node.constant(1))
         self.activation(node, "threshold")
@@ -384,7 +384,7 @@ OPERATORS: dict[str, Callable[[_Chain, GraphNode], None]] = {
 
 
 def pixel_order(shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return the positions of a row's numbers, pixel by pixel, in an image with channels first; None if nothing moves."""
+    """Return the positions of a row's numbers, pixel by pixel, in an image with channels first; None if the order is the same."""
     if len(shape) != 3 or shape[0] == 1:
         return None
     return np.arange(math.prod(shape)).reshape(shape).transpose(1, 2, 0).reshape(-1)
@@ -424,7 +424,7 @@ def _array(tensor: Any, what: str) -> np.ndarray:
     _expect(tensor.data_location == 0, f"{what} is kept in another file")
     try:
         array = numpy_helper.to_array(tensor)
-    except Exception as error:  # whatever a damaged tensor raises
+    except Exception as error:  # a damaged tensor may raise anything
         raise Refusal(f"{what} is damaged") from error
     allowed = array.dtype == np.float32 or array.dtype.kind in "iu"
     _expect(allowed, f"{what} has the type {array.dtype}; only float32 and integers are supported")

@@ -21,14 +21,14 @@ from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.sequential import Sequential
 
 OPSET, IR_VERSION = 13, 8
-LARGEST = (1 << 31) - (1 << 20)  # bytes; a larger file is not allowed by its format
+LARGEST = (1 << 31) - (1 << 20)  # bytes; the format does not allow larger files
 
 
 def write_onnx(model: Any, inputs: int, path: Path) -> list[str]:
     """Write a network to an ONNX file and return its operators in order.
 
     Convolutional networks take images with channels first, (N, channels, height, width); all others take rows, (N, inputs). A
-    sparse projection is written as a dense matrix. A noisy network is written without noise, as it predicts.
+    sparse projection is written as a dense matrix. A noisy network is written without noise, which is how it predicts.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def write_onnx(model: Any, inputs: int, path: Path) -> list[str]:
     Raises
     ------
     InputError
-        If a layer has no operator in ONNX, or the file would be larger than its format allows.
+        If a layer has no operator in ONNX, or the file would be larger than the format allows.
     MinicerebError
         If the package onnx is missing, or the file cannot be written.
     """
@@ -83,8 +83,8 @@ class _Graph:
         self.constants: dict[str, np.ndarray] = {}
         self.current, self.width = "x", inputs
         self.input_shape: list[int] = [inputs]
-        self.shape: tuple[int, ...] = ()  # of images, channels first
-        self.order: np.ndarray | None = None  # of rows that were images: their places with channels first
+        self.shape: tuple[int, ...] = ()  # shape of images, channels first
+        self.order: np.ndarray | None = None  # for rows that were images: their positions with channels first
 
     def add(self, layer: Any) -> None:
         match layer:

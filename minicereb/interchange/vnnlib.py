@@ -1,7 +1,7 @@
-"""Properties of networks in the VNN-LIB format: bounds on the inputs, and conditions that the outputs must not meet.
+"""Properties of networks in the VNN-LIB format: bounds on the inputs, and conditions that the outputs must not satisfy.
 
-A property names the inputs ``X_0``, ``X_1``, … and the outputs ``Y_0``, …, and asserts comparisons. It is satisfied by a
-counterexample: an input within the bounds whose outputs meet every assertion about them.
+A property calls the inputs ``X_0``, ``X_1``, … and the outputs ``Y_0``, …, and asserts comparisons. A counterexample satisfies
+it: an input within the bounds whose outputs satisfy every assertion about outputs.
 
 References
 ----------
@@ -65,7 +65,7 @@ def read_vnnlib(path: Path) -> Property:
             raise _OtherForm("it is too long")
         return _property(_expressions(content.decode("ascii")))
     except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
-        raise MinicerebError(f"{path} is not a text, or not whole") from error
+        raise MinicerebError(f"{path} is not a text file, or is truncated") from error
     except _OtherForm as error:
         raise MinicerebError(f"{path}: {error}; {FORM}") from None
 
@@ -84,7 +84,7 @@ def _expressions(text: str) -> list[Expression]:
                 raise _OtherForm("parentheses are nested too deeply")
         elif token == ")":
             if len(stack) == 1:
-                raise _OtherForm("a parenthesis is closed that was not opened")
+                raise _OtherForm("there is a closing parenthesis without an opening one")
             stack[-2].append(stack.pop())
         else:
             stack[-1].append(token)
@@ -157,9 +157,9 @@ def _cases(asserted: Expression, outputs: int) -> list[list[_Row]]:
                 else:
                     bound -= sign * _number(name)
             if not row.any():
-                raise _OtherForm(f"{_shown(asserted)} compares no two outputs, and no output with a number")
+                raise _OtherForm(f"{_shown(asserted)} compares neither two outputs nor an output with a number")
             return [[(row, bound)]]
-    raise _OtherForm(f"{_shown(asserted)} is no comparison of outputs")
+    raise _OtherForm(f"{_shown(asserted)} is not a comparison of outputs")
 
 
 def _index(name: str, letter: str, count: int) -> int:

@@ -20,14 +20,14 @@ from minicereb.models.sequential import Sequential
 
 
 class AdaptedClassifier(Predictor):
-    """A classifier made from another's model.
+    """A classifier made from another package's model.
 
     Parameters
     ----------
     name : str
-        What it was made from, for tables.
+        Name of the original model, for tables.
     network : network
-        Layers of this project, or an object that asks the model.
+        Layers of this project, or an object that calls the model.
     classes : array-like, shape (classes,)
         Labels, sorted.
     inputs : int
@@ -35,7 +35,7 @@ class AdaptedClassifier(Predictor):
     image_shape : tuple of int, optional
         Height, width and perhaps channels.
     not_converted : str
-        Why the model is asked itself instead of being converted to layers; empty if it was converted.
+        The reason why the model itself is called instead of being converted to layers; empty if it was converted.
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class OwnFunction:
         self.function = function
 
     def forward(self, x: Array) -> tuple[Array, None]:
-        """Return the function's outputs, shape (images, classes), and nothing for a gradient, which it has not."""
+        """Return the function's outputs, shape (images, classes), and None, because there is no gradient."""
         return to_device(np.asarray(self.function(to_numpy(x)))), None
 
 
 def from_callable(
     function: Callable[[Any], Any], inputs: int, classes: Any = None, *, image_shape: tuple[int, ...] | None = None
 ) -> AdaptedClassifier:
-    """Return the classifier of a function that is a black box: attacks ask for its outputs, and follow no gradient.
+    """Return a classifier made from a function, which is a black box: attacks use only its outputs, no gradient.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def from_callable(
     Raises
     ------
     InputError
-        If the function returns no table of numbers with a row for each image.
+        If the function does not return a table of numbers with a row for each image.
     ModelError
         If it fails.
 
@@ -113,7 +113,7 @@ def from_callable(
 
 
 def from_onnx(path: str | Path, classes: Any = None) -> AdaptedClassifier:
-    """Return the classifier in an ONNX file, converted to layers: attacked along its gradient, and certified.
+    """Return the classifier in an ONNX file, converted to layers, so that gradient attacks and certificates apply.
 
     Parameters
     ----------
@@ -125,13 +125,13 @@ def from_onnx(path: str | Path, classes: Any = None) -> AdaptedClassifier:
     Returns
     -------
     AdaptedClassifier
-        It reads rows pixel by pixel, the channels of a pixel adjacent: images of shape (height, width, channels), although the
-        file has channels first.
+        It takes rows pixel by pixel, with the channels of a pixel adjacent. So images have the shape (height, width, channels),
+        although channels come first in the file.
 
     Raises
     ------
     MinicerebError
-        If the package onnx is missing, or the file cannot be read; the message names the operator that is not known.
+        If the package onnx is missing, or the file cannot be read; the message names the unknown operator.
     """
     path = Path(path)
     read = read_onnx(path)
@@ -142,13 +142,13 @@ def from_onnx(path: str | Path, classes: Any = None) -> AdaptedClassifier:
 
 
 def labels_for(classes: Any, outputs: int) -> np.ndarray:
-    """Return labels for some outputs: as given, or 0, 1, ...; :class:`InputError` unless they are sorted and as many."""
+    """Return the labels of some outputs, as given or 0, 1, ...; :class:`InputError` unless they are sorted and fit in number."""
     require(outputs >= 2, "model", f"{outputs} output", "at least two outputs, one for each class")
     if classes is None:
         return np.arange(outputs)
     found = np.asarray(classes)
     fits = found.shape == (outputs,) and len(np.unique(found)) == outputs and bool((np.unique(found) == found).all())
-    require(fits, "classes", found.tolist(), f"{outputs} different labels in ascending order, that of the outputs")
+    require(fits, "classes", found.tolist(), f"{outputs} different labels in ascending order, one per output")
     return found
 
 
@@ -160,23 +160,23 @@ ACTIVATIONS = {"relu": "relu", "identity": "", "logistic": "sigmoid", "tanh": "s
 
 
 def from_sklearn(model: Any) -> AdaptedClassifier:
-    """Return a fitted classifier of scikit-learn, converted to layers in float32: attacked along its gradient, and certified.
+    """Return a fitted scikit-learn classifier, converted to float32 layers, so that gradient attacks and certificates apply.
 
     Parameters
     ----------
     model : MLPClassifier, LogisticRegression or another linear classifier, or a Pipeline
-        In a pipeline, StandardScaler, MinMaxScaler and MaxAbsScaler may come before: ε stays a change of the images themselves.
-        For anything else there is ``from_callable(model.predict_proba, inputs)``.
+        In a pipeline, StandardScaler, MinMaxScaler and MaxAbsScaler may precede the classifier; ε is still a change of the images
+        themselves. For any other model use ``from_callable(model.predict_proba, inputs)``.
 
     Returns
     -------
     AdaptedClassifier
-        Its outputs are the model's scores before the softmax; of two classes, 0 and the score of the second.
+        Its outputs are the model's scores before the softmax; with two classes they are 0 and the score of the second.
 
     Raises
     ------
     InputError
-        If the model is of another kind, or has not learned.
+        If the model is of another kind, or is not fitted.
 
     Examples
     --------
@@ -191,13 +191,13 @@ def from_sklearn(model: Any) -> AdaptedClassifier:
     found = getattr(model, "best_estimator_", model)
     *before, last = [step for _, step in found.steps] if hasattr(found, "steps") else [found]
     kind = type(last).__name__
-    own = "the classifier itself, on images that are scaled to [0, 1] already: its pipeline is not converted"
+    own = "the classifier itself, with images already scaled to [0, 1]: this pipeline cannot be converted"
     require(not isinstance(last, Predictor), "model", kind, own)
     ours = type(last).__module__.partition(".")[0] == "sklearn"
     expected = f"MLPClassifier, {', '.join(LINEAR)}, or a pipeline that ends with one; else minicereb.from_callable"
     require(ours and kind in (*LINEAR, "MLPClassifier"), "model", kind, expected)
     weights, shifts = ("coefs_", "intercepts_") if kind == "MLPClassifier" else ("coef_", "intercept_")
-    require(hasattr(last, weights), "model", f"{kind} that has not learned", "a fitted model: call fit(x, y) first")
+    require(hasattr(last, weights), "model", f"{kind} that is not fitted", "a fitted model: call fit(x, y) first")
     if kind == "MLPClassifier":
         coefficients = [np.asarray(each, dtype=np.float64).T for each in getattr(last, weights)]
         intercepts = [np.asarray(each, dtype=np.float64) for each in getattr(last, shifts)]
@@ -224,7 +224,7 @@ def from_sklearn(model: Any) -> AdaptedClassifier:
 
 
 def _affine_step(step: Any, inputs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return factor and term of a scaler, float64."""
+    """Return the factor and the offset of a scaler, float64."""
     kind, one, none = type(step).__name__, np.ones(inputs), np.zeros(inputs)
     if step == "passthrough":
         return one, none
@@ -239,7 +239,7 @@ def _affine_step(step: Any, inputs: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _network(coefficients: list[np.ndarray], intercepts: list[np.ndarray], activation: str) -> Sequential:
-    """Return dense layers with an activation between them; tanh(v) is 2σ(2v) - 1, of which the next layer takes 2 and -1."""
+    """Return dense layers with an activation between them; for tanh(v) = 2σ(2v) - 1, the next layer includes the 2 and the -1."""
     from minicereb.calculus.activations import Activation
     from minicereb.models.layers import ReLU
     from minicereb.models.noisy import NoisyLayer, NoisyNetwork

@@ -1,4 +1,4 @@
-"""What users of scikit-learn pass in: tables of features and labels of any kind, checked and converted once."""
+"""The inputs of scikit-learn's users: tables of features and labels of any kind, checked and converted once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from minicereb.errors import ArrayError, DataWarning
 
 
 def of_scikit_learn(name: str, otherwise: type) -> type:
-    """Return an exception or warning of scikit-learn, if a program uses scikit-learn, else another class."""
+    """Return an exception or warning class of scikit-learn if the program has imported it, otherwise a substitute."""
     return getattr(sys.modules.get("sklearn.exceptions"), name, otherwise)
 
 
@@ -24,16 +24,16 @@ def features(x: Any, width: int | None = None, owner: str = "") -> np.ndarray:
     Parameters
     ----------
     x : array-like, shape (samples, features)
-        Numbers. Bytes (uint8) are pixels from 0 to 255 and stay bytes, which models read as numbers from 0 to 1.
+        Numbers. Bytes (uint8) are pixels from 0 to 255 and stay bytes; models read them as numbers from 0 to 1.
     width : int, optional
-        Required number of features, those of `owner`.
+        Required number of features: those of `owner`.
     owner : str
         Name of the classifier in messages.
 
     Raises
     ------
     ArrayError
-        If it is no such table, empty, or holds numbers that are not finite or too large for float32.
+        If it is not such a table, is empty, or holds numbers that are not finite or too large for float32.
     """
     if hasattr(x, "toarray"):
         raise ArrayError("X is a sparse matrix; expected a dense array: X.toarray()")
@@ -66,12 +66,12 @@ def features(x: Any, width: int | None = None, owner: str = "") -> np.ndarray:
 
 
 def labels(y: Any, samples: int) -> np.ndarray:
-    """Return labels of any kind, one for each of some `samples`, shape (samples,).
+    """Return labels of any kind, one per sample, shape (samples,).
 
     Raises
     ------
     ArrayError
-        If there are none, or not one for each sample, or if they are numbers other than whole ones.
+        If there is not exactly one label per sample, or if labels are numbers with a fraction.
     """
     if y is None:
         raise ArrayError("fit requires y to be passed, but the target y is None: give a label for each row of X")
@@ -101,19 +101,22 @@ def labels(y: Any, samples: int) -> np.ndarray:
 
 
 def class_numbers(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return the position of each label among the sorted `classes`, int64; :class:`ArrayError` names a label that is none."""
+    """Return the position of each label among the sorted `classes`, int64; :class:`ArrayError` names a label that is not among
+    them.
+    """
     found = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
     strange = classes[found] != y
     if strange.any():
         known = ", ".join(str(each) for each in classes[:20].tolist())
-        raise ArrayError(f"y contains {y[strange][:1].tolist()[0]!r}, which is none of the classes {known}")
+        raise ArrayError(f"y contains {y[strange][:1].tolist()[0]!r}, which is not one of the classes {known}")
     return found.astype(np.int64)
 
 
 def shape_of_images(given: Any, inputs: int, known: tuple[int, ...] | None = None) -> tuple[int, ...]:
     """Return height, width and perhaps channels of images with this number of inputs.
 
-    As `given`, else as `known`; else they are square if the number is a square, and otherwise a line.
+    The shape is the one `given` or, failing that, the one `known`. Otherwise images are square if the number is a square, and
+    else a line of pixels.
     """
     if given is not None:
         return tuple(int(side) for side in given)

@@ -35,9 +35,9 @@ from minicereb.settings import declared
 Class = TypeVar("Class", bound=type)
 
 OWN_HELP = {
-    "random_state": "Seed of wiring, initial weights, order of the samples and validation split: the ``--seed`` of the commands.",
-    "adversarial": "Learn from samples attacked within this L∞ bound, by seven steps of PGD; features must lie in [0, 1].",
-    "image_shape": "Height and width, and perhaps channels, of images; by default a row is a line of numbers.",
+    "random_state": "Seed of wiring, initial weights, order of the samples and validation split, like ``--seed``.",
+    "adversarial": "Learn from samples attacked within this L∞ bound by seven steps of PGD; features must be in [0, 1].",
+    "image_shape": "Height, width and perhaps channels of images; by default a row is a line of numbers.",
     "verbose": "Whether every epoch prints a line on standard error.",
 }
 
@@ -49,13 +49,13 @@ OWN_USUAL = {
     "uncertainty": "0.1 with the pessimistic rule",
     "pessimism": "0.5 with the pessimistic rule or interval bounds",
     "estimator": "flip for threshold neurons, resample for others",
-    "replications": "10000 plain, 128 sobol, 1 flip, resample, exact and backprop, else 100",
+    "replications": "10000 for plain; 128 for sobol; 1 for flip, resample, exact and backprop; otherwise 100",
     "last_layer": "score where possible",
 }
 
 
 def described(*settings: type) -> Callable[[Class], Class]:
-    """Decorate a classifier: its parameters are described as the fields of these settings are."""
+    """Decorate a classifier: describe its parameters like the fields of these settings."""
     fields = {field.name: field for each in settings for field in dataclasses.fields(each)}
 
     def describe(cls: Class) -> Class:
@@ -90,7 +90,7 @@ class LearningClassifier(Parameters, Predictor):
         raise NotImplementedError
 
     def _settings(self, inputs: int, **changes: Any) -> Train:
-        """Return all settings of the training, as a command would make them."""
+        """Return all settings of the training run, as a command would."""
         require(
             isinstance(self.random_state, int | np.integer), "random_state", self.random_state, "a whole number of at least 0"
         )
@@ -99,7 +99,7 @@ class LearningClassifier(Parameters, Predictor):
         model = self._model(inputs)
         adversary = None
         if self.adversarial is not None:
-            Adversary(self.adversarial, 1.0)  # which refuses what is no bound
+            Adversary(self.adversarial, 1.0)  # raises an error for an invalid bound
             step = fitting_step(self.adversarial, Adversary.steps)
             adversary = Adversary(self.adversarial, step, Adversary.steps, getattr(model, "loss", Adversary.objective))
         return Train(model, Data("given", ""), seed=int(self.random_state), adversary=adversary, **given | changes)
@@ -110,15 +110,15 @@ class LearningClassifier(Parameters, Predictor):
         Parameters
         ----------
         x : array-like, shape (samples, features)
-            Finite numbers. Attacks and evaluations need them in [0, 1]. Bytes (uint8) are pixels from 0 to 255, which are
-            read as numbers from 0 to 1, in learning and in prediction.
+            Finite numbers. Attacks and evaluations need them in [0, 1]. Bytes (uint8) are pixels from 0 to 255; learning and
+            prediction read them as numbers from 0 to 1.
         y : array-like, shape (samples,)
-            Numbers or names of classes, of at least two.
+            Numbers or names of at least two classes.
 
         Returns
         -------
         classifier
-            This one, which has learned.
+            This classifier, fitted.
 
         Raises
         ------
@@ -127,7 +127,7 @@ class LearningClassifier(Parameters, Predictor):
         InputError
             If a parameter is not valid.
         MinicerebError
-            If learning diverged until a number was not finite.
+            If learning diverged and a number became infinite or NaN.
 
         Warns
         -----
@@ -171,14 +171,14 @@ class LearningClassifier(Parameters, Predictor):
             warnings.warn(self._in_python(warning), of_scikit_learn("ConvergenceWarning", UserWarning), stacklevel=3)
 
     def partial_fit(self, x: Any, y: Any, classes: Any = None) -> Any:
-        """Learn once from each sample, in the given order, continuing from what is known; the learning rate is constant.
+        """Learn once from each sample, in the given order, continuing from the current weights; the learning rate is constant.
 
         Parameters
         ----------
         x, y
             As for :meth:`fit`.
         classes : array-like, shape (classes,), optional
-            All labels that will occur; needed at the first call, unless `y` holds them all.
+            All labels that will occur; required at the first call, unless `y` contains them all.
 
         Returns
         -------
@@ -188,7 +188,7 @@ class LearningClassifier(Parameters, Predictor):
         Raises
         ------
         ArrayError
-            As for :meth:`fit`, or for a label that is none of the classes.
+            As for :meth:`fit`, or for a label that is not one of the classes.
         InputError
             If a parameter is not valid, or learning needs all samples at once.
         """
@@ -200,15 +200,13 @@ class LearningClassifier(Parameters, Predictor):
         else:
             known = np.unique(given if classes is None else labels(classes, len(classes)))
             if len(known) < 2:
-                raise ArrayError(f"y holds one class only, {known[:1].tolist()[0]!r}; name all of them by classes=")
+                raise ArrayError(f"y holds one class only, {known[:1].tolist()[0]!r}; name all classes with classes=")
             self._set_names(x)
             self._begin(rows.shape[1], known)
         numbers = class_numbers(given, self.classes_)
         if not fitted:
             config = self._settings(rows.shape[1], validation=0.0, schedule="constant")
-            require(
-                not config.in_closed_form, "rule", "least-squares", "another for partial_fit: the closed form needs all samples"
-            )
+            require(not config.in_closed_form, "rule", "least-squares", "another rule: partial_fit is impossible in closed form")
             self._learner = build_learner(config, self._split(rows, numbers, 0.0).dataset)
             self.network_ = self._learner.model
         group = self._learner.batches_ahead * self._learner.batch_size
@@ -224,7 +222,7 @@ class LearningClassifier(Parameters, Predictor):
 
     def _split(self, rows: np.ndarray, numbers: np.ndarray, validation: float | None = None) -> Split:
         shape = (rows.shape[1],) if self.image_shape is None else tuple(self.image_shape)
-        expected = f"height and width, and perhaps channels, of {rows.shape[1]} features"
+        expected = f"height, width and perhaps channels of {rows.shape[1]} features"
         require(math.prod(shape) == rows.shape[1], "image_shape", shape, expected)
         dataset = Dataset("X", rows, numbers, rows[:0], numbers[:0], shape, len(self.classes_))
         return Split(dataset, self.validation if validation is None else validation, int(self.random_state))
@@ -236,7 +234,7 @@ class LearningClassifier(Parameters, Predictor):
             print(f"epoch {done['epoch']} of {epochs}: {words}", file=sys.stderr)
 
     def _in_python(self, said: str) -> str:
-        """Return a message of the commands with the parameter in place of the option."""
+        """Return an error message of the commands with parameters in place of options."""
         return said.partition("; lower --learning-rate")[0] + "; lower learning_rate" if "--learning-rate" in said else said
 
     def _set_names(self, x: Any) -> None:
@@ -381,13 +379,13 @@ class Cerebellum(LearningClassifier):
         return CerebellumModel(**{field.name: given[field.name] for field in dataclasses.fields(CerebellumModel)})
 
     def _settings(self, inputs: int, **changes: Any) -> Train:
-        self._model(inputs)  # which refuses a number of cells from which no rate follows
+        self._model(inputs)  # raises an error for a number of cells for which there is no default rate
         return super()._settings(inputs, **{"learning_rate": self._with_usual(inputs)["learning_rate"], **changes})
 
 
 @described(PerceptronModel, Train)
 class Perceptron(LearningClassifier):
-    """A multilayer perceptron of ReLU units, trained by backpropagation ``[M-BP]``: the control.
+    """A multilayer perceptron of ReLU units, trained by backpropagation ``[M-BP]``, as a control.
 
     Attributes
     ----------
@@ -449,7 +447,7 @@ class Perceptron(LearningClassifier):
 class LikelihoodRatioNetwork(LearningClassifier):
     """A network with neuronal noise that learns from its loss values (the generalised likelihood ratio method) ``[G-A1]``.
 
-    It is asked without noise.
+    It predicts without noise.
 
     Attributes
     ----------

@@ -29,12 +29,12 @@ from minicereb.robustness.checklist import CHECKED, CheckContext, checklist
 from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget, evaluate_images
 from minicereb.robustness.outcomes import Counts, no_outcomes
 
-BLACK_BOX = ("square", "random")  # the attacks that follow no gradient
+BLACK_BOX = ("square", "random")  # the attacks that need no gradient
 CLASSIFIERS = "a classifier of minicereb, or of minicereb.from_sklearn, from_torch, from_onnx or from_callable"
 
 
 def predictor_of(model: Any) -> Predictor:
-    """Return the classifier that a search of scikit-learn found, or the model itself; :class:`InputError` for anything else."""
+    """Return the best classifier of a scikit-learn search, or the model itself; :class:`InputError` for anything else."""
     found = getattr(model, "best_estimator_", model)
     if isinstance(found, Predictor):
         found._require_network()
@@ -44,7 +44,7 @@ def predictor_of(model: Any) -> Predictor:
     library = type(found).__module__.partition(".")[0]
     if library == "sklearn" or hasattr(found, "named_parameters"):
         made = "from_sklearn" if library == "sklearn" else "from_torch"
-        raise InputError("model", type(found).__name__, f"a classifier of minicereb: minicereb.{made}(model) makes one of it")
+        raise InputError("model", type(found).__name__, f"a classifier of minicereb; minicereb.{made}(model) makes one from it")
     if callable(getattr(found, "forward", None)):
         raise InputError(
             "model", type(found).__name__, f"{CLASSIFIERS}; networks are attacked by minicereb.attacks.run.attack_images"
@@ -55,8 +55,8 @@ def predictor_of(model: Any) -> Predictor:
 def images_of(model: Predictor, x: Any, y: Any, image_shape: Any) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
     """Return images as rows with values in [0, 1], the numbers of their classes, and the shape of an image.
 
-    Images may have any shape (images, ...) with as many numbers as the model reads, channels last. :class:`InputError` if a value
-    lies outside [0, 1].
+    Images may have any shape (images, ...) with as many numbers as the model reads, and channels last. It raises
+    :class:`InputError` if a value is outside [0, 1].
     """
     found = to_numpy(x) if is_array(x) else np.asarray(x)
     many = found.ndim > 2 and math.prod(found.shape[1:]) == model.n_features_in_
@@ -91,7 +91,7 @@ def attack(
     seed: int = 0,
     image_shape: tuple[int, ...] | None = None,
 ) -> AttackResult:
-    """Attack images, and return what the classifier says of them afterwards: ``minicereb attack`` as a function.
+    """Attack images, and return the classifier's predictions afterwards: ``minicereb attack`` as a function.
 
     Parameters
     ----------

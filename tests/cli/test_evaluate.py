@@ -226,7 +226,7 @@ def test_certificates_of_a_users_classifier_may_be_left_out(own):
         ("own:number", "package.module:factory"),
         ("own:no_model", "without forward"),
         ("own:leaves", "own:leaves() failed: SystemExit: 0"),
-        ("own:BlackBox", "attacks: apgd-margin follow a gradient of the model, and it has none"),
+        ("own:BlackBox", "attacks: apgd-margin need a gradient of the model, and it has none"),
         ("own:Unimplemented", "input_gradient raises NotImplementedError"),
         ("own:Fragile", "OSError: connection lost"),
         ("own:breaks", "own:breaks() failed: OSError: no such thing"),

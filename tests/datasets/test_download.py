@@ -183,5 +183,5 @@ def test_only_what_is_in_the_registry_can_be_fetched(folder):
 def test_no_more_is_taken_than_a_file_has():
     received = download.Bounded(10)
     received.write(b"12345")
-    with pytest.raises(DataError, match="more than the file has"):
+    with pytest.raises(DataError, match="more bytes than the file has"):
         received.write(b"678901")

@@ -111,7 +111,7 @@ def test_elements_of_every_type_are_read():
     [
         (lambda paths: paths[2].unlink(), "the IDX files of test images are not beside it"),
         (lambda paths: paths[0].write_bytes(b"hello"), "train-images-idx3-ubyte is not an IDX file"),
-        (lambda paths: paths[0].write_bytes(paths[0].read_bytes()[:-1]), "has 447 bytes; its header, .* calls for 448"),
+        (lambda paths: paths[0].write_bytes(paths[0].read_bytes()[:-1]), "has 447 bytes; by its header, .* should have 448"),
         (lambda paths: paths[1].write_bytes(gzip.compress(paths[1].read_bytes())[:-9]), "train-labels-idx1-ubyte is truncated"),
         (
             lambda paths: paths[1].write_bytes(idx_bytes(labels(11))),
@@ -227,10 +227,10 @@ def test_emnist_in_csv_is_turned_upright(tmp_path):
         ("", "first line has no comma"),
         ("label;pixel0\n5;0\n", "first line has no comma"),
         ("label,pixel0,pixel1\n", "holds no images"),
-        ("pixel0,pixel1\n1,2\n", "first line names no column label"),
-        ("label,pixel0,pixel1\n1,2,3\n1,2\n", "not numbers throughout, after 0 lines that are"),
-        ("label,pixel0,pixel1\ncat,2,3\n", "not numbers throughout"),
-        ("1,2,3\n1,2,3,4\n", "not numbers throughout"),
+        ("pixel0,pixel1\n1,2\n", "first line names no column of labels; expected one of label"),
+        ("label,pixel0,pixel1\n1,2,3\n1,2\n", "only the first 0 lines consist of numbers"),
+        ("label,pixel0,pixel1\ncat,2,3\n", "lines consist of numbers"),
+        ("1,2,3\n1,2,3,4\n", "lines consist of numbers"),
         ("label,pixel0,pixel1\n1,2,3,4\n", "after 0 lines there are 4 columns instead of 3"),
         ("0,0.5,200.5\n" * 3 + "1,0.5,200.5\n" * 9, "pixels from 0.5 to 200.5; .*divide by 255"),
         ("0,1,nan\n" * 9 + "1,2,3\n" * 9, "NaN or infinite"),

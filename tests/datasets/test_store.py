@@ -208,7 +208,7 @@ def test_a_zip_that_cannot_be_used_is_one_line(folder, tmp_path, contents, monke
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for number in range(2):
             archive.writestr(f"{number}", bytes(len(contents["labels"])))
-    with pytest.raises(DataError, match="holds too much"):
+    with pytest.raises(DataError, match="holds too many bytes"):
         store.import_files([path])
 
 

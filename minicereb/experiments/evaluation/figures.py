@@ -1,4 +1,4 @@
-"""Figures of an evaluation: accuracy over ε between its bounds, sizes of gradients, the nearest misclassified images."""
+"""Figures of an evaluation: bounds on the accuracy over ε, sizes of gradients, nearest misclassified images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PICTURES = 8
 
 
 def draw_evaluation(folder: Path, record: Record, dataset: Dataset) -> list[str]:
-    """Draw an evaluation's figures into its folder, unless they exist or cannot be drawn, and return their paths."""
+    """Draw the figures of an evaluation into its folder, except those that exist or cannot be drawn; return their paths."""
     paths = [folder / name for name in FIGURES]
     drawn = (lambda: accuracy_figure(record), lambda: gradients_figure(record), lambda: nearest_figure(folder, dataset))
     for path, draw in zip(paths, drawn, strict=True):
@@ -44,8 +44,8 @@ def seeks_nearest(record: Record) -> bool:
 def accuracy_figure(record: Record) -> Figure:
     """Draw the measured accuracies over ε with their intervals, and the clean accuracy at 0.
 
-    Only a search for the nearest misclassified image measures anything between two ε, since other attacks go as far as ε allows:
-    the curve begins at the smallest ε.
+    Only a search for the nearest misclassified image measures the accuracy between two ε; other attacks go as far as ε allows.
+    The curve of such a search begins at the smallest ε.
     """
     entries = record["epsilons"]
     epsilons = np.array([entry["epsilon"] for entry in entries], dtype=np.float64)
@@ -69,7 +69,7 @@ def accuracy_figure(record: Record) -> Figure:
 
 
 def _bounds(entries: Sequence[Record]) -> str:
-    """Say what is left at the largest ε at which anything is, otherwise at the smallest."""
+    """State the accuracy at the largest ε where it is above 0, otherwise at the smallest ε."""
     entry = max((each for each in entries if each["attacked"] > 0), key=lambda each: each["epsilon"], default=entries[0])
     certified = entry["certified"]
     proved = "" if certified is None else f"; {short_percent(certified)}% are certified"
@@ -77,7 +77,7 @@ def _bounds(entries: Sequence[Record]) -> str:
 
 
 def gradients_figure(record: Record) -> Figure | None:
-    """Draw the cumulative distribution of the input gradients' norms, by objective; None if all are zero."""
+    """Draw the cumulative distributions of the input gradients' norms, one per objective; None if all are zero."""
     lines = {}
     for check in record["epsilons"][0]["checklist"]:
         for objective, found in check["detail"].items() if check["name"] == "gradients-there" else ():

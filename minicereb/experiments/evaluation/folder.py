@@ -19,10 +19,10 @@ from minicereb.robustness.checklist import CHECKED, CheckContext, checklist
 from minicereb.robustness.evaluate import EvaluationPlan, EvaluationTarget, evaluate_images
 from minicereb.robustness.outcomes import Counts, Outcomes, no_outcomes
 
-BLOCK = 256  # images evaluated together, in a file of their own
+BLOCK = 256  # images evaluated together, with one file
 SECONDS_BETWEEN_FILES = 5.0
 RECORD, CHECKLIST = "evaluation.json", "checklist.json"
-NOT_ASKED = "not asked for"  # why there are no certificates in a record
+NOT_ASKED = "not asked for"  # the reason, in a record, why there are no certificates
 FIGURES = ("accuracy.png", "gradients.png", "nearest.png")
 # The arrays of a block of n images with d inputs, for e epsilons and a attacks.
 ARRAYS: dict[str, tuple[Any, tuple[int | str, ...]]] = {
@@ -72,7 +72,7 @@ class Curve(TypedDict):
 
 
 class _Owned(TypedDict, total=False):
-    hash: str  # of the settings; files from before 0.2 have none of these
+    hash: str  # hash of the settings; files from before 0.2 have none of these fields
     model_sha256: str
     seconds: float
 
@@ -119,7 +119,7 @@ def evaluate_into(
 ) -> Generator[str, None, Record]:
     """Evaluate the first `images` test images into a separate folder, or resume; yield the progress, return the record.
 
-    The record, which begins with `about`, is also written to ``evaluation.json``. Files of another `owner` are refused.
+    The record, which begins with `about`, is also written to ``evaluation.json``. Files of another `owner` cause an error.
     """
     if (folder / RECORD).exists():
         return _same_evaluation(folder, plan, images, about, owner)
@@ -259,7 +259,7 @@ def _read_block(path: Path, owner: Owner | None) -> tuple[Outcomes, int, float]:
 def _checks(
     folder: Path, target: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes, owner: Owner | None
 ) -> Generator[str, None, list[list[Record]]]:
-    """Go through the checklist at every ε; earlier findings are read from a file, unless it is from before 0.2."""
+    """Go through the checklist at every ε; earlier results are read from a file, unless it is from before 0.2."""
     path, found = folder / CHECKLIST, list[list[Any]]()
     if path.exists():
         stored = read_json(path, _Checklists | list[list[Line]])

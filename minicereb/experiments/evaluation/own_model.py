@@ -1,4 +1,4 @@
-"""Evaluation of a user's own classifier, made by a function that is given by name."""
+"""Evaluation of a user's own classifier, made by a function whose name is given."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ DECLARED = {field.name: declared(field) for field in fields(EvaluatedModel)}
 def classifier_named(name: str) -> Any:
     """Return the classifier made by the function ``package.module:factory``, or stored in an ONNX file.
 
-    Modules may lie in the working folder. :class:`InputError` if there is no such function, or it does not return a
-    classifier; :class:`MinicerebError` if it fails.
+    Modules in the working folder are found. It raises :class:`InputError` if there is no such function or it does not return a
+    classifier, and :class:`MinicerebError` if the function fails.
     """
     if name.endswith(".onnx"):
         return read_onnx(Path(name)).network
@@ -52,7 +52,7 @@ def classifier_named(name: str) -> Any:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise InputError("model", name, f"{FORM} ({error})") from error
-    except (Exception, SystemExit) as error:  # whatever a user's module raises
+    except (Exception, SystemExit) as error:  # a user's module may raise anything
         raise MinicerebError(f"model: {module_name} cannot be imported: {one_line(error)}") from error
     factory = getattr(module, attribute, None)
     if factory is None:
@@ -61,7 +61,7 @@ def classifier_named(name: str) -> Any:
     require(callable(factory), "model", name, FORM)
     try:
         model = factory()
-    except (Exception, SystemExit) as error:  # whatever a user's function raises
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
         raise MinicerebError(f"model: {name}() failed: {one_line(error)}") from error
     require(callable(getattr(model, "forward", None)), "model", f"{name}() without forward", METHODS)
     return model
@@ -89,7 +89,7 @@ def try_out(model: Any, dataset: Dataset) -> tuple[int, str]:
         outputs, cache = model.forward(x)
     except ModelError as error:
         rows = f"the images of {dataset.name} are rows of {dataset.inputs:,} numbers from 0 to 1"
-        raise ModelError(f"{error}; {rows}: were others meant by --dataset?") from error
+        raise ModelError(f"{error}; {rows}: is this the right --dataset?") from error
     untrained, shape = len(dataset.x_train) == 0, outputs.shape
     fits = shape[0] == len(x) and (shape[1] >= dataset.classes if untrained else shape[1] == dataset.classes)
     expected = f"shape ({len(x)}, {dataset.classes}{' or more' if untrained else ''}), an output for each class of {dataset.name}"
@@ -113,8 +113,8 @@ def _require_finite(values: Any, what: str) -> None:
 class OwnModel:
     """Settings of the evaluation of a user's classifier.
 
-    `gradient` is ``"analytic"``, or ``"eot"`` for a randomised classifier: every search then averages over `draws` calls. Whether
-    an image is broken is decided by one call that no search has seen.
+    `gradient` is ``"analytic"``, or ``"eot"`` for a randomised classifier: every search then averages over `draws` calls. One
+    further call, independent of the search, decides whether an image is broken.
     """
 
     name: str
@@ -135,8 +135,8 @@ class OwnModel:
 def evaluate_own_model(config: OwnModel, dataset: Dataset, out: Path) -> Generator[str, None, Record]:
     """Evaluate a user's classifier into the folder `out`; yield the progress in words, return the record.
 
-    The function may return something else at every call, so an earlier evaluation is not resumed: its files are replaced if it
-    has the same name, data and settings, and kept otherwise.
+    The function may return a different classifier at every call, so an earlier evaluation is not resumed. Its files are replaced
+    if it has the same name, data and settings; otherwise they are kept.
 
     Raises
     ------
@@ -150,8 +150,8 @@ def evaluate_own_model(config: OwnModel, dataset: Dataset, out: Path) -> Generat
     classes, black_box = try_out(model, dataset)
     needing = [name for name in config.attacks if attack_named(name).white_box]
     if black_box and needing:
-        what = f"{', '.join(needing)} follow a gradient of the model, and it has none ({black_box.removeprefix('model: ')})"
-        raise MinicerebError(f"attacks: {what}; give --attacks square,random, which need none")
+        what = f"{', '.join(needing)} need a gradient of the model, and it has none ({black_box.removeprefix('model: ')})"
+        raise MinicerebError(f"attacks: {what}; give --attacks square,random, which need no gradient")
     averaged = config.gradient == "eot"
     deterministic = "analytic: a model of this project answers the same at every call"
     require(not averaged or guarded(model) is not model, "gradient", "eot", deterministic)
@@ -190,7 +190,7 @@ def _check_not_another(config: OwnModel, dataset: Dataset, out: Path) -> None:
     kept = folder.read_evaluation(out)
     there = {**kept, "epsilons": tuple(each["epsilon"] for each in kept["epsilons"])}
     there |= {"attacks": tuple(kept["epsilons"][0]["by_attack"]), "certify": kept["no_certificate"] != folder.NOT_ASKED}
-    if there["gradient"] == "straight-through":  # its own was zero
+    if there["gradient"] == "straight-through":  # the gradient of such a model itself would be zero
         there["gradient"] = "analytic"
     there["attacks"] = tuple(each for each in there["attacks"] if each in config.attacks or each not in FLIPS)
     wanted = {"run": config.name, "data": dataset.name}

@@ -1,4 +1,4 @@
-"""The evaluation of a trained model: bounds on its robust accuracy, attacks from above and certificates from below."""
+"""The evaluation of a trained model: bounds on its robust accuracy, from above by attacks and from below by certificates."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ from minicereb.robustness.evaluate import Certifier, Decider, EvaluationPlan, Ev
 from minicereb.robustness.substitutes import substitutes_for
 from minicereb.settings import setting
 
-CHECKLISTS = 1  # raised whenever the checklist measures something else
-SEARCHED = 64  # noisy runs averaged by an attack on the mean answer
-STRONGEST = 7  # costs of the strongest attack in the checklist: twice the steps (two), without a bound, at three ε, traced
-CERTIFYING = 10_000  # smallest number of noisy runs for a certificate of the mean answer
+CHECKLISTS = 1  # raised whenever the measurements of the checklist change
+SEARCHED = 64  # noisy runs averaged by an attack on the mean prediction
+STRONGEST = 7  # cost of the checklist in attacks like the strongest: twice the steps (2), without a bound, at three ε, traced
+CERTIFYING = 10_000  # smallest number of noisy runs for a certificate of the mean prediction
 
 
 @config_kind
@@ -49,8 +49,8 @@ CERTIFYING = 10_000  # smallest number of noisy runs for a certificate of the me
 class EvaluatedModel(Experiment):
     """A trained model under every attack and certificate.
 
-    The mean prediction of a noisy network (``answer="lap"``) is judged by `replications` runs with noise that no attack has seen,
-    and certified by at least 10,000.
+    The mean prediction of a noisy network (``answer="lap"``) is judged by `replications` runs with fresh noise, which no attack
+    has used, and certified with at least 10,000 runs.
     """
 
     record_shape: ClassVar[Any] = EvaluationRecord
@@ -62,19 +62,19 @@ class EvaluatedModel(Experiment):
     certify: bool = setting(True, "Whether to compute certificates.")
     seed: int = setting(0, "Seed of the random starts and of the noise.", at_least=0)
     answer: str = setting(
-        "ot", "Prediction of a noisy network: without noise (ot), or by its mean probabilities (lap).", choices=("ot", "lap")
+        "ot", "How a noisy network predicts: without noise (ot), or by its mean probabilities (lap).", choices=("ot", "lap")
     )
     gradient: str = setting(
         "fitting",
-        "Source of the input gradient; fitting: the model itself, past a threshold, or, if it has none, an estimate.",
+        "Source of the input gradient; fitting chooses the model itself, a way past its threshold, or an estimate.",
         choices=("fitting", *GRADIENTS),
     )
     draws: int = setting(32, "Noise samples per gradient estimate; calls for eot.", **DRAWS)
-    replications: int = setting(1_000, "Number of noisy runs for the answer lap.", at_least=2, at_most=2**31 - 1)
+    replications: int = setting(1_000, "Number of noisy runs for the prediction lap.", at_least=2, at_most=2**31 - 1)
     seconds_per_image: float = setting(
-        60.0, "Time limit of branch and bound for an image.", unit="s", above=0, at_most=1e6, added=True
+        60.0, "Time limit of branch and bound per image.", unit="s", above=0, at_most=1e6, added=True
     )
-    substitutes: tuple[Train, ...] = setting((), "Other models that the checklist transfers attacks from.")
+    substitutes: tuple[Train, ...] = setting((), "Other models from which the checklist transfers attacks.")
 
     def __post_init__(self) -> None:
         check_epsilons(self.epsilons)
@@ -94,7 +94,7 @@ class EvaluatedModel(Experiment):
 
     @property
     def trainings(self) -> tuple[Train, ...]:
-        """The model to evaluate, and those from which attacks are transferred."""
+        """The model to evaluate, and the models from which attacks are transferred."""
         return (self.train, *self.substitutes)
 
     @property
@@ -102,7 +102,8 @@ class EvaluatedModel(Experiment):
         """See :mod:`minicereb.experiments.identity`."""
         searches = {search["method"] for name in self.attacks for search in attack_named(name).searches}
         moved = max((SEARCHES.get(method, 0) for method in searches), default=0)
-        return REVISIONS.get(self.gradient, 0) + CHECKLISTS + self.fires + moved  # fires: once along gradients of zero
+        # models with a threshold once had gradients of zero
+        return REVISIONS.get(self.gradient, 0) + CHECKLISTS + self.fires + moved
 
     def gradient_of(self, model: Any) -> str:
         """Return the source of the input gradient for attacks on a model."""
@@ -134,7 +135,7 @@ class EvaluatedModel(Experiment):
                     return stop.value
 
     def measured(self, record: Record) -> Iterator[Measurement]:
-        """Yield the robust accuracy under attack, and the certified one, at every ε."""
+        """Yield the accuracy under attack and the certified accuracy at every ε."""
         for entry in record["epsilons"]:
             for side in ("attacked", "certified"):
                 measure = f"{side}, {record['answer'].upper()}, ε = {strength(entry['epsilon'])}"
@@ -142,7 +143,7 @@ class EvaluatedModel(Experiment):
                 yield Measurement(model, measure, entry[side], interval, record["images"])
 
     def cost(self, probes: Probes) -> Cost:
-        """Return an upper bound, as if every image withstood every attack, with certificates and checklist."""
+        """Return an upper bound, for the case that every image withstands every attack, with certificates and checklist."""
         if self.answer != "ot":
             return Cost()
         gradient, certificate = probes.evaluation(self)
@@ -170,7 +171,7 @@ class EvaluatedModel(Experiment):
 
 
 def fitting_gradient(model: Any, answer: str = "ot") -> str:
-    """Return the source of the input gradient that fits a model: its own, past a threshold, or, if it has none, an estimate."""
+    """Return the source of the input gradient that suits a model: its own, past a threshold or, if it has none, an estimate."""
     if binary_stage(model) is not None:
         return "straight-through"
     if not isinstance(model, NoisyNetwork):
@@ -196,9 +197,9 @@ def check_images(config: Any, dataset: Dataset) -> None:
 
 
 def target_of(config: Any, dataset: Dataset, trained: dict[str, Any], **model: Any) -> EvaluationTarget:
-    """Return the evaluation's target: a `model`, attacks transferred from a standard substitute and the `trained` models.
+    """Return the evaluation's target: a `model`, and attacks transferred from a standard substitute and the `trained` models.
 
-    :class:`InputError` if all attacks are transferred and there is no model to transfer them from.
+    It raises :class:`InputError` if all attacks are transferred and there is no model from which to transfer them.
     """
     substitutes, why = substitutes_for(dataset, config.seed, trained)
     if not substitutes and all(attack_named(name).transferred for name in config.attacks):
@@ -232,12 +233,12 @@ def bounds_of(model: Any, certify_it: bool) -> tuple[Certifier | None, str | Non
 
 
 def evaluation_folder(run: Run, config: EvaluatedModel) -> Path:
-    """Return where the evaluation of a run is kept."""
+    """Return the folder of a run's evaluation."""
     return beneath(run.folder, "evaluations", config_hash(config)[:16])
 
 
 def run_evaluated(config: EvaluatedModel, laboratory: Laboratory) -> Run:
-    """Return the complete run that has been evaluated, else the first complete run, else the study's own."""
+    """Return the complete run that has been evaluated or, failing that, the first complete run or the study's own run."""
     runs = list(laboratory.complete_runs(config.train)) or [laboratory.run(config.train)]
     return next((run for run in runs if (evaluation_folder(run, config) / RECORD).exists()), runs[0])
 
@@ -247,12 +248,12 @@ def evaluate_run(
 ) -> Generator[str, None, Record]:
     """Evaluate the model of a run into its folder; yield the progress in words, return the record.
 
-    :class:`InputError` if the model has no mean answer, or the data have fewer images.
+    It raises :class:`InputError` if the model has no mean prediction, or the data have fewer images.
     """
     check_images(config, dataset)
     noisy = isinstance(model, NoisyNetwork) and any(layer.law is not None for layer in model.layers)
     if config.answer == "lap" and not noisy:
-        raise InputError("answer", "lap", "ot: only a network with noise has a mean answer")
+        raise InputError("answer", "lap", "ot: only a network with noise has a mean prediction")
 
     def judge(x: Array, ids: np.ndarray) -> np.ndarray:
         mean = average_probabilities(model, x, ids, config.replications, config.seed)

@@ -31,8 +31,8 @@ from minicereb.robustness.gradient_statistics import gradient_statistics, input_
 from minicereb.settings import field_of, setting
 from minicereb.statistics import proportion_interval
 
-LAP_BLOCK = 250  # images attacked, and then judged, at a time
-# Powers of ten at which the bins of the histogram of gradients end; smaller ones count in the first, larger ones in the last.
+LAP_BLOCK = 250  # images that are attacked and judged together
+# Powers of ten at which the bins of a gradient histogram end; smaller values are in the first bin, larger ones in the last.
 EDGES = tuple(n / 4 for n in range(-48, 13))
 
 
@@ -40,7 +40,7 @@ EDGES = tuple(n / 4 for n in range(-48, 13))
 class UnderAttack(Experiment):
     """Base class of the experiments with one attack on one model."""
 
-    answered_by: ClassVar[str] = ""  # begins the name of the measured accuracy
+    answered_by: ClassVar[str] = ""  # the beginning of the name of the measured accuracy
     train: Train = setting(help="The model.")
     attack: Attack = setting(help="The attack.")
     images: int = field_of(IMAGES)
@@ -94,7 +94,7 @@ ACCURACIES: dict[str, Any] = {
 @config_kind
 @dataclass(frozen=True)
 class AttackedModel(UnderAttack):
-    """A trained model under an attack: accuracy before and after."""
+    """A trained model under an attack: its accuracy before and after."""
 
     record_shape = shape(**ACCURACIES, seconds=float)
     kept_with_run: ClassVar[bool] = True
@@ -146,7 +146,7 @@ class Tally:
 
 
 def attack_config(run: Run, dataset: Dataset, attack: Attack, images: int | None) -> AttackedModel:
-    """Return the experiment: `attack` on the first `images` test images (None: all of them)."""
+    """Return the experiment that makes this `attack` on the first `images` test images (None: all of them)."""
     available = len(dataset.x_test)
     if images is not None and not 1 <= images <= available:
         raise InputError("images", images, f"a whole number from 1 to the {available} test images")
@@ -187,8 +187,10 @@ class AttackedAverage(UnderAttack):
 
     record_shape = shape(**ACCURACIES)
     answered_by: ClassVar[str] = "LAP, "
-    search_replications: int = setting(64, "Noisy runs whose mean the search attacks: the same noise at every step.")
-    replications: int = setting(10_000, "Noisy runs that judge the outcome, on noise that the search has not seen.")
+    search_replications: int = setting(
+        64, "Number of noisy runs whose mean the search attacks; the noise is the same at every step."
+    )
+    replications: int = setting(10_000, "Number of noisy runs that judge the result, with noise that the search has not used.")
 
     @property
     def revision(self) -> int:
@@ -196,7 +198,7 @@ class AttackedAverage(UnderAttack):
         return 1
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack the network, even on images that the search misclassifies: on other noise they may be classified correctly."""
+        """Attack all images, even those that the search misclassifies: with other noise they may be classified correctly."""
         network, data, attack = laboratory.model(self.train), laboratory.dataset, self.attack
         average = Averaged(network, self.search_replications, attack.seed)
         clean = robust = done = 0
@@ -208,11 +210,11 @@ class AttackedAverage(UnderAttack):
                 clean += int(lap_correct(network, to_unit(to_device(data.x_test[block.ids])), *judging).sum())
                 robust += int(lap_correct(network, to_device(block.x_adv), *judging).sum())
                 done += len(block.y)
-                yield f"attacking {describe(self.train)}, answering by LAP: {attack.objective}, {done} images"
+                yield f"attacking {describe(self.train)}, predicting by LAP: {attack.objective}, {done} images"
         return self.counts(done, clean, robust)
 
     def cost(self, probes: Probes) -> Cost:
-        """Return an unknown cost, since the mean of many noisy runs is attacked."""
+        """Return an unknown cost, since attacks on the mean of many noisy runs are not estimated."""
         return Cost()
 
 
@@ -234,14 +236,14 @@ class BrokenImages(UnderAttack):
         robust_interval=Interval,
         seconds=float,
     )
-    after: Attack | None = setting(None, "An attack made before; only the images that it does not break are attacked.")
+    after: Attack | None = setting(None, "An attack made first; only the images that it does not break are attacked.")
 
     def check_record(self, record: Record) -> None:
         """Raise :class:`~minicereb.documents.Mismatch` unless a record has a distance for every broken image."""
         require_length(record["distance"], len(record["broken"]), "distance")
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack the model, first with `after` if given; the accuracy is that under both."""
+        """Attack the model, first with `after` if given; the accuracy is the one under both attacks."""
         dataset, began = laboratory.dataset, time.monotonic()
         require(self.images <= len(dataset.x_test), "images", self.images, f"at most the {len(dataset.x_test)} test images")
         ids, model = np.arange(self.images, dtype=np.int64), laboratory.model(self.train)
@@ -280,7 +282,7 @@ CHANGE = shape(before=float | None, after=float | None)
 class MovedOutputs(UnderAttack):
     """The outputs of a model before and after an attack, on correctly classified images.
 
-    They show why an attack on the squared error can fail: it may raise the error without making another class win.
+    They show why an attack on the squared error can fail: it may raise the error without another class becoming the largest.
     """
 
     record_shape = shape(
@@ -297,7 +299,8 @@ class MovedOutputs(UnderAttack):
                 outputs = [to_numpy(model.forward(to_device(x[right]))[0]).astype(np.float64) for x in (block.x, block.x_adv)]
             rows.append(np.stack([_true_rival_error(each, block.y[right]) for each in outputs], axis=1))
             yield f"outputs of {describe(self.train)}, {block.ids[-1] + 1} images"
-        before, after = np.concatenate(rows).transpose(1, 2, 0)  # each: true, rival, error, its part by the true output
+        # each row: true output, rival output, error, share of the error due to the true output
+        before, after = np.concatenate(rows).transpose(1, 2, 0)
         means = zip(("true", "rival", "error"), before, after, strict=False)
         rise, by_true = (float(after[n].mean()) - float(before[n].mean()) if before.size else 0.0 for n in (2, 3))
         return {
@@ -310,7 +313,7 @@ class MovedOutputs(UnderAttack):
 
 
 def _true_rival_error(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """For each image the true output, the largest other output, the squared error, and the true output's share of it."""
+    """Return for each image the true output, the largest other output, the squared error, and the true output's part of it."""
     targets = np.eye(outputs.shape[1], dtype=np.float64)[labels]
     true = (outputs * targets).sum(axis=1)
     rival = np.where(targets > 0, -np.inf, outputs).max(axis=1)
@@ -330,7 +333,7 @@ SIZES = shape(**dict.fromkeys(SHARES, float), counts=list[Count])
 @config_kind
 @dataclass(frozen=True)
 class GradientSizes(UnderAttack):
-    """The sizes of the objective's gradient at the clean and at the attacked images; very small ones may be masked gradients."""
+    """The sizes of the objective's gradient at the clean and the attacked images; very small gradients may be masked."""
 
     record_shape = shape(images=Count, robust_accuracy=Share, classes=Count, edges=list[float], before=SIZES, after=SIZES)
 

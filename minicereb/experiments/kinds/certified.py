@@ -1,4 +1,4 @@
-"""What is proved of a trained model, image by image: certified, broken, or unknown."""
+"""Certification of a trained model, image by image: certified, broken, or unknown."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from minicereb.statistics import proportion_interval
 
 VERDICTS = ("unknown", "certified", "broken", "misclassified")
 RECORD, OUTCOMES = "certification.json", "verdicts.npz"
-AT_ONCE = 256  # images bounded together, before any is branched on
+AT_ONCE = 256  # images bounded together before branching begins
 SECONDS_BETWEEN_FILES = 5.0
 
 
@@ -41,7 +41,7 @@ SECONDS_BETWEEN_FILES = 5.0
 class CertifiedModel(Experiment):
     """Certificates of a trained model within ε in L∞.
 
-    First by intervals and linear relaxations, then by slopes optimised for each image; with `complete` by branch and bound.
+    Intervals and linear relaxations come first, then slopes optimised for each image and, with `complete`, branch and bound.
     """
 
     record_shape: ClassVar[Any] = shape(
@@ -59,8 +59,8 @@ class CertifiedModel(Experiment):
     train: Train = setting(help="The model.")
     epsilon: float = setting(0.1, "Largest change of a pixel.", at_least=0, at_most=1)
     images: int = setting(200, "Number of test images, the first ones.", at_least=1)
-    complete: bool = setting(False, "Whether to branch until an image is decided.")
-    seconds_per_image: float = setting(60.0, "Time limit for an image.", unit="s", above=0, at_most=1e6)
+    complete: bool = setting(False, "Whether to use branch and bound until an image is decided.")
+    seconds_per_image: float = setting(60.0, "Time limit per image.", unit="s", above=0, at_most=1e6)
 
     def check_record(self, record: Record) -> None:
         """Raise :class:`~minicereb.documents.Mismatch` unless a record covers all these images."""
@@ -69,7 +69,7 @@ class CertifiedModel(Experiment):
 
     @property
     def trainings(self) -> tuple[Train, ...]:
-        """The one that is certified."""
+        """The training run of the model to certify."""
         return (self.train,)
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
@@ -80,17 +80,17 @@ class CertifiedModel(Experiment):
 
 
 def certification_folder(run: Run, config: CertifiedModel) -> Path:
-    """Return where the certification of a run is kept."""
+    """Return the folder of a run's certification."""
     return beneath(run.folder, "certifications", config_hash(config)[:16])
 
 
 def certify_run(config: CertifiedModel, run: Run, model: Any, dataset: Dataset) -> Generator[str, None, Record]:
-    """Certify the model of a run, or go on where an interruption left off, yielding the progress in words.
+    """Certify the model of a run, or continue after an interruption, yielding the progress in words.
 
     Returns
     -------
     dict
-        The record, as docs/formats.md has it. It is also in ``certification.json``, and what is known of each image in
+        The record that docs/formats.md describes. It is also written to ``certification.json``, and the verdict on each image to
         ``verdicts.npz``.
 
     Raises
@@ -102,7 +102,7 @@ def certify_run(config: CertifiedModel, run: Run, model: Any, dataset: Dataset) 
     require(config.images <= available, "images", config.images, f"a whole number from 1 to the {available} test images")
     why = why_not_complete(model)
     if why is not None:
-        raise InputError("run", str(run.folder), f"a model that can be certified so: {why}")
+        raise InputError("run", str(run.folder), f"a model that this method can certify: {why}")
     folder = certification_folder(run, config)
     owner = str(Owner(config_hash(config), run.manifest["model_sha256"]))
     x, labels = dataset.x_test[: config.images], np.asarray(dataset.y_test[: config.images]).reshape(-1).astype(np.int64)
@@ -146,7 +146,7 @@ def certify_run(config: CertifiedModel, run: Run, model: Any, dataset: Dataset) 
 
 
 def _known(path: Path, owner: str, labels: np.ndarray, inputs: int) -> dict[str, np.ndarray]:
-    """Return what is known of the images: nothing, or what an earlier call found."""
+    """Return the verdicts so far: none, or those of an earlier call."""
     n = len(labels)
     fresh = {
         "labels": labels,

@@ -16,7 +16,7 @@ from minicereb.tasks.circuit import BIN
 from minicereb.tasks.eyelid_conditioning import ONSET, PHASES, ConditioningTrial, Eyelid, Session, trials_to
 
 config_kind(Eyelid)
-EVERY = 4  # the record holds every fourth bin of a trace
+EVERY = 4  # the record has every fourth bin of a trace
 
 
 @config_kind

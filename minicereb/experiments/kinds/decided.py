@@ -1,4 +1,4 @@
-"""A property of somebody else's network, decided by the complete verifier: the benchmark mnist_fc of VNN-COMP 2022."""
+"""A property of a published network, decided by the complete verifier: the benchmark mnist_fc of VNN-COMP 2022."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from minicereb.settings import setting
 
 FOLDER = "vnncomp-mnist-fc"
 DRAWN = "drawn"
-VERDICTS = {"certified": "unsat", "broken": "sat", "unknown": "unknown"}  # as the competition calls them
+VERDICTS = {"certified": "unsat", "broken": "sat", "unknown": "unknown"}  # names of the verdicts in the competition
 
 
 @config_kind
 @dataclass(frozen=True)
 class DecidedProperty(Experiment):
-    """Whether a network has a property; with the network "drawn" a small random one, and the property a radius."""
+    """Whether a network has a property. The network "drawn" is a small random one, whose property is a radius."""
 
     record_shape = shape(
         verdict=str,
@@ -47,7 +47,7 @@ class DecidedProperty(Experiment):
         sha256=dict[str, str],
     )
     network: str = setting(help="File of the network in the folder of the benchmark.")
-    question: str = setting(help="File of the property there.")
+    question: str = setting(help="File of the property in the same folder.")
     seconds: float = setting(help="Time limit.", above=0, unit="s")
 
     @property
@@ -56,7 +56,7 @@ class DecidedProperty(Experiment):
         return f"{self.network}, {self.question}"
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Decide the property; the record has the verdict, and the one that the competition published."""
+        """Decide the property; the record has our verdict and the one that the competition published."""
         yield self.description
         if self.network == DRAWN:
             model, asked = _drawn(laboratory, float(self.question))
@@ -98,7 +98,7 @@ def _published(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
 
 
 def _drawn(laboratory: Laboratory, radius: float) -> tuple[OnnxModel, Property]:
-    """Return a random perceptron and the question whether another class can win within a radius of the first image."""
+    """Return a random perceptron and a property: within a radius of the first image, another class can win."""
     data = laboratory.dataset
     network = initial_mlp(data.inputs, (8, 8), data.classes, seed=0)
     x = to_unit(to_device(data.x_test[:1]))

@@ -34,10 +34,10 @@ CALIBRATION = 1_000  # training images that determine the thresholds
 class Dimension(Experiment):
     """The participation ratio of a granule layer's activity.
 
-    Only the wiring of the model matters, which is that of a model trained with the same seed; nothing is learned. The inputs
-    ``"pixels"`` are images in which each pixel is drawn from a different image, so that pixels are independent. Threshold cells
-    are 1 above a threshold, else 0; for inputs that are not normal, the threshold is determined on 1,000 inputs of the same kind
-    from the training images.
+    Only the wiring matters, which is the same as in a model trained with the same seed; nothing is learned. With the inputs
+    ``"pixels"``, each pixel is drawn from a different image, so that pixels are independent. Threshold cells have the activity 1
+    above a threshold, otherwise 0. If the inputs are not normal, 1,000 inputs of the same kind, from the training images,
+    determine the threshold.
     """
 
     record_shape = shape(
@@ -55,14 +55,18 @@ class Dimension(Experiment):
     units: str = setting("relu", "The model's own cells, or cells with a threshold.", choices=UNITS)
     weights: str = setting("gaussian", "The model's own weights, or 1/√k at every synapse.", choices=WEIGHTS)
     level: float = setting(0.1, "Share of the inputs for which a threshold cell fires.", above=0, below=1)
-    images: int = setting(1_000, "Number of inputs; at most all test images, unless normal.", at_least=FEWEST_IMAGES)
+    images: int = setting(
+        1_000, "Number of inputs; at most the number of test images, unless they are normal numbers.", at_least=FEWEST_IMAGES
+    )
     seed: int = setting(0, "Seed of the wiring and of the inputs.", at_least=0)
 
     def __post_init__(self) -> None:
         twice = self.model.replacement and self.units == "threshold" and self.inputs == "normal"
         codons = self.model.codons
-        require(codons is None, "codons", codons, "none: their dimension is not measured")
-        require(not twice, "replacement", True, "false for threshold cells on normal inputs: their level would be another")
+        require(codons is None, "codons", codons, "no encoder: the dimension of its features is not measured")
+        require(
+            not twice, "replacement", True, "false for threshold cells on normal inputs, whose level would otherwise be wrong"
+        )
 
     @property
     def description(self) -> str:

@@ -35,15 +35,15 @@ class EstimatorVariance(Experiment):
 
     record_shape = shape(layers=list[LAYER], seconds=float)  # type: ignore[valid-type]
     train: Train = setting(help="A noisy network; the estimator that it learns by does not matter.")
-    trained: bool = setting(help="Whether the network is measured after that training, or before.")
+    trained: bool = setting(help="Whether the network is measured after its training, or before.")
     estimator: str = setting(help="The estimator that is measured.")
     last_layer: str = setting(help="How it estimates the gradient of the last layer.")
     replications: int = setting(help="Noise samples per image and estimate.")
-    draws: int = setting(help="Number of estimates, each with noise of its own.", at_least=3)
-    images: int = setting(25, "Number of training images in the batch, drawn by the seed.", at_least=1)
+    draws: int = setting(help="Number of estimates, each with its own noise.", at_least=3)
+    images: int = setting(25, "Number of training images in the batch, which the seed determines.", at_least=1)
     seed: int = setting(0, "Seed of the batch and of the noise.")
     placement: str = setting("all", "Whether all layers have noise at once, or one at a time.", choices=PLACEMENTS, added=True)
-    probes: int = setting(PROBES, "Units of a convolution that flip and resample change.", at_least=1, added=True)
+    probes: int = setting(PROBES, "Number of units of a convolution that flip and resample change.", at_least=1, added=True)
 
     def __post_init__(self) -> None:
         require(isinstance(self.train.model, NoisyModel), "model", self.train.model.family, "a noisy network (glr)")
@@ -104,7 +104,7 @@ def summary(draws: np.ndarray) -> dict[str, float]:
     Parameters
     ----------
     draws : array of float64, shape (draws, elements)
-        Independent and alike.
+        Independent and identically distributed.
 
     Returns
     -------

@@ -22,7 +22,7 @@ from minicereb.models.noisy import NoisyNetwork
 from minicereb.parallel import one_blas_thread
 from minicereb.settings import setting
 
-REPEATS = 5  # of which the median time counts
+REPEATS = 5  # repetitions, of which the median time is used
 SOURCE = shape(cosine=float | None, standard_error=float | None, signs=float | None, seconds=float)
 
 
@@ -31,7 +31,7 @@ SOURCE = shape(cosine=float | None, standard_error=float | None, signs=float | N
 class GradientSources(Experiment):
     """Sources of the input gradient of one noisy network of at most 20 threshold neurons.
 
-    The images are the first that are correctly classified without noise, among the first 1,000.
+    The images are the first correctly classified ones (without noise) among the first 1,000.
     """
 
     record_shape = shape(images=Count, exact=SOURCE)
@@ -56,7 +56,7 @@ class GradientSources(Experiment):
         return (self.train,)
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Compare each source's gradient with the exact one by cosine, signs (where the exact one is not 0) and seconds.
+        """Compare each source's gradient with the exact one: its cosine, its signs (where the exact one is not 0), and its time.
 
         The exact gradient is that of the mean over the hidden neurons' noise. The outputs have no noise, since the exact sum over
         all hidden patterns cannot include it.

@@ -31,7 +31,7 @@ AT_EPSILON = shape(epsilon=float, attacked=COMPARISON | None, certified=COMPARIS
 class PairedComparison(Experiment):
     """Two evaluations with the same images, norm and attacks, and at least one common ε.
 
-    Attacks that flip the bits of a threshold may differ: only models that begin with one have them.
+    Attacks that flip the bits of a threshold may differ, since only models that begin with a threshold have them.
     """
 
     record_shape = shape(images=Count, clean=COMPARISON, epsilons=list[AT_EPSILON])  # type: ignore[valid-type]
@@ -39,14 +39,16 @@ class PairedComparison(Experiment):
     other: EvaluatedModel = setting(help="The second evaluation.")
 
     def __post_init__(self) -> None:
-        require(self.one != self.other, "other", "the same evaluation", "another than the one it is compared with")
+        require(self.one != self.other, "other", "the same evaluation", "an evaluation other than the first one")
         for name in ("images", "norm", "attacks"):
             of_one, of_other = getattr(self.one, name), getattr(self.other, name)
             same = of_one == of_other if name != "attacks" else set(of_one) - set(FLIPS) == set(of_other) - set(FLIPS)
-            require(same, name, of_other, f"what the other evaluation has: {of_one!r}")
+            require(same, name, of_other, f"the same as in the other evaluation: {of_one!r}")
         data, of_other = self.one.train.data, self.other.train.data
         require(data.sha256 == of_other.sha256, "data", of_other.name, f"the same data for both, {data.name}")
-        require(len(self.epsilons) > 0, "epsilon", self.other.epsilons, f"one at least that both have, of {self.one.epsilons}")
+        require(
+            len(self.epsilons) > 0, "epsilon", self.other.epsilons, f"at least one ε of the other evaluation, {self.one.epsilons}"
+        )
 
     @property
     def epsilons(self) -> tuple[float, ...]:
@@ -115,7 +117,7 @@ def compared(one: np.ndarray, other: np.ndarray) -> Record:
 
 
 def _outcomes(config: EvaluatedModel, laboratory: Laboratory) -> dict[str, np.ndarray]:
-    """Indices and labels of the images; masks of those correctly classified, surviving all attacks at each ε, and certified."""
+    """Return indices and labels of the images, and masks: correctly classified, surviving all attacks at each ε, certified."""
     run = run_evaluated(config, laboratory)
     folder, owner = evaluation_folder(run, config), owner_of(config, run)
     found: dict[str, list[np.ndarray]] = {name: [] for name in ("ids", "labels", "clean", "attacked", "certified")}

@@ -1,4 +1,4 @@
-"""Learning to balance a pole: how long the trials last, and tests from starting angles not used in training."""
+"""Learning to balance a pole: the durations of trials, and tests from starting angles not used in training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from minicereb.tasks.pole_learners import METHODS, ActorCritic, ErrorDriven
 for _kind in (PoleTask, CartPole, ErrorDriven, ActorCritic):
     config_kind(_kind)
 
-ANGLES = (-6.0, -5.0, -4.0, 4.0, 5.0, 6.0)  # in degrees; trials that are learned from begin within 2.9
+ANGLES = (-6.0, -5.0, -4.0, 4.0, 5.0, 6.0)  # in degrees; training trials begin within 2.9 degrees
 PATH = list[tuple[float, float, float, float, float]]
 KEPT = 10.0  # seconds of a path
 SECONDS_BETWEEN_SAVES = 5.0
@@ -42,8 +42,10 @@ class PoleBalancing(Experiment):
 
     record_shape = shape(seconds=list[float], errors=list[int], succeeded=Count | None, learned=bool, tests=list[float])
     task: PoleTask = setting(help="Settings of the task.")
-    trials: int = setting(help="Largest number of trials to learn from.", at_least=0)
-    angles: tuple[float, ...] = setting(ANGLES, "Angles with which tests begin, at rest in the middle.", unit="degrees")
+    trials: int = setting(help="Largest number of training trials.", at_least=0)
+    angles: tuple[float, ...] = setting(
+        ANGLES, "Initial angles of the tests, in which the cart begins at rest in the middle.", unit="degrees"
+    )
     paths: bool = setting(False, "Whether the record holds the first seconds of the first trial and of the middle test.")
 
     def __post_init__(self) -> None:
@@ -87,7 +89,7 @@ def method_of(task: PoleTask) -> str:
 def pole_in_folder(config: PoleBalancing, folder: Path) -> Generator[str, None, Record]:
     """Run the experiment in `folder`, resuming one that was interrupted there.
 
-    ``circuit.npz`` holds what the circuit has learned and how long each trial lasted; it is written every few seconds and when
+    ``circuit.npz`` holds the learned weights and the duration of each trial; it is written every few seconds and when
     the generator is closed. ``result.json`` holds the record with the settings. :class:`RunError` if the folder belongs to other
     settings or another process is using it.
     """
@@ -152,7 +154,7 @@ def _load(config: PoleBalancing, balancer: PoleBalancer, path: Path) -> None:
 
 
 def record_of(config: PoleBalancing, balancer: PoleBalancer) -> Record:
-    """Test what a balancer has learned, and return the record.
+    """Test a trained balancer, and return the record.
 
     ``paths``, if requested, are the trajectories of the ``first`` trial and of the ``test`` at the middle of `angles`: x, ẋ, θ,
     θ̇ and the force at each step, to four decimals.

@@ -1,4 +1,4 @@
-"""How long a network takes to reach a certain accuracy: in seconds, steps, and evaluations of the loss."""
+"""The time that a network takes to reach a certain accuracy: in seconds, steps, and evaluations of the loss."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RECORD = shape(
 class TimeToAccuracy(Experiment):
     """Learning until the accuracy on the held-out images reaches a target, or a limit is reached.
 
-    A second run does not give the same record bit for bit: it holds seconds, and the time limit may end it at another step.
+    Two runs do not give the same record bit for bit: it contains times, and the time limit may end learning at another step.
     """
 
     record_shape = RECORD
@@ -54,7 +54,12 @@ class TimeToAccuracy(Experiment):
 
     def __post_init__(self) -> None:
         require(self.train.validation > 0, "validation", self.train.validation, "a share above 0: the target is on these images")
-        require(self.train.schedule == "constant", "schedule", self.train.schedule, "constant: when it ends is not known before")
+        require(
+            self.train.schedule == "constant",
+            "schedule",
+            self.train.schedule,
+            "constant: the number of steps is not known in advance",
+        )
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
         """Learn until the target or a limit is reached; ``curve`` has steps, seconds and accuracy at every measurement."""
@@ -108,9 +113,9 @@ class FastestAgain(Experiment):
 
 
 def fastest(records: list[Record]) -> int:
-    """Return the index of the record that reached its target in the fewest steps, else of that with the highest final accuracy.
+    """Return the index of the record that reached the target in the fewest steps or, if none did, of the most accurate one.
 
-    Steps, not seconds: they do not depend on what else the machine is doing.
+    Steps are used, not seconds, because they do not depend on the machine's other work.
     """
     return min(
         range(len(records)),
@@ -119,10 +124,10 @@ def fastest(records: list[Record]) -> int:
 
 
 def evaluations_per_image(model: Model) -> int:
-    """Return how often an image's loss is computed in a step.
+    """Return the number of evaluations of an image's loss in a step.
 
-    Once per replication, for noise in turn once for each layer; once for each neuron that is flipped, and several times for each
-    whose noise is drawn again. Losses at changed outputs, which need no run, do not count.
+    There is one evaluation per replication, and with noise in turn one for each layer. Every flipped neuron adds one, and every
+    neuron whose noise is redrawn adds several. Losses at changed outputs, which need no run, are not counted.
     """
     if not isinstance(model, NoisyModel):
         return 1
@@ -132,7 +137,7 @@ def evaluations_per_image(model: Model) -> int:
 
 
 def _stretches(learner: Learner, split: Split, seed: int, every: int) -> Iterator[tuple[int, float, bool]]:
-    """Learn `every` batches at a time, in the order of a training run; yield images, seconds, and whether the loss is finite."""
+    """Learn `every` batches at a time, in a training run's order; yield images, seconds, and whether the loss is finite."""
     data: Any = split.dataset
     for epoch in itertools.count():
         order = split.training[generator(seed, "order", epoch).permutation(len(split.training))]

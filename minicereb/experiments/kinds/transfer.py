@@ -1,4 +1,4 @@
-"""Images attacked with one model's gradients and classified by others: via a substitute, or every model against every other."""
+"""Images attacked with one model's gradients and classified by others: a substitute and a target, or all pairs of models."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from minicereb.paths import beneath
 from minicereb.settings import field_of, setting
 from minicereb.statistics import proportion_interval
 
-PICTURES = 8  # pairs of images kept beside the record
+PICTURES = 8  # pairs of images stored beside the record
 ANSWERS = shape(right=Count, of=Count, accuracy=Share | None, interval=Interval)
 OF_TARGET = shape(original_ot=ANSWERS, original_lap=ANSWERS | None, adversarial_ot=ANSWERS, adversarial_lap=ANSWERS | None)
 OF_SUBSTITUTE = shape(original=ANSWERS, adversarial=ANSWERS)
@@ -44,7 +44,7 @@ KINDS = ("original", "adversarial")
 @config_kind
 @dataclass(frozen=True)
 class TransferredAttack(Experiment):
-    """FGSM against a substitute, evaluated on a target unknown to it ``[M-FGSM]``.
+    """FGSM against a substitute, evaluated on a target that the attack does not use ``[M-FGSM]``.
 
     Each image, even one that the substitute already misclassifies, is attacked with one step that ascends the objective at its
     true label, as in the paper. (An attack on a model itself, :func:`minicereb.attacks.run.attack_images`, leaves such images
@@ -52,11 +52,11 @@ class TransferredAttack(Experiment):
     """
 
     record_shape = shape(images=Count, substitute=OF_SUBSTITUTE, all=OF_TARGET, filtered=OF_TARGET, seconds=float)
-    target: Train = setting(help="The model that answers.")
+    target: Train = setting(help="The model whose predictions are evaluated.")
     substitute: Train = setting(help="The model whose gradient is followed.")
     attack: Attack = setting(help="FGSM, with its bound and objective.")
     images: int = field_of(IMAGES)
-    replications: int = setting(help="Noisy runs for the LAP answer.", at_least=1)
+    replications: int = setting(help="Number of noisy runs for the LAP prediction.", at_least=1)
     seed: int = setting(0, "Seed of the noise.", at_least=0)
 
     def __post_init__(self) -> None:
@@ -68,7 +68,7 @@ class TransferredAttack(Experiment):
         return (self.target, self.substitute)
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack the images; some pairs of images are kept beside the record."""
+        """Attack the images; some pairs of images are stored beside the record."""
         dataset, began = laboratory.dataset, time.monotonic()
         require(self.images <= len(dataset.x_test), "images", self.images, f"at most the {len(dataset.x_test)} test images")
         target, substitute = laboratory.model(self.target), laboratory.model(self.substitute)
@@ -143,7 +143,7 @@ def _share(right: np.ndarray) -> Record:
 
 
 def pictures_path(out: Path, config: TransferredAttack) -> Path:
-    """Return where the pairs of images are kept: beside the record, in the folder of the study."""
+    """Return the path of the pairs of images: beside the record, in the folder of the study."""
     return beneath(out, "experiments", f"{config_hash(config)[:16]}.npz")
 
 
@@ -218,7 +218,7 @@ class TransferMatrix(Experiment):
                 write_npz(path, {"x_adv": np.concatenate(parts), "owner": np.array(owner)})
         columns = []
         for model in self.models:
-            yield f"answers of {describe(model)} to all attacked images"
+            yield f"predictions of {describe(model)} for all attacked images"
             rows = [dataset.x_test, *(_read_attacked(path, owner, dataset, self.images) for path, owner in files.items())]
             columns.append([_accuracy_on(laboratory, model, each, self.images) for each in rows])
         clean, *accuracy = np.array(columns, dtype=np.float64).T.tolist()
