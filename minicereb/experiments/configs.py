@@ -140,7 +140,7 @@ class Train:
 def describe(train: Train) -> str:
     """Describe a trained model in a few words, for tables and progress lines."""
     against = "" if train.adversary is None else f", against {train.adversary.objective} {train.adversary.epsilon:g}"
-    behind = "" if train.encoder is None else ", with an encoder"
+    behind = "" if train.encoder is None else ", behind an encoder"
     return f"{train.model.description}{behind}, batch {train.batch_size}{against}"
 
 

@@ -147,7 +147,7 @@ def test_the_command_trains_and_names_what_is_wrong(tmp_path):
     assert "pessimism: 0.4" in refused("train", "mlp", *few, "--pessimism", 0.4, "--out", tmp_path / "other")
     assert "interval-bounds: -1.0" in refused("train", "mlp", *few, "--interval-bounds", -1, "--out", tmp_path / "other")
     both = ("--interval-bounds", 0.1, "--adversarial", 0.1, "--out", tmp_path / "other")
-    assert "nothing with --interval-bounds" in refused("train", "mlp", *few, *both)
+    assert "no value with --interval-bounds" in refused("train", "mlp", *few, *both)
     assert "pessimism: 2.0" in refused("train", "mlp", *few, "--interval-bounds", 0.1, "--pessimism", 2)
     with pytest.raises(InputError, match="epsilon"):
         rule_of(perceptron(), SGD(1.0), 10, epsilon=-1)
