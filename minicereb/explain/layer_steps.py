@@ -255,7 +255,7 @@ def _backward_step(subject: ExplainedImage, walked: PixelPath, block: range, che
     places = ((n, _called(walked.layers[n]), str(list(walked.place(n)))) for n in reversed(block))
     rows = [(name, unit, walked.credit(n + 1), walked.credit(n)) for n, name, unit in places]
     shapes = {"δ": walked.credits[block.start + 1].shape, "∂l/∂x": walked.credits[block.start].shape}
-    words = "The credit of a unit is the sum of the credits passed back by the units after it. The differences go through all later layers."
+    words = "The credit of a unit is the sum of what later units pass back. The differences go through all later layers."
     if any(isinstance(walked.layers[n], BatchNormLearning) for n in block):
         words += " A bias before batch normalisation has no effect: its derivative is 0 up to rounding."
     numbers = [Rows("credits", ("back through", "to unit", "credit after", "credit before"), rows)]

@@ -109,7 +109,7 @@ BIG = next(entry.name for entry in models().values() if not entry.shipped)
     [
         (("fetch", "vgg"), "model: 'vgg' is not valid; expected one of base, "),
         (("verify", "vgg"), "or the folder of one"),
-        (("fetch", BIG), f"{BIG} does not ship with minicereb"),
+        (("fetch", BIG), f"{BIG} is not shipped with minicereb"),
         (("fetch",), "NAME"),
     ],
 )

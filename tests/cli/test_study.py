@@ -96,7 +96,7 @@ def test_ctrl_c_stops_the_workers_and_the_same_command_goes_on(tmp_path):
     out, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
     assert out == ""
-    assert error.splitlines()[-1].startswith("interrupted; study keeps what is done")
+    assert error.splitlines()[-1].startswith("interrupted; study holds the work so far")
     assert "Traceback" not in error
     assert 0 < document("study", "status", "study")["studies"][0]["done"] < 56
     succeed(*OBJECTIVES)

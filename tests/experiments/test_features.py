@@ -115,7 +115,7 @@ def test_an_encoder_that_is_missing_changed_or_another_is_refused(config, square
     with pytest.raises(RunError, match="needs the run of its encoder"):
         list(run_training(config, squares, tmp_path / "run", read_run(other)))
     changed = dataclasses.replace(read_run(other), hash=encoder.hash)
-    with pytest.raises(RunError, match="begun with another encoder"):
+    with pytest.raises(RunError, match="begun with an encoder other than"):
         list(run_training(config, squares, tmp_path / "run", changed))
 
 

@@ -174,7 +174,7 @@ def test_a_folder_in_use_is_refused(listed):
 def test_unknown_and_unshipped_models_are_told(listed):
     with pytest.raises(InputError, match="model: 'vgg' is not valid; expected one of sparse, dense"):
         fetch("vgg", "out")
-    with pytest.raises(RunError, match=r"dense does not ship with minicereb \(0.0 MB\); rebuild it with: "):
+    with pytest.raises(RunError, match=r"dense is not shipped with minicereb \(0.0 MB\); rebuild it with: "):
         fetch("dense", "out")
     assert os.listdir() == []
 

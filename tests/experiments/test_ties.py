@@ -355,7 +355,7 @@ def test_a_neighbours_record_of_other_settings_is_ignored_and_ones_own_refused(d
     stored = read_any(path)
     write_json(path, {"config": to_json(other), "record": stored["record"] | {"robust_accuracy": 0.999}})
     assert not Laboratory(data, Path("new")).is_done(config)
-    with pytest.raises(DataError, match="holds the record of other settings than its name says; delete it"):
+    with pytest.raises(DataError, match="holds the record of settings that do not fit its name; delete it"):
         Laboratory(data, Path("study")).result(config)
     write_json(path, {"config": stored["config"], "record": {"robust_accuracy": 0.999}})
     assert not Laboratory(data, Path("new")).is_done(config)

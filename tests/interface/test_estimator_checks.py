@@ -89,5 +89,5 @@ def test_its_errors_are_scikit_learn_s_too(table):
 def test_models_of_scikit_learn_are_told_how_to_be_attacked(table):
     with pytest.raises(InputError, match=r"model: 'Pipeline' is not valid; expected .* minicereb.from_sklearn\(model\)"):
         minicereb.attack(make_pipeline(MinMaxScaler(), minicereb.Cerebellum(100)), *table)
-    with pytest.raises(InputError, match="model: 'Cerebellum' .* the classifier itself, on images that are scaled"):
+    with pytest.raises(InputError, match="model: 'Cerebellum' .* the classifier itself, with images already scaled"):
         minicereb.from_sklearn(make_pipeline(MinMaxScaler(), minicereb.Cerebellum(100)))

@@ -184,9 +184,9 @@ def test_who_asks_too_early_or_for_another_parameter_is_told():
         minicereb.Cerebellum().predict(X)
     with pytest.raises(InputError, match="'cels' is not valid; expected a parameter of Cerebellum: .*did you mean 'cells'"):
         minicereb.Cerebellum().set_params(cels=3)
-    with pytest.raises(InputError, match="another for partial_fit"):
+    with pytest.raises(InputError, match="another rule: partial_fit"):
         minicereb.Cerebellum(rule="least-squares").partial_fit(X, Y)
-    with pytest.raises(ArrayError, match="y contains 5, which is none of the classes 0, 1"):
+    with pytest.raises(ArrayError, match="y contains 5, which is not one of the classes 0, 1"):
         minicereb.Cerebellum(20).partial_fit(X, Y).partial_fit(X, Y + 5)
 
 

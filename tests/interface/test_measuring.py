@@ -117,7 +117,7 @@ def test_what_cannot_be_attacked_is_one_line(what, digits):
         ((model, standardised, y), InputError, r"images: 'values from .*float in \[0, 1\], or uint8 .* standardised"),
         ((model, x.astype(float), y), InputError, "images: 'values from 0 to .*divide by 255"),
         ((model, x[:, :5], y), ArrayError, "X has 5 features, but Cerebellum is expecting 196"),
-        ((model, x, y + 1), ArrayError, "y contains 10, which is none of the classes 0, 1, 2"),
+        ((model, x, y + 1), ArrayError, "y contains 10, which is not one of the classes 0, 1, 2"),
         ((model, x, y[:3]), ArrayError, "40 rows of X, 3 labels"),
         ((minicereb.Cerebellum(), x, y), NotFittedError, "not fitted yet"),
         ((minicereb.Cerebellum, x, y), InputError, r"an object, not its class: Cerebellum\(\).fit"),
