@@ -1,4 +1,4 @@
-"""Work in blocks of fixed size on our own threads, with BLAS on one thread, so that results do not depend on their number."""
+"""Work in blocks of fixed size on our own threads, with BLAS on one, so that results do not depend on the number of threads."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from minicereb.backend import Array, execution, xp_of
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
-ACTIVITY_BYTES = 5 << 18  # of one block of cells: few enough to stay in a fast cache, long enough to keep threads from waiting
-ROW_BYTES = 1 << 18  # of one block of rows, where several arrays are at work
-PASS_BYTES = 1 << 19  # of one block of numbers that are passed over again and again
-LANES = 16  # sums over blocks are taken in this many parts, whatever the number of threads
+# of a block of cells: small enough for a fast cache, large enough that threads do not wait for each other
+ACTIVITY_BYTES = 5 << 18
+ROW_BYTES = 1 << 18  # of a block of rows, if several arrays are in use
+PASS_BYTES = 1 << 19  # of a block of numbers that are read several times
+LANES = 16  # sums over blocks have this many parts for any number of threads
 
 
 def blocks(total: int, size: int) -> Iterator[slice]:
@@ -32,9 +33,9 @@ def blocks(total: int, size: int) -> Iterator[slice]:
 
 
 def cell_blocks(like: Array, cells: int, columns: int) -> list[slice]:
-    """Cut a population of cells into blocks whose activity for `columns` images fits the cache (a GPU takes them whole).
+    """Cut a population of cells into blocks whose activity for `columns` images fits the cache; on a GPU there is one block.
 
-    Several blocks are nearly equal and a multiple of four, so that threads have equal shares.
+    Blocks have nearly equal sizes, and their number is a multiple of four, so that threads have equal shares.
     """
     size = max(256, ACTIVITY_BYTES // (4 * max(1, columns))) if isinstance(like, np.ndarray) else cells
     if cells > size:
@@ -43,27 +44,27 @@ def cell_blocks(like: Array, cells: int, columns: int) -> list[slice]:
 
 
 def cached_blocks(values: Array) -> list[slice]:
-    """Cut an array along its first axis into blocks that fit the cache (a GPU takes it whole)."""
+    """Cut an array along its first axis into blocks that fit the cache; on a GPU there is one block."""
     size = ACTIVITY_BYTES // max(1, values[:1].nbytes) if isinstance(values, np.ndarray) else len(values)
     return list(blocks(len(values), size))
 
 
 def row_blocks(rows: Array) -> list[slice]:
-    """Cut rows into blocks small enough for several such arrays in a fast cache (a GPU takes them whole)."""
+    """Cut rows into blocks small enough for several such arrays in a fast cache; on a GPU there is one block."""
     size = ROW_BYTES // max(1, rows[:1].nbytes) if isinstance(rows, np.ndarray) else len(rows)
     return list(blocks(len(rows), size))
 
 
 def pass_blocks(values: Array) -> list[slice]:
-    """Cut an array that is read several times into blocks that stay in a fast cache (a GPU takes it whole)."""
+    """Cut an array that is read several times into blocks that stay in a fast cache; on a GPU there is one block."""
     size = PASS_BYTES // values.itemsize if isinstance(values, np.ndarray) else len(values)
     return list(blocks(len(values), size))
 
 
 def shares(rows: Array) -> list[slice]:
-    """Cut independent rows into one part for each thread (a GPU takes them whole).
+    """Cut independent rows into one part per thread; on a GPU there is one part.
 
-    Few long parts are better: threads wait for each other between NumPy's operations.
+    Few long parts are better, because threads wait for each other between NumPy's operations.
     """
     return list(blocks(len(rows), -(-len(rows) // execution().threads) if isinstance(rows, np.ndarray) else len(rows)))
 
@@ -85,7 +86,7 @@ def run_lanes(function: Callable[[Part], Result], parts: list[Part]) -> list[Res
             return [function(part) for part in parts]
         cuts = [len(parts) * worker // workers for worker in range(workers + 1)]
         shares = [parts[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
-        warnings = np.geterr()  # a new thread has NumPy's own settings, not its caller's
+        warnings = np.geterr()  # a new thread has NumPy's default settings, not its caller's
 
         def work(share: list[Part]) -> list[Result]:
             _scratch.shared = True
@@ -103,12 +104,12 @@ def run_lanes(function: Callable[[Part], Result], parts: list[Part]) -> list[Res
 
 
 def _workers(parts: int) -> int:
-    """Return how many threads :func:`run_lanes` would use for so many parts."""
+    """Return how many threads :func:`run_lanes` would use for this many parts."""
     return 1 if getattr(_scratch, "shared", False) else min(execution().threads, parts)
 
 
 def sum_lanes(add: Callable[[slice, Array, bool], object], parts: list[slice], shape: tuple[int, int], like: Array) -> Array:
-    """Sum over many parts in a fixed number of lanes: each adds its parts to its own accumulator; these are added in order.
+    """Sum over many parts in a fixed number of lanes: each lane has its own accumulator, and these are added in order.
 
     Parameters
     ----------
@@ -152,7 +153,7 @@ def sum_lanes(add: Callable[[slice, Array, bool], object], parts: list[slice], s
 
 
 def zeros_for(v: Array) -> Array:
-    """Return zeros to compare `v` with: NumPy's maximum is four times as fast with an array as with a number."""
+    """Return zeros for comparisons with `v`: NumPy's maximum is four times as fast with an array as with a number."""
     if not isinstance(v, np.ndarray):
         return v.dtype.type(0)
     return _zeros(-(-v.size // 65536) * 65536, v.dtype)[: v.size].reshape(v.shape)
@@ -166,10 +167,10 @@ def _zeros(size: int, dtype: np.dtype) -> np.ndarray:
 
 
 def scratch(slot: str, shape: tuple[int, int], like: Array) -> Array:
-    """Return an array to overwrite, of the dtype of `like`: the same memory each time this thread asks for `slot`.
+    """Return an array to overwrite, with the dtype of `like`; for equal `slot` a thread always gets the same memory.
 
-    The operating system would map and clear fresh memory for each block, which costs as much as the arithmetic. The contents last
-    until the thread's next call with the same slot.
+    The operating system would map and clear fresh memory for each block, which costs as much as the arithmetic. The contents
+    remain valid until the thread's next call with the same slot.
     """
     if not isinstance(like, np.ndarray):
         return xp_of(like).empty(shape, dtype=like.dtype)
@@ -182,7 +183,7 @@ def scratch(slot: str, shape: tuple[int, int], like: Array) -> Array:
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Return an uninitialised host array that begins at a cache line, so that no vector extends over one line more."""
+    """Return an uninitialised host array that begins at a cache line, so that no vector spans an extra line."""
     size = math.prod(shape) * dtype.itemsize
     memory = np.empty(size + 64, dtype=np.uint8)
     start = -memory.ctypes.data % 64
@@ -196,9 +197,9 @@ _scratch = threading.local()
 def keep_freed_memory() -> None:
     """Make the C library keep freed memory, up to 16 MiB per thread, for the next allocation.
 
-    Otherwise it may return large blocks to the operating system, which clears them before the next use: for temporaries of
-    megabytes that costs a third of the arithmetic. glibc keeps up to twice the largest mapped block that it saw freed
-    (M_TRIM_THRESHOLD in mallopt(3)), so we free one here; no memory is touched.
+    Otherwise it may return large blocks to the operating system, which clears them before the next use. For temporary arrays of
+    megabytes, this takes a third of the time of the arithmetic. glibc keeps up to twice the largest mapped block that it saw
+    freed (M_TRIM_THRESHOLD in mallopt(3)), so we free one here; no memory is touched.
     """
     np.empty(8 << 20, dtype=np.uint8)
 
@@ -207,8 +208,8 @@ def keep_freed_memory() -> None:
 def one_blas_thread() -> Iterator[None]:
     """Keep BLAS on one thread within a block, so that results do not depend on its number of threads.
 
-    It is also faster alongside our own threads: those of OpenBLAS spin for milliseconds after a product. Nested calls,
-    and calls on the threads of :func:`run_lanes`, do nothing.
+    This is also faster together with our own threads, because OpenBLAS threads spin for milliseconds after a product. Nested
+    calls, and calls on the threads of :func:`run_lanes`, have no effect.
     """
     if getattr(_scratch, "alone", False) or getattr(_scratch, "shared", False):
         yield

@@ -1,7 +1,7 @@
-"""Paths: what may be read, and where results may be written.
+"""Paths: which files may be read, and where results may be written.
 
-A folder may come from someone else, so only regular files in it are read, never waiting for a pipe or a device, and no result is
-written through a symbolic link inside it.
+A folder may come from someone else. So only regular files in it are read, without ever waiting for a pipe or a device, and no
+result is written through a symbolic link inside it.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from minicereb.errors import DataError, MinicerebError
 
 PIECE = 1 << 20  # bytes read from a file at once
 NOWHERE = "is a symbolic link that leads nowhere; remove it"
-LONGEST_NAME = 255  # bytes of a file's name, on the usual file systems
+LONGEST_NAME = 255  # largest number of bytes of a file name on common file systems
 
 
 def open_regular(path: str | os.PathLike, follow: bool = True) -> BufferedReader:
     """Open a regular file for reading; unless `follow`, `path` itself may not be a symbolic link.
 
-    OSError for anything else: a folder, a pipe, a socket, a device; it is raised without waiting for a writer.
+    It raises OSError for anything else (a folder, a pipe, a socket, a device), without waiting for a writer.
     """
-    _require_regular(os.stat(path, follow_symlinks=follow), path)  # before it is opened: opening a device may do something
+    # checked before opening, because opening a device may have effects
+    _require_regular(os.stat(path, follow_symlinks=follow), path)
     flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
     descriptor = os.open(path, flags | (0 if follow else getattr(os, "O_NOFOLLOW", 0)))
     try:
-        _require_regular(os.fstat(descriptor), path)  # it may have been replaced meanwhile
+        _require_regular(os.fstat(descriptor), path)  # it may have been replaced in the meantime
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
@@ -65,7 +66,7 @@ def reading(path: str | os.PathLike) -> Iterator[None]:
         raise DataError(f"{path} {NOWHERE if os.path.islink(path) else 'does not exist'}") from error
     except (EOFError, zlib.error) as error:
         raise DataError(f"{path} is truncated or altered ({error})") from error
-    except OSError as error:  # also what gzip raises
+    except OSError as error:  # gzip's errors are OSErrors too
         raise DataError(f"{path} cannot be read: {reason(error)}") from error
 
 
@@ -87,7 +88,7 @@ def read_text(path: str | os.PathLike) -> str:
 
 
 def refuse_dangling(path: str | os.PathLike) -> None:
-    """Raise :class:`DataError` for a dangling symbolic link, which must not pass for a missing file."""
+    """Raise :class:`DataError` for a dangling symbolic link, which must not count as a missing file."""
     if os.path.islink(path) and not os.path.exists(path):
         raise DataError(f"{path} {NOWHERE}")
 
@@ -130,11 +131,11 @@ def check_folder(path: str | os.PathLike) -> None:
 
 
 def _check_name(path: Path) -> None:
-    """Raise OSError for a path with too long a name, or one that leads through a file."""
+    """Raise OSError for a path that has too long a name or leads through a file."""
     try:
         os.lstat(path)
     except FileNotFoundError:
-        if any(len(os.fsencode(name)) > LONGEST_NAME for name in path.parts):  # of a folder that is not there yet, too
+        if any(len(os.fsencode(name)) > LONGEST_NAME for name in path.parts):  # also for folders that do not exist yet
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)) from None
 
 

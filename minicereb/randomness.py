@@ -1,9 +1,9 @@
 """Addressed randomness: a draw depends on its address, never on earlier draws.
 
-:func:`generator` gives one NumPy generator for an address (seed, stream, numbers), for draws that are made on the host: wiring,
-initial weights, orders. :func:`uniform` is counter-based, so NumPy and CuPy give the same bits in any block of images: attack
-starts. :func:`signed_uniform` is counter-based too, for neuronal noise in bulk: it works on whole arrays and is several times as
-fast as NumPy's generators.
+:func:`generator` returns the NumPy generator of an address (seed, stream, numbers), for draws on the host: wiring, initial
+weights, orders. :func:`uniform`, for the random starts of attacks, is counter-based, so NumPy and CuPy give the same bits in any
+block of images. :func:`signed_uniform`, for large amounts of neuronal noise, is counter-based too; it works on whole arrays and
+is several times as fast as NumPy's generators.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from minicereb.parallel import pass_blocks, scratch
 
 # The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): a bijection of 64-bit integers with full avalanche.
 _GOLDEN = 0x9E3779B97F4A7C15
-AHEAD = 64  # draws made at once
+AHEAD = 64  # number of draws made at once
 _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 
 
@@ -70,7 +70,7 @@ def uniform(xp: ModuleType, seed: int, stream: str, numbers: tuple[int, ...], id
     Returns
     -------
     array of float32, shape (rows, width)
-        Multiples of 2**-24. Element (i, j) depends on the address, ``ids[i]`` and ``j`` alone.
+        Multiples of 2**-24. Element (i, j) depends only on the address, ``ids[i]`` and ``j``.
     """
     return uniforms(xp, seed, stream, [numbers], ids, width)[0]
 
@@ -87,7 +87,7 @@ def uniforms(xp: ModuleType, seed: int, stream: str, addresses: list[tuple[int, 
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Random numbers of an attack's search, addressed by image: they depend neither on blocks nor on other images.
+    """Random numbers of an attack's search, addressed by image, so they depend neither on blocks nor on other images.
 
     The address is seed, stream, `numbers` (restart and target), and `ids`, the images' indices (array of int64).
     """
@@ -112,7 +112,7 @@ class Draws:
 
 
 class Ahead:
-    """The draws ``draws.uniform(width, number)`` for each of `numbers` in turn, drawn many at a time, which costs less."""
+    """The draws ``draws.uniform(width, number)`` for each of `numbers` in turn; it makes many at a time, which is cheaper."""
 
     def __init__(self, draws: Draws, width: int, numbers: range):
         self.draws, self.width, self.numbers = draws, width, numbers
@@ -136,8 +136,8 @@ class Ahead:
 def signed_uniform(like: Array, seed: int, stream: str, numbers: tuple[int, ...], count: int) -> Array:
     """Draw `count` uniform numbers in [-1, 1], never 0, with the library and dtype of `like`.
 
-    SplitMix64 with its own start and increment for each address, as for :func:`generator`. Each 64-bit word gives two numbers
-    ``(i + ½) / 2³¹`` for a 32-bit integer i, rounded to the dtype. The integers are the same on every device.
+    This is SplitMix64 with a separate start and increment for each address (see :func:`generator`). Each 64-bit word gives two
+    numbers ``(i + ½) / 2³¹`` for a 32-bit integer i, rounded to the dtype. The integers are the same on every device.
 
     References
     ----------
@@ -169,7 +169,7 @@ def signed_uniform(like: Array, seed: int, stream: str, numbers: tuple[int, ...]
 
 
 def signed_uniform_loop(start: Any, step: Any, out: Array) -> None:
-    """:func:`signed_uniform`, the same operations in the same order, word by word."""
+    """Do the same as :func:`signed_uniform`, word by word: the same operations in the same order."""
     word, real, integer = np.uint64, out.dtype.type, np.int32
     half, scale = real(0.5), real(2.0**-31)
     for i in range(len(out) // 2):
@@ -182,9 +182,9 @@ def signed_uniform_loop(start: Any, step: Any, out: Array) -> None:
 
 
 def _bulk_key(seed: int, stream: str, numbers: tuple[int, ...]) -> tuple[int, int]:
-    """Return start and increment of an address: a stream's seed sequence, mixed with each number in turn.
+    """Return the start and increment of an address: a stream's seed sequence, mixed with each number in turn.
 
-    A seed sequence for each address would cost more than a small draw.
+    A seed sequence for each address would take longer than a small draw.
     """
     start, step = _stream_key(seed, stream)
     for number in numbers:

@@ -11,7 +11,7 @@ docstring all come from there::
         duration: int = setting(20, "How long the light is on", unit="ms", at_least=1)
         shape: str = setting("square", "How the light rises and falls.", choices=("square", "ramp"))
 
-Rules about several fields are in the class's own ``__post_init__``, which runs once every field is valid.
+Rules about several fields are in the class's own ``__post_init__``, which runs after every field has been checked.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Choices = Collection[str] | Callable[[], Collection[str]]
 
 
 class Setting(NamedTuple):
-    """What a field declares besides its type and default.
+    """The properties that a field declares besides its type and default.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Setting(NamedTuple):
     choices : collection of str, or a function that returns one
         The values to choose from.
     at_least, above, at_most, below, multiple_of : float, optional
-        Bounds. Like `choices`, they apply to each item of a tuple, and not to None.
+        Bounds. Like `choices`, they apply to each item of a tuple but not to None.
     unit : str
         For example ``"ms"``.
     expected : str
@@ -51,9 +51,9 @@ class Setting(NamedTuple):
     usual : str
         Meaning of the default None.
     option : str
-        Name of the option, also used in error messages, if it is not the field's.
+        Name of the option, also used in error messages, if it differs from the field's name.
     off : str
-        Name of the option that switches a flag off, if it is not ``no-`` plus the name.
+        Name of the option that switches a flag off, if it is not ``no-`` followed by the name.
     """
 
     help: str = ""
@@ -77,7 +77,7 @@ class Setting(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The help as a sentence that names the unit."""
+        """The help as a sentence that includes the unit."""
         return f"{self.help.removesuffix('.')}{f', in {self.unit}' if self.unit else ''}." if self.help else ""
 
     def accepts(self, value: Any) -> bool:
@@ -93,7 +93,7 @@ class Setting(NamedTuple):
         )
 
     def bounds(self) -> str:
-        """Return the bounds in words that follow "a number"; empty without bounds."""
+        """Return the bounds in words that can follow "a number"; empty without bounds."""
         low, high = self.at_least if self.above is None else self.above, self.at_most if self.below is None else self.below
         if low is None:
             words = "" if high is None else f"{'at most' if self.below is None else 'below'} {_number(high)}"
@@ -112,7 +112,7 @@ class Setting(NamedTuple):
         return f"{_kind_in_words(shape)} {self.bounds()}{f', in {self.unit}' if self.unit else ''}"
 
     def check(self, name: str, value: Any, shape: Shape) -> None:
-        """Raise :class:`InputError`, which calls the setting `name`, unless a value is of its shape and valid."""
+        """Raise :class:`InputError`, whose message calls the setting `name`, unless a value has its shape and is valid."""
         try:
             check(value, shape)
         except Mismatch as error:
@@ -125,7 +125,7 @@ class Setting(NamedTuple):
 
 
 def setting(default: Any = dataclasses.MISSING, help: str = "", **about: Any) -> Any:
-    """Declare a field of a dataclass of settings; without a default it must be given.
+    """Declare a field of a dataclass of settings; a field without a default is required.
 
     The keywords are the fields of :class:`Setting`, and ``added=True`` or ``identity=False``
     (:mod:`minicereb.experiments.identity`).
@@ -135,7 +135,7 @@ def setting(default: Any = dataclasses.MISSING, help: str = "", **about: Any) ->
 
 
 def field_of(about: Setting, default: Any = dataclasses.MISSING, **metadata: Any) -> Any:
-    """Declare a field by a description that several classes share; see :func:`setting`."""
+    """Declare a field with a description that several classes share; see :func:`setting`."""
     return dataclasses.field(default=default, metadata={"setting": about, **metadata})
 
 
@@ -150,10 +150,10 @@ def option_name(field: dataclasses.Field) -> str:
 
 
 def checked(cls: Class) -> Class:
-    """Make a frozen dataclass of settings check its fields when created, before its own ``__post_init__``.
+    """Make a frozen dataclass of settings check its fields when it is created, before its own ``__post_init__``.
 
-    NumPy numbers become Python's. A whole number must fit into 64 bits, unless the field is named ``seed``. :class:`InputError`
-    names the option. Fields with a help text are added to the docstring.
+    NumPy numbers become Python numbers. A whole number must fit into 64 bits, unless the field is named ``seed``. An
+    :class:`InputError` names the option. Fields with a help text are added to the docstring.
     """
     init, rules = cls.__init__, cls.__dict__.get("__post_init__")  # type: ignore[misc]
     if "checks_fields" in cls.__dict__:
@@ -170,7 +170,7 @@ def checked(cls: Class) -> Class:
         init(self, *args, **kwargs)
         post_init(self)
 
-    if rules is None:  # then the dataclass calls nothing
+    if rules is None:  # then the dataclass does not call this function
         cls.__init__ = init_without_rules  # type: ignore[misc]
     else:
         cls.__post_init__ = post_init  # type: ignore[attr-defined]
@@ -182,7 +182,7 @@ def checked(cls: Class) -> Class:
 
 def _check_field(settings: Any, field: dataclasses.Field, shape: Shape) -> None:
     value = getattr(settings, field.name)
-    if isinstance(value, np.generic):  # out of an array; JSON knows Python's numbers alone
+    if isinstance(value, np.generic):  # a number from an array; JSON can only hold Python numbers
         value = value.item()
         object.__setattr__(settings, field.name, value)
     declared(field).check(option_name(field), value, shape)
@@ -216,7 +216,7 @@ def members(shape: Shape) -> Iterator[Shape]:
 
 
 def innermost(shape: Shape) -> Any:
-    """Return the type of a tuple's items, of an optional field without None, or of an annotated number."""
+    """Return the innermost type: of a tuple's items, of an optional field without None, or of an annotated number."""
     of = next((each for each in members(shape) if each is not type(None)), None)
     return innermost(typing.get_args(of)[0]) if typing.get_origin(of) is not None else of
 

@@ -1,4 +1,4 @@
-"""Intervals for the proportions that tables report, for differences of two, and for means; tests of differences."""
+"""Intervals for proportions, for differences of two proportions, and for means; tests of differences."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from scipy.special import bdtr, betaincinv, nctdtrinc, ndtri, stdtrit
 def proportion_interval(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the Clopper-Pearson interval for a proportion; (0, 1) without trials.
 
-    Its coverage is always at least `confidence`: it is exact, hence slightly wide.
+    The interval is exact: its coverage is always at least `confidence`, so it is slightly wide.
 
     References
     ----------
@@ -51,8 +51,8 @@ def mean_deviation(variance: np.ndarray, draws: int, tail: float) -> np.ndarray:
     draws : int
         n, at least 2.
     tail : float
-        Probability of exceeding the bound, half for Hoeffding's and half for the empirical Bernstein bound; the smaller one is
-        used.
+        Probability of exceeding the bound. Half of it goes to Hoeffding's bound and half to the empirical Bernstein bound; the
+        smaller bound is used.
 
     References
     ----------
@@ -65,14 +65,14 @@ def mean_deviation(variance: np.ndarray, draws: int, tail: float) -> np.ndarray:
 
 
 def mcnemar_test(only_one: int, only_other: int) -> float:
-    """Return the two-sided p of an exact test of whether two classifiers are correct equally often on the same images.
+    """Return the two-sided p-value of an exact test of equal accuracy of two classifiers on the same images.
 
-    Under the null hypothesis, an image on which exactly one is correct belongs to either with probability 1/2.
+    Under the null hypothesis, if exactly one classifier is correct on an image, it is either one with probability 1/2.
 
     Parameters
     ----------
     only_one, only_other : int
-        Numbers of images on which only the first is correct, and only the second. If both are 0, p is 1.
+        Numbers of images on which only the first classifier is correct, and only the second. If both are 0, p is 1.
 
     References
     ----------
@@ -83,7 +83,7 @@ def mcnemar_test(only_one: int, only_other: int) -> float:
 
 
 def paired_difference_interval(only_one: int, only_other: int, images: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return a score interval for the difference of two proportions of the same images; (-1, 1) without images.
+    """Return a score interval for the difference of two proportions on the same images; (-1, 1) without images.
 
     Parameters
     ----------
@@ -125,13 +125,14 @@ def _score(only_one: int, only_other: int, images: int, difference: float) -> fl
     """Return Tango's statistic: observed minus hypothesised difference, over its standard deviation under the hypothesis."""
     b = (2 * images - only_one + only_other) * difference - only_one - only_other
     c = -only_other * difference * (1 - difference)
-    share = (math.sqrt(b * b - 8 * images * c) - b) / (4 * images)  # of the images that only the other has, most likely
+    # the most likely share of images on which only the other is correct
+    share = (math.sqrt(b * b - 8 * images * c) - b) / (4 * images)
     variance = images * max(2 * share + difference * (1 - difference), 1e-300)
     return (only_one - only_other - images * difference) / math.sqrt(variance)
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for several tests, whatever their dependence: the familywise error rate stays below the level.
+    """Return p-values adjusted for several, possibly dependent tests, so that the familywise error rate is controlled.
 
     References
     ----------
@@ -159,7 +160,7 @@ def detectable_difference(deviation: float, draws: int, power: float = 0.8, leve
     draws : int
         Number of differences, at least 2.
     power, level : float
-        Probabilities of detecting the difference, and of detecting one that does not exist.
+        Probabilities of detecting the difference, and of detecting a difference that does not exist.
 
     References
     ----------

@@ -57,7 +57,7 @@ class AdaptedClassifier(Predictor):
         return why_not_certifiable(self.network_) is None
 
     def __repr__(self) -> str:
-        how = f"asked itself: {self.not_converted}" if self.not_converted else "converted"
+        how = f"called directly: {self.not_converted}" if self.not_converted else "converted"
         return f"{self.name} ({how})"
 
 

@@ -96,8 +96,8 @@ def attack(
     Parameters
     ----------
     model : classifier
-        One of this package that has learned, a search of scikit-learn that found one, or another's model from ``from_sklearn``,
-        ``from_torch``, ``from_onnx`` or ``from_callable``.
+        A fitted classifier of this package, a scikit-learn search over such classifiers, or another package's model from
+        ``from_sklearn``, ``from_torch``, ``from_onnx`` or ``from_callable``.
     x : array-like, shape (images, inputs), or (images, height, width) with or without channels
         Images in [0, 1], or uint8 from 0 to 255.
     y : array-like, shape (images,)
@@ -105,25 +105,26 @@ def attack(
     method : str
         A search of :data:`minicereb.attacks.methods.METHODS`: fgsm, pgd, momentum, apgd, fab, fmn, square, random and others.
     objective : {"margin", "cross-entropy", "mse", "dlr"}
-        What the search raises.
+        The objective that the search ascends.
     epsilon : float
-        Largest change of a pixel, whose range is 1; in L2 the length of the change of the image.
+        Largest change of a pixel, whose range is 1; in L2, largest length of the change of an image.
     norm : {"linf", "l2"}
     steps : int, optional
         Steps of each search; by default those of the method.
     step_size : float, optional
-        Of pgd and momentum, by default 2.5 ε / steps.
+        Step size of pgd and momentum, by default 2.5 ε / steps.
     restarts, targets, draws : int
     random_start : bool
     keep : {"best", "last"}
         As for :class:`minicereb.attacks.settings.Attack`.
     gradient : str
-        Source of the input gradient; ``"fitting"``: that of the model, past its thresholds, or an estimate where noisy neurons
-        have no derivative.
+        Source of the input gradient. ``"fitting"`` chooses the model's own gradient, a way past its thresholds, or an estimate if
+        noisy neurons have no derivative.
     seed : int
         Seed of random starts and noise.
     image_shape : tuple of int, optional
-        Height, width and perhaps channels, for Square and for pictures; by default that of `x` or of the model, else square.
+        Height, width and perhaps channels, for Square and for pictures; by default that of `x` or of the model; otherwise images
+        are taken as square.
 
     Returns
     -------
@@ -133,11 +134,11 @@ def attack(
     Raises
     ------
     InputError
-        If a setting is not valid, or a value of an image lies outside [0, 1].
+        If a setting is not valid, or a value of an image is outside [0, 1].
     ArrayError
         If images and labels do not fit the model or each other.
     NotFittedError
-        If the classifier has not learned.
+        If the classifier is not fitted.
     NoGradientError
         If the method needs a gradient and the model has none.
 
@@ -193,9 +194,9 @@ def evaluate(
     image_shape: tuple[int, ...] | None = None,
     verbose: bool = False,
 ) -> Evaluation:
-    """Attack images in every way, certify what can be proved, and go through a checklist: ``minicereb evaluate`` as a function.
+    """Evaluate robustness by many attacks, certificates and a checklist: ``minicereb evaluate`` as a function.
 
-    The standard attacks take minutes on a thousand images: begin with ``x[:200], y[:200]``.
+    The standard attacks take minutes on a thousand images, so begin with ``x[:200], y[:200]``.
 
     Parameters
     ----------
@@ -223,7 +224,7 @@ def evaluate(
     InputError, ArrayError, NotFittedError, NoGradientError
         As for :func:`attack`.
     InternalError
-        If an image is broken that was certified.
+        If a certified image is broken.
     """
     one = predictor_of(model)
     given = (epsilons,) if isinstance(epsilons, int | float | np.number) else epsilons
@@ -247,7 +248,7 @@ def evaluate(
         source,
         draws,
         certifier=certifier,
-        no_substitute="no training images were given to learn another model from",
+        no_substitute="no training images were given from which to train another model",
     )
     plan = EvaluationPlan(strengths, names, norm, seed)
     counts, found, checks = Counts(names, strengths, norm), [], [list[dict[str, Any]]() for _ in strengths]

@@ -1,6 +1,6 @@
-"""What all classifiers of the package's front have in common: prediction, and the parameters that scikit-learn expects.
+"""The common parts of the package's classifiers: prediction, and the parameters that scikit-learn expects.
 
-Nothing here needs scikit-learn; where a program uses it, its own errors, warnings and tags are given back.
+Nothing here needs scikit-learn. If a program uses it, scikit-learn's own errors, warnings and tags are used.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from minicereb.parallel import blocks, images_per_block, one_blas_thread
 
 
 class Predictor:
-    """A classifier that has a network, and names for its classes.
+    """A classifier that consists of a network and names for its classes.
 
     Attributes
     ----------
     network_ : network
-        What computes the outputs: anything with ``forward`` and, unless it is a black box, ``input_gradient``.
+        The network that computes the outputs: any object with ``forward`` and, unless it is a black box, ``input_gradient``.
     classes_ : array, shape (classes,)
         The labels, sorted; the position of a label is the number of its output.
     n_features_in_ : int
@@ -45,9 +45,9 @@ class Predictor:
         Raises
         ------
         NotFittedError
-            If the classifier has not learned.
+            If the classifier is not fitted.
         ArrayError
-            If `x` is no table of numbers, or has another number of features than the classifier.
+            If `x` is not a table of numbers, or does not have the classifier's number of features.
         """
         self._require_network()
         self._check_names(x)
@@ -58,7 +58,7 @@ class Predictor:
             return np.concatenate([to_numpy(part) for part in parts])
 
     def decision_function(self, x: Any) -> np.ndarray:
-        """Return the outputs, shape (samples, classes); of two classes the difference, shape (samples,), as scikit-learn does.
+        """Return the outputs, shape (samples, classes); with two classes their difference, shape (samples,), as in scikit-learn.
 
         Arguments and errors are those of :meth:`outputs`.
         """
@@ -66,7 +66,7 @@ class Predictor:
         return outputs[:, 1] - outputs[:, 0] if len(self.classes_) == 2 else outputs
 
     def predict(self, x: Any) -> np.ndarray:
-        """Return the label with the largest output for each sample, shape (samples,); of equal ones the first.
+        """Return the label with the largest output for each sample, shape (samples,); ties go to the first.
 
         Arguments and errors are those of :meth:`outputs`.
         """
@@ -80,7 +80,7 @@ class Predictor:
         return float(np.average(right, weights=sample_weight))
 
     def numbers_of(self, y: Any, samples: int) -> np.ndarray:
-        """Return the numbers of the classes that labels name, int64; :class:`ArrayError` if one is unknown."""
+        """Return the class numbers of some labels, int64; :class:`ArrayError` if a label is unknown."""
         return class_numbers(labels(y, samples), self.classes_)
 
     def _require_network(self) -> None:
@@ -91,20 +91,20 @@ class Predictor:
             raise kind(f"This {name} instance is not fitted yet: call fit(x, y) first")
 
     def _check_names(self, x: Any) -> None:
-        """Refuse a table whose columns are named, but not as those that were learned from."""
+        """Refuse a table whose column names differ from those of the training data."""
 
 
 class Parameters:
-    """Parameters as scikit-learn expects them: those of ``__init__``, each an attribute of its name."""
+    """Parameters as scikit-learn expects them: each argument of ``__init__`` is an attribute of the same name."""
 
-    _estimator_type = "classifier"  # asked for by scikit-learn before 1.6
+    _estimator_type = "classifier"  # read by scikit-learn before 1.6
 
     @classmethod
     def _parameters(cls) -> dict[str, inspect.Parameter]:
         return {name: each for name, each in inspect.signature(cls).parameters.items() if name != "self"}
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters by name; `deep` makes no difference, since none is a classifier."""
+        """Return the parameters by name; `deep` has no effect, since no parameter is a classifier."""
         return {name: getattr(self, name) for name in self._parameters()}
 
     def set_params(self, **parameters: Any) -> Any:
@@ -127,7 +127,7 @@ class Parameters:
         return f"{type(self).__name__}({', '.join(changed)})"
 
     def __sklearn_tags__(self) -> Any:
-        """Return what scikit-learn from 1.6 on asks for: a classifier of dense finite numbers, which needs labels."""
+        """Return the tags for scikit-learn 1.6 and later: a classifier of dense finite numbers that needs labels."""
         from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
 
         return Tags(
@@ -138,5 +138,5 @@ class Parameters:
         )
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Whether the classifier has learned."""
+        """Whether the classifier is fitted."""
         return getattr(self, "network_", None) is not None

@@ -29,7 +29,7 @@ def as_html(head: Iterable[str], rows: Rows, caption: str) -> str:
 
 
 def picture(draw: Callable[[], Any], alternative: str) -> str:
-    """Return a figure as an HTML image that needs no file; empty if it cannot be drawn."""
+    """Return a figure as an HTML image that contains its data; empty if it cannot be drawn."""
     from minicereb.report.figures import svg  # only notebooks need matplotlib
 
     drawn, _ = attempt(lambda: svg(draw()))
@@ -47,13 +47,13 @@ class AttackResult:
     attack : Attack
         All settings of the attack.
     x, x_adv : array of float32, shape (images, inputs)
-        Images before and after it, in [0, 1]. An image that is misclassified already is not changed.
+        Images before and after the attack, in [0, 1]. An image that is already misclassified is not changed.
     y, clean_predicted, predicted : array, shape (images,)
         Labels, and the predictions for the images before and after.
     distance : array of float64, shape (images,)
         Size of the change in the attack's norm.
     image_shape : tuple of int
-        As it was used, by attacks that need it and for pictures.
+        The shape that was used for pictures and for attacks that need it.
     """
 
     attack: Attack
@@ -77,7 +77,7 @@ class AttackResult:
 
     @property
     def robust_accuracy(self) -> float:
-        """Share of the images that are classified correctly after the attack: an upper bound on what is robust."""
+        """Share of the images that are classified correctly after the attack: an upper bound on the robust accuracy."""
         return float((self.predicted == self.y).mean())
 
     @property
@@ -128,7 +128,7 @@ class AttackResult:
 
 
 def accuracy_rows(record: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Yield the rows of an evaluation's table: attacked and certified, then what is left after each attack."""
+    """Yield the rows of an evaluation's table: attacked and certified accuracy, then the accuracy after each attack."""
     entries = record["epsilons"]
     for side in ("attacked", "certified"):
         yield f"{side} (95% interval)", *(with_interval(entry[side], entry[f"{side}_interval"]) for entry in entries)
@@ -144,7 +144,7 @@ def accuracy_head(record: dict[str, Any]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    """An evaluated classifier: its true robust accuracy is at most the attacked one and at least the certified one.
+    """An evaluated classifier; its true robust accuracy is between the certified accuracy and the accuracy under attack.
 
     Attributes
     ----------
@@ -178,7 +178,7 @@ class Evaluation:
 
     @property
     def complaints(self) -> list[str]:
-        """What the checklist found: reasons to doubt the evaluation, each with its line and ε."""
+        """Reasons to doubt the evaluation that the checklist found, each with its line and ε."""
         return [
             f"{line['name']} ({line['verdict']}) at ε = {strength(entry['epsilon'])}: {line['reason']}"
             for entry in self.record["epsilons"]

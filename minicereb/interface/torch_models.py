@@ -1,4 +1,4 @@
-"""PyTorch's modules as classifiers, and classifiers as modules of PyTorch; PyTorch is imported only when one is."""
+"""PyTorch modules as classifiers, and classifiers as PyTorch modules; PyTorch is imported only when needed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from minicereb.interface.predictors import Predictor
 from minicereb.randomness import generator
 
 PROBES = 8  # random images on which the converted layers must agree with the module
-AGREE = 1e-4  # largest difference of their outputs, as a share of the largest output
-TRAINED_OTHERWISE = ("dropout", "batchnorm")  # what answers otherwise in training
+AGREE = 1e-4  # largest allowed difference of their outputs, as a share of the largest output
+TRAINED_OTHERWISE = ("dropout", "batchnorm")  # parts of the names of layers that behave differently in training mode
 
 
 def import_torch() -> Any:
@@ -32,7 +32,7 @@ def import_torch() -> Any:
 
 
 class OwnModule:
-    """A module of PyTorch that is asked itself, with its gradient by autograd; rows of pixels become its images.
+    """A PyTorch module that is called directly, with its gradient by autograd; rows of pixels are reshaped to its images.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class OwnModule:
         self.dtype: Any = None if first is None else first.dtype
 
     def forward(self, x: Array) -> tuple[Array, Any]:
-        """Return outputs, shape (images, classes), and what their gradient needs."""
+        """Return outputs, shape (images, classes), and the values that the gradient needs."""
         torch = import_torch()
         rows = torch.from_numpy(to_numpy(x)).to(device=self.device).requires_grad_()
         with torch.enable_grad():
@@ -59,7 +59,7 @@ class OwnModule:
         return to_device(outputs.detach().cpu().numpy()), (rows, outputs)
 
     def input_gradient(self, d_outputs: Array, cache: Any) -> Array:
-        """Return the gradient of the rows, shape (images, inputs)."""
+        """Return the gradient with respect to the rows, shape (images, inputs)."""
         torch = import_torch()
         rows, outputs = cache
         given = torch.from_numpy(to_numpy(d_outputs)).to(device=outputs.device, dtype=outputs.dtype)
@@ -79,30 +79,31 @@ def from_torch(module: Any, image_shape: tuple[int, ...] | None = None, classes:
     """Return the classifier of a PyTorch module.
 
     A chain of dense and convolutional layers, ReLU, max pooling, batch normalisation and arithmetic with constants is converted
-    to layers of minicereb: attacked by their gradients, and certified. Any other module is asked itself, in float32, with its
-    gradient by autograd. ``repr`` says which, and ``not_converted`` why.
+    to layers of minicereb, so that gradient attacks and certificates apply. Any other module is called directly, in float32, with
+    its gradient by autograd. ``repr`` shows which is the case, and ``not_converted`` the reason.
 
     Parameters
     ----------
     module : torch.nn.Module
         Maps images in [0, 1], shape (images, channels, height, width) or (images, inputs), to outputs, (images, classes), such as
-        logits. Normalise within the module. Call ``module.eval()`` first. It is neither copied nor changed.
+        logits. Normalise images inside the module, and call ``module.eval()`` first. The module is neither copied nor changed.
     image_shape : tuple of int, optional
-        (height, width) or (height, width, channels); by default the module takes rows, as long as its first dense layer reads.
+        (height, width) or (height, width, channels); by default the module takes rows with as many numbers as its first dense
+        layer has inputs.
     classes : array-like, shape (classes,), optional
         Labels in the order of the outputs, sorted; by default 0, 1, ...
 
     Returns
     -------
     AdaptedClassifier
-        It reads rows pixel by pixel, the channels of a pixel adjacent: images of shape (height, width, channels).
+        It takes rows pixel by pixel, with the channels of a pixel adjacent, that is, images of shape (height, width, channels).
 
     Raises
     ------
     MinicerebError
         If PyTorch is not installed.
     InputError
-        If it is no module, is in training mode with dropout or batch normalisation, or the shape of its images is not known.
+        If it is not a module, is in training mode with dropout or batch normalisation, or the shape of its images is unknown.
     ModelError
         If the module fails on images of this shape.
     """
@@ -150,7 +151,7 @@ def _shape_of(module: Any, image_shape: tuple[int, ...] | None, torch: Any) -> t
 
 
 def _bytes_per_image(module: Any, own: OwnModule, probe: Array) -> int:
-    """Memory that one image takes: every signal, its derivative and what autograd keeps."""
+    """Return the memory that one image takes: every signal, its derivative, and the values that autograd stores."""
     numbers: list[int] = []
     hooks = [
         each.register_forward_hook(lambda _module, _inputs, output: numbers.append(getattr(output, "numel", int)()))
@@ -168,12 +169,12 @@ def _bytes_per_image(module: Any, own: OwnModule, probe: Array) -> int:
 
 
 def _converted(module: Any, image_shape: tuple[int, ...], torch: Any) -> Any:
-    """Return the layers of a module; :class:`Refusal` says what they cannot compute."""
+    """Return the layers of a module; :class:`Refusal` says why it cannot be converted."""
     from torch import fx
 
     try:
         graph = fx.Tracer().trace(module)
-    except Exception as error:  # whatever tracing raises for a module that is no fixed graph
+    except Exception as error:  # tracing may raise anything for a module that is not a fixed graph
         raise Refusal("its calculation depends on its input") from error
     within = dict(module.named_modules())
     shape = image_shape if len(image_shape) == 1 else ((*image_shape, 1)[2], *image_shape[:2])
@@ -183,13 +184,13 @@ def _converted(module: Any, image_shape: tuple[int, ...], torch: Any) -> Any:
 
 
 def _chain(graph: Any, within: dict[str, Any], module: Any, torch: Any) -> Iterator[tuple[str, GraphNode]]:
-    """Yield the operators of a traced module; :class:`Refusal` unless each reads the one before it."""
+    """Yield the operators of a traced module; :class:`Refusal` unless each reads the output of the one before it."""
     current, sizes = None, set[Any]()
     for node in graph.nodes:
         if node.op in ("placeholder", "output"):
             ends = node.op == "output"
             if (current is not None) != ends or (ends and node.args[0] is not current):
-                raise Refusal("it has more than one input or output, or its layers are no chain")
+                raise Refusal("it has more than one input or output, or its layers are not a chain")
             current = node
             continue
         is_size = node.op == "call_method" and node.target == "size"
@@ -197,13 +198,13 @@ def _chain(graph: Any, within: dict[str, Any], module: Any, torch: Any) -> Itera
             sizes.add(node)
             continue
         if {each for each in node.all_input_nodes if each not in sizes} != {current}:
-            raise Refusal(f"{node.name} reads something else than the layer before it")
+            raise Refusal(f"{node.name} reads something other than the layer before it")
         yield from _steps(node, current, within, module, torch)
         current = node
 
 
 def _steps(node: Any, current: Any, within: dict[str, Any], module: Any, torch: Any) -> list[tuple[str, GraphNode]]:
-    """Return the operators of ONNX that a node is."""
+    """Return the ONNX operators that a node corresponds to."""
     functional = torch.nn.functional
     target = within[node.target] if node.op == "call_module" else node.target
     what = type(target).__name__ if node.op == "call_module" else getattr(target, "__name__", str(target))
@@ -277,7 +278,7 @@ def _pool(step: Any, size: Any, stride: Any, padding: Any, dilation: Any, ceil: 
 
 
 def _constant(value: Any, module: Any, torch: Any) -> Any:
-    """Return a number, or a tensor that the module keeps."""
+    """Return a number, or a tensor stored in the module."""
     if isinstance(value, int | float):
         return np.array([value], dtype=np.float32)
     found = module
@@ -302,12 +303,12 @@ def _array(value: Any) -> np.ndarray:
 
 
 def to_torch(model: Predictor) -> Any:
-    """Return a module of PyTorch that asks a classifier and has its gradient, so that attacks written for PyTorch run on it.
+    """Return a PyTorch module that wraps a classifier and its gradient, so that attacks written for PyTorch run on it.
 
     Parameters
     ----------
     model : classifier
-        One of minicereb that has learned, or of ``from_sklearn``, ``from_onnx`` and the like, with a gradient.
+        A fitted classifier of minicereb, or one from ``from_sklearn``, ``from_onnx`` and the like, with a gradient.
 
     Returns
     -------
@@ -320,7 +321,7 @@ def to_torch(model: Predictor) -> Any:
     MinicerebError
         If PyTorch is not installed.
     NotFittedError
-        If the classifier has not learned.
+        If the classifier is not fitted.
     """
     torch = import_torch()
     model._require_network()
@@ -364,7 +365,7 @@ def to_foolbox(model: Predictor) -> Any:
     Returns
     -------
     foolbox.PyTorchModel
-        For images in [0, 1] as :func:`to_torch` takes them.
+        It takes images in [0, 1] like the module of :func:`to_torch`.
 
     Raises
     ------
@@ -385,7 +386,7 @@ def to_art(model: Predictor, image_shape: tuple[int, ...] | None = None) -> Any:
     Parameters
     ----------
     model : classifier
-        One of minicereb that has learned, or of ``from_sklearn``, ``from_torch`` and the like.
+        A fitted classifier of minicereb, or one from ``from_sklearn``, ``from_torch`` and the like.
     image_shape : tuple of int, optional
         (height, width, channels) of the images, for attacks such as Square; by default it takes rows.
 
@@ -400,7 +401,7 @@ def to_art(model: Predictor, image_shape: tuple[int, ...] | None = None) -> Any:
     MinicerebError
         If ART is not installed.
     NotFittedError
-        If the classifier has not learned.
+        If the classifier is not fitted.
     """
     try:
         from art.estimators.classification.classifier import ClassGradientsMixin, ClassifierMixin

@@ -18,12 +18,12 @@ from minicereb.models.wiring import Wiring
 from minicereb.parallel import LANES, blocks, cell_blocks, run_lanes, scratch, sum_lanes
 from minicereb.randomness import generator
 
-LEAST_ACTIVITY = 1 << 19  # cells × images: with fewer, NumPy is as fast on one thread
-LANE_CELLS = 2_048  # with fewer in a lane, its accumulator of a gradient takes as long as its cells
+LEAST_ACTIVITY = 1 << 19  # cells × images; with fewer, NumPy is as fast on one thread
+LANE_CELLS = 2_048  # with fewer cells per lane, adding up the lane's gradients takes as long as its cells
 
 
 class CerebellumCache(NamedTuple):
-    """What the input gradient needs from a forward pass.
+    """The values of a forward pass that the input gradient needs.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class CerebellarNetwork:
     ltd_mean : array, shape (cells,)
         μ of ``[C-LTD]``: the mean activity that long-term depression subtracts; zeros without LTD.
     readout : array, shape (cells, classes)
-        W, the synapses from parallel fibres to Purkinje cells: the only ones that learn.
+        W, the synapses from parallel fibres to Purkinje cells, which are the only ones that learn.
     fires_above : float, optional
         θ of ``[M-FIBRES]``, for mossy fibres that fire or are silent; by default they are graded.
     """
@@ -83,7 +83,7 @@ class CerebellarNetwork:
         Raises
         ------
         InputError
-            If `x` has another width than the wiring, or is not an array of floats.
+            If `x` does not have the wiring's width, or is not an array of floats.
         """
         check_rows(x, self.wiring.width)
         xp, images = xp_of(x), len(x)
@@ -101,7 +101,7 @@ class CerebellarNetwork:
             granule = self.wiring.project(part, x_t, scratch("granule", (part.stop - part.start, images), x))
             relu(granule, out=granule)
             xp.greater(granule, 0, out=active[part])
-            # Unlike @, dot releases the lock for other threads even when its result is small.
+            # Unlike @, dot lets other threads run even if the result is small.
             share = xp.dot(granule.T, self.readout[part])
             share -= xp.dot(self.ltd_mean[part], self.readout[part])
             total[...] = share if fresh else total + share
@@ -111,7 +111,7 @@ class CerebellarNetwork:
 
     @property
     def first_layer(self) -> FirstLayer:
-        """The projection, and the readout of what it drives."""
+        """The projection, and the readout of the cells that it drives."""
         return FirstLayer(self.wiring, self.readout, -(self.ltd_mean @ self.readout), fires_above=self.fires_above)
 
     @property
@@ -120,12 +120,12 @@ class CerebellarNetwork:
         return replace(self, fires_above=None)
 
     def input_gradient(self, d_outputs: Array, cache: CerebellumCache) -> Array:
-        """Gradient of the pixels: :meth:`fibre_gradient` ``[M-DX]``, or 0 where fibres fire at a threshold, which is flat."""
+        """Gradient of the pixels: :meth:`fibre_gradient` ``[M-DX]``, or 0 if the fibres have a threshold, which is flat."""
         gradient = self.fibre_gradient(d_outputs, cache)
         return gradient if self.fires_above is None else xp_of(gradient).zeros_like(gradient)
 
     def fibre_gradient(self, d_outputs: Array, cache: CerebellumCache) -> Array:
-        """Gradient of the mossy fibres ``[M-DX]``; passed straight through a threshold, it shows where an attack could go.
+        """Gradient with respect to the mossy fibres ``[M-DX]``; passed straight through a threshold, it can guide an attack.
 
         Parameters
         ----------
@@ -148,7 +148,7 @@ class CerebellarNetwork:
         check_credit(d_outputs, (cache.active.shape[1], self.readout.shape[1]))
         credit = xp.ascontiguousarray(d_outputs.T)
         parts = cell_blocks(d_outputs, self.wiring.cells, images)
-        by_rows = self.wiring.matrix is not None  # a matrix product can write the transpose
+        by_rows = self.wiring.matrix is not None  # a matrix product can write the transposed result
 
         def add_gradient(part: slice, total: Array, fresh: bool) -> None:
             d_granule = scratch("granule", (part.stop - part.start, images), credit)
@@ -161,7 +161,7 @@ class CerebellarNetwork:
         return total if by_rows else xp.ascontiguousarray(total.T)
 
     def _loop(self, loop: Loop, x: Array) -> Loop | None:
-        """Return a loop of :mod:`minicereb.calculus.fused` in machine code, or None where NumPy's operations are used."""
+        """Return a loop of :mod:`minicereb.calculus.fused` in machine code, or None to use NumPy's operations."""
         wiring, length = self.wiring, vector_length(x.dtype)
         arrays = wiring.weights, wiring.at_rest, self.ltd_mean, self.readout
         if wiring.inputs is None or wiring.matrix is not None or any(array.dtype != x.dtype for array in arrays):
@@ -171,10 +171,10 @@ class CerebellarNetwork:
 
 
 def _over_slabs(loop: Loop, synapses: tuple[Array, ...], slabs: tuple[Array, ...], rows: int) -> Array:
-    """Sum what `loop` adds for blocks of cells, shape (slabs, rows, length).
+    """Return the sum that `loop` adds up over blocks of cells, shape (slabs, rows, length).
 
-    The sum for an image depends neither on the other images nor on the number of threads. These share the slabs if there are
-    enough, and else the cells.
+    The sum for an image depends neither on the other images nor on the number of threads. Threads share the slabs if there are
+    enough of them, and otherwise the cells.
     """
     cells, first = len(synapses[0]), slabs[0]
     length = first.shape[2]

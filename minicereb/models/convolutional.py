@@ -1,7 +1,7 @@
 """Layers of convolutional networks, and the untrained network: stages of 3×3 convolutions with pooling, then dense layers.
 
-Arrays between them are (batch, height, width, channels); :class:`Images` makes them from rows of pixels, :class:`Flat` rows from
-them.
+Arrays between layers are (batch, height, width, channels). :class:`Images` makes them from rows of pixels, and :class:`Flat`
+turns them into rows.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from minicereb.models.layers import Dense, ReLU
 from minicereb.models.sequential import Sequential
 from minicereb.randomness import generator
 
-BYTES_A_RESPONSE = 24  # of a convolution: input, value before and after ReLU, credits, mask
-STATISTICS_DECAY = 0.9  # of the moving averages that batch normalisation is fixed to
+BYTES_A_RESPONSE = 24  # bytes per response of a convolution: input, value before and after ReLU, credits, mask
+STATISTICS_DECAY = 0.9  # decay of the moving averages that batch normalisation uses in test mode
 VGG11_STAGES, VGG11_HIDDEN = ((64, 64), (128, 128), (256, 256, 256, 256)), (1024, 1024)
 
 
@@ -38,7 +38,7 @@ class Images:
     shape : tuple of int
         Height, width, channels.
     mean, deviation : array, shape (channels,)
-        Fixed statistics of the pixels: the ε of an attack is still a distance between pixels.
+        Fixed statistics of the pixels; the ε of an attack is still a distance between pixels.
     bytes_per_image : int
         Memory per image in the whole network.
     """
@@ -56,7 +56,7 @@ class Images:
         return images, None
 
     def input_gradient(self, d_images: Array, cache: None) -> Array:
-        """Return the gradient of the rows, shape (batch, pixels)."""
+        """Return the gradient with respect to the rows, shape (batch, pixels)."""
         return (d_images / self.deviation).reshape(len(d_images), math.prod(self.shape))
 
 
@@ -77,7 +77,7 @@ class Flat:
 class Convolution:
     """Two-dimensional convolution; `weight` is (outputs, kernel height, kernel width, channels), `bias` is (outputs,).
 
-    With `minimal`, as in training, minimal filtering and other forms that round otherwise are used where they are faster.
+    With `minimal`, as in training, faster methods with different rounding are used, such as minimal filtering.
     """
 
     weight: Array
@@ -101,7 +101,7 @@ class Convolution:
         return {"weight": d_weight, "bias": d_bias}
 
     def while_learning(self, seed: int, *numbers: int) -> Convolution:
-        """Return the faster layer, for training only: no certificate bounds its rounding."""
+        """Return the faster layer, which is for training only because no certificate bounds its rounding."""
         return replace(self, minimal=True)
 
     @property
@@ -117,7 +117,7 @@ class MaxPool:
     size: int
 
     def forward(self, x: Array) -> tuple[Array, tuple[Array, tuple[int, int]]]:
-        """Return the pooled images, and for the derivative the index of the largest pixel and the previous size."""
+        """Return the pooled images and, for the derivative, the indices of the largest pixels and the previous size."""
         h, winner = max_pool(x, self.size)
         return h, (winner, x.shape[1:3])
 
@@ -188,7 +188,7 @@ class BatchNormLearning:
         return h, cache
 
     def input_gradient(self, d_h: Array, cache: BatchNormCache) -> Array:
-        """Return the gradient of v, through the batch's statistics too."""
+        """Return the gradient of v, including the paths through the batch's statistics."""
         return batchnorm.batch_norm_input_gradient(d_h, cache)
 
     def weight_gradient(self, d_h: Array, cache: BatchNormCache) -> dict[str, Array]:
@@ -196,7 +196,7 @@ class BatchNormLearning:
         return self.gradients(d_h, cache, False)[0]
 
     def gradients(self, d_h: Array, cache: BatchNormCache, by_input: bool) -> tuple[dict[str, Array], Array | None]:
-        """Return the gradients of gamma and beta and, with `by_input`, the one of v, written to `d_h`."""
+        """Return the gradients of gamma and beta and, with `by_input`, the gradient of v, written to `d_h`."""
         d_gamma, d_beta = batchnorm.batch_norm_weight_gradient(d_h, cache)
         d_v = batchnorm.batch_norm_input_gradient(d_h, cache, (d_gamma, d_beta), out=d_h) if by_input else None
         return {"gamma": d_gamma, "beta": d_beta}, d_v
@@ -204,7 +204,7 @@ class BatchNormLearning:
 
 @dataclass(frozen=True)
 class Dropout:
-    """Dropout: passes its input through, except in training."""
+    """Dropout, which passes its input through except in training."""
 
     rate: float
 
@@ -245,7 +245,7 @@ def vgg11(width: float) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
     Parameters
     ----------
     width : float
-        Factor for the outputs of every layer but the last; each is rounded to a whole number of at least 1.
+        Factor for the number of outputs of every layer but the last; each is rounded to a whole number of at least 1.
 
     Returns
     -------
@@ -255,8 +255,8 @@ def vgg11(width: float) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
 
     References
     ----------
-    Simonyan and Zisserman (2015), Very Deep Convolutional Networks for Large-Scale Image Recognition; fewer and narrower layers
-    here.
+    Simonyan and Zisserman (2015), Very Deep Convolutional Networks for Large-Scale Image Recognition; the network here has fewer
+    and narrower layers.
     """
     require(0 < width <= 16, "width", width, "a factor above 0, at most 16")
     hidden, *stages = (tuple(max(1, round(width * size)) for size in sizes) for sizes in (VGG11_HIDDEN, *VGG11_STAGES))

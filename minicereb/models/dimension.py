@@ -1,4 +1,4 @@
-"""Products of the granule layer's activity between images, which give its dimension; the full activity matrix is never stored."""
+"""Inner products of the granule layer's activity between images, from which its dimension is computed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from minicereb.inputs import check_count, check_rows
 from minicereb.models.wiring import Wiring
 from minicereb.parallel import blocks, cell_blocks, run_lanes
 
-CELLS = 2048  # computed at once: enough for a product at full speed with any number of images
+CELLS = 2048  # cells computed at once: enough for products at full speed with any number of images
 TILE = 256  # images in a tile of the products
 
 
@@ -36,10 +36,11 @@ class GranuleGram(NamedTuple):
 
 
 def granule_gram(wiring: Wiring, x: Array, thresholds: Array | None = None) -> GranuleGram:
-    """Multiply the activity of the granule layer for every image with that for every other, a few thousand cells at a time.
+    """Return the inner products of the granule layer's activity between all pairs of images.
 
-    Memory: the products, and images × 2,048 numbers. Blocks and tiles have a fixed size, so results do not depend on threads
-    or memory. Products are taken in the dtype of `x` and summed over blocks in float64.
+    The full activity matrix is never stored: a few thousand cells are computed at a time, which takes memory for the products and
+    images × 2,048 numbers. Blocks and tiles have a fixed size, so results do not depend on threads or memory. Products are
+    computed in the dtype of `x` and summed over blocks in float64.
 
     Parameters
     ----------
@@ -75,7 +76,7 @@ def granule_gram(wiring: Wiring, x: Array, thresholds: Array | None = None) -> G
             products[tile, tile.start :] += share.astype(xp.float64)
 
         active += sum(run_lanes(respond, cell_blocks(x, len(activity), images)))
-        run_lanes(multiply, tiles[::2] + tiles[1::2])  # the first tiles are the longest: share them between threads
+        run_lanes(multiply, tiles[::2] + tiles[1::2])  # the first tiles are the longest, so threads share them
     for tile in tiles:
         products[tile.stop :, tile] = products[tile, tile.stop :].T
     return GranuleGram(to_numpy(products), active / (wiring.cells * images))
@@ -88,7 +89,7 @@ def with_equal_weights(wiring: Wiring) -> Wiring:
 
 
 def normal_thresholds(wiring: Wiring, level: float) -> Array:
-    """Return thresholds that independent standard normal inputs exceed with probability `level`: ``-Φ⁻¹(f) ‖w_i‖``.
+    """Return thresholds that drives exceed with probability `level` for standard normal inputs: ``-Φ⁻¹(f) ‖w_i‖``.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ def drawn_thresholds(wiring: Wiring, x: Array, level: float) -> Array:
     ----------
     wiring : Wiring
     x : array of float, shape (images, inputs)
-        Images other than those studied, so that the activity on one image does not depend on the others.
+        Images other than those studied, so that an image's activity does not depend on the other images.
     level : float
         f, above 0 and below 1.
 

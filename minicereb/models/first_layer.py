@@ -1,4 +1,4 @@
-"""A linear first layer and what follows it: what a search needs that changes a few pixels at a time."""
+"""A linear first layer and the rest of the model, for searches that change a few pixels at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from minicereb.parallel import cell_blocks, row_blocks, run_lanes, scratch
 class FirstLayer:
     """``v = J a(x) + r``, and the outputs as a function of v alone.
 
-    A model offers it as its property ``first_layer``. Here images are rows: `v` has shape (images, cells).
+    A model provides it as its property ``first_layer``. Images are rows: `v` has the shape (images, cells).
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class FirstLayer:
     readout, offset : array, shapes (cells, classes) and (classes,), optional
         W and b, if the outputs are ``max(v, 0) W + b``.
     after : layer, optional
-        What maps v to the outputs, if they are something else.
+        The layer that maps v to the outputs, if they have another form.
     fires_above : float, optional
         θ, if a is :func:`~minicereb.calculus.cerebellum.mossy` with a threshold; by default a is the identity.
     """

@@ -1,7 +1,7 @@
 """Layers: frozen dataclasses of arrays whose methods are one-line calls into the calculus.
 
-A layer has ``forward(x) -> (output, cache)`` and ``input_gradient(d_output, cache)``; one that learns by backpropagation also has
-``parameters`` and ``weight_gradient``, whose dictionaries share their keys. Layers of convolutional networks are in
+A layer has ``forward(x) -> (output, cache)`` and ``input_gradient(d_output, cache)``; a layer that learns by backpropagation also
+has ``parameters`` and ``weight_gradient``, dictionaries with the same keys. Layers of convolutional networks are in
 :mod:`minicereb.models.convolutional`.
 """
 
@@ -64,7 +64,7 @@ class ReLU:
 
 @dataclass(frozen=True)
 class ReLULearning:
-    """Rectified linear units that overwrite their input, which nothing else needs in training."""
+    """Rectified linear units that overwrite their input, because nothing else needs it in training."""
 
     def forward(self, v: Array) -> tuple[Array, Array]:
         """Return ``max(v, 0)``, written to `v`, and which units are active."""

@@ -1,4 +1,4 @@
-"""A multilayer perceptron, the control proposed by the cerebellum paper."""
+"""A multilayer perceptron, which the cerebellum paper proposes as a control."""
 
 from __future__ import annotations
 

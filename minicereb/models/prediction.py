@@ -1,4 +1,4 @@
-"""Predictions of a noisy network by its mean probabilities over noise (LAP); without noise (OT) is its own ``forward``."""
+"""Predictions of a noisy network by its mean probabilities over noise (LAP); its own ``forward`` is without noise (OT)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from minicereb.inputs import as_labels, check_count, check_rows
 from minicereb.models.noisy import Noise, NoisyNetwork
 from minicereb.parallel import blocks, run_lanes
 
-REPLICATIONS = 2048  # run together
+REPLICATIONS = 2048  # replications that run together
 
 
 def average_probabilities(network: NoisyNetwork, x: Array, ids: np.ndarray, replications: int, seed: int) -> Array:
-    """Mean probabilities of the classes over noisy runs: the largest is the paper's LAP prediction.
+    """Return the mean probabilities of the classes over noisy runs; the largest gives the paper's LAP prediction.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def _draw(network: NoisyNetwork, like: Array, replications: int, seed: int, stre
 
 
 def lap_correct(network: NoisyNetwork, x: Array, labels: np.ndarray, ids: np.ndarray, replications: int, seed: int) -> np.ndarray:
-    """Whether the LAP prediction of each image is its label: array of bool, shape (images,)."""
+    """Return whether each image's LAP prediction is its label: array of bool, shape (images,)."""
     labels = as_labels(labels, len(x), network.widths[-1])
     correct: np.ndarray = to_numpy(average_probabilities(network, x, ids, replications, seed).argmax(axis=1)) == labels
     return correct
@@ -65,7 +65,7 @@ def lap_correct(network: NoisyNetwork, x: Array, labels: np.ndarray, ids: np.nda
 
 @dataclass(frozen=True, eq=False)
 class Averaged:
-    """The LAP classifier with one set of noise for all images: outputs are the logarithms of its mean probabilities.
+    """The LAP classifier with the same noise for all images; its outputs are the logarithms of the mean probabilities.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Layers applied one after another: the only combinator, itself a layer."""
+"""Layers applied one after another; the only combinator, which is itself a layer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from minicereb.models.wiring import Wiring
 
 @dataclass(frozen=True)
 class Sequential:
-    """Layers applied in order; the last one's output is this layer's.
+    """Layers applied in order; the output of the last layer is the output of all.
 
     Parameters
     ----------
@@ -38,12 +38,12 @@ class Sequential:
         return d_output
 
     def weight_gradients(self, d_output: Array, caches: list[Any]) -> list[dict[str, Array]]:
-        """Backpropagation ``[M-BP]``: each layer's weight gradients (empty where nothing learns), in the order of the layers."""
+        """Backpropagation ``[M-BP]``: return each layer's weight gradients in order; empty if a layer does not learn."""
         gradients: list[dict[str, Array]] = []
         first = next((index for index, layer in enumerate(self.layers) if hasattr(layer, "weight_gradient")), len(self.layers))
         for index in reversed(range(len(self.layers))):
             layer, cache = self.layers[index], caches[index]
-            if hasattr(layer, "gradients"):  # computes both at once for less
+            if hasattr(layer, "gradients"):  # computing both at once is cheaper
                 found, d_output = layer.gradients(d_output, cache, index > first)
                 gradients.append(found)
                 continue
@@ -68,7 +68,7 @@ class Sequential:
 
     @property
     def first_layer(self) -> FirstLayer | None:
-        """The first layer and what follows it, if the first is affine; else None."""
+        """The first layer and the layers after it, if the first is affine; otherwise None."""
         first, *others = self.layers
         if not isinstance(first, Dense):
             return None
@@ -80,5 +80,5 @@ class Sequential:
 
     @property
     def bytes_per_image(self) -> int:
-        """Memory per additional image: as the layers state it, or from the width of their outputs."""
+        """Memory per additional image, as stated by the layers or computed from the width of their outputs."""
         return sum(getattr(layer, "bytes_per_image", 16 * len(getattr(layer, "bias", ()))) for layer in self.layers)

@@ -13,7 +13,7 @@ from minicereb.models.wiring import Wiring
 
 @dataclass(frozen=True)
 class VisualCerebellum(Sequential):
-    """A fixed encoder, and a cerebellum whose mossy fibres carry its features.
+    """A fixed encoder, and a cerebellum whose mossy fibres transmit the encoder's features.
 
     An attack passes through both to the image. The layers are the encoder's, then the cerebellum.
     """
@@ -46,7 +46,7 @@ def encoder_of(network: Sequential) -> tuple[Sequential, int]:
     Parameters
     ----------
     network : Sequential
-        Of :func:`minicereb.models.convolutional.initial_convolutional`.
+        A network from :func:`minicereb.models.convolutional.initial_convolutional`.
 
     Returns
     -------

@@ -17,7 +17,7 @@ from minicereb.parallel import blocks
 from minicereb.randomness import generator
 
 KINDS = ("full", "random", "local")
-MATRIX_SHARE = 1 / 8  # of all inputs per cell: from here on a dense matrix product is faster than a sparse one
+MATRIX_SHARE = 1 / 8  # if cells receive at least this share of all inputs, a dense matrix product is faster than a sparse one
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Wiring:
     width : int
         Number of mossy fibres, d.
     rest : array of float, shape (cells,), optional
-        Drive of a cell whose inputs are all silent; 0 without it.
+        Drive of a cell whose inputs are all silent; 0 by default.
 
     Raises
     ------
@@ -41,7 +41,7 @@ class Wiring:
 
     Notes
     -----
-    Sparse products read memory wherever `inputs` point. So they are checked once, here, and on the CPU the wiring keeps a
+    Sparse products read memory wherever `inputs` point. So the indices are checked here, once, and on the CPU the wiring keeps a
     read-only copy.
     """
 
@@ -61,7 +61,7 @@ class Wiring:
             return
         require(inputs.shape == weights.shape, "inputs", f"shape {inputs.shape}", f"shape {weights.shape}, that of the weights")
         if isinstance(inputs, np.ndarray):
-            inputs = np.array(inputs, order="C")  # our own copy: nobody holds a view through which it could be changed
+            inputs = np.array(inputs, order="C")  # a copy of our own, which no view elsewhere can change
             inputs.flags.writeable = False
             object.__setattr__(self, "inputs", inputs)
         check_indices(inputs, width)
@@ -88,27 +88,27 @@ class Wiring:
 
     @cached_property
     def sizes(self) -> Wiring:
-        """The same wiring with the weights' absolute values, |J|, and nothing at rest."""
+        """The same wiring with the weights' absolute values, |J|, and no drive at rest."""
         return Wiring(abs(self.weights), self.inputs, self.width)
 
     @cached_property
     def by_fibre(self) -> list[tuple[Array, Array]]:
-        """For each mossy fibre the cells that it reaches, int64 in order, and the weights in float64."""
+        """For each mossy fibre, the cells that it reaches (int64, in order) and the weights (float64)."""
         projection, found = self.by_input(), []
         for part in map(slice, projection.indptr[:-1], projection.indptr[1:]):
-            # Two synapses of a cell with one fibre count as one.
+            # Two synapses from one fibre onto the same cell are merged.
             reached, places = np.unique(projection.indices[part], return_inverse=True)
             total = np.bincount(places, projection.data[part], len(reached)).astype(np.float64)
             found.append((to_device(reached.astype(np.int64)), to_device(total)))
         return found
 
     def transposed(self) -> Array:
-        """Return the transpose of :attr:`matrix`, (inputs, cells), contiguous; there must be a matrix."""
+        """Return the transpose of :attr:`matrix`, (inputs, cells), contiguous; the matrix must exist."""
         assert self.matrix is not None
         return xp_of(self.matrix).ascontiguousarray(self.matrix.T)
 
     def by_input(self) -> csr_array:
-        """Return the transpose of J as a CSR matrix on the host, (inputs, cells): the synapses of each mossy fibre in turn."""
+        """Return the transpose of J as a host CSR matrix, (inputs, cells), which lists the synapses of each mossy fibre."""
         weights, fibres, _ = self.csr()
         order = np.argsort(fibres, kind="stable")
         starts = np.searchsorted(fibres[order], np.arange(self.width + 1))
@@ -122,7 +122,7 @@ class Wiring:
         return sum(kept.values())
 
     def project(self, part: slice, x_t: Array, out: Array) -> Array:
-        """Drive of the cells in `part` (see :func:`minicereb.calculus.projection.project`), including their drive at rest."""
+        """Return the drive of the cells in `part`, at rest included; see :func:`minicereb.calculus.projection.project`."""
         drive = project(*self._synapses(part), x_t, out, self.width)
         if self.rest is not None:
             drive += self.rest[part, None]
@@ -158,15 +158,15 @@ class Wiring:
         return xp_of(self.weights).zeros(self.cells, dtype=self.weights.dtype) if self.rest is None else self.rest
 
     def columns(self, x: Array) -> Array:
-        """Transpose images to the columns that :meth:`project` takes: contiguous only where a sparse product needs it."""
+        """Transpose images to the columns that :meth:`project` takes; they are contiguous only if a sparse product needs it."""
         return xp_of(x).ascontiguousarray(x.T) if self.matrix is None else x.T
 
     def add_input_gradient(self, part: slice, d_v: Array, d_x_t: Array, fresh: bool = False) -> Array:
-        """Add the cells' share to the gradient of the mossy fibres; with `fresh` it is uninitialised and overwritten."""
+        """Add the cells' share to the gradient of the mossy fibres; with `fresh`, overwrite an uninitialised one."""
         return add_project_input_gradient(*self._synapses(part), d_v, d_x_t, fresh, self.width)
 
     def _synapses(self, part: slice) -> tuple[Array, Array | None]:
-        """Weights and inputs of some cells, in the form that multiplies faster."""
+        """Return weights and inputs of some cells, in the form whose product is faster."""
         if self.matrix is not None:
             return self.matrix[part], None
         return self.weights[part], None if self.inputs is None else self.inputs[part]
@@ -179,7 +179,7 @@ class Wiring:
         return to_numpy(self.weights).ravel(), indices, np.arange(0, cells * per_cell + 1, per_cell, dtype=np.int64)
 
     def sha256(self) -> str:
-        """Hash of weights and inputs, with which a stored model verifies its wiring."""
+        """A hash of weights and inputs, with which a stored model verifies its wiring."""
         inputs = np.empty(0, dtype=np.int32) if self.inputs is None else to_numpy(self.inputs)
         return sha256_arrays(to_numpy(self.weights), inputs, *(() if self.rest is None else (to_numpy(self.rest),)))
 
@@ -212,16 +212,16 @@ def draw_wiring(
     seed : int
         Equal settings and seeds give equal wirings.
     replacement : bool
-        ``random`` only: draw the k inputs with replacement, as the authors' code does. A mossy fibre drawn twice
-        makes two synapses.
+        ``random`` only: draw the k inputs with replacement, as the authors' code does. A mossy fibre that is drawn twice makes
+        two synapses.
     patch : bool
-        ``local`` only: a rectangle of k pixels, as near a square as k allows, in one channel, instead of k consecutive
-        inputs of a row.
+        ``local`` only: use a rectangle of k pixels in one channel, as close to a square as possible, instead of k consecutive
+        inputs.
     field : int, optional
-        ``local`` only: k distinct pixels, drawn from a square with this side, in one channel.
+        ``local`` only: draw k distinct pixels from a square with this side, in one channel.
     codons : float, optional
-        Each input excites its cell with this probability, and else inhibits it, with a weight of 1. At rest the drive is such
-        that the cell fires only if all inputs that excite it fire, and none that inhibits it does.
+        Each input excites its cell with this probability and otherwise inhibits it, with a weight of 1 or -1. The drive at rest
+        is chosen so that the cell fires only if all exciting inputs fire and no inhibiting input does.
 
     Returns
     -------
@@ -270,7 +270,7 @@ def _distinct(rng: np.random.Generator, cells: int, width: int, count: int) -> n
     for column, last in enumerate(range(width - count, width)):
         candidate = rng.integers(0, last, cells, dtype=np.int32, endpoint=True)
         taken = np.zeros(cells, dtype=bool)
-        for part in blocks(column, 16):  # limits memory for large k
+        for part in blocks(column, 16):  # to limit memory for large k
             taken |= (chosen[:, part] == candidate[:, None]).any(axis=1)
         chosen[:, column] = np.where(taken, last, candidate)
     return chosen

@@ -1,4 +1,4 @@
-"""The picture of the circuit: the cerebellum's cells above, the equations that they compute below, as SVG."""
+"""The picture of the circuit as SVG: the cerebellum's cells above, and below them the equations that they compute."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ WORDS = (
 THREE = ("0111110", "1100011", "0000011", "0011110", "0000011", "1100011", "0111110")  # the image, a digit of 7 by 7 pixels
 PIXEL, LEFT, TOP = 16, 40, 132  # size of a pixel, corner of the image
 CELLS = tuple(range(80, 309, 38))  # heights of the granule cells
-CELL, MEAN, TREES, OLIVE = 300, 430, (560, 640, 720), 850  # where across: granule cells, LTD, Purkinje cells, inferior olive
+# horizontal positions: granule cells, LTD, Purkinje cells, inferior olive
+CELL, MEAN, TREES, OLIVE = 300, 430, (560, 640, 720), 850
 SOMA, AXON = 362, 424  # heights of the Purkinje cells' bodies and of the ends of their axons
 
 
@@ -47,16 +48,16 @@ def circuit(
     pixels, classes : int
         Sizes of the input and of the output.
     cells : int or None
-        Number of granule cells; None: the letter m.
+        Number of granule cells; None for the letter m.
     inputs_per_cell : int or None
         Inputs of each granule cell, k; None for full wiring.
     theme : {"auto", "light", "dark"}
-        Colours for the reader's system, for a light page, or for a dark page.
+        Colours that follow the reader's system, or for a light or a dark page.
 
     Returns
     -------
     str
-        An SVG document, which loads nothing.
+        An SVG document that loads no other files.
     """
     wiring = "full wiring" if inputs_per_cell is None else f"k = {inputs_per_cell} inputs per cell"
     equations = (
@@ -159,7 +160,7 @@ def _labels() -> Iterator[str]:
 
 
 def _under(equations: tuple[tuple[int, str, str, str, str], ...]) -> Iterator[str]:
-    """Write what each part computes below it."""
+    """Write below each part what it computes."""
     yield element("line", x1=30, y1=458, x2=WIDTH - 30, y2=458, class_="quiet", stroke_width=0.8)
     for x, ink, formula, *words in equations:
         yield element("text", formula, x=x, y=492, class_=f"symbol middle fill-{ink}")

@@ -30,7 +30,7 @@ def raster(time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: f
     time : array, shape (bins,)
         In ms.
     granule : array of float, shape (cells, bins)
-        Activity; at most 200 cells that prefer a time before the US are drawn, evenly spaced in that order.
+        Activity. Of the cells that prefer a time before the US, at most 200 are drawn, evenly spaced in order of preferred time.
     cs : tuple of float
         Onset and end of the CS in ms.
     us : float
@@ -71,7 +71,9 @@ def synapses(time: np.ndarray, granule: np.ndarray, before: np.ndarray, after: n
     most = np.argsort(-change, kind="stable")[: max(1, len(change) // 20)]
     if not change.any():
         return conclude(figure, "No weight changes.")
-    return conclude(figure, f"The weights that change most: of cells that prefer {np.median(preferred[most]):.0f} ms (median).")
+    return conclude(
+        figure, f"The weights that change most are those of cells that prefer {np.median(preferred[most]):.0f} ms (median)."
+    )
 
 
 def lids(time: np.ndarray, traces: Sequence[np.ndarray], names: Sequence[str], cs: tuple[float, float], us: float) -> Figure:
@@ -91,7 +93,7 @@ def lids(time: np.ndarray, traces: Sequence[np.ndarray], names: Sequence[str], c
     axes.set_ylabel("trial; the lid's closure above it")
     last = f"The last lid closes by {traces[-1].max():.0f}%"
     at = f", most at {time[traces[-1].argmax()]:.0f} ms" if traces[-1].max() > 0 else ""
-    return conclude(figure, f"{last}{at}; the US comes at {us:g} ms.")
+    return conclude(figure, f"{last}{at}; the US begins at {us:g} ms.")
 
 
 class Film:
@@ -100,7 +102,8 @@ class Film:
     def __init__(self, time: np.ndarray, granule: np.ndarray, cs: tuple[float, float], us: float):
         self.time, self.preferred = time, preferred_times(time, granule)
         self.figure = blank_figure(5.6, 4.4, dpi=80)
-        self.figure.subplots_adjust(left=0.14, right=0.97, bottom=0.12, top=0.93)  # a layout per frame would take longer
+        # computing a layout per frame would take longer
+        self.figure.subplots_adjust(left=0.14, right=0.97, bottom=0.12, top=0.93)
         self.lid, self.weights = self.figure.subplots(2, 1, sharex=True)
         (self.line,) = self.lid.plot(time, np.zeros(len(time), dtype=np.float64), color=COLOURS[0], linewidth=1.6)
         (self.dots,) = self.weights.plot(

@@ -40,7 +40,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 def svg(figure: Figure) -> bytes:
     """Return a figure as SVG, with text as outlines, so that it looks the same everywhere; equal figures give equal bytes.
 
-    What :func:`conclude` wrote above it is the title of the SVG document too.
+    The text that :func:`conclude` wrote above it is also the title of the SVG document.
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -52,7 +52,7 @@ def svg(figure: Figure) -> bytes:
 
 
 def conclude(figure: Figure, conclusion: str) -> Figure:
-    """Write above a figure what it shows, in as many lines as its width needs, and return it."""
+    """Write a conclusion above a figure, in as many lines as needed, and return the figure."""
     if conclusion:
         width = int(11.5 * figure.get_figwidth())  # characters
         figure.suptitle(textwrap.fill(conclusion, width), x=0.01, ha="left", fontsize=10, fontweight="bold")
@@ -60,7 +60,7 @@ def conclude(figure: Figure, conclusion: str) -> Figure:
 
 
 def captioned(figure: Figure, caption: str) -> str:
-    """Return a figure's caption, after what :func:`conclude` wrote above it."""
+    """Return a figure's caption, preceded by the text that :func:`conclude` wrote above it."""
     return " ".join([*figure.get_suptitle().split(), caption])
 
 
@@ -136,8 +136,8 @@ def curves(
 ) -> Figure:
     """Draw lines in panels side by side with a common scale.
 
-    The names of the lines stand at their right ends, if there is room, otherwise in a legend; if the lines of all panels have the
-    same names, they are written once.
+    The names of the lines are at their right ends if there is space, otherwise in a legend. If the lines of all panels have the
+    same names, these are written once.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def curves(
     points : collection of str
         Names of lines drawn as points only, since nothing is known between them.
     conclusion : str
-        What the figure shows, written above it; compute it from the numbers that are drawn.
+        A statement of what the figure shows, written above it; compute it from the numbers that are drawn.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -186,20 +186,21 @@ def curves(
     return conclude(figure, conclusion)
 
 
-# Shares of a panel's height or width: between two names; the farthest that a name may stand from its line; where lines must end.
+# As shares of a panel's height or width: distance between two names; largest distance of a name from its line; where lines must
+# end.
 BETWEEN, FARTHEST, AT_THE_END = 0.065, 0.22, 0.03
-APART = (0.12, 0.05)  # of two names, across or up
+APART = (0.12, 0.05)  # least distance of two names, horizontally and vertically
 
 
 class _Name(NamedTuple):
-    """A point of a line, and where its name stands, both as shares of the panel."""
+    """A point of a line, and the position of its name, both as shares of the panel."""
 
     point: tuple[float, float]
     place: tuple[float, float]
 
 
 def _name_lines(figure: Figure, row: np.ndarray, together: bool) -> None:
-    """Write names beside their lines, once if all panels have the same; where there is no room, write a legend."""
+    """Write names beside their lines, only once if all panels have the same; if there is no space, write a legend."""
     if together:
         found = [(quality, n, names) for n, axes in enumerate(row) for quality, names in _placed(axes)]
         if found:
@@ -217,8 +218,8 @@ def _name_lines(figure: Figure, row: np.ndarray, together: bool) -> None:
 
 
 def _placed(axes: Axes) -> list[tuple[int, list[_Name]]]:
-    """Return ways of placing the names: beside ends that are apart (0), above tops that are apart (1), beside other ends (2)."""
-    axes.get_xlim(), axes.get_ylim()  # brings the limits up to date
+    """Return ways to place the names: beside well-separated ends (0), above well-separated tops (1), beside other ends (2)."""
+    axes.get_xlim(), axes.get_ylim()  # updates the limits
     to_axes = axes.transData + axes.transAxes.inverted()
     shapes = [np.array(line.get_data(), dtype=np.float64) for line in axes.lines]
     shapes = [to_axes.transform(shape[:, np.isfinite(shape).all(axis=0)].T) for shape in shapes]
@@ -240,10 +241,10 @@ def _placed(axes: Axes) -> list[tuple[int, list[_Name]]]:
 
 
 def _apart(wanted: np.ndarray) -> np.ndarray:
-    """Return heights as near as possible to those wanted, in their order, with at least ``BETWEEN`` between neighbours."""
-    order = np.lexsort((-np.arange(len(wanted)), wanted))  # of equal ones the first is highest
+    """Return heights as close as possible to the wanted ones, in the same order, at least ``BETWEEN`` apart."""
+    order = np.lexsort((-np.arange(len(wanted)), wanted))  # of equal heights, the first is the highest
     steps = BETWEEN * np.arange(len(wanted), dtype=np.float64)
-    groups: list[tuple[float, int]] = []  # mean and number of heights that must stand together, less their steps
+    groups: list[tuple[float, int]] = []  # mean and number of heights that form a group, minus their steps
     for height in (wanted[order] - steps).tolist():
         mean, count = height, 1
         while groups and groups[-1][0] > mean:
@@ -308,7 +309,7 @@ def points(
 ) -> Figure:
     """Draw at most eight named points in each panel, two panels in a row, all on the same logarithmic scales.
 
-    Along the dotted line through a panel's first point the product of the two values is constant. `conclusion` stands above.
+    Along the dotted line through a panel's first point, the product of the two values is constant. `conclusion` is written above.
     """
     from matplotlib.ticker import NullLocator
 

@@ -8,7 +8,9 @@ from minicereb.statistics import mean_interval, proportion_interval
 
 
 def strength(epsilon: float) -> str:
-    """Write an ε as it was chosen: ``0.1``, or ``8/255`` for a multiple of half a grey level that is not a short decimal."""
+    """Write an ε in its usual form: ``0.1``, or ``8/255`` for a multiple of half a grey level that is not a
+    short decimal.
+    """
     short, halves = f"{epsilon:g}", 510 * epsilon
     if len(short) <= 5 or abs(halves - round(halves)) > 1e-6:
         return short
@@ -31,7 +33,7 @@ def interval(bounds: Sequence[float] | None) -> str:
 
 
 def with_interval(share: float | None, bounds: Sequence[float] | None) -> str:
-    """Write a share in percent, its 95% interval in brackets."""
+    """Write a share in percent, with its 95% interval in brackets."""
     return "-" if share is None else f"{percent(share)} ({interval(bounds)})"
 
 

@@ -1,4 +1,4 @@
-"""Images, weights and attacks as SVG for web pages: they take the page's colours, load nothing and run no script."""
+"""Images, weights and attacks as SVG for web pages, in the page's colours, without scripts or other files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from minicereb.report.figures import COLOURS
 
 __all__ = ["film", "sheet", "signed", "tiles"]
 
-BELOW, ABOVE = (0, 114, 178), (213, 94, 0)  # negative and positive: blue and orange, which every eye tells apart
+BELOW, ABOVE = (0, 114, 178), (213, 94, 0)  # negative and positive: blue and orange, which colour-blind readers can distinguish
 INK = {"page": "currentColor", "light": "#1b1b1b", "dark": "#ececec"}
-SECONDS, BEGIN, END = 6.0, 0.08, 0.68  # of a film; the shares of it at which the attack begins and ends
-SIZE, GAP, HEIGHT = 92, 18, 150  # of a film: side of an image, space between images, height of a row
+SECONDS, BEGIN, END = 6.0, 0.08, 0.68  # duration of a film, and the shares of it at which the attack begins and ends
+SIZE, GAP, HEIGHT = 92, 18, 150  # in a film: side of an image, space between images, height of a row
 
 
 def signed(values: np.ndarray, largest: float | None = None) -> np.ndarray:
@@ -28,7 +28,7 @@ def signed(values: np.ndarray, largest: float | None = None) -> np.ndarray:
     ----------
     values : array, shape (..., height, width)
     largest : float, optional
-        The size that is drawn opaque; by default the largest of all values.
+        The absolute value that is drawn opaque; by default the largest of all.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def signed(values: np.ndarray, largest: float | None = None) -> np.ndarray:
 
 
 def tiles(images: np.ndarray, columns: int) -> np.ndarray:
-    """Return images (n, height, width, ...) as one, in rows of `columns`, a pixel apart; what lies between them is zero."""
+    """Return images (n, height, width, ...) as one image, in rows of `columns`; the one-pixel gaps between them are zero."""
     rows = -(-len(images) // columns)
     height, width = images.shape[1:3]
     whole = np.zeros((rows * (height + 1) - 1, columns * (width + 1) - 1, *images.shape[3:]), dtype=images.dtype)
@@ -62,7 +62,7 @@ def sheet(rows: Sequence[tuple[str, np.ndarray, Sequence[str]]], side: int = 84,
     side : int
         Width of an image on the page, in pixels.
     theme : {"page", "light", "dark"}
-        Colour of the text: the page's own, where the SVG is part of a page, or the one for a light or a dark page.
+        Colour of the text: that of the page, if the SVG is part of a page, or one for a light or a dark page.
     """
     parts, top, columns = [], 0.0, max(len(images) for _, images, _ in rows)
     for name, images, captions in rows:
@@ -87,14 +87,14 @@ STYLE = "text{font:13px system-ui,sans-serif}.name{font-weight:600}.middle{text-
 def film(images: np.ndarray, outputs: np.ndarray, labels: Sequence[int], classes: Sequence[str], theme: str = "page") -> str:
     """Return an attack, step by step, as an animation: image, change, attacked image, and the outputs as bars.
 
-    A reader who asked the system for less motion sees the last step.
+    Readers whose system is set to reduced motion see only the last step.
 
     Parameters
     ----------
     images : array, shape (steps, n, height, width)
         In [0, 1]; the first step is the image itself.
     outputs : array, shape (steps, n, classes)
-        Of the model, at each step.
+        Outputs of the model at each step.
     labels : sequence of int
         The right class of each image.
     classes : sequence of str
@@ -133,7 +133,7 @@ def film(images: np.ndarray, outputs: np.ndarray, labels: Sequence[int], classes
 
 
 def _strip(name: str, frames: np.ndarray, left: float, top: float, rules: list[str]) -> Iterator[str]:
-    """Yield images side by side behind a window, which shows one after the other."""
+    """Yield images side by side, which a window shows one after the other."""
     strip = np.concatenate(list(frames), axis=1)
     size = f"width='{SIZE}' height='{SIZE}'"
     yield f"<svg x='{left}' y='{top}' {size}><rect class='line' fill='none' {size}/>"
@@ -144,7 +144,7 @@ def _strip(name: str, frames: np.ndarray, left: float, top: float, rules: list[s
 def _bars(
     name: str, outputs: np.ndarray, label: int, classes: Sequence[str], left: float, top: float, bar: int, rules: list[str]
 ) -> Iterator[str]:
-    """Yield a bar for each class, in units of the largest output, and a mark under the class that is the answer."""
+    """Yield a bar for each class, in units of the largest output, and a mark under the predicted class."""
     highest, lowest = max(0.05, float(outputs.max())), min(-0.05, float(outputs.min()))
     unit = (SIZE - 6) / (highest - lowest)
     zero = top + unit * highest
@@ -162,7 +162,7 @@ def _bars(
 
 
 def _moving(name: str, states: Sequence[str], timing: str) -> str:
-    """Return the rules of an animation, which rests before the first state and after the last; without motion the last stays."""
+    """Return the rules of an animation that pauses at the first and last state; with reduced motion only the last is shown."""
     rule, shares = _name(name), [0.0, *np.linspace(BEGIN, END, len(states)).tolist(), 1.0]
     frames = "".join(f"{100 * at:.2f}%{{{state}}}" for at, state in zip(shares, [states[0], *states, states[-1]], strict=True))
     moves = f"@media(prefers-reduced-motion:no-preference){{.{rule}{{animation:{rule} {SECONDS:g}s {timing} infinite}}}}"
@@ -194,7 +194,7 @@ def _png(pixels: np.ndarray) -> bytes:
     grey = pixels.ndim == 2
     values = np.rint(255 * np.clip(pixels, 0, 1)).astype(np.uint8) if grey else pixels
     height, width = values.shape[:2]
-    lines = np.zeros((height, 1 + values[0].size), dtype=np.uint8)  # before each line the number of its filter, none
+    lines = np.zeros((height, 1 + values[0].size), dtype=np.uint8)  # each line is preceded by the number of its filter: none
     lines[:, 1:] = values.reshape(height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, 0 if grey else 6, 0, 0, 0)
     parts = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b""))

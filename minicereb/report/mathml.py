@@ -21,9 +21,9 @@ SIGNS = {
 }
 ACCENTS = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303", "dot": "\u0307", "ddot": "\u0308"}  # combining
 SPACES = {",": "0.17em", " ": "0.35em", "quad": "1em"}
-SPECIAL = {"E": "𝔼", "N": "𝒩"}  # in \mathbb and \mathcal
+SPECIAL = {"E": "𝔼", "N": "𝒩"}  # letters in \mathbb and \mathcal
 SIZES = {"bigl": "1.2em", "bigr": "1.2em", "Big": "1.8em", "Bigl": "1.8em", "Bigr": "1.8em"}
-BELOW = ("max", "min", "sum", "prod", "operatorname*")  # indices are written below these
+BELOW = ("max", "min", "sum", "prod", "operatorname*")  # commands whose indices are written below them
 FENCES = {"cases": ("{", ""), "bmatrix": ("[", "]")}
 
 
@@ -145,7 +145,7 @@ class _Reader:
         raise ValueError(f"LaTeX command not known: \\{name}")
 
     def _argument(self) -> str:
-        """Read an argument: a group in braces, or a single token, which of a number is one digit."""
+        """Read an argument: a group in braces, or a single token (of a number, only one digit)."""
         if self.peek().isdigit():
             return f"<mn>{self.take()}</mn>"
         return self.element()

@@ -16,9 +16,9 @@ from minicereb.files import atomic_write
 TEMPLATE = "page.html.j2"
 REPORT, REPORT_TEXT = "report.html", "report.md"  # default names of a page
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
-SYMBOLS = {"pass": "✓", "warn": "!", "fail": "✗", "not tested": "–"}  # so that colour is not the only sign
+SYMBOLS = {"pass": "✓", "warn": "!", "fail": "✗", "not tested": "–"}  # so that colour is not the only signal
 NUMBER = re.compile(r"[-+±]?[\d.,]+(e[-+]\d+)?( %)?( \(.*\)| to [-+]?[\d.,]+)?|-|")
-WIDE = 40  # characters; a longer cell is a sentence
+WIDE = 40  # characters; a longer cell counts as a sentence
 
 
 class Verdict(str):
@@ -113,7 +113,7 @@ class Page:
 
 
 def html(page: Page) -> str:
-    """Return a page as one self-contained HTML document: no script, no other file, no network."""
+    """Return a page as one self-contained HTML document, without scripts, other files or a network."""
     from jinja2 import Environment, StrictUndefined  # slow to import, and most commands write no page
 
     source = (resources.files("minicereb.report") / TEMPLATE).read_text(encoding="utf-8")
@@ -162,11 +162,12 @@ def plain(text: str) -> str:
 def write(page: Page, path: Path) -> list[Path]:
     """Write a page as HTML to `path`, and next to it as Markdown with its pictures; return the paths in this order.
 
-    :class:`InputError` if there is a Markdown file of this name but no page next to it: it does not belong to a report.
+    It raises :class:`InputError` if a Markdown file of this name exists without a page next to it, because it then does not
+    belong to a report.
     """
     text = path.with_suffix(".md")
     if text.exists() and not path.exists():
-        raise InputError("out", str(path), f"another name: {text} is there already, and does not belong to a report")
+        raise InputError("out", str(path), f"another name: {text} exists already, and does not belong to a report")
     pictures = [block for section in page.filled for block in section.blocks if isinstance(block, Picture)]
     places = [path.with_name(f"{path.stem}-{picture.name}{picture.ending}") for picture in pictures]
     contents = [html(page).encode(), markdown(page, {n: place.name for n, place in enumerate(places)}).encode()]

@@ -18,7 +18,7 @@ FRAME_RATE = 25
 
 
 def learning_curves(panels: Mapping[str, Sequence[np.ndarray]], trials: int, whole: float) -> Figure:
-    """Draw the duration of trials, a panel per condition, with thin lines for its seeds below their median and quartiles.
+    """Draw the duration of trials, a panel per condition: median and quartiles, with thin lines for the seeds.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Figures that have sliders in a live notebook, and are static everywhere else."""
+"""Figures that have sliders in a running notebook, and are static everywhere else."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-STATIC = "MINICEREB_STATIC"  # an environment variable: if it is set, figures have no sliders
+STATIC = "MINICEREB_STATIC"  # an environment variable; if it is set, figures have no sliders
 
 
 def sliders(draw: Callable[..., bytes], **values: Sequence[Any]) -> Any:
     """Return a figure with a slider for each argument of a function that draws it, for a notebook's cell to show.
 
-    Without ipywidgets, outside a notebook, and where the environment variable ``MINICEREB_STATIC`` is set, as it is when the
-    documentation is built, this is the figure for the default arguments alone. A notebook that is saved with sliders contains
-    this figure too, for viewers that cannot show them.
+    Only the figure for the default arguments is returned without ipywidgets, outside a notebook, or if the environment variable
+    ``MINICEREB_STATIC`` is set, as when the documentation is built. A notebook that is saved with sliders contains this figure
+    too, for viewers that cannot show them.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def sliders(draw: Callable[..., bytes], **values: Sequence[Any]) -> Any:
     -------
     IPython.display.SVG or ipywidgets.VBox
     """
-    from IPython.core.getipython import get_ipython  # only in notebooks, which have it
+    from IPython.core.getipython import get_ipython  # only for notebooks, where it is installed
     from IPython.display import SVG
 
     parameters = inspect.signature(draw).parameters

@@ -1,7 +1,7 @@
-"""Attacks by name: the papers' settings as printed, the standard ensemble, and additions for networks like ours.
+"""Attacks by name: the settings printed in the papers, the standard ensemble, and additions for networks like ours.
 
-``minicereb study attacks`` measures which of them miss images that others break; the sets are chosen from its table. A method
-added by another package (:mod:`minicereb.attacks.methods`) is an attack of the same name, with its defaults.
+``minicereb study attacks`` measures which of them miss images that others break; the sets were chosen by its table. A method that
+another package adds (:mod:`minicereb.attacks.methods`) is an attack of the same name, with the method's defaults.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class NamedAttack:
-    """An attack that an evaluation can name: one or more searches.
+    """An attack with a name for evaluations; it consists of one or more searches.
 
     Parameters
     ----------
     searches : tuple of dict
-        Settings of :class:`minicereb.attacks.settings.Attack` for each search; every search runs on the images that earlier ones
-        did not break. ``steps`` is the method's default if missing; ``step_size`` may be a function of ε.
+        Settings of :class:`minicereb.attacks.settings.Attack` for each search; every search runs on the images that earlier
+        searches did not break. ``steps`` is the method's default if missing; ``step_size`` may be a function of ε.
     alone : bool
         Whether it runs on every image, so that its own accuracy is known, instead of only on the survivors of earlier attacks.
     transferred : bool
-        Whether it attacks other models, whose attacked images are then tried.
+        Whether it attacks other models and then tries their attacked images.
     """
 
     searches: tuple[Settings, ...]
@@ -39,7 +39,7 @@ class NamedAttack:
     transferred: bool = False
 
     def make(self, epsilon: float, norm: str, seed: int, gradient: str, draws: int) -> tuple[Attack, ...]:
-        """Return its attacks at one ε; `gradient` and `draws` determine the source of the input gradient."""
+        """Return its attacks for one ε; `gradient` and `draws` determine the source of the input gradient."""
         own: Settings = {} if self.transferred else {"gradient": gradient, "draws": draws}
         attacks = []
         for search in self.searches:
@@ -55,17 +55,17 @@ class NamedAttack:
 
     @property
     def white_box(self) -> bool:
-        """Whether it sees into the evaluated model: it follows a gradient, or knows which pixels can be flipped."""
+        """Whether it uses the inside of the evaluated model: its gradient, or the pixels that can be flipped."""
         return not self.transferred and any(method.gradient or method.flips for method in self._methods)
 
     @property
     def smallest(self) -> bool:
-        """Whether it searches for the nearest misclassified image, whatever ε is."""
+        """Whether it searches for the nearest misclassified image, independently of ε."""
         return bool(self.searches) and all(method.keeps == "nearest" for method in self._methods)
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """The objectives whose gradient it follows."""
+        """The objectives whose gradients it follows."""
         return tuple(dict.fromkeys(search.get("objective", "margin") for search in self.searches)) if self.white_box else ()
 
 
@@ -75,7 +75,7 @@ def _attack(method: str, objective: str = "margin", **settings: Any) -> NamedAtt
 
 
 def _searches(method: str, *searches: Settings, **shared: Any) -> NamedAttack:
-    """An attack of several searches by one method, with settings that they share and each one's own."""
+    """Return an attack of several searches by one method, with common settings and each search's own settings."""
     return NamedAttack(tuple({"method": method, **shared, **search} for search in searches))
 
 
@@ -83,7 +83,7 @@ def _share(share: float) -> Callable[[float], float]:
     return lambda epsilon: share * epsilon
 
 
-# A step along the sum of gradients, which turns more slowly than a gradient.
+# Steps along the sum of gradients, whose direction changes more slowly than that of a gradient.
 _MOMENTUM: Settings = {"restarts": STARTS, "steps": TUNED_STEPS, "step_size": _share(1 / 10)}
 _CE, _DLR, _MARGIN = ({"objective": objective} for objective in ("cross-entropy", "dlr", "margin"))
 ATTACKS: dict[str, NamedAttack] = {
@@ -99,7 +99,7 @@ ATTACKS: dict[str, NamedAttack] = {
     "momentum": _searches("momentum", _CE, {**_CE, "nesterov": True}, _MARGIN, **_MOMENTUM),
     "fab-t": _attack("fab", targets=9),
     "fmn-t": _attack("fmn", targets=9),
-    # Not APGD: it ends at the first point that the other model misclassifies, often by too little to fool a second model.
+    # Not APGD: it ends at the first point that the other model misclassifies, often by too small a margin to fool a second model.
     "transfer": _attack("pgd", steps=100, step_size=lambda epsilon: epsilon / 10, transferred=True),
     "square": _attack("square"),
     "square-ensemble": _attack("square", rescale=False),
@@ -108,10 +108,10 @@ ATTACKS: dict[str, NamedAttack] = {
     "square-bits": _attack("square-bits", restarts=2),
     "relaxed": _searches("apgd", _MARGIN, _CE, gradient="relaxed"),
     "random": _attack("random", alone=True),
-    # Too short to get anywhere, and on the wrong objective: used to test that the checklist raises an alarm.
+    # Too short to succeed, and on the wrong objective: used to test that the checklist raises an alarm.
     "weak": _attack("pgd", "mse", keep="last", steps=3, step_size=0.001, alone=True),
 }
-# Candidates for the principal attack of a checklist, usually the strongest first.
+# Candidates for the principal attack of a checklist, in order of usual strength.
 BY_STRENGTH = (
     *("apgd-margin", "apgd-ce", "apgd-dlr", "apgd-restarts", "momentum", "pgd-tuned"),
     *("pgd-margin", "apgd-t", "pgd-mse", "weak", "fgsm-mse"),
@@ -119,16 +119,16 @@ BY_STRENGTH = (
 SQUARES = ("square", "square-ensemble")
 # The reference ensemble, with its own schedule of Square, and FMN-T, which found most of what it missed.
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "fmn-t", "square-ensemble")
-# Only for models with a binary first stage; there they belong to both sets.
+# Only for models with a binary first stage, for which they belong to both sets.
 FLIPS = ("greedy", "beam", "square-bits", "relaxed")
 ALL = tuple(name for name in ATTACKS if name not in ("weak", *FLIPS))
-# Counterexamples of the complete verifier, for what attacks and certificates leave open.
+# Counterexamples of the complete verifier, for images that attacks and certificates leave undecided.
 COMPLETE = "branch-and-bound"
 SETS = {"standard": STANDARD, "all": ALL}
 
 
 def attack_names() -> tuple[str, ...]:
-    """Return the names of all attacks: the catalogue's, then the methods that other packages add."""
+    """Return the names of all attacks: those of the catalogue, then the methods that other packages add."""
     return (*ATTACKS, *(name for name in method_names()[len(METHODS) :] if name not in ATTACKS))
 
 
@@ -145,9 +145,9 @@ def attack_named(name: str) -> NamedAttack:
 
 
 def attacks_on(attacks: tuple[str, ...], fires: bool) -> tuple[str, ...]:
-    """Return the attacks on a model: if its first stage `fires` at a threshold, :data:`FLIPS` belong to each whole set.
+    """Return the attacks on a model; if its first stage `fires` at a threshold, the named sets include :data:`FLIPS`.
 
-    :class:`InputError` if one of these is given for another model.
+    It raises :class:`InputError` if one of these is given for another model.
     """
     if fires:
         return tuple(dict.fromkeys((*attacks, *FLIPS))) if set(STANDARD) <= set(attacks) else attacks
@@ -157,7 +157,7 @@ def attacks_on(attacks: tuple[str, ...], fires: bool) -> tuple[str, ...]:
 
 
 def attacks_named(names: Iterable[str]) -> tuple[str, ...]:
-    """Expand names of attacks and sets into names of attacks, each once; :class:`InputError` if one is unknown, or none given."""
+    """Expand names of attacks and sets into distinct names of attacks; :class:`InputError` if one is unknown or none given."""
     names, known = list(names) or [""], (*SETS, *attack_names(), COMPLETE)
     for name in names:
         require(name in known, "attacks", name, ", ".join(known))

@@ -1,6 +1,6 @@
 """The checklist: fourteen ways in which an evaluation can be wrong, each with a measured value, a verdict and a reason.
 
-After Athalye, Carlini and Wagner (2018), Carlini et al. (2019) and Pintor et al. (2022). It examines only the first images.
+It follows Athalye, Carlini and Wagner (2018), Carlini et al. (2019) and Pintor et al. (2022), and examines only the first images.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from minicereb.robustness.outcomes import BROKEN, NOT_TRIED, Outcomes
 
 VERDICTS = ("pass", "warn", "fail", "not tested")
 CHECKED = 100  # images
-ALONE = 20  # images that are shown to the model one by one
-CALLS = 5  # of the model, to see whether it repeats itself
+ALONE = 20  # images that the model classifies one by one
+CALLS = 5  # calls of the model that test whether its outputs repeat
 RANDOM_POINTS, SQUARE_QUERIES = 1_000, 1_000
-TOLERATED = 0.01  # share of the images that may go the wrong way before a check fails
-# What rounding may change of an image's outputs: a share of their range, and of their size.
+TOLERATED = 0.01  # share of the images that may deviate before a check fails
+# The possible effect of rounding on an image's outputs: a share of their range, and of their size.
 OF_RANGE, OF_SIZE = 1e-3, 1e-5
 
 
@@ -44,7 +44,7 @@ class CheckResult(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class CheckContext:
-    """Some images of an evaluation at one ε (number `e`), for the checks."""
+    """The context of the checks: some images of an evaluation at one ε (number `e`)."""
 
     target: EvaluationTarget
     plan: EvaluationPlan
@@ -63,31 +63,31 @@ class CheckContext:
 
     @cached_property
     def ids(self) -> np.ndarray:
-        """Their numbers."""
+        """Indices of the checked images."""
         return self.outcomes.ids[self.chosen]
 
     @property
     def base(self) -> str:
-        """The base of every share, in words; an evaluation's table has shares of all images instead."""
+        """A description of the images to which shares refer; in an evaluation's table, shares refer to all images."""
         return f"the {len(self.ids)} correctly classified images"
 
     def left(self, white_box: bool = False, without: str | None = None) -> np.ndarray:
-        """Return the indices of the images that withstood the attacks: all, those with a gradient, or all `without` one."""
+        """Return the indices of the images that withstood the attacks: all, those with a gradient, or those `without`."""
         counting = [name for name in self.plan.attacks if name != without and (attack_named(name).white_box or not white_box)]
         attacks = [self.plan.attacks.index(name) for name in counting]
         return self.ids[self.outcomes.survivors(self.e, attacks)[self.chosen]]
 
     def left_before(self, name: str) -> np.ndarray:
-        """Return those that withstood every attack with a gradient, or, if there is none, all attacks but this one."""
+        """Return the images that withstood every attack with a gradient or, if there is none, all attacks but this one."""
         return self.left(white_box=True) if self.follows_gradients else self.left(without=name)
 
     @property
     def follows_gradients(self) -> bool:
-        """Whether any attack of the evaluation follows a gradient."""
+        """Whether some attack of the evaluation follows a gradient."""
         return any(attack_named(name).white_box for name in self.plan.attacks)
 
     def _tried(self, name: str) -> np.ndarray:
-        """Outcomes of an attack on the images, at this ε and the smaller ones: shape (epsilons, images)."""
+        """Return the outcomes of an attack on the images, at this ε and all smaller ones: shape (epsilons, images)."""
         return self.outcomes.tried[: self.e + 1, self.plan.attacks.index(name)][:, self.chosen]
 
     def was_made(self, name: str) -> bool:
@@ -112,11 +112,11 @@ class CheckContext:
         """The strongest attack of the evaluation, measured on the images checked.
 
         An evaluation runs most attacks only on the survivors of earlier ones. So each candidate also runs on the images that it
-        has not attacked yet, as long as it could still break more than the best so far. The search ends with one that breaks all
-        images broken by the whole evaluation, except for one in a hundred.
+        has not attacked yet, as long as it could still break more than the best candidate so far. The search ends with a
+        candidate that breaks at least 99 in 100 of the images that the whole evaluation breaks.
         """
         order = (*BY_STRENGTH, *(name for name in attack_names() if name not in (*BY_STRENGTH, "random")), "random")
-        # Images made against other models say nothing about how an attack on this one converges.
+        # Images made against other models give no information about the convergence of attacks on this model.
         candidates = [name for name in order if name in self.plan.attacks and not attack_named(name).transferred]
         best, most = "", -1
         total = len(self.ids) - len(self.left())
@@ -133,7 +133,7 @@ class CheckContext:
         return best or self.plan.attacks[0]
 
     def withstanding(self, attacks: Sequence[Attack], ids: np.ndarray) -> np.ndarray:
-        """Return those of the images `ids` that withstand some attacks, run in sequence."""
+        """Return those images `ids` that withstand some attacks, which are run in sequence."""
         for attack in attacks:
             if len(ids):
                 ids = ids[~self.target.attack(attack, ids)[0]]
@@ -150,7 +150,7 @@ class CheckContext:
 
     @cached_property
     def shifts(self) -> np.ndarray:
-        """The largest change of the outputs when the same images are evaluated again in the same way, see :meth:`shift`."""
+        """The largest change of the outputs if the same images are evaluated again in the same way; see :meth:`shift`."""
         return np.max([self.shift(self.target.outputs(self.ids)) for _ in range(CALLS - 1)], axis=0)
 
     def shift(self, outputs: np.ndarray, first: int | None = None) -> np.ndarray:
@@ -168,7 +168,7 @@ def _not_tested(reason: str, detail: dict[str, Any] | None = None) -> CheckResul
 
 
 def _stronger(what: str, context: CheckContext, broken: int, left: int) -> CheckResult:
-    """A check that fails if a supposedly weaker attack breaks survivors of the evaluation."""
+    """Return a check that fails if a supposedly weaker attack breaks survivors of the evaluation."""
     value = context.share(broken)
     if left == 0:
         return CheckResult(value, "pass", f"none of {context.base} survived the evaluation")
@@ -179,7 +179,7 @@ def _stronger(what: str, context: CheckContext, broken: int, left: int) -> Check
 def _fgsm(context: CheckContext) -> CheckResult:
     left, (attack,) = context.left(), context.made("fgsm-mse")
     if len(left) == 0:
-        context.target.attack(attack, context.ids[:1])  # fails for a model without gradient: then this is not tested
+        context.target.attack(attack, context.ids[:1])  # fails for a model without a gradient; then this is not tested
     attacks = [replace(attack, objective=objective) for objective in ("margin", "cross-entropy", "mse")]
     return _stronger("one step of FGSM", context, context.broken(attacks, left), len(left))
 
@@ -238,7 +238,7 @@ def _black_box(context: CheckContext) -> CheckResult:
 def _transfer(context: CheckContext) -> CheckResult:
     left, target = context.left_before("transfer"), context.target
     if not target.substitutes:
-        return _not_tested(f"there is no other model to transfer from ({target.no_substitute or 'none given'})")
+        return _not_tested(f"there is no other model from which to transfer ({target.no_substitute or 'none given'})")
     what = f"images made against {' and '.join(target.substitutes)}"
     if context.was_made("transfer"):
         return _stronger(what, context, context.broken_among(left, "transfer"), len(left))
@@ -360,7 +360,7 @@ def _repeatable(context: CheckContext) -> CheckResult:
 
 
 def _independent(context: CheckContext) -> CheckResult:
-    """Compare images' outputs with those for the batch in reverse order and, for the first few images, alone."""
+    """Compare outputs with those for the batch in reverse order and, for the first few images, those for the image alone."""
     if (context.shifts > 1).any():
         return _not_tested("outputs are random, so that they differ anyway")
     shifts = context.shift(context.target.outputs(context.ids[::-1])[::-1])
@@ -380,7 +380,7 @@ def _independent(context: CheckContext) -> CheckResult:
 
 
 def _of_range(shifts: np.ndarray) -> float:
-    """Return the largest shift, roughly as a share of the outputs' range, which dwarfs their rounding."""
+    """Return the largest shift as an approximate share of the outputs' range, which is far larger than their rounding."""
     return float(min(shifts.max(), 1e9) * OF_RANGE)
 
 
@@ -405,8 +405,8 @@ CHECKS: dict[str, Callable[[CheckContext], CheckResult]] = {
 def checklist(context: CheckContext) -> Iterator[tuple[str, CheckResult]]:
     """Go through the checklist at one ε of an evaluation that is complete for the images checked.
 
-    If the model refuses a check's attacks or gradients, the check is not tested and says why.
-    Yields names of :data:`CHECKS` and results.
+    If the model refuses a check's attacks or gradients, the result is "not tested" with the reason.
+    It yields names of :data:`CHECKS` and results.
     """
     for name, check in CHECKS.items():
         if len(context.ids) == 0:

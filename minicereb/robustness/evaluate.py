@@ -46,16 +46,16 @@ class EvaluationTarget:
     draws : int
         Replications of the noise for this source.
     judge : callable, optional
-        Maps images on the device and their indices to predictions on the host, for a randomised model: it uses noise that no
-        attack has seen. By default the model's own outputs decide.
+        Maps images on the device and their indices to predictions on the host, for a randomised model. It uses fresh noise, which
+        no attack has used. By default the model's own outputs decide.
     certifier : callable, optional
         Maps images, labels, image indices, ε and norm to a mask of the certified images and their bounds: margins, or radii.
     decider : callable, optional
         Maps an image (float32, on the host), its label and ε to a decision, for the attack ``branch-and-bound``.
     substitutes : dict
-        Other classifiers, by name, to transfer attacks from.
+        Other classifiers, by name, from which attacks are transferred.
     no_substitute : str
-        The reason why there are none, if so.
+        The reason why there are none, in that case.
     """
 
     model: Any
@@ -99,7 +99,7 @@ class EvaluationTarget:
         return self._judged(substitute, attack, ids, own=False)
 
     def _judged(self, model: Any, attack: Attack, ids: np.ndarray, own: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Attack `model`; unless its own predictions decide, go on beyond misclassification and ask the target afterwards."""
+        """Attack `model`; unless its own predictions decide, continue beyond misclassification, and let the target judge."""
         broken, x_adv, distance = [], [], []
         what = (model, attack, self.rows, self.labels, ids)
         for block in attack_images(*what, image_shape=self.image_shape, include_misclassified=not own):
@@ -139,7 +139,7 @@ class EvaluationTarget:
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """The attacks of an evaluation, by name and in order, ascending ε, and the seed of random starts and noise."""
+    """The plan of an evaluation: names of the attacks in order, ascending ε, and the seed of random starts and noise."""
 
     epsilons: tuple[float, ...]
     attacks: tuple[str, ...]
@@ -150,18 +150,19 @@ class EvaluationPlan:
 def evaluate_images(
     target: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes, done: int
 ) -> Generator[tuple[int, str], None, None]:
-    """Evaluate the images of `outcomes`, from step `done` on: clean predictions, every attack and certificates at every ε.
+    """Evaluate the images of `outcomes` from step `done` on: clean predictions, and attacks and certificates at every ε.
 
     An image that is broken at some ε counts as broken at every larger one, and is attacked there again only by attacks that run
     on every image.
 
-    Fills `outcomes` in place. Yields the number of complete steps, with which an evaluation can be resumed, and the next step.
+    It fills `outcomes` in place, and yields the number of complete steps, with which an evaluation can be resumed, and the next
+    step.
 
     Raises
     ------
     InternalError
-        If an image is broken that was certified: one of the two would be wrong. (Not with a judge that answers from random runs:
-        a certificate is then about the mean of all of them.)
+        If a certified image is broken, because one of the two must be wrong. (This does not apply to a judge that uses random
+        runs: a certificate is then about the mean of all possible runs.)
     """
     as_ids(outcomes.ids, len(target.rows))
     steps: list[tuple[str, Callable[[], None]]] = [("answers", partial(_answer, target, outcomes))]
@@ -209,7 +210,7 @@ def _attack(target: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes, 
             ids = outcomes.ids[pending]
             if named.transferred:
                 result, _ = attempt(partial(target.transfer_attack, substitute, attack, ids))
-                if result is None:  # the other model failed: the images count as not tried
+                if result is None:  # the other model failed, so the images count as not tried
                     continue
             else:
                 result = target.attack(attack, ids)
@@ -237,7 +238,7 @@ def _certify(target: EvaluationTarget, plan: EvaluationPlan, outcomes: Outcomes,
 
 
 def _decide(decider: Decider, plan: EvaluationPlan, outcomes: Outcomes, e: int, x: np.ndarray) -> None:
-    """Ask the complete verifier about the images that are neither broken nor certified."""
+    """Let the complete verifier decide the images that are neither broken nor certified."""
     a, epsilon = plan.attacks.index(COMPLETE), plan.epsilons[e]
     for i in np.flatnonzero(outcomes.survivors(e) & ~outcomes.certified[e]):
         found = decider(x[i], int(outcomes.labels[i]), epsilon)

@@ -20,9 +20,9 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
 class GradientStatistics(NamedTuple):
-    """L2 norms of some images' input gradients (NaN where an entry is not finite), and shares.
+    """L2 norms of some images' input gradients (NaN if an entry is not finite), and shares of special cases.
 
-    Shares of images whose gradient is `zero` or has a `not_finite` entry, and the share of `zero_entries` among all entries.
+    The shares are those of images whose gradient is `zero` or has a `not_finite` entry, and of `zero_entries` among all entries.
     """
 
     norms: np.ndarray
@@ -36,8 +36,8 @@ def input_gradients(
 ) -> np.ndarray | None:
     """Return the input gradients of an objective at clean images: array of float64, shape (images, inputs).
 
-    `seed` is that of the noise, if the gradient is an estimate. With `double` they are computed in float64 on a copy of the
-    model, and the result is None if the model does not allow it.
+    `seed` is the seed of the noise, if the gradient is an estimate. With `double` the gradients are computed in float64 on a copy
+    of the model; the result is None if the model does not allow this.
     """
     model: Any = double_precision(target.classifier) if double else target.classifier
     if model is None:
@@ -74,14 +74,14 @@ def norm_quantiles(norms: np.ndarray) -> list[float | None]:
 def double_precision(model: Any) -> Any | None:
     """Return a copy of a dataclass with every array in float64, any other model unchanged; None if the copy would be too large.
 
-    A model that is not a dataclass is expected to compute in the precision of its input, or to refuse; :class:`ModelError` if a
-    user's dataclass cannot be copied with other arrays.
+    A model that is not a dataclass is expected to compute in the precision of its input, or to refuse. It raises
+    :class:`ModelError` if a user's dataclass cannot be copied with other arrays.
     """
     if not isinstance(model, Guarded):
         return _in_double(model)
     try:
         inner = _in_double(model.model)
-    except Exception as error:  # whatever a user's class raises
+    except Exception as error:  # a user's class may raise anything
         raise ModelError(f"model: it cannot be copied in float64: {one_line(error)}") from error
     return None if inner is None else Guarded(inner, "float64")
 
@@ -114,7 +114,7 @@ def _is_float(value: Array) -> bool:
 
 
 def lost_in_float32(single: np.ndarray, double: np.ndarray) -> float:
-    """Return the share of images whose `double` gradient is not zero and has a cosine below 0.9, or none at all, with `single`.
+    """Return the share of images whose nonzero `double` gradient has a cosine below 0.9, or undefined, with `single`.
 
     `single` and `double` are the results of float32 and float64 arithmetic: arrays of float64, shape (images, inputs).
     """

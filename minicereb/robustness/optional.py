@@ -10,12 +10,12 @@ import numpy as np
 from minicereb.errors import InternalError, MinicerebError, one_line
 
 Result = TypeVar("Result")
-# A user's model raises nothing else, see minicereb.attacks.classifier; anything else is a mistake of this project's.
+# The only errors of a user's model (see minicereb.attacks.classifier); any other error is a bug in this project.
 REFUSALS = (MinicerebError, np.linalg.LinAlgError, ArithmeticError, MemoryError)
 
 
 def attempt(make: Callable[[], Result]) -> tuple[Result | None, str]:
-    """Return a function's result and ""; if it fails, None and the reason, as one line.
+    """Return a function's result and ""; if it fails, None and the reason in one line.
 
     An :class:`InternalError` is a contradiction in the evaluation, and is always raised.
     """

@@ -28,7 +28,7 @@ class Outcomes:
         :data:`NOT_TRIED`, :data:`WITHSTOOD` or :data:`BROKEN`.
     certified : array of bool, shape (epsilons, images)
     margin : array of float64, shape (epsilons, images)
-        The bound that decides whether an image is certified; NaN without certificate.
+        The bound that decides whether an image is certified; NaN without a certificate.
     nearest : array of float32, shape (images, inputs)
         The nearest misclassified image found; the image itself if there is none.
     distance : array of float64, shape (images,)
@@ -36,7 +36,7 @@ class Outcomes:
     finder : array of int16, shape (images,)
         Index of the attack that found it; -1 for none.
     smallest : array of float64, shape (attacks, images)
-        Distances found by attacks that search for the nearest image whatever ε is; NaN if not searched.
+        Distances found by attacks that search for the nearest image independently of ε; NaN if not searched.
     """
 
     ids: np.ndarray
@@ -60,12 +60,12 @@ class Outcomes:
         return self.predicted == self.labels
 
     def survivors(self, epsilon: int, attacks: Sequence[int] | None = None) -> np.ndarray:
-        """Return which images are correctly classified and withstood every attack (or some) at this ε and all smaller ones."""
+        """Return which images are correctly classified and withstood all attacks (or those given) up to this ε."""
         tried = self.tried[: epsilon + 1] if attacks is None else self.tried[: epsilon + 1, list(attacks)]
         return self.clean & ~(tried == BROKEN).any(axis=(0, 1))
 
     def first_breaker(self, epsilon: int) -> np.ndarray:
-        """Return for each image the index of the first attack that broke it; -1 for none."""
+        """Return for each image the index of the first attack that broke it; -1 if none did."""
         broken = (self.tried[: epsilon + 1] == BROKEN).any(axis=0)
         return np.where(broken.any(axis=0), broken.argmax(axis=0), -1)
 

@@ -1,4 +1,4 @@
-"""Substitutes: models whose gradient an attack follows instead of the evaluated model's."""
+"""Substitutes: models whose gradient an attack follows instead of the evaluated model's gradient."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def own_substitute(dataset: Dataset, seed: int) -> CerebellarNetwork:
 
     :class:`InputError` if there are no training images, or the closed form has no solution.
     """
-    require(len(dataset.x_train) > 0, "x_train", 0, "at least one training image to learn a substitute from")
-    cells = min(SUBSTITUTE_CELLS, max(1, len(dataset.x_train) // 4))  # as many cells as images would fit noise
+    require(len(dataset.x_train) > 0, "x_train", 0, "at least one training image, from which a substitute can learn")
+    cells = min(SUBSTITUTE_CELLS, max(1, len(dataset.x_train) // 4))  # with as many cells as images, it would fit noise
     wiring = draw_wiring("full", cells, dataset.image_shape, None, seed)
     learned = range(min(len(dataset.x_train), SUBSTITUTE_IMAGES))
     batches = (

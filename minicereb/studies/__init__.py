@@ -52,7 +52,7 @@ MOTOR = (ISI, SAVINGS, LESIONS_STUDY, POLE)
 VERIFICATION = (VNNCOMP,)
 STUDIES = {study.name: study for study in CEREBELLUM + LIKELIHOOD_RATIO + MOTOR + VERIFICATION}
 
-GROUP = "minicereb.studies"  # entry points by which other packages offer studies
+GROUP = "minicereb.studies"  # group of entry points through which other packages offer studies
 
 __all__ = ["SCALES", "STUDIES", "Results", "Study", "all_studies", "study_named"]
 

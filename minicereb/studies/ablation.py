@@ -1,4 +1,4 @@
-"""Full or sparse wiring, with LTD or without, trained image by image or in batches: how robust is it really?"""
+"""How robust is a cerebellum really, with full or sparse wiring, with or without LTD, trained image by image or in batches?"""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from minicereb.studies.results import Blocks, Figures, Results
 from minicereb.studies.study import Study
 from minicereb.studies.tables import by_model, training_of
 
-# Per scale: cells in full and random wiring (with as many synapses), ways of training with their epochs.
+# Per scale: cells in full and in random wiring (with equally many synapses), and ways of training with their epochs.
 SIZES = {
     "smoke": (100, 500, ((as_coded, 1), (as_printed, 1))),
     "course": (597, 20_000, ((as_coded, 1), (as_printed, 3))),
     "paper": (5_970, 200_000, ((as_printed, 10),)),
 }
-# Cells in full wiring behind an encoder, which gives more features than a digit has pixels.
+# Cells in full wiring after an encoder, which has more features than a digit has pixels.
 FULL_BEHIND_ENCODER = {"smoke": 50, "course": 460, "paper": 1_166}
-# The encoder, the VGG-11 of the paper's code: factor of its width, dropout rates, epochs.
+# The encoder, the VGG-11 of the paper's code: factor for its width, dropout rates, epochs.
 ENCODER: dict[str, tuple[float, tuple[float, float], int]] = {
     "smoke": (0.02, (0.0, 0.0), 1),
     "course": (0.25, (0.0, 0.2), 20),
@@ -45,10 +45,10 @@ def encoder(data: Data, scale: str, seed: int) -> Train | None:
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Train the four models as in the authors' code and as in the paper, and compare each with the base network.
+    """Train the four models as in the authors' code and as in the paper, and compare each of them with the base network.
 
-    On colour photographs, where attacks cost far more, they are trained only as printed, on the features of an encoder, which is
-    also examined as a network of its own.
+    On colour photographs, where attacks take far longer, the models are trained only as in the paper, on the features of an
+    encoder. The encoder is also examined as a separate network.
     """
     full, random, ways = SIZES[scale]
     encoders = {seed: encoder(data, scale, seed) for seed in seeds}
@@ -69,14 +69,14 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
 
 
 def _attack(objective: str, train: Train) -> Attack:
-    """Return the attack for which outputs are compared: at the smaller ε on digits, at the larger on photographs."""
+    """Return the attack for the comparison of outputs: at the smaller ε on digits, at the larger on photographs."""
     strong = strengths(train.data)
     epsilon = strong.paper[strong.tuned]
     return protocol.paper_pgd(objective, epsilon, train.seed, protocol.tuned_step(epsilon) if strong.tuned else PAPER_STEP)
 
 
 def table(results: Results) -> Blocks:
-    """Show the paper's attacks, attacked and certified shares, comparisons, and which outputs the attacks moved."""
+    """Show the paper's attacks, attacked and certified accuracies, comparisons, and which outputs the attacks changed."""
     models = by_model(results)
     return [
         *tables.paper_table(models),
@@ -87,7 +87,7 @@ def table(results: Results) -> Blocks:
 
 
 def _moved(results: Results, names: list[str]) -> Blocks:
-    """Show which outputs the attacks moved."""
+    """Show which outputs the attacks changed."""
     rows, moved = [], results.where(MovedOutputs)
     groups = moved.by(lambda config: (describe(config.train), config.attack.objective))
     for name, objective in product(names, ("mse", "margin")):

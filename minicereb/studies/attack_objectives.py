@@ -1,4 +1,4 @@
-"""Is a cerebellum robust, or does the attack fail? The same attack with three objectives."""
+"""Is a cerebellum robust, or does the attack fail? A comparison of three objectives of the same attack."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SIZES = {
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[AttackedModel]:
-    """Train with batch 1 (the authors' code) and 10 (the paper), both wirings, with and without LTD; PGD with each objective."""
+    """Train with batch 1 (the code's) and 10 (the paper's), both wirings, with and without LTD; run PGD on each objective."""
     full, random, epochs_of_1, epochs_of_10, steps, images = SIZES[scale]
     experiments = []
     for (batch, epochs), model, seed in product(((1, epochs_of_1), (10, epochs_of_10)), four_models(full, random), seeds):

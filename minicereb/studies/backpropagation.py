@@ -7,8 +7,8 @@ from minicereb.experiments.configs import Data, Train
 from minicereb.studies.protocol import as_printed, robustness_study
 from minicereb.studies.tables import over_epsilon_figure
 
-# Per scale: cells in full and random wiring, hidden units of the deep perceptron (about as many weights), epochs, and of the
-# convolutional network the outputs of its convolutions and its hidden units.
+# Per scale: cells in full and random wiring; hidden units of the deep perceptron (about as many weights); epochs; outputs of the
+# convolutions and hidden units of the convolutional network.
 SIZES = {
     "smoke": (100, 500, (40, 40, 40), 1, (4,), 20),
     "course": (597, 20_000, (300, 300, 300, 200), 3, (8, 16), 64),
@@ -17,7 +17,7 @@ SIZES = {
 
 
 def trainings(data: Data, scale: str, seed: int) -> list[Train]:
-    """Return the networks: only the readout learns, all layers of the same network learn, other losses, deeper networks."""
+    """Return the networks: only the readout learns, all layers of the same network learn, other losses, and deeper networks."""
     full, random, deep, epochs, outputs, units = SIZES[scale]
     cerebella = CerebellumModel("full", full, ltd=False), CerebellumModel("random", random, 4)
     perceptrons = PerceptronModel((full,), loss="mse"), PerceptronModel((full,)), PerceptronModel(deep)

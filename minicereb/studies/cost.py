@@ -17,7 +17,8 @@ from minicereb.report.page import Table, Text
 from minicereb.studies.results import Blocks, Figures, Results, tabulate
 from minicereb.studies.study import MNIST14, Study
 
-# Per scale: target; two K for plain; rates tried; runs at the best; steps between checks; limits in steps and seconds.
+# Per scale: target; two values of K for plain; rates to try; runs at the best rate; steps between checks; limits in steps and
+# seconds.
 CostScale = namedtuple("CostScale", "target plain rates repeats every steps seconds")
 SIZES = {
     "smoke": CostScale(0.7, (20, 500), (0.02, 0.04), 1, 10, 100, 5.0),
@@ -41,7 +42,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[TimeToAccuracy 
 
 
 class Way(NamedTuple):
-    """The results of one way of learning: a record for each rate, and those at the fastest rate, one per seed."""
+    """The results of one way of learning: a record for each rate, and the records at the fastest rate, one per seed."""
 
     name: str
     grid: dict[float, Record]
@@ -69,7 +70,7 @@ def ways_of(results: Results) -> list[Way]:
 
 
 def table(results: Results) -> Blocks:
-    """Tabulate the cost of each way of learning at its fastest rate, then the outcome at every rate."""
+    """Tabulate the cost of each way of learning at its fastest rate, then the result at every rate."""
     ways = ways_of(results)
     flip = ways[0]
 

@@ -1,4 +1,4 @@
-"""Eyelid conditioning: the timing of responses, savings, and what each part of the circuit is for."""
+"""Eyelid conditioning: the timing of responses, savings, and the function of each part of the circuit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEGEND = (
     "(Student's t); (all): no seed differs. "
 )
 TIME, CLOSURE = "time from CS onset, ms", "closure of the lid, %"
-RESPONSE = 10  # closure in % that counts as a response
+RESPONSE = 10  # least closure in % that counts as a response
 
 
 def mean_over(of: str | Callable[[Record], Any], digits: int = 1) -> Callable[[Results], str]:
@@ -35,7 +35,7 @@ def mean_over(of: str | Callable[[Record], Any], digits: int = 1) -> Callable[[R
 
 
 def over_seeds(values: Sequence[float | None], digits: int = 1) -> str:
-    """Format a mean over seeds, with its interval if there are several, and the number of seeds with a value if not all."""
+    """Format a mean over seeds, with its interval if there are several, and the number of seeds if some have no value."""
     known = [value for value in values if value is not None]
     if not known:
         return f"none of {len(values)}"
@@ -73,7 +73,7 @@ ARMS: dict[str, tuple[str, tuple[str, ...], str]] = {  # protocol, lesions, rule
     "delay, LTD/LTP": ("delay", (), "ltd-ltp"),
     "delay, shuffled": ("delay", ("granule-shuffle",), "delta"),
 }
-SHORT = (50, 100)  # intervals too short to ask about timing
+SHORT = (50, 100)  # intervals too short to test timing
 TIMES = {"peak": "lid's peak", "trough": "Purkinje trough"}
 # Per scale: intervals in ms, granule cells, trials of acquisition and of extinction.
 ISI_SIZES: dict[str, tuple[tuple[int, ...], int, int, int]] = {
@@ -84,7 +84,7 @@ ISI_SIZES: dict[str, tuple[tuple[int, ...], int, int, int]] = {
 
 
 def _isi_plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Conditioning]:
-    """Run every interval in every arm; the short ones with the delay protocol and intact circuits only."""
+    """Run every interval in every arm; short intervals only with the delay protocol and intact circuits."""
     intervals, cells, acquisition, extinction = ISI_SIZES[scale]
     experiments = []
     for seed, (protocol, lesions, rule) in product(seeds, ARMS.values()):
@@ -102,7 +102,7 @@ def _by_arm(results: Results) -> dict[tuple[str, int], Results]:
 
 
 def _isi_table(results: Results) -> Blocks:
-    """Show a row for every arm and interval, then how the times shift with the interval."""
+    """Return a table with a row for every arm and interval, then the shift of the times with the interval."""
     found, session, rows = _by_arm(results), results[0][0].session, []
     closure = mean_over(lambda record: record["closure"][session.acquisition - 1])
     for (arm, interval), group in found.items():
@@ -227,7 +227,7 @@ def _by_forgetting(results: Results) -> dict[tuple[float, str], Results]:
 
 
 def _savings_table(results: Results) -> Blocks:
-    """Show each circuit's savings, how complete extinction was, and the part due to the nuclei, seed by seed."""
+    """Return each circuit's savings, the completeness of extinction, and the part due to the nuclei, seed by seed."""
     rows, saved, session = [], {}, results[0][0].session
     for (forgetting, circuit), group in _by_forgetting(results).items():
         first, again = ([trials_to_criterion(p)(r) for r in group.records] for p in ("acquisition", "reacquisition"))
@@ -254,7 +254,7 @@ def _savings_table(results: Results) -> Blocks:
 
 
 def _differences(one: Sequence[float | None], other: Sequence[float | None]) -> list[float | None]:
-    """Return the first minus the second for each seed; None if either has no value."""
+    """Return the first value minus the second for each seed; None if one of them is missing."""
     return [None if a is None or b is None else a - b for a, b in zip(one, other, strict=True)]
 
 
@@ -311,7 +311,7 @@ def _by_lesion(results: Results) -> dict[str, Results]:
 
 
 def _lesions_table(results: Results) -> Blocks:
-    """Show for each lesion whether the circuit responds, when, how much, and whether it stops."""
+    """Return a table that shows for each lesion whether, when and how much the circuit responds, and whether it stops."""
     session = results[0][0].session
     found = tabulate(
         "lesion",

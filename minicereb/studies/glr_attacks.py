@@ -1,4 +1,4 @@
-"""Likelihood-ratio networks under attackers who know them: which gradient to follow, and how robust the paper's networks are."""
+"""Likelihood-ratio networks under white-box attacks: the best gradient to follow, and the robustness of the paper's networks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from minicereb.studies.study import MNIST14, Study
 
 
 def _under_pgd(results: Results) -> str:
-    """Describe what the attacks of a study have in common, and how LAP predictions are judged."""
+    """Describe the common settings of a study's attacks, and how LAP predictions are judged."""
     config, record = results.where(AttackedModel)[0]
     images = record["images"]
     said = (
@@ -51,7 +51,7 @@ SOURCES_SIZES = {
 
 
 def _sources_plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """For both losses, measure every source, then run PGD-40 on the margin along it, against OT and against LAP."""
+    """For both losses, compare every source with the exact gradient, then use it for PGD-40 on the margin, against OT and LAP."""
     hidden, epochs, compared, attacked, searched, judging, sources = SOURCES_SIZES[scale]
     experiments: list[Experiment] = []
     for seed, loss in product(seeds, ("cross-entropy", "zero-one")):
@@ -97,7 +97,7 @@ GLR_SOURCES = Study(
 # -- the paper's networks ----------------------------------------------------------------------------------------------------
 
 OBJECTIVES = ("cross-entropy", "margin")
-# The controls of the tables, and their threshold networks with both losses.
+# The controls of the paper's tables, and its threshold networks with both losses.
 ROWS = [
     row
     for row in glr_tables.ROWS + glr_tables.PAPERS_STEP

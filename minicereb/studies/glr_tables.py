@@ -34,7 +34,7 @@ FLIP = LearningSettings("flip", 2, "derivative", 0.04)
 RESAMPLE = LearningSettings("resample", 2, "derivative", 0.02)
 BACKPROP = LearningSettings("backprop", 1, "derivative", 0.01)
 NOISY_BACKPROP = LearningSettings("backprop", 8, "derivative", 0.01)
-SUBSTITUTE = LearningSettings("backprop", 1, "derivative", 0.001)  # of all substitutes
+SUBSTITUTE = LearningSettings("backprop", 1, "derivative", 0.001)  # settings of all substitutes
 
 
 # A row of the tables: a network, how it is trained, and the scale of its Gaussian noise (None: no noise).
@@ -53,7 +53,8 @@ ROWS = (
     TableNetwork("threshold", "zero-one", FLIP),
     TableNetwork("log-absolute", "zero-one", RESAMPLE),
 )
-# The same networks after the paper's own steps, which train them less far: robustness to transfer falls as training goes on.
+# The same networks trained with the paper's own optimiser steps, which train them less far: robustness to transfer falls during
+# training.
 STEP = (0.1, "sgd", "constant")
 PAPERS_STEP = (
     TableNetwork("sigmoid", "cross-entropy", LearningSettings("backprop", 1, "derivative", *STEP), None),
@@ -112,7 +113,7 @@ def substitute(hidden: tuple[int, ...], data: Data, size: GlrScale, seed: int) -
 
 
 def _training(model: Model, data: Data, batch: int, epochs: int, learning: LearningSettings, seed: int) -> Train:
-    """Keep the last epoch: the held-out images serve only the learning curves; nothing is selected on them."""
+    """Return a training run that keeps the last epoch; the held-out images are used for learning curves, not for selection."""
     rate, optimizer, schedule = learning.learning_rate, learning.optimizer, learning.schedule
     return Train(model, data, batch, epochs, rate, optimizer, seed=seed, validation=VALIDATION, keep="last", schedule=schedule)
 

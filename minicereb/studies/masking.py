@@ -48,7 +48,7 @@ SIZES = {
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Train the ablation's four models as coded and as printed; run the paper's evaluation and ours, attacks and gradients.
+    """Train the ablation's four models as coded and as printed; run the paper's evaluation, ours, further attacks, and gradients.
 
     Attacks already run by an evaluation are not repeated.
     """
@@ -109,7 +109,7 @@ PlannedCheck = namedtuple("PlannedCheck", "name value alarm")  # a check that th
 
 
 def papers_checks(model: MaskedModel, epsilon: float) -> list[PlannedCheck]:
-    """Return the verdicts of the paper's checks on its attack at one ε, with our checklist's tolerance."""
+    """Return the verdicts of the paper's checks of its attack at one ε, with the tolerance of our checklist."""
     printed, chance = model.under("mse", "as printed", epsilon), 1 / model.gradients["mse"]["classes"]
     gains = {
         "FGSM breaks more": printed - model.by_paper("fgsm-mse", epsilon),

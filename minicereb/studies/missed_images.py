@@ -1,4 +1,4 @@
-"""How often does an attack miss an image that another breaks? The ensembles of the catalogue are chosen by this table."""
+"""How often does an attack miss an image that another breaks? The catalogue's ensembles were chosen by this table."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SIZES = {
 }
 CEREBELLA = ("cerebellum", "base")
 SQUARE = "Square"
-# For attacks of the catalogue the searches here that contain them, and how many of their starts.
+# For attacks of the catalogue, the searches here that contain them, and the number of their starts.
 MEMBERS: dict[str, tuple[tuple[str, ...], int]] = {
     "apgd-margin": (("APGD, margin",), 1),
     "apgd-ce": (("APGD, cross-entropy",), 1),
@@ -71,7 +71,7 @@ def models(data: Data, shipped: bool) -> dict[str, Train]:
 
 
 def searches(name: str, epsilon: float, size: AttacksScale, seed: int) -> dict[str, list[Attack]]:
-    """Return the searches compared on a model, by name, with equal numbers of steps; those for the nearest image ignore ε."""
+    """Return the searches to compare on a model, by name, with equal numbers of steps; those for the nearest image ignore ε."""
     widest, starts = EPSILONS[name][-1], range(seed, seed + size.starts)
 
     def each(method: str, objective: str, **settings: Any) -> list[Attack]:
@@ -80,7 +80,7 @@ def searches(name: str, epsilon: float, size: AttacksScale, seed: int) -> dict[s
     def once(method: str, objective: str, epsilon: float, **settings: Any) -> list[Attack]:
         return [Attack(method, objective, epsilon, **{"steps": size.steps, "seed": seed, **settings})]
 
-    far = {"step_size": epsilon / 10}  # of momentum's steps
+    far = {"step_size": epsilon / 10}  # step size of momentum
     found = {
         "PGD, margin": each("momentum", "margin", decay=0.0),
         "momentum, cross-entropy": each("momentum", "cross-entropy", **far),
@@ -131,14 +131,14 @@ class BrokenBySearch:
     ):
         self.starts: dict[str, list[set[int]]] = {}
         for words, experiments in experiments_of(name, train, epsilon, size, seed).items():
-            after = experiments[0].after  # images that the search was not made on count as broken by it
+            after = experiments[0].after  # images on which the search was not run count as broken by it
             easy = set() if after is None else set(records[BrokenImages(train, after, size.images)]["broken"])
             self.starts[words] = [easy | _broken(records[each], epsilon) for each in experiments]
             self.right = size.images - len(records[experiments[0]]["wrong"])
         self.anything: set[int] = set().union(*(found for starts in self.starts.values() for found in starts))
 
     def missed(self, found: set[int]) -> int:
-        """Return how many of the images that any search broke are not among these."""
+        """Return how many of the images that some search broke are not among these."""
         return len(self.anything - found)
 
     def of_ensemble(self, names: tuple[str, ...]) -> set[int]:
@@ -154,7 +154,7 @@ def _broken(record: Record, epsilon: float) -> set[int]:
 
 
 def table(results: Results) -> Blocks:
-    """Show for each model, per search and per ensemble, how many of the images that any search broke it missed."""
+    """Return tables that show for each model how many of the images broken by some search each search and ensemble missed."""
     records, first = dict(results), results[0][0]
     size = next(size for size in SIZES.values() if size.images == first.images)
     seed, data = first.attack.seed, first.train.data

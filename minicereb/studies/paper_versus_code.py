@@ -22,7 +22,7 @@ from minicereb.studies.tables import accuracy_of, accuracy_under, by_model, shar
 EPSILON = 0.1
 WAYS_OF_ATTACKING = (("mse", "last"), ("mse", "best"), ("margin", "last"), ("margin", "best"))
 FULL, SPARSE = (None, 5_000, True), (4, 200_000, True)
-# Per scale: models that every difference is tried on, and others: inputs per cell (None: all), cells, LTD; epochs.
+# Per scale: models on which every difference is tried, and other models: inputs per cell (None: all), cells, LTD; epochs.
 SIZES = {
     "smoke": (((None, 100, True), (4, 500, True)), (), 1),
     "course": (((None, 1_000, False), (None, 1_000, True), (4, 20_000, True)), (), 2),
@@ -52,7 +52,7 @@ ENDS = ("as the code has it", "as the paper has it")
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Attack some models trained in every way, others trained as coded and as printed; evaluate the latter two."""
+    """Attack some models trained in every way, and others trained as coded and as printed; evaluate the last two kinds."""
     dissected, others, epochs = SIZES[scale]
     experiments: list[Experiment] = []
     for inputs, cells, ltd in (*dissected, *others):
@@ -116,5 +116,5 @@ PAPER_VERSUS_CODE = Study(
     table,
     expectation=EXPECTED + "Of these differences it says nothing.",
     published=published,
-    inputs=784,  # those of the digits that the authors' figures are about
+    inputs=784,  # the number of pixels of the digits to which the authors' figures refer
 )

@@ -1,4 +1,4 @@
-"""Does the circuit that learns MNIST learn to balance a pole, from errors or from failure, and which parts does it need?"""
+"""Can the circuit that learns MNIST learn to balance a pole, from errors or from failure, and which parts does it need?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from minicereb.studies.study import STROKES, Study
 from minicereb.tasks.pole_balancing import PoleTask
 from minicereb.tasks.pole_learners import ActorCritic, ErrorDriven
 
-# Per scale: granule cells, trials at most, seconds of a trial that succeeds.
+# Per scale: granule cells, largest number of trials, duration of a successful trial in seconds.
 SIZES = {"smoke": (300, 6, 2.0), "course": (4_000, 200, 100.0), "paper": (10_000, 200, 100.0)}
 ERROR, CRITIC = ErrorDriven(), ActorCritic()
 WHOLE = "error-driven"
@@ -35,7 +35,7 @@ CONDITIONS: dict[str, tuple[PoleTask, bool]] = {  # the task, and whether anythi
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[PoleBalancing]:
-    """Run every condition with every seed, and record the paths of the first seed of both ways of learning."""
+    """Run every condition with every seed; for both ways of learning, record the paths of the first seed."""
     cells, trials, seconds = SIZES[scale]
     return [
         PoleBalancing(
@@ -125,7 +125,7 @@ def figures(results: Results) -> Figures:
 
 
 def _who_learns(panels: Mapping[str, Sequence[np.ndarray]], task: PoleTask) -> str:
-    """Say with which circuits the last trial of every seed, of some and of no seed lasted to the end."""
+    """State with which circuits the last trial lasted to the end for every seed, for some seeds, and for none."""
     whole = task.seconds - task.cart.step / 2
     counts = {name: (sum(seed[-1] > whole for seed in seeds), len(seeds)) for name, seeds in panels.items()}
     groups = {
@@ -159,5 +159,6 @@ POLE = Study(
         "pole-path-actor-critic": _PATH,
     },
     dataset=STROKES,
-    seeds={"smoke": (0,), "course": tuple(range(100, 110)), "paper": (0, 123, *range(100, 118))},  # settings: chosen with 0 to 7
+    # the settings were chosen with seeds 0 to 7
+    seeds={"smoke": (0,), "course": tuple(range(100, 110)), "paper": (0, 123, *range(100, 118))},
 )

@@ -22,7 +22,7 @@ from minicereb.studies.results import Blocks, Figures, Results
 from minicereb.studies.study import Study
 from minicereb.studies.tables import OVER_EPSILON, Models, by_model
 
-# All attacks that the catalogue had when the studies were run; fixed, so that their records keep counting.
+# All attacks that the catalogue had when the studies were run; fixed, so that their records remain valid.
 EVERY = (
     *("fgsm-mse", "pgd-mse", "pgd-margin", "pgd-tuned", "apgd-margin", "apgd-ce", "apgd-dlr", "apgd-t", "fab-t"),
     *("transfer", "square", "random"),
@@ -34,8 +34,8 @@ class Strengths(NamedTuple):
     """Strengths of the attacks for a kind of data; `epsilons`, `evaluated` and `attacked` by scale."""
 
     paper: tuple[float, float]  # ε of the paper's own attacks: PGD at both, FGSM at the first
-    epsilons: dict[str, tuple[float, ...]]  # ε of the whole evaluation
-    evaluated: dict[str, int]  # number of images in the whole evaluation
+    epsilons: dict[str, tuple[float, ...]]  # ε of the full evaluation
+    evaluated: dict[str, int]  # number of images in the full evaluation
     attacked: dict[str, int]  # number of images under the paper's own attacks
     tuned: bool = False  # whether PGD is run once more with a step that fits ε, because the paper's step is longer than ε
 
@@ -157,9 +157,9 @@ def robustness_study(
     label : callable
         Maps a training run to the model's name in tables and figures.
     captions : mapping
-        Captions of the figures by name; the one with the study's name is extended by the caption of accuracy over ε.
+        Captions of the figures by name; the caption under the study's name is extended by the caption of accuracy over ε.
     reference : callable
-        Whether a training run is the reference for the others of its group; by default the first is.
+        Whether a training run is the reference for the others of its group; by default this is the first.
     figures : callable, optional
         Maps the results by model to figures by name; by default only accuracy over ε, graded from dark to light.
     name, question, expectation, inputs

@@ -1,4 +1,4 @@
-"""Figures printed in the papers, as data, for tables that show them next to our measurements."""
+"""Figures from the papers, as data, for tables that show them next to our measurements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Logged(NamedTuple):
     All attacks ascend the squared error.
     """
 
-    test: float | None = None  # best accuracy on the test images, which is how the epoch was chosen
+    test: float | None = None  # best accuracy on the test images, which were used to choose the epoch
     pgd: float | None = None  # at ε = 0.1
     pgd_far: float | None = None  # at ε = 0.3
     fgsm: float | None = None  # at ε = 0.1
@@ -57,7 +57,7 @@ CEREBELLUM = {
 
 
 def logged_for(train: Train) -> Logged | None:
-    """Return the authors' printed or logged figures for a model, however it was trained here; None if there are none."""
+    """Return the authors' printed or logged figures for a model, regardless of its training here; None if there are none."""
     model = train.model
     if not isinstance(model, CerebellumModel) or model.wiring == "local" or train.data.name != "mnist":
         return None

@@ -1,4 +1,4 @@
-"""The pages of ``minicereb report``: of a run, an evaluation, or a study; the last is made here."""
+"""The pages of ``minicereb report`` about a run, an evaluation, or a study; the last is made here."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def report_on(folder: Path, place: str | None = None) -> Page:
     ----------
     folder : Path
     place : str, optional
-        Where the data of an evaluation are now, see :func:`minicereb.experiments.runs.dataset_of`; other pages need no data.
+        New place of an evaluation's data, see :func:`minicereb.experiments.runs.dataset_of`; other pages need no data.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def study_page(folder: Path) -> Page:
 
 
 def title(stored: Record) -> str:
-    """Return the title of a study's page: name, scale and data, which distinguish it from other pages of the same study."""
+    """Return the title of a study's page: name, scale and data, which distinguish it from the study's other pages."""
     data = next((f", {Path(name).stem}" for name in _data(stored["results"])), "")
     return f"Study {stored['study']}: {stored['scale']} scale{data}"
 
@@ -101,7 +101,7 @@ def _experiment(config: Record) -> Any:
 
 
 def _table(results: Results, known: Study | None) -> list[Block]:
-    """Return the study's tables, built from its records, or read from ``table.md`` if this version does not know its settings."""
+    """Return the study's tables, built from its records or, for settings of another version, read from ``table.md``."""
     if known is not None and all(config is not None for config, _ in results):
         return list(known.table(results))
     path = results.folder / "table.md"
@@ -129,7 +129,7 @@ def _measured(results: Results, known: Study | None) -> list[Block]:
 def _figures(folder: Path, records: list[Record], captions: Mapping[str, str]) -> list[Block]:
     """Return the study's own figures or, if it draws none, the accuracy of each evaluation over ε."""
     stem = Path(REPORT).stem
-    pages = {stem, *(path.stem for path in folder.glob("*.html"))}  # figures of a page begin with its name
+    pages = {stem, *(path.stem for path in folder.glob("*.html"))}  # the names of a page's figures begin with the page's name
     names = sorted({path.stem for ending in ("svg", "png") for path in folder.glob(f"*.{ending}")})
     blocks: list[Block] = []
     for name in names:

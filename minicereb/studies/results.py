@@ -19,7 +19,7 @@ Group = TypeVar("Group")
 
 
 class Results(list[tuple[Any, Record]]):
-    """Pairs of an experiment and its record, in the order of the study's plan.
+    """Pairs of experiment and record, in the order of the study's plan.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class Results(list[tuple[Any, Record]]):
 
     @property
     def records(self) -> list[Record]:
-        """The records alone."""
+        """Only the records."""
         return [record for _, record in self]
 
     @property
@@ -98,7 +98,7 @@ def _entry(record: Any, of: str | Callable[[Record], Any]) -> Any:
 def tabulate(corner: str, groups: Mapping[str, Group], *columns: tuple[str, Callable[[Group], str]]) -> Table:
     """Return a table with one row per group.
 
-    A column is a heading and a function that formats a group's cell; the first, under `corner`, holds the groups' names.
+    A column is a heading and a function that formats a group's cell; the first column, under `corner`, has the groups' names.
     """
     rows = [[name, *(cell(group) for _, cell in columns)] for name, group in groups.items()]
     return Table([corner, *(heading for heading, _ in columns)], rows)

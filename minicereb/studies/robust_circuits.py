@@ -1,4 +1,4 @@
-"""Which circuits provably withstand attacks: what threshold fibres, pessimism, sparse wiring and LTD are worth, one at a time."""
+"""Which circuits provably withstand attacks: the effect of threshold fibres, pessimism, sparse wiring and LTD, one at a time."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from minicereb.studies.study import Study
 
 EPSILONS = {"smoke": (0.1,), "course": (0.1, 0.3), "paper": (0.1, 0.3)}
 ATTACKS = {"smoke": ("apgd-margin",), "course": ("apgd-margin", "transfer"), "paper": STANDARD}
-FLIPPED = {"smoke": ("greedy",), "course": ("greedy", "beam"), "paper": FLIPS}  # where fibres fire at a threshold
+FLIPPED = {"smoke": ("greedy",), "course": ("greedy", "beam"), "paper": FLIPS}  # attacks on fibres that fire at a threshold
 WHOLE = "threshold fibres, pessimistic rule, k = 4, LTD"
 
 
 class Size(NamedTuple):
-    """Size of the study at a scale: synapses m(k + 2c), epochs, hidden units of the other networks, evaluated images."""
+    """The size of the study at a scale: synapses m(k + 2c), epochs, hidden units of the other networks, evaluated images."""
 
     synapses: int
     epochs: int
@@ -40,7 +40,7 @@ SIZES = {"smoke": Size(4_800, 1, 10, 8), "course": Size(96_000, 3, 100, 200), "p
 
 
 def circuits(synapses: int, epsilon: float) -> list[CerebellumModel]:
-    """Return the whole circuit for one ε; then, each with one ingredient changed, the others; and one without the first two."""
+    """Return the complete circuit for one ε, circuits with one ingredient changed, and one without the first two."""
 
     def circuit(k: int = NATURAL, fires: bool = True, pessimistic: bool = True, **others: Any) -> CerebellumModel:
         settings: dict[str, Any] = {"loss": "cross-entropy", **others}
@@ -55,7 +55,7 @@ def circuits(synapses: int, epsilon: float) -> list[CerebellumModel]:
 
 
 def trainings(data: Data, scale: str, seed: int, epsilon: float) -> list[Train]:
-    """Return the trainings for one ε: the circuits, perceptrons trained on attacks and on bounds, a likelihood-ratio network."""
+    """Return the training runs for one ε: circuits, perceptrons trained on attacks or bounds, a likelihood-ratio network."""
     size = SIZES[scale]
 
     def training(model: Model, batch_size: int, rate: float, optimizer: str = "rmsprop", **how: Any) -> Train:
@@ -72,7 +72,7 @@ def trainings(data: Data, scale: str, seed: int, epsilon: float) -> list[Train]:
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Evaluate every model at the ε that it was trained for, or at both, and compare it with the whole circuit."""
+    """Evaluate every model at the ε for which it was trained, or at both, and compare it with the complete circuit."""
     experiments: list[Experiment] = []
     for seed in seeds:
         epsilons: dict[Train, tuple[float, ...]] = {}
@@ -92,7 +92,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
 
 
 def name_of(train: Train) -> str:
-    """Name a model by what distinguishes it from the whole circuit."""
+    """Return a name that says how a model differs from the complete circuit."""
     model = train.model
     if isinstance(model, PerceptronModel):
         return f"perceptron, {'adversarial training' if model.interval_bounds is None else 'interval bounds'}"
@@ -111,7 +111,7 @@ def name_of(train: Train) -> str:
 
 
 def table(results: Results) -> Blocks:
-    """Show for each model, at each ε, its clean, attacked and certified accuracy; then the comparisons."""
+    """Return each model's clean, attacked and certified accuracy at each ε, then the comparisons."""
     evaluations = results.where(EvaluatedModel)
     models, (config, record) = tables.by_model(results, name_of), evaluations[0]
     columns: list[tuple[str, Callable[[Results], str]]] = []
@@ -131,7 +131,7 @@ def table(results: Results) -> Blocks:
 
 
 def _share(model: Results, epsilon: float, label: str | None = None) -> str:
-    """Write the mean over the seeds, with its interval, of models that were evaluated at this ε."""
+    """Format the mean over seeds, with its interval, for models that were evaluated at this ε."""
     found = model.where(EvaluatedModel, lambda config: epsilon in config.epsilons).records
     if label is None:
         return mean_share([record["test_accuracy"] for record in found], found[0]["test_images"])

@@ -1,4 +1,4 @@
-"""How far apart are models that differ only in the seed, and what difference can a few seeds show?"""
+"""How different are models that differ only in the seed, and how small a difference can a few seeds show?"""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from minicereb.studies.tables import SAYS_PGD, UNDER_ALL, entry_at, what_is_left
 
 PAPERS = (0, 123)  # the paper's seeds
 DETECTED_WITH = (2, 5, 10)  # numbers of seeds
-ROUNDING = 1e-9  # a smaller spread is rounding
+ROUNDING = 1e-9  # a smaller spread is rounding error
 # Per scale: cells in full and random wiring, epochs, images evaluated, ε.
 SIZES = {
     "smoke": (50, 200, 1, 8, (0.1,)),
@@ -37,7 +37,7 @@ PAIRS = (("full, LTD", "full"), ("random k=4, LTD", "random k=4"), ("random k=4"
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Evaluate every model of the ablation at every seed, and compare those that differ in one thing, seed by seed."""
+    """Evaluate every model of the ablation at every seed, and compare models that differ in one respect, seed by seed."""
     full, random, epochs, images, epsilons = SIZES[scale]
     experiments: list[Experiment] = []
     for seed in seeds:
@@ -86,10 +86,10 @@ def by_seed(results: Results, measure: Measure) -> dict[str, dict[int, float]]:
 
 
 class Difference(NamedTuple):
-    """A difference between two models, seed by seed; `error` and `found` are None if the images were not compared."""
+    """The difference between two models, seed by seed; `error` and `found` are None if the images were not compared."""
 
     values: list[float]
-    error: float | None  # standard deviation of one value due to the choice of images alone
+    error: float | None  # standard deviation of one value that is due only to the choice of images
     found: int | None  # number of seeds at which McNemar's test finds it
 
 
@@ -116,13 +116,13 @@ def differences(results: Results, measures: Sequence[Measure]) -> dict[tuple[str
 
 
 def _image_variance(record: Record, images: int) -> float:
-    """Estimate the variance of a difference of paired shares over the choice of images."""
+    """Estimate the variance of a difference of paired shares that is due to the choice of images."""
     b, c = record["only_one"], record["only_other"]
     return (b + c - (b - c) ** 2 / images) / images**2
 
 
 def table(results: Results) -> Blocks:
-    """Show each model and each difference over the seeds, and the smallest difference that a few seeds would reveal."""
+    """Return each model and each difference over the seeds, and the smallest difference that a few seeds would reveal."""
     epsilons = results.where(EvaluatedModel)[0][0].epsilons
     at_epsilon = [Measure(label, e) for e, label in product(epsilons, ("MSE-PGD", "attacked", "certified"))]
     measures = [measure for measure in (Measure("test"), *at_epsilon) if any(by_seed(results, measure).values())]

@@ -1,4 +1,4 @@
-"""How many inputs should a granule cell have? From one to all at a fixed budget of synapses: robustness, accuracy, dimension."""
+"""How many inputs should a granule cell have? Robustness, accuracy and dimension at a fixed budget of synapses."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _sparsity_figures(models: Models) -> Figures:
 
 
 def _largest(lines: Curves) -> str:
-    """Say where the line that varies most, of those over k at an ε, is highest."""
+    """Describe where the line that varies most (over k, at one ε) is highest."""
     name = max((each for each in lines if each.startswith("ε")), key=lambda each: np.ptp(lines[each][1]))
     inputs, values = lines[name][:2]
     best = values.argmax()
@@ -100,7 +100,7 @@ SPARSITY = robustness_study(
 # -- is k = 4 near-optimal? --------------------------------------------------------------------------------------------------
 
 LEVEL = 0.1  # share of the inputs for which a threshold cell fires
-# Per scale: inputs per cell, among those above; images or inputs that a dimension is measured with.
+# Per scale: numbers of inputs per cell, among those above; number of images or inputs for measuring a dimension.
 OPTIMUM_SIZES: dict[str, tuple[tuple[int, ...], int]] = {
     "smoke": ((1, 4, 784), 60),
     "course": ((1, 2, 4, 10, 20, 50, 784), 1_000),
@@ -118,7 +118,7 @@ CLOSED = "closed form"
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Evaluate some runs of the study ``sparsity``, compare them with k = 4, and measure the dimension of their wirings."""
+    """Evaluate some runs of the study ``sparsity``, compare them with k = 4, and measure the dimensions of their wirings."""
     chosen, images = OPTIMUM_SIZES[scale]
     by_seed = zip(*(trainings(data, scale, seed) for seed in seeds), strict=True)
     trains = [train for same_k in by_seed for train in same_k if inputs_of(train) in chosen]
@@ -147,7 +147,7 @@ Values = dict[int, WithInterval]  # by k
 
 
 def dimensions(results: Results) -> dict[str, Values]:
-    """Return the dimension by measure and k: for one seed with the interval over images, for several as their geometric mean.
+    """Return the dimension by measure and k: for one seed with the interval over images, for several seeds as geometric mean.
 
     The closed form, for threshold cells with equal weights on independent normal inputs, has no interval.
     """
@@ -176,7 +176,7 @@ def _by_inputs(results: Results) -> Models:
 
 
 def table(results: Results) -> Blocks:
-    """Show accuracy and dimension over k; for each the best k, and which k differ from 4; the comparisons with k = 4."""
+    """Return accuracy and dimension over k; for each, the best k and the k that differ from 4; and the comparisons with k = 4."""
     models, measured = _by_inputs(results), dimensions(results)
     answers = _answers(results, models, measured)
     return [*_accuracies(models), *_dimensions(results, measured), *answers, *tables.comparison_table(results)]
@@ -216,7 +216,7 @@ def _dimensions(results: Results, measured: dict[str, Values]) -> Blocks:
 
 
 def _answers(results: Results, models: Models, measured: dict[str, Values]) -> Blocks:
-    """Show for each quantity the best k, the value at k = 4, and which k are larger, smaller, or indistinguishable from 4."""
+    """Return for each quantity the best k, the value at k = 4, and which k give more, less, or the same within error."""
     config, significant = evaluation_of(models)[0], _significant(results)
     test = _shares(models)
     rows = [_answer("test accuracy, %", test, _apart(test))]
@@ -245,13 +245,13 @@ def _answer(name: str, values: Values, signs: dict[int, int]) -> list[str]:
 
 
 def _apart(values: Values) -> dict[int, int]:
-    """Return for each k 1 or -1 if its interval lies above or below that of k = 4, else 0."""
+    """Return for each k 1 or -1 if its interval is above or below that of k = 4, otherwise 0."""
     natural = values[NATURAL]
     return {k: int(value.low > natural.high) - int(value.high < natural.low) for k, value in values.items()}
 
 
 def _significant(results: Results) -> dict[str, dict[int, int]]:
-    """Return by ε, for each k, the sign of the difference from k = 4 if it is significant for every seed, else 0."""
+    """Return, by ε and for each k, the sign of the difference from k = 4 if it is significant for every seed, otherwise 0."""
     rows = comparisons(results)
     signs: dict[str, dict[int, set[int]]] = {}
     for row, p in zip(rows, holm([row.found["p"] for row in rows]), strict=True):
@@ -261,7 +261,7 @@ def _significant(results: Results) -> dict[str, dict[int, int]]:
 
 
 def _shares(models: Models, label: str | None = None, e: int = 0) -> Values:
-    """Return for each k a share in %: attacked or certified at the ε with index `e`, or without a label the test accuracy."""
+    """Return for each k a share in %: attacked or certified at the ε with index `e` or, without a label, the test accuracy."""
     values, record = {}, evaluation_of(models)[1]
     for name, model in models.items():
         found = tables.shares(model, label, e) if label else model.where(EvaluatedModel).values("test_accuracy")

@@ -1,4 +1,4 @@
-"""The definition of a study, and how it runs: every experiment runs once, and resumes if it was interrupted."""
+"""The definition of a study, and how it runs: every experiment runs once, and an interrupted one resumes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from minicereb.report.page import Table, Text, write_blocks
 from minicereb.studies.results import Figures, Results
 
 SCALES = ("smoke", "course", "paper")
-SEEDS = {"smoke": (0,), "course": (0,), "paper": (0, 123)}  # at paper scale those of the cerebellum paper
+SEEDS = {"smoke": (0,), "course": (0,), "paper": (0, 123)}  # at paper scale the seeds of the cerebellum paper
 
 MNIST = {"smoke": "strokes", "course": "mnist", "paper": "mnist"}  # name of the data set at each scale
 MNIST14 = {"smoke": "strokes14", "course": "mnist14", "paper": "mnist14"}
@@ -77,12 +77,12 @@ class Study:
 def carry_out(
     study: Study, scale: str, seeds: tuple[int, ...], dataset: Dataset, out: Path, pool: WorkerPool | None = None
 ) -> Generator[Progress, None, None]:
-    """Run a study in the folder `out`, yielding its progress; experiments that are complete are not run again.
+    """Run a study in the folder `out`, yielding its progress; complete experiments are not run again.
 
     At the end ``out/study.json`` holds every experiment with its record and ``out/table.md`` the tables, next to the figures, if
-    the study has any. A complete study in a read-only folder is left unchanged, so that it can still be printed.
-    Without a `pool` this process runs the jobs in sequence. Raises :class:`NotDone`, after all possible jobs have been run, if
-    some were not.
+    the study has any. A complete study in a read-only folder is left unchanged, and can still be printed.
+    Without a `pool` this process runs the jobs in sequence. If some jobs cannot be done, it raises :class:`NotDone` after all
+    other jobs have been run.
     """
     study.check(dataset)
     plan = study.plan(Data(dataset.name, dataset.sha256), scale, seeds)
@@ -94,7 +94,7 @@ def carry_out(
     undone = yield from one_after_another(jobs, found, laboratory) if pool is None else spread(jobs, found, laboratory, pool)
     if undone:
         raise NotDone(undone, len(jobs))
-    laboratory.siblings.look_again()  # workers may have used folders that have appeared since
+    laboratory.siblings.look_again()  # workers may have used folders that appeared in the meantime
     results = Results(((config, laboratory.result(config)) for config in plan), out)
     write_json(
         out / "study.json",
@@ -149,7 +149,7 @@ class _StudyFile(TypedDict):
 
 
 def read_study(path: Path) -> Record:
-    """Read ``study.json``; :class:`DataError` if it is not one. Records with settings of another version are not checked."""
+    """Read ``study.json``; :class:`DataError` for any other content. Records with settings of another version are not checked."""
     stored = read_json(path, _StudyFile)
     for number, result in enumerate(stored["results"]):
         try:

@@ -31,12 +31,12 @@ LABELS = ("attacked", "certified")
 
 
 def by_model(results: Results, label: Callable[[Train], str] = describe) -> dict[str, Results]:
-    """Group evaluations and attacks by model; runs with the same label (of several seeds) are one model."""
+    """Group evaluations and attacks by model; runs with the same label, from several seeds, count as one model."""
     return results.where(EvaluatedModel | AttackedModel).by(lambda config: label(config.train))
 
 
 def evaluation_of(models: Models) -> tuple[EvaluatedModel, Record]:
-    """Return the first evaluation with its record, for the settings common to all."""
+    """Return the first evaluation with its record, from which the common settings are read."""
     return next(iter(models.values())).where(EvaluatedModel)[0]
 
 
@@ -112,7 +112,7 @@ def _published(columns: list[tuple[str, Callable[[Results], str]]], models: Mode
 
 
 def bracket_table(models: Models) -> Blocks:
-    """Return the attacked and the certified share of every model, at each ε where any of them is not zero."""
+    """Return the attacked and the certified share of every model, at each ε where some share is not zero."""
     config, record = evaluation_of(models)
     images, columns = record["images"], []
     zero: dict[str, list[str]] = {label: [] for label in LABELS}
@@ -180,9 +180,9 @@ MISLEADS = 0.3  # share of the images
 
 
 def what_is_left(says: Curves, left: Curves) -> str:
-    """Say where PGD on the squared error misleads most, if it does, and which models all attacks leave most and fewest images of.
+    """State where PGD on the squared error misleads most, if it does, and the models most and least robust to all attacks.
 
-    Each at the ε where the difference is largest; `says` and `left` have the same names, and shares over the same ε.
+    Both are at the ε where the difference is largest. `says` and `left` have the same names, and shares over the same ε.
     """
     hidden = {name: says[name][1] - left[name][1] for name in says}
     name = max(hidden, key=lambda each: hidden[each].max())
@@ -263,6 +263,6 @@ def comparison_table(results: Results, labels: Sequence[str] = ("attacked",)) ->
 
 
 def _names(config: PairedComparison) -> tuple[str, str]:
-    """The two models or, if their descriptions are equal, the settings in which they differ."""
+    """Return the names of the two models or, if these are equal, the settings in which they differ."""
     one, other = (describe(train) for train in config.trainings)
     return (one, other) if one != other else (one, f"the same except {'; '.join(differences(config.other, config.one))}")

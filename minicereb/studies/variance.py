@@ -20,7 +20,7 @@ from minicereb.studies.results import Blocks, Figures, Results
 from minicereb.studies.study import MNIST14, Study
 
 LOSSES = ("cross-entropy", "zero-one")
-STATES = ("untrained", "half trained", "trained")  # half: by the paper's own step, gradient descent at a rate of 0.1
+STATES = ("untrained", "half trained", "trained")  # half trained: with the paper's own steps, gradient descent at a rate of 0.1
 CONDITIONS = tuple(product(LOSSES, STATES))
 PLAIN = ("plain", "score")
 ESTIMATORS = {  # name of a row: estimator and last layer
@@ -33,8 +33,8 @@ ESTIMATORS = {  # name of a row: estimator and last layer
     "Rao-Blackwell, derivative last": ("rao-blackwell", "derivative"),
     "flip": ("flip", "derivative"),
 }
-# Factors in the project's earlier notes, from a prototype: cross-entropy untrained and trained (how, was not noted), 0-1 loss
-# untrained and trained.
+# Factors in the project's earlier notes, from a prototype: cross-entropy untrained and trained (the method was not noted), and
+# 0-1 loss untrained and trained.
 EARLIER = {
     "mean baseline": (4.6, 2.6, 10.7, 5.3),
     "antithetic": (2.5, 1.7, 9.6, 4.1),
@@ -81,7 +81,7 @@ class Ratio(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """An estimator under one condition, per replication (the variance falls as 1/K and the time grows as K); a row per seed."""
+    """An estimator under one condition, per replication (the variance falls as 1/K, and the time grows as K); a row per seed."""
 
     variances: np.ndarray  # (seeds, layers)
     errors: np.ndarray  # relative standard errors
@@ -122,7 +122,7 @@ def gain(plain: Measured, other: Measured) -> float:
 
 
 def table(results: Results) -> Blocks:
-    """Show the variance reduction in the first layer next to earlier factors, then in the second, then cost and gain."""
+    """Return the variance reduction in the first layer next to earlier factors, then in the second layer, then cost and gain."""
     found = {name: [measured(results, name, condition) for condition in CONDITIONS] for name in ESTIMATORS}
     plain, others = found["plain"], [name for name in ESTIMATORS if name != "plain"]
     at_k = max(config.replications for config, _ in results)

@@ -66,7 +66,7 @@ def network_of(config: EstimatorVariance) -> str:
 def noise_to_signal(results: Results, layer: int) -> str:
     """Return variance over squared norm of a layer's gradient at one evaluation of the loss per image, with a 95% interval.
 
-    The variance falls as one over the evaluations, so both are multiplied.
+    The variance is inversely proportional to the number of evaluations, so it is multiplied by that number.
     """
     logarithms, errors = [], []
     for config, record in results:

@@ -12,11 +12,11 @@ from minicereb.studies.study import STROKES, Study
 
 LIMITS = {"mnist-net_256x2.onnx": 120.0, "mnist-net_256x4.onnx": 300.0}  # seconds for one instance, as in the competition
 RADII, IMAGES = (0.03, 0.05), 15
-TOOLS = "alpha-beta-CROWN 44, MN-BaB 39, VeriNet 38, Debona and nnenum 36, Marabou 33"  # proofs, of both networks
+TOOLS = "alpha-beta-CROWN 44, MN-BaB 39, VeriNet 38, Debona and nnenum 36, Marabou 33"  # numbers of proofs for both networks
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[DecidedProperty]:
-    """Ask every network for every property: at paper scale with the competition's time limits, at course scale a twelfth."""
+    """Decide every property of every network, with the competition's time limits or, at course scale, a twelfth of them."""
     if scale == "smoke":
         return [DecidedProperty(DRAWN, radius, 20.0) for radius in ("0.001", "0.9")]
     share = 1 if scale == "paper" else 1 / 12
@@ -27,7 +27,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[DecidedProperty
 
 
 def table(results: Results) -> Blocks:
-    """Show for each network and radius how many properties were decided, then every verdict."""
+    """Return for each network and radius how many properties were decided, then every verdict."""
 
     def group(config: DecidedProperty) -> tuple[str, str]:
         return config.network, config.question.rpartition("_")[2].removesuffix(".vnnlib.gz")

@@ -31,8 +31,8 @@ class State(NamedTuple):
     angular_velocity: float
 
 
-# Largest product of the step and the frequency at which the pole would swing if it hung. For the other two it is where the step
-# of a linear oscillator begins to grow without bound; Euler's grows at every step, here in energy by at most 4%.
+# Largest product of the step and the frequency at which the hanging pole would swing. For two integrators, a linear oscillator
+# grows without bound above this. With Euler's method it grows at every step, here in energy by at most 4%.
 STABLE = {"euler": 0.2, "semi-implicit": 2.0, "rk4": 2 * sqrt(2)}
 
 
@@ -41,9 +41,9 @@ STABLE = {"euler": 0.2, "semi-implicit": 2.0, "rk4": 2 * sqrt(2)}
 class CartPole:
     """The cart and pole of Barto, Sutton and Anderson (1983), without friction; the defaults are the classic benchmark's.
 
-    ``euler`` takes positions and velocities from the old state, as the benchmark does; ``semi-implicit`` takes positions from the
-    new velocities; ``rk4`` is the classic Runge-Kutta method of order four. :class:`InputError` if the integrator is unstable
-    with the step.
+    ``euler`` computes positions and velocities from the old state, as the benchmark does; ``semi-implicit`` computes positions
+    from the new velocities; ``rk4`` is the classic Runge-Kutta method of order four. It raises :class:`InputError` if the
+    integrator is unstable with this step.
     """
 
     cart_mass: float = setting(1.0, "Mass of the cart", above=0, unit="kg")
@@ -63,7 +63,7 @@ class CartPole:
 
     @property
     def frequency(self) -> float:
-        """How fast the hanging pole would swing, and the upright one falls, in rad/s: ``√(g/(l (4/3 - m/(M + m))))``."""
+        """The rate at which the hanging pole would swing and the upright pole falls, in rad/s: ``√(g/(l (4/3 - m/(M + m))))``."""
         total = self.cart_mass + self.pole_mass
         return sqrt(self.gravity / (self.half_length * (4 / 3 - self.pole_mass / total)))
 

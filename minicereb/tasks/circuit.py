@@ -1,7 +1,7 @@
-"""One microzone in closed loop: granule cells, Purkinje cells, nuclei and olive, with the rule by which images are learned.
+"""One microzone in a closed loop: granule cells, Purkinje cells, nuclei and olive, with the learning rule used for images.
 
 Rows are time bins instead of images: a trial is a batch, for which :class:`minicereb.learning.plasticity.DeltaRule` computes the
-same two products. Around it, this module adds Golgi cells, an olive that the nuclei inhibit, and bounds on the weights.
+same two products. This module adds Golgi cells, an olive that the nuclei inhibit, and bounds on the weights.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ LEVEL = Setting(
     at_most=0.5,
     expected="a share above 0 and at most 0.5: half the cells are silent without inhibition",
 )
-FORGETTING = Setting("Share of its change that a parallel fibre's synapse loses per trial.", at_least=0, below=1)
+FORGETTING = Setting("Share of its learned change that a parallel fibre's synapse loses per trial.", at_least=0, below=1)
 RULE = Setting("Learning rule of the parallel fibres' synapses.", choices=tuple(RULES))
 LESION = Setting("Parts missing from the circuit from the first trial on.", choices=LESIONS, option="lesion")
-# Chosen once, and the same for every interval, protocol and lesion.
+# These were chosen once, and are the same for every interval, protocol and lesion.
 DRIVE = 20.0  # mean input to a Purkinje cell from the stimulus to the US, in units of its resting rate
-RATE = 0.015  # by how much a bin's own credit changes its Purkinje activity in a trial, on average
-BOUND = 0.5  # of W: synapses lie between 0 and 1 and begin at ½, which interneurons balance
-ELIGIBLE = (50, 150)  # ms by which activity comes before the climbing fibre that changes its synapses
+RATE = 0.015  # average change of a bin's Purkinje activity per trial that is due to its own credit
+BOUND = 0.5  # bound of W: synapses are between 0 and 1 and begin at ½, which interneurons balance
+ELIGIBLE = (50, 150)  # ms by which activity precedes the climbing fibre's signal that changes its synapses
 INHIBITION = 2.0  # κ
-SPONTANEOUS = 0.02  # e₀: one spike a second, where the US makes one in 20 ms
+SPONTANEOUS = 0.02  # e₀: one spike per second, while the US causes one in 20 ms
 TONIC = 0.5  # b: half of what Purkinje cells inhibit at rest
 NUCLEAR_BOUND, NUCLEAR_LTP, NUCLEAR_LTD = 0.4, 2e-4, 5e-6
-PAUSE, FIRING = 0.5, 0.9  # Purkinje activity at most, at least
+PAUSE, FIRING = 0.5, 0.9  # limits of Purkinje activity for a pause and for firing
 
 
 class CircuitSignals(NamedTuple):
@@ -118,7 +118,8 @@ def eligibility(bins: int) -> np.ndarray:
 class Circuit:
     """A microzone, for one stimulus that is repeated in every trial.
 
-    Granule cells do not learn and nothing here is noisy: their response to the stimulus is computed once and kept, cells × bins.
+    Granule cells do not learn and there is no noise, so their response to the stimulus, cells × bins, is computed once and
+    stored.
 
     Parameters
     ----------
@@ -131,7 +132,7 @@ class Circuit:
     span : slice
         Bins over which the granule cells' activity is normalised.
     level, forgetting : float
-        Coding level, above 0 and at most ½; λ, from 0 to below 1.
+        Coding level, above 0 and at most ½; λ, at least 0 and below 1.
     rule : {"delta", "ltd-ltp"}
         Whether a parallel fibre's synapse changes in proportion to the fibre's activity, or whenever it is active ``[M-LTDLTP]``.
     lesions : collection of str
@@ -175,7 +176,7 @@ class Circuit:
         """Normalise the Purkinje cells' mean input, so that the learning rate does not depend on the cells."""
         xp, cells = xp_of(self.activity), len(self.activity)
         mean = float(self.activity[:, span].sum(axis=0).mean())
-        require(mean > 0, "cells", cells, "more, or another seed: none of them responds before the US")
+        require(mean > 0, "cells", cells, "more cells, or another seed: no cell responds before the US")
         self.activity *= self.activity.dtype.type(DRIVE / mean)
         effect = DRIVE if rule == "ltd-ltp" else float(xp.square(self.activity[:, span]).sum(axis=0).mean())
         self.rule.optimizer = SGD(RATE * self.bins / effect)
@@ -184,7 +185,7 @@ class Circuit:
 
     @property
     def weights(self) -> np.ndarray:
-        """Synapses from parallel fibres to Purkinje cells, from 0 to 1, shape (cells,)."""
+        """Weights from parallel fibres to Purkinje cells, from 0 to 1, shape (cells,)."""
         return to_numpy(self.model.readout)[:, 0] + np.float32(BOUND)
 
     def trial(self, unconditioned: np.ndarray, number: int) -> CircuitSignals:
@@ -193,7 +194,7 @@ class Circuit:
         Parameters
         ----------
         unconditioned : array of float32, shape (bins,)
-            u, 1 while the US excites the olive, else 0.
+            u, 1 while the US excites the olive, otherwise 0.
         number : int
             Index of the trial; only the shuffling of time courses depends on it.
         """
@@ -236,7 +237,7 @@ class Circuit:
         self.nuclear_synapses = min(max(self.nuclear_synapses + change, 0.0), NUCLEAR_BOUND)
 
     def _shuffle(self, number: int) -> None:
-        """Shift each cell's time course cyclically by a random time of its own."""
+        """Shift each cell's time course cyclically by its own random time."""
         xp = xp_of(self.activity)
         turns = to_device(generator(self.seed, "granule shuffle", number).integers(0, self.bins, len(self.activity)))
         places = xp.arange(self.bins)

@@ -1,4 +1,4 @@
-"""Eyelid conditioning: a stimulus (CS), after an interval a puff of air (US), and a lid that learns to close in time."""
+"""Eyelid conditioning: after a stimulus (CS) and an interval comes a puff of air (US), and the lid learns to close in time."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from minicereb.tasks.circuit import BIN, FORGETTING, LESION, LEVEL, RULE, Circui
 PROTOCOLS = ("delay", "trace")
 PHASES = ("acquisition", "extinction", "reacquisition")
 ONSET = 200  # ms from the beginning of a trial to the CS
-ORDER, WINDOW, INPUTS = 24, 1500.0, 4  # of the delay basis; mossy fibres for each granule cell
-SPIKES = 4.0  # of all nuclear cells together in a ms, at N = 1
+ORDER, WINDOW, INPUTS = 24, 1500.0, 4  # order and window of the delay basis; mossy fibres per granule cell
+SPIKES = 4.0  # spikes of all nuclear cells together per ms, at N = 1
 PREMOTOR = 70  # ms from the nuclei to the lid
-RESPONSE = 10.0  # percent of closure that make a response
-IN_A_ROW = 5  # responses that make a criterion
+RESPONSE = 10.0  # closure in percent that counts as a response
+IN_A_ROW = 5  # consecutive responses that meet the criterion
 
 
 TIME: dict[str, Any] = {"above": 0, "multiple_of": BIN, "unit": "ms"}
@@ -106,7 +106,7 @@ class ConditioningTrial(NamedTuple):
 class Session:
     """A circuit in the trials of a session.
 
-    The puff itself does not close the lid here: every trial shows only what was learned, like a probe with the CS alone.
+    The puff itself does not close the lid here, so every trial shows only the learned response, like a probe with the CS alone.
 
     Attributes
     ----------
@@ -150,14 +150,14 @@ class Session:
 
 
 def lid_of(nuclei: np.ndarray) -> np.ndarray:
-    """Closure of the lid in percent at the end of each bin, driven by nuclear activity N with a delay of 70 ms ``[M-LID]``."""
+    """Return the lid's closure in percent at the end of each bin, driven by nuclear activity N after 70 ms ``[M-LID]``."""
     spikes = np.zeros(len(nuclei) * BIN, dtype=np.float64)
     spikes[PREMOTOR:] = np.repeat(SPIKES * nuclei, BIN)[:-PREMOTOR]
     return eyelid_closure(spikes)[BIN - 1 :: BIN]
 
 
 def trials_to(responded: Sequence[bool], wanted: bool = True) -> int | None:
-    """Return how many trials precede the first five in a row with a response (without, if not `wanted`), or None."""
+    """Return how many trials precede the first five consecutive ones with a response (without one if not `wanted`), or None."""
     run = 0
     for number, each in enumerate(responded):
         run = run + 1 if each == wanted else 0

@@ -13,7 +13,7 @@ from minicereb.tasks.cartpole import State
 
 LEFT, RIGHT = 0, 1
 LESIONS = ("none", "olive", "granule", "left", "right")
-LTD_DECAY = 0.99  # β of [C-LTD], a step
+LTD_DECAY = 0.99  # β of [C-LTD], per step
 
 
 class TunedFibres:
@@ -31,7 +31,7 @@ class TunedFibres:
         require(each >= 2, "fibres", each, "a whole number of at least 2 for each variable")
         self.count = len(ranges) * each
         self._most = (each - 1) / 2
-        self._preferred = np.linspace(-self._most, self._most, each, dtype=np.float64)  # in widths, as all below
+        self._preferred = np.linspace(-self._most, self._most, each, dtype=np.float64)  # in tuning widths, like all values below
         self._scale = self._most / np.array(ranges, dtype=np.float64)
 
     def rates(self, values: tuple[float, ...]) -> np.ndarray:
@@ -44,7 +44,7 @@ class TunedFibres:
 
 
 def activity_loop(weights: np.ndarray, inputs: np.ndarray, rates: np.ndarray, out: np.ndarray) -> None:
-    """Granule activity ``max(Jᵀx, 0)`` ``[C1]``, shape (cells,), for one vector of rates, bit for bit the plain form."""
+    """Granule activity ``max(Jᵀx, 0)`` ``[C1]``, shape (cells,), for one vector of rates, bit for bit like the plain form."""
     u, zero = np.uint64, out.dtype.type(0)  # unsigned indices spare Numba a test for negative ones
     for cell in range(len(weights)):
         v = zero
@@ -56,8 +56,8 @@ def activity_loop(weights: np.ndarray, inputs: np.ndarray, rates: np.ndarray, ou
 class Microzones:
     """A granule layer read out by two microzones, one for each direction of the force.
 
-    It is always on the host: a single state is too little work for a GPU. Purkinje cells inhibit their nuclei, so a zone pushes
-    harder to its own side the lower its Purkinje output ŷ is: the command is ``u = ŷ_left - ŷ_right`` ``[M-ZONES]``.
+    It always runs on the host, because a single state is too little work for a GPU. Purkinje cells inhibit their nuclei, so the
+    lower a zone's Purkinje output ŷ, the harder it pushes to its own side: the command is ``u = ŷ_left - ŷ_right`` ``[M-ZONES]``.
 
     Parameters
     ----------
@@ -78,12 +78,12 @@ class Microzones:
     Attributes
     ----------
     readout : array of float32, shape (2, cells)
-        W of ``[C2]``, a row for each zone; 0 at first, so that nothing moves the cart.
+        W of ``[C2]``, a row for each zone; 0 at first, so that the cart is not pushed.
     ltd_mean : array of float32, shape (cells,)
         μ; stays 0 without LTD.
     gain : float
         1 over the squared length of the granule layer's response to the state at rest. A weight change of ``η · gain · z``
-        changes the output by η in any state with a response of that length, whatever the number of cells.
+        changes the output by η in any state with a response of that length, for any number of cells.
     """
 
     def __init__(self, ranges: State, fibres: int, cells: int, inputs_per_cell: int, ltd: bool, lesion: str, seed: int):

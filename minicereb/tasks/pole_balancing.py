@@ -16,13 +16,15 @@ from minicereb.tasks.cartpole import CartPole, State
 from minicereb.tasks.microzones import LESIONS, Microzones
 from minicereb.tasks.pole_learners import ErrorDriven, Learner, Method, limited
 
-FASTEST = (3.0, 2.0)  # of the cart in m/s and of the pole in rad/s, that mossy fibres tell apart
+FASTEST = (3.0, 2.0)  # largest velocities that mossy fibres distinguish: of the cart in m/s, and of the pole in rad/s
 
 
 @checked
 @dataclass(frozen=True)
 class PoleTask:
-    """The plant and the circuit that balances it; see :class:`minicereb.tasks.microzones.Microzones` for the lesions."""
+    """The cart with its pole, and the circuit that balances it; see :class:`minicereb.tasks.microzones.Microzones` for the
+    lesions.
+    """
 
     method: Method = setting(ErrorDriven(), "How the circuit learns.")
     cells: int = setting(10_000, "Number of granule cells.", at_least=1)
@@ -33,7 +35,7 @@ class PoleTask:
     cart: CartPole = setting(CartPole(), "The cart and the pole.")
     seconds: float = setting(100.0, "Duration after which a trial counts as a success", unit="s")
     spread: float = setting(
-        0.05, "A trial begins with the variables (m, m/s, rad, rad/s) drawn uniformly between minus and plus this.", at_least=0
+        0.05, "Half ranges of the initial variables (m, m/s, rad, rad/s), which are drawn uniformly for each trial.", at_least=0
     )
     enough: int = setting(3, "Learning ends when this many trials in a row have succeeded.", at_least=1)
     seed: int = setting(0, "Seed of the wiring, the starts, the climbing fibres and the actor.", at_least=0)
@@ -66,7 +68,7 @@ class BalancingTrial(NamedTuple):
     number : int
         Index from 0; -1 if nothing is learned.
     seconds : float
-        How long the pole stayed up and the cart within its limits.
+        Time for which the pole stayed up and the cart stayed within its limits.
     errors : int
         Number of teaching errors: climbing-fibre spikes; for the actor-critic 1 if the trial failed.
     path : array of float64, shape (steps kept, 5)
@@ -87,7 +89,7 @@ class PoleBalancer:
     circuit : Microzones
     learner : OliveLearner or TemporalDifferenceLearner
     lasted, errors : list of float, list of int
-        Duration of each trial, in s, and its teaching errors: with :meth:`arrays`, all that resuming needs.
+        Duration of each trial in s, and its teaching errors; together with :meth:`arrays`, this is all that is needed to resume.
     """
 
     def __init__(self, task: PoleTask):
@@ -97,7 +99,7 @@ class PoleBalancer:
         self.errors: list[int] = []
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything that learning changes, by name; written in place."""
+        """The arrays that learning changes in place, by name."""
         return {**self.circuit.arrays(), **self.learner.arrays()}
 
     @property
@@ -111,12 +113,12 @@ class PoleBalancer:
         return round(seconds / self.task.cart.step) >= self.task.steps
 
     def learn(self, trials: int, keep: int = 0) -> Iterator[BalancingTrial]:
-        """Learn until `trials` trials are done or enough of them in a row have succeeded; yield each trial.
+        """Learn until `trials` trials are done or enough consecutive trials have succeeded; yield each trial.
 
         Parameters
         ----------
         trials : int
-            In total, including earlier trials: resumed learning ends exactly as if it had never stopped.
+            Total number, including earlier trials; resumed learning ends exactly as if it had never stopped.
         keep : int
             Number of initial steps of each trial's path to keep.
         """
@@ -130,11 +132,11 @@ class PoleBalancer:
             yield trial
 
     def balance(self, start: State, keep: int = 0) -> BalancingTrial:
-        """Balance from `start` without learning anything more."""
+        """Balance from `start` without further learning."""
         return self._run(-1, start, keep)
 
     def _run(self, number: int, state: State, keep: int, draws: np.ndarray | None = None) -> BalancingTrial:
-        """Run a trial; without random draws nothing is learned."""
+        """Run a trial; without random draws there is no learning."""
         cart, circuit, learner, learning = self.task.cart, self.circuit, self.learner, draws is not None
         pairs = iter(()) if draws is None else iter(draws.tolist())
         path, step = [], 0

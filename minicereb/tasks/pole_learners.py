@@ -21,7 +21,7 @@ def limited(command: float) -> float:
 @checked
 @dataclass(frozen=True)
 class ErrorDriven:
-    """Learning from errors that signal the side to which the circuit should have pushed ``[M-OUTWARD]``."""
+    """Learning from errors that indicate the side to which the circuit should have pushed ``[M-OUTWARD]``."""
 
     rate: float = setting(0.05, "Decrease of a zone's Purkinje output per error, in the same state.", at_least=0)
     frequency: float = setting(10.0, "Rate of errors with the pole at its limit and falling", at_least=0, unit="Hz")
@@ -33,7 +33,9 @@ class ErrorDriven:
 
 
 class OliveLearner:
-    """Changes the microzones by the delta rule, ``ΔW = -η z e`` ``[C4]``, where e is 1 when the climbing fibre fires, else 0."""
+    """Changes the microzones by the delta rule, ``ΔW = -η z e`` ``[C4]``, where e is 1 if the climbing fibre fires and otherwise
+    0.
+    """
 
     def __init__(self, settings: ErrorDriven, circuit: Microzones, cart: CartPole):
         self.settings, self.circuit, self.cart = settings, circuit, cart
@@ -41,7 +43,7 @@ class OliveLearner:
         self._z = circuit.ltd_mean
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Arrays that it changes besides the circuit's: none."""
+        """Arrays that it changes in addition to the circuit's: none."""
         return {}
 
     def begin(self) -> None:
@@ -64,8 +66,8 @@ class OliveLearner:
     def firing(self, state: State, draws: tuple[float, float]) -> set[int]:
         """Return the zones whose climbing fibre fires in `state`, given two uniform numbers: one for the pole, one for the cart.
 
-        Outward motion calls for a push to the same side: under the falling pole, or to make the pole lean against the cart's
-        motion, so that the cart then follows it back.
+        Outward motion requires a push to the same side. If the pole is falling, the push moves the cart under it. If the cart
+        moves outward, the push makes the pole lean the other way, and the cart can then follow it back.
         """
         step, settings, zones = self.cart.step, self.settings, set()
         for place, speed, limit, frequency, draw in (
@@ -82,10 +84,12 @@ class OliveLearner:
 class ActorCritic:
     """Learning only from failure: a critic predicts it, and an actor follows the critic's prediction error ``[M-TD]``."""
 
-    actor_rate: float = setting(0.1, "By how much a unit of surprise changes the command, per deviation of noise.", at_least=0)
-    critic_rate: float = setting(0.1, "By how much a unit of surprise changes the prediction.", at_least=0)
+    actor_rate: float = setting(
+        0.1, "Change of the command per unit of surprise and standard deviation of the noise.", at_least=0
+    )
+    critic_rate: float = setting(0.1, "Change of the prediction per unit of surprise.", at_least=0)
     noise: float = setting(0.3, "Standard deviation of the noise added to the command while it learns.", at_least=0)
-    horizon: float = setting(0.7, "Time ahead at which an outcome counts 1/e as much", above=0, unit="s")
+    horizon: float = setting(0.7, "Time after which a future outcome is weighted by 1/e", above=0, unit="s")
     actor_memory: float = setting(0.5, "Time in which the actor's eligibility trace falls to 1/e", above=0, unit="s")
     critic_memory: float = setting(0.1, "Time in which the critic's eligibility trace falls to 1/e", above=0, unit="s")
 
@@ -109,11 +113,11 @@ class TemporalDifferenceLearner:
         self._z = self.critic
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Arrays that it changes besides the circuit's."""
+        """Arrays that it changes in addition to the circuit's."""
         return {"critic": self.critic}
 
     def begin(self) -> None:
-        """Begin a trial, with no synapse eligible."""
+        """Begin a trial with all eligibility traces at 0."""
         self.errors = 0
         self._traces.fill(0)
 

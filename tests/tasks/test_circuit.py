@@ -53,7 +53,7 @@ def test_golgi_cells_leave_just_the_share_of_cells_active_that_was_asked_for(lev
 
 def test_granule_cells_that_never_respond_make_no_circuit():
     wiring = draw_wiring("random", 2, (FIBRES,), 4, 0)
-    with pytest.raises(InputError, match="cells: 2 .* none of them responds"):
+    with pytest.raises(InputError, match="cells: 2 .* no cell responds"):
         Circuit(wiring, np.zeros_like(states()), stimulus(), SPAN)
 
 
