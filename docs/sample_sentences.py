@@ -19,7 +19,9 @@ from minicereb.cli.main import main as commands
 ROOT = Path(__file__).parents[1]
 FENCED = re.compile(r"^( *)(```|~~~).*?^\1\2[^\n]*$", re.MULTILINE | re.DOTALL)
 FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.MULTILINE | re.DOTALL)
-NOT_PROSE = re.compile(r"(Code:|\||#|>>>|\.\. |-{3,}|={3,}|:\w+:|\([\w-]+\)=| {4})")  # the beginning of a line that is not prose
+NOT_PROSE = re.compile(
+    r"(Code:|\||#|>>>|\.\. |-{3,}|={3,}|:\w+:\s|\([\w-]+\)=| {4})"
+)  # the beginning of a line that is not prose
 END = re.compile(r"(?<=[.!?])[\"»)*]*\s+(?=[A-Z`*\[(«\"])")
 SHORTEST = 4  # words in a sentence worth reading
 

@@ -54,7 +54,7 @@ class Data:
 class Train:
     """A trained model.
 
-    ``choose_on="test"`` does as the first paper's code; the resulting accuracy is too optimistic.
+    ``choose_on="test"`` selects the epoch as the first paper's code does; the resulting accuracy is too optimistic.
     """
 
     model: Model = setting(help="The architecture.")

@@ -1,4 +1,4 @@
-"""Trained models by name: small ones ship with minicereb, larger ones are rebuilt by a command.
+"""Trained models by name: small models are shipped with minicereb, and larger ones are rebuilt by a command.
 
 ``minicereb/pretrained/registry.json`` lists them with their commands and the SHA-256 of their files. Beside it, every shipped
 model has a folder, which is a complete run.

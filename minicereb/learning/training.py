@@ -175,7 +175,7 @@ def train(
         Receives copies of the learner's arrays at the epoch with the best accuracy on the selection images of `split` (ties go to
         the earliest; without such images, the last epoch).
     augment : bool
-        Whether each image is shifted and mirrored anew in every epoch before it is learned from
+        Whether to shift and mirror each image anew in every epoch, before the learner uses it
         (:func:`~minicereb.datasets.transforms.crop_and_flip`).
 
     Yields

@@ -1,4 +1,4 @@
-"""Convolutional layers of noisy networks: shared weights, with noise of its own on every unit ``[M-SHARED]``."""
+"""Convolutional layers of noisy networks: the weights are shared, but every unit has its own noise ``[M-SHARED]``."""
 
 from __future__ import annotations
 

@@ -308,7 +308,7 @@ def test_a_record_copied_to_other_settings_does_not_answer_for_them(data):
     config, other = (attack_config(run, data, replace(ATTACK, steps=steps), 20) for steps in (5, 6))
     source, target = (run.folder / "attacks" / f"{config_hash(each)[:16]}.json" for each in (config, other))
     shutil.copy(source, target)
-    with pytest.raises(DataError, match="holds the record of other settings"):
+    with pytest.raises(DataError, match="holds the record of settings that do not fit its name"):
         stored_record(run, other)
     assert "other settings" in refused("attack", "run", "--steps", 6, "--step-size", 0.01, "--images", 20)
     assert "other settings" in refused("report", "run")

@@ -47,7 +47,7 @@ def test_what_stands_above_a_figure_follows_from_its_numbers():
     traces = [np.zeros(len(TIME)), np.where(TIME == 180, 40.0, 0.0)]
     window = (0, 220), 200
     assert title(raster(TIME, granule(), *window)) == "2 of 3 active granule cells prefer a time before the US (200 ms)."
-    assert title(synapses(TIME, granule(), before, after, 200)).endswith(": of cells that prefer 100 ms (median).")
+    assert title(synapses(TIME, granule(), before, after, 200)).endswith("those of cells that prefer 100 ms (median).")
     assert title(synapses(TIME, granule(), before, before, 200)) == "No weight changes."
     assert (
         title(lids(TIME, traces, ["1", "2"], *window)) == "The last lid closes by 40%, most at 180 ms; the US begins at 200 ms."
