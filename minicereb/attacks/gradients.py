@@ -255,6 +255,21 @@ def frozen_noise(network: NoisyNetwork, seed: int, ids: Array | None) -> Noise:
     return tuple(None if parts[0] is None else xp_of(like).concatenate(parts, axis=1) for parts in zip(*each, strict=True))
 
 
+def fitting_estimator(network: NoisyNetwork) -> str:
+    """Return the estimator that gives the gradient of the mean over noise with little variance.
+
+    backprop if all activations are smooth; otherwise an estimator that changes one neuron at a time. Recurrent neurons cannot be
+    changed so: for thresholds the surrogate is returned, which is biased, and for other activations antithetic.
+    """
+    activations = [layer.activation for layer in network.layers if layer.activation is not None]
+    if all(activation.smooth for activation in activations):
+        return "backprop"
+    threshold = all(activation.name == "threshold" for activation in activations)
+    if any(getattr(layer, "recurrent", None) is not None for layer in network.layers):
+        return "surrogate" if threshold else "antithetic"
+    return "flip" if threshold else "resample"
+
+
 def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None = None, ball: Ball | None = None) -> Source:
     """Return the source of the gradient for an attack on `model`.
 
@@ -265,7 +280,7 @@ def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None
         slopes where its activations have none, or past a binary first stage; ``"relaxed"``: through a soft first stage that gets
         steeper; ``"frozen"``: the gradient of a network whose noise is held fixed; ``"eot"``: the mean of the model's own
         gradient over `draws` calls, for a user's randomised classifier; or one of
-        :data:`minicereb.learning.estimators.ESTIMATORS`, for the mean over noise.
+        :data:`minicereb.learning.estimators.LEARNED_BY`, for the mean over noise.
     model : classifier
     draws, seed : int
         Replications of the noise for an estimator (calls for ``"eot"``), and the seed of the noise.
@@ -302,8 +317,7 @@ def source_named(name: str, model: Any, draws: int, seed: int, ids: Array | None
         for layer in getattr(model, "layers", ()):
             activation = getattr(layer, "activation", None)
             if isinstance(activation, Activation) and not activation.smooth:
-                fitting = "flip" if activation.name == "threshold" else "resample"
-                raise InputError("gradient", name, f"{fitting}: {activation.name} neurons have no derivative")
+                raise InputError("gradient", name, f"{fitting_estimator(model)}: {activation.name} neurons have no derivative")
         require(own, "gradient", name, "backprop, flip or resample: a mean over noise has no derivative of its own")
         return exact
     if name == "straight-through":

@@ -9,10 +9,10 @@ from minicereb.attacks.ball import NORMS
 from minicereb.attacks.methods import Method, method_named, method_names
 from minicereb.attacks.objectives import OBJECTIVES, TARGETED
 from minicereb.errors import require
-from minicereb.learning.estimators import ESTIMATORS
+from minicereb.learning.estimators import LEARNED_BY
 from minicereb.settings import checked, setting
 
-GRADIENTS = ("analytic", "straight-through", "relaxed", "frozen", "eot", *ESTIMATORS)
+GRADIENTS = ("analytic", "straight-through", "relaxed", "frozen", "eot", *LEARNED_BY)
 # Counts the redefinitions of a gradient: noise of the estimator's own design, more accurate slopes, the same with targets.
 REVISIONS = {"antithetic": 1, "sobol": 1, "straight-through": 1, "frozen": 1, "exact": 1}
 # The same for searches: sums in another order may make a search choose the other of two points that are equal up to rounding.

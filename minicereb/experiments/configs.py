@@ -15,7 +15,7 @@ from minicereb.errors import require
 from minicereb.experiments.architectures import Model
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.records import Record
-from minicereb.learning.estimators import ESTIMATORS
+from minicereb.learning.estimators import LEARNED_BY
 from minicereb.learning.optimizers import OPTIMIZERS, SCHEDULES
 from minicereb.learning.rules import LEAST_SQUARES, PESSIMISTIC
 from minicereb.learning.training import CHOOSE_ON
@@ -175,7 +175,7 @@ def describe_attack(attack: Attack) -> str:
     if has("keep") and attack.keep == "last":
         words.append("last iterate")
     if attack.gradient != "analytic":
-        words.append(f"along {attack.gradient}" + (f", {attack.draws} draws" if attack.gradient in ESTIMATORS else ""))
+        words.append(f"along {attack.gradient}" + (f", {attack.draws} draws" if attack.gradient in LEARNED_BY else ""))
     return ", ".join(words)
 
 

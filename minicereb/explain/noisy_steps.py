@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minicereb.attacks.gradients import Landscape, source_named
+from minicereb.attacks.gradients import Landscape, fitting_estimator, source_named
 from minicereb.calculus.noise import conditional_score
 from minicereb.calculus.replicated import OfRows, ReplicatedLoss, loss_named
 from minicereb.errors import InputError, require
@@ -72,11 +72,10 @@ def learning(subject: ExplainedImage) -> Iterator[Step]:
 def attack(subject: ExplainedImage) -> Iterator[Step]:
     """Yield the steps of an attack on the image, along the derivative if there is one, otherwise along an estimate."""
     network = subject.model
-    activations = [layer.activation for layer in network.layers if layer.activation is not None]
-    if all(activation.smooth for activation in activations):
+    name = fitting_estimator(network)
+    if name == "backprop":
         yield from attack_steps(subject, lambda d_outputs, pixels: iter(()), "G3")
         return
-    name = "flip" if all(activation.name == "threshold" for activation in activations) else "resample"
     plain = landscape_of(subject)
     landscape = Landscape(network, plain.objective, subject.labels, source_named(name, network, 32, 0))
     point, gradient = landscape.value_and_gradient(subject.x)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minicereb.attacks.ball import NORMS
-from minicereb.attacks.gradients import binary_stage
+from minicereb.attacks.gradients import binary_stage, fitting_estimator
 from minicereb.attacks.settings import DRAWS, GRADIENTS, LARGEST, REVISIONS, SEARCHES
 from minicereb.backend import Array, to_numpy
 from minicereb.certificates.affine import why_not_certifiable
@@ -176,10 +176,8 @@ def fitting_gradient(model: Any, answer: str = "ot") -> str:
         return "straight-through"
     if not isinstance(model, NoisyNetwork):
         return "analytic"
-    activations = [layer.activation for layer in model.layers if layer.activation is not None]
-    if all(activation.smooth for activation in activations):
-        return "analytic" if answer == "ot" else "backprop"
-    return "flip" if all(activation.name == "threshold" for activation in activations) else "resample"
+    name = fitting_estimator(model)
+    return "analytic" if name == "backprop" and answer == "ot" else name
 
 
 def check_epsilons(epsilons: tuple[float, ...]) -> None:

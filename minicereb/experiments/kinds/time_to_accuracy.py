@@ -14,7 +14,7 @@ from minicereb.backend import to_device
 from minicereb.datasets.transforms import to_unit
 from minicereb.documents import Count, Range, Share
 from minicereb.errors import require
-from minicereb.experiments.architectures import Model, NoisyModel, build_learner
+from minicereb.experiments.architectures import IN_TIME, Model, NoisyModel, build_learner
 from minicereb.experiments.configs import Experiment, Train, describe
 from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
@@ -79,7 +79,7 @@ class TimeToAccuracy(Experiment):
             "learning_rate": train.learning_rate,
             "steps": steps,
             "seconds": seconds,
-            "loss_evaluations": learned * evaluations_per_image(train.model),
+            "loss_evaluations": learned * evaluations_per_image(train.model, dataset.image_shape),
             "accuracy": curve[-1][2],
             "images": len(split.validation),
             "test_accuracy": accuracy(learner.model, dataset.x_test, dataset.y_test),
@@ -123,15 +123,17 @@ def fastest(records: list[Record]) -> int:
     )
 
 
-def evaluations_per_image(model: Model) -> int:
-    """Return the number of evaluations of an image's loss in a step.
+def evaluations_per_image(model: Model, image_shape: tuple[int, ...] = (1,)) -> int:
+    """Return the number of evaluations of the loss of an image of this shape in a step.
 
     There is one evaluation per replication, and with noise in turn one for each layer. Every flipped neuron adds one, and every
-    neuron whose noise is redrawn adds several. Losses at changed outputs, which need no run, are not counted.
+    neuron whose noise is redrawn adds several. In a spiking layer every neuron is flipped in every step.
+    Losses at changed outputs, which need no run, are not counted.
     """
     if not isinstance(model, NoisyModel):
         return 1
-    units = sum(model.hidden) + model.probes * len(model.channels)
+    steps = 1 if model.network not in IN_TIME else model.steps if model.presentation == "whole" else image_shape[0]
+    units = sum(model.hidden) * steps + model.probes * len(model.channels)
     layers = len(model.hidden) + len(model.channels) + 1 if model.placement == "in-turn" else 1
     return model.replications * (layers + {"flip": 1, "resample": 2 * PAIRS}.get(model.estimator, 0) * units)
 
