@@ -125,28 +125,28 @@ def _of_learning(results: Results, groups: Mapping[str, Results]) -> str:
     epochs, scores = evaluated.train.epochs, results.where(TimeToAccuracy, lambda config: place_of(config)[1] == "scores")
     return (
         f"Test accuracy in %, of the network without noise after {epochs} epoch{'s' * (epochs > 1)}, with a rate that falls "
-        f"along a cosine from {RATE:g} ({interval_in_words(groups)}). Passes: evaluations of the loss of one image while learning; "
-        f"each changed neuron is one. Target: {100 * search.target:g}% of {searched['images']:,} held-out training images, classified "
-        f"without noise and checked every {search.every} steps, at a constant rate of {RATE:g}, the same for all; a rate chosen "
-        f"for each may be faster. Runs end without the target after {search.limit_steps:,} steps or {search.limit_seconds:g} s; «>» "
-        "marks means in which such runs count as if they had reached it at their end. Seconds are those of learning alone on this "
-        "machine and differ from run to run, so these records are not reproduced bit by bit. Threshold neurons, Gaussian noise in "
-        f"all layers, cross-entropy, batches of {search.train.batch_size}, Adam, {search.train.data.name}. Scores: Rao-Blackwell, "
-        f"K = {scores[0][0].train.model.replications}, in all layers. One neuron at a time: flips, outputs resampled, K = 1; a "
-        f"convolution flips {NETWORKS['convolutional']['probes']} units; recurrent neurons cannot be flipped one at a time, since "
-        "all later responses would change. Surrogate: backpropagation along the same noise with a slope in place of the "
-        "threshold's, K = 1; biased."
+        f"along a cosine from {RATE:g} ({interval_in_words(groups)}). Passes: evaluations of the loss of one image while "
+        f"learning; each changed neuron is one. Target: {100 * search.target:g}% of {searched['images']:,} held-out training "
+        f"images, classified without noise and checked every {search.every} steps, at a constant rate of {RATE:g}, the same for "
+        f"all; a rate chosen for each may be faster. Runs end without the target after {search.limit_steps:,} steps or "
+        f"{search.limit_seconds:g} s; «>» marks means in which such runs count as if they had reached it at their end. Seconds "
+        "are those of learning alone on this machine and differ from run to run, so these records are not reproduced bit by bit. "
+        f"Threshold neurons, Gaussian noise in all layers, cross-entropy, batches of {search.train.batch_size}, Adam, "
+        f"{search.train.data.name}. Scores: Rao-Blackwell, K = {scores[0][0].train.model.replications}, in all layers. One "
+        f"neuron at a time: flips, outputs resampled, K = 1; a convolution flips {NETWORKS['convolutional']['probes']} units; "
+        "recurrent neurons cannot be flipped one at a time, since all later responses would change. Surrogate: backpropagation "
+        "along the same noise with a slope in place of the threshold's, K = 1; biased."
     )
 
 
 def _of_robustness(results: Results) -> str:
     config, record = results.where(EvaluatedModel)[0]
     return (
-        f"In %, with 95% intervals as above; the mean answer (LAP, {config.replications:,} noisy runs that no attack has seen) on "
-        f"the first {record['images']:,} test images. Attacked: {', '.join(config.attacks)}, for each image the strongest, along "
-        f"the gradient of the mean over {config.draws} draws: from flips, in recurrent networks from the surrogate. Certified: by "
-        f"smoothing with the first layer's own noise, {max(config.replications, CERTIFYING):,} runs, each image with confidence "
-        "0.999. The robust accuracy is between the two."
+        f"In %, with 95% intervals as above; the mean answer (LAP, {config.replications:,} noisy runs that no attack has seen) "
+        f"on the first {record['images']:,} test images. Attacked: {', '.join(config.attacks)}, for each image the strongest, "
+        f"along the gradient of the mean over {config.draws} draws: from flips, in recurrent networks from the surrogate. "
+        f"Certified: by smoothing with the first layer's own noise, {max(config.replications, CERTIFYING):,} runs, each image "
+        "with confidence 0.999. The robust accuracy is between the two."
     )
 
 
@@ -172,8 +172,8 @@ GLR_DEPTH = Study(
     figures,
     captions={
         "depth": (
-            "Accuracy on the held-out images, in %, over the evaluations of the loss while learning, in millions, for each way of "
-            "learning; one line per network, first seed."
+            "Accuracy on the held-out images, in %, over the evaluations of the loss while learning, in millions; a panel for "
+            "each way of learning, a line for each network, first seed."
         ),
     },
     dataset=MNIST14,

@@ -10,11 +10,12 @@ from noisy_oracle import build_network, distribution_of, draw_points, on_device
 from scipy import stats
 
 from minicereb import backend
-from minicereb.attacks.gradients import Landscape, MeanGradient, frozen_noise, mean_slope, source_named
+from minicereb.attacks.gradients import Landscape, MeanGradient, fitting_estimator, frozen_noise, mean_slope, source_named
 from minicereb.attacks.objectives import likeliest_wrong
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.backend import to_device, to_numpy
+from minicereb.calculus.activations import Activation
 from minicereb.calculus.losses import cross_entropy, dlr, margin, targeted_dlr, targeted_margin
 from minicereb.calculus.noise import Gaussian
 from minicereb.errors import InputError
@@ -22,6 +23,8 @@ from minicereb.experiments.kinds.gradient_sources import quiet_outputs
 from minicereb.learning.credit import Estimator
 from minicereb.learning.estimators import ESTIMATORS
 from minicereb.models.mlp import initial_mlp
+from minicereb.models.noisy_convolution import initial_noisy_convolutional
+from minicereb.models.noisy_time import initial_noisy_in_time
 from minicereb.models.prediction import Averaged
 from minicereb.parallel import blocks
 
@@ -135,6 +138,59 @@ def test_an_attack_breaks_what_has_no_derivative(network, average):
 def test_a_gradient_that_is_not_there_is_refused_and_one_that_is_named(activation, name, expected):
     with pytest.raises(InputError, match=expected):
         source_named(name, build_network((6, 4, 3), LAWS, (0.8, 0.5), activation), 8, 0)
+
+
+def network_in_time(activation="threshold", spiking=False):
+    how = {"spiking": spiking, "presentation": "rows", "steps": 1, "leak": 0.8, "law": Gaussian(), "scales": (0.5, 0.5)}
+    return initial_noisy_in_time((3, 2), (8,), 3, 0, activation=Activation(activation), **how)
+
+
+def convolutional(activation="threshold"):
+    how = {"kernel": 2, "stride": 1, "pool": 1, "pooling": "mean", "law": Gaussian(), "scales": (0.5, 0.5)}
+    return initial_noisy_convolutional((3, 2), (4,), (), 3, 0, activation=Activation(activation), **how)
+
+
+FITTING = [
+    (convolutional, {}, "flip"),
+    (convolutional, {"activation": "log-absolute"}, "resample"),
+    (convolutional, {"activation": "sigmoid"}, "backprop"),
+    (network_in_time, {}, "surrogate"),
+    (network_in_time, {"activation": "log-absolute"}, "antithetic"),
+    (network_in_time, {"activation": "sigmoid"}, "backprop"),
+    (network_in_time, {"spiking": True}, "flip"),
+]
+
+
+@pytest.mark.parametrize(("build", "settings", "name"), FITTING)
+def test_every_kind_of_network_has_a_gradient_of_its_mean(build, settings, name):
+    network = build(**settings)
+    assert fitting_estimator(network) == name
+    assert isinstance(source_named(name, network, 8, 0), MeanGradient)
+
+
+@pytest.mark.parametrize(("build", "settings", "name"), [FITTING[number] for number in (0, 3, 4, 6)])
+def test_an_attack_along_the_fitting_gradient_is_better_than_chance(build, settings, name):
+    network, rng = build(**settings), np.random.default_rng(0)
+    rows = rng.random((40, 6), dtype=np.float32)
+    for layer in network.layers:  # so that several classes are answered
+        layer.bias[...] = -0.5 * layer.weight.reshape(len(layer.bias), -1).sum(axis=1)
+    noise = tuple(rng.standard_normal((width, 1, 64), dtype=np.float32) for width in network.widths)
+    network.layers[-1].bias[...] -= network.run(np.ascontiguousarray(rows.T), noise).outputs.mean(axis=(1, 2))
+    model = Averaged(network, 64, 0)
+    labels = model.forward(rows)[0].argmax(axis=1)
+    attacks = [Attack("pgd", "margin", 0.3, steps=20, step_size=0.05, gradient=name, draws=32)]
+    attacks.append(Attack("random", "margin", 0.3, steps=1))
+    found, by_chance = (
+        next(iter(attack_images(model, attack, rows, labels, np.arange(40)))).success.mean() for attack in attacks
+    )
+    assert found > max(0.5, by_chance + 0.25)
+
+
+def test_recurrent_neurons_name_a_gradient_that_applies_to_them():
+    with pytest.raises(InputError, match="surrogate: threshold neurons have no derivative"):
+        source_named("analytic", network_in_time(), 8, 0)
+    with pytest.raises(InputError, match="flip with recurrent neurons"):
+        source_named("flip", network_in_time(), 8, 0)
 
 
 def test_a_mean_answer_has_no_gradient_of_its_own(network):
