@@ -152,11 +152,11 @@ def _of_robustness(results: Results) -> str:
 
 def figures(results: Results) -> Figures:
     """Draw accuracy against passes for each way of learning, one line per network."""
-    panels = []
+    panels, first = [], results.where(EvaluatedModel).seeds[0]
     for way in WAYS:
         lines = {}
-        for config, record in results.where(TimeToAccuracy, lambda config, way=way: place_of(config)[1] == way):
-            if config.train.seed == results.seeds[0]:
+        for config, record in results.where(TimeToAccuracy):
+            if place_of(config)[1] == way and config.train.seed == first:
                 steps, _, accuracy = np.array(record["curve"], dtype=np.float64).T
                 passes = steps * record["loss_evaluations"] / record["steps"] / 1e6
                 lines[place_of(config)[0]] = (passes, 100 * accuracy)
