@@ -69,5 +69,7 @@ def test_the_evaluations_judge_the_mean_answer():
 
 
 def test_the_figure_has_a_panel_for_each_way():
-    drawn = svg(figures(invented())["depth"])
-    assert all(f"by {way}" in drawn for way in WAYS)
+    drawn = figures(invented((0, 1)))["depth"]
+    assert [axes.get_title() for axes in drawn.axes] == [f"by {way}" for way in WAYS]
+    assert [len(axes.lines) for axes in drawn.axes] == [len(NETWORKS), len(NETWORKS) - 1, len(NETWORKS)]
+    assert svg(drawn)
