@@ -1,4 +1,4 @@
-"""FAB ``[M-FAB]``: the nearest misclassified image, whatever ε is, by steps to the tangent plane of the decision boundary."""
+"""FAB ``[M-FAB]``: the nearest misclassified image for any ε, found by steps to the tangent plane of the decision boundary."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def fmn(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
     References
     ----------
     Pintor, Roli, Brendel and Biggio (2021), arXiv:2102.12827, Algorithm 1, with its settings: steps fall from 1 to 0.01 and rates
-    from 0.05 to 0.001, both along half a cosine. As in the paper, step lengths are in L2, whatever the norm of the ball. There
+    from 0.05 to 0.001, both along half a cosine. As in the paper, step lengths are in L2 for either norm of the ball. There
     are three differences from the paper: a step does not move pixels that would leave the box, the ball extends a fraction γ
     beyond the estimated boundary, and a final search follows the line from the image to the nearest point, as in FAB.
     """

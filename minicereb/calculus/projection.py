@@ -117,7 +117,7 @@ def add_project_input_gradient(
     d_x_t : array, shape (inputs, images)
         Accumulated in place. With full wiring it may be the transpose of a contiguous array.
     fresh : bool
-        Whether `d_x_t` is uninitialised, to be overwritten.
+        Whether `d_x_t` is uninitialised and must be overwritten.
     """
     if inputs is None:
         _check_full(weights, d_x_t)

@@ -14,7 +14,7 @@ SLACK = 2.0**-40  # relative allowance for the rounding of sums over corners of 
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """The images within ε of given ones, in the box [0, 1].
+    """The images within ε of given images, in the box [0, 1].
 
     Parameters
     ----------

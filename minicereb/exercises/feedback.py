@@ -28,7 +28,7 @@ def feedback_files(folder: str | os.PathLike, students: Sequence[Student]) -> di
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """Return a name, with a number where it is taken, and add it to `taken`."""
+    """Return a name, with a number appended if it is taken already, and add it to `taken`."""
     allowed = re.sub(r'[<>:"/\\|?*]', "_", unicodedata.normalize("NFC", name))
     plain = allowed.encode()[:LONGEST].decode(errors="ignore").strip(". ")
     numbered = (f"{plain or 'student'}{number}" for number in chain([""], (f"-{number}" for number in count(2))))

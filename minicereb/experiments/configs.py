@@ -200,7 +200,7 @@ class Measurement(NamedTuple):
 class Experiment:
     """A frozen dataclass of settings that knows how to run.
 
-    A kind of experiment is a subclass under :func:`~minicereb.experiments.identity.config_kind`, in a module of its own in
+    A kind of experiment is a subclass under :func:`~minicereb.experiments.identity.config_kind`, in a separate module in
     ``minicereb/experiments/kinds``. It must define :meth:`run`; everything else has a default.
     """
 

@@ -90,7 +90,7 @@ def attack(subject: ExplainedImage) -> Iterator[Step]:
 
 
 def _behind(subject: ExplainedImage) -> ExplainedImage:
-    """Return the explained image with its encoder's features as input; unchanged without an encoder."""
+    """Replace an explained image by its encoder's features; without an encoder, return it unchanged."""
     if not isinstance(subject.model, VisualCerebellum):
         return subject
     features, _ = subject.model.encoder.forward(subject.x)

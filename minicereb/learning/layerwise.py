@@ -1,4 +1,4 @@
-"""What the estimators have in common that take one layer after another: their noisy runs, and what they require."""
+"""What the estimators that take one layer after another have in common: their noisy runs and their requirements."""
 
 from __future__ import annotations
 
@@ -105,6 +105,6 @@ def check_threshold(network: NoisyNetwork, estimator: str) -> None:
 
 
 def check_in_turn(network: NoisyNetwork, in_turn: bool) -> None:
-    """Refuse noise in one layer at a time where a layer runs through time."""
+    """Refuse noise in one layer at a time if a layer runs through time."""
     in_time = any(isinstance(layer, NoisyTime) for layer in network.layers)
     require(not (in_turn and in_time), "placement", "in-turn", "all for recurrent and spiking networks")

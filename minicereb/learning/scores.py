@@ -1,4 +1,4 @@
-"""Estimators by the score: a neuron's credit is the loss times the score of its own noise."""
+"""Estimators that use the score: a neuron's credit is the loss times the score of its own noise."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ MISLEADS = 0.3  # share of the images
 def what_is_left(says: Curves, left: Curves) -> str:
     """State where PGD on the squared error misleads most, if it does, and the models most and least robust to all attacks.
 
-    Both are at the ε where the difference is largest. `says` and `left` have the same names, and shares over the same ε.
+    Both are at the ε where the difference is largest. `says` and `left` have the same names, and their shares are for the same ε.
     """
     hidden = {name: says[name][1] - left[name][1] for name in says}
     name = max(hidden, key=lambda each: hidden[each].max())

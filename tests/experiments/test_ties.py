@@ -310,8 +310,8 @@ def test_a_record_copied_to_other_settings_does_not_answer_for_them(data):
     shutil.copy(source, target)
     with pytest.raises(DataError, match="holds the record of settings that do not fit its name"):
         stored_record(run, other)
-    assert "other settings" in refused("attack", "run", "--steps", 6, "--step-size", 0.01, "--images", 20)
-    assert "other settings" in refused("report", "run")
+    assert "settings that do not fit its name" in refused("attack", "run", "--steps", 6, "--step-size", 0.01, "--images", 20)
+    assert "settings that do not fit its name" in refused("report", "run")
     edited(target, lambda stored: stored.update(hash=config_hash(other)))
     with pytest.raises(DataError, match="other settings"):
         read_kept(target)

@@ -171,7 +171,7 @@ class EvaluatedModel(Experiment):
 
 
 def fitting_gradient(model: Any, answer: str = "ot") -> str:
-    """Return the source of the input gradient that suits a model: its own, past a threshold or, if it has none, an estimate."""
+    """Return the source of the input gradient that suits a model, one of the values of `--gradient`."""
     if binary_stage(model) is not None:
         return "straight-through"
     if not isinstance(model, NoisyNetwork):

@@ -125,7 +125,7 @@ def _answers(
 
 
 def record_of(right: dict[str, np.ndarray]) -> Record:
-    """Return the record; `right` says by name whether each prediction for each image was correct."""
+    """Return the record; `right` maps each way of answering to whether its prediction for each image was correct."""
     known = right["original_substitute"]
 
     def answers_to(chosen: np.ndarray) -> Record:
