@@ -17,7 +17,7 @@ SIGNS = {
     **dict(
         zip(("le", "ge", "ne", "approx", "sim", "leftarrow", "mid", "pm", "cdot", "odot", "oplus"), "≤≥≠≈∼←∣±·⊙⊕", strict=True)
     ),
-    **dict(zip(("sum", "prod", "int", "lVert", "rVert", "#", "{", "}", "to"), "∑∏∫‖‖#{}→", strict=True)),
+    **dict(zip(("sum", "prod", "int", "lVert", "rVert", "lvert", "rvert", "#", "{", "}", "to"), "∑∏∫‖‖||#{}→", strict=True)),
 }
 ACCENTS = {"hat": "\u0302", "bar": "\u0304", "tilde": "\u0303", "dot": "\u0307", "ddot": "\u0308"}  # combining
 SPACES = {",": "0.17em", " ": "0.35em", "quad": "1em"}
