@@ -75,7 +75,7 @@ class _Circuit:
         self.synapses, self.readout = model.wiring.by_fibre, model.readout.astype(xp.float64)
         self.drive = xp.zeros((model.wiring.cells, len(fires)), dtype=xp.float64)
         self.outputs = xp.tile(-(model.ltd_mean.astype(xp.float64) @ self.readout), (len(fires), 1))
-        for fibre in range(fires.shape[1]):  # start with all fibres silent and flip one after the other
+        for fibre in np.flatnonzero(to_numpy(fires.any(axis=0))).tolist():  # start with all silent and flip one after the other
             rows = xp.flatnonzero(fires[:, fibre])
             self.flip(fibre, rows, xp.ones(len(rows), dtype=xp.float64), keep=True)
 
