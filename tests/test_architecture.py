@@ -388,7 +388,7 @@ def test_the_documented_example_computes_the_outputs_of_an_exported_model(tmp_pa
 def test_every_kind_of_settings_is_documented_with_all_its_fields():
     text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
     tables = dict(re.findall(r"^#### (\w+)\n\n(.*?)(?=^####|^<!--)", text, re.MULTILINE | re.DOTALL))
-    later = " ".join(text.split()).partition("A field added later")[2]
+    later = " ".join(text.split()).partition("A field that was added later")[2]
     for module in pkgutil.walk_packages(experiments.__path__, "minicereb.experiments."):
         importlib.import_module(module.name)
     ours = {name: kind for name, kind in KINDS.items() if kind.__module__.startswith("minicereb.")}
