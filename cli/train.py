@@ -25,7 +25,7 @@ from minicereb.cli.options import (
 from minicereb.cli.output import Answer, Pace, as_json, finish, warn
 from minicereb.datasets import Dataset, registry
 from minicereb.errors import require
-from minicereb.experiments.architectures import CerebellumModel, ConvolutionalModel, Model, NoisyModel, PerceptronModel
+from minicereb.experiments.architectures import IN_TIME, CerebellumModel, ConvolutionalModel, Model, NoisyModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.identity import config_hash
 from minicereb.experiments.runs import Run, TrainingProgress, read_run, run_training
@@ -174,8 +174,26 @@ def vgg(width: float, **options: Any) -> Answer:
 def glr(**options: Any) -> Answer:
     """Train a network with neuronal noise from its loss values (the generalised likelihood ratio method)."""
     options |= usual_of_noisy(options)
-    unused: Unused = [] if options["noise"] != "none" else [(["noise_scale", "output_noise"], "--noise none")]
-    return train_and_report(from_options(NoisyModel, options), options, unused=unused)
+    return train_and_report(from_options(NoisyModel, options), options, unused=_without_effect(options))
+
+
+def _without_effect(options: dict[str, Any]) -> Unused:
+    """Return the options that other settings of a noisy network leave without effect."""
+    network, estimator = options["network"], options["estimator"]
+    unused = [(["noise_scale", "output_noise"], "--noise none")] if options["noise"] == "none" else []
+    if network != "cnn":
+        unused.append((["kernel", "stride", "pool", "pooling", "probes"], f"--network {network}"))
+    elif options["pool"] == 1:
+        unused.append((["pooling"], "--pool 1"))
+    if network == "cnn" and estimator not in ("flip", "resample"):
+        unused.append((["probes"], f"--estimator {estimator}"))
+    if network not in IN_TIME:
+        unused.append((["steps"], f"--network {network}"))
+    elif options["presentation"] == "rows":
+        unused.append((["steps"], "--presentation rows"))
+    if network != "spiking":
+        unused.append((["leak"], f"--network {network}"))
+    return unused
 
 
 def adversary_of(options: dict[str, Any], objective: str) -> Adversary | None:

@@ -2,8 +2,9 @@
 
 Compiled loops give the same bits as the NumPy code beside them (the tests compare them). There are exceptions, which differ by
 rounding: the loop of :mod:`minicereb.attacks.square_loop`, and those of :mod:`minicereb.calculus.fused`,
-:mod:`minicereb.calculus.winograd4`, :mod:`minicereb.calculus.direct`, :mod:`minicereb.calculus.batchnorm` and
-:mod:`minicereb.learning.delta_loops`. ``NUMBA_DISABLE_JIT=1`` switches Numba off.
+:mod:`minicereb.calculus.winograd4`, :mod:`minicereb.calculus.direct`, :mod:`minicereb.calculus.batchnorm`,
+:mod:`minicereb.learning.delta_loops` and :mod:`minicereb.learning.changed_responses`, and the sigmoid of noisy runs,
+:func:`minicereb.calculus.activations.half_tanh`. ``NUMBA_DISABLE_JIT=1`` switches Numba off.
 
 A loop may work on vectors of :func:`vector_length` numbers, with the functions :func:`load`, :func:`store`, :func:`spread`,
 :func:`positive`, :func:`where_positive`, :func:`add_product`, and :func:`total` and the operators ``+``, ``-`` and ``*``. The
@@ -46,7 +47,7 @@ def numba_version() -> str | None:
     return importlib.metadata.version("numba") if numba_problem() is None else None
 
 
-def compiled(loop: Loop, *arrays: Array) -> Loop | None:
+def compiled(loop: Loop, *arrays: Array, least: int = LEAST) -> Loop | None:
     """Return `loop` compiled to machine code, or None if NumPy's operations should be used.
 
     Parameters
@@ -58,7 +59,7 @@ def compiled(loop: Loop, *arrays: Array) -> Loop | None:
     """
     if not all(isinstance(array, np.ndarray) and array.flags.c_contiguous for array in arrays):
         return None
-    if max(array.size for array in arrays) < LEAST:
+    if max(array.size for array in arrays) < least:
         return None
     return None if numba_problem() is not None else machine_code(loop)
 

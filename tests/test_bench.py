@@ -7,13 +7,20 @@ import numpy as np
 import pytest
 from commands import invoke
 
-from minicereb.bench import ensembles, loops, scaling, vgg
+from minicereb.bench import ensembles, loops, noisy_passes, scaling, vgg
 from minicereb.bench.memory import in_fresh_process, process_memory
 from minicereb.bench.vgg import QUICK, VggSize
+from minicereb.calculus.activations import Activation
+from minicereb.calculus.noise import Gaussian
+from minicereb.calculus.replicated import CrossEntropy
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import RunError
+from minicereb.learning.glr import estimate, estimator_named
+from minicereb.learning.noise import Address
 from minicereb.models.cerebellum import initial_cerebellum
 from minicereb.models.mlp import initial_mlp
+from minicereb.models.noisy_convolution import initial_noisy_convolutional
+from minicereb.models.noisy_time import initial_noisy_in_time
 from minicereb.models.wiring import draw_wiring
 
 
@@ -189,3 +196,64 @@ def test_pytorchs_forms_of_it_run():
             step()
     finally:
         torch.set_num_threads(threads)
+
+
+def tiny_networks():
+    how = {"kernel": 2, "stride": 2, "pool": 1, "pooling": "mean", "law": Gaussian(), "scales": (0.5, 1.0, 0.7)}
+    for activation in ("threshold", "sigmoid"):
+        yield initial_noisy_convolutional((4, 4), (2,), (3,), 3, 0, activation=Activation(activation), **how)
+    how = {"spiking": True, "presentation": "whole", "steps": 3, "leak": 0.8, "law": Gaussian(), "scales": (0.5, 1.0)}
+    yield initial_noisy_in_time((4, 4), (3,), 3, 0, activation=Activation("threshold"), **how)
+
+
+def flat(gradients, channels_last):
+    """Tensors as one row in the order of our arrays, in which channels come last."""
+    arrays = [each.numpy() for each in gradients]
+    if len(arrays) == 6 and not channels_last:  # a convolution of two channels and 2 x 2 positions, then neurons
+        arrays[2] = np.moveaxis(arrays[2].reshape(-1, 2, 2, 2), 1, -1)
+    return np.concatenate([(np.moveaxis(each, 1, -1) if each.shape[1:] == (1, 2, 2) else each).ravel() for each in arrays])
+
+
+def test_pytorchs_forms_of_the_likelihood_ratio_have_the_same_mean():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: python -m pip install torch")
+    from minicereb.bench import noisy_peers as peers
+
+    few, classes = np.random.default_rng(0).random((2, 16), dtype=np.float32), np.array([2, 0])
+    images, labels = np.tile(few, (300, 1)), np.tile(classes, 300)
+    fires, smooth, spikes = tiny_networks()
+    works = [
+        (fires, "flip", "resample", peers.convolutional_changes(fires, images, labels, 4, True)),
+        (smooth, "resample", "resample", peers.convolutional_changes(smooth, images, labels, 4, False)),
+        (fires, "flip", "resample", peers.convolutional_scores(fires, images, labels, 4, True)),
+        (spikes, "flip", "derivative", peers.spiking_flips(spikes, images, labels)),
+    ]
+    threads = torch.get_num_threads()
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    try:
+        for network, name, last, forms in works:
+            found = estimate(network, CrossEntropy(), estimator_named(name, last), few, classes, 3_000, Address(0, (0,)))
+            expected = np.concatenate([layer[part].ravel() for layer in found.gradients for part in ("weight", "bias")])
+            for form, work in forms.items():
+                passes = np.stack([flat(work(), form != "PyTorch") for _ in range(25)]) / len(images)  # theirs are sums
+                error = passes.std(axis=0) / len(passes) ** 0.5 + 1e-3
+                assert (abs(passes.mean(axis=0) - expected) < 5 * error).all(), form
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_the_command_times_learning_from_loss_values(monkeypatch):
+    sizes = {"REPLICATIONS": 10, "IMAGE": (28, 28), "CHANNELS": 2, "HIDDEN": 4, "BATCH": 3, "SCORES": 4, "STEPS": 2}
+    for name, value in sizes.items():
+        monkeypatch.setattr(noisy_passes, name, value)
+    result = invoke("bench", "--only", "glr", "--json")
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["rows"]
+    assert [row["name"].partition(",")[0] for row in rows] == [
+        *2 * ["GLR iteration"],
+        "GLR by flips",
+        "GLR by noise drawn again",
+        "GLR by scores",
+        "GLR by flips",
+    ]
+    assert all(row["seconds"] > 0 and row["floor_seconds"] > 0 for row in rows)

@@ -12,18 +12,30 @@ import pytest
 from minicereb import compiled as module
 from minicereb.backend import configure, execution, in_float64, sparse_product, to_device
 from minicereb.bench.vgg import VggSize, network_of
+from minicereb.calculus import convolution as plain_convolution
 from minicereb.calculus import direct
+from minicereb.calculus.activations import Activation, half_tanh
 from minicereb.calculus.batchnorm import batch_norm, batch_norm_input_gradient, batch_norm_weight_gradient
-from minicereb.calculus.convolution import Window, convolution, convolution_weight_gradient
+from minicereb.calculus.convolution import Window, convolution, convolution_weight_gradient, unfold_windows
+from minicereb.calculus.noise import Gaussian
 from minicereb.calculus.projection import project
+from minicereb.calculus.replicated import CrossEntropy
 from minicereb.calculus.winograd import winograd, winograd_weight_gradient
 from minicereb.calculus.winograd4 import applies as large_tiles
 from minicereb.calculus.winograd4 import winograd4, winograd4_weight_gradient
 from minicereb.compiled import LEAST, compiled, numba_problem
 from minicereb.errors import InputError, install_command
+from minicereb.learning import changed_responses, probes
+from minicereb.learning.credit import LastLayer
+from minicereb.learning.noisy_runs import NoisyRuns, RunsOfLayer
 from minicereb.learning.optimizers import SGD, RMSprop
 from minicereb.learning.plasticity import DeltaRule
+from minicereb.learning.probes import draw_units
+from minicereb.models import noisy, noisy_time
 from minicereb.models.cerebellum import CerebellarNetwork, initial_cerebellum
+from minicereb.models.noisy import NoisyLayer
+from minicereb.models.noisy_convolution import initial_noisy_convolutional
+from minicereb.models.noisy_time import initial_noisy_in_time
 from minicereb.models.wiring import Wiring, draw_wiring
 from minicereb.parallel import blocks
 from minicereb.randomness import signed_uniform
@@ -522,6 +534,9 @@ def test_machine_code_is_kept_and_damaged_files_do_no_harm(tmp_path, monkeypatch
     script = """
 import numpy as np
 from minicereb.compiled import machine_code
+from minicereb.learning import changed_responses, probes
+from minicereb.learning.credit import LastLayer
+from minicereb.learning.noisy_runs import NoisyRuns, RunsOfLayer
 from minicereb.learning.optimizers import _rmsprop
 one, loop = np.ones(3), machine_code(_rmsprop)
 loop(one, one, one.copy(), 0.5, 0.1, 0.1)
@@ -539,3 +554,107 @@ print(one, sum(loop.stats.cache_hits.values()))
                 path.write_bytes(path.read_bytes()[:20])
     assert [each[-1] for each in found] == ["0", "1", "0"]
     assert found[0][:-1] == found[1][:-1] == found[2][:-1]
+
+
+@every_way
+def test_windows_are_copied_alike_by_a_loop(monkeypatch, way):
+    x = np.random.default_rng(0).random((3, 7, 9, 2), dtype=np.float32)
+    for window in (Window(3, 2, 1, 0), Window(2, 5, 2, 1)):
+        monkeypatch.setattr(plain_convolution, "compiled", lambda *arrays, least=0: None)
+        expected = unfold_windows(x, window).copy()
+        monkeypatch.setattr(plain_convolution, "compiled", lambda loop, *arrays, least=0: way(loop))
+        assert np.array_equal(unfold_windows(x, window), expected)
+
+
+@every_way
+def test_units_are_drawn_alike_by_a_loop(monkeypatch, way):
+    rng = np.random.default_rng(0)
+    chance = rng.random((60, 5, 3), dtype=np.float32) * (rng.random((60, 5, 3)) < 0.4)
+    chance[:, 1, 2] = 0  # none can be drawn
+    chance[:, 2, 0], chance[:, 3, 1] = 0, 0
+    chance[17, 2, 0], chance[59, 3, 1] = 0.3, 0.3  # only one can
+    places = rng.random((5, 3), dtype=np.float32)
+    places[0, 0], places[0, 1] = 0, 1
+    monkeypatch.setattr(probes, "compiled", no_loop)
+    expected = draw_units(chance, places, 8)
+    monkeypatch.setattr(probes, "compiled", way)
+    drawn = draw_units(chance, places, 8)
+    possible = np.array([chance[:, i, k].any() for i, k in np.ndindex(5, 3)])  # where none is, any may be taken: all count 0
+    assert np.array_equal(drawn.units[possible], expected.units[possible])
+    assert np.allclose(drawn.times, expected.times, rtol=1e-6, atol=0)
+
+
+@every_way
+@every_dtype
+@pytest.mark.parametrize("replications", [1, 4])
+def test_threshold_units_respond_with_the_same_bits_in_one_pass(monkeypatch, way, dtype, replications):
+    rng = np.random.default_rng(0)
+    layer = NoisyLayer(
+        *(rng.normal(size=size).astype(dtype) for size in ((6, 5), (6,), (1,))), Gaussian(), Activation("threshold")
+    )
+    x, e = rng.random((5, 3, 1)).astype(dtype), rng.normal(size=(6, 3, replications)).astype(dtype)
+    monkeypatch.setattr(noisy, "compiled", no_loop)
+    expected = layer.run(x, e)
+    monkeypatch.setattr(noisy, "compiled", way)
+    for array, wanted in zip(layer.run(x, e), expected, strict=True):
+        assert np.array_equal(array, wanted)
+
+
+@every_way
+def test_sigmoid_units_respond_alike_in_one_pass(monkeypatch, way):
+    rng = np.random.default_rng(0)
+    arrays = (rng.normal(size=size).astype(np.float32) for size in ((6, 5), (6,), (1,)))
+    layer = NoisyLayer(*arrays, Gaussian(), Activation("sigmoid", 2.0))
+    x, e = rng.random((5, 3, 4)).astype(np.float32), (30 * rng.normal(size=(6, 3, 4))).astype(np.float32)
+    monkeypatch.setattr(noisy, "compiled", no_loop)
+    expected = layer.run(x, e)
+    monkeypatch.setattr(noisy, "compiled", way)
+    _, v, h = layer.run(x, e)
+    assert np.array_equal(v, expected[1])
+    assert abs(h - expected[2]).max() < 3e-7
+    assert (h >= 0).all()
+    assert (h <= 1).all()
+
+
+def test_half_the_tangent_is_within_its_bound():
+    v = np.concatenate([np.linspace(-12, 12, 5_001), [np.inf, -np.inf, 0]]).astype(np.float32)
+    found = np.array([half_tanh(each) for each in v])
+    assert found.dtype == np.float32
+    assert abs(found - 0.5 * np.tanh(v.astype(np.float64))).max() < 3e-7
+
+
+@every_way
+@pytest.mark.parametrize("activation", ["threshold", "sigmoid"])
+def test_the_loss_after_a_change_is_that_of_the_plain_form(monkeypatch, way, activation):
+    how = {"kernel": 3, "stride": 1, "pool": 1, "pooling": "mean", "law": Gaussian(), "scales": (0.5, 1.0, 0.7)}
+    network = initial_noisy_convolutional((6, 6), (2,), (9,), 3, 0, activation=Activation(activation), **how)
+    rng = np.random.default_rng(0)
+    x, labels = rng.random((4, 36), dtype=np.float32), np.array([0, 2, 1, 1])
+    noise = tuple(rng.normal(size=(width, 4, 2)).astype(np.float32) for width in network.widths)
+    last = LastLayer(network.layers[-1], CrossEntropy())
+    trace = network.run(x.T.copy(), noise)
+    at = RunsOfLayer(network, last, NoisyRuns(trace, labels, None, last.value_in(trace, None, labels)), 0)
+    places, change = rng.integers(0, 32, (8, 7)), rng.normal(size=(8, 7)).astype(np.float32)
+    monkeypatch.setattr(changed_responses, "compiled", no_loop)
+    expected = at.losses_after(places)(change)
+    monkeypatch.setattr(changed_responses, "compiled", way)
+    assert np.allclose(at.losses_after(places)(change), expected, rtol=2e-6, atol=2e-6)
+    assert not np.allclose(expected, at.runs.value.reshape(8, 1), atol=1e-3)
+
+
+@every_way
+@every_dtype
+def test_a_flipped_spike_changes_later_ones_with_the_same_bits(monkeypatch, way, dtype):
+    how = {"spiking": True, "presentation": "whole", "steps": 5, "leak": 0.8, "law": Gaussian(), "scales": (0.5, 1.0)}
+    network = initial_noisy_in_time((3, 4), (6,), 3, 0, activation=Activation("threshold"), **how)
+    layer, rng = network.layers[0], np.random.default_rng(0)
+    layer = dataclasses.replace(layer, **{name: getattr(layer, name).astype(dtype) for name in ("weight", "bias", "scale")})
+    u, v, _ = layer.run(rng.random((12, 4, 1)).astype(dtype), rng.normal(size=(30, 4, 3)).astype(dtype))
+    for t in range(5):
+        monkeypatch.setattr(noisy_time, "compiled", lambda *arrays, least=0: None)
+        expected = layer.after_flip(v, u, t)
+        monkeypatch.setattr(noisy_time, "compiled", lambda loop, *arrays, least=0: way(loop))
+        found = layer.after_flip(v, u, t)
+        assert found.dtype == dtype
+        assert np.array_equal(found, expected)
+        assert not np.array_equal(found, layer.respond(v))

@@ -15,18 +15,11 @@ from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.backend import Array, to_device, to_numpy, xp_of
 from minicereb.bench.timing import Benchmark
-from minicereb.calculus.activations import Activation
-from minicereb.calculus.noise import Gaussian
-from minicereb.calculus.replicated import CrossEntropy
 from minicereb.certificates.certify import certify
-from minicereb.learning.estimators import ESTIMATORS
-from minicereb.learning.glr import estimate
-from minicereb.learning.noise import Address
 from minicereb.learning.optimizers import RMSprop
 from minicereb.learning.pessimistic import PessimisticDeltaRule
 from minicereb.learning.plasticity import DeltaRule
 from minicereb.models.cerebellum import CerebellarNetwork, initial_cerebellum
-from minicereb.models.noisy import NoisyNetwork, initial_noisy
 from minicereb.models.wiring import draw_wiring
 from minicereb.randomness import generator
 from minicereb.tasks.cartpole import State
@@ -42,7 +35,6 @@ APGD_CELLS, APGD_IMAGES, APGD_STEPS, APGD_EPSILON = 5_000, 256, 100, 0.002
 # Square uses a bound so small that nearly all images take part to the end; the larger model is as large as the pretrained `base`.
 SQUARE_QUERIES, SQUARE_EPSILON, SQUARE_FLOOR = 5_000, 0.002, 50
 SQUARE_SIZES = (("random", FEW_CELLS, PER_CELL, 100), ("full", 5_970, None, 20))  # wiring, cells, inputs per cell, images
-GLR_INPUTS, GLR_HIDDEN, GLR_BATCH, REPLICATIONS = 196, 20, 25, 10_000
 EYELID = Eyelid(trial=1_000, acquisition=100, cells=10_000)
 POLE = PoleTask()
 TRIALS = 200  # trials at most; the first successful one is timed
@@ -166,28 +158,6 @@ def certificates(peers: bool) -> Iterator[Benchmark]:
     )
 
 
-def glr(peers: bool) -> Iterator[Benchmark]:
-    """Yield an iteration of the paper's estimator for threshold and sigmoid neurons; with `peers`, compared with PyTorch."""
-    for activation in ("threshold", "sigmoid"):
-        noise: dict[str, Any] = {"law": Gaussian(), "scales": (2.0,), "output_noise": True}
-        network = initial_noisy(GLR_INPUTS, (GLR_HIDDEN,), CLASSES, 0, activation=Activation(activation), **noise)
-        yield _glr_iteration(network, activation, peers)
-
-
-def _glr_iteration(network: NoisyNetwork, activation: str, peers: bool) -> Benchmark:
-    drawn = generator(0, "bench images")
-    images, labels = drawn.random((GLR_BATCH, GLR_INPUTS), dtype=np.float32), drawn.integers(0, CLASSES, GLR_BATCH)
-    x, y, turn = to_device(images), to_device(labels), iter(range(10**9))
-    rng, out = generator(0, "bench normals"), np.empty(GLR_BATCH * REPLICATIONS * (GLR_HIDDEN + CLASSES), dtype=np.float32)
-    return Benchmark(
-        f"GLR iteration, {activation}, K = {REPLICATIONS:,}, batch {GLR_BATCH}, {GLR_INPUTS}-{GLR_HIDDEN}-{CLASSES}",
-        lambda: estimate(network, CrossEntropy(), ESTIMATORS["plain"], x, y, REPLICATIONS, Address(0, (next(turn),))),
-        lambda: rng.standard_normal(out=out, dtype=np.float32),
-        "7.5 million normals by NumPy's generator on one core",
-        peers_of("glr_iterations", network, images, labels, REPLICATIONS, activation) if peers else {},
-    )
-
-
 def eyelid(peers: bool) -> Iterator[Benchmark]:
     """Yield a session of eyelid conditioning, for which there is no other implementation."""
     bins, cells = EYELID.trial // BIN, EYELID.cells
@@ -268,7 +238,7 @@ def images_like_mnist(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def peers_of(function: str, *arguments: Any) -> dict[str, Callable[[], object]]:
-    """Return the result of a function of :mod:`minicereb.bench.peers`, which imports PyTorch."""
-    from minicereb.bench import peers
+    """Return the result of a function of :mod:`minicereb.bench.peers` or ``noisy_peers``, which import PyTorch."""
+    from minicereb.bench import noisy_peers, peers
 
-    return getattr(peers, function)(*arguments)
+    return getattr(peers if hasattr(peers, function) else noisy_peers, function)(*arguments)

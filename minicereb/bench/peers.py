@@ -15,11 +15,11 @@ from minicereb.errors import MinicerebError, install_command
 from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, Flat, MaxPool
 from minicereb.models.layers import Dense, ReLU
-from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.sequential import Sequential
 
 
-def _torch() -> ModuleType:
+def import_torch() -> ModuleType:
+    """Return PyTorch, limited to as many threads as minicereb uses; :class:`MinicerebError` if it is not installed."""
     try:
         import torch
     except ImportError as error:
@@ -28,24 +28,25 @@ def _torch() -> ModuleType:
     return torch
 
 
-def _tensor(array: Any) -> Any:
-    return _torch().tensor(to_numpy(array), device=execution().device)
+def tensor_of(array: Any) -> Any:
+    """Return a copy of an array as a tensor on the device in use."""
+    return import_torch().tensor(to_numpy(array), device=execution().device)
 
 
 def _one_hot(labels: np.ndarray) -> Any:
-    torch = _torch()
-    return torch.nn.functional.one_hot(_tensor(labels)).to(torch.float32)
+    torch = import_torch()
+    return torch.nn.functional.one_hot(tensor_of(labels)).to(torch.float32)
 
 
 def _parts(model: CerebellarNetwork) -> tuple[Any, ...]:
     """Return copies of the model's arrays: sparse CSR projection, its inputs and weights, readout, mean."""
-    torch, wiring = _torch(), model.wiring
+    torch, wiring = import_torch(), model.wiring
     cells, per_cell = wiring.weights.shape
-    weights, inputs, readout = _tensor(wiring.weights), _tensor(wiring.inputs).to(torch.int64), _tensor(model.readout)
+    weights, inputs, readout = tensor_of(wiring.weights), tensor_of(wiring.inputs).to(torch.int64), tensor_of(model.readout)
     rows = torch.arange(0, cells * per_cell + 1, per_cell, device=inputs.device)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sparse CSR tensors announce that they are in beta
-        csr = torch.sparse_csr_tensor(rows, inputs.reshape(-1), weights.reshape(-1), (cells, wiring.width))
+        csr = torch.sparse_csrtensor_of(rows, inputs.reshape(-1), weights.reshape(-1), (cells, wiring.width))
     return csr, inputs, weights, readout, torch.zeros(cells, device=inputs.device)
 
 
@@ -57,9 +58,9 @@ def learning_steps(
     PyTorch's step returns its temporary arrays of 8 MB to the operating system, which clears them before the next step. Once a
     larger block has been freed, the C library keeps them instead. Our step has no such arrays.
     """
-    torch = _torch()
+    torch = import_torch()
     csr, inputs, weights, _, _ = _parts(model)
-    x = _tensor(images).reshape(-1, batch, images.shape[1])
+    x = tensor_of(images).reshape(-1, batch, images.shape[1])
     y = _one_hot(labels).reshape(len(x), batch, -1)
     rate = 0.5 / len(inputs)
 
@@ -107,13 +108,15 @@ def _keeping_freed_memory(step: Callable[[], object]) -> Callable[[], object]:
 
 def pgd_steps(model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[], object]]:
     """Return squared error and input gradient, computed by hand with both products as sparse CSR, and by autograd."""
-    torch = _torch()
+    torch = import_torch()
     csr, inputs, weights, readout, mean = _parts(model)
-    x, y = _tensor(images), _one_hot(labels)
+    x, y = tensor_of(images), _one_hot(labels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         by_input = csr.to_sparse_csc()
-        transposed = torch.sparse_csr_tensor(by_input.ccol_indices(), by_input.row_indices(), by_input.values(), csr.shape[::-1])
+        transposed = torch.sparse_csrtensor_of(
+            by_input.ccol_indices(), by_input.row_indices(), by_input.values(), csr.shape[::-1]
+        )
 
     @torch.no_grad()
     def by_hand() -> object:
@@ -143,9 +146,9 @@ def apgd_runs(
     model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray, epsilon: float, steps: int
 ) -> dict[str, Callable[[], object]]:
     """Return APGD on the cross-entropy of a cerebellum with full wiring, by autograd, and the outputs at the best points."""
-    torch, device = _torch(), execution().device
-    projection, readout, mean = map(_tensor, (model.wiring.weights, model.readout, model.ltd_mean))
-    x, y = _tensor(images), _tensor(labels)
+    torch, device = import_torch(), execution().device
+    projection, readout, mean = map(tensor_of, (model.wiring.weights, model.readout, model.ltd_mean))
+    x, y = tensor_of(images), tensor_of(labels)
     low, high = (x - epsilon).clamp(min=0), (x + epsilon).clamp(max=1)
     first, less, least = max(int(0.22 * steps), 1), max(int(0.03 * steps), 1), max(int(0.06 * steps), 1)
 
@@ -198,7 +201,7 @@ def classifier(model: CerebellarNetwork | Sequential, shape: tuple[int, int]) ->
     A cerebellum's projection is a dense or a sparse CSR product.
     """
     if isinstance(model, Sequential):
-        layers = [(_tensor(each.weight), _tensor(each.bias)) if isinstance(each, Dense) else None for each in model.layers]
+        layers = [(tensor_of(each.weight), tensor_of(each.bias)) if isinstance(each, Dense) else None for each in model.layers]
 
         def answers(x: Any) -> Any:
             x = x.reshape(len(x), shape[0] * shape[1])
@@ -207,8 +210,10 @@ def classifier(model: CerebellarNetwork | Sequential, shape: tuple[int, int]) ->
             return x
 
         return answers
-    csr, _, _, readout, _ = _parts(model) if model.wiring.inputs is not None else (None, None, None, _tensor(model.readout), None)
-    matrix, mean = None if csr is not None else _tensor(model.wiring.weights), _tensor(model.ltd_mean)
+    csr, _, _, readout, _ = (
+        _parts(model) if model.wiring.inputs is not None else (None, None, None, tensor_of(model.readout), None)
+    )
+    matrix, mean = None if csr is not None else tensor_of(model.wiring.weights), tensor_of(model.ltd_mean)
 
     def outputs(x: Any) -> Any:
         rows = x.reshape(len(x), shape[0] * shape[1])
@@ -231,8 +236,8 @@ def square_runs(
     model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray, shape: tuple[int, int], epsilon: float, queries: int
 ) -> dict[str, Callable[[], object]]:
     """Return the Square of AutoAttack, of the package pyautoattack."""
-    torch, device = _torch(), execution().device
-    x, y = _tensor(images.reshape(-1, 1, *shape)), _tensor(labels)
+    torch, device = import_torch(), execution().device
+    x, y = tensor_of(images.reshape(-1, 1, *shape)), tensor_of(labels)
     outputs = classifier(model, shape)
     search = _autoattack().square.SquareAttack(outputs, norm="Linf", n_queries=queries, eps=epsilon, seed=0, device=device)
 
@@ -252,14 +257,14 @@ def autoattack(
     batch: int,
 ) -> dict[str, Callable[[], object]]:
     """Return AutoAttack's standard ensemble, which returns the attacked images as rows, on the host."""
-    torch, outputs = _torch(), classifier(model, shape)
+    torch, outputs = import_torch(), classifier(model, shape)
 
     class Module(torch.nn.Module):  # type: ignore[name-defined, misc]
         def forward(self, x: Any) -> Any:
             return outputs(x)
 
     judge = _autoattack().AutoAttack(Module(), norm="Linf", eps=epsilon, version="standard", device=execution().device, seed=0)
-    x, y = _tensor(images.reshape(-1, 1, *shape)), _tensor(labels)
+    x, y = tensor_of(images.reshape(-1, 1, *shape)), tensor_of(labels)
 
     def attack() -> np.ndarray:
         attacked, *_ = judge.run_standard_evaluation(x, y, batch_size=batch)
@@ -268,40 +273,12 @@ def autoattack(
     return {"AutoAttack": attack}
 
 
-def glr_iterations(
-    network: NoisyNetwork, images: np.ndarray, labels: np.ndarray, replications: int, activation: str
-) -> dict[str, Callable[[], object]]:
-    """Return an iteration of the plain estimator, computed for the whole batch at once and image by image."""
-    torch, device = _torch(), execution().device
-    first, second = ({name: _tensor(getattr(layer, name)) for name in ("weight", "bias", "scale")} for layer in network.layers)
-    x, y = _tensor(images), _tensor(labels)
-
-    @torch.no_grad()
-    def gradients(x: Any, y: Any) -> tuple[Any, ...]:
-        count = len(x), replications
-        noise_1 = torch.randn(*count, len(first["bias"]), device=device)
-        noise_2 = torch.randn(*count, len(second["bias"]), device=device)
-        v = torch.nn.functional.linear(x, first["weight"], first["bias"])[:, None] + first["scale"] * noise_1
-        h = (v > 0).to(v.dtype) if activation == "threshold" else torch.sigmoid(v)
-        z = torch.nn.functional.linear(h, second["weight"], second["bias"]) + second["scale"] * noise_2
-        loss = torch.logsumexp(z, 2) - z.gather(2, y[:, None, None].expand(*count, 1))[:, :, 0]
-        credit_1 = torch.einsum("ik,ika->ia", loss, noise_1) / (replications * first["scale"])
-        credit_2 = (loss[:, :, None] * noise_2).reshape(-1, len(second["bias"])) / (replications * second["scale"])
-        return credit_1.T @ x, credit_1.sum(0), credit_2.T @ h.reshape(len(credit_2), -1), credit_2.sum(0)
-
-    def one_by_one() -> object:
-        parts = [gradients(x[i : i + 1], y[i : i + 1]) for i in range(len(x))]
-        return [torch.stack(arrays).sum(0) for arrays in zip(*parts, strict=True)]
-
-    return {"PyTorch, whole batch": lambda: gradients(x, y), "PyTorch, image by image": one_by_one}
-
-
 def convolutional_network(model: Sequential) -> tuple[Any, list[tuple[np.ndarray, Any]]]:
     """Return the layers of a convolutional network after :class:`minicereb.models.convolutional.Images`, with channels first.
 
     The layers are in training mode. Each pair is a learned array of the model and the parameter that was initialised from it.
     """
-    torch = _torch()
+    torch = import_torch()
     nn: Any = torch.nn
     layers: list[Any] = []
     pairs: list[tuple[np.ndarray, Any]] = []
@@ -340,14 +317,14 @@ def convolutional_steps(
     model: Sequential, images: np.ndarray, credit: np.ndarray, layouts: tuple[str, ...] = LAYOUTS
 ) -> dict[str, Callable[[], object]]:
     """Return a forward and backward pass that gives all weight gradients for a batch of normalised images."""
-    torch, device, begins = _torch(), execution().device, model.layers[0]
+    torch, device, begins = import_torch(), execution().device, model.layers[0]
     pixels = to_numpy(begins.forward(to_device(images))[0])
 
     def step_of(layout: str) -> Callable[[], object]:
         form = torch.channels_last if layout == LAYOUTS[1] else torch.contiguous_format
         network = convolutional_network(model)[0].to(memory_format=form)
         x = torch.tensor(np.moveaxis(pixels, -1, 1), device=device).contiguous(memory_format=form)
-        d_outputs = _tensor(credit)
+        d_outputs = tensor_of(credit)
 
         def step() -> object:
             network.zero_grad()

@@ -18,7 +18,7 @@ from minicereb import datasets
 from minicereb.attacks.run import attack_images
 from minicereb.attacks.settings import Attack
 from minicereb.backend import available_cores, to_device
-from minicereb.bench import loops
+from minicereb.bench import loops, noisy_passes
 from minicereb.bench.memory import in_fresh_process, peak_since, process_memory
 from minicereb.calculus.activations import Activation
 from minicereb.calculus.noise import Gaussian
@@ -100,9 +100,11 @@ def attack(images: int) -> Work:
 def likelihood_ratio(replications: int) -> Work:
     """Return an iteration of the paper's estimator for threshold neurons."""
     noise: dict[str, Any] = {"law": Gaussian(), "scales": (2.0,), "output_noise": True}
-    network = initial_noisy(loops.GLR_INPUTS, (loops.GLR_HIDDEN,), loops.CLASSES, 0, activation=Activation("threshold"), **noise)
-    images, labels = loops.images_like_mnist(loops.GLR_BATCH)
-    x, y, turn = to_device(images[:, : loops.GLR_INPUTS].copy()), to_device(labels), itertools.count()
+    network = initial_noisy(
+        noisy_passes.GLR_INPUTS, (noisy_passes.GLR_HIDDEN,), loops.CLASSES, 0, activation=Activation("threshold"), **noise
+    )
+    images, labels = loops.images_like_mnist(noisy_passes.GLR_BATCH)
+    x, y, turn = to_device(images[:, : noisy_passes.GLR_INPUTS].copy()), to_device(labels), itertools.count()
     return lambda: estimate(network, CrossEntropy(), ESTIMATORS["plain"], x, y, replications, Address(0, (next(turn),)))
 
 
@@ -125,7 +127,7 @@ def growths() -> dict[str, Growth]:
     found = (
         Growth("cells", f"learning step, k = {loops.PER_CELL}, batch {loops.BATCH}", CELLS, learning_step),
         Growth("images", f"PGD, {ATTACKED.steps} steps, {loops.FEW_CELLS:,} cells", IMAGES, attack),
-        Growth("replications", f"GLR iteration, threshold, batch {loops.GLR_BATCH}", REPLICATIONS, likelihood_ratio),
+        Growth("replications", f"GLR iteration, threshold, batch {noisy_passes.GLR_BATCH}", REPLICATIONS, likelihood_ratio),
         Growth("workers", "study objectives, smoke, processes", tuple(doubled), study, expected=-1),
     )
     return {each.quantity: each for each in found}

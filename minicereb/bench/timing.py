@@ -94,8 +94,9 @@ PARTS = ("cerebellum", "attacks", "square", "certificates", "glr", "convolutiona
 
 def run_benchmarks(peers: bool, parts: tuple[str, ...] = PARTS) -> Iterator[Timing]:
     """Run the benchmarks of these parts; with `peers`, compared with PyTorch."""
-    from minicereb.bench import loops, vgg  # they import nearly everything
+    from minicereb.bench import loops, noisy_passes, vgg  # they import nearly everything
 
+    elsewhere = {"convolutional": vgg, "glr": noisy_passes}
     for part in parts:
-        for benchmark in getattr(vgg if part == "convolutional" else loops, part)(peers):
+        for benchmark in getattr(elsewhere.get(part, loops), part)(peers):
             yield from time_benchmark(benchmark)

@@ -16,9 +16,11 @@ from minicereb.calculus import direct
 from minicereb.calculus.winograd import applies, winograd, winograd_weight_gradient
 from minicereb.calculus.winograd4 import applies as winograd4_applies
 from minicereb.calculus.winograd4 import winograd4, winograd4_weight_gradient
+from minicereb.compiled import compiled
 from minicereb.errors import InputError
 from minicereb.parallel import blocks, run_lanes, scratch, sum_lanes
 
+SHORT, FEW = 32, 1 << 14  # a loop copies windows with rows up to this short, from so many numbers in all of them on
 POSITIONS = 1024  # windows copied at once: enough for a fast matrix product, few enough for the cache
 
 
@@ -200,11 +202,51 @@ def unfold_windows(x: Array, window: Window) -> Array:
     down, across = window.positions(height, width)
     padded, stride = _padded(x, window.padding), window.stride
     rows = scratch("windows", (batch * down * across, window.height * window.width * channels), x)
+    loop = compiled(copy_windows_loop, padded, rows, least=FEW) if window.width * channels <= SHORT else None
+    if loop is not None:
+        loop(
+            padded.reshape(batch, len(padded[0]), -1),
+            window.height,
+            window.width * channels,
+            stride * channels,
+            stride,
+            across,
+            rows,
+        )
+        return rows
     image, row, pixel, number = padded.strides
     shape = batch, down, across, window.height, window.width * channels  # a row of a window is contiguous
     steps = image, stride * row, stride * pixel, row, number
     rows.reshape(shape)[...] = xp_of(x).lib.stride_tricks.as_strided(padded, shape, steps)
     return rows
+
+
+def copy_windows_loop(images: Array, height: int, length: int, step: int, stride: int, across: int, rows: Array) -> None:
+    """:func:`unfold_windows`, number by number, which is faster for short rows of a window.
+
+    Parameters
+    ----------
+    images : array, shape (batch, rows, columns · channels)
+    height, length : int
+        Rows of a window, and numbers in each.
+    step : int
+        Numbers between neighbouring windows.
+    stride : int
+        Rows between windows one below the other.
+    across : int
+        Windows side by side.
+    rows : array, shape (windows, numbers of a window)
+        Overwritten.
+    """
+    u = np.uint64
+    down = len(rows) // (len(images) * across)
+    for number in range(len(images)):
+        for i in range(down):
+            for j in range(across):
+                place = (number * down + i) * across + j
+                for k in range(height):
+                    for m in range(length):
+                        rows[u(place), u(k * length + m)] = images[u(number), u(i * stride + k), u(j * step + m)]
 
 
 def _padded(x: Array, padding: int) -> Array:

@@ -16,6 +16,8 @@ from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.convolutional import BatchNorm, Dropout, Flat, Images
 from minicereb.models.layers import Dense, ReLU
 from minicereb.models.noisy import NoisyNetwork
+from minicereb.models.noisy_convolution import NoisyConvolution
+from minicereb.models.noisy_time import NoisyTime
 from minicereb.models.sequential import Sequential
 from minicereb.parallel import LANES, blocks
 
@@ -219,23 +221,54 @@ def _steps(model: Any) -> list[Affine | Unit] | str:
         return [_batch_norm(model)]
     if isinstance(model, CerebellarNetwork):
         return _cerebellum(model)
-    if isinstance(model, NoisyNetwork) and not model.is_dense:
-        return "no bounds are known for convolutions with noise, and for layers in time"
     if isinstance(model, NoisyNetwork):
-        steps: list[Affine | Unit] = []
-        for layer in model.layers:
-            steps.append(_dense(layer.weight, layer.bias))
-            if layer.activation is not None:
-                if layer.activation.name not in UNITS:
-                    return f"no bounds are known for the activation {layer.activation.name}"
-                steps.append(Unit(layer.activation.name, layer.activation.slope))
-        return steps
+        return _noisy(model)
     return f"no bounds are known for {type(model).__name__}"
 
 
 def _dense(weight: Array, bias: Array) -> Affine:
     bias = bias.astype(xp_of(bias).float64)
     return Affine(weight, None, weight.shape[1], bias, abs(bias), weight.shape[1] + 1)
+
+
+def _noisy(model: NoisyNetwork) -> list[Affine | Unit] | str:
+    """Return the steps of a network without its noise."""
+    steps: list[Affine | Unit] = []
+    for layer in model.layers:
+        if isinstance(layer, NoisyTime):
+            return "no bounds are known for layers in time; evaluate --answer lap certifies some of them by smoothing"
+        if isinstance(layer, NoisyConvolution):
+            if layer.pool > 1 and layer.pooling == "max":
+                return "no bounds are known for max pooling after such units, only for mean pooling or none"
+            steps.append(_windows(layer))
+        else:
+            steps.append(_dense(layer.weight, layer.bias))
+        if layer.activation is not None:
+            if layer.activation.name not in UNITS:
+                return f"no bounds are known for the activation {layer.activation.name}"
+            steps.append(Unit(layer.activation.name, layer.activation.slope))
+        if isinstance(layer, NoisyConvolution) and layer.pool > 1:
+            steps.append(_means(layer))
+    return steps
+
+
+def _windows(layer: NoisyConvolution) -> Affine:
+    """A convolution as an affine map of which every output sees its window."""
+    xp, (outputs, height, width, channels) = xp_of(layer.weight), layer.weight.shape
+    pixels = xp.arange(layer.inputs, dtype=xp.int32).reshape(layer.image)
+    corners = pixels[:: layer.stride, :: layer.stride, 0][: layer.positions[0], : layer.positions[1]]
+    inputs = (corners.reshape(-1, 1, 1) + pixels[:height, :width].reshape(1, 1, -1)).repeat(outputs, axis=1)
+    weights = xp.broadcast_to(layer.weight.reshape(1, outputs, -1), inputs.shape).reshape(-1, inputs.shape[2])
+    bias = xp.tile(layer.bias.astype(xp.float64), corners.size)
+    terms = height * width * channels + 1
+    return Affine(xp.ascontiguousarray(weights), inputs.reshape(-1, inputs.shape[2]), layer.inputs, bias, abs(bias), terms)
+
+
+def _means(layer: NoisyConvolution) -> Affine:
+    """Mean pooling as an affine map of which every output sees its square."""
+    inputs = layer.units_of_responses()
+    weights = xp_of(inputs).full(inputs.shape, layer.weight.dtype.type(1 / layer.pool**2), dtype=layer.weight.dtype)
+    return Affine(weights, inputs, layer.units, None, None, layer.pool**2 + 1)
 
 
 def _batch_norm(model: BatchNorm) -> Affine:

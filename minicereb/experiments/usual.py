@@ -40,10 +40,11 @@ def usual_of_noisy(given: Mapping[str, Any]) -> dict[str, Any]:
     along = "surrogate" if in_time and given["activation"] == "threshold" else "backprop"
     estimator = given["estimator"] or (by_flips if noisy else along)
     by_score = isinstance(choose("estimator", estimator, LEARNED_BY), ScoreFunction) and not in_time
+    redraws = convolves and estimator in ("flip", "resample") and given["output_noise"]
     usual_here = {
         "estimator": estimator,
         "replications": REPLICATIONS.get(estimator, 100),
-        "last_layer": "score" if by_score else "resample" if convolves and estimator in ("flip", "resample") else "derivative",
+        "last_layer": "score" if by_score else "resample" if redraws else "derivative",
         "hidden": hidden,
         "noise_scale": scales if convolves else (0.5, 1.0) if in_time else (2.0,),
         "channels": channels,

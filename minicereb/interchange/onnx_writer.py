@@ -17,7 +17,9 @@ from minicereb.interchange.onnx_reader import pixel_order
 from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.convolutional import BatchNorm, Convolution, Dropout, Flat, Images, MaxPool
 from minicereb.models.layers import Dense, ReLU
-from minicereb.models.noisy import NoisyNetwork
+from minicereb.models.noisy import NoisyLayer, NoisyNetwork
+from minicereb.models.noisy_convolution import NoisyConvolution
+from minicereb.models.noisy_time import NoisyTime
 from minicereb.models.sequential import Sequential
 
 OPSET, IR_VERSION = 13, 8
@@ -101,11 +103,7 @@ class _Graph:
                 if (to_numpy(layer.deviation) != 1).any():
                     self.operator("Div", deviation=_per_channel(layer.deviation))
             case Convolution():
-                weight = to_numpy(layer.weight).transpose(0, 3, 1, 2)
-                attributes = {"strides": [layer.stride] * 2, "pads": [layer.padding] * 4, "kernel_shape": list(weight.shape[2:])}
-                self.operator("Conv", attributes, weight=weight, bias=to_numpy(layer.bias))
-                sides = (side + 2 * layer.padding - size for side, size in zip(self.shape[1:], weight.shape[2:], strict=True))
-                self.shape = (len(weight), *(side // layer.stride + 1 for side in sides))
+                self.convolution(layer, layer.padding)
             case MaxPool():
                 self.operator("MaxPool", {"kernel_shape": [layer.size] * 2, "strides": [layer.size] * 2})
                 channels, height, width = self.shape
@@ -131,16 +129,43 @@ class _Graph:
                 if to_numpy(layer.ltd_mean).any():
                     self.operator("Sub", ltd_mean=to_numpy(layer.ltd_mean))
                 self.dense(to_numpy(layer.readout).T, None)
-            case NoisyNetwork() if layer.is_dense:
-                for each in layer.layers:
-                    self.dense(each.weight, each.bias)
-                    if each.activation is not None:
-                        self.activation(each.activation.name, each.activation.slope)
             case NoisyNetwork():
-                expected = "a network with noise in dense layers only: no other can be written"
-                raise InputError("model", "noise in convolutions or in time steps", expected)
+                for number, each in enumerate(layer.layers):
+                    self.noisy(each, layer.layers[number + 1 :])
             case _:
                 raise InputError("model", type(layer).__name__, "a network whose layers all have an operator in ONNX")
+
+    def noisy(self, layer: NoisyLayer, above: tuple[NoisyLayer, ...]) -> None:
+        """Append a layer of a noisy network, without its noise."""
+        if isinstance(layer, NoisyTime):
+            expected = "layers without time steps, or an .npz file, which holds the arrays of any model"
+            raise InputError("model", "a layer in time", expected)
+        if not isinstance(layer, NoisyConvolution):
+            self.dense(layer.weight, layer.bias)
+        else:
+            if not self.shape:
+                height, width, channels = layer.image
+                self.shape = (channels, height, width)
+                self.input_shape = list(self.shape)
+            self.convolution(layer, 0)
+        if layer.activation is not None:
+            self.activation(layer.activation.name, layer.activation.slope)
+        if isinstance(layer, NoisyConvolution):
+            if layer.pool > 1:
+                kind = "MaxPool" if layer.pooling == "max" else "AveragePool"
+                self.operator(kind, {"kernel_shape": [layer.pool] * 2, "strides": [layer.pool] * 2})
+            rows, columns, channels = layer.pooled
+            self.shape = (channels, rows, columns)
+            if not isinstance(above[0], NoisyConvolution):
+                self.operator("Flatten", {"axis": 1})
+                self.order = pixel_order(self.shape)
+
+    def convolution(self, layer: Convolution | NoisyConvolution, padding: int) -> None:
+        weight = to_numpy(layer.weight).transpose(0, 3, 1, 2)
+        attributes = {"strides": [layer.stride] * 2, "pads": [padding] * 4, "kernel_shape": list(weight.shape[2:])}
+        self.operator("Conv", attributes, weight=weight, bias=to_numpy(layer.bias))
+        sides = (side + 2 * padding - size for side, size in zip(self.shape[1:], weight.shape[2:], strict=True))
+        self.shape = (len(weight), *(side // layer.stride + 1 for side in sides))
 
     def dense(self, weight: Array, bias: Array | None) -> None:
         weight = to_numpy(weight)

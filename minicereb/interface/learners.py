@@ -22,11 +22,12 @@ from minicereb.backend import to_device, to_numpy
 from minicereb.datasets.dataset import Dataset
 from minicereb.datasets.transforms import to_unit
 from minicereb.errors import ArrayError, InputError, MinicerebError, require
-from minicereb.experiments.architectures import CerebellumModel, NoisyModel, PerceptronModel, build_learner, solve
+from minicereb.experiments.architectures import IN_TIME, CerebellumModel, NoisyModel, PerceptronModel, build_learner, solve
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.usual import INPUTS_PER_CELL, usual_of_cerebellum, usual_of_noisy
 from minicereb.interface.arrays import class_numbers, features, labels, of_scikit_learn
 from minicereb.interface.predictors import Parameters, Predictor
+from minicereb.learning.probes import PROBES
 from minicereb.learning.training import QUIET, Learner, Position, Split, divergence, restore, train
 from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.parallel import one_blas_thread
@@ -44,13 +45,17 @@ OWN_HELP = {
 
 OWN_USUAL = {
     "inputs_per_cell": f"{INPUTS_PER_CELL}, or all if there are fewer; full wiring: all",
-    "learning_rate": "0.5 / cells",
+    "learning_rate": "0.5 / cells; with neuronal noise 0.06, cnn 0.02, recurrent and spiking 0.01",
     "threshold": "0.5 with threshold fibres",
     "uncertainty": "0.1 with the pessimistic rule",
     "pessimism": "0.5 with the pessimistic rule or interval bounds",
-    "estimator": "flip for threshold neurons, resample for others",
-    "replications": "10000 for plain; 128 for sobol; 1 for flip, resample, exact and backprop; otherwise 100",
-    "last_layer": "score where possible",
+    "hidden": "20, or 128 if not network='dense'",
+    "estimator": "flip, resample, rao-blackwell or antithetic: the first that fits",
+    "replications": "10000 plain, 128 sobol, 1 flip, resample, exact, backprop and surrogate, else 100",
+    "last_layer": "score where possible, not in time; resample with network='cnn', else derivative",
+    "noise_scale": "2; with network='cnn' 0.3 for convolutions, 0.5 for outputs; in time 0.5 and 1",
+    "channels": "16 with network='cnn'",
+    "presentation": "whole with network='spiking', else rows",
 }
 
 
@@ -447,7 +452,8 @@ class Perceptron(LearningClassifier):
 class LikelihoodRatioNetwork(LearningClassifier):
     """A network with neuronal noise that learns from its loss values (the generalised likelihood ratio method) ``[G-A1]``.
 
-    It predicts without noise.
+    It predicts without noise. With ``network="cnn"`` it begins with convolutions, with ``"recurrent"`` or ``"spiking"`` it runs
+    through time; these need the `image_shape`, except for whole images shown in every time step.
 
     Attributes
     ----------
@@ -462,12 +468,12 @@ class LikelihoodRatioNetwork(LearningClassifier):
 
     def __init__(
         self,
-        hidden: tuple[int, ...] = (20,),
+        hidden: tuple[int, ...] | None = None,
         activation: str = "threshold",
         *,
         slope: float = 1.0,
         noise: str = "gaussian",
-        noise_scale: tuple[float, ...] = (2.0,),
+        noise_scale: tuple[float, ...] | None = None,
         noise_degrees: float | None = None,
         output_noise: bool = True,
         output_activation: bool = False,
@@ -478,9 +484,20 @@ class LikelihoodRatioNetwork(LearningClassifier):
         l2: float = 0.0,
         l1: float = 0.0,
         learn_scale: bool = False,
+        network: str = "dense",
+        channels: tuple[int, ...] | None = None,
+        kernel: int = 5,
+        stride: int = 2,
+        pool: int = 1,
+        pooling: str = "mean",
+        placement: str = "all",
+        probes: int = PROBES,
+        presentation: str | None = None,
+        steps: int = 8,
+        leak: float = 0.8,
         epochs: int = 30,
         batch_size: int = 50,
-        learning_rate: float = 0.06,
+        learning_rate: float | None = None,
         optimizer: str = "adam",
         schedule: str = "cosine",
         validation: float = 0.0,
@@ -504,6 +521,17 @@ class LikelihoodRatioNetwork(LearningClassifier):
         self.l2 = l2
         self.l1 = l1
         self.learn_scale = learn_scale
+        self.network = network
+        self.channels = channels
+        self.kernel = kernel
+        self.stride = stride
+        self.pool = pool
+        self.pooling = pooling
+        self.placement = placement
+        self.probes = probes
+        self.presentation = presentation
+        self.steps = steps
+        self.leak = leak
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -515,10 +543,28 @@ class LikelihoodRatioNetwork(LearningClassifier):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _model(self, inputs: int) -> NoisyModel:
+    def _with_usual(self) -> dict[str, Any]:
         given = self.get_params()
-        given |= {"hidden": _whole_numbers("hidden", self.hidden)}
+        for name in ("hidden", "channels"):
+            if given[name] is not None:
+                given[name] = _whole_numbers(name, given[name])
         given |= usual_of_noisy(given)
         if isinstance(given["noise_scale"], list):
             given["noise_scale"] = tuple(given["noise_scale"])
-        return NoisyModel(**{field.name: given[field.name] for field in dataclasses.fields(NoisyModel) if field.name in given})
+        return given
+
+    def _model(self, inputs: int) -> NoisyModel:
+        given = self._with_usual()
+        model = NoisyModel(**{field.name: given[field.name] for field in dataclasses.fields(NoisyModel) if field.name in given})
+        shown = model.network == "cnn" or model.network in IN_TIME and model.presentation == "rows"
+        known = not shown or self.image_shape is not None and len(self.image_shape) in (2, 3)
+        require(
+            known,
+            "image_shape",
+            self.image_shape,
+            f"height and width, and perhaps channels, of images with network={model.network!r}",
+        )
+        return model
+
+    def _settings(self, inputs: int, **changes: Any) -> Train:
+        return super()._settings(inputs, **{"learning_rate": self._with_usual()["learning_rate"], **changes})

@@ -42,7 +42,7 @@ class Credit(NamedTuple):
         """Return the mean over replications, shape (images, outputs)."""
         xp = xp_of(self.values)
         if self.weight is None:
-            mean = self.values.mean(axis=2).T
+            mean = (self.values[:, :, 0] if self.values.shape[2] == 1 else self.values.mean(axis=2)).T
         else:
             mean = xp.matmul(self.values.transpose(1, 0, 2), self.weight[:, :, None])[:, :, 0] / self.weight.shape[1]
         return mean if self.divisor is None else mean / self.divisor

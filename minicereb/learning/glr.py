@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from minicereb.errors import choose, require
 from minicereb.inputs import as_labels, check_rows
 from minicereb.learning.credit import Estimator, GradientEstimate
 from minicereb.learning.estimators import LEARNED_BY
-from minicereb.learning.noise import Address, Independent
+from minicereb.learning.noise import Address, Independent, joined
 from minicereb.learning.one_neuron import OneByOne
 from minicereb.learning.optimizers import Optimizer, add_penalty
 from minicereb.learning.plasticity import Learned
@@ -98,31 +99,56 @@ def estimate(
     """
     labels = _checked(network, x, labels, wait)
     require(len(x) >= 1, "images", len(x), "at least one")
+    with one_blas_thread():
+        return _estimated(network, loss, estimator, x, labels, replications, at, scales)
+
+
+def _estimated(
+    network: NoisyNetwork,
+    loss: ReplicatedLoss,
+    estimator: Estimator,
+    x: Array,
+    labels: Array,
+    replications: int,
+    at: Address,
+    scales: bool,
+) -> GradientEstimate:
+    """:func:`estimate`, with arguments that are checked and BLAS on one thread."""
     xp, images = xp_of(x), len(x)
     x_t = xp.ascontiguousarray(x.T)
-    numbers = NUMBERS if isinstance(x, np.ndarray) else DEVICE_NUMBERS
+    on_host = isinstance(x, np.ndarray)
+    numbers = NUMBERS if on_host else DEVICE_NUMBERS
     at_most = max(2, numbers // estimator.numbers_per_sample(network))  # the same for any number of threads and any budget
     counts = estimator.design.pieces(replications, at_most)
     work = list(enumerate((chosen, count) for chosen in blocks(images, at_most // counts[0]) for count in counts))
 
-    def piece(part: tuple[int, tuple[slice, int]]) -> GradientEstimate:
+    def drawn(part: tuple[int, tuple[slice, int]]) -> Any:
         number, (chosen, count) = part
-        columns = x_t[:, chosen]
-        noise = estimator.draw(network, x, columns.shape[1], count, at.of(number))
-        return estimator.on(network, loss, columns, labels[chosen], noise, scales)
+        return estimator.draw(network, x, x_t[:, chosen].shape[1], count, at.of(number))
+
+    def found(chosen: slice, noise: Any) -> GradientEstimate:
+        return estimator.on(network, loss, x_t[:, chosen], labels[chosen], noise, scales)
 
     keep_freed_memory()
-    results = run_lanes(piece, work) if len(work) > 1 else [piece(work[0])]
+    if on_host and len(counts) == 1 and images * replications * estimator.numbers_per_sample(network) <= 2 * NUMBERS:
+        # A few long operations cost less than many short ones; the noise keeps the addresses of the pieces.
+        whole = slice(0, images)
+        results, taken = [found(whole, joined([drawn(part) for part in work]))], [(whole, replications)]
+    else:
+        results, taken = run_lanes(lambda part: found(part[1][0], drawn(part)), work), [part for _, part in work]
     value, credit = xp.zeros(images, dtype=x.dtype), xp.zeros((images, network.widths[0]), dtype=x.dtype)
     gradients: list[dict[str, Array]] = [{} for _ in network.layers]
-    for (_, (chosen, count)), found in zip(work, results, strict=True):
+    for (chosen, count), result in zip(taken, results, strict=True):
         share = count / replications
-        value[chosen] += found.loss * share
-        credit[chosen] += found.first_credit * share
-        for total, gradient in zip(gradients, found.gradients, strict=True):
+        value[chosen] += result.loss * share
+        credit[chosen] += result.first_credit * share
+        for total, gradient in zip(gradients, result.gradients, strict=True):
             for name, array in gradient.items():
-                part = array * (share / images)
-                total[name] = total[name] + part if name in total else part
+                array *= share / images
+                if name in total:
+                    total[name] += array
+                else:
+                    total[name] = array
     gradients[0] |= network.layers[0].weight_gradient(credit / images, x)
     return GradientEstimate(value, credit, gradients)
 

@@ -91,7 +91,7 @@ def check_noise(network: NoisyNetwork, estimator: str, hidden_only: bool) -> Non
     """Require noise in every layer, or at least in every hidden one."""
     layers = network.layers[:-1] if hidden_only else network.layers
     noisy = all(layer.law is not None for layer in layers)
-    where = "every hidden layer" if hidden_only else "every layer, the outputs included, unless their derivative is used"
+    where = "every hidden layer" if hidden_only else "every layer, outputs included, or --last-layer derivative"
     require(noisy, "estimator", estimator, f"noise in {where}, for this estimator")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -138,6 +139,15 @@ class NoNoise(Independent):
     def draw(self, like: Array, laws: Laws, widths: list[int], images: int, replications: int, at: Address) -> Noise:
         """Return None for every layer."""
         return (None,) * len(widths)
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Join the noise of some images, of the next ones and so on: tuples of arrays (..., images, replications), or None."""
+    first = parts[0]
+    if isinstance(first, tuple):
+        each = [joined(layer) for layer in zip(*parts, strict=True)]
+        return type(first)(*each) if hasattr(first, "_fields") else tuple(each)
+    return first if first is None or len(parts) == 1 else xp_of(first).concatenate(parts, axis=-2)
 
 
 Design = Independent | Antithetic | Sobol | NoNoise

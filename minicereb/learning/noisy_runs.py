@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from minicereb.backend import Array, xp_of
+from minicereb.learning.changed_responses import changed_outputs
 from minicereb.learning.credit import LastLayer
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork, Trace
+from minicereb.models.noisy_convolution import NoisyConvolution
+from minicereb.parallel import row_blocks
 
 
 class NoisyRuns(NamedTuple):
@@ -64,6 +68,14 @@ class RunsOfLayer(NamedTuple):
         """Its noise, of unit scale."""
         return self.runs.trace.noise[self.number]
 
+    @property
+    def unpooled(self) -> Array:
+        """Its responses before any pooling, in the shape of the signals."""
+        layer, trace = self.layer, self.runs.trace
+        if isinstance(layer, NoisyConvolution) and layer.pool > 1:
+            return layer.respond_alone(self.signals)
+        return trace.responses[self.number]
+
     def loss_with(self, response: Array) -> Array:
         """Return, for each neuron, the loss with its response changed: shape (neurons, images, replications).
 
@@ -92,32 +104,58 @@ class RunsOfLayer(NamedTuple):
             drive += (e * layer.scale)[:, None]
         return self.last.value(joined(drive), all_nodes, xp.concatenate([self.runs.labels] * neurons)).reshape(was.shape)
 
-    def loss_after(self, places: Array, change: Array) -> Array:
-        """Return every run's loss after each of several changes of one response: shape (runs, changes).
+    def losses_after(self, places: Array) -> Callable[[Array], Array]:
+        """Return a function from changes of single responses to the loss of every run after each; all noise stays the same.
 
-        `places` are the responses, `change` is by how much, both (runs, changes); all noise stays the same.
+        `places` are the responses, (runs, changes). The function takes by how much each of them changes, and returns the losses,
+        both in the same shape. The later layers run image by image in rows, some runs at a time, which stay in the cache.
         """
-        layers, trace, xp = self.network.layers, self.runs.trace, xp_of(change)
-        shape = self.signals.shape[1:]
+        layers, trace, nodes, xp = self.network.layers, self.runs.trace, self.runs.nodes, xp_of(places)
+        shape, final = self.signals.shape[1:], len(layers) - 1
 
-        def each(array: Array) -> Array:
-            """(units, images, replications) as (units, runs, 1)."""
-            return xp.broadcast_to(array, (len(array), *shape)).reshape(len(array), -1, 1)
+        def rows(array: Array) -> Array:
+            """(units, images, replications) as (runs, 1, units)."""
+            return xp.ascontiguousarray(xp.broadcast_to(array, (len(array), *shape)).reshape(len(array), -1).T)[:, None]
 
-        layer = layers[self.number + 1]
-        drive = layer.drive_change(places, change)
-        drive += each(trace.drives[self.number + 1])
-        for later in range(self.number + 1, len(layers) - 1):
-            e = trace.noise[later]
-            if e is not None:
-                drive += each(e * layer.scale)
-            response, layer = layer.respond(drive), layers[later + 1]
-            drive = layer.drive(response)
-        nodes, e = self.runs.nodes, trace.noise[-1]
-        if nodes is None and e is not None:
-            drive += each(e * layer.scale)
-        labels = xp.repeat(self.runs.labels, shape[1])
-        return self.last.value(drive, None if nodes is None else each(nodes), labels)
+        first = self.number + 1
+        averaged = first == final and nodes is not None
+        base = rows(trace.drives[first] if averaged else trace.signals[first])
+        noise = {k: rows(trace.noise[k] * layers[k].scale) for k in range(first + 1, len(layers)) if trace.noise[k] is not None}
+        if nodes is not None:
+            noise.pop(final, None)
+        labels, columns = xp.repeat(self.runs.labels, shape[1]), None if nodes is None else rows(nodes)[:, 0].T[:, :, None]
+        sent: list[Array] = []  # by the responses, where the plain form needs it
+
+        def by_loop(change: Array) -> Array | None:
+            if not (first + 1 == final and type(layers[first]) is type(layers[final]) is NoisyLayer):
+                return None
+            activation, last = layers[first].activation, layers[final]
+            drive = changed_outputs(base[:, 0], by_input[0], places, change, activation, last.weight.T)
+            return None if drive is None else drive + last.bias
+
+        by_input = [xp.ascontiguousarray(layers[first].weight.T)] if type(layers[first]) is NoisyLayer else []
+
+        def drives(part: slice, change: Array) -> Array:
+            drive = sent[0][part] * change[part][:, :, None]
+            drive += base[part]
+            for later in range(first, final):
+                response = layers[later].respond_in_rows(drive.reshape(-1, drive.shape[2]))
+                drive = layers[later + 1].drive_of_rows(response).reshape(*drive.shape[:2], -1)
+                if later + 1 in noise and later + 1 < final:
+                    drive += noise[later + 1][part]
+            return drive
+
+        def losses(change: Array) -> Array:
+            drive = by_loop(change)
+            if drive is None:
+                if not sent:
+                    sent.append(layers[first].sent_from(places))
+                drive = xp.concatenate([drives(part, change) for part in row_blocks(sent[0])])
+            if final in noise and first < final:
+                drive += noise[final]
+            return self.last.value(xp.ascontiguousarray(drive.transpose(2, 0, 1)), columns, labels)
+
+        return losses
 
 
 def loss_with_output(last: LastLayer, run: NoisyRuns, signals: Array) -> Array:

@@ -18,6 +18,7 @@ from minicereb.learning.resampling import redrawn
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.noisy_convolution import NoisyConvolution
 from minicereb.models.noisy_time import NoisyTime
+from minicereb.parallel import run_lanes
 from minicereb.randomness import signed_uniform
 
 LossWith = Callable[[Array], Array]  # takes every neuron's other response; returns the loss with that neuron alone changed
@@ -72,12 +73,14 @@ class OneByOne(Layerwise):
         noise = super().draw(network, like, images, replications, at)
         if network.is_dense:
             return noise
-        places = []
+        places: list[Array | None] = []
         for number, layer in enumerate(network.layers):
-            numbers = (*at.numbers, number)
-            uniform = signed_uniform(like, at.seed, f"{at.stream}, units", numbers, images * replications)
-            chooses = isinstance(layer, NoisyConvolution)
-            places.append(abs(uniform).reshape(images, replications) if chooses else None)
+            chosen = None
+            if isinstance(layer, NoisyConvolution):
+                numbers = (*at.numbers, number)
+                uniform = signed_uniform(like, at.seed, f"{at.stream}, units", numbers, images * replications)
+                chosen = abs(uniform).reshape(images, replications)
+            places.append(chosen)
         return Probing(noise, tuple(places))
 
     def numbers_per_sample(self, network: NoisyNetwork) -> int:
@@ -112,13 +115,9 @@ class OneByOne(Layerwise):
         The function returned with them gives the loss with each of them responding differently, shape (runs, draws), for given
         responses of the same shape.
         """
-        drawn, h = draw_units(chance, places, self.probes), layer.respond_alone(at.signals)
-        response_of = layer.response_of_unit()[drawn.units]
-
-        def loss_with(response: Array) -> Array:
-            return at.loss_after(response_of, layer.response_change(h, drawn.units, response))
-
-        return drawn, loss_with
+        drawn, h = draw_units(chance, places, self.probes), at.unpooled
+        losses = at.losses_after(layer.response_of_unit()[drawn.units])
+        return drawn, lambda response: losses(layer.response_change(h, drawn.units, response))
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ class Flip(OneByOne):
 
     def _probed(self, at: RunsOfLayer, layer: NoisyConvolution, places: Array, scales: bool) -> Credit:
         assert layer.law is not None
-        fires, a = layer.respond_alone(at.signals), at.drives / layer.scale
+        fires, a = at.unpooled, at.drives / layer.scale
         density = layer.law.density(a)
         drawn, loss_with = self._probe(at, layer, layer.flip_effect(fires) * density, places)
         fired = drawn.of(fires)
@@ -159,7 +158,8 @@ class Flip(OneByOne):
     def _in_time(self, at: RunsOfLayer, layer: NoisyTime) -> Credit:
         """Flip every neuron in every step; its later spikes are computed from its own noise."""
         u, v = at.drives, at.signals
-        flipped = xp_of(v).concatenate([at.loss_with(layer.after_flip(v, u, t)) for t in range(layer.steps)])
+        losses = run_lanes(lambda t: at.loss_with(layer.after_flip(v, u, t)), list(range(layer.steps)))
+        flipped = xp_of(v).concatenate(losses)
         assert layer.activation is not None
         return self._flipped(at, layer.activation(v), flipped)
 

@@ -24,7 +24,10 @@ class Backprop(Estimator):
         expected = "resample, plain, baseline, antithetic, sobol or flip for a loss without derivative"
         require(loss.smooth, "estimator", self.name, expected)
         for activation in (layer.activation for layer in network.layers if layer.activation is not None):
-            require(activation.smooth, "estimator", self.name, f"another estimator: {activation.name} neurons have no derivative")
+            others = (
+                "surrogate, flip, rao-blackwell or antithetic" if activation.name == "threshold" else "resample or antithetic"
+            )
+            require(activation.smooth, "estimator", self.name, f"{others}: {activation.name} neurons have no derivative")
 
     def _slope(self, layer: NoisyLayer, v: Array) -> Array | float:
         """Return φ'(v)."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from minicereb.backend import Array, xp_of
+from minicereb.compiled import compiled
 from minicereb.models.noisy import Noise
 
 PROBES = 64  # units of a convolution that are changed per image and replication
@@ -58,6 +61,13 @@ def draw_units(chance: Array, places: Array, draws: int) -> DrawnUnits:
     Madow (1949), On the theory of systematic sampling, II.
     """
     xp, units = xp_of(chance), len(chance)
+    one_pass = compiled(draw_units_loop, chance)
+    if one_pass is not None:
+        points = xp.empty((len(_columns(chance)[0]), 1), dtype=xp.float64)
+        points[:] = xp.broadcast_to(places, chance.shape[1:]).reshape(-1, 1)
+        found, times = xp.zeros((len(points), draws), dtype=xp.int64), xp.ones((len(points), draws), dtype=chance.dtype)
+        one_pass(_columns(chance), points[:, 0], found, times)
+        return DrawnUnits(found, times)
     sums = xp.cumsum(_columns(chance).T, axis=1, dtype=xp.float64)
     runs, total = len(sums), sums[:, -1:]
     share = sums / xp.where(total > 0, total, 1.0)
@@ -70,6 +80,39 @@ def draw_units(chance: Array, places: Array, draws: int) -> DrawnUnits:
     own = _columns(chance)[found, xp.arange(runs)[:, None]].astype(xp.float64)
     times = xp.where(own > 0, draws * own / xp.where(total > 0, total, 1.0), 1.0)
     return DrawnUnits(found, times.astype(chance.dtype))
+
+
+def draw_units_loop(chance: Array, start: Array, units: Array, times: Array) -> None:
+    """:func:`draw_units`: walk over the units with all runs at once, and take a unit where the sum passes the next point.
+
+    Parameters
+    ----------
+    chance : array, shape (units, runs)
+    start : array of float64, shape (runs,)
+    units : array of int64, shape (runs, draws)
+        Overwritten.
+    times : array, same shape
+        Ones; overwritten where a unit's chance is not 0.
+    """
+    runs, draws = units.shape
+    total, passed, drawn = np.zeros(runs), np.zeros(runs), np.zeros(runs, dtype=np.int64)
+    for unit in range(len(chance)):
+        for run in range(runs):
+            total[run] += chance[unit, run]
+    point = start / draws * total
+    for unit in range(len(chance)):
+        for run in range(runs):
+            passed[run] += chance[unit, run]
+            while passed[run] > point[run] and drawn[run] < draws:
+                units[run, drawn[run]] = unit
+                times[run, drawn[run]] = draws * np.float64(chance[unit, run]) / total[run]
+                drawn[run] += 1
+                point[run] = (drawn[run] + start[run]) / draws * total[run]
+    for run in range(runs):
+        for draw in range(drawn[run], draws):  # all chances are 0, or the last point is the whole sum but for rounding
+            units[run, draw] = len(chance) - 1
+            if chance[len(chance) - 1, run] > 0:
+                times[run, draw] = draws * np.float64(chance[len(chance) - 1, run]) / total[run]
 
 
 def _columns(array: Array) -> Array:

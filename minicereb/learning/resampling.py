@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 from minicereb.backend import Array, xp_of
 from minicereb.learning.credit import Credit
 from minicereb.models.noisy import NoisyLayer
+from minicereb.parallel import run_lanes
 
+ENOUGH = 1 << 11  # neurons and runs from which on threads share the nodes
 PAIRS = 2  # pairs of nodes at which a neuron's own noise is redrawn
 
 
@@ -30,12 +32,16 @@ def redrawn(layer: NoisyLayer, e: Array | None, loss_at: Callable[[Array], Array
     assert e is not None
     edge = e.dtype.type(1e-6)
     place = law.distribution(e)
-    still: Any = loss_at(0 * e) if scales else None
+    strata = [law.quantile(xp_of(e).clip((stratum + place) / e.dtype.type(2 * PAIRS), edge, 0.5)) for stratum in range(PAIRS)]
+    nodes = [node for q in strata for node in (-q, q)]
+    nodes += [0 * e] if scales else []
+    losses = iter(run_lanes(loss_at, nodes) if e.size >= ENOUGH else [loss_at(node) for node in nodes])
+    pairs = [(next(losses), next(losses)) for _ in strata]
+    still: Any = next(losses) if scales else None
     values: Any = 0
     moved: Any = 0
-    for stratum in range(PAIRS):
-        q = law.quantile(xp_of(e).clip((stratum + place) / e.dtype.type(2 * PAIRS), edge, 0.5))
-        above, below, score = loss_at(-q), loss_at(q), law.score(-q)
+    for q, (above, below) in zip(strata, pairs, strict=True):
+        score = law.score(-q)
         values = values + (above - below) * score
         if scales:
             moved = moved + (above + below - 2 * still) * (-q * score - 1)

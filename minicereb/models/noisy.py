@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from minicereb.backend import Array, to_device, to_numpy, xp_of
-from minicereb.calculus.activations import Activation
+from minicereb.calculus.activations import Activation, half_tanh, loop_slope
 from minicereb.calculus.dense import dense, dense_input_gradient, dense_weight_gradient
 from minicereb.calculus.noise import Law
+from minicereb.compiled import compiled
 from minicereb.errors import InputError, require
 from minicereb.inputs import check_credit, check_rows
 from minicereb.randomness import generator
@@ -86,21 +87,19 @@ class NoisyLayer:
         """Return u for images in rows: (images, inputs) gives (images, outputs)."""
         return dense(x, self.weight, self.bias)
 
-    def drive_change(self, places: Array, change: Array) -> Array:
-        """Return the change of u when one input changes, for several such changes of each run.
+    def sent_from(self, places: Array) -> Array:
+        """Return what each unit receives from single inputs, for several inputs of each run: the change of u if one grows by 1.
 
         Parameters
         ----------
         places : array of int, shape (runs, changes)
-            Which input.
-        change : array of float, same shape
-            By how much.
+            Which inputs.
 
         Returns
         -------
-        array, shape (outputs, runs, changes)
+        array, shape (runs, changes, outputs)
         """
-        return self.weight[:, places] * change
+        return xp_of(self.weight).ascontiguousarray(self.weight.T)[places]
 
     def drive(self, x: Array) -> Array:
         """Return u for x of shape (inputs, images, replications)."""
@@ -112,8 +111,23 @@ class NoisyLayer:
     def run(self, x: Array, e: Array | None) -> tuple[Array, Array, Array]:
         """Return u, v and the response, for x of shape (inputs, images, replications) and noise of unit scale."""
         u = self.drive(x)
-        v = u if e is None else u + e * self.scale
-        return u, v, self.respond(v)
+        if e is None:
+            return u, u, self.respond(u)
+        fits = self._responds_alone and u.shape[:2] == e.shape[:2] and u.dtype == e.dtype
+        half_slope = loop_slope(self.activation, u.dtype) if fits else None
+        loop = None if half_slope is None else compiled(signals_loop, u, e)
+        if loop is None:
+            v = u + e * self.scale
+            return u, v, self.respond(v)
+        v, h = np.empty_like(e), np.empty_like(e)
+        in_rows = (each.reshape(-1, each.shape[2]) for each in (u, e, v, h))
+        loop(*in_rows, self.scale, half_slope)
+        return u, v, h
+
+    @property
+    def _responds_alone(self) -> bool:
+        """Whether every response is that of one signal."""
+        return True
 
     def respond(self, v: Array) -> Array:
         """Return φ(v)."""
@@ -180,6 +194,30 @@ class NoisyLayer:
     def gain(self) -> float:
         """Return the largest length of the drives' change, if the inputs change by 1 in length ``[M-SMOOTH]``."""
         return float(np.linalg.norm(to_numpy(self.weight).astype(np.float64), 2))
+
+
+def signals_loop(u: Array, e: Array, v: Array, h: Array, scale: Array, half_slope: Any) -> None:
+    """``v = u + σe`` and ``h = φ(v)`` in one pass, φ as :func:`minicereb.calculus.activations.loop_slope` says.
+
+    Parameters
+    ----------
+    u : array, shape (rows, replications or 1)
+    e, v, h : array, shape (rows, replications)
+        `v` and `h` are overwritten.
+    scale : array, shape (1,)
+    half_slope : float
+    """
+    i, real, s = np.uint64, e.dtype.type, scale[0]
+    each = i(1) if u.shape[1] > 1 else i(0)
+    for row in range(len(e)):
+        for k in range(e.shape[1]):
+            v[i(row), i(k)] = u[i(row), i(k) * each] + e[i(row), i(k)] * s
+        if half_slope == 0:
+            for k in range(e.shape[1]):
+                h[i(row), i(k)] = real(1) if v[i(row), i(k)] > 0 else real(0)
+        else:
+            for k in range(e.shape[1]):
+                h[i(row), i(k)] = real(0.5) + half_tanh(v[i(row), i(k)] * half_slope)
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,6 +70,10 @@ class NoisyConvolution(NoisyLayer):
         down, across = self.positions
         return down // self.pool, across // self.pool, len(self.bias)
 
+    @property
+    def _responds_alone(self) -> bool:
+        return self.pool == 1
+
     def drive_of_rows(self, x: Array) -> Array:
         """Return u for images in rows: (images, inputs) gives (images, units)."""
         v = convolution(x.reshape(len(x), *self.image), self.weight, self.bias, self.stride)
@@ -121,6 +125,11 @@ class NoisyConvolution(NoisyLayer):
         rows, columns, channels = self.pooled
         return self.spread(xp_of(self.weight).arange(rows * columns * channels))
 
+    def units_of_responses(self) -> Array:
+        """Return the indices of the units in the square of each response, ascending, shape (responses, units of a square)."""
+        xp = xp_of(self.weight)
+        return xp.stack([place.ravel() for place in self._places(xp.arange(self.units, dtype=xp.int32))], axis=1)
+
     def flip_effect(self, fires: Array) -> Array:
         """Return the size of the change in a square's response when one of its threshold units fires or falls silent.
 
@@ -169,8 +178,7 @@ class NoisyConvolution(NoisyLayer):
         inside = self.spread(xp.ones(number, dtype=h.dtype))[units]
         if self.pooling == "mean":
             return (responses - h[units, runs]) * inside * h.dtype.type(1 / self.pool**2)
-        square = xp.stack([place.ravel() for place in self._places(xp.arange(self.units))], axis=1)
-        members = square[self.response_of_unit()[units]]  # (runs, changes, units of the square)
+        members = self.units_of_responses()[self.response_of_unit()[units]]  # (runs, changes, units of the square)
         values = h[members, runs[:, :, None]]
         others = xp.where(members == units[:, :, None], h.dtype.type(-np.inf), values).max(axis=2)
         return (xp.maximum(responses, others) - values.max(axis=2)) * inside
@@ -220,26 +228,23 @@ class NoisyConvolution(NoisyLayer):
         squares = [alone.input_gradient(alone.drive_of_rows(each[part])) for part in blocks(len(each), IMPULSES)]
         return float(max(np.linalg.eigvalsh(np.concatenate(squares))[-1], 0.0) ** 0.5)
 
-    def drive_change(self, places: Array, change: Array) -> Array:
-        """Return the change of u when one input changes, for several such changes of each run; the shapes are those of the base
-        class.
+    def sent_from(self, places: Array) -> Array:
+        """Return what each unit receives from single inputs, shapes as in the base class.
 
-        An input appears only in the few windows that contain it, with a different weight of the kernel in each.
+        An input is seen by the few windows that contain it, each through another weight of the kernel.
         """
-        xp, runs = xp_of(change), places.size
-        down, across = self.positions
-        row, column = places.reshape(-1) // (self.image[1] * self.image[2]), places.reshape(-1) // self.image[2] % self.image[1]
-        channel, by = places.reshape(-1) % self.image[2], change.reshape(-1)
-        moved = xp.zeros((down, across, runs, len(self.bias)), dtype=change.dtype)
-        each = xp.arange(runs)
+        xp, (down, across), each = xp_of(places), self.positions, xp_of(places).arange(places.size)
+        pixel, channel = places.reshape(-1) // self.image[2], places.reshape(-1) % self.image[2]
+        row, column = pixel // self.image[1], pixel % self.image[1]
+        sent = xp.zeros((places.size, down, across, len(self.bias)), dtype=self.weight.dtype)
         for i in range(self.weight.shape[1]):
             for j in range(self.weight.shape[2]):
                 y, x = row - i, column - j
                 seen = (y >= 0) & (x >= 0) & (y < down * self.stride) & (x < across * self.stride)
                 seen &= (y % self.stride == 0) & (x % self.stride == 0)
-                share = self.weight[:, i, j].T[channel] * (by * seen)[:, None]
-                moved[xp.where(seen, y // self.stride, 0), xp.where(seen, x // self.stride, 0), each] += share
-        return xp.ascontiguousarray(moved.transpose(0, 1, 3, 2)).reshape(self.units, *places.shape)
+                share = self.weight[:, i, j].T[channel] * seen[:, None]
+                sent[each, xp.where(seen, y // self.stride, 0), xp.where(seen, x // self.stride, 0)] += share
+        return sent.reshape(*places.shape, -1)
 
 
 def initial_noisy_convolutional(
@@ -293,6 +298,7 @@ def initial_noisy_convolutional(
     scales = check_scales(scales, number) if law is not None else (1.0,) * number
     height, width, depth = (*image_shape, 1)[:3]
     image, layers = (height, width, depth), []
+    require(kernel <= min(height, width), "kernel", kernel, f"at most {min(height, width)}, the smaller side of the images")
     inputs = math.prod(image)
     for index, outputs in enumerate((*channels, *hidden, classes)):
         last, convolves = index == number - 1, index < len(channels)

@@ -8,17 +8,20 @@ the probability of a path is a product over steps ``[M-PATH]``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from minicereb.backend import Array, to_device, xp_of
 from minicereb.calculus.activations import Activation
 from minicereb.calculus.noise import Law
+from minicereb.compiled import compiled
 from minicereb.errors import InputError, require
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork, check_scales
 from minicereb.randomness import generator
 
 PRESENTATIONS = ("rows", "whole")
+FEW = 1 << 13  # numbers from which on a loop flips spikes
 SPREAD = 2.0  # initial spread of a unit's drive, in noise scales or thresholds, for inputs of size 1
 
 
@@ -232,6 +235,12 @@ class NoisyTime(NoisyLayer):
         -------
         array, shape (neurons, images, replications)
         """
+        loop = compiled(after_flip_loop, u, v, least=FEW) if self.averages else None
+        if loop is not None:
+            change = np.empty((len(self.bias), *v.shape[1:]), dtype=v.dtype)
+            real, shape = v.dtype.type, (self.steps, change.size)
+            loop(u.reshape(shape), v.reshape(shape), t, real(self.leak), real(self.firing), change.reshape(-1))
+            return self.respond(v) + change
         signals, drives = self.in_steps(v), self.in_steps(u)
         was = super().respond(signals[t])
         m, h, change = drives[t] + v.dtype.type(self.firing), 1 - was, 1 - 2 * was
@@ -245,6 +254,32 @@ class NoisyTime(NoisyLayer):
         if self.averages:
             change = change / v.dtype.type(self.steps)
         return self.respond(v) + change
+
+
+def after_flip_loop(drives: Array, signals: Array, t: int, leak: Any, firing: Any, change: Array) -> None:
+    """Write the change of the mean response in :meth:`NoisyTime.after_flip`, the same operations neuron by neuron.
+
+    Parameters
+    ----------
+    drives, signals : array, shape (steps, neurons and runs)
+    t : int
+        Step of the flip.
+    leak, firing : float
+    change : array, shape (neurons and runs,)
+        Overwritten.
+    """
+    steps, one, none = len(drives), change.dtype.type(1), change.dtype.type(0)
+    for i in range(len(change)):
+        kept = one if signals[t, i] > 0 else none
+        m, h, total = drives[t, i] + firing, one - kept, one - kept - kept
+        for later in range(t + 1, steps):
+            before = drives[later - 1, i] + firing
+            more = leak * ((one - h) * m - (one - kept) * before)
+            m = drives[later, i] + firing + more
+            kept = one if signals[later, i] > 0 else none
+            h = one if signals[later, i] + more > 0 else none
+            total = total + (h - kept)
+        change[i] = total / change.dtype.type(steps)
 
 
 def initial_noisy_in_time(

@@ -451,9 +451,7 @@ def test_a_convolutional_network_learns_from_loss_values_and_is_attacked(activat
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        (("certify",), "no bounds are known for convolutions with noise"),
         (("explain",), "expected a network of dense layers"),
-        (("export", "run.onnx"), "expected a network with noise in dense layers only"),
     ],
 )
 def test_what_needs_dense_layers_refuses_convolutions_with_noise_in_one_line(command, says):

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from commands import invoke
+from commands import document, invoke, refused
 
 from minicereb import datasets
 from minicereb.experiments.runs import load_model, read_run
@@ -69,3 +69,62 @@ def test_settings_that_do_not_fit_are_refused_in_one_line(data, tmp_path, option
     (line,) = result.stderr.splitlines()[-1:]
     assert re.search(expected, line), line
     assert not (tmp_path / "run" / "model.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--network", "cnn", "--kernel", 9), "kernel: 9 is not valid; expected at most 5, the smaller side of the images"),
+        (("--network", "cnn", "--kernel", 2, "--pool", 5), "channels.*a smaller kernel, stride or pool"),
+        (("--network", "cnn", "--kernel", 3, "--noise", "none"), "estimator: 'backprop'.*expected surrogate"),
+    ],
+)
+def test_convolutions_that_do_not_fit_are_refused_in_one_line(data, tmp_path, options, expected):
+    result = invoke("train", "glr", "--dataset", data, "--out", tmp_path / "run", *options)
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert re.search(expected, line), line
+
+
+@pytest.mark.parametrize(
+    ("options", "without_effect"),
+    [
+        (
+            ("cnn", "--kernel", 3, "--steps", 3, "--leak", 0.5),
+            ["--steps has no effect with --network cnn", "--leak"],
+        ),
+        (("cnn", "--kernel", 3, "--pooling", "max"), ["--pooling has no effect with --pool 1"]),
+        (("spiking", "--probes", 3), ["--probes has no effect with --network spiking"]),
+        (("recurrent", "--steps", 3, "--replications", 4), ["--steps has no effect with --presentation rows"]),
+        (("cnn", "--kernel", 3, "--no-output-noise"), []),  # the outputs then learn by the derivative
+    ],
+)
+def test_options_without_effect_are_said_to_have_none(data, tmp_path, options, without_effect):
+    given = ("train", "glr", "--hidden", 4, "--dataset", data, "--epochs", 1, "--out", tmp_path / "run")
+    result = invoke(*given, "--network", *options)
+    assert result.exit_code == 0, result.output
+    notes = [line for line in result.stderr.splitlines() if line.startswith("note:")]
+    assert len(notes) == len(without_effect)
+    assert all(f"note: {said}" in note for said, note in zip(without_effect, notes, strict=True)), notes
+
+
+def test_layers_in_time_are_neither_bounded_nor_written_to_onnx(data, tmp_path):
+    run = tmp_path / "run"
+    assert (
+        invoke("train", "glr", "--network", "spiking", "--hidden", 4, "--dataset", data, "--epochs", 1, "--out", run).exit_code
+        == 0
+    )
+    assert "no bounds are known for layers in time; evaluate --answer" in refused("certify", run, "--images", 20)
+    assert "'a layer in time' is not valid" in refused("export", run, tmp_path / "net.onnx")
+    assert invoke("export", run, tmp_path / "net.npz").exit_code == 0
+
+
+@pytest.mark.parametrize("options", [("--activation", "sigmoid"), ("--pool", 2), ("--hidden", "")])
+def test_convolutions_are_certified_without_their_noise(data, tmp_path, options):
+    run = tmp_path / "run"
+    given = ("train", "glr", "--network", "cnn", "--kernel", 2, "--stride", 1, "--channels", 3, "--hidden", 6, "--dataset", data)
+    assert invoke(*given, *options, "--epochs", 2, "--out", run).exit_code == 0
+    found = document("evaluate", run, "--epsilon", 0.002, "--images", 20, "--attacks", "random", "--certify")
+    assert found["no_certificate"] is None
+    assert 0 <= found["epsilons"][0]["certified"] <= found["epsilons"][0]["attacked"]
+    assert "evaluate --certify has bounds for this model" in refused("certify", run, "--images", 20)

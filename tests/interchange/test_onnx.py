@@ -5,6 +5,7 @@ import pytest
 from commands import document, invoke, refused, succeed
 
 from minicereb.calculus.activations import Activation
+from minicereb.calculus.noise import Gaussian
 from minicereb.certificates.affine import why_not_certifiable
 from minicereb.errors import InputError, MinicerebError
 from minicereb.experiments.evaluation.own_model import classifier_named
@@ -15,9 +16,12 @@ from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.convolutional import initial_convolutional
 from minicereb.models.mlp import initial_mlp
 from minicereb.models.noisy import initial_noisy
+from minicereb.models.noisy_convolution import initial_noisy_convolutional
+from minicereb.models.noisy_time import initial_noisy_in_time
 from minicereb.models.wiring import draw_wiring
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: python -m pip install onnx")
+onnx_reference = pytest.importorskip("onnx.reference")
 helper = onnx.helper
 
 
@@ -238,3 +242,28 @@ def test_what_cannot_be_decided_is_one_line(asked, tmp_path):
     few = tmp_path / "few.onnx"
     write_onnx(initial_mlp(3, (6,), 2, seed=1), 3, few)
     assert "outputs" in refused("certify", few, "--vnnlib", path)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+@pytest.mark.parametrize("channels", [(3,), (3, 2)])
+@pytest.mark.parametrize("activation", ["threshold", "sigmoid"])
+def test_noisy_convolutions_are_written_without_noise(tmp_path, pooling, channels, activation):
+    how = {"kernel": 2, "stride": 1, "pool": 2, "pooling": pooling, "law": Gaussian(), "scales": (0.5,)}
+    network = initial_noisy_convolutional((9, 10, 2), channels, (40,), 3, 0, activation=Activation(activation), **how)
+    for layer in network.layers[1:]:
+        layer.weight[...] *= 3
+        layer.bias[...] = -1.5 * layer.weight.reshape(len(layer.bias), -1).sum(axis=1) / 3  # inputs are about a half
+    write_onnx(network, 180, tmp_path / "net.onnx")
+    x = 2 * np.random.default_rng(0).random((20, 9, 10, 2), dtype=np.float32) - 1
+    session = onnx_reference.ReferenceEvaluator(str(tmp_path / "net.onnx"))
+    (found,) = session.run(None, {"x": np.ascontiguousarray(x.transpose(0, 3, 1, 2))})
+    expected = network.forward(x.reshape(20, -1))[0]
+    assert np.allclose(found, expected, atol=1e-5)
+    assert (np.ptp(expected, axis=0) > 0.01).all()
+
+
+def test_layers_in_time_are_not_written(tmp_path):
+    how = {"presentation": "whole", "steps": 2, "leak": 0.8, "law": Gaussian(), "scales": (0.5,)}
+    network = initial_noisy_in_time((6, 5), (4,), 3, 0, spiking=True, activation=Activation("threshold"), **how)
+    with pytest.raises(InputError, match=r"model: 'a layer in time'.*\.npz"):
+        write_onnx(network, 30, tmp_path / "net.onnx")

@@ -65,6 +65,22 @@ AS_COMMANDS = {
         ["train", "glr", "--hidden", "12", "--activation", "sigmoid", "--noise-scale", "1", *OFTEN],
         lambda: minicereb.LikelihoodRatioNetwork((12,), "sigmoid", noise_scale=(1.0,), epochs=2, random_state=3),
     ),
+    "convolutional network from loss values": (
+        ["train", "glr", "--network", "cnn", "--channels", "4", "--pool", "2", "--hidden", "12", *OFTEN],
+        lambda: minicereb.LikelihoodRatioNetwork(
+            12, network="cnn", channels=4, pool=2, epochs=2, image_shape=(14, 14), random_state=3
+        ),
+    ),
+    "recurrent network": (
+        ["train", "glr", "--network", "recurrent", "--hidden", "12", "--replications", "4", *OFTEN],
+        lambda: minicereb.LikelihoodRatioNetwork(
+            12, network="recurrent", replications=4, epochs=2, image_shape=(14, 14), random_state=3
+        ),
+    ),
+    "spiking network": (
+        ["train", "glr", "--network", "spiking", "--hidden", "12", "--steps", "3", *OFTEN],
+        lambda: minicereb.LikelihoodRatioNetwork(12, network="spiking", steps=3, epochs=2, random_state=3),
+    ),
 }
 
 
@@ -203,3 +219,46 @@ def test_parameters_that_differ_from_the_default_are_shown():
     assert minicereb.Cerebellum(5).set_params(cells=7).get_params()["cells"] == 7
     for parameter in minicereb.Cerebellum().get_params():
         assert f"\n{parameter} : " in minicereb.Cerebellum.__doc__
+
+
+NETWORKS = {
+    "cnn": {"network": "cnn", "channels": (4,), "hidden": ()},
+    "recurrent": {"network": "recurrent", "hidden": 12, "activation": "sigmoid", "estimator": "backprop"},
+    "spiking": {"network": "spiking", "hidden": 12, "steps": 3},
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_with_structure_are_attacked_evaluated_and_kept(name, drawn):
+    x, y, x_test, y_test = (part.reshape(len(part), -1) for part in drawn)
+    model = minicereb.LikelihoodRatioNetwork(**NETWORKS[name], epochs=2, image_shape=(14, 14)).fit(x, y.ravel())
+    again = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(again.outputs(x_test), model.outputs(x_test))
+    assert repr(again) == repr(model)
+    part = x_test[:10], y_test.ravel()[:10]
+    assert minicereb.attack(model, *part, method="square", steps=20, epsilon=0.2).robust_accuracy <= 1
+    assert minicereb.evaluate(model, *part, epsilons=(0.1,), attacks=("random",)).attacked
+    if name == "recurrent":  # it is smooth
+        assert minicereb.attack(model, *part, method="pgd", steps=3, epsilon=0.3).robust_accuracy < model.score(*part)
+    model.partial_fit(x[:50], y.ravel()[:50])
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"network": "cnn"}, "image_shape: None is not valid; expected height and width"),
+        ({"network": "recurrent"}, "image_shape: None is not valid; expected height and width"),
+        ({"network": "spiking", "presentation": "rows"}, "image_shape: None is not valid; expected height and width"),
+        ({"network": "cnn", "image_shape": (14, 14), "kernel": 15}, "kernel: 15 .*at most 14"),
+        ({"network": "cnn", "image_shape": (196,)}, "image_shape"),
+        ({"network": "spiking", "estimator": "resample"}, "estimator: 'resample'.*flip, rao-blackwell"),
+        ({"network": "spike"}, "network: 'spike'.*did you mean 'spiking'"),
+        ({"channels": (4,)}, "channels.*network cnn"),
+        ({"network": "spiking", "leak": 2}, "leak: 2 .*from 0 to 1"),
+    ],
+)
+def test_parameters_that_do_not_fit_a_network_are_refused_in_one_line(given, expected, drawn):
+    model = minicereb.LikelihoodRatioNetwork(**given)
+    with pytest.raises(ValueError, match=expected) as caught:
+        model.fit(drawn[0].reshape(-1, 196), drawn[1])
+    assert "\n" not in str(caught.value)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minicereb.backend import to_device, to_numpy
+from minicereb.certificates.affine import why_not_certifiable
 from minicereb.certificates.certify import certify
 from minicereb.certificates.images import verify_image, why_not_complete
 from minicereb.datasets.dataset import Dataset
@@ -102,6 +103,7 @@ def certify_run(config: CertifiedModel, run: Run, model: Any, dataset: Dataset) 
     require(config.images <= available, "images", config.images, f"a whole number from 1 to the {available} test images")
     why = why_not_complete(model)
     if why is not None:
+        why += "; evaluate --certify has bounds for this model" if why_not_certifiable(model) is None else ""
         raise InputError("run", str(run.folder), f"a model that this method can certify: {why}")
     folder = certification_folder(run, config)
     owner = str(Owner(config_hash(config), run.manifest["model_sha256"]))

@@ -1,0 +1,105 @@
+"""Outputs of many runs that differ by one response of a layer, in a loop for Numba that keeps each run in the cache.
+
+The plain form is in :meth:`minicereb.learning.noisy_runs.RunsOfLayer.losses_after`. The loop sums in another order, and its
+sigmoid is a rational function.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minicereb.backend import Array
+from minicereb.calculus.activations import Activation, half_tanh, loop_slope
+from minicereb.compiled import add_product, compiled, line_length, load_line, store
+from minicereb.parallel import blocks, run_lanes
+
+RUNS = 4  # changed runs at a time, whose sums the processor takes beside each other
+
+
+def changed_outputs(
+    base: Array, by_input: Array, places: Array, change: Array, activation: Activation | None, by_neuron: Array
+) -> Array | None:
+    """Return the outputs above some neurons after changes of single inputs, without bias; None if there is no loop for it.
+
+    Parameters
+    ----------
+    base : array, shape (runs, neurons)
+        Signals of the neurons, noise included.
+    by_input : array, shape (inputs, neurons)
+        The neurons' weights.
+    places : array of int, shape (runs, changes)
+        Which input changes.
+    change : array, same shape
+        By how much.
+    activation : Activation or None
+    by_neuron : array, shape (neurons, outputs)
+        The outputs' weights.
+
+    Returns
+    -------
+    array, shape (runs, changes, outputs), or None
+    """
+    length, (neurons, outputs) = line_length(base.dtype), by_neuron.shape
+    half_slope = loop_slope(activation, base.dtype) if outputs <= length else None
+    loop = None if half_slope is None else compiled(changed_outputs_loop, base, by_input, places, change)
+    if loop is None:
+        return None
+    weights = np.zeros((neurons, length), dtype=base.dtype)
+    weights[:, :outputs] = by_neuron
+    found = np.empty((*places.shape, length), dtype=base.dtype)
+
+    def work(part: slice) -> None:
+        tile = np.empty((RUNS, neurons), dtype=base.dtype)
+        loop(base[part], by_input, places[part], change[part], half_slope, weights, tile, found[part])
+
+    run_lanes(work, list(blocks(len(base), max(1, -(-len(base) // 4)))))
+    return found[:, :, :outputs]
+
+
+def changed_outputs_loop(
+    base: Array, by_input: Array, places: Array, change: Array, half_slope: Any, weights: Array, tile: Array, out: Array
+) -> None:
+    """:func:`changed_outputs`, four changes of a run at a time.
+
+    Parameters
+    ----------
+    base, by_input, places, change
+        As for :func:`changed_outputs`.
+    half_slope : float
+        As :func:`minicereb.calculus.activations.loop_slope` returns it.
+    weights : array, shape (neurons, length)
+        The outputs' weights, then zeros.
+    tile : array, shape (4, neurons)
+        Overwritten.
+    out : array, shape (runs, changes, length)
+        Overwritten.
+    """
+    u, real = np.uint64, base.dtype.type
+    runs, changes = places.shape
+    neurons = base.shape[1]
+    for run in range(runs):
+        for first in range(0, changes, RUNS):
+            for number in range(RUNS):
+                at = min(first + number, changes - 1)  # the last change is computed again in place of those beyond it
+                place, by = places[run, at], change[run, at]
+                if half_slope == 0:
+                    for j in range(neurons):
+                        tile[number, j] = real(1) if base[run, j] + by_input[place, j] * by > 0 else real(0)
+                else:
+                    for j in range(neurons):
+                        tile[number, j] = real(0.5) + half_tanh((base[run, j] + by_input[place, j] * by) * half_slope)
+            line = load_line(weights, u(0))
+            s0, s1, s2, s3 = tile[0, 0] * line, tile[1, 0] * line, tile[2, 0] * line, tile[3, 0] * line
+            for j in range(1, neurons):
+                line = load_line(weights, u(j))
+                s0 = add_product(s0, tile[0, j], line)
+                s1 = add_product(s1, tile[1, j], line)
+                s2 = add_product(s2, tile[2, j], line)
+                s3 = add_product(s3, tile[3, j], line)
+            last = changes - 1
+            store(out, s0, run, first)
+            store(out, s1, run, min(first + 1, last))
+            store(out, s2, run, min(first + 2, last))
+            store(out, s3, run, min(first + 3, last))
