@@ -18,7 +18,6 @@ from minicereb.learning.resampling import redrawn
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.models.noisy_convolution import NoisyConvolution
 from minicereb.models.noisy_time import NoisyTime
-from minicereb.parallel import run_lanes
 from minicereb.randomness import signed_uniform
 
 LossWith = Callable[[Array], Array]  # takes every neuron's other response; returns the loss with that neuron alone changed
@@ -158,8 +157,7 @@ class Flip(OneByOne):
     def _in_time(self, at: RunsOfLayer, layer: NoisyTime) -> Credit:
         """Flip every neuron in every step; its later spikes are computed from its own noise."""
         u, v = at.drives, at.signals
-        losses = run_lanes(lambda t: at.loss_with(layer.after_flip(v, u, t)), list(range(layer.steps)))
-        flipped = xp_of(v).concatenate(losses)
+        flipped = xp_of(v).concatenate([at.loss_with(layer.after_flip(v, u, t)) for t in range(layer.steps)])
         assert layer.activation is not None
         return self._flipped(at, layer.activation(v), flipped)
 

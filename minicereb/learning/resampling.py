@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 from minicereb.backend import Array, xp_of
 from minicereb.learning.credit import Credit
 from minicereb.models.noisy import NoisyLayer
-from minicereb.parallel import run_lanes
 
-ENOUGH = 1 << 11  # neurons and runs from which on threads share the nodes
 PAIRS = 2  # pairs of nodes at which a neuron's own noise is redrawn
 
 
@@ -35,7 +33,7 @@ def redrawn(layer: NoisyLayer, e: Array | None, loss_at: Callable[[Array], Array
     strata = [law.quantile(xp_of(e).clip((stratum + place) / e.dtype.type(2 * PAIRS), edge, 0.5)) for stratum in range(PAIRS)]
     nodes = [node for q in strata for node in (-q, q)]
     nodes += [0 * e] if scales else []
-    losses = iter(run_lanes(loss_at, nodes) if e.size >= ENOUGH else [loss_at(node) for node in nodes])
+    losses = map(loss_at, nodes)
     pairs = [(next(losses), next(losses)) for _ in strata]
     still: Any = next(losses) if scales else None
     values: Any = 0
