@@ -190,6 +190,14 @@ WRONG = [
         "b, h, w, c = x.shape\nreturn np.array([x[n, i:i + size, j:j + size].ravel() for n in range(b)"
         " for i in range(0, h - size + 1, stride) for j in range(0, w - size + 1, stride)]).T",
     ),
+    # A shared weight: shared_gradient(losses, x, r, scale)
+    ("shared-weight", "positions", "return np.einsum('k,kp,kpq->q', losses, r, x) / (scale**2 * r.size)"),
+    ("shared-weight", "one weight for each position", "return np.einsum('k,kp,kpq->pq', losses, r, x) / (scale**2 * len(r))"),
+    ("shared-weight", "sums multiplied", "return (losses * r.sum(axis=1)) @ x.sum(axis=1) / (scale**2 * len(r))"),
+    ("shared-weight", "factor scale", "return np.einsum('k,kp,kpq->q', losses, r, x) / (scale * len(r))"),
+    ("shared-weight", "baseline", "L = losses - losses.mean()\nreturn np.einsum('k,kp,kpq->q', L, r, x) / (scale**2 * len(r))"),
+    ("shared-weight", "first position only", "return (losses * r[:, 0]) @ x[:, 0] / (scale**2 * len(r))"),
+    ("shared-weight", "losses left out", "return np.einsum('kp,kpq->q', r, x) / (scale**2 * len(r))"),
     # A certificate: layer_bounds(weight, bias, low, high)
     (
         "certificate",

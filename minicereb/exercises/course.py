@@ -10,10 +10,11 @@ from minicereb.exercises.im2col import WINDOWS
 from minicereb.exercises.noise_estimators import GLR, RAO_BLACKWELL, SCORE
 from minicereb.exercises.pessimism import PESSIMISM
 from minicereb.exercises.pixel_attacks import FGSM, PGD
+from minicereb.exercises.shared_weight import SHARED
 
 EXERCISES: dict[str, Exercise] = {
     exercise.name: exercise
-    for exercise in (RELU, DELTA, LTD, PROJECTION, FGSM, PGD, SCORE, GLR, RAO_BLACKWELL, WINDOWS, CERTIFICATE, PESSIMISM)
+    for exercise in (RELU, DELTA, LTD, PROJECTION, FGSM, PGD, SCORE, GLR, RAO_BLACKWELL, WINDOWS, SHARED, CERTIFICATE, PESSIMISM)
 }
 
 
