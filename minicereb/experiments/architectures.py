@@ -22,13 +22,14 @@ from minicereb.errors import InputError, require
 from minicereb.experiments.identity import config_kind
 from minicereb.learning.backprop import Backpropagation, statistics_of
 from minicereb.learning.estimators import LEARNED_BY
-from minicereb.learning.glr import GLR, LAST_LAYER, PLACEMENTS, estimator_named
+from minicereb.learning.glr import GLR, LAST_LAYER, PLACEMENTS, estimator_named, estimator_with
 from minicereb.learning.interval_backprop import IntervalBackpropagation
 from minicereb.learning.least_squares import least_squares_readout
 from minicereb.learning.optimizers import Optimizer, make_optimizer
 from minicereb.learning.pessimistic import PessimisticDeltaRule
 from minicereb.learning.plasticity import DeltaRule
 from minicereb.learning.probes import PROBES
+from minicereb.learning.remembered import ALLOCATIONS, BASELINES
 from minicereb.learning.rules import LEAST_SQUARES, PESSIMISTIC, rule_named, rule_names
 from minicereb.learning.training import Learner, Split
 from minicereb.models.cerebellum import CerebellarNetwork, initial_cerebellum
@@ -166,7 +167,7 @@ class CerebellumModel:
         cerebellum = initial_cerebellum(wiring, dataset.classes, seed, self.threshold)
         return cerebellum if convolutions is None else with_encoder(convolutions, cerebellum)
 
-    def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int, total_steps: int) -> Learner:
+    def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int, total_steps: int, images: int) -> Learner:
         """Return the learning rule of `model`; with an encoder it learns from features."""
         moves = self.ltd and self.rule != LEAST_SQUARES  # the closed form computes the mean together with the readout
         decay = self.ltd_decay if moves else None
@@ -213,7 +214,7 @@ class PerceptronModel:
         """Return the untrained model: equal settings give equal bits."""
         return initial_mlp(dataset.inputs, self.hidden, dataset.classes, seed)
 
-    def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int, total_steps: int) -> Learner:
+    def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int, total_steps: int, images: int) -> Learner:
         """Return the learning rule of `model`."""
         how: dict[str, Any] = {"l2": self.l2, "l1": self.l1, "loss": self.loss}
         if self.interval_bounds is None or self.pessimism is None:
@@ -274,6 +275,25 @@ class NoisyModel:
         at_least=1,
         added=True,
     )
+    output_draws: int = setting(
+        1,
+        "Draws of the outputs' noise for each run of the hidden layers, which learn from their mean loss (--last-layer score).",
+        at_least=1,
+        added=True,
+    )
+    baseline: str = setting(
+        "mean",
+        "What estimators with a baseline subtract from the loss: the mean over the image's other noise samples, or a running "
+        "mean of earlier steps, of its class or of the image itself.",
+        choices=BASELINES,
+        added=True,
+    )
+    allocation: str = setting(
+        "equal",
+        "Whether all images of a batch have equally many noise samples, or more where the gradient scattered more so far.",
+        choices=ALLOCATIONS,
+        added=True,
+    )
     presentation: str = setting(
         "rows",
         "Whether a time step shows the next row of the image, or the whole image (recurrent, spiking).",
@@ -296,7 +316,8 @@ class NoisyModel:
         require(bool(self.channels) == convolves, "channels", list(self.channels), expected)
         Activation(self.activation, self.slope)
         self._check_time()
-        estimator_named(self.estimator, self.last_layer, self.placement, self.probes)
+        named = estimator_named(self.estimator, self.last_layer, self.placement, self.probes, self.output_draws)
+        estimator_with(named, self.baseline, self.allocation)
         if self.noise == "none":
             require(not self.noise_scale, "noise-scale", self.noise_scale, "nothing without noise")
             able = self.estimator in ("backprop", "surrogate")
@@ -305,6 +326,7 @@ class NoisyModel:
             )
             require(self.replications == 1, "replications", self.replications, "1 without noise, because all runs would be equal")
             require(not self.learn_scale, "learn-scale", self.learn_scale, "no learning of scales without noise")
+            require(self.allocation == "equal", "allocation", self.allocation, "equal without noise")
         else:
             law_named(self.noise, self.noise_degrees)
             check_scales(self.noise_scale, len(self.channels) + len(self.hidden) + 1)
@@ -339,7 +361,10 @@ class NoisyModel:
             leak = f", leak {self.leak:g}" if self.network == "spiking" else ""
             layers = f"{self.network} {layers}, {shown}{leak}"
         turn = "" if self.placement == "all" else ", noise in turn"
-        return f"{self.activation} {layers}, {noise}, {self.loss}, {self.estimator} K={self.replications}{turn}"
+        how = "" if self.output_draws == 1 else f", {self.output_draws} output draws"
+        how += "" if self.baseline == "mean" else f", baseline by {self.baseline}"
+        how += "" if self.allocation == "equal" else ", allocated"
+        return f"{self.activation} {layers}, {noise}, {self.loss}, {self.estimator} K={self.replications}{turn}{how}"
 
     def build(self, dataset: Dataset, seed: int, encoder: Any = None) -> NoisyNetwork:
         """Return the untrained model: equal settings give equal bits."""
@@ -359,11 +384,12 @@ class NoisyModel:
         how |= {name: getattr(self, name) for name in ("kernel", "stride", "pool", "pooling")}
         return initial_noisy_convolutional(dataset.image_shape, self.channels, self.hidden, dataset.classes, seed, **how)
 
-    def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int, total_steps: int) -> Learner:
+    def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int, total_steps: int, images: int) -> Learner:
         """Return the learning rule of `model`."""
         loss = loss_named(self.loss)
-        estimator = estimator_named(self.estimator, self.last_layer, self.placement, self.probes)
-        how: dict[str, Any] = {"learn_scale": self.learn_scale, "l2": self.l2, "l1": self.l1}
+        estimator = estimator_named(self.estimator, self.last_layer, self.placement, self.probes, self.output_draws)
+        how: dict[str, Any] = {name: getattr(self, name) for name in ("learn_scale", "l2", "l1", "baseline", "allocation")}
+        how["images"] = images
         return GLR(model, loss, estimator, optimizer, batch_size, self.replications, seed, **how)
 
 
@@ -408,7 +434,7 @@ class ConvolutionalModel:
             normalisation=dataset.channel_statistics,
         )
 
-    def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int, total_steps: int) -> Learner:
+    def learner(self, model: Any, optimizer: Optimizer, batch_size: int, seed: int, total_steps: int, images: int) -> Learner:
         """Return the learning rule of `model`."""
         return Backpropagation(model, optimizer, batch_size, l2=self.l2, seed=seed)
 
@@ -429,7 +455,8 @@ def build_learner(config: Train, dataset: Dataset) -> Learner:
     """Return the learning rule of a training run with its untrained model; with an encoder it learns from features."""
     total = total_steps(config, dataset)
     optimizer = make_optimizer(config.optimizer, config.learning_rate, None if config.schedule == "constant" else total)
-    rule = config.model.learner(build_model(config, dataset), optimizer, config.batch_size, config.seed, total)
+    given = (build_model(config, dataset), optimizer, config.batch_size, config.seed, total, len(dataset.x_train))
+    rule = config.model.learner(*given)
     return rule if config.adversary is None else AdversarialTraining(rule, config.adversary, config.seed, total)
 
 

@@ -74,7 +74,7 @@ def take_step(
     copy, total = _to_learn_with(model), total_steps(config, dataset)
     falling = None if config.schedule == "constant" else total
     optimizer: Any = RecordingOptimizer(make_optimizer(config.optimizer, config.learning_rate, falling))
-    rule: Any = config.model.learner(copy, optimizer, config.batch_size, config.seed, total)
+    rule: Any = config.model.learner(copy, optimizer, config.batch_size, config.seed, total, len(dataset.x_train))
     warmed = warm_up(rule, config, dataset, encoder)
     if config.adversary is not None:
         x = AdversarialTraining(rule, config.adversary, config.seed, total).attacked(x, labels)

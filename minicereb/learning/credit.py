@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.likelihood_ratio import shared_weight_gradient
 from minicereb.calculus.replicated import ReplicatedLoss, error_probability, error_probability_gradient
+from minicereb.errors import InputError
 from minicereb.learning.noise import Address, Design, Independent
+from minicereb.learning.remembered import UNKNOWN, Known
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork, Trace
 from minicereb.models.noisy_time import NoisyTime
 
@@ -37,6 +39,12 @@ class Credit(NamedTuple):
     motion: Array | None
     changing_density: int = 0
     by_density: Array | None = None
+
+    def times(self, factors: Array) -> Credit:
+        """Return each image's credit times a factor, shape (images,)."""
+        if self.weight is not None:
+            return self._replace(weight=self.weight * factors[:, None])
+        return self._replace(weight=xp_of(self.values).broadcast_to(factors[:, None], self.values.shape[1:]))
 
     def by_image(self) -> Array:
         """Return the mean over replications, shape (images, outputs)."""
@@ -121,17 +129,43 @@ class Estimator:
         """Return how many numbers each replication of an image takes; this determines the block size."""
         return sum(network.widths) * self.columns_per_sample
 
+    def with_learned_baseline(self) -> Estimator:
+        """Return the same estimator with a baseline from earlier steps; :class:`InputError` if it uses none."""
+        name, expected = f"learned with the estimator {self.name}", "mean: this estimator multiplies no score with the loss"
+        raise InputError("baseline", name, expected)
+
+    def check_allocation(self) -> None:
+        """Raise :class:`InputError` if it cannot give images different numbers of replications."""
+
     def on(
-        self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool
+        self,
+        network: NoisyNetwork,
+        loss: ReplicatedLoss,
+        x_t: Array,
+        labels: Array,
+        noise: Any,
+        scales: bool,
+        known: Known = UNKNOWN,
     ) -> GradientEstimate:
         """Return the estimate that this noise gives, for images in columns, shape (inputs, images)."""
         raise NotImplementedError
 
 
 def collect(
-    network: NoisyNetwork, inputs: list[Array], signals: list[Array], loss: Array, credits: list[Credit], scales: bool
+    network: NoisyNetwork,
+    inputs: list[Array],
+    signals: list[Array],
+    loss: Array,
+    credits: list[Credit],
+    scales: bool,
+    weights: Array | None = None,
 ) -> GradientEstimate:
-    """Turn the credits of all layers into gradients; a layer's `inputs` have one replication if all share them."""
+    """Turn the credits of all layers into gradients; a layer's `inputs` have one replication if all share them.
+
+    With weights, shape (images,), each image's credit is multiplied by its own.
+    """
+    if weights is not None:
+        credits = [credit.times(weights) for credit in credits]
     gradients: list[dict[str, Array]] = []
     first = credits[0]
     for number, (layer, credit, x) in enumerate(zip(network.layers, credits, inputs, strict=True)):

@@ -8,9 +8,10 @@ import numpy as np
 
 from minicereb.backend import Array, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss, error_probability, error_probability_gradient
-from minicereb.errors import require
+from minicereb.errors import InputError, require
 from minicereb.learning.credit import Estimator, GradientEstimate
 from minicereb.learning.noise import NoNoise
+from minicereb.learning.remembered import UNKNOWN, Known
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.parallel import blocks
 
@@ -41,10 +42,21 @@ class Exact(Estimator):
         outputs = "no output noise (--no-output-noise)" if loss.smooth else "output noise, for a loss without derivative"
         require((last.law is None) == loss.smooth, "estimator", self.name, f"{outputs}, for this estimator")
 
+    def check_allocation(self) -> None:
+        """Raise :class:`InputError`: there are no replications to allocate."""
+        raise InputError("allocation", "scatter with the estimator exact", "equal: this estimator draws no noise")
+
     def on(
-        self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool
+        self,
+        network: NoisyNetwork,
+        loss: ReplicatedLoss,
+        x_t: Array,
+        labels: Array,
+        noise: Any,
+        scales: bool,
+        known: Known = UNKNOWN,
     ) -> GradientEstimate:
-        """Return the sum for images in columns, shape (inputs, images); `noise` is ignored."""
+        """Return the sum for images in columns, shape (inputs, images); `noise` and `known` are ignored."""
         xp, hidden, last = xp_of(x_t), network.layers[0], network.layers[-1]
         images, neurons, classes = x_t.shape[1], len(hidden.bias), len(last.bias)
         law = hidden.law

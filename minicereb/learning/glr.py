@@ -19,9 +19,11 @@ from minicereb.learning.one_neuron import OneByOne
 from minicereb.learning.optimizers import Optimizer, add_penalty
 from minicereb.learning.plasticity import Learned
 from minicereb.learning.probes import PROBES
+from minicereb.learning.remembered import ALLOCATIONS, BASELINES, UNKNOWN, Known, RunningMean, allocate, by_image
 from minicereb.learning.scores import ScoreFunction
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 from minicereb.parallel import blocks, images_per_block, keep_freed_memory, one_blas_thread, run_lanes
+from minicereb.randomness import signed_uniform
 
 NUMBERS = 3 << 18  # noise values per piece of work on the CPU: enough that threads seldom wait for each other
 DEVICE_NUMBERS = 1 << 24  # on a GPU
@@ -31,7 +33,7 @@ LAST_LAYER = ("score", "derivative", "resample")
 PLACEMENTS = ("all", "in-turn")
 
 
-def estimator_named(name: str, last_layer: str, placement: str = "all", probes: int = PROBES) -> Estimator:
+def estimator_named(name: str, last_layer: str, placement: str = "all", probes: int = PROBES, output_draws: int = 1) -> Estimator:
     """Return the estimator of this name.
 
     Parameters
@@ -46,12 +48,17 @@ def estimator_named(name: str, last_layer: str, placement: str = "all", probes: 
         Whether all layers have noise at once, or one layer at a time; in the latter case every layer has its own runs.
     probes : int
         Number of units of a convolution that flip and resample change, per image and replication.
+    output_draws : int
+        Number of draws of the outputs' noise for each run: 1, or for estimators by the score an even number of at least 4.
     """
     found = choose("estimator", name, LEARNED_BY)
     require(last_layer in LAST_LAYER, "last-layer", last_layer, ", ".join(LAST_LAYER))
     require(placement in PLACEMENTS, "placement", placement, " or ".join(PLACEMENTS))
     in_turn, redraw_last = placement == "in-turn", last_layer == "resample"
+    if output_draws != 1:
+        _check_output_draws(found, last_layer, placement, output_draws)
     if isinstance(found, ScoreFunction):
+        found = replace(found, output_draws=output_draws)
         return replace(found, derivative_last=last_layer == "derivative", redraw_last=redraw_last, in_turn=in_turn)
     if isinstance(found, OneByOne):
         expected = f"derivative or resample with the estimator {name}"
@@ -60,6 +67,24 @@ def estimator_named(name: str, last_layer: str, placement: str = "all", probes: 
     require(last_layer == "derivative", "last-layer", last_layer, f"derivative with the estimator {name}")
     require(not in_turn, "placement", placement, f"all with the estimator {name}")
     return found
+
+
+def _check_output_draws(estimator: Estimator, last_layer: str, placement: str, draws: int) -> None:
+    """Refuse several draws of the outputs' noise where there is nothing that they could improve."""
+    scored = isinstance(estimator, ScoreFunction)
+    require(scored, "output-draws", draws, f"1 with the estimator {estimator.name}, or an estimator by the score")
+    require(last_layer == "score", "output-draws", draws, f"1 with the last layer's {last_layer}, or --last-layer score")
+    require(placement == "all", "output-draws", draws, "1 with noise in turn: then no output has noise in a hidden layer's runs")
+    require(draws >= 4 and draws % 2 == 0, "output-draws", draws, "1, or an even number of at least 4")
+
+
+def estimator_with(estimator: Estimator, baseline: str, allocation: str) -> Estimator:
+    """Return the estimator with a learned baseline, if there is to be one, and able to have replications allocated to images."""
+    require(baseline in BASELINES, "baseline", baseline, ", ".join(BASELINES))
+    require(allocation in ALLOCATIONS, "allocation", allocation, " or ".join(ALLOCATIONS))
+    if allocation != "equal":
+        estimator.check_allocation()
+    return estimator if baseline == "mean" else estimator.with_learned_baseline()
 
 
 def estimate(
@@ -72,6 +97,7 @@ def estimate(
     at: Address,
     scales: bool = False,
     wait: bool = True,
+    known: Known = UNKNOWN,
 ) -> GradientEstimate:
     """Estimate the derivatives of a noisy network's mean loss, in pieces of fixed size on all threads.
 
@@ -91,6 +117,8 @@ def estimate(
         Whether to estimate the gradients of the noise scales too.
     wait : bool
         As for :func:`minicereb.inputs.as_labels`.
+    known : Known
+        What earlier steps tell of the images.
 
     Raises
     ------
@@ -127,7 +155,7 @@ def _estimated(
         return estimator.draw(network, x, x_t[:, chosen].shape[1], count, at.of(number))
 
     def found(chosen: slice, noise: Any) -> GradientEstimate:
-        return estimator.on(network, loss, x_t[:, chosen], labels[chosen], noise, scales)
+        return estimator.on(network, loss, x_t[:, chosen], labels[chosen], noise, scales, known.of(chosen))
 
     keep_freed_memory()
     if on_host and len(counts) == 1 and images * replications * estimator.numbers_per_sample(network) <= 2 * NUMBERS:
@@ -177,6 +205,14 @@ class GLR:
         Weight penalties ``½ l2 Σθ² + l1 Σ|θ|``, biases excepted ``[M-PENALTY]``; reported losses exclude them.
     learn_scale : bool
         Whether the noise scales learn too, as ``log σ``.
+    baseline : {"mean", "class", "image"}
+        What the score estimators subtract from the loss: the mean of the image's other replications, or a running mean of earlier
+        steps, over the image's class, or with the image's own deviation from it ``[M-LEARNED]``.
+    allocation : {"equal", "scatter"}
+        Whether every image of a batch has K replications, or as many in the mean, and more where earlier steps found the gradient
+        to scatter more ``[M-NEYMAN]``.
+    images : int
+        Number of training images, for what is remembered of each.
     """
 
     batches_ahead = 16  # converted from uint8 together
@@ -194,7 +230,11 @@ class GLR:
         l2: float = 0.0,
         l1: float = 0.0,
         learn_scale: bool = False,
+        baseline: str = "mean",
+        allocation: str = "equal",
+        images: int = 0,
     ):
+        estimator = estimator_with(estimator, baseline, allocation)
         estimator.check(network, loss)
         estimator.design.check(replications, estimator.baseline)
         require(0 <= l2 < float("inf"), "l2", l2, "a number of at least 0")
@@ -212,6 +252,10 @@ class GLR:
         parts = [self._now(network.layers[number], name).ravel() for number, name in self._places]
         self.learned = xp_of(parts[0]).concatenate(parts)
         self.state = optimizer.state(self.learned)
+        classes = network.widths[-1]
+        own = images if baseline == "image" else 0
+        self.mean_loss = None if baseline == "mean" else RunningMean(self.learned, classes, own)
+        self.scatter = None if allocation == "equal" else RunningMean(self.learned, classes, images)
 
     @staticmethod
     def _now(layer: NoisyLayer, name: str) -> Array:
@@ -220,18 +264,29 @@ class GLR:
     def arrays(self) -> dict[str, Array]:
         """The arrays that learning changes in place, by name."""
         state = {f"learned_{kind}": array for kind, array in self.state.items()}
+        for kind, mean in (("loss", self.mean_loss), ("scatter", self.scatter)):
+            if mean is not None:
+                state |= {f"{kind}_by_class": mean.by_class, f"{kind}_by_image": mean.by_image}
         return {**self.model.parameters, "learned": self.learned, **state}
 
-    def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
+    @property
+    def numbered(self) -> bool:
+        """Whether :meth:`learn` uses the numbers of the images."""
+        return self.mean_loss is not None or self.scatter is not None
+
+    def learn(self, x: Array, labels: Array, ids: Array | None = None) -> Iterator[Learned]:
         """Learn from the batches of `x`, shape (images, inputs), one after another, and yield the result of each.
 
-        It raises :class:`InputError` as :func:`estimate` does.
+        `ids` are the images' numbers in the data set; without them only what is known of their classes is used. It raises
+        :class:`InputError` as :func:`estimate` does.
         """
         labels = _checked(self.model, x, labels)
         batches = list(blocks(len(x), self.batch_size))
         for group in blocks(len(batches), self.batches_ahead):
             with one_blas_thread():  # once for several batches: this call takes a tenth of the time of a small batch
-                learned = [self._learn_batch(x[batch], labels[batch]) for batch in batches[group]]
+                learned = [
+                    self._learn_batch(x[batch], labels[batch], None if ids is None else ids[batch]) for batch in batches[group]
+                ]
             yield from learned
 
     def loss_of(self, outputs: Array, labels: Array) -> Array:
@@ -256,13 +311,47 @@ class GLR:
                 means.append(self.loss.value(outputs, labels[part]).mean(axis=1))
         return xp_of(x).concatenate(means)
 
-    def _learn_batch(self, x: Array, labels: Array) -> Learned:
+    def _learn_batch(self, x: Array, labels: Array, ids: Array | None) -> Learned:
         outputs, _ = self.model.forward(x)
-        at = Address(self.seed, (self.steps,))
-        found = estimate(self.model, self.loss, self.estimator, x, labels, self.replications, at, self.learn_scale, wait=False)
+        at, known = Address(self.seed, (self.steps,)), UNKNOWN
+        if self.mean_loss is not None:
+            known = Known(baseline=self.mean_loss.of(labels, ids))
+        if self.scatter is not None:
+            loss, gradients = self._allocated(x, labels, ids, at, known)
+        else:
+            found = self._estimate(x, labels, self.replications, at, known)
+            loss, gradients = found.loss, found.gradients
+            if self.mean_loss is not None:
+                self.mean_loss.update(labels, ids, loss, xp_of(loss).ones_like(loss), self.steps)
         self.steps += 1
-        self._change(found.gradients)
-        return Learned(found.loss, outputs)
+        self._change(gradients)
+        return Learned(loss, outputs)
+
+    def _estimate(self, x: Array, labels: Array, replications: int, at: Address, known: Known) -> GradientEstimate:
+        given = (self.model, self.loss, self.estimator, x, labels, replications, at, self.learn_scale)
+        return estimate(*given, wait=False, known=known)
+
+    def _allocated(
+        self, x: Array, labels: Array, ids: Array | None, at: Address, known: Known
+    ) -> tuple[Array, list[dict[str, Array]]]:
+        """Return an estimate of every image's loss, and the gradients, from replications allocated to the images."""
+        assert self.scatter is not None
+        least = self.estimator.design.least(self.estimator.baseline)
+        start = abs(signed_uniform(x, at.seed, f"{at.stream}, images", at.numbers, 1))
+        draws = max(1, len(x) * self.replications // least)
+        drawn = allocate(self.scatter.of(labels, ids), start, draws)
+        own = drawn.images
+        known = Known(None if known.baseline is None else known.baseline[own], drawn.weights)
+        found = self._estimate(x[own], labels[own], least, at, known)
+        times, loss, weighted = (
+            by_image(values, own, len(x)) for values in (drawn.weights * 0 + 1, found.loss, found.loss * drawn.weights)
+        )
+        seen = xp_of(x).maximum(times, 1)
+        if self.mean_loss is not None:
+            self.mean_loss.update(labels, ids, loss / seen, times, self.steps)
+        norm = xp_of(x).sqrt((found.first_credit**2).sum(axis=1) * (1 + (x[own] * x[own]).sum(axis=1))) / drawn.weights
+        self.scatter.update(labels, ids, by_image(norm, own, len(x)) / seen, times, self.steps)
+        return weighted * (len(x) / draws), found.gradients
 
     def _change(self, gradients: list[dict[str, Array]]) -> None:
         xp, layers = xp_of(self.learned), self.model.layers

@@ -9,8 +9,9 @@ from minicereb.backend import Array, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import require
 from minicereb.learning.credit import Credit, Estimator, GradientEstimate, LastLayer, collect
-from minicereb.learning.noisy_runs import NoisyRuns, RunsOfLayer, loss_with_output
+from minicereb.learning.noisy_runs import NoisyRuns, RunsOfLayer, WithOutputs, loss_with_output, output_draws
 from minicereb.learning.probes import Probing
+from minicereb.learning.remembered import UNKNOWN, Known
 from minicereb.learning.resampling import redrawn
 from minicereb.models.noisy import NoisyNetwork, Trace
 from minicereb.models.noisy_time import NoisyTime
@@ -38,17 +39,25 @@ class Layerwise(Estimator):
         raise NotImplementedError
 
     def on(
-        self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool
+        self,
+        network: NoisyNetwork,
+        loss: ReplicatedLoss,
+        x_t: Array,
+        labels: Array,
+        noise: Any,
+        scales: bool,
+        known: Known = UNKNOWN,
     ) -> GradientEstimate:
         """Return the estimate from given noise."""
         noise, places = noise if isinstance(noise, Probing) else Probing(noise, (None,) * len(network.layers))
+        noise, outputs = noise if isinstance(noise, WithOutputs) else WithOutputs(noise, None)
         last, xp = LastLayer(network.layers[-1], loss), xp_of(x_t)
         quiet = network.run(x_t, None) if self.in_turn else None
-        run = None if self.in_turn else self._run(last, network.run(x_t, noise), labels)
+        run = None if self.in_turn else self._run(last, network.run(x_t, noise), labels, known.baseline, outputs)
         inputs, signals, credits, values = [], [], [], []
         for number, e in enumerate(noise):
             if quiet is not None:
-                run = self._run(last, quiet if e is None else network.run_above(quiet, number, e), labels)
+                run = self._run(last, quiet if e is None else network.run_above(quiet, number, e), labels, known.baseline, None)
                 values.append(run.value.mean(axis=1))
             assert run is not None
             inputs.append(run.trace.inputs[number])
@@ -57,11 +66,14 @@ class Layerwise(Estimator):
             hidden = number < len(noise) - 1
             credits.append(self._credit(at, places[number], scales) if hidden else self._last_credit(at, scales))
         value = run.value if run is not None and quiet is None else xp.stack(values, axis=1)
-        return collect(network, inputs, signals, value, credits, scales)
+        return collect(network, inputs, signals, value, credits, scales, known.weights)
 
-    def _run(self, last: LastLayer, trace: Trace, labels: Array) -> NoisyRuns:
+    def _run(self, last: LastLayer, trace: Trace, labels: Array, baseline: Array | None, output_noise: Array | None) -> NoisyRuns:
+        if output_noise is not None:
+            outputs = output_draws(last, trace.drives[-1], output_noise, labels)
+            return NoisyRuns(trace, labels, None, outputs.loss.mean(axis=2), baseline, outputs)
         nodes = last.nodes(trace.noise[-1], labels) if self.derives_last else None
-        return NoisyRuns(trace, labels, nodes, last.value_in(trace, nodes, labels))
+        return NoisyRuns(trace, labels, nodes, last.value_in(trace, nodes, labels), baseline)
 
     def _last_credit(self, at: RunsOfLayer, scales: bool) -> Credit:
         """Return the credit of the last layer."""

@@ -41,9 +41,14 @@ class Address:
 class Independent:
     """Independent noise; every replication is a group."""
 
+    def least(self, baseline: bool) -> int:
+        """Return the smallest number of replications, with or without a baseline from other replications."""
+        return 1 + baseline
+
     def check(self, replications: int, baseline: bool) -> None:
         """Raise :class:`InputError` if this design cannot draw this many replications."""
-        require(replications >= 1 + baseline, "replications", replications, f"a whole number of at least {1 + baseline} here")
+        least = self.least(baseline)
+        require(replications >= least, "replications", replications, f"a whole number of at least {least} here")
 
     def pieces(self, replications: int, at_most: int) -> list[int]:
         """Divide replications into near-equal parts that can be drawn separately, each of at most `at_most` (3 or more).
@@ -66,9 +71,13 @@ class Independent:
 class Antithetic(Independent):
     """Pairs of opposite noise, e and -e, each a group. The second half of the replications has minus the noise of the first."""
 
+    def least(self, baseline: bool) -> int:
+        """Return the smallest number of replications: one pair, or two for a baseline."""
+        return 4 if baseline else 2
+
     def check(self, replications: int, baseline: bool) -> None:
         """Raise :class:`InputError` if this design cannot draw this many replications."""
-        least = 4 if baseline else 2
+        least = self.least(baseline)
         even = replications >= least and replications % 2 == 0
         require(even, "replications", replications, f"an even number of at least {least}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from minicereb.backend import Array, xp_of
 from minicereb.learning.changed_responses import changed_outputs
@@ -11,6 +11,27 @@ from minicereb.learning.credit import LastLayer
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork, Trace
 from minicereb.models.noisy_convolution import NoisyConvolution
 from minicereb.parallel import row_blocks
+
+
+class WithOutputs(NamedTuple):
+    """Noise of a network, none for the outputs, and theirs apart: (outputs, images, replications · draws) or None."""
+
+    noise: Any
+    outputs: Array | None
+
+
+class OutputDraws(NamedTuple):
+    """Noise of the outputs, drawn several times for every run of the hidden layers ``[M-OUTPUTS]``.
+
+    Attributes
+    ----------
+    noise : array, shape (outputs, images, replications, draws)
+        Of unit scale; the second half of the draws is the negative of the first half.
+    loss : array, shape (images, replications, draws)
+    """
+
+    noise: Array
+    loss: Array
 
 
 class NoisyRuns(NamedTuple):
@@ -23,12 +44,18 @@ class NoisyRuns(NamedTuple):
     nodes : array or None
         Noise on each label's own output, if the loss is averaged over the noise on the other outputs.
     value : array, shape (images, replications)
+    baseline : array, shape (images,), or None
+        From earlier steps.
+    outputs : OutputDraws or None
+        With these, `value` is the mean over them.
     """
 
     trace: Trace
     labels: Array
     nodes: Array | None
     value: Array
+    baseline: Array | None = None
+    outputs: OutputDraws | None = None
 
 
 class RunsOfLayer(NamedTuple):
@@ -166,3 +193,12 @@ def loss_with_output(last: LastLayer, run: NoisyRuns, signals: Array) -> Array:
     each[xp.arange(outputs), xp.arange(outputs)] = signals
     each = each.reshape(outputs, outputs * images, replications)
     return last.value(each, None, xp.concatenate([run.labels] * outputs)).reshape(v.shape)
+
+
+def output_draws(last: LastLayer, drives: Array, noise: Array, labels: Array) -> OutputDraws:
+    """Return the loss of every run with each draw of the outputs' noise, shape (outputs, images, replications · draws)."""
+    noise = noise.reshape(*drives.shape, -1)
+    signals = drives[..., None] + noise * last.layer.scale
+    outputs, images = noise.shape[:2]
+    loss = last.value(signals.reshape(outputs, images, -1), None, labels)
+    return OutputDraws(noise, loss.reshape(noise.shape[1:]))

@@ -8,6 +8,7 @@ from minicereb.backend import Array, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import require
 from minicereb.learning.credit import Credit, Estimator, GradientEstimate, collect
+from minicereb.learning.remembered import UNKNOWN, Known
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 
 
@@ -34,7 +35,14 @@ class Backprop(Estimator):
         return layer.slope(v)
 
     def on(
-        self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, scales: bool
+        self,
+        network: NoisyNetwork,
+        loss: ReplicatedLoss,
+        x_t: Array,
+        labels: Array,
+        noise: Any,
+        scales: bool,
+        known: Known = UNKNOWN,
     ) -> GradientEstimate:
         """Return the estimate from given noise."""
         trace = network.run(x_t, noise)
@@ -48,7 +56,7 @@ class Backprop(Estimator):
             credits.append(Credit(d_v, None, None, trace.noise[number]))
             if number:
                 d_response = layer.send_back(d_v)
-        return collect(network, trace.inputs, trace.signals, value, credits[::-1], scales)
+        return collect(network, trace.inputs, trace.signals, value, credits[::-1], scales, known.weights)
 
 
 class Surrogate(Backprop):

@@ -34,6 +34,7 @@ class Learner(Protocol):
 
     If it has a method ``losses(x, labels, block) -> array (images,)``, the validation loss is recorded after every epoch. If it
     has a method ``hits(x, labels, block) -> array of bool (images,)``, this decides which validation images count as correct.
+    If its attribute ``numbered`` is true, the numbers of the images are a third argument of ``learn``.
     """
 
     model: Any
@@ -201,7 +202,7 @@ def train(
                 rows = crop_and_flip(rows, data.image_shape, seed, position.epoch, to_device(ids))
             losses, hits = [], []  # read at the end of the group, to avoid waiting for the GPU at every step
             with np.errstate(**QUIET), one_blas_thread():  # once per group: this call takes a tenth of the time of a small batch
-                for batch, learned in enumerate(learner.learn(to_unit(rows), labels)):
+                for batch, learned in enumerate(learn_numbered(learner, to_unit(rows), labels, to_device(ids))):
                     losses.append(learned.loss.sum(dtype=np.float64))
                     hits.append((learned.outputs.argmax(axis=1) == labels[batch * size : (batch + 1) * size]).sum())
             loss, correct = sum(map(float, losses)), sum(map(int, hits))
@@ -212,6 +213,12 @@ def train(
                 yield position, None
         position, done = _end_epoch(learner, split, position, best)
         yield position, done
+
+
+def learn_numbered(learner: Any, x: Array, labels: Array, ids: Array) -> Iterator[Learned]:
+    """Let a learner learn from a few batches, and give it the numbers of the images if it uses them."""
+    numbers = (ids,) if getattr(learner, "numbered", False) else ()
+    return learner.learn(x, labels, *numbers)  # type: ignore[no-any-return]
 
 
 def _check_finite(value: float, learner: Any, epoch: int | None = None) -> None:

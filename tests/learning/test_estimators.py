@@ -39,7 +39,8 @@ from minicereb.learning.scores import ScoreFunction
 
 SCORES = ("plain", "baseline", "antithetic", "sobol", "rao-blackwell")
 DERIVATIVE_LAST = {f"{name}, derivative last": replace(ESTIMATORS[name], derivative_last=True) for name in SCORES}
-BY_NAME = {**ESTIMATORS, **DERIVATIVE_LAST}
+OUTPUT_DRAWS = {f"{name}, output draws": replace(ESTIMATORS[name], output_draws=6) for name in ("baseline", "rao-blackwell")}
+BY_NAME = {**ESTIMATORS, **DERIVATIVE_LAST, **OUTPUT_DRAWS}
 DRAWN = [name for name in ESTIMATORS if name != "exact"]  # which draws no noise: tests/learning/test_exact.py
 FOR_THRESHOLD = [name for name in DRAWN if name != "backprop"]
 FOR_ANY = [name for name in FOR_THRESHOLD if name not in ("rao-blackwell", "flip")]
@@ -101,7 +102,9 @@ NETWORKS = {
     "two layers": ((5, 4, 3), [Gaussian()] * 2, (1.5, 0.6), 3, 1 << 16),
     "three layers": ((4, 3, 3, 3), [Laplace()] * 3, (1.5, 0.6, 0.5), 15, 1 << 18),
 }  # widths, laws, noise scales, a seed with which every parameter matters, samples
-CASES = [("two layers", name) for name in (*FOR_THRESHOLD, *DERIVATIVE_LAST)] + [("three layers", name) for name in FOR_THRESHOLD]
+CASES = [("two layers", name) for name in (*FOR_THRESHOLD, *DERIVATIVE_LAST, *OUTPUT_DRAWS)] + [
+    ("three layers", name) for name in FOR_THRESHOLD
+]
 every_loss = pytest.mark.parametrize("loss", ["cross-entropy", "zero-one"])
 every_case = pytest.mark.parametrize(("shape", "name"), CASES)
 

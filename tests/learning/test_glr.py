@@ -20,7 +20,7 @@ from minicereb.learning.glr import GLR, estimate, estimator_named
 from minicereb.learning.noise import Address, Independent
 from minicereb.learning.optimizers import SGD, Adam, RMSprop
 from minicereb.learning.scores import ScoreFunction
-from minicereb.learning.training import Position, Split, restore, train
+from minicereb.learning.training import Position, Split, learn_numbered, restore, train
 
 WIDTHS, SCALES = (6, 4, 3), (1.5, 0.6)
 NEURONS = sum(WIDTHS[1:])
@@ -240,6 +240,10 @@ LEARNERS = {
     "antithetic, Adam, scales": lambda: learner_for("antithetic", Adam(0.01), 2, learn_scale=True, l2=1e-3, l1=1e-4),
     "resample, RMSprop, 0-1": lambda: learner_for("resample", RMSprop(0.01), 2, 1, loss=ZeroOne(), learn_scale=True),
     "flip": lambda: learner_for("flip", batch_size=2, replications=1),
+    "baseline by image, allocated": lambda: learner_for(
+        "rao-blackwell", Adam(0.01), 2, 1, baseline="image", allocation="scatter", images=83
+    ),
+    "flip, allocated": lambda: learner_for("flip", batch_size=2, replications=1, allocation="scatter", images=83),
 }
 every_learner = pytest.mark.parametrize("make_learner", LEARNERS.values(), ids=LEARNERS)
 
@@ -264,7 +268,7 @@ def test_training_taken_up_from_any_event_ends_with_the_same_bits(make_learner):
 def test_all_that_changes_is_among_the_arrays_and_is_written_in_place(make_learner):
     learner, (x, labels) = make_learner(), draw_points(4, 6, 3)
     arrays, before = learner.arrays(), copies(learner.arrays())
-    list(learner.learn(x, labels))
+    list(learn_numbered(learner, x, labels, np.arange(4)))
     assert all(array is arrays[name] for name, array in learner.arrays().items())
     assert all(arrays[name] is array for name, array in learner.model.parameters.items())
     unchanged = {name for name, array in arrays.items() if np.array_equal(array, before[name])}

@@ -20,7 +20,7 @@ from minicereb.experiments.identity import config_kind
 from minicereb.experiments.laboratory import Laboratory, Record
 from minicereb.experiments.records import read_record, shape
 from minicereb.learning.resampling import PAIRS
-from minicereb.learning.training import Learner, Split, accuracy
+from minicereb.learning.training import Learner, Split, accuracy, learn_numbered
 from minicereb.randomness import generator
 from minicereb.settings import setting
 
@@ -148,5 +148,7 @@ def _stretches(learner: Learner, split: Split, seed: int, every: int) -> Iterato
             began = time.perf_counter()
             x, labels = to_unit(to_device(data.x_train[ids])), to_device(data.y_train[ids])
             with np.errstate(over="ignore", invalid="ignore"):
-                loss = float(sum(learned.loss.sum() for learned in learner.learn(x, labels)))  # reading it waits for the GPU
+                loss = float(
+                    sum(learned.loss.sum() for learned in learn_numbered(learner, x, labels, to_device(ids)))
+                )  # reading it waits for the GPU
             yield len(ids), time.perf_counter() - began, bool(np.isfinite(loss))

@@ -1,0 +1,123 @@
+"""What earlier steps tell of the images of a batch: a baseline for their loss, and how much work each of them deserves."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from minicereb.backend import Array, xp_of
+from minicereb.learning.probes import draw_units
+
+BASELINES = ("mean", "class", "image")
+ALLOCATIONS = ("equal", "scatter")
+CLASS_RATE = 0.1  # share of a class's running mean that a step replaces
+IMAGE_RATE = 0.25  # share of an image's deviation from it that a step replaces
+FLOOR = 0.2  # share of the replications that is allocated equally
+
+
+class Known(NamedTuple):
+    """What an estimator may use of earlier steps, for each image of a batch.
+
+    Attributes
+    ----------
+    baseline : array, shape (images,), or None
+        b, which is subtracted from the loss ``[M-LEARNED]``; None for a baseline from the replications themselves.
+    weights : array, shape (images,), or None
+        Factors of the images' gradients ``[M-NEYMAN]``; None for 1.
+    """
+
+    baseline: Array | None = None
+    weights: Array | None = None
+
+    def of(self, images: slice) -> Known:
+        """Return what is known of some of the images."""
+        return Known(*(None if array is None else array[images] for array in self))
+
+
+UNKNOWN = Known()
+
+
+class RunningMean:
+    """A running mean by class and, with images, of each image's deviation from its class ``[M-LEARNED]``.
+
+    Parameters
+    ----------
+    like : array
+        Determines the array library and the dtype.
+    classes, images : int
+        Number of classes, and of images that have a mean of their own: 0 for none.
+    """
+
+    def __init__(self, like: Array, classes: int, images: int):
+        xp = xp_of(like)
+        self.by_class = xp.zeros(classes, dtype=like.dtype)
+        self.by_image = xp.zeros(images, dtype=like.dtype)
+
+    def of(self, labels: Array, ids: Array | None) -> Array:
+        """Return the mean for each image; without `ids`, the images' numbers, that of its class."""
+        mean = self.by_class[labels]
+        return mean if ids is None or not len(self.by_image) else mean + self.by_image[ids]
+
+    def update(self, labels: Array, ids: Array | None, values: Array, times: Array, step: int) -> None:
+        """Let the means follow new values.
+
+        Parameters
+        ----------
+        labels : array of int, shape (images,)
+        ids : array of int, shape (images,), or None
+            Each image at most once.
+        values : array, shape (images,)
+        times : array, shape (images,)
+            Weight of each value in the mean of its class; 0 for images without a value.
+        step : int
+            Number of earlier steps.
+        """
+        xp = xp_of(values)
+        if ids is not None and len(self.by_image):
+            change = IMAGE_RATE * (values - self.by_class[labels] - self.by_image[ids])
+            self.by_image[ids] += xp.where(times > 0, change, 0).astype(values.dtype)
+        member = (labels == xp.arange(len(self.by_class))[:, None]) * times
+        total = member.sum(axis=1)
+        mean = (member * values).sum(axis=1) / xp.where(total > 0, total, 1)
+        rate = max(CLASS_RATE, 1 / (step + 1))
+        self.by_class += xp.where(total > 0, rate * (mean - self.by_class), 0).astype(values.dtype)
+
+
+class Allocated(NamedTuple):
+    """Draws of replications, each for one image of a batch.
+
+    Attributes
+    ----------
+    images : array of int, shape (draws,)
+        The image of each draw, ascending.
+    weights : array, shape (draws,)
+        Factors of the draws' gradients, so that their mean over draws is that of the batch.
+    """
+
+    images: Array
+    weights: Array
+
+
+def allocate(scatter: Array, start: Array, draws: int) -> Allocated:
+    """Allocate draws to images in proportion to their scatter, a part of them equally ``[M-NEYMAN]``.
+
+    Parameters
+    ----------
+    scatter : array, shape (images,)
+        Mean norm of an image's gradient in one draw, as far as earlier steps know it; below 0 counts as 0.
+    start : array, shape (1,), value from 0 to 1
+        Random start of the equally spaced points that choose the images.
+    draws : int
+        Number of draws for all images together.
+    """
+    xp = xp_of(scatter)
+    scatter = xp.maximum(scatter, 0)
+    mean = scatter.mean()
+    chance = xp.where(mean > 0, (1 - FLOOR) * scatter / xp.where(mean > 0, mean, 1) + FLOOR, 1).astype(scatter.dtype)
+    drawn = draw_units(chance[:, None, None], start[:, None], draws)
+    return Allocated(drawn.units[0], (draws / len(scatter)) / drawn.times[0])
+
+
+def by_image(values: Array, images: Array, number: int) -> Array:
+    """Return the sum of the draws' values for each image of a batch, given the image of each draw."""
+    xp = xp_of(values)
+    return (images == xp.arange(number)[:, None]).astype(values.dtype) @ values
