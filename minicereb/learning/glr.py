@@ -266,7 +266,8 @@ class GLR:
         state = {f"learned_{kind}": array for kind, array in self.state.items()}
         for kind, mean in (("loss", self.mean_loss), ("scatter", self.scatter)):
             if mean is not None:
-                state |= {f"{kind}_by_class": mean.by_class, f"{kind}_by_image": mean.by_image}
+                state |= {f"{kind}_by_class": mean.by_class}
+                state |= {f"{kind}_by_image": mean.by_image} if len(mean.by_image) else {}
         return {**self.model.parameters, "learned": self.learned, **state}
 
     @property

@@ -21,6 +21,7 @@ from minicereb.studies.glr_tables import GLR_TABLES
 from minicereb.studies.masking import MASKING
 from minicereb.studies.missed_images import ATTACKS_STUDY
 from minicereb.studies.paper_versus_code import PAPER_VERSUS_CODE
+from minicereb.studies.passes import PASSES
 from minicereb.studies.pole import POLE
 from minicereb.studies.results import Results
 from minicereb.studies.robust_circuits import ROBUST_CIRCUITS
@@ -48,7 +49,7 @@ CEREBELLUM = (
     PAPER_VERSUS_CODE,
     ROBUST_CIRCUITS,
 )
-LIKELIHOOD_RATIO = (GLR_TABLES, GLR_WHITEBOX, GLR_SOURCES, VARIANCE, VARIANCE_DEPTH, COST, GLR_DEPTH)
+LIKELIHOOD_RATIO = (GLR_TABLES, GLR_WHITEBOX, GLR_SOURCES, VARIANCE, VARIANCE_DEPTH, COST, GLR_DEPTH, PASSES)
 MOTOR = (ISI, SAVINGS, LESIONS_STUDY, POLE)
 VERIFICATION = (VNNCOMP,)
 STUDIES = {study.name: study for study in CEREBELLUM + LIKELIHOOD_RATIO + MOTOR + VERIFICATION}

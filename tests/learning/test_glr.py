@@ -243,6 +243,7 @@ LEARNERS = {
     "baseline by image, allocated": lambda: learner_for(
         "rao-blackwell", Adam(0.01), 2, 1, baseline="image", allocation="scatter", images=83
     ),
+    "baseline by class": lambda: learner_for("rao-blackwell", batch_size=2, replications=1, baseline="class", images=83),
     "flip, allocated": lambda: learner_for("flip", batch_size=2, replications=1, allocation="scatter", images=83),
 }
 every_learner = pytest.mark.parametrize("make_learner", LEARNERS.values(), ids=LEARNERS)

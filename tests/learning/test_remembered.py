@@ -189,6 +189,22 @@ def test_draws_are_allocated_in_proportion_to_the_scatter(start):
     assert np.allclose(by_image(drawn.weights * 0 + 1, drawn.images, 5), counts)
 
 
+def test_the_variance_of_allocated_draws_is_that_of_theory_and_near_the_least():
+    """``Σ S²/π / B²`` for gradients of mean 0, averaged over the starts; equal shares have more."""
+    scatter, draws, starts = np.float32([8, 0.5, 0.2, 1, 0.1, 0.3]), 9, (np.arange(2000) + 0.5) / 2000
+    shares = draws * ((1 - FLOOR) * scatter / scatter.sum() + FLOOR / 6)
+    expected = (scatter**2 / shares).sum() / 36
+    found, mean = 0.0, np.zeros(6)
+    for start in starts:
+        drawn = allocate(scatter, np.float32([start]), draws)
+        found += ((drawn.weights * scatter[drawn.images]) ** 2).sum() / draws**2 / len(starts)
+        mean += by_image(drawn.weights, drawn.images, 6) / draws / len(starts)
+    assert found == pytest.approx(expected, rel=2e-3)
+    assert np.allclose(mean, 1 / 6, rtol=1e-2)  # every image counts as much as the others
+    least, equal = scatter.sum() ** 2 / (36 * draws), (scatter**2).sum() / (6 * draws)
+    assert least < expected < 1.3 * least < 0.6 * equal
+
+
 def test_without_memory_shares_are_equal():
     drawn = allocate(np.zeros(4, np.float32), np.float32([0.5]), 8)
     assert drawn.images.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]

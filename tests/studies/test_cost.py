@@ -12,6 +12,7 @@ from minicereb.experiments.kinds.time_to_accuracy import FastestAgain, TimeToAcc
 from minicereb.experiments.laboratory import Laboratory
 from minicereb.learning.training import Position, Split, train
 from minicereb.report.figures import svg
+from minicereb.studies import passes
 from minicereb.studies.cost import figures, plan, table
 from minicereb.studies.results import Results
 
@@ -174,3 +175,35 @@ def test_runs_that_did_not_reach_it_make_bounds():
 
 def test_the_figure_is_drawn():
     assert svg(figures(Results(invented()))["cost"])
+
+
+def test_passes_are_related_to_the_best_earlier_way_with_an_interval_over_seeds():
+    """Invented records: each way takes a fixed number of passes, but for the seed; flips do not reach the target."""
+    experiments, found = passes.plan(Data("mnist14", "0" * 64), "course", (0,)), []
+    took = dict(zip(passes.WAYS, (6.0, 3.0, 2.0, 1.5, 0.75, 0.6), strict=True))
+    way_of = {index: name for index, name in enumerate(name for name in passes.WAYS for _ in range(3))}
+    for index, config in enumerate(experiments):
+        name, again = way_of[index], isinstance(config, FastestAgain)
+        rate = config.among[0].train.learning_rate if again else config.train.learning_rate
+        slower = 1 if again or rate == 0.006 else 2
+        seed = config.seed if again else config.train.seed
+        record = {
+            "reached": name != "flip, outputs resampled",
+            "learning_rate": rate,
+            "steps": int(1000 * took[name] * slower),
+            "seconds": 10.0,
+            "loss_evaluations": int(1e6 * took[name] * slower * (1 + (name == "K = 1, all three") * 0.1 * seed)),
+            "accuracy": 0.9,
+            "images": 4200,
+            "test_accuracy": 0.9,
+            "curve": [],
+        }
+        found.append((config, record))
+    shown, legend = passes.table(Results(found))
+    rows = {row[0]: row[1:] for row in shown.rows}
+    assert shown.head[4] == "passes / those of Rao-Blackwell, K = 4"
+    assert rows["flip, outputs resampled"][1:4] == ["0 of 3", "> 6", "> 2 [2, 2]"]
+    assert rows["K = 1, baseline by image"][2:4] == ["1.5", "0.5 [0.5, 0.5]"]
+    assert rows["K = 1, all three"][2] == "0.66"
+    assert rows["K = 1, all three"][3].startswith("0.22 [")  # the geometric mean of 0.2, 0.22 and 0.24 is 0.2194
+    assert "4,200 held-out" in legend.text
