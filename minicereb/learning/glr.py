@@ -128,7 +128,7 @@ def estimate(
     labels = _checked(network, x, labels, wait)
     require(len(x) >= 1, "images", len(x), "at least one")
     with one_blas_thread():
-        return _estimated(network, loss, estimator, x, labels, replications, at, scales)
+        return _estimated(network, loss, estimator, x, labels, replications, at, scales, known)
 
 
 def _estimated(
@@ -140,6 +140,7 @@ def _estimated(
     replications: int,
     at: Address,
     scales: bool,
+    known: Known,
 ) -> GradientEstimate:
     """:func:`estimate`, with arguments that are checked and BLAS on one thread."""
     xp, images = xp_of(x), len(x)
