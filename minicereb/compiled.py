@@ -7,7 +7,7 @@ rounding: the loop of :mod:`minicereb.attacks.square_loop`, and those of :mod:`m
 :func:`minicereb.calculus.activations.half_tanh`. ``NUMBA_DISABLE_JIT=1`` switches Numba off.
 
 A loop may work on vectors of :func:`vector_length` numbers, with the functions :func:`load`, :func:`store`, :func:`spread`,
-:func:`positive`, :func:`where_positive`, :func:`add_product`, and :func:`total` and the operators ``+``, ``-`` and ``*``. The
+:func:`positive`, :func:`where_positive`, :func:`add_product` and :func:`total`, and the operators ``+``, ``-`` and ``*``. The
 vectors of :func:`load_line` are half as long. In Python a vector is a row of an array; Numba keeps it in the processor's
 registers.
 """
@@ -206,7 +206,7 @@ def _teach_vectors() -> None:
             lower_builtin(function, *form)(instructions)
 
     def address(context: Any, builder: Any, vector: Any, array_type: Any, array: Any, place: Any, index_types: Any) -> Any:
-        """Return the address of a row. It is not checked: the caller of the loop has done so."""
+        """Return the address of a row. It is not checked here, because the caller of the loop has checked it."""
         found = context.make_array(array_type)(context, builder, array)
         offset = ir.Constant(ir.IntType(64), 0)
         for index, kind, stride in zip(place, index_types, cgutils.unpack_tuple(builder, found.strides), strict=False):

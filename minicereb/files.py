@@ -38,8 +38,9 @@ UNSUSPICIOUS, TIGHTEST = 1 << 30, 200  # largest content of a compressed npz: th
 def atomic_write(path: str | os.PathLike, durable: bool = True) -> Iterator[IO[bytes]]:
     """Open a file beside `path` for writing; it takes that name only when the block ends without an error.
 
-    A full disk, a read-only folder or an exception in the block leaves `path` unchanged, as does a pipe or device of this name.
-    Without `durable` the call does not wait for the disk, and the file may be empty after a power failure.
+    If the disk is full, the folder is read-only, or the block raises an exception, `path` is left unchanged. A pipe or a device
+    of this name is never replaced. Without `durable` the call does not wait for the disk, and the file may be empty after a power
+    failure.
     """
     path = Path(path)
     temporary = temporary_path(path)
@@ -63,7 +64,7 @@ def atomic_write(path: str | os.PathLike, durable: bool = True) -> Iterator[IO[b
 def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     """Create a folder beside `path` to be filled; it takes that name only when the block ends without an error.
 
-    `path` may be an empty folder. A folder that is not empty is left unchanged, as after any error.
+    `path` may be an empty folder. A folder that is not empty is left unchanged, and so is `path` after any error.
     """
     path = Path(os.path.abspath(path))
     temporary = temporary_path(path)

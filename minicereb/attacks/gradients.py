@@ -259,7 +259,7 @@ def fitting_estimator(network: NoisyNetwork) -> str:
     """Return the estimator that gives the gradient of the mean over noise with little variance.
 
     backprop if all activations are smooth; otherwise an estimator that changes one neuron at a time. Recurrent neurons cannot be
-    changed so: for thresholds the surrogate is returned, which is biased, and for other activations antithetic.
+    changed in this way: for thresholds the surrogate, which is biased, is returned, and for other activations antithetic.
     """
     activations = [layer.activation for layer in network.layers if layer.activation is not None]
     if all(activation.smooth for activation in activations):

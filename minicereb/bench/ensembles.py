@@ -44,7 +44,7 @@ class Ensemble:
 def run_ensembles(images: int, peers: bool) -> Iterator[Ensemble]:
     """Evaluate each of :data:`MODELS` once on the first test images of MNIST and, with `peers`, also with AutoAttack.
 
-    Our evaluation is without checklist and certificates. Both ensembles have the same budgets; ours also runs FMN.
+    Our evaluation has no checklist and no certificates. Both ensembles have the same budgets; ours also runs FMN.
     """
     data = load("mnist")
     x, labels = to_unit(data.x_test[:images]), np.asarray(data.y_test[:images]).ravel().astype(np.int64)

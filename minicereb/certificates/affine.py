@@ -185,7 +185,7 @@ def _unchanged(width: int, like: Array) -> Affine:
 
 
 def _convolutions_and_steps(model: Any) -> tuple[ConvolutionalPart | None, list[Affine | Unit]] | str:
-    """Return the convolutions, if any, and affine maps and units in order; or why a model cannot be certified."""
+    """Return the convolutions, if any, and the affine maps and units in order, or the reason why a model cannot be certified."""
     layers, convolutions = _flatten(model), None
     if any(getattr(layer, "fires_above", None) is not None for layer in layers[1:]):
         return "mossy fibres that fire above a threshold must see the image itself"

@@ -144,7 +144,7 @@ class Bounds:
         functions: int,
         watch: Callable[[slice, Array], None] | None = None,
     ) -> tuple[Array, Array]:
-        """Return lower bounds on linear functions of the units of the last of the first `number` hidden layers.
+        """Return lower bounds on linear functions of the units of the `number`-th hidden layer.
 
         Parameters
         ----------

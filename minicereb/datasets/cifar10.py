@@ -89,7 +89,7 @@ def load_folder(path: str | os.PathLike) -> Dataset:
 
 
 def archived(archive: bytes, name: str, images: int) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of the six files in an archive, in its order, one at a time.
+    """Yield the name and the content of each of the six files in an archive, one at a time, in its order.
 
     Parameters
     ----------

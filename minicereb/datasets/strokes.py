@@ -98,7 +98,7 @@ def load(train: int = 6000, test: int = 1000, size: int = 28, seed: int = 0) -> 
     Parameters
     ----------
     train, test : int
-        Number of training and of test images, at least 1. Image i is the same for every number of images.
+        Number of training and of test images, at least 1. Image i does not depend on the number of images.
     size : int
         Height and width in pixels, 8 to 256.
     seed : int

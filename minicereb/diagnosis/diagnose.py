@@ -283,7 +283,7 @@ def _factor(world: Hypothesis, attempt: Attempt) -> Iterator[Hint]:
 
 
 def _masked(attempt: Attempt) -> Iterator[Hint]:
-    """Detect an answer that is right except where 0 is right, or that is 0 where it should not be."""
+    """Detect an answer that is wrong only where it should be 0, or only where it is 0."""
     pairs = list(zip(attempt.answers, attempt.truths, strict=True))
     if not attempt.same_shapes or any(not a.any() or not t.any() for a, t in pairs):
         return

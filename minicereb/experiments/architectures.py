@@ -88,7 +88,7 @@ class CerebellumModel:
     )
     codons: float | None = setting(
         None,
-        "Share of a cell's inputs that fire in the one pattern that each granule cell recognises, for codons.",
+        "For codons: share of a granule cell's inputs that fire in the pattern that it recognises.",
         at_least=0,
         at_most=1,
         usual="gaussian weights",

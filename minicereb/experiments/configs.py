@@ -63,7 +63,7 @@ class Train:
     epochs: int = setting(help="Number of passes over the training images.", at_least=1)
     learning_rate: float = setting(help="Step size of the optimizer.", above=0)
     optimizer: str = setting("rmsprop", "Optimizer of the weights.", choices=OPTIMIZERS)
-    seed: int = setting(0, "Seed of wiring, initial weights, order of the images and validation split.", at_least=0)
+    seed: int = setting(0, "Seed of the wiring, initial weights, order of the images and validation split.", at_least=0)
     validation: float = setting(1 / 12, "Share of the training images held out for choosing the best epoch.", at_least=0, below=1)
     keep: str = setting("best", "Which epoch to keep: the best on the held-out images, or the last.", choices=("best", "last"))
     choose_on: str = setting(

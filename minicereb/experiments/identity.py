@@ -130,7 +130,7 @@ def _hash(config: Any, revision: int, before: int) -> str:
 
 
 def _identity(config: Any, before: int) -> Any:
-    """Return the hashed part of a config, as it was for each kind a number of revisions `before`."""
+    """Return the hashed part of a config as it was `before` revisions ago, for each kind."""
     if dataclasses.is_dataclass(config):
         fields = {f.name: _identity(getattr(config, f.name), before) for f in dataclasses.fields(config) if _counts(f, config)}
         revision = max(0, getattr(config, "revision", 0) - before)

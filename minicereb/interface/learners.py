@@ -36,7 +36,7 @@ from minicereb.settings import declared
 Class = TypeVar("Class", bound=type)
 
 OWN_HELP = {
-    "random_state": "Seed of wiring, initial weights, order of the samples and validation split, like ``--seed``.",
+    "random_state": "Seed of the wiring, initial weights, order of the samples and validation split, like ``--seed``.",
     "adversarial": "Learn from samples attacked within this L∞ bound by seven steps of PGD; features must be in [0, 1].",
     "image_shape": "Height, width and perhaps channels of images; by default a row is a line of numbers.",
     "verbose": "Whether every epoch prints a line on standard error.",

@@ -42,7 +42,7 @@ def estimator_named(name: str, last_layer: str, placement: str = "all", probes: 
         One of :data:`LEARNED_BY`.
     last_layer : {"score", "derivative", "resample"}
         How the last layer's credit is computed: with the score function as in the other layers, as a derivative, or from the loss
-        with one output's noise redrawn at a time. The estimators exact and backprop require "derivative"; flip and resample
+        by redrawing the noise of one output at a time. The estimators exact and backprop require "derivative"; flip and resample
         require "derivative" or "resample".
     placement : {"all", "in-turn"}
         Whether all layers have noise at once, or one layer at a time; in the latter case every layer has its own runs.

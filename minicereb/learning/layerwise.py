@@ -27,7 +27,7 @@ class Layerwise(Estimator):
         Whether one layer at a time has noise. Each layer then has its own runs, for which the layers below are computed once per
         image. Its credit is the derivative of the mean loss over its own noise, with all other layers noiseless ``[M-TURN]``.
     redraw_last : bool
-        Whether the last layer's credit is estimated with one output's noise redrawn at a time ``[M-RESAMPLE]``.
+        Whether the last layer's credit is estimated by redrawing the noise of one output at a time ``[M-RESAMPLE]``.
     """
 
     in_turn: bool = field(default=False, kw_only=True)

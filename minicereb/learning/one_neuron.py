@@ -1,4 +1,4 @@
-"""Estimators that change one neuron at a time, all other noise held fixed: flips and resampling."""
+"""Estimators that change one neuron at a time, with all other noise held fixed: flips and resampling."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LossWith = Callable[[Array], Array]  # takes every neuron's other response; retu
 
 @dataclass(frozen=True)
 class OneByOne(Layerwise):
-    """Estimators that change one hidden neuron at a time, all other noise held fixed, and rerun the later layers.
+    """Estimators that change one hidden neuron at a time, with all other noise held fixed, and rerun the later layers.
 
     In a dense layer every neuron is changed. In a convolution `probes` units are changed, drawn anew for every image and
     replication, and their credit is divided by their probability of being drawn ``[M-PROBE]``. The last layer's credit is the
@@ -121,7 +121,7 @@ class OneByOne(Layerwise):
 
 @dataclass(frozen=True)
 class Flip(OneByOne):
-    """``f(u/σ)/σ · (L(h=1) - L(h=0))`` for every threshold neuron, all other noise held fixed ``[M-FLIP]``.
+    """``f(u/σ)/σ · (L(h=1) - L(h=0))`` for every threshold neuron, with all other noise held fixed ``[M-FLIP]``.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ class Flip(OneByOne):
 
 @dataclass(frozen=True)
 class Resample(OneByOne):
-    """The score function with one neuron's noise redrawn at a time, all other noise held fixed ``[M-RESAMPLE]``.
+    """The score function, with the noise of one neuron at a time redrawn and all other noise held fixed ``[M-RESAMPLE]``.
 
     ``mean_q L(e_q) s(e_q) / σ`` over nodes e_q in pairs ±, one pair in each of PAIRS strata of the neuron's noise distribution.
     The neuron's own noise determines the position within the stratum. The effect of the other neurons' noise on the loss cancels

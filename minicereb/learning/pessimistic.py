@@ -45,9 +45,9 @@ class PessimisticDeltaRule(DeltaRule):
 
     Notes
     -----
-    Besides the activity ``[h | μ | 0]`` the sums ``u + l`` and differences ``u - l`` of each granule cell's bounds ``[M-BOX]``
-    are stored, one row per cell. Instead of these large matrices, the small ones that multiply them are halved. Results equal the
-    formulas of :mod:`minicereb.calculus.cerebellum` up to the order of summation.
+    In addition to the activity ``[h | μ | 0]``, the sums ``u + l`` and the differences ``u - l`` of each granule cell's bounds
+    ``[M-BOX]`` are stored, one row per cell. Instead of these large matrices, the small ones that multiply them are halved.
+    Results equal the formulas of :mod:`minicereb.calculus.cerebellum` up to the order of summation.
 
     The loss of an image is (1 - λ) of that of its outputs and λ of that of the worst outputs: convex in W.
     """

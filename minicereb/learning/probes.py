@@ -116,5 +116,5 @@ def draw_units_loop(chance: Array, start: Array, units: Array, times: Array) -> 
 
 
 def _columns(array: Array) -> Array:
-    """(units, images, replications) as (units, runs)."""
+    """Return an array (units, images, replications) as (units, runs)."""
     return array.reshape(len(array), -1)

@@ -146,7 +146,7 @@ class BatchNorm:
     variance: Array
 
     def forward(self, v: Array) -> tuple[Array, Array]:
-        """Return ``a v + b`` with a and b of the fixed statistics, and a."""
+        """Return ``a v + b`` and a, where a and b come from the fixed statistics."""
         scale, shift = frozen_scale(self.gamma, self.beta, self.mean, self.variance)
         h = v * scale
         h += shift

@@ -131,7 +131,7 @@ def models_of(results: Results) -> list[MaskedModel]:
 
 
 def table(results: Results) -> Blocks:
-    """Show accuracy under each attack; the paper's checks of its attack; settings of PGD; our checklist, of both evaluations."""
+    """Show accuracy under each attack, the paper's checks, the settings of PGD, and our checklist for both evaluations."""
     models = models_of(results)
     cases = [(model, epsilon) for model in models for epsilon in model.epsilons]
     return [*_attacks_table(cases), *_papers_table(cases), *_settings_table(models), *_checklist_table(models)]

@@ -55,7 +55,7 @@ def _condition(config: PoleBalancing) -> str:
 
 
 def table(results: Results) -> Blocks:
-    """Show for each condition how long trials lasted, when the first one succeeded, and tests from angles not trained on."""
+    """Show for each condition the durations of trials, the first success, and the tests from angles not used in training."""
     task, angles, trials = results[0][0].task, results[0][0].angles, max(config.trials for config, _ in results)
     groups = results.by(_condition)
 
@@ -125,7 +125,7 @@ def figures(results: Results) -> Figures:
 
 
 def _who_learns(panels: Mapping[str, Sequence[np.ndarray]], task: PoleTask) -> str:
-    """State with which circuits the last trial lasted to the end for every seed, for some seeds, and for none."""
+    """State which circuits kept the pole up to the end of the last trial for every seed, for some seeds, and for none."""
     whole = task.seconds - task.cart.step / 2
     counts = {name: (sum(seed[-1] > whole for seed in seeds), len(seeds)) for name, seeds in panels.items()}
     groups = {

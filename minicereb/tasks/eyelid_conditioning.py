@@ -36,7 +36,7 @@ class Eyelid:
     protocol: str = setting("delay", "Whether the CS lasts until the US or ends before it.", choices=PROTOCOLS)
     cs: int | None = setting(None, "Duration of the CS", **TIME, usual="to the end of the US; with trace half the interval")
     us: int = setting(20, "Duration of the US, which excites the olive", **TIME)
-    trial: int = setting(1500, f"Duration of a trial, in which the CS begins after {ONSET} ms", **TIME)
+    trial: int = setting(1500, f"Duration of a trial (the CS begins after {ONSET} ms)", **TIME)
     acquisition: int = setting(100, "Number of trials with CS and US.", at_least=1, option="trials")
     extinction: int = setting(0, "Number of trials with the CS alone, after acquisition.", at_least=0)
     reacquisition: int = setting(0, "Number of trials with CS and US again, after extinction.", at_least=0)
