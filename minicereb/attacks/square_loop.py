@@ -319,9 +319,8 @@ class _Run:
 def loop_for(landscape: Landscape, ball: LinfBall, points: str) -> tuple[FirstLayer, Loop] | None:
     """Return the first layer and the compiled loop for a search, or None if the search must go query by query.
 
-    It must do so if the objective is not the margin, if the model is small or is anything other than a linear first layer with a
-    readout of its rectified cells, on a GPU, without Numba, or if every point is needed. With targets, it must also do so if the
-    best point is needed.
+    The compiled loop needs Numba, the CPU, the margin as objective, and a model that is not small and consists of a linear first
+    layer and a readout of its rectified cells. It cannot yield every point or, with targets, the best one.
     """
     objective = margin if landscape.targets is None else targeted_margin
     if landscape.objective is not objective or points == "every" or (points == "best" and landscape.targets is not None):

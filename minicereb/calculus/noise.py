@@ -126,7 +126,7 @@ class Logistic:
         return count
 
     def draw(self, uniform: Array, count: int) -> Array:
-        """Return `count` independent draws of unit scale: ``±ln((1-q)/q)``, where q = \\|uniform\\|/2 is the probability beyond."""
+        """Return `count` independent draws of unit scale: ``±ln((1-q)/q)``; q = \\|uniform\\|/2 is the probability beyond."""
         xp = xp_of(uniform)
         twice = xp.abs(uniform)
         return xp.sign(uniform) * xp.log((2 - twice) / twice)

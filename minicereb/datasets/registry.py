@@ -168,7 +168,7 @@ def _kind_of(path: str) -> str:
 
 
 def _beside(path: Path) -> list[str]:
-    """Return the paths of the data files in the folder of one that does not exist."""
+    """Return the paths of the data files beside `path`, which does not exist itself."""
     try:
         return [str(path.with_name(each)) for each in os.listdir(path.parent) if _kind_of(each) in ("npz", "csv")]
     except OSError:
