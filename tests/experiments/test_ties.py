@@ -313,7 +313,7 @@ def test_a_record_copied_to_other_settings_does_not_answer_for_them(data):
     assert "settings that do not fit its name" in refused("attack", "run", "--steps", 6, "--step-size", 0.01, "--images", 20)
     assert "settings that do not fit its name" in refused("report", "run")
     edited(target, lambda stored: stored.update(hash=config_hash(other)))
-    with pytest.raises(DataError, match="other settings"):
+    with pytest.raises(DataError, match="settings that do not fit its name"):
         read_kept(target)
 
 
