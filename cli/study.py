@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,8 @@ def study(
     return Answer(read_study(out / "study.json"), text)
 
 
-study.help += "\n\nStudies: " + "; ".join(f"{each.name} ({each.question})" for each in STUDIES.values())  # type: ignore[operator]
+questions = "; ".join(f"{each.name} ({each.question})" for each in STUDIES.values())
+study.help = f"{inspect.cleandoc(study.help or '')}\n\nStudies: {questions}"
 
 
 def _expected(expected: list[JobCost], workers: int) -> Answer:

@@ -32,6 +32,13 @@ def test_a_summary_is_one_sentence_and_stands_whole_in_the_list(path):
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_the_paragraphs_of_a_help_text_are_set_like_the_first(path):
+    """Without the indentation of the source in the middle of a line, or before one."""
+    said = invoke(*path, "--help", env={"COLUMNS": "80"}).stdout.partition("\nOptions:")[0]
+    assert not re.search(r"\S {2,}\S|^ {4,}\S", said.partition("\n\n")[2], flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
 def test_the_help_of_an_option_can_be_read_without_its_name(path):
     """No fragment such as "Of the noise", and no default alone."""
     texts = [parameter.help for parameter in ALL[path].params if isinstance(parameter, click.Option) and parameter.help]
