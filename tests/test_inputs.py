@@ -216,7 +216,7 @@ def entries_of_images(labels):
     ("spoil", "told"),
     [
         (lambda x: 255 * x, "divide by 255"),
-        (lambda x: 3 * x - 1.5, r"float in \[0, 1\], or uint8 from 0 to 255: if images are standardised"),
+        (lambda x: 3 * x - 1.5, r"float in \[0, 1\], or uint8 from 0 to 255: if your images are standardised"),
         (lambda x: np.where(x == x[4, 2], np.float32(np.nan), x), "'NaN in image 4 "),
         (lambda x: np.where(x == x[4, 2], np.float32(np.inf), x), "in image 4"),
     ],

@@ -42,7 +42,7 @@ LATER = re.compile(  # fields of settings that came after the recording, as they
     r'\n *"(?:(?:field|codons|threshold|uncertainty|pessimism|interval_bounds)": null'
     r'|loss": "mse"|mossy_fibres": "graded"|seconds_per_image": 60\.0|width": 8'
     r'|network": "dense"|channels": \[\]|kernel": 5|stride": 2|pool": 1|pooling": "mean"|placement": "all"|probes": 64'
-    r'|presentation": "rows"|steps": 8|leak": 0\.8)'
+    r'|presentation": "rows"|steps": 8|leak": 0\.8|output_draws": 1|baseline": "mean"|allocation": "equal")'
     r"(?:,|(?=\n))"
 )
 DEMO = "MINICEREB_DEMO" in os.environ  # it takes as long as all the others

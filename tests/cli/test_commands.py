@@ -496,13 +496,13 @@ def test_a_noisy_network_is_exported_with_its_scales(noisy_run):
         (("--l2", "-1"), "l2: -1.0 is not valid; expected a number of at least 0"),
         (("--channels", "4"), "channels: [4] is not valid; expected no value: it is used only with --network cnn"),
         (("--network", "cnn", "--channels", "4,4,4,4"), "expected fewer convolutions, or a smaller kernel, stride or pool"),
-        (("--network", "cnn", "--kernel", "99"), "for images of 14 x 14 pixels"),
+        (("--network", "cnn", "--kernel", "99"), "kernel: 99 is not valid; expected at most 14, the smaller side of the images"),
         (("--network", "cnn", "--probes", "0"), "probes: 0 is not valid"),
         (("--network", "cnn", "--estimator", "exact"), "no convolutions, or flip or antithetic"),
-        (("--network", "cnn", "--no-output-noise"), "noise in every layer, the outputs included"),
+        (("--network", "cnn", "--last-layer", "resample", "--no-output-noise"), "noise in every layer, outputs included"),
         (("--network", "cnn", "--noise-scale", "1,2"), "noise-scale: '1,2' is not valid; expected one number, or 3"),
         (("--placement", "in-turn", "--estimator", "exact"), "placement: 'in-turn' is not valid; expected all"),
-        (("--last-layer", "resample", "--no-output-noise"), "noise in every layer, the outputs included"),
+        (("--last-layer", "resample", "--no-output-noise"), "noise in every layer, outputs included"),
     ],
 )
 def test_settings_of_a_noisy_network_that_cannot_be_are_told_in_one_line(options, says):

@@ -131,7 +131,7 @@ def test_damaged_features_and_features_in_the_making_are_one_line(config, square
 
 
 def test_settings_that_do_not_fit_an_encoder(config, encoder, data):
-    with pytest.raises(InputError, match="encoder: .*cerebella only"):
+    with pytest.raises(InputError, match="encoder: .*used only with cerebella"):
         dataclasses.replace(encoder.config, encoder=encoder.config)
     with pytest.raises(InputError, match="encoder: .*a convolutional network"):
         dataclasses.replace(config, encoder=dataclasses.replace(config, encoder=None))

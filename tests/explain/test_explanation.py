@@ -187,7 +187,7 @@ def test_the_step_shown_lowers_the_loss(kind, optimizer, data):
 
 
 def learner_of(settings, model, optimizer, total=100):
-    return settings.model.learner(model, optimizer, settings.batch_size, settings.seed, total)
+    return settings.model.learner(model, optimizer, settings.batch_size, settings.seed, total, images=100)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -429,13 +429,13 @@ SMOOTH_LOSS, STEP_LOSS = CrossEntropy(), ZeroOne()
         ("flip", STEP_LOSS, network_of(output_activation=True), "no output activation"),
         ("flip", SMOOTH_LOSS, network_of(output_activation=True), "baseline.*for outputs with such an activation"),
         ("baseline, derivative last", STEP_LOSS, network_of(output_law=None), "expected output noise"),
-        ("plain", SMOOTH_LOSS, network_of(output_law=None), "noise in every layer, the outputs included"),
+        ("plain", SMOOTH_LOSS, network_of(output_law=None), "noise in every layer, outputs included"),
         ("sobol", SMOOTH_LOSS, network_of(hidden_law=None), "noise in every layer"),
         ("flip", SMOOTH_LOSS, network_of(hidden_law=None), "noise in every hidden layer"),
         ("resample", SMOOTH_LOSS, network_of(hidden_law=None), "noise in every hidden layer"),
         ("backprop", STEP_LOSS, network_of("sigmoid"), "plain.*for a loss without derivative"),
-        ("backprop", SMOOTH_LOSS, network_of(), "another estimator: threshold"),
-        ("backprop", SMOOTH_LOSS, network_of("arctan-inverse"), "another estimator: arctan-inverse"),
+        ("backprop", SMOOTH_LOSS, network_of(), "flip, rao-blackwell or antithetic: threshold neurons have no derivative"),
+        ("backprop", SMOOTH_LOSS, network_of("arctan-inverse"), "expected resample or antithetic: arctan-inverse neurons"),
     ],
 )
 def test_an_estimator_that_does_not_apply_says_what_would(name, loss, network, expected):

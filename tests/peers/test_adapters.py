@@ -62,7 +62,7 @@ def test_other_models_of_scikit_learn_are_black_boxes(table):
     forest = RandomForestClassifier(10, random_state=0).fit(x, y)
     with pytest.raises(InputError, match="model: 'RandomForestClassifier' .*else minicereb.from_callable"):
         minicereb.from_sklearn(forest)
-    with pytest.raises(InputError, match="LogisticRegression that has not learned"):
+    with pytest.raises(InputError, match="LogisticRegression that is not fitted"):
         minicereb.from_sklearn(LogisticRegression())
     model = minicereb.from_callable(forest.predict_proba, 16)
     assert (model.predict(x) == forest.predict(np.float32(x))).all()

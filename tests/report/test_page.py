@@ -98,7 +98,7 @@ def test_equal_pages_have_equal_bytes_and_files_beside(tmp_path):
 
 def test_text_of_somebody_else_is_not_written_over(tmp_path):
     (tmp_path / "table.md").write_text("mine")
-    with pytest.raises(InputError, match="table.md is there already"):
+    with pytest.raises(InputError, match="table.md exists already"):
         write(page(), tmp_path / "table.html")
     assert [path.name for path in tmp_path.iterdir()] == ["table.md"]
     for _ in range(2):
