@@ -445,7 +445,7 @@ def test_ways_that_do_not_go_together_are_refused(name, last, placement, setting
         ("flip", "resample", {"law": None}, "noise in every layer, outputs included"),
         ("antithetic", "resample", {"law": None}, "noise in every layer, outputs included"),
         ("flip", "derivative", {"activation": Activation("sigmoid")}, "--activation threshold.*resample"),
-        ("backprop", "derivative", {}, "expected surrogate, flip, rao-blackwell or antithetic: threshold neurons have no derivative"),
+        ("backprop", "derivative", {}, "surrogate, flip, rao-blackwell or antithetic: threshold neurons have no derivative"),
     ],
 )
 def test_an_estimator_that_does_not_fit_a_network_says_what_would(name, last, change, expected):
