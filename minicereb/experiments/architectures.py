@@ -23,13 +23,13 @@ from minicereb.experiments.identity import config_kind
 from minicereb.learning.backprop import Backpropagation, statistics_of
 from minicereb.learning.estimators import LEARNED_BY
 from minicereb.learning.glr import GLR, LAST_LAYER, PLACEMENTS, estimator_named, estimator_with
+from minicereb.learning.history import ALLOCATIONS, BASELINES
 from minicereb.learning.interval_backprop import IntervalBackpropagation
 from minicereb.learning.least_squares import least_squares_readout
 from minicereb.learning.optimizers import Optimizer, make_optimizer
 from minicereb.learning.pessimistic import PessimisticDeltaRule
 from minicereb.learning.plasticity import DeltaRule
 from minicereb.learning.probes import PROBES
-from minicereb.learning.remembered import ALLOCATIONS, BASELINES
 from minicereb.learning.rules import LEAST_SQUARES, PESSIMISTIC, rule_named, rule_names
 from minicereb.learning.training import Learner, Split
 from minicereb.models.cerebellum import CerebellarNetwork, initial_cerebellum

@@ -37,8 +37,8 @@ class Image:
 class Map:
     """Numbers as coloured squares: orange above 0, blue below, transparent at 0.
 
-    `values` has the shape (height, width), is one row of numbers, which fills a square, or has the shape (height, width,
-    channels). A number of absolute value `full` has the full colour; by default this is the largest absolute value.
+    `values` has the shape (height, width) or (height, width, channels), or is one row of numbers, which is folded into a
+    square. A number of absolute value `full` has the full colour; by default this is the largest absolute value.
     """
 
     name: str

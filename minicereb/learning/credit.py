@@ -8,8 +8,8 @@ from minicereb.backend import Array, xp_of
 from minicereb.calculus.likelihood_ratio import shared_weight_gradient
 from minicereb.calculus.replicated import ReplicatedLoss, error_probability, error_probability_gradient
 from minicereb.errors import InputError
+from minicereb.learning.history import NO_HISTORY, History
 from minicereb.learning.noise import Address, Design, Independent
-from minicereb.learning.remembered import UNKNOWN, Known
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork, Trace
 from minicereb.models.noisy_time import NoisyTime
 
@@ -145,7 +145,7 @@ class Estimator:
         labels: Array,
         noise: Any,
         scales: bool,
-        known: Known = UNKNOWN,
+        history: History = NO_HISTORY,
     ) -> GradientEstimate:
         """Return the estimate that this noise gives, for images in columns, shape (inputs, images)."""
         raise NotImplementedError

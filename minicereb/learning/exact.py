@@ -10,8 +10,8 @@ from minicereb.backend import Array, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss, error_probability, error_probability_gradient
 from minicereb.errors import InputError, require
 from minicereb.learning.credit import Estimator, GradientEstimate
+from minicereb.learning.history import NO_HISTORY, History
 from minicereb.learning.noise import NoNoise
-from minicereb.learning.remembered import UNKNOWN, Known
 from minicereb.models.noisy import NoisyNetwork
 from minicereb.parallel import blocks
 
@@ -54,9 +54,9 @@ class Exact(Estimator):
         labels: Array,
         noise: Any,
         scales: bool,
-        known: Known = UNKNOWN,
+        history: History = NO_HISTORY,
     ) -> GradientEstimate:
-        """Return the sum for images in columns, shape (inputs, images); `noise` and `known` are ignored."""
+        """Return the sum for images in columns, shape (inputs, images); `noise` and `history` are ignored."""
         xp, hidden, last = xp_of(x_t), network.layers[0], network.layers[-1]
         images, neurons, classes = x_t.shape[1], len(hidden.bias), len(last.bias)
         law = hidden.law

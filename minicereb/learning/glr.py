@@ -14,12 +14,12 @@ from minicereb.errors import choose, require
 from minicereb.inputs import as_labels, check_rows
 from minicereb.learning.credit import Estimator, GradientEstimate
 from minicereb.learning.estimators import LEARNED_BY
+from minicereb.learning.history import ALLOCATIONS, BASELINES, NO_HISTORY, History, RunningMean, allocate, by_image
 from minicereb.learning.noise import Address, Independent, joined
 from minicereb.learning.one_neuron import OneByOne
 from minicereb.learning.optimizers import Optimizer, add_penalty
 from minicereb.learning.plasticity import Learned
 from minicereb.learning.probes import PROBES
-from minicereb.learning.remembered import ALLOCATIONS, BASELINES, UNKNOWN, Known, RunningMean, allocate, by_image
 from minicereb.learning.scores import ScoreFunction
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 from minicereb.parallel import blocks, images_per_block, keep_freed_memory, one_blas_thread, run_lanes
@@ -97,7 +97,7 @@ def estimate(
     at: Address,
     scales: bool = False,
     wait: bool = True,
-    known: Known = UNKNOWN,
+    history: History = NO_HISTORY,
 ) -> GradientEstimate:
     """Estimate the derivatives of a noisy network's mean loss, in pieces of fixed size on all threads.
 
@@ -117,8 +117,8 @@ def estimate(
         Whether to estimate the gradients of the noise scales too.
     wait : bool
         As for :func:`minicereb.inputs.as_labels`.
-    known : Known
-        What earlier steps tell of the images.
+    history : History
+        Statistics of earlier steps for the images.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def estimate(
     labels = _checked(network, x, labels, wait)
     require(len(x) >= 1, "images", len(x), "at least one")
     with one_blas_thread():
-        return _estimated(network, loss, estimator, x, labels, replications, at, scales, known)
+        return _estimated(network, loss, estimator, x, labels, replications, at, scales, history)
 
 
 def _estimated(
@@ -140,7 +140,7 @@ def _estimated(
     replications: int,
     at: Address,
     scales: bool,
-    known: Known,
+    history: History,
 ) -> GradientEstimate:
     """:func:`estimate`, with arguments that are checked and BLAS on one thread."""
     xp, images = xp_of(x), len(x)
@@ -156,7 +156,7 @@ def _estimated(
         return estimator.draw(network, x, x_t[:, chosen].shape[1], count, at.of(number))
 
     def found(chosen: slice, noise: Any) -> GradientEstimate:
-        return estimator.on(network, loss, x_t[:, chosen], labels[chosen], noise, scales, known.of(chosen))
+        return estimator.on(network, loss, x_t[:, chosen], labels[chosen], noise, scales, history.of(chosen))
 
     keep_freed_memory()
     if on_host and len(counts) == 1 and images * replications * estimator.numbers_per_sample(network) <= 2 * NUMBERS:
@@ -210,10 +210,10 @@ class GLR:
         What the score estimators subtract from the loss: the mean of the image's other replications, or a running mean of earlier
         steps, over the image's class, or with the image's own deviation from it ``[M-LEARNED]``.
     allocation : {"equal", "scatter"}
-        Whether every image of a batch has K replications, or as many in the mean, and more where earlier steps found the gradient
-        to scatter more ``[M-NEYMAN]``.
+        Whether every image of a batch has K replications, or K on average, with more for images whose gradient scattered more in
+        earlier steps ``[M-NEYMAN]``.
     images : int
-        Number of training images, for what is remembered of each.
+        Number of training images, for the statistics of each.
     """
 
     batches_ahead = 16  # converted from uint8 together
@@ -279,7 +279,7 @@ class GLR:
     def learn(self, x: Array, labels: Array, ids: Array | None = None) -> Iterator[Learned]:
         """Learn from the batches of `x`, shape (images, inputs), one after another, and yield the result of each.
 
-        `ids` are the images' numbers in the data set; without them only what is known of their classes is used. It raises
+        `ids` are the images' numbers in the data set; without them only the statistics of their classes are used. It raises
         :class:`InputError` as :func:`estimate` does.
         """
         labels = _checked(self.model, x, labels)
@@ -315,13 +315,13 @@ class GLR:
 
     def _learn_batch(self, x: Array, labels: Array, ids: Array | None) -> Learned:
         outputs, _ = self.model.forward(x)
-        at, known = Address(self.seed, (self.steps,)), UNKNOWN
+        at, history = Address(self.seed, (self.steps,)), NO_HISTORY
         if self.mean_loss is not None:
-            known = Known(baseline=self.mean_loss.of(labels, ids))
+            history = History(baseline=self.mean_loss.of(labels, ids))
         if self.scatter is not None:
-            loss, gradients = self._allocated(x, labels, ids, at, known)
+            loss, gradients = self._allocated(x, labels, ids, at, history)
         else:
-            found = self._estimate(x, labels, self.replications, at, known)
+            found = self._estimate(x, labels, self.replications, at, history)
             loss, gradients = found.loss, found.gradients
             if self.mean_loss is not None:
                 self.mean_loss.update(labels, ids, loss, xp_of(loss).ones_like(loss), self.steps)
@@ -329,12 +329,12 @@ class GLR:
         self._change(gradients)
         return Learned(loss, outputs)
 
-    def _estimate(self, x: Array, labels: Array, replications: int, at: Address, known: Known) -> GradientEstimate:
+    def _estimate(self, x: Array, labels: Array, replications: int, at: Address, history: History) -> GradientEstimate:
         given = (self.model, self.loss, self.estimator, x, labels, replications, at, self.learn_scale)
-        return estimate(*given, wait=False, known=known)
+        return estimate(*given, wait=False, history=history)
 
     def _allocated(
-        self, x: Array, labels: Array, ids: Array | None, at: Address, known: Known
+        self, x: Array, labels: Array, ids: Array | None, at: Address, history: History
     ) -> tuple[Array, list[dict[str, Array]]]:
         """Return an estimate of every image's loss, and the gradients, from replications allocated to the images."""
         assert self.scatter is not None
@@ -343,8 +343,8 @@ class GLR:
         draws = max(1, len(x) * self.replications // least)
         drawn = allocate(self.scatter.of(labels, ids), start, draws)
         own = drawn.images
-        known = Known(None if known.baseline is None else known.baseline[own], drawn.weights)
-        found = self._estimate(x[own], labels[own], least, at, known)
+        history = History(None if history.baseline is None else history.baseline[own], drawn.weights)
+        found = self._estimate(x[own], labels[own], least, at, history)
         times, loss, weighted = (
             by_image(values, own, len(x)) for values in (drawn.weights * 0 + 1, found.loss, found.loss * drawn.weights)
         )

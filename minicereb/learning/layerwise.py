@@ -9,9 +9,9 @@ from minicereb.backend import Array, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import require
 from minicereb.learning.credit import Credit, Estimator, GradientEstimate, LastLayer, collect
+from minicereb.learning.history import NO_HISTORY, History
 from minicereb.learning.noisy_runs import NoisyRuns, RunsOfLayer, WithOutputs, loss_with_output, output_draws
 from minicereb.learning.probes import Probing
-from minicereb.learning.remembered import UNKNOWN, Known
 from minicereb.learning.resampling import redrawn
 from minicereb.models.noisy import NoisyNetwork, Trace
 from minicereb.models.noisy_time import NoisyTime
@@ -46,18 +46,18 @@ class Layerwise(Estimator):
         labels: Array,
         noise: Any,
         scales: bool,
-        known: Known = UNKNOWN,
+        history: History = NO_HISTORY,
     ) -> GradientEstimate:
         """Return the estimate from given noise."""
         noise, places = noise if isinstance(noise, Probing) else Probing(noise, (None,) * len(network.layers))
         noise, outputs = noise if isinstance(noise, WithOutputs) else WithOutputs(noise, None)
         last, xp = LastLayer(network.layers[-1], loss), xp_of(x_t)
         quiet = network.run(x_t, None) if self.in_turn else None
-        run = None if self.in_turn else self._run(last, network.run(x_t, noise), labels, known.baseline, outputs)
+        run = None if self.in_turn else self._run(last, network.run(x_t, noise), labels, history.baseline, outputs)
         inputs, signals, credits, values = [], [], [], []
         for number, e in enumerate(noise):
             if quiet is not None:
-                run = self._run(last, quiet if e is None else network.run_above(quiet, number, e), labels, known.baseline, None)
+                run = self._run(last, quiet if e is None else network.run_above(quiet, number, e), labels, history.baseline, None)
                 values.append(run.value.mean(axis=1))
             assert run is not None
             inputs.append(run.trace.inputs[number])
@@ -66,7 +66,7 @@ class Layerwise(Estimator):
             hidden = number < len(noise) - 1
             credits.append(self._credit(at, places[number], scales) if hidden else self._last_credit(at, scales))
         value = run.value if run is not None and quiet is None else xp.stack(values, axis=1)
-        return collect(network, inputs, signals, value, credits, scales, known.weights)
+        return collect(network, inputs, signals, value, credits, scales, history.weights)
 
     def _run(self, last: LastLayer, trace: Trace, labels: Array, baseline: Array | None, output_noise: Array | None) -> NoisyRuns:
         if output_noise is not None:

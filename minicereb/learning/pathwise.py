@@ -8,7 +8,7 @@ from minicereb.backend import Array, xp_of
 from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import require
 from minicereb.learning.credit import Credit, Estimator, GradientEstimate, collect
-from minicereb.learning.remembered import UNKNOWN, Known
+from minicereb.learning.history import NO_HISTORY, History
 from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 
 
@@ -42,7 +42,7 @@ class Backprop(Estimator):
         labels: Array,
         noise: Any,
         scales: bool,
-        known: Known = UNKNOWN,
+        history: History = NO_HISTORY,
     ) -> GradientEstimate:
         """Return the estimate from given noise."""
         trace = network.run(x_t, noise)
@@ -56,7 +56,7 @@ class Backprop(Estimator):
             credits.append(Credit(d_v, None, None, trace.noise[number]))
             if number:
                 d_response = layer.send_back(d_v)
-        return collect(network, trace.inputs, trace.signals, value, credits[::-1], scales, known.weights)
+        return collect(network, trace.inputs, trace.signals, value, credits[::-1], scales, history.weights)
 
 
 class Surrogate(Backprop):

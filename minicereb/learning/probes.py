@@ -95,7 +95,8 @@ def draw_units_loop(chance: Array, start: Array, units: Array, times: Array) -> 
         Ones; overwritten where a unit's chance is not 0.
     """
     runs, draws = units.shape
-    total, passed, drawn = np.zeros(runs), np.zeros(runs), np.zeros(runs, dtype=np.int64)
+    total, passed = np.zeros(runs, dtype=np.float64), np.zeros(runs, dtype=np.float64)
+    drawn = np.zeros(runs, dtype=np.int64)
     for unit in range(len(chance)):
         for run in range(runs):
             total[run] += chance[unit, run]

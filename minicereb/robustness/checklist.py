@@ -78,7 +78,7 @@ class CheckContext:
         return self.ids[self.outcomes.survivors(self.e, attacks)[self.chosen]]
 
     def left_before(self, name: str) -> np.ndarray:
-        """Return the images that withstood every attack with a gradient or, if there is none, all attacks but this one."""
+        """Return the images that withstood every attack with a gradient; without such attacks, all attacks but this one."""
         return self.left(white_box=True) if self.follows_gradients else self.left(without=name)
 
     @property

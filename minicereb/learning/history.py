@@ -1,4 +1,4 @@
-"""What earlier steps tell of the images of a batch: a baseline for their loss, and how much work each of them deserves."""
+"""Statistics of earlier steps for the images of a batch: a baseline for their loss, and the allocation of replications."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ IMAGE_RATE = 0.25  # share of an image's deviation from it that a step replaces
 FLOOR = 0.2  # share of the replications that is allocated equally
 
 
-class Known(NamedTuple):
-    """What an estimator may use of earlier steps, for each image of a batch.
+class History(NamedTuple):
+    """What an estimator may use from earlier steps, for each image of a batch.
 
     Attributes
     ----------
@@ -28,12 +28,12 @@ class Known(NamedTuple):
     baseline: Array | None = None
     weights: Array | None = None
 
-    def of(self, images: slice) -> Known:
-        """Return what is known of some of the images."""
-        return Known(*(None if array is None else array[images] for array in self))
+    def of(self, images: slice) -> History:
+        """Return the part for some of the images."""
+        return History(*(None if array is None else array[images] for array in self))
 
 
-UNKNOWN = Known()
+NO_HISTORY = History()
 
 
 class RunningMean:
@@ -103,7 +103,7 @@ def allocate(scatter: Array, start: Array, draws: int) -> Allocated:
     Parameters
     ----------
     scatter : array, shape (images,)
-        Mean norm of an image's gradient in one draw, as far as earlier steps know it; below 0 counts as 0.
+        Mean norm of an image's gradient in one draw, estimated from earlier steps; below 0 counts as 0.
     start : array, shape (1,), value from 0 to 1
         Random start of the equally spaced points that choose the images.
     draws : int

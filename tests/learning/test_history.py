@@ -17,9 +17,9 @@ from minicereb.errors import InputError
 from minicereb.learning import glr
 from minicereb.learning.estimators import ESTIMATORS
 from minicereb.learning.glr import GLR, estimate, estimator_with
+from minicereb.learning.history import FLOOR, Allocated, History, RunningMean, allocate, by_image
 from minicereb.learning.noise import Address
 from minicereb.learning.optimizers import SGD
-from minicereb.learning.remembered import FLOOR, Allocated, Known, RunningMean, allocate, by_image
 
 COPIES, STEPS = 128, 256
 WAYS = {
@@ -72,9 +72,9 @@ def test_a_baseline_from_the_same_noise_is_noticed(monkeypatch):
     """A fifth of the loss that it is subtracted from, as if the mean were updated before its use."""
     run = glr.estimate
 
-    def peeking(*given, known, **how):
-        loss = run(*given, known=known, **how).loss
-        return run(*given, known=known._replace(baseline=known.baseline + 0.2 * (loss - known.baseline)), **how)
+    def peeking(*given, history, **how):
+        loss = run(*given, history=history, **how).loss
+        return run(*given, history=history._replace(baseline=history.baseline + 0.2 * (loss - history.baseline)), **how)
 
     monkeypatch.setattr(glr, "estimate", peeking)
     errors, _ = compare(remembered(*WAYS["class"]), case()[3])
@@ -114,9 +114,9 @@ def test_the_variance_with_a_baseline_is_that_of_theory(share):
     squares = [(chance, loss, density / chance) for chance, loss in ((p, 1.1), (1 - p, 0.2))]
     expected = sum(chance * ((loss - b) ** 2 + 0.3**2) * q**2 for chance, loss, q in squares) - gradient**2
     many, estimator = 1 << 17, estimator_with(ESTIMATORS["rao-blackwell"], "class", "equal")
-    known = Known(baseline=np.full(many, b, dtype=np.float32))
+    history = History(baseline=np.full(many, b, dtype=np.float32))
     given = (network, FirstOutput(), estimator, np.tile(x, (many, 1)), np.tile(labels, many), 1, Address(0, ()))
-    credit = estimate(*given, known=known).first_credit[:, 0].astype(np.float64)
+    credit = estimate(*given, history=history).first_credit[:, 0].astype(np.float64)
     squared = (credit - gradient) ** 2
     assert abs(squared.mean() - expected) < 4.9 * squared.std() / many**0.5
     assert squared.std() / many**0.5 < 0.01 * expected  # so that another variance would be noticed
@@ -153,9 +153,9 @@ def test_output_draws_divide_the_variance_that_the_outputs_noise_gives_the_hidde
     squares = [(chance, loss, density / chance) for chance, loss in ((p, 2.0), (1 - p, 1.0))]
     expected = sum(chance * ((loss - b) ** 2 + 2 / (draws / 2)) * q**2 for chance, loss, q in squares) - density**2
     estimator = replace(estimator_with(ESTIMATORS["rao-blackwell"], "class", "equal"), output_draws=draws)
-    known = Known(baseline=np.full(many, b, dtype=np.float32))
+    history = History(baseline=np.full(many, b, dtype=np.float32))
     given = (network, Squared(), estimator, np.tile(x, (many, 1)), np.tile(labels, many), 1, Address(0, ()))
-    credit = estimate(*given, known=known).first_credit[:, 0].astype(np.float64)
+    credit = estimate(*given, history=history).first_credit[:, 0].astype(np.float64)
     squared = (credit - density) ** 2
     assert abs(credit.mean() - density) < 4.9 * credit.std() / many**0.5
     assert abs(squared.mean() - expected) < 4.9 * squared.std() / many**0.5
