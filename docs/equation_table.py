@@ -77,7 +77,7 @@ def table(package: Path, link: Callable[[Place], str], display: Callable[[str], 
         code = ", ".join(map(link, named.get(entry.tag, []))) or "in the tests only"
         sections.append(
             f"## {entry.tag}\n\n{display(entry.latex)}\n\n{as_text(entry.symbols)}.\n\n"
-            f"Source: {as_text(entry.source)}. Code: {code}.\n"
+            f"Source: {as_text(entry.source)}.\nCode: {code}.\n"
         )
     return HEAD + "\n" + "\n".join(sections)
 

@@ -20,7 +20,7 @@ CODE_CELL = re.compile(r"^```\{code-cell\} python\n(?:---\n.*?^---\n)?(.*?)^```\
 CHECK = re.compile(r"^```\{code-cell\} python\n---\ntags: \[remove-cell\]\n---\n.*?^```\n", re.MULTILINE | re.DOTALL)
 HEAD = re.compile(r"\s*# [^\n]+\n\n(?:> [^\n]+(?:\n|\Z))+")  # title and question
 # not needed, since the reader already has the notebook
-FOOT = re.compile(r"This lesson as a \{nb-download\}`[^`]*`\s+and as <a [^>]*>slides</a>\.\s*")
+FOOT = re.compile(r"You can also read this lesson as a \{nb-download\}`[^`]*`\s+or as <a [^>]*>slides</a>\.\s*")
 CODE = re.compile(r"(^ *```.*?^ *```$|`[^`\n]*\]\([^`\n]*`)", re.MULTILINE | re.DOTALL)  # code contains no links
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 LICENCES = {"lessons/LICENSE.md": "https://creativecommons.org/licenses/by/4.0/"}

@@ -141,7 +141,7 @@ def test_every_figure_says_in_words_what_it_shows(lesson):
 @every_lesson
 def test_instructors_find_time_prerequisites_notes_and_an_answer_to_every_question(lesson):
     section = re.search(rf"^## {re.escape(title(LESSONS[lesson]))}\n(.*?)(?=^## |\Z)", INSTRUCTORS, re.MULTILINE | re.DOTALL)[1]
-    assert re.match(r"\nMinutes: \d+\. Before: .+\.\n\n\*\*Teaching\.\*\* [^\n]+\n", section)
+    assert re.match(r"\nMinutes: \d+\. Prerequisites: (?:.+\n)?.+\.\n\n\*\*Teaching\.\*\* [^\n]+\n", section)
     asked = [int(number) for number in re.findall(r"^\*\*Question (\d+)\.\*\* ", LESSONS[lesson], re.MULTILINE)]
     assert asked
     assert asked == list(range(1, len(asked) + 1))
@@ -155,7 +155,8 @@ def test_the_index_leads_to_lesson_and_notebook(lesson):
     assert re.search(rf"\{{nb-download\}}`([a-z ]+<)?{lesson}\.ipynb>?`", index)
     slides = f'<a href="{lesson}-slides.html">slides</a>'
     assert slides in index
-    foot = f"This lesson as a {{nb-download}}`notebook <{lesson}.ipynb>`\nand as {slides}. Text: [CC BY 4.0](LICENSE.md).\n"
+    notebook = f"{{nb-download}}`notebook <{lesson}.ipynb>`"
+    foot = f"You can also read this lesson as a {notebook}\nor as {slides}. Text: [CC BY 4.0](LICENSE.md).\n"
     assert LESSONS[lesson].endswith(foot)
 
 
@@ -187,4 +188,4 @@ def test_the_syllabus_adds_up():
     short = [int(number) for number in re.findall(r"\[(\d+)\]\(\d\d-", SYLLABUS.partition("## The short course")[2])]
     assert all(int(each) in short for week in short for each in weeks[week][0].split(",") if each.strip())
     total = sum(EXERCISES[name].points for name, week in points.items() if week in short)
-    assert f"together {sum(weeks[week][1] for week in short)} minutes and {total}\npoints" in SYLLABUS
+    assert f"together {sum(weeks[week][1] for week in short)} minutes and {total} points" in " ".join(SYLLABUS.split())

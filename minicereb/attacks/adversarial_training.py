@@ -39,7 +39,7 @@ class AdversarialTraining:
     Parameters
     ----------
     learner : Learner
-        With a model that has an ``input_gradient``: :class:`DeltaRule` or :class:`Backpropagation`.
+        A learner whose model has an ``input_gradient``: :class:`DeltaRule` or :class:`Backpropagation`.
     adversary : Adversary
     seed : int
         Seed of the random starts, which also depend on the update and on the image's position in its batch.

@@ -95,7 +95,7 @@ class _Circuit:
 
 
 class _Asked:
-    """The same for any other classifier of fibres; it calls the classifier for each flip."""
+    """The state of any other classifier of fibres, which is called again for each flip."""
 
     def __init__(self, model: Any, fires: Array):
         self.model, self.fibres = model, fires.astype(np.float32)
@@ -198,9 +198,9 @@ def beam(landscape: Landscape, ball: Ball, draws: Draws, steps: int, width: int 
     Parameters
     ----------
     landscape : Landscape
-        Of a model with a binary first stage (:func:`minicereb.attacks.gradients.binary_stage`).
+        The landscape of a model with a binary first stage (:func:`minicereb.attacks.gradients.binary_stage`).
     ball : Ball
-        Around clean images.
+        The ball around the clean images.
     draws : Draws
         Random numbers for these images. A restart begins with the flips that a random point of the ball makes.
     steps : int

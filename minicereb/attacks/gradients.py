@@ -139,7 +139,7 @@ def _total(rows: Iterable[tuple[Array, ...]]) -> list[Array]:
 class PassedBack(Source):
     """Gradient of a noisy network at fixed noise, passed back through every activation by :func:`mean_slope`.
 
-    It is for networks with thresholds or other activations that have no derivative. It is biased, since the slope of a mean
+    It serves networks with thresholds or other activations that have no derivative. It is biased, since the slope of a mean
     response is not the slope of the mean objective.
 
     Parameters

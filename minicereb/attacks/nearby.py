@@ -40,7 +40,7 @@ class Nearby:
     Attributes
     ----------
     point : Point
-        At the images where the search began.
+        The objective and the outputs at the images where the search began.
     x : array, shape (images, inputs)
         Current images.
     value : array, shape (images,)
@@ -68,7 +68,7 @@ class Nearby:
 
 
 class NearbyOfFew(Nearby):
-    """The same for a model whose first layer is linear: only the part that a change reaches is computed.
+    """The objective for a model whose first layer is linear: only the part that a change reaches is computed.
 
     Outputs and objective agree with those of a full pass to within 1e-5 of the largest output.
     """

@@ -62,9 +62,9 @@ class AttackPath(NamedTuple):
         Indices of the images.
     x : array of float32, shape (points, images, inputs)
     outputs : array of float32, shape (points, images, classes)
-        Of the attacked model.
+        Outputs of the attacked model.
     value : array of float32, shape (points, images)
-        The objective; with targets, towards the likeliest wrong class.
+        The objective; with targets, the one towards the likeliest wrong class.
     """
 
     ids: np.ndarray
@@ -112,7 +112,7 @@ def attack_images(
         Height and width, and perhaps channels, for Square; without it an image is one line of pixels.
     include_misclassified : bool
         Whether to attack misclassified images too, to run every search to its end, and to choose the misclassified point with the
-        largest objective. This is for images that another model will classify. It does not affect FAB and FMN.
+        largest objective. Use it for images that another model will classify. It does not affect FAB and FMN.
 
     Yields
     ------

@@ -71,7 +71,8 @@ class Attack:
     seed: int = setting(0, "Seed of the random starts and of the noise.", at_least=0)
     gradient: str = setting(
         "analytic",
-        "Source of the input gradient: the model itself, a way past its thresholds, or an estimate of the mean over its noise.",
+        "Source of the input gradient: the model itself, a gradient passed through its thresholds, "
+        "or an estimate of the mean over its noise.",
         choices=GRADIENTS,
         added=True,
     )

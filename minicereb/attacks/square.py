@@ -130,7 +130,7 @@ def _stripes(ball: Ball, draws: Draws, shape: tuple[int, int, int]) -> Array:
 
 
 def _signs(ball: Ball, uniform: Array, best: Array, shape: tuple[int, int, int], window: tuple[int, int]) -> Array:
-    """In L∞, set a random window to a random end of its range in each channel; to the other end if that changes nothing."""
+    """In L∞, set a random window to a random end of its range in each channel, or to the other end if that changes nothing."""
     xp, channels = xp_of(best), shape[2]
     places = _places(uniform, window, shape).reshape(len(best), -1)
     rows = xp.arange(len(best), dtype=xp.int64)[:, None]

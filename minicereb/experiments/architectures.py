@@ -290,7 +290,7 @@ class NoisyModel:
     )
     allocation: str = setting(
         "equal",
-        "Whether all images of a batch have equally many noise samples, or more where the gradient scattered more so far.",
+        "Whether all images of a batch have the same number of noise samples, or more where the gradient has scattered more.",
         choices=ALLOCATIONS,
         added=True,
     )

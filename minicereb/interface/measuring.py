@@ -118,8 +118,8 @@ def attack(
     keep : {"best", "last"}
         As for :class:`minicereb.attacks.settings.Attack`.
     gradient : str
-        Source of the input gradient. ``"fitting"`` chooses the model's own gradient, a way past its thresholds, or an estimate if
-        noisy neurons have no derivative.
+        Source of the input gradient. ``"fitting"`` chooses the model's own gradient, a gradient passed through its thresholds, or
+        an estimate if noisy neurons have no derivative.
     seed : int
         Seed of random starts and noise.
     image_shape : tuple of int, optional

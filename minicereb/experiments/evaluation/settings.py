@@ -66,7 +66,7 @@ class EvaluatedModel(Experiment):
     )
     gradient: str = setting(
         "fitting",
-        "Source of the input gradient; fitting chooses the model itself, a way past its threshold, or an estimate.",
+        "Source of the input gradient; fitting chooses the model itself, a gradient passed through thresholds, or an estimate.",
         choices=("fitting", *GRADIENTS),
     )
     draws: int = setting(32, "Noise samples per gradient estimate; calls for eot.", **DRAWS)

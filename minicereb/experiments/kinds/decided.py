@@ -36,7 +36,7 @@ VERDICTS = {"certified": "unsat", "broken": "sat", "unknown": "unknown"}  # name
 @config_kind
 @dataclass(frozen=True)
 class DecidedProperty(Experiment):
-    """Whether a network has a property. The network "drawn" is a small random one, whose property is a radius."""
+    """A decision whether a network has a property; the network "drawn" is small and random, with robustness as its property."""
 
     record_shape = shape(
         verdict=str,
