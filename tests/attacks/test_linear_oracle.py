@@ -316,7 +316,7 @@ def distance(model, x, label, norm):
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize(("classes", "steps"), [(2, 20), (5, 20), (10, 40)])
 def test_fab_finds_the_nearest_point_and_not_one_nearer(norm, classes, steps):
-    """Also where half of the pixels cannot move: to a relative 3e-4."""
+    """Also where half of the pixels cannot move: to a relative 3e-4, and to four spacings of float32 numbers below 1."""
     rng = np.random.default_rng(classes)
     weight, x = rng.standard_normal((classes, 40)).astype(np.float32), rng.random((40, 40), dtype=np.float32)
     x[:20] = x[:20].round()
@@ -327,7 +327,7 @@ def test_fab_finds_the_nearest_point_and_not_one_nearer(norm, classes, steps):
     assert attacked.success.all()
     exact = np.array([distance(model, image, label, norm) for image, label in zip(x, labels, strict=True)])
     assert (attacked.distance >= exact - 2e-6).all()
-    assert (attacked.distance <= exact * (1 + 3e-4) + 1e-7).all()  # a pixel has no more digits
+    assert (attacked.distance <= exact * (1 + 3e-4) + 4 * 2.0**-24).all()  # three were seen on an Intel Xeon
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from commands import invoke
 from json_files import read_any
+from processor import processor
 
 from minicereb import datasets
 from minicereb.attacks.settings import Attack
@@ -30,6 +31,7 @@ from minicereb.learning.training import restore
 from minicereb.report.page import html
 from minicereb.studies.report import report_on
 
+ROUNDS_AS_THEN = processor().startswith("AMD EPYC")  # where the kept folders were written
 ATTACK = Attack("pgd", "margin", 0.1, steps=5, step_size=0.01)
 
 
@@ -81,6 +83,17 @@ def edited(path, change):
     write_json(path, value)
 
 
+def assert_same_model(folder, other):
+    """The same arrays: bit for bit on the processor where the kept folders were written, otherwise but for rounding."""
+    found, expected = read_npz(folder / "model.npz"), read_npz(other / "model.npz")
+    assert found.keys() == expected.keys()
+    for name, array in found.items():
+        if ROUNDS_AS_THEN or array.dtype.kind != "f":
+            assert array.tobytes() == expected[name].tobytes()
+        else:
+            assert np.allclose(array, expected[name], rtol=1e-4, atol=1e-6)
+
+
 # -- folders from before -----------------------------------------------------------------------------------------------------
 
 
@@ -108,8 +121,9 @@ def test_an_old_training_goes_on_from_its_checkpoint_and_says_what_could_not_be_
     assert steps[0].resumed
     assert [step.remark is not None for step in steps] == [True] + [False] * (len(steps) - 1)
     whole = trained(config, data, tmp_path / "elsewhere" / "whole")
-    for file in ("model.npz", "metrics.jsonl"):
-        assert (Path(name) / file).read_bytes() == (whole.folder / file).read_bytes()
+    assert_same_model(Path(name), whole.folder)
+    if ROUNDS_AS_THEN:
+        assert (Path(name) / "metrics.jsonl").read_bytes() == (whole.folder / "metrics.jsonl").read_bytes()
 
 
 def same_as_ever():
@@ -146,7 +160,7 @@ def test_old_features_are_computed_again(data):
     load_model(run, data)
     drain(run_training(run.config, data, "again", read_run("encoder")))
     assert {path: path.read_bytes() for path in before} == before
-    assert read_npz("again/model.npz")["readout"].tobytes() == read_npz("behind/model.npz")["readout"].tobytes()
+    assert_same_model(Path("again"), Path("behind"))
 
 
 def test_an_old_pole_goes_on():
