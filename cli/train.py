@@ -144,7 +144,7 @@ def vgg(width: float, **options: Any) -> Answer:
     hidden={"default": None, "usual": "20; 128 if not --network dense", "type": numbers(int, "20 or 64,32")},
     noise_scale={
         "default": None,
-        "usual": "2; with --network cnn 0.3 for convolutions, 0.5 for outputs; in time 0.5,1",
+        "usual": "2; with --network cnn 0.3 for convolutions, 0.5 for outputs; if recurrent or spiking 0.5,1",
         "type": numbers(float, "2 or 2,1"),
     },
     channels={"default": None, "usual": "16 with --network cnn", "type": numbers(int, "16 or 8,16")},
@@ -159,7 +159,7 @@ def vgg(width: float, **options: Any) -> Answer:
     },
     last_layer={
         "default": None,
-        "usual": "score where possible, but not in time; resample with --network cnn; otherwise derivative",
+        "usual": "score where possible, but not if recurrent or spiking; resample with --network cnn; otherwise derivative",
     },
 )
 @training_options(

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 FENCED = re.compile(r"^( *)(```|~~~).*?^\1\2[^\n]*$", re.MULTILINE | re.DOTALL)
 FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.MULTILINE | re.DOTALL)
 NOT_PROSE = re.compile(
-    r"(Code:|\||#|>>>|\.\. |-{3,}|={3,}|:\w+:\s|\([\w-]+\)=| {4}|\(?array\(|\w+(Error|Warning)$)"
+    r"(Code:|\||#|>>>|\.\. |-{3,}|={3,}|:\w+:\s|\([\w-]+\)=| {4}|\(?array\(|\w+(Error|Warning)$|[\w-]+ {2,}\S)"
 )  # the beginning of a line that is not prose
 END = re.compile(r"(?<=[.!?])(?<!et al\.)[\"»)*]*\s+(?=[A-Z`*\[(«\"])")
 SHORTEST = 4  # words in a sentence worth reading

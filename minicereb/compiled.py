@@ -145,7 +145,7 @@ def store(array: Array, vector: Array, *place: int) -> None:
 
 
 def spread(number: Any, like: Array) -> Array:
-    """Return a vector, as long as `like`, of equal numbers."""
+    """Return a vector of equal numbers, as long as `like`."""
     return np.full_like(like, number)
 
 

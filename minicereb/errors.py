@@ -118,6 +118,6 @@ def require(condition: bool, setting: str, value: object, expected: str) -> None
 
 
 def choose(setting: str, name: str, table: Mapping[str, Entry]) -> Entry:
-    """Return the entry `name` of a table; if there is none, :class:`InputError` lists the names and calls it `setting`."""
+    """Return the entry `name` of a table; if there is none, an :class:`InputError` about `setting` lists the names."""
     require(name in table, setting, name, ", ".join(table))
     return table[name]

@@ -29,7 +29,7 @@ def check_rows(rows: Array, width: int | None = None, setting: str = "x", stored
     setting : str
         Name in the message.
     stored : bool
-        Whether uint8 and other numeric types are accepted; this is for functions that convert them to float32 themselves.
+        Whether uint8 and other numeric types are accepted, by functions that convert them to float32 themselves.
     """
     if not is_array(rows):
         raise InputError(setting, type(rows).__name__, ARRAY)

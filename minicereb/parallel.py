@@ -1,4 +1,4 @@
-"""Work in blocks of fixed size on our own threads, with BLAS on one, so that results do not depend on the number of threads."""
+"""Work in blocks of fixed size on our own threads, with BLAS on one thread, so that results do not depend on their number."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def images_per_block(bytes_per_image: int, at_most: int = 256) -> int:
 
 
 def run_lanes(function: Callable[[Part], Result], parts: list[Part]) -> list[Result]:
-    """Call `function` once per part, on the configured threads, with BLAS on one; results are in the order of `parts`.
+    """Call `function` once per part, on the configured threads, with BLAS on one thread; results are in the order of `parts`.
 
     Each thread takes a contiguous share, which stays in its cache from one call to the next. A nested call runs on that thread
     alone.

@@ -112,7 +112,7 @@ class Setting(NamedTuple):
         return f"{_kind_in_words(shape)} {self.bounds()}{f', in {self.unit}' if self.unit else ''}"
 
     def check(self, name: str, value: Any, shape: Shape) -> None:
-        """Raise :class:`InputError`, whose message calls the setting `name`, unless a value has its shape and is valid."""
+        """Raise :class:`InputError`, whose message calls the setting `name`, unless a value has the right shape and is valid."""
         try:
             check(value, shape)
         except Mismatch as error:
@@ -140,7 +140,7 @@ def field_of(about: Setting, default: Any = dataclasses.MISSING, **metadata: Any
 
 
 def declared(field: dataclasses.Field) -> Setting:
-    """Return what a field declares; an empty :class:`Setting` for a plain field."""
+    """Return the :class:`Setting` of a field; it is empty for a plain field."""
     return field.metadata.get("setting", Setting())
 
 

@@ -32,7 +32,7 @@ IMAGE, CHANNELS, KERNEL, STRIDE, HIDDEN, BATCH, SCORES, STEPS = (28, 28), 16, 5,
 def glr(peers: bool) -> Iterator[Benchmark]:
     """Yield an iteration of the paper's estimator, and passes of structured networks; with `peers`, compared with PyTorch.
 
-    The convolutional network learns by flips, by noise drawn again, and by the plain score; the spiking one by flips.
+    The convolutional network learns by flips, by redrawn noise, and by the plain score; the spiking one by flips.
     """
     for activation in ("threshold", "sigmoid"):
         noise: dict[str, Any] = {"law": Gaussian(), "scales": (2.0,), "output_noise": True}
@@ -82,7 +82,7 @@ def pass_of(
 
 
 def _products(network: NoisyNetwork, passes: int, changed: int) -> int:
-    """Multiply-adds of a batch: every layer but the first forward and to its weights, and the outputs of changed runs."""
+    """Count a batch's multiply-adds: all layers but the first, forward and to their weights, and the outputs of changed runs."""
     first, second, _ = network.layers
     convolved = 2 * BATCH * first.units * KERNEL**2
     return convolved + 2 * BATCH * passes * (second.inputs * HIDDEN + HIDDEN * CLASSES) + changed * HIDDEN * CLASSES

@@ -70,7 +70,7 @@ class _Layers:
         self.scales = [float(layer.scale[0]) for layer in network.layers]
 
     def rows(self, images: Any) -> Any:
-        """Images of responses as rows, (images, units); a view."""
+        """Responses in the form of images, viewed as rows (images, units)."""
         return (images.permute(0, 2, 3, 1) if self.channels_last else images).reshape(len(images), -1)
 
     def drives(self, x: Any) -> tuple[Any, tuple[int, ...]]:
@@ -102,7 +102,7 @@ def _respond(v: Any, threshold: bool) -> Any:
 
 
 def _nodes(noise: Any) -> tuple[Any, Any]:
-    """Values at which noise is drawn again and their weights in the derivative, both (..., 2 PAIRS)."""
+    """New values for the noise, and their weights in the derivative, both (..., 2 PAIRS)."""
     import torch
 
     strata = torch.arange(PAIRS, device=noise.device)
@@ -112,7 +112,7 @@ def _nodes(noise: Any) -> tuple[Any, Any]:
 
 
 def _redrawn_outputs(drive: Any, noise: Any, scale: float, labels: Any) -> Any:
-    """Credit of the outputs (images, classes), from one output's noise drawn again at a time."""
+    """Credit of the outputs (images, classes), redrawing the noise of one output at a time."""
     import torch
 
     nodes, weights = _nodes(noise)
@@ -123,10 +123,11 @@ def _redrawn_outputs(drive: Any, noise: Any, scale: float, labels: Any) -> Any:
 
 
 def convolutional_changes(network: NoisyNetwork, images: np.ndarray, labels: np.ndarray, probes: int, threshold: bool) -> Work:
-    """Return a pass with one unit changed at a time: flips of threshold units, or noise drawn again for others.
+    """Return a pass that changes one unit at a time: threshold units are flipped, the noise of others is redrawn.
 
-    `probes` units of the convolution are drawn for each image, all of the dense layer and the outputs are changed. Flipped units
-    are drawn in proportion to the density of their noise at threshold, by equally spaced points with one random start.
+    For each image, `probes` units of the convolution are drawn and changed; in the dense layer and the outputs all units are.
+    Flipped units are drawn in proportion to the density of their noise at threshold, by equally spaced points with one random
+    start.
     """
     torch, y = import_torch(), tensor_of(labels)
 
@@ -235,9 +236,9 @@ def convolutional_scores(
 
 
 def spiking_flips(network: NoisyNetwork, images: np.ndarray, labels: np.ndarray) -> Work:
-    """Return a pass with each spike flipped at a time, in every step, for neurons that see the whole image in each.
+    """Return a pass that flips one spike at a time, in every step, for neurons that see the whole image in each step.
 
-    All flips of earlier steps are carried on together. The outputs have the derivative of the loss along their noise.
+    The effects of all earlier flips are followed together. The outputs learn by the derivative of the loss along their noise.
     """
     torch, (layer, last) = import_torch(), network.layers
     assert isinstance(layer, NoisyTime)

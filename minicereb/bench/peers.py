@@ -1,4 +1,4 @@
-"""The same work in PyTorch, written as its users would write it; for comparison only, never used by the engine."""
+"""The benchmarked work in PyTorch, written as its users would write it; for comparison only, never used by the engine."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def apgd_runs(
 
 
 def classifier(model: CerebellarNetwork | Sequential, shape: tuple[int, int]) -> Callable[[Any], Any]:
-    """Return the same classifier of images (images, 1, height, width): a perceptron, or a cerebellum.
+    """Return a perceptron or a cerebellum as a PyTorch classifier of images (images, 1, height, width).
 
     A cerebellum's projection is a dense or a sparse CSR product.
     """

@@ -18,7 +18,7 @@ class Benchmark:
     ----------
     name : str
     ours : callable
-        Does the work once.
+        Function that does the work once.
     floor : callable
         A lower bound for any implementation (moving the bytes, computing the products), or another measure of the machine.
     floor_name : str

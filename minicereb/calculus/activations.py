@@ -23,7 +23,7 @@ def relu(v: Array, out: Array | None = None) -> Array:
     v : array of float, any shape
         Pre-activation.
     out : array, optional
-        Where to write; may be `v`.
+        Array to write into; may be `v`.
     """
     return xp_of(v).maximum(v, zeros_for(v), out=out)
 
@@ -50,7 +50,7 @@ def sigmoid(v: Array, slope: float = 1.0, out: Array | None = None) -> Array:
     slope : float
         s, above 0; for large s the response approaches :func:`threshold`.
     out : array, optional
-        Where to write; may be `v`.
+        Array to write into; may be `v`.
     """
     # ½(1 + tanh(½sv)) neither overflows nor branches.
     xp = xp_of(v)

@@ -106,7 +106,7 @@ def batch_norm_input_gradient(
     weights : tuple of array, optional
         The result of :func:`batch_norm_weight_gradient`, if it is already known.
     out : array, optional
-        Where to write; may be `d_h`.
+        Array to write into; may be `d_h`.
     """
     xp, rows, values = xp_of(d_h), _rows(d_h), _rows(cache.values)
     d_gamma, d_beta = batch_norm_weight_gradient(d_h, cache) if weights is None else weights

@@ -45,9 +45,9 @@ def changed_outputs(projection: csr_array, readout: Array, x: Array, now: Array,
     x, now : array, shape (images, inputs)
         They differ in few places.
     v : array, shape (images, cells)
-        For `now`; not modified.
+        Value for `now`; not modified.
     outputs : array, shape (images, classes)
-        For `now`; not modified.
+        Value for `now`; not modified.
     """
     changes, rows = _reached(projection, x, now)
     before = v[rows, changes.indices]

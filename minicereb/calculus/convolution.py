@@ -2,7 +2,7 @@
 
 Images are (batch, height, width, channels), so that a row of a window is contiguous in memory. Only the windows of a few images
 are copied at a time. With `minimal`, :mod:`minicereb.calculus.winograd` and :mod:`minicereb.calculus.direct` are used where they
-are faster. Their results differ by rounding errors; certificates have no bound on the rounding errors of the former.
+are faster. Their results differ by rounding errors; certificates have no bound on those of minimal filtering.
 """
 
 from __future__ import annotations
@@ -228,13 +228,13 @@ def copy_windows_loop(images: Array, height: int, length: int, step: int, stride
     ----------
     images : array, shape (batch, rows, columns · channels)
     height, length : int
-        Rows of a window, and numbers in each.
+        Number of rows of a window, and of entries in each.
     step : int
-        Numbers between neighbouring windows.
+        Distance between neighbouring windows of a row, in array entries.
     stride : int
-        Rows between windows one below the other.
+        Distance between windows one below the other, in rows.
     across : int
-        Windows side by side.
+        Number of windows side by side.
     rows : array, shape (windows, numbers of a window)
         Overwritten.
     """

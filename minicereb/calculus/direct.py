@@ -17,7 +17,7 @@ POSITIONS = 8192  # positions per call: enough that the call itself costs little
 
 
 def applies(x: Array, numbers: int, outputs: int) -> bool:
-    """Whether this method is faster: with Numba, few numbers in a window, and a multiple of the vector length as outputs."""
+    """Whether this method is faster: with Numba, few numbers per window, and outputs that are a multiple of the vector length."""
     fits = numbers <= NUMBERS and outputs % vector_length(x.dtype) == 0
     return fits and None not in (compiled(responses_loop, x), compiled(weight_gradient_loop, x))
 
@@ -28,7 +28,7 @@ def direct(images: Array, weight: Array, bias: Array | None, stride: int, v: Arr
     Parameters
     ----------
     images : array, shape (batch, rows, columns, channels)
-        With the zeros around them.
+        Images with the zeros around them.
     weight : array, shape (outputs, kernel height, kernel width, channels)
     bias : array, shape (outputs,), or None
     stride : int
@@ -50,7 +50,7 @@ def direct_weight_gradient(d_v: Array, images: Array, rows: int, stride: int, to
     ----------
     d_v : array, shape (batch, height, width, outputs)
     images : array, shape (batch, rows, columns, channels)
-        With the zeros around them.
+        Images with the zeros around them.
     rows : int
         Height of the kernel.
     stride : int

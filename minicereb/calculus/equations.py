@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Equation(NamedTuple):
-    """One line of the table."""
+    """An equation of the table."""
 
     tag: str
     formula: str

@@ -1,7 +1,7 @@
 """Losses and attack objectives: each returns its value per image and its derivative with respect to the network's outputs.
 
 Training descends a loss and an attack ascends it, and both use the same functions. Labels are class numbers; where a formula
-needs targets, they are one-hot. A targeted objective also takes the class t as which each image should be misclassified.
+needs targets, they are one-hot. A targeted objective also takes, for each image, the class t that the attack aims at.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def targeted_dlr(outputs: Array, labels: Array, targets: Array) -> tuple[Array, 
 
 
 def _over_spread(value: Array, d_value: Array, outputs: Array, d_spread: Array) -> tuple[Array, Array]:
-    """Divide a value by a spread of the outputs, linear for a fixed order; return the quotient and its derivative."""
+    """Divide a value by the spread of the outputs, which is linear while their order is fixed; also return the derivative."""
     spread = (outputs * d_spread).sum(axis=1) + TINY
     ratio = value / spread
     return ratio, (d_value - ratio[:, None] * d_spread) / spread[:, None]

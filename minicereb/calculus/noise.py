@@ -107,7 +107,7 @@ class Laplace:
         return -xp.sign(q - 0.5) * xp.log(2 * xp.minimum(q, 1 - q))
 
     def density_ratio(self, e: Array) -> Array:
-        """``f(e)/F(e)``: 1 below zero."""
+        """``f(e)/F(e)``, which is 1 below zero."""
         xp = xp_of(e)
         tail = self.density(e)
         return xp.where(e < 0, e.dtype.type(1), tail / (1 - tail))
@@ -126,7 +126,7 @@ class Logistic:
         return count
 
     def draw(self, uniform: Array, count: int) -> Array:
-        """Return `count` independent draws of unit scale: ``±ln((1-q)/q)``; q = \\|uniform\\|/2 is the probability beyond."""
+        """Return `count` independent draws of unit scale: ``±ln((1-q)/q)``; q = \\|uniform\\|/2 is the tail probability."""
         xp = xp_of(uniform)
         twice = xp.abs(uniform)
         return xp.sign(uniform) * xp.log((2 - twice) / twice)
@@ -160,7 +160,7 @@ class StudentT:
     Parameters
     ----------
     degrees : float
-        ν, from 0.5 to 1000. Unit scale is a standard deviation of √(ν/(ν-2)) if ν > 2; below, there is none.
+        ν, from 0.5 to 1000. Unit scale is a standard deviation of √(ν/(ν-2)) if ν > 2; for smaller ν there is none.
     """
 
     degrees: float = 3.0

@@ -49,7 +49,7 @@ def max_pool_input_gradient(d_h: Array, winner: Array, size: int, sides: tuple[i
     Parameters
     ----------
     d_h, winner, size
-        The derivative of the response, and what :func:`max_pool` returned and was given.
+        The derivative of the response, the indices that :func:`max_pool` returned, and the side of a square.
     sides : tuple of int
         Height and width of the input.
 

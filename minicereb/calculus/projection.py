@@ -48,7 +48,7 @@ def _check_full(weights: Array, x_t: Array) -> None:
 
 
 def _project(weights: Array, inputs: Array, x_t: Array, out: Array) -> None:
-    """:func:`project` through sparse wiring, the same sums in the same order, four images at a time.
+    """Do the same as :func:`project` for sparse wiring, with the same sums in the same order, four images at a time.
 
     Unsigned indices spare Numba a test for negative ones. Bounds are not checked here:
     :func:`~minicereb.backend.check_synapses` has done so.
@@ -83,7 +83,7 @@ def bound_activity(drive: Array, reach: Array) -> None:
 
 
 def bounds_loop(weights: Array, inputs: Array, rest: Array, centre: Array, radius: Array, drive: Array, reach: Array) -> None:
-    """Project the centre, and the radius by absolute weights; add the drive at rest; then apply :func:`bound_activity`."""
+    """Project the centre by the weights and the radius by their sizes; add the drive at rest; apply :func:`bound_activity`."""
     zero = drive.dtype.type(0)
     for cell in range(len(weights)):
         v, r = drive[cell], reach[cell]

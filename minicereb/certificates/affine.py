@@ -55,7 +55,7 @@ class Affine:
         return len(self.weights)
 
     def part(self, part: slice | Array) -> Affine:
-        """Return only the outputs in `part` (a slice, or their numbers), in float64."""
+        """Return only the outputs in `part` (a slice, or indices), in float64."""
         xp = xp_of(self.weights)
         return Affine(
             xp.ascontiguousarray(self.weights[part].astype(xp.float64)),
@@ -253,7 +253,7 @@ def _noisy(model: NoisyNetwork) -> list[Affine | Unit] | str:
 
 
 def _windows(layer: NoisyConvolution) -> Affine:
-    """A convolution as an affine map of which every output sees its window."""
+    """A convolution as an affine map in which every output sees only its window."""
     xp, (outputs, height, width, channels) = xp_of(layer.weight), layer.weight.shape
     pixels = xp.arange(layer.inputs, dtype=xp.int32).reshape(layer.image)
     corners = pixels[:: layer.stride, :: layer.stride, 0][: layer.positions[0], : layer.positions[1]]
@@ -265,7 +265,7 @@ def _windows(layer: NoisyConvolution) -> Affine:
 
 
 def _means(layer: NoisyConvolution) -> Affine:
-    """Mean pooling as an affine map of which every output sees its square."""
+    """Mean pooling as an affine map in which every output sees only its square."""
     inputs = layer.units_of_responses()
     weights = xp_of(inputs).full(inputs.shape, layer.weight.dtype.type(1 / layer.pool**2), dtype=layer.weight.dtype)
     return Affine(weights, inputs, layer.units, None, None, layer.pool**2 + 1)

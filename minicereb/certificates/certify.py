@@ -28,7 +28,7 @@ class Certificate(NamedTuple):
     Attributes
     ----------
     certified : array of bool, shape (images,)
-        Whether every image within ε is classified as the label says.
+        Whether every image within ε is proved to be classified correctly.
     margin : array of float64, shape (images,)
         Lower bound on the smallest margin ``z_y - max_{j≠y} z_j`` of the computed outputs over the images within ε. Rounding is
         taken into account. The bound is above 0 exactly where `certified` is True.

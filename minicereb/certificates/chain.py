@@ -96,7 +96,7 @@ class Chain:
         )
 
     def outputs(self, x: np.ndarray) -> np.ndarray:
-        """Return the outputs for inputs of shape (rows, inputs), shape (rows, outputs)."""
+        """Return the outputs, shape (rows, outputs), for inputs of shape (rows, inputs)."""
         for weights, bias in zip(self.transposed[:-1], self.biases[:-1], strict=True):
             x = np.maximum(x @ weights + bias, 0)
         return x @ self.transposed[-1] + self.biases[-1]
@@ -166,7 +166,7 @@ def chain_of(
 
 
 def chain_of_network(network: AffineNetwork, region: Region) -> Chain | str:
-    """Return a classifier as a chain over the box around one image, or one line that says why it cannot be one.
+    """Return a classifier as a chain over the box around one image, or one line that says why it cannot be converted.
 
     If mossy fibres either fire or are silent, the chain begins after them, with binary inputs.
     """
@@ -206,9 +206,9 @@ class Relaxed(NamedTuple):
     Attributes
     ----------
     up, over : array
-        Slope and intercept of the upper line; a unit that is on or off is its own line.
+        Slope and intercept of the upper line, which is exact for a unit that is always on or always off.
     fixed : array of bool
-        Whether a unit is its own line.
+        Whether the line is exact, since the unit is always on or always off.
     sign : array
         1 where a branch requires v ≥ 0, -1 where it requires v ≤ 0, otherwise 0.
     """

@@ -181,7 +181,7 @@ class _Search:
     # -- counterexamples ---------------------------------------------------------------------------------------------------------
 
     def attack(self, goal: Goal) -> None:
-        """Descend along the gradient's signs from the middle and some corners of the box; :class:`_Broken` on success."""
+        """Descend along the gradient's signs from the middle and some corners of the box; raise :class:`_Broken` on success."""
         chain, rng = self.whole, generator(0, "verify")
         centre, radius = 0.5 * (chain.low + chain.high), 0.5 * (chain.high - chain.low)
         starts = max(2, min(STARTS, STARTING // max(1, chain.units)))

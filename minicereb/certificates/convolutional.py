@@ -276,7 +276,7 @@ class Features:
 
 
 class _Ball(NamedTuple):
-    """The values at the images as long as all steps are affine, channel by channel; they are used to bound an L2 ball."""
+    """The values at the images, channel by channel, kept while all steps so far are affine; they help to bound an L2 ball."""
 
     at_x: Array
     error: Array

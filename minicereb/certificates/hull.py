@@ -66,7 +66,7 @@ def has_hull(chain: Chain) -> bool:
 
 
 def hull_of(chain: Chain, row: np.ndarray) -> Hull:
-    """Return ``row · outputs`` over the box of a chain with one hidden layer; `row` of shape (outputs,)."""
+    """Return ``row · outputs`` over the box of a chain with one hidden layer; `row` has the shape (outputs,)."""
     inputs, weights = _wiring(chain.weights[0])
     centre, radius = 0.5 * (chain.low + chain.high), 0.5 * (chain.high - chain.low)
     error, share = chain.errors[0], row @ chain.weights[1]
@@ -108,7 +108,7 @@ def _gather(inputs: np.ndarray | None, x: np.ndarray) -> np.ndarray:
 
 
 def _add_up(inputs: np.ndarray | None, values: np.ndarray, count: int) -> np.ndarray:
-    """Return, for each input, the sum over units of their values for it."""
+    """Sum the values of all units for each input."""
     return values.sum(axis=1) if inputs is None else np.bincount(inputs.ravel(), values.ravel(), count)
 
 
@@ -130,9 +130,9 @@ def lower(hull: Hull, above: np.ndarray, below: np.ndarray) -> HullBound:
     ----------
     hull : Hull
     above : array of float64, shape (inputs per unit, units)
-        For the units bounded from above, a slope for each input.
+        A slope for each input of each unit that is bounded from above.
     below : array of float64, shape (units,)
-        For the units bounded from below, a slope each.
+        A slope for each unit that is bounded from below.
     """
     up, down, inputs = hull.above, hull.below, len(hull.linear)
     size = abs(up.reach)

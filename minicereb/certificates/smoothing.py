@@ -165,7 +165,7 @@ def noisy_answers(network: NoisyNetwork, x: Array, ids: np.ndarray, replications
 def probability_bounds(
     draws: SampledAnswers, labels: np.ndarray, replications: int, risk: float, predictor: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return p_A of the label, bounded from below, and p_B of the best other class, from above: arrays of shape (images,).
+    """Return p_A, a lower bound for the label, and p_B, an upper bound for the best other class: arrays of shape (images,).
 
     Each class has its own bound, which fails with probability at most `risk` / classes, so all bounds of an image hold together
     with probability at least 1 - risk. The labels were fixed before the noise was drawn.
@@ -196,8 +196,8 @@ def signal_shift(network: NoisyNetwork, label: np.ndarray, rival: np.ndarray) ->
 def linf_radius(network: NoisyNetwork, x: np.ndarray, shift: np.ndarray) -> np.ndarray:
     """Return for each image the largest ε in L∞ for which its first layer's signals move by less than `shift`.
 
-    A signal moves by at most ``ε‖w_a‖₁``, and by less where pixels reach the limits of the box. In time the earlier responses are
-    held fixed ``[M-ADAPTIVE]``.
+    A signal moves by at most ``ε‖w_a‖₁``, and by less where pixels reach the limits of the box. In recurrent and spiking
+    layers the earlier responses are held fixed ``[M-ADAPTIVE]``.
     """
     first, x = network.layers[0], x.astype(np.float64)
     alone = replace(first, weight=to_numpy(first.weight).astype(np.float64), bias=to_numpy(first.bias).astype(np.float64))

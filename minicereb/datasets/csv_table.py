@@ -42,9 +42,9 @@ def load(path: str | os.PathLike) -> Dataset:
     ----------
     path : path
         Ends in ``.csv`` or ``.csv.gz``. The first line may name the columns: ``label`` (or ``class``, ``target``, ``digit``,
-        ``y``) holds the labels, ``id`` and ``index`` are ignored. Without names the label is the first column. The test images
-        come from the file in the same folder that is named the same but with "test" instead of "train", if it exists and has
-        labels. Otherwise a fixed permutation chooses one image in six as a test image.
+        ``y``) holds the labels, and ``id`` and ``index`` are ignored. Without names the label is the first column. The test
+        images come from the file in the same folder whose name has "test" instead of "train", if it exists and has labels.
+        Otherwise a fixed permutation chooses one image in six as a test image.
 
     Returns
     -------

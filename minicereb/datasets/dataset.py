@@ -23,7 +23,7 @@ class Dataset:
     Parameters
     ----------
     name : str
-        As given to ``--dataset``.
+        Name as given to ``--dataset``.
     x_train, x_test : array of uint8, or of float32 in [0, 1], shape (images, inputs)
         Images as rows. uint8 means pixel / 255.
     y_train, y_test : array of int, shape (images,) or (images, 1)

@@ -106,7 +106,7 @@ def channels_first(name: str, shape: tuple[int, ...], layout: str | None = None)
     Notes
     -----
     If only one of the first and last axis of an image has 1, 3 or 4 entries, it holds the channels. If both or neither do,
-    channels are last. A shape is refused, however, if that would not make the images square while the other order would, or if
+    channels are last. A shape is refused, however, in two cases: if only the other order would make the images square, or if
     both axes can be channels and the images are square in both orders or in neither.
     """
     if layout is not None and layout not in LAYOUTS:

@@ -187,7 +187,7 @@ def read(file: DataFile) -> bytes:
 
 
 def examine(file: DataFile, path: Path) -> tuple[FileReport, bytes]:
-    """Compare the file at `path` with the registry; return the content if it is right, otherwise no bytes."""
+    """Compare the file at `path` with the registry; return the content if it is right, otherwise empty bytes."""
     try:
         with open_regular(path) as stored:
             content = content_of(file, stored)
@@ -311,7 +311,7 @@ def _known_in_file(path: Path, known: dict[str, DataFile]) -> list[Known]:
 
 
 def _known_in_zip(path: Path, known: dict[str, DataFile]) -> list[Known]:
-    """Identify the members of a zip one at a time, reading of each at most as many bytes as the largest known file has."""
+    """Identify the members of a zip one at a time; read at most as many bytes of each as the largest known file has."""
     found: list[Known] = []
     unread, budget = "", MOST_UNPACKED
     try:
@@ -339,7 +339,7 @@ def _known_in_zip(path: Path, known: dict[str, DataFile]) -> list[Known]:
 
 
 def _plausible(size: int, stored: IO[bytes], known: dict[str, DataFile]) -> bool:
-    """Whether a file can be a known one: it has the right length, or is gzip, which adds only a little. Closes the file."""
+    """Whether a file can be a known one: of the right length, or gzip, which adds little. The file is closed."""
     lengths = [file.bytes for file in known.values()]
     with stored:
         return size in lengths or (size <= max(lengths) * 1.02 + (1 << 16) and stored.read(2) == b"\x1f\x8b")

@@ -117,7 +117,7 @@ def load(train: int = 6000, test: int = 1000, size: int = 28, seed: int = 0) -> 
     Notes
     -----
     Every quantity is independent and uniform, except that every ten consecutive images contain each digit once, in random order.
-    With the image's side as the unit of length, an image draws
+    Each image draws the following quantities; the unit of length is the side of the image.
 
     - a style: each of the digit's ways of writing is equally likely;
     - jitter of each control point: on each axis the sum of two U(-0.08, 0.08), in units of the box of 0.50 by 0.68 in which the

@@ -178,7 +178,7 @@ PARTS = (  # parts of a batch, or of anything else that has a named length
 
 
 def _mistakes(rows: Iterable[Row], names: tuple[Any, ...], make: Callable[..., Any]) -> Iterator[Mistake]:
-    """The rows as mistakes; `make` takes a row's change first, then the arguments of the mistake's function."""
+    """Turn rows of a table into mistakes; `make` takes a row's change first, then the arguments of the mistake's function."""
     for code, text, change in rows:
         yield Mistake(code.format(*names), text.format(*names), functools.partial(make, change))
 

@@ -205,7 +205,7 @@ def _kink(function: _Function, case: Case, seed: int) -> Hint | None:
 
 
 def _mistakes(function: _Function) -> list[Mistake]:
-    """Common mistakes in derivatives: wrong masks, and input and output confused."""
+    """Common mistakes in derivatives: wrong masks, and confusion of input and output."""
 
     def active(number: int, *called: Any) -> np.ndarray:
         place = list(called)

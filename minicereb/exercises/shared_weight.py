@@ -27,12 +27,12 @@ def _steps(at: Any, losses: Any, x: Any, r: Any, scale: float) -> Any:
 
 
 def _credited(formula: Any) -> Any:
-    """The estimate as another formula of loss times score, shape (replications, positions), and the inputs."""
+    """Another formula that combines loss times score, shape (replications, positions), and the inputs."""
     return lambda losses, x, r, scale: formula(losses[:, None] * r / scale**2, x)
 
 
 def _weighted(weight: Any) -> Any:
-    """The estimate with something other than the losses, as a function of them."""
+    """The estimate with a function of the losses instead of the losses themselves."""
     return lambda losses, x, r, scale: np.einsum("k,kp,kpq->q", weight(losses), r / scale**2, x) / len(losses)
 
 

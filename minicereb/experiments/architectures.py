@@ -332,7 +332,7 @@ class NoisyModel:
             check_scales(self.noise_scale, len(self.channels) + len(self.hidden) + 1)
 
     def _check_time(self) -> None:
-        """Check the settings of a layer in time, and the other settings that it requires."""
+        """Check the settings of a recurrent or spiking layer, and the other settings that it requires."""
         if self.network not in IN_TIME:
             expected = "rows: other values need --network recurrent or spiking"
             require(self.presentation == "rows", "presentation", self.presentation, expected)

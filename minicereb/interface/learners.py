@@ -52,8 +52,8 @@ OWN_USUAL = {
     "hidden": "20, or 128 if not network='dense'",
     "estimator": "flip, resample, rao-blackwell or antithetic: the first that fits",
     "replications": "10000 plain, 128 sobol, 1 flip, resample, exact, backprop and surrogate, else 100",
-    "last_layer": "score where possible, not in time; resample with network='cnn', else derivative",
-    "noise_scale": "2; with network='cnn' 0.3 for convolutions, 0.5 for outputs; in time 0.5 and 1",
+    "last_layer": "score where possible, not if recurrent or spiking; resample with network='cnn', else derivative",
+    "noise_scale": "2; with network='cnn' 0.3 for convolutions, 0.5 for outputs; if recurrent or spiking 0.5 and 1",
     "channels": "16 with network='cnn'",
     "presentation": "whole with network='spiking', else rows",
 }
@@ -452,8 +452,8 @@ class Perceptron(LearningClassifier):
 class LikelihoodRatioNetwork(LearningClassifier):
     """A network with neuronal noise that learns from its loss values (the generalised likelihood ratio method) ``[G-A1]``.
 
-    It predicts without noise. With ``network="cnn"`` it begins with convolutions, with ``"recurrent"`` or ``"spiking"`` it runs
-    through time; these need the `image_shape`, except for whole images shown in every time step.
+    It predicts without noise. With ``network="cnn"`` it begins with convolutions; with ``"recurrent"`` or ``"spiking"`` its
+    hidden layer runs through time. These networks need the `image_shape`, unless every time step shows the whole image.
 
     Attributes
     ----------

@@ -79,7 +79,7 @@ def _check_output_draws(estimator: Estimator, last_layer: str, placement: str, d
 
 
 def estimator_with(estimator: Estimator, baseline: str, allocation: str) -> Estimator:
-    """Return the estimator with a learned baseline, if there is to be one, and able to have replications allocated to images."""
+    """Return the estimator with the requested baseline, after checking that it allows the requested allocation."""
     require(baseline in BASELINES, "baseline", baseline, ", ".join(BASELINES))
     require(allocation in ALLOCATIONS, "allocation", allocation, " or ".join(ALLOCATIONS))
     if allocation != "equal":

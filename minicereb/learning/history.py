@@ -15,7 +15,7 @@ FLOOR = 0.2  # share of the replications that is allocated equally
 
 
 class History(NamedTuple):
-    """What an estimator may use from earlier steps, for each image of a batch.
+    """The statistics of earlier steps that an estimator may use, for each image of a batch.
 
     Attributes
     ----------
@@ -53,12 +53,12 @@ class RunningMean:
         self.by_image = xp.zeros(images, dtype=like.dtype)
 
     def of(self, labels: Array, ids: Array | None) -> Array:
-        """Return the mean for each image; without `ids`, the images' numbers, that of its class."""
+        """Return the mean for each image or, without `ids` (the images' numbers), the mean of its class."""
         mean = self.by_class[labels]
         return mean if ids is None or not len(self.by_image) else mean + self.by_image[ids]
 
     def update(self, labels: Array, ids: Array | None, values: Array, times: Array, step: int) -> None:
-        """Let the means follow new values.
+        """Update the means with new values.
 
         Parameters
         ----------

@@ -21,7 +21,7 @@ class IntervalBackpropagation(Backpropagation):
     Parameters
     ----------
     network : Sequential
-        With dense layers and rectified units only.
+        A network of dense layers and rectified units only.
     optimizer, batch_size, l2, l1, loss
         As for :class:`~minicereb.learning.backprop.Backpropagation`.
     epsilon : float

@@ -1,4 +1,4 @@
-"""What the estimators that take one layer after another have in common: their noisy runs and their requirements."""
+"""The common parts of estimators that go through the layers one by one: their noisy runs and their requirements."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Layerwise(Estimator):
 
 
 def check_last_layer(network: NoisyNetwork, loss: ReplicatedLoss, estimator: str) -> None:
-    """Require a last layer with a derivative: a smooth loss, or a 0-1 loss averaged over the noise of plain outputs."""
+    """Require a last layer with a derivative: a smooth loss, or a 0-1 loss averaged over noise on outputs without activation."""
     last = network.layers[-1]
     if loss.smooth:
         smooth = last.activation is None or last.activation.smooth
@@ -117,6 +117,6 @@ def check_threshold(network: NoisyNetwork, estimator: str) -> None:
 
 
 def check_in_turn(network: NoisyNetwork, in_turn: bool) -> None:
-    """Refuse noise in one layer at a time if a layer runs through time."""
+    """Refuse noise in one layer at a time if a layer is recurrent or spiking."""
     in_time = any(isinstance(layer, NoisyTime) for layer in network.layers)
     require(not (in_turn and in_time), "placement", "in-turn", "all for recurrent and spiking networks")

@@ -151,7 +151,7 @@ class NoNoise(Independent):
 
 
 def joined(parts: Sequence[Any]) -> Any:
-    """Join the noise of some images, of the next ones and so on: tuples of arrays (..., images, replications), or None."""
+    """Join the noise of successive groups of images: tuples of arrays (..., images, replications), or None."""
     first = parts[0]
     if isinstance(first, tuple):
         each = [joined(layer) for layer in zip(*parts, strict=True)]

@@ -14,7 +14,7 @@ from minicereb.parallel import row_blocks
 
 
 class WithOutputs(NamedTuple):
-    """Noise of a network, none for the outputs, and theirs apart: (outputs, images, replications · draws) or None."""
+    """Noise of a network's hidden layers and, separately, of its outputs: (outputs, images, replications · draws) or None."""
 
     noise: Any
     outputs: Array | None
@@ -26,7 +26,7 @@ class OutputDraws(NamedTuple):
     Attributes
     ----------
     noise : array, shape (outputs, images, replications, draws)
-        Of unit scale; the second half of the draws is the negative of the first half.
+        Noise of unit scale; the second half of the draws is the negative of the first half.
     loss : array, shape (images, replications, draws)
     """
 
@@ -45,9 +45,9 @@ class NoisyRuns(NamedTuple):
         Noise on each label's own output, if the loss is averaged over the noise on the other outputs.
     value : array, shape (images, replications)
     baseline : array, shape (images,), or None
-        From earlier steps.
+        Baseline from earlier steps.
     outputs : OutputDraws or None
-        With these, `value` is the mean over them.
+        Draws of the outputs' noise, over which `value` is then the mean.
     """
 
     trace: Trace
@@ -132,10 +132,11 @@ class RunsOfLayer(NamedTuple):
         return self.last.value(joined(drive), all_nodes, xp.concatenate([self.runs.labels] * neurons)).reshape(was.shape)
 
     def losses_after(self, places: Array) -> Callable[[Array], Array]:
-        """Return a function from changes of single responses to the loss of every run after each; all noise stays the same.
+        """Return a function that maps changes of single responses to each run's loss after each change; all noise stays the same.
 
-        `places` are the responses, (runs, changes). The function takes by how much each of them changes, and returns the losses,
-        both in the same shape. The later layers run image by image in rows, some runs at a time, which stay in the cache.
+        `places` are the indices of the responses, (runs, changes). The function takes the size of each change and returns the
+        losses; both have the same shape. The later layers run image by image in rows, some runs at a time, which stay in the
+        cache.
         """
         layers, trace, nodes, xp = self.network.layers, self.runs.trace, self.runs.nodes, xp_of(places)
         shape, final = self.signals.shape[1:], len(layers) - 1

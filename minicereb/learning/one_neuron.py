@@ -59,7 +59,7 @@ class OneByOne(Layerwise):
         check_noise(network, self.name, hidden_only=not self.redraw_last)
 
     def _check_time(self, network: NoisyNetwork) -> None:
-        """Refuse recurrent layers, where one response influences all neurons, and, for resample, any layer in time."""
+        """Refuse recurrent layers, where one response influences all neurons, and, for resample, spiking layers too."""
         for layer in network.layers:
             if isinstance(layer, NoisyTime):
                 able = self.threshold_only and layer.recurrent is None
@@ -105,14 +105,14 @@ class OneByOne(Layerwise):
         raise NotImplementedError
 
     def _in_time(self, at: RunsOfLayer, layer: NoisyTime) -> Credit:
-        """Return the credit of a layer in time."""
+        """Return the credit of a recurrent or spiking layer."""
         raise NotImplementedError
 
     def _probe(self, at: RunsOfLayer, layer: NoisyConvolution, chance: Array, places: Array) -> tuple[DrawnUnits, LossWith]:
         """Draw units of a convolution in proportion to their `chance`.
 
-        The function returned with them gives the loss with each of them responding differently, shape (runs, draws), for given
-        responses of the same shape.
+        The function returned with them maps different responses of these units, shape (runs, draws), to the loss with each of
+        them changed alone, in the same shape.
         """
         drawn, h = draw_units(chance, places, self.probes), at.unpooled
         losses = at.losses_after(layer.response_of_unit()[drawn.units])

@@ -15,7 +15,7 @@ from minicereb.models.noisy import NoisyLayer, NoisyNetwork
 class Backprop(Estimator):
     """Backpropagation ``[G3]`` along given noise, or without noise: the special case of smooth networks, and a control.
 
-    In a layer in time it is backpropagation through time ``[M-BPTT]``.
+    In recurrent and spiking layers it is backpropagation through time ``[M-BPTT]``.
     """
 
     name = "backprop"

@@ -49,7 +49,7 @@ class PessimisticDeltaRule(DeltaRule):
     ``[M-BOX]`` are stored, one row per cell. Instead of these large matrices, the small ones that multiply them are halved.
     Results equal the formulas of :mod:`minicereb.calculus.cerebellum` up to the order of summation.
 
-    The loss of an image is (1 - λ) of that of its outputs and λ of that of the worst outputs: convex in W.
+    The loss of an image is (1 - λ) times the loss of its outputs plus λ times that of the worst outputs; it is convex in W.
     """
 
     def __init__(

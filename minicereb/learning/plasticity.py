@@ -56,7 +56,7 @@ class DeltaRule:
     optimizer : SGD, Momentum, RMSprop or Adam
         Turns the product of activity and error into the weight change.
     batch_size : int
-        Images that a step averages over.
+        Number of images that a step averages over.
     ltd_decay : float or None
         β of ``[C-LTD]``; None leaves ``ltd_mean`` unchanged.
     error : callable

@@ -1,4 +1,4 @@
-"""Units of a convolution drawn at random, of which only these are changed ``[M-PROBE]``."""
+"""Randomly drawn units of a convolution, the only units that are changed ``[M-PROBE]``."""
 
 from __future__ import annotations
 

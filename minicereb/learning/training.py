@@ -112,8 +112,8 @@ class Split:
     seed : int
         Seed of the split.
     choose_on : {"validation", "test"}
-        The images that select the best epoch: those held out or, as in some published code, the test images. The latter makes
-        test results too optimistic.
+        The images that select the best epoch: those held out or, as in some published code, the test images. Selection by
+        test images makes test results too optimistic.
     """
 
     def __init__(self, dataset: Dataset, validation: float, seed: int, choose_on: str = "validation"):

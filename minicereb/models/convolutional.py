@@ -101,7 +101,7 @@ class Convolution:
         return {"weight": d_weight, "bias": d_bias}
 
     def while_learning(self, seed: int, *numbers: int) -> Convolution:
-        """Return the faster layer, which is for training only because no certificate bounds its rounding."""
+        """Return the faster layer, which is used only in training because no certificate bounds its rounding."""
         return replace(self, minimal=True)
 
     @property
@@ -251,7 +251,7 @@ def vgg11(width: float) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
     -------
     stages : tuple of tuple of int
     hidden : tuple of int
-        Both as for :func:`initial_convolutional`.
+        Both in the form that :func:`initial_convolutional` takes.
 
     References
     ----------

@@ -88,7 +88,7 @@ class NoisyLayer:
         return dense(x, self.weight, self.bias)
 
     def sent_from(self, places: Array) -> Array:
-        """Return what each unit receives from single inputs, for several inputs of each run: the change of u if one grows by 1.
+        """Return how much the drive u of each unit changes if a single input grows by 1, for several inputs of each run.
 
         Parameters
         ----------
@@ -126,7 +126,7 @@ class NoisyLayer:
 
     @property
     def _responds_alone(self) -> bool:
-        """Whether every response is that of one signal."""
+        """Whether every response depends on one signal only."""
         return True
 
     def respond(self, v: Array) -> Array:
@@ -192,7 +192,7 @@ class NoisyLayer:
         return xp.maximum(up(rise) + down(fall), down(rise) + up(fall))
 
     def gain(self) -> float:
-        """Return the largest length of the drives' change, if the inputs change by 1 in length ``[M-SMOOTH]``."""
+        """Return the largest L2 norm of the drives' change if the L2 norm of the inputs' change is 1 ``[M-SMOOTH]``."""
         return float(np.linalg.norm(to_numpy(self.weight).astype(np.float64), 2))
 
 
@@ -245,7 +245,7 @@ class NoisyNetwork:
 
     @property
     def is_dense(self) -> bool:
-        """Whether every layer is densely connected: no convolutions and no layers in time."""
+        """Whether every layer is densely connected: no convolutional, recurrent or spiking layers."""
         return all(type(layer) is NoisyLayer for layer in self.layers)
 
     def run(self, x_t: Array, noise: Noise | None) -> Trace:

@@ -229,9 +229,9 @@ class NoisyConvolution(NoisyLayer):
         return float(max(np.linalg.eigvalsh(np.concatenate(squares))[-1], 0.0) ** 0.5)
 
     def sent_from(self, places: Array) -> Array:
-        """Return what each unit receives from single inputs, shapes as in the base class.
+        """Return the effect of single inputs on each unit's drive; shapes are as in the base class.
 
-        An input is seen by the few windows that contain it, each through another weight of the kernel.
+        An input is seen by the few windows that contain it, each through a different weight of the kernel.
         """
         xp, (down, across), each = xp_of(places), self.positions, xp_of(places).arange(places.size)
         pixel, channel = places.reshape(-1) // self.image[2], places.reshape(-1) % self.image[2]

@@ -1,4 +1,4 @@
-"""Layers of noisy units in time: recurrent units, and leaky integrate-and-fire neurons ``[M-LIF]``.
+"""Noisy layers that run over time steps: recurrent units, and leaky integrate-and-fire neurons ``[M-LIF]``.
 
 The weights are the same in every time step, and every unit has its own noise in every step. The noise affects whether a neuron
 fires but is not added to its membrane potential. So the membrane potential follows from the image and the earlier responses, and
@@ -27,7 +27,7 @@ SPREAD = 2.0  # initial spread of a unit's drive, in noise scales or thresholds,
 
 @dataclass(frozen=True, eq=False)
 class NoisyTime(NoisyLayer):
-    """Units in time: ``m_t = λ(1 - h_{t-1}) m_{t-1} + θ x_t + b + R h_{t-1}``, ``h_t = φ(m_t - ϑ + r_t)`` ``[M-LIF]``.
+    """Units with time steps: ``m_t = λ(1 - h_{t-1}) m_{t-1} + θ x_t + b + R h_{t-1}``, ``h_t = φ(m_t - ϑ + r_t)`` ``[M-LIF]``.
 
     With λ = 0 and ϑ = 0 these are the units of a simple recurrent network. With λ > 0 and a threshold as φ they are leaky
     integrate-and-fire neurons: a spike resets the membrane potential m to 0. In a trace, the drive u = m - ϑ, the signal v = u +
@@ -216,7 +216,7 @@ class NoisyTime(NoisyLayer):
         return xp.concatenate(found, axis=1)
 
     def gain(self) -> float:
-        """Return a bound on the length of the drives' change at fixed earlier responses, if the inputs change by 1 in length."""
+        """Bound the L2 norm of the drives' change at fixed earlier responses if the L2 norm of the inputs' change is 1."""
         after = np.subtract.outer(np.arange(self.steps), np.arange(self.steps))
         kept = np.where(after >= 0, float(self.leak) ** np.maximum(after, 0), 0.0)  # from a step (column) to a later one (row)
         return float(np.linalg.norm(kept.sum(axis=1) if self.whole else kept, 2)) * super().gain()
@@ -298,7 +298,7 @@ def initial_noisy_in_time(
     output_noise: bool = True,
     output_activation: bool = False,
 ) -> NoisyNetwork:
-    """Return an untrained network in time: a recurrent or a spiking layer, and outputs that read it.
+    """Return an untrained network with time steps: a recurrent or a spiking layer, and outputs that read it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which mossy fibres reach which granule cell, and how strongly: drawn once, never learned."""
+"""The wiring: which mossy fibres reach which granule cell, and how strongly. It is drawn once and never learned."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class _Reader:
         return self.tokens.pop()
 
     def row(self, ends: tuple[str, ...]) -> Iterator[str]:
-        """Yield the elements up to one of `ends`, which is left, or up to the end."""
+        """Yield the elements up to one of `ends`, which is not taken, or up to the end."""
         while self.peek() not in ("", *ends):
             yield self.scripted()
 

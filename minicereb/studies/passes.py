@@ -1,4 +1,4 @@
-"""How many forward passes does an accuracy cost, by the score: with a learned baseline, with output draws, with allocation?"""
+"""How many forward passes does learning by the score need, with a learned baseline, output draws, or allocation?"""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def runs_of(results: Results) -> dict[str, list[Record]]:
 
 
 def ratio(records: list[Record], others: list[Record]) -> str:
-    """Return the passes of runs over those of others with the same seeds, a geometric mean with a 95% interval over seeds."""
+    """Return the ratio of some runs' passes to others' with the same seeds: geometric mean and 95% interval over seeds."""
     logs = [log(a["loss_evaluations"] / b["loss_evaluations"]) for a, b in zip(records, others, strict=True)]
     shown = number(exp(sum(logs) / len(logs)))
     if len(logs) < 2:
@@ -131,7 +131,7 @@ def _legend(results: Results) -> str:
 
 PASSES = Study(
     "passes",
-    "How many forward passes does an accuracy cost, with a learned baseline, several output draws, and allocation?",
+    "How many forward passes does it take to reach an accuracy, with a learned baseline, several output draws, and allocation?",
     plan,
     table,
     dataset={**MNIST14, "paper": "mnist"},

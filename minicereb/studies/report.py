@@ -1,4 +1,4 @@
-"""The pages of ``minicereb report`` about a run, an evaluation, or a study; the last is made here."""
+"""The pages of ``minicereb report`` about a run, an evaluation, or a study; the page of a study is made here."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Ratio(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """An estimator under one condition, per replication (the variance falls as 1/K, and the time grows as K); a row per seed."""
+    """An estimator under one condition, a row per seed, scaled to one replication: variance falls as 1/K, time grows as K."""
 
     variances: np.ndarray  # (seeds, layers)
     errors: np.ndarray  # relative standard errors

@@ -65,7 +65,7 @@ class Bound(TypedDict):
 
 
 class Curve(TypedDict):
-    """The share of images without a misclassified point found within each ε."""
+    """For each ε, the share of images for which no misclassified point was found within ε."""
 
     epsilon: list[float]
     attacked: list[Share]

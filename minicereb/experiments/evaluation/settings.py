@@ -143,7 +143,7 @@ class EvaluatedModel(Experiment):
                 yield Measurement(model, measure, entry[side], interval, record["images"])
 
     def cost(self, probes: Probes) -> Cost:
-        """Return an upper bound, for the case that every image withstands every attack, with certificates and checklist."""
+        """Return an upper bound on the cost: every image withstands every attack; certificates and checklist are included."""
         if self.answer != "ot":
             return Cost()
         gradient, certificate = probes.evaluation(self)

@@ -99,7 +99,7 @@ def batch(config: EstimatorVariance, laboratory: Laboratory) -> np.ndarray:
 
 
 def summary(draws: np.ndarray) -> dict[str, float]:
-    """Return the summed variance of vectors, its standard error, and the squared norm of their mean, without noise.
+    """Return the summed variance of vectors, its standard error, and the squared norm of their mean, corrected for noise.
 
     Parameters
     ----------
