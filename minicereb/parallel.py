@@ -193,6 +193,17 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 _scratch = threading.local()
 
 
+@contextmanager
+def threads_if(worthwhile: bool) -> Iterator[None]:
+    """Within a block, let :func:`run_lanes` use threads only if the work takes longer than starting them."""
+    before = getattr(_scratch, "shared", False)
+    _scratch.shared = before or not worthwhile
+    try:
+        yield
+    finally:
+        _scratch.shared = before
+
+
 @functools.cache
 def keep_freed_memory() -> None:
     """Make the C library keep freed memory, up to 16 MiB per thread, for the next allocation.

@@ -18,10 +18,11 @@ from minicereb.calculus.winograd4 import applies as winograd4_applies
 from minicereb.calculus.winograd4 import winograd4, winograd4_weight_gradient
 from minicereb.compiled import compiled
 from minicereb.errors import InputError
-from minicereb.parallel import blocks, run_lanes, scratch, sum_lanes
+from minicereb.parallel import blocks, run_lanes, scratch, sum_lanes, threads_if
 
 SHORT, FEW = 32, 1 << 14  # a loop copies windows with rows up to this short, from so many numbers in all of them on
 POSITIONS = 1024  # windows copied at once: enough for a fast matrix product, few enough for the cache
+THREADS_FROM = 1 << 23  # multiply-adds; less takes longer on several threads than on one
 
 
 class Window(NamedTuple):
@@ -93,7 +94,8 @@ def _seen(x: Array, weight: Array, bias: Array | None, window: Window, minimal: 
         if along is not None:
             v[part].reshape(-1, len(along))[...] += along
 
-    run_lanes(respond, _parts(len(x), sides))
+    with threads_if(v.size * matrix.shape[1] >= THREADS_FROM):
+        run_lanes(respond, _parts(len(x), sides))
     return v
 
 
@@ -127,7 +129,8 @@ def convolution_input_gradient(
         d_windows = xp.matmul(credit, matrix, out=scratch("windows", (len(credit), matrix.shape[1]), credit))
         d_x[part] = _overlaid(d_windows, d_x[part].shape, d_v.shape[1:3], window)
 
-    run_lanes(give_back, _parts(len(d_v), d_v.shape[1:3]))
+    with threads_if(d_v.size * matrix.shape[1] >= THREADS_FROM):
+        run_lanes(give_back, _parts(len(d_v), d_v.shape[1:3]))
     return d_x
 
 
@@ -163,13 +166,14 @@ def convolution_weight_gradient(
         return xp_of(x).ones(len(rows), dtype=rows.dtype) @ rows
 
     parts = _parts(len(x), d_v.shape[1:3])
-    d_bias = xp_of(x).stack(run_lanes(credit, parts)).sum(axis=0)
-    if minimal and applies(*window, x.shape, outputs):
-        return (winograd4_weight_gradient if winograd4_applies(x, outputs) else winograd_weight_gradient)(d_v, x), d_bias
-    if minimal and direct.applies(x, window.height * window.width * channels, outputs):
-        return _direct_weight_gradient(np.ascontiguousarray(d_v), x, window), d_bias
-    d_weight = sum_lanes(add, parts, (outputs, window.height * window.width * channels), x)
-    return d_weight.reshape(outputs, window.height, window.width, channels), d_bias
+    with threads_if(d_v.size * window.height * window.width * channels >= THREADS_FROM):
+        d_bias = xp_of(x).stack(run_lanes(credit, parts)).sum(axis=0)
+        if minimal and applies(*window, x.shape, outputs):
+            return (winograd4_weight_gradient if winograd4_applies(x, outputs) else winograd_weight_gradient)(d_v, x), d_bias
+        if minimal and direct.applies(x, window.height * window.width * channels, outputs):
+            return _direct_weight_gradient(np.ascontiguousarray(d_v), x, window), d_bias
+        d_weight = sum_lanes(add, parts, (outputs, window.height * window.width * channels), x)
+        return d_weight.reshape(outputs, window.height, window.width, channels), d_bias
 
 
 def _direct_weight_gradient(d_v: Array, x: Array, window: Window) -> Array:

@@ -166,7 +166,10 @@ def shared_weight_gradient(
     >>> shared_weight_gradient(credit, x, lambda credit, x: {"weight": (credit * x).sum(axis=(0, 1), keepdims=True)}, 2)
     {'weight': array([[2.25]])}
     """
-    return {name: total / runs for name, total in weight_gradient(credit, x).items()}
+    gradients = weight_gradient(credit, x)
+    for total in gradients.values():
+        total /= runs
+    return gradients
 
 
 def gaussian_score(noise: Array, scale: float) -> Array:

@@ -10,7 +10,7 @@ from minicereb.calculus.replicated import ReplicatedLoss
 from minicereb.errors import require
 from minicereb.learning.credit import Credit, Estimator, GradientEstimate, LastLayer, collect
 from minicereb.learning.history import NO_HISTORY, History
-from minicereb.learning.noisy_runs import NoisyRuns, RunsOfLayer, WithOutputs, loss_with_output, output_draws
+from minicereb.learning.noisy_runs import NoisyRuns, RunsOfLayer, WithOutputs, losses_with_outputs, output_draws
 from minicereb.learning.probes import Probing
 from minicereb.learning.resampling import redrawn
 from minicereb.models.noisy import NoisyNetwork, Trace
@@ -79,8 +79,11 @@ class Layerwise(Estimator):
         """Return the credit of the last layer."""
         if self.redraw_last:
             layer, u = at.layer, at.drives
-            found = redrawn(layer, at.noise, lambda e: loss_with_output(at.last, at.runs, u + e * layer.scale), scales)
-            return found.credit(layer.scale)
+
+            def losses(nodes: list[Array]) -> list[Array]:
+                return losses_with_outputs(at.last, at.runs, [u + e * layer.scale for e in nodes])
+
+            return redrawn(layer, at.noise, losses, scales).credit(layer.scale)
         return at.last.credit(at.runs.trace, at.runs.nodes, at.runs.labels)
 
     def _credit(self, at: RunsOfLayer, places: Array | None, scales: bool) -> Credit:

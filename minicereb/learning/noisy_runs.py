@@ -134,9 +134,9 @@ class RunsOfLayer(NamedTuple):
     def losses_after(self, places: Array) -> Callable[[Array], Array]:
         """Return a function that maps changes of single responses to each run's loss after each change; all noise stays the same.
 
-        `places` are the indices of the responses, (runs, changes). The function takes the size of each change and returns the
-        losses; both have the same shape. The later layers run image by image in rows, some runs at a time, which stay in the
-        cache.
+        `places` are the indices of the responses, (runs, changes). The function takes the size of each change, for one or
+        several alternatives: (runs, alternatives · changes). It returns the losses in the same shape. The later layers run image
+        by image in rows, some runs at a time, which stay in the cache.
         """
         layers, trace, nodes, xp = self.network.layers, self.runs.trace, self.runs.nodes, xp_of(places)
         shape, final = self.signals.shape[1:], len(layers) - 1
@@ -158,7 +158,8 @@ class RunsOfLayer(NamedTuple):
             if not (first + 1 == final and type(layers[first]) is type(layers[final]) is NoisyLayer):
                 return None
             activation, last = layers[first].activation, layers[final]
-            drive = changed_outputs(base[:, 0], by_input[0], places, change, activation, last.weight.T)
+            each = xp.tile(places, change.shape[1] // places.shape[1])
+            drive = changed_outputs(base[:, 0], by_input[0], each, change, activation, last.weight.T)
             return None if drive is None else drive + last.bias
 
         by_input = [xp.ascontiguousarray(layers[first].weight.T)] if type(layers[first]) is NoisyLayer else []
@@ -178,7 +179,9 @@ class RunsOfLayer(NamedTuple):
             if drive is None:
                 if not sent:
                     sent.append(layers[first].sent_from(places))
-                drive = xp.concatenate([drives(part, change) for part in row_blocks(sent[0])])
+                alternatives = xp.split(change, change.shape[1] // places.shape[1], axis=1)
+                each = [xp.concatenate([drives(part, one) for part in row_blocks(sent[0])]) for one in alternatives]
+                drive = xp.concatenate(each, axis=1)
             if final in noise and first < final:
                 drive += noise[final]
             return self.last.value(xp.ascontiguousarray(drive.transpose(2, 0, 1)), columns, labels)
@@ -186,14 +189,19 @@ class RunsOfLayer(NamedTuple):
         return losses
 
 
-def loss_with_output(last: LastLayer, run: NoisyRuns, signals: Array) -> Array:
-    """Return, for each output, the loss with that output's signal changed: shape (outputs, images, replications)."""
-    xp, v = xp_of(signals), run.trace.signals[-1]
+def losses_with_outputs(last: LastLayer, run: NoisyRuns, signals: list[Array]) -> list[Array]:
+    """Return, for each output, the loss with that output's signal changed, for several alternatives.
+
+    `signals` are the changed signals of all outputs in each alternative, shape (outputs, images, replications); the losses have
+    the same shapes.
+    """
+    xp, v = xp_of(run.labels), run.trace.signals[-1]
     outputs, images, replications = v.shape
-    each = xp.repeat(v[:, None], outputs, axis=1)
-    each[xp.arange(outputs), xp.arange(outputs)] = signals
-    each = each.reshape(outputs, outputs * images, replications)
-    return last.value(each, None, xp.concatenate([run.labels] * outputs)).reshape(v.shape)
+    each = xp.empty((outputs, len(signals), outputs, images, replications), dtype=v.dtype)
+    each[:] = v[:, None, None]
+    each[xp.arange(outputs), :, xp.arange(outputs)] = xp.stack(signals, axis=1)
+    found = last.value(each.reshape(outputs, -1, replications), None, xp.tile(run.labels, len(signals) * outputs))
+    return list(found.reshape(len(signals), *v.shape))
 
 
 def output_draws(last: LastLayer, drives: Array, noise: Array, labels: Array) -> OutputDraws:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,12 +111,18 @@ class OneByOne(Layerwise):
     def _probe(self, at: RunsOfLayer, layer: NoisyConvolution, chance: Array, places: Array) -> tuple[DrawnUnits, LossWith]:
         """Draw units of a convolution in proportion to their `chance`.
 
-        The function returned with them maps different responses of these units, shape (runs, draws), to the loss with each of
-        them changed alone, in the same shape.
+        The function returned with them takes a different response of each unit, shape (runs, draws), or of several alternatives,
+        (runs, alternatives · draws). It returns the loss with that unit alone changed, in the same shape.
         """
         drawn, h = draw_units(chance, places, self.probes), at.unpooled
         losses = at.losses_after(layer.response_of_unit()[drawn.units])
-        return drawn, lambda response: losses(layer.response_change(h, drawn.units, response))
+
+        def loss_with(response: Array) -> Array:
+            units = drawn.units
+            units = units if units.shape == response.shape else xp_of(units).tile(units, response.shape[1] // self.probes)
+            return losses(layer.response_change(h, units, response))
+
+        return drawn, loss_with
 
 
 @dataclass(frozen=True)
@@ -180,13 +186,22 @@ class Resample(OneByOne):
 
     def _changed(self, at: RunsOfLayer, scales: bool) -> Credit:
         layer, u = at.layer, at.drives
-        return redrawn(layer, at.noise, lambda e: at.loss_with(layer.respond(u + e * layer.scale)), scales).credit(layer.scale)
+
+        def losses(nodes: list[Array]) -> Iterator[Array]:
+            return (at.loss_with(layer.respond(u + e * layer.scale)) for e in nodes)
+
+        return redrawn(layer, at.noise, losses, scales).credit(layer.scale)
 
     def _probed(self, at: RunsOfLayer, layer: NoisyConvolution, places: Array, scales: bool) -> Credit:
         v, e, xp = at.signals, at.noise, xp_of(at.signals)
         assert e is not None
         drawn, loss_with = self._probe(at, layer, xp.ones_like(v), places)
         u, own = (drawn.of(xp.broadcast_to(each, v.shape)) for each in (at.drives, e))
-        found = redrawn(layer, own, lambda e: loss_with(layer.respond_alone(u + e * layer.scale)), scales)
+
+        def losses(nodes: list[Array]) -> list[Array]:
+            response = layer.respond_alone(xp.concatenate([u + e * layer.scale for e in nodes], axis=1))
+            return list(xp.split(loss_with(response), len(nodes), axis=1))
+
+        found = redrawn(layer, own, losses, scales)
         moved = None if found.moved is None else (found.moved / drawn.times).sum(axis=1).reshape(v.shape[1:])
         return Credit(drawn.scatter(found.values, v.shape), None, layer.scale, None, by_density=moved)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from minicereb.backend import Array, xp_of
@@ -23,8 +23,11 @@ class Redrawn(NamedTuple):
         return Credit(self.values, None, scale, None, by_density=None if self.moved is None else self.moved.sum(axis=0))
 
 
-def redrawn(layer: NoisyLayer, e: Array | None, loss_at: Callable[[Array], Array], scales: bool) -> Redrawn:
-    """Redraw the noise `e` of some neurons, one at a time; `loss_at` returns each one's loss, in the shape of `e`."""
+def redrawn(layer: NoisyLayer, e: Array | None, losses_at: Callable[[list[Array]], Iterable[Array]], scales: bool) -> Redrawn:
+    """Redraw the noise `e` of some neurons, one at a time; `losses_at` returns each one's loss at several values of its noise.
+
+    It takes arrays of the shape of `e`, and returns as many, of the same shape.
+    """
     law = layer.law
     assert law is not None
     assert e is not None
@@ -33,7 +36,7 @@ def redrawn(layer: NoisyLayer, e: Array | None, loss_at: Callable[[Array], Array
     strata = [law.quantile(xp_of(e).clip((stratum + place) / e.dtype.type(2 * PAIRS), edge, 0.5)) for stratum in range(PAIRS)]
     nodes = [node for q in strata for node in (-q, q)]
     nodes += [0 * e] if scales else []
-    losses = map(loss_at, nodes)
+    losses = iter(losses_at(nodes))
     pairs = [(next(losses), next(losses)) for _ in strata]
     still: Any = next(losses) if scales else None
     values: Any = 0

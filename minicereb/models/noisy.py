@@ -120,7 +120,7 @@ class NoisyLayer:
             v = u + e * self.scale
             return u, v, self.respond(v)
         v, h = np.empty_like(e), np.empty_like(e)
-        in_rows = (each.reshape(-1, each.shape[2]) for each in (u, e, v, h))
+        in_rows = (each.reshape(-1, e.shape[1] if e.shape[2] == 1 else each.shape[2]) for each in (u, e, v, h))
         loop(*in_rows, self.scale, half_slope)
         return u, v, h
 
