@@ -24,7 +24,7 @@ MARKS = ("config.json", "study.json", "evaluation.json")  # the folder of a run,
 
 
 class Value(click.ParamType):
-    """The values of an option or argument: `values` are names to choose from, and `kind` is what else is accepted.
+    """The values of an option or argument: `values` are names to choose from, and `kind` says which other values are accepted.
 
     The kinds are list (comma-separated names), folder (of a run, a study or an evaluation), file and dir (any).
     """
@@ -107,7 +107,7 @@ def _by_type(kind: click.ParamType) -> tuple[Iterable[str], str]:
 
 
 def names() -> dict[str, tuple[Iterable[str], str]]:
-    """Return names and kind of the values that no type determines, by parameter or by command and parameter."""
+    """Return the names and kinds of values that a parameter's type does not determine, by parameter or command and parameter."""
     from minicereb.datasets import registry, store
     from minicereb.exercises.course import EXERCISES
     from minicereb.experiments import pretrained

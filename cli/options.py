@@ -113,7 +113,7 @@ def remark_on_size(setting: str, value: float | None, norm: str = "linf", inputs
 
 
 class NewPath(click.Path):
-    """A file to write, which must not belong to a run, or a folder to write into. It is checked before the work begins."""
+    """A file to write, which must not belong to a run, or a folder to write into. The path is checked before the work begins."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""

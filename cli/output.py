@@ -39,7 +39,7 @@ class Answer(NamedTuple):
 
 
 def as_json(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--json`` and print the :class:`Answer` that the command returns; None means that it printed its own output."""
+    """Add ``--json`` and print the :class:`Answer` that the command returns; if it returns None, it has printed its output."""
 
     @click.option("--json", "json_wanted", is_flag=True, help="Print one JSON document.")
     @functools.wraps(command)

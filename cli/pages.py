@@ -68,7 +68,7 @@ def explain(run: Path, image: int, what: str | None, html_file: Path | None, dat
 def report(folder: Path, out: Path | None, printed: bool, opened: bool, dataset: str | None) -> Answer | None:
     """Write a page about DIR, the folder of a study, a run or an evaluation: one HTML file, and Markdown beside it.
 
-    The HTML file is self-contained: no network, no script, all figures inside.
+    The HTML file is self-contained: it contains all figures and needs neither network nor scripts.
     """
     if printed:
         require(out is None and not opened and not json_wanted(), "print", printed, "used without --out, --open and --json")

@@ -47,7 +47,7 @@ def train() -> None:
 
 
 def training_options(dataset: str = "strokes", **changes: Any) -> Callable[[Callable], Callable]:
-    """Add the options common to all kinds of training; `changes` are defaults as for :func:`setting_options`."""
+    """Add the options common to all kinds of training; `changes` have the form that :func:`setting_options` takes."""
     names = ["batch_size", "learning_rate", "optimizer", "epochs", "seed", "validation", "keep", "choose_on", "schedule"]
     names += [name for name in changes if name not in names]
     changes = {"epochs": 10, "validation": "1/12", **changes}
@@ -178,7 +178,7 @@ def glr(**options: Any) -> Answer:
 
 
 def _without_effect(options: dict[str, Any]) -> Unused:
-    """Return the options that other settings of a noisy network leave without effect."""
+    """Return the options of a noisy network that have no effect with its other settings."""
     network, estimator = options["network"], options["estimator"]
     unused = [(["noise_scale", "output_noise"], "--noise none")] if options["noise"] == "none" else []
     if network != "cnn":
@@ -197,7 +197,7 @@ def _without_effect(options: dict[str, Any]) -> Unused:
 
 
 def adversary_of(options: dict[str, Any], objective: str) -> Adversary | None:
-    """Return the adversary that the options describe, or None without a bound; its other options require a bound."""
+    """Return the adversary that the options describe, or None if there is no bound; the other options require a bound."""
     epsilon, step_size, steps, objective_given = (options[name] for name in ("epsilon", "step_size", "steps", "objective"))
     if epsilon is None:
         for name, value in (("step-size", step_size), ("steps", steps), ("objective", objective_given)):

@@ -1,8 +1,8 @@
-"""Where arrays live: the only module that distinguishes NumPy from CuPy.
+"""The place of arrays, on the CPU or a GPU: the only module that distinguishes NumPy from CuPy.
 
-A function that computes begins with ``xp = xp_of(x)`` and runs wherever ``x`` lives. Memory budget, threads and device affect the
-execution, never the result; they are set once, by :func:`configure`. How work is spread over blocks and threads is in
-:mod:`minicereb.parallel`.
+A function that computes begins with ``xp = xp_of(x)`` and runs wherever ``x`` lives. Memory budget, threads and device affect
+the execution, never the result; they are set once, by :func:`configure`. The module :mod:`minicereb.parallel` spreads work
+over blocks and threads.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ _LIBRARIES: dict[type, ModuleType] = {np.ndarray: np}
 
 @dataclass(frozen=True)
 class Execution:
-    """How work is executed; never part of an experiment's identity. `memory` is the budget in bytes for a block's arrays."""
+    """The settings with which work is executed; they are never part of an experiment's identity.
+
+    `memory` is the budget in bytes for a block's arrays.
+    """
 
     device: str = "cpu"
     threads: int = 1
@@ -246,8 +249,9 @@ def sparse_product(weights: Array, inputs: Array, x_t: Array, out: Array, width:
     out : array, shape (cells, columns)
         Overwritten.
     width : int, optional
-        Number of inputs, if all of `inputs` are known to be smaller, as in a :class:`~minicereb.models.wiring.Wiring`. Without
-        it, they are checked first, and :class:`InputError` is raised if one is out of range or if shapes or types do not fit.
+        Number of inputs, if all indices in `inputs` are known to be smaller, as in a
+        :class:`~minicereb.models.wiring.Wiring`. Without this number, the indices are checked first, and :class:`InputError`
+        is raised if one is out of range or if shapes or types do not fit.
     """
     check_synapses(weights, inputs, x_t, out, width)
     if not isinstance(out, np.ndarray):

@@ -78,7 +78,7 @@ def machine_code(loop: Loop) -> Loop:
     """Return `loop` compiled by Numba, which must be installed.
 
     Numba keeps the machine code for the next process, as Python does bytecode: in the same ``__pycache__`` or, where that cannot
-    be written, in the user's cache. It compiles a loop again if the loop's own file has changed, but not if this file has.
+    be written, in the user's cache. Numba compiles a loop again if the loop's own file has changed, but not if this file has.
     """
     from numba import config, njit
     from numba.extending import register_jitable
@@ -206,7 +206,7 @@ def _teach_vectors() -> None:
             lower_builtin(function, *form)(instructions)
 
     def address(context: Any, builder: Any, vector: Any, array_type: Any, array: Any, place: Any, index_types: Any) -> Any:
-        """Return the address of a row. It is not checked here, because the caller of the loop has checked it."""
+        """Return the address of a row. The address is not checked here, because the caller of the loop has checked it."""
         found = context.make_array(array_type)(context, builder, array)
         offset = ir.Constant(ir.IntType(64), 0)
         for index, kind, stride in zip(place, index_types, cgutils.unpack_tuple(builder, found.strides), strict=False):

@@ -22,8 +22,8 @@ class InputError(MinicerebError, ValueError):
         Name of the setting as the user wrote it, for example ``"epsilon"``.
     value : object
     expected : str
-        Description of a valid value, for example ``"a number of at least 0"``. If it is a comma-separated list of names, the
-        message suggests the most similar one.
+        Description of a valid value, for example ``"a number of at least 0"``. If the description is a comma-separated list
+        of names, the message suggests the most similar one.
     """
 
     def __init__(self, setting: str, value: object, expected: str):
@@ -42,7 +42,7 @@ class ArrayError(MinicerebError, ValueError, TypeError):
 
 
 class NotFittedError(MinicerebError, ValueError, AttributeError):
-    """A classifier was used before it was fitted; if scikit-learn is imported, this is also its error of the same name."""
+    """A classifier was used before it was fitted; if scikit-learn is imported, its error of the same name is raised."""
 
 
 class DataError(MinicerebError):
@@ -76,7 +76,7 @@ def did_you_mean(word: str, names: Iterable[str]) -> str:
 def install_command(library: str) -> str:
     """Return the command that installs an optional library, such as ``"numba"``, in the version that minicereb's extras require.
 
-    It names the library, not an extra, so it works in a checkout and for an installed package.
+    The command names the library, not an extra, so it works in a checkout and for an installed package.
     """
     from importlib import metadata  # slow to import, and needed only if a package is missing
 

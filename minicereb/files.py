@@ -36,7 +36,7 @@ UNSUSPICIOUS, TIGHTEST = 1 << 30, 200  # largest content of a compressed npz: th
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, durable: bool = True) -> Iterator[IO[bytes]]:
-    """Open a file beside `path` for writing; it takes that name only when the block ends without an error.
+    """Open a file beside `path` for writing, which takes the name `path` only when the block ends without an error.
 
     If the disk is full, the folder is read-only, or the block raises an exception, `path` is left unchanged. A pipe or a device
     of this name is never replaced. Without `durable` the call does not wait for the disk, and the file may be empty after a power
@@ -62,7 +62,7 @@ def atomic_write(path: str | os.PathLike, durable: bool = True) -> Iterator[IO[b
 
 @contextlib.contextmanager
 def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Create a folder beside `path` to be filled; it takes that name only when the block ends without an error.
+    """Create a folder beside `path` to be filled, which takes the name `path` only when the block ends without an error.
 
     `path` may be an empty folder. A folder that is not empty is left unchanged, and so is `path` after any error.
     """
@@ -122,7 +122,7 @@ class _Entry(zipfile.ZipInfo):
     """An uncompressed zip entry whose header does not depend on the writer.
 
     Python 3.10 and 3.11 write different headers for an entry that may exceed 4 GiB, and on Windows the header names the system.
-    Here every field has the value that Python 3.11.4 and later write on Linux.
+    In this class every field has the value that Python 3.11.4 and later write on Linux.
     """
 
     def __init__(self, name: str):

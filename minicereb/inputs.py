@@ -73,12 +73,12 @@ def as_labels(labels: Array, images: int, classes: int | None = None, setting: s
     labels : array of int, shape (images,) or (images, 1)
     images : int
     classes : int, optional
-        Labels must be below this; by default any label from 0 is accepted.
+        Labels must be below this number; by default any label from 0 is accepted.
     setting : str
         Name in the message.
     wait : bool
-        Whether to check values on a GPU too, which means waiting for it. Learning does not, because its data were checked on the
-        host.
+        Whether to check values on a GPU too, which means waiting for it. Learning does not check them again, because its data
+        were checked on the host.
     """
     if not is_array(labels):
         raise InputError(setting, type(labels).__name__, f"{ARRAY} of whole numbers")

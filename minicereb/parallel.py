@@ -1,4 +1,4 @@
-"""Work in blocks of fixed size on our own threads, with BLAS on one thread, so that results do not depend on their number."""
+"""Work in fixed blocks on our own threads, with BLAS on one thread, so that results do not depend on the thread count."""
 
 from __future__ import annotations
 
@@ -208,16 +208,16 @@ def threads_if(worthwhile: bool) -> Iterator[None]:
 def keep_freed_memory() -> None:
     """Make the C library keep freed memory, up to 16 MiB per thread, for the next allocation.
 
-    Otherwise it may return large blocks to the operating system, which clears them before the next use. For temporary arrays of
-    megabytes, this takes a third of the time of the arithmetic. glibc keeps up to twice the largest mapped block that it saw
-    freed (M_TRIM_THRESHOLD in mallopt(3)), so we free one here; no memory is touched.
+    Otherwise the library may return large blocks to the operating system, which clears them before the next use. For
+    temporary arrays of megabytes, this takes a third of the time of the arithmetic. glibc keeps up to twice the largest
+    mapped block that it saw freed (M_TRIM_THRESHOLD in mallopt(3)), so we free one here; no memory is touched.
     """
     np.empty(8 << 20, dtype=np.uint8)
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Keep BLAS on one thread within a block, so that results do not depend on its number of threads.
+    """Keep BLAS on one thread within a block, so that results do not depend on the number of BLAS's threads.
 
     This is also faster together with our own threads, because OpenBLAS threads spin for milliseconds after a product. Nested
     calls, and calls on the threads of :func:`run_lanes`, have no effect.

@@ -1,7 +1,7 @@
 """Paths: which files may be read, and where results may be written.
 
-A folder may come from someone else. So only regular files in it are read, without ever waiting for a pipe or a device, and no
-result is written through a symbolic link inside it.
+A folder may come from someone else. So only regular files in such a folder are read, without ever waiting for a pipe or a
+device, and no result is written through a symbolic link inside it.
 """
 
 from __future__ import annotations

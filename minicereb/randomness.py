@@ -112,7 +112,7 @@ class Draws:
 
 
 class Ahead:
-    """The draws ``draws.uniform(width, number)`` for each of `numbers` in turn; it makes many at a time, which is cheaper."""
+    """The draws ``draws.uniform(width, number)`` for each of `numbers` in turn; many are made at a time, which is cheaper."""
 
     def __init__(self, draws: Draws, width: int, numbers: range):
         self.draws, self.width, self.numbers = draws, width, numbers

@@ -1,6 +1,6 @@
 """Settings declared once: a field carries its default, help, choices, bounds and unit.
 
-Its validation, the option of the commands (:mod:`minicereb.cli.options`), its row in docs/formats.md and its entry in the
+A field's validation, the option of the commands (:mod:`minicereb.cli.options`), its row in docs/formats.md and its entry in the
 docstring all come from there::
 
     @checked
@@ -43,7 +43,7 @@ class Setting(NamedTuple):
     choices : collection of str, or a function that returns one
         The values to choose from.
     at_least, above, at_most, below, multiple_of : float, optional
-        Bounds. Like `choices`, they apply to each item of a tuple but not to None.
+        Bounds. Like `choices`, the bounds apply to each item of a tuple but not to None.
     unit : str
         For example ``"ms"``.
     expected : str

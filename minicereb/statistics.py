@@ -27,7 +27,7 @@ def proportion_interval(hits: int, trials: int, confidence: float = 0.95) -> tup
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
     """Return Student's interval for the mean of at least two independent values, one per seed.
 
-    Its coverage is `confidence` for normal values; for few values it is wide.
+    The interval's coverage is `confidence` for normal values; for few values the interval is wide.
 
     References
     ----------
@@ -51,8 +51,8 @@ def mean_deviation(variance: np.ndarray, draws: int, tail: float) -> np.ndarray:
     draws : int
         n, at least 2.
     tail : float
-        Probability of exceeding the bound. Half of it goes to Hoeffding's bound and half to the empirical Bernstein bound; the
-        smaller bound is used.
+        Probability of exceeding the bound. Half of this probability goes to Hoeffding's bound and half to the empirical
+        Bernstein bound; the smaller bound is used.
 
     References
     ----------
@@ -67,7 +67,7 @@ def mean_deviation(variance: np.ndarray, draws: int, tail: float) -> np.ndarray:
 def mcnemar_test(only_one: int, only_other: int) -> float:
     """Return the two-sided p-value of an exact test of equal accuracy of two classifiers on the same images.
 
-    Under the null hypothesis, if exactly one classifier is correct on an image, it is either one with probability 1/2.
+    Under the null hypothesis, if exactly one classifier is correct on an image, the two are equally likely to be that one.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Adversarial training ``[M-ADV]``: a network learns from images attacked on its current state.
 
-It is the positive control of an evaluation: an evaluation should find the robustness that such a network has learned.
+Such a network is the positive control of an evaluation, which should find the robustness that the network has learned.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class AdversarialTraining:
     seed : int
         Seed of the random starts, which also depend on the update and on the image's position in its batch.
     total_steps : int
-        Total number of updates. Over the first tenth of them, bound and step size rise linearly from 0, because a network that is
-        trained against the full bound from the start may never get above chance level.
+        Total number of updates. Over the first tenth of the updates, bound and step size rise linearly from 0, because a
+        network that is trained against the full bound from the start may never get above chance level.
 
     References
     ----------

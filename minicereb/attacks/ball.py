@@ -18,9 +18,9 @@ SCALE_ROUNDING = 2.0**-22  # relative error of a change that was scaled to lengt
 def with_rounding(epsilon: float, norm: str, inputs: int) -> float:
     """Return the largest exact distance of a point that float32 arithmetic places within ε of an image.
 
-    It is ε + 1e-6 max(1, ε) in both norms, with one exception. In L2 the roundings of n pixels (`inputs`), each at most 2⁻²⁵, may
-    add up to a length of √n 2⁻²⁵. If √n 2⁻²⁵ + 2⁻²² ε exceeds the tolerance above (with ε up to 1, from about 1,100 pixels on),
-    it replaces that tolerance.
+    This distance is ε + 1e-6 max(1, ε) in both norms, with one exception. In L2 the roundings of n pixels (`inputs`), each at
+    most 2⁻²⁵, may add up to a length of √n 2⁻²⁵. If √n 2⁻²⁵ + 2⁻²² ε exceeds the tolerance above (with ε up to 1, from about
+    1,100 pixels on), it replaces that tolerance.
     """
     tolerance = ROUNDING * max(1.0, epsilon)
     if norm == "l2":
@@ -150,7 +150,7 @@ class L2Ball:
         return self.within(z, self.epsilon, out)
 
     def within(self, z: Array, sizes: Array | float, out: Array | None = None) -> Array:
-        """Do the same for balls of these sizes, shape (images,), around the same images."""
+        """Do the same as :meth:`project` for balls of these sizes, shape (images,), around the same images."""
         xp = xp_of(z)
         move = xp.subtract(z, self.x, out=out)
         move *= xp.minimum(sizes / xp.maximum(row_norms(move), TINY), move.dtype.type(1))[:, None]
@@ -177,7 +177,7 @@ class L2Ball:
     def offsets(self, draws: Draws, *numbers: int) -> Array:
         """Return one uniformly random point of the ball of size 1 around 0 for each image.
 
-        It is a Gaussian direction (by the Box-Muller transform) times ``u^{1/inputs}``.
+        Each point is a Gaussian direction (by the Box-Muller transform) times ``u^{1/inputs}``.
         """
         xp, inputs = xp_of(self.x), self.x.shape[1]
         half = (inputs + 1) // 2

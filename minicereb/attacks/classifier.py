@@ -19,7 +19,7 @@ class Guarded:
     model : classifier
         Anything with ``forward``, and with ``input_gradient`` unless it is a black box.
     dtype : {"float32", "float64"}
-        Dtype of the images that it receives, independent of the caller's precision; a classifier may rely on float32.
+        Dtype of the images that the classifier receives, independent of the caller's precision; a classifier may rely on float32.
     """
 
     def __init__(self, model: Any, dtype: str = "float32"):

@@ -30,18 +30,19 @@ def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
     landscape : Landscape
         The margin towards a target class (FAB-T), or towards the likeliest wrong class at each point; it is 0 at the boundary.
     ball : Ball
-        Ball around the clean images, which also determines the norm. Its radius has no effect.
+        Ball around the clean images, which also determines the norm. The ball's radius has no effect.
     start : array, shape (images, inputs)
-        Where to begin, in the box.
+        Starting points in the box.
     steps : int
         Number of steps; the paper uses 100.
 
     References
     ----------
-    Croce and Hein (2019), arXiv:1907.02044, Algorithm 1, targeted as in arXiv:2003.01690: α_max = 0.1, η = 1.05, β = 0.9. As in
-    the paper, it ends with false-position steps between the image and the nearest point, but each goes only 0.9 of the way to the
-    estimated boundary, so that it probably stays misclassified. Unlike the paper, one step before these goes from the image
-    itself to the plane at the nearest point: for a linear model, no point is nearer.
+    Croce and Hein (2019), arXiv:1907.02044, Algorithm 1, targeted as in arXiv:2003.01690: α_max = 0.1, η = 1.05, β = 0.9. As
+    in the paper, the search ends with false-position steps between the image and the nearest point, but each goes only 0.9 of
+    the way to the estimated boundary, so that it probably stays misclassified. Unlike in the paper, a further step, before
+    the false-position steps, goes from the image itself to the plane at the nearest point; for a linear model, no point is
+    nearer.
     """
     xp, x, here = xp_of(start), ball.x, start
     nearest, least = x.copy(), xp.full(len(x), xp.inf, dtype=x.dtype)

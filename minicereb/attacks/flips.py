@@ -32,7 +32,7 @@ class Flippable(NamedTuple):
     price : array of float64, same shape
         Cost of a flip, paid from the `budget`: in L∞ zero or infinite, in L2 the square of its distance.
     budget : float
-        0 in L∞; in L2 ε², minus an allowance for the rounding of sums.
+        Budget for flips: 0 in L∞; ε² in L2, minus an allowance for the rounding of sums.
     """
 
     fires: Array
@@ -115,7 +115,7 @@ class _Asked:
 
 @dataclass
 class _Sets:
-    """For each of some images, `width` sets of flips: a row per set, with its objective (-inf for a missing set)."""
+    """Sets of flips, `width` for each image: one row per set, with the set's objective (-inf for a missing set)."""
 
     landscape: Landscape
     can: Flippable
@@ -145,7 +145,7 @@ class _Sets:
         return values
 
     def step(self, values: Array, width: int, keys: Array) -> None:
-        """Of all flips in all sets of an image, make the best ones that give `width` different sets."""
+        """Make the best flips in the sets of each image, so that they give `width` different sets."""
         xp, (sets, inputs) = xp_of(values), values.shape
         count = sets // self.width
         every, flat = xp.arange(count, dtype=xp.int64), values.reshape(count, -1)
@@ -243,8 +243,8 @@ def square_of_flips(
 ) -> Search:
     """Yield the points of Square on bits: a window around a random flippable pixel moves to one side of θ if that is better.
 
-    It begins with vertical stripes. The window moves to the side of θ on which the pixel is not. Arguments and windows are those
-    of :func:`minicereb.attacks.square.square`.
+    The search begins with vertical stripes. The window moves to the side of θ on which the pixel is not. Arguments and
+    windows are those of :func:`minicereb.attacks.square.square`.
     """
     xp, (height, width, channels) = xp_of(ball.x), three_sides(image_shape, ball.x.shape[1])
     x, can = ball.x, flippable(ball, _stage(landscape)[0])

@@ -94,7 +94,7 @@ class MeanGradient(Source):
 
 
 def noisy_network(model: Any, gradient: str) -> NoisyNetwork:
-    """Return the noisy network behind a classifier: itself, or the one that it averages; :class:`InputError` for any other."""
+    """Return the noisy network that a classifier is or averages; :class:`InputError` for any other classifier."""
     model = unguarded(model)
     network = getattr(model, "network", model)
     if not isinstance(network, NoisyNetwork):
@@ -139,8 +139,8 @@ def _total(rows: Iterable[tuple[Array, ...]]) -> list[Array]:
 class PassedBack(Source):
     """Gradient of a noisy network at fixed noise, passed back through every activation by :func:`mean_slope`.
 
-    It serves networks with thresholds or other activations that have no derivative. It is biased, since the slope of a mean
-    response is not the slope of the mean objective.
+    This gradient serves networks with thresholds or other activations that have no derivative. The gradient is biased, since
+    the slope of a mean response is not the slope of the mean objective.
 
     Parameters
     ----------
@@ -169,9 +169,9 @@ class PassedBack(Source):
 def mean_slope(layer: NoisyLayer, v: Array) -> Array | float:
     """Return the slope that multiplies a derivative on its way back through a layer's activation ``[M-STRAIGHT]``.
 
-    It is ``φ'(v)`` where that exists. Otherwise it is the slope of the mean response over the layer's noise (logistic with scale
-    1 if the layer has none): ``f(v/σ)/σ`` for a threshold, and a sum over 16 pairs of quadrature nodes for other activations.
-    Signals `v` and slopes have the same shape.
+    The slope is ``φ'(v)`` where that exists. Otherwise it is the slope of the mean response over the layer's noise (logistic
+    with scale 1 if the layer has none): ``f(v/σ)/σ`` for a threshold, and a sum over 16 pairs of quadrature nodes for other
+    activations. Signals `v` and slopes have the same shape.
     """
     activation = layer.activation
     if activation is None or activation.smooth:
@@ -208,7 +208,7 @@ class PastThreshold(Source):
     Parameters
     ----------
     near : array of bool, shape (images, inputs), optional
-        Pixels that can cross θ; for the others the gradient is 0. By default all pixels.
+        Pixels that can cross θ; for all other pixels the gradient is 0. By default all pixels.
     width : float, optional
         Width of a relaxed threshold, ``σ(2^{t/10} 2(x - θ)/width)`` at the t-th gradient, which gets at most 64 times as steep as
         at first. The gradient is computed at this relaxed activity. Without a width the derivative of the threshold is taken as 1
@@ -259,7 +259,7 @@ def fitting_estimator(network: NoisyNetwork) -> str:
     """Return the estimator that gives the gradient of the mean over noise with little variance.
 
     backprop if all activations are smooth; otherwise an estimator that changes one neuron at a time. Recurrent neurons cannot be
-    changed in this way: for thresholds the surrogate, which is biased, is returned, and for other activations antithetic.
+    changed in this way: thresholds get the surrogate, which is biased, and other activations get antithetic.
     """
     activations = [layer.activation for layer in network.layers if layer.activation is not None]
     if all(activation.smooth for activation in activations):

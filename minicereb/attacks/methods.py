@@ -36,18 +36,18 @@ class Method:
     Parameters
     ----------
     search : callable
-        ``search(landscape, ball, ...)``, a generator as in :mod:`minicereb.attacks.search`. Its third argument depends on
-        `begins`; the `settings` follow by name.
+        ``search(landscape, ball, ...)``, a generator as in :mod:`minicereb.attacks.search`. The third argument of ``search``
+        depends on `begins`; the `settings` follow by name.
     begins : {"image", "ball", "nearby", "draws"}
         Where the search begins. ``"image"``: at the clean image, without a third argument. ``"ball"``: at a uniformly random
         point of the ball, given as an array, or at the clean image if ``random_start`` is off. ``"nearby"``: at the clean image
         first, and in restarts at a random point within half the distance of the nearest misclassified point so far. ``"draws"``:
         the search chooses; its third argument is a source of random numbers (:class:`minicereb.randomness.Draws`).
     settings : tuple of str
-        The fields of :class:`minicereb.attacks.settings.Attack` that it uses besides those common to all methods. Two more names
-        are possible: ``"image_shape"`` if the search takes height, width and channels of the images (or None), and ``"points"``
-        if it takes an argument that says which of its points are needed: ``"every"`` one, the ``"best"``, or the ``"first"`` that
-        is misclassified.
+        The fields of :class:`minicereb.attacks.settings.Attack` that the method uses besides those common to all methods. Two
+        more names are possible: ``"image_shape"`` if the search takes height, width and channels of the images (or None), and
+        ``"points"`` if it takes an argument that says which of its points are needed: ``"every"`` one, the ``"best"``, or the
+        ``"first"`` that is misclassified.
     steps : int
         Default number of steps.
     keeps : {"best", "first", "nearest"}
@@ -55,13 +55,13 @@ class Method:
         ``"first"``: the same, but the search ends at its first misclassified point. ``"nearest"``: the last point, which is the
         nearest misclassified one.
     gradient : bool
-        Whether it needs the input gradient.
+        Whether the method needs the input gradient.
     objectives : tuple of str
-        The objectives that it can ascend.
+        The objectives that the method can ascend.
     not_climbing : str
-        The reason why its objective need not rise at every step; empty if it should rise.
+        The reason why the method's objective need not rise at every step; empty if it should rise.
     flips : bool
-        Whether it needs a model with a binary first stage (:func:`minicereb.attacks.gradients.binary_stage`).
+        Whether the method needs a model with a binary first stage (:func:`minicereb.attacks.gradients.binary_stage`).
     """
 
     search: Callable[..., Search]
@@ -84,7 +84,7 @@ class Method:
         return setting in self.settings
 
     def passed(self, attack: Any, **of_the_run: Any) -> dict[str, Any]:
-        """Return the keyword arguments of its search: settings of the attack, and those entries of `of_the_run` that it takes."""
+        """Return the search's keyword arguments: the attack's settings, and the entries of `of_the_run` that the search takes."""
         taken = {name: value for name, value in of_the_run.items() if self.has(name)}
         given = {name: getattr(attack, name) for name in self.settings if name not in (*OF_THE_RUN, *of_the_run)}
         return given | taken

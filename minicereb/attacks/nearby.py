@@ -3,7 +3,7 @@
 If the first layer is linear, a change of a few pixels changes its pre-activation v only by the columns of these pixels. So v is
 stored for each image. With dense wiring a thin matrix product updates v, and the outputs are computed from v. With sparse wiring
 only the cells that the pixels reach are computed, and their changes are added to the outputs. This is the plain form of
-:func:`minicereb.attacks.square_loop.square_loop`; tests compare the two. In NumPy it is slower than full passes, so
+:func:`minicereb.attacks.square_loop.square_loop`; tests compare the two. In NumPy this form is slower than full passes, so
 :func:`nearby` does not choose it.
 
 Rounding errors of many changes would add up. So v is recomputed after every :data:`REFRESHED` points, and an image counts as
@@ -62,7 +62,7 @@ class Nearby:
         return self._tried
 
     def move(self, where: Array) -> None:
-        """Accept the images last evaluated as the current ones where `where` (array of bool) is true."""
+        """Make the images last evaluated the current images where `where` (array of bool) is true."""
         put_rows(self.x, self._tried.x, where)
         self.value = xp_of(where).where(where, self._tried.value, self.value)
 
@@ -102,7 +102,7 @@ class NearbyOfFew(Nearby):
         return point
 
     def move(self, where: Array) -> None:
-        """Accept the images last evaluated as the current ones where `where` (array of bool) is true."""
+        """Make the images last evaluated the current images where `where` (array of bool) is true."""
         if where.any():
             self._state.move(where)
             super().move(where)
@@ -132,7 +132,7 @@ class _State:
         raise NotImplementedError
 
     def move(self, where: Array) -> None:
-        """Accept the images last given as the current ones where `where` (array of bool) is true."""
+        """Make the images last given the current images where `where` (array of bool) is true."""
         raise NotImplementedError
 
 
@@ -183,8 +183,8 @@ class _Sparse(_State):
 def nearby(landscape: Landscape, x: Array) -> Nearby:
     """Return the objective around images `x`, computed from the first layer's state if that is faster, otherwise by full passes.
 
-    It is faster for a dense layer of at least :data:`LEAST` synapses. Without a compiled loop, full passes are as fast for sparse
-    wiring. They are also as fast on a GPU, where a pass costs little more than a few calls.
+    The first layer's state is faster for a dense layer of at least :data:`LEAST` synapses. Without a compiled loop, full
+    passes are as fast for sparse wiring. Full passes are also as fast on a GPU, where a pass costs little more than a few calls.
     """
     layer = fitting_layer(landscape, x)
     if layer is None or layer.wiring.matrix is None or layer.wiring.matrix.size < LEAST:

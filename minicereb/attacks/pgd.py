@@ -31,7 +31,7 @@ def pgd(landscape: Landscape, ball: Ball, start: Array, steps: int, step_size: f
     ball : Ball
         Around clean images.
     start : array, shape (images, inputs)
-        Where to begin; projected onto the ball and the box.
+        Starting points, which are projected onto the ball and the box.
     steps : int
         Number of steps.
     step_size : float

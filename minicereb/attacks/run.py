@@ -1,4 +1,4 @@
-"""Attack a model on a data set: blocks, starts, restarts, targets, the best point of each image, and its checks."""
+"""Attack a model on a data set: blocks, starts, restarts, targets, selection of the best points, and final checks."""
 
 from __future__ import annotations
 
@@ -107,12 +107,12 @@ def attack_images(
         Float in [0, 1].
     labels : array of int, shape (all images,) or (all images, 1)
     ids : array of int64
-        Indices of the images to attack. Random numbers depend only on these and the seed, not on the blocks.
+        Indices of the images to attack. Random numbers depend only on these indices and the seed, not on the blocks.
     image_shape : tuple of int, optional
         Height and width, and perhaps channels, for Square; without it an image is one line of pixels.
     include_misclassified : bool
         Whether to attack misclassified images too, to run every search to its end, and to choose the misclassified point with the
-        largest objective. Use it for images that another model will classify. It does not affect FAB and FMN.
+        largest objective. Use this option for images that another model will classify. It does not affect FAB and FMN.
 
     Yields
     ------

@@ -46,7 +46,7 @@ DRAWS: dict[str, Any] = {"at_least": 1, "at_most": 2**31 - 1}
 @checked
 @dataclass(frozen=True)
 class Attack:
-    """Settings of an attack. Which of them take effect depends on the method; see :mod:`minicereb.attacks.methods`."""
+    """Settings of an attack. Which settings take effect depends on the method; see :mod:`minicereb.attacks.methods`."""
 
     method: str = setting(help="How the attack searches.", choices=method_names)
     objective: str = setting(help="Objective of the attack.", choices=OBJECTIVES)

@@ -44,10 +44,10 @@ def square(
     image_shape : tuple of int, optional
         (height, width) or (height, width, channels) of the images; without it an image is one line of pixels.
     rescale : bool
-        Whether p falls over the available queries, as published. Otherwise it falls at the published query counts, as in the
+        Whether p falls over the available queries, as published. Otherwise p falls at the published query counts, as in the
         standard ensemble, where p is 0.8/128 after 5,000 queries instead of 0.8/512.
     points : {"every", "best", "first"}
-        The points that are needed. If it is not ``"every"``, the search may yield only the best point of every few hundred
+        The points that are needed. Unless this is ``"every"``, the search may yield only the best point of every few hundred
         queries. With ``"first"``, an image stays at its first misclassified point.
 
     References

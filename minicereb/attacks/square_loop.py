@@ -1,8 +1,8 @@
 """Square in L∞ on the margin as a compiled loop that takes one image through many queries, for models with a linear first layer.
 
-It makes the same proposals as :func:`minicereb.attacks.square.square`, from the same draws, and computes their effects as
-:mod:`minicereb.attacks.nearby` does. It sums in another order, so an objective may differ by rounding; where two objectives are
-equal up to rounding, the search may choose the other. It does not yield every improved point.
+The loop makes the same proposals as :func:`minicereb.attacks.square.square`, from the same draws, and computes their effects
+as :mod:`minicereb.attacks.nearby` does. The loop sums in another order, so an objective may differ by rounding; where two
+objectives are equal up to rounding, the search may choose the other one. The loop does not yield every improved point.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def square_loop(
         The threshold θ; empty if the inputs are graded.
     classes : int
     stop : bool
-        Whether to stop with an image at its first misclassified point.
+        Whether the queries of an image end at its first misclassified point.
     uniform : array, shape (images, queries, 2 + channels)
     low, high, x : array, shape (images, inputs)
         Lower and upper ends of the ball, and the current images.
@@ -320,7 +320,7 @@ def loop_for(landscape: Landscape, ball: LinfBall, points: str) -> tuple[FirstLa
     """Return the first layer and the compiled loop for a search, or None if the search must go query by query.
 
     The compiled loop needs Numba, the CPU, the margin as objective, and a model that is not small and consists of a linear first
-    layer and a readout of its rectified cells. It cannot yield every point or, with targets, the best one.
+    layer and a readout of its rectified cells. The loop cannot yield every point or, with targets, the best point.
     """
     objective = margin if landscape.targets is None else targeted_margin
     if landscape.objective is not objective or points == "every" or (points == "best" and landscape.targets is not None):
@@ -343,7 +343,7 @@ def search_by_loop(
     shape: tuple[int, int, int],
     stop: bool,
 ) -> Search:
-    """Yield the current points after every :data:`~minicereb.attacks.nearby.REFRESHED` queries, the first of them `start`.
+    """Yield the current points after every :data:`~minicereb.attacks.nearby.REFRESHED` queries, beginning with `start`.
 
     Parameters
     ----------
@@ -357,7 +357,7 @@ def search_by_loop(
     shape : tuple of int
         Height, width and channels.
     stop : bool
-        Whether to stop with an image once it is misclassified.
+        Whether the queries of an image end once it is misclassified.
     """
     run, point = _Run(landscape, layer, start, ball, stop), start
     for first in range(0, len(windows), REFRESHED):

@@ -82,7 +82,7 @@ def pass_of(
 
 
 def _products(network: NoisyNetwork, passes: int, changed: int) -> int:
-    """Count a batch's multiply-adds: all layers but the first, forward and to their weights, and the outputs of changed runs."""
+    """Return a batch's multiply-adds: forward and weight gradients of all layers but the first, and outputs of changed runs."""
     first, second, _ = network.layers
     convolved = 2 * BATCH * first.units * KERNEL**2
     return convolved + 2 * BATCH * passes * (second.inputs * HIDDEN + HIDDEN * CLASSES) + changed * HIDDEN * CLASSES

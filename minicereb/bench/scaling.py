@@ -1,4 +1,4 @@
-"""How time and memory grow with cells, images, replications and worker processes."""
+"""Measurements of time and memory as cells, images, replications and worker processes grow in number."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ class Benchmark:
     turns : int
         Number of turns.
     peak : callable, optional
-        Takes the name of a peer, or None for ours, and returns its peak memory in bytes, or None if the system does not report
-        it.
+        Takes the name of a peer, or None for our work, and returns the peak memory in bytes, or None if the system does not
+        report it.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Timing:
 
 
 def time_benchmark(benchmark: Benchmark) -> Iterator[Timing]:
-    """Yield a row for each peer, timed in turn with ours and the floor (one row without peers).
+    """Yield a row for each peer, timed in turn with our work and the floor (one row without peers).
 
     Peers are timed in their order, because one of them makes the C library keep freed memory, which makes large temporary arrays
     twice as fast for the peers after it. The first turn is a warm-up and is not counted. On a GPU, timing waits for each call to

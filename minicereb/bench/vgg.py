@@ -142,7 +142,7 @@ def _multiply_adds(model: Sequential, size: VggSize) -> list[int]:
 def peak_of(name: str | None, size: VggSize) -> int | None:
     """Return the peak memory in bytes of two steps of a peer (None: ours) without the model, from a separate process.
 
-    It is None if the system does not report it.
+    The result is None if the system does not report the peak.
     """
     if execution().device != "cpu" or process_memory("VmHWM") is None:
         return None

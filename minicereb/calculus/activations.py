@@ -152,7 +152,7 @@ class Activation:
 
     @property
     def smooth(self) -> bool:
-        """Whether it has a derivative everywhere except at a kink, that is, no jump and no pole."""
+        """Whether the activation has a derivative everywhere except at a kink, that is, no jump and no pole."""
         return ACTIVATIONS[self.name].derivative is not None
 
     def derivative(self, v: Array) -> Array:
@@ -179,7 +179,7 @@ ACTIVATIONS = {
 
 
 def loop_slope(activation: Activation | None, dtype: Any) -> Any:
-    """Return what a compiled loop needs to know of an activation: half the slope of a sigmoid, 0 for a threshold.
+    """Return the number that describes an activation to a compiled loop: half the slope of a sigmoid, 0 for a threshold.
 
     None for other activations, and for a sigmoid in float64, for which :func:`half_tanh` is not precise enough.
     """

@@ -2,7 +2,7 @@
 
 The work is done in blocks that fit the cache. NumPy is slow on short rows, so positions and channels are merged into long rows,
 and a channel's number is repeated for each position. With Numba, and channels that are a multiple of the vector length, the loops
-at the end of this file make one pass over a block; they take the sums over positions in another order.
+at the end of this file make one pass over a block; they sum over positions in another order.
 """
 
 from __future__ import annotations
@@ -183,14 +183,14 @@ def _one_pass(loop: Loop, *arrays: Array) -> Loop | None:
 
 
 def _in_blocks(loop: Loop, arrays: tuple[Array, ...], *numbers: Array, sums: int = 0) -> tuple[Array, Array]:
-    """Call a loop for each block of positions, with the numbers of the channels and, if `sums` > 0, an array for that many sums.
+    """Call a loop for each block of positions, with one number per channel and, if `sums` > 0, an array for that many sums.
 
     Returns
     -------
     counts : array, shape (blocks, 1)
         Positions of each block.
     found : array, shape (blocks, sums, channels)
-        What the loop wrote.
+        The sums that the loop wrote.
     """
     channels, dtype = arrays[0].shape[-1], arrays[0].dtype
     rows, constants = [array.reshape(-1, channels) for array in arrays], [in_vectors(each) for each in numbers]

@@ -265,7 +265,7 @@ def pessimistic_loss(worst: Array, targets: Array) -> tuple[Array, Array]:
     -------
     value : array, shape (images,)
     error : array, shape (images, classes)
-        Its derivative with respect to the worst outputs.
+        Derivative of the loss with respect to the worst outputs.
 
     Examples
     --------

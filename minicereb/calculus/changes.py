@@ -28,7 +28,7 @@ def add_changes(projection: Array, x: Array, now: Array, v: Array) -> None:
     ----------
     projection : array, shape (inputs, cells)
     x, now : array, shape (images, inputs)
-        They differ in few places.
+        The images; `x` and `now` differ in few places.
     v : array, shape (images, cells)
         Changed in place.
     """
@@ -43,7 +43,7 @@ def changed_outputs(projection: csr_array, readout: Array, x: Array, now: Array,
     projection : csr_array, shape (inputs, cells)
     readout : array, shape (cells, classes)
     x, now : array, shape (images, inputs)
-        They differ in few places.
+        The images; `x` and `now` differ in few places.
     v : array, shape (images, cells)
         Value for `now`; not modified.
     outputs : array, shape (images, classes)

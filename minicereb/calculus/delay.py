@@ -59,7 +59,7 @@ def exact_step(a: np.ndarray, b: np.ndarray, step: float) -> tuple[np.ndarray, n
 
 
 def delay_basis(signal: np.ndarray, order: int, window: float, step: float) -> np.ndarray:
-    """Return the states of the delay basis at the end of each bin, from rest ``[M-DELAY]``.
+    """Return the states of the delay basis at the end of each bin, starting from rest ``[M-DELAY]``.
 
     Parameters
     ----------

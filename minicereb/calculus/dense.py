@@ -31,6 +31,6 @@ def dense_input_gradient(d_v: Array, weight: Array) -> Array:
 def dense_weight_gradient(d_v: Array, x: Array) -> tuple[Array, Array]:
     """Return ``d_weight = d_vᵀ x`` and ``d_bias``, the sum of `d_v`, both summed over the batch.
 
-    It is post-synaptic credit times pre-synaptic activity, like every weight change in the project.
+    The weight gradient is post-synaptic credit times pre-synaptic activity, like every weight change in the project.
     """
     return xp_of(x).dot(d_v.T, x), d_v.sum(axis=0)  # unlike @, dot lets other threads run even if the result is small

@@ -1,4 +1,4 @@
-"""How many dimensions a population's activity has: the participation ratio of its covariance, measured and in closed form."""
+"""The dimension of a population's activity: the participation ratio of its covariance, measured and in closed form."""
 
 from __future__ import annotations
 
@@ -41,9 +41,10 @@ def participation_ratio(gram: np.ndarray) -> ParticipationRatio:
     Numerator and denominator are U-statistics: means over images that are all different, never of an image with itself. For
     fixed cells, both are unbiased for independent images of any distribution with fourth moments, however few images and
     however many cells there are. Neither is ever negative. Their quotient is consistent, with a bias that falls as 1/P for P
-    images. The interval for log D is Student's with P - 1 degrees of freedom. It is too wide if there are few images relative
-    to the dimension, because the jackknife then counts the scatter twice. It is too narrow if there are only hundreds of
-    images and a few of them have much of the variance. It accounts for the random choice of images, but not of cells.
+    images. The interval for log D is Student's with P - 1 degrees of freedom. The interval is too wide if there are few
+    images relative to the dimension, because the jackknife then counts the scatter twice. The interval is too narrow if there
+    are only hundreds of images and a few of them have much of the variance. The interval accounts for the random choice of
+    images, but not of cells.
 
     Parameters
     ----------
@@ -107,7 +108,7 @@ def _over_different_images(a: np.ndarray) -> list[tuple[float, np.ndarray]]:
 def threshold_dimension(inputs: int, per_cell: int, cells: int, level: float) -> float:
     """Dimension of threshold cells with equal weights on independent standard normal inputs ``[M-DIM-T]``.
 
-    It is exact for the mean of tr C² over wirings. For other inputs, weights or units it is only a rough guide.
+    The formula is exact for the mean of tr C² over wirings. For other inputs, weights or units it is only a rough guide.
 
     Parameters
     ----------
@@ -154,7 +155,7 @@ def threshold_covariance(correlation: np.ndarray, level: float) -> np.ndarray:
     ----------
     correlation : array of float64, shape (pairs,)
     level : float
-        f, the probability with which each of them fires.
+        f, the probability with which each cell fires.
 
     Returns
     -------

@@ -40,7 +40,7 @@ def interval_dense_gradients(
 
 
 def interval_relu(centre: Array, radius: Array) -> tuple[Array, Array]:
-    """Bound ``max(v, 0)`` for v in a box; the arrays have any shape, all the same ``[M-IBP]``."""
+    """Bound ``max(v, 0)`` for v in a box; all arrays have the same shape, which may be any ``[M-IBP]``."""
     xp = xp_of(centre)
     high, low = xp.maximum(centre + radius, 0), xp.maximum(centre - radius, 0)
     half = centre.dtype.type(0.5)

@@ -85,7 +85,7 @@ def targeted_margin(outputs: Array, labels: Array, targets: Array) -> tuple[Arra
     Returns
     -------
     value : array, shape (batch,)
-        Positive only if the image is misclassified, though not always as t.
+        The value is positive only if the image is misclassified, though not always as t.
     d_outputs : array, shape (batch, classes)
     """
     d_outputs = one_hot(targets, outputs) - one_hot(labels, outputs)
@@ -105,8 +105,8 @@ TINY = 1e-12  # in the published formulas, to avoid division by zero
 def dlr(outputs: Array, labels: Array) -> tuple[Array, Array]:
     """Difference of logits ratio: ``l = (max_{j≠y} z_j - z_y) / (z_π1 - z_π3 + 1e-12)`` ``[M-DLR]``; shapes as in :func:`margin`.
 
-    π sorts the outputs, largest first. Shifting or scaling the outputs does not change the value. With fewer than three classes
-    it is the margin.
+    π sorts the outputs, largest first. Shifting or scaling the outputs does not change the value. With fewer than three
+    classes the loss is the margin.
     """
     if outputs.shape[1] < 3:
         return margin(outputs, labels)
@@ -118,7 +118,7 @@ def dlr(outputs: Array, labels: Array) -> tuple[Array, Array]:
 def targeted_dlr(outputs: Array, labels: Array, targets: Array) -> tuple[Array, Array]:
     """``l = (z_t - z_y) / (z_π1 - ½(z_π3 + z_π4) + 1e-12)`` ``[M-DLR-T]``; shapes as in :func:`targeted_margin`.
 
-    With fewer than four classes it is the targeted margin.
+    With fewer than four classes the loss is the targeted margin.
     """
     if outputs.shape[1] < 4:
         return targeted_margin(outputs, labels, targets)

@@ -23,7 +23,7 @@ def project(weights: Array, inputs: Array | None, x_t: Array, out: Array, width:
     weights : array, shape (cells, inputs_per_cell)
         J, one row per cell: the transpose of the paper's d × m matrix.
     inputs : array of int32, shape (cells, inputs_per_cell), or None
-        Which mossy fibre each weight belongs to; None if every cell receives all of them in order.
+        Index of each weight's mossy fibre; None if every cell receives all fibres in order.
     x_t : array, shape (inputs, images)
         Mossy fibre activity, one column per image.
     out : array, shape (cells, images)
@@ -115,7 +115,7 @@ def add_project_input_gradient(
     d_v : array, shape (cells, images)
         Derivative of the objective with respect to the block's pre-activation.
     d_x_t : array, shape (inputs, images)
-        Accumulated in place. With full wiring it may be the transpose of a contiguous array.
+        Accumulated in place. With full wiring this may be the transpose of a contiguous array.
     fresh : bool
         Whether `d_x_t` is uninitialised and must be overwritten.
     """

@@ -5,7 +5,7 @@ outputs. In NumPy the sums over a tile would cost as much as they save; compiled
 
 A tile has 36 places, six down and six across. The six places of a side stand for the points 0, ±√½, ±√2 and ∞, at which two
 polynomials are multiplied. Relative to the largest output, the error in float32 stays below 6e-6, and below 1e-6 with tiles of
-4 × 4 pixels. With the more common points 0, ±1, ±2 and ∞ it is three times as large.
+4 × 4 pixels. With the more common points 0, ±1, ±2 and ∞ the error is three times as large.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ Vectors = tuple[Any, ...]
 def applies(x: Array, outputs: int) -> bool:
     """Whether these larger tiles apply, given that :mod:`minicereb.calculus.winograd` does; if so, they are faster.
 
-    They need Numba, sides that are multiples of four, and channels and outputs that are multiples of the vector length.
+    The larger tiles need Numba, sides that are multiples of four, and channels and outputs that are multiples of the vector
+    length.
     """
     length = vector_length(x.dtype)
     fits = not (x.shape[1] % 4 or x.shape[2] % 4 or x.shape[3] % length or outputs % length)
@@ -250,7 +251,7 @@ def along_pixels(a: Array, b: Array, c: Array, d: Array, e: Array, f: Array, num
 
 @part_of_loop
 def along_places(a: Array, b: Array, c: Array, d: Array, e: Array, f: Array, number: Any) -> Vectors:
-    """``Aᵀ`` along one side of a tile: four outputs from six places, with the powers of their points."""
+    """``Aᵀ`` along one side of a tile: four outputs from six places, with the powers of the places' points."""
     even, odd = b + c, number(POINTS[1]) * (b - c)
     far_even, far_odd = d + e, number(POINTS[3]) * (d - e)
     third = add_product(number(2) * far_even, number(0.5), even)

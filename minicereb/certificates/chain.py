@@ -1,4 +1,4 @@
-"""Affine maps with rectified units between them over a box, and lower bounds on linear functions of them ``[M-CROWN]``.
+"""Affine maps over a box, with rectified units between them, and lower bounds on linear functions of signals ``[M-CROWN]``.
 
 The complete verifier (:mod:`minicereb.certificates.complete`) works on chains. The signals of all hidden units are in one flat
 row, layer after layer. The lower slopes of undecided units and the multipliers of branches are chosen by gradient ascent on the
@@ -339,8 +339,9 @@ def ascend(
 ) -> Ascent:
     """Raise lower bounds by Adam on slopes and multipliers ``[M-SLOPES]``.
 
-    Without a target, the bounded quantity is ``weight · (C z + d)`` with weights that sum to 1. With a target, it is the target
-    plus such a sum with any nonnegative weights; the result then bounds the target wherever the goal is met.
+    Without a target, the bounded quantity is ``weight · (C z + d)`` with weights that sum to 1. With a target, the bounded
+    quantity is the target plus such a sum with any nonnegative weights; the result then bounds the target wherever the goal
+    is met.
 
     Parameters
     ----------
@@ -348,7 +349,7 @@ def ascend(
         As in :func:`backward`.
     weight : array of float, shape (rows, rows of the goal)
     goal : Goal or None
-        With None, the target is bounded over the whole box.
+        If this is None, the target is bounded over the whole box.
     steps : int
         Number of backward passes.
     rate : float

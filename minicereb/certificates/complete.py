@@ -112,7 +112,7 @@ def verify(
     seconds : float
         Time limit, above 0.
     judge : callable, optional
-        Takes an input and returns whether the model itself meets a goal there; by default it uses the chain in double precision.
+        Takes an input and returns whether the model itself meets a goal there; by default the chain decides, in double precision.
     most_branches : int, optional
         Stop after this many branches; with 1, only slopes are optimised.
 

@@ -206,7 +206,7 @@ class _Passed(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """The features of the images of a region; their users treat them as a :class:`minicereb.certificates.region.Region`.
+    """The features of the images of a region, used in the same way as a :class:`minicereb.certificates.region.Region`.
 
     Parameters
     ----------

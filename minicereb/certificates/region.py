@@ -54,7 +54,7 @@ class Region:
     def least(self, a: Array) -> Array:
         """Return a lower bound on ``a·x`` over the region, (functions, images), for `a` of shape (inputs, functions, images).
 
-        It is exact in L∞ ``[M-LINEAR]``. In L2 it is the best of three bounds: ball, box, and the dual of both together
+        The bound is exact in L∞ ``[M-LINEAR]``. In L2 it is the best of three bounds: ball, box, and the dual of both together
         ``[M-DUAL]``.
         """
         xp = xp_of(a)

@@ -1,6 +1,6 @@
 """Linear bounds of activations on an interval ``[M-CROWN]``, element by element in float64.
 
-They are sound: rounding in this module can only loosen a line.
+The bounds are sound: rounding in this module can only loosen a line.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def smoothing_certificate(
         Float in [0, 1].
     labels : array of int, shape (images,) or (images, 1)
     ids : array of int64, shape (images,)
-        Image indices, which address their noise together with the seed.
+        Image indices, which address the images' noise together with the seed.
     epsilon : float
         Radius of the ball, at least 0; the certified ball is larger by rounding, as in
         :func:`minicereb.certificates.certify.certify`.
@@ -97,8 +97,8 @@ def smoothing_certificate(
         Draws for each image, at least 2.
     seed : int
     predictor : {"probabilities", "votes"}
-        Whether to certify the class of largest mean probability (LAP) or the most frequent class. Both refer to all possible
-        noise (K → ∞), of which the draws are a sample.
+        Whether to certify the class of largest mean probability (LAP) or the most frequent class. Both classes refer to all
+        possible noise (K → ∞), of which the draws are a sample.
     confidence : float
         Confidence of each image's certificate, between 0 and 1.
 

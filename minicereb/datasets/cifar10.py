@@ -1,7 +1,7 @@
 """CIFAR-10: 60,000 colour photographs of ten kinds of animals and vehicles.
 
-Its binary version is six files with the same number of records: one byte for the label, then 1024 bytes each of red, green and
-blue, row by row. Their official archive is read in place: nothing is unpacked onto the disk.
+The binary version of CIFAR-10 is six files with the same number of records: one byte for the label, then 1024 bytes each of
+red, green and blue, row by row. The official archive of these files is read in place: nothing is unpacked onto the disk.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def load_folder(path: str | os.PathLike) -> Dataset:
     ----------
     path : path
         Folder with ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``, all with the same number of records.
-        Their content may differ from CIFAR-10.
+        The content of the files may differ from CIFAR-10.
 
     Returns
     -------
@@ -89,14 +89,14 @@ def load_folder(path: str | os.PathLike) -> Dataset:
 
 
 def archived(archive: bytes, name: str, images: int) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and the content of each of the six files in an archive, one at a time, in its order.
+    """Yield the name and the content of each of the six files in an archive, one at a time, in the archive's order.
 
     Parameters
     ----------
     archive : bytes
         A tar file, compressed by gzip, that holds only the folder, the six files and two notes.
     name : str
-        Its name in an error.
+        Name of the archive in an error.
     images : int
         Records in each file.
 

@@ -87,7 +87,7 @@ def load(path: str | os.PathLike) -> Dataset:
 
 
 def _read(path: Path, pixels: int | None) -> CsvRows:
-    """Read a file; one with exactly `pixels` columns has no labels."""
+    """Read a file; a file with exactly `pixels` columns has no labels."""
     if not path.exists():
         raise DataError(f"{path} does not exist")
     if not path.is_file():

@@ -32,7 +32,7 @@ class Bounded(io.BytesIO):
 
 
 class DownloadProgress:
-    """A progress line on a terminal: how much of a file has arrived. It has the methods that pooch calls."""
+    """A progress line on a terminal: how much of a file has arrived. The class has the methods that pooch calls."""
 
     def __init__(self, label: str):
         self.label, self.total, self.done, self.shown, self.closed = label, 0, 0, 0, False

@@ -23,7 +23,7 @@ PARTS = (("train", "images"), ("train", "labels"), ("test", "images"), ("test", 
 
 
 class Part(NamedTuple):
-    """What an IDX file's name specifies: its set and folder, its split, and whether it holds images or labels."""
+    """The information in an IDX file's name: its set and folder, its split, and whether it holds images or labels."""
 
     of: tuple[Path, str]
     split: str
@@ -37,7 +37,7 @@ def load(path: str | os.PathLike) -> Dataset:
     ----------
     path : path
         One of the four files, such as ``emnist-letters-train-images-idx3-ubyte.gz``; the others are found beside it by their
-        names. Or a folder that holds a single set, directly or in a subfolder ``raw`` as torchvision makes it.
+        names. The path may also be a folder that holds a single set, directly or in a subfolder ``raw`` as torchvision makes it.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """A user's own arrays, checked and converted.
 
-From any kind of file, images become rows of uint8 or of float32 in [0, 1], and labels become int64 from 0. Arrays with only one
-possible interpretation are converted, with a :class:`~minicereb.errors.DataWarning`. All others are refused, and the message
-names the array.
+From any kind of file, images become rows of uint8 or of float32 in [0, 1], and labels become int64 from 0. Arrays with only
+one possible interpretation are converted, with a :class:`~minicereb.errors.DataWarning`. All other arrays are refused, and
+the message names the array.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def own_dataset(
         (images, height, width, channels), (images, channels, height, width) or (images, inputs). Labels are whole numbers from
         0, of shape (images,) or (images, 1), or one-hot, of shape (images, classes).
     layout : {"channels-last", "channels-first"}, optional
-        Order of the axes of images with four axes. By default it is inferred from the shape (:func:`channels_first`).
+        Order of the axes of images with four axes. By default the order is inferred from the shape (:func:`channels_first`).
     called : sequence of str
         Names of the four arrays in messages.
     shift : int
@@ -105,9 +105,9 @@ def channels_first(name: str, shape: tuple[int, ...], layout: str | None = None)
 
     Notes
     -----
-    If only one of the first and last axis of an image has 1, 3 or 4 entries, it holds the channels. If both or neither do,
-    channels are last. A shape is refused, however, in two cases: if only the other order would make the images square, or if
-    both axes can be channels and the images are square in both orders or in neither.
+    If only one of the first and last axis of an image has 1, 3 or 4 entries, it holds the channels. If both axes or neither
+    can hold channels, they are last. A shape is refused, however, in two cases: if only the other order would make the images
+    square, or if both axes can be channels and the images are square in both orders or in neither.
     """
     if layout is not None and layout not in LAYOUTS:
         raise DataError(f"{name.partition(': ')[0]}: layout is {layout!r}; expected {' or '.join(LAYOUTS)}")

@@ -35,7 +35,7 @@ class NamedDataset:
     options : tuple of str
         Keyword arguments of `load`.
     download : str
-        Name of its files in ``data/registry.json``; empty if nothing needs to be downloaded.
+        Name of the data set's files in ``data/registry.json``; empty if nothing needs to be downloaded.
     """
 
     load: Callable[..., Dataset]

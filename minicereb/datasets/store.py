@@ -123,7 +123,7 @@ def download_of(name: str) -> Download:
 def places() -> list[Path]:
     """Return the folders in which files are looked for, in this order; new files go to the first of them.
 
-    They are the folder in the environment variable ``MINICEREB_DATA``, ``data`` in a checkout, and the user's cache.
+    These places are the folder in the environment variable ``MINICEREB_DATA``, ``data`` in a checkout, and the user's cache.
     """
     found = []
     if chosen := os.environ.get("MINICEREB_DATA"):
@@ -143,8 +143,8 @@ def user_cache() -> Path:
 def find(file: DataFile) -> Path | None:
     """Return the path of a file, plain or gzip, without checking its content; None if it is missing.
 
-    In each place it may be in the folder itself, in a folder with the data set's name, or in torchvision's ``MNIST/raw``. It may
-    have its own name or Kaggle's (``train-images.idx3-ubyte``).
+    In each place the file may be in the folder itself, in a folder with the data set's name, or in torchvision's
+    ``MNIST/raw``. The file may have its own name or Kaggle's (``train-images.idx3-ubyte``).
     """
     for place in places():
         upper = file.dataset.upper()  # as torchvision calls its folder
@@ -300,7 +300,7 @@ def _known_in_folder(folder: Path, known: dict[str, DataFile]) -> list[Known]:
 
 
 def _known_in_file(path: Path, known: dict[str, DataFile]) -> list[Known]:
-    """Identify a file, or what is in it if it is a zip."""
+    """Identify a file or, if it is a zip, its members."""
     with reading(path), open_regular(path) as source:
         content, digest = _identified(source, known)
     if digest in known:

@@ -1,9 +1,9 @@
 """Digits drawn by the program: a data set that needs neither files nor a network.
 
 A digit consists of a few strokes through control points. For every image the points move a little, and the digit is scaled,
-slanted, rotated, shifted, and drawn with a pen of random width. This uses only uniform random numbers, + - * / and square roots,
-which IEEE 754 rounds the same way everywhere. So equal settings give equal bytes on every machine, and a run on these images can
-be identified.
+slanted, rotated, shifted, and drawn with a pen of random width. The drawing uses only uniform random numbers, + - * / and
+square roots, which IEEE 754 rounds the same way everywhere. So equal settings give equal bytes on every machine, and a run on
+these images can be identified.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def draw(split: str, images: int, size: int = 28, seed: int = 0) -> tuple[np.nda
     Parameters
     ----------
     split : {"train", "test"}
-        Which of the two endless sequences of images; it also names the setting in an error.
+        Name of one of the two endless sequences of images, and of the setting in an error.
     images, size, seed : int
         As for :func:`load`.
 

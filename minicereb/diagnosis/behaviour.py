@@ -81,7 +81,7 @@ def _spread(attempt: Attempt) -> Iterator[tuple[str, list[np.ndarray]]]:
 
 
 def _where(attempt: Attempt) -> Iterator[Hint]:
-    """Where the answer is right: a condition on an argument or on the right answer itself, or a share."""
+    """Describe where the answer is right: by a condition on an argument or on the right answer itself, or by a share."""
     right = [
         np.abs(answer - truth) <= attempt.task.tolerance * max(1e-300, float(np.abs(truth).max(initial=0.0)))
         for answer, truth in zip(attempt.answers, attempt.truths, strict=True)

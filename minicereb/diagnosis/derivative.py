@@ -33,9 +33,9 @@ def check_derivative(
     forward : callable
         Maps the arguments to an array or to one number.
     derivative : callable
-        Derivative of ``Σ d_output · forward(*arguments)`` with respect to one argument. It is called as ``derivative(d_output,
-        *arguments)``, with `d_output` of the shape of the output; if `forward` returns one number, it is called as
-        ``derivative(*arguments)``.
+        Derivative of ``Σ d_output · forward(*arguments)`` with respect to one argument. The derivative is called as
+        ``derivative(d_output, *arguments)``, with `d_output` of the shape of the output; if `forward` returns one number, it
+        is called as ``derivative(*arguments)``.
     *arguments : array or number
         The point at which to check. Two more points are tried: the same floats slightly changed, and the floats in another order
         unless `forward` rejects that.
@@ -131,7 +131,7 @@ def _as_float64(value: Any) -> Any:
 
 
 def _place(forward: Callable[..., Any], given: list[Any], rng: np.random.Generator) -> list[Any]:
-    """Return other arguments: floats slightly changed, and in another order if the function accepts that."""
+    """Return arguments at another point: floats slightly changed, and in another order if the function accepts that."""
 
     def near(value: Any) -> Any:
         if isinstance(value, float):

@@ -62,16 +62,16 @@ class Mistake(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a function should compute: the right function (`truth`) and known wrong ones.
+    """The task of a function: the right function (`truth`) and known wrong ones.
 
     Attributes
     ----------
     parts : int
-        Number of arrays that it returns as a tuple; 0 for one array.
+        Number of arrays that the function returns as a tuple; 0 for one array.
     tolerance : float
         Relative tolerance, above the error of `truth` itself.
     steps : callable or None
-        The right function again, step by step. Its first parameter is a function ``at(name, value)``, which is called for every
+        The right function again, step by step. The first parameter is a function ``at(name, value)``, which is called for every
         intermediate result; the computation continues with the value that it returns.
     """
 

@@ -1,6 +1,6 @@
 """The process of a submission, ``python -m minicereb.exercises.child FUNCTION FILE CONNECTION``, calls a function on request.
 
-It receives arguments and sends answers; it never receives the right answers or the verdict.
+The process receives arguments and sends answers; it never receives the right answers or the verdict.
 """
 
 from __future__ import annotations

@@ -58,12 +58,12 @@ class Exercise:
     parameters : dict
         Parameters, as in numpydoc: descriptions by ``name : type``; a description may be empty if the type is enough.
     returns : tuple of str
-        Type and description of what it returns.
+        Type and description of the function's result.
     task : Task
     draw : callable
         Takes a generator and one value of each of `sizes` and `numbers`; returns the arguments of the function.
     sizes : dict
-        Lengths of axes by name, each with its values in the ordinary cases. In the square cases all are equal.
+        Lengths of axes by name, each with its values in the ordinary cases. In the square cases all lengths are equal.
     numbers : dict
         Other numbers by name, with their values in the ordinary and the square cases; short lists are repeated.
     special : dict

@@ -123,8 +123,9 @@ def encodable(name: str) -> str:
 def submissions(folder: str | os.PathLike, points: Points) -> tuple[list[Student], list[Path]]:
     """Find the students of a class with their submissions, and all Python files that belong to no exercise.
 
-    The folder has one folder per student, with files named by ``minicereb exercise start``. Files directly in it belong to one
-    student, named like the folder. Folders without Python files are ignored. :class:`DataError` if there is no submission.
+    The folder has one folder per student, with files named by ``minicereb exercise start``. Files directly in the class
+    folder belong to one student, named like the folder. Folders without Python files are ignored. :class:`DataError` if there
+    is no submission.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -183,8 +184,8 @@ def standings(students: Iterable[Student], graded: Iterable[Graded]) -> list[Sta
 def write_csv(path: str | os.PathLike, graded: Iterable[Graded], complete: Iterable[Standing]) -> None:
     """Write a header and a line for each submission as CSV in UTF-8.
 
-    The last column, equal in all lines of a student, is the sum of the student's points. It is empty for students who are not in
-    `complete`, because some of their submissions have not been checked.
+    The last column, equal in all lines of a student, is the sum of the student's points. The column is empty for students who
+    are not in `complete`, because some of their submissions have not been checked.
     """
     totals = {each.student.folder: each.points for each in complete}
     text = io.StringIO(newline="")

@@ -1,9 +1,10 @@
-"""Messages between our process and that of a submission: JSON and the bytes of arrays. Their size is limited, and nothing is
-pickled.
+"""Messages between our process and that of a submission: JSON and the bytes of arrays.
 
-A message is two lengths (4 bytes each, big-endian), a JSON object of the first length, and the arrays' bytes of the second.
-The object's ``arrays`` gives type and shape of each. Nothing that a submission sends is trusted: a message must have the declared
-form; any other raises :class:`Interference`.
+The size of messages is limited, and nothing is pickled.
+
+A message is two lengths (4 bytes each, big-endian), a JSON object of the first length, and the bytes of the arrays, of the
+second length. The object's ``arrays`` gives type and shape of each array. Nothing that a submission sends is trusted: a
+message must have the declared form, and any other message raises :class:`Interference`.
 """
 
 from __future__ import annotations

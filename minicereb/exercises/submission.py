@@ -1,9 +1,9 @@
 """Check a file that someone else wrote: it runs in its own process for a limited time, and our process judges its answers.
 
 The submission's process receives arguments and returns answers. The right answers and the diagnosis stay in our process, so a
-submission cannot forge its result. It has no terminal, its output is discarded, memory and file sizes are limited, and it works
-in its own empty folder. Processes that it leaves running are ended with it. This is not a sandbox: the code has the permissions
-of the user.
+submission cannot forge its result. The submission has no terminal, its output is discarded, memory and file sizes are
+limited, and it works in its own empty folder. Processes that a submission leaves running are ended with it. This is not a
+sandbox: the code has the permissions of the user.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Submitted(Elsewhere):
 def check_file(exercise: Exercise, path: str | os.PathLike, limit: float = 20.0) -> Report:
     """Run a submission, a Python file, in a separate process, and judge its answers in this process.
 
-    It may take `limit` seconds, including the start of Python. It raises :class:`DataError` if there is no such file.
+    The submission may take `limit` seconds, including the start of Python. It raises :class:`DataError` if there is no such file.
     """
     path = Path(path)
     require(0 < limit < float("inf"), "limit", limit, "seconds above 0")

@@ -145,7 +145,7 @@ def describe(train: Train) -> str:
 
 
 def describe_training(train: Train) -> str:
-    """Return :func:`describe` and what else distinguishes a model within a study: how it was trained, and from which seed."""
+    """Return :func:`describe` and all else that distinguishes a model within a study: how it was trained, and the seed."""
     remarks = {
         "with replacement": getattr(train.model, "replacement", False),
         "trained on all images": train.validation == 0,
@@ -201,7 +201,7 @@ class Experiment:
     """A frozen dataclass of settings that knows how to run.
 
     A kind of experiment is a subclass under :func:`~minicereb.experiments.identity.config_kind`, in a separate module in
-    ``minicereb/experiments/kinds``. It must define :meth:`run`; everything else has a default.
+    ``minicereb/experiments/kinds``. A subclass must define :meth:`run`; everything else has a default.
     """
 
     record_shape: ClassVar[Any] = dict[str, Any]  # the shape of its records, see minicereb.documents
@@ -210,12 +210,12 @@ class Experiment:
 
     @property
     def trainings(self) -> tuple[Train, ...]:
-        """The trained models that it needs; they are trained first."""
+        """The trained models that the experiment needs; they are trained first."""
         return ()
 
     @property
     def experiments(self) -> tuple[Experiment, ...]:
-        """The experiments whose records it needs; they run first."""
+        """The experiments whose records this experiment needs; they run first."""
         return ()
 
     @property

@@ -1,10 +1,10 @@
 """Settings of experiments as JSON, and the hash of them that identifies a result.
 
-Every kind of settings is registered by :func:`config_kind`; the kinds of experiments are imported when settings are read. A field
-with the metadata ``{"identity": False}`` is not hashed. A field with ``{"added": True}`` was added later. Its default means "as
-before", and only other values are hashed, so earlier results are still found. If equal settings of a kind give different results
-than before, its property ``revision`` returns a number above 0, which is hashed like a field, so earlier results are no longer
-found.
+Every kind of settings is registered by :func:`config_kind`; the kinds of experiments are imported when settings are read. A
+field with the metadata ``{"identity": False}`` is not hashed. A field with ``{"added": True}`` was added later. The default
+of such a field means "as before", and only other values are hashed, so earlier results are still found. If equal settings of
+a kind give different results than before, the kind's property ``revision`` returns a number above 0, which is hashed like a
+field, so earlier results are no longer found.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def config_hash(config: Any) -> str:
 
 
 def hashes(config: Any) -> list[str]:
-    """Return the hash of an experiment, then those under earlier revisions of the program."""
+    """Return the hash of an experiment, then its hashes under earlier revisions of the program."""
     found: list[str] = []
     for revision in range(REVISION, 0, -1):
         for before in itertools.count():

@@ -27,8 +27,8 @@ NAMED_BY_HASH = re.compile(r"-([0-9a-f]{12})$")
 class SiblingFolders:
     """The folders beside the study's folder `out`; they are read but never changed.
 
-    They hold ``*/runs/HASH`` and ``*/experiments/HASH.json`` of studies, and ``*-HASH`` of ``minicereb train``. Incomplete,
-    damaged or read-only results in them are ignored.
+    The folders hold ``*/runs/HASH`` and ``*/experiments/HASH.json`` of studies, and ``*-HASH`` of ``minicereb train``.
+    Incomplete, damaged or read-only results in them are ignored.
     """
 
     def __init__(self, out: Path):
@@ -201,7 +201,7 @@ class Laboratory:
         return all(self.is_trained(train) for train in job.trainings) and self.find_record(job) is not None
 
     def record_path(self, config: Any) -> Path:
-        """Return the path of a record, existing or yet to be written; it is in another folder only if it concerns our models."""
+        """Return the path of a record, existing or not yet; it is in a sibling folder only if it is about this study's models."""
         if config.kept_with_run:
             return self.find_record(config) or record_in_run(self.run(config.train), config)
         key = config_hash(config)

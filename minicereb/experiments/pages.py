@@ -70,7 +70,7 @@ def settings(configs: Iterable[Record], head: str = "setting") -> list[Block]:
 
 
 def _flat(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield nested settings under dotted names; those of several models share a name."""
+    """Yield nested settings under dotted names; the settings of several models share a name."""
     for name, value in config.items():
         path = f"{prefix}.{name}" if prefix else name
         nested = value if isinstance(value, list) else [value]
@@ -222,7 +222,7 @@ def _summary(folder: Path, record: Record) -> list[Block]:
 def evaluation_page(folder: Path, place: str | None = None) -> Page:
     """Return the page of an evaluation's folder; :class:`DataError` if a file in it is damaged.
 
-    `place` is the new place of the run's data, if they were moved. If they cannot be read, a sentence replaces the images.
+    `place` is the new place of the run's data, if they were moved. If the data cannot be read, a sentence replaces the images.
     """
     resolved = folder.resolve()
     inside = resolved.parent.name == "evaluations" and (resolved.parent.parent / "config.json").is_file()

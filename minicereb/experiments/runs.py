@@ -204,7 +204,7 @@ def _why_no_run(folder: Path) -> str:
 
 
 def read_config(path: Path) -> tuple[Any, str]:
-    """Read settings and the hash in their file; :class:`DataError` if it does not match them in any revision."""
+    """Read settings and the hash in their file; :class:`DataError` if the hash does not match the settings in any revision."""
     stored = read_json(path, ConfigFile)
     try:
         config = from_json(stored["config"])
@@ -324,8 +324,8 @@ def run_training(
     If the generator is closed, as by Ctrl-C, it writes a checkpoint first. After any interruption the same call resumes training,
     and the model is bit for bit the same as without the interruption.
 
-    `encoder` is the complete run of ``config.encoder``. Its features are computed once and stored in its folder; the trained
-    model contains the encoder's weights too.
+    `encoder` is the complete run of ``config.encoder``. The encoder's features are computed once and stored in its folder;
+    the trained model contains the encoder's weights too.
 
     Raises
     ------
@@ -488,7 +488,7 @@ def _resume(path: Path, learner: Any, config: Train) -> tuple[_State, dict[str, 
 
 
 def _check_state(state: _State, metrics: Path, config: Train) -> None:
-    """Raise unless a checkpoint belongs to this run; one without a hash is recognised by its metrics."""
+    """Raise unless a checkpoint belongs to this run; a checkpoint without a hash is recognised by its metrics."""
     position, lines = state["position"], state["metrics"]
     if state.get("hash", config_hash(config)) != config_hash(config):
         raise DataError("it belongs to other settings")

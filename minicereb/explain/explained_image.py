@@ -198,7 +198,8 @@ def update_step(
 ) -> Step:  # fmt: skip
     """Return the step that shows how the optimiser changes the weights at `places`.
 
-    `words` are added to its text, `uses` names the dependencies of the gradient, and `answer` is the output after the change.
+    `words` are added to the step's text, `uses` names the dependencies of the gradient, and `answer` is the output after the
+    change.
     """
     rows = []
     for symbol, name, place in places:

@@ -49,7 +49,7 @@ class Derivative:
 
     @property
     def error(self) -> float:
-        """Difference between the two, relative to the derivative; the absolute difference if the derivative is 0."""
+        """Difference between derivative and finite difference, relative to the derivative, or absolute if the derivative is 0."""
         return abs(self.value - self.difference) / (abs(self.value) or 1.0)
 
     @property
@@ -79,7 +79,7 @@ class EstimatedMean:
 
     @property
     def verdict(self) -> str:
-        """``within`` or ``outside``: whether the interval of the difference between the two includes 0."""
+        """``within`` or ``outside``: whether the interval of the difference between mean and reference includes 0."""
         allowed = math.hypot(self.half, self.reference_half) + UNDERFLOW
         return "within" if abs(self.mean - self.reference) <= allowed else "outside"
 
@@ -107,7 +107,7 @@ class Step:
 
     @property
     def symbol(self) -> str:
-        """The symbol of what the step computes."""
+        """The symbol of the step's result."""
         return next(iter(self.gives.values()), "")
 
     @property

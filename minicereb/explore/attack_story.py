@@ -196,7 +196,7 @@ def attack_film(model: Any, dataset: Dataset, attack: Attack, images: int, theme
     dataset : Dataset
         Of grey images.
     attack : Attack
-        Its method is one of ``SHOWN_METHODS``; random start and restarts are left out.
+        The attack's method is one of ``SHOWN_METHODS``; random start and restarts are left out.
     images : int
     theme : {"page", "light", "dark"}
         See :func:`minicereb.report.image_sheets.film`.
@@ -230,7 +230,7 @@ def _together(
 
 
 def _broken(found: dict[str, list[_Path]], labels: np.ndarray, settings: Exploration) -> list[float | None]:
-    """Return for each image the smallest ε at which some step of an attack is misclassified; 0 if the image itself is."""
+    """Return for each image the smallest ε at which some step of an attack is misclassified; 0 if the clean image is."""
     result: list[float | None] = [None] * len(labels)
     for number, epsilon in reversed(list(enumerate(settings.epsilons))):
         for some in found.values():

@@ -18,7 +18,7 @@ def rounded(values: np.ndarray, kind: str) -> tuple[np.ndarray, float]:
     Parameters
     ----------
     values : array of float
-        At least 0 for ``"uint8"``.
+        Numbers to round, at least 0 for ``"uint8"``.
     kind : {"uint8", "int8", "int16"}
 
     Returns

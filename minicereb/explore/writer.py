@@ -35,7 +35,7 @@ def explore(train: Train, model: Any, dataset: Dataset, settings: Exploration) -
         How `model` was trained, for the title.
     model : classifier
     dataset : Dataset
-        Its test images are attacked.
+        The data set whose test images are attacked.
     settings : Exploration
 
     Returns

@@ -20,7 +20,8 @@ class Claim(NamedTuple):
     Attributes
     ----------
     name, tag, by : str
-        The function or layer that computes it, the tag of its equation or "", and the argument with respect to which it is taken.
+        The function or layer that computes the derivative, the tag of its equation or "", and the argument with respect to
+        which it is taken.
     function : callable or None
         Maps an array like `at` to a number; None if there is no derivative (then `gradient` says why).
     gradient : array of float64, or str
@@ -89,7 +90,7 @@ def examine(claim: Claim, seed: int = 0) -> CheckedClaim:
 
 
 def credited(function: Callable[[Any], Any], at: np.ndarray, credit: np.ndarray) -> Callable[[np.ndarray], float]:
-    """Return ``Σ credit · (function(z) - function(at))`` as a function of z; the difference comes first, for rounding."""
+    """Return ``Σ credit · (function(z) - function(at))`` as a function of z; the difference is taken first, to limit rounding."""
     before = np.array(function(at))  # a copy, because the next call may overwrite this memory
 
     def value(z: np.ndarray) -> float:

@@ -33,7 +33,7 @@ class OnnxModel(NamedTuple):
     Attributes
     ----------
     network : Sequential
-        It takes rows in the order of this project: pixel by pixel, with the channels of a pixel adjacent.
+        The network takes rows in the order of this project: pixel by pixel, with the channels of a pixel adjacent.
     order : array of int, shape (inputs,), or None
         For each number of a row, its index in the file's own input; None if the order is the same.
     shape : tuple of int
@@ -304,7 +304,7 @@ class _Chain:
         return node.constant(1 if node.constants[0] is None else 0)
 
     def elementwise(self, node: GraphNode, factor: np.ndarray | None, term: np.ndarray | None) -> None:
-        """Multiply by a constant, or add one: into a bias that is exactly 0, otherwise as a layer that scales and shifts."""
+        """Multiply by or add a constant: add it to a bias that is exactly 0, or else append a layer that scales and shifts."""
         if not self.layers and self.convolutional and len(self.shape) == 3:
             self.as_images(node)
         scale = self.per_feature(node, np.ones(1) if factor is None else factor)

@@ -1,7 +1,7 @@
 """Properties of networks in the VNN-LIB format: bounds on the inputs, and conditions that the outputs must not satisfy.
 
-A property calls the inputs ``X_0``, ``X_1``, … and the outputs ``Y_0``, …, and asserts comparisons. A counterexample satisfies
-it: an input within the bounds whose outputs satisfy every assertion about outputs.
+A property calls the inputs ``X_0``, ``X_1``, … and the outputs ``Y_0``, …, and asserts comparisons. A counterexample
+satisfies the property: it is an input within the bounds whose outputs satisfy every assertion about outputs.
 
 References
 ----------
@@ -41,7 +41,7 @@ class Property(NamedTuple):
     low, high : array of float64, shape (inputs,)
         Bounds of the inputs, both included.
     cases : list of (array of float64, shape (rows, outputs), array of float64, shape (rows,))
-        A and b of each case: it holds for outputs z with ``A z <= b`` in every row.
+        A and b of each case; the case holds for outputs z with ``A z <= b`` in every row.
     """
 
     low: np.ndarray

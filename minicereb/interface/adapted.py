@@ -53,7 +53,7 @@ class AdaptedClassifier(Predictor):
 
     @property
     def certifiable(self) -> bool:
-        """Whether its robustness can be certified."""
+        """Whether the classifier's robustness can be certified."""
         return why_not_certifiable(self.network_) is None
 
     def __repr__(self) -> str:

@@ -1,6 +1,6 @@
 """The models of this project as classifiers of scikit-learn: ``fit``, ``partial_fit``, ``predict`` and parameters.
 
-They learn by the same code as ``minicereb train``: equal data, settings and seed give a model with the same bits.
+These classifiers learn by the same code as ``minicereb train``: the same data, settings and seed give a model with the same bits.
 """
 
 from __future__ import annotations
@@ -452,8 +452,9 @@ class Perceptron(LearningClassifier):
 class LikelihoodRatioNetwork(LearningClassifier):
     """A network with neuronal noise that learns from its loss values (the generalised likelihood ratio method) ``[G-A1]``.
 
-    It predicts without noise. With ``network="cnn"`` it begins with convolutions; with ``"recurrent"`` or ``"spiking"`` its
-    hidden layer runs through time. These networks need the `image_shape`, unless every time step shows the whole image.
+    The network predicts without noise. With ``network="cnn"`` it begins with convolutions; with ``"recurrent"`` or
+    ``"spiking"`` its hidden layer runs through time. These networks need the `image_shape`, unless every time step shows the
+    whole image.
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
 """The common parts of the package's classifiers: prediction, and the parameters that scikit-learn expects.
 
-Nothing here needs scikit-learn. If a program uses it, scikit-learn's own errors, warnings and tags are used.
+Nothing here needs scikit-learn. If a program imports scikit-learn, that library's own errors, warnings and tags are used.
 """
 
 from __future__ import annotations

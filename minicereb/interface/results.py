@@ -153,7 +153,8 @@ class Evaluation:
     nearest : array of float32, shape (images, inputs)
         The nearest misclassified image that was found for each image; the image itself if none was.
     distance : array of float64, shape (images,)
-        Its distance; infinite if none was found, 0 for images that are misclassified without an attack.
+        Distance of the nearest misclassified image; infinite if none was found, 0 for images that are misclassified without
+        an attack.
     """
 
     record: dict[str, Any]

@@ -38,7 +38,7 @@ class OwnModule:
     ----------
     module : torch.nn.Module
     image_shape : tuple of int
-        Height, width and channels, or (inputs,) if it takes rows.
+        Height, width and channels, or (inputs,) if the module takes rows.
     bytes_per_image : int
         Memory for the signals of one image.
     """
@@ -80,7 +80,7 @@ def from_torch(module: Any, image_shape: tuple[int, ...] | None = None, classes:
 
     A chain of dense and convolutional layers, ReLU, max pooling, batch normalisation and arithmetic with constants is converted
     to layers of minicereb, so that gradient attacks and certificates apply. Any other module is called directly, in float32, with
-    its gradient by autograd. ``repr`` shows which is the case, and ``not_converted`` the reason.
+    its gradient by autograd. ``repr`` shows whether the module was converted, and ``not_converted`` says why it was not.
 
     Parameters
     ----------
@@ -381,14 +381,14 @@ def to_foolbox(model: Predictor) -> Any:
 
 
 def to_art(model: Predictor, image_shape: tuple[int, ...] | None = None) -> Any:
-    """Return a classifier as an estimator of the Adversarial Robustness Toolbox (ART), so that its attacks run on it.
+    """Return a classifier as an estimator of the Adversarial Robustness Toolbox (ART), so that ART's attacks run on it.
 
     Parameters
     ----------
     model : classifier
         A fitted classifier of minicereb, or one from ``from_sklearn``, ``from_torch`` and the like.
     image_shape : tuple of int, optional
-        (height, width, channels) of the images, for attacks such as Square; by default it takes rows.
+        (height, width, channels) of the images, for attacks such as Square; by default the estimator takes rows.
 
     Returns
     -------

@@ -26,7 +26,7 @@ class Backpropagation:
     Parameters
     ----------
     network : Sequential
-        The ``parameters`` of its layers are changed in place.
+        The network, whose layers' ``parameters`` are changed in place.
     optimizer : SGD, Momentum, RMSprop or Adam
     batch_size : int
         Number of images that a step averages over.

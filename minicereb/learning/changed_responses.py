@@ -21,7 +21,7 @@ RUNS = 4  # changed runs at a time, whose sums the processor takes beside each o
 def changed_outputs(
     base: Array, by_input: Array, places: Array, change: Array, activation: Activation | None, by_neuron: Array
 ) -> Array | None:
-    """Return the outputs above some neurons after changes of single inputs, without bias; None if there is no loop for it.
+    """Return the outputs that read some neurons, without bias, after changes of the neurons' single inputs; None without a loop.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def changed_outputs(
 def changed_outputs_loop(
     base: Array, by_input: Array, places: Array, change: Array, half_slope: Any, weights: Array, tile: Array, out: Array
 ) -> None:
-    """:func:`changed_outputs`, four changes of a run at a time.
+    """Do the same as :func:`changed_outputs`, four changes of a run at a time.
 
     Parameters
     ----------

@@ -103,11 +103,11 @@ class Estimator:
     Attributes
     ----------
     name : str
-        Its name in the table of estimators.
+        The estimator's name in the table of estimators.
     design : Design
-        How its noise is drawn.
+        How the noise is drawn.
     baseline : bool
-        Whether it subtracts the mean loss of other replications, which takes more than one.
+        Whether the estimator subtracts the mean loss of other replications, which takes more than one.
     columns_per_sample : int
         Runs of the later layers per sample, which determine the block size.
     """
@@ -130,7 +130,7 @@ class Estimator:
         return sum(network.widths) * self.columns_per_sample
 
     def with_learned_baseline(self) -> Estimator:
-        """Return the same estimator with a baseline from earlier steps; :class:`InputError` if it uses none."""
+        """Return the same estimator with a baseline from earlier steps; :class:`InputError` if it uses no baseline."""
         name, expected = f"learned with the estimator {self.name}", "mean: this estimator multiplies no score with the loss"
         raise InputError("baseline", name, expected)
 
@@ -162,7 +162,7 @@ def collect(
 ) -> GradientEstimate:
     """Turn the credits of all layers into gradients; a layer's `inputs` have one replication if all share them.
 
-    With weights, shape (images,), each image's credit is multiplied by its own.
+    If there are weights, shape (images,), each image's credit is multiplied by the image's weight.
     """
     if weights is not None:
         credits = [credit.times(weights) for credit in credits]

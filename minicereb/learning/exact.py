@@ -22,8 +22,9 @@ PATTERNS = 1 << 12  # patterns in a block
 class Exact(Estimator):
     """``E[L] = Σ_h P(h) L(h)`` over all 2^H patterns h of a layer, ``P(h) = ∏_a F(u_a/σ)^h_a F(-u_a/σ)^(1-h_a)`` ``[M-EXACT]``.
 
-    It needs one hidden layer of at most 20 threshold neurons. For a smooth loss the outputs have no noise. For the 0-1 loss they
-    have noise, over which the loss is averaged by a quadrature of 64 nodes. It computes in float64 and draws no noise.
+    The sum needs one hidden layer of at most 20 threshold neurons. For a smooth loss the outputs have no noise. For the 0-1
+    loss they have noise, over which the loss is averaged by a quadrature of 64 nodes. The sum is computed in float64, and no
+    noise is drawn.
     """
 
     name = "exact"

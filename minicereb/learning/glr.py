@@ -142,7 +142,7 @@ def _estimated(
     scales: bool,
     history: History,
 ) -> GradientEstimate:
-    """:func:`estimate`, with arguments that are checked and BLAS on one thread."""
+    """Do the same as :func:`estimate`, with arguments already checked and BLAS on one thread."""
     xp, images = xp_of(x), len(x)
     x_t = xp.ascontiguousarray(x.T)
     on_host = isinstance(x, np.ndarray)
@@ -207,8 +207,8 @@ class GLR:
     learn_scale : bool
         Whether the noise scales learn too, as ``log σ``.
     baseline : {"mean", "class", "image"}
-        What the score estimators subtract from the loss: the mean of the image's other replications, or a running mean of earlier
-        steps, over the image's class, or with the image's own deviation from it ``[M-LEARNED]``.
+        The baseline that score estimators subtract from the loss: the mean of the image's other replications, or a running
+        mean of earlier steps, over the image's class, or with the image's own deviation from it ``[M-LEARNED]``.
     allocation : {"equal", "scatter"}
         Whether every image of a batch has K replications, or K on average, with more for images whose gradient scattered more in
         earlier steps ``[M-NEYMAN]``.

@@ -24,8 +24,9 @@ class Layerwise(Estimator):
     Parameters
     ----------
     in_turn : bool
-        Whether one layer at a time has noise. Each layer then has its own runs, for which the layers below are computed once per
-        image. Its credit is the derivative of the mean loss over its own noise, with all other layers noiseless ``[M-TURN]``.
+        Whether only one layer at a time has noise. Each layer then has its own runs, for which the layers below are computed once
+        per image. A layer's credit is then the derivative of the mean loss over its own noise, with all other layers
+        noiseless ``[M-TURN]``.
     redraw_last : bool
         Whether the last layer's credit is estimated by redrawing the noise of one output at a time ``[M-RESAMPLE]``.
     """

@@ -30,7 +30,7 @@ def least_squares_readout(
     cerebellum : CerebellarNetwork
         Provides the wiring and the number of classes; its readout is not used.
     batches : iterator of (x, labels)
-        Images as float rows and their labels, each once.
+        Each image once, as a row of floats, and its label.
     ridge : float
         λ, at least 0, in ``(ZᵀZ/n + λ s I) W = ZᵀY/n``, where s is the mean of the diagonal of ZᵀZ/n.
     centre : bool

@@ -1,8 +1,8 @@
 """Designs: how the noise of an image's replications is drawn, and which baseline this allows.
 
-A baseline must be independent of the noise by which it is multiplied. So every design divides the replications of an image into
-independent groups, and the baseline of a group is the mean loss of the *other* groups, which keeps the estimate unbiased. (The
-mean over all replications, or over all others including the partner in an antithetic pair, would not.)
+A baseline must be independent of the noise by which it is multiplied. So every design divides the replications of an image
+into independent groups, and the baseline of a group is the mean loss of the *other* groups, which keeps the estimate
+unbiased. (The mean over all replications, or over all others including the partner in an antithetic pair, would bias it.)
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ class Independent:
 
 @dataclass(frozen=True)
 class Antithetic(Independent):
-    """Pairs of opposite noise, e and -e, each a group. The second half of the replications has minus the noise of the first."""
+    """Pairs of opposite noise, e and -e, each a group.
+
+    The second half of the replications has the negative noise of the first half.
+    """
 
     def least(self, baseline: bool) -> int:
         """Return the smallest number of replications: one pair, or two for a baseline."""
@@ -102,7 +105,8 @@ class Antithetic(Independent):
 class Sobol(Independent):
     """Points of a Sobol sequence with random linear scrambling and digital shifts, one dimension per neuron ``[M-SOBOL]``.
 
-    The replications of an image form two groups. Each is scrambled independently of the other and of all other images.
+    The replications of an image form two groups. Each group is scrambled independently of the other group and of all other
+    images.
     """
 
     def check(self, replications: int, baseline: bool) -> None:

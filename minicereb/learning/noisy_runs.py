@@ -82,22 +82,22 @@ class RunsOfLayer(NamedTuple):
 
     @property
     def drives(self) -> Array:
-        """Its signals without their noise, shape (units, images, replications), or one replication shared by all."""
+        """The layer's signals without their noise, shape (units, images, replications), or one replication shared by all."""
         return self.runs.trace.drives[self.number]
 
     @property
     def signals(self) -> Array:
-        """Its signals, shape (units, images, replications)."""
+        """The layer's signals, shape (units, images, replications)."""
         return self.runs.trace.signals[self.number]
 
     @property
     def noise(self) -> Array | None:
-        """Its noise, of unit scale."""
+        """The layer's noise, of unit scale."""
         return self.runs.trace.noise[self.number]
 
     @property
     def unpooled(self) -> Array:
-        """Its responses before any pooling, in the shape of the signals."""
+        """The layer's responses before any pooling, in the shape of the signals."""
         layer, trace = self.layer, self.runs.trace
         if isinstance(layer, NoisyConvolution) and layer.pool > 1:
             return layer.respond_alone(self.signals)

@@ -1,8 +1,8 @@
 """Optimisers: how a gradient changes the weights.
 
-All of them work elementwise, so blocks of weights can be updated separately. They change the weights and their own state in place
-and use the gradient as scratch memory; only one step in 64 allocates memory. With ``total_steps`` the learning rate falls to 0
-over that many steps; otherwise it is constant.
+All optimisers work elementwise, so blocks of weights can be updated separately. They change the weights and their own state
+in place and use the gradient as scratch memory; only one step in 64 allocates memory. With ``total_steps`` the learning rate
+falls to 0 over that many steps; otherwise it is constant.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def rate_at(step: int, learning_rate: float, total_steps: int | None) -> float:
     learning_rate : float
         η, the peak of a schedule.
     total_steps : int or None
-        T: ``η_t = ½ η (1 + cos(π (t - 1)/T)) min(1, 20 t/T)``, and 0 after T steps ``[M-COSINE]``; None: η at every step. It
-        rises over the first twentieth of the steps, because large steps do lasting harm before the optimiser knows the size of
-        the gradients: a network with 0-1 loss may never predict some class again.
+        T: ``η_t = ½ η (1 + cos(π (t - 1)/T)) min(1, 20 t/T)``, and 0 after T steps ``[M-COSINE]``; None: η at every step. The
+        rate rises over the first twentieth of the steps, because large steps do lasting harm before the optimiser knows the
+        size of the gradients: a network with 0-1 loss may never predict some class again.
     """
     if total_steps is None:
         return learning_rate
@@ -48,7 +48,7 @@ def forget_tiny(average: Array, step: int, below: float = 1e-30) -> None:
 
     The average of a value that has become zero, such as the activity of a cell whose pixels are dark in almost every image,
     decays into subnormal numbers below 1e-38. Processors are a hundred times slower with these, and learning MNIST would take
-    twice as long. Setting them to zero changes no weight by more than its last digit.
+    twice as long. Setting such averages to zero changes no weight by more than its last digit.
     """
     if step % 64 == 0:
         average[abs(average) < below] = 0

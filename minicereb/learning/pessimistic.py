@@ -1,7 +1,7 @@
 """The pessimistic delta rule: a synapse learns from the image and from the worst activity of any image within ε of it.
 
-It is still pre-synaptic activity times post-synaptic error: a synapse needs its granule cell's bounds, its own sign, and its
-Purkinje cell's climbing fibre. No image is attacked, and nothing is sent back through the granule cells.
+The rule is still pre-synaptic activity times post-synaptic error: a synapse needs its granule cell's bounds, its own sign,
+and its Purkinje cell's climbing fibre. No image is attacked, and nothing is sent back through the granule cells.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class PessimisticDeltaRule(DeltaRule):
     Notes
     -----
     In addition to the activity ``[h | μ | 0]``, the sums ``u + l`` and the differences ``u - l`` of each granule cell's bounds
-    ``[M-BOX]`` are stored, one row per cell. Instead of these large matrices, the small ones that multiply them are halved.
+    ``[M-BOX]`` are stored, one row per cell. The factor ½ is applied to the small matrices that multiply these large ones.
     Results equal the formulas of :mod:`minicereb.calculus.cerebellum` up to the order of summation.
 
     The loss of an image is (1 - λ) times the loss of its outputs plus λ times that of the worst outputs; it is convex in W.

@@ -60,7 +60,7 @@ class DeltaRule:
     ltd_decay : float or None
         β of ``[C-LTD]``; None leaves ``ltd_mean`` unchanged.
     error : callable
-        ``error(outputs, labels) -> (loss, error)``: what the climbing fibres carry, by default
+        ``error(outputs, labels) -> (loss, error)``: the signal that the climbing fibres carry, by default
         :func:`minicereb.calculus.losses.squared_error`. Labels are of any kind that this function accepts, one per row.
     rule : callable
         ``rule(z, error, readout) -> gradient``: how activity and error change the weights, by default
@@ -212,7 +212,7 @@ class DeltaRule:
         activity : array, shape (cells, columns)
             The responses in the first columns, one per image of the batch, then zeros; the column after them is overwritten.
         labels : array, shape (rows,)
-            At most ``columns - 1``.
+            Labels of the batch, at most ``columns - 1``.
         """
         shape = (self.model.wiring.cells, self.columns)
         if activity.shape != shape:

@@ -51,7 +51,7 @@ def draw_units(chance: Array, places: Array, draws: int) -> DrawnUnits:
     Parameters
     ----------
     chance : array, shape (units, images, replications)
-        At least 0; a unit with 0 is not drawn unless all are 0.
+        Weights of the units in the draw, at least 0; a unit of weight 0 is not drawn unless all weights are 0.
     places : array, shape (images or 1, replications), values from 0 to 1
         The random start of the equally spaced points, as a share of their distance.
     draws : int
@@ -83,7 +83,7 @@ def draw_units(chance: Array, places: Array, draws: int) -> DrawnUnits:
 
 
 def draw_units_loop(chance: Array, start: Array, units: Array, times: Array) -> None:
-    """:func:`draw_units`: walk over the units with all runs at once, and take a unit where the sum passes the next point.
+    """Do the same as :func:`draw_units`: walk over the units in all runs, and take a unit where the sum passes the next point.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def draw_units_loop(chance: Array, start: Array, units: Array, times: Array) -> 
     units : array of int64, shape (runs, draws)
         Overwritten.
     times : array, same shape
-        Ones; overwritten where a unit's chance is not 0.
+        Array of ones, overwritten where a unit's chance is not 0.
     """
     runs, draws = units.shape
     total, passed = np.zeros(runs, dtype=np.float64), np.zeros(runs, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The score function, with the noise of one neuron at a time drawn again, in strata and pairs ``[M-RESAMPLE]``."""
+"""The score function, with the noise of one neuron at a time redrawn in antithetic pairs, one per stratum ``[M-RESAMPLE]``."""
 
 from __future__ import annotations
 

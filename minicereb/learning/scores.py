@@ -30,11 +30,11 @@ class ScoreFunction(Layerwise):
     baseline : bool
         Whether the mean loss of the other groups of replications is subtracted ``[M-LOO]``.
     conditional : bool
-        Whether the score of threshold neurons is replaced by its mean given whether they fire ``[M-RB]``. Through time this is
-        the score of the spikes ``[M-PATH]``, with less variance than the score of the noise ``[M-PATHVAR]``.
+        Whether the score of threshold neurons is replaced by its mean given whether they fire ``[M-RB]``. In spiking layers
+        this is the score of the spikes ``[M-PATH]``, with less variance than the score of the noise ``[M-PATHVAR]``.
     output_draws : int
-        1, or an even number of draws of the outputs' noise for every run; the hidden layers' loss is the mean over them
-        ``[M-OUTPUTS]``.
+        Number of draws of the outputs' noise for every run, 1 or an even number; the hidden layers' loss is the mean over the
+        draws ``[M-OUTPUTS]``.
     derivative_last : bool
         Whether the last layer's credit is the pathwise derivative instead; the 0-1 loss is first averaged over the output noise.
     in_turn, redraw_last : bool

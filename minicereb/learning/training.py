@@ -32,9 +32,10 @@ QUIET: Any = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
 class Learner(Protocol):
     """A learning rule bound to a model: :class:`DeltaRule`, :class:`Backpropagation`, :class:`GLR`, or a wrapper around one.
 
-    If it has a method ``losses(x, labels, block) -> array (images,)``, the validation loss is recorded after every epoch. If it
-    has a method ``hits(x, labels, block) -> array of bool (images,)``, this decides which validation images count as correct.
-    If its attribute ``numbered`` is true, the numbers of the images are a third argument of ``learn``.
+    If the learner has a method ``losses(x, labels, block) -> array (images,)``, the validation loss is recorded after every
+    epoch. If the learner has a method ``hits(x, labels, block) -> array of bool (images,)``, this method decides which
+    validation images count as correct. If the learner's attribute ``numbered`` is true, the numbers of the images are a third
+    argument of ``learn``.
     """
 
     model: Any
@@ -66,9 +67,9 @@ class Position:
     seen : int
         Training images learned in this epoch.
     loss_sum : float
-        Sum of their losses, each measured before its update.
+        Sum of these images' losses, each measured before its update.
     correct : int
-        How many of them were classified correctly before their update.
+        Number of these images that were classified correctly before their update.
     steps : int
         Updates since the start.
     best_epoch : int
@@ -164,7 +165,7 @@ def train(
     Parameters
     ----------
     learner : Learner
-        Its arrays are changed in place.
+        The learner, whose arrays are changed in place.
     split : Split
     epochs : int
         Passes over the training images.
@@ -173,8 +174,8 @@ def train(
     position : Position
         Starting point; ``Position()`` for the beginning.
     best : dict
-        Receives copies of the learner's arrays at the epoch with the best accuracy on the selection images of `split` (ties go to
-        the earliest; without such images, the last epoch).
+        A dict that receives copies of the learner's arrays at the epoch with the best accuracy on the selection images of
+        `split` (ties go to the earliest; without such images, the last epoch).
     augment : bool
         Whether to shift and mirror each image anew in every epoch, before the learner uses it
         (:func:`~minicereb.datasets.transforms.crop_and_flip`).
@@ -264,10 +265,10 @@ def divergence(learner: Learner, split: Split, last_loss: float | None = None) -
 
     Notes
     -----
-    The loss on up to 2,000 unaugmented training images is compared with that of constant outputs: all 0, or 1 for the commonest
-    class, whichever is larger. Training has diverged if the loss is more than ten times as large. It has also diverged if the
-    loss is more than twice as large, which is rare even for an untrained network, and the accuracy exceeds the share of the
-    commonest class by no more than two standard errors.
+    The loss on up to 2,000 unaugmented training images is compared with that of constant outputs: all 0, or 1 for the
+    commonest class, whichever is larger. Training has diverged if the loss is more than ten times that of constant outputs.
+    It has also diverged if the loss is more than twice that of constant outputs, which is rare even for an untrained network,
+    and the accuracy exceeds the share of the commonest class by no more than two standard errors.
     """
     ids = split.training[:: max(1, len(split.training) // SAMPLE)]
     x, labels = to_unit(to_device(split.dataset.x_train[ids])), to_device(split.dataset.y_train[ids])

@@ -26,9 +26,9 @@ class Trace(NamedTuple):
     Attributes
     ----------
     inputs : list of array, shape (inputs, images, replications)
-        x; in the first layer with one replication, because all share the image.
+        x, with one replication in the first layer, because all replications share the image.
     drives : list of array, shape (outputs, images, replications)
-        u = θᵀ[1; x], the signal without its noise; in the first layer with one replication.
+        u = θᵀ[1; x], the signal without its noise, with one replication in the first layer.
     signals : list of array, shape (outputs, images, replications)
         v = u + σe.
     responses : list of array, same shape
@@ -222,7 +222,10 @@ def signals_loop(u: Array, e: Array, v: Array, h: Array, scale: Array, half_slop
 
 @dataclass(frozen=True, eq=False)
 class NoisyNetwork:
-    """A sequence of noisy layers. Used as a classifier, it makes the paper's "one time" prediction (OT), without noise."""
+    """A sequence of noisy layers.
+
+    As a classifier, the network makes the paper's "one time" prediction (OT), without noise.
+    """
 
     layers: tuple[NoisyLayer, ...]
 
@@ -256,8 +259,8 @@ class NoisyNetwork:
         x_t : array, shape (inputs, images)
             Images in columns.
         noise : tuple or None
-            For each layer, noise of unit scale with the shape (outputs, images, replications), or None; None instead of the tuple
-            for no noise at all. Noise of one image is used for all images.
+            For each layer, noise of unit scale with the shape (outputs, images, replications), or None; None in place of the
+            tuple means no noise at all. Noise of a single image is used for all images.
 
         Raises
         ------

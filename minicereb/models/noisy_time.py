@@ -53,7 +53,7 @@ class NoisyTime(NoisyLayer):
     firing : float
         ϑ.
     averages : bool
-        Whether the layer's response is the mean of h over time; otherwise it is the last step's.
+        Whether the layer's response is the mean of h over time; otherwise it is the h of the last step.
     """
 
     recurrent: Array | None = None
@@ -205,7 +205,7 @@ class NoisyTime(NoisyLayer):
         return super().input_gradient(self._by_step(d_v)).reshape(len(d_v), -1)
 
     def largest_changes(self, rise: Array, fall: Array) -> Array:
-        """Return a bound on the size of each drive's change at fixed earlier responses ``[M-ADAPTIVE]``; (images, units)."""
+        """Bound the size of each drive's change at fixed earlier responses ``[M-ADAPTIVE]``, shape (images, units)."""
         xp, shape = xp_of(rise), (-1, self.weight.shape[1])
         alone = NoisyLayer(self.weight, self.bias, self.scale, self.law, self.activation)
         currents = alone.largest_changes(rise.reshape(shape), fall.reshape(shape)).reshape(len(rise), -1, len(self.bias))
@@ -309,7 +309,7 @@ def initial_noisy_in_time(
     classes, seed : int
     spiking : bool
         Whether the layer consists of leaky integrate-and-fire neurons with threshold 1, whose mean activity is read out.
-        Otherwise it consists of recurrent units, whose last response is read out.
+        Otherwise the layer consists of recurrent units, whose last response is read out.
     presentation : {"rows", "whole"}
         Whether a time step shows the next row of the image, or the whole image.
     steps : int

@@ -51,7 +51,7 @@ def encoder_of(network: Sequential) -> tuple[Sequential, int]:
     Returns
     -------
     encoder : Sequential
-        Its layers up to :class:`~minicereb.models.convolutional.Flat`, without the dense layers.
+        The network's layers up to :class:`~minicereb.models.convolutional.Flat`, without the dense layers.
     features : int
         Length of a row.
 

@@ -75,7 +75,7 @@ class Wiring:
 
     @cached_property
     def matrix(self) -> Array | None:
-        """J as a dense matrix (cells × inputs), or None if cells have so few inputs that this would be slower."""
+        """J as a dense matrix (cells × inputs), or None if cells have so few inputs that a matrix would be slower."""
         if self.inputs is None:
             return self.weights
         if self.weights.shape[1] < MATRIX_SHARE * self.width:
@@ -137,7 +137,7 @@ class Wiring:
         centre, radius : array, shape (inputs, images)
             Of the box.
         total, spread : array, shape (cells, images)
-            Overwritten by ``u + l`` and ``u - l``.
+            Arrays that are overwritten by ``u + l`` and ``u - l``.
         """
         rest = self.at_rest
         if self.matrix is None and self.inputs is not None:
@@ -162,7 +162,7 @@ class Wiring:
         return xp_of(x).ascontiguousarray(x.T) if self.matrix is None else x.T
 
     def add_input_gradient(self, part: slice, d_v: Array, d_x_t: Array, fresh: bool = False) -> Array:
-        """Add the cells' share to the gradient of the mossy fibres; with `fresh`, overwrite an uninitialised one."""
+        """Add the cells' share to the gradient of the mossy fibres; with `fresh`, overwrite an uninitialised array."""
         return add_project_input_gradient(*self._synapses(part), d_v, d_x_t, fresh, self.width)
 
     def _synapses(self, part: slice) -> tuple[Array, Array | None]:

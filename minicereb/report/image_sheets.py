@@ -92,7 +92,7 @@ def film(images: np.ndarray, outputs: np.ndarray, labels: Sequence[int], classes
     Parameters
     ----------
     images : array, shape (steps, n, height, width)
-        In [0, 1]; the first step is the image itself.
+        Images at each step, in [0, 1]; the first step is the image itself.
     outputs : array, shape (steps, n, classes)
         Outputs of the model at each step.
     labels : sequence of int

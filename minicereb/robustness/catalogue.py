@@ -29,9 +29,10 @@ class NamedAttack:
         Settings of :class:`minicereb.attacks.settings.Attack` for each search; every search runs on the images that earlier
         searches did not break. ``steps`` is the method's default if missing; ``step_size`` may be a function of ε.
     alone : bool
-        Whether it runs on every image, so that its own accuracy is known, instead of only on the survivors of earlier attacks.
+        Whether the attack runs on every image, so that its own accuracy is known, instead of only on the survivors of earlier
+        attacks.
     transferred : bool
-        Whether it attacks other models and then tries their attacked images.
+        Whether the attack runs against other models and then tries their attacked images.
     """
 
     searches: tuple[Settings, ...]
@@ -39,7 +40,7 @@ class NamedAttack:
     transferred: bool = False
 
     def make(self, epsilon: float, norm: str, seed: int, gradient: str, draws: int) -> tuple[Attack, ...]:
-        """Return its attacks for one ε; `gradient` and `draws` determine the source of the input gradient."""
+        """Return the attacks for one ε; `gradient` and `draws` determine the source of the input gradient."""
         own: Settings = {} if self.transferred else {"gradient": gradient, "draws": draws}
         attacks = []
         for search in self.searches:
@@ -55,17 +56,17 @@ class NamedAttack:
 
     @property
     def white_box(self) -> bool:
-        """Whether it uses the inside of the evaluated model: its gradient, or the pixels that can be flipped."""
+        """Whether the attack uses the inside of the evaluated model: its gradient, or the pixels that can be flipped."""
         return not self.transferred and any(method.gradient or method.flips for method in self._methods)
 
     @property
     def smallest(self) -> bool:
-        """Whether it searches for the nearest misclassified image, independently of ε."""
+        """Whether the attack searches for the nearest misclassified image, independently of ε."""
         return bool(self.searches) and all(method.keeps == "nearest" for method in self._methods)
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """The objectives whose gradients it follows."""
+        """The objectives whose gradients the attack follows."""
         return tuple(dict.fromkeys(search.get("objective", "margin") for search in self.searches)) if self.white_box else ()
 
 
@@ -147,7 +148,7 @@ def attack_named(name: str) -> NamedAttack:
 def attacks_on(attacks: tuple[str, ...], fires: bool) -> tuple[str, ...]:
     """Return the attacks on a model; if its first stage `fires` at a threshold, the named sets include :data:`FLIPS`.
 
-    It raises :class:`InputError` if one of these is given for another model.
+    It raises :class:`InputError` if one of :data:`FLIPS` is given for another model.
     """
     if fires:
         return tuple(dict.fromkeys((*attacks, *FLIPS))) if set(STANDARD) <= set(attacks) else attacks

@@ -1,6 +1,7 @@
 """The checklist: fourteen ways in which an evaluation can be wrong, each with a measured value, a verdict and a reason.
 
-It follows Athalye, Carlini and Wagner (2018), Carlini et al. (2019) and Pintor et al. (2022), and examines only the first images.
+The checklist follows Athalye, Carlini and Wagner (2018), Carlini et al. (2019) and Pintor et al. (2022), and examines only
+the first images.
 """
 
 from __future__ import annotations
@@ -406,7 +407,7 @@ def checklist(context: CheckContext) -> Iterator[tuple[str, CheckResult]]:
     """Go through the checklist at one ε of an evaluation that is complete for the images checked.
 
     If the model refuses a check's attacks or gradients, the result is "not tested" with the reason.
-    It yields names of :data:`CHECKS` and results.
+    The generator yields names of :data:`CHECKS` and results.
     """
     for name, check in CHECKS.items():
         if len(context.ids) == 0:

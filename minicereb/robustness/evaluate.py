@@ -46,8 +46,8 @@ class EvaluationTarget:
     draws : int
         Replications of the noise for this source.
     judge : callable, optional
-        Maps images on the device and their indices to predictions on the host, for a randomised model. It uses fresh noise, which
-        no attack has used. By default the model's own outputs decide.
+        Maps images on the device and their indices to predictions on the host, for a randomised model. The function uses
+        fresh noise, which no attack has used. By default the model's own outputs decide.
     certifier : callable, optional
         Maps images, labels, image indices, ε and norm to a mask of the certified images and their bounds: margins, or radii.
     decider : callable, optional
@@ -55,7 +55,7 @@ class EvaluationTarget:
     substitutes : dict
         Other classifiers, by name, from which attacks are transferred.
     no_substitute : str
-        The reason why there are none, in that case.
+        The reason why there are no such classifiers, if there are none.
     """
 
     model: Any
@@ -155,8 +155,8 @@ def evaluate_images(
     An image that is broken at some ε counts as broken at every larger one, and is attacked there again only by attacks that run
     on every image.
 
-    It fills `outcomes` in place, and yields the number of complete steps, with which an evaluation can be resumed, and the next
-    step.
+    The generator fills `outcomes` in place. It yields the number of complete steps, from which an evaluation can be resumed,
+    and the next step.
 
     Raises
     ------

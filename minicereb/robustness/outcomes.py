@@ -32,9 +32,10 @@ class Outcomes:
     nearest : array of float32, shape (images, inputs)
         The nearest misclassified image found; the image itself if there is none.
     distance : array of float64, shape (images,)
-        Its distance; infinite if there is none, 0 for images that are misclassified without an attack.
+        Distance of the nearest misclassified image; infinite if there is none, 0 for images that are misclassified without an
+        attack.
     finder : array of int16, shape (images,)
-        Index of the attack that found it; -1 for none.
+        Index of the attack that found this image; -1 for none.
     smallest : array of float64, shape (attacks, images)
         Distances found by attacks that search for the nearest image independently of ε; NaN if not searched.
     """

@@ -59,7 +59,7 @@ class Way(NamedTuple):
 
 
 def ways_of(results: Results) -> list[Way]:
-    """Group the results by way of learning, in their order."""
+    """Group the results by way of learning, in the order of the results."""
     found = []
     models = results.by(lambda c: (c.among[0] if isinstance(c, FastestAgain) else c).train.model)
     for model, group in models.items():

@@ -124,7 +124,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[BrokenImages]:
 
 
 class BrokenBySearch:
-    """The images of the model with this name that each search broke at one ε."""
+    """For one model, given by name, and one ε: the images that each search broke."""
 
     def __init__(
         self, name: str, train: Train, epsilon: float, size: AttacksScale, seed: int, records: dict[BrokenImages, Record]

@@ -45,7 +45,7 @@ class Study:
     figures : callable, optional
         Maps the results to the figures, by file name without extension.
     expectation : str
-        What the paper expects or found; empty if the question is our own.
+        The paper's expectation or finding; empty if the question is our own.
     published : callable, optional
         Maps an experiment to the paper's figures for it, in percent, by the report's name for the measurement.
     captions : mapping

@@ -182,7 +182,8 @@ MISLEADS = 0.3  # share of the images
 def what_is_left(says: Curves, left: Curves) -> str:
     """State where PGD on the squared error misleads most, if it does, and the models most and least robust to all attacks.
 
-    Both are at the ε where the difference is largest. `says` and `left` have the same names, and their shares are for the same ε.
+    Both statements refer to the ε where the difference is largest. `says` and `left` have the same names, and their shares
+    are for the same ε.
     """
     hidden = {name: says[name][1] - left[name][1] for name in says}
     name = max(hidden, key=lambda each: hidden[each].max())
@@ -225,7 +226,7 @@ class ComparedAt(NamedTuple):
 
 
 def comparisons(results: Results, labels: Sequence[str] = ("attacked",)) -> list[ComparedAt]:
-    """Return the comparisons among the results: on clean images, then at each ε the available ones with these labels."""
+    """Return the comparisons among the results: on clean images, then for each ε those with these labels that exist."""
     rows = []
     for config, record in results.where(PairedComparison):
         rows.append(ComparedAt(config, "-", "clean", record["clean"]))

@@ -1,4 +1,4 @@
-"""Do images attacked against one model fool the others? Across seeds, sizes, wirings and learning rules."""
+"""Do images attacked against one model fool the others, across seeds, sizes, wirings and learning rules?"""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def network_of(config: EstimatorVariance) -> str:
 
 
 def noise_to_signal(results: Results, layer: int) -> str:
-    """Return variance over squared norm of a layer's gradient at one evaluation of the loss per image, with a 95% interval.
+    """Return a gradient's variance over its squared norm, for one loss evaluation per image, with a 95% interval.
 
     The variance is inversely proportional to the number of evaluations, so it is multiplied by that number.
     """
@@ -82,7 +82,7 @@ def noise_to_signal(results: Results, layer: int) -> str:
 
 
 def table(results: Results) -> Blocks:
-    """Show noise to signal of every layer, a table for each network."""
+    """Show the noise-to-signal ratio of every layer, one table for each network."""
     blocks: Blocks = []
     for network, found in results.by(network_of).items():
         hidden, channels = NETWORKS[network]

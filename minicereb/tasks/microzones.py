@@ -56,8 +56,9 @@ def activity_loop(weights: np.ndarray, inputs: np.ndarray, rates: np.ndarray, ou
 class Microzones:
     """A granule layer read out by two microzones, one for each direction of the force.
 
-    It always runs on the host, because a single state is too little work for a GPU. Purkinje cells inhibit their nuclei, so the
-    lower a zone's Purkinje output ŷ, the harder it pushes to its own side: the command is ``u = ŷ_left - ŷ_right`` ``[M-ZONES]``.
+    The circuit always runs on the host, because a single state is too little work for a GPU. Purkinje cells inhibit their
+    nuclei, so the lower a zone's Purkinje output ŷ, the harder it pushes to its own side: the command is ``u = ŷ_left -
+    ŷ_right`` ``[M-ZONES]``.
 
     Parameters
     ----------

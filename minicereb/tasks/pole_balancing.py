@@ -118,7 +118,7 @@ class PoleBalancer:
         Parameters
         ----------
         trials : int
-            Total number, including earlier trials; resumed learning ends exactly as if it had never stopped.
+            Total number of trials, including earlier ones; resumed learning ends exactly as if it had never stopped.
         keep : int
             Number of initial steps of each trial's path to keep.
         """

@@ -43,7 +43,7 @@ class OliveLearner:
         self._z = circuit.ltd_mean
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Arrays that it changes in addition to the circuit's: none."""
+        """Arrays that the learner changes in addition to the circuit's: none."""
         return {}
 
     def begin(self) -> None:
@@ -113,7 +113,7 @@ class TemporalDifferenceLearner:
         self._z = self.critic
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Arrays that it changes in addition to the circuit's."""
+        """Arrays that the learner changes in addition to the circuit's."""
         return {"critic": self.critic}
 
     def begin(self) -> None:

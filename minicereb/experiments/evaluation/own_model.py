@@ -135,8 +135,8 @@ class OwnModel:
 def evaluate_own_model(config: OwnModel, dataset: Dataset, out: Path) -> Generator[str, None, Record]:
     """Evaluate a user's classifier into the folder `out`; yield the progress in words, return the record.
 
-    The function may return a different classifier at every call, so an earlier evaluation is not resumed. Its files are replaced
-    if it has the same name, data and settings; otherwise they are kept.
+    The function may return a different classifier at every call, so an earlier evaluation is not resumed. The files of an
+    earlier evaluation are replaced if it has the same name, data and settings; otherwise they are kept.
 
     Raises
     ------

@@ -282,7 +282,8 @@ CHANGE = shape(before=float | None, after=float | None)
 class MovedOutputs(UnderAttack):
     """The outputs of a model before and after an attack, on correctly classified images.
 
-    They show why an attack on the squared error can fail: it may raise the error without another class becoming the largest.
+    The outputs show why an attack on the squared error can fail: it may raise the error without making a wrong output the
+    largest.
     """
 
     record_shape = shape(

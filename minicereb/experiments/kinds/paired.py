@@ -56,7 +56,7 @@ class PairedComparison(Experiment):
         return tuple(epsilon for epsilon in self.one.epsilons if epsilon in self.other.epsilons)
 
     def check_record(self, record: Record) -> None:
-        """Raise :class:`~minicereb.documents.Mismatch` unless a record has an entry for every ε that both have."""
+        """Raise :class:`~minicereb.documents.Mismatch` unless a record has an entry for every ε that both evaluations share."""
         require_length(record["epsilons"], len(self.epsilons), "epsilons")
 
     @property

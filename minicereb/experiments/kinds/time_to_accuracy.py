@@ -42,7 +42,7 @@ RECORD = shape(
 class TimeToAccuracy(Experiment):
     """Learning until the accuracy on the held-out images reaches a target, or a limit is reached.
 
-    Two runs do not give the same record bit for bit: it contains times, and the time limit may end learning at another step.
+    Two runs do not give the same record bit for bit: it contains times, and a time limit may end learning at another step.
     """
 
     record_shape = RECORD
@@ -126,9 +126,9 @@ def fastest(records: list[Record]) -> int:
 def evaluations_per_image(model: Model, image_shape: tuple[int, ...] = (1,)) -> int:
     """Return the number of evaluations of the loss of an image of this shape in a step.
 
-    There is one evaluation per replication, and with noise in turn one for each layer. Every flipped neuron adds one, and every
-    neuron whose noise is redrawn adds several. In a spiking layer every neuron is flipped in every step.
-    Losses at changed outputs, which need no run, are not counted.
+    There is one evaluation per replication or, if one layer at a time has noise, one per replication and layer. Every flipped
+    neuron adds one, and every neuron whose noise is redrawn adds several. In a spiking layer every neuron is flipped in every
+    step. Losses at changed outputs, which need no run, are not counted.
     """
     if not isinstance(model, NoisyModel):
         return 1
