@@ -170,9 +170,9 @@ def read_npz(path: str | os.PathLike, arrays: Arrays | None = None, optional: Co
     ----------
     path : path
     arrays : mapping, optional
-        The arrays that the file must hold; only these are read. By default all are read.
+        The arrays that the file must hold; only these are read. By default all arrays are read.
     optional : collection of str
-        Names that may be missing.
+        Names of arrays that may be missing.
 
     Raises
     ------

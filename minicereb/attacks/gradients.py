@@ -208,7 +208,7 @@ class PastThreshold(Source):
     Parameters
     ----------
     near : array of bool, shape (images, inputs), optional
-        Pixels that can cross θ; for all other pixels the gradient is 0. By default all pixels.
+        Pixels that can cross θ; for all other pixels the gradient is 0. By default all pixels can.
     width : float, optional
         Width of a relaxed threshold, ``σ(2^{t/10} 2(x - θ)/width)`` at the t-th gradient, which gets at most 64 times as steep as
         at first. The gradient is computed at this relaxed activity. Without a width the derivative of the threshold is taken as 1

@@ -47,7 +47,7 @@ def square(
         Whether p falls over the available queries, as published. Otherwise p falls at the published query counts, as in the
         standard ensemble, where p is 0.8/128 after 5,000 queries instead of 0.8/512.
     points : {"every", "best", "first"}
-        The points that are needed. Unless this is ``"every"``, the search may yield only the best point of every few hundred
+        Which of the points are needed. Unless this is ``"every"``, the search may yield only the best point of every few hundred
         queries. With ``"first"``, an image stays at its first misclassified point.
 
     References

@@ -164,7 +164,7 @@ def run_scaling() -> Iterator[SizeTiming]:
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float | None:
     """Return the least-squares slope of the logarithms: 1 if a value grows in proportion to the size.
 
-    None for a single size.
+    The result is None for a single size.
     """
     if len(sizes) < 2:
         return None

@@ -135,7 +135,7 @@ class Activation:
     name : str
         One of :data:`ACTIVATIONS`.
     slope : float
-        Slope of the sigmoid; 1 for all others.
+        Slope of the sigmoid; 1 for all other activations.
     """
 
     name: str

@@ -11,7 +11,7 @@ def interval_dense(centre: Array, radius: Array, weight: Array, bias: Array) -> 
     Parameters
     ----------
     centre, radius : array of float, shape (batch, inputs)
-        The box; no radius is negative.
+        Centre and radius of the box; no radius is negative.
     weight : array of float, shape (outputs, inputs)
     bias : array of float, shape (outputs,)
 

@@ -77,7 +77,7 @@ class ZeroOne:
         return (_of_label(outputs, labels) < outputs.max(axis=0)).astype(outputs.dtype)
 
     def derivative(self, outputs: Array, labels: Array) -> Array:
-        """Raise :class:`InputError`: this loss has none."""
+        """Raise :class:`InputError`: this loss has no derivative."""
         raise InputError("loss", "zero-one", "cross-entropy where a derivative of the loss is needed")
 
 

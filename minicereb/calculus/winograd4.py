@@ -91,7 +91,7 @@ def winograd4_weight_gradient(d_v: Array, x: Array) -> Array:
     ----------
     d_v : array, shape (batch, height, width, outputs)
     x : array, shape (batch, height, width, channels)
-        Sizes as for :func:`winograd4`.
+        Sizes are as for :func:`winograd4`.
 
     Returns
     -------

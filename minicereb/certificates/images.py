@@ -38,7 +38,7 @@ def verify_image(
     model : classifier
         A model for which :func:`why_not_complete` returns None.
     x : array of float32, shape (inputs,)
-        In [0, 1], on the host.
+        Images in [0, 1], on the host.
     label : int
     epsilon : float
         At least 0. As in :func:`minicereb.certificates.certify.certify`, a proof holds for a ball that is larger by a rounding

@@ -39,7 +39,7 @@ class Lines(NamedTuple):
 
 
 def identity_lines(lower: Array, upper: Array) -> Lines:
-    """``φ(v) = v`` is its own line."""
+    """For ``φ(v) = v`` both lines are the function itself."""
     xp = xp_of(lower)
     one, zero = xp.ones_like(lower), xp.zeros_like(lower)
     return Lines(one, zero, one, zero)

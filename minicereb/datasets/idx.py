@@ -120,7 +120,7 @@ def parse(content: bytes, name: str) -> np.ndarray:
         floats of 4 and 8), the number of dimensions, each dimension as a big-endian 32-bit integer, and the elements, big-endian,
         last dimension fastest.
     name : str
-        Its name in an error.
+        Name of the file in an error.
 
     Returns
     -------

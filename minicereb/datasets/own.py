@@ -96,7 +96,7 @@ def channels_first(name: str, shape: tuple[int, ...], layout: str | None = None)
     shape : tuple of int
         Shape of all images; it is ambiguous only with four axes.
     layout : {"channels-last", "channels-first"}, optional
-        The order, if it is known.
+        The order of the axes, if it is known.
 
     Raises
     ------

@@ -59,7 +59,7 @@ class Download(NamedTuple):
 class FileReport(NamedTuple):
     """The state of a file on this machine; `detail` says what is wrong with it or where it came from.
 
-    Truncated: it ends too early. Altered: its content differs in another way.
+    Truncated: the file ends too early. Altered: the file's content differs in another way.
     """
 
     file: DataFile

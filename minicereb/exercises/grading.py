@@ -55,7 +55,7 @@ class Graded(NamedTuple):
 
     @property
     def points(self) -> float:
-        """The points that it earns."""
+        """The points that the submission earns."""
         return self.submission.worth if self.report.verdict.right else 0
 
     def row(self) -> dict[str, object]:

@@ -115,7 +115,7 @@ class LearningClassifier(Parameters, Predictor):
         Parameters
         ----------
         x : array-like, shape (samples, features)
-            Finite numbers. Attacks and evaluations need them in [0, 1]. Bytes (uint8) are pixels from 0 to 255; learning and
+            Finite numbers. Attacks and evaluations need features in [0, 1]. Bytes (uint8) are pixels from 0 to 255; learning and
             prediction read them as numbers from 0 to 1.
         y : array-like, shape (samples,)
             Numbers or names of at least two classes.

@@ -174,7 +174,7 @@ class Resample(OneByOne):
 
     ``mean_q L(e_q) s(e_q) / σ`` over nodes e_q in pairs ±, one pair in each of PAIRS strata of the neuron's noise distribution.
     The neuron's own noise determines the position within the stratum. The effect of the other neurons' noise on the loss cancels
-    in the difference of a pair. Works for any activation.
+    in the difference of a pair. The estimator works for any activation.
 
     Parameters
     ----------

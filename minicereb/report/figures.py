@@ -309,7 +309,8 @@ def points(
 ) -> Figure:
     """Draw at most eight named points in each panel, two panels in a row, all on the same logarithmic scales.
 
-    Along the dotted line through a panel's first point, the product of the two values is constant. `conclusion` is written above.
+    Along the dotted line through a panel's first point, the product of the two values is constant. `conclusion` is written
+    above the figure.
     """
     from matplotlib.ticker import NullLocator
 

@@ -44,7 +44,7 @@ class EvaluationTarget:
     gradient : str
         Source of the input gradient, see :func:`minicereb.attacks.gradients.source_named`.
     draws : int
-        Replications of the noise for this source.
+        Number of replications of the noise for this source.
     judge : callable, optional
         Maps images on the device and their indices to predictions on the host, for a randomised model. The function uses
         fresh noise, which no attack has used. By default the model's own outputs decide.

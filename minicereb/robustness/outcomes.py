@@ -18,7 +18,7 @@ NOT_TRIED, WITHSTOOD, BROKEN = 0, 1, 2
 
 @dataclass(frozen=True, eq=False)
 class Outcomes:
-    """Some images of an evaluation, on the host; filled in place.
+    """The outcomes for some images of an evaluation, in arrays on the host that are filled in place.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Is a wider granule layer more robust, with or without long-term depression? Full wiring of growing width."""
+"""Is a wider granule layer more robust, with or without long-term depression? The wiring is full, and its width grows."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def summary(draws: np.ndarray) -> dict[str, float]:
     Parameters
     ----------
     draws : array of float64, shape (draws, elements)
-        Independent and identically distributed.
+        Independent and identically distributed vectors.
 
     Returns
     -------

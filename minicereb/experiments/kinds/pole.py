@@ -76,7 +76,7 @@ class PoleBalancing(Experiment):
         return record_of(self, balancer)
 
     def cost(self, probes: Probes) -> Cost:
-        """Return an upper bound: a trial ends when the pole falls, and learning when enough trials have succeeded."""
+        """Return an upper bound on the cost: a trial ends when the pole falls, and learning when enough trials have succeeded."""
         building, second = probes.balancing(self.task)
         return Cost(building + second * self.task.seconds * (self.trials + len(self.angles)), None, 0, True)
 
