@@ -97,15 +97,16 @@ class Bars:
 
 @dataclass(frozen=True, eq=False)
 class LineChart:
-    """Lines of :func:`minicereb.report.figures.curves` over a logarithmic axis; `axes` are the labels of the axes."""
+    """Lines of :func:`minicereb.report.figures.curves`; `axes` are the labels of the axes, the first may be logarithmic."""
 
     name: str
     lines: dict[str, tuple[np.ndarray, ...]]
     axes: tuple[str, str]
+    logarithmic: bool = False
 
     def html(self) -> str:
         """Return the lines as markup."""
-        figure = svg(curves([("", self.lines)], *self.axes, logarithmic=True, marked=False))
+        figure = svg(curves([("", self.lines)], *self.axes, logarithmic=self.logarithmic, marked=False))
         return f'<div class="cell lines"><img src="{_address(figure, "svg+xml")}" alt="{escape(self.name)}"></div>'
 
 

@@ -17,7 +17,7 @@ from minicereb.errors import InputError, require
 from minicereb.experiments.configs import Train
 from minicereb.explain.drawings import Bars, Drawing, Image, Map, Row, Svg
 from minicereb.explain.steps import Rows, Step, checked
-from minicereb.explain.training_step import TrainingStep, take_step
+from minicereb.explain.training_step import WARM, TrainingStep, take_step
 from minicereb.gradcheck.differences import CLOSER
 from minicereb.inputs import as_labels, check_images, check_rows
 from minicereb.models.cerebellum import CerebellarNetwork
@@ -207,7 +207,7 @@ def update_step(
         rows.append((symbol, before, taken.gradients[name][place], after - before, after))
     name, batch = subject.config.optimizer, subject.config.batch_size
     memory = f"{name} has no memory of earlier gradients."
-    if taken.warmed:
+    if WARM[name] and taken.warmed:
         memory = (
             f"A complete run does not keep the memory of {name}, and from an empty one the first step is far too large. So the "
             f"gradients of the run's first {taken.warmed} batches, at these weights, have filled it first."

@@ -189,7 +189,9 @@ def _forward_steps(subject: ExplainedImage, walked: PixelPath) -> Iterator[Step]
         first, layer = block.start, walked.layers[block.start]
         x, v, unit = walked.values[first][0], walked.values[first + 1], walked.place(first + 1)
         dense = enumerate(zip(layer.weight[unit[0]], x, strict=True)) if isinstance(layer, Dense) else ()
-        terms = [(str(i), w, each) for i, (w, each) in dense] or list(_window(layer, x, unit))
+        terms = [(str(i), w, each) for i, (w, each) in dense] or list(
+            window_terms(layer.weight, x, unit, layer.stride, layer.padding)
+        )
         total, bias = (f"v{list(unit)}", walked.value(first + 1)), ("bias b", layer.bias[unit[-1]])
         tables = [products(f"unit {list(unit)}", ("input", "weight θ", "value x"), terms, total, [bias])]
         pixel = subject.pixel(walked.units[0])
@@ -222,15 +224,17 @@ def _forward_drawings(subject: ExplainedImage, walked: PixelPath, block: range) 
     return [Drawing(caption, through), Drawing("The weights of the unit on the path of the pixel.", parts)]
 
 
-def _window(layer: Convolution, x: np.ndarray, unit: tuple[int, ...]) -> Iterator[tuple[str, float, float]]:
+def window_terms(
+    weight: np.ndarray, x: np.ndarray, unit: tuple[int, ...], stride: int, padding: int = 0
+) -> Iterator[tuple[str, float, float]]:
     """Return inputs, weights and values of a kernel at one place, without the padding."""
     row, column, output = unit
-    for i in range(layer.weight.shape[1]):
-        for j in range(layer.weight.shape[2]):
-            r, c = row * layer.stride + i - layer.padding, column * layer.stride + j - layer.padding
+    for i in range(weight.shape[1]):
+        for j in range(weight.shape[2]):
+            r, c = row * stride + i - padding, column * stride + j - padding
             if 0 <= r < x.shape[0] and 0 <= c < x.shape[1]:
                 for channel in range(x.shape[2]):
-                    yield str([r, c, channel]), layer.weight[output, i, j, channel], x[r, c, channel]
+                    yield str([r, c, channel]), weight[output, i, j, channel], x[r, c, channel]
 
 
 def _normalised(walked: PixelPath, number: int) -> Rows:

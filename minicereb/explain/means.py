@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from minicereb.explain.steps import CONFIDENCE, EstimatedMean, Rows
 from minicereb.learning.credit import Estimator
 from minicereb.learning.exact import Exact
 from minicereb.learning.glr import estimator_named
+from minicereb.learning.history import NO_HISTORY, History
 from minicereb.learning.noise import Address
 from minicereb.learning.one_neuron import Flip
 from minicereb.learning.pathwise import Backprop
@@ -22,6 +24,7 @@ from minicereb.statistics import mean_interval
 
 GROUP, GROUPS = 32, 128  # replications per group, and number of groups
 REFERENCE_GROUP, REFERENCE_GROUPS = 256, 64
+SHARED_GROUP, SHARED_REFERENCE_GROUP = 8, 16  # replications per group for convolutions and layers in time
 MOST = 1 << 16  # largest number of patterns (times 64 quadrature nodes for the 0-1 loss) for the closed form
 REFERENCES = ("flip", "resample", "antithetic", "baseline")  # estimators that are tried in this order if there is no closed form
 RARE = 1e-4  # probability that a neuron's own noise exceeds the range considered
@@ -44,7 +47,7 @@ def credit_bounds_of(
     """
     first, last = network.layers[0], network.layers[-1]
     span = _span(network, loss, labels)
-    if span is None or isinstance(estimator, Backprop) or first.law is None:
+    if span is None or isinstance(estimator, Backprop) or first.law is None or not network.is_dense:
         return CreditBounds(np.zeros(len(first.bias), dtype=np.float64), 0.0)
     if isinstance(estimator, Flip):
         factor = first.law.density(first.drive(x.T[:, :, None])[:, 0, 0] / first.scale)
@@ -79,15 +82,16 @@ def _span(network: NoisyNetwork, loss: ReplicatedLoss, labels: np.ndarray) -> fl
 class GroupedEstimates(NamedTuple):
     """Estimates for one image, one per group of `size` replications.
 
-    `credit`, shape (groups, neurons), is that of the first layer; `last`, shape (groups, classes, inputs of the last layer),
-    is the derivative with respect to the last layer's weights. If the estimates are the reference for others, `origin`
-    describes them; if they are exact, there is one group.
+    `credit`, shape (groups, neurons), is that of the first layer; `last`, shape (groups, classes, inputs of the last layer), is the
+    derivative with respect to the last layer's weights, and `weights`, shape (groups, weights), that with respect to some weights of
+    the first layer. If the estimates are the reference for others, `origin` describes them; if they are exact, there is one group.
     """
 
     credit: np.ndarray
     last: np.ndarray
     size: int
     bounds: CreditBounds
+    weights: np.ndarray
     origin: str = ""
 
 
@@ -101,35 +105,45 @@ def _is_applicable(estimator: Estimator, network: NoisyNetwork, loss: Replicated
 
 def groups_of(
     estimator: Estimator, network: NoisyNetwork, loss: ReplicatedLoss, x: np.ndarray, labels: np.ndarray, at: Address,
-    groups: int = GROUPS, size: int = GROUP,
+    groups: int = GROUPS, size: int | None = None, history: History = NO_HISTORY,
+    weights: Sequence[tuple[str, tuple[int, ...]]] = (),
 ) -> GroupedEstimates:  # fmt: skip
-    """Estimate repeatedly, each time from `size` fresh replications; once if the estimator is exact."""
-    laws, x_t = [layer.law for layer in network.layers], np.ascontiguousarray(x.T)
+    """Estimate repeatedly, each time from `size` fresh replications; once if the estimator is exact.
+
+    `weights` are the names and indices of weights of the first layer.
+    """
+    x_t, first = np.ascontiguousarray(x.T), network.layers[0]
     exact = isinstance(estimator, Exact)
-    credits, last = [], []
+    size = size or (GROUP if network.is_dense else SHARED_GROUP)
+    credits, last, chosen = [], [], []
     for group in range(1 if exact else groups):
-        noise = estimator.design.draw(x, laws, network.widths, 1, 1 if exact else size, at.of(group))
-        piece = estimator.on(network, loss, x_t, labels, noise, False)
+        noise = estimator.draw(network, x, 1, 1 if exact else size, at.of(group))
+        piece = estimator.on(network, loss, x_t, labels, noise, False, history)
         credits.append(piece.first_credit[0])
         last.append(piece.gradients[-1]["weight"])
+        every = piece.gradients[0] | first.weight_gradient(piece.first_credit, x) if weights else {}
+        chosen.append([every[name][index] for name, index in weights])
     bounds = credit_bounds_of(estimator, network, loss, x, labels)
-    return GroupedEstimates(np.array(credits, dtype=np.float64), np.array(last, dtype=np.float64), size, bounds)
+    credit, by_last, by_weight = (np.array(each, dtype=np.float64) for each in (credits, last, chosen))
+    return GroupedEstimates(credit, by_last, size, bounds, by_weight)
 
 
 def reference_for(
-    own: str, network: NoisyNetwork, loss: ReplicatedLoss, x: np.ndarray, labels: np.ndarray, at: Address
-) -> GroupedEstimates:
+    own: str, network: NoisyNetwork, loss: ReplicatedLoss, x: np.ndarray, labels: np.ndarray, at: Address,
+    placement: str = "all", weights: Sequence[tuple[str, tuple[int, ...]]] = (),
+) -> GroupedEstimates:  # fmt: skip
     """Return the closed form, or an independent estimate by an estimator other than `own`, with more replications."""
     exact = estimator_named("exact", "derivative")
-    patterns = (1 if loss.smooth else 64) << len(network.layers[0].bias)
-    if patterns <= MOST and _is_applicable(exact, network, loss):
+    patterns = (1 if loss.smooth else 64) << min(len(network.layers[0].bias), 64)
+    if placement == "all" and patterns <= MOST and _is_applicable(exact, network, loss):
         found = groups_of(exact, network, loss, x, labels, at)
         return found._replace(origin="the sum over all patterns of the hidden layer")
+    size = REFERENCE_GROUP if network.is_dense else SHARED_REFERENCE_GROUP
     for name in REFERENCES:
-        other = estimator_named(name, "derivative")
+        other = estimator_named(name, "derivative", placement)
         if name != own and _is_applicable(other, network, loss):
-            found = groups_of(other, network, loss, x, labels, at, REFERENCE_GROUPS, REFERENCE_GROUP)
-            drawn = REFERENCE_GROUPS * REFERENCE_GROUP
+            found = groups_of(other, network, loss, x, labels, at, REFERENCE_GROUPS, size, weights=weights)
+            drawn = REFERENCE_GROUPS * size
             origin = f"{name} with other noise, {drawn:,} replications (there is no closed form, or it has too many terms)"
             return found._replace(origin=origin)
     raise InputError("what", "a mean over noise", "a network to which an estimator applies")
@@ -168,7 +182,7 @@ def last_series(found: GroupedEstimates, output: int, neuron: int) -> Series:
 
 def pixel_series(found: GroupedEstimates, network: NoisyNetwork, pixel: int) -> Series:
     """Return the derivative with respect to a pixel: the credit passed back through the first layer's weights."""
-    bound = float(np.abs(network.layers[0].weight[:, pixel]) @ found.bounds.credit)
+    bound = float(np.abs(network.layers[0].weight[:, pixel]) @ found.bounds.credit) if network.is_dense else 0.0
     return Series(network.layers[0].input_gradient(found.credit)[:, pixel], found.size, bound)
 
 
@@ -194,4 +208,4 @@ def running(of: str, series: Series, reference: Series) -> tuple[Rows, Drawing]:
         "expected value": (every[[0, -1]] * series.size, np.full(2, should, dtype=np.float64)),
     }
     caption = f"The mean of {of} over more and more replications, with its {CONFIDENCE:.1%} interval."
-    return table, Drawing(caption, [LineChart("running mean", lines, ("replications", of))])
+    return table, Drawing(caption, [LineChart("running mean", lines, ("replications", of), logarithmic=True)])

@@ -2,71 +2,99 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from minicereb.attacks.gradients import Landscape, fitting_estimator, source_named
-from minicereb.calculus.noise import conditional_score
 from minicereb.calculus.replicated import OfRows, ReplicatedLoss, loss_named
-from minicereb.errors import InputError, require
 from minicereb.experiments.architectures import NoisyModel
 from minicereb.explain import means
-from minicereb.explain.drawings import Bars, Drawing, Image, Map, Row
+from minicereb.explain.drawings import Bars, Drawing, Map, Row
 from minicereb.explain.explained_image import ExplainedImage, Place, chosen_cells, loss_step, update_step
+from minicereb.explain.few_runs import FewRuns, address_of, baseline_in_words, few_runs
 from minicereb.explain.fgsm_steps import PIXELS, attack_steps, fgsm_step, landscape_of, objective_step
-from minicereb.explain.steps import CONFIDENCE, SUBSCRIPT, Derivative, EstimatedMean, Rows, Step, checked, compared, products
+from minicereb.explain.noisy_layer_steps import drawn_in_words, forward_steps, path_step, shaped
+from minicereb.explain.shared_weight_steps import learning_steps, shared_weights, shown_unit
+from minicereb.explain.steps import CONFIDENCE, Derivative, EstimatedMean, Rows, Step, checked, compared
+from minicereb.explain.training_step import TrainingStep
 from minicereb.gradcheck.differences import difference, moving
-from minicereb.learning.credit import Estimator, LastLayer
-from minicereb.learning.exact import Exact
+from minicereb.learning.credit import LastLayer
+from minicereb.learning.estimators import LEARNED_BY
 from minicereb.learning.glr import estimator_named
-from minicereb.learning.noise import Address, Independent
 from minicereb.learning.one_neuron import Flip
-from minicereb.learning.pathwise import Backprop
+from minicereb.learning.pathwise import Backprop, Surrogate
 from minicereb.learning.scores import ScoreFunction
-from minicereb.models.noisy import Noise, Trace
+from minicereb.models.noisy import Noise, NoisyLayer, Trace
+from minicereb.models.noisy_convolution import NoisyConvolution
+from minicereb.models.noisy_time import NoisyTime
 
 CREDIT_TAGS = {
     "plain": "G5", "baseline": "M-LOO", "antithetic": "M-LOO", "sobol": "M-LOO", "rao-blackwell": "M-RB",
-    "flip": "M-FLIP", "resample": "M-RESAMPLE", "exact": "M-EXACT", "backprop": "G3",
+    "flip": "M-FLIP", "resample": "M-RESAMPLE", "exact": "M-EXACT", "backprop": "G3", "surrogate": "M-SURROGATE",
 }  # fmt: skip
-FEWEST = (1, 2, 4)  # numbers of replications to try, the smallest first
+BIASED = " The surrogate is biased, so its mean need not be the expected value."
 
 
 def learning(subject: ExplainedImage) -> Iterator[Step]:
     """Yield the steps of learning from the image by the likelihood ratio method."""
     settings, network = subject.config.model, subject.model
     assert isinstance(settings, NoisyModel)
-    expected = "a network of dense layers: noisy convolutions and layers in time cannot be explained"
-    require(network.is_dense, "model", settings.description, expected)
-    taken, loss = subject.step(), loss_named(settings.loss)
-    estimator = estimator_named(settings.estimator, settings.last_layer)
-    noise = _few(subject, estimator)
-    trace = network.run(np.ascontiguousarray(subject.x.T), noise)
+    taken, loss, first = subject.step(), loss_named(settings.loss), network.layers[0]
+    few = few_runs(subject, settings, loss, taken)
+    trace = few.trace
     random = any(layer.law is not None for layer in network.layers)
-    reference = _reference(subject, settings.estimator, loss) if random else None
-    strength = np.abs(taken.gradients["weight_0"]).max(axis=1)
-    if reference is not None:
-        strength = np.abs(reference.credit.mean(axis=0))
-    cells = chosen_cells(subject, [int(a) for a in np.argsort(-strength, kind="stable")[:2]], len(strength), "neurons")
-    pixel = next(iter(subject.shown.pixels), int(subject.x[0].argmax()))
+    shared = [] if type(first) is NoisyLayer else shared_weights(subject, few)
+    seen = [(weight.name, weight.entry) for weight in shared]
+    reference = _reference(subject, settings.estimator, loss, settings.placement, seen) if random else None
     classes = subject.classes(trace.outputs[:, :, 0].T)
-    yield from _forward_steps(subject, trace, cells, classes)
-    yield _loss(subject, loss, trace)
-    yield _credit_step(subject, settings.estimator, estimator, loss, noise, trace, cells)
+    tag = _credit_tag(settings, first)
+    if shared:
+        cells = list(dict.fromkeys(weight.cell for weight in shared))
+        convolves = isinstance(first, NoisyConvolution)
+        kernels = (weight for weight in shared if weight.name == "weight")
+        units = [shown_unit(subject, few, weight) for weight in kernels] if convolves else cells
+        yield from forward_steps(subject, trace, units, classes)
+        if isinstance(first, NoisyTime) and isinstance(few.estimator, ScoreFunction):
+            yield path_step(trace, first, cells)
+        yield _loss(subject, loss, trace)
+        about = baseline_in_words(settings, few, taken)
+        yield from learning_steps(subject, settings, few, shared, tag, about)
+        places = [weight.place for weight in shared]
+    else:
+        strength = np.abs(taken.gradients["weight_0"]).max(axis=1)
+        if reference is not None:
+            strength = np.abs(reference.credit.mean(axis=0))
+        cells = chosen_cells(subject, [int(a) for a in np.argsort(-strength, kind="stable")[:2]], len(strength), "neurons")
+        pixel = next(iter(subject.shown.pixels), int(subject.x[0].argmax()))
+        yield from forward_steps(subject, trace, cells, classes)
+        yield _loss(subject, loss, trace)
+        yield _credit_step(subject, settings, few, taken, cells, tag)
+        places = [(f"θ_0[{a}, {pixel}]", "weight_0", (a, pixel)) for a in cells]
+        seen = [("weight", (a, pixel)) for a in cells]
     last = len(network.layers) - 1
-    before = cells[0] if last == 1 else 0
+    before = cells[0] if last == 1 and not shared else 0
     if reference is not None:
         if len(reference.credit) == 1:
             yield _exact_step(subject, loss, reference, cells)
-        yield _mean_step(subject, settings.estimator, estimator, loss, reference, cells, pixel, before)
-    places: list[Place] = [(f"θ_0[{a}, {pixel}]", "weight_0", (a, pixel)) for a in cells]
+        yield _mean_step(subject, settings, few, reference, places, before, tag)
     places += [(f"θ_{last}[{c}, {before}]", f"weight_{last}", (c, before)) for c in classes]
     words = f"The gradient is the estimator's, with the training's own noise and K = {settings.replications}."
-    yield update_step(subject, taken, places, words, ("image", "credit"))
+    uses = ("image", *dict.fromkeys(weight.name for weight in shared)) if shared else ("image", "credit")
+    yield update_step(subject, taken, places, words, uses)
+
+
+def _credit_tag(settings: NoisyModel, first: NoisyLayer) -> str:
+    """Return the equation of the first layer's credit."""
+    name = settings.estimator
+    by_score = isinstance(LEARNED_BY[name], ScoreFunction)
+    if isinstance(first, NoisyTime) and (by_score or name == "backprop"):
+        return "M-PATH" if by_score else "M-BPTT"
+    if by_score and settings.placement == "in-turn":
+        return "M-TURN"
+    return "M-LEARNED" if settings.baseline != "mean" and name != "rao-blackwell" else CREDIT_TAGS[name]
 
 
 def attack(subject: ExplainedImage) -> Iterator[Step]:
@@ -85,73 +113,12 @@ def attack(subject: ExplainedImage) -> Iterator[Step]:
     yield fgsm_step(subject, landscape, gradient, pixels)
 
 
-def _few(subject: ExplainedImage, estimator: Estimator) -> Noise:
-    """Return noise with as few replications as the estimator accepts."""
-    design = Independent() if isinstance(estimator, Exact) else estimator.design
-    for replications in FEWEST:
-        with contextlib.suppress(InputError):
-            design.check(replications, estimator.baseline)
-            break
-    laws = [layer.law for layer in subject.model.layers]
-    return design.draw(subject.x, laws, subject.model.widths, 1, replications, _address(subject))
-
-
-def _address(subject: ExplainedImage, stream: str = "explained noise") -> Address:
-    return Address(subject.config.seed, (subject.image,), stream)
-
-
-def _reference(subject: ExplainedImage, own: str, loss: ReplicatedLoss) -> means.GroupedEstimates:
-    return means.reference_for(own, subject.model, loss, subject.x, subject.labels, _address(subject, "explained reference"))
-
-
-def _forward_steps(subject: ExplainedImage, trace: Trace, cells: list[int], classes: list[int]) -> Iterator[Step]:
-    """Yield a step for each layer: drive, noise, signal and response of a few neurons in the first replication."""
-    network = subject.model
-    for number, layer in enumerate(network.layers):
-        x, u, v, h = (each[number][:, 0, 0] for each in (trace.inputs, trace.drives, trace.signals, trace.responses))
-        e = trace.noise[number]
-        last = number == len(network.layers) - 1
-        neurons = classes if last else cells if not number else [int(a) for a in np.argsort(-np.abs(u), kind="stable")[:2]]
-        tables, rows, checks = [], [], []
-        for a in neurons:
-            terms = list(zip(range(len(x)), layer.weight[a], x, strict=True))
-            total, bias = (f"u[{a}]", u[a]), [("bias", layer.bias[a])]
-            tables.append(products(f"neuron {a}", ("input", "weight θ", "x"), terms, total, bias))
-            unit = 0.0 if e is None else float(e[a, 0, 0])
-            rows.append((a, u[a], unit, unit * float(layer.scale[0]), v[a], h[a]))
-            if layer.activation is not None and layer.activation.smooth:
-                one = v[a : a + 1].copy()
-                checks.append(checked(f"∂φ/∂v[{a}]", np.asarray(layer.slope(one)).item(), one, 0, layer.respond, one))
-        tables.append(Rows("neurons", ("neuron", "drive u", "noise e", "r = σe", "v = u + r", "φ(v)"), rows))
-        noise = "no noise" if e is None else f"{layer.law.name} noise of scale {layer.scale[0]:g}"  # type: ignore[union-attr]
-        activation = "no activation" if layer.activation is None else f"{layer.activation.name} neurons"
-        words = f"{len(v)} neurons, {noise}, {activation}; the first of {trace.outputs.shape[2]} replications drawn here."
-        if layer.activation is not None and layer.activation.name == "threshold":
-            words += f" {int(h.sum())} of them fire."
-        shapes = {"x": x.shape, "θ": layer.weight.shape, "u": trace.drives[number].shape, "v": trace.signals[number].shape}
-        r = np.zeros(len(u)) if e is None else e[:, 0, 0] * float(layer.scale[0])
-        full = float(np.abs(np.stack([u, r, v])).max())
-        carried = Map("x", x) if number else Image("x", subject.picture(x))
-        parts: Row = [
-            carried,
-            "θ →",
-            Map("u", u, full),
-            "+",
-            Map("r", r, full),
-            "=",
-            Map("v", v, full),
-            "φ →",
-            subject.drawn("φ(v)", h),
-        ]
-        drawings = [Drawing("The input, and every neuron's drive, noise, signal and response.", parts)]
-        if not number:
-            seen: Row = [subject.map(f"θ of neuron {a}", layer.weight[a]) for a in neurons[:PIXELS]]
-            drawings.append(Drawing("The weights of some neurons: orange pixels excite, blue ones inhibit.", seen))
-        hidden = f"h{number + 1}".translate(SUBSCRIPT)
-        yield Step(
-            f"Layer {number + 1}, one replication", "G1", words, shapes, tables, checks, drawings=drawings,
-            gives={"ŷ": "ŷ"} if last else {"x": hidden, hidden: hidden}, uses=("x",),
-        )  # fmt: skip
+def _reference(
+    subject: ExplainedImage, own: str, loss: ReplicatedLoss, placement: str = "all",
+    weights: Sequence[tuple[str, tuple[int, ...]]] = (),
+) -> means.GroupedEstimates:  # fmt: skip
+    at = address_of(subject, "explained reference")
+    return means.reference_for(own, subject.model, loss, subject.x, subject.labels, at, placement, weights)
 
 
 def _loss(subject: ExplainedImage, loss: ReplicatedLoss, trace: Trace) -> Step:
@@ -189,38 +156,43 @@ def _loss(subject: ExplainedImage, loss: ReplicatedLoss, trace: Trace) -> Step:
 
 
 def _credit_step(
-    subject: ExplainedImage, name: str, estimator: Estimator, loss: ReplicatedLoss, noise: Noise, trace: Trace, cells: list[int]
+    subject: ExplainedImage, settings: NoisyModel, few: FewRuns, taken: TrainingStep, cells: list[int], tag: str
 ) -> Step:
     """Return the step with the estimated credit of a few neurons of the first layer."""
-    network = subject.model
-    given = (None,) * len(noise) if isinstance(estimator, Exact) else noise
-    piece = estimator.on(network, loss, np.ascontiguousarray(subject.x.T), subject.labels, given, False)
+    name, estimator, loss, found = settings.estimator, few.estimator, few.loss, few.found
     checks: list[Derivative] = []
     rows: list[tuple[Any, ...]] = []
     head: tuple[str, ...] = ("neuron", "credit")
     for a in cells:
         if isinstance(estimator, ScoreFunction | Flip):
             if isinstance(estimator, ScoreFunction):
-                head, more, found = _by_score(subject, estimator, loss, trace, a)
+                head, more, compared_with = _by_score(few, a)
             else:
-                head, more, found = _by_flip(subject, piece.first_credit[0, a], trace, a)
+                head, more, compared_with = _by_flip(subject, found.first_credit[0, a], few.trace, a)
             rows += more
-            checks += found
+            checks += compared_with
         else:
-            rows.append((a, piece.first_credit[0, a]))
-            if isinstance(estimator, Backprop):
-                first, pixel, along = network.layers[0], int(subject.x[0].argmax()), _along(subject, loss, noise)
-                by_weight = first.weight_gradient(piece.first_credit, subject.x)["weight"][a, pixel]
-                checks.append(checked(f"∂L/∂v[{a}]", piece.first_credit[0, a], first.bias, a, along))
+            rows.append((a, found.first_credit[0, a]))
+            if type(estimator) is Backprop:
+                first, pixel, along = subject.model.layers[0], int(subject.x[0].argmax()), _along(subject, loss, few.noise)
+                by_weight = first.weight_gradient(found.first_credit, subject.x)["weight"][a, pixel]
+                checks.append(checked(f"∂L/∂v[{a}]", found.first_credit[0, a], first.bias, a, along))
                 checks.append(checked(f"∂L/∂θ_0[{a}, {pixel}]", by_weight, first.weight, (a, pixel), along))
-    mean = [(a, piece.first_credit[0, a]) for a in cells]
+    mean = [(a, found.first_credit[0, a]) for a in cells]
     numbers = [Rows("each replication", head, rows), Rows("mean: the estimate of ∂E[L]/∂v", ("neuron", "credit"), mean)]
     words = f"The estimator is {name}; its credit estimates the derivative of the mean loss with respect to the neuron's signal."
-    shapes = {"credit": piece.first_credit.shape}
-    found = Map("credit", piece.first_credit[0])
-    drawing = Drawing("The credit of every neuron of the first layer, from these few replications.", [found])
+    if isinstance(estimator, ScoreFunction):
+        words += f" {baseline_in_words(settings, few, taken)}"
+    if settings.output_draws > 1:
+        words += f" The loss of a replication is the mean over {settings.output_draws} draws of the outputs' noise."
+    if settings.placement == "in-turn":
+        words += " One layer at a time has noise; in the runs shown it is the first."
+    shapes = {"credit": found.first_credit.shape}
+    drawing = Drawing(
+        "The credit of every neuron of the first layer, from these few replications.", [Map("credit", found.first_credit[0])]
+    )
     return Step(
-        f"The credit of a neuron ({name})", CREDIT_TAGS[name], words, shapes, numbers, checks, drawings=[drawing],
+        f"The credit of a neuron ({name})", tag, words, shapes, numbers, checks, drawings=[drawing],
         gives={"credit": "credit"}, uses=("h₁", "L"),
     )  # fmt: skip
 
@@ -230,27 +202,25 @@ def _along(subject: ExplainedImage, loss: ReplicatedLoss, noise: Noise) -> Calla
     return lambda: float(loss.value(subject.model.run(x_t, noise).outputs, subject.labels).mean())
 
 
-def _by_score(subject: ExplainedImage, estimator: ScoreFunction, loss: ReplicatedLoss, trace: Trace, a: int) -> tuple:
+def _by_score(few: FewRuns, a: int) -> tuple:
     """Return loss × score for each replication; the score is compared with the slope of -ln f."""
-    layer = subject.model.layers[0]
-    law, last = layer.law, LastLayer(subject.model.layers[-1], loss)
-    nodes = last.nodes(trace.noise[-1], subject.labels) if estimator.derivative_last else None
-    value = last.value_in(trace, nodes, subject.labels)
-    baseline = estimator.design.others(value) if estimator.baseline else np.zeros_like(value)
+    assert few.at is not None
+    assert few.credit is not None
+    layer, trace, (losses, baselines) = few.at.layer, few.trace, few.losses
+    law, own = layer.law, few.credit.each()[a, 0]
+    assert law is not None
     rows, checks = [], []
-    conditional = estimator.conditional and layer.activation is not None and layer.activation.name == "threshold"
-    for k in range(value.shape[1]):
+    conditional = few.estimator.conditional and layer.activation is not None and layer.activation.name == "threshold"  # type: ignore[attr-defined]
+    for k, (left, b) in enumerate(zip(losses, baselines, strict=True)):
         e = np.array([trace.noise[0][a, 0, k]])  # type: ignore[index]
         what = f"{'E[s | h]' if conditional else 's(e)'} of neuron {a}, replication {k}"
+        score = few.credit.values[a, 0, k]
         if conditional:
-            e, fires = trace.drives[0][a, 0, :1] / layer.scale, trace.responses[0][a, 0, k : k + 1]
-            score, sign = conditional_score(law, fires, e)[0], 2 * float(fires[0]) - 1
+            e, sign = trace.drives[0][a, 0, :1] / layer.scale, 2 * float(trace.responses[0][a, 0, k]) - 1
             checks.append(checked(what, score, e, 0, lambda e, sign: np.log(law.distribution(sign * e)), e, sign))
         else:
-            score = law.score(e.copy())[0]
             checks.append(checked(what, score, e, 0, lambda e: -np.log(law.density(e)), e))
-        left, b = value[0, k], baseline[0, k]
-        rows.append((a, k, left, b, score, (left - b) * score / layer.scale[0]))
+        rows.append((a, k, left, b, score, own[k]))
     return ("neuron", "replication", "L", "baseline b", "score", "(L - b) score/σ"), rows, checks
 
 
@@ -307,34 +277,44 @@ def _compared_means(
 
 
 def _mean_step(
-    subject: ExplainedImage, name: str, estimator: Estimator, loss: ReplicatedLoss, reference: means.GroupedEstimates,
-    cells: list[int], pixel: int, before: int,
+    subject: ExplainedImage, settings: NoisyModel, few: FewRuns, reference: means.GroupedEstimates, places: list[Place],
+    before: int, tag: str,
 ) -> Step:  # fmt: skip
     """Return the step with the mean derivatives of a few weights over a growing number of replications."""
-    found = means.groups_of(estimator, subject.model, loss, subject.x, subject.labels, _address(subject, "explained mean"))
-    x, last, label = float(subject.x[0, pixel]), len(subject.model.layers) - 1, subject.label
+    name, network, at = settings.estimator, subject.model, address_of(subject, "explained mean")
+    layer, last, label = network.layers[0], len(network.layers) - 1, subject.label
+    dense, given = network.is_dense, (network, few.loss, subject.x, subject.labels, at)
+    weights = [(name.removesuffix("_0"), index) for _, name, index in places]
+    found = means.groups_of(few.estimator, *given, history=few.history, weights=[] if dense else weights)
 
     def series(each: means.GroupedEstimates) -> list[means.Series]:
-        return [means.weight_series(each, a, x) for a in cells] + [means.last_series(each, label, before)]
+        if dense:
+            first = [means.weight_series(each, a, float(subject.x[0, pixel])) for _, (a, pixel) in weights]
+        else:
+            first = [means.Series(each.weights[:, number], each.size, 0.0) for number in range(len(weights))]
+        return [*first, means.last_series(each, label, before)]
 
-    names = [f"∂E[L]/∂θ_0[{a}, {pixel}]" for a in cells] + [f"∂E[L]/∂θ_{last}[{label}, {before}]"]
+    names = [f"∂E[L]/∂{symbol}" for symbol, _, _ in places] + [f"∂E[L]/∂θ_{last}[{label}, {before}]"]
     estimates, tables, drawings = _compared_means(names, series, found, reference)
     words = (
-        f"The derivative with respect to a weight is the activity of its input times the credit. These are {CONFIDENCE:.1%} "
-        "intervals: in a hundred such pages with ten estimates each, about one lies outside."
+        f"The derivative with respect to a weight is the activity of its input times the credit{'' if dense else ', summed'}. "
+        f"These are {CONFIDENCE:.1%} intervals: in a hundred such pages with ten estimates each, about one lies outside."
     )
-    shapes = {"∂E[L]/∂θ_0": subject.model.layers[0].weight.shape}
-    both: Row = [Map("mean credit", found.credit.mean(axis=0)), "≈", Map("expected", reference.credit.mean(axis=0))]
-    drawings.append(Drawing("The mean credit of every neuron of the first layer, and its expected value.", both))
+    words += BIASED if isinstance(few.estimator, Surrogate) else ""
+    shapes = {"∂E[L]/∂θ_0": layer.weight.shape}
+    both: Row = [Map("mean credit", shaped(layer, found.credit.mean(axis=0))), "≈"]
+    both.append(Map("expected", shaped(layer, reference.credit.mean(axis=0))))
+    caption = f"The mean credit of every unit of the first layer, and its expected value.{drawn_in_words(layer)}"
+    drawings.append(Drawing(caption, both))
     title, gives, uses = f"The mean over the noise ({name})", {"∂E[L]/∂θ": "∂E[L]/∂θ"}, ("image", "credit", "E[L]")
-    return Step(title, CREDIT_TAGS[name], words, shapes, tables, (), estimates, drawings, gives, uses)
+    return Step(title, tag, words, shapes, tables, (), estimates, drawings, gives, uses)
 
 
 def _pixel_step(subject: ExplainedImage, name: str, loss: OfRows, pixels: list[int]) -> Step:
     """Return the step with the estimated gradient of the mean objective with respect to the pixels."""
     network, reference = subject.model, _reference(subject, name, loss)
     estimator = estimator_named(name, "derivative")
-    found = means.groups_of(estimator, network, loss, subject.x, subject.labels, _address(subject, "explained mean"))
+    found = means.groups_of(estimator, network, loss, subject.x, subject.labels, address_of(subject, "explained mean"))
     names = [f"∂E[l]/∂x[{subject.pixel(pixel)}]" for pixel in pixels]
 
     def series(each: means.GroupedEstimates) -> list[means.Series]:
@@ -346,8 +326,10 @@ def _pixel_step(subject: ExplainedImage, name: str, loss: OfRows, pixels: list[i
         "of the first layer, which goes back through its weights. The attack below uses the mean over 32 replications."
     )
     shapes = {"∂E[l]/∂x": subject.x.shape}
-    back = network.layers[0].input_gradient(found.credit.mean(axis=0)[None])
-    seen: Row = [Map("credit", found.credit.mean(axis=0)), "θ →", subject.map("∂E[l]/∂x", back)]
+    words += BIASED if isinstance(estimator, Surrogate) else ""
+    layer, credit = network.layers[0], found.credit.mean(axis=0)
+    back = layer.input_gradient(credit[None])
+    seen: Row = [Map("credit", shaped(layer, credit)), "θ →", subject.map("∂E[l]/∂x", back)]
     drawings.append(Drawing("The mean credit of the first layer, and the resulting gradient of the pixels.", seen))
     title, gives, uses = "The derivative with respect to the image", {"∂l/∂x": "∂E[l]/∂x"}, ("image", "δ")
     return Step(title, CREDIT_TAGS[name], words, shapes, tables, (), estimates, drawings, gives, uses)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from html import escape
-from importlib import resources
 from typing import Any
 
 from minicereb.calculus.equations import equation
@@ -15,9 +12,8 @@ from minicereb.explain import render
 from minicereb.explain.dependencies import Arrows, arrows, dependency_map
 from minicereb.explain.steps import Step
 from minicereb.report.mathml import mathml
-from minicereb.report.page import Table
+from minicereb.report.page import Table, filled_in
 
-TEMPLATE, SCRIPT = "screens.html.j2", "screens.js"
 WIDE, NARROW = 84, 34  # distances in the map on a wide and on a narrow screen
 
 
@@ -26,18 +22,9 @@ def html(title: str, lead: str, steps: Sequence[Step]) -> str:
 
     Each step is a screen with its equation, its pictures, a map of its dependencies, and its tables, which are collapsed.
     """
-    from jinja2 import Environment, StrictUndefined  # slow to import, and the text form does not need it
-
     found = arrows(steps)
-    source, script = ((resources.files("minicereb.explain") / name).read_text(encoding="utf-8") for name in (TEMPLATE, SCRIPT))
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return template.from_string(source).render(
-        title=title,
-        lead=lead,
-        script=script,
-        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        screens=[_screen(steps, found, number) for number in range(len(steps))],
-    )
+    screens = [_screen(steps, found, number) for number in range(len(steps))]
+    return filled_in("minicereb.explain", "screens.html.j2", "screens.js", title=title, lead=lead, screens=screens)
 
 
 def _screen(steps: Sequence[Step], found: Arrows, number: int) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from minicereb.randomness import generator
 
 # Number of batches that fill an optimiser's memory: with ρ = 0.99 or 0.9, to two thirds; Adam's bias correction does the rest.
 WARM = {"sgd": 0, "momentum": 10, "rmsprop": 100, "adam": 20}
+BASELINE_WARM = 20  # number of batches after which a running mean of the loss has forgotten that it began at 0
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class TrainingStep(NamedTuple):
 
     `x` is the image of the step, attacked if training attacks its images. `before` and `after` are the model's arrays by their
     stored names, and `gradients` are the gradients given to the optimiser. `model` is the model after the step, `rate` the
-    learning rate, and `warmed` the number of batches that filled the optimiser's memory before the step.
+    learning rate, and `warmed` the number of batches that filled the optimiser's memory before the step. `baseline` is the
+    learned baseline for the image, if the rule has one.
     """
 
     x: np.ndarray
@@ -57,6 +59,7 @@ class TrainingStep(NamedTuple):
     model: Any
     rate: float
     warmed: int
+    baseline: float | None = None
 
 
 def take_step(
@@ -79,22 +82,27 @@ def take_step(
     if config.adversary is not None:
         x = AdversarialTraining(rule, config.adversary, config.seed, total).attacked(x, labels)
     before = {name: array.copy() for name, array in model_arrays(copy).items()}
+    running = getattr(rule, "mean_loss", None)
+    baseline = None if running is None else float(running.of(labels, None)[0])
     (learned,) = rule.learn(x, labels)
     after, rate = model_arrays(copy), rate_at(warmed + 1, config.learning_rate, falling)
-    return TrainingStep(x, before, after, _gradients(rule, after), learned, copy, rate, warmed)
+    return TrainingStep(x, before, after, _gradients(rule, after), learned, copy, rate, warmed, baseline)
 
 
 def warm_up(rule: Any, config: Train, dataset: Dataset, encoder: Any = None) -> int:
-    """Fill the memory of a rule's optimiser while the weights stay constant; return the number of batches used.
+    """Fill what a rule remembers of earlier steps while the weights stay constant; return the number of batches used.
+
+    This is the memory of its optimiser and, if it has one, its learned baseline.
 
     The rule learns from the first batches of the run's first epoch, augmented and attacked as in training. After each batch,
-    everything except the optimiser's state and the number of steps is reset. :data:`WARM` gives the number of batches, limited by
-    the batches of an epoch; for an optimiser without memory it is 0.
+    everything except this memory and the number of steps is reset. :data:`WARM` gives the number of batches, limited by the
+    batches of an epoch; for an optimiser without memory it is 0, or :data:`BASELINE_WARM` for a learned baseline.
     """
     closed = getattr(config.model, "rule", "") == "least-squares"
     split, size = Split(dataset, config.validation, config.seed), config.batch_size
     order = split.training[generator(config.seed, "order", 0).permutation(len(split.training))]
-    batches = list(blocks(len(order), size))[: 0 if closed else WARM[config.optimizer]]
+    most = max(WARM[config.optimizer], 0 if getattr(rule, "mean_loss", None) is None else BASELINE_WARM)
+    batches = list(blocks(len(order), size))[: 0 if closed else most]
     learner: Any = rule
     if config.adversary is not None:
         learner = AdversarialTraining(rule, config.adversary, config.seed, total_steps(config, dataset))
@@ -131,6 +139,7 @@ def _gradients(rule: Any, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray
     found, start = {}, 0
     for number, layer in enumerate(rule.model.layers):  # GLR: one vector, layer by layer
         names = ["weight", "bias", *(["scale"] if rule.learn_scale and layer.law is not None else [])]
+        names += ["recurrent"] if f"recurrent_{number}" in arrays else []
         for name in names:
             array = arrays[f"{name}_{number}"]
             found[f"{name}_{number}"] = gradient[start : start + array.size].reshape(array.shape)

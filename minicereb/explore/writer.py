@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Generator
-from importlib import resources
 from math import degrees
 from typing import Any
 
@@ -20,10 +18,9 @@ from minicereb.explore.packing import pack
 from minicereb.models.cerebellum import CerebellarNetwork
 from minicereb.models.sequential import Sequential
 from minicereb.report.circuit import WORDS, circuit
+from minicereb.report.page import filled_in
 from minicereb.tasks.eyelid_conditioning import Eyelid
 from minicereb.tasks.pole_balancing import PoleTask
-
-TEMPLATE, SCRIPT = "template.html.j2", "explore.js"
 
 
 def explore(train: Train, model: Any, dataset: Dataset, settings: Exploration) -> Generator[str, None, str]:
@@ -69,18 +66,15 @@ def explore(train: Train, model: Any, dataset: Dataset, settings: Exploration) -
 
 def html(title: str, lead: str, stories: dict[str, Story], picture: str, described: dict[str, Any]) -> str:
     """Return the HTML document of some stories, with a picture of the circuit (SVG, or empty)."""
-    from jinja2 import Environment, StrictUndefined  # slow to import, and most commands write no page
-
     table, data = pack({f"{name}/{array}": each for name, story in stories.items() for array, each in story.arrays.items()})
     about = {"arrays": table, **{name: story.about for name, story in stories.items()}}
-    source, script = ((resources.files("minicereb.explore") / name).read_text(encoding="utf-8") for name in (TEMPLATE, SCRIPT))
     attack = stories["attack"].about
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
-    return template.from_string(source).render(
+    return filled_in(
+        "minicereb.explore",
+        "template.html.j2",
+        "explore.js",
         title=title,
         lead=lead,
-        script=script,
-        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         about=json.dumps(about, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         data=data,
         hidden=attack["hidden"],

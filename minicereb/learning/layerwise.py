@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,24 +51,36 @@ class Layerwise(Estimator):
         history: History = NO_HISTORY,
     ) -> GradientEstimate:
         """Return the estimate from given noise."""
+        inputs, signals, credits, values = [], [], [], []
+        for at, places in self.runs(network, loss, x_t, labels, noise, history):
+            trace, number = at.runs.trace, at.number
+            inputs.append(trace.inputs[number])
+            signals.append(trace.signals[number])
+            credits.append(self.layer_credit(at, places, scales))
+            if self.in_turn or not number:
+                values.append(at.runs.value)
+        value = xp_of(x_t).stack([each.mean(axis=1) for each in values], axis=1) if self.in_turn else values[0]
+        return collect(network, inputs, signals, value, credits, scales, history.weights)
+
+    def runs(
+        self, network: NoisyNetwork, loss: ReplicatedLoss, x_t: Array, labels: Array, noise: Any, history: History = NO_HISTORY
+    ) -> Iterator[tuple[RunsOfLayer, Array | None]]:
+        """Yield for every layer the runs behind its credit, and the numbers that choose units of a convolution or None."""
         noise, places = noise if isinstance(noise, Probing) else Probing(noise, (None,) * len(network.layers))
         noise, outputs = noise if isinstance(noise, WithOutputs) else WithOutputs(noise, None)
-        last, xp = LastLayer(network.layers[-1], loss), xp_of(x_t)
+        last = LastLayer(network.layers[-1], loss)
         quiet = network.run(x_t, None) if self.in_turn else None
         run = None if self.in_turn else self._run(last, network.run(x_t, noise), labels, history.baseline, outputs)
-        inputs, signals, credits, values = [], [], [], []
         for number, e in enumerate(noise):
             if quiet is not None:
                 run = self._run(last, quiet if e is None else network.run_above(quiet, number, e), labels, history.baseline, None)
-                values.append(run.value.mean(axis=1))
             assert run is not None
-            inputs.append(run.trace.inputs[number])
-            signals.append(run.trace.signals[number])
-            at = RunsOfLayer(network, last, run, number)
-            hidden = number < len(noise) - 1
-            credits.append(self._credit(at, places[number], scales) if hidden else self._last_credit(at, scales))
-        value = run.value if run is not None and quiet is None else xp.stack(values, axis=1)
-        return collect(network, inputs, signals, value, credits, scales, history.weights)
+            yield RunsOfLayer(network, last, run, number), places[number]
+
+    def layer_credit(self, at: RunsOfLayer, places: Array | None, scales: bool) -> Credit:
+        """Return the credit of a layer from its runs, as :meth:`runs` yields them."""
+        hidden = at.number < len(at.network.layers) - 1
+        return self._credit(at, places, scales) if hidden else self._last_credit(at, scales)
 
     def _run(self, last: LastLayer, trace: Trace, labels: Array, baseline: Array | None, output_noise: Array | None) -> NoisyRuns:
         if output_noise is not None:

@@ -77,15 +77,15 @@ class NoisyTime(NoisyLayer):
         """View (units, ...) as (steps, neurons, ...)."""
         return array.reshape(self.steps, len(self.bias), *array.shape[1:])
 
-    def _currents(self, x: Array) -> Array:
+    def currents(self, x: Array) -> Array:
         """``θ x_t + b`` for x of shape (inputs, ...): shape (steps, or 1 for whole images, neurons, ...)."""
         xp, shape = xp_of(x), x.shape[1:]
         parts = x.reshape(1 if self.whole else self.steps, self.weight.shape[1], -1)
         currents = xp.matmul(self.weight, parts) + self.bias[:, None]
         return currents.reshape(*currents.shape[:2], *shape)
 
-    def _membrane(self, current: Array, m: Array | None, h: Array | None) -> Array:
-        """Return m of a step, given the current of this step and m and h of the step before."""
+    def membrane(self, current: Array, m: Array | None, h: Array | None) -> Array:
+        """Return m of a step, given the current of this step, and m and h of the step before, None for the first."""
         if m is None or h is None:
             return current
         if self.leak:
@@ -97,12 +97,12 @@ class NoisyTime(NoisyLayer):
 
     def run(self, x: Array, e: Array | None) -> tuple[Array, Array, Array]:
         """Return drives u and signals v, (units, images, replications), and the response, (neurons, images, replications)."""
-        currents, xp = self._currents(x), xp_of(x)
+        currents, xp = self.currents(x), xp_of(x)
         noise = None if e is None else self.in_steps(e)
         m, h, total = None, None, None
         drives, signals = [], []
         for t in range(self.steps):
-            m = self._membrane(currents[0 if self.whole else t], m, h)
+            m = self.membrane(currents[0 if self.whole else t], m, h)
             u = m - x.dtype.type(self.firing)
             v = u if noise is None else u + noise[t] * self.scale
             h = super().respond(v)
@@ -111,6 +111,27 @@ class NoisyTime(NoisyLayer):
             signals.append(v)
         response = total / x.dtype.type(self.steps) if self.averages else h
         return xp.concatenate(drives), xp.concatenate(signals), response
+
+    def drives_along(self, x: Array, responses: Array) -> Array:
+        """Return u along a path: each step's drive, given the responses of the steps before ``[M-PATH]``.
+
+        Parameters
+        ----------
+        x : array, shape (inputs, images, replications)
+        responses : array, shape (units, images, replications)
+            h of every step.
+
+        Returns
+        -------
+        array, shape (units, images, replications)
+        """
+        xp, currents = xp_of(x), self.currents(x)
+        m, before, drives = None, None, []
+        for t, h in enumerate(self.in_steps(responses)):
+            m = self.membrane(currents[0 if self.whole else t], m, before)
+            drives.append(xp.broadcast_to(m - x.dtype.type(self.firing), h.shape))
+            before = h
+        return xp.concatenate(drives)
 
     def drive_of_rows(self, x: Array) -> Array:
         """Return u of a run without noise, for images in rows: (images, inputs) gives (images, units)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from typing import Any
 from minicereb.errors import InputError
 from minicereb.files import atomic_write
 
-TEMPLATE = "page.html.j2"
 REPORT, REPORT_TEXT = "report.html", "report.md"  # default names of a page
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 SYMBOLS = {"pass": "✓", "warn": "!", "fail": "✗", "not tested": "–"}  # so that colour is not the only signal
@@ -114,11 +114,20 @@ class Page:
 
 def html(page: Page) -> str:
     """Return a page as one self-contained HTML document, without scripts, other files or a network."""
+    return filled_in("minicereb.report", "page.html.j2", page=page)
+
+
+def filled_in(package: str, template: str, script: str = "", **values: Any) -> str:
+    """Fill in a template, a file of a package. If it has a script, the page contains it, and allows it by its hash."""
     from jinja2 import Environment, StrictUndefined  # slow to import, and most commands write no page
 
-    source = (resources.files("minicereb.report") / TEMPLATE).read_text(encoding="utf-8")
+    if script:
+        values["script"] = (resources.files(package) / script).read_text(encoding="utf-8")
+        digest = hashlib.sha256(values["script"].encode()).digest()
+        values["script_hash"] = "sha256-" + base64.b64encode(digest).decode()
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(source).render(page=page)
+    source = (resources.files(package) / template).read_text(encoding="utf-8")
+    return environment.from_string(source).render(values)
 
 
 def markdown(page: Page, pictures: dict[int, str]) -> str:

@@ -449,19 +449,19 @@ def test_a_convolutional_network_learns_from_loss_values_and_is_attacked(activat
 
 
 @pytest.mark.parametrize(
-    ("command", "says"),
+    ("network", "tag"),
     [
-        (("explain",), "expected a network of dense layers"),
+        (("cnn", "--channels", "2", "--probes", "4"), "M-PROBE"),
+        (("recurrent",), "M-PATH"),
+        (("spiking", "--steps", "3"), "M-LIF"),
     ],
 )
-def test_what_needs_dense_layers_refuses_convolutions_with_noise_in_one_line(command, says):
-    succeed(
-        "train", "glr", "--network", "cnn", "--channels", "2", "--hidden", "4", "--probes", "4", "--epochs", "1", "--out", "run"
-    )
-    result = invoke(command[0], "run", *command[1:])
-    assert result.exit_code == 2
-    assert says in result.stderr
-    assert result.stderr.count("\n") == 1
+def test_networks_with_shared_weights_are_explained(network, tag):
+    succeed("train", "glr", "--network", *network, "--hidden", "4", "--epochs", "1", "--out", "run")
+    found = succeed("explain", "run", "--what", "learning").stdout
+    assert f"[{tag}]" in found
+    assert "The sum for one shared weight" in found
+    assert "THEY DIFFER" not in found
 
 
 def test_a_noisy_network_is_exported_with_its_scales(noisy_run):

@@ -36,10 +36,13 @@ from minicereb.explain.screens import html
 from minicereb.explain.training_step import take_step
 from minicereb.gradcheck.differences import difference
 from minicereb.learning import estimators
-from minicereb.learning.glr import estimator_named
+from minicereb.learning.estimators import LEARNED_BY
+from minicereb.learning.glr import estimator_named, estimator_with
+from minicereb.learning.history import NO_HISTORY, History
 from minicereb.learning.noise import Address
 from minicereb.learning.one_neuron import Flip
 from minicereb.learning.optimizers import make_optimizer
+from minicereb.learning.scores import ScoreFunction
 from minicereb.learning.training import Position, Split, train
 from minicereb.models import cerebellum, layers
 from minicereb.models.noisy import NoisyNetwork
@@ -57,6 +60,23 @@ def noisy(estimator, loss="cross-entropy", output_noise=False, hidden=(6,), **op
         "learn_scale": loss == "zero-one",
     } | options
     return NoisyModel(hidden, estimator=estimator, loss=loss, output_noise=output_noise, **options)
+
+
+def kernels(estimator, **options):
+    last = "resample" if estimator in ("flip", "resample") else "derivative"
+    options = {
+        "channels": (3,),
+        "stride": 3,
+        "noise_scale": (0.5,),
+        "probes": 16,
+        "last_layer": last,
+        "output_noise": last == "resample",
+    } | options
+    return noisy(estimator, network="cnn", **options)
+
+
+def in_time(estimator, network="recurrent", **options):
+    return noisy(estimator, network=network, **{"noise_scale": (0.7,)} | options)
 
 
 def config(model, optimizer="adam", rate=1e-3, **options):
@@ -90,6 +110,25 @@ CASES = {
     "noisy, smooth": config(noisy("backprop", activation="sigmoid", noise="laplace", noise_scale=(0.5,), hidden=(6, 5))),
     "noisy, kinked": config(noisy("antithetic", activation="absolute", noise="logistic", noise_scale=(0.5,))),
     "noisy, poles": config(noisy("resample", activation="log-absolute", noise="student-t")),
+    "noisy, baseline by class": config(noisy("baseline", baseline="class", replications=2), "sgd"),
+    "noisy, baseline by image": config(noisy("rao-blackwell", baseline="image", replications=1)),
+    "noisy, in turn": config(noisy("baseline", placement="in-turn", hidden=(6, 5))),
+    "noisy, in turn, flip": config(noisy("flip", placement="in-turn", hidden=(6, 5))),
+    "noisy, output draws": config(noisy("baseline", output_noise=True, last_layer="score", output_draws=4)),
+    "noisy, surrogate": config(noisy("surrogate")),
+    **{f"noisy, kernels, {name}": config(kernels(name)) for name in ("baseline", "flip", "resample")},
+    "noisy, kernels, rao-blackwell, pooled": config(kernels("rao-blackwell", pool=2, channels=(3, 4), kernel=3, stride=2)),
+    "noisy, kernels, flip, max": config(kernels("flip", pool=2, pooling="max", stride=1)),
+    "noisy, kernels, in turn": config(kernels("antithetic", placement="in-turn")),
+    "noisy, kernels, by class": config(kernels("baseline", baseline="class", activation="sigmoid"), "sgd"),
+    "noisy, kernels, smooth": config(kernels("backprop", activation="sigmoid", last_layer="derivative", hidden=())),
+    **{f"noisy, recurrent, {name}": config(in_time(name)) for name in ("plain", "baseline", "rao-blackwell")},
+    "noisy, recurrent, smooth": config(in_time("backprop", activation="sigmoid")),
+    "noisy, recurrent, sigmoid": config(in_time("antithetic", activation="sigmoid", noise="logistic")),
+    "noisy, recurrent, surrogate": config(in_time("surrogate")),
+    **{f"noisy, spiking, {name}": config(in_time(name, "spiking")) for name in ("flip", "rao-blackwell", "baseline")},
+    "noisy, spiking, by image": config(in_time("rao-blackwell", "spiking", presentation="whole", steps=5, baseline="image")),
+    "noisy, spiking, surrogate": config(in_time("surrogate", "spiking")),
     "silent": config(noisy("backprop", activation="sigmoid", noise="none", noise_scale=(), replications=1)),
 }  # fmt: skip
 
@@ -186,6 +225,10 @@ def test_the_step_shown_lowers_the_loss(kind, optimizer, data):
         assert ("of the run's first" in said) == (optimizer != "sgd")
 
 
+def by_earlier_steps(settings):
+    return getattr(settings.model, "baseline", "mean") != "mean"
+
+
 def learner_of(settings, model, optimizer, total=100):
     return settings.model.learner(model, optimizer, settings.batch_size, settings.seed, total, images=100)
 
@@ -200,7 +243,7 @@ def test_the_update_shown_is_that_of_training_bit_for_bit(case, data, learned, t
         x = encoder.forward(x)[0]
     before = {name: array.copy() for name, array in model_arrays(model).items()}
     everything = learner_of(settings, model, make_optimizer("sgd", 1.0)).arrays()  # all but an optimiser's state
-    initial = {name: array.copy() for name, array in everything.items()}
+    initial = {name: array.copy() for name, array in everything.items() if name != "loss_by_class"}
     rule = learner_of(
         settings,
         model,
@@ -209,28 +252,27 @@ def test_the_update_shown_is_that_of_training_bit_for_bit(case, data, learned, t
     )
     if settings.adversary is not None:
         rule = AdversarialTraining(rule, settings.adversary, settings.seed, total)
-    split, warmed = Split(data, settings.validation, settings.seed), 0
+    split, warmed, is_learned = Split(data, settings.validation, settings.seed), 0, by_earlier_steps(settings)
     order = split.training[generator(settings.seed, "order", 0).permutation(len(split.training))]
     for start in range(0, len(order), settings.batch_size):
-        if (
-            settings.optimizer == "sgd"
-            or warmed == {"momentum": 10, "adam": 20, "rmsprop": 100}[settings.optimizer]
-            or not steps_follow(settings)
-        ):
+        most = {"sgd": 0, "momentum": 10, "adam": 20, "rmsprop": 100}[settings.optimizer]
+        if warmed == (20 if is_learned else most) or not steps_follow(settings):
             break
         ids = order[start : start + settings.batch_size]
         seen = to_unit(data.x_train[ids]).astype(np.float64)
         list(rule.learn(seen if settings.encoder is None else encoder.forward(seen)[0], data.y_train[ids]))
         for name, array in rule.arrays().items():
-            if name in everything:
+            if name in initial:
                 array[...] = initial[name]
         warmed += 1
+    baseline = rule.mean_loss.by_class[labels[0]] if is_learned else None
     list(rule.learn(x, labels))
     after = model_arrays(model)
     again = in_float64(learned(case))
     inner = () if settings.encoder is None else (again.encoder,)
     taken = take_step(settings, data, again.cerebellum if inner else again, x, labels, *inner)
-    assert taken.warmed == warmed
+    assert (taken.warmed, taken.baseline) == (warmed, baseline)
+    assert not is_learned or f"here b = {baseline:.6g}." in " ".join(step.words for step in told(case))
     assert {name: array.tobytes() for name, array in taken.before.items()} == {
         name: array.tobytes() for name, array in before.items()
     }
@@ -245,7 +287,7 @@ def test_the_update_shown_is_that_of_training_bit_for_bit(case, data, learned, t
     assert any(change for _, _, _, change, _ in rows.rows)
     for symbol, was, gradient, change, now in rows.rows:
         name, place = re.fullmatch(r"(\w+)\[(.*)\]", symbol).groups()
-        name = {"W": "readout"}.get(name, name.replace("θ", "weight"))
+        name = {"W": "readout"}.get(name, name.replace("θ", "weight").replace("R_", "recurrent_"))
         place = tuple(map(int, place.split(",")))
         assert (was, now) == (before[name][place], after[name][place])
         assert change == now - was
@@ -254,14 +296,116 @@ def test_the_update_shown_is_that_of_training_bit_for_bit(case, data, learned, t
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.startswith("noisy")])
 def test_every_mean_lies_where_it_should_within_its_interval(case, told):
-    estimates = [each for step in told(case) for each in step.estimates]
-    assert len(estimates) >= 3
-    for each in estimates:
-        assert each.verdict == "within", each
-        assert each.half < 0.2, each
-    exact = len(CASES[case].model.hidden) == 1 and CASES[case].model.activation == "threshold"
+    estimates = [(each, "biased" in step.words) for step in told(case) for each in step.estimates]
+    assert len(estimates) >= (2 if case in SHARED else 3)
+    for each, biased in estimates:
+        assert each.verdict == "within" or biased, each
+        assert each.half < 0.2 or case in SHARED, each
+    exact = case not in SHARED and len(CASES[case].model.hidden) == 1 and CASES[case].model.activation == "threshold"
     if exact and CASES[case].model.output_noise == (CASES[case].model.loss == "zero-one"):
-        assert all(each.reference_half == 0 for each in estimates[:3])
+        assert all(each.reference_half == 0 for each, _ in estimates[:3])
+
+
+SHARED = [case for case, settings in CASES.items() if getattr(settings.model, "network", "dense") != "dense"]
+
+
+def table(steps, caption):
+    """The rows of the first table whose caption begins so, in the first step that has one."""
+    return next(list(rows.rows) for step in steps for rows in step.numbers if rows.caption.startswith(caption))
+
+
+def unit_of(layer, name, cell):
+    """The unit of a name: row, column and channel, or a step of the neuron `cell`."""
+    if isinstance(name, int):
+        return name * len(layer.bias) + cell
+    return np.ravel_multi_index(tuple(map(int, name.split(","))), (*layer.positions, len(layer.bias)))
+
+
+def noise_shown(case, model):
+    """The estimator and the noise of the few runs that an explanation shows, drawn once more."""
+    settings, address = CASES[case].model, Address(0, (IMAGE,), "explained noise")
+    given = (settings.estimator, settings.last_layer, settings.placement, settings.probes, settings.output_draws)
+    estimator = estimator_with(estimator_named(*given), settings.baseline, settings.allocation)
+    runs = 1 if settings.estimator in ("backprop", "surrogate") else 4
+    return estimator, estimator.draw(model, np.zeros((1, 784)), 1, runs, address)
+
+
+@pytest.mark.parametrize("case", SHARED)
+def test_the_sum_shown_for_a_shared_weight_is_the_estimators_own(case, data, learned, told):
+    model, steps, settings = in_float64(learned(case)), told(case), CASES[case]
+    x, labels, layer = to_unit(data.x_test[IMAGE : IMAGE + 1]).astype(np.float64), data.y_test[IMAGE : IMAGE + 1], model.layers[0]
+    estimator, noise = noise_shown(case, model)
+    taken = take_step(settings, data, model, x, labels)
+    history = NO_HISTORY if taken.baseline is None else History(np.array([taken.baseline]))
+    found = estimator.on(model, loss_named("cross-entropy"), np.ascontiguousarray(x.T), labels, noise, False, history)
+    every = found.gradients[0] | layer.weight_gradient(found.first_credit, x)
+    sums = [step for step in steps if step.title.startswith("The sum for one shared weight")]
+    assert len(sums) == 1 + (settings.model.network == "recurrent")
+    for step in sums:
+        symbol, place = re.search(r"([θR])_0\[(.*)\]", step.title).groups()
+        place = tuple(map(int, place.split(",")))
+        by_run = list(step.numbers[1].rows)
+        assert by_run[-1][1] == every["weight" if symbol == "θ" else "recurrent"][place]
+        assert np.isclose(np.mean([each for _, each in by_run[:-1]]), by_run[-1][1], rtol=1e-10, atol=1e-14)
+        assert by_run[0][1] == step.numbers[0].rows[-1][-1] != 0
+        if settings.model.network == "cnn":
+            rows, columns = layer.positions
+            image, s, (channel, i, j, depth) = x.reshape(layer.image), layer.stride, place
+            credit = found.first_credit[0].reshape(rows, columns, -1)[:, :, channel]
+            patch = [[image[s * r + i, s * c + j, depth] for c in range(columns)] for r in range(rows)]
+            assert np.isclose((credit * np.array(patch)).sum(), by_run[-1][1], rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("case", [case for case in SHARED if isinstance(LEARNED_BY[CASES[case].model.estimator], ScoreFunction)])
+def test_losses_baselines_and_scores_shown_are_those_of_the_runs(case, data, learned, told):
+    model, steps, settings = in_float64(learned(case)), told(case), CASES[case].model
+    x_t, labels = to_unit(data.x_test[IMAGE : IMAGE + 1]).astype(np.float64).T.copy(), data.y_test[IMAGE : IMAGE + 1]
+    estimator, noise = noise_shown(case, model)
+    in_turn = settings.placement == "in-turn"
+    trace = model.run(x_t, (noise[0], *(None if in_turn else e for e in noise[1:])))
+    losses = loss_named("cross-entropy").value(trace.outputs, labels)
+    rows = np.array(table(steps, "each run"))
+    assert np.allclose(rows[:, 1], losses[0], rtol=1e-12)
+    if settings.baseline == "mean":
+        expected = estimator.design.others(losses)[0] if estimator.baseline else np.zeros(4)
+        assert np.allclose(rows[:, 2], expected, rtol=1e-9, atol=1e-12)
+    else:
+        assert np.ptp(rows[:, 2]) < 1e-12 < rows[0, 2]
+    cell = int(re.search(r"θ_0\[(\d+)", " ".join(step.title for step in steps))[1])
+    layer, (u, v, e) = model.layers[0], (array[:, 0, 0] for array in (trace.drives[0], trace.signals[0], trace.noise[0]))
+    score = layer.law.score(e.copy())
+    if settings.estimator == "rao-blackwell":  # a share of the score's mean over noise with the same response
+        a, fires = u / layer.scale[0], v > 0
+        score = np.where(fires, 1, -1) * layer.law.density(a) / layer.law.distribution(np.where(fires, a, -a))
+    shown = table([step for step in steps if step.title.startswith("The credit of")], "")
+    for name, advantage, score_shown, credit, *_ in shown:
+        unit = unit_of(layer, name, cell)
+        assert np.isclose(advantage, rows[0, 3], rtol=1e-12)
+        assert np.isclose(score_shown, score[unit] / layer.scale[0], rtol=1e-9)
+        assert np.isclose(credit, advantage * score_shown, rtol=1e-12)
+
+
+@pytest.mark.parametrize("case", [case for case in SHARED if CASES[case].model.estimator == "flip"])
+def test_a_flip_shown_is_the_loss_of_a_run_in_which_the_unit_does_the_other_thing(case, data, learned, told):
+    model, steps = in_float64(learned(case)), told(case)
+    x_t, labels = to_unit(data.x_test[IMAGE : IMAGE + 1]).astype(np.float64).T.copy(), data.y_test[IMAGE : IMAGE + 1]
+    _, noise = noise_shown(case, model)
+    noise = [None if e is None else e[:, :, :1].copy() for e in getattr(noise, "noise", noise)]
+    loss, layer = loss_named("cross-entropy"), model.layers[0]
+    trace = model.run(x_t, tuple(noise))
+    before = loss.value(trace.outputs, labels)[0, 0]
+    cell = int(re.search(r"θ_0\[(\d+)", " ".join(step.title for step in steps))[1])
+    seen = 0
+    for name, drive, fires, _, effect, *_ in table([step for step in steps if step.title.startswith("The credit of")], ""):
+        unit = unit_of(layer, name, cell)
+        if effect == "":
+            continue
+        other = [None if e is None else e.copy() for e in noise]
+        other[0][unit] = (-drive + (-1 if fires else 1)) / layer.scale[0]
+        after = loss.value(model.run(x_t, tuple(other)).outputs, labels)[0, 0]
+        assert np.isclose(effect, (before - after) if fires else (after - before), rtol=1e-6, atol=1e-12)
+        seen += effect != 0
+    assert seen
 
 
 @pytest.mark.parametrize("case", ["cerebellum", "cerebellum, synapses twice", "perceptron", "convolutional", "noisy, flip"])
@@ -383,6 +527,8 @@ def test_a_difference_knows_how_exact_it_is():
         ({"shown": {"epsilon": -1.0}}, "epsilon: -1.0"),
         ({"shown": {"objective": "hope"}}, "objective: 'hope'"),
         ({"case": "perceptron", "shown": {"cells": (3,)}}, "cell: (3,)"),
+        ({"case": "noisy, kernels, flip", "shown": {"cells": (3,)}}, "cell: 3"),
+        ({"case": "noisy, spiking, flip", "shown": {"cells": (6,)}}, "cell: 6"),
     ],
 )
 def test_what_is_not_there_is_named(options, named, data, learned):
