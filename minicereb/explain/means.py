@@ -82,9 +82,10 @@ def _span(network: NoisyNetwork, loss: ReplicatedLoss, labels: np.ndarray) -> fl
 class GroupedEstimates(NamedTuple):
     """Estimates for one image, one per group of `size` replications.
 
-    `credit`, shape (groups, neurons), is that of the first layer; `last`, shape (groups, classes, inputs of the last layer), is the
-    derivative with respect to the last layer's weights, and `weights`, shape (groups, weights), that with respect to some weights of
-    the first layer. If the estimates are the reference for others, `origin` describes them; if they are exact, there is one group.
+    `credit`, shape (groups, neurons), is that of the first layer; `last`, shape (groups, classes, inputs of the last layer),
+    is the derivative with respect to the last layer's weights; `weights`, shape (groups, weights), is that with respect to some
+    weights of the first layer. If the estimates are the reference for others, `origin` describes them; if they are exact, there
+    is one group.
     """
 
     credit: np.ndarray

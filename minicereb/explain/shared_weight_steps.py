@@ -307,7 +307,8 @@ def _by_resampling(layer: NoisyLayer, few: FewRuns, units: np.ndarray, probes: i
     chosen = draw_units(np.ones_like(v), few.places, probes)  # type: ignore[arg-type]
     u, e = (chosen.of(np.broadcast_to(each, v.shape)) for each in (few.at.drives, few.at.noise))  # type: ignore[arg-type]
     losses = few.at.losses_after(layer.response_of_unit()[chosen.units])
-    h, seen = few.at.unpooled, []
+    h = few.at.unpooled
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
 
     def losses_at(nodes: list[np.ndarray]) -> list[np.ndarray]:
         responses = (layer.respond_alone(u + each * layer.scale) for each in nodes)

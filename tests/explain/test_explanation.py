@@ -385,6 +385,18 @@ def test_losses_baselines_and_scores_shown_are_those_of_the_runs(case, data, lea
         assert np.isclose(credit, advantage * score_shown, rtol=1e-12)
 
 
+def test_redrawn_noise_shown_gives_the_credit_shown(learned, told):
+    case = "noisy, kernels, resample"
+    (step,) = [step for step in told(case) if step.title.startswith("The credit of")]
+    nodes, credits = step.numbers
+    unit = re.match(r"unit (.*), run 0", nodes.caption)[1]
+    ((_, times, average, credit),) = [row for row in credits.rows if row[0] == unit]
+    pairs = list(zip(nodes.rows[::2], nodes.rows[1::2], strict=True))
+    assert all(above[0] == -below[0] for above, below in pairs)
+    mean = sum((above[1] - below[1]) * above[2] for above, below in pairs) / (2 * len(pairs))
+    assert np.isclose(mean / learned(case).layers[0].scale[0] * times / average, credit, rtol=1e-6)
+
+
 @pytest.mark.parametrize("case", [case for case in SHARED if CASES[case].model.estimator == "flip"])
 def test_a_flip_shown_is_the_loss_of_a_run_in_which_the_unit_does_the_other_thing(case, data, learned, told):
     model, steps = in_float64(learned(case)), told(case)
