@@ -47,7 +47,7 @@ class Value(click.ParamType):
 
 
 def result_folders(incomplete: str) -> list[str]:
-    """Return the folders of runs, studies and evaluations whose path begins with this text; if it is empty, those in ``runs``."""
+    """Return the folders of runs, studies and evaluations whose path begins with this text (by default, with ``runs/``)."""
     parent, name = os.path.split(incomplete or "runs/")
     try:
         paths = [os.path.join(parent, entry) for entry in sorted(os.listdir(parent or ".")) if entry.startswith(name)]

@@ -142,7 +142,7 @@ class Commands(Group):
 
 @contextmanager
 def _late_interrupts() -> Iterator[None]:
-    """Send Ctrl-C again if it arrived where Python discards exceptions, for example in a destructor."""
+    """Send Ctrl-C again if it came at a moment when Python discards exceptions, for example in a destructor."""
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:

@@ -124,13 +124,13 @@ def line_length(dtype: Any) -> int:
 
 
 def in_vectors(numbers: Array) -> Array:
-    """View an array as rows of vectors, shape (product of all axes but the last, vectors, length)."""
+    """View an array as rows of vectors, shape (product of all axes except the last, vectors, length)."""
     length = vector_length(numbers.dtype)
     return numbers.reshape(-1, numbers.shape[-1] // length, length)
 
 
 def load(array: Array, *place: int) -> Array:
-    """Return a row of `array` as a vector: the one at `place`, which has an index for every axis but the last."""
+    """Return the row of `array` at `place` as a vector; `place` has an index for every axis except the last."""
     return array[place].copy()
 
 

@@ -52,7 +52,7 @@ def load(group: str, name: str, kind: type[Kind]) -> Kind:
 def names(group: str, own: Iterable[str]) -> tuple[str, ...]:
     """Return minicereb's own names, then the names of other packages, without importing anything.
 
-    It raises :class:`ExtensionError` if an extension has the name of one of minicereb's own entries.
+    It raises :class:`ExtensionError` if an extension has the same name as one of minicereb's own entries.
     """
     own = tuple(own)
     for name, point in offered(group).items():

@@ -72,7 +72,7 @@ def mcnemar_test(only_one: int, only_other: int) -> float:
     Parameters
     ----------
     only_one, only_other : int
-        Numbers of images on which only the first classifier is correct, and only the second. If both are 0, p is 1.
+        Numbers of images on which only the first classifier is correct, and on which only the second is. If both are 0, p is 1.
 
     References
     ----------
@@ -88,7 +88,7 @@ def paired_difference_interval(only_one: int, only_other: int, images: int, conf
     Parameters
     ----------
     only_one, only_other : int
-        Numbers of images on which only the first classifier is correct, and only the second.
+        Numbers of images on which only the first classifier is correct, and on which only the second is.
     images : int
         Number of all images.
     confidence : float

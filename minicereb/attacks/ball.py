@@ -29,7 +29,7 @@ def with_rounding(epsilon: float, norm: str, inputs: int) -> float:
 
 
 def row_products(one: Array, other: Array) -> Array:
-    """Return the inner product of each row of one array with that of another, in the first one's dtype.
+    """Return the inner product of each row of an array with the same row of another, in the first array's dtype.
 
     The sum is in float64: in float32 a sum of 150,000 products is wrong in its fifth digit, and squares of numbers below 1e-23
     are 0.

@@ -100,7 +100,7 @@ def _numbers(values: Any, x: Array, what: str) -> Array:
 
 
 def guarded(model: Any) -> Any:
-    """Return a classifier of this project unchanged, any other wrapped in :class:`Guarded`."""
+    """Return a classifier of this project unchanged, and any other classifier wrapped in :class:`Guarded`."""
     return model if isinstance(model, Guarded) or _ours(model) else Guarded(model)
 
 

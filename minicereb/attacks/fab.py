@@ -21,9 +21,9 @@ PRECISION = 1e-6  # relative to the distance to the plane
 
 
 def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
-    """Yield the points visited; the last one is, for each image, the nearest misclassified one, or the image if there is none.
+    """Yield the points visited; the last is each image's nearest misclassified point, or the image itself if there is none.
 
-    No image is dropped from the search: however near one is misclassified, another class may be nearer.
+    No image is dropped from the search: however near a misclassified point is, another class may be nearer.
 
     Parameters
     ----------

@@ -86,7 +86,7 @@ class MeanGradient(Source):
         return self.evaluate(model, objective, x, labels), network.layers[0].input_gradient(xp.concatenate(credits))
 
     def _bytes_per_image(self, network: NoisyNetwork, itemsize: int) -> int:
-        """Return the memory for four numbers per draw: for each neuron, or for each pair of a neuron and one in a later layer."""
+        """Return the memory for four numbers per draw and neuron, or per draw and pair of neurons in two different layers."""
         widths, numbers = network.widths, sum(network.widths)
         if self.estimator.columns_per_sample > 1:
             numbers += max((one * later for number, one in enumerate(widths) for later in widths[number + 1 :]), default=0)

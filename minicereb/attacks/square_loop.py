@@ -120,7 +120,7 @@ def square_loop(
 
 @part_of_loop
 def _propose(drawn: Array, sides: Any, shape: Array, low: Array, high: Array, x: Array, places: Array, news: Array) -> int:
-    """Write the inputs that a query changes and their new values; return their number."""
+    """Write the inputs that a query changes and their new values; return the number of these inputs."""
     height, width, channels = shape[0], shape[1], shape[2]
     tall, wide = sides
     kind = drawn.dtype.type

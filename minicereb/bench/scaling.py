@@ -67,7 +67,7 @@ class Growth:
 class SizeTiming:
     """The time of the work at one size in seconds (median), and its peak memory in bytes.
 
-    The peak is that of a new process, minus its memory after the imports; for workers, the whole memory of all worker processes.
+    The peak is that of a new process, minus its memory after the imports; for workers it is the whole memory of all workers.
     """
 
     quantity: str

@@ -60,8 +60,8 @@ class Timing:
 def time_benchmark(benchmark: Benchmark) -> Iterator[Timing]:
     """Yield a row for each peer, timed in turn with our work and the floor (one row without peers).
 
-    Peers are timed in their order, because one of them makes the C library keep freed memory, which makes large temporary arrays
-    twice as fast for the peers after it. The first turn is a warm-up and is not counted. On a GPU, timing waits for each call to
+    Peers are timed in their order, because one peer makes the C library keep freed memory, which makes large temporary arrays
+    twice as fast for all later peers. The first turn is a warm-up and is not counted. On a GPU, timing waits for each call to
     finish.
     """
     peak = benchmark.peak or (lambda name: None)

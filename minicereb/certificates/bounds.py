@@ -160,8 +160,7 @@ class Bounds:
         Returns
         -------
         relaxed, interval : array, shape (functions, images)
-            Bounds by linear relaxation (or, without `crown`, by intervals), and bounds by the intervals of the last of these
-            layers.
+            Bounds by linear relaxation (or, without `crown`, by intervals), and bounds by the intervals of the last hidden layer.
         """
         xp = xp_of(self.region.x)
         shape = (functions, self.images)

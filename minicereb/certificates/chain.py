@@ -237,7 +237,7 @@ class Target(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """A backward pass: the bound, the coefficients of each layer's responses and their slopes, and those of the inputs."""
+    """A backward pass: the bound, the coefficients and slopes of each layer's responses, and the coefficients of the inputs."""
 
     bound: np.ndarray
     credit: list[np.ndarray | None]

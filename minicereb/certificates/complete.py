@@ -102,7 +102,7 @@ class _Branch:
 def verify(
     chain: Chain, goals: Sequence[Goal], seconds: float, judge: Judge | None = None, most_branches: int | None = None
 ) -> Decision:
-    """Prove that no input of a chain's box meets any of the goals, or find one that does.
+    """Prove that no input in a chain's box meets any of the goals, or find an input that does.
 
     Parameters
     ----------
@@ -453,7 +453,7 @@ class _Search:
             branch.free, branch.weight = multipliers[: chain.units], multipliers[chain.units :]
 
     def _choices(self, branches: list[_Branch], goal: Goal) -> list[int | None]:
-        """Return where to split each branch: among the most promising places, the one that raises both bounds most."""
+        """Return the place to split each branch: among the most promising places, the one that raises both bounds most."""
         tried = []
         for each in branches:
             assert each.score is not None

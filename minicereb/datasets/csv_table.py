@@ -36,7 +36,7 @@ class CsvRows(NamedTuple):
 
 
 def load(path: str | os.PathLike) -> Dataset:
-    """Load a data set from a CSV file of training images, and one of test images if it exists.
+    """Load a data set from a CSV file of training images, and a CSV file of test images if there is one.
 
     Parameters
     ----------

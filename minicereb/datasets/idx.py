@@ -36,8 +36,9 @@ def load(path: str | os.PathLike) -> Dataset:
     Parameters
     ----------
     path : path
-        One of the four files, such as ``emnist-letters-train-images-idx3-ubyte.gz``; the others are found beside it by their
-        names. The path may also be a folder that holds a single set, directly or in a subfolder ``raw`` as torchvision makes it.
+        One of the four files, such as ``emnist-letters-train-images-idx3-ubyte.gz``; the other three are found beside it by
+        their names. The path may also be a folder that holds a single set, directly or in a subfolder ``raw`` as torchvision
+        makes it.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Data sets by name: a new one is a file with a function that loads it, and a row in :data:`DATASETS`.
+"""Data sets by name: a new data set is a file with a function that loads it, and a row in :data:`DATASETS`.
 
 Another package adds a data set through an entry point in the group ``minicereb.datasets`` that names a :class:`NamedDataset`.
 """

@@ -122,7 +122,7 @@ def load(train: int = 6000, test: int = 1000, size: int = 28, seed: int = 0) -> 
     - a style: each of the digit's ways of writing is equally likely;
     - jitter of each control point: on each axis the sum of two U(-0.08, 0.08), in units of the box of 0.50 by 0.68 in which the
       styles are given; the moved points are then centred by their extent;
-    - scale of width and of height: 1 + U(-0.13, 0.13), one for each;
+    - scale: 1 + U(-0.13, 0.13), drawn separately for width and height;
     - slant: x grows by U(-0.36, 0.36) for each unit of height;
     - rotation: twice the arctangent of U(-0.11, 0.11), at most 12.6 degrees in either direction;
     - position: the centre of the image + U(-0.03, 0.03) on each axis;
@@ -168,7 +168,7 @@ def draw(split: str, images: int, size: int = 28, seed: int = 0) -> tuple[np.nda
     Parameters
     ----------
     split : {"train", "test"}
-        Name of one of the two endless sequences of images, and of the setting in an error.
+        Name of the endless sequence of images to draw from, which is also the setting's name in an error.
     images, size, seed : int
         As for :func:`load`.
 

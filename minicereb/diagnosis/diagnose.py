@@ -294,7 +294,7 @@ def _masked(attempt: Attempt) -> Iterator[Hint]:
 
 
 def _changed(world: Hypothesis, attempt: Attempt) -> Iterator[Hint]:
-    """Find changes that turn a hypothesis' answers into the student's answers, or the student's answers into the hypothesis'."""
+    """Find changes that turn a hypothesis's answers into the student's answers, or the student's into the hypothesis's."""
     first = world.answer(0)
     if first is None:
         return

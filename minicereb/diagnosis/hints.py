@@ -29,7 +29,7 @@ class Diagnosis(NamedTuple):
 class Case(NamedTuple):
     """Arguments on which an answer is compared with the right one: arrays and numbers, in the order of the parameters.
 
-    `sizes` are lengths by name, such as that of the batch, any of which may be a wrong factor. `note` is the hint for an answer
+    `sizes` are lengths by name, such as the batch size; each of them may be a wrong factor. `note` is the hint for an answer
     that is wrong here and right elsewhere.
     """
 

@@ -29,7 +29,7 @@ def mistakes_of(
     first: Sequence[Mistake],
     second: Sequence[Mistake],
 ) -> list[Mistake]:
-    """Return the mistakes in a function that `formula` builds from two ingredients: first one of them wrong, then both.
+    """Return the mistakes in a function that `formula` builds from two ingredients, of which one or both are wrong.
 
     `right` has the right ingredients; `first` and `second` have wrong versions of each.
     """

@@ -1,4 +1,4 @@
-"""Messages between our process and that of a submission: JSON and the bytes of arrays.
+"""Messages between our process and a submission's process: JSON and the bytes of arrays.
 
 The size of messages is limited, and nothing is pickled.
 
@@ -99,7 +99,7 @@ def receive(connection: socket.socket, shape: Any, until: float | None = None) -
 
 
 def type_named(name: str) -> np.dtype:
-    """Return the numeric type named by ``dtype.str``; raise :class:`Interference` for any other."""
+    """Return the numeric type named by ``dtype.str``; raise :class:`Interference` for any other type."""
     if name not in _NAMES:
         raise Interference("an array of an unknown type")
     return np.dtype(name)

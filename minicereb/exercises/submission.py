@@ -152,7 +152,7 @@ def _end(process: subprocess.Popen, mark: str) -> None:
 
 
 def _kill_marked(mark: bytes) -> int:
-    """Kill every process with this mark in its environment (visible on Linux only), and return their number."""
+    """Kill every process with this mark in its environment (visible on Linux only), and return the number of processes."""
     count = 0
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError, DataError):

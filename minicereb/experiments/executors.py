@@ -41,7 +41,7 @@ class WorkerPool:
     Parameters
     ----------
     hire : callable
-        Returns an executor; called again when one is broken.
+        Returns an executor; called again when an executor is broken.
     workers : int
         Number of worker processes, if known.
     share : int

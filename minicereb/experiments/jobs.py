@@ -185,7 +185,7 @@ def notice_path(out: Path, short: str) -> Path:
 
 
 def read_notice(path: Path, entry: Entry) -> Notice | None:
-    """Read the notice of a job; None if it is missing, damaged or another job's, which means that the job is waiting."""
+    """Read the notice of a job; None if it is missing, damaged or about another job, which means that the job is waiting."""
     with suppress(DataError):
         notice = read_json(path, Notice)
         named = notice["hash"].startswith(entry["hash"]) if "hash" in notice else notice["job"] == entry["job"]

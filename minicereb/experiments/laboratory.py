@@ -135,7 +135,7 @@ class Laboratory:
         return next(self.complete_runs(config), None) is not None
 
     def complete_runs(self, config: Train) -> Iterator[Run]:
-        """Yield the complete run folders of a training job: first the study's own, then those in folders beside it."""
+        """Yield the complete run folders of a training job: first the study's own folder, then those in sibling folders."""
         folder = self._folder(config)
         for name in ("config.json", "manifest.json"):  # an unreadable run is reported before other jobs run
             refuse_dangling(folder / name)
@@ -154,7 +154,7 @@ class Laboratory:
         return run.folder.name if own else Path(os.path.relpath(run.folder, self.out)).as_posix()
 
     def model(self, config: Train) -> Any:
-        """Return the model of a complete run; the most recently used ones are kept in memory."""
+        """Return the model of a complete run; the most recently used models are kept in memory."""
         model = self._models.pop(config, None)
         # make room before another is loaded, since memory may not suffice for one more
         while len(self._models) >= MODELS_IN_MEMORY:
@@ -231,7 +231,7 @@ class Laboratory:
         return None
 
     def runs_of(self, kept: Kept, folder: Path | None = None) -> list[Run] | None:
-        """Return the runs (or only the one in `folder`) of a record's models; None if a model has changed or is gone."""
+        """Return the runs of a record's models (or only the run in `folder`); None if a model has changed or is gone."""
         found = []
         for number, train in enumerate(kept.config.trainings):
             runs = [run for run in self.complete_runs(train) if folder is None or run.folder == folder]

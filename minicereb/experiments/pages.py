@@ -128,7 +128,7 @@ def _bounds(record: Record) -> Table:
 
 
 def _evaluation_of(folder: Path, run: Run | None) -> Record:
-    """Read an evaluation's record; :class:`DataError` if it concerns a model other than its run's, or the model was altered."""
+    """Read an evaluation's record; :class:`DataError` if its model is not the model of its run, or was altered."""
     record = read_evaluation(folder)
     if run is not None:
         owner = Owner(record.get("hash", folder.resolve().name), run.manifest.get("model_sha256", ""))

@@ -1,7 +1,7 @@
 """Records of experiments in files, each with its settings.
 
-A file is named by the first 16 digits of the hash of its settings. The file is accepted only if its settings have that hash, so a
-renamed, copied or edited file cannot be mistaken for another.
+A file is named by the first 16 digits of the hash of its settings. The file is accepted only if its settings have that hash,
+so a renamed, copied or edited file cannot be mistaken for another record.
 """
 
 from __future__ import annotations

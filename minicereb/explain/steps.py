@@ -21,7 +21,7 @@ UNDERFLOW = 1e-200  # smaller differences count as zero
 
 @dataclass(frozen=True)
 class Rows:
-    """A small table; cells are text, whole numbers or floats, and NumPy's numbers become Python's."""
+    """A small table; cells are text, whole numbers or floats, and NumPy numbers become Python numbers."""
 
     caption: str
     head: tuple[str, ...]

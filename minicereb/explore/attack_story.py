@@ -63,7 +63,7 @@ class Exploration:
         require(list(self.epsilons) == sorted(self.epsilons), "epsilon", list(self.epsilons), "ascending numbers")
 
     def attack(self, method: str, objective: str, epsilon: float, gradient: str) -> Attack:
-        """Return the settings of one of the attacks; it begins at the image itself."""
+        """Return the settings of one of the attacks, which begins at the image itself."""
         return Attack(method, objective, epsilon, steps=self.steps, random_start=False, seed=self.seed, gradient=gradient)
 
 

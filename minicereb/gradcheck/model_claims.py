@@ -103,7 +103,7 @@ def _layer(name: str, layer: Any, at: np.ndarray, rng: np.random.Generator) -> I
 
 
 def _with(layers: Sequence[Any], number: int, key: str, weights: np.ndarray) -> tuple[Any, ...]:
-    """Return the layers, one of them with different weights."""
+    """Return the layers with different weights in one of them."""
     return *layers[:number], dataclasses.replace(layers[number], **{key: weights}), *layers[number + 1 :]
 
 

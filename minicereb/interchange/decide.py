@@ -17,7 +17,7 @@ from minicereb.interchange.vnnlib import Property
 
 
 def decide(model: OnnxModel, asked: Property, seconds: float) -> Decision:
-    """Find an input within a property's bounds whose outputs satisfy one of its cases, or prove that there is none.
+    """Find an input within a property's bounds whose outputs satisfy one of the property's cases, or prove that none exists.
 
     Parameters
     ----------

@@ -60,7 +60,7 @@ OWN_USUAL = {
 
 
 def described(*settings: type) -> Callable[[Class], Class]:
-    """Decorate a classifier: describe its parameters like the fields of these settings."""
+    """Decorate a classifier: its parameters get the descriptions of these settings' fields."""
     fields = {field.name: field for each in settings for field in dataclasses.fields(each)}
 
     def describe(cls: Class) -> Class:

@@ -108,7 +108,7 @@ class Parameters:
         return {name: getattr(self, name) for name in self._parameters()}
 
     def set_params(self, **parameters: Any) -> Any:
-        """Change parameters by name and return the classifier; :class:`InputError` names one that does not exist."""
+        """Change parameters by name and return the classifier; :class:`InputError` names a parameter that does not exist."""
         known = list(self._parameters())
         for name in parameters:
             if name not in known:

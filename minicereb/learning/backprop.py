@@ -77,7 +77,7 @@ class Backpropagation:
     def learn(self, x: Array, labels: Array) -> Iterator[Learned]:
         """Learn from the batches of `x`, shape (images, inputs), one after another, and yield the result of each.
 
-        It raises :class:`InputError` unless each image has one of the classes as its label.
+        It raises :class:`InputError` unless the label of each image is one of the classes.
         """
         check_rows(x)
         labels = as_labels(labels, len(x), self.classes, wait=False)

@@ -103,9 +103,9 @@ def gradient_loop(
     Parameters
     ----------
     weights, inputs, rest, mean, x_t, tile
-        As for :func:`read_out_loop`, with the means just updated.
+        The same as for :func:`read_out_loop`, with the updated means.
     credit : array, shape (images, length)
-        The error of each image divided by their number, then zeros after the last class.
+        The error of each image, divided by the number of images, then zeros after the last class.
     images : int
     gradient : array, shape (cells, length)
         Overwritten row by row, beginning with the first. So its rows may overlap: with few classes, a row's values end where the

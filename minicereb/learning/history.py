@@ -90,7 +90,7 @@ class Allocated(NamedTuple):
     images : array of int, shape (draws,)
         The image of each draw, ascending.
     weights : array, shape (draws,)
-        Factors of the draws' gradients, so that their mean over draws is that of the batch.
+        Factors of the draws' gradients, so that the mean over the draws is the mean over the batch.
     """
 
     images: Array

@@ -82,7 +82,7 @@ class ScoreFunction(Layerwise):
         return super().numbers_per_sample(network) + (self.output_draws - 1) * network.widths[-1]
 
     def with_learned_baseline(self) -> ScoreFunction:
-        """Return the same estimator with a baseline from earlier steps, ``[M-LEARNED]``, instead of the other replications'."""
+        """Return the same estimator with a baseline from earlier steps, ``[M-LEARNED]``, instead of from other replications."""
         require(self.baseline, "baseline", f"learned with the estimator {self.name}", "mean, or --estimator baseline")
         return replace(self, baseline=False)
 

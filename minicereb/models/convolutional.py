@@ -245,7 +245,7 @@ def vgg11(width: float) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
     Parameters
     ----------
     width : float
-        Factor for the number of outputs of every layer but the last; each is rounded to a whole number of at least 1.
+        Factor for the number of outputs of every layer except the last; each number is rounded and at least 1.
 
     Returns
     -------

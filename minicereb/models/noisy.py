@@ -365,7 +365,7 @@ class BoundNetwork:
 
 
 def check_scales(scales: tuple[float, ...], layers: int) -> tuple[float, ...]:
-    """Return one noise scale per layer, given one for all or one for each; :class:`InputError` for any other count."""
+    """Return one noise scale per layer, given one for all layers or one for each; :class:`InputError` for any other count."""
     shown = ",".join(f"{scale:g}" for scale in scales)
     if len(scales) not in (1, layers):
         raise InputError("noise-scale", shown, f"one number, or {layers}: one for each layer, outputs included")

@@ -199,7 +199,7 @@ class NoisyTime(NoisyLayer):
         return xp_of(v).concatenate(found[::-1])
 
     def recurrent_gradient(self, d_m: Array, v: Array) -> dict[str, Array]:
-        """Return the gradient of R, summed over images and replications, from that of every step's input; nothing without R."""
+        """Return the gradient of R, summed over images and replications, from that of every step's input; empty without R."""
         if self.recurrent is None:
             return {}
         neurons = len(self.bias)

@@ -1,4 +1,4 @@
-"""Layers applied one after another; the only combinator, which is itself a layer."""
+"""Layers applied one after another: the only way to combine layers, and itself a layer."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from minicereb.models.wiring import Wiring
 class VisualCerebellum(Sequential):
     """A fixed encoder, and a cerebellum whose mossy fibres transmit the encoder's features.
 
-    An attack passes through both to the image. The layers are the encoder's, then the cerebellum.
+    An attack passes through both to the image. The layers are those of the encoder, then the cerebellum.
     """
 
     @property

@@ -196,7 +196,7 @@ def draw_wiring(
     field: int | None = None,
     codons: float | None = None,
 ) -> Wiring:
-    """Draw a wiring ``[C-J]``: positions by kind, weights independently N(0, 1/k), or those of codons ``[M-CODON]``.
+    """Draw a wiring ``[C-J]``: positions by kind, weights independently from N(0, 1/k), or codons ``[M-CODON]``.
 
     Parameters
     ----------

@@ -158,7 +158,7 @@ def attacks_on(attacks: tuple[str, ...], fires: bool) -> tuple[str, ...]:
 
 
 def attacks_named(names: Iterable[str]) -> tuple[str, ...]:
-    """Expand names of attacks and sets into distinct names of attacks; :class:`InputError` if one is unknown or none given."""
+    """Expand names of attacks and sets into distinct names of attacks; :class:`InputError` if a name is unknown or missing."""
     names, known = list(names) or [""], (*SETS, *attack_names(), COMPLETE)
     for name in names:
         require(name in known, "attacks", name, ", ".join(known))

@@ -79,7 +79,7 @@ class CheckContext:
         return self.ids[self.outcomes.survivors(self.e, attacks)[self.chosen]]
 
     def left_before(self, name: str) -> np.ndarray:
-        """Return the images that withstood every attack with a gradient; without such attacks, all attacks but this one."""
+        """Return the images that withstood every attack with a gradient or, if there is none, every attack but this one."""
         return self.left(white_box=True) if self.follows_gradients else self.left(without=name)
 
     @property
@@ -361,7 +361,7 @@ def _repeatable(context: CheckContext) -> CheckResult:
 
 
 def _independent(context: CheckContext) -> CheckResult:
-    """Compare outputs with those for the batch in reverse order and, for the first few images, those for the image alone."""
+    """Compare outputs with those for the reversed batch and, for the first few images, with those for the image alone."""
     if (context.shifts > 1).any():
         return _not_tested("outputs are random, so that they differ anyway")
     shifts = context.shift(context.target.outputs(context.ids[::-1])[::-1])

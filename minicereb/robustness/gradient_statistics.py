@@ -22,7 +22,8 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 class GradientStatistics(NamedTuple):
     """L2 norms of some images' input gradients (NaN if an entry is not finite), and shares of special cases.
 
-    The shares are those of images whose gradient is `zero` or has a `not_finite` entry, and of `zero_entries` among all entries.
+    `zero` and `not_finite` are shares of images: the gradient is 0, or has a non-finite entry. `zero_entries` is a share of
+    entries.
     """
 
     norms: np.ndarray

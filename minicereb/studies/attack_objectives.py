@@ -26,7 +26,7 @@ SIZES = {
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[AttackedModel]:
-    """Train with batch 1 (the code's) and 10 (the paper's), both wirings, with and without LTD; run PGD on each objective."""
+    """Train both wirings with batch size 1 (as in the code) and 10 (as in the paper), with and without LTD; then run PGD."""
     full, random, epochs_of_1, epochs_of_10, steps, images = SIZES[scale]
     experiments = []
     for (batch, epochs), model, seed in product(((1, epochs_of_1), (10, epochs_of_10)), four_models(full, random), seeds):

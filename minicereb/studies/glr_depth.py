@@ -49,7 +49,7 @@ RATE, EPSILONS = 0.02, (0.005, 0.05)
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Measure how long each network and way of learning take to the target; train one for some epochs and evaluate it."""
+    """Measure the time to the target for each network and way of learning; also train each for some epochs, and evaluate it."""
     size, experiments = SIZES[scale], list[Experiment]()
     for seed in seeds:
         for network in size.networks:

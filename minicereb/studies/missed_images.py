@@ -71,7 +71,7 @@ def models(data: Data, shipped: bool) -> dict[str, Train]:
 
 
 def searches(name: str, epsilon: float, size: AttacksScale, seed: int) -> dict[str, list[Attack]]:
-    """Return the searches to compare on a model, by name, with equal numbers of steps; those for the nearest image ignore ε."""
+    """Return by name the searches to compare, with equal numbers of steps; searches for the nearest image ignore ε."""
     widest, starts = EPSILONS[name][-1], range(seed, seed + size.starts)
 
     def each(method: str, objective: str, **settings: Any) -> list[Attack]:
@@ -138,7 +138,7 @@ class BrokenBySearch:
         self.anything: set[int] = set().union(*(found for starts in self.starts.values() for found in starts))
 
     def missed(self, found: set[int]) -> int:
-        """Return how many of the images that some search broke are not among these."""
+        """Return how many of the images that some search broke are not among the given images."""
         return len(self.anything - found)
 
     def of_ensemble(self, names: tuple[str, ...]) -> set[int]:

@@ -116,7 +116,7 @@ def tuned_step(epsilon: float) -> float:
 
 
 def compared(trains: Sequence[Train], scale: str) -> list[Experiment]:
-    """Return the comparisons of each model's evaluation with that of the first, seed by seed."""
+    """Return the comparisons of each model's evaluation with the first model's, seed by seed."""
     seeds = dict.fromkeys(train.seed for train in trains)
     groups = [[evaluated(train, scale) for train in trains if train.seed == seed] for seed in seeds]
     return [PairedComparison(other, first) for first, *others in groups for other in others]
@@ -159,7 +159,7 @@ def robustness_study(
     captions : mapping
         Captions of the figures by name; the caption under the study's name is extended by the caption of accuracy over ε.
     reference : callable
-        Whether a training run is the reference for the others of its group; by default this is the first.
+        Whether a training run is the reference for its group; by default the first run is.
     figures : callable, optional
         Maps the results by model to figures by name; by default only accuracy over ε, graded from dark to light.
     name, question, expectation, inputs

@@ -40,7 +40,7 @@ SIZES = {"smoke": Size(4_800, 1, 10, 8), "course": Size(96_000, 3, 100, 200), "p
 
 
 def circuits(synapses: int, epsilon: float) -> list[CerebellumModel]:
-    """Return the complete circuit for one ε, circuits with one ingredient changed, and one without the first two."""
+    """Return the circuits for one ε: the complete circuit, and circuits with one or two ingredients changed or left out."""
 
     def circuit(k: int = NATURAL, fires: bool = True, pessimistic: bool = True, **others: Any) -> CerebellumModel:
         settings: dict[str, Any] = {"loss": "cross-entropy", **others}
@@ -72,7 +72,7 @@ def trainings(data: Data, scale: str, seed: int, epsilon: float) -> list[Train]:
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Evaluate every model at the ε for which it was trained, or at both, and compare it with the complete circuit."""
+    """Evaluate every model at the ε for which it was trained, or at both ε, and compare it with the complete circuit."""
     experiments: list[Experiment] = []
     for seed in seeds:
         epsilons: dict[Train, tuple[float, ...]] = {}

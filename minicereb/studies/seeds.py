@@ -94,7 +94,7 @@ class Difference(NamedTuple):
 
 
 def differences(results: Results, measures: Sequence[Measure]) -> dict[tuple[str, str, Measure], Difference]:
-    """Return the differences for every pair and measure; the p-values are adjusted for all of these tests."""
+    """Return the differences for every pair of models and every measure; p-values are adjusted for all these tests."""
     paired = {
         (*map(name_of_model, config.trainings), measure, config.one.train.seed): record
         for config, each in results.where(PairedComparison)

@@ -1,4 +1,4 @@
-"""How many inputs should a granule cell have? Robustness, accuracy and dimension at a fixed budget of synapses."""
+"""How many inputs should a granule cell have for robustness, accuracy and dimension, at a fixed budget of synapses?"""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ def _answer(name: str, values: Values, signs: dict[int, int]) -> list[str]:
 
 
 def _apart(values: Values) -> dict[int, int]:
-    """Return for each k 1 or -1 if its interval is above or below that of k = 4, otherwise 0."""
+    """Return a sign for each k: 1 or -1 if its interval is above or below the interval of k = 4, otherwise 0."""
     natural = values[NATURAL]
     return {k: int(value.low > natural.high) - int(value.high < natural.low) for k, value in values.items()}
 

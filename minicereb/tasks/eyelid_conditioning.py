@@ -157,7 +157,7 @@ def lid_of(nuclei: np.ndarray) -> np.ndarray:
 
 
 def trials_to(responded: Sequence[bool], wanted: bool = True) -> int | None:
-    """Return how many trials precede the first five consecutive ones with a response (without one if not `wanted`), or None."""
+    """Return how many trials precede the first five in a row with a response (or, if not `wanted`, without one), or None."""
     run = 0
     for number, each in enumerate(responded):
         run = run + 1 if each == wanted else 0

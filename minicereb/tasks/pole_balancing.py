@@ -104,7 +104,7 @@ class PoleBalancer:
 
     @property
     def has_learned(self) -> bool:
-        """Whether enough consecutive trials have succeeded, up to the last."""
+        """Whether enough consecutive trials, up to the last, have succeeded."""
         last = self.lasted[-self.task.enough :]
         return len(last) == self.task.enough and all(self.succeeded(seconds) for seconds in last)
 

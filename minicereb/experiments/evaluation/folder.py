@@ -205,7 +205,7 @@ def block_paths(folder: Path) -> list[Path]:
 
 
 def read_outcomes(path: Path, owner: Owner | None = None) -> Outcomes:
-    """Read a block of outcomes; :class:`DataError` if it is damaged or another evaluation's."""
+    """Read a block of outcomes; :class:`DataError` if it is damaged or belongs to another evaluation."""
     return _read_block(path, owner)[0]
 
 

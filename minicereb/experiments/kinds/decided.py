@@ -56,7 +56,7 @@ class DecidedProperty(Experiment):
         return f"{self.network}, {self.question}"
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Decide the property; the record has our verdict and the one that the competition published."""
+        """Decide the property; the record has our verdict and the competition's published verdict."""
         yield self.description
         if self.network == DRAWN:
             model, asked = _drawn(laboratory, float(self.question))

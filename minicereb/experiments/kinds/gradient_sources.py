@@ -56,7 +56,7 @@ class GradientSources(Experiment):
         return (self.train,)
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Compare each source's gradient with the exact one: its cosine, its signs (where the exact one is not 0), and its time.
+        """Compare each source's gradient with the exact gradient: the cosine, the signs where that is not 0, and the time.
 
         The exact gradient is that of the mean over the hidden neurons' noise. The outputs have no noise, since the exact sum over
         all hidden patterns cannot include it.
@@ -105,7 +105,7 @@ def _gradient(
 
 
 def _cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Cosine of each pair of rows; 0 where one of them is 0."""
+    """Cosine of each pair of rows; 0 where a row is 0."""
     products = (one * other).sum(axis=1)
     lengths = np.sqrt((one * one).sum(axis=1) * (other * other).sum(axis=1))
     return np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)

@@ -92,7 +92,7 @@ class PairedComparison(Experiment):
 
 
 def compared(one: np.ndarray, other: np.ndarray) -> Record:
-    """Compare two models by which images each classifies correctly.
+    """Compare two models by the images that each classifies correctly.
 
     Parameters
     ----------

@@ -87,7 +87,7 @@ def method_of(task: PoleTask) -> str:
 
 
 def pole_in_folder(config: PoleBalancing, folder: Path) -> Generator[str, None, Record]:
-    """Run the experiment in `folder`, resuming one that was interrupted there.
+    """Run the experiment in `folder`, resuming it if it was interrupted there.
 
     ``circuit.npz`` holds the learned weights and the duration of each trial; it is written every few seconds and when
     the generator is closed. ``result.json`` holds the record with the settings. :class:`RunError` if the folder belongs to other

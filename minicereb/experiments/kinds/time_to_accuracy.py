@@ -105,7 +105,7 @@ class FastestAgain(Experiment):
         return self.among
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Run the fastest again; the record is like those of the others."""
+        """Run the fastest experiment again; its record is like those of the other experiments."""
         records = [read_record(laboratory.record_path(each), each).record for each in self.among]
         chosen = self.among[fastest(records)]
         again = replace(chosen, train=replace(chosen.train, seed=self.seed))
