@@ -46,7 +46,7 @@ def _parts(model: CerebellarNetwork) -> tuple[Any, ...]:
     rows = torch.arange(0, cells * per_cell + 1, per_cell, device=inputs.device)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sparse CSR tensors announce that they are in beta
-        csr = torch.sparse_csrtensor_of(rows, inputs.reshape(-1), weights.reshape(-1), (cells, wiring.width))
+        csr = torch.sparse_csr_tensor(rows, inputs.reshape(-1), weights.reshape(-1), (cells, wiring.width))
     return csr, inputs, weights, readout, torch.zeros(cells, device=inputs.device)
 
 
@@ -114,7 +114,7 @@ def pgd_steps(model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray) 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         by_input = csr.to_sparse_csc()
-        transposed = torch.sparse_csrtensor_of(
+        transposed = torch.sparse_csr_tensor(
             by_input.ccol_indices(), by_input.row_indices(), by_input.values(), csr.shape[::-1]
         )
 
