@@ -114,9 +114,7 @@ def pgd_steps(model: CerebellarNetwork, images: np.ndarray, labels: np.ndarray) 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         by_input = csr.to_sparse_csc()
-        transposed = torch.sparse_csr_tensor(
-            by_input.ccol_indices(), by_input.row_indices(), by_input.values(), csr.shape[::-1]
-        )
+        transposed = torch.sparse_csr_tensor(by_input.ccol_indices(), by_input.row_indices(), by_input.values(), csr.shape[::-1])
 
     @torch.no_grad()
     def by_hand() -> object:
