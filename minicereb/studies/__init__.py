@@ -17,6 +17,7 @@ from minicereb.studies.cost import COST
 from minicereb.studies.eyelid import ISI, LESIONS_STUDY, SAVINGS
 from minicereb.studies.glr_attacks import GLR_SOURCES, GLR_WHITEBOX
 from minicereb.studies.glr_depth import GLR_DEPTH
+from minicereb.studies.glr_regularisers import GLR_REGULARISERS
 from minicereb.studies.glr_tables import GLR_TABLES
 from minicereb.studies.masking import MASKING
 from minicereb.studies.missed_images import ATTACKS_STUDY
@@ -49,7 +50,7 @@ CEREBELLUM = (
     PAPER_VERSUS_CODE,
     ROBUST_CIRCUITS,
 )
-LIKELIHOOD_RATIO = (GLR_TABLES, GLR_WHITEBOX, GLR_SOURCES, VARIANCE, VARIANCE_DEPTH, COST, GLR_DEPTH, PASSES)
+LIKELIHOOD_RATIO = (GLR_TABLES, GLR_WHITEBOX, GLR_SOURCES, VARIANCE, VARIANCE_DEPTH, COST, GLR_DEPTH, GLR_REGULARISERS, PASSES)
 MOTOR = (ISI, SAVINGS, LESIONS_STUDY, POLE)
 VERIFICATION = (VNNCOMP,)
 STUDIES = {study.name: study for study in CEREBELLUM + LIKELIHOOD_RATIO + MOTOR + VERIFICATION}

@@ -15,11 +15,11 @@ from minicereb.experiments.evaluation.settings import CERTIFYING, EvaluatedModel
 from minicereb.experiments.kinds.time_to_accuracy import TimeToAccuracy
 from minicereb.experiments.laboratory import Record
 from minicereb.report.figures import curves
-from minicereb.report.formats import mean_share, number, strength
+from minicereb.report.formats import number, strength
 from minicereb.report.page import Text
 from minicereb.studies.results import Blocks, Figures, Results, tabulate
 from minicereb.studies.study import MNIST14, Study
-from minicereb.studies.tables import accuracy_of, interval_in_words, share_at
+from minicereb.studies.tables import accuracy_of, clean_accuracy_of, interval_in_words, share_at
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "1 hidden layer": {"hidden": (20,), "noise_scale": (1.0,)},
@@ -89,7 +89,7 @@ def table(results: Results) -> Blocks:
         ("steps", partial(_to_target, of=lambda record: record["steps"])),
         ("seconds", partial(_to_target, of=lambda record: record["seconds"])),
     )
-    columns: list[tuple[str, Callable[[Results], str]]] = [("clean", _clean)]
+    columns: list[tuple[str, Callable[[Results], str]]] = [("clean", clean_accuracy_of)]
     for e, epsilon in enumerate(EPSILONS):
         for label in ("attacked", "certified"):
             columns.append((f"{label} {strength(epsilon)}", partial(share_at, label=label, e=e)))
@@ -106,12 +106,6 @@ def _to_target(found: Results, of: Callable[[Record], float]) -> str:
     records = found.where(TimeToAccuracy).records
     reached = all(record["reached"] for record in records)
     return ("" if reached else "> ") + number(float(np.mean([of(record) for record in records])))
-
-
-def _clean(found: Results) -> str:
-    """Write the accuracy of the mean answer on the evaluated images."""
-    records = found.where(EvaluatedModel).records
-    return mean_share([record["clean_accuracy"] for record in records], records[0]["images"])
 
 
 def _passes(found: Results) -> str:

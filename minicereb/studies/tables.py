@@ -52,6 +52,12 @@ def accuracy_of(model: Results) -> str:
     return mean_share(list(by_run.values()), records[0]["test_images"])
 
 
+def clean_accuracy_of(model: Results) -> str:
+    """Format the accuracy on the evaluated images before any attack, as the mean over the seeds with its interval."""
+    records = model.where(EvaluatedModel).records
+    return mean_share([record["clean_accuracy"] for record in records], records[0]["images"])
+
+
 def accuracy_under(model: Results, **attack: Any) -> str:
     """Format the accuracy under the attack with these settings, as the mean over the seeds with its interval."""
     found = model.where(AttackedModel, **attack)
