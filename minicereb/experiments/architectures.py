@@ -178,6 +178,11 @@ class CerebellumModel:
         return DeltaRule(cerebellum, optimizer, batch_size, decay, error, rule_named(self.rule))
 
 
+def penalties_of(model: PerceptronModel | NoisyModel) -> str:
+    """Describe the weight penalties, if there are any, after a comma."""
+    return "".join(f", {name} {value:g}" for name, value in (("l2", model.l2), ("l1", model.l1)) if value)
+
+
 @config_kind
 @dataclass(frozen=True)
 class PerceptronModel:
@@ -205,10 +210,9 @@ class PerceptronModel:
     @property
     def description(self) -> str:
         """A few words."""
-        penalties = "".join(f", {name} {value:g}" for name, value in (("l2", self.l2), ("l1", self.l1)) if value)
         loss = "" if self.loss == "cross-entropy" else f", {self.loss}"
         bounds = "" if self.interval_bounds is None else f", {self.pessimism:g} interval bounds {self.interval_bounds:g}"
-        return f"perceptron {'-'.join(map(str, self.hidden))}{loss}{penalties}{bounds}"
+        return f"perceptron {'-'.join(map(str, self.hidden))}{loss}{penalties_of(self)}{bounds}"
 
     def build(self, dataset: Dataset, seed: int, encoder: Any = None) -> Sequential:
         """Return the untrained model: equal settings give equal bits."""
@@ -364,7 +368,7 @@ class NoisyModel:
         how = "" if self.output_draws == 1 else f", {self.output_draws} output draws"
         how += "" if self.baseline == "mean" else f", baseline by {self.baseline}"
         how += "" if self.allocation == "equal" else ", allocated"
-        return f"{self.activation} {layers}, {noise}, {self.loss}, {self.estimator} K={self.replications}{turn}{how}"
+        return f"{self.activation} {layers}, {noise}, {self.loss}, {self.estimator} K={self.replications}{turn}{how}{penalties_of(self)}"
 
     def build(self, dataset: Dataset, seed: int, encoder: Any = None) -> NoisyNetwork:
         """Return the untrained model: equal settings give equal bits."""
