@@ -367,8 +367,8 @@ class NoisyModel:
         turn = "" if self.placement == "all" else ", noise in turn"
         how = "" if self.output_draws == 1 else f", {self.output_draws} output draws"
         how += "" if self.baseline == "mean" else f", baseline by {self.baseline}"
-        how += "" if self.allocation == "equal" else ", allocated"
-        return f"{self.activation} {layers}, {noise}, {self.loss}, {self.estimator} K={self.replications}{turn}{how}{penalties_of(self)}"
+        how += ("" if self.allocation == "equal" else ", allocated") + penalties_of(self)
+        return f"{self.activation} {layers}, {noise}, {self.loss}, {self.estimator} K={self.replications}{turn}{how}"
 
     def build(self, dataset: Dataset, seed: int, encoder: Any = None) -> NoisyNetwork:
         """Return the untrained model: equal settings give equal bits."""
