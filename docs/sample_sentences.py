@@ -22,7 +22,8 @@ FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.MULTILINE | re.DOTALL)
 NOT_PROSE = re.compile(
     r"(Code:|\||#|>>>|\.\. |-{3,}|={3,}|:\w+:\s|\([\w-]+\)=| {4}|\(?array\(|\w+(Error|Warning)$|[\w-]+ {2,}\S)"
 )  # the beginning of a line that is not prose
-END = re.compile(r"(?<=[.!?])(?<!et al\.)[\"»)*]*\s+(?=[A-Z`*\[(«\"])")
+END = re.compile(r"(?:(?<=[.!?])(?<!et al\.)|(?<=[.!?][\"»)*]))(?<!\.\.\.\))\s+(?=[A-Z`*\[(«\"])")
+OUTPUT = re.compile(r"^ *>>> .*?(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
 SHORTEST = 4  # words in a sentence worth reading
 
 
@@ -41,6 +42,7 @@ def from_docstrings():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
                 name = getattr(node, "name", "")
+                text = OUTPUT.sub("", text)
                 for part in re.split(r"^\w[\w ]*\n-+\n|^\S.* : .*$|^\w+(?:, \w+)+$", text, flags=re.MULTILINE):
                     yield f"{path.relative_to(ROOT)}:{node.body[0].lineno} {name}", textwrap.dedent(part)
 

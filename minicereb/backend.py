@@ -62,7 +62,7 @@ def configure(device: str | None = None, threads: int | None = None, memory: int
     Parameters
     ----------
     device : {"auto", "cpu", "cuda"}, optional
-        ``"auto"`` takes the GPU if CuPy can use one; ``"cuda"`` raises :class:`DeviceError` if it cannot.
+        ``"auto"`` takes the GPU if CuPy can use one; ``"cuda"`` raises :class:`DeviceError` if CuPy cannot use one.
     threads : int, optional
         Worker threads on the CPU, at least 1.
     memory : int or str, optional

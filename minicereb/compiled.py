@@ -77,7 +77,7 @@ def part_of_loop(function: Loop) -> Loop:
 def machine_code(loop: Loop) -> Loop:
     """Return `loop` compiled by Numba, which must be installed.
 
-    Numba keeps the machine code for the next process, as Python does bytecode: in the same ``__pycache__`` or, where that cannot
+    Numba keeps the machine code for the next process, as Python keeps bytecode: in the same ``__pycache__`` or, where that cannot
     be written, in the user's cache. Numba compiles a loop again if the loop's own file has changed, but not if this file has.
     """
     from numba import config, njit

@@ -66,7 +66,7 @@ def movable(gradient: Array, here: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class LinfBall:
-    """Every pixel within ε of the image's and inside the box.
+    """The points whose pixels all differ from the image's by at most ε, inside the box.
 
     Parameters
     ----------

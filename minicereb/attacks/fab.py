@@ -69,7 +69,7 @@ def fab(landscape: Landscape, ball: Ball, start: Array, steps: int) -> Search:
 
 
 def _step(ball: Ball, here: Array, w: Array, value: Array) -> Array:
-    """Take one step beyond the plane where the linearised margin is 0, partly starting from the image itself."""
+    """Return a mean of steps from the current point and from the image, each beyond the plane of linearised margin 0."""
     xp, x = xp_of(here), ball.x
     own = least_move(here, w, -value, ball.norm)
     original = least_move(x, w, -value - row_products(w, x - here), ball.norm)

@@ -243,7 +243,7 @@ def square_of_flips(
 ) -> Search:
     """Yield the points of Square on bits: a window around a random flippable pixel moves to one side of θ if that is better.
 
-    The search begins with vertical stripes. The window moves to the side of θ on which the pixel is not. Arguments and
+    The search begins with vertical stripes. The window moves to the side of θ opposite to that pixel. Arguments and
     windows are those of :func:`minicereb.attacks.square.square`.
     """
     xp, (height, width, channels) = xp_of(ball.x), three_sides(image_shape, ball.x.shape[1])

@@ -97,7 +97,7 @@ class Attack:
 
     @property
     def traits(self) -> Method:
-        """Return the row of its method in :data:`minicereb.attacks.methods.METHODS`."""
+        """Return the row of the attack's method in :data:`minicereb.attacks.methods.METHODS`."""
         return method_named(self.method)
 
     @property

@@ -52,9 +52,9 @@ def square(
 
     References
     ----------
-    Andriushchenko, Croce, Flammarion and Hein (2020), arXiv:1912.00049: Algorithm 2 for L∞, from vertical stripes, and Algorithm
-    3 for L2, from tiles. p is 0.8, as in the standard ensemble, and is halved after the queries :data:`HALVINGS` of 10,000.
-    Unlike in the authors' code, a window may also touch the last row and the last column.
+    Andriushchenko, Croce, Flammarion and Hein (2020), arXiv:1912.00049: Algorithm 2 for L∞, from vertical stripes, and
+    Algorithm 3 for L2, from tiles. The share p is 0.8, as in the standard ensemble, and is halved after the queries
+    :data:`HALVINGS` of 10,000. Unlike in the authors' code, a window may also touch the last row and the last column.
     """
     shape = height, width, channels = three_sides(image_shape, ball.x.shape[1])
     start, propose, drawn = (_stripes, _signs, 2) if ball.norm == "linf" else (_tiles, _moved_energy, 5)

@@ -125,9 +125,9 @@ def _redrawn_outputs(drive: Any, noise: Any, scale: float, labels: Any) -> Any:
 def convolutional_changes(network: NoisyNetwork, images: np.ndarray, labels: np.ndarray, probes: int, threshold: bool) -> Work:
     """Return a pass that changes one unit at a time: threshold units are flipped, the noise of others is redrawn.
 
-    For each image, `probes` units of the convolution are drawn and changed; in the dense layer and the outputs all units are.
-    Flipped units are drawn in proportion to the density of their noise at threshold, by equally spaced points with one random
-    start.
+    For each image, `probes` units of the convolution are drawn and changed; in the dense layer and the outputs all units are
+    changed. Flipped units are drawn in proportion to the density of their noise at threshold, by equally spaced points with
+    one random start.
     """
     torch, y = import_torch(), tensor_of(labels)
 

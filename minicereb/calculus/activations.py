@@ -114,7 +114,7 @@ class ActivationFormula(NamedTuple):
     response : callable
         Takes signals, the slope if `has_slope`, and ``out``; returns responses.
     tag : str
-        Tag of its equation.
+        Tag of the activation's equation.
     derivative : callable or None
         Takes the same arguments except ``out``; None if the response has a jump or a pole, through which derivatives do not pass.
     has_slope : bool

@@ -1,8 +1,8 @@
 """Batch normalisation: each channel is centred and scaled by its mean and variance, either of the batch or fixed.
 
-The work is done in blocks that fit the cache. NumPy is slow on short rows, so positions and channels are merged into long rows,
-and a channel's number is repeated for each position. With Numba, and channels that are a multiple of the vector length, the loops
-at the end of this file make one pass over a block; they sum over positions in another order.
+The work is done in blocks that fit the cache. NumPy is slow on short rows, so positions and channels are merged into long
+rows, and a channel's number is repeated for each position. With Numba, and a number of channels that is a multiple of the
+vector length, the loops at the end of this file make one pass over a block; they sum over positions in another order.
 """
 
 from __future__ import annotations

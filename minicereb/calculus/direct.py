@@ -17,7 +17,7 @@ POSITIONS = 8192  # positions per call: enough that the call itself costs little
 
 
 def applies(x: Array, numbers: int, outputs: int) -> bool:
-    """Whether this method is faster: with Numba, few numbers per window, and outputs that are a multiple of the vector length."""
+    """Whether this method is faster: with Numba, few numbers per window, and only full vectors of outputs."""
     fits = numbers <= NUMBERS and outputs % vector_length(x.dtype) == 0
     return fits and None not in (compiled(responses_loop, x), compiled(weight_gradient_loop, x))
 

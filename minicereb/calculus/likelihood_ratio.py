@@ -150,7 +150,7 @@ def shared_weight_gradient(
         Takes `credit` and `x` and returns gradients summed over rows, such as
         :meth:`minicereb.models.convolutional.Convolution.weight_gradient`.
     runs : int
-        Number of losses behind the credits: the rows, or the rows divided by the number of time steps.
+        Number of losses behind the credits: the number of rows, or for time steps the number of rows divided by that of steps.
 
     Returns
     -------

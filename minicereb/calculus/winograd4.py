@@ -42,8 +42,8 @@ Vectors = tuple[Any, ...]
 def applies(x: Array, outputs: int) -> bool:
     """Whether these larger tiles apply, given that :mod:`minicereb.calculus.winograd` does; if so, they are faster.
 
-    The larger tiles need Numba, sides that are multiples of four, and channels and outputs that are multiples of the vector
-    length.
+    The larger tiles need Numba, sides that are multiples of four, and numbers of channels and outputs that are multiples of
+    the vector length.
     """
     length = vector_length(x.dtype)
     fits = not (x.shape[1] % 4 or x.shape[2] % 4 or x.shape[3] % length or outputs % length)

@@ -349,7 +349,7 @@ def ascend(
         As in :func:`backward`.
     weight : array of float, shape (rows, rows of the goal)
     goal : Goal or None
-        If this is None, the target is bounded over the whole box.
+        Without a goal, the target is bounded over the whole box.
     steps : int
         Number of backward passes.
     rate : float

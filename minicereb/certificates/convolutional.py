@@ -76,7 +76,7 @@ class Convolved:
 
     @property
     def terms(self) -> int:
-        """Number of terms that the model sums for one output, plus the roundings afterwards."""
+        """Number of terms that the model sums for one output, plus the number of roundings afterwards."""
         return self.weight[0].size + OWN_OPERATIONS
 
     def apply(self, h: Array) -> Array:

@@ -87,7 +87,7 @@ def names() -> tuple[str, ...]:
 
 def accepted() -> str:
     """Return a description of the names and paths that are accepted as a data set."""
-    return f"{', '.join(names())}, or a path to an .npz file or to {cifar10.FOLDER}, to a .csv file, or to IDX files like MNIST's"
+    return f"{', '.join(names())}, or the path of an .npz file, a .csv file, IDX files like MNIST's, or a folder {cifar10.FOLDER}"
 
 
 def entry_named(name: str) -> NamedDataset | None:

@@ -31,7 +31,7 @@ def mistakes_of(
 ) -> list[Mistake]:
     """Return the mistakes in a function that `formula` builds from two ingredients, of which one or both are wrong.
 
-    `right` has the right ingredients; `first` and `second` have wrong versions of each.
+    `right` has the two right ingredients; `first` has wrong versions of the first, and `second` of the second.
     """
     made = [each._replace(function=formula(each.function, right[1])) for each in first]
     made += [each._replace(function=formula(right[0], each.function)) for each in second]

@@ -37,7 +37,7 @@ def _flipped(axes: tuple[int, ...]) -> Any:
 
 
 def _strided(x: Any, size: int, down: int, across: int, last: int = 1) -> Any:
-    """Make a mistake: windows with two different strides; if `last` is 0, without those at the last position."""
+    """Make a mistake: windows with two different strides; if `last` is 0, the windows at the last position are missing."""
     each = [
         [x[:, i : i + size, j : j + size].reshape(len(x), -1) for j in range(0, x.shape[2] - size + last, across)]
         for i in range(0, x.shape[1] - size + last, down)

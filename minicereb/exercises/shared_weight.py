@@ -27,17 +27,17 @@ def _steps(at: Any, losses: Any, x: Any, r: Any, scale: float) -> Any:
 
 
 def _credited(formula: Any) -> Any:
-    """Another formula that combines loss times score, shape (replications, positions), and the inputs."""
+    """Make a mistake: combine loss times score, shape (replications, positions), and the inputs by another formula."""
     return lambda losses, x, r, scale: formula(losses[:, None] * r / scale**2, x)
 
 
 def _weighted(weight: Any) -> Any:
-    """The estimate with a function of the losses instead of the losses themselves."""
+    """Make a mistake: the estimate with a function of the losses instead of the losses themselves."""
     return lambda losses, x, r, scale: np.einsum("k,kp,kpq->q", weight(losses), r / scale**2, x) / len(losses)
 
 
 def _scored(score: Any) -> Any:
-    """The estimate with another score."""
+    """Make a mistake: the estimate with another score."""
     return lambda losses, x, r, scale: np.einsum("k,kp,kpq->q", losses, score(r, scale), x) / len(losses)
 
 

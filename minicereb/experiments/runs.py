@@ -243,7 +243,7 @@ def _sha256_or_none(path: Path) -> str | None:
 
 
 def dataset_of(run: Run, place: str | None = None) -> Dataset:
-    """Load the data set that a run was trained on, by default from the name or path in its settings, else from `place`.
+    """Load the data set that a run was trained on: from `place` or, if that is None, from the name or path in the settings.
 
     :class:`InputError` or :class:`DataError` if the data cannot be read, or have other content.
     """

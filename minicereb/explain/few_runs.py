@@ -33,9 +33,9 @@ class FewRuns(NamedTuple):
     estimator : Estimator
     loss : ReplicatedLoss
     noise : tuple or None
-        As the estimator drew it; no noise for the sum over all patterns.
+        The noise as the estimator drew it; none for the sum over all patterns.
     history : History
-        With the learned baseline, if there is one.
+        The statistics of earlier steps, with the learned baseline if there is one.
     trace : Trace
         The runs behind the first layer's credit.
     found : GradientEstimate

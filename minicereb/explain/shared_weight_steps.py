@@ -40,17 +40,17 @@ class SharedWeight(NamedTuple):
 
     @property
     def symbol(self) -> str:
-        """Its symbol, as in the equations."""
+        """The weight's symbol, as in the equations."""
         return f"{'θ' if self.name == 'weight' else 'R'}_0[{', '.join(map(str, self.entry))}]"
 
     @property
     def place(self) -> Place:
-        """Its place among the parameters of the network."""
+        """The weight's place among the parameters of the network."""
         return self.symbol, f"{self.name}_0", self.entry
 
     @property
     def cell(self) -> int:
-        """The channel or neuron that it leads to."""
+        """The channel or neuron that the weight leads to."""
         return self.entry[0]
 
     def gradient(self, layer: NoisyLayer, found: GradientEstimate, x: np.ndarray) -> float:
@@ -83,7 +83,7 @@ class SharedWeight(NamedTuple):
 
 
 def shared_weights(subject: ExplainedImage, few: FewRuns) -> list[SharedWeight]:
-    """Return the weights to show: for each chosen channel or neuron that which the first run moves most, also a recurrent one."""
+    """Return the weights to show: of each chosen unit, the feedforward and the recurrent weight that the first run moves most."""
     layer = subject.model.layers[0]
     credit, signals = few.credits(layer)[:, :1], few.trace.signals[0][:, :, :1]
     every = layer.weight_gradient(credit.T, subject.x)
@@ -283,7 +283,7 @@ def _drawn(few: FewRuns, layer: NoisyConvolution, probes: int, chance: np.ndarra
 
 
 def _flip_checks(layer: NoisyLayer, few: FewRuns, units: np.ndarray) -> list[Derivative]:
-    """Compare the density at the threshold with the derivative of the probability of firing, for the two surest to matter."""
+    """Compare the density at the threshold with the derivative of the firing probability, for the two units nearest to it."""
     assert few.at is not None
     law, sigma, u = layer.law, float(layer.scale[0]), few.at.drives[:, 0, 0]
     assert law is not None

@@ -90,9 +90,9 @@ def take_step(
 
 
 def warm_up(rule: Any, config: Train, dataset: Dataset, encoder: Any = None) -> int:
-    """Fill what a rule remembers of earlier steps while the weights stay constant; return the number of batches used.
+    """Fill a rule's memory of earlier steps while the weights stay constant; return the number of batches used.
 
-    This is the memory of its optimiser and, if it has one, its learned baseline.
+    A rule's memory is the state of its optimiser and, if the rule has one, its learned baseline.
 
     The rule learns from the first batches of the run's first epoch, augmented and attacked as in training. After each batch,
     everything except this memory and the number of steps is reset. :data:`WARM` gives the number of batches, limited by the

@@ -135,7 +135,7 @@ class Estimator:
         raise InputError("baseline", name, expected)
 
     def check_allocation(self) -> None:
-        """Raise :class:`InputError` if it cannot give images different numbers of replications."""
+        """Raise :class:`InputError` if this estimator cannot give images different numbers of replications."""
 
     def on(
         self,

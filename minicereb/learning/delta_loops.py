@@ -108,8 +108,8 @@ def gradient_loop(
         The error of each image, divided by the number of images, then zeros after the last class.
     images : int
     gradient : array, shape (cells, length)
-        Overwritten row by row, beginning with the first. So its rows may overlap: with few classes, a row's values end where the
-        next row begins.
+        Overwritten row by row, beginning with the first. So the rows of this array may overlap: with few classes, a row's
+        values end where the next row begins.
     """
     u = np.uint64
     cells = len(weights)

@@ -29,7 +29,7 @@ class History(NamedTuple):
     weights: Array | None = None
 
     def of(self, images: slice) -> History:
-        """Return the part for some of the images."""
+        """Return the statistics of some of the images."""
         return History(*(None if array is None else array[images] for array in self))
 
 
@@ -64,7 +64,7 @@ class RunningMean:
         ----------
         labels : array of int, shape (images,)
         ids : array of int, shape (images,), or None
-            Each image at most once.
+            Indices of the images, in which each image occurs at most once.
         values : array, shape (images,)
         times : array, shape (images,)
             Weight of each value in the mean of its class; 0 for images without a value.

@@ -48,7 +48,7 @@ class OneByOne(Layerwise):
         return not self.redraw_last
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
-        """Raise :class:`InputError` if it does not apply."""
+        """Raise :class:`InputError` if the estimator does not apply."""
         require(self.probes >= 1, "probes", self.probes, "at least 1")
         self._check_time(network)
         check_in_turn(network, self.in_turn)

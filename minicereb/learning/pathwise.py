@@ -62,8 +62,8 @@ class Backprop(Estimator):
 class Surrogate(Backprop):
     """Backpropagation along given noise, with a surrogate for the derivative of the threshold: a control.
 
-    The threshold itself has the derivative 0, except at the step, where it has none. The surrogate slope is ``1 / (2σ (1 +
-    |v|/σ)²)`` ``[M-SURROGATE]``, with σ = 1 for neurons without noise. The result is biased.
+    The threshold itself has the derivative 0, except at the step, where it has none. The result is biased, since the
+    threshold gets the slope ``1 / (2σ (1 + |v|/σ)²)`` ``[M-SURROGATE]``. Without noise, σ is 1.
 
     References
     ----------

@@ -26,7 +26,7 @@ class Redrawn(NamedTuple):
 def redrawn(layer: NoisyLayer, e: Array | None, losses_at: Callable[[list[Array]], Iterable[Array]], scales: bool) -> Redrawn:
     """Redraw the noise `e` of some neurons, one at a time; `losses_at` returns each one's loss at several values of its noise.
 
-    It takes arrays of the shape of `e`, and returns as many, of the same shape.
+    The function `losses_at` takes arrays of the shape of `e`, and returns as many arrays of that shape.
     """
     law = layer.law
     assert law is not None

@@ -152,7 +152,7 @@ class NoisyTime(NoisyLayer):
         return xp_of(v).ascontiguousarray(self.respond(v.T).T)
 
     def signal_gradient(self, d_response: Array, v: Array, slope: Array | float) -> Array:
-        """Return the gradient with respect to v, (units, ...), given that of the response, (neurons, ...) ``[M-BPTT]``.
+        """Return the gradient with respect to v, of its shape, given the gradient of the response ``[M-BPTT]``.
 
         This is backpropagation through time. `slope` is φ'(v) or its surrogate. The reset of the membrane is treated as if it did
         not depend on v.

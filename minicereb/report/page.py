@@ -118,7 +118,7 @@ def html(page: Page) -> str:
 
 
 def filled_in(package: str, template: str, script: str = "", **values: Any) -> str:
-    """Fill in a template, a file of a package. If it has a script, the page contains it, and allows it by its hash."""
+    """Fill in a template, a file of a package. A script becomes part of the page, whose security policy allows it by its hash."""
     from jinja2 import Environment, StrictUndefined  # slow to import, and most commands write no page
 
     if script:

@@ -73,7 +73,7 @@ class CheckContext:
         return f"the {len(self.ids)} correctly classified images"
 
     def left(self, white_box: bool = False, without: str | None = None) -> np.ndarray:
-        """Return the indices of the images that withstood the attacks: all, those with a gradient, or those `without`."""
+        """Return the indices of the images that withstood all attacks except `without`, or all white-box attacks among them."""
         counting = [name for name in self.plan.attacks if name != without and (attack_named(name).white_box or not white_box)]
         attacks = [self.plan.attacks.index(name) for name in counting]
         return self.ids[self.outcomes.survivors(self.e, attacks)[self.chosen]]

@@ -51,7 +51,7 @@ class PoleTask:
 
     @property
     def steps(self) -> int:
-        """Steps of a trial that succeeds."""
+        """Number of steps of a successful trial."""
         return round(self.seconds / self.cart.step)
 
     def circuit(self) -> Microzones:

@@ -61,7 +61,7 @@ def test_it_is_loaded_under_its_name_with_its_options(offered):
     assert load("stripes", bright=7).x_train.max() == 7
     with pytest.raises(InputError, match="dark"):
         load("stripes", dark=1)
-    with pytest.raises(InputError, match="cifar10, stripes, or a path"):
+    with pytest.raises(InputError, match="cifar10, stripes, or the path"):
         load("strypes")
 
 

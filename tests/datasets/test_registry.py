@@ -33,7 +33,7 @@ def test_a_mistyped_file_is_suggested(tmp_path, own_arrays):
 
 @pytest.mark.parametrize("name", ["imagenet", "", "mine.npy"])
 def test_an_unknown_name_says_which_there_are(name):
-    with pytest.raises(InputError, match="strokes14, digits, cifar10, or a path to an .npz file or to cifar-10-batches-bin"):
+    with pytest.raises(InputError, match="strokes14, digits, cifar10, or the path of an .npz file, a .csv file, IDX files"):
         load(name)
 
 

@@ -90,7 +90,7 @@ class TimeToAccuracy(Experiment):
 @config_kind
 @dataclass(frozen=True)
 class FastestAgain(Experiment):
-    """The experiment, of several, that reached the target in the fewest steps, repeated with another seed."""
+    """The one of several experiments that reached the target in the fewest steps, repeated with another seed."""
 
     record_shape = RECORD
     among: tuple[TimeToAccuracy, ...] = setting(help="The experiments.")
