@@ -24,6 +24,7 @@ NOT_PROSE = re.compile(
 )  # the beginning of a line that is not prose
 END = re.compile(r"(?:(?<=[.!?])(?<!et al\.)|(?<=[.!?][\"»)*]))(?<!\.\.\.\))\s+(?=[A-Z`*\[(«\"])")
 OUTPUT = re.compile(r"^ *>>> .*?(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
+TYPE = re.compile(r"(array|tuple)\b")  # the beginning of the type of a result
 SHORTEST = 4  # words in a sentence worth reading
 
 
@@ -32,7 +33,7 @@ def sentences(text):
     for paragraph in re.split(r"\n\s*\n|\n(?=\s*(?:[-*]|\d+\.) )", text):
         lines = [line for line in paragraph.splitlines() if line.strip() and not NOT_PROSE.match(line)]
         for sentence in END.split(" ".join(line.strip() for line in lines)):
-            if len(sentence.split()) >= SHORTEST:
+            if len(sentence.split()) >= SHORTEST and not TYPE.match(sentence):
                 yield sentence
 
 

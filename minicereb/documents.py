@@ -109,8 +109,8 @@ def _lines(path: str | os.PathLike) -> Iterator[bytes]:
 def parse_json(text: str | bytes, shape: Shape, what: str) -> Any:
     """Return the JSON value of a text, which must have the declared shape; a :class:`DataError` calls the text `what`.
 
-    The parser is stricter than Python's. It rejects duplicate keys in an object, NaN, infinity and ``1e999``, lone surrogates,
-    null characters, more than 64 levels of lists and objects, and whole numbers of more than 80 digits.
+    The parser is stricter than Python's. The parser rejects duplicate keys in an object, NaN, infinity and ``1e999``, lone
+    surrogates, null characters, more than 64 levels of lists and objects, and whole numbers of more than 80 digits.
     """
     try:
         value = json.loads(text if isinstance(text, str) else text.decode("utf-8"), **_STRICT)  # type: ignore[arg-type]

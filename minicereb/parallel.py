@@ -219,8 +219,8 @@ def keep_freed_memory() -> None:
 def one_blas_thread() -> Iterator[None]:
     """Keep BLAS on one thread within a block, so that results do not depend on the number of BLAS's threads.
 
-    This is also faster together with our own threads, because OpenBLAS threads spin for milliseconds after a product. Nested
-    calls, and calls on the threads of :func:`run_lanes`, have no effect.
+    One thread is also faster together with our own threads, because OpenBLAS threads spin for milliseconds after a product.
+    Nested calls, and calls on the threads of :func:`run_lanes`, have no effect.
     """
     if getattr(_scratch, "alone", False) or getattr(_scratch, "shared", False):
         yield

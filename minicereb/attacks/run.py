@@ -112,7 +112,7 @@ def attack_images(
         Height and width, and perhaps channels, for Square; without it an image is one line of pixels.
     include_misclassified : bool
         Whether to attack misclassified images too, to run every search to its end, and to choose the misclassified point with the
-        largest objective. Use this option for images that another model will classify. It does not affect FAB and FMN.
+        largest objective. Use this option for images that another model will classify. The option does not affect FAB and FMN.
 
     Yields
     ------

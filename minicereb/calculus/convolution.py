@@ -2,7 +2,7 @@
 
 Images are (batch, height, width, channels), so that a row of a window is contiguous in memory. Only the windows of a few images
 are copied at a time. With `minimal`, :mod:`minicereb.calculus.winograd` and :mod:`minicereb.calculus.direct` are used where they
-are faster. Their results differ by rounding errors; certificates have no bound on those of minimal filtering.
+are faster. The results differ by rounding errors; certificates have no bound on the rounding errors of minimal filtering.
 """
 
 from __future__ import annotations

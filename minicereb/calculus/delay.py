@@ -13,7 +13,7 @@ from minicereb.errors import require
 def legendre_system(order: int, window: float) -> tuple[np.ndarray, np.ndarray]:
     """Return A and B of the delay basis ``dm/dt = A m + B u`` ``[M-DELAY]``.
 
-    Its q states are the coefficients of the Legendre polynomials that approximate u over the last `window`.
+    The q states of the basis are the coefficients of the Legendre polynomials that approximate u over the last `window`.
 
     Parameters
     ----------

@@ -221,7 +221,7 @@ def _arguments(rows: Iterable[Row], name: str, *axis: int) -> Iterator[Mistake]:
 def argument_changes(case: Case) -> Iterator[Mistake]:
     """Yield every change of arguments that can be tried on cases like this one, the likelier ones first.
 
-    Each is a function that maps a case to the arguments that it changes.
+    Each change is a function that maps a case to the arguments that it changes.
     """
     for size in case.sizes:
         yield from _some_of(size)

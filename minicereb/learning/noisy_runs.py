@@ -135,8 +135,8 @@ class RunsOfLayer(NamedTuple):
         """Return a function that maps changes of single responses to each run's loss after each change; all noise stays the same.
 
         `places` are the indices of the responses, (runs, changes). The function takes the size of each change, for one or
-        several alternatives: (runs, alternatives · changes). It returns the losses in the same shape. The later layers run image
-        by image in rows, some runs at a time, which stay in the cache.
+        several alternatives: (runs, alternatives · changes). The function returns the losses in the same shape. The later
+        layers run image by image in rows, some runs at a time, which stay in the cache.
         """
         layers, trace, nodes, xp = self.network.layers, self.runs.trace, self.runs.nodes, xp_of(places)
         shape, final = self.signals.shape[1:], len(layers) - 1

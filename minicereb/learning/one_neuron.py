@@ -112,7 +112,7 @@ class OneByOne(Layerwise):
         """Draw units of a convolution in proportion to their `chance`.
 
         The function returned with them takes a different response of each unit, shape (runs, draws), or of several alternatives,
-        (runs, alternatives · draws). It returns the loss with that unit alone changed, in the same shape.
+        (runs, alternatives · draws). The function returns the loss with that unit alone changed, in the same shape.
         """
         drawn, h = draw_units(chance, places, self.probes), at.unpooled
         losses = at.losses_after(layer.response_of_unit()[drawn.units])

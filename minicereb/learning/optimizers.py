@@ -1,8 +1,8 @@
 """Optimisers: how a gradient changes the weights.
 
-All optimisers work elementwise, so blocks of weights can be updated separately. They change the weights and their own state
-in place and use the gradient as scratch memory; only one step in 64 allocates memory. With ``total_steps`` the learning rate
-falls to 0 over that many steps; otherwise it is constant.
+All optimisers work elementwise, so blocks of weights can be updated separately. Optimisers change the weights and their own
+state in place and use the gradient as scratch memory; only one step in 64 allocates memory. With ``total_steps`` the learning
+rate falls to 0 over that many steps; otherwise it is constant.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class DeltaRule:
     Parameters
     ----------
     cerebellum : CerebellarNetwork
-        Its ``readout`` and ``ltd_mean`` are changed in place.
+        The network, whose ``readout`` and ``ltd_mean`` are changed in place.
     optimizer : SGD, Momentum, RMSprop or Adam
         Turns the product of activity and error into the weight change.
     batch_size : int

@@ -251,7 +251,7 @@ def vgg11(width: float) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
     -------
     stages : tuple of tuple of int
     hidden : tuple of int
-        Both in the form that :func:`initial_convolutional` takes.
+        Stages and units, in the form that :func:`initial_convolutional` takes.
 
     References
     ----------

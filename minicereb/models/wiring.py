@@ -1,4 +1,4 @@
-"""The wiring: which mossy fibres reach which granule cell, and how strongly. It is drawn once and never learned."""
+"""The wiring: which mossy fibres reach which granule cell, and how strongly. The wiring is drawn once and never learned."""
 
 from __future__ import annotations
 

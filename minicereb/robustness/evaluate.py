@@ -155,8 +155,8 @@ def evaluate_images(
     An image that is broken at some ε counts as broken at every larger one, and is attacked there again only by attacks that run
     on every image.
 
-    The generator fills `outcomes` in place. It yields the number of complete steps, from which an evaluation can be resumed,
-    and the next step.
+    The generator fills `outcomes` in place. The generator yields the number of complete steps, from which an evaluation can
+    be resumed, and the next step.
 
     Raises
     ------

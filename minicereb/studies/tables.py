@@ -188,7 +188,7 @@ MISLEADS = 0.3  # share of the images
 def what_is_left(says: Curves, left: Curves) -> str:
     """State where PGD on the squared error misleads most, if it does, and the models most and least robust to all attacks.
 
-    Both statements refer to the ε where the difference is largest. `says` and `left` have the same names, and their shares
+    The two statements refer to the ε where the difference is largest. `says` and `left` have the same names, and their shares
     are for the same ε.
     """
     hidden = {name: says[name][1] - left[name][1] for name in says}
