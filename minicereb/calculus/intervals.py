@@ -25,7 +25,7 @@ def interval_dense(centre: Array, radius: Array, weight: Array, bias: Array) -> 
 def interval_dense_gradients(
     d_centre: Array, d_radius: Array, centre: Array, radius: Array, weight: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Derivatives through :func:`interval_dense`, given those with respect to its centre and radius ``[M-IBP-BP]``.
+    """Derivatives through :func:`interval_dense`, given the derivatives with respect to its centre and radius ``[M-IBP-BP]``.
 
     Returns
     -------

@@ -46,7 +46,7 @@ def _degree(one: np.ndarray, other: np.ndarray | None) -> float | None:
 
 
 def _growth(attempt: Attempt) -> Iterator[Hint]:
-    """Return a hint for each argument with which the answer grows by another power than the right answer."""
+    """Return a hint for each argument with which the answer grows by a different power than the right answer does."""
     for name in attempt.cases[0].floats():
         degrees = [(_degree(*pair[::2]), _degree(*pair[1::2])) for pair in _with(attempt, name, lambda a: a * FACTOR)]
         if len(set(degrees)) == 1 and degrees[0][0] != degrees[0][1] and degrees[0][1] is not None:

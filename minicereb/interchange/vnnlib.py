@@ -130,7 +130,7 @@ _Row: TypeAlias = "tuple[np.ndarray, float]"
 
 
 def _bound(asserted: Expression, inputs: int) -> tuple[int, float, bool] | None:
-    """Return input, value and whether it is an upper bound, if an assertion is a bound on one input."""
+    """If an assertion is a bound on one input, return the input, the value, and whether the bound is an upper one."""
     match asserted:
         case ["<=" | ">=" as relation, str(left), str(right)] if (left[:2] == "X_") != (right[:2] == "X_"):
             name, value = (left, right) if left[:2] == "X_" else (right, left)

@@ -206,7 +206,7 @@ def evaluate(
         Largest changes.
     attacks : str or sequence of str, optional
         ``"standard"``, ``"all"``, or names of :data:`minicereb.robustness.catalogue.ATTACKS`, as a list or separated by commas.
-        By default the standard ones; for a black box ``square`` and ``random``, which need no gradient.
+        The default is the standard attacks or, for a black box, ``square`` and ``random``, which need no gradient.
     certify : bool
         Whether to compute certificates, if the model has them.
     check : bool

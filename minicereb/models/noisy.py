@@ -142,7 +142,7 @@ class NoisyLayer:
         return 1.0 if self.activation is None else self.activation.derivative(v)
 
     def unpooled(self, d_response: Array, v: Array) -> Array:
-        """Return the gradient with respect to φ(v), given that with respect to the response; here they are the same."""
+        """Return the gradient with respect to φ(v), given the gradient with respect to the response; here they are the same."""
         return d_response
 
     def unpooled_in_rows(self, d_response: Array, v: Array) -> Array:
@@ -150,7 +150,7 @@ class NoisyLayer:
         return d_response
 
     def signal_gradient(self, d_response: Array, v: Array, slope: Array | float) -> Array:
-        """Return the gradient with respect to v, given that of the response and the slope φ'(v) or its surrogate ``[G3]``."""
+        """Return the gradient with respect to v, given the response's gradient and the slope φ'(v) or its surrogate ``[G3]``."""
         return self.unpooled(d_response, v) * slope
 
     def signal_gradient_in_rows(self, d_response: Array, v: Array, slope: Array | float) -> Array:
@@ -158,11 +158,11 @@ class NoisyLayer:
         return self.unpooled_in_rows(d_response, v) * slope
 
     def carried(self, d_v: Array, v: Array) -> Array:
-        """Return the gradient with respect to each unit's input, given that of its signal alone; here they are the same."""
+        """Return the gradient with respect to each unit's input, given that of the signal alone; here they are the same."""
         return d_v
 
     def send_back(self, d_v: Array) -> Array:
-        """Return the gradient of x given that of v, both (..., images, replications)."""
+        """Return the gradient of x given the gradient of v, both (..., images, replications)."""
         d_x = self.weight.T @ d_v.reshape(len(d_v), -1)
         return d_x.reshape(len(d_x), *d_v.shape[1:])
 
@@ -172,7 +172,7 @@ class NoisyLayer:
         return {"weight": d_weight, "bias": d_bias}
 
     def input_gradient(self, d_v: Array) -> Array:
-        """Return the gradient of x, shape (rows, inputs), given that of v, shape (rows, outputs)."""
+        """Return the gradient of x, shape (rows, inputs), given the gradient of v, shape (rows, outputs)."""
         return dense_input_gradient(d_v, self.weight)
 
     def largest_changes(self, rise: Array, fall: Array) -> Array:

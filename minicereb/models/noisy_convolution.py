@@ -184,7 +184,7 @@ class NoisyConvolution(NoisyLayer):
         return (xp.maximum(responses, others) - values.max(axis=2)) * inside
 
     def unpooled(self, d_response: Array, v: Array) -> Array:
-        """Return the gradient of φ(v), given that of the response: (responses, ...) and (units, ...) give (units, ...)."""
+        """Return the gradient of φ(v), given the response's gradient: (responses, ...) and (units, ...) give (units, ...)."""
         if self.pool == 1:
             return d_response
         if self.pooling == "mean":
@@ -201,7 +201,7 @@ class NoisyConvolution(NoisyLayer):
         return xp_of(v).ascontiguousarray(self.unpooled(d_response.T, v.T).T)
 
     def send_back(self, d_v: Array) -> Array:
-        """Return the gradient of x given that of v, both (..., images, replications)."""
+        """Return the gradient of x given the gradient of v, both (..., images, replications)."""
         xp = xp_of(d_v)
         d_x = self.input_gradient(xp.ascontiguousarray(d_v.reshape(len(d_v), -1).T))
         return xp.ascontiguousarray(d_x.T).reshape(-1, *d_v.shape[1:])
@@ -215,7 +215,7 @@ class NoisyConvolution(NoisyLayer):
         return {"weight": d_weight, "bias": d_bias}
 
     def input_gradient(self, d_v: Array) -> Array:
-        """Return the gradient of x, shape (rows, inputs), given that of v, shape (rows, units)."""
+        """Return the gradient of x, shape (rows, inputs), given the gradient of v, shape (rows, units)."""
         credit = xp_of(d_v).ascontiguousarray(d_v).reshape(len(d_v), *self.positions, len(self.bias))
         d_x = convolution_input_gradient(credit, self.weight, self.image[:2], self.stride)
         return d_x.reshape(len(d_v), -1)

@@ -179,7 +179,7 @@ class NoisyTime(NoisyLayer):
         return xp.ascontiguousarray(self.carried(d_v, v).T)
 
     def _carry(self, d_v: Array, v: Array, later: Array | None) -> Array:
-        """Gradient of m_t, given that of v_t and that of m_{t+1} at fixed responses."""
+        """Gradient of m_t, given the gradients of v_t and of m_{t+1}, at fixed responses."""
         return d_v if later is None or not self.leak else d_v + self.leak * (1 - super().respond(v)) * later
 
     def carried(self, d_v: Array, v: Array) -> Array:
@@ -222,7 +222,7 @@ class NoisyTime(NoisyLayer):
         return super().weight_gradient(self._by_step(d_v), x.reshape(-1, self.weight.shape[1]))
 
     def input_gradient(self, d_v: Array) -> Array:
-        """Return the gradient of x, (rows, inputs), given that of every step's input, (rows, units)."""
+        """Return the gradient of x, (rows, inputs), given the gradient of every step's input, (rows, units)."""
         return super().input_gradient(self._by_step(d_v)).reshape(len(d_v), -1)
 
     def largest_changes(self, rise: Array, fall: Array) -> Array:

@@ -243,7 +243,7 @@ class BrokenImages(UnderAttack):
         require_length(record["distance"], len(record["broken"]), "distance")
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:
-        """Attack the model, first with `after` if given; the accuracy is the one under both attacks."""
+        """Attack the model, first with `after` if given; the accuracy is that under both attacks."""
         dataset, began = laboratory.dataset, time.monotonic()
         require(self.images <= len(dataset.x_test), "images", self.images, f"at most the {len(dataset.x_test)} test images")
         ids, model = np.arange(self.images, dtype=np.int64), laboratory.model(self.train)

@@ -127,8 +127,8 @@ def evaluations_per_image(model: Model, image_shape: tuple[int, ...] = (1,)) -> 
     """Return the number of evaluations of the loss of an image of this shape in a step.
 
     There is one evaluation per replication or, if one layer at a time has noise, one per replication and layer. Every flipped
-    neuron adds one, and every neuron whose noise is redrawn adds several. In a spiking layer every neuron is flipped in every
-    step. Losses at changed outputs, which need no run, are not counted.
+    neuron adds one evaluation, and every neuron whose noise is redrawn adds several. In a spiking layer every neuron is
+    flipped in every step. Losses at changed outputs, which need no run, are not counted.
     """
     if not isinstance(model, NoisyModel):
         return 1
