@@ -32,6 +32,7 @@ from minicereb.studies.study import SCALES, Study
 from minicereb.studies.transfer import TRANSFER
 from minicereb.studies.variance import VARIANCE
 from minicereb.studies.variance_depth import VARIANCE_DEPTH
+from minicereb.studies.variance_noise import VARIANCE_NOISE
 from minicereb.studies.vnncomp import VNNCOMP
 from minicereb.studies.width import LTD, WIDTH
 
@@ -50,7 +51,18 @@ CEREBELLUM = (
     PAPER_VERSUS_CODE,
     ROBUST_CIRCUITS,
 )
-LIKELIHOOD_RATIO = (GLR_TABLES, GLR_WHITEBOX, GLR_SOURCES, VARIANCE, VARIANCE_DEPTH, COST, GLR_DEPTH, GLR_REGULARISERS, PASSES)
+LIKELIHOOD_RATIO = (
+    GLR_TABLES,
+    GLR_WHITEBOX,
+    GLR_SOURCES,
+    VARIANCE,
+    VARIANCE_DEPTH,
+    VARIANCE_NOISE,
+    COST,
+    GLR_DEPTH,
+    GLR_REGULARISERS,
+    PASSES,
+)
 MOTOR = (ISI, SAVINGS, LESIONS_STUDY, POLE)
 VERIFICATION = (VNNCOMP,)
 STUDIES = {study.name: study for study in CEREBELLUM + LIKELIHOOD_RATIO + MOTOR + VERIFICATION}

@@ -79,6 +79,7 @@ PLANS = {  # digests of the hashes of all experiments at each scale; what was do
     "glr-sources": ("40cf27d63481", "054813510480", "7dbd90dfe7f7"),
     "variance": ("f45a4795631f", "2ec9168e412f", "756541a7b8af"),
     "variance-depth": ("520ab8b28dd0", "b0f76c683c0f", "fa64bb03c9f9"),
+    "variance-noise": ("ad9a68ff07c4", "60b781afdb89", "8b4ffd54f070"),
     "cost": ("02899709cc9e", "b7e9931cb502", "05a9472947f1"),
     "glr-depth": ("772c266e03c2", "50272b0a5462", "5d0d9cdebea2"),
     "glr-regularisers": ("7b5ce85b912f", "3fe7f4cc81e9", "1b71275ff2e4"),

@@ -11,11 +11,13 @@ from minicereb.errors import InputError
 from minicereb.experiments.architectures import NoisyModel, PerceptronModel
 from minicereb.experiments.configs import Data, Train
 from minicereb.experiments.kinds.estimator_variance import EstimatorVariance, batch, summary
+from minicereb.experiments.kinds.noise_variance import NoiseVariance
 from minicereb.experiments.laboratory import Laboratory
+from minicereb.experiments.records import check_record
 from minicereb.learning.training import Split
 from minicereb.randomness import generator
 from minicereb.report.figures import svg
-from minicereb.studies import variance_depth
+from minicereb.studies import variance_depth, variance_noise
 from minicereb.studies.results import Results
 from minicereb.studies.variance import CONDITIONS, ESTIMATORS, figures, plan, table
 
@@ -75,12 +77,13 @@ def test_a_measurement_is_the_same_again_apart_from_its_seconds(config, strokes,
 
 
 def test_the_batch_is_of_images_that_the_training_learns_from(config, strokes, tmp_path):
-    ids = batch(config, Laboratory(strokes, tmp_path))
+    laboratory = Laboratory(strokes, tmp_path)
+    ids = batch(config.train, config.images, 0, laboratory)
     assert len(set(ids)) == 5
     assert set(ids) <= set(Split(strokes, config.train.validation, config.train.seed).training)
-    assert (batch(dataclasses.replace(config, seed=1), Laboratory(strokes, tmp_path)) != ids).any()
+    assert (batch(config.train, config.images, 1, laboratory) != ids).any()
     with pytest.raises(InputError, match="at most the 550 learned from"):
-        batch(dataclasses.replace(config, images=551), Laboratory(strokes, tmp_path))
+        batch(config.train, 551, 0, laboratory)
 
 
 def test_only_a_trained_network_stands_on_a_training(config):
@@ -168,3 +171,50 @@ def test_variance_by_layer_and_depth_is_related_to_the_gradient_and_the_evaluati
     assert rows["flip, outputs resampled"][0].startswith("20.5 ")  # 1 + 40 evaluations
     convolutional = {row[0]: row[1:] for row in tables[3].rows}
     assert convolutional["flip, outputs resampled"][0].startswith("26.5 ")  # 1 + 20 + 32
+
+
+def test_the_parts_of_the_variance_are_measured_and_shown(strokes, tmp_path):
+    train = Train(NoisyModel((6,)), Data("strokes", strokes.sha256), 25, 1, 0.02, "adam")
+    config = NoiseVariance(train, False, 300, images=4)
+    record = measure(config, strokes, tmp_path)
+    assert record == measure(config, strokes, tmp_path)
+    check_record(config, record)
+    parts = [record[name]["value"] for name in ("single", "within", "between")]
+    assert sum(parts) == pytest.approx(1, abs=1e-12)
+    assert parts[0] > 0.8
+    assert record["dimension"]["value"] >= 1 - 3 * record["dimension"]["standard_error"]
+    assert sum(each["value"] for each in record["alone"]) + record["between"]["value"] == pytest.approx(1, abs=1e-12)
+    assert config.trainings == ()
+    assert dataclasses.replace(config, trained=True).trainings == (train,)
+
+
+@pytest.mark.parametrize("model", [PerceptronModel((3,)), NoisyModel((3,), noise="none", noise_scale=(), estimator="surrogate")])
+def test_parts_of_a_variance_need_noise(model):
+    with pytest.raises(InputError, match=r"model: 'mlp'|noise: 'none'"):
+        NoiseVariance(Train(model, Data("strokes", "0" * 64), 25, 1, 0.02, "adam"), False, 10)
+
+
+def test_the_table_of_parts_shows_each_network_before_and_after():
+    found, truth = [], {"single": 0.5, "within": 0.25, "between": 0.25, "dimension": 1.5}
+    for config in variance_noise.plan(Data("strokes14", "0" * 64), "smoke", (0, 1)):
+        count = len(config.measured_model.channels) + len(config.measured_model.hidden) + 1
+        if isinstance(config, NoiseVariance):
+            record = {name: {"value": value, "standard_error": 0.01} for name, value in truth.items()}
+            record |= {name: [{"value": 0.25, "standard_error": 0.01}] * count for name in ("alone", "total")}
+        else:
+            variance = 8.0 if config.estimator == "baseline" else 2.0
+            layer = {"variance": variance, "standard_error": 0.0, "squared_norm": 1.0}
+            record = {"layers": [layer] * count, "seconds": 1.0} | ({"test_accuracy": 0.5} if config.trained else {})
+        found.append((config, record))
+    parts, layers, text = variance_noise.table(Results(found))
+    assert [row[0] for row in parts.rows] == [f"{n}, {s}" for n in variance_noise.NETWORKS for s in variance_noise.STATES]
+    assert parts.rows[0][1:] == [
+        "50 [48.6, 51.4]",
+        "25 [23.6, 26.4]",
+        "25 [23.6, 26.4]",
+        "1.5 [1.49, 1.51]",
+        "4 [4, 4]",
+        "4 [4, 4]",
+    ]
+    assert layers.rows[2][1] == "25, 25, 25"
+    assert "K = 16" in str(text)

@@ -73,7 +73,7 @@ class EstimatorVariance(Experiment):
         loss = loss_named(self.measured_model.loss)
         estimator = estimator_named(self.estimator, self.last_layer, self.placement, self.probes)
         estimator.check(network, loss)
-        ids = batch(self, laboratory)
+        ids = batch(self.train, self.images, self.seed, laboratory)
         x, labels = to_unit(to_device(laboratory.dataset.x_train[ids])), to_device(laboratory.dataset.y_train[ids])
         drawn: list[list[np.ndarray]] = [[] for _ in network.layers]
         seconds = []
@@ -91,11 +91,11 @@ class EstimatorVariance(Experiment):
         return {"layers": [summary(np.array(layer, dtype=np.float64)) for layer in drawn], "seconds": float(np.median(seconds))}
 
 
-def batch(config: EstimatorVariance, laboratory: Laboratory) -> np.ndarray:
+def batch(train: Train, images: int, seed: int, laboratory: Laboratory) -> np.ndarray:
     """Return the indices of the images in the batch, drawn from the training split."""
-    split = Split(laboratory.dataset, config.train.validation, config.train.seed)
-    require(config.images <= len(split.training), "images", config.images, f"at most the {len(split.training)} learned from")
-    return split.training[generator(config.seed, "variance images").permutation(len(split.training))[: config.images]]
+    split = Split(laboratory.dataset, train.validation, train.seed)
+    require(images <= len(split.training), "images", images, f"at most the {len(split.training)} learned from")
+    return split.training[generator(seed, "variance images").permutation(len(split.training))[:images]]
 
 
 def summary(draws: np.ndarray) -> dict[str, float]:
