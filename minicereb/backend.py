@@ -306,7 +306,7 @@ def _check_written(out: np.ndarray, *factors: np.ndarray) -> None:
     """Require `out` to be contiguous, so that ravel() does not copy it, and to be at least as precise as the factors."""
     if not out.flags.c_contiguous:
         raise InputError("out", "an array that is not contiguous", "a contiguous array")
-    if not all(np.can_cast(factor.dtype, out.dtype) for factor in factors):
+    if not all(factor.dtype == out.dtype or np.can_cast(factor.dtype, out.dtype) for factor in factors):
         given = " and ".join(str(factor.dtype) for factor in factors)
         raise InputError("out", str(out.dtype), f"the type that products of {given} have")
 

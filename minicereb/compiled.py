@@ -57,11 +57,11 @@ def compiled(loop: Loop, *arrays: Array, least: int = LEAST) -> Loop | None:
     *arrays
         Its arguments. The loop is compiled only for contiguous NumPy arrays, at least one of which has 32,768 numbers or more.
     """
+    if numba_problem() is not None:
+        return None
     if not all(isinstance(array, np.ndarray) and array.flags.c_contiguous for array in arrays):
         return None
-    if max(array.size for array in arrays) < least:
-        return None
-    return None if numba_problem() is not None else machine_code(loop)
+    return machine_code(loop) if max(array.size for array in arrays) >= least else None
 
 
 _PARTS: list[Loop] = []
