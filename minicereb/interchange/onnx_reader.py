@@ -304,7 +304,7 @@ class _Chain:
         return node.constant(1 if node.constants[0] is None else 0)
 
     def elementwise(self, node: GraphNode, factor: np.ndarray | None, term: np.ndarray | None) -> None:
-        """Multiply by or add a constant: add it to a bias that is exactly 0, or else append a layer that scales and shifts."""
+        """Scale or shift by a constant: a shift is added to a bias that is exactly 0; otherwise a layer is appended."""
         if not self.layers and self.convolutional and len(self.shape) == 3:
             self.as_images(node)
         scale = self.per_feature(node, np.ones(1) if factor is None else factor)

@@ -21,7 +21,7 @@ class Backprop(Estimator):
     name = "backprop"
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
-        """Raise :class:`InputError` if it does not apply."""
+        """Raise :class:`InputError` if the estimator does not apply."""
         expected = "resample, plain, baseline, antithetic, sobol or flip for a loss without derivative"
         require(loss.smooth, "estimator", self.name, expected)
         for activation in (layer.activation for layer in network.layers if layer.activation is not None):
@@ -73,7 +73,7 @@ class Surrogate(Backprop):
     name = "surrogate"
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
-        """Raise :class:`InputError` if it does not apply."""
+        """Raise :class:`InputError` if the estimator does not apply."""
         require(loss.smooth, "estimator", self.name, "rao-blackwell, antithetic or baseline for a loss without derivative")
         for activation in (layer.activation for layer in network.layers if layer.activation is not None):
             expected = "backprop, or --activation threshold" if activation.smooth else "--activation threshold"

@@ -54,7 +54,7 @@ class ScoreFunction(Layerwise):
         return self.derivative_last
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
-        """Raise :class:`InputError` if it does not apply."""
+        """Raise :class:`InputError` if the estimator does not apply."""
         if self.conditional:
             check_threshold(network, self.name)
         if isinstance(self.design, Sobol):
@@ -67,7 +67,7 @@ class ScoreFunction(Layerwise):
             require(network.layers[-1].law is not None, "output-draws", self.output_draws, "1 without output noise")
 
     def draw(self, network: NoisyNetwork, like: Array, images: int, replications: int, at: Address) -> Any:
-        """Draw the noise that :meth:`on` needs; if requested, that of the outputs several times, in pairs of opposite noise."""
+        """Draw the noise that :meth:`on` needs; the outputs' noise may be drawn several times, in pairs of opposite noise."""
         if self.output_draws == 1:
             return super().draw(network, like, images, replications, at)
         *laws, law = (layer.law for layer in network.layers)

@@ -284,7 +284,7 @@ def initial_noisy_convolutional(
     pooling : {"mean", "max"}
     activation : Activation
     law : Law or None
-        Distribution of the noise; None for a network without noise, for backpropagation.
+        Distribution of the noise; None for a network without noise, which learns by backpropagation.
     scales : tuple of float
         σ of each layer, outputs included, above 0; or one value for all. Ignored without noise.
     output_noise, output_activation : bool

@@ -52,7 +52,7 @@ ENDS = ("as the code has it", "as the paper has it")
 
 
 def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
-    """Attack some models trained in every way, and others trained as coded and as printed; evaluate the last two kinds."""
+    """Attack and evaluate every model trained as coded and as printed; also attack some models trained in all other ways."""
     dissected, others, epochs = SIZES[scale]
     experiments: list[Experiment] = []
     for inputs, cells, ltd in (*dissected, *others):
