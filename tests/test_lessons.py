@@ -122,6 +122,11 @@ def test_what_cells_print_is_not_repeated_in_prose(lesson):
 
 
 @every_lesson
+def test_nothing_follows_a_comment_on_its_line(lesson):  # Markdown would take it for HTML
+    assert not re.search(r"--> *\S", LESSONS[lesson])
+
+
+@every_lesson
 def test_self_checks_have_answers_whose_numbers_are_checked(lesson):
     asked, check = folded(LESSONS[lesson])
     assert 3 <= len(asked) <= 5
