@@ -63,6 +63,7 @@ def from_pages():
     pages = [path for path in (ROOT / "docs").rglob("*.md") if not {"results", "_build"} & set(path.parts)]
     for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(pages)]:
         text = FENCED.sub("", FRONT_MATTER.sub("", path.read_text(encoding="utf-8")))
+        text = re.sub(r"<!-- (?:slide: )?|-->", "\n\n", text)  # the words of slides are in comments
         yield str(path.relative_to(ROOT)), text
 
 

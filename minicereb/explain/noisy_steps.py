@@ -267,7 +267,7 @@ def _compared_means(
     names: list[str], of: Callable[[means.GroupedEstimates], list[means.Series]], found: means.GroupedEstimates,
     reference: means.GroupedEstimates,
 ) -> tuple[list[EstimatedMean], list[Rows], list[Drawing]]:  # fmt: skip
-    """Return means with their expected values and, unless it is exact, how the first of them converges."""
+    """Return means with their expected values and, unless the first mean is exact, how this mean converges."""
     series, expected = of(found), of(reference)
     estimates = [means.estimate_of(*row, reference.origin) for row in zip(names, series, expected, strict=True)]
     if len(found.credit) == 1:
