@@ -68,6 +68,9 @@ html_title = f"minicereb {version}"
 html_static_path, html_css_files = ["static"], ["pages.css"]
 
 
+MENUS: dict[str, str] = {}  # by folder
+
+
 def with_lines(app, docname, source):
     """Show the equations with line numbers and links to the highlighted source; the file itself links to whole files."""
     source[0] = table(PACKAGE, in_documentation, as_environment) if docname == "equations" else typeset(source[0])
@@ -109,6 +112,13 @@ def with_charts_named(app, doctree, docname):
             image["classes"].append("chart")
 
 
+def with_menus_made_once(app, pagename, templatename, context, doctree):
+    """Give highlighted sources in one folder the same menu: none of them is listed in it, and each menu takes long to make."""
+    if pagename.startswith("_modules/"):
+        make, folder = context["toctree"], pagename.rpartition("/")[0]
+        context["toctree"] = lambda **options: MENUS.get(folder) or MENUS.setdefault(folder, make(**options))
+
+
 def with_page_to_explore(app, error):
     """Write the page of attacks that the front page links to, and the page that follows an image through a model."""
     if error is None and app.builder.name == "html":
@@ -136,6 +146,7 @@ def setup(app):
     app.connect("env-updated", with_slides)
     app.connect("env-updated", with_clean_notebooks, priority=600)  # last, because slides need what it removes
     app.connect("doctree-resolved", with_charts_named)
+    app.connect("html-page-context", with_menus_made_once, priority=400)  # before the theme, which has 500
     app.connect("build-finished", with_page_to_explore)
     app.connect("autodoc-skip-member", skip_field_alias)
     app.connect("autodoc-process-docstring", prepare_docstring, priority=400)  # before napoleon, which has 500
