@@ -1,8 +1,8 @@
 """Draw sentences for a reader to mark: ``python docs/sample_sentences.py --count 300 --seed 1``.
 
-They come from docstrings, from the commands' help texts, and from README and the pages of docs (not from printed results).
-Readers mark each sentence that they had to read twice; it is then rewritten in its file. The same seed draws the same sentences
-from the same texts.
+They come from docstrings, from the commands' help texts, and from README and the pages of docs (not from printed results). The
+sentence before each, where there is one, is shown in parentheses, because nobody meets a sentence alone. Readers mark each
+sentence that they had to read twice; it is then rewritten in its file. The same seed draws the same sentences from the same texts.
 """
 
 import argparse
@@ -68,11 +68,16 @@ def from_pages():
 
 
 def draw(count, seed):
-    """Return `count` different sentences as (where, sentence), the same for the same seed."""
-    sources = (*from_docstrings(), *from_help(), *from_pages())
-    # a sentence that occurs in two places counts once
-    every = {sentence: where for where, text in sources for sentence in sentences(text)}
-    return random.Random(seed).sample(sorted((where, sentence) for sentence, where in every.items()), min(count, len(every)))
+    """Return `count` different sentences as (where, sentence, the sentence before or ""), the same for the same seed."""
+    every = {}  # a sentence that occurs in two places counts once
+    for where, text in (*from_docstrings(), *from_help(), *from_pages()):
+        before = ""
+        for sentence in sentences(text):
+            every[sentence], before = (where, before), sentence
+    drawn = random.Random(seed).sample(
+        sorted((where, sentence) for sentence, (where, _) in every.items()), min(count, len(every))
+    )
+    return [(where, sentence, every[sentence][1]) for where, sentence in drawn]
 
 
 if __name__ == "__main__":
@@ -80,5 +85,5 @@ if __name__ == "__main__":
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    for number, (where, sentence) in enumerate(draw(arguments.count, arguments.seed), 1):
-        print(f"{number:3}. {sentence}\n     [{where}]")
+    for number, (where, sentence, before) in enumerate(draw(arguments.count, arguments.seed), 1):
+        print(*([f"     ({before})"] if before else []), f"{number:3}. {sentence}", f"     [{where}]", sep="\n")
