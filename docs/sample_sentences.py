@@ -2,7 +2,8 @@
 
 They come from docstrings, from the commands' help texts, and from README and the pages of docs (not from printed results). The
 sentence before each, where there is one, is shown in parentheses, because nobody meets a sentence alone. Readers mark each
-sentence that they had to read twice; it is then rewritten in its file. The same seed draws the same sentences from the same texts.
+sentence that they had to read twice; it is then rewritten in its file. The same seed draws the same sentences from the same
+texts.
 """
 
 import argparse
