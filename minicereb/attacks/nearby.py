@@ -62,7 +62,7 @@ class Nearby:
         return self._tried
 
     def move(self, where: Array) -> None:
-        """Make the images last evaluated the current images where `where` (array of bool) is true."""
+        """Where `where` (array of bool) is true, replace the current image by the one evaluated last."""
         put_rows(self.x, self._tried.x, where)
         self.value = xp_of(where).where(where, self._tried.value, self.value)
 
@@ -102,7 +102,7 @@ class NearbyOfFew(Nearby):
         return point
 
     def move(self, where: Array) -> None:
-        """Make the images last evaluated the current images where `where` (array of bool) is true."""
+        """Where `where` (array of bool) is true, replace the current image by the one evaluated last."""
         if where.any():
             self._state.move(where)
             super().move(where)

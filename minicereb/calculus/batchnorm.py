@@ -158,7 +158,7 @@ def _rows(v: Array) -> Array:
 
 
 def _along(numbers: Array, rows: Array) -> Array:
-    """Repeat a number for each channel along the positions of a row."""
+    """Repeat the numbers, one for each channel, at every position of a row."""
     return xp_of(numbers).tile(numbers, rows.shape[1] // len(numbers))
 
 

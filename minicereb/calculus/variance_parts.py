@@ -45,7 +45,7 @@ def exchanged(f: np.ndarray, other: np.ndarray, mixed: np.ndarray) -> Exchanged:
 
     Examples
     --------
-    The first of two inputs has a ninth of the variance of ``f = e₁ + 3 e₂``, from 1 to 1 + 9.
+    Of the variance of ``f = e₁ + 3 e₂``, which is 10, the first input contributes 1 and the second 9.
 
     >>> one, two = np.random.default_rng(0).standard_normal((2, 2, 100_000))
     >>> found = exchanged(one[0] + 3 * one[1], two[0] + 3 * two[1], one[0] + 3 * two[1])

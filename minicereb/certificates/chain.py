@@ -253,7 +253,7 @@ def backward(
     top: np.ndarray | None,
     target: Target | None,
 ) -> Pass:
-    """Bound ``top · outputs`` (+ a target) from below ``[M-CROWN]``, rounding subtracted.
+    """Bound ``top · outputs``, plus the target if there is one, from below, with rounding subtracted ``[M-CROWN]``.
 
     Parameters
     ----------

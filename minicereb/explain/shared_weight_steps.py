@@ -1,7 +1,7 @@
 """How a weight that several units share learns from loss values: over the positions of a convolution, or over time.
 
 The credit of every unit is the estimator's own. A shared weight moves the drive of all units that use it, so its change is a sum
-over them, which the layer's own weight gradient takes ``[M-SHARED]``.
+over these units; the layer's own weight gradient computes it ``[M-SHARED]``.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def elementwise(name: str, tag: str, function: Callable[[Any], Any], derivative:
 
 
 def by_arguments(function: Callable[..., Any], given: dict[str, Any], credit: np.ndarray, *rows: tuple) -> Iterator[Claim]:
-    """Yield the claims about the derivatives of a function, which maps the arguments `given` by name to an array.
+    """Yield the claims about the derivatives of a function; `given` holds its arguments by name, and its result is an array.
 
     `credit` is the derivative of the objective with respect to that array. Each row has a derivative's name and tag, the argument
     that it differentiates, and the derivative itself.

@@ -111,8 +111,8 @@ class OneByOne(Layerwise):
     def _probe(self, at: RunsOfLayer, layer: NoisyConvolution, chance: Array, places: Array) -> tuple[DrawnUnits, LossWith]:
         """Draw units of a convolution in proportion to their `chance`.
 
-        The function returned with them takes a different response of each unit, shape (runs, draws), or of several alternatives,
-        (runs, alternatives · draws). The function returns the loss with that unit alone changed, in the same shape.
+        The function returned with them takes another response for each drawn unit, shape (runs, draws), or several alternatives
+        for each, (runs, alternatives · draws). It returns the loss with that unit alone changed, in the same shape.
         """
         drawn, h = draw_units(chance, places, self.probes), at.unpooled
         losses = at.losses_after(layer.response_of_unit()[drawn.units])

@@ -276,8 +276,8 @@ def initial_noisy_convolutional(
         Neurons of each dense hidden layer; may be empty.
     classes : int
     seed : int
-        Seed of the weights: normal, with a standard deviation of `SPREAD` σ / √(inputs per unit), and 1 / √inputs for the
-        outputs. Biases start at 0.
+        Seed of the weights, which are normal with a standard deviation of `SPREAD` σ / √(inputs per unit), and 1 / √inputs for
+        the outputs. Biases start at 0.
     kernel, stride, pool : int
         For every convolution: side of the kernel, distance between windows, and side of the squares that are pooled (1: no
         pooling).

@@ -75,7 +75,7 @@ def plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Experiment]:
 
 
 def place_of(config: Any) -> tuple[str, str]:
-    """Return the names of the network and of the way of learning of an experiment."""
+    """Return the names of an experiment's network and of its way of learning."""
     model = config.train.model
     way = next(name for name, settings in WAYS.items() if model.estimator == settings["estimator"])
     network = next(
