@@ -39,7 +39,7 @@ def test_any_executor_will_do(small, whole, tmp_path):
 
 # -- killed ------------------------------------------------------------------------------------------------------------------
 
-KILLS = 5  # in each test, in as many studies as it takes: a fast machine is through with one before all have fallen
+KILLS = 10  # in each test, in as many studies as it takes: a fast machine is through with one before all have fallen
 
 
 @pytest.fixture
