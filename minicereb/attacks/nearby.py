@@ -62,7 +62,7 @@ class Nearby:
         return self._tried
 
     def move(self, where: Array) -> None:
-        """Where `where` (array of bool) is true, replace the current image by the one evaluated last."""
+        """For each image with `where` (array of bool) true, replace the current image by the one evaluated last."""
         put_rows(self.x, self._tried.x, where)
         self.value = xp_of(where).where(where, self._tried.value, self.value)
 
@@ -102,7 +102,7 @@ class NearbyOfFew(Nearby):
         return point
 
     def move(self, where: Array) -> None:
-        """Where `where` (array of bool) is true, replace the current image by the one evaluated last."""
+        """For each image with `where` (array of bool) true, replace the current image by the one evaluated last."""
         if where.any():
             self._state.move(where)
             super().move(where)
@@ -132,7 +132,7 @@ class _State:
         raise NotImplementedError
 
     def move(self, where: Array) -> None:
-        """Make the images last given the current images where `where` (array of bool) is true."""
+        """For each image with `where` (array of bool) true, replace the current image by the one given last."""
         raise NotImplementedError
 
 

@@ -73,7 +73,7 @@ class Bounds:
         return self.region.x.shape[1]
 
     def parts(self, affine: Affine, functions: int) -> list[slice]:
-        """Cut the outputs of an affine map into blocks that fit the memory budget, given the number of `functions` per image."""
+        """Cut the outputs of an affine map into blocks of limited size, given the number of `functions` per image."""
         size = min(PART_NUMBERS // (functions * self.images), PART_WEIGHTS // affine.weights.shape[1])
         return list(blocks(affine.outputs, max(16, size)))
 

@@ -282,7 +282,7 @@ def initial_convolutional(
         Height, width and, if there are several, channels.
     classes : int
     seed : int
-        Seed of the weights: normal with variance 2 / (inputs of a unit), 1 / inputs for the outputs; biases start at 0.
+        Seed of the weights, which are normal with variance 2 / (inputs of a unit), 1 / inputs for the outputs; biases start at 0.
     stages : tuple of tuple of int
         For each stage, the outputs of its convolutions, 3×3 with padding 1, each followed by ReLU; a stage ends with 2×2 max
         pooling.
