@@ -43,7 +43,7 @@ MARK = re.compile(r"<!-- slide: (.*?) -->", re.DOTALL)
 SUMMARY = re.compile(r"<summary>(.*?)</summary>", re.DOTALL)
 EQUATION = re.compile(r"\\begin\{equation\*\}\s*(.*?)\s*\\tag\*\{\[(.*?)\]\}\s*\\end\{equation\*\}", re.DOTALL)
 SENTENCE = re.compile(r"(?<!et al)(?<!e\.g)(?<!i\.e)(?<!vs)[.?!][”\"')]?(?=\s|$)")
-FOOT = "This lesson as "  # beginning of the last line, which has only links and is left out
+FOOT = "You can also read this lesson as a "  # beginning of the last line, which has only links and is left out
 SHOWING = ("text", "code_inline", "softbreak")
 FORMULAS = {each.tag: each.formula for each in EQUATIONS}
 parser = MarkdownIt("commonmark").enable("table").use(amsmath_plugin)
