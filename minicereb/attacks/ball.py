@@ -94,7 +94,7 @@ class LinfBall:
         return xp.minimum(xp.maximum(z, self.low, out=out), self.high, out=out)  # faster than clip between arrays
 
     def within(self, z: Array, sizes: Array, out: Array | None = None) -> Array:
-        """Return the nearest point in the box and in balls of these sizes, shape (images,), around the same images."""
+        """Do the same as :meth:`project` for balls of these sizes, shape (images,), around the same images."""
         xp, sizes = xp_of(z), sizes[:, None]
         z = xp.minimum(xp.maximum(z, self.x - sizes, out=out), self.x + sizes, out=out)
         return xp.clip(z, 0, 1, out=out)

@@ -125,7 +125,7 @@ class _Sets:
     width: int = 1
 
     def values(self, live: Array, back: bool) -> Array:
-        """Return the objective after each possible flip, or flip `back`, for the rows of live images; -inf where impossible."""
+        """Return each set's objective after each possible flip (with `back`, also flips back); -inf if impossible or not live."""
         xp, images = xp_of(self.value), self._images
         price = self.can.price[images]
         spent = xp.where(self.flipped, price, 0.0).sum(axis=1)[:, None]
@@ -145,7 +145,7 @@ class _Sets:
         return values
 
     def step(self, values: Array, width: int, keys: Array) -> None:
-        """Make the best flips in the sets of each image, so that they give `width` different sets."""
+        """Replace the sets of each image by the `width` best different sets that one more flip, or flip back, makes of them."""
         xp, (sets, inputs) = xp_of(values), values.shape
         count = sets // self.width
         every, flat = xp.arange(count, dtype=xp.int64), values.reshape(count, -1)

@@ -156,7 +156,7 @@ def _signal_changes(changes: int, places: Array, news: Array, x: Array, fires_ab
 
 @part_of_loop
 def _spread_by_matrix(changes: int, places: Array, amounts: Array, matrix: Array, share: Array) -> None:
-    """Add the changes of the inputs to the pre-activation of all cells, in `share`."""
+    """Add to `share` the change of every cell's pre-activation that follows from the changes of the inputs."""
     for change in range(changes):
         i, amount = places[change], amounts[change]
         for cell in range(len(share)):
@@ -167,7 +167,7 @@ def _spread_by_matrix(changes: int, places: Array, amounts: Array, matrix: Array
 def _spread_by_synapse(
     changes: int, places: Array, amounts: Array, starts: Array, cells: Array, weights: Array, share: Array
 ) -> None:
-    """Add the changes of the inputs to the pre-activation of the cells that they reach, in `share`."""
+    """Do the same as :func:`_spread_by_matrix`, only for the cells that the inputs reach."""
     unsigned = np.uint64  # spares Numba a test for negative indices
     for change in range(changes):
         amount = amounts[change]

@@ -167,7 +167,7 @@ def _fresh(slot: str, like: Array) -> Array:
 
 
 def _sum(rows: Array, channels: int, of: Callable[[slice], Array]) -> Array:
-    """Sum the results of `of` over the blocks, in order, and over all axes except the channels."""
+    """Sum what `of` returns for each block, over all axes except the channels; then sum over the blocks, in order."""
     xp = xp_of(rows)
 
     def add(part: slice) -> Array:

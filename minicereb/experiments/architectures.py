@@ -275,7 +275,7 @@ class NoisyModel:
     )
     probes: int = setting(
         PROBES,
-        "Number of units of a convolution that flip and resample change, per image and noise sample.",
+        "Number of units of a convolution that the estimators flip and resample change, per image and noise sample.",
         at_least=1,
         added=True,
     )
@@ -491,7 +491,7 @@ def model_arrays(model: Any) -> dict[str, Array]:
 
 
 def exported_arrays(model: Any) -> dict[str, np.ndarray]:
-    """Return all arrays of a model for other programs to read, by the names in docs/formats.md.
+    """Return all arrays of a model, named as in docs/formats.md, for other programs to read.
 
     A cerebellum's projection is a CSR matrix, cells × inputs, even if its wiring is full.
     """

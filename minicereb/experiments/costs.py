@@ -118,7 +118,7 @@ class Probes:
         return self._once(self._evaluation, kind)
 
     def conditioning(self, settings: Eyelid) -> float:
-        """Return the seconds of a session of eyelid conditioning, timed by its first trials."""
+        """Return the seconds that a session of eyelid conditioning takes, estimated from the time of its first trials."""
         kind = replace(settings, seed=0, acquisition=1_000, extinction=0, reacquisition=0)
         building, trial = self._once(_conditioning, kind)
         return building + trial * sum(getattr(settings, phase) for phase in PHASES)

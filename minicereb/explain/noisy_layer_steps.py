@@ -109,7 +109,7 @@ def _at_once(subject: ExplainedImage, trace: Trace, number: int, units: list[int
 
 
 def slope_checks(layer: NoisyLayer, v: np.ndarray, units: list[int]) -> list[Derivative]:
-    """Compare φ' at the signals of some units with finite differences; none for a φ without derivative."""
+    """Compare φ' at the signals of some units with finite differences; do nothing if φ has no derivative."""
     if layer.activation is None or not layer.activation.smooth:
         return []
     checks = []

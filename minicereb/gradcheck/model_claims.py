@@ -108,7 +108,7 @@ def _with(layers: Sequence[Any], number: int, key: str, weights: np.ndarray) -> 
 
 
 def _delta_rule(model: CerebellarNetwork, x: np.ndarray, labels: np.ndarray) -> Claim:
-    """Check a step of the delta rule at rate 1, whose change of the readout is the gradient of the batch's mean loss."""
+    """Check a step of the delta rule at rate 1: it subtracts the gradient of the batch's mean loss from the readout."""
     before = model.readout.copy()
     learner = DeltaRule(in_float64(model), SGD(1.0), len(x), None)
     for _ in learner.learn(x, labels):

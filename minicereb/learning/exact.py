@@ -40,7 +40,7 @@ class Exact(Estimator):
         )
         require(small and threshold, "estimator", self.name, expected)
         require(last.activation is None, "estimator", self.name, "no output activation for this estimator")
-        outputs = "no output noise (--no-output-noise)" if loss.smooth else "output noise, for a loss without derivative"
+        outputs = "no output noise (--no-output-noise)" if loss.smooth else "output noise, for a loss without a derivative"
         require((last.law is None) == loss.smooth, "estimator", self.name, f"{outputs}, for this estimator")
 
     def check_allocation(self) -> None:

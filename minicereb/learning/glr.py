@@ -47,7 +47,7 @@ def estimator_named(name: str, last_layer: str, placement: str = "all", probes: 
     placement : {"all", "in-turn"}
         Whether all layers have noise at once, or one layer at a time; in the latter case every layer has its own runs.
     probes : int
-        Number of units of a convolution that flip and resample change, per image and replication.
+        Number of units of a convolution that the estimators flip and resample change, per image and replication.
     output_draws : int
         Number of draws of the outputs' noise for each run: 1, or for estimators by the score an even number of at least 4.
     """

@@ -113,7 +113,7 @@ def check_last_layer(network: NoisyNetwork, loss: ReplicatedLoss, estimator: str
         require(smooth, "estimator", estimator, "plain, baseline, antithetic or sobol for outputs with such an activation")
     else:
         plain = last.law is not None and last.activation is None
-        require(plain, "estimator", estimator, "output noise, and no output activation, for a loss without derivative")
+        require(plain, "estimator", estimator, "output noise, and no output activation, for a loss without a derivative")
 
 
 def check_noise(network: NoisyNetwork, estimator: str, hidden_only: bool) -> None:

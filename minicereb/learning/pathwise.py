@@ -22,7 +22,7 @@ class Backprop(Estimator):
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
         """Raise :class:`InputError` if the estimator does not apply."""
-        expected = "resample, plain, baseline, antithetic, sobol or flip for a loss without derivative"
+        expected = "resample, plain, baseline, antithetic, sobol or flip for a loss without a derivative"
         require(loss.smooth, "estimator", self.name, expected)
         for activation in (layer.activation for layer in network.layers if layer.activation is not None):
             others = (
@@ -74,7 +74,7 @@ class Surrogate(Backprop):
 
     def check(self, network: NoisyNetwork, loss: ReplicatedLoss) -> None:
         """Raise :class:`InputError` if the estimator does not apply."""
-        require(loss.smooth, "estimator", self.name, "rao-blackwell, antithetic or baseline for a loss without derivative")
+        require(loss.smooth, "estimator", self.name, "rao-blackwell, antithetic or baseline for a loss without a derivative")
         for activation in (layer.activation for layer in network.layers if layer.activation is not None):
             expected = "backprop, or --activation threshold" if activation.smooth else "--activation threshold"
             require(activation.name == "threshold", "estimator", f"{self.name} with {activation.name} neurons", expected)

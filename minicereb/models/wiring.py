@@ -220,8 +220,8 @@ def draw_wiring(
     field : int, optional
         ``local`` only: draw k distinct pixels from a square with this side, in one channel.
     codons : float, optional
-        Each input excites its cell with this probability and otherwise inhibits it, with a weight of 1 or -1. The drive at rest
-        is chosen so that the cell fires only if all exciting inputs fire and no inhibiting input does.
+        Each input excites its cell with this probability (its weight is then 1), and otherwise inhibits it (-1). The drive at
+        rest is chosen so that the cell fires only if all exciting inputs fire and no inhibiting input does.
 
     Returns
     -------

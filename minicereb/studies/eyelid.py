@@ -299,7 +299,7 @@ LESIONS_SIZES = {"smoke": (300, 25, 20), "course": (10_000, 100, 100), "paper": 
 
 
 def _lesions_plan(data: Data, scale: str, seeds: tuple[int, ...]) -> list[Conditioning]:
-    """Condition the intact circuit, and the circuit with each lesion alone, from the first trial on."""
+    """Condition an intact circuit and, for each lesion, a circuit that has only this lesion, from before the first trial."""
     cells, acquisition, extinction = LESIONS_SIZES[scale]
     trials: dict[str, Any] = {"acquisition": acquisition, "extinction": extinction, "cells": cells}
     lesions = ((), *((lesion,) for lesion in LESIONS))

@@ -213,7 +213,7 @@ def _checklist_table(models: list[MaskedModel]) -> Blocks:
 
 
 def figures(results: Results) -> Figures:
-    """Draw each kind of model's distribution of gradient entries, before and after the attack, for both objectives."""
+    """For each kind of model, draw how the entries of the gradient are distributed before and after the attack, by objective."""
     drawn: dict[str, Figure] = {}
     for model in models_of(results):
         name = _figure_of(model.train)

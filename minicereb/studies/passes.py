@@ -78,7 +78,7 @@ def ratio(records: list[Record], others: list[Record]) -> str:
 
 
 def table(results: Results) -> Blocks:
-    """Tabulate the passes of each way at its fastest rate, and relate them to the best of the earlier ways."""
+    """Tabulate the passes of each way of learning at its fastest rate, also as multiples of those of the best earlier way."""
     runs = runs_of(results)
 
     def passes(name: str) -> float:

@@ -69,7 +69,10 @@ EXPECTED = (
 
 
 def as_printed(model: CerebellumModel, data: Data, epochs: int, seed: int, encoder: Train | None = None) -> Train:
-    """Return the training run as printed in the paper: batches of ten, RMSprop at 0.5/m, the epoch chosen on held-out images."""
+    """Return the training run as printed in the paper: batches of ten, RMSprop, the epoch chosen on held-out images.
+
+    The learning rate is 0.5 divided by the number of cells.
+    """
     return Train(model, data, 10, epochs, 0.5 / model.cells, seed=seed, encoder=encoder)
 
 

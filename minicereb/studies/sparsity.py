@@ -176,7 +176,7 @@ def _by_inputs(results: Results) -> Models:
 
 
 def table(results: Results) -> Blocks:
-    """Return accuracy and dimension over k; for each, the best k and the k that differ from 4; and the comparisons with k = 4."""
+    """Return accuracy and dimension over k, the best k for each, which k give more or less than k = 4, and the comparisons."""
     models, measured = _by_inputs(results), dimensions(results)
     answers = _answers(results, models, measured)
     return [*_accuracies(models), *_dimensions(results, measured), *answers, *tables.comparison_table(results)]
@@ -236,7 +236,7 @@ def _answers(results: Results, models: Models, measured: dict[str, Values]) -> B
 
 
 def _answer(name: str, values: Values, signs: dict[int, int]) -> list[str]:
-    """Return a row of the table of answers; `signs` has for each k the sign of its difference from k = 4, 0 if unknown."""
+    """Return a row of the table of answers; `signs`: whether each k gives more (1) or less (-1) than k = 4; 0 if unknown."""
     best = max(values, key=lambda k: values[k].value)
     write = number if name.startswith("dimension") else "{:.1f}".format
     named = [", ".join(f"{k}" for k in values if k != NATURAL and signs[k] == sign) or "-" for sign in (1, -1, 0)]

@@ -34,7 +34,7 @@ CALIBRATION = 1_000  # training images that determine the thresholds
 class Dimension(Experiment):
     """The participation ratio of a granule layer's activity.
 
-    Only the wiring matters, which is the same as in a model trained with the same seed; nothing is learned. With the inputs
+    Nothing is learned. Only the wiring matters; it is the same as in a model trained with the same seed. With the inputs
     ``"pixels"``, each pixel is drawn from a different image, so that pixels are independent. Threshold cells have the activity 1
     above a threshold, otherwise 0. If the inputs are not normal, 1,000 inputs of the same kind, from the training images,
     determine the threshold.

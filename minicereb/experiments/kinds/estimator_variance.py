@@ -43,7 +43,9 @@ class EstimatorVariance(Experiment):
     images: int = setting(25, "Number of training images in the batch, which the seed determines.", at_least=1)
     seed: int = setting(0, "Seed of the batch and of the noise.")
     placement: str = setting("all", "Whether all layers have noise at once, or one at a time.", choices=PLACEMENTS, added=True)
-    probes: int = setting(PROBES, "Number of units of a convolution that flip and resample change.", at_least=1, added=True)
+    probes: int = setting(
+        PROBES, "Number of units of a convolution that the estimators flip and resample change.", at_least=1, added=True
+    )
 
     def __post_init__(self) -> None:
         require(isinstance(self.train.model, NoisyModel), "model", self.train.model.family, "a noisy network (glr)")

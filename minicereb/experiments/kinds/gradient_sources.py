@@ -29,7 +29,7 @@ SOURCE = shape(cosine=float | None, standard_error=float | None, signs=float | N
 @config_kind
 @dataclass(frozen=True)
 class GradientSources(Experiment):
-    """Sources of the input gradient of one noisy network of at most 20 threshold neurons.
+    """Input gradients from several sources, compared with the exact gradient of a noisy network of at most 20 threshold neurons.
 
     The images are the first correctly classified ones (without noise) among the first 1,000.
     """
@@ -47,12 +47,12 @@ class GradientSources(Experiment):
 
     @property
     def revision(self) -> int:
-        """The training run of the network."""
+        """The largest revision of the sources; see :mod:`minicereb.experiments.identity`."""
         return max((REVISIONS.get(name, 0) for name, _ in self.sources), default=0)
 
     @property
     def trainings(self) -> tuple[Train, ...]:
-        """The network's."""
+        """The training run of the network."""
         return (self.train,)
 
     def run(self, laboratory: Laboratory) -> Generator[str, None, Record]:

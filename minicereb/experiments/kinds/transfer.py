@@ -227,7 +227,7 @@ class TransferMatrix(Experiment):
         return {"images": self.images, "clean": clean, "accuracy": accuracy}
 
     def measured(self, record: Record) -> Iterator[Measurement]:
-        """Yield the accuracy of each model on the images attacked against each."""
+        """For each attacked model, yield the accuracy of every model on the images of that attack."""
         n, models = record["images"], [f"{number}: {describe_training(train)}" for number, train in enumerate(self.models, 1)]
         for source, shares in zip(models, record["accuracy"], strict=True):
             for model, share in zip(models, shares, strict=True):
