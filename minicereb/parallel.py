@@ -195,13 +195,17 @@ _scratch = threading.local()
 
 @contextmanager
 def threads_if(worthwhile: bool) -> Iterator[None]:
-    """Within a block, let :func:`run_lanes` use threads only if the work takes longer than starting them."""
-    before = getattr(_scratch, "shared", False)
-    _scratch.shared = before or not worthwhile
-    try:
-        yield
-    finally:
-        _scratch.shared = before
+    """Within a block, let :func:`run_lanes` use threads only if the work takes longer than starting them.
+
+    BLAS has one thread within the block in any case, so the result is the same.
+    """
+    with one_blas_thread():
+        before = getattr(_scratch, "shared", False)
+        _scratch.shared = before or not worthwhile
+        try:
+            yield
+        finally:
+            _scratch.shared = before
 
 
 @functools.cache

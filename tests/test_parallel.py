@@ -120,10 +120,25 @@ def test_every_thread_has_its_share_of_the_rows(threads, rows, sizes):
     assert [number for part in parts for number in range(part.start, part.stop)] == list(range(rows))
 
 
-def test_blas_has_one_thread_within_a_block_and_its_own_number_after_it():
-    def now():
-        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+def blas_threads():
+    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 
+
+@pytest.mark.parametrize("worthwhile", [False, True])
+def test_work_that_is_not_worth_threads_has_one_of_blas_too(worthwhile):
+    """Otherwise a small product would depend on the number of BLAS's threads."""
+    backend.configure(threads=2)
+    with threadpool_limits(2, "blas"):
+        assert set(blas_threads()) == {2}
+        with parallel.threads_if(worthwhile):
+            found = parallel.run_lanes(lambda _: (set(blas_threads()), threading.get_ident()), [0, 1])
+        assert set(blas_threads()) == {2}
+    assert [threads for threads, _ in found] == [{1}, {1}]
+    assert worthwhile or {thread for _, thread in found} == {threading.get_ident()}
+
+
+def test_blas_has_one_thread_within_a_block_and_its_own_number_after_it():
+    now = blas_threads
     with threadpool_limits(2, "blas"):
         before = now()
         with parallel.one_blas_thread():

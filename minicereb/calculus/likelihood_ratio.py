@@ -148,7 +148,7 @@ def shared_weight_gradient(
         Input of the layer in the same rows.
     weight_gradient : callable
         Takes `credit` and `x` and returns gradients summed over rows, such as
-        :meth:`minicereb.models.convolutional.Convolution.weight_gradient`.
+        :meth:`minicereb.models.convolutional.Convolution.weight_gradient`. They are new arrays, which are divided in place.
     runs : int
         Number of losses behind the credits: the number of rows, or for time steps the number of rows divided by that of steps.
 
